@@ -1,0 +1,1 @@
+"""The demonstration: a clip with real faces, a small RTSP server, gate and worker end to end."""

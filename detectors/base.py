@@ -1,0 +1,77 @@
+"""The detector protocol, shared geometry, and the choice of a detector by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from facegate.errors import ModelError
+from facegate.pipeline.records import Detection, Floats, Image
+
+
+class Detector(Protocol):
+    """Finds faces with five landmarks."""
+
+    name: str
+
+    def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
+        """Return the faces of each ``(H, W, 3)`` RGB image, in pixels of that image, most confident first."""
+        ...
+
+
+def shrink_to(image: Image, max_side: int) -> tuple[Image, float]:
+    """Shrink ``image`` so that its longer side is at most ``max_side``; return it and the scale applied (<= 1)."""
+    scale = min(1.0, max_side / max(image.shape[:2]))
+    if scale == 1.0:
+        return image, 1.0
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), scale
+
+
+def make_detection(box: Any, confidence: float, landmarks: Any, scale: float, shape: tuple[int, ...]) -> Detection:
+    """Build a detection in full-resolution pixels from one found at ``scale``; the box is clipped to the image."""
+    height, width = shape[:2]
+    x1, y1, x2, y2 = (float(value) / scale for value in box)
+    points: Floats = np.asarray(landmarks, dtype=np.float32).reshape(5, 2) / np.float32(scale)
+    return Detection(
+        box=(max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2)),
+        confidence=float(confidence),
+        landmarks=points,
+    )
+
+
+def load_detector(
+    kind: str = "auto", path: Path | None = None, *, max_side: int = 640, min_face_px: int = 32
+) -> Detector:
+    """Load a detector.
+
+    Args:
+        kind: ``auto``, ``mtcnn``, ``yunet`` or ``scrfd``. ``auto`` takes SCRFD if a local insightface pack exists,
+            YuNet if ``path`` names its ONNX file, and the built-in MTCNN otherwise.
+        path: the YuNet ONNX file, or the insightface pack's directory.
+        max_side: detection runs on the image shrunk to this longer side; crops still come from full resolution.
+        min_face_px: smallest face searched for, in pixels of the shrunk image (MTCNN only).
+
+    Raises:
+        ModelError: the file or pack is missing or not of that kind.
+    """
+    from facegate.detectors import mtcnn, scrfd, yunet
+
+    if kind == "auto":
+        if path is not None:
+            kind = "yunet" if path.suffix == ".onnx" else "scrfd"
+        else:
+            path = scrfd.find_pack()
+            kind = "mtcnn" if path is None else "scrfd"
+    if kind == "mtcnn":
+        return mtcnn.MtcnnDetector(max_side=max_side, min_face_px=min_face_px)
+    if path is None:
+        needs = "its ONNX file" if kind == "yunet" else "the directory of an insightface pack"
+        raise ModelError(f"detector '{kind}' needs {needs}: set detector.path or --detector-path")
+    if kind == "yunet":
+        return yunet.YuNetDetector(path, max_side=max_side)
+    return scrfd.ScrfdDetector(path, max_side=max_side)

@@ -1,0 +1,69 @@
+"""SCRFD from a local insightface pack, loaded and decoded by the ``insightface`` package.
+
+Nothing is downloaded: a pack (for example ``buffalo_l``) is used only where its directory already exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from facegate.detectors.base import make_detection
+from facegate.errors import ModelError
+from facegate.pipeline.records import Detection, Image
+
+PACKS = Path("~/.insightface/models")
+
+
+def find_pack() -> Path | None:
+    """Return the directory of a local insightface pack with a detector, if there is one."""
+    root = PACKS.expanduser()
+    if not root.is_dir():
+        return None
+    packs = sorted(path for path in root.iterdir() if path.is_dir() and any(path.glob("*.onnx")))
+    return next((pack for pack in packs if _detector_file(pack) is not None), None)
+
+
+def _detector_file(pack: Path) -> Path | None:
+    """Packs name their SCRFD file ``det_*.onnx`` or ``scrfd_*.onnx``."""
+    files = sorted([*pack.glob("det_*.onnx"), *pack.glob("scrfd_*.onnx")])
+    return files[0] if files else None
+
+
+class ScrfdDetector:
+    """SCRFD with key points, at a square input of ``max_side`` (a multiple of 32)."""
+
+    name = "scrfd"
+
+    def __init__(self, path: Path, *, max_side: int = 640, min_confidence: float = 0.4) -> None:
+        from insightface.model_zoo import get_model
+
+        file = _detector_file(path) if path.is_dir() else path
+        if file is None or not file.is_file():
+            raise ModelError(
+                f"no SCRFD detector in {path}: an insightface pack holds a det_*.onnx or scrfd_*.onnx file"
+            )
+        try:
+            model: Any = get_model(str(file), providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime and onnx raise many unrelated types here
+            raise ModelError(f"{file} is not an ONNX model that can be loaded: {error}") from error
+        if model is None or not hasattr(model, "use_kps") or not model.use_kps:
+            raise ModelError(f"{file} is not SCRFD with key points (nine or fifteen outputs)")
+        side = max(32, max_side // 32 * 32)
+        model.prepare(ctx_id=-1, input_size=(side, side), det_thresh=min_confidence)
+        self._model = model
+
+    def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
+        """See :class:`facegate.detectors.base.Detector`; insightface takes images one by one."""
+        return [self._detect_one(image) for image in images]
+
+    def _detect_one(self, image: Image) -> list[Detection]:
+        boxes, points = self._model.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        found = [
+            make_detection(row[:4], row[4], landmarks, 1.0, image.shape)
+            for row, landmarks in zip(boxes, points, strict=True)
+        ]
+        return sorted(found, key=lambda detection: -detection.confidence)

@@ -1,0 +1,44 @@
+"""YuNet through OpenCV's ``FaceDetectorYN``, from an ONNX file given by path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+
+from facegate.detectors.base import make_detection, shrink_to
+from facegate.errors import ModelError
+from facegate.pipeline.records import Detection, Image
+
+
+class YuNetDetector:
+    """YuNet (libfacedetection.train); small, quick, any image size."""
+
+    name = "yunet"
+
+    def __init__(self, path: Path, *, max_side: int = 640, min_confidence: float = 0.4) -> None:
+        if not path.is_file():
+            raise ModelError(f"no YuNet model at {path}: give the path of its ONNX file")
+        self._max_side = max_side
+        try:
+            self._net = cv2.FaceDetectorYN.create(str(path), "", (320, 320), min_confidence, 0.3, 5000)
+        except cv2.error as error:
+            raise ModelError(f"{path} is not a YuNet ONNX file that OpenCV can load ({error.func})") from error
+
+    def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
+        """See :class:`facegate.detectors.base.Detector`; images are taken one by one."""
+        return [self._detect_one(image) for image in images]
+
+    def _detect_one(self, image: Image) -> list[Detection]:
+        small, scale = shrink_to(image, self._max_side)
+        self._net.setInputSize((small.shape[1], small.shape[0]))
+        _, rows = self._net.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+        if rows is None:
+            return []
+        # YuNet names points by the person's side: its first eye is the right one, which is left in the image.
+        found = [
+            make_detection((x, y, x + w, y + h), score, points, scale, image.shape)
+            for (x, y, w, h), points, score in ((row[:4], row[4:14], row[14]) for row in rows)
+        ]
+        return sorted(found, key=lambda detection: -detection.confidence)

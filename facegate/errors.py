@@ -1,0 +1,52 @@
+"""Everything facegate raises on purpose.
+
+::
+
+    FacegateError
+    ├── ConfigError      wrong usage or configuration        (exit 2)
+    ├── SourceError      a camera, stream, file or image     (exit 1)
+    ├── ModelError       weights, cards, detector packs      (exit 1)
+    ├── GalleryError     enrolment pictures                  (exit 1)
+    ├── DeliveryError    sockets and messages                (exit 1)
+    └── StageError       a pipeline stage failed; names it   (exit 1)
+
+A message is one line: what is wrong, then what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class FacegateError(Exception):
+    """Base of every error raised on purpose; ``exit_code`` is what the command line returns."""
+
+    exit_code = 1
+
+
+class ConfigError(FacegateError):
+    """A wrong argument, configuration key or value."""
+
+    exit_code = 2
+
+
+class SourceError(FacegateError):
+    """A source of frames or images cannot be opened or read."""
+
+
+class ModelError(FacegateError):
+    """A model file is missing, damaged, unknown or of another architecture."""
+
+
+class GalleryError(FacegateError):
+    """The gallery holds nobody, or a picture in it cannot be enrolled."""
+
+
+class DeliveryError(FacegateError):
+    """A socket cannot be bound or connected, or a message is malformed."""
+
+
+class StageError(FacegateError):
+    """A pipeline stage failed; the original error is the ``__cause__``."""
+
+    def __init__(self, stage: str, error: BaseException) -> None:
+        super().__init__(f"stage '{stage}' failed: {type(error).__name__}: {error}")
+        self.stage = stage

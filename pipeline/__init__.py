@@ -1,0 +1,1 @@
+"""From source to shot: records, channels, stages, tracking, gating and the runner."""

@@ -1,0 +1,200 @@
+"""The configuration file: validated, with units in the names, and unknown keys refused by their nearest neighbour."""
+
+from __future__ import annotations
+
+import os
+import re
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from facegate.errors import ConfigError
+from facegate.pipeline.sources.base import redact
+
+DEFAULT_BIND = "tcp://127.0.0.1:5570"
+Name = Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")]
+Endpoint = Annotated[str, Field(pattern=r"^(tcp://(\[[0-9a-fA-F:]+\]|[\w.*-]+):\d{1,5}|ipc://.+)$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class CameraConfig(_Section):
+    """One camera."""
+
+    name: Name
+    """Appears in every record; letters, digits, ``_``, ``.``, ``-``."""
+    source: str = Field(min_length=1)
+    """``rtsp://`` URL, video file, or webcam (``0``, ``/dev/video0``). ``${NAME}`` is read from the environment."""
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _webcam_number(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class DetectorConfig(_Section):
+    """Which detector, and how hard it looks."""
+
+    kind: Literal["auto", "mtcnn", "yunet", "scrfd"] = "auto"
+    path: Path | None = None
+    """YuNet's ONNX file, or the directory of an insightface pack."""
+    max_side: int = Field(640, ge=64, le=8192)
+    """Detect on the frame shrunk to this longer side (pixels); crops come from full resolution."""
+    min_face_px: int = Field(32, ge=12, le=2000)
+    """Smallest face MTCNN searches for, in pixels of the shrunk frame."""
+    batch: int = Field(4, ge=1, le=64)
+    """Frames per detector call, over all cameras."""
+
+
+class TrackerConfig(_Section):
+    """ByteTrack."""
+
+    lost_s: float = Field(1.0, gt=0, le=60)
+    """A track ends after this many seconds without a sighting."""
+    high_confidence: float = Field(0.7, ge=0, le=1)
+    """Detections below this may continue a track, but never start one."""
+    min_iou: float = Field(0.1, gt=0, lt=1)
+    """Overlap with the predicted box needed to continue a track."""
+
+
+class ScorerConfig(_Section):
+    """The quality model."""
+
+    weights: Path | None = None
+    """A safetensors file that carries its architecture; the built-in model by default."""
+    aggregation: Literal["uniform", "attention", "attention_mean"] = "attention"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class GateConfig(_Section):
+    """Which faces are let through."""
+
+    min_quality: int = Field(10, ge=0, le=100)
+    """Faces below this quality (0..100) are dropped."""
+    min_face_px: float = Field(24, ge=0)
+    """Faces narrower than this many pixels of the full frame are dropped before scoring."""
+    max_wait_s: float = Field(5.0, gt=0)
+    """When somebody stays, the best shot so far is sent after this many seconds."""
+    improve_margin: int = Field(10, ge=1, le=100)
+    """After that, only a face better by this much is sent, when the track ends."""
+
+
+class DeliveryConfig(_Section):
+    """Where shots go."""
+
+    bind: Endpoint = DEFAULT_BIND
+    """ZeroMQ endpoint for workers."""
+    linger_s: float = Field(30.0, ge=0, le=3600)
+    """At the end, wait this many seconds for workers to acknowledge what was sent."""
+    max_pending: int = Field(1000, ge=1, le=100_000)
+    """Shots kept in memory for workers; when full, the pipeline waits and live cameras skip frames."""
+
+
+class RunConfig(_Section):
+    """A whole run."""
+
+    cameras: tuple[CameraConfig, ...] = Field(min_length=1)
+    detector: DetectorConfig = DetectorConfig()
+    tracker: TrackerConfig = TrackerConfig()
+    scorer: ScorerConfig = ScorerConfig()
+    gate: GateConfig = GateConfig()
+    delivery: DeliveryConfig = DeliveryConfig()
+
+    @field_validator("cameras")
+    @classmethod
+    def _unique_names(cls, cameras: tuple[CameraConfig, ...]) -> tuple[CameraConfig, ...]:
+        names = [camera.name for camera in cameras]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"camera names must be unique, '{twice[0]}' occurs twice")
+        return cameras
+
+
+def build_config(data: Any, where: str = "configuration") -> RunConfig:
+    """Validate plain data.
+
+    Raises:
+        ConfigError: one line that names the place, the problem and, for an unknown key, the nearest known one.
+    """
+    if not isinstance(data, dict):
+        raise ConfigError(f"{where}: expected keys such as 'cameras:', got {type(data).__name__}")
+    try:
+        return RunConfig.model_validate(_expand(data, where))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ConfigError(f"{where}: {_explain(first)}") from None
+
+
+def load_config(path: Path) -> RunConfig:
+    """Read and validate a YAML file.
+
+    Raises:
+        ConfigError: unreadable, not YAML, or not valid.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" near line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path} is not valid YAML{line}: {getattr(error, 'problem', None) or 'not text'}") from error
+    return build_config(data, str(path))
+
+
+def config_for(source: str | Path | RunConfig) -> RunConfig:
+    """Return the configuration a user means by ``source``: a config file, or one camera with defaults."""
+    if isinstance(source, RunConfig):
+        return source
+    text = str(source)
+    if "://" not in text and Path(text).suffix.lower() in (".yaml", ".yml"):
+        return load_config(Path(text))
+    stem = Path(text).stem if "://" not in text else "camera"
+    name = re.sub(r"[^\w.-]", "_", stem)[:64] or "camera"
+    return RunConfig(cameras=(CameraConfig(name="webcam" + name if name.isdecimal() else name, source=text),))
+
+
+def _expand(value: Any, where: str) -> Any:
+    """Replace ``${NAME}`` in strings from the environment."""
+    if isinstance(value, dict):
+        return {key: _expand(item, where) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, where) for item in value]
+    if isinstance(value, str):
+        return re.sub(r"\$\{(\w+)\}", lambda match: _from_environment(match.group(1), where), value)
+    return value
+
+
+def _from_environment(name: str, where: str) -> str:
+    if name not in os.environ:
+        raise ConfigError(f"{where}: environment variable {name} is not set")
+    return os.environ[name]
+
+
+def _explain(error: Any) -> str:
+    location: tuple[Any, ...] = error["loc"]
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    if error["type"] == "extra_forbidden":
+        known = _keys_at(location[:-1])
+        close = get_close_matches(str(location[-1]), known, 1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
+        return f"{place}: unknown key, {hint}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    given = error.get("input")
+    shown = f" (got {redact(str(given))!r})" if isinstance(given, str | int | float | bool) else ""
+    return f"{place}: {message[:1].lower()}{message[1:]}{shown}"
+
+
+def _keys_at(location: tuple[Any, ...]) -> list[str]:
+    """Names of the fields of the section at ``location``."""
+    sections: dict[str, type[BaseModel]] = {
+        "cameras": CameraConfig, "detector": DetectorConfig, "tracker": TrackerConfig,
+        "scorer": ScorerConfig, "gate": GateConfig, "delivery": DeliveryConfig,
+    }  # fmt: skip
+    model = sections[location[0]] if location else RunConfig
+    return list(model.model_fields)

@@ -1,0 +1,199 @@
+"""The records that flow from source to sink.
+
+Frozen; arrays are numpy, ``uint8`` RGB and C-contiguous. Boxes are ``(x1, y1, x2, y2)`` in pixels of the
+full-resolution frame, landmarks ``(5, 2)`` in the same pixels: left eye, right eye, nose, left and right mouth
+corner, as seen in the image. Times are seconds: ``pts_s`` on the media clock, ``received_s`` on this host's
+monotonic clock, ``captured_at`` as Unix time (UTC) and only where the camera tells it.
+
+Ids: ``camera`` is the name from the configuration, ``run_id`` a ULID, ``face_id`` and ``track_id`` are unique
+within (camera, run), and ``shot_id`` is a hash of run, camera, track and face: the idempotency key downstream.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+"""``(H, W, 3)`` uint8 RGB."""
+
+Floats = NDArray[np.float32]
+Box = tuple[float, float, float, float]
+
+
+class Record(msgspec.Struct, frozen=True, eq=False):
+    """Base of all records: immutable and compared by identity, since they hold arrays."""
+
+
+class FrameRef(Record):
+    """Which frame a face was seen in, without its pixels."""
+
+    camera: str
+    seq: int
+    pts_s: float
+    received_s: float
+    captured_at: float | None
+    width: int
+    height: int
+
+
+class Frame(Record):
+    """One decoded frame of one camera."""
+
+    ref: FrameRef
+    image: Image
+
+
+class Detection(Record):
+    """One detected face: where, how sure (0..1), and five landmarks."""
+
+    box: Box
+    confidence: float
+    landmarks: Floats
+
+    @property
+    def width(self) -> float:
+        """Width of the box in pixels."""
+        return self.box[2] - self.box[0]
+
+    @property
+    def height(self) -> float:
+        """Height of the box in pixels."""
+        return self.box[3] - self.box[1]
+
+
+class Face(Record):
+    """A detected face with its aligned ``(112, 112, 3)`` crop. From here on it is *observed*."""
+
+    face_id: str
+    frame: FrameRef
+    detection: Detection
+    crop: Image
+
+
+class FrameFaces(Record):
+    """All faces of one frame; frames without faces pass too, because tracks age by them."""
+
+    frame: FrameRef
+    faces: tuple[Face, ...]
+
+
+class TrackedFace(Record):
+    """A face with the track it belongs to."""
+
+    face: Face
+    track_id: int
+
+
+class TrackedFrame(Record):
+    """A frame after tracking: faces with tracks, and the tracks that ended with this frame."""
+
+    frame: FrameRef
+    faces: tuple[TrackedFace, ...]
+    ended: tuple[int, ...]
+
+
+class ScoredFace(Record):
+    """A tracked face with what the one ViT pass said about it."""
+
+    face: Face
+    track_id: int
+    quality: int
+    """0..100, calibrated by the model card (ISO/IEC 29794-1 style)."""
+    raw: float
+    """The algorithm's own score before calibration."""
+    patches: Floats
+    """``(N,)`` quality of each patch token, 0..1."""
+    embedding: Floats | None
+    """``(D,)``, not normalised; ``None`` for a model without an embedding."""
+
+
+class ScoredFrame(Record):
+    """A frame after scoring, in the order in which it was tracked."""
+
+    frame: FrameRef
+    faces: tuple[ScoredFace, ...]
+    ended: tuple[int, ...]
+
+
+class Reason(StrEnum):
+    """Why a shot was sent when it was."""
+
+    TRACK_ENDED = "track_ended"
+    MAX_WAIT = "max_wait"
+
+
+class QualityInfo(Record):
+    """What produced a quality value: algorithm, model and calibration, by name and version."""
+
+    algorithm: str
+    model: str
+    calibration: str
+
+
+class Shot(Record):
+    """A face that was let through: the best of its track so far."""
+
+    shot_id: str
+    run_id: str
+    camera: str
+    track_id: int
+    rank: int
+    """1 for the first shot of a track, 2 for the next, better one, and so on."""
+    reason: Reason
+    scored: ScoredFace
+    quality_info: QualityInfo
+
+    @property
+    def crop(self) -> Image:
+        """The aligned ``(112, 112, 3)`` RGB crop."""
+        return self.scored.face.crop
+
+    @property
+    def quality(self) -> int:
+        """Quality, 0..100."""
+        return self.scored.quality
+
+    @property
+    def box(self) -> Box:
+        """Where the face was in its frame."""
+        return self.scored.face.detection.box
+
+    @property
+    def landmarks(self) -> Floats:
+        """Five landmarks in pixels of the frame, ``(5, 2)``."""
+        return self.scored.face.detection.landmarks
+
+    @property
+    def pts_s(self) -> float:
+        """Media time of the frame in seconds."""
+        return self.scored.face.frame.pts_s
+
+
+class Outcome(StrEnum):
+    """The one fate of an observed face."""
+
+    FORWARDED = "forwarded"
+    SUPERSEDED = "superseded"
+    BELOW_THRESHOLD = "below_threshold"
+    TOO_SMALL = "too_small"
+    UNTRACKED = "untracked"
+    """Seen, but never confirmed as a track by a second sighting."""
+    STOPPED = "stopped"
+    """The run was stopped or failed before a decision."""
+
+
+def make_shot_id(run_id: str, camera: str, track_id: int, face_id: str) -> str:
+    """Return the idempotency key of a shot: 32 hex digits, the same for the same four ids."""
+    key = msgspec.msgpack.encode((run_id, camera, track_id, face_id))
+    return hashlib.blake2b(key, digest_size=16).hexdigest()
+
+
+def contiguous(image: NDArray[Any]) -> Image:
+    """Return ``image`` as C-contiguous uint8 (no copy when it already is)."""
+    return np.ascontiguousarray(image, dtype=np.uint8)

@@ -1,0 +1,312 @@
+"""Owns every thread of a run: one per camera, one per stage.
+
+Start in order, stop from the source end: end of stream flows through, so a file run loses nothing. A camera's error
+changes that camera's state and the others go on; a stage's error is kept, everything is stopped, and it is raised to
+the owner with the stage's name. After ``stop`` the stages may drain for a moment, then they are aborted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Condition, Event, Thread
+from time import monotonic, thread_time
+from types import TracebackType
+from typing import Any, Self
+
+import structlog
+from ulid import ULID
+
+from facegate.detectors.base import load_detector
+from facegate.errors import FacegateError, SourceError, StageError
+from facegate.pipeline.accounting import Ledger
+from facegate.pipeline.channel import Aborted, Channel, Lane
+from facegate.pipeline.config import CameraConfig, RunConfig
+from facegate.pipeline.gate import BestShotGate, GateSettings
+from facegate.pipeline.records import Frame, FrameRef, QualityInfo
+from facegate.pipeline.report import CameraReport, CameraState, RunReport, StageReport
+from facegate.pipeline.sources.base import Source, UnauthorisedError
+from facegate.pipeline.sources.media import READ_TIMEOUT_S
+from facegate.pipeline.sources.open import open_source
+from facegate.pipeline.stage import CameraEnded, DeliverStage, DetectStage, GateStage, ScoreStage, TrackStage
+from facegate.pipeline.tracking import FaceTracker
+from facegate.scoring.engine import load_scorer
+from facegate.sinks.base import DeliveryReport, Sink
+
+FILE_FRAMES_AHEAD = 4
+STAGE_CAPACITY = 16
+DRAIN_S = 1.2
+"""After a stop, how long stages may finish what they hold; then they are aborted."""
+
+log = structlog.get_logger(__name__)
+
+
+class _Camera:
+    """One camera's thread and state."""
+
+    def __init__(self, config: CameraConfig, inbox: Channel[Frame | CameraEnded]) -> None:
+        self.name = config.name
+        self.source: Source = open_source(config.name, config.source)
+        capacity = 1 if self.source.live else FILE_FRAMES_AHEAD
+        self.lane: Lane[Frame | CameraEnded] = inbox.lane(capacity, overwrite=self.source.live)
+        self.state = CameraState.CONNECTING
+        self.error: SourceError | None = None
+        self.received = 0
+
+    def run(self, stop: Event) -> None:
+        """Feed the lane until the source ends; a source's error is this camera's state and nobody else's."""
+        last = FrameRef(self.name, 0, 0.0, 0.0, None, 0, 0)
+        try:
+            for frame in self.source.frames(stop):
+                if self.state is CameraState.CONNECTING:
+                    self.state = CameraState.LIVE
+                    log.info("camera live", camera=self.name, width=frame.ref.width, height=frame.ref.height)
+                self.received += 1
+                last = frame.ref
+                self.lane.put(frame)
+            self.state = CameraState.ENDED
+            log.info("camera ended", camera=self.name, frames=self.received)
+        except SourceError as error:
+            self.error = error
+            unauthorised = isinstance(error, UnauthorisedError)
+            self.state = CameraState.UNAUTHORISED if unauthorised else CameraState.FAILED
+            log.error("camera failed", camera=self.name, reason=str(error))
+        finally:
+            self.lane.close(CameraEnded(frame=last))
+
+
+class Runner:
+    """A run from configuration to report. Use as a context manager, or call ``close`` yourself."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        make_sink: Callable[[], Sink],
+        *,
+        run_id: str | None = None,
+        on_finished: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Load models and bind the sink; nothing runs yet.
+
+        Args:
+            config: what to run.
+            make_sink: called once; the runner owns the sink and closes it.
+            run_id: a ULID by default.
+            on_finished: called from the last thread that ends.
+
+        Raises:
+            FacegateError: a model is missing or the sink cannot be bound.
+        """
+        self.run_id = run_id or str(ULID())
+        self.config = config
+        self.ledger = Ledger()
+        detector = load_detector(
+            config.detector.kind,
+            config.detector.path,
+            max_side=config.detector.max_side,
+            min_face_px=config.detector.min_face_px,
+        )
+        scorer = load_scorer(
+            config.scorer.weights, aggregation=config.scorer.aggregation, device=config.scorer.device
+        )
+        self._detector_name = detector.name
+        self._info = QualityInfo(
+            algorithm=scorer.algorithm, model=scorer.card.name, calibration=scorer.card.calibration_version
+        )
+        self._on_finished = on_finished
+        self._closed = False
+        self._changed = Condition()
+        self._stop = Event()
+        self._error: BaseException | None = None
+        self._threads: list[Thread] = []
+        self._stage_cpu: dict[str, float] = {}
+        self._running = 0
+        self._started = 0.0
+        self._finished = 0.0
+        self._channels: list[Channel[Any]] = [Channel() for _ in range(5)]
+        self._cameras = [_Camera(camera, self._channels[0]) for camera in config.cameras]
+        self._track = TrackStage(self._make_tracker, self.ledger)
+        self._detect = DetectStage(
+            detector, self.ledger, batch=config.detector.batch, min_face_px=config.gate.min_face_px
+        )
+        self._sink = make_sink()
+        self._delivery = DeliveryReport()
+        self._stages: list[Any] = [
+            self._detect,
+            self._track,
+            ScoreStage(scorer),
+            GateStage(self._make_gate, self.ledger),
+            DeliverStage(self._sink),
+        ]
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self.wait(0.0):
+            self._abort()
+            self.wait(READ_TIMEOUT_S + 1.0)
+        self.close(linger_s=0.0)
+
+    def start(self) -> None:
+        """Start every thread."""
+        self._started = monotonic()
+        for index, stage in enumerate(self._stages):
+            following = self._channels[index + 1] if index + 1 < len(self._channels) else Channel()
+            outbox: Lane[Any] = following.lane(STAGE_CAPACITY)
+            self._spawn(stage.name, self._run_stage, stage, self._channels[index], outbox)
+        for camera in self._cameras:
+            self._spawn(f"camera-{camera.name}", self._run_camera, camera)
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until everything has finished or failed; return whether that is so."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._running == 0, timeout_s)
+
+    def stop(self) -> None:
+        """Ask the sources to end. Returns at once; ``close`` does the waiting."""
+        self._stop.set()
+        with self._changed:
+            self._changed.notify_all()
+
+    def close(self, linger_s: float | None = None) -> RunReport:
+        """Wait for the end, deliver, release everything and report. A second call only reports.
+
+        Args:
+            linger_s: how long to wait for acknowledgements; the configuration's by default.
+
+        Raises:
+            StageError: a stage failed.
+            SourceError: no camera delivered a single frame.
+            AccountingError: a face had no outcome.
+        """
+        if self._closed:
+            return self.report()
+        if self._wait_for_end():
+            self._drain()
+        self._closed = True
+        self._finished = monotonic()
+        interrupted = self._stop.is_set() or self._error is not None
+        if self._error is not None:
+            self._sink.abort()
+        self._delivery = self._sink.close(self.config.delivery.linger_s if linger_s is None else linger_s)
+        if self._error is not None:
+            raise self._error
+        self.ledger.close(interrupted=interrupted)
+        if not interrupted and not any(camera.received for camera in self._cameras):
+            self._raise_camera_problem()
+        return self.report()
+
+    def _raise_camera_problem(self) -> None:
+        errors = [camera.error for camera in self._cameras if camera.error]
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            raise SourceError(f"none of {len(errors)} cameras gave a frame; the first: {errors[0]}")
+
+    def report(self) -> RunReport:
+        """Return the counts so far; final after ``close``."""
+        outcomes = self.ledger.outcomes()
+        cameras = tuple(self._camera_report(camera) for camera in self._cameras)
+        return RunReport(
+            run_id=self.run_id,
+            duration_s=round((self._finished or monotonic()) - self._started, 3),
+            interrupted=self._stop.is_set(),
+            detector=self._detector_name,
+            algorithm=self._info.algorithm,
+            model=self._info.model,
+            frames_received=sum(camera.frames_received for camera in cameras),
+            frames_processed=sum(camera.frames_processed for camera in cameras),
+            observed=self.ledger.observed(),
+            outcomes=outcomes,
+            tracks=self._track.tracks,
+            shots=outcomes.get("forwarded", 0),
+            delivery=self._delivery,
+            cameras=cameras,
+            stages=tuple(StageReport(name, round(cpu, 3)) for name, cpu in self._stage_cpu.items()),
+        )
+
+    def _camera_report(self, camera: _Camera) -> CameraReport:
+        return CameraReport(
+            camera=camera.name,
+            state=camera.state,
+            problem=None if camera.error is None else str(camera.error),
+            frames_received=camera.received,
+            frames_processed=self._detect.frames.get(camera.name, 0),
+            frames_overwritten=camera.lane.overwritten,
+            observed=self.ledger.observed(camera.name),
+            outcomes=self.ledger.outcomes(camera.name),
+        )
+
+    def _make_tracker(self) -> FaceTracker:
+        settings = self.config.tracker
+        return FaceTracker(
+            lost_s=settings.lost_s, high_confidence=settings.high_confidence, min_iou=settings.min_iou
+        )
+
+    def _make_gate(self, camera: str) -> BestShotGate:
+        gate = self.config.gate
+        settings = GateSettings(
+            min_quality=gate.min_quality, max_wait_s=gate.max_wait_s, improve_margin=gate.improve_margin
+        )
+        return BestShotGate(self.run_id, camera, settings, self._info)
+
+    def _spawn(self, name: str, target: Callable[..., None], *args: Any) -> None:
+        with self._changed:
+            self._running += 1
+        # Daemons: a read inside FFmpeg cannot be interrupted before its time-out, and must not hold up the exit.
+        thread = Thread(target=self._guard, args=(name, target, *args), name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _guard(self, name: str, target: Callable[..., None], *args: Any) -> None:
+        try:
+            target(*args)
+        except Aborted:
+            pass
+        except BaseException as error:  # kept and raised by close
+            self._fail(name, error)
+        finally:
+            with self._changed:
+                self._running -= 1
+                last = self._running == 0
+                self._changed.notify_all()
+            if last:
+                self._on_finished()
+
+    def _run_stage(self, stage: Any, inbox: Channel[Any], outbox: Lane[Any]) -> None:
+        try:
+            stage.run(inbox, outbox)
+        finally:
+            self._stage_cpu[stage.name] = thread_time()
+            outbox.close()
+
+    def _run_camera(self, camera: _Camera) -> None:
+        camera.run(self._stop)
+
+    def _fail(self, name: str, error: BaseException) -> None:
+        """First error wins."""
+        with self._changed:
+            if self._error is None:
+                self._error = error if isinstance(error, FacegateError) else StageError(name, error)
+                self._error.__cause__ = error if self._error is not error else error.__cause__
+        self._abort()
+
+    def _abort(self) -> None:
+        self._stop.set()
+        for channel in self._channels:
+            channel.abort()
+        self._sink.abort()
+
+    def _wait_for_end(self) -> bool:
+        """Wait until all threads have ended or a stop was asked for; return whether some still run."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._running == 0 or self._stop.is_set())
+            return self._running > 0
+
+    def _drain(self) -> None:
+        if not self.wait(DRAIN_S):
+            self._abort()
+            self.wait(0.3)

@@ -1,0 +1,38 @@
+"""What a source is, and how its errors are told without its password."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from threading import Event
+from typing import Protocol
+
+from facegate.errors import SourceError
+from facegate.pipeline.records import Frame
+
+
+class Source(Protocol):
+    """One camera's frames. It owns whatever it opens and closes it when ``frames`` ends."""
+
+    live: bool
+    """Live sources keep the newest frame and count what is overwritten; files lose nothing."""
+
+    def frames(self, stop: Event) -> Iterator[Frame]:
+        """Open, yield frames until the end or ``stop``, close.
+
+        Raises:
+            SourceError: it cannot be opened, or breaks off.
+        """
+        ...
+
+
+class UnauthorisedError(SourceError):
+    """The camera refuses the credentials."""
+
+
+_USERINFO = re.compile(r"(?<=://)[^/@\s]*(?::[^/\s]*)?@")
+
+
+def redact(text: str) -> str:
+    """Hide the user part of every URL in ``text``: ``rtsp://user:secret@host`` becomes ``rtsp://***@host``."""
+    return _USERINFO.sub("***@", text)

@@ -1,0 +1,54 @@
+"""Webcams through OpenCV: an index (``0``) or a device path (``/dev/video0``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from threading import Event
+from time import monotonic
+
+import cv2
+
+from facegate.errors import SourceError
+from facegate.pipeline.records import Frame, FrameRef, contiguous
+
+
+class WebcamSource:
+    """A local camera."""
+
+    live = True
+
+    def __init__(self, camera: str, device: int | str) -> None:
+        self._camera = camera
+        self._device = device
+
+    def frames(self, stop: Event) -> Iterator[Frame]:
+        """See :class:`facegate.pipeline.sources.base.Source`."""
+        capture = cv2.VideoCapture(self._device)
+        try:
+            if not capture.isOpened():
+                raise SourceError(f"no webcam at {self._device}: list devices with 'ls /dev/video*'")
+            yield from self._read(capture, stop)
+        finally:
+            capture.release()
+
+    def _read(self, capture: cv2.VideoCapture, stop: Event) -> Iterator[Frame]:
+        started = monotonic()
+        seq = 0
+        while not stop.is_set():
+            ok, image = capture.read()
+            if not ok:
+                if seq == 0:
+                    raise SourceError(f"webcam {self._device} opened but gives no picture: is another program using it?")
+                return
+            now = monotonic()
+            ref = FrameRef(
+                camera=self._camera,
+                seq=seq,
+                pts_s=now - started,
+                received_s=now,
+                captured_at=None,
+                width=image.shape[1],
+                height=image.shape[0],
+            )
+            yield Frame(ref=ref, image=contiguous(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)))
+            seq += 1

@@ -1,0 +1,224 @@
+"""The stages between source and sink. Each is a class with ``run(inbox, outbox)``; the runner gives it a thread.
+
+A stage never swallows an error: what it cannot handle goes up to the runner, which names the stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from facegate.detectors.align import align
+from facegate.detectors.base import Detector
+from facegate.pipeline.accounting import Ledger
+from facegate.pipeline.channel import Channel, EndOfStream, Lane
+from facegate.pipeline.gate import BestShotGate
+from facegate.pipeline.records import (
+    Detection,
+    Face,
+    Frame,
+    FrameFaces,
+    FrameRef,
+    Outcome,
+    Record,
+    ScoredFace,
+    ScoredFrame,
+    Shot,
+    TrackedFace,
+    TrackedFrame,
+)
+from facegate.pipeline.tracking import FaceTracker
+from facegate.scoring.engine import Scorer
+from facegate.sinks.base import Sink
+
+In_contra = TypeVar("In_contra", contravariant=True)
+Out_contra = TypeVar("Out_contra", contravariant=True)
+
+
+class CameraEnded(Record):
+    """No more frames will come from this camera; its tracks end."""
+
+    frame: FrameRef
+    """The last frame seen, or an empty one."""
+
+
+class Stage(Protocol[In_contra, Out_contra]):
+    """Takes from ``inbox`` until the end of the stream, puts to ``outbox``. The runner closes ``outbox``."""
+
+    name: str
+
+    def run(self, inbox: Channel[In_contra], outbox: Lane[Out_contra]) -> None:  # type: ignore[type-var]
+        """Work until :class:`~facegate.pipeline.channel.EndOfStream`."""
+        ...
+
+
+class DetectStage:
+    """Detects and aligns; a batch takes what is waiting, one frame per camera in turn."""
+
+    name = "detect"
+
+    def __init__(self, detector: Detector, ledger: Ledger, *, batch: int, min_face_px: float) -> None:
+        self._detector = detector
+        self._ledger = ledger
+        self._batch = batch
+        self._min_face_px = min_face_px
+        self.frames: dict[str, int] = {}
+        """Frames processed per camera."""
+
+    def run(self, inbox: Channel[Frame | CameraEnded], outbox: Lane[FrameFaces | CameraEnded]) -> None:
+        """See :class:`Stage`."""
+        while True:
+            try:
+                items = inbox.take(self._batch)
+            except EndOfStream:
+                return
+            frames = [item for item in items if isinstance(item, Frame)]
+            found = iter(self._detector.detect([frame.image for frame in frames]) if frames else [])
+            for item in items:
+                outbox.put(self._faces(item, next(found)) if isinstance(item, Frame) else item)
+
+    def _faces(self, frame: Frame, detections: list[Detection]) -> FrameFaces:
+        camera = frame.ref.camera
+        self.frames[camera] = self.frames.get(camera, 0) + 1
+        kept = []
+        for index, detection in enumerate(detections):
+            face = Face(
+                face_id=f"{frame.ref.seq}-{index}",
+                frame=frame.ref,
+                detection=detection,
+                crop=align(frame.image, detection.landmarks),
+            )
+            self._ledger.observe(face)
+            if detection.width < self._min_face_px:
+                self._ledger.settle(face, Outcome.TOO_SMALL)
+            else:
+                kept.append(face)
+        return FrameFaces(frame=frame.ref, faces=tuple(kept))
+
+
+class TrackStage:
+    """Gives each face its track, with one tracker per camera."""
+
+    name = "track"
+
+    def __init__(self, make_tracker: Callable[[], FaceTracker], ledger: Ledger) -> None:
+        self._make_tracker = make_tracker
+        self._ledger = ledger
+        self._trackers: dict[str, FaceTracker] = {}
+        self.tracks = 0
+        """Tracks that have ended, over all cameras."""
+
+    def run(self, inbox: Channel[FrameFaces | CameraEnded], outbox: Lane[TrackedFrame]) -> None:
+        """See :class:`Stage`."""
+        while True:
+            try:
+                item = inbox.take()[0]
+            except EndOfStream:
+                return
+            if isinstance(item, CameraEnded):
+                tracker = self._trackers.pop(item.frame.camera, None)
+                ended = tracker.finish() if tracker else ()
+                self.tracks += len(ended)
+                outbox.put(TrackedFrame(frame=item.frame, faces=(), ended=ended))
+            else:
+                outbox.put(self._track(item))
+
+    def _track(self, item: FrameFaces) -> TrackedFrame:
+        camera = item.frame.camera
+        if camera not in self._trackers:
+            self._trackers[camera] = self._make_tracker()
+        ids, ended = self._trackers[camera].step(item.faces, item.frame.pts_s)
+        self.tracks += len(ended)
+        tracked = []
+        for face, track_id in zip(item.faces, ids, strict=True):
+            if track_id is None:
+                self._ledger.settle(face, Outcome.UNTRACKED)
+            else:
+                tracked.append(TrackedFace(face=face, track_id=track_id))
+        return TrackedFrame(frame=item.frame, faces=tuple(tracked), ended=ended)
+
+
+class ScoreStage:
+    """Scores the crops of whatever frames are waiting in one batch, and passes frames on in order."""
+
+    name = "score"
+
+    def __init__(self, scorer: Scorer, *, max_frames: int = 16) -> None:
+        self._scorer = scorer
+        self._max_frames = max_frames
+
+    def run(self, inbox: Channel[TrackedFrame], outbox: Lane[ScoredFrame]) -> None:
+        """See :class:`Stage`."""
+        while True:
+            try:
+                frames = inbox.take(self._max_frames)
+            except EndOfStream:
+                return
+            tracked = [face for frame in frames for face in frame.faces]
+            scored = iter(self._score(tracked))
+            for frame in frames:
+                faces = tuple(next(scored) for _ in frame.faces)
+                outbox.put(ScoredFrame(frame=frame.frame, faces=faces, ended=frame.ended))
+
+    def _score(self, tracked: list[TrackedFace]) -> list[ScoredFace]:
+        if not tracked:
+            return []
+        scores = self._scorer.score(np.stack([face.face.crop for face in tracked]))
+        return [
+            ScoredFace(
+                face=face.face,
+                track_id=face.track_id,
+                quality=int(scores.quality[i]),
+                raw=float(scores.raw[i]),
+                patches=scores.patches[i],
+                embedding=None if scores.embedding is None else scores.embedding[i],
+            )
+            for i, face in enumerate(tracked)
+        ]
+
+
+class GateStage:
+    """Decides, settles every face in the ledger, and lets shots through."""
+
+    name = "gate"
+
+    def __init__(self, make_gate: Callable[[str], BestShotGate], ledger: Ledger) -> None:
+        self._make_gate = make_gate
+        self._ledger = ledger
+        self._gates: dict[str, BestShotGate] = {}
+
+    def run(self, inbox: Channel[ScoredFrame], outbox: Lane[Shot]) -> None:
+        """See :class:`Stage`."""
+        while True:
+            try:
+                frame = inbox.take()[0]
+            except EndOfStream:
+                return
+            camera = frame.frame.camera
+            if camera not in self._gates:
+                self._gates[camera] = self._make_gate(camera)
+            for decision in self._gates[camera].step(frame):
+                self._ledger.settle(decision.face.face, decision.outcome)
+                if decision.shot is not None:
+                    outbox.put(decision.shot)
+
+
+class DeliverStage:
+    """Hands shots to the sink."""
+
+    name = "deliver"
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def run(self, inbox: Channel[Shot], outbox: Lane[None]) -> None:
+        """See :class:`Stage`; nothing is put to ``outbox``."""
+        del outbox
+        while True:
+            try:
+                shot = inbox.take()[0]
+            except EndOfStream:
+                return
+            self._sink.send(shot)

@@ -1,0 +1,71 @@
+"""The pipeline as an iterator: ``with facegate.watch(source) as shots: for shot in shots: ...``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from facegate.pipeline.channel import Aborted, Channel, EndOfStream
+from facegate.pipeline.config import RunConfig, config_for
+from facegate.pipeline.records import Shot
+from facegate.pipeline.runner import Runner
+from facegate.sinks.base import DeliveryReport
+
+QUEUE_CAPACITY = 64
+
+
+class ShotQueue:
+    """A sink that keeps shots for a consumer in this process; when full, the pipeline waits."""
+
+    def __init__(self) -> None:
+        self.channel: Channel[Shot] = Channel()
+        self._lane = self.channel.lane(QUEUE_CAPACITY)
+        self._accepted = 0
+
+    def send(self, shot: Shot) -> None:
+        """See :class:`facegate.sinks.base.Sink`."""
+        self._lane.put(shot)
+        self._accepted += 1
+
+    def end(self) -> None:
+        """Let the consumer's iteration end after what is queued."""
+        self._lane.close()
+
+    def close(self, linger_s: float) -> DeliveryReport:
+        """See :class:`facegate.sinks.base.Sink`; shots count as delivered when queued."""
+        del linger_s
+        return DeliveryReport(accepted=self._accepted, acknowledged=self._accepted)
+
+    def abort(self) -> None:
+        """See :class:`facegate.sinks.base.Sink`."""
+        self.channel.abort()
+
+
+@contextmanager
+def watch(source: str | Path | RunConfig) -> Iterator[Iterator[Shot]]:
+    """Run the pipeline on ``source`` and iterate over its best shots.
+
+    Args:
+        source: a video file, ``rtsp://`` URL or webcam (``"0"``), a YAML configuration's path, or a
+            :class:`~facegate.pipeline.config.RunConfig`.
+
+    Yields:
+        an iterator of :class:`~facegate.pipeline.records.Shot` (``crop``, ``quality``, ``box``, ``landmarks``,
+        ``track_id``, ``pts_s``). It ends with the source; leaving the block stops every thread.
+
+    Raises:
+        FacegateError: configuration, source, model or stage problems, raised from the block or the iteration.
+    """
+    queue = ShotQueue()
+    with Runner(config_for(source), lambda: queue, on_finished=queue.end) as runner:
+        yield _shots(runner, queue)
+
+
+def _shots(runner: Runner, queue: ShotQueue) -> Iterator[Shot]:
+    while True:
+        try:
+            yield queue.channel.take()[0]
+        except (EndOfStream, Aborted):
+            break
+    runner.close(linger_s=0.0)

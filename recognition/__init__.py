@@ -1,0 +1,1 @@
+"""The recognition side: embedders, galleries, matching and the worker."""

@@ -1,0 +1,1 @@
+"""Face image quality from one forward pass of a Vision Transformer."""

@@ -1,0 +1,1 @@
+"""Where shots go: the wire format and the ZeroMQ gate."""

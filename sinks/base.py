@@ -1,0 +1,41 @@
+"""The sink protocol: where shots leave the pipeline."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from facegate.pipeline.records import Shot
+
+
+class DeliveryReport(msgspec.Struct, frozen=True):
+    """What became of the shots handed to a sink."""
+
+    accepted: int = 0
+    acknowledged: int = 0
+    undelivered: int = 0
+    redelivered: int = 0
+    bytes_sent: int = 0
+    recognition_ms: float = 0.0
+    """Sum of the time that workers spent on acknowledged shots."""
+
+
+class Sink(Protocol):
+    """Takes shots. One owner calls ``close`` once; ``abort`` may come from another thread."""
+
+    def send(self, shot: Shot) -> None:
+        """Accept a shot; waits while the sink is full.
+
+        Raises:
+            DeliveryError: the sink was aborted or can take no more.
+        """
+        ...
+
+    def close(self, linger_s: float) -> DeliveryReport:
+        """Deliver what is pending for at most ``linger_s`` seconds, release everything, report."""
+        ...
+
+    def abort(self) -> None:
+        """Give up waiting: a blocked ``send`` or ``close`` returns at once."""
+        ...

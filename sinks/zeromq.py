@@ -1,0 +1,234 @@
+"""The gate's end of delivery: a ZeroMQ ROUTER that gives shots to workers by credit.
+
+A worker (DEALER) grants credit, the gate never sends more than that, and each shot is acknowledged by its id. A
+shot that is not acknowledged within its lease, or whose worker says goodbye, goes back to the front of the queue;
+a duplicate carries the same id. One thread owns the socket; ``send`` hands over through a bounded queue.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections import OrderedDict, deque
+from threading import Condition, Thread
+from time import monotonic
+
+import msgspec
+import structlog
+import zmq
+
+from facegate.errors import DeliveryError
+from facegate.pipeline.records import Shot
+from facegate.sinks import wire
+from facegate.sinks.base import DeliveryReport
+
+LEASE_S = 30.0
+TICK_MS = 200
+MAX_CREDIT = 256
+MAX_WORKERS = 1024
+
+log = structlog.get_logger(__name__)
+
+
+class _Message(msgspec.Struct, frozen=True, eq=False):
+    shot_id: str
+    header: bytes
+    crop: bytes
+
+
+class _Worker(msgspec.Struct, eq=False):
+    credit: int = 0
+    in_flight: OrderedDict[str, tuple[_Message, float]] = msgspec.field(default_factory=OrderedDict)
+    """shot id -> message and the time its lease ends, oldest first."""
+
+
+class ZmqSink:
+    """Delivers shots to any number of workers; see :mod:`facegate.sinks.wire` for the messages."""
+
+    def __init__(self, endpoint: str, *, max_pending: int = 1000, lease_s: float = LEASE_S) -> None:
+        """Bind at once.
+
+        Raises:
+            DeliveryError: the endpoint cannot be bound.
+        """
+        self._max_pending = max_pending
+        self._lease_s = lease_s
+        self._changed = Condition()
+        self._pending: deque[_Message] = deque()
+        self._workers: dict[bytes, _Worker] = {}
+        self._accepted = self._acknowledged = self._redelivered = self._bytes = 0
+        self._recognition_ms = 0.0
+        self._aborted = False
+        self._deadline: float | None = None
+        self._failure: BaseException | None = None
+        self._context = zmq.Context()
+        self._router = self._context.socket(zmq.ROUTER)
+        self._router.setsockopt(zmq.LINGER, 500)
+        self._router.setsockopt(zmq.MAXMSGSIZE, wire.MAX_HEADER_BYTES)
+        self._router.setsockopt(zmq.IPV6, endpoint.startswith("tcp://["))
+        try:
+            self._router.bind(endpoint)
+        except zmq.ZMQError as error:
+            self._context.destroy(linger=0)
+            raise DeliveryError(_bind_problem(endpoint, error)) from error
+        self.endpoint: str = self._router.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._bell_in, self._bell_out = socket.socketpair()
+        self._bell_in.setblocking(False)
+        self._bell_out.setblocking(False)
+        self._thread = Thread(target=self._serve, name="zmq-gate", daemon=True)
+        self._thread.start()
+
+    def send(self, shot: Shot) -> None:
+        """See :class:`facegate.sinks.base.Sink`."""
+        header, crop = wire.pack_shot(shot)
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._aborted or self._failure is not None or len(self._pending) < self._max_pending
+            )
+            if self._failure is not None:
+                raise DeliveryError(f"delivery has failed: {self._failure}") from self._failure
+            if self._aborted:
+                raise DeliveryError("delivery was stopped before this shot could be queued")
+            self._pending.append(_Message(shot.shot_id, header, crop))
+            self._accepted += 1
+        self._ring()
+
+    def close(self, linger_s: float) -> DeliveryReport:
+        """See :class:`facegate.sinks.base.Sink`."""
+        with self._changed:
+            self._deadline = monotonic() + linger_s
+        self._ring()
+        self._thread.join()
+        self._bell_in.close()
+        self._bell_out.close()
+        if self._failure is not None:
+            raise DeliveryError(f"delivery has failed: {self._failure}") from self._failure
+        return self.report()
+
+    def abort(self) -> None:
+        """See :class:`facegate.sinks.base.Sink`."""
+        with self._changed:
+            self._aborted = True
+            self._changed.notify_all()
+        self._ring()
+
+    def report(self) -> DeliveryReport:
+        """Return the counts so far."""
+        with self._changed:
+            return DeliveryReport(
+                accepted=self._accepted,
+                acknowledged=self._acknowledged,
+                undelivered=self._accepted - self._acknowledged,
+                redelivered=self._redelivered,
+                bytes_sent=self._bytes,
+                recognition_ms=round(self._recognition_ms, 3),
+            )
+
+    def _ring(self) -> None:
+        # A full bell has been rung already; a closed one has nobody to wake.
+        with contextlib.suppress(OSError):
+            self._bell_in.send(b"!")
+
+    def _serve(self) -> None:
+        try:
+            poller = zmq.Poller()
+            poller.register(self._router, zmq.POLLIN)
+            poller.register(self._bell_out, zmq.POLLIN)
+            while not self._finished():
+                events = dict(poller.poll(TICK_MS))
+                if self._bell_out.fileno() in events:
+                    self._bell_out.recv(4096)
+                if self._router in events:
+                    self._receive_all()
+                self._reclaim_expired(monotonic())
+                self._dispatch(monotonic())
+            for identity in self._workers:
+                self._router.send_multipart([identity, wire.END])
+        except BaseException as error:  # kept for the owner, who raises it
+            with self._changed:
+                self._failure = error
+                self._changed.notify_all()
+        finally:
+            self._router.close()
+            self._context.term()
+
+    def _finished(self) -> bool:
+        with self._changed:
+            if self._aborted:
+                return True
+            if self._deadline is None:
+                return False
+            return self._accepted == self._acknowledged or monotonic() >= self._deadline
+
+    def _receive_all(self) -> None:
+        while True:
+            try:
+                identity, *frames = self._router.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                self._handle(identity, frames)
+            except DeliveryError as error:
+                log.warning("message refused", peer=identity.hex(), reason=str(error))
+
+    def _handle(self, identity: bytes, frames: list[bytes]) -> None:
+        kind, body = frames[0] if frames else b"", frames[1] if len(frames) == 2 else b""
+        if kind == wire.READY:
+            credit = wire.decode(body, wire.Ready).credit
+            if not 0 < credit <= MAX_CREDIT:
+                raise DeliveryError(f"credit {credit} is not within 1..{MAX_CREDIT}")
+            if identity not in self._workers and len(self._workers) >= MAX_WORKERS:
+                raise DeliveryError(f"more than {MAX_WORKERS} workers")
+            worker = self._workers.setdefault(identity, _Worker())
+            worker.credit = min(MAX_CREDIT, worker.credit + credit)
+        elif kind == wire.ACK:
+            self._acknowledge(identity, wire.decode(body, wire.Ack))
+        elif kind == wire.BYE:
+            worker = self._workers.pop(identity, _Worker())
+            self._requeue([message for message, _ in worker.in_flight.values()])
+        else:
+            raise DeliveryError(f"unknown message kind {kind[:16]!r}")
+
+    def _acknowledge(self, identity: bytes, ack: wire.Ack) -> None:
+        worker = self._workers.get(identity)
+        if worker is None or worker.in_flight.pop(ack.shot_id, None) is None:
+            # A late receipt for a shot whose lease ran out: someone else has it now.
+            return
+        with self._changed:
+            self._acknowledged += 1
+            self._recognition_ms += max(0.0, ack.latency_ms)
+
+    def _reclaim_expired(self, now: float) -> None:
+        for worker in self._workers.values():
+            expired = [shot_id for shot_id, (_, deadline) in worker.in_flight.items() if deadline <= now]
+            if expired:
+                # A worker that lets leases run out gets nothing more until it asks again.
+                worker.credit = 0
+                self._requeue([worker.in_flight.pop(shot_id)[0] for shot_id in expired])
+
+    def _requeue(self, messages: list[_Message]) -> None:
+        with self._changed:
+            self._pending.extendleft(reversed(messages))
+            self._redelivered += len(messages)
+
+    def _dispatch(self, now: float) -> None:
+        """Send while somebody has credit; the worker with the most goes first, so quick ones get more."""
+        while True:
+            ready = [(worker.credit, identity) for identity, worker in self._workers.items() if worker.credit > 0]
+            with self._changed:
+                if not ready or not self._pending:
+                    return
+                message = self._pending.popleft()
+                self._bytes += len(message.header) + len(message.crop)
+                self._changed.notify_all()
+            identity = max(ready)[1]
+            worker = self._workers[identity]
+            worker.credit -= 1
+            worker.in_flight[message.shot_id] = (message, now + self._lease_s)
+            self._router.send_multipart([identity, wire.SHOT, message.header, message.crop])
+
+
+def _bind_problem(endpoint: str, error: zmq.ZMQError) -> str:
+    if error.errno == zmq.EADDRINUSE:
+        return f"cannot bind {endpoint}: the port is in use; choose another with --bind"
+    return f"cannot bind {endpoint}: {str(error).lower()}; give an address of this host, such as tcp://127.0.0.1:5570"

@@ -1,0 +1,1 @@
+"""Start weights for facegate's own face ViT."""
