@@ -21,7 +21,7 @@ from facegate.errors import FacegateError, SourceError, StageError
 from facegate.pipeline.accounting import Ledger
 from facegate.pipeline.channel import Aborted, Channel, Lane
 from facegate.pipeline.config import CameraConfig, RunConfig
-from facegate.pipeline.gate import BestShotGate, GateSettings
+from facegate.pipeline.gate import BestShotGate, Decision, GateSettings
 from facegate.pipeline.records import Frame, FrameRef, QualityInfo
 from facegate.pipeline.report import CameraReport, CameraState, RunReport, StageReport
 from facegate.pipeline.sources.base import Source, UnauthorisedError
@@ -83,6 +83,7 @@ class Runner:
         make_sink: Callable[[], Sink],
         *,
         run_id: str | None = None,
+        on_decision: Callable[[Decision], None] = lambda decision: None,
         on_finished: Callable[[], None] = lambda: None,
     ) -> None:
         """Load models and bind the sink; nothing runs yet.
@@ -91,6 +92,7 @@ class Runner:
             config: what to run.
             make_sink: called once; the runner owns the sink and closes it.
             run_id: a ULID by default.
+            on_decision: called from the gate's thread for every decided face.
             on_finished: called from the last thread that ends.
 
         Raises:
@@ -134,7 +136,7 @@ class Runner:
             self._detect,
             self._track,
             ScoreStage(scorer),
-            GateStage(self._make_gate, self.ledger),
+            GateStage(self._make_gate, self.ledger, on_decision),
             DeliverStage(self._sink),
         ]
 
@@ -170,6 +172,11 @@ class Runner:
         self._stop.set()
         with self._changed:
             self._changed.notify_all()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a stop was asked for or something has failed."""
+        return self._stop.is_set()
 
     def close(self, linger_s: float | None = None) -> RunReport:
         """Wait for the end, deliver, release everything and report. A second call only reports.

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 import numpy as np
+import structlog
 
 from facegate.detectors.align import align
 from facegate.detectors.base import Detector
 from facegate.pipeline.accounting import Ledger
 from facegate.pipeline.channel import Channel, EndOfStream, Lane
-from facegate.pipeline.gate import BestShotGate
+from facegate.pipeline.gate import BestShotGate, Decision
 from facegate.pipeline.records import (
     Detection,
     Face,
@@ -32,6 +33,8 @@ from facegate.pipeline.records import (
 from facegate.pipeline.tracking import FaceTracker
 from facegate.scoring.engine import Scorer
 from facegate.sinks.base import Sink
+
+log = structlog.get_logger(__name__)
 
 In_contra = TypeVar("In_contra", contravariant=True)
 Out_contra = TypeVar("Out_contra", contravariant=True)
@@ -184,9 +187,12 @@ class GateStage:
 
     name = "gate"
 
-    def __init__(self, make_gate: Callable[[str], BestShotGate], ledger: Ledger) -> None:
+    def __init__(
+        self, make_gate: Callable[[str], BestShotGate], ledger: Ledger, observe: Callable[[Decision], None]
+    ) -> None:
         self._make_gate = make_gate
         self._ledger = ledger
+        self._observe = observe
         self._gates: dict[str, BestShotGate] = {}
 
     def run(self, inbox: Channel[ScoredFrame], outbox: Lane[Shot]) -> None:
@@ -201,6 +207,7 @@ class GateStage:
                 self._gates[camera] = self._make_gate(camera)
             for decision in self._gates[camera].step(frame):
                 self._ledger.settle(decision.face.face, decision.outcome)
+                self._observe(decision)
                 if decision.shot is not None:
                     outbox.put(decision.shot)
 
@@ -221,4 +228,5 @@ class DeliverStage:
                 shot = inbox.take()[0]
             except EndOfStream:
                 return
+            log.info("shot", camera=shot.camera, track=shot.track_id, rank=shot.rank, quality=shot.quality)
             self._sink.send(shot)

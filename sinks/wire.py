@@ -22,7 +22,7 @@ CROP_SIDE = 112
 JPEG_QUALITY = 95
 
 READY = b"READY"
-"""Worker to gate: :class:`Ready`, so many more shots may be sent."""
+"""Worker to gate, at the start and as a heartbeat: :class:`Ready`."""
 SHOT = b"SHOT"
 """Gate to worker: :class:`ShotHeader` and the encoded crop."""
 ACK = b"ACK"
@@ -34,9 +34,12 @@ END = b"END"
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """Credit granted by a worker."""
+    """A worker is there and takes at most ``window`` unacknowledged shots at a time.
 
-    credit: int
+    The number is absolute, so repeating the message is harmless and a restarted gate learns of its workers.
+    """
+
+    window: int
 
 
 class Ack(msgspec.Struct, frozen=True):

@@ -1,8 +1,8 @@
-"""The gate's end of delivery: a ZeroMQ ROUTER that gives shots to workers by credit.
+"""The gate's end of delivery: a ZeroMQ ROUTER that gives shots to workers by credit (after the Majordomo pattern).
 
-A worker (DEALER) grants credit, the gate never sends more than that, and each shot is acknowledged by its id. A
-shot that is not acknowledged within its lease, or whose worker says goodbye, goes back to the front of the queue;
-a duplicate carries the same id. One thread owns the socket; ``send`` hands over through a bounded queue.
+A worker (DEALER) opens a window, the gate never has more shots in flight to it than that, and each shot is
+acknowledged by its id. A shot that is not acknowledged within its lease, or whose worker says goodbye or falls
+silent, goes back to the front of the queue; a duplicate carries the same id. One thread owns the socket; ``send`` hands over through a bounded queue.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from facegate.sinks import wire
 from facegate.sinks.base import DeliveryReport
 
 LEASE_S = 30.0
+SILENCE_S = 10.0
+"""A worker not heard of for this long is taken for dead; workers send a heartbeat every second or two."""
 TICK_MS = 200
-MAX_CREDIT = 256
+MAX_WINDOW = 256
 MAX_WORKERS = 1024
 
 log = structlog.get_logger(__name__)
@@ -37,9 +39,14 @@ class _Message(msgspec.Struct, frozen=True, eq=False):
 
 
 class _Worker(msgspec.Struct, eq=False):
-    credit: int = 0
+    window: int = 0
+    last_seen: float = 0.0
     in_flight: OrderedDict[str, tuple[_Message, float]] = msgspec.field(default_factory=OrderedDict)
     """shot id -> message and the time its lease ends, oldest first."""
+
+    @property
+    def credit(self) -> int:
+        return self.window - len(self.in_flight)
 
 
 class ZmqSink:
@@ -174,13 +181,13 @@ class ZmqSink:
     def _handle(self, identity: bytes, frames: list[bytes]) -> None:
         kind, body = frames[0] if frames else b"", frames[1] if len(frames) == 2 else b""
         if kind == wire.READY:
-            credit = wire.decode(body, wire.Ready).credit
-            if not 0 < credit <= MAX_CREDIT:
-                raise DeliveryError(f"credit {credit} is not within 1..{MAX_CREDIT}")
+            window = wire.decode(body, wire.Ready).window
+            if not 0 < window <= MAX_WINDOW:
+                raise DeliveryError(f"a window of {window} is not within 1..{MAX_WINDOW}")
             if identity not in self._workers and len(self._workers) >= MAX_WORKERS:
                 raise DeliveryError(f"more than {MAX_WORKERS} workers")
             worker = self._workers.setdefault(identity, _Worker())
-            worker.credit = min(MAX_CREDIT, worker.credit + credit)
+            worker.window, worker.last_seen = window, monotonic()
         elif kind == wire.ACK:
             self._acknowledge(identity, wire.decode(body, wire.Ack))
         elif kind == wire.BYE:
@@ -194,17 +201,19 @@ class ZmqSink:
         if worker is None or worker.in_flight.pop(ack.shot_id, None) is None:
             # A late receipt for a shot whose lease ran out: someone else has it now.
             return
+        worker.last_seen = monotonic()
         with self._changed:
             self._acknowledged += 1
             self._recognition_ms += max(0.0, ack.latency_ms)
 
     def _reclaim_expired(self, now: float) -> None:
+        silent = [identity for identity, worker in self._workers.items() if now - worker.last_seen > SILENCE_S]
+        for identity in silent:
+            log.warning("worker silent", peer=identity.hex(), seconds=SILENCE_S)
+            self._requeue([message for message, _ in self._workers.pop(identity).in_flight.values()])
         for worker in self._workers.values():
             expired = [shot_id for shot_id, (_, deadline) in worker.in_flight.items() if deadline <= now]
-            if expired:
-                # A worker that lets leases run out gets nothing more until it asks again.
-                worker.credit = 0
-                self._requeue([worker.in_flight.pop(shot_id)[0] for shot_id in expired])
+            self._requeue([worker.in_flight.pop(shot_id)[0] for shot_id in expired])
 
     def _requeue(self, messages: list[_Message]) -> None:
         with self._changed:
@@ -223,7 +232,6 @@ class ZmqSink:
                 self._changed.notify_all()
             identity = max(ready)[1]
             worker = self._workers[identity]
-            worker.credit -= 1
             worker.in_flight[message.shot_id] = (message, now + self._lease_s)
             self._router.send_multipart([identity, wire.SHOT, message.header, message.crop])
 

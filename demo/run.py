@@ -1,0 +1,157 @@
+"""Runs the demonstration: RTSP server, gate and worker as separate processes, and the table at the end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from facegate.demo.clip import DemoClip, make_clip
+from facegate.demo.rtsp_server import Movie, RtspServer
+from facegate.errors import FacegateError
+from facegate.pipeline.records import Box
+from facegate.pipeline.report import RunReport
+
+WORKER_EXIT_S = 30.0
+
+
+class DemoError(FacegateError):
+    """The demonstration did not show what it should."""
+
+
+class _Shot(msgspec.Struct, frozen=True):
+    """The part of a worker's line that the demo judges."""
+
+    name: str | None
+    similarity: float
+    pts_s: float
+    box: Box
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What came back from the worker, held against the truth."""
+
+    named: tuple[str, ...]
+    missed: tuple[str, ...]
+    wrong: tuple[str, ...]
+    """Shots named as somebody else, distractors named included."""
+    unknown: int
+
+    @property
+    def good(self) -> bool:
+        """Everybody enrolled was named and nobody else was."""
+        return not self.missed and not self.wrong
+
+
+def run_demo(save: Path | None, embedder: str = "auto") -> Verdict:
+    """Make the clip, run everything, print the table to stdout.
+
+    Raises:
+        DemoError: a process failed.
+    """
+    console = Console(stderr=True)
+    with tempfile.TemporaryDirectory(prefix="facegate-demo-") as temporary:
+        folder = Path(temporary)
+        console.print("making a clip with real faces ...")
+        clip = make_clip(folder)
+        report, shots = _run_processes(clip, folder, save, embedder, console)
+    verdict = judge(clip, shots)
+    _show(clip, report, shots, verdict)
+    if save is not None:
+        console.print(f"best shots and contact sheet: {save}")
+    return verdict
+
+
+def judge(clip: DemoClip, shots: list[_Shot]) -> Verdict:
+    """Hold the worker's names against who really stood there."""
+    enrolled = {person.name for person in clip.people if person.enrolled}
+    truth = [(shot, clip.who(shot.pts_s, shot.box)) for shot in shots]
+    right = {shot.name for shot, who in truth if shot.name is not None and shot.name == who}
+    wrong = tuple(f"{who} as {shot.name}" for shot, who in truth if shot.name is not None and shot.name != who)
+    return Verdict(
+        named=tuple(sorted(str(name) for name in right)),
+        missed=tuple(sorted(enrolled - right)),
+        wrong=wrong,
+        unknown=sum(shot.name is None for shot, _ in truth),
+    )
+
+
+def _run_processes(
+    clip: DemoClip, folder: Path, save: Path | None, embedder: str, console: Console
+) -> tuple[RunReport, list[_Shot]]:
+    endpoint = f"tcp://127.0.0.1:{_free_port()}"
+    results, report = folder / "results.jsonl", folder / "report.json"
+    recognize = ["recognize", "--connect", endpoint, "--gallery", str(clip.gallery), "--output", str(results)]
+    recognize += ["--embedder", embedder, "--once"]
+    with RtspServer(Movie(clip.path)) as server:
+        console.print(f"serving it at {server.url}; gate and worker are starting ...")
+        run = ["run", server.url, "--bind", endpoint, "--report", str(report), "--linger", "60"]
+        if save is not None:
+            run += ["--save", str(save)]
+        with _process(recognize) as worker, _process(run) as gate:
+            if gate.wait() != 0:
+                raise DemoError(f"the gate process ended with exit code {gate.returncode}: see the lines above")
+            if worker.wait(WORKER_EXIT_S) != 0:
+                raise DemoError(f"the worker process ended with exit code {worker.returncode}: see the lines above")
+    lines = results.read_text(encoding="utf-8").splitlines()
+    return (
+        msgspec.json.decode(report.read_bytes(), type=RunReport),
+        [msgspec.json.decode(line, type=_Shot) for line in lines],
+    )
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def _process(arguments: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run ``facegate`` with ``arguments`` as a child that does not outlive the block."""
+    child = subprocess.Popen([sys.executable, "-m", "facegate", *arguments], env=os.environ)
+    try:
+        yield child
+    finally:
+        if child.poll() is None:
+            child.send_signal(signal.SIGTERM)
+            try:
+                child.wait(3)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+
+def _show(clip: DemoClip, report: RunReport, shots: list[_Shot], verdict: Verdict) -> None:
+    enrolled = sum(person.enrolled for person in clip.people)
+    table = Table(title="facegate demo", title_justify="left", show_header=False)
+    table.add_column("what")
+    table.add_column("value", justify="right")
+    rows = {
+        "frames sent by the camera": str(clip.frames),
+        "frames processed (newest first, the rest skipped)": str(report.frames_processed),
+        "faces seen": str(report.observed),
+        "faces forwarded (best shots)": str(report.shots),
+        "FR calls avoided": f"{100 * (1 - report.forwarded_share):.1f} %",
+        "faces per second": f"{report.observed / report.duration_s:.1f}",
+        "shots recognised / unknown": f"{len(shots) - verdict.unknown} / {verdict.unknown}",
+        "enrolled people named": f"{len(verdict.named)} of {enrolled}",
+        "wrong names, distractors included": str(len(verdict.wrong)),
+    }
+    for what, value in rows.items():
+        table.add_row(what, value)
+    Console().print(table)
+    print("Clip and gallery come from the same photographs, so recognition is easier here than in life.")
+    for label, names in (("missed", verdict.missed), ("wrong", verdict.wrong)):
+        if names:
+            print(f"{label}: {', '.join(names)}")

@@ -1,0 +1,288 @@
+"""The ``facegate`` command: one verb per job, data on stdout, everything for people on stderr."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import ExitStack
+from enum import StrEnum
+from pathlib import Path
+from threading import Event
+from types import FrameType
+from typing import IO, TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from facegate.errors import ConfigError, FacegateError
+from facegate.pipeline.threads import set_wait_policy
+
+if TYPE_CHECKING:
+    from facegate.pipeline.config import RunConfig
+
+set_wait_policy()
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Watch camera streams and let only the faces worth recognising through.",
+)
+
+
+class DetectorKind(StrEnum):
+    """Values of ``--detector``."""
+
+    AUTO = "auto"
+    MTCNN = "mtcnn"
+    YUNET = "yunet"
+    SCRFD = "scrfd"
+
+
+DetectorOption = Annotated[
+    DetectorKind, typer.Option("--detector", help="Face detector; auto: SCRFD or YuNet where given, else MTCNN.")
+]
+DetectorPathOption = Annotated[
+    Path | None, typer.Option(help="YuNet's ONNX file, or the directory of an insightface pack.", show_default=False)
+]
+
+
+@app.callback()
+def _global(
+    debug: Annotated[bool, typer.Option(help="Show tracebacks and debug logs.")] = False,
+    log_json: Annotated[bool, typer.Option(help="Write logs as JSON lines.")] = False,
+) -> None:
+    from facegate.logs import configure
+
+    configure(json=log_json, debug=debug)
+
+
+@app.command()
+def run(
+    source: Annotated[str, typer.Argument(help="Video file, rtsp:// URL, webcam (0, /dev/video0) or CONFIG.yaml.")],
+    bind: Annotated[
+        str | None, typer.Option(help="ZeroMQ endpoint for workers.", show_default="tcp://127.0.0.1:5570")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write the run's report as JSON.", show_default=False)] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Keep best shots and a contact sheet in this folder.", show_default=False)
+    ] = None,
+    detector: Annotated[DetectorKind | None, typer.Option(help="Face detector.", show_default="auto")] = None,
+    detector_path: DetectorPathOption = None,
+    min_quality: Annotated[
+        int | None, typer.Option(min=0, max=100, help="Drop faces below this quality.", show_default="10")
+    ] = None,
+    linger: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds to wait at the end for acknowledgements.", show_default="30"),
+    ] = None,
+) -> None:
+    """Watch a source and send the best shots to recognition workers.
+
+    \b
+    facegate run clip.mp4
+    facegate run rtsp://user:${PASSWORD}@10.0.0.5/stream --report run.json
+    facegate run 0 --bind tcp://127.0.0.1:6000
+    facegate run configs/two-cameras.yaml
+    """  # noqa: D301 - \b is typer's mark for text that keeps its lines
+    from facegate.console import follow, show_summary
+    from facegate.pipeline.config import config_for
+    from facegate.pipeline.contact_sheet import ContactSheet
+    from facegate.pipeline.report import to_json
+    from facegate.pipeline.runner import Runner
+    from facegate.pipeline.threads import share_cores
+    from facegate.sinks.zeromq import ZmqSink
+
+    config = _override(
+        config_for(source),
+        {
+            "delivery": {"bind": bind, "linger_s": linger},
+            "detector": {"kind": detector, "path": detector_path},
+            "gate": {"min_quality": min_quality},
+        },
+    )
+    _check_writable(report)
+    sheet = ContactSheet(save) if save is not None else None
+    share_cores()
+    delivery = config.delivery
+    runner = Runner(
+        config,
+        lambda: ZmqSink(delivery.bind, max_pending=delivery.max_pending),
+        on_decision=sheet.see if sheet else lambda decision: None,
+    )
+    interrupted = _Interrupt(runner.stop)
+    runner.start()
+    follow(runner)
+    result = runner.close(linger_s=0.3 if runner.stopping else None)
+    if sheet is not None:
+        sheet.write()
+    if report is not None:
+        _write_whole(report, to_json(result))
+    show_summary(result)
+    failed = [camera for camera in result.cameras if camera.problem]
+    raise typer.Exit(interrupted.exit_code or (1 if failed or result.delivery.undelivered else 0))
+
+
+@app.command()
+def recognize(
+    connect: Annotated[str, typer.Option(help="The gate's endpoint.")] = "tcp://127.0.0.1:5570",
+    gallery: Annotated[Path, typer.Option(help="Folder with one sub-folder of pictures per person.")] = Path("gallery"),
+    output: Annotated[
+        Path | None, typer.Option(help="Append results here instead of stdout.", show_default=False)
+    ] = None,
+    embedder: Annotated[
+        str, typer.Option(help="auto, dlib, an .onnx file, or the directory of an insightface pack.")
+    ] = "auto",
+    card: Annotated[Path | None, typer.Option(help="YAML card of the ONNX file.", show_default=False)] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=-1, max=1, help="Similarity from which a face is named.", show_default="the embedder's"),
+    ] = None,
+    detector: DetectorOption = DetectorKind.AUTO,
+    detector_path: DetectorPathOption = None,
+    once: Annotated[bool, typer.Option("--once", help="Exit when the gate's run ends.")] = False,
+) -> None:
+    """Name the faces a gate sends: one JSON line per shot.
+
+    \b
+    facegate recognize --connect tcp://127.0.0.1:5570 --gallery people/
+    facegate recognize --gallery people/ --embedder arcface.onnx --card arcface.yaml --output names.jsonl
+    """  # noqa: D301
+    from facegate.console import counting
+    from facegate.detectors.base import load_detector
+    from facegate.recognition.embedders import load_embedder
+    from facegate.recognition.gallery import load_gallery
+    from facegate.recognition.worker import Worker, log
+
+    with ExitStack() as stack:
+        out = _open_output(output, stack)
+        model = load_embedder(embedder, card)
+        with counting("enrolling") as progress:
+            people = load_gallery(gallery, load_detector(detector, detector_path), model, progress)
+        limit = model.threshold if threshold is None else threshold
+        stop = Event()
+        interrupted = _Interrupt(stop.set)
+        worker = Worker(connect, people, model, limit, out)
+        log.info("worker ready", people=len(people.names), embedder=model.name, threshold=limit, gate=connect)
+        worker.run(stop, once=once)
+        log.info("worker ended", shots=worker.results, named=worker.named)
+    raise typer.Exit(interrupted.exit_code)
+
+
+@app.command()
+def score(
+    images: Annotated[list[Path], typer.Argument(help="Pictures (JPEG, PNG).", show_default=False)],
+    embedding: Annotated[bool, typer.Option("--embedding", help="Add each face's embedding.")] = False,
+    heatmap: Annotated[
+        Path | None, typer.Option(help="Write a picture per face with its patch qualities here.", show_default=False)
+    ] = None,
+    detector: DetectorOption = DetectorKind.AUTO,
+    detector_path: DetectorPathOption = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="A safetensors model instead of the built-in one.", show_default=False)
+    ] = None,
+) -> None:
+    """Score the quality of every face in pictures: one JSON line per face.
+
+    \b
+    facegate score portrait.jpg
+    facegate score *.jpg --heatmap maps/ | jq .quality
+    """  # noqa: D301
+    from facegate.scoring_job import score_images
+
+    failed = score_images(images, sys.stdout, detector, detector_path, weights, embedding, heatmap)
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def demo(
+    save: Annotated[
+        Path | None, typer.Option(help="Keep best shots and a contact sheet in this folder.", show_default=False)
+    ] = None,
+    embedder: Annotated[str, typer.Option(help="As for 'facegate recognize'.")] = "auto",
+) -> None:
+    """Show the whole thing on this machine, with no download: camera, gate and worker.
+
+    \b
+    facegate demo
+    facegate demo --save demo-out
+    """  # noqa: D301
+    from facegate.demo.run import run_demo
+
+    verdict = run_demo(save, embedder)
+    raise typer.Exit(0 if verdict.good else 1)
+
+
+class _Interrupt:
+    """Ctrl-C and SIGTERM: the first asks to stop, the second ends at once."""
+
+    def __init__(self, stop: Any) -> None:
+        self.exit_code = 0
+        self._stop = stop
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self.exit_code:
+            os._exit(self.exit_code)
+        self.exit_code = 128 + number
+        self._stop()
+
+
+def _override(config: RunConfig, changes: dict[str, dict[str, Any]]) -> RunConfig:
+    """Apply command line options on top of the file's values, with the same validation."""
+    from facegate.pipeline.config import build_config
+
+    data = config.model_dump(mode="json")
+    for section, values in changes.items():
+        data[section] |= {key: str(v) if isinstance(v, Path) else v for key, v in values.items() if v is not None}
+    return build_config(data, "command line")
+
+
+def _open_output(path: Path | None, stack: ExitStack) -> IO[str]:
+    if path is None:
+        return sys.stdout
+    try:
+        return stack.enter_context(path.open("a", encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {(error.strerror or 'unknown error').lower()}") from error
+
+
+def _check_writable(path: Path | None) -> None:
+    """Find out before the run, not after it, that the report cannot be written."""
+    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+        raise ConfigError(f"cannot write {path}: give a file in an existing folder")
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write all or nothing."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {(error.strerror or 'unknown error').lower()}") from error
+
+
+def main() -> None:
+    """Run the command line; every expected error is one line and an exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except FacegateError as error:
+        if "--debug" in sys.argv:
+            raise
+        from facegate.pipeline.sources.base import redact
+
+        sys.stderr.write(f"facegate: {redact(' '.join(str(error).split()))}\n")
+        sys.exit(error.exit_code)
+    except typer.exceptions.TyperException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output has left; point stdout elsewhere so that the exit does not complain too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    sys.exit(code or 0)

@@ -1,0 +1,108 @@
+"""What people see on stderr: live progress and the summary table of a run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import structlog
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from facegate.pipeline.report import RunReport
+    from facegate.pipeline.runner import Runner
+
+REFRESH_S = 0.25
+LOG_EVERY_S = 5.0
+
+log = structlog.get_logger("facegate.run")
+
+
+def follow(runner: Runner) -> None:
+    """Show progress until the run has ended or is being stopped: live on a terminal, else a log line now and then."""
+    if sys.stderr.isatty():
+        with Live(console=Console(stderr=True), refresh_per_second=4, transient=True) as live:
+            while not runner.wait(REFRESH_S) and not runner.stopping:
+                live.update(Text(_line(runner.report())))
+        return
+    due = monotonic() + LOG_EVERY_S
+    while not runner.wait(REFRESH_S) and not runner.stopping:
+        if monotonic() >= due:
+            report = runner.report()
+            log.info(
+                "progress", frames=report.frames_processed, faces=report.observed, forwarded=report.shots
+            )
+            due = monotonic() + LOG_EVERY_S
+
+
+def _line(report: RunReport) -> str:
+    rate = report.frames_processed / max(report.duration_s, 1e-9)
+    states = ", ".join(f"{camera.camera} {camera.state}" for camera in report.cameras[:4])
+    return (
+        f"{report.duration_s:6.0f} s  frames {report.frames_processed} ({rate:.0f}/s)  faces {report.observed}"
+        f"  forwarded {report.shots}  [{states}]"
+    )
+
+
+def show_summary(report: RunReport) -> None:
+    """Print the run's table to stderr."""
+    table = Table(title="facegate run" + (" (stopped)" if report.interrupted else ""), title_justify="left")
+    table.add_column("camera")
+    for column in ("frames", "skipped", "faces", "forwarded", "superseded", "below", "other"):
+        table.add_column(column, justify="right")
+    table.add_column("state")
+    for camera in report.cameras:
+        named = ("forwarded", "superseded", "below_threshold")
+        other = sum(count for outcome, count in camera.outcomes.items() if outcome not in named)
+        table.add_row(
+            camera.camera,
+            str(camera.frames_processed),
+            str(camera.frames_overwritten),
+            str(camera.observed),
+            *(str(camera.outcomes.get(outcome, 0)) for outcome in named),
+            str(other),
+            camera.state,
+        )
+    console = Console(stderr=True)
+    console.print(table)
+    delivery = report.delivery
+    kept = 100 * (1 - report.forwarded_share) if report.observed else 0.0
+    console.print(
+        f"{report.observed} faces on {report.tracks} tracks, {report.shots} forwarded "
+        f"({kept:.1f} % kept from recognition), {delivery.acknowledged} acknowledged by workers, "
+        f"{delivery.undelivered} not; {report.duration_s:.1f} s"
+    )
+
+
+@contextmanager
+def counting(what: str) -> Iterator[CountLine]:
+    """A line ``what done/total`` that is only there on a terminal."""
+    line = CountLine(what)
+    try:
+        yield line
+    finally:
+        line.clear()
+
+
+class CountLine:
+    """Callable as ``(done, total)``."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._shown = sys.stderr.isatty()
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._shown:
+            sys.stderr.write(f"\r{self._what} {done}/{total}")
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Remove the line."""
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")

@@ -1,0 +1,35 @@
+"""Logs: structured lines on stderr, for people by default and as JSON when asked."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+from facegate.pipeline.sources.base import redact
+
+
+def _redact_values(_: Any, __: str, event: Any) -> Any:
+    """Last line of defence: no URL leaves with its password."""
+    return {key: redact(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def configure(*, json: bool = False, debug: bool = False) -> None:
+    """Send logs to stderr, which keeps stdout free for data."""
+    renderer: Any = (
+        structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _redact_values,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if debug else logging.INFO),
+        # Looked up anew each time: a live display replaces sys.stderr while it is on the screen.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        cache_logger_on_first_use=False,
+    )

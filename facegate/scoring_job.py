@@ -1,0 +1,108 @@
+"""The work behind ``facegate score``: pictures in, one JSON line per face out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import cv2
+import msgspec
+import numpy as np
+
+from facegate.detectors.align import align
+from facegate.detectors.base import Detector, load_detector
+from facegate.errors import ConfigError, SourceError
+from facegate.pipeline.images import read_image
+from facegate.pipeline.records import Box, Floats, Image
+from facegate.scoring.engine import Scorer, load_scorer
+
+HEATMAP_SCALE = 4
+
+
+class FaceLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of output."""
+
+    file: str
+    box: Box
+    landmarks: list[list[float]]
+    raw: float
+    quality: int
+    algorithm: str
+    embedding: list[float] | None = None
+
+
+def score_images(
+    files: Sequence[Path],
+    output: IO[str],
+    detector_kind: str,
+    detector_path: Path | None,
+    weights: Path | None,
+    embedding: bool,
+    heatmaps: Path | None,
+) -> int:
+    """Score every face of every picture; return how many pictures could not be read or showed no face."""
+    if heatmaps is not None:
+        try:
+            heatmaps.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"cannot make folder {heatmaps}: {(error.strerror or 'unknown').lower()}") from error
+    detector, scorer = load_detector(detector_kind, detector_path), load_scorer(weights)
+    failed = 0
+    for file in files:
+        try:
+            lines = _score_one(file, detector, scorer, embedding, heatmaps)
+        except SourceError as error:
+            sys.stderr.write(f"facegate: {error}\n")
+            failed += 1
+            continue
+        if not lines:
+            sys.stderr.write(f"facegate: no face found in {file}\n")
+            failed += 1
+        for line in lines:
+            output.write(msgspec.json.encode(line).decode() + "\n")
+        output.flush()
+    return failed
+
+
+def _score_one(
+    file: Path, detector: Detector, scorer: Scorer, embedding: bool, heatmaps: Path | None
+) -> list[FaceLine]:
+    image = read_image(file)
+    faces = detector.detect([image])[0]
+    if not faces:
+        return []
+    crops = [align(image, face.landmarks) for face in faces]
+    scores: Any = scorer.score(np.stack(crops), embedding=embedding)
+    lines = []
+    for index, face in enumerate(faces):
+        if heatmaps is not None:
+            name = f"{file.stem}_{index}_q{scores.quality[index]:03d}.png"
+            cv2.imwrite(str(heatmaps / name), cv2.cvtColor(heatmap(crops[index], scores.patches[index]), cv2.COLOR_RGB2BGR))
+        lines.append(
+            FaceLine(
+                file=str(file),
+                box=tuple(round(value, 2) for value in face.box),  # type: ignore[arg-type]
+                landmarks=[[round(float(v), 2) for v in point] for point in face.landmarks],
+                raw=float(scores.raw[index]),
+                quality=int(scores.quality[index]),
+                algorithm=scorer.algorithm,
+                embedding=[float(v) for v in scores.embedding[index]] if embedding else None,
+            )
+        )
+    return lines
+
+
+def heatmap(crop: Image, patches: Floats) -> Image:
+    """Return the crop beside its patch qualities, from blue (the crop's lowest) to red (its highest)."""
+    side = crop.shape[0] * HEATMAP_SCALE
+    large = cv2.resize(crop, (side, side), interpolation=cv2.INTER_CUBIC)
+    grid = round(len(patches) ** 0.5)
+    low, high = float(patches.min()), float(patches.max())
+    scaled = (patches.reshape(grid, grid) - low) / max(high - low, 1e-12)
+    colours = cv2.applyColorMap(np.rint(scaled * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
+    colours = cv2.cvtColor(colours, cv2.COLOR_BGR2RGB)
+    blocks = cv2.resize(colours, (side, side), interpolation=cv2.INTER_NEAREST)
+    blended = cv2.addWeighted(large, 0.45, blocks, 0.55, 0)
+    return np.hstack([large, np.full((side, 8, 3), 255, dtype=np.uint8), blended]).astype(np.uint8)

@@ -1,0 +1,247 @@
+"""Face recognisers behind one protocol: aligned crops in, unit embeddings out.
+
+Three kinds: any ONNX recogniser described by a small card, the recogniser of a local insightface pack, and dlib's
+ResNet, whose weights arrive inside a package. Nothing is downloaded at run time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from facegate.detectors.align import CROP_SIZE
+from facegate.errors import ConfigError, ModelError
+from facegate.pipeline.records import Floats, Image
+
+CARDS = "facegate.recognition"
+INSIGHTFACE_THRESHOLD = 0.40
+"""A usual starting point for ArcFace models; set your own with ``--threshold``."""
+
+
+class Embedder(Protocol):
+    """Turns crops into embeddings whose dot product is the cosine similarity."""
+
+    name: str
+    threshold: float
+    """Similarity from which two faces count as one person, unless the user says otherwise."""
+
+    def embed(self, crops: Sequence[Image]) -> Floats:
+        """Embed ``(112, 112, 3)`` RGB crops; return ``(B, D)`` float32 rows of unit length."""
+        ...
+
+
+class OnnxCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an ONNX recogniser expects, and the threshold measured for it."""
+
+    name: str
+    threshold: float
+    color: Literal["rgb", "bgr"] = "rgb"
+    mean: float = 127.5
+    std: float = 127.5
+    columns: tuple[int, int] = (0, CROP_SIZE)
+    """First and last-plus-one column of the 112x112 crop that the network sees."""
+    sha256: str | None = None
+    licence: str = "unknown"
+    source: str = ""
+
+
+class OnnxEmbedder:
+    """Any ONNX recogniser with one image input and one embedding output."""
+
+    def __init__(self, model: Path, card: OnnxCard) -> None:
+        """Load the model.
+
+        Raises:
+            ModelError: missing, damaged, or not the file its card describes.
+        """
+        import onnxruntime
+
+        content = _read(model)
+        if card.sha256 is not None and hashlib.sha256(content).hexdigest() != card.sha256:
+            raise ModelError(f"{model} is not the file that card '{card.name}' describes: its SHA-256 differs")
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        try:
+            self._session: Any = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises many unrelated types here
+            raise ModelError(f"{model} is not an ONNX model that can be loaded: {str(error)[:200]}") from error
+        self._input = self._session.get_inputs()[0].name
+        self._card = card
+        self.name = card.name
+        self.threshold = card.threshold
+
+    def embed(self, crops: Sequence[Image]) -> Floats:
+        """See :class:`Embedder`."""
+        card = self._card
+        first, last = card.columns
+        rows = []
+        for crop in crops:  # some exported models have a fixed batch of one
+            pixels = crop[:, first:last, :: -1 if card.color == "bgr" else 1]
+            tensor = ((pixels.astype(np.float32) - card.mean) / card.std).transpose(2, 0, 1)[None]
+            try:
+                rows.append(self._session.run(None, {self._input: np.ascontiguousarray(tensor)})[0].reshape(-1))
+            except Exception as error:
+                raise ModelError(f"'{card.name}' does not take the input its card describes: {error}") from error
+        return _unit(np.array(rows, dtype=np.float32).reshape(len(crops), -1))
+
+
+class InsightfaceEmbedder:
+    """The recogniser of a local insightface pack (``w600k_*.onnx``, ``glintr100.onnx``, ...)."""
+
+    threshold = INSIGHTFACE_THRESHOLD
+
+    def __init__(self, pack: Path) -> None:
+        """Load the pack's recogniser.
+
+        Raises:
+            ModelError: the directory holds none.
+        """
+        from insightface.model_zoo import get_model
+
+        if not pack.is_dir():
+            raise ModelError(f"no insightface pack at {pack}: give the directory that holds its .onnx files")
+        for file in sorted(pack.glob("*.onnx")):
+            try:
+                model: Any = get_model(str(file), providers=["CPUExecutionProvider"])
+            except Exception as error:  # onnxruntime and onnx raise many unrelated types here
+                raise ModelError(f"{file} cannot be loaded: {error}") from error
+            if getattr(model, "taskname", "") == "recognition":
+                self._model = model
+                self.name = f"insightface:{pack.name}/{file.stem}"
+                return
+        raise ModelError(f"no recognition model in {pack}: a pack such as buffalo_l holds w600k_r50.onnx")
+
+    def embed(self, crops: Sequence[Image]) -> Floats:
+        """See :class:`Embedder`."""
+        if not crops:
+            return np.empty((0, 512), dtype=np.float32)
+        found = self._model.get_feat([cv2.cvtColor(crop, cv2.COLOR_RGB2BGR) for crop in crops])
+        return _unit(np.asarray(found, dtype=np.float32))
+
+
+_DLIB_CHIP = 150
+# Eye centres of dlib's five-point mean face in a 150 px chip with 25 % padding, from its published mean shape.
+_DLIB_EYES = ((47.7, 47.1), (100.3, 47.1))
+_ARCFACE_EYES = ((38.2946, 51.6963), (73.5318, 51.5014))
+
+
+class DlibEmbedder:
+    """dlib's ResNet (128-d) from the ``dlib-bin`` and ``face-recognition-models`` packages.
+
+    dlib aligns by eye corners; the crop's template fixes the eyes, so one constant transform maps crop to chip.
+    dlib's vectors all lie in a narrow cone; a fixed mean face is subtracted so that similarities spread out as
+    with other recognisers.
+    """
+
+    name = "dlib-resnet"
+    threshold = 0.62
+
+    def __init__(self) -> None:
+        """Load the network.
+
+        Raises:
+            ModelError: the packages are not installed.
+        """
+        spec = importlib.util.find_spec("face_recognition_models")
+        if importlib.util.find_spec("dlib") is None or spec is None or not spec.submodule_search_locations:
+            raise ModelError("dlib's recogniser is not installed: pip install 'facegate[dlib]'")
+        import dlib
+
+        # The package itself imports pkg_resources, which current setuptools no longer has; only its file is needed.
+        file = Path(spec.submodule_search_locations[0]) / "models" / "dlib_face_recognition_resnet_model_v1.dat"
+        if not file.is_file():
+            raise ModelError(f"{file} is missing: pip install --force-reinstall face-recognition-models")
+        self._net: Any = dlib.face_recognition_model_v1(str(file))
+        (ax, ay), (bx, by) = _ARCFACE_EYES
+        (cx, cy), (dx, dy) = _DLIB_EYES
+        turn = complex(dx - cx, dy - cy) / complex(bx - ax, by - ay)
+        shift = complex(cx, cy) - turn * complex(ax, ay)
+        self._warp = np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
+        mean = resources.files(CARDS) / "cards" / "dlib-mean.yaml"
+        self._mean: Floats = np.array(msgspec.yaml.decode(mean.read_bytes(), type=list[float]), dtype=np.float32)
+
+    def embed(self, crops: Sequence[Image]) -> Floats:
+        """See :class:`Embedder`."""
+        return _unit(self.raw(crops) - self._mean)
+
+    def raw(self, crops: Sequence[Image]) -> Floats:
+        """Return dlib's own descriptors ``(B, 128)``."""
+        if not crops:
+            return np.empty((0, 128), dtype=np.float32)
+        size = (_DLIB_CHIP, _DLIB_CHIP)
+        chips = [
+            cv2.warpAffine(crop, self._warp, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            for crop in crops
+        ]
+        found = [np.array(self._net.compute_face_descriptor(chip), dtype=np.float32) for chip in chips]
+        return np.stack(found)
+
+
+def load_embedder(spec: str = "auto", card: Path | None = None) -> Embedder:
+    """Load an embedder.
+
+    Args:
+        spec: ``auto`` (a local insightface pack if there is one, else dlib), ``dlib``, an ``.onnx`` file, or the
+            directory of an insightface pack.
+        card: the YAML card of an ONNX file. Without it, a card beside the file (same name, ``.yaml``) or one that
+            ships with facegate (found by SHA-256) is taken.
+
+    Raises:
+        ModelError: it cannot be loaded.
+        ConfigError: there is no such kind, or an ONNX file without a card.
+    """
+    if spec == "auto":
+        packs = sorted(Path("~/.insightface/models").expanduser().glob("*/w600k_*.onnx"))
+        spec = str(packs[0].parent) if packs else "dlib"
+    if spec == "dlib":
+        return DlibEmbedder()
+    path = Path(spec)
+    if path.suffix == ".onnx":
+        return OnnxEmbedder(path, _card_for(path, card))
+    if path.is_dir():
+        return InsightfaceEmbedder(path)
+    raise ConfigError(f"embedder '{spec}' is neither 'auto', 'dlib', an .onnx file nor an insightface pack's directory")
+
+
+def _card_for(model: Path, card: Path | None) -> OnnxCard:
+    beside = model.with_suffix(".yaml")
+    if card is None and beside.is_file():
+        card = beside
+    if card is not None:
+        return _decode_card(_read(card), str(card))
+    digest = hashlib.sha256(_read(model)).hexdigest()
+    for file in (resources.files(CARDS) / "cards").iterdir():
+        if file.name.endswith(".onnx.yaml"):
+            known = _decode_card(file.read_bytes(), file.name)
+            if known.sha256 == digest:
+                return known
+    raise ConfigError(f"{model} has no card: put {beside.name} beside it or give --card (see docs/recognizers.md)")
+
+
+def _decode_card(content: bytes, where: str) -> OnnxCard:
+    try:
+        return msgspec.yaml.decode(content, type=OnnxCard)
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"card {where} is not valid: {error}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from error
+
+
+def _unit(rows: NDArray[np.float32]) -> Floats:
+    """Scale rows to unit length; a zero row stays zero and matches nobody."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return (rows / np.maximum(lengths, 1e-12)).astype(np.float32)
