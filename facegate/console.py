@@ -54,7 +54,7 @@ def show_summary(report: RunReport) -> None:
     """Print the run's table to stderr."""
     table = Table(title="facegate run" + (" (stopped)" if report.interrupted else ""), title_justify="left")
     table.add_column("camera")
-    for column in ("frames", "skipped", "faces", "forwarded", "superseded", "below", "other"):
+    for column in ("frames", "skipped", "faces", "sent", "lesser", "low", "other"):
         table.add_column(column, justify="right")
     table.add_column("state")
     for camera in report.cameras:

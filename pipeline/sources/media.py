@@ -56,7 +56,8 @@ class RtspSource:
         try:
             container = av.open(
                 self._url,
-                options={"rtsp_transport": "tcp", "fflags": "nobuffer"},
+                # "nobuffer" would throw away what was received while probing: a second or two of faces.
+                options={"rtsp_transport": "tcp", "analyzeduration": "500000"},
                 timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S),
             )
         except (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError) as error:

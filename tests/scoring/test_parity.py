@@ -28,6 +28,7 @@ def test_vitnt_scores_equal_the_published_vectors(data: Path, model: str) -> Non
             aggregation=case["aggregation"],
             alpha=case["alpha"],
             device="cpu",
+            dtype="fp32",
         )
         np.testing.assert_allclose(scorer.score(crops).raw, case["raw"], atol=1e-6, rtol=0)
 
@@ -36,7 +37,7 @@ def test_vitnt_scores_equal_the_published_vectors(data: Path, model: str) -> Non
 def test_embedding_and_attention_score_equal_the_published_vectors(data: Path, model: str) -> None:
     crops = np.load(data / "parity" / "crops.npy")
     expected = json.loads((data / "parity" / "expected.json").read_text())[model]
-    out = load_scorer(data / "parity" / f"{model}.safetensors", device="cpu").score(crops)
+    out = load_scorer(data / "parity" / f"{model}.safetensors", device="cpu", dtype="fp32").score(crops)
     assert out.embedding is not None and out.norm is not None
     np.testing.assert_allclose(out.embedding, expected["embedding"], atol=1e-5, rtol=0)
     np.testing.assert_allclose(out.attention, expected["attention_score"], atol=1e-5, rtol=0)
