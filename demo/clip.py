@@ -140,7 +140,9 @@ def _film(path: Path, picture: Image, portrait: Image, rng: np.random.Generator)
         stream.codec_context.max_b_frames = 0
         stream.codec_context.time_base = Fraction(1, FPS)
         for index in range(total):
-            clean = _group_frame(picture, index, size) if index < moving else _portrait_frame(portrait, index - moving)
+            clean = (
+                _group_frame(picture, index, size) if index < moving else _portrait_frame(portrait, index - moving)
+            )
             frame = av.VideoFrame.from_ndarray(_expose(clean, index, rng), format="rgb24")
             frame.pts = index
             container.mux(stream.encode(frame))
@@ -155,7 +157,8 @@ def _group_frame(picture: Image, index: int, size: tuple[int, int]) -> Image:
         cv2.warpAffine(picture, _camera(t, size), (WIDTH, HEIGHT), borderMode=cv2.BORDER_REFLECT).astype(np.float32)
         for t in instants
     ]
-    return np.rint(np.mean(views, axis=0)).astype(np.uint8)
+    blended: Image = np.rint(np.mean(views, axis=0)).astype(np.uint8)
+    return blended
 
 
 def _portrait_frame(portrait: Image, index: int) -> Image:
@@ -173,4 +176,5 @@ def _expose(image: Image, index: int, rng: np.random.Generator) -> Image:
     dip = 0.55 * np.exp(-(((seconds - 5.0) / 0.5) ** 2))
     light = 1.0 + 0.12 * np.sin(seconds * 1.3) - dip
     noisy = image.astype(np.float32) * light + rng.normal(0.0, 4.0 + 6.0 * dip, image.shape)
-    return np.clip(noisy, 0, 255).astype(np.uint8)
+    exposed: Image = np.clip(noisy, 0, 255).astype(np.uint8)
+    return exposed

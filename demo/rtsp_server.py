@@ -142,7 +142,9 @@ class RtspServer:
             self._clients.add(client)
         try:
             with client:
-                _Session(client, self._movie, self.url, self._credentials, self._digest, self._loop, self._stop).run()
+                _Session(
+                    client, self._movie, self.url, self._credentials, self._digest, self._loop, self._stop
+                ).run()
         except (OSError, ValueError):
             pass  # the client left or spoke nonsense; the next one is not affected
         finally:

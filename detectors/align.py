@@ -69,9 +69,7 @@ def align(image: Image, landmarks: Floats) -> Image:
     return contiguous(warped)
 
 
-def _shrink_region(
-    image: Image, matrix: NDArray[np.float64], scale: float
-) -> tuple[Image, NDArray[np.float64]]:
+def _shrink_region(image: Image, matrix: NDArray[np.float64], scale: float) -> tuple[Image, NDArray[np.float64]]:
     """Cut the face's surroundings and area-average them to about the crop's resolution."""
     inverse = cv2.invertAffineTransform(matrix)
     corners = np.array([(0, 0, 1), (CROP_SIZE, 0, 1), (0, CROP_SIZE, 1), (CROP_SIZE, CROP_SIZE, 1)])

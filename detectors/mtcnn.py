@@ -43,7 +43,9 @@ def weights_directory() -> Path:
     """Return the directory of the weights inside the installed ``mtcnn`` package (which is not imported)."""
     spec = importlib.util.find_spec("mtcnn")
     if spec is None or not spec.submodule_search_locations:
-        raise ModelError("the built-in detector needs the 'mtcnn' package for its weights: pip install mtcnn==1.0.0")
+        raise ModelError(
+            "the built-in detector needs the 'mtcnn' package for its weights: pip install mtcnn==1.0.0"
+        )
     return Path(spec.submodule_search_locations[0]) / "assets" / "weights"
 
 
@@ -57,7 +59,9 @@ def load_weights(name: str, directory: Path) -> list[NDArray[np.float32]]:
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise ModelError(f"cannot read {path}: reinstall with pip install --force-reinstall mtcnn==1.0.0") from error
+        raise ModelError(
+            f"cannot read {path}: reinstall with pip install --force-reinstall mtcnn==1.0.0"
+        ) from error
     if digest != SHA256[name]:
         raise ModelError(f"{path} is not the pinned release (SHA-256 {digest[:12]}...): pip install mtcnn==1.0.0")
     arrays: list[NDArray[np.float32]] = joblib.load(path)
@@ -76,7 +80,10 @@ class _Net(nn.Module):
         for _ in pools:
             kernel = torch.from_numpy(np.array(arrays[index])).permute(3, 2, 0, 1).contiguous()
             conv = nn.Conv2d(kernel.shape[1], kernel.shape[0], tuple(kernel.shape[2:]))  # type: ignore[arg-type]
-            conv.weight, conv.bias = nn.Parameter(kernel), nn.Parameter(torch.from_numpy(np.array(arrays[index + 1])))
+            conv.weight, conv.bias = (
+                nn.Parameter(kernel),
+                nn.Parameter(torch.from_numpy(np.array(arrays[index + 1]))),
+            )
             self.convs.append(conv)
             self.prelus.append(_prelu(arrays[index + 2]))
             index += 3
@@ -232,4 +239,5 @@ def _square(boxes: Tensor) -> Tensor:
 def _patches(batch: Tensor, boxes: Tensor, owner: Tensor, size: int) -> Tensor:
     """Cut and resample each box to ``size``; four bilinear samples per cell keep large faces from aliasing."""
     rois = torch.cat([owner[:, None].float(), boxes], 1)
-    return roi_align(batch, rois, (size, size), sampling_ratio=2, aligned=True)
+    patches: Tensor = roi_align(batch, rois, (size, size), sampling_ratio=2, aligned=True)
+    return patches

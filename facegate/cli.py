@@ -40,10 +40,12 @@ class DetectorKind(StrEnum):
 
 
 DetectorOption = Annotated[
-    DetectorKind, typer.Option("--detector", help="Face detector; auto: SCRFD or YuNet where given, else MTCNN.")
+    DetectorKind,
+    typer.Option("--detector", help="Face detector; auto: SCRFD or YuNet where given, else MTCNN."),
 ]
 DetectorPathOption = Annotated[
-    Path | None, typer.Option(help="YuNet's ONNX file, or the directory of an insightface pack.", show_default=False)
+    Path | None,
+    typer.Option(help="YuNet's ONNX file, or the directory of an insightface pack.", show_default=False),
 ]
 
 
@@ -65,7 +67,8 @@ def run(
     ] = None,
     report: Annotated[Path | None, typer.Option(help="Write the run's report as JSON.", show_default=False)] = None,
     save: Annotated[
-        Path | None, typer.Option(help="Keep best shots and a contact sheet in this folder.", show_default=False)
+        Path | None,
+        typer.Option(help="Keep best shots and a contact sheet in this folder.", show_default=False),
     ] = None,
     detector: Annotated[DetectorKind | None, typer.Option(help="Face detector.", show_default="auto")] = None,
     detector_path: DetectorPathOption = None,
@@ -84,7 +87,7 @@ def run(
     facegate run rtsp://user:${PASSWORD}@10.0.0.5/stream --report run.json
     facegate run 0 --bind tcp://127.0.0.1:6000
     facegate run configs/two-cameras.yaml
-    """  # noqa: D301 - \b is typer's mark for text that keeps its lines
+    """
     from facegate.console import follow, show_summary
     from facegate.pipeline.config import config_for
     from facegate.pipeline.contact_sheet import ContactSheet
@@ -126,7 +129,9 @@ def run(
 @app.command()
 def recognize(
     connect: Annotated[str, typer.Option(help="The gate's endpoint.")] = "tcp://127.0.0.1:5570",
-    gallery: Annotated[Path, typer.Option(help="Folder with one sub-folder of pictures per person.")] = Path("gallery"),
+    gallery: Annotated[Path, typer.Option(help="Folder with one sub-folder of pictures per person.")] = Path(
+        "gallery"
+    ),
     output: Annotated[
         Path | None, typer.Option(help="Append results here instead of stdout.", show_default=False)
     ] = None,
@@ -147,7 +152,7 @@ def recognize(
     \b
     facegate recognize --connect tcp://127.0.0.1:5570 --gallery people/
     facegate recognize --gallery people/ --embedder arcface.onnx --card arcface.yaml --output names.jsonl
-    """  # noqa: D301
+    """
     from facegate.console import counting
     from facegate.detectors.base import load_detector
     from facegate.recognition.embedders import load_embedder
@@ -174,7 +179,8 @@ def score(
     images: Annotated[list[Path], typer.Argument(help="Pictures (JPEG, PNG).", show_default=False)],
     embedding: Annotated[bool, typer.Option("--embedding", help="Add each face's embedding.")] = False,
     heatmap: Annotated[
-        Path | None, typer.Option(help="Write a picture per face with its patch qualities here.", show_default=False)
+        Path | None,
+        typer.Option(help="Write a picture per face with its patch qualities here.", show_default=False),
     ] = None,
     detector: DetectorOption = DetectorKind.AUTO,
     detector_path: DetectorPathOption = None,
@@ -187,7 +193,7 @@ def score(
     \b
     facegate score portrait.jpg
     facegate score *.jpg --heatmap maps/ | jq .quality
-    """  # noqa: D301
+    """
     from facegate.scoring_job import score_images
 
     failed = score_images(images, sys.stdout, detector, detector_path, weights, embedding, heatmap)
@@ -197,7 +203,8 @@ def score(
 @app.command()
 def demo(
     save: Annotated[
-        Path | None, typer.Option(help="Keep best shots and a contact sheet in this folder.", show_default=False)
+        Path | None,
+        typer.Option(help="Keep best shots and a contact sheet in this folder.", show_default=False),
     ] = None,
     embedder: Annotated[str, typer.Option(help="As for 'facegate recognize'.")] = "auto",
 ) -> None:
@@ -206,7 +213,7 @@ def demo(
     \b
     facegate demo
     facegate demo --save demo-out
-    """  # noqa: D301
+    """
     from facegate.demo.run import run_demo
 
     verdict = run_demo(save, embedder)
@@ -276,8 +283,8 @@ def main() -> None:
 
         sys.stderr.write(f"facegate: {redact(' '.join(str(error).split()))}\n")
         sys.exit(error.exit_code)
-    except typer.exceptions.TyperException as error:
-        error.show()
+    except typer.TyperException as error:
+        sys.stderr.write(f"facegate: {error.format_message()} (see facegate --help)\n")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -25,7 +25,7 @@ log = structlog.get_logger("facegate.run")
 
 
 def follow(runner: Runner) -> None:
-    """Show progress until the run has ended or is being stopped: live on a terminal, else a log line now and then."""
+    """Show progress until the run ends or is being stopped: live on a terminal, else a log line now and then."""
     if sys.stderr.isatty():
         with Live(console=Console(stderr=True), refresh_per_second=4, transient=True) as live:
             while not runner.wait(REFRESH_S) and not runner.stopping:
@@ -35,9 +35,7 @@ def follow(runner: Runner) -> None:
     while not runner.wait(REFRESH_S) and not runner.stopping:
         if monotonic() >= due:
             report = runner.report()
-            log.info(
-                "progress", frames=report.frames_processed, faces=report.observed, forwarded=report.shots
-            )
+            log.info("progress", frames=report.frames_processed, faces=report.observed, forwarded=report.shots)
             due = monotonic() + LOG_EVERY_S
 
 
@@ -98,6 +96,7 @@ class CountLine:
         self._shown = sys.stderr.isatty()
 
     def __call__(self, done: int, total: int) -> None:
+        """Show ``done/total``."""
         if self._shown:
             sys.stderr.write(f"\r{self._what} {done}/{total}")
             sys.stderr.flush()

@@ -79,7 +79,10 @@ def _score_one(
     for index, face in enumerate(faces):
         if heatmaps is not None:
             name = f"{file.stem}_{index}_q{scores.quality[index]:03d}.png"
-            cv2.imwrite(str(heatmaps / name), cv2.cvtColor(heatmap(crops[index], scores.patches[index]), cv2.COLOR_RGB2BGR))
+            cv2.imwrite(
+                str(heatmaps / name),
+                cv2.cvtColor(heatmap(crops[index], scores.patches[index]), cv2.COLOR_RGB2BGR),
+            )
         lines.append(
             FaceLine(
                 file=str(file),

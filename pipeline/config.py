@@ -1,4 +1,4 @@
-"""The configuration file: validated, with units in the names, and unknown keys refused by their nearest neighbour."""
+"""The configuration file: validated, units in the names, and unknown keys refused with the nearest known one."""
 
 from __future__ import annotations
 
@@ -143,7 +143,9 @@ def load_config(path: Path) -> RunConfig:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" near line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path} is not valid YAML{line}: {getattr(error, 'problem', None) or 'not text'}") from error
+        raise ConfigError(
+            f"{path} is not valid YAML{line}: {getattr(error, 'problem', None) or 'not text'}"
+        ) from error
     return build_config(data, str(path))
 
 

@@ -41,7 +41,9 @@ class ContactSheet:
         try:
             self._shots.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigError(f"cannot make folder {folder}: {(error.strerror or 'unknown error').lower()}") from error
+            raise ConfigError(
+                f"cannot make folder {folder}: {(error.strerror or 'unknown error').lower()}"
+            ) from error
         self._tracks: dict[tuple[str, int], _Extremes] = {}
 
     def see(self, decision: Decision) -> None:

@@ -9,7 +9,15 @@ from __future__ import annotations
 
 import msgspec
 
-from facegate.pipeline.records import Outcome, QualityInfo, Reason, ScoredFace, ScoredFrame, Shot, make_shot_id
+from facegate.pipeline.records import (
+    Outcome,
+    QualityInfo,
+    Reason,
+    ScoredFace,
+    ScoredFrame,
+    Shot,
+    make_shot_id,
+)
 
 
 class GateSettings(msgspec.Struct, frozen=True):

@@ -30,7 +30,7 @@ class Record(msgspec.Struct, frozen=True, eq=False):
     """Base of all records: immutable and compared by identity, since they hold arrays."""
 
 
-class FrameRef(Record):
+class FrameRef(Record, frozen=True, eq=False):
     """Which frame a face was seen in, without its pixels."""
 
     camera: str
@@ -42,14 +42,14 @@ class FrameRef(Record):
     height: int
 
 
-class Frame(Record):
+class Frame(Record, frozen=True, eq=False):
     """One decoded frame of one camera."""
 
     ref: FrameRef
     image: Image
 
 
-class Detection(Record):
+class Detection(Record, frozen=True, eq=False):
     """One detected face: where, how sure (0..1), and five landmarks."""
 
     box: Box
@@ -67,7 +67,7 @@ class Detection(Record):
         return self.box[3] - self.box[1]
 
 
-class Face(Record):
+class Face(Record, frozen=True, eq=False):
     """A detected face with its aligned ``(112, 112, 3)`` crop. From here on it is *observed*."""
 
     face_id: str
@@ -76,21 +76,23 @@ class Face(Record):
     crop: Image
 
 
-class FrameFaces(Record):
+class FrameFaces(Record, frozen=True, eq=False):
     """All faces of one frame; frames without faces pass too, because tracks age by them."""
 
     frame: FrameRef
     faces: tuple[Face, ...]
+    cut: bool
+    """A new scene starts with this frame: no track goes on into it."""
 
 
-class TrackedFace(Record):
+class TrackedFace(Record, frozen=True, eq=False):
     """A face with the track it belongs to."""
 
     face: Face
     track_id: int
 
 
-class TrackedFrame(Record):
+class TrackedFrame(Record, frozen=True, eq=False):
     """A frame after tracking: faces with tracks, and the tracks that ended with this frame."""
 
     frame: FrameRef
@@ -98,7 +100,7 @@ class TrackedFrame(Record):
     ended: tuple[int, ...]
 
 
-class ScoredFace(Record):
+class ScoredFace(Record, frozen=True, eq=False):
     """A tracked face with what the one ViT pass said about it."""
 
     face: Face
@@ -113,7 +115,7 @@ class ScoredFace(Record):
     """``(D,)``, not normalised; ``None`` for a model without an embedding."""
 
 
-class ScoredFrame(Record):
+class ScoredFrame(Record, frozen=True, eq=False):
     """A frame after scoring, in the order in which it was tracked."""
 
     frame: FrameRef
@@ -128,7 +130,7 @@ class Reason(StrEnum):
     MAX_WAIT = "max_wait"
 
 
-class QualityInfo(Record):
+class QualityInfo(Record, frozen=True, eq=False):
     """What produced a quality value: algorithm, model and calibration, by name and version."""
 
     algorithm: str
@@ -136,7 +138,7 @@ class QualityInfo(Record):
     calibration: str
 
 
-class Shot(Record):
+class Shot(Record, frozen=True, eq=False):
     """A face that was let through: the best of its track so far."""
 
     shot_id: str

@@ -1,8 +1,8 @@
 """Owns every thread of a run: one per camera, one per stage.
 
-Start in order, stop from the source end: end of stream flows through, so a file run loses nothing. A camera's error
-changes that camera's state and the others go on; a stage's error is kept, everything is stopped, and it is raised to
-the owner with the stage's name. After ``stop`` the stages may drain for a moment, then they are aborted.
+Start in order, stop from the source end: end of stream flows through, so a file run loses nothing. A camera's
+error changes that camera's state and the others go on; a stage's error is kept, everything is stopped, and it is
+raised to the owner with the stage's name. After ``stop`` the stages may drain for a moment, then they are aborted.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from facegate.detectors.align import align
 from facegate.detectors.base import Detector
 from facegate.pipeline.accounting import Ledger
 from facegate.pipeline.channel import Channel, EndOfStream, Lane
+from facegate.pipeline.cuts import CutDetector
 from facegate.pipeline.gate import BestShotGate, Decision
 from facegate.pipeline.records import (
     Detection,
@@ -36,23 +37,23 @@ from facegate.sinks.base import Sink
 
 log = structlog.get_logger(__name__)
 
-In_contra = TypeVar("In_contra", contravariant=True)
-Out_contra = TypeVar("Out_contra", contravariant=True)
+In = TypeVar("In")
+Out = TypeVar("Out")
 
 
-class CameraEnded(Record):
+class CameraEnded(Record, frozen=True, eq=False):
     """No more frames will come from this camera; its tracks end."""
 
     frame: FrameRef
     """The last frame seen, or an empty one."""
 
 
-class Stage(Protocol[In_contra, Out_contra]):
+class Stage(Protocol[In, Out]):
     """Takes from ``inbox`` until the end of the stream, puts to ``outbox``. The runner closes ``outbox``."""
 
     name: str
 
-    def run(self, inbox: Channel[In_contra], outbox: Lane[Out_contra]) -> None:  # type: ignore[type-var]
+    def run(self, inbox: Channel[In], outbox: Lane[Out]) -> None:
         """Work until :class:`~facegate.pipeline.channel.EndOfStream`."""
         ...
 
@@ -67,6 +68,7 @@ class DetectStage:
         self._ledger = ledger
         self._batch = batch
         self._min_face_px = min_face_px
+        self._cuts: dict[str, CutDetector] = {}
         self.frames: dict[str, int] = {}
         """Frames processed per camera."""
 
@@ -98,7 +100,8 @@ class DetectStage:
                 self._ledger.settle(face, Outcome.TOO_SMALL)
             else:
                 kept.append(face)
-        return FrameFaces(frame=frame.ref, faces=tuple(kept))
+        cut = self._cuts.setdefault(camera, CutDetector()).step(frame.image)
+        return FrameFaces(frame=frame.ref, faces=tuple(kept), cut=cut)
 
 
 class TrackStage:
@@ -132,7 +135,7 @@ class TrackStage:
         camera = item.frame.camera
         if camera not in self._trackers:
             self._trackers[camera] = self._make_tracker()
-        ids, ended = self._trackers[camera].step(item.faces, item.frame.pts_s)
+        ids, ended = self._trackers[camera].step(item.faces, item.frame.pts_s, cut=item.cut)
         self.tracks += len(ended)
         tracked = []
         for face, track_id in zip(item.faces, ids, strict=True):

@@ -39,9 +39,26 @@ class FaceTracker:
             minimum_consecutive_frames=2,
         )
         self._alive: set[int] = set()
+        self._first_id = 0
+        self._next_id = 0
 
-    def step(self, faces: Sequence[Face], pts_s: float) -> tuple[list[int | None], tuple[int, ...]]:
-        """Take one frame's faces; return a track id (or ``None``) for each, and the tracks that have now ended."""
+    def _start_over(self) -> None:
+        """Forget every track; ids go on, since a reset tracker counts from zero again."""
+        self._tracker.reset()
+        self._first_id = self._next_id
+
+    def step(
+        self, faces: Sequence[Face], pts_s: float, *, cut: bool = False
+    ) -> tuple[list[int | None], tuple[int, ...]]:
+        """Take one frame's faces; return a track id (or ``None``) for each, and the tracks that have now ended.
+
+        Args:
+            faces: of one frame of this camera.
+            pts_s: the frame's media time.
+            cut: a new scene starts here; every track ends before it.
+        """
+        if cut:
+            self._start_over()
         boxes = np.array([face.detection.box for face in faces], dtype=np.float32).reshape(-1, 4)
         found = sv.Detections(
             xyxy=boxes,
@@ -52,8 +69,9 @@ class FaceTracker:
         ids: list[int | None] = [None] * len(faces)
         for index, track_id in zip(tracked.data.get("face", ()), tracked.tracker_id, strict=True):
             if track_id >= 0:
-                ids[int(index)] = int(track_id)
-        alive = {int(track.tracker_id) for track in self._tracker.tracks if track.tracker_id >= 0}
+                ids[int(index)] = self._first_id + int(track_id)
+        alive = {self._first_id + int(track.tracker_id) for track in self._tracker.tracks if track.tracker_id >= 0}
+        self._next_id = max(self._next_id, *(track_id + 1 for track_id in alive)) if alive else self._next_id
         ended = tuple(sorted(self._alive - alive))
         self._alive = alive
         return ids, ended

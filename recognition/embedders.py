@@ -143,7 +143,8 @@ class DlibEmbedder:
     """
 
     name = "dlib-resnet"
-    threshold = 0.62
+    threshold = 0.58
+    """FMR 1e-3 on all 1,583 images of LFW folds 1-2 against each other (FNMR 0.18 there)."""
 
     def __init__(self) -> None:
         """Load the network.
@@ -209,7 +210,9 @@ def load_embedder(spec: str = "auto", card: Path | None = None) -> Embedder:
         return OnnxEmbedder(path, _card_for(path, card))
     if path.is_dir():
         return InsightfaceEmbedder(path)
-    raise ConfigError(f"embedder '{spec}' is neither 'auto', 'dlib', an .onnx file nor an insightface pack's directory")
+    raise ConfigError(
+        f"embedder '{spec}' is neither 'auto', 'dlib', an .onnx file nor an insightface pack's directory"
+    )
 
 
 def _card_for(model: Path, card: Path | None) -> OnnxCard:
@@ -244,4 +247,5 @@ def _read(path: Path) -> bytes:
 def _unit(rows: NDArray[np.float32]) -> Floats:
     """Scale rows to unit length; a zero row stays zero and matches nobody."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return (rows / np.maximum(lengths, 1e-12)).astype(np.float32)
+    unit: Floats = (rows / np.maximum(lengths, 1e-12)).astype(np.float32)
+    return unit

@@ -46,7 +46,12 @@ class Worker:
     """Connects to a gate and answers its shots until stopped."""
 
     def __init__(
-        self, endpoint: str, gallery: Gallery, embedder: Embedder, threshold: float, output: IO[str] = sys.stdout
+        self,
+        endpoint: str,
+        gallery: Gallery,
+        embedder: Embedder,
+        threshold: float,
+        output: IO[str] = sys.stdout,
     ) -> None:
         """Connect (ZeroMQ keeps trying until the gate is there).
 

@@ -1,4 +1,4 @@
-"""From an algorithm's raw score to an integer 0..100 (ISO/IEC 29794-1 style), by the model card's monotone table."""
+"""From a raw score to an integer 0..100 (ISO/IEC 29794-1 style), by the model card's monotone table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ class Calibration:
         raw = np.array([point[0] for point in table], dtype=np.float64)
         quality = np.array([point[1] for point in table], dtype=np.float64)
         if len(raw) < 2 or (np.diff(raw) <= 0).any() or (np.diff(quality) < 0).any():
-            raise ModelError("a calibration table needs two or more points, rising in raw and not falling in quality")
+            raise ModelError(
+                "a calibration table needs two or more points, rising in raw and not falling in quality"
+            )
         if quality[0] < 0 or quality[-1] > 100:
             raise ModelError("a calibration table's qualities must lie within 0..100")
         self._raw, self._quality = raw, quality

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,7 +111,9 @@ class Scorer:
         arrays = [out.raw, out.patches, out.attention] + ([out.embedding] if embedding else [])
         result = [array.float().cpu().numpy() for array in arrays]
         if not all(np.isfinite(array).all() for array in result):
-            raise ModelError(f"model '{self.card.name}' produced values that are not finite: its weights are damaged")
+            raise ModelError(
+                f"model '{self.card.name}' produced values that are not finite: its weights are damaged"
+            )
         return result
 
 
@@ -145,9 +148,17 @@ def load_scorer(
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     if dtype not in ("auto", "fp32", "bf16"):
         raise ConfigError(f"dtype '{dtype}' is unknown: choose auto, fp32 or bf16")
-    half = dtype == "bf16" or dtype == "auto" and _native_bf16(chosen)
+    half = dtype == "bf16" or (dtype == "auto" and _native_bf16(chosen))
     network, card = load_builtin() if weights is None else load_file(Path(weights))
-    return Scorer(network, card, blocks=blocks, aggregation=aggregation, alpha=alpha, device=chosen, dtype=torch.bfloat16 if half else torch.float32)
+    return Scorer(
+        network,
+        card,
+        blocks=blocks,
+        aggregation=aggregation,
+        alpha=alpha,
+        device=chosen,
+        dtype=torch.bfloat16 if half else torch.float32,
+    )
 
 
 def _native_bf16(device: str) -> bool:
@@ -158,9 +169,11 @@ def _native_bf16(device: str) -> bool:
 
 
 def _checked_blocks(blocks: tuple[int, ...], depth: int) -> tuple[int, ...]:
-    rising = all(a < b for a, b in zip(blocks, blocks[1:], strict=False))
+    rising = all(a < b for a, b in pairwise(blocks))
     if len(blocks) < 2 or not rising or blocks[0] < 0 or blocks[-1] >= depth:
-        raise ConfigError(f"blocks must be two or more increasing indices within 0..{depth - 1}, got {list(blocks)}")
+        raise ConfigError(
+            f"blocks must be two or more increasing indices within 0..{depth - 1}, got {list(blocks)}"
+        )
     return blocks
 
 

@@ -82,7 +82,8 @@ class Attention(nn.Module):
 
     def logit_mean(self, q: Tensor, k: Tensor) -> Tensor:
         """Mean of all pre-softmax logits, ``(B,)``, without forming them (ATTN-FIQA, arXiv 2604.22841)."""
-        return (q.float().mean(2) * k.float().mean(2)).sum(-1).mean(1) * self.scale
+        per_head = (q.float().mean(2) * k.float().mean(2)).sum(-1)
+        return per_head.mean(1).mul(self.scale)
 
 
 class Mlp(nn.Module):
@@ -124,7 +125,9 @@ class Block(nn.Module):
         self.mlp = Mlp(arch)
         self.ls2 = LayerScale(arch.embed_dim) if arch.layer_scale else nn.Identity()
 
-    def forward(self, x: Tensor, need_weights: bool, need_logits: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def forward(
+        self, x: Tensor, need_weights: bool, need_logits: bool
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Return the new tokens, the softmax matrix and the attention score, the last two where asked for."""
         q, k, v = self.attn.project(self.norm1(x))
         logits = self.attn.logit_mean(q, k) if need_logits else None
@@ -208,7 +211,9 @@ class FaceViT(nn.Module):
         logits: Tensor | None = None
         x = self.tokens(images)
         for index in range(final + 1):
-            weigh = aggregation == "attention_mean" and index in selected or aggregation == "attention" and index == last
+            weigh = (aggregation == "attention_mean" and index in selected) or (
+                aggregation == "attention" and index == last
+            )
             x, weights, logits = self.blocks[index](x, weigh, index == final)
             if index in selected:
                 path.add(x[:, self.prefix_tokens :])

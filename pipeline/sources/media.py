@@ -61,7 +61,9 @@ class RtspSource:
                 timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S),
             )
         except (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError) as error:
-            raise UnauthorisedError(f"{shown} refuses the credentials: check user and password in the URL") from error
+            raise UnauthorisedError(
+                f"{shown} refuses the credentials: check user and password in the URL"
+            ) from error
         except (av.error.FFmpegError, OSError) as error:
             raise SourceError(f"cannot open {shown}: {_cause(error)}; check address, port and path") from error
         with container:

@@ -38,7 +38,9 @@ class WebcamSource:
             ok, image = capture.read()
             if not ok:
                 if seq == 0:
-                    raise SourceError(f"webcam {self._device} opened but gives no picture: is another program using it?")
+                    raise SourceError(
+                        f"webcam {self._device} opened but gives no picture: is another program using it?"
+                    )
                 return
             now = monotonic()
             ref = FrameRef(

