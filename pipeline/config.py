@@ -126,7 +126,8 @@ def build_config(data: Any, where: str = "configuration") -> RunConfig:
     try:
         return RunConfig.model_validate(_expand(data, where))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        # A misspelt key is also a missing one; the spelling is the better hint.
+        first = min(error.errors(include_url=False), key=lambda item: item["type"] != "extra_forbidden")
         raise ConfigError(f"{where}: {_explain(first)}") from None
 
 

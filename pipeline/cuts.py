@@ -25,7 +25,7 @@ class CutDetector:
 
     def __init__(self) -> None:
         self._previous: NDArray[np.int16] | None = None
-        self._change = 0.0
+        self._change: float | None = None
 
     def step(self, image: Image) -> bool:
         """Return whether ``image`` starts a new scene."""
@@ -38,4 +38,4 @@ class CutDetector:
             return False
         change, before = float(np.abs(grey - previous).mean()), self._change
         self._change = change
-        return change > MIN_DIFFERENCE and change > MIN_RISE * before
+        return before is not None and change > MIN_DIFFERENCE and change > MIN_RISE * before

@@ -33,7 +33,7 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     layer_scale: bool = False
     activation: Literal["relu6", "gelu"] = "relu6"
     norm_eps: float = 1e-5
-    head: Literal["flatten", "class_token"] = "flatten"
+    head: Literal["flatten", "class_token", "gdc"] = "flatten"
 
     @property
     def grid(self) -> int:
@@ -148,6 +148,31 @@ class PatchEmbed(nn.Module):
         return self.proj(x).flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
 
 
+class GdcHead(nn.Module):
+    """Embedding by global depthwise convolution (MobileFaceNet, arXiv 1804.07573) over the grid of patch tokens."""
+
+    MAP, WIDE, GRID = 128, 512, 7
+
+    def __init__(self, arch: Architecture) -> None:
+        super().__init__()
+        self.grid = arch.grid
+        self.reduce = nn.Linear(arch.embed_dim, self.MAP)
+        self.expand = nn.Conv2d(self.MAP, self.WIDE, 1)
+        self.act = nn.PReLU(self.WIDE)
+        self.gdc = nn.Conv2d(self.WIDE, self.WIDE, self.GRID, groups=self.WIDE)
+        self.linear = nn.Linear(self.WIDE, arch.embedding_dim)
+
+    def feature_map(self, tokens: Tensor) -> Tensor:
+        """Normalised patch tokens ``(B, N, D)`` to a map ``(B, 128, 7, 7)``."""
+        x = self.reduce(tokens).transpose(1, 2).unflatten(2, (self.grid, self.grid))
+        return F.interpolate(x, size=(self.GRID, self.GRID), mode="bilinear", align_corners=False)
+
+    def forward(self, feature_map: Tensor) -> Tensor:
+        """Map to embedding ``(B, E)``, not normalised."""
+        x = self.gdc(self.act(self.expand(feature_map)))
+        return self.linear(x.flatten(1))  # type: ignore[no-any-return]
+
+
 class FaceViT(nn.Module):
     """The network. Weights are random until a state dict is loaded."""
 
@@ -169,6 +194,9 @@ class FaceViT(nn.Module):
                 nn.BatchNorm1d(arch.embedding_dim, eps=2e-5),
             )
 
+        elif arch.head == "gdc":
+            self.feature = GdcHead(arch)
+
     def tokens(self, images: Tensor) -> Tensor:
         """Embed normalised images ``(B, 3, S, S)`` to tokens ``(B, T, D)`` with positions."""
         x = self.patch_embed(images)
@@ -180,6 +208,9 @@ class FaceViT(nn.Module):
         """Embedding ``(B, D)`` from the tokens after the last block, not normalised."""
         if self.arch.head == "flatten":
             return self.feature(tokens.flatten(1)).float()  # type: ignore[no-any-return]
+        if self.arch.head == "gdc":
+            patches = self.norm(tokens[:, self.prefix_tokens :])
+            return self.feature(self.feature.feature_map(patches)).float()  # type: ignore[no-any-return, operator]
         return self.norm(tokens[:, 0]).float()  # type: ignore[no-any-return]
 
     def forward(

@@ -30,7 +30,8 @@ class UnauthorisedError(SourceError):
     """The camera refuses the credentials."""
 
 
-_USERINFO = re.compile(r"(?<=://)[^/@\s]*(?::[^/\s]*)?@")
+# Up to the last @: passwords may hold @ and / too, and hiding a bit of the path as well does no harm.
+_USERINFO = re.compile(r"(?<=://)\S*@")
 
 
 def redact(text: str) -> str:

@@ -1,0 +1,103 @@
+"""The teacher: MobileFaceNet-y1 from its ONNX file, run in torch and opened at its last feature map.
+
+Two targets per crop: the unit embedding ``(128,)`` and the map ``(128, 7, 7)`` before the last 1x1 convolution. The
+map gives 49 times as many numbers to learn from as the embedding alone. The layers after the map are also read, as
+a start for the student's own head of the same shape.
+
+The file is a plain chain of six kinds of node, so torch runs it directly: in bf16 on a processor that multiplies it
+natively that is about four times as fast as ONNX Runtime, and on a GPU it needs nothing else.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+import torch.nn.functional as F
+from onnx import numpy_helper
+from torch import Tensor
+
+from facegate.errors import ModelError
+
+MAP, EMBEDDING = "t268", "t284"
+_TAIL = {
+    "expand.weight": "t269",
+    "expand.bias": "t271",
+    "act.weight": "s274",
+    "gdc.weight": "w276",
+    "gdc.bias": "t277",
+    "linear.weight": "t281",
+    "linear.bias": "t283",
+}
+_VECTORS = ("expand.bias", "act.weight", "gdc.bias", "linear.bias")
+
+
+class Teacher:
+    """Runs the teacher on clean views."""
+
+    def __init__(self, path: Path, device: torch.device, dtype: torch.dtype) -> None:
+        """Load the file.
+
+        Raises:
+            ModelError: missing, or not the expected network.
+        """
+        if not path.is_file():
+            raise ModelError(f"no teacher at {path}: give the MobileFaceNet-y1 ONNX file")
+        graph = onnx.load(str(path)).graph
+        self._nodes: list[Any] = [node for node in graph.node if node.op_type != "Constant"]
+        if not {MAP, EMBEDDING} <= {output for node in self._nodes for output in node.output}:
+            raise ModelError(f"{path} is not the MobileFaceNet-y1 that this recipe was written for")
+        arrays = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
+        for node in graph.node:
+            if node.op_type == "Constant":
+                arrays[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+        self._device, self._dtype = device, dtype
+        self._original = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+        self._weights = {name: self._placed(tensor) for name, tensor in self._original.items()}
+
+    def _placed(self, tensor: Tensor) -> Tensor:
+        if not tensor.is_floating_point():
+            return tensor
+        placed = tensor.to(self._device, self._dtype)
+        return placed.to(memory_format=torch.channels_last) if placed.ndim == 4 else placed
+
+    @torch.inference_mode()
+    def targets(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """Return unit embeddings ``(B, 128)`` and maps ``(B, 128, 7, 7)``, fp32, of uint8 RGB ``(B, 112, 112, 3)``."""
+        bgr = crops.to(self._device).flip(-1).permute(0, 3, 1, 2).to(self._dtype)
+        values = {"input": bgr.contiguous(memory_format=torch.channels_last)}
+        for node in self._nodes:
+            inputs = [values[name] if name in values else self._weights[name] for name in node.input]
+            values[node.output[0]] = _apply(node, inputs)
+        return F.normalize(values[EMBEDDING].float(), dim=1).clone(), values[MAP].float().clone()
+
+    def tail(self) -> dict[str, Tensor]:
+        """The layers after the map, in the names of :class:`facegate.scoring.vit.GdcHead`."""
+        state = {name: self._original[key].clone() for name, key in _TAIL.items()}
+        return {name: value.reshape(-1) if name in _VECTORS else value for name, value in state.items()}
+
+
+def _apply(node: Any, inputs: list[Tensor]) -> Tensor:
+    if node.op_type == "Conv":
+        attributes = {item.name: list(item.ints) or item.i for item in node.attribute}
+        return F.conv2d(
+            inputs[0],
+            inputs[1],
+            stride=attributes["strides"],
+            padding=attributes["pads"][:2],
+            groups=attributes["group"] or 1,
+        )
+    if node.op_type == "Add":
+        return inputs[0] + inputs[1]
+    if node.op_type == "Mul":
+        return inputs[0] * inputs[1]
+    if node.op_type == "PRelu":
+        return F.prelu(inputs[0], inputs[1].flatten())
+    if node.op_type == "Reshape":
+        return inputs[0].flatten(1)
+    if node.op_type == "Gemm":
+        return F.linear(inputs[0], inputs[1])
+    raise ModelError(f"the teacher holds a node of kind {node.op_type}, which this recipe does not know")

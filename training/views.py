@@ -1,0 +1,75 @@
+"""Fresh views of the pool: what teacher and student see. Deterministic: a view depends on seed and sample number.
+
+Teacher and student see the same geometry, light and mix of faces; the degradation is the student's alone, and its
+target is the clean view's.
+"""
+
+from __future__ import annotations
+
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from facegate.evaluation.degrade import degrade_one
+from facegate.pipeline.records import Image
+
+
+class ViewSettings(msgspec.Struct, frozen=True):
+    """How views are made."""
+
+    degraded: float = 0.5
+    """Share of student views with a degradation."""
+    second: float = 0.2
+    """Share of those with a second one on top."""
+    mixed: float = 0.25
+    """Share of views that blend two faces."""
+
+
+def make_batch(
+    pool: NDArray[np.uint8], numbers: NDArray[np.int64], seed: int, settings: ViewSettings
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return clean and student views, ``(B, 112, 112, 3)`` each, for the given sample numbers."""
+    clean = np.empty((len(numbers), 112, 112, 3), dtype=np.uint8)
+    student = np.empty_like(clean)
+    size = len(pool)
+    for row, number in enumerate(numbers):
+        epoch, position = divmod(int(number), size)
+        rng = np.random.default_rng((seed, int(number)))
+        view = _photometric(_geometric(pool[_shuffled(position, epoch, size, seed)], rng), rng)
+        if rng.uniform() < settings.mixed:
+            other = _photometric(_geometric(pool[int(rng.integers(size))], rng), rng)
+            share = float(rng.uniform(0.3, 0.7))
+            view = cv2.addWeighted(view, share, other, 1 - share, 0).astype(np.uint8)
+        clean[row] = view
+        if rng.uniform() < settings.degraded:
+            view = degrade_one(view, rng)
+            if rng.uniform() < settings.second:
+                view = degrade_one(view, rng)
+        student[row] = view
+    return clean, student
+
+
+def _shuffled(position: int, epoch: int, size: int, seed: int) -> int:
+    """The epoch's permutation without storing it: an affine map modulo the size, coprime multiplier."""
+    rng = np.random.default_rng((seed, epoch, 1))
+    while True:
+        multiplier = int(rng.integers(size // 4, size))
+        if np.gcd(multiplier, size) == 1:
+            return (position * multiplier + int(rng.integers(size))) % size
+
+
+def _geometric(crop: Image, rng: np.random.Generator) -> Image:
+    angle, scale = rng.normal(0, 4.0), np.exp(rng.normal(0, 0.05))
+    matrix = cv2.getRotationMatrix2D((55.5, 55.5), float(angle), float(scale))
+    matrix[:, 2] += rng.normal(0, 2.0, 2)
+    if rng.uniform() < 0.5:
+        matrix = matrix @ np.array([[-1.0, 0, 111], [0, 1, 0], [0, 0, 1]])
+    return cv2.warpAffine(crop, matrix, (112, 112), borderMode=cv2.BORDER_REFLECT)  # type: ignore[return-value]
+
+
+def _photometric(crop: Image, rng: np.random.Generator) -> Image:
+    if rng.uniform() < 0.1:
+        return cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)  # type: ignore[return-value]
+    gain = np.exp(rng.normal(0, 0.12)) * np.exp(rng.normal(0, 0.04, 3))
+    return np.clip(crop * gain.astype(np.float32) + float(rng.normal(0, 6)), 0, 255).astype(np.uint8)
