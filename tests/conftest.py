@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from facegate.demo.clip import DemoClip, make_clip
 from facegate.detectors.base import Detector, load_detector
 from facegate.scoring.engine import Scorer, load_scorer
 
-ROOT = Path(__file__).parent.parent
+from .helpers import ROOT, transcode
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +36,17 @@ def mtcnn() -> Detector:
 @pytest.fixture(scope="session")
 def yunet(data: Path) -> Detector:
     return load_detector("yunet", data / "models" / "yunet_n_640_640.onnx")
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> DemoClip:
+    """The demo's twelve-second clip with real faces, and its gallery."""
+    return make_clip(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="session")
+def short_clip(clip: DemoClip, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its first two seconds, for tests that only need faces to flow."""
+    path = tmp_path_factory.mktemp("short") / "short.mp4"
+    transcode(clip.path, path, frames=50)
+    return path

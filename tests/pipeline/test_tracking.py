@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from facegate.pipeline.cuts import CutDetector
@@ -79,7 +80,8 @@ def test_finishing_ends_what_is_alive() -> None:
 
 def test_a_new_scene_is_a_cut_and_a_pan_is_not() -> None:
     rng = np.random.default_rng(0)
-    wide = np.kron(rng.integers(0, 256, (18, 60, 3)), np.ones((20, 20, 1))).astype(np.uint8)
+    blocks = np.kron(rng.integers(0, 256, (5, 12, 3)), np.ones((80, 80, 1))).astype(np.uint8)
+    wide = cv2.GaussianBlur(blocks, (0, 0), 40)
     other = 255 - wide
     detector = CutDetector()
     pan = [detector.step(np.ascontiguousarray(wide[:, x : x + 640])) for x in range(0, 200, 10)]

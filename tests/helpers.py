@@ -1,0 +1,84 @@
+"""What several tests need: transcoding, free ports, and the command line as a real process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+ROOT = Path(__file__).parent.parent
+
+
+def transcode(source: Path, target: Path, frames: int | None = None, **options: str) -> Path:
+    """Write ``source``'s video as H.264, at most ``frames`` of it."""
+    with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
+        stream = reader.streams.video[0]
+        rate = stream.average_rate or 25
+        out = writer.add_stream(
+            "libx264", rate=rate, options={"preset": "ultrafast", "crf": "18", "g": "15", **options}
+        )
+        out.width, out.height, out.pix_fmt = stream.width // 2 * 2, stream.height // 2 * 2, "yuv420p"
+        out.codec_context.max_b_frames = 0
+        out.codec_context.time_base = Fraction(1, 90_000)
+        for index, frame in enumerate(reader.decode(stream)):
+            if index == frames:
+                break
+            picture = frame.reformat(width=out.width, height=out.height, format="yuv420p")
+            picture.pts, picture.time_base = round(index * 90_000 / rate), Fraction(1, 90_000)
+            writer.mux(out.encode(picture))
+        writer.mux(out.encode())
+    return target
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def facegate(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command line to its end."""
+    command = [sys.executable, "-m", "facegate", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, **options)
+
+
+@contextmanager
+def process(*arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """The command line as a running process that does not outlive the block."""
+    command = [sys.executable, "-m", "facegate", *map(str, arguments)]
+    child = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ, start_new_session=True
+    )
+    try:
+        yield child
+    finally:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
+
+
+def wait_for_line(child: subprocess.Popen[str], words: str) -> list[str]:
+    """Read a process's stderr up to a line with ``words``; return what was read."""
+    assert child.stderr is not None
+    seen: list[str] = []
+    for line in child.stderr:
+        seen.append(line)
+        if words in line:
+            return seen
+    raise AssertionError(f"never said {words!r}: {''.join(seen)}")
+
+
+def json_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a JSON lines file."""
+    return [json.loads(line) for line in path.read_text().splitlines()]

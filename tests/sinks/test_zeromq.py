@@ -1,0 +1,194 @@
+"""Delivery over real sockets: by credit, acknowledged, and back to the queue when a worker fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Thread
+
+import pytest
+import zmq
+
+from facegate.errors import DeliveryError
+from facegate.sinks import wire, zeromq
+from facegate.sinks.zeromq import ZmqSink
+
+from .test_wire import make_shot
+
+TIMEOUT_MS = 10_000
+
+
+class Peer:
+    """A worker spoken by hand."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> None:
+        self.socket = context.socket(zmq.DEALER)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.setsockopt(zmq.RCVTIMEO, TIMEOUT_MS)
+        self.socket.connect(endpoint)
+
+    def ready(self, window: int) -> None:
+        self.socket.send_multipart([wire.READY, wire.encode(wire.Ready(window))])
+
+    def shot(self) -> str:
+        kind, header, _ = self.socket.recv_multipart()
+        assert kind == wire.SHOT
+        return wire.decode_header(header).shot_id
+
+    def ack(self, shot_id: str, latency_ms: float = 1.0) -> None:
+        self.socket.send_multipart([wire.ACK, wire.encode(wire.Ack(shot_id, latency_ms))])
+
+    def has_mail(self, within_ms: int = 300) -> bool:
+        return bool(self.socket.poll(within_ms))
+
+
+@contextmanager
+def peers(endpoint: str, count: int = 1) -> Iterator[list[Peer]]:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    try:
+        yield [Peer(context, endpoint) for _ in range(count)]
+    finally:
+        context.destroy(linger=0)
+
+
+@pytest.fixture
+def sink() -> Iterator[ZmqSink]:
+    made = ZmqSink("tcp://127.0.0.1:*", lease_s=0.5)
+    yield made
+    made.abort()
+    made.close(0.0)
+
+
+def test_no_worker_gets_more_than_its_window(sink: ZmqSink) -> None:
+    for number in range(5):
+        sink.send(make_shot(number))
+    with peers(sink.endpoint) as (worker,):
+        worker.ready(2)
+        first, second = worker.shot(), worker.shot()
+        assert not worker.has_mail(200)
+        worker.ack(first)
+        assert worker.shot() not in (first, second)
+
+
+def test_every_shot_is_acknowledged_once_and_the_report_adds_up(sink: ZmqSink) -> None:
+    for number in range(20):
+        sink.send(make_shot(number))
+    with peers(sink.endpoint, 2) as workers:
+        for worker in workers:
+            worker.ready(4)
+        seen: list[str] = []
+        while len(seen) < 20:
+            for worker in workers:
+                if worker.has_mail(20):
+                    seen.append(worker.shot())
+                    worker.ack(seen[-1], latency_ms=2.0)
+        report = sink.close(5.0)
+    assert len(set(seen)) == 20
+    assert (report.accepted, report.acknowledged, report.undelivered) == (20, 20, 0)
+    assert report.recognition_ms == pytest.approx(40.0)
+
+
+def test_a_shot_whose_lease_runs_out_goes_to_somebody_else_with_the_same_id(sink: ZmqSink) -> None:
+    sink.send(make_shot(1))
+    with peers(sink.endpoint, 2) as (stuck, other):
+        stuck.ready(1)
+        lost = stuck.shot()
+        other.ready(1)
+        # The stuck worker has asked for one shot and still may get this one back first.
+        while not other.has_mail(100):
+            if stuck.has_mail(100):
+                stuck.shot()
+        assert other.shot() == lost
+        other.ack(lost)
+        report = sink.close(5.0)
+    assert report.acknowledged == 1 and report.redelivered >= 1
+
+
+def test_a_worker_that_says_goodbye_returns_its_shots_to_the_queue(sink: ZmqSink) -> None:
+    sink.send(make_shot(1))
+    with peers(sink.endpoint, 2) as (leaving, other):
+        leaving.ready(1)
+        taken = leaving.shot()
+        leaving.socket.send_multipart([wire.BYE, b""])
+        other.ready(1)
+        assert other.shot() == taken
+
+
+def test_a_silent_worker_is_forgotten_and_its_shots_returned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zeromq, "SILENCE_S", 0.3)
+    sink = ZmqSink("tcp://127.0.0.1:*")
+    try:
+        sink.send(make_shot(1))
+        with peers(sink.endpoint, 2) as (dead, other):
+            dead.ready(1)
+            taken = dead.shot()
+            assert not other.has_mail(600)
+            other.ready(1)
+            assert other.shot() == taken
+    finally:
+        sink.abort()
+        sink.close(0.0)
+
+
+def test_nonsense_from_one_peer_does_not_disturb_another(sink: ZmqSink) -> None:
+    with peers(sink.endpoint, 2) as (hostile, worker):
+        for frames in ([b"?"], [b"", b""], [wire.READY, b"\xff"], [wire.READY, wire.encode(wire.Ready(10**9))],
+                       [wire.ACK, b"x" * 100_000], [b"a"] * 50, [wire.ACK, wire.encode(wire.Ack("none", 1e308))]):  # fmt: skip
+            hostile.socket.send_multipart(frames)
+        worker.ready(1)
+        sink.send(make_shot(1))
+        worker.ack(worker.shot())
+        assert sink.close(5.0).acknowledged == 1
+
+
+def test_the_end_of_a_run_is_told_and_undelivered_shots_are_counted(sink: ZmqSink) -> None:
+    sink.send(make_shot(1))
+    with peers(sink.endpoint) as (worker,):
+        worker.ready(1)
+        worker.shot()
+        report = sink.close(0.1)
+        assert worker.socket.recv_multipart() == [wire.END]
+    assert (report.accepted, report.acknowledged, report.undelivered) == (1, 0, 1)
+
+
+def test_a_full_queue_makes_the_sender_wait_until_there_is_room() -> None:
+    sink = ZmqSink("tcp://127.0.0.1:*", max_pending=2)
+    try:
+        sender = Thread(target=lambda: [sink.send(make_shot(number)) for number in range(4)])
+        sender.start()
+        sender.join(0.3)
+        assert sender.is_alive()
+        with peers(sink.endpoint) as (worker,):
+            worker.ready(10)
+            assert len({worker.shot() for _ in range(4)}) == 4
+        sender.join(5)
+        assert not sender.is_alive()
+    finally:
+        sink.abort()
+        sink.close(0.0)
+
+
+def test_an_abort_frees_a_waiting_sender_with_an_error() -> None:
+    sink = ZmqSink("tcp://127.0.0.1:*", max_pending=1)
+    sink.send(make_shot(0))
+    caught: list[DeliveryError] = []
+
+    def send() -> None:
+        try:
+            sink.send(make_shot(1))
+        except DeliveryError as error:
+            caught.append(error)
+
+    sender = Thread(target=send)
+    sender.start()
+    sink.abort()
+    sender.join(5)
+    sink.close(0.0)
+    assert len(caught) == 1
+
+
+def test_a_port_in_use_and_a_foreign_address_are_refused(sink: ZmqSink) -> None:
+    with pytest.raises(DeliveryError, match="the port is in use; choose another with --bind"):
+        ZmqSink(sink.endpoint)
+    with pytest.raises(DeliveryError, match="give an address of this host"):
+        ZmqSink("tcp://192.0.2.1:5555")
