@@ -179,6 +179,8 @@ class _Session:
         self._player: Thread | None = None
         self._ssrc = secrets.randbits(32)
         self._seq = 0
+        # Random as RFC 3550 asks, and never zero, which FFmpeg takes for "not known yet".
+        self._first_timestamp = 1 + secrets.randbits(31)
 
     def run(self) -> None:
         try:
@@ -237,7 +239,7 @@ class _Session:
                     {"Transport": "RTP/AVP/TCP;unicast;interleaved=0-1", "Session": self._session},
                 )
         elif method == "PLAY":
-            info = f"url={self._url}/track1;seq={self._seq};rtptime=0"
+            info = f"url={self._url}/track1;seq={self._seq};rtptime={self._first_timestamp}"
             self._reply(headers, "200 OK", {"Session": self._session, "Range": "npt=0-", "RTP-Info": info})
             if self._player is None:
                 self._player = Thread(target=self._play, daemon=True)
@@ -307,7 +309,7 @@ class _Session:
             return
 
     def _send_unit(self, unit: _AccessUnit, pts_s: float) -> None:
-        timestamp = round(pts_s * CLOCK_HZ) & 0xFFFFFFFF
+        timestamp = (self._first_timestamp + round(pts_s * CLOCK_HZ)) & 0xFFFFFFFF
         payloads = [payload for nal in unit.nals for payload in _packetise(nal)]
         data = bytearray()
         for index, payload in enumerate(payloads):

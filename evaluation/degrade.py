@@ -35,7 +35,7 @@ def motion_blur(crop: Image, severity: float, rng: np.random.Generator) -> Image
     reach = (length - 1) / 2 * np.array([np.cos(angle), np.sin(angle)])
     start, end = centre - reach, centre + reach
     scale = 256  # cv2.line takes fixed-point coordinates with 8 fractional bits
-    points = [tuple(int(round(float(v) * scale)) for v in point) for point in (start, end)]
+    points = [tuple(round(float(v) * scale) for v in point) for point in (start, end)]
     cv2.line(kernel, points[0], points[1], 1.0, 1, cv2.LINE_AA, 8)
     return cv2.filter2D(crop, -1, kernel / max(float(kernel.sum()), 1e-6), borderType=cv2.BORDER_REPLICATE)  # type: ignore[return-value]
 

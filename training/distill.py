@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -213,7 +212,7 @@ class Trainer:
             },
             part,
         )
-        os.replace(part, path)
+        part.replace(path)
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint."""

@@ -66,7 +66,7 @@ class Teacher:
 
     @torch.inference_mode()
     def targets(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        """Return unit embeddings ``(B, 128)`` and maps ``(B, 128, 7, 7)``, fp32, of uint8 RGB ``(B, 112, 112, 3)``."""
+        """Return fp32 unit embeddings ``(B, 128)`` and maps ``(B, 128, 7, 7)`` of uint8 RGB crops."""
         bgr = crops.to(self._device).flip(-1).permute(0, 3, 1, 2).to(self._dtype)
         values = {"input": bgr.contiguous(memory_format=torch.channels_last)}
         for node in self._nodes:

@@ -53,6 +53,7 @@ class RtspSource:
     def frames(self, stop: Event) -> Iterator[Frame]:
         """See :class:`facegate.pipeline.sources.base.Source`."""
         shown = redact(self._url)
+        started = monotonic()
         try:
             container = av.open(
                 self._url,
@@ -65,7 +66,10 @@ class RtspSource:
                 f"{shown} refuses the credentials: check user and password in the URL"
             ) from error
         except (av.error.FFmpegError, OSError) as error:
-            raise SourceError(f"cannot open {shown}: {_cause(error)}; check address, port and path") from error
+            # An open that was given up says "invalid data" or "exit requested"; only the clock tells.
+            gave_up = monotonic() - started >= OPEN_TIMEOUT_S
+            cause = f"no answer within {OPEN_TIMEOUT_S:g} s" if gave_up else _cause(error)
+            raise SourceError(f"cannot open {shown}: {cause}; check address, port and path") from error
         with container:
             # Frame threading would hold back one frame per thread; slices add no delay.
             yield from _decode(self._camera, container, shown, stop, threads="SLICE")
@@ -74,7 +78,7 @@ class RtspSource:
 def _cause(error: BaseException) -> str:
     """The reason alone: FFmpeg's own text repeats the URL, password included."""
     if isinstance(error, av.error.ExitError | av.error.TimeoutError):
-        return f"no answer within {OPEN_TIMEOUT_S:g} s"
+        return f"nothing received for {READ_TIMEOUT_S:g} s"
     reason = getattr(error, "strerror", None) or type(error).__name__
     return redact(str(reason)).lower()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -110,7 +111,7 @@ def test_every_face_has_exactly_one_fate_and_shots_of_a_track_only_improve(
             qualities = [d.shot.quality for d in decisions if d.shot and d.shot.track_id == track]
             ranks = [d.shot.rank for d in decisions if d.shot and d.shot.track_id == track]
             life = qualities[len(ranks) - (ranks[-1] if ranks else 0) :]
-            assert all(later >= earlier + 10 for earlier, later in zip(life, life[1:], strict=False))
+            assert all(later >= earlier + 10 for earlier, later in itertools.pairwise(life))
         assert all(d.shot is None or d.face.quality >= min_quality for d in decisions[before:])
     decisions += g.step(frame(10_000, now + 100, {}, (0, 1, 2, 3)))
     fates = Counter(d.face.face.face_id for d in decisions)

@@ -1,0 +1,141 @@
+"""A whole run in this process: files lose nothing, errors come out, stopping leaves no thread behind."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+import pytest
+
+import facegate
+from facegate.errors import SourceError, StageError
+from facegate.pipeline import runner as runner_module
+from facegate.pipeline.config import CameraConfig, RunConfig
+from facegate.pipeline.records import Detection, Image, Shot
+from facegate.pipeline.report import CameraState, RunReport
+from facegate.pipeline.runner import Runner
+from facegate.pipeline.watch import ShotQueue
+from facegate.sinks.base import DeliveryReport
+
+
+class Collector:
+    """A sink that keeps everything."""
+
+    def __init__(self) -> None:
+        self.shots: list[Shot] = []
+
+    def send(self, shot: Shot) -> None:
+        self.shots.append(shot)
+
+    def close(self, linger_s: float) -> DeliveryReport:
+        return DeliveryReport(accepted=len(self.shots), acknowledged=len(self.shots))
+
+    def abort(self) -> None:
+        pass
+
+
+def config(*sources: Path | str) -> RunConfig:
+    return RunConfig(cameras=tuple(CameraConfig(name=f"cam{i}", source=str(s)) for i, s in enumerate(sources)))
+
+
+def run(settings: RunConfig, run_id: str | None = None) -> tuple[RunReport, list[Shot]]:
+    sink = Collector()
+    runner = Runner(settings, lambda: sink, run_id=run_id)
+    runner.start()
+    return runner.close(), sink.shots
+
+
+def own_threads() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name.startswith("camera-") or t.name in ("detect", "score")]
+
+
+def test_a_file_run_processes_every_frame_and_accounts_for_every_face(short_clip: Path) -> None:
+    report, shots = run(config(short_clip))
+    assert (report.frames_received, report.frames_processed) == (50, 50)
+    assert report.observed == sum(report.outcomes.values()) > 40
+    assert report.shots == len(shots) == report.outcomes["forwarded"] > 0
+    assert report.cameras[0].state is CameraState.ENDED and not report.interrupted
+    assert {shot.crop.shape for shot in shots} == {(112, 112, 3)}
+
+
+def test_two_runs_over_a_file_decide_the_same(short_clip: Path) -> None:
+    (first, a), (second, b) = (run(config(short_clip), run_id="fixed") for _ in range(2))
+    assert [shot.shot_id for shot in a] == [shot.shot_id for shot in b]
+    assert first.outcomes == second.outcomes
+
+
+def test_a_failing_camera_does_not_take_the_others_down(short_clip: Path, tmp_path: Path) -> None:
+    report, _ = run(config(short_clip, tmp_path / "none.mp4"))
+    good, bad = report.cameras
+    assert (good.state, good.frames_processed) == (CameraState.ENDED, 50)
+    assert bad.state is CameraState.FAILED and bad.problem is not None and "no video file" in bad.problem
+
+
+def test_a_run_in_which_no_camera_works_raises_the_cameras_error(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no video file"):
+        run(config(tmp_path / "none.mp4"))
+
+
+def test_a_stage_error_stops_everything_and_is_raised_with_the_stages_name(
+    short_clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        name = "broken"
+
+        def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
+            raise ZeroDivisionError("on purpose")
+
+    monkeypatch.setattr(runner_module, "load_detector", lambda *a, **k: Broken())
+    with pytest.raises(StageError, match="stage 'detect' failed: ZeroDivisionError: on purpose"):
+        run(config(short_clip))
+    assert own_threads() == []
+
+
+def test_stopping_in_the_middle_is_quick_and_every_face_still_has_one_outcome(clip: object) -> None:
+    sink = Collector()
+    path: Path = clip.path  # type: ignore[attr-defined]
+    runner = Runner(config(path), lambda: sink)
+    runner.start()
+    while runner.report().frames_processed < 10:
+        assert not runner.wait(0.05)
+    runner.stop()
+    asked = monotonic()
+    report = runner.close(linger_s=0.0)
+    assert monotonic() - asked < 10  # the bound of two seconds is measured on the command line, in its own test
+    assert report.interrupted and report.frames_processed < 300
+    assert report.observed == sum(report.outcomes.values())
+    assert own_threads() == []
+
+
+def test_watch_yields_shots_and_leaves_no_thread(short_clip: Path) -> None:
+    with facegate.watch(short_clip) as shots:
+        seen = list(shots)
+    assert seen and all(0 <= shot.quality <= 100 and shot.pts_s <= 2.0 for shot in seen)
+    assert {shot.landmarks.shape for shot in seen} == {(5, 2)}
+    assert own_threads() == []
+
+
+def test_leaving_a_watch_early_stops_every_thread(clip: object) -> None:
+    with facegate.watch(str(clip.path)) as shots:  # type: ignore[attr-defined]
+        first = next(shots)
+    assert isinstance(first, Shot) and np.isfinite(first.scored.raw)
+    assert own_threads() == []
+
+
+def test_watch_raises_the_sources_error(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no video file"), facegate.watch(tmp_path / "none.mp4") as shots:
+        list(shots)
+
+
+def test_a_queue_that_nobody_reads_makes_the_pipeline_wait() -> None:
+    queue = ShotQueue()
+    sender = threading.Thread(target=lambda: [queue.send(object()) for _ in range(65)], daemon=True)  # type: ignore[arg-type, func-returns-value]
+    sender.start()
+    sender.join(0.3)
+    assert sender.is_alive()
+    queue.channel.take()
+    sender.join(5)
+    assert not sender.is_alive()

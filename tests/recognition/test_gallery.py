@@ -1,0 +1,64 @@
+"""The gallery: people from folders, an open set, and pictures that cannot be enrolled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from facegate.demo.clip import DemoClip
+from facegate.detectors.base import Detector
+from facegate.errors import GalleryError, SourceError
+from facegate.pipeline.records import Floats, Image
+from facegate.recognition.gallery import Gallery, load_gallery
+
+
+class MeanColour:
+    """An embedder that only knows colours: enough to see who is who in a gallery."""
+
+    name = "mean-colour"
+    threshold = 0.9
+
+    def embed(self, crops: Sequence[Image]) -> Floats:
+        rows = np.array([crop.reshape(-1, 3).mean(0) - 120 for crop in crops], dtype=np.float32)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)  # type: ignore[no-any-return]
+
+
+def test_a_gallery_names_the_nearest_person_or_nobody() -> None:
+    gallery = Gallery(["a", "b"], np.eye(2, dtype=np.float32))
+    probe = np.array([0.8, 0.6], np.float32)
+    assert gallery.match(probe, 0.7).name == "a"
+    assert gallery.match(probe, 0.9).name is None
+    assert gallery.match(probe, 0.9).similarity == pytest.approx(0.8)
+
+
+def test_everybody_in_the_folder_is_enrolled(clip: DemoClip, mtcnn: Detector) -> None:
+    steps: list[tuple[int, int]] = []
+    gallery = load_gallery(clip.gallery, mtcnn, MeanColour(), lambda done, total: steps.append((done, total)))
+    assert gallery.names == ["guest-1", "guest-3", "guest-4", "guest-6"]
+    assert steps[-1] == (4, 4)
+
+
+def test_a_tightly_cropped_picture_is_enrolled_too(clip: DemoClip, mtcnn: Detector, tmp_path: Path) -> None:
+    picture = cv2.imread(str(clip.gallery / "guest-3" / "1.png"))
+    height, width = picture.shape[:2]
+    (tmp_path / "tight").mkdir()
+    cv2.imwrite(str(tmp_path / "tight" / "1.png"), picture[height // 4 : -height // 4, width // 4 : -width // 4])
+    assert load_gallery(tmp_path, mtcnn, MeanColour()).names == ["tight"]
+
+
+def test_what_cannot_be_enrolled_is_refused_by_name(tmp_path: Path, mtcnn: Detector) -> None:
+    with pytest.raises(GalleryError, match="no gallery at"):
+        load_gallery(tmp_path / "none", mtcnn, MeanColour())
+    with pytest.raises(GalleryError, match="is empty"):
+        load_gallery(tmp_path, mtcnn, MeanColour())
+    (tmp_path / "wall").mkdir()
+    cv2.imwrite(str(tmp_path / "wall" / "grey.png"), np.full((200, 200, 3), 127, np.uint8))
+    with pytest.raises(GalleryError, match=r"no face found in .*grey\.png"):
+        load_gallery(tmp_path, mtcnn, MeanColour())
+    (tmp_path / "wall" / "grey.png").write_bytes(b"no picture")
+    with pytest.raises(SourceError, match=r"grey\.png is not a picture"):
+        load_gallery(tmp_path, mtcnn, MeanColour())
