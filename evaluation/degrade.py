@@ -6,11 +6,12 @@ Used to make degraded copies of evaluation sets and views for training. Randomne
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
 
-from facegate.pipeline.records import Image
+from facegate.pipeline.records import Image, contiguous
 
 Degradation = Callable[[Image, float, np.random.Generator], Image]
 
@@ -22,7 +23,7 @@ def _between(low: float, high: float, severity: float) -> float:
 def blur(crop: Image, severity: float, rng: np.random.Generator) -> Image:
     """Gaussian blur, sigma 1 to 3.5 pixels."""
     del rng
-    return cv2.GaussianBlur(crop, (0, 0), _between(1.0, 3.5, severity))  # type: ignore[return-value]
+    return contiguous(cv2.GaussianBlur(crop, (0, 0), _between(1.0, 3.5, severity)))
 
 
 def motion_blur(crop: Image, severity: float, rng: np.random.Generator) -> Image:
@@ -37,7 +38,9 @@ def motion_blur(crop: Image, severity: float, rng: np.random.Generator) -> Image
     scale = 256  # cv2.line takes fixed-point coordinates with 8 fractional bits
     points = [tuple(round(float(v) * scale) for v in point) for point in (start, end)]
     cv2.line(kernel, points[0], points[1], 1.0, 1, cv2.LINE_AA, 8)
-    return cv2.filter2D(crop, -1, kernel / max(float(kernel.sum()), 1e-6), borderType=cv2.BORDER_REPLICATE)  # type: ignore[return-value]
+    return contiguous(
+        cv2.filter2D(crop, -1, kernel / max(float(kernel.sum()), 1e-6), borderType=cv2.BORDER_REPLICATE)
+    )
 
 
 def downscale(crop: Image, severity: float, rng: np.random.Generator) -> Image:
@@ -45,13 +48,13 @@ def downscale(crop: Image, severity: float, rng: np.random.Generator) -> Image:
     del rng
     side = round(_between(44, 18, severity))
     small = cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA)
-    return cv2.resize(small, crop.shape[1::-1], interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
+    return contiguous(cv2.resize(small, crop.shape[1::-1], interpolation=cv2.INTER_LINEAR))
 
 
 def noise(crop: Image, severity: float, rng: np.random.Generator) -> Image:
     """Gaussian noise, sigma 6 to 22 grey levels."""
     noisy = crop + rng.normal(0.0, _between(6.0, 22.0, severity), crop.shape).astype(np.float32)
-    return np.clip(noisy, 0, 255).astype(np.uint8)
+    return contiguous(np.clip(noisy, 0, 255))
 
 
 def jpeg(crop: Image, severity: float, rng: np.random.Generator) -> Image:
@@ -59,7 +62,8 @@ def jpeg(crop: Image, severity: float, rng: np.random.Generator) -> Image:
     del rng
     quality = round(_between(28, 6, severity))
     _, encoded = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.imdecode(encoded, cv2.IMREAD_COLOR)  # type: ignore[return-value]
+    decoded: Any = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    return contiguous(decoded)
 
 
 def dark(crop: Image, severity: float, rng: np.random.Generator) -> Image:
@@ -67,7 +71,7 @@ def dark(crop: Image, severity: float, rng: np.random.Generator) -> Image:
     light = crop.astype(np.float32) * _between(0.5, 0.12, severity)
     sigma = np.sqrt(0.35 * light + 4.0)
     noisy = light + sigma * rng.standard_normal(crop.shape).astype(np.float32)
-    return np.clip(noisy, 0, 255).astype(np.uint8)
+    return contiguous(np.clip(noisy, 0, 255))
 
 
 def patch(crop: Image, severity: float, rng: np.random.Generator) -> Image:

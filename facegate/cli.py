@@ -156,14 +156,15 @@ def recognize(
     from facegate.console import counting
     from facegate.detectors.base import load_detector
     from facegate.recognition.embedders import load_embedder
-    from facegate.recognition.gallery import load_gallery
+    from facegate.recognition.gallery import enrol, find_people
     from facegate.recognition.worker import Worker, log
 
     with ExitStack() as stack:
         out = _open_output(output, stack)
+        pictures = find_people(gallery)
         model = load_embedder(embedder, card)
         with counting("enrolling") as progress:
-            people = load_gallery(gallery, load_detector(detector, detector_path), model, progress)
+            people = enrol(pictures, load_detector(detector, detector_path), model, progress)
         limit = model.threshold if threshold is None else threshold
         stop = Event()
         interrupted = _Interrupt(stop.set)
@@ -288,8 +289,4 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        # The reader of our output has left; point stdout elsewhere so that the exit does not complain too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
     sys.exit(code or 0)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from facegate.errors import ConfigError
+from facegate.errors import ConfigError, SourceError
 from facegate.pipeline.sources.base import redact
 
 DEFAULT_BIND = "tcp://127.0.0.1:5570"
@@ -151,12 +151,19 @@ def load_config(path: Path) -> RunConfig:
 
 
 def config_for(source: str | Path | RunConfig) -> RunConfig:
-    """Return the configuration a user means by ``source``: a config file, or one camera with defaults."""
+    """Return the configuration a user means by ``source``: a config file, or one camera with defaults.
+
+    Raises:
+        ConfigError: the configuration is not valid.
+        SourceError: a file that is not there (told before the models are loaded, which takes seconds).
+    """
     if isinstance(source, RunConfig):
         return source
     text = str(source)
     if "://" not in text and Path(text).suffix.lower() in (".yaml", ".yml"):
         return load_config(Path(text))
+    if not text.isdecimal() and "://" not in text and not Path(text).exists():
+        raise SourceError(f"no video file at {text}: check the path")
     stem = Path(text).stem if "://" not in text else "camera"
     name = re.sub(r"[^\w.-]", "_", stem)[:64] or "camera"
     return RunConfig(cameras=(CameraConfig(name="webcam" + name if name.isdecimal() else name, source=text),))

@@ -41,16 +41,11 @@ class Gallery:
         return Match(self.names[best] if similarity >= threshold else None, similarity)
 
 
-def load_gallery(
-    folder: Path,
-    detector: Detector,
-    embedder: Embedder,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Gallery:
-    """Enrol everybody in ``folder/<name>/*.{jpg,jpeg,png}``; the largest face of each picture counts.
+def find_people(folder: Path) -> dict[str, list[Path]]:
+    """List the pictures of everybody in ``folder/<name>/*.{jpg,jpeg,png}``.
 
     Raises:
-        GalleryError: no such folder, nobody in it, or a picture without a face.
+        GalleryError: no such folder, or nobody in it.
     """
     if not folder.is_dir():
         raise GalleryError(f"no gallery at {folder}: give a folder with one sub-folder of pictures per person")
@@ -62,6 +57,21 @@ def load_gallery(
     people = {name: files for name, files in people.items() if files}
     if not people:
         raise GalleryError(f"gallery {folder} is empty: put pictures into {folder}/<name>/ (.jpg, .jpeg or .png)")
+    return people
+
+
+def enrol(
+    people: dict[str, list[Path]],
+    detector: Detector,
+    embedder: Embedder,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Gallery:
+    """Make a gallery of the people that :func:`find_people` found; the largest face of each picture counts.
+
+    Raises:
+        GalleryError: a picture without a face.
+        SourceError: a file that is not a picture.
+    """
     total, done = sum(len(files) for files in people.values()), 0
     templates = []
     for files in people.values():

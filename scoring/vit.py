@@ -8,7 +8,7 @@ BatchNorm) and DINOv2's (class token, biases, GELU, LayerScale).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import msgspec
 import torch
@@ -186,6 +186,7 @@ class FaceViT(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(1, arch.patches + self.prefix_tokens, arch.embed_dim))
         self.blocks = nn.ModuleList(Block(arch) for _ in range(arch.depth))
         self.norm = nn.LayerNorm(arch.embed_dim, eps=arch.norm_eps)
+        self.feature: nn.Module
         if arch.head == "flatten":
             self.feature = nn.Sequential(
                 nn.Linear(arch.patches * arch.embed_dim, arch.embed_dim, bias=False),
@@ -210,7 +211,8 @@ class FaceViT(nn.Module):
             return self.feature(tokens.flatten(1)).float()  # type: ignore[no-any-return]
         if self.arch.head == "gdc":
             patches = self.norm(tokens[:, self.prefix_tokens :])
-            return self.feature(self.feature.feature_map(patches)).float()  # type: ignore[no-any-return, operator]
+            head = cast(GdcHead, self.feature)
+            return head(head.feature_map(patches)).float()  # type: ignore[no-any-return]
         return self.norm(tokens[:, 0]).float()  # type: ignore[no-any-return]
 
     def forward(

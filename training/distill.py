@@ -103,7 +103,7 @@ class Trainer:
         clean, _ = self._views(np.arange(256))
         unit, maps = self._teacher.targets(clean)
         with torch.no_grad():
-            raw = self.network.feature(maps.cpu())  # type: ignore[operator]
+            raw = self.network.feature(maps.cpu())
         return float((raw * unit.cpu()).sum(1).mean())
 
     @torch.no_grad()

@@ -88,7 +88,7 @@ def _apply(node: Any, inputs: list[Tensor]) -> Tensor:
             inputs[1],
             stride=attributes["strides"],
             padding=attributes["pads"][:2],
-            groups=attributes["group"] or 1,
+            groups=next((item.i for item in node.attribute if item.name == "group"), 1),
         )
     if node.op_type == "Add":
         return inputs[0] + inputs[1]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facegate.evaluation.degrade import degrade_one
-from facegate.pipeline.records import Image
+from facegate.pipeline.records import Image, contiguous
 
 
 class ViewSettings(msgspec.Struct, frozen=True):
@@ -65,11 +65,11 @@ def _geometric(crop: Image, rng: np.random.Generator) -> Image:
     matrix[:, 2] += rng.normal(0, 2.0, 2)
     if rng.uniform() < 0.5:
         matrix = matrix @ np.array([[-1.0, 0, 111], [0, 1, 0], [0, 0, 1]])
-    return cv2.warpAffine(crop, matrix, (112, 112), borderMode=cv2.BORDER_REFLECT)  # type: ignore[return-value]
+    return contiguous(cv2.warpAffine(crop, matrix, (112, 112), borderMode=cv2.BORDER_REFLECT))
 
 
 def _photometric(crop: Image, rng: np.random.Generator) -> Image:
     if rng.uniform() < 0.1:
-        return cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)  # type: ignore[return-value]
+        return contiguous(cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB))
     gain = np.exp(rng.normal(0, 0.12)) * np.exp(rng.normal(0, 0.04, 3))
-    return np.clip(crop * gain.astype(np.float32) + float(rng.normal(0, 6)), 0, 255).astype(np.uint8)
+    return contiguous(np.clip(crop * gain.astype(np.float32) + float(rng.normal(0, 6)), 0, 255))

@@ -71,8 +71,10 @@ def test_urls_are_shown_without_their_user_part(url: str, shown: str) -> None:
     assert redact(url) == shown
 
 
-def test_a_source_becomes_one_camera_named_after_it() -> None:
-    assert config_for("clips/my clip.mp4").cameras[0].name == "my_clip"
+def test_a_source_becomes_one_camera_named_after_it(tmp_path: Path) -> None:
+    video = tmp_path / "my clip.mp4"
+    video.touch()
+    assert config_for(video).cameras[0].name == "my_clip"
     assert config_for("rtsp://u:p@host/x").cameras[0].name == "camera"
     assert config_for("0").cameras[0].name == "webcam0"
 

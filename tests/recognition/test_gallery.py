@@ -13,7 +13,7 @@ from facegate.demo.clip import DemoClip
 from facegate.detectors.base import Detector
 from facegate.errors import GalleryError, SourceError
 from facegate.pipeline.records import Floats, Image
-from facegate.recognition.gallery import Gallery, load_gallery
+from facegate.recognition.gallery import Gallery, enrol, find_people
 
 
 class MeanColour:
@@ -37,7 +37,7 @@ def test_a_gallery_names_the_nearest_person_or_nobody() -> None:
 
 def test_everybody_in_the_folder_is_enrolled(clip: DemoClip, mtcnn: Detector) -> None:
     steps: list[tuple[int, int]] = []
-    gallery = load_gallery(clip.gallery, mtcnn, MeanColour(), lambda done, total: steps.append((done, total)))
+    gallery = enrol(find_people(clip.gallery), mtcnn, MeanColour(), lambda done, total: steps.append((done, total)))
     assert gallery.names == ["guest-1", "guest-3", "guest-4", "guest-6"]
     assert steps[-1] == (4, 4)
 
@@ -47,18 +47,18 @@ def test_a_tightly_cropped_picture_is_enrolled_too(clip: DemoClip, mtcnn: Detect
     height, width = picture.shape[:2]
     (tmp_path / "tight").mkdir()
     cv2.imwrite(str(tmp_path / "tight" / "1.png"), picture[height // 4 : -height // 4, width // 4 : -width // 4])
-    assert load_gallery(tmp_path, mtcnn, MeanColour()).names == ["tight"]
+    assert enrol(find_people(tmp_path), mtcnn, MeanColour()).names == ["tight"]
 
 
 def test_what_cannot_be_enrolled_is_refused_by_name(tmp_path: Path, mtcnn: Detector) -> None:
     with pytest.raises(GalleryError, match="no gallery at"):
-        load_gallery(tmp_path / "none", mtcnn, MeanColour())
+        find_people(tmp_path / "none")
     with pytest.raises(GalleryError, match="is empty"):
-        load_gallery(tmp_path, mtcnn, MeanColour())
+        find_people(tmp_path)
     (tmp_path / "wall").mkdir()
     cv2.imwrite(str(tmp_path / "wall" / "grey.png"), np.full((200, 200, 3), 127, np.uint8))
     with pytest.raises(GalleryError, match=r"no face found in .*grey\.png"):
-        load_gallery(tmp_path, mtcnn, MeanColour())
+        enrol(find_people(tmp_path), mtcnn, MeanColour())
     (tmp_path / "wall" / "grey.png").write_bytes(b"no picture")
     with pytest.raises(SourceError, match=r"grey\.png is not a picture"):
-        load_gallery(tmp_path, mtcnn, MeanColour())
+        enrol(find_people(tmp_path), mtcnn, MeanColour())

@@ -1,0 +1,182 @@
+"""The command line as real processes: data on stdout, one line per error, exit codes, and a prompt end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import sys
+from pathlib import Path
+from time import monotonic
+
+import cv2
+import numpy as np
+import pytest
+
+from facegate.cli import main
+from facegate.demo.clip import DemoClip
+from facegate.demo.rtsp_server import Credentials, Movie, RtspServer
+
+from .helpers import facegate, free_port, json_lines, process, wait_for_line
+
+
+@pytest.mark.parametrize("verb", [(), ("run",), ("recognize",), ("score",), ("demo",)])
+def test_every_verb_has_help_with_an_example(verb: tuple[str, ...]) -> None:
+    result = facegate(*verb, "--help")
+    assert result.returncode == 0
+    assert not verb or f"facegate {verb[0]}" in result.stdout
+
+
+def bad_inputs(folder: Path, clip: DemoClip) -> dict[str, tuple[list[object], int, str]]:
+    """Name -> arguments, exit code, words that must be in the one line."""
+    text = folder / "text.mp4"
+    text.write_text("not a video")
+    unknown_key = folder / "unknown.yaml"
+    unknown_key.write_text("cameras: [{name: a, source: x.mp4}]\ngate: {min_qualty: 3}\n")
+    wrong_type = folder / "type.yaml"
+    wrong_type.write_text("cameras: [{name: a, source: x.mp4}]\ngate: {min_quality: high}\n")
+    empty = folder / "empty"
+    empty.mkdir()
+    wall = folder / "wall" / "nobody"
+    wall.mkdir(parents=True)
+    cv2.imwrite(str(wall / "grey.png"), np.full((200, 200, 3), 127, np.uint8))
+    quick = ["--linger", "0"]
+    return {
+        "missing file": (["run", folder / "none.mp4", *quick], 1, "no video file at"),
+        "not a video": (["run", text, *quick], 1, "is not a video that can be read"),
+        "no webcam": (["run", "97", *quick], 1, "no webcam at 97"),
+        "unreachable": (["run", f"rtsp://me:s3cret@127.0.0.1:{free_port()}/x", *quick], 1, "connection refused"),
+        "unknown key": (["run", unknown_key], 2, "did you mean 'min_quality'?"),
+        "wrong type": (["run", wrong_type], 2, "gate.min_quality"),
+        "missing config": (["run", folder / "none.yaml"], 2, "cannot read"),
+        "foreign URL": (["run", "http://me:s3cret@host/x"], 2, "only rtsp://"),
+        "bad endpoint": (["run", clip.path, "--bind", "5570"], 2, "delivery.bind"),
+        "bad option": (["run", clip.path, "--min-quality", "200"], 2, "less than or equal to 100"),
+        "unknown option": (["run", clip.path, "--speed"], 2, "--speed"),
+        "report nowhere": (["run", clip.path, "--report", folder / "no" / "r.json"], 2, "existing folder"),
+        "no yunet": (["run", clip.path, "--detector", "yunet"], 1, "--detector-path"),
+        "empty gallery": (["recognize", "--gallery", empty], 1, "is empty"),
+        "no gallery": (["recognize", "--gallery", folder / "none"], 1, "no gallery at"),
+        "photo without face": (["recognize", "--gallery", folder / "wall"], 1, "no face found in"),
+        "no embedder": (["recognize", "--gallery", clip.gallery, "--embedder", "x"], 2, "neither 'auto'"),
+        "no image": (["score", folder / "none.jpg"], 1, "cannot read"),
+    }
+
+
+def test_bad_input_gives_one_line_with_cause_and_remedy(
+    tmp_path: Path, clip: DemoClip, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In this process, since starting one for each case costs seconds; the other tests run real ones."""
+    for name, (arguments, code, words) in bad_inputs(tmp_path, clip).items():
+        monkeypatch.setattr(sys, "argv", ["facegate", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        stdout, stderr = capfd.readouterr()
+        said = [line for line in stderr.splitlines() if line.startswith("facegate: ")]
+        assert left.value.code == code, f"{name}: {stderr}"
+        assert len(said) == 1 and words in said[0], f"{name}: {stderr}"
+        assert "Traceback" not in stderr and "s3cret" not in stderr + stdout, name
+        assert stdout == "", name
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    result = facegate("--debug", "run", tmp_path / "none.yaml")
+    assert "Traceback" in result.stderr and result.returncode != 0
+
+
+def test_a_port_in_use_is_said(clip: DemoClip) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = facegate("run", clip.path, "--bind", f"tcp://127.0.0.1:{taken.getsockname()[1]}")
+    assert result.returncode == 1 and "the port is in use; choose another with --bind" in result.stderr
+
+
+def test_a_camera_that_refuses_the_password_is_unauthorised_and_the_password_stays_secret(
+    clip: DemoClip, tmp_path: Path
+) -> None:
+    report = tmp_path / "report.json"
+    with RtspServer(Movie(clip.path), credentials=Credentials("me", "right")) as server:
+        url = server.url.replace("rtsp://", "rtsp://me:wr0ng-pass@")
+        result = facegate("run", url, "--linger", "0", "--report", report)
+    assert result.returncode == 1 and "check user and password" in result.stderr
+    assert "wr0ng-pass" not in result.stderr + result.stdout
+
+
+def test_score_writes_one_json_line_per_face_and_a_heatmap(clip: DemoClip, tmp_path: Path) -> None:
+    picture = clip.gallery / "guest-3" / "1.png"
+    result = facegate("score", picture, tmp_path / "none.png", "--embedding", "--heatmap", tmp_path / "maps")
+    assert result.returncode == 1 and "cannot read" in result.stderr
+    (line,) = [json.loads(text) for text in result.stdout.splitlines()]
+    assert line["file"] == str(picture) and 0 <= line["quality"] <= 100 and 0 < line["raw"] <= 1
+    assert line["algorithm"].startswith("vitnt-fiqa/attention/")
+    assert len(line["box"]) == 4 and len(line["landmarks"]) == 5 and len(line["embedding"]) == 384
+    (picture,) = (tmp_path / "maps").iterdir()
+    assert cv2.imread(str(picture)).shape[0] == 448
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_live_run_within_two_seconds_with_an_honest_report(
+    clip: DemoClip, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    report = tmp_path / "report.json"
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
+    with (
+        RtspServer(Movie(clip.path), loop=True) as server,
+        process("run", server.url, "--bind", endpoint, "--report", report) as gate,
+    ):
+        wait_for_line(gate, "progress")
+        gate.send_signal(number)
+        asked = monotonic()
+        assert gate.wait(10) == code
+        took = monotonic() - asked
+    said = json.loads(report.read_text())
+    assert said["interrupted"] and said["observed"] == sum(said["outcomes"].values()) > 0
+    # The promise is two seconds; the rest is for a machine that runs other tests at the same time.
+    assert took < 4
+
+
+def test_a_worker_waits_for_its_gate_and_leaves_on_ctrl_c(clip: DemoClip) -> None:
+    with process("recognize", "--gallery", clip.gallery, "--connect", f"tcp://127.0.0.1:{free_port()}") as worker:
+        wait_for_line(worker, "worker ready")
+        worker.send_signal(signal.SIGINT)
+        assert worker.wait(10) == 130
+
+
+def test_a_reader_that_leaves_early_is_no_error(clip: DemoClip) -> None:
+    with process("score", *[clip.gallery / "guest-3" / "1.png"] * 3) as scoring:
+        assert scoring.stdout is not None
+        scoring.stdout.close()
+        assert scoring.wait(60) == 1
+        assert scoring.stderr is not None and "Traceback" not in scoring.stderr.read()
+
+
+def test_the_demo_names_everybody_enrolled_and_nobody_else(tmp_path: Path) -> None:
+    result = facegate("demo", "--save", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "4 of 4" in result.stdout and "same photographs" in result.stdout
+    sheet = cv2.imread(str(tmp_path / "contact_sheet.png"))
+    assert sheet is not None and sheet.shape[0] > 100
+    assert len(list((tmp_path / "shots").iterdir())) >= 4
+
+
+def test_two_cameras_in_one_run_and_results_as_json_lines(clip: DemoClip, short_clip: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "two.yaml"
+    settings.write_text(
+        f"cameras:\n  - {{name: first, source: '{short_clip}'}}\n  - {{name: second, source: '{short_clip}'}}\n"
+    )
+    endpoint, results, report = f"tcp://127.0.0.1:{free_port()}", tmp_path / "r.jsonl", tmp_path / "report.json"
+    with process("recognize", "--connect", endpoint, "--gallery", clip.gallery, "--output", results, "--once") as w:
+        result = facegate("run", settings, "--bind", endpoint, "--report", report)
+        assert result.returncode == 0, result.stderr
+        assert w.wait(30) == 0
+    said, lines = json.loads(report.read_text()), json_lines(results)
+    assert {camera["camera"]: camera["frames_processed"] for camera in said["cameras"]} == {
+        "first": 50,
+        "second": 50,
+    }
+    assert said["delivery"]["acknowledged"] == said["shots"] == len(lines)
+    needed = {"shot_id", "camera", "track_id", "name", "similarity", "quality", "latency_ms"}
+    assert all(needed <= set(line) for line in lines)
+    by_camera = [
+        [(x["track_id"], x["quality"]) for x in lines if x["camera"] == name] for name in ("first", "second")
+    ]
+    assert sorted(by_camera[0]) == sorted(by_camera[1])
