@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("pipeline", "detectors", "scoring", "sinks", "recognition", "training", "demo", "facegate")
+FOLDERS = ("pipeline", "detectors", "scoring", "sinks", "recognition", "evaluation", "training", "demo", "facegate")
 
 # A module may import from its own rank or a lower one. The first matching prefix counts.
 RANKS = (
@@ -18,10 +18,12 @@ RANKS = (
     ("facegate.detectors", 1),
     ("facegate.scoring_job", 4),
     ("facegate.scoring", 1),
-    ("facegate.training", 1),
+    ("facegate.training.dinov2_start", 1),
     ("facegate.sinks", 1),
     ("facegate.pipeline", 2),
     ("facegate.recognition", 3),
+    ("facegate.evaluation", 3),
+    ("facegate.training", 3),
     ("facegate.demo", 3),
     ("facegate", 4),
 )

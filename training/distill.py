@@ -41,17 +41,17 @@ class Recipe(msgspec.Struct, frozen=True):
 
     seed: int = 0
     samples: int = 200_000
-    batch: int = 64
-    trunk_rate: float = 2e-4
-    head_rate: float = 1e-3
-    layer_decay: float = 0.8
+    batch: int = 32
+    trunk_rate: float = 8e-4
+    head_rate: float = 2e-3
+    layer_decay: float = 0.95
     """Each earlier block learns this much slower than the next."""
-    frozen_blocks: int = 2
-    warmup: float = 0.03
+    frozen_blocks: int = 0
+    warmup: float = 0.02
     weight_decay: float = 0.02
     map_weight: float = 1.0
-    embedding_weight: float = 2.0
-    average: float = 0.998
+    embedding_weight: float = 0.5
+    average: float = 0.999
     """Decay of the running average of the weights, which is what is kept."""
     views: ViewSettings = ViewSettings()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
@@ -13,6 +15,7 @@ from facegate.errors import DeliveryError
 from facegate.sinks import wire, zeromq
 from facegate.sinks.zeromq import ZmqSink
 
+from ..helpers import ROOT
 from .test_wire import make_shot
 
 TIMEOUT_MS = 10_000
@@ -174,6 +177,16 @@ def test_a_full_queue_makes_the_sender_wait_until_there_is_room() -> None:
     finally:
         sink.abort()
         sink.close(0.0)
+
+
+def test_the_plain_pyzmq_worker_of_the_examples_gets_its_shots(sink: ZmqSink) -> None:
+    for number in range(6):
+        sink.send(make_shot(number))
+    example = ROOT / "examples" / "plain_worker.py"
+    with subprocess.Popen([sys.executable, example, sink.endpoint], stdout=subprocess.PIPE, text=True) as worker:
+        assert sink.close(20.0).acknowledged == 6
+        said, _ = worker.communicate(timeout=20)
+    assert said.splitlines() == ["door 7 88 (112, 112, 3)"] * 6
 
 
 def test_an_abort_frees_a_waiting_sender_with_an_error() -> None:

@@ -1,0 +1,81 @@
+"""``python -m facegate.training``: distil the default face ViT, resuming where the checkpoint left off."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import typer
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facegate.errors import FacegateError
+from facegate.pipeline.threads import set_wait_policy
+from facegate.training.distill import Recipe, Trainer, train
+from facegate.training.pool import load_pool
+from facegate.training.teacher import Teacher
+
+HOLD_OUT_EVERY = 100
+
+
+def held_out_judge(trainer: Trainer, crops: NDArray[np.uint8], targets: Tensor) -> str:
+    """One line on crops that are never trained on: cosine with the teacher, squared error, mean length."""
+    trainer.network.eval()
+    with torch.inference_mode():
+        parts = [trainer.forward(torch.from_numpy(crops[i : i + 64]))[0].float() for i in range(0, len(crops), 64)]
+    trainer.network.train()
+    predicted = torch.cat(parts)
+    cosine = F.cosine_similarity(predicted, targets).mean()
+    error = (predicted - targets).square().sum(1).mean()
+    return f"held out: cosine {cosine:.4f} error {error:.4f} length {predicted.norm(dim=1).mean():.3f}"
+
+
+def main(
+    pool: Annotated[Path, typer.Option(help="Zip of aligned 112x112 crops.")],
+    teacher: Annotated[Path, typer.Option(help="MobileFaceNet-y1 as ONNX.")],
+    checkpoint: Annotated[Path, typer.Option(help="Written regularly; resumed from if it exists.")] = Path(
+        "runs/student.pt"
+    ),
+    samples: Annotated[int, typer.Option(min=1)] = Recipe().samples,
+    batch: Annotated[int, typer.Option(min=1)] = Recipe().batch,
+    trunk_rate: Annotated[float, typer.Option(min=0)] = Recipe().trunk_rate,
+    every_s: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 180.0,
+    threads: Annotated[int, typer.Option(min=1)] = 2,
+    seed: int = 0,
+) -> None:
+    """Distil a small face ViT from a recogniser. Ctrl-C loses at most the time since the last checkpoint."""
+    torch.set_num_threads(threads)
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda" if cuda else "cpu")
+    native = cuda or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    dtype = torch.bfloat16 if native else torch.float32
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    crops = load_pool(pool, checkpoint.parent / "pool.npy")
+    held = np.arange(len(crops)) % HOLD_OUT_EVERY == 0
+    master = Teacher(teacher, device, dtype)
+    trainer = Trainer(
+        Recipe(seed=seed, samples=samples, batch=batch, trunk_rate=trunk_rate), crops[~held], master, device, dtype
+    )
+    if checkpoint.is_file():
+        trainer.resume(checkpoint)
+        print(f"resumed at {trainer.samples_done} samples", flush=True)
+    targets = master.targets(torch.from_numpy(crops[held]))[0]
+    train(
+        trainer,
+        checkpoint,
+        every_s,
+        lambda line: print(line, flush=True),
+        lambda: held_out_judge(trainer, crops[held], targets),
+    )
+
+
+if __name__ == "__main__":
+    set_wait_policy()
+    try:
+        typer.run(main)
+    except FacegateError as error:
+        sys.exit(f"training: {error}")
