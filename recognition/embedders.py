@@ -81,6 +81,10 @@ class OnnxEmbedder:
 
     def embed(self, crops: Sequence[Image]) -> Floats:
         """See :class:`Embedder`."""
+        return _unit(self.raw(crops))
+
+    def raw(self, crops: Sequence[Image]) -> Floats:
+        """Return the network's own output ``(B, D)``; its length is a quality signal of many recognisers."""
         card = self._card
         first, last = card.columns
         rows = []
@@ -91,7 +95,7 @@ class OnnxEmbedder:
                 rows.append(self._session.run(None, {self._input: np.ascontiguousarray(tensor)})[0].reshape(-1))
             except Exception as error:
                 raise ModelError(f"'{card.name}' does not take the input its card describes: {error}") from error
-        return _unit(np.array(rows, dtype=np.float32).reshape(len(crops), -1))
+        return np.array(rows, dtype=np.float32).reshape(len(crops), -1)
 
 
 class InsightfaceEmbedder:
