@@ -72,6 +72,9 @@ def run(
     ] = None,
     detector: Annotated[DetectorKind | None, typer.Option(help="Face detector.", show_default="auto")] = None,
     detector_path: DetectorPathOption = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="A safetensors model instead of the built-in one.", show_default=False)
+    ] = None,
     min_quality: Annotated[
         int | None, typer.Option(min=0, max=100, help="Drop faces below this quality.", show_default="10")
     ] = None,
@@ -101,6 +104,7 @@ def run(
         {
             "delivery": {"bind": bind, "linger_s": linger},
             "detector": {"kind": detector, "path": detector_path},
+            "scorer": {"weights": weights},
             "gate": {"min_quality": min_quality},
         },
     )

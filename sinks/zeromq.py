@@ -214,6 +214,10 @@ class ZmqSink:
             self._requeue([message for message, _ in self._workers.pop(identity).in_flight.values()])
         for worker in self._workers.values():
             expired = [shot_id for shot_id, (_, deadline) in worker.in_flight.items() if deadline <= now]
+            if expired:
+                # Whoever lets a lease run out gets nothing more until it says that it is ready again; otherwise,
+                # having the most credit, it would be handed the same shot for ever.
+                worker.window = 0
             self._requeue([worker.in_flight.pop(shot_id)[0] for shot_id in expired])
 
     def _requeue(self, messages: list[_Message]) -> None:

@@ -6,10 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from facegate.demo.clip import DemoClip, make_clip
 from facegate.detectors.base import Detector, load_detector
 from facegate.scoring.engine import Scorer, load_scorer
+from facegate.scoring.vit import Architecture, FaceViT
 
 from .helpers import ROOT, transcode
 
@@ -26,6 +29,19 @@ def data() -> Path:
 @pytest.fixture(scope="session")
 def scorer() -> Scorer:
     return load_scorer(device="cpu")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A face ViT with random weights, for tests in which faces must flow and not how good they are."""
+    arch = Architecture(patch_size=16, embed_dim=32, depth=3, num_heads=2, mlp_ratio=2, embedding_dim=16)
+    torch.manual_seed(0)
+    network = FaceViT(arch)
+    torch.nn.init.normal_(network.pos_embed, std=0.5)
+    metadata = {name: str(getattr(arch, name)) for name in ("patch_size", "embed_dim", "depth", "num_heads")}
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save_file(network.state_dict(), path, metadata | {"mlp_ratio": "2", "num_classes": "16"})
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -115,13 +115,13 @@ def test_score_writes_one_json_line_per_face_and_a_heatmap(clip: DemoClip, tmp_p
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_live_run_within_two_seconds_with_an_honest_report(
-    clip: DemoClip, tmp_path: Path, number: signal.Signals, code: int
+    clip: DemoClip, tmp_path: Path, tiny_model: Path, number: signal.Signals, code: int
 ) -> None:
     report = tmp_path / "report.json"
     endpoint = f"tcp://127.0.0.1:{free_port()}"
     with (
         RtspServer(Movie(clip.path), loop=True) as server,
-        process("run", server.url, "--bind", endpoint, "--report", report) as gate,
+        process("run", server.url, "--bind", endpoint, "--report", report, "--weights", tiny_model) as gate,
     ):
         wait_for_line(gate, "progress")
         gate.send_signal(number)
@@ -158,14 +158,18 @@ def test_the_demo_names_everybody_enrolled_and_nobody_else(tmp_path: Path) -> No
     assert len(list((tmp_path / "shots").iterdir())) >= 4
 
 
-def test_two_cameras_in_one_run_and_results_as_json_lines(clip: DemoClip, short_clip: Path, tmp_path: Path) -> None:
+def test_two_cameras_in_one_run_and_results_as_json_lines(
+    clip: DemoClip, short_clip: Path, tmp_path: Path, tiny_model: Path
+) -> None:
     settings = tmp_path / "two.yaml"
     settings.write_text(
         f"cameras:\n  - {{name: first, source: '{short_clip}'}}\n  - {{name: second, source: '{short_clip}'}}\n"
     )
     endpoint, results, report = f"tcp://127.0.0.1:{free_port()}", tmp_path / "r.jsonl", tmp_path / "report.json"
     with process("recognize", "--connect", endpoint, "--gallery", clip.gallery, "--output", results, "--once") as w:
-        result = facegate("run", settings, "--bind", endpoint, "--report", report)
+        result = facegate(
+            "run", settings, "--bind", endpoint, "--report", report, "--weights", tiny_model, "--min-quality", 0
+        )
         assert result.returncode == 0, result.stderr
         assert w.wait(30) == 0
     said, lines = json.loads(report.read_text()), json_lines(results)

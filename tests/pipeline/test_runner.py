@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
 
@@ -13,7 +13,7 @@ import pytest
 import facegate
 from facegate.errors import SourceError, StageError
 from facegate.pipeline import runner as runner_module
-from facegate.pipeline.config import CameraConfig, RunConfig
+from facegate.pipeline.config import CameraConfig, GateConfig, RunConfig, ScorerConfig
 from facegate.pipeline.records import Detection, Image, Shot
 from facegate.pipeline.report import CameraState, RunReport
 from facegate.pipeline.runner import Runner
@@ -37,8 +37,18 @@ class Collector:
         pass
 
 
-def config(*sources: Path | str) -> RunConfig:
-    return RunConfig(cameras=tuple(CameraConfig(name=f"cam{i}", source=str(s)) for i, s in enumerate(sources)))
+@pytest.fixture
+def config(tiny_model: Path) -> Callable[..., RunConfig]:
+    """A configuration of cameras with these sources, scored by a tiny model."""
+
+    def make(*sources: Path | str) -> RunConfig:
+        cameras = tuple(CameraConfig(name=f"cam{i}", source=str(s)) for i, s in enumerate(sources))
+        return RunConfig(cameras=cameras, scorer=ScorerConfig(weights=tiny_model), gate=GateConfig(min_quality=0))
+
+    return make
+
+
+Make = Callable[..., RunConfig]
 
 
 def run(settings: RunConfig, run_id: str | None = None) -> tuple[RunReport, list[Shot]]:
@@ -52,7 +62,7 @@ def own_threads() -> list[str]:
     return [t.name for t in threading.enumerate() if t.name.startswith("camera-") or t.name in ("detect", "score")]
 
 
-def test_a_file_run_processes_every_frame_and_accounts_for_every_face(short_clip: Path) -> None:
+def test_a_file_run_processes_every_frame_and_accounts_for_every_face(short_clip: Path, config: Make) -> None:
     report, shots = run(config(short_clip))
     assert (report.frames_received, report.frames_processed) == (50, 50)
     assert report.observed == sum(report.outcomes.values()) > 40
@@ -61,26 +71,26 @@ def test_a_file_run_processes_every_frame_and_accounts_for_every_face(short_clip
     assert {shot.crop.shape for shot in shots} == {(112, 112, 3)}
 
 
-def test_two_runs_over_a_file_decide_the_same(short_clip: Path) -> None:
+def test_two_runs_over_a_file_decide_the_same(short_clip: Path, config: Make) -> None:
     (first, a), (second, b) = (run(config(short_clip), run_id="fixed") for _ in range(2))
     assert [shot.shot_id for shot in a] == [shot.shot_id for shot in b]
     assert first.outcomes == second.outcomes
 
 
-def test_a_failing_camera_does_not_take_the_others_down(short_clip: Path, tmp_path: Path) -> None:
+def test_a_failing_camera_does_not_take_the_others_down(short_clip: Path, tmp_path: Path, config: Make) -> None:
     report, _ = run(config(short_clip, tmp_path / "none.mp4"))
     good, bad = report.cameras
     assert (good.state, good.frames_processed) == (CameraState.ENDED, 50)
     assert bad.state is CameraState.FAILED and bad.problem is not None and "no video file" in bad.problem
 
 
-def test_a_run_in_which_no_camera_works_raises_the_cameras_error(tmp_path: Path) -> None:
+def test_a_run_in_which_no_camera_works_raises_the_cameras_error(tmp_path: Path, config: Make) -> None:
     with pytest.raises(SourceError, match="no video file"):
         run(config(tmp_path / "none.mp4"))
 
 
 def test_a_stage_error_stops_everything_and_is_raised_with_the_stages_name(
-    short_clip: Path, monkeypatch: pytest.MonkeyPatch
+    short_clip: Path, monkeypatch: pytest.MonkeyPatch, config: Make
 ) -> None:
     class Broken:
         name = "broken"
@@ -94,7 +104,7 @@ def test_a_stage_error_stops_everything_and_is_raised_with_the_stages_name(
     assert own_threads() == []
 
 
-def test_stopping_in_the_middle_is_quick_and_every_face_still_has_one_outcome(clip: object) -> None:
+def test_stopping_in_the_middle_is_quick_and_every_face_still_has_one_outcome(clip: object, config: Make) -> None:
     sink = Collector()
     path: Path = clip.path  # type: ignore[attr-defined]
     runner = Runner(config(path), lambda: sink)
@@ -118,8 +128,8 @@ def test_watch_yields_shots_and_leaves_no_thread(short_clip: Path) -> None:
     assert own_threads() == []
 
 
-def test_leaving_a_watch_early_stops_every_thread(clip: object) -> None:
-    with facegate.watch(str(clip.path)) as shots:  # type: ignore[attr-defined]
+def test_leaving_a_watch_early_stops_every_thread(clip: object, config: Make) -> None:
+    with facegate.watch(config(clip.path)) as shots:  # type: ignore[attr-defined]
         first = next(shots)
     assert isinstance(first, Shot) and np.isfinite(first.scored.raw)
     assert own_threads() == []
