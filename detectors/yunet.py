@@ -21,10 +21,15 @@ class YuNetDetector:
         if not path.is_file():
             raise ModelError(f"no YuNet model at {path}: give the path of its ONNX file")
         self._max_side = max_side
+        # OpenCV 5 warns about its own default target at every load.
+        level = cv2.utils.logging.getLogLevel()
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
         try:
             self._net = cv2.FaceDetectorYN.create(str(path), "", (320, 320), min_confidence, 0.3, 5000)
         except cv2.error as error:
             raise ModelError(f"{path} is not a YuNet ONNX file that OpenCV can load ({error.func})") from error
+        finally:
+            cv2.utils.logging.setLogLevel(level)
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
         """See :class:`facegate.detectors.base.Detector`; images are taken one by one."""

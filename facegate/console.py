@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from facegate.evaluation.evaluate import Evaluation
     from facegate.pipeline.report import RunReport
     from facegate.pipeline.runner import Runner
 
@@ -76,6 +77,30 @@ def show_summary(report: RunReport) -> None:
         f"({kept:.1f} % kept from recognition), {delivery.acknowledged} acknowledged by workers, "
         f"{delivery.undelivered} not; {report.duration_s:.1f} s"
     )
+
+
+def show_evaluation(evaluation: Evaluation) -> None:
+    """Print a table per recogniser to stdout."""
+    console = Console()
+    degraded = "" if evaluation.degraded_seed is None else f", half degraded (seed {evaluation.degraded_seed})"
+    for result in evaluation.recognisers:
+        title = (
+            f"{result.recogniser}: {evaluation.pictures} pictures of {evaluation.people} people{degraded}; "
+            f"FNMR {result.fnmr0:.4f} at FMR {evaluation.fmr:g}"
+        )
+        if result.verification_accuracy is not None:
+            title += f"; accuracy on pairs {100 * result.verification_accuracy:.2f} %"
+        table = Table(title=title, title_justify="left")
+        table.add_column("quality")
+        for column in (f"mean FNMR to {100 * evaluation.limit:.0f} %", "ratio", "95 % interval"):
+            table.add_column(column, justify="right")
+        for method in sorted(result.methods, key=lambda item: 9.0 if item.mean_fnmr is None else item.mean_fnmr):
+            if method.mean_fnmr is None or method.ratio is None:
+                table.add_row(method.method, "-", "-", method.problem or "no errors to avoid")
+                continue
+            around = "" if method.ratio_low is None else f"{method.ratio_low:.2f} .. {method.ratio_high:.2f}"
+            table.add_row(method.method, f"{method.mean_fnmr:.4f}", f"{method.ratio:.3f}", around)
+        console.print(table)
 
 
 @contextmanager

@@ -1,0 +1,238 @@
+"""The work behind ``facegate evaluate``: quality methods against recognisers on a set of people's pictures."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from facegate.errors import ConfigError
+from facegate.evaluation.baselines import (
+    ConfidenceQuality,
+    LaplacianQuality,
+    LightQNetQuality,
+    NormQuality,
+    QualityMethod,
+    RandomQuality,
+    ScorerQuality,
+    WidthQuality,
+)
+from facegate.evaluation.datasets import FaceSet, Pair, verification_accuracy
+from facegate.evaluation.edc import Comparisons, Curve, Mode, bootstrap, compare_all, edc, interval, lower_bound
+from facegate.recognition.embedders import Embedder
+from facegate.scoring.engine import Scorer
+
+Progress = Callable[[str, int, int], None]
+CHUNK = 256
+
+PLAIN: dict[str, type[QualityMethod]] = {
+    "random": RandomQuality,
+    "laplacian": LaplacianQuality,
+    "width": WidthQuality,
+    "confidence": ConfidenceQuality,
+}
+OUTPUTS = {"vitnt": "raw", "attention": "attention", "norm": "norm"}
+"""Outputs of facegate's own pass, by the name a user gives."""
+
+
+class MethodResult(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One method against one recogniser."""
+
+    method: str
+    problem: str | None = None
+    fnmr0: float | None = None
+    mean_fnmr: float | None = None
+    ratio: float | None = None
+    ratio_low: float | None = None
+    ratio_high: float | None = None
+    discard: list[float] | None = None
+    fnmr: list[float] | None = None
+
+
+class RecogniserResult(msgspec.Struct, frozen=True):
+    """One recogniser and all methods."""
+
+    recogniser: str
+    verification_accuracy: float | None
+    mated: int
+    non_mated: int
+    fnmr0: float
+    oracle_mean_fnmr: float
+    methods: tuple[MethodResult, ...]
+
+
+class Evaluation(msgspec.Struct, frozen=True):
+    """Everything ``facegate evaluate`` found."""
+
+    dataset: str
+    pictures: int
+    people: int
+    degraded_seed: int | None
+    fmr: float
+    limit: float
+    mode: Mode
+    recognisers: tuple[RecogniserResult, ...]
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What is asked of an evaluation."""
+
+    fmr: float = 1e-3
+    limit: float = 0.3
+    mode: Mode = "schlett"
+    resamples: int = 200
+
+
+def make_method(spec: str, load: Callable[[], Scorer]) -> QualityMethod:
+    """Build the method that ``spec`` names, such as ``laplacian``, ``vitnt`` or ``norm:model.onnx``.
+
+    Raises:
+        ConfigError: there is no such method.
+    """
+    kind, _, path = spec.partition(":")
+    if path:
+        if kind == "norm":
+            return NormQuality(Path(path))
+        if kind == "lightqnet":
+            return LightQNetQuality(Path(path))
+    elif kind in PLAIN:
+        return PLAIN[kind]()
+    elif kind in OUTPUTS:
+        return ScorerQuality(load(), OUTPUTS[kind])
+    known = [*PLAIN, *OUTPUTS, "norm:MODEL.onnx", "lightqnet:MODEL.pb"]
+    raise ConfigError(f"quality method '{spec}' is unknown: choose from {', '.join(known)}")
+
+
+def short_name(spec: str) -> str:
+    """``norm:models/a.onnx`` as tables show it: ``norm:a``."""
+    kind, _, path = spec.partition(":")
+    return f"{kind}:{Path(path).stem}" if path else kind
+
+
+class Results:
+    """Keeps scores and embeddings on disk by the content they were computed from, so a broken run goes on."""
+
+    def __init__(self, folder: Path, faces: FaceSet, progress: Progress) -> None:
+        self._folder = folder
+        self._faces = faces
+        self._digest = faces.digest
+        self._progress = progress
+
+    def quality(self, method: QualityMethod) -> NDArray[np.float64]:
+        """Scores ``(N,)`` of a method."""
+        return self._kept(
+            method.name,
+            lambda: method.score(self._faces, lambda done, total: self._progress(method.name, done, total)),
+        )
+
+    def embeddings(self, embedder: Embedder) -> NDArray[np.float32]:
+        """Unit embeddings ``(N, D)`` of a recogniser."""
+        return self._kept(f"embedding:{embedder.name}", lambda: self._embed(embedder)).astype(np.float32)
+
+    def _embed(self, embedder: Embedder) -> NDArray[np.float64]:
+        crops, parts = self._faces.crops, []
+        for start in range(0, len(crops), CHUNK):
+            parts.append(embedder.embed(list(crops[start : start + CHUNK])))
+            self._progress(embedder.name, min(start + CHUNK, len(crops)), len(crops))
+        return np.concatenate(parts).astype(np.float64)
+
+    def _kept(self, name: str, compute: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64]:
+        key = hashlib.sha256(f"{self._digest}:{name}".encode()).hexdigest()[:24]
+        path = self._folder / f"{key}.npy"
+        if path.is_file():
+            kept: NDArray[np.float64] = np.load(path, allow_pickle=False)
+            return kept
+        values = compute()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part.npy")
+        np.save(part, values)
+        part.replace(path)
+        return values
+
+
+def judge(
+    embedder: Embedder,
+    methods: dict[str, NDArray[np.float64]],
+    results: Results,
+    faces: FaceSet,
+    settings: Settings,
+    pairs: list[Pair] | None,
+) -> RecogniserResult:
+    """Judge methods by one recogniser.
+
+    Raises:
+        ConfigError: the set has no mated or too few non-mated comparisons.
+    """
+    embeddings = results.embeddings(embedder)
+    comparisons = compare_all(embeddings, faces.names)
+    chance = edc(comparisons, np.zeros(len(faces.files)), settings.fmr, settings.limit, settings.mode)
+    judged = tuple(_judge_method(name, scores, comparisons, settings) for name, scores in methods.items())
+    return RecogniserResult(
+        recogniser=embedder.name,
+        verification_accuracy=verification_accuracy(pairs, faces.files, embeddings) if pairs else None,
+        mated=len(comparisons.mated),
+        non_mated=len(comparisons.non_mated),
+        fnmr0=chance.fnmr0,
+        oracle_mean_fnmr=lower_bound(chance.fnmr0, settings.limit),
+        methods=judged,
+    )
+
+
+def _judge_method(
+    name: str, scores: NDArray[np.float64], comparisons: Comparisons, settings: Settings
+) -> MethodResult:
+    try:
+        curve: Curve = edc(comparisons, scores, settings.fmr, settings.limit, settings.mode)
+    except ConfigError as error:
+        return MethodResult(method=name, problem=str(error))
+    low = high = None
+    if settings.mode == "schlett" and settings.resamples and curve.fnmr0 > 0:
+        resampled = bootstrap(
+            comparisons, {name: scores}, settings.fmr, limit=settings.limit, resamples=settings.resamples
+        )
+        around = interval(curve.ratio, resampled[name])
+        low, high = around.low, around.high
+    return MethodResult(
+        method=name,
+        fnmr0=curve.fnmr0,
+        mean_fnmr=curve.mean_fnmr,
+        ratio=curve.ratio if curve.fnmr0 > 0 else None,
+        ratio_low=low,
+        ratio_high=high,
+        discard=[float(x) for x in curve.discard],
+        fnmr=[float(x) for x in curve.fnmr],
+    )
+
+
+def plot(evaluation: Evaluation, path: Path) -> None:
+    """Draw the curves, one panel per recogniser."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    count = len(evaluation.recognisers)
+    figure, panels = pyplot.subplots(1, count, figsize=(6 * count, 4.5), squeeze=False)
+    for panel, result in zip(panels[0], evaluation.recognisers, strict=True):
+        for method in result.methods:
+            if method.discard is not None and method.fnmr is not None:
+                label = f"{method.method} ({method.ratio:.2f})" if method.ratio else method.method
+                panel.step([*method.discard, 1.0], [*method.fnmr, method.fnmr[-1]], where="post", label=label)
+        x = np.linspace(0, evaluation.limit, 50)
+        panel.plot(x, np.maximum(0, result.fnmr0 - x) / (1 - x), "k:", label="oracle")
+        panel.set(
+            xlim=(0, evaluation.limit),
+            ylim=(0, 1.5 * result.fnmr0 or 1.0),
+            xlabel="share of comparisons discarded",
+            ylabel=f"FNMR at FMR {evaluation.fmr:g}",
+            title=result.recogniser,
+        )
+        panel.grid(alpha=0.3)
+        panel.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
