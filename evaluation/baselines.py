@@ -129,7 +129,8 @@ class ScorerQuality:
     def __init__(self, scorer: Scorer, output: str = "raw") -> None:
         self._scorer = scorer
         self._output = output
-        self.name = f"{scorer.card.name}:{scorer.algorithm if output == 'raw' else output}"
+        what = scorer.algorithm if output == "raw" else output
+        self.name = f"{scorer.card.name}:{scorer.fingerprint}:{scorer.dtype}:{what}"
 
     def score(self, faces: FaceSet, progress: Progress) -> NDArray[np.float64]:
         """See :class:`QualityMethod`."""

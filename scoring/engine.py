@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -73,6 +75,15 @@ class Scorer:
     def algorithm(self) -> str:
         """Name of the quality algorithm with its settings, for records and reports."""
         return f"vitnt-fiqa/{self.aggregation}/{self.blocks[0]}-{self.blocks[-1]}/alpha{self.alpha:g}"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the weights, for keeping results by what they were computed with."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self._network.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().float().cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     @torch.inference_mode()
     def score(self, crops: NDArray[np.uint8], *, embedding: bool = True) -> Scores:

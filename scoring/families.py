@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from facegate.errors import ModelError
+from facegate.scoring.packed import unpack
 from facegate.scoring.vit import Architecture, FaceViT
 
 DEFAULT_MODEL = "dinov2-vits14"
@@ -40,6 +41,22 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     licence: str = "unknown"
     source: str = ""
     note: str = ""
+
+
+CARD_KEY = "facegate_card"
+"""Metadata key under which a safetensors file of our own carries its card as JSON."""
+
+
+def decode_embedded(text: str, where: str) -> ModelCard:
+    """Read a card from a file's metadata.
+
+    Raises:
+        ModelError: it is not valid.
+    """
+    try:
+        return msgspec.json.decode(text, type=ModelCard)
+    except msgspec.DecodeError as error:
+        raise ModelError(f"the card inside {where} is not valid: {error}") from error
 
 
 def builtin_card(name: str) -> ModelCard:
@@ -74,7 +91,7 @@ def load_builtin() -> tuple[FaceViT, ModelCard]:
 
 
 def load_file(path: Path) -> tuple[FaceViT, ModelCard]:
-    """Load a safetensors file that carries its architecture in its metadata.
+    """Load a safetensors file that carries its card, or at least its architecture, in its metadata.
 
     Raises:
         ModelError: not a safetensors file, incomplete metadata, or weights that do not fit.
@@ -85,6 +102,9 @@ def load_file(path: Path) -> tuple[FaceViT, ModelCard]:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path} is not a readable safetensors file: {error}") from error
+    if CARD_KEY in metadata:
+        card = decode_embedded(metadata[CARD_KEY], str(path))
+        return _build(card.architecture, unpack(state), str(path)), card
     needed = ("patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio")
     missing = [key for key in needed if key not in metadata]
     if missing:

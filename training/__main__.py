@@ -16,6 +16,7 @@ from torch import Tensor
 from facegate.errors import FacegateError
 from facegate.pipeline.threads import set_wait_policy
 from facegate.training.distill import Recipe, Trainer, train
+from facegate.training.export import CALIBRATION_CROPS, export_model
 from facegate.training.pool import load_pool
 from facegate.training.teacher import Teacher
 
@@ -34,7 +35,11 @@ def held_out_judge(trainer: Trainer, crops: NDArray[np.uint8], targets: Tensor) 
     return f"held out: cosine {cosine:.4f} error {error:.4f} length {predicted.norm(dim=1).mean():.3f}"
 
 
-def main(
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def distil(
     pool: Annotated[Path, typer.Option(help="Zip of aligned 112x112 crops.")],
     teacher: Annotated[Path, typer.Option(help="MobileFaceNet-y1 as ONNX.")],
     checkpoint: Annotated[Path, typer.Option(help="Written regularly; resumed from if it exists.")] = Path(
@@ -73,9 +78,21 @@ def main(
     )
 
 
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of 'distil'.")],
+    target: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
+    pool: Annotated[Path, typer.Option(help="Zip of aligned crops, for the calibration table.")],
+    name: str = "facegate-vits14",
+) -> None:
+    """Write a checkpoint's averaged weights as int8 with their card; the raw score is calibrated on the pool."""
+    crops = load_pool(pool, checkpoint.parent / "pool.npy")
+    export_model(checkpoint, target, name, crops[:: max(1, len(crops) // CALIBRATION_CROPS)])
+
+
 if __name__ == "__main__":
     set_wait_policy()
     try:
-        typer.run(main)
+        app()
     except FacegateError as error:
         sys.exit(f"training: {error}")
