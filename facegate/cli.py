@@ -51,6 +51,16 @@ DetectorPathOption = Annotated[
 ]
 
 
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option(help="A .safetensors or .pt model instead of the built-in one.", show_default=False),
+]
+ModelCardOption = Annotated[
+    str | None,
+    typer.Option("--model-card", help="Card of the weights: a name or a YAML file.", show_default=False),
+]
+
+
 @app.callback()
 def _global(
     debug: Annotated[bool, typer.Option(help="Show tracebacks and debug logs.")] = False,
@@ -74,9 +84,8 @@ def run(
     ] = None,
     detector: Annotated[DetectorKind | None, typer.Option(help="Face detector.", show_default="auto")] = None,
     detector_path: DetectorPathOption = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="A safetensors model instead of the built-in one.", show_default=False)
-    ] = None,
+    weights: WeightsOption = None,
+    model_card: ModelCardOption = None,
     min_quality: Annotated[
         int | None, typer.Option(min=0, max=100, help="Drop faces below this quality.", show_default="10")
     ] = None,
@@ -106,7 +115,7 @@ def run(
         {
             "delivery": {"bind": bind, "linger_s": linger},
             "detector": {"kind": detector, "path": detector_path},
-            "scorer": {"weights": weights},
+            "scorer": {"weights": weights, "card": model_card},
             "gate": {"min_quality": min_quality},
         },
     )
@@ -191,9 +200,8 @@ def score(
     ] = None,
     detector: DetectorOption = DetectorKind.AUTO,
     detector_path: DetectorPathOption = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="A safetensors model instead of the built-in one.", show_default=False)
-    ] = None,
+    weights: WeightsOption = None,
+    model_card: ModelCardOption = None,
 ) -> None:
     """Score the quality of every face in pictures: one JSON line per face.
 
@@ -201,9 +209,21 @@ def score(
     facegate score portrait.jpg
     facegate score *.jpg --heatmap maps/ | jq .quality
     """
-    from facegate.scoring_job import score_images
+    from facegate.detectors.base import load_detector
+    from facegate.scoring.engine import load_scorer
+    from facegate.scoring_job import prepare_heatmaps, score_images
 
-    failed = score_images(images, sys.stdout, detector, detector_path, weights, embedding, heatmap)
+    if heatmap is not None:
+        prepare_heatmaps(heatmap)
+
+    failed = score_images(
+        images,
+        sys.stdout,
+        load_detector(detector, detector_path),
+        load_scorer(weights, card=model_card),
+        embedding,
+        heatmap,
+    )
     raise typer.Exit(1 if failed else 0)
 
 
@@ -227,9 +247,8 @@ def evaluate(
     fmr: Annotated[float, typer.Option(min=0, max=1, help="False match rate of the threshold.")] = 1e-3,
     limit: Annotated[float, typer.Option(min=0.01, max=1, help="Share discarded up to which the mean goes.")] = 0.3,
     crfiqa: Annotated[bool, typer.Option("--crfiqa", help="Set the threshold anew at every share.")] = False,
-    weights: Annotated[
-        Path | None, typer.Option(help="A safetensors model instead of the built-in one.", show_default=False)
-    ] = None,
+    weights: WeightsOption = None,
+    model_card: ModelCardOption = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write everything here.", show_default=False)
     ] = None,
@@ -257,7 +276,7 @@ def evaluate(
     for path in (json_file, picture):
         _check_writable(path)
     protocol = load_pairs(pairs) if pairs else None
-    scorer = cached(lambda: load_scorer(weights))
+    scorer = cached(lambda: load_scorer(weights, card=model_card))
     methods = {short_name(spec): make_method(spec, scorer) for spec in map(str.strip, quality.split(",")) if spec}
     judges = [load_embedder(name) for name in recognizer]
     settings = Settings(fmr=fmr, limit=limit, mode="crfiqa" if crfiqa else "schlett")

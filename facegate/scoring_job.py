@@ -12,11 +12,11 @@ import msgspec
 import numpy as np
 
 from facegate.detectors.align import align
-from facegate.detectors.base import Detector, load_detector
+from facegate.detectors.base import Detector
 from facegate.errors import ConfigError, SourceError
 from facegate.pipeline.images import read_image
 from facegate.pipeline.records import Box, Floats, Image
-from facegate.scoring.engine import Scorer, load_scorer
+from facegate.scoring.engine import Scorer
 
 HEATMAP_SCALE = 4
 
@@ -33,22 +33,27 @@ class FaceLine(msgspec.Struct, frozen=True, omit_defaults=True):
     embedding: list[float] | None = None
 
 
+def prepare_heatmaps(folder: Path) -> None:
+    """Make the folder before anything is computed.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make folder {folder}: {(error.strerror or 'unknown').lower()}") from error
+
+
 def score_images(
     files: Sequence[Path],
     output: IO[str],
-    detector_kind: str,
-    detector_path: Path | None,
-    weights: Path | None,
+    detector: Detector,
+    scorer: Scorer,
     embedding: bool,
     heatmaps: Path | None,
 ) -> int:
     """Score every face of every picture; return how many pictures could not be read or showed no face."""
-    if heatmaps is not None:
-        try:
-            heatmaps.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"cannot make folder {heatmaps}: {(error.strerror or 'unknown').lower()}") from error
-    detector, scorer = load_detector(detector_kind, detector_path), load_scorer(weights)
     failed = 0
     for file in files:
         try:

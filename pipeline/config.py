@@ -66,7 +66,9 @@ class ScorerConfig(_Section):
     """The quality model."""
 
     weights: Path | None = None
-    """A safetensors file that carries its architecture; the built-in model by default."""
+    """A ``.safetensors`` or ``.pt`` file of a supported family; the built-in model by default."""
+    card: str | None = None
+    """The file's model card (a name that ships with facegate, or a YAML file), where it carries none."""
     aggregation: Literal["uniform", "attention", "attention_mean"] = "attention"
     device: Literal["auto", "cpu", "cuda"] = "auto"
 

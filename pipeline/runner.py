@@ -108,7 +108,10 @@ class Runner:
             min_face_px=config.detector.min_face_px,
         )
         scorer = load_scorer(
-            config.scorer.weights, aggregation=config.scorer.aggregation, device=config.scorer.device
+            config.scorer.weights,
+            card=config.scorer.card,
+            aggregation=config.scorer.aggregation,
+            device=config.scorer.device,
         )
         self._detector_name = detector.name
         self._info = QualityInfo(

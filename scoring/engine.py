@@ -131,6 +131,7 @@ class Scorer:
 def load_scorer(
     weights: str | Path | None = None,
     *,
+    card: str | None = None,
     blocks: Sequence[int] | None = None,
     aggregation: Aggregation = "attention",
     alpha: float | None = None,
@@ -140,7 +141,9 @@ def load_scorer(
     """Load a scorer.
 
     Args:
-        weights: ``None`` for the built-in model, or a safetensors file that carries its own architecture.
+        weights: ``None`` for the built-in model, or a ``.safetensors`` or ``.pt`` file of a supported family.
+        card: the file's card (a name that ships with the package, or a YAML file); not needed for a safetensors
+            file that carries its own.
         blocks: increasing block indices to score; the card's by default.
         aggregation: ``uniform``, ``attention`` or ``attention_mean`` (see :mod:`facegate.scoring.vitnt`).
         alpha: steepness; the card's by default.
@@ -160,10 +163,10 @@ def load_scorer(
     if dtype not in ("auto", "fp32", "bf16"):
         raise ConfigError(f"dtype '{dtype}' is unknown: choose auto, fp32 or bf16")
     half = dtype == "bf16" or (dtype == "auto" and _native_bf16(chosen))
-    network, card = load_builtin() if weights is None else load_file(Path(weights))
+    network, loaded = load_builtin() if weights is None else load_file(Path(weights), card)
     return Scorer(
         network,
-        card,
+        loaded,
         blocks=blocks,
         aggregation=aggregation,
         alpha=alpha,

@@ -12,14 +12,16 @@ from typing import Any
 
 import msgspec
 import torch
-from safetensors import SafetensorError, safe_open
+from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor
 
 from facegate.errors import ModelError
+from facegate.scoring.checkpoints import read_weights
 from facegate.scoring.packed import unpack
 from facegate.scoring.vit import Architecture, FaceViT
 
 DEFAULT_MODEL = "dinov2-vits14"
+ARCHITECTURE_KEYS = ("patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio")
 
 FACE_MEAN = (0.5, 0.5, 0.5)
 """Face recognisers normalise with (pixel / 255 - 0.5) / 0.5."""
@@ -67,7 +69,9 @@ def builtin_card(name: str) -> ModelCard:
     """
     path = resources.files("facegate.scoring") / "cards" / f"{name}.yaml"
     if not path.is_file():
-        raise ModelError(f"no model card named '{name}' in this package: give a .safetensors file")
+        raise ModelError(
+            f"no model card named '{name}': choose one of {', '.join(card_names())}, or give a YAML file"
+        )
     return _decode_card(path.read_bytes(), str(path))
 
 
@@ -90,42 +94,92 @@ def load_builtin() -> tuple[FaceViT, ModelCard]:
     return _build(card.architecture, load_start_state(card.architecture), DEFAULT_MODEL), card
 
 
-def load_file(path: Path) -> tuple[FaceViT, ModelCard]:
-    """Load a safetensors file that carries its card, or at least its architecture, in its metadata.
+def load_file(path: Path, card_name: str | None = None) -> tuple[FaceViT, ModelCard]:
+    """Load a weight file.
+
+    Args:
+        path: ``.safetensors``, or a torch file that holds tensors alone (``.pt``, ``.pth``, ``.bin``).
+        card_name: a card of this package, or a YAML file. A safetensors file whose metadata carry its card or its
+            architecture needs none.
 
     Raises:
-        ModelError: not a safetensors file, incomplete metadata, or weights that do not fit.
+        ModelError: unreadable, of another architecture, without a card, or weights that do not fit their card.
     """
+    state, metadata = read_weights(path)
+    if card_name is not None:
+        card = read_card(card_name)
+    elif CARD_KEY in metadata:
+        card, state = decode_embedded(metadata[CARD_KEY], str(path)), unpack(state)
+    elif all(key in metadata for key in ARCHITECTURE_KEYS):
+        card = _own_card(path, metadata)
+    else:
+        raise ModelError(
+            f"{path} does not say its architecture, and head counts cannot be read from weights: {_hint(state)}"
+        )
+    arch = card.architecture
+    if arch.class_token and "pos_embed" in state:
+        state["pos_embed"] = resample_abs_pos_embed(state["pos_embed"], [arch.grid, arch.grid], num_prefix_tokens=1)
+    return _build(arch, state, str(path)), card
+
+
+def read_card(name: str) -> ModelCard:
+    """Read a card of this package by name, or from a YAML file.
+
+    Raises:
+        ModelError: there is none, or it is not valid.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        try:
+            return _decode_card(path.read_bytes(), name)
+        except OSError as error:
+            raise ModelError(
+                f"cannot read model card {path}: {(error.strerror or 'unknown error').lower()}"
+            ) from error
+    return builtin_card(name)
+
+
+def card_names() -> list[str]:
+    """Names of the cards that ship with the package."""
+    files = (resources.files("facegate.scoring") / "cards").iterdir()
+    return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+
+
+def _own_card(path: Path, metadata: dict[str, str]) -> ModelCard:
     try:
-        with safe_open(str(path), "pt") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path} is not a readable safetensors file: {error}") from error
-    if CARD_KEY in metadata:
-        card = decode_embedded(metadata[CARD_KEY], str(path))
-        return _build(card.architecture, unpack(state), str(path)), card
-    needed = ("patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio")
-    missing = [key for key in needed if key not in metadata]
-    if missing:
-        raise ModelError(f"{path} has no {', '.join(missing)} in its metadata: head counts cannot be guessed")
-    arch = Architecture(
-        patch_size=int(metadata["patch_size"]),
-        embed_dim=int(metadata["embed_dim"]),
-        depth=int(metadata["depth"]),
-        num_heads=int(metadata["num_heads"]),
-        mlp_ratio=float(metadata["mlp_ratio"]),
-        img_size=int(metadata.get("img_size", 112)),
-        embedding_dim=int(metadata.get("num_classes", 512)),
-    )
-    card = ModelCard(
+        arch = Architecture(
+            patch_size=int(metadata["patch_size"]),
+            embed_dim=int(metadata["embed_dim"]),
+            depth=int(metadata["depth"]),
+            num_heads=int(metadata["num_heads"]),
+            mlp_ratio=float(metadata["mlp_ratio"]),
+            img_size=int(metadata.get("img_size", 112)),
+            embedding_dim=int(metadata.get("num_classes", 512)),
+        )
+    except ValueError as error:
+        raise ModelError(f"{path} carries an architecture that is not numbers: {error}") from error
+    return ModelCard(
         name=path.stem,
         architecture=arch,
         blocks=tuple(range(arch.depth)),
         calibration=((0.0, 0.0), (1.0, 100.0)),
         calibration_version="identity",
     )
-    return _build(arch, state, str(path)), card
+
+
+def _hint(state: dict[str, Tensor]) -> str:
+    """Name the cards whose shapes fit the weights."""
+    fitting = []
+    for name in card_names():
+        with torch.device("meta"):
+            shapes = {
+                key: value.shape for key, value in FaceViT(builtin_card(name).architecture).state_dict().items()
+            }
+        if shapes == {key: value.shape for key, value in state.items()}:
+            fitting.append(name)
+    if fitting:
+        return f"its shapes fit --model-card {' or --model-card '.join(fitting)}"
+    return f"give its card as YAML, or one of {', '.join(card_names())}"
 
 
 def _build(arch: Architecture, state: dict[str, Tensor], where: str) -> FaceViT:
