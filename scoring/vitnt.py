@@ -31,11 +31,12 @@ class TokenPath:
         """Take the patch tokens ``(B, N, D)`` after the next selected block."""
         norm = self._norm
         unit = F.layer_norm(tokens.float(), norm.normalized_shape, norm.weight.float(), norm.bias.float(), norm.eps)
-        unit = F.normalize(unit, dim=-1)
+        # In place throughout: at this size, fresh memory costs more than the arithmetic.
+        unit.div_(torch.linalg.vector_norm(unit, dim=-1, keepdim=True).clamp_min_(1e-12))
         if self._previous is not None:
             # Not 2 - 2 u.v: that loses its digits exactly where tokens are steady.
-            step = torch.linalg.vector_norm(unit - self._previous, dim=-1)
-            self._sum = step if self._sum is None else self._sum + step
+            step = torch.linalg.vector_norm(self._previous.sub_(unit), dim=-1)
+            self._sum = step if self._sum is None else self._sum.add_(step)
             self._pairs += 1
         self._previous = unit
 

@@ -1,0 +1,66 @@
+"""A faithful slow version of the published formula: the reference for exactness and for speed.
+
+Explicit softmax in every block, all block outputs kept, a score pass and a separate embedding pass, fp32, and the
+distances image by image. Independent of :mod:`facegate.scoring.vitnt`; only the weights are shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facegate.scoring.vit import Block, FaceViT
+
+
+def _block(block: Block, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Tokens, softmax matrix and pre-softmax logits, the long way round."""
+    batch, tokens, dim = x.shape
+    heads = block.attn.num_heads
+    qkv = block.attn.qkv(block.norm1(x)).reshape(batch, tokens, 3, heads, dim // heads).permute(2, 0, 3, 1, 4)
+    logits = (qkv[0] @ qkv[1].transpose(-2, -1)) * (dim // heads) ** -0.5
+    weights = logits.softmax(-1)
+    x = x + block.ls1(block.attn.proj((weights @ qkv[2]).transpose(1, 2).reshape(batch, tokens, dim)))
+    return x + block.ls2(block.mlp(block.norm2(x))), weights, logits
+
+
+def score_pass(
+    network: FaceViT, images: Tensor, blocks: Sequence[int], aggregation: str, alpha: float
+) -> tuple[Tensor, Tensor]:
+    """Return the image scores ``(B,)`` and patch qualities ``(B, N)``."""
+    prefix = network.prefix_tokens
+    x = network.tokens(images)
+    outputs, attentions = [], []
+    for index in range(blocks[-1] + 1):
+        x, weights, _ = _block(network.blocks[index], x)  # type: ignore[arg-type]
+        if index in blocks:
+            outputs.append(network.norm(x[:, prefix:]))
+            attentions.append(weights[:, :, prefix:, prefix:])
+    scores, patches = [], []
+    for image in range(len(images)):
+        steps = []
+        for before, after in pairwise(outputs):
+            a, b = F.normalize(before[image], dim=-1), F.normalize(after[image], dim=-1)
+            steps.append(torch.linalg.vector_norm(b - a, dim=-1))
+        distance = torch.stack(steps).mean(0)
+        quality = 2 / (1 + torch.exp(alpha * distance))
+        chosen = {"uniform": [], "attention": attentions[-1:], "attention_mean": attentions}[aggregation]
+        if chosen:
+            received = torch.stack([item[image].mean(0).sum(0) for item in chosen]).mean(0)
+            scores.append((quality * received / received.sum()).sum())
+        else:
+            scores.append(quality.mean())
+        patches.append(quality)
+    return torch.stack(scores), torch.stack(patches)
+
+
+def embedding_pass(network: FaceViT, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the embedding ``(B, D)`` and the attention score ``(B,)`` of a second full pass."""
+    x = network.tokens(images)
+    logits = torch.empty(0)
+    for block in network.blocks:
+        x, _, logits = _block(block, x)  # type: ignore[arg-type]
+    return network.embed(x), logits.mean((1, 2, 3))
