@@ -17,6 +17,7 @@ import msgspec
 import typer
 
 from facegate.errors import ConfigError, FacegateError
+from facegate.models_cli import app as models_app
 from facegate.pipeline.threads import set_wait_policy
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Watch camera streams and let only the faces worth recognising through.",
 )
+
+
+app.add_typer(models_app, name="models")
 
 
 class DetectorKind(StrEnum):

@@ -65,7 +65,7 @@ class Scorer:
         self.alpha = card.alpha if alpha is None else alpha
         self.device = torch.device(device)
         self.dtype = dtype
-        self._network = network.to(self.device, dtype)
+        self.network = network.to(self.device, dtype)
         self._calibration = Calibration(card.calibration)
         shape = (1, 3, 1, 1)
         self._mean = torch.tensor(card.mean, device=self.device).view(shape) * 255.0
@@ -80,7 +80,7 @@ class Scorer:
     def fingerprint(self) -> str:
         """Hash of the weights, for keeping results by what they were computed with."""
         digest = hashlib.sha256()
-        for name, tensor in sorted(self._network.state_dict().items()):
+        for name, tensor in sorted(self.network.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.detach().float().cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
@@ -118,7 +118,7 @@ class Scorer:
     def _pass(self, crops: NDArray[np.uint8], embedding: bool) -> list[Any]:
         images = torch.from_numpy(np.ascontiguousarray(crops)).to(self.device).permute(0, 3, 1, 2).float()
         images = ((images - self._mean) / self._std).to(self.dtype)
-        out = self._network(images, self.blocks, self.aggregation, self.alpha, embedding)
+        out = self.network(images, self.blocks, self.aggregation, self.alpha, embedding)
         arrays = [out.raw, out.patches, out.attention] + ([out.embedding] if embedding else [])
         result = [array.float().cpu().numpy() for array in arrays]
         if not all(np.isfinite(array).all() for array in result):

@@ -63,7 +63,7 @@ def test_without_the_embedding_the_score_is_the_same_and_later_blocks_do_not_run
     np.testing.assert_array_equal(with_embedding.raw, without.raw)
     assert without.embedding is None and without.norm is None
     ran: list[int] = []
-    for index, block in enumerate(scorer._network.blocks):
+    for index, block in enumerate(scorer.network.blocks):
         block.register_forward_hook(lambda *_, index=index: ran.append(index))
     scorer.score(crops(1), embedding=False)
     assert ran == [0, 1]
