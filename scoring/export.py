@@ -24,7 +24,7 @@ MAX_BATCH = 1024
 
 
 class QualityGraph(nn.Module):
-    """What is exported: uint8 RGB crops ``(B, 112, 112, 3)`` to raw and quality ``(B,)`` and embedding ``(B, D)``."""
+    """What is exported: uint8 RGB crops ``(B, 112, 112, 3)`` to raw, quality and embedding."""
 
     mean: Tensor
     std: Tensor
