@@ -11,16 +11,13 @@ import msgspec
 import typer
 
 from facegate.errors import ModelError
+from facegate.options import ModelCardOption
 
 app = typer.Typer(no_args_is_help=True, help="Known quality models; verify a file; export to ONNX.")
 
 Weights = Annotated[
     Path | None,
     typer.Argument(help="A .safetensors or .pt file; the built-in model by default.", show_default=False),
-]
-Card = Annotated[
-    str | None,
-    typer.Option("--model-card", help="Card of the weights: a name or a YAML file.", show_default=False),
 ]
 
 
@@ -57,7 +54,7 @@ def show(
 
 @app.command()
 def verify(
-    weights: Annotated[Path, typer.Argument(help="A .safetensors or .pt file.")], model_card: Card = None
+    weights: Annotated[Path, typer.Argument(help="A .safetensors or .pt file.")], model_card: ModelCardOption = None
 ) -> None:
     """Load a file strictly, score one grey crop, and print what it is.
 
@@ -78,7 +75,7 @@ def verify(
 def export(
     to: Annotated[Path, typer.Option(help="The .onnx file to write.")],
     weights: Weights = None,
-    model_card: Card = None,
+    model_card: ModelCardOption = None,
 ) -> None:
     """Write one ONNX graph: uint8 crops in; raw score, quality and embedding out; dynamic batch.
 
