@@ -53,6 +53,8 @@ class Recipe(msgspec.Struct, frozen=True):
     embedding_weight: float = 0.5
     average: float = 0.999
     """Decay of the running average of the weights, which is what is kept."""
+    statistics: int = 512
+    """Views from which the teacher's scales are measured at the start."""
     views: ViewSettings = ViewSettings()
 
 
@@ -94,13 +96,13 @@ class Trainer:
         return torch.from_numpy(clean), torch.from_numpy(student)
 
     def _map_statistics(self) -> tuple[Tensor, Tensor]:
-        clean, _ = self._views(np.arange(512))
+        clean, _ = self._views(np.arange(self.recipe.statistics))
         maps = self._teacher.targets(clean)[1]
         return maps.mean((0, 2, 3), keepdim=True), maps.std((0, 2, 3), keepdim=True)
 
     def _embedding_scale(self) -> float:
         """The teacher's mean embedding length: its layers start the head divided by it."""
-        clean, _ = self._views(np.arange(256))
+        clean, _ = self._views(np.arange(self.recipe.statistics))
         unit, maps = self._teacher.targets(clean)
         with torch.no_grad():
             raw = self.network.feature(maps.cpu())
