@@ -80,6 +80,8 @@ class ZmqSink:
             self._context.destroy(linger=0)
             raise DeliveryError(_bind_problem(endpoint, error)) from error
         self.endpoint: str = self._router.getsockopt_string(zmq.LAST_ENDPOINT)
+        if not self.endpoint.startswith(("tcp://127.", "tcp://[::1]", "ipc://")):
+            log.warning("shots leave this host unencrypted and to anybody who connects", endpoint=self.endpoint)
         self._bell_in, self._bell_out = socket.socketpair()
         self._bell_in.setblocking(False)
         self._bell_out.setblocking(False)
