@@ -120,6 +120,11 @@ def run(
         write_whole(report, to_json(result))
     show_summary(result)
     failed = [camera for camera in result.cameras if camera.problem]
+    if result.delivery.undelivered:
+        sys.stderr.write(
+            f"facegate: {result.delivery.undelivered} shots were not acknowledged: "
+            f"start a worker with 'facegate recognize --connect {delivery.bind}'\n"
+        )
     raise typer.Exit(interrupted.exit_code or (1 if failed or result.delivery.undelivered else 0))
 
 

@@ -107,6 +107,9 @@ class ZmqSink:
         """See :class:`facegate.sinks.base.Sink`."""
         with self._changed:
             self._deadline = monotonic() + linger_s
+            waiting, workers = self._accepted - self._acknowledged, len(self._workers)
+        if waiting and linger_s > 1:
+            log.info("waiting for acknowledgements", shots=waiting, workers=workers, seconds=linger_s)
         self._ring()
         self._thread.join()
         self._bell_in.close()

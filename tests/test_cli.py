@@ -134,6 +134,16 @@ def test_a_signal_ends_a_live_run_within_two_seconds_with_an_honest_report(
     assert took < 4
 
 
+def test_shots_that_no_worker_took_are_said_and_counted(short_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
+    report, endpoint = tmp_path / "r.json", f"tcp://127.0.0.1:{free_port()}"
+    options = ["--bind", endpoint, "--weights", tiny_model, "--min-quality", 0, "--linger", 1.5, "--report", report]
+    result = facegate("run", short_clip, *options)
+    said = json.loads(report.read_text())
+    assert result.returncode == 1 and said["delivery"]["undelivered"] == said["shots"] > 0
+    assert f"start a worker with 'facegate recognize --connect {endpoint}'" in result.stderr
+    assert "waiting for acknowledgements" in result.stderr
+
+
 def test_a_worker_waits_for_its_gate_and_leaves_on_ctrl_c(clip: DemoClip) -> None:
     with process("recognize", "--gallery", clip.gallery, "--connect", f"tcp://127.0.0.1:{free_port()}") as worker:
         wait_for_line(worker, "worker ready")
