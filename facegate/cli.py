@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
 from types import FrameType
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from facegate.pipeline.config import RunConfig
 
 set_wait_policy()
+
+SIGNAL_EXIT = 128
+"""Exit codes above it name the signal that ended the process."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -113,19 +117,21 @@ def run(
     interrupted = _Interrupt(runner.stop)
     runner.start()
     follow(runner)
-    result = runner.close(linger_s=0.3 if runner.stopping else None)
+    result = runner.close(linger_s=0.2 if runner.stopping else None)
     if sheet is not None:
         sheet.write()
     if report is not None:
         write_whole(report, to_json(result))
     show_summary(result)
+    if interrupted.exit_code:
+        raise typer.Exit(interrupted.exit_code)
     failed = [camera for camera in result.cameras if camera.problem]
     if result.delivery.undelivered:
         sys.stderr.write(
             f"facegate: {result.delivery.undelivered} shots were not acknowledged: "
             f"start a worker with 'facegate recognize --connect {delivery.bind}'\n"
         )
-    raise typer.Exit(interrupted.exit_code or (1 if failed or result.delivery.undelivered else 0))
+    raise typer.Exit(1 if failed or result.delivery.undelivered else 0)
 
 
 @app.command()
@@ -250,7 +256,7 @@ class _Interrupt:
         del frame
         if self.exit_code:
             os._exit(self.exit_code)
-        self.exit_code = 128 + number
+        self.exit_code = SIGNAL_EXIT + number
         self._stop()
 
 
@@ -273,6 +279,21 @@ def _open_output(path: Path | None, stack: ExitStack) -> IO[str]:
         raise ConfigError(f"cannot write {path}: {(error.strerror or 'unknown error').lower()}") from error
 
 
+def _leave(code: int) -> NoReturn:
+    """End the process.
+
+    After a signal, at once: taking the interpreter and torch apart can cost a second. And where a thread of ours is
+    still inside a torch or FFmpeg call, which nothing can interrupt, taking them apart around it can crash. By now
+    everything of ours is closed and written.
+    """
+    working = any(thread.name.startswith("facegate-") for thread in threading.enumerate())
+    if working or code > SIGNAL_EXIT:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 def main() -> None:
     """Run the command line; every expected error is one line and an exit code."""
     try:
@@ -283,10 +304,10 @@ def main() -> None:
         from facegate.pipeline.sources.base import redact
 
         sys.stderr.write(f"facegate: {redact(' '.join(str(error).split()))}\n")
-        sys.exit(error.exit_code)
+        _leave(error.exit_code)
     except typer.TyperException as error:
         sys.stderr.write(f"facegate: {error.format_message()} (see facegate --help)\n")
-        sys.exit(error.exit_code)
+        _leave(error.exit_code)
     except KeyboardInterrupt:
-        sys.exit(130)
-    sys.exit(code or 0)
+        _leave(130)
+    _leave(code or 0)

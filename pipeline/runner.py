@@ -34,8 +34,10 @@ from facegate.sinks.base import DeliveryReport, Sink
 
 FILE_FRAMES_AHEAD = 4
 STAGE_CAPACITY = 16
-DRAIN_S = 1.2
+DRAIN_S = 0.8
 """After a stop, how long stages may finish what they hold; then they are aborted."""
+
+THREAD_PREFIX = "facegate-"
 
 log = structlog.get_logger(__name__)
 
@@ -267,7 +269,7 @@ class Runner:
         with self._changed:
             self._running += 1
         # Daemons: a read inside FFmpeg cannot be interrupted before its time-out, and must not hold up the exit.
-        thread = Thread(target=self._guard, args=(name, target, *args), name=name, daemon=True)
+        thread = Thread(target=self._guard, args=(name, target, *args), name=THREAD_PREFIX + name, daemon=True)
         self._threads.append(thread)
         thread.start()
 
@@ -319,4 +321,4 @@ class Runner:
     def _drain(self) -> None:
         if not self.wait(DRAIN_S):
             self._abort()
-            self.wait(0.3)
+            self.wait(0.2)

@@ -115,13 +115,13 @@ def test_score_writes_one_json_line_per_face_and_a_heatmap(clip: DemoClip, tmp_p
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_live_run_within_two_seconds_with_an_honest_report(
-    clip: DemoClip, tmp_path: Path, tiny_model: Path, number: signal.Signals, code: int
+    clip: DemoClip, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     report = tmp_path / "report.json"
     endpoint = f"tcp://127.0.0.1:{free_port()}"
     with (
         RtspServer(Movie(clip.path), loop=True) as server,
-        process("run", server.url, "--bind", endpoint, "--report", report, "--weights", tiny_model) as gate,
+        process("run", server.url, "--bind", endpoint, "--report", report) as gate,
     ):
         wait_for_line(gate, "progress")
         gate.send_signal(number)

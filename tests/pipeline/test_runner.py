@@ -59,7 +59,7 @@ def run(settings: RunConfig, run_id: str | None = None) -> tuple[RunReport, list
 
 
 def own_threads() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name.startswith("camera-") or t.name in ("detect", "score")]
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("facegate-")]
 
 
 def test_a_file_run_processes_every_frame_and_accounts_for_every_face(short_clip: Path, config: Make) -> None:
