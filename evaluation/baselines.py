@@ -130,7 +130,7 @@ class ScorerQuality:
         self._scorer = scorer
         self._output = output
         what = scorer.algorithm if output == "raw" else output
-        self.name = f"{scorer.card.name}:{scorer.fingerprint}:{scorer.dtype}:{what}"
+        self.name = f"{scorer.card.name}:{scorer.fingerprint}:{scorer.backend.name}-{scorer.backend.dtype}:{what}"
 
     def score(self, faces: FaceSet, progress: Progress) -> NDArray[np.float64]:
         """See :class:`QualityMethod`."""

@@ -16,6 +16,7 @@ import typer
 
 from facegate.errors import ConfigError, FacegateError
 from facegate.evaluate_cli import evaluate
+from facegate.exit_cli import calibrate_exit
 from facegate.models_cli import app as models_app
 from facegate.options import (
     DetectorKind,
@@ -221,6 +222,7 @@ def score(
 
 
 app.command()(evaluate)
+app.command("calibrate-exit")(calibrate_exit)
 
 
 @app.command()

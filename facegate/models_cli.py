@@ -1,4 +1,4 @@
-"""``facegate models``: which quality models are known, what a file is, and a graph for other runtimes."""
+"""``facegate models``: which quality models are known, where they come from, and what runs them best here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 from facegate.errors import ModelError
 from facegate.options import ModelCardOption
 
-app = typer.Typer(no_args_is_help=True, help="Known quality models; verify a file; export to ONNX.")
+app = typer.Typer(no_args_is_help=True, help="Known quality models: list, show, pull, verify, tune, export.")
 
 Weights = Annotated[
     Path | None,
@@ -34,8 +34,9 @@ def list_models() -> None:
         card = builtin_card(name)
         arch = card.architecture
         mark = " (built in)" if name == DEFAULT_MODEL else ""
+        place = f"\n  hub: {card.hub} (facegate models pull {name})" if card.hub else ""
         size = f"patch {arch.patch_size}, {arch.embed_dim} wide, {arch.depth} blocks, {arch.num_heads} heads"
-        sys.stdout.write(f"{name}{mark}\n  {size}\n  {card.source}\n  licence: {card.licence}\n")
+        sys.stdout.write(f"{name}{mark}\n  {size}\n  {card.source}\n  licence: {card.licence}{place}\n")
 
 
 @app.command()
@@ -72,6 +73,67 @@ def verify(
 
 
 @app.command()
+def pull(
+    name: Annotated[str, typer.Argument(help="A known card, or a hub id: owner/name.")],
+    file: Annotated[
+        str | None,
+        typer.Option(help="The weight file in the repository, where it has several.", show_default=False),
+    ] = None,
+) -> None:
+    """Fetch weights from the Hugging Face hub; a pull that was interrupted goes on where it stopped.
+
+    \b
+    facegate models pull cvlface-vit-base
+    facegate models pull owner/name --file model.safetensors
+    """
+    from facegate.scoring.hub import card_of, pull
+
+    path = pull(name, file)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    repository = "/".join(path.parts[-2:]) if "/" not in name else name
+    sys.stdout.write(f"{path}\nSHA-256 {digest}\n")
+    if "/" in name and card_of(name) is None:
+        sys.stderr.write(f"no known card names {repository}: give --model-card, unless the file carries its own\n")
+
+
+@app.command()
+def tune(
+    weights: Weights = None,
+    model_card: ModelCardOption = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads; torch's own number by default.")] = None,
+) -> None:
+    """Measure which backend runs a model fastest on this machine; 'auto' takes it from then on.
+
+    Exports the model once (seconds to minutes), runs torch, ONNX Runtime and OpenVINO where installed, and leaves
+    out whatever ranks crops or embeds them differently from fp32.
+
+    \b
+    facegate models tune
+    """
+    import torch
+    from rich.console import Console
+    from rich.table import Table
+
+    from facegate.scoring.choice import AGREEMENT, example_crops, tune
+    from facegate.scoring.engine import load_scorer, native_bf16
+
+    if threads:
+        torch.set_num_threads(threads)
+    scorer = load_scorer(weights, card=model_card, device="cpu", dtype="fp32", backend="torch")
+    screen = Console(stderr=True, highlight=False)
+    trials = tune(scorer.one_pass, scorer.card, example_crops(), native_bf16("cpu"), screen.print)
+    table = Table("backend", "format", "ms per crop", "rank agreement", "least cosine", "")
+    taken = next((trial for trial in trials if trial.exact_enough), None)
+    for trial in trials:
+        verdict = (
+            "taken" if trial is taken else "" if trial.exact_enough else f"below {AGREEMENT}: not taken unasked"
+        )
+        numbers = (f"{trial.ms_per_crop:.2f}", f"{trial.rank_agreement:.5f}", f"{trial.embedding_agreement:.5f}")
+        table.add_row(trial.backend, trial.dtype, *numbers, verdict)
+    Console(highlight=False).print(table)
+
+
+@app.command()
 def export(
     to: Annotated[Path, typer.Option(help="The .onnx file to write.")],
     weights: Weights = None,
@@ -88,4 +150,5 @@ def export(
 
     if not to.absolute().parent.is_dir():
         raise ModelError(f"cannot write {to}: give a file in an existing folder")
-    export_onnx(load_scorer(weights, card=model_card, device="cpu", dtype="fp32"), to)
+    scorer = load_scorer(weights, card=model_card, device="cpu", dtype="fp32", backend="torch")
+    export_onnx(scorer.one_pass, scorer.card, scorer.algorithm, to)

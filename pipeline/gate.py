@@ -69,6 +69,8 @@ class BestShotGate:
         return decisions
 
     def _consider(self, state: _TrackState, face: ScoredFace) -> list[Decision]:
+        if face.left_early:
+            return [Decision(face, Outcome.EARLY_EXIT)]
         if face.quality < self._settings.min_quality:
             return [Decision(face, Outcome.BELOW_THRESHOLD)]
         if state.sent_quality is not None and face.quality < state.sent_quality + self._settings.improve_margin:

@@ -113,6 +113,8 @@ class ScoredFace(Record, frozen=True, eq=False):
     """``(N,)`` quality of each patch token, 0..1."""
     embedding: Floats | None
     """``(D,)``, not normalised; ``None`` for a model without an embedding."""
+    left_early: bool = False
+    """The network stopped early, because the crop was clearly below the gate."""
 
 
 class ScoredFrame(Record, frozen=True, eq=False):
@@ -183,6 +185,10 @@ class Outcome(StrEnum):
     FORWARDED = "forwarded"
     SUPERSEDED = "superseded"
     BELOW_THRESHOLD = "below_threshold"
+    EARLY_EXIT = "early_exit"
+    """Clearly below the gate after a few blocks of the network."""
+    NOT_SCORED = "not_scored"
+    """More came than could be scored, and others promised more."""
     TOO_SMALL = "too_small"
     UNTRACKED = "untracked"
     """Seen, but never confirmed as a track by a second sighting."""

@@ -39,6 +39,20 @@ class StageReport(msgspec.Struct, frozen=True):
     cpu_s: float
 
 
+class ScoringReport(msgspec.Struct, frozen=True):
+    """How crops were batched. Waits run from a frame's arrival to the start of its crops' scoring."""
+
+    backend: str
+    dtype: str
+    why: str
+    batches: int
+    batch_mean: float
+    batch_max: int
+    wait_p50_ms: float
+    wait_p95_ms: float
+    ms_per_crop: float
+
+
 class RunReport(msgspec.Struct, frozen=True):
     """The whole run. ``observed`` equals the sum of ``outcomes``."""
 
@@ -54,6 +68,7 @@ class RunReport(msgspec.Struct, frozen=True):
     outcomes: dict[str, int]
     tracks: int
     shots: int
+    scoring: ScoringReport
     delivery: DeliveryReport
     cameras: tuple[CameraReport, ...]
     stages: tuple[StageReport, ...]

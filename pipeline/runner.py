@@ -8,6 +8,7 @@ raised to the owner with the stage's name. After ``stop`` the stages may drain f
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from threading import Condition, Event, Thread
 from time import monotonic, thread_time
 from types import TracebackType
@@ -17,19 +18,21 @@ import structlog
 from ulid import ULID
 
 from facegate.detectors.base import load_detector
-from facegate.errors import FacegateError, SourceError, StageError
+from facegate.errors import ConfigError, FacegateError, SourceError, StageError
 from facegate.pipeline.accounting import Ledger
 from facegate.pipeline.channel import Aborted, Channel, Lane
 from facegate.pipeline.config import CameraConfig, RunConfig
 from facegate.pipeline.gate import BestShotGate, Decision, GateSettings
 from facegate.pipeline.records import Frame, FrameRef, QualityInfo
 from facegate.pipeline.report import CameraReport, CameraState, RunReport, StageReport
+from facegate.pipeline.score_stage import ScoreStage
 from facegate.pipeline.sources.base import Source, UnauthorisedError
 from facegate.pipeline.sources.media import READ_TIMEOUT_S
 from facegate.pipeline.sources.open import open_source
-from facegate.pipeline.stage import CameraEnded, DeliverStage, DetectStage, GateStage, ScoreStage, TrackStage
+from facegate.pipeline.stage import CameraEnded, DeliverStage, DetectStage, GateStage, TrackStage
 from facegate.pipeline.tracking import FaceTracker
-from facegate.scoring.engine import load_scorer
+from facegate.scoring.early_exit import read_table
+from facegate.scoring.engine import Scorer, load_scorer
 from facegate.sinks.base import DeliveryReport, Sink
 
 FILE_FRAMES_AHEAD = 4
@@ -109,16 +112,9 @@ class Runner:
             max_side=config.detector.max_side,
             min_face_px=config.detector.min_face_px,
         )
-        scorer = load_scorer(
-            config.scorer.weights,
-            card=config.scorer.card,
-            aggregation=config.scorer.aggregation,
-            device=config.scorer.device,
-        )
+        scorer = self._load_scorer(config)
         self._detector_name = detector.name
-        self._info = QualityInfo(
-            algorithm=scorer.algorithm, model=scorer.card.name, calibration=scorer.card.calibration_version
-        )
+        self._info = QualityInfo(algorithm=scorer.algorithm, model=scorer.card.name, calibration=scorer.calibration)
         self._on_finished = on_finished
         self._closed = False
         self._changed = Condition()
@@ -135,12 +131,20 @@ class Runner:
         self._detect = DetectStage(
             detector, self.ledger, batch=config.detector.batch, min_face_px=config.gate.min_face_px
         )
+        self._score = ScoreStage(
+            scorer,
+            self.ledger,
+            live=frozenset(camera.name for camera in self._cameras if camera.source.live),
+            max_frames=config.scorer.max_frames,
+            wait_s=config.scorer.wait_ms / 1000,
+            budget_s=config.scorer.budget_ms / 1000,
+        )
         self._sink = make_sink()
         self._delivery = DeliveryReport()
         self._stages: list[Any] = [
             self._detect,
             self._track,
-            ScoreStage(scorer),
+            self._score,
             GateStage(self._make_gate, self.ledger, on_decision),
             DeliverStage(self._sink),
         ]
@@ -235,6 +239,7 @@ class Runner:
             outcomes=outcomes,
             tracks=self._track.tracks,
             shots=outcomes.get("forwarded", 0),
+            scoring=self._score.report(),
             delivery=self._delivery,
             cameras=cameras,
             stages=tuple(StageReport(name, round(cpu, 3)) for name, cpu in self._stage_cpu.items()),
@@ -251,6 +256,31 @@ class Runner:
             observed=self.ledger.observed(camera.name),
             outcomes=self.ledger.outcomes(camera.name),
         )
+
+    @staticmethod
+    def _load_scorer(config: RunConfig) -> Scorer:
+        settings = config.scorer
+        load = partial(
+            load_scorer,
+            settings.weights,
+            card=settings.card,
+            quality=settings.quality,
+            blocks=settings.blocks,
+            aggregation=settings.aggregation,
+            distance=settings.distance,
+            device=settings.device,
+            dtype=settings.dtype,
+        )
+        if settings.exits is None:
+            return load(backend=settings.backend)
+        plain = load(backend="torch")
+        table = read_table(settings.exits, plain.card.name, plain.algorithm)
+        if table.min_quality > config.gate.min_quality:
+            raise ConfigError(
+                f"exit table {settings.exits} is for a gate at {table.min_quality}, above min_quality "
+                f"{config.gate.min_quality}: it would drop what this gate lets through"
+            )
+        return plain.leaving_early(table.exits())
 
     def _make_tracker(self) -> FaceTracker:
         settings = self.config.tracker

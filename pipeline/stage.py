@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-import numpy as np
 import structlog
 
 from facegate.detectors.align import align
@@ -25,14 +24,12 @@ from facegate.pipeline.records import (
     FrameRef,
     Outcome,
     Record,
-    ScoredFace,
     ScoredFrame,
     Shot,
     TrackedFace,
     TrackedFrame,
 )
 from facegate.pipeline.tracking import FaceTracker
-from facegate.scoring.engine import Scorer
 from facegate.sinks.base import Sink
 
 log = structlog.get_logger(__name__)
@@ -144,45 +141,6 @@ class TrackStage:
             else:
                 tracked.append(TrackedFace(face=face, track_id=track_id))
         return TrackedFrame(frame=item.frame, faces=tuple(tracked), ended=ended)
-
-
-class ScoreStage:
-    """Scores the crops of whatever frames are waiting in one batch, and passes frames on in order."""
-
-    name = "score"
-
-    def __init__(self, scorer: Scorer, *, max_frames: int = 16) -> None:
-        self._scorer = scorer
-        self._max_frames = max_frames
-
-    def run(self, inbox: Channel[TrackedFrame], outbox: Lane[ScoredFrame]) -> None:
-        """See :class:`Stage`."""
-        while True:
-            try:
-                frames = inbox.take(self._max_frames)
-            except EndOfStream:
-                return
-            tracked = [face for frame in frames for face in frame.faces]
-            scored = iter(self._score(tracked))
-            for frame in frames:
-                faces = tuple(next(scored) for _ in frame.faces)
-                outbox.put(ScoredFrame(frame=frame.frame, faces=faces, ended=frame.ended))
-
-    def _score(self, tracked: list[TrackedFace]) -> list[ScoredFace]:
-        if not tracked:
-            return []
-        scores = self._scorer.score(np.stack([face.face.crop for face in tracked]))
-        return [
-            ScoredFace(
-                face=face.face,
-                track_id=face.track_id,
-                quality=int(scores.quality[i]),
-                raw=float(scores.raw[i]),
-                patches=scores.patches[i],
-                embedding=None if scores.embedding is None else scores.embedding[i],
-            )
-            for i, face in enumerate(tracked)
-        ]
 
 
 class GateStage:

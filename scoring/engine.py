@@ -1,13 +1,13 @@
-"""The scorer: crops in, quality and embedding out, with batching and devices taken care of."""
+"""The scorer: crops in, quality and embedding out; device, number format and backend are taken care of."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 import numpy as np
@@ -15,10 +15,14 @@ import torch
 from numpy.typing import NDArray
 
 from facegate.errors import ConfigError, ModelError
+from facegate.scoring.backends import Backend, BackendName, OnnxRuntime, OpenVino, PassArrays, TorchCpu, TorchCuda
 from facegate.scoring.calibration import Calibration
-from facegate.scoring.families import ModelCard, load_builtin, load_file
-from facegate.scoring.vit import FaceViT
-from facegate.scoring.vitnt import AGGREGATIONS, Aggregation
+from facegate.scoring.choice import Choice, graph_for, measured_choice
+from facegate.scoring.families import QUALITIES, ModelCard, Quality, load_builtin, load_file
+from facegate.scoring.hub import resolve_weights
+from facegate.scoring.one_pass import DTYPES, Dtype, OnePass
+from facegate.scoring.vit import FaceViT, ScoreSettings
+from facegate.scoring.vitnt import AGGREGATIONS, DISTANCES, Aggregation, Distance
 
 MAX_BATCH = 32
 """Crops per forward pass; bounds activation memory whatever the caller hands in."""
@@ -30,62 +34,65 @@ class Scores(msgspec.Struct, frozen=True, eq=False):
     """Scores of ``B`` crops."""
 
     raw: NDArray[np.float32]
-    """``(B,)`` ViTNT-FIQA score in (0, 1]."""
+    """``(B,)`` the number that stands for quality, before calibration: by the card ViTNT-FIQA in (0, 1], the
+    attention score, the embedding's norm, or the fused estimate."""
     quality: NDArray[np.int64]
-    """``(B,)`` calibrated 0..100."""
+    """``(B,)`` calibrated 0..100; 0 for a crop that left early."""
     patches: NDArray[np.float32]
-    """``(B, N)`` patch qualities in (0, 1]."""
+    """``(B, N)`` ViTNT-FIQA patch qualities in (0, 1]."""
     attention: NDArray[np.float32]
     """``(B,)`` mean pre-softmax attention logit of the last block that ran; unbounded."""
     embedding: NDArray[np.float32] | None
-    """``(B, D)``, not normalised, or ``None`` when not asked for."""
+    """``(B, D)``, not normalised, or ``None`` when not asked for; 0 for a crop that left early."""
     norm: NDArray[np.float32] | None
     """``(B,)`` Euclidean length of the embedding, or ``None``."""
+    left: NDArray[np.bool_]
+    """``(B,)`` which crops left early, being clearly below the gate."""
 
 
 class Scorer:
-    """Scores aligned face crops with ViTNT-FIQA in one forward pass. Build it with :func:`load_scorer`."""
+    """Scores aligned face crops in one forward pass. Build it with :func:`load_scorer`."""
 
     def __init__(
         self,
-        network: FaceViT,
+        one_pass: OnePass,
         card: ModelCard,
+        backend: Backend,
         *,
-        blocks: Sequence[int] | None = None,
-        aggregation: Aggregation = "attention",
-        alpha: float | None = None,
-        device: str = "cpu",
-        dtype: torch.dtype = torch.float32,
+        why: str = "",
+        exits: Mapping[int, float] = {},
     ) -> None:
         self.card = card
-        self.blocks = _checked_blocks(card.blocks if blocks is None else tuple(blocks), network.arch.depth)
-        if aggregation not in AGGREGATIONS:
-            raise ConfigError(f"aggregation '{aggregation}' is unknown: choose one of {', '.join(AGGREGATIONS)}")
-        self.aggregation: Aggregation = aggregation
-        self.alpha = card.alpha if alpha is None else alpha
-        self.device = torch.device(device)
-        self.dtype = dtype
-        self.network = network.to(self.device, dtype)
-        self._calibration = Calibration(card.calibration)
-        shape = (1, 3, 1, 1)
-        self._mean = torch.tensor(card.mean, device=self.device).view(shape) * 255.0
-        self._std = torch.tensor(card.std, device=self.device).view(shape) * 255.0
+        self.settings = one_pass.settings
+        self.quality = one_pass.quality
+        self.backend = backend
+        self.why = why
+        """In words: what runs the network, and why that was chosen."""
+        self.network = one_pass.network
+        self.one_pass = one_pass
+        self._calibration = Calibration(card.calibration[one_pass.quality])
 
     @property
     def algorithm(self) -> str:
         """Name of the quality algorithm with its settings, for records and reports."""
-        return f"vitnt-fiqa/{self.aggregation}/{self.blocks[0]}-{self.blocks[-1]}/alpha{self.alpha:g}"
+        if self.quality != "vitnt":
+            return {"attention": "attn-fiqa", "norm": "embedding-norm", "estimate": "estimate"}[self.quality]
+        s = self.settings
+        distance = "" if s.distance == "euclidean" else f"/{s.distance}"
+        return f"vitnt-fiqa/{s.aggregation}/{s.blocks[0]}-{s.blocks[-1]}/alpha{s.alpha:g}{distance}"
+
+    @property
+    def calibration(self) -> str:
+        """Version of the table behind ``quality``; marked where the settings are not those it was made for."""
+        card, s = self.card, self.settings
+        same = self.quality != "vitnt" or s == ScoreSettings(blocks=card.blocks, alpha=card.alpha)
+        return card.calibration_version if same else f"{card.calibration_version} (made for other settings)"
 
     @cached_property
     def fingerprint(self) -> str:
         """Hash of the weights, for keeping results by what they were computed with."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.network.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().float().cpu().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return network_fingerprint(self.network)
 
-    @torch.inference_mode()
     def score(self, crops: NDArray[np.uint8], *, embedding: bool = True) -> Scores:
         """Score aligned crops.
 
@@ -94,92 +101,209 @@ class Scorer:
             embedding: also return embeddings (the network runs to its last block).
 
         Raises:
-            ConfigError: wrong dtype or shape.
+            ConfigError: wrong dtype or shape, or a ``mahalanobis`` distance that was not fitted.
             ModelError: the network produced a value that is not finite.
         """
-        if not isinstance(crops, np.ndarray) or crops.dtype != np.uint8 or crops.shape[1:] != CROP_SHAPE:
-            got = f"{getattr(crops, 'dtype', type(crops).__name__)} {getattr(crops, 'shape', '')}"
-            raise ConfigError(f"crops must be uint8 (B, 112, 112, 3) RGB, got {got}")
-        parts = [self._pass(crops[i : i + MAX_BATCH], embedding) for i in range(0, len(crops), MAX_BATCH)]
+        _check_crops(crops)
+        if self.settings.distance == "mahalanobis" and self.one_pass.spread is None:
+            raise ConfigError("the mahalanobis distance needs its spread: call scorer.fitted(crops) first")
+        batches = [crops[i : i + MAX_BATCH] for i in range(0, len(crops), MAX_BATCH)]
+        parts = self.backend.run(batches, embedding)
+        for part in parts:
+            self._check(part)
         arch = self.card.architecture
-        raw = _joined([part[0] for part in parts], ())
+        raw = _joined([part.raw for part in parts], ())
+        left = np.concatenate([_left(part) for part in parts] or [np.empty(0, dtype=np.bool_)])
+        quality = self._calibration(raw)
+        quality[left] = 0
         embedded: NDArray[np.float32] | None = None
         if embedding:
-            embedded = _joined([part[3] for part in parts], (arch.embedding_dim,))
+            embedded = _joined([part.embedding for part in parts], (arch.embedding_dim,))
         return Scores(
             raw=raw,
-            quality=self._calibration(raw),
-            patches=_joined([part[1] for part in parts], (arch.patches,)),
-            attention=_joined([part[2] for part in parts], ()),
+            quality=quality,
+            patches=_joined([part.patches for part in parts], (arch.patches,)),
+            attention=_joined([part.attention for part in parts], ()),
             embedding=embedded,
             norm=None if embedded is None else np.linalg.norm(embedded, axis=1),
+            left=left,
         )
 
-    def _pass(self, crops: NDArray[np.uint8], embedding: bool) -> list[Any]:
-        images = torch.from_numpy(np.ascontiguousarray(crops)).to(self.device).permute(0, 3, 1, 2).float()
-        images = ((images - self._mean) / self._std).to(self.dtype)
-        out = self.network(images, self.blocks, self.aggregation, self.alpha, embedding)
-        arrays = [out.raw, out.patches, out.attention] + ([out.embedding] if embedding else [])
-        result = [array.float().cpu().numpy() for array in arrays]
-        if not all(np.isfinite(array).all() for array in result):
+    def _check(self, part: PassArrays) -> None:
+        arrays = (part.raw, part.patches, part.attention, part.embedding)
+        if not all(array is None or np.isfinite(array).all() for array in arrays):
             raise ModelError(
                 f"model '{self.card.name}' produced values that are not finite: its weights are damaged"
             )
-        return result
+
+    @torch.inference_mode()
+    def fitted(self, crops: NDArray[np.uint8]) -> Scorer:
+        """Return a scorer whose ``mahalanobis`` distance is fitted on ``crops`` (``(B, 112, 112, 3)``, B >= 1).
+
+        Its card carries the fitted spread, so it can be kept with the model.
+
+        Raises:
+            ConfigError: no crops, wrong crops, or a backend other than torch on the CPU.
+        """
+        _check_crops(crops)
+        if not len(crops) or not isinstance(self.backend, TorchCpu):
+            raise ConfigError("fitting needs one or more crops and the torch backend on the CPU")
+        batches = [torch.from_numpy(crops[i : i + MAX_BATCH]) for i in range(0, len(crops), MAX_BATCH)]
+        spread = torch.stack([self.one_pass.mean_squared_step(batch) * len(batch) for batch in batches]).sum(0)
+        card = msgspec.structs.replace(self.card, spread=tuple((spread / len(crops)).tolist()))
+        one_pass = OnePass(self.network, card, self.settings, self.quality)
+        return Scorer(one_pass, card, TorchCpu(one_pass, self.backend.dtype), why=self.why)
+
+    def leaving_early(self, exits: Mapping[int, float]) -> Scorer:
+        """Return a scorer whose crops leave after these blocks when their score so far is below the value.
+
+        ``facegate calibrate-exit`` finds the values.
+
+        Raises:
+            ConfigError: a block after which nobody can leave, or a backend other than torch on the CPU.
+        """
+        if not isinstance(self.backend, TorchCpu):
+            raise ConfigError("early exits run in torch on the CPU alone: use backend 'torch' and device 'cpu'")
+        possible = self.settings.blocks[1:]
+        for block in exits:
+            if block not in possible:
+                raise ConfigError(f"a crop can leave after the scored blocks {list(possible)}, not after {block}")
+        backend = TorchCpu(self.one_pass, self.backend.dtype, dict(exits) or None)
+        return Scorer(self.one_pass, self.card, backend, why=self.why)
 
 
 def load_scorer(
     weights: str | Path | None = None,
     *,
     card: str | None = None,
+    quality: Quality | None = None,
     blocks: Sequence[int] | None = None,
     aggregation: Aggregation = "attention",
     alpha: float | None = None,
+    distance: Distance = "euclidean",
     device: Literal["auto", "cpu", "cuda"] = "auto",
-    dtype: Literal["auto", "fp32", "bf16"] = "auto",
+    dtype: Literal["auto"] | Dtype = "auto",
+    backend: Literal["auto"] | BackendName = "auto",
 ) -> Scorer:
     """Load a scorer.
 
     Args:
-        weights: ``None`` for the built-in model, or a ``.safetensors`` or ``.pt`` file of a supported family.
+        weights: ``None`` for the built-in model; a ``.safetensors`` or ``.pt`` file of a supported family; or a hub
+            id (``owner/name``) that ``facegate models pull`` has fetched.
         card: the file's card (a name that ships with the package, or a YAML file); not needed for a safetensors
-            file that carries its own.
-        blocks: increasing block indices to score; the card's by default.
+            file that carries its own, nor for a hub id that a known card names.
+        quality: the number that stands for quality: ``vitnt``, ``attention``, ``norm`` or ``estimate``; the card's
+            choice by default.
+        blocks: increasing block indices that ViTNT-FIQA scores; the card's by default.
         aggregation: ``uniform``, ``attention`` or ``attention_mean`` (see :mod:`facegate.scoring.vitnt`).
         alpha: steepness; the card's by default.
+        distance: ``euclidean`` (the published one), ``cosine`` or ``mahalanobis``.
         device: ``auto`` takes CUDA where torch finds it.
         dtype: ``auto`` takes bf16 where the processor multiplies it natively (AVX512-BF16, AMX, CUDA from compute
-            capability 8.0), else fp32.
+            capability 8.0), else fp32. ``int8`` (ONNX Runtime) is never taken unasked.
+        backend: ``auto`` takes the fastest that ``facegate models tune`` measured on this machine, else torch.
 
     Raises:
-        ModelError: weights missing, unreadable or unfit.
-        ConfigError: blocks, aggregation or device that do not exist.
+        ModelError: weights missing, unreadable or unfit; a backend that is not installed.
+        ConfigError: a setting that does not exist or does not go with another.
     """
-    if device not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"device '{device}' is unknown: choose auto, cpu or cuda")
+    _check_choices(
+        aggregation=(aggregation, AGGREGATIONS),
+        distance=(distance, DISTANCES),
+        device=(device, ("auto", "cpu", "cuda")),
+        dtype=(dtype, ("auto", *DTYPES)),
+        backend=(backend, ("auto", *get_args(BackendName))),
+        quality=(quality or "vitnt", QUALITIES),
+    )
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device 'cuda' was asked for, but torch finds no CUDA device: use --device cpu")
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    if dtype not in ("auto", "fp32", "bf16"):
-        raise ConfigError(f"dtype '{dtype}' is unknown: choose auto, fp32 or bf16")
-    half = dtype == "bf16" or (dtype == "auto" and _native_bf16(chosen))
-    network, loaded = load_builtin() if weights is None else load_file(Path(weights), card)
-    return Scorer(
-        network,
-        loaded,
-        blocks=blocks,
+    if weights is None:
+        network, loaded = load_builtin()
+    else:
+        file, card = resolve_weights(weights, card)
+        network, loaded = load_file(file, card)
+    chosen = loaded.quality if quality is None else quality
+    if chosen not in loaded.calibration:
+        known = ", ".join(loaded.calibration)
+        raise ConfigError(f"model '{loaded.name}' has no calibration for quality '{chosen}': it has {known}")
+    settings = ScoreSettings(
+        blocks=_checked_blocks(loaded.blocks if blocks is None else tuple(blocks), network.arch.depth),
         aggregation=aggregation,
-        alpha=alpha,
-        device=chosen,
-        dtype=torch.bfloat16 if half else torch.float32,
+        alpha=loaded.alpha if alpha is None else alpha,
+        distance=distance,
     )
+    one_pass = OnePass(network, loaded, settings, chosen).eval()
+    on = "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
+    wanted = _decide(one_pass, loaded, on, dtype, backend)
+    return Scorer(one_pass, loaded, _make_backend(one_pass, loaded, on, wanted), why=wanted.why)
 
 
-def _native_bf16(device: str) -> bool:
-    """Elsewhere bf16 is emulated, and slower than fp32."""
+def _decide(one_pass: OnePass, card: ModelCard, on: str, dtype: str, backend: str) -> Choice:
+    """Which backend and number format, and why."""
+    if on == "cuda" and (backend not in ("auto", "torch") or dtype == "int8"):
+        raise ConfigError("on CUDA only the torch backend runs, in fp32, bf16 or fp16")
+    if on == "cpu" and dtype == "fp16":
+        raise ConfigError("fp16 needs a CUDA device: use fp32 or bf16 on the CPU")
+    if dtype == "int8" and backend in ("torch", "openvino"):
+        raise ConfigError("int8 runs in ONNX Runtime: use backend 'onnxruntime'")
+    if dtype == "int8" or (backend == "onnxruntime" and dtype == "bf16"):
+        if dtype == "bf16":
+            raise ConfigError("ONNX Runtime has no bf16 on the CPU: use fp32 or int8, or another backend")
+        return Choice("onnxruntime", "int8", "int8 was asked for")
+    if backend == "auto" and on == "cpu":
+        measured = measured_choice(one_pass, card, dtype)
+        if measured is not None:
+            return measured
+    native = native_bf16(on)
+    half = dtype == "bf16" or (dtype == "auto" and native and backend != "onnxruntime")
+    number: Dtype = "fp16" if dtype == "fp16" else "bf16" if half else "fp32"
+    if dtype != "auto":
+        why = f"{number} was asked for"
+    elif backend == "onnxruntime":
+        why = "fp32, the exact format of ONNX Runtime on the CPU"
+    else:
+        why = f"{number}: the processor {'multiplies' if native else 'does not multiply'} bf16 natively"
+    name: BackendName = "torch" if backend == "auto" else backend  # type: ignore[assignment]
+    tuned = "; backends were not measured here (facegate models tune)" if backend == "auto" and on == "cpu" else ""
+    return Choice(name, number, why + tuned)
+
+
+def _make_backend(one_pass: OnePass, card: ModelCard, on: str, choice: Choice) -> Backend:
+    if on == "cuda":
+        return TorchCuda(one_pass, choice.dtype)
+    if choice.backend == "torch":
+        return TorchCpu(one_pass, choice.dtype)
+    graph = graph_for(one_pass, card, choice.dtype)
+    make = OnnxRuntime if choice.backend == "onnxruntime" else OpenVino
+    return make(graph, choice.dtype, torch.get_num_threads())
+
+
+def network_fingerprint(network: FaceViT) -> str:
+    """Hash of a network's weights, in whatever format they are."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def native_bf16(device: str) -> bool:
+    """Whether bf16 products are native; elsewhere they are emulated, and slower than fp32."""
     if device == "cuda":
         return torch.cuda.get_device_capability() >= (8, 0)
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _check_choices(**choices: tuple[str, Sequence[str]]) -> None:
+    for what, (value, known) in choices.items():
+        if value not in known:
+            raise ConfigError(f"{what} '{value}' is unknown: choose one of {', '.join(known)}")
+
+
+def _check_crops(crops: Any) -> None:
+    if not isinstance(crops, np.ndarray) or crops.dtype != np.uint8 or crops.shape[1:] != CROP_SHAPE:
+        got = f"{getattr(crops, 'dtype', type(crops).__name__)} {getattr(crops, 'shape', '')}"
+        raise ConfigError(f"crops must be uint8 (B, 112, 112, 3) RGB, got {got}")
 
 
 def _checked_blocks(blocks: tuple[int, ...], depth: int) -> tuple[int, ...]:
@@ -189,6 +313,10 @@ def _checked_blocks(blocks: tuple[int, ...], depth: int) -> tuple[int, ...]:
             f"blocks must be two or more increasing indices within 0..{depth - 1}, got {list(blocks)}"
         )
     return blocks
+
+
+def _left(part: PassArrays) -> NDArray[np.bool_]:
+    return np.zeros(len(part.raw), dtype=np.bool_) if part.left is None else part.left
 
 
 def _joined(parts: list[Any], shape: tuple[int, ...]) -> NDArray[np.float32]:

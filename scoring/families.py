@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import msgspec
 import torch
@@ -21,6 +21,9 @@ from facegate.scoring.packed import unpack
 from facegate.scoring.vit import Architecture, FaceViT
 
 DEFAULT_MODEL = "dinov2-vits14"
+Quality = Literal["vitnt", "attention", "norm", "estimate"]
+QUALITIES: tuple[Quality, ...] = get_args(Quality)
+Table = tuple[tuple[float, float], ...]
 ARCHITECTURE_KEYS = ("patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio")
 
 FACE_MEAN = (0.5, 0.5, 0.5)
@@ -34,16 +37,30 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     architecture: Architecture
     blocks: tuple[int, ...]
     """Scored blocks, increasing, 0-based."""
-    calibration: tuple[tuple[float, float], ...]
-    """Monotone table raw -> quality 0..100."""
+    calibration: dict[Quality, Table]
+    """For each number that may stand for quality, a monotone table raw -> 0..100."""
     calibration_version: str
+    quality: Quality = "vitnt"
+    """The number that stands for quality: ``vitnt`` (ViTNT-FIQA), ``attention`` (ATTN-FIQA), ``norm`` (of the
+    embedding) or ``estimate`` (read from the tokens by a small head)."""
+    fusion: tuple[float, ...] = ()
+    """How the architecture's estimates add up to one number."""
+    spread: tuple[float, ...] = ()
+    """Mean squared step of each token dimension, for the ``mahalanobis`` distance."""
     mean: tuple[float, float, float] = FACE_MEAN
     std: tuple[float, float, float] = FACE_MEAN
     alpha: float = 8.0
     licence: str = "unknown"
     source: str = ""
     note: str = ""
+    hub: str = ""
+    """Repository on the Hugging Face hub from which ``facegate models pull`` gets the weights."""
+    sha256: str = ""
+    """Of the weight file, where known."""
 
+
+IDENTITY: Table = ((0.0, 0.0), (1.0, 100.0))
+"""Raw score in percent: what an uncalibrated model has."""
 
 CARD_KEY = "facegate_card"
 """Metadata key under which a safetensors file of our own carries its card as JSON."""
@@ -118,7 +135,10 @@ def load_file(path: Path, card_name: str | None = None) -> tuple[FaceViT, ModelC
         )
     arch = card.architecture
     if arch.class_token and "pos_embed" in state:
-        state["pos_embed"] = resample_abs_pos_embed(state["pos_embed"], [arch.grid, arch.grid], num_prefix_tokens=1)
+        prefix = arch.prefix_tokens if arch.prefix_position else 0
+        state["pos_embed"] = resample_abs_pos_embed(
+            state["pos_embed"], [arch.grid, arch.grid], num_prefix_tokens=prefix
+        )
     return _build(arch, state, str(path)), card
 
 
@@ -162,7 +182,7 @@ def _own_card(path: Path, metadata: dict[str, str]) -> ModelCard:
         name=path.stem,
         architecture=arch,
         blocks=tuple(range(arch.depth)),
-        calibration=((0.0, 0.0), (1.0, 100.0)),
+        calibration={"vitnt": IDENTITY},
         calibration_version="identity",
     )
 

@@ -7,7 +7,7 @@ BatchNorm) and DINOv2's (class token, biases, GELU, LayerScale).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Literal, cast
 
 import msgspec
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facegate.scoring.vitnt import Aggregation, TokenPath, attention_received, image_quality
+from facegate.scoring.vitnt import Aggregation, Distance, TokenPath, attention_received, image_quality
 
 
 class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,11 +29,24 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     img_size: int = 112
     embedding_dim: int = 512
     class_token: bool = False
+    prefix_position: bool = True
+    """Whether the tokens in front have positions of their own (in DINOv2 with registers they have none)."""
+    registers: int = 0
+    pre_norm: bool = False
+    """A LayerNorm before the first block, and no bias in the patch projection (CLIP)."""
     qkv_bias: bool = False
     layer_scale: bool = False
-    activation: Literal["relu6", "gelu"] = "relu6"
+    activation: Literal["relu6", "gelu", "quick_gelu"] = "relu6"
     norm_eps: float = 1e-5
+    stem: Literal["patch", "conv"] = "patch"
     head: Literal["flatten", "class_token", "gdc"] = "flatten"
+    estimates: int = 0
+    """Numbers read from the mean patch token by a small head, beside the embedding."""
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Class and register tokens in front of the patches."""
+        return int(self.class_token) + self.registers
 
     @property
     def grid(self) -> int:
@@ -46,13 +59,32 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.grid**2
 
 
+class ScoreSettings(msgspec.Struct, frozen=True):
+    """How ViTNT-FIQA reads the network."""
+
+    blocks: tuple[int, ...]
+    """Increasing indices of the scored blocks, at least two."""
+    aggregation: Aggregation = "attention"
+    alpha: float = 8.0
+    """Steepness of the patch quality."""
+    distance: Distance = "euclidean"
+
+
 class PassOutput(msgspec.Struct, frozen=True, eq=False):
-    """What one forward pass yields; all on the network's device."""
+    """What one forward pass over ``B`` crops yields; all on the network's device."""
 
     raw: Tensor
+    """``(B,)`` ViTNT-FIQA score; of a crop that left early, what it had come to by then."""
     patches: Tensor
+    """``(B, N)``"""
     attention: Tensor
+    """``(B,)`` attention score of the last block that ran; 0 for a crop that left early."""
     embedding: Tensor | None
+    """``(B, E)``; 0 for a crop that left early."""
+    estimates: Tensor | None
+    """``(B, K)``; 0 for a crop that left early."""
+    left: Tensor | None
+    """``(B,)`` bool: left early. ``None`` where no exit was given."""
 
 
 class Attention(nn.Module):
@@ -86,6 +118,17 @@ class Attention(nn.Module):
         return per_head.mean(1).mul(self.scale)
 
 
+class QuickGelu(nn.Module):
+    """``x * sigmoid(1.702 x)``, as OpenAI's CLIP uses it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply element by element."""
+        return x * torch.sigmoid(1.702 * x)
+
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu6": nn.ReLU6, "gelu": nn.GELU, "quick_gelu": QuickGelu}
+
+
 class Mlp(nn.Module):
     """Two linear layers with the family's activation."""
 
@@ -93,7 +136,7 @@ class Mlp(nn.Module):
         super().__init__()
         hidden = int(arch.embed_dim * arch.mlp_ratio)
         self.fc1 = nn.Linear(arch.embed_dim, hidden)
-        self.act = nn.ReLU6() if arch.activation == "relu6" else nn.GELU()
+        self.act = ACTIVATIONS[arch.activation]()
         self.fc2 = nn.Linear(hidden, arch.embed_dim)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -141,11 +184,62 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, arch: Architecture) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(3, arch.embed_dim, arch.patch_size, arch.patch_size)
+        self.proj = nn.Conv2d(3, arch.embed_dim, arch.patch_size, arch.patch_size, bias=not arch.pre_norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, 3, S, S)`` to ``(B, N, D)``."""
         return self.proj(x).flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions around a shortcut (ResNet, arXiv 1512.03385)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to ``(B, C, H, W)``."""
+        return F.relu(x + self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
+
+
+class ConvStem(nn.Module):
+    """Tokens by four strided convolutions with residual blocks between: stride 16 in all (arXiv 2106.14881)."""
+
+    WIDTHS = (32, 64, 128)
+    RESIDUALS = (1, 2, 4)
+
+    def __init__(self, arch: Architecture) -> None:
+        super().__init__()
+        stages: list[nn.Module] = []
+        before = 3
+        for width, residuals in zip(self.WIDTHS, self.RESIDUALS, strict=True):
+            stages.append(
+                nn.Sequential(
+                    nn.Conv2d(before, width, 3, stride=2, padding=1, bias=False),
+                    nn.BatchNorm2d(width),
+                    nn.ReLU(),
+                    *(Residual(width) for _ in range(residuals)),
+                )
+            )
+            before = width
+        self.stages = nn.ModuleList(stages)
+        self.proj = nn.Conv2d(before, arch.embed_dim, 3, stride=2, padding=1)
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """The feature map after each stage, strides 2, 4 and 8."""
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, 3, S, S)`` to ``(B, N, D)``."""
+        return self.proj(self.maps(x)[-1]).flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
 
 
 class GdcHead(nn.Module):
@@ -155,7 +249,6 @@ class GdcHead(nn.Module):
 
     def __init__(self, arch: Architecture) -> None:
         super().__init__()
-        self.grid = arch.grid
         self.reduce = nn.Linear(arch.embed_dim, self.MAP)
         self.expand = nn.Conv2d(self.MAP, self.WIDE, 1)
         self.act = nn.PReLU(self.WIDE)
@@ -164,8 +257,7 @@ class GdcHead(nn.Module):
 
     def feature_map(self, tokens: Tensor) -> Tensor:
         """Normalised patch tokens ``(B, N, D)`` to a map ``(B, 128, 7, 7)``."""
-        x = self.reduce(tokens).transpose(1, 2).unflatten(2, (self.grid, self.grid))
-        return F.interpolate(x, size=(self.GRID, self.GRID), mode="bilinear", align_corners=False)
+        return self.reduce(tokens).transpose(1, 2).unflatten(2, (self.GRID, self.GRID))  # type: ignore[no-any-return]
 
     def forward(self, feature_map: Tensor) -> Tensor:
         """Map to embedding ``(B, E)``, not normalised."""
@@ -179,11 +271,15 @@ class FaceViT(nn.Module):
     def __init__(self, arch: Architecture) -> None:
         super().__init__()
         self.arch = arch
-        self.prefix_tokens = int(arch.class_token)
-        self.patch_embed = PatchEmbed(arch)
+        self.prefix_tokens = arch.prefix_tokens
+        self.patch_embed: nn.Module = ConvStem(arch) if arch.stem == "conv" else PatchEmbed(arch)
         if arch.class_token:
             self.cls_token = nn.Parameter(torch.zeros(1, 1, arch.embed_dim))
-        self.pos_embed = nn.Parameter(torch.zeros(1, arch.patches + self.prefix_tokens, arch.embed_dim))
+        if arch.registers:
+            self.reg_token = nn.Parameter(torch.zeros(1, arch.registers, arch.embed_dim))
+        positions = arch.patches + (arch.prefix_tokens if arch.prefix_position else 0)
+        self.pos_embed = nn.Parameter(torch.zeros(1, positions, arch.embed_dim))
+        self.norm_pre = nn.LayerNorm(arch.embed_dim, eps=arch.norm_eps) if arch.pre_norm else nn.Identity()
         self.blocks = nn.ModuleList(Block(arch) for _ in range(arch.depth))
         self.norm = nn.LayerNorm(arch.embed_dim, eps=arch.norm_eps)
         self.feature: nn.Module
@@ -197,13 +293,30 @@ class FaceViT(nn.Module):
 
         elif arch.head == "gdc":
             self.feature = GdcHead(arch)
+        if arch.estimates:
+            self.estimate = nn.Sequential(
+                nn.Linear(arch.embed_dim, arch.embed_dim // 4),
+                nn.GELU(),
+                nn.Linear(arch.embed_dim // 4, arch.estimates),
+            )
 
     def tokens(self, images: Tensor) -> Tensor:
         """Embed normalised images ``(B, 3, S, S)`` to tokens ``(B, T, D)`` with positions."""
+        arch = self.arch
         x = self.patch_embed(images)
-        if self.arch.class_token:
-            x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], 1)
-        return x + self.pos_embed  # type: ignore[no-any-return]
+        # shape[0], not len(): an exported graph must keep its batch dynamic.
+        prefix = [self.cls_token.expand(x.shape[0], -1, -1)] if arch.class_token else []
+        if arch.registers:
+            prefix.append(self.reg_token.expand(x.shape[0], -1, -1))
+        if arch.prefix_position:
+            x = torch.cat([*prefix, x], 1) + self.pos_embed
+        else:
+            x = torch.cat([*prefix, x + self.pos_embed], 1)
+        return self.norm_pre(x)  # type: ignore[no-any-return]
+
+    def estimated(self, tokens: Tensor) -> Tensor:
+        """The architecture's ``estimates`` numbers ``(B, K)`` from the tokens after the last block."""
+        return self.estimate(self.norm(tokens[:, self.prefix_tokens :]).mean(1)).float()  # type: ignore[no-any-return]
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Embedding ``(B, D)`` from the tokens after the last block, not normalised."""
@@ -218,34 +331,34 @@ class FaceViT(nn.Module):
     def forward(
         self,
         images: Tensor,
-        blocks: Sequence[int],
-        aggregation: Aggregation = "attention",
-        alpha: float = 8.0,
-        embedding: bool = True,
+        settings: ScoreSettings,
+        *,
+        whole: bool = True,
+        spread: Tensor | None = None,
+        exits: Mapping[int, float] | None = None,
     ) -> PassOutput:
-        """Run once for quality and, if asked, embedding.
+        """Run once for quality and, if asked, embedding and estimates.
 
         Args:
             images: normalised ``(B, 3, S, S)``.
-            blocks: increasing indices of the scored blocks, at least two. All blocks up to the last selected one
-                run, and the rest only for the embedding.
-            aggregation: ``uniform``, ``attention`` (weights of the last selected block) or ``attention_mean``.
-            alpha: steepness of the patch quality.
-            embedding: also run to the end and embed.
-
-        Returns:
-            raw ``(B,)``, patches ``(B, N)``, attention score of the last block that ran ``(B,)``, embedding.
+            settings: blocks, aggregation, alpha and distance. All blocks up to the last selected one run.
+            whole: run to the last block, for the embedding and the estimates.
+            spread: for the ``mahalanobis`` distance, see :class:`~facegate.scoring.vitnt.TokenPath`.
+            exits: after these blocks, crops whose score so far (uniform over patches) is below the value leave; the
+                batch goes on without them.
         """
-        selected = set(blocks)
-        last = blocks[-1]
-        final = self.arch.depth - 1 if embedding else last
-        path = TokenPath(self.norm)
+        selected = set(settings.blocks)
+        last = settings.blocks[-1]
+        final = self.arch.depth - 1 if whole else last
+        exits = exits or {}
+        path = TokenPath(self.norm, settings.distance, spread)
         received: Tensor | None = None
         logits: Tensor | None = None
         x = self.tokens(images)
+        out = _Leavers(len(images), x.device) if exits else None
         for index in range(final + 1):
-            weigh = (aggregation == "attention_mean" and index in selected) or (
-                aggregation == "attention" and index == last
+            weigh = (settings.aggregation == "attention_mean" and index in selected) or (
+                settings.aggregation == "attention" and index == last
             )
             x, weights, logits = self.blocks[index](x, weigh, index == final)
             if index in selected:
@@ -253,11 +366,64 @@ class FaceViT(nn.Module):
             if weights is not None:
                 share = attention_received(weights, self.prefix_tokens)
                 received = share if received is None else received + share
-        quality = path.patch_quality(alpha)
+            if out is not None and index in exits and path.pairs:
+                patches = path.patch_quality(settings.alpha)
+                stay = out.leave(patches, exits[index])
+                x = x[stay]
+                path.keep(stay)
+                received = None if received is None else received[stay]
+                logits = None if logits is None else logits[stay]
+                if not len(x):
+                    logits = x.new_zeros(0)
+                    break
+        quality = path.patch_quality(settings.alpha)
         assert logits is not None
-        return PassOutput(
+        result = PassOutput(
             raw=image_quality(quality, received),
             patches=quality,
             attention=logits,
-            embedding=self.embed(x) if embedding else None,
+            embedding=self.embed(x) if whole else None,
+            estimates=self.estimated(x) if whole and self.arch.estimates else None,
+            left=None,
+        )
+        return result if out is None else out.merged(result)
+
+
+class _Leavers:
+    """Bookkeeping of a batch that shrinks: who left with what, and the full batch put together again."""
+
+    def __init__(self, size: int, device: torch.device) -> None:
+        self._rows = torch.arange(size, device=device)
+        self._size = size
+        self._left: list[tuple[Tensor, Tensor]] = []
+
+    def leave(self, patches: Tensor, threshold: float) -> Tensor:
+        """Part with the crops below ``threshold``; return which rows of the present batch stay."""
+        stays = patches.mean(1) >= threshold
+        gone = (~stays).nonzero()[:, 0]
+        self._left.append((self._rows[gone], patches[gone]))
+        stay = stays.nonzero()[:, 0]
+        self._rows = self._rows[stay]
+        return stay
+
+    def merged(self, stayed: PassOutput) -> PassOutput:
+        """Return the outputs of the whole batch."""
+
+        def spread_out(values: Tensor) -> Tensor:
+            whole = values.new_zeros((self._size, *values.shape[1:]))
+            whole[self._rows] = values
+            return whole
+
+        patches, raw = spread_out(stayed.patches), spread_out(stayed.raw)
+        for rows, values in self._left:
+            patches[rows], raw[rows] = values, values.mean(1)
+        left = torch.ones(self._size, dtype=torch.bool, device=raw.device)
+        left[self._rows] = False
+        return PassOutput(
+            raw=raw,
+            patches=patches,
+            attention=spread_out(stayed.attention),
+            embedding=None if stayed.embedding is None else spread_out(stayed.embedding),
+            estimates=None if stayed.estimates is None else spread_out(stayed.estimates),
+            left=left,
         )

@@ -15,17 +15,29 @@ from torch import Tensor, nn
 
 Aggregation = Literal["uniform", "attention", "attention_mean"]
 AGGREGATIONS: tuple[Aggregation, ...] = ("uniform", "attention", "attention_mean")
-DEFAULT_ALPHA = 8.0
+Distance = Literal["euclidean", "cosine", "mahalanobis"]
+DISTANCES: tuple[Distance, ...] = ("euclidean", "cosine", "mahalanobis")
 
 
 class TokenPath:
-    """Running mean of the distances that patch tokens travel between consecutive selected blocks."""
+    """Running mean of the distances that patch tokens travel between consecutive selected blocks.
 
-    def __init__(self, final_norm: nn.LayerNorm) -> None:
+    ``euclidean`` is the published distance; ``cosine`` is ``1 - u.v`` of the unit tokens; ``mahalanobis`` (with a
+    diagonal covariance) divides each dimension's step by its spread over many crops, at the scale of the Euclidean
+    distance so that the same alpha serves.
+    """
+
+    def __init__(
+        self, final_norm: nn.LayerNorm, distance: Distance = "euclidean", spread: Tensor | None = None
+    ) -> None:
+        """Start a path; ``spread`` ``(D,)`` holds the mean squared step per dimension, for ``mahalanobis``."""
         self._norm = final_norm
+        self._cosine = distance == "cosine"
+        self._weights = None if spread is None else (spread.mean() / spread.clamp_min(1e-12)).sqrt()
         self._previous: Tensor | None = None
         self._sum: Tensor | None = None
-        self._pairs = 0
+        self.pairs = 0
+        """Pairs of blocks so far."""
 
     def add(self, tokens: Tensor) -> None:
         """Take the patch tokens ``(B, N, D)`` after the next selected block."""
@@ -35,10 +47,22 @@ class TokenPath:
         unit.div_(torch.linalg.vector_norm(unit, dim=-1, keepdim=True).clamp_min_(1e-12))
         if self._previous is not None:
             # Not 2 - 2 u.v: that loses its digits exactly where tokens are steady.
-            step = torch.linalg.vector_norm(self._previous.sub_(unit), dim=-1)
-            self._sum = step if self._sum is None else self._sum.add_(step)
-            self._pairs += 1
+            step = self._previous.sub_(unit)
+            if self._weights is not None:
+                step.mul_(self._weights)
+            length = torch.linalg.vector_norm(step, dim=-1)
+            if self._cosine:
+                length = length.square().mul_(0.5)
+            self._sum = length if self._sum is None else self._sum.add_(length)
+            self.pairs += 1
         self._previous = unit
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these rows ``(K,)`` of the batch alone."""
+        if self._previous is not None:
+            self._previous = self._previous[rows]
+        if self._sum is not None:
+            self._sum = self._sum[rows]
 
     def patch_quality(self, alpha: float) -> Tensor:
         """Return ``q_p = 2 / (1 + exp(alpha d_p))``, ``(B, N)`` in (0, 1].
@@ -48,7 +72,7 @@ class TokenPath:
         """
         if self._sum is None:
             raise ValueError("ViTNT-FIQA needs at least two selected blocks")
-        return 2.0 * torch.sigmoid(-alpha * self._sum / self._pairs)
+        return 2.0 * torch.sigmoid(-alpha * self._sum / self.pairs)
 
 
 def attention_received(attention: Tensor, prefix_tokens: int) -> Tensor:

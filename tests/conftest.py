@@ -17,6 +17,12 @@ from facegate.scoring.vit import Architecture, FaceViT
 from .helpers import ROOT, transcode
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests neither use nor touch what was measured or pulled on this machine before."""
+    os.environ["FACEGATE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The folder of clips, photos and models; tests that need it are skipped where it is absent."""

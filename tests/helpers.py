@@ -47,10 +47,14 @@ def free_port() -> int:
         return port
 
 
-def facegate(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run the command line to its end."""
+def facegate(
+    *arguments: object, env: dict[str, str] | None = None, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line to its end, with ``env`` on top of the environment."""
     command = [sys.executable, "-m", "facegate", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, **options)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=200, check=False, env=os.environ | (env or {}), **options
+    )
 
 
 @contextmanager

@@ -27,7 +27,9 @@ def held_out_judge(trainer: Trainer, crops: NDArray[np.uint8], targets: Tensor) 
     """One line on crops that are never trained on: cosine with the teacher, squared error, mean length."""
     trainer.network.eval()
     with torch.inference_mode():
-        parts = [trainer.forward(torch.from_numpy(crops[i : i + 64]))[0].float() for i in range(0, len(crops), 64)]
+        parts = [
+            trainer.forward(torch.from_numpy(crops[i : i + 64])).embedding.float() for i in range(0, len(crops), 64)
+        ]
     trainer.network.train()
     predicted = torch.cat(parts)
     cosine = F.cosine_similarity(predicted, targets).mean()
@@ -68,7 +70,7 @@ def distil(
     if checkpoint.is_file():
         trainer.resume(checkpoint)
         print(f"resumed at {trainer.samples_done} samples", flush=True)
-    targets = master.targets(torch.from_numpy(crops[held]))[0]
+    targets = master.targets(torch.from_numpy(crops[held])).unit
     train(
         trainer,
         checkpoint,

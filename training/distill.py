@@ -1,9 +1,13 @@
 """Distils the default face ViT from a recogniser: quality and embedding from one small network.
 
-Start: DINOv2 ViT-S/14 and the teacher's own last layers. The student sees degraded views, its targets are the
-teacher's of the clean view: the feature map (scaled to unit variance) and the unit embedding, both by plain squared
-error on un-normalised outputs. The best such prediction is the conditional mean, whose length is the expected
-cosine with the truth: so the embedding's norm comes out as a quality between 0 and 1.
+The student sees degraded views. Its targets are the teacher's of the clean view: the last feature map (scaled to
+unit variance) and the unit embedding, both by plain squared error on un-normalised outputs. What that rewards is
+the conditional mean, whose length is the expected cosine with the truth: the norm of the embedding becomes a
+quality between 0 and 1. The convolutional stem learns the teacher's early maps of the view that the student sees,
+which is what lets it learn from few pictures.
+
+Two numbers are estimated beside the embedding, and no label is needed for either: the length of the teacher's own
+embedding of the view, and *survival*, the teacher's cosine between the view and its clean self.
 
 Resumable at any step and deterministic from the seed: a view depends on the sample's number alone.
 """
@@ -23,11 +27,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from facegate.scoring.families import builtin_card
-from facegate.scoring.vit import Architecture, FaceViT
-from facegate.training.dinov2_start import load_start_state
+from facegate.scoring.vit import Architecture, ConvStem, FaceViT
 from facegate.training.teacher import Teacher
 from facegate.training.views import ViewSettings, make_batch
 
@@ -43,14 +45,16 @@ class Recipe(msgspec.Struct, frozen=True):
     samples: int = 200_000
     batch: int = 32
     trunk_rate: float = 8e-4
-    head_rate: float = 2e-3
+    fresh_rate: float = 2e-3
+    """For the stem and the new layers of the heads."""
     layer_decay: float = 0.95
     """Each earlier block learns this much slower than the next."""
-    frozen_blocks: int = 0
     warmup: float = 0.02
     weight_decay: float = 0.02
     map_weight: float = 1.0
     embedding_weight: float = 0.5
+    stage_weight: float = 0.5
+    estimate_weight: float = 0.3
     average: float = 0.999
     """Decay of the running average of the weights, which is what is kept."""
     statistics: int = 512
@@ -59,9 +63,51 @@ class Recipe(msgspec.Struct, frozen=True):
 
 
 def student_architecture() -> Architecture:
-    """DINOv2 ViT-S/14 with the teacher's kind of head."""
-    trunk = builtin_card("dinov2-vits14").architecture
-    return msgspec.structs.replace(trunk, head="gdc", embedding_dim=128)
+    """A small ViT on the teacher's 7x7 grid, with the teacher's kind of head."""
+    return Architecture(
+        patch_size=16,
+        embed_dim=384,
+        depth=6,
+        num_heads=6,
+        mlp_ratio=4,
+        embedding_dim=128,
+        qkv_bias=True,
+        activation="gelu",
+        norm_eps=1e-6,
+        stem="conv",
+        head="gdc",
+        estimates=2,
+    )
+
+
+class Batch(msgspec.Struct, frozen=True, eq=False):
+    """Views for the student and what it should say about them."""
+
+    views: Tensor
+    """``(B, 112, 112, 3)`` uint8."""
+    unit: Tensor
+    map: Tensor
+    stages: tuple[Tensor, ...]
+    estimates: Tensor
+    """``(B, 2)``: standardised length of the teacher's embedding, survival."""
+
+
+class StudentOutput(msgspec.Struct, frozen=True, eq=False):
+    """What the student says, un-normalised."""
+
+    embedding: Tensor
+    map: Tensor
+    stages: tuple[Tensor, ...]
+    estimates: Tensor
+
+
+class _Scales(msgspec.Struct, frozen=True, eq=False):
+    map_mean: Tensor
+    map_std: Tensor
+    stages: tuple[tuple[Tensor, Tensor], ...]
+    length_mean: float
+    length_std: float
+    head: float
 
 
 class Trainer:
@@ -79,13 +125,16 @@ class Trainer:
         arch = student_architecture()
         torch.manual_seed(recipe.seed)
         self.network = FaceViT(arch)
-        start = load_start_state(arch)
-        start |= {f"feature.{name}": value for name, value in teacher.tail().items()}
-        self.network.load_state_dict(start, strict=False)
-        self._map_mean, self._map_std = self._map_statistics()
-        self._norm_scale = self._embedding_scale()
+        for name, parameter in self.network.named_parameters():
+            if name.startswith("blocks.") and parameter.ndim == 2:
+                nn.init.trunc_normal_(parameter, std=0.02)
+        nn.init.trunc_normal_(self.network.pos_embed, std=0.02)
+        self.network.load_state_dict({f"feature.{name}": v for name, v in teacher.tail().items()}, strict=False)
+        self._scales = self._measure_scales()
         self._scale_start()
-        self.network.to(device).train()
+        self._probes = nn.ModuleList(nn.Conv2d(width, width, 1) for width in ConvStem.WIDTHS[1:])
+        self.network.to(device).to(memory_format=torch.channels_last).train()
+        self._probes.to(device).train()
         self._optimizer = torch.optim.AdamW(self._groups(), betas=(0.9, 0.98), weight_decay=recipe.weight_decay)
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self._mean = torch.tensor(MEAN, device=device).view(1, 3, 1, 1) * 255
@@ -95,45 +144,40 @@ class Trainer:
         clean, student = make_batch(self._pool, numbers, self.recipe.seed, self.recipe.views)
         return torch.from_numpy(clean), torch.from_numpy(student)
 
-    def _map_statistics(self) -> tuple[Tensor, Tensor]:
+    def _measure_scales(self) -> _Scales:
+        """Mean and spread of the teacher's outputs, so that every target has unit variance."""
         clean, _ = self._views(np.arange(self.recipe.statistics))
-        maps = self._teacher.targets(clean)[1]
-        return maps.mean((0, 2, 3), keepdim=True), maps.std((0, 2, 3), keepdim=True)
-
-    def _embedding_scale(self) -> float:
-        """The teacher's mean embedding length: its layers start the head divided by it."""
-        clean, _ = self._views(np.arange(self.recipe.statistics))
-        unit, maps = self._teacher.targets(clean)
+        targets = self._teacher.targets(clean)
         with torch.no_grad():
-            raw = self.network.feature(maps.cpu())
-        return float((raw * unit.cpu()).sum(1).mean())
+            raw = self.network.feature(targets.map.cpu())
+        return _Scales(
+            map_mean=targets.map.mean((0, 2, 3), keepdim=True),
+            map_std=targets.map.std((0, 2, 3), keepdim=True),
+            stages=tuple((x.mean((0, 2, 3), keepdim=True), x.std((0, 2, 3), keepdim=True)) for x in targets.stages),
+            length_mean=float(targets.length.mean()),
+            length_std=float(targets.length.std()),
+            head=float((raw * targets.unit.cpu()).sum(1).mean()),
+        )
 
     @torch.no_grad()
     def _scale_start(self) -> None:
+        # The teacher's layers start the head; divided by its mean length they give embeddings of about length one.
         head: Any = self.network.feature
-        head.linear.weight /= self._norm_scale
-        head.linear.bias /= self._norm_scale
+        head.linear.weight /= self._scales.head
+        head.linear.bias /= self._scales.head
         head.reduce.weight.mul_(0.1)
-        head.reduce.bias.copy_(self._map_mean.flatten())
+        head.reduce.bias.copy_(self._scales.map_mean.flatten())
 
     def _groups(self) -> list[dict[str, Any]]:
         recipe, depth = self.recipe, self.network.arch.depth
         groups: dict[tuple[float, bool], list[Tensor]] = {}
         for name, parameter in self.network.named_parameters():
-            if name.startswith("blocks."):
-                block = int(name.split(".")[1])
-            elif name.startswith(("patch_embed", "pos_embed", "cls_token")):
-                block = -1
-            else:
-                block = depth
-            if block < recipe.frozen_blocks:
-                parameter.requires_grad_(False)
-                continue
-            head = name.startswith("feature.")
-            rate = recipe.head_rate if head else recipe.trunk_rate * recipe.layer_decay ** (depth - block)
-            if name.startswith("feature.") and not name.startswith("feature.reduce"):
-                rate = recipe.trunk_rate
+            parts = name.split(".")
+            block = int(parts[1]) if parts[0] == "blocks" else -1 if name == "pos_embed" else depth
+            fresh = name.startswith(("patch_embed.", "feature.reduce.", "estimate."))
+            rate = recipe.fresh_rate if fresh else recipe.trunk_rate * recipe.layer_decay ** (depth - block)
             groups.setdefault((rate, parameter.ndim >= 2), []).append(parameter)
+        groups.setdefault((recipe.fresh_rate, True), []).extend(self._probes.parameters())
         decay = recipe.weight_decay
         return [
             {"params": parameters, "peak": rate, "lr": 0.0, "weight_decay": decay if matrix else 0.0}
@@ -150,56 +194,92 @@ class Trainer:
     def steps(self) -> Iterator[dict[str, float]]:
         """Train to the recipe's end; yield each step's losses."""
         with ThreadPoolExecutor(1) as executor:
-            ahead: list[Future[tuple[Tensor, Tensor, Tensor, Tensor]]] = []
+            ahead: list[Future[Batch]] = []
             upcoming = self.samples_done
             while self.samples_done < self.recipe.samples:
                 while len(ahead) < BATCHES_AHEAD:
                     ahead.append(executor.submit(self._prepare, upcoming))
                     upcoming += self.recipe.batch
-                yield self._step(*ahead.pop(0).result())
+                yield self._step(ahead.pop(0).result())
 
-    def _prepare(self, first: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _prepare(self, first: int) -> Batch:
         clean, student = self._views(np.arange(first, first + self.recipe.batch))
-        embedding, maps = self._teacher.targets(clean)
-        return student, embedding, (maps - self._map_mean) / self._map_std, clean
+        truth, scales = self._teacher.targets(clean), self._scales
+        changed = (clean != student).flatten(1).any(1)
+        length, stages, survival = truth.length, truth.stages, torch.ones_like(truth.length)
+        if changed.any():
+            seen = self._teacher.targets(student[changed])
+            changed = changed.to(length.device)
+            length[changed] = seen.length
+            survival[changed] = (seen.unit * truth.unit[changed]).sum(1)
+            for stage, other in zip(stages, seen.stages, strict=True):
+                stage[changed] = other
+        return Batch(
+            views=student,
+            unit=truth.unit.clone(),
+            map=(truth.map - scales.map_mean) / scales.map_std,
+            stages=tuple((x - mean) / std for x, (mean, std) in zip(stages, scales.stages, strict=True)),
+            estimates=torch.stack([(length - scales.length_mean) / scales.length_std, survival], 1),
+        )
 
-    def _step(self, student: Tensor, embedding: Tensor, maps: Tensor, clean: Tensor) -> dict[str, float]:
-        del clean
+    def _step(self, batch: Batch) -> dict[str, float]:
         self._set_rates()
+        recipe, scales = self.recipe, self._scales
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
-            predicted, predicted_map = self.forward(student)
-        map_loss = F.mse_loss((predicted_map.float() - self._map_mean) / self._map_std, maps)
-        error = (predicted.float() - embedding).square().sum(1).mean()
-        loss = self.recipe.map_weight * map_loss + self.recipe.embedding_weight * error
+            out = self.forward(batch.views)
+            probed = [probe(x) for probe, x in zip(self._probes, out.stages, strict=True)]
+        map_loss = F.mse_loss((out.map.float() - scales.map_mean) / scales.map_std, batch.map)
+        error = (out.embedding.float() - batch.unit).square().sum(1).mean()
+        stage_losses = [F.mse_loss(x.float(), y) for x, y in zip(probed, batch.stages, strict=True)]
+        off = (out.estimates.float() - batch.estimates).square().mean(0)
+        loss = (
+            recipe.map_weight * map_loss
+            + recipe.embedding_weight * error
+            + recipe.stage_weight * (stage_losses[0] + stage_losses[1])
+            + recipe.estimate_weight * (off[0] + 10 * off[1])
+        )
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_([p for g in self._optimizer.param_groups for p in g["params"]], 2.0)
         self._optimizer.step()
-        self.samples_done += self.recipe.batch
+        self.samples_done += recipe.batch
         self._average()
-        cosine = F.cosine_similarity(predicted.float(), embedding).mean()
-        return {"map": map_loss.item(), "error": error.item(), "cosine": cosine.item()}
+        cosine = F.cosine_similarity(out.embedding.float(), batch.unit).mean()
+        return {
+            "map": map_loss.item(),
+            "error": error.item(),
+            "cosine": cosine.item(),
+            "stage28": stage_losses[0].item(),
+            "stage14": stage_losses[1].item(),
+            "length": off[0].item(),
+            "survival": off[1].item(),
+        }
 
-    def forward(self, student: Tensor) -> tuple[Tensor, Tensor]:
-        """Embedding and feature map of uint8 views; frozen blocks keep no graph."""
-        network, frozen = self.network, self.recipe.frozen_blocks
-        x = (student.to(self._device).permute(0, 3, 1, 2).float() - self._mean) / self._std
-        with torch.no_grad():
-            x = network.tokens(x)
-            for block in network.blocks[:frozen]:
-                x = block(x, False, False)[0]
-        for block in network.blocks[frozen:]:
-            x = block(x, False, False)[0]
+    def forward(self, views: Tensor) -> StudentOutput:
+        """The student on uint8 views, with everything that training looks at."""
+        network = self.network
+        x = (views.to(self._device).permute(0, 3, 1, 2).float() - self._mean) / self._std
+        stem: Any = network.patch_embed
+        maps = stem.maps(x.contiguous(memory_format=torch.channels_last))
+        x = stem.proj(maps[-1]).flatten(2).transpose(1, 2) + network.pos_embed
+        for block in network.blocks:
+            # With weights: plain products, whose backward pass is far faster on a CPU than fused attention's.
+            x = block(x, True, False)[0]
         head: Any = network.feature
-        feature_map = head.feature_map(network.norm(x[:, network.prefix_tokens :]))
-        return head(feature_map), feature_map
+        feature_map = head.feature_map(network.norm(x))
+        return StudentOutput(
+            embedding=head(feature_map), map=feature_map, stages=tuple(maps[1:]), estimates=network.estimated(x)
+        )
 
     @torch.no_grad()
     def _average(self) -> None:
         # A short memory at first, so that the average does not drag the start along.
         keep = min(self.recipe.average, self.samples_done / (self.samples_done + 10 * self.recipe.batch))
         for name, value in self.network.state_dict().items():
-            self.average[name].lerp_(value, 1 - keep)
+            if value.is_floating_point():
+                self.average[name].lerp_(value, 1 - keep)
+            else:
+                self.average[name].copy_(value)
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, all or nothing."""
@@ -209,6 +289,7 @@ class Trainer:
                 "recipe": msgspec.json.encode(self.recipe),
                 "samples_done": self.samples_done,
                 "network": self.network.state_dict(),
+                "probes": self._probes.state_dict(),
                 "average": self.average,
                 "optimizer": self._optimizer.state_dict(),
             },
@@ -220,6 +301,7 @@ class Trainer:
         """Go on from a checkpoint."""
         state = torch.load(path, map_location=self._device, weights_only=True)
         self.network.load_state_dict(state["network"])
+        self._probes.load_state_dict(state["probes"])
         self.average = state["average"]
         self._optimizer.load_state_dict(state["optimizer"])
         self.samples_done = state["samples_done"]

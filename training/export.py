@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from facegate.evaluation.degrade import degrade_half
 from facegate.scoring.engine import load_scorer
-from facegate.scoring.families import CARD_KEY, ModelCard
+from facegate.scoring.families import CARD_KEY, IDENTITY, ModelCard
 from facegate.scoring.packed import pack
 from facegate.training.distill import MEAN, STD, student_architecture
 
@@ -30,7 +30,7 @@ def export_model(checkpoint: Path, target: Path, name: str, crops: NDArray[np.ui
         name=name,
         architecture=student_architecture(),
         blocks=(7, 8, 9, 10, 11),
-        calibration=((0.0, 0.0), (1.0, 100.0)),
+        calibration={"vitnt": IDENTITY},
         calibration_version="identity",
         mean=MEAN,
         std=STD,
@@ -41,7 +41,9 @@ def export_model(checkpoint: Path, target: Path, name: str, crops: NDArray[np.ui
     _write(target, packed, card)
     raw = load_scorer(target, device="cpu").score(degrade_half(crops, 0), embedding=False).raw
     table = _percentiles(raw)
-    calibrated = msgspec.structs.replace(card, calibration=table, calibration_version="pool112-half-degraded-1")
+    calibrated = msgspec.structs.replace(
+        card, calibration={"vitnt": table}, calibration_version="pool112-half-degraded-1"
+    )
     _write(target, packed, calibrated)
 
 

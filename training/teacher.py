@@ -1,8 +1,7 @@
-"""The teacher: MobileFaceNet-y1 from its ONNX file, run in torch and opened at its last feature map.
+"""The teacher: MobileFaceNet-y1 from its ONNX file, run in torch and opened at its feature maps.
 
-Two targets per crop: the unit embedding ``(128,)`` and the map ``(128, 7, 7)`` before the last 1x1 convolution. The
-map gives 49 times as many numbers to learn from as the embedding alone. The layers after the map are also read, as
-a start for the student's own head of the same shape.
+A feature map gives many times as many numbers to learn from as the embedding alone. The layers after the last map
+are also read, as a start for the student's own head of the same shape.
 
 The file is a plain chain of six kinds of node, so torch runs it directly: in bf16 on a processor that multiplies it
 natively that is about four times as fast as ONNX Runtime, and on a GPU it needs nothing else.
@@ -13,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import torch
@@ -23,6 +23,8 @@ from torch import Tensor
 from facegate.errors import ModelError
 
 MAP, EMBEDDING = "t268", "t284"
+STAGES = ("t100", "t218")
+"""Outputs of the stages at strides 4 and 8: ``(64, 28, 28)`` and ``(128, 14, 14)``."""
 _TAIL = {
     "expand.weight": "t269",
     "expand.bias": "t271",
@@ -35,8 +37,21 @@ _TAIL = {
 _VECTORS = ("expand.bias", "act.weight", "gdc.bias", "linear.bias")
 
 
+class Targets(msgspec.Struct, frozen=True, eq=False):
+    """What the teacher says about ``B`` crops, fp32."""
+
+    unit: Tensor
+    """``(B, 128)`` embedding of length one."""
+    length: Tensor
+    """``(B,)`` length of the embedding before."""
+    map: Tensor
+    """``(B, 128, 7, 7)`` before the last 1x1 convolution."""
+    stages: tuple[Tensor, ...]
+    """The maps named by :data:`STAGES`."""
+
+
 class Teacher:
-    """Runs the teacher on clean views."""
+    """Runs the teacher."""
 
     def __init__(self, path: Path, device: torch.device, dtype: torch.dtype) -> None:
         """Load the file.
@@ -64,15 +79,21 @@ class Teacher:
         placed = tensor.to(self._device, self._dtype)
         return placed.to(memory_format=torch.channels_last) if placed.ndim == 4 else placed
 
-    @torch.inference_mode()
-    def targets(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        """Return fp32 unit embeddings ``(B, 128)`` and maps ``(B, 128, 7, 7)`` of uint8 RGB crops."""
+    @torch.no_grad()
+    def targets(self, crops: Tensor) -> Targets:
+        """Run on uint8 RGB crops ``(B, 112, 112, 3)``."""
         bgr = crops.to(self._device).flip(-1).permute(0, 3, 1, 2).to(self._dtype)
         values = {"input": bgr.contiguous(memory_format=torch.channels_last)}
         for node in self._nodes:
             inputs = [values[name] if name in values else self._weights[name] for name in node.input]
             values[node.output[0]] = _apply(node, inputs)
-        return F.normalize(values[EMBEDDING].float(), dim=1).clone(), values[MAP].float().clone()
+        embedding = values[EMBEDDING].float()
+        return Targets(
+            unit=F.normalize(embedding, dim=1),
+            length=embedding.norm(dim=1),
+            map=values[MAP].float(),
+            stages=tuple(values[name].float() for name in STAGES),
+        )
 
     def tail(self) -> dict[str, Tensor]:
         """The layers after the map, in the names of :class:`facegate.scoring.vit.GdcHead`."""

@@ -1,7 +1,8 @@
 """A faithful slow version of the published formula: the reference for exactness and for speed.
 
 Explicit softmax in every block, all block outputs kept, a score pass and a separate embedding pass, fp32, and the
-distances image by image. Independent of :mod:`facegate.scoring.vitnt`; only the weights are shared.
+formula as it is written: image by image, patch by patch, pair by pair. Independent of
+:mod:`facegate.scoring.vitnt`; only the weights are shared.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from facegate.scoring.vit import Block, FaceViT
@@ -28,9 +28,15 @@ def _block(block: Block, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def score_pass(
-    network: FaceViT, images: Tensor, blocks: Sequence[int], aggregation: str, alpha: float
+    network: FaceViT,
+    images: Tensor,
+    blocks: Sequence[int],
+    aggregation: str,
+    alpha: float,
+    distance: str = "euclidean",
 ) -> tuple[Tensor, Tensor]:
     """Return the image scores ``(B,)`` and patch qualities ``(B, N)``."""
+    arch = network.arch
     prefix = network.prefix_tokens
     x = network.tokens(images)
     outputs, attentions = [], []
@@ -41,12 +47,12 @@ def score_pass(
             attentions.append(weights[:, :, prefix:, prefix:])
     scores, patches = [], []
     for image in range(len(images)):
-        steps = []
-        for before, after in pairwise(outputs):
-            a, b = F.normalize(before[image], dim=-1), F.normalize(after[image], dim=-1)
-            steps.append(torch.linalg.vector_norm(b - a, dim=-1))
-        distance = torch.stack(steps).mean(0)
-        quality = 2 / (1 + torch.exp(alpha * distance))
+        quality = torch.stack(
+            [
+                _patch_quality([block[image, patch] for block in outputs], alpha, distance)
+                for patch in range(arch.patches)
+            ]
+        )
         chosen = {"uniform": [], "attention": attentions[-1:], "attention_mean": attentions}[aggregation]
         if chosen:
             received = torch.stack([item[image].mean(0).sum(0) for item in chosen]).mean(0)
@@ -55,6 +61,15 @@ def score_pass(
             scores.append(quality.mean())
         patches.append(quality)
     return torch.stack(scores), torch.stack(patches)
+
+
+def _patch_quality(tokens: list[Tensor], alpha: float, distance: str) -> Tensor:
+    """One patch's way through the blocks, ``[(D,), ...]``, to its quality."""
+    steps = []
+    for before, after in pairwise(tokens):
+        a, b = before / before.norm(), after / after.norm()
+        steps.append((b - a).norm() if distance == "euclidean" else (b - a).square().sum() / 2)
+    return 2 / (1 + torch.exp(alpha * torch.stack(steps).mean()))
 
 
 def embedding_pass(network: FaceViT, images: Tensor) -> tuple[Tensor, Tensor]:

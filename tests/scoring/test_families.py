@@ -20,7 +20,7 @@ CARD = """
 name: tiny
 architecture: {patch_size: 16, embed_dim: 32, depth: 3, num_heads: 2, mlp_ratio: 2, embedding_dim: 16}
 blocks: [0, 1, 2]
-calibration: [[0, 0], [1, 100]]
+calibration: {vitnt: [[0, 0], [1, 100]]}
 calibration_version: none
 """
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from facegate.scoring.vit import Architecture, FaceViT
-from facegate.scoring.vitnt import AGGREGATIONS, Aggregation
+from facegate.scoring.vit import Architecture, FaceViT, ScoreSettings
+from facegate.scoring.vitnt import AGGREGATIONS, Aggregation, Distance
 
 from .oracle import embedding_pass, score_pass
 
@@ -16,6 +22,12 @@ FACE = Architecture(patch_size=16, embed_dim=32, depth=5, num_heads=4, mlp_ratio
 DINO = Architecture(
     patch_size=14, embed_dim=36, depth=5, num_heads=3, mlp_ratio=2, embedding_dim=36, class_token=True,
     qkv_bias=True, layer_scale=True, activation="gelu", norm_eps=1e-6, head="class_token",
+)  # fmt: skip
+
+
+OURS = Architecture(
+    patch_size=16, embed_dim=32, depth=5, num_heads=4, mlp_ratio=2, embedding_dim=128, qkv_bias=True,
+    activation="gelu", norm_eps=1e-6, stem="conv", head="gdc", estimates=2,
 )  # fmt: skip
 
 
@@ -29,20 +41,26 @@ def network(arch: Architecture) -> FaceViT:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    arch=st.sampled_from([FACE, DINO]),
+    arch=st.sampled_from([FACE, DINO, OURS]),
     blocks=st.sets(st.integers(0, 4), min_size=2).map(sorted),
     aggregation=st.sampled_from(AGGREGATIONS),
     alpha=st.floats(0.1, 20),
     embedding=st.booleans(),
+    distance=st.sampled_from(["euclidean", "cosine"]),
 )
 @torch.inference_mode()
 def test_the_fast_pass_equals_the_formula(
-    arch: Architecture, blocks: list[int], aggregation: Aggregation, alpha: float, embedding: bool
+    arch: Architecture,
+    blocks: list[int],
+    aggregation: Aggregation,
+    alpha: float,
+    embedding: bool,
+    distance: Distance,
 ) -> None:
     net = network(arch)
     images = torch.randn(3, 3, 112, 112, generator=torch.Generator().manual_seed(2))
-    out = net(images, blocks, aggregation, alpha, embedding)
-    raw, patches = score_pass(net, images, blocks, aggregation, alpha)
+    out = net(images, ScoreSettings(tuple(blocks), aggregation, alpha, distance), whole=embedding)
+    raw, patches = score_pass(net, images, blocks, aggregation, alpha, distance)
     torch.testing.assert_close(out.raw, raw, atol=1e-6, rtol=0)
     torch.testing.assert_close(out.patches, patches, atol=1e-6, rtol=0)
     if embedding:
@@ -53,4 +71,89 @@ def test_the_fast_pass_equals_the_formula(
 
 def test_one_block_has_no_path() -> None:
     with pytest.raises(ValueError, match="at least two"):
-        network(FACE)(torch.randn(1, 3, 112, 112), (1,))
+        network(FACE)(torch.randn(1, 3, 112, 112), ScoreSettings((1,)))
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    arch=st.sampled_from([FACE, DINO, OURS]),
+    block=st.integers(1, 4),
+    rank=st.integers(0, 5),
+    aggregation=st.sampled_from(AGGREGATIONS),
+)
+@torch.inference_mode()
+def test_who_leaves_early_scored_low_and_the_others_are_as_in_a_full_pass(
+    arch: Architecture, block: int, rank: int, aggregation: Aggregation
+) -> None:
+    net = network(arch)
+    images = torch.randn(5, 3, 112, 112, generator=torch.Generator().manual_seed(3))
+    full = net(images, ScoreSettings((0, 1, 2, 3, 4), aggregation))
+    partial, _ = score_pass(net, images, range(block + 1), "uniform", 8.0)
+    edges = torch.cat([torch.zeros(1), partial.sort().values, torch.ones(1)])
+    threshold = float((edges[rank] + edges[rank + 1]) / 2)
+    out = net(images, ScoreSettings((0, 1, 2, 3, 4), aggregation), exits={block: threshold})
+    assert out.left.tolist() == (partial < threshold).tolist() and int(out.left.sum()) == rank
+    stayed = ~out.left
+    for name in ("raw", "patches", "attention", "embedding", "estimates"):
+        found, wanted = getattr(out, name), getattr(full, name)
+        if wanted is not None:
+            torch.testing.assert_close(found[stayed], wanted[stayed], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(out.raw[out.left], partial[out.left], atol=1e-6, rtol=0)
+    assert out.embedding is not None and not out.embedding[out.left].any()
+
+
+@torch.inference_mode()
+def test_the_mahalanobis_distance_divides_by_the_spread_and_is_euclidean_where_it_is_even() -> None:
+    net = network(FACE)
+    images = torch.randn(2, 3, 112, 112, generator=torch.Generator().manual_seed(4))
+    plain = net(images, ScoreSettings((0, 2, 4)))
+    even = net(images, ScoreSettings((0, 2, 4), distance="mahalanobis"), spread=torch.full((32,), 0.3))
+    torch.testing.assert_close(even.raw, plain.raw)
+    spread = torch.rand(32, generator=torch.Generator().manual_seed(5)) + 0.1
+    out = net(images, ScoreSettings((0, 2, 4), distance="mahalanobis"), spread=spread)
+    x, units = net.tokens(images), []
+    for index, block in enumerate(net.blocks):
+        x = block(x, False, False)[0]
+        if index in (0, 2, 4):
+            units.append(torch.nn.functional.normalize(net.norm(x), dim=-1))
+    weights = spread.mean() / spread
+    steps = [((b - a).square() * weights).sum(-1).sqrt() for a, b in pairwise(units)]
+    expected = 2 / (1 + torch.exp(8 * torch.stack(steps).mean(0)))
+    torch.testing.assert_close(out.patches, expected, atol=1e-6, rtol=0)
+
+
+BLOCKS = ((14, 15), tuple(range(16)))
+
+
+class LiveBytes(TorchDispatchMode):
+    """The most bytes that tensors made inside held at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = 0
+        self._alive: list[weakref.ref[torch.Tensor]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(tensor, torch.Tensor):
+                self._alive.append(weakref.ref(tensor))
+        tensors = [tensor for ref in self._alive if (tensor := ref()) is not None]
+        storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+        self.peak = max(self.peak, sum(storages.values()))
+        return out
+
+    @classmethod
+    def peak_of(cls, job: Callable[[], object]) -> int:
+        with cls() as mode:
+            job()
+        return mode.peak
+
+
+@torch.inference_mode()
+def test_memory_does_not_grow_with_the_number_of_scored_blocks() -> None:
+    arch = Architecture(patch_size=8, embed_dim=64, depth=16, num_heads=4, mlp_ratio=2, embedding_dim=24)
+    net, images = network(arch), torch.randn(4, 3, 112, 112)
+
+    few, many = (LiveBytes.peak_of(lambda b=b: net(images, ScoreSettings(b), whole=False)) for b in BLOCKS)  # type: ignore[misc]
+    assert few > 0 and many <= few * 1.02

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import timm
 import torch
 
 from facegate.scoring.engine import load_scorer
-from facegate.scoring.vit import Architecture, FaceViT
+from facegate.scoring.vit import Architecture, FaceViT, ScoreSettings
 
 MODELS = ("tiny_p16", "tiny_p8")
 
@@ -44,25 +45,69 @@ def test_embedding_and_attention_score_equal_the_published_vectors(data: Path, m
     np.testing.assert_allclose(out.norm, np.linalg.norm(expected["embedding"], axis=1), atol=1e-4)
 
 
-def test_a_dinov2_network_equals_timms_own() -> None:
+DINOV2 = {"class_token": True, "qkv_bias": True, "layer_scale": True, "activation": "gelu", "norm_eps": 1e-6}
+
+
+@pytest.mark.parametrize(
+    ("name", "patch", "extra"),
+    [
+        ("vit_small_patch14_dinov2", 14, DINOV2),
+        ("vit_small_patch14_reg4_dinov2", 14, DINOV2 | {"registers": 4, "prefix_position": False}),
+        (
+            "vit_base_patch16_clip_224",
+            16,
+            {"class_token": True, "qkv_bias": True, "activation": "gelu", "pre_norm": True},
+        ),
+        (
+            "vit_base_patch16_clip_quickgelu_224",
+            16,
+            {"class_token": True, "qkv_bias": True, "activation": "quick_gelu", "pre_norm": True},
+        ),
+    ],
+)
+def test_timms_networks_load_strictly_and_embed_as_they_do(name: str, patch: int, extra: dict[str, Any]) -> None:
     arch = Architecture(
-        patch_size=14, embed_dim=48, depth=3, num_heads=3, mlp_ratio=4, embedding_dim=48, class_token=True,
-        qkv_bias=True, layer_scale=True, activation="gelu", norm_eps=1e-6, head="class_token",
-    )  # fmt: skip
-    torch.manual_seed(0)
-    reference = timm.create_model(
-        "vit_small_patch14_dinov2",
-        pretrained=False,
-        img_size=112,
+        patch_size=patch,
         embed_dim=48,
         depth=3,
         num_heads=3,
-        num_classes=0,
+        mlp_ratio=4,
+        embedding_dim=48,
+        head="class_token",
+        **extra,
+    )
+    torch.manual_seed(0)
+    reference = timm.create_model(
+        name, pretrained=False, img_size=112, embed_dim=48, depth=3, num_heads=3, num_classes=0
     ).eval()
+    for parameter in reference.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
     network = FaceViT(arch)
     network.load_state_dict(reference.state_dict(), strict=True)
     network.eval()
     images = torch.randn(2, 3, 112, 112)
     with torch.inference_mode():
-        out = network(images, (0, 2))
-        torch.testing.assert_close(out.embedding, reference(images), atol=1e-5, rtol=1e-4)
+        out = network(images, ScoreSettings((0, 2)))
+        torch.testing.assert_close(out.embedding, reference(images), atol=1e-4, rtol=1e-4)
+        assert out.patches.shape == (2, arch.patches)
+
+
+def test_a_register_model_of_another_picture_size_loads_with_its_grid_resampled(tmp_path: Path) -> None:
+    reference = timm.create_model(
+        "vit_small_patch14_reg4_dinov2",
+        pretrained=False,
+        img_size=224,
+        embed_dim=48,
+        depth=3,
+        num_heads=3,
+        num_classes=0,
+    )
+    torch.save(reference.state_dict(), tmp_path / "dino.pt")
+    (tmp_path / "card.yaml").write_text(
+        "name: registers\narchitecture: {patch_size: 14, embed_dim: 48, depth: 3, num_heads: 3, mlp_ratio: 4,"
+        " embedding_dim: 48, class_token: true, qkv_bias: true, layer_scale: true, activation: gelu,"
+        " norm_eps: 1.0e-6, head: class_token, registers: 4, prefix_position: false}\n"
+        "blocks: [0, 1, 2]\ncalibration: {vitnt: [[0, 0], [1, 100]]}\ncalibration_version: none\n"
+    )
+    scorer = load_scorer(tmp_path / "dino.pt", card=str(tmp_path / "card.yaml"), device="cpu", dtype="fp32")
+    assert scorer.score(np.zeros((1, 112, 112, 3), np.uint8)).patches.shape == (1, 64)

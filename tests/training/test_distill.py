@@ -45,15 +45,15 @@ def test_views_depend_on_the_sample_alone_and_half_of_them_are_degraded(pool: ND
 def test_the_teacher_in_torch_is_the_onnx_file_and_its_tail_gives_its_embedding(
     data: Path, pool: NDArray[np.uint8], teacher: Teacher
 ) -> None:
-    unit, maps = teacher.targets(torch.from_numpy(pool))
+    targets = teacher.targets(torch.from_numpy(pool))
     session = onnxruntime.InferenceSession(str(data / "models" / "mobilefacenet-y1.onnx"))
     bgr = np.ascontiguousarray(pool[..., ::-1].transpose(0, 3, 1, 2), np.float32)
     (expected,) = session.run(None, {"input": bgr})
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    np.testing.assert_allclose(unit.numpy(), expected, atol=1e-4)
+    np.testing.assert_allclose(targets.unit.numpy(), expected, atol=1e-4)
     trainer = Trainer(Recipe(samples=8, batch=4, statistics=16), pool, teacher, CPU, torch.float32)
     with torch.no_grad():
-        from_map = torch.nn.functional.normalize(trainer.network.feature(maps), dim=1)
+        from_map = torch.nn.functional.normalize(trainer.network.feature(targets.map), dim=1)
     np.testing.assert_allclose(from_map.numpy(), expected, atol=1e-4)
 
 

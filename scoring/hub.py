@@ -1,0 +1,94 @@
+"""Models on the Hugging Face hub: pulled when asked, used from disk, never fetched behind the user's back."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+from facegate.errors import ModelError
+from facegate.scoring.choice import cache_folder
+from facegate.scoring.families import builtin_card, card_names
+
+WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def resolve_weights(weights: str | Path, card: str | None) -> tuple[Path, str | None]:
+    """Return the file that ``weights`` names, a path or a pulled hub id, and the card to read it by.
+
+    Raises:
+        ModelError: a hub id that was not pulled.
+    """
+    path = Path(weights)
+    if path.exists() or path.suffix in WEIGHT_SUFFIXES or not _HUB_ID.fullmatch(str(weights)):
+        return path, card
+    folder = _folder(str(weights))
+    files = _weight_files([str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()])
+    if not files:
+        raise ModelError(f"{weights} is not on this machine: facegate models pull {weights}")
+    if card is None:
+        card = card_of(str(weights))
+    return folder / files[0], card
+
+
+def card_of(repository: str) -> str | None:
+    """The card of this package that names ``repository``, if any."""
+    return next((name for name in card_names() if builtin_card(name).hub == repository), None)
+
+
+def pull(name: str, file: str | None = None) -> Path:
+    """Fetch a model's weights from the hub, going on where an interrupted pull stopped; show progress on stderr.
+
+    Args:
+        name: a card of this package that names its repository, or a hub id ``owner/name``.
+        file: the weight file inside the repository, where there are several.
+
+    Raises:
+        ModelError: unknown, unreachable, ambiguous, or not the bytes that the card promises.
+    """
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.errors import GatedRepoError, HTTPError, RepositoryNotFoundError  # type: ignore[attr-defined]
+
+    card = builtin_card(name) if name in card_names() else None
+    repository = card.hub if card is not None else name
+    if not repository:
+        raise ModelError(f"the card '{name}' names no repository: give its file, or a hub id as owner/name")
+    if not _HUB_ID.fullmatch(repository):
+        raise ModelError(f"'{name}' is neither a known card nor a hub id: use owner/name, or facegate models list")
+    try:
+        chosen = file or _only(repository, _weight_files(HfApi().list_repo_files(repository)))
+        found = Path(hf_hub_download(repository, chosen, local_dir=_folder(repository)))
+    except GatedRepoError as error:
+        raise ModelError(f"{repository} asks for consent on its page first; then set HF_TOKEN") from error
+    except RepositoryNotFoundError as error:
+        raise ModelError(f"the hub knows no {repository} (or it is private: set HF_TOKEN)") from error
+    except (HTTPError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"cannot pull {repository}: {reason}. Without a network, copy its file here") from error
+    if card is not None and card.sha256:
+        digest = hashlib.sha256(found.read_bytes()).hexdigest()
+        if digest != card.sha256:
+            found.unlink()
+            raise ModelError(f"{chosen} of {repository} is not what the card says (SHA-256 {digest}): removed")
+    return found
+
+
+def _folder(repository: str) -> Path:
+    return cache_folder() / "models" / repository.replace("/", "--")
+
+
+def _weight_files(names: list[str]) -> list[str]:
+    """Weight files, safetensors first."""
+    files = [name for name in names if name.endswith(WEIGHT_SUFFIXES) and not name.startswith(".cache")]
+    return sorted(files, key=lambda name: (WEIGHT_SUFFIXES.index(Path(name).suffix), name))
+
+
+def _only(repository: str, files: list[str]) -> str:
+    if not files:
+        raise ModelError(f"{repository} holds no weight file ({', '.join(WEIGHT_SUFFIXES)})")
+    safe = [name for name in files if name.endswith(".safetensors")]
+    candidates = safe or files
+    if len(candidates) > 1:
+        raise ModelError(f"{repository} holds several weight files: give one with --file: {', '.join(candidates)}")
+    return candidates[0]
