@@ -1,50 +1,51 @@
 """How fast the one pass is: ratios measured interleaved in one run, one thread, CPU time, medians.
 
-    python benchmarks/scoring.py                      # ViT-B/24, batch 8, seven rounds
-    python benchmarks/scoring.py --card dinov2-vits14 --batch 16 --json scoring.json
+    python benchmarks/scoring.py                      # ViT-B/24, batch 8, five rounds, every backend installed
+    python benchmarks/scoring.py --card insightface-vit-s --batch 16 --json out.json
+    python benchmarks/scoring.py --device cuda        # crops per second by batch size
 
 Weights are random, of the published shapes. The oracle is the slow version kept in the tests: a score pass and an
-embedding pass with explicit softmax, fp32. The machine's own GEMM rate is measured in the same rounds.
+embedding pass with explicit softmax and the formula patch by patch, fp32. The machine's own GEMM rate is measured
+in the same rounds.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from time import process_time
+from time import perf_counter, process_time
 
+import msgspec
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from facegate.scoring.families import builtin_card
-from facegate.scoring.vit import Architecture, FaceViT
+from benchmarks.machine import cpu
+from facegate.errors import ModelError
+from facegate.scoring.backends import Backend, OnnxRuntime, OpenVino, TorchCpu
+from facegate.scoring.choice import graph_for
+from facegate.scoring.engine import Scorer, native_bf16
+from facegate.scoring.families import ModelCard, builtin_card
+from facegate.scoring.one_pass import OnePass
+from facegate.scoring.vit import Architecture, FaceViT, ScoreSettings
 from tests.scoring.oracle import embedding_pass, score_pass
 
-FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
-
-
-def cpu() -> str:
-    """Processor name and the flags that matter."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
-    flags = next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), [])
-    return f"{name} ({' '.join(flag for flag in FLAGS if flag in flags)})"
+Job = Callable[[], object]
+LEAVE_AFTER = 3
+"""Block after which crops leave in the early-exit rows: four blocks have run."""
 
 
 def flops(arch: Architecture) -> float:
     """Multiply-adds times two of one crop's full pass, embedding head included."""
-    tokens, dim = arch.patches + int(arch.class_token), arch.embed_dim
+    tokens, dim = arch.patches + arch.prefix_tokens, arch.embed_dim
     block = 2 * tokens * dim * dim * (4 + 2 * arch.mlp_ratio) + 4 * tokens * tokens * dim
     patch = 2 * arch.patches * 3 * arch.patch_size**2 * dim
     head = 2 * arch.patches * dim * dim if arch.head == "flatten" else 0
@@ -59,10 +60,38 @@ def bare(network: FaceViT, images: Tensor) -> Tensor:
     return network.embed(x)
 
 
-def gemm(dtype: torch.dtype) -> tuple[Callable[[], object], float]:
+def gemm(dtype: torch.dtype) -> tuple[Job, float]:
     """A matrix product of the network's usual size and its operations."""
     a, b = torch.randn(1568, 512).to(dtype), torch.randn(512, 1536).to(dtype)
     return lambda: [a @ b for _ in range(20)], 20 * 2.0 * 1568 * 512 * 1536
+
+
+def random_pass(card: ModelCard, dtype: torch.dtype) -> OnePass:
+    """A network of the card's shape with random weights that move its tokens about."""
+    torch.manual_seed(0)
+    network = FaceViT(card.architecture).eval()
+    torch.nn.init.normal_(network.pos_embed, std=0.5)
+    settings = ScoreSettings(blocks=card.blocks, alpha=card.alpha)
+    return OnePass(network.to(dtype), card, settings, "vitnt").eval()
+
+
+def leaving(one_pass: OnePass, crops: NDArray[np.uint8], share: float) -> Backend:
+    """A backend in which ``share`` of the crops leaves early."""
+    out = [one_pass(torch.from_numpy(crops[i : i + 1]), False, {LEAVE_AFTER: 2.0}).raw for i in range(len(crops))]
+    threshold = float(torch.cat(out).float().sort().values[round(share * len(crops))])
+    return TorchCpu(one_pass, "bf16" if one_pass.dtype == torch.bfloat16 else "fp32", {LEAVE_AFTER: threshold})
+
+
+def interleaved(jobs: dict[str, Job], rounds: int) -> dict[str, float]:
+    """Median processor seconds of each job; the first round warms up."""
+    times: dict[str, list[float]] = {name: [] for name in jobs}
+    for round_ in range(rounds + 1):
+        for name, job in jobs.items():
+            start = process_time()
+            job()
+            if round_:
+                times[name].append(process_time() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
 
 
 @torch.inference_mode()
@@ -70,39 +99,48 @@ def measure(card_name: str, batch: int, rounds: int) -> dict[str, object]:
     """Return medians in seconds and the ratios."""
     torch.set_num_threads(1)
     card = builtin_card(card_name)
-    torch.manual_seed(0)
-    exact = FaceViT(card.architecture).eval()
-    half = FaceViT(card.architecture).eval()
-    half.load_state_dict(exact.state_dict())
-    half.bfloat16()
-    images = torch.randn(batch, 3, 112, 112)
-    images16 = images.bfloat16()
-    blocks, alpha = card.blocks, card.alpha
+    exact = random_pass(card, torch.float32)
+    crops = np.random.default_rng(0).integers(0, 256, (batch, 112, 112, 3)).astype(np.uint8)
+    images = exact.normalised(torch.from_numpy(crops))
+    ten = np.random.default_rng(1).integers(0, 256, (10, 112, 112, 3)).astype(np.uint8)
+
+    def oracle() -> object:
+        network = exact.network
+        return score_pass(network, images, card.blocks, "attention", card.alpha), embedding_pass(network, images)
+
+    def run(backend: Backend, crops: NDArray[np.uint8] = crops) -> Job:
+        return lambda: backend.run([crops], True)
+
     gemm32, work = gemm(torch.float32)
-    gemm16, _ = gemm(torch.bfloat16)
-    jobs: dict[str, Callable[[], object]] = {
-        "oracle fp32 (score pass + embedding pass)": lambda: (
-            score_pass(exact, images, blocks, "attention", alpha),
-            embedding_pass(exact, images),
-        ),
-        "bare pass fp32": lambda: bare(exact, images),
-        "one pass fp32": lambda: exact(images, blocks, "attention", alpha, True),
-        "bare pass bf16": lambda: bare(half, images16),
-        "one pass bf16": lambda: half(images16, blocks, "attention", alpha, True),
-        "score alone fp32": lambda: exact(images, blocks, "attention", alpha, False),
+    jobs: dict[str, Job] = {
+        "oracle": oracle,
+        "bare torch fp32": lambda: bare(exact.network, images),
+        "torch fp32": run(TorchCpu(exact, "fp32")),
         "gemm fp32": gemm32,
-        "gemm bf16": gemm16,
+        "ten crops torch fp32": run(TorchCpu(exact, "fp32"), ten),
+        "ten crops, 5 leave, torch fp32": run(leaving(exact, ten, 0.5), ten),
+        "ten crops, 8 leave, torch fp32": run(leaving(exact, ten, 0.8), ten),
+        "onnxruntime fp32": run(OnnxRuntime(graph_for(exact, card, "fp32"), "fp32", 1)),
+        "onnxruntime int8": run(OnnxRuntime(graph_for(exact, card, "int8"), "int8", 1)),
     }
-    times: dict[str, list[float]] = {name: [] for name in jobs}
-    for round_ in range(rounds + 1):
-        for name, job in jobs.items():
-            start = process_time()
-            job()
-            if round_:  # the first round warms up
-                times[name].append(process_time() - start)
-    median = {name: statistics.median(values) for name, values in times.items()}
-    oracle = median["oracle fp32 (score pass + embedding pass)"]
+    if native_bf16("cpu"):
+        half = random_pass(card, torch.bfloat16)
+        images16 = images.bfloat16()
+        gemm16, _ = gemm(torch.bfloat16)
+        jobs |= {
+            "bare torch bf16": lambda: bare(half.network, images16),
+            "torch bf16": run(TorchCpu(half, "bf16")),
+            "gemm bf16": gemm16,
+        }
+    try:
+        jobs["openvino fp32"] = run(OpenVino(graph_for(exact, card, "fp32"), "fp32", 1))
+        if native_bf16("cpu"):
+            jobs["openvino bf16"] = run(OpenVino(graph_for(exact, card, "fp32"), "bf16", 1))
+    except ModelError as error:
+        print(error, file=sys.stderr)
+    median = interleaved(jobs, rounds)
     total = batch * flops(card.architecture)
+    passes = [name for name in median if name.split()[0] in ("torch", "onnxruntime", "openvino")]
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpu": cpu(),
@@ -111,15 +149,44 @@ def measure(card_name: str, batch: int, rounds: int) -> dict[str, object]:
         "batch": batch,
         "rounds": rounds,
         "median_s": median,
-        "fp32_times_oracle": oracle / median["one pass fp32"],
-        "bf16_times_oracle": oracle / median["one pass bf16"],
-        "scoring_adds_fp32": median["one pass fp32"] / median["bare pass fp32"] - 1,
-        "scoring_adds_bf16": median["one pass bf16"] / median["bare pass bf16"] - 1,
-        "gflops_fp32": total / median["one pass fp32"] / 1e9,
-        "gflops_bf16": total / median["one pass bf16"] / 1e9,
-        "gemm_gflops_fp32": work / median["gemm fp32"] / 1e9,
-        "gemm_gflops_bf16": work / median["gemm bf16"] / 1e9,
-        "share_of_gemm_fp32": (total / median["one pass fp32"]) / (work / median["gemm fp32"]),
+        "times_oracle": {name: median["oracle"] / median[name] for name in passes},
+        "gflops": {name: total / median[name] / 1e9 for name in passes},
+        "gemm_gflops": {name: work / median[name] / 1e9 for name in median if name.startswith("gemm")},
+        "scoring_adds": {
+            name: median[f"torch {name}"] / median[f"bare torch {name}"] - 1
+            for name in ("fp32", "bf16")
+            if f"torch {name}" in median
+        },
+        "early_exit": {
+            "half leaves": median["ten crops, 5 leave, torch fp32"] / median["ten crops torch fp32"],
+            "four fifths leave": median["ten crops, 8 leave, torch fp32"] / median["ten crops torch fp32"],
+        },
+    }
+
+
+def measure_cuda(card_name: str, rounds: int) -> dict[str, object]:
+    """Crops per second on a CUDA device, by format and batch size, host to host."""
+    card = builtin_card(card_name)
+    rates: dict[str, float] = {}
+    for dtype in ("bf16", "fp16"):
+        one_pass = random_pass(card, torch.float32)
+        from facegate.scoring.backends import TorchCuda
+
+        scorer = Scorer(one_pass, msgspec.structs.replace(card, name="random"), TorchCuda(one_pass, dtype))  # type: ignore[arg-type]
+        for count in (1, 8, 32, 256):
+            crops = np.random.default_rng(0).integers(0, 256, (count, 112, 112, 3)).astype(np.uint8)
+            spent = []
+            for round_ in range(rounds + 2):
+                start = perf_counter()
+                scorer.score(crops)
+                if round_ >= 2:
+                    spent.append(perf_counter() - start)
+            rates[f"{dtype}, {count} crops"] = count / statistics.median(spent)
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": torch.cuda.get_device_name(),
+        "card": card_name,
+        "crops_per_s": rates,
     }
 
 
@@ -127,16 +194,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--card", default="cvlface-vit-base")
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    result = measure(arguments.card, arguments.batch, arguments.rounds)
+    if arguments.device == "cuda":
+        if not torch.cuda.is_available():
+            sys.exit("no CUDA device")
+        result = measure_cuda(arguments.card, arguments.rounds)
+    else:
+        result = measure(arguments.card, arguments.batch, arguments.rounds)
     for key, value in result.items():
         if isinstance(value, dict):
-            for name, seconds in value.items():
-                print(f"  {name:45s} {1000 * seconds:9.1f} ms")
+            print(key)
+            for name, number in value.items():
+                print(f"  {name:36s} {number:10.3f}")
         else:
-            print(f"{key:22s} {value:.3f}" if isinstance(value, float) else f"{key:22s} {value}")
+            print(f"{key:12s} {value}")
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")
 
