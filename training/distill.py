@@ -9,6 +9,9 @@ which is what lets it learn from few pictures.
 Two numbers are estimated beside the embedding, and no label is needed for either: the length of the teacher's own
 embedding of the view, and *survival*, the teacher's cosine between the view and its clean self.
 
+The paths of the patch tokens are trained too: over a batch, the logarithm of the ViTNT-FIQA score shall correlate
+with those two numbers. So the score that reads steadiness finds it.
+
 Resumable at any step and deterministic from the seed: a view depends on the sample's number alone.
 """
 
@@ -18,6 +21,7 @@ import csv
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -30,10 +34,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from facegate.scoring.vit import Architecture, ConvStem, FaceViT
+from facegate.scoring.vitnt import attention_received, image_quality
 from facegate.training.teacher import Teacher
 from facegate.training.views import ViewSettings, make_batch
 
 BATCHES_AHEAD = 3
+SCORED_BLOCKS = (1, 2, 3, 4, 5)
+FUSION = (1.0, 2.0)
+"""How the two estimates add up to one quality: standardised length of the teacher's embedding, and survival."""
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
@@ -55,6 +63,8 @@ class Recipe(msgspec.Struct, frozen=True):
     embedding_weight: float = 0.5
     stage_weight: float = 0.5
     estimate_weight: float = 0.3
+    path_weight: float = 0.3
+    """Of the term that makes steady tokens mean a good face."""
     average: float = 0.999
     """Decay of the running average of the weights, which is what is kept."""
     statistics: int = 512
@@ -99,6 +109,8 @@ class StudentOutput(msgspec.Struct, frozen=True, eq=False):
     map: Tensor
     stages: tuple[Tensor, ...]
     estimates: Tensor
+    raw: Tensor
+    """``(B,)`` ViTNT-FIQA score."""
 
 
 class _Scales(msgspec.Struct, frozen=True, eq=False):
@@ -137,6 +149,7 @@ class Trainer:
         self._probes.to(device).train()
         self._optimizer = torch.optim.AdamW(self._groups(), betas=(0.9, 0.98), weight_decay=recipe.weight_decay)
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+        self._fusion = torch.tensor(FUSION, device=device)
         self._mean = torch.tensor(MEAN, device=device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(STD, device=device).view(1, 3, 1, 1) * 255
 
@@ -232,11 +245,13 @@ class Trainer:
         error = (out.embedding.float() - batch.unit).square().sum(1).mean()
         stage_losses = [F.mse_loss(x.float(), y) for x, y in zip(probed, batch.stages, strict=True)]
         off = (out.estimates.float() - batch.estimates).square().mean(0)
+        steadiness = _correlation(out.raw.float().log(), batch.estimates @ self._fusion)
         loss = (
             recipe.map_weight * map_loss
             + recipe.embedding_weight * error
             + recipe.stage_weight * (stage_losses[0] + stage_losses[1])
             + recipe.estimate_weight * (off[0] + 10 * off[1])
+            + recipe.path_weight * (1 - steadiness)
         )
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -253,6 +268,7 @@ class Trainer:
             "stage14": stage_losses[1].item(),
             "length": off[0].item(),
             "survival": off[1].item(),
+            "steadiness": steadiness.item(),
         }
 
     def forward(self, views: Tensor) -> StudentOutput:
@@ -262,13 +278,24 @@ class Trainer:
         stem: Any = network.patch_embed
         maps = stem.maps(x.contiguous(memory_format=torch.channels_last))
         x = stem.proj(maps[-1]).flatten(2).transpose(1, 2) + network.pos_embed
-        for block in network.blocks:
+        tokens: list[Tensor] = []
+        weights = x
+        for index, block in enumerate(network.blocks):
             # With weights: plain products, whose backward pass is far faster on a CPU than fused attention's.
-            x = block(x, True, False)[0]
+            x, weights, _ = block(x, True, False)
+            if index in SCORED_BLOCKS:
+                tokens.append(F.normalize(network.norm(x).float(), dim=-1))
+        # The formula once more, because TokenPath works in place and leaves no gradient.
+        moved = torch.stack([(b - a).norm(dim=-1) for a, b in pairwise(tokens)]).mean(0)
+        raw = image_quality(2 * torch.sigmoid(-8.0 * moved), attention_received(weights, 0))
         head: Any = network.feature
         feature_map = head.feature_map(network.norm(x))
         return StudentOutput(
-            embedding=head(feature_map), map=feature_map, stages=tuple(maps[1:]), estimates=network.estimated(x)
+            embedding=head(feature_map),
+            map=feature_map,
+            stages=tuple(maps[1:]),
+            estimates=network.estimated(x),
+            raw=raw,
         )
 
     @torch.no_grad()
@@ -305,6 +332,13 @@ class Trainer:
         self.average = state["average"]
         self._optimizer.load_state_dict(state["optimizer"])
         self.samples_done = state["samples_done"]
+
+
+def _correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Pearson's, over the batch."""
+    a, b = a - a.mean(), b - b.mean()
+    correlation: Tensor = (a * b).sum() / (a.norm() * b.norm()).clamp_min(1e-6)
+    return correlation
 
 
 def train(

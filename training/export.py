@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 
 from facegate.evaluation.degrade import degrade_half
 from facegate.scoring.engine import load_scorer
-from facegate.scoring.families import CARD_KEY, IDENTITY, ModelCard
+from facegate.scoring.families import CARD_KEY, IDENTITY, QUALITIES, ModelCard
 from facegate.scoring.packed import pack
-from facegate.training.distill import MEAN, STD, student_architecture
+from facegate.training.distill import FUSION, MEAN, SCORED_BLOCKS, STD, student_architecture
 
 CALIBRATION_CROPS = 2000
 CALIBRATION_LEVELS = (0, 1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 99, 100)
@@ -23,15 +23,18 @@ CALIBRATION_LEVELS = (0, 1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 99, 100)
 def export_model(checkpoint: Path, target: Path, name: str, crops: NDArray[np.uint8]) -> None:
     """Write the averaged weights of ``checkpoint`` to ``target``.
 
-    The calibration table maps the raw score to its percentile on ``crops``, half of them degraded (seed 0).
+    For each number that may stand for quality, the calibration table maps it to its percentile on ``crops``, half
+    of them degraded (seed 0).
     """
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     card = ModelCard(
         name=name,
         architecture=student_architecture(),
-        blocks=(7, 8, 9, 10, 11),
-        calibration={"vitnt": IDENTITY},
+        blocks=SCORED_BLOCKS,
+        calibration=dict.fromkeys(QUALITIES, IDENTITY),
         calibration_version="identity",
+        quality="estimate",
+        fusion=FUSION,
         mean=MEAN,
         std=STD,
         licence="weights for non-commercial research (trained on research data)",
@@ -39,12 +42,13 @@ def export_model(checkpoint: Path, target: Path, name: str, crops: NDArray[np.ui
     )
     packed = pack(state["average"])
     _write(target, packed, card)
-    raw = load_scorer(target, device="cpu").score(degrade_half(crops, 0), embedding=False).raw
-    table = _percentiles(raw)
-    calibrated = msgspec.structs.replace(
-        card, calibration={"vitnt": table}, calibration_version="pool112-half-degraded-1"
-    )
-    _write(target, packed, calibrated)
+    views = degrade_half(crops, 0)
+    tables = {
+        quality: _percentiles(load_scorer(target, device="cpu", dtype="fp32", quality=quality).score(views).raw)
+        for quality in QUALITIES
+    }
+    card = msgspec.structs.replace(card, calibration=tables, calibration_version="pool112-half-degraded-1")
+    _write(target, packed, card)
 
 
 def _write(target: Path, packed: dict[str, torch.Tensor], card: ModelCard) -> None:
