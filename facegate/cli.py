@@ -28,6 +28,7 @@ from facegate.options import (
     write_whole,
 )
 from facegate.pipeline.threads import set_wait_policy
+from facegate.replay_cli import explain, replay
 
 if TYPE_CHECKING:
     from facegate.pipeline.config import RunConfig
@@ -68,6 +69,10 @@ def run(
     save: Annotated[
         Path | None,
         typer.Option(help="Keep best shots and a contact sheet in this folder.", show_default=False),
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Record what the gate sees, for replay and explain (4 KB per face).", show_default=False),
     ] = None,
     detector: Annotated[DetectorKind | None, typer.Option(help="Face detector.", show_default="auto")] = None,
     detector_path: DetectorPathOption = None,
@@ -114,6 +119,7 @@ def run(
         config,
         lambda: ZmqSink(delivery.bind, max_pending=delivery.max_pending),
         on_decision=sheet.see if sheet else lambda decision: None,
+        record=record,
     )
     interrupted = _Interrupt(runner.stop)
     runner.start()
@@ -223,6 +229,8 @@ def score(
 
 app.command()(evaluate)
 app.command("calibrate-exit")(calibrate_exit)
+app.command()(replay)
+app.command()(explain)
 
 
 @app.command()

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from facegate.errors import ConfigError
-from facegate.pipeline.gate import Decision
+from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.records import Image, ScoredFace
 
 MAX_TRACKS = 200

@@ -98,6 +98,8 @@ class TrackedFrame(Record, frozen=True, eq=False):
     frame: FrameRef
     faces: tuple[TrackedFace, ...]
     ended: tuple[int, ...]
+    last: bool = False
+    """The camera has ended; nothing comes after this."""
 
 
 class ScoredFace(Record, frozen=True, eq=False):
@@ -123,6 +125,8 @@ class ScoredFrame(Record, frozen=True, eq=False):
     frame: FrameRef
     faces: tuple[ScoredFace, ...]
     ended: tuple[int, ...]
+    last: bool = False
+    """The camera has ended; nothing comes after this."""
 
 
 class Reason(StrEnum):
@@ -130,6 +134,11 @@ class Reason(StrEnum):
 
     TRACK_ENDED = "track_ended"
     MAX_WAIT = "max_wait"
+    GOOD_ENOUGH = "good_enough"
+    IMPROVED = "improved"
+    INTERVAL = "interval"
+    SHADOW = "shadow"
+    """A reject, sent to estimate what the gate costs."""
 
 
 class QualityInfo(Record, frozen=True, eq=False):
@@ -148,7 +157,7 @@ class Shot(Record, frozen=True, eq=False):
     camera: str
     track_id: int
     rank: int
-    """1 for the first shot of a track, 2 for the next, better one, and so on."""
+    """1 for the first shot of a track, 2 for the next, and so on; 0 for a shadow sample."""
     reason: Reason
     scored: ScoredFace
     quality_info: QualityInfo
@@ -189,7 +198,22 @@ class Outcome(StrEnum):
     """Clearly below the gate after a few blocks of the network."""
     NOT_SCORED = "not_scored"
     """More came than could be scored, and others promised more."""
+    OFF_POSE = "off_pose"
     TOO_SMALL = "too_small"
+    TOO_LARGE = "too_large"
+    AT_BORDER = "at_border"
+    LOW_CONFIDENCE = "low_confidence"
+    NOT_PRIMARY = "not_primary"
+    SHORT_TRACK = "short_track"
+    COOLDOWN = "cooldown"
+    """The person was forwarded by this camera recently."""
+    DUPLICATE = "duplicate"
+    """The person was forwarded by another camera of the group recently."""
+    OVER_BUDGET = "over_budget"
+    DRY_RUN = "dry_run"
+    """Would have been forwarded."""
+    SHADOW = "shadow"
+    """A reject that was forwarded and marked, to estimate what the gate costs."""
     UNTRACKED = "untracked"
     """Seen, but never confirmed as a track by a second sighting."""
     STOPPED = "stopped"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from threading import Condition, Event, Thread
 from time import monotonic, thread_time
 from types import TracebackType
@@ -22,8 +23,11 @@ from facegate.errors import ConfigError, FacegateError, SourceError, StageError
 from facegate.pipeline.accounting import Ledger
 from facegate.pipeline.channel import Aborted, Channel, Lane
 from facegate.pipeline.config import CameraConfig, RunConfig
-from facegate.pipeline.gate import BestShotGate, Decision, GateSettings
-from facegate.pipeline.records import Frame, FrameRef, QualityInfo
+from facegate.pipeline.gating.build import Gates
+from facegate.pipeline.gating.gate import Decision
+from facegate.pipeline.gating.policies import People
+from facegate.pipeline.recording import Recorder
+from facegate.pipeline.records import Frame, FrameRef, QualityInfo, ScoredFrame
 from facegate.pipeline.report import CameraReport, CameraState, RunReport, StageReport
 from facegate.pipeline.score_stage import ScoreStage
 from facegate.pipeline.sources.base import Source, UnauthorisedError
@@ -89,6 +93,8 @@ class Runner:
         *,
         run_id: str | None = None,
         on_decision: Callable[[Decision], None] = lambda decision: None,
+        on_scored: Callable[[ScoredFrame], None] = lambda frame: None,
+        record: Path | None = None,
         on_finished: Callable[[], None] = lambda: None,
     ) -> None:
         """Load models and bind the sink; nothing runs yet.
@@ -98,6 +104,8 @@ class Runner:
             make_sink: called once; the runner owns the sink and closes it.
             run_id: a ULID by default.
             on_decision: called from the gate's thread for every decided face.
+            on_scored: called from the gate's thread for every frame that reaches it, before anything is decided.
+            record: also write those frames here, for ``facegate replay``.
             on_finished: called from the last thread that ends.
 
         Raises:
@@ -114,7 +122,7 @@ class Runner:
         )
         scorer = self._load_scorer(config)
         self._detector_name = detector.name
-        self._info = QualityInfo(algorithm=scorer.algorithm, model=scorer.card.name, calibration=scorer.calibration)
+        self.info = QualityInfo(algorithm=scorer.algorithm, model=scorer.card.name, calibration=scorer.calibration)
         self._on_finished = on_finished
         self._closed = False
         self._changed = Condition()
@@ -129,7 +137,10 @@ class Runner:
         self._cameras = [_Camera(camera, self._channels[0]) for camera in config.cameras]
         self._track = TrackStage(self._make_tracker, self.ledger)
         self._detect = DetectStage(
-            detector, self.ledger, batch=config.detector.batch, min_face_px=config.gate.min_face_px
+            detector,
+            self.ledger,
+            batch=config.detector.batch,
+            min_face_px={camera.name: config.gate_for(camera.name).min_face_px for camera in config.cameras},
         )
         self._score = ScoreStage(
             scorer,
@@ -139,13 +150,22 @@ class Runner:
             wait_s=config.scorer.wait_ms / 1000,
             budget_s=config.scorer.budget_ms / 1000,
         )
+        people = None if scorer.card.people is None else People(*scorer.card.people)
+        gates = Gates(config, self.run_id, self.info, people)
+        for camera in config.cameras:
+            gates.gate(camera.name)  # a policy that cannot work is refused now, not when a face comes
+        self._recorder: Recorder | None = None
+        if record is not None:
+            self._recorder = Recorder(record, config, self.run_id, self.info, scorer.card.people)
+        self._gate = GateStage(gates, self.ledger, on_decision, self._seen)
+        self._on_scored = on_scored
         self._sink = make_sink()
         self._delivery = DeliveryReport()
         self._stages: list[Any] = [
             self._detect,
             self._track,
             self._score,
-            GateStage(self._make_gate, self.ledger, on_decision),
+            self._gate,
             DeliverStage(self._sink),
         ]
 
@@ -203,6 +223,8 @@ class Runner:
         if self._wait_for_end():
             self._drain()
         self._closed = True
+        if self._recorder is not None:
+            self._recorder.close()
         self._finished = monotonic()
         interrupted = self._stop.is_set() or self._error is not None
         if self._error is not None:
@@ -231,8 +253,8 @@ class Runner:
             duration_s=round((self._finished or monotonic()) - self._started, 3),
             interrupted=self._stop.is_set(),
             detector=self._detector_name,
-            algorithm=self._info.algorithm,
-            model=self._info.model,
+            algorithm=self.info.algorithm,
+            model=self.info.model,
             frames_received=sum(camera.frames_received for camera in cameras),
             frames_processed=sum(camera.frames_processed for camera in cameras),
             observed=self.ledger.observed(),
@@ -288,12 +310,10 @@ class Runner:
             lost_s=settings.lost_s, high_confidence=settings.high_confidence, min_iou=settings.min_iou
         )
 
-    def _make_gate(self, camera: str) -> BestShotGate:
-        gate = self.config.gate
-        settings = GateSettings(
-            min_quality=gate.min_quality, max_wait_s=gate.max_wait_s, improve_margin=gate.improve_margin
-        )
-        return BestShotGate(self.run_id, camera, settings, self._info)
+    def _seen(self, frame: ScoredFrame) -> None:
+        if self._recorder is not None:
+            self._recorder.see(frame)
+        self._on_scored(frame)
 
     def _spawn(self, name: str, target: Callable[..., None], *args: Any) -> None:
         with self._changed:

@@ -63,7 +63,7 @@ class ScoreStage:
                 faces = [next(scored) for _ in frame.faces]
                 self._priority.ended(frame.frame.camera, frame.ended)
                 kept = tuple(face for face in faces if face is not None)
-                outbox.put(ScoredFrame(frame=frame.frame, faces=kept, ended=frame.ended))
+                outbox.put(ScoredFrame(frame=frame.frame, faces=kept, ended=frame.ended, last=frame.last))
 
     def _gather(self, inbox: Channel[TrackedFrame]) -> list[TrackedFrame]:
         frames = inbox.take(self._max_frames)

@@ -5,7 +5,7 @@ A stage never swallows an error: what it cannot handle goes up to the runner, wh
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
 import structlog
@@ -15,7 +15,8 @@ from facegate.detectors.base import Detector
 from facegate.pipeline.accounting import Ledger
 from facegate.pipeline.channel import Channel, EndOfStream, Lane
 from facegate.pipeline.cuts import CutDetector
-from facegate.pipeline.gate import BestShotGate, Decision
+from facegate.pipeline.gating.build import CameraDecider, Gates
+from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.records import (
     Detection,
     Face,
@@ -60,7 +61,7 @@ class DetectStage:
 
     name = "detect"
 
-    def __init__(self, detector: Detector, ledger: Ledger, *, batch: int, min_face_px: float) -> None:
+    def __init__(self, detector: Detector, ledger: Ledger, *, batch: int, min_face_px: Mapping[str, float]) -> None:
         self._detector = detector
         self._ledger = ledger
         self._batch = batch
@@ -93,7 +94,7 @@ class DetectStage:
                 crop=align(frame.image, detection.landmarks),
             )
             self._ledger.observe(face)
-            if detection.width < self._min_face_px:
+            if detection.width < self._min_face_px[camera]:
                 self._ledger.settle(face, Outcome.TOO_SMALL)
             else:
                 kept.append(face)
@@ -124,7 +125,7 @@ class TrackStage:
                 tracker = self._trackers.pop(item.frame.camera, None)
                 ended = tracker.finish() if tracker else ()
                 self.tracks += len(ended)
-                outbox.put(TrackedFrame(frame=item.frame, faces=(), ended=ended))
+                outbox.put(TrackedFrame(frame=item.frame, faces=(), ended=ended, last=True))
             else:
                 outbox.put(self._track(item))
 
@@ -144,17 +145,22 @@ class TrackStage:
 
 
 class GateStage:
-    """Decides, settles every face in the ledger, and lets shots through."""
+    """Guards tracks, decides, settles every face in the ledger, and lets shots through."""
 
     name = "gate"
 
     def __init__(
-        self, make_gate: Callable[[str], BestShotGate], ledger: Ledger, observe: Callable[[Decision], None]
+        self,
+        gates: Gates,
+        ledger: Ledger,
+        observe: Callable[[Decision], None],
+        record: Callable[[ScoredFrame], None],
     ) -> None:
-        self._make_gate = make_gate
+        self._gates = gates
         self._ledger = ledger
         self._observe = observe
-        self._gates: dict[str, BestShotGate] = {}
+        self._record = record
+        self._deciders: dict[str, CameraDecider] = {}
 
     def run(self, inbox: Channel[ScoredFrame], outbox: Lane[Shot]) -> None:
         """See :class:`Stage`."""
@@ -162,15 +168,21 @@ class GateStage:
             try:
                 frame = inbox.take()[0]
             except EndOfStream:
+                self._gates.save()
                 return
+            self._record(frame)
             camera = frame.frame.camera
-            if camera not in self._gates:
-                self._gates[camera] = self._make_gate(camera)
-            for decision in self._gates[camera].step(frame):
+            if camera not in self._deciders:
+                self._deciders[camera] = CameraDecider(self._gates, camera)
+            for decision in self._deciders[camera].step(frame):
                 self._ledger.settle(decision.face.face, decision.outcome)
                 self._observe(decision)
                 if decision.shot is not None:
                     outbox.put(decision.shot)
+
+    def cameras(self) -> dict[str, CameraDecider]:
+        """What decides for each camera that has sent a frame."""
+        return dict(self._deciders)
 
 
 class DeliverStage:

@@ -47,6 +47,9 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the architecture's estimates add up to one number."""
     spread: tuple[float, ...] = ()
     """Mean squared step of each token dimension, for the ``mahalanobis`` distance."""
+    people: tuple[float, float] | None = None
+    """Cosines of the embedding: below the first, two faces of a track are different people; from the second on, two
+    faces of different tracks are the same person. ``None``: the embedding does not tell people apart."""
     mean: tuple[float, float, float] = FACE_MEAN
     std: tuple[float, float, float] = FACE_MEAN
     alpha: float = 8.0

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facegate.pipeline.gate import BestShotGate, Decision, GateSettings
+from facegate.pipeline.gating.gate import Decision, Gate, GateSettings
 from facegate.pipeline.records import (
     Detection,
     Face,
@@ -42,8 +42,13 @@ def frame(seq: int, pts_s: float, faces: dict[int, int], ended: tuple[int, ...] 
     )
 
 
-def gate(min_quality: int = 20, max_wait_s: float = 5.0, improve_margin: int = 10) -> BestShotGate:
-    return BestShotGate("run", "cam", GateSettings(min_quality, max_wait_s, improve_margin), INFO)
+def gate(min_quality: int = 20, max_wait_s: float = 5.0, improve_margin: int = 10) -> Gate:
+    return Gate(
+        "run",
+        "cam",
+        GateSettings(min_quality=min_quality, max_wait_s=max_wait_s, improve_margin=improve_margin),
+        INFO,
+    )
 
 
 def test_the_best_face_is_sent_when_the_track_ends() -> None:
@@ -75,7 +80,7 @@ def test_somebody_who_stays_is_sent_after_the_maximum_wait_and_again_only_when_c
 
 def test_the_same_face_gets_the_same_shot_id_in_every_replay_and_another_in_another_run() -> None:
     def shot_id(run: str) -> str:
-        g = BestShotGate(run, "cam", GateSettings(0, 5.0, 10), INFO)
+        g = Gate(run, "cam", GateSettings(min_quality=0), INFO)
         g.step(frame(0, 0.0, {1: 40}))
         (decision,) = g.step(frame(1, 1.0, {}, ended=(1,)))
         assert decision.shot is not None

@@ -1,0 +1,103 @@
+"""From the configuration to a camera's guard and gate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from facegate.errors import ConfigError
+from facegate.pipeline.config import GateConfig, RunConfig
+from facegate.pipeline.gating.gate import Decision, Gate, GateSettings
+from facegate.pipeline.gating.limits import FaceLimits
+from facegate.pipeline.gating.policies import People, RecentPeople
+from facegate.pipeline.gating.purity import PurityGuard
+from facegate.pipeline.gating.threshold import OnlineSettings, OnlineState, OnlineThreshold
+from facegate.pipeline.records import QualityInfo, ScoredFrame
+
+log = structlog.get_logger(__name__)
+
+
+class Gates:
+    """Makes the guard and the gate of each camera, and keeps what cameras share or runs hand on."""
+
+    def __init__(self, config: RunConfig, run_id: str, quality_info: QualityInfo, people: People | None) -> None:
+        self._config, self._run_id, self._info, self._people = config, run_id, quality_info, people
+        self._groups: dict[str, RecentPeople] = {}
+        self._online: dict[Path, OnlineThreshold] = {}
+
+    def guard(self, camera: str) -> PurityGuard:
+        """The camera's purity guard."""
+        gate = self._config.gate_for(camera)
+        people = self._people if gate.people.guard else None
+        return PurityGuard(people, reliable=gate.min_quality, merge_s=gate.people.merge_s)
+
+    def gate(self, camera: str) -> Gate:
+        """The camera's gate.
+
+        Raises:
+            ConfigError: a policy by person with a model whose embedding does not tell people apart.
+        """
+        gate = self._config.gate_for(camera)
+        wanted = gate.people
+        if self._people is None and (wanted.cooldown_s or wanted.group or wanted.merge_s):
+            raise ConfigError(
+                f"camera {camera}: cooldown_s, group and merge_s need a model whose card says how alike two faces "
+                "of one person are ('people'): the embedding of this one does not tell people apart"
+            )
+        recent = group = None
+        if self._people is not None:
+            same = self._people.same_above
+            recent = RecentPeople(wanted.cooldown_s, same) if wanted.cooldown_s else None
+            if wanted.group:
+                group = self._groups.setdefault(wanted.group, RecentPeople(wanted.group_s, same))
+        online = self._online_threshold(camera, gate)
+        settings = gate_settings(gate)
+        return Gate(self._run_id, camera, settings, self._info, recent=recent, group=group, online=online)
+
+    def save(self) -> None:
+        """Keep the online thresholds for the next run."""
+        for path, online in self._online.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(".part")
+            part.write_bytes(msgspec.json.encode(online.state()))
+            part.replace(path)
+
+    def _online_threshold(self, camera: str, gate: GateConfig) -> OnlineThreshold | None:
+        if gate.online is None:
+            return None
+        state: OnlineState | None = None
+        path = None if gate.online.state is None else gate.online.state / f"{camera}.json"
+        if path is not None and path.is_file():
+            try:
+                state = msgspec.json.decode(path.read_bytes(), type=OnlineState)
+            except msgspec.DecodeError as error:
+                raise ConfigError(f"{path} holds no threshold of facegate: remove it to start anew") from error
+        fields = gate.online.model_dump(exclude={"state"})
+        online = OnlineThreshold(OnlineSettings(**fields), gate.min_quality, state)
+        if path is not None:
+            self._online[path] = online
+        return online
+
+
+def gate_settings(gate: GateConfig) -> GateSettings:
+    """The pure settings of a configured gate."""
+    fields = gate.model_dump(include=set(GateSettings.__struct_fields__) - {"limits"})
+    return GateSettings(**fields, limits=FaceLimits(**gate.limits.model_dump()))
+
+
+class CameraDecider:
+    """Guard and gate of one camera, one after the other: the whole way from a scored frame to its decisions."""
+
+    def __init__(self, gates: Gates, camera: str) -> None:
+        self.guard = gates.guard(camera)
+        self.gate = gates.gate(camera)
+
+    def step(self, frame: ScoredFrame) -> list[Decision]:
+        """Take the camera's next frame."""
+        decisions = self.gate.step(self.guard.step(frame))
+        if frame.last:
+            self.guard.finish()
+            decisions += self.gate.finish(frame.frame.pts_s)
+        return decisions

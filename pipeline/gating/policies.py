@@ -1,0 +1,146 @@
+"""Small policies that a gate combines: diverse shots, primary face, recent people, budget, shadow samples."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from facegate.pipeline.gating.limits import pose
+from facegate.pipeline.records import Face, ScoredFace
+
+MOST_PEOPLE = 2000
+"""People remembered at once; the oldest are forgotten first."""
+
+
+class BestShots:
+    """The best ``k`` faces of a track so far, apart from each other in time or yaw."""
+
+    def __init__(self, k: int, apart_s: float, apart_deg: float) -> None:
+        self._k, self._apart_s, self._apart_deg = k, apart_s, apart_deg
+        self.kept: list[ScoredFace] = []
+        """Best first."""
+
+    def add(self, face: ScoredFace) -> list[ScoredFace]:
+        """Take a face; return those that lose their place, perhaps the new one itself."""
+        # The raw score breaks ties between equal integers, so "best" does not depend on rounding.
+        rank = (face.quality, face.raw)
+        if self._k == 1:
+            if self.kept and rank <= (self.kept[0].quality, self.kept[0].raw):
+                return [face]
+            lost, self.kept = self.kept, [face]
+            return lost
+        close = [other for other in self.kept if not self._apart(face, other)]
+        if any((other.quality, other.raw) >= rank for other in close):
+            return [face]
+        self.kept = [other for other in self.kept if other not in close] + [face]
+        self.kept.sort(key=lambda item: (item.quality, item.raw), reverse=True)
+        lost = close + self.kept[self._k :]
+        self.kept = self.kept[: self._k]
+        return lost
+
+    def _apart(self, a: ScoredFace, b: ScoredFace) -> bool:
+        if abs(a.face.frame.pts_s - b.face.frame.pts_s) >= self._apart_s:
+            return True
+        return abs(pose(a.face.detection)[0] - pose(b.face.detection)[0]) >= self._apart_deg
+
+
+class PrimaryFace:
+    """Only the largest near face of a frame counts; it stays so until another is clearly larger."""
+
+    CLEARLY = 1.2
+
+    def __init__(self, min_px: float) -> None:
+        self._min_px = min_px
+        self._track: int | None = None
+
+    def of(self, faces: tuple[ScoredFace, ...]) -> int | None:
+        """Track of the frame's primary face, ``None`` where nobody is near."""
+        widths = {face.track_id: face.face.detection.width for face in faces}
+        near = {track: width for track, width in widths.items() if width >= self._min_px}
+        if not near:
+            self._track = None
+            return None
+        largest = max(near, key=lambda track: near[track])
+        if self._track not in near or near[largest] > self.CLEARLY * near[self._track]:
+            self._track = largest
+        return self._track
+
+
+class RecentPeople:
+    """Who was forwarded within the last ``window_s``, by embedding. One per camera, or one for a group of them."""
+
+    def __init__(self, window_s: float, same_above: float) -> None:
+        self._window_s, self._same_above = window_s, same_above
+        self._people: deque[tuple[float, NDArray[np.float32]]] = deque(maxlen=MOST_PEOPLE)
+
+    def holds(self, face: ScoredFace, now: float) -> bool:
+        """Whether this person was forwarded recently."""
+        while self._people and now - self._people[0][0] > self._window_s:
+            self._people.popleft()
+        unit = unit_embedding(face)
+        if unit is None or not self._people:
+            return False
+        known = np.stack([person for _, person in self._people])
+        return bool((known @ unit).max() >= self._same_above)
+
+    def add(self, face: ScoredFace, now: float) -> None:
+        """Remember a person that is being forwarded."""
+        unit = unit_embedding(face)
+        if unit is not None:
+            self._people.append((now, unit))
+
+
+class Budget:
+    """At most so many forwards within any minute."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._per_minute = per_minute
+        self._times: deque[float] = deque()
+
+    def left(self, now: float) -> bool:
+        """Whether one more may go."""
+        while self._times and now - self._times[0] >= 60.0:
+            self._times.popleft()
+        return len(self._times) < self._per_minute
+
+    def spend(self, now: float) -> None:
+        """One went."""
+        self._times.append(now)
+
+
+class ShadowSample:
+    """Chooses a small share of rejected faces, by the face alone: a replay chooses the same."""
+
+    def __init__(self, share: float, run_id: str) -> None:
+        self._share, self._run_id = share, run_id
+
+    def takes(self, face: Face) -> bool:
+        """Whether to forward this reject, marked."""
+        if not self._share:
+            return False
+        text = f"{self._run_id}/{face.frame.camera}/{face.face_id}"
+        digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+        return int.from_bytes(digest) / 2**64 < self._share
+
+
+class People(msgspec.Struct, frozen=True):
+    """What a model's embedding says about two faces, by their cosine."""
+
+    split_below: float
+    """Not the same person, even within a track."""
+    same_above: float
+    """The same person, even across tracks."""
+
+
+def unit_embedding(face: ScoredFace) -> NDArray[np.float32] | None:
+    """The face's embedding at length one, ``None`` where there is none."""
+    if face.embedding is None:
+        return None
+    length = float(np.sqrt(face.embedding @ face.embedding))
+    unit: Any = face.embedding / length if length > 1e-9 else None
+    return unit  # type: ignore[no-any-return]

@@ -1,0 +1,125 @@
+"""The purity guard: a track that jumps to another person is split; no best shot belongs to someone else.
+
+A tracker follows boxes, and a box can pass from one person to the next without a gap. The embedding that comes free
+with the score tells. Each face goes to the person of its track that it resembles most, or to a new one when it
+resembles none; unreliable embeddings (of a low quality) never make a new person. Ids are given here, unique per
+camera and run. Optionally somebody who comes back within a window goes on under the old id.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from facegate.pipeline.gating.policies import People, unit_embedding
+from facegate.pipeline.records import ScoredFace, ScoredFrame
+
+MEMORY = 0.9
+"""Weight of the past in a person's mean embedding."""
+MOST_PER_TRACK = 4
+"""People per track of the tracker; a fifth joins whom they resemble most."""
+
+
+class _Person(msgspec.Struct):
+    track_id: int
+    mean: NDArray[np.float32] | None = None
+    left_s: float | None = None
+
+
+class PurityGuard:
+    """Renumbers the tracks of one camera; one person per id."""
+
+    def __init__(self, people: People | None, *, reliable: int, merge_s: float = 0.0) -> None:
+        """Configure.
+
+        Args:
+            people: the model's cosines; ``None`` for a model whose embedding does not tell people apart: tracks are
+                renumbered and nothing else.
+            reliable: quality from which an embedding is believed.
+            merge_s: somebody who comes back within this time keeps the id.
+        """
+        self._people = people
+        self._reliable = reliable
+        self._merge_s = merge_s
+        self._tracks: dict[int, list[_Person]] = {}
+        self._gone: list[_Person] = []
+        self._next_id = 0
+        self.splits = 0
+        """People found inside tracks of somebody else so far."""
+
+    def step(self, frame: ScoredFrame) -> ScoredFrame:
+        """Return the frame with the guard's ids and ends."""
+        now = frame.frame.pts_s
+        faces = tuple(
+            msgspec.structs.replace(face, track_id=self._person(face, now).track_id) for face in frame.faces
+        )
+        for track in frame.ended:
+            for person in self._tracks.pop(track, []):
+                person.left_s = now
+                self._gone.append(person)
+        ended = [p.track_id for p in self._gone if p.left_s is not None and now - p.left_s >= self._merge_s]
+        self._gone = [p for p in self._gone if p.left_s is not None and now - p.left_s < self._merge_s]
+        return ScoredFrame(frame=frame.frame, faces=faces, ended=tuple(sorted(ended)))
+
+    def finish(self) -> tuple[int, ...]:
+        """End everybody, at the end of the camera."""
+        everybody = [person for people in self._tracks.values() for person in people] + self._gone
+        self._tracks, self._gone = {}, []
+        return tuple(sorted(person.track_id for person in everybody))
+
+    def _person(self, face: ScoredFace, now: float) -> _Person:
+        people = self._tracks.get(face.track_id)
+        believed = self._people is not None and face.quality >= self._reliable and not face.left_early
+        unit = unit_embedding(face) if believed else None
+        if people is None:
+            person = self._returned(unit, now) or self._new()
+            self._tracks[face.track_id] = [person]
+        elif unit is None or self._people is None:
+            person = people[-1]
+        else:
+            person = self._most_alike(people, unit)
+        if unit is not None:
+            mixed: Any = unit if person.mean is None else MEMORY * person.mean + (1 - MEMORY) * unit
+            person.mean = mixed / np.float32(np.sqrt(mixed @ mixed))
+        return person
+
+    def _most_alike(self, people: list[_Person], unit: NDArray[np.float32]) -> _Person:
+        assert self._people is not None
+        best, likeness = people[-1], -1.0
+        for person in people:
+            if person.mean is None:  # seen so far only in faces too poor to say who it is
+                return person
+            cosine = float(person.mean @ unit)
+            if cosine > likeness:
+                best, likeness = person, cosine
+        if likeness < self._people.split_below and len(people) < MOST_PER_TRACK:
+            best = self._new()
+            people.append(best)
+            self.splits += 1
+        elif people[-1] is not best:  # the last one is who poor faces are taken for
+            people.remove(best)
+            people.append(best)
+        return best
+
+    def _returned(self, unit: NDArray[np.float32] | None, now: float) -> _Person | None:
+        if unit is None or self._people is None or not self._merge_s:
+            return None
+        known = [person for person in self._gone if person.mean is not None and person.left_s != now]
+        if not known:
+            return None
+        likeness = [float(person.mean @ unit) for person in known if person.mean is not None]
+        best = int(np.argmax(likeness))
+        if likeness[best] < self._people.same_above:
+            return None
+        person = known[best]
+        self._gone.remove(person)
+        person.left_s = None
+        return person
+
+    def _new(self) -> _Person:
+        person = _Person(track_id=self._next_id)
+        self._next_id += 1
+        return person

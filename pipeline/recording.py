@@ -1,0 +1,233 @@
+"""What a gate saw, in a file: so that it can be decided again, explained and compared.
+
+Format: a stream of MessagePack objects, each after its length (4 bytes, big endian): one :class:`Header`, then
+one :class:`SeenFrame` per frame that had faces or ended tracks or was a camera's last. Crops are JPEG; decisions need
+the numbers alone. Sources are not in it, so no address or password is.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import msgspec
+import numpy as np
+
+from facegate.errors import ConfigError
+from facegate.pipeline.config import CameraConfig, RunConfig
+from facegate.pipeline.records import (
+    Box,
+    Detection,
+    Face,
+    FrameRef,
+    Image,
+    QualityInfo,
+    ScoredFace,
+    ScoredFrame,
+)
+
+FORMAT = 1
+LARGEST = 64 * 2**20
+"""Bytes of one object; more is refused before it is read."""
+JPEG_QUALITY = 90
+_LENGTH = struct.Struct(">I")
+
+
+class Header(msgspec.Struct, frozen=True, tag="facegate-recording"):
+    """How the recording was made."""
+
+    format: int
+    run_id: str
+    quality_info: QualityInfo
+    people: tuple[float, float] | None
+    gates: dict[str, dict[str, Any]]
+    """Each camera's gate configuration."""
+
+
+class SeenFace(msgspec.Struct, frozen=True, array_like=True):
+    """One scored face; arrays as little-endian bytes."""
+
+    face_id: str
+    track_id: int
+    box: Box
+    confidence: float
+    landmarks: bytes
+    quality: int
+    raw: float
+    patches: bytes
+    embedding: bytes | None
+    left_early: bool
+    crop: bytes
+
+
+class SeenFrame(msgspec.Struct, frozen=True, array_like=True, tag="frame"):
+    """One frame as it reached the gate."""
+
+    camera: str
+    seq: int
+    pts_s: float
+    received_s: float
+    captured_at: float | None
+    width: int
+    height: int
+    faces: tuple[SeenFace, ...]
+    ended: tuple[int, ...]
+    last: bool
+
+
+class Recorder:
+    """Writes a recording; owns its file."""
+
+    def __init__(self, path: Path, config: RunConfig, run_id: str, info: QualityInfo, people: Any) -> None:
+        """Open ``path`` and write the header.
+
+        Raises:
+            ConfigError: it cannot be written.
+        """
+        try:
+            self._file = path.open("wb")
+        except OSError as error:
+            raise ConfigError(f"cannot write {path}: {(error.strerror or 'unknown error').lower()}") from error
+        gates = {}
+        for camera in config.cameras:
+            gate = config.gate_for(camera.name).model_dump(mode="json")
+            if gate["online"] is not None:
+                gate["online"]["state"] = None  # a replay starts from nothing and changes nothing
+            gates[camera.name] = gate
+        self._write(Header(FORMAT, run_id, info, people, gates))
+
+    def see(self, frame: ScoredFrame) -> None:
+        """Record one frame; frames in which nothing happens are left out."""
+        if frame.faces or frame.ended or frame.last:
+            ref = frame.frame
+            self._write(
+                SeenFrame(
+                    camera=ref.camera,
+                    seq=ref.seq,
+                    pts_s=ref.pts_s,
+                    received_s=ref.received_s,
+                    captured_at=ref.captured_at,
+                    width=ref.width,
+                    height=ref.height,
+                    faces=tuple(_seen(face) for face in frame.faces),
+                    ended=frame.ended,
+                    last=frame.last,
+                )
+            )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _write(self, item: Header | SeenFrame) -> None:
+        content = msgspec.msgpack.encode(item)
+        self._file.write(_LENGTH.pack(len(content)) + content)
+
+
+class Recording:
+    """A recording that was read: its header, and its frames as often as wanted."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the header.
+
+        Raises:
+            ConfigError: not a recording, or of another version.
+        """
+        self._path = path
+        with self._open() as file:
+            try:
+                self.header = msgspec.msgpack.decode(_read(file, path) or b"", type=Header)
+            except msgspec.DecodeError as error:
+                raise ConfigError(
+                    f"{path} is not a recording: make one with 'facegate run ... --record'"
+                ) from error
+        if self.header.format != FORMAT:
+            raise ConfigError(f"{path} has format {self.header.format}; this version reads {FORMAT}")
+
+    def config(self) -> RunConfig:
+        """The recorded gates, as a configuration without sources."""
+        return RunConfig(
+            cameras=tuple(
+                CameraConfig(name=name, source="recording", gate=gate) for name, gate in self.header.gates.items()
+            )
+        )
+
+    def frames(self) -> Iterator[ScoredFrame]:
+        """Every frame in the order in which the gate saw it; a last one that was cut off is left out.
+
+        Raises:
+            ConfigError: damaged.
+        """
+        with self._open() as file:
+            _read(file, self._path)
+            while (content := _read(file, self._path)) is not None:
+                try:
+                    yield _scored(msgspec.msgpack.decode(content, type=SeenFrame))
+                except (msgspec.DecodeError, ValueError) as error:
+                    raise ConfigError(f"{self._path} is damaged: {error}") from error
+
+    def _open(self) -> Any:
+        try:
+            return self._path.open("rb")
+        except OSError as error:
+            reason = (error.strerror or "unknown error").lower()
+            raise ConfigError(f"cannot read {self._path}: {reason}") from error
+
+
+def _read(file: Any, path: Path) -> bytes | None:
+    prefix = file.read(_LENGTH.size)
+    if len(prefix) < _LENGTH.size:
+        return None
+    (length,) = _LENGTH.unpack(prefix)
+    if length > LARGEST:
+        raise ConfigError(f"{path} is not a recording, or damaged: an object of {length} bytes")
+    content: bytes = file.read(length)
+    return content if len(content) == length else None
+
+
+def _seen(face: ScoredFace) -> SeenFace:
+    detection = face.face.detection
+    bgr = cv2.cvtColor(face.face.crop, cv2.COLOR_RGB2BGR)
+    return SeenFace(
+        face_id=face.face.face_id,
+        track_id=face.track_id,
+        box=detection.box,
+        confidence=detection.confidence,
+        landmarks=np.ascontiguousarray(detection.landmarks, "<f4").tobytes(),
+        quality=face.quality,
+        raw=face.raw,
+        patches=np.ascontiguousarray(face.patches, "<f4").tobytes(),
+        embedding=None if face.embedding is None else np.ascontiguousarray(face.embedding, "<f4").tobytes(),
+        left_early=face.left_early,
+        crop=cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes(),
+    )
+
+
+def _scored(seen: SeenFrame) -> ScoredFrame:
+    ref = FrameRef(seen.camera, seen.seq, seen.pts_s, seen.received_s, seen.captured_at, seen.width, seen.height)
+    return ScoredFrame(
+        frame=ref, faces=tuple(_face(face, ref) for face in seen.faces), ended=seen.ended, last=seen.last
+    )
+
+
+def _face(seen: SeenFace, ref: FrameRef) -> ScoredFace:
+    landmarks = np.frombuffer(seen.landmarks, "<f4").reshape(5, 2)
+    return ScoredFace(
+        face=Face(seen.face_id, ref, Detection(seen.box, seen.confidence, landmarks), _decoded(seen.crop)),
+        track_id=seen.track_id,
+        quality=seen.quality,
+        raw=seen.raw,
+        patches=np.frombuffer(seen.patches, "<f4"),
+        embedding=None if seen.embedding is None else np.frombuffer(seen.embedding, "<f4"),
+        left_early=seen.left_early,
+    )
+
+
+def _decoded(jpeg: bytes) -> Image:
+    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    if image is None or image.shape != (112, 112, 3):
+        raise ValueError("a crop is not a 112x112 picture")
+    return np.ascontiguousarray(image[:, :, ::-1]).astype(np.uint8, copy=False)
