@@ -29,6 +29,7 @@ from facegate.options import (
 )
 from facegate.pipeline.threads import set_wait_policy
 from facegate.replay_cli import explain, replay
+from facegate.savings_cli import savings
 
 if TYPE_CHECKING:
     from facegate.pipeline.config import RunConfig
@@ -230,6 +231,7 @@ def score(
 app.command()(evaluate)
 app.command("calibrate-exit")(calibrate_exit)
 app.command()(replay)
+app.command()(savings)
 app.command()(explain)
 
 

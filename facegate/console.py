@@ -16,6 +16,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from facegate.evaluation.evaluate import Evaluation
+    from facegate.evaluation.savings import Savings
     from facegate.pipeline.report import RunReport
     from facegate.pipeline.runner import Runner
 
@@ -101,6 +102,31 @@ def show_evaluation(evaluation: Evaluation) -> None:
             around = "" if method.ratio_low is None else f"{method.ratio_low:.2f} .. {method.ratio_high:.2f}"
             table.add_row(method.method, f"{method.mean_fnmr:.4f}", f"{method.ratio:.3f}", around)
         console.print(table)
+
+
+def show_savings(savings: Savings) -> None:
+    """Print the comparison to stdout, and whom each policy missed."""
+    console = Console(highlight=False)
+    truth = "labelled visits" if savings.labelled else "tracks taken as visits, named by vote"
+    title = f"{savings.faces} faces of {len(savings.sources)} sources; {savings.recognizer}; {truth}"
+    table = Table(title=title, title_justify="left")
+    table.add_column("policy")
+    for column in ("FR calls", "FR ms", "kB", "identified", "false", "s to first"):
+        table.add_column(column, justify="right")
+    for name, result in savings.policies.items():
+        table.add_row(
+            name.replace("_", " "),
+            str(result.fr_calls),
+            f"{result.fr_ms:.0f}",
+            f"{result.bytes / 1000:.0f}",
+            f"{result.identified} of {result.visits}",
+            str(result.false_identifications),
+            "-" if result.seconds_to_first is None else f"{result.seconds_to_first:.2f}",
+        )
+    console.print(table)
+    for name, missed in savings.missed.items():
+        if missed:
+            console.print(f"{name.replace('_', ' ')} missed: {', '.join(missed)}")
 
 
 @contextmanager

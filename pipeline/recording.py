@@ -1,8 +1,8 @@
 """What a gate saw, in a file: so that it can be decided again, explained and compared.
 
-Format: a stream of MessagePack objects, each after its length (4 bytes, big endian): one :class:`Header`, then
-one :class:`SeenFrame` per frame that had faces or ended tracks or was a camera's last. Crops are JPEG; decisions need
-the numbers alone. Sources are not in it, so no address or password is.
+Format: a stream of MessagePack objects, each after its length (4 bytes, big endian): one :class:`Header`, then one
+:class:`SeenFrame` for each frame with faces or ended tracks and for each camera's last. Crops are JPEG; decisions
+need the numbers alone. Sources are not in it, so no address or password is.
 """
 
 from __future__ import annotations

@@ -28,6 +28,14 @@ class ShotQueue:
         self._lane.put(shot)
         self._accepted += 1
 
+    def __iter__(self) -> Iterator[Shot]:
+        """Shots until the run ends or is torn down."""
+        while True:
+            try:
+                yield self.channel.take()[0]
+            except (EndOfStream, Aborted):
+                return
+
     def end(self) -> None:
         """Let the consumer's iteration end after what is queued."""
         self._lane.close()
@@ -63,9 +71,5 @@ def watch(source: str | Path | RunConfig) -> Iterator[Iterator[Shot]]:
 
 
 def _shots(runner: Runner, queue: ShotQueue) -> Iterator[Shot]:
-    while True:
-        try:
-            yield queue.channel.take()[0]
-        except (EndOfStream, Aborted):
-            break
+    yield from queue
     runner.close(linger_s=0.0)

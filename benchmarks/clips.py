@@ -1,0 +1,267 @@
+"""What the gate saves and costs on the development clips, and how good the shots are that it chooses.
+
+    python benchmarks/clips.py --judge y1.onnx --judge casia.onnx --json clips.json
+    python benchmarks/clips.py --judge y1.onnx --alter dark
+
+Galleries come from other footage: photographs for the named people, the first third of multi_face.avi for its own
+people, default.wmv for the man of changeLighting.wmv, each signer's first clip; 1,000 people of LFW are distractors.
+Visits are those of tests/visits.yaml. Two clips show strangers only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.machine import cpu
+from facegate.console import show_savings
+from facegate.detectors.align import align
+from facegate.detectors.base import Detector, load_detector
+from facegate.evaluation.baselines import LightQNetQuality
+from facegate.evaluation.datasets import FaceSet
+from facegate.evaluation.savings import Observer, Savings, Visit, compare, load_labels
+from facegate.pipeline.config import DetectorConfig, GateConfig, RunConfig, config_for
+from facegate.pipeline.gating.gate import Decision
+from facegate.pipeline.images import read_image
+from facegate.pipeline.records import Image, ScoredFrame
+from facegate.pipeline.runner import Runner
+from facegate.pipeline.threads import share_cores
+from facegate.pipeline.watch import ShotQueue
+from facegate.recognition.embedders import Embedder, load_embedder
+from facegate.recognition.gallery import Gallery
+
+ROOT = Path(__file__).parent.parent
+DISTRACTORS = 1000
+FROM_CLIPS = {
+    "P4": "default.wmv",
+    "S1": "asl_again.mkv",
+    "S2": "asl_bird.mkv",
+    "S3": "asl_book.mkv",
+    "S4": "asl_eat.mkv",
+    "S5": "asl_hungry.mkv",
+}
+STRANGERS = ("1192_01_006_julia_roberts.avi", "1034_03_006_jet_li.avi")
+MULTI_THIRD_S = 7.8
+ALTERATIONS: dict[str, Callable[[Image], Image]] = {
+    "none": lambda image: image,
+    "dark": lambda image: np.clip(
+        image * 0.2 + np.random.default_rng(int(image[0, 0, 0])).normal(0, 4, image.shape), 0, 255
+    ).astype(np.uint8),
+    "blurred": lambda image: cv2.GaussianBlur(image, (0, 0), 2.0).astype(np.uint8),
+    "small": lambda image: cv2.resize(
+        cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), image.shape[1::-1]
+    ).astype(np.uint8),
+}
+
+
+def frames(path: Path, every: int = 1) -> Iterator[tuple[float, Image]]:
+    """Seconds and RGB picture of every n-th frame."""
+    with av.open(str(path)) as container:
+        for index, frame in enumerate(container.decode(video=0)):
+            if index % every == 0:
+                yield float(frame.time or 0.0), frame.to_ndarray(format="rgb24")
+
+
+def largest(image: Image, detector: Detector) -> Image | None:
+    """Aligned crop of the largest face."""
+    found = detector.detect([image])[0]
+    return align(image, max(found, key=lambda face: face.width).landmarks) if found else None
+
+
+def galleries(data: Path, detector: Detector, visits: tuple[Visit, ...]) -> dict[str, list[Image]]:
+    """Crops per person: the enrolled and the distractors."""
+    people: dict[str, list[Image]] = {}
+    for person in sorted((data / "photos").iterdir()):
+        crops = [largest(read_image(file), detector) for file in sorted(person.iterdir())]
+        people[person.name] = [crop for crop in crops if crop is not None]
+    for person, clip in FROM_CLIPS.items():
+        found = [largest(image, detector) for _, image in frames(data / "clips" / clip, 10)]
+        people[person] = [crop for crop in found if crop is not None]
+    for pts_s, image in frames(data / "clips" / "multi_face.avi", 10):
+        if pts_s > MULTI_THIRD_S:
+            break
+        for face in detector.detect([image])[0]:
+            for visit in visits:
+                if visit.person and visit.holds("multi_face.avi", pts_s, face.box):
+                    people.setdefault(visit.person, []).append(align(image, face.landmarks))
+    seen: set[str] = set(people)
+    with zipfile.ZipFile(data / "faces" / "lfw-folds-1-4.zip") as archive:
+        for name in sorted(archive.namelist()):
+            person = Path(name).stem.rsplit("_", 1)[0]
+            if person in seen or not name.endswith(".jpg"):
+                continue
+            if sum(key.startswith("lfw:") for key in people) >= DISTRACTORS:
+                break
+            decoded = cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_COLOR)
+            crop = largest(np.ascontiguousarray(decoded[:, :, ::-1]).astype(np.uint8), detector)
+            if crop is not None:
+                seen.add(person)
+                people[f"lfw:{person}"] = [crop]
+    return people
+
+
+def enrolled(people: dict[str, list[Image]], embedder: Embedder) -> Gallery:
+    templates = []
+    for crops in people.values():
+        mean = embedder.embed(crops).mean(0)
+        templates.append(mean / np.linalg.norm(mean))
+    return Gallery(list(people), np.stack(templates))
+
+
+def altered(source: Path, how: str, folder: Path) -> Path:
+    """The clip with every frame altered, re-encoded losslessly enough; the original where nothing is asked."""
+    if how == "none":
+        return source
+    target = folder / source.with_suffix(".mkv").name
+    with av.open(str(source)) as inside, av.open(str(target), "w") as outside:
+        rate = inside.streams.video[0].average_rate
+        stream = outside.add_stream("mjpeg", rate=rate, options={"qscale": "2"})
+        stream.pix_fmt = "yuvj420p"
+        for frame in inside.decode(video=0):
+            image = ALTERATIONS[how](frame.to_ndarray(format="rgb24"))
+            stream.width, stream.height = image.shape[1], image.shape[0]
+            for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
+                outside.mux(packet)
+        for packet in stream.encode():
+            outside.mux(packet)
+    return target
+
+
+class Crops:
+    """Keeps what the baselines need of every face: LightQNet's score."""
+
+    def __init__(self, lightqnet: LightQNetQuality) -> None:
+        self._lightqnet = lightqnet
+        self.quality: dict[str, float] = {}
+        self.ours: dict[str, float] = {}
+        self.norm: dict[str, float] = {}
+
+    def scored(self, frame: ScoredFrame) -> None:
+        if not frame.faces:
+            return
+        crops = np.stack([face.face.crop for face in frame.faces])
+        nothing = np.zeros(len(crops))
+        values = self._lightqnet.score(FaceSet([""] * len(crops), crops, nothing, nothing), lambda a, b: None)
+        for face, value in zip(frame.faces, values, strict=True):
+            self.quality[face.face.face_id] = float(value)
+            self.ours[face.face.face_id] = face.raw
+            self.norm[face.face.face_id] = 0.0 if face.embedding is None else float(np.linalg.norm(face.embedding))
+
+
+def percentiles(
+    observer: Observer, crops: Crops, visits: tuple[Visit, ...], gallery: Gallery, templates: NDArray[np.float32]
+) -> dict[str, list[float]]:
+    """Per track of an enrolled person: the chosen face's percentile by mated similarity, for each way to choose."""
+    row = {name: index for index, name in enumerate(gallery.names)}
+    tracks: dict[tuple[int, str], list[str]] = {}
+    for face in observer.faces.values():
+        for visit in visits:
+            if visit.person and visit.holds(face.source, face.pts_s, face.box):
+                tracks.setdefault((face.track_id, visit.person), []).append(face.face_id)
+                break
+    found: dict[str, list[float]] = {}
+    for (_, person), faces in tracks.items():
+        if len(faces) < 5:
+            continue
+        mated = np.array([observer.embeddings[face] @ templates[row[person]] for face in faces])
+        choices = {
+            "facegate's score": [crops.ours[face] for face in faces],
+            "Laplacian variance": [observer.faces[face].sharpness for face in faces],
+            "largest face": [observer.faces[face].width for face in faces],
+            "LightQNet": [crops.quality[face] for face in faces],
+            "norm of our embedding": [crops.norm[face] for face in faces],
+        }
+        for name, values in choices.items():
+            found.setdefault(name, []).append(100 * float((mated <= mated[int(np.argmax(values))]).mean()))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--judge", action="append", required=True)
+    parser.add_argument("--threshold", type=float, action="append", help="One per judge, in the same order.")
+    parser.add_argument("--alter", choices=tuple(ALTERATIONS), default="none")
+    parser.add_argument("--min-quality", type=int, default=GateConfig().min_quality)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    share_cores()
+    data = arguments.data
+    yunet = data / "models" / "yunet_n_640_640.onnx"
+    detector = load_detector("yunet", yunet)
+    visits = load_labels(ROOT / "tests" / "visits.yaml")
+    people = galleries(data, detector, visits)
+    judges = [load_embedder(name) for name in arguments.judge]
+    limits = arguments.threshold or [judge.threshold for judge in judges]
+    known = [enrolled(people, judge) for judge in judges]
+    templates = [np.stack([gallery._templates[i] for i in range(len(gallery.names))]) for gallery in known]
+    lightqnet = LightQNetQuality(data / "models" / "lightqnet-dm100.pb")
+    observers: list[list[Observer]] = [[] for _ in judges]
+    ranks: list[dict[str, list[float]]] = [{} for _ in judges]
+    with tempfile.TemporaryDirectory() as folder:
+        for name in [*dict.fromkeys(visit.source for visit in visits), *STRANGERS]:
+            source = altered(data / "clips" / name, arguments.alter, Path(folder))
+            config: RunConfig = config_for(source).model_copy(
+                update={
+                    "detector": DetectorConfig(kind="yunet", path=yunet),
+                    "gate": GateConfig(min_quality=arguments.min_quality),
+                }
+            )
+            own = [Observer(name, j, g, t) for j, g, t in zip(judges, known, limits, strict=True)]
+            crops = Crops(lightqnet)
+            run(config, own, crops)
+            for index, observer in enumerate(own):
+                observers[index].append(observer)
+                for key, values in percentiles(observer, crops, visits, known[index], templates[index]).items():
+                    ranks[index].setdefault(key, []).extend(values)
+            print(f"{name}: {len(own[0].faces)} faces, {len(own[0].sent)} forwarded", flush=True)
+    print(cpu(), f"frames {arguments.alter}", sep="; ")
+    results: list[tuple[Savings, dict[str, list[float]]]] = []
+    for index, judge in enumerate(judges):
+        savings = compare(observers[index], visits, judge.name, limits[index])
+        results.append((savings, ranks[index]))
+        show_savings(savings)
+        show_ranks(ranks[index])
+    if arguments.json:
+        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
+
+
+def run(config: RunConfig, observers: list[Observer], crops: Crops) -> None:
+    def scored(frame: ScoredFrame) -> None:
+        crops.scored(frame)
+        for observer in observers:
+            observer.scored(frame)
+
+    def decided(decision: Decision) -> None:
+        for observer in observers:
+            observer.decided(decision)
+
+    queue = ShotQueue()
+    with Runner(config, lambda: queue, on_decision=decided, on_scored=scored, on_finished=queue.end) as runner:
+        for _ in queue:
+            pass
+        runner.close(linger_s=0)
+
+
+def show_ranks(ranks: dict[str, list[float]]) -> None:
+    """Mean percentile over tracks, and the bootstrap interval of the difference to ours."""
+    ours = np.array(ranks["facegate's score"])
+    rng = np.random.default_rng(0)
+    draws = rng.integers(0, len(ours), (2000, len(ours)))
+    print(f"percentile of the chosen shot by mated similarity, {len(ours)} tracks")
+    for name, values in ranks.items():
+        low, high = np.percentile((ours - np.array(values))[draws].mean(1), (2.5, 97.5))
+        print(f"  {name:22s} {np.mean(values):6.1f}   ours better by {low:6.1f} .. {high:5.1f}")
+
+
+if __name__ == "__main__":
+    main()

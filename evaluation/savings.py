@@ -1,0 +1,300 @@
+"""What a gate saves and what it costs: the same footage with every face recognised, with a naive gate, with ours.
+
+Every policy sees the same detections, tracks and scores. Each face is embedded once, and the times and bytes of the
+faces that a policy forwards are its bill.
+
+- ``every_face``: no gate.
+- ``naive``: of each track, when it ends: among the quarter of its largest faces the sharpest (Laplacian variance).
+- ``facegate``: the configured gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+
+import cv2
+import msgspec
+import numpy as np
+import yaml
+
+from facegate.errors import ConfigError
+from facegate.pipeline.gating.gate import Decision
+from facegate.pipeline.records import Box, Face, Floats, Image, Outcome, ScoredFrame
+from facegate.recognition.embedders import Embedder
+from facegate.recognition.gallery import Gallery
+
+POLICIES = ("every_face", "naive", "facegate")
+HEADER_BYTES = 400
+"""Of a shot's message, beside the picture."""
+JPEG_QUALITY = 95
+
+
+class Visit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Somebody is in view from ``start_s`` to ``end_s``; ``person`` is a name of the gallery, or absent."""
+
+    source: str
+    start_s: float
+    end_s: float
+    person: str | None = None
+    box: Box | None = None
+    """Where the middle of the face is, where several people are in view at once."""
+
+    def holds(self, source: str, pts_s: float, box: Box) -> bool:
+        """Whether a face belongs to this visit."""
+        if source != self.source or not self.start_s <= pts_s <= self.end_s:
+            return False
+        if self.box is None:
+            return True
+        x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+        return self.box[0] <= x <= self.box[2] and self.box[1] <= y <= self.box[3]
+
+
+class _Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    visits: tuple[Visit, ...]
+
+
+class SeenFace(msgspec.Struct, frozen=True):
+    """One face after recognition."""
+
+    source: str
+    face_id: str
+    track_id: int
+    pts_s: float
+    box: Box
+    width: float
+    sharpness: float
+    name: str | None
+    similarity: float
+    fr_ms: float
+    bytes: int
+
+
+class PolicyResult(msgspec.Struct, frozen=True):
+    """One policy's bill and its yield."""
+
+    fr_calls: int
+    fr_ms: float
+    bytes: int
+    visits: int
+    identified: int
+    false_identifications: int
+    seconds_to_first: float | None
+    """Mean over identified visits: from the visit's start to the moment when the face that named it was sent."""
+
+
+class Savings(msgspec.Struct, frozen=True):
+    """The comparison."""
+
+    sources: tuple[str, ...]
+    recognizer: str
+    threshold: float
+    faces: int
+    labelled: bool
+    """Whether visits come from labels; else each track is a visit, named as most of its faces are."""
+    missed: dict[str, tuple[str, ...]]
+    """Per policy, the visits of enrolled people that were not identified."""
+    policies: dict[str, PolicyResult]
+
+
+def load_labels(path: Path) -> tuple[Visit, ...]:
+    """Read visits from YAML.
+
+    Raises:
+        ConfigError: unreadable or not valid.
+    """
+    try:
+        return msgspec.convert(yaml.safe_load(path.read_text()), _Labels).visits
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from error
+    except (yaml.YAMLError, msgspec.ValidationError) as error:
+        raise ConfigError(f"{path} is not a file of visits: {error}") from error
+
+
+class Observer:
+    """Watches a run and recognises every face; keeps numbers, no pictures."""
+
+    def __init__(self, source: str, embedder: Embedder, gallery: Gallery, threshold: float) -> None:
+        self._source, self._embedder, self._gallery, self._threshold = source, embedder, gallery, threshold
+        self.faces: dict[str, SeenFace] = {}
+        self.embeddings: dict[str, Floats] = {}
+        """The recogniser's, by face."""
+        self.sent: list[tuple[float, str]] = []
+        """Media time of the decision, and the face."""
+        self.ended: dict[int, float] = {}
+        self._now = 0.0
+
+    def scored(self, frame: ScoredFrame) -> None:
+        """Take a frame before it is decided."""
+        self._now = frame.frame.pts_s
+        for item in frame.faces:
+            self.faces[item.face.face_id] = self._recognised(item.face, item.track_id)
+        self.ended |= dict.fromkeys(frame.ended, self._now)
+
+    def decided(self, decision: Decision) -> None:
+        """Take a decision."""
+        if decision.outcome in (Outcome.FORWARDED, Outcome.DRY_RUN, Outcome.SHADOW):
+            self.sent.append((self._now, decision.face.face.face_id))
+
+    def naive(self) -> list[tuple[float, str]]:
+        """What the naive gate sends, and when."""
+        tracks: dict[int, list[SeenFace]] = {}
+        for face in self.faces.values():
+            tracks.setdefault(face.track_id, []).append(face)
+        sent = []
+        for track_id, faces in tracks.items():
+            large = np.quantile([face.width for face in faces], 0.75)
+            best = max((face for face in faces if face.width >= large), key=lambda face: face.sharpness)
+            sent.append((self.ended.get(track_id, self._now), best.face_id))
+        return sent
+
+    def _recognised(self, face: Face, track_id: int) -> SeenFace:
+        started = perf_counter()
+        embedding = self._embedder.embed([face.crop])[0]
+        match = self._gallery.match(embedding, self._threshold)
+        spent = 1000 * (perf_counter() - started)
+        self.embeddings[face.face_id] = embedding
+        return SeenFace(
+            source=self._source,
+            face_id=face.face_id,
+            track_id=track_id,
+            pts_s=face.frame.pts_s,
+            box=face.detection.box,
+            width=face.detection.width,
+            sharpness=float(cv2.Laplacian(cv2.cvtColor(face.crop, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var()),
+            name=match.name,
+            similarity=match.similarity,
+            fr_ms=spent,
+            bytes=HEADER_BYTES + _jpeg_bytes(face.crop),
+        )
+
+
+def compare(
+    observers: Sequence[Observer], labels: tuple[Visit, ...] | None, recognizer: str, threshold: float
+) -> Savings:
+    """Bring the three policies together.
+
+    Args:
+        observers: one per source, after its run.
+        labels: visits and their truth; without them every track is a visit of whom most of its named faces name.
+        recognizer: its name.
+        threshold: similarity from which a face was named.
+    """
+    sent: dict[str, list[tuple[float, SeenFace]]] = {name: [] for name in POLICIES}
+    visits: list[Visit] = list(labels or ())
+    every = [face for observer in observers for face in observer.faces.values()]
+    for observer in observers:
+        sent["every_face"] += [(face.pts_s, face) for face in observer.faces.values()]
+        sent["naive"] += [(at, observer.faces[face]) for at, face in observer.naive()]
+        sent["facegate"] += [(at, observer.faces[face]) for at, face in observer.sent]
+    by_track = None if labels is not None else _visits_by_track(every)
+    missed: dict[str, tuple[str, ...]] = {}
+    results = {}
+    for name, items in sent.items():
+        if by_track is None:
+            result, not_found = _judge(items, visits)
+        else:
+            result, not_found = _judge_by_track(items, by_track)
+        results[name], missed[name] = result, not_found
+    return Savings(
+        sources=tuple(sorted({face.source for face in every})),
+        recognizer=recognizer,
+        threshold=threshold,
+        faces=len(every),
+        labelled=labels is not None,
+        missed=missed,
+        policies=results,
+    )
+
+
+def _judge(items: list[tuple[float, SeenFace]], visits: list[Visit]) -> tuple[PolicyResult, tuple[str, ...]]:
+    """By labels; a face outside every visit counts as a stranger's."""
+    first: dict[Visit, float] = {}
+    false = 0
+    for at, face in items:
+        mine = [visit for visit in visits if visit.holds(face.source, face.pts_s, face.box)]
+        if face.name is None:
+            continue
+        right = [visit for visit in mine if visit.person == face.name]
+        if not right:
+            false += 1
+        for visit in right:
+            first[visit] = min(first.get(visit, np.inf), at - visit.start_s)
+    wanted = [visit for visit in visits if visit.person is not None]
+    missed = tuple(f"{visit.person} in {visit.source}" for visit in wanted if visit not in first)
+    return _bill(items, len(wanted), list(first.values()), false), missed
+
+
+def _visits_by_track(faces: list[SeenFace]) -> dict[tuple[str, int], tuple[str | None, float]]:
+    """Each track's person, by a vote of its named faces, and its start."""
+    tracks: dict[tuple[str, int], list[SeenFace]] = {}
+    for face in faces:
+        tracks.setdefault((face.source, face.track_id), []).append(face)
+    found = {}
+    for key, seen in tracks.items():
+        names = [face.name for face in seen if face.name is not None]
+        person = max(set(names), key=names.count) if 2 * len(names) >= len(seen) else None
+        found[key] = (person, min(face.pts_s for face in seen))
+    return found
+
+
+def _judge_by_track(
+    items: list[tuple[float, SeenFace]], tracks: dict[tuple[str, int], tuple[str | None, float]]
+) -> tuple[PolicyResult, tuple[str, ...]]:
+    first: dict[tuple[str, int], float] = {}
+    false = 0
+    for at, face in items:
+        key = (face.source, face.track_id)
+        person, start = tracks[key]
+        if face.name is None:
+            continue
+        if face.name != person:
+            false += 1
+        else:
+            first[key] = min(first.get(key, np.inf), at - start)
+    wanted = {key: person for key, (person, _) in tracks.items() if person is not None}
+    missed = tuple(f"{person} on track {key[1]} of {key[0]}" for key, person in wanted.items() if key not in first)
+    return _bill(items, len(wanted), list(first.values()), false), missed
+
+
+def _bill(items: list[tuple[float, SeenFace]], visits: int, delays: list[float], false: int) -> PolicyResult:
+    return PolicyResult(
+        fr_calls=len(items),
+        fr_ms=round(sum(face.fr_ms for _, face in items), 1),
+        bytes=sum(face.bytes for _, face in items),
+        visits=visits,
+        identified=len(delays),
+        false_identifications=false,
+        seconds_to_first=round(float(np.mean(delays)), 3) if delays else None,
+    )
+
+
+def _jpeg_bytes(crop: Image) -> int:
+    bgr = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)
+    return len(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1])
+
+
+def plot(savings: Savings, path: Path) -> None:
+    """Draw calls against identified visits, one bar group per policy."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    from matplotlib import pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), constrained_layout=True)
+    colours = ("#8c959f", "#d08a1e", "#0a7d33")
+    names = [name.replace("_", " ") for name in savings.policies]
+    results = list(savings.policies.values())
+    for axis, values, title in (
+        (left, [r.fr_calls for r in results], "FR calls (log scale)"),
+        (right, [r.identified for r in results], f"visits identified, of {results[0].visits}"),
+    ):
+        bars = axis.bar(names, values, color=colours)
+        axis.bar_label(bars)
+        axis.set_title(title, fontsize=11)
+        axis.spines[["top", "right"]].set_visible(False)
+    left.set_yscale("log")
+    right.set_ylim(0, max(results[0].visits, 1) * 1.15)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
