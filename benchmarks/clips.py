@@ -1,10 +1,10 @@
 """What the gate saves and costs on the development clips, and how good the shots are that it chooses.
 
-    python benchmarks/clips.py --judge y1.onnx --judge casia.onnx --json clips.json
-    python benchmarks/clips.py --judge y1.onnx --alter dark
+    python -m benchmarks.clips --judge y1.onnx --judge casia.onnx --json clips.json
+    python -m benchmarks.clips --judge y1.onnx --alter dark
 
 Galleries come from other footage: photographs for the named people, the first third of multi_face.avi for its own
-people, default.wmv for the man of changeLighting.wmv, each signer's first clip; 1,000 people of LFW are distractors.
+people, default.wmv for the man of changeLighting.wmv, the first clip of each signer; 1,000 people of LFW distract.
 Visits are those of tests/visits.yaml. Two clips show strangers only.
 """
 

@@ -1,8 +1,8 @@
 """How fast the one pass is: ratios measured interleaved in one run, one thread, CPU time, medians.
 
-    python benchmarks/scoring.py                      # ViT-B/24, batch 8, five rounds, every backend installed
-    python benchmarks/scoring.py --card insightface-vit-s --batch 16 --json out.json
-    python benchmarks/scoring.py --device cuda        # crops per second by batch size
+    python -m benchmarks.scoring                      # ViT-B/24, batch 8, five rounds, every backend installed
+    python -m benchmarks.scoring --card insightface-vit-s --batch 16 --json out.json
+    python -m benchmarks.scoring --device cuda        # crops per second by batch size
 
 Weights are random, of the published shapes. The oracle is the slow version kept in the tests: a score pass and an
 embedding pass with explicit softmax and the formula patch by patch, fp32. The machine's own GEMM rate is measured
@@ -25,8 +25,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.machine import cpu
 from facegate.errors import ModelError

@@ -1,6 +1,6 @@
 """What thread settings cost beside a busy process: wall time of one pass, torch's defaults against facegate's.
 
-    python benchmarks/threads.py
+    python -m benchmarks.threads
 
 Each setting runs in a process of its own, because OpenMP reads its policy when it is loaded. The processes take
 turns, alone and beside as many busy loops as there are cores.
@@ -14,10 +14,7 @@ import os
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 from time import perf_counter
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.machine import cpu
 
@@ -59,7 +56,7 @@ def measure(rounds: int) -> dict[str, dict[str, float]]:
                 count = 0 if where == "alone" else os.cpu_count() or 1
                 busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
                 try:
-                    command = [sys.executable, __file__, "--child", setting]
+                    command = [sys.executable, "-m", "benchmarks.threads", "--child", setting]
                     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
                 finally:
                     for process in busy:

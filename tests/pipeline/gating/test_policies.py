@@ -1,0 +1,400 @@
+"""The policies, one by one, and together under arbitrary streams of observations."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter, defaultdict
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from numpy.typing import NDArray
+
+from facegate.pipeline.gating.gate import Decision, Gate, GateSettings
+from facegate.pipeline.gating.limits import FaceLimits, pose
+from facegate.pipeline.gating.policies import BestShots, Budget, People, PrimaryFace, RecentPeople
+from facegate.pipeline.gating.purity import PurityGuard
+from facegate.pipeline.gating.threshold import OnlineSettings, OnlineThreshold
+from facegate.pipeline.records import (
+    Detection,
+    Face,
+    FrameRef,
+    Outcome,
+    QualityInfo,
+    Reason,
+    ScoredFace,
+    ScoredFrame,
+)
+
+INFO = QualityInfo(algorithm="a", model="m", calibration="c")
+CROP = np.zeros((112, 112, 3), np.uint8)
+FRONTAL = np.array([[38, 52], [74, 52], [56, 72], [42, 92], [71, 92]], np.float32)
+SIDE = np.array([[38, 52], [74, 52], [78, 72], [50, 92], [74, 92]], np.float32)
+
+
+def unit(*values: float) -> NDArray[np.float32]:
+    array = np.array(values, np.float32)
+    return array / np.float32(np.linalg.norm(array))
+
+
+ANN, BOB, EVE = unit(1, 0, 0, 0.05), unit(0, 1, 0, 0.05), unit(0, 0, 1, 0.05)
+
+
+def seen(
+    seq: int,
+    track: int,
+    quality: int,
+    *,
+    pts_s: float | None = None,
+    who: NDArray[np.float32] | None = None,
+    box: tuple[float, float, float, float] = (100, 100, 180, 190),
+    points: NDArray[np.float32] = FRONTAL,
+    camera: str = "cam",
+    confidence: float = 0.9,
+) -> ScoredFace:
+    at = seq / 10 if pts_s is None else pts_s
+    ref = FrameRef(camera, seq, at, at, None, 640, 480)
+    face = Face(f"{seq}-{track}", ref, Detection(box, confidence, points), CROP)
+    return ScoredFace(face, track, quality, quality / 100, np.zeros(4, np.float32), who)
+
+
+def frame(seq: int, *faces: ScoredFace, ended: tuple[int, ...] = (), pts_s: float | None = None) -> ScoredFrame:
+    at = seq / 10 if pts_s is None else pts_s
+    return ScoredFrame(FrameRef("cam", seq, at, at, None, 640, 480), faces, ended)
+
+
+def make(recent: RecentPeople | None = None, group: RecentPeople | None = None, **settings_: Any) -> Gate:
+    return Gate("run", "cam", GateSettings(**settings_), INFO, recent=recent, group=group)
+
+
+def fates(decisions: list[Decision]) -> list[Outcome]:
+    return [decision.outcome for decision in decisions]
+
+
+def shots(decisions: list[Decision]) -> list[tuple[int, Reason]]:
+    return [(d.shot.quality, d.shot.reason) for d in decisions if d.shot is not None]
+
+
+@pytest.mark.parametrize(
+    ("limits", "face", "outcome"),
+    [
+        (FaceLimits(max_face_px=70), seen(0, 1, 90), Outcome.TOO_LARGE),
+        (FaceLimits(border_px=10), seen(0, 1, 90, box=(5, 100, 85, 190)), Outcome.AT_BORDER),
+        (FaceLimits(border_px=10), seen(0, 1, 90, box=(100, 400, 180, 475)), Outcome.AT_BORDER),
+        (FaceLimits(min_confidence=0.95), seen(0, 1, 90), Outcome.LOW_CONFIDENCE),
+        (FaceLimits(max_yaw_deg=30), seen(0, 1, 90, points=SIDE), Outcome.OFF_POSE),
+        (FaceLimits(max_yaw_deg=30, max_pitch_deg=30, max_roll_deg=20), seen(0, 1, 90), None),
+    ],
+)
+def test_a_face_that_fails_a_limit_is_dropped_with_its_reason(
+    limits: FaceLimits, face: ScoredFace, outcome: Outcome | None
+) -> None:
+    decisions = make(limits=limits).step(frame(0, face))
+    assert fates(decisions) == ([] if outcome is None else [outcome])
+
+
+def test_pose_is_level_for_the_template_and_follows_the_head() -> None:
+    yaw, pitch, roll = pose(seen(0, 1, 1).face.detection)
+    assert abs(yaw) < 5 and abs(pitch) < 10 and abs(roll) < 1
+    assert pose(seen(0, 1, 1, points=SIDE).face.detection)[0] > 30
+    tilted = FRONTAL @ np.array([[np.cos(0.3), np.sin(0.3)], [-np.sin(0.3), np.cos(0.3)]], np.float32)
+    yaw2, pitch2, roll2 = pose(seen(0, 1, 1, points=tilted).face.detection)
+    assert roll2 == pytest.approx(np.degrees(0.3), abs=0.5)
+    assert (yaw2, pitch2) == pytest.approx((yaw, pitch), abs=0.5)
+    raised = FRONTAL - np.array([[0, 0], [0, 0], [0, 10], [0, 0], [0, 0]], np.float32)
+    assert pose(seen(0, 1, 1, points=raised).face.detection)[1] > pitch + 10
+    assert pose(seen(0, 1, 1, points=np.zeros((5, 2), np.float32)).face.detection)[0] == 90.0
+
+
+def test_early_sends_at_once_when_good_enough_and_then_only_improvements() -> None:
+    gate = make(min_quality=20, mode="early", good_enough=60, improve_margin=10, max_wait_s=100)
+    sent = [shots(gate.step(frame(i, seen(i, 1, q)))) for i, q in enumerate((40, 59, 61, 65, 70, 71, 85))]
+    assert sent == [[], [], [(61, Reason.GOOD_ENOUGH)], [], [], [(71, Reason.IMPROVED)], [(85, Reason.IMPROVED)]]
+    assert shots(gate.step(frame(9, ended=(1,)))) == []
+
+
+def test_interval_sends_the_first_at_once_and_then_the_best_of_each_interval() -> None:
+    gate = make(min_quality=20, mode="interval", every_s=1.0)
+    sent = []
+    for i in range(25):
+        sent += [(i, q) for q, _ in shots(gate.step(frame(i, seen(i, 1, 30 + (i * 7) % 40))))]
+    assert sent[0] == (0, 30)
+    assert [i for i, _ in sent] == [0, 10, 20]
+    assert sent[1][1] == max(30 + (i * 7) % 40 for i in range(1, 11))
+
+
+def test_hysteresis_lets_a_track_dip_without_flapping() -> None:
+    gate = make(min_quality=50, hysteresis=10, top_k=5, apart_s=0.0)
+    outcomes = [fates(gate.step(frame(i, seen(i, 1, q)))) for i, q in enumerate((45, 50, 45, 39, 45, 50))]
+    low = [Outcome.BELOW_THRESHOLD]
+    assert [o == low for o in outcomes] == [True, False, False, True, True, False]
+
+
+def test_top_k_shots_are_apart_in_time_or_yaw_and_the_best_there_are() -> None:
+    gate = make(min_quality=0, top_k=2, apart_s=1.0, apart_deg=15)
+    qualities = {0: 50, 3: 90, 5: 80, 14: 70, 18: 60}
+    for i, q in qualities.items():
+        gate.step(frame(i, seen(i, 1, q)))
+    end = gate.step(frame(30, ended=(1,)))
+    assert [q for q, _ in shots(end)] == [90, 70]
+    turned = make(min_quality=0, top_k=2, apart_s=100.0, apart_deg=15)
+    turned.step(frame(0, seen(0, 1, 90), seen(0, 1, 80)))
+    turned.step(frame(1, seen(1, 1, 70, points=SIDE)))
+    assert [q for q, _ in shots(turned.step(frame(2, ended=(1,))))] == [90, 70]
+
+
+@given(st.lists(st.tuples(st.integers(0, 100), st.floats(0, 20)), max_size=30), st.integers(1, 4))
+def test_kept_shots_are_few_apart_and_hold_the_best(items: list[tuple[int, float]], k: int) -> None:
+    best = BestShots(k, apart_s=1.0, apart_deg=1000)
+    lost: list[ScoredFace] = []
+    for seq, (quality, at) in enumerate(items):
+        lost += best.add(seen(seq, 1, quality, pts_s=at))
+    assert len(best.kept) <= k and len(best.kept) + len(lost) == len(items)
+    for a, b in itertools.combinations(best.kept, 2):
+        assert abs(a.face.frame.pts_s - b.face.frame.pts_s) >= 1.0
+    if items:
+        assert best.kept[0].quality == max(q for q, _ in items)
+
+
+def test_a_kiosk_takes_the_largest_near_face_and_stays_with_it() -> None:
+    near, nearer, far = (0, 0, 100, 100), (0, 0, 110, 110), (0, 0, 60, 60)
+    primary = PrimaryFace(80)
+    assert primary.of((seen(0, 1, 50, box=near), seen(0, 2, 50, box=far))) == 1
+    assert primary.of((seen(1, 1, 50, box=near), seen(1, 2, 50, box=nearer))) == 1, "hardly larger"
+    assert primary.of((seen(2, 1, 50, box=near), seen(2, 2, 50, box=(0, 0, 130, 130)))) == 2
+    assert primary.of((seen(3, 1, 50, box=far),)) is None
+    gate = make(min_quality=0, primary_px=80)
+    assert fates(gate.step(frame(0, seen(0, 1, 50, box=near), seen(0, 2, 90, box=far)))) == [Outcome.NOT_PRIMARY]
+
+
+def test_a_short_track_sends_nothing() -> None:
+    gate = make(min_quality=0, min_track_faces=3)
+    gate.step(frame(0, seen(0, 1, 90)))
+    assert fates(gate.step(frame(1, seen(1, 1, 80)))) == [Outcome.SUPERSEDED]
+    assert fates(gate.step(frame(2, ended=(1,)))) == [Outcome.SHORT_TRACK]
+
+
+def test_a_person_is_not_sent_again_within_the_cool_down_even_on_another_track() -> None:
+    gate = make(recent=RecentPeople(60.0, 0.8), min_quality=0)
+    ends = []
+    for seq, (track, who, at) in enumerate([(1, ANN, 0.0), (2, ANN, 30.0), (3, BOB, 31.0), (4, ANN, 61.0)]):
+        gate.step(frame(seq, seen(seq, track, 80, pts_s=at, who=who), pts_s=at))
+        ends += fates(gate.step(frame(seq, ended=(track,), pts_s=at)))
+    assert ends == [Outcome.FORWARDED, Outcome.COOLDOWN, Outcome.FORWARDED, Outcome.FORWARDED]
+
+
+def test_cameras_of_a_group_do_not_send_the_same_person_twice() -> None:
+    group = RecentPeople(60.0, 0.8)
+    first, second = make(group=group, min_quality=0), make(group=group, min_quality=0)
+    for gate in (first, second):
+        gate.step(frame(0, seen(0, 1, 80, who=ANN)))
+    assert fates(first.step(frame(1, ended=(1,)))) == [Outcome.FORWARDED]
+    assert fates(second.step(frame(1, ended=(1,)))) == [Outcome.DUPLICATE]
+
+
+def test_the_budget_counts_any_minute_and_a_face_may_wait_for_it() -> None:
+    budget = Budget(2)
+    for at in (0.0, 30.0):
+        assert budget.left(at)
+        budget.spend(at)
+    assert not budget.left(59.9) and budget.left(60.0)
+    gate = make(min_quality=0, per_minute=1, max_wait_s=0.5)
+    gate.step(frame(0, seen(0, 1, 80)))
+    assert len(shots(gate.step(frame(1, seen(1, 1, 50), pts_s=1.0)))) == 1
+    gate.step(frame(2, seen(2, 2, 80), pts_s=2.0))
+    assert shots(gate.step(frame(3, seen(3, 2, 50), pts_s=5.0))) == [], "it waits"
+    assert len(shots(gate.step(frame(4, seen(4, 2, 50), pts_s=62.0)))) == 1
+    gate.step(frame(5, seen(5, 3, 80), pts_s=63.0))
+    assert fates(gate.step(frame(6, ended=(3,), pts_s=64.0))) == [Outcome.OVER_BUDGET]
+
+
+def test_a_share_of_rejects_is_forwarded_marked_and_the_same_in_every_replay() -> None:
+    def run() -> list[str]:
+        gate = make(min_quality=100, shadow=0.1)
+        decisions = [d for i in range(1000) for d in gate.step(frame(i, seen(i, 1, 50)))]
+        assert all((d.shot is not None) == (d.outcome is Outcome.SHADOW) for d in decisions)
+        assert all(d.shot.reason is Reason.SHADOW and d.shot.rank == 0 for d in decisions if d.shot)
+        return [d.face.face.face_id for d in decisions if d.shot]
+
+    first = run()
+    assert first == run() and 60 < len(first) < 140
+
+
+def test_a_dry_run_decides_and_sends_nothing() -> None:
+    gate = make(min_quality=0, dry_run=True)
+    gate.step(frame(0, seen(0, 1, 80)))
+    (decision,) = gate.step(frame(1, ended=(1,)))
+    assert (decision.outcome, decision.shot) == (Outcome.DRY_RUN, None)
+
+
+@pytest.mark.parametrize("mean", [30, 55, 80])
+def test_an_online_threshold_holds_its_share_under_drift_and_raises_the_alarm(mean: int) -> None:
+    rng = np.random.default_rng(0)
+    online = OnlineThreshold(OnlineSettings(discard=0.6, low=5, high=95, warm_up=500, memory=1000), start=50)
+    for quality in np.clip(rng.normal(50, 12, 3000), 0, 100).astype(int):
+        online.observe(int(quality))
+    assert not online.alarm
+    drifted = np.clip(rng.normal(mean, 12, 6000), 0, 100).astype(int)
+    for quality in drifted:
+        online.observe(int(quality))
+    share = float((drifted[-3000:] < online.threshold).mean())
+    assert share == pytest.approx(0.6, abs=0.08)
+    assert online.alarm == (mean != 55)
+    again = OnlineThreshold(OnlineSettings(discard=0.6, low=5, high=95), start=50, state=online.state())
+    assert again.threshold == online.threshold
+
+
+def test_an_online_threshold_stays_within_its_bounds_and_still_during_the_warm_up() -> None:
+    online = OnlineThreshold(OnlineSettings(discard=0.99, high=40, warm_up=500), start=10)
+    for _ in range(499):
+        online.observe(90)
+    assert online.threshold == 10
+    for _ in range(100):
+        online.observe(90)
+    assert online.threshold == 40
+
+
+def guard(merge_s: float = 0.0) -> PurityGuard:
+    return PurityGuard(People(split_below=0.3, same_above=0.6), reliable=20, merge_s=merge_s)
+
+
+def test_a_track_that_jumps_to_another_person_is_split_and_back_is_not() -> None:
+    g = guard()
+    ids = [
+        g.step(frame(i, seen(i, 7, 80, who=who))).faces[0].track_id
+        for i, who in enumerate((ANN, ANN, BOB, BOB, ANN, EVE, BOB))
+    ]
+    assert ids == [0, 0, 1, 1, 0, 2, 1] and g.splits == 2
+    assert g.step(frame(9, ended=(7,))).ended == (0, 1, 2)
+
+
+def test_an_unreliable_embedding_splits_nothing() -> None:
+    g = guard()
+    g.step(frame(0, seen(0, 7, 80, who=ANN)))
+    assert g.step(frame(1, seen(1, 7, 10, who=BOB))).faces[0].track_id == 0
+
+
+def test_a_model_that_does_not_tell_people_apart_never_splits() -> None:
+    g = PurityGuard(None, reliable=0)
+    ids = [g.step(frame(i, seen(i, 3, 80, who=who))).faces[0].track_id for i, who in enumerate((ANN, BOB))]
+    assert ids == [0, 0] and g.step(frame(5, ended=(3,))).ended == (0,)
+
+
+def test_somebody_who_comes_back_in_time_keeps_the_track() -> None:
+    g = guard(merge_s=2.0)
+    g.step(frame(0, seen(0, 1, 80, who=ANN)))
+    assert g.step(frame(1, ended=(1,))).ended == ()
+    back = g.step(frame(10, seen(10, 2, 80, who=ANN)))
+    other = g.step(frame(11, seen(11, 3, 80, who=BOB)))
+    assert (back.faces[0].track_id, other.faces[0].track_id) == (0, 1)
+    g.step(frame(12, ended=(2,)))
+    assert g.step(frame(40)).ended == (0,)
+    assert g.step(frame(41, seen(41, 4, 80, who=ANN))).faces[0].track_id == 2, "too late"
+    assert g.finish() == (1, 2)
+
+
+class GateMachine(RuleBasedStateMachine):
+    """Arbitrary streams through guard and gate with every policy at once."""
+
+    @initialize(
+        min_quality=st.integers(0, 80),
+        hysteresis=st.integers(0, 20),
+        mode=st.sampled_from(["end", "early", "interval"]),
+        top_k=st.integers(1, 3),
+        max_shots=st.integers(1, 4),
+        per_minute=st.none() | st.integers(0, 5),
+        shadow=st.sampled_from([0.0, 0.3]),
+        cooldown=st.booleans(),
+    )
+    def start(
+        self, min_quality: int, hysteresis: int, mode: Any, top_k: int, max_shots: int,
+        per_minute: int | None, shadow: float, cooldown: bool,
+    ) -> None:  # fmt: skip
+        self.settings = GateSettings(
+            min_quality=min_quality, hysteresis=hysteresis, mode=mode, top_k=top_k, max_shots=max_shots,
+            per_minute=per_minute, shadow=shadow, max_wait_s=2.0, every_s=1.0, apart_s=0.5,
+        )  # fmt: skip
+        recent = RecentPeople(5.0, 0.6) if cooldown else None
+        self.guard = guard()
+        self.gate = Gate("run", "cam", self.settings, INFO, recent=recent)
+        self.seq, self.now = 0, 0.0
+        self.seen: list[str] = []
+        self.decisions: list[tuple[float, Decision]] = []
+        self.alive: set[int] = set()
+
+    @rule(
+        faces=st.dictionaries(
+            st.integers(0, 4), st.tuples(st.integers(0, 100), st.sampled_from([ANN, BOB, EVE])), max_size=4
+        ),
+        gap=st.floats(0.01, 3.0),
+        ends=st.sets(st.integers(0, 4)),
+    )
+    def step(self, faces: dict[int, tuple[int, Any]], gap: float, ends: set[int]) -> None:
+        self.seq += 1
+        self.now += gap
+        items = tuple(seen(self.seq, track, q, pts_s=self.now, who=who) for track, (q, who) in faces.items())
+        self.seen += [item.face.face_id for item in items]
+        self.alive |= set(faces)
+        ended = tuple(sorted(ends & self.alive))
+        self.alive -= set(ended)
+        self._take(ScoredFrame(FrameRef("cam", self.seq, self.now, self.now, None, 640, 480), items, ended))
+
+    def _take(self, item: ScoredFrame) -> None:
+        self.decisions += [(self.now, decision) for decision in self.gate.step(self.guard.step(item))]
+
+    @invariant()
+    def nothing_is_decided_twice(self) -> None:
+        if hasattr(self, "decisions"):
+            ids = [d.face.face.face_id for _, d in self.decisions]
+            assert len(ids) == len(set(ids)) and set(ids) <= set(self.seen)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "decisions"):
+            return
+        self.now += 1.0
+        self.decisions += [(self.now, decision) for decision in self.gate.finish(self.now)]
+        assert Counter(d.face.face.face_id for _, d in self.decisions) == Counter(self.seen), "conservation"
+        s = self.settings
+        by_track: dict[int, list[int]] = defaultdict(list)
+        times: list[float] = []
+        for at, decision in self.decisions:
+            forwarded = decision.outcome is Outcome.FORWARDED
+            assert (decision.shot is not None) == (forwarded or decision.outcome is Outcome.SHADOW)
+            if forwarded:
+                assert decision.face.quality >= s.min_quality - s.hysteresis
+                by_track[decision.face.track_id].append(decision.face.quality)
+                times.append(at)
+        for qualities in by_track.values():
+            assert len(qualities) <= s.max_shots
+            if s.mode != "interval" and s.top_k == 1:
+                assert all(b >= a + s.improve_margin for a, b in itertools.pairwise(qualities))
+        if s.per_minute is not None:
+            for at in times:
+                assert sum(at - 60 < other <= at for other in times) <= s.per_minute
+
+
+GateMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestGateMachine = GateMachine.TestCase
+
+
+def test_a_day_of_crowds_does_not_grow_the_gate() -> None:
+    """A million faces on tracks that the tracker never ends."""
+    gate = make(min_quality=10)
+    template = seen(0, 0, 50)
+    decided = 0
+    for seq in range(20_000):
+        at = seq / 10
+        ref = FrameRef("cam", seq, at, at, None, 640, 480)
+        faces = tuple(
+            ScoredFace(
+                Face(f"{seq}-{i}", ref, template.face.detection, CROP), seq // 20 * 50 + i, (seq * 7 + i) % 100,
+                0.5, template.patches, None,
+            )
+            for i in range(50)
+        )  # fmt: skip
+        decided += len(gate.step(ScoredFrame(ref, faces, ())))
+        assert len(gate._tracks) <= 1050 + 256 * 3
+    assert decided >= 1_000_000 - 2000
