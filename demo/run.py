@@ -95,7 +95,7 @@ def _run_processes(
     recognize += ["--embedder", embedder, "--once"]
     with RtspServer(Movie(clip.path)) as server:
         console.print(f"serving it at {server.url}; gate and worker are starting ...")
-        run = ["run", server.url, "--bind", endpoint, "--report", str(report), "--linger", "60"]
+        run = ["run", server.url, "--bind", endpoint, "--report", str(report), "--linger", "60", "--no-reconnect"]
         if save is not None:
             run += ["--save", str(save)]
         with _process(recognize) as worker, _process(run) as gate:

@@ -19,12 +19,14 @@ from facegate.evaluation.baselines import (
     QualityMethod,
     RandomQuality,
     ScorerQuality,
+    StochasticQuality,
     WidthQuality,
 )
 from facegate.evaluation.datasets import FaceSet, Pair, verification_accuracy
-from facegate.evaluation.edc import Comparisons, Curve, Mode, bootstrap, compare_all, edc, interval, lower_bound
+from facegate.evaluation.edc import Curve, Mode, bootstrap, compare_all, edc, interval, lower_bound
 from facegate.recognition.embedders import Embedder
 from facegate.scoring.engine import Scorer
+from facegate.scoring.families import QUALITIES, Quality
 
 Progress = Callable[[str, int, int], None]
 CHUNK = 256
@@ -35,8 +37,10 @@ PLAIN: dict[str, type[QualityMethod]] = {
     "width": WidthQuality,
     "confidence": ConfidenceQuality,
 }
-OUTPUTS = {"vitnt": "raw", "attention": "attention", "norm": "norm"}
-"""Outputs of facegate's own pass, by the name a user gives."""
+REFERENCE = "laplacian"
+"""What every method is compared with, where it was asked for: sharpness costs next to nothing."""
+OWN = ("default", *QUALITIES, "stochastic")
+"""What facegate's own model gives: the quality of its card, any of its numbers, and stochastic passes."""
 
 
 class MethodResult(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -49,6 +53,10 @@ class MethodResult(msgspec.Struct, frozen=True, omit_defaults=True):
     ratio: float | None = None
     ratio_low: float | None = None
     ratio_high: float | None = None
+    against: str | None = None
+    """The method to which the difference of the ratios was taken, by the same resamples."""
+    difference_low: float | None = None
+    difference_high: float | None = None
     discard: list[float] | None = None
     fnmr: list[float] | None = None
 
@@ -87,8 +95,10 @@ class Settings(msgspec.Struct, frozen=True):
     resamples: int = 200
 
 
-def make_method(spec: str, load: Callable[[], Scorer]) -> QualityMethod:
+def make_method(spec: str, load: Callable[[Quality | None], Scorer]) -> QualityMethod:
     """Build the method that ``spec`` names, such as ``laplacian``, ``vitnt`` or ``norm:model.onnx``.
+
+    ``load`` gives the scorer whose quality is the named number, or the card's own choice for ``None``.
 
     Raises:
         ConfigError: there is no such method.
@@ -101,9 +111,11 @@ def make_method(spec: str, load: Callable[[], Scorer]) -> QualityMethod:
             return LightQNetQuality(Path(path))
     elif kind in PLAIN:
         return PLAIN[kind]()
-    elif kind in OUTPUTS:
-        return ScorerQuality(load(), OUTPUTS[kind])
-    known = [*PLAIN, *OUTPUTS, "norm:MODEL.onnx", "lightqnet:MODEL.pb"]
+    elif kind == "stochastic":
+        return StochasticQuality(load(None))
+    elif kind in OWN:
+        return ScorerQuality(load(None if kind == "default" else kind))  # type: ignore[arg-type]
+    known = [*PLAIN, *OWN, "norm:MODEL.onnx", "lightqnet:MODEL.pb"]
     raise ConfigError(f"quality method '{spec}' is unknown: choose from {', '.join(known)}")
 
 
@@ -170,7 +182,24 @@ def judge(
     embeddings = results.embeddings(embedder)
     comparisons = compare_all(embeddings, faces.names)
     chance = edc(comparisons, np.zeros(len(faces.files)), settings.fmr, settings.limit, settings.mode)
-    judged = tuple(_judge_method(name, scores, comparisons, settings) for name, scores in methods.items())
+    curves: dict[str, Curve] = {}
+    problems: dict[str, str] = {}
+    for name, scores in methods.items():
+        try:
+            curves[name] = edc(comparisons, scores, settings.fmr, settings.limit, settings.mode)
+        except ConfigError as error:
+            problems[name] = str(error)
+    resampled: dict[str, NDArray[np.float64]] = {}
+    if settings.mode == "schlett" and settings.resamples and chance.fnmr0 > 0:
+        sound = {name: methods[name] for name in curves}
+        resampled = bootstrap(comparisons, sound, settings.fmr, limit=settings.limit, resamples=settings.resamples)
+    reference = REFERENCE if REFERENCE in resampled else None
+    judged = tuple(
+        MethodResult(method=name, problem=problems[name])
+        if name in problems
+        else _method_result(name, curves[name], resampled, reference)
+        for name in methods
+    )
     return RecogniserResult(
         recogniser=embedder.name,
         verification_accuracy=verification_accuracy(pairs, faces.files, embeddings) if pairs else None,
@@ -182,27 +211,23 @@ def judge(
     )
 
 
-def _judge_method(
-    name: str, scores: NDArray[np.float64], comparisons: Comparisons, settings: Settings
+def _method_result(
+    name: str, curve: Curve, resampled: dict[str, NDArray[np.float64]], reference: str | None
 ) -> MethodResult:
-    try:
-        curve: Curve = edc(comparisons, scores, settings.fmr, settings.limit, settings.mode)
-    except ConfigError as error:
-        return MethodResult(method=name, problem=str(error))
-    low = high = None
-    if settings.mode == "schlett" and settings.resamples and curve.fnmr0 > 0:
-        resampled = bootstrap(
-            comparisons, {name: scores}, settings.fmr, limit=settings.limit, resamples=settings.resamples
-        )
-        around = interval(curve.ratio, resampled[name])
-        low, high = around.low, around.high
+    around = interval(curve.ratio, resampled[name]) if name in resampled else None
+    apart = None
+    if reference is not None and name != reference and name in resampled:
+        apart = interval(0.0, resampled[name] - resampled[reference])
     return MethodResult(
         method=name,
         fnmr0=curve.fnmr0,
         mean_fnmr=curve.mean_fnmr,
         ratio=curve.ratio if curve.fnmr0 > 0 else None,
-        ratio_low=low,
-        ratio_high=high,
+        ratio_low=None if around is None else around.low,
+        ratio_high=None if around is None else around.high,
+        against=reference if apart is not None else None,
+        difference_low=None if apart is None else apart.low,
+        difference_high=None if apart is None else apart.high,
         discard=[float(x) for x in curve.discard],
         fnmr=[float(x) for x in curve.fnmr],
     )

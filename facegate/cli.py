@@ -30,6 +30,7 @@ from facegate.options import (
 from facegate.pipeline.threads import set_wait_policy
 from facegate.replay_cli import explain, replay
 from facegate.savings_cli import savings
+from facegate.spool_cli import app as spool_app
 
 if TYPE_CHECKING:
     from facegate.pipeline.config import RunConfig
@@ -48,6 +49,7 @@ app = typer.Typer(
 
 
 app.add_typer(models_app, name="models")
+app.add_typer(spool_app, name="spool")
 
 
 @app.callback()
@@ -71,6 +73,13 @@ def run(
         Path | None,
         typer.Option(help="Keep best shots and a contact sheet in this folder.", show_default=False),
     ] = None,
+    spool: Annotated[
+        Path | None,
+        typer.Option(help="Keep shots in this file until workers have them, over restarts.", show_default=False),
+    ] = None,
+    no_reconnect: Annotated[
+        bool, typer.Option("--no-reconnect", help="End when a live stream ends, instead of trying again for ever.")
+    ] = False,
     record: Annotated[
         Path | None,
         typer.Option(help="Record what the gate sees, for replay and explain (4 KB per face).", show_default=False),
@@ -98,27 +107,34 @@ def run(
     from facegate.console import follow, show_summary
     from facegate.pipeline.config import config_for
     from facegate.pipeline.contact_sheet import ContactSheet
+    from facegate.pipeline.delivery import make_sink
     from facegate.pipeline.report import to_json
     from facegate.pipeline.runner import Runner
     from facegate.pipeline.threads import share_cores
-    from facegate.sinks.zeromq import ZmqSink
 
     config = _override(
         config_for(source),
         {
-            "delivery": {"bind": bind, "linger_s": linger},
+            "delivery": {
+                "bind": bind,
+                "linger_s": linger,
+                "spool": None if spool is None else {"path": str(spool)},
+            },
             "detector": {"kind": detector, "path": detector_path},
             "scorer": {"weights": weights, "card": model_card},
             "gate": {"min_quality": min_quality},
         },
     )
+    if no_reconnect:
+        once = tuple(camera.model_copy(update={"reconnect": False}) for camera in config.cameras)
+        config = config.model_copy(update={"cameras": once})
     check_writable(report)
     sheet = ContactSheet(save) if save is not None else None
     share_cores()
     delivery = config.delivery
     runner = Runner(
         config,
-        lambda: ZmqSink(delivery.bind, max_pending=delivery.max_pending),
+        lambda: make_sink(delivery),
         on_decision=sheet.see if sheet else lambda decision: None,
         record=record,
     )
@@ -152,7 +168,7 @@ def recognize(
         Path | None, typer.Option(help="Append results here instead of stdout.", show_default=False)
     ] = None,
     embedder: Annotated[
-        str, typer.Option(help="auto, dlib, an .onnx file, or the directory of an insightface pack.")
+        str, typer.Option(help="auto, builtin, dlib, an .onnx file, or the directory of an insightface pack.")
     ] = "auto",
     card: Annotated[Path | None, typer.Option(help="YAML card of the ONNX file.", show_default=False)] = None,
     threshold: Annotated[

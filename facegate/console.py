@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from facegate.pipeline.report import RunReport
     from facegate.pipeline.runner import Runner
 
+from facegate.pipeline.gating.threshold import ALARM_PSI
+
 REFRESH_S = 0.25
 LOG_EVERY_S = 5.0
 
@@ -78,6 +80,18 @@ def show_summary(report: RunReport) -> None:
         f"({kept:.1f} % kept from recognition), {delivery.acknowledged} acknowledged by workers, "
         f"{delivery.undelivered} not; {report.duration_s:.1f} s"
     )
+    avoided = report.avoided
+    if avoided.fr_ms:
+        console.print(
+            f"spared: {avoided.fr_calls} recognitions, {avoided.fr_ms / 1000:.1f} s of recognition, "
+            f"{avoided.bytes / 1e6:.1f} MB"
+        )
+    for camera in report.cameras:
+        if camera.quality_moved >= ALARM_PSI:
+            console.print(
+                f"{camera.camera}: the qualities of its faces have moved (stability index {camera.quality_moved}); "
+                "look at its picture"
+            )
 
 
 def show_evaluation(evaluation: Evaluation) -> None:
@@ -93,14 +107,18 @@ def show_evaluation(evaluation: Evaluation) -> None:
             title += f"; accuracy on pairs {100 * result.verification_accuracy:.2f} %"
         table = Table(title=title, title_justify="left")
         table.add_column("quality")
-        for column in (f"mean FNMR to {100 * evaluation.limit:.0f} %", "ratio", "95 % interval"):
+        columns = (f"mean FNMR to {100 * evaluation.limit:.0f} %", "ratio", "95 % interval", "less laplacian's")
+        for column in columns:
             table.add_column(column, justify="right")
         for method in sorted(result.methods, key=lambda item: 9.0 if item.mean_fnmr is None else item.mean_fnmr):
             if method.mean_fnmr is None or method.ratio is None:
                 table.add_row(method.method, "-", "-", method.problem or "no errors to avoid")
                 continue
             around = "" if method.ratio_low is None else f"{method.ratio_low:.2f} .. {method.ratio_high:.2f}"
-            table.add_row(method.method, f"{method.mean_fnmr:.4f}", f"{method.ratio:.3f}", around)
+            apart = (
+                "" if method.against is None else f"{method.difference_low:+.2f} .. {method.difference_high:+.2f}"
+            )
+            table.add_row(method.method, f"{method.mean_fnmr:.4f}", f"{method.ratio:.3f}", around, apart)
         console.print(table)
 
 

@@ -28,10 +28,10 @@ def evaluate(
     quality: Annotated[
         str,
         typer.Option(
-            help="Comma separated: random, laplacian, width, confidence, vitnt, attention, norm, norm:MODEL.onnx, "
-            "lightqnet:MODEL.pb."
+            help="Comma separated: random, laplacian, width, confidence; of the model: default, vitnt, attention, "
+            "norm, estimate, stochastic; norm:MODEL.onnx, lightqnet:MODEL.pb."
         ),
-    ] = "random,laplacian,vitnt",
+    ] = "random,laplacian,default",
     pairs: Annotated[Path | None, typer.Option(help="LFW-style pairs (TSV).", show_default=False)] = None,
     degraded: Annotated[
         int | None, typer.Option(help="Degrade half of the pictures with this seed.", show_default=False)
@@ -63,12 +63,17 @@ def evaluate(
     from facegate.evaluation.degrade import degrade_half
     from facegate.evaluation.evaluate import Evaluation, Results, Settings, judge, make_method, plot, short_name
     from facegate.recognition.embedders import load_embedder
-    from facegate.scoring.engine import load_scorer
+    from facegate.scoring.engine import Scorer, load_scorer
+    from facegate.scoring.families import Quality
 
     for path in (json_file, picture):
         check_writable(path)
     protocol = load_pairs(pairs) if pairs else None
-    scorer = cached(lambda: load_scorer(weights, card=model_card))
+
+    @cached
+    def scorer(number: Quality | None) -> Scorer:
+        return load_scorer(weights, card=model_card, quality=number)
+
     methods = {short_name(spec): make_method(spec, scorer) for spec in map(str.strip, quality.split(",")) if spec}
     judges = [load_embedder(name) for name in recognizer]
     settings = Settings(fmr=fmr, limit=limit, mode="crfiqa" if crfiqa else "schlett")

@@ -31,6 +31,12 @@ class CameraConfig(_Section):
     source: str = Field(min_length=1)
     """``rtsp://`` URL, video file, or webcam (``0``, ``/dev/video0``). ``${NAME}`` is read from the environment."""
 
+    reconnect: bool = True
+    """Try a lost live camera again, for ever. Without it, the camera ends with its stream."""
+    timeout_s: float = Field(5.0, gt=0, le=120)
+    """A live camera that gives nothing for so long is lost."""
+    transport: Literal["tcp", "udp"] = "tcp"
+    """Of RTSP."""
     gate: dict[str, Any] = Field(default_factory=dict)
     """Settings of ``gate`` that differ for this camera."""
 
@@ -174,6 +180,18 @@ class GateConfig(_Section):
     people: PeopleConfig = PeopleConfig()
 
 
+class SpoolConfig(_Section):
+    """Shots on disk until they are acknowledged."""
+
+    path: Path
+    synchronous: Literal["normal", "full"] = "normal"
+    """``normal`` survives the death of the process, ``full`` also a power cut, at the price of speed."""
+    max_mb: int = Field(1000, ge=1)
+    max_age_h: float | None = Field(None, gt=0)
+    """Older shots are deleted when the gate starts."""
+    when_full: Literal["block", "drop_oldest", "stop"] = "block"
+
+
 class DeliveryConfig(_Section):
     """Where shots go."""
 
@@ -183,6 +201,8 @@ class DeliveryConfig(_Section):
     """At the end, wait this many seconds for workers to acknowledge what was sent."""
     max_pending: int = Field(1000, ge=1, le=100_000)
     """Shots kept in memory for workers; when full, the pipeline waits and live cameras skip frames."""
+    spool: SpoolConfig | None = None
+    """Keep shots on disk until a worker has acknowledged them; they survive the death of the gate."""
 
 
 class RunConfig(_Section):

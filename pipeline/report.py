@@ -14,6 +14,8 @@ class CameraState(StrEnum):
 
     CONNECTING = "connecting"
     LIVE = "live"
+    STALLED = "stalled"
+    """Lost; it is tried again."""
     UNAUTHORISED = "unauthorised"
     FAILED = "failed"
     ENDED = "ended"
@@ -28,8 +30,15 @@ class CameraReport(msgspec.Struct, frozen=True):
     frames_received: int
     frames_processed: int
     frames_overwritten: int
+    reconnects: int
     observed: int
     outcomes: dict[str, int]
+    threshold: int
+    """The gate's threshold at the end; an online one has moved."""
+    quality_moved: float
+    """Population stability index of an online threshold; from 0.25 on, the camera's qualities have moved."""
+    splits: int
+    """Times a track passed from one person to another and was split."""
 
 
 class StageReport(msgspec.Struct, frozen=True):
@@ -53,6 +62,15 @@ class ScoringReport(msgspec.Struct, frozen=True):
     ms_per_crop: float
 
 
+class Avoided(msgspec.Struct, frozen=True):
+    """What the faces that were not forwarded would have cost, at the mean cost of those that were."""
+
+    fr_calls: int
+    bytes: int
+    fr_ms: float
+    """0 where no worker acknowledged anything."""
+
+
 class RunReport(msgspec.Struct, frozen=True):
     """The whole run. ``observed`` equals the sum of ``outcomes``."""
 
@@ -74,6 +92,18 @@ class RunReport(msgspec.Struct, frozen=True):
     stages: tuple[StageReport, ...]
 
     @property
+    def avoided(self) -> Avoided:
+        """The bill that the gate spared."""
+        calls, delivery = self.observed - self.shots, self.delivery
+        return Avoided(
+            fr_calls=calls,
+            bytes=round(calls * delivery.bytes_sent / self.shots) if self.shots else 0,
+            fr_ms=round(calls * delivery.recognition_ms / delivery.acknowledged, 1)
+            if delivery.acknowledged
+            else 0.0,
+        )
+
+    @property
     def forwarded_share(self) -> float:
         """Forwarded faces over observed ones, 0 when none was observed."""
         return self.shots / self.observed if self.observed else 0.0
@@ -81,4 +111,5 @@ class RunReport(msgspec.Struct, frozen=True):
 
 def to_json(report: RunReport) -> bytes:
     """Return the report as indented JSON."""
-    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+    whole = msgspec.to_builtins(report) | {"avoided": msgspec.to_builtins(report.avoided)}
+    return msgspec.json.format(msgspec.json.encode(whole), indent=2) + b"\n"

@@ -26,12 +26,12 @@ from facegate.pipeline.config import CameraConfig, RunConfig
 from facegate.pipeline.gating.build import Gates
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.gating.policies import People
+from facegate.pipeline.reconnect import Backoff, OneStream
 from facegate.pipeline.recording import Recorder
 from facegate.pipeline.records import Frame, FrameRef, QualityInfo, ScoredFrame
 from facegate.pipeline.report import CameraReport, CameraState, RunReport, StageReport
 from facegate.pipeline.score_stage import ScoreStage
 from facegate.pipeline.sources.base import Source, UnauthorisedError
-from facegate.pipeline.sources.media import READ_TIMEOUT_S
 from facegate.pipeline.sources.open import open_source
 from facegate.pipeline.stage import CameraEnded, DeliverStage, DetectStage, GateStage, TrackStage
 from facegate.pipeline.tracking import FaceTracker
@@ -54,33 +54,64 @@ class _Camera:
 
     def __init__(self, config: CameraConfig, inbox: Channel[Frame | CameraEnded]) -> None:
         self.name = config.name
-        self.source: Source = open_source(config.name, config.source)
+        self.source: Source = open_source(config.name, config.source, config.timeout_s, config.transport)
         capacity = 1 if self.source.live else FILE_FRAMES_AHEAD
         self.lane: Lane[Frame | CameraEnded] = inbox.lane(capacity, overwrite=self.source.live)
         self.state = CameraState.CONNECTING
         self.error: SourceError | None = None
         self.received = 0
+        self.reconnects = 0
+        self._returns = self.source.live and config.reconnect
+        self._stream = OneStream()
 
     def run(self, stop: Event) -> None:
         """Feed the lane until the source ends; a source's error is this camera's state and nobody else's."""
         last = FrameRef(self.name, 0, 0.0, 0.0, None, 0, 0)
+        backoff = Backoff(self.name)
         try:
-            for frame in self.source.frames(stop):
-                if self.state is CameraState.CONNECTING:
-                    self.state = CameraState.LIVE
-                    log.info("camera live", camera=self.name, width=frame.ref.width, height=frame.ref.height)
-                self.received += 1
-                last = frame.ref
-                self.lane.put(frame)
-            self.state = CameraState.ENDED
-            log.info("camera ended", camera=self.name, frames=self.received)
-        except SourceError as error:
-            self.error = error
-            unauthorised = isinstance(error, UnauthorisedError)
-            self.state = CameraState.UNAUTHORISED if unauthorised else CameraState.FAILED
-            log.error("camera failed", camera=self.name, reason=str(error))
+            while True:
+                started, live_since = monotonic(), None
+                unauthorised = False
+                try:
+                    for frame in self.source.frames(stop):
+                        if live_since is None:
+                            live_since = monotonic()
+                            self._came_live(frame)
+                        self.received += 1
+                        placed = self._stream.place(frame)
+                        last = placed.ref
+                        self.lane.put(placed)
+                    if not self._returns or stop.is_set():
+                        self.state = CameraState.ENDED
+                        log.info("camera ended", camera=self.name, frames=self.received)
+                        return
+                    reason = "the stream ended"
+                except SourceError as error:
+                    self.error = error
+                    unauthorised = isinstance(error, UnauthorisedError)
+                    reason = str(error)
+                    self.state = CameraState.UNAUTHORISED if unauthorised else CameraState.FAILED
+                    if not self._returns or stop.is_set():
+                        log.error("camera failed", camera=self.name, reason=reason)
+                        return
+                if not unauthorised:
+                    self.state = CameraState.STALLED
+                live_for = 0.0 if live_since is None else monotonic() - live_since
+                wait = backoff.wait_s(unauthorised=unauthorised, live_for_s=live_for)
+                log.warning(
+                    "camera lost", camera=self.name, reason=reason, after_s=round(monotonic() - started, 1),
+                    again_in_s=round(wait, 1),
+                )  # fmt: skip
+                if stop.wait(wait):
+                    return
+                self._stream.reconnected()
         finally:
             self.lane.close(CameraEnded(frame=last))
+
+    def _came_live(self, frame: Frame) -> None:
+        self.reconnects += self.received > 0
+        self.state, self.error = CameraState.LIVE, None
+        log.info("camera live", camera=self.name, width=frame.ref.width, height=frame.ref.height)
 
 
 class Runner:
@@ -178,7 +209,7 @@ class Runner:
     ) -> None:
         if not self.wait(0.0):
             self._abort()
-            self.wait(READ_TIMEOUT_S + 1.0)
+            self.wait(max(camera.timeout_s for camera in self.config.cameras) + 1.0)
         self.close(linger_s=0.0)
 
     def start(self) -> None:
@@ -260,7 +291,7 @@ class Runner:
             observed=self.ledger.observed(),
             outcomes=outcomes,
             tracks=self._track.tracks,
-            shots=outcomes.get("forwarded", 0),
+            shots=outcomes.get("forwarded", 0) + outcomes.get("shadow", 0),
             scoring=self._score.report(),
             delivery=self._delivery,
             cameras=cameras,
@@ -268,6 +299,8 @@ class Runner:
         )
 
     def _camera_report(self, camera: _Camera) -> CameraReport:
+        decider = self._gate.cameras().get(camera.name)
+        online = None if decider is None else decider.gate.online
         return CameraReport(
             camera=camera.name,
             state=camera.state,
@@ -275,8 +308,12 @@ class Runner:
             frames_received=camera.received,
             frames_processed=self._detect.frames.get(camera.name, 0),
             frames_overwritten=camera.lane.overwritten,
+            reconnects=camera.reconnects,
             observed=self.ledger.observed(camera.name),
             outcomes=self.ledger.outcomes(camera.name),
+            threshold=self.config.gate_for(camera.name).min_quality if online is None else online.threshold,
+            quality_moved=0.0 if online is None else round(online.moved, 3),
+            splits=0 if decider is None else decider.guard.splits,
         )
 
     @staticmethod

@@ -1,7 +1,7 @@
 """Face recognisers behind one protocol: aligned crops in, unit embeddings out.
 
-Three kinds: any ONNX recogniser described by a small card, the recogniser of a local insightface pack, and dlib's
-ResNet, whose weights arrive inside a package. Nothing is downloaded at run time.
+Four kinds: the embedding of facegate's own model, any ONNX recogniser described by a small card, the recogniser of
+a local insightface pack, and dlib's ResNet, whose weights arrive inside a package. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from facegate.detectors.align import CROP_SIZE
 from facegate.errors import ConfigError, ModelError
 from facegate.pipeline.records import Floats, Image
+from facegate.scoring.engine import Scorer, load_scorer
 
 CARDS = "facegate.recognition"
 INSIGHTFACE_THRESHOLD = 0.40
@@ -96,6 +97,30 @@ class OnnxEmbedder:
             except Exception as error:
                 raise ModelError(f"'{card.name}' does not take the input its card describes: {error}") from error
         return np.array(rows, dtype=np.float32).reshape(len(crops), -1)
+
+
+class FaceViTEmbedder:
+    """The embedding that a face ViT of facegate gives beside its score."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        """Take a loaded model.
+
+        Raises:
+            ModelError: its card does not say from which cosine on two faces are the same person.
+        """
+        if scorer.card.people is None:
+            raise ModelError(f"the embedding of '{scorer.card.name}' does not tell people apart: take another")
+        self._scorer = scorer
+        self.name = scorer.card.name
+        self.threshold = scorer.card.people[1]
+
+    def embed(self, crops: Sequence[Image]) -> Floats:
+        """See :class:`Embedder`."""
+        if not crops:
+            return np.empty((0, self._scorer.card.architecture.embedding_dim), dtype=np.float32)
+        embedding = self._scorer.score(np.stack(crops)).embedding
+        assert embedding is not None
+        return _unit(embedding)
 
 
 class InsightfaceEmbedder:
@@ -195,8 +220,9 @@ def load_embedder(spec: str = "auto", card: Path | None = None) -> Embedder:
     """Load an embedder.
 
     Args:
-        spec: ``auto`` (a local insightface pack if there is one, else dlib), ``dlib``, an ``.onnx`` file, or the
-            directory of an insightface pack.
+        spec: ``auto`` (a local insightface pack if there is one, else ``builtin``), ``builtin`` (the embedding of
+            facegate's own model), ``dlib``, a ``.safetensors`` or ``.onnx`` file, or the directory of an
+            insightface pack.
         card: the YAML card of an ONNX file. Without it, a card beside the file (same name, ``.yaml``) or one that
             ships with facegate (found by SHA-256) is taken.
 
@@ -206,16 +232,21 @@ def load_embedder(spec: str = "auto", card: Path | None = None) -> Embedder:
     """
     if spec == "auto":
         packs = sorted(Path("~/.insightface/models").expanduser().glob("*/w600k_*.onnx"))
-        spec = str(packs[0].parent) if packs else "dlib"
+        spec = str(packs[0].parent) if packs else "builtin"
+    if spec == "builtin":
+        return FaceViTEmbedder(load_scorer())
     if spec == "dlib":
         return DlibEmbedder()
     path = Path(spec)
+    if path.suffix == ".safetensors":
+        return FaceViTEmbedder(load_scorer(path))
     if path.suffix == ".onnx":
         return OnnxEmbedder(path, _card_for(path, card))
     if path.is_dir():
         return InsightfaceEmbedder(path)
     raise ConfigError(
-        f"embedder '{spec}' is neither 'auto', 'dlib', an .onnx file nor an insightface pack's directory"
+        f"embedder '{spec}' is neither 'auto', 'builtin', 'dlib', a .onnx or .safetensors file nor an insightface "
+        "pack's directory"
     )
 
 

@@ -6,6 +6,7 @@ architecture's numbers is its own card.
 
 from __future__ import annotations
 
+import hashlib
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -20,7 +21,7 @@ from facegate.scoring.checkpoints import read_weights
 from facegate.scoring.packed import unpack
 from facegate.scoring.vit import Architecture, FaceViT
 
-DEFAULT_MODEL = "dinov2-vits14"
+DEFAULT_MODEL = "facegate-convit-s"
 Quality = Literal["vitnt", "attention", "norm", "estimate"]
 QUALITIES: tuple[Quality, ...] = get_args(Quality)
 Table = tuple[tuple[float, float], ...]
@@ -103,15 +104,22 @@ def _decode_card(content: bytes, where: str) -> ModelCard:
 
 
 def load_builtin() -> tuple[FaceViT, ModelCard]:
-    """Load the default network and its card.
+    """Load the network that ships with the package, and its card.
 
     Raises:
-        ModelError: its weights are not on this machine; the message says how to get them.
+        ModelError: its weights are missing, or not those that the card describes.
     """
-    from facegate.training.dinov2_start import load_start_state
-
+    path = resources.files("facegate.scoring") / "models" / f"{DEFAULT_MODEL}.safetensors"
     card = builtin_card(DEFAULT_MODEL)
-    return _build(card.architecture, load_start_state(card.architecture), DEFAULT_MODEL), card
+    if not path.is_file():
+        raise ModelError(f"the built-in model is not at {path}: install facegate again")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != card.sha256:
+        raise ModelError(
+            f"{path} is not the model that its card describes (SHA-256 {digest}): install facegate again"
+        )
+    state, _ = read_weights(Path(str(path)))
+    return _build(card.architecture, unpack(state), DEFAULT_MODEL), card
 
 
 def load_file(path: Path, card_name: str | None = None) -> tuple[FaceViT, ModelCard]:

@@ -17,6 +17,10 @@ class DeliveryReport(msgspec.Struct, frozen=True):
     undelivered: int = 0
     redelivered: int = 0
     bytes_sent: int = 0
+    dropped: int = 0
+    """Deleted unsent because a spool was full."""
+    kept: int = 0
+    """Of the undelivered, those that a spool keeps for the next run."""
     recognition_ms: float = 0.0
     """Sum of the time that workers spent on acknowledged shots."""
 

@@ -22,6 +22,7 @@ from facegate.errors import DeliveryError
 from facegate.pipeline.records import Shot
 from facegate.sinks import wire
 from facegate.sinks.base import DeliveryReport
+from facegate.sinks.spool import Entry, Spool, WhenFull
 
 LEASE_S = 30.0
 SILENCE_S = 10.0
@@ -29,20 +30,15 @@ SILENCE_S = 10.0
 TICK_MS = 200
 MAX_WINDOW = 256
 MAX_WORKERS = 1024
+MAX_SPOOL_BYTES = 1_000_000_000
 
 log = structlog.get_logger(__name__)
-
-
-class _Message(msgspec.Struct, frozen=True, eq=False):
-    shot_id: str
-    header: bytes
-    crop: bytes
 
 
 class _Worker(msgspec.Struct, eq=False):
     window: int = 0
     last_seen: float = 0.0
-    in_flight: OrderedDict[str, tuple[_Message, float]] = msgspec.field(default_factory=OrderedDict)
+    in_flight: OrderedDict[str, tuple[Entry, float]] = msgspec.field(default_factory=OrderedDict)
     """shot id -> message and the time its lease ends, oldest first."""
 
     @property
@@ -53,18 +49,45 @@ class _Worker(msgspec.Struct, eq=False):
 class ZmqSink:
     """Delivers shots to any number of workers; see :mod:`facegate.sinks.wire` for the messages."""
 
-    def __init__(self, endpoint: str, *, max_pending: int = 1000, lease_s: float = LEASE_S) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        max_pending: int = 1000,
+        lease_s: float = LEASE_S,
+        spool: Spool | None = None,
+        max_bytes: int = MAX_SPOOL_BYTES,
+        when_full: WhenFull = "block",
+    ) -> None:
         """Bind at once.
+
+        Args:
+            endpoint: where workers connect.
+            max_pending: shots kept in memory; ``send`` waits while there are more.
+            lease_s: a shot that is not acknowledged within this time goes to another worker.
+            spool: keeps shots on disk until they are acknowledged; the sink closes it. What it holds from earlier
+                runs is delivered too.
+            max_bytes: size of a spool that counts as full.
+            when_full: ``block`` waits, ``drop_oldest`` deletes and counts, ``stop`` raises.
 
         Raises:
             DeliveryError: the endpoint cannot be bound.
         """
+        self._spool = spool
+        self._max_bytes = max_bytes
+        self._when_full = when_full
+        self._loaded = 0
+        self._done: list[Entry] = []
+        self._dropped = 0
         self._max_pending = max_pending
         self._lease_s = lease_s
         self._changed = Condition()
-        self._pending: deque[_Message] = deque()
+        self._pending: deque[Entry] = deque()
         self._workers: dict[bytes, _Worker] = {}
         self._accepted = self._acknowledged = self._redelivered = self._bytes = 0
+        self._accepted = len(spool) if spool is not None else 0
+        if self._accepted:
+            log.info("shots of an earlier run will be delivered", shots=self._accepted)
         self._recognition_ms = 0.0
         self._aborted = False
         self._deadline: float | None = None
@@ -92,16 +115,36 @@ class ZmqSink:
         """See :class:`facegate.sinks.base.Sink`."""
         header, crop = wire.pack_shot(shot)
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._aborted or self._failure is not None or len(self._pending) < self._max_pending
-            )
+            self._changed.wait_for(lambda: self._aborted or self._failure is not None or self._has_room())
             if self._failure is not None:
                 raise DeliveryError(f"delivery has failed: {self._failure}") from self._failure
             if self._aborted:
                 raise DeliveryError("delivery was stopped before this shot could be queued")
-            self._pending.append(_Message(shot.shot_id, header, crop))
-            self._accepted += 1
+            entry = Entry(shot.shot_id, header, crop)
+            if self._spool is None:
+                self._pending.append(entry)
+                self._accepted += 1
+            else:
+                self._accepted += self._spool.put(entry, shot.camera, shot.track_id)
         self._ring()
+
+    def _has_room(self) -> bool:
+        """Whether a shot can be taken; makes room or refuses where the policy says so."""
+        if self._spool is None:
+            return len(self._pending) < self._max_pending
+        if self._spool.bytes < self._max_bytes:
+            return True
+        if self._when_full == "stop":
+            raise DeliveryError(
+                f"the spool holds {self._spool.bytes} bytes of at most {self._max_bytes}: start workers, or raise "
+                "delivery.spool.max_mb"
+            )
+        if self._when_full == "block":
+            return False
+        while self._spool.bytes >= self._max_bytes and self._spool.drop_oldest() is not None:
+            self._dropped += 1
+            self._accepted -= 1
+        return True
 
     def close(self, linger_s: float) -> DeliveryReport:
         """See :class:`facegate.sinks.base.Sink`."""
@@ -135,6 +178,8 @@ class ZmqSink:
                 redelivered=self._redelivered,
                 bytes_sent=self._bytes,
                 recognition_ms=round(self._recognition_ms, 3),
+                dropped=self._dropped,
+                kept=0 if self._spool is None else self._accepted - self._acknowledged,
             )
 
     def _ring(self) -> None:
@@ -154,6 +199,7 @@ class ZmqSink:
                 if self._router in events:
                     self._receive_all()
                 self._reclaim_expired(monotonic())
+                self._settle()
                 self._dispatch(monotonic())
             for identity in self._workers:
                 self._router.send_multipart([identity, wire.END])
@@ -164,6 +210,23 @@ class ZmqSink:
         finally:
             self._router.close()
             self._context.term()
+            if self._spool is not None:
+                self._settle()
+                self._spool.close()
+
+    def _settle(self) -> None:
+        """Delete from the spool what was acknowledged, and fetch what is to be sent next."""
+        if self._spool is None:
+            return
+        done, self._done = self._done, []
+        self._spool.done(done)
+        with self._changed:
+            if done:
+                self._changed.notify_all()
+            if len(self._pending) < MAX_WINDOW:
+                fetched = self._spool.after(self._loaded, MAX_WINDOW)
+                self._pending.extend(fetched)
+                self._loaded = fetched[-1].row if fetched else self._loaded
 
     def _finished(self) -> bool:
         with self._changed:
@@ -204,9 +267,11 @@ class ZmqSink:
 
     def _acknowledge(self, identity: bytes, ack: wire.Ack) -> None:
         worker = self._workers.get(identity)
-        if worker is None or worker.in_flight.pop(ack.shot_id, None) is None:
+        entry = None if worker is None else worker.in_flight.pop(ack.shot_id, (None, 0.0))[0]
+        if worker is None or entry is None:
             # A late receipt for a shot whose lease ran out: someone else has it now.
             return
+        self._done.append(entry)
         worker.last_seen = monotonic()
         with self._changed:
             self._acknowledged += 1
@@ -225,7 +290,7 @@ class ZmqSink:
                 worker.window = 0
             self._requeue([worker.in_flight.pop(shot_id)[0] for shot_id in expired])
 
-    def _requeue(self, messages: list[_Message]) -> None:
+    def _requeue(self, messages: list[Entry]) -> None:
         with self._changed:
             self._pending.extendleft(reversed(messages))
             self._redelivered += len(messages)

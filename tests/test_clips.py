@@ -92,7 +92,7 @@ def test_the_three_colleagues_are_found_in_every_frame_of_the_file_and_live_over
     live = tmp_path / "live"
     live.mkdir()
     with RtspServer(movie) as server:
-        report, lines = recognise(data, live, server.url, embedder, gate_options=quick)
+        report, lines = recognise(data, live, server.url, embedder, gate_options=[*quick, "--no-reconnect"])
     (camera,) = report["cameras"]
     assert camera["frames_received"] == 702
     assert camera["frames_processed"] + camera["frames_overwritten"] == 702

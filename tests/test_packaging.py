@@ -35,7 +35,7 @@ def test_both_ways_to_a_wheel_give_the_same_files(tmp_path: Path) -> None:
     assert contents(build(unpacked, tmp_path / "indirect", "wheel")) == direct
     for needed in (
         "facegate/pipeline/records.py",
-        "facegate/scoring/cards/dinov2-vits14.yaml",
+        "facegate/scoring/models/facegate-convit-s.safetensors",
         "facegate/py.typed",
     ):
         assert needed in direct

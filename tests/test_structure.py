@@ -18,7 +18,6 @@ RANKS = (
     ("facegate.detectors", 1),
     ("facegate.scoring_job", 4),
     ("facegate.scoring", 1),
-    ("facegate.training.dinov2_start", 1),
     ("facegate.sinks", 1),
     ("facegate.pipeline", 2),
     ("facegate.recognition", 3),

@@ -19,6 +19,7 @@ from facegate.training.distill import Recipe, Trainer, train
 from facegate.training.export import CALIBRATION_CROPS, export_model
 from facegate.training.pool import load_pool
 from facegate.training.teacher import Teacher
+from facegate.training.views import ViewSettings
 
 HOLD_OUT_EVERY = 100
 
@@ -50,6 +51,10 @@ def distil(
     samples: Annotated[int, typer.Option(min=1)] = Recipe().samples,
     batch: Annotated[int, typer.Option(min=1)] = Recipe().batch,
     trunk_rate: Annotated[float, typer.Option(min=0)] = Recipe().trunk_rate,
+    embedding_weight: Annotated[float, typer.Option(min=0)] = Recipe().embedding_weight,
+    degraded: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of degraded views.")
+    ] = ViewSettings().degraded,
     every_s: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 180.0,
     threads: Annotated[int, typer.Option(min=1)] = 2,
     seed: int = 0,
@@ -64,9 +69,15 @@ def distil(
     crops = load_pool(pool, checkpoint.parent / "pool.npy")
     held = np.arange(len(crops)) % HOLD_OUT_EVERY == 0
     master = Teacher(teacher, device, dtype)
-    trainer = Trainer(
-        Recipe(seed=seed, samples=samples, batch=batch, trunk_rate=trunk_rate), crops[~held], master, device, dtype
+    recipe = Recipe(
+        seed=seed,
+        samples=samples,
+        batch=batch,
+        trunk_rate=trunk_rate,
+        embedding_weight=embedding_weight,
+        views=ViewSettings(degraded=degraded),
     )
+    trainer = Trainer(recipe, crops[~held], master, device, dtype)
     if checkpoint.is_file():
         trainer.resume(checkpoint)
         print(f"resumed at {trainer.samples_done} samples", flush=True)

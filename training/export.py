@@ -12,11 +12,13 @@ from safetensors.torch import save_file
 
 from facegate.evaluation.degrade import degrade_half
 from facegate.scoring.engine import load_scorer
-from facegate.scoring.families import CARD_KEY, IDENTITY, QUALITIES, ModelCard
+from facegate.scoring.families import CARD_KEY, IDENTITY, QUALITIES, ModelCard, Quality, Table
 from facegate.scoring.packed import pack
-from facegate.training.distill import FUSION, MEAN, SCORED_BLOCKS, STD, student_architecture
+from facegate.training.distill import FUSION, MEAN, STD, student_architecture
 
 CALIBRATION_CROPS = 2000
+BLOCKS = (1, 2, 3, 4)
+"""Scored blocks, chosen with ``benchmarks/choose.py``."""
 CALIBRATION_LEVELS = (0, 1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 99, 100)
 
 
@@ -30,10 +32,10 @@ def export_model(checkpoint: Path, target: Path, name: str, crops: NDArray[np.ui
     card = ModelCard(
         name=name,
         architecture=student_architecture(),
-        blocks=SCORED_BLOCKS,
+        blocks=BLOCKS,
         calibration=dict.fromkeys(QUALITIES, IDENTITY),
         calibration_version="identity",
-        quality="estimate",
+        quality="vitnt",
         fusion=FUSION,
         mean=MEAN,
         std=STD,
@@ -43,9 +45,13 @@ def export_model(checkpoint: Path, target: Path, name: str, crops: NDArray[np.ui
     packed = pack(state["average"])
     _write(target, packed, card)
     views = degrade_half(crops, 0)
-    tables = {
-        quality: _percentiles(load_scorer(target, device="cpu", dtype="fp32", quality=quality).score(views).raw)
-        for quality in QUALITIES
+    scores = load_scorer(target, device="cpu", quality="vitnt").score(views)
+    assert scores.norm is not None
+    tables: dict[Quality, Table] = {
+        "vitnt": _percentiles(scores.raw),
+        "attention": _percentiles(scores.attention),
+        "norm": _percentiles(scores.norm),
+        "estimate": _percentiles(load_scorer(target, device="cpu", quality="estimate").score(views).raw),
     }
     card = msgspec.structs.replace(card, calibration=tables, calibration_version="pool112-half-degraded-1")
     _write(target, packed, card)

@@ -16,9 +16,6 @@ from facegate.errors import SourceError
 from facegate.pipeline.records import Frame, FrameRef, contiguous
 from facegate.pipeline.sources.base import UnauthorisedError, redact
 
-OPEN_TIMEOUT_S = 5.0
-READ_TIMEOUT_S = 5.0
-
 
 class FileSource:
     """A video file: every frame, in order, as fast as the pipeline takes them."""
@@ -42,13 +39,15 @@ class FileSource:
 
 
 class RtspSource:
-    """A live RTSP stream over TCP."""
+    """A live RTSP stream."""
 
     live = True
 
-    def __init__(self, camera: str, url: str) -> None:
+    def __init__(self, camera: str, url: str, timeout_s: float = 5.0, transport: str = "tcp") -> None:
         self._camera = camera
         self._url = url
+        self._timeout_s = timeout_s
+        self._transport = transport
 
     def frames(self, stop: Event) -> Iterator[Frame]:
         """See :class:`facegate.pipeline.sources.base.Source`."""
@@ -58,8 +57,8 @@ class RtspSource:
             container = av.open(
                 self._url,
                 # "nobuffer" would throw away what was received while probing: a second or two of faces.
-                options={"rtsp_transport": "tcp", "analyzeduration": "500000"},
-                timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S),
+                options={"rtsp_transport": self._transport, "analyzeduration": "500000"},
+                timeout=(self._timeout_s, self._timeout_s),
             )
         except (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError) as error:
             raise UnauthorisedError(
@@ -67,8 +66,8 @@ class RtspSource:
             ) from error
         except (av.error.FFmpegError, OSError) as error:
             # An open that was given up says "invalid data" or "exit requested"; only the clock tells.
-            gave_up = monotonic() - started >= OPEN_TIMEOUT_S
-            cause = f"no answer within {OPEN_TIMEOUT_S:g} s" if gave_up else _cause(error)
+            gave_up = monotonic() - started >= self._timeout_s
+            cause = f"no answer within {self._timeout_s:g} s" if gave_up else _cause(error)
             raise SourceError(f"cannot open {shown}: {cause}; check address, port and path") from error
         with container:
             # Frame threading would hold back one frame per thread; slices add no delay.
@@ -78,7 +77,7 @@ class RtspSource:
 def _cause(error: BaseException) -> str:
     """The reason alone: FFmpeg's own text repeats the URL, password included."""
     if isinstance(error, av.error.ExitError | av.error.TimeoutError):
-        return f"nothing received for {READ_TIMEOUT_S:g} s"
+        return "nothing received within the time-out"
     reason = getattr(error, "strerror", None) or type(error).__name__
     return redact(str(reason)).lower()
 

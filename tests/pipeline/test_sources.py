@@ -96,13 +96,12 @@ def test_an_unreachable_camera_is_refused_without_its_password() -> None:
     assert "s3cret" not in str(caught.value) and "connection refused" in str(caught.value)
 
 
-def test_a_camera_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facegate.pipeline.sources.media.OPEN_TIMEOUT_S", 0.5)
+def test_a_camera_that_never_answers_is_given_up() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
         pytest.raises(SourceError, match=r"no answer within 0\.5 s"),
     ):
-        read_all(RtspSource("cam", f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x"))
+        read_all(RtspSource("cam", f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x", timeout_s=0.5))
 
 
 def test_the_webcam_source_reads_what_opencv_opens(tmp_path: Path, short_clip: Path) -> None:

@@ -13,7 +13,6 @@ from scipy.stats import spearmanr
 
 from facegate.evaluation.degrade import degrade_half
 from facegate.scoring.engine import load_scorer
-from facegate.scoring.families import load_builtin
 from facegate.training.distill import Recipe, Trainer
 from facegate.training.export import export_model
 from facegate.training.teacher import Teacher
@@ -91,8 +90,3 @@ def test_a_resumed_run_ends_as_an_unbroken_one_and_exports(
     assert a.embedding is not None and b.embedding is not None
     cosine = (a.embedding * b.embedding).sum(1) / (np.asarray(a.norm) * np.asarray(b.norm))
     assert cosine.min() > 0.999
-
-
-def test_the_start_weights_are_whole() -> None:
-    network, card = load_builtin()
-    assert card.architecture.depth == 12 and all(torch.isfinite(p).all() for p in network.parameters())

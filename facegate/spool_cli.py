@@ -1,0 +1,122 @@
+"""``facegate spool``: what waits on disk for a worker, and how to look at it or be rid of it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Shots that wait on disk: status, retry, export, purge.")
+
+SpoolArgument = Annotated[Path, typer.Argument(help="The file of 'facegate run ... --spool FILE'.")]
+
+
+@app.command()
+def status(spool: SpoolArgument) -> None:
+    """Print what a spool holds, as JSON.
+
+    \b
+    facegate spool status door.db
+    """
+    with _opened(spool) as opened:
+        found = opened.status()
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n")
+
+
+@app.command()
+def retry(
+    spool: SpoolArgument,
+    bind: Annotated[str, typer.Option(help="Endpoint for workers.")] = "tcp://127.0.0.1:5570",
+    seconds: Annotated[float, typer.Option(min=0, help="Give up after this long.")] = 60.0,
+) -> None:
+    """Deliver what a spool holds without watching any camera.
+
+    \b
+    facegate spool retry door.db --bind tcp://127.0.0.1:5570
+    """
+    from facegate.sinks.zeromq import ZmqSink
+
+    sink = ZmqSink(bind, spool=_existing(spool))
+    report = sink.close(seconds)
+    sys.stdout.write(f"{report.acknowledged} delivered, {report.undelivered} still wait\n")
+    raise typer.Exit(1 if report.undelivered else 0)
+
+
+@app.command()
+def export(
+    spool: SpoolArgument,
+    to: Annotated[Path, typer.Argument(help="Folder for the crops and index.jsonl.")],
+) -> None:
+    """Write every waiting crop as a JPEG, with an index of their headers.
+
+    \b
+    facegate spool export door.db waiting/
+    """
+    from facegate.errors import ConfigError
+    from facegate.options import write_whole
+    from facegate.sinks import wire
+
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make folder {to}: {(error.strerror or 'unknown error').lower()}") from error
+    lines = []
+    with _opened(spool) as opened:
+        row = 0
+        while found := opened.after(row, 100):
+            for entry in found:
+                name = f"{entry.shot_id}.jpg"
+                write_whole(to / name, entry.crop)
+                header = msgspec.to_builtins(wire.decode_header(entry.header))
+                lines.append(msgspec.json.encode(header | {"file": name}) + b"\n")
+            row = found[-1].row
+    write_whole(to / "index.jsonl", b"".join(lines))
+    sys.stdout.write(f"{len(lines)} crops in {to}\n")
+
+
+@app.command()
+def purge(
+    spool: SpoolArgument,
+    camera: Annotated[str | None, typer.Option(help="Only of this camera.", show_default=False)] = None,
+    track: Annotated[int | None, typer.Option(help="Only of this track.", show_default=False)] = None,
+    older_than_h: Annotated[
+        float | None, typer.Option(min=0, help="Only decided longer ago than this.", show_default=False)
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Everything.")] = False,
+) -> None:
+    """Erase waiting shots: their pixels are overwritten in the file.
+
+    \b
+    facegate spool purge door.db --camera door --track 12
+    facegate spool purge door.db --older-than-h 24
+    """
+    from time import time
+
+    from facegate.errors import ConfigError
+
+    if camera is None and track is None and older_than_h is None and not everything:
+        raise ConfigError("say what to erase: --camera, --track, --older-than-h, or --all")
+    if track is not None and camera is None:
+        raise ConfigError("track numbers are a camera's own: give --camera too")
+    before = None if older_than_h is None else time() - 3600 * older_than_h
+    with _opened(spool) as opened:
+        erased = opened.erase(camera=camera, track_id=track, before=before)
+    sys.stdout.write(f"{erased} shots erased\n")
+
+
+def _existing(path: Path) -> Any:
+    from facegate.errors import ConfigError
+    from facegate.sinks.spool import Spool
+
+    if not path.is_file():
+        raise ConfigError(f"no spool at {path}: it is made by 'facegate run ... --spool {path}'")
+    return Spool(path)
+
+
+def _opened(path: Path) -> Any:
+    from contextlib import closing
+
+    return closing(_existing(path))

@@ -1,0 +1,63 @@
+"""When to try a lost camera again, and how its frames go on as one stream. Pure logic."""
+
+from __future__ import annotations
+
+import random
+
+import msgspec
+
+from facegate.pipeline.records import Frame
+
+FIRST_S, CAP_S = 0.25, 3.0
+UNAUTHORISED_S = 60.0
+"""A camera that refuses the credentials locks out who knocks too often."""
+STEADY_S = 10.0
+"""A camera that was live for this long starts with the shortest wait again."""
+
+
+class Backoff:
+    """Waits that double up to a cap, with jitter, so that many cameras do not come back at the same moment."""
+
+    def __init__(self, seed: str) -> None:
+        self._random = random.Random(seed)
+        self._next_s = FIRST_S
+
+    def wait_s(self, *, unauthorised: bool, live_for_s: float) -> float:
+        """Seconds until the next attempt, after one that was live for ``live_for_s``."""
+        if unauthorised:
+            return UNAUTHORISED_S
+        if live_for_s >= STEADY_S:
+            self._next_s = FIRST_S
+        wait = self._next_s * self._random.uniform(0.5, 1.0)
+        self._next_s = min(2 * self._next_s, CAP_S)
+        return wait
+
+
+class OneStream:
+    """Numbers and times that go on over a reconnection: both start at zero again in every connection."""
+
+    def __init__(self) -> None:
+        self._first: Frame | None = None
+        self._last: Frame | None = None
+        self._seq, self._pts_s = 0, 0.0
+
+    def reconnected(self) -> None:
+        """The next frame comes from a new connection."""
+        self._first = None
+
+    def place(self, frame: Frame) -> Frame:
+        """The frame with its place in the whole stream; the gap lasts as long as it did on the clock."""
+        ref = frame.ref
+        if self._first is None:
+            self._first = frame
+            if self._last is None:
+                self._seq, self._pts_s = 0, 0.0
+            else:
+                last = self._last.ref
+                gap = max(ref.received_s - last.received_s, 1e-3)
+                self._seq, self._pts_s = last.seq + 1 - ref.seq, last.pts_s + gap - ref.pts_s
+        if self._seq or self._pts_s:
+            moved = msgspec.structs.replace(ref, seq=ref.seq + self._seq, pts_s=ref.pts_s + self._pts_s)
+            frame = Frame(ref=moved, image=frame.image)
+        self._last = frame
+        return frame

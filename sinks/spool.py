@@ -1,0 +1,179 @@
+"""Shots on disk from the decision to forward until the acknowledgement: SQLite in WAL mode.
+
+A shot is committed before it may leave, and deleted when a worker has acknowledged it, so it survives the death of
+the gate. With ``synchronous: normal`` a commit survives the process but the last few may not survive a power cut;
+``full`` waits for the disk at every shot.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from threading import Lock
+from time import time
+from typing import Any, Literal
+
+import msgspec
+
+from facegate.errors import DeliveryError
+
+Synchronous = Literal["normal", "full"]
+WhenFull = Literal["block", "drop_oldest", "stop"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS shots (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    shot_id TEXT NOT NULL UNIQUE,
+    camera TEXT NOT NULL,
+    track_id INTEGER NOT NULL,
+    created REAL NOT NULL,
+    size INTEGER NOT NULL,
+    header BLOB NOT NULL,
+    crop BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS shots_by_time ON shots (created);
+"""
+VERSION = 1
+
+
+class Entry(msgspec.Struct, frozen=True, eq=False):
+    """One shot as it will be sent."""
+
+    shot_id: str
+    header: bytes
+    crop: bytes
+    row: int = 0
+    """Place in the spool; 0 for a shot that is in memory alone."""
+
+
+class Status(msgspec.Struct, frozen=True):
+    """What a spool holds."""
+
+    shots: int
+    bytes: int
+    oldest_s: float | None
+    """Age of the oldest shot."""
+    cameras: dict[str, int]
+
+
+class Spool:
+    """One file; its owner closes it. Thread-safe."""
+
+    def __init__(self, path: Path, *, synchronous: Synchronous = "normal") -> None:
+        """Open or create ``path``.
+
+        Raises:
+            DeliveryError: not a spool, or not writable.
+        """
+        self._lock = Lock()
+        self._path = path
+        try:
+            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5.0)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute(f"PRAGMA synchronous={synchronous}")
+            self._db.execute("PRAGMA secure_delete=ON")  # erased faces leave no pixels in the file
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version not in (0, VERSION):
+                raise DeliveryError(f"spool {path} is of version {version}; this version reads {VERSION}")
+            self._db.executescript(_SCHEMA)
+            self._db.execute(f"PRAGMA user_version={VERSION}")
+        except sqlite3.Error as error:
+            raise DeliveryError(f"cannot open spool {path}: {error}") from error
+        self._bytes = int(self._one("SELECT COALESCE(SUM(size), 0) FROM shots"))
+        self._count = int(self._one("SELECT COUNT(*) FROM shots"))
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of headers and crops."""
+        return self._bytes
+
+    def __len__(self) -> int:
+        """Shots that are not acknowledged."""
+        return self._count
+
+    def put(self, entry: Entry, camera: str, track_id: int) -> bool:
+        """Commit a shot; return whether it is new.
+
+        Raises:
+            DeliveryError: the disk is full or gone.
+        """
+        size = len(entry.header) + len(entry.crop)
+        row = (entry.shot_id, camera, track_id, time(), size, entry.header, entry.crop)
+        with self._lock:
+            added = self._write(
+                "INSERT OR IGNORE INTO shots (shot_id, camera, track_id, created, size, header, crop) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                row,
+            )
+            self._bytes += size * added
+            self._count += added
+        return added > 0
+
+    def after(self, row: int, limit: int) -> list[Entry]:
+        """The next shots, oldest first."""
+        with self._lock:
+            found = self._db.execute(
+                "SELECT shot_id, header, crop, id FROM shots WHERE id > ? ORDER BY id LIMIT ?", (row, limit)
+            ).fetchall()
+        return [Entry(*item) for item in found]
+
+    def done(self, entries: Iterable[Entry]) -> None:
+        """Delete acknowledged shots."""
+        items = list(entries)
+        if not items:
+            return
+        with self._lock:
+            self._db.execute("BEGIN")
+            for item in items:
+                removed = self._write("DELETE FROM shots WHERE id = ?", (item.row,))
+                self._bytes -= (len(item.header) + len(item.crop)) * removed
+                self._count -= removed
+            self._db.execute("COMMIT")
+
+    def drop_oldest(self) -> str | None:
+        """Delete the oldest shot to make room; return its id."""
+        with self._lock:
+            found = self._db.execute("SELECT id, shot_id, size FROM shots ORDER BY id LIMIT 1").fetchone()
+            if found is None:
+                return None
+            self._write("DELETE FROM shots WHERE id = ?", (found[0],))
+            self._bytes -= found[2]
+            self._count -= 1
+            return str(found[1])
+
+    def erase(self, *, camera: str | None = None, track_id: int | None = None, before: float | None = None) -> int:
+        """Delete shots by camera, track or time of decision (Unix); return how many. For privacy and old age."""
+        with self._lock:
+            erased = self._write(
+                "DELETE FROM shots WHERE (?1 IS NULL OR camera = ?1) AND (?2 IS NULL OR track_id = ?2) "
+                "AND (?3 IS NULL OR created < ?3)",
+                (camera, track_id, before),
+            )
+            self._bytes = int(self._one("SELECT COALESCE(SUM(size), 0) FROM shots"))
+            self._count -= erased
+            # What was deleted must not live on in the log beside the file.
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return erased
+
+    def status(self) -> Status:
+        """Count what is there."""
+        with self._lock:
+            oldest = self._one("SELECT MIN(created) FROM shots")
+            cameras = dict(self._db.execute("SELECT camera, COUNT(*) FROM shots GROUP BY camera").fetchall())
+        age = None if oldest is None else max(0.0, time() - oldest)
+        return Status(shots=self._count, bytes=self._bytes, oldest_s=age, cameras=cameras)
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._db.close()
+
+    def _write(self, statement: str, values: tuple[object, ...]) -> int:
+        try:
+            return self._db.execute(statement, values).rowcount
+        except sqlite3.Error as error:
+            raise DeliveryError(f"spool {self._path} cannot be written: {error}") from error
+
+    def _one(self, statement: str) -> Any:
+        return self._db.execute(statement).fetchone()[0]

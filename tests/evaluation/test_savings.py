@@ -1,0 +1,104 @@
+"""Savings: three policies over the same footage, their bills, and visits by labels and by tracks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facegate.demo.clip import DemoClip
+from facegate.errors import ConfigError
+from facegate.evaluation.savings import Observer, Visit, compare, load_labels
+from facegate.pipeline.gating.gate import Decision
+from facegate.pipeline.records import Detection, Face, FrameRef, Outcome, ScoredFace, ScoredFrame
+from facegate.recognition.gallery import Gallery
+
+from ..helpers import facegate
+
+POINTS = np.zeros((5, 2), np.float32)
+
+
+class ByColour:
+    """Recognises people by the colour of their crop; costs nothing."""
+
+    name, threshold = "colour", 0.5
+
+    def embed(self, crops: object) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+        rows = [np.eye(4, dtype=np.float32)[int(crop[0, 0, 0])] for crop in crops]  # type: ignore[attr-defined]
+        return np.stack(rows)
+
+
+GALLERY = Gallery(["ann", "bob"], np.eye(4, dtype=np.float32)[:2])
+
+
+def face(seq: int, track: int, who: int, *, width: float = 50, texture: int = 0) -> ScoredFace:
+    crop = np.full((112, 112, 3), who, np.uint8)
+    crop[1::2, ::2, 1] = texture
+    ref = FrameRef("cam", seq, float(seq), float(seq), None, 640, 480)
+    item = Face(f"{seq}-{track}", ref, Detection((100, 0, 100 + width, 50), 0.9, POINTS), crop)
+    return ScoredFace(item, track, 50, 0.5, np.zeros(4, np.float32), None)
+
+
+def watch() -> Observer:
+    """Ann on track 1 in frames 0 to 3, named in all but the first; a stranger is taken for Bob once on track 2."""
+    observer = Observer("clip", ByColour(), GALLERY, 0.5)
+    plan = [
+        [face(0, 1, 3)],
+        [face(1, 1, 0, texture=10), face(1, 2, 2)],
+        [face(2, 1, 0, texture=90), face(2, 2, 1, width=20)],
+        [face(3, 1, 0), face(3, 2, 2)],
+    ]
+    for seq, faces in enumerate(plan):
+        ref = FrameRef("cam", seq, float(seq), float(seq), None, 640, 480)
+        observer.scored(ScoredFrame(ref, tuple(faces), (1, 2) if seq == 3 else ()))
+    observer.decided(Decision(plan[3][0], Outcome.FORWARDED))
+    observer.decided(Decision(plan[3][1], Outcome.SUPERSEDED))
+    return observer
+
+
+def test_bills_visits_and_false_names_by_labels() -> None:
+    visits = (Visit("clip", 0.0, 3.0, "ann"), Visit("clip", 0.0, 3.0, None))
+    found = compare([watch()], visits, "colour", 0.5)
+    every, naive, ours = (found.policies[name] for name in ("every_face", "naive", "facegate"))
+    assert (every.fr_calls, naive.fr_calls, ours.fr_calls) == (7, 2, 1)
+    assert (every.identified, every.visits, every.false_identifications) == (1, 1, 1)
+    assert (naive.identified, naive.false_identifications) == (1, 0)
+    assert (ours.identified, ours.seconds_to_first, ours.false_identifications) == (1, 3.0, 0)
+    assert every.seconds_to_first == 1.0 and every.bytes > naive.bytes > ours.bytes > 0
+    assert found.missed == {"every_face": (), "naive": (), "facegate": ()}
+    absent = compare([watch()], (Visit("clip", 0.0, 3.0, "bob", box=(0, 0, 10, 10)),), "colour", 0.5)
+    assert (
+        absent.missed["facegate"] == ("bob in clip",) and absent.policies["every_face"].false_identifications == 4
+    )
+
+
+def test_without_labels_a_track_is_a_visit_of_whom_most_of_its_faces_name() -> None:
+    found = compare([watch()], None, "colour", 0.5)
+    assert not found.labelled and found.policies["facegate"].visits == 1
+    assert found.policies["every_face"].false_identifications == 1
+
+
+def test_labels_are_checked(tmp_path: Path) -> None:
+    path = tmp_path / "visits.yaml"
+    path.write_text("visits: [{source: a.mp4, start_s: 0, end_s: 1, persn: ann}]")
+    with pytest.raises(ConfigError, match="not a file of visits"):
+        load_labels(path)
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_labels(tmp_path / "none.yaml")
+    assert len(load_labels(Path(__file__).parents[1] / "visits.yaml")) == 14
+
+
+def test_the_command_compares_and_writes(clip: DemoClip, tmp_path: Path) -> None:
+    out, picture = tmp_path / "s.json", tmp_path / "s.png"
+    result = facegate("savings", clip.path, "--gallery", clip.gallery, "--json", out, "--plot", picture)
+    assert result.returncode == 0, result.stderr
+    found = json.loads(out.read_text())
+    policies = found["policies"]
+    assert set(policies) == {"every_face", "naive", "facegate"}
+    assert set(policies["facegate"]) == {
+        "fr_calls", "fr_ms", "bytes", "visits", "identified", "false_identifications", "seconds_to_first",
+    }  # fmt: skip
+    assert policies["every_face"]["fr_calls"] == found["faces"] > 10 * policies["facegate"]["fr_calls"] > 0
+    assert "tracks taken as visits" in result.stdout.replace("\n", " ") and picture.stat().st_size > 5000

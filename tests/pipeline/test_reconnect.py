@@ -1,0 +1,123 @@
+"""Lost cameras come back: as one stream, without leaks, and never at the cost of the others."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from time import monotonic, sleep
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facegate.demo.clip import DemoClip
+from facegate.demo.rtsp_server import Credentials, Movie, RtspServer
+from facegate.pipeline.config import CameraConfig, GateConfig, RunConfig, ScorerConfig
+from facegate.pipeline.reconnect import CAP_S, UNAUTHORISED_S, Backoff, OneStream
+from facegate.pipeline.records import Frame, FrameRef
+from facegate.pipeline.report import CameraState
+from facegate.pipeline.runner import Runner
+from facegate.pipeline.watch import ShotQueue
+
+from ..helpers import free_port
+
+RESTARTS = int(os.environ.get("FACEGATE_RESTARTS", "3"))
+
+
+@given(st.text(max_size=5), st.lists(st.floats(0, 30), min_size=1, max_size=40))
+def test_waits_grow_to_the_cap_and_begin_anew_after_a_steady_time(seed: str, lives: list[float]) -> None:
+    backoff = Backoff(seed)
+    waits = [backoff.wait_s(unauthorised=False, live_for_s=live) for live in lives]
+    assert all(0 < wait <= CAP_S for wait in waits)
+    assert backoff.wait_s(unauthorised=False, live_for_s=3600) <= 0.25
+    assert backoff.wait_s(unauthorised=True, live_for_s=0) == UNAUTHORISED_S
+    many = [Backoff(str(i)).wait_s(unauthorised=False, live_for_s=0) for i in range(20)]
+    assert len(set(many)) > 15, "cameras do not knock together"
+
+
+def test_numbers_and_times_go_on_over_a_reconnection() -> None:
+    def frame(seq: int, pts_s: float, received_s: float) -> Frame:
+        ref = FrameRef("cam", seq, pts_s, received_s, None, 4, 4)
+        return Frame(ref, np.zeros((4, 4, 3), np.uint8))
+
+    stream = OneStream()
+    first = [stream.place(frame(i, 7 + i / 10, 100 + i / 10)).ref for i in range(3)]
+    stream.reconnected()
+    second = [stream.place(frame(i, i / 10, 105 + i / 10)).ref for i in range(3)]
+    assert [ref.seq for ref in (*first, *second)] == [0, 1, 2, 3, 4, 5]
+    assert second[0].pts_s - first[-1].pts_s == pytest.approx(4.8)
+    assert second[1].pts_s - second[0].pts_s == pytest.approx(0.1)
+
+
+def config(*urls: str, weights: Path) -> RunConfig:
+    return RunConfig(
+        cameras=tuple(CameraConfig(name=f"cam{i}", source=url, timeout_s=1.0) for i, url in enumerate(urls)),
+        scorer=ScorerConfig(weights=weights),
+        gate=GateConfig(min_quality=0),
+    )
+
+
+def wait_until(condition: object, seconds: float) -> float:
+    started = monotonic()
+    while not condition():  # type: ignore[operator]
+        assert monotonic() - started < seconds, "waited in vain"
+        sleep(0.02)
+    return monotonic() - started
+
+
+def test_a_camera_comes_back_every_time_its_server_does_and_nothing_leaks(clip: DemoClip, tiny_model: Path) -> None:
+    movie, port = Movie(clip.path), free_port()
+    queue = ShotQueue()
+    drain = threading.Thread(target=lambda: list(queue))
+    with Runner(
+        config(f"rtsp://127.0.0.1:{port}/live", weights=tiny_model), lambda: queue, on_finished=queue.end
+    ) as runner:
+        drain.start()
+
+        def camera() -> object:
+            return runner.report().cameras[0]
+
+        used: list[tuple[int, int]] = []
+        for restart in range(RESTARTS + 1):
+            with RtspServer(movie, loop=True, port=port):
+                before = camera().frames_received  # type: ignore[attr-defined]
+                wait_until(lambda before=before: camera().frames_received > before + 5, 15.0)  # type: ignore[attr-defined, misc]
+                assert camera().state is CameraState.LIVE and camera().problem is None  # type: ignore[attr-defined]
+                used.append((threading.active_count(), sum(1 for _ in Path("/proc/self/fd").iterdir())))
+            wait_until(lambda: camera().state is not CameraState.LIVE, 10.0)  # type: ignore[attr-defined]
+            assert camera().reconnects == restart  # type: ignore[attr-defined]
+        assert used[-1][0] <= used[0][0] and used[-1][1] <= used[0][1], used
+        runner.stop()
+        report = runner.close(linger_s=0)
+    drain.join()
+    assert report.observed == sum(report.outcomes.values())
+
+
+def test_a_stalled_and_an_unauthorised_camera_do_not_touch_the_third(clip: DemoClip, tiny_model: Path) -> None:
+    import socket
+
+    movie = Movie(clip.path)
+    queue = ShotQueue()
+    drain = threading.Thread(target=lambda: list(queue))
+    with (
+        RtspServer(movie, loop=True) as good,
+        RtspServer(movie, credentials=Credentials("me", "right")) as locked,
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        Runner(
+            config(good.url, locked.url, f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x", weights=tiny_model),
+            lambda: queue,
+            on_finished=queue.end,
+        ) as runner,
+    ):
+        drain.start()
+        wait_until(lambda: runner.report().cameras[0].frames_received > 60, 30.0)
+        states = [camera.state for camera in runner.report().cameras]
+        assert states == [CameraState.LIVE, CameraState.UNAUTHORISED, CameraState.STALLED]
+        assert "check user and password" in str(runner.report().cameras[1].problem)
+        asked = monotonic()
+        runner.stop()
+        runner.close(linger_s=0)
+        assert monotonic() - asked < 4, "stopping does not wait for a camera that waits"
+    drain.join()

@@ -1,0 +1,220 @@
+"""The spool: nothing is lost with the gate, nothing is delivered that was acknowledged, and erased means gone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic, time
+
+import pytest
+import zmq
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from facegate.errors import DeliveryError
+from facegate.sinks import wire
+from facegate.sinks.spool import Entry, Spool
+from facegate.sinks.zeromq import ZmqSink
+
+from ..helpers import facegate, process
+from .test_wire import make_shot as shot
+
+
+def entry(number: int, size: int = 100) -> Entry:
+    return Entry(f"shot-{number}", b"header", bytes([number % 256]) * size)
+
+
+def test_shots_survive_and_come_back_in_order(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "s.db")
+    assert all(spool.put(entry(i), "door", i) for i in range(5))
+    assert not spool.put(entry(3), "door", 3), "the same shot twice is one shot"
+    spool.close()
+    again = Spool(tmp_path / "s.db")
+    found = again.after(0, 10)
+    assert [item.shot_id for item in found] == [f"shot-{i}" for i in range(5)] and found[2].crop == bytes([2]) * 100
+    again.done(found[:2])
+    assert len(again) == 3 and again.bytes == 3 * 106
+    assert [item.shot_id for item in again.after(found[2].row, 10)] == ["shot-3", "shot-4"]
+    again.close()
+
+
+@settings(max_examples=30, deadline=None)
+@given(steps=st.lists(st.tuples(st.sampled_from("pda"), st.integers(0, 9)), max_size=40))
+def test_counts_are_those_of_the_file_whatever_was_done(
+    steps: list[tuple[str, int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("spool") / "s.db"
+    spool = Spool(path)
+    for what, number in steps:
+        if what == "p":
+            spool.put(entry(number, 10 * number), "cam", number)
+        elif what == "d":
+            spool.drop_oldest()
+        else:
+            spool.done(spool.after(0, number))
+    assert len(spool) == len(spool.after(0, 100)) == spool.status().shots
+    assert spool.bytes == sum(len(item.header) + len(item.crop) for item in spool.after(0, 100))
+    spool.close()
+
+
+def test_what_is_erased_is_not_in_the_files_any_more(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "s.db")
+    mark = b"the face of somebody who asked to be forgotten"
+    spool.put(Entry("a", b"h", mark * 50), "door", 7)
+    spool.put(Entry("b", b"h", b"other"), "door", 8)
+    assert any(mark in file.read_bytes() for file in tmp_path.iterdir())
+    assert spool.erase(camera="door", track_id=7) == 1 and spool.erase(before=time() - 3600) == 0
+    assert not any(mark in file.read_bytes() for file in tmp_path.iterdir())
+    assert [item.shot_id for item in spool.after(0, 9)] == ["b"]
+    assert spool.status().cameras == {"door": 1}
+    spool.close()
+
+
+def test_what_is_no_spool_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("hello " * 1000)
+    with pytest.raises(DeliveryError, match="cannot open spool"):
+        Spool(tmp_path / "text")
+    with sqlite3.connect(tmp_path / "newer.db") as db:
+        db.execute("PRAGMA user_version=9")
+    with pytest.raises(DeliveryError, match="version 9"):
+        Spool(tmp_path / "newer.db")
+    with pytest.raises(DeliveryError, match="cannot open spool"):
+        Spool(tmp_path / "nowhere" / "s.db")
+
+
+def take(
+    endpoint: str,
+    count: int,
+    *,
+    acknowledge: bool,
+    seconds: float = 20.0,
+    until: Callable[[], bool] = lambda: False,
+) -> list[str]:
+    """A worker that takes ``count`` shots, or what there is ``until`` something."""
+    context = zmq.Context()
+    worker = context.socket(zmq.DEALER)
+    worker.setsockopt(zmq.LINGER, 1000)
+    worker.connect(endpoint)
+    worker.send_multipart([wire.READY, wire.encode(wire.Ready(64))])
+    seen: list[str] = []
+    deadline = monotonic() + seconds
+    while len(seen) < count and monotonic() < deadline and not until():
+        if worker.poll(100):
+            kind, *body = worker.recv_multipart()
+            if kind == wire.SHOT:
+                seen.append(wire.decode_header(body[0]).shot_id)
+                if acknowledge:
+                    worker.send_multipart([wire.ACK, wire.encode(wire.Ack(seen[-1], 1.0))])
+    worker.close()
+    context.term()
+    return seen
+
+
+def test_a_gate_that_was_not_heard_delivers_in_its_next_life(tmp_path: Path) -> None:
+    sink = ZmqSink("tcp://127.0.0.1:*", spool=Spool(tmp_path / "s.db"))
+    sent = [shot(i) for i in range(10)]
+    for item in sent:
+        sink.send(item)
+    taken = take(sink.endpoint, 4, acknowledge=True)
+    report = sink.close(0.5)
+    assert report.kept == report.undelivered == 10 - report.acknowledged
+    second = ZmqSink("tcp://127.0.0.1:*", spool=Spool(tmp_path / "s.db"))
+    rest = take(second.endpoint, report.kept, acknowledge=True)
+    last = second.close(5.0)
+    assert last.undelivered == 0
+    assert set(taken) | set(rest) == {item.shot_id for item in sent}
+    assert len(Spool(tmp_path / "s.db")) == 0
+
+
+def test_a_full_spool_blocks_drops_or_stops_as_told(tmp_path: Path) -> None:
+    one = len(b"".join(wire.pack_shot(shot(0))))
+    stopping = ZmqSink(
+        "tcp://127.0.0.1:*", spool=Spool(tmp_path / "a.db"), max_bytes=int(2.5 * one), when_full="stop"
+    )
+    for i in range(3):
+        stopping.send(shot(i))
+    with pytest.raises(DeliveryError, match="start workers"):
+        stopping.send(shot(3))
+    stopping.close(0.0)
+    dropping = ZmqSink(
+        "tcp://127.0.0.1:*", spool=Spool(tmp_path / "b.db"), max_bytes=int(2.5 * one), when_full="drop_oldest"
+    )
+    for i in range(8):
+        dropping.send(shot(i))
+    report = dropping.close(0.0)
+    assert report.dropped == 5 and report.kept == 3
+    kept = [item.shot_id for item in Spool(tmp_path / "b.db").after(0, 9)]
+    assert kept == [shot(i).shot_id for i in (5, 6, 7)]
+
+
+GATE = """
+import sys
+from pathlib import Path
+from facegate.sinks.spool import Spool
+from facegate.sinks.zeromq import ZmqSink
+from facegate.logs import configure
+from tests.sinks.test_wire import make_shot as shot
+configure(json=False, debug=False)
+sink = ZmqSink(sys.argv[1], spool=Spool(Path(sys.argv[2])))
+first, count = int(sys.argv[3]), int(sys.argv[4])
+for number in range(first, first + count):
+    sink.send(shot(number))
+    print(number, flush=True)
+sink.close(60)
+"""
+
+
+def test_a_gate_killed_in_the_middle_loses_nothing_it_had_decided(tmp_path: Path) -> None:
+    spool = tmp_path / "s.db"
+    endpoint = f"ipc://{tmp_path}/gate"
+    decided = 0
+    seen: Counter[str] = Counter()
+    for life in range(3):
+        command = [sys.executable, "-c", GATE, endpoint, str(spool), str(decided), "40"]
+        gate = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ)
+        assert gate.stdout is not None
+        for line in gate.stdout:
+            decided = int(line) + 1
+            if decided % 40 == 25:
+                break
+        seen.update(take(endpoint, 10, acknowledge=life != 1))
+        gate.send_signal(signal.SIGKILL)
+        gate.wait()
+        for line in gate.stdout:  # what it managed to say before it died was decided
+            decided = int(line) + 1
+        gate.stdout.close()
+    last = subprocess.Popen([sys.executable, "-c", GATE, endpoint, str(spool), str(decided), "1"], env=os.environ)
+    seen.update(take(endpoint, 10_000, acknowledge=True, seconds=60, until=lambda: last.poll() is not None))
+    assert last.wait(90) == 0
+    assert set(seen) == {shot(i).shot_id for i in range(decided + 1)}
+
+
+def test_the_command_line_shows_exports_erases_and_delivers(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    sink = ZmqSink("tcp://127.0.0.1:*", spool=Spool(path))
+    for i in range(3):
+        sink.send(shot(i))
+    sink.close(0.0)
+    assert json.loads(facegate("spool", "status", path).stdout)["shots"] == 3
+    assert "3 crops" in facegate("spool", "export", path, tmp_path / "out").stdout
+    index = [json.loads(row) for row in (tmp_path / "out" / "index.jsonl").read_text().splitlines()]
+    assert all((tmp_path / "out" / row["file"]).is_file() for row in index) and index[0]["camera"] == "door"
+    nothing = facegate("spool", "purge", path)
+    assert nothing.returncode == 2 and "say what to erase" in nothing.stderr
+    assert "0 shots" in facegate("spool", "purge", path, "--camera", "other").stdout
+    alone = facegate("spool", "purge", path, "--track", 7)
+    assert alone.returncode == 2 and "give --camera too" in alone.stderr
+    endpoint = f"ipc://{tmp_path}/gate"
+    with process("spool", "retry", path, "--bind", endpoint) as gate:
+        assert len(take(endpoint, 3, acknowledge=True)) == 3
+        assert gate.wait(60) == 0
+    assert json.loads(facegate("spool", "status", path).stdout)["shots"] == 0
+    missing = facegate("spool", "status", tmp_path / "none.db")
+    assert missing.returncode == 2 and "no spool at" in missing.stderr
