@@ -57,7 +57,7 @@ class TorchCpu:
         self.dtype = dtype
         self._one_pass = one_pass
         self._exits = exits
-        one_pass.network.to("cpu", TORCH_DTYPES[dtype])
+        one_pass.network.to("cpu").set_dtype(TORCH_DTYPES[dtype])
 
     @torch.inference_mode()
     def run(self, batches: list[NDArray[np.uint8]], embedding: bool) -> list[PassArrays]:
@@ -88,7 +88,7 @@ class TorchCuda:
     def __init__(self, one_pass: OnePass, dtype: Dtype) -> None:
         self.dtype = dtype
         self._one_pass = one_pass.to("cuda")
-        one_pass.network.to(dtype=TORCH_DTYPES[dtype])
+        one_pass.network.set_dtype(TORCH_DTYPES[dtype])
         self._graphs: dict[tuple[int, bool], _CudaGraph] = {}
 
     @torch.inference_mode()

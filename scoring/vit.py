@@ -300,6 +300,12 @@ class FaceViT(nn.Module):
                 nn.Linear(arch.embed_dim // 4, arch.estimates),
             )
 
+    def set_dtype(self, dtype: torch.dtype) -> None:
+        """Convert the weights; the small convolutional head stays exact, because bf16 costs it a third digit."""
+        self.to(dtype=dtype)
+        if self.arch.head == "gdc":
+            self.feature.float()
+
     def tokens(self, images: Tensor) -> Tensor:
         """Embed normalised images ``(B, 3, S, S)`` to tokens ``(B, T, D)`` with positions."""
         arch = self.arch
@@ -325,7 +331,7 @@ class FaceViT(nn.Module):
         if self.arch.head == "gdc":
             patches = self.norm(tokens[:, self.prefix_tokens :])
             head = cast(GdcHead, self.feature)
-            return head(head.feature_map(patches)).float()  # type: ignore[no-any-return]
+            return head(head.feature_map(patches.to(head.reduce.weight.dtype))).float()  # type: ignore[no-any-return]
         return self.norm(tokens[:, 0]).float()  # type: ignore[no-any-return]
 
     def forward(
