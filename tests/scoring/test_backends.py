@@ -21,10 +21,16 @@ from facegate.scoring.engine import load_scorer, native_bf16
 from ..helpers import facegate
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Exported graphs, shared by the tests here; each export takes seconds."""
+    return tmp_path_factory.mktemp("graphs")
+
+
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("FACEGATE_CACHE", str(tmp_path))
-    return tmp_path
+def cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FACEGATE_CACHE", str(folder))
+    return folder
 
 
 @pytest.fixture
@@ -63,6 +69,7 @@ def test_auto_takes_what_was_measured_here_and_says_so(cache: Path, data: Path) 
     assert before.backend.name == "torch" and "models tune" in before.why
     result = facegate("models", "tune", weights, "--threads", 1, env={"FACEGATE_CACHE": str(cache)})
     assert result.returncode == 0 and "taken" in result.stdout and "openvino" in result.stdout, result.stderr
+    before_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         after = load_scorer(weights, device="cpu")
@@ -70,16 +77,17 @@ def test_auto_takes_what_was_measured_here_and_says_so(cache: Path, data: Path) 
         other = load_scorer(weights, device="cpu", alpha=3.0)
         assert other.backend.name == "torch", "other settings would have to be exported first, unasked"
     finally:
-        torch.set_num_threads(2)
+        torch.set_num_threads(before_threads)
 
 
 def test_what_is_not_exact_enough_is_never_taken_unasked(cache: Path, data: Path) -> None:
-    scorer = load_scorer(data / "parity" / "tiny_p16.safetensors", device="cpu", dtype="fp32", backend="torch")
+    weights = data / "parity" / "tiny_p8.safetensors"
+    scorer = load_scorer(weights, device="cpu", dtype="fp32", backend="torch")
     trials = tune(scorer.one_pass, scorer.card, example_crops(), native_bf16("cpu"), lambda line: None)
     exact = [t for t in trials if t.dtype == "fp32"]
     assert {t.backend for t in exact} == {"torch", "onnxruntime", "openvino"}
     assert all(t.exact_enough and t.rank_agreement > 0.9999 for t in exact)
-    chosen = load_scorer(data / "parity" / "tiny_p16.safetensors", device="cpu")
+    chosen = load_scorer(weights, device="cpu")
     taken = next(t for t in trials if (t.backend, t.dtype) == (chosen.backend.name, chosen.backend.dtype))
     assert min(taken.rank_agreement, taken.embedding_agreement) >= AGREEMENT
 

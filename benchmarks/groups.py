@@ -1,0 +1,58 @@
+"""What share of faces a gate would drop, by the groups that the file names of UTKFace state (age, gender, race).
+
+    python -m benchmarks.groups --pool pool112.zip
+
+The labels are UTKFace's own, and the pictures were part of the model's training (without labels): read differences,
+not levels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from facegate.scoring.engine import load_scorer
+
+GENDERS = ("male", "female")
+RACES = ("White", "Black", "Asian", "Indian", "others")
+AGES = ((0, 2), (3, 12), (13, 19), (20, 39), (40, 59), (60, 120))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--pool", type=Path, required=True)
+    parser.add_argument("--every", type=int, default=8)
+    parser.add_argument("--min-quality", type=int, default=40)
+    arguments = parser.parse_args()
+    crops, groups = [], []
+    with zipfile.ZipFile(arguments.pool) as archive:
+        names = sorted(name for name in archive.namelist() if Path(name).parent.name == "utk")
+        for name in names[:: arguments.every]:
+            parts = Path(name).stem.split("_")
+            if len(parts) != 4:
+                continue
+            age, gender, race = (int(part) for part in parts[:3])
+            picture = cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_COLOR)
+            crops.append(picture[:, :, ::-1])
+            span = next((f"{low}-{high} years" for low, high in AGES if low <= age <= high), "older")
+            groups.append((span, GENDERS[gender], RACES[race]))
+    quality = load_scorer(device="cpu").score(np.stack(crops).astype(np.uint8), embedding=False).quality
+    dropped = quality < arguments.min_quality
+    print(f"{len(crops)} faces, min_quality {arguments.min_quality}: {100 * dropped.mean():.1f} % dropped")
+    for column in range(3):
+        for group in sorted({item[column] for item in groups}):
+            rows = np.array([item[column] == group for item in groups])
+            share, count = dropped[rows].mean(), int(rows.sum())
+            around = 196 * np.sqrt(share * (1 - share) / count)
+            print(
+                about = f"{count} faces, median quality {np.median(quality[rows]):.0f}"
+                print(f"  {group:14s} {100 * share:5.1f} % +- {around:.1f}   ({about})")
+            )
+
+
+if __name__ == "__main__":
+    main()
