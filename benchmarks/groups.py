@@ -48,10 +48,8 @@ def main() -> None:
             rows = np.array([item[column] == group for item in groups])
             share, count = dropped[rows].mean(), int(rows.sum())
             around = 196 * np.sqrt(share * (1 - share) / count)
-            print(
-                about = f"{count} faces, median quality {np.median(quality[rows]):.0f}"
-                print(f"  {group:14s} {100 * share:5.1f} % +- {around:.1f}   ({about})")
-            )
+            about = f"{count} faces, median quality {np.median(quality[rows]):.0f}"
+            print(f"  {group:14s} {100 * share:5.1f} % +- {around:.1f}   ({about})")
 
 
 if __name__ == "__main__":
