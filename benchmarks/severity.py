@@ -19,15 +19,15 @@ from facegate.evaluation.datasets import load_set
 from facegate.evaluation.degrade import KINDS
 from facegate.scoring.choice import cache_folder
 from facegate.scoring.engine import load_scorer
-from facegate.scoring.families import QUALITIES
 
 STEPS = 11
+QUALITIES = ("vitnt", "estimate")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--set", type=Path, required=True)
-    parser.add_argument("--crops", type=int, default=150)
+    parser.add_argument("--crops", type=int, default=60)
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     crops = load_set(arguments.set, load_detector("mtcnn"), cache_folder()).crops
@@ -36,7 +36,7 @@ def main() -> None:
     means: dict[str, dict[str, list[float]]] = {}
     scorers = {}
     for quality in QUALITIES:
-        scorers[quality] = load_scorer(quality=quality, device="cpu")
+        scorers[quality] = load_scorer(quality=quality, device="cpu")  # type: ignore[arg-type]
         means[quality] = {}
     for kind, degrade in KINDS.items():
         for severity in severities:

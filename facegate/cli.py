@@ -89,7 +89,7 @@ def run(
     weights: WeightsOption = None,
     model_card: ModelCardOption = None,
     min_quality: Annotated[
-        int | None, typer.Option(min=0, max=100, help="Drop faces below this quality.", show_default="10")
+        int | None, typer.Option(min=0, max=100, help="Drop faces below this quality.", show_default="5")
     ] = None,
     linger: Annotated[
         float | None,

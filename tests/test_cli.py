@@ -41,11 +41,16 @@ def bad_inputs(folder: Path, clip: DemoClip) -> dict[str, tuple[list[object], in
     wall.mkdir(parents=True)
     cv2.imwrite(str(wall / "grey.png"), np.full((200, 200, 3), 127, np.uint8))
     quick = ["--linger", "0"]
+    once = [*quick, "--no-reconnect"]
     return {
         "missing file": (["run", folder / "none.mp4", *quick], 1, "no video file at"),
         "not a video": (["run", text, *quick], 1, "is not a video that can be read"),
         "no webcam": (["run", "97", *quick], 1, "no webcam at 97"),
-        "unreachable": (["run", f"rtsp://me:s3cret@127.0.0.1:{free_port()}/x", *quick], 1, "connection refused"),
+        "unreachable": (
+            ["run", f"rtsp://me:s3cret@127.0.0.1:{free_port()}/x", *quick, "--no-reconnect"],
+            1,
+            "connection refused",
+        ),
         "unknown key": (["run", unknown_key], 2, "did you mean 'min_quality'?"),
         "wrong type": (["run", wrong_type], 2, "gate.min_quality"),
         "missing config": (["run", folder / "none.yaml"], 2, "cannot read"),
@@ -96,7 +101,9 @@ def test_a_camera_that_refuses_the_password_is_unauthorised_and_the_password_sta
     report = tmp_path / "report.json"
     with RtspServer(Movie(clip.path), credentials=Credentials("me", "right")) as server:
         url = server.url.replace("rtsp://", "rtsp://me:wr0ng-pass@")
-        result = facegate("run", url, "--linger", "0", "--report", report, "--no-reconnect")
+        endpoint = f"tcp://127.0.0.1:{free_port()}"
+        options = ["--linger", "0", "--report", report, "--no-reconnect", "--bind", endpoint]
+        result = facegate("run", url, *options)
     assert result.returncode == 1 and "check user and password" in result.stderr
     assert "wr0ng-pass" not in result.stderr + result.stdout
 

@@ -87,7 +87,7 @@ def test_an_onnx_file_without_card_or_with_a_wrong_one_is_refused(tmp_path: Path
 
 
 def test_missing_and_unknown_embedders_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="neither 'auto', 'dlib'"):
+    with pytest.raises(ConfigError, match="neither 'auto', 'builtin', 'dlib'"):
         load_embedder("nonsense")
     with pytest.raises(ModelError, match="cannot read"):
         load_embedder(str(tmp_path / "none.onnx"))
