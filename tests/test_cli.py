@@ -45,12 +45,8 @@ def bad_inputs(folder: Path, clip: DemoClip) -> dict[str, tuple[list[object], in
     return {
         "missing file": (["run", folder / "none.mp4", *quick], 1, "no video file at"),
         "not a video": (["run", text, *quick], 1, "is not a video that can be read"),
-        "no webcam": (["run", "97", *quick], 1, "no webcam at 97"),
-        "unreachable": (
-            ["run", f"rtsp://me:s3cret@127.0.0.1:{free_port()}/x", *quick, "--no-reconnect"],
-            1,
-            "connection refused",
-        ),
+        "no webcam": (["run", "97", *once], 1, "no webcam at 97"),
+        "unreachable": (["run", f"rtsp://me:s3cret@127.0.0.1:{free_port()}/x", *once], 1, "connection refused"),
         "unknown key": (["run", unknown_key], 2, "did you mean 'min_quality'?"),
         "wrong type": (["run", wrong_type], 2, "gate.min_quality"),
         "missing config": (["run", folder / "none.yaml"], 2, "cannot read"),
