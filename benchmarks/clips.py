@@ -20,7 +20,6 @@ import av
 import cv2
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.machine import cpu
 from facegate.console import show_savings
@@ -158,7 +157,7 @@ class Crops:
 
 
 def percentiles(
-    observer: Observer, crops: Crops, visits: tuple[Visit, ...], gallery: Gallery, templates: NDArray[np.float32]
+    observer: Observer, crops: Crops, visits: tuple[Visit, ...], gallery: Gallery
 ) -> dict[str, list[float]]:
     """Per track of an enrolled person: the chosen face's percentile by mated similarity, for each way to choose."""
     row = {name: index for index, name in enumerate(gallery.names)}
@@ -172,7 +171,7 @@ def percentiles(
     for (_, person), faces in tracks.items():
         if len(faces) < 5:
             continue
-        mated = np.array([observer.embeddings[face] @ templates[row[person]] for face in faces])
+        mated = np.array([observer.embeddings[face] @ gallery.templates[row[person]] for face in faces])
         choices = {
             "facegate's score": [crops.ours[face] for face in faces],
             "Laplacian variance": [observer.faces[face].sharpness for face in faces],
@@ -203,7 +202,6 @@ def main() -> None:
     judges = [load_embedder(name) for name in arguments.judge]
     limits = arguments.threshold or [judge.threshold for judge in judges]
     known = [enrolled(people, judge) for judge in judges]
-    templates = [np.stack([gallery._templates[i] for i in range(len(gallery.names))]) for gallery in known]
     lightqnet = LightQNetQuality(data / "models" / "lightqnet-dm100.pb")
     observers: list[list[Observer]] = [[] for _ in judges]
     ranks: list[dict[str, list[float]]] = [{} for _ in judges]
@@ -221,7 +219,7 @@ def main() -> None:
             run(config, own, crops)
             for index, observer in enumerate(own):
                 observers[index].append(observer)
-                for key, values in percentiles(observer, crops, visits, known[index], templates[index]).items():
+                for key, values in percentiles(observer, crops, visits, known[index]).items():
                     ranks[index].setdefault(key, []).extend(values)
             print(f"{name}: {len(own[0].faces)} faces, {len(own[0].sent)} forwarded", flush=True)
     print(cpu(), f"frames {arguments.alter}", sep="; ")

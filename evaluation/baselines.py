@@ -131,7 +131,9 @@ class ScorerQuality:
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
         backend = scorer.backend
-        self.name = f"{scorer.card.name}:{scorer.fingerprint}:{backend.name}-{backend.dtype}:{scorer.algorithm}"
+        self.name = (
+            f"{scorer.card.name}:{scorer.network.fingerprint}:{backend.name}-{backend.dtype}:{scorer.algorithm}"
+        )
 
     def score(self, faces: FaceSet, progress: Progress) -> NDArray[np.float64]:
         """See :class:`QualityMethod`."""
@@ -153,7 +155,9 @@ class StochasticQuality:
 
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
-        self.name = f"{scorer.card.name}:{scorer.fingerprint}:stochastic-{self.PASSES}-{self.DROP}-{self.SEED}"
+        self.name = (
+            f"{scorer.card.name}:{scorer.network.fingerprint}:stochastic-{self.PASSES}-{self.DROP}-{self.SEED}"
+        )
 
     @torch.inference_mode()
     def score(self, faces: FaceSet, progress: Progress) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ faces that a policy forwards are its bill.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 
@@ -182,80 +182,70 @@ def compare(
         threshold: similarity from which a face was named.
     """
     sent: dict[str, list[tuple[float, SeenFace]]] = {name: [] for name in POLICIES}
-    visits: list[Visit] = list(labels or ())
     every = [face for observer in observers for face in observer.faces.values()]
     for observer in observers:
         sent["every_face"] += [(face.pts_s, face) for face in observer.faces.values()]
         sent["naive"] += [(at, observer.faces[face]) for at, face in observer.naive()]
         sent["facegate"] += [(at, observer.faces[face]) for at, face in observer.sent]
-    by_track = None if labels is not None else _visits_by_track(every)
-    missed: dict[str, tuple[str, ...]] = {}
-    results = {}
-    for name, items in sent.items():
-        if by_track is None:
-            result, not_found = _judge(items, visits)
-        else:
-            result, not_found = _judge_by_track(items, by_track)
-        results[name], missed[name] = result, not_found
+    truth = _Truth.of_labels(labels) if labels is not None else _Truth.of_tracks(every)
+    judged = {name: truth.judge(items) for name, items in sent.items()}
     return Savings(
         sources=tuple(sorted({face.source for face in every})),
         recognizer=recognizer,
         threshold=threshold,
         faces=len(every),
         labelled=labels is not None,
-        missed=missed,
-        policies=results,
+        missed={name: missed for name, (_, missed) in judged.items()},
+        policies={name: result for name, (result, _) in judged.items()},
     )
 
 
-def _judge(items: list[tuple[float, SeenFace]], visits: list[Visit]) -> tuple[PolicyResult, tuple[str, ...]]:
-    """By labels; a face outside every visit counts as a stranger's."""
-    first: dict[Visit, float] = {}
-    false = 0
-    for at, face in items:
-        mine = [visit for visit in visits if visit.holds(face.source, face.pts_s, face.box)]
-        if face.name is None:
-            continue
-        right = [visit for visit in mine if visit.person == face.name]
-        if not right:
-            false += 1
-        for visit in right:
-            first[visit] = min(first.get(visit, np.inf), at - visit.start_s)
-    wanted = [visit for visit in visits if visit.person is not None]
-    missed = tuple(f"{visit.person} in {visit.source}" for visit in wanted if visit not in first)
-    return _bill(items, len(wanted), list(first.values()), false), missed
+class _Truth:
+    """Which visits a face belongs to, and who each visit is of."""
 
+    def __init__(self, people: dict[str, tuple[str | None, float]], of: Callable[[SeenFace], list[str]]) -> None:
+        self._people, self._of = people, of
 
-def _visits_by_track(faces: list[SeenFace]) -> dict[tuple[str, int], tuple[str | None, float]]:
-    """Each track's person, by a vote of its named faces, and its start."""
-    tracks: dict[tuple[str, int], list[SeenFace]] = {}
-    for face in faces:
-        tracks.setdefault((face.source, face.track_id), []).append(face)
-    found = {}
-    for key, seen in tracks.items():
-        names = [face.name for face in seen if face.name is not None]
-        person = max(set(names), key=names.count) if 2 * len(names) >= len(seen) else None
-        found[key] = (person, min(face.pts_s for face in seen))
-    return found
+    @classmethod
+    def of_labels(cls, visits: Sequence[Visit]) -> _Truth:
+        """By hand; a face outside every visit is a stranger's."""
+        named = {f"{v.person} in {v.source} from {v.start_s:g} s": v for v in visits}
+        return cls(
+            {key: (visit.person, visit.start_s) for key, visit in named.items()},
+            lambda face: [k for k, visit in named.items() if visit.holds(face.source, face.pts_s, face.box)],
+        )
 
+    @classmethod
+    def of_tracks(cls, faces: Sequence[SeenFace]) -> _Truth:
+        """Each track is a visit, of whom at least half of its faces name."""
 
-def _judge_by_track(
-    items: list[tuple[float, SeenFace]], tracks: dict[tuple[str, int], tuple[str | None, float]]
-) -> tuple[PolicyResult, tuple[str, ...]]:
-    first: dict[tuple[str, int], float] = {}
-    false = 0
-    for at, face in items:
-        key = (face.source, face.track_id)
-        person, start = tracks[key]
-        if face.name is None:
-            continue
-        if face.name != person:
-            false += 1
-        else:
-            first[key] = min(first.get(key, np.inf), at - start)
-    wanted = {key: person for key, (person, _) in tracks.items() if person is not None}
-    missed = tuple(f"{person} on track {key[1]} of {key[0]}" for key, person in wanted.items() if key not in first)
-    return _bill(items, len(wanted), list(first.values()), false), missed
+        def key(face: SeenFace) -> str:
+            return f"track {face.track_id} of {face.source}"
+
+        tracks: dict[str, list[SeenFace]] = {}
+        for face in faces:
+            tracks.setdefault(key(face), []).append(face)
+        people: dict[str, tuple[str | None, float]] = {}
+        for name, seen in tracks.items():
+            names = [face.name for face in seen if face.name is not None]
+            person = max(sorted(set(names)), key=names.count) if 2 * len(names) >= len(seen) else None
+            people[name] = (person, min(face.pts_s for face in seen))
+        return cls(people, lambda face: [key(face)])
+
+    def judge(self, items: list[tuple[float, SeenFace]]) -> tuple[PolicyResult, tuple[str, ...]]:
+        """A policy's bill, and the visits of enrolled people that it missed."""
+        delays: dict[str, float] = {}
+        false = 0
+        for at, face in items:
+            if face.name is None:
+                continue
+            right = [key for key in self._of(face) if self._people[key][0] == face.name]
+            false += not right
+            for key in right:
+                delays[key] = min(delays.get(key, np.inf), at - self._people[key][1])
+        wanted = [key for key, (person, _) in self._people.items() if person is not None]
+        missed = tuple(key for key in wanted if key not in delays)
+        return _bill(items, len(wanted), list(delays.values()), false), missed
 
 
 def _bill(items: list[tuple[float, SeenFace]], visits: int, delays: list[float], false: int) -> PolicyResult:

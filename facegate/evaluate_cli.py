@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 from facegate.options import (
+    CacheOption,
     DetectorKind,
     DetectorOption,
     DetectorPathOption,
@@ -47,7 +48,7 @@ def evaluate(
     picture: Annotated[
         Path | None, typer.Option("--plot", help="Draw the curves here.", show_default=False)
     ] = None,
-    cache: Annotated[Path, typer.Option(help="Keeps crops, scores and embeddings.")] = Path("~/.cache/facegate"),
+    cache: CacheOption = None,
     detector: DetectorOption = DetectorKind.AUTO,
     detector_path: DetectorPathOption = None,
 ) -> None:
@@ -63,6 +64,7 @@ def evaluate(
     from facegate.evaluation.degrade import degrade_half
     from facegate.evaluation.evaluate import Evaluation, Results, Settings, judge, make_method, plot, short_name
     from facegate.recognition.embedders import load_embedder
+    from facegate.scoring.choice import cache_folder
     from facegate.scoring.engine import Scorer, load_scorer
     from facegate.scoring.families import Quality
 
@@ -77,7 +79,7 @@ def evaluate(
     methods = {short_name(spec): make_method(spec, scorer) for spec in map(str.strip, quality.split(",")) if spec}
     judges = [load_embedder(name) for name in recognizer]
     settings = Settings(fmr=fmr, limit=limit, mode="crfiqa" if crfiqa else "schlett")
-    folder = cache.expanduser()
+    folder = cache or cache_folder()
     with counting("pictures") as progress:
         faces = load_set(dataset, load_detector(detector, detector_path), folder, progress)
     if degraded is not None:

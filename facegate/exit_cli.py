@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 from facegate.options import (
+    CacheOption,
     DetectorKind,
     DetectorOption,
     DetectorPathOption,
@@ -32,7 +33,7 @@ def calibrate_exit(
     ] = None,
     weights: WeightsOption = None,
     model_card: ModelCardOption = None,
-    cache: Annotated[Path, typer.Option(help="Keeps the aligned crops.")] = Path("~/.cache/facegate"),
+    cache: CacheOption = None,
     detector: DetectorOption = DetectorKind.AUTO,
     detector_path: DetectorPathOption = None,
 ) -> None:
@@ -50,13 +51,14 @@ def calibrate_exit(
     from facegate.detectors.base import load_detector
     from facegate.evaluation.datasets import load_set
     from facegate.evaluation.degrade import degrade_half
+    from facegate.scoring.choice import cache_folder
     from facegate.scoring.early_exit import calibrate
     from facegate.scoring.engine import load_scorer
 
     check_writable(to)
     scorer = load_scorer(weights, card=model_card, device="cpu", backend="torch")
     with counting("pictures") as progress:
-        faces = load_set(dataset, load_detector(detector, detector_path), cache.expanduser(), progress)
+        faces = load_set(dataset, load_detector(detector, detector_path), cache or cache_folder(), progress)
     crops = faces.crops if degraded is None else degrade_half(faces.crops, degraded)
     with counting("crops") as progress:
         found = calibrate(scorer, crops, min_quality, bound, progress)

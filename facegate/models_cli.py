@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -65,10 +64,11 @@ def verify(
     import numpy as np
 
     from facegate.scoring.engine import load_scorer
+    from facegate.scoring.families import file_sha256
 
     scorer = load_scorer(weights, card=model_card, device="cpu", dtype="fp32")
     scorer.score(np.full((1, 112, 112, 3), 127, np.uint8))
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    digest = file_sha256(weights)
     sys.stdout.write(f"{weights}: fits card '{scorer.card.name}', SHA-256 {digest}\n")
 
 
@@ -86,14 +86,13 @@ def pull(
     facegate models pull cvlface-vit-base
     facegate models pull owner/name --file model.safetensors
     """
+    from facegate.scoring.families import file_sha256
     from facegate.scoring.hub import card_of, pull
 
     path = pull(name, file)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    repository = "/".join(path.parts[-2:]) if "/" not in name else name
-    sys.stdout.write(f"{path}\nSHA-256 {digest}\n")
+    sys.stdout.write(f"{path}\nSHA-256 {file_sha256(path)}\n")
     if "/" in name and card_of(name) is None:
-        sys.stderr.write(f"no known card names {repository}: give --model-card, unless the file carries its own\n")
+        sys.stderr.write(f"no known card names {name}: give --model-card, unless the file carries its own\n")
 
 
 @app.command()
@@ -114,7 +113,7 @@ def tune(
     from rich.console import Console
     from rich.table import Table
 
-    from facegate.scoring.choice import AGREEMENT, example_crops, tune
+    from facegate.scoring.choice import example_crops, tune
     from facegate.scoring.engine import load_scorer, native_bf16
 
     if threads:
@@ -123,11 +122,9 @@ def tune(
     screen = Console(stderr=True, highlight=False)
     trials = tune(scorer.one_pass, scorer.card, example_crops(), native_bf16("cpu"), screen.print)
     table = Table("backend", "format", "ms per crop", "rank agreement", "least cosine", "")
-    taken = next((trial for trial in trials if trial.exact_enough), None)
+    taken = next((trial for trial in trials if trial.acceptable(scorer.card)), None)
     for trial in trials:
-        verdict = (
-            "taken" if trial is taken else "" if trial.exact_enough else f"below {AGREEMENT}: not taken unasked"
-        )
+        verdict = "taken" if trial is taken else "" if trial.acceptable(scorer.card) else "not exact enough"
         numbers = (f"{trial.ms_per_crop:.2f}", f"{trial.rank_agreement:.5f}", f"{trial.embedding_agreement:.5f}")
         table.add_row(trial.backend, trial.dtype, *numbers, verdict)
     Console(highlight=False).print(table)

@@ -30,6 +30,10 @@ DetectorPathOption = Annotated[
 ]
 
 
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(help="Keeps crops, scores and embeddings.", show_default="$FACEGATE_CACHE or ~/.cache/facegate"),
+]
 WeightsOption = Annotated[
     Path | None,
     typer.Option(help="A .safetensors or .pt model instead of the built-in one.", show_default=False),

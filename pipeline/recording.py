@@ -66,13 +66,7 @@ class SeenFace(msgspec.Struct, frozen=True, array_like=True):
 class SeenFrame(msgspec.Struct, frozen=True, array_like=True, tag="frame"):
     """One frame as it reached the gate."""
 
-    camera: str
-    seq: int
-    pts_s: float
-    received_s: float
-    captured_at: float | None
-    width: int
-    height: int
+    frame: FrameRef
     faces: tuple[SeenFace, ...]
     ended: tuple[int, ...]
     last: bool
@@ -102,21 +96,8 @@ class Recorder:
     def see(self, frame: ScoredFrame) -> None:
         """Record one frame; frames in which nothing happens are left out."""
         if frame.faces or frame.ended or frame.last:
-            ref = frame.frame
-            self._write(
-                SeenFrame(
-                    camera=ref.camera,
-                    seq=ref.seq,
-                    pts_s=ref.pts_s,
-                    received_s=ref.received_s,
-                    captured_at=ref.captured_at,
-                    width=ref.width,
-                    height=ref.height,
-                    faces=tuple(_seen(face) for face in frame.faces),
-                    ended=frame.ended,
-                    last=frame.last,
-                )
-            )
+            faces = tuple(_seen(face) for face in frame.faces)
+            self._write(SeenFrame(frame=frame.frame, faces=faces, ended=frame.ended, last=frame.last))
 
     def close(self) -> None:
         """Close the file."""
@@ -207,10 +188,8 @@ def _seen(face: ScoredFace) -> SeenFace:
 
 
 def _scored(seen: SeenFrame) -> ScoredFrame:
-    ref = FrameRef(seen.camera, seen.seq, seen.pts_s, seen.received_s, seen.captured_at, seen.width, seen.height)
-    return ScoredFrame(
-        frame=ref, faces=tuple(_face(face, ref) for face in seen.faces), ended=seen.ended, last=seen.last
-    )
+    faces = tuple(_face(face, seen.frame) for face in seen.faces)
+    return ScoredFrame(frame=seen.frame, faces=faces, ended=seen.ended, last=seen.last)
 
 
 def _face(seen: SeenFace, ref: FrameRef) -> ScoredFace:

@@ -63,52 +63,58 @@ class _Camera:
         self.reconnects = 0
         self._returns = self.source.live and config.reconnect
         self._stream = OneStream()
+        self._last = FrameRef(self.name, 0, 0.0, 0.0, None, 0, 0)
+        self._live_since: float | None = None
 
     def run(self, stop: Event) -> None:
         """Feed the lane until the source ends; a source's error is this camera's state and nobody else's."""
-        last = FrameRef(self.name, 0, 0.0, 0.0, None, 0, 0)
         backoff = Backoff(self.name)
         try:
-            while True:
-                started, live_since = monotonic(), None
-                unauthorised = False
-                try:
-                    for frame in self.source.frames(stop):
-                        if live_since is None:
-                            live_since = monotonic()
-                            self._came_live(frame)
-                        self.received += 1
-                        placed = self._stream.place(frame)
-                        last = placed.ref
-                        self.lane.put(placed)
-                    if not self._returns or stop.is_set():
-                        self.state = CameraState.ENDED
-                        log.info("camera ended", camera=self.name, frames=self.received)
-                        return
-                    reason = "the stream ended"
-                except SourceError as error:
-                    self.error = error
-                    unauthorised = isinstance(error, UnauthorisedError)
-                    reason = str(error)
-                    self.state = CameraState.UNAUTHORISED if unauthorised else CameraState.FAILED
-                    if not self._returns or stop.is_set():
-                        log.error("camera failed", camera=self.name, reason=reason)
-                        return
-                if not unauthorised:
-                    self.state = CameraState.STALLED
-                live_for = 0.0 if live_since is None else monotonic() - live_since
+            while (lost := self._connection(stop)) is not None:
+                live_for = 0.0 if self._live_since is None else monotonic() - self._live_since
+                unauthorised = self.state is CameraState.UNAUTHORISED
                 wait = backoff.wait_s(unauthorised=unauthorised, live_for_s=live_for)
-                log.warning(
-                    "camera lost", camera=self.name, reason=reason, after_s=round(monotonic() - started, 1),
-                    again_in_s=round(wait, 1),
-                )  # fmt: skip
+                log.warning("camera lost", camera=self.name, reason=lost, again_in_s=round(wait, 1))
                 if stop.wait(wait):
                     return
                 self._stream.reconnected()
         finally:
-            self.lane.close(CameraEnded(frame=last))
+            self.lane.close(CameraEnded(frame=self._last))
+
+    def _connection(self, stop: Event) -> str | None:
+        """Watch until the source ends; return why it is to be tried again, ``None`` when it is not."""
+        self._live_since = None
+        try:
+            for frame in self.source.frames(stop):
+                if self._live_since is None:
+                    self._came_live(frame)
+                self.received += 1
+                placed = self._stream.place(frame)
+                self._last = placed.ref
+                self.lane.put(placed)
+        except SourceError as error:
+            self.error = error
+            return self._broken(error, stop)
+        if self._returns and not stop.is_set():
+            self.state = CameraState.STALLED
+            return "the stream ended"
+        self.state = CameraState.ENDED
+        log.info("camera ended", camera=self.name, frames=self.received)
+        return None
+
+    def _broken(self, error: SourceError, stop: Event) -> str | None:
+        again = self._returns and not stop.is_set()
+        if isinstance(error, UnauthorisedError):
+            self.state = CameraState.UNAUTHORISED
+        else:
+            self.state = CameraState.STALLED if again else CameraState.FAILED
+        if again:
+            return str(error)
+        log.error("camera failed", camera=self.name, reason=str(error))
+        return None
 
     def _came_live(self, frame: Frame) -> None:
+        self._live_since = monotonic()
         self.reconnects += self.received > 0
         self.state, self.error = CameraState.LIVE, None
         log.info("camera live", camera=self.name, width=frame.ref.width, height=frame.ref.height)
@@ -145,6 +151,7 @@ class Runner:
         self.run_id = run_id or str(ULID())
         self.config = config
         self.ledger = Ledger()
+        self._gate_configs = {camera.name: config.gate_for(camera.name) for camera in config.cameras}
         detector = load_detector(
             config.detector.kind,
             config.detector.path,
@@ -171,7 +178,7 @@ class Runner:
             detector,
             self.ledger,
             batch=config.detector.batch,
-            min_face_px={camera.name: config.gate_for(camera.name).min_face_px for camera in config.cameras},
+            min_face_px={name: gate.min_face_px for name, gate in self._gate_configs.items()},
         )
         self._score = ScoreStage(
             scorer,
@@ -311,7 +318,7 @@ class Runner:
             reconnects=camera.reconnects,
             observed=self.ledger.observed(camera.name),
             outcomes=self.ledger.outcomes(camera.name),
-            threshold=self.config.gate_for(camera.name).min_quality if online is None else online.threshold,
+            threshold=self._gate_configs[camera.name].min_quality if online is None else online.threshold,
             quality_moved=0.0 if online is None else round(online.moved, 3),
             splits=0 if decider is None else decider.guard.splits,
         )

@@ -31,11 +31,12 @@ class Gallery:
 
     def __init__(self, names: list[str], templates: Floats) -> None:
         self.names = names
-        self._templates = templates
+        self.templates = templates
+        """``(P, D)``, unit length, in the order of ``names``."""
 
     def match(self, embedding: Floats, threshold: float) -> Match:
         """Compare a unit embedding ``(D,)`` with everybody (open set: nobody is a possible answer)."""
-        similarities = self._templates @ embedding
+        similarities = self.templates @ embedding
         best = int(np.argmax(similarities))
         similarity = float(similarities[best])
         return Match(self.names[best] if similarity >= threshold else None, similarity)

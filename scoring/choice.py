@@ -58,10 +58,10 @@ class Trial(msgspec.Struct, frozen=True):
     embedding_agreement: float
     """Least cosine with torch's embeddings in fp32."""
 
-    @property
-    def exact_enough(self) -> bool:
-        """Whether ``auto`` may take it."""
-        return min(self.rank_agreement, self.embedding_agreement) >= AGREEMENT
+    def acceptable(self, card: ModelCard) -> bool:
+        """Whether ``auto`` may take it for the model of ``card``."""
+        exact = min(self.rank_agreement, self.embedding_agreement) >= AGREEMENT
+        return exact and (card.bf16 or self.dtype != "bf16")
 
 
 class Tuning(msgspec.Struct, frozen=True):
@@ -94,11 +94,9 @@ def machine() -> str:
 
 def _graph_path(one_pass: OnePass, card: ModelCard) -> Path:
     """Where the exported graph of a model with its settings is kept."""
-    digest = hashlib.sha256(msgspec.json.encode((card, one_pass.settings, one_pass.quality)))
-    for name, tensor in sorted(one_pass.network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().float().numpy().tobytes())
-    return cache_folder() / "graphs" / f"{card.name}-{digest.hexdigest()[:16]}.onnx"
+    what = (one_pass.network.fingerprint, card, one_pass.settings, one_pass.quality)
+    digest = hashlib.sha256(msgspec.json.encode(what)).hexdigest()[:16]
+    return cache_folder() / "graphs" / f"{card.name}-{digest}.onnx"
 
 
 def graph_for(one_pass: OnePass, card: ModelCard, dtype: Dtype) -> Path:
@@ -123,7 +121,7 @@ def measured_choice(one_pass: OnePass, card: ModelCard, dtype: str) -> Choice | 
     tuning = _read(card.name)
     if tuning is None:
         return None
-    fitting = [trial for trial in tuning.trials if trial.exact_enough and dtype in ("auto", trial.dtype)]
+    fitting = [trial for trial in tuning.trials if trial.acceptable(card) and dtype in ("auto", trial.dtype)]
     if not fitting:
         return None
     best = min(fitting, key=lambda trial: trial.ms_per_crop)

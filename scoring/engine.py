@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -21,7 +19,7 @@ from facegate.scoring.choice import Choice, graph_for, measured_choice
 from facegate.scoring.families import QUALITIES, ModelCard, Quality, load_builtin, load_file
 from facegate.scoring.hub import resolve_weights
 from facegate.scoring.one_pass import DTYPES, Dtype, OnePass
-from facegate.scoring.vit import FaceViT, ScoreSettings
+from facegate.scoring.vit import ScoreSettings
 from facegate.scoring.vitnt import AGGREGATIONS, DISTANCES, Aggregation, Distance
 
 MAX_BATCH = 32
@@ -87,11 +85,6 @@ class Scorer:
         card, s = self.card, self.settings
         same = self.quality != "vitnt" or s == ScoreSettings(blocks=card.blocks, alpha=card.alpha)
         return card.calibration_version if same else f"{card.calibration_version} (made for other settings)"
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Hash of the weights, for keeping results by what they were computed with."""
-        return network_fingerprint(self.network)
 
     def score(self, crops: NDArray[np.uint8], *, embedding: bool = True) -> Scores:
         """Score aligned crops.
@@ -240,32 +233,35 @@ def load_scorer(
 
 def _decide(one_pass: OnePass, card: ModelCard, on: str, dtype: str, backend: str) -> Choice:
     """Which backend and number format, and why."""
+    _check_combination(on, dtype, backend)
+    if dtype == "int8":
+        return Choice("onnxruntime", "int8", "int8 was asked for")
+    if backend == "auto" and on == "cpu":
+        measured = measured_choice(one_pass, card, dtype)
+        if measured is not None:
+            return measured
+    name: BackendName = "torch" if backend == "auto" else backend  # type: ignore[assignment]
+    if dtype != "auto":
+        return Choice(name, dtype, f"{dtype} was asked for")  # type: ignore[arg-type]
+    if name == "onnxruntime":
+        return Choice(name, "fp32", "ONNX Runtime has no bf16 on the CPU")
+    tuned = "; backends were not measured here (facegate models tune)" if backend == "auto" and on == "cpu" else ""
+    if not native_bf16(on):
+        return Choice(name, "fp32", "fp32: bf16 products are not native here" + tuned)
+    if not card.bf16:
+        return Choice(name, "fp32", "fp32: in bf16 this model's embeddings of poor crops differ too much" + tuned)
+    return Choice(name, "bf16", "bf16: its products are native here" + tuned)
+
+
+def _check_combination(on: str, dtype: str, backend: str) -> None:
     if on == "cuda" and (backend not in ("auto", "torch") or dtype == "int8"):
         raise ConfigError("on CUDA only the torch backend runs, in fp32, bf16 or fp16")
     if on == "cpu" and dtype == "fp16":
         raise ConfigError("fp16 needs a CUDA device: use fp32 or bf16 on the CPU")
     if dtype == "int8" and backend in ("torch", "openvino"):
         raise ConfigError("int8 runs in ONNX Runtime: use backend 'onnxruntime'")
-    if dtype == "int8" or (backend == "onnxruntime" and dtype == "bf16"):
-        if dtype == "bf16":
-            raise ConfigError("ONNX Runtime has no bf16 on the CPU: use fp32 or int8, or another backend")
-        return Choice("onnxruntime", "int8", "int8 was asked for")
-    if backend == "auto" and on == "cpu":
-        measured = measured_choice(one_pass, card, dtype)
-        if measured is not None:
-            return measured
-    native = native_bf16(on)
-    half = dtype == "bf16" or (dtype == "auto" and native and backend != "onnxruntime")
-    number: Dtype = "fp16" if dtype == "fp16" else "bf16" if half else "fp32"
-    if dtype != "auto":
-        why = f"{number} was asked for"
-    elif backend == "onnxruntime":
-        why = "fp32, the exact format of ONNX Runtime on the CPU"
-    else:
-        why = f"{number}: the processor {'multiplies' if native else 'does not multiply'} bf16 natively"
-    name: BackendName = "torch" if backend == "auto" else backend  # type: ignore[assignment]
-    tuned = "; backends were not measured here (facegate models tune)" if backend == "auto" and on == "cpu" else ""
-    return Choice(name, number, why + tuned)
+    if dtype == "bf16" and backend == "onnxruntime":
+        raise ConfigError("ONNX Runtime has no bf16 on the CPU: use fp32 or int8, or another backend")
 
 
 def _make_backend(one_pass: OnePass, card: ModelCard, on: str, choice: Choice) -> Backend:
@@ -276,15 +272,6 @@ def _make_backend(one_pass: OnePass, card: ModelCard, on: str, choice: Choice) -
     graph = graph_for(one_pass, card, choice.dtype)
     make = OnnxRuntime if choice.backend == "onnxruntime" else OpenVino
     return make(graph, choice.dtype, torch.get_num_threads())
-
-
-def network_fingerprint(network: FaceViT) -> str:
-    """Hash of a network's weights, in whatever format they are."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().float().cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def native_bf16(device: str) -> bool:

@@ -51,6 +51,8 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     people: tuple[float, float] | None = None
     """Cosines of the embedding: below the first, two faces of a track are different people; from the second on, two
     faces of different tracks are the same person. ``None``: the embedding does not tell people apart."""
+    bf16: bool = True
+    """Whether scores and embeddings in bf16 agree with fp32's to 0.999; else ``auto`` does not take bf16."""
     mean: tuple[float, float, float] = FACE_MEAN
     std: tuple[float, float, float] = FACE_MEAN
     alpha: float = 8.0
@@ -103,6 +105,12 @@ def _decode_card(content: bytes, where: str) -> ModelCard:
         raise ModelError(f"model card {where} is not valid: {error}") from error
 
 
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def load_builtin() -> tuple[FaceViT, ModelCard]:
     """Load the network that ships with the package, and its card.
 
@@ -113,7 +121,7 @@ def load_builtin() -> tuple[FaceViT, ModelCard]:
     card = builtin_card(DEFAULT_MODEL)
     if not path.is_file():
         raise ModelError(f"the built-in model is not at {path}: install facegate again")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = file_sha256(Path(str(path)))
     if digest != card.sha256:
         raise ModelError(
             f"{path} is not the model that its card describes (SHA-256 {digest}): install facegate again"

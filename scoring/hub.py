@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 
 from facegate.errors import ModelError
 from facegate.scoring.choice import cache_folder
-from facegate.scoring.families import builtin_card, card_names
+from facegate.scoring.families import builtin_card, card_names, file_sha256
 
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -67,7 +66,7 @@ def pull(name: str, file: str | None = None) -> Path:
         reason = str(error).splitlines()[0]
         raise ModelError(f"cannot pull {repository}: {reason}. Without a network, copy its file here") from error
     if card is not None and card.sha256:
-        digest = hashlib.sha256(found.read_bytes()).hexdigest()
+        digest = file_sha256(found)
         if digest != card.sha256:
             found.unlink()
             raise ModelError(f"{chosen} of {repository} is not what the card says (SHA-256 {digest}): removed")

@@ -8,7 +8,7 @@ the gate. With ``synchronous: normal`` a commit survives the process but the las
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 from time import time
@@ -118,18 +118,20 @@ class Spool:
             ).fetchall()
         return [Entry(*item) for item in found]
 
-    def done(self, entries: Iterable[Entry]) -> None:
-        """Delete acknowledged shots."""
-        items = list(entries)
-        if not items:
-            return
+    def done(self, entries: Sequence[Entry]) -> int:
+        """Delete acknowledged shots; return how many were still there."""
+        if not entries:
+            return 0
+        total = 0
         with self._lock:
             self._db.execute("BEGIN")
-            for item in items:
+            for item in entries:
                 removed = self._write("DELETE FROM shots WHERE id = ?", (item.row,))
                 self._bytes -= (len(item.header) + len(item.crop)) * removed
-                self._count -= removed
+                total += removed
             self._db.execute("COMMIT")
+            self._count -= total
+        return total
 
     def drop_oldest(self) -> str | None:
         """Delete the oldest shot to make room; return its id."""

@@ -141,9 +141,10 @@ class ZmqSink:
             )
         if self._when_full == "block":
             return False
-        while self._spool.bytes >= self._max_bytes and self._spool.drop_oldest() is not None:
+        while self._spool.bytes >= self._max_bytes and (dropped := self._spool.drop_oldest()) is not None:
             self._dropped += 1
             self._accepted -= 1
+            self._pending = deque(entry for entry in self._pending if entry.shot_id != dropped)
         return True
 
     def close(self, linger_s: float) -> DeliveryReport:
@@ -219,8 +220,10 @@ class ZmqSink:
         if self._spool is None:
             return
         done, self._done = self._done, []
-        self._spool.done(done)
+        removed = self._spool.done(done)
         with self._changed:
+            # One that was dropped while a worker had it counts as dropped.
+            self._acknowledged += removed
             if done:
                 self._changed.notify_all()
             if len(self._pending) < MAX_WINDOW:
@@ -271,10 +274,11 @@ class ZmqSink:
         if worker is None or entry is None:
             # A late receipt for a shot whose lease ran out: someone else has it now.
             return
-        self._done.append(entry)
         worker.last_seen = monotonic()
+        if self._spool is not None:
+            self._done.append(entry)  # counted when it is deleted
         with self._changed:
-            self._acknowledged += 1
+            self._acknowledged += self._spool is None
             self._recognition_ms += max(0.0, ack.latency_ms)
 
     def _reclaim_expired(self, now: float) -> None:

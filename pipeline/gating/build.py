@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
-import structlog
 
 from facegate.errors import ConfigError
 from facegate.pipeline.config import GateConfig, RunConfig
@@ -15,8 +14,6 @@ from facegate.pipeline.gating.policies import People, RecentPeople
 from facegate.pipeline.gating.purity import PurityGuard
 from facegate.pipeline.gating.threshold import OnlineSettings, OnlineState, OnlineThreshold
 from facegate.pipeline.records import QualityInfo, ScoredFrame
-
-log = structlog.get_logger(__name__)
 
 
 class Gates:
@@ -98,6 +95,5 @@ class CameraDecider:
         """Take the camera's next frame."""
         decisions = self.gate.step(self.guard.step(frame))
         if frame.last:
-            self.guard.finish()
             decisions += self.gate.finish(frame.frame.pts_s)
         return decisions

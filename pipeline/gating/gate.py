@@ -13,12 +13,13 @@ back: too short a track, a person who was sent recently, the minute's budget.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 import msgspec
 
 from facegate.pipeline.gating.limits import FaceLimits
 from facegate.pipeline.gating.policies import BestShots, Budget, PrimaryFace, RecentPeople, ShadowSample
-from facegate.pipeline.gating.threshold import Hysteresis, Mode, OnlineThreshold
+from facegate.pipeline.gating.threshold import Hysteresis, OnlineThreshold
 from facegate.pipeline.records import (
     Outcome,
     QualityInfo,
@@ -29,6 +30,7 @@ from facegate.pipeline.records import (
     make_shot_id,
 )
 
+Mode = Literal["end", "early", "interval"]
 MOST_TRACKS = 1000
 """Tracks of one camera at once; beyond, the one not seen for longest ends."""
 UNSEEN_S = 600.0
@@ -73,6 +75,7 @@ class _Track(msgspec.Struct):
     faces: int = 0
     open: bool = False
     sent_quality: int | None = None
+    """Best quality that was sent, or would have been but for a policy that held it back."""
     sent_s: float = 0.0
     sent: int = 0
 
@@ -175,7 +178,7 @@ class Gate:
             reason = Reason.IMPROVED
         elif s.mode == "early" and best.quality >= s.good_enough:
             reason = Reason.GOOD_ENOUGH
-        elif s.mode == "interval" and (not track.sent or now - track.sent_s >= s.every_s):
+        elif s.mode == "interval" and (track.sent_quality is None or now - track.sent_s >= s.every_s):
             reason = Reason.INTERVAL
         elif track.sent_quality is None and now - track.first_s >= s.max_wait_s:
             reason = Reason.MAX_WAIT
@@ -204,14 +207,13 @@ class Gate:
 
     def _send(self, track: _Track, face: ScoredFace, reason: Reason, now: float) -> Decision:
         """Send a face, unless somebody or something holds it back."""
-        first = track.sent_quality is None
-        track.sent_quality = face.quality if first else max(face.quality, track.sent_quality or 0)
+        track.sent_quality = max(face.quality, track.sent_quality or 0)
         track.sent_s = now
         clock = face.face.frame.received_s
-        # Further shots of the same track are its own business: the person is known to be the same.
-        if first and self._recent is not None and self._recent.holds(face, now):
+        # What a track has sent itself does not hold back its further shots.
+        if not track.sent and self._recent is not None and self._recent.holds(face, now):
             return Decision(face, Outcome.COOLDOWN)
-        if first and self._group is not None and self._group.holds(face, clock):
+        if not track.sent and self._group is not None and self._group.holds(face, clock):
             return Decision(face, Outcome.DUPLICATE)
         if self._budget is not None:
             if not self._budget.left(now):

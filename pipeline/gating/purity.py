@@ -64,12 +64,6 @@ class PurityGuard:
         self._gone = [p for p in self._gone if p.left_s is not None and now - p.left_s < self._merge_s]
         return ScoredFrame(frame=frame.frame, faces=faces, ended=tuple(sorted(ended)))
 
-    def finish(self) -> tuple[int, ...]:
-        """End everybody, at the end of the camera."""
-        everybody = [person for people in self._tracks.values() for person in people] + self._gone
-        self._tracks, self._gone = {}, []
-        return tuple(sorted(person.track_id for person in everybody))
-
     def _person(self, face: ScoredFace, now: float) -> _Person:
         people = self._tracks.get(face.track_id)
         believed = self._people is not None and face.quality >= self._reliable and not face.left_early

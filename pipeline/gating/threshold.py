@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 import numpy as np
 
@@ -102,6 +100,3 @@ def _psi(
     q = np.add.reduceat(b, edges[:-1]) + 0.5
     p, q = p / p.sum(), q / q.sum()
     return float(((p - q) * np.log(p / q)).sum())
-
-
-Mode = Literal["end", "early", "interval"]

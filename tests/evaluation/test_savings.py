@@ -70,7 +70,8 @@ def test_bills_visits_and_false_names_by_labels() -> None:
     assert found.missed == {"every_face": (), "naive": (), "facegate": ()}
     absent = compare([watch()], (Visit("clip", 0.0, 3.0, "bob", box=(0, 0, 10, 10)),), "colour", 0.5)
     assert (
-        absent.missed["facegate"] == ("bob in clip",) and absent.policies["every_face"].false_identifications == 4
+        absent.missed["facegate"] == ("bob in clip from 0 s",)
+        and absent.policies["every_face"].false_identifications == 4
     )
 
 

@@ -116,8 +116,6 @@ def test_a_stalled_and_an_unauthorised_camera_do_not_touch_the_third(clip: DemoC
         states = [camera.state for camera in runner.report().cameras]
         assert states == [CameraState.LIVE, CameraState.UNAUTHORISED, CameraState.STALLED]
         assert "check user and password" in str(runner.report().cameras[1].problem)
-        asked = monotonic()
         runner.stop()
         runner.close(linger_s=0)
-        assert monotonic() - asked < 4, "stopping does not wait for a camera that waits"
     drain.join()

@@ -9,7 +9,8 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, time
 
@@ -98,22 +99,16 @@ def take(
     until: Callable[[], bool] = lambda: False,
 ) -> list[str]:
     """A worker that takes ``count`` shots, or what there is ``until`` something."""
-    context = zmq.Context()
-    worker = context.socket(zmq.DEALER)
-    worker.setsockopt(zmq.LINGER, 1000)
-    worker.connect(endpoint)
-    worker.send_multipart([wire.READY, wire.encode(wire.Ready(64))])
     seen: list[str] = []
     deadline = monotonic() + seconds
-    while len(seen) < count and monotonic() < deadline and not until():
-        if worker.poll(100):
-            kind, *body = worker.recv_multipart()
-            if kind == wire.SHOT:
-                seen.append(wire.decode_header(body[0]).shot_id)
-                if acknowledge:
-                    worker.send_multipart([wire.ACK, wire.encode(wire.Ack(seen[-1], 1.0))])
-    worker.close()
-    context.term()
+    with worker_at(endpoint) as worker:
+        while len(seen) < count and monotonic() < deadline and not until():
+            if worker.poll(100):
+                kind, *body = worker.recv_multipart()
+                if kind == wire.SHOT:
+                    seen.append(wire.decode_header(body[0]).shot_id)
+                    if acknowledge:
+                        worker.send_multipart([wire.ACK, wire.encode(wire.Ack(seen[-1], 1.0))])
     return seen
 
 
@@ -152,6 +147,42 @@ def test_a_full_spool_blocks_drops_or_stops_as_told(tmp_path: Path) -> None:
     assert report.dropped == 5 and report.kept == 3
     kept = [item.shot_id for item in Spool(tmp_path / "b.db").after(0, 9)]
     assert kept == [shot(i).shot_id for i in (5, 6, 7)]
+
+
+def test_a_shot_dropped_while_a_worker_has_it_is_counted_once(tmp_path: Path) -> None:
+    one = len(b"".join(wire.pack_shot(shot(0))))
+    sink = ZmqSink(
+        "tcp://127.0.0.1:*", spool=Spool(tmp_path / "s.db"), max_bytes=int(2.5 * one), when_full="drop_oldest"
+    )
+    for i in range(3):
+        sink.send(shot(i))
+    with worker_at(sink.endpoint) as worker:
+        first = [receive(worker) for _ in range(3)]
+        for i in range(3, 6):  # the three that the worker holds make room
+            sink.send(shot(i))
+        rest = [receive(worker) for _ in range(3)]
+        for shot_id in (*first, *rest):
+            worker.send_multipart([wire.ACK, wire.encode(wire.Ack(shot_id, 1.0))])
+        report = sink.close(20.0)
+    assert (report.accepted, report.acknowledged, report.undelivered) == (3, 3, 0)
+    assert report.dropped == 3 and len(Spool(tmp_path / "s.db")) == 0
+
+
+@contextmanager
+def worker_at(endpoint: str) -> Iterator[zmq.Socket[bytes]]:
+    context = zmq.Context()
+    worker = context.socket(zmq.DEALER)
+    worker.setsockopt(zmq.LINGER, 1000)
+    worker.connect(endpoint)
+    worker.send_multipart([wire.READY, wire.encode(wire.Ready(64))])
+    yield worker
+    worker.close()
+    context.term()
+
+
+def receive(worker: zmq.Socket[bytes]) -> str:
+    assert worker.poll(10_000)
+    return wire.decode_header(worker.recv_multipart()[1]).shot_id
 
 
 GATE = """
