@@ -173,17 +173,19 @@ class Runner:
         self._finished = 0.0
         self._channels: list[Channel[Any]] = [Channel() for _ in range(5)]
         self._cameras = [_Camera(camera, self._channels[0]) for camera in config.cameras]
+        live = frozenset(camera.name for camera in self._cameras if camera.source.live)
         self._track = TrackStage(self._make_tracker, self.ledger)
         self._detect = DetectStage(
             detector,
             self.ledger,
+            live=live,
             batch=config.detector.batch,
             min_face_px={name: gate.min_face_px for name, gate in self._gate_configs.items()},
         )
         self._score = ScoreStage(
             scorer,
             self.ledger,
-            live=frozenset(camera.name for camera in self._cameras if camera.source.live),
+            live=live,
             max_frames=config.scorer.max_frames,
             wait_s=config.scorer.wait_ms / 1000,
             budget_s=config.scorer.budget_ms / 1000,

@@ -9,6 +9,7 @@ from time import monotonic
 import numpy as np
 
 from facegate.pipeline.accounting import Ledger
+from facegate.pipeline.batching import Batcher
 from facegate.pipeline.channel import Channel, EndOfStream, Lane
 from facegate.pipeline.priority import Priority
 from facegate.pipeline.records import Outcome, ScoredFace, ScoredFrame, TrackedFace, TrackedFrame
@@ -22,9 +23,10 @@ RECENT = 10_000
 class ScoreStage:
     """Scores whatever crops are waiting in one batch, and passes frames on in order.
 
-    Latency first: nothing waits for a batch to fill unless ``wait_s`` says so, and a batch grows by what has come
-    while the one before was scored. When live cameras bring more than can be scored within ``budget_s``, the crops
-    most likely to improve their track are scored and the others end as ``not_scored``. Files are never cut short.
+    Latency first: nothing of a live camera waits for a batch to fill unless ``wait_s`` says so, and a batch grows
+    by what has come while the one before was scored. When live cameras bring more than can be scored within
+    ``budget_s``, the crops most likely to improve their track are scored and the others end as ``not_scored``.
+    Files are never cut short, and their batches do not depend on timing.
     """
 
     name = "score"
@@ -43,6 +45,7 @@ class ScoreStage:
         self._ledger = ledger
         self._live = live
         self._max_frames = max_frames
+        self._batcher = Batcher[TrackedFrame](live, max_frames, lambda item: (item.frame.camera, item.last))
         self._wait_s = wait_s
         self._budget_s = budget_s
         self._priority = Priority()
@@ -57,13 +60,17 @@ class ScoreStage:
                 frames = self._gather(inbox)
             except EndOfStream:
                 return
-            scored = iter(self._score([face for frame in frames for face in frame.faces]))
-            for frame in frames:
-                # One entry per face, None where it was not scored: frames keep their order and their own faces.
-                faces = [next(scored) for _ in frame.faces]
-                self._priority.ended(frame.frame.camera, frame.ended)
-                kept = tuple(face for face in faces if face is not None)
-                outbox.put(ScoredFrame(frame=frame.frame, faces=kept, ended=frame.ended, last=frame.last))
+            for batch in self._batcher.split(frames):
+                self._score_frames(batch, outbox)
+
+    def _score_frames(self, frames: list[TrackedFrame], outbox: Lane[ScoredFrame]) -> None:
+        scored = iter(self._score([face for frame in frames for face in frame.faces]))
+        for frame in frames:
+            # One entry per face, None where it was not scored: frames keep their order and their own faces.
+            faces = [next(scored) for _ in frame.faces]
+            self._priority.ended(frame.frame.camera, frame.ended)
+            kept = tuple(face for face in faces if face is not None)
+            outbox.put(ScoredFrame(frame=frame.frame, faces=kept, ended=frame.ended, last=frame.last))
 
     def _gather(self, inbox: Channel[TrackedFrame]) -> list[TrackedFrame]:
         frames = inbox.take(self._max_frames)
@@ -99,15 +106,15 @@ class ScoreStage:
         return results
 
     def _chosen(self, faces: Sequence[TrackedFace]) -> list[int]:
-        """Indices to score, in order; the others are settled here."""
-        live = [index for index, face in enumerate(faces) if face.face.frame.camera in self._live]
-        room = len(live) if self._s_per_crop == 0 else int(self._budget_s / self._s_per_crop)
-        room = max(1, room - (len(faces) - len(live)))
-        kept = {live[i] for i in self._priority.choose([faces[index] for index in live], room)}
-        left_out = set(live) - kept
-        for index in left_out:
-            self._ledger.settle(faces[index].face, Outcome.NOT_SCORED)
-        return [index for index in range(len(faces)) if index not in left_out]
+        """Indices to score, in order; the others are settled here. A batch is all live or all of one file."""
+        if not faces or faces[0].face.frame.camera not in self._live:
+            return list(range(len(faces)))
+        room = len(faces) if self._s_per_crop == 0 else max(1, int(self._budget_s / self._s_per_crop))
+        kept = self._priority.choose(faces, room)
+        for index, face in enumerate(faces):
+            if index not in kept:
+                self._ledger.settle(face.face, Outcome.NOT_SCORED)
+        return sorted(kept)
 
     def _learn(self, s_per_crop: float) -> None:
         """Follow the machine's speed: the mean over about the last ten batches."""

@@ -13,6 +13,7 @@ import structlog
 from facegate.detectors.align import align
 from facegate.detectors.base import Detector
 from facegate.pipeline.accounting import Ledger
+from facegate.pipeline.batching import Batcher
 from facegate.pipeline.channel import Channel, EndOfStream, Lane
 from facegate.pipeline.cuts import CutDetector
 from facegate.pipeline.gating.build import CameraDecider, Gates
@@ -61,10 +62,19 @@ class DetectStage:
 
     name = "detect"
 
-    def __init__(self, detector: Detector, ledger: Ledger, *, batch: int, min_face_px: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        ledger: Ledger,
+        *,
+        live: frozenset[str],
+        batch: int,
+        min_face_px: Mapping[str, float],
+    ) -> None:
         self._detector = detector
         self._ledger = ledger
         self._batch = batch
+        self._batcher = Batcher(live, batch, _place)
         self._min_face_px = min_face_px
         self._cuts: dict[str, CutDetector] = {}
         self.frames: dict[str, int] = {}
@@ -77,10 +87,11 @@ class DetectStage:
                 items = inbox.take(self._batch)
             except EndOfStream:
                 return
-            frames = [item for item in items if isinstance(item, Frame)]
-            found = iter(self._detector.detect([frame.image for frame in frames]) if frames else [])
-            for item in items:
-                outbox.put(self._faces(item, next(found)) if isinstance(item, Frame) else item)
+            for batch in self._batcher.split(items):
+                frames = [item for item in batch if isinstance(item, Frame)]
+                found = iter(self._detector.detect([frame.image for frame in frames]) if frames else [])
+                for item in batch:
+                    outbox.put(self._faces(item, next(found)) if isinstance(item, Frame) else item)
 
     def _faces(self, frame: Frame, detections: list[Detection]) -> FrameFaces:
         camera = frame.ref.camera
@@ -100,6 +111,10 @@ class DetectStage:
                 kept.append(face)
         cut = self._cuts.setdefault(camera, CutDetector()).step(frame.image)
         return FrameFaces(frame=frame.ref, faces=tuple(kept), cut=cut)
+
+
+def _place(item: Frame | CameraEnded) -> tuple[str, bool]:
+    return (item.ref.camera, False) if isinstance(item, Frame) else (item.frame.camera, True)
 
 
 class TrackStage:

@@ -40,9 +40,9 @@ def tracked(
     )
 
 
-def frame(camera: str, seq: int, tracks: range) -> TrackedFrame:
+def frame(camera: str, seq: int, tracks: range, *, last: bool = False) -> TrackedFrame:
     faces = tuple(tracked(camera, seq, track) for track in tracks)
-    return TrackedFrame(FrameRef(camera, seq, seq / 10, seq / 10, None, 640, 480), faces, ())
+    return TrackedFrame(FrameRef(camera, seq, seq / 10, seq / 10, None, 640, 480), faces, (), last)
 
 
 def run_stage(
@@ -89,8 +89,22 @@ def test_crops_of_several_frames_share_a_batch_and_frames_keep_their_order(score
     assert report.wait_p95_ms > 0 and report.ms_per_crop > 0
 
 
+def test_a_files_scores_do_not_depend_on_when_its_frames_came(scorer_tiny: Scorer) -> None:
+    """Regression: what shared a batch moved the last bits of a score, and with them which of two equals won."""
+    file = [frame("a", seq, range(3), last=seq == 8) for seq in range(9)]
+    live = [frame("live", seq, range(2)) for seq in range(9)]
+    mixed = [item for pair in zip(live, file, strict=True) for item in pair]
+    raws = []
+    for frames in (file, mixed, [*live, *file]):
+        found, _, _ = run_stage(scorer_tiny, frames, {"live"}, 1e9)
+        raws.append([face.raw for item in found if item.frame.camera == "a" for face in item.faces])
+    assert len(raws[0]) == 27 and raws[0] == raws[1] == raws[2]
+
+
 def test_under_overload_live_crops_are_left_out_and_counted_and_files_are_not(scorer_tiny: Scorer) -> None:
-    frames = [frame("live", seq, range(5)) for seq in range(8)] + [frame("file", seq, range(2)) for seq in range(8)]
+    frames = [frame("live", seq, range(5)) for seq in range(8)] + [
+        frame("file", seq, range(2), last=seq == 7) for seq in range(8)
+    ]
     found, ledger, _ = run_stage(scorer_tiny, frames, {"live"}, budget_s=1e-9)
     kept = {camera: sum(len(f.faces) for f in found if f.frame.camera == camera) for camera in ("live", "file")}
     left_out = ledger.outcomes("live").get(Outcome.NOT_SCORED, 0)
