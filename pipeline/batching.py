@@ -6,7 +6,7 @@ file's frames alone, in groups of a fixed size: two runs over a file give the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -15,11 +15,11 @@ T = TypeVar("T")
 class Batcher(Generic[T]):
     """Splits what was taken from a channel into batches; keeps each camera's order."""
 
-    def __init__(self, live: frozenset[str], size: int, place: Callable[[T], tuple[str, bool]]) -> None:
+    def __init__(self, live: Set[str], size: int, place: Callable[[T], tuple[str, bool]]) -> None:
         """Batch files by ``size``.
 
         Args:
-            live: names of the cameras whose frames wait for nothing.
+            live: names of the cameras whose frames wait for nothing; may change.
             size: frames of a file that share a batch.
             place: the camera of an item, and whether it is that camera's last.
         """

@@ -50,6 +50,12 @@ class Lane(Generic[T]):
             self._items.append(item)
             changed.notify_all()
 
+    def drained(self) -> None:
+        """Wait until the consumer has taken everything, after :meth:`close`."""
+        changed = self._channel.changed
+        with changed:
+            changed.wait_for(lambda: self._channel.aborted or not self._items)
+
     def close(self, last: T | None = None) -> None:
         """Say that nothing more will come; ``last`` is queued beyond the capacity and displaces nothing."""
         with self._channel.changed:
@@ -68,7 +74,7 @@ class Channel(Generic[T]):
         self._lanes: deque[Lane[T]] = deque()
 
     def lane(self, capacity: int, *, overwrite: bool = False) -> Lane[T]:
-        """Add a producer. All lanes must exist before the consumer starts."""
+        """Add a producer. The stream ends when every lane is closed and empty, so the first must come in time."""
         lane = Lane(self, capacity, overwrite)
         with self.changed:
             self._lanes.append(lane)
@@ -112,6 +118,8 @@ class Channel(Generic[T]):
             if lane._items:
                 items.append(lane._items.popleft())
                 idle = 0
+            elif lane._closed and len(self._lanes) > 1:
+                self._lanes.pop()  # a camera that is gone for good
             else:
                 idle += 1
         return items

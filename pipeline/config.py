@@ -9,14 +9,26 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from facegate.errors import ConfigError, SourceError
 from facegate.pipeline.sources.base import redact
 
 DEFAULT_BIND = "tcp://127.0.0.1:5570"
 Name = Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Polygon = Annotated[tuple[tuple[Fraction, Fraction], ...], Field(min_length=3, max_length=100)]
 Endpoint = Annotated[str, Field(pattern=r"^(tcp://(\[[0-9a-fA-F:]+\]|[\w.*-]+):\d{1,5}|ipc://.+)$")]
+
+
+def _in_order(region: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    left, top, right, bottom = region
+    if right - left < 0.01 or bottom - top < 0.01:
+        raise ValueError("left, top, right, bottom: right must be greater than left and bottom than top")
+    return region
+
+
+Region = Annotated[tuple[Fraction, Fraction, Fraction, Fraction], AfterValidator(_in_order)]
 
 
 class _Section(BaseModel):
@@ -29,7 +41,8 @@ class CameraConfig(_Section):
     name: Name
     """Appears in every record; letters, digits, ``_``, ``.``, ``-``."""
     source: str = Field(min_length=1)
-    """``rtsp://`` URL, video file, or webcam (``0``, ``/dev/video0``). ``${NAME}`` is read from the environment."""
+    """``rtsp(s)://`` or ``http(s)://`` URL, video file, folder of pictures, or webcam (``0``, ``/dev/video0``).
+    ``${NAME}`` is read from the environment."""
 
     reconnect: bool = True
     """Try a lost live camera again, for ever. Without it, the camera ends with its stream."""
@@ -37,6 +50,22 @@ class CameraConfig(_Section):
     """A live camera that gives nothing for so long is lost."""
     transport: Literal["tcp", "udp"] = "tcp"
     """Of RTSP."""
+    decoder: Literal["auto", "cpu", "cuda", "vaapi", "qsv"] = "auto"
+    """``auto`` decodes in hardware where it answers, else on the CPU."""
+    max_fps: float | None = Field(None, gt=0)
+    """Look at no more frames per second than this; all are decoded."""
+    realtime: bool = False
+    """Play a file at its own speed, like a camera: the newest frame wins."""
+    rotate: Literal[0, 90, 180, 270] = 0
+    """Turn the picture counter-clockwise by this many degrees."""
+    search: Region | None = None
+    """Look for faces in this part alone: left, top, right, bottom as fractions of the picture."""
+    report: tuple[Polygon, ...] = ()
+    """Faces whose middle is in none of these polygons are dropped; corners as fractions of width and height."""
+    mask: tuple[Polygon, ...] = ()
+    """Parts that nobody may look at: black before anything else."""
+    skip_still: bool = False
+    """Do not look at frames in which nothing has moved, but twice a second."""
     gate: dict[str, Any] = Field(default_factory=dict)
     """Settings of ``gate`` that differ for this camera."""
 

@@ -40,6 +40,8 @@ class FrameRef(Record, frozen=True, eq=False):
     captured_at: float | None
     width: int
     height: int
+    behind_s: float = 0.0
+    """How long the frame had waited in buffers when it was received, as far as the media clock tells."""
 
 
 class Frame(Record, frozen=True, eq=False):
@@ -47,6 +49,13 @@ class Frame(Record, frozen=True, eq=False):
 
     ref: FrameRef
     image: Image
+
+
+class CameraEnded(Record, frozen=True, eq=False):
+    """No more frames will come from this camera; its tracks end."""
+
+    frame: FrameRef
+    """The last frame seen, or an empty one."""
 
 
 class Detection(Record, frozen=True, eq=False):
@@ -202,6 +211,8 @@ class Outcome(StrEnum):
     TOO_SMALL = "too_small"
     TOO_LARGE = "too_large"
     AT_BORDER = "at_border"
+    OUTSIDE = "outside"
+    """Not in the part of the picture where faces count."""
     LOW_CONFIDENCE = "low_confidence"
     NOT_PRIMARY = "not_primary"
     SHORT_TRACK = "short_track"

@@ -21,6 +21,14 @@ class CameraState(StrEnum):
     ENDED = "ended"
 
 
+class FrameAge(msgspec.Struct, frozen=True):
+    """How old frames were when detection took them, in milliseconds; the stream's own delay is included."""
+
+    p50: float
+    p95: float
+    worst: float
+
+
 class CameraReport(msgspec.Struct, frozen=True):
     """One camera's counts."""
 
@@ -30,6 +38,13 @@ class CameraReport(msgspec.Struct, frozen=True):
     frames_received: int
     frames_processed: int
     frames_overwritten: int
+    """Replaced by a newer one before anybody looked."""
+    frames_still: int
+    """Left out because nothing had moved (``skip_still``)."""
+    packets_not_decoded: int
+    """Left out by a decoder that had to catch up."""
+    age_ms: FrameAge | None
+    """Of the last thousand frames."""
     reconnects: int
     observed: int
     outcomes: dict[str, int]

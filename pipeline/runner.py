@@ -15,31 +15,31 @@ from time import monotonic, thread_time
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
 import structlog
 from ulid import ULID
 
 from facegate.detectors.base import load_detector
 from facegate.errors import ConfigError, FacegateError, SourceError, StageError
 from facegate.pipeline.accounting import Ledger
+from facegate.pipeline.camera import Camera
 from facegate.pipeline.channel import Aborted, Channel, Lane
-from facegate.pipeline.config import CameraConfig, RunConfig
+from facegate.pipeline.config import CameraConfig, GateConfig, RunConfig
 from facegate.pipeline.gating.build import Gates
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.gating.policies import People
-from facegate.pipeline.reconnect import Backoff, OneStream
 from facegate.pipeline.recording import Recorder
-from facegate.pipeline.records import Frame, FrameRef, QualityInfo, ScoredFrame
-from facegate.pipeline.report import CameraReport, CameraState, RunReport, StageReport
+from facegate.pipeline.records import QualityInfo, ScoredFrame
+from facegate.pipeline.report import CameraReport, RunReport, StageReport
 from facegate.pipeline.score_stage import ScoreStage
-from facegate.pipeline.sources.base import Source, UnauthorisedError
 from facegate.pipeline.sources.open import open_source
-from facegate.pipeline.stage import CameraEnded, DeliverStage, DetectStage, GateStage, TrackStage
+from facegate.pipeline.stage import DeliverStage, DetectStage, GateStage, TrackStage, Watched
 from facegate.pipeline.tracking import FaceTracker
+from facegate.pipeline.view import StillScene, View
 from facegate.scoring.early_exit import read_table
 from facegate.scoring.engine import Scorer, load_scorer
 from facegate.sinks.base import DeliveryReport, Sink
 
-FILE_FRAMES_AHEAD = 4
 STAGE_CAPACITY = 16
 DRAIN_S = 0.8
 """After a stop, how long stages may finish what they hold; then they are aborted."""
@@ -49,75 +49,14 @@ THREAD_PREFIX = "facegate-"
 log = structlog.get_logger(__name__)
 
 
-class _Camera:
-    """One camera's thread and state."""
+class Reload(msgspec.Struct, frozen=True):
+    """What a new configuration changed, by camera name."""
 
-    def __init__(self, config: CameraConfig, inbox: Channel[Frame | CameraEnded]) -> None:
-        self.name = config.name
-        self.source: Source = open_source(config.name, config.source, config.timeout_s, config.transport)
-        capacity = 1 if self.source.live else FILE_FRAMES_AHEAD
-        self.lane: Lane[Frame | CameraEnded] = inbox.lane(capacity, overwrite=self.source.live)
-        self.state = CameraState.CONNECTING
-        self.error: SourceError | None = None
-        self.received = 0
-        self.reconnects = 0
-        self._returns = self.source.live and config.reconnect
-        self._stream = OneStream()
-        self._last = FrameRef(self.name, 0, 0.0, 0.0, None, 0, 0)
-        self._live_since: float | None = None
-
-    def run(self, stop: Event) -> None:
-        """Feed the lane until the source ends; a source's error is this camera's state and nobody else's."""
-        backoff = Backoff(self.name)
-        try:
-            while (lost := self._connection(stop)) is not None:
-                live_for = 0.0 if self._live_since is None else monotonic() - self._live_since
-                unauthorised = self.state is CameraState.UNAUTHORISED
-                wait = backoff.wait_s(unauthorised=unauthorised, live_for_s=live_for)
-                log.warning("camera lost", camera=self.name, reason=lost, again_in_s=round(wait, 1))
-                if stop.wait(wait):
-                    return
-                self._stream.reconnected()
-        finally:
-            self.lane.close(CameraEnded(frame=self._last))
-
-    def _connection(self, stop: Event) -> str | None:
-        """Watch until the source ends; return why it is to be tried again, ``None`` when it is not."""
-        self._live_since = None
-        try:
-            for frame in self.source.frames(stop):
-                if self._live_since is None:
-                    self._came_live(frame)
-                self.received += 1
-                placed = self._stream.place(frame)
-                self._last = placed.ref
-                self.lane.put(placed)
-        except SourceError as error:
-            self.error = error
-            return self._broken(error, stop)
-        if self._returns and not stop.is_set():
-            self.state = CameraState.STALLED
-            return "the stream ended"
-        self.state = CameraState.ENDED
-        log.info("camera ended", camera=self.name, frames=self.received)
-        return None
-
-    def _broken(self, error: SourceError, stop: Event) -> str | None:
-        again = self._returns and not stop.is_set()
-        if isinstance(error, UnauthorisedError):
-            self.state = CameraState.UNAUTHORISED
-        else:
-            self.state = CameraState.STALLED if again else CameraState.FAILED
-        if again:
-            return str(error)
-        log.error("camera failed", camera=self.name, reason=str(error))
-        return None
-
-    def _came_live(self, frame: Frame) -> None:
-        self._live_since = monotonic()
-        self.reconnects += self.received > 0
-        self.state, self.error = CameraState.LIVE, None
-        log.info("camera live", camera=self.name, width=frame.ref.width, height=frame.ref.height)
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+    ignored: tuple[str, ...]
+    """Sections that only a restart changes."""
 
 
 class Runner:
@@ -151,7 +90,8 @@ class Runner:
         self.run_id = run_id or str(ULID())
         self.config = config
         self.ledger = Ledger()
-        self._gate_configs = {camera.name: config.gate_for(camera.name) for camera in config.cameras}
+        self._live: set[str] = set()
+        self._gate_configs: dict[str, GateConfig] = {}
         detector = load_detector(
             config.detector.kind,
             config.detector.path,
@@ -172,32 +112,24 @@ class Runner:
         self._started = 0.0
         self._finished = 0.0
         self._channels: list[Channel[Any]] = [Channel() for _ in range(5)]
-        self._cameras = [_Camera(camera, self._channels[0]) for camera in config.cameras]
-        live = frozenset(camera.name for camera in self._cameras if camera.source.live)
         self._track = TrackStage(self._make_tracker, self.ledger)
-        self._detect = DetectStage(
-            detector,
-            self.ledger,
-            live=live,
-            batch=config.detector.batch,
-            min_face_px={name: gate.min_face_px for name, gate in self._gate_configs.items()},
-        )
+        self._detect = DetectStage(detector, self.ledger, live=self._live, batch=config.detector.batch)
         self._score = ScoreStage(
             scorer,
             self.ledger,
-            live=live,
+            live=self._live,
             max_frames=config.scorer.max_frames,
             wait_s=config.scorer.wait_ms / 1000,
             budget_s=config.scorer.budget_ms / 1000,
         )
-        people = None if scorer.card.people is None else People(*scorer.card.people)
-        gates = Gates(config, self.run_id, self.info, people)
-        for camera in config.cameras:
-            gates.gate(camera.name)  # a policy that cannot work is refused now, not when a face comes
+        self._people = None if scorer.card.people is None else People(*scorer.card.people)
+        self._gates = self._checked_gates(config)
+        self._cameras = [self._prepare(camera) for camera in config.cameras]
+        self._removed: list[Camera] = []
         self._recorder: Recorder | None = None
         if record is not None:
             self._recorder = Recorder(record, config, self.run_id, self.info, scorer.card.people)
-        self._gate = GateStage(gates, self.ledger, on_decision, self._seen)
+        self._gate = GateStage(self._gates, self.ledger, on_decision, self._seen)
         self._on_scored = on_scored
         self._sink = make_sink()
         self._delivery = DeliveryReport()
@@ -229,7 +161,7 @@ class Runner:
             outbox: Lane[Any] = following.lane(STAGE_CAPACITY)
             self._spawn(stage.name, self._run_stage, stage, self._channels[index], outbox)
         for camera in self._cameras:
-            self._spawn(f"camera-{camera.name}", self._run_camera, camera)
+            self._spawn(f"camera-{camera.name}", camera.run)
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until everything has finished or failed; return whether that is so."""
@@ -238,9 +170,85 @@ class Runner:
 
     def stop(self) -> None:
         """Ask the sources to end. Returns at once; ``close`` does the waiting."""
-        self._stop.set()
+        self._stop_sources()
         with self._changed:
             self._changed.notify_all()
+
+    def _stop_sources(self) -> None:
+        self._stop.set()
+        for camera in self._cameras:
+            camera.stopped.set()
+
+    def _prepare(self, config: CameraConfig, after: Camera | None = None) -> Camera:
+        """Make a camera and tell the stages of it; ``after`` is the one it replaces."""
+        camera = Camera(config, self._channels[0], after=after)
+        (self._live.add if camera.source.live else self._live.discard)(camera.name)
+        gate = self._gates.settings(camera.name)
+        self._gate_configs[camera.name] = gate
+        view = View(search=config.search, report=config.report, mask=config.mask)
+        still = StillScene() if config.skip_still else None
+        self._detect.watch(camera.name, Watched(view=view, min_face_px=gate.min_face_px, still=still))
+        return camera
+
+    def _checked_gates(self, config: RunConfig) -> Gates:
+        gates = Gates(config, self.run_id, self.info, self._people)
+        for camera in config.cameras:
+            gates.gate(camera.name)  # a policy that cannot work is refused now, not when a face comes
+        return gates
+
+    def reload(self, config: RunConfig) -> Reload:
+        """Go over to another configuration while running: cameras come, go and change, the others do not blink.
+
+        Cameras and gates change; whatever else differs is named in ``ignored`` and needs a restart. A camera that
+        changes ends its tracks; its counts, frame numbers and track ids go on.
+
+        Raises:
+            ConfigError: the new configuration cannot work; everything stays as it was.
+        """
+        self._checked_gates(config)
+        for camera in config.cameras:
+            open_source(camera)
+        before = {old.name: old for old in self._cameras}
+        wanted = {camera.name: camera for camera in config.cameras}
+        sections = ("detector", "tracker", "scorer", "delivery")
+        result = Reload(
+            added=tuple(name for name in wanted if name not in before),
+            removed=tuple(name for name in before if name not in wanted),
+            changed=tuple(
+                name
+                for name, camera in wanted.items()
+                if name in before
+                and (camera != before[name].config or config.gate_for(name) != self._gate_configs[name])
+            ),
+            ignored=tuple(name for name in sections if getattr(config, name) != getattr(self.config, name)),
+        )
+        # Held open meanwhile: with all lanes closed the run would end.
+        keeper = self._channels[0].lane(1)
+        try:
+            self._gates.configure(config)
+            leaving = [before[name] for name in (*result.removed, *result.changed)]
+            for old in leaving:
+                old.stopped.set()
+            for old in leaving:
+                self._wait_for_camera(old)
+            self._removed += [before[name] for name in result.removed]
+            self._cameras = [old for old in self._cameras if old not in leaving]
+            for name in (*result.added, *result.changed):
+                new = self._prepare(wanted[name], before.get(name))
+                self._cameras.append(new)
+                if self._stop.is_set():
+                    new.stopped.set()
+                self._spawn(f"camera-{name}", new.run)
+            self.config = self.config.model_copy(update={"cameras": config.cameras, "gate": config.gate})
+        finally:
+            keeper.close()
+        return result
+
+    def _wait_for_camera(self, camera: Camera) -> None:
+        """Until its thread has ended and its last frame was taken; FFmpeg may read on until its time-out."""
+        with self._changed:
+            self._changed.wait_for(lambda: camera.done or self._stop.is_set())
+        camera.lane.drained()
 
     @property
     def stopping(self) -> bool:
@@ -273,7 +281,7 @@ class Runner:
         if self._error is not None:
             raise self._error
         self.ledger.close(interrupted=interrupted)
-        if not interrupted and not any(camera.received for camera in self._cameras):
+        if not interrupted and not any(camera.received for camera in (*self._cameras, *self._removed)):
             self._raise_camera_problem()
         return self.report()
 
@@ -287,7 +295,7 @@ class Runner:
     def report(self) -> RunReport:
         """Return the counts so far; final after ``close``."""
         outcomes = self.ledger.outcomes()
-        cameras = tuple(self._camera_report(camera) for camera in self._cameras)
+        cameras = tuple(self._camera_report(camera) for camera in (*self._cameras, *self._removed))
         return RunReport(
             run_id=self.run_id,
             duration_s=round((self._finished or monotonic()) - self._started, 3),
@@ -307,7 +315,8 @@ class Runner:
             stages=tuple(StageReport(name, round(cpu, 3)) for name, cpu in self._stage_cpu.items()),
         )
 
-    def _camera_report(self, camera: _Camera) -> CameraReport:
+    def _camera_report(self, camera: Camera) -> CameraReport:
+        watched = self._detect.watched(camera.name)
         decider = self._gate.cameras().get(camera.name)
         online = None if decider is None else decider.gate.online
         return CameraReport(
@@ -315,8 +324,11 @@ class Runner:
             state=camera.state,
             problem=None if camera.error is None else str(camera.error),
             frames_received=camera.received,
-            frames_processed=self._detect.frames.get(camera.name, 0),
-            frames_overwritten=camera.lane.overwritten,
+            frames_processed=watched.frames,
+            frames_overwritten=camera.overwritten,
+            frames_still=watched.frames_still,
+            packets_not_decoded=camera.not_decoded,
+            age_ms=watched.age_ms(),
             reconnects=camera.reconnects,
             observed=self.ledger.observed(camera.name),
             outcomes=self.ledger.outcomes(camera.name),
@@ -391,9 +403,6 @@ class Runner:
             self._stage_cpu[stage.name] = thread_time()
             outbox.close()
 
-    def _run_camera(self, camera: _Camera) -> None:
-        camera.run(self._stop)
-
     def _fail(self, name: str, error: BaseException) -> None:
         """First error wins."""
         with self._changed:
@@ -403,7 +412,7 @@ class Runner:
         self._abort()
 
     def _abort(self) -> None:
-        self._stop.set()
+        self._stop_sources()
         for channel in self._channels:
             channel.abort()
         self._sink.abort()

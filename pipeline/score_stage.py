@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from time import monotonic
 
 import numpy as np
@@ -36,7 +36,7 @@ class ScoreStage:
         scorer: Scorer,
         ledger: Ledger,
         *,
-        live: frozenset[str],
+        live: Set[str],
         max_frames: int,
         wait_s: float,
         budget_s: float,
@@ -123,7 +123,7 @@ class ScoreStage:
     def report(self) -> ScoringReport:
         """Batch sizes and waits so far."""
         sizes = np.repeat(list(self._batches), list(self._batches.values())) if self._batches else np.zeros(1)
-        waits = np.array(self._waits) if self._waits else np.zeros(1)
+        waits = np.array(list(self._waits)) if self._waits else np.zeros(1)
         return ScoringReport(
             backend=self._scorer.backend.name,
             dtype=self._scorer.backend.dtype,

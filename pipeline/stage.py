@@ -5,9 +5,13 @@ A stage never swallows an error: what it cannot handle goes up to the runner, wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Set
+from time import monotonic
 from typing import Protocol, TypeVar
 
+import msgspec
+import numpy as np
 import structlog
 
 from facegate.detectors.align import align
@@ -19,32 +23,31 @@ from facegate.pipeline.cuts import CutDetector
 from facegate.pipeline.gating.build import CameraDecider, Gates
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.records import (
+    CameraEnded,
     Detection,
     Face,
     Frame,
     FrameFaces,
     FrameRef,
+    Image,
     Outcome,
-    Record,
     ScoredFrame,
     Shot,
     TrackedFace,
     TrackedFrame,
 )
+from facegate.pipeline.report import FrameAge
 from facegate.pipeline.tracking import FaceTracker
+from facegate.pipeline.view import StillScene, View
 from facegate.sinks.base import Sink
+
+AGES = 1000
+"""Frames per camera whose age is kept for the report."""
 
 log = structlog.get_logger(__name__)
 
 In = TypeVar("In")
 Out = TypeVar("Out")
-
-
-class CameraEnded(Record, frozen=True, eq=False):
-    """No more frames will come from this camera; its tracks end."""
-
-    frame: FrameRef
-    """The last frame seen, or an empty one."""
 
 
 class Stage(Protocol[In, Out]):
@@ -57,28 +60,51 @@ class Stage(Protocol[In, Out]):
         ...
 
 
+class Watched(msgspec.Struct):
+    """What detection keeps of one camera."""
+
+    view: View
+    min_face_px: float
+    still: StillScene | None = None
+    cuts: CutDetector = msgspec.field(default_factory=CutDetector)
+    frames: int = 0
+    """Frames looked at."""
+    frames_still: int = 0
+    """Frames left out because nothing had moved."""
+    ages_s: deque[float] = msgspec.field(default_factory=lambda: deque(maxlen=AGES))
+    """Ages of frames when they were taken, the stream's own delay included."""
+
+    def age_ms(self) -> FrameAge | None:
+        """The ages as the report shows them."""
+        ages = 1000 * np.array(list(self.ages_s))
+        if not len(ages):
+            return None
+        p50, p95, worst = np.percentile(ages, (50, 95, 100))
+        return FrameAge(p50=round(float(p50), 1), p95=round(float(p95), 1), worst=round(float(worst), 1))
+
+
 class DetectStage:
     """Detects and aligns; a batch takes what is waiting, one frame per camera in turn."""
 
     name = "detect"
 
-    def __init__(
-        self,
-        detector: Detector,
-        ledger: Ledger,
-        *,
-        live: frozenset[str],
-        batch: int,
-        min_face_px: Mapping[str, float],
-    ) -> None:
+    def __init__(self, detector: Detector, ledger: Ledger, *, live: Set[str], batch: int) -> None:
         self._detector = detector
         self._ledger = ledger
         self._batch = batch
         self._batcher = Batcher(live, batch, _place)
-        self._min_face_px = min_face_px
-        self._cuts: dict[str, CutDetector] = {}
-        self.frames: dict[str, int] = {}
-        """Frames processed per camera."""
+        self._cameras: dict[str, Watched] = {}
+
+    def watch(self, camera: str, watched: Watched) -> None:
+        """Say how to look at a camera, before its first frame; a camera that is known keeps its counts."""
+        known = self._cameras.get(camera)
+        if known is not None:
+            watched.frames, watched.frames_still, watched.ages_s = known.frames, known.frames_still, known.ages_s
+        self._cameras[camera] = watched
+
+    def watched(self, camera: str) -> Watched:
+        """What was counted of a camera."""
+        return self._cameras[camera]
 
     def run(self, inbox: Channel[Frame | CameraEnded], outbox: Lane[FrameFaces | CameraEnded]) -> None:
         """See :class:`Stage`."""
@@ -87,30 +113,50 @@ class DetectStage:
                 items = inbox.take(self._batch)
             except EndOfStream:
                 return
-            for batch in self._batcher.split(items):
-                frames = [item for item in batch if isinstance(item, Frame)]
-                found = iter(self._detector.detect([frame.image for frame in frames]) if frames else [])
-                for item in batch:
-                    outbox.put(self._faces(item, next(found)) if isinstance(item, Frame) else item)
+            now = monotonic()
+            for item in items:
+                if isinstance(item, Frame):
+                    ref = item.ref
+                    self._cameras[ref.camera].ages_s.append(now - ref.received_s + ref.behind_s)
+            for batch in self._batcher.split([item for item in items if not self._still(item)]):
+                for found in self._detect(batch):
+                    outbox.put(found)
 
-    def _faces(self, frame: Frame, detections: list[Detection]) -> FrameFaces:
-        camera = frame.ref.camera
-        self.frames[camera] = self.frames.get(camera, 0) + 1
+    def _still(self, item: Frame | CameraEnded) -> bool:
+        if isinstance(item, CameraEnded):
+            return False
+        watched = self._cameras[item.ref.camera]
+        if watched.still is None or not watched.still.step(item.image, item.ref.pts_s):
+            return False
+        watched.frames_still += 1
+        return True
+
+    def _detect(self, batch: list[Frame | CameraEnded]) -> Iterator[FrameFaces | CameraEnded]:
+        pictures, parts = [], []
+        for item in batch:
+            if isinstance(item, Frame):
+                view = self._cameras[item.ref.camera].view
+                pictures.append(view.masked(item.image))
+                parts.append(view.searched(pictures[-1]))
+        found = iter(zip(pictures, self._detector.detect(parts) if parts else [], strict=True))
+        for item in batch:
+            yield item if isinstance(item, CameraEnded) else self._faces(item.ref, *next(found))
+
+    def _faces(self, ref: FrameRef, image: Image, detections: list[Detection]) -> FrameFaces:
+        watched = self._cameras[ref.camera]
+        watched.frames += 1
         kept = []
-        for index, detection in enumerate(detections):
-            face = Face(
-                face_id=f"{frame.ref.seq}-{index}",
-                frame=frame.ref,
-                detection=detection,
-                crop=align(frame.image, detection.landmarks),
-            )
+        for index, detection in enumerate(watched.view.placed(detections, image)):
+            crop = align(image, detection.landmarks)
+            face = Face(face_id=f"{ref.seq}-{index}", frame=ref, detection=detection, crop=crop)
             self._ledger.observe(face)
-            if detection.width < self._min_face_px[camera]:
+            if detection.width < watched.min_face_px:
                 self._ledger.settle(face, Outcome.TOO_SMALL)
+            elif not watched.view.reports(detection, ref.width, ref.height):
+                self._ledger.settle(face, Outcome.OUTSIDE)
             else:
                 kept.append(face)
-        cut = self._cuts.setdefault(camera, CutDetector()).step(frame.image)
-        return FrameFaces(frame=frame.ref, faces=tuple(kept), cut=cut)
+        return FrameFaces(frame=ref, faces=tuple(kept), cut=watched.cuts.step(image))
 
 
 def _place(item: Frame | CameraEnded) -> tuple[str, bool]:
@@ -187,9 +233,14 @@ class GateStage:
                 return
             self._record(frame)
             camera = frame.frame.camera
-            if camera not in self._deciders:
-                self._deciders[camera] = CameraDecider(self._gates, camera)
-            for decision in self._deciders[camera].step(frame):
+            decider = self._deciders.get(camera)
+            if decider is None or decider.ended:
+                # A camera whose configuration was changed comes back under its name; its track ids go on.
+                decider = CameraDecider(
+                    self._gates, camera, first_id=0 if decider is None else decider.guard.next_id
+                )
+                self._deciders[camera] = decider
+            for decision in decider.step(frame):
                 self._ledger.settle(decision.face.face, decision.outcome)
                 self._observe(decision)
                 if decision.shot is not None:

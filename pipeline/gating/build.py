@@ -24,11 +24,19 @@ class Gates:
         self._groups: dict[str, RecentPeople] = {}
         self._online: dict[Path, OnlineThreshold] = {}
 
-    def guard(self, camera: str) -> PurityGuard:
-        """The camera's purity guard."""
-        gate = self._config.gate_for(camera)
+    def configure(self, config: RunConfig) -> None:
+        """Make what comes from now on by another configuration."""
+        self._config = config
+
+    def settings(self, camera: str) -> GateConfig:
+        """How the camera's gate is configured now."""
+        return self._config.gate_for(camera)
+
+    def guard(self, camera: str, first_id: int = 0) -> PurityGuard:
+        """The camera's purity guard; its track ids begin with ``first_id``."""
+        gate = self.settings(camera)
         people = self._people if gate.people.guard else None
-        return PurityGuard(people, reliable=gate.min_quality, merge_s=gate.people.merge_s)
+        return PurityGuard(people, reliable=gate.min_quality, merge_s=gate.people.merge_s, first_id=first_id)
 
     def gate(self, camera: str) -> Gate:
         """The camera's gate.
@@ -36,7 +44,7 @@ class Gates:
         Raises:
             ConfigError: a policy by person with a model whose embedding does not tell people apart.
         """
-        gate = self._config.gate_for(camera)
+        gate = self.settings(camera)
         wanted = gate.people
         if self._people is None and (wanted.cooldown_s or wanted.group or wanted.merge_s):
             raise ConfigError(
@@ -87,13 +95,15 @@ def gate_settings(gate: GateConfig) -> GateSettings:
 class CameraDecider:
     """Guard and gate of one camera, one after the other: the whole way from a scored frame to its decisions."""
 
-    def __init__(self, gates: Gates, camera: str) -> None:
-        self.guard = gates.guard(camera)
+    def __init__(self, gates: Gates, camera: str, *, first_id: int = 0) -> None:
+        self.guard = gates.guard(camera, first_id)
         self.gate = gates.gate(camera)
+        self.ended = False
 
     def step(self, frame: ScoredFrame) -> list[Decision]:
         """Take the camera's next frame."""
         decisions = self.gate.step(self.guard.step(frame))
         if frame.last:
+            self.ended = True
             decisions += self.gate.finish(frame.frame.pts_s)
         return decisions

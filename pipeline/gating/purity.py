@@ -32,7 +32,7 @@ class _Person(msgspec.Struct):
 class PurityGuard:
     """Renumbers the tracks of one camera; one person per id."""
 
-    def __init__(self, people: People | None, *, reliable: int, merge_s: float = 0.0) -> None:
+    def __init__(self, people: People | None, *, reliable: int, merge_s: float = 0.0, first_id: int = 0) -> None:
         """Configure.
 
         Args:
@@ -40,13 +40,14 @@ class PurityGuard:
                 renumbered and nothing else.
             reliable: quality from which an embedding is believed.
             merge_s: somebody who comes back within this time keeps the id.
+            first_id: of the first track.
         """
         self._people = people
         self._reliable = reliable
         self._merge_s = merge_s
         self._tracks: dict[int, list[_Person]] = {}
         self._gone: list[_Person] = []
-        self._next_id = 0
+        self.next_id = first_id
         self.splits = 0
         """People found inside tracks of somebody else so far."""
 
@@ -114,6 +115,6 @@ class PurityGuard:
         return person
 
     def _new(self) -> _Person:
-        person = _Person(track_id=self._next_id)
-        self._next_id += 1
+        person = _Person(track_id=self.next_id)
+        self.next_id += 1
         return person

@@ -16,6 +16,13 @@ class Source(Protocol):
 
     live: bool
     """Live sources keep the newest frame and count what is overwritten; files lose nothing."""
+    returns: bool
+    """Whether it is worth trying again after it ended."""
+
+    @property
+    def not_decoded(self) -> int:
+        """Packets left undecoded in this connection in order to catch up."""
+        ...
 
     def frames(self, stop: Event) -> Iterator[Frame]:
         """Open, yield frames until the end or ``stop``, close.

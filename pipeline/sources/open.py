@@ -5,25 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 
 from facegate.errors import ConfigError
+from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.sources.base import Source, redact
-from facegate.pipeline.sources.media import FileSource, RtspSource
+from facegate.pipeline.sources.file import AtOwnSpeed, FileSource
+from facegate.pipeline.sources.images import ImageFolderSource
+from facegate.pipeline.sources.network import HTTP, RTSP, NetworkSource
 from facegate.pipeline.sources.webcam import WebcamSource
 
 
-def open_source(camera: str, source: str, timeout_s: float = 5.0, transport: str = "tcp") -> Source:
-    """Choose the source for ``source``: a webcam index or device, an ``rtsp://`` URL, or a video file.
+def open_source(config: CameraConfig) -> Source:
+    """Choose the source: a webcam index or device, a URL, a folder of pictures, or a video file.
 
-    Nothing is opened yet; that happens when frames are asked for. ``timeout_s`` and ``transport`` are RTSP's.
+    Nothing is opened yet; that happens when frames are asked for.
 
     Raises:
         ConfigError: a URL of a kind that is not supported.
     """
-    if source.isdecimal():
-        return WebcamSource(camera, int(source))
-    if source.startswith("/dev/"):
-        return WebcamSource(camera, source)
-    if source.startswith(("rtsp://", "rtsps://")):
-        return RtspSource(camera, source, timeout_s, transport)
+    source = config.source
+    if source.isdecimal() or source.startswith("/dev/"):
+        return WebcamSource(config)
     if "://" in source:
-        raise ConfigError(f"{redact(source)}: only rtsp:// and rtsps:// URLs are supported")
-    return FileSource(camera, Path(source))
+        if source.split("://")[0].lower() not in RTSP + HTTP:
+            raise ConfigError(f"{redact(source)}: only rtsp://, rtsps://, http:// and https:// URLs are supported")
+        recording: Source = NetworkSource(config)
+    else:
+        recording = ImageFolderSource(config) if Path(source).is_dir() else FileSource(config)
+    return AtOwnSpeed(recording) if config.realtime and not recording.live else recording

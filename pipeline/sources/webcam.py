@@ -9,17 +9,21 @@ from time import monotonic
 import cv2
 
 from facegate.errors import SourceError
+from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.records import Frame, FrameRef, contiguous
+from facegate.pipeline.sources.pace import sampler
 
 
 class WebcamSource:
     """A local camera."""
 
     live = True
+    returns = True
+    not_decoded = 0
 
-    def __init__(self, camera: str, device: int | str) -> None:
-        self._camera = camera
-        self._device = device
+    def __init__(self, config: CameraConfig) -> None:
+        self._config = config
+        self._device = int(config.source) if config.source.isdecimal() else config.source
 
     def frames(self, stop: Event) -> Iterator[Frame]:
         """See :class:`facegate.pipeline.sources.base.Source`."""
@@ -32,6 +36,7 @@ class WebcamSource:
             capture.release()
 
     def _read(self, capture: cv2.VideoCapture, stop: Event) -> Iterator[Frame]:
+        keep = sampler(self._config.max_fps)
         started = monotonic()
         seq = 0
         while not stop.is_set():
@@ -43,8 +48,10 @@ class WebcamSource:
                     )
                 return
             now = monotonic()
+            if not keep(now - started):
+                continue
             ref = FrameRef(
-                camera=self._camera,
+                camera=self._config.name,
                 seq=seq,
                 pts_s=now - started,
                 received_s=now,

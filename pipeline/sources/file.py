@@ -1,0 +1,65 @@
+"""Video files: every frame as fast as the pipeline takes it, or at the file's own speed like a camera."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event
+from time import monotonic
+
+import av
+import av.error
+import msgspec
+
+from facegate.errors import SourceError
+from facegate.pipeline.config import CameraConfig
+from facegate.pipeline.records import Frame
+from facegate.pipeline.sources.base import Source
+from facegate.pipeline.sources.decode import Decoder, hwaccel, reason
+
+
+class FileSource:
+    """A video file: every frame, in order."""
+
+    live = False
+    returns = False
+    not_decoded = 0
+
+    def __init__(self, config: CameraConfig) -> None:
+        self._config = config
+
+    def frames(self, stop: Event) -> Iterator[Frame]:
+        """See :class:`facegate.pipeline.sources.base.Source`."""
+        path = Path(self._config.source)
+        if not path.is_file():
+            raise SourceError(f"no video file at {path}: check the path")
+        try:
+            container = av.open(str(path), hwaccel=hwaccel(self._config))
+        except (av.error.FFmpegError, OSError, RuntimeError) as error:
+            raise SourceError(f"{path} is not a video that can be read: {reason(error)}") from error
+        with container:
+            yield from Decoder(self._config, container, str(path), live=False).frames(stop)
+
+
+class AtOwnSpeed:
+    """A recording played like a camera: frames come when they are due, and the newest wins."""
+
+    live = True
+    returns = False
+    not_decoded = 0
+
+    def __init__(self, recording: Source) -> None:
+        self._recording = recording
+
+    def frames(self, stop: Event) -> Iterator[Frame]:
+        """See :class:`facegate.pipeline.sources.base.Source`."""
+        started: float | None = None
+        for frame in self._recording.frames(stop):
+            if started is None:
+                started = monotonic() - frame.ref.pts_s
+            due = started + frame.ref.pts_s
+            if stop.wait(max(0.0, due - monotonic())):
+                return
+            now = monotonic()
+            ref = msgspec.structs.replace(frame.ref, received_s=now, behind_s=now - due)
+            yield Frame(ref=ref, image=frame.image)

@@ -1,0 +1,71 @@
+"""A folder of pictures, with times: repeatable tests, and stills of a camera."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event
+from time import monotonic
+
+import structlog
+
+from facegate.errors import SourceError
+from facegate.pipeline.config import CameraConfig
+from facegate.pipeline.images import read_image
+from facegate.pipeline.records import Frame, FrameRef
+from facegate.pipeline.sources.pace import sampler
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+TIMES = "timestamps.csv"
+FPS = 25.0
+
+log = structlog.get_logger(__name__)
+
+
+class ImageFolderSource:
+    """Every picture of a folder by name; ``timestamps.csv`` (file, seconds) says when, else 25 come a second."""
+
+    live = False
+    returns = False
+    not_decoded = 0
+
+    def __init__(self, config: CameraConfig) -> None:
+        self._config = config
+        self._folder = Path(config.source)
+
+    def frames(self, stop: Event) -> Iterator[Frame]:
+        """See :class:`facegate.pipeline.sources.base.Source`."""
+        keep = sampler(self._config.max_fps)
+        seq = 0
+        for pts_s, path in self._pictures():
+            if stop.is_set():
+                return
+            if not keep(pts_s):
+                continue
+            try:
+                image = read_image(path)
+            except SourceError as error:
+                log.warning("picture left out", camera=self._config.name, reason=str(error))
+                continue
+            size = image.shape[1], image.shape[0]
+            yield Frame(FrameRef(self._config.name, seq, pts_s, monotonic(), None, *size), image)
+            seq += 1
+        if seq == 0:
+            raise SourceError(f"no picture in {self._folder} can be read ({', '.join(SUFFIXES)})")
+
+    def _pictures(self) -> list[tuple[float, Path]]:
+        times = self._folder / TIMES
+        if not times.is_file():
+            files = sorted(file for file in self._folder.iterdir() if file.suffix.lower() in SUFFIXES)
+            return [(index / FPS, file) for index, file in enumerate(files)]
+        try:
+            with times.open(newline="", encoding="utf-8") as file:
+                rows = [(float(seconds), self._folder / Path(name).name) for name, seconds in csv.reader(file)]
+        except (ValueError, OSError) as error:
+            raise SourceError(f"{times}: each line must be 'file,seconds'") from error
+        seconds = [row[0] for row in rows]
+        if not all(map(math.isfinite, seconds)) or seconds != sorted(seconds):
+            raise SourceError(f"{times}: the seconds must be finite and must not fall")
+        return rows

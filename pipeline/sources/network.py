@@ -1,0 +1,73 @@
+"""RTSP, HTTP(S), HLS and MJPEG streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from threading import Event
+from time import monotonic
+from urllib.parse import urlsplit
+
+import av
+import av.error
+
+from facegate.errors import SourceError
+from facegate.pipeline.config import CameraConfig
+from facegate.pipeline.records import Frame
+from facegate.pipeline.sources.base import UnauthorisedError, redact
+from facegate.pipeline.sources.decode import Decoder, hwaccel, reason
+
+RTSP = ("rtsp", "rtsps")
+HTTP = ("http", "https")
+DOWNLOADS = (".mp4", ".mkv", ".avi", ".mov", ".webm")
+"""Behind HTTP these are files: they lose nothing and end."""
+
+
+class NetworkSource:
+    """A stream behind a URL."""
+
+    def __init__(self, config: CameraConfig) -> None:
+        self._config = config
+        parts = urlsplit(config.source)
+        self._rtsp = parts.scheme in RTSP
+        self.live = self._rtsp or PurePosixPath(parts.path).suffix.lower() not in DOWNLOADS
+        self.returns = self.live
+        self._decoder: Decoder | None = None
+
+    @property
+    def not_decoded(self) -> int:
+        """See :class:`facegate.pipeline.sources.base.Source`."""
+        return 0 if self._decoder is None else self._decoder.not_decoded
+
+    def frames(self, stop: Event) -> Iterator[Frame]:
+        """See :class:`facegate.pipeline.sources.base.Source`."""
+        config = self._config
+        shown = redact(config.source)
+        started = monotonic()
+        try:
+            container = av.open(
+                config.source,
+                options=self._options(),
+                timeout=(config.timeout_s, config.timeout_s),
+                hwaccel=hwaccel(config),
+            )
+        except (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError) as error:
+            raise UnauthorisedError(
+                f"{shown} refuses the credentials: check user and password in the URL"
+            ) from error
+        except (av.error.FFmpegError, OSError, RuntimeError) as error:
+            # An open that was given up says "invalid data" or "exit requested"; only the clock tells.
+            gave_up = monotonic() - started >= config.timeout_s
+            cause = f"no answer within {config.timeout_s:g} s" if gave_up else reason(error)
+            raise SourceError(f"cannot open {shown}: {cause}; check address, port and path") from error
+        with container:
+            self._decoder = Decoder(config, container, shown, live=self.live)
+            yield from self._decoder.frames(stop)
+
+    def _options(self) -> dict[str, str]:
+        # "nobuffer" would throw away what was received while probing: a second or two of faces.
+        options = {"analyzeduration": "500000"}
+        if self._rtsp:
+            return options | {"rtsp_transport": self._config.transport}
+        # A playlist must not lead to files of this machine.
+        return options | {"protocol_whitelist": "http,https,tcp,tls,crypto,httpproxy"}

@@ -1,0 +1,114 @@
+"""What a camera is to look at: turned upright, masked, a region to search, regions to report, and still scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from facegate.pipeline.records import Box, Detection, Frame, Image, contiguous
+
+Polygon = tuple[tuple[float, float], ...]
+"""Corners as fractions of width and height."""
+
+THUMBNAIL = (64, 36)
+STILL_LEVELS = 12.0
+"""Grey levels (0..255) by which a cell of the thumbnail changes when something moves; above a camera's noise."""
+LOOK_EVERY_S = 0.5
+"""However still it is, faces are looked for this often, so that tracks do not end."""
+
+
+def turned(frame: Frame, degrees: int) -> Frame:
+    """The frame turned counter-clockwise by a multiple of 90 degrees."""
+    if not degrees:
+        return frame
+    image = contiguous(np.rot90(frame.image, degrees // 90))
+    ref = msgspec.structs.replace(frame.ref, width=image.shape[1], height=image.shape[0])
+    return Frame(ref=ref, image=image)
+
+
+class View:
+    """Masks and regions of one camera. Pure."""
+
+    def __init__(
+        self, *, search: Box | None = None, report: Sequence[Polygon] = (), mask: Sequence[Polygon] = ()
+    ) -> None:
+        """Configure; all in fractions of the frame's width and height.
+
+        Args:
+            search: left, top, right, bottom of the part that is searched for faces; all of it by default.
+            report: faces whose middle is in none of these polygons are not reported; everywhere by default.
+            mask: what nobody may look at.
+        """
+        self._search = search
+        self._report = [np.array(polygon, np.float32) for polygon in report]
+        self._mask = [np.array(polygon, np.float64) for polygon in mask]
+
+    def masked(self, image: Image) -> Image:
+        """The picture with masked parts black."""
+        if not self._mask:
+            return image
+        size = np.array([image.shape[1], image.shape[0]])
+        copy = image.copy()
+        cv2.fillPoly(copy, [np.rint(polygon * size).astype(np.int32) for polygon in self._mask], (0, 0, 0))
+        return copy
+
+    def searched(self, image: Image) -> Image:
+        """The part of the picture in which faces are looked for."""
+        left, top, right, bottom = self._edges(image)
+        return contiguous(image[top:bottom, left:right])
+
+    def placed(self, found: Sequence[Detection], image: Image) -> list[Detection]:
+        """Detections in the searched part, in pixels of the whole picture."""
+        left, top, _, _ = self._edges(image)
+        if not left and not top:
+            return list(found)
+        shift = np.array([left, top], np.float32)
+        return [
+            Detection(
+                box=(face.box[0] + left, face.box[1] + top, face.box[2] + left, face.box[3] + top),
+                confidence=face.confidence,
+                landmarks=face.landmarks + shift,
+            )
+            for face in found
+        ]
+
+    def reports(self, face: Detection, width: int, height: int) -> bool:
+        """Whether the face's middle is where faces count."""
+        if not self._report:
+            return True
+        x, y = (face.box[0] + face.box[2]) / 2 / width, (face.box[1] + face.box[3]) / 2 / height
+        return any(cv2.pointPolygonTest(polygon, (x, y), False) >= 0 for polygon in self._report)
+
+    def _edges(self, image: Image) -> tuple[int, int, int, int]:
+        height, width = image.shape[:2]
+        if self._search is None:
+            return 0, 0, width, height
+        left, top, right, bottom = self._search
+        return round(left * width), round(top * height), round(right * width), round(bottom * height)
+
+
+class StillScene:
+    """Tells frames in which nothing has moved since the last one that was looked at. Pure."""
+
+    def __init__(self) -> None:
+        self._seen: NDArray[Any] | None = None
+        self._seen_s = 0.0
+
+    def step(self, image: Image, pts_s: float) -> bool:
+        """Return whether the frame can be left out."""
+        small = cv2.resize(image, (THUMBNAIL[0] * 4, THUMBNAIL[1] * 4), interpolation=cv2.INTER_NEAREST)
+        grey = cv2.cvtColor(cv2.resize(small, THUMBNAIL, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+        now = grey.astype(np.int16)
+        if (
+            self._seen is not None
+            and 0 <= pts_s - self._seen_s < LOOK_EVERY_S
+            and np.abs(now - self._seen).max() < STILL_LEVELS
+        ):
+            return True
+        self._seen, self._seen_s = now, pts_s
+        return False
