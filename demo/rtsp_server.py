@@ -1,15 +1,19 @@
-"""A small RTSP server (RFC 2326) for tests and the demo: plays an H.264 file over TCP, at its own speed.
+"""A small RTSP server (RFC 2326) for tests and the demo: plays H.264 files at their own speed, well or badly.
 
-Loopback only. It knows OPTIONS, DESCRIBE, SETUP (interleaved), PLAY, GET_PARAMETER and TEARDOWN, Basic and Digest
-authentication (RFC 2617), and packetises H.264 by RFC 6184 (single NAL units and FU-A). Every client gets the file
-from its start; at the end it gets an RTCP BYE and the connection is closed, unless the server loops.
+    python -m facegate.demo.rtsp_server clip.mp4 --port 8554
+
+Loopback only. It knows OPTIONS, DESCRIBE, SETUP (interleaved TCP, or UDP), PLAY, GET_PARAMETER and TEARDOWN, Basic
+and Digest authentication (RFC 2617). Every client gets the file from its start, and an RTCP sender report with the
+time of day; at the end it gets an RTCP BYE and the connection is closed, unless the server loops.
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
 import contextlib
 import hashlib
+import random
 import re
 import secrets
 import socket
@@ -17,17 +21,18 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Lock, Thread
-from time import monotonic
+from time import monotonic, time
 from types import TracebackType
 from typing import Self
 
-import av
 import msgspec
-from av.bitstream import BitStreamFilterContext
+
+from facegate.demo.movie import AccessUnit, Movie, packetise
 
 REALM = "facegate"
 CLOCK_HZ = 90_000
-MAX_PAYLOAD = 1400
+NTP_EPOCH_S = 2_208_988_800
+"""From 1900 to 1970."""
 MAX_REQUEST = 16 * 1024
 PAYLOAD_TYPE = 96
 
@@ -39,46 +44,19 @@ class Credentials(msgspec.Struct, frozen=True):
     password: str
 
 
-class _AccessUnit(msgspec.Struct, frozen=True):
-    pts_s: float
-    nals: tuple[bytes, ...]
+class Faults(msgspec.Struct, frozen=True):
+    """What the server does wrong, for tests; times are seconds since PLAY."""
 
-
-class Movie:
-    """An H.264 file split into NAL units, in memory."""
-
-    def __init__(self, path: Path) -> None:
-        """Read the file.
-
-        Raises:
-            ValueError: its video is not H.264.
-        """
-        self.units: list[_AccessUnit] = []
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            if stream.codec_context.name != "h264":
-                raise ValueError(f"{path} holds {stream.codec_context.name}, not H.264")
-            to_annex_b = BitStreamFilterContext("h264_mp4toannexb", stream)
-            fps = float(stream.average_rate or 25)
-            for packet in container.demux(stream):
-                for part in to_annex_b.filter(packet if packet.size else None):
-                    time = float(part.pts * part.time_base) if part.pts is not None else len(self.units) / fps
-                    self.units.append(_AccessUnit(time, tuple(_split_nals(bytes(part)))))
-        self.frame_s = 1.0 / fps
-        first = [nal for nal in self.units[0].nals if nal[0] & 31 in (7, 8)]
-        self.sps = next(nal for nal in first if nal[0] & 31 == 7)
-        self.pps = next(nal for nal in first if nal[0] & 31 == 8)
-
-    @property
-    def duration_s(self) -> float:
-        """Length including the last frame."""
-        return max(unit.pts_s for unit in self.units) + self.frame_s
-
-
-def _split_nals(annex_b: bytes) -> Iterator[bytes]:
-    for part in re.split(rb"\x00\x00\x00?\x01", annex_b):
-        if part:
-            yield part
+    corrupt: float = 0.0
+    """Share of packets whose payload is replaced by noise."""
+    stall_at_s: float | None = None
+    """From here on nothing is sent, and the connection stays."""
+    slow: float = 1.0
+    """Play this many times slower than time passes."""
+    jump_at_s: float | None = None
+    jump_by_s: float = 3600.0
+    """Timestamps jump by this much, once."""
+    seed: int = 0
 
 
 class RtspServer:
@@ -92,8 +70,22 @@ class RtspServer:
         digest: bool = True,
         loop: bool = False,
         port: int = 0,
+        then: Movie | None = None,
+        faults: Faults | None = None,
     ) -> None:
-        self._movie = movie
+        """Bind; nothing is served before the context is entered.
+
+        Args:
+            movie: what every client sees.
+            credentials: asked for, if given.
+            digest: how they are asked for; Basic otherwise.
+            loop: start again at the end.
+            port: a free one by default.
+            then: follows the movie in the same stream; it may have another size.
+            faults: what goes wrong.
+        """
+        self._movies = [movie] if then is None else [movie, then]
+        self._faults = faults or Faults()
         self._credentials = credentials
         self._digest = digest
         self._loop = loop
@@ -149,7 +141,14 @@ class RtspServer:
         try:
             with client:
                 _Session(
-                    client, self._movie, self.url, self._credentials, self._digest, self._loop, self._stop
+                    client,
+                    self._movies,
+                    self.url,
+                    self._credentials,
+                    self._digest,
+                    self._loop,
+                    self._stop,
+                    self._faults,
                 ).run()
         except (OSError, ValueError):
             pass  # the client left or spoke nonsense; the next one is not affected
@@ -164,15 +163,19 @@ class _Session:
     def __init__(
         self,
         client: socket.socket,
-        movie: Movie,
+        movies: list[Movie],
         url: str,
         credentials: Credentials | None,
         digest: bool,
         loop: bool,
         stop: Event,
+        faults: Faults,
     ) -> None:
         self._client = client
-        self._movie = movie
+        self._movies = movies
+        self._faults = faults
+        self._random = random.Random(faults.seed)
+        self._udp: tuple[socket.socket, socket.socket] | None = None
         self._url = url
         self._credentials = credentials
         self._digest = digest
@@ -197,6 +200,8 @@ class _Session:
             self._done.set()
             if self._player is not None:
                 self._player.join()
+            for sock in self._udp or ():
+                sock.close()
 
     def _requests(self) -> Iterator[tuple[str, dict[str, str]]]:
         buffer = b""
@@ -236,14 +241,11 @@ class _Session:
                 self._describe(),
             )
         elif method == "SETUP":
-            if "interleaved" not in headers.get("transport", ""):
+            transport = self._set_up(headers.get("transport", ""))
+            if transport is None:
                 self._reply(headers, "461 Unsupported Transport")
             else:
-                self._reply(
-                    headers,
-                    "200 OK",
-                    {"Transport": "RTP/AVP/TCP;unicast;interleaved=0-1", "Session": self._session},
-                )
+                self._reply(headers, "200 OK", {"Transport": transport, "Session": self._session})
         elif method == "PLAY":
             info = f"url={self._url}/track1;seq={self._seq};rtptime={self._first_timestamp}"
             self._reply(headers, "200 OK", {"Session": self._session, "Range": "npt=0-", "RTP-Info": info})
@@ -256,6 +258,23 @@ class _Session:
         else:
             self._reply(headers, "200 OK", {"Session": self._session})
         return True
+
+    def _set_up(self, asked: str) -> str | None:
+        """Agree on a transport; ``None`` for one that is not known."""
+        if "interleaved" in asked:
+            return "RTP/AVP/TCP;unicast;interleaved=0-1"
+        ports = re.search(r"client_port=(\d+)-(\d+)", asked)
+        if ports is None:
+            return None
+        sockets = []
+        for port in ports.groups():
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            sock.bind(("127.0.0.1", 0))
+            sock.connect(("127.0.0.1", int(port)))
+            sockets.append(sock)
+        self._udp = (sockets[0], sockets[1])
+        own = "-".join(str(sock.getsockname()[1]) for sock in sockets)
+        return f"RTP/AVP;unicast;client_port={ports[1]}-{ports[2]};server_port={own}"
 
     def _reply(
         self, headers: dict[str, str], status: str, extra: dict[str, str] | None = None, body: str = ""
@@ -271,12 +290,12 @@ class _Session:
             self._client.sendall(data)
 
     def _describe(self) -> str:
-        sets = ",".join(base64.b64encode(nal).decode() for nal in (self._movie.sps, self._movie.pps))
+        sets = ",".join(base64.b64encode(nal).decode() for nal in (self._movies[0].sps, self._movies[0].pps))
         return (
             "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=facegate\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\na=control:*\r\n"
             f"m=video 0 RTP/AVP {PAYLOAD_TYPE}\r\na=rtpmap:{PAYLOAD_TYPE} H264/{CLOCK_HZ}\r\n"
             f"a=fmtp:{PAYLOAD_TYPE} packetization-mode=1;sprop-parameter-sets={sets}\r\n"
-            f"a=framerate:{1 / self._movie.frame_s:.3f}\r\na=control:track1\r\n"
+            f"a=framerate:{1 / self._movies[0].frame_s:.3f}\r\na=control:track1\r\n"
         )
 
     def _challenge(self) -> str:
@@ -298,52 +317,80 @@ class _Session:
         return secrets.compare_digest(fields.get("response", "").encode(), expected.encode())
 
     def _play(self) -> None:
-        start, offset = monotonic(), 0.0
         try:
-            while True:
-                for unit in self._movie.units:
-                    due = start + offset + unit.pts_s
-                    if self._done.wait(max(0.0, due - monotonic())) or self._stop.is_set():
-                        return
-                    self._send_unit(unit, offset + unit.pts_s)
-                if not self._loop:
-                    break
-                offset += self._movie.duration_s
-            self._send_bye()
-            self._client.shutdown(socket.SHUT_RDWR)
+            self._send_report()
+            if self._play_all():
+                self._send_bye()
+                self._client.shutdown(socket.SHUT_RDWR)
         except OSError:
             return
 
-    def _send_unit(self, unit: _AccessUnit, pts_s: float) -> None:
+    def _play_all(self) -> bool:
+        """Send everything when it is due; return whether the end was reached."""
+        faults, start, offset = self._faults, monotonic(), 0.0
+        while True:
+            for movie in self._movies:
+                for unit in movie.units:
+                    pts_s = offset + unit.pts_s
+                    if faults.stall_at_s is not None and pts_s >= faults.stall_at_s:
+                        self._done.wait()
+                        return False
+                    wait_s = start + pts_s * faults.slow - monotonic()
+                    if self._done.wait(max(0.0, wait_s)) or self._stop.is_set():
+                        return False
+                    jumped = faults.jump_at_s is not None and pts_s >= faults.jump_at_s
+                    self._send_unit(unit, pts_s + (faults.jump_by_s if jumped else 0.0))
+                offset += movie.duration_s
+            if not self._loop:
+                return True
+
+    def _send_unit(self, unit: AccessUnit, pts_s: float) -> None:
         timestamp = (self._first_timestamp + round(pts_s * CLOCK_HZ)) & 0xFFFFFFFF
-        payloads = [payload for nal in unit.nals for payload in _packetise(nal)]
-        data = bytearray()
+        payloads = [payload for nal in unit.nals for payload in packetise(nal)]
+        packets = []
         for index, payload in enumerate(payloads):
+            if self._faults.corrupt and self._random.random() < self._faults.corrupt:
+                payload = self._random.randbytes(len(payload))
             marker = 0x80 if index == len(payloads) - 1 else 0
             header = struct.pack("!BBHII", 0x80, marker | PAYLOAD_TYPE, self._seq, timestamp, self._ssrc)
-            data += struct.pack("!BBH", 0x24, 0, len(header) + len(payload)) + header + payload
+            packets.append(header + payload)
             self._seq = (self._seq + 1) & 0xFFFF
-        self._write(bytes(data))
+        self._send(0, packets)
+
+    def _send(self, channel: int, packets: list[bytes]) -> None:
+        """RTP on channel 0, RTCP on 1."""
+        if self._udp is None:
+            self._write(b"".join(struct.pack("!BBH", 0x24, channel, len(packet)) + packet for packet in packets))
+            return
+        for packet in packets:
+            with contextlib.suppress(ConnectionRefusedError):  # the client has left; the TCP connection will tell
+                self._udp[channel].send(packet)
+
+    def _send_report(self) -> None:
+        """The sender report that ties RTP timestamps to the time of day."""
+        seconds, fraction = divmod(time() + NTP_EPOCH_S, 1)
+        stamp = struct.pack("!III", int(seconds), int(fraction * 2**32), self._first_timestamp)
+        self._send(1, [struct.pack("!BBHI", 0x80, 200, 6, self._ssrc) + stamp + struct.pack("!II", 0, 0)])
 
     def _send_bye(self) -> None:
         report = struct.pack("!BBHI", 0x80, 201, 1, self._ssrc)
-        bye = struct.pack("!BBHI", 0x81, 203, 1, self._ssrc)
-        self._write(struct.pack("!BBH", 0x24, 1, len(report) + len(bye)) + report + bye)
-
-
-def _packetise(nal: bytes) -> Iterator[bytes]:
-    """One RTP payload, or FU-A fragments of at most ``MAX_PAYLOAD`` bytes."""
-    if len(nal) <= MAX_PAYLOAD:
-        yield nal
-        return
-    indicator, kind = (nal[0] & 0xE0) | 28, nal[0] & 0x1F
-    body = nal[1:]
-    step = MAX_PAYLOAD - 2
-    for start in range(0, len(body), step):
-        first = 0x80 if start == 0 else 0
-        last = 0x40 if start + step >= len(body) else 0
-        yield bytes([indicator, first | last | kind]) + body[start : start + step]
+        self._send(1, [report + struct.pack("!BBHI", 0x81, 203, 1, self._ssrc)])
 
 
 def _md5(text: str) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def main() -> None:
+    """Serve a file until the process is ended."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("movie", type=Path)
+    parser.add_argument("--port", type=int, default=0)
+    arguments = parser.parse_args()
+    with RtspServer(Movie(arguments.movie), loop=True, port=arguments.port) as server:
+        print(server.url, flush=True)
+        Event().wait()
+
+
+if __name__ == "__main__":
+    main()

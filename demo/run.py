@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from facegate.demo.clip import DemoClip, make_clip
-from facegate.demo.rtsp_server import Movie, RtspServer
+from facegate.demo.movie import Movie
+from facegate.demo.rtsp_server import RtspServer
 from facegate.errors import FacegateError
 from facegate.pipeline.records import Box
 from facegate.pipeline.report import RunReport

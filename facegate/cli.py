@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from threading import Event
 from types import FrameType
@@ -28,6 +28,7 @@ from facegate.options import (
     write_whole,
 )
 from facegate.pipeline.threads import set_wait_policy
+from facegate.probe_cli import probe_command
 from facegate.replay_cli import explain, replay
 from facegate.savings_cli import savings
 from facegate.spool_cli import app as spool_app
@@ -77,9 +78,19 @@ def run(
         Path | None,
         typer.Option(help="Keep shots in this file until workers have them, over restarts.", show_default=False),
     ] = None,
+    realtime: Annotated[
+        bool, typer.Option("--realtime", help="Play a file at its own speed, like a camera: the newest frame wins.")
+    ] = False,
+    max_fps: Annotated[
+        float | None, typer.Option(min=0.01, help="Look at no more frames per second.", show_default=False)
+    ] = None,
     no_reconnect: Annotated[
         bool, typer.Option("--no-reconnect", help="End when a live stream ends, instead of trying again for ever.")
     ] = False,
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="Serve /healthz and /metrics at HOST:PORT; :9108 means loopback.", show_default=False),
+    ] = None,
     record: Annotated[
         Path | None,
         typer.Option(help="Record what the gate sees, for replay and explain (4 KB per face).", show_default=False),
@@ -102,32 +113,41 @@ def run(
     facegate run clip.mp4
     facegate run rtsp://user:${PASSWORD}@10.0.0.5/stream --report run.json
     facegate run 0 --bind tcp://127.0.0.1:6000
-    facegate run configs/two-cameras.yaml
+    facegate run configs/two-cameras.yaml --metrics :9108
+
+    SIGHUP reads the configuration file again: cameras come, go and change without a restart.
     """
     from facegate.console import follow, show_summary
     from facegate.pipeline.config import config_for
     from facegate.pipeline.contact_sheet import ContactSheet
     from facegate.pipeline.delivery import make_sink
+    from facegate.pipeline.monitor import Monitor
+    from facegate.pipeline.reload import Reloading
     from facegate.pipeline.report import to_json
     from facegate.pipeline.runner import Runner
     from facegate.pipeline.threads import share_cores
 
-    config = _override(
-        config_for(source),
-        {
-            "delivery": {
-                "bind": bind,
-                "linger_s": linger,
-                "spool": None if spool is None else {"path": str(spool)},
-            },
-            "detector": {"kind": detector, "path": detector_path},
-            "scorer": {"weights": weights, "card": model_card},
-            "gate": {"min_quality": min_quality},
+    changes: dict[str, dict[str, Any]] = {
+        "delivery": {
+            "bind": bind,
+            "linger_s": linger,
+            "spool": None if spool is None else {"path": str(spool)},
         },
-    )
-    if no_reconnect:
-        once = tuple(camera.model_copy(update={"reconnect": False}) for camera in config.cameras)
-        config = config.model_copy(update={"cameras": once})
+        "detector": {"kind": detector, "path": detector_path},
+        "scorer": {"weights": weights, "card": model_card},
+        "gate": {"min_quality": min_quality},
+    }
+
+    everywhere: dict[str, Any] = {} if max_fps is None else {"max_fps": max_fps}
+    everywhere |= {"realtime": True} if realtime else {}
+    everywhere |= {"reconnect": False} if no_reconnect else {}
+
+    def read_config() -> RunConfig:
+        config = _override(config_for(source), changes)
+        cameras = tuple(camera.model_copy(update=everywhere) for camera in config.cameras)
+        return config.model_copy(update={"cameras": cameras})
+
+    config = read_config()
     check_writable(report)
     sheet = ContactSheet(save) if save is not None else None
     share_cores()
@@ -139,8 +159,11 @@ def run(
         record=record,
     )
     interrupted = _Interrupt(runner.stop)
-    runner.start()
-    follow(runner)
+    reload = Reloading(runner, read_config)
+    signal.signal(signal.SIGHUP, reload.ask)
+    with Monitor(metrics, runner.report) if metrics else nullcontext():
+        runner.start()
+        follow(runner, reload.if_asked)
     result = runner.close(linger_s=0.2 if runner.stopping else None)
     if sheet is not None:
         sheet.write()
@@ -249,6 +272,7 @@ app.command("calibrate-exit")(calibrate_exit)
 app.command()(replay)
 app.command()(savings)
 app.command()(explain)
+app.command("probe")(probe_command)
 
 
 @app.command()

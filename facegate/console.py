@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -28,15 +28,20 @@ LOG_EVERY_S = 5.0
 log = structlog.get_logger("facegate.run")
 
 
-def follow(runner: Runner) -> None:
-    """Show progress until the run ends or is being stopped: live on a terminal, else a log line now and then."""
+def follow(runner: Runner, meanwhile: Callable[[], None]) -> None:
+    """Show progress until the run ends or is being stopped: live on a terminal, else a log line now and then.
+
+    ``meanwhile`` is called again and again.
+    """
     if sys.stderr.isatty():
         with Live(console=Console(stderr=True), refresh_per_second=4, transient=True) as live:
             while not runner.wait(REFRESH_S) and not runner.stopping:
+                meanwhile()
                 live.update(Text(_line(runner.report())))
         return
     due = monotonic() + LOG_EVERY_S
     while not runner.wait(REFRESH_S) and not runner.stopping:
+        meanwhile()
         if monotonic() >= due:
             report = runner.report()
             log.info("progress", frames=report.frames_processed, faces=report.observed, forwarded=report.shots)

@@ -15,7 +15,8 @@ import pytest
 
 from facegate.cli import main
 from facegate.demo.clip import DemoClip
-from facegate.demo.rtsp_server import Credentials, Movie, RtspServer
+from facegate.demo.movie import Movie
+from facegate.demo.rtsp_server import Credentials, RtspServer
 
 from .helpers import facegate, free_port, json_lines, process, wait_for_line
 

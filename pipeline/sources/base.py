@@ -7,8 +7,19 @@ from collections.abc import Iterator
 from threading import Event
 from typing import Protocol
 
+import msgspec
+
 from facegate.errors import SourceError
 from facegate.pipeline.records import Frame
+
+
+class StreamInfo(msgspec.Struct, frozen=True):
+    """What a stream says of itself, as far as it does."""
+
+    codec: str | None = None
+    fps: float | None = None
+    key_frame_every_s: float | None = None
+    """As seen so far."""
 
 
 class Source(Protocol):
@@ -22,6 +33,10 @@ class Source(Protocol):
     @property
     def not_decoded(self) -> int:
         """Packets left undecoded in this connection in order to catch up."""
+        ...
+
+    def info(self) -> StreamInfo:
+        """What is known of the stream that was opened last."""
         ...
 
     def frames(self, stop: Event) -> Iterator[Frame]:

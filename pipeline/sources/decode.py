@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from functools import cache
 from threading import Event
@@ -17,7 +18,7 @@ from av.codec.hwaccel import HWAccel
 from facegate.errors import SourceError
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.records import Frame, FrameRef, contiguous
-from facegate.pipeline.sources.base import redact
+from facegate.pipeline.sources.base import StreamInfo, redact
 from facegate.pipeline.sources.pace import Backlog, Hurry, sampler
 
 HARDWARE = ("cuda", "vaapi", "qsv")
@@ -35,7 +36,7 @@ def hardware_decoder() -> str | None:
             continue
         log.info("decoding in hardware", kind=kind)
         return kind
-    log.info("decoding on the CPU: no hardware decoder answers", tried=HARDWARE)
+    log.debug("decoding on the CPU: no hardware decoder answers", tried=HARDWARE)
     return None
 
 
@@ -83,6 +84,17 @@ class Decoder:
         self._stream.thread_type = "SLICE" if live else "AUTO"
         self.not_decoded = 0
         """Packets that were left out in order to catch up."""
+        self._keys: deque[float] = deque(maxlen=10)
+
+    def info(self) -> StreamInfo:
+        """What the container and its key frames say."""
+        stream, keys = self._stream, list(self._keys)
+        rate = stream.average_rate or stream.guessed_rate
+        return StreamInfo(
+            codec=stream.codec_context.name,
+            fps=None if not rate else round(float(rate), 3),
+            key_frame_every_s=round((keys[-1] - keys[0]) / (len(keys) - 1), 3) if len(keys) > 1 else None,
+        )
 
     def frames(self, stop: Event) -> Iterator[Frame]:
         """Yield frames until the end or ``stop``."""
@@ -90,11 +102,17 @@ class Decoder:
         fps = float(stream.average_rate or stream.guessed_rate or 25)
         keep, backlog, hurry = sampler(self._config.max_fps), Backlog(), Hurry()
         count = seq = 0
+        first_s = 0.0
         for picture in self._pictures(hurry):
             if stop.is_set():
                 return
-            pts_s = float(picture.time) if picture.time is not None else count / fps
+            time_s = float(picture.time) if picture.time is not None else count / fps
+            if self._live and not count:
+                first_s = time_s  # HLS and wall clocks begin anywhere
+            pts_s = time_s - first_s
             count += 1
+            if picture.key_frame:
+                self._keys.append(pts_s)
             now = monotonic()
             behind_s = 0.0
             if self._live:
@@ -112,7 +130,7 @@ class Decoder:
                 seq=seq,
                 pts_s=pts_s,
                 received_s=now,
-                captured_at=started / 1e6 + pts_s if self._live and started else None,
+                captured_at=started / 1e6 + time_s if self._live and started else None,
                 width=image.shape[1],
                 height=image.shape[0],
                 behind_s=behind_s,

@@ -14,7 +14,7 @@ import msgspec
 from facegate.errors import SourceError
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.records import Frame
-from facegate.pipeline.sources.base import Source
+from facegate.pipeline.sources.base import Source, StreamInfo
 from facegate.pipeline.sources.decode import Decoder, hwaccel, reason
 
 
@@ -27,6 +27,11 @@ class FileSource:
 
     def __init__(self, config: CameraConfig) -> None:
         self._config = config
+        self._decoder: Decoder | None = None
+
+    def info(self) -> StreamInfo:
+        """See :class:`facegate.pipeline.sources.base.Source`."""
+        return StreamInfo() if self._decoder is None else self._decoder.info()
 
     def frames(self, stop: Event) -> Iterator[Frame]:
         """See :class:`facegate.pipeline.sources.base.Source`."""
@@ -38,7 +43,8 @@ class FileSource:
         except (av.error.FFmpegError, OSError, RuntimeError) as error:
             raise SourceError(f"{path} is not a video that can be read: {reason(error)}") from error
         with container:
-            yield from Decoder(self._config, container, str(path), live=False).frames(stop)
+            self._decoder = Decoder(self._config, container, str(path), live=False)
+            yield from self._decoder.frames(stop)
 
 
 class AtOwnSpeed:
@@ -50,6 +56,10 @@ class AtOwnSpeed:
 
     def __init__(self, recording: Source) -> None:
         self._recording = recording
+
+    def info(self) -> StreamInfo:
+        """See :class:`facegate.pipeline.sources.base.Source`."""
+        return self._recording.info()
 
     def frames(self, stop: Event) -> Iterator[Frame]:
         """See :class:`facegate.pipeline.sources.base.Source`."""

@@ -15,6 +15,7 @@ from facegate.errors import SourceError
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.images import read_image
 from facegate.pipeline.records import Frame, FrameRef
+from facegate.pipeline.sources.base import StreamInfo
 from facegate.pipeline.sources.pace import sampler
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -34,6 +35,10 @@ class ImageFolderSource:
     def __init__(self, config: CameraConfig) -> None:
         self._config = config
         self._folder = Path(config.source)
+
+    def info(self) -> StreamInfo:
+        """See :class:`facegate.pipeline.sources.base.Source`."""
+        return StreamInfo()
 
     def frames(self, stop: Event) -> Iterator[Frame]:
         """See :class:`facegate.pipeline.sources.base.Source`."""

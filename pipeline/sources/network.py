@@ -14,11 +14,12 @@ import av.error
 from facegate.errors import SourceError
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.records import Frame
-from facegate.pipeline.sources.base import UnauthorisedError, redact
+from facegate.pipeline.sources.base import StreamInfo, UnauthorisedError, redact
 from facegate.pipeline.sources.decode import Decoder, hwaccel, reason
 
 RTSP = ("rtsp", "rtsps")
 HTTP = ("http", "https")
+PLAYLIST = ".m3u8"
 DOWNLOADS = (".mp4", ".mkv", ".avi", ".mov", ".webm")
 """Behind HTTP these are files: they lose nothing and end."""
 
@@ -38,6 +39,10 @@ class NetworkSource:
     def not_decoded(self) -> int:
         """See :class:`facegate.pipeline.sources.base.Source`."""
         return 0 if self._decoder is None else self._decoder.not_decoded
+
+    def info(self) -> StreamInfo:
+        """See :class:`facegate.pipeline.sources.base.Source`."""
+        return StreamInfo() if self._decoder is None else self._decoder.info()
 
     def frames(self, stop: Event) -> Iterator[Frame]:
         """See :class:`facegate.pipeline.sources.base.Source`."""
@@ -70,4 +75,8 @@ class NetworkSource:
         if self._rtsp:
             return options | {"rtsp_transport": self._config.transport}
         # A playlist must not lead to files of this machine.
-        return options | {"protocol_whitelist": "http,https,tcp,tls,crypto,httpproxy"}
+        options["protocol_whitelist"] = "http,https,tcp,tls,crypto,httpproxy"
+        if self.live and not urlsplit(self._config.source).path.lower().endswith(PLAYLIST):
+            # Pictures that a camera sends one after the other carry no time; their arrival has to do.
+            options["use_wallclock_as_timestamps"] = "1"
+        return options

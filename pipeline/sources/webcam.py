@@ -11,6 +11,7 @@ import cv2
 from facegate.errors import SourceError
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.records import Frame, FrameRef, contiguous
+from facegate.pipeline.sources.base import StreamInfo
 from facegate.pipeline.sources.pace import sampler
 
 
@@ -24,6 +25,10 @@ class WebcamSource:
     def __init__(self, config: CameraConfig) -> None:
         self._config = config
         self._device = int(config.source) if config.source.isdecimal() else config.source
+
+    def info(self) -> StreamInfo:
+        """See :class:`facegate.pipeline.sources.base.Source`."""
+        return StreamInfo()
 
     def frames(self, stop: Event) -> Iterator[Frame]:
         """See :class:`facegate.pipeline.sources.base.Source`."""

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facegate.demo.clip import DemoClip
-from facegate.demo.rtsp_server import Credentials, Movie, RtspServer
+from facegate.demo.movie import Movie
+from facegate.demo.rtsp_server import Credentials, RtspServer
 from facegate.pipeline.config import CameraConfig, GateConfig, RunConfig, ScorerConfig
 from facegate.pipeline.reconnect import CAP_S, UNAUTHORISED_S, Backoff, OneStream
 from facegate.pipeline.records import Frame, FrameRef
