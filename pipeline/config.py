@@ -40,7 +40,7 @@ class CameraConfig(_Section):
 
     name: Name
     """Appears in every record; letters, digits, ``_``, ``.``, ``-``."""
-    source: str = Field(min_length=1)
+    source: str = Field(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f\x7f]+$")
     """``rtsp(s)://`` or ``http(s)://`` URL, video file, folder of pictures, or webcam (``0``, ``/dev/video0``).
     ``${NAME}`` is read from the environment."""
 
@@ -292,7 +292,7 @@ def build_config(data: Any, where: str = "configuration") -> RunConfig:
     except ValidationError as error:
         # A misspelt key is also a missing one; the spelling is the better hint.
         first = min(error.errors(include_url=False), key=lambda item: item["type"] != "extra_forbidden")
-        raise ConfigError(f"{where}: {_explain(first)}") from None
+        raise ConfigError(" ".join(f"{where}: {_explain(first)}".split())) from None
 
 
 def load_config(path: Path) -> RunConfig:

@@ -49,6 +49,22 @@ THREAD_PREFIX = "facegate-"
 log = structlog.get_logger(__name__)
 
 
+def _log_as_a_library() -> None:
+    """Unless somebody has configured structlog, log through the standard library, which is quiet by default.
+
+    structlog's own default prints to stdout, where data belongs.
+    """
+    if not structlog.is_configured():
+        structlog.configure(
+            processors=[
+                structlog.stdlib.filter_by_level,
+                structlog.processors.KeyValueRenderer(key_order=["event"]),
+            ],
+            wrapper_class=structlog.stdlib.BoundLogger,
+            logger_factory=structlog.stdlib.LoggerFactory(),
+        )
+
+
 class Reload(msgspec.Struct, frozen=True):
     """What a new configuration changed, by camera name."""
 
@@ -87,6 +103,7 @@ class Runner:
         Raises:
             FacegateError: a model is missing or the sink cannot be bound.
         """
+        _log_as_a_library()
         self.run_id = run_id or str(ULID())
         self.config = config
         self.ledger = Ledger()

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import av
 import av.error
 
-from facegate.errors import SourceError
+from facegate.errors import ConfigError, SourceError
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.records import Frame
 from facegate.pipeline.sources.base import StreamInfo, UnauthorisedError, redact
@@ -28,11 +28,20 @@ class NetworkSource:
     """A stream behind a URL."""
 
     def __init__(self, config: CameraConfig) -> None:
+        """Prepare; nothing is opened yet.
+
+        Raises:
+            ConfigError: not a URL.
+        """
         self._config = config
-        parts = urlsplit(config.source)
+        try:
+            parts = urlsplit(config.source)
+        except ValueError as error:
+            raise ConfigError(f"{redact(config.source)} is not a URL: {str(error).lower()}") from error
         self._rtsp = parts.scheme in RTSP
         self.live = self._rtsp or PurePosixPath(parts.path).suffix.lower() not in DOWNLOADS
         self.returns = self.live
+        self._playlist = parts.path.lower().endswith(PLAYLIST)
         self._decoder: Decoder | None = None
 
     @property
@@ -76,7 +85,7 @@ class NetworkSource:
             return options | {"rtsp_transport": self._config.transport}
         # A playlist must not lead to files of this machine.
         options["protocol_whitelist"] = "http,https,tcp,tls,crypto,httpproxy"
-        if self.live and not urlsplit(self._config.source).path.lower().endswith(PLAYLIST):
+        if self.live and not self._playlist:
             # Pictures that a camera sends one after the other carry no time; their arrival has to do.
             options["use_wallclock_as_timestamps"] = "1"
         return options

@@ -1,0 +1,222 @@
+"""Many live cameras on one machine: what is sustained, how old frames get, what it costs and where it goes.
+
+    python -m benchmarks.ingest --json ingest.json          # about 25 minutes
+    python -m benchmarks.ingest --quick
+
+Cameras are clients of one RTSP server in a process of its own, which plays the demo's clip of real faces (640x360,
+25 frames a second). The plain loop beside it is what most scripts do: a thread per camera with OpenCV's
+VideoCapture that reads a frame, detects, and reads the next.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from fractions import Fraction
+from pathlib import Path
+from time import monotonic, sleep
+
+import av
+import cv2
+import numpy as np
+import psutil
+
+from benchmarks.machine import cpu
+from facegate.demo.clip import make_clip
+from facegate.detectors.base import load_detector
+from facegate.pipeline.config import CameraConfig, RunConfig
+from facegate.pipeline.report import RunReport
+from facegate.pipeline.runner import THREAD_PREFIX, Runner
+from facegate.pipeline.sources.pace import Backlog
+from facegate.pipeline.threads import share_cores
+from facegate.pipeline.watch import ShotQueue
+
+SAMPLE_FPS = 5.0
+Figures = dict[str, float]
+
+
+@contextmanager
+def server(movie: Path) -> Iterator[str]:
+    """The RTSP server in a process of its own; yields its URL."""
+    command = [sys.executable, "-m", "facegate.demo.rtsp_server", str(movie)]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout is not None
+        yield child.stdout.readline().strip()
+    finally:
+        child.kill()
+        child.wait()
+
+
+def scaled(clip: Path, target: Path, width: int, height: int) -> Path:
+    """The clip in another size, as a camera would send it: one key frame a second, no B-frames."""
+    with av.open(str(clip)) as reader, av.open(str(target), "w") as writer:
+        rate = reader.streams.video[0].average_rate or 25
+        out = writer.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": "21", "g": "25"})
+        out.width, out.height, out.pix_fmt = width, height, "yuv420p"
+        out.codec_context.max_b_frames = 0
+        out.codec_context.time_base = Fraction(1, 90_000)
+        for index, frame in enumerate(reader.decode(video=0)):
+            picture = frame.reformat(width, height, "yuv420p")
+            picture.pts, picture.time_base = round(index * 90_000 / rate), Fraction(1, 90_000)
+            writer.mux(out.encode(picture))
+        writer.mux(out.encode())
+    return target
+
+
+def cpu_by_thread(process: psutil.Process) -> Counter[str]:
+    """CPU seconds so far by what the thread is for."""
+    names = {thread.native_id: thread.name for thread in threading.enumerate()}
+    spent: Counter[str] = Counter()
+    for thread in process.threads():
+        name = names.get(thread.id, "")
+        kind = name.removeprefix(THREAD_PREFIX).split("-")[0] if name.startswith(THREAD_PREFIX) else "rest"
+        spent["decode" if kind == "camera" else kind] += thread.user_time + thread.system_time
+    return spent
+
+
+def watch(url: str, cameras: int, warm_up_s: float, seconds: float, max_fps: float | None) -> dict[str, object]:
+    """Run facegate on ``cameras`` clients of ``url`` and measure after a warm-up."""
+    config = RunConfig(
+        cameras=tuple(CameraConfig(name=f"cam{i}", source=url, max_fps=max_fps) for i in range(cameras))
+    )
+    process = psutil.Process()
+    queue = ShotQueue()
+    drain = threading.Thread(target=lambda: list(queue))
+    rss: list[int] = []
+    with Runner(config, lambda: queue, on_finished=queue.end) as runner:
+        drain.start()
+        deadline = monotonic() + 120
+        while any(camera.state != "live" for camera in runner.report().cameras) and monotonic() < deadline:
+            sleep(0.1)
+        sleep(warm_up_s)
+        before, spent, start = runner.report(), cpu_by_thread(process), monotonic()
+        while monotonic() - start < seconds:
+            sleep(min(2.0, seconds / 5))
+            rss.append(process.memory_info().rss)
+        after, passed = runner.report(), monotonic() - start
+        used = cpu_by_thread(process)
+        runner.stop()
+        runner.close(linger_s=0)
+    drain.join()
+    quarter = max(1, len(rss) // 4)
+    growth = statistics.mean(rss[-quarter:]) / statistics.mean(rss[:quarter]) - 1
+    result: dict[str, object] = rates(before, after, passed)
+    used.subtract(spent)
+    result["cores"] = {name: round(value / passed, 3) for name, value in sorted(used.items()) if value > 0.005}
+    result["cores_per_camera"] = round(sum(used.values()) / passed / cameras, 4)
+    result["rss_mb"] = round(statistics.mean(rss[-quarter:]) / 1e6)
+    result["rss_growth"] = round(growth, 4)
+    return result
+
+
+def rates(before: RunReport, after: RunReport, passed: float) -> dict[str, object]:
+    """What came and what was looked at, per second and camera."""
+    pairs = list(zip(before.cameras, after.cameras, strict=True))
+    looked = [(new.frames_processed - old.frames_processed) / passed for old, new in pairs]
+    ages = [camera.age_ms for camera in after.cameras if camera.age_ms is not None]
+    return {
+        "cameras": len(pairs),
+        "seconds": round(passed, 1),
+        "fps_received": round(sum(new.frames_received - old.frames_received for old, new in pairs) / passed, 1),
+        "fps_looked_at": round(sum(looked), 1),
+        "fps_looked_at_least": round(min(looked), 2),
+        "fps_looked_at_most": round(max(looked), 2),
+        "faces_per_s": round((after.observed - before.observed) / passed, 1),
+        "age_p95_ms": max((age.p95 for age in ages), default=0.0),
+        "reconnects": sum(camera.reconnects for camera in after.cameras),
+    }
+
+
+def plain_loop(url: str, cameras: int, seconds: float, detect: bool) -> dict[str, object]:
+    """A thread per camera: OpenCV reads a frame, it is detected on, the next is read."""
+    detector = load_detector()
+    lock, stop = threading.Lock(), threading.Event()
+    frames: Counter[int] = Counter()
+    ages: list[float] = []
+
+    def loop(index: int) -> None:
+        capture = cv2.VideoCapture(url)
+        backlog = Backlog()
+        while not stop.is_set():
+            ok, image = capture.read()
+            if not ok:
+                break
+            ages.append(backlog.step(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, monotonic()))
+            frames[index] += 1
+            if detect:
+                with lock:
+                    detector.detect([np.ascontiguousarray(image[:, :, ::-1])])
+        capture.release()
+
+    threads = [threading.Thread(target=loop, args=(index,)) for index in range(cameras)]
+    process = psutil.Process()
+    for thread in threads:
+        thread.start()
+    sleep(3.0)
+    start, spent, before = monotonic(), process.cpu_times(), frames.total()
+    ages.clear()
+    sleep(seconds)
+    passed, used = monotonic() - start, process.cpu_times()
+    count = frames.total() - before
+    late = ages[-max(1, len(ages) // 4) :]
+    stop.set()
+    for thread in threads:
+        thread.join()
+    cores = (used.user + used.system - spent.user - spent.system) / passed
+    return {
+        "cameras": cameras,
+        "fps": round(count / passed, 1),
+        "cores": round(cores, 2),
+        "age_p95_ms_at_the_end": round(1000 * float(np.percentile(late, 95))) if late else None,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="Fewer cameras, seconds instead of minutes.")
+    parser.add_argument("--minutes", type=float, default=10.0, help="Of the run whose memory is watched.")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    share_cores()
+    most, long_s, short_s = (4, 10.0, 5.0) if arguments.quick else (16, 60 * arguments.minutes, 20.0)
+    warm_s = 3.0 if arguments.quick else 60.0
+    result: dict[str, object] = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "cpu": cpu()}
+
+    def keep(name: str, value: object) -> None:
+        result[name] = value
+        print(name, json.dumps(value), flush=True)
+        gc.collect()
+
+    with tempfile.TemporaryDirectory() as folder:
+        clip = make_clip(Path(folder)).path
+        small = scaled(clip, Path(folder) / "360.mp4", 640, 360)
+        large = scaled(clip, Path(folder) / "1080.mp4", 1920, 1080)
+        with server(small) as url:
+            count = 1
+            while count <= most:
+                keep(f"640x360, {count} cameras, {SAMPLE_FPS:g} fps", watch(url, count, 5.0, short_s, SAMPLE_FPS))
+                count *= 2
+            keep(f"overload: {most} cameras, every frame", watch(url, most, 5.0, short_s, None))
+            keep("plain OpenCV, decoding alone", plain_loop(url, most, short_s, detect=False))
+            keep("plain OpenCV, detecting in the loop", plain_loop(url, most, short_s, detect=True))
+            keep(f"long run: {most} cameras, {SAMPLE_FPS:g} fps", watch(url, most, warm_s, long_s, SAMPLE_FPS))
+        with server(large) as url:
+            for count in (1, 2, 4):
+                keep(f"1920x1080, {count} cameras, {SAMPLE_FPS:g} fps", watch(url, count, 5.0, short_s, SAMPLE_FPS))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
