@@ -16,6 +16,7 @@ from facegate.pipeline.sources.base import redact
 
 DEFAULT_BIND = "tcp://127.0.0.1:5570"
 Name = Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")]
+Text = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Polygon = Annotated[tuple[tuple[Fraction, Fraction], ...], Field(min_length=3, max_length=100)]
 Endpoint = Annotated[str, Field(pattern=r"^(tcp://(\[[0-9a-fA-F:]+\]|[\w.*-]+):\d{1,5}|ipc://.+)$")]
@@ -40,10 +41,12 @@ class CameraConfig(_Section):
 
     name: Name
     """Appears in every record; letters, digits, ``_``, ``.``, ``-``."""
-    source: str = Field(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f\x7f]+$")
+    source: Text
     """``rtsp(s)://`` or ``http(s)://`` URL, video file, folder of pictures, or webcam (``0``, ``/dev/video0``).
     ``${NAME}`` is read from the environment."""
 
+    crops: Text | None = None
+    """URL of the same camera's large stream: faces are found in ``source`` and cut from this one."""
     reconnect: bool = True
     """Try a lost live camera again, for ever. Without it, the camera ends with its stream."""
     timeout_s: float = Field(5.0, gt=0, le=120)
@@ -68,6 +71,12 @@ class CameraConfig(_Section):
     """Do not look at frames in which nothing has moved, but twice a second."""
     gate: dict[str, Any] = Field(default_factory=dict)
     """Settings of ``gate`` that differ for this camera."""
+
+    @model_validator(mode="after")
+    def _two_streams_are_two_urls(self) -> Self:
+        if self.crops is not None and not all("://" in url for url in (self.source, self.crops)):
+            raise ValueError("crops needs two streams: source and crops must both be URLs")
+        return self
 
     @field_validator("source", mode="before")
     @classmethod

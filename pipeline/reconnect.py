@@ -68,7 +68,7 @@ class OneStream:
         self._first = False
         if self._seq or self._pts_s:
             ref = msgspec.structs.replace(ref, seq=ref.seq + self._seq, pts_s=ref.pts_s + self._pts_s)
-            frame = Frame(ref=ref, image=frame.image)
+            frame = Frame(ref=ref, image=frame.image, large=frame.large)
         self._last = ref
         return frame
 

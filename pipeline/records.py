@@ -49,6 +49,8 @@ class Frame(Record, frozen=True, eq=False):
 
     ref: FrameRef
     image: Image
+    large: Image | None = None
+    """The same moment in the camera's large stream, from which crops are cut; ``ref`` has its size."""
 
 
 class CameraEnded(Record, frozen=True, eq=False):

@@ -28,7 +28,6 @@ from facegate.pipeline.records import (
     Face,
     Frame,
     FrameFaces,
-    FrameRef,
     Image,
     Outcome,
     ScoredFrame,
@@ -38,7 +37,7 @@ from facegate.pipeline.records import (
 )
 from facegate.pipeline.report import FrameAge
 from facegate.pipeline.tracking import FaceTracker
-from facegate.pipeline.view import StillScene, View
+from facegate.pipeline.view import StillScene, View, enlarged
 from facegate.sinks.base import Sink
 
 AGES = 1000
@@ -140,14 +139,18 @@ class DetectStage:
                 parts.append(view.searched(pictures[-1]))
         found = iter(zip(pictures, self._detector.detect(parts) if parts else [], strict=True))
         for item in batch:
-            yield item if isinstance(item, CameraEnded) else self._faces(item.ref, *next(found))
+            yield item if isinstance(item, CameraEnded) else self._faces(item, *next(found))
 
-    def _faces(self, ref: FrameRef, image: Image, detections: list[Detection]) -> FrameFaces:
+    def _faces(self, frame: Frame, image: Image, detections: list[Detection]) -> FrameFaces:
+        ref = frame.ref
         watched = self._cameras[ref.camera]
         watched.frames += 1
+        source = image if frame.large is None or not detections else watched.view.masked(frame.large)
+        scale = ref.width / image.shape[1], ref.height / image.shape[0]
         kept = []
-        for index, detection in enumerate(watched.view.placed(detections, image)):
-            crop = align(image, detection.landmarks)
+        for index, detected in enumerate(watched.view.placed(detections, image)):
+            detection = detected if frame.large is None else enlarged(detected, *scale)
+            crop = align(source, detection.landmarks)
             face = Face(face_id=f"{ref.seq}-{index}", frame=ref, detection=detection, crop=crop)
             self._ledger.observe(face)
             if detection.width < watched.min_face_px:

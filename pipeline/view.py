@@ -26,9 +26,24 @@ def turned(frame: Frame, degrees: int) -> Frame:
     """The frame turned counter-clockwise by a multiple of 90 degrees."""
     if not degrees:
         return frame
-    image = contiguous(np.rot90(frame.image, degrees // 90))
-    ref = msgspec.structs.replace(frame.ref, width=image.shape[1], height=image.shape[0])
-    return Frame(ref=ref, image=image)
+    image, large = (
+        None if picture is None else contiguous(np.rot90(picture, degrees // 90))
+        for picture in (frame.image, frame.large)
+    )
+    assert image is not None
+    shape = image.shape if large is None else large.shape
+    ref = msgspec.structs.replace(frame.ref, width=shape[1], height=shape[0])
+    return Frame(ref=ref, image=image, large=large)
+
+
+def enlarged(face: Detection, scale_x: float, scale_y: float) -> Detection:
+    """The same face in a picture of another size."""
+    x1, y1, x2, y2 = face.box
+    return Detection(
+        box=(x1 * scale_x, y1 * scale_y, x2 * scale_x, y2 * scale_y),
+        confidence=face.confidence,
+        landmarks=face.landmarks * np.array([scale_x, scale_y], np.float32),
+    )
 
 
 class View:

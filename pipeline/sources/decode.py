@@ -11,6 +11,7 @@ from typing import Any
 
 import av
 import av.error
+import msgspec
 import numpy as np
 import structlog
 from av.codec.hwaccel import HWAccel
@@ -98,6 +99,16 @@ class Decoder:
 
     def frames(self, stop: Event) -> Iterator[Frame]:
         """Yield frames until the end or ``stop``."""
+        for ref, picture in self.pictures(stop):
+            image = contiguous(picture.to_ndarray(format="rgb24"))
+            turns = round((getattr(picture, "rotation", 0) or 0) / 90) % 4
+            if turns:
+                image = contiguous(np.rot90(image, turns))
+                ref = msgspec.structs.replace(ref, width=image.shape[1], height=image.shape[0])
+            yield Frame(ref=ref, image=image)
+
+    def pictures(self, stop: Event) -> Iterator[tuple[FrameRef, Any]]:
+        """Yield PyAV's pictures, not converted yet, and what they are."""
         stream = self._stream
         fps = float(stream.average_rate or stream.guessed_rate or 25)
         keep, backlog, hurry = sampler(self._config.max_fps), Backlog(), Hurry()
@@ -120,10 +131,6 @@ class Decoder:
                 stream.codec_context.skip_frame = hurry.step(behind_s)
             if not keep(pts_s):
                 continue
-            image = contiguous(picture.to_ndarray(format="rgb24"))
-            turns = round((getattr(picture, "rotation", 0) or 0) / 90) % 4
-            if turns:
-                image = contiguous(np.rot90(image, turns))
             started = self._container.start_time_realtime
             ref = FrameRef(
                 camera=self._config.name,
@@ -131,11 +138,11 @@ class Decoder:
                 pts_s=pts_s,
                 received_s=now,
                 captured_at=started / 1e6 + time_s if self._live and started else None,
-                width=image.shape[1],
-                height=image.shape[0],
+                width=picture.width,
+                height=picture.height,
                 behind_s=behind_s,
             )
-            yield Frame(ref=ref, image=image)
+            yield ref, picture
             seq += 1
         if count == 0:
             raise SourceError(f"{self._shown} holds no frame that can be decoded")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from threading import Event
 from time import monotonic
+from typing import Any
 from urllib.parse import urlsplit
 
 import av
@@ -13,7 +15,7 @@ import av.error
 
 from facegate.errors import ConfigError, SourceError
 from facegate.pipeline.config import CameraConfig
-from facegate.pipeline.records import Frame
+from facegate.pipeline.records import Frame, FrameRef
 from facegate.pipeline.sources.base import StreamInfo, UnauthorisedError, redact
 from facegate.pipeline.sources.decode import Decoder, hwaccel, reason
 
@@ -55,6 +57,16 @@ class NetworkSource:
 
     def frames(self, stop: Event) -> Iterator[Frame]:
         """See :class:`facegate.pipeline.sources.base.Source`."""
+        with self._opened() as decoder:
+            yield from decoder.frames(stop)
+
+    def pictures(self, stop: Event) -> Iterator[tuple[FrameRef, Any]]:
+        """As ``frames``, not converted yet."""
+        with self._opened() as decoder:
+            yield from decoder.pictures(stop)
+
+    @contextmanager
+    def _opened(self) -> Iterator[Decoder]:
         config = self._config
         shown = redact(config.source)
         started = monotonic()
@@ -76,7 +88,7 @@ class NetworkSource:
             raise SourceError(f"cannot open {shown}: {cause}; check address, port and path") from error
         with container:
             self._decoder = Decoder(config, container, shown, live=self.live)
-            yield from self._decoder.frames(stop)
+            yield self._decoder
 
     def _options(self) -> dict[str, str]:
         # "nobuffer" would throw away what was received while probing: a second or two of faces.

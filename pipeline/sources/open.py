@@ -10,6 +10,7 @@ from facegate.pipeline.sources.base import Source, redact
 from facegate.pipeline.sources.file import AtOwnSpeed, FileSource
 from facegate.pipeline.sources.images import ImageFolderSource
 from facegate.pipeline.sources.network import HTTP, RTSP, NetworkSource
+from facegate.pipeline.sources.paired import PairedSource
 from facegate.pipeline.sources.webcam import WebcamSource
 
 
@@ -27,7 +28,12 @@ def open_source(config: CameraConfig) -> Source:
     if "://" in source:
         if source.split("://")[0].lower() not in RTSP + HTTP:
             raise ConfigError(f"{redact(source)}: only rtsp://, rtsps://, http:// and https:// URLs are supported")
-        recording: Source = NetworkSource(config)
+        stream = NetworkSource(config)
+        if config.crops is not None:
+            # The small stream is sampled; of the large one every picture must be at hand.
+            large = config.model_copy(update={"source": config.crops, "max_fps": None})
+            return PairedSource(stream, NetworkSource(large))
+        recording: Source = stream
     else:
         recording = ImageFolderSource(config) if Path(source).is_dir() else FileSource(config)
     return AtOwnSpeed(recording) if config.realtime and not recording.live else recording

@@ -1,0 +1,89 @@
+"""Cameras with two streams: faces are found in the small one and cut from the large one."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from threading import Event, Thread
+from typing import Any
+
+import msgspec
+
+from facegate.errors import FacegateError, SourceError
+from facegate.pipeline.records import Frame, FrameRef, contiguous
+from facegate.pipeline.sources.base import StreamInfo
+from facegate.pipeline.sources.network import NetworkSource
+
+KEPT = 12
+"""Pictures of the large stream that wait for their small one; about half a second."""
+APART_S = 0.1
+"""A large picture that is further away in time shows somebody else's place."""
+
+Large = tuple[FrameRef, Any]
+
+
+def nearest(ref: FrameRef, kept: list[Large]) -> Large | None:
+    """The large picture taken at the same time: by the camera's clock where both tell it, else by arrival."""
+    best, least = None, APART_S
+    for large in kept:
+        other = large[0]
+        if ref.captured_at is not None and other.captured_at is not None:
+            apart = abs(ref.captured_at - other.captured_at)
+        else:
+            apart = abs(ref.received_s - other.received_s)
+        if apart <= least:
+            best, least = large, apart
+    return best
+
+
+class PairedSource:
+    """Frames of ``small``, each with the picture that ``large`` gave at that moment, where there is one."""
+
+    live = True
+    returns = True
+
+    def __init__(self, small: NetworkSource, large: NetworkSource) -> None:
+        self._small = small
+        self._large = large
+
+    @property
+    def not_decoded(self) -> int:
+        """See :class:`facegate.pipeline.sources.base.Source`."""
+        return self._small.not_decoded + self._large.not_decoded
+
+    def info(self) -> StreamInfo:
+        """Of the small stream."""
+        return self._small.info()
+
+    def frames(self, stop: Event) -> Iterator[Frame]:
+        """See :class:`facegate.pipeline.sources.base.Source`; the end of either stream is the end of both."""
+        kept: deque[Large] = deque(maxlen=KEPT)
+        ended: list[FacegateError | None] = []
+        enough = Event()
+
+        def keep() -> None:
+            error: FacegateError | None = None
+            try:
+                for picture in self._large.pictures(enough):
+                    kept.append(picture)
+            except FacegateError as broken:
+                error = broken
+            ended.append(error)
+
+        reader = Thread(target=keep, name="facegate-large-stream", daemon=True)
+        reader.start()
+        try:
+            for frame in self._small.frames(stop):
+                if ended:
+                    if ended[0] is not None:
+                        raise ended[0]
+                    raise SourceError("the stream that crops come from has ended")
+                large = nearest(frame.ref, list(kept))
+                if large is None:
+                    yield frame
+                    continue
+                image = contiguous(large[1].to_ndarray(format="rgb24"))
+                size = {"width": image.shape[1], "height": image.shape[0]}
+                yield Frame(ref=msgspec.structs.replace(frame.ref, **size), image=frame.image, large=image)
+        finally:
+            enough.set()
