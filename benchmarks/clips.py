@@ -131,7 +131,8 @@ def altered(source: Path, how: str, folder: Path) -> Path:
             if (frame.time or 0.0) <= start_s and start_s:
                 continue
             image = ALTERATIONS[how](frame.to_ndarray(format="rgb24"))
-            stream.width, stream.height = image.shape[1], image.shape[0]
+            if not stream.codec_context.is_open:
+                stream.width, stream.height = image.shape[1], image.shape[0]
             for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
                 outside.mux(packet)
         for packet in stream.encode():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -85,7 +86,7 @@ class NormQuality:
         if not isinstance(embedder, OnnxEmbedder):
             raise ConfigError(f"the norm of {model} needs an ONNX recogniser")
         self._embedder = embedder
-        self.name = f"norm:{embedder.name}"
+        self.name = f"norm:{embedder.version}"
 
     def score(self, faces: FaceSet, progress: Progress) -> NDArray[np.float64]:
         """See :class:`QualityMethod`."""
@@ -100,8 +101,6 @@ class NormQuality:
 class LightQNetQuality:
     """LightQNet (Chen et al., 2021), a small network trained for quality, from its TensorFlow graph."""
 
-    name = "lightqnet"
-
     def __init__(self, model: Path) -> None:
         """Load the graph.
 
@@ -109,8 +108,9 @@ class LightQNetQuality:
             ModelError: missing or not loadable.
         """
         try:
+            self.name = f"lightqnet:{hashlib.sha256(model.read_bytes()).hexdigest()}"
             self._net: Any = cv2.dnn.readNetFromTensorflow(str(model))
-        except cv2.error as error:
+        except (cv2.error, OSError) as error:
             raise ModelError(f"{model} is not a LightQNet graph that OpenCV can load") from error
 
     def score(self, faces: FaceSet, progress: Progress) -> NDArray[np.float64]:

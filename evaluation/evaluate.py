@@ -143,7 +143,7 @@ class Results:
 
     def embeddings(self, embedder: Embedder) -> NDArray[np.float32]:
         """Unit embeddings ``(N, D)`` of a recogniser."""
-        return self._kept(f"embedding:{embedder.name}", lambda: self._embed(embedder)).astype(np.float32)
+        return self._kept(f"embedding:{embedder.version}", lambda: self._embed(embedder)).astype(np.float32)
 
     def _embed(self, embedder: Embedder) -> NDArray[np.float64]:
         crops, parts = self._faces.crops, []

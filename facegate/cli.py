@@ -17,6 +17,7 @@ import typer
 from facegate.errors import ConfigError, FacegateError
 from facegate.evaluate_cli import evaluate
 from facegate.exit_cli import calibrate_exit
+from facegate.keys_cli import app as keys_app
 from facegate.models_cli import app as models_app
 from facegate.options import (
     DetectorKind,
@@ -51,6 +52,7 @@ app = typer.Typer(
 
 app.add_typer(models_app, name="models")
 app.add_typer(spool_app, name="spool")
+app.add_typer(keys_app, name="keys")
 
 
 @app.callback()
@@ -69,6 +71,15 @@ def run(
     bind: Annotated[
         str | None, typer.Option(help="ZeroMQ endpoint for workers.", show_default="tcp://127.0.0.1:5570")
     ] = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of 'facegate keys': encrypt, and let known workers in alone.", show_default=False
+        ),
+    ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Allow workers on other hosts without keys, on a network you trust.")
+    ] = False,
     report: Annotated[Path | None, typer.Option(help="Write the run's report as JSON.", show_default=False)] = None,
     save: Annotated[
         Path | None,
@@ -130,6 +141,8 @@ def run(
     changes: dict[str, dict[str, Any]] = {
         "delivery": {
             "bind": bind,
+            "keys": keys,
+            "plain": plain or None,
             "linger_s": linger,
             "spool": None if spool is None else {"path": str(spool)},
         },
@@ -193,6 +206,9 @@ def recognize(
     embedder: Annotated[
         str, typer.Option(help="auto, builtin, dlib, an .onnx file, or the directory of an insightface pack.")
     ] = "auto",
+    key: Annotated[
+        Path | None, typer.Option(help="This worker's file of 'facegate keys new'.", show_default=False)
+    ] = None,
     card: Annotated[Path | None, typer.Option(help="YAML card of the ONNX file.", show_default=False)] = None,
     threshold: Annotated[
         float | None,
@@ -223,7 +239,7 @@ def recognize(
         limit = model.threshold if threshold is None else threshold
         stop = Event()
         interrupted = _Interrupt(stop.set)
-        worker = Worker(connect, people, model, limit, out)
+        worker = Worker(connect, people, model, limit, out, key)
         log.info("worker ready", people=len(people.names), embedder=model.name, threshold=limit, gate=connect)
         worker.run(stop, once=once)
         log.info("worker ended", shots=worker.results, named=worker.named)

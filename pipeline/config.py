@@ -235,6 +235,10 @@ class DeliveryConfig(_Section):
 
     bind: Endpoint = DEFAULT_BIND
     """ZeroMQ endpoint for workers."""
+    keys: Path | None = None
+    """Folder of ``facegate keys``: delivery is encrypted, and only known workers get in."""
+    plain: bool = False
+    """Allow workers on other hosts without keys: anybody who connects gets faces."""
     linger_s: float = Field(30.0, ge=0, le=3600)
     """At the end, wait this many seconds for workers to acknowledge what was sent."""
     max_pending: int = Field(1000, ge=1, le=100_000)

@@ -32,6 +32,8 @@ class Embedder(Protocol):
     """Turns crops into embeddings whose dot product is the cosine similarity."""
 
     name: str
+    version: str
+    """Changes whenever the embeddings do: the key under which they are kept."""
     threshold: float
     """Similarity from which two faces count as one person, unless the user says otherwise."""
 
@@ -67,7 +69,8 @@ class OnnxEmbedder:
         import onnxruntime
 
         content = _read(model)
-        if card.sha256 is not None and hashlib.sha256(content).hexdigest() != card.sha256:
+        digest = hashlib.sha256(content).hexdigest()
+        if card.sha256 is not None and digest != card.sha256:
             raise ModelError(f"{model} is not the file that card '{card.name}' describes: its SHA-256 differs")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -78,6 +81,7 @@ class OnnxEmbedder:
         self._input = self._session.get_inputs()[0].name
         self._card = card
         self.name = card.name
+        self.version = f"{digest}:{card.color}:{card.mean}:{card.std}:{card.columns}"
         self.threshold = card.threshold
 
     def embed(self, crops: Sequence[Image]) -> Floats:
@@ -112,6 +116,7 @@ class FaceViTEmbedder:
             raise ModelError(f"the embedding of '{scorer.card.name}' does not tell people apart: take another")
         self._scorer = scorer
         self.name = scorer.card.name
+        self.version = f"{scorer.network.fingerprint}:{scorer.backend.name}-{scorer.backend.dtype}"
         self.threshold = scorer.card.people[1]
 
     def embed(self, crops: Sequence[Image]) -> Floats:
@@ -146,6 +151,7 @@ class InsightfaceEmbedder:
             if getattr(model, "taskname", "") == "recognition":
                 self._model = model
                 self.name = f"insightface:{pack.name}/{file.stem}"
+                self.version = hashlib.sha256(_read(file)).hexdigest()
                 return
         raise ModelError(f"no recognition model in {pack}: a pack such as buffalo_l holds w600k_r50.onnx")
 
@@ -171,7 +177,7 @@ class DlibEmbedder:
     with other recognisers.
     """
 
-    name = "dlib-resnet"
+    name = version = "dlib-resnet"
     threshold = 0.58
     """FMR 1e-3 on all 1,583 images of LFW folds 1-2 against each other (FNMR 0.18 there)."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
+from pathlib import Path
 from threading import Event
 from time import monotonic, perf_counter
 from typing import IO
@@ -17,6 +18,7 @@ from facegate.pipeline.records import Box
 from facegate.recognition.embedders import Embedder
 from facegate.recognition.gallery import Gallery
 from facegate.sinks import wire
+from facegate.sinks.keys import load_key
 
 HEARTBEAT_S = 1.0
 POLL_MS = 100
@@ -52,12 +54,15 @@ class Worker:
         embedder: Embedder,
         threshold: float,
         output: IO[str] = sys.stdout,
+        key: Path | None = None,
     ) -> None:
         """Connect (ZeroMQ keeps trying until the gate is there).
 
         Raises:
             DeliveryError: the endpoint is malformed.
+            ConfigError: ``key`` is not a worker's key.
         """
+        own = None if key is None else load_key(key, secret=True, gate=True)
         self._gallery = gallery
         self._embedder = embedder
         self._threshold = threshold
@@ -72,6 +77,10 @@ class Worker:
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
         self._socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_CROP_BYTES)
         self._socket.setsockopt(zmq.IPV6, endpoint.startswith("tcp://["))
+        if own is not None:
+            self._socket.curve_publickey = own.public.encode()
+            self._socket.curve_secretkey = own.secret.encode()
+            self._socket.curve_serverkey = own.gate.encode()
         try:
             self._socket.connect(endpoint)
         except zmq.ZMQError as error:

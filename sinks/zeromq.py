@@ -11,17 +11,21 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections import OrderedDict, deque
+from pathlib import Path
 from threading import Condition, Thread
 from time import monotonic
 
 import msgspec
 import structlog
 import zmq
+from zmq.auth.thread import ThreadAuthenticator
+from zmq.utils.monitor import recv_monitor_message
 
 from facegate.errors import DeliveryError
 from facegate.pipeline.records import Shot
 from facegate.sinks import wire
 from facegate.sinks.base import DeliveryReport
+from facegate.sinks.keys import GATE, Doorkeeper, KeyFile, load_key
 from facegate.sinks.spool import Entry, Spool, WhenFull
 
 LEASE_S = 30.0
@@ -31,6 +35,9 @@ TICK_MS = 200
 MAX_WINDOW = 256
 MAX_WORKERS = 1024
 MAX_SPOOL_BYTES = 1_000_000_000
+
+LOOPBACK = ("tcp://127.", "tcp://localhost:", "tcp://[::1]", "ipc://", "inproc://")
+REFUSED = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +65,8 @@ class ZmqSink:
         spool: Spool | None = None,
         max_bytes: int = MAX_SPOOL_BYTES,
         when_full: WhenFull = "block",
+        keys: Path | None = None,
+        plain: bool = False,
     ) -> None:
         """Bind at once.
 
@@ -69,10 +78,19 @@ class ZmqSink:
                 runs is delivered too.
             max_bytes: size of a spool that counts as full.
             when_full: ``block`` waits, ``drop_oldest`` deletes and counts, ``stop`` raises.
+            keys: folder of ``facegate keys``: what leaves is encrypted, and only known workers get in.
+            plain: allow an endpoint beyond loopback without keys.
 
         Raises:
-            DeliveryError: the endpoint cannot be bound.
+            DeliveryError: the endpoint cannot be bound, or would show faces to anybody.
+            ConfigError: the folder of keys holds none.
         """
+        own = None if keys is None else load_key(keys / GATE, secret=True)
+        if own is None and not plain and not endpoint.startswith(LOOPBACK):
+            raise DeliveryError(
+                f"{endpoint} can be reached from other hosts, and delivery is not encrypted: make keys with "
+                "'facegate keys new WORKER' and name their folder (--keys), or say --plain on a network you trust"
+            )
         self._spool = spool
         self._max_bytes = max_bytes
         self._when_full = when_full
@@ -97,19 +115,45 @@ class ZmqSink:
         self._router.setsockopt(zmq.LINGER, 500)
         self._router.setsockopt(zmq.MAXMSGSIZE, wire.MAX_HEADER_BYTES)
         self._router.setsockopt(zmq.IPV6, endpoint.startswith("tcp://["))
+        self._doorkeeper: Doorkeeper | None = None
+        self._authenticator: ThreadAuthenticator | None = None
+        self._monitor: zmq.Socket[bytes] | None = None
+        if own is not None and keys is not None:
+            self._guard(own, keys)
         try:
             self._router.bind(endpoint)
         except zmq.ZMQError as error:
-            self._context.destroy(linger=0)
+            self._release(linger=0)
             raise DeliveryError(_bind_problem(endpoint, error)) from error
         self.endpoint: str = self._router.getsockopt_string(zmq.LAST_ENDPOINT)
-        if not self.endpoint.startswith(("tcp://127.", "tcp://[::1]", "ipc://")):
+        if own is None and not self.endpoint.startswith(LOOPBACK):
             log.warning("shots leave this host unencrypted and to anybody who connects", endpoint=self.endpoint)
         self._bell_in, self._bell_out = socket.socketpair()
         self._bell_in.setblocking(False)
         self._bell_out.setblocking(False)
         self._thread = Thread(target=self._serve, name="zmq-gate", daemon=True)
         self._thread.start()
+
+    def _guard(self, own: KeyFile, folder: Path) -> None:
+        """Encrypt, and let known workers in alone."""
+        self._doorkeeper = Doorkeeper(folder)
+        self._authenticator = ThreadAuthenticator(self._context)
+        self._authenticator.start()
+        self._authenticator.configure_curve_callback("*", credentials_provider=self._doorkeeper)
+        self._router.curve_server = True
+        self._router.curve_publickey = own.public.encode()
+        self._router.curve_secretkey = own.secret.encode()
+        # A peer without any key never gets as far as the doorkeeper; the socket tells of it.
+        self._monitor = self._router.get_monitor_socket(REFUSED)
+
+    def _release(self, linger: int | None = None) -> None:
+        if self._monitor is not None:
+            self._router.disable_monitor()
+            self._monitor.close(0)
+        if self._authenticator is not None:
+            self._authenticator.stop()
+        self._router.close(linger)
+        self._context.term()
 
     def send(self, shot: Shot) -> None:
         """See :class:`facegate.sinks.base.Sink`."""
@@ -193,12 +237,17 @@ class ZmqSink:
             poller = zmq.Poller()
             poller.register(self._router, zmq.POLLIN)
             poller.register(self._bell_out, zmq.POLLIN)
+            if self._monitor is not None:
+                poller.register(self._monitor, zmq.POLLIN)
             while not self._finished():
                 events = dict(poller.poll(TICK_MS))
                 if self._bell_out.fileno() in events:
                     self._bell_out.recv(4096)
                 if self._router in events:
                     self._receive_all()
+                if self._monitor is not None and self._monitor in events and self._doorkeeper is not None:
+                    recv_monitor_message(self._monitor)
+                    self._doorkeeper.tell("anybody", "it speaks without a key, or not ZeroMQ at all")
                 self._reclaim_expired(monotonic())
                 self._settle()
                 self._dispatch(monotonic())
@@ -209,8 +258,7 @@ class ZmqSink:
                 self._failure = error
                 self._changed.notify_all()
         finally:
-            self._router.close()
-            self._context.term()
+            self._release()
             if self._spool is not None:
                 self._settle()
                 self._spool.close()
