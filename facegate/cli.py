@@ -128,6 +128,7 @@ def run(
 
     SIGHUP reads the configuration file again: cameras come, go and change without a restart.
     """
+    _end_at_once_while_loading()
     from facegate.console import follow, show_summary
     from facegate.pipeline.config import config_for
     from facegate.pipeline.contact_sheet import ContactSheet
@@ -224,6 +225,7 @@ def recognize(
     facegate recognize --connect tcp://127.0.0.1:5570 --gallery people/
     facegate recognize --gallery people/ --embedder arcface.onnx --card arcface.yaml --output names.jsonl
     """
+    _end_at_once_while_loading()
     from facegate.console import counting
     from facegate.detectors.base import load_detector
     from facegate.recognition.embedders import load_embedder
@@ -326,6 +328,15 @@ class _Interrupt:
             os._exit(self.exit_code)
         self.exit_code = SIGNAL_EXIT + number
         self._stop()
+
+
+def _end_at_once_while_loading() -> None:
+    """Until something has to be closed, a signal ends the process.
+
+    Python's own way is an exception, which may come up inside somebody's import and be swallowed there.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: os._exit(SIGNAL_EXIT + number))
 
 
 def _override(config: RunConfig, changes: dict[str, dict[str, Any]]) -> RunConfig:
