@@ -142,7 +142,7 @@ class Runner:
         self._people = None if scorer.card.people is None else People(*scorer.card.people)
         self._gates = self._checked_gates(config)
         self._cameras = [self._prepare(camera) for camera in config.cameras]
-        self._removed: list[Camera] = []
+        self._removed: dict[str, Camera] = {}
         self._recorder: Recorder | None = None
         if record is not None:
             self._recorder = Recorder(record, config, self.run_id, self.info, scorer.card.people)
@@ -248,10 +248,10 @@ class Runner:
                 old.stopped.set()
             for old in leaving:
                 self._wait_for_camera(old)
-            self._removed += [before[name] for name in result.removed]
+            self._removed |= {name: before[name] for name in result.removed}
             self._cameras = [old for old in self._cameras if old not in leaving]
             for name in (*result.added, *result.changed):
-                new = self._prepare(wanted[name], before.get(name))
+                new = self._prepare(wanted[name], before.get(name) or self._removed.pop(name, None))
                 self._cameras.append(new)
                 if self._stop.is_set():
                     new.stopped.set()
@@ -298,7 +298,7 @@ class Runner:
         if self._error is not None:
             raise self._error
         self.ledger.close(interrupted=interrupted)
-        if not interrupted and not any(camera.received for camera in (*self._cameras, *self._removed)):
+        if not interrupted and not any(camera.received for camera in (*self._cameras, *self._removed.values())):
             self._raise_camera_problem()
         return self.report()
 
@@ -312,7 +312,7 @@ class Runner:
     def report(self) -> RunReport:
         """Return the counts so far; final after ``close``."""
         outcomes = self.ledger.outcomes()
-        cameras = tuple(self._camera_report(camera) for camera in (*self._cameras, *self._removed))
+        cameras = tuple(self._camera_report(camera) for camera in (*self._cameras, *self._removed.values()))
         return RunReport(
             run_id=self.run_id,
             duration_s=round((self._finished or monotonic()) - self._started, 3),
