@@ -6,6 +6,7 @@ python -m benchmarks.cost
 from __future__ import annotations
 
 import argparse
+import statistics
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ def main() -> None:
     jobs["ours, score (estimate)"] = lambda: scorers["estimate"].score(crops, embedding=False)
     jobs["ours, score (ViTNT-FIQA)"] = lambda: scorers["vitnt"].score(crops, embedding=False)
     jobs["ours, score and embedding"] = lambda: scorers["estimate"].score(crops)
-    median = interleaved(jobs, arguments.rounds)
+    median = {name: statistics.median(times) for name, times in interleaved(jobs, arguments.rounds).items()}
     print(cpu(), f"fp32, batch {arguments.batch}", sep="; ")
     whole = median["ViT-B/24, score and embedding"]
     for name, seconds in median.items():
