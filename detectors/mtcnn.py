@@ -96,20 +96,46 @@ class _Net(nn.Module):
             _linear(arrays[i].reshape(-1, arrays[i].shape[-1]), arrays[i + 1]) for i in range(index, len(arrays), 2)
         )
         self.requires_grad_(False)
+        # Pooling is several times quicker with a pixel's channels side by side.
+        self.to(memory_format=torch.channels_last)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Return the heads' outputs, channels last; the last one is face / not face logits."""
+    def features(self, x: Tensor) -> Tensor:
+        """What the heads read: ``(N, H, W, C)``, or ``(N, C)`` where there is a hidden layer."""
         for conv, prelu, pool in zip(self.convs, self.prelus, self._pools, strict=True):
             x = prelu(conv(x))
             if pool is not None:
                 size, pad = pool
-                x = F.max_pool2d(x, size, 2, ceil_mode=pad)
+                x = _max_pool(_max_pool(x, 2, size, pad), 3, size, pad)
         if self.hidden is None:
-            x = x.permute(0, 2, 3, 1)
+            return x.permute(0, 2, 3, 1)
+        # The original flattens column-major (width first), so the dense weights expect that order.
+        hidden: Tensor = self.hidden_prelu(self.hidden(x.permute(0, 3, 2, 1).flatten(1)))
+        return hidden
+
+    def probability(self, features: Tensor) -> Tensor:
+        """Of a face, from the last head's two logits."""
+        head = self.heads[-1]
+        assert isinstance(head, nn.Linear)
+        difference = F.linear(features, head.weight[1:] - head.weight[:1], head.bias[1:] - head.bias[:1])
+        return difference[..., 0].sigmoid_()
+
+
+def _max_pool(x: Tensor, axis: int, size: int, pad: bool) -> Tensor:
+    """Maximum over ``size`` neighbours along one axis, every second place; quicker than torch's own on a CPU."""
+    length = x.shape[axis]
+    places = ((length - size + 1) // 2 if pad else (length - size) // 2) + 1
+    step = [slice(None)] * 4
+    best: Tensor | None = None
+    for first in range(size):
+        step[axis] = slice(first, min(first + 2 * places - 1, length), 2)
+        part = x[tuple(step)]
+        if best is None:
+            best = part.clone()
         else:
-            # The original flattens column-major (width first), so the dense weights expect that order.
-            x = self.hidden_prelu(self.hidden(x.permute(0, 3, 2, 1).flatten(1)))
-        return [head(x) for head in self.heads]
+            reached = best.narrow(axis, 0, part.shape[axis])
+            torch.maximum(reached, part, out=reached)
+    assert best is not None
+    return best
 
 
 def _linear(weight: NDArray[np.float32], bias: NDArray[np.float32]) -> nn.Linear:
@@ -176,14 +202,13 @@ class MtcnnDetector:
             size = (max(12, round(width * scale)), max(12, round(height * scale)))
             level = np.stack([cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in images])
             x = torch.from_numpy(level).permute(0, 3, 1, 2).float().sub_(127.5).div_(128.0)
-            offsets, logits = self._pnet(x)
-            probability = logits.softmax(-1)[..., 1]
+            features = self._pnet.features(x)
+            probability = self._pnet.probability(features)
             owner, row, column = torch.nonzero(probability > P_THRESHOLD, as_tuple=True)
             score = probability[owner, row, column]
+            offsets = self._pnet.heads[0](features[owner, row, column])
             corner = torch.stack([column, row, column, row], 1) * 2.0 + torch.tensor([0.0, 0.0, 12.0, 12.0])
-            box = (corner + offsets[owner, row, column] * 12.0) / torch.tensor(
-                [size[0] / width, size[1] / height] * 2
-            )
+            box = (corner + offsets * 12.0) / torch.tensor([size[0] / width, size[1] / height] * 2)
             keep = batched_nms(box, score, owner, 0.5)
             boxes.append(box[keep])
             scores.append(score[keep])
@@ -199,18 +224,19 @@ class MtcnnDetector:
 
     def _refine(self, batch: Tensor, boxes: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
         """R-Net: reject and adjust."""
-        offsets, logits = self._rnet(_patches(batch, boxes, owner, 24))
-        score = logits.softmax(-1)[:, 1]
-        boxes = boxes + offsets * _sizes(boxes)
+        features = self._rnet.features(_patches(batch, boxes, owner, 24))
+        score = self._rnet.probability(features)
         keep = torch.nonzero(score > R_THRESHOLD)[:, 0]
         boxes, owner, score = boxes[keep], owner[keep], score[keep]
+        boxes = boxes + self._rnet.heads[0](features[keep]) * _sizes(boxes)
         keep = batched_nms(boxes, score, owner, 0.7)
         return _square(boxes[keep]), owner[keep]
 
     def _finish(self, batch: Tensor, boxes: Tensor, owner: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """O-Net: final boxes, ``(K, 5, 2)`` landmarks, scores and owners."""
-        offsets, marks, logits = self._onet(_patches(batch, boxes, owner, 48))
-        score = logits.softmax(-1)[:, 1]
+        features = self._onet.features(_patches(batch, boxes, owner, 48))
+        score = self._onet.probability(features)
+        offsets, marks = (head(features) for head in list(self._onet.heads)[:2])
         sizes = _sizes(boxes)
         points = torch.stack(
             [
@@ -240,4 +266,4 @@ def _patches(batch: Tensor, boxes: Tensor, owner: Tensor, size: int) -> Tensor:
     """Cut and resample each box to ``size``; four bilinear samples per cell keep large faces from aliasing."""
     rois = torch.cat([owner[:, None].float(), boxes], 1)
     patches: Tensor = roi_align(batch, rois, (size, size), sampling_ratio=2, aligned=True)
-    return patches
+    return patches.contiguous(memory_format=torch.channels_last)
