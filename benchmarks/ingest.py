@@ -1,5 +1,6 @@
 """Many live cameras on one machine: what is sustained, how old frames get, what it costs and where it goes.
 
+    facegate models tune                                    # scoring by the fastest backend installed
     python -m benchmarks.ingest --json ingest.json          # about 25 minutes
     python -m benchmarks.ingest --quick
 
@@ -13,13 +14,15 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import signal
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -40,15 +43,16 @@ from facegate.pipeline.runner import THREAD_PREFIX, Runner
 from facegate.pipeline.sources.pace import Backlog
 from facegate.pipeline.threads import share_cores
 from facegate.pipeline.watch import ShotQueue
+from facegate.scoring.engine import load_scorer
 
 SAMPLE_FPS = 5.0
 Figures = dict[str, float]
 
 
 @contextmanager
-def server(movie: Path) -> Iterator[str]:
+def server(movie: Path, *options: str) -> Iterator[str]:
     """The RTSP server in a process of its own; yields its URL."""
-    command = [sys.executable, "-m", "facegate.demo.rtsp_server", str(movie)]
+    command = [sys.executable, "-m", "facegate.demo.rtsp_server", str(movie), *options]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout is not None
@@ -85,20 +89,38 @@ def cpu_by_thread(process: psutil.Process) -> Counter[str]:
     return spent
 
 
+@contextmanager
+def running(config: RunConfig) -> Iterator[Runner]:
+    """A run whose shots are thrown away."""
+    queue = ShotQueue()
+    drain = threading.Thread(target=lambda: list(queue))
+    with Runner(config, lambda: queue, on_finished=queue.end) as runner:
+        drain.start()
+        yield runner
+        runner.stop()
+        runner.close(linger_s=0)
+    drain.join()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> float:
+    """Seconds until the condition held."""
+    start = monotonic()
+    while not condition():
+        if monotonic() - start > seconds:
+            raise TimeoutError("waited in vain")
+        sleep(0.02)
+    return monotonic() - start
+
+
 def watch(url: str, cameras: int, warm_up_s: float, seconds: float, max_fps: float | None) -> dict[str, object]:
     """Run facegate on ``cameras`` clients of ``url`` and measure after a warm-up."""
     config = RunConfig(
         cameras=tuple(CameraConfig(name=f"cam{i}", source=url, max_fps=max_fps) for i in range(cameras))
     )
     process = psutil.Process()
-    queue = ShotQueue()
-    drain = threading.Thread(target=lambda: list(queue))
     rss: list[int] = []
-    with Runner(config, lambda: queue, on_finished=queue.end) as runner:
-        drain.start()
-        deadline = monotonic() + 120
-        while any(camera.state != "live" for camera in runner.report().cameras) and monotonic() < deadline:
-            sleep(0.1)
+    with running(config) as runner:
+        wait_for(lambda: all(camera.state == "live" for camera in runner.report().cameras))
         sleep(warm_up_s)
         before, spent, start = runner.report(), cpu_by_thread(process), monotonic()
         while monotonic() - start < seconds:
@@ -106,9 +128,6 @@ def watch(url: str, cameras: int, warm_up_s: float, seconds: float, max_fps: flo
             rss.append(process.memory_info().rss)
         after, passed = runner.report(), monotonic() - start
         used = cpu_by_thread(process)
-        runner.stop()
-        runner.close(linger_s=0)
-    drain.join()
     quarter = max(1, len(rss) // 4)
     growth = statistics.mean(rss[-quarter:]) / statistics.mean(rss[:quarter]) - 1
     result: dict[str, object] = rates(before, after, passed)
@@ -120,9 +139,9 @@ def watch(url: str, cameras: int, warm_up_s: float, seconds: float, max_fps: flo
     return result
 
 
-def rates(before: RunReport, after: RunReport, passed: float) -> dict[str, object]:
-    """What came and what was looked at, per second and camera."""
-    pairs = list(zip(before.cameras, after.cameras, strict=True))
+def rates(before: RunReport, after: RunReport, passed: float, first: int | None = None) -> dict[str, object]:
+    """What came and what was looked at, per second and camera, of the ``first`` cameras."""
+    pairs = list(zip(before.cameras, after.cameras, strict=True))[:first]
     looked = [(new.frames_processed - old.frames_processed) / passed for old, new in pairs]
     ages = [camera.age_ms for camera in after.cameras if camera.age_ms is not None]
     return {
@@ -182,6 +201,85 @@ def plain_loop(url: str, cameras: int, seconds: float, detect: bool) -> dict[str
     }
 
 
+def neighbours(movie: Path, good: int, seconds: float) -> dict[str, object]:
+    """Frames per second of ``good`` cameras alone, and beside a stalled, a garbled and an unauthorised one."""
+    with (
+        server(movie) as url,
+        server(movie, "--stall-at", "1") as stalled,
+        server(movie, "--corrupt", "1") as garbled,
+        server(movie, "--login", "me:secret") as locked,
+    ):
+        found: dict[str, list[float]] = {}
+        for name, bad in (("alone", []), ("beside three bad ones", [stalled, garbled, locked])) * 2:
+            cameras = [CameraConfig(name=f"cam{i}", source=url, max_fps=SAMPLE_FPS) for i in range(good)]
+            cameras += [CameraConfig(name=f"bad{i}", source=each) for i, each in enumerate(bad)]
+            with running(RunConfig(cameras=tuple(cameras))) as runner:
+                wait_for(lambda: all(camera.state == "live" for camera in runner.report().cameras[:good]))
+                wait_for(lambda: all(camera.problem for camera in runner.report().cameras[good:]))
+                before, start = runner.report(), monotonic()
+                sleep(seconds)
+                after, passed = runner.report(), monotonic() - start
+            measured = rates(before, after, passed, good)
+            for key in ("fps_received", "fps_looked_at"):
+                found.setdefault(f"{key}, {name}", []).append(float(measured[key]))  # type: ignore[arg-type]
+    mean = {name: round(statistics.mean(values), 2) for name, values in found.items()}
+    change = max(
+        abs(mean[f"{key}, beside three bad ones"] / mean[f"{key}, alone"] - 1)
+        for key in ("fps_received", "fps_looked_at")
+    )
+    return {**mean, "change": round(change, 4)}
+
+
+def restarts(movie: Path, times: int) -> dict[str, object]:
+    """The server is killed and started again: how soon the camera is live, and what has grown meanwhile."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = str(probe.getsockname()[1])
+    process, back, used = psutil.Process(), [], []
+    camera = CameraConfig(name="cam", source=f"rtsp://127.0.0.1:{port}/live")
+    with running(RunConfig(cameras=(camera,))) as runner:
+        for _ in range(times + 1):
+            with server(movie, "--port", port):
+                got = runner.report().cameras[0].frames_received
+                back.append(wait_for(lambda: runner.report().cameras[0].frames_received > got))  # noqa: B023
+                sleep(2.0)
+                sockets = sum(item.status != "LISTEN" for item in process.net_connections())
+                used.append((process.num_threads(), process.num_fds(), sockets, process.memory_info().rss / 1e6))
+            wait_for(lambda: runner.report().cameras[0].state != "live")
+    names = ("threads", "descriptors", "sockets", "rss_mb")
+    return {
+        "restarts": times,
+        "back_after_s_worst": round(max(back[1:]), 2),
+        "back_after_s_median": round(statistics.median(back[1:]), 2),
+        **{
+            f"{name}, after the first and the last": [round(v) for v in (used[1][i], used[-1][i])]
+            for i, name in enumerate(names)
+        },
+    }
+
+
+STATES = {"live": (), "stalled": ("--stall-at", "1"), "unauthorised": ("--login", "me:secret"), "no server": None}
+
+
+def interrupts(movie: Path) -> dict[str, object]:
+    """Seconds from Ctrl-C to the end of ``facegate run``, and its exit code, by the state its camera is in."""
+    found: dict[str, object] = {}
+    for state, options in STATES.items():
+        with server(movie, *(options or ())) as url:
+            target = "rtsp://127.0.0.1:9/live" if options is None else url
+            command = [sys.executable, "-m", "facegate", "run", target, "--bind", f"ipc://{movie.parent}/gate"]
+            with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:
+                assert child.stderr is not None
+                words = "camera live" if state in ("live", "stalled") else "camera lost"
+                next(line for line in child.stderr if words in line)
+                sleep(3.0)
+                start = monotonic()
+                child.send_signal(signal.SIGINT)
+                child.stderr.read()
+                code = child.wait()
+            found[state] = {"seconds": round(monotonic() - start, 2), "exit_code": code}
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="Fewer cameras, seconds instead of minutes.")
@@ -192,6 +290,9 @@ def main() -> None:
     most, long_s, short_s = (4, 10.0, 5.0) if arguments.quick else (16, 60 * arguments.minutes, 20.0)
     warm_s = 3.0 if arguments.quick else 60.0
     result: dict[str, object] = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "cpu": cpu()}
+    scorer = load_scorer()
+    result["scoring"] = f"{scorer.backend.name} {scorer.backend.dtype}: {scorer.why}"
+    print(result, flush=True)
 
     def keep(name: str, value: object) -> None:
         result[name] = value
@@ -211,6 +312,9 @@ def main() -> None:
             keep("plain OpenCV, decoding alone", plain_loop(url, most, short_s, detect=False))
             keep("plain OpenCV, detecting in the loop", plain_loop(url, most, short_s, detect=True))
             keep(f"long run: {most} cameras, {SAMPLE_FPS:g} fps", watch(url, most, warm_s, long_s, SAMPLE_FPS))
+        keep("bad neighbours", neighbours(small, 4, short_s))
+        keep("restarts", restarts(small, 3 if arguments.quick else 20))
+        keep("Ctrl-C", interrupts(small))
         with server(large) as url:
             for count in (1, 2, 4):
                 keep(f"1920x1080, {count} cameras, {SAMPLE_FPS:g} fps", watch(url, count, 5.0, short_s, SAMPLE_FPS))

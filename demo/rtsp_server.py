@@ -386,8 +386,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("movie", type=Path)
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--login", metavar="USER:PASSWORD", help="Ask for these credentials.")
+    parser.add_argument("--stall-at", type=float, metavar="SECONDS", help="Send nothing from then on.")
+    parser.add_argument("--corrupt", type=float, default=0.0, metavar="SHARE", help="Packets replaced by noise.")
     arguments = parser.parse_args()
-    with RtspServer(Movie(arguments.movie), loop=True, port=arguments.port) as server:
+    login = None if arguments.login is None else Credentials(*arguments.login.split(":", 1))
+    faults = Faults(stall_at_s=arguments.stall_at, corrupt=arguments.corrupt)
+    movie = Movie(arguments.movie)
+    with RtspServer(movie, credentials=login, loop=True, port=arguments.port, faults=faults) as server:
         print(server.url, flush=True)
         Event().wait()
 

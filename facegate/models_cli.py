@@ -99,7 +99,6 @@ def pull(
 def tune(
     weights: Weights = None,
     model_card: ModelCardOption = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads; torch's own number by default.")] = None,
 ) -> None:
     """Measure which backend runs a model fastest on this machine; 'auto' takes it from then on.
 
@@ -109,15 +108,14 @@ def tune(
     \b
     facegate models tune
     """
-    import torch
     from rich.console import Console
     from rich.table import Table
 
+    from facegate.pipeline.threads import share_cores
     from facegate.scoring.choice import example_crops, tune
     from facegate.scoring.engine import load_scorer, native_bf16
 
-    if threads:
-        torch.set_num_threads(threads)
+    share_cores()  # as in 'facegate run'
     scorer = load_scorer(weights, card=model_card, device="cpu", dtype="fp32", backend="torch")
     screen = Console(stderr=True, highlight=False)
     trials = tune(scorer.one_pass, scorer.card, example_crops(), native_bf16("cpu"), screen.print)

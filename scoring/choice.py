@@ -78,7 +78,7 @@ def cache_folder() -> Path:
 
 
 def machine() -> str:
-    """What a measurement depends on: processor, threads and library versions."""
+    """What a measurement depends on: processor and library versions."""
     import onnxruntime
 
     name = platform.processor() or platform.machine()
@@ -89,7 +89,7 @@ def machine() -> str:
         name += " " + hashlib.sha256(flags.encode()).hexdigest()[:8]
     except (OSError, StopIteration):
         pass
-    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}, ort {onnxruntime.__version__}"
+    return f"{name}, torch {torch.__version__}, ort {onnxruntime.__version__}"
 
 
 def _graph_path(one_pass: OnePass, card: ModelCard) -> Path:
