@@ -149,7 +149,7 @@ class Runner:
         self._gate = GateStage(self._gates, self.ledger, on_decision, self._seen)
         self._on_scored = on_scored
         self._sink = make_sink()
-        self._delivery = DeliveryReport()
+        self._delivery: DeliveryReport | None = None
         self._stages: list[Any] = [
             self._detect,
             self._track,
@@ -327,7 +327,7 @@ class Runner:
             tracks=self._track.tracks,
             shots=outcomes.get("forwarded", 0) + outcomes.get("shadow", 0),
             scoring=self._score.report(),
-            delivery=self._delivery,
+            delivery=self._sink.report() if self._delivery is None else self._delivery,
             cameras=cameras,
             stages=tuple(StageReport(name, round(cpu, 3)) for name, cpu in self._stage_cpu.items()),
         )

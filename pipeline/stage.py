@@ -40,6 +40,8 @@ from facegate.pipeline.tracking import FaceTracker
 from facegate.pipeline.view import StillScene, View, enlarged
 from facegate.sinks.base import Sink
 
+SHOTS_TOGETHER = 64
+"""One commit for so many, when they come faster than the disk takes them."""
 AGES = 1000
 """Frames per camera whose age is kept for the report."""
 
@@ -267,8 +269,9 @@ class DeliverStage:
         del outbox
         while True:
             try:
-                shot = inbox.take()[0]
+                shots = inbox.take(SHOTS_TOGETHER)
             except EndOfStream:
                 return
-            log.info("shot", camera=shot.camera, track=shot.track_id, rank=shot.rank, quality=shot.quality)
-            self._sink.send(shot)
+            for shot in shots:
+                log.info("shot", camera=shot.camera, track=shot.track_id, rank=shot.rank, quality=shot.quality)
+            self._sink.send(*shots)

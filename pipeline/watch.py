@@ -23,10 +23,15 @@ class ShotQueue:
         self._lane = self.channel.lane(QUEUE_CAPACITY)
         self._accepted = 0
 
-    def send(self, shot: Shot) -> None:
+    def send(self, *shots: Shot) -> None:
         """See :class:`facegate.sinks.base.Sink`."""
-        self._lane.put(shot)
-        self._accepted += 1
+        for shot in shots:
+            self._lane.put(shot)
+            self._accepted += 1
+
+    def report(self) -> DeliveryReport:
+        """See :class:`facegate.sinks.base.Sink`; shots count as delivered when queued."""
+        return DeliveryReport(accepted=self._accepted, acknowledged=self._accepted)
 
     def __iter__(self) -> Iterator[Shot]:
         """Shots until the run ends or is torn down."""
@@ -41,9 +46,9 @@ class ShotQueue:
         self._lane.close()
 
     def close(self, linger_s: float) -> DeliveryReport:
-        """See :class:`facegate.sinks.base.Sink`; shots count as delivered when queued."""
+        """See :class:`facegate.sinks.base.Sink`."""
         del linger_s
-        return DeliveryReport(accepted=self._accepted, acknowledged=self._accepted)
+        return self.report()
 
     def abort(self) -> None:
         """See :class:`facegate.sinks.base.Sink`."""

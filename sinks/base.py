@@ -28,12 +28,16 @@ class DeliveryReport(msgspec.Struct, frozen=True):
 class Sink(Protocol):
     """Takes shots. One owner calls ``close`` once; ``abort`` may come from another thread."""
 
-    def send(self, shot: Shot) -> None:
-        """Accept a shot; waits while the sink is full.
+    def send(self, *shots: Shot) -> None:
+        """Accept shots, together; waits while the sink is full.
 
         Raises:
             DeliveryError: the sink was aborted or can take no more.
         """
+        ...
+
+    def report(self) -> DeliveryReport:
+        """The counts so far."""
         ...
 
     def close(self, linger_s: float) -> DeliveryReport:

@@ -10,22 +10,16 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from time import monotonic
 
 import msgspec
-import structlog
 import zmq
 
 from facegate.errors import ConfigError
+from facegate.sinks.refusals import Refusals
 
 GATE = "gate.json"
 WORKERS = "workers"
 MAX_KEY_BYTES = 4096
-QUIET_S = 60.0
-"""A peer that knocks again and again is worth one line in this time."""
-MOST_PEERS = 1000
-
-log = structlog.get_logger(__name__)
 
 _KEY = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 _NAME = re.compile(r"[\w.-]{1,64}")
@@ -123,7 +117,7 @@ class Doorkeeper:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._told: dict[str, float] = {}
+        self._refusals = Refusals()
 
     def callback(self, domain: str, key: bytes) -> bool:
         """Whether ``key`` (Z85) is a worker's; the folder is read anew, so that a revoked one is out."""
@@ -134,16 +128,6 @@ class Doorkeeper:
                 if load_key(self._folder / WORKERS / f"{name}.json", secret=False).public == text:
                     return True
             except ConfigError as error:
-                self.tell(name, str(error))
-        self.tell(text, "its key is not known")
+                self._refusals.tell("worker refused", name, str(error))
+        self._refusals.tell("worker refused", text, "its key is not known")
         return False
-
-    def tell(self, peer: str, reason: str) -> None:
-        """Log a refusal unless this peer's was logged a moment ago."""
-        now = monotonic()
-        if now - self._told.get(peer, -QUIET_S) < QUIET_S:
-            return
-        if len(self._told) >= MOST_PEERS:
-            self._told.clear()
-        self._told[peer] = now
-        log.warning("worker refused", peer=peer[:8], reason=reason)

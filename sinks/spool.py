@@ -1,14 +1,15 @@
 """Shots on disk from the decision to forward until the acknowledgement: SQLite in WAL mode.
 
 A shot is committed before it may leave, and deleted when a worker has acknowledged it, so it survives the death of
-the gate. With ``synchronous: normal`` a commit survives the process but the last few may not survive a power cut;
-``full`` waits for the disk at every shot.
+the gate. Shots that come together are committed together. With ``synchronous: normal`` a commit survives the
+process but the last few may not survive a power cut; ``full`` waits for the disk at every commit.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from time import time
@@ -41,10 +42,17 @@ class Entry(msgspec.Struct, frozen=True, eq=False):
     """One shot as it will be sent."""
 
     shot_id: str
+    camera: str
+    track_id: int
     header: bytes
     crop: bytes
     row: int = 0
     """Place in the spool; 0 for a shot that is in memory alone."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of header and crop."""
+        return len(self.header) + len(self.crop)
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -70,6 +78,7 @@ class Spool:
         self._path = path
         try:
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5.0)
+            self._db.execute("PRAGMA page_size=8192")  # a crop is about that large; of a new file only
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute(f"PRAGMA synchronous={synchronous}")
             self._db.execute("PRAGMA secure_delete=ON")  # erased faces leave no pixels in the file
@@ -92,29 +101,39 @@ class Spool:
         """Shots that are not acknowledged."""
         return self._count
 
-    def put(self, entry: Entry, camera: str, track_id: int) -> bool:
-        """Commit a shot; return whether it is new.
+    @property
+    def newest(self) -> int:
+        """Row of the shot that came last; 0 while there is none."""
+        with self._lock:
+            return int(self._one("SELECT COALESCE(MAX(id), 0) FROM shots"))
+
+    def put(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Commit shots, all or none; return those that are new, with their rows.
 
         Raises:
             DeliveryError: the disk is full or gone.
         """
-        size = len(entry.header) + len(entry.crop)
-        row = (entry.shot_id, camera, track_id, time(), size, entry.header, entry.crop)
-        with self._lock:
-            added = self._write(
-                "INSERT OR IGNORE INTO shots (shot_id, camera, track_id, created, size, header, crop) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                row,
-            )
-            self._bytes += size * added
-            self._count += added
-        return added > 0
+        added: list[Entry] = []
+        now = time()
+        with self._lock, self._transaction():
+            for entry in entries:
+                cursor = self._db.execute(
+                    "INSERT OR IGNORE INTO shots (shot_id, camera, track_id, created, size, header, crop) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (entry.shot_id, entry.camera, entry.track_id, now, entry.size, entry.header, entry.crop),
+                )
+                if cursor.rowcount:
+                    added.append(msgspec.structs.replace(entry, row=cursor.lastrowid))
+        self._bytes += sum(entry.size for entry in added)
+        self._count += len(added)
+        return added
 
     def after(self, row: int, limit: int) -> list[Entry]:
         """The next shots, oldest first."""
         with self._lock:
             found = self._db.execute(
-                "SELECT shot_id, header, crop, id FROM shots WHERE id > ? ORDER BY id LIMIT ?", (row, limit)
+                "SELECT shot_id, camera, track_id, header, crop, id FROM shots WHERE id > ? ORDER BY id LIMIT ?",
+                (row, limit),
             ).fetchall()
         return [Entry(*item) for item in found]
 
@@ -122,36 +141,35 @@ class Spool:
         """Delete acknowledged shots; return how many were still there."""
         if not entries:
             return 0
-        total = 0
-        with self._lock:
-            self._db.execute("BEGIN")
+        removed: list[Entry] = []
+        with self._lock, self._transaction():
             for item in entries:
-                removed = self._write("DELETE FROM shots WHERE id = ?", (item.row,))
-                self._bytes -= (len(item.header) + len(item.crop)) * removed
-                total += removed
-            self._db.execute("COMMIT")
-            self._count -= total
-        return total
+                if self._db.execute("DELETE FROM shots WHERE id = ?", (item.row,)).rowcount:
+                    removed.append(item)
+        self._bytes -= sum(item.size for item in removed)
+        self._count -= len(removed)
+        return len(removed)
 
     def drop_oldest(self) -> str | None:
         """Delete the oldest shot to make room; return its id."""
-        with self._lock:
+        with self._lock, self._transaction():
             found = self._db.execute("SELECT id, shot_id, size FROM shots ORDER BY id LIMIT 1").fetchone()
             if found is None:
                 return None
-            self._write("DELETE FROM shots WHERE id = ?", (found[0],))
-            self._bytes -= found[2]
-            self._count -= 1
-            return str(found[1])
+            self._db.execute("DELETE FROM shots WHERE id = ?", (found[0],))
+        self._bytes -= found[2]
+        self._count -= 1
+        return str(found[1])
 
     def erase(self, *, camera: str | None = None, track_id: int | None = None, before: float | None = None) -> int:
         """Delete shots by camera, track or time of decision (Unix); return how many. For privacy and old age."""
         with self._lock:
-            erased = self._write(
-                "DELETE FROM shots WHERE (?1 IS NULL OR camera = ?1) AND (?2 IS NULL OR track_id = ?2) "
-                "AND (?3 IS NULL OR created < ?3)",
-                (camera, track_id, before),
-            )
+            with self._transaction():
+                erased = self._db.execute(
+                    "DELETE FROM shots WHERE (?1 IS NULL OR camera = ?1) AND (?2 IS NULL OR track_id = ?2) "
+                    "AND (?3 IS NULL OR created < ?3)",
+                    (camera, track_id, before),
+                ).rowcount
             self._bytes = int(self._one("SELECT COALESCE(SUM(size), 0) FROM shots"))
             self._count -= erased
             # What was deleted must not live on in the log beside the file.
@@ -171,9 +189,13 @@ class Spool:
         with self._lock:
             self._db.close()
 
-    def _write(self, statement: str, values: tuple[object, ...]) -> int:
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All or nothing; whatever goes wrong is one error."""
         try:
-            return self._db.execute(statement, values).rowcount
+            with self._db:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield
         except sqlite3.Error as error:
             raise DeliveryError(f"spool {self._path} cannot be written: {error}") from error
 

@@ -26,6 +26,7 @@ from facegate.pipeline.records import Shot
 from facegate.sinks import wire
 from facegate.sinks.base import DeliveryReport
 from facegate.sinks.keys import GATE, Doorkeeper, KeyFile, load_key
+from facegate.sinks.refusals import Refusals
 from facegate.sinks.spool import Entry, Spool, WhenFull
 
 LEASE_S = 30.0
@@ -33,6 +34,10 @@ SILENCE_S = 10.0
 """A worker not heard of for this long is taken for dead; workers send a heartbeat every second or two."""
 TICK_MS = 200
 MAX_WINDOW = 256
+UNPROVEN = 16
+"""Shots given to a worker that has not acknowledged any yet: who takes and never answers holds up so many."""
+TURN = 1000
+"""Messages read before shots are sent again: a flood of them does not starve the others."""
 MAX_WORKERS = 1024
 MAX_SPOOL_BYTES = 1_000_000_000
 
@@ -44,13 +49,15 @@ log = structlog.get_logger(__name__)
 
 class _Worker(msgspec.Struct, eq=False):
     window: int = 0
+    trust: int = UNPROVEN
+    """At most so many in flight, whatever the window: grows with the first acknowledgement, gone with a lease."""
     last_seen: float = 0.0
     in_flight: OrderedDict[str, tuple[Entry, float]] = msgspec.field(default_factory=OrderedDict)
     """shot id -> message and the time its lease ends, oldest first."""
 
     @property
     def credit(self) -> int:
-        return self.window - len(self.in_flight)
+        return min(self.window, self.trust) - len(self.in_flight)
 
 
 class ZmqSink:
@@ -95,6 +102,8 @@ class ZmqSink:
         self._max_bytes = max_bytes
         self._when_full = when_full
         self._loaded = 0
+        """Row up to which shots were taken from the spool."""
+        self._newest = 0 if spool is None else spool.newest
         self._done: list[Entry] = []
         self._dropped = 0
         self._max_pending = max_pending
@@ -113,9 +122,10 @@ class ZmqSink:
         self._context = zmq.Context()
         self._router = self._context.socket(zmq.ROUTER)
         self._router.setsockopt(zmq.LINGER, 500)
+        self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a worker that is gone is an error, not silence
         self._router.setsockopt(zmq.MAXMSGSIZE, wire.MAX_HEADER_BYTES)
         self._router.setsockopt(zmq.IPV6, endpoint.startswith("tcp://["))
-        self._doorkeeper: Doorkeeper | None = None
+        self._refusals = Refusals()
         self._authenticator: ThreadAuthenticator | None = None
         self._monitor: zmq.Socket[bytes] | None = None
         if own is not None and keys is not None:
@@ -136,10 +146,9 @@ class ZmqSink:
 
     def _guard(self, own: KeyFile, folder: Path) -> None:
         """Encrypt, and let known workers in alone."""
-        self._doorkeeper = Doorkeeper(folder)
         self._authenticator = ThreadAuthenticator(self._context)
         self._authenticator.start()
-        self._authenticator.configure_curve_callback("*", credentials_provider=self._doorkeeper)
+        self._authenticator.configure_curve_callback("*", credentials_provider=Doorkeeper(folder))
         self._router.curve_server = True
         self._router.curve_publickey = own.public.encode()
         self._router.curve_secretkey = own.secret.encode()
@@ -155,22 +164,34 @@ class ZmqSink:
         self._router.close(linger)
         self._context.term()
 
-    def send(self, shot: Shot) -> None:
-        """See :class:`facegate.sinks.base.Sink`."""
-        header, crop = wire.pack_shot(shot)
+    def send(self, *shots: Shot) -> None:
+        """See :class:`facegate.sinks.base.Sink`; a full queue is overstepped by at most the shots of one call."""
+        entries = [Entry(shot.shot_id, shot.camera, shot.track_id, *wire.pack_shot(shot)) for shot in shots]
         with self._changed:
             self._changed.wait_for(lambda: self._aborted or self._failure is not None or self._has_room())
             if self._failure is not None:
                 raise DeliveryError(f"delivery has failed: {self._failure}") from self._failure
             if self._aborted:
                 raise DeliveryError("delivery was stopped before this shot could be queued")
-            entry = Entry(shot.shot_id, header, crop)
             if self._spool is None:
-                self._pending.append(entry)
-                self._accepted += 1
-            else:
-                self._accepted += self._spool.put(entry, shot.camera, shot.track_id)
+                self._pending.extend(entries)
+                self._accepted += len(entries)
+        if self._spool is not None:
+            self._keep(self._spool, entries)
         self._ring()
+
+    def _keep(self, spool: Spool, entries: list[Entry]) -> None:
+        """Commit, and leave what memory has room for to be sent from there; the rest is read back in its turn."""
+        added = spool.put(entries)
+        if not added:
+            return
+        with self._changed:
+            self._accepted += len(added)
+            if self._loaded >= self._newest and len(self._pending) < MAX_WINDOW:
+                # The serving thread may have read some of them back already.
+                self._pending.extend(entry for entry in added if entry.row > self._loaded)
+                self._loaded = added[-1].row
+            self._newest = added[-1].row
 
     def _has_room(self) -> bool:
         """Whether a shot can be taken; makes room or refuses where the policy says so."""
@@ -245,14 +266,17 @@ class ZmqSink:
                     self._bell_out.recv(4096)
                 if self._router in events:
                     self._receive_all()
-                if self._monitor is not None and self._monitor in events and self._doorkeeper is not None:
+                if self._monitor is not None and self._monitor in events:
                     recv_monitor_message(self._monitor)
-                    self._doorkeeper.tell("anybody", "it speaks without a key, or not ZeroMQ at all")
+                    self._refusals.tell(
+                        "worker refused", "anybody", "it speaks without a key, or not ZeroMQ at all"
+                    )
                 self._reclaim_expired(monotonic())
                 self._settle()
                 self._dispatch(monotonic())
             for identity in self._workers:
-                self._router.send_multipart([identity, wire.END])
+                with contextlib.suppress(zmq.ZMQError):  # gone already
+                    self._router.send_multipart([identity, wire.END], zmq.NOBLOCK)
         except BaseException as error:  # kept for the owner, who raises it
             with self._changed:
                 self._failure = error
@@ -274,10 +298,10 @@ class ZmqSink:
             self._acknowledged += removed
             if done:
                 self._changed.notify_all()
-            if len(self._pending) < MAX_WINDOW:
+            if len(self._pending) < MAX_WINDOW and self._loaded < self._newest:
                 fetched = self._spool.after(self._loaded, MAX_WINDOW)
                 self._pending.extend(fetched)
-                self._loaded = fetched[-1].row if fetched else self._loaded
+                self._loaded = fetched[-1].row if fetched else self._newest
 
     def _finished(self) -> bool:
         with self._changed:
@@ -288,7 +312,7 @@ class ZmqSink:
             return self._accepted == self._acknowledged or monotonic() >= self._deadline
 
     def _receive_all(self) -> None:
-        while True:
+        for _ in range(TURN):
             try:
                 identity, *frames = self._router.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
@@ -296,7 +320,7 @@ class ZmqSink:
             try:
                 self._handle(identity, frames)
             except DeliveryError as error:
-                log.warning("message refused", peer=identity.hex(), reason=str(error))
+                self._refusals.tell("message refused", identity.hex(), str(error))
 
     def _handle(self, identity: bytes, frames: list[bytes]) -> None:
         kind, body = frames[0] if frames else b"", frames[1] if len(frames) == 2 else b""
@@ -322,7 +346,7 @@ class ZmqSink:
         if worker is None or entry is None:
             # A late receipt for a shot whose lease ran out: someone else has it now.
             return
-        worker.last_seen = monotonic()
+        worker.last_seen, worker.trust = monotonic(), MAX_WINDOW
         if self._spool is not None:
             self._done.append(entry)  # counted when it is deleted
         with self._changed:
@@ -339,7 +363,7 @@ class ZmqSink:
             if expired:
                 # Whoever lets a lease run out gets nothing more until it says that it is ready again; otherwise,
                 # having the most credit, it would be handed the same shot for ever.
-                worker.window = 0
+                worker.window, worker.trust = 0, 1
             self._requeue([worker.in_flight.pop(shot_id)[0] for shot_id in expired])
 
     def _requeue(self, messages: list[Entry]) -> None:
@@ -360,7 +384,13 @@ class ZmqSink:
             identity = max(ready)[1]
             worker = self._workers[identity]
             worker.in_flight[message.shot_id] = (message, now + self._lease_s)
-            self._router.send_multipart([identity, wire.SHOT, message.header, message.crop])
+            try:
+                self._router.send_multipart([identity, wire.SHOT, message.header, message.crop], zmq.NOBLOCK)
+            except zmq.ZMQError as error:
+                if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
+                    raise
+                # Its connection is gone, or it reads nothing: it is not a worker until it says READY again.
+                self._requeue([entry for entry, _ in self._workers.pop(identity).in_flight.values()])
 
 
 def _bind_problem(endpoint: str, error: zmq.ZMQError) -> str:

@@ -29,13 +29,13 @@ from .test_wire import make_shot as shot
 
 
 def entry(number: int, size: int = 100) -> Entry:
-    return Entry(f"shot-{number}", b"header", bytes([number % 256]) * size)
+    return Entry(f"shot-{number}", "door", number, b"header", bytes([number % 256]) * size)
 
 
 def test_shots_survive_and_come_back_in_order(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "s.db")
-    assert all(spool.put(entry(i), "door", i) for i in range(5))
-    assert not spool.put(entry(3), "door", 3), "the same shot twice is one shot"
+    assert [item.row for item in spool.put([entry(i) for i in range(5)])] == [1, 2, 3, 4, 5] and spool.newest == 5
+    assert not spool.put([entry(3)]), "the same shot twice is one shot"
     spool.close()
     again = Spool(tmp_path / "s.db")
     found = again.after(0, 10)
@@ -55,7 +55,7 @@ def test_counts_are_those_of_the_file_whatever_was_done(
     spool = Spool(path)
     for what, number in steps:
         if what == "p":
-            spool.put(entry(number, 10 * number), "cam", number)
+            spool.put([entry(number, 10 * number), entry(number + 1)])
         elif what == "d":
             spool.drop_oldest()
         else:
@@ -68,8 +68,7 @@ def test_counts_are_those_of_the_file_whatever_was_done(
 def test_what_is_erased_is_not_in_the_files_any_more(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "s.db")
     mark = b"the face of somebody who asked to be forgotten"
-    spool.put(Entry("a", b"h", mark * 50), "door", 7)
-    spool.put(Entry("b", b"h", b"other"), "door", 8)
+    spool.put([Entry("a", "door", 7, b"h", mark * 50), Entry("b", "door", 8, b"h", b"other")])
     assert any(mark in file.read_bytes() for file in tmp_path.iterdir())
     assert spool.erase(camera="door", track_id=7) == 1 and spool.erase(before=time() - 3600) == 0
     assert not any(mark in file.read_bytes() for file in tmp_path.iterdir())
