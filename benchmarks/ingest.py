@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -93,7 +93,7 @@ def cpu_by_thread(process: psutil.Process) -> Counter[str]:
 def running(config: RunConfig) -> Iterator[Runner]:
     """A run whose shots are thrown away."""
     queue = ShotQueue()
-    drain = threading.Thread(target=lambda: list(queue))
+    drain = threading.Thread(target=lambda: deque(queue, maxlen=0))
     with Runner(config, lambda: queue, on_finished=queue.end) as runner:
         drain.start()
         yield runner

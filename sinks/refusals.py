@@ -32,4 +32,4 @@ class Refusals:
         if len(self._told) >= MOST_PEERS:
             self._told.clear()
         self._told[peer] = now
-        log.warning(what, peer=peer[:10], reason=reason)
+        log.warning(what, peer=peer[:8], reason=reason)

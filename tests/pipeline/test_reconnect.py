@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,7 +67,7 @@ def config(*urls: str, weights: Path) -> RunConfig:
 def running(config: RunConfig) -> Iterator[Runner]:
     """A run whose shots are thrown away, stopped at the end of the block; its accounts must be right."""
     queue = ShotQueue()
-    drain = threading.Thread(target=lambda: list(queue))
+    drain = threading.Thread(target=lambda: deque(queue, maxlen=0))
     with Runner(config, lambda: queue, on_finished=queue.end) as runner:
         drain.start()
         yield runner

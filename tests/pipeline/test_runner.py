@@ -27,11 +27,14 @@ class Collector:
     def __init__(self) -> None:
         self.shots: list[Shot] = []
 
-    def send(self, shot: Shot) -> None:
-        self.shots.append(shot)
+    def send(self, *shots: Shot) -> None:
+        self.shots.extend(shots)
+
+    def report(self) -> DeliveryReport:
+        return DeliveryReport(accepted=len(self.shots), acknowledged=len(self.shots))
 
     def close(self, linger_s: float) -> DeliveryReport:
-        return DeliveryReport(accepted=len(self.shots), acknowledged=len(self.shots))
+        return self.report()
 
     def abort(self) -> None:
         pass
