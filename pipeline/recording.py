@@ -121,7 +121,7 @@ class Recording:
         with self._open() as file:
             try:
                 self.header = msgspec.msgpack.decode(_read(file, path) or b"", type=Header)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise ConfigError(
                     f"{path} is not a recording: make one with 'facegate run ... --record'"
                 ) from error

@@ -222,7 +222,7 @@ def _file(model: str) -> Path:
 def _read(model: str) -> Tuning | None:
     try:
         return msgspec.json.decode(_file(model).read_bytes(), type=Tuning)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

@@ -119,7 +119,7 @@ def read_table(path: Path, scorer_model: str, algorithm: str) -> ExitTable:
     """
     try:
         table = msgspec.json.decode(path.read_bytes(), type=ExitTable)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"cannot read exit table {path}: {error}; make it with facegate calibrate-exit"
         ) from error

@@ -80,7 +80,7 @@ def decode_embedded(text: str, where: str) -> ModelCard:
     """
     try:
         return msgspec.json.decode(text, type=ModelCard)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"the card inside {where} is not valid: {error}") from error
 
 

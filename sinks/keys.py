@@ -52,7 +52,7 @@ def load_key(path: Path, *, secret: bool, gate: bool = False) -> KeyFile:
     except OSError as error:
         reason = (error.strerror or "unknown error").lower()
         raise ConfigError(f"cannot read key {path}: {reason}; make one with 'facegate keys new'") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is no key of 'facegate keys'") from error
     needed = [key.public] + ([key.secret] if secret else []) + ([key.gate] if gate else [])
     if not all(_KEY.fullmatch(part) for part in needed):

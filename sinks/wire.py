@@ -102,7 +102,10 @@ def decode(body: bytes, kind: type[T]) -> T:
         raise DeliveryError(f"message of {len(body)} bytes refused: at most {MAX_HEADER_BYTES} are allowed")
     try:
         return msgspec.msgpack.decode(body, type=kind)
-    except msgspec.DecodeError as error:
+    except (
+        msgspec.DecodeError,
+        UnicodeDecodeError,
+    ) as error:  # msgspec lets text that is not UTF-8 through as such
         raise DeliveryError(f"malformed {kind.__name__} message refused: {error}") from error
 
 

@@ -77,7 +77,7 @@ class Gates:
         if path is not None and path.is_file():
             try:
                 state = msgspec.json.decode(path.read_bytes(), type=OnlineState)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise ConfigError(f"{path} holds no threshold of facegate: remove it to start anew") from error
         fields = gate.online.model_dump(exclude={"state"})
         online = OnlineThreshold(OnlineSettings(**fields), gate.min_quality, state)

@@ -87,3 +87,4 @@ class PairedSource:
                 yield Frame(ref=msgspec.structs.replace(frame.ref, **size), image=frame.image, large=image)
         finally:
             enough.set()
+            reader.join()

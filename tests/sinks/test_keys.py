@@ -107,7 +107,15 @@ def test_key_files_are_private_and_never_overwritten(keys: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{}", b'{"public":"short"}', b'{"public":"' + b"x" * 5000 + b'"}', b"\xff\xfe"]
+    "content",
+    [
+        b"",
+        b"{}",
+        b'{"public":"short"}',
+        b'{"public":"' + b"x" * 5000 + b'"}',
+        b"\xff\xfe",
+        b'{"public":"\xff\xfe"}',
+    ],
 )
 def test_what_is_no_key_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "key.json").write_bytes(content)

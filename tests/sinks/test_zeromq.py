@@ -140,6 +140,7 @@ def test_nonsense_from_one_peer_does_not_disturb_another(sink: ZmqSink) -> None:
             [wire.READY, wire.encode(wire.Ready(10**9))],
             [wire.ACK, b"x" * 60_000],
             [wire.ACK, wire.encode(wire.Ack("none", 1e308))],
+            [wire.ACK, wire.encode(wire.Ack("none", 1.0)).replace(b"none", b"\xff\xfe\xfd\xfc")],
             [wire.ACK, b"x" * 100_000],
         ):
             hostile.socket.send_multipart(frames)

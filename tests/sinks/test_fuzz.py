@@ -1,0 +1,149 @@
+"""Whatever comes over the wire or lies in a key file is taken or refused with a typed error; nothing crashes.
+
+FACEGATE_FUZZ=100000 pytest -n 0 tests/sinks/test_fuzz.py      # hypothesis; a few hundred cases by default
+python -m tests.sinks.test_fuzz -runs=1000000                  # coverage-guided: pip install atheris
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import Any
+
+import msgspec
+import zmq
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from facegate.errors import ConfigError, DeliveryError
+from facegate.sinks import wire
+from facegate.sinks.keys import load_key
+from facegate.sinks.zeromq import ZmqSink
+
+from .test_wire import make_shot
+
+CASES = int(os.environ.get("FACEGATE_FUZZ", "100"))
+many = settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+
+
+HEADER, CROP = wire.pack_shot(make_shot(1))
+FIELDS: dict[str, Any] = msgspec.msgpack.decode(HEADER)
+PLAIN = (
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=40)
+    | st.binary(max_size=40)
+)  # fmt: skip
+TREE = st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=8), inner))
+
+
+@st.composite
+def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
+    """A message with some bytes replaced, cut out or added."""
+    data = bytearray(whole)
+    for _ in range(draw(st.integers(1, 4))):
+        place = draw(st.integers(0, len(data)))
+        data[place : place + draw(st.integers(0, 8))] = draw(st.binary(max_size=8))
+    return bytes(data)
+
+
+@st.composite
+def changed_header(draw: st.DrawFn) -> bytes:
+    """A header with fields of other types, missing, or never heard of."""
+    fields = dict(FIELDS)
+    for name in draw(st.lists(st.sampled_from([*FIELDS, "new"]), min_size=1, max_size=3)):
+        fields[name] = draw(TREE)
+    for name in draw(st.lists(st.sampled_from(list(fields)), max_size=1)):
+        del fields[name]
+    return msgspec.msgpack.encode(fields)
+
+
+def receive(header: bytes, crop: bytes) -> None:
+    """What a worker does with a message: refused with a typed error, or a crop of the right shape."""
+    try:
+        image = wire.unpack_crop(wire.decode_header(header), crop)
+    except DeliveryError as error:
+        assert str(error)
+    else:
+        assert image.shape == (112, 112, 3) and image.dtype.name == "uint8"
+
+
+@many
+@given(st.binary(max_size=300) | damaged(HEADER) | changed_header(), st.binary(max_size=300) | damaged(CROP))
+def test_any_shot_is_read_or_refused(header: bytes, crop: bytes) -> None:
+    receive(header, CROP)
+    receive(HEADER, crop)
+
+
+@many
+@given(st.binary(max_size=100) | TREE.map(msgspec.msgpack.encode))
+def test_any_word_of_a_worker_is_read_or_refused(body: bytes) -> None:
+    for kind in (wire.Ready, wire.Ack):
+        try:
+            wire.decode(body, kind)
+        except DeliveryError as error:
+            assert str(error)
+
+
+@many
+@given(st.binary(max_size=200) | st.dictionaries(st.sampled_from(["public", "secret", "gate"]), TREE))
+def test_any_file_is_a_key_or_refused(tmp_path_factory: Any, content: bytes | dict[str, Any]) -> None:
+    path = tmp_path_factory.getbasetemp() / "key.json"
+    data = content if isinstance(content, bytes) else repr(content).replace("'", '"').encode()
+    path.write_bytes(data)
+    try:
+        load_key(path, secret=True)
+    except ConfigError as error:
+        assert "key" in str(error)
+
+
+def test_a_live_gate_outlives_any_message_and_serves_its_worker() -> None:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    sink = ZmqSink("tcp://127.0.0.1:*")
+    try:
+        hostile, worker = context.socket(zmq.DEALER), context.socket(zmq.DEALER)
+        hostile.connect(sink.endpoint)
+        worker.connect(sink.endpoint)
+
+        @many
+        @given(
+            st.lists(st.sampled_from([b"READY", b"ACK", b"BYE", b"SHOT", b""]) | st.binary(max_size=64), min_size=1)
+        )
+        def shower(frames: list[bytes]) -> None:
+            hostile.send_multipart(frames)
+
+        shower()
+        worker.send_multipart([wire.READY, wire.encode(wire.Ready(4))])
+        hostile.close(linger=2000)
+        sink.send(*(make_shot(number) for number in range(20)))
+        seen = set()
+        while len(seen) < 20:
+            assert worker.poll(15_000)
+            shot_id = wire.decode_header(worker.recv_multipart()[1]).shot_id
+            seen.add(shot_id)
+            worker.send_multipart([wire.ACK, wire.encode(wire.Ack(shot_id, 0.0))])
+        assert sink.close(20.0).acknowledged == 20
+    finally:
+        sink.abort()
+        context.destroy(linger=0)
+
+
+def one(data: bytes) -> None:
+    """A case of the coverage-guided run."""
+    receive(data, CROP)
+    receive(HEADER, data)
+    for kind in (wire.Ready, wire.Ack):
+        with contextlib.suppress(DeliveryError):
+            wire.decode(data, kind)
+
+
+def main() -> None:
+    import atheris
+
+    for function in (wire.decode, wire.decode_header, wire.unpack_crop, wire._jpeg_size):
+        setattr(wire, function.__name__, atheris.instrument_func(function))
+    atheris.Setup(sys.argv, one)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
