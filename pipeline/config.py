@@ -230,6 +230,29 @@ class SpoolConfig(_Section):
     when_full: Literal["block", "drop_oldest", "stop"] = "block"
 
 
+class OtherConfig(_Section):
+    """Another place for shots, beside the workers."""
+
+    kind: Literal["lines", "folder", "webhook"]
+    """``lines``: a file, a JSON line per shot. ``folder``: crops with an index. ``webhook``: a POST per shot."""
+    to: str = Field(min_length=1, max_length=2000)
+    """The file, the folder, or the URL."""
+    spool: Path
+    """Shots wait here; a spool of its own."""
+    max_mb: int = Field(1000, ge=1)
+    """When it is full, the oldest go and are counted."""
+    secret: str | None = Field(None, min_length=8)
+    """Of a webhook: key of the signature."""
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Self:
+        if self.kind == "webhook" and not self.to.startswith(("http://", "https://")):
+            raise ValueError("a webhook goes to an http:// or https:// URL")
+        if self.kind != "webhook" and self.secret is not None:
+            raise ValueError("only a webhook has a secret")
+        return self
+
+
 class DeliveryConfig(_Section):
     """Where shots go."""
 
@@ -245,6 +268,14 @@ class DeliveryConfig(_Section):
     """Shots kept in memory for workers; when full, the pipeline waits and live cameras skip frames."""
     spool: SpoolConfig | None = None
     """Keep shots on disk until a worker has acknowledged them; they survive the death of the gate."""
+    others: tuple[OtherConfig, ...] = Field((), max_length=16)
+
+    @model_validator(mode="after")
+    def _every_spool_is_its_own(self) -> Self:
+        spools = [other.spool for other in self.others] + ([self.spool.path] if self.spool else [])
+        if len(set(spools)) < len(spools):
+            raise ValueError("every place that shots go to needs a spool of its own")
+        return self
 
 
 class RunConfig(_Section):

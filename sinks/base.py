@@ -23,6 +23,8 @@ class DeliveryReport(msgspec.Struct, frozen=True):
     """Of the undelivered, those that a spool keeps for the next run."""
     recognition_ms: float = 0.0
     """Sum of the time that workers spent on acknowledged shots."""
+    others: dict[str, DeliveryReport] = {}
+    """Of the other places that shots go to, by name."""
 
 
 class Sink(Protocol):

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -182,48 +177,6 @@ def worker_at(endpoint: str) -> Iterator[zmq.Socket[bytes]]:
 def receive(worker: zmq.Socket[bytes]) -> str:
     assert worker.poll(10_000)
     return wire.decode_header(worker.recv_multipart()[1]).shot_id
-
-
-GATE = """
-import sys
-from pathlib import Path
-from facegate.sinks.spool import Spool
-from facegate.sinks.zeromq import ZmqSink
-from facegate.logs import configure
-from tests.sinks.test_wire import make_shot as shot
-configure(json=False, debug=False)
-sink = ZmqSink(sys.argv[1], spool=Spool(Path(sys.argv[2])))
-first, count = int(sys.argv[3]), int(sys.argv[4])
-for number in range(first, first + count):
-    sink.send(shot(number))
-    print(number, flush=True)
-sink.close(60)
-"""
-
-
-def test_a_gate_killed_in_the_middle_loses_nothing_it_had_decided(tmp_path: Path) -> None:
-    spool = tmp_path / "s.db"
-    endpoint = f"ipc://{tmp_path}/gate"
-    decided = 0
-    seen: Counter[str] = Counter()
-    for life in range(3):
-        command = [sys.executable, "-c", GATE, endpoint, str(spool), str(decided), "40"]
-        gate = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ)
-        assert gate.stdout is not None
-        for line in gate.stdout:
-            decided = int(line) + 1
-            if decided % 40 == 25:
-                break
-        seen.update(take(endpoint, 10, acknowledge=life != 1))
-        gate.send_signal(signal.SIGKILL)
-        gate.wait()
-        for line in gate.stdout:  # what it managed to say before it died was decided
-            decided = int(line) + 1
-        gate.stdout.close()
-    last = subprocess.Popen([sys.executable, "-c", GATE, endpoint, str(spool), str(decided), "1"], env=os.environ)
-    seen.update(take(endpoint, 10_000, acknowledge=True, seconds=60, until=lambda: last.poll() is not None))
-    assert last.wait(90) == 0
-    assert set(seen) == {shot(i).shot_id for i in range(decided + 1)}
 
 
 def test_the_command_line_shows_exports_erases_and_delivers(tmp_path: Path) -> None:

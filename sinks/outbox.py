@@ -1,0 +1,171 @@
+"""Other places for shots than workers: each with its own spool, thread and patience; one delays only itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from threading import Condition, Thread
+from time import monotonic
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from facegate.errors import DeliveryError
+from facegate.pipeline.records import Shot
+from facegate.sinks import wire
+from facegate.sinks.base import DeliveryReport, Sink
+from facegate.sinks.spool import Entry, Spool
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
+
+log = structlog.get_logger(__name__)
+
+
+class Target(Protocol):
+    """Where an outbox delivers to."""
+
+    name: str
+    """For logs and reports; without secrets."""
+    together: int
+    """At most so many shots at a time."""
+
+    def deliver(self, entries: Sequence[Entry]) -> None:
+        """Deliver shots, oldest first; when this returns, they are delivered.
+
+        Raises:
+            DeliveryError: not now; the same shots come again later, those that had arrived too.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what is held."""
+        ...
+
+
+class Outbox:
+    """A sink that keeps shots in its spool until its target has them. When the spool is full, the oldest go."""
+
+    def __init__(self, target: Target, spool: Spool, *, max_bytes: int) -> None:
+        """Start delivering what the spool holds from earlier runs; the outbox closes target and spool."""
+        self.name = target.name
+        self._target = target
+        self._spool = spool
+        self._max_bytes = max_bytes
+        self._changed = Condition()
+        self._accepted = len(spool)
+        self._delivered = self._dropped = self._bytes = 0
+        self._deadline: float | None = None
+        self._aborted = False
+        self._failure: BaseException | None = None
+        self._thread = Thread(target=self._run, name=f"facegate-{target.name}", daemon=True)
+        self._thread.start()
+
+    def send(self, *shots: Shot) -> None:
+        """See :class:`facegate.sinks.base.Sink`; never waits."""
+        entries = [Entry(shot.shot_id, shot.camera, shot.track_id, *wire.pack_shot(shot)) for shot in shots]
+        with self._changed:
+            if self._failure is not None:
+                raise DeliveryError(f"{self._target.name} has failed: {self._failure}") from self._failure
+            while self._spool.bytes >= self._max_bytes and self._spool.drop_oldest() is not None:
+                self._dropped += 1
+                self._accepted -= 1
+            self._accepted += len(self._spool.put(entries))
+            self._changed.notify_all()
+
+    def report(self) -> DeliveryReport:
+        """See :class:`facegate.sinks.base.Sink`."""
+        with self._changed:
+            waiting = self._accepted - self._delivered
+            return DeliveryReport(
+                accepted=self._accepted,
+                acknowledged=self._delivered,
+                undelivered=waiting,
+                kept=waiting,
+                dropped=self._dropped,
+                bytes_sent=self._bytes,
+            )
+
+    def close(self, linger_s: float) -> DeliveryReport:
+        """See :class:`facegate.sinks.base.Sink`."""
+        with self._changed:
+            self._deadline = monotonic() + linger_s
+            self._changed.notify_all()
+        self._thread.join()
+        report = self.report()
+        self._target.close()
+        self._spool.close()
+        if self._failure is not None:
+            raise DeliveryError(f"{self._target.name} has failed: {self._failure}") from self._failure
+        return report
+
+    def abort(self) -> None:
+        """See :class:`facegate.sinks.base.Sink`."""
+        with self._changed:
+            self._aborted = True
+            self._changed.notify_all()
+
+    def _over(self) -> bool:
+        return self._aborted or (self._deadline is not None and monotonic() >= self._deadline)
+
+    def _run(self) -> None:
+        wait_s = FIRST_WAIT_S
+        try:
+            while True:
+                with self._changed:
+                    self._changed.wait_for(
+                        lambda: self._over() or self._deadline is not None or len(self._spool) > 0
+                    )
+                    if self._over() or not len(self._spool):
+                        return
+                entries = self._spool.after(0, self._target.together)
+                try:
+                    self._target.deliver(entries)
+                except DeliveryError as error:
+                    log.warning("delivery put off", to=self._target.name, reason=str(error), again_in_s=wait_s)
+                    with self._changed:
+                        self._changed.wait_for(self._over, min(wait_s, self._left_s()))
+                    wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+                    continue
+                wait_s = FIRST_WAIT_S
+                with self._changed:
+                    self._delivered += self._spool.done(entries)
+                    self._bytes += sum(entry.size for entry in entries)
+        except BaseException as error:  # kept for the owner, who raises it
+            with self._changed:
+                self._failure = error
+
+    def _left_s(self) -> float:
+        return LONGEST_WAIT_S if self._deadline is None else max(0.0, self._deadline - monotonic())
+
+
+class FanOut:
+    """Workers first, and other places beside them."""
+
+    def __init__(self, first: Sink, others: Sequence[Outbox]) -> None:
+        """Own all of them."""
+        self._first = first
+        self._others = tuple(others)
+
+    def send(self, *shots: Shot) -> None:
+        """See :class:`facegate.sinks.base.Sink`; only the first may wait."""
+        for sink in (*self._others, self._first):
+            sink.send(*shots)
+
+    def report(self) -> DeliveryReport:
+        """Of the first, with the others' in it."""
+        others = {other.name: other.report() for other in self._others}
+        return msgspec.structs.replace(self._first.report(), others=others)
+
+    def close(self, linger_s: float) -> DeliveryReport:
+        """See :class:`facegate.sinks.base.Sink`; the others get what time the first has left."""
+        deadline = monotonic() + linger_s
+        try:
+            report = self._first.close(linger_s)
+        finally:
+            others = {other.name: other.close(max(0.0, deadline - monotonic())) for other in self._others}
+        return msgspec.structs.replace(report, others=others)
+
+    def abort(self) -> None:
+        """See :class:`facegate.sinks.base.Sink`."""
+        for sink in (self._first, *self._others):
+            sink.abort()

@@ -1,0 +1,79 @@
+"""Shots to a web address: one POST each, signed."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+import msgspec
+import structlog
+
+from facegate.errors import DeliveryError
+from facegate.sinks import wire
+from facegate.sinks.spool import Entry
+
+TIMEOUT_S = 10.0
+SIGNATURE = "X-Facegate-Signature"
+REFUSED = range(400, 500)
+AGAIN = (408, 425, 429)
+"""Of the 4xx, those that mean "later"; the others say that this shot will never be taken."""
+
+log = structlog.get_logger(__name__)
+
+
+class Webhook:
+    """POSTs ``{"shot": header, "jpeg": base64}`` as JSON, with HMAC-SHA256 of the body where a secret is set.
+
+    2xx is a receipt. Other 4xx than 408, 425 and 429 refuse the shot for good: it is logged and not sent again.
+    Anything else is tried again later. Redirects are not followed.
+    """
+
+    together = 1
+
+    def __init__(self, url: str, secret: str | None = None) -> None:
+        """Configure; nothing is sent yet."""
+        parts = urlsplit(url)
+        self.name = f"{parts.scheme}://{parts.hostname}{parts.path}"
+        self._url = url
+        self._secret = secret
+        self._opener = urllib.request.build_opener(_NoRedirect)
+
+    def deliver(self, entries: Sequence[Entry]) -> None:
+        """See :class:`facegate.sinks.outbox.Target`."""
+        for entry in entries:
+            self._post(entry)
+
+    def close(self) -> None:
+        """See :class:`facegate.sinks.outbox.Target`."""
+
+    def _post(self, entry: Entry) -> None:
+        shot = {"shot": wire.decode_header(entry.header), "jpeg": base64.b64encode(entry.crop).decode()}
+        body = msgspec.json.encode(shot)
+        headers = {"Content-Type": "application/json", "Idempotency-Key": entry.shot_id}
+        if self._secret is not None:
+            digest = hmac.new(self._secret.encode(), body, hashlib.sha256).hexdigest()
+            headers[SIGNATURE] = f"sha256={digest}"
+        request = urllib.request.Request(self._url, data=body, headers=headers, method="POST")
+        try:
+            with self._opener.open(request, timeout=TIMEOUT_S):
+                pass
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code not in REFUSED or error.code in AGAIN:
+                    raise DeliveryError(f"{self.name} answers {error.code}") from error
+                log.error("shot refused for good", to=self.name, shot_id=entry.shot_id, status=error.code)
+        except (OSError, ValueError) as error:
+            reason = str(getattr(error, "reason", error)).lower()
+            raise DeliveryError(f"{self.name} cannot be reached: {reason}") from error
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect could carry faces to somebody else."""
+
+    def redirect_request(self, *args: object) -> None:
+        return None

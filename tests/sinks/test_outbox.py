@@ -1,0 +1,184 @@
+"""Shots to files and to the web: all of them, in time, and a dead place delays nobody else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from time import monotonic, sleep
+from typing import Any
+
+import pytest
+import yaml
+
+from facegate.errors import ConfigError, DeliveryError
+from facegate.pipeline.config import build_config
+from facegate.sinks.files import INDEX, CropFolder, JsonLines
+from facegate.sinks.outbox import FanOut, Outbox, Target
+from facegate.sinks.spool import Spool
+from facegate.sinks.webhook import SIGNATURE, Webhook
+from facegate.sinks.zeromq import ZmqSink
+
+from ..helpers import facegate, free_port, json_lines
+from .test_wire import make_shot
+
+MANY = 10**9
+
+
+class Site:
+    """A web server that answers with the given statuses, then 200."""
+
+    def __init__(self, *statuses: int, port: int = 0) -> None:
+        self.taken: list[dict[str, Any]] = []
+        self.asked: list[tuple[str, str]] = []
+        pending = list(statuses)
+        site = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                site.asked.append((self.headers["Idempotency-Key"], self.headers.get(SIGNATURE, "")))
+                status = pending.pop(0) if pending else 200
+                if status == 200:
+                    site.taken.append(json.loads(body))
+                    signed = hmac.new(b"top secret", body, hashlib.sha256).hexdigest()
+                    assert self.headers[SIGNATURE] in (None, f"sha256={signed}")
+                self.send_response(status)
+                if status == 302:
+                    self.send_header("Location", f"http://127.0.0.1:{site.port}/elsewhere")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: Any) -> None: ...
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.port = self.server.server_address[1]
+        self.url = f"http://127.0.0.1:{self.port}/faces"
+
+
+@contextmanager
+def serving(site: Site) -> Iterator[Site]:
+    thread = Thread(target=site.server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield site
+    finally:
+        site.server.shutdown()
+        thread.join()
+        site.server.server_close()
+
+
+def outbox(target: Target, folder: Path, max_bytes: int = MANY) -> Outbox:
+    return Outbox(target, Spool(folder / "s.db"), max_bytes=max_bytes)
+
+
+def ids(count: int) -> list[str]:
+    return [make_shot(number).shot_id for number in range(count)]
+
+
+def test_files_hold_every_shot_in_order(tmp_path: Path) -> None:
+    for target in (JsonLines(tmp_path / "shots.jsonl"), CropFolder(tmp_path / "crops")):
+        (tmp_path / type(target).__name__).mkdir()
+        sink = outbox(target, tmp_path / type(target).__name__)
+        for number in range(50):
+            sink.send(make_shot(number))
+        report = sink.close(20.0)
+        assert (report.accepted, report.acknowledged, report.undelivered) == (50, 50, 0)
+    assert [line["shot_id"] for line in json_lines(tmp_path / "shots.jsonl")] == ids(50)
+    index = json_lines(tmp_path / "crops" / INDEX)
+    for line in index:
+        crop = tmp_path / "crops" / f"{line['camera']}-{line['shot_id']}.jpg"
+        assert crop.read_bytes()[:2] == b"\xff\xd8"
+    assert [line["shot_id"] for line in index] == ids(50) and not list((tmp_path / "crops").glob("*.part"))
+
+
+def test_a_webhook_is_signed_tried_again_and_not_led_astray(tmp_path: Path) -> None:
+    with serving(Site(503, 302, 200, 400)) as site:
+        sink = outbox(Webhook(site.url, "top secret"), tmp_path)
+        sink.send(make_shot(0), make_shot(1), make_shot(2))
+        report = sink.close(20.0)
+    assert report.undelivered == 0
+    assert [shot["shot"]["shot_id"] for shot in site.taken] == [ids(3)[0], ids(3)[2]], "400 is for good"
+    assert base64.b64decode(site.taken[0]["jpeg"])[:2] == b"\xff\xd8"
+    assert [key for key, _ in site.asked] == [ids(3)[i] for i in (0, 0, 0, 1, 2)]
+    assert all(signature.startswith("sha256=") for _, signature in site.asked)
+
+
+def test_a_dead_place_delays_only_itself_and_gets_everything_later(tmp_path: Path) -> None:
+    port = free_port()
+    for name in ("lines", "web"):
+        (tmp_path / name).mkdir()
+    lines = outbox(JsonLines(tmp_path / "shots.jsonl"), tmp_path / "lines")
+    dead = outbox(Webhook(f"http://user:hidden@127.0.0.1:{port}/faces"), tmp_path / "web")
+    sink = FanOut(ZmqSink("tcp://127.0.0.1:*"), [lines, dead])
+    for number in range(20):
+        sink.send(make_shot(number))
+    deadline = monotonic() + 10
+    while lines.report().undelivered and monotonic() < deadline:
+        sleep(0.02)
+    report = sink.close(0.5)
+    assert report.undelivered == 20 and "hidden" not in str(report)
+    assert report.others[lines.name].acknowledged == 20
+    assert report.others[dead.name].kept == 20
+    assert [line["shot_id"] for line in json_lines(tmp_path / "shots.jsonl")] == ids(20)
+    with serving(Site(port=port)) as site:
+        late = outbox(Webhook(site.url), tmp_path / "web")
+        assert late.close(20.0).acknowledged == 20
+    assert [shot["shot"]["shot_id"] for shot in site.taken] == ids(20)
+
+
+def test_a_full_spool_lets_the_oldest_go_and_counts_them(tmp_path: Path) -> None:
+    sink = outbox(Webhook(f"http://127.0.0.1:{free_port()}/"), tmp_path, max_bytes=10_000)
+    for number in range(40):
+        sink.send(make_shot(number))
+    report = sink.close(0.0)
+    assert report.dropped + report.kept == 40 and 0 < report.kept < 40
+    spool = Spool(tmp_path / "s.db")
+    assert [entry.shot_id for entry in spool.after(0, 100)] == ids(40)[-report.kept :]
+    spool.close()
+
+
+def test_a_run_delivers_to_its_other_places(short_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
+    site = {
+        "cameras": [{"name": "door", "source": str(short_clip), "max_fps": 5}],
+        "scorer": {"weights": str(tiny_model)},
+        "gate": {"min_quality": 0},
+        "delivery": {
+            "bind": f"ipc://{tmp_path}/gate",
+            "linger_s": 2,
+            "others": [{"kind": "lines", "to": str(tmp_path / "s.jsonl"), "spool": str(tmp_path / "s.db")}],
+        },
+    }
+    (tmp_path / "site.yaml").write_text(yaml.safe_dump(site))
+    result = facegate("run", tmp_path / "site.yaml", "--report", tmp_path / "run.json")
+    report = json.loads((tmp_path / "run.json").read_text())
+    lines = json_lines(tmp_path / "s.jsonl")
+    assert len(lines) == report["shots"] > 0 and {line["camera"] for line in lines} == {"door"}, result.stderr
+    assert [other["acknowledged"] for other in report["delivery"]["others"].values()] == [len(lines)]
+
+
+@pytest.mark.parametrize(
+    ("others", "words"),
+    [
+        ([{"kind": "webhook", "to": "ftp://x", "spool": "a"}], "http"),
+        ([{"kind": "lines", "to": "x", "spool": "a", "secret": "long enough"}], "only a webhook"),
+        ([{"kind": "lines", "to": "x", "spool": "a"}, {"kind": "folder", "to": "y", "spool": "a"}], "of its own"),
+        ([{"kind": "mail", "to": "x", "spool": "a"}], "kind"),
+    ],
+)
+def test_what_cannot_work_is_refused(others: list[dict[str, str]], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        build_config({"cameras": [{"name": "a", "source": "0"}], "delivery": {"others": others}})
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path) -> None:
+    with pytest.raises(DeliveryError, match="cannot write"):
+        JsonLines(tmp_path / "nowhere" / "s.jsonl")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DeliveryError, match="cannot make folder"):
+        CropFolder(tmp_path / "file")
