@@ -85,9 +85,9 @@ def show_summary(report: RunReport) -> None:
         f"({kept:.1f} % kept from recognition), {delivery.acknowledged} acknowledged by workers, "
         f"{delivery.undelivered} not; {report.duration_s:.1f} s"
     )
-    for name, other in delivery.others.items():
-        dropped = f", {other.dropped} dropped" if other.dropped else ""
-        console.print(f"{name}: {other.acknowledged} delivered, {other.undelivered} kept for later{dropped}")
+    for name, place in delivery.others.items():
+        dropped = f", {place.dropped} dropped" if place.dropped else ""
+        console.print(f"{name}: {place.acknowledged} delivered, {place.undelivered} kept for later{dropped}")
     avoided = report.avoided
     if avoided.fr_ms:
         console.print(
