@@ -7,6 +7,7 @@ import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -20,6 +21,9 @@ Text = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Polygon = Annotated[tuple[tuple[Fraction, Fraction], ...], Field(min_length=3, max_length=100)]
 Endpoint = Annotated[str, Field(pattern=r"^(tcp://(\[[0-9a-fA-F:]+\]|[\w.*-]+):\d{1,5}|ipc://.+)$")]
+
+
+LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
 def _in_order(region: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
@@ -233,8 +237,9 @@ class SpoolConfig(_Section):
 class OtherConfig(_Section):
     """Another place for shots, beside the workers."""
 
-    kind: Literal["lines", "folder", "webhook"]
-    """``lines``: a file, a JSON line per shot. ``folder``: crops with an index. ``webhook``: a POST per shot."""
+    kind: Literal["lines", "folder", "webhook", "jetstream"]
+    """``lines``: a file, a JSON line per shot. ``folder``: crops with an index. ``webhook``: a POST per shot.
+    ``jetstream``: a NATS server's stream."""
     to: str = Field(min_length=1, max_length=2000)
     """The file, the folder, or the URL."""
     spool: Path
@@ -243,11 +248,19 @@ class OtherConfig(_Section):
     """When it is full, the oldest go and are counted."""
     secret: str | None = Field(None, min_length=8)
     """Of a webhook: key of the signature."""
+    plain: bool = False
+    """Allow an address on another host without TLS."""
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Self:
-        if self.kind == "webhook" and not self.to.startswith(("http://", "https://")):
-            raise ValueError("a webhook goes to an http:// or https:// URL")
+        schemes = {"webhook": ("http", "https"), "jetstream": ("nats", "tls")}.get(self.kind, ())
+        parts = urlsplit(self.to)
+        if schemes and (parts.scheme not in schemes or not parts.hostname):
+            raise ValueError(f"a {self.kind} goes to {schemes[1]}://HOST or, on this host, {schemes[0]}://HOST")
+        if schemes and parts.scheme == schemes[0] and parts.hostname not in LOCAL and not self.plain:
+            raise ValueError(
+                f"{schemes[0]}:// to another host is not encrypted: use {schemes[1]}://, or say 'plain: true'"
+            )
         if self.kind != "webhook" and self.secret is not None:
             raise ValueError("only a webhook has a secret")
         return self

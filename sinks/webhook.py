@@ -8,7 +8,7 @@ import hmac
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 import structlog
@@ -36,10 +36,15 @@ class Webhook:
     together = 1
 
     def __init__(self, url: str, secret: str | None = None) -> None:
-        """Configure; nothing is sent yet."""
+        """Configure; nothing is sent yet. User and password in the URL are sent as Basic authentication."""
         parts = urlsplit(url)
-        self.name = f"{parts.scheme}://{parts.hostname}{parts.path}"
-        self._url = url
+        host = parts.netloc.rpartition("@")[2]
+        self.name = f"{parts.scheme}://{host}{parts.path}"
+        self._url = parts._replace(netloc=host).geturl()
+        self._headers = {"Content-Type": "application/json"}
+        if parts.username is not None:
+            login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            self._headers["Authorization"] = "Basic " + base64.b64encode(login.encode()).decode()
         self._secret = secret
         self._opener = urllib.request.build_opener(_NoRedirect)
 
@@ -54,7 +59,7 @@ class Webhook:
     def _post(self, entry: Entry) -> None:
         shot = {"shot": wire.decode_header(entry.header), "jpeg": base64.b64encode(entry.crop).decode()}
         body = msgspec.json.encode(shot)
-        headers = {"Content-Type": "application/json", "Idempotency-Key": entry.shot_id}
+        headers = self._headers | {"Idempotency-Key": entry.shot_id}
         if self._secret is not None:
             digest = hmac.new(self._secret.encode(), body, hashlib.sha256).hexdigest()
             headers[SIGNATURE] = f"sha256={digest}"

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from time import monotonic, sleep
@@ -72,17 +73,17 @@ while True:
 
 
 class Gate:
-    """The gate's process, which takes up after its last life where that had got to."""
+    """A gate's process, which takes up after its last life where that had got to."""
 
-    def __init__(self, port: int, spool: Path) -> None:
-        self._arguments = [f"tcp://127.0.0.1:{port}", str(spool)]
+    def __init__(self, code: str, address: str, spool: Path) -> None:
+        self._code = code
+        self._arguments = [address, str(spool)]
         self._told = spool.with_suffix(".told")
         self.start()
 
     def start(self) -> None:
-        words = self.words()
-        self.decided = max((int(word) for word in words if word.isdigit()), default=0)
-        command = [sys.executable, "-c", GATE, *self._arguments, str(self.decided), str(SHOTS), str(AT_A_TIME)]
+        decided = max((int(word) for word in self.words() if word.isdigit()), default=0)
+        command = [sys.executable, "-c", self._code, *self._arguments, str(decided), str(SHOTS), str(AT_A_TIME)]
         with self._told.open("a") as told:
             self.process = subprocess.Popen(command, stdout=told, cwd=ROOT)
 
@@ -90,6 +91,44 @@ class Gate:
         """Every whole line that any life has printed."""
         text = self._told.read_text() if self._told.exists() else ""
         return text[: text.rfind("\n") + 1].splitlines()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.start()
+
+
+class Workers:
+    """Three processes that write down each shot before they acknowledge it."""
+
+    def __init__(self, code: str, address: str, folder: Path) -> None:
+        self._code = code
+        self._address = address
+        self._folder = folder
+        self.processes = [self._start(number) for number in range(3)]
+
+    def _start(self, number: int) -> subprocess.Popen[bytes]:
+        log = self._folder / f"{number}.log"
+        return subprocess.Popen([sys.executable, "-c", self._code, self._address, str(log)])
+
+    def kill(self, number: int) -> None:
+        self.processes[number].kill()
+        self.processes[number].wait()
+        self.processes[number] = self._start(number)
+
+    def received(self) -> Counter[str]:
+        return Counter(line for log in self._folder.glob("*.log") for line in log.read_text().splitlines())
+
+
+def play(faults: dict[str, tuple[int, Callable[[], None]]], gate: Gate, random: Random) -> None:
+    """Let each fault happen so many times, in any order, while shots come; then wait for the gate's end."""
+    order = [name for name, (times, _) in faults.items() for _ in range(times)]
+    random.shuffle(order)
+    apart = SHOTS // AT_A_TIME // len(order)
+    for name in order:
+        wait_until(gate, len(gate.words()) + random.randrange(1, apart * 9 // 5))
+        faults[name][1]()
+    assert gate.process.wait(250) == 0
 
 
 def wait_until(gate: Gate, words: int) -> None:
@@ -102,43 +141,34 @@ def wait_until(gate: Gate, words: int) -> None:
 def test_whatever_dies_every_shot_is_acknowledged_and_a_second_copy_is_known_by_its_id(tmp_path: Path) -> None:
     print(f"seed {SEED}")
     random, port = Random(SEED), free_port()
-    gate = Gate(port, tmp_path / "s.db")
+    gate = Gate(GATE, f"tcp://127.0.0.1:{port}", tmp_path / "s.db")
     with FaultProxy(port) as proxy:
-        endpoint = f"tcp://127.0.0.1:{proxy.port}"
-
-        def worker(number: int) -> subprocess.Popen[bytes]:
-            return subprocess.Popen([sys.executable, "-c", WORKER, endpoint, str(tmp_path / f"{number}.log")])
-
-        workers = [worker(number) for number in range(3)]
+        workers = Workers(WORKER, f"tcp://127.0.0.1:{proxy.port}", tmp_path)
         try:
-            faults = ["worker"] * WORKER_DEATHS + ["gate"] * GATE_DEATHS + ["reset"] * RESETS
-            random.shuffle(faults)
-            apart = SHOTS // AT_A_TIME // len(faults)
-            for fault in faults:
-                wait_until(gate, len(gate.words()) + random.randrange(1, apart * 9 // 5))
-                if fault == "reset":
-                    proxy.reset()
-                elif fault == "worker":
-                    number = random.randrange(3)
-                    workers[number].kill()
-                    workers[number].wait()
-                    workers[number] = worker(number)
-                else:
-                    gate.process.kill()
-                    gate.process.wait()
-                    gate.start()
-            assert gate.process.wait(200) == 0
+            faults: dict[str, tuple[int, Callable[[], None]]] = {
+                "worker": (WORKER_DEATHS, lambda: workers.kill(random.randrange(3))),
+                "gate": (GATE_DEATHS, gate.kill),
+                "reset": (RESETS, proxy.reset),
+            }
+            play(faults, gate, random)
         finally:
-            for process in (*workers, gate.process):
-                process.kill()
-                process.wait()
-    received = Counter(line for log in tmp_path.glob("*.log") for line in log.read_text().splitlines())
-    expected = {make_shot(number).shot_id for number in range(SHOTS)}
+            end(gate.process, *workers.processes)
+    received = workers.received()
     told, undelivered, grown_mb = gate.words()[-1].split()
     print(f"{SHOTS} shots, {received.total() - len(received)} second copies, gate grew by {grown_mb} MB")
     assert (told, undelivered) == ("end", "0")
-    assert set(received) == expected, "nothing is lost, and a copy carries the id of the first"
+    assert set(received) == everything(), "nothing is lost, and a copy carries the id of the first"
     spool = Spool(tmp_path / "s.db")
     assert len(spool) == 0
     spool.close()
     assert int(grown_mb) < MEMORY_MB
+
+
+def everything() -> set[str]:
+    return {make_shot(number).shot_id for number in range(SHOTS)}
+
+
+def end(*processes: subprocess.Popen[bytes]) -> None:
+    for process in processes:
+        process.kill()
+        process.wait()

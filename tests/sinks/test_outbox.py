@@ -37,6 +37,7 @@ class Site:
     def __init__(self, *statuses: int, port: int = 0) -> None:
         self.taken: list[dict[str, Any]] = []
         self.asked: list[tuple[str, str]] = []
+        self.logins: set[str | None] = set()
         pending = list(statuses)
         site = self
 
@@ -44,6 +45,7 @@ class Site:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 site.asked.append((self.headers["Idempotency-Key"], self.headers.get(SIGNATURE, "")))
+                site.logins.add(self.headers.get("Authorization"))
                 status = pending.pop(0) if pending else 200
                 if status == 200:
                     site.taken.append(json.loads(body))
@@ -127,9 +129,10 @@ def test_a_dead_place_delays_only_itself_and_gets_everything_later(tmp_path: Pat
     assert report.others[dead.name].kept == 20
     assert [line["shot_id"] for line in json_lines(tmp_path / "shots.jsonl")] == ids(20)
     with serving(Site(port=port)) as site:
-        late = outbox(Webhook(site.url), tmp_path / "web")
+        late = outbox(Webhook(site.url.replace("//", "//user:hid%40den@")), tmp_path / "web")
         assert late.close(20.0).acknowledged == 20
     assert [shot["shot"]["shot_id"] for shot in site.taken] == ids(20)
+    assert site.logins == {"Basic " + base64.b64encode(b"user:hid@den").decode()}
 
 
 def test_a_full_spool_lets_the_oldest_go_and_counts_them(tmp_path: Path) -> None:

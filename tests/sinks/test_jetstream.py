@@ -1,0 +1,158 @@
+"""Shots through a real NATS server, which dies too.
+
+FACEGATE_CHAOS=10000 pytest -n 0 -s tests/sinks/test_jetstream.py
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+from time import monotonic, sleep
+
+import pytest
+
+from facegate.errors import ConfigError
+from facegate.pipeline.config import build_config
+from facegate.sinks.jetstream import JetStream
+from facegate.sinks.outbox import Outbox
+from facegate.sinks.spool import Spool
+
+from ..helpers import ROOT, free_port
+from .test_chaos import GATE_DEATHS, MEMORY_MB, SEED, SHOTS, WORKER_DEATHS, Gate, Workers, end, everything, play
+from .test_wire import make_shot
+
+SERVER_DEATHS = 3 if SHOTS >= 10_000 else 1
+
+GATE = """
+import resource, sys
+from pathlib import Path
+from time import sleep
+from facegate.sinks.jetstream import JetStream
+from facegate.sinks.outbox import Outbox
+from facegate.sinks.spool import Spool
+from facegate.logs import configure
+from tests.sinks.test_wire import make_shot
+configure(json=False, debug=False)
+sink = Outbox(JetStream(sys.argv[1]), Spool(Path(sys.argv[2])), max_bytes=10**9)
+first, count, step = (int(item) for item in sys.argv[3:6])
+mb = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+before = mb()
+for number in range(first, count, step):
+    sink.send(*(make_shot(i) for i in range(number, min(number + step, count))))
+    print(min(number + step, count), flush=True)
+    sleep(0.03)
+report = sink.close(120)
+print("end", report.undelivered, mb() - before, flush=True)
+"""
+
+WORKER = """
+import asyncio, sys, msgspec, nats
+from nats.js.api import ConsumerConfig
+log = open(sys.argv[2], "a", buffering=1)
+async def quiet(error): pass
+async def work():
+    client = await nats.connect(sys.argv[1], allow_reconnect=False, error_cb=quiet)
+    stream = client.jetstream()
+    shots = await stream.pull_subscribe(
+        "facegate.shots.>", durable="recognition", stream="FACEGATE", config=ConsumerConfig(ack_wait=3)
+    )
+    while client.is_connected:
+        try:
+            found = await shots.fetch(16, timeout=1)
+        except nats.errors.TimeoutError:
+            continue
+        for message in found:
+            header, crop = msgspec.msgpack.decode(message.data)
+            log.write(header["shot_id"] + "\\n")
+            await asyncio.sleep(0.001)
+            await message.ack()
+while True:
+    try:
+        asyncio.run(work())
+    except Exception:
+        pass
+    import time; time.sleep(0.1)
+"""
+
+
+class Server:
+    """A NATS server with JetStream on loopback."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._port = free_port()
+        self.url = f"nats://127.0.0.1:{self._port}"
+        self.start()
+
+    def start(self) -> None:
+        program = Path(sys.executable).parent / "nats-server"
+        self.process = subprocess.Popen(
+            [program, "-js", "-sd", self._folder, "-a", "127.0.0.1", "-p", str(self._port)], stderr=subprocess.PIPE
+        )
+        assert self.process.stderr is not None
+        next(line for line in self.process.stderr if b"Server is ready" in line)
+
+    def kill(self) -> None:
+        end(self.process)
+        self.start()
+
+
+def test_whatever_dies_the_server_too_every_shot_arrives(tmp_path: Path) -> None:
+    print(f"seed {SEED}")
+    random, server = Random(SEED), Server(tmp_path / "js")
+    gate = Gate(GATE, server.url, tmp_path / "s.db")
+    workers = Workers(WORKER, server.url, tmp_path)
+    try:
+        faults = {
+            "worker": (WORKER_DEATHS, lambda: workers.kill(random.randrange(3))),
+            "gate": (GATE_DEATHS, gate.kill),
+            "server": (SERVER_DEATHS, server.kill),
+        }
+        play(faults, gate, random)
+        deadline = monotonic() + 120
+        while len(workers.received()) < SHOTS and monotonic() < deadline:
+            sleep(0.1)
+    finally:
+        end(gate.process, server.process, *workers.processes)
+    received = workers.received()
+    told, undelivered, grown_mb = gate.words()[-1].split()
+    print(f"{SHOTS} shots, {received.total() - len(received)} second copies, gate grew by {grown_mb} MB")
+    assert (told, undelivered) == ("end", "0")
+    assert set(received) == everything()
+    assert int(grown_mb) < MEMORY_MB
+
+
+def test_the_worker_of_the_examples_takes_what_two_gates_publish(tmp_path: Path) -> None:
+    server = Server(tmp_path / "js")
+    outboxes = [
+        Outbox(JetStream(server.url), Spool(tmp_path / f"{name}.db"), max_bytes=10**9) for name in ("one", "two")
+    ]
+    for number in range(6):
+        outboxes[number % 2].send(make_shot(number))
+    assert [outbox.close(20.0).undelivered for outbox in outboxes] == [0, 0]
+    example = ROOT / "examples" / "nats_worker.py"
+    with subprocess.Popen([sys.executable, example, server.url], stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout is not None
+        said = [next(worker.stdout).split() for _ in range(6)]
+        worker.kill()
+    end(server.process)
+    assert {words[0] for words in said} == {make_shot(number).shot_id for number in range(6)}
+    assert all(words[1:3] == ["door", "88"] for words in said)
+
+
+@pytest.mark.parametrize(
+    ("to", "words"),
+    [
+        ("http://x", "a jetstream goes to"),
+        ("nats://10.0.0.5:4222", "use tls://"),
+        ("nats://", "a jetstream goes to"),
+    ],
+)
+def test_an_address_that_is_wrong_or_not_encrypted_is_refused(to: str, words: str) -> None:
+    other = {"kind": "jetstream", "to": to, "spool": "a.db"}
+    with pytest.raises(ConfigError, match=words):
+        build_config({"cameras": [{"name": "a", "source": "0"}], "delivery": {"others": [other]}})
+    if "10." in to:
+        build_config({"cameras": [{"name": "a", "source": "0"}], "delivery": {"others": [other | {"plain": True}]}})
