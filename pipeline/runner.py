@@ -28,6 +28,7 @@ from facegate.pipeline.config import CameraConfig, GateConfig, RunConfig
 from facegate.pipeline.gating.build import Gates
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.gating.policies import People
+from facegate.pipeline.memory import give_back
 from facegate.pipeline.recording import Recorder
 from facegate.pipeline.records import QualityInfo, ScoredFrame
 from facegate.pipeline.report import CameraReport, RunReport, StageReport
@@ -41,6 +42,7 @@ from facegate.scoring.engine import Scorer, load_scorer
 from facegate.sinks.base import DeliveryReport, Sink
 
 STAGE_CAPACITY = 16
+TIDY_S = 20.0
 DRAIN_S = 0.8
 """After a stop, how long stages may finish what they hold; then they are aborted."""
 
@@ -123,7 +125,7 @@ class Runner:
         self._changed = Condition()
         self._stop = Event()
         self._error: BaseException | None = None
-        self._threads: list[Thread] = []
+        self._tidying = Thread(target=self._tidy, name=THREAD_PREFIX + "memory", daemon=True)
         self._stage_cpu: dict[str, float] = {}
         self._running = 0
         self._started = 0.0
@@ -179,6 +181,11 @@ class Runner:
             self._spawn(stage.name, self._run_stage, stage, self._channels[index], outbox)
         for camera in self._cameras:
             self._spawn(f"camera-{camera.name}", camera.run)
+        self._tidying.start()
+
+    def _tidy(self) -> None:
+        while not self.wait(TIDY_S):
+            give_back()
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until everything has finished or failed; return whether that is so."""
@@ -288,6 +295,8 @@ class Runner:
         if self._wait_for_end():
             self._drain()
         self._closed = True
+        if self.wait(0.0) and self._tidying.is_alive():
+            self._tidying.join()
         if self._recorder is not None:
             self._recorder.close()
         self._finished = monotonic()
@@ -395,7 +404,6 @@ class Runner:
             self._running += 1
         # Daemons: a read inside FFmpeg cannot be interrupted before its time-out, and must not hold up the exit.
         thread = Thread(target=self._guard, args=(name, target, *args), name=THREAD_PREFIX + name, daemon=True)
-        self._threads.append(thread)
         thread.start()
 
     def _guard(self, name: str, target: Callable[..., None], *args: Any) -> None:
