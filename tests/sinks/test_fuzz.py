@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -141,8 +143,11 @@ def main() -> None:
 
     for function in (wire.decode, wire.decode_header, wire.unpack_crop, wire._jpeg_size):
         setattr(wire, function.__name__, atheris.instrument_func(function))
-    atheris.Setup(sys.argv, one)
-    atheris.Fuzz()
+    with tempfile.TemporaryDirectory() as corpus:
+        for name, seed in (("header", HEADER), ("crop", CROP), ("ready", wire.encode(wire.Ready(4)))):
+            (Path(corpus) / name).write_bytes(seed)
+        atheris.Setup([*sys.argv, corpus], one)
+        atheris.Fuzz()
 
 
 if __name__ == "__main__":
