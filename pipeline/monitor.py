@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from facegate.errors import ConfigError
 from facegate.pipeline.report import CameraReport, CameraState, RunReport
+from facegate.sinks.base import DeliveryReport
 
 FINE = (CameraState.LIVE, CameraState.ENDED)
 
@@ -58,12 +59,22 @@ class _Collector:
             "facegate_scoring_wait_p95_ms", "From a frame's arrival to scoring.", scoring.wait_p95_ms
         )
         yield GaugeMetricFamily("facegate_scoring_ms_per_crop", "Recent mean.", scoring.ms_per_crop)
-        yield CounterMetricFamily("facegate_shots_accepted", "Shots given to delivery.", delivery.accepted)
-        yield CounterMetricFamily(
-            "facegate_shots_acknowledged", "Shots that workers finished.", delivery.acknowledged
-        )
-        yield CounterMetricFamily("facegate_shots_redelivered", "Shots sent again.", delivery.redelivered)
-        yield GaugeMetricFamily("facegate_shots_waiting", "Shots not acknowledged yet.", delivery.undelivered)
+        yield from _per_place({"workers": delivery, **delivery.others})
+
+
+def _per_place(places: dict[str, DeliveryReport]) -> Iterator[Metric]:
+    accepted = CounterMetricFamily("facegate_shots_accepted", "Shots given to delivery.", labels=["to"])
+    done = CounterMetricFamily("facegate_shots_acknowledged", "Shots that are delivered.", labels=["to"])
+    again = CounterMetricFamily("facegate_shots_redelivered", "Shots sent again.", labels=["to"])
+    dropped = CounterMetricFamily("facegate_shots_dropped", "Shots deleted from a full spool.", labels=["to"])
+    waiting = GaugeMetricFamily("facegate_shots_waiting", "Shots not acknowledged yet.", labels=["to"])
+    for name, report in places.items():
+        accepted.add_metric([name], report.accepted)
+        done.add_metric([name], report.acknowledged)
+        again.add_metric([name], report.redelivered)
+        dropped.add_metric([name], report.dropped)
+        waiting.add_metric([name], report.undelivered)
+    yield from (accepted, done, again, dropped, waiting)
 
 
 def _per_camera(cameras: tuple[CameraReport, ...]) -> Iterator[Metric]:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
+from time import sleep
 
 import pytest
 import zmq
@@ -125,6 +126,45 @@ def test_a_silent_worker_is_forgotten_and_its_shots_returned(monkeypatch: pytest
             assert not other.has_mail(600)
             other.ready(1)
             assert other.shot() == taken
+    finally:
+        sink.abort()
+        sink.close(0.0)
+
+
+def test_who_takes_and_never_answers_holds_up_little(sink: ZmqSink) -> None:
+    with peers(sink.endpoint, 2) as (hoarder, worker):
+        hoarder.ready(200)
+        for number in range(60):
+            sink.send(make_shot(number))
+        assert hoarder.has_mail(2000)
+        worker.ready(4)
+        seen = set()
+        while len(seen) < 60 - zeromq.UNPROVEN:
+            seen.add(shot_id := worker.shot())
+            worker.ack(shot_id)
+        held = 0
+        while hoarder.has_mail(50):
+            hoarder.shot()
+            held += 1
+        assert held == zeromq.UNPROVEN
+
+
+def test_a_worker_whose_connection_is_gone_is_noticed_at_the_next_shot() -> None:
+    sink = ZmqSink("tcp://127.0.0.1:*")  # a lease far longer than the test waits
+    try:
+        with peers(sink.endpoint, 2) as (dead, other):
+            dead.ready(10)
+            sink.send(make_shot(0))
+            seen, first = set(), dead.shot()
+            dead.socket.close(linger=0)
+            other.ready(1)
+            sleep(0.2)
+            sink.send(*(make_shot(number) for number in range(1, 4)))
+            other.socket.setsockopt(zmq.RCVTIMEO, 3000)
+            while len(seen) < 4:
+                seen.add(shot_id := other.shot())
+                other.ack(shot_id)
+            assert first in seen
     finally:
         sink.abort()
         sink.close(0.0)
