@@ -61,7 +61,7 @@ def show_summary(report: RunReport) -> None:
     """Print the run's table to stderr."""
     table = Table(title="facegate run" + (" (stopped)" if report.interrupted else ""), title_justify="left")
     table.add_column("camera")
-    for column in ("frames", "skipped", "faces", "sent", "lesser", "low", "other"):
+    for column in ("frames", "per s", "skipped", "faces", "sent", "lesser", "low", "other"):
         table.add_column(column, justify="right")
     table.add_column("state")
     for camera in report.cameras:
@@ -70,6 +70,7 @@ def show_summary(report: RunReport) -> None:
         table.add_row(
             camera.camera,
             str(camera.frames_processed),
+            f"{camera.looks_per_s:.1f}",
             str(camera.frames_overwritten),
             str(camera.observed),
             *(str(camera.outcomes.get(outcome, 0)) for outcome in named),

@@ -37,6 +37,8 @@ class CameraReport(msgspec.Struct, frozen=True):
     problem: str | None
     frames_received: int
     frames_processed: int
+    looks_per_s: float
+    """Frames looked at per second of the run: what the processor held for this camera, at most its ``max_fps``."""
     frames_overwritten: int
     """Replaced by a newer one before anybody looked."""
     frames_still: int

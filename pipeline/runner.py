@@ -324,7 +324,7 @@ class Runner:
         cameras = tuple(self._camera_report(camera) for camera in (*self._cameras, *self._removed.values()))
         return RunReport(
             run_id=self.run_id,
-            duration_s=round((self._finished or monotonic()) - self._started, 3),
+            duration_s=round(self._duration_s(), 3),
             interrupted=self._stop.is_set(),
             detector=self._detector_name,
             algorithm=self.info.algorithm,
@@ -341,6 +341,9 @@ class Runner:
             stages=tuple(StageReport(name, round(cpu, 3)) for name, cpu in self._stage_cpu.items()),
         )
 
+    def _duration_s(self) -> float:
+        return (self._finished or monotonic()) - self._started
+
     def _camera_report(self, camera: Camera) -> CameraReport:
         watched = self._detect.watched(camera.name)
         decider = self._gate.cameras().get(camera.name)
@@ -351,6 +354,7 @@ class Runner:
             problem=None if camera.error is None else str(camera.error),
             frames_received=camera.received,
             frames_processed=watched.frames,
+            looks_per_s=round(watched.frames / max(self._duration_s(), 1e-3), 2),
             frames_overwritten=camera.overwritten,
             frames_still=watched.frames_still,
             packets_not_decoded=camera.not_decoded,

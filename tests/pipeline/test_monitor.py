@@ -113,6 +113,9 @@ def test_cameras_come_go_and_change_while_the_others_do_not_blink(
     assert result["observed"] == sum(result["outcomes"].values()) > 0
     assert sorted(camera["camera"] for camera in result["cameras"]) == ["changes", "comes", "goes", "stays"]
     assert all(camera["age_ms"]["p50"] >= 0 for camera in result["cameras"])
+    for camera in result["cameras"]:
+        assert camera["looks_per_s"] == pytest.approx(camera["frames_processed"] / result["duration_s"], abs=0.01)
+    assert before[("facegate_shots_accepted_total", "")] >= 0
 
 
 def test_nothing_else_is_served_and_no_camera_is_not_healthy(tiny_model: Path, tmp_path: Path) -> None:
