@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from threading import Thread
 from time import perf_counter, sleep, time
@@ -39,6 +40,7 @@ WINDOW = 8
 """Of a recognition worker; the throughput is measured with the largest."""
 
 
+@cache
 def crops() -> list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
     """Smooth pictures that compress like faces do (about 5 KB as JPEG)."""
     rng = np.random.default_rng(0)

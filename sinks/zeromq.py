@@ -52,12 +52,24 @@ class _Worker(msgspec.Struct, eq=False):
     trust: int = UNPROVEN
     """At most so many in flight, whatever the window: grows with the first acknowledgement, gone with a lease."""
     last_seen: float = 0.0
+    pace_s: float = 0.0
+    """Recent time for one shot; 0 until the first acknowledgement."""
     in_flight: OrderedDict[str, tuple[Entry, float]] = msgspec.field(default_factory=OrderedDict)
     """shot id -> message and the time its lease ends, oldest first."""
 
     @property
     def credit(self) -> int:
         return min(self.window, self.trust) - len(self.in_flight)
+
+    @property
+    def wait_s(self) -> float:
+        """When a shot that it is given now may be done."""
+        return (len(self.in_flight) + 1) * self.pace_s
+
+    def measure(self, took_s: float) -> None:
+        """Learn from a shot that was acknowledged ``took_s`` after it was sent."""
+        pace_s = took_s / (len(self.in_flight) + 1)
+        self.pace_s = pace_s if not self.pace_s else 0.8 * self.pace_s + 0.2 * pace_s
 
 
 class ZmqSink:
@@ -342,11 +354,12 @@ class ZmqSink:
 
     def _acknowledge(self, identity: bytes, ack: wire.Ack) -> None:
         worker = self._workers.get(identity)
-        entry = None if worker is None else worker.in_flight.pop(ack.shot_id, (None, 0.0))[0]
+        entry, lease_ends = (None, 0.0) if worker is None else worker.in_flight.pop(ack.shot_id, (None, 0.0))
         if worker is None or entry is None:
             # A late receipt for a shot whose lease ran out: someone else has it now.
             return
         worker.last_seen, worker.trust = monotonic(), MAX_WINDOW
+        worker.measure(worker.last_seen - (lease_ends - self._lease_s))
         if self._spool is not None:
             self._done.append(entry)  # counted when it is deleted
         with self._changed:
@@ -372,16 +385,20 @@ class ZmqSink:
             self._redelivered += len(messages)
 
     def _dispatch(self, now: float) -> None:
-        """Send while somebody has credit; the worker with the most goes first, so quick ones get more."""
+        """Send while somebody has credit, each shot to whoever will be done with it first."""
         while True:
-            ready = [(worker.credit, identity) for identity, worker in self._workers.items() if worker.credit > 0]
+            ready = [
+                (worker.wait_s, len(worker.in_flight), identity)
+                for identity, worker in self._workers.items()
+                if worker.credit > 0
+            ]
             with self._changed:
                 if not ready or not self._pending:
                     return
                 message = self._pending.popleft()
                 self._bytes += len(message.header) + len(message.crop)
                 self._changed.notify_all()
-            identity = max(ready)[1]
+            identity = min(ready)[2]
             worker = self._workers[identity]
             worker.in_flight[message.shot_id] = (message, now + self._lease_s)
             try:
