@@ -187,8 +187,11 @@ def lost(count: int, how: str, killed: bool) -> object:
         else:
             answers = how == "REQ/REP"
             sender = imagezmq.ImageSender(connect_to=DATA, REQ_REP=answers)
+            sender.zmq_socket.setsockopt(zmq.RCVTIMEO, 10_000)  # by itself it would wait for ever
             arguments = ["hub", DATA, "answers" if answers else "hears", delay, log]
         process = peer(*arguments)
+
+        stuck: list[str] = []
 
         def run() -> None:
             for item in items:
@@ -198,6 +201,7 @@ def lost(count: int, how: str, killed: bool) -> object:
                     try:
                         sender.send_jpg(item.shot_id, wire.pack_shot(item)[1])
                     except zmq.ZMQError:
+                        stuck.append(item.shot_id)
                         return
                 sleep(0.0005)
 
@@ -210,8 +214,7 @@ def lost(count: int, how: str, killed: bool) -> object:
             process.wait()
             sleep(1.0)
             process = peer(*arguments)
-        thread.join(30.0)
-        stuck = thread.is_alive()
+        thread.join()
         if how == "facegate":
             sink.close(60.0)
         else:
