@@ -7,7 +7,6 @@ with many cameras would grow for hours without holding anything.
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 from functools import cache
 from typing import Any
 
@@ -15,8 +14,7 @@ from typing import Any
 @cache
 def _glibc() -> Any:
     """The C library where it is glibc, else ``None``."""
-    name = ctypes.util.find_library("c")
-    library = ctypes.CDLL(name) if name else None
+    library = ctypes.CDLL(None)
     return library if hasattr(library, "malloc_trim") else None
 
 

@@ -66,10 +66,14 @@ def process(*arguments: object) -> Iterator[subprocess.Popen[str]]:
     )
     try:
         yield child
+    except BaseException:
+        print(f"the process ended with {child.poll()}" if child.poll() is not None else "the process was running")
+        raise
     finally:
         if child.poll() is None:
             os.killpg(child.pid, signal.SIGKILL)
-        child.communicate()
+        _, said = child.communicate()
+        print(said[-5000:])  # pytest shows it where the test has failed
 
 
 def wait_for_line(child: subprocess.Popen[str], words: str) -> list[str]:
