@@ -24,7 +24,7 @@ from facegate.errors import ConfigError, FacegateError, SourceError, StageError
 from facegate.pipeline.accounting import Ledger
 from facegate.pipeline.camera import Camera
 from facegate.pipeline.channel import Aborted, Channel, Lane
-from facegate.pipeline.config import CameraConfig, GateConfig, RunConfig
+from facegate.pipeline.config import CameraConfig, RunConfig
 from facegate.pipeline.gating.build import Gates
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.gating.policies import People
@@ -110,7 +110,6 @@ class Runner:
         self.config = config
         self.ledger = Ledger()
         self._live: set[str] = set()
-        self._gate_configs: dict[str, GateConfig] = {}
         detector = load_detector(
             config.detector.kind,
             config.detector.path,
@@ -208,7 +207,6 @@ class Runner:
         camera = Camera(config, self._channels[0], after=after)
         (self._live.add if camera.source.live else self._live.discard)(camera.name)
         gate = self._gates.settings(camera.name)
-        self._gate_configs[camera.name] = gate
         view = View(search=config.search, report=config.report, mask=config.mask)
         still = StillScene() if config.skip_still else None
         self._detect.watch(camera.name, Watched(view=view, min_face_px=gate.min_face_px, still=still))
@@ -242,7 +240,7 @@ class Runner:
                 name
                 for name, camera in wanted.items()
                 if name in before
-                and (camera != before[name].config or config.gate_for(name) != self._gate_configs[name])
+                and (camera != before[name].config or config.gate_for(name) != self._gates.settings(name))
             ),
             ignored=tuple(name for name in sections if getattr(config, name) != getattr(self.config, name)),
         )
@@ -362,7 +360,7 @@ class Runner:
             reconnects=camera.reconnects,
             observed=self.ledger.observed(camera.name),
             outcomes=self.ledger.outcomes(camera.name),
-            threshold=self._gate_configs[camera.name].min_quality if online is None else online.threshold,
+            threshold=self._gates.settings(camera.name).min_quality if online is None else online.threshold,
             quality_moved=0.0 if online is None else round(online.moved, 3),
             splits=0 if decider is None else decider.guard.splits,
         )

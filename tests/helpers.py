@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -67,7 +68,9 @@ def process(*arguments: object) -> Iterator[subprocess.Popen[str]]:
     try:
         yield child
     except BaseException:
-        print(f"the process ended with {child.poll()}" if child.poll() is not None else "the process was running")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(3)  # it may be about to say why
+        print(f"exit code {child.returncode}")
         raise
     finally:
         if child.poll() is None:

@@ -20,17 +20,22 @@ class Gates:
     """Makes the guard and the gate of each camera, and keeps what cameras share or runs hand on."""
 
     def __init__(self, config: RunConfig, run_id: str, quality_info: QualityInfo, people: People | None) -> None:
-        self._config, self._run_id, self._info, self._people = config, run_id, quality_info, people
+        self._run_id, self._info, self._people = run_id, quality_info, people
+        self._settings: dict[str, GateConfig] = {}
         self._groups: dict[str, RecentPeople] = {}
         self._online: dict[Path, OnlineThreshold] = {}
+        self.configure(config)
 
     def configure(self, config: RunConfig) -> None:
-        """Make what comes from now on by another configuration."""
-        self._config = config
+        """Make what comes from now on by another configuration.
+
+        A camera that is not in it keeps its settings: frames of it may still be on the way.
+        """
+        self._settings |= {camera.name: config.gate_for(camera.name) for camera in config.cameras}
 
     def settings(self, camera: str) -> GateConfig:
-        """How the camera's gate is configured now."""
-        return self._config.gate_for(camera)
+        """How the camera's gate is configured now, or was when the camera was removed."""
+        return self._settings[camera]
 
     def guard(self, camera: str, first_id: int = 0) -> PurityGuard:
         """The camera's purity guard; its track ids begin with ``first_id``."""

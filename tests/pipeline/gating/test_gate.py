@@ -10,6 +10,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from facegate.pipeline.config import RunConfig, build_config
+from facegate.pipeline.gating.build import CameraDecider, Gates
 from facegate.pipeline.gating.gate import Decision, Gate, GateSettings
 from facegate.pipeline.records import (
     Detection,
@@ -130,3 +132,19 @@ def test_a_face_that_left_the_network_early_is_never_a_best_shot() -> None:
     early = msgspec.structs.replace(scored(0, 0.0, 1, 0), left_early=True)
     decisions = g.step(ScoredFrame(frame_ref(0, 0.0), (early,), (1,)))
     assert [(d.outcome, d.shot) for d in decisions] == [(Outcome.EARLY_EXIT, None)]
+
+
+def test_a_removed_camera_whose_first_frame_is_still_on_its_way_is_decided_as_it_was_configured() -> None:
+    """Regression: after a reload, the frame of a camera that was gone ended the whole run."""
+
+    def config(*names: str) -> RunConfig:
+        cameras = [{"name": name, "source": "0", "gate": {"min_quality": 70}} for name in names]
+        return build_config({"cameras": cameras})
+
+    gates = Gates(config("cam", "stays"), "run", INFO, None)
+    gates.configure(config("stays"))
+    decider = CameraDecider(gates, "cam")
+    decisions = decider.step(frame(0, 0.0, {1: 60}))
+    last = ScoredFrame(frame_ref(1, 0.1), (), (1,), last=True)
+    decisions += decider.step(last)
+    assert [decision.outcome for decision in decisions] == [Outcome.BELOW_THRESHOLD] and decider.ended
