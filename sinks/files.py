@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 import msgspec
 
@@ -29,11 +29,23 @@ class JsonLines:
         """
         self.name = f"lines in {path}"
         self._path = path
-        self._file = _open(path)
+        try:
+            self._file = path.open("ab", buffering=0)
+        except OSError as error:
+            raise _cannot_write(path, error) from error
 
     def deliver(self, entries: Sequence[Entry]) -> None:
-        """See :class:`facegate.sinks.outbox.Target`."""
-        _append(self._file, [wire.decode_header(entry.header) for entry in entries], self._path)
+        """See :class:`facegate.sinks.outbox.Target`; whole lines, or the file stays as it was."""
+        headers = [wire.decode_header(entry.header) for entry in entries]
+        lines = b"".join(msgspec.json.encode(header) + b"\n" for header in headers)
+        end = self._file.seek(0, os.SEEK_END)
+        try:
+            if self._file.write(lines) != len(lines):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self._file.truncate(end)
+            raise _cannot_write(self._path, error) from error
 
     def close(self) -> None:
         """See :class:`facegate.sinks.outbox.Target`."""
@@ -56,8 +68,8 @@ class CropFolder:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise DeliveryError(f"cannot make folder {folder}: {_reason(error)}") from error
-        self._index = _open(folder / INDEX)
+            raise _cannot_write(folder, error) from error
+        self._index = JsonLines(folder / INDEX)
 
     def deliver(self, entries: Sequence[Entry]) -> None:
         """See :class:`facegate.sinks.outbox.Target`."""
@@ -68,33 +80,13 @@ class CropFolder:
                 part.write_bytes(entry.crop)
                 part.replace(path)
             except OSError as error:
-                raise DeliveryError(f"cannot write {path}: {_reason(error)}") from error
-        _append(self._index, [wire.decode_header(entry.header) for entry in entries], self._folder / INDEX)
+                raise _cannot_write(path, error) from error
+        self._index.deliver(entries)
 
     def close(self) -> None:
         """See :class:`facegate.sinks.outbox.Target`."""
         self._index.close()
 
 
-def _open(path: Path) -> IO[bytes]:
-    try:
-        return path.open("ab", buffering=0)
-    except OSError as error:
-        raise DeliveryError(f"cannot write {path}: {_reason(error)}") from error
-
-
-def _append(file: IO[bytes], headers: list[wire.ShotHeader], path: Path) -> None:
-    """Write whole lines and wait for the disk, or leave the file as it was."""
-    lines = b"".join(msgspec.json.encode(header) + b"\n" for header in headers)
-    end = file.seek(0, os.SEEK_END)
-    try:
-        if file.write(lines) != len(lines):
-            raise OSError(28, "no space left on device")
-        os.fsync(file.fileno())
-    except OSError as error:
-        file.truncate(end)
-        raise DeliveryError(f"cannot write {path}: {_reason(error)}") from error
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or "unknown error").lower()
+def _cannot_write(path: Path, error: OSError) -> DeliveryError:
+    return DeliveryError(f"cannot write {path}: {(error.strerror or 'unknown error').lower()}")

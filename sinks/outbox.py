@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from threading import Condition, Thread
 from time import monotonic
 from typing import Protocol
@@ -61,7 +62,7 @@ class Outbox:
         self._thread.start()
 
     def send(self, *shots: Shot) -> None:
-        """See :class:`facegate.sinks.base.Sink`; never waits."""
+        """See :class:`facegate.sinks.base.Sink`; never waits. What the spool cannot take is lost, and counted."""
         entries = [Entry(shot.shot_id, shot.camera, shot.track_id, *wire.pack_shot(shot)) for shot in shots]
         with self._changed:
             if self._failure is not None:
@@ -69,7 +70,11 @@ class Outbox:
             while self._spool.bytes >= self._max_bytes and self._spool.drop_oldest() is not None:
                 self._dropped += 1
                 self._accepted -= 1
-            self._accepted += len(self._spool.put(entries))
+            try:
+                self._accepted += len(self._spool.put(entries))
+            except DeliveryError as error:
+                self._dropped += len(entries)
+                log.error("shots lost", to=self.name, shots=len(entries), reason=str(error))
             self._changed.notify_all()
 
     def report(self) -> DeliveryReport:
@@ -120,6 +125,7 @@ class Outbox:
                 entries = self._spool.after(0, self._target.together)
                 try:
                     self._target.deliver(entries)
+                    done = self._spool.done(entries)
                 except DeliveryError as error:
                     log.warning("delivery put off", to=self._target.name, reason=str(error), again_in_s=wait_s)
                     with self._changed:
@@ -128,7 +134,7 @@ class Outbox:
                     continue
                 wait_s = FIRST_WAIT_S
                 with self._changed:
-                    self._delivered += self._spool.done(entries)
+                    self._delivered += done
                     self._bytes += sum(entry.size for entry in entries)
         except BaseException as error:  # kept for the owner, who raises it
             with self._changed:
@@ -159,10 +165,15 @@ class FanOut:
     def close(self, linger_s: float) -> DeliveryReport:
         """See :class:`facegate.sinks.base.Sink`; the others get what time the first has left."""
         deadline = monotonic() + linger_s
-        try:
+        others: dict[str, DeliveryReport] = {}
+
+        def end(other: Outbox) -> None:
+            others[other.name] = other.close(max(0.0, deadline - monotonic()))
+
+        with ExitStack() as stack:  # each is closed, whatever becomes of the one before
+            for other in self._others:
+                stack.callback(end, other)
             report = self._first.close(linger_s)
-        finally:
-            others = {other.name: other.close(max(0.0, deadline - monotonic())) for other in self._others}
         return msgspec.structs.replace(report, others=others)
 
     def abort(self) -> None:

@@ -115,17 +115,18 @@ class Spool:
         """
         added: list[Entry] = []
         now = time()
-        with self._lock, self._transaction():
-            for entry in entries:
-                cursor = self._db.execute(
-                    "INSERT OR IGNORE INTO shots (shot_id, camera, track_id, created, size, header, crop) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (entry.shot_id, entry.camera, entry.track_id, now, entry.size, entry.header, entry.crop),
-                )
-                if cursor.rowcount:
-                    added.append(msgspec.structs.replace(entry, row=cursor.lastrowid))
-        self._bytes += sum(entry.size for entry in added)
-        self._count += len(added)
+        with self._lock:
+            with self._transaction():
+                for entry in entries:
+                    cursor = self._db.execute(
+                        "INSERT OR IGNORE INTO shots (shot_id, camera, track_id, created, size, header, crop) "
+                        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                        (entry.shot_id, entry.camera, entry.track_id, now, entry.size, entry.header, entry.crop),
+                    )
+                    if cursor.rowcount:
+                        added.append(msgspec.structs.replace(entry, row=cursor.lastrowid))
+            self._bytes += sum(entry.size for entry in added)
+            self._count += len(added)
         return added
 
     def after(self, row: int, limit: int) -> list[Entry]:
@@ -142,23 +143,25 @@ class Spool:
         if not entries:
             return 0
         removed: list[Entry] = []
-        with self._lock, self._transaction():
-            for item in entries:
-                if self._db.execute("DELETE FROM shots WHERE id = ?", (item.row,)).rowcount:
-                    removed.append(item)
-        self._bytes -= sum(item.size for item in removed)
-        self._count -= len(removed)
+        with self._lock:
+            with self._transaction():
+                for item in entries:
+                    if self._db.execute("DELETE FROM shots WHERE id = ?", (item.row,)).rowcount:
+                        removed.append(item)
+            self._bytes -= sum(item.size for item in removed)
+            self._count -= len(removed)
         return len(removed)
 
     def drop_oldest(self) -> str | None:
         """Delete the oldest shot to make room; return its id."""
-        with self._lock, self._transaction():
-            found = self._db.execute("SELECT id, shot_id, size FROM shots ORDER BY id LIMIT 1").fetchone()
-            if found is None:
-                return None
-            self._db.execute("DELETE FROM shots WHERE id = ?", (found[0],))
-        self._bytes -= found[2]
-        self._count -= 1
+        with self._lock:
+            with self._transaction():
+                found = self._db.execute("SELECT id, shot_id, size FROM shots ORDER BY id LIMIT 1").fetchone()
+                if found is None:
+                    return None
+                self._db.execute("DELETE FROM shots WHERE id = ?", (found[0],))
+            self._bytes -= found[2]
+            self._count -= 1
         return str(found[1])
 
     def erase(self, *, camera: str | None = None, track_id: int | None = None, before: float | None = None) -> int:

@@ -33,12 +33,18 @@ GATE = """
 import resource, sys
 from pathlib import Path
 from time import sleep
+from facegate.logs import configure
+from facegate.sinks.jetstream import JetStream
+from facegate.sinks.outbox import Outbox
 from facegate.sinks.spool import Spool
 from facegate.sinks.zeromq import ZmqSink
-from facegate.logs import configure
 from tests.sinks.test_wire import make_shot
 configure(json=False, debug=False)
-sink = ZmqSink(sys.argv[1], spool=Spool(Path(sys.argv[2])), lease_s=5.0)
+address, spool = sys.argv[1], Spool(Path(sys.argv[2]))
+if address.startswith("nats"):
+    sink = Outbox(JetStream(address), spool, max_bytes=10**9)
+else:
+    sink = ZmqSink(address, spool=spool, lease_s=5.0)
 first, count, step = (int(item) for item in sys.argv[3:6])
 mb = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 before = mb()
@@ -75,15 +81,14 @@ while True:
 class Gate:
     """A gate's process, which takes up after its last life where that had got to."""
 
-    def __init__(self, code: str, address: str, spool: Path) -> None:
-        self._code = code
+    def __init__(self, address: str, spool: Path) -> None:
         self._arguments = [address, str(spool)]
         self._told = spool.with_suffix(".told")
         self.start()
 
     def start(self) -> None:
         decided = max((int(word) for word in self.words() if word.isdigit()), default=0)
-        command = [sys.executable, "-c", self._code, *self._arguments, str(decided), str(SHOTS), str(AT_A_TIME)]
+        command = [sys.executable, "-c", GATE, *self._arguments, str(decided), str(SHOTS), str(AT_A_TIME)]
         with self._told.open("a") as told:
             self.process = subprocess.Popen(command, stdout=told, cwd=ROOT)
 
@@ -141,7 +146,7 @@ def wait_until(gate: Gate, words: int) -> None:
 def test_whatever_dies_every_shot_is_acknowledged_and_a_second_copy_is_known_by_its_id(tmp_path: Path) -> None:
     print(f"seed {SEED}")
     random, port = Random(SEED), free_port()
-    gate = Gate(GATE, f"tcp://127.0.0.1:{port}", tmp_path / "s.db")
+    gate = Gate(f"tcp://127.0.0.1:{port}", tmp_path / "s.db")
     with FaultProxy(port) as proxy:
         workers = Workers(WORKER, f"tcp://127.0.0.1:{proxy.port}", tmp_path)
         try:

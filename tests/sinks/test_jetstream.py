@@ -25,28 +25,6 @@ from .test_wire import make_shot
 
 SERVER_DEATHS = 3 if SHOTS >= 10_000 else 1
 
-GATE = """
-import resource, sys
-from pathlib import Path
-from time import sleep
-from facegate.sinks.jetstream import JetStream
-from facegate.sinks.outbox import Outbox
-from facegate.sinks.spool import Spool
-from facegate.logs import configure
-from tests.sinks.test_wire import make_shot
-configure(json=False, debug=False)
-sink = Outbox(JetStream(sys.argv[1]), Spool(Path(sys.argv[2])), max_bytes=10**9)
-first, count, step = (int(item) for item in sys.argv[3:6])
-mb = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-before = mb()
-for number in range(first, count, step):
-    sink.send(*(make_shot(i) for i in range(number, min(number + step, count))))
-    print(min(number + step, count), flush=True)
-    sleep(0.03)
-report = sink.close(120)
-print("end", report.undelivered, mb() - before, flush=True)
-"""
-
 WORKER = """
 import asyncio, sys, msgspec, nats
 from nats.js.api import ConsumerConfig
@@ -102,7 +80,7 @@ class Server:
 def test_whatever_dies_the_server_too_every_shot_arrives(tmp_path: Path) -> None:
     print(f"seed {SEED}")
     random, server = Random(SEED), Server(tmp_path / "js")
-    gate = Gate(GATE, server.url, tmp_path / "s.db")
+    gate = Gate(server.url, tmp_path / "s.db")
     workers = Workers(WORKER, server.url, tmp_path)
     try:
         faults = {

@@ -183,5 +183,23 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path
     with pytest.raises(DeliveryError, match="cannot write"):
         JsonLines(tmp_path / "nowhere" / "s.jsonl")
     (tmp_path / "file").write_text("")
-    with pytest.raises(DeliveryError, match="cannot make folder"):
+    with pytest.raises(DeliveryError, match="cannot write"):
         CropFolder(tmp_path / "file")
+
+
+def test_a_spool_that_cannot_be_written_loses_its_own_shots_counts_them_and_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = outbox(JsonLines(tmp_path / "shots.jsonl"), tmp_path)
+    sink = FanOut(ZmqSink("tcp://127.0.0.1:*"), [full])
+
+    def no_space(self: Spool, entries: object) -> list[object]:
+        raise DeliveryError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Spool, "put", no_space)
+        sink.send(make_shot(0))
+    sink.send(make_shot(1))
+    report = sink.close(0.5)
+    assert report.accepted == 2 and report.others[full.name].dropped == 1
+    assert [line["shot_id"] for line in json_lines(tmp_path / "shots.jsonl")] == ids(2)[1:]
