@@ -61,8 +61,6 @@ def hub(endpoint: str, answers: bool, delay_s: float, log: str) -> None:
             if delay_s:
                 sleep(delay_s)
             told.write(name + "\n")
-            if name == "last":
-                told.flush()
             if answers:
                 receiver.send_reply(b"OK")
 
