@@ -30,6 +30,7 @@ from benchmarks.machine import cpu
 from facegate.pipeline.records import Detection, Face, FrameRef, QualityInfo, Reason, ScoredFace, Shot, make_shot_id
 from facegate.pipeline.stage import SHOTS_TOGETHER
 from facegate.sinks import wire
+from facegate.sinks.outbox import FanOut
 from facegate.sinks.spool import Spool
 from facegate.sinks.zeromq import ZmqSink
 
@@ -71,7 +72,7 @@ def peer(*arguments: object) -> subprocess.Popen[bytes]:
 
 def bare(items: list[Shot]) -> float:
     """Shots per second of PUSH/PULL, packed beforehand, no acknowledgement, nothing on disk."""
-    packed = [wire.pack_shot(item) for item in items]
+    packed = [wire.pack(item) for item in items]
     context = zmq.Context()
     push, done = context.socket(zmq.PUSH), context.socket(zmq.PULL)
     push.bind(DATA)
@@ -79,8 +80,8 @@ def bare(items: list[Shot]) -> float:
     process = peer("puller", DATA, DONE, len(items) + 1)
     push.send_multipart([b"first", b""])  # returns when the puller is there
     start = perf_counter()
-    for header, crop in packed:
-        push.send_multipart([header, crop])
+    for entry in packed:
+        push.send_multipart([entry.header, entry.crop])
     done.recv()
     passed = perf_counter() - start
     process.wait()
@@ -92,8 +93,9 @@ def ours(items: list[Shot], spooled: bool) -> float:
     """Shots per second until the last is acknowledged."""
     with tempfile.TemporaryDirectory() as folder:
         spool = Spool(Path(folder) / "spool.db") if spooled else None
-        sink = ZmqSink("tcp://127.0.0.1:*", spool=spool)
-        process = peer("worker", sink.endpoint, 0, 256, Path(folder) / "log")
+        workers = ZmqSink("tcp://127.0.0.1:*", spool=spool)
+        sink = FanOut(workers)
+        process = peer("worker", workers.endpoint, 0, 256, Path(folder) / "log")
         sink.send(items[0])
         while sink.report().acknowledged < 1:
             sleep(0.01)
@@ -109,7 +111,7 @@ def ours(items: list[Shot], spooled: bool) -> float:
 
 def request_reply(items: list[Shot]) -> float:
     """Shots per second of imagezmq's REQ/REP, JPEG made beforehand."""
-    packed = [wire.pack_shot(item)[1] for item in items]
+    packed = [wire.pack(item).crop for item in items]
     with tempfile.TemporaryDirectory() as folder:
         process = peer("hub", DATA, "answers", 0, Path(folder) / "log")
         sender = imagezmq.ImageSender(connect_to=DATA, REQ_REP=True)
@@ -128,7 +130,7 @@ def packing(items: list[Shot]) -> float:
     """Shots per second of encoding alone."""
     start = perf_counter()
     for item in items:
-        wire.pack_shot(item)
+        wire.pack(item)
     return len(items) / (perf_counter() - start)
 
 
@@ -138,9 +140,10 @@ def slow_worker(count: int, fast_s: float = 0.002) -> dict[str, object]:
     for name, delays in (("alone", [fast_s] * 2), ("beside a slow one", [fast_s] * 2 + [10 * fast_s])) * 2:
         with tempfile.TemporaryDirectory() as folder:
             logs = [Path(folder) / f"{index}.log" for index in range(len(delays))]
-            sink = ZmqSink("tcp://127.0.0.1:*")
+            gate = ZmqSink("tcp://127.0.0.1:*")
+            sink = FanOut(gate)
             workers = [
-                peer("worker", sink.endpoint, delay, WINDOW, log) for delay, log in zip(delays, logs, strict=True)
+                peer("worker", gate.endpoint, delay, WINDOW, log) for delay, log in zip(delays, logs, strict=True)
             ]
             sink.send(*shots(200, "first"))
             while sink.report().acknowledged < 200 or not all(log.exists() for log in logs):
@@ -182,8 +185,9 @@ def lost(count: int, how: str, killed: bool) -> object:
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         if how == "facegate":
-            sink = ZmqSink("tcp://127.0.0.1:*", spool=Spool(Path(folder) / "s.db"))
-            arguments: list[object] = ["worker", sink.endpoint, delay, WINDOW, log]
+            gate = ZmqSink("tcp://127.0.0.1:*", spool=Spool(Path(folder) / "s.db"))
+            sink = FanOut(gate)
+            arguments: list[object] = ["worker", gate.endpoint, delay, WINDOW, log]
         else:
             answers = how == "REQ/REP"
             sender = imagezmq.ImageSender(connect_to=DATA, REQ_REP=answers)
@@ -199,7 +203,7 @@ def lost(count: int, how: str, killed: bool) -> object:
                     sink.send(item)
                 else:
                     try:
-                        sender.send_jpg(item.shot_id, wire.pack_shot(item)[1])
+                        sender.send_jpg(item.shot_id, wire.pack(item).crop)
                     except zmq.ZMQError:
                         stuck.append(item.shot_id)
                         return

@@ -25,7 +25,7 @@ async def main() -> None:
             continue
         for message in found:
             try:
-                header, crop = msgspec.msgpack.decode(message.data)
+                header, crop, *_ = msgspec.msgpack.decode(message.data)
                 face = cv2.imdecode(np.frombuffer(crop, np.uint8), cv2.IMREAD_COLOR)  # 112x112 BGR, aligned
                 print(header["shot_id"], header["camera"], header["quality"]["value"], face.shape, flush=True)
             except Exception as error:  # it will be no better next time: put it aside, with the reason

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,26 +56,14 @@ def export(
     \b
     facegate spool export door.db waiting/
     """
-    from facegate.errors import ConfigError
-    from facegate.options import write_whole
-    from facegate.sinks import wire
+    from facegate.sinks.files import CropFolder
 
-    try:
-        to.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"cannot make folder {to}: {(error.strerror or 'unknown error').lower()}") from error
-    lines = []
-    with _opened(spool) as opened:
-        row = 0
+    with _opened(spool) as opened, closing(CropFolder(to)) as folder:
+        row = written = 0
         while found := opened.after(row, 100):
-            for entry in found:
-                name = f"{entry.shot_id}.jpg"
-                write_whole(to / name, entry.crop)
-                header = msgspec.to_builtins(wire.decode_header(entry.header))
-                lines.append(msgspec.json.encode(header | {"file": name}) + b"\n")
-            row = found[-1].row
-    write_whole(to / "index.jsonl", b"".join(lines))
-    sys.stdout.write(f"{len(lines)} crops in {to}\n")
+            folder.deliver(found)
+            row, written = found[-1].row, written + len(found)
+    sys.stdout.write(f"{written} crops in {to}\n")
 
 
 @app.command()
@@ -104,7 +93,7 @@ def purge(
     before = None if older_than_h is None else time() - 3600 * older_than_h
     with _opened(spool) as opened:
         erased = opened.erase(camera=camera, track_id=track, before=before)
-    sys.stdout.write(f"{erased} shots erased\n")
+    sys.stdout.write(f"{len(erased)} shots erased\n")
 
 
 def _existing(path: Path) -> Any:
@@ -117,6 +106,4 @@ def _existing(path: Path) -> Any:
 
 
 def _opened(path: Path) -> Any:
-    from contextlib import closing
-
     return closing(_existing(path))

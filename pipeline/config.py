@@ -222,20 +222,25 @@ class GateConfig(_Section):
     people: PeopleConfig = PeopleConfig()
 
 
-class SpoolConfig(_Section):
-    """Shots on disk until they are acknowledged."""
+class _OnDisk(_Section):
+    """What holds for every spool."""
 
-    path: Path
     synchronous: Literal["normal", "full"] = "normal"
     """``normal`` survives the death of the process, ``full`` also a power cut, at the price of speed."""
     max_mb: int = Field(1000, ge=1)
     max_age_h: float | None = Field(None, gt=0)
-    """Older shots are deleted when the gate starts."""
+    """What has waited longer is erased and counted."""
+
+
+class SpoolConfig(_OnDisk):
+    """Shots on disk until they are acknowledged."""
+
+    path: Path
     when_full: Literal["block", "drop_oldest", "stop"] = "block"
 
 
-class OtherConfig(_Section):
-    """Another place for shots, beside the workers."""
+class OtherConfig(_OnDisk):
+    """Another place for shots, beside the workers. When its spool is full, the oldest go and are counted."""
 
     kind: Literal["lines", "folder", "webhook", "jetstream"]
     """``lines``: a file, a JSON line per shot. ``folder``: crops with an index. ``webhook``: a POST per shot.
@@ -244,8 +249,6 @@ class OtherConfig(_Section):
     """The file, the folder, or the URL."""
     spool: Path
     """Shots wait here; a spool of its own."""
-    max_mb: int = Field(1000, ge=1)
-    """When it is full, the oldest go and are counted."""
     secret: str | None = Field(None, min_length=8)
     """Of a webhook: key of the signature."""
     plain: bool = False
@@ -281,6 +284,10 @@ class DeliveryConfig(_Section):
     """Shots kept in memory for workers; when full, the pipeline waits and live cameras skip frames."""
     spool: SpoolConfig | None = None
     """Keep shots on disk until a worker has acknowledged them; they survive the death of the gate."""
+    context_px: int | None = Field(None, ge=64, le=1280)
+    """Send the whole picture with each shot, shrunk to this longer side."""
+    embedding: bool = False
+    """Send the face's template with each shot."""
     others: tuple[OtherConfig, ...] = Field((), max_length=16)
 
     @model_validator(mode="after")

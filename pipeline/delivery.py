@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from time import time
 
 from facegate.errors import DeliveryError
-from facegate.pipeline.config import DeliveryConfig, OtherConfig
+from facegate.pipeline.config import DeliveryConfig, OtherConfig, SpoolConfig
 from facegate.sinks.base import Sink
 from facegate.sinks.files import CropFolder, JsonLines
 from facegate.sinks.jetstream import JetStream
@@ -31,24 +30,24 @@ def make_sink(settings: DeliveryConfig) -> Sink:
             opened.callback(others[-1].close, 0.0)
         first = _workers(settings, opened)
         opened.pop_all()
-    return FanOut(first, others) if others else first
+    return FanOut(first, others, embedding=settings.embedding)
 
 
 def _workers(settings: DeliveryConfig, opened: ExitStack) -> ZmqSink:
     wanted = settings.spool
     if wanted is None:
         return ZmqSink(settings.bind, max_pending=settings.max_pending, keys=settings.keys, plain=settings.plain)
-    spool = Spool(wanted.path, synchronous=wanted.synchronous)
+    spool = _spool(wanted.path, wanted)
     opened.callback(spool.close)
-    if wanted.max_age_h is not None:
-        spool.erase(before=time() - 3600 * wanted.max_age_h)
-    return ZmqSink(
-        settings.bind,
-        spool=spool,
-        max_bytes=1_000_000 * wanted.max_mb,
-        when_full=wanted.when_full,
-        keys=settings.keys,
-        plain=settings.plain,
+    return ZmqSink(settings.bind, spool=spool, when_full=wanted.when_full, keys=settings.keys, plain=settings.plain)
+
+
+def _spool(path: Path, settings: SpoolConfig | OtherConfig) -> Spool:
+    return Spool(
+        path,
+        synchronous=settings.synchronous,
+        max_bytes=1_000_000 * settings.max_mb,
+        max_age_s=None if settings.max_age_h is None else 3600 * settings.max_age_h,
     )
 
 
@@ -63,8 +62,8 @@ def _outbox(settings: OtherConfig) -> Outbox:
     else:
         target = JsonLines(Path(settings.to))
     try:
-        spool = Spool(settings.spool)
+        spool = _spool(settings.spool, settings)
     except DeliveryError:
         target.close()
         raise
-    return Outbox(target, spool, max_bytes=1_000_000 * settings.max_mb)
+    return Outbox(target, spool)

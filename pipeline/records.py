@@ -85,6 +85,8 @@ class Face(Record, frozen=True, eq=False):
     frame: FrameRef
     detection: Detection
     crop: Image
+    context: Image | None = None
+    """The whole picture, shrunk; one for all faces of a frame, and only where delivery sends it."""
 
 
 class FrameFaces(Record, frozen=True, eq=False):

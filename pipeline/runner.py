@@ -131,7 +131,13 @@ class Runner:
         self._finished = 0.0
         self._channels: list[Channel[Any]] = [Channel() for _ in range(5)]
         self._track = TrackStage(self._make_tracker, self.ledger)
-        self._detect = DetectStage(detector, self.ledger, live=self._live, batch=config.detector.batch)
+        self._detect = DetectStage(
+            detector,
+            self.ledger,
+            live=self._live,
+            batch=config.detector.batch,
+            context_px=config.delivery.context_px,
+        )
         self._score = ScoreStage(
             scorer,
             self.ledger,

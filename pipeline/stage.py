@@ -37,7 +37,7 @@ from facegate.pipeline.records import (
 )
 from facegate.pipeline.report import FrameAge
 from facegate.pipeline.tracking import FaceTracker
-from facegate.pipeline.view import StillScene, View, enlarged
+from facegate.pipeline.view import StillScene, View, enlarged, shrunk
 from facegate.sinks.base import Sink
 
 SHOTS_TOGETHER = 64
@@ -89,8 +89,11 @@ class DetectStage:
 
     name = "detect"
 
-    def __init__(self, detector: Detector, ledger: Ledger, *, live: Set[str], batch: int) -> None:
+    def __init__(
+        self, detector: Detector, ledger: Ledger, *, live: Set[str], batch: int, context_px: int | None = None
+    ) -> None:
         self._detector = detector
+        self._context_px = context_px
         self._ledger = ledger
         self._batch = batch
         self._batcher = Batcher(live, batch, _place)
@@ -149,11 +152,12 @@ class DetectStage:
         watched.frames += 1
         source = image if frame.large is None or not detections else watched.view.masked(frame.large)
         scale = ref.width / image.shape[1], ref.height / image.shape[0]
+        context = None if self._context_px is None or not detections else shrunk(source, self._context_px)
         kept = []
         for index, detected in enumerate(watched.view.placed(detections, image)):
             detection = detected if frame.large is None else enlarged(detected, *scale)
             crop = align(source, detection.landmarks)
-            face = Face(face_id=f"{ref.seq}-{index}", frame=ref, detection=detection, crop=crop)
+            face = Face(face_id=f"{ref.seq}-{index}", frame=ref, detection=detection, crop=crop, context=context)
             self._ledger.observe(face)
             if detection.width < watched.min_face_px:
                 self._ledger.settle(face, Outcome.TOO_SMALL)

@@ -46,6 +46,16 @@ def enlarged(face: Detection, scale_x: float, scale_y: float) -> Detection:
     )
 
 
+def shrunk(image: Image, longer_side: int) -> Image:
+    """The picture with its longer side at most so many pixels; the picture itself where it is no longer."""
+    height, width = image.shape[:2]
+    scale = longer_side / max(height, width)
+    if scale >= 1:
+        return image
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return contiguous(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+
+
 class View:
     """Masks and regions of one camera. Pure."""
 

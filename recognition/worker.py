@@ -75,7 +75,7 @@ class Worker:
         self._socket.setsockopt(zmq.LINGER, 500)
         self._socket.setsockopt(zmq.RECONNECT_IVL, 100)
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_CROP_BYTES)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_CONTEXT_BYTES)
         self._socket.setsockopt(zmq.IPV6, endpoint.startswith("tcp://["))
         if own is not None:
             self._socket.curve_publickey = own.public.encode()
@@ -112,7 +112,7 @@ class Worker:
     def _answer(self, frames: list[bytes]) -> None:
         started = perf_counter()
         try:
-            if len(frames) != 3 or frames[0] != wire.SHOT:
+            if len(frames) < 3 or frames[0] != wire.SHOT:
                 raise DeliveryError(f"unexpected message of {len(frames)} parts")
             header = wire.decode_header(frames[1])
         except DeliveryError as error:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 
 from facegate.pipeline.records import Shot
+from facegate.sinks.wire import Entry
 
 
 class DeliveryReport(msgspec.Struct, frozen=True):
@@ -48,4 +50,24 @@ class Sink(Protocol):
 
     def abort(self) -> None:
         """Give up waiting: a blocked ``send`` or ``close`` returns at once."""
+        ...
+
+
+class Place(Protocol):
+    """Where encoded shots are delivered to. Owned and ended like a :class:`Sink`."""
+
+    def put(self, entries: Sequence[Entry]) -> None:
+        """Accept shots, together; see :meth:`Sink.send`."""
+        ...
+
+    def report(self) -> DeliveryReport:
+        """See :class:`Sink`."""
+        ...
+
+    def close(self, linger_s: float) -> DeliveryReport:
+        """See :class:`Sink`."""
+        ...
+
+    def abort(self) -> None:
+        """See :class:`Sink`."""
         ...

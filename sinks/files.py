@@ -11,7 +11,7 @@ import msgspec
 
 from facegate.errors import DeliveryError
 from facegate.sinks import wire
-from facegate.sinks.spool import Entry
+from facegate.sinks.wire import Entry
 
 INDEX = "index.jsonl"
 
@@ -53,7 +53,10 @@ class JsonLines:
 
 
 class CropFolder:
-    """``CAMERA-SHOT_ID.jpg`` per shot, and ``index.jsonl`` with the headers; a crop is there before its line."""
+    """``CAMERA-SHOT_ID.jpg`` per shot, and ``index.jsonl`` with the headers; a crop is there before its line.
+
+    The whole picture, where one came with the shot, is ``CAMERA-SHOT_ID.context.jpg``.
+    """
 
     together = 32
 
@@ -74,18 +77,24 @@ class CropFolder:
     def deliver(self, entries: Sequence[Entry]) -> None:
         """See :class:`facegate.sinks.outbox.Target`."""
         for entry in entries:
-            path = self._folder / f"{entry.camera}-{entry.shot_id}.jpg"
-            part = path.with_suffix(".part")
-            try:
-                part.write_bytes(entry.crop)
-                part.replace(path)
-            except OSError as error:
-                raise _cannot_write(path, error) from error
+            name = f"{entry.camera}-{entry.shot_id}"
+            self._write(f"{name}.jpg", entry.crop)
+            if entry.context:
+                self._write(f"{name}.context.jpg", entry.context)
         self._index.deliver(entries)
 
     def close(self) -> None:
         """See :class:`facegate.sinks.outbox.Target`."""
         self._index.close()
+
+    def _write(self, name: str, content: bytes) -> None:
+        path = self._folder / name
+        part = path.with_suffix(".part")
+        try:
+            part.write_bytes(content)
+            part.replace(path)
+        except OSError as error:
+            raise _cannot_write(path, error) from error
 
 
 def _cannot_write(path: Path, error: OSError) -> DeliveryError:

@@ -1,7 +1,8 @@
 """Shots to NATS JetStream: durable between hosts, for several gates and several hosts of workers on one stream.
 
-A message's subject is ``facegate.shots.CAMERA``, its payload a MessagePack array of the header (docs/wire.md) and
-the JPEG crop, and its ``Nats-Msg-Id`` the ``shot_id``, by which the server drops second copies within two minutes.
+A message's subject is ``facegate.shots.CAMERA``, its payload a MessagePack array of the header (docs/wire.md), the
+crop and perhaps the whole picture, and its ``Nats-Msg-Id`` the ``shot_id``, by which the server drops second copies
+within two minutes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from facegate.errors import ConfigError, DeliveryError
-from facegate.sinks.spool import Entry
+from facegate.sinks.wire import Entry
 
 STREAM = "FACEGATE"
 SUBJECT = "facegate.shots"
@@ -69,7 +70,7 @@ class JetStream:
             *(
                 stream.publish(
                     f"{SUBJECT}.{entry.camera.replace('.', '_')}",
-                    msgspec.msgpack.encode((msgspec.Raw(entry.header), entry.crop)),
+                    msgspec.msgpack.encode((msgspec.Raw(entry.header), *entry.pictures)),
                     stream=STREAM,
                     headers={"Nats-Msg-Id": entry.shot_id},
                 )

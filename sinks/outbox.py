@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from threading import Condition, Thread
-from time import monotonic
+from time import monotonic, time
 from typing import Protocol
 
 import msgspec
@@ -14,8 +14,9 @@ import structlog
 from facegate.errors import DeliveryError
 from facegate.pipeline.records import Shot
 from facegate.sinks import wire
-from facegate.sinks.base import DeliveryReport, Sink
-from facegate.sinks.spool import Entry, Spool
+from facegate.sinks.base import DeliveryReport, Place
+from facegate.sinks.spool import EXPIRE_S, Spool
+from facegate.sinks.wire import Entry
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
 
@@ -44,30 +45,29 @@ class Target(Protocol):
 
 
 class Outbox:
-    """A sink that keeps shots in its spool until its target has them. When the spool is full, the oldest go."""
+    """Keeps shots in its spool until its target has them. When the spool is full, the oldest go."""
 
-    def __init__(self, target: Target, spool: Spool, *, max_bytes: int) -> None:
+    def __init__(self, target: Target, spool: Spool) -> None:
         """Start delivering what the spool holds from earlier runs; the outbox closes target and spool."""
         self.name = target.name
         self._target = target
         self._spool = spool
-        self._max_bytes = max_bytes
         self._changed = Condition()
         self._accepted = len(spool)
         self._delivered = self._dropped = self._bytes = 0
+        self._expires = 0.0
         self._deadline: float | None = None
         self._aborted = False
         self._failure: BaseException | None = None
         self._thread = Thread(target=self._run, name=f"facegate-{target.name}", daemon=True)
         self._thread.start()
 
-    def send(self, *shots: Shot) -> None:
-        """See :class:`facegate.sinks.base.Sink`; never waits. What the spool cannot take is lost, and counted."""
-        entries = [Entry(shot.shot_id, shot.camera, shot.track_id, *wire.pack_shot(shot)) for shot in shots]
+    def put(self, entries: Sequence[Entry]) -> None:
+        """See :class:`facegate.sinks.base.Place`; never waits. What the spool cannot take is lost, and counted."""
         with self._changed:
             if self._failure is not None:
                 raise DeliveryError(f"{self._target.name} has failed: {self._failure}") from self._failure
-            while self._spool.bytes >= self._max_bytes and self._spool.drop_oldest() is not None:
+            while self._spool.full and self._spool.drop_oldest() is not None:
                 self._dropped += 1
                 self._accepted -= 1
             try:
@@ -78,7 +78,7 @@ class Outbox:
             self._changed.notify_all()
 
     def report(self) -> DeliveryReport:
-        """See :class:`facegate.sinks.base.Sink`."""
+        """See :class:`facegate.sinks.base.Place`."""
         with self._changed:
             waiting = self._accepted - self._delivered
             return DeliveryReport(
@@ -91,7 +91,7 @@ class Outbox:
             )
 
     def close(self, linger_s: float) -> DeliveryReport:
-        """See :class:`facegate.sinks.base.Sink`."""
+        """See :class:`facegate.sinks.base.Place`."""
         with self._changed:
             self._deadline = monotonic() + linger_s
             self._changed.notify_all()
@@ -104,7 +104,7 @@ class Outbox:
         return report
 
     def abort(self) -> None:
-        """See :class:`facegate.sinks.base.Sink`."""
+        """See :class:`facegate.sinks.base.Place`."""
         with self._changed:
             self._aborted = True
             self._changed.notify_all()
@@ -122,8 +122,9 @@ class Outbox:
                     )
                     if self._over() or not len(self._spool):
                         return
-                entries = self._spool.after(0, self._target.together)
                 try:
+                    self._expire()
+                    entries = self._spool.after(0, self._target.together)
                     self._target.deliver(entries)
                     done = self._spool.done(entries)
                 except DeliveryError as error:
@@ -140,22 +141,41 @@ class Outbox:
             with self._changed:
                 self._failure = error
 
+    def _expire(self) -> None:
+        if monotonic() < self._expires:
+            return
+        self._expires = monotonic() + EXPIRE_S
+        with self._changed:
+            expired = len(self._spool.expire(time()))
+            if expired:
+                log.warning("shots erased: they waited too long", to=self.name, shots=expired)
+            self._dropped += expired
+            self._accepted -= expired
+
     def _left_s(self) -> float:
         return LONGEST_WAIT_S if self._deadline is None else max(0.0, self._deadline - monotonic())
 
 
 class FanOut:
-    """Workers first, and other places beside them."""
+    """Workers first, and other places beside them; each shot is encoded once for all."""
 
-    def __init__(self, first: Sink, others: Sequence[Outbox]) -> None:
-        """Own all of them."""
+    def __init__(self, first: Place, others: Sequence[Outbox] = (), *, embedding: bool = False) -> None:
+        """Own all of them.
+
+        Args:
+            first: may make the pipeline wait.
+            others: never do.
+            embedding: send the face's template too.
+        """
         self._first = first
         self._others = tuple(others)
+        self._embedding = embedding
 
     def send(self, *shots: Shot) -> None:
-        """See :class:`facegate.sinks.base.Sink`; only the first may wait."""
-        for sink in (*self._others, self._first):
-            sink.send(*shots)
+        """See :class:`facegate.sinks.base.Sink`."""
+        entries = [wire.pack(shot, embedding=self._embedding) for shot in shots]
+        for place in (*self._others, self._first):
+            place.put(entries)
 
     def report(self) -> DeliveryReport:
         """Of the first, with the others' in it."""

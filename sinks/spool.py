@@ -18,6 +18,7 @@ from typing import Any, Literal
 import msgspec
 
 from facegate.errors import DeliveryError
+from facegate.sinks.wire import Entry
 
 Synchronous = Literal["normal", "full"]
 WhenFull = Literal["block", "drop_oldest", "stop"]
@@ -31,28 +32,16 @@ CREATE TABLE IF NOT EXISTS shots (
     created REAL NOT NULL,
     size INTEGER NOT NULL,
     header BLOB NOT NULL,
-    crop BLOB NOT NULL
+    crop BLOB NOT NULL,
+    context BLOB NOT NULL DEFAULT x''
 );
 CREATE INDEX IF NOT EXISTS shots_by_time ON shots (created);
 """
-VERSION = 1
-
-
-class Entry(msgspec.Struct, frozen=True, eq=False):
-    """One shot as it will be sent."""
-
-    shot_id: str
-    camera: str
-    track_id: int
-    header: bytes
-    crop: bytes
-    row: int = 0
-    """Place in the spool; 0 for a shot that is in memory alone."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of header and crop."""
-        return len(self.header) + len(self.crop)
+_FROM_1 = "ALTER TABLE shots ADD COLUMN context BLOB NOT NULL DEFAULT x''"
+VERSION = 2
+MAX_BYTES = 1_000_000_000
+EXPIRE_S = 60.0
+"""How often whoever holds a spool looks for shots that have waited too long."""
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -68,14 +57,29 @@ class Status(msgspec.Struct, frozen=True):
 class Spool:
     """One file; its owner closes it. Thread-safe."""
 
-    def __init__(self, path: Path, *, synchronous: Synchronous = "normal") -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        synchronous: Synchronous = "normal",
+        max_bytes: int = MAX_BYTES,
+        max_age_s: float | None = None,
+    ) -> None:
         """Open or create ``path``.
+
+        Args:
+            path: the file; two more appear beside it while it is open.
+            synchronous: what a commit survives.
+            max_bytes: with so much in it, the spool is full.
+            max_age_s: how long a shot may wait; for ever by default.
 
         Raises:
             DeliveryError: not a spool, or not writable.
         """
         self._lock = Lock()
         self._path = path
+        self._max_age_s = max_age_s
+        self.max_bytes = max_bytes
         try:
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5.0)
             self._db.execute("PRAGMA page_size=8192")  # a crop is about that large; of a new file only
@@ -83,8 +87,10 @@ class Spool:
             self._db.execute(f"PRAGMA synchronous={synchronous}")
             self._db.execute("PRAGMA secure_delete=ON")  # erased faces leave no pixels in the file
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, VERSION):
+            if version not in (0, 1, VERSION):
                 raise DeliveryError(f"spool {path} is of version {version}; this version reads {VERSION}")
+            if version == 1:
+                self._db.execute(_FROM_1)
             self._db.executescript(_SCHEMA)
             self._db.execute(f"PRAGMA user_version={VERSION}")
         except sqlite3.Error as error:
@@ -94,8 +100,13 @@ class Spool:
 
     @property
     def bytes(self) -> int:
-        """Bytes of headers and crops."""
+        """Bytes of headers and pictures."""
         return self._bytes
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for another shot."""
+        return self._bytes >= self.max_bytes
 
     def __len__(self) -> int:
         """Shots that are not acknowledged."""
@@ -119,9 +130,10 @@ class Spool:
             with self._transaction():
                 for entry in entries:
                     cursor = self._db.execute(
-                        "INSERT OR IGNORE INTO shots (shot_id, camera, track_id, created, size, header, crop) "
-                        "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                        (entry.shot_id, entry.camera, entry.track_id, now, entry.size, entry.header, entry.crop),
+                        "INSERT OR IGNORE INTO shots "
+                        "(shot_id, camera, track_id, header, crop, context, created, size) "
+                        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                        (*msgspec.structs.astuple(entry)[:-1], now, entry.size),
                     )
                     if cursor.rowcount:
                         added.append(msgspec.structs.replace(entry, row=cursor.lastrowid))
@@ -133,7 +145,8 @@ class Spool:
         """The next shots, oldest first."""
         with self._lock:
             found = self._db.execute(
-                "SELECT shot_id, camera, track_id, header, crop, id FROM shots WHERE id > ? ORDER BY id LIMIT ?",
+                "SELECT shot_id, camera, track_id, header, crop, context, id FROM shots "
+                "WHERE id > ? ORDER BY id LIMIT ?",
                 (row, limit),
             ).fetchall()
         return [Entry(*item) for item in found]
@@ -164,20 +177,26 @@ class Spool:
             self._count -= 1
         return str(found[1])
 
-    def erase(self, *, camera: str | None = None, track_id: int | None = None, before: float | None = None) -> int:
-        """Delete shots by camera, track or time of decision (Unix); return how many. For privacy and old age."""
+    def erase(
+        self, *, camera: str | None = None, track_id: int | None = None, before: float | None = None
+    ) -> list[str]:
+        """Delete shots by camera, track or time of decision (Unix), pixels too; return their ids."""
         with self._lock:
             with self._transaction():
                 erased = self._db.execute(
                     "DELETE FROM shots WHERE (?1 IS NULL OR camera = ?1) AND (?2 IS NULL OR track_id = ?2) "
-                    "AND (?3 IS NULL OR created < ?3)",
+                    "AND (?3 IS NULL OR created < ?3) RETURNING shot_id",
                     (camera, track_id, before),
-                ).rowcount
+                ).fetchall()
             self._bytes = int(self._one("SELECT COALESCE(SUM(size), 0) FROM shots"))
-            self._count -= erased
+            self._count -= len(erased)
             # What was deleted must not live on in the log beside the file.
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        return erased
+        return [shot_id for (shot_id,) in erased]
+
+    def expire(self, now: float) -> list[str]:
+        """Erase what has waited too long at ``now`` (Unix time); return the ids."""
+        return [] if self._max_age_s is None else self.erase(before=now - self._max_age_s)
 
     def status(self) -> Status:
         """Count what is there."""

@@ -15,7 +15,7 @@ import structlog
 
 from facegate.errors import DeliveryError
 from facegate.sinks import wire
-from facegate.sinks.spool import Entry
+from facegate.sinks.wire import Entry
 
 TIMEOUT_S = 10.0
 SIGNATURE = "X-Facegate-Signature"
@@ -27,8 +27,9 @@ log = structlog.get_logger(__name__)
 
 
 class Webhook:
-    """POSTs ``{"shot": header, "jpeg": base64}`` as JSON, with HMAC-SHA256 of the body where a secret is set.
+    """POSTs ``{"shot": header, "jpeg": base64, "context": base64}`` as JSON.
 
+    Where a secret is set, ``X-Facegate-Signature`` has the HMAC-SHA256 of the body.
     2xx is a receipt. Other 4xx than 408, 425 and 429 refuse the shot for good: it is logged and not sent again.
     Anything else is tried again later. Redirects are not followed.
     """
@@ -58,6 +59,8 @@ class Webhook:
 
     def _post(self, entry: Entry) -> None:
         shot = {"shot": wire.decode_header(entry.header), "jpeg": base64.b64encode(entry.crop).decode()}
+        if entry.context:
+            shot["context"] = base64.b64encode(entry.context).decode()
         body = msgspec.json.encode(shot)
         headers = self._headers | {"Idempotency-Key": entry.shot_id}
         if self._secret is not None:

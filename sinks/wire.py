@@ -1,30 +1,36 @@
-"""The messages between gate and worker: MessagePack headers (msgspec) and the crop in its own ZeroMQ frame.
+"""The messages between gate and worker: MessagePack headers (msgspec), pictures in ZeroMQ frames of their own.
 
-Every message starts with a one-word kind; ``SHOT`` carries header and crop, the others at most a small body.
-The header names its version: a newer minor version only adds fields and is read, another major is refused.
+Every message starts with a one-word kind; ``SHOT`` carries header, crop and perhaps the whole picture, the others
+at most a small body. The header names its version: a newer minor version only adds fields, and frames behind those
+that are known, and is read; another major is refused.
 """
 
 from __future__ import annotations
 
+from time import monotonic, time
 from typing import Literal, TypeVar
 
 import cv2
 import msgspec
 import numpy as np
 
+from facegate import __version__
 from facegate.errors import DeliveryError
 from facegate.pipeline.records import Box, Image, Shot, contiguous
 
-VERSION = (1, 0)
+VERSION = (1, 1)
 MAX_HEADER_BYTES = 64 * 1024
 MAX_CROP_BYTES = 256 * 1024
+MAX_CONTEXT_BYTES = 4 * 1024 * 1024
 CROP_SIDE = 112
-JPEG_QUALITY = 95
+MAX_CONTEXT_SIDE = 1280
+CROP_JPEG, CONTEXT_JPEG = 95, 80
+"""JPEG quality: the crop is looked at by a network, the picture around it by people."""
 
 READY = b"READY"
 """Worker to gate, at the start and as a heartbeat: :class:`Ready`."""
 SHOT = b"SHOT"
-"""Gate to worker: :class:`ShotHeader` and the encoded crop."""
+"""Gate to worker: :class:`ShotHeader`, the encoded crop, and the whole picture where ``context_size`` says so."""
 ACK = b"ACK"
 """Worker to gate: :class:`Ack`, this shot is done."""
 BYE = b"BYE"
@@ -57,6 +63,16 @@ class QualityBlock(msgspec.Struct, frozen=True):
     algorithm: str
     model: str
     calibration: str
+    version: str = ""
+    """Of the software that computed it; since 1.1."""
+
+
+class EmbeddingBlock(msgspec.Struct, frozen=True):
+    """The face template of the gate's model; comparable with those of the same model alone."""
+
+    model: str
+    values: bytes
+    """float32, little-endian, of unit length."""
 
 
 class ShotHeader(msgspec.Struct, frozen=True):
@@ -72,9 +88,9 @@ class ShotHeader(msgspec.Struct, frozen=True):
     reason: str
     frame_seq: int
     pts_s: float
-    """Media time, seconds."""
+    """Seconds on the stream's media clock."""
     captured_at: float | None
-    """Unix time (UTC) where the camera tells it."""
+    """Unix time (UTC) by the camera's clock, where it tells it."""
     frame_size: tuple[int, int]
     """Width and height."""
     box: Box
@@ -82,6 +98,36 @@ class ShotHeader(msgspec.Struct, frozen=True):
     landmarks: list[tuple[float, float]]
     quality: QualityBlock
     crop_encoding: Literal["jpeg", "rgb24"]
+    received_at: float | None = None
+    """Unix time (UTC) by the gate's clock when the frame came; since 1.1."""
+    context_size: tuple[int, int] | None = None
+    """Width and height of the whole picture, a JPEG in the frame after the crop; since 1.1."""
+    embedding: EmbeddingBlock | None = None
+    """Since 1.1."""
+
+
+class Entry(msgspec.Struct, frozen=True, eq=False):
+    """One shot as it will be sent."""
+
+    shot_id: str
+    camera: str
+    track_id: int
+    header: bytes
+    crop: bytes
+    context: bytes = b""
+    """JPEG of the whole picture; empty without one."""
+    row: int = 0
+    """Place in the spool; 0 for a shot that is in memory alone."""
+
+    @property
+    def pictures(self) -> list[bytes]:
+        """What follows the header on the wire."""
+        return [self.crop, self.context] if self.context else [self.crop]
+
+    @property
+    def size(self) -> int:
+        """Bytes of header and pictures."""
+        return len(self.header) + len(self.crop) + len(self.context)
 
 
 T = TypeVar("T", Ready, Ack, ShotHeader)
@@ -121,9 +167,15 @@ def decode_header(body: bytes) -> ShotHeader:
     return header
 
 
-def pack_shot(shot: Shot) -> tuple[bytes, bytes]:
-    """Return header and JPEG crop of a shot."""
+def pack(shot: Shot, *, embedding: bool = False) -> Entry:
+    """Encode a shot.
+
+    Args:
+        shot: what the gate let through.
+        embedding: with the face's template, where the model gives one.
+    """
     face, info = shot.scored.face, shot.quality_info
+    context = face.context
     header = ShotHeader(
         version=VERSION,
         shot_id=shot.shot_id,
@@ -146,13 +198,34 @@ def pack_shot(shot: Shot) -> tuple[bytes, bytes]:
             algorithm=info.algorithm,
             model=info.model,
             calibration=info.calibration,
+            version=__version__,
         ),
         crop_encoding="jpeg",
+        received_at=round(time() - (monotonic() - face.frame.received_s), 3),
+        context_size=None if context is None else (context.shape[1], context.shape[0]),
+        embedding=_embedding(shot) if embedding else None,
     )
-    _, encoded = cv2.imencode(
-        ".jpg", cv2.cvtColor(face.crop, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    return Entry(
+        shot_id=shot.shot_id,
+        camera=shot.camera,
+        track_id=shot.track_id,
+        header=encode(header),
+        crop=_jpeg(face.crop, CROP_JPEG),
+        context=b"" if context is None else _jpeg(context, CONTEXT_JPEG),
     )
-    return encode(header), encoded.tobytes()
+
+
+def _embedding(shot: Shot) -> EmbeddingBlock | None:
+    values = shot.scored.embedding
+    if values is None:
+        return None
+    unit = values / max(float(np.linalg.norm(values)), 1e-12)
+    return EmbeddingBlock(model=shot.quality_info.model, values=unit.astype("<f4").tobytes())
+
+
+def _jpeg(image: Image, quality: int) -> bytes:
+    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return encoded.tobytes()
 
 
 def unpack_crop(header: ShotHeader, payload: bytes) -> Image:
@@ -168,12 +241,33 @@ def unpack_crop(header: ShotHeader, payload: bytes) -> Image:
         if len(payload) != CROP_SIDE * CROP_SIDE * 3:
             raise DeliveryError(f"raw crop of shot {header.shot_id} has the wrong length ({len(payload)} bytes)")
         return np.frombuffer(payload, dtype=np.uint8).reshape(shape)
+    return _picture(header, payload, shape, "crop")
+
+
+def unpack_context(header: ShotHeader, payload: bytes) -> Image:
+    """Return the whole picture, ``(H, W, 3)`` RGB as ``context_size`` says; boxes scale by ``W / frame_size[0]``.
+
+    Raises:
+        DeliveryError: there is none, or it is too large, not decodable, or of another size.
+    """
+    if header.context_size is None:
+        raise DeliveryError(f"shot {header.shot_id} came without a picture of its surroundings")
+    width, height = header.context_size
+    if not (0 < width <= MAX_CONTEXT_SIDE and 0 < height <= MAX_CONTEXT_SIDE) or len(payload) > MAX_CONTEXT_BYTES:
+        raise DeliveryError(
+            f"context of {width}x{height}, {len(payload)} bytes refused: at most {MAX_CONTEXT_SIDE} pixels a side "
+            f"and {MAX_CONTEXT_BYTES} bytes are allowed"
+        )
+    return _picture(header, payload, (height, width, 3), "context")
+
+
+def _picture(header: ShotHeader, payload: bytes, shape: tuple[int, int, int], what: str) -> Image:
     # imdecode would allocate whatever a forged JPEG header asks for; look at the size first.
     if _jpeg_size(payload) != shape[:2]:
-        raise DeliveryError(f"crop of shot {header.shot_id} is not a {CROP_SIDE}x{CROP_SIDE} JPEG")
+        raise DeliveryError(f"{what} of shot {header.shot_id} is not a {shape[1]}x{shape[0]} JPEG")
     image = cv2.imdecode(np.frombuffer(payload, dtype=np.uint8), cv2.IMREAD_COLOR)
     if image is None or image.shape != shape:
-        raise DeliveryError(f"crop of shot {header.shot_id} is a damaged JPEG")
+        raise DeliveryError(f"{what} of shot {header.shot_id} is a damaged JPEG")
     return contiguous(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Condition, Thread
-from time import monotonic
+from time import monotonic, time
 
 import msgspec
 import structlog
@@ -22,12 +23,12 @@ from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils.monitor import recv_monitor_message
 
 from facegate.errors import DeliveryError
-from facegate.pipeline.records import Shot
 from facegate.sinks import wire
 from facegate.sinks.base import DeliveryReport
 from facegate.sinks.keys import GATE, Doorkeeper, KeyFile, load_key
 from facegate.sinks.refusals import Refusals
-from facegate.sinks.spool import Entry, Spool, WhenFull
+from facegate.sinks.spool import EXPIRE_S, Spool, WhenFull
+from facegate.sinks.wire import Entry
 
 LEASE_S = 30.0
 SILENCE_S = 10.0
@@ -39,7 +40,6 @@ UNPROVEN = 16
 TURN = 1000
 """Messages read before shots are sent again: a flood of them does not starve the others."""
 MAX_WORKERS = 1024
-MAX_SPOOL_BYTES = 1_000_000_000
 
 LOOPBACK = ("tcp://127.", "tcp://localhost:", "tcp://[::1]", "ipc://", "inproc://")
 REFUSED = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -82,7 +82,6 @@ class ZmqSink:
         max_pending: int = 1000,
         lease_s: float = LEASE_S,
         spool: Spool | None = None,
-        max_bytes: int = MAX_SPOOL_BYTES,
         when_full: WhenFull = "block",
         keys: Path | None = None,
         plain: bool = False,
@@ -95,8 +94,7 @@ class ZmqSink:
             lease_s: a shot that is not acknowledged within this time goes to another worker.
             spool: keeps shots on disk until they are acknowledged; the sink closes it. What it holds from earlier
                 runs is delivered too.
-            max_bytes: size of a spool that counts as full.
-            when_full: ``block`` waits, ``drop_oldest`` deletes and counts, ``stop`` raises.
+            when_full: of a spool: ``block`` waits, ``drop_oldest`` deletes and counts, ``stop`` raises.
             keys: folder of ``facegate keys``: what leaves is encrypted, and only known workers get in.
             plain: allow an endpoint beyond loopback without keys.
 
@@ -111,11 +109,11 @@ class ZmqSink:
                 "'facegate keys new WORKER' and name their folder (--keys), or say --plain on a network you trust"
             )
         self._spool = spool
-        self._max_bytes = max_bytes
         self._when_full = when_full
         self._loaded = 0
         """Row up to which shots were taken from the spool."""
         self._newest = 0 if spool is None else spool.newest
+        self._expires = 0.0
         self._done: list[Entry] = []
         self._dropped = 0
         self._max_pending = max_pending
@@ -176,9 +174,8 @@ class ZmqSink:
         self._router.close(linger)
         self._context.term()
 
-    def send(self, *shots: Shot) -> None:
-        """See :class:`facegate.sinks.base.Sink`; a full queue is overstepped by at most the shots of one call."""
-        entries = [Entry(shot.shot_id, shot.camera, shot.track_id, *wire.pack_shot(shot)) for shot in shots]
+    def put(self, entries: Sequence[Entry]) -> None:
+        """See :class:`facegate.sinks.base.Place`; a full queue is overstepped by at most the shots of one call."""
         with self._changed:
             self._changed.wait_for(lambda: self._aborted or self._failure is not None or self._has_room())
             if self._failure is not None:
@@ -192,7 +189,7 @@ class ZmqSink:
             self._keep(self._spool, entries)
         self._ring()
 
-    def _keep(self, spool: Spool, entries: list[Entry]) -> None:
+    def _keep(self, spool: Spool, entries: Sequence[Entry]) -> None:
         """Commit, and leave what memory has room for to be sent from there; the rest is read back in its turn."""
         added = spool.put(entries)
         if not added:
@@ -209,23 +206,27 @@ class ZmqSink:
         """Whether a shot can be taken; makes room or refuses where the policy says so."""
         if self._spool is None:
             return len(self._pending) < self._max_pending
-        if self._spool.bytes < self._max_bytes:
+        if not self._spool.full:
             return True
         if self._when_full == "stop":
             raise DeliveryError(
-                f"the spool holds {self._spool.bytes} bytes of at most {self._max_bytes}: start workers, or raise "
-                "delivery.spool.max_mb"
+                f"the spool holds {self._spool.bytes} bytes of at most {self._spool.max_bytes}: start workers, or "
+                "raise delivery.spool.max_mb"
             )
         if self._when_full == "block":
             return False
-        while self._spool.bytes >= self._max_bytes and (dropped := self._spool.drop_oldest()) is not None:
-            self._dropped += 1
-            self._accepted -= 1
-            self._pending = deque(entry for entry in self._pending if entry.shot_id != dropped)
+        while self._spool.full and (dropped := self._spool.drop_oldest()) is not None:
+            self._forget({dropped})
         return True
 
+    def _forget(self, dropped: set[str]) -> None:
+        """Count shots that are not in the spool any more."""
+        self._dropped += len(dropped)
+        self._accepted -= len(dropped)
+        self._pending = deque(entry for entry in self._pending if entry.shot_id not in dropped)
+
     def close(self, linger_s: float) -> DeliveryReport:
-        """See :class:`facegate.sinks.base.Sink`."""
+        """See :class:`facegate.sinks.base.Place`."""
         with self._changed:
             self._deadline = monotonic() + linger_s
             waiting, workers = self._accepted - self._acknowledged, len(self._workers)
@@ -240,7 +241,7 @@ class ZmqSink:
         return self.report()
 
     def abort(self) -> None:
-        """See :class:`facegate.sinks.base.Sink`."""
+        """See :class:`facegate.sinks.base.Place`."""
         with self._changed:
             self._aborted = True
             self._changed.notify_all()
@@ -303,6 +304,7 @@ class ZmqSink:
         """Delete from the spool what was acknowledged, and fetch what is to be sent next."""
         if self._spool is None:
             return
+        self._expire(self._spool)
         done, self._done = self._done, []
         removed = self._spool.done(done)
         with self._changed:
@@ -314,6 +316,17 @@ class ZmqSink:
                 fetched = self._spool.after(self._loaded, MAX_WINDOW)
                 self._pending.extend(fetched)
                 self._loaded = fetched[-1].row if fetched else self._newest
+
+    def _expire(self, spool: Spool) -> None:
+        if monotonic() < self._expires:
+            return
+        self._expires = monotonic() + EXPIRE_S
+        expired = set(spool.expire(time()))
+        if expired:
+            log.warning("shots erased: they waited too long for a worker", shots=len(expired))
+            with self._changed:
+                self._forget(expired)
+                self._changed.notify_all()
 
     def _finished(self) -> bool:
         with self._changed:
@@ -396,13 +409,13 @@ class ZmqSink:
                 if not ready or not self._pending:
                     return
                 message = self._pending.popleft()
-                self._bytes += len(message.header) + len(message.crop)
+                self._bytes += message.size
                 self._changed.notify_all()
             identity = min(ready)[2]
             worker = self._workers[identity]
             worker.in_flight[message.shot_id] = (message, now + self._lease_s)
             try:
-                self._router.send_multipart([identity, wire.SHOT, message.header, message.crop], zmq.NOBLOCK)
+                self._router.send_multipart([identity, wire.SHOT, message.header, *message.pictures], zmq.NOBLOCK)
             except zmq.ZMQError as error:
                 if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                     raise

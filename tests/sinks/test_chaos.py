@@ -38,18 +38,18 @@ from facegate.sinks.jetstream import JetStream
 from facegate.sinks.outbox import Outbox
 from facegate.sinks.spool import Spool
 from facegate.sinks.zeromq import ZmqSink
-from tests.sinks.test_wire import make_shot
+from tests.sinks.test_wire import entries
 configure(json=False, debug=False)
 address, spool = sys.argv[1], Spool(Path(sys.argv[2]))
 if address.startswith("nats"):
-    sink = Outbox(JetStream(address), spool, max_bytes=10**9)
+    sink = Outbox(JetStream(address), spool)
 else:
     sink = ZmqSink(address, spool=spool, lease_s=5.0)
 first, count, step = (int(item) for item in sys.argv[3:6])
 mb = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 before = mb()
 for number in range(first, count, step):
-    sink.send(*(make_shot(i) for i in range(number, min(number + step, count))))
+    sink.put(entries(*range(number, min(number + step, count))))
     print(min(number + step, count), flush=True)
     sleep(0.03)
 report = sink.close(120)

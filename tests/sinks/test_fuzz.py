@@ -23,13 +23,14 @@ from facegate.sinks import wire
 from facegate.sinks.keys import load_key
 from facegate.sinks.zeromq import ZmqSink
 
-from .test_wire import make_shot
+from .test_wire import entries
 
 CASES = int(os.environ.get("FACEGATE_FUZZ", "100"))
 many = settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 
 
-HEADER, CROP = wire.pack_shot(make_shot(1))
+(SHOT,) = entries(1)
+HEADER, CROP = SHOT.header, SHOT.crop
 FIELDS: dict[str, Any] = msgspec.msgpack.decode(HEADER)
 PLAIN = (
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=40)
@@ -116,7 +117,7 @@ def test_a_live_gate_outlives_any_message_and_serves_its_worker() -> None:
         shower()
         worker.send_multipart([wire.READY, wire.encode(wire.Ready(4))])
         hostile.close(linger=2000)
-        sink.send(*(make_shot(number) for number in range(20)))
+        sink.put(entries(*range(20)))
         seen = set()
         while len(seen) < 20:
             assert worker.poll(15_000)

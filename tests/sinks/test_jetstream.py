@@ -21,7 +21,7 @@ from facegate.sinks.spool import Spool
 
 from ..helpers import ROOT, free_port
 from .test_chaos import GATE_DEATHS, MEMORY_MB, SEED, SHOTS, WORKER_DEATHS, Gate, Workers, end, everything, play
-from .test_wire import make_shot
+from .test_wire import entries, make_shot
 
 SERVER_DEATHS = 3 if SHOTS >= 10_000 else 1
 
@@ -42,7 +42,7 @@ async def work():
         except nats.errors.TimeoutError:
             continue
         for message in found:
-            header, crop = msgspec.msgpack.decode(message.data)
+            header, *_ = msgspec.msgpack.decode(message.data)
             log.write(header["shot_id"] + "\\n")
             await asyncio.sleep(0.001)
             await message.ack()
@@ -104,11 +104,9 @@ def test_whatever_dies_the_server_too_every_shot_arrives(tmp_path: Path) -> None
 
 def test_the_worker_of_the_examples_takes_what_two_gates_publish(tmp_path: Path) -> None:
     server = Server(tmp_path / "js")
-    outboxes = [
-        Outbox(JetStream(server.url), Spool(tmp_path / f"{name}.db"), max_bytes=10**9) for name in ("one", "two")
-    ]
+    outboxes = [Outbox(JetStream(server.url), Spool(tmp_path / f"{name}.db")) for name in ("one", "two")]
     for number in range(6):
-        outboxes[number % 2].send(make_shot(number))
+        outboxes[number % 2].put(entries(number))
     assert [outbox.close(20.0).undelivered for outbox in outboxes] == [0, 0]
     example = ROOT / "examples" / "nats_worker.py"
     with subprocess.Popen([sys.executable, example, server.url], stdout=subprocess.PIPE, text=True) as worker:

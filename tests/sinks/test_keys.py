@@ -16,7 +16,7 @@ from facegate.sinks.keys import GATE, KeyFile, load_key, new_worker, revoke, wor
 from facegate.sinks.zeromq import ZmqSink
 
 from ..helpers import facegate
-from .test_wire import make_shot
+from .test_wire import entries
 
 
 def peer(context: zmq.Context[zmq.Socket[bytes]], endpoint: str, key: KeyFile | None) -> zmq.Socket[bytes]:
@@ -46,7 +46,7 @@ def test_a_known_worker_gets_shots_and_others_get_nothing_and_one_line_each(keys
         sink = ZmqSink("tcp://127.0.0.1:*", keys=keys)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
-            sink.send(make_shot(1))
+            sink.put(entries(1))
             wrong = peer(context, sink.endpoint, stranger)
             none = peer(context, sink.endpoint, None)
             with socket.create_connection(("127.0.0.1", int(sink.endpoint.rsplit(":", 1)[1]))) as noise:
@@ -72,7 +72,7 @@ def test_a_revoked_worker_is_out_at_its_next_connection(keys: Path, tmp_path: Pa
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     try:
         revoke(keys, "one")
-        sink.send(make_shot(1))
+        sink.put(entries(1))
         assert not peer(context, sink.endpoint, known).poll(700)
     finally:
         sink.abort()

@@ -14,6 +14,8 @@ from threading import Thread
 from time import monotonic, sleep
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import yaml
 
@@ -26,7 +28,7 @@ from facegate.sinks.webhook import SIGNATURE, Webhook
 from facegate.sinks.zeromq import ZmqSink
 
 from ..helpers import facegate, free_port, json_lines
-from .test_wire import make_shot
+from .test_wire import entries, make_shot
 
 MANY = 10**9
 
@@ -76,7 +78,7 @@ def serving(site: Site) -> Iterator[Site]:
 
 
 def outbox(target: Target, folder: Path, max_bytes: int = MANY) -> Outbox:
-    return Outbox(target, Spool(folder / "s.db"), max_bytes=max_bytes)
+    return Outbox(target, Spool(folder / "s.db", max_bytes=max_bytes))
 
 
 def ids(count: int) -> list[str]:
@@ -88,7 +90,7 @@ def test_files_hold_every_shot_in_order(tmp_path: Path) -> None:
         (tmp_path / type(target).__name__).mkdir()
         sink = outbox(target, tmp_path / type(target).__name__)
         for number in range(50):
-            sink.send(make_shot(number))
+            sink.put(entries(number))
         report = sink.close(20.0)
         assert (report.accepted, report.acknowledged, report.undelivered) == (50, 50, 0)
     assert [line["shot_id"] for line in json_lines(tmp_path / "shots.jsonl")] == ids(50)
@@ -102,7 +104,7 @@ def test_files_hold_every_shot_in_order(tmp_path: Path) -> None:
 def test_a_webhook_is_signed_tried_again_and_not_led_astray(tmp_path: Path) -> None:
     with serving(Site(503, 302, 200, 400)) as site:
         sink = outbox(Webhook(site.url, "top secret"), tmp_path)
-        sink.send(make_shot(0), make_shot(1), make_shot(2))
+        sink.put(entries(0, 1, 2))
         report = sink.close(20.0)
     assert report.undelivered == 0
     assert [shot["shot"]["shot_id"] for shot in site.taken] == [ids(3)[0], ids(3)[2]], "400 is for good"
@@ -138,7 +140,7 @@ def test_a_dead_place_delays_only_itself_and_gets_everything_later(tmp_path: Pat
 def test_a_full_spool_lets_the_oldest_go_and_counts_them(tmp_path: Path) -> None:
     sink = outbox(Webhook(f"http://127.0.0.1:{free_port()}/"), tmp_path, max_bytes=10_000)
     for number in range(40):
-        sink.send(make_shot(number))
+        sink.put(entries(number))
     report = sink.close(0.0)
     assert report.dropped + report.kept == 40 and 0 < report.kept < 40
     spool = Spool(tmp_path / "s.db")
@@ -154,7 +156,12 @@ def test_a_run_delivers_to_its_other_places(short_clip: Path, tiny_model: Path, 
         "delivery": {
             "bind": f"ipc://{tmp_path}/gate",
             "linger_s": 2,
-            "others": [{"kind": "lines", "to": str(tmp_path / "s.jsonl"), "spool": str(tmp_path / "s.db")}],
+            "context_px": 160,
+            "embedding": True,
+            "others": [
+                {"kind": "lines", "to": str(tmp_path / "s.jsonl"), "spool": str(tmp_path / "s.db")},
+                {"kind": "folder", "to": str(tmp_path / "crops"), "spool": str(tmp_path / "c.db")},
+            ],
         },
     }
     (tmp_path / "site.yaml").write_text(yaml.safe_dump(site))
@@ -162,7 +169,12 @@ def test_a_run_delivers_to_its_other_places(short_clip: Path, tiny_model: Path, 
     report = json.loads((tmp_path / "run.json").read_text())
     lines = json_lines(tmp_path / "s.jsonl")
     assert len(lines) == report["shots"] > 0 and {line["camera"] for line in lines} == {"door"}, result.stderr
-    assert [other["acknowledged"] for other in report["delivery"]["others"].values()] == [len(lines)]
+    assert [other["acknowledged"] for other in report["delivery"]["others"].values()] == [len(lines)] * 2
+    for line in lines:
+        whole = cv2.imread(str(tmp_path / "crops" / f"door-{line['shot_id']}.context.jpg"))
+        assert whole is not None and list(whole.shape[1::-1]) == line["context_size"] and whole.shape[1] == 160
+        values = np.frombuffer(base64.b64decode(line["embedding"]["values"]), "<f4")
+        assert np.linalg.norm(values) == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.parametrize(

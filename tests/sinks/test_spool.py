@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from time import monotonic, time
+from time import monotonic, sleep, time
 
 import pytest
 import zmq
@@ -15,12 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facegate.errors import DeliveryError
-from facegate.sinks import wire
-from facegate.sinks.spool import Entry, Spool
+from facegate.sinks import wire, zeromq
+from facegate.sinks.spool import Spool
+from facegate.sinks.wire import Entry
 from facegate.sinks.zeromq import ZmqSink
 
 from ..helpers import facegate, process
-from .test_wire import make_shot as shot
+from .test_wire import entries
 
 
 def entry(number: int, size: int = 100) -> Entry:
@@ -65,7 +66,7 @@ def test_what_is_erased_is_not_in_the_files_any_more(tmp_path: Path) -> None:
     mark = b"the face of somebody who asked to be forgotten"
     spool.put([Entry("a", "door", 7, b"h", mark * 50), Entry("b", "door", 8, b"h", b"other")])
     assert any(mark in file.read_bytes() for file in tmp_path.iterdir())
-    assert spool.erase(camera="door", track_id=7) == 1 and spool.erase(before=time() - 3600) == 0
+    assert spool.erase(camera="door", track_id=7) == ["a"] and not spool.erase(before=time() - 3600)
     assert not any(mark in file.read_bytes() for file in tmp_path.iterdir())
     assert [item.shot_id for item in spool.after(0, 9)] == ["b"]
     assert spool.status().cameras == {"door": 1}
@@ -82,6 +83,35 @@ def test_what_is_no_spool_is_refused(tmp_path: Path) -> None:
         Spool(tmp_path / "newer.db")
     with pytest.raises(DeliveryError, match="cannot open spool"):
         Spool(tmp_path / "nowhere" / "s.db")
+
+
+def test_a_spool_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "s.db")) as db, db:
+        db.execute(
+            "CREATE TABLE shots (id INTEGER PRIMARY KEY AUTOINCREMENT, shot_id TEXT NOT NULL UNIQUE, camera TEXT, "
+            "track_id INTEGER, created REAL, size INTEGER, header BLOB, crop BLOB)"
+        )
+        db.execute("INSERT INTO shots VALUES (1, 'old', 'door', 7, 1.0, 3, x'01', x'0203')")
+        db.execute("PRAGMA user_version=1")
+    spool = Spool(tmp_path / "s.db")
+    spool.put([Entry("new", "door", 8, b"h", b"crop", b"context")])
+    assert [item.pictures for item in spool.after(0, 9)] == [[b"\x02\x03"], [b"crop", b"context"]]
+    spool.close()
+    assert len(Spool(tmp_path / "s.db")) == 2
+
+
+def test_what_has_waited_too_long_is_erased_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zeromq, "EXPIRE_S", 0.1)
+    sink = ZmqSink("tcp://127.0.0.1:*", spool=Spool(tmp_path / "s.db", max_age_s=0.5), max_pending=2)
+    sink.put(entries(0, 1, 2))
+    deadline = monotonic() + 20
+    while sink.report().dropped < 3 and monotonic() < deadline:
+        sleep(0.05)
+    sink.put(entries(3))
+    taken = take(sink.endpoint, 1, acknowledge=True)
+    report = sink.close(5.0)
+    assert (report.accepted, report.acknowledged, report.dropped) == (1, 1, 3)
+    assert taken == [entries(3)[0].shot_id]
 
 
 def take(
@@ -108,9 +138,9 @@ def take(
 
 def test_a_gate_that_was_not_heard_delivers_in_its_next_life(tmp_path: Path) -> None:
     sink = ZmqSink("tcp://127.0.0.1:*", spool=Spool(tmp_path / "s.db"))
-    sent = [shot(i) for i in range(10)]
+    sent = entries(*range(10))
     for item in sent:
-        sink.send(item)
+        sink.put([item])
     taken = take(sink.endpoint, 4, acknowledge=True)
     report = sink.close(0.5)
     assert report.kept == report.undelivered == 10 - report.acknowledged
@@ -123,37 +153,37 @@ def test_a_gate_that_was_not_heard_delivers_in_its_next_life(tmp_path: Path) -> 
 
 
 def test_a_full_spool_blocks_drops_or_stops_as_told(tmp_path: Path) -> None:
-    one = len(b"".join(wire.pack_shot(shot(0))))
+    one = entries(0)[0].size
     stopping = ZmqSink(
-        "tcp://127.0.0.1:*", spool=Spool(tmp_path / "a.db"), max_bytes=int(2.5 * one), when_full="stop"
+        "tcp://127.0.0.1:*", spool=Spool(tmp_path / "a.db", max_bytes=int(2.5 * one)), when_full="stop"
     )
     for i in range(3):
-        stopping.send(shot(i))
+        stopping.put(entries(i))
     with pytest.raises(DeliveryError, match="start workers"):
-        stopping.send(shot(3))
+        stopping.put(entries(3))
     stopping.close(0.0)
     dropping = ZmqSink(
-        "tcp://127.0.0.1:*", spool=Spool(tmp_path / "b.db"), max_bytes=int(2.5 * one), when_full="drop_oldest"
+        "tcp://127.0.0.1:*", spool=Spool(tmp_path / "b.db", max_bytes=int(2.5 * one)), when_full="drop_oldest"
     )
     for i in range(8):
-        dropping.send(shot(i))
+        dropping.put(entries(i))
     report = dropping.close(0.0)
     assert report.dropped == 5 and report.kept == 3
     kept = [item.shot_id for item in Spool(tmp_path / "b.db").after(0, 9)]
-    assert kept == [shot(i).shot_id for i in (5, 6, 7)]
+    assert kept == [item.shot_id for item in entries(5, 6, 7)]
 
 
 def test_a_shot_dropped_while_a_worker_has_it_is_counted_once(tmp_path: Path) -> None:
-    one = len(b"".join(wire.pack_shot(shot(0))))
+    one = entries(0)[0].size
     sink = ZmqSink(
-        "tcp://127.0.0.1:*", spool=Spool(tmp_path / "s.db"), max_bytes=int(2.5 * one), when_full="drop_oldest"
+        "tcp://127.0.0.1:*", spool=Spool(tmp_path / "s.db", max_bytes=int(2.5 * one)), when_full="drop_oldest"
     )
     for i in range(3):
-        sink.send(shot(i))
+        sink.put(entries(i))
     with worker_at(sink.endpoint) as worker:
         first = [receive(worker) for _ in range(3)]
         for i in range(3, 6):  # the three that the worker holds make room
-            sink.send(shot(i))
+            sink.put(entries(i))
         rest = [receive(worker) for _ in range(3)]
         for shot_id in (*first, *rest):
             worker.send_multipart([wire.ACK, wire.encode(wire.Ack(shot_id, 1.0))])
@@ -183,12 +213,13 @@ def test_the_command_line_shows_exports_erases_and_delivers(tmp_path: Path) -> N
     path = tmp_path / "s.db"
     sink = ZmqSink("tcp://127.0.0.1:*", spool=Spool(path))
     for i in range(3):
-        sink.send(shot(i))
+        sink.put(entries(i))
     sink.close(0.0)
     assert json.loads(facegate("spool", "status", path).stdout)["shots"] == 3
     assert "3 crops" in facegate("spool", "export", path, tmp_path / "out").stdout
     index = [json.loads(row) for row in (tmp_path / "out" / "index.jsonl").read_text().splitlines()]
-    assert all((tmp_path / "out" / row["file"]).is_file() for row in index) and index[0]["camera"] == "door"
+    assert all((tmp_path / "out" / f"door-{row['shot_id']}.jpg").is_file() for row in index)
+    assert len(index) == 3
     nothing = facegate("spool", "purge", path)
     assert nothing.returncode == 2 and "say what to erase" in nothing.stderr
     assert "0 shots" in facegate("spool", "purge", path, "--camera", "other").stdout

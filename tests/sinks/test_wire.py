@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from time import monotonic, time
 
 import cv2
 import msgspec
@@ -26,26 +27,70 @@ def make_shot(number: int = 0) -> Shot:
     return Shot(f"{number:032x}", "run", "door", 7, 1, Reason.TRACK_ENDED, scored, info)
 
 
+def entries(*numbers: int) -> list[wire.Entry]:
+    return [wire.pack(make_shot(number)) for number in numbers]
+
+
 def test_a_shot_survives_the_wire() -> None:
     shot = make_shot()
-    header_bytes, payload = wire.pack_shot(shot)
-    header = wire.decode_header(header_bytes)
+    entry = wire.pack(shot)
+    header = wire.decode_header(entry.header)
     assert (header.shot_id, header.camera, header.track_id, header.quality.value) == (shot.shot_id, "door", 7, 88)
     assert (header.box, header.frame_size, header.reason) == ((1.0, 2.0, 60.0, 80.0), (640, 480), "track_ended")
-    difference = wire.unpack_crop(header, payload).astype(int) - shot.crop
+    difference = wire.unpack_crop(header, entry.crop).astype(int) - shot.crop
     assert np.abs(difference).mean() < 3
+
+
+def test_the_whole_picture_and_the_template_travel_where_they_are_asked_for() -> None:
+    plain = make_shot()
+    picture = cv2.GaussianBlur(np.random.default_rng(1).integers(0, 256, (90, 160, 3)).astype(np.uint8), (0, 0), 4)
+    values = np.arange(1, 513, dtype=np.float32)
+    face = msgspec.structs.replace(plain.scored.face, context=picture)
+    scored = msgspec.structs.replace(plain.scored, face=face, embedding=values)
+    entry = wire.pack(msgspec.structs.replace(plain, scored=scored), embedding=True)
+    header = wire.decode_header(entry.header)
+    assert header.context_size == (160, 90) and header.embedding is not None and header.embedding.model == "model"
+    received = np.frombuffer(header.embedding.values, "<f4")
+    np.testing.assert_allclose(received, values / np.linalg.norm(values), rtol=1e-6)
+    assert np.abs(wire.unpack_context(header, entry.context).astype(int) - picture).mean() < 5
+    without = wire.pack(plain)
+    assert wire.decode_header(without.header).embedding is None and without.pictures == [without.crop]
+    with pytest.raises(DeliveryError, match="without a picture"):
+        wire.unpack_context(wire.decode_header(without.header), b"")
+    with pytest.raises(DeliveryError, match="not a 160x90 JPEG"):
+        wire.unpack_context(header, entry.crop)
+    vast = msgspec.structs.replace(header, context_size=(60_000, 60_000))
+    with pytest.raises(DeliveryError, match="at most 1280"):
+        wire.unpack_context(vast, entry.context)
+
+
+def test_a_header_of_version_1_0_is_read() -> None:
+    fields = msgspec.msgpack.decode(wire.pack(make_shot()).header)
+    for name in ("received_at", "context_size", "embedding"):
+        del fields[name]
+    del fields["quality"]["version"]
+    header = wire.decode_header(msgspec.msgpack.encode(fields | {"version": [1, 0]}))
+    assert header.received_at is None and header.quality.version == ""
+
+
+def test_when_a_frame_came_is_told_by_the_wall_clock() -> None:
+    shot = make_shot()
+    ref = msgspec.structs.replace(shot.scored.face.frame, received_s=monotonic() - 5)
+    face = msgspec.structs.replace(shot.scored.face, frame=ref)
+    packed = wire.pack(msgspec.structs.replace(shot, scored=msgspec.structs.replace(shot.scored, face=face)))
+    assert wire.decode_header(packed.header).received_at == pytest.approx(time() - 5, abs=0.5)
 
 
 def test_a_raw_crop_is_read_too() -> None:
     shot = make_shot()
-    header = msgspec.structs.replace(wire.decode_header(wire.pack_shot(shot)[0]), crop_encoding="rgb24")
+    header = msgspec.structs.replace(wire.decode_header(wire.pack(shot).header), crop_encoding="rgb24")
     np.testing.assert_array_equal(wire.unpack_crop(header, shot.crop.tobytes()), shot.crop)
     with pytest.raises(DeliveryError, match="wrong length"):
         wire.unpack_crop(header, b"short")
 
 
 def test_a_newer_minor_version_with_more_fields_is_read_and_another_major_refused() -> None:
-    fields = msgspec.msgpack.decode(wire.pack_shot(make_shot())[0])
+    fields = msgspec.msgpack.decode(wire.pack(make_shot()).header)
     fields |= {"version": [1, 9], "from_the_future": {"a": 1}}
     assert wire.decode_header(msgspec.msgpack.encode(fields)).version == (1, 9)
     fields["version"] = [2, 0]
@@ -54,7 +99,7 @@ def test_a_newer_minor_version_with_more_fields_is_read_and_another_major_refuse
 
 
 def test_a_crop_of_another_size_is_refused_by_its_header_alone() -> None:
-    header = wire.decode_header(wire.pack_shot(make_shot())[0])
+    header = wire.decode_header(wire.pack(make_shot()).header)
     _, encoded = cv2.imencode(".jpg", np.zeros((4000, 4000, 3), np.uint8))
     with pytest.raises(DeliveryError, match="not a 112x112 JPEG"):
         wire.unpack_crop(header, encoded.tobytes())
@@ -64,7 +109,7 @@ def test_a_crop_of_another_size_is_refused_by_its_header_alone() -> None:
 
 @given(st.binary(max_size=300))
 def test_garbage_is_refused_with_a_typed_error(data: bytes) -> None:
-    header = wire.decode_header(wire.pack_shot(make_shot())[0])
+    header = wire.decode_header(wire.pack(make_shot()).header)
     for read in (
         wire.decode_header,
         lambda body: wire.decode(body, wire.Ready),
@@ -78,11 +123,11 @@ def test_garbage_is_refused_with_a_typed_error(data: bytes) -> None:
 
 @given(position=st.integers(0, 2000), value=st.integers(0, 255))
 def test_a_flipped_byte_gives_a_picture_or_a_typed_error(position: int, value: int) -> None:
-    header_bytes, payload = wire.pack_shot(make_shot())
-    damaged = bytearray(payload)
+    entry = wire.pack(make_shot())
+    damaged = bytearray(entry.crop)
     damaged[position % len(damaged)] = value
     try:
-        crop = wire.unpack_crop(wire.decode_header(header_bytes), bytes(damaged))
+        crop = wire.unpack_crop(wire.decode_header(entry.header), bytes(damaged))
     except DeliveryError:
         return
     assert crop.shape == (112, 112, 3)

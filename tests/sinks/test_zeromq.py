@@ -17,7 +17,7 @@ from facegate.sinks import wire, zeromq
 from facegate.sinks.zeromq import ZmqSink
 
 from ..helpers import ROOT
-from .test_wire import make_shot
+from .test_wire import entries
 
 TIMEOUT_MS = 10_000
 
@@ -65,7 +65,7 @@ def sink() -> Iterator[ZmqSink]:
 
 def test_no_worker_gets_more_than_its_window(sink: ZmqSink) -> None:
     for number in range(5):
-        sink.send(make_shot(number))
+        sink.put(entries(number))
     with peers(sink.endpoint) as (worker,):
         worker.ready(2)
         first, second = worker.shot(), worker.shot()
@@ -76,7 +76,7 @@ def test_no_worker_gets_more_than_its_window(sink: ZmqSink) -> None:
 
 def test_every_shot_is_acknowledged_once_and_the_report_adds_up(sink: ZmqSink) -> None:
     for number in range(20):
-        sink.send(make_shot(number))
+        sink.put(entries(number))
     with peers(sink.endpoint, 2) as workers:
         for worker in workers:
             worker.ready(4)
@@ -93,7 +93,7 @@ def test_every_shot_is_acknowledged_once_and_the_report_adds_up(sink: ZmqSink) -
 
 
 def test_a_shot_whose_lease_runs_out_goes_to_somebody_else_with_the_same_id(sink: ZmqSink) -> None:
-    sink.send(make_shot(1))
+    sink.put(entries(1))
     with peers(sink.endpoint, 2) as (stuck, other):
         stuck.ready(1)
         lost = stuck.shot()
@@ -106,7 +106,7 @@ def test_a_shot_whose_lease_runs_out_goes_to_somebody_else_with_the_same_id(sink
 
 
 def test_a_worker_that_says_goodbye_returns_its_shots_to_the_queue(sink: ZmqSink) -> None:
-    sink.send(make_shot(1))
+    sink.put(entries(1))
     with peers(sink.endpoint, 2) as (leaving, other):
         leaving.ready(1)
         taken = leaving.shot()
@@ -119,7 +119,7 @@ def test_a_silent_worker_is_forgotten_and_its_shots_returned(monkeypatch: pytest
     monkeypatch.setattr(zeromq, "SILENCE_S", 0.3)
     sink = ZmqSink("tcp://127.0.0.1:*")
     try:
-        sink.send(make_shot(1))
+        sink.put(entries(1))
         with peers(sink.endpoint, 2) as (dead, other):
             dead.ready(1)
             taken = dead.shot()
@@ -135,7 +135,7 @@ def test_who_takes_and_never_answers_holds_up_little(sink: ZmqSink) -> None:
     with peers(sink.endpoint, 2) as (hoarder, worker):
         hoarder.ready(200)
         for number in range(60):
-            sink.send(make_shot(number))
+            sink.put(entries(number))
         assert hoarder.has_mail(2000)
         worker.ready(4)
         seen = set()
@@ -154,12 +154,12 @@ def test_a_worker_whose_connection_is_gone_is_noticed_at_the_next_shot() -> None
     try:
         with peers(sink.endpoint, 2) as (dead, other):
             dead.ready(10)
-            sink.send(make_shot(0))
+            sink.put(entries(0))
             seen, first = set(), dead.shot()
             dead.socket.close(linger=0)
             other.ready(1)
             sleep(0.2)
-            sink.send(*(make_shot(number) for number in range(1, 4)))
+            sink.put(entries(1, 2, 3))
             other.socket.setsockopt(zmq.RCVTIMEO, 3000)
             while len(seen) < 4:
                 seen.add(shot_id := other.shot())
@@ -185,13 +185,13 @@ def test_nonsense_from_one_peer_does_not_disturb_another(sink: ZmqSink) -> None:
         ):
             hostile.socket.send_multipart(frames)
         worker.ready(1)
-        sink.send(make_shot(1))
+        sink.put(entries(1))
         worker.ack(worker.shot())
         assert sink.close(5.0).acknowledged == 1
 
 
 def test_the_end_of_a_run_is_told_and_undelivered_shots_are_counted(sink: ZmqSink) -> None:
-    sink.send(make_shot(1))
+    sink.put(entries(1))
     with peers(sink.endpoint) as (worker,):
         worker.ready(1)
         worker.shot()
@@ -203,7 +203,7 @@ def test_the_end_of_a_run_is_told_and_undelivered_shots_are_counted(sink: ZmqSin
 def test_a_full_queue_makes_the_sender_wait_until_there_is_room() -> None:
     sink = ZmqSink("tcp://127.0.0.1:*", max_pending=2)
     try:
-        sender = Thread(target=lambda: [sink.send(make_shot(number)) for number in range(4)])
+        sender = Thread(target=lambda: [sink.put(entries(number)) for number in range(4)])
         sender.start()
         sender.join(0.3)
         assert sender.is_alive()
@@ -219,7 +219,7 @@ def test_a_full_queue_makes_the_sender_wait_until_there_is_room() -> None:
 
 def test_the_plain_pyzmq_worker_of_the_examples_gets_its_shots(sink: ZmqSink) -> None:
     for number in range(6):
-        sink.send(make_shot(number))
+        sink.put(entries(number))
     example = ROOT / "examples" / "plain_worker.py"
     with subprocess.Popen([sys.executable, example, sink.endpoint], stdout=subprocess.PIPE, text=True) as worker:
         assert sink.close(20.0).acknowledged == 6
@@ -229,12 +229,12 @@ def test_the_plain_pyzmq_worker_of_the_examples_gets_its_shots(sink: ZmqSink) ->
 
 def test_an_abort_frees_a_waiting_sender_with_an_error() -> None:
     sink = ZmqSink("tcp://127.0.0.1:*", max_pending=1)
-    sink.send(make_shot(0))
+    sink.put(entries(0))
     caught: list[DeliveryError] = []
 
     def send() -> None:
         try:
-            sink.send(make_shot(1))
+            sink.put(entries(1))
         except DeliveryError as error:
             caught.append(error)
 
