@@ -7,6 +7,7 @@ that are known, and is read; another major is refused.
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from time import monotonic, time
 from typing import Literal, TypeVar
 
@@ -14,11 +15,11 @@ import cv2
 import msgspec
 import numpy as np
 
-from facegate import __version__
 from facegate.errors import DeliveryError
 from facegate.pipeline.records import Box, Image, Shot, contiguous
 
 VERSION = (1, 1)
+SOFTWARE = version("facegate")
 MAX_HEADER_BYTES = 64 * 1024
 MAX_CROP_BYTES = 256 * 1024
 MAX_CONTEXT_BYTES = 4 * 1024 * 1024
@@ -198,7 +199,7 @@ def pack(shot: Shot, *, embedding: bool = False) -> Entry:
             algorithm=info.algorithm,
             model=info.model,
             calibration=info.calibration,
-            version=__version__,
+            version=SOFTWARE,
         ),
         crop_encoding="jpeg",
         received_at=round(time() - (monotonic() - face.frame.received_s), 3),
