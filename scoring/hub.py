@@ -56,7 +56,9 @@ def pull(name: str, file: str | None = None) -> Path:
     if not _HUB_ID.fullmatch(repository):
         raise ModelError(f"'{name}' is neither a known card nor a hub id: use owner/name, or facegate models list")
     try:
-        chosen = file or _only(repository, _weight_files(HfApi().list_repo_files(repository)))
+        # Asked once: listing the files by themselves would try an unreachable hub again for half a minute.
+        known = HfApi().model_info(repository, timeout=10).siblings or []
+        chosen = file or _only(repository, _weight_files([item.rfilename for item in known]))
         found = Path(hf_hub_download(repository, chosen, local_dir=_folder(repository)))
     except GatedRepoError as error:
         raise ModelError(f"{repository} asks for consent on its page first; then set HF_TOKEN") from error
