@@ -55,11 +55,23 @@ app.add_typer(spool_app, name="spool")
 app.add_typer(keys_app, name="keys")
 
 
+def _print_version(wanted: bool) -> None:
+    from facegate import __version__
+
+    if wanted:
+        sys.stdout.write(f"facegate {__version__}\n")
+        raise typer.Exit
+
+
 @app.callback()
 def _global(
     debug: Annotated[bool, typer.Option(help="Show tracebacks and debug logs.")] = False,
     log_json: Annotated[bool, typer.Option(help="Write logs as JSON lines.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
 ) -> None:
+    del version
     from facegate.logs import configure
 
     configure(json=log_json, debug=debug)

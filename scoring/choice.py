@@ -18,7 +18,6 @@ import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 
 from facegate.errors import ModelError
 from facegate.scoring.backends import (
@@ -168,6 +167,8 @@ def tune(
         makers.append(("openvino bf16", lambda: OpenVino(graph("fp32"), "bf16", threads)))
         # Last: it leaves the network in bf16.
         makers.append(("torch bf16", lambda: TorchCpu(one_pass, "bf16")))
+    from scipy.stats import spearmanr  # most of a second, which no run has to wait for
+
     reference: PassArrays | None = None
     trials = []
     for name, make in makers:

@@ -13,7 +13,6 @@ from typing import Any, Literal, get_args
 
 import msgspec
 import torch
-from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor
 
 from facegate.errors import ModelError
@@ -155,9 +154,12 @@ def load_file(path: Path, card_name: str | None = None) -> tuple[FaceViT, ModelC
     arch = card.architecture
     if arch.class_token and "pos_embed" in state:
         prefix = arch.prefix_tokens if arch.prefix_position else 0
-        state["pos_embed"] = resample_abs_pos_embed(
-            state["pos_embed"], [arch.grid, arch.grid], num_prefix_tokens=prefix
-        )
+        if state["pos_embed"].shape[1] != arch.grid**2 + prefix:
+            from timm.layers.pos_embed import resample_abs_pos_embed  # two seconds, and seldom needed
+
+            state["pos_embed"] = resample_abs_pos_embed(
+                state["pos_embed"], [arch.grid, arch.grid], num_prefix_tokens=prefix
+            )
     return _build(arch, state, str(path)), card
 
 

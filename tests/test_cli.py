@@ -6,6 +6,7 @@ import json
 import signal
 import socket
 import sys
+from importlib import metadata
 from pathlib import Path
 from time import monotonic
 
@@ -19,6 +20,10 @@ from facegate.demo.movie import Movie
 from facegate.demo.rtsp_server import Credentials, RtspServer
 
 from .helpers import facegate, free_port, json_lines, process, wait_for_line
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert facegate("--version").stdout == f"facegate {metadata.version('facegate')}\n"
 
 
 @pytest.mark.parametrize("verb", [(), ("run",), ("recognize",), ("score",), ("demo",)])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -69,6 +71,12 @@ def test_imports_point_from_the_edges_to_the_records(module: str, path: Path) ->
 def test_exactly_one_opencv_is_installed() -> None:
     installed = {(dist.metadata["Name"] or "").lower() for dist in metadata.distributions()}
     assert {name for name in installed if name.startswith("opencv")} == {"opencv-python"}
+
+
+def test_a_run_starts_without_what_takes_seconds_to_load() -> None:
+    code = "import facegate.pipeline.runner, sys; print(*{'timm', 'torchvision', 'scipy.stats'} & set(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == ""
 
 
 def test_every_package_folder_is_linked_into_facegate() -> None:
