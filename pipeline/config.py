@@ -242,9 +242,9 @@ class SpoolConfig(_OnDisk):
 class OtherConfig(_OnDisk):
     """Another place for shots, beside the workers. When its spool is full, the oldest go and are counted."""
 
-    kind: Literal["lines", "folder", "webhook", "jetstream"]
+    kind: Literal["lines", "folder", "webhook", "mqtt", "jetstream"]
     """``lines``: a file, a JSON line per shot. ``folder``: crops with an index. ``webhook``: a POST per shot.
-    ``jetstream``: a NATS server's stream."""
+    ``mqtt``: a broker, with discovery by Home Assistant. ``jetstream``: a NATS server's stream."""
     to: str = Field(min_length=1, max_length=2000)
     """The file, the folder, or the URL."""
     spool: Path
@@ -256,7 +256,9 @@ class OtherConfig(_OnDisk):
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Self:
-        schemes = {"webhook": ("http", "https"), "jetstream": ("nats", "tls")}.get(self.kind, ())
+        schemes = {"webhook": ("http", "https"), "mqtt": ("mqtt", "mqtts"), "jetstream": ("nats", "tls")}.get(
+            self.kind, ()
+        )
         parts = urlsplit(self.to)
         if schemes and (parts.scheme not in schemes or not parts.hostname):
             raise ValueError(f"a {self.kind} goes to {schemes[1]}://HOST or, on this host, {schemes[0]}://HOST")
@@ -264,6 +266,8 @@ class OtherConfig(_OnDisk):
             raise ValueError(
                 f"{schemes[0]}:// to another host is not encrypted: use {schemes[1]}://, or say 'plain: true'"
             )
+        if self.kind == "mqtt" and not re.fullmatch(r"(/[\w.-]+)*/?", parts.path):
+            raise ValueError("the path of an MQTT address is the topic prefix: letters, digits, '_', '.', '-', '/'")
         if self.kind != "webhook" and self.secret is not None:
             raise ValueError("only a webhook has a secret")
         return self

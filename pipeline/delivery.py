@@ -10,6 +10,7 @@ from facegate.pipeline.config import DeliveryConfig, OtherConfig, SpoolConfig
 from facegate.sinks.base import Sink
 from facegate.sinks.files import CropFolder, JsonLines
 from facegate.sinks.jetstream import JetStream
+from facegate.sinks.mqtt import Mqtt
 from facegate.sinks.outbox import FanOut, Outbox, Target
 from facegate.sinks.spool import Spool
 from facegate.sinks.webhook import Webhook
@@ -55,6 +56,8 @@ def _outbox(settings: OtherConfig) -> Outbox:
     target: Target
     if settings.kind == "webhook":
         target = Webhook(settings.to, settings.secret)
+    elif settings.kind == "mqtt":
+        target = Mqtt(settings.to)
     elif settings.kind == "jetstream":
         target = JetStream(settings.to)
     elif settings.kind == "folder":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from threading import Condition, Thread
 from time import monotonic, time
 from typing import Protocol
@@ -19,6 +18,8 @@ from facegate.sinks.spool import EXPIRE_S, Spool
 from facegate.sinks.wire import Entry
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
+GRACE_S = 0.5
+"""At the end, how long a delivery that is under way may go on."""
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +49,7 @@ class Outbox:
     """Keeps shots in its spool until its target has them. When the spool is full, the oldest go."""
 
     def __init__(self, target: Target, spool: Spool) -> None:
-        """Start delivering what the spool holds from earlier runs; the outbox closes target and spool."""
+        """Start delivering what the spool holds from earlier runs; its thread closes target and spool."""
         self.name = target.name
         self._target = target
         self._spool = spool
@@ -58,15 +59,12 @@ class Outbox:
         self._expires = 0.0
         self._deadline: float | None = None
         self._aborted = False
-        self._failure: BaseException | None = None
         self._thread = Thread(target=self._run, name=f"facegate-{target.name}", daemon=True)
         self._thread.start()
 
     def put(self, entries: Sequence[Entry]) -> None:
         """See :class:`facegate.sinks.base.Place`; never waits. What the spool cannot take is lost, and counted."""
         with self._changed:
-            if self._failure is not None:
-                raise DeliveryError(f"{self._target.name} has failed: {self._failure}") from self._failure
             while self._spool.full and self._spool.drop_oldest() is not None:
                 self._dropped += 1
                 self._accepted -= 1
@@ -92,16 +90,18 @@ class Outbox:
 
     def close(self, linger_s: float) -> DeliveryReport:
         """See :class:`facegate.sinks.base.Place`."""
+        deadline = self.finish(linger_s)
+        # Who hangs in a call to a place that does not answer is not waited for; what it holds is in the spool.
+        self._thread.join(max(0.0, deadline - monotonic()) + GRACE_S)
+        return self.report()
+
+    def finish(self, linger_s: float) -> float:
+        """End when everything is delivered, or so many seconds from the first call; return that time."""
         with self._changed:
-            self._deadline = monotonic() + linger_s
+            if self._deadline is None:
+                self._deadline = monotonic() if self._aborted else monotonic() + linger_s
             self._changed.notify_all()
-        self._thread.join()
-        report = self.report()
-        self._target.close()
-        self._spool.close()
-        if self._failure is not None:
-            raise DeliveryError(f"{self._target.name} has failed: {self._failure}") from self._failure
-        return report
+            return self._deadline
 
     def abort(self) -> None:
         """See :class:`facegate.sinks.base.Place`."""
@@ -127,8 +127,9 @@ class Outbox:
                     entries = self._spool.after(0, self._target.together)
                     self._target.deliver(entries)
                     done = self._spool.done(entries)
-                except DeliveryError as error:
-                    log.warning("delivery put off", to=self._target.name, reason=str(error), again_in_s=wait_s)
+                except Exception as error:  # whatever one place does, the gate and the other places go on
+                    reason = str(error) if isinstance(error, DeliveryError) else repr(error)
+                    log.warning("delivery put off", to=self.name, reason=reason, again_in_s=wait_s)
                     with self._changed:
                         self._changed.wait_for(self._over, min(wait_s, self._left_s()))
                     wait_s = min(2 * wait_s, LONGEST_WAIT_S)
@@ -137,9 +138,9 @@ class Outbox:
                 with self._changed:
                     self._delivered += done
                     self._bytes += sum(entry.size for entry in entries)
-        except BaseException as error:  # kept for the owner, who raises it
-            with self._changed:
-                self._failure = error
+        finally:
+            self._target.close()
+            self._spool.close()
 
     def _expire(self) -> None:
         if monotonic() < self._expires:
@@ -183,17 +184,13 @@ class FanOut:
         return msgspec.structs.replace(self._first.report(), others=others)
 
     def close(self, linger_s: float) -> DeliveryReport:
-        """See :class:`facegate.sinks.base.Sink`; the others get what time the first has left."""
-        deadline = monotonic() + linger_s
-        others: dict[str, DeliveryReport] = {}
-
-        def end(other: Outbox) -> None:
-            others[other.name] = other.close(max(0.0, deadline - monotonic()))
-
-        with ExitStack() as stack:  # each is closed, whatever becomes of the one before
-            for other in self._others:
-                stack.callback(end, other)
+        """See :class:`facegate.sinks.base.Sink`; all of them at the same time."""
+        for other in self._others:
+            other.finish(linger_s)
+        try:
             report = self._first.close(linger_s)
+        finally:
+            others = {other.name: other.close(linger_s) for other in self._others}
         return msgspec.structs.replace(report, others=others)
 
     def abort(self) -> None:

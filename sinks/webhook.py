@@ -76,7 +76,8 @@ class Webhook:
                     raise DeliveryError(f"{self.name} answers {error.code}") from error
                 log.error("shot refused for good", to=self.name, shot_id=entry.shot_id, status=error.code)
         except (OSError, ValueError) as error:
-            reason = str(getattr(error, "reason", error)).lower()
+            cause = getattr(error, "reason", error)
+            reason = str(getattr(cause, "strerror", None) or cause).lower()
             raise DeliveryError(f"{self.name} cannot be reached: {reason}") from error
 
 

@@ -6,7 +6,8 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,6 +26,7 @@ from facegate.sinks.files import INDEX, CropFolder, JsonLines
 from facegate.sinks.outbox import FanOut, Outbox, Target
 from facegate.sinks.spool import Spool
 from facegate.sinks.webhook import SIGNATURE, Webhook
+from facegate.sinks.wire import Entry
 from facegate.sinks.zeromq import ZmqSink
 
 from ..helpers import facegate, free_port, json_lines
@@ -135,6 +137,40 @@ def test_a_dead_place_delays_only_itself_and_gets_everything_later(tmp_path: Pat
         assert late.close(20.0).acknowledged == 20
     assert [shot["shot"]["shot_id"] for shot in site.taken] == ids(20)
     assert site.logins == {"Basic " + base64.b64encode(b"user:hid@den").decode()}
+
+
+def test_a_place_that_never_answers_is_not_waited_for(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        places = []
+        for name in ("one", "two", "three"):
+            (tmp_path / name).mkdir()
+            places.append(outbox(Webhook(f"http://127.0.0.1:{silent.getsockname()[1]}/{name}"), tmp_path / name))
+        sink = FanOut(ZmqSink("tcp://127.0.0.1:*"), places)
+        sink.send(make_shot(0))
+        held, _ = silent.accept()
+        report = sink.close(0.0)
+        held.setblocking(False)
+        with pytest.raises(BlockingIOError):  # not ended: it is still asking
+            while held.recv(65_536):
+                pass
+        held.close()
+    assert [other.kept for other in report.others.values()] == [1, 1, 1]
+
+
+def test_a_place_with_a_fault_of_its_own_stops_nobody(tmp_path: Path) -> None:
+    class Faulty(JsonLines):
+        faults = 2
+
+        def deliver(self, entries: Sequence[Entry]) -> None:
+            if self.faults:
+                self.faults -= 1
+                raise AttributeError("a bug in somebody's library")
+            super().deliver(entries)
+
+    sink = outbox(Faulty(tmp_path / "shots.jsonl"), tmp_path)
+    sink.put(entries(0, 1))
+    assert sink.close(20.0).acknowledged == 2
+    assert [line["shot_id"] for line in json_lines(tmp_path / "shots.jsonl")] == ids(2)
 
 
 def test_a_full_spool_lets_the_oldest_go_and_counts_them(tmp_path: Path) -> None:
