@@ -21,6 +21,8 @@ from facegate.pipeline.records import Box, Image, Shot, contiguous
 VERSION = (1, 1)
 SOFTWARE = version("facegate")
 MAX_HEADER_BYTES = 64 * 1024
+MAX_WORD_BYTES = 4096
+"""Of what a worker says."""
 MAX_CROP_BYTES = 256 * 1024
 MAX_CONTEXT_BYTES = 4 * 1024 * 1024
 CROP_SIDE = 112

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Condition, Thread
 from time import monotonic, time
 
-import msgspec
 import structlog
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
@@ -25,51 +24,25 @@ from zmq.utils.monitor import recv_monitor_message
 from facegate.errors import DeliveryError
 from facegate.sinks import wire
 from facegate.sinks.base import DeliveryReport
+from facegate.sinks.credit import SILENCE_S, Patience, Workers
 from facegate.sinks.keys import GATE, Doorkeeper, KeyFile, load_key
 from facegate.sinks.refusals import Refusals
 from facegate.sinks.spool import EXPIRE_S, Spool, WhenFull
 from facegate.sinks.wire import Entry
 
 LEASE_S = 30.0
-SILENCE_S = 10.0
-"""A worker not heard of for this long is taken for dead; workers send a heartbeat every second or two."""
 TICK_MS = 200
-MAX_WINDOW = 256
-UNPROVEN = 16
-"""Shots given to a worker that has not acknowledged any yet: who takes and never answers holds up so many."""
+HANDSHAKE_MS = 10_000
+"""A connection that has not said who it is by then is closed."""
 TURN = 1000
 """Messages read before shots are sent again: a flood of them does not starve the others."""
-MAX_WORKERS = 1024
+BATCH = 256
+"""Shots read from the spool at a time."""
 
 LOOPBACK = ("tcp://127.", "tcp://localhost:", "tcp://[::1]", "ipc://", "inproc://")
 REFUSED = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 
 log = structlog.get_logger(__name__)
-
-
-class _Worker(msgspec.Struct, eq=False):
-    window: int = 0
-    trust: int = UNPROVEN
-    """At most so many in flight, whatever the window: grows with the first acknowledgement, gone with a lease."""
-    last_seen: float = 0.0
-    pace_s: float = 0.0
-    """Recent time for one shot; 0 until the first acknowledgement."""
-    in_flight: OrderedDict[str, tuple[Entry, float]] = msgspec.field(default_factory=OrderedDict)
-    """shot id -> message and the time its lease ends, oldest first."""
-
-    @property
-    def credit(self) -> int:
-        return min(self.window, self.trust) - len(self.in_flight)
-
-    @property
-    def wait_s(self) -> float:
-        """When a shot that it is given now may be done."""
-        return (len(self.in_flight) + 1) * self.pace_s
-
-    def measure(self, took_s: float) -> None:
-        """Learn from a shot that was acknowledged ``took_s`` after it was sent."""
-        pace_s = took_s / (len(self.in_flight) + 1)
-        self.pace_s = pace_s if not self.pace_s else 0.8 * self.pace_s + 0.2 * pace_s
 
 
 class ZmqSink:
@@ -117,10 +90,10 @@ class ZmqSink:
         self._done: list[Entry] = []
         self._dropped = 0
         self._max_pending = max_pending
-        self._lease_s = lease_s
         self._changed = Condition()
         self._pending: deque[Entry] = deque()
-        self._workers: dict[bytes, _Worker] = {}
+        self._workers = Workers(lease_s)
+        self._patience = Patience()
         self._accepted = self._acknowledged = self._redelivered = self._bytes = 0
         self._accepted = len(spool) if spool is not None else 0
         if self._accepted:
@@ -133,7 +106,8 @@ class ZmqSink:
         self._router = self._context.socket(zmq.ROUTER)
         self._router.setsockopt(zmq.LINGER, 500)
         self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a worker that is gone is an error, not silence
-        self._router.setsockopt(zmq.MAXMSGSIZE, wire.MAX_HEADER_BYTES)
+        self._router.setsockopt(zmq.MAXMSGSIZE, wire.MAX_WORD_BYTES)
+        self._router.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         self._router.setsockopt(zmq.IPV6, endpoint.startswith("tcp://["))
         self._refusals = Refusals()
         self._authenticator: ThreadAuthenticator | None = None
@@ -196,7 +170,7 @@ class ZmqSink:
             return
         with self._changed:
             self._accepted += len(added)
-            if self._loaded >= self._newest and len(self._pending) < MAX_WINDOW:
+            if self._loaded >= self._newest and len(self._pending) < BATCH:
                 # The serving thread may have read some of them back already.
                 self._pending.extend(entry for entry in added if entry.row > self._loaded)
                 self._loaded = added[-1].row
@@ -284,7 +258,7 @@ class ZmqSink:
                     self._refusals.tell(
                         "worker refused", "anybody", "it speaks without a key, or not ZeroMQ at all"
                     )
-                self._reclaim_expired(monotonic())
+                self._reclaim(monotonic())
                 self._settle()
                 self._dispatch(monotonic())
             for identity in self._workers:
@@ -312,8 +286,8 @@ class ZmqSink:
             self._acknowledged += removed
             if done:
                 self._changed.notify_all()
-            if len(self._pending) < MAX_WINDOW and self._loaded < self._newest:
-                fetched = self._spool.after(self._loaded, MAX_WINDOW)
+            if len(self._pending) < BATCH and self._loaded < self._newest:
+                fetched = self._spool.after(self._loaded, BATCH)
                 self._pending.extend(fetched)
                 self._loaded = fetched[-1].row if fetched else self._newest
 
@@ -337,90 +311,77 @@ class ZmqSink:
             return self._accepted == self._acknowledged or monotonic() >= self._deadline
 
     def _receive_all(self) -> None:
+        now = monotonic()
         for _ in range(TURN):
             try:
                 identity, *frames = self._router.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
+            if self._patience.lost(identity, now):
+                continue
+            receipt = False
             try:
-                self._handle(identity, frames)
+                receipt = self._handle(identity, frames, now)
             except DeliveryError as error:
                 self._refusals.tell("message refused", identity.hex(), str(error))
+            if not receipt and self._patience.heard(identity, now):
+                log.warning("peer says too much and is not listened to for a minute", peer=identity.hex()[:8])
+                self._requeue(self._workers.leave(identity))
 
-    def _handle(self, identity: bytes, frames: list[bytes]) -> None:
+    def _handle(self, identity: bytes, frames: list[bytes], now: float) -> bool:
+        """Do what a peer says; return whether it was the receipt of a shot that it had."""
         kind, body = frames[0] if frames else b"", frames[1] if len(frames) == 2 else b""
+        if kind == wire.ACK:
+            return self._acknowledge(identity, wire.decode(body, wire.Ack), now)
         if kind == wire.READY:
-            window = wire.decode(body, wire.Ready).window
-            if not 0 < window <= MAX_WINDOW:
-                raise DeliveryError(f"a window of {window} is not within 1..{MAX_WINDOW}")
-            if identity not in self._workers and len(self._workers) >= MAX_WORKERS:
-                raise DeliveryError(f"more than {MAX_WORKERS} workers")
-            worker = self._workers.setdefault(identity, _Worker())
-            worker.window, worker.last_seen = window, monotonic()
-        elif kind == wire.ACK:
-            self._acknowledge(identity, wire.decode(body, wire.Ack))
+            self._workers.ready(identity, wire.decode(body, wire.Ready).window, now)
         elif kind == wire.BYE:
-            worker = self._workers.pop(identity, _Worker())
-            self._requeue([message for message, _ in worker.in_flight.values()])
+            self._requeue(self._workers.leave(identity))
         else:
             raise DeliveryError(f"unknown message kind {kind[:16]!r}")
+        return False
 
-    def _acknowledge(self, identity: bytes, ack: wire.Ack) -> None:
-        worker = self._workers.get(identity)
-        entry, lease_ends = (None, 0.0) if worker is None else worker.in_flight.pop(ack.shot_id, (None, 0.0))
-        if worker is None or entry is None:
-            # A late receipt for a shot whose lease ran out: someone else has it now.
-            return
-        worker.last_seen, worker.trust = monotonic(), MAX_WINDOW
-        worker.measure(worker.last_seen - (lease_ends - self._lease_s))
+    def _acknowledge(self, identity: bytes, ack: wire.Ack, now: float) -> bool:
+        entry = self._workers.acknowledge(identity, ack.shot_id, now)
+        if entry is None:
+            return False  # late, for a shot whose lease ran out: someone else has it now
         if self._spool is not None:
             self._done.append(entry)  # counted when it is deleted
         with self._changed:
             self._acknowledged += self._spool is None
             self._recognition_ms += max(0.0, ack.latency_ms)
+        return True
 
-    def _reclaim_expired(self, now: float) -> None:
-        silent = [identity for identity, worker in self._workers.items() if now - worker.last_seen > SILENCE_S]
-        for identity in silent:
+    def _reclaim(self, now: float) -> None:
+        for identity in self._workers.silent(now):
             log.warning("worker silent", peer=identity.hex(), seconds=SILENCE_S)
-            self._requeue([message for message, _ in self._workers.pop(identity).in_flight.values()])
-        for worker in self._workers.values():
-            expired = [shot_id for shot_id, (_, deadline) in worker.in_flight.items() if deadline <= now]
-            if expired:
-                # Whoever lets a lease run out gets nothing more until it says that it is ready again; otherwise,
-                # having the most credit, it would be handed the same shot for ever.
-                worker.window, worker.trust = 0, 1
-            self._requeue([worker.in_flight.pop(shot_id)[0] for shot_id in expired])
+            self._requeue(self._workers.leave(identity))
+        self._requeue(self._workers.expired(now))
 
-    def _requeue(self, messages: list[Entry]) -> None:
+    def _requeue(self, entries: list[Entry]) -> None:
+        if not entries:
+            return
         with self._changed:
-            self._pending.extendleft(reversed(messages))
-            self._redelivered += len(messages)
+            self._pending.extendleft(reversed(entries))
+            self._redelivered += len(entries)
 
     def _dispatch(self, now: float) -> None:
-        """Send while somebody has credit, each shot to whoever will be done with it first."""
+        """Send while somebody has credit."""
         while True:
-            ready = [
-                (worker.wait_s, len(worker.in_flight), identity)
-                for identity, worker in self._workers.items()
-                if worker.credit > 0
-            ]
             with self._changed:
-                if not ready or not self._pending:
+                identity = self._workers.give(self._pending[0], now) if self._pending else None
+                if identity is None:
                     return
-                message = self._pending.popleft()
-                self._bytes += message.size
+                entry = self._pending.popleft()
+                self._bytes += entry.size
                 self._changed.notify_all()
-            identity = min(ready)[2]
-            worker = self._workers[identity]
-            worker.in_flight[message.shot_id] = (message, now + self._lease_s)
             try:
-                self._router.send_multipart([identity, wire.SHOT, message.header, *message.pictures], zmq.NOBLOCK)
+                self._router.send_multipart([identity, wire.SHOT, entry.header, *entry.pictures], zmq.NOBLOCK)
             except zmq.ZMQError as error:
                 if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                     raise
                 # Its connection is gone, or it reads nothing: it is not a worker until it says READY again.
-                self._requeue([entry for entry, _ in self._workers.pop(identity).in_flight.values()])
+                self._requeue(self._workers.leave(identity))
 
 
 def _bind_problem(endpoint: str, error: zmq.ZMQError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 import zmq
 
 from facegate.errors import DeliveryError
-from facegate.sinks import wire, zeromq
+from facegate.sinks import credit, wire
 from facegate.sinks.zeromq import ZmqSink
 
 from ..helpers import ROOT
@@ -116,7 +117,7 @@ def test_a_worker_that_says_goodbye_returns_its_shots_to_the_queue(sink: ZmqSink
 
 
 def test_a_silent_worker_is_forgotten_and_its_shots_returned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zeromq, "SILENCE_S", 0.3)
+    monkeypatch.setattr(credit, "SILENCE_S", 0.3)
     sink = ZmqSink("tcp://127.0.0.1:*")
     try:
         sink.put(entries(1))
@@ -139,14 +140,14 @@ def test_who_takes_and_never_answers_holds_up_little(sink: ZmqSink) -> None:
         assert hoarder.has_mail(2000)
         worker.ready(4)
         seen = set()
-        while len(seen) < 60 - zeromq.UNPROVEN:
+        while len(seen) < 60 - credit.UNPROVEN:
             seen.add(shot_id := worker.shot())
             worker.ack(shot_id)
         held = 0
         while hoarder.has_mail(50):
             hoarder.shot()
             held += 1
-        assert held == zeromq.UNPROVEN
+        assert held == credit.UNPROVEN
 
 
 def test_a_worker_whose_connection_is_gone_is_noticed_at_the_next_shot() -> None:
@@ -188,6 +189,40 @@ def test_nonsense_from_one_peer_does_not_disturb_another(sink: ZmqSink) -> None:
         sink.put(entries(1))
         worker.ack(worker.shot())
         assert sink.close(5.0).acknowledged == 1
+
+
+def test_who_says_too_much_is_not_listened_to_and_told_of_once(
+    sink: ZmqSink, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with peers(sink.endpoint, 2) as (loud, worker):
+        loud.ready(4)
+        sink.put(entries(1))
+        held = loud.shot()
+        for _ in range(3 * credit.IDLE_WORDS):
+            loud.socket.send_multipart([wire.ACK, wire.encode(wire.Ack("none", 1.0))])
+        worker.ready(1)
+        assert worker.shot() == held, "what it had goes to somebody else"
+        loud.ready(4)
+        sink.put(entries(2, 3))
+        worker.ack(held)
+        for _ in range(2):
+            worker.ack(worker.shot())
+        assert sink.close(5.0).acknowledged == 3
+    assert capfd.readouterr().out.count("says too much") == 1
+
+
+def test_half_open_and_foreign_connections_do_not_keep_a_worker_out(sink: ZmqSink) -> None:
+    port = int(sink.endpoint.rpartition(":")[2])
+    strangers = [socket.create_connection(("127.0.0.1", port)) for _ in range(100)]
+    for number, stranger in enumerate(strangers):
+        stranger.sendall([b"", b"GET / HTTP/1.1\r\n\r\n", b"\xff" + bytes(8) + b"\x7f", bytes(1000)][number % 4])
+    sink.put(entries(1))
+    with peers(sink.endpoint) as (worker,):
+        worker.ready(1)
+        worker.ack(worker.shot())
+        assert sink.close(5.0).acknowledged == 1
+    for stranger in strangers:
+        stranger.close()
 
 
 def test_the_end_of_a_run_is_told_and_undelivered_shots_are_counted(sink: ZmqSink) -> None:

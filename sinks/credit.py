@@ -1,0 +1,139 @@
+"""Which worker gets which shot: credit, leases, trust, and patience with peers. Pure; time comes as an argument."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+import msgspec
+
+from facegate.errors import DeliveryError
+from facegate.sinks.wire import Entry
+
+SILENCE_S = 10.0
+"""A worker not heard of for this long is taken for dead; workers send a heartbeat every second or two."""
+MAX_WINDOW = 256
+MAX_WORKERS = 1024
+UNPROVEN = 16
+"""Shots given to a worker that has not acknowledged any yet: who takes and never answers holds up so many."""
+IDLE_WORDS = 1000
+"""Messages other than receipts that a peer may send in a minute; a worker needs a hundred."""
+MINUTE_S = 60.0
+MAX_PEERS = 10_000
+
+
+class _Worker(msgspec.Struct, eq=False):
+    window: int = 0
+    trust: int = UNPROVEN
+    """At most so many in flight, whatever the window: grows with the first acknowledgement, gone with a lease."""
+    last_seen: float = 0.0
+    pace_s: float = 0.0
+    """Recent time for one shot; 0 until the first acknowledgement."""
+    in_flight: OrderedDict[str, tuple[Entry, float]] = msgspec.field(default_factory=OrderedDict)
+    """shot id -> shot and the time it was given, oldest first."""
+
+    @property
+    def credit(self) -> int:
+        return min(self.window, self.trust) - len(self.in_flight)
+
+    @property
+    def wait_s(self) -> float:
+        """When a shot that it is given now may be done."""
+        return (len(self.in_flight) + 1) * self.pace_s
+
+    def measure(self, took_s: float) -> None:
+        """Learn from a shot that was acknowledged ``took_s`` after it was given."""
+        pace_s = took_s / (len(self.in_flight) + 1)
+        self.pace_s = pace_s if not self.pace_s else 0.8 * self.pace_s + 0.2 * pace_s
+
+
+class Workers:
+    """The workers of a gate. A shot given to one comes back by exactly one of its methods, or is acknowledged."""
+
+    def __init__(self, lease_s: float) -> None:
+        """Nobody yet; a shot that is not acknowledged within ``lease_s`` comes back."""
+        self._lease_s = lease_s
+        self._workers: dict[bytes, _Worker] = {}
+
+    def __len__(self) -> int:
+        return len(self._workers)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Their identities."""
+        return iter(self._workers)
+
+    def ready(self, identity: bytes, window: int, now: float) -> None:
+        """A worker is there, takes at most ``window`` shots at a time, and is alive.
+
+        Raises:
+            DeliveryError: no sensible window, or too many workers.
+        """
+        if not 0 < window <= MAX_WINDOW:
+            raise DeliveryError(f"a window of {window} is not within 1..{MAX_WINDOW}")
+        if identity not in self._workers and len(self._workers) >= MAX_WORKERS:
+            raise DeliveryError(f"more than {MAX_WORKERS} workers")
+        worker = self._workers.setdefault(identity, _Worker())
+        worker.window, worker.last_seen = window, now
+
+    def give(self, shot: Entry, now: float) -> bytes | None:
+        """Return who is to get a shot: of those with credit, whoever will be done with it first, if anybody."""
+        ready = [
+            (worker.wait_s, len(worker.in_flight), identity)
+            for identity, worker in self._workers.items()
+            if worker.credit > 0
+        ]
+        if not ready:
+            return None
+        identity = min(ready)[2]
+        self._workers[identity].in_flight[shot.shot_id] = (shot, now)
+        return identity
+
+    def acknowledge(self, identity: bytes, shot_id: str, now: float) -> Entry | None:
+        """A worker is done with a shot; ``None`` where it has no such one (any more)."""
+        worker = self._workers.get(identity)
+        if worker is None or shot_id not in worker.in_flight:
+            return None
+        shot, given = worker.in_flight.pop(shot_id)
+        worker.last_seen, worker.trust = now, MAX_WINDOW
+        worker.measure(now - given)
+        return shot
+
+    def leave(self, identity: bytes) -> list[Entry]:
+        """Forget a worker; return what it had."""
+        worker = self._workers.pop(identity, None)
+        return [] if worker is None else [shot for shot, _ in worker.in_flight.values()]
+
+    def silent(self, now: float) -> list[bytes]:
+        """Who has not been heard of for too long."""
+        return [identity for identity, worker in self._workers.items() if now - worker.last_seen > SILENCE_S]
+
+    def expired(self, now: float) -> list[Entry]:
+        """Take back shots whose lease has run out."""
+        found = []
+        for worker in self._workers.values():
+            late = [key for key, (_, given) in worker.in_flight.items() if now - given >= self._lease_s]
+            if late:
+                # Whoever lets a lease run out gets nothing more until it says that it is ready again; otherwise,
+                # having the most credit, it would be handed the same shot for ever.
+                worker.window, worker.trust = 0, 1
+            found += [worker.in_flight.pop(key)[0] for key in late]
+        return found
+
+
+class Patience:
+    """Counts what peers say beside receipts; who says too much in a minute is not listened to until the next."""
+
+    def __init__(self) -> None:
+        self._said: dict[bytes, int] = {}
+        self._until = 0.0
+
+    def heard(self, identity: bytes, now: float) -> bool:
+        """Count a word of a peer; return whether it has just become too many."""
+        if now >= self._until or len(self._said) >= MAX_PEERS:
+            self._said, self._until = {}, now + MINUTE_S
+        self._said[identity] = self._said.get(identity, 0) + 1
+        return self._said[identity] == IDLE_WORDS
+
+    def lost(self, identity: bytes, now: float) -> bool:
+        """Whether a peer is not listened to at the moment."""
+        return now < self._until and self._said.get(identity, 0) >= IDLE_WORDS
