@@ -41,6 +41,11 @@ class _Worker(msgspec.Struct, eq=False):
         """When a shot that it is given now may be done."""
         return (len(self.in_flight) + 1) * self.pace_s
 
+    @property
+    def oldest_s(self) -> float:
+        """When the first of those in flight was given."""
+        return next(iter(self.in_flight.values()))[1]
+
     def measure(self, took_s: float) -> None:
         """Learn from a shot that was acknowledged ``took_s`` after it was given."""
         pace_s = took_s / (len(self.in_flight) + 1)
@@ -77,16 +82,15 @@ class Workers:
 
     def give(self, shot: Entry, now: float) -> bytes | None:
         """Return who is to get a shot: of those with credit, whoever will be done with it first, if anybody."""
-        ready = [
-            (worker.wait_s, len(worker.in_flight), identity)
-            for identity, worker in self._workers.items()
-            if worker.credit > 0
-        ]
-        if not ready:
+        best: tuple[float, int, bytes] | None = None
+        for identity, worker in self._workers.items():
+            if worker.credit > 0:
+                offer = (worker.wait_s, len(worker.in_flight), identity)
+                best = offer if best is None else min(best, offer)
+        if best is None:
             return None
-        identity = min(ready)[2]
-        self._workers[identity].in_flight[shot.shot_id] = (shot, now)
-        return identity
+        self._workers[best[2]].in_flight[shot.shot_id] = (shot, now)
+        return best[2]
 
     def acknowledge(self, identity: bytes, shot_id: str, now: float) -> Entry | None:
         """A worker is done with a shot; ``None`` where it has no such one (any more)."""
@@ -109,14 +113,15 @@ class Workers:
 
     def expired(self, now: float) -> list[Entry]:
         """Take back shots whose lease has run out."""
-        found = []
+        found: list[Entry] = []
         for worker in self._workers.values():
-            late = [key for key, (_, given) in worker.in_flight.items() if now - given >= self._lease_s]
-            if late:
+            known = len(found)
+            while worker.in_flight and now - worker.oldest_s >= self._lease_s:
+                found.append(worker.in_flight.popitem(last=False)[1][0])
+            if len(found) > known:
                 # Whoever lets a lease run out gets nothing more until it says that it is ready again; otherwise,
                 # having the most credit, it would be handed the same shot for ever.
                 worker.window, worker.trust = 0, 1
-            found += [worker.in_flight.pop(key)[0] for key in late]
         return found
 
 
