@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
 from types import FrameType
@@ -114,6 +114,10 @@ def run(
         str | None,
         typer.Option(help="Serve /healthz and /metrics at HOST:PORT; :9108 means loopback.", show_default=False),
     ] = None,
+    telemetry: Annotated[
+        str | None,
+        typer.Option(help="Publish the report every second at this ZeroMQ endpoint (PUB).", show_default=False),
+    ] = None,
     record: Annotated[
         Path | None,
         typer.Option(help="Record what the gate sees, for replay and explain (4 KB per face).", show_default=False),
@@ -149,6 +153,7 @@ def run(
     from facegate.pipeline.reload import Reloading
     from facegate.pipeline.report import to_json
     from facegate.pipeline.runner import Runner
+    from facegate.pipeline.telemetry import Telemetry
     from facegate.pipeline.threads import share_cores
 
     changes: dict[str, dict[str, Any]] = {
@@ -157,6 +162,7 @@ def run(
             "keys": keys,
             "plain": plain or None,
             "linger_s": linger,
+            "telemetry": telemetry,
             "spool": None if spool is None else {"path": str(spool)},
         },
         "detector": {"kind": detector, "path": detector_path},
@@ -187,10 +193,16 @@ def run(
     interrupted = _Interrupt(runner.stop)
     reload = Reloading(runner, read_config)
     signal.signal(signal.SIGHUP, reload.ask)
-    with Monitor(metrics, runner.report) if metrics else nullcontext():
+    with ExitStack() as told:
+        if metrics:
+            told.enter_context(Monitor(metrics, runner.report))
+        if delivery.telemetry:
+            told.enter_context(
+                Telemetry(delivery.telemetry, runner.report, keys=delivery.keys, plain=delivery.plain)
+            )
         runner.start()
         follow(runner, reload.if_asked)
-    result = runner.close(linger_s=0.2 if runner.stopping else None)
+        result = runner.close(linger_s=0.2 if runner.stopping else None)
     if sheet is not None:
         sheet.write()
     if report is not None:

@@ -18,29 +18,22 @@ from time import monotonic, time
 
 import structlog
 import zmq
-from zmq.auth.thread import ThreadAuthenticator
-from zmq.utils.monitor import recv_monitor_message
 
 from facegate.errors import DeliveryError
 from facegate.sinks import wire
 from facegate.sinks.base import DeliveryReport
+from facegate.sinks.bound import Bound
 from facegate.sinks.credit import SILENCE_S, Patience, Workers
-from facegate.sinks.keys import GATE, Doorkeeper, KeyFile, load_key
 from facegate.sinks.refusals import Refusals
 from facegate.sinks.spool import EXPIRE_S, Spool, WhenFull
 from facegate.sinks.wire import Entry
 
 LEASE_S = 30.0
 TICK_MS = 200
-HANDSHAKE_MS = 10_000
-"""A connection that has not said who it is by then is closed."""
 TURN = 1000
 """Messages read before shots are sent again: a flood of them does not starve the others."""
 BATCH = 256
 """Shots read from the spool at a time."""
-
-LOOPBACK = ("tcp://127.", "tcp://localhost:", "tcp://[::1]", "ipc://", "inproc://")
-REFUSED = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 
 log = structlog.get_logger(__name__)
 
@@ -75,12 +68,6 @@ class ZmqSink:
             DeliveryError: the endpoint cannot be bound, or would show faces to anybody.
             ConfigError: the folder of keys holds none.
         """
-        own = None if keys is None else load_key(keys / GATE, secret=True)
-        if own is None and not plain and not endpoint.startswith(LOOPBACK):
-            raise DeliveryError(
-                f"{endpoint} can be reached from other hosts, and delivery is not encrypted: make keys with "
-                "'facegate keys new WORKER' and name their folder (--keys), or say --plain on a network you trust"
-            )
         self._spool = spool
         self._when_full = when_full
         self._loaded = 0
@@ -102,51 +89,22 @@ class ZmqSink:
         self._aborted = False
         self._deadline: float | None = None
         self._failure: BaseException | None = None
-        self._context = zmq.Context()
-        self._router = self._context.socket(zmq.ROUTER)
-        self._router.setsockopt(zmq.LINGER, 500)
-        self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a worker that is gone is an error, not silence
-        self._router.setsockopt(zmq.MAXMSGSIZE, wire.MAX_WORD_BYTES)
-        self._router.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
-        self._router.setsockopt(zmq.IPV6, endpoint.startswith("tcp://["))
         self._refusals = Refusals()
-        self._authenticator: ThreadAuthenticator | None = None
-        self._monitor: zmq.Socket[bytes] | None = None
-        if own is not None and keys is not None:
-            self._guard(own, keys)
-        try:
-            self._router.bind(endpoint)
-        except zmq.ZMQError as error:
-            self._release(linger=0)
-            raise DeliveryError(_bind_problem(endpoint, error)) from error
-        self.endpoint: str = self._router.getsockopt_string(zmq.LAST_ENDPOINT)
-        if own is None and not self.endpoint.startswith(LOOPBACK):
-            log.warning("shots leave this host unencrypted and to anybody who connects", endpoint=self.endpoint)
+        self._bound = Bound(
+            zmq.ROUTER,
+            endpoint,
+            keys=keys,
+            plain=plain,
+            # A worker that is gone is to be an error, not silence.
+            options={zmq.ROUTER_MANDATORY: 1, zmq.MAXMSGSIZE: wire.MAX_WORD_BYTES},
+        )
+        self._router = self._bound.socket
+        self.endpoint = self._bound.endpoint
         self._bell_in, self._bell_out = socket.socketpair()
         self._bell_in.setblocking(False)
         self._bell_out.setblocking(False)
         self._thread = Thread(target=self._serve, name="zmq-gate", daemon=True)
         self._thread.start()
-
-    def _guard(self, own: KeyFile, folder: Path) -> None:
-        """Encrypt, and let known workers in alone."""
-        self._authenticator = ThreadAuthenticator(self._context)
-        self._authenticator.start()
-        self._authenticator.configure_curve_callback("*", credentials_provider=Doorkeeper(folder))
-        self._router.curve_server = True
-        self._router.curve_publickey = own.public.encode()
-        self._router.curve_secretkey = own.secret.encode()
-        # A peer without any key never gets as far as the doorkeeper; the socket tells of it.
-        self._monitor = self._router.get_monitor_socket(REFUSED)
-
-    def _release(self, linger: int | None = None) -> None:
-        if self._monitor is not None:
-            self._router.disable_monitor()
-            self._monitor.close(0)
-        if self._authenticator is not None:
-            self._authenticator.stop()
-        self._router.close(linger)
-        self._context.term()
 
     def put(self, entries: Sequence[Entry]) -> None:
         """See :class:`facegate.sinks.base.Place`; a full queue is overstepped by at most the shots of one call."""
@@ -245,19 +203,17 @@ class ZmqSink:
             poller = zmq.Poller()
             poller.register(self._router, zmq.POLLIN)
             poller.register(self._bell_out, zmq.POLLIN)
-            if self._monitor is not None:
-                poller.register(self._monitor, zmq.POLLIN)
+            monitor = self._bound.monitor
+            if monitor is not None:
+                poller.register(monitor, zmq.POLLIN)
             while not self._finished():
                 events = dict(poller.poll(TICK_MS))
                 if self._bell_out.fileno() in events:
                     self._bell_out.recv(4096)
                 if self._router in events:
                     self._receive_all()
-                if self._monitor is not None and self._monitor in events:
-                    recv_monitor_message(self._monitor)
-                    self._refusals.tell(
-                        "worker refused", "anybody", "it speaks without a key, or not ZeroMQ at all"
-                    )
+                if monitor in events:
+                    self._bound.tell_refusals()
                 self._reclaim(monotonic())
                 self._settle()
                 self._dispatch(monotonic())
@@ -269,7 +225,7 @@ class ZmqSink:
                 self._failure = error
                 self._changed.notify_all()
         finally:
-            self._release()
+            self._bound.close()
             if self._spool is not None:
                 self._settle()
                 self._spool.close()
@@ -382,11 +338,3 @@ class ZmqSink:
                     raise
                 # Its connection is gone, or it reads nothing: it is not a worker until it says READY again.
                 self._requeue(self._workers.leave(identity))
-
-
-def _bind_problem(endpoint: str, error: zmq.ZMQError) -> str:
-    if error.errno == zmq.EADDRINUSE:
-        return f"cannot bind {endpoint}: the port is in use; choose another with --bind"
-    return (
-        f"cannot bind {endpoint}: {str(error).lower()}; give an address of this host, such as tcp://127.0.0.1:5570"
-    )
