@@ -29,7 +29,7 @@ async def main() -> None:
                 face = cv2.imdecode(np.frombuffer(crop, np.uint8), cv2.IMREAD_COLOR)  # 112x112 BGR, aligned
                 print(header["shot_id"], header["camera"], header["quality"]["value"], face.shape, flush=True)
             except Exception as error:  # it will be no better next time: put it aside, with the reason
-                await client.publish("facegate.dead", message.data, headers={"Reason": str(error)[:200]})
+                await stream.publish("facegate.dead", message.data, headers={"Reason": str(error)[:200]})
                 await message.term()
             else:
                 await message.ack()

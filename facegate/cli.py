@@ -221,7 +221,9 @@ def run(
 
 @app.command()
 def recognize(
-    connect: Annotated[str, typer.Option(help="The gate's endpoint.")] = "tcp://127.0.0.1:5570",
+    connect: Annotated[
+        str, typer.Option(help="The gate's endpoint, or the nats:// or tls:// URL of a JetStream server.")
+    ] = "tcp://127.0.0.1:5570",
     gallery: Annotated[Path, typer.Option(help="Folder with one sub-folder of pictures per person.")] = Path(
         "gallery"
     ),
@@ -241,21 +243,29 @@ def recognize(
     ] = None,
     detector: DetectorOption = DetectorKind.AUTO,
     detector_path: DetectorPathOption = None,
-    once: Annotated[bool, typer.Option("--once", help="Exit when the gate's run ends.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Exit when the gate's run ends, or nothing waits in the stream any more.")
+    ] = False,
 ) -> None:
     """Name the faces a gate sends: one JSON line per shot.
 
     \b
     facegate recognize --connect tcp://127.0.0.1:5570 --gallery people/
     facegate recognize --gallery people/ --embedder arcface.onnx --card arcface.yaml --output names.jsonl
+    facegate recognize --gallery people/ --connect tls://user:${PASSWORD}@nats.lan:4222
     """
     _end_at_once_while_loading()
     from facegate.console import counting
     from facegate.detectors.base import load_detector
     from facegate.recognition.embedders import load_embedder
     from facegate.recognition.gallery import enrol, find_people
-    from facegate.recognition.worker import Worker, log
+    from facegate.recognition.stream_worker import StreamWorker
+    from facegate.recognition.worker import Recognizer, Worker, log
+    from facegate.sinks.jetstream import server_name
 
+    streams = connect.startswith(("nats://", "tls://"))
+    if streams and key is not None:
+        raise ConfigError("--key is for a gate's endpoint: a JetStream server takes user and password in its URL")
     with ExitStack() as stack:
         out = _open_output(output, stack)
         pictures = find_people(gallery)
@@ -265,10 +275,12 @@ def recognize(
         limit = model.threshold if threshold is None else threshold
         stop = Event()
         interrupted = _Interrupt(stop.set)
-        worker = Worker(connect, people, model, limit, out, key)
-        log.info("worker ready", people=len(people.names), embedder=model.name, threshold=limit, gate=connect)
+        recognizer = Recognizer(people, model, limit, out)
+        worker = StreamWorker(connect, recognizer) if streams else Worker(connect, recognizer, key)
+        place = server_name(connect) if streams else connect
+        log.info("worker ready", people=len(people.names), embedder=model.name, threshold=limit, gate=place)
         worker.run(stop, once=once)
-        log.info("worker ended", shots=worker.results, named=worker.named)
+        log.info("worker ended", shots=recognizer.results, named=recognizer.named)
     raise typer.Exit(interrupted.exit_code)
 
 

@@ -44,25 +44,13 @@ class Result(msgspec.Struct, frozen=True):
     box: Box
 
 
-class Worker:
-    """Connects to a gate and answers its shots until stopped."""
+class Recognizer:
+    """Names the person of each shot and writes a line for it; a shot that comes twice is written once."""
 
     def __init__(
-        self,
-        endpoint: str,
-        gallery: Gallery,
-        embedder: Embedder,
-        threshold: float,
-        output: IO[str] = sys.stdout,
-        key: Path | None = None,
+        self, gallery: Gallery, embedder: Embedder, threshold: float, output: IO[str] = sys.stdout
     ) -> None:
-        """Connect (ZeroMQ keeps trying until the gate is there).
-
-        Raises:
-            DeliveryError: the endpoint is malformed.
-            ConfigError: ``key`` is not a worker's key.
-        """
-        own = None if key is None else load_key(key, secret=True, gate=True)
+        """Args are what to compare with, how, from which similarity on, and where lines go."""
         self._gallery = gallery
         self._embedder = embedder
         self._threshold = threshold
@@ -70,6 +58,56 @@ class Worker:
         self._seen: OrderedDict[str, float] = OrderedDict()
         self.results = 0
         self.named = 0
+
+    def answer(self, header: wire.ShotHeader, crop: bytes) -> float:
+        """Return the milliseconds that were spent on a shot.
+
+        Raises:
+            DeliveryError: the crop cannot be read; sent again, it would be as damaged.
+        """
+        started = perf_counter()
+        if header.shot_id in self._seen:
+            return self._seen[header.shot_id]
+        face = wire.unpack_crop(header, crop)
+        match = self._gallery.match(self._embedder.embed([face])[0], self._threshold)
+        latency_ms = round((perf_counter() - started) * 1000, 3)
+        self._write(header, match.name, match.similarity, latency_ms)
+        self._seen[header.shot_id] = latency_ms
+        if len(self._seen) > REMEMBERED:
+            self._seen.popitem(last=False)
+        return latency_ms
+
+    def _write(self, header: wire.ShotHeader, name: str | None, similarity: float, latency_ms: float) -> None:
+        result = Result(
+            shot_id=header.shot_id,
+            camera=header.camera,
+            track_id=header.track_id,
+            name=name,
+            similarity=round(similarity, 4),
+            quality=header.quality.value,
+            latency_ms=latency_ms,
+            pts_s=round(header.pts_s, 3),
+            rank=header.rank,
+            box=tuple(round(value, 1) for value in header.box),  # type: ignore[arg-type]
+        )
+        self._output.write(msgspec.json.encode(result).decode() + "\n")
+        self._output.flush()
+        self.results += 1
+        self.named += name is not None
+
+
+class Worker:
+    """Connects to a gate and answers its shots until stopped."""
+
+    def __init__(self, endpoint: str, recognizer: Recognizer, key: Path | None = None) -> None:
+        """Connect (ZeroMQ keeps trying until the gate is there).
+
+        Raises:
+            DeliveryError: the endpoint is malformed.
+            ConfigError: ``key`` is not a worker's key.
+        """
+        own = None if key is None else load_key(key, secret=True, gate=True)
+        self._recognizer = recognizer
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 500)
@@ -110,7 +148,6 @@ class Worker:
             self._context.term()
 
     def _answer(self, frames: list[bytes]) -> None:
-        started = perf_counter()
         try:
             if len(frames) < 3 or frames[0] != wire.SHOT:
                 raise DeliveryError(f"unexpected message of {len(frames)} parts")
@@ -118,43 +155,13 @@ class Worker:
         except DeliveryError as error:
             log.error("message refused", reason=str(error))
             return
-        latency_ms = self._seen.get(header.shot_id)
-        if latency_ms is None:
-            try:
-                crop = wire.unpack_crop(header, frames[2])
-            except DeliveryError as error:
-                # Acknowledged all the same: sent again, it would be as damaged.
-                log.error("shot refused", shot_id=header.shot_id, reason=str(error))
-                self._send(wire.ACK, wire.encode(wire.Ack(header.shot_id, 0.0)))
-                return
-            match = self._gallery.match(self._embedder.embed([crop])[0], self._threshold)
-            latency_ms = round((perf_counter() - started) * 1000, 3)
-            self._write(header, match.name, match.similarity, latency_ms)
-            self._remember(header.shot_id, latency_ms)
+        try:
+            latency_ms = self._recognizer.answer(header, frames[2])
+        except DeliveryError as error:
+            # Acknowledged all the same: sent again, it would be as damaged.
+            log.error("shot refused", shot_id=header.shot_id, reason=str(error))
+            latency_ms = 0.0
         self._send(wire.ACK, wire.encode(wire.Ack(header.shot_id, latency_ms)))
-
-    def _write(self, header: wire.ShotHeader, name: str | None, similarity: float, latency_ms: float) -> None:
-        result = Result(
-            shot_id=header.shot_id,
-            camera=header.camera,
-            track_id=header.track_id,
-            name=name,
-            similarity=round(similarity, 4),
-            quality=header.quality.value,
-            latency_ms=latency_ms,
-            pts_s=round(header.pts_s, 3),
-            rank=header.rank,
-            box=tuple(round(value, 1) for value in header.box),  # type: ignore[arg-type]
-        )
-        self._output.write(msgspec.json.encode(result).decode() + "\n")
-        self._output.flush()
-        self.results += 1
-        self.named += name is not None
-
-    def _remember(self, shot_id: str, latency_ms: float) -> None:
-        self._seen[shot_id] = latency_ms
-        if len(self._seen) > REMEMBERED:
-            self._seen.popitem(last=False)
 
     def _send(self, kind: bytes, body: bytes) -> None:
         try:

@@ -15,12 +15,17 @@ from urllib.parse import urlsplit
 import msgspec
 
 from facegate.errors import ConfigError, DeliveryError
+from facegate.sinks import wire
 from facegate.sinks.wire import Entry
 
 STREAM = "FACEGATE"
 SUBJECT = "facegate.shots"
+DEAD_STREAM, DEAD_SUBJECT = "FACEGATE_DEAD", "facegate.dead"
+"""Where workers put what they cannot read, or what has come too often."""
 DUPLICATES_S = 120.0
+DEAD_AGE_S = 7 * 86_400.0
 TIMEOUT_S = 10.0
+MAX_MESSAGE_BYTES = wire.MAX_HEADER_BYTES + wire.MAX_CROP_BYTES + wire.MAX_CONTEXT_BYTES
 
 
 class JetStream:
@@ -37,13 +42,8 @@ class JetStream:
         Raises:
             ConfigError: the ``nats`` extra is not installed.
         """
-        try:
-            import nats
-        except ImportError as error:
-            raise ConfigError("JetStream needs nats-py: pip install 'facegate[nats]'") from error
-        self._nats = nats
-        parts = urlsplit(url)
-        self.name = f"{parts.scheme}://{parts.hostname}:{parts.port or 4222}"
+        self._nats = load_nats()
+        self.name = server_name(url)
         self._url = url
         self._loop = asyncio.new_event_loop()
         self._client: Any = None
@@ -64,7 +64,8 @@ class JetStream:
 
     async def _publish(self, entries: Sequence[Entry]) -> None:
         if self._client is None:
-            self._client = await self._connect()
+            self._client = await connect(self._nats, self._url)
+            await make_streams(self._nats, self._client.jetstream())
         stream = self._client.jetstream()
         await asyncio.gather(
             *(
@@ -78,28 +79,76 @@ class JetStream:
             )
         )
 
-    async def _connect(self) -> Any:
-        async def quiet(error: Exception) -> None:
-            """Whatever it is, the delivery that fails tells of it."""
-
-        # Reconnecting is the outbox's business, which knows what has not arrived.
-        client = await self._nats.connect(
-            self._url, allow_reconnect=False, error_cb=quiet, connect_timeout=5, name="facegate"
-        )
-        try:
-            stream = client.jetstream()
-            try:
-                await stream.stream_info(STREAM)
-            except self._nats.js.errors.NotFoundError:
-                await stream.add_stream(
-                    name=STREAM, subjects=[f"{SUBJECT}.>"], storage="file", duplicate_window=DUPLICATES_S
-                )
-        except BaseException:
-            await client.close()
-            raise
-        return client
-
     def _disconnect(self) -> None:
         client, self._client = self._client, None
         if client is not None:
             self._loop.run_until_complete(client.close())
+
+
+def unpack(message: bytes) -> tuple[wire.ShotHeader, bytes]:
+    """Return header and crop of a message in the stream.
+
+    Raises:
+        DeliveryError: too large, or no shot.
+    """
+    if len(message) > MAX_MESSAGE_BYTES:
+        raise DeliveryError(f"message of {len(message)} bytes refused: at most {MAX_MESSAGE_BYTES} are allowed")
+    try:
+        header, crop, *_ = msgspec.msgpack.decode(message, type=list[msgspec.Raw])
+        return wire.decode_header(bytes(header)), msgspec.msgpack.decode(crop, type=bytes)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise DeliveryError(f"malformed message refused: {error}") from error
+
+
+def load_nats() -> Any:
+    """Return the client library.
+
+    Raises:
+        ConfigError: the ``nats`` extra is not installed.
+    """
+    try:
+        import nats
+    except ImportError as error:
+        raise ConfigError("JetStream needs nats-py: pip install 'facegate[nats]'") from error
+    return nats
+
+
+def server_name(url: str) -> str:
+    """The server's address without secrets."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}:{parts.port or 4222}"
+
+
+async def connect(nats: Any, url: str) -> Any:
+    """Connect once; coming back after an outage is the caller's business, who knows what has not arrived.
+
+    Raises:
+        nats.errors.Error: no server there, or it refuses.
+        OSError: likewise.
+    """
+
+    async def quiet(error: Exception) -> None:
+        """Whatever it is, the call that fails tells of it."""
+
+    return await nats.connect(
+        url,
+        name="facegate",
+        error_cb=quiet,
+        connect_timeout=5,
+        allow_reconnect=False,
+        max_reconnect_attempts=1,  # the first connection too would be tried for two minutes
+        reconnect_time_wait=0,
+    )
+
+
+async def make_streams(nats: Any, stream: Any) -> None:
+    """Make the stream of shots, from which each goes when it is acknowledged, and that of dead ones."""
+    wanted = (
+        {"name": STREAM, "subjects": [f"{SUBJECT}.>"], "retention": "workqueue", "duplicate_window": DUPLICATES_S},
+        {"name": DEAD_STREAM, "subjects": [DEAD_SUBJECT], "max_age": DEAD_AGE_S},
+    )
+    for settings in wanted:
+        try:
+            await stream.stream_info(settings["name"])
+        except nats.js.errors.NotFoundError:
+            await stream.add_stream(**settings, storage="file")

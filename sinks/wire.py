@@ -24,11 +24,12 @@ MAX_HEADER_BYTES = 64 * 1024
 MAX_WORD_BYTES = 4096
 """Of what a worker says."""
 MAX_CROP_BYTES = 256 * 1024
-MAX_CONTEXT_BYTES = 4 * 1024 * 1024
+MAX_CONTEXT_BYTES = 640 * 1024
+"""All three together stay below the megabyte that a NATS server takes."""
 CROP_SIDE = 112
 MAX_CONTEXT_SIDE = 1280
-CROP_JPEG, CONTEXT_JPEG = 95, 80
-"""JPEG quality: the crop is looked at by a network, the picture around it by people."""
+CROP_JPEG, CONTEXT_JPEG = 95, (80, 50, 20)
+"""JPEG quality: the crop is looked at by a network, the picture around it by people; less where it is too large."""
 
 READY = b"READY"
 """Worker to gate, at the start and as a heartbeat: :class:`Ready`."""
@@ -178,7 +179,7 @@ def pack(shot: Shot, *, embedding: bool = False) -> Entry:
         embedding: with the face's template, where the model gives one.
     """
     face, info = shot.scored.face, shot.quality_info
-    context = face.context
+    context = b"" if face.context is None else _context(face.context)
     header = ShotHeader(
         version=VERSION,
         shot_id=shot.shot_id,
@@ -205,7 +206,9 @@ def pack(shot: Shot, *, embedding: bool = False) -> Entry:
         ),
         crop_encoding="jpeg",
         received_at=round(time() - (monotonic() - face.frame.received_s), 3),
-        context_size=None if context is None else (context.shape[1], context.shape[0]),
+        context_size=(face.context.shape[1], face.context.shape[0])
+        if face.context is not None and context
+        else None,
         embedding=_embedding(shot) if embedding else None,
     )
     return Entry(
@@ -214,7 +217,7 @@ def pack(shot: Shot, *, embedding: bool = False) -> Entry:
         track_id=shot.track_id,
         header=encode(header),
         crop=_jpeg(face.crop, CROP_JPEG),
-        context=b"" if context is None else _jpeg(context, CONTEXT_JPEG),
+        context=context,
     )
 
 
@@ -224,6 +227,12 @@ def _embedding(shot: Shot) -> EmbeddingBlock | None:
         return None
     unit = values / max(float(np.linalg.norm(values)), 1e-12)
     return EmbeddingBlock(model=shot.quality_info.model, values=unit.astype("<f4").tobytes())
+
+
+def _context(image: Image) -> bytes:
+    """JPEG of at most ``MAX_CONTEXT_BYTES``; nothing where even the coarsest is larger."""
+    coarser = (_jpeg(image, quality) for quality in CONTEXT_JPEG)
+    return next((encoded for encoded in coarser if len(encoded) <= MAX_CONTEXT_BYTES), b"")
 
 
 def _jpeg(image: Image, quality: int) -> bytes:

@@ -153,9 +153,13 @@ def test_shots_that_no_worker_took_are_said_and_counted(short_clip: Path, tiny_m
     assert "waiting for acknowledgements" in result.stderr
 
 
-def test_a_worker_waits_for_its_gate_and_leaves_on_ctrl_c(clip: DemoClip) -> None:
-    with process("recognize", "--gallery", clip.gallery, "--connect", f"tcp://127.0.0.1:{free_port()}") as worker:
-        wait_for_line(worker, "worker ready")
+@pytest.mark.parametrize(("scheme", "words"), [("tcp", "worker ready"), ("nats", "waiting for the server")])
+def test_a_worker_waits_for_its_gate_and_leaves_on_ctrl_c(clip: DemoClip, scheme: str, words: str) -> None:
+    address = (
+        f"{scheme}://me:s3cret@127.0.0.1:{free_port()}" if scheme == "nats" else f"tcp://127.0.0.1:{free_port()}"
+    )
+    with process("recognize", "--gallery", clip.gallery, "--embedder", "builtin", "--connect", address) as worker:
+        assert "s3cret" not in "".join(wait_for_line(worker, words))
         worker.send_signal(signal.SIGINT)
         assert worker.wait(10) == 130
 

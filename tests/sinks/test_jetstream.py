@@ -5,21 +5,30 @@ FACEGATE_CHAOS=10000 pytest -n 0 -s tests/sinks/test_jetstream.py
 
 from __future__ import annotations
 
+import asyncio
+import json
 import subprocess
 import sys
 from pathlib import Path
 from random import Random
+from threading import Event
 from time import monotonic, sleep
 
+import nats
 import pytest
+from msgspec.structs import replace
 
+from facegate.demo.clip import DemoClip
 from facegate.errors import ConfigError
 from facegate.pipeline.config import build_config
-from facegate.sinks.jetstream import JetStream
+from facegate.recognition import stream_worker
+from facegate.recognition.stream_worker import StreamWorker
+from facegate.sinks.jetstream import DEAD_STREAM, STREAM, SUBJECT, JetStream
 from facegate.sinks.outbox import Outbox
 from facegate.sinks.spool import Spool
+from facegate.sinks.wire import ShotHeader
 
-from ..helpers import ROOT, free_port
+from ..helpers import ROOT, facegate, free_port
 from .test_chaos import GATE_DEATHS, MEMORY_MB, SEED, SHOTS, WORKER_DEATHS, Gate, Workers, end, everything, play
 from .test_wire import entries, make_shot
 
@@ -116,6 +125,71 @@ def test_the_worker_of_the_examples_takes_what_two_gates_publish(tmp_path: Path)
     end(server.process)
     assert {words[0] for words in said} == {make_shot(number).shot_id for number in range(6)}
     assert all(words[1:3] == ["door", "88"] for words in said)
+
+
+def test_the_built_in_worker_recognises_puts_aside_what_it_cannot_read_and_empties_the_stream(
+    clip: DemoClip, tmp_path: Path
+) -> None:
+    server = Server(tmp_path / "js")
+    sink = Outbox(JetStream(server.url), Spool(tmp_path / "s.db"))
+    sink.put([*entries(0, 1), replace(entries(2)[0], crop=b"no picture")])
+    assert sink.close(20.0).undelivered == 0
+    asyncio.run(publish(server.url, b"no shot"))
+    arguments = ("--gallery", clip.gallery, "--embedder", "builtin", "--once")
+    result = facegate("recognize", "--connect", server.url, *arguments)
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["shot_id"] for line in lines] == [entry.shot_id for entry in entries(0, 1)]
+    waiting, dead = asyncio.run(look(server.url))
+    assert waiting == 0, "a face does not stay at the server when it was recognised"
+    reasons = {data == b"no shot": reason for data, reason in dead}
+    assert "malformed message" in reasons[True] and "not a 112x112 JPEG" in reasons[False]
+    keyed = facegate("recognize", "--connect", server.url, "--key", tmp_path / "k.json")
+    assert keyed.returncode == 2 and "--key is for a gate" in keyed.stderr
+    end(server.process)
+
+
+def test_a_shot_that_kills_its_workers_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_worker, "ACK_WAIT_S", 0.5)
+    monkeypatch.setattr(stream_worker, "MAX_DELIVERIES", 2)
+
+    class Dying:
+        deaths = 0
+
+        def answer(self, header: ShotHeader, crop: bytes) -> float:
+            self.deaths += 1
+            raise MemoryError
+
+    server, dying = Server(tmp_path / "js"), Dying()
+    sink = Outbox(JetStream(server.url), Spool(tmp_path / "s.db"))
+    sink.put(entries(0))
+    assert sink.close(20.0).undelivered == 0
+    worker = StreamWorker(server.url, dying)  # type: ignore[arg-type]
+    for _ in range(2):
+        with pytest.raises(MemoryError):
+            worker.run(Event(), once=True)
+    worker.run(Event(), once=True)
+    waiting, dead = asyncio.run(look(server.url))
+    assert (dying.deaths, waiting) == (2, 0)
+    assert [reason for _, reason in dead] == ["came 3 times and was never acknowledged"]
+    end(server.process)
+
+
+async def publish(url: str, data: bytes) -> None:
+    client = await nats.connect(url)
+    await client.jetstream().publish(f"{SUBJECT}.door", data)
+    await client.close()
+
+
+async def look(url: str) -> tuple[int, list[tuple[bytes, str]]]:
+    """How many shots wait, and the dead ones with their reasons."""
+    client = await nats.connect(url)
+    stream = client.jetstream()
+    waiting = (await stream.stream_info(STREAM)).state.messages
+    dead = (await stream.stream_info(DEAD_STREAM)).state
+    found = [await stream.get_msg(DEAD_STREAM, number) for number in range(dead.first_seq, dead.last_seq + 1)]
+    await client.close()
+    return waiting, [(bytes(item.data or b""), (item.headers or {})["Reason"]) for item in found]
 
 
 @pytest.mark.parametrize(

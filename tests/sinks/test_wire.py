@@ -64,6 +64,15 @@ def test_the_whole_picture_and_the_template_travel_where_they_are_asked_for() ->
         wire.unpack_context(vast, entry.context)
 
 
+def test_a_picture_that_would_be_too_large_is_made_coarser() -> None:
+    shot = make_shot()
+    noise = np.random.default_rng(0).integers(0, 256, (1280, 1280, 3)).astype(np.uint8)
+    face = msgspec.structs.replace(shot.scored.face, context=noise)
+    entry = wire.pack(msgspec.structs.replace(shot, scored=msgspec.structs.replace(shot.scored, face=face)))
+    assert 0 < len(entry.context) <= wire.MAX_CONTEXT_BYTES
+    assert wire.unpack_context(wire.decode_header(entry.header), entry.context).shape == noise.shape
+
+
 def test_a_header_of_version_1_0_is_read() -> None:
     fields = msgspec.msgpack.decode(wire.pack(make_shot()).header)
     for name in ("received_at", "context_size", "embedding"):
