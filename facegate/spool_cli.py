@@ -29,21 +29,36 @@ def status(spool: SpoolArgument) -> None:
 
 @app.command()
 def retry(
-    spool: SpoolArgument,
-    bind: Annotated[str, typer.Option(help="Endpoint for workers.")] = "tcp://127.0.0.1:5570",
+    spool: Annotated[
+        Path, typer.Argument(help="The file of 'facegate run ... --spool FILE', or a CONFIG.yaml for all places.")
+    ],
+    bind: Annotated[
+        str | None, typer.Option(help="Endpoint for workers.", show_default="tcp://127.0.0.1:5570")
+    ] = None,
     seconds: Annotated[float, typer.Option(min=0, help="Give up after this long.")] = 60.0,
 ) -> None:
-    """Deliver what a spool holds without watching any camera.
+    """Deliver what spools hold without watching any camera.
 
     \b
     facegate spool retry door.db --bind tcp://127.0.0.1:5570
+    facegate spool retry site.yaml --seconds 600
     """
-    from facegate.sinks.zeromq import ZmqSink
+    from facegate.pipeline.config import DeliveryConfig, SpoolConfig, load_config
+    from facegate.pipeline.delivery import make_sink
 
-    sink = ZmqSink(bind, spool=_existing(spool))
-    report = sink.close(seconds)
-    sys.stdout.write(f"{report.acknowledged} delivered, {report.undelivered} still wait\n")
-    raise typer.Exit(1 if report.undelivered else 0)
+    if spool.suffix in (".yaml", ".yml"):
+        delivery = load_config(spool).delivery
+    else:
+        _existing(spool).close()
+        delivery = DeliveryConfig(spool=SpoolConfig(path=spool))
+    if bind is not None:
+        delivery = delivery.model_copy(update={"bind": bind})
+    report = make_sink(delivery).close(seconds)
+    places = {"workers": report} if delivery.spool is not None else {}
+    for name, found in (places | report.others).items():
+        sys.stdout.write(f"{name}: {found.acknowledged} delivered, {found.undelivered} still wait\n")
+    waiting = report.undelivered + sum(other.undelivered for other in report.others.values())
+    raise typer.Exit(1 if waiting else 0)
 
 
 @app.command()

@@ -8,7 +8,7 @@ import hmac
 import json
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -171,6 +171,27 @@ def test_a_place_with_a_fault_of_its_own_stops_nobody(tmp_path: Path) -> None:
     sink.put(entries(0, 1))
     assert sink.close(20.0).acknowledged == 2
     assert [line["shot_id"] for line in json_lines(tmp_path / "shots.jsonl")] == ids(2)
+
+
+def test_what_waits_for_any_place_is_delivered_without_a_camera(tmp_path: Path) -> None:
+    for name in ("s.db", "c.db"):
+        with closing(Spool(tmp_path / name)) as spool:
+            spool.put(entries(0, 1))
+    site = {
+        "cameras": [{"name": "door", "source": "0"}],
+        "delivery": {
+            "bind": f"ipc://{tmp_path}/gate",
+            "others": [
+                {"kind": "lines", "to": str(tmp_path / "s.jsonl"), "spool": str(tmp_path / "s.db")},
+                {"kind": "folder", "to": str(tmp_path / "crops"), "spool": str(tmp_path / "c.db")},
+            ],
+        },
+    }
+    (tmp_path / "site.yaml").write_text(yaml.safe_dump(site))
+    result = facegate("spool", "retry", tmp_path / "site.yaml")
+    assert result.returncode == 0 and result.stdout.count("2 delivered, 0 still wait") == 2, result.stderr
+    assert [line["shot_id"] for line in json_lines(tmp_path / "s.jsonl")] == ids(2)
+    assert len(list((tmp_path / "crops").glob("*.jpg"))) == 2
 
 
 def test_a_full_spool_lets_the_oldest_go_and_counts_them(tmp_path: Path) -> None:
