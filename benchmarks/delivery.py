@@ -31,7 +31,7 @@ from facegate.pipeline.records import Detection, Face, FrameRef, QualityInfo, Re
 from facegate.pipeline.stage import SHOTS_TOGETHER
 from facegate.sinks import wire
 from facegate.sinks.outbox import FanOut
-from facegate.sinks.spool import Spool
+from facegate.sinks.spool import Spool, Synchronous
 from facegate.sinks.zeromq import ZmqSink
 
 INFO = QualityInfo(algorithm="vitnt", model="benchmark", calibration="1")
@@ -89,10 +89,10 @@ def bare(items: list[Shot]) -> float:
     return len(items) / passed
 
 
-def ours(items: list[Shot], spooled: bool) -> float:
-    """Shots per second until the last is acknowledged."""
+def ours(items: list[Shot], synchronous: Synchronous | None) -> float:
+    """Shots per second until the last is acknowledged; without a spool where ``synchronous`` is None."""
     with tempfile.TemporaryDirectory() as folder:
-        spool = Spool(Path(folder) / "spool.db") if spooled else None
+        spool = Spool(Path(folder) / "spool.db", synchronous=synchronous) if synchronous else None
         workers = ZmqSink("tcp://127.0.0.1:*", spool=spool)
         sink = FanOut(workers)
         process = peer("worker", workers.endpoint, 0, 256, Path(folder) / "log")
@@ -124,6 +124,30 @@ def request_reply(items: list[Shot]) -> float:
         process.wait()
         sender.zmq_context.destroy(linger=0)
     return len(items) / passed
+
+
+def published(items: list[Shot]) -> tuple[float, int]:
+    """Shots per second that imagezmq's PUB/SUB brings over, JPEG made beforehand, and how many it loses."""
+    packed = [(item.shot_id, wire.pack(item).crop) for item in items]
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        process = peer("hub", DATA, "hears", 0, log)
+        sender = imagezmq.ImageSender(connect_to=DATA, REQ_REP=False)
+        while not log.exists() or "hello" not in log.read_text():  # what is sent before it is there is lost
+            sender.send_jpg("hello", packed[0][1])
+            sleep(0.05)
+        start = time()
+        for name, crop in packed:
+            sender.send_jpg(name, crop)
+        size = -1
+        while log.stat().st_size != size:  # until nothing comes any more
+            size = log.stat().st_size
+            sleep(0.5)
+        process.kill()
+        process.wait()
+        sender.zmq_context.destroy(linger=0)
+        came = dict(line.split() for line in log.read_text().splitlines() if not line.startswith("hello"))
+    return len(came) / (max(map(float, came.values())) - start), len(packed) - len(came)
 
 
 def packing(items: list[Shot]) -> float:
@@ -239,11 +263,20 @@ def main() -> None:
     arguments = parser.parse_args()
     count, rounds = (1000, 1) if arguments.quick else (10_000, arguments.rounds)
     items = shots(count)
+    gone: list[int] = []
+
+    def heard() -> float:
+        rate, missing = published(items)
+        gone.append(missing)
+        return rate
+
     jobs: dict[str, Callable[[], float]] = {
         "PUSH/PULL, packed beforehand": lambda: bare(items),
-        "facegate, in memory": lambda: ours(items, spooled=False),
-        "facegate, spooled": lambda: ours(items, spooled=True),
+        "facegate, in memory": lambda: ours(items, None),
+        "facegate, spooled": lambda: ours(items, "normal"),
+        "facegate, spooled, synchronous full": lambda: ours(items, "full"),
         "imagezmq REQ/REP, packed beforehand": lambda: request_reply(items),
+        "imagezmq PUB/SUB, packed beforehand": heard,
         "packing alone": lambda: packing(items),
     }
     rates: dict[str, list[float]] = {name: [] for name in jobs}
@@ -258,6 +291,7 @@ def main() -> None:
         "shots_per_s": median,
         "to_bare": round(median["facegate, spooled"] / median["PUSH/PULL, packed beforehand"], 3),
         "us_per_shot_spooled": round(1e6 / median["facegate, spooled"]),
+        "lost_by_pub_sub_at_full_speed": round(statistics.median(gone)),
     }
     print(json.dumps(result, indent=1), flush=True)
     result["slow_worker"] = slow_worker(500 if arguments.quick else 2000)

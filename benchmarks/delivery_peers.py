@@ -51,16 +51,16 @@ def puller(data: str, done: str, count: int) -> None:
 
 
 def hub(endpoint: str, answers: bool, delay_s: float, log: str) -> None:
-    """imagezmq's receiver; one line per picture in ``log``, until it is killed."""
+    """imagezmq's receiver; one line per picture in ``log``, its name and when it came, until it is killed."""
     import imagezmq
 
     receiver = imagezmq.ImageHub(open_port=endpoint, REQ_REP=answers)
-    with Path(log).open("a", buffering=1 if delay_s else 8192) as told:
+    with Path(log).open("a", buffering=1) as told:
         while True:
             name, _ = receiver.recv_jpg()
             if delay_s:
                 sleep(delay_s)
-            told.write(name + "\n")
+            told.write(f"{name} {time()}\n")
             if answers:
                 receiver.send_reply(b"OK")
 

@@ -14,23 +14,25 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from facegate.errors import ConfigError, DeliveryError
-from facegate.sinks import wire
+from facegate.sinks import credit, jetstream, wire
 from facegate.sinks.keys import load_key
 from facegate.sinks.zeromq import ZmqSink
 
-from .test_wire import entries
+from .test_wire import entries, with_picture
 
 CASES = int(os.environ.get("FACEGATE_FUZZ", "100"))
 many = settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 
 
-(SHOT,) = entries(1)
-HEADER, CROP = SHOT.header, SHOT.crop
+SHOT = with_picture(1)
+HEADER, CROP, CONTEXT = SHOT.header, SHOT.crop, SHOT.context
+MESSAGE = msgspec.msgpack.encode((msgspec.Raw(HEADER), *SHOT.pictures))
 FIELDS: dict[str, Any] = msgspec.msgpack.decode(HEADER)
 PLAIN = (
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=40)
@@ -60,21 +62,39 @@ def changed_header(draw: st.DrawFn) -> bytes:
     return msgspec.msgpack.encode(fields)
 
 
-def receive(header: bytes, crop: bytes) -> None:
-    """What a worker does with a message: refused with a typed error, or a crop of the right shape."""
+def receive(header: bytes, crop: bytes, context: bytes) -> None:
+    """What a worker does with a message: refused with a typed error, or pictures of the right shape."""
     try:
-        image = wire.unpack_crop(wire.decode_header(header), crop)
+        read = wire.decode_header(header)
+        image = wire.unpack_crop(read, crop)
+        assert image.shape == (112, 112, 3) and image.dtype.name == "uint8"
+        whole = wire.unpack_context(read, context)
+        assert read.context_size is not None and whole.shape == (*read.context_size[::-1], 3)
     except DeliveryError as error:
         assert str(error)
-    else:
-        assert image.shape == (112, 112, 3) and image.dtype.name == "uint8"
+
+
+def take(message: bytes) -> None:
+    """What a worker does with a message of a JetStream server."""
+    try:
+        header, crop = jetstream.unpack(message)
+        wire.unpack_crop(header, crop)
+    except DeliveryError as error:
+        assert str(error)
 
 
 @many
 @given(st.binary(max_size=300) | damaged(HEADER) | changed_header(), st.binary(max_size=300) | damaged(CROP))
 def test_any_shot_is_read_or_refused(header: bytes, crop: bytes) -> None:
-    receive(header, CROP)
-    receive(HEADER, crop)
+    receive(header, CROP, CONTEXT)
+    receive(HEADER, crop, CONTEXT)
+
+
+@many
+@given(st.binary(max_size=300) | damaged(CONTEXT), st.binary(max_size=300) | damaged(MESSAGE))
+def test_any_picture_and_any_message_of_a_stream_is_read_or_refused(context: bytes, message: bytes) -> None:
+    receive(HEADER, CROP, context)
+    take(message)
 
 
 @many
@@ -99,7 +119,8 @@ def test_any_file_is_a_key_or_refused(tmp_path_factory: Any, content: bytes | di
         assert "key" in str(error)
 
 
-def test_a_live_gate_outlives_any_message_and_serves_its_worker() -> None:
+def test_a_live_gate_outlives_any_message_and_serves_its_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(credit, "IDLE_WORDS", 10**9)  # or it would soon not listen
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     sink = ZmqSink("tcp://127.0.0.1:*")
     try:
@@ -132,8 +153,10 @@ def test_a_live_gate_outlives_any_message_and_serves_its_worker() -> None:
 
 def one(data: bytes) -> None:
     """A case of the coverage-guided run."""
-    receive(data, CROP)
-    receive(HEADER, data)
+    receive(data, CROP, CONTEXT)
+    receive(HEADER, data, CONTEXT)
+    receive(HEADER, CROP, data)
+    take(data)
     for kind in (wire.Ready, wire.Ack):
         with contextlib.suppress(DeliveryError):
             wire.decode(data, kind)
@@ -142,10 +165,17 @@ def one(data: bytes) -> None:
 def main() -> None:
     import atheris
 
-    for function in (wire.decode, wire.decode_header, wire.unpack_crop, wire._jpeg_size):
+    for function in (wire.decode, wire.decode_header, wire.unpack_crop, wire.unpack_context, wire._jpeg_size):
         setattr(wire, function.__name__, atheris.instrument_func(function))
+    jetstream.unpack = atheris.instrument_func(jetstream.unpack)
     with tempfile.TemporaryDirectory() as corpus:
-        for name, seed in (("header", HEADER), ("crop", CROP), ("ready", wire.encode(wire.Ready(4)))):
+        for name, seed in (
+            ("header", HEADER),
+            ("crop", CROP),
+            ("context", CONTEXT),
+            ("message", MESSAGE),
+            ("ready", wire.encode(wire.Ready(4))),
+        ):
             (Path(corpus) / name).write_bytes(seed)
         atheris.Setup([*sys.argv, corpus], one)
         atheris.Fuzz()

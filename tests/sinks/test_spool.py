@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -20,7 +23,7 @@ from facegate.sinks.spool import Spool
 from facegate.sinks.wire import Entry
 from facegate.sinks.zeromq import ZmqSink
 
-from ..helpers import facegate, process
+from ..helpers import ROOT, facegate, process
 from .test_wire import entries
 
 
@@ -83,6 +86,34 @@ def test_what_is_no_spool_is_refused(tmp_path: Path) -> None:
         Spool(tmp_path / "newer.db")
     with pytest.raises(DeliveryError, match="cannot open spool"):
         Spool(tmp_path / "nowhere" / "s.db")
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace to see what reaches the disk")
+def test_full_waits_for_the_disk_at_every_commit_and_normal_does_not(tmp_path: Path) -> None:
+    syncs = {}
+    for mode in ("normal", "full"):
+        code = f"""
+from pathlib import Path
+from facegate.sinks.spool import Spool
+from tests.sinks.test_spool import entry
+spool = Spool(Path({str(tmp_path / mode)!r}), synchronous={mode!r})
+for number in range(20):
+    spool.put([entry(number)])
+"""
+        command = [
+            "strace",
+            "-f",
+            "-e",
+            "trace=fsync,fdatasync",
+            "-o",
+            tmp_path / "calls",
+            sys.executable,
+            "-c",
+            code,
+        ]
+        subprocess.run(command, check=True, cwd=ROOT)
+        syncs[mode] = (tmp_path / "calls").read_text().count("sync(")
+    assert syncs["full"] >= syncs["normal"] + 20
 
 
 def test_a_spool_of_the_first_version_is_taken_over(tmp_path: Path) -> None:

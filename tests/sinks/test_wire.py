@@ -31,6 +31,14 @@ def entries(*numbers: int) -> list[wire.Entry]:
     return [wire.pack(make_shot(number)) for number in numbers]
 
 
+def with_picture(number: int) -> wire.Entry:
+    shot = make_shot(number)
+    picture = cv2.resize(shot.crop, (160, 90))
+    face = msgspec.structs.replace(shot.scored.face, context=picture)
+    scored = msgspec.structs.replace(shot.scored, face=face, embedding=np.ones(8, np.float32))
+    return wire.pack(msgspec.structs.replace(shot, scored=scored), embedding=True)
+
+
 def test_a_shot_survives_the_wire() -> None:
     shot = make_shot()
     entry = wire.pack(shot)
