@@ -83,9 +83,10 @@ def show_summary(report: RunReport) -> None:
     kept = 100 * (1 - report.forwarded_share) if report.observed else 0.0
     console.print(
         f"{report.observed} faces on {report.tracks} tracks, {report.shots} forwarded "
-        f"({kept:.1f} % kept from recognition), {delivery.acknowledged} acknowledged by workers, "
-        f"{delivery.undelivered} not; {report.duration_s:.1f} s"
+        f"({kept:.1f} % kept from recognition); {report.duration_s:.1f} s"
     )
+    if delivery.accepted or not delivery.others:
+        console.print(f"workers: {delivery.acknowledged} acknowledged, {delivery.undelivered} not")
     for name, place in delivery.others.items():
         dropped = f", {place.dropped} dropped" if place.dropped else ""
         console.print(f"{name}: {place.acknowledged} delivered, {place.undelivered} kept for later{dropped}")

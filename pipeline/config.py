@@ -276,8 +276,8 @@ class OtherConfig(_OnDisk):
 class DeliveryConfig(_Section):
     """Where shots go."""
 
-    bind: Endpoint = DEFAULT_BIND
-    """ZeroMQ endpoint for workers."""
+    bind: Endpoint | None = DEFAULT_BIND
+    """ZeroMQ endpoint for workers; ``null`` where shots go to other places alone."""
     keys: Path | None = None
     """Folder of ``facegate keys``: delivery is encrypted, and only known workers get in."""
     plain: bool = False
@@ -295,6 +295,14 @@ class DeliveryConfig(_Section):
     embedding: bool = False
     """Send the face's template with each shot."""
     others: tuple[OtherConfig, ...] = Field((), max_length=16)
+
+    @model_validator(mode="after")
+    def _shots_go_somewhere(self) -> Self:
+        if self.bind is None and not self.others:
+            raise ValueError("shots would go nowhere: give an endpoint to bind, or other places")
+        if self.bind is None and self.spool is not None:
+            raise ValueError("this spool is for workers, and without an endpoint to bind there are none")
+        return self
 
     @model_validator(mode="after")
     def _every_spool_is_its_own(self) -> Self:

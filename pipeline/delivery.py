@@ -29,18 +29,18 @@ def make_sink(settings: DeliveryConfig) -> Sink:
         for other in settings.others:
             others.append(_outbox(other))
             opened.callback(others[-1].close, 0.0)
-        first = _workers(settings, opened)
+        workers = None if settings.bind is None else _workers(settings.bind, settings, opened)
         opened.pop_all()
-    return FanOut(first, others, embedding=settings.embedding)
+    return FanOut(workers, others, embedding=settings.embedding)
 
 
-def _workers(settings: DeliveryConfig, opened: ExitStack) -> ZmqSink:
+def _workers(bind: str, settings: DeliveryConfig, opened: ExitStack) -> ZmqSink:
     wanted = settings.spool
     if wanted is None:
-        return ZmqSink(settings.bind, max_pending=settings.max_pending, keys=settings.keys, plain=settings.plain)
+        return ZmqSink(bind, max_pending=settings.max_pending, keys=settings.keys, plain=settings.plain)
     spool = _spool(wanted.path, wanted)
     opened.callback(spool.close)
-    return ZmqSink(settings.bind, spool=spool, when_full=wanted.when_full, keys=settings.keys, plain=settings.plain)
+    return ZmqSink(bind, spool=spool, when_full=wanted.when_full, keys=settings.keys, plain=settings.plain)
 
 
 def _spool(path: Path, settings: SpoolConfig | OtherConfig) -> Spool:

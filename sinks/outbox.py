@@ -158,42 +158,46 @@ class Outbox:
 
 
 class FanOut:
-    """Workers first, and other places beside them; each shot is encoded once for all."""
+    """Workers and other places beside them, or these alone; each shot is encoded once for all."""
 
-    def __init__(self, first: Place, others: Sequence[Outbox] = (), *, embedding: bool = False) -> None:
+    def __init__(self, workers: Place | None, others: Sequence[Outbox] = (), *, embedding: bool = False) -> None:
         """Own all of them.
 
         Args:
-            first: may make the pipeline wait.
+            workers: may make the pipeline wait.
             others: never do.
             embedding: send the face's template too.
         """
-        self._first = first
+        self._workers = workers
         self._others = tuple(others)
         self._embedding = embedding
 
     def send(self, *shots: Shot) -> None:
         """See :class:`facegate.sinks.base.Sink`."""
         entries = [wire.pack(shot, embedding=self._embedding) for shot in shots]
-        for place in (*self._others, self._first):
-            place.put(entries)
+        for other in self._others:
+            other.put(entries)
+        if self._workers is not None:
+            self._workers.put(entries)
 
     def report(self) -> DeliveryReport:
-        """Of the first, with the others' in it."""
-        others = {other.name: other.report() for other in self._others}
-        return msgspec.structs.replace(self._first.report(), others=others)
+        """Of the workers, with the others' in it."""
+        report = DeliveryReport() if self._workers is None else self._workers.report()
+        return msgspec.structs.replace(report, others={other.name: other.report() for other in self._others})
 
     def close(self, linger_s: float) -> DeliveryReport:
         """See :class:`facegate.sinks.base.Sink`; all of them at the same time."""
         for other in self._others:
             other.finish(linger_s)
         try:
-            report = self._first.close(linger_s)
+            report = DeliveryReport() if self._workers is None else self._workers.close(linger_s)
         finally:
             others = {other.name: other.close(linger_s) for other in self._others}
         return msgspec.structs.replace(report, others=others)
 
     def abort(self) -> None:
         """See :class:`facegate.sinks.base.Sink`."""
-        for sink in (self._first, *self._others):
-            sink.abort()
+        for other in self._others:
+            other.abort()
+        if self._workers is not None:
+            self._workers.abort()

@@ -211,8 +211,8 @@ def test_a_run_delivers_to_its_other_places(short_clip: Path, tiny_model: Path, 
         "scorer": {"weights": str(tiny_model)},
         "gate": {"min_quality": 0},
         "delivery": {
-            "bind": f"ipc://{tmp_path}/gate",
-            "linger_s": 2,
+            "bind": None,
+            "linger_s": 20,
             "context_px": 160,
             "embedding": True,
             "others": [
@@ -223,6 +223,7 @@ def test_a_run_delivers_to_its_other_places(short_clip: Path, tiny_model: Path, 
     }
     (tmp_path / "site.yaml").write_text(yaml.safe_dump(site))
     result = facegate("run", tmp_path / "site.yaml", "--report", tmp_path / "run.json")
+    assert result.returncode == 0, "without workers nothing waits for one"
     report = json.loads((tmp_path / "run.json").read_text())
     lines = json_lines(tmp_path / "s.jsonl")
     assert len(lines) == report["shots"] > 0 and {line["camera"] for line in lines} == {"door"}, result.stderr
@@ -246,6 +247,15 @@ def test_a_run_delivers_to_its_other_places(short_clip: Path, tiny_model: Path, 
 def test_what_cannot_work_is_refused(others: list[dict[str, str]], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         build_config({"cameras": [{"name": "a", "source": "0"}], "delivery": {"others": others}})
+
+
+def test_shots_go_somewhere() -> None:
+    camera = {"cameras": [{"name": "a", "source": "0"}]}
+    with pytest.raises(ConfigError, match="nowhere"):
+        build_config(camera | {"delivery": {"bind": None}})
+    others = [{"kind": "lines", "to": "x", "spool": "a"}]
+    with pytest.raises(ConfigError, match="for workers"):
+        build_config(camera | {"delivery": {"bind": None, "others": others, "spool": {"path": "b"}}})
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path) -> None:
