@@ -16,6 +16,8 @@ from facegate.errors import DeliveryError
 from facegate.pipeline.records import Detection, Face, FrameRef, QualityInfo, Reason, ScoredFace, Shot
 from facegate.sinks import wire
 
+from ..helpers import ROOT
+
 
 def make_shot(number: int = 0) -> Shot:
     rng = np.random.default_rng(number)
@@ -96,6 +98,14 @@ def test_when_a_frame_came_is_told_by_the_wall_clock() -> None:
     face = msgspec.structs.replace(shot.scored.face, frame=ref)
     packed = wire.pack(msgspec.structs.replace(shot, scored=msgspec.structs.replace(shot.scored, face=face)))
     assert wire.decode_header(packed.header).received_at == pytest.approx(time() - 5, abs=0.5)
+
+
+def test_the_documentation_knows_every_field_and_its_example_is_a_header() -> None:
+    text = (ROOT / "docs" / "wire.md").read_text()
+    example = msgspec.json.decode(text.split("```json\n")[1].split("```")[0], type=wire.ShotHeader)
+    assert example.version == wire.VERSION and example.embedding is not None
+    for field in (*msgspec.structs.fields(wire.ShotHeader), *msgspec.structs.fields(wire.QualityBlock)):
+        assert f"`{field.name}`" in text
 
 
 def test_a_raw_crop_is_read_too() -> None:
