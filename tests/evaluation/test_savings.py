@@ -91,9 +91,10 @@ def test_labels_are_checked(tmp_path: Path) -> None:
     assert len(load_labels(Path(__file__).parents[1] / "visits.yaml")) == 14
 
 
-def test_the_command_compares_and_writes(clip: DemoClip, tmp_path: Path) -> None:
+def test_the_command_compares_and_writes(clip: DemoClip, short_clip: Path, tmp_path: Path) -> None:
     out, picture = tmp_path / "s.json", tmp_path / "s.png"
-    result = facegate("savings", clip.path, "--gallery", clip.gallery, "--json", out, "--plot", picture)
+    arguments = ("--gallery", clip.gallery, "--embedder", "builtin", "--json", out, "--plot", picture)
+    result = facegate("savings", short_clip, *arguments)
     assert result.returncode == 0, result.stderr
     found = json.loads(out.read_text())
     policies = found["policies"]

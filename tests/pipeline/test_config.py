@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,19 @@ CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 def test_every_example_configuration_is_valid(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAMERA_PASSWORD", "secret")
     assert load_config(path).cameras
+
+
+def test_what_is_commented_out_in_the_example_of_every_setting_is_valid_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("CAMERA_PASSWORD", "WEBHOOK_SECRET", "MQTT_LOGIN", "NATS_LOGIN"):
+        monkeypatch.setenv(name, "a secret")
+    text = next(path for path in CONFIGS if path.name == "one-camera.yaml").read_text()
+    place = text.index("delivery:")
+    (tmp_path / "all.yaml").write_text(text[:place] + re.sub(r"^  # ", "  ", text[place:], flags=re.M))
+    assert {other.kind for other in load_config(tmp_path / "all.yaml").delivery.others} == {
+        "lines", "folder", "webhook", "mqtt", "jetstream",
+    }  # fmt: skip
 
 
 def test_there_are_example_configurations() -> None:
