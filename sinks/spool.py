@@ -81,6 +81,7 @@ class Spool:
         self._max_age_s = max_age_s
         self.max_bytes = max_bytes
         try:
+            path.touch(mode=0o600)  # faces: for this user alone; the files beside it become alike
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5.0)
             self._db.execute("PRAGMA page_size=8192")  # a crop is about that large; of a new file only
             self._db.execute("PRAGMA journal_mode=WAL")
@@ -93,8 +94,9 @@ class Spool:
                 self._db.execute(_FROM_1)
             self._db.executescript(_SCHEMA)
             self._db.execute(f"PRAGMA user_version={VERSION}")
-        except sqlite3.Error as error:
-            raise DeliveryError(f"cannot open spool {path}: {error}") from error
+        except (sqlite3.Error, OSError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise DeliveryError(f"cannot open spool {path}: {reason.lower()}") from error
         self._bytes = int(self._one("SELECT COALESCE(SUM(size), 0) FROM shots"))
         self._count = int(self._one("SELECT COUNT(*) FROM shots"))
 

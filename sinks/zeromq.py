@@ -3,14 +3,14 @@
 A worker (DEALER) opens a window, the gate never has more shots in flight to it than that, and each shot is
 acknowledged by its id. A shot that is not acknowledged within its lease, or whose worker says goodbye or falls
 silent, goes back to the front of the queue; a duplicate carries the same id. One thread owns the socket;
-``send`` hands over through a bounded queue.
+``put`` hands over through a bounded queue.
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Condition, Thread
@@ -32,6 +32,9 @@ LEASE_S = 30.0
 TICK_MS = 200
 TURN = 1000
 """Messages read before shots are sent again: a flood of them does not starve the others."""
+STUBBORN = 3
+"""A shot that has come back so often goes behind the others: it may be what its workers die of."""
+MAX_LATENCY_MS = 3_600_000.0
 BATCH = 256
 """Shots read from the spool at a time."""
 
@@ -79,6 +82,7 @@ class ZmqSink:
         self._max_pending = max_pending
         self._changed = Condition()
         self._pending: deque[Entry] = deque()
+        self._returns: Counter[str] = Counter()
         self._workers = Workers(lease_s)
         self._patience = Patience()
         self._accepted = self._acknowledged = self._redelivered = self._bytes = 0
@@ -156,6 +160,8 @@ class ZmqSink:
         self._dropped += len(dropped)
         self._accepted -= len(dropped)
         self._pending = deque(entry for entry in self._pending if entry.shot_id not in dropped)
+        for shot_id in dropped:
+            self._returns.pop(shot_id, None)
 
     def close(self, linger_s: float) -> DeliveryReport:
         """See :class:`facegate.sinks.base.Place`."""
@@ -305,7 +311,8 @@ class ZmqSink:
             self._done.append(entry)  # counted when it is deleted
         with self._changed:
             self._acknowledged += self._spool is None
-            self._recognition_ms += max(0.0, ack.latency_ms)
+            self._recognition_ms += min(max(0.0, ack.latency_ms), MAX_LATENCY_MS)
+            self._returns.pop(entry.shot_id, None)
         return True
 
     def _reclaim(self, now: float) -> None:
@@ -318,8 +325,13 @@ class ZmqSink:
         if not entries:
             return
         with self._changed:
-            self._pending.extendleft(reversed(entries))
             self._redelivered += len(entries)
+            for entry in reversed(entries):
+                self._returns[entry.shot_id] += 1
+                if self._returns[entry.shot_id] < STUBBORN:
+                    self._pending.appendleft(entry)
+                else:
+                    self._pending.append(entry)
 
     def _dispatch(self, now: float) -> None:
         """Send while somebody has credit."""

@@ -69,6 +69,7 @@ def test_what_is_erased_is_not_in_the_files_any_more(tmp_path: Path) -> None:
     mark = b"the face of somebody who asked to be forgotten"
     spool.put([Entry("a", "door", 7, b"h", mark * 50), Entry("b", "door", 8, b"h", b"other")])
     assert any(mark in file.read_bytes() for file in tmp_path.iterdir())
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
     assert spool.erase(camera="door", track_id=7) == ["a"] and not spool.erase(before=time() - 3600)
     assert not any(mark in file.read_bytes() for file in tmp_path.iterdir())
     assert [item.shot_id for item in spool.after(0, 9)] == ["b"]

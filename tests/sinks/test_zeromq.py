@@ -171,6 +171,22 @@ def test_a_worker_whose_connection_is_gone_is_noticed_at_the_next_shot() -> None
         sink.close(0.0)
 
 
+def test_a_shot_that_its_workers_die_of_lets_others_pass(sink: ZmqSink) -> None:
+    sink.put(entries(0, 1))
+    with peers(sink.endpoint) as (worker,):
+        for _ in range(3):
+            worker.ready(1)
+            assert worker.shot() == entries(0)[0].shot_id
+            worker.socket.send_multipart([wire.BYE, b""])
+        worker.ready(1)
+        for number in (1, 0):
+            shot_id = worker.shot()
+            assert shot_id == entries(number)[0].shot_id
+            worker.ack(shot_id, latency_ms=1e308)
+        report = sink.close(5.0)
+    assert (report.acknowledged, report.redelivered) == (2, 3) and report.recognition_ms < 1e8
+
+
 def test_nonsense_from_one_peer_does_not_disturb_another(sink: ZmqSink) -> None:
     with peers(sink.endpoint, 2) as (hostile, worker):
         for frames in (
