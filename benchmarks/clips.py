@@ -31,7 +31,7 @@ from facegate.evaluation.savings import Observer, Savings, Visit, compare, load_
 from facegate.pipeline.config import DetectorConfig, GateConfig, RunConfig, config_for
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.images import read_image
-from facegate.pipeline.records import Image, ScoredFrame
+from facegate.pipeline.records import Image, ScoredFrame, contiguous
 from facegate.pipeline.runner import Runner
 from facegate.pipeline.threads import share_cores
 from facegate.pipeline.watch import ShotQueue
@@ -68,7 +68,7 @@ def frames(path: Path, every: int = 1) -> Iterator[tuple[float, Image]]:
     with av.open(str(path)) as container:
         for index, frame in enumerate(container.decode(video=0)):
             if index % every == 0:
-                yield float(frame.time or 0.0), frame.to_ndarray(format="rgb24")
+                yield float(frame.time or 0.0), contiguous(frame.to_ndarray(format="rgb24"))
 
 
 def largest(image: Image, detector: Detector) -> Image | None:
@@ -80,9 +80,9 @@ def largest(image: Image, detector: Detector) -> Image | None:
 def galleries(data: Path, detector: Detector, visits: tuple[Visit, ...]) -> dict[str, list[Image]]:
     """Crops per person: the enrolled and the distractors."""
     people: dict[str, list[Image]] = {}
-    for person in sorted((data / "photos").iterdir()):
-        crops = [largest(read_image(file), detector) for file in sorted(person.iterdir())]
-        people[person.name] = [crop for crop in crops if crop is not None]
+    for folder in sorted((data / "photos").iterdir()):
+        crops = [largest(read_image(file), detector) for file in sorted(folder.iterdir())]
+        people[folder.name] = [crop for crop in crops if crop is not None]
     for person, clip in FROM_CLIPS.items():
         found = [largest(image, detector) for _, image in frames(data / "clips" / clip, 10)]
         people[person] = [crop for crop in found if crop is not None]
@@ -102,6 +102,7 @@ def galleries(data: Path, detector: Detector, visits: tuple[Visit, ...]) -> dict
             if sum(key.startswith("lfw:") for key in people) >= DISTRACTORS:
                 break
             decoded = cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_COLOR)
+            assert decoded is not None, name
             crop = largest(np.ascontiguousarray(decoded[:, :, ::-1]).astype(np.uint8), detector)
             if crop is not None:
                 seen.add(person)
@@ -130,7 +131,7 @@ def altered(source: Path, how: str, folder: Path) -> Path:
         for frame in inside.decode(video=0):
             if (frame.time or 0.0) <= start_s and start_s:
                 continue
-            image = ALTERATIONS[how](frame.to_ndarray(format="rgb24"))
+            image = ALTERATIONS[how](contiguous(frame.to_ndarray(format="rgb24")))
             if not stream.codec_context.is_open:
                 stream.width, stream.height = image.shape[1], image.shape[0]
             for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):

@@ -30,7 +30,7 @@ def main() -> None:
     jobs: dict[str, Job] = {"ViT-B/24, score and embedding": lambda: large.run([crops], True)}
     scorers = {}
     for quality in ("estimate", "vitnt"):
-        scorers[quality] = load_scorer(quality=quality, device="cpu", dtype="fp32", backend="torch")  # type: ignore[arg-type]
+        scorers[quality] = load_scorer(quality=quality, device="cpu", dtype="fp32", backend="torch")
     jobs["ours, score (estimate)"] = lambda: scorers["estimate"].score(crops, embedding=False)
     jobs["ours, score (ViTNT-FIQA)"] = lambda: scorers["vitnt"].score(crops, embedding=False)
     jobs["ours, score and embedding"] = lambda: scorers["estimate"].score(crops)

@@ -37,6 +37,7 @@ def main() -> None:
                 continue
             age, gender, race = (int(part) for part in parts[:3])
             picture = cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_COLOR)
+            assert picture is not None, name
             crops.append(picture[:, :, ::-1])
             span = next((f"{low}-{high} years" for low, high in AGES if low <= age <= high), "older")
             groups.append((span, GENDERS[gender], RACES[race]))

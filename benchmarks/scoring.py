@@ -177,7 +177,7 @@ def measure_cuda(card_name: str, rounds: int) -> dict[str, object]:
         one_pass = random_pass(card, torch.float32)
         from facegate.scoring.backends import TorchCuda
 
-        scorer = Scorer(one_pass, msgspec.structs.replace(card, name="random"), TorchCuda(one_pass, dtype))  # type: ignore[arg-type]
+        scorer = Scorer(one_pass, msgspec.structs.replace(card, name="random"), TorchCuda(one_pass, dtype))
         for count in (1, 8, 32, 256):
             crops = np.random.default_rng(0).integers(0, 256, (count, 112, 112, 3)).astype(np.uint8)
             spent = []
