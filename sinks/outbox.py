@@ -18,7 +18,7 @@ from facegate.sinks.spool import EXPIRE_S, Spool
 from facegate.sinks.wire import Entry
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
-GRACE_S = 0.5
+GRACE_S = 0.2
 """At the end, how long a delivery that is under way may go on."""
 
 log = structlog.get_logger(__name__)
