@@ -89,8 +89,11 @@ def bare(items: list[Shot]) -> float:
     return len(items) / passed
 
 
-def ours(items: list[Shot], synchronous: Synchronous | None) -> float:
-    """Shots per second until the last is acknowledged; without a spool where ``synchronous`` is None."""
+def ours(items: list[Shot], synchronous: Synchronous | None, loud: int = 0) -> float:
+    """Shots per second until the last is acknowledged; without a spool where ``synchronous`` is None.
+
+    ``loud`` peers say nothing of use meanwhile, as fast as they can.
+    """
     with tempfile.TemporaryDirectory() as folder:
         spool = Spool(Path(folder) / "spool.db", synchronous=synchronous) if synchronous else None
         workers = ZmqSink("tcp://127.0.0.1:*", spool=spool)
@@ -99,12 +102,17 @@ def ours(items: list[Shot], synchronous: Synchronous | None) -> float:
         sink.send(items[0])
         while sink.report().acknowledged < 1:
             sleep(0.01)
+        strangers = [peer("loud", workers.endpoint) for _ in range(loud)]
+        sleep(2.0 if loud else 0.0)
         start = perf_counter()
         for first in range(1, len(items), SHOTS_TOGETHER):  # as the deliver stage does when shots come fast
             sink.send(*items[first : first + SHOTS_TOGETHER])
         report = sink.close(60.0)
         passed = perf_counter() - start
         process.wait()
+        for stranger in strangers:
+            stranger.kill()
+            stranger.wait()
     assert report.acknowledged == len(items)
     return (len(items) - 1) / passed
 
@@ -275,6 +283,7 @@ def main() -> None:
         "facegate, in memory": lambda: ours(items, None),
         "facegate, spooled": lambda: ours(items, "normal"),
         "facegate, spooled, synchronous full": lambda: ours(items, "full"),
+        "facegate, spooled, beside a peer that floods it": lambda: ours(items, "normal", loud=1),
         "imagezmq REQ/REP, packed beforehand": lambda: request_reply(items),
         "imagezmq PUB/SUB, packed beforehand": heard,
         "packing alone": lambda: packing(items),

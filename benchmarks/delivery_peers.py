@@ -50,6 +50,15 @@ def puller(data: str, done: str, count: int) -> None:
     told.close(linger=1000)
 
 
+def loud(endpoint: str) -> None:
+    """Say nothing of use, as fast as it goes, until killed."""
+    socket = zmq.Context().socket(zmq.DEALER)
+    socket.connect(endpoint)
+    receipt = [wire.ACK, wire.encode(wire.Ack("none", 0.0))]
+    while True:
+        socket.send_multipart(receipt)
+
+
 def hub(endpoint: str, answers: bool, delay_s: float, log: str) -> None:
     """imagezmq's receiver; one line per picture in ``log``, its name and when it came, until it is killed."""
     import imagezmq
@@ -71,5 +80,7 @@ if __name__ == "__main__":
         worker(given[0], float(given[1]), int(given[2]), given[3])
     elif role == "puller":
         puller(given[0], given[1], int(given[2]))
+    elif role == "loud":
+        loud(given[0])
     else:
         hub(given[0], given[1] == "answers", float(given[2]), given[3])
