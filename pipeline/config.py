@@ -6,7 +6,7 @@ import os
 import re
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 import yaml
@@ -438,15 +438,22 @@ def _explain(error: Any) -> str:
         return f"{place}: unknown key, {hint}"
     message = str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input")
-    shown = f" (got {redact(str(given))!r})" if isinstance(given, str | int | float | bool) else ""
+    tell = isinstance(given, str | int | float | bool) and error["loc"][-1:] != ("secret",)
+    shown = f" (got {redact(str(given))!r})" if tell else ""
     return f"{place}: {message[:1].lower()}{message[1:]}{shown}"
 
 
 def _keys_at(location: tuple[Any, ...]) -> list[str]:
     """Names of the fields of the section at ``location``."""
-    sections: dict[str, type[BaseModel]] = {
-        "cameras": CameraConfig, "detector": DetectorConfig, "tracker": TrackerConfig,
-        "scorer": ScorerConfig, "gate": GateConfig, "delivery": DeliveryConfig,
-    }  # fmt: skip
-    model = sections[location[0]] if location else RunConfig
+    model: type[BaseModel] = RunConfig
+    for part in location:
+        if not isinstance(part, int):
+            model = _section_in(model.model_fields[part].annotation) or model
     return list(model.model_fields)
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field holds, perhaps inside a tuple or beside ``None``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _section_in(inner)) is not None), None)

@@ -43,6 +43,10 @@ def test_there_are_example_configurations() -> None:
         ({"cameras": [{"name": "a", "sorce": "x.mp4"}]}, ("cameras[0].sorce", "did you mean 'source'")),
         ({"camera": []}, ("camera: unknown key", "did you mean 'cameras'")),
         (
+            {"cameras": [{"name": "a", "source": "0"}], "delivery": {"others": [{"kinds": "lines"}]}},
+            ("delivery.others[0].kinds", "did you mean 'kind'"),
+        ),
+        (
             {"cameras": [{"name": "a", "source": "x"}], "gate": {"min_quality": "high"}},
             ("gate.min_quality", "'high'"),
         ),

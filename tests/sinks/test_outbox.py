@@ -249,6 +249,13 @@ def test_what_cannot_work_is_refused(others: list[dict[str, str]], words: str) -
         build_config({"cameras": [{"name": "a", "source": "0"}], "delivery": {"others": others}})
 
 
+def test_a_secret_is_not_shown_when_it_is_refused() -> None:
+    other = {"kind": "webhook", "to": "https://me:hidden@x", "spool": "a", "secret": "s3cret"}
+    with pytest.raises(ConfigError, match="at least 8 characters") as caught:
+        build_config({"cameras": [{"name": "a", "source": "0"}], "delivery": {"others": [other]}})
+    assert "s3cret" not in str(caught.value) and "hidden" not in str(caught.value)
+
+
 def test_shots_go_somewhere() -> None:
     camera = {"cameras": [{"name": "a", "source": "0"}]}
     with pytest.raises(ConfigError, match="nowhere"):
