@@ -69,4 +69,9 @@ def _outbox(settings: OtherConfig) -> Outbox:
     except DeliveryError:
         target.close()
         raise
-    return Outbox(target, spool)
+    try:
+        return Outbox(target, spool)
+    except DeliveryError:
+        target.close()
+        spool.close()
+        raise

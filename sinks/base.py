@@ -20,7 +20,7 @@ class DeliveryReport(msgspec.Struct, frozen=True):
     redelivered: int = 0
     bytes_sent: int = 0
     dropped: int = 0
-    """Deleted unsent because a spool was full."""
+    """Deleted unsent: a spool was full, they had waited too long, or somebody erased them."""
     kept: int = 0
     """Of the undelivered, those that a spool keeps for the next run."""
     recognition_ms: float = 0.0

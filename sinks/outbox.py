@@ -14,7 +14,7 @@ from facegate.errors import DeliveryError
 from facegate.pipeline.records import Shot
 from facegate.sinks import wire
 from facegate.sinks.base import DeliveryReport, Place
-from facegate.sinks.spool import EXPIRE_S, Spool
+from facegate.sinks.spool import TIDY_S, Spool
 from facegate.sinks.wire import Entry
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
@@ -49,14 +49,19 @@ class Outbox:
     """Keeps shots in its spool until its target has them. When the spool is full, the oldest go."""
 
     def __init__(self, target: Target, spool: Spool) -> None:
-        """Start delivering what the spool holds from earlier runs; its thread closes target and spool."""
+        """Start delivering what the spool holds from earlier runs; its thread closes target and spool.
+
+        Raises:
+            DeliveryError: somebody else delivers from this spool.
+        """
+        spool.claim()
         self.name = target.name
         self._target = target
         self._spool = spool
         self._changed = Condition()
         self._accepted = len(spool)
         self._delivered = self._dropped = self._bytes = 0
-        self._expires = 0.0
+        self._tidies = 0.0
         self._deadline: float | None = None
         self._aborted = False
         self._thread = Thread(target=self._run, name=f"facegate-{target.name}", daemon=True)
@@ -123,7 +128,7 @@ class Outbox:
                     if self._over() or not len(self._spool):
                         return
                 try:
-                    self._expire()
+                    self._tidy()
                     entries = self._spool.after(0, self._target.together)
                     self._target.deliver(entries)
                     done = self._spool.done(entries)
@@ -142,16 +147,17 @@ class Outbox:
             self._target.close()
             self._spool.close()
 
-    def _expire(self) -> None:
-        if monotonic() < self._expires:
+    def _tidy(self) -> None:
+        if not self._spool.touched() and monotonic() < self._tidies:
             return
-        self._expires = monotonic() + EXPIRE_S
+        self._tidies = monotonic() + TIDY_S
         with self._changed:
-            expired = len(self._spool.expire(time()))
-            if expired:
-                log.warning("shots erased: they waited too long", to=self.name, shots=expired)
-            self._dropped += expired
-            self._accepted -= expired
+            self._spool.tidy(time())
+            erased = self._accepted - self._delivered - len(self._spool)
+            if erased:
+                log.warning("shots erased", to=self.name, shots=erased)
+            self._dropped += erased
+            self._accepted -= erased
 
     def _left_s(self) -> float:
         return LONGEST_WAIT_S if self._deadline is None else max(0.0, self._deadline - monotonic())

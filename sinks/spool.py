@@ -7,6 +7,8 @@ process but the last few may not survive a power cut; ``full`` waits for the dis
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -40,7 +42,7 @@ CREATE INDEX IF NOT EXISTS shots_by_time ON shots (created);
 _FROM_1 = "ALTER TABLE shots ADD COLUMN context BLOB NOT NULL DEFAULT x''"
 VERSION = 2
 MAX_BYTES = 1_000_000_000
-EXPIRE_S = 60.0
+TIDY_S = 60.0
 """How often whoever holds a spool looks for shots that have waited too long."""
 
 
@@ -79,6 +81,7 @@ class Spool:
         self._lock = Lock()
         self._path = path
         self._max_age_s = max_age_s
+        self._claim: int | None = None
         self.max_bytes = max_bytes
         try:
             path.touch(mode=0o600)  # faces: for this user alone; the files beside it become alike
@@ -97,8 +100,23 @@ class Spool:
         except (sqlite3.Error, OSError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise DeliveryError(f"cannot open spool {path}: {reason.lower()}") from error
-        self._bytes = int(self._one("SELECT COALESCE(SUM(size), 0) FROM shots"))
-        self._count = int(self._one("SELECT COUNT(*) FROM shots"))
+        self._bytes = self._count = 0
+        self._version = self._one("PRAGMA data_version")
+        self._recount()
+
+    def claim(self) -> None:
+        """Become the one that delivers from this file, until ``close``.
+
+        Raises:
+            DeliveryError: somebody else does already.
+        """
+        lock = os.open(self._path.with_name(self._path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(lock)
+            raise DeliveryError(f"spool {self._path} is in use: another gate delivers from it") from error
+        self._claim = lock
 
     @property
     def bytes(self) -> int:
@@ -190,15 +208,29 @@ class Spool:
                     "AND (?3 IS NULL OR created < ?3) RETURNING shot_id",
                     (camera, track_id, before),
                 ).fetchall()
-            self._bytes = int(self._one("SELECT COALESCE(SUM(size), 0) FROM shots"))
-            self._count -= len(erased)
+            self._recount()
             # What was deleted must not live on in the log beside the file.
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return [shot_id for (shot_id,) in erased]
 
-    def expire(self, now: float) -> list[str]:
-        """Erase what has waited too long at ``now`` (Unix time); return the ids."""
-        return [] if self._max_age_s is None else self.erase(before=now - self._max_age_s)
+    def tidy(self, now: float) -> None:
+        """Erase what has waited too long at ``now`` (Unix time), and count anew: others may have erased too."""
+        if self._max_age_s is not None:
+            self.erase(before=now - self._max_age_s)
+        with self._lock:
+            self._recount()
+
+    def touched(self) -> bool:
+        """Whether somebody else has written to the file since the last call."""
+        with self._lock:
+            version = self._one("PRAGMA data_version")  # changes with commits of other connections alone
+            touched, self._version = version != self._version, version
+        return bool(touched)
+
+    def holds(self, entry: Entry) -> bool:
+        """Whether a shot is still there."""
+        with self._lock:
+            return self._db.execute("SELECT 1 FROM shots WHERE id = ?", (entry.row,)).fetchone() is not None
 
     def status(self) -> Status:
         """Count what is there."""
@@ -212,6 +244,9 @@ class Spool:
         """Close the file."""
         with self._lock:
             self._db.close()
+            if self._claim is not None:
+                os.close(self._claim)
+                self._claim = None
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -222,6 +257,9 @@ class Spool:
                 yield
         except sqlite3.Error as error:
             raise DeliveryError(f"spool {self._path} cannot be written: {error}") from error
+
+    def _recount(self) -> None:
+        self._count, self._bytes = self._db.execute("SELECT COUNT(*), COALESCE(SUM(size), 0) FROM shots").fetchone()
 
     def _one(self, statement: str) -> Any:
         return self._db.execute(statement).fetchone()[0]

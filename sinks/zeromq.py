@@ -25,7 +25,7 @@ from facegate.sinks.base import DeliveryReport
 from facegate.sinks.bound import Bound
 from facegate.sinks.credit import SILENCE_S, Patience, Workers
 from facegate.sinks.refusals import Refusals
-from facegate.sinks.spool import EXPIRE_S, Spool, WhenFull
+from facegate.sinks.spool import TIDY_S, Spool, WhenFull
 from facegate.sinks.wire import Entry
 
 LEASE_S = 30.0
@@ -68,15 +68,18 @@ class ZmqSink:
             plain: allow an endpoint beyond loopback without keys.
 
         Raises:
-            DeliveryError: the endpoint cannot be bound, or would show faces to anybody.
+            DeliveryError: the endpoint cannot be bound, or would show faces to anybody, or another gate delivers
+                from this spool.
             ConfigError: the folder of keys holds none.
         """
+        if spool is not None:
+            spool.claim()
         self._spool = spool
         self._when_full = when_full
         self._loaded = 0
         """Row up to which shots were taken from the spool."""
         self._newest = 0 if spool is None else spool.newest
-        self._expires = 0.0
+        self._tidies = 0.0
         self._done: list[Entry] = []
         self._dropped = 0
         self._max_pending = max_pending
@@ -152,16 +155,11 @@ class ZmqSink:
         if self._when_full == "block":
             return False
         while self._spool.full and (dropped := self._spool.drop_oldest()) is not None:
-            self._forget({dropped})
+            self._dropped += 1
+            self._accepted -= 1
+            self._returns.pop(dropped, None)
+            self._pending = deque(entry for entry in self._pending if entry.shot_id != dropped)
         return True
-
-    def _forget(self, dropped: set[str]) -> None:
-        """Count shots that are not in the spool any more."""
-        self._dropped += len(dropped)
-        self._accepted -= len(dropped)
-        self._pending = deque(entry for entry in self._pending if entry.shot_id not in dropped)
-        for shot_id in dropped:
-            self._returns.pop(shot_id, None)
 
     def close(self, linger_s: float) -> DeliveryReport:
         """See :class:`facegate.sinks.base.Place`."""
@@ -240,7 +238,6 @@ class ZmqSink:
         """Delete from the spool what was acknowledged, and fetch what is to be sent next."""
         if self._spool is None:
             return
-        self._expire(self._spool)
         done, self._done = self._done, []
         removed = self._spool.done(done)
         with self._changed:
@@ -248,21 +245,28 @@ class ZmqSink:
             self._acknowledged += removed
             if done:
                 self._changed.notify_all()
+        self._tidy(self._spool)
+        with self._changed:
             if len(self._pending) < BATCH and self._loaded < self._newest:
                 fetched = self._spool.after(self._loaded, BATCH)
                 self._pending.extend(fetched)
                 self._loaded = fetched[-1].row if fetched else self._newest
 
-    def _expire(self, spool: Spool) -> None:
-        if monotonic() < self._expires:
+    def _tidy(self, spool: Spool) -> None:
+        if not spool.touched() and monotonic() < self._tidies:
             return
-        self._expires = monotonic() + EXPIRE_S
-        expired = set(spool.expire(time()))
-        if expired:
-            log.warning("shots erased: they waited too long for a worker", shots=len(expired))
-            with self._changed:
-                self._forget(expired)
-                self._changed.notify_all()
+        self._tidies = monotonic() + TIDY_S
+        spool.tidy(time())
+        with self._changed:
+            # Shots may be committed that are not counted as accepted yet: then the next time tells.
+            erased = max(0, self._accepted - self._acknowledged - len(spool))
+            if not erased:
+                return
+            log.warning("shots erased", to="workers", shots=erased)
+            self._dropped += erased
+            self._accepted -= erased
+            self._pending = deque(entry for entry in self._pending if spool.holds(entry))
+            self._changed.notify_all()
 
     def _finished(self) -> bool:
         with self._changed:

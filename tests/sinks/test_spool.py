@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Thread
 from time import monotonic, sleep, time
 
 import pytest
@@ -95,6 +96,7 @@ def test_full_waits_for_the_disk_at_every_commit_and_normal_does_not(tmp_path: P
     for mode in ("normal", "full"):
         code = f"""
 from pathlib import Path
+from threading import Thread
 from facegate.sinks.spool import Spool
 from tests.sinks.test_spool import entry
 spool = Spool(Path({str(tmp_path / mode)!r}), synchronous={mode!r})
@@ -133,7 +135,7 @@ def test_a_spool_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
 
 
 def test_what_has_waited_too_long_is_erased_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zeromq, "EXPIRE_S", 0.1)
+    monkeypatch.setattr(zeromq, "TIDY_S", 0.1)
     sink = ZmqSink("tcp://127.0.0.1:*", spool=Spool(tmp_path / "s.db", max_age_s=0.5), max_pending=2)
     sink.put(entries(0, 1, 2))
     deadline = monotonic() + 20
@@ -144,6 +146,32 @@ def test_what_has_waited_too_long_is_erased_and_counted(tmp_path: Path, monkeypa
     report = sink.close(5.0)
     assert (report.accepted, report.acknowledged, report.dropped) == (1, 1, 3)
     assert taken == [entries(3)[0].shot_id]
+
+
+def test_what_is_erased_while_a_gate_holds_it_is_not_sent_and_not_waited_for(tmp_path: Path) -> None:
+    sink = ZmqSink("tcp://127.0.0.1:*", spool=Spool(tmp_path / "s.db"))
+    sink.put(entries(0, 1, 2))
+    erased = facegate("spool", "purge", tmp_path / "s.db", "--camera", "door", "--track", 7)
+    assert "3 shots erased" in erased.stdout
+    sink.put(entries(3))
+    with worker_at(sink.endpoint) as worker:
+        thread = Thread(target=sink.close, args=(20.0,))
+        thread.start()
+        shot_id = receive(worker)
+        worker.send_multipart([wire.ACK, wire.encode(wire.Ack(shot_id, 1.0))])
+        thread.join(20)
+    report = sink.report()
+    assert shot_id == entries(3)[0].shot_id
+    assert (report.accepted, report.acknowledged, report.dropped) == (1, 1, 3)
+
+
+def test_one_gate_at_a_time_delivers_from_a_spool(tmp_path: Path) -> None:
+    sink = ZmqSink("tcp://127.0.0.1:*", spool=Spool(tmp_path / "s.db"))
+    second = facegate("spool", "retry", tmp_path / "s.db", "--bind", f"ipc://{tmp_path}/gate", "--seconds", 1)
+    assert second.returncode == 1 and "is in use: another gate delivers from it" in second.stderr
+    assert json.loads(facegate("spool", "status", tmp_path / "s.db").stdout)["shots"] == 0
+    sink.close(0.0)
+    assert facegate("spool", "retry", tmp_path / "s.db", "--bind", f"ipc://{tmp_path}/gate").returncode == 0
 
 
 def take(

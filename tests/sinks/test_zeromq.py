@@ -87,6 +87,7 @@ def test_every_shot_is_acknowledged_once_and_the_report_adds_up(sink: ZmqSink) -
                 if worker.has_mail(20):
                     seen.append(worker.shot())
                     worker.ack(seen[-1], latency_ms=2.0)
+                    worker.ack(seen[0], latency_ms=2.0)  # said again, it is no second receipt
         report = sink.close(5.0)
     assert len(set(seen)) == 20
     assert (report.accepted, report.acknowledged, report.undelivered) == (20, 20, 0)
