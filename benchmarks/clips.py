@@ -20,6 +20,7 @@ import av
 import cv2
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.machine import cpu
 from facegate.console import show_savings
@@ -40,6 +41,8 @@ from facegate.recognition.gallery import Gallery
 
 ROOT = Path(__file__).parent.parent
 DISTRACTORS = 1000
+LIKENESS = 60.0
+"""Points of quality that the cosine to a track's mean embedding is worth, in a choice that was tried and left out."""
 FROM_CLIPS = {
     "P4": "default.wmv",
     "S1": "asl_again.mkv",
@@ -157,6 +160,8 @@ class Crops:
         self.quality: dict[str, float] = {}
         self.ours: dict[str, float] = {}
         self.norm: dict[str, float] = {}
+        self.calibrated: dict[str, int] = {}
+        self.unit: dict[str, NDArray[np.float32]] = {}
 
     def scored(self, frame: ScoredFrame) -> None:
         if not frame.faces:
@@ -167,7 +172,10 @@ class Crops:
         for face, value in zip(frame.faces, values, strict=True):
             self.quality[face.face.face_id] = float(value)
             self.ours[face.face.face_id] = face.raw
-            self.norm[face.face.face_id] = 0.0 if face.embedding is None else float(np.linalg.norm(face.embedding))
+            assert face.embedding is not None
+            self.norm[face.face.face_id] = length = float(np.linalg.norm(face.embedding))
+            self.calibrated[face.face.face_id] = face.quality
+            self.unit[face.face.face_id] = face.embedding / np.float32(length)
 
 
 def percentiles(
@@ -186,12 +194,18 @@ def percentiles(
         if len(faces) < 5:
             continue
         mated = np.array([observer.embeddings[face] @ gallery.templates[row[person]] for face in faces])
+        units = np.stack([crops.unit[face] for face in faces])
+        mean = units.mean(0) / np.linalg.norm(units.mean(0))
         choices = {
             "facegate's score": [crops.ours[face] for face in faces],
             "Laplacian variance": [observer.faces[face].sharpness for face in faces],
             "largest face": [observer.faces[face].width for face in faces],
             "LightQNet": [crops.quality[face] for face in faces],
             "norm of our embedding": [crops.norm[face] for face in faces],
+            "quality and likeness": [
+                crops.calibrated[face] + LIKENESS * float(unit @ mean)
+                for face, unit in zip(faces, units, strict=True)
+            ],
         }
         for name, values in choices.items():
             found.setdefault(name, []).append(100 * float((mated <= mated[int(np.argmax(values))]).mean()))
