@@ -42,7 +42,7 @@ from facegate.recognition.gallery import Gallery
 ROOT = Path(__file__).parent.parent
 DISTRACTORS = 1000
 LIKENESS = 60.0
-"""Points of quality that the cosine to a track's mean embedding is worth, in a choice that was tried and left out."""
+"""Points of quality that the cosine to a track's mean embedding is worth, in a choice that was left out."""
 FROM_CLIPS = {
     "P4": "default.wmv",
     "S1": "asl_again.mkv",
