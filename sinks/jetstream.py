@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -130,8 +130,15 @@ async def connect(nats: Any, url: str) -> Any:
     async def quiet(error: Exception) -> None:
         """Whatever it is, the call that fails tells of it."""
 
+    parts = urlsplit(url)
+    login = (
+        {}
+        if parts.username is None
+        else {"user": unquote(parts.username), "password": unquote(parts.password or "")}
+    )
     return await nats.connect(
-        url,
+        parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
+        **login,
         name="facegate",
         error_cb=quiet,
         connect_timeout=5,

@@ -67,8 +67,9 @@ while True:
 class Server:
     """A NATS server with JetStream on loopback."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self._folder = folder
+        self._options = options
         self._port = free_port()
         self.url = f"nats://127.0.0.1:{self._port}"
         self.start()
@@ -76,7 +77,8 @@ class Server:
     def start(self) -> None:
         program = Path(sys.executable).parent / "nats-server"
         self.process = subprocess.Popen(
-            [program, "-js", "-sd", self._folder, "-a", "127.0.0.1", "-p", str(self._port)], stderr=subprocess.PIPE
+            [program, "-js", "-sd", self._folder, "-a", "127.0.0.1", "-p", str(self._port), *self._options],
+            stderr=subprocess.PIPE,
         )
         assert self.process.stderr is not None
         next(line for line in self.process.stderr if b"Server is ready" in line)
@@ -172,6 +174,22 @@ def test_a_shot_that_kills_its_workers_is_put_aside(tmp_path: Path, monkeypatch:
     waiting, dead = asyncio.run(look(server.url))
     assert (dying.deaths, waiting) == (2, 0)
     assert [reason for _, reason in dead] == ["came 3 times and was never acknowledged"]
+    end(server.process)
+
+
+def test_user_and_password_may_hold_any_letter_and_stay_secret(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server = Server(tmp_path / "js", "--user", "g:te", "--pass", "p@ss/wörd")
+    good = server.url.replace("//", "//g%3Ate:p%40ss%2Fw%C3%B6rd@")
+    sink = Outbox(JetStream(good), Spool(tmp_path / "s.db"))
+    sink.put(entries(0))
+    assert sink.close(20.0).acknowledged == 1 and "p@ss" not in sink.name
+    wrong = Outbox(JetStream(server.url.replace("//", "//me:s3cret@")), Spool(tmp_path / "w.db"))
+    wrong.put(entries(0))
+    assert wrong.close(0.5).kept == 1
+    said = "".join(capfd.readouterr())
+    assert "does not take shots" in said and "s3cret" not in said
     end(server.process)
 
 
