@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-from facegate.errors import DeliveryError
+from facegate.errors import ConfigError, DeliveryError
 from facegate.pipeline.config import DeliveryConfig, OtherConfig, SpoolConfig
 from facegate.sinks.base import Sink
 from facegate.sinks.files import CropFolder, JsonLines
@@ -22,13 +22,17 @@ def make_sink(settings: DeliveryConfig) -> Sink:
 
     Raises:
         DeliveryError: the endpoint cannot be bound, or a spool or file not be opened.
-        ConfigError: the keys cannot be read.
+        ConfigError: the keys cannot be read, or two places are the same.
     """
     with ExitStack() as opened:
         others = []
         for other in settings.others:
             others.append(_outbox(other))
             opened.callback(others[-1].close, 0.0)
+            if sum(made.name == others[-1].name for made in others) > 1:
+                raise ConfigError(
+                    f"delivery.others: {others[-1].name} is named twice, and the report could not tell which"
+                )
         workers = None if settings.bind is None else _workers(settings.bind, settings, opened)
         opened.pop_all()
     return FanOut(workers, others, embedding=settings.embedding)

@@ -22,6 +22,7 @@ import yaml
 
 from facegate.errors import ConfigError, DeliveryError
 from facegate.pipeline.config import build_config
+from facegate.pipeline.delivery import make_sink
 from facegate.sinks.files import INDEX, CropFolder, JsonLines
 from facegate.sinks.outbox import FanOut, Outbox, Target
 from facegate.sinks.spool import Spool
@@ -247,6 +248,15 @@ def test_a_run_delivers_to_its_other_places(short_clip: Path, tiny_model: Path, 
 def test_what_cannot_work_is_refused(others: list[dict[str, str]], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         build_config({"cameras": [{"name": "a", "source": "0"}], "delivery": {"others": others}})
+
+
+def test_two_places_that_are_one_are_refused_and_nothing_stays_open(tmp_path: Path) -> None:
+    others = [{"kind": "webhook", "to": f"https://x/faces?{n}", "spool": str(tmp_path / f"{n}.db")} for n in "ab"]
+    camera = {"cameras": [{"name": "a", "source": "0"}]}
+    config = build_config(camera | {"delivery": {"bind": None, "others": others}})
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="https://x/faces is named twice"):
+            make_sink(config.delivery)
 
 
 def test_a_secret_is_not_shown_when_it_is_refused() -> None:
