@@ -222,8 +222,12 @@ def run(
 @app.command()
 def recognize(
     connect: Annotated[
-        str, typer.Option(help="The gate's endpoint, or the nats:// or tls:// URL of a JetStream server.")
-    ] = "tcp://127.0.0.1:5570",
+        list[str] | None,
+        typer.Option(
+            help="A gate's endpoint, once for each gate, or the nats:// or tls:// URL of a JetStream server.",
+            show_default="tcp://127.0.0.1:5570",
+        ),
+    ] = None,
     gallery: Annotated[Path, typer.Option(help="Folder with one sub-folder of pictures per person.")] = Path(
         "gallery"
     ),
@@ -252,6 +256,7 @@ def recognize(
     \b
     facegate recognize --connect tcp://127.0.0.1:5570 --gallery people/
     facegate recognize --gallery people/ --embedder arcface.onnx --card arcface.yaml --output names.jsonl
+    facegate recognize --gallery people/ --connect tcp://127.0.0.1:5570 --connect tcp://127.0.0.1:5571
     facegate recognize --gallery people/ --connect tls://user:${PASSWORD}@nats.lan:4222
     """
     _end_at_once_while_loading()
@@ -263,7 +268,10 @@ def recognize(
     from facegate.recognition.worker import Recognizer, Worker, log
     from facegate.sinks.jetstream import server_name
 
-    streams = connect.startswith(("nats://", "tls://"))
+    endpoints = connect or ["tcp://127.0.0.1:5570"]
+    streams = [endpoint for endpoint in endpoints if endpoint.startswith(("nats://", "tls://"))]
+    if streams and len(endpoints) > 1:
+        raise ConfigError("a worker connects to gates, or to one JetStream server")
     if streams and key is not None:
         raise ConfigError("--key is for a gate's endpoint: a JetStream server takes user and password in its URL")
     with ExitStack() as stack:
@@ -276,8 +284,8 @@ def recognize(
         stop = Event()
         interrupted = _Interrupt(stop.set)
         recognizer = Recognizer(people, model, limit, out)
-        worker = StreamWorker(connect, recognizer) if streams else Worker(connect, recognizer, key)
-        place = server_name(connect) if streams else connect
+        worker = StreamWorker(streams[0], recognizer) if streams else Worker(endpoints, recognizer, key)
+        place = server_name(streams[0]) if streams else ", ".join(endpoints)
         log.info("worker ready", people=len(people.names), embedder=model.name, threshold=limit, gate=place)
         worker.run(stop, once=once)
         log.info("worker ended", shots=recognizer.results, named=recognizer.named)

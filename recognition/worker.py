@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Event
 from time import monotonic, perf_counter
@@ -18,7 +19,7 @@ from facegate.pipeline.records import Box
 from facegate.recognition.embedders import Embedder
 from facegate.recognition.gallery import Gallery
 from facegate.sinks import wire
-from facegate.sinks.keys import load_key
+from facegate.sinks.keys import KeyFile, load_key
 
 HEARTBEAT_S = 1.0
 POLL_MS = 100
@@ -96,64 +97,90 @@ class Recognizer:
         self.named += name is not None
 
 
-class Worker:
-    """Connects to a gate and answers its shots until stopped."""
+class _Gate:
+    """The worker's end of one gate."""
 
-    def __init__(self, endpoint: str, recognizer: Recognizer, key: Path | None = None) -> None:
-        """Connect (ZeroMQ keeps trying until the gate is there).
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, own: KeyFile | None) -> None:
+        self.endpoint = endpoint
+        self.socket = context.socket(zmq.DEALER)
+        self.socket.setsockopt(zmq.LINGER, 500)
+        self.socket.setsockopt(zmq.RECONNECT_IVL, 100)
+        self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
+        self.socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_CONTEXT_BYTES)
+        self.socket.setsockopt(zmq.IPV6, endpoint.startswith("tcp://["))
+        if own is not None:
+            self.socket.curve_publickey = own.public.encode()
+            self.socket.curve_secretkey = own.secret.encode()
+            self.socket.curve_serverkey = own.gate.encode()
+        try:
+            self.socket.connect(endpoint)
+        except zmq.ZMQError as error:
+            raise DeliveryError(f"cannot connect to {endpoint}: use tcp://HOST:PORT") from error
+
+    def send(self, kind: bytes, body: bytes) -> None:
+        # Without a gate the queue would fill with heartbeats; a full one needs no more of them.
+        try:
+            self.socket.send_multipart([kind, body], zmq.NOBLOCK)
+        except zmq.Again:
+            log.debug("gate not reachable, message dropped", gate=self.endpoint, kind=kind.decode())
+
+
+class Worker:
+    """Connects to gates and answers their shots in turn until stopped."""
+
+    def __init__(self, endpoints: Sequence[str], recognizer: Recognizer, key: Path | None = None) -> None:
+        """Connect (ZeroMQ keeps trying until the gates are there).
+
+        Args:
+            endpoints: of the gates.
+            recognizer: does the work.
+            key: this worker's key, the same for all gates.
 
         Raises:
-            DeliveryError: the endpoint is malformed.
+            DeliveryError: an endpoint is malformed.
             ConfigError: ``key`` is not a worker's key.
         """
         own = None if key is None else load_key(key, secret=True, gate=True)
         self._recognizer = recognizer
         self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.DEALER)
-        self._socket.setsockopt(zmq.LINGER, 500)
-        self._socket.setsockopt(zmq.RECONNECT_IVL, 100)
-        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_CONTEXT_BYTES)
-        self._socket.setsockopt(zmq.IPV6, endpoint.startswith("tcp://["))
-        if own is not None:
-            self._socket.curve_publickey = own.public.encode()
-            self._socket.curve_secretkey = own.secret.encode()
-            self._socket.curve_serverkey = own.gate.encode()
         try:
-            self._socket.connect(endpoint)
-        except zmq.ZMQError as error:
+            self._gates = [_Gate(self._context, endpoint, own) for endpoint in endpoints]
+        except DeliveryError:
             self._context.destroy(linger=0)
-            raise DeliveryError(f"cannot connect to {endpoint}: use tcp://HOST:PORT") from error
+            raise
 
     def run(self, stop: Event, *, once: bool = False) -> None:
-        """Serve until ``stop``; with ``once``, until the gate says that its run has ended."""
+        """Serve until ``stop``; with ``once``, until every gate has said that its run has ended."""
+        poller, gates = zmq.Poller(), {gate.socket: gate for gate in self._gates}
+        for gate in self._gates:
+            poller.register(gate.socket, zmq.POLLIN)
+        running, beat = set(self._gates), 0.0
         try:
-            beat = 0.0
-            while not stop.is_set():
+            while not stop.is_set() and (running or not once):
                 if monotonic() >= beat:
-                    # Without a gate the queue would fill with heartbeats; a full one needs no more of them.
-                    self._send(wire.READY, wire.encode(wire.Ready(WINDOW)))
+                    for gate in self._gates:
+                        gate.send(wire.READY, wire.encode(wire.Ready(WINDOW)))
                     beat = monotonic() + HEARTBEAT_S
-                if self._socket.poll(POLL_MS):
-                    frames = self._socket.recv_multipart()
+                for socket, _ in poller.poll(POLL_MS):
+                    gate, frames = gates[socket], socket.recv_multipart()
                     if frames[:1] == [wire.END]:
-                        log.info("the gate ended its run")
-                        if once:
-                            return
+                        log.info("the gate ended its run", gate=gate.endpoint)
+                        running.discard(gate)
                     else:
-                        self._answer(frames)
-            self._send(wire.BYE, b"")
+                        running.add(gate)  # it may have come back
+                        self._answer(gate, frames)
+            for gate in running:
+                gate.send(wire.BYE, b"")
         finally:
-            self._socket.close()
-            self._context.term()
+            self._context.destroy(linger=500)
 
-    def _answer(self, frames: list[bytes]) -> None:
+    def _answer(self, gate: _Gate, frames: list[bytes]) -> None:
         try:
             if len(frames) < 3 or frames[0] != wire.SHOT:
                 raise DeliveryError(f"unexpected message of {len(frames)} parts")
             header = wire.decode_header(frames[1])
         except DeliveryError as error:
-            log.error("message refused", reason=str(error))
+            log.error("message refused", gate=gate.endpoint, reason=str(error))
             return
         try:
             latency_ms = self._recognizer.answer(header, frames[2])
@@ -161,10 +188,4 @@ class Worker:
             # Acknowledged all the same: sent again, it would be as damaged.
             log.error("shot refused", shot_id=header.shot_id, reason=str(error))
             latency_ms = 0.0
-        self._send(wire.ACK, wire.encode(wire.Ack(header.shot_id, latency_ms)))
-
-    def _send(self, kind: bytes, body: bytes) -> None:
-        try:
-            self._socket.send_multipart([kind, body], zmq.NOBLOCK)
-        except zmq.Again:
-            log.debug("gate not reachable, message dropped", kind=kind.decode())
+        gate.send(wire.ACK, wire.encode(wire.Ack(header.shot_id, latency_ms)))
