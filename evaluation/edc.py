@@ -141,12 +141,21 @@ def edc(
         raise ConfigError(
             f"{bad} of {quality.size} qualities are not finite, {len(comparisons.identities)} are needed"
         )
-    check_fmr(comparisons, fmr)
+    threshold = similarity_at(comparisons, fmr)
     if mode == "crfiqa":
         return _crfiqa(comparisons, quality, fmr, limit)
     weights = np.ones(int(comparisons.identities.max()) + 1)
-    threshold = _Thresholds(comparisons, fmr).at(weights)
     return _MatedOrder(comparisons, quality).curve(threshold, weights, limit)
+
+
+def similarity_at(comparisons: Comparisons, fmr: float) -> float:
+    """Return the similarity that a pair must exceed to match, so that ``fmr`` of the non-mated ones do.
+
+    Raises:
+        ConfigError: an FMR that cannot be resolved.
+    """
+    check_fmr(comparisons, fmr)
+    return _Thresholds(comparisons, fmr).at(np.ones(int(comparisons.identities.max()) + 1))
 
 
 class _Thresholds:

@@ -23,7 +23,7 @@ from facegate.evaluation.baselines import (
     WidthQuality,
 )
 from facegate.evaluation.datasets import FaceSet, Pair, verification_accuracy
-from facegate.evaluation.edc import Curve, Mode, bootstrap, compare_all, edc, interval, lower_bound
+from facegate.evaluation.edc import Curve, Mode, bootstrap, compare_all, edc, interval, lower_bound, similarity_at
 from facegate.recognition.embedders import Embedder
 from facegate.scoring.engine import Scorer
 from facegate.scoring.families import QUALITIES, Quality
@@ -68,6 +68,8 @@ class RecogniserResult(msgspec.Struct, frozen=True):
     verification_accuracy: float | None
     mated: int
     non_mated: int
+    similarity: float
+    """What a pair must exceed to match, at the FMR: the threshold for a recogniser's card."""
     fnmr0: float
     oracle_mean_fnmr: float
     methods: tuple[MethodResult, ...]
@@ -205,6 +207,7 @@ def judge(
         verification_accuracy=verification_accuracy(pairs, faces.files, embeddings) if pairs else None,
         mated=len(comparisons.mated),
         non_mated=len(comparisons.non_mated),
+        similarity=similarity_at(comparisons, settings.fmr),
         fnmr0=chance.fnmr0,
         oracle_mean_fnmr=lower_bound(chance.fnmr0, settings.limit),
         methods=judged,

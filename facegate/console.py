@@ -111,7 +111,7 @@ def show_evaluation(evaluation: Evaluation) -> None:
     for result in evaluation.recognisers:
         title = (
             f"{result.recogniser}: {evaluation.pictures} pictures of {evaluation.people} people{degraded}; "
-            f"FNMR {result.fnmr0:.4f} at FMR {evaluation.fmr:g}"
+            f"FNMR {result.fnmr0:.4f} at FMR {evaluation.fmr:g} (similarity {result.similarity:.3f})"
         )
         if result.verification_accuracy is not None:
             title += f"; accuracy on pairs {100 * result.verification_accuracy:.2f} %"

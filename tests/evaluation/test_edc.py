@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from facegate.errors import ConfigError
-from facegate.evaluation.edc import Comparisons, bootstrap, compare_all, edc, interval, lower_bound, suspects
+from facegate.evaluation.edc import (
+    Comparisons,
+    bootstrap,
+    compare_all,
+    edc,
+    interval,
+    lower_bound,
+    similarity_at,
+    suspects,
+)
 
 
 def made(mated: list[float], non_mated: list[float]) -> Comparisons:
@@ -33,6 +42,16 @@ def test_a_case_by_hand() -> None:
     np.testing.assert_allclose(curve.discard, [0, 0.25, 0.5, 0.75])
     np.testing.assert_allclose(curve.fnmr, [2 / 4, 1 / 3, 0, 0])
     assert curve.mean_fnmr == pytest.approx((0.25 * 0.5 + 0.25 / 3) / 0.5)
+
+
+def test_the_similarity_for_a_card_lets_just_the_allowed_share_through() -> None:
+    comparisons, _ = people(np.random.default_rng(0))
+    for fmr in (0.01, 0.05):
+        at = similarity_at(comparisons, fmr)
+        share = float((comparisons.non_mated > at).mean())
+        assert share <= fmr < share + 2 / len(comparisons.non_mated)
+    with pytest.raises(ConfigError, match="non-mated comparisons"):
+        similarity_at(comparisons, 1e-6)
 
 
 def test_equal_qualities_go_together_whatever_their_order() -> None:

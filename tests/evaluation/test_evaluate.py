@@ -35,6 +35,7 @@ def test_evaluate_ranks_methods_and_keeps_its_work(data: Path, tmp_path: Path) -
     methods = {method["method"]: method for method in judged["methods"]}
     assert set(methods) == {"random", "laplacian", "width", "norm:mobilefacenet-y1"}
     assert methods["norm:mobilefacenet-y1"]["mean_fnmr"] < methods["random"]["mean_fnmr"]
+    assert f"(similarity {judged['similarity']:.3f})" in first.stdout.replace("\n", " ")
     assert cv2.imread(str(tmp_path / "r.png")) is not None
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()}
     assert facegate(*arguments).stdout == first.stdout
