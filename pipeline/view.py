@@ -53,7 +53,14 @@ def shrunk(image: Image, longer_side: int) -> Image:
     if scale >= 1:
         return image
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return contiguous(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+    picture: NDArray[Any] = image
+    # Halves are averaged quickly, and what is left is less than a half: a third of the time of averaging at once.
+    while picture.shape[1] >= 2 * size[0] and picture.shape[0] >= 2 * size[1]:
+        even = picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2]
+        picture = cv2.resize(even, (even.shape[1] // 2, even.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    if picture.shape[1::-1] != size:
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
+    return contiguous(picture)
 
 
 class View:

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facegate.errors import ConfigError
-from facegate.pipeline.config import CameraConfig, GateConfig, RunConfig, ScorerConfig, build_config
+from facegate.pipeline.config import CameraConfig, DeliveryConfig, GateConfig, RunConfig, ScorerConfig, build_config
 from facegate.pipeline.records import Detection, Frame, FrameRef, Outcome
 from facegate.pipeline.report import RunReport
 from facegate.pipeline.runner import Runner
-from facegate.pipeline.view import LOOK_EVERY_S, StillScene, View, turned
-from facegate.pipeline.watch import ShotQueue
+from facegate.pipeline.view import LOOK_EVERY_S, StillScene, View, shrunk, turned
+from facegate.pipeline.watch import ShotQueue, watch
 
 LEFT = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
 
@@ -95,6 +95,35 @@ def test_a_run_counts_what_lies_outside_and_sees_nothing_behind_a_mask(short_cli
     searched = run(short_clip, tiny_model, search=(0.5, 0, 1, 1))
     for part in (masked, searched):
         assert 0 < part.observed < plain.observed
+
+
+def test_the_picture_that_goes_with_a_shot_is_small_and_masked_too(short_clip: Path, tiny_model: Path) -> None:
+    camera = CameraConfig.model_validate({"name": "cam", "source": str(short_clip), "mask": [LEFT]})
+    config = RunConfig(
+        cameras=(camera,),
+        scorer=ScorerConfig(weights=tiny_model),
+        gate=GateConfig(min_quality=0),
+        delivery=DeliveryConfig(context_px=200),
+    )
+    with watch(config) as shots:
+        pictures = [shot.scored.face.context for shot in shots]
+    assert pictures
+    for picture in pictures:
+        assert picture is not None and picture.shape[1] == 200
+        assert not picture[:, :98].any() and picture[:, 102:].any()
+
+
+@given(st.integers(1, 400), st.integers(1, 400), st.integers(64, 300))
+def test_a_picture_is_shrunk_as_a_whole_and_never_enlarged(height: int, width: int, longer_side: int) -> None:
+    image = np.full((height, width, 3), 77, np.uint8)
+    small = shrunk(image, longer_side)
+    assert (small == 77).all() and small.flags.c_contiguous
+    if max(height, width) <= longer_side:
+        assert small is image
+    else:
+        scale = longer_side / max(height, width)
+        assert max(small.shape) == longer_side
+        assert abs(small.shape[0] - height * scale) <= 1 and abs(small.shape[1] - width * scale) <= 1
 
 
 def test_pictures_on_their_side_are_turned_back(short_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
