@@ -20,10 +20,19 @@ Name = Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")]
 Text = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Polygon = Annotated[tuple[tuple[Fraction, Fraction], ...], Field(min_length=3, max_length=100)]
-Endpoint = Annotated[str, Field(pattern=r"^(tcp://(\[[0-9a-fA-F:]+\]|[\w.*-]+):\d{1,5}|ipc://.+)$")]
+_ENDPOINT = re.compile(r"tcp://(\[[0-9a-fA-F:]+\]|[\w.*-]+):\d{1,5}|ipc://.+")
 
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
+
+
+def _endpoint(text: str) -> str:
+    if not _ENDPOINT.fullmatch(text):
+        raise ValueError("an endpoint is tcp://HOST:PORT or ipc://FILE")
+    return text
+
+
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
 
 
 def _in_order(region: tuple[float, float, float, float]) -> tuple[float, float, float, float]:

@@ -106,7 +106,7 @@ class Bound:
 
 def _problem(endpoint: str, error: zmq.ZMQError) -> str:
     if error.errno == zmq.EADDRINUSE:
-        return f"cannot bind {endpoint}: the port is in use; choose another with --bind"
+        return f"cannot bind {endpoint}: the port is in use; choose another"
     return (
         f"cannot bind {endpoint}: {str(error).lower()}; give an address of this host, such as tcp://127.0.0.1:5570"
     )
