@@ -272,6 +272,7 @@ def recognize(
     streams = [endpoint for endpoint in endpoints if endpoint.startswith(("nats://", "tls://"))]
     if streams and len(endpoints) > 1:
         raise ConfigError("a worker connects to gates, or to one JetStream server")
+    place = server_name(streams[0]) if streams else ", ".join(endpoints)
     if streams and key is not None:
         raise ConfigError("--key is for a gate's endpoint: a JetStream server takes user and password in its URL")
     with ExitStack() as stack:
@@ -285,7 +286,6 @@ def recognize(
         interrupted = _Interrupt(stop.set)
         recognizer = Recognizer(people, model, limit, out)
         worker = StreamWorker(streams[0], recognizer) if streams else Worker(endpoints, recognizer, key)
-        place = server_name(streams[0]) if streams else ", ".join(endpoints)
         log.info("worker ready", people=len(people.names), embedder=model.name, threshold=limit, gate=place)
         worker.run(stop, once=once)
         log.info("worker ended", shots=recognizer.results, named=recognizer.named)

@@ -71,8 +71,11 @@ def export(
     \b
     facegate spool export door.db waiting/
     """
-    from facegate.sinks.files import CropFolder
+    from facegate.errors import ConfigError
+    from facegate.sinks.files import INDEX, CropFolder
 
+    if (to / INDEX).exists():
+        raise ConfigError(f"{to} holds crops already: give a new folder")
     with _opened(spool) as opened, closing(CropFolder(to)) as folder:
         row = written = 0
         while found := opened.after(row, 100):

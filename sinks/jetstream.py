@@ -114,9 +114,16 @@ def load_nats() -> Any:
 
 
 def server_name(url: str) -> str:
-    """The server's address without secrets."""
+    """The server's address without secrets.
+
+    Raises:
+        ConfigError: its port is none.
+    """
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}:{parts.port or 4222}"
+    try:
+        return f"{parts.scheme}://{parts.hostname}:{parts.port or 4222}"
+    except ValueError as error:
+        raise ConfigError(f"the port of {parts.scheme}://{parts.hostname} is a number up to 65535") from error
 
 
 async def connect(nats: Any, url: str) -> Any:

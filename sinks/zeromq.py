@@ -326,8 +326,8 @@ class ZmqSink:
         self._requeue(self._workers.expired(now))
 
     def _requeue(self, entries: list[Entry]) -> None:
-        if not entries:
-            return
+        """Take shots back that somebody had, but for those that were erased or dropped meanwhile."""
+        entries = [entry for entry in entries if self._spool is None or self._spool.holds(entry)]
         with self._changed:
             self._redelivered += len(entries)
             for entry in reversed(entries):

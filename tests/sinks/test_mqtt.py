@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Queue
@@ -154,9 +154,9 @@ def test_a_wrong_password_is_said_without_it(broker: Broker, tmp_path: Path) -> 
     assert "w0rd" not in str(said) + str(report)
 
 
-def wait_for(true: object, seconds: float = 20.0) -> None:
+def wait_for(true: Callable[[], bool], seconds: float = 20.0) -> None:
     deadline = monotonic() + seconds
-    while not true():  # type: ignore[operator]
+    while not true():
         assert monotonic() < deadline
         sleep(0.02)
 
@@ -190,6 +190,8 @@ def test_names_become_identifiers_that_stay_different() -> None:
         ("mqtt://10.0.0.5", "use mqtts://"),
         ("mqtt://", "a mqtt goes to"),
         ("mqtts://x/+/a", "topic"),
+        ("mqtts://x:99999", "up to 65535"),
+        ("mqtts://x:abc", "up to 65535"),
     ],
 )
 def test_an_address_that_is_wrong_or_not_encrypted_is_refused(to: str, words: str) -> None:

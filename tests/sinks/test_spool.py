@@ -165,6 +165,25 @@ def test_what_is_erased_while_a_gate_holds_it_is_not_sent_and_not_waited_for(tmp
     assert (report.accepted, report.acknowledged, report.dropped) == (1, 1, 3)
 
 
+def test_what_is_erased_while_a_worker_has_it_goes_to_nobody_else(tmp_path: Path) -> None:
+    sink = ZmqSink("tcp://127.0.0.1:*", spool=Spool(tmp_path / "s.db"))
+    sink.put(entries(0))
+    with worker_at(sink.endpoint) as worker, closing(Spool(tmp_path / "s.db")) as other:
+        first = receive(worker)
+        other.erase(camera="door")
+        deadline = monotonic() + 20
+        while not sink.report().dropped and monotonic() < deadline:
+            sleep(0.02)
+        worker.send_multipart([wire.BYE, b""])
+        worker.send_multipart([wire.READY, wire.encode(wire.Ready(64))])
+        sink.put(entries(1))
+        second = receive(worker)
+        worker.send_multipart([wire.ACK, wire.encode(wire.Ack(second, 1.0))])
+        report = sink.close(20.0)
+    assert [first, second] == [entry.shot_id for entry in entries(0, 1)]
+    assert (report.accepted, report.acknowledged, report.dropped) == (1, 1, 1)
+
+
 def test_one_gate_at_a_time_delivers_from_a_spool(tmp_path: Path) -> None:
     sink = ZmqSink("tcp://127.0.0.1:*", spool=Spool(tmp_path / "s.db"))
     second = facegate("spool", "retry", tmp_path / "s.db", "--bind", f"ipc://{tmp_path}/gate", "--seconds", 1)
@@ -280,6 +299,8 @@ def test_the_command_line_shows_exports_erases_and_delivers(tmp_path: Path) -> N
     index = [json.loads(row) for row in (tmp_path / "out" / "index.jsonl").read_text().splitlines()]
     assert all((tmp_path / "out" / f"door-{row['shot_id']}.jpg").is_file() for row in index)
     assert len(index) == 3
+    again = facegate("spool", "export", path, tmp_path / "out")
+    assert again.returncode == 2 and "give a new folder" in again.stderr
     nothing = facegate("spool", "purge", path)
     assert nothing.returncode == 2 and "say what to erase" in nothing.stderr
     assert "0 shots" in facegate("spool", "purge", path, "--camera", "other").stdout
