@@ -269,12 +269,8 @@ class OtherConfig(_OnDisk):
             self.kind, ()
         )
         parts = urlsplit(self.to)
-        if schemes:
-            try:
-                parts.port  # noqa: B018 - read to be checked
-            except ValueError as error:
-                raise ValueError("the port of an address is a number up to 65535") from error
-        if schemes and (parts.scheme not in schemes or not parts.hostname):
+        # Reading a port that is none raises ValueError.
+        if schemes and (parts.scheme not in schemes or not parts.hostname or parts.port == 0):
             raise ValueError(f"a {self.kind} goes to {schemes[1]}://HOST or, on this host, {schemes[0]}://HOST")
         if schemes and parts.scheme == schemes[0] and parts.hostname not in LOCAL and not self.plain:
             raise ValueError(

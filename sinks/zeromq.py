@@ -328,6 +328,8 @@ class ZmqSink:
     def _requeue(self, entries: list[Entry]) -> None:
         """Take shots back that somebody had, but for those that were erased or dropped meanwhile."""
         entries = [entry for entry in entries if self._spool is None or self._spool.holds(entry)]
+        if not entries:
+            return
         with self._changed:
             self._redelivered += len(entries)
             for entry in reversed(entries):

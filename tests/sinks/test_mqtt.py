@@ -190,8 +190,8 @@ def test_names_become_identifiers_that_stay_different() -> None:
         ("mqtt://10.0.0.5", "use mqtts://"),
         ("mqtt://", "a mqtt goes to"),
         ("mqtts://x/+/a", "topic"),
-        ("mqtts://x:99999", "up to 65535"),
-        ("mqtts://x:abc", "up to 65535"),
+        ("mqtts://x:99999", "port out of range"),
+        ("mqtts://x:abc", "port could not be"),
     ],
 )
 def test_an_address_that_is_wrong_or_not_encrypted_is_refused(to: str, words: str) -> None:
