@@ -23,18 +23,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.machine import cpu
-from facegate.console import show_savings
+from facegate.cli.output.tables import show_savings
 from facegate.detectors.align import align
 from facegate.detectors.base import Detector, load_detector
 from facegate.evaluation.baselines import LightQNetQuality
 from facegate.evaluation.datasets import FaceSet
 from facegate.evaluation.savings import Observer, Savings, Visit, compare, load_labels
 from facegate.pipeline.config import DetectorConfig, GateConfig, RunConfig, config_for
+from facegate.pipeline.flow.cores import share_cores
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.images import read_image
 from facegate.pipeline.records import Image, ScoredFrame, contiguous
 from facegate.pipeline.runner import Runner
-from facegate.pipeline.threads import share_cores
 from facegate.pipeline.watch import ShotQueue
 from facegate.recognition.embedders import Embedder, load_embedder
 from facegate.recognition.gallery import Gallery

@@ -28,7 +28,7 @@ import zmq
 
 from benchmarks.machine import cpu
 from facegate.pipeline.records import Detection, Face, FrameRef, QualityInfo, Reason, ScoredFace, Shot, make_shot_id
-from facegate.pipeline.stage import SHOTS_TOGETHER
+from facegate.pipeline.stages.deliver import SHOTS_TOGETHER
 from facegate.sinks import wire
 from facegate.sinks.outbox import FanOut
 from facegate.sinks.spool import Spool, Synchronous

@@ -38,10 +38,11 @@ from benchmarks.machine import cpu
 from facegate.demo.clip import make_clip
 from facegate.detectors.base import load_detector
 from facegate.pipeline.config import CameraConfig, RunConfig
-from facegate.pipeline.report import RunReport
-from facegate.pipeline.runner import THREAD_PREFIX, Runner
+from facegate.pipeline.flow.cores import share_cores
+from facegate.pipeline.reporting.report import RunReport
+from facegate.pipeline.runner import Runner
+from facegate.pipeline.running.crew import THREAD_PREFIX
 from facegate.pipeline.sources.pace import Backlog
-from facegate.pipeline.threads import share_cores
 from facegate.pipeline.watch import ShotQueue
 from facegate.scoring.engine import load_scorer
 
@@ -52,7 +53,7 @@ Figures = dict[str, float]
 @contextmanager
 def server(movie: Path, *options: str) -> Iterator[str]:
     """The RTSP server in a process of its own; yields its URL."""
-    command = [sys.executable, "-m", "facegate.demo.rtsp_server", str(movie), *options]
+    command = [sys.executable, "-m", "facegate.demo.rtsp.server", str(movie), *options]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout is not None

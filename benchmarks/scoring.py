@@ -32,8 +32,9 @@ from facegate.scoring.backends import Backend, OnnxRuntime, OpenVino, TorchCpu
 from facegate.scoring.choice import graph_for
 from facegate.scoring.engine import Scorer, native_bf16
 from facegate.scoring.families import ModelCard, builtin_card
+from facegate.scoring.network.architecture import Architecture, ScoreSettings
+from facegate.scoring.network.vit import FaceViT
 from facegate.scoring.one_pass import OnePass
-from facegate.scoring.vit import Architecture, FaceViT, ScoreSettings
 from tests.scoring.oracle import embedding_pass, score_pass
 
 Job = Callable[[], object]

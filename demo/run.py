@@ -17,11 +17,11 @@ from rich.console import Console
 from rich.table import Table
 
 from facegate.demo.clip import DemoClip, make_clip
-from facegate.demo.movie import Movie
-from facegate.demo.rtsp_server import RtspServer
+from facegate.demo.rtsp.movie import Movie
+from facegate.demo.rtsp.server import RtspServer
 from facegate.errors import FacegateError
 from facegate.pipeline.records import Box
-from facegate.pipeline.report import RunReport
+from facegate.pipeline.reporting.report import RunReport
 
 WORKER_EXIT_S = 30.0
 

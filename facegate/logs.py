@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from facegate.pipeline.sources.base import redact
+from facegate.pipeline.addresses import redact
 
 
 def _redact_values(_: Any, __: str, event: Any) -> Any:

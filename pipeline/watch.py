@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from facegate.pipeline.channel import Aborted, Channel, EndOfStream
 from facegate.pipeline.config import RunConfig, config_for
+from facegate.pipeline.flow.channel import Aborted, Channel, EndOfStream
 from facegate.pipeline.records import Shot
 from facegate.pipeline.runner import Runner
 from facegate.sinks.base import DeliveryReport

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from facegate.errors import ModelError
 from facegate.scoring.export import CROPS, OUTPUTS
+from facegate.scoring.network.architecture import PassOutput
 from facegate.scoring.one_pass import Dtype, OnePass
-from facegate.scoring.vit import PassOutput
 
 BackendName = Literal["torch", "onnxruntime", "openvino"]
 

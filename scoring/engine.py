@@ -18,8 +18,8 @@ from facegate.scoring.calibration import Calibration
 from facegate.scoring.choice import Choice, graph_for, measured_choice
 from facegate.scoring.families import QUALITIES, ModelCard, Quality, load_builtin, load_file
 from facegate.scoring.hub import resolve_weights
+from facegate.scoring.network.architecture import ScoreSettings
 from facegate.scoring.one_pass import DTYPES, Dtype, OnePass
-from facegate.scoring.vit import ScoreSettings
 from facegate.scoring.vitnt import AGGREGATIONS, DISTANCES, Aggregation, Distance
 
 MAX_BATCH = 32

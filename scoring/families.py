@@ -17,8 +17,9 @@ from torch import Tensor
 
 from facegate.errors import ModelError
 from facegate.scoring.checkpoints import read_weights
+from facegate.scoring.network.architecture import Architecture
+from facegate.scoring.network.vit import FaceViT
 from facegate.scoring.packed import unpack
-from facegate.scoring.vit import Architecture, FaceViT
 
 DEFAULT_MODEL = "facegate-convit-s"
 Quality = Literal["vitnt", "attention", "norm", "estimate"]

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facegate.scoring.families import ModelCard, Quality
-from facegate.scoring.vit import FaceViT, PassOutput, ScoreSettings
+from facegate.scoring.network.architecture import PassOutput, ScoreSettings
+from facegate.scoring.network.vit import FaceViT
 
 Dtype = Literal["fp32", "bf16", "fp16", "int8"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)

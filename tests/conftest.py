@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 from facegate.demo.clip import DemoClip, make_clip
 from facegate.detectors.base import Detector, load_detector
 from facegate.scoring.engine import Scorer, load_scorer
-from facegate.scoring.vit import Architecture, FaceViT
+from facegate.scoring.network.architecture import Architecture
+from facegate.scoring.network.vit import FaceViT
 
 from .helpers import ROOT, transcode
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from threading import Event, Lock, Thread
+from threading import Event, Lock
 from types import TracebackType
 from typing import Self
+
+from facegate.demo.rtsp.listener import Listener
 
 CHUNK = 65_536
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -18,31 +20,25 @@ class FaultProxy:
 
     def __init__(self, target: int) -> None:
         self._target = target
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
+        self._listener = Listener(self._connected)
+        self.port = self._listener.port
         self._lock = Lock()
         self._sockets: set[socket.socket] = set()
-        self._threads: list[Thread] = []
-        self._stop = Event()
         self.flowing = Event()
         """Cleared: nothing passes, and nothing is lost."""
         self.flowing.set()
 
     def __enter__(self) -> Self:
-        self._spawn(self._accept)
+        self._listener.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
+        self._listener.stop()
         self.flowing.set()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
         self.reset()
-        for thread in list(self._threads):
-            thread.join()
+        self._listener.__exit__(kind, error, trace)
 
     def reset(self) -> None:
         """End every connection with a reset, so that what was in flight is lost."""
@@ -53,27 +49,17 @@ class FaultProxy:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
                 sock.shutdown(socket.SHUT_RD)
 
-    def _spawn(self, target: object, *args: object) -> None:
-        thread = Thread(target=target, args=args, daemon=True)  # type: ignore[arg-type]
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        while not self._stop.is_set():
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            try:
-                server = socket.create_connection(("127.0.0.1", self._target), timeout=5)
-            except OSError:
-                client.close()
-                continue
-            server.settimeout(None)
-            with self._lock:
-                self._sockets |= {client, server}
-            self._spawn(self._forward, client, server)
-            self._spawn(self._forward, server, client)
+    def _connected(self, client: socket.socket) -> None:
+        try:
+            server = socket.create_connection(("127.0.0.1", self._target), timeout=5)
+        except OSError:
+            client.close()
+            return
+        server.settimeout(None)
+        with self._lock:
+            self._sockets |= {client, server}
+        self._listener.spawn(self._forward, client, server)
+        self._forward(server, client)
 
     def _forward(self, source: socket.socket, target: socket.socket) -> None:
         try:

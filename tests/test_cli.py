@@ -14,10 +14,11 @@ import cv2
 import numpy as np
 import pytest
 
-from facegate.cli import main
+from facegate.cli.app import main
 from facegate.demo.clip import DemoClip
-from facegate.demo.movie import Movie
-from facegate.demo.rtsp_server import Credentials, RtspServer
+from facegate.demo.rtsp.movie import Movie
+from facegate.demo.rtsp.server import RtspServer
+from facegate.demo.rtsp.session import Credentials
 
 from .helpers import facegate, free_port, json_lines, process, wait_for_line
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from facegate.demo.movie import Movie
-from facegate.demo.rtsp_server import RtspServer
+from facegate.demo.rtsp.movie import Movie
+from facegate.demo.rtsp.server import RtspServer
 
 from .helpers import facegate, free_port, json_lines, process, transcode
 

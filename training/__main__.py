@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facegate.errors import FacegateError
-from facegate.pipeline.threads import set_wait_policy
-from facegate.training.distill import Recipe, Trainer, train
+from facegate.pipeline.flow.cores import set_wait_policy
+from facegate.training.distill import Trainer, train
 from facegate.training.export import CALIBRATION_CROPS, export_model
 from facegate.training.pool import load_pool
+from facegate.training.recipe import Recipe
 from facegate.training.teacher import Teacher
 from facegate.training.views import ViewSettings
 
@@ -66,8 +67,9 @@ def distil(
     native = cuda or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     dtype = torch.bfloat16 if native else torch.float32
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    crops = load_pool(pool, checkpoint.parent / "pool.npy")
-    held = np.arange(len(crops)) % HOLD_OUT_EVERY == 0
+    pool_ = load_pool(pool, checkpoint.parent / "pool.npy")
+    out = pool_.kept_out()
+    held = ~out & (np.arange(len(out)) % HOLD_OUT_EVERY == 0)
     master = Teacher(teacher, device, dtype)
     recipe = Recipe(
         seed=seed,
@@ -77,17 +79,18 @@ def distil(
         embedding_weight=embedding_weight,
         views=ViewSettings(degraded=degraded),
     )
-    trainer = Trainer(recipe, crops[~held], master, device, dtype)
+    trainer = Trainer(recipe, pool_.only(~held & ~out), master, device, dtype)
     if checkpoint.is_file():
         trainer.resume(checkpoint)
         print(f"resumed at {trainer.samples_done} samples", flush=True)
-    targets = master.targets(torch.from_numpy(crops[held])).unit
+    seen = pool_.only(held).crops
+    targets = master.targets(torch.from_numpy(seen)).unit
     train(
         trainer,
         checkpoint,
         every_s,
         lambda line: print(line, flush=True),
-        lambda: held_out_judge(trainer, crops[held], targets),
+        lambda: held_out_judge(trainer, seen, targets),
     )
 
 
@@ -98,8 +101,8 @@ def export(
     pool: Annotated[Path, typer.Option(help="Zip of aligned crops, for the calibration table.")],
     name: str = "facegate-vits14",
 ) -> None:
-    """Write a checkpoint's averaged weights as int8 with their card; the raw score is calibrated on the pool."""
-    crops = load_pool(pool, checkpoint.parent / "pool.npy")
+    """Write a checkpoint's averaged weights with their card; the raw score is calibrated on the pool."""
+    crops = load_pool(pool, checkpoint.parent / "pool.npy").crops
     export_model(checkpoint, target, name, crops[:: max(1, len(crops) // CALIBRATION_CROPS)])
 
 

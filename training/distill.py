@@ -1,5 +1,7 @@
 """Distils the default face ViT from a recogniser: quality and embedding from one small network.
 
+The student's stem and head start as the teacher's own layers (``start.py``); what lies between them is learnt.
+
 The student sees degraded views. Its targets are the teacher's of the clean view: the last feature map (scaled to
 unit variance) and the unit embedding, both by plain squared error on un-normalised outputs. What that rewards is
 the conditional mean, whose length is the expected cosine with the truth: the norm of the embedding becomes a
@@ -7,7 +9,8 @@ quality between 0 and 1. The convolutional stem learns the teacher's early maps 
 which is what lets it learn from few pictures.
 
 Two numbers are estimated beside the embedding, and no label is needed for either: the length of the teacher's own
-embedding of the view, and *survival*, the teacher's cosine between the view and its clean self.
+embedding of the view less what a group owes it (``fairness.py``), and *survival*, the teacher's cosine between the
+view and its clean self.
 
 The paths of the patch tokens are trained too: over a batch, the logarithm of the ViTNT-FIQA score shall correlate
 with those two numbers. So the score that reads steadiness finds it.
@@ -33,61 +36,17 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from facegate.scoring.vit import Architecture, ConvStem, FaceViT
+from facegate.scoring.network.stems import MobileStem
+from facegate.scoring.network.vit import FaceViT
 from facegate.scoring.vitnt import attention_received, image_quality
+from facegate.training.fairness import group_offsets
+from facegate.training.pool import Pool
+from facegate.training.recipe import FUSION, MEAN, SCORED_BLOCKS, STD, Recipe, student_architecture
+from facegate.training.start import fade, freeze_early, inherit
 from facegate.training.teacher import Teacher
-from facegate.training.views import ViewSettings, make_batch
+from facegate.training.views import Views, make_batch
 
 BATCHES_AHEAD = 3
-SCORED_BLOCKS = (1, 2, 3, 4, 5)
-FUSION = (1.0, 2.0)
-"""How the two estimates add up to one quality: standardised length of the teacher's embedding, and survival."""
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-
-
-class Recipe(msgspec.Struct, frozen=True):
-    """Everything that decides the result."""
-
-    seed: int = 0
-    samples: int = 200_000
-    batch: int = 32
-    trunk_rate: float = 8e-4
-    fresh_rate: float = 2e-3
-    """For the stem and the new layers of the heads."""
-    layer_decay: float = 0.95
-    """Each earlier block learns this much slower than the next."""
-    warmup: float = 0.02
-    weight_decay: float = 0.02
-    map_weight: float = 1.0
-    embedding_weight: float = 0.5
-    stage_weight: float = 0.5
-    estimate_weight: float = 0.3
-    path_weight: float = 0.3
-    """Of the term that makes steady tokens mean a good face."""
-    average: float = 0.999
-    """Decay of the running average of the weights, which is what is kept."""
-    statistics: int = 512
-    """Views from which the teacher's scales are measured at the start."""
-    views: ViewSettings = ViewSettings()
-
-
-def student_architecture() -> Architecture:
-    """A small ViT on the teacher's 7x7 grid, with the teacher's kind of head."""
-    return Architecture(
-        patch_size=16,
-        embed_dim=384,
-        depth=6,
-        num_heads=6,
-        mlp_ratio=4,
-        embedding_dim=128,
-        qkv_bias=True,
-        activation="gelu",
-        norm_eps=1e-6,
-        stem="conv",
-        head="gdc",
-        estimates=2,
-    )
 
 
 class Batch(msgspec.Struct, frozen=True, eq=False):
@@ -126,11 +85,20 @@ class Trainer:
     """One training run."""
 
     def __init__(
-        self, recipe: Recipe, pool: NDArray[np.uint8], teacher: Teacher, device: torch.device, dtype: torch.dtype
+        self, recipe: Recipe, pool: Pool, teacher: Teacher, device: torch.device, dtype: torch.dtype
     ) -> None:
+        """Prepare.
+
+        Args:
+            recipe: decides the result.
+            pool: what is trained on.
+            teacher: says what to learn.
+            device: of the student.
+            dtype: of the student's products.
+        """
         self.recipe = recipe
         self.samples_done = 0
-        self._pool = pool
+        self._pool = pool.crops
         self._teacher = teacher
         self._device = device
         self._dtype = dtype
@@ -142,9 +110,13 @@ class Trainer:
                 nn.init.trunc_normal_(parameter, std=0.02)
         nn.init.trunc_normal_(self.network.pos_embed, std=0.02)
         self.network.load_state_dict({f"feature.{name}": v for name, v in teacher.tail().items()}, strict=False)
+        stem: Any = self.network.patch_embed
+        inherit(stem, teacher)
+        self._offsets = group_offsets(pool.names, self._clean_lengths())
         self._scales = self._measure_scales()
         self._scale_start()
-        self._probes = nn.ModuleList(nn.Conv2d(width, width, 1) for width in ConvStem.WIDTHS[1:])
+        self._probes = nn.ModuleList(nn.Conv2d(width, width, 1) for width in MobileStem.WIDTHS[1:])
+        self._scale_probes()
         self.network.to(device).to(memory_format=torch.channels_last).train()
         self._probes.to(device).train()
         self._optimizer = torch.optim.AdamW(self._groups(), betas=(0.9, 0.98), weight_decay=recipe.weight_decay)
@@ -153,14 +125,21 @@ class Trainer:
         self._mean = torch.tensor(MEAN, device=device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(STD, device=device).view(1, 3, 1, 1) * 255
 
-    def _views(self, numbers: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        clean, student = make_batch(self._pool, numbers, self.recipe.seed, self.recipe.views)
-        return torch.from_numpy(clean), torch.from_numpy(student)
+    def _views(self, numbers: NDArray[np.int64]) -> Views:
+        return make_batch(self._pool, numbers, self.recipe.seed, self.recipe.views)
+
+    def _clean_lengths(self) -> NDArray[np.float32]:
+        """Lengths of the teacher's embeddings of the pool as it is; the longest part of the preparation."""
+        parts = [
+            self._teacher.targets(torch.from_numpy(np.array(self._pool[first : first + 128]))).length.cpu().numpy()
+            for first in range(0, len(self._pool), 128)
+        ]
+        return np.concatenate(parts)
 
     def _measure_scales(self) -> _Scales:
         """Mean and spread of the teacher's outputs, so that every target has unit variance."""
-        clean, _ = self._views(np.arange(self.recipe.statistics))
-        targets = self._teacher.targets(clean)
+        views = self._views(np.arange(self.recipe.statistics))
+        targets = self._teacher.targets(torch.from_numpy(views.clean))
         with torch.no_grad():
             raw = self.network.feature(targets.map.cpu())
         return _Scales(
@@ -181,14 +160,26 @@ class Trainer:
         head.reduce.weight.mul_(0.1)
         head.reduce.bias.copy_(self._scales.map_mean.flatten())
 
+    @torch.no_grad()
+    def _scale_probes(self) -> None:
+        # The stem's maps begin as something like the teacher's: a probe only has to scale them.
+        probes: Any = self._probes
+        for probe, (mean, std) in zip(probes, self._scales.stages, strict=True):
+            probe.weight.copy_(torch.diag(1 / std.flatten())[:, :, None, None])
+            probe.bias.copy_(-(mean / std).flatten())
+
     def _groups(self) -> list[dict[str, Any]]:
         recipe, depth = self.recipe, self.network.arch.depth
         groups: dict[tuple[float, bool], list[Tensor]] = {}
         for name, parameter in self.network.named_parameters():
             parts = name.split(".")
             block = int(parts[1]) if parts[0] == "blocks" else -1 if name == "pos_embed" else depth
-            fresh = name.startswith(("patch_embed.", "feature.reduce.", "estimate."))
-            rate = recipe.fresh_rate if fresh else recipe.trunk_rate * recipe.layer_decay ** (depth - block)
+            if name.startswith("patch_embed.stages."):
+                rate = recipe.stem_rate
+            elif name.startswith(("patch_embed.", "feature.reduce.", "estimate.")):
+                rate = recipe.fresh_rate
+            else:
+                rate = recipe.trunk_rate * recipe.layer_decay ** (depth - block)
             groups.setdefault((rate, parameter.ndim >= 2), []).append(parameter)
         groups.setdefault((recipe.fresh_rate, True), []).extend(self._probes.parameters())
         decay = recipe.weight_decay
@@ -199,10 +190,15 @@ class Trainer:
 
     def _set_rates(self) -> None:
         recipe = self.recipe
-        done = self.samples_done / recipe.samples
-        share = done / recipe.warmup if done < recipe.warmup else 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        left = (recipe.samples - self.samples_done) / max(recipe.cooldown * recipe.samples, 1)
+        fall = 1.0 if left >= 1 else 0.5 * (1 - math.cos(math.pi * left))
+        share = min(self.samples_done / recipe.warmup, fall)
         for group in self._optimizer.param_groups:
             group["lr"] = group["peak"] * max(share, 0.01)
+        if self.samples_done >= recipe.early_until:
+            stem: Any = self.network.patch_embed
+            freeze_early(stem)
+        fade(self.network, max(0.0, 1 - self.samples_done / recipe.slopes_until))
 
     def steps(self) -> Iterator[dict[str, float]]:
         """Train to the recipe's end; yield each step's losses."""
@@ -216,7 +212,8 @@ class Trainer:
                 yield self._step(ahead.pop(0).result())
 
     def _prepare(self, first: int) -> Batch:
-        clean, student = self._views(np.arange(first, first + self.recipe.batch))
+        views = self._views(np.arange(first, first + self.recipe.batch))
+        clean, student = torch.from_numpy(views.clean), torch.from_numpy(views.student)
         truth, scales = self._teacher.targets(clean), self._scales
         changed = (clean != student).flatten(1).any(1)
         length, stages, survival = truth.length, truth.stages, torch.ones_like(truth.length)
@@ -227,6 +224,8 @@ class Trainer:
             survival[changed] = (seen.unit * truth.unit[changed]).sum(1)
             for stage, other in zip(stages, seen.stages, strict=True):
                 stage[changed] = other
+        owed = views.share * self._offsets[views.first] + (1 - views.share) * self._offsets[views.second]
+        length = length - torch.from_numpy(owed).to(length.device) * survival
         return Batch(
             views=student,
             unit=truth.unit.clone(),

@@ -1,4 +1,4 @@
-"""From a checkpoint to a model file: int8 weights and the card, in one safetensors file."""
+"""From a checkpoint to a model file: half-precision weights and the card, in one safetensors file."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from safetensors.torch import save_file
 from facegate.evaluation.degrade import degrade_half
 from facegate.scoring.engine import load_scorer
 from facegate.scoring.families import CARD_KEY, IDENTITY, QUALITIES, ModelCard, Quality, Table
-from facegate.scoring.packed import pack
-from facegate.training.distill import FUSION, MEAN, STD, student_architecture
+from facegate.training.recipe import FUSION, MEAN, STD, student_architecture
 
 CALIBRATION_CROPS = 2000
 BLOCKS = (1, 2, 3, 4)
@@ -42,7 +41,8 @@ def export_model(checkpoint: Path, target: Path, name: str, crops: NDArray[np.ui
         licence="weights for non-commercial research (trained on research data)",
         source=f"distilled from MobileFaceNet-y1, {state['samples_done']} samples",
     )
-    packed = pack(state["average"])
+    average: dict[str, torch.Tensor] = state["average"]
+    packed = {name: (v.half() if v.is_floating_point() else v).contiguous() for name, v in average.items()}
     _write(target, packed, card)
     views = degrade_half(crops, 0)
     scores = load_scorer(target, device="cpu", quality="vitnt").score(views)

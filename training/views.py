@@ -13,41 +13,59 @@ from numpy.typing import NDArray
 
 from facegate.evaluation.degrade import degrade_one
 from facegate.pipeline.records import Image, contiguous
+from facegate.training.occlude import cover_one
 
 
 class ViewSettings(msgspec.Struct, frozen=True):
     """How views are made."""
 
-    degraded: float = 0.5
+    degraded: float = 0.4
     """Share of student views with a degradation."""
     second: float = 0.2
     """Share of those with a second one on top."""
-    mixed: float = 0.25
+    covered: float = 0.15
+    """Share of those with a cover (closed lids, glasses, a mask, a hand) in place of a degradation."""
+    mixed: float = 0.35
     """Share of views that blend two faces."""
 
 
-def make_batch(
-    pool: NDArray[np.uint8], numbers: NDArray[np.int64], seed: int, settings: ViewSettings
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return clean and student views, ``(B, 112, 112, 3)`` each, for the given sample numbers."""
+class Views(msgspec.Struct, frozen=True, eq=False):
+    """What teacher and student see, and of whom: rows of the pool, the second with its share."""
+
+    clean: NDArray[np.uint8]
+    """``(B, 112, 112, 3)``"""
+    student: NDArray[np.uint8]
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    share: NDArray[np.float32]
+    """Of the first face: 1 where there is no second."""
+
+
+def make_batch(pool: NDArray[np.uint8], numbers: NDArray[np.int64], seed: int, settings: ViewSettings) -> Views:
+    """Return the views of the given sample numbers."""
     clean = np.empty((len(numbers), 112, 112, 3), dtype=np.uint8)
     student = np.empty_like(clean)
     size = len(pool)
+    first, second = np.empty(len(numbers), np.int64), np.empty(len(numbers), np.int64)
+    shares = np.ones(len(numbers), np.float32)
     for row, number in enumerate(numbers):
         epoch, position = divmod(int(number), size)
         rng = np.random.default_rng((seed, int(number)))
-        view = _photometric(_geometric(pool[_shuffled(position, epoch, size, seed)], rng), rng)
+        first[row] = second[row] = _shuffled(position, epoch, size, seed)
+        view = _photometric(_geometric(pool[first[row]], rng), rng)
         if rng.uniform() < settings.mixed:
-            other = _photometric(_geometric(pool[int(rng.integers(size))], rng), rng)
-            share = float(rng.uniform(0.3, 0.7))
+            second[row] = rng.integers(size)
+            other = _photometric(_geometric(pool[second[row]], rng), rng)
+            shares[row] = share = float(rng.uniform(0.3, 0.7))
             view = cv2.addWeighted(view, share, other, 1 - share, 0).astype(np.uint8)
         clean[row] = view
         if rng.uniform() < settings.degraded:
-            view = degrade_one(view, rng)
+            covered = rng.uniform() < settings.covered
+            view = cover_one(view, rng) if covered else degrade_one(view, rng)
             if rng.uniform() < settings.second:
                 view = degrade_one(view, rng)
         student[row] = view
-    return clean, student
+    return Views(clean, student, first, second, shares)
 
 
 def _shuffled(position: int, epoch: int, size: int, seed: int) -> int:

@@ -1,8 +1,7 @@
-"""What a source is, and how its errors are told without its password."""
+"""What a source is, and what it says of itself."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from threading import Event
 from typing import Protocol
@@ -50,12 +49,3 @@ class Source(Protocol):
 
 class UnauthorisedError(SourceError):
     """The camera refuses the credentials."""
-
-
-# Up to the last @: passwords may hold @ and / too, and hiding a bit of the path as well does no harm.
-_USERINFO = re.compile(r"(?<=://)\S*@")
-
-
-def redact(text: str) -> str:
-    """Hide the user part of every URL in ``text``: ``rtsp://user:secret@host`` becomes ``rtsp://***@host``."""
-    return _USERINFO.sub("***@", text)

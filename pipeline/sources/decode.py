@@ -17,9 +17,10 @@ import structlog
 from av.codec.hwaccel import HWAccel
 
 from facegate.errors import SourceError
+from facegate.pipeline.addresses import redact
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.records import Frame, FrameRef, contiguous
-from facegate.pipeline.sources.base import StreamInfo, redact
+from facegate.pipeline.sources.base import StreamInfo
 from facegate.pipeline.sources.pace import Backlog, Hurry, sampler
 
 HARDWARE = ("cuda", "vaapi", "qsv")

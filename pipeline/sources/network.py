@@ -14,9 +14,10 @@ import av
 import av.error
 
 from facegate.errors import ConfigError, SourceError
+from facegate.pipeline.addresses import redact
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.records import Frame, FrameRef
-from facegate.pipeline.sources.base import StreamInfo, UnauthorisedError, redact
+from facegate.pipeline.sources.base import StreamInfo, UnauthorisedError
 from facegate.pipeline.sources.decode import Decoder, hwaccel, reason
 
 RTSP = ("rtsp", "rtsps")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from facegate.errors import ConfigError
+from facegate.pipeline.addresses import redact
 from facegate.pipeline.config import CameraConfig
-from facegate.pipeline.sources.base import Source, redact
+from facegate.pipeline.sources.base import Source
 from facegate.pipeline.sources.file import AtOwnSpeed, FileSource
-from facegate.pipeline.sources.images import ImageFolderSource
+from facegate.pipeline.sources.folder import ImageFolderSource
 from facegate.pipeline.sources.network import HTTP, RTSP, NetworkSource
 from facegate.pipeline.sources.paired import PairedSource
 from facegate.pipeline.sources.webcam import WebcamSource

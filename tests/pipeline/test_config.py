@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from facegate.errors import ConfigError
+from facegate.pipeline.addresses import redact
 from facegate.pipeline.config import build_config, config_for, load_config
-from facegate.pipeline.sources.base import redact
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 

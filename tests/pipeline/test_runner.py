@@ -12,11 +12,11 @@ import pytest
 
 import facegate
 from facegate.errors import SourceError, StageError
-from facegate.pipeline import runner as runner_module
 from facegate.pipeline.config import CameraConfig, GateConfig, RunConfig, ScorerConfig
 from facegate.pipeline.records import Detection, Image, Shot
-from facegate.pipeline.report import CameraState, RunReport
+from facegate.pipeline.reporting.report import CameraState, RunReport
 from facegate.pipeline.runner import Runner
+from facegate.pipeline.running import parts
 from facegate.pipeline.watch import ShotQueue
 from facegate.sinks.base import DeliveryReport
 
@@ -101,7 +101,7 @@ def test_a_stage_error_stops_everything_and_is_raised_with_the_stages_name(
         def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
             raise ZeroDivisionError("on purpose")
 
-    monkeypatch.setattr(runner_module, "load_detector", lambda *a, **k: Broken())
+    monkeypatch.setattr(parts, "load_detector", lambda *a, **k: Broken())
     with pytest.raises(StageError, match="stage 'detect' failed: ZeroDivisionError: on purpose"):
         run(config(short_clip))
     assert own_threads() == []

@@ -13,7 +13,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from facegate.scoring.vit import Block, FaceViT
+from facegate.scoring.network.blocks import Block
+from facegate.scoring.network.vit import FaceViT
 
 
 def _block(block: Block, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

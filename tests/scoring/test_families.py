@@ -13,7 +13,7 @@ from torch import Tensor
 from facegate.errors import ModelError
 from facegate.scoring.engine import load_scorer
 from facegate.scoring.families import builtin_card, card_names, read_card
-from facegate.scoring.vit import FaceViT
+from facegate.scoring.network.vit import FaceViT
 
 CROPS = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3)).astype(np.uint8)
 CARD = """

@@ -12,7 +12,8 @@ import timm
 import torch
 
 from facegate.scoring.engine import load_scorer
-from facegate.scoring.vit import Architecture, FaceViT, ScoreSettings
+from facegate.scoring.network.architecture import Architecture, ScoreSettings
+from facegate.scoring.network.vit import FaceViT
 
 MODELS = ("tiny_p16", "tiny_p8")
 

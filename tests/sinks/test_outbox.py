@@ -22,7 +22,7 @@ import yaml
 
 from facegate.errors import ConfigError, DeliveryError
 from facegate.pipeline.config import build_config
-from facegate.pipeline.delivery import make_sink
+from facegate.pipeline.running.delivery import make_sink
 from facegate.sinks.files import INDEX, CropFolder, JsonLines
 from facegate.sinks.outbox import FanOut, Outbox, Target
 from facegate.sinks.spool import Spool

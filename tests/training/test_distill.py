@@ -13,18 +13,29 @@ from scipy.stats import spearmanr
 
 from facegate.evaluation.degrade import degrade_half
 from facegate.scoring.engine import load_scorer
-from facegate.training.distill import Recipe, Trainer
+from facegate.scoring.network.stems import MobileStem
+from facegate.training.distill import Trainer
 from facegate.training.export import export_model
-from facegate.training.teacher import Teacher
+from facegate.training.fairness import group_offsets
+from facegate.training.occlude import COVERS
+from facegate.training.pool import Labels, Pool, kept_out, labels
+from facegate.training.recipe import Recipe, student_architecture
+from facegate.training.start import fade, inherit
+from facegate.training.teacher import MAP, Teacher
 from facegate.training.views import ViewSettings, make_batch
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def pool(data: Path) -> NDArray[np.uint8]:
-    crops: NDArray[np.uint8] = np.load(data / "parity" / "crops.npy")
-    return crops
+def crops(data: Path) -> NDArray[np.uint8]:
+    loaded: NDArray[np.uint8] = np.load(data / "parity" / "crops.npy")
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def pool(crops: NDArray[np.uint8]) -> Pool:
+    return Pool(crops, tuple(f"utk/{20 + i}_{i % 2}_{i % 5}_2017{i}.webp" for i in range(len(crops))))
 
 
 @pytest.fixture(scope="module")
@@ -32,32 +43,86 @@ def teacher(data: Path) -> Teacher:
     return Teacher(data / "models" / "mobilefacenet-y1.onnx", CPU, torch.float32)
 
 
-def test_views_depend_on_the_sample_alone_and_half_of_them_are_degraded(pool: NDArray[np.uint8]) -> None:
-    numbers = np.arange(64)
-    clean, student = make_batch(pool, numbers, 5, ViewSettings())
-    again, _ = make_batch(pool, numbers[10:20], 5, ViewSettings())
-    np.testing.assert_array_equal(clean[10:20], again)
-    degraded = np.array([(a != b).any() for a, b in zip(clean, student, strict=True)])
-    assert 0.25 < degraded.mean() < 0.75
+def test_views_depend_on_the_sample_alone_and_some_are_degraded_or_mixed(crops: NDArray[np.uint8]) -> None:
+    numbers = np.arange(128)
+    views = make_batch(crops, numbers, 5, ViewSettings())
+    again = make_batch(crops, numbers[10:20], 5, ViewSettings())
+    np.testing.assert_array_equal(views.clean[10:20], again.clean)
+    np.testing.assert_array_equal(views.student[10:20], again.student)
+    degraded = np.array([(a != b).any() for a, b in zip(views.clean, views.student, strict=True)])
+    assert 0.25 < degraded.mean() < 0.55
+    assert (
+        0.2 < (views.share < 1).mean() < 0.5
+        and (views.first[views.share == 1] == views.second[views.share == 1]).all()
+    )
+
+
+@pytest.mark.parametrize("kind", COVERS)
+def test_a_cover_changes_its_part_of_the_face_and_nothing_else(kind: str, crops: NDArray[np.uint8]) -> None:
+    for seed, crop in enumerate(crop for crop in crops if crop.std() > 5):
+        covered = COVERS[kind](crop, np.random.default_rng(seed))
+        changed = (np.abs(covered.astype(int) - crop).max(2) > 2).mean()
+        assert covered.shape == crop.shape and 0 < changed < 0.8, (seed, changed)
+
+
+def test_a_fifth_of_the_labelled_pictures_is_kept_out_whatever_else_is_in_the_archive() -> None:
+    names = [f"utk/{1 + i % 100}_{i % 2}_{i % 5}_2017{i:09d}.webp" for i in range(5000)]
+    assert 0.18 < np.mean([kept_out(name) for name in names]) < 0.22
+    assert not kept_out("glint/somebody/1.webp") and not kept_out("utk/61_1_20170109.webp")
+    assert labels(names[7]) == Labels("3-12", "female", "Asian")
+
+
+def test_what_a_group_owes_its_length_is_taken_off_and_pictures_keep_their_own() -> None:
+    rng = np.random.default_rng(0)
+    names = [f"utk/{rng.integers(1, 90)}_{i % 2}_{i % 5}_2017{i}.webp" for i in range(2000)]
+    names += [f"glint/{'ab'[i % 2]}/{i}.webp" for i in range(200)] + ["lfw/x/1.webp"]
+    own = rng.normal(0, 1, len(names))
+    length = own + 20
+    length[:2000] -= [1.5 * (i % 5 == 1) for i in range(2000)]
+    length[2000:2200:2] -= 3
+    fair = length - group_offsets(names, length.astype(np.float32))
+    assert abs(fair[:2000][np.arange(2000) % 5 == 1].mean() - fair[:2000][np.arange(2000) % 5 == 3].mean()) < 0.02
+    assert abs(fair[2000:2200:2].mean() - fair[2001:2200:2].mean()) < 0.02
+    assert np.corrcoef(fair[:2000], own[:2000])[0, 1] > 0.98 and fair[-1] == length[-1]
 
 
 def test_the_teacher_in_torch_is_the_onnx_file_and_its_tail_gives_its_embedding(
-    data: Path, pool: NDArray[np.uint8], teacher: Teacher
+    data: Path, crops: NDArray[np.uint8], pool: Pool, teacher: Teacher
 ) -> None:
-    targets = teacher.targets(torch.from_numpy(pool))
+    targets = teacher.targets(torch.from_numpy(crops))
     session = onnxruntime.InferenceSession(str(data / "models" / "mobilefacenet-y1.onnx"))
-    bgr = np.ascontiguousarray(pool[..., ::-1].transpose(0, 3, 1, 2), np.float32)
+    bgr = np.ascontiguousarray(crops[..., ::-1].transpose(0, 3, 1, 2), np.float32)
     (expected,) = session.run(None, {"input": bgr})
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(targets.unit.numpy(), expected, atol=1e-4)
+    in_torch = teacher._run_torch(torch.from_numpy(crops))
+    np.testing.assert_allclose(targets.map.numpy(), in_torch[MAP].numpy(), atol=2e-3)
     trainer = Trainer(Recipe(samples=8, batch=4, statistics=16), pool, teacher, CPU, torch.float32)
     with torch.no_grad():
         from_map = torch.nn.functional.normalize(trainer.network.feature(targets.map), dim=1)
     np.testing.assert_allclose(from_map.numpy(), expected, atol=1e-4)
 
 
+def test_the_student_starts_as_the_teachers_first_layers(crops: NDArray[np.uint8], teacher: Teacher) -> None:
+    """With as many blocks as the teacher has, its stem would give the teacher's maps."""
+
+    class Whole(MobileStem):
+        BLOCKS = (4, 6)
+
+    stem = Whole(student_architecture())
+    inherit(stem, teacher)
+    x = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 127.5 - 1
+    maps = stem.maps(x)[1:]
+    for own, expected in zip(maps, teacher.targets(torch.from_numpy(crops)).stages, strict=True):
+        np.testing.assert_allclose(own.detach().numpy(), expected.numpy(), atol=2e-3 * float(expected.std()) + 1e-2)
+    fade(stem, 0.0)
+    assert not torch.allclose(stem.maps(x)[2], maps[1]) and not [
+        name for name in stem.state_dict() if "slopes" in name
+    ]
+
+
 def test_a_resumed_run_ends_as_an_unbroken_one_and_exports(
-    pool: NDArray[np.uint8], teacher: Teacher, tmp_path: Path
+    crops: NDArray[np.uint8], pool: Pool, teacher: Teacher, tmp_path: Path
 ) -> None:
     recipe = Recipe(samples=16, batch=4, statistics=16)
 
@@ -81,11 +146,11 @@ def test_a_resumed_run_ends_as_an_unbroken_one_and_exports(
 
     second.save(tmp_path / "c.pt")
     target = tmp_path / "student.safetensors"
-    export_model(tmp_path / "c.pt", target, "student", np.concatenate([pool, degrade_half(pool, 1)]))
+    export_model(tmp_path / "c.pt", target, "student", np.concatenate([crops, degrade_half(crops, 1)]))
     packed = load_scorer(target, device="cpu", dtype="fp32")
     exact = load_scorer(target, device="cpu", dtype="fp32")
     exact.network.load_state_dict({name: value.float() for name, value in second.average.items()})
-    a, b = packed.score(pool), exact.score(pool)
+    a, b = packed.score(crops), exact.score(crops)
     assert spearmanr(a.raw, b.raw).statistic > 0.99
     assert a.embedding is not None and b.embedding is not None
     cosine = (a.embedding * b.embedding).sum(1) / (np.asarray(a.norm) * np.asarray(b.norm))

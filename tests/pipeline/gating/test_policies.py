@@ -1,81 +1,26 @@
-"""The policies, one by one, and together under arbitrary streams of observations."""
+"""The policies, one by one."""
 
 from __future__ import annotations
 
 import itertools
-from collections import Counter, defaultdict
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from numpy.typing import NDArray
 
-from facegate.pipeline.gating.gate import Decision, Gate, GateSettings
 from facegate.pipeline.gating.limits import FaceLimits, pose
-from facegate.pipeline.gating.policies import BestShots, Budget, People, PrimaryFace, RecentPeople
+from facegate.pipeline.gating.policies import BestShots, Budget, PrimaryFace, RecentPeople
 from facegate.pipeline.gating.purity import PurityGuard
 from facegate.pipeline.gating.threshold import OnlineSettings, OnlineThreshold
 from facegate.pipeline.records import (
-    Detection,
-    Face,
-    FrameRef,
     Outcome,
-    QualityInfo,
     Reason,
     ScoredFace,
-    ScoredFrame,
 )
 
-INFO = QualityInfo(algorithm="a", model="m", calibration="c")
-CROP = np.zeros((112, 112, 3), np.uint8)
-FRONTAL = np.array([[38, 52], [74, 52], [56, 72], [42, 92], [71, 92]], np.float32)
-SIDE = np.array([[38, 52], [74, 52], [78, 72], [50, 92], [74, 92]], np.float32)
-
-
-def unit(*values: float) -> NDArray[np.float32]:
-    array = np.array(values, np.float32)
-    return array / np.float32(np.linalg.norm(array))
-
-
-ANN, BOB, EVE = unit(1, 0, 0, 0.05), unit(0, 1, 0, 0.05), unit(0, 0, 1, 0.05)
-
-
-def seen(
-    seq: int,
-    track: int,
-    quality: int,
-    *,
-    pts_s: float | None = None,
-    who: NDArray[np.float32] | None = None,
-    box: tuple[float, float, float, float] = (100, 100, 180, 190),
-    points: NDArray[np.float32] = FRONTAL,
-    camera: str = "cam",
-    confidence: float = 0.9,
-) -> ScoredFace:
-    at = seq / 10 if pts_s is None else pts_s
-    ref = FrameRef(camera, seq, at, at, None, 640, 480)
-    face = Face(f"{seq}-{track}", ref, Detection(box, confidence, points), CROP)
-    return ScoredFace(face, track, quality, quality / 100, np.zeros(4, np.float32), who)
-
-
-def frame(seq: int, *faces: ScoredFace, ended: tuple[int, ...] = (), pts_s: float | None = None) -> ScoredFrame:
-    at = seq / 10 if pts_s is None else pts_s
-    return ScoredFrame(FrameRef("cam", seq, at, at, None, 640, 480), faces, ended)
-
-
-def make(recent: RecentPeople | None = None, group: RecentPeople | None = None, **settings_: Any) -> Gate:
-    return Gate("run", "cam", GateSettings(**settings_), INFO, recent=recent, group=group)
-
-
-def fates(decisions: list[Decision]) -> list[Outcome]:
-    return [decision.outcome for decision in decisions]
-
-
-def shots(decisions: list[Decision]) -> list[tuple[int, Reason]]:
-    return [(d.shot.quality, d.shot.reason) for d in decisions if d.shot is not None]
+from .faces import ANN, BOB, EVE, FRONTAL, SIDE, fates, frame, guard, make, seen, shots
 
 
 @pytest.mark.parametrize(
@@ -268,10 +213,6 @@ def test_an_online_threshold_stays_within_its_bounds_and_still_during_the_warm_u
     assert online.threshold == 40
 
 
-def guard(merge_s: float = 0.0) -> PurityGuard:
-    return PurityGuard(People(split_below=0.3, same_above=0.6), reliable=20, merge_s=merge_s)
-
-
 def test_a_track_that_jumps_to_another_person_is_split_and_back_is_not() -> None:
     g = guard()
     ids = [
@@ -304,107 +245,3 @@ def test_somebody_who_comes_back_in_time_keeps_the_track() -> None:
     g.step(frame(12, ended=(2,)))
     assert g.step(frame(40)).ended == (0,)
     assert g.step(frame(41, seen(41, 4, 80, who=ANN))).faces[0].track_id == 2, "too late"
-
-
-class GateMachine(RuleBasedStateMachine):
-    """Arbitrary streams through guard and gate with every policy at once."""
-
-    @initialize(
-        min_quality=st.integers(0, 80),
-        hysteresis=st.integers(0, 20),
-        mode=st.sampled_from(["end", "early", "interval"]),
-        top_k=st.integers(1, 3),
-        max_shots=st.integers(1, 4),
-        per_minute=st.none() | st.integers(0, 5),
-        shadow=st.sampled_from([0.0, 0.3]),
-        cooldown=st.booleans(),
-    )
-    def start(
-        self, min_quality: int, hysteresis: int, mode: Any, top_k: int, max_shots: int,
-        per_minute: int | None, shadow: float, cooldown: bool,
-    ) -> None:  # fmt: skip
-        self.settings = GateSettings(
-            min_quality=min_quality, hysteresis=hysteresis, mode=mode, top_k=top_k, max_shots=max_shots,
-            per_minute=per_minute, shadow=shadow, max_wait_s=2.0, every_s=1.0, apart_s=0.5,
-        )  # fmt: skip
-        recent = RecentPeople(5.0, 0.6) if cooldown else None
-        self.guard = guard()
-        self.gate = Gate("run", "cam", self.settings, INFO, recent=recent)
-        self.seq, self.now = 0, 0.0
-        self.seen: list[str] = []
-        self.decisions: list[tuple[float, Decision]] = []
-        self.alive: set[int] = set()
-
-    @rule(
-        faces=st.dictionaries(
-            st.integers(0, 4), st.tuples(st.integers(0, 100), st.sampled_from([ANN, BOB, EVE])), max_size=4
-        ),
-        gap=st.floats(0.01, 3.0),
-        ends=st.sets(st.integers(0, 4)),
-    )
-    def step(self, faces: dict[int, tuple[int, Any]], gap: float, ends: set[int]) -> None:
-        self.seq += 1
-        self.now += gap
-        items = tuple(seen(self.seq, track, q, pts_s=self.now, who=who) for track, (q, who) in faces.items())
-        self.seen += [item.face.face_id for item in items]
-        self.alive |= set(faces)
-        ended = tuple(sorted(ends & self.alive))
-        self.alive -= set(ended)
-        self._take(ScoredFrame(FrameRef("cam", self.seq, self.now, self.now, None, 640, 480), items, ended))
-
-    def _take(self, item: ScoredFrame) -> None:
-        self.decisions += [(self.now, decision) for decision in self.gate.step(self.guard.step(item))]
-
-    @invariant()
-    def nothing_is_decided_twice(self) -> None:
-        if hasattr(self, "decisions"):
-            ids = [d.face.face.face_id for _, d in self.decisions]
-            assert len(ids) == len(set(ids)) and set(ids) <= set(self.seen)
-
-    def teardown(self) -> None:
-        if not hasattr(self, "decisions"):
-            return
-        self.now += 1.0
-        self.decisions += [(self.now, decision) for decision in self.gate.finish(self.now)]
-        assert Counter(d.face.face.face_id for _, d in self.decisions) == Counter(self.seen), "conservation"
-        s = self.settings
-        by_track: dict[int, list[int]] = defaultdict(list)
-        times: list[float] = []
-        for at, decision in self.decisions:
-            forwarded = decision.outcome is Outcome.FORWARDED
-            assert (decision.shot is not None) == (forwarded or decision.outcome is Outcome.SHADOW)
-            if forwarded:
-                assert decision.face.quality >= s.min_quality - s.hysteresis
-                by_track[decision.face.track_id].append(decision.face.quality)
-                times.append(at)
-        for qualities in by_track.values():
-            assert len(qualities) <= s.max_shots
-            if s.mode != "interval" and s.top_k == 1:
-                assert all(b >= a + s.improve_margin for a, b in itertools.pairwise(qualities))
-        if s.per_minute is not None:
-            for at in times:
-                assert sum(at - 60 < other <= at for other in times) <= s.per_minute
-
-
-GateMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
-TestGateMachine = GateMachine.TestCase
-
-
-def test_a_day_of_crowds_does_not_grow_the_gate() -> None:
-    """A million faces on tracks that the tracker never ends."""
-    gate = make(min_quality=10)
-    template = seen(0, 0, 50)
-    decided = 0
-    for seq in range(20_000):
-        at = seq / 10
-        ref = FrameRef("cam", seq, at, at, None, 640, 480)
-        faces = tuple(
-            ScoredFace(
-                Face(f"{seq}-{i}", ref, template.face.detection, CROP), seq // 20 * 50 + i, (seq * 7 + i) % 100,
-                0.5, template.patches, None,
-            )
-            for i in range(50)
-        )  # fmt: skip
-        decided += len(gate.step(ScoredFrame(ref, faces, ())))
-        assert len(gate._tracks) <= 1050 + 256 * 3
-    assert decided >= 1_000_000 - 2000

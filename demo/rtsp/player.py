@@ -1,0 +1,139 @@
+"""Sends a movie as RTP (RFC 3550) when its pictures are due, and does wrong what it is told to."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import struct
+from collections.abc import Callable, Sequence
+from threading import Event
+from time import monotonic, time
+
+import msgspec
+
+from facegate.demo.rtsp.movie import Movie
+
+CLOCK_HZ = 90_000
+NTP_EPOCH_S = 2_208_988_800
+"""From 1900 to 1970."""
+PAYLOAD_TYPE = 96
+STRAY_S = 5 * 3600.0
+
+
+class Faults(msgspec.Struct, frozen=True):
+    """What the server does wrong, for tests; times are seconds since PLAY."""
+
+    corrupt: float = 0.0
+    """Share of packets whose payload is replaced by noise."""
+    stall_at_s: float | None = None
+    """From here on nothing is sent, and the connection stays."""
+    hold_at_s: float | None = None
+    hold_for_s: float = 3.0
+    """From then on nothing is sent for so long; then everything that is overdue comes at once."""
+    slow: float = 1.0
+    """Play this many times slower than time passes; the stamps say what they always say."""
+    stamp_rate: float = 1.0
+    """The stamps run this many times as fast as time passes; the pictures come as they should."""
+    jump_at_s: float | None = None
+    jump_by_s: float = 3600.0
+    """Timestamps jump by this much, once."""
+    return_at_s: float | None = None
+    """From here on the timestamps are again what they were to be."""
+    still_at_s: float | None = None
+    """From here on (to ``return_at_s``) every picture has the same stamp."""
+    stray_every: int = 0
+    """One of so many pictures has a stamp of another day."""
+    bare_sdp: bool = False
+    """The session description does not tell the parameter sets."""
+    late_key: bool = False
+    """Play from the second picture on: nothing can be decoded before the next key frame."""
+    seed: int = 0
+
+    def stamp_s(self, pts_s: float, index: int) -> float:
+        """What is written on the picture number ``index`` that is due at ``pts_s``."""
+        returned = self.return_at_s is not None and pts_s >= self.return_at_s
+        if self.stray_every and index % self.stray_every == self.stray_every - 1:
+            return pts_s + STRAY_S * (1 if index // self.stray_every % 2 else -1)
+        if self.jump_at_s is not None and pts_s >= self.jump_at_s and not returned:
+            return pts_s * self.stamp_rate + self.jump_by_s
+        if self.still_at_s is not None and pts_s >= self.still_at_s and not returned:
+            return self.still_at_s * self.stamp_rate
+        return pts_s * self.stamp_rate
+
+
+class Player:
+    """Plays to one client."""
+
+    def __init__(
+        self, movies: Sequence[Movie], faults: Faults, loop: bool, send: Callable[[int, list[bytes]], None]
+    ) -> None:
+        """Prepare.
+
+        Args:
+            movies: one after the other.
+            faults: what goes wrong.
+            loop: start again at the end.
+            send: takes a channel (0 for RTP, 1 for RTCP) and packets.
+        """
+        self._movies = movies
+        self._faults = faults
+        self._loop = loop
+        self._send = send
+        self._random = random.Random(faults.seed)
+        self._ssrc = secrets.randbits(32)
+        self.seq = 0
+        # Random as RFC 3550 asks, and never zero, which FFmpeg takes for "not known yet".
+        self.first_timestamp = 1 + secrets.randbits(31)
+
+    def play(self, done: Event) -> bool:
+        """Send everything when it is due, until the end or ``done``; return whether the end was reached."""
+        self._send_report()
+        ended = self._play_all(done)
+        if ended:
+            self._send_bye()
+        return ended
+
+    def _play_all(self, done: Event) -> bool:
+        faults, start, offset, index = self._faults, monotonic(), 0.0, 0
+        while True:
+            for movie in self._movies:
+                for unit in movie.units[faults.late_key and not index :]:
+                    pts_s = offset + unit.pts_s
+                    if faults.stall_at_s is not None and pts_s >= faults.stall_at_s:
+                        done.wait()
+                        return False
+                    if done.wait(max(0.0, start + self._due_s(pts_s) - monotonic())):
+                        return False
+                    self._send_unit(movie.payloads(unit), faults.stamp_s(pts_s, index))
+                    index += 1
+                offset += movie.duration_s
+            if not self._loop:
+                return True
+
+    def _due_s(self, pts_s: float) -> float:
+        """When a picture is sent, in seconds since PLAY."""
+        faults, due_s = self._faults, pts_s * self._faults.slow
+        held = faults.hold_at_s is not None and due_s >= faults.hold_at_s
+        return max(due_s, (faults.hold_at_s or 0.0) + faults.hold_for_s) if held else due_s
+
+    def _send_unit(self, payloads: list[bytes], stamp_s: float) -> None:
+        timestamp = (self.first_timestamp + round(stamp_s * CLOCK_HZ)) & 0xFFFFFFFF
+        packets = []
+        for index, payload in enumerate(payloads):
+            if self._faults.corrupt and self._random.random() < self._faults.corrupt:
+                payload = self._random.randbytes(len(payload))
+            marker = 0x80 if index == len(payloads) - 1 else 0
+            header = struct.pack("!BBHII", 0x80, marker | PAYLOAD_TYPE, self.seq, timestamp, self._ssrc)
+            packets.append(header + payload)
+            self.seq = (self.seq + 1) & 0xFFFF
+        self._send(0, packets)
+
+    def _send_report(self) -> None:
+        """The sender report that ties RTP timestamps to the time of day."""
+        seconds, fraction = divmod(time() + NTP_EPOCH_S, 1)
+        stamp = struct.pack("!III", int(seconds), int(fraction * 2**32), self.first_timestamp)
+        self._send(1, [struct.pack("!BBHI", 0x80, 200, 6, self._ssrc) + stamp + struct.pack("!II", 0, 0)])
+
+    def _send_bye(self) -> None:
+        report = struct.pack("!BBHI", 0x80, 201, 1, self._ssrc)
+        self._send(1, [report + struct.pack("!BBHI", 0x81, 203, 1, self._ssrc)])

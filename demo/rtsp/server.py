@@ -1,0 +1,117 @@
+"""The server: who may connect, and what everybody gets.
+
+    python -m facegate.demo.rtsp.server clip.mp4 --port 8554
+
+Loopback only; interleaved TCP or UDP. Every client gets the file from its start, and an RTCP sender report with the
+time of day; at the end it gets an RTCP BYE and the connection is closed, unless the server loops.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import socket
+from pathlib import Path
+from threading import Event, Lock
+from types import TracebackType
+from typing import Self
+
+from facegate.demo.rtsp.listener import Listener
+from facegate.demo.rtsp.movie import Movie
+from facegate.demo.rtsp.player import Faults
+from facegate.demo.rtsp.session import Credentials, Session, Terms
+
+
+class RtspServer:
+    """Serves one movie at ``url`` until closed."""
+
+    def __init__(
+        self,
+        movie: Movie,
+        *,
+        credentials: Credentials | None = None,
+        digest: bool = True,
+        loop: bool = False,
+        port: int = 0,
+        then: Movie | None = None,
+        faults: Faults | None = None,
+    ) -> None:
+        """Bind; nothing is served before the context is entered.
+
+        Args:
+            movie: what every client sees.
+            credentials: asked for, if given.
+            digest: how they are asked for; Basic otherwise.
+            loop: start again at the end.
+            port: a free one by default.
+            then: follows the movie in the same stream; it may have another size.
+            faults: what goes wrong.
+        """
+        self._listener = Listener(self._serve, port)
+        self.port = self._listener.port
+        self._terms = Terms(
+            movies=(movie,) if then is None else (movie, then),
+            url=self.url,
+            loop=loop,
+            faults=faults or Faults(),
+            credentials=credentials,
+            digest=digest,
+        )
+        self._clients: set[socket.socket] = set()
+        self._lock = Lock()
+
+    @property
+    def url(self) -> str:
+        """Where to watch, without credentials."""
+        return f"rtsp://127.0.0.1:{self.port}/live"
+
+    def __enter__(self) -> Self:
+        self._listener.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._listener.stop()
+        with self._lock:
+            for client in self._clients:
+                with contextlib.suppress(OSError):
+                    client.shutdown(socket.SHUT_RDWR)
+        self._listener.__exit__(kind, error, trace)
+
+    def _serve(self, client: socket.socket) -> None:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with self._lock:
+            self._clients.add(client)
+        if self._listener.stopping.is_set():
+            client.close()
+            return
+        try:
+            with client:
+                Session(client, self._terms).run()
+        except (OSError, ValueError):
+            pass  # the client left or spoke nonsense; the next one is not affected
+        finally:
+            with self._lock:
+                self._clients.discard(client)
+
+
+def main() -> None:
+    """Serve a file until the process is ended."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("movie", type=Path)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--login", metavar="USER:PASSWORD", help="Ask for these credentials.")
+    parser.add_argument("--stall-at", type=float, metavar="SECONDS", help="Send nothing from then on.")
+    parser.add_argument("--corrupt", type=float, default=0.0, metavar="SHARE", help="Packets replaced by noise.")
+    arguments = parser.parse_args()
+    login = None if arguments.login is None else Credentials(*arguments.login.split(":", 1))
+    faults = Faults(stall_at_s=arguments.stall_at, corrupt=arguments.corrupt)
+    movie = Movie(arguments.movie)
+    with RtspServer(movie, credentials=login, loop=True, port=arguments.port, faults=faults) as server:
+        print(server.url, flush=True)
+        Event().wait()
+
+
+if __name__ == "__main__":
+    main()

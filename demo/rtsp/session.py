@@ -1,0 +1,201 @@
+"""One client's conversation: describing, setting up, playing, tearing down, and who may watch (RFC 2617)."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import re
+import secrets
+import socket
+import struct
+from collections.abc import Iterator
+from threading import Event, Lock, Thread
+
+import msgspec
+
+from facegate.demo.rtsp.movie import Movie
+from facegate.demo.rtsp.player import CLOCK_HZ, PAYLOAD_TYPE, Faults, Player
+
+REALM = "facegate"
+MAX_REQUEST = 16 * 1024
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """Who may watch."""
+
+    user: str
+    password: str
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """What every client of a server gets."""
+
+    movies: tuple[Movie, ...]
+    url: str
+    loop: bool
+    faults: Faults
+    credentials: Credentials | None
+    digest: bool
+
+
+class Session:
+    """One client's conversation."""
+
+    def __init__(self, client: socket.socket, terms: Terms) -> None:
+        self._client = client
+        self._terms = terms
+        self._udp: tuple[socket.socket, socket.socket] | None = None
+        self._nonce = secrets.token_hex(8)
+        self._session = secrets.token_hex(8)
+        self._write_lock = Lock()
+        self._done = Event()
+        self._player = Player(terms.movies, terms.faults, terms.loop, self._send)
+        self._playing: Thread | None = None
+
+    def run(self) -> None:
+        """Answer until the client leaves or its socket is shut down."""
+        try:
+            for method, headers in self._requests():
+                if not self._answer(method, headers):
+                    return
+        finally:
+            self._done.set()
+            if self._playing is not None:
+                self._playing.join()
+            for sock in self._udp or ():
+                sock.close()
+
+    def _requests(self) -> Iterator[tuple[str, dict[str, str]]]:
+        buffer = b""
+        while True:
+            while buffer[:1] == b"$" and len(buffer) >= 4:  # the client's RTCP reports
+                length = 4 + int.from_bytes(buffer[2:4], "big")
+                if len(buffer) < length:
+                    break
+                buffer = buffer[length:]
+            if b"\r\n\r\n" in buffer and buffer[:1] != b"$":
+                head, buffer = buffer.split(b"\r\n\r\n", 1)
+                lines = head.decode("utf-8", "replace").split("\r\n")
+                headers = {
+                    name.strip().lower(): value.strip()
+                    for name, _, value in (line.partition(":") for line in lines[1:])
+                }
+                yield lines[0].split(" ")[0], headers
+                continue
+            if len(buffer) > MAX_REQUEST + 65_540:
+                raise ValueError("request too long")
+            chunk = self._client.recv(65_536)
+            if not chunk:
+                return
+            buffer += chunk
+
+    def _answer(self, method: str, headers: dict[str, str]) -> bool:
+        """Answer one request; return whether the conversation goes on."""
+        if method != "OPTIONS" and not self._authorised(method, headers.get("authorization", "")):
+            self._reply(headers, "401 Unauthorized", {"WWW-Authenticate": self._challenge()})
+        elif method == "OPTIONS":
+            self._reply(headers, "200 OK", {"Public": "OPTIONS, DESCRIBE, SETUP, PLAY, GET_PARAMETER, TEARDOWN"})
+        elif method == "DESCRIBE":
+            self._reply(
+                headers,
+                "200 OK",
+                {"Content-Base": self._terms.url + "/", "Content-Type": "application/sdp"},
+                self._describe(),
+            )
+        elif method == "SETUP":
+            transport = self._set_up(headers.get("transport", ""))
+            if transport is None:
+                self._reply(headers, "461 Unsupported Transport")
+            else:
+                self._reply(headers, "200 OK", {"Transport": transport, "Session": self._session})
+        elif method == "PLAY":
+            player = self._player
+            info = f"url={self._terms.url}/track1;seq={player.seq};rtptime={player.first_timestamp}"
+            self._reply(headers, "200 OK", {"Session": self._session, "Range": "npt=0-", "RTP-Info": info})
+            if self._playing is None:
+                self._playing = Thread(target=self._play, daemon=True)
+                self._playing.start()
+        elif method == "TEARDOWN":
+            self._reply(headers, "200 OK")
+            return False
+        else:
+            self._reply(headers, "200 OK", {"Session": self._session})
+        return True
+
+    def _set_up(self, asked: str) -> str | None:
+        """Agree on a transport; ``None`` for one that is not known."""
+        if "interleaved" in asked:
+            return "RTP/AVP/TCP;unicast;interleaved=0-1"
+        ports = re.search(r"client_port=(\d+)-(\d+)", asked)
+        if ports is None:
+            return None
+        sockets = []
+        for port in ports.groups():
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            sock.bind(("127.0.0.1", 0))
+            sock.connect(("127.0.0.1", int(port)))
+            sockets.append(sock)
+        self._udp = (sockets[0], sockets[1])
+        own = "-".join(str(sock.getsockname()[1]) for sock in sockets)
+        return f"RTP/AVP;unicast;client_port={ports[1]}-{ports[2]};server_port={own}"
+
+    def _reply(
+        self, headers: dict[str, str], status: str, extra: dict[str, str] | None = None, body: str = ""
+    ) -> None:
+        lines = [f"RTSP/1.0 {status}", f"CSeq: {headers.get('cseq', '0')}"]
+        lines += [f"{name}: {value}" for name, value in (extra or {}).items()]
+        if body:
+            lines.append(f"Content-Length: {len(body.encode())}")
+        self._write(("\r\n".join(lines) + "\r\n\r\n" + body).encode())
+
+    def _write(self, data: bytes) -> None:
+        with self._write_lock:
+            self._client.sendall(data)
+
+    def _play(self) -> None:
+        # The client may have gone; the conversation notices that by itself.
+        with contextlib.suppress(OSError):
+            if self._player.play(self._done):
+                self._client.shutdown(socket.SHUT_RDWR)
+
+    def _describe(self) -> str:
+        movie = self._terms.movies[0]
+        parameters = "" if self._terms.faults.bare_sdp else movie.sdp_parameters
+        return (
+            "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=facegate\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\na=control:*\r\n"
+            f"m=video 0 RTP/AVP {PAYLOAD_TYPE}\r\na=rtpmap:{PAYLOAD_TYPE} {movie.encoding}/{CLOCK_HZ}\r\n"
+            + (f"a=fmtp:{PAYLOAD_TYPE} {parameters}\r\n" if parameters else "")
+            + f"a=framerate:{1 / movie.frame_s:.3f}\r\na=control:track1\r\n"
+        )
+
+    def _challenge(self) -> str:
+        if self._terms.digest:
+            return f'Digest realm="{REALM}", nonce="{self._nonce}"'
+        return f'Basic realm="{REALM}"'
+
+    def _authorised(self, method: str, given: str) -> bool:
+        if self._terms.credentials is None:
+            return True
+        user, password = self._terms.credentials.user, self._terms.credentials.password
+        if not self._terms.digest:
+            expected = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+            return secrets.compare_digest(given.encode(), expected.encode())
+        fields = dict(re.findall(r'(\w+)="([^"]*)"', given))
+        secret = _md5(f"{user}:{REALM}:{password}")
+        request = _md5(f"{method}:{fields.get('uri', '')}")
+        expected = _md5(f"{secret}:{self._nonce}:{request}")
+        return secrets.compare_digest(fields.get("response", "").encode(), expected.encode())
+
+    def _send(self, channel: int, packets: list[bytes]) -> None:
+        """RTP on channel 0, RTCP on 1."""
+        if self._udp is None:
+            self._write(b"".join(struct.pack("!BBH", 0x24, channel, len(packet)) + packet for packet in packets))
+            return
+        for packet in packets:
+            with contextlib.suppress(ConnectionRefusedError):  # the client has left; the TCP connection will tell
+                self._udp[channel].send(packet)
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()

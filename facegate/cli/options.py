@@ -1,0 +1,42 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class DetectorKind(StrEnum):
+    """Values of ``--detector``."""
+
+    AUTO = "auto"
+    MTCNN = "mtcnn"
+    YUNET = "yunet"
+    SCRFD = "scrfd"
+
+
+DetectorOption = Annotated[
+    DetectorKind,
+    typer.Option("--detector", help="Face detector; auto: SCRFD or YuNet where given, else MTCNN."),
+]
+DetectorPathOption = Annotated[
+    Path | None,
+    typer.Option(help="YuNet's ONNX file, or the directory of an insightface pack.", show_default=False),
+]
+
+
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(help="Keeps crops, scores and embeddings.", show_default="$FACEGATE_CACHE or ~/.cache/facegate"),
+]
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option(help="A .safetensors or .pt model instead of the built-in one.", show_default=False),
+]
+ModelCardOption = Annotated[
+    str | None,
+    typer.Option("--model-card", help="Card of the weights: a name or a YAML file.", show_default=False),
+]

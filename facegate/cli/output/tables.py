@@ -1,0 +1,115 @@
+"""Tables: of a run on stderr, of evaluations and savings on stdout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from facegate.pipeline.gating.threshold import ALARM_PSI
+
+if TYPE_CHECKING:
+    from facegate.evaluation.evaluate import Evaluation
+    from facegate.evaluation.savings import Savings
+    from facegate.pipeline.reporting.report import RunReport
+
+
+def show_summary(report: RunReport) -> None:
+    """Print the run's table to stderr."""
+    table = Table(title="facegate run" + (" (stopped)" if report.interrupted else ""), title_justify="left")
+    table.add_column("camera")
+    for column in ("frames", "per s", "skipped", "faces", "sent", "lesser", "low", "other"):
+        table.add_column(column, justify="right")
+    table.add_column("state")
+    for camera in report.cameras:
+        named = ("forwarded", "superseded", "below_threshold")
+        other = sum(count for outcome, count in camera.outcomes.items() if outcome not in named)
+        table.add_row(
+            camera.camera,
+            str(camera.frames_processed),
+            f"{camera.looks_per_s:.1f}",
+            str(camera.frames_overwritten),
+            str(camera.observed),
+            *(str(camera.outcomes.get(outcome, 0)) for outcome in named),
+            str(other),
+            camera.state,
+        )
+    console = Console(stderr=True)
+    console.print(table)
+    delivery = report.delivery
+    kept = 100 * (1 - report.forwarded_share) if report.observed else 0.0
+    console.print(
+        f"{report.observed} faces on {report.tracks} tracks, {report.shots} forwarded "
+        f"({kept:.1f} % kept from recognition); {report.duration_s:.1f} s"
+    )
+    if delivery.accepted or not delivery.others:
+        console.print(f"workers: {delivery.acknowledged} acknowledged, {delivery.undelivered} not")
+    for name, place in delivery.others.items():
+        dropped = f", {place.dropped} dropped" if place.dropped else ""
+        console.print(f"{name}: {place.acknowledged} delivered, {place.undelivered} kept for later{dropped}")
+    avoided = report.avoided
+    if avoided.fr_ms:
+        console.print(
+            f"spared: {avoided.fr_calls} recognitions, {avoided.fr_ms / 1000:.1f} s of recognition, "
+            f"{avoided.bytes / 1e6:.1f} MB"
+        )
+    for camera in report.cameras:
+        if camera.quality_moved >= ALARM_PSI:
+            console.print(
+                f"{camera.camera}: the qualities of its faces have moved (stability index {camera.quality_moved}); "
+                "look at its picture"
+            )
+
+
+def show_evaluation(evaluation: Evaluation) -> None:
+    """Print a table per recogniser to stdout."""
+    console = Console()
+    degraded = "" if evaluation.degraded_seed is None else f", half degraded (seed {evaluation.degraded_seed})"
+    for result in evaluation.recognisers:
+        title = (
+            f"{result.recogniser}: {evaluation.pictures} pictures of {evaluation.people} people{degraded}; "
+            f"FNMR {result.fnmr0:.4f} at FMR {evaluation.fmr:g} (similarity {result.similarity:.3f})"
+        )
+        if result.verification_accuracy is not None:
+            title += f"; accuracy on pairs {100 * result.verification_accuracy:.2f} %"
+        table = Table(title=title, title_justify="left")
+        table.add_column("quality")
+        columns = (f"mean FNMR to {100 * evaluation.limit:.0f} %", "ratio", "95 % interval", "less laplacian's")
+        for column in columns:
+            table.add_column(column, justify="right")
+        for method in sorted(result.methods, key=lambda item: 9.0 if item.mean_fnmr is None else item.mean_fnmr):
+            if method.mean_fnmr is None or method.ratio is None:
+                table.add_row(method.method, "-", "-", method.problem or "no errors to avoid")
+                continue
+            around = "" if method.ratio_low is None else f"{method.ratio_low:.2f} .. {method.ratio_high:.2f}"
+            apart = (
+                "" if method.against is None else f"{method.difference_low:+.2f} .. {method.difference_high:+.2f}"
+            )
+            table.add_row(method.method, f"{method.mean_fnmr:.4f}", f"{method.ratio:.3f}", around, apart)
+        console.print(table)
+
+
+def show_savings(savings: Savings) -> None:
+    """Print the comparison to stdout, and whom each policy missed."""
+    console = Console(highlight=False)
+    truth = "labelled visits" if savings.labelled else "tracks taken as visits, named by vote"
+    title = f"{savings.faces} faces of {len(savings.sources)} sources; {savings.recognizer}; {truth}"
+    table = Table(title=title, title_justify="left")
+    table.add_column("policy")
+    for column in ("FR calls", "FR ms", "kB", "identified", "false", "s to first"):
+        table.add_column(column, justify="right")
+    for name, result in savings.policies.items():
+        table.add_row(
+            name.replace("_", " "),
+            str(result.fr_calls),
+            f"{result.fr_ms:.0f}",
+            f"{result.bytes / 1000:.0f}",
+            f"{result.identified} of {result.visits}",
+            str(result.false_identifications),
+            "-" if result.seconds_to_first is None else f"{result.seconds_to_first:.2f}",
+        )
+    console.print(table)
+    for name, missed in savings.missed.items():
+        if missed:
+            console.print(f"{name.replace('_', ' ')} missed: {', '.join(missed)}")

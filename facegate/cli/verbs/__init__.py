@@ -1,0 +1,1 @@
+"""One file a verb; what takes long to load is imported inside."""

@@ -1,0 +1,88 @@
+"""``facegate replay``: what a recording's gates did, and what others would have done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from facegate.cli.files import check_writable, write_whole
+
+RecordingArgument = Annotated[Path, typer.Argument(help="File of 'facegate run ... --record FILE'.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="Decide with these gates instead.", show_default=False)
+]
+QualityOption = Annotated[
+    int | None, typer.Option(min=0, max=100, help="Decide with this threshold instead.", show_default=False)
+]
+
+
+def replay(
+    recording: RecordingArgument,
+    config: ConfigOption = None,
+    min_quality: QualityOption = None,
+    log: Annotated[
+        Path | None, typer.Option(help="Write every decision here, one JSON line each.", show_default=False)
+    ] = None,
+) -> None:
+    """Decide a recording again: what would another gate have done?
+
+    \b
+    facegate replay day.rec --min-quality 50
+    facegate replay day.rec --config configs/corridor.yaml --log decisions.jsonl
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from facegate.pipeline.recording.record import Recording
+    from facegate.pipeline.recording.replay import decide, line, outcomes
+
+    check_writable(log)
+    seen = Recording(recording)
+    changed = changed_gates(seen, config, min_quality)
+    before = [line(at, decision) for at, decision in decide(seen)]
+    after = before if changed is None else [line(at, decision) for at, decision in decide(seen, changed)]
+    if log is not None:
+        write_whole(log, b"".join(msgspec.json.encode(item) + b"\n" for item in after))
+    was, now = outcomes(before), outcomes(after)
+    table = Table("fate", title=f"{recording}: {len(before)} faces", title_justify="left")
+    table.add_column("recorded gate", justify="right")
+    if changed is not None:
+        table.add_column("this gate", justify="right")
+        table.add_column("difference", justify="right")
+    for name in sorted(was | now, key=lambda item: -(was[item] + now[item])):
+        cells = [str(was[name])]
+        if changed is not None:
+            cells += [str(now[name]), f"{now[name] - was[name]:+d}"]
+        table.add_row(name.replace("_", " "), *cells)
+    console = Console(highlight=False)
+    console.print(table)
+    if changed is not None:
+        other = {item.face_id: item.outcome for item in after}
+        moved = sum(other.get(item.face_id) != item.outcome for item in before)
+        tracks = [
+            {(item.camera, item.track_id) for item in lines if item.shot_id and item.reason != "shadow"}
+            for lines in (before, after)
+        ]
+        console.print(
+            f"{moved} faces end differently; {len(tracks[0] - tracks[1])} tracks lose their last shot, "
+            f"{len(tracks[1] - tracks[0])} get a first one"
+        )
+
+
+def changed_gates(seen: Any, config: Path | None, min_quality: int | None) -> Any:
+    """The gates asked for, ``None`` for the recorded ones."""
+    from facegate.pipeline.config import build_config, load_config
+
+    if config is None and min_quality is None:
+        return None
+    base = load_config(config) if config is not None else seen.config()
+    if min_quality is None:
+        return base
+    data = base.model_dump(mode="json")
+    data["gate"]["min_quality"] = min_quality
+    for camera in data["cameras"]:
+        camera["gate"]["min_quality"] = min_quality
+    return build_config(data, "command line")

@@ -1,0 +1,170 @@
+"""``facegate run``: from cameras to best shots."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from facegate.cli.files import check_writable, write_whole
+from facegate.cli.options import DetectorKind, DetectorPathOption, ModelCardOption, WeightsOption
+from facegate.cli.signals import Interrupt, end_at_once_while_loading
+
+if TYPE_CHECKING:
+    from facegate.pipeline.config import RunConfig
+
+
+def run(
+    source: Annotated[str, typer.Argument(help="Video file, rtsp:// URL, webcam (0, /dev/video0) or CONFIG.yaml.")],
+    bind: Annotated[
+        str | None, typer.Option(help="ZeroMQ endpoint for workers.", show_default="tcp://127.0.0.1:5570")
+    ] = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of 'facegate keys': encrypt, and let known workers in alone.", show_default=False
+        ),
+    ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Allow workers on other hosts without keys, on a network you trust.")
+    ] = False,
+    report: Annotated[Path | None, typer.Option(help="Write the run's report as JSON.", show_default=False)] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(help="Keep best shots and a contact sheet in this folder.", show_default=False),
+    ] = None,
+    spool: Annotated[
+        Path | None,
+        typer.Option(help="Keep shots in this file until workers have them, over restarts.", show_default=False),
+    ] = None,
+    realtime: Annotated[
+        bool, typer.Option("--realtime", help="Play a file at its own speed, like a camera: the newest frame wins.")
+    ] = False,
+    max_fps: Annotated[
+        float | None, typer.Option(min=0.01, help="Look at no more frames per second.", show_default=False)
+    ] = None,
+    no_reconnect: Annotated[
+        bool, typer.Option("--no-reconnect", help="End when a live stream ends, instead of trying again for ever.")
+    ] = False,
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="Serve /healthz and /metrics at HOST:PORT; :9108 means loopback.", show_default=False),
+    ] = None,
+    telemetry: Annotated[
+        str | None,
+        typer.Option(help="Publish the report every second at this ZeroMQ endpoint (PUB).", show_default=False),
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Record what the gate sees, for replay and explain (4 KB per face).", show_default=False),
+    ] = None,
+    detector: Annotated[DetectorKind | None, typer.Option(help="Face detector.", show_default="auto")] = None,
+    detector_path: DetectorPathOption = None,
+    weights: WeightsOption = None,
+    model_card: ModelCardOption = None,
+    min_quality: Annotated[
+        int | None, typer.Option(min=0, max=100, help="Drop faces below this quality.", show_default="5")
+    ] = None,
+    linger: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds to wait at the end for acknowledgements.", show_default="30"),
+    ] = None,
+) -> None:
+    """Watch a source and send the best shots to recognition workers.
+
+    \b
+    facegate run clip.mp4
+    facegate run rtsp://user:${PASSWORD}@10.0.0.5/stream --report run.json
+    facegate run 0 --bind tcp://127.0.0.1:6000
+    facegate run configs/two-cameras.yaml --metrics :9108
+
+    SIGHUP reads the configuration file again: cameras come, go and change without a restart.
+    """
+    end_at_once_while_loading()
+    from facegate.cli.output.progress import follow
+    from facegate.cli.output.tables import show_summary
+    from facegate.pipeline.config import config_for
+    from facegate.pipeline.flow.cores import share_cores
+    from facegate.pipeline.reporting.contact_sheet import ContactSheet
+    from facegate.pipeline.reporting.monitor import Monitor
+    from facegate.pipeline.reporting.report import to_json
+    from facegate.pipeline.reporting.telemetry import Telemetry
+    from facegate.pipeline.runner import Runner
+    from facegate.pipeline.running.delivery import make_sink
+    from facegate.pipeline.running.reload import Reloading
+
+    changes: dict[str, dict[str, Any]] = {
+        "delivery": {
+            "bind": bind,
+            "keys": keys,
+            "plain": plain or None,
+            "linger_s": linger,
+            "telemetry": telemetry,
+            "spool": None if spool is None else {"path": str(spool)},
+        },
+        "detector": {"kind": detector, "path": detector_path},
+        "scorer": {"weights": weights, "card": model_card},
+        "gate": {"min_quality": min_quality},
+    }
+
+    everywhere: dict[str, Any] = {} if max_fps is None else {"max_fps": max_fps}
+    everywhere |= {"realtime": True} if realtime else {}
+    everywhere |= {"reconnect": False} if no_reconnect else {}
+
+    def read_config() -> RunConfig:
+        config = _override(config_for(source), changes)
+        cameras = tuple(camera.model_copy(update=everywhere) for camera in config.cameras)
+        return config.model_copy(update={"cameras": cameras})
+
+    config = read_config()
+    check_writable(report)
+    sheet = ContactSheet(save) if save is not None else None
+    share_cores()
+    delivery = config.delivery
+    runner = Runner(
+        config,
+        lambda: make_sink(delivery),
+        on_decision=sheet.see if sheet else lambda decision: None,
+        record=record,
+    )
+    interrupted = Interrupt(runner.stop)
+    reload = Reloading(runner, read_config)
+    signal.signal(signal.SIGHUP, reload.ask)
+    with ExitStack() as told:
+        if metrics:
+            told.enter_context(Monitor(metrics, runner.report))
+        if delivery.telemetry:
+            told.enter_context(
+                Telemetry(delivery.telemetry, runner.report, keys=delivery.keys, plain=delivery.plain)
+            )
+        runner.start()
+        follow(runner, reload.if_asked)
+        result = runner.close(linger_s=0.2 if runner.stopping else None)
+    if sheet is not None:
+        sheet.write()
+    if report is not None:
+        write_whole(report, to_json(result))
+    show_summary(result)
+    if interrupted.exit_code:
+        raise typer.Exit(interrupted.exit_code)
+    failed = [camera for camera in result.cameras if camera.problem]
+    if result.delivery.undelivered:
+        sys.stderr.write(
+            f"facegate: {result.delivery.undelivered} shots were not acknowledged: "
+            f"start a worker with 'facegate recognize --connect {delivery.bind}'\n"
+        )
+    raise typer.Exit(1 if failed or result.delivery.undelivered else 0)
+
+
+def _override(config: RunConfig, changes: dict[str, dict[str, Any]]) -> RunConfig:
+    """Apply command line options on top of the file's values, with the same validation."""
+    from facegate.pipeline.config import build_config
+
+    data = config.model_dump(mode="json")
+    for section, values in changes.items():
+        data[section] |= {key: str(v) if isinstance(v, Path) else v for key, v in values.items() if v is not None}
+    return build_config(data, "command line")

@@ -1,0 +1,1 @@
+"""One camera of a run: its thread, its state, its return after a loss, and what can be found out about it."""

@@ -1,0 +1,131 @@
+"""One camera of a run: its thread's work, its state, and its return after a loss."""
+
+from __future__ import annotations
+
+from threading import Event
+from time import monotonic
+
+import structlog
+
+from facegate.errors import SourceError
+from facegate.pipeline.cameras.reconnect import Backoff, OneStream
+from facegate.pipeline.config import CameraConfig
+from facegate.pipeline.flow.channel import Channel, Lane
+from facegate.pipeline.records import CameraEnded, Frame, FrameRef
+from facegate.pipeline.reporting.report import CameraState
+from facegate.pipeline.seeing.view import turned
+from facegate.pipeline.sources.base import Source, UnauthorisedError
+from facegate.pipeline.sources.open import open_source
+
+FILE_FRAMES_AHEAD = 4
+
+log = structlog.get_logger(__name__)
+
+
+class Camera:
+    """Feeds a lane from a source until that ends or is stopped.
+
+    A source's error is this camera's state and nobody else's.
+    """
+
+    def __init__(
+        self, config: CameraConfig, inbox: Channel[Frame | CameraEnded], *, after: Camera | None = None
+    ) -> None:
+        """Prepare; nothing is opened yet.
+
+        Args:
+            config: the camera.
+            inbox: where its frames go.
+            after: the camera of this name before a change of its configuration; numbers and counts go on from it.
+
+        Raises:
+            ConfigError: the source is of no known kind.
+        """
+        self.config = config
+        self.source: Source = open_source(config)
+        live = self.source.live
+        self.lane: Lane[Frame | CameraEnded] = inbox.lane(1 if live else FILE_FRAMES_AHEAD, overwrite=live)
+        self.state = CameraState.CONNECTING
+        self.error: SourceError | None = None
+        self.received: int = 0 if after is None else after.received
+        self.reconnects: int = 0 if after is None else after.reconnects
+        self.stopped = Event()
+        """Set to end this camera alone."""
+        self.done = False
+        self._stream: OneStream = OneStream(anchored=live) if after is None else after._stream
+        self._stream.reconnected()
+        self._last: FrameRef = FrameRef(config.name, 0, 0.0, 0.0, None, 0, 0) if after is None else after._last
+        self._seen = 0
+        self._overwritten = 0 if after is None else after.overwritten
+        self._not_decoded = 0 if after is None else after.not_decoded
+        self._live_since: float | None = None
+
+    @property
+    def name(self) -> str:
+        """From the configuration."""
+        return self.config.name
+
+    @property
+    def not_decoded(self) -> int:
+        """Packets that were left out in order to catch up."""
+        return self._not_decoded + self.source.not_decoded
+
+    @property
+    def overwritten(self) -> int:
+        """Frames that a newer one replaced before anybody looked at them."""
+        return self._overwritten + self.lane.overwritten
+
+    def run(self) -> None:
+        """Feed the lane until the end; the lane's last word is :class:`CameraEnded`."""
+        backoff = Backoff(self.name)
+        try:
+            while (lost := self._connection()) is not None:
+                live_for = 0.0 if self._live_since is None else monotonic() - self._live_since
+                unauthorised = self.state is CameraState.UNAUTHORISED
+                wait = backoff.wait_s(unauthorised=unauthorised, live_for_s=live_for)
+                log.warning("camera lost", camera=self.name, reason=lost, again_in_s=round(wait, 1))
+                if self.stopped.wait(wait):
+                    return
+                self._stream.reconnected()
+        finally:
+            self.done = True
+            self.lane.close(CameraEnded(frame=self._last))
+
+    def _connection(self) -> str | None:
+        """Watch until the source ends; return why it is to be tried again, ``None`` when it is not."""
+        self._live_since = None
+        try:
+            for frame in self.source.frames(self.stopped):
+                if self._live_since is None:
+                    self._came_live(frame)
+                self.received += 1
+                placed = self._stream.place(turned(frame, self.config.rotate))
+                self._last = placed.ref
+                self.lane.put(placed)
+        except SourceError as error:
+            self.error = error
+            return self._broken(error)
+        if self.source.returns and self.config.reconnect and not self.stopped.is_set():
+            self.state = CameraState.STALLED
+            return "the stream ended"
+        self.state = CameraState.ENDED
+        log.info("camera ended", camera=self.name, frames=self.received)
+        return None
+
+    def _broken(self, error: SourceError) -> str | None:
+        again = self.source.returns and self.config.reconnect and not self.stopped.is_set()
+        if isinstance(error, UnauthorisedError):
+            self.state = CameraState.UNAUTHORISED
+        else:
+            self.state = CameraState.STALLED if again else CameraState.FAILED
+        if again:
+            return str(error)
+        log.error("camera failed", camera=self.name, reason=str(error))
+        return None
+
+    def _came_live(self, frame: Frame) -> None:
+        self._live_since = monotonic()
+        self.reconnects += self._seen > 0
+        self._seen += 1
+        self.state, self.error = CameraState.LIVE, None
+        log.info("camera live", camera=self.name, width=frame.ref.width, height=frame.ref.height)

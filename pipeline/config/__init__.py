@@ -1,0 +1,30 @@
+"""The configuration file: a file a section, units in the names, unknown keys refused with the nearest known one."""
+
+from facegate.pipeline.config.camera import CameraConfig
+from facegate.pipeline.config.delivery import DeliveryConfig, OtherConfig, SpoolConfig
+from facegate.pipeline.config.detector import DetectorConfig
+from facegate.pipeline.config.gate import GateConfig, LimitsConfig, OnlineConfig, PeopleConfig
+from facegate.pipeline.config.load import build_config, config_for, load_config
+from facegate.pipeline.config.run import RunConfig
+from facegate.pipeline.config.scorer import ScorerConfig
+from facegate.pipeline.config.tracker import TrackerConfig
+from facegate.pipeline.config.values import DEFAULT_BIND
+
+__all__ = [
+    "DEFAULT_BIND",
+    "CameraConfig",
+    "DeliveryConfig",
+    "DetectorConfig",
+    "GateConfig",
+    "LimitsConfig",
+    "OnlineConfig",
+    "OtherConfig",
+    "PeopleConfig",
+    "RunConfig",
+    "ScorerConfig",
+    "SpoolConfig",
+    "TrackerConfig",
+    "build_config",
+    "config_for",
+    "load_config",
+]

@@ -1,0 +1,1 @@
+"""What a gate saw, in a file, and deciding it again."""

@@ -1,0 +1,86 @@
+"""Decides a recording again, with its own or with other gates. Same recording and gates, same decisions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import msgspec
+
+from facegate.pipeline.config import CameraConfig, GateConfig, RunConfig
+from facegate.pipeline.gating.build import CameraDecider, Gates
+from facegate.pipeline.gating.gate import Decision
+from facegate.pipeline.gating.policies import People
+from facegate.pipeline.recording.record import Recording
+
+
+class DecisionLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One decision, for a log that can be compared line by line."""
+
+    camera: str
+    decided_s: float
+    """Media time at which the fate was known."""
+    seen_s: float
+    """Media time of the face's frame."""
+    face_id: str
+    track_id: int
+    quality: int
+    outcome: str
+    reason: str | None = None
+    shot_id: str | None = None
+
+
+def decide(recording: Recording, config: RunConfig | None = None) -> Iterator[tuple[float, Decision]]:
+    """Yield every decision with the media time at which it was made.
+
+    Args:
+        recording: what the gates saw.
+        config: other gates; the recorded ones by default. A camera that it does not name gets its common gate.
+    """
+    header = recording.header
+    config = recording.config() if config is None else _for_cameras(config, list(header.gates))
+    people = None if header.people is None else People(*header.people)
+    gates = Gates(config, header.run_id, header.quality_info, people)
+    deciders: dict[str, CameraDecider] = {}
+    for frame in recording.frames():
+        camera = frame.frame.camera
+        if camera not in deciders:
+            deciders[camera] = CameraDecider(gates, camera)
+        for decision in deciders[camera].step(frame):
+            yield frame.frame.pts_s, decision
+
+
+def line(decided_s: float, decision: Decision) -> DecisionLine:
+    """The log line of a decision."""
+    face = decision.face
+    return DecisionLine(
+        camera=face.face.frame.camera,
+        decided_s=decided_s,
+        seen_s=face.face.frame.pts_s,
+        face_id=face.face.face_id,
+        track_id=face.track_id,
+        quality=face.quality,
+        outcome=decision.outcome.value,
+        reason=None if decision.shot is None else decision.shot.reason.value,
+        shot_id=None if decision.shot is None else decision.shot.shot_id,
+    )
+
+
+def outcomes(lines: list[DecisionLine]) -> Counter[str]:
+    """How often each fate occurred."""
+    return Counter(item.outcome for item in lines)
+
+
+def _for_cameras(config: RunConfig, cameras: list[str]) -> RunConfig:
+    known = {camera.name: camera.gate for camera in config.cameras}
+    return RunConfig(
+        cameras=tuple(CameraConfig(name=n, source="recording", gate=known.get(n, {})) for n in cameras),
+        gate=_stateless(config),
+    )
+
+
+def _stateless(config: RunConfig) -> GateConfig:
+    gate = config.gate
+    if gate.online is None or gate.online.state is None:
+        return gate
+    return gate.model_copy(update={"online": gate.online.model_copy(update={"state": None})})

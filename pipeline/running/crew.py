@@ -1,0 +1,81 @@
+"""The threads of a run: every one has a name and an end, and the first error of any is kept for the owner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Condition, Thread
+from typing import Any
+
+from facegate.errors import FacegateError, StageError
+from facegate.pipeline.flow.channel import Aborted
+
+THREAD_PREFIX = "facegate-"
+
+
+class Crew:
+    """Starts threads and waits for them."""
+
+    def __init__(self, on_error: Callable[[], None], on_finished: Callable[[], None]) -> None:
+        """Prepare; nothing runs yet.
+
+        Args:
+            on_error: called from the thread that failed, after its error was kept.
+            on_finished: called from the last thread that ends.
+        """
+        self.error: BaseException | None = None
+        self._on_error = on_error
+        self._on_finished = on_finished
+        self._changed = Condition()
+        self._running = 0
+
+    def spawn(self, name: str, target: Callable[..., None], *args: Any) -> None:
+        """Start a thread."""
+        with self._changed:
+            self._running += 1
+        # Daemons: a read inside FFmpeg cannot be interrupted before its time-out, and must not hold up the exit.
+        thread = Thread(target=self._guard, args=(name, target, *args), name=THREAD_PREFIX + name, daemon=True)
+        thread.start()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until every thread has ended; return whether that is so."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._running == 0, timeout_s)
+
+    def wait_for(self, reached: Callable[[], bool]) -> None:
+        """Wait until ``reached`` holds; looked at whenever a thread ends or :meth:`look` is called."""
+        with self._changed:
+            self._changed.wait_for(reached)
+
+    def wait_for_end_or(self, reached: Callable[[], bool]) -> bool:
+        """Wait until every thread has ended or ``reached`` holds; return whether some still run."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._running == 0 or reached())
+            return self._running > 0
+
+    def look(self) -> None:
+        """Let whoever waits look again."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def _guard(self, name: str, target: Callable[..., None], *args: Any) -> None:
+        try:
+            target(*args)
+        except Aborted:
+            pass
+        except BaseException as error:  # kept and raised by the owner
+            self._keep(name, error)
+            self._on_error()
+        finally:
+            with self._changed:
+                self._running -= 1
+                last = self._running == 0
+                self._changed.notify_all()
+            if last:
+                self._on_finished()
+
+    def _keep(self, name: str, error: BaseException) -> None:
+        """First error wins."""
+        with self._changed:
+            if self.error is None:
+                self.error = error if isinstance(error, FacegateError) else StageError(name, error)
+                self.error.__cause__ = error if self.error is not error else error.__cause__

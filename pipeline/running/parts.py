@@ -1,0 +1,148 @@
+"""What a run is made of: models, stages and the channels between them, gates, ledger, recorder and sink."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from facegate.detectors.base import load_detector
+from facegate.errors import ConfigError
+from facegate.pipeline.cameras.camera import Camera
+from facegate.pipeline.config import CameraConfig, RunConfig
+from facegate.pipeline.flow.channel import Channel
+from facegate.pipeline.gating.build import Gates
+from facegate.pipeline.gating.gate import Decision
+from facegate.pipeline.gating.policies import People
+from facegate.pipeline.recording.record import Recorder
+from facegate.pipeline.records import QualityInfo, ScoredFrame
+from facegate.pipeline.reporting.accounting import Ledger
+from facegate.pipeline.seeing.tracking import FaceTracker
+from facegate.pipeline.seeing.view import StillScene, View
+from facegate.pipeline.stages.deliver import DeliverStage
+from facegate.pipeline.stages.detect import DetectStage, Watched
+from facegate.pipeline.stages.gate import GateStage
+from facegate.pipeline.stages.score import ScoreStage
+from facegate.pipeline.stages.track import TrackStage
+from facegate.scoring.early_exit import read_table
+from facegate.scoring.engine import Scorer, load_scorer
+from facegate.sinks.base import Sink
+
+
+class Parts:
+    """Loads models and binds the sink; starts nothing. Whoever makes it closes ``recorder`` and ``sink``."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        make_sink: Callable[[], Sink],
+        run_id: str,
+        *,
+        on_decision: Callable[[Decision], None],
+        on_scored: Callable[[ScoredFrame], None],
+        record: Path | None,
+    ) -> None:
+        """Make everything; arguments as for :class:`~facegate.pipeline.runner.Runner`.
+
+        Raises:
+            FacegateError: a model is missing or the sink cannot be bound.
+        """
+        self.run_id = run_id
+        self.ledger = Ledger()
+        self._config = config
+        self._live: set[str] = set()
+        detector = load_detector(
+            config.detector.kind,
+            config.detector.path,
+            max_side=config.detector.max_side,
+            min_face_px=config.detector.min_face_px,
+        )
+        scorer = _load_scorer(config)
+        self.detector_name = detector.name
+        self.info = QualityInfo(algorithm=scorer.algorithm, model=scorer.card.name, calibration=scorer.calibration)
+        self._people = None if scorer.card.people is None else People(*scorer.card.people)
+        self.gates = self.checked_gates(config)
+        self.detect = DetectStage(
+            detector,
+            self.ledger,
+            live=self._live,
+            batch=config.detector.batch,
+            context_px=config.delivery.context_px,
+        )
+        self.track = TrackStage(self._make_tracker, self.ledger)
+        self.score = ScoreStage(
+            scorer,
+            self.ledger,
+            live=self._live,
+            max_frames=config.scorer.max_frames,
+            wait_s=config.scorer.wait_ms / 1000,
+            budget_s=config.scorer.budget_ms / 1000,
+        )
+        self.channels: list[Channel[Any]] = [Channel() for _ in range(5)]
+        """The first takes the cameras' frames; each stage takes from one and puts to the next."""
+        self.cameras = [self.prepare(camera) for camera in config.cameras]
+        self.recorder: Recorder | None = None
+        if record is not None:
+            self.recorder = Recorder(record, config, run_id, self.info, scorer.card.people)
+        self._on_scored = on_scored
+        self.gate = GateStage(self.gates, self.ledger, on_decision, self._seen)
+        self.sink = make_sink()
+        self.stages: list[Any] = [self.detect, self.track, self.score, self.gate, DeliverStage(self.sink)]
+
+    def prepare(self, config: CameraConfig, after: Camera | None = None) -> Camera:
+        """Make a camera and tell the stages of it; ``after`` is the one it replaces."""
+        camera = Camera(config, self.channels[0], after=after)
+        (self._live.add if camera.source.live else self._live.discard)(camera.name)
+        gate = self.gates.settings(camera.name)
+        view = View(search=config.search, report=config.report, mask=config.mask)
+        still = StillScene() if config.skip_still else None
+        self.detect.watch(camera.name, Watched(view=view, min_face_px=gate.min_face_px, still=still))
+        return camera
+
+    def checked_gates(self, config: RunConfig) -> Gates:
+        """The gates of a configuration; a policy that cannot work is refused now, not when a face comes.
+
+        Raises:
+            ConfigError: there is one.
+        """
+        gates = Gates(config, self.run_id, self.info, self._people)
+        for camera in config.cameras:
+            gates.gate(camera.name)
+        return gates
+
+    def _make_tracker(self) -> FaceTracker:
+        settings = self._config.tracker
+        return FaceTracker(
+            lost_s=settings.lost_s, high_confidence=settings.high_confidence, min_iou=settings.min_iou
+        )
+
+    def _seen(self, frame: ScoredFrame) -> None:
+        if self.recorder is not None:
+            self.recorder.see(frame)
+        self._on_scored(frame)
+
+
+def _load_scorer(config: RunConfig) -> Scorer:
+    settings = config.scorer
+    load = partial(
+        load_scorer,
+        settings.weights,
+        card=settings.card,
+        quality=settings.quality,
+        blocks=settings.blocks,
+        aggregation=settings.aggregation,
+        distance=settings.distance,
+        device=settings.device,
+        dtype=settings.dtype,
+    )
+    if settings.exits is None:
+        return load(backend=settings.backend)
+    plain = load(backend="torch")
+    table = read_table(settings.exits, plain.card.name, plain.algorithm)
+    if table.min_quality > config.gate.min_quality:
+        raise ConfigError(
+            f"exit table {settings.exits} is for a gate at {table.min_quality}, above min_quality "
+            f"{config.gate.min_quality}: it would drop what this gate lets through"
+        )
+    return plain.leaving_early(table.exits())

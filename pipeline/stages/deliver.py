@@ -1,0 +1,35 @@
+"""The stage that hands shots to the sink."""
+
+from __future__ import annotations
+
+import structlog
+
+from facegate.pipeline.flow.channel import Channel, EndOfStream, Lane
+from facegate.pipeline.records import Shot
+from facegate.sinks.base import Sink
+
+SHOTS_TOGETHER = 64
+"""One commit for so many, when they come faster than the disk takes them."""
+
+log = structlog.get_logger(__name__)
+
+
+class DeliverStage:
+    """Hands shots to the sink."""
+
+    name = "deliver"
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def run(self, inbox: Channel[Shot], outbox: Lane[None]) -> None:
+        """See :class:`~facegate.pipeline.stages.base.Stage`; nothing is put to ``outbox``."""
+        del outbox
+        while True:
+            try:
+                shots = inbox.take(SHOTS_TOGETHER)
+            except EndOfStream:
+                return
+            for shot in shots:
+                log.info("shot", camera=shot.camera, track=shot.track_id, rank=shot.rank, quality=shot.quality)
+            self._sink.send(*shots)

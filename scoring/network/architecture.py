@@ -1,0 +1,79 @@
+"""What defines a network, what is read from it, and what a pass yields."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from torch import Tensor
+
+from facegate.scoring.vitnt import Aggregation, Distance
+
+
+class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The few numbers that define a network; part of every model card."""
+
+    patch_size: int
+    embed_dim: int
+    depth: int
+    num_heads: int
+    mlp_ratio: float
+    img_size: int = 112
+    embedding_dim: int = 512
+    class_token: bool = False
+    prefix_position: bool = True
+    """Whether the tokens in front have positions of their own (in DINOv2 with registers they have none)."""
+    registers: int = 0
+    pre_norm: bool = False
+    """A LayerNorm before the first block, and no bias in the patch projection (CLIP)."""
+    qkv_bias: bool = False
+    layer_scale: bool = False
+    activation: Literal["relu6", "gelu", "quick_gelu"] = "relu6"
+    norm_eps: float = 1e-5
+    stem: Literal["patch", "conv", "mobile"] = "patch"
+    head: Literal["flatten", "class_token", "gdc"] = "flatten"
+    estimates: int = 0
+    """Numbers read from the mean patch token by a small head, beside the embedding."""
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Class and register tokens in front of the patches."""
+        return int(self.class_token) + self.registers
+
+    @property
+    def grid(self) -> int:
+        """Patches per side."""
+        return self.img_size // self.patch_size
+
+    @property
+    def patches(self) -> int:
+        """Patches per crop."""
+        return self.grid**2
+
+
+class ScoreSettings(msgspec.Struct, frozen=True):
+    """How ViTNT-FIQA reads the network."""
+
+    blocks: tuple[int, ...]
+    """Increasing indices of the scored blocks, at least two."""
+    aggregation: Aggregation = "attention"
+    alpha: float = 8.0
+    """Steepness of the patch quality."""
+    distance: Distance = "euclidean"
+
+
+class PassOutput(msgspec.Struct, frozen=True, eq=False):
+    """What one forward pass over ``B`` crops yields; all on the network's device."""
+
+    raw: Tensor
+    """``(B,)`` ViTNT-FIQA score; of a crop that left early, what it had come to by then."""
+    patches: Tensor
+    """``(B, N)``"""
+    attention: Tensor
+    """``(B,)`` attention score of the last block that ran; 0 for a crop that left early."""
+    embedding: Tensor | None
+    """``(B, E)``; 0 for a crop that left early."""
+    estimates: Tensor | None
+    """``(B, K)``; 0 for a crop that left early."""
+    left: Tensor | None
+    """``(B,)`` bool: left early. ``None`` where no exit was given."""

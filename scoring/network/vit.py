@@ -1,0 +1,162 @@
+"""One Vision Transformer for every supported family, and the one pass that yields quality and embedding.
+
+Parameter names follow timm, so state dicts of CVLFace, insightface and timm load strictly after their prefix is
+removed. Two designs are covered: the face recognisers' (no class token, no qkv bias, ReLU6, flattened head with
+BatchNorm) and DINOv2's (class token, biases, GELU, LayerScale).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import cached_property
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from facegate.scoring.network.architecture import Architecture, PassOutput, ScoreSettings
+from facegate.scoring.network.blocks import Block
+from facegate.scoring.network.head import GdcHead
+from facegate.scoring.network.leaving import Leavers
+from facegate.scoring.network.stems import STEMS
+from facegate.scoring.vitnt import TokenPath, attention_received, image_quality
+
+
+class FaceViT(nn.Module):
+    """The network. Weights are random until a state dict is loaded."""
+
+    def __init__(self, arch: Architecture) -> None:
+        super().__init__()
+        self.arch = arch
+        self.prefix_tokens = arch.prefix_tokens
+        self.patch_embed: nn.Module = STEMS[arch.stem](arch)
+        if arch.class_token:
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, arch.embed_dim))
+        if arch.registers:
+            self.reg_token = nn.Parameter(torch.zeros(1, arch.registers, arch.embed_dim))
+        positions = arch.patches + (arch.prefix_tokens if arch.prefix_position else 0)
+        self.pos_embed = nn.Parameter(torch.zeros(1, positions, arch.embed_dim))
+        self.norm_pre = nn.LayerNorm(arch.embed_dim, eps=arch.norm_eps) if arch.pre_norm else nn.Identity()
+        self.blocks = nn.ModuleList(Block(arch) for _ in range(arch.depth))
+        self.norm = nn.LayerNorm(arch.embed_dim, eps=arch.norm_eps)
+        self.feature: nn.Module
+        if arch.head == "flatten":
+            self.feature = nn.Sequential(
+                nn.Linear(arch.patches * arch.embed_dim, arch.embed_dim, bias=False),
+                nn.BatchNorm1d(arch.embed_dim, eps=2e-5),
+                nn.Linear(arch.embed_dim, arch.embedding_dim, bias=False),
+                nn.BatchNorm1d(arch.embedding_dim, eps=2e-5),
+            )
+
+        elif arch.head == "gdc":
+            self.feature = GdcHead(arch)
+        if arch.estimates:
+            self.estimate = nn.Sequential(
+                nn.Linear(arch.embed_dim, arch.embed_dim // 4),
+                nn.GELU(),
+                nn.Linear(arch.embed_dim // 4, arch.estimates),
+            )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the weights as they were loaded, for keeping what was computed with them."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().float().cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def set_dtype(self, dtype: torch.dtype) -> None:
+        """Convert the weights; the small convolutional head stays exact, because bf16 costs it a third digit."""
+        self.to(dtype=dtype)
+        if self.arch.head == "gdc":
+            self.feature.float()
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """Embed normalised images ``(B, 3, S, S)`` to tokens ``(B, T, D)`` with positions."""
+        arch = self.arch
+        x = self.patch_embed(images)
+        # shape[0], not len(): an exported graph must keep its batch dynamic.
+        prefix = [self.cls_token.expand(x.shape[0], -1, -1)] if arch.class_token else []
+        if arch.registers:
+            prefix.append(self.reg_token.expand(x.shape[0], -1, -1))
+        if arch.prefix_position:
+            x = torch.cat([*prefix, x], 1) + self.pos_embed
+        else:
+            x = torch.cat([*prefix, x + self.pos_embed], 1)
+        return self.norm_pre(x)  # type: ignore[no-any-return]
+
+    def estimated(self, tokens: Tensor) -> Tensor:
+        """The architecture's ``estimates`` numbers ``(B, K)`` from the tokens after the last block."""
+        return self.estimate(self.norm(tokens[:, self.prefix_tokens :]).mean(1)).float()  # type: ignore[no-any-return]
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Embedding ``(B, D)`` from the tokens after the last block, not normalised."""
+        if self.arch.head == "flatten":
+            return self.feature(tokens.flatten(1)).float()  # type: ignore[no-any-return]
+        if self.arch.head == "gdc":
+            patches = self.norm(tokens[:, self.prefix_tokens :])
+            head = cast(GdcHead, self.feature)
+            return head(head.feature_map(patches.to(head.reduce.weight.dtype))).float()  # type: ignore[no-any-return]
+        return self.norm(tokens[:, 0]).float()  # type: ignore[no-any-return]
+
+    def forward(
+        self,
+        images: Tensor,
+        settings: ScoreSettings,
+        *,
+        whole: bool = True,
+        spread: Tensor | None = None,
+        exits: Mapping[int, float] | None = None,
+    ) -> PassOutput:
+        """Run once for quality and, if asked, embedding and estimates.
+
+        Args:
+            images: normalised ``(B, 3, S, S)``.
+            settings: blocks, aggregation, alpha and distance. All blocks up to the last selected one run.
+            whole: run to the last block, for the embedding and the estimates.
+            spread: for the ``mahalanobis`` distance, see :class:`~facegate.scoring.vitnt.TokenPath`.
+            exits: after these blocks, crops whose score so far (uniform over patches) is below the value leave; the
+                batch goes on without them.
+        """
+        selected = set(settings.blocks)
+        last = settings.blocks[-1]
+        final = self.arch.depth - 1 if whole else last
+        exits = exits or {}
+        path = TokenPath(self.norm, settings.distance, spread)
+        received: Tensor | None = None
+        logits: Tensor | None = None
+        x = self.tokens(images)
+        out = Leavers(len(images), x.device) if exits else None
+        for index in range(final + 1):
+            weigh = (settings.aggregation == "attention_mean" and index in selected) or (
+                settings.aggregation == "attention" and index == last
+            )
+            x, weights, logits = self.blocks[index](x, weigh, index == final)
+            if index in selected:
+                path.add(x[:, self.prefix_tokens :])
+            if weights is not None:
+                share = attention_received(weights, self.prefix_tokens)
+                received = share if received is None else received + share
+            if out is not None and index in exits and path.pairs:
+                patches = path.patch_quality(settings.alpha)
+                stay = out.leave(patches, exits[index])
+                x = x[stay]
+                path.keep(stay)
+                received = None if received is None else received[stay]
+                logits = None if logits is None else logits[stay]
+                if not len(x):
+                    logits = x.new_zeros(0)
+                    break
+        quality = path.patch_quality(settings.alpha)
+        assert logits is not None
+        result = PassOutput(
+            raw=image_quality(quality, received),
+            patches=quality,
+            attention=logits,
+            embedding=self.embed(x) if whole else None,
+            estimates=self.estimated(x) if whole and self.arch.estimates else None,
+            left=None,
+        )
+        return result if out is None else out.merged(result)

@@ -1,0 +1,127 @@
+"""The policies together, under arbitrary streams of observations and a day of crowds."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter, defaultdict
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from facegate.pipeline.gating.gate import Decision, Gate, GateSettings
+from facegate.pipeline.gating.policies import RecentPeople
+from facegate.pipeline.records import (
+    Face,
+    FrameRef,
+    Outcome,
+    ScoredFace,
+    ScoredFrame,
+)
+
+from .faces import ANN, BOB, CROP, EVE, INFO, guard, make, seen
+
+
+class GateMachine(RuleBasedStateMachine):
+    """Arbitrary streams through guard and gate with every policy at once."""
+
+    @initialize(
+        min_quality=st.integers(0, 80),
+        hysteresis=st.integers(0, 20),
+        mode=st.sampled_from(["end", "early", "interval"]),
+        top_k=st.integers(1, 3),
+        max_shots=st.integers(1, 4),
+        per_minute=st.none() | st.integers(0, 5),
+        shadow=st.sampled_from([0.0, 0.3]),
+        cooldown=st.booleans(),
+    )
+    def start(
+        self, min_quality: int, hysteresis: int, mode: Any, top_k: int, max_shots: int,
+        per_minute: int | None, shadow: float, cooldown: bool,
+    ) -> None:  # fmt: skip
+        self.settings = GateSettings(
+            min_quality=min_quality, hysteresis=hysteresis, mode=mode, top_k=top_k, max_shots=max_shots,
+            per_minute=per_minute, shadow=shadow, max_wait_s=2.0, every_s=1.0, apart_s=0.5,
+        )  # fmt: skip
+        recent = RecentPeople(5.0, 0.6) if cooldown else None
+        self.guard = guard()
+        self.gate = Gate("run", "cam", self.settings, INFO, recent=recent)
+        self.seq, self.now = 0, 0.0
+        self.seen: list[str] = []
+        self.decisions: list[tuple[float, Decision]] = []
+        self.alive: set[int] = set()
+
+    @rule(
+        faces=st.dictionaries(
+            st.integers(0, 4), st.tuples(st.integers(0, 100), st.sampled_from([ANN, BOB, EVE])), max_size=4
+        ),
+        gap=st.floats(0.01, 3.0),
+        ends=st.sets(st.integers(0, 4)),
+    )
+    def step(self, faces: dict[int, tuple[int, Any]], gap: float, ends: set[int]) -> None:
+        self.seq += 1
+        self.now += gap
+        items = tuple(seen(self.seq, track, q, pts_s=self.now, who=who) for track, (q, who) in faces.items())
+        self.seen += [item.face.face_id for item in items]
+        self.alive |= set(faces)
+        ended = tuple(sorted(ends & self.alive))
+        self.alive -= set(ended)
+        self._take(ScoredFrame(FrameRef("cam", self.seq, self.now, self.now, None, 640, 480), items, ended))
+
+    def _take(self, item: ScoredFrame) -> None:
+        self.decisions += [(self.now, decision) for decision in self.gate.step(self.guard.step(item))]
+
+    @invariant()
+    def nothing_is_decided_twice(self) -> None:
+        if hasattr(self, "decisions"):
+            ids = [d.face.face.face_id for _, d in self.decisions]
+            assert len(ids) == len(set(ids)) and set(ids) <= set(self.seen)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "decisions"):
+            return
+        self.now += 1.0
+        self.decisions += [(self.now, decision) for decision in self.gate.finish(self.now)]
+        assert Counter(d.face.face.face_id for _, d in self.decisions) == Counter(self.seen), "conservation"
+        s = self.settings
+        by_track: dict[int, list[int]] = defaultdict(list)
+        times: list[float] = []
+        for at, decision in self.decisions:
+            forwarded = decision.outcome is Outcome.FORWARDED
+            assert (decision.shot is not None) == (forwarded or decision.outcome is Outcome.SHADOW)
+            if forwarded:
+                assert decision.face.quality >= s.min_quality - s.hysteresis
+                by_track[decision.face.track_id].append(decision.face.quality)
+                times.append(at)
+        for qualities in by_track.values():
+            assert len(qualities) <= s.max_shots
+            if s.mode != "interval" and s.top_k == 1:
+                assert all(b >= a + s.improve_margin for a, b in itertools.pairwise(qualities))
+        if s.per_minute is not None:
+            for at in times:
+                assert sum(at - 60 < other <= at for other in times) <= s.per_minute
+
+
+GateMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestGateMachine = GateMachine.TestCase
+
+
+def test_a_day_of_crowds_does_not_grow_the_gate() -> None:
+    """A million faces on tracks that the tracker never ends."""
+    gate = make(min_quality=10)
+    template = seen(0, 0, 50)
+    decided = 0
+    for seq in range(20_000):
+        at = seq / 10
+        ref = FrameRef("cam", seq, at, at, None, 640, 480)
+        faces = tuple(
+            ScoredFace(
+                Face(f"{seq}-{i}", ref, template.face.detection, CROP), seq // 20 * 50 + i, (seq * 7 + i) % 100,
+                0.5, template.patches, None,
+            )
+            for i in range(50)
+        )  # fmt: skip
+        decided += len(gate.step(ScoredFrame(ref, faces, ())))
+        assert len(gate._tracks) <= 1050 + 256 * 3
+    assert decided >= 1_000_000 - 2000
