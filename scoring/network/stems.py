@@ -35,28 +35,13 @@ class Residual(nn.Module):
         return F.relu(x + self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
 
 
-class ConvStem(nn.Module):
-    """Tokens by four strided convolutions with residual blocks between: stride 16 in all (arXiv 2106.14881)."""
+class Stem(nn.Module):
+    """Three stages at strides 2, 4 and 8, and a strided convolution from the last to tokens."""
 
-    WIDTHS = (32, 64, 128)
-    RESIDUALS = (1, 2, 4)
-
-    def __init__(self, arch: Architecture) -> None:
+    def __init__(self, stages: list[nn.Module], width: int, embed_dim: int) -> None:
         super().__init__()
-        stages: list[nn.Module] = []
-        before = 3
-        for width, residuals in zip(self.WIDTHS, self.RESIDUALS, strict=True):
-            stages.append(
-                nn.Sequential(
-                    nn.Conv2d(before, width, 3, stride=2, padding=1, bias=False),
-                    nn.BatchNorm2d(width),
-                    nn.ReLU(),
-                    *(Residual(width) for _ in range(residuals)),
-                )
-            )
-            before = width
         self.stages = nn.ModuleList(stages)
-        self.proj = nn.Conv2d(before, arch.embed_dim, 3, stride=2, padding=1)
+        self.proj = nn.Conv2d(width, embed_dim, 3, stride=2, padding=1)
 
     def maps(self, x: Tensor) -> list[Tensor]:
         """The feature map after each stage, strides 2, 4 and 8."""
@@ -69,6 +54,28 @@ class ConvStem(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(B, 3, S, S)`` to ``(B, N, D)``."""
         return self.proj(self.maps(x)[-1]).flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
+
+
+class ConvStem(Stem):
+    """Tokens by four strided convolutions with residual blocks between: stride 16 in all (arXiv 2106.14881)."""
+
+    WIDTHS = (32, 64, 128)
+    RESIDUALS = (1, 2, 4)
+
+    def __init__(self, arch: Architecture) -> None:
+        stages: list[nn.Module] = []
+        before = 3
+        for width, residuals in zip(self.WIDTHS, self.RESIDUALS, strict=True):
+            stages.append(
+                nn.Sequential(
+                    nn.Conv2d(before, width, 3, stride=2, padding=1, bias=False),
+                    nn.BatchNorm2d(width),
+                    nn.ReLU(),
+                    *(Residual(width) for _ in range(residuals)),
+                )
+            )
+            before = width
+        super().__init__(stages, before, arch.embed_dim)
 
 
 class Inverted(nn.Module):
@@ -89,7 +96,7 @@ class Inverted(nn.Module):
         return x + y if self.shortcut else y  # type: ignore[no-any-return]
 
 
-class MobileStem(nn.Module):
+class MobileStem(Stem):
     """Tokens by MobileFaceNet's first stages (arXiv 1804.07573), thinned: stride 16 in all, no normalisation."""
 
     WIDTHS = (64, 64, 128)
@@ -97,9 +104,8 @@ class MobileStem(nn.Module):
     """Residual blocks at strides 4 and 8."""
 
     def __init__(self, arch: Architecture) -> None:
-        super().__init__()
         first, second, third = self.WIDTHS
-        self.stages = nn.ModuleList(
+        super().__init__(
             [
                 nn.Sequential(
                     nn.Conv2d(3, first, 3, 2, 1),
@@ -115,21 +121,10 @@ class MobileStem(nn.Module):
                     Inverted(second, 4 * second, third, 2),
                     *(Inverted(third, 2 * third, third, 1) for _ in range(self.BLOCKS[1])),
                 ),
-            ]
+            ],
+            third,
+            arch.embed_dim,
         )
-        self.proj = nn.Conv2d(third, arch.embed_dim, 3, stride=2, padding=1)
-
-    def maps(self, x: Tensor) -> list[Tensor]:
-        """The feature map after each stage, strides 2, 4 and 8."""
-        maps = []
-        for stage in self.stages:
-            x = stage(x)
-            maps.append(x)
-        return maps
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, 3, S, S)`` to ``(B, N, D)``."""
-        return self.proj(self.maps(x)[-1]).flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
 
 
 STEMS: dict[str, type[nn.Module]] = {"patch": PatchEmbed, "conv": ConvStem, "mobile": MobileStem}

@@ -18,14 +18,13 @@ from facegate.pipeline.records import (
     Face,
     FrameRef,
     Outcome,
-    QualityInfo,
     Reason,
     ScoredFace,
     ScoredFrame,
 )
 
-INFO = QualityInfo(algorithm="a", model="m", calibration="c")
-CROP = np.zeros((112, 112, 3), np.uint8)
+from .faces import CROP, INFO
+
 POINTS = np.zeros((5, 2), np.float32)
 
 
