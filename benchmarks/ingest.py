@@ -42,7 +42,6 @@ from facegate.pipeline.flow.cores import share_cores
 from facegate.pipeline.reporting.report import RunReport
 from facegate.pipeline.runner import Runner
 from facegate.pipeline.running.crew import THREAD_PREFIX
-from facegate.pipeline.sources.pace import Backlog
 from facegate.pipeline.watch import ShotQueue
 from facegate.scoring.engine import load_scorer
 
@@ -158,6 +157,18 @@ def rates(before: RunReport, after: RunReport, passed: float, first: int | None 
     }
 
 
+def lateness() -> Callable[[float], float]:
+    """How late a picture is by its stamp, which can be trusted here: our own server's, on this host's clock."""
+    least = float("inf")
+
+    def step(stamp_s: float) -> float:
+        nonlocal least
+        least = min(least, monotonic() - stamp_s)
+        return monotonic() - stamp_s - least
+
+    return step
+
+
 def plain_loop(url: str, cameras: int, seconds: float, detect: bool) -> dict[str, object]:
     """A thread per camera: OpenCV reads a frame, it is detected on, the next is read."""
     detector = load_detector()
@@ -167,12 +178,12 @@ def plain_loop(url: str, cameras: int, seconds: float, detect: bool) -> dict[str
 
     def loop(index: int) -> None:
         capture = cv2.VideoCapture(url)
-        backlog = Backlog()
+        late_s = lateness()
         while not stop.is_set():
             ok, image = capture.read()
             if not ok:
                 break
-            ages.append(backlog.step(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, monotonic()))
+            ages.append(late_s(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000))
             frames[index] += 1
             if detect:
                 with lock:

@@ -20,21 +20,31 @@ import av
 ROOT = Path(__file__).parent.parent
 
 
-def transcode(source: Path, target: Path, frames: int | None = None, **options: str) -> Path:
-    """Write ``source``'s video as H.264, at most ``frames`` of it."""
+def transcode(
+    source: Path,
+    target: Path,
+    frames: int | None = None,
+    *,
+    codec: str = "libx264",
+    size: tuple[int, int] | None = None,
+    pixels: str = "yuv420p",
+    **options: str,
+) -> Path:
+    """Write ``source``'s video as H.264 or otherwise, at most ``frames`` of it."""
     with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
         stream = reader.streams.video[0]
         rate = stream.average_rate or 25
         out = writer.add_stream(
-            "libx264", rate=rate, options={"preset": "ultrafast", "crf": "18", "g": "15", **options}
+            codec, rate=rate, options={"preset": "ultrafast", "crf": "18", "g": "15", **options}
         )
-        out.width, out.height, out.pix_fmt = stream.width // 2 * 2, stream.height // 2 * 2, "yuv420p"
+        out.width, out.height = size or (stream.width // 2 * 2, stream.height // 2 * 2)
+        out.pix_fmt = pixels
         out.codec_context.max_b_frames = 0
         out.codec_context.time_base = Fraction(1, 90_000)
         for index, frame in enumerate(reader.decode(stream)):
             if index == frames:
                 break
-            picture = frame.reformat(width=out.width, height=out.height, format="yuv420p")
+            picture = frame.reformat(width=out.width, height=out.height, format=pixels)
             picture.pts, picture.time_base = round(index * 90_000 / rate), Fraction(1, 90_000)
             writer.mux(out.encode(picture))
         writer.mux(out.encode())

@@ -52,7 +52,7 @@ class Camera:
         self.stopped = Event()
         """Set to end this camera alone."""
         self.done = False
-        self._stream: OneStream = OneStream(anchored=live) if after is None else after._stream
+        self._stream: OneStream = OneStream() if after is None else after._stream
         self._stream.reconnected()
         self._last: FrameRef = FrameRef(config.name, 0, 0.0, 0.0, None, 0, 0) if after is None else after._last
         self._seen = 0

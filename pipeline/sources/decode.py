@@ -21,9 +21,16 @@ from facegate.pipeline.addresses import redact
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.records import Frame, FrameRef, contiguous
 from facegate.pipeline.sources.base import StreamInfo
-from facegate.pipeline.sources.pace import Backlog, Hurry, sampler
+from facegate.pipeline.sources.clock import MediaClock
+from facegate.pipeline.sources.pace import Arrivals, Backlog, sampler
+from facegate.pipeline.sources.packets import Arrived, PacketReader
 
 HARDWARE = ("cuda", "vaapi", "qsv")
+EARLY = 0.15
+LOOK_S = 0.2
+"""How often a camera that sends nothing is asked whether it is to stop."""
+KEY_PATIENCE = 4
+"""Before the first key frame, a camera has so many time-outs: some send one in twenty seconds."""
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +67,14 @@ def reason(error: BaseException) -> str:
     return redact(str(text)).lower()
 
 
+class _Timing(msgspec.Struct, frozen=True):
+    """When a picture belongs."""
+
+    pts_s: float
+    behind_s: float = 0.0
+    captured_at: float | None = None
+
+
 class Decoder:
     """Turns one opened container's video into frames. The caller owns the container."""
 
@@ -70,7 +85,7 @@ class Decoder:
             config: the camera.
             container: of ``av.open``.
             shown: how messages name it, without its password.
-            live: decode without delay, measure how late frames are, and hurry where they are late.
+            live: decode without delay, and hurry where packets wait.
 
         Raises:
             SourceError: there is no video in it.
@@ -86,6 +101,8 @@ class Decoder:
         self._stream.thread_type = "SLICE" if live else "AUTO"
         self.not_decoded = 0
         """Packets that were left out in order to catch up."""
+        self._fps = float(self._stream.average_rate or self._stream.guessed_rate or 25)
+        self._decoded = 0
         self._keys: deque[float] = deque(maxlen=10)
 
     def info(self) -> StreamInfo:
@@ -110,67 +127,96 @@ class Decoder:
 
     def pictures(self, stop: Event) -> Iterator[tuple[FrameRef, Any]]:
         """Yield PyAV's pictures, not converted yet, and what they are."""
-        stream = self._stream
-        fps = float(stream.average_rate or stream.guessed_rate or 25)
-        keep, backlog, hurry = sampler(self._config.max_fps), Backlog(), Hurry()
+        keep = sampler(self._config.max_fps, early=EARLY if self._live else 0.0)
         count = seq = 0
-        first_s = 0.0
-        for picture in self._pictures(hurry):
+        for picture, timing in self._live_pictures(stop) if self._live else self._file_pictures():
             if stop.is_set():
                 return
-            time_s = float(picture.time) if picture.time is not None else count / fps
-            if self._live and not count:
-                first_s = time_s  # HLS and wall clocks begin anywhere
-            pts_s = time_s - first_s
             count += 1
             if picture.key_frame:
-                self._keys.append(pts_s)
-            now = monotonic()
-            behind_s = 0.0
-            if self._live:
-                behind_s = backlog.step(pts_s, now)
-                stream.codec_context.skip_frame = hurry.step(behind_s)
-            if not keep(pts_s):
+                self._keys.append(timing.pts_s)
+            if not keep(timing.pts_s):
                 continue
-            started = self._container.start_time_realtime
             ref = FrameRef(
                 camera=self._config.name,
                 seq=seq,
-                pts_s=pts_s,
-                received_s=now,
-                captured_at=started / 1e6 + time_s if self._live and started else None,
+                pts_s=timing.pts_s,
+                received_s=monotonic(),
+                captured_at=timing.captured_at,
                 width=picture.width,
                 height=picture.height,
-                behind_s=behind_s,
+                behind_s=timing.behind_s,
             )
             yield ref, picture
             seq += 1
-        if count == 0:
+        if count == 0 and not stop.is_set():
             raise SourceError(f"{self._shown} holds no frame that can be decoded")
 
-    def _pictures(self, hurry: Hurry) -> Iterator[Any]:
-        """Demux and decode; a damaged packet costs its frames and no more."""
-        packets = self._container.demux(self._stream)
-        last = monotonic()
-        while True:
+    def _file_pictures(self) -> Iterator[tuple[Any, _Timing]]:
+        count = 0
+        try:
+            for packet in self._container.demux(self._stream):
+                for picture in _decoded(packet):
+                    yield picture, _Timing(count / self._fps if picture.time is None else float(picture.time))
+                    count += 1
+        except (av.error.EOFError, av.error.ConnectionResetError):
+            return
+        except (av.error.FFmpegError, OSError) as error:
+            raise SourceError(f"{self._shown} broke off: {reason(error)}") from error
+
+    def _live_pictures(self, stop: Event) -> Iterator[tuple[Any, _Timing]]:
+        """Decode what waits; where too much does, leave out what can be."""
+        clock, arrivals, backlog = MediaClock(), Arrivals(1 / self._fps), Backlog()
+        with PacketReader(self._container, self._stream, f"facegate-camera-{self._config.name}-packets") as reader:
+            for arrived in self._packets(reader, backlog, stop):
+                arrivals.step(arrived.arrived_s)
+                taken_s = monotonic()
+                skip = backlog.step(
+                    waited_s=taken_s - arrived.arrived_s, waiting=arrived.waiting, period_s=arrivals.period_s
+                )
+                self._stream.codec_context.skip_frame = skip
+                pictures = _decoded(arrived.packet)
+                self._decoded += len(pictures)
+                self.not_decoded += skip != "DEFAULT" and not pictures
+                for picture in pictures:
+                    stamp_s = None if picture.time is None else float(picture.time)
+                    pts_s = clock.step(stamp_s, arrived.arrived_s, arrivals.period_s)
+                    yield picture, _Timing(pts_s, backlog.behind_s, self._captured_at(stamp_s, clock.believed))
+                backlog.worked(monotonic() - taken_s)
+
+    def _packets(self, reader: PacketReader, backlog: Backlog, stop: Event) -> Iterator[Arrived]:
+        """Packets until the end or ``stop``; raises where nothing comes that can be decoded."""
+        config, last, key_seen = self._config, monotonic(), False
+        while not stop.is_set():
+            if backlog.skip == "NONKEY":
+                self.not_decoded += reader.skip_to_newest_key()
             try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except (av.error.EOFError, av.error.ConnectionResetError):
+                arrived = reader.take(LOOK_S)
+            except EOFError:
                 return
             except (av.error.FFmpegError, OSError) as error:
                 raise SourceError(f"{self._shown} broke off: {reason(error)}") from error
-            try:
-                pictures = packet.decode()
-            except av.error.FFmpegError:
-                pictures = []
-            hurried = hurry.skip != "DEFAULT"
-            self.not_decoded += hurried and not pictures
-            if pictures or hurried:
+            before = self._decoded
+            if arrived is not None:
+                key_seen = key_seen or arrived.packet.is_keyframe
+                yield arrived
+            if self._decoded > before or (arrived is not None and backlog.skip != "DEFAULT"):
                 last = monotonic()
-            elif self._live and monotonic() - last > self._config.timeout_s:
-                raise SourceError(
-                    f"{self._shown} sends nothing that can be decoded for {self._config.timeout_s:g} s"
-                )
-            yield from pictures
+            # A stream may be joined long before its next key frame: nothing can be decoded until then.
+            patience_s = config.timeout_s * (1 if key_seen else KEY_PATIENCE)
+            if monotonic() - last > patience_s:
+                raise SourceError(f"{self._shown} sends nothing that can be decoded for {patience_s:g} s")
+
+    def _captured_at(self, stamp_s: float | None, believed: bool) -> float | None:
+        """Unix time at which the camera says it took a picture, where it says so and its stamps make sense."""
+        started = self._container.start_time_realtime
+        return started / 1e6 + stamp_s if started and stamp_s is not None and believed else None
+
+
+def _decoded(packet: Any) -> list[Any]:
+    """The pictures that a packet completes; a damaged packet costs its pictures and no more."""
+    try:
+        pictures: list[Any] = packet.decode()
+    except av.error.FFmpegError:
+        return []
+    return pictures

@@ -95,7 +95,8 @@ class NetworkSource:
         # "nobuffer" would throw away what was received while probing: a second or two of faces.
         options = {"analyzeduration": "500000"}
         if self._rtsp:
-            return options | {"rtsp_transport": self._config.transport}
+            # Frame rates are measured here; probing for one would hold back the first half second.
+            return options | {"rtsp_transport": self._config.transport, "fpsprobesize": "0"}
         # A playlist must not lead to files of this machine.
         options["protocol_whitelist"] = "http,https,tcp,tls,crypto,httpproxy"
         if self.live and not self._playlist:

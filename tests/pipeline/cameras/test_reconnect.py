@@ -40,7 +40,7 @@ def test_numbers_and_times_go_on_over_a_reconnection() -> None:
         ref = FrameRef("cam", seq, pts_s, received_s, None, 4, 4)
         return Frame(ref, np.zeros((4, 4, 3), np.uint8))
 
-    stream = OneStream(anchored=True)
+    stream = OneStream()
     first = [stream.place(frame(i, 7 + i / 10, 100 + i / 10)).ref for i in range(3)]
     stream.reconnected()
     second = [stream.place(frame(i, i / 10, 105 + i / 10)).ref for i in range(3)]

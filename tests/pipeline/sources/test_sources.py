@@ -14,8 +14,6 @@ import av
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.player import Faults
@@ -27,7 +25,6 @@ from facegate.pipeline.sources.base import Source, UnauthorisedError
 from facegate.pipeline.sources.file import FileSource
 from facegate.pipeline.sources.network import NetworkSource
 from facegate.pipeline.sources.open import open_source
-from facegate.pipeline.sources.pace import Backlog, Hurry, sampler
 from facegate.pipeline.sources.webcam import WebcamSource
 
 from ...helpers import free_port, transcode
@@ -284,24 +281,3 @@ def test_sampling_and_own_speed(short_clip: Path) -> None:
     assert played.live and not played.returns
     arrivals = [frame.ref.received_s - frame.ref.pts_s for frame in played.frames(Event())]
     assert len(arrivals) == 50 and min(arrivals) > arrivals[0] - 1e-3, "never before it is due"
-
-
-@given(st.floats(0.5, 60), st.lists(st.floats(0.001, 0.5), min_size=1, max_size=200))
-def test_sampling_keeps_the_rate_and_nothing_is_lost_below_it(max_fps: float, steps: list[float]) -> None:
-    keep, times = sampler(max_fps), np.cumsum(steps)
-    kept = [at for at in times if keep(float(at))]
-    assert kept[0] == times[0]
-    assert len(kept) <= (times[-1] - times[0]) * max_fps + 2
-    if min(steps) > 1.05 / max_fps:
-        assert len(kept) == len(times)
-    gaps = np.diff([*kept, times[-1]])
-    assert all(gap <= 2 / max_fps + max(steps) for gap in gaps), "a sampled stream does not dry up"
-
-
-def test_lateness_is_seen_and_leads_to_hurry_and_back() -> None:
-    backlog, hurry = Backlog(), Hurry()
-    late = [backlog.step(pts, 100 + pts + late) for pts, late in ((0, 0.3), (1, 0.1), (2, 0.1), (3, 0.9))]
-    assert late == pytest.approx([0, 0, 0, 0.8], abs=0.01)
-    assert backlog.step(3600, 104) == 0.0, "a clock that was set is not lateness"
-    states = [hurry.step(late) for late in (0.1, 0.6, 0.4, 2.5, 0.6, 0.1)]
-    assert states == ["DEFAULT", "NONREF", "NONREF", "NONKEY", "NONKEY", "DEFAULT"]

@@ -1,0 +1,116 @@
+"""Cameras whose clocks and rates are wrong, from a server that is wrong in that way: no look is lost to it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
+from time import monotonic
+
+import numpy as np
+import pytest
+
+from facegate.demo.rtsp.movie import Movie
+from facegate.demo.rtsp.player import Faults
+from facegate.demo.rtsp.server import RtspServer
+from facegate.pipeline.records import FrameRef
+from facegate.pipeline.sources.network import NetworkSource
+
+from ...helpers import transcode
+from .test_sources import cam
+
+LOOKS_PER_S, JOINING_S, SECONDS = 5.0, 3.0, 9.0
+KINDS = {
+    "good": Faults(),
+    "delivers 20.8 of the 25 it stamps": Faults(slow=25 / 20.8),
+    "delivers a fifth of what it stamps": Faults(slow=5.0),
+    "clock at half speed": Faults(stamp_rate=0.5),
+    "clock twice too fast": Faults(stamp_rate=2.0),
+    "clock fifty times too fast": Faults(stamp_rate=50.0),
+    "steps back by 3 s": Faults(jump_at_s=3.0, jump_by_s=-3.0),
+    "steps forward by 3 s": Faults(jump_at_s=3.0, jump_by_s=3.0),
+    "steps back by an hour": Faults(jump_at_s=3.0, jump_by_s=-3600.0),
+    "steps forward by an hour": Faults(jump_at_s=3.0, jump_by_s=3600.0),
+    "rewinds and returns": Faults(jump_at_s=3.0, jump_by_s=-8.0, return_at_s=7.0),
+    "stands still": Faults(still_at_s=2.0),
+    "stands still and returns": Faults(still_at_s=2.0, return_at_s=6.0),
+    "single frames hours away": Faults(stray_every=7),
+}
+
+
+@pytest.fixture(scope="module")
+def movie(short_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Movie:
+    """Two seconds with one key frame, looped: what is lost in a group of pictures stays lost."""
+    path = tmp_path_factory.mktemp("gop") / "long-gop.mp4"
+    return Movie(transcode(short_clip, path, size=(320, 180), g="100"))
+
+
+def watched(movie: Movie, faults: Faults) -> tuple[list[FrameRef], int]:
+    """What a camera at five looks a second gives, and how many packets it leaves undecoded."""
+    stop, refs = Event(), []
+    with RtspServer(movie, loop=True, faults=faults) as server:
+        source = NetworkSource(cam(server.url, max_fps=LOOKS_PER_S))
+        for frame in source.frames(stop):
+            refs.append(frame.ref)
+            if monotonic() - refs[0].received_s > JOINING_S + SECONDS:
+                stop.set()
+        return refs, source.not_decoded
+
+
+def test_a_wrong_clock_costs_no_look_and_no_picture(movie: Movie) -> None:
+    with ThreadPoolExecutor(len(KINDS)) as executor:
+        results = dict(zip(KINDS, executor.map(lambda faults: watched(movie, faults), KINDS.values()), strict=True))
+    good = results["good"][0]
+    good = [ref for ref in good if ref.received_s - good[0].received_s > JOINING_S]
+    assert len(good) >= 0.95 * LOOKS_PER_S * SECONDS
+    for kind, (refs, not_decoded) in results.items():
+        media = np.array([ref.pts_s for ref in refs])
+        received = np.array([ref.received_s for ref in refs])
+        looks = int((received - received[0] > JOINING_S).sum())
+        assert not_decoded == 0, kind
+        assert looks >= 0.9 * len(good), (kind, looks, len(good))
+        assert (np.diff(media) > 0).all(), kind
+        assert np.abs((media - media[0]) - (received - received[0])).max() < 1.0, kind
+        assert max(ref.behind_s for ref in refs[3:]) < 0.5, kind
+
+
+def test_a_stall_that_bursts_is_caught_up_with_and_its_age_is_told(movie: Movie) -> None:
+    stop, refs = Event(), []
+    with RtspServer(movie, loop=True, faults=Faults(hold_at_s=3.0, hold_for_s=3.0)) as server:
+        for frame in NetworkSource(cam(server.url, timeout_s=5.0)).frames(stop):
+            refs.append(frame.ref)
+            if frame.ref.pts_s > 10:
+                stop.set()
+    received = np.array([ref.received_s for ref in refs])
+    at = int(np.diff(received).argmax()) + 1
+    assert max(ref.behind_s for ref in refs[at : at + 40]) > 1.0, "what was held back is old"
+    late = [ref for ref in refs[at:] if ref.received_s > received[at] + 3.0]
+    assert max(ref.behind_s for ref in late) < 0.3
+    assert np.abs(np.diff([ref.pts_s for ref in refs]) - 0.04).max() < 0.3, "media time shows no stall"
+
+
+class Slow:
+    """A consumer that takes too long for each of its camera's frames at first."""
+
+    def __init__(self, seconds: float, until_s: float) -> None:
+        self._seconds, self._until_s = seconds, until_s
+
+    def look(self, stop: Event, ref: FrameRef) -> None:
+        if ref.pts_s < self._until_s:
+            stop.wait(self._seconds)
+
+
+def test_a_decoder_that_was_too_slow_catches_up_by_leaving_pictures_out(movie: Movie) -> None:
+    stop, hold, refs = Event(), Event(), []
+    slow = Slow(0.12, until_s=6.0)
+    with RtspServer(movie, loop=True) as server:
+        source = NetworkSource(cam(server.url))
+        for frame in source.frames(stop):
+            refs.append(frame.ref)
+            slow.look(hold, frame.ref)
+            if frame.ref.pts_s > 12:
+                stop.set()
+    assert max(ref.behind_s for ref in refs) < 4.5, "it does not fall behind without bound"
+    assert source.not_decoded > 0
+    end = next(ref.received_s for ref in refs if ref.pts_s >= 6.0)
+    assert max(ref.behind_s for ref in refs if ref.received_s > end + 3.0) < 0.3
