@@ -1,13 +1,63 @@
-"""Addresses of cameras, and how they are shown without their passwords."""
+"""Addresses of cameras: logins in them, and how they are shown without their passwords."""
 
 from __future__ import annotations
 
 import re
+from urllib.parse import quote, urlsplit
 
 # Up to the last @: passwords may hold @ and / too, and hiding a bit of the path as well does no harm.
 _USERINFO = re.compile(r"(?<=://)\S*@")
+_BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 def redact(text: str) -> str:
     """Hide the user part of every URL in ``text``: ``rtsp://user:secret@host`` becomes ``rtsp://***@host``."""
     return _USERINFO.sub("***@", text)
+
+
+def has_login(url: str) -> bool:
+    """Whether a URL names a user."""
+    return "://" in url and "@" in _authority(url)
+
+
+def with_login(url: str, user: str, password: str) -> str:
+    """The URL with a login in it, encoded (RFC 3986)."""
+    scheme, rest = url.split("://", 1)
+    return f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{rest}"
+
+
+def login_problem(url: str) -> str | None:
+    """What is wrong with the login in a URL, where a letter in it ends it too early; ``None`` where nothing is.
+
+    ``rtsp://me:pass/word@host/x`` is a URL of the host ``me``: nobody means that.
+    """
+    if "://" not in url or "@" not in url:
+        return None
+    login, authority = url.split("://", 1)[1].rpartition("@")[0], _authority(url)
+    wrong: set[str] = set()
+    if "@" not in authority and ":" in authority and not _port_is_number(url):
+        wrong = {letter for letter in login if letter in "@/?#"}
+    elif authority.count("@") > 1:
+        wrong = {"@"}
+    elif _BARE_PERCENT.search(authority.rpartition("@")[0]):
+        wrong = {"%"}
+    if not wrong:
+        return None
+    written = " and ".join(f"{letter} as {quote(letter, safe='')}" for letter in sorted(wrong))
+    return f"in the login of a URL, write {written}; or give 'user' and 'password' beside 'source', as they are"
+
+
+def suspicious(url: str) -> bool:
+    """Whether the login of a URL that is valid may have ended too early: there is an @ behind the host."""
+    return "://" in url and "@" in url.split("://", 1)[1][len(_authority(url)) :]
+
+
+def _authority(url: str) -> str:
+    return re.split(r"[/?#]", url.split("://", 1)[1], maxsplit=1)[0]
+
+
+def _port_is_number(url: str) -> bool:
+    try:
+        return urlsplit(url).port is not None
+    except ValueError:
+        return False

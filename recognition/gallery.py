@@ -8,15 +8,16 @@ from pathlib import Path
 import cv2
 import msgspec
 import numpy as np
+import structlog
 
 from facegate.detectors.align import align
 from facegate.detectors.base import Detector
-from facegate.errors import GalleryError
+from facegate.errors import GalleryError, SourceError
 from facegate.pipeline.images import read_image
 from facegate.pipeline.records import Floats, Image
 from facegate.recognition.embedders import Embedder
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
+log = structlog.get_logger(__name__)
 
 
 class Match(msgspec.Struct, frozen=True):
@@ -43,7 +44,7 @@ class Gallery:
 
 
 def find_people(folder: Path) -> dict[str, list[Path]]:
-    """List the pictures of everybody in ``folder/<name>/*.{jpg,jpeg,png}``.
+    """List the files of everybody in ``folder/<name>/``; which of them are pictures shows when they are read.
 
     Raises:
         GalleryError: no such folder, or nobody in it.
@@ -51,13 +52,12 @@ def find_people(folder: Path) -> dict[str, list[Path]]:
     if not folder.is_dir():
         raise GalleryError(f"no gallery at {folder}: give a folder with one sub-folder of pictures per person")
     people = {
-        person.name: sorted(file for file in person.iterdir() if file.suffix.lower() in SUFFIXES)
+        person.name: sorted(file for file in person.iterdir() if file.is_file() and not file.name.startswith("."))
         for person in sorted(folder.iterdir())
         if person.is_dir() and not person.name.startswith(".")
     }
-    people = {name: files for name, files in people.items() if files}
-    if not people:
-        raise GalleryError(f"gallery {folder} is empty: put pictures into {folder}/<name>/ (.jpg, .jpeg or .png)")
+    if not any(people.values()):
+        raise GalleryError(f"gallery {folder} is empty: put pictures into {folder}/<name>/")
     return people
 
 
@@ -66,24 +66,47 @@ def enrol(
     detector: Detector,
     embedder: Embedder,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    strict: bool = False,
 ) -> Gallery:
     """Make a gallery of the people that :func:`find_people` found; the largest face of each picture counts.
 
+    A file that cannot be used is left out with a warning, and so is a person of whom nothing is left.
+
+    Args:
+        people: files of each.
+        detector: finds the faces.
+        embedder: makes the templates.
+        progress: called with files done and in all.
+        strict: refuse instead of leaving out.
+
     Raises:
-        GalleryError: a picture without a face.
-        SourceError: a file that is not a picture.
+        GalleryError: nobody is left; or, if strict, a picture without a face or a person without a picture.
+        SourceError: if strict, a file that is not a picture.
     """
     total, done = sum(len(files) for files in people.values()), 0
-    templates = []
-    for files in people.values():
+    templates: dict[str, Floats] = {}
+    for name, files in people.items():
         crops = []
         for file in files:
-            crops.append(_crop_of(file, detector))
+            try:
+                crops.append(_crop_of(file, detector))
+            except (GalleryError, SourceError) as error:
+                if strict:
+                    raise
+                log.warning("picture left out of the gallery", person=name, reason=str(error))
             done += 1
             progress(done, total)
-        mean = embedder.embed(crops).mean(0)
-        templates.append(mean / max(float(np.linalg.norm(mean)), 1e-12))
-    return Gallery(list(people), np.stack(templates))
+        if crops:
+            mean = embedder.embed(crops).mean(0)
+            templates[name] = mean / max(float(np.linalg.norm(mean)), 1e-12)
+            continue
+        if strict:
+            raise GalleryError(f"no picture of {name} can be used: add one, or remove the folder")
+        log.warning("nobody will be named so: no picture of this person can be used", person=name)
+    if not templates:
+        raise GalleryError("no picture in the gallery can be used: give clear pictures of one face each")
+    return Gallery(list(templates), np.stack(list(templates.values())))
 
 
 def _crop_of(file: Path, detector: Detector) -> Image:

@@ -12,6 +12,7 @@ from facegate.pipeline.addresses import redact
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.sources.base import StreamInfo
 from facegate.pipeline.sources.open import open_source
+from facegate.pipeline.sources.shape import advice
 
 
 class Probe(msgspec.Struct, frozen=True):
@@ -21,8 +22,16 @@ class Probe(msgspec.Struct, frozen=True):
     """Without its password."""
     live: bool
     codec: str | None
+    coded_width: int | None
+    """As the stream is coded; ``None`` where it is no stream."""
+    coded_height: int | None
+    pixel: str | None
+    """A pixel's width to its height, such as ``2:1``; ``None`` where the stream does not tell."""
     width: int
+    """With square pixels."""
     height: int
+    advice: str | None
+    """What to set as ``aspect``, where the coded size is known to be squeezed and the stream does not say so."""
     fps_declared: float | None
     fps_measured: float
     """Of frames that arrived; for a file, by its media time."""
@@ -63,8 +72,12 @@ def probe(config: CameraConfig, seconds: float, stop: Event) -> Probe:
         source=redact(config.source),
         live=source.live,
         codec=info.codec,
+        coded_width=info.width,
+        coded_height=info.height,
+        pixel=None if info.pixel is None else f"{info.pixel.numerator}:{info.pixel.denominator}",
         width=last.width,
         height=last.height,
+        advice=None if info.width is None or info.height is None else advice(info.width, info.height, info.pixel),
         fps_declared=info.fps,
         fps_measured=round((frames - 1) / passed, 2) if passed > 0 else 0.0,
         key_frame_every_s=info.key_frame_every_s,

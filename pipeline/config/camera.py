@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from facegate.pipeline.config.values import Name, Polygon, Region, Section, Text
+from facegate.pipeline.addresses import has_login, login_problem
+from facegate.pipeline.config.values import Aspect, Name, Polygon, Region, Section, Text, ratio
 
 
 class CameraConfig(Section):
@@ -18,6 +20,12 @@ class CameraConfig(Section):
     """``rtsp(s)://`` or ``http(s)://`` URL, video file, folder of pictures, or webcam (``0``, ``/dev/video0``).
     ``${NAME}`` is read from the environment."""
 
+    user: Text | None = None
+    """Of the camera's login; encoded for the URL, so it may hold any letter."""
+    password: Text | None = None
+    """Best as ``${NAME}``, from the environment."""
+    password_file: Path | None = None
+    """A file with the password instead, read at every connection."""
     crops: Text | None = None
     """URL of the same camera's large stream: faces are found in ``source`` and cut from this one."""
     reconnect: bool = True
@@ -32,6 +40,9 @@ class CameraConfig(Section):
     """Look at no more frames per second than this; all are decoded."""
     realtime: bool = False
     """Play a file at its own speed, like a camera: the newest frame wins."""
+    aspect: Aspect | None = None
+    """Width to height as the picture is meant to be seen (``16:9``, ``4:3``, ``1.78``), for cameras and recorders
+    that send it squeezed and do not say so. Before ``rotate``; a ratio in the stream is followed by itself."""
     rotate: Literal[0, 90, 180, 270] = 0
     """Turn the picture counter-clockwise by this many degrees."""
     search: Region | None = None
@@ -44,6 +55,32 @@ class CameraConfig(Section):
     """Do not look at frames in which nothing has moved, but twice a second."""
     gate: dict[str, Any] = Field(default_factory=dict)
     """Settings of ``gate`` that differ for this camera."""
+
+    @property
+    def aspect_ratio(self) -> float | None:
+        """``aspect`` as a number."""
+        return None if self.aspect is None else ratio(self.aspect)
+
+    @field_validator("source", "crops")
+    @classmethod
+    def _login_is_encoded(cls, value: str | None) -> str | None:
+        problem = None if value is None else login_problem(value)
+        if problem is not None:
+            raise ValueError(problem)
+        return value
+
+    @model_validator(mode="after")
+    def _one_login(self) -> Self:
+        given = [name for name in ("password", "password_file") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError("give password or password_file, not both")
+        if given and self.user is None:
+            raise ValueError(f"{given[0]} needs a user beside it")
+        if self.user is not None and any(has_login(url) for url in (self.source, self.crops) if url):
+            raise ValueError("the login stands in the URL and in 'user': give it once")
+        if self.user is not None and "://" not in self.source:
+            raise ValueError("only a camera behind a URL has a login")
+        return self
 
     @model_validator(mode="after")
     def _two_streams_are_two_urls(self) -> Self:

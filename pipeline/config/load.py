@@ -13,7 +13,6 @@ from pydantic import BaseModel, ValidationError
 
 from facegate.errors import ConfigError, SourceError
 from facegate.pipeline.addresses import redact
-from facegate.pipeline.config.camera import CameraConfig
 from facegate.pipeline.config.run import RunConfig
 
 
@@ -68,7 +67,8 @@ def config_for(source: str | Path | RunConfig) -> RunConfig:
         raise SourceError(f"no video file at {text}: check the path")
     stem = Path(text).stem if "://" not in text else "camera"
     name = re.sub(r"[^\w.-]", "_", stem)[:64] or "camera"
-    return RunConfig(cameras=(CameraConfig(name="webcam" + name if name.isdecimal() else name, source=text),))
+    camera = {"name": "webcam" + name if name.isdecimal() else name, "source": text}
+    return build_config({"cameras": [camera]}, "command line")
 
 
 def _expand(value: Any, where: str) -> Any:
@@ -98,7 +98,7 @@ def _explain(error: Any) -> str:
         return f"{place}: unknown key, {hint}"
     message = str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input")
-    tell = isinstance(given, str | int | float | bool) and error["loc"][-1:] != ("secret",)
+    tell = isinstance(given, str | int | float | bool) and error["loc"][-1:] not in (("secret",), ("password",))
     shown = f" (got {redact(str(given))!r})" if tell else ""
     return f"{place}: {message[:1].lower()}{message[1:]}{shown}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 DEFAULT_BIND = "tcp://127.0.0.1:5570"
 Name = Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")]
@@ -15,12 +15,16 @@ Polygon = Annotated[tuple[tuple[Fraction, Fraction], ...], Field(min_length=3, m
 _ENDPOINT = re.compile(r"tcp://(\[[0-9a-fA-F:]+\]|[\w.*-]+):\d{1,5}|ipc://.+")
 
 
+_RATIO = re.compile(r"\d{1,5}(\.\d{1,6})?(:\d{1,5}(\.\d{1,6})?)?")
+
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
 def _endpoint(text: str) -> str:
     if not _ENDPOINT.fullmatch(text):
         raise ValueError("an endpoint is tcp://HOST:PORT or ipc://FILE")
+    if text.startswith("tcp://") and int(text.rpartition(":")[2]) > 65_535:
+        raise ValueError("a port is a number from 0 to 65535")
     return text
 
 
@@ -35,6 +39,23 @@ def _in_order(region: tuple[float, float, float, float]) -> tuple[float, float, 
 
 
 Region = Annotated[tuple[Fraction, Fraction, Fraction, Fraction], AfterValidator(_in_order)]
+
+
+def ratio(text: str) -> float:
+    """``16:9`` or ``1.78`` as a number."""
+    parts = [float(part) for part in text.split(":")]
+    return parts[0] if len(parts) == 1 else parts[0] / parts[1]
+
+
+def _shape(value: object) -> str:
+    text = str(value)
+    if not _RATIO.fullmatch(text) or not all(map(float, text.split(":"))) or not 0.2 <= ratio(text) <= 5:
+        # YAML 1.1 reads 16:9 without quotes as 16 minutes and 9 seconds.
+        raise ValueError('a shape is "WIDTH:HEIGHT" with quotes, such as "16:9", or a number such as 1.78')
+    return text
+
+
+Aspect = Annotated[str, BeforeValidator(_shape)]
 
 
 class Section(BaseModel):

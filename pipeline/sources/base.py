@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from threading import Event
 from typing import Protocol
 
@@ -16,6 +17,11 @@ class StreamInfo(msgspec.Struct, frozen=True):
     """What a stream says of itself, as far as it does."""
 
     codec: str | None = None
+    width: int | None = None
+    """Coded pixels."""
+    height: int | None = None
+    pixel: Fraction | None = None
+    """A pixel's width over its height; ``None`` where the stream does not tell."""
     fps: float | None = None
     key_frame_every_s: float | None = None
     """As seen so far."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from fractions import Fraction
 from functools import cache
 from threading import Event
 from time import monotonic
@@ -12,18 +13,18 @@ from typing import Any
 import av
 import av.error
 import msgspec
-import numpy as np
 import structlog
 from av.codec.hwaccel import HWAccel
 
 from facegate.errors import SourceError
 from facegate.pipeline.addresses import redact
 from facegate.pipeline.config import CameraConfig
-from facegate.pipeline.records import Frame, FrameRef, contiguous
+from facegate.pipeline.records import Frame, FrameRef, Image
 from facegate.pipeline.sources.base import StreamInfo
 from facegate.pipeline.sources.clock import MediaClock
 from facegate.pipeline.sources.pace import Arrivals, Backlog, sampler
 from facegate.pipeline.sources.packets import Arrived, PacketReader
+from facegate.pipeline.sources.shape import to_rgb
 
 HARDWARE = ("cuda", "vaapi", "qsv")
 EARLY = 0.15
@@ -111,6 +112,9 @@ class Decoder:
         rate = stream.average_rate or stream.guessed_rate
         return StreamInfo(
             codec=stream.codec_context.name,
+            width=stream.codec_context.width,
+            height=stream.codec_context.height,
+            pixel=self._pixel,
             fps=None if not rate else round(float(rate), 3),
             key_frame_every_s=round((keys[-1] - keys[0]) / (len(keys) - 1), 3) if len(keys) > 1 else None,
         )
@@ -118,12 +122,17 @@ class Decoder:
     def frames(self, stop: Event) -> Iterator[Frame]:
         """Yield frames until the end or ``stop``."""
         for ref, picture in self.pictures(stop):
-            image = contiguous(picture.to_ndarray(format="rgb24"))
-            turns = round((getattr(picture, "rotation", 0) or 0) / 90) % 4
-            if turns:
-                image = contiguous(np.rot90(image, turns))
-                ref = msgspec.structs.replace(ref, width=image.shape[1], height=image.shape[0])
-            yield Frame(ref=ref, image=image)
+            image = self.to_rgb(picture)
+            yield Frame(ref=msgspec.structs.replace(ref, width=image.shape[1], height=image.shape[0]), image=image)
+
+    def to_rgb(self, picture: Any) -> Image:
+        """One of :meth:`pictures` as RGB, upright and with square pixels."""
+        return to_rgb(picture, self._pixel, self._config.aspect_ratio)
+
+    @property
+    def _pixel(self) -> Fraction | None:
+        """A pixel's width over its height, as far as the stream tells it."""
+        return self._stream.codec_context.sample_aspect_ratio or self._stream.sample_aspect_ratio or None
 
     def pictures(self, stop: Event) -> Iterator[tuple[FrameRef, Any]]:
         """Yield PyAV's pictures, not converted yet, and what they are."""

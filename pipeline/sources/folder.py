@@ -17,6 +17,7 @@ from facegate.pipeline.images import read_image
 from facegate.pipeline.records import Frame, FrameRef
 from facegate.pipeline.sources.base import StreamInfo
 from facegate.pipeline.sources.pace import sampler
+from facegate.pipeline.sources.shape import with_aspect
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 TIMES = "timestamps.csv"
@@ -50,7 +51,7 @@ class ImageFolderSource:
             if not keep(pts_s):
                 continue
             try:
-                image = read_image(path)
+                image = with_aspect(read_image(path), self._config.aspect_ratio)
             except SourceError as error:
                 log.warning("picture left out", camera=self._config.name, reason=str(error))
                 continue

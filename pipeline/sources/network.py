@@ -14,9 +14,9 @@ import av
 import av.error
 
 from facegate.errors import ConfigError, SourceError
-from facegate.pipeline.addresses import redact
+from facegate.pipeline.addresses import redact, suspicious, with_login
 from facegate.pipeline.config import CameraConfig
-from facegate.pipeline.records import Frame, FrameRef
+from facegate.pipeline.records import Frame, FrameRef, Image
 from facegate.pipeline.sources.base import StreamInfo, UnauthorisedError
 from facegate.pipeline.sources.decode import Decoder, hwaccel, reason
 
@@ -66,30 +66,55 @@ class NetworkSource:
         with self._opened() as decoder:
             yield from decoder.pictures(stop)
 
+    def to_rgb(self, picture: Any) -> Image:
+        """One of :meth:`pictures` as RGB, upright and with square pixels."""
+        assert self._decoder is not None
+        return self._decoder.to_rgb(picture)
+
     @contextmanager
     def _opened(self) -> Iterator[Decoder]:
         config = self._config
         shown = redact(config.source)
         started = monotonic()
+        address = self._address()
         try:
             container = av.open(
-                config.source,
+                address,
                 options=self._options(),
                 timeout=(config.timeout_s, config.timeout_s),
                 hwaccel=hwaccel(config),
             )
         except (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError) as error:
-            raise UnauthorisedError(
-                f"{shown} refuses the credentials: check user and password in the URL"
-            ) from error
+            raise UnauthorisedError(f"{shown} refuses the credentials: check user and password") from error
         except (av.error.FFmpegError, OSError, RuntimeError) as error:
             # An open that was given up says "invalid data" or "exit requested"; only the clock tells.
             gave_up = monotonic() - started >= config.timeout_s
             cause = f"no answer within {config.timeout_s:g} s" if gave_up else reason(error)
-            raise SourceError(f"cannot open {shown}: {cause}; check address, port and path") from error
+            check = "check address, port and path"
+            if suspicious(config.source):
+                check += "; a password with / ? # or @ in it goes into 'password', beside 'user'"
+            raise SourceError(f"cannot open {shown}: {cause}; {check}") from error
         with container:
             self._decoder = Decoder(config, container, shown, live=self.live)
             yield self._decoder
+
+    def _address(self) -> str:
+        """The URL with its login.
+
+        Raises:
+            SourceError: the password's file cannot be read.
+        """
+        config = self._config
+        if config.user is None:
+            return config.source
+        password = config.password or ""
+        if config.password_file is not None:
+            try:
+                password = config.password_file.read_text(encoding="utf-8").rstrip("\r\n")
+            except (OSError, UnicodeDecodeError) as error:
+                why = (getattr(error, "strerror", None) or "not text").lower()
+                raise SourceError(f"cannot read password_file {config.password_file}: {why}") from error
+        return with_login(config.source, config.user, password)
 
     def _options(self) -> dict[str, str]:
         # "nobuffer" would throw away what was received while probing: a second or two of faces.

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from facegate.errors import FacegateError, SourceError
-from facegate.pipeline.records import Frame, FrameRef, contiguous
+from facegate.pipeline.records import Frame, FrameRef
 from facegate.pipeline.sources.base import StreamInfo
 from facegate.pipeline.sources.network import NetworkSource
 
@@ -82,7 +82,7 @@ class PairedSource:
                 if large is None:
                     yield frame
                     continue
-                image = contiguous(large[1].to_ndarray(format="rgb24"))
+                image = self._large.to_rgb(large[1])
                 size = {"width": image.shape[1], "height": image.shape[0]}
                 yield Frame(ref=msgspec.structs.replace(frame.ref, **size), image=frame.image, large=image)
         finally:

@@ -13,6 +13,7 @@ from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.records import Frame, FrameRef, contiguous
 from facegate.pipeline.sources.base import StreamInfo
 from facegate.pipeline.sources.pace import sampler
+from facegate.pipeline.sources.shape import with_aspect
 
 
 class WebcamSource:
@@ -55,6 +56,7 @@ class WebcamSource:
             now = monotonic()
             if not keep(now - started):
                 continue
+            image = with_aspect(contiguous(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)), self._config.aspect_ratio)
             ref = FrameRef(
                 camera=self._config.name,
                 seq=seq,
@@ -64,5 +66,5 @@ class WebcamSource:
                 width=image.shape[1],
                 height=image.shape[0],
             )
-            yield Frame(ref=ref, image=contiguous(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)))
+            yield Frame(ref=ref, image=image)
             seq += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
 
 def show_summary(report: RunReport) -> None:
     """Print the run's table to stderr."""
-    table = Table(title="facegate run" + (" (stopped)" if report.interrupted else ""), title_justify="left")
-    table.add_column("camera")
+    title = "facegate run" + (" (stopped)" if report.interrupted else "")
+    # Narrow enough for 80 columns: numbers keep their width, and a long name is folded.
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("camera", overflow="fold", min_width=8)
     for column in ("frames", "per s", "skipped", "faces", "sent", "lesser", "low", "other"):
-        table.add_column(column, justify="right")
-    table.add_column("state")
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
     for camera in report.cameras:
         named = ("forwarded", "superseded", "below_threshold")
         other = sum(count for outcome, count in camera.outcomes.items() if outcome not in named)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from facegate.pipeline.cameras.probe import Probe
 
 
 def probe_command(
@@ -43,7 +46,7 @@ def probe_command(
     rows = {
         "kind": "live" if found.live else "file",
         "codec": found.codec or "-",
-        "size": f"{found.width} x {found.height}",
+        "size": _size(found),
         "frames per second": measured
         if found.fps_declared is None
         else f"{measured}, {found.fps_declared:g} declared",
@@ -53,4 +56,17 @@ def probe_command(
     }
     for name, value in rows.items():
         table.add_row(name, value)
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    console.print(table)
+    if found.advice is not None:
+        console.print(
+            f"Recorders send {found.coded_width} x {found.coded_height} squeezed, and this stream does not say so: "
+            f'if its people look narrow or wide, set aspect: "{found.advice}"'
+        )
+
+
+def _size(found: Probe) -> str:
+    shown = f"{found.width} x {found.height}"
+    if found.coded_width is None or found.pixel in (None, "1:1"):
+        return shown
+    return f"{found.coded_width} x {found.coded_height}, pixels {found.pixel}, seen as {shown}"

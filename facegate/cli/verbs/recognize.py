@@ -42,6 +42,9 @@ def recognize(
     ] = None,
     detector: DetectorOption = DetectorKind.AUTO,
     detector_path: DetectorPathOption = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse a gallery with a picture that cannot be used.")
+    ] = False,
     once: Annotated[
         bool, typer.Option("--once", help="Exit when the gate's run ends, or nothing waits in the stream any more.")
     ] = False,
@@ -75,7 +78,7 @@ def recognize(
         pictures = find_people(gallery)
         model = load_embedder(embedder, card)
         with counting("enrolling") as progress:
-            people = enrol(pictures, load_detector(detector, detector_path), model, progress)
+            people = enrol(pictures, load_detector(detector, detector_path), model, progress, strict=strict)
         limit = model.threshold if threshold is None else threshold
         stop = Event()
         interrupted = Interrupt(stop.set)

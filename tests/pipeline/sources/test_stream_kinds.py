@@ -1,0 +1,146 @@
+"""Streams of every kind that cameras send end up as RGB frames; the clips are made here."""
+
+from __future__ import annotations
+
+import struct
+from fractions import Fraction
+from pathlib import Path
+from threading import Event
+
+import av
+import numpy as np
+import pytest
+
+from facegate.demo.rtsp.movie import Movie
+from facegate.demo.rtsp.player import Faults
+from facegate.demo.rtsp.server import RtspServer
+from facegate.pipeline.records import Frame
+from facegate.pipeline.reporting.report import CameraState
+from facegate.pipeline.sources.file import FileSource
+from facegate.pipeline.sources.network import NetworkSource
+
+from ...helpers import free_port, transcode
+from ..life import config, running, wait_until
+from .test_sources import cam
+
+KINDS = {
+    "grey (4:0:0)": {"pixels": "gray"},
+    "4:4:4": {"pixels": "yuv444p"},
+    "ten bits": {"pixels": "yuv420p10le"},
+    "an odd size": {"pixels": "yuv444p", "size": (321, 181)},
+    "interlaced": {"flags": "+ildct+ilme", "x264-params": "tff=1"},
+    "H.265": {"codec": "libx265", "x265-params": "log-level=none"},
+    "MJPEG": {"codec": "mjpeg", "pixels": "yuvj420p"},
+}
+
+
+@pytest.fixture(scope="module")
+def expected(short_clip: Path) -> Frame:
+    return next(iter(FileSource(cam(short_clip)).frames(Event())))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stream_of_this_kind_shows_what_was_filmed(
+    kind: str, short_clip: Path, expected: Frame, tmp_path: Path
+) -> None:
+    path = transcode(short_clip, tmp_path / "clip.mkv", frames=8, **KINDS[kind])  # type: ignore[arg-type]
+    frames = list(FileSource(cam(path)).frames(Event()))
+    assert len(frames) == 8 and frames[0].image.dtype == np.uint8 and frames[0].image.flags.c_contiguous
+    height, width = frames[0].image.shape[:2]
+    assert (width, height) == KINDS[kind].get("size", (640, 360))
+    if (width, height) == (640, 360):
+        seen, meant = (image.astype(float).mean(2) for image in (frames[0].image, expected.image))
+        assert np.abs(seen - meant).mean() < 12
+
+
+def test_frames_of_a_variable_rate_keep_their_times(short_clip: Path, tmp_path: Path) -> None:
+    times = [0, 40, 200, 240, 900, 1000]
+    with av.open(str(short_clip)) as reader, av.open(str(tmp_path / "v.mkv"), "w") as writer:
+        out = writer.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+        out.width, out.height, out.pix_fmt = 640, 360, "yuv420p"
+        out.codec_context.time_base, out.codec_context.max_b_frames = Fraction(1, 1000), 0
+        for picture, at in zip(reader.decode(video=0), times, strict=False):
+            picture.pts, picture.time_base = at, Fraction(1, 1000)
+            writer.mux(out.encode(picture))
+        writer.mux(out.encode())
+    frames = list(FileSource(cam(tmp_path / "v.mkv")).frames(Event()))
+    assert [round(1000 * frame.ref.pts_s) for frame in frames] == times
+
+
+def test_a_picture_is_turned_upright_by_its_display_matrix(short_clip: Path, tmp_path: Path) -> None:
+    path = transcode(short_clip, tmp_path / "turned.mp4", frames=3)
+    plain = next(iter(FileSource(cam(path)).frames(Event()))).image
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"tkhd") + 4 + 40  # ISO/IEC 14496-12: after version, times, ids, layer and volume
+    data[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 360 << 16, 0, 1 << 30)
+    path.write_bytes(data)
+    frame = next(iter(FileSource(cam(path)).frames(Event())))
+    assert frame.image.shape == (640, 360, 3) and (frame.ref.width, frame.ref.height) == (360, 640)
+    assert np.abs(np.rot90(frame.image, 1).astype(int) - plain).mean() < 3
+
+
+def test_audio_and_b_frames_do_no_harm(short_clip: Path, tmp_path: Path) -> None:
+    path = tmp_path / "sound.mp4"
+    with av.open(str(short_clip)) as reader, av.open(str(path), "w") as writer:
+        out = writer.add_stream("libx264", rate=25, options={"preset": "fast", "bf": "3"})
+        out.width, out.height, out.pix_fmt = 640, 360, "yuv420p"
+        sound = writer.add_stream("aac", rate=8000, layout="mono")
+        for index, picture in enumerate(reader.decode(video=0)):
+            writer.mux(out.encode(picture.reformat(format="yuv420p")))
+            samples = av.AudioFrame.from_ndarray(np.zeros((1, 320), np.float32), "fltp", "mono")
+            samples.sample_rate, samples.pts = 8000, 320 * index
+            writer.mux(sound.encode(samples))
+        writer.mux([*out.encode(), *sound.encode()])
+    times = [frame.ref.pts_s for frame in FileSource(cam(path)).frames(Event())]
+    assert len(times) == 50 and times == sorted(times)
+
+
+def test_h265_over_rtsp_gives_the_whole_stream(short_clip: Path, tmp_path: Path) -> None:
+    hevc = {"x265-params": "log-level=none:bframes=0"}
+    path = transcode(short_clip, tmp_path / "hevc.mp4", codec="libx265", **hevc)
+    with RtspServer(Movie(path)) as server:
+        source = NetworkSource(cam(server.url))
+        assert len(list(source.frames(Event()))) == 50 and source.info().codec == "hevc"
+
+
+def test_parameter_sets_may_come_in_the_stream_alone(short_clip: Path) -> None:
+    with RtspServer(Movie(short_clip), faults=Faults(bare_sdp=True)) as server:
+        assert len(list(NetworkSource(cam(server.url)).frames(Event()))) == 50
+
+
+def test_a_camera_whose_first_key_frame_comes_after_ten_seconds_is_waited_for(
+    short_clip: Path, tmp_path: Path
+) -> None:
+    """Joined in the middle of a group of pictures that is 10 s long, with a time-out of 5 s."""
+    long = tmp_path / "long.mp4"
+    with av.open(str(short_clip)) as reader, av.open(str(long), "w") as writer:
+        options = {"preset": "ultrafast", "g": "250", "sc_threshold": "0"}
+        out = writer.add_stream("libx264", rate=25, options=options)
+        out.width, out.height, out.pix_fmt = 160, 90, "yuv420p"
+        out.codec_context.max_b_frames = 0
+        picture = next(reader.decode(video=0)).reformat(160, 90, "yuv420p")
+        for index in range(275):
+            picture.pts, picture.time_base, picture.pict_type = index, Fraction(1, 25), 0  # type: ignore[assignment]
+            writer.mux(out.encode(picture))
+        writer.mux(out.encode())
+    with RtspServer(Movie(long), faults=Faults(late_key=True)) as server:
+        source = NetworkSource(cam(server.url, timeout_s=5.0))
+        frames = list(source.frames(Event()))
+    assert 20 <= len(frames) <= 26
+
+
+def test_a_camera_that_comes_back_with_another_codec_and_size_goes_on(
+    short_clip: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    hevc = {"x265-params": "log-level=none:bframes=0"}
+    other = transcode(short_clip, tmp_path / "hevc.mp4", codec="libx265", size=(320, 180), **hevc)
+    port = free_port()
+    url = f"rtsp://127.0.0.1:{port}/live"
+    with running(config(url, weights=tiny_model)) as runner:
+        with RtspServer(Movie(short_clip), loop=True, port=port):
+            wait_until(lambda: runner.report().cameras[0].frames_processed > 5, 30.0)
+        with RtspServer(Movie(other), loop=True, port=port):
+            wait_until(lambda: runner.report().cameras[0].reconnects == 1, 30.0)
+            before = runner.report().cameras[0].frames_processed
+            wait_until(lambda: runner.report().cameras[0].frames_processed > before + 5, 30.0)
+            assert runner.report().cameras[0].state is CameraState.LIVE
