@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NEED_GIB := 9
 
-.PHONY: demo test check clean setup
+.PHONY: demo test interop check clean setup
 
 setup: $(READY)
 
@@ -26,6 +26,10 @@ demo: $(READY)
 
 test: check
 	@$(BIN)/python -m pytest
+
+# Against GStreamer's RTSP server and Mosquitto, where they are installed; says which packages are missing elsewhere.
+interop: $(READY)
+	@FACEGATE_INTEROP=1 $(BIN)/python -m pytest -n 0 -v -s -rs tests/interop
 
 check: $(READY)
 	@$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import socket
@@ -13,12 +14,16 @@ from time import monotonic
 import cv2
 import numpy as np
 import pytest
+from rich.console import Console
 
 from facegate.cli.app import main
+from facegate.cli.output.tables import summary_table
 from facegate.demo.clip import DemoClip
 from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.server import RtspServer
 from facegate.demo.rtsp.session import Credentials
+from facegate.pipeline.reporting.report import CameraReport, CameraState, RunReport, ScoringReport
+from facegate.sinks.base import DeliveryReport
 
 from .helpers import facegate, free_port, json_lines, process, wait_for_line
 
@@ -65,7 +70,14 @@ def bad_inputs(folder: Path, clip: DemoClip) -> dict[str, tuple[list[object], in
         "no yunet": (["run", clip.path, "--detector", "yunet"], 1, "--detector-path"),
         "empty gallery": (["recognize", "--gallery", empty], 1, "is empty"),
         "no gallery": (["recognize", "--gallery", folder / "none"], 1, "no gallery at"),
-        "photo without face": (["recognize", "--gallery", folder / "wall"], 1, "no face found in"),
+        "photo without face": (
+            ["recognize", "--gallery", folder / "wall"],
+            1,
+            "no picture in the gallery can be used",
+        ),
+        "photo refused": (["recognize", "--gallery", folder / "wall", "--strict"], 1, "no face found in"),
+        "no port": (["run", clip.path, "--bind", "tcp://127.0.0.1:99999"], 2, "a port is a number from 0 to 65535"),
+        "login": (["run", "rtsp://me:p@ss@host/x"], 2, "in the login of a URL, write @ as %40"),
         "no embedder": (["recognize", "--gallery", clip.gallery, "--embedder", "x"], 2, "neither 'auto'"),
         "no image": (["score", folder / "none.jpg"], 1, "cannot read"),
     }
@@ -208,3 +220,32 @@ def test_two_cameras_in_one_run_and_results_as_json_lines(
         [(x["track_id"], x["quality"]) for x in lines if x["camera"] == name] for name in ("first", "second")
     ]
     assert sorted(by_camera[0]) == sorted(by_camera[1])
+
+
+def test_a_webcam_that_is_not_there_is_waited_for_and_that_is_said(tmp_path: Path, tiny_model: Path) -> None:
+    with process("run", "97", "--weights", tiny_model, "--bind", f"tcp://127.0.0.1:{free_port()}") as child:
+        said = "".join(wait_for_line(child, "no webcam at 97"))
+    assert "waiting for the camera, trying again" in said and "plug it in" in said
+    assert "OpenCV" not in said and "VIDEOIO" not in said
+
+
+def test_the_summary_fits_into_eighty_columns() -> None:
+    """With a long camera name and the numbers of a month."""
+    camera = CameraReport(
+        camera="north-entrance-second-floor-left-hand-side", state=CameraState.UNAUTHORISED, problem=None,
+        frames_received=12_345_678, frames_processed=12_345_678, looks_per_s=25.0, frames_overwritten=1_234_567,
+        frames_still=0, packets_not_decoded=0, age_ms=None, reconnects=0, observed=2_345_678,
+        outcomes={"forwarded": 23_456, "superseded": 2_345_678, "below_threshold": 345_678, "off_pose": 123_456},
+        threshold=5, quality_moved=0.0, splits=0,
+    )  # fmt: skip
+    delivery = DeliveryReport(accepted=1, acknowledged=1)
+    scoring = ScoringReport("torch", "fp32", "", 1, 1.0, 1, 1.0, 1.0, 1.0)
+    report = RunReport(
+        "id", 1.0, False, "mtcnn", "vitnt", "m", 1, 1, 1, camera.outcomes, 1, 1, scoring, delivery, (camera,), ()
+    )
+    screen = Console(width=80, file=io.StringIO())
+    screen.print(summary_table(report))
+    lines = screen.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(len, lines)) <= 80 and "…" not in "".join(lines)
+    for number in ("12345678", "1234567", "2345678", "23456", "345678", "123456", "unauthorised"):
+        assert number in "".join(lines)

@@ -18,6 +18,8 @@ from facegate.pipeline.sources.base import Source, UnauthorisedError
 from facegate.pipeline.sources.open import open_source
 
 FILE_FRAMES_AHEAD = 4
+TELL_AGAIN_S = 60.0
+"""A camera that stays away for the same reason is told of this often."""
 
 log = structlog.get_logger(__name__)
 
@@ -78,12 +80,16 @@ class Camera:
     def run(self) -> None:
         """Feed the lane until the end; the lane's last word is :class:`CameraEnded`."""
         backoff = Backoff(self.name)
+        told, told_s = "", 0.0
         try:
             while (lost := self._connection()) is not None:
                 live_for = 0.0 if self._live_since is None else monotonic() - self._live_since
                 unauthorised = self.state is CameraState.UNAUTHORISED
                 wait = backoff.wait_s(unauthorised=unauthorised, live_for_s=live_for)
-                log.warning("camera lost", camera=self.name, reason=lost, again_in_s=round(wait, 1))
+                if lost != told or monotonic() - told_s >= TELL_AGAIN_S:
+                    event = "camera lost, trying again" if self._seen else "waiting for the camera, trying again"
+                    log.warning(event, camera=self.name, reason=lost, again_in_s=round(wait, 1))
+                    told, told_s = lost, monotonic()
                 if self.stopped.wait(wait):
                     return
                 self._stream.reconnected()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from threading import Event
 from time import monotonic
 
@@ -33,10 +35,15 @@ class WebcamSource:
 
     def frames(self, stop: Event) -> Iterator[Frame]:
         """See :class:`facegate.pipeline.sources.base.Source`."""
+        # Looked for first: OpenCV fills the terminal with its own account of a device that is not there.
+        device = Path(f"/dev/video{self._device}" if isinstance(self._device, int) else self._device)
+        missing = f"no webcam at {self._device}: plug it in, or list devices with 'ls /dev/video*'"
+        if sys.platform == "linux" and not device.exists():
+            raise SourceError(missing)
         capture = cv2.VideoCapture(self._device)
         try:
             if not capture.isOpened():
-                raise SourceError(f"no webcam at {self._device}: list devices with 'ls /dev/video*'")
+                raise SourceError(missing)
             yield from self._read(capture, stop)
         finally:
             capture.release()

@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from facegate.pipeline.reporting.report import RunReport
 
 
-def show_summary(report: RunReport) -> None:
-    """Print the run's table to stderr."""
+def summary_table(report: RunReport) -> Table:
+    """A row a camera; narrow enough for 80 columns: numbers keep their width, and a long name is folded."""
     title = "facegate run" + (" (stopped)" if report.interrupted else "")
-    # Narrow enough for 80 columns: numbers keep their width, and a long name is folded.
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("camera", overflow="fold", min_width=8)
     for column in ("frames", "per s", "skipped", "faces", "sent", "lesser", "low", "other"):
@@ -38,8 +37,13 @@ def show_summary(report: RunReport) -> None:
             str(other),
             camera.state,
         )
+    return table
+
+
+def show_summary(report: RunReport) -> None:
+    """Print what a run was to stderr."""
     console = Console(stderr=True)
-    console.print(table)
+    console.print(summary_table(report))
     delivery = report.delivery
     kept = 100 * (1 - report.forwarded_share) if report.observed else 0.0
     console.print(
