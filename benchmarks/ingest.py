@@ -39,6 +39,7 @@ from facegate.demo.clip import make_clip
 from facegate.detectors.base import load_detector
 from facegate.pipeline.config import CameraConfig, RunConfig
 from facegate.pipeline.flow.cores import share_cores
+from facegate.pipeline.records import ScoredFrame
 from facegate.pipeline.reporting.report import RunReport
 from facegate.pipeline.runner import Runner
 from facegate.pipeline.running.crew import THREAD_PREFIX
@@ -62,11 +63,13 @@ def server(movie: Path, *options: str) -> Iterator[str]:
         child.wait()
 
 
-def scaled(clip: Path, target: Path, width: int, height: int) -> Path:
-    """The clip in another size, as a camera would send it: one key frame a second, no B-frames."""
+def scaled(clip: Path, target: Path, width: int, height: int, key_every: int = 25) -> Path:
+    """The clip in another size, as a camera would send it: a key frame a second by default, no B-frames."""
     with av.open(str(clip)) as reader, av.open(str(target), "w") as writer:
         rate = reader.streams.video[0].average_rate or 25
-        out = writer.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": "21", "g": "25"})
+        out = writer.add_stream(
+            "libx264", rate=rate, options={"preset": "veryfast", "crf": "21", "g": str(key_every)}
+        )
         out.width, out.height, out.pix_fmt = width, height, "yuv420p"
         out.codec_context.max_b_frames = 0
         out.codec_context.time_base = Fraction(1, 90_000)
@@ -90,11 +93,11 @@ def cpu_by_thread(process: psutil.Process) -> Counter[str]:
 
 
 @contextmanager
-def running(config: RunConfig) -> Iterator[Runner]:
+def running(config: RunConfig, on_scored: Callable[[ScoredFrame], None] = lambda frame: None) -> Iterator[Runner]:
     """A run whose shots are thrown away."""
     queue = ShotQueue()
     drain = threading.Thread(target=lambda: deque(queue, maxlen=0))
-    with Runner(config, lambda: queue, on_finished=queue.end) as runner:
+    with Runner(config, lambda: queue, on_scored=on_scored, on_finished=queue.end) as runner:
         drain.start()
         yield runner
         runner.stop()

@@ -165,7 +165,7 @@ def test_nothing_else_is_served_and_no_camera_is_not_healthy(tiny_model: Path, t
     config, port = tmp_path / "site.yaml", free_port()
     write(config, tiny_model, {"dead": {"source": f"rtsp://me:s3cret@127.0.0.1:{free_port()}/x"}})
     with process("run", config, "--metrics", f":{port}") as gate:
-        wait_for_line(gate, "camera lost")
+        wait_for_line(gate, "waiting for the camera")
         with pytest.raises(HTTPError) as caught:
             urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5)
         body = caught.value.read().decode()
