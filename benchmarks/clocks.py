@@ -75,7 +75,7 @@ def main() -> None:
                 ]
                 wrong = after.cameras[1]
                 print(
-                    f"{kind:32s} {looks[1]:5.2f} looks/s, good beside it {looks[0]:5.2f} ({looks[1] / looks[0]:.2f}); "
+                    f"{kind:32s} {looks[1]:5.2f} looks/s, beside it {looks[0]:5.2f} ({looks[1] / looks[0]:.2f}); "
                     f"tracks {len(seen['bad'])} and {len(seen['good'])}; {wrong.packets_not_decoded} undecoded, "
                     f"{wrong.reconnects} reconnections",
                     flush=True,

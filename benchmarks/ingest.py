@@ -67,9 +67,8 @@ def scaled(clip: Path, target: Path, width: int, height: int, key_every: int = 2
     """The clip in another size, as a camera would send it: a key frame a second by default, no B-frames."""
     with av.open(str(clip)) as reader, av.open(str(target), "w") as writer:
         rate = reader.streams.video[0].average_rate or 25
-        out = writer.add_stream(
-            "libx264", rate=rate, options={"preset": "veryfast", "crf": "21", "g": str(key_every)}
-        )
+        coded = {"preset": "veryfast", "crf": "21", "g": str(key_every)}
+        out = writer.add_stream("libx264", rate=rate, options=coded)
         out.width, out.height, out.pix_fmt = width, height, "yuv420p"
         out.codec_context.max_b_frames = 0
         out.codec_context.time_base = Fraction(1, 90_000)

@@ -24,6 +24,14 @@ from .helpers import ROOT, transcode
 collect_ignore = [] if os.environ.get("FACEGATE_INTEROP") else ["interop"]
 
 
+LONG = ("test_clips.py", "test_chaos.py", "test_camera_clocks.py", "test_faults.py", "test_savings.py")
+"""Files with few and long tests: begun first, or at the end one worker would wait for the other."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tests neither use nor touch what was measured or pulled on this machine before."""

@@ -247,5 +247,5 @@ def test_the_summary_fits_into_eighty_columns() -> None:
     screen.print(summary_table(report))
     lines = screen.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert max(map(len, lines)) <= 80 and "…" not in "".join(lines)
-    for number in ("12345678", "1234567", "2345678", "23456", "345678", "123456", "unauthorised"):
+    for number in ("12.3M", "1235k", "2346k", "23456", "346k", "123k", "unauthorised"):
         assert number in "".join(lines)

@@ -29,15 +29,22 @@ def summary_table(report: RunReport) -> Table:
         other = sum(count for outcome, count in camera.outcomes.items() if outcome not in named)
         table.add_row(
             camera.camera,
-            str(camera.frames_processed),
+            _count(camera.frames_processed),
             f"{camera.looks_per_s:.1f}",
-            str(camera.frames_overwritten),
-            str(camera.observed),
-            *(str(camera.outcomes.get(outcome, 0)) for outcome in named),
-            str(other),
+            _count(camera.frames_overwritten),
+            _count(camera.observed),
+            *(_count(camera.outcomes.get(outcome, 0)) for outcome in named),
+            _count(other),
             camera.state,
         )
     return table
+
+
+def _count(number: int) -> str:
+    """At most six letters; the report has every digit."""
+    if number < 100_000:
+        return str(number)
+    return f"{number / 1e3:.0f}k" if number < 10_000_000 else f"{number / 1e6:.1f}M"
 
 
 def show_summary(report: RunReport) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from fractions import Fraction
 from pathlib import Path
 from threading import Event
@@ -18,6 +17,7 @@ from facegate.demo.rtsp.server import RtspServer
 from facegate.detectors.align import align
 from facegate.detectors.base import Detector
 from facegate.errors import ConfigError
+from facegate.pipeline.cameras.probe import probe
 from facegate.pipeline.config import build_config
 from facegate.pipeline.records import Frame
 from facegate.pipeline.sources.file import FileSource
@@ -119,8 +119,9 @@ def test_probe_tells_coded_size_shape_and_what_to_set(telling: Path, short_clip:
         writer.mux(out.encode())
     advised = facegate("probe", tmp_path / "n.mp4", "--seconds", "0.1")
     assert 'set aspect: "16:9"' in " ".join(advised.stdout.split())
-    as_json = json.loads(facegate("probe", tmp_path / "n.mp4", "--seconds", "0.1", "--json").stdout)
-    assert (as_json["coded_width"], as_json["width"], as_json["advice"]) == (960, 960, "16:9")
+    config = build_config({"cameras": [{"name": "p", "source": str(telling)}]}).cameras[0]
+    found = probe(config, 0.1, Event())
+    assert (found.coded_width, found.width, found.pixel, found.advice) == (320, 640, "2:1", None)
 
 
 @pytest.mark.parametrize("wrong", ["wide", "16:0", 969, "-1.5", "16:9:4", ":", "1e3"])
