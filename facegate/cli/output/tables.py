@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def summary_table(report: RunReport) -> Table:
     """A row a camera; narrow enough for 80 columns: numbers keep their width, and a long name is folded."""
     title = "facegate run" + (" (stopped)" if report.interrupted else "")
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False)
     table.add_column("camera", overflow="fold", min_width=8)
     for column in ("frames", "per s", "skipped", "faces", "sent", "lesser", "low", "other"):
         table.add_column(column, justify="right", no_wrap=True)
