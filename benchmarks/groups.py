@@ -2,8 +2,8 @@
 
     python -m benchmarks.groups --pool pool112.zip
 
-The labels are UTKFace's own, and the pictures were part of the model's training (without labels): read differences,
-not levels.
+The labels are UTKFace's own. Without ``--kept-out`` the pictures were part of the model's training (without labels):
+read differences, not levels.
 """
 
 from __future__ import annotations
@@ -16,32 +16,34 @@ import cv2
 import numpy as np
 
 from facegate.scoring.engine import load_scorer
-
-GENDERS = ("male", "female")
-RACES = ("White", "Black", "Asian", "Indian", "others")
-AGES = ((0, 2), (3, 12), (13, 19), (20, 39), (40, 59), (60, 120))
+from facegate.training.pool import kept_out, labels
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--pool", type=Path, required=True)
     parser.add_argument("--every", type=int, default=8)
+    parser.add_argument("--weights", type=Path)
     parser.add_argument("--min-quality", type=int, default=40)
+    parser.add_argument("--kept-out", action="store_true", help="Only pictures that the trainer keeps out.")
     arguments = parser.parse_args()
     crops, groups = [], []
     with zipfile.ZipFile(arguments.pool) as archive:
         names = sorted(name for name in archive.namelist() if Path(name).parent.name == "utk")
-        for name in names[:: arguments.every]:
-            parts = Path(name).stem.split("_")
-            if len(parts) != 4:
+        wanted = [name for name in names if kept_out(name)] if arguments.kept_out else names[:: arguments.every]
+        for name in wanted:
+            label = labels(name)
+            if label is None:
                 continue
-            age, gender, race = (int(part) for part in parts[:3])
             picture = cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_COLOR)
             assert picture is not None, name
             crops.append(picture[:, :, ::-1])
-            span = next((f"{low}-{high} years" for low, high in AGES if low <= age <= high), "older")
-            groups.append((span, GENDERS[gender], RACES[race]))
-    quality = load_scorer(device="cpu").score(np.stack(crops).astype(np.uint8), embedding=False).quality
+            groups.append((f"{label.age} years", label.gender, label.race))
+    quality = (
+        load_scorer(arguments.weights, device="cpu")
+        .score(np.stack(crops).astype(np.uint8), embedding=False)
+        .quality
+    )
     dropped = quality < arguments.min_quality
     print(f"{len(crops)} faces, min_quality {arguments.min_quality}: {100 * dropped.mean():.1f} % dropped")
     for column in range(3):
