@@ -2,8 +2,8 @@
 
     python -m benchmarks.groups --pool pool112.zip
 
-The labels are UTKFace's own. Without ``--kept-out`` the pictures were part of the model's training (without labels):
-read differences, not levels.
+The labels are UTKFace's own. Without ``--kept-out`` the pictures were part of the model's training (without
+labels): read differences, not levels.
 """
 
 from __future__ import annotations
