@@ -130,6 +130,18 @@ def load_builtin() -> tuple[FaceViT, ModelCard]:
     return _build(card.architecture, unpack(state), DEFAULT_MODEL), card
 
 
+def packaged_models() -> dict[str, Path]:
+    """Weight files that ship with the package beside the built-in model, by name; each carries its card."""
+    folder = Path(str(resources.files("facegate.scoring") / "models"))
+    files = sorted(folder.glob("*.safetensors"))
+    return {file.stem: file for file in files if file.stem != DEFAULT_MODEL}
+
+
+def packaged_card(path: Path) -> ModelCard:
+    """The card inside one of :func:`packaged_models`."""
+    return decode_embedded(read_weights(path)[1][CARD_KEY], str(path))
+
+
 def load_file(path: Path, card_name: str | None = None) -> tuple[FaceViT, ModelCard]:
     """Load a weight file.
 

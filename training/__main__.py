@@ -15,6 +15,7 @@ from torch import Tensor
 
 from facegate.errors import FacegateError
 from facegate.pipeline.flow.cores import set_wait_policy
+from facegate.scoring.families import load_file
 from facegate.training.distill import Trainer, train
 from facegate.training.export import CALIBRATION_CROPS, export_model
 from facegate.training.pool import load_pool
@@ -49,6 +50,10 @@ def distil(
     checkpoint: Annotated[Path, typer.Option(help="Written regularly; resumed from if it exists.")] = Path(
         "runs/student.pt"
     ),
+    start: Annotated[
+        Path | None, typer.Option(help="An exported model to go on from, where there is no checkpoint.")
+    ] = None,
+    start_samples: Annotated[int, typer.Option(min=0, help="Samples that it has seen.")] = 0,
     samples: Annotated[int, typer.Option(min=1)] = Recipe().samples,
     batch: Annotated[int, typer.Option(min=1)] = Recipe().batch,
     trunk_rate: Annotated[float, typer.Option(min=0)] = Recipe().trunk_rate,
@@ -83,6 +88,8 @@ def distil(
     if checkpoint.is_file():
         trainer.resume(checkpoint)
         print(f"resumed at {trainer.samples_done} samples", flush=True)
+    elif start is not None:
+        trainer.start_from(load_file(start)[0].state_dict(), start_samples)
     seen = pool_.only(held).crops
     targets = master.targets(torch.from_numpy(seen)).unit
     train(

@@ -323,6 +323,12 @@ class Trainer:
         )
         part.replace(path)
 
+    def start_from(self, state: dict[str, Tensor], samples_done: int) -> None:
+        """Go on from weights alone, such as an exported model's: optimiser and average begin anew."""
+        self.network.load_state_dict({name: value.float() for name, value in state.items()})
+        self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+        self.samples_done = samples_done
+
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint."""
         state = torch.load(path, map_location=self._device, weights_only=True)

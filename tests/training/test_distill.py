@@ -144,6 +144,10 @@ def test_a_resumed_run_ends_as_an_unbroken_one_and_exports(
     for name, value in whole.average.items():
         torch.testing.assert_close(second.average[name], value, atol=1e-6, rtol=1e-5)
 
+    third = fresh()
+    third.start_from(second.average, 8)
+    assert third.samples_done == 8 and np.isfinite(list(next(third.steps()).values())).all()
+
     second.save(tmp_path / "c.pt")
     target = tmp_path / "student.safetensors"
     export_model(tmp_path / "c.pt", target, "student", np.concatenate([crops, degrade_half(crops, 1)]))
