@@ -24,7 +24,14 @@ from .helpers import ROOT, transcode
 collect_ignore = [] if os.environ.get("FACEGATE_INTEROP") else ["interop"]
 
 
-LONG = ("test_clips.py", "test_chaos.py", "test_camera_clocks.py", "test_faults.py", "test_savings.py")
+LONG = (
+    "test_clips.py",
+    "test_cli.py",
+    "test_chaos.py",
+    "test_camera_clocks.py",
+    "test_faults.py",
+    "test_savings.py",
+)
 """Files with few and long tests: begun first, or at the end one worker would wait for the other."""
 
 
