@@ -16,28 +16,13 @@ from benchmarks.ingest import running, scaled
 from benchmarks.machine import cpu
 from facegate.demo.clip import make_clip
 from facegate.demo.rtsp.movie import Movie
-from facegate.demo.rtsp.player import Faults
+from facegate.demo.rtsp.player import Faults, wrong_clocks
 from facegate.demo.rtsp.server import RtspServer
 from facegate.pipeline.config import CameraConfig, DetectorConfig, RunConfig
 from facegate.pipeline.flow.cores import share_cores
 from facegate.pipeline.records import ScoredFrame
 
-KINDS = {
-    "good": Faults(),
-    "stamps 25, delivers 20.8 fps": Faults(slow=25 / 20.8),
-    "clock at half speed": Faults(stamp_rate=0.5),
-    "clock twice too fast": Faults(stamp_rate=2.0),
-    "clock fifty times too fast": Faults(stamp_rate=50.0),
-    "steps back by 3 s": Faults(jump_at_s=5.0, jump_by_s=-3.0),
-    "steps forward by 3 s": Faults(jump_at_s=5.0, jump_by_s=3.0),
-    "steps back by an hour": Faults(jump_at_s=5.0, jump_by_s=-3600.0),
-    "steps forward by an hour": Faults(jump_at_s=5.0, jump_by_s=3600.0),
-    "rewinds 8 s and returns": Faults(jump_at_s=5.0, jump_by_s=-8.0, return_at_s=12.0),
-    "stands still": Faults(still_at_s=5.0),
-    "stands still and returns": Faults(still_at_s=5.0, return_at_s=10.0),
-    "every 7th frame of another day": Faults(stray_every=7),
-    "holds for 3 s, then bursts": Faults(hold_at_s=6.0),
-}
+KINDS = {"good": Faults(), **wrong_clocks(5.0), "holds for 3 s, then bursts": Faults(hold_at_s=6.0)}
 JOINING_S = 3.0
 
 

@@ -1,21 +1,51 @@
 """What one crop costs in the shipped model, as a share of ViT-B/24: CPU time, one thread, interleaved, medians.
 
 python -m benchmarks.cost
+python -m benchmarks.cost --recogniser mobilefacenet-y1.onnx    # both shipped models beside a recogniser
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
+import onnxruntime
 import torch
+from numpy.typing import NDArray
 
 from benchmarks.machine import cpu
 from benchmarks.scoring import Job, interleaved, random_pass
 from facegate.scoring.backends import TorchCpu
 from facegate.scoring.engine import load_scorer
-from facegate.scoring.families import builtin_card
+from facegate.scoring.export import export_onnx
+from facegate.scoring.families import builtin_card, packaged_models
+
+
+def beside_a_recogniser(path: Path, crops: NDArray[np.uint8], rounds: int) -> None:
+    """Print what a crop costs in the shipped models (score and embedding) and in a recogniser."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    jobs: dict[str, Job] = {}
+    with TemporaryDirectory() as folder:
+        for name in (None, *packaged_models()):
+            scorer = load_scorer(name, device="cpu", dtype="fp32", backend="torch")
+            file = Path(folder) / f"{scorer.card.name}.onnx"
+            export_onnx(scorer.one_pass, scorer.card, scorer.algorithm, file)
+            graph = onnxruntime.InferenceSession(str(file), options)
+            jobs[f"{scorer.card.name}, torch"] = partial(scorer.score, crops)
+            jobs[f"{scorer.card.name}, ONNX Runtime"] = partial(
+                graph.run, None, {graph.get_inputs()[0].name: crops}
+            )
+    judge = onnxruntime.InferenceSession(str(path), options)
+    planes = np.ascontiguousarray(crops[..., ::-1].transpose(0, 3, 1, 2), np.float32)
+    jobs[f"{path.stem}, ONNX Runtime"] = partial(judge.run, None, {judge.get_inputs()[0].name: planes})
+    print(cpu(), f"fp32, batch {len(crops)}", sep="; ")
+    for name, times in interleaved(jobs, rounds).items():
+        print(f"{name:40s} {1000 * statistics.median(times) / len(crops):8.2f} ms per crop")
 
 
 @torch.inference_mode()
@@ -23,9 +53,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--recogniser", type=Path, help="An ONNX file of one 3x112x112 input, run in ONNX Runtime.")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     crops = np.random.default_rng(0).integers(0, 256, (arguments.batch, 112, 112, 3)).astype(np.uint8)
+    if arguments.recogniser is not None:
+        beside_a_recogniser(arguments.recogniser, crops, arguments.rounds)
+        return
     large = TorchCpu(random_pass(builtin_card("cvlface-vit-base"), torch.float32), "fp32")
     jobs: dict[str, Job] = {"ViT-B/24, score and embedding": lambda: large.run([crops], True)}
     scorers = {}

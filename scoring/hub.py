@@ -20,8 +20,9 @@ def resolve_weights(weights: str | Path, card: str | None) -> tuple[Path, str | 
         ModelError: a hub id that was not pulled.
     """
     path = Path(weights)
-    if str(weights) in packaged_models():
-        return packaged_models()[str(weights)], card
+    packaged = packaged_models().get(str(weights))
+    if packaged is not None:
+        return packaged, card
     if path.exists() or path.suffix in WEIGHT_SUFFIXES or not _HUB_ID.fullmatch(str(weights)):
         return path, card
     folder = _folder(str(weights))

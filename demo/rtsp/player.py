@@ -61,6 +61,24 @@ class Faults(msgspec.Struct, frozen=True):
         return pts_s * self.stamp_rate
 
 
+def wrong_clocks(at_s: float) -> dict[str, Faults]:
+    """What users of recorders report of their cameras' clocks; what happens once happens at ``at_s``."""
+    return {
+        "stamps 25, delivers 20.8 fps": Faults(slow=25 / 20.8),
+        "clock at half speed": Faults(stamp_rate=0.5),
+        "clock twice too fast": Faults(stamp_rate=2.0),
+        "clock fifty times too fast": Faults(stamp_rate=50.0),
+        "steps back by 3 s": Faults(jump_at_s=at_s, jump_by_s=-3.0),
+        "steps forward by 3 s": Faults(jump_at_s=at_s, jump_by_s=3.0),
+        "steps back by an hour": Faults(jump_at_s=at_s, jump_by_s=-3600.0),
+        "steps forward by an hour": Faults(jump_at_s=at_s, jump_by_s=3600.0),
+        "rewinds 8 s and returns": Faults(jump_at_s=at_s, jump_by_s=-8.0, return_at_s=at_s + 3),
+        "stands still": Faults(still_at_s=at_s),
+        "stands still and returns": Faults(still_at_s=at_s, return_at_s=at_s + 4),
+        "every 7th frame of another day": Faults(stray_every=7),
+    }
+
+
 class Player:
     """Plays to one client."""
 

@@ -34,7 +34,9 @@ CacheOption = Annotated[
 ]
 WeightsOption = Annotated[
     Path | None,
-    typer.Option(help="A .safetensors or .pt model instead of the built-in one.", show_default=False),
+    typer.Option(
+        help="Another model: a .safetensors or .pt file, or the name of one that ships.", show_default=False
+    ),
 ]
 ModelCardOption = Annotated[
     str | None,

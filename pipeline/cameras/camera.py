@@ -86,7 +86,7 @@ class Camera:
                 live_for = 0.0 if self._live_since is None else monotonic() - self._live_since
                 unauthorised = self.state is CameraState.UNAUTHORISED
                 wait = backoff.wait_s(unauthorised=unauthorised, live_for_s=live_for)
-                if lost != told or monotonic() - told_s >= TELL_AGAIN_S:
+                if lost != told or self._live_since is not None or monotonic() - told_s >= TELL_AGAIN_S:
                     event = "camera lost, trying again" if self._seen else "waiting for the camera, trying again"
                     log.warning(event, camera=self.name, reason=lost, again_in_s=round(wait, 1))
                     told, told_s = lost, monotonic()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from facegate.demo.rtsp.movie import Movie
-from facegate.demo.rtsp.player import Faults
+from facegate.demo.rtsp.player import Faults, wrong_clocks
 from facegate.demo.rtsp.server import RtspServer
 from facegate.pipeline.records import Detection, Face, FrameRef
 from facegate.pipeline.seeing.tracking import FaceTracker
@@ -21,22 +21,7 @@ from ...helpers import transcode
 from .test_sources import cam
 
 LOOKS_PER_S, JOINING_S, SECONDS = 5.0, 2.0, 7.0
-KINDS = {
-    "good": Faults(),
-    "delivers 20.8 of the 25 it stamps": Faults(slow=25 / 20.8),
-    "delivers a fifth of what it stamps": Faults(slow=5.0),
-    "clock at half speed": Faults(stamp_rate=0.5),
-    "clock twice too fast": Faults(stamp_rate=2.0),
-    "clock fifty times too fast": Faults(stamp_rate=50.0),
-    "steps back by 3 s": Faults(jump_at_s=3.0, jump_by_s=-3.0),
-    "steps forward by 3 s": Faults(jump_at_s=3.0, jump_by_s=3.0),
-    "steps back by an hour": Faults(jump_at_s=3.0, jump_by_s=-3600.0),
-    "steps forward by an hour": Faults(jump_at_s=3.0, jump_by_s=3600.0),
-    "rewinds and returns": Faults(jump_at_s=3.0, jump_by_s=-8.0, return_at_s=6.0),
-    "stands still": Faults(still_at_s=2.0),
-    "stands still and returns": Faults(still_at_s=2.0, return_at_s=6.0),
-    "single frames hours away": Faults(stray_every=7),
-}
+KINDS = {"good": Faults(), "delivers a fifth of what it stamps": Faults(slow=5.0), **wrong_clocks(3.0)}
 
 
 @pytest.fixture(scope="module")
