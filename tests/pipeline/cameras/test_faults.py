@@ -17,6 +17,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from facegate.demo.clip import DemoClip
 from facegate.demo.rtsp.movie import Movie
@@ -93,16 +94,17 @@ def test_a_stalled_a_garbled_and_an_unauthorised_camera_do_not_touch_the_fourth(
         assert after.reconnects == 0 and 20 < rate < 30, rate
 
 
-def test_a_connection_that_is_reset_comes_back(clip: DemoClip, tiny_model: Path) -> None:
+def test_a_connection_that_is_reset_comes_back_and_every_loss_is_told(clip: DemoClip, tiny_model: Path) -> None:
     with RtspServer(Movie(clip.path), loop=True) as server, FaultProxy(server.port) as proxy:
         url = f"rtsp://127.0.0.1:{proxy.port}/live"
-        with running(config(url, weights=tiny_model)) as runner:
+        with capture_logs() as logs, running(config(url, weights=tiny_model)) as runner:
             for reset in range(3):
                 wait_until(lambda reset=reset: runner.report().cameras[0].reconnects == reset, 15.0)  # type: ignore[misc]
                 got = runner.report().cameras[0].frames_received
                 wait_until(lambda got=got: runner.report().cameras[0].frames_received > got + 5, 15.0)  # type: ignore[misc]
                 proxy.reset()
             wait_until(lambda: runner.report().cameras[0].reconnects == 3, 15.0)
+    assert sum(entry["event"].startswith("camera lost") for entry in logs) >= 3
 
 
 @contextmanager
