@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 
 from facegate.errors import ModelError
-from facegate.pipeline.records import Detection, Floats, Image
+from facegate.pipeline.records import Box, Detection, Floats, Image
+
+FOLLOWED_IOU = 0.3
+"""A face that overlaps its expected place by less is another one, or has moved too fast to be sure of it."""
 
 
 class Detector(Protocol):
@@ -22,14 +24,12 @@ class Detector(Protocol):
         """Return the faces of each ``(H, W, 3)`` RGB image, in pixels of that image, most confident first."""
         ...
 
+    def follow(self, images: Sequence[Image], expected: Sequence[Sequence[Box]]) -> list[list[Detection | None]]:
+        """Look for faces only where they are expected, which costs a small part of :meth:`detect`.
 
-def shrink_to(image: Image, max_side: int) -> tuple[Image, float]:
-    """Shrink ``image`` so that its longer side is at most ``max_side``; return it and the scale applied (<= 1)."""
-    scale = min(1.0, max_side / max(image.shape[:2]))
-    if scale == 1.0:
-        return image, 1.0
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), scale
+        Returns, for each image, one entry per expected box: the face there, or ``None`` where there is none.
+        """
+        ...
 
 
 def make_detection(box: Any, confidence: float, landmarks: Any, scale: float, shape: tuple[int, ...]) -> Detection:
@@ -42,6 +42,17 @@ def make_detection(box: Any, confidence: float, landmarks: Any, scale: float, sh
         confidence=float(confidence),
         landmarks=points,
     )
+
+
+def same_face(a: Box, b: Box, least: float = FOLLOWED_IOU) -> bool:
+    """Whether two boxes overlap (intersection over union) by at least ``least``."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return False
+    common = width * height
+    areas = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
+    return common >= least * (areas - common)
 
 
 def load_detector(

@@ -6,14 +6,16 @@ Nothing is downloaded: a pack (for example ``buffalo_l``) is used only where its
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 
+from facegate.detectors import around
 from facegate.detectors.base import make_detection
 from facegate.errors import ModelError
-from facegate.pipeline.records import Detection, Image
+from facegate.pipeline.records import Box, Detection, Image
 
 PACKS = Path("~/.insightface/models")
 
@@ -60,8 +62,13 @@ class ScrfdDetector:
         """See :class:`facegate.detectors.base.Detector`; insightface takes images one by one."""
         return [self._detect_one(image) for image in images]
 
-    def _detect_one(self, image: Image) -> list[Detection]:
-        boxes, points = self._model.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    def follow(self, images: Sequence[Image], expected: Sequence[Sequence[Box]]) -> list[list[Detection | None]]:
+        """See :class:`facegate.detectors.base.Detector`."""
+        return around.follow(images, expected, partial(self._detect_one, side=around.SIDE))
+
+    def _detect_one(self, image: Image, side: int | None = None) -> list[Detection]:
+        size = None if side is None else (side, side)
+        boxes, points = self._model.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), input_size=size)
         found = [
             make_detection(row[:4], row[4], landmarks, 1.0, image.shape)
             for row, landmarks in zip(boxes, points, strict=True)

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import cv2
 
-from facegate.detectors.base import make_detection, shrink_to
+from facegate.detectors import around
+from facegate.detectors.base import make_detection
 from facegate.errors import ModelError
-from facegate.pipeline.records import Detection, Image
+from facegate.pipeline.images import shrink_to
+from facegate.pipeline.records import Box, Detection, Image
 
 
 class YuNetDetector:
@@ -34,6 +36,10 @@ class YuNetDetector:
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
         """See :class:`facegate.detectors.base.Detector`; images are taken one by one."""
         return [self._detect_one(image) for image in images]
+
+    def follow(self, images: Sequence[Image], expected: Sequence[Sequence[Box]]) -> list[list[Detection | None]]:
+        """See :class:`facegate.detectors.base.Detector`."""
+        return around.follow(images, expected, self._detect_one)
 
     def _detect_one(self, image: Image) -> list[Detection]:
         small, scale = shrink_to(image, self._max_side)

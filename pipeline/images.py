@@ -1,11 +1,13 @@
-"""Reading pictures from files."""
+"""Pictures: reading them from files, making them smaller."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from facegate.errors import SourceError
 from facegate.pipeline.records import Image, contiguous
@@ -30,3 +32,23 @@ def read_image(path: Path) -> Image:
     if image is None:
         raise SourceError(f"{path} is not a picture that can be read: use JPEG or PNG")
     return contiguous(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+
+
+def shrink(image: Image, size: tuple[int, int]) -> Image:
+    """``image`` at ``size`` (width, height), which is no larger; halved as often as possible, which is quick."""
+    picture: NDArray[Any] = image
+    while picture.shape[1] >= 2 * size[0] and picture.shape[0] >= 2 * size[1]:
+        even = picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2]
+        picture = cv2.resize(even, (even.shape[1] // 2, even.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    if picture.shape[1::-1] != size:
+        # What is left is less than a half: a third of the time of averaging, and hardly different.
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
+    return contiguous(picture)
+
+
+def shrink_to(image: Image, longer_side: int) -> tuple[Image, float]:
+    """``image`` with its longer side at most so many pixels, and the scale applied (<= 1)."""
+    scale = min(1.0, longer_side / max(image.shape[:2]))
+    if scale == 1.0:
+        return image, 1.0
+    return shrink(image, (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))), scale

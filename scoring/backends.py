@@ -188,12 +188,10 @@ class OpenVino:
         """Compile the graph.
 
         Raises:
-            ModelError: OpenVINO is not installed, or refuses the graph.
+            ModelError: OpenVINO refuses the graph.
         """
-        try:
-            import openvino
-        except ImportError as error:
-            raise ModelError("the 'openvino' backend needs OpenVINO: pip install 'facegate[openvino]'") from error
+        import openvino
+
         self.dtype = dtype
         settings = {
             "INFERENCE_NUM_THREADS": threads,

@@ -39,10 +39,12 @@ class CameraReport(msgspec.Struct, frozen=True):
     frames_processed: int
     looks_per_s: float
     """Frames looked at per second of the run: what the processor held for this camera, at most its ``max_fps``."""
+    frames_searched: int
+    """Of the processed ones, searched as a whole; in the others known faces were followed."""
     frames_overwritten: int
     """Replaced by a newer one before anybody looked."""
     frames_still: int
-    """Left out because nothing had moved (``skip_still``)."""
+    """Left out because nothing had moved and nobody was there (``idle_fps``), or at all (``skip_still``)."""
     packets_not_decoded: int
     """Left out by a decoder that had to catch up."""
     age_ms: FrameAge | None

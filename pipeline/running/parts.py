@@ -18,8 +18,9 @@ from facegate.pipeline.gating.policies import People
 from facegate.pipeline.recording.record import Recorder
 from facegate.pipeline.records import QualityInfo, ScoredFrame
 from facegate.pipeline.reporting.accounting import Ledger
+from facegate.pipeline.seeing.attention import Attention
 from facegate.pipeline.seeing.tracking import FaceTracker
-from facegate.pipeline.seeing.view import StillScene, View
+from facegate.pipeline.seeing.view import View
 from facegate.pipeline.stages.deliver import DeliverStage
 from facegate.pipeline.stages.detect import DetectStage, Watched
 from facegate.pipeline.stages.gate import GateStage
@@ -96,8 +97,8 @@ class Parts:
         (self._live.add if camera.source.live else self._live.discard)(camera.name)
         gate = self.gates.settings(camera.name)
         view = View(search=config.search, report=config.report, mask=config.mask)
-        still = StillScene() if config.skip_still else None
-        self.detect.watch(camera.name, Watched(view=view, min_face_px=gate.min_face_px, still=still))
+        attention = Attention(idle_fps=config.idle_fps, skip_still=config.skip_still, follow=config.follow)
+        self.detect.watch(camera.name, Watched(view=view, min_face_px=gate.min_face_px, attention=attention))
         return camera
 
     def checked_gates(self, config: RunConfig) -> Gates:

@@ -53,6 +53,7 @@ def _camera_report(parts: Parts, camera: Camera, duration_s: float) -> CameraRep
         frames_received=camera.received,
         frames_processed=watched.frames,
         looks_per_s=round(watched.frames / max(duration_s, 1e-3), 2),
+        frames_searched=watched.frames_searched,
         frames_overwritten=camera.overwritten,
         frames_still=watched.frames_still,
         packets_not_decoded=camera.not_decoded,

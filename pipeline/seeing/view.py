@@ -1,25 +1,17 @@
-"""What a camera is to look at: turned upright, masked, a region to search, regions to report, and still scenes."""
+"""What a camera is to look at: turned upright, masked, a region to search, regions to report."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from facegate.pipeline.records import Box, Detection, Frame, Image, contiguous
 
 Polygon = tuple[tuple[float, float], ...]
 """Corners as fractions of width and height."""
-
-THUMBNAIL = (64, 36)
-STILL_LEVELS = 12.0
-"""Grey levels (0..255) by which a cell of the thumbnail changes when something moves; above a camera's noise."""
-LOOK_EVERY_S = 0.5
-"""However still it is, faces are looked for this often, so that tracks do not end."""
 
 
 def turned(frame: Frame, degrees: int) -> Frame:
@@ -44,23 +36,6 @@ def enlarged(face: Detection, scale_x: float, scale_y: float) -> Detection:
         confidence=face.confidence,
         landmarks=face.landmarks * np.array([scale_x, scale_y], np.float32),
     )
-
-
-def shrunk(image: Image, longer_side: int) -> Image:
-    """The picture with its longer side at most so many pixels; the picture itself where it is no longer."""
-    height, width = image.shape[:2]
-    scale = longer_side / max(height, width)
-    if scale >= 1:
-        return image
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    picture: NDArray[Any] = image
-    # Halves are averaged quickly, and what is left is less than a half: a third of the time of averaging at once.
-    while picture.shape[1] >= 2 * size[0] and picture.shape[0] >= 2 * size[1]:
-        even = picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2]
-        picture = cv2.resize(even, (even.shape[1] // 2, even.shape[0] // 2), interpolation=cv2.INTER_AREA)
-    if picture.shape[1::-1] != size:
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
-    return contiguous(picture)
 
 
 class View:
@@ -122,25 +97,3 @@ class View:
             return 0, 0, width, height
         left, top, right, bottom = self._search
         return round(left * width), round(top * height), round(right * width), round(bottom * height)
-
-
-class StillScene:
-    """Tells frames in which nothing has moved since the last one that was looked at. Pure."""
-
-    def __init__(self) -> None:
-        self._seen: NDArray[Any] | None = None
-        self._seen_s = 0.0
-
-    def step(self, image: Image, pts_s: float) -> bool:
-        """Return whether the frame can be left out."""
-        small = cv2.resize(image, (THUMBNAIL[0] * 4, THUMBNAIL[1] * 4), interpolation=cv2.INTER_NEAREST)
-        grey = cv2.cvtColor(cv2.resize(small, THUMBNAIL, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-        now = grey.astype(np.int16)
-        if (
-            self._seen is not None
-            and 0 <= pts_s - self._seen_s < LOOK_EVERY_S
-            and np.abs(now - self._seen).max() < STILL_LEVELS
-        ):
-            return True
-        self._seen, self._seen_s = now, pts_s
-        return False

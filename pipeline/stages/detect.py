@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from time import monotonic
 
 import msgspec
@@ -11,13 +11,14 @@ import numpy as np
 
 from facegate.detectors.align import align
 from facegate.detectors.base import Detector
-from facegate.pipeline.flow.batching import Batcher
 from facegate.pipeline.flow.channel import Channel, EndOfStream, Lane
+from facegate.pipeline.images import shrink_to
 from facegate.pipeline.records import CameraEnded, Detection, Face, Frame, FrameFaces, Image, Outcome
 from facegate.pipeline.reporting.accounting import Ledger
 from facegate.pipeline.reporting.report import FrameAge
+from facegate.pipeline.seeing.attention import Attention, Look
 from facegate.pipeline.seeing.cuts import CutDetector
-from facegate.pipeline.seeing.view import StillScene, View, enlarged, shrunk
+from facegate.pipeline.seeing.view import View, enlarged
 
 AGES = 1000
 """Frames per camera whose age is kept for the report."""
@@ -28,10 +29,12 @@ class Watched(msgspec.Struct):
 
     view: View
     min_face_px: float
-    still: StillScene | None = None
+    attention: Attention = msgspec.field(default_factory=Attention)
     cuts: CutDetector = msgspec.field(default_factory=CutDetector)
     frames: int = 0
     """Frames looked at."""
+    frames_searched: int = 0
+    """Of those, frames searched as a whole; in the others known faces were followed."""
     frames_still: int = 0
     """Frames left out because nothing had moved."""
     ages_s: deque[float] = msgspec.field(default_factory=lambda: deque(maxlen=AGES))
@@ -46,6 +49,32 @@ class Watched(msgspec.Struct):
         return FrameAge(p50=round(float(p50), 1), p95=round(float(p95), 1), worst=round(float(worst), 1))
 
 
+class _Seen:
+    """One frame on its way through the stage: how it is looked at, and what was found."""
+
+    def __init__(self, frame: Frame, watched: Watched) -> None:
+        self.frame = frame
+        self.watched = watched
+        self.image: Image = watched.view.masked(frame.image)
+        self.part: Image = watched.view.searched(self.image)
+        self.cut = watched.cuts.step(self.image)
+        self.look = watched.attention.step(self.part, frame.ref.pts_s, cut=self.cut)
+        self.found: list[Detection] = []
+
+    def follow(self, found: list[Detection | None]) -> None:
+        """Take what is where faces were expected; where one was lost, the frame is to be searched after all."""
+        if self.watched.attention.followed(found, self.frame.ref.pts_s):
+            self.found = [face for face in found if face is not None]
+        else:
+            self.look = Look.SEARCH
+
+    def search(self, found: list[Detection]) -> None:
+        """Take what a search has found."""
+        self.found = found
+        self.watched.frames_searched += 1
+        self.watched.attention.searched(found, self.frame.ref.pts_s)
+
+
 class DetectStage:
     """Detects and aligns; a batch takes what is waiting, one frame per camera in turn."""
 
@@ -58,14 +87,15 @@ class DetectStage:
         self._context_px = context_px
         self._ledger = ledger
         self._batch = batch
-        self._batcher = Batcher(live, batch, _place)
+        self._live = live
         self._cameras: dict[str, Watched] = {}
 
     def watch(self, camera: str, watched: Watched) -> None:
         """Say how to look at a camera, before its first frame; a camera that is known keeps its counts."""
         known = self._cameras.get(camera)
         if known is not None:
-            watched.frames, watched.frames_still, watched.ages_s = known.frames, known.frames_still, known.ages_s
+            for count in ("frames", "frames_searched", "frames_still", "ages_s"):
+                setattr(watched, count, getattr(known, count))
         self._cameras[camera] = watched
 
     def watched(self, camera: str) -> Watched:
@@ -84,37 +114,55 @@ class DetectStage:
                 if isinstance(item, Frame):
                     ref = item.ref
                     self._cameras[ref.camera].ages_s.append(now - ref.received_s + ref.behind_s)
-            for batch in self._batcher.split([item for item in items if not self._still(item)]):
-                for found in self._detect(batch):
+            for group in self._groups(items):
+                for found in self._look(group):
                     outbox.put(found)
 
-    def _still(self, item: Frame | CameraEnded) -> bool:
-        if isinstance(item, CameraEnded):
-            return False
-        watched = self._cameras[item.ref.camera]
-        if watched.still is None or not watched.still.step(item.image, item.ref.pts_s):
-            return False
-        watched.frames_still += 1
-        return True
+    def _groups(self, items: Sequence[Frame | CameraEnded]) -> Iterator[list[Frame | CameraEnded]]:
+        """What is looked at together: one frame of each live camera; a file's frames alone, as nothing else may
+        change the last bits of its numbers."""
+        group: dict[str, Frame | CameraEnded] = {}
+        for item in items:
+            camera = item.ref.camera if isinstance(item, Frame) else item.frame.camera
+            if camera not in self._live:
+                yield [item]
+                continue
+            if camera in group:
+                yield list(group.values())
+                group = {}
+            group[camera] = item
+        if group:
+            yield list(group.values())
 
-    def _detect(self, batch: list[Frame | CameraEnded]) -> Iterator[FrameFaces | CameraEnded]:
-        pictures, parts = [], []
-        for item in batch:
-            if isinstance(item, Frame):
-                view = self._cameras[item.ref.camera].view
-                pictures.append(view.masked(item.image))
-                parts.append(view.searched(pictures[-1]))
-        found = iter(zip(pictures, self._detector.detect(parts) if parts else [], strict=True))
-        for item in batch:
-            yield item if isinstance(item, CameraEnded) else self._faces(item, *next(found))
+    def _look(self, group: list[Frame | CameraEnded]) -> Iterator[FrameFaces | CameraEnded]:
+        seen = [_Seen(item, self._cameras[item.ref.camera]) for item in group if isinstance(item, Frame)]
+        for one in seen:
+            one.watched.frames_still += one.look is Look.NONE
+        follow = [one for one in seen if one.look is Look.FOLLOW]
+        expected = [one.watched.attention.expected(one.frame.ref.pts_s) for one in follow]
+        if any(expected):
+            places = self._detector.follow([one.part for one in follow], expected)
+        else:
+            places = [[] for _ in follow]
+        for one, found in zip(follow, places, strict=True):
+            one.follow(found)
+        search = [one for one in seen if one.look is Look.SEARCH]
+        for one, faces in zip(search, self._detector.detect([one.part for one in search]), strict=True):
+            one.search(faces)
+        by_frame = {id(one.frame): one for one in seen}
+        for item in group:
+            if isinstance(item, CameraEnded):
+                yield item
+            elif (one := by_frame[id(item)]).look is not Look.NONE:
+                yield self._faces(one)
 
-    def _faces(self, frame: Frame, image: Image, detections: list[Detection]) -> FrameFaces:
+    def _faces(self, seen: _Seen) -> FrameFaces:
+        frame, image, detections, watched = seen.frame, seen.image, seen.found, seen.watched
         ref = frame.ref
-        watched = self._cameras[ref.camera]
         watched.frames += 1
         source = image if frame.large is None or not detections else watched.view.masked(frame.large)
         scale = ref.width / image.shape[1], ref.height / image.shape[0]
-        context = None if self._context_px is None or not detections else shrunk(source, self._context_px)
+        context = None if self._context_px is None or not detections else shrink_to(source, self._context_px)[0]
         kept = []
         for index, detected in enumerate(watched.view.placed(detections, image)):
             detection = detected if frame.large is None else enlarged(detected, *scale)
@@ -127,8 +175,4 @@ class DetectStage:
                 self._ledger.settle(face, Outcome.OUTSIDE)
             else:
                 kept.append(face)
-        return FrameFaces(frame=ref, faces=tuple(kept), cut=watched.cuts.step(image))
-
-
-def _place(item: Frame | CameraEnded) -> tuple[str, bool]:
-    return (item.ref.camera, False) if isinstance(item, Frame) else (item.frame.camera, True)
+        return FrameFaces(frame=ref, faces=tuple(kept), cut=seen.cut)

@@ -1,4 +1,4 @@
-"""Masks, regions, turning and still scenes, on pictures and through a whole run."""
+"""Masks, regions, turning and shrinking, on pictures and through a whole run."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from facegate.errors import ConfigError
 from facegate.pipeline.config import CameraConfig, DeliveryConfig, GateConfig, RunConfig, ScorerConfig, build_config
+from facegate.pipeline.images import shrink_to
 from facegate.pipeline.records import Detection, Frame, FrameRef, Outcome
 from facegate.pipeline.reporting.report import RunReport
 from facegate.pipeline.runner import Runner
-from facegate.pipeline.seeing.view import LOOK_EVERY_S, StillScene, View, shrunk, turned
+from facegate.pipeline.seeing.view import View, turned
 from facegate.pipeline.watch import ShotQueue, watch
 
 LEFT = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
@@ -74,18 +75,6 @@ def test_faces_count_by_their_middle() -> None:
     assert View().reports(face(150, 50), 200, 100)
 
 
-def test_a_still_scene_is_left_out_but_looked_at_now_and_then_and_noise_is_no_movement() -> None:
-    rng = np.random.default_rng(0)
-    base = rng.integers(0, 200, (36, 64, 3)).repeat(10, 0).repeat(10, 1)
-    scene = StillScene()
-    noisy = [(base + rng.normal(0, 5, base.shape)).clip(0, 255).astype(np.uint8) for _ in range(20)]
-    left_out = [scene.step(image, index / 20) for index, image in enumerate(noisy)]
-    assert left_out.count(False) == 2 and left_out.index(False, 1) == round(20 * LOOK_EVERY_S)
-    moved = noisy[-1].copy()
-    moved[100:160, 200:260] = 255 - moved[100:160, 200:260]
-    assert not scene.step(moved, 1.0)
-
-
 def test_a_run_counts_what_lies_outside_and_sees_nothing_behind_a_mask(short_clip: Path, tiny_model: Path) -> None:
     plain = run(short_clip, tiny_model)
     reported = run(short_clip, tiny_model, report=[LEFT])
@@ -116,12 +105,12 @@ def test_the_picture_that_goes_with_a_shot_is_small_and_masked_too(short_clip: P
 @given(st.integers(1, 400), st.integers(1, 400), st.integers(64, 300))
 def test_a_picture_is_shrunk_as_a_whole_and_never_enlarged(height: int, width: int, longer_side: int) -> None:
     image = np.full((height, width, 3), 77, np.uint8)
-    small = shrunk(image, longer_side)
+    small, scale = shrink_to(image, longer_side)
     assert (small == 77).all() and small.flags.c_contiguous
     if max(height, width) <= longer_side:
         assert small is image
     else:
-        scale = longer_side / max(height, width)
+        assert scale == longer_side / max(height, width)
         assert max(small.shape) == longer_side
         assert abs(small.shape[0] - height * scale) <= 1 and abs(small.shape[1] - width * scale) <= 1
 

@@ -67,7 +67,7 @@ def shots(count: int, run: str = "run", first: int = 0) -> list[Shot]:
 
 
 def peer(*arguments: object) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "benchmarks.delivery_peers", *map(str, arguments)])
+    return subprocess.Popen([sys.executable, "-m", "benchmarks.delivery.peers", *map(str, arguments)])
 
 
 def bare(items: list[Shot]) -> float:

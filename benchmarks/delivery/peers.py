@@ -1,4 +1,4 @@
-"""Receivers of the delivery benchmark, a process each: ``python -m benchmarks.delivery_peers ROLE ...``."""
+"""Receivers of the delivery benchmark, a process each: ``python -m benchmarks.delivery.peers ROLE ...``."""
 
 from __future__ import annotations
 

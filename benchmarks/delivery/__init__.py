@@ -1,0 +1,1 @@
+"""What delivery costs: this gate, and others that carry the same shots."""
