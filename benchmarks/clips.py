@@ -29,11 +29,11 @@ from facegate.detectors.base import Detector, load_detector
 from facegate.evaluation.baselines import LightQNetQuality
 from facegate.evaluation.datasets import FaceSet
 from facegate.evaluation.savings import Observer, Savings, Visit, compare, load_labels
-from facegate.pipeline.config import DetectorConfig, GateConfig, RunConfig, config_for
+from facegate.pipeline.config import DetectorConfig, GateConfig, RunConfig, ScorerConfig, config_for
 from facegate.pipeline.flow.cores import share_cores
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.images import read_image
-from facegate.pipeline.records import Image, ScoredFrame, contiguous
+from facegate.pipeline.records import Image, ScoredFace, ScoredFrame, SkippedFace, contiguous
 from facegate.pipeline.runner import Runner
 from facegate.pipeline.watch import ShotQueue
 from facegate.recognition.embedders import Embedder, load_embedder
@@ -164,18 +164,21 @@ class Crops:
         self.unit: dict[str, NDArray[np.float32]] = {}
 
     def scored(self, frame: ScoredFrame) -> None:
-        if not frame.faces:
+        seen: list[ScoredFace | SkippedFace] = [*frame.faces, *frame.skipped]
+        if not seen:
             return
-        crops = np.stack([face.face.crop for face in frame.faces])
+        crops = np.stack([face.face.crop for face in seen])
         nothing = np.zeros(len(crops))
         values = self._lightqnet.score(FaceSet([""] * len(crops), crops, nothing, nothing), lambda a, b: None)
-        for face, value in zip(frame.faces, values, strict=True):
+        for face, value in zip(seen, values, strict=True):
             self.quality[face.face.face_id] = float(value)
-            self.ours[face.face.face_id] = face.raw
-            assert face.embedding is not None
-            self.norm[face.face.face_id] = length = float(np.linalg.norm(face.embedding))
-            self.calibrated[face.face.face_id] = face.quality
-            self.unit[face.face.face_id] = face.embedding / np.float32(length)
+        for scored in frame.faces:
+            face_id = scored.face.face_id
+            self.ours[face_id] = scored.raw
+            assert scored.embedding is not None
+            self.norm[face_id] = length = float(np.linalg.norm(scored.embedding))
+            self.calibrated[face_id] = scored.quality
+            self.unit[face_id] = scored.embedding / np.float32(length)
 
 
 def percentiles(
@@ -194,17 +197,17 @@ def percentiles(
         if len(faces) < 5:
             continue
         mated = np.array([observer.embeddings[face] @ gallery.templates[row[person]] for face in faces])
-        units = np.stack([crops.unit[face] for face in faces])
+        units = np.stack([crops.unit[face] for face in faces if face in crops.unit])
         mean = units.mean(0) / np.linalg.norm(units.mean(0))
         choices = {
-            "facegate's score": [crops.ours[face] for face in faces],
+            "facegate's score": [crops.ours.get(face, -np.inf) for face in faces],
             "Laplacian variance": [observer.faces[face].sharpness for face in faces],
             "largest face": [observer.faces[face].width for face in faces],
             "LightQNet": [crops.quality[face] for face in faces],
-            "norm of our embedding": [crops.norm[face] for face in faces],
+            "norm of our embedding": [crops.norm.get(face, -np.inf) for face in faces],
             "quality and likeness": [
-                crops.calibrated[face] + LIKENESS * float(unit @ mean)
-                for face, unit in zip(faces, units, strict=True)
+                -np.inf if unit is None else crops.calibrated[face] + LIKENESS * float(unit @ mean)
+                for face, unit in ((face, crops.unit.get(face)) for face in faces)
             ],
         }
         for name, values in choices.items():
@@ -219,6 +222,8 @@ def main() -> None:
     parser.add_argument("--threshold", type=float, action="append", help="One per judge, in the same order.")
     parser.add_argument("--alter", choices=tuple(ALTERATIONS), default="none")
     parser.add_argument("--min-quality", type=int, default=GateConfig().min_quality)
+    parser.add_argument("--whole", action="store_true", help="Search every frame and score every face.")
+    parser.add_argument("--weights", type=Path, help="Of the scorer; the built-in model by default.")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     share_cores()
@@ -237,8 +242,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in [*dict.fromkeys(visit.source for visit in visits), *STRANGERS]:
             source = altered(data / "clips" / name, arguments.alter, Path(folder))
-            config: RunConfig = config_for(source).model_copy(
+            config = config_for(source)
+            camera = config.cameras[0].model_copy(update={"follow": not arguments.whole})
+            config = config.model_copy(
                 update={
+                    "cameras": (camera,),
+                    "scorer": ScorerConfig(weights=arguments.weights, every_face=arguments.whole),
                     "detector": DetectorConfig(kind="yunet", path=yunet),
                     "gate": GateConfig(min_quality=arguments.min_quality),
                 }

@@ -13,6 +13,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from facegate.compiling import compiled
+
 Array = NDArray[np.float32]
 PICTURES = "pictures"
 FEW = 8
@@ -68,15 +70,7 @@ class Network:
 
     def __init__(self, graph: bytes, threads: int) -> None:
         """Compile ``graph``, made by :func:`build`, to run with so many threads."""
-        import openvino
-
-        settings = {
-            "INFERENCE_NUM_THREADS": threads,
-            "INFERENCE_PRECISION_HINT": "f32",
-            "NUM_STREAMS": 1,
-        }
-        core = openvino.Core()
-        self._model: Any = core.compile_model(core.read_model(graph), "CPU", settings)
+        self._model = compiled(graph, threads)
 
     def __call__(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Array]:
         """The heads' outputs for pictures of one size, at least one."""

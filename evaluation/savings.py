@@ -21,7 +21,7 @@ import yaml
 
 from facegate.errors import ConfigError
 from facegate.pipeline.gating.gate import Decision
-from facegate.pipeline.records import Box, Face, Floats, Image, Outcome, ScoredFrame
+from facegate.pipeline.records import Box, Face, Floats, Image, Outcome, ScoredFace, ScoredFrame, SkippedFace
 from facegate.recognition.embedders import Embedder
 from facegate.recognition.gallery import Gallery
 
@@ -128,7 +128,8 @@ class Observer:
     def scored(self, frame: ScoredFrame) -> None:
         """Take a frame before it is decided."""
         self._now = frame.frame.pts_s
-        for item in frame.faces:
+        seen: list[ScoredFace | SkippedFace] = [*frame.faces, *frame.skipped]
+        for item in seen:
             self.faces[item.face.face_id] = self._recognised(item.face, item.track_id)
         self.ended |= dict.fromkeys(frame.ended, self._now)
 

@@ -132,6 +132,15 @@ class ScoredFace(Record, frozen=True, eq=False):
     """The network stopped early, because the crop was clearly below the gate."""
 
 
+class SkippedFace(Record, frozen=True, eq=False):
+    """A tracked face that was not scored."""
+
+    face: Face
+    track_id: int
+    outcome: Outcome
+    """Why: ``NOT_NEEDED`` or ``NOT_SCORED``."""
+
+
 class ScoredFrame(Record, frozen=True, eq=False):
     """A frame after scoring, in the order in which it was tracked."""
 
@@ -140,6 +149,8 @@ class ScoredFrame(Record, frozen=True, eq=False):
     ended: tuple[int, ...]
     last: bool = False
     """The camera has ended; nothing comes after this."""
+    skipped: tuple[SkippedFace, ...] = ()
+    """Faces that were seen and not scored."""
 
 
 class Reason(StrEnum):
@@ -209,6 +220,8 @@ class Outcome(StrEnum):
     BELOW_THRESHOLD = "below_threshold"
     EARLY_EXIT = "early_exit"
     """Clearly below the gate after a few blocks of the network."""
+    NOT_NEEDED = "not_needed"
+    """Not scored, because it could hardly have been better than its track's best."""
     NOT_SCORED = "not_scored"
     """More came than could be scored, and others promised more."""
     OFF_POSE = "off_pose"

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from facegate.compiling import compiled
 from facegate.errors import ModelError
 from facegate.scoring.export import CROPS, OUTPUTS
 from facegate.scoring.network.architecture import PassOutput
@@ -182,7 +183,7 @@ class OpenVino:
     """An exported graph in OpenVINO on the processor."""
 
     name: BackendName = "openvino"
-    HINTS: dict[Dtype, str] = {"fp32": "f32", "bf16": "bf16"}  # noqa: RUF012 - never changed
+    HINTS: dict[Dtype, Literal["f32", "bf16"]] = {"fp32": "f32", "bf16": "bf16"}  # noqa: RUF012 - never changed
 
     def __init__(self, graph: Path, dtype: Dtype, threads: int) -> None:
         """Compile the graph.
@@ -190,16 +191,9 @@ class OpenVino:
         Raises:
             ModelError: OpenVINO refuses the graph.
         """
-        import openvino
-
         self.dtype = dtype
-        settings = {
-            "INFERENCE_NUM_THREADS": threads,
-            "INFERENCE_PRECISION_HINT": self.HINTS[dtype],
-            "NUM_STREAMS": 1,
-        }
         try:
-            self._model: Any = openvino.Core().compile_model(str(graph), "CPU", settings)
+            self._model: Any = compiled(graph, threads, self.HINTS[dtype])
         except RuntimeError as error:
             raise ModelError(f"OpenVINO cannot load {graph}: {str(error).splitlines()[0]}") from error
 

@@ -24,6 +24,7 @@ ROOMS = (
     "facegate.pipeline.records",
     "facegate.pipeline.addresses",
     "facegate.pipeline.images",
+    "facegate.compiling",
     "facegate.detectors",
     "facegate.scoring",
     "facegate.sinks",

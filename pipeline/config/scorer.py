@@ -28,6 +28,8 @@ class ScorerConfig(Section):
     backend: Literal["auto", "torch", "onnxruntime", "openvino"] = "auto"
     exits: Path | None = None
     """Table of ``facegate calibrate-exit``: crops clearly below the gate leave the network early."""
+    every_face: bool = False
+    """Score every face, and not only those that may still be their track's best."""
     max_frames: int = Field(16, ge=1, le=256)
     """Frames whose crops may share a batch."""
     wait_ms: float = Field(0.0, ge=0, le=1000)

@@ -8,6 +8,7 @@ import msgspec
 
 from facegate.errors import ConfigError
 from facegate.pipeline.config import GateConfig, RunConfig
+from facegate.pipeline.gating.contest import Contest
 from facegate.pipeline.gating.gate import Decision, Gate, GateSettings
 from facegate.pipeline.gating.limits import FaceLimits
 from facegate.pipeline.gating.policies import People, RecentPeople
@@ -65,6 +66,12 @@ class Gates:
         online = self._online_threshold(camera, gate)
         settings = gate_settings(gate)
         return Gate(self._run_id, camera, settings, self._info, recent=recent, group=group, online=online)
+
+    def contest(self, camera: str, *, everything: bool) -> Contest:
+        """What says which of the camera's faces are worth scoring; an online threshold wants to see all."""
+        gate = self.settings(camera)
+        everything = everything or gate.online is not None
+        return Contest(gate_settings(gate), self._run_id, everything=everything)
 
     def save(self) -> None:
         """Keep the online thresholds for the next run."""

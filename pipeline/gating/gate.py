@@ -27,6 +27,7 @@ from facegate.pipeline.records import (
     ScoredFace,
     ScoredFrame,
     Shot,
+    SkippedFace,
     make_shot_id,
 )
 
@@ -63,7 +64,7 @@ class GateSettings(msgspec.Struct, frozen=True):
 class Decision(msgspec.Struct, frozen=True, eq=False):
     """The fate of one face; ``shot`` is set when it leaves."""
 
-    face: ScoredFace
+    face: ScoredFace | SkippedFace
     outcome: Outcome
     shot: Shot | None = None
 
@@ -107,7 +108,7 @@ class Gate:
         """Take one scored frame; return the faces whose fate is now known (the best of a track may stay open)."""
         decisions: list[Decision] = []
         now = frame.frame.pts_s
-        primary = None if self._primary is None else self._primary.of(frame.faces)
+        primary = None if self._primary is None else self._primary.of((*frame.faces, *frame.skipped))
         for face in frame.faces:
             track = self._track(face, now)
             refused = self._refuse(track, face, primary)
@@ -115,6 +116,11 @@ class Gate:
                 decisions += [Decision(lost, Outcome.SUPERSEDED) for lost in track.best.add(face)]
             else:
                 decisions.append(self._rejected(face, refused))
+            if track.best.kept:
+                decisions += self._release(track, now)
+        for skipped in frame.skipped:
+            decisions.append(Decision(skipped, skipped.outcome))
+            track = self._track(skipped, now)
             if track.best.kept:
                 decisions += self._release(track, now)
         for track_id in frame.ended:
@@ -127,7 +133,7 @@ class Gate:
         """End every track, at the end of the camera."""
         return [decision for track_id in list(self._tracks) for decision in self._end(track_id, now)]
 
-    def _track(self, face: ScoredFace, now: float) -> _Track:
+    def _track(self, face: ScoredFace | SkippedFace, now: float) -> _Track:
         track = self._tracks.get(face.track_id)
         if track is None:
             s = self._settings

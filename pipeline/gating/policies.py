@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facegate.pipeline.gating.limits import pose
-from facegate.pipeline.records import Face, ScoredFace
+from facegate.pipeline.records import Face, ScoredFace, SkippedFace
 
 MOST_PEOPLE = 2000
 """People remembered at once; the oldest are forgotten first."""
@@ -58,7 +58,7 @@ class PrimaryFace:
         self._min_px = min_px
         self._track: int | None = None
 
-    def of(self, faces: tuple[ScoredFace, ...]) -> int | None:
+    def of(self, faces: tuple[ScoredFace | SkippedFace, ...]) -> int | None:
         """Track of the frame's primary face, ``None`` where nobody is near."""
         widths = {face.track_id: face.face.detection.width for face in faces}
         near = {track: width for track, width in widths.items() if width >= self._min_px}

@@ -57,13 +57,23 @@ class PurityGuard:
         faces = tuple(
             msgspec.structs.replace(face, track_id=self._person(face, now).track_id) for face in frame.faces
         )
+        skipped = tuple(
+            msgspec.structs.replace(face, track_id=self._unscored(face.track_id).track_id) for face in frame.skipped
+        )
         for track in frame.ended:
             for person in self._tracks.pop(track, []):
                 person.left_s = now
                 self._gone.append(person)
         ended = [p.track_id for p in self._gone if p.left_s is not None and now - p.left_s >= self._merge_s]
         self._gone = [p for p in self._gone if p.left_s is not None and now - p.left_s < self._merge_s]
-        return ScoredFrame(frame=frame.frame, faces=faces, ended=tuple(sorted(ended)))
+        return ScoredFrame(frame=frame.frame, faces=faces, ended=tuple(sorted(ended)), skipped=skipped)
+
+    def _unscored(self, track: int) -> _Person:
+        """Whom a face is taken for that nobody looked at closely."""
+        people = self._tracks.get(track)
+        if people is None:
+            people = self._tracks[track] = [self._new()]
+        return people[-1]
 
     def _person(self, face: ScoredFace, now: float) -> _Person:
         people = self._tracks.get(face.track_id)

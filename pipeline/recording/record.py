@@ -24,9 +24,11 @@ from facegate.pipeline.records import (
     Face,
     FrameRef,
     Image,
+    Outcome,
     QualityInfo,
     ScoredFace,
     ScoredFrame,
+    SkippedFace,
 )
 
 FORMAT = 1
@@ -63,6 +65,18 @@ class SeenFace(msgspec.Struct, frozen=True, array_like=True):
     crop: bytes
 
 
+class SeenSkipped(msgspec.Struct, frozen=True, array_like=True):
+    """One face that was not scored."""
+
+    face_id: str
+    track_id: int
+    box: Box
+    confidence: float
+    landmarks: bytes
+    outcome: Outcome
+    crop: bytes
+
+
 class SeenFrame(msgspec.Struct, frozen=True, array_like=True, tag="frame"):
     """One frame as it reached the gate."""
 
@@ -70,6 +84,7 @@ class SeenFrame(msgspec.Struct, frozen=True, array_like=True, tag="frame"):
     faces: tuple[SeenFace, ...]
     ended: tuple[int, ...]
     last: bool
+    skipped: tuple[SeenSkipped, ...] = ()
 
 
 class Recorder:
@@ -95,9 +110,10 @@ class Recorder:
 
     def see(self, frame: ScoredFrame) -> None:
         """Record one frame; frames in which nothing happens are left out."""
-        if frame.faces or frame.ended or frame.last:
+        if frame.faces or frame.skipped or frame.ended or frame.last:
             faces = tuple(_seen(face) for face in frame.faces)
-            self._write(SeenFrame(frame=frame.frame, faces=faces, ended=frame.ended, last=frame.last))
+            skipped = tuple(_seen_skipped(face) for face in frame.skipped)
+            self._write(SeenFrame(frame.frame, faces, frame.ended, frame.last, skipped))
 
     def close(self) -> None:
         """Close the file."""
@@ -171,31 +187,57 @@ def _read(file: Any, path: Path) -> bytes | None:
 
 def _seen(face: ScoredFace) -> SeenFace:
     detection = face.face.detection
-    bgr = cv2.cvtColor(face.face.crop, cv2.COLOR_RGB2BGR)
     return SeenFace(
         face_id=face.face.face_id,
         track_id=face.track_id,
         box=detection.box,
         confidence=detection.confidence,
-        landmarks=np.ascontiguousarray(detection.landmarks, "<f4").tobytes(),
+        landmarks=_floats(detection.landmarks),
         quality=face.quality,
         raw=face.raw,
-        patches=np.ascontiguousarray(face.patches, "<f4").tobytes(),
-        embedding=None if face.embedding is None else np.ascontiguousarray(face.embedding, "<f4").tobytes(),
+        patches=_floats(face.patches),
+        embedding=None if face.embedding is None else _floats(face.embedding),
         left_early=face.left_early,
-        crop=cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes(),
+        crop=_jpeg(face.face.crop),
     )
+
+
+def _seen_skipped(face: SkippedFace) -> SeenSkipped:
+    detection = face.face.detection
+    return SeenSkipped(
+        face_id=face.face.face_id,
+        track_id=face.track_id,
+        box=detection.box,
+        confidence=detection.confidence,
+        landmarks=_floats(detection.landmarks),
+        outcome=face.outcome,
+        crop=_jpeg(face.face.crop),
+    )
+
+
+def _floats(values: Any) -> bytes:
+    return np.ascontiguousarray(values, "<f4").tobytes()
+
+
+def _jpeg(crop: Image) -> bytes:
+    bgr = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
 
 
 def _scored(seen: SeenFrame) -> ScoredFrame:
     faces = tuple(_face(face, seen.frame) for face in seen.faces)
-    return ScoredFrame(frame=seen.frame, faces=faces, ended=seen.ended, last=seen.last)
+    skipped = tuple(SkippedFace(_seen_face(face, seen.frame), face.track_id, face.outcome) for face in seen.skipped)
+    return ScoredFrame(frame=seen.frame, faces=faces, ended=seen.ended, last=seen.last, skipped=skipped)
+
+
+def _seen_face(seen: SeenFace | SeenSkipped, ref: FrameRef) -> Face:
+    landmarks = np.frombuffer(seen.landmarks, "<f4").reshape(5, 2)
+    return Face(seen.face_id, ref, Detection(seen.box, seen.confidence, landmarks), _decoded(seen.crop))
 
 
 def _face(seen: SeenFace, ref: FrameRef) -> ScoredFace:
-    landmarks = np.frombuffer(seen.landmarks, "<f4").reshape(5, 2)
     return ScoredFace(
-        face=Face(seen.face_id, ref, Detection(seen.box, seen.confidence, landmarks), _decoded(seen.crop)),
+        face=_seen_face(seen, ref),
         track_id=seen.track_id,
         quality=seen.quality,
         raw=seen.raw,

@@ -12,6 +12,7 @@ from facegate.pipeline.gating.build import CameraDecider, Gates
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.gating.policies import People
 from facegate.pipeline.recording.record import Recording
+from facegate.pipeline.records import ScoredFace
 
 
 class DecisionLine(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -24,7 +25,8 @@ class DecisionLine(msgspec.Struct, frozen=True, omit_defaults=True):
     """Media time of the face's frame."""
     face_id: str
     track_id: int
-    quality: int
+    quality: int | None
+    """``None`` for a face that was not scored."""
     outcome: str
     reason: str | None = None
     shot_id: str | None = None
@@ -59,7 +61,7 @@ def line(decided_s: float, decision: Decision) -> DecisionLine:
         seen_s=face.face.frame.pts_s,
         face_id=face.face.face_id,
         track_id=face.track_id,
-        quality=face.quality,
+        quality=face.quality if isinstance(face, ScoredFace) else None,
         outcome=decision.outcome.value,
         reason=None if decision.shot is None else decision.shot.reason.value,
         shot_id=None if decision.shot is None else decision.shot.shot_id,

@@ -52,6 +52,10 @@ class ContactSheet:
         camera = face.face.frame.camera
         key = (camera, face.track_id)
         known = self._tracks.get(key)
+        if not isinstance(face, ScoredFace):
+            if known is not None:
+                known.faces += 1
+            return
         if known is None:
             if len(self._tracks) >= MAX_TRACKS:
                 return

@@ -74,7 +74,7 @@ class Parts:
         self.track = TrackStage(self._make_tracker, self.ledger)
         self.score = ScoreStage(
             scorer,
-            self.ledger,
+            partial(self.gates.contest, everything=config.scorer.every_face),
             live=self._live,
             max_frames=config.scorer.max_frames,
             wait_s=config.scorer.wait_ms / 1000,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Set
 from time import monotonic
 
 import msgspec
@@ -11,6 +11,7 @@ import numpy as np
 
 from facegate.detectors.align import align
 from facegate.detectors.base import Detector
+from facegate.pipeline.flow.batching import rounds
 from facegate.pipeline.flow.channel import Channel, EndOfStream, Lane
 from facegate.pipeline.images import shrink_to
 from facegate.pipeline.records import CameraEnded, Detection, Face, Frame, FrameFaces, Image, Outcome
@@ -114,25 +115,9 @@ class DetectStage:
                 if isinstance(item, Frame):
                     ref = item.ref
                     self._cameras[ref.camera].ages_s.append(now - ref.received_s + ref.behind_s)
-            for group in self._groups(items):
+            for group in rounds(items, self._live, _camera):
                 for found in self._look(group):
                     outbox.put(found)
-
-    def _groups(self, items: Sequence[Frame | CameraEnded]) -> Iterator[list[Frame | CameraEnded]]:
-        """What is looked at together: one frame of each live camera; a file's frames alone, as nothing else may
-        change the last bits of its numbers."""
-        group: dict[str, Frame | CameraEnded] = {}
-        for item in items:
-            camera = item.ref.camera if isinstance(item, Frame) else item.frame.camera
-            if camera not in self._live:
-                yield [item]
-                continue
-            if camera in group:
-                yield list(group.values())
-                group = {}
-            group[camera] = item
-        if group:
-            yield list(group.values())
 
     def _look(self, group: list[Frame | CameraEnded]) -> Iterator[FrameFaces | CameraEnded]:
         seen = [_Seen(item, self._cameras[item.ref.camera]) for item in group if isinstance(item, Frame)]
@@ -176,3 +161,7 @@ class DetectStage:
             else:
                 kept.append(face)
         return FrameFaces(frame=ref, faces=tuple(kept), cut=seen.cut)
+
+
+def _camera(item: Frame | CameraEnded) -> str:
+    return item.ref.camera if isinstance(item, Frame) else item.frame.camera

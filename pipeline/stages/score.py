@@ -1,18 +1,18 @@
-"""The stage that batches crops of all cameras through the face ViT."""
+"""The stage that batches the crops worth scoring, of all cameras, through the face ViT."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Set
 from time import monotonic
 
 import numpy as np
 
-from facegate.pipeline.flow.batching import Batcher
+from facegate.pipeline.flow.batching import rounds
 from facegate.pipeline.flow.channel import Channel, EndOfStream, Lane
 from facegate.pipeline.flow.priority import Priority
-from facegate.pipeline.records import Outcome, ScoredFace, ScoredFrame, TrackedFace, TrackedFrame
-from facegate.pipeline.reporting.accounting import Ledger
+from facegate.pipeline.gating.contest import Contest
+from facegate.pipeline.records import Outcome, ScoredFace, ScoredFrame, SkippedFace, TrackedFace, TrackedFrame
 from facegate.pipeline.reporting.report import ScoringReport
 from facegate.scoring.engine import Scorer
 
@@ -21,12 +21,13 @@ RECENT = 10_000
 
 
 class ScoreStage:
-    """Scores whatever crops are waiting in one batch, and passes frames on in order.
+    """Scores what may win and is waiting in one batch, and passes frames on in order.
 
-    Latency first: nothing of a live camera waits for a batch to fill unless ``wait_s`` says so, and a batch grows
-    by what has come while the one before was scored. When live cameras bring more than can be scored within
-    ``budget_s``, the crops most likely to improve their track are scored and the others end as ``not_scored``.
-    Files are never cut short, and their batches do not depend on timing.
+    A camera's contest says which crops may win; the others pass unscored, as ``not_needed``. Latency first: nothing
+    of a live camera waits for a batch to fill unless ``wait_s`` says so, and a batch grows by what has come while
+    the one before was scored. When live cameras bring more than can be scored within ``budget_s``, the crops most
+    likely to improve their track are scored and the others pass as ``not_scored``. Files are never cut short, and
+    nothing of them depends on timing.
     """
 
     name = "score"
@@ -34,7 +35,7 @@ class ScoreStage:
     def __init__(
         self,
         scorer: Scorer,
-        ledger: Ledger,
+        make_contest: Callable[[str], Contest],
         *,
         live: Set[str],
         max_frames: int,
@@ -42,10 +43,10 @@ class ScoreStage:
         budget_s: float,
     ) -> None:
         self._scorer = scorer
-        self._ledger = ledger
         self._live = live
         self._max_frames = max_frames
-        self._batcher = Batcher[TrackedFrame](live, max_frames, lambda item: (item.frame.camera, item.last))
+        self._make_contest = make_contest
+        self._contests: dict[str, Contest] = {}
         self._wait_s = wait_s
         self._budget_s = budget_s
         self._priority = Priority()
@@ -60,17 +61,41 @@ class ScoreStage:
                 frames = self._gather(inbox)
             except EndOfStream:
                 return
-            for batch in self._batcher.split(frames):
+            for batch in rounds(frames, self._live, lambda frame: frame.frame.camera):
                 self._score_frames(batch, outbox)
 
     def _score_frames(self, frames: list[TrackedFrame], outbox: Lane[ScoredFrame]) -> None:
-        scored = iter(self._score([face for frame in frames for face in frame.faces]))
+        wanted = [face for frame in frames for face in self._wanted(frame)]
+        scored = self._score(wanted)
+        left_out = {id(face) for face in wanted if id(face) not in scored}
         for frame in frames:
-            # One entry per face, None where it was not scored: frames keep their order and their own faces.
-            faces = [next(scored) for _ in frame.faces]
-            self._priority.ended(frame.frame.camera, frame.ended)
-            kept = tuple(face for face in faces if face is not None)
-            outbox.put(ScoredFrame(frame=frame.frame, faces=kept, ended=frame.ended, last=frame.last))
+            camera = frame.frame.camera
+            faces = tuple(scored[id(face)] for face in frame.faces if id(face) in scored)
+            skipped = tuple(
+                SkippedFace(
+                    face=face.face,
+                    track_id=face.track_id,
+                    outcome=Outcome.NOT_SCORED if id(face) in left_out else Outcome.NOT_NEEDED,
+                )
+                for face in frame.faces
+                if id(face) not in scored
+            )
+            contest = self._contests[camera]
+            contest.scored(faces)
+            contest.ended(frame.ended)
+            self._priority.ended(camera, frame.ended)
+            if frame.last:  # whatever comes under this name later may be configured otherwise
+                del self._contests[camera]
+            outbox.put(
+                ScoredFrame(frame=frame.frame, faces=faces, ended=frame.ended, last=frame.last, skipped=skipped)
+            )
+
+    def _wanted(self, frame: TrackedFrame) -> list[TrackedFace]:
+        camera = frame.frame.camera
+        if camera not in self._contests:
+            self._contests[camera] = self._make_contest(camera)
+        choice = self._contests[camera].choose(frame.faces)
+        return [face for face, wanted in zip(frame.faces, choice, strict=True) if wanted]
 
     def _gather(self, inbox: Channel[TrackedFrame]) -> list[TrackedFrame]:
         frames = inbox.take(self._max_frames)
@@ -82,39 +107,36 @@ class ScoreStage:
                 break  # what was taken is scored first; the next take ends the stage
         return frames
 
-    def _score(self, faces: list[TrackedFace]) -> list[ScoredFace | None]:
-        results: list[ScoredFace | None] = [None] * len(faces)
+    def _score(self, faces: list[TrackedFace]) -> dict[int, ScoredFace]:
+        """The scored ones by identity of the tracked face; under overload some are missing."""
         chosen = self._chosen(faces)
         if not chosen:
-            return results
+            return {}
         started = monotonic()
         self._batches[len(chosen)] += 1
-        self._waits.extend(started - faces[index].face.frame.received_s for index in chosen)
-        scores = self._scorer.score(np.stack([faces[index].face.crop for index in chosen]))
+        self._waits.extend(started - face.face.frame.received_s for face in chosen)
+        scores = self._scorer.score(np.stack([face.face.crop for face in chosen]))
         self._learn((monotonic() - started) / len(chosen))
-        self._priority.scored([faces[index] for index in chosen])
-        for row, index in enumerate(chosen):
-            results[index] = ScoredFace(
-                face=faces[index].face,
-                track_id=faces[index].track_id,
+        self._priority.scored(chosen)
+        return {
+            id(face): ScoredFace(
+                face=face.face,
+                track_id=face.track_id,
                 quality=int(scores.quality[row]),
                 raw=float(scores.raw[row]),
                 patches=scores.patches[row],
                 embedding=None if scores.embedding is None else scores.embedding[row],
                 left_early=bool(scores.left[row]),
             )
-        return results
+            for row, face in enumerate(chosen)
+        }
 
-    def _chosen(self, faces: Sequence[TrackedFace]) -> list[int]:
-        """Indices to score, in order; the others are settled here. A batch is all live or all of one file."""
-        if not faces or faces[0].face.frame.camera not in self._live:
-            return list(range(len(faces)))
-        room = len(faces) if self._s_per_crop == 0 else max(1, int(self._budget_s / self._s_per_crop))
-        kept = self._priority.choose(faces, room)
-        for index, face in enumerate(faces):
-            if index not in kept:
-                self._ledger.settle(face.face, Outcome.NOT_SCORED)
-        return sorted(kept)
+    def _chosen(self, faces: list[TrackedFace]) -> list[TrackedFace]:
+        """What there is time for. A batch is all live or all of one file."""
+        if not faces or faces[0].face.frame.camera not in self._live or self._s_per_crop == 0:
+            return faces
+        kept = self._priority.choose(faces, max(1, int(self._budget_s / self._s_per_crop)))
+        return [faces[index] for index in sorted(kept)]
 
     def _learn(self, s_per_crop: float) -> None:
         """Follow the machine's speed: the mean over about the last ten batches."""

@@ -16,6 +16,7 @@ from facegate.pipeline.records import Image, Outcome, ScoredFace
 
 WIDTH, HEIGHT = 640, 150
 MOST_TRACKS = 500
+SKIPPED = "#8c959f"
 COLOURS = {
     Outcome.FORWARDED: "#0a7d33",
     Outcome.SHADOW: "#7a3fb3",
@@ -23,6 +24,8 @@ COLOURS = {
     Outcome.SUPERSEDED: "#5b8dd6",
     Outcome.BELOW_THRESHOLD: "#c9382b",
     Outcome.EARLY_EXIT: "#8c1d13",
+    Outcome.NOT_NEEDED: SKIPPED,
+    Outcome.NOT_SCORED: SKIPPED,
 }
 OTHER = "#d08a1e"
 STYLE = """
@@ -91,8 +94,9 @@ def _track(story: TrackStory, min_quality: int) -> str:
     shots = [(at, d) for at, d in story.decisions if d.shot is not None or d.outcome is Outcome.DRY_RUN]
     pictures = "".join(_shot(at, d) for at, d in shots)
     if not shots:
-        best = max((d.face for _, d in story.decisions), key=lambda face: face.quality)
-        pictures = _figure(best, "best, not sent")
+        scored = [d.face for _, d in story.decisions if isinstance(d.face, ScoredFace)]
+        if scored:
+            pictures = _figure(max(scored, key=lambda face: face.quality), "best, not sent")
     return (
         f"<h2>{escape(story.camera)}, track {story.track_id}: {start:.2f} to {end:.2f} s, "
         f"{len(story.decisions)} faces, {len(shots)} sent</h2><div class=track><div>{_timeline(story, min_quality)}"
@@ -101,7 +105,8 @@ def _track(story: TrackStory, min_quality: int) -> str:
 
 
 def _timeline(story: TrackStory, min_quality: int) -> str:
-    """Quality over time: a dot per face, a ring around what was sent, a line at the threshold."""
+    """Quality over time: a dot per face, a ring around what was sent, a line at the threshold; what was not scored
+    has no quality and is a tick on the axis."""
     times = [d.face.face.frame.pts_s for _, d in story.decisions]
     start, span = times[0], max(times[-1] - times[0], 1e-3)
 
@@ -123,6 +128,13 @@ def _timeline(story: TrackStory, min_quality: int) -> str:
     )
     for _, decision in story.decisions:
         face = decision.face
+        if not isinstance(face, ScoredFace):
+            left, words = x(face.face.frame.pts_s), decision.outcome.value.replace("_", " ")
+            marks.append(
+                f'<line x1={left:.1f} x2={left:.1f} y1={HEIGHT - 20} y2={HEIGHT - 26} stroke="{SKIPPED}">'
+                f"<title>{face.face.frame.pts_s:.2f} s: {words}</title></line>"
+            )
+            continue
         at = f"cx={x(face.face.frame.pts_s):.1f} cy={y(face.quality):.1f}"
         words = f"{face.face.frame.pts_s:.2f} s, quality {face.quality}: {decision.outcome.value}"
         marks.append(f'<circle {at} r=3 fill="{_colour(decision.outcome)}"><title>{escape(words)}</title></circle>')
@@ -139,6 +151,7 @@ def _timeline(story: TrackStory, min_quality: int) -> str:
 def _shot(decided_s: float, decision: Decision) -> str:
     reason = "dry run" if decision.shot is None else decision.shot.reason.value.replace("_", " ")
     face = decision.face
+    assert isinstance(face, ScoredFace), "only scored faces are sent"
     return _figure(
         face, f"quality {face.quality} at {face.face.frame.pts_s:.2f} s<br>{reason} at {decided_s:.2f} s"
     )

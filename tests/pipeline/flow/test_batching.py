@@ -1,49 +1,30 @@
-"""Batches: a file's never depend on timing, a live camera's never wait."""
+"""Batches: a file's frames are alone in theirs, live cameras give one frame each."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facegate.pipeline.flow.batching import Batcher
+from facegate.pipeline.flow.batching import rounds
 
-Item = tuple[str, int, bool]
-"""Camera, number, whether it is the camera's last."""
-
-
-def batcher(size: int) -> Batcher[Item]:
-    return Batcher(frozenset({"live"}), size, lambda item: (item[0], item[2]))
+LIVE = frozenset({"live", "other"})
+Item = tuple[str, int]
+"""Camera and number."""
 
 
-@st.composite
-def arrivals(draw: st.DrawFn) -> list[list[Item]]:
-    """Three cameras' items in any interleaving that keeps each camera's order, taken in any portions."""
-    streams = {
-        name: [(name, n, n == count - 1) for n in range(count)] for name, count in (("live", 7), ("a", 9), ("b", 5))
-    }
-    order = draw(st.permutations([name for name, items in streams.items() for _ in items]))
-    items = [streams[name].pop(0) for name in order]
-    portions: list[list[Item]] = []
-    while items:
-        size = draw(st.integers(1, 6))
-        portions.append(items[:size])
-        items = items[size:]
-    return portions
+@given(st.lists(st.sampled_from(["live", "other", "a", "b"]), max_size=30))
+def test_a_file_shares_with_nobody_and_a_live_camera_never_with_itself(cameras: list[str]) -> None:
+    items: list[Item] = [(camera, index) for index, camera in enumerate(cameras)]
+    batches = list(rounds(items, LIVE, lambda item: item[0]))
+    for batch in batches:
+        names = [camera for camera, _ in batch]
+        assert len(set(names)) == len(names)
+        assert len(batch) == 1 or set(names) <= LIVE
+    for name in set(cameras):
+        came = [item for batch in batches for item in batch if item[0] == name]
+        assert came == [item for item in items if item[0] == name], "each camera's order is kept"
 
 
-@given(arrivals(), st.integers(1, 6))
-def test_a_files_batches_are_the_same_however_its_frames_come(portions: list[list[Item]], size: int) -> None:
-    subject = batcher(size)
-    batches = [batch for portion in portions for batch in subject.split(portion)]
-    for name, count in (("a", 9), ("b", 5)):
-        mine = [[n for _, n, _ in batch] for batch in batches if batch[0][0] == name]
-        assert mine == [list(range(i, min(i + size, count))) for i in range(0, count, size)]
-    assert all(len({item[0] for item in batch}) == 1 for batch in batches), "nobody shares a batch with a file"
-
-
-@given(arrivals(), st.integers(1, 6))
-def test_live_items_leave_at_once_and_in_order(portions: list[list[Item]], size: int) -> None:
-    subject = batcher(size)
-    for portion in portions:
-        live = [item for item in portion if item[0] == "live"]
-        assert [batch for batch in subject.split(portion) if batch[0][0] == "live"] == ([live] if live else [])
+def test_live_cameras_share_although_a_file_comes_between() -> None:
+    items = [("live", 0), ("a", 1), ("other", 2), ("live", 3)]
+    assert list(rounds(items, LIVE, lambda item: item[0])) == [[items[1]], [items[0], items[2]], [items[3]]]

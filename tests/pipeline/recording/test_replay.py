@@ -13,6 +13,7 @@ from facegate.pipeline.config import GateConfig, RunConfig, config_for
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.recording.record import Recording
 from facegate.pipeline.recording.replay import decide, line, outcomes
+from facegate.pipeline.records import Outcome
 from facegate.pipeline.runner import Runner
 from facegate.pipeline.watch import ShotQueue
 
@@ -68,8 +69,9 @@ def test_another_gate_decides_otherwise_and_the_table_says_how(
     result = facegate("replay", path, "--min-quality", 100, "--log", tmp_path / "log")
     assert result.returncode == 0, result.stderr
     after = [json.loads(row) for row in (tmp_path / "log").read_text().splitlines()]
-    assert {row["outcome"] for row in after} == {"below_threshold"} and len(after) == before.total()
-    assert f"+{before.total()}" in result.stdout and "lose their last shot" in result.stdout
+    assert {row["outcome"] for row in after} == {"below_threshold", "not_needed"} and len(after) == before.total()
+    scored = before.total() - before["not_needed"]
+    assert f"+{scored}" in result.stdout and "lose their last shot" in result.stdout
     (tmp_path / "gate.yaml").write_text(
         "cameras: [{name: other, source: x.mp4}]\ngate: {mode: interval, every_s: 0.2, min_quality: 0}\n"
     )
@@ -87,7 +89,8 @@ def test_the_page_is_self_contained_and_shows_every_track(
     assert result.returncode == 0, result.stderr
     page = (tmp_path / "page.html").read_text()
     tracks = {decision.face.track_id for decision in live}
-    assert page.count("<h2>") == len(tracks) and page.count("<circle") >= len(live)
+    assert page.count("<h2>") == len(tracks) and page.count("<title>") == len(live) + 1
+    assert 0 < page.count(": not needed<") == sum(d.outcome is Outcome.NOT_NEEDED for d in live) < len(live)
     assert "http" not in page and 'src="data:image/jpeg;base64,' in page
     camera = live[0].face.face.frame.camera
     one = facegate("explain", path, "--to", tmp_path / "one.html", "--track", f"{camera}/{min(tracks)}")

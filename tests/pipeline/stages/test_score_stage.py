@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,6 +14,8 @@ from hypothesis import strategies as st
 
 from facegate.pipeline.flow.channel import Channel, EndOfStream, Lane
 from facegate.pipeline.flow.priority import Priority, frontality
+from facegate.pipeline.gating.contest import Contest
+from facegate.pipeline.gating.gate import GateSettings
 from facegate.pipeline.records import (
     Detection,
     Face,
@@ -21,7 +25,6 @@ from facegate.pipeline.records import (
     TrackedFace,
     TrackedFrame,
 )
-from facegate.pipeline.reporting.accounting import Ledger
 from facegate.pipeline.stages.score import ScoreStage
 from facegate.scoring.engine import Scorer, load_scorer
 
@@ -45,20 +48,25 @@ def frame(camera: str, seq: int, tracks: range, *, last: bool = False) -> Tracke
     return TrackedFrame(FrameRef(camera, seq, seq / 10, seq / 10, None, 640, 480), faces, (), last)
 
 
+def every_face(camera: str) -> Contest:
+    return Contest(GateSettings(), "run", everything=True)
+
+
 def run_stage(
-    scorer: Scorer, frames: list[TrackedFrame], live: set[str], budget_s: float
-) -> tuple[list[ScoredFrame], Ledger, ScoreStage]:
-    ledger = Ledger()
+    scorer: Scorer,
+    frames: list[TrackedFrame],
+    live: set[str],
+    budget_s: float,
+    contest: Callable[[str], Contest] = every_face,
+) -> tuple[list[ScoredFrame], ScoreStage]:
     inbox: Channel[TrackedFrame] = Channel()
     lane = inbox.lane(len(frames))
     for item in frames:
-        for face in item.faces:
-            ledger.observe(face.face)
         lane.put(item)
     lane.close()
     out: Channel[ScoredFrame] = Channel()
     outbox: Lane[ScoredFrame] = out.lane(len(frames))
-    stage = ScoreStage(scorer, ledger, live=frozenset(live), max_frames=4, wait_s=0.0, budget_s=budget_s)
+    stage = ScoreStage(scorer, contest, live=frozenset(live), max_frames=4, wait_s=0.0, budget_s=budget_s)
     thread = Thread(target=stage.run, args=(inbox, outbox))
     thread.start()
     thread.join()
@@ -68,7 +76,7 @@ def run_stage(
         while True:
             found += out.take()
     except EndOfStream:
-        return found, ledger, stage
+        return found, stage
 
 
 @pytest.fixture(scope="module")
@@ -76,16 +84,16 @@ def scorer_tiny(tiny_model: Path) -> Scorer:
     return load_scorer(tiny_model, device="cpu", dtype="fp32", backend="torch")
 
 
-def test_crops_of_several_frames_share_a_batch_and_frames_keep_their_order(scorer_tiny: Scorer) -> None:
-    frames = [frame("a", seq, range(3)) for seq in range(8)]
-    found, _, stage = run_stage(scorer_tiny, frames, set(), 1.0)
-    assert [item.frame.seq for item in found] == list(range(8))
+def test_live_cameras_share_a_batch_and_frames_keep_their_order(scorer_tiny: Scorer) -> None:
+    frames = [frame(camera, seq, range(3)) for seq in range(4) for camera in ("a", "b")]
+    found, stage = run_stage(scorer_tiny, frames, {"a", "b"}, 1e9)
+    assert [(item.frame.camera, item.frame.seq) for item in found] == [(c, n) for n in range(4) for c in "ab"]
     for item in found:
         assert [face.face.face_id for face in item.faces] == [f"{item.frame.seq}-{track}" for track in range(3)]
         alone = scorer_tiny.score(np.stack([face.face.crop for face in item.faces]))
         np.testing.assert_allclose([face.raw for face in item.faces], alone.raw, atol=1e-5)
     report = stage.report()
-    assert (report.batches, report.batch_mean, report.batch_max) == (2, 12.0, 12)
+    assert (report.batches, report.batch_mean, report.batch_max) == (4, 6.0, 6)
     assert report.wait_p95_ms > 0 and report.ms_per_crop > 0
 
 
@@ -96,7 +104,7 @@ def test_a_files_scores_do_not_depend_on_when_its_frames_came(scorer_tiny: Score
     mixed = [item for pair in zip(live, file, strict=True) for item in pair]
     raws = []
     for frames in (file, mixed, [*live, *file]):
-        found, _, _ = run_stage(scorer_tiny, frames, {"live"}, 1e9)
+        found, _ = run_stage(scorer_tiny, frames, {"live"}, 1e9)
         raws.append([face.raw for item in found if item.frame.camera == "a" for face in item.faces])
     assert len(raws[0]) == 27 and raws[0] == raws[1] == raws[2]
 
@@ -105,17 +113,40 @@ def test_under_overload_live_crops_are_left_out_and_counted_and_files_are_not(sc
     frames = [frame("live", seq, range(5)) for seq in range(8)] + [
         frame("file", seq, range(2), last=seq == 7) for seq in range(8)
     ]
-    found, ledger, _ = run_stage(scorer_tiny, frames, {"live"}, budget_s=1e-9)
+    found, _ = run_stage(scorer_tiny, frames, {"live"}, budget_s=1e-9)
     kept = {camera: sum(len(f.faces) for f in found if f.frame.camera == camera) for camera in ("live", "file")}
-    left_out = ledger.outcomes("live").get(Outcome.NOT_SCORED, 0)
-    assert kept["file"] == 16 and left_out > 0
-    assert kept["live"] + left_out == 40
+    left_out = [face for item in found for face in item.skipped]
+    assert {(face.face.frame.camera, face.outcome) for face in left_out} == {("live", Outcome.NOT_SCORED)}
+    assert kept["file"] == 16 and kept["live"] + len(left_out) == 40
     assert len(found) == 16, "frames pass even when none of their faces was scored"
 
 
 def test_without_overload_every_live_crop_is_scored(scorer_tiny: Scorer) -> None:
-    _, ledger, _ = run_stage(scorer_tiny, [frame("live", seq, range(5)) for seq in range(8)], {"live"}, 1e9)
-    assert Outcome.NOT_SCORED not in ledger.outcomes()
+    found, _ = run_stage(scorer_tiny, [frame("live", seq, range(5)) for seq in range(8)], {"live"}, 1e9)
+    assert not any(item.skipped for item in found)
+
+
+def test_what_can_hardly_win_passes_unscored_in_its_frame(scorer_tiny: Scorer) -> None:
+    still = [
+        msgspec.structs.replace(item, faces=tuple(still_face(face) for face in item.faces))
+        for item in (frame("a", seq, range(2)) for seq in range(12))
+    ]
+    found, stage = run_stage(scorer_tiny, still, set(), 1.0, lambda camera: Contest(GateSettings(), "run"))
+    skipped = [face for item in found for face in item.skipped]
+    assert {face.outcome for face in skipped} == {Outcome.NOT_NEEDED}
+    assert all(len(item.faces) + len(item.skipped) == 2 for item in found)
+    assert len(found[0].faces) == 2, "whoever is new is scored"
+    assert len(skipped) >= 12 and stage.report().batches < 12
+
+
+def still_face(tracked_face: TrackedFace) -> TrackedFace:
+    """The same crop in every frame, and a place beside the other tracks'."""
+    crop = np.random.default_rng(1).integers(0, 256, (112, 112, 3)).astype(np.uint8)
+    left = 200.0 * tracked_face.track_id
+    face = msgspec.structs.replace(
+        tracked_face.face, crop=crop, detection=Detection((left, 0, left + 80, 80), 0.9, FRONTAL)
+    )
+    return msgspec.structs.replace(tracked_face, face=face)
 
 
 def test_a_new_track_goes_before_one_scored_just_now_and_a_frontal_face_before_a_profile() -> None:

@@ -1,0 +1,222 @@
+"""Which faces are worth scoring: those that may still win. Pure: the same faces give the same choice.
+
+The quality of a track wanders around a mean of its own. What is known of it, the last score, how long ago that was,
+how much the looks have changed since, and what can be seen without the network (sharpness, yaw, light, the
+detector's confidence), makes the next quality a normal variable: an Ornstein-Uhlenbeck process (Phys. Rev. 36, 823,
+1930) that runs by changes in looks as well as by time. A face is scored where the improvement to be expected over
+what it has to beat (as in Jones et al., J. Global Optimization 13, 1998) is worth it. How far qualities wander is
+learned from each camera: where they surprise, more is scored.
+
+Scored in any case: a track's first face, one that may be somebody else (after a gap, beside another face, changed
+in looks), one that stands for the rejects in a shadow sample, and one every ``LONGEST_S``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import erf, exp, pi, sqrt
+
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from facegate.pipeline.gating.gate import GateSettings
+from facegate.pipeline.gating.limits import pose
+from facegate.pipeline.gating.policies import ShadowSample
+from facegate.pipeline.records import Box, Image, ScoredFace, TrackedFace
+
+WORTH = 1.5
+"""Points of quality (of 100) that scoring a face must promise."""
+SPREAD = 13.0
+"""Standard deviation of a track's qualities around their mean, before a camera has shown its own."""
+FORGETTING = 2.2
+"""A track's quality is correlated with its last one by exp(-this * sqrt(seconds * change in looks)), the change
+being 1 minus the correlation of two thumbnails. Fitted on the development clips, where neither tells as much
+alone."""
+LEAST_CHANGE = 0.001
+"""Change in looks by noise alone."""
+BELIEF = 20.0
+"""Scores after which a camera's own spread counts as much as ``SPREAD``."""
+SLOPES = np.array([8.0, 40.0, 35.0, 15.0], np.float32)
+"""Points of quality per unit of log Laplacian variance, cosine of yaw, confidence and brightness (0..1): within the
+tracks of the development clips, rounded (``python -m benchmarks.contest --fit``)."""
+TRACK_MEAN_OF = 20
+"""Scores over which a track's mean is taken."""
+LONGEST_S = 2.0
+"""A track that goes on is scored this often at least: the purity guard needs to know who it is."""
+GAP_S = 0.7
+"""Unseen for so long, a track may have passed to somebody else."""
+ALIKE = 0.5
+"""Correlation of two thumbnails of a face; below, it may be another person."""
+BESIDE = 0.05
+"""Overlap with another face from which a tracker may mix them up."""
+THUMB = 14
+"""Side of the thumbnails, in pixels."""
+
+Features = NDArray[np.float32]
+
+
+class _Track(msgspec.Struct):
+    first_s: float
+    seen_s: float
+    scored_s: float | None = None
+    features: Features | None = None
+    """Of the face scored last."""
+    thumb: Features | None = None
+    quality: float = 0.0
+    """Of the face scored last."""
+    scores: int = 0
+    mean: float = 0.0
+    mean_features: Features | None = None
+    best: float = -1.0
+    best_s: float = 0.0
+    sent: float | None = None
+    """Quality of what the gate has sent by its rules."""
+
+
+class Contest:
+    """Decides for one camera. For every frame ``choose``; then ``scored`` with what came of it."""
+
+    def __init__(self, settings: GateSettings, run_id: str, *, everything: bool = False) -> None:
+        """Configure.
+
+        Args:
+            settings: of the camera's gate: what a face has to beat follows from them.
+            run_id: as for the gate's shadow samples.
+            everything: score every face.
+        """
+        self._settings = settings
+        self._shadow = ShadowSample(settings.shadow, run_id)
+        self._everything = everything
+        self._tracks: dict[int, _Track] = {}
+        self._surprise, self._surprises = BELIEF, BELIEF
+        self._expected: dict[str, tuple[float, float, Features, Features]] = {}
+        """Of the faces chosen and not scored yet: quality and variance expected, features, thumbnail."""
+
+    def choose(self, faces: Sequence[TrackedFace]) -> list[bool]:
+        """For each face of one frame, whether to score it."""
+        if self._everything:
+            return [True] * len(faces)
+        boxes = [face.face.detection.box for face in faces]
+        return [self._wants(face, boxes[:i] + boxes[i + 1 :]) for i, face in enumerate(faces)]
+
+    def scored(self, faces: Sequence[ScoredFace]) -> None:
+        """Learn from the faces that were scored."""
+        for face in faces:
+            expected = self._expected.pop(face.face.face_id, None)
+            if expected is not None:
+                self._learn(face, *expected)
+
+    def ended(self, tracks: Sequence[int]) -> None:
+        """Forget tracks."""
+        for track_id in tracks:
+            self._tracks.pop(track_id, None)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of a track's qualities around its mean, as far as this camera has shown."""
+        return SPREAD * sqrt(min(max(self._surprise / self._surprises, 0.1), 4.0))
+
+    def _wants(self, face: TrackedFace, others: list[Box]) -> bool:
+        now, detection = face.face.frame.pts_s, face.face.detection
+        track = self._tracks.get(face.track_id)
+        if track is None:
+            track = self._tracks[face.track_id] = _Track(first_s=now, seen_s=now)
+        gap_s, track.seen_s = now - track.seen_s, now
+        grey = cv2.cvtColor(face.face.crop, cv2.COLOR_RGB2GRAY)
+        features = face_features(face, grey)
+        thumb = _thumb(grey)
+        if track.scored_s is None or track.features is None or track.thumb is None:
+            return self._chosen(face, (0.0, 0.0, features, thumb))
+        passed_s, alike = now - track.scored_s, float(thumb @ track.thumb)
+        mean, variance = self._foreseen(track, features, passed_s, alike)
+        doubt = (
+            not 0 <= passed_s < LONGEST_S
+            or gap_s > GAP_S
+            or alike < ALIKE
+            or any(_beside(detection.box, other) for other in others)
+            or self._shadow.takes(face.face)
+        )
+        gain = _expected_gain(mean, sqrt(variance), self._to_beat(track, now))
+        if doubt or gain >= WORTH:
+            return self._chosen(face, (mean, variance, features, thumb))
+        return False
+
+    def _chosen(self, face: TrackedFace, expected: tuple[float, float, Features, Features]) -> bool:
+        self._expected[face.face.face_id] = expected
+        return True
+
+    def _foreseen(self, track: _Track, features: Features, passed_s: float, alike: float) -> tuple[float, float]:
+        """Mean and variance of the next quality of a track."""
+        assert track.features is not None and track.mean_features is not None
+        kept = exp(-FORGETTING * sqrt(max(passed_s, 0.0) * max(1.0 - alike, LEAST_CHANGE)))
+        was = track.quality - track.mean - float((track.features - track.mean_features) @ SLOPES)
+        mean = track.mean + float((features - track.mean_features) @ SLOPES) + kept * was
+        return mean, max(self.spread**2 * (1 - kept * kept), 1.0)
+
+    def _to_beat(self, track: _Track, now: float) -> float:
+        s = self._settings
+        if s.mode == "interval" and now - track.best_s >= s.every_s:
+            track.best = -1.0
+        elif s.top_k > 1 and now - track.best_s >= s.apart_s:
+            track.best = -1.0  # apart from the best so far, others may win beside it
+        elif track.sent is None and now - track.first_s >= s.max_wait_s and track.best >= s.min_quality:
+            track.sent = track.best
+        least = float(s.min_quality - s.hysteresis)
+        if track.sent is None or s.mode == "interval" or s.top_k > 1:
+            return max(track.best, least)
+        return max(track.best, track.sent + s.improve_margin, least)
+
+    def _learn(self, face: ScoredFace, mean: float, variance: float, features: Features, thumb: Features) -> None:
+        track = self._tracks.get(face.track_id)
+        if track is None or face.left_early:
+            return
+        now, quality = face.face.frame.pts_s, float(face.quality)
+        if track.scored_s is not None:
+            self._surprise += (quality - mean) ** 2 / variance * (self._surprise / self._surprises)
+            self._surprises += 1.0
+        track.scores = min(track.scores + 1, TRACK_MEAN_OF)
+        share = 1.0 / track.scores
+        if track.mean_features is None:
+            track.mean_features = features
+        track.mean += share * (quality - track.mean)
+        track.mean_features = track.mean_features + np.float32(share) * (features - track.mean_features)
+        track.scored_s, track.quality, track.features, track.thumb = now, quality, features, thumb
+        if quality > track.best:
+            track.best, track.best_s = quality, now
+        s = self._settings
+        due = s.good_enough if track.sent is None else track.sent + s.improve_margin
+        if s.mode == "early" and quality >= due:
+            track.sent = quality
+
+
+def _expected_gain(mean: float, spread: float, beat: float) -> float:
+    """Mean of what a normal variable exceeds ``beat`` by, 0 where it does not."""
+    z = (mean - beat) / spread
+    return (mean - beat) * 0.5 * (1 + erf(z / sqrt(2))) + spread * exp(-z * z / 2) / sqrt(2 * pi)
+
+
+def face_features(face: TrackedFace, grey: NDArray[np.uint8]) -> Features:
+    """What tells of a face's quality without the network; :data:`SLOPES` says how much."""
+    inside = grey[20:100, 20:92]
+    sharpness = np.log1p(cv2.Laplacian(inside, cv2.CV_32F).var())
+    detection = face.face.detection
+    front = np.cos(np.radians(pose(detection)[0]))
+    return np.array([sharpness, front, detection.confidence, inside.mean() / 255.0], np.float32)
+
+
+def _thumb(grey: Image | NDArray[np.uint8]) -> Features:
+    """A small picture of the face, of mean 0 and length 1."""
+    small = cv2.resize(grey, (THUMB, THUMB), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
+    small -= small.mean()
+    unit: Features = small / np.float32(max(float(np.sqrt(small @ small)), 1e-6))
+    return unit
+
+
+def _beside(a: Box, b: Box) -> bool:
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return False
+    areas = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
+    return width * height >= BESIDE * (areas - width * height)
