@@ -1,6 +1,6 @@
-"""Which backend runs a model on this machine: measured once, kept, and said.
+"""Which backend runs a model on this machine: measured once, kept, and said; and the graphs that some need.
 
-Nothing is exported or compiled unless asked for: ``facegate models tune`` measures, ``load_scorer`` reads.
+``facegate models tune`` measures, ``load_scorer`` reads.
 """
 
 from __future__ import annotations
@@ -91,16 +91,11 @@ def machine() -> str:
     return f"{name}, torch {torch.__version__}, ort {onnxruntime.__version__}"
 
 
-def _graph_path(one_pass: OnePass, card: ModelCard) -> Path:
-    """Where the exported graph of a model with its settings is kept."""
-    what = (one_pass.network.fingerprint, card, one_pass.settings, one_pass.quality)
-    digest = hashlib.sha256(msgspec.json.encode(what)).hexdigest()[:16]
-    return cache_folder() / "graphs" / f"{card.name}-{digest}.onnx"
-
-
 def graph_for(one_pass: OnePass, card: ModelCard, dtype: Dtype) -> Path:
     """Return the exported graph of a model with its settings, from the cache or exported now."""
-    exact = _graph_path(one_pass, card)
+    what = (one_pass.network.fingerprint, card, one_pass.settings, one_pass.quality)
+    digest = hashlib.sha256(msgspec.json.encode(what)).hexdigest()[:16]
+    exact = cache_folder() / "graphs" / f"{card.name}-{digest}.onnx"
     exact.parent.mkdir(parents=True, exist_ok=True)
     if not exact.is_file():
         export_onnx(one_pass, card, card.name, exact)
@@ -112,11 +107,8 @@ def graph_for(one_pass: OnePass, card: ModelCard, dtype: Dtype) -> Path:
     return small
 
 
-def measured_choice(one_pass: OnePass, card: ModelCard, dtype: str) -> Choice | None:
-    """The fastest backend that was measured here and is exact enough, or ``None``.
-
-    A graph that would have to be exported first (other settings than those measured) is not taken.
-    """
+def measured_choice(card: ModelCard, dtype: str) -> Choice | None:
+    """The fastest backend that was measured here and is exact enough, or ``None``."""
     tuning = _read(card.name)
     if tuning is None:
         return None
@@ -124,8 +116,6 @@ def measured_choice(one_pass: OnePass, card: ModelCard, dtype: str) -> Choice | 
     if not fitting:
         return None
     best = min(fitting, key=lambda trial: trial.ms_per_crop)
-    if best.backend != "torch" and not _graph_path(one_pass, card).is_file():
-        return None
     return Choice(best.backend, best.dtype, f"the fastest of {len(tuning.trials)} measured on this machine")
 
 

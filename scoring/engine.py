@@ -194,7 +194,8 @@ def load_scorer(
         device: ``auto`` takes CUDA where torch finds it.
         dtype: ``auto`` takes bf16 where the processor multiplies it natively (AVX512-BF16, AMX, CUDA from compute
             capability 8.0), else fp32. ``int8`` (ONNX Runtime) is never taken unasked.
-        backend: ``auto`` takes the fastest that ``facegate models tune`` measured on this machine, else torch.
+        backend: ``auto`` takes the fastest that ``facegate models tune`` measured on this machine, else ONNX
+            Runtime for fp32 on the CPU (its graph is exported at first use), else torch.
 
     Raises:
         ModelError: weights missing, unreadable or unfit; a backend that is not installed.
@@ -228,7 +229,14 @@ def load_scorer(
     one_pass = OnePass(network, loaded, settings, chosen).eval()
     on = "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
     wanted = _decide(one_pass, loaded, on, dtype, backend)
-    return Scorer(one_pass, loaded, _make_backend(one_pass, loaded, on, wanted), why=wanted.why)
+    try:
+        made = _make_backend(one_pass, loaded, on, wanted)
+    except (ModelError, OSError) as error:
+        if backend != "auto" or wanted.backend == "torch":
+            raise
+        wanted = Choice("torch", "fp32", f"torch, as no graph could be made: {error}")
+        made = _make_backend(one_pass, loaded, on, wanted)
+    return Scorer(one_pass, loaded, made, why=wanted.why)
 
 
 def _decide(one_pass: OnePass, card: ModelCard, on: str, dtype: str, backend: str) -> Choice:
@@ -237,20 +245,27 @@ def _decide(one_pass: OnePass, card: ModelCard, on: str, dtype: str, backend: st
     if dtype == "int8":
         return Choice("onnxruntime", "int8", "int8 was asked for")
     if backend == "auto" and on == "cpu":
-        measured = measured_choice(one_pass, card, dtype)
+        measured = measured_choice(card, dtype)
         if measured is not None:
             return measured
     name: BackendName = "torch" if backend == "auto" else backend  # type: ignore[assignment]
+    if backend == "auto" and on == "cpu" and _exported_is_best(one_pass, card, dtype):
+        why = "fp32: ONNX Runtime is quicker than torch on processors (facegate models tune measures)"
+        return Choice("onnxruntime", "fp32", why)
     if dtype != "auto":
         return Choice(name, dtype, f"{dtype} was asked for")  # type: ignore[arg-type]
     if name == "onnxruntime":
         return Choice(name, "fp32", "ONNX Runtime has no bf16 on the CPU")
-    tuned = "; backends were not measured here (facegate models tune)" if backend == "auto" and on == "cpu" else ""
     if not native_bf16(on):
-        return Choice(name, "fp32", "fp32: bf16 products are not native here" + tuned)
+        return Choice(name, "fp32", "fp32: bf16 products are not native here")
     if not card.bf16:
-        return Choice(name, "fp32", "fp32: in bf16 this model's embeddings of poor crops differ too much" + tuned)
-    return Choice(name, "bf16", "bf16: its products are native here" + tuned)
+        return Choice(name, "fp32", "fp32: in bf16 this model's embeddings of poor crops differ too much")
+    return Choice(name, "bf16", "bf16: its products are native here")
+
+
+def _exported_is_best(one_pass: OnePass, card: ModelCard, dtype: str) -> bool:
+    fitted = one_pass.settings.distance != "mahalanobis" or one_pass.spread is not None
+    return fitted and (dtype == "fp32" or (dtype == "auto" and not (card.bf16 and native_bf16("cpu"))))
 
 
 def _check_combination(on: str, dtype: str, backend: str) -> None:

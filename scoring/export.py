@@ -6,11 +6,10 @@ browser need nothing of facegate.
 
 from __future__ import annotations
 
-import importlib.util
 import logging
+import os
 import warnings
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import torch
@@ -20,7 +19,7 @@ from facegate.errors import ModelError
 from facegate.scoring.families import CARD_KEY, ModelCard
 from facegate.scoring.one_pass import OnePass
 
-MAX_BATCH = 1024
+OPSET = 18
 CROPS = "crops"
 OUTPUTS = ("raw", "quality", "embedding", "patches", "attention")
 
@@ -55,31 +54,32 @@ def export_onnx(one_pass: OnePass, card: ModelCard, algorithm: str, target: Path
     """Write ``one_pass`` (fp32, on the CPU) as ONNX with a dynamic batch; the card goes into its metadata.
 
     Raises:
-        ModelError: the exporter is not installed.
+        ModelError: the network holds something that ONNX does not have.
     """
-    if importlib.util.find_spec("onnxscript") is None:
-        raise ModelError("exporting needs the 'onnxscript' package: pip install 'facegate[export]'")
     import onnx
 
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     graph = QualityGraph(one_pass, card).eval()
     example = torch.zeros((2, 112, 112, 3), dtype=torch.uint8)
-    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")  # several processes may begin at once
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        program: Any = torch.onnx.export(
-            graph,
-            (example,),
-            None,
-            dynamo=True,
-            verbose=False,
-            input_names=[CROPS],
-            output_names=list(OUTPUTS),
-            dynamic_shapes={"crops": {0: batch}},
-        )
-    model = program.model_proto
+        try:
+            # The tracing exporter: a second where the newer one takes ten and needs another package.
+            torch.onnx.export(
+                graph,
+                (example,),
+                part,
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=[CROPS],
+                output_names=list(OUTPUTS),
+                dynamic_axes={name: {0: "batch"} for name in (CROPS, *OUTPUTS)},
+            )
+        except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
+            part.unlink(missing_ok=True)
+            raise ModelError(f"model '{card.name}' cannot be exported: {str(error).splitlines()[0]}") from error
+    model = onnx.load(str(part))
     onnx.helper.set_model_props(model, {CARD_KEY: msgspec.json.encode(card).decode(), "algorithm": algorithm})
-    part = target.with_name(target.name + ".part")
     onnx.save(model, str(part))
     part.replace(target)
 

@@ -23,7 +23,7 @@ def scorer(data: Path) -> Scorer:
 @pytest.fixture(scope="module")
 def faces(data: Path) -> NDArray[np.uint8]:
     plain = np.load(data / "parity" / "crops.npy")
-    return np.concatenate([degrade_half(plain, seed) for seed in range(60)])
+    return np.concatenate([degrade_half(plain, seed) for seed in range(40)])
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +31,14 @@ def median_quality(scorer: Scorer, faces: NDArray[np.uint8]) -> int:
     return int(np.median(scorer.score(faces).quality)) + 1
 
 
+@pytest.fixture(scope="module")
+def table(scorer: Scorer, faces: NDArray[np.uint8], median_quality: int) -> ExitTable:
+    return calibrate(scorer, faces, median_quality, bound=0.02)
+
+
 def test_the_table_holds_on_crops_it_was_not_fitted_on(
-    scorer: Scorer, faces: NDArray[np.uint8], median_quality: int
+    scorer: Scorer, faces: NDArray[np.uint8], median_quality: int, table: ExitTable
 ) -> None:
-    table = calibrate(scorer, faces, median_quality, bound=0.02)
     assert [row.block for row in table.rows] == list(scorer.settings.blocks[1:-1])
     full = scorer.score(faces)
     good = full.quality >= median_quality
@@ -45,10 +49,7 @@ def test_the_table_holds_on_crops_it_was_not_fitted_on(
         assert not leaving.quality[leaving.left].any()
 
 
-def test_a_table_is_read_only_for_its_own_model(
-    scorer: Scorer, faces: NDArray[np.uint8], median_quality: int, tmp_path: Path
-) -> None:
-    table = calibrate(scorer, faces, median_quality, bound=0.02)
+def test_a_table_is_read_only_for_its_own_model(scorer: Scorer, table: ExitTable, tmp_path: Path) -> None:
     path = tmp_path / "exits.json"
     path.write_bytes(msgspec.json.encode(table))
     assert read_table(path, scorer.card.name, scorer.algorithm) == table
