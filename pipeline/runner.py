@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Thread
-from time import monotonic, thread_time
+from time import monotonic, process_time
 from types import TracebackType
 from typing import Any, Self
 
@@ -77,11 +77,10 @@ class Runner:
         self.ledger = self._parts.ledger
         self.info = self._parts.info
         self._tidying = Thread(target=self._tidy, name=THREAD_PREFIX + "memory", daemon=True)
-        self._stage_cpu: dict[str, float] = {}
         self._delivery: DeliveryReport | None = None
         self._closed = False
-        self._started = 0.0
-        self._finished = 0.0
+        self._started = self._finished = 0.0
+        self._started_cpu_s = self._finished_cpu_s = 0.0
 
     def __enter__(self) -> Self:
         self.start()
@@ -97,7 +96,7 @@ class Runner:
 
     def start(self) -> None:
         """Start every thread."""
-        self._started = monotonic()
+        self._started, self._started_cpu_s = monotonic(), process_time()
         channels = self._parts.channels
         for index, stage in enumerate(self._parts.stages):
             following = channels[index + 1] if index + 1 < len(channels) else Channel()
@@ -165,7 +164,7 @@ class Runner:
         recorder, sink, error = self._parts.recorder, self._parts.sink, self._crew.error
         if recorder is not None:
             recorder.close()
-        self._finished = monotonic()
+        self._finished, self._finished_cpu_s = monotonic(), process_time()
         interrupted = self._stop.is_set() or error is not None
         if error is not None:
             sink.abort()
@@ -182,7 +181,8 @@ class Runner:
         return run_report(
             self._parts,
             self._cameras,
-            self._stage_cpu,
+            self._crew.cpu_s(),
+            cpu_s=(self._finished_cpu_s or process_time()) - self._started_cpu_s,
             duration_s=(self._finished or monotonic()) - self._started,
             interrupted=self._stop.is_set(),
             delivery=self._parts.sink.report() if self._delivery is None else self._delivery,
@@ -192,7 +192,6 @@ class Runner:
         try:
             stage.run(inbox, outbox)
         finally:
-            self._stage_cpu[stage.name] = thread_time()
             outbox.close()
 
     def _tidy(self) -> None:

@@ -22,7 +22,7 @@ from facegate.demo.clip import DemoClip
 from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.server import RtspServer
 from facegate.demo.rtsp.session import Credentials
-from facegate.pipeline.reporting.report import CameraReport, CameraState, RunReport, ScoringReport
+from facegate.pipeline.reporting.report import CameraReport, CameraState, CostReport, RunReport, ScoringReport
 from facegate.sinks.base import DeliveryReport
 
 from .helpers import facegate, free_port, json_lines, process, wait_for_line
@@ -236,12 +236,13 @@ def test_the_summary_fits_into_eighty_columns() -> None:
         frames_received=12_345_678, frames_processed=12_345_678, looks_per_s=25.0, frames_overwritten=1_234_567,
         frames_searched=2, frames_still=0, packets_not_decoded=0, age_ms=None, reconnects=0, observed=2_345_678,
         outcomes={"forwarded": 23_456, "superseded": 2_345_678, "below_threshold": 345_678, "off_pose": 123_456},
-        threshold=5, quality_moved=0.0, splits=0,
+        threshold=5, quality_moved=0.0, splits=0, decode_s=1.0,
     )  # fmt: skip
     delivery = DeliveryReport(accepted=1, acknowledged=1)
+    cost = CostReport(1.0, 2.0, 0.1, 1.0, 0.1, 0.0, 0.5, 100, 1.2)
     scoring = ScoringReport("torch", "fp32", "", 1, 1.0, 1, 1.0, 1.0, 1.0)
     report = RunReport(
-        "id", 1.0, False, "mtcnn", "vitnt", "m", 1, 1, 1, camera.outcomes, 1, 1, scoring, delivery, (camera,), ()
+        "id", 1.0, False, "mtcnn", "vitnt", "m", 1, 1, 1, camera.outcomes, 1, 1, scoring, delivery, (camera,), cost
     )
     screen = Console(width=80, file=io.StringIO())
     screen.print(summary_table(report))

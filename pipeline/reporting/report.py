@@ -50,6 +50,8 @@ class CameraReport(msgspec.Struct, frozen=True):
     age_ms: FrameAge | None
     """Of the last thousand frames."""
     reconnects: int
+    decode_s: float
+    """Processor seconds of its thread."""
     observed: int
     outcomes: dict[str, int]
     threshold: int
@@ -60,11 +62,38 @@ class CameraReport(msgspec.Struct, frozen=True):
     """Times a track passed from one person to another and was split."""
 
 
-class StageReport(msgspec.Struct, frozen=True):
-    """CPU time of one stage's thread (its helpers' threads are not in it)."""
+class CostReport(msgspec.Struct, frozen=True):
+    """Where the processor's time went, in seconds of one core."""
 
-    stage: str
-    cpu_s: float
+    decode_s: float
+    """Of the cameras' threads: decoding, colours, sampling."""
+    detect_s: float
+    """Searching, following and aligning."""
+    track_s: float
+    score_s: float
+    gate_s: float
+    deliver_s: float
+    rest_s: float
+    """Of everything else in the process: reading packets, libraries' own threads, whatever runs beside facegate."""
+    looks: int
+    cores: float
+    """Mean over the run."""
+
+    @property
+    def total_s(self) -> float:
+        """All of it."""
+        return sum(self.parts().values())
+
+    def parts(self) -> dict[str, float]:
+        """Seconds by what they were spent on."""
+        return {
+            name.removesuffix("_s"): getattr(self, name) for name in self.__struct_fields__ if name.endswith("_s")
+        }
+
+    def ms_per_look(self, *parts: str) -> float | None:
+        """Mean of these parts, ``None`` where nothing was looked at."""
+        spent = self.parts()
+        return 1000 * sum(spent[part] for part in parts) / self.looks if self.looks else None
 
 
 class ScoringReport(msgspec.Struct, frozen=True):
@@ -108,7 +137,7 @@ class RunReport(msgspec.Struct, frozen=True):
     scoring: ScoringReport
     delivery: DeliveryReport
     cameras: tuple[CameraReport, ...]
-    stages: tuple[StageReport, ...]
+    cost: CostReport
 
     @property
     def avoided(self) -> Avoided:

@@ -11,6 +11,9 @@ from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.running.crew import Crew
 from facegate.pipeline.running.reload import Reload
 
+CAMERA = "camera-"
+"""Prefix of the threads' names."""
+
 
 class Cameras:
     """Every camera of a run; present ones first when iterated."""
@@ -27,7 +30,7 @@ class Cameras:
     def start(self) -> None:
         """Start each one's thread."""
         for camera in self._present:
-            self._crew.spawn(f"camera-{camera.name}", camera.run)
+            self._crew.spawn(CAMERA + camera.name, camera.run)
 
     def stop(self) -> None:
         """Ask each to end."""
@@ -54,7 +57,7 @@ class Cameras:
             self._present.append(new)
             if self._stopping.is_set():
                 new.stopped.set()
-            self._crew.spawn(f"camera-{name}", new.run)
+            self._crew.spawn(CAMERA + name, new.run)
 
     def raise_problem(self) -> None:
         """Raise why there was no frame.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections import defaultdict
 from collections.abc import Callable
-from threading import Condition, Thread
+from threading import Condition, Thread, get_ident
 from typing import Any
 
 from facegate.errors import FacegateError, StageError
@@ -27,6 +29,8 @@ class Crew:
         self._on_finished = on_finished
         self._changed = Condition()
         self._running = 0
+        self._at_work: dict[int, str] = {}
+        self._worked_s: defaultdict[str, float] = defaultdict(float)
 
     def spawn(self, name: str, target: Callable[..., None], *args: Any) -> None:
         """Start a thread."""
@@ -52,12 +56,22 @@ class Crew:
             self._changed.wait_for(lambda: self._running == 0 or reached())
             return self._running > 0
 
+    def cpu_s(self) -> dict[str, float]:
+        """Processor seconds of each thread so far, by name; those of the same name together."""
+        with self._changed:  # nobody in it can end meanwhile: the clock of a thread that is gone must not be read
+            spent = dict(self._worked_s)
+            for thread, name in self._at_work.items():
+                spent[name] = spent.get(name, 0.0) + _cpu_s(thread)
+        return spent
+
     def look(self) -> None:
         """Let whoever waits look again."""
         with self._changed:
             self._changed.notify_all()
 
     def _guard(self, name: str, target: Callable[..., None], *args: Any) -> None:
+        with self._changed:
+            self._at_work[get_ident()] = name
         try:
             target(*args)
         except Aborted:
@@ -67,6 +81,8 @@ class Crew:
             self._on_error()
         finally:
             with self._changed:
+                del self._at_work[get_ident()]
+                self._worked_s[name] += time.thread_time()
                 self._running -= 1
                 last = self._running == 0
                 self._changed.notify_all()
@@ -79,3 +95,10 @@ class Crew:
             if self.error is None:
                 self.error = error if isinstance(error, FacegateError) else StageError(name, error)
                 self.error.__cause__ = error if self.error is not error else error.__cause__
+
+
+def _cpu_s(thread: int) -> float:
+    """Processor seconds of a living thread; 0 on systems that do not tell."""
+    if not hasattr(time, "pthread_getcpuclockid"):
+        return 0.0
+    return time.clock_gettime(time.pthread_getcpuclockid(thread))

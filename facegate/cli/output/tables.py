@@ -13,7 +13,7 @@ from facegate.pipeline.gating.threshold import ALARM_PSI
 if TYPE_CHECKING:
     from facegate.evaluation.evaluate import Evaluation
     from facegate.evaluation.savings import Savings
-    from facegate.pipeline.reporting.report import RunReport
+    from facegate.pipeline.reporting.report import CostReport, RunReport
 
 
 def summary_table(report: RunReport) -> Table:
@@ -47,10 +47,23 @@ def _count(number: int) -> str:
     return f"{number / 1e3:.0f}k" if number < 10_000_000 else f"{number / 1e6:.1f}M"
 
 
+def _cost_line(cost: CostReport) -> str:
+    """Where the time went, the largest parts first."""
+    shares = sorted(cost.parts().items(), key=lambda item: -item[1])
+    said = ", ".join(
+        f"{name} {100 * spent / cost.total_s:.0f} %" for name, spent in shares if spent >= cost.total_s / 200
+    )
+    beside = cost.ms_per_look("detect", "track", "score", "gate", "deliver")
+    looks = "" if beside is None else f"; {beside:.1f} ms a look beside decoding"
+    return f"cost: {cost.cores:.2f} cores ({said}){looks}"
+
+
 def show_summary(report: RunReport) -> None:
     """Print what a run was to stderr."""
     console = Console(stderr=True)
     console.print(summary_table(report))
+    if report.cost.total_s:
+        console.print(_cost_line(report.cost))
     delivery = report.delivery
     kept = 100 * (1 - report.forwarded_share) if report.observed else 0.0
     console.print(
