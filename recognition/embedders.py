@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 import cv2
 import msgspec
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from facegate.detectors.align import CROP_SIZE
@@ -74,6 +75,9 @@ class OnnxEmbedder:
             raise ModelError(f"{model} is not the file that card '{card.name}' describes: its SHA-256 differs")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        options.intra_op_num_threads = torch.get_num_threads()
+        # Idle workers sleep instead of burning a core that a neighbour needs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session: Any = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises many unrelated types here
