@@ -31,7 +31,7 @@ class ScorerConfig(Section):
     every_face: bool = False
     """Score every face, and not only those that may still be their track's best."""
     max_frames: int = Field(16, ge=1, le=256)
-    """Frames whose crops may share a batch."""
+    """Frames taken at once; of live cameras, one frame each shares a batch."""
     wait_ms: float = Field(0.0, ge=0, le=1000)
     """Wait this long for more frames before scoring. Worth it on a GPU; on a CPU batches grow by themselves."""
     budget_ms: float = Field(1000.0, gt=0, le=60_000)

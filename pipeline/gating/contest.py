@@ -92,10 +92,11 @@ class Contest:
         self._tracks: dict[int, _Track] = {}
         self._surprise, self._surprises = BELIEF, BELIEF
         self._expected: dict[str, tuple[float, float, Features, Features]] = {}
-        """Of the faces chosen and not scored yet: quality and variance expected, features, thumbnail."""
+        """Of the last frame's chosen faces: quality and variance expected, features, thumbnail."""
 
     def choose(self, faces: Sequence[TrackedFace]) -> list[bool]:
         """For each face of one frame, whether to score it."""
+        self._expected.clear()  # what was chosen before and then left out under overload
         if self._everything:
             return [True] * len(faces)
         boxes = [face.face.detection.box for face in faces]

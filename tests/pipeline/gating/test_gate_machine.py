@@ -18,6 +18,7 @@ from facegate.pipeline.records import (
     Outcome,
     ScoredFace,
     ScoredFrame,
+    SkippedFace,
 )
 
 from .faces import ANN, BOB, CROP, EVE, INFO, guard, make, seen
@@ -54,20 +55,28 @@ class GateMachine(RuleBasedStateMachine):
 
     @rule(
         faces=st.dictionaries(
-            st.integers(0, 4), st.tuples(st.integers(0, 100), st.sampled_from([ANN, BOB, EVE])), max_size=4
+            st.integers(0, 4),
+            st.tuples(st.none() | st.integers(0, 100), st.sampled_from([ANN, BOB, EVE])),
+            max_size=4,
         ),
         gap=st.floats(0.01, 3.0),
         ends=st.sets(st.integers(0, 4)),
     )
-    def step(self, faces: dict[int, tuple[int, Any]], gap: float, ends: set[int]) -> None:
+    def step(self, faces: dict[int, tuple[int | None, Any]], gap: float, ends: set[int]) -> None:
+        """A face without a quality was not scored."""
         self.seq += 1
         self.now += gap
-        items = tuple(seen(self.seq, track, q, pts_s=self.now, who=who) for track, (q, who) in faces.items())
-        self.seen += [item.face.face_id for item in items]
+        made = [(q, seen(self.seq, track, q or 0, pts_s=self.now, who=who)) for track, (q, who) in faces.items()]
+        items = tuple(face for quality, face in made if quality is not None)
+        skipped = tuple(
+            SkippedFace(face.face, face.track_id, Outcome.NOT_NEEDED) for quality, face in made if quality is None
+        )
+        self.seen += [face.face.face_id for _, face in made]
         self.alive |= set(faces)
         ended = tuple(sorted(ends & self.alive))
         self.alive -= set(ended)
-        self._take(ScoredFrame(FrameRef("cam", self.seq, self.now, self.now, None, 640, 480), items, ended))
+        ref = FrameRef("cam", self.seq, self.now, self.now, None, 640, 480)
+        self._take(ScoredFrame(ref, items, ended, skipped=skipped))
 
     def _take(self, item: ScoredFrame) -> None:
         self.decisions += [(self.now, decision) for decision in self.gate.step(self.guard.step(item))]
@@ -90,7 +99,8 @@ class GateMachine(RuleBasedStateMachine):
         for at, decision in self.decisions:
             forwarded = decision.outcome is Outcome.FORWARDED
             assert (decision.shot is not None) == (forwarded or decision.outcome is Outcome.SHADOW)
-            if forwarded:
+            assert isinstance(decision.face, SkippedFace) == (decision.outcome is Outcome.NOT_NEEDED)
+            if forwarded and isinstance(decision.face, ScoredFace):
                 assert decision.face.quality >= s.min_quality - s.hysteresis
                 by_track[decision.face.track_id].append(decision.face.quality)
                 times.append(at)
