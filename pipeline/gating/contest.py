@@ -40,7 +40,7 @@ BELIEF = 20.0
 """Scores after which a camera's own spread counts as much as ``SPREAD``."""
 SLOPES = np.array([8.0, 40.0, 35.0, 15.0], np.float32)
 """Points of quality per unit of log Laplacian variance, cosine of yaw, confidence and brightness (0..1): within the
-tracks of the development clips, rounded (``python -m benchmarks.contest --fit``)."""
+tracks of the development clips, rounded (``python -m benchmarks.bill.contest --fit``)."""
 TRACK_MEAN_OF = 20
 """Scores over which a track's mean is taken."""
 LONGEST_S = 2.0

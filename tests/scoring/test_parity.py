@@ -31,6 +31,7 @@ def test_vitnt_scores_equal_the_published_vectors(data: Path, model: str) -> Non
             alpha=case["alpha"],
             device="cpu",
             dtype="fp32",
+            backend="torch",
         )
         np.testing.assert_allclose(scorer.score(crops).raw, case["raw"], atol=1e-6, rtol=0)
 

@@ -1,7 +1,7 @@
 """What a look costs when known faces are followed between searches, and what is missed by that.
 
-    python -m benchmarks.looks --yunet yunet_n_640_640.onnx clip.mp4 multi_face.avi
-    python -m benchmarks.looks --yunet yunet_n_640_640.onnx --fps 25 clip.mp4
+    python -m benchmarks.bill.looks --yunet yunet_n_640_640.onnx clip.mp4 multi_face.avi
+    python -m benchmarks.bill.looks --yunet yunet_n_640_640.onnx --fps 25 clip.mp4
 
 Every clip is looked at three times in turn, frame by frame: MTCNN searches every look; MTCNN searches and follows
 as the pipeline does; YuNet searches every look. Recall counts the faces of the first that the second has too

@@ -21,8 +21,8 @@ from time import process_time
 import numpy as np
 import torch
 
+from benchmarks.bill.looks import looks
 from benchmarks.ingest import SAMPLE_FPS, scaled, server, watch
-from benchmarks.looks import looks
 from benchmarks.machine import cpu
 from facegate.demo.clip import make_clip
 from facegate.detectors.align import align

@@ -1,8 +1,8 @@
 """What scoring only the faces that may win leaves out and costs, on recordings in which every face was scored.
 
     facegate run every-face.yaml --record clip.rec          # a configuration with scorer.every_face
-    python -m benchmarks.contest clip.rec other.rec
-    python -m benchmarks.contest --fit --fps 5 *.rec
+    python -m benchmarks.bill.contest clip.rec other.rec
+    python -m benchmarks.bill.contest --fit --fps 5 *.rec
 
 For each rate of looks: the share of faces that would have been scored; over tracks of five faces or more, how much
 better the best face was than the best that was scored, mean and worst, and the percentile of that in the track.

@@ -1,0 +1,1 @@
+"""What the gate itself costs: the whole bill, a look, a face."""
