@@ -46,7 +46,7 @@ TRACK_MEAN_OF = 20
 LONGEST_S = 2.0
 """A track that goes on is scored this often at least: the purity guard needs to know who it is."""
 GAP_S = 0.7
-"""Unseen for so long, a track may have passed to somebody else."""
+"""Unseen for so long although the camera was looked at, a track may have passed to somebody else."""
 ALIKE = 0.5
 """Correlation of two thumbnails of a face; below, it may be another person."""
 BESIDE = 0.05
@@ -60,6 +60,8 @@ Features = NDArray[np.float32]
 class _Track(msgspec.Struct):
     first_s: float
     seen_s: float
+    look: int
+    """The camera's look that saw it last."""
     scored_s: float | None = None
     features: Features | None = None
     """Of the face scored last."""
@@ -90,12 +92,14 @@ class Contest:
         self._shadow = ShadowSample(settings.shadow, run_id)
         self._everything = everything
         self._tracks: dict[int, _Track] = {}
+        self._look = 0
         self._surprise, self._surprises = BELIEF, BELIEF
         self._expected: dict[str, tuple[float, float, Features, Features]] = {}
         """Of the last frame's chosen faces: quality and variance expected, features, thumbnail."""
 
     def choose(self, faces: Sequence[TrackedFace]) -> list[bool]:
         """For each face of one frame, whether to score it."""
+        self._look += 1
         self._expected.clear()  # what was chosen before and then left out under overload
         if self._everything:
             return [True] * len(faces)
@@ -123,8 +127,10 @@ class Contest:
         now, detection = face.face.frame.pts_s, face.face.detection
         track = self._tracks.get(face.track_id)
         if track is None:
-            track = self._tracks[face.track_id] = _Track(first_s=now, seen_s=now)
-        gap_s, track.seen_s = now - track.seen_s, now
+            track = self._tracks[face.track_id] = _Track(first_s=now, seen_s=now, look=self._look)
+        # Where looks are far apart, no more than that is no gap.
+        gap_s = now - track.seen_s if self._look - track.look > 1 else 0.0
+        track.seen_s, track.look = now, self._look
         grey = cv2.cvtColor(face.face.crop, cv2.COLOR_RGB2GRAY)
         features = face_features(face, grey)
         thumb = _thumb(grey)

@@ -73,6 +73,7 @@ def test_whoever_may_be_somebody_else_is_scored() -> None:
     assert play(contest(), [50, 50], [ANNS, BOBS]) == [True, True], "other looks in the same track"
     subject = contest()
     assert step(subject, face(0.0)) == [True] and step(subject, face(0.2)) == [False]
+    step(subject)
     assert step(subject, face(0.2 + GAP_S + 0.1)) == [True], "after a gap"
     subject = contest()
     away = {"box": (300.0, 100.0, 380.0, 190.0)}
@@ -87,6 +88,10 @@ def test_a_new_track_is_scored_and_an_ended_one_forgotten() -> None:
     assert step(subject, face(0.0)) == [True]
     subject.ended([1])
     assert step(subject, face(0.2)) == [True]
+
+
+def test_where_looks_are_seldom_that_alone_is_no_gap() -> None:
+    assert sum(play(contest(), [50] * 40, [ANNS] * 40, every_s=GAP_S + 0.1)) < 25
 
 
 def test_a_clock_that_jumps_back_is_no_reason_to_leave_a_face_out() -> None:
