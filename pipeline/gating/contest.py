@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from facegate.detectors.base import same_face
 from facegate.pipeline.gating.gate import GateSettings
 from facegate.pipeline.gating.limits import pose
 from facegate.pipeline.gating.policies import ShadowSample
@@ -142,7 +143,7 @@ class Contest:
             not 0 <= passed_s < LONGEST_S
             or gap_s > GAP_S
             or alike < ALIKE
-            or any(_beside(detection.box, other) for other in others)
+            or any(same_face(detection.box, other, BESIDE) for other in others)
             or self._shadow.takes(face.face)
         )
         gain = _expected_gain(mean, sqrt(variance), self._to_beat(track, now))
@@ -219,11 +220,3 @@ def _thumb(grey: Image | NDArray[np.uint8]) -> Features:
     small -= small.mean()
     unit: Features = small / np.float32(max(float(np.sqrt(small @ small)), 1e-6))
     return unit
-
-
-def _beside(a: Box, b: Box) -> bool:
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return False
-    areas = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
-    return width * height >= BESIDE * (areas - width * height)
