@@ -79,6 +79,7 @@ class Attention:
         self._follow = follow
         self._known: list[_Known] = []
         self._thumbnail: NDArray[Any] | None = None
+        """Of the last frame that was looked at, where the next may be left out."""
         self._looked_s: float | None = None
         self._seen_s: float | None = None
         """Of the known faces' places."""
@@ -91,11 +92,11 @@ class Attention:
         before = self._looked_s
         if before is None or cut or pts_s < before:
             self._known = []
-            self._note(image, pts_s)
+            self._looked_s, self._thumbnail = pts_s, None
             return Look.SEARCH
         if self._unmoved(image, pts_s - before, pts_s):
             return Look.NONE
-        self._note(image, pts_s)
+        self._looked_s = pts_s
         first = pts_s if self._waiting_s is None else self._waiting_s
         next_s = pts_s + (pts_s - before)
         if not self._follow or next_s - first > LATE_S + EARLY_S:
@@ -140,15 +141,13 @@ class Attention:
         elif self._skip_still:
             longest = STILL_LOOK_S
         else:
+            self._thumbnail = None
             return False
-        if passed_s + EARLY_S >= longest or self._thumbnail is None:
-            return False
-        return float(np.abs(_thumbnail(image) - self._thumbnail).max()) < MOVED_LEVELS
-
-    def _note(self, image: Image, pts_s: float) -> None:
-        self._looked_s = pts_s
-        if self._idle_s is not None or self._skip_still:
-            self._thumbnail = _thumbnail(image)
+        now, seen = _thumbnail(image), self._thumbnail
+        if seen is not None and passed_s + EARLY_S < longest and np.abs(now - seen).max() < MOVED_LEVELS:
+            return True
+        self._thumbnail = now
+        return False
 
 
 def _speed(known: _Known | None, box: Box, passed_s: float) -> tuple[float, float]:
