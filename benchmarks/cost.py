@@ -22,7 +22,7 @@ from benchmarks.scoring import Job, interleaved, random_pass
 from facegate.scoring.backends import TorchCpu
 from facegate.scoring.engine import load_scorer
 from facegate.scoring.export import export_onnx
-from facegate.scoring.families import builtin_card, packaged_models
+from facegate.scoring.families import SHIPPED_MODELS, builtin_card
 
 
 def beside_a_recogniser(path: Path, crops: NDArray[np.uint8], rounds: int) -> None:
@@ -31,7 +31,7 @@ def beside_a_recogniser(path: Path, crops: NDArray[np.uint8], rounds: int) -> No
     options.intra_op_num_threads = 1
     jobs: dict[str, Job] = {}
     with TemporaryDirectory() as folder:
-        for name in (None, *packaged_models()):
+        for name in SHIPPED_MODELS:
             scorer = load_scorer(name, device="cpu", dtype="fp32", backend="torch")
             file = Path(folder) / f"{scorer.card.name}.onnx"
             export_onnx(scorer.one_pass, scorer.card, scorer.algorithm, file)

@@ -16,7 +16,15 @@ from facegate.errors import ConfigError, ModelError
 from facegate.scoring.backends import Backend, BackendName, OnnxRuntime, OpenVino, PassArrays, TorchCpu, TorchCuda
 from facegate.scoring.calibration import Calibration
 from facegate.scoring.choice import Choice, graph_for, measured_choice
-from facegate.scoring.families import QUALITIES, ModelCard, Quality, load_builtin, load_file
+from facegate.scoring.families import (
+    DEFAULT_MODEL,
+    QUALITIES,
+    SHIPPED_MODELS,
+    ModelCard,
+    Quality,
+    load_file,
+    load_shipped,
+)
 from facegate.scoring.hub import resolve_weights
 from facegate.scoring.network.architecture import ScoreSettings
 from facegate.scoring.one_pass import DTYPES, Dtype, OnePass
@@ -181,8 +189,9 @@ def load_scorer(
     """Load a scorer.
 
     Args:
-        weights: ``None`` for the built-in model; a ``.safetensors`` or ``.pt`` file of a supported family; or a hub
-            id (``owner/name``) that ``facegate models pull`` has fetched.
+        weights: ``None`` for the default model; the name of one that ships (``facegate models list``); a
+            ``.safetensors`` or ``.pt`` file of a supported family; or a hub id (``owner/name``) that ``facegate
+            models pull`` has fetched.
         card: the file's card (a name that ships with the package, or a YAML file); not needed for a safetensors
             file that carries its own, nor for a hub id that a known card names.
         quality: the number that stands for quality: ``vitnt``, ``attention``, ``norm`` or ``estimate``; the card's
@@ -211,8 +220,13 @@ def load_scorer(
     )
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device 'cuda' was asked for, but torch finds no CUDA device: use --device cpu")
-    if weights is None:
-        network, loaded = load_builtin()
+    weights = DEFAULT_MODEL if weights is None else weights
+    if str(weights) in SHIPPED_MODELS:
+        if card not in (None, str(weights)):
+            raise ConfigError(
+                f"model '{weights}' ships with its own card: leave --model-card out"
+            )
+        network, loaded = load_shipped(str(weights))
     else:
         file, card = resolve_weights(weights, card)
         network, loaded = load_file(file, card)

@@ -21,7 +21,11 @@ from facegate.scoring.network.architecture import Architecture
 from facegate.scoring.network.vit import FaceViT
 from facegate.scoring.packed import unpack
 
-DEFAULT_MODEL = "facegate-convit-s"
+DEFAULT_MODEL = "facegate-mobile-s"
+"""What gates score with, where nothing else is asked for."""
+RECOGNITION_MODEL = "facegate-convit-s"
+"""The built-in recogniser: dearer, and better at telling people apart."""
+SHIPPED_MODELS = (DEFAULT_MODEL, RECOGNITION_MODEL)
 Quality = Literal["vitnt", "attention", "norm", "estimate"]
 QUALITIES: tuple[Quality, ...] = get_args(Quality)
 Table = tuple[tuple[float, float], ...]
@@ -111,35 +115,23 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def load_builtin() -> tuple[FaceViT, ModelCard]:
-    """Load the network that ships with the package, and its card.
+def load_shipped(name: str) -> tuple[FaceViT, ModelCard]:
+    """Load one of :data:`SHIPPED_MODELS`, and its card.
 
     Raises:
         ModelError: its weights are missing, or not those that the card describes.
     """
-    path = resources.files("facegate.scoring") / "models" / f"{DEFAULT_MODEL}.safetensors"
-    card = builtin_card(DEFAULT_MODEL)
+    path = Path(str(resources.files("facegate.scoring") / "models" / f"{name}.safetensors"))
+    card = builtin_card(name)
     if not path.is_file():
-        raise ModelError(f"the built-in model is not at {path}: install facegate again")
-    digest = file_sha256(Path(str(path)))
+        raise ModelError(f"the model that ships with facegate is not at {path}: install facegate again")
+    digest = file_sha256(path)
     if digest != card.sha256:
         raise ModelError(
             f"{path} is not the model that its card describes (SHA-256 {digest}): install facegate again"
         )
-    state, _ = read_weights(Path(str(path)))
-    return _build(card.architecture, unpack(state), DEFAULT_MODEL), card
-
-
-def packaged_models() -> dict[str, Path]:
-    """Weight files that ship with the package beside the built-in model, by name; each carries its card."""
-    folder = Path(str(resources.files("facegate.scoring") / "models"))
-    files = sorted(folder.glob("*.safetensors"))
-    return {file.stem: file for file in files if file.stem != DEFAULT_MODEL}
-
-
-def packaged_card(path: Path) -> ModelCard:
-    """The card inside one of :func:`packaged_models`."""
-    return decode_embedded(read_weights(path)[1][CARD_KEY], str(path))
+    state, _ = read_weights(path)
+    return _build(card.architecture, unpack(state), name), card
 
 
 def load_file(path: Path, card_name: str | None = None) -> tuple[FaceViT, ModelCard]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from facegate.errors import ModelError
 from facegate.scoring.choice import cache_folder
-from facegate.scoring.families import builtin_card, card_names, file_sha256, packaged_models
+from facegate.scoring.families import builtin_card, card_names, file_sha256
 
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -20,9 +20,6 @@ def resolve_weights(weights: str | Path, card: str | None) -> tuple[Path, str | 
         ModelError: a hub id that was not pulled.
     """
     path = Path(weights)
-    packaged = packaged_models().get(str(weights))
-    if packaged is not None:
-        return packaged, card
     if path.exists() or path.suffix in WEIGHT_SUFFIXES or not _HUB_ID.fullmatch(str(weights)):
         return path, card
     folder = _folder(str(weights))

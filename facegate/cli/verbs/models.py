@@ -27,15 +27,12 @@ def list_models() -> None:
     \b
     facegate models list
     """
-    from facegate.scoring.families import DEFAULT_MODEL, builtin_card, card_names, packaged_card, packaged_models
+    from facegate.scoring.families import DEFAULT_MODEL, SHIPPED_MODELS, builtin_card, card_names
 
-    cards = {name: builtin_card(name) for name in card_names()}
-    beside = {name: packaged_card(path) for name, path in packaged_models().items()}
-    for name, card in (cards | beside).items():
+    for name in card_names():
+        card = builtin_card(name)
         arch = card.architecture
-        mark = (
-            " (built in)" if name == DEFAULT_MODEL else f" (ships too: --weights {name})" if name in beside else ""
-        )
+        mark = " (default)" if name == DEFAULT_MODEL else f" (--weights {name})" if name in SHIPPED_MODELS else ""
         place = f"\n  hub: {card.hub} (facegate models pull {name})" if card.hub else ""
         size = f"patch {arch.patch_size}, {arch.embed_dim} wide, {arch.depth} blocks, {arch.num_heads} heads"
         sys.stdout.write(f"{name}{mark}\n  {size}\n  {card.source}\n  licence: {card.licence}{place}\n")
