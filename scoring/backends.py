@@ -150,7 +150,11 @@ def _flat(out: PassOutput, embedding: bool) -> torch.Tensor:
 
 
 class OnnxRuntime:
-    """An exported graph in ONNX Runtime on the processor; int8 is a graph quantised on this machine."""
+    """An exported graph in ONNX Runtime on the processor; int8 is a graph quantised on this machine.
+
+    In int8 each crop goes alone: the scales of its products come from what is in the batch, and no score may depend
+    on whose crop came along.
+    """
 
     name: BackendName = "onnxruntime"
 
@@ -176,7 +180,12 @@ class OnnxRuntime:
 
     def run(self, batches: list[NDArray[np.uint8]], embedding: bool) -> list[PassArrays]:
         """See :class:`Backend`."""
-        return [_named(self._session.run(list(OUTPUTS), {CROPS: crops}), embedding) for crops in batches]
+        return [_named(self._pass(crops), embedding) for crops in batches]
+
+    def _pass(self, crops: NDArray[np.uint8]) -> list[Any]:
+        parts = [crops] if self.dtype != "int8" else [crops[i : i + 1] for i in range(len(crops))]
+        found = [self._session.run(list(OUTPUTS), {CROPS: part}) for part in parts]
+        return found[0] if len(found) == 1 else [np.concatenate(arrays) for arrays in zip(*found, strict=True)]
 
 
 class OpenVino:
