@@ -223,9 +223,7 @@ def load_scorer(
     weights = DEFAULT_MODEL if weights is None else weights
     if str(weights) in SHIPPED_MODELS:
         if card not in (None, str(weights)):
-            raise ConfigError(
-                f"model '{weights}' ships with its own card: leave --model-card out"
-            )
+            raise ConfigError(f"model '{weights}' ships with its own card: leave --model-card out")
         network, loaded = load_shipped(str(weights))
     else:
         file, card = resolve_weights(weights, card)

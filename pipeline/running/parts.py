@@ -97,7 +97,12 @@ class Parts:
         (self._live.add if camera.source.live else self._live.discard)(camera.name)
         gate = self.gates.settings(camera.name)
         view = View(search=config.search, report=config.report, mask=config.mask)
-        attention = Attention(idle_fps=config.idle_fps, skip_still=config.skip_still, follow=config.follow)
+        attention = Attention(
+            look_s=1 / config.max_fps if config.max_fps and camera.source.live else None,
+            idle_fps=config.idle_fps,
+            skip_still=config.skip_still,
+            follow=config.follow,
+        )
         self.detect.watch(camera.name, Watched(view=view, min_face_px=gate.min_face_px, attention=attention))
         return camera
 

@@ -1,9 +1,10 @@
 """How closely each frame of one camera is looked at: searched whole, only where faces are expected, or not at all.
 
-Searching is dear and following cheap. A face that is known is followed from its last places; the whole frame is
-searched as soon as one is lost, after a cut, and so often that a new face is found at most ``LATE_S`` after the
-look that a search would have found it in. Where nobody was seen for a while and nothing moves, the camera is
-looked at seldom.
+Searching is dear and following cheap. A face that is known is followed from its last places and its look; the
+whole frame is searched as soon as one is lost, after a cut, and so often that a new face is found at most
+``LATE_S`` after the look that a search would have found it in. Under overload that cannot be promised, and every
+third look is a search: otherwise looks would become dearer just when there are too many of them. Where nobody was
+seen for a while and nothing moves, the camera is looked at seldom.
 
 Pure, with time as an argument: the same frames and faces give the same looks.
 """
@@ -21,9 +22,14 @@ from numpy.typing import NDArray
 
 from facegate.detectors.base import same_face
 from facegate.pipeline.records import Box, Detection, Image
+from facegate.pipeline.seeing.likeness import Template, moved_to, template
 
 LATE_S = 0.4
 """A new face is found at most so much later than by searching every frame."""
+OVERLOAD = 1.5
+"""Looks are scarce when so much more time lies between two than was asked for."""
+FOLLOW_MOST = 2
+"""So many looks in turn follow known faces while looks are scarce."""
 EARLY_S = 0.02
 """Cameras' clocks tremble by so much."""
 QUIET_S = 3.0
@@ -48,12 +54,13 @@ class Look(StrEnum):
     """The whole frame is searched."""
 
 
-class _Known(msgspec.Struct, frozen=True):
+class _Known(msgspec.Struct, frozen=True, eq=False):
     """A face of the last look."""
 
     box: Box
     speed: tuple[float, float]
     """Pixels per second of its middle."""
+    looks: Template | None
 
     def at(self, passed_s: float) -> Box:
         """Where it is expected after so long."""
@@ -66,18 +73,29 @@ class _Known(msgspec.Struct, frozen=True):
 class Attention:
     """Decides for one camera. For every frame ``step``; then ``followed`` or ``searched`` with what was found."""
 
-    def __init__(self, *, idle_fps: float | None = 1.0, skip_still: bool = False, follow: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        look_s: float | None = None,
+        idle_fps: float | None = 1.0,
+        skip_still: bool = False,
+        follow: bool = True,
+    ) -> None:
         """Configure.
 
         Args:
+            look_s: seconds between two looks where nothing is overloaded; ``None`` where that is not known.
             idle_fps: looks per second at a still scene without faces; ``None`` looks at every frame.
             skip_still: leave out frames in which nothing has moved although somebody is there.
             follow: ``False`` searches every frame that is looked at.
         """
+        self._scarce_s = None if look_s is None else max(OVERLOAD * look_s, LATE_S / 2 + EARLY_S)
         self._idle_s = None if idle_fps is None else 1.0 / idle_fps
         self._skip_still = skip_still
         self._follow = follow
         self._known: list[_Known] = []
+        self._image: Image | None = None
+        """The frame that is looked at."""
         self._thumbnail: NDArray[Any] | None = None
         """Of the last frame that was looked at, where the next may be left out."""
         self._looked_s: float | None = None
@@ -86,10 +104,13 @@ class Attention:
         self._face_s: float | None = None
         self._waiting_s: float | None = None
         """The first look since the last search that was none: how long a new face may have waited already."""
+        self._followed = 0
+        """Looks since the last search."""
 
     def step(self, image: Image, pts_s: float, *, cut: bool = False) -> Look:
         """Say how to look at the next frame."""
         before = self._looked_s
+        self._image = image
         if before is None or cut or pts_s < before:
             self._known = []
             self._looked_s, self._thumbnail = pts_s, None
@@ -99,15 +120,23 @@ class Attention:
         self._looked_s = pts_s
         first = pts_s if self._waiting_s is None else self._waiting_s
         next_s = pts_s + (pts_s - before)
-        if not self._follow or next_s - first > LATE_S + EARLY_S:
+        late = next_s - first > LATE_S + EARLY_S
+        if self._scarce_s is not None and pts_s - before > self._scarce_s and self._known:
+            late = self._followed >= FOLLOW_MOST
+        if late or not self._follow:
             return Look.SEARCH
         self._waiting_s = first
+        self._followed += 1
         return Look.FOLLOW
 
     def expected(self, pts_s: float) -> list[Box]:
-        """Where the known faces should be now."""
+        """Where the known faces should be now: by their speed, and where the picture looks like them."""
         passed_s = 0.0 if self._seen_s is None else pts_s - self._seen_s
-        return [known.at(passed_s) for known in self._known]
+        places = [(known.at(passed_s), known.looks) for known in self._known]
+        image = self._image
+        return [
+            place if image is None or looks is None else moved_to(image, looks, place) for place, looks in places
+        ]
 
     def followed(self, found: Sequence[Detection | None], pts_s: float) -> bool:
         """Take what was found at the expected places; ``False`` where one was lost and a search has to follow."""
@@ -126,10 +155,20 @@ class Attention:
             pairs.append((face, known))
         self._keep(pairs, pts_s)
         self._waiting_s = None
+        self._followed = 0
 
     def _keep(self, pairs: Sequence[tuple[Detection, _Known | None]], pts_s: float) -> None:
         passed_s = 0.0 if self._seen_s is None else pts_s - self._seen_s
-        self._known = [_Known(face.box, _speed(known, face.box, passed_s)) for face, known in pairs]
+        image = self._image
+        self._known = [
+            _Known(
+                box=face.box,
+                speed=_speed(known, face.box, passed_s),
+                looks=None if image is None else template(image, face.box),
+            )
+            for face, known in pairs
+        ]
+        self._image = None  # not held until the next one
         self._seen_s = pts_s
         if pairs:
             self._face_s = pts_s
