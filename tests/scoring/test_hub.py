@@ -156,12 +156,3 @@ def test_a_model_that_was_not_pulled_says_how(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("FACEGATE_CACHE", str(tmp_path))
     with pytest.raises(ModelError, match="facegate models pull owner/tiny"):
         load_scorer("owner/tiny")
-
-
-def test_a_model_that_ships_beside_the_default_is_loaded_by_name() -> None:
-    scorer = load_scorer("facegate-mobile-s", device="cpu")
-    crops = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3), dtype=np.uint8)
-    scores = scorer.score(crops)
-    assert scorer.card.name == "facegate-mobile-s" and scorer.card.people is None
-    assert scores.embedding is not None and scores.embedding.shape == (3, 128) and np.isfinite(scores.raw).all()
-    assert "facegate-mobile-s (ships too: --weights facegate-mobile-s)" in facegate("models", "list").stdout

@@ -124,3 +124,64 @@ def test_a_still_face_may_be_looked_at_seldom_too() -> None:
             attention.followed([face(100)], step / 10)
         kept.append(look is not Look.NONE)
     assert sum(kept) == 1 + round(4 / STILL_LOOK_S)
+
+
+def crowd(seed: int, places: list[tuple[int, int]], side: int = 40) -> tuple[Image, list[Detection]]:
+    """A picture with a face of its own pattern at each place."""
+    picture = np.full((360, 640, 3), 100, np.uint8)
+    faces = []
+    for index, (x, y) in enumerate(places):
+        pattern = np.random.default_rng(seed + index).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+        picture[y : y + side, x : x + side] = pattern.repeat(side // 8, 0).repeat(side // 8, 1)
+        faces.append(face(x, y, side))
+    return picture, faces
+
+
+@given(
+    seed=st.integers(0, 1000),
+    dx=st.integers(-48, 48),
+    dy=st.integers(-48, 48),
+    start=st.tuples(st.integers(60, 520), st.integers(60, 240)),
+)
+def test_a_face_that_jumps_is_expected_where_the_picture_looks_like_it(
+    seed: int, dx: int, dy: int, start: tuple[int, int]
+) -> None:
+    attention = Attention()
+    before, faces = crowd(seed, [start])
+    attention.step(before, 0.0)
+    attention.searched(faces, 0.0)
+    after, moved = crowd(seed, [(start[0] + dx, start[1] + dy)])
+    attention.step(after, 0.2)
+    (box,) = attention.expected(0.2)
+    assert np.abs(np.subtract(box, moved[0].box)).max() <= 4, "within a tenth of the face"
+
+
+def test_where_nothing_looks_like_the_face_it_is_expected_by_its_speed() -> None:
+    attention = Attention()
+    picture, faces = crowd(3, [(200, 100)])
+    attention.step(picture, 0.0)
+    attention.searched(faces, 0.0)
+    attention.step(np.full_like(picture, 100), 0.2)
+    assert attention.expected(0.2) == [faces[0].box]
+
+
+def test_a_face_half_outside_and_a_picture_of_another_size_are_followed_all_the_same() -> None:
+    attention = Attention()
+    picture, _ = crowd(3, [(0, 0)])
+    attention.step(picture, 0.0)
+    attention.searched([face(-20, -20, 40), face(700, 400, 40)], 0.0)
+    attention.step(picture[:90, :160], 0.2)
+    assert len(attention.expected(0.2)) == 2
+
+
+def test_under_overload_every_third_look_is_a_search() -> None:
+    for look_s, searches in ((0.2, 4), (None, 12)):
+        attention, found = Attention(look_s=look_s), 0
+        for step in range(12):
+            t = step * 0.8
+            if attention.step(GREY, t) is Look.SEARCH:
+                attention.searched([face(10, 10, 10)], t)
+                found += 1
+            else:
+                assert attention.followed([face(10, 10, 10)], t)
+        assert found == searches
