@@ -1,7 +1,8 @@
 """What a gate saves and what it costs: the same footage with every face recognised, with a naive gate, with ours.
 
 Every policy sees the same detections, tracks and scores. Each face is embedded once, and the times and bytes of the
-faces that a policy forwards are its bill.
+faces that a policy forwards are its bill. A right name counts for every visit of that person in which the face's
+track was seen: who is named and followed is known for as long as the track lasts.
 
 - ``every_face``: no gate.
 - ``naive``: of each track, when it ends: among the quarter of its largest faces the sharpest (Laplacian variance).
@@ -188,7 +189,7 @@ def compare(
         sent["every_face"] += [(face.pts_s, face) for face in observer.faces.values()]
         sent["naive"] += [(at, observer.faces[face]) for at, face in observer.naive()]
         sent["facegate"] += [(at, observer.faces[face]) for at, face in observer.sent]
-    truth = _Truth.of_labels(labels) if labels is not None else _Truth.of_tracks(every)
+    truth = _Truth.of_labels(every, labels) if labels is not None else _Truth.of_tracks(every)
     judged = {name: truth.judge(items) for name, items in sent.items()}
     return Savings(
         sources=tuple(sorted({face.source for face in every})),
@@ -204,14 +205,23 @@ def compare(
 class _Truth:
     """Which visits a face belongs to, and who each visit is of."""
 
-    def __init__(self, people: dict[str, tuple[str | None, float]], of: Callable[[SeenFace], list[str]]) -> None:
+    def __init__(
+        self,
+        faces: Sequence[SeenFace],
+        people: dict[str, tuple[str | None, float]],
+        of: Callable[[SeenFace], list[str]],
+    ) -> None:
         self._people, self._of = people, of
+        self._of_track: dict[tuple[str, int], set[str]] = {}
+        for face in faces:
+            self._of_track.setdefault((face.source, face.track_id), set()).update(of(face))
 
     @classmethod
-    def of_labels(cls, visits: Sequence[Visit]) -> _Truth:
+    def of_labels(cls, faces: Sequence[SeenFace], visits: Sequence[Visit]) -> _Truth:
         """By hand; a face outside every visit is a stranger's."""
         named = {f"{v.person} in {v.source} from {v.start_s:g} s": v for v in visits}
         return cls(
+            faces,
             {key: (visit.person, visit.start_s) for key, visit in named.items()},
             lambda face: [k for k, visit in named.items() if visit.holds(face.source, face.pts_s, face.box)],
         )
@@ -231,7 +241,7 @@ class _Truth:
             names = [face.name for face in seen if face.name is not None]
             person = max(sorted(set(names)), key=names.count) if 2 * len(names) >= len(seen) else None
             people[name] = (person, min(face.pts_s for face in seen))
-        return cls(people, lambda face: [key(face)])
+        return cls(faces, people, lambda face: [key(face)])
 
     def judge(self, items: list[tuple[float, SeenFace]]) -> tuple[PolicyResult, tuple[str, ...]]:
         """A policy's bill, and the visits of enrolled people that it missed."""
@@ -240,10 +250,13 @@ class _Truth:
         for at, face in items:
             if face.name is None:
                 continue
-            right = [key for key in self._of(face) if self._people[key][0] == face.name]
-            false += not right
-            for key in right:
-                delays[key] = min(delays.get(key, np.inf), at - self._people[key][1])
+            if face.name not in (self._people[key][0] for key in self._of(face)):
+                false += 1
+                continue
+            for key in self._of_track[face.source, face.track_id]:
+                person, start_s = self._people[key]
+                if person == face.name:
+                    delays[key] = min(delays.get(key, np.inf), max(0.0, at - start_s))
         wanted = [key for key, (person, _) in self._people.items() if person is not None]
         missed = tuple(key for key in wanted if key not in delays)
         return _bill(items, len(wanted), list(delays.values()), false), missed

@@ -75,6 +75,18 @@ def test_bills_visits_and_false_names_by_labels() -> None:
     )
 
 
+def test_a_right_name_counts_for_every_visit_of_the_person_that_its_track_was_seen_in() -> None:
+    visits = (
+        Visit("clip", 0.0, 0.5, "ann"),
+        Visit("clip", 2.5, 3.0, "ann"),
+        Visit("clip", 0.1, 3.0, "ann", box=(400, 0, 500, 50)),  # nobody was tracked there
+        Visit("clip", 0.0, 0.5, "bob"),
+    )
+    found = compare([watch()], visits, "colour", 0.5)
+    assert found.missed["facegate"] == ("ann in clip from 0.1 s", "bob in clip from 0 s")
+    assert found.policies["facegate"].identified == 2 and found.policies["facegate"].seconds_to_first == 1.75
+
+
 def test_without_labels_a_track_is_a_visit_of_whom_most_of_its_faces_name() -> None:
     found = compare([watch()], None, "colour", 0.5)
     assert not found.labelled and found.policies["facegate"].visits == 1
