@@ -234,7 +234,8 @@ def test_the_summary_fits_into_eighty_columns() -> None:
     camera = CameraReport(
         camera="north-entrance-second-floor-left-hand-side", state=CameraState.UNAUTHORISED, problem=None,
         frames_received=12_345_678, frames_processed=12_345_678, looks_per_s=25.0, frames_overwritten=1_234_567,
-        frames_searched=2, frames_still=0, packets_not_decoded=0, age_ms=None, reconnects=0, observed=2_345_678,
+        frames_searched=2, frames_still=0, packets_not_decoded=0, packets_at_rest=0, age_ms=None,
+        reconnects=0, observed=2_345_678,
         outcomes={"forwarded": 23_456, "superseded": 2_345_678, "below_threshold": 345_678, "off_pose": 123_456},
         threshold=5, quality_moved=0.0, splits=0, decode_s=1.0,
     )  # fmt: skip

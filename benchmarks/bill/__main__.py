@@ -132,14 +132,17 @@ def load(clip: Path, folder: Path, seconds: float) -> dict[str, object]:
 
 
 def still(target: Path, seconds: int = 20) -> None:
-    """An empty corridor: a fixed picture with a camera's noise."""
+    """An empty corridor: a fixed picture with detail in it, and a camera's noise; a key frame a second."""
     import av
 
     rng = np.random.default_rng(0)
     y, x = np.mgrid[0:360, 0:640]
-    base = 90 + 40 * np.sin(x / 60) + 30 * np.cos(y / 45)
+    detail = rng.normal(0, 12, (90, 160)).repeat(4, 0).repeat(4, 1)
+    base = 90 + 40 * np.sin(x / 60) + 30 * np.cos(y / 45) + detail
+    # Noise alone is no scene cut: no camera sends key frames for it.
+    coded = {"preset": "veryfast", "crf": "23", "g": "25", "sc_threshold": "0"}
     with av.open(str(target), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"preset": "veryfast", "crf": "23", "g": "25"})
+        stream = container.add_stream("libx264", rate=25, options=coded)
         stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
         stream.codec_context.max_b_frames = 0
         for _ in range(25 * seconds):

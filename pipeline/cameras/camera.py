@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Event
 from time import monotonic
 
@@ -31,7 +32,12 @@ class Camera:
     """
 
     def __init__(
-        self, config: CameraConfig, inbox: Channel[Frame | CameraEnded], *, after: Camera | None = None
+        self,
+        config: CameraConfig,
+        inbox: Channel[Frame | CameraEnded],
+        *,
+        after: Camera | None = None,
+        at_rest: Callable[[], bool] = lambda: False,
     ) -> None:
         """Prepare; nothing is opened yet.
 
@@ -39,12 +45,13 @@ class Camera:
             config: the camera.
             inbox: where its frames go.
             after: the camera of this name before a change of its configuration; numbers and counts go on from it.
+            at_rest: says whether nobody is there and nothing moves, as far as the last frame told.
 
         Raises:
             ConfigError: the source is of no known kind.
         """
         self.config = config
-        self.source: Source = open_source(config)
+        self.source: Source = open_source(config, at_rest)
         live = self.source.live
         self.lane: Lane[Frame | CameraEnded] = inbox.lane(1 if live else FILE_FRAMES_AHEAD, overwrite=live)
         self.state = CameraState.CONNECTING
@@ -60,6 +67,7 @@ class Camera:
         self._seen = 0
         self._overwritten = 0 if after is None else after.overwritten
         self._not_decoded = 0 if after is None else after.not_decoded
+        self._at_rest = 0 if after is None else after.packets_at_rest
         self._live_since: float | None = None
 
     @property
@@ -71,6 +79,11 @@ class Camera:
     def not_decoded(self) -> int:
         """Packets that were left out in order to catch up."""
         return self._not_decoded + self.source.not_decoded
+
+    @property
+    def packets_at_rest(self) -> int:
+        """Packets that were not decoded because nobody was there and nothing moved."""
+        return self._at_rest + self.source.packets_at_rest
 
     @property
     def overwritten(self) -> int:

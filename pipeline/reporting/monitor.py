@@ -93,6 +93,7 @@ def _per_camera(cameras: tuple[CameraReport, ...]) -> Iterator[Metric]:
         "frames_overwritten": "Frames replaced by a newer one.",
         "frames_still": "Frames left out because nothing had moved.",
         "packets_not_decoded": "Packets left out to catch up.",
+        "packets_at_rest": "Packets not decoded because nothing moved.",
         "reconnects": "Times the camera came back.",
     }
     counted = {

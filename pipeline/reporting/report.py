@@ -47,6 +47,8 @@ class CameraReport(msgspec.Struct, frozen=True):
     """Left out because nothing had moved and nobody was there (``idle_fps``), or at all (``skip_still``)."""
     packets_not_decoded: int
     """Left out by a decoder that had to catch up."""
+    packets_at_rest: int
+    """Not decoded because nobody was there and nothing moved (``idle_fps``)."""
     age_ms: FrameAge | None
     """Of the last thousand frames."""
     reconnects: int

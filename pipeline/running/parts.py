@@ -93,7 +93,10 @@ class Parts:
 
     def prepare(self, config: CameraConfig, after: Camera | None = None) -> Camera:
         """Make a camera and tell the stages of it; ``after`` is the one it replaces."""
-        camera = Camera(config, self.channels[0], after=after)
+        attention: Attention | None = None
+        camera = Camera(
+            config, self.channels[0], after=after, at_rest=lambda: attention is not None and attention.at_rest
+        )
         (self._live.add if camera.source.live else self._live.discard)(camera.name)
         gate = self.gates.settings(camera.name)
         view = View(search=config.search, report=config.report, mask=config.mask)

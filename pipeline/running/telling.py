@@ -83,6 +83,7 @@ def _camera_report(parts: Parts, camera: Camera, duration_s: float, threads_s: M
         frames_overwritten=camera.overwritten,
         frames_still=watched.frames_still,
         packets_not_decoded=camera.not_decoded,
+        packets_at_rest=camera.packets_at_rest,
         age_ms=watched.age_ms(),
         reconnects=camera.reconnects,
         decode_s=round(threads_s.get(CAMERA + camera.name, 0.0), 3),

@@ -34,6 +34,8 @@ EARLY_S = 0.02
 """Cameras' clocks tremble by so much."""
 QUIET_S = 3.0
 """Without a face for so long, a still camera is looked at seldom."""
+REST_S = 2.0
+"""A quiet camera in whose pictures nothing has moved for so long is at rest: few of its packets need decoding."""
 STILL_LOOK_S = 0.5
 """With ``skip_still``, a still scene is looked at this often, so that tracks do not end."""
 MOVED_LEVELS = 8.0
@@ -98,6 +100,9 @@ class Attention:
         """The frame that is looked at."""
         self._thumbnail: NDArray[Any] | None = None
         """Of the last frame that was looked at, where the next may be left out."""
+        self.at_rest = False
+        """Nobody is there and nothing has moved for a while, as far as the last frame told."""
+        self._moved_s: float | None = None
         self._looked_s: float | None = None
         self._seen_s: float | None = None
         """Of the known faces' places."""
@@ -114,6 +119,7 @@ class Attention:
         if before is None or cut or pts_s < before:
             self._known = []
             self._looked_s, self._thumbnail = pts_s, None
+            self.at_rest, self._moved_s = False, pts_s
             return Look.SEARCH
         if self._unmoved(image, pts_s - before, pts_s):
             return Look.NONE
@@ -175,6 +181,7 @@ class Attention:
 
     def _unmoved(self, image: Image, passed_s: float, pts_s: float) -> bool:
         quiet = self._face_s is None or pts_s - self._face_s >= QUIET_S
+        self.at_rest = False
         if quiet and self._idle_s is not None:
             longest = self._idle_s
         elif self._skip_still:
@@ -183,7 +190,11 @@ class Attention:
             self._thumbnail = None
             return False
         now, seen = _thumbnail(image), self._thumbnail
-        if seen is not None and passed_s + EARLY_S < longest and np.abs(now - seen).max() < MOVED_LEVELS:
+        still = seen is not None and np.abs(now - seen).max() < MOVED_LEVELS
+        if not still or self._moved_s is None:
+            self._moved_s = pts_s
+        self.at_rest = quiet and self._idle_s is not None and pts_s - self._moved_s >= REST_S
+        if still and passed_s + EARLY_S < longest:
             return True
         self._thumbnail = now
         return False

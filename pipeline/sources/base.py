@@ -40,6 +40,11 @@ class Source(Protocol):
         """Packets left undecoded in this connection in order to catch up."""
         ...
 
+    @property
+    def packets_at_rest(self) -> int:
+        """Packets left undecoded in this connection because nobody was there and nothing moved."""
+        ...
+
     def info(self) -> StreamInfo:
         """What is known of the stream that was opened last."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import cache
 from threading import Event
@@ -24,6 +24,7 @@ from facegate.pipeline.sources.base import StreamInfo
 from facegate.pipeline.sources.clock import MediaClock
 from facegate.pipeline.sources.pace import Arrivals, Backlog, sampler
 from facegate.pipeline.sources.packets import Arrived, PacketReader
+from facegate.pipeline.sources.rest import Hold, Rest
 from facegate.pipeline.sources.shape import to_rgb
 
 HARDWARE = ("cuda", "vaapi", "qsv")
@@ -79,7 +80,15 @@ class _Timing(msgspec.Struct, frozen=True):
 class Decoder:
     """Turns one opened container's video into frames. The caller owns the container."""
 
-    def __init__(self, config: CameraConfig, container: Any, shown: str, *, live: bool) -> None:
+    def __init__(
+        self,
+        config: CameraConfig,
+        container: Any,
+        shown: str,
+        *,
+        live: bool,
+        at_rest: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Prepare to decode.
 
         Args:
@@ -87,6 +96,7 @@ class Decoder:
             container: of ``av.open``.
             shown: how messages name it, without its password.
             live: decode without delay, and hurry where packets wait.
+            at_rest: says whether nobody is there and nothing moves, as far as the last picture told.
 
         Raises:
             SourceError: there is no video in it.
@@ -102,6 +112,9 @@ class Decoder:
         self._stream.thread_type = "SLICE" if live else "AUTO"
         self.not_decoded = 0
         """Packets that were left out in order to catch up."""
+        self.at_rest = 0
+        """Packets of a scene at rest that nobody needed."""
+        self._asked_at_rest = at_rest
         self._fps = float(self._stream.average_rate or self._stream.guessed_rate or 25)
         self._decoded = 0
         self._keys: deque[float] = deque(maxlen=10)
@@ -176,15 +189,19 @@ class Decoder:
     def _live_pictures(self, stop: Event) -> Iterator[tuple[Any, _Timing]]:
         """Decode what waits; where too much does, leave out what can be."""
         clock, arrivals, backlog = MediaClock(), Arrivals(1 / self._fps), Backlog()
+        rest, held = Rest(), list[Any]()
         with PacketReader(self._container, self._stream, f"facegate-camera-{self._config.name}-packets") as reader:
             for arrived in self._packets(reader, backlog, stop):
                 arrivals.step(arrived.arrived_s)
+                if self._held(rest, held, arrived, backlog):
+                    continue
                 taken_s = monotonic()
                 skip = backlog.step(
                     waited_s=taken_s - arrived.arrived_s, waiting=arrived.waiting, period_s=arrivals.period_s
                 )
                 self._stream.codec_context.skip_frame = skip
                 pictures = _decoded(arrived.packet)
+                rest.worked(monotonic() - taken_s)
                 self._decoded += len(pictures)
                 self.not_decoded += skip != "DEFAULT" and not pictures
                 for picture in pictures:
@@ -192,6 +209,23 @@ class Decoder:
                     pts_s = clock.step(stamp_s, arrived.arrived_s, arrivals.period_s)
                     yield picture, _Timing(pts_s, backlog.behind_s, self._captured_at(stamp_s, clock.believed))
                 backlog.worked(monotonic() - taken_s)
+
+    def _held(self, rest: Rest, held: list[Any], arrived: Arrived, backlog: Backlog) -> bool:
+        """Whether a packet is kept for later; when it is not, what was kept is decoded or no longer needed."""
+        packet = arrived.packet
+        how = rest.step(
+            packet.size, key=packet.is_keyframe, at_rest=backlog.skip == "DEFAULT" and self._asked_at_rest()
+        )
+        if how is Hold.HOLD:
+            held.append(packet)
+            return True
+        if how is Hold.RESTART:
+            self.at_rest += len(held)
+        else:
+            for before in held:  # their pictures show nothing new; the next one needs them
+                _decoded(before)
+        held.clear()
+        return False
 
     def _packets(self, reader: PacketReader, backlog: Backlog, stop: Event) -> Iterator[Arrived]:
         """Packets until the end or ``stop``; raises where nothing comes that can be decoded."""
@@ -206,10 +240,11 @@ class Decoder:
             except (av.error.FFmpegError, OSError) as error:
                 raise SourceError(f"{self._shown} broke off: {reason(error)}") from error
             before = self._decoded
+            patient = self._asked_at_rest()
             if arrived is not None:
                 key_seen = key_seen or arrived.packet.is_keyframe
                 yield arrived
-            if self._decoded > before or (arrived is not None and backlog.skip != "DEFAULT"):
+            if self._decoded > before or (arrived is not None and (patient or backlog.skip != "DEFAULT")):
                 last = monotonic()
             # A stream may be joined long before its next key frame: nothing can be decoded until then.
             patience_s = config.timeout_s * (1 if key_seen else KEY_PATIENCE)

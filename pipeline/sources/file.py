@@ -24,6 +24,7 @@ class FileSource:
     live = False
     returns = False
     not_decoded = 0
+    packets_at_rest = 0
 
     def __init__(self, config: CameraConfig) -> None:
         self._config = config
@@ -53,6 +54,7 @@ class AtOwnSpeed:
     live = True
     returns = False
     not_decoded = 0
+    packets_at_rest = 0
 
     def __init__(self, recording: Source) -> None:
         self._recording = recording

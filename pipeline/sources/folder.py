@@ -32,6 +32,7 @@ class ImageFolderSource:
     live = False
     returns = False
     not_decoded = 0
+    packets_at_rest = 0
 
     def __init__(self, config: CameraConfig) -> None:
         self._config = config

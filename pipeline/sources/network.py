@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 from threading import Event
@@ -30,13 +30,18 @@ DOWNLOADS = (".mp4", ".mkv", ".avi", ".mov", ".webm")
 class NetworkSource:
     """A stream behind a URL."""
 
-    def __init__(self, config: CameraConfig) -> None:
+    def __init__(self, config: CameraConfig, at_rest: Callable[[], bool] = lambda: False) -> None:
         """Prepare; nothing is opened yet.
+
+        Args:
+            config: the camera.
+            at_rest: see :class:`~facegate.pipeline.sources.decode.Decoder`.
 
         Raises:
             ConfigError: not a URL.
         """
         self._config = config
+        self._at_rest = at_rest
         try:
             parts = urlsplit(config.source)
         except ValueError as error:
@@ -51,6 +56,11 @@ class NetworkSource:
     def not_decoded(self) -> int:
         """See :class:`facegate.pipeline.sources.base.Source`."""
         return 0 if self._decoder is None else self._decoder.not_decoded
+
+    @property
+    def packets_at_rest(self) -> int:
+        """See :class:`facegate.pipeline.sources.base.Source`."""
+        return 0 if self._decoder is None else self._decoder.at_rest
 
     def info(self) -> StreamInfo:
         """See :class:`facegate.pipeline.sources.base.Source`."""
@@ -95,7 +105,7 @@ class NetworkSource:
                 check += "; a password with / ? # or @ in it goes into 'password', beside 'user'"
             raise SourceError(f"cannot open {shown}: {cause}; {check}") from error
         with container:
-            self._decoder = Decoder(config, container, shown, live=self.live)
+            self._decoder = Decoder(config, container, shown, live=self.live, at_rest=self._at_rest)
             yield self._decoder
 
     def _address(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from facegate.errors import ConfigError
@@ -15,10 +16,11 @@ from facegate.pipeline.sources.paired import PairedSource
 from facegate.pipeline.sources.webcam import WebcamSource
 
 
-def open_source(config: CameraConfig) -> Source:
+def open_source(config: CameraConfig, at_rest: Callable[[], bool] = lambda: False) -> Source:
     """Choose the source: a webcam index or device, a URL, a folder of pictures, or a video file.
 
-    Nothing is opened yet; that happens when frames are asked for.
+    Nothing is opened yet; that happens when frames are asked for. ``at_rest`` says whether nobody is there and
+    nothing moves, as far as the last frame told; a network stream then decodes no more than it must.
 
     Raises:
         ConfigError: a URL of a kind that is not supported.
@@ -29,12 +31,11 @@ def open_source(config: CameraConfig) -> Source:
     if "://" in source:
         if source.split("://")[0].lower() not in RTSP + HTTP:
             raise ConfigError(f"{redact(source)}: only rtsp://, rtsps://, http:// and https:// URLs are supported")
-        stream = NetworkSource(config)
         if config.crops is not None:
             # The small stream is sampled; of the large one every picture must be at hand.
             large = config.model_copy(update={"source": config.crops, "max_fps": None})
-            return PairedSource(stream, NetworkSource(large))
-        recording: Source = stream
+            return PairedSource(NetworkSource(config), NetworkSource(large))
+        recording: Source = NetworkSource(config, at_rest)
     else:
         recording = ImageFolderSource(config) if Path(source).is_dir() else FileSource(config)
     return AtOwnSpeed(recording) if config.realtime and not recording.live else recording

@@ -41,6 +41,7 @@ class PairedSource:
 
     live = True
     returns = True
+    packets_at_rest = 0
 
     def __init__(self, small: NetworkSource, large: NetworkSource) -> None:
         self._small = small

@@ -24,6 +24,7 @@ class WebcamSource:
     live = True
     returns = True
     not_decoded = 0
+    packets_at_rest = 0
 
     def __init__(self, config: CameraConfig) -> None:
         self._config = config

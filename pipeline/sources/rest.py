@@ -1,0 +1,79 @@
+"""Which packets of a scene at rest need not be decoded. Pure logic.
+
+Most cameras see nothing most of the time, and decoding that is most of what they cost. Their packets tell when this
+changes: what moves has to be sent, so the packet is larger than those before it. Until then only key frames are
+decoded, which need no other picture; the packets since are held, and decoded at once when one stands out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import StrEnum
+
+import numpy as np
+
+LEARNT = 25
+"""So many packets of the scene at rest are decoded before any is held."""
+WINDOW = 100
+DEVIATIONS = 4.0
+"""A packet stands out when it is larger than the median by so many robust standard deviations, ..."""
+LEAST_SHARE, LEAST_BYTES = 0.15, 64
+"""... by this share of the median, and by so many bytes."""
+CATCH_UP_S = 0.25
+"""So long it may take to decode what is held."""
+MOST_HELD = 250
+
+
+class Hold(StrEnum):
+    """What is done with a packet."""
+
+    DECODE = "decode"
+    """It and what is held."""
+    RESTART = "restart"
+    """It alone: nothing that is held is needed for it."""
+    HOLD = "hold"
+
+
+class Rest:
+    """Decides for one stream, packet by packet."""
+
+    def __init__(self) -> None:
+        self._sizes: deque[int] = deque(maxlen=WINDOW)
+        self._cost_s = 0.0
+        self._held = 0
+
+    def worked(self, seconds: float) -> None:
+        """Note how long one packet took to decode."""
+        self._cost_s += 0.1 * (seconds - self._cost_s)
+
+    def step(self, size: int, *, key: bool, at_rest: bool) -> Hold:
+        """Take the next packet.
+
+        Args:
+            size: its bytes.
+            key: whether it needs no other.
+            at_rest: nobody is there and nothing has moved for a while, as far as decoded pictures tell.
+        """
+        if not at_rest:
+            self._sizes.clear()
+            return self._let_through(Hold.DECODE)
+        if key:
+            return self._let_through(Hold.RESTART)
+        if len(self._sizes) < LEARNT:
+            self._sizes.append(size)
+            return self._let_through(Hold.DECODE)
+        if self._stands_out(size) or self._held >= MOST_HELD or (self._held + 1) * self._cost_s > CATCH_UP_S:
+            return self._let_through(Hold.DECODE)
+        self._sizes.append(size)
+        self._held += 1
+        return Hold.HOLD
+
+    def _let_through(self, how: Hold) -> Hold:
+        self._held = 0
+        return how
+
+    def _stands_out(self, size: int) -> bool:
+        sizes = np.array(self._sizes)
+        median = float(np.median(sizes))
+        spread = 1.4826 * float(np.median(np.abs(sizes - median)))
+        return size > median + max(DEVIATIONS * spread, LEAST_SHARE * median, LEAST_BYTES)
