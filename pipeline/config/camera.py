@@ -53,7 +53,7 @@ class CameraConfig(Section):
     """Parts that nobody may look at: black before anything else."""
     skip_still: bool = False
     """Do not look at frames in which nothing has moved, but twice a second."""
-    idle_fps: float | None = Field(1.0, ge=0.1)
+    idle_fps: float | None = Field(0.5, ge=0.1)
     """Looks per second while nobody is there and nothing moves; ``null`` looks at every frame."""
     follow: bool = True
     """Between searches of the whole picture, follow known faces; ``false`` searches every picture."""

@@ -79,7 +79,7 @@ class Attention:
         self,
         *,
         look_s: float | None = None,
-        idle_fps: float | None = 1.0,
+        idle_fps: float | None = 0.5,
         skip_still: bool = False,
         follow: bool = True,
     ) -> None:

@@ -14,7 +14,8 @@ import numpy as np
 
 LEARNT = 25
 """So many packets of the scene at rest are decoded before any is held."""
-WINDOW = 100
+WINDOW, RENEW = 100, 25
+"""Sizes that are compared with, and after how many packets the comparison is made anew."""
 DEVIATIONS = 4.0
 """A packet stands out when it is larger than the median by so many robust standard deviations, ..."""
 LEAST_SHARE, LEAST_BYTES = 0.15, 64
@@ -39,6 +40,9 @@ class Rest:
 
     def __init__(self) -> None:
         self._sizes: deque[int] = deque(maxlen=WINDOW)
+        self._learnt = 0
+        self._most = 0.0
+        """Bytes above which a packet stands out."""
         self._cost_s = 0.0
         self._held = 0
 
@@ -56,15 +60,16 @@ class Rest:
         """
         if not at_rest:
             self._sizes.clear()
+            self._learnt = 0
             return self._let_through(Hold.DECODE)
         if key:
             return self._let_through(Hold.RESTART)
         if len(self._sizes) < LEARNT:
-            self._sizes.append(size)
+            self._learn(size)
             return self._let_through(Hold.DECODE)
-        if self._stands_out(size) or self._held >= MOST_HELD or (self._held + 1) * self._cost_s > CATCH_UP_S:
+        if size > self._most or self._held >= MOST_HELD or (self._held + 1) * self._cost_s > CATCH_UP_S:
             return self._let_through(Hold.DECODE)
-        self._sizes.append(size)
+        self._learn(size)
         self._held += 1
         return Hold.HOLD
 
@@ -72,8 +77,12 @@ class Rest:
         self._held = 0
         return how
 
-    def _stands_out(self, size: int) -> bool:
+    def _learn(self, size: int) -> None:
+        self._sizes.append(size)
+        self._learnt += 1
+        if self._learnt % RENEW:
+            return
         sizes = np.array(self._sizes)
         median = float(np.median(sizes))
         spread = 1.4826 * float(np.median(np.abs(sizes - median)))
-        return size > median + max(DEVIATIONS * spread, LEAST_SHARE * median, LEAST_BYTES)
+        self._most = median + max(DEVIATIONS * spread, LEAST_SHARE * median, LEAST_BYTES)
