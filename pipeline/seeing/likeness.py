@@ -13,6 +13,8 @@ from facegate.pipeline.records import Box, Image
 
 SIDE = 16
 """Pixels of a face when it is compared: enough to tell it from a wall, and quick."""
+FINER = 4
+"""Before it is averaged, a picture is thinned to so many times the pixels on each side."""
 REACH = 1.5
 """How far away from the expected place is looked, in sides of the face."""
 NEARER = 0.1
@@ -64,6 +66,9 @@ def _grey(image: Image, box: Box, scale: float) -> tuple[NDArray[np.uint8] | Non
     size = round((right - left) * scale), round((bottom - top) * scale)
     if min(size) < 1:
         return None, (left, top)
-    small = cv2.resize(image[top:bottom, left:right], size, interpolation=cv2.INTER_AREA)
+    # Averaging all pixels of a face of a 4K picture would cost more than detection.
+    step = max(1, int(1 / (FINER * scale)))
+    part = np.ascontiguousarray(image[top:bottom:step, left:right:step])
+    small = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
     grey: NDArray[Any] = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     return grey, (left, top)
