@@ -240,14 +240,15 @@ class Decoder:
             except (av.error.FFmpegError, OSError) as error:
                 raise SourceError(f"{self._shown} broke off: {reason(error)}") from error
             before = self._decoded
-            patient = self._asked_at_rest()
             if arrived is not None:
                 key_seen = key_seen or arrived.packet.is_keyframe
                 yield arrived
-            if self._decoded > before or (arrived is not None and (patient or backlog.skip != "DEFAULT")):
+            if self._decoded > before or (arrived is not None and backlog.skip != "DEFAULT"):
                 last = monotonic()
             # A stream may be joined long before its next key frame: nothing can be decoded until then.
             patience_s = config.timeout_s * (1 if key_seen else KEY_PATIENCE)
+            if self._asked_at_rest():  # key frames alone are decoded, and some cameras send one in twenty seconds
+                patience_s = config.timeout_s * KEY_PATIENCE
             if monotonic() - last > patience_s:
                 raise SourceError(f"{self._shown} sends nothing that can be decoded for {patience_s:g} s")
 
