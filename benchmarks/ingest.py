@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -63,8 +64,17 @@ def server(movie: Path, *options: str) -> Iterator[str]:
         child.wait()
 
 
-def scaled(clip: Path, target: Path, width: int, height: int, key_every: int = 25) -> Path:
-    """The clip in another size, as a camera would send it: a key frame a second by default, no B-frames."""
+def scaled(clip: Path, target: Path, width: int, height: int, key_every: int = 25, skip: int = 0) -> Path:
+    """The clip in another size, as a camera would send it: a key frame a second by default, no B-frames.
+
+    Args:
+        clip: to be read.
+        target: to be written.
+        width: of the pictures.
+        height: of the pictures.
+        key_every: pictures from one key frame to the next.
+        skip: pictures left out at the start.
+    """
     with av.open(str(clip)) as reader, av.open(str(target), "w") as writer:
         rate = reader.streams.video[0].average_rate or 25
         coded = {"preset": "veryfast", "crf": "21", "g": str(key_every)}
@@ -72,7 +82,7 @@ def scaled(clip: Path, target: Path, width: int, height: int, key_every: int = 2
         out.width, out.height, out.pix_fmt = width, height, "yuv420p"
         out.codec_context.max_b_frames = 0
         out.codec_context.time_base = Fraction(1, 90_000)
-        for index, frame in enumerate(reader.decode(video=0)):
+        for index, frame in enumerate(islice(reader.decode(video=0), skip, None)):
             picture = frame.reformat(width, height, "yuv420p")
             picture.pts, picture.time_base = round(index * 90_000 / rate), Fraction(1, 90_000)
             writer.mux(out.encode(picture))

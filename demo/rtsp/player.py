@@ -24,7 +24,9 @@ class Faults(msgspec.Struct, frozen=True):
     """What the server does wrong, for tests; times are seconds since PLAY."""
 
     corrupt: float = 0.0
-    """Share of packets whose payload is replaced by noise."""
+    """Share of packets whose payload is replaced by noise, ..."""
+    corrupt_at_s: float = 0.0
+    """... from here on."""
     stall_at_s: float | None = None
     """From here on nothing is sent, and the connection stays."""
     hold_at_s: float | None = None
@@ -122,7 +124,8 @@ class Player:
                         return False
                     if done.wait(max(0.0, start + self._due_s(pts_s) - monotonic())):
                         return False
-                    self._send_unit(movie.payloads(unit), faults.stamp_s(pts_s, index))
+                    corrupt = faults.corrupt if pts_s >= faults.corrupt_at_s else 0.0
+                    self._send_unit(movie.payloads(unit), faults.stamp_s(pts_s, index), corrupt)
                     index += 1
                 offset += movie.duration_s
             if not self._loop:
@@ -134,11 +137,11 @@ class Player:
         held = faults.hold_at_s is not None and due_s >= faults.hold_at_s
         return max(due_s, (faults.hold_at_s or 0.0) + faults.hold_for_s) if held else due_s
 
-    def _send_unit(self, payloads: list[bytes], stamp_s: float) -> None:
+    def _send_unit(self, payloads: list[bytes], stamp_s: float, corrupt: float) -> None:
         timestamp = (self.first_timestamp + round(stamp_s * CLOCK_HZ)) & 0xFFFFFFFF
         packets = []
         for index, payload in enumerate(payloads):
-            if self._faults.corrupt and self._random.random() < self._faults.corrupt:
+            if corrupt and self._random.random() < corrupt:
                 payload = self._random.randbytes(len(payload))
             marker = 0x80 if index == len(payloads) - 1 else 0
             header = struct.pack("!BBHII", 0x80, marker | PAYLOAD_TYPE, self.seq, timestamp, self._ssrc)

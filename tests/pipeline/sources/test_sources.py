@@ -181,6 +181,16 @@ def test_damaged_packets_cost_frames_and_garbage_is_given_up(short_clip: Path) -
         read_all(NetworkSource(cam(server.url, timeout_s=1.0)))
 
 
+def test_a_camera_at_rest_that_sends_garbage_is_given_up_in_time(short_clip: Path) -> None:
+    # At rest only key frames need decoding, so the patience is that of a stream joined before its first one.
+    rest = Event()
+    with RtspServer(Movie(short_clip), faults=Faults(corrupt=1.0, corrupt_at_s=1.0), loop=True) as server:
+        source = NetworkSource(cam(server.url, timeout_s=0.5), at_rest=rest.is_set)
+        with pytest.raises(SourceError, match="sends nothing that can be decoded for 2 s"):
+            for _ in source.frames(Event()):
+                rest.set()
+
+
 def test_a_stall_is_noticed_within_the_time_out(short_clip: Path) -> None:
     with RtspServer(Movie(short_clip), loop=True, faults=Faults(stall_at_s=1.0)) as server:
         got = 0
