@@ -3,8 +3,8 @@
     python -m benchmarks.clocks --seconds 20
 
 The demo's clip loops over RTSP (25 fps, a key frame every 4 s), five looks a second, through the whole gate. Its
-faces come and go, so how many tracks there are depends on which fifth of the pictures is looked at, and a wrong clock
-looks at another fifth than a good one: first, five good cameras, one picture apart, say what that alone does.
+faces come and go, so how many tracks there are depends on which fifth of the pictures is looked at, and a wrong
+clock looks at another fifth than a good one: first, five good cameras, one picture apart, say what that alone does.
 """
 
 from __future__ import annotations
