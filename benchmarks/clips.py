@@ -37,7 +37,7 @@ from facegate.pipeline.records import Image, ScoredFace, ScoredFrame, SkippedFac
 from facegate.pipeline.runner import Runner
 from facegate.pipeline.watch import ShotQueue
 from facegate.recognition.embedders import Embedder, load_embedder
-from facegate.recognition.gallery import Gallery
+from facegate.recognition.matching.gallery import Gallery
 
 ROOT = Path(__file__).parent.parent
 DISTRACTORS = 1000

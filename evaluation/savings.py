@@ -24,7 +24,7 @@ from facegate.errors import ConfigError
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.records import Box, Face, Floats, Image, Outcome, ScoredFace, ScoredFrame, SkippedFace
 from facegate.recognition.embedders import Embedder
-from facegate.recognition.gallery import Gallery
+from facegate.recognition.matching.gallery import FixedSimilarity, Gallery
 
 POLICIES = ("every_face", "naive", "facegate")
 HEADER_BYTES = 400
@@ -154,7 +154,7 @@ class Observer:
     def _recognised(self, face: Face, track_id: int) -> SeenFace:
         started = perf_counter()
         embedding = self._embedder.embed([face.crop])[0]
-        match = self._gallery.match(embedding, self._threshold)
+        match = self._gallery.match(embedding, FixedSimilarity(self._threshold))
         spent = 1000 * (perf_counter() - started)
         self.embeddings[face.face_id] = embedding
         return SeenFace(

@@ -21,16 +21,33 @@ def read_image(path: Path) -> Image:
     Raises:
         SourceError: missing, too large, or not a picture.
     """
+    return decode_image(read_picture_file(path), str(path))
+
+
+def read_picture_file(path: Path) -> bytes:
+    """Read a file of bounded size.
+
+    Raises:
+        SourceError: missing, or too large.
+    """
     try:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
             raise SourceError(f"{path} is larger than {MAX_FILE_BYTES // 2**20} MiB: shrink the picture first")
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise SourceError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from error
+
+
+def decode_image(content: bytes, shown: str) -> Image:
+    """Decode a picture file's content to ``(H, W, 3)`` RGB, turned upright by its EXIF tag.
+
+    Raises:
+        SourceError: not a picture; ``shown`` is what the message calls it.
+    """
     image = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_COLOR) if content else None
     if image is None:
-        raise SourceError(f"{path} is not a picture that can be read: use JPEG or PNG")
+        raise SourceError(f"{shown} is not a picture that can be read: use JPEG or PNG")
     return contiguous(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
 

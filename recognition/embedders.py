@@ -11,6 +11,7 @@ import importlib.util
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal, Protocol
 
 import cv2
@@ -166,6 +167,20 @@ class InsightfaceEmbedder:
             return np.empty((0, 512), dtype=np.float32)
         found = self._model.get_feat([cv2.cvtColor(crop, cv2.COLOR_RGB2BGR) for crop in crops])
         return _unit(np.asarray(found, dtype=np.float32))
+
+
+class OneAtATime:
+    """An embedder that several threads may use: not every kind may run twice at once."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self._lock = Lock()
+        self.name, self.version, self.threshold = embedder.name, embedder.version, embedder.threshold
+
+    def embed(self, crops: Sequence[Image]) -> Floats:
+        """See :class:`Embedder`."""
+        with self._lock:
+            return self._embedder.embed(crops)
 
 
 _DLIB_CHIP = 150

@@ -12,6 +12,7 @@ from facegate.cli.verbs.calibrate_exit import calibrate_exit
 from facegate.cli.verbs.demo import demo
 from facegate.cli.verbs.evaluate import evaluate
 from facegate.cli.verbs.explain import explain
+from facegate.cli.verbs.gallery import app as gallery_app
 from facegate.cli.verbs.keys import app as keys_app
 from facegate.cli.verbs.models import app as models_app
 from facegate.cli.verbs.probe import probe_command
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 for verb in (run, recognize, score, evaluate, calibrate_exit, replay, savings, explain, probe_command, demo):
     app.command(verb.__name__.removesuffix("_command").replace("_", "-"))(verb)
+app.add_typer(gallery_app, name="gallery")
 app.add_typer(models_app, name="models")
 app.add_typer(spool_app, name="spool")
 app.add_typer(keys_app, name="keys")

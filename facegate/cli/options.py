@@ -42,3 +42,7 @@ ModelCardOption = Annotated[
     str | None,
     typer.Option("--model-card", help="Card of the weights: a name or a YAML file.", show_default=False),
 ]
+EmbedderOption = Annotated[
+    str, typer.Option(help="auto, builtin, dlib, an .onnx file, or the directory of an insightface pack.")
+]
+CardOption = Annotated[Path | None, typer.Option(help="YAML card of the ONNX file.", show_default=False)]

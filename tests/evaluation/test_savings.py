@@ -13,7 +13,7 @@ from facegate.errors import ConfigError
 from facegate.evaluation.savings import Observer, Visit, compare, load_labels
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.records import Detection, Face, FrameRef, Outcome, ScoredFace, ScoredFrame
-from facegate.recognition.gallery import Gallery
+from facegate.recognition.matching.gallery import Gallery
 
 from ..helpers import facegate
 

@@ -13,8 +13,8 @@ import pytest
 
 from facegate.errors import DeliveryError
 from facegate.recognition.embedders import load_embedder
-from facegate.recognition.gallery import Gallery
-from facegate.recognition.worker import Recognizer, Worker
+from facegate.recognition.matching.gallery import FixedSimilarity, Gallery
+from facegate.recognition.working.worker import Recognizer, Worker
 from facegate.sinks.zeromq import ZmqSink
 
 from ..sinks.test_wire import entries, make_shot
@@ -29,7 +29,7 @@ def recognizer_parts() -> Iterator[tuple[Gallery, object]]:
 
 def make(parts: tuple[Gallery, object], output: io.StringIO) -> Recognizer:
     gallery, model = parts
-    return Recognizer(gallery, model, 0.9, output)  # type: ignore[arg-type]
+    return Recognizer(lambda: gallery, model, FixedSimilarity(0.9), output)  # type: ignore[arg-type]
 
 
 def test_one_worker_serves_several_gates_until_all_have_ended(recognizer_parts: tuple[Gallery, object]) -> None:

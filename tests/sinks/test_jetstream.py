@@ -22,8 +22,8 @@ from structlog.testing import capture_logs
 from facegate.demo.clip import DemoClip
 from facegate.errors import ConfigError
 from facegate.pipeline.config import build_config
-from facegate.recognition import stream_worker
-from facegate.recognition.stream_worker import StreamWorker
+from facegate.recognition.working import stream_worker
+from facegate.recognition.working.stream_worker import StreamWorker
 from facegate.sinks.jetstream import DEAD_STREAM, STREAM, SUBJECT, JetStream
 from facegate.sinks.outbox import Outbox
 from facegate.sinks.spool import Spool

@@ -10,7 +10,7 @@ from typing import IO, Annotated
 
 import typer
 
-from facegate.cli.options import DetectorKind, DetectorOption, DetectorPathOption
+from facegate.cli.options import CardOption, DetectorKind, DetectorOption, DetectorPathOption, EmbedderOption
 from facegate.cli.signals import Interrupt, end_at_once_while_loading
 from facegate.errors import ConfigError
 
@@ -23,22 +23,26 @@ def recognize(
             show_default="tcp://127.0.0.1:5570",
         ),
     ] = None,
-    gallery: Annotated[Path, typer.Option(help="Folder with one sub-folder of pictures per person.")] = Path(
-        "gallery"
-    ),
+    gallery: Annotated[
+        Path, typer.Option(help="A file of 'facegate gallery add', or a folder with one sub-folder per person.")
+    ] = Path("gallery"),
     output: Annotated[
         Path | None, typer.Option(help="Append results here instead of stdout.", show_default=False)
     ] = None,
-    embedder: Annotated[
-        str, typer.Option(help="auto, builtin, dlib, an .onnx file, or the directory of an insightface pack.")
-    ] = "auto",
+    embedder: EmbedderOption = "auto",
     key: Annotated[
         Path | None, typer.Option(help="This worker's file of 'facegate keys new'.", show_default=False)
     ] = None,
-    card: Annotated[Path | None, typer.Option(help="YAML card of the ONNX file.", show_default=False)] = None,
+    card: CardOption = None,
+    fpir: Annotated[
+        float,
+        typer.Option(
+            min=1e-9, max=0.5, help="Share of unknown visits that may get somebody's name (ISO/IEC 19795-1)."
+        ),
+    ] = 1e-3,
     threshold: Annotated[
         float | None,
-        typer.Option(min=-1, max=1, help="Similarity from which a face is named.", show_default="the embedder's"),
+        typer.Option(min=-1, max=1, help="A fixed similarity instead, which promises no rate.", show_default=False),
     ] = None,
     detector: DetectorOption = DetectorKind.AUTO,
     detector_path: DetectorPathOption = None,
@@ -59,11 +63,12 @@ def recognize(
     """
     end_at_once_while_loading()
     from facegate.cli.output.progress import counting
-    from facegate.detectors.base import load_detector
-    from facegate.recognition.embedders import load_embedder
-    from facegate.recognition.gallery import enrol, find_people
-    from facegate.recognition.stream_worker import StreamWorker
-    from facegate.recognition.worker import Recognizer, Worker, log
+    from facegate.cli.recognising import load_recognition
+    from facegate.recognition.embedders import OneAtATime
+    from facegate.recognition.matching.keeper import GalleryKeeper
+    from facegate.recognition.working.stream_worker import StreamWorker
+    from facegate.recognition.working.worker import Recognizer, Worker, log
+    from facegate.scoring.choice import cache_folder
     from facegate.sinks.jetstream import server_name
 
     endpoints = connect or ["tcp://127.0.0.1:5570"]
@@ -75,16 +80,21 @@ def recognize(
         raise ConfigError("--key is for a gate's endpoint: a JetStream server takes user and password in its URL")
     with ExitStack() as stack:
         out = _open_output(output, stack)
-        pictures = find_people(gallery)
-        model = load_embedder(embedder, card)
+        parts = load_recognition(embedder, card, detector, detector_path, threshold=threshold, fpir=fpir)
+        model, rule = OneAtATime(parts.embedder), parts.rule
         with counting("enrolling") as progress:
-            people = enrol(pictures, load_detector(detector, detector_path), model, progress, strict=strict)
-        limit = model.threshold if threshold is None else threshold
+            people = stack.enter_context(
+                GalleryKeeper(gallery, model, rule, parts.looker, cache_folder(), progress, strict=strict)
+            )
+        if parts.warning is not None:
+            log.warning(parts.warning, embedder=model.name)
+        people.watch()
         stop = Event()
         interrupted = Interrupt(stop.set)
-        recognizer = Recognizer(people, model, limit, out)
+        recognizer = Recognizer(lambda: people.gallery, model, rule, out)
         worker = StreamWorker(streams[0], recognizer) if streams else Worker(endpoints, recognizer, key)
-        log.info("worker ready", people=len(people.names), embedder=model.name, threshold=limit, gate=place)
+        known = len(people.gallery.names)
+        log.info("worker ready", people=known, embedder=model.name, named_from=rule.words(known), gate=place)
         worker.run(stop, once=once)
         log.info("worker ended", shots=recognizer.results, named=recognizer.named)
     raise typer.Exit(interrupted.exit_code)

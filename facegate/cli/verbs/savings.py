@@ -47,23 +47,26 @@ def savings(
     """
     from facegate.cli.output.progress import counting
     from facegate.cli.output.tables import show_savings
-    from facegate.detectors.base import load_detector
+    from facegate.cli.recognising import load_recognition
     from facegate.evaluation.savings import Observer, compare, load_labels, plot
     from facegate.pipeline.config import config_for, load_config
     from facegate.pipeline.flow.cores import share_cores
     from facegate.pipeline.runner import Runner
     from facegate.pipeline.watch import ShotQueue
-    from facegate.recognition.embedders import load_embedder
-    from facegate.recognition.gallery import enrol, find_people
+    from facegate.recognition.matching.keeper import GalleryKeeper
+    from facegate.scoring.choice import cache_folder
 
     for path in (json_file, picture):
         check_writable(path)
     truth = load_labels(labels) if labels is not None else None
     base = load_config(config) if config is not None else None
-    model = load_embedder(embedder)
-    people = find_people(gallery)
-    with counting("enrolling") as progress:
-        known = enrol(people, load_detector(detector, detector_path), model, progress)
+    parts = load_recognition(embedder, None, detector, detector_path)
+    model = parts.embedder
+    with (
+        counting("enrolling") as progress,
+        GalleryKeeper(gallery, model, parts.rule, parts.looker, cache_folder(), progress) as people,
+    ):
+        known = people.gallery
     limit = model.threshold if threshold is None else threshold
     share_cores()
     observers = []

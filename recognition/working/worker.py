@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
 from time import monotonic, perf_counter
@@ -17,7 +17,7 @@ import zmq
 from facegate.errors import DeliveryError
 from facegate.pipeline.records import Box
 from facegate.recognition.embedders import Embedder
-from facegate.recognition.gallery import Gallery
+from facegate.recognition.matching.gallery import Gallery, Rule
 from facegate.sinks import wire
 from facegate.sinks.keys import KeyFile, load_key
 
@@ -49,12 +49,12 @@ class Recognizer:
     """Names the person of each shot and writes a line for it; a shot that comes twice is written once."""
 
     def __init__(
-        self, gallery: Gallery, embedder: Embedder, threshold: float, output: IO[str] = sys.stdout
+        self, gallery: Callable[[], Gallery], embedder: Embedder, rule: Rule, output: IO[str] = sys.stdout
     ) -> None:
-        """Args are what to compare with, how, from which similarity on, and where lines go."""
+        """Args are what to compare with (it may change), how, who is named, and where lines go."""
         self._gallery = gallery
         self._embedder = embedder
-        self._threshold = threshold
+        self._rule = rule
         self._output = output
         self._seen: OrderedDict[str, float] = OrderedDict()
         self.results = 0
@@ -70,7 +70,7 @@ class Recognizer:
         if header.shot_id in self._seen:
             return self._seen[header.shot_id]
         face = wire.unpack_crop(header, crop)
-        match = self._gallery.match(self._embedder.embed([face])[0], self._threshold)
+        match = self._gallery().match(self._embedder.embed([face])[0], self._rule)
         latency_ms = round((perf_counter() - started) * 1000, 3)
         self._write(header, match.name, match.similarity, latency_ms)
         self._seen[header.shot_id] = latency_ms

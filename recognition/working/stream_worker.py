@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from facegate.errors import DeliveryError
-from facegate.recognition.worker import Recognizer
+from facegate.recognition.working.worker import Recognizer
 from facegate.sinks.jetstream import (
     DEAD_SUBJECT,
     STREAM,

@@ -1,0 +1,47 @@
+"""What several verbs need to recognise people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from facegate.cli.options import DetectorKind
+from facegate.recognition.embedders import Embedder, load_embedder
+from facegate.recognition.matching.gallery import DEFAULT_FPIR, Rule, choose_rule
+from facegate.recognition.matching.tail import find_strangers
+from facegate.recognition.people.looking import Looker
+
+
+class Recognition(msgspec.Struct, frozen=True):
+    """A recogniser, the rule by which it names, and what looks at pictures to be enrolled."""
+
+    embedder: Embedder
+    rule: Rule
+    warning: str | None
+    """Why nothing is promised, where nothing is."""
+    looker: Callable[[], Looker]
+
+
+def load_recognition(
+    embedder: str,
+    card: Path | None,
+    detector: DetectorKind,
+    detector_path: Path | None,
+    *,
+    threshold: float | None = None,
+    fpir: float = DEFAULT_FPIR,
+) -> Recognition:
+    """Load what the options say; see :func:`choose_rule`."""
+
+    def looker() -> Looker:
+        from facegate.detectors.base import load_detector
+        from facegate.scoring.engine import load_scorer
+
+        return Looker(load_detector(detector, detector_path), load_scorer())
+
+    model = load_embedder(embedder, card)
+    beside = Path(embedder) if Path(embedder).is_file() else None
+    rule, warning = choose_rule(threshold, fpir, find_strangers(model.version, model.name, beside), model.threshold)
+    return Recognition(model, rule, warning, looker)

@@ -1,0 +1,286 @@
+"""``facegate gallery``: who can be named."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from facegate.cli.options import CardOption, DetectorKind, DetectorOption, DetectorPathOption, EmbedderOption
+from facegate.cli.signals import end_at_once_while_loading
+
+if TYPE_CHECKING:
+    from facegate.recognition.people.checks import Fault
+    from facegate.recognition.people.enrolling import Enroller
+    from facegate.recognition.people.store import People
+
+app = typer.Typer(no_args_is_help=True, help="Who can be named: add, list, check, rename, merge, remove, export.")
+
+GalleryArgument = Annotated[Path, typer.Argument(metavar="GALLERY.db", help="The gallery's file.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def add(
+    gallery: GalleryArgument,
+    pictures: Annotated[
+        list[Path],
+        typer.Argument(
+            help="A folder with one sub-folder per person; with --name, pictures or folders of one person."
+        ),
+    ],
+    name: Annotated[str | None, typer.Option(help="Whose pictures these are.", show_default=False)] = None,
+    accept: Annotated[
+        list[Path] | None, typer.Option(help="A picture that is right whatever is found; may be repeated.")
+    ] = None,
+    embedder: EmbedderOption = "auto",
+    card: CardOption = None,
+    detector: DetectorOption = DetectorKind.AUTO,
+    detector_path: DetectorPathOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Enrol people. What would spoil recognition is refused, each picture with its reason and remedy.
+
+    \b
+    facegate gallery add people.db staff/
+    facegate gallery add people.db ann-1.jpg ann-2.jpg --name "Ann Smith"
+    facegate gallery add people.db staff/ --accept staff/bob/old.jpg
+    """
+    end_at_once_while_loading()
+    from facegate.cli.output.progress import counting
+    from facegate.errors import ConfigError
+    from facegate.recognition.matching.keeper import gallery_path
+    from facegate.recognition.people.enrolling import find_people, find_pictures
+    from facegate.recognition.people.records import check_name
+
+    if name is None and len(pictures) > 1:
+        raise ConfigError("give one folder with a sub-folder per person, or --name for pictures of one person")
+    files = find_people(pictures[0]) if name is None else find_pictures(pictures, name)
+    for person in {file.person for file in files}:
+        check_name(person)
+    right = {path.resolve() for path in accept or []}
+    unknown = right - {file.path.resolve() for file in files}
+    if unknown:
+        raise ConfigError(f"--accept {min(unknown)}: that is none of the pictures to be added")
+    with (
+        _enrolling(gallery_path(gallery), embedder, card, detector, detector_path, create=True) as enroller,
+        counting("pictures") as progress,
+    ):
+        enrolled = enroller.add(files, lambda path: path.resolve() in right, progress)
+    if as_json:
+        _print_json(enrolled)
+    else:
+        known = f", {enrolled.known} there already" if enrolled.known else ""
+        sys.stdout.write(f"{enrolled.added} pictures added{known}\n")
+        _print_faults(enrolled.faults)
+    raise typer.Exit(1 if enrolled.faults else 0)
+
+
+@app.command("list")
+def list_people(gallery: GalleryArgument, as_json: JsonOption = False) -> None:
+    """List who can be named.
+
+    \b
+    facegate gallery list people.db
+    """
+    with _opened(gallery) as people:
+        found = people.people()
+    if as_json:
+        _print_json(found)
+        return
+    for person in found:
+        negatives = f", {person.negatives} of others" if person.negatives else ""
+        sys.stdout.write(f"{person.name}: {person.pictures} pictures{negatives}\n")
+
+
+@app.command()
+def show(
+    gallery: GalleryArgument, name: Annotated[str, typer.Argument(help="Who.")], as_json: JsonOption = False
+) -> None:
+    """List somebody's pictures.
+
+    \b
+    facegate gallery show people.db "Ann Smith"
+    """
+    with _opened(gallery) as people:
+        found = people.pictures(name)
+    if as_json:
+        _print_json(found)
+        return
+    for picture in found:
+        words = ["not this person"] * (picture.kind == "negative") + ["accepted"] * picture.accepted
+        sys.stdout.write(f"{picture.source}: quality {picture.quality}{''.join(f', {word}' for word in words)}\n")
+
+
+@app.command()
+def check(
+    gallery: Annotated[
+        Path, typer.Argument(help="The gallery's file, or a folder with one sub-folder per person.")
+    ],
+    page: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write a page with the pictures.", show_default=False)
+    ] = None,
+    accept: Annotated[
+        list[str] | None, typer.Option(help="A picture, as this command prints it, that is right; may be repeated.")
+    ] = None,
+    embedder: EmbedderOption = "auto",
+    card: CardOption = None,
+    detector: DetectorOption = DetectorKind.AUTO,
+    detector_path: DetectorPathOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find poor, wrong and doubled pictures, and people who look alike. Exits 1 where something is wrong.
+
+    \b
+    facegate gallery check people.db --page check.html
+    facegate gallery check staff/
+    """
+    end_at_once_while_loading()
+    from tempfile import TemporaryDirectory
+
+    from facegate.cli.files import check_writable, write_whole
+    from facegate.cli.output.gallery_page import gallery_page
+    from facegate.cli.output.progress import counting
+    from facegate.errors import ConfigError
+    from facegate.recognition.people.enrolling import find_people
+
+    if accept and gallery.is_dir():
+        raise ConfigError("--accept is noted in a gallery's file: 'facegate gallery add' makes one of a folder")
+    check_writable(page)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "people.db" if gallery.is_dir() else gallery
+        with _enrolling(path, embedder, card, detector, detector_path, create=gallery.is_dir()) as enroller:
+            if gallery.is_dir():
+                with counting("pictures") as progress:
+                    faults = enroller.examine(find_people(gallery), progress)
+            else:
+                _accept(enroller.people, accept or [])
+                faults = enroller.check()
+            if page is not None:
+                write_whole(page, gallery_page(enroller.people, faults).encode())
+    if as_json:
+        _print_json(faults)
+    elif faults:
+        _print_faults(faults)
+    else:
+        sys.stdout.write("nothing is wrong\n")
+    raise typer.Exit(1 if faults else 0)
+
+
+@app.command()
+def remove(gallery: GalleryArgument, name: Annotated[str, typer.Argument(help="Who.")]) -> None:
+    """Remove somebody with all pictures.
+
+    \b
+    facegate gallery remove people.db "Ann Smith"
+    """
+    with _opened(gallery) as people:
+        count = people.remove(name)
+    sys.stdout.write(f"{name} removed, with {count} pictures\n")
+
+
+@app.command()
+def rename(
+    gallery: GalleryArgument,
+    name: Annotated[str, typer.Argument(help="Who.")],
+    new: Annotated[str, typer.Argument(help="How they are called from now on.")],
+) -> None:
+    """Call somebody otherwise.
+
+    \b
+    facegate gallery rename people.db ann "Ann Smith"
+    """
+    with _opened(gallery) as people:
+        people.rename(name, new)
+    sys.stdout.write(f"{name} is called {new} now\n")
+
+
+@app.command()
+def merge(
+    gallery: GalleryArgument,
+    name: Annotated[str, typer.Argument(help="Who goes.")],
+    into: Annotated[str, typer.Argument(help="Who gets the pictures.")],
+) -> None:
+    """Give somebody's pictures to another person, where both are one.
+
+    \b
+    facegate gallery merge people.db "A. Smith" "Ann Smith"
+    """
+    with _opened(gallery) as people:
+        moved = people.merge(name, into)
+    sys.stdout.write(f"{name} is {into} now, who got {moved} pictures\n")
+
+
+@app.command()
+def export(gallery: GalleryArgument, to: Annotated[Path, typer.Argument(help="A new folder.")]) -> None:
+    """Write all aligned crops as PNG, one sub-folder per person, as 'gallery add' takes them.
+
+    \b
+    facegate gallery export people.db staff/
+    """
+    import cv2
+
+    from facegate.errors import ConfigError
+
+    if to.exists() and any(to.iterdir()):
+        raise ConfigError(f"{to} is not empty: give a new folder")
+    with _opened(gallery) as people:
+        pictures = [picture for picture in people.pictures() if picture.kind == "enrolled"]
+        for picture in pictures:
+            folder = to / picture.person
+            folder.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(folder / f"{picture.row}.png"), people.crop(picture.row)[:, :, ::-1])
+    sys.stdout.write(f"{len(pictures)} crops written to {to}\n")
+
+
+def _accept(people: People, sources: list[str]) -> None:
+    from facegate.errors import ConfigError
+
+    rows = {picture.source: picture.row for picture in people.pictures()}
+    for source in sources:
+        if source not in rows:
+            raise ConfigError(f"--accept {source}: there is no such picture in the gallery")
+    people.accept([rows[source] for source in sources])
+
+
+@contextmanager
+def _opened(gallery: Path) -> Iterator[People]:
+    from facegate.recognition.people.store import People
+
+    with People(gallery) as people:
+        yield people
+
+
+@contextmanager
+def _enrolling(
+    path: Path,
+    embedder: str,
+    card: Path | None,
+    detector: DetectorKind,
+    detector_path: Path | None,
+    *,
+    create: bool,
+) -> Iterator[Enroller]:
+    """The gallery with what is needed to judge pictures."""
+    from facegate.cli.recognising import load_recognition
+    from facegate.recognition.people.enrolling import Enroller
+    from facegate.recognition.people.store import People
+
+    parts = load_recognition(embedder, card, detector, detector_path)
+    with People(path, create=create) as people:
+        yield Enroller(people, parts.looker, parts.embedder, parts.rule)
+
+
+def _print_json(found: object) -> None:
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n")
+
+
+def _print_faults(faults: list[Fault]) -> None:
+    for fault in faults:
+        what = fault.person if fault.source is None else f"{fault.person}: {fault.source}"
+        sys.stdout.write(f"{what}: {fault.reason}; {fault.remedy}\n")

@@ -1,0 +1,210 @@
+"""The gallery in memory: a template per person, and the rule by which a face gets a name."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from facegate.pipeline.records import Floats
+from facegate.recognition.matching.tail import Strangers
+from facegate.recognition.people.records import Embedded
+
+DEFAULT_FPIR = 1e-3
+"""One unknown visit in a thousand gets somebody's name."""
+
+
+class Match(msgspec.Struct, frozen=True):
+    """The nearest person, named only where the rule allows it."""
+
+    name: str | None
+    similarity: float
+    """Cosine to the nearest person's template."""
+    margin: float
+    """By how much the second is less similar; the similarity itself where there is no second."""
+    score: float
+    """What the rule compares with its limit."""
+    fpir: float | None
+    """A stranger gets so good a score in this gallery with this probability; ``None`` where that is not known."""
+
+
+class Rule(Protocol):
+    """From which score on a face is named."""
+
+    def taken(self, embeddings: Floats) -> Floats:
+        """What is taken from the similarities of unit embeddings ``(N, D)``: ``(N,)``."""
+        ...
+
+    def limit(self, people: int) -> float:
+        """Least score that is named, in a gallery of so many."""
+        ...
+
+    def fpir(self, score: float, people: int) -> float | None:
+        """Probability that a stranger scores at least so much against one of so many; ``None`` if unknown."""
+        ...
+
+    def alike(self, people: int) -> float:
+        """Similarity from which two of so many people are probably one."""
+        ...
+
+    def words(self, people: int) -> str:
+        """What it means, for people to read."""
+        ...
+
+
+class FixedSimilarity:
+    """Named from a similarity on, however many people there are; it promises nothing."""
+
+    def __init__(self, similarity: float) -> None:
+        self._similarity = similarity
+
+    def taken(self, embeddings: Floats) -> Floats:
+        """See :class:`Rule`."""
+        return np.zeros(len(embeddings), np.float32)
+
+    def limit(self, people: int) -> float:
+        """See :class:`Rule`."""
+        return self._similarity
+
+    def fpir(self, score: float, people: int) -> float | None:
+        """See :class:`Rule`."""
+        return None
+
+    def alike(self, people: int) -> float:
+        """See :class:`Rule`."""
+        return self._similarity
+
+    def words(self, people: int) -> str:
+        """See :class:`Rule`."""
+        return f"similarity {self._similarity:.3f}, which promises no rate"
+
+
+class PromisedRate:
+    """Named where a stranger would be so named with at most a promised probability (FPIR)."""
+
+    def __init__(self, strangers: Strangers, fpir: float) -> None:
+        self._strangers = strangers
+        self._fpir = fpir
+
+    def taken(self, embeddings: Floats) -> Floats:
+        """See :class:`Rule`."""
+        return self._strangers.nearness(embeddings)
+
+    def limit(self, people: int) -> float:
+        """See :class:`Rule`."""
+        return self._strangers.tail.score_at(-math.expm1(math.log1p(-self._fpir) / max(people, 1)))
+
+    def fpir(self, score: float, people: int) -> float | None:
+        """See :class:`Rule`."""
+        return -math.expm1(people * math.log1p(-self._strangers.tail.rate(score)))
+
+    def alike(self, people: int) -> float:
+        """See :class:`Rule`; one pair of strangers in five galleries is as much alike."""
+        pairs = max(1, people * (people - 1) // 2)
+        return self._strangers.tail.score_at(min(0.5, 0.2 / pairs)) + self._strangers.tail.typical
+
+    def words(self, people: int) -> str:
+        """See :class:`Rule`."""
+        similarity = self.limit(people) + self._strangers.tail.typical
+        return f"FPIR {self._fpir:g}, about similarity {similarity:.3f} among {people} people"
+
+
+class Gallery:
+    """One template per person: the mean of their embeddings, weighted by quality, of unit length."""
+
+    def __init__(
+        self,
+        names: list[str],
+        templates: Floats,
+        negatives: Floats | None = None,
+        whose: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Take who can be named.
+
+        Args:
+            names: of ``P`` people.
+            templates: ``(P, D)`` of unit length.
+            negatives: ``(M, D)`` faces of people who were taken for somebody in the gallery, and are not.
+            whose: ``(M,)`` for whom: indices into ``names``.
+        """
+        self.names = names
+        self.templates = templates
+        self._negatives = templates[:0] if negatives is None else negatives
+        self._whose = np.empty(0, np.int64) if whose is None else whose
+
+    @classmethod
+    def of(cls, embedded: Embedded) -> Gallery:
+        """Make the templates of everybody who has a picture; better pictures count for more."""
+        positive = ~embedded.negative & embedded.used
+        present = np.unique(embedded.people[positive])
+        place = np.full(len(embedded.names), -1)
+        place[present] = np.arange(len(present))
+        sums = np.zeros((len(present), embedded.vectors.shape[1]), np.float32)
+        weights = weight(embedded.quality[positive])[:, None]
+        np.add.at(sums, place[embedded.people[positive]], embedded.vectors[positive] * weights)
+        against = embedded.negative & (place[embedded.people] >= 0)
+        return cls(
+            [embedded.names[index] for index in present],
+            unit(sums),
+            embedded.vectors[against],
+            place[embedded.people[against]],
+        )
+
+    def match(self, embedding: Floats, rule: Rule) -> Match:
+        """Compare a unit embedding ``(D,)`` with everybody (open set: nobody is a possible answer)."""
+        if not self.names:
+            return Match(None, 0.0, 0.0, 0.0, None)
+        similarities = self.templates @ embedding
+        if len(self._whose):
+            # More like somebody who was mistaken for this person than like this person: not this person.
+            worst = np.full(len(self.names), -np.inf, np.float32)
+            np.maximum.at(worst, self._whose, self._negatives @ embedding)
+            similarities = np.where(worst >= similarities, -1.0, similarities)
+        best = int(np.argmax(similarities))
+        similarity = float(similarities[best])
+        second = float(np.delete(similarities, best).max()) if len(self.names) > 1 else 0.0
+        score = similarity - float(rule.taken(embedding[None])[0])
+        people = len(self.names)
+        return Match(
+            name=self.names[best] if score >= rule.limit(people) else None,
+            similarity=similarity,
+            margin=similarity - second,
+            score=score,
+            fpir=rule.fpir(score, people),
+        )
+
+
+def weight(quality: NDArray[np.int64]) -> Floats:
+    """How much pictures of these qualities (0..100) count in a template or a visit."""
+    found: Floats = (quality / 100 + 0.05).astype(np.float32)
+    return found
+
+
+def unit(rows: Floats) -> Floats:
+    """Scale rows to unit length; a zero row stays zero and matches nobody."""
+    found: Floats = (rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)).astype(np.float32)
+    return found
+
+
+def choose_rule(
+    threshold: float | None, fpir: float, strangers: Strangers | None, usual: float
+) -> tuple[Rule, str | None]:
+    """Choose how faces are named; return the rule, and a warning where it promises nothing.
+
+    Args:
+        threshold: a similarity that somebody has asked for.
+        fpir: the rate to be promised otherwise.
+        strangers: what is known of the recogniser's.
+        usual: similarity of the recogniser's card, for one of whose strangers nothing is known.
+    """
+    if threshold is not None:
+        return FixedSimilarity(threshold), None
+    if strangers is not None:
+        return PromisedRate(strangers, fpir), None
+    return FixedSimilarity(usual), (
+        "nothing is known of this recogniser's strangers, so no rate of false names can be promised: "
+        "'facegate evaluate --open-set --tail' finds out"
+    )

@@ -1,0 +1,1 @@
+"""The worker: receives shots, says whose visits they belong to, and acknowledges."""
