@@ -1,37 +1,56 @@
-"""The thresholds of the shipped recogniser cards: similarity and FNMR at an FMR on LFW folds 1-2, all against all.
+"""What the shipped recogniser cards say: similarity and FNMR at an FMR, and what is known of their strangers.
 
-python -m benchmarks.thresholds --data ../shared/data
+    python -m benchmarks.thresholds --data ../shared/data
+    python -m benchmarks.thresholds --data ../shared/data --tails recognition/cards
+
+Thresholds are of LFW folds 1-2, all against all; strangers (``--tails``) are the people of LFW folds 1-4 and those
+of LFW who occur in no pair, whose crops lie in the training pool.
 """
 
 from __future__ import annotations
 
 import argparse
+import zipfile
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from facegate.detectors.base import load_detector
-from facegate.evaluation.datasets import load_pairs, load_set
+from facegate.evaluation.datasets import FaceSet, load_pairs, load_set
 from facegate.evaluation.edc import compare_all, edc, similarity_at
+from facegate.evaluation.open_set import Faces, learn_strangers
+from facegate.pipeline.images import decode_image
 from facegate.recognition.embedders import load_embedder
+from facegate.recognition.matching.tail import write_strangers
 from facegate.scoring.choice import cache_folder
+from facegate.scoring.engine import load_scorer
 
 ROOT = Path(__file__).parent.parent
 FOLDS = (1, 2)
+RECOGNISERS = ("mobilefacenet-y1.onnx", "mobilefacenet-casia.onnx", "dlib", "builtin")
+CHUNK = 256
+SAME = msgspec.yaml.decode((Path(__file__).parent / "lfw-same.yaml").read_bytes(), type=dict[str, str])
+"""Names of LFW under which one person, or the very same picture, occurs twice."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
-    data: Path = parser.parse_args().data
+    parser.add_argument("--tails", type=Path, metavar="FOLDER", help="Write tails and cohorts there.")
+    arguments = parser.parse_args()
+    data: Path = arguments.data
     detector = load_detector("yunet", data / "models" / "yunet_n_640_640.onnx")
     faces = load_set(data / "faces" / "lfw-folds-1-4.zip", detector, cache_folder())
     pairs = load_pairs(data / "faces" / "lfw-pairs-folds-1-4.tsv")
     wanted = {file for pair in pairs if pair.fold in FOLDS for file in (pair.first, pair.second)}
     rows = [row for row, file in enumerate(faces.files) if file in wanted]
     names = [faces.names[row] for row in rows]
+    if arguments.tails is not None:
+        write_tails(faces, data / "faces" / "pool112.zip", data / "models", arguments.tails)
+        return
     print(f"{len(rows)} pictures of {len(set(names))} people")
-    for name in ("mobilefacenet-y1.onnx", "mobilefacenet-casia.onnx", "dlib", "builtin"):
+    for name in RECOGNISERS:
         embedder = load_embedder(str(data / "models" / name) if name.endswith(".onnx") else name)
         embeddings = np.concatenate([embedder.embed([faces.crops[row]]) for row in rows])
         comparisons = compare_all(embeddings, names)
@@ -39,6 +58,26 @@ def main() -> None:
             fnmr = edc(comparisons, np.zeros(len(rows)), fmr).fnmr0
             similarity = similarity_at(comparisons, fmr)
             print(f"{embedder.name:22s} FMR {fmr:g}: similarity {similarity:.3f}, FNMR {fnmr:.3f}")
+
+
+def write_tails(faces: FaceSet, pool: Path, models: Path, folder: Path) -> None:
+    """Learn what strangers look like to the shipped recognisers."""
+    crops, names = list(faces.crops), faces.names
+    with zipfile.ZipFile(pool) as archive:
+        for entry in sorted(archive.namelist()):
+            if entry.startswith("lfw/") and entry.endswith(".webp"):
+                crops.append(decode_image(archive.read(entry), entry))
+                names.append(entry.split("/")[1])
+    people = np.array([SAME.get(name, name) for name in names])
+    quality = load_scorer().score(np.stack(crops), embedding=False).quality
+    for name in RECOGNISERS:
+        embedder = load_embedder(str(models / name) if name.endswith(".onnx") else name)
+        embeddings = np.concatenate([embedder.embed(crops[i : i + CHUNK]) for i in range(0, len(crops), CHUNK)])
+        source = f"{len(crops)} pictures of {len(set(people))} people of LFW"
+        model = embedder.version.split(":")[0]
+        found = learn_strangers(Faces(people, embeddings, quality), model=model, source=source)
+        for file in write_strangers(found, folder, embedder.name):
+            print(file)
 
 
 if __name__ == "__main__":

@@ -16,12 +16,13 @@ from facegate.pipeline.records import Floats
 from facegate.recognition.people.records import Picture
 
 MIN_WIDTH = 40.0
-MIN_QUALITY = 20
+MIN_QUALITY, WORST_QUALITY, BETTER_QUALITY = 20, 12, 40
+"""What is needed; of a picture that its person's others confirm, and that are no better; and what is better."""
 MAX_TURN = 1.05
 SAME_PICTURE, NEAR_COPY = 0.97, 4.0
 """Cosine of two embeddings, and mean difference of two small grey crops in levels, of one picture."""
-FAR = 0.55
-"""Pictures of one person are rarely less alike than this share of the similarity that makes two faces one."""
+FAR = 0.42
+"""A picture is rarely less like its person's others than this share of how alike those are."""
 NEARER_BY = 0.1
 
 
@@ -82,10 +83,12 @@ def find_faults(evidence: Evidence, same: float, alike: float) -> list[Fault]:
         for index in range(start, end):
             picture, row = evidence.pictures[index], similarities[index - start]
             others = [other for other in range(start, end) if other != index]
-            faults = _by_itself(picture) + _several(picture, row[others], same) + _copies(evidence, index, row)
+            faults = _by_itself(
+                picture, row[others], [evidence.pictures[other] for other in others], same
+            ) + _copies(evidence, index, row)
             if not faults:
-                agreed = _agreed(similarities, start, others, FAR * same)
-                faults = _stray(evidence.pictures, starts, picture, row, others, agreed, same)
+                far = _far(similarities, start, others, same)
+                faults = _stray(evidence.pictures, starts, picture, row, others, far, same)
             if faults and not picture.accepted:
                 found += faults
                 accused.add(index)
@@ -97,26 +100,23 @@ def _fault(kind: FaultKind, picture: Picture, reason: str, remedy: str) -> Fault
     return Fault(kind, picture.person, picture.source, reason, remedy, picture.row)
 
 
-def _by_itself(picture: Picture) -> list[Fault]:
+def _by_itself(picture: Picture, own: Floats, others: Sequence[Picture], same: float) -> list[Fault]:
+    """What can be seen in a picture; less matters of one that is like its person's others."""
+    confirmed = len(own) > 0 and float(own.max()) >= same
+    spared = confirmed and float(np.median([other.quality for other in others])) < BETTER_QUALITY
     found = []
     if picture.width < MIN_WIDTH:
         reason = f"the face is {picture.width:.0f} pixels wide, {MIN_WIDTH:.0f} are needed"
         found.append(_fault(FaultKind.SMALL, picture, reason, "take a larger picture"))
-    if picture.quality < MIN_QUALITY:
+    if picture.quality < (WORST_QUALITY if spared else MIN_QUALITY):
         reason = f"quality {picture.quality}, {MIN_QUALITY} is needed"
         found.append(_fault(FaultKind.POOR, picture, reason, "take a sharper, brighter picture"))
-    if picture.turn > MAX_TURN:
+    if picture.turn > MAX_TURN and not confirmed:
         found.append(_fault(FaultKind.TURNED, picture, "the face is seen from the side", "take one from the front"))
+    if picture.faces > 2 or (picture.faces == 2 and not confirmed):
+        reason = f"{picture.faces} faces of about the same size; the largest was taken"
+        found.append(_fault(FaultKind.SEVERAL, picture, reason, f"cut {picture.person} out of it"))
     return found
-
-
-def _several(picture: Picture, own: Floats, same: float) -> list[Fault]:
-    """Several faces matter where nothing tells that the largest is the right one, or there is a crowd of them."""
-    confirmed = len(own) > 0 and float(np.median(own)) >= same
-    if picture.faces <= 1 or (picture.faces == 2 and confirmed):
-        return []
-    reason = f"{picture.faces} faces of about the same size; the largest was taken"
-    return [_fault(FaultKind.SEVERAL, picture, reason, f"cut {picture.person} out of it")]
 
 
 def _copies(evidence: Evidence, index: int, row: Floats) -> list[Fault]:
@@ -136,7 +136,7 @@ def _stray(
     picture: Picture,
     row: Floats,
     others: Sequence[int],
-    agreed: bool,
+    far: float,
     same: float,
 ) -> list[Fault]:
     """A picture that is nearer to somebody else, or far from what the others of its person agree on."""
@@ -150,18 +150,17 @@ def _stray(
         reason = f"nearer to {who} ({nearest:.2f}) than to {picture.person}'s others ({own:.2f})"
         return [_fault(FaultKind.NEARER, picture, reason, f"move it to {who}, or remove it")]
     doubtful = len(others) > 1 or picture.quality <= pictures[others[0]].quality
-    if agreed and doubtful and own < FAR * same:
+    if doubtful and own < far:
         reason = f"unlike {picture.person}'s others ({own:.2f})"
         return [_fault(FaultKind.UNLIKE, picture, reason, "remove it: it may show somebody else")]
     return []
 
 
-def _agreed(similarities: Floats, start: int, others: Sequence[int], least: float) -> bool:
-    """Whether the other pictures of a person are like each other."""
-    if len(others) < 2:
-        return True
+def _far(similarities: Floats, start: int, others: Sequence[int], same: float) -> float:
+    """Below this similarity a picture is unlike the others; the more these agree, the more is asked of it."""
     among = similarities[np.ix_([other - start for other in others], list(others))]
-    return float(np.median(among[np.triu_indices(len(others), 1)])) >= least
+    agreement = same if len(others) < 2 else float(np.median(among[np.triu_indices(len(others), 1)]))
+    return FAR * agreement if agreement >= FAR * same else -1.0
 
 
 def _alike(evidence: Evidence, alike: float, accused: set[int]) -> list[Fault]:

@@ -15,7 +15,7 @@ from facegate.pipeline.records import Floats, Image
 from facegate.recognition.people.records import Look
 from facegate.scoring.engine import Scorer
 
-RIVAL = 0.6
+RIVAL = 0.75
 """A face so wide, as a share of the largest face's width, may be whom the picture is meant to show."""
 
 

@@ -1,9 +1,11 @@
-"""The gallery: people from folders, an open set, and pictures that cannot be enrolled."""
+"""The gallery: people from folders and files, an open set, and pictures that cannot be enrolled."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Event
+from time import monotonic, sleep
 
 import cv2
 import numpy as np
@@ -14,31 +16,78 @@ from facegate.demo.clip import DemoClip
 from facegate.detectors.base import Detector
 from facegate.errors import GalleryError, SourceError
 from facegate.pipeline.records import Floats, Image
-from facegate.recognition.gallery import Gallery, enrol, find_people
+from facegate.recognition.matching.gallery import FixedSimilarity, Gallery
+from facegate.recognition.matching.keeper import GalleryKeeper
+from facegate.recognition.people.enrolling import find_people
+from facegate.recognition.people.looking import Looker
+from facegate.recognition.people.records import Embedded, Look
+from facegate.recognition.people.store import People
+from facegate.scoring.engine import load_scorer
+
+LIMIT = FixedSimilarity(0.9)
 
 
 class MeanColour:
     """An embedder that only knows colours: enough to see who is who in a gallery."""
 
-    name = "mean-colour"
+    name = version = "mean-colour"
     threshold = 0.9
 
     def embed(self, crops: Sequence[Image]) -> Floats:
-        rows = np.array([crop.reshape(-1, 3).mean(0) - 120 for crop in crops], dtype=np.float32)
+        rows = np.array([crop.reshape(-1, 3).mean(0) - 120 for crop in crops], dtype=np.float32).reshape(-1, 3)
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)  # type: ignore[no-any-return]
+
+
+def keeper(
+    path: Path, detector: Detector, cache: Path, steps: list[tuple[int, int]] | None = None
+) -> GalleryKeeper:
+    def progress(done: int, total: int) -> None:
+        if steps is not None:
+            steps.append((done, total))
+
+    return GalleryKeeper(
+        path, MeanColour(), LIMIT, lambda: Looker(detector, load_scorer()), cache, progress, strict=False
+    )
 
 
 def test_a_gallery_names_the_nearest_person_or_nobody() -> None:
     gallery = Gallery(["a", "b"], np.eye(2, dtype=np.float32))
     probe = np.array([0.8, 0.6], np.float32)
-    assert gallery.match(probe, 0.7).name == "a"
-    assert gallery.match(probe, 0.9).name is None
-    assert gallery.match(probe, 0.9).similarity == pytest.approx(0.8)
+    assert gallery.match(probe, FixedSimilarity(0.7)).name == "a"
+    unknown = gallery.match(probe, FixedSimilarity(0.9))
+    assert unknown.name is None and unknown.fpir is None
+    assert (unknown.similarity, unknown.margin) == pytest.approx((0.8, 0.2))
+    assert Gallery([], np.empty((0, 2), np.float32)).match(probe, LIMIT).name is None
 
 
-def test_everybody_in_the_folder_is_enrolled(clip: DemoClip, mtcnn: Detector) -> None:
+def test_better_pictures_count_for_more_and_a_negative_takes_a_name_away() -> None:
+    def embedded(negative: bool) -> Embedded:
+        vectors = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
+        return Embedded(
+            names=["ann", "bob"],
+            rows=np.arange(3),
+            people=np.array([0, 0, 1 - negative]),
+            negative=np.array([False, False, negative]),
+            quality=np.array([95, 15, 80]),
+            used=np.ones(3, bool),
+            vectors=vectors,
+        )
+
+    gallery = Gallery.of(embedded(False))
+    assert gallery.names == ["ann", "bob"]
+    assert gallery.templates[0] == pytest.approx([1 / np.hypot(1, 0.2), 0.2 / np.hypot(1, 0.2), 0], abs=1e-6)
+    probe = np.array([0.6, 0.0, 0.8], np.float32)
+    assert Gallery.of(embedded(False)).match(probe, FixedSimilarity(0.5)).name == "bob"
+    gallery = Gallery.of(embedded(True))  # the third picture: somebody who was taken for ann
+    assert gallery.names == ["ann"], "bob has no picture of his own"
+    assert gallery.match(probe, FixedSimilarity(0.5)).name is None
+    assert gallery.match(np.array([0.9, 0, 0.1], np.float32), FixedSimilarity(0.5)).name == "ann"
+
+
+def test_everybody_in_the_folder_is_enrolled(clip: DemoClip, mtcnn: Detector, tmp_path: Path) -> None:
     steps: list[tuple[int, int]] = []
-    gallery = enrol(find_people(clip.gallery), mtcnn, MeanColour(), lambda done, total: steps.append((done, total)))
+    with keeper(clip.gallery, mtcnn, tmp_path, steps) as kept:
+        gallery = kept.gallery
     assert gallery.names == ["guest-1", "guest-3", "guest-4", "guest-6"]
     assert steps[-1] == (4, 4)
 
@@ -46,36 +95,48 @@ def test_everybody_in_the_folder_is_enrolled(clip: DemoClip, mtcnn: Detector) ->
 def test_a_tightly_cropped_picture_is_enrolled_too(clip: DemoClip, mtcnn: Detector, tmp_path: Path) -> None:
     picture = cv2.imread(str(clip.gallery / "guest-3" / "1.png"))
     height, width = picture.shape[:2]
-    (tmp_path / "tight").mkdir()
-    cv2.imwrite(str(tmp_path / "tight" / "1.png"), picture[height // 4 : -height // 4, width // 4 : -width // 4])
-    assert enrol(find_people(tmp_path), mtcnn, MeanColour()).names == ["tight"]
+    (tmp_path / "g" / "tight").mkdir(parents=True)
+    tight = picture[height // 4 : -height // 4, width // 4 : -width // 4]
+    cv2.imwrite(str(tmp_path / "g" / "tight" / "1.png"), tight)
+    with keeper(tmp_path / "g", mtcnn, tmp_path) as kept:
+        assert kept.gallery.names == ["tight"]
 
 
 def test_what_cannot_be_enrolled_is_refused_by_name(tmp_path: Path, mtcnn: Detector) -> None:
+    def strictly() -> None:
+        looker = Looker(mtcnn, load_scorer())
+        GalleryKeeper(folder, MeanColour(), LIMIT, lambda: looker, tmp_path, strict=True).close()
+
+    folder = tmp_path / "staff"
     with pytest.raises(GalleryError, match="no gallery at"):
-        find_people(tmp_path / "none")
+        find_people(folder)
+    with pytest.raises(GalleryError, match=r"no gallery at .*: 'facegate gallery add .*' makes one"):
+        keeper(tmp_path / "none.db", mtcnn, tmp_path)
+    folder.mkdir()
     with pytest.raises(GalleryError, match="is empty"):
-        find_people(tmp_path)
-    (tmp_path / "wall").mkdir()
-    cv2.imwrite(str(tmp_path / "wall" / "grey.png"), np.full((200, 200, 3), 127, np.uint8))
-    with pytest.raises(GalleryError, match="no picture in the gallery can be used"):
-        enrol(find_people(tmp_path), mtcnn, MeanColour())
+        find_people(folder)
+    (folder / "wall").mkdir()
+    cv2.imwrite(str(folder / "wall" / "grey.png"), np.full((200, 200, 3), 127, np.uint8))
+    for _ in range(2):  # the second time it is known
+        with pytest.raises(GalleryError, match="no picture in the gallery can be used"):
+            keeper(folder, mtcnn, tmp_path)
     with pytest.raises(GalleryError, match=r"no face found in .*grey\.png"):
-        enrol(find_people(tmp_path), mtcnn, MeanColour(), strict=True)
-    (tmp_path / "wall" / "grey.png").write_bytes(b"no picture")
-    with pytest.raises(SourceError, match=r"grey\.png is not a picture"):
-        enrol(find_people(tmp_path), mtcnn, MeanColour(), strict=True)
-    (tmp_path / "wall" / "grey.png").unlink()
-    (tmp_path / "door").mkdir()
-    (tmp_path / "door" / "notes.txt").write_text("no picture")
-    with pytest.raises(GalleryError, match="no picture of wall can be used"):
-        enrol({"wall": []}, mtcnn, MeanColour(), strict=True)
+        strictly()
+    (folder / "wall" / "grey.png").write_bytes(b"no picture")
+    with pytest.raises((GalleryError, SourceError), match=r"grey\.png is not a picture"):
+        strictly()
+    (folder / "wall" / "grey.png").unlink()
+    (folder / "door").mkdir()
+    (folder / "door" / "notes.txt").write_text("no picture")
+    with pytest.raises((GalleryError, SourceError), match=r"notes\.txt is not a picture"):
+        strictly()
 
 
 def test_two_hundred_pictures_with_five_bad_ones_name_all_others(
-    clip: DemoClip, yunet: Detector, tmp_path: Path
+    clip: DemoClip, yunet: Detector, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Every format that decodes; each bad file is told once, and a person of whom nothing is left as well."""
+    tmp_path, cache = tmp_path_factory.mktemp("staff"), tmp_path_factory.mktemp("cache")
     faces = [cv2.imread(str(file)) for file in sorted(clip.gallery.rglob("*.png"))]
     suffixes = (".jpg", ".png", ".webp", ".bmp", ".tiff", ".avif", ".JPEG")
     for index in range(195):
@@ -89,11 +150,54 @@ def test_two_hundred_pictures_with_five_bad_ones_name_all_others(
     cv2.imwrite(str(tmp_path / "person-03" / "wall.webp"), np.full((200, 200, 3), 90, np.uint8))
     (tmp_path / "nobody").mkdir()
     (tmp_path / "nobody" / "page.html").write_text("<html>")
-    with capture_logs() as logs:
-        gallery = enrol(find_people(tmp_path), yunet, MeanColour())
+    with capture_logs() as logs, keeper(tmp_path, yunet, cache) as kept:
+        gallery = kept.gallery
     assert gallery.names == [f"person-{number:02d}" for number in range(65)]
     told = [entry["event"] for entry in logs]
     assert told.count("picture left out of the gallery") == 5
     assert told.count("nobody will be named so: no picture of this person can be used") == 1
+    with keeper(tmp_path, None, cache) as kept:  # type: ignore[arg-type]
+        assert kept.gallery.names == gallery.names, "nothing is looked at twice"
+        assert np.array_equal(kept.gallery.templates, gallery.templates)
     reasons = " ".join(str(entry.get("reason")) for entry in logs)
     assert all(name in reasons for name in ("Thumbs.db", "cut.jpg", "empty.png", "wall.webp", "page.html"))
+
+
+def test_a_running_worker_takes_over_what_changes_in_a_folder_and_in_a_file(
+    clip: DemoClip, yunet: Detector, tmp_path: Path
+) -> None:
+    def until(kept: GalleryKeeper, names: list[str]) -> None:
+        end = monotonic() + 20
+        while kept.gallery.names != names:
+            assert monotonic() < end, kept.gallery.names
+            sleep(0.05)
+
+    pictures = sorted(clip.gallery.rglob("*.png"))
+    folder, ann = tmp_path / "staff", tmp_path / "staff" / "ann"
+    ann.mkdir(parents=True)
+    (ann / "1.png").write_bytes(pictures[0].read_bytes())
+    with keeper(folder, yunet, tmp_path) as kept:
+        kept.watch()
+        assert kept.gallery.names == ["ann"]
+        (folder / "bob").mkdir()
+        (folder / "bob" / "1.png").write_bytes(pictures[1].read_bytes())
+        until(kept, ["ann", "bob"])
+        (ann / "1.png").unlink()
+        until(kept, ["bob"])
+        (folder / "bob" / "1.png").unlink()
+        Event().wait(1.5)
+        assert kept.gallery.names == ["bob"], "an empty gallery is no gallery"
+    look = Looker(yunet, load_scorer()).look(pictures[0].read_bytes(), "1.png")
+    with (
+        People(tmp_path / "people.db", create=True) as people,
+        keeper(tmp_path / "people.db", yunet, tmp_path) as kept,
+    ):
+        kept.watch()
+        people.add("ann", [look])
+        until(kept, ["ann"])
+        people.rename("ann", "eve")
+        until(kept, ["eve"])
+        people.add("bob", [Look("2.png", "2", 255 - look.crop, 50, 80.0, 0.1, 1)])
+        until(kept, ["bob", "eve"])
+        people.remove("eve")
+        until(kept, ["bob"])

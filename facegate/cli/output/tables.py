@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -12,6 +13,7 @@ from facegate.pipeline.gating.threshold import ALARM_PSI
 
 if TYPE_CHECKING:
     from facegate.evaluation.evaluate import Evaluation
+    from facegate.evaluation.open_set import OpenSet
     from facegate.evaluation.savings import Savings
     from facegate.pipeline.reporting.report import CostReport, RunReport
 
@@ -115,6 +117,22 @@ def show_evaluation(evaluation: Evaluation) -> None:
             )
             table.add_row(method.method, f"{method.mean_fnmr:.4f}", f"{method.ratio:.3f}", around, apart)
         console.print(table)
+
+
+def show_open_set(recogniser: str, results: Sequence[OpenSet]) -> None:
+    """Print a table of a recogniser to stdout."""
+    table = Table(title=f"{recogniser}: open set", title_justify="left")
+    columns = ("enrolled", "shots", "promised FPIR", "FPIR", "FNIR", "fixed similarity", "mean templates")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for result in results:
+        for at in result.rates:
+            table.add_row(
+                *(str(result.enrolled), str(result.shots), f"{at.promised:g}"),
+                f"{at.fpir:.4f} ({at.false} of {result.strangers})",
+                *(f"{value:.3f}" for value in (at.fnir, at.fnir_fixed, at.fnir_mean)),
+            )
+    Console().print(table)
 
 
 def show_savings(savings: Savings) -> None:

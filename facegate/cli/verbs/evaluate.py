@@ -38,6 +38,21 @@ def evaluate(
     ] = None,
     fmr: Annotated[float, typer.Option(min=0, max=1, help="False match rate of the threshold.")] = 1e-3,
     limit: Annotated[float, typer.Option(min=0.01, max=1, help="Share discarded up to which the mean goes.")] = 0.3,
+    open_set: Annotated[
+        bool, typer.Option("--open-set", help="Judge recognisers instead: strangers named, and people missed.")
+    ] = False,
+    sizes: Annotated[str, typer.Option(help="With --open-set: people enrolled, comma separated.")] = "50,500,1500",
+    same: Annotated[
+        Path | None,
+        typer.Option(help="With --open-set: YAML of folders that show one person (a: b).", show_default=False),
+    ] = None,
+    tail: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --open-set: folder for what 'recognize --fpir' needs to know of a recogniser.",
+            show_default=False,
+        ),
+    ] = None,
     crfiqa: Annotated[bool, typer.Option("--crfiqa", help="Set the threshold anew at every share.")] = False,
     weights: WeightsOption = None,
     model_card: ModelCardOption = None,
@@ -56,7 +71,15 @@ def evaluate(
     \b
     facegate evaluate lfw/ --recognizer arcface.onnx --quality random,laplacian,vitnt,norm --plot curves.png
     facegate evaluate lfw.zip --recognizer a.onnx --recognizer b.onnx --degraded 0 --json result.json
+    facegate evaluate people/ --open-set --recognizer arcface.onnx --tail .
     """
+    if open_set:
+        from facegate.cli.verbs.open_set import judge_open_set
+
+        judge_open_set(
+            dataset, recognizer, sizes, same, tail, json_file, picture, cache, detector.value, detector_path
+        )
+        return
     from facegate.cli.output.progress import counting
     from facegate.cli.output.tables import show_evaluation
     from facegate.detectors.base import load_detector

@@ -1,0 +1,263 @@
+"""Open-set identification (ISO/IEC 19795-1): how many strangers get a name, and how many enrolled people none.
+
+Half of the people are the development set: the recogniser's strangers (cohort and tail) are learnt from them. Of
+the other half, some are enrolled with up to three pictures and probed with the rest, the others are strangers. Then
+the halves change places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from facegate.errors import ConfigError
+from facegate.pipeline.records import Floats
+from facegate.recognition.matching.gallery import PromisedRate, unit, weight
+from facegate.recognition.matching.tail import Strangers, fit_tail, make_cohort, nearness
+
+ENROLLED = 3
+"""Pictures of a person at most."""
+RATES = (0.001, 0.01)
+CURVE = tuple(float(rate) for rate in np.geomspace(1e-3, 0.3, 26))
+LEAST_PEOPLE = 800
+
+
+class Faces(msgspec.Struct, frozen=True, eq=False):
+    """What open-set identification needs of ``N`` pictures."""
+
+    names: NDArray[np.str_]
+    """``(N,)``."""
+    embeddings: Floats
+    """``(N, D)`` unit length."""
+    quality: NDArray[np.int64]
+    """``(N,)`` 0..100."""
+
+    def fused(self, rows: Sequence[NDArray[np.int64]]) -> Floats:
+        """Quality-weighted mean of each group of pictures, ``(G, D)`` of unit length."""
+        weights = weight(self.quality)[:, None]
+        means = [(self.embeddings[group] * weights[group]).sum(0) for group in rows]
+        return unit(np.array(means, np.float32).reshape(len(rows), -1))
+
+
+class AtRate(msgspec.Struct, frozen=True):
+    """What a promised rate came to."""
+
+    promised: float
+    fpir: float
+    """Share of the strangers' visits that got a name."""
+    false: int
+    fnir: float
+    """Share of the enrolled people's visits that did not get their own."""
+    fnir_fixed: float
+    """The same with one similarity for all, set so that the very same FPIR comes out."""
+    fnir_mean: float
+    """The same with unweighted mean templates."""
+
+
+class OpenSet(msgspec.Struct, frozen=True):
+    """Result for a gallery size and a number of shots."""
+
+    enrolled: int
+    shots: int
+    strangers: int
+    """Visits of strangers."""
+    mated: int
+    """Visits of enrolled people."""
+    rates: tuple[AtRate, ...]
+    fpir: tuple[float, ...]
+    """Of the curve, with ``fnir`` and ``fnir_fixed`` at each."""
+    fnir: tuple[float, ...]
+    fnir_fixed: tuple[float, ...]
+
+
+def learn_strangers(faces: Faces, *, model: str, source: str, seed: int = 0) -> Strangers:
+    """Make the cohort of all people, and the tail from halves that were each scored with the other's cohort.
+
+    A person whose picture is in the cohort would seem to have near strangers.
+
+    Raises:
+        ConfigError: too few people.
+    """
+    rows = _rows(faces.names)
+    people = np.random.default_rng(seed).permutation(sorted(rows))
+    halves = people[: len(people) // 2], people[len(people) // 2 :]
+    scores, taken = [], []
+    for own, others in (halves, halves[::-1]):
+        cohort = make_cohort(faces.fused([rows[name] for name in others]), seed)
+        templates = faces.fused([rows[name][:ENROLLED] for name in own])
+        several = [index for index, name in enumerate(own) if len(rows[name]) > 1]
+        whose = np.concatenate([np.repeat(np.arange(len(own)), [len(rows[name]) for name in own]), several])
+        probes = np.concatenate([faces.embeddings[np.concatenate([rows[n] for n in own])], templates[several]])
+        near = nearness(probes, cohort)
+        found = probes @ templates.T - near[:, None]
+        scores.append(found[whose[:, None] != np.arange(len(own))])
+        taken.append(near)
+    cohort = make_cohort(faces.fused([rows[name] for name in people]), seed)
+    typical = float(np.median(np.concatenate(taken)))
+    tail = fit_tail(np.concatenate(scores), model=model, typical=typical, cohort=cohort, source=source)
+    return Strangers(tail, cohort)
+
+
+def evaluate_open_set(
+    faces: Faces,
+    sizes: Sequence[int],
+    shots: Sequence[int] = (1, 3),
+    draws: int = 4,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[OpenSet]:
+    """Measure what rates come to in galleries of these sizes.
+
+    Args:
+        faces: of many people.
+        sizes: people enrolled; a gallery larger than a quarter of all is filled up from the development half.
+        shots: pictures that are fused in a visit, at most.
+        draws: random divisions, each used both ways.
+        progress: called with divisions done and in all.
+
+    Raises:
+        ConfigError: too few people.
+    """
+    rows = _rows(faces.names)
+    if len(rows) < LEAST_PEOPLE:
+        raise ConfigError(f"an open set needs {LEAST_PEOPLE} or more people; there are {len(rows)}")
+    found: dict[tuple[int, int], list[_Trial]] = {(size, shot): [] for size in sizes for shot in shots}
+    for draw in range(draws):
+        rng = np.random.default_rng(draw)
+        people = rng.permutation(sorted(rows))
+        halves = people[: len(people) // 2], people[len(people) // 2 :]
+        for side, (development, test) in enumerate((halves, halves[::-1])):
+            chosen = np.concatenate([rows[name] for name in development])
+            part = Faces(faces.names[chosen], faces.embeddings[chosen], faces.quality[chosen])
+            strangers = learn_strangers(part, model="", source="")
+            for (size, shot), trials in found.items():
+                for gallery, others in _galleries(size, development, test):
+                    trials.append(_trial(faces, rows, gallery, others, shot, strangers, rng))
+            progress(2 * draw + side + 1, 2 * draws)
+    return [_summary(size, shot, trials) for (size, shot), trials in found.items()]
+
+
+class _Trial(msgspec.Struct, frozen=True, eq=False):
+    """Best scores of one gallery's visits, by method; a mated visit whose best is somebody else has -inf."""
+
+    limits: dict[float, float]
+    stranger: dict[str, Floats]
+    mated: dict[str, Floats]
+
+
+def _rows(names: NDArray[np.str_]) -> dict[str, NDArray[np.int64]]:
+    order = np.argsort(names, kind="stable")
+    starts = np.flatnonzero(np.r_[True, names[order][1:] != names[order][:-1]])
+    return {str(names[group[0]]): group for group in np.split(order, starts[1:])}
+
+
+def _galleries(
+    size: int, development: NDArray[np.str_], test: NDArray[np.str_]
+) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
+    """Galleries of a size, each with the strangers that go with it."""
+    half = len(test) // 2
+    others = [str(name) for name in test[half:]]
+    for start in range(0, half - size + 1, size):
+        yield [str(name) for name in test[start : start + size]], others
+    if size > half:
+        yield [str(name) for name in [*test[:half], *development[: size - half]]], others
+
+
+def _trial(
+    faces: Faces,
+    rows: dict[str, NDArray[np.int64]],
+    gallery: Sequence[str],
+    others: Sequence[str],
+    shots: int,
+    strangers: Strangers,
+    rng: np.random.Generator,
+) -> _Trial:
+    enrolled, visits, whose = [], [], []
+    for index, name in enumerate(gallery):
+        own = rng.permutation(rows[name])
+        kept = max(1, min(ENROLLED, len(own) - 1))
+        enrolled.append(own[:kept])
+        probes = [own[start : start + shots] for start in range(kept, len(own), shots)]
+        visits += probes
+        whose += [index] * len(probes)
+    for name in others:
+        own = rng.permutation(rows[name])
+        visits += [own[start : start + shots] for start in range(0, len(own), shots)]
+    probes_ = faces.fused(visits)
+    similarities = probes_ @ faces.fused(enrolled).T
+    means = unit(np.stack([faces.embeddings[group].mean(0) for group in enrolled]))
+    plain = unit(np.stack([faces.embeddings[group].mean(0) for group in visits])) @ means.T
+    found = {
+        "promised": similarities - strangers.nearness(probes_)[:, None],
+        "fixed": similarities,
+        "mean": plain,
+    }
+    mated = np.array(whose, np.int64)
+    return _Trial(
+        limits={rate: PromisedRate(strangers, rate).limit(len(gallery)) for rate in RATES},
+        stranger={name: score[len(mated) :].max(1) for name, score in found.items()},
+        mated={name: _best(score[: len(mated)], mated) for name, score in found.items()},
+    )
+
+
+def _best(scores: Floats, whose: NDArray[np.int64]) -> Floats:
+    best: Floats = np.where(scores.argmax(1) == whose, scores.max(1), -np.inf).astype(np.float32)
+    return best
+
+
+def _summary(size: int, shots: int, trials: Sequence[_Trial]) -> OpenSet:
+    stranger = {name: np.concatenate([trial.stranger[name] for trial in trials]) for name in trials[0].stranger}
+    mated = {name: np.concatenate([trial.mated[name] for trial in trials]) for name in trials[0].mated}
+
+    def fnir(method: str, fpir: float) -> float:
+        return float((mated[method] < np.quantile(stranger[method], 1 - fpir)).mean())
+
+    rates = []
+    for rate in RATES:
+        false = sum(int((trial.stranger["promised"] >= trial.limits[rate]).sum()) for trial in trials)
+        missed = sum(int((trial.mated["promised"] < trial.limits[rate]).sum()) for trial in trials)
+        fpir = false / len(stranger["promised"])
+        rates.append(
+            AtRate(
+                promised=rate,
+                fpir=fpir,
+                false=false,
+                fnir=missed / max(len(mated["promised"]), 1),
+                fnir_fixed=fnir("fixed", fpir),
+                fnir_mean=fnir("mean", fpir),
+            )
+        )
+    return OpenSet(
+        enrolled=size,
+        shots=shots,
+        strangers=len(stranger["promised"]),
+        mated=len(mated["promised"]),
+        rates=tuple(rates),
+        fpir=CURVE,
+        fnir=tuple(fnir("promised", rate) for rate in CURVE),
+        fnir_fixed=tuple(fnir("fixed", rate) for rate in CURVE),
+    )
+
+
+def plot(results: Mapping[str, Sequence[OpenSet]], path: Path) -> None:
+    """Draw FNIR over FPIR, a panel per recogniser: the rule that ships, and dotted one similarity for all."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, len(results), figsize=(6 * len(results), 4.5), squeeze=False)
+    for panel, (name, found) in zip(panels[0], results.items(), strict=True):
+        for index, result in enumerate(found):
+            label = f"{result.enrolled} people, {result.shots} shot{'s' * (result.shots > 1)}"
+            panel.plot(result.fpir, result.fnir, f"C{index}", label=label)
+            panel.plot(result.fpir, result.fnir_fixed, f"C{index}:")
+        panel.set(xscale="log", xlabel="FPIR", ylabel="FNIR", title=name, ylim=(0, None))
+        panel.grid(alpha=0.3)
+        panel.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
