@@ -33,10 +33,11 @@ class DemoError(FacegateError):
 class _Shot(msgspec.Struct, frozen=True):
     """The part of a worker's line that the demo judges."""
 
+    event: str
     name: str | None
     similarity: float
-    pts_s: float
-    box: Box
+    pts_s: float = 0.0
+    box: Box = (0.0, 0.0, 0.0, 0.0)
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -107,7 +108,7 @@ def _run_processes(
     lines = results.read_text(encoding="utf-8").splitlines()
     return (
         msgspec.json.decode(report.read_bytes(), type=RunReport),
-        [msgspec.json.decode(line, type=_Shot) for line in lines],
+        [line for line in (msgspec.json.decode(line, type=_Shot) for line in lines) if line.event == "shot"],
     )
 
 

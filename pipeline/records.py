@@ -212,6 +212,16 @@ class Shot(Record, frozen=True, eq=False):
         return self.scored.face.frame.pts_s
 
 
+class TrackEnd(Record, frozen=True, eq=False):
+    """No more shots will come of a track that some came of."""
+
+    run_id: str
+    camera: str
+    track_id: int
+    pts_s: float
+    """Media time at which that was known, seconds."""
+
+
 class Outcome(StrEnum):
     """The one fate of an observed face."""
 

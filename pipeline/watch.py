@@ -8,7 +8,7 @@ from pathlib import Path
 
 from facegate.pipeline.config import RunConfig, config_for
 from facegate.pipeline.flow.channel import Aborted, Channel, EndOfStream
-from facegate.pipeline.records import Shot
+from facegate.pipeline.records import Shot, TrackEnd
 from facegate.pipeline.runner import Runner
 from facegate.sinks.base import DeliveryReport
 
@@ -28,6 +28,9 @@ class ShotQueue:
         for shot in shots:
             self._lane.put(shot)
             self._accepted += 1
+
+    def ended(self, *tracks: TrackEnd) -> None:
+        """See :class:`facegate.sinks.base.Sink`; nobody here wants to know."""
 
     def report(self) -> DeliveryReport:
         """See :class:`facegate.sinks.base.Sink`; shots count as delivered when queued."""

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from facegate.pipeline.records import Shot
+from facegate.pipeline.records import Shot, TrackEnd
 from facegate.sinks.wire import Entry
 
 
@@ -40,6 +40,10 @@ class Sink(Protocol):
         """
         ...
 
+    def ended(self, *tracks: TrackEnd) -> None:
+        """Tell whoever wants to know that no more shots will come of these tracks; never waits, may be lost."""
+        ...
+
     def report(self) -> DeliveryReport:
         """The counts so far."""
         ...
@@ -58,6 +62,10 @@ class Place(Protocol):
 
     def put(self, entries: Sequence[Entry]) -> None:
         """Accept shots, together; see :meth:`Sink.send`."""
+        ...
+
+    def ended(self, tracks: Sequence[TrackEnd]) -> None:
+        """See :meth:`Sink.ended`."""
         ...
 
     def report(self) -> DeliveryReport:

@@ -24,6 +24,7 @@ MAX_PEERS = 10_000
 
 class _Worker(msgspec.Struct, eq=False):
     window: int = 0
+    visits: bool = False
     trust: int = UNPROVEN
     """At most so many in flight, whatever the window: grows with the first acknowledgement, gone with a lease."""
     last_seen: float = 0.0
@@ -67,7 +68,16 @@ class Workers:
         """Their identities."""
         return iter(self._workers)
 
-    def ready(self, identity: bytes, window: int, now: float) -> None:
+    def wanting_visits(self) -> list[bytes]:
+        """Who wants to know of tracks that have ended."""
+        return [identity for identity, worker in self._workers.items() if worker.visits]
+
+    def has_of(self, camera: str, track_id: int) -> bool:
+        """Whether somebody has an unacknowledged shot of a track."""
+        given = (shot for worker in self._workers.values() for shot, _ in worker.in_flight.values())
+        return any(shot.track_id == track_id and shot.camera == camera for shot in given)
+
+    def ready(self, identity: bytes, window: int, now: float, *, visits: bool = False) -> None:
         """A worker is there, takes at most ``window`` shots at a time, and is alive.
 
         Raises:
@@ -78,7 +88,7 @@ class Workers:
         if identity not in self._workers and len(self._workers) >= MAX_WORKERS:
             raise DeliveryError(f"more than {MAX_WORKERS} workers")
         worker = self._workers.setdefault(identity, _Worker())
-        worker.window, worker.last_seen = window, now
+        worker.window, worker.visits, worker.last_seen = window, visits, now
 
     def give(self, shot: Entry, now: float) -> bytes | None:
         """Return who is to get a shot: of those with credit, whoever will be done with it first, if anybody."""

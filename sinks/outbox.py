@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from facegate.errors import DeliveryError
-from facegate.pipeline.records import Shot
+from facegate.pipeline.records import Shot, TrackEnd
 from facegate.sinks import wire
 from facegate.sinks.base import DeliveryReport, Place
 from facegate.sinks.spool import TIDY_S, Spool
@@ -185,6 +185,11 @@ class FanOut:
             other.put(entries)
         if self._workers is not None:
             self._workers.put(entries)
+
+    def ended(self, *tracks: TrackEnd) -> None:
+        """See :class:`facegate.sinks.base.Sink`; workers alone put visits together."""
+        if self._workers is not None:
+            self._workers.ended(tracks)
 
     def report(self) -> DeliveryReport:
         """Of the workers, with the others' in it."""

@@ -18,7 +18,7 @@ import numpy as np
 from facegate.errors import DeliveryError
 from facegate.pipeline.records import Box, Image, Shot, contiguous
 
-VERSION = (1, 1)
+VERSION = (1, 2)
 SOFTWARE = version("facegate")
 MAX_HEADER_BYTES = 64 * 1024
 MAX_WORD_BYTES = 4096
@@ -39,6 +39,8 @@ ACK = b"ACK"
 """Worker to gate: :class:`Ack`, this shot is done."""
 BYE = b"BYE"
 """Worker to gate: it leaves; what it has not acknowledged goes to others."""
+ENDED = b"ENDED"
+"""Gate to worker: :class:`Ended`, a track is over; to those who have asked for it."""
 END = b"END"
 """Gate to worker: the run has ended."""
 
@@ -50,6 +52,17 @@ class Ready(msgspec.Struct, frozen=True):
     """
 
     window: int
+    visits: bool = False
+    """Wants to be told of tracks that have ended; since 1.2."""
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """No more shots will come of a track; since 1.2. May be lost, and may be late."""
+
+    run_id: str
+    camera: str
+    track_id: int
+    pts_s: float
 
 
 class Ack(msgspec.Struct, frozen=True):
@@ -134,10 +147,10 @@ class Entry(msgspec.Struct, frozen=True, eq=False):
         return len(self.header) + len(self.crop) + len(self.context)
 
 
-T = TypeVar("T", Ready, Ack, ShotHeader)
+T = TypeVar("T", Ready, Ack, Ended, ShotHeader)
 
 
-def encode(message: Ready | Ack | ShotHeader) -> bytes:
+def encode(message: Ready | Ack | Ended | ShotHeader) -> bytes:
     """Pack a message body."""
     return msgspec.msgpack.encode(message)
 

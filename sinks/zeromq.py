@@ -20,6 +20,7 @@ import structlog
 import zmq
 
 from facegate.errors import DeliveryError
+from facegate.pipeline.records import TrackEnd
 from facegate.sinks import wire
 from facegate.sinks.base import DeliveryReport
 from facegate.sinks.bound import Bound
@@ -35,6 +36,8 @@ TURN = 1000
 STUBBORN = 3
 """A shot that has come back so often goes behind the others: it may be what its workers die of."""
 MAX_LATENCY_MS = 3_600_000.0
+MAX_ENDS = 10_000
+"""Ended tracks that workers were not told of yet."""
 BATCH = 256
 """Shots read from the spool at a time."""
 
@@ -85,6 +88,7 @@ class ZmqSink:
         self._max_pending = max_pending
         self._changed = Condition()
         self._pending: deque[Entry] = deque()
+        self._ends: deque[TrackEnd] = deque(maxlen=MAX_ENDS)
         self._returns: Counter[str] = Counter()
         self._workers = Workers(lease_s)
         self._patience = Patience()
@@ -126,6 +130,11 @@ class ZmqSink:
                 self._accepted += len(entries)
         if self._spool is not None:
             self._keep(self._spool, entries)
+        self._ring()
+
+    def ended(self, tracks: Sequence[TrackEnd]) -> None:
+        """See :class:`facegate.sinks.base.Place`."""
+        self._ends.extend(tracks)  # a deque's own lock is enough
         self._ring()
 
     def _keep(self, spool: Spool, entries: Sequence[Entry]) -> None:
@@ -221,6 +230,7 @@ class ZmqSink:
                 self._reclaim(monotonic())
                 self._settle()
                 self._dispatch(monotonic())
+                self._tell_ends()
             for identity in self._workers:
                 with contextlib.suppress(zmq.ZMQError):  # gone already
                     self._router.send_multipart([identity, wire.END], zmq.NOBLOCK)
@@ -300,7 +310,8 @@ class ZmqSink:
         if kind == wire.ACK:
             return self._acknowledge(identity, wire.decode(body, wire.Ack), now)
         if kind == wire.READY:
-            self._workers.ready(identity, wire.decode(body, wire.Ready).window, now)
+            ready = wire.decode(body, wire.Ready)
+            self._workers.ready(identity, ready.window, now, visits=ready.visits)
         elif kind == wire.BYE:
             self._requeue(self._workers.leave(identity))
         else:
@@ -338,6 +349,21 @@ class ZmqSink:
                     self._pending.appendleft(entry)
                 else:
                     self._pending.append(entry)
+
+    def _tell_ends(self) -> None:
+        """Tell of tracks that have ended once all of their shots were acknowledged."""
+        for _ in range(len(self._ends)):
+            end = self._ends.popleft()
+            with self._changed:
+                behind = self._spool is not None and self._loaded < self._newest
+                waiting = any(e.track_id == end.track_id and e.camera == end.camera for e in self._pending)
+            if behind or waiting or self._workers.has_of(end.camera, end.track_id):
+                self._ends.append(end)
+                continue
+            body = wire.encode(wire.Ended(end.run_id, end.camera, end.track_id, end.pts_s))
+            for identity in self._workers.wanting_visits():
+                with contextlib.suppress(zmq.ZMQError):  # it has a time-out of its own for what never ends
+                    self._router.send_multipart([identity, wire.ENDED, body], zmq.NOBLOCK)
 
     def _dispatch(self, now: float) -> None:
         """Send while somebody has credit."""

@@ -103,3 +103,8 @@ def wait_for_line(child: subprocess.Popen[str], words: str) -> list[str]:
 def json_lines(path: Path) -> list[dict[str, Any]]:
     """The records of a JSON lines file."""
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def shots_of(text: str) -> list[dict[str, Any]]:
+    """Of a worker's lines, those about shots."""
+    return [line for line in map(json.loads, text.splitlines()) if line["event"] == "shot"]

@@ -25,7 +25,7 @@ from facegate.demo.rtsp.session import Credentials
 from facegate.pipeline.reporting.report import CameraReport, CameraState, CostReport, RunReport, ScoringReport
 from facegate.sinks.base import DeliveryReport
 
-from .helpers import facegate, free_port, json_lines, process, wait_for_line
+from .helpers import facegate, free_port, process, shots_of, wait_for_line
 
 
 def test_the_version_is_that_of_the_package() -> None:
@@ -208,7 +208,7 @@ def test_two_cameras_in_one_run_and_results_as_json_lines(
         )
         assert result.returncode == 0, result.stderr
         assert w.wait(30) == 0
-    said, lines = json.loads(report.read_text()), json_lines(results)
+    said, lines = json.loads(report.read_text()), shots_of(results.read_text())
     assert {camera["camera"]: camera["frames_processed"] for camera in said["cameras"]} == {
         "first": 50,
         "second": 50,

@@ -14,14 +14,14 @@ from facegate.pipeline.gating.limits import FaceLimits
 from facegate.pipeline.gating.policies import People, RecentPeople
 from facegate.pipeline.gating.purity import PurityGuard
 from facegate.pipeline.gating.threshold import OnlineSettings, OnlineState, OnlineThreshold
-from facegate.pipeline.records import QualityInfo, ScoredFrame
+from facegate.pipeline.records import QualityInfo, ScoredFrame, TrackEnd
 
 
 class Gates:
     """Makes the guard and the gate of each camera, and keeps what cameras share or runs hand on."""
 
     def __init__(self, config: RunConfig, run_id: str, quality_info: QualityInfo, people: People | None) -> None:
-        self._run_id, self._info, self._people = run_id, quality_info, people
+        self.run_id, self._info, self._people = run_id, quality_info, people
         self._settings: dict[str, GateConfig] = {}
         self._groups: dict[str, RecentPeople] = {}
         self._online: dict[Path, OnlineThreshold] = {}
@@ -65,13 +65,13 @@ class Gates:
                 group = self._groups.setdefault(wanted.group, RecentPeople(wanted.group_s, same))
         online = self._online_threshold(camera, gate)
         settings = gate_settings(gate)
-        return Gate(self._run_id, camera, settings, self._info, recent=recent, group=group, online=online)
+        return Gate(self.run_id, camera, settings, self._info, recent=recent, group=group, online=online)
 
     def contest(self, camera: str, *, everything: bool) -> Contest:
         """What says which of the camera's faces are worth scoring; an online threshold wants to see all."""
         gate = self.settings(camera)
         everything = everything or gate.online is not None
-        return Contest(gate_settings(gate), self._run_id, everything=everything)
+        return Contest(gate_settings(gate), self.run_id, everything=everything)
 
     def save(self) -> None:
         """Keep the online thresholds for the next run."""
@@ -108,14 +108,22 @@ class CameraDecider:
     """Guard and gate of one camera, one after the other: the whole way from a scored frame to its decisions."""
 
     def __init__(self, gates: Gates, camera: str, *, first_id: int = 0) -> None:
+        self._run_id, self._camera = gates.run_id, camera
+        self._shown: set[int] = set()
+        """Tracks of which shots have come."""
         self.guard = gates.guard(camera, first_id)
         self.gate = gates.gate(camera)
         self.ended = False
 
-    def step(self, frame: ScoredFrame) -> list[Decision]:
-        """Take the camera's next frame."""
-        decisions = self.gate.step(self.guard.step(frame))
+    def step(self, frame: ScoredFrame) -> tuple[list[Decision], list[TrackEnd]]:
+        """Take the camera's next frame; return what was decided, and which tracks will have no more shots."""
+        guarded = self.guard.step(frame)
+        decisions = self.gate.step(guarded)
         if frame.last:
             self.ended = True
             decisions += self.gate.finish(frame.frame.pts_s)
-        return decisions
+        self._shown |= {decision.shot.track_id for decision in decisions if decision.shot is not None}
+        over = self._shown if frame.last else self._shown & set(guarded.ended)
+        self._shown = self._shown - over
+        ends = [TrackEnd(self._run_id, self._camera, track_id, frame.frame.pts_s) for track_id in sorted(over)]
+        return decisions, ends

@@ -48,7 +48,7 @@ def decide(recording: Recording, config: RunConfig | None = None) -> Iterator[tu
         camera = frame.frame.camera
         if camera not in deciders:
             deciders[camera] = CameraDecider(gates, camera)
-        for decision in deciders[camera].step(frame):
+        for decision in deciders[camera].step(frame)[0]:
             yield frame.frame.pts_s, decision
 
 

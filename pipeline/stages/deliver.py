@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from facegate.pipeline.flow.channel import Channel, EndOfStream, Lane
-from facegate.pipeline.records import Shot
+from facegate.pipeline.records import Shot, TrackEnd
 from facegate.sinks.base import Sink
 
 SHOTS_TOGETHER = 64
@@ -22,14 +22,19 @@ class DeliverStage:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
 
-    def run(self, inbox: Channel[Shot], outbox: Lane[None]) -> None:
+    def run(self, inbox: Channel[Shot | TrackEnd], outbox: Lane[None]) -> None:
         """See :class:`~facegate.pipeline.stages.base.Stage`; nothing is put to ``outbox``."""
         del outbox
         while True:
             try:
-                shots = inbox.take(SHOTS_TOGETHER)
+                taken = inbox.take(SHOTS_TOGETHER)
             except EndOfStream:
                 return
+            shots = [item for item in taken if isinstance(item, Shot)]
             for shot in shots:
                 log.info("shot", camera=shot.camera, track=shot.track_id, rank=shot.rank, quality=shot.quality)
-            self._sink.send(*shots)
+            if shots:
+                self._sink.send(*shots)
+            ends = [item for item in taken if isinstance(item, TrackEnd)]
+            if ends:
+                self._sink.ended(*ends)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from facegate.pipeline.flow.channel import Channel, EndOfStream, Lane
 from facegate.pipeline.gating.build import CameraDecider, Gates
 from facegate.pipeline.gating.gate import Decision
-from facegate.pipeline.records import ScoredFrame, Shot
+from facegate.pipeline.records import ScoredFrame, Shot, TrackEnd
 from facegate.pipeline.reporting.accounting import Ledger
 
 
@@ -29,7 +29,7 @@ class GateStage:
         self._record = record
         self._deciders: dict[str, CameraDecider] = {}
 
-    def run(self, inbox: Channel[ScoredFrame], outbox: Lane[Shot]) -> None:
+    def run(self, inbox: Channel[ScoredFrame], outbox: Lane[Shot | TrackEnd]) -> None:
         """See :class:`~facegate.pipeline.stages.base.Stage`."""
         while True:
             try:
@@ -46,11 +46,14 @@ class GateStage:
                     self._gates, camera, first_id=0 if decider is None else decider.guard.next_id
                 )
                 self._deciders[camera] = decider
-            for decision in decider.step(frame):
+            decisions, ends = decider.step(frame)
+            for decision in decisions:
                 self._ledger.settle(decision.face.face, decision.outcome)
                 self._observe(decision)
                 if decision.shot is not None:
                     outbox.put(decision.shot)
+            for end in ends:
+                outbox.put(end)
 
     def cameras(self) -> dict[str, CameraDecider]:
         """What decides for each camera that has sent a frame."""

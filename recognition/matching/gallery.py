@@ -15,6 +15,8 @@ from facegate.recognition.people.records import Embedded
 
 DEFAULT_FPIR = 1e-3
 """One unknown visit in a thousand gets somebody's name."""
+VISIT_CHANCES = 2
+"""Naming a visit at any of its first three shots errs as often as one shot among twice as many people: measured."""
 
 
 class Match(msgspec.Struct, frozen=True):
@@ -85,9 +87,17 @@ class FixedSimilarity:
 class PromisedRate:
     """Named where a stranger would be so named with at most a promised probability (FPIR)."""
 
-    def __init__(self, strangers: Strangers, fpir: float) -> None:
+    def __init__(self, strangers: Strangers, fpir: float, *, chances: int = 1) -> None:
+        """Promise a rate.
+
+        Args:
+            strangers: what is known of the recogniser's.
+            fpir: probability that a stranger gets a name.
+            chances: independent ones that a stranger has, as if there were so many times as many people.
+        """
         self._strangers = strangers
         self._fpir = fpir
+        self._chances = chances
 
     def taken(self, embeddings: Floats) -> Floats:
         """See :class:`Rule`."""
@@ -95,11 +105,11 @@ class PromisedRate:
 
     def limit(self, people: int) -> float:
         """See :class:`Rule`."""
-        return self._strangers.tail.score_at(-math.expm1(math.log1p(-self._fpir) / max(people, 1)))
+        return self._strangers.tail.score_at(-math.expm1(math.log1p(-self._fpir) / max(people * self._chances, 1)))
 
     def fpir(self, score: float, people: int) -> float | None:
         """See :class:`Rule`."""
-        return -math.expm1(people * math.log1p(-self._strangers.tail.rate(score)))
+        return -math.expm1(people * self._chances * math.log1p(-self._strangers.tail.rate(score)))
 
     def alike(self, people: int) -> float:
         """See :class:`Rule`; one pair of strangers in five galleries is as much alike."""
@@ -203,7 +213,7 @@ def choose_rule(
     if threshold is not None:
         return FixedSimilarity(threshold), None
     if strangers is not None:
-        return PromisedRate(strangers, fpir), None
+        return PromisedRate(strangers, fpir, chances=VISIT_CHANCES), None
     return FixedSimilarity(usual), (
         "nothing is known of this recogniser's strangers, so no rate of false names can be promised: "
         "'facegate evaluate --open-set --tail' finds out"

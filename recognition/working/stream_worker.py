@@ -54,7 +54,10 @@ class StreamWorker:
 
     def run(self, stop: Event, *, once: bool = False) -> None:
         """Serve until ``stop``, over any outage of the server; with ``once``, until nothing waits any more."""
-        asyncio.run(self._run(stop, once))
+        try:
+            asyncio.run(self._run(stop, once))
+        finally:
+            self._recognizer.finish()
 
     async def _run(self, stop: Event, once: bool) -> None:
         told = ""
@@ -85,6 +88,7 @@ class StreamWorker:
         )
         shots = await stream.pull_subscribe(f"{SUBJECT}.>", durable=DURABLE, stream=STREAM, config=config)
         while not stop.is_set():
+            self._recognizer.tend()
             try:
                 found = await shots.fetch(TOGETHER, timeout=LOOK_S)
             except self._nats.errors.TimeoutError:

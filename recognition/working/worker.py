@@ -1,4 +1,4 @@
-"""The recognition worker: receives shots, embeds, matches, writes one JSON line per shot, acknowledges."""
+"""The recognition worker: receives shots, embeds, matches, writes JSON lines of shots and visits, acknowledges."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from facegate.errors import DeliveryError
 from facegate.pipeline.records import Box
 from facegate.recognition.embedders import Embedder
 from facegate.recognition.matching.gallery import Gallery, Rule
+from facegate.recognition.working.visits import VisitEvent, Visits
 from facegate.sinks import wire
 from facegate.sinks.keys import KeyFile, load_key
 
@@ -30,8 +31,8 @@ REMEMBERED = 10_000
 log = structlog.get_logger(__name__)
 
 
-class Result(msgspec.Struct, frozen=True):
-    """One recognised (or unknown) shot: a line of the output."""
+class Result(msgspec.Struct, frozen=True, tag_field="event", tag="shot"):
+    """One recognised (or unknown) shot by itself: a line of the output; see :class:`VisitEvent` for the others."""
 
     shot_id: str
     camera: str
@@ -55,6 +56,7 @@ class Recognizer:
         self._gallery = gallery
         self._embedder = embedder
         self._rule = rule
+        self._visits = Visits(gallery, rule)
         self._output = output
         self._seen: OrderedDict[str, float] = OrderedDict()
         self.results = 0
@@ -70,13 +72,34 @@ class Recognizer:
         if header.shot_id in self._seen:
             return self._seen[header.shot_id]
         face = wire.unpack_crop(header, crop)
-        match = self._gallery().match(self._embedder.embed([face])[0], self._rule)
+        embedding = self._embedder.embed([face])[0]
+        match = self._gallery().match(embedding, self._rule)
+        events = self._visits.shot(header, embedding, monotonic())
         latency_ms = round((perf_counter() - started) * 1000, 3)
         self._write(header, match.name, match.similarity, latency_ms)
+        self._tell(events)
         self._seen[header.shot_id] = latency_ms
         if len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
         return latency_ms
+
+    def ended(self, end: wire.Ended) -> None:
+        """A track is over."""
+        self._visits.ended(end, monotonic())
+
+    def tend(self) -> None:
+        """End visits that are over; to be called now and then."""
+        self._tell(self._visits.over(monotonic()))
+
+    def finish(self) -> None:
+        """End all visits."""
+        self._tell(self._visits.finish())
+
+    def _tell(self, events: Sequence[VisitEvent]) -> None:
+        for event in events:
+            self._output.write(msgspec.json.encode(event).decode() + "\n")
+        if events:
+            self._output.flush()
 
     def _write(self, header: wire.ShotHeader, name: str | None, similarity: float, latency_ms: float) -> None:
         result = Result(
@@ -159,8 +182,9 @@ class Worker:
             while not stop.is_set() and (running or not once):
                 if monotonic() >= beat:
                     for gate in self._gates:
-                        gate.send(wire.READY, wire.encode(wire.Ready(WINDOW)))
+                        gate.send(wire.READY, wire.encode(wire.Ready(WINDOW, visits=True)))
                     beat = monotonic() + HEARTBEAT_S
+                    self._recognizer.tend()
                 for socket, _ in poller.poll(POLL_MS):
                     gate, frames = gates[socket], socket.recv_multipart()
                     if frames[:1] == [wire.END]:
@@ -172,10 +196,14 @@ class Worker:
             for gate in running:
                 gate.send(wire.BYE, b"")
         finally:
+            self._recognizer.finish()
             self._context.destroy(linger=500)
 
     def _answer(self, gate: _Gate, frames: list[bytes]) -> None:
         try:
+            if len(frames) == 2 and frames[0] == wire.ENDED:
+                self._recognizer.ended(wire.decode(frames[1], wire.Ended))
+                return
             if len(frames) < 3 or frames[0] != wire.SHOT:
                 raise DeliveryError(f"unexpected message of {len(frames)} parts")
             header = wire.decode_header(frames[1])

@@ -13,7 +13,7 @@ import pytest
 import facegate
 from facegate.errors import SourceError, StageError
 from facegate.pipeline.config import CameraConfig, GateConfig, RunConfig, ScorerConfig
-from facegate.pipeline.records import Detection, Image, Shot
+from facegate.pipeline.records import Detection, Image, Shot, TrackEnd
 from facegate.pipeline.reporting.report import CameraState, RunReport
 from facegate.pipeline.runner import Runner
 from facegate.pipeline.running import parts
@@ -26,6 +26,9 @@ class Collector:
 
     def __init__(self) -> None:
         self.shots: list[Shot] = []
+
+    def ended(self, *tracks: TrackEnd) -> None:
+        pass
 
     def send(self, *shots: Shot) -> None:
         self.shots.extend(shots)

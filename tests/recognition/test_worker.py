@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator
 from threading import Event, Thread
 
@@ -17,6 +16,7 @@ from facegate.recognition.matching.gallery import FixedSimilarity, Gallery
 from facegate.recognition.working.worker import Recognizer, Worker
 from facegate.sinks.zeromq import ZmqSink
 
+from ..helpers import shots_of
 from ..sinks.test_wire import entries, make_shot
 
 
@@ -42,7 +42,7 @@ def test_one_worker_serves_several_gates_until_all_have_ended(recognizer_parts: 
     reports = [gate.close(20.0) for gate in gates]
     thread.join(20)
     assert not thread.is_alive() and [report.acknowledged for report in reports] == [2, 2]
-    lines = [json.loads(line) for line in output.getvalue().splitlines()]
+    lines = shots_of(output.getvalue())
     assert sorted(line["shot_id"] for line in lines) == [entry.shot_id for entry in entries(0, 1, 2, 3)]
     assert [line["name"] for line in sorted(lines, key=lambda line: line["shot_id"])][1] == "one"
 
@@ -60,7 +60,7 @@ def test_a_shot_that_comes_twice_is_written_once_and_a_damaged_one_is_acknowledg
         thread.start()
         lives.append(gate.close(20.0).acknowledged)
         thread.join(20)
-    assert lives == [2, 2] and len(output.getvalue().splitlines()) == recognizer.results == 1
+    assert lives == [2, 2] and len(shots_of(output.getvalue())) == recognizer.results == 1
 
 
 def test_an_endpoint_that_is_none_is_refused_and_nothing_stays_open(

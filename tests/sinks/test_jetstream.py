@@ -6,7 +6,6 @@ FACEGATE_CHAOS=10000 pytest -n 0 -s tests/sinks/test_jetstream.py
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -29,7 +28,7 @@ from facegate.sinks.outbox import Outbox
 from facegate.sinks.spool import Spool
 from facegate.sinks.wire import ShotHeader
 
-from ..helpers import ROOT, facegate, free_port
+from ..helpers import ROOT, facegate, free_port, shots_of
 from .test_chaos import GATE_DEATHS, MEMORY_MB, SEED, SHOTS, WORKER_DEATHS, Gate, Workers, end, everything, play
 from .test_wire import entries, make_shot
 
@@ -142,7 +141,7 @@ def test_the_built_in_worker_recognises_puts_aside_what_it_cannot_read_and_empti
     arguments = ("--gallery", clip.gallery, "--embedder", "builtin", "--once")
     result = facegate("recognize", "--connect", server.url, *arguments)
     assert result.returncode == 0, result.stderr
-    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    lines = shots_of(result.stdout)
     assert [line["shot_id"] for line in lines] == [entry.shot_id for entry in entries(0, 1)]
     waiting, dead = asyncio.run(look(server.url))
     assert waiting == 0, "a face does not stay at the server when it was recognised"
@@ -165,6 +164,11 @@ def test_a_shot_that_kills_its_workers_is_put_aside(tmp_path: Path, monkeypatch:
         def answer(self, header: ShotHeader, crop: bytes) -> float:
             self.deaths += 1
             raise MemoryError
+
+        def tend(self) -> None:
+            pass
+
+        finish = tend
 
     server, dying = Server(tmp_path / "js"), Dying()
     sink = Outbox(JetStream(server.url), Spool(tmp_path / "s.db"))

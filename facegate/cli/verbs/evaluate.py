@@ -74,7 +74,7 @@ def evaluate(
     facegate evaluate people/ --open-set --recognizer arcface.onnx --tail .
     """
     if open_set:
-        from facegate.cli.verbs.open_set import judge_open_set
+        from facegate.cli.open_set import judge_open_set
 
         judge_open_set(
             dataset, recognizer, sizes, same, tail, json_file, picture, cache, detector.value, detector_path

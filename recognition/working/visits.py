@@ -1,0 +1,145 @@
+"""One name per visit: the shots of a track, put together into one decision that only strengthens. Pure logic.
+
+The embeddings of a visit's shots are averaged, weighted by quality, and matched anew with each shot, so an early
+shot gives a name at once and later ones confirm it. A name once given stays unless another fits better than it ever
+did; whoever was told the first is told of that.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from facegate.pipeline.records import Floats
+from facegate.recognition.matching.gallery import Gallery, Match, Rule, unit, weight
+from facegate.sinks.wire import Ended, ShotHeader
+
+IDLE_S = 30.0
+"""A visit of which nothing comes for so long is over, whatever the gate says or does not."""
+LATE_S = 1.0
+"""A shot may come so much later than the news that its track has ended."""
+MOST_OPEN = 10_000
+
+VisitKey = tuple[str, str, int]
+"""Run, camera, track."""
+
+
+class VisitEvent(msgspec.Struct, frozen=True):
+    """Something that became known of a visit: a line of the worker's output."""
+
+    event: Literal["seen", "named", "changed", "ended"]
+    visit: str
+    camera: str
+    track_id: int
+    name: str | None
+    similarity: float
+    margin: float
+    """By how much the second person is less similar."""
+    fpir: float | None
+    """Probability that a stranger's visit gets so good a score; ``None`` where no rate is known."""
+    shots: int
+    first_pts_s: float
+    last_pts_s: float
+    """Media times of the first and last shot, seconds."""
+    seen_at: float | None = None
+    """Unix time (UTC) by the gate's clock when the first shot's frame came."""
+    before: str | None = None
+    """The name that ``changed`` takes back."""
+
+
+class _Visit(msgspec.Struct, eq=False):
+    first: ShotHeader
+    sum: Floats
+    best: Match
+    """The decision: the best match so far, by its score, that has a name; else the last."""
+    shots: int
+    last_pts_s: float
+    due: float
+    """When it is over if nothing more comes."""
+
+
+class Visits:
+    """All visits of which a worker has shots."""
+
+    def __init__(self, gallery: Callable[[], Gallery], rule: Rule) -> None:
+        """Take what to compare with (it may change), and who is named."""
+        self._gallery = gallery
+        self._rule = rule
+        self._open: OrderedDict[VisitKey, _Visit] = OrderedDict()
+
+    def shot(self, header: ShotHeader, embedding: Floats, now: float) -> list[VisitEvent]:
+        """Take a shot's unit embedding ``(D,)`` at a monotonic time; return what is new."""
+        key = (header.run_id, header.camera, header.track_id)
+        weighted = embedding * weight(np.array(header.quality.value))
+        visit = self._open.get(key)
+        if visit is None:
+            match = self._gallery().match(embedding, self._rule)
+            visit = _Visit(header, weighted, match, 1, header.pts_s, now + IDLE_S)
+            self._open[key] = visit
+            events = [_event("seen", visit)]
+            if match.name is not None:
+                events.append(_event("named", visit))
+            return events + self._make_room()
+        self._open.move_to_end(key)
+        visit.sum = visit.sum + weighted
+        visit.shots, visit.due = visit.shots + 1, now + IDLE_S
+        visit.last_pts_s = max(visit.last_pts_s, header.pts_s)
+        # What the shot says by itself counts too: the mean of good and bad shots may be worse than the good one.
+        alone = self._gallery().match(embedding, self._rule)
+        together = self._gallery().match(unit(visit.sum), self._rule)
+        match = max(alone, together, key=lambda match: (match.name is not None, match.score))
+        before = visit.best.name
+        if match.name is None:
+            visit.best = match if before is None else visit.best
+            return []
+        if before is None or match.score > visit.best.score:
+            visit.best = match
+        if visit.best.name == before:
+            return []
+        return [_event("named" if before is None else "changed", visit, before)]
+
+    def ended(self, end: Ended, now: float) -> None:
+        """The gate says that a track is over."""
+        visit = self._open.get((end.run_id, end.camera, end.track_id))
+        if visit is not None:
+            visit.due = now + LATE_S
+
+    def over(self, now: float) -> list[VisitEvent]:
+        """End the visits that are over."""
+        return [self._end(key) for key, visit in list(self._open.items()) if visit.due <= now]
+
+    def finish(self) -> list[VisitEvent]:
+        """End all visits."""
+        return [self._end(key) for key in list(self._open)]
+
+    def _make_room(self) -> list[VisitEvent]:
+        return [self._end(next(iter(self._open)))] if len(self._open) > MOST_OPEN else []
+
+    def _end(self, key: VisitKey) -> VisitEvent:
+        return _event("ended", self._open.pop(key))
+
+
+def _event(
+    event: Literal["seen", "named", "changed", "ended"], visit: _Visit, before: str | None = None
+) -> VisitEvent:
+    first, best = visit.first, visit.best
+    named = best.name is not None and event != "seen"
+    return VisitEvent(
+        event=event,
+        visit=f"{first.run_id}/{first.camera}/{first.track_id}",
+        camera=first.camera,
+        track_id=first.track_id,
+        name=best.name if named else None,
+        similarity=round(best.similarity, 4),
+        margin=round(best.margin, 4),
+        fpir=None if best.fpir is None else float(f"{best.fpir:.3g}"),
+        shots=visit.shots,
+        first_pts_s=round(first.pts_s, 3),
+        last_pts_s=round(visit.last_pts_s, 3),
+        seen_at=first.received_at,
+        before=before,
+    )
