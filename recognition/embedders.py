@@ -27,6 +27,7 @@ from facegate.scoring.engine import Scorer, load_scorer
 from facegate.scoring.families import RECOGNITION_MODEL
 
 CARDS = "facegate.recognition"
+BATCH = 8
 INSIGHTFACE_THRESHOLD = 0.40
 """A usual starting point for ArcFace models; set your own with ``--threshold``."""
 
@@ -69,22 +70,26 @@ class OnnxEmbedder:
         Raises:
             ModelError: missing, damaged, or not the file its card describes.
         """
-        import onnxruntime
+        import openvino
 
         content = _read(model)
         digest = hashlib.sha256(content).hexdigest()
         if card.sha256 is not None and digest != card.sha256:
             raise ModelError(f"{model} is not the file that card '{card.name}' describes: its SHA-256 differs")
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = torch.get_num_threads()
-        # Idle workers sleep instead of burning a core that a neighbour needs.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        core = openvino.Core()
+        settings = {
+            "INFERENCE_PRECISION_HINT": "f32",  # processors with bf16 would take that
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+        }
         try:
-            self._session: Any = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises many unrelated types here
-            raise ModelError(f"{model} is not an ONNX model that can be loaded: {str(error)[:200]}") from error
-        self._input = self._session.get_inputs()[0].name
+            network = core.read_model(content)
+            # Some exported models have a fixed batch of one.
+            self._together = BATCH if network.input(0).partial_shape[0].is_dynamic else 1
+            self._network: Any = core.compile_model(network, "CPU", settings)
+        except Exception as error:  # openvino raises RuntimeError for everything
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(f"{model} is not an ONNX model that can be loaded: {reason}") from error
         self._card = card
         self.name = card.name
         self.version = f"{digest}:{card.color}:{card.mean}:{card.std}:{card.columns}"
@@ -96,17 +101,27 @@ class OnnxEmbedder:
 
     def raw(self, crops: Sequence[Image]) -> Floats:
         """Return the network's own output ``(B, D)``; its length is a quality signal of many recognisers."""
+        if not crops:
+            return np.empty((0, 0), np.float32)
+        rows = []
+        for start in range(0, len(crops), self._together):
+            tensor = np.stack([self.prepare(crop) for crop in crops[start : start + self._together]])
+            try:
+                found = np.array(self._network(tensor)[0], np.float32)
+            except Exception as error:
+                raise ModelError(
+                    f"'{self._card.name}' does not take the input its card describes: {error}"
+                ) from error
+            rows.append(found.reshape(len(tensor), -1))
+        return np.concatenate(rows)
+
+    def prepare(self, crop: Image) -> Floats:
+        """What the network takes of a crop: ``(3, 112, W)`` float32."""
         card = self._card
         first, last = card.columns
-        rows = []
-        for crop in crops:  # some exported models have a fixed batch of one
-            pixels = crop[:, first:last, :: -1 if card.color == "bgr" else 1]
-            tensor = ((pixels.astype(np.float32) - card.mean) / card.std).transpose(2, 0, 1)[None]
-            try:
-                rows.append(self._session.run(None, {self._input: np.ascontiguousarray(tensor)})[0].reshape(-1))
-            except Exception as error:
-                raise ModelError(f"'{card.name}' does not take the input its card describes: {error}") from error
-        return np.array(rows, dtype=np.float32).reshape(len(crops), -1)
+        pixels = crop[:, first:last, :: -1 if card.color == "bgr" else 1]
+        scaled: Floats = ((pixels.astype(np.float32) - card.mean) / card.std).transpose(2, 0, 1)
+        return scaled
 
 
 class FaceViTEmbedder:

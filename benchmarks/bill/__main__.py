@@ -17,12 +17,14 @@ import argparse
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from threading import Event
 from time import process_time
 
 import numpy as np
+import onnxruntime
 import torch
 
 from benchmarks.bill.looks import looks
@@ -33,11 +35,12 @@ from facegate.detectors.align import align
 from facegate.detectors.base import load_detector
 from facegate.pipeline.config import CameraConfig, DeliveryConfig, RunConfig
 from facegate.pipeline.flow.cores import share_cores
+from facegate.pipeline.records import Image
 from facegate.pipeline.reporting.report import RunReport
 from facegate.pipeline.runner import Runner
 from facegate.pipeline.sources.open import open_source
 from facegate.pipeline.watch import ShotQueue
-from facegate.recognition.embedders import load_embedder
+from facegate.recognition.embedders import OnnxEmbedder, load_embedder
 from facegate.scoring.engine import load_scorer
 
 
@@ -64,9 +67,23 @@ def decoding(clip: Path) -> float:
     return process_time() - start
 
 
+def plain_embedding(recogniser: str) -> Callable[[Image], object]:
+    """An embedding as most scripts make it: one crop at a time in ONNX Runtime."""
+    embedder = load_embedder(recogniser)
+    if not isinstance(embedder, OnnxEmbedder):
+        return lambda crop: embedder.embed([crop])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(recogniser, options)
+    name = session.get_inputs()[0].name
+    return lambda crop: session.run(None, {name: embedder.prepare(crop)[None]})
+
+
 def compare(clip: Path, yunet: Path, recogniser: str, config: RunConfig, rounds: int) -> dict[str, object]:
     """The gate and the plain way, in turn."""
-    detector, embedder = load_detector("yunet", yunet), load_embedder(recogniser)
+    detector, embed = load_detector("yunet", yunet), plain_embedding(recogniser)
     frames = [image for _, image in looks(clip, SAMPLE_FPS)]
     ours: list[dict[str, float]] = []
     theirs: list[dict[str, float]] = []
@@ -90,7 +107,7 @@ def compare(clip: Path, yunet: Path, recogniser: str, config: RunConfig, rounds:
             spent_detect += process_time() - begun
             begun = process_time()
             for face in found:
-                embedder.embed([align(image, face.landmarks)])
+                embed(align(image, face.landmarks))
             spent_embed += process_time() - begun
             faces += len(found)
         theirs.append(

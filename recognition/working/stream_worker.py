@@ -109,7 +109,9 @@ class StreamWorker:
             if message.metadata.num_delivered > MAX_DELIVERIES:
                 raise DeliveryError(f"came {message.metadata.num_delivered} times and was never acknowledged")
             header, crop = unpack(message.data)
-            self._recognizer.answer(header, crop)
+            (answer,) = self._recognizer.answer([(header, crop)])
+            if isinstance(answer, DeliveryError):
+                raise answer
         except DeliveryError as error:
             log.error("shot put aside", subject=DEAD_SUBJECT, reason=str(error))
             await stream.publish(DEAD_SUBJECT, message.data, headers={"Reason": str(error)[:200]})

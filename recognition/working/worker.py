@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Event
 from time import monotonic, perf_counter
@@ -15,7 +15,7 @@ import structlog
 import zmq
 
 from facegate.errors import DeliveryError
-from facegate.pipeline.records import Box
+from facegate.pipeline.records import Box, Image
 from facegate.recognition.embedders import Embedder
 from facegate.recognition.matching.gallery import Gallery, Rule
 from facegate.recognition.working.visits import VisitEvent, Visits
@@ -62,26 +62,34 @@ class Recognizer:
         self.results = 0
         self.named = 0
 
-    def answer(self, header: wire.ShotHeader, crop: bytes) -> float:
-        """Return the milliseconds that were spent on a shot.
+    def answer(self, shots: Sequence[tuple[wire.ShotHeader, bytes]]) -> list[float | DeliveryError]:
+        """Recognise shots, together; return the milliseconds that each took.
 
-        Raises:
-            DeliveryError: the crop cannot be read; sent again, it would be as damaged.
+        A crop that cannot be read gets an error instead: sent again, it would be as damaged.
         """
         started = perf_counter()
-        if header.shot_id in self._seen:
-            return self._seen[header.shot_id]
-        face = wire.unpack_crop(header, crop)
-        embedding = self._embedder.embed([face])[0]
-        match = self._gallery().match(embedding, self._rule)
-        events = self._visits.shot(header, embedding, monotonic())
-        latency_ms = round((perf_counter() - started) * 1000, 3)
-        self._write(header, match.name, match.similarity, latency_ms)
-        self._tell(events)
-        self._seen[header.shot_id] = latency_ms
-        if len(self._seen) > REMEMBERED:
-            self._seen.popitem(last=False)
-        return latency_ms
+        results: list[float | DeliveryError] = [0.0] * len(shots)
+        new: dict[str, tuple[wire.ShotHeader, Image]] = {}
+        for index, (header, crop) in enumerate(shots):
+            try:
+                if header.shot_id not in self._seen:
+                    new[header.shot_id] = header, wire.unpack_crop(header, crop)
+            except DeliveryError as error:
+                results[index] = error
+        embeddings = self._embedder.embed([crop for _, crop in new.values()])
+        for (header, _), embedding in zip(new.values(), embeddings, strict=True):
+            match = self._gallery().match(embedding, self._rule)
+            events = self._visits.shot(header, embedding, monotonic())
+            latency_ms = round((perf_counter() - started) * 1000 / len(new), 3)
+            self._write(header, match.name, match.similarity, latency_ms)
+            self._tell(events)
+            self._seen[header.shot_id] = latency_ms
+            if len(self._seen) > REMEMBERED + len(shots):
+                self._seen.popitem(last=False)
+        return [
+            result if isinstance(result, DeliveryError) else self._seen[header.shot_id]
+            for result, (header, _) in zip(results, shots, strict=True)
+        ]
 
     def ended(self, end: wire.Ended) -> None:
         """A track is over."""
@@ -140,12 +148,28 @@ class _Gate:
         except zmq.ZMQError as error:
             raise DeliveryError(f"cannot connect to {endpoint}: use tcp://HOST:PORT") from error
 
+    def waiting(self, most: int) -> Iterator[list[bytes]]:
+        """Messages that have come, at most so many."""
+        for _ in range(most):
+            try:
+                yield self.socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+
     def send(self, kind: bytes, body: bytes) -> None:
         # Without a gate the queue would fill with heartbeats; a full one needs no more of them.
         try:
             self.socket.send_multipart([kind, body], zmq.NOBLOCK)
         except zmq.Again:
             log.debug("gate not reachable, message dropped", gate=self.endpoint, kind=kind.decode())
+
+
+class _Given(msgspec.Struct, frozen=True, eq=False):
+    """A shot, and where its receipt goes."""
+
+    gate: _Gate
+    header: wire.ShotHeader
+    crop: bytes
 
 
 class Worker:
@@ -185,35 +209,44 @@ class Worker:
                         gate.send(wire.READY, wire.encode(wire.Ready(WINDOW, visits=True)))
                     beat = monotonic() + HEARTBEAT_S
                     self._recognizer.tend()
+                shots: list[_Given] = []
                 for socket, _ in poller.poll(POLL_MS):
-                    gate, frames = gates[socket], socket.recv_multipart()
-                    if frames[:1] == [wire.END]:
-                        log.info("the gate ended its run", gate=gate.endpoint)
-                        running.discard(gate)
-                    else:
+                    gate = gates[socket]
+                    for frames in gate.waiting(WINDOW - len(shots)):
+                        if frames[:1] == [wire.END]:
+                            log.info("the gate ended its run", gate=gate.endpoint)
+                            running.discard(gate)
+                            continue
                         running.add(gate)  # it may have come back
-                        self._answer(gate, frames)
+                        shots += self._take(gate, frames)
+                self._answer(shots)
             for gate in running:
                 gate.send(wire.BYE, b"")
         finally:
             self._recognizer.finish()
             self._context.destroy(linger=500)
 
-    def _answer(self, gate: _Gate, frames: list[bytes]) -> None:
+    def _take(self, gate: _Gate, frames: list[bytes]) -> list[_Given]:
+        """The shot in a message, if it is one."""
         try:
             if len(frames) == 2 and frames[0] == wire.ENDED:
                 self._recognizer.ended(wire.decode(frames[1], wire.Ended))
-                return
+                return []
             if len(frames) < 3 or frames[0] != wire.SHOT:
                 raise DeliveryError(f"unexpected message of {len(frames)} parts")
-            header = wire.decode_header(frames[1])
+            return [_Given(gate, wire.decode_header(frames[1]), frames[2])]
         except DeliveryError as error:
             log.error("message refused", gate=gate.endpoint, reason=str(error))
-            return
-        try:
-            latency_ms = self._recognizer.answer(header, frames[2])
-        except DeliveryError as error:
-            # Acknowledged all the same: sent again, it would be as damaged.
-            log.error("shot refused", shot_id=header.shot_id, reason=str(error))
+            return []
+
+    def _answer(self, shots: Sequence[_Given]) -> None:
+        """Recognise what waits together, and acknowledge it."""
+        answers = self._recognizer.answer([(given.header, given.crop) for given in shots]) if shots else []
+        for given, answer in zip(shots, answers, strict=True):
             latency_ms = 0.0
-        gate.send(wire.ACK, wire.encode(wire.Ack(header.shot_id, latency_ms)))
+            if isinstance(answer, DeliveryError):
+                # Acknowledged all the same: sent again, it would be as damaged.
+                log.error("shot refused", shot_id=given.header.shot_id, reason=str(answer))
+            else:
+                latency_ms = answer
+            given.gate.send(wire.ACK, wire.encode(wire.Ack(given.header.shot_id, latency_ms)))

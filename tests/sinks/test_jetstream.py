@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from threading import Event
@@ -19,7 +20,7 @@ from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from facegate.demo.clip import DemoClip
-from facegate.errors import ConfigError
+from facegate.errors import ConfigError, DeliveryError
 from facegate.pipeline.config import build_config
 from facegate.recognition.working import stream_worker
 from facegate.recognition.working.stream_worker import StreamWorker
@@ -161,7 +162,7 @@ def test_a_shot_that_kills_its_workers_is_put_aside(tmp_path: Path, monkeypatch:
     class Dying:
         deaths = 0
 
-        def answer(self, header: ShotHeader, crop: bytes) -> float:
+        def answer(self, shots: Sequence[tuple[ShotHeader, bytes]]) -> list[float | DeliveryError]:
             self.deaths += 1
             raise MemoryError
 
