@@ -16,6 +16,7 @@ from facegate.recognition.people.enrolling import Enroller, Progress
 from facegate.recognition.people.folder import Stamp, sync
 from facegate.recognition.people.looking import Looker
 from facegate.recognition.people.store import People
+from facegate.recognition.people.unknowns import Unknowns
 
 REFRESH_S = 1.0
 GALLERY_SUFFIX = ".db"
@@ -52,6 +53,7 @@ class GalleryKeeper:
             GalleryError: missing, damaged, or nobody can be named.
         """
         self._folder = path if path.is_dir() or path.suffix != GALLERY_SUFFIX else None
+        self._path = path
         self._stamp = None if self._folder is None else Stamp.of(path)
         self._embedder = embedder
         self._people = People(path) if self._folder is None else People(_kept(path, embedder, cache), create=True)
@@ -67,6 +69,10 @@ class GalleryKeeper:
             raise
         if not self._gallery.names:
             log.warning("nobody can be named yet: the gallery is empty", gallery=str(path))
+
+    def unknowns(self) -> Unknowns | None:
+        """A connection to the unknown faces in the gallery's file, which the caller closes; a folder has none."""
+        return None if self._folder is not None else Unknowns(self._path)
 
     @property
     def gallery(self) -> Gallery:

@@ -7,126 +7,33 @@ processes may read and write; :meth:`People.changed` tells a reader when somebod
 
 from __future__ import annotations
 
-import os
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import time
-from typing import Any
 
-import cv2
 import msgspec
 import numpy as np
 
-from facegate.detectors.align import CROP_SIZE
 from facegate.errors import GalleryError
 from facegate.pipeline.records import Floats, Image
+from facegate.recognition.people.file import GalleryFile, decode_crop, encode_crop
 from facegate.recognition.people.records import Embedded, Kind, Look, Person, Picture, check_name
-
-VERSION = 1
-APPLICATION = 0x66675042
-"""Tells this file from other SQLite files."""
-BUSY_S = 10.0
-MAX_CROP_BYTES = 256 * 1024
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS people (
-    id INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE,
-    added REAL NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS pictures (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    person INTEGER NOT NULL REFERENCES people ON DELETE CASCADE,
-    kind TEXT NOT NULL,
-    source TEXT NOT NULL,
-    digest TEXT NOT NULL,
-    crop BLOB NOT NULL,
-    quality INTEGER NOT NULL,
-    width REAL NOT NULL,
-    turn REAL NOT NULL,
-    faces INTEGER NOT NULL,
-    accepted INTEGER NOT NULL,
-    used INTEGER NOT NULL DEFAULT 1,
-    added REAL NOT NULL,
-    UNIQUE (person, kind, digest)
-) STRICT;
-CREATE TABLE IF NOT EXISTS embeddings (
-    picture INTEGER NOT NULL REFERENCES pictures ON DELETE CASCADE,
-    version TEXT NOT NULL,
-    vector BLOB NOT NULL,
-    PRIMARY KEY (version, picture)
-) WITHOUT ROWID, STRICT;
-CREATE INDEX IF NOT EXISTS embeddings_by_picture ON embeddings (picture);
-CREATE TABLE IF NOT EXISTS unusable (
-    digest TEXT PRIMARY KEY,
-    reason TEXT NOT NULL
-) STRICT;
-"""
-
 
 _COLUMNS = "pictures.id, name, kind, source, digest, quality, width, turn, faces, accepted"
 
 
-class People:
-    """One file; its owner closes it. Of one thread."""
+class People(GalleryFile):
+    """People and their pictures. Of one thread."""
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
-        """Open ``path``.
-
-        Args:
-            path: the file; two more appear beside it while it is open.
-            create: make it where it is missing.
-
-        Raises:
-            GalleryError: missing, no gallery, damaged, of another version, or not writable.
-        """
-        self._path = path
-        if not create and not path.is_file():
-            raise GalleryError(f"no gallery at {path}: 'facegate gallery add {path} FOLDER' makes one")
-        with self._errors():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # faces: for this user alone
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_S, check_same_thread=False)
-            try:
-                self._prepare()
-            except BaseException:
-                self._db.close()
-                raise
-        self._seen = self._data_version()
-
-    def _prepare(self) -> None:
-        version, application = self._pragma("user_version"), self._pragma("application_id")
-        tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if tables and application != APPLICATION:
-            raise GalleryError(f"{self._path} is a database but no gallery: give another file")
-        if version not in (0, VERSION):
-            raise GalleryError(f"gallery {self._path} is of version {version}; this facegate reads {VERSION}")
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")  # enrolment is rare and made by hand
-        self._db.execute("PRAGMA foreign_keys=ON")
-        self._db.execute("PRAGMA secure_delete=ON")  # removed people leave no pixels in the file
-        if version == 0:
-            with self._transaction():
-                for statement in _SCHEMA.split(";"):
-                    self._db.execute(statement)
-                self._db.execute(f"PRAGMA application_id={APPLICATION}")
-                self._db.execute(f"PRAGMA user_version={VERSION}")
-
-    def close(self) -> None:
-        """Close the file; more than once is fine."""
-        self._db.close()
-
-    def __enter__(self) -> People:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+        """Open ``path``; see :class:`GalleryFile`."""
+        super().__init__(path, create=create)
+        self._seen = self._revision()
 
     def changed(self) -> bool:
-        """Whether another process or owner has changed the file since this was last asked."""
-        before, self._seen = self._seen, self._data_version()
+        """Whether people or their pictures were changed, by whomever, since this was last asked."""
+        before, self._seen = self._seen, self._revision()
         return self._seen != before
 
     def people(self) -> list[Person]:
@@ -164,7 +71,7 @@ class People:
             found = self._db.execute("SELECT crop FROM pictures WHERE id = ?", (row,)).fetchone()
         if found is None:
             raise GalleryError("a picture was removed from the gallery in the meantime")
-        return _decode(found[0], self._path)
+        return decode_crop(found[0], self._path)
 
     def add(self, name: str, looks: Sequence[Look], *, kind: Kind = "enrolled", accepted: bool = False) -> int:
         """Add pictures to a person, who is made where missing; all or none. Return how many were new.
@@ -174,7 +81,7 @@ class People:
         """
         check_name(name)
         new, now = 0, time()
-        with self._transaction():
+        with self._change():
             self._db.execute("INSERT OR IGNORE INTO people (name, added) VALUES (?, ?)", (name, now))
             person = self._id(name)
             for look in looks:
@@ -182,7 +89,7 @@ class People:
                     "INSERT OR IGNORE INTO pictures (person, kind, source, digest, crop, quality, width, turn, "
                     "faces, accepted, added) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
-                        *(person, kind, look.source, look.digest, _encode(look.crop)),
+                        *(person, kind, look.source, look.digest, encode_crop(look.crop)),
                         *(look.quality, look.width, look.turn, look.faces, accepted, now),
                     ),
                 ).rowcount
@@ -194,7 +101,7 @@ class People:
         Raises:
             GalleryError: there is no such person.
         """
-        with self._transaction():
+        with self._change():
             person = self._id(name)
             count = self._db.execute("SELECT count(*) FROM pictures WHERE person = ?", (person,)).fetchone()[0]
             self._db.execute("DELETE FROM people WHERE id = ?", (person,))
@@ -204,7 +111,7 @@ class People:
 
     def remove_pictures(self, rows: Sequence[int]) -> None:
         """Remove single pictures; a person may be left with none."""
-        with self._transaction():
+        with self._change():
             self._db.executemany("DELETE FROM pictures WHERE id = ?", [(row,) for row in rows])
 
     def accept(self, rows: Sequence[int]) -> None:
@@ -214,7 +121,7 @@ class People:
 
     def use(self, unused: Sequence[int]) -> None:
         """Leave these pictures out of templates, and use all others."""
-        with self._transaction():
+        with self._change():
             self._db.execute("UPDATE pictures SET used = 1 WHERE NOT used")
             self._db.executemany("UPDATE pictures SET used = 0 WHERE id = ?", [(row,) for row in unused])
 
@@ -225,7 +132,7 @@ class People:
             GalleryError: there is no such person, somebody has the new name, or it cannot be one.
         """
         check_name(new)
-        with self._transaction():
+        with self._change():
             person = self._id(name)
             if self._db.execute("SELECT 1 FROM people WHERE name = ? AND id != ?", (new, person)).fetchone():
                 raise GalleryError(f"there is somebody called {new} already: 'facegate gallery merge' joins two")
@@ -237,7 +144,7 @@ class People:
         Raises:
             GalleryError: one of them is missing, or they are the same.
         """
-        with self._transaction():
+        with self._change():
             source, target = self._id(name), self._id(into)
             if source == target:
                 raise GalleryError(f"{name} cannot be merged with themselves")
@@ -314,46 +221,13 @@ class People:
             raise GalleryError(f"there is no {name} in {self._path}: 'facegate gallery list' tells who is")
         return int(found[0])
 
-    def _pragma(self, name: str) -> int:
-        return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
-
-    def _data_version(self) -> int:
+    def _revision(self) -> int:
         with self._errors():
-            return self._pragma("data_version")
+            return int(self._db.execute("SELECT number FROM revision").fetchone()[0])
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """All or nothing; waits for other writers."""
-        with self._errors():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
+    def _change(self) -> Iterator[None]:
+        """A transaction that those who follow the gallery take over."""
+        with self._transaction():
             yield
-        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
-            reason: Any = getattr(error, "strerror", None) or str(error)
-            raise GalleryError(f"gallery {self._path} cannot be used: {reason.lower()}") from error
-
-
-def _encode(crop: Image) -> bytes:
-    ok, coded = cv2.imencode(".png", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR))
-    assert ok
-    return coded.tobytes()
-
-
-def _decode(coded: object, path: Path) -> Image:
-    picture = None
-    if isinstance(coded, bytes) and len(coded) <= MAX_CROP_BYTES:
-        picture = cv2.imdecode(np.frombuffer(coded, np.uint8), cv2.IMREAD_COLOR)
-    if picture is None or picture.shape != (CROP_SIZE, CROP_SIZE, 3):
-        raise GalleryError(f"gallery {path} is damaged: a crop cannot be read")
-    image: Image = np.ascontiguousarray(picture[:, :, ::-1])
-    return image
+            self._db.execute("UPDATE revision SET number = number + 1")

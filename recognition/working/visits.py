@@ -28,6 +28,11 @@ VisitKey = tuple[str, str, int]
 """Run, camera, track."""
 
 
+def visit_key(header: ShotHeader | Ended) -> VisitKey:
+    """Which visit something belongs to."""
+    return (header.run_id, header.camera, header.track_id)
+
+
 class VisitEvent(msgspec.Struct, frozen=True):
     """Something that became known of a visit: a line of the worker's output."""
 
@@ -49,6 +54,12 @@ class VisitEvent(msgspec.Struct, frozen=True):
     """Unix time (UTC) by the gate's clock when the first shot's frame came."""
     before: str | None = None
     """The name that ``changed`` takes back."""
+
+    @property
+    def key(self) -> VisitKey:
+        """Which visit it belongs to."""
+        run_id = self.visit.split("/", 1)[0]
+        return (run_id, self.camera, self.track_id)
 
 
 class _Visit(msgspec.Struct, eq=False):
@@ -73,7 +84,7 @@ class Visits:
 
     def shot(self, header: ShotHeader, embedding: Floats, now: float) -> list[VisitEvent]:
         """Take a shot's unit embedding ``(D,)`` at a monotonic time; return what is new."""
-        key = (header.run_id, header.camera, header.track_id)
+        key = visit_key(header)
         weighted = embedding * weight(np.array(header.quality.value))
         visit = self._open.get(key)
         if visit is None:
@@ -104,7 +115,7 @@ class Visits:
 
     def ended(self, end: Ended, now: float) -> None:
         """The gate says that a track is over."""
-        visit = self._open.get((end.run_id, end.camera, end.track_id))
+        visit = self._open.get(visit_key(end))
         if visit is not None:
             visit.due = now + LATE_S
 

@@ -7,18 +7,19 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Event
-from time import monotonic, perf_counter
+from time import monotonic, perf_counter, time
 from typing import IO
 
 import msgspec
 import structlog
 import zmq
 
-from facegate.errors import DeliveryError
-from facegate.pipeline.records import Box, Image
+from facegate.errors import DeliveryError, GalleryError
+from facegate.pipeline.records import Box, Floats, Image
 from facegate.recognition.embedders import Embedder
 from facegate.recognition.matching.gallery import Gallery, Rule
-from facegate.recognition.working.visits import VisitEvent, Visits
+from facegate.recognition.people.unknowns import Unknowns
+from facegate.recognition.working.visits import VisitEvent, VisitKey, Visits, visit_key
 from facegate.sinks import wire
 from facegate.sinks.keys import KeyFile, load_key
 
@@ -46,18 +47,41 @@ class Result(msgspec.Struct, frozen=True, tag_field="event", tag="shot"):
     box: Box
 
 
+class _Face(msgspec.Struct, frozen=True, eq=False):
+    """The best of a visit so far."""
+
+    header: wire.ShotHeader
+    crop: Image
+    embedding: Floats
+
+
 class Recognizer:
     """Names the person of each shot and writes a line for it; a shot that comes twice is written once."""
 
     def __init__(
-        self, gallery: Callable[[], Gallery], embedder: Embedder, rule: Rule, output: IO[str] = sys.stdout
+        self,
+        gallery: Callable[[], Gallery],
+        embedder: Embedder,
+        rule: Rule,
+        output: IO[str] = sys.stdout,
+        unknowns: Unknowns | None = None,
     ) -> None:
-        """Args are what to compare with (it may change), how, who is named, and where lines go."""
+        """Configure.
+
+        Args:
+            gallery: what to compare with; it may change.
+            embedder: how.
+            rule: who is named.
+            output: where lines go.
+            unknowns: keeps the best face of visits without a name; its owner closes it.
+        """
         self._gallery = gallery
         self._embedder = embedder
         self._rule = rule
         self._visits = Visits(gallery, rule)
         self._output = output
+        self._unknowns = unknowns
+        self._best: dict[VisitKey, _Face] = {}
         self._seen: OrderedDict[str, float] = OrderedDict()
         self.results = 0
         self.named = 0
@@ -79,6 +103,7 @@ class Recognizer:
         embeddings = self._embedder.embed([crop for _, crop in new.values()])
         for (header, _), embedding in zip(new.values(), embeddings, strict=True):
             match = self._gallery().match(embedding, self._rule)
+            self._remember(header, new[header.shot_id][1], embedding)
             events = self._visits.shot(header, embedding, monotonic())
             latency_ms = round((perf_counter() - started) * 1000 / len(new), 3)
             self._write(header, match.name, match.similarity, latency_ms)
@@ -103,8 +128,30 @@ class Recognizer:
         """End all visits."""
         self._tell(self._visits.finish())
 
+    def _remember(self, header: wire.ShotHeader, crop: Image, embedding: Floats) -> None:
+        key = visit_key(header)
+        known = self._best.get(key)
+        if self._unknowns is not None and (known is None or header.quality.value > known.header.quality.value):
+            self._best[key] = _Face(header, crop, embedding)
+
+    def _keep_unknown(self, event: VisitEvent) -> None:
+        face = self._best.pop(event.key, None)
+        if self._unknowns is None or face is None or event.name is not None:
+            return
+        header = face.header
+        seen = time() if header.received_at is None else header.received_at
+        version = self._embedder.version
+        try:
+            self._unknowns.keep(
+                event.visit, header.camera, seen, header.quality.value, face.crop, version, face.embedding
+            )
+        except GalleryError as error:
+            log.error("unknown face not kept", visit=event.visit, reason=str(error))
+
     def _tell(self, events: Sequence[VisitEvent]) -> None:
         for event in events:
+            if event.event == "ended":
+                self._keep_unknown(event)
             self._output.write(msgspec.json.encode(event).decode() + "\n")
         if events:
             self._output.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from html import escape
 
 import cv2
@@ -12,8 +13,10 @@ from facegate.pipeline.records import Image
 from facegate.recognition.people.checks import Fault
 from facegate.recognition.people.records import Picture
 from facegate.recognition.people.store import People
+from facegate.recognition.people.unknowns import Cluster, Unknowns
 
 MOST_BESIDE = 8
+MOST_SHOWN = 24
 STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:1000px;padding:0 1rem;
 color:#1b1f24;background:#fff}
@@ -43,6 +46,25 @@ def gallery_page(people: People, faults: Sequence[Fault]) -> str:
         parts.append(f"<div class=fault>{told}<div class=row>{''.join(figures)}</div></div>")
     if not faults:
         parts.append("<p>Nothing is wrong.</p>")
+    return "\n".join(parts) + "</html>\n"
+
+
+def unknowns_page(unknowns: Unknowns, clusters: Sequence[Cluster]) -> str:
+    """Make the page: each unknown person with the faces of their visits."""
+    parts = [
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>Unknown people</title><style>{STYLE}</style>",
+        f"<h1>Unknown people</h1><p class=note>{len(clusters)} people, as far as can be told</p>",
+    ]
+    for cluster in clusters:
+        told = f"<b>{cluster.id}</b>: {len(cluster.visits)} visits on {cluster.days} days, "
+        figures = []
+        for visit in cluster.visits[:MOST_SHOWN]:
+            at = datetime.fromtimestamp(visit.seen, UTC).strftime("%Y-%m-%d %H:%M")
+            caption = f"{visit.row}<br>{escape(visit.camera)}<br>{at} UTC"
+            image = f"<img src='{_inline(unknowns.crop(visit.row))}' alt='face {visit.row}'>"
+            figures.append(f"<figure>{image}<figcaption>{caption}</figcaption></figure>")
+        cameras = escape(", ".join(cluster.cameras))
+        parts.append(f"<div class=fault>{told}{cameras}<p></p><div class=row>{''.join(figures)}</div></div>")
     return "\n".join(parts) + "</html>\n"
 
 

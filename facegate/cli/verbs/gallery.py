@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from facegate.recognition.people.checks import Fault
     from facegate.recognition.people.enrolling import Enroller
     from facegate.recognition.people.store import People
+    from facegate.recognition.people.unknowns import Cluster, Unknowns
 
 app = typer.Typer(no_args_is_help=True, help="Who can be named: add, list, check, rename, merge, remove, export.")
 
@@ -173,6 +174,100 @@ def check(
 
 
 @app.command()
+def unknowns(
+    gallery: GalleryArgument,
+    page: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write a page with the faces.", show_default=False)
+    ] = None,
+    embedder: EmbedderOption = "auto",
+    card: CardOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List who came without being known, as workers with this gallery have seen them: put together by person.
+
+    \b
+    facegate gallery unknowns people.db --page unknowns.html
+    """
+    from facegate.cli.files import check_writable, write_whole
+    from facegate.cli.output.gallery_page import unknowns_page
+    from facegate.recognition.people.unknowns import Unknowns
+
+    check_writable(page)
+    with Unknowns(gallery) as opened:
+        found = _clusters(opened, embedder, card)
+        if page is not None:
+            write_whole(page, unknowns_page(opened, found).encode())
+    if as_json:
+        _print_json(found)
+        return
+    for cluster in found:
+        visits, days = len(cluster.visits), cluster.days
+        sys.stdout.write(
+            f"{cluster.id}: {visits} visit{'s' * (visits > 1)} on {days} day{'s' * (days > 1)}, "
+            f"{', '.join(cluster.cameras)}\n"
+        )
+
+
+@app.command("name")
+def name_unknown(
+    gallery: GalleryArgument,
+    number: Annotated[int, typer.Argument(help="Of the unknown person, as 'gallery unknowns' lists it.")],
+    name: Annotated[str, typer.Argument(help="Who it is: somebody new or known.")],
+    without: Annotated[
+        list[int] | None, typer.Option(help="A visit's face ('row' of --json) that is not this person's.")
+    ] = None,
+    embedder: EmbedderOption = "auto",
+    card: CardOption = None,
+) -> None:
+    """Say who an unknown person is: the best faces are enrolled.
+
+    \b
+    facegate gallery name people.db 17 "Ann Smith"
+    facegate gallery name people.db 17 "Ann Smith" --without 23
+    """
+    from facegate.errors import ConfigError
+    from facegate.recognition.people.unknowns import Unknowns, enrol_cluster
+
+    with Unknowns(gallery) as opened, _opened(gallery) as people:
+        found = [cluster for cluster in _clusters(opened, embedder, card) if cluster.id == number]
+        if not found:
+            raise ConfigError(f"there is no unknown person {number}: 'facegate gallery unknowns' lists them")
+        wrong = set(without or [])
+        strange = wrong - {visit.row for visit in found[0].visits}
+        if strange:
+            raise ConfigError(f"--without {min(strange)}: that is no face of unknown person {number}")
+        added = enrol_cluster(opened, people, found[0], name, wrong)
+    sys.stdout.write(f"{added} pictures of {name} added\n")
+
+
+@app.command("not")
+def not_this_person(
+    gallery: GalleryArgument,
+    name: Annotated[str, typer.Argument(help="Whose name was given.")],
+    pictures: Annotated[list[Path], typer.Argument(help="Faces that got it and are somebody else's.")],
+    detector: DetectorOption = DetectorKind.AUTO,
+    detector_path: DetectorPathOption = None,
+) -> None:
+    """Say that a face is not this person's: faces more like it than like the person get no name any more.
+
+    \b
+    facegate gallery not people.db "Ann Smith" shots/door-12-1.jpg
+    """
+    end_at_once_while_loading()
+    from facegate.detectors.base import load_detector
+    from facegate.pipeline.images import read_picture_file
+    from facegate.recognition.people.looking import Looker
+    from facegate.scoring.engine import load_scorer
+
+    with _opened(gallery) as people:
+        people.pictures(name)  # there is such a person
+        looker = Looker(load_detector(detector, detector_path), load_scorer())
+        looks = [looker.look(read_picture_file(path), str(path)) for path in pictures]
+        added = people.add(name, looks, kind="negative")
+    sys.stdout.write(f"{added} faces are not {name}'s\n")
+
+
+@app.command()
 def remove(gallery: GalleryArgument, name: Annotated[str, typer.Argument(help="Who.")]) -> None:
     """Remove somebody with all pictures.
 
@@ -236,6 +331,13 @@ def export(gallery: GalleryArgument, to: Annotated[Path, typer.Argument(help="A 
             folder.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(folder / f"{picture.row}.png"), people.crop(picture.row)[:, :, ::-1])
     sys.stdout.write(f"{len(pictures)} crops written to {to}\n")
+
+
+def _clusters(opened: Unknowns, embedder: str, card: Path | None) -> list[Cluster]:
+    from facegate.cli.recognising import load_recognition
+
+    parts = load_recognition(embedder, card, DetectorKind.AUTO, None)
+    return opened.clusters(parts.embedder, parts.embedder.threshold)
 
 
 def _accept(people: People, sources: list[str]) -> None:

@@ -89,9 +89,12 @@ def recognize(
         if parts.warning is not None:
             log.warning(parts.warning, embedder=model.name)
         people.watch()
+        unknowns = people.unknowns()
+        if unknowns is not None:
+            stack.enter_context(unknowns)
         stop = Event()
         interrupted = Interrupt(stop.set)
-        recognizer = Recognizer(lambda: people.gallery, model, rule, out)
+        recognizer = Recognizer(lambda: people.gallery, model, rule, out, unknowns)
         worker = StreamWorker(streams[0], recognizer) if streams else Worker(endpoints, recognizer, key)
         known = len(people.gallery.names)
         log.info("worker ready", people=known, embedder=model.name, named_from=rule.words(known), gate=place)

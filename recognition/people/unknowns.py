@@ -1,0 +1,157 @@
+"""Faces of visits that got no name: kept for a while, put together where they surely are one person.
+
+Clusters are by complete linkage: every two faces of a cluster are alike enough to be one person by themselves, so
+one face in between never joins two people. Which is why a person may be in several clusters; naming all is no harm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+from time import time
+
+import msgspec
+import numpy as np
+
+from facegate.detectors.align import CROP_SIZE
+from facegate.pipeline.records import Floats, Image
+from facegate.recognition.embedders import Embedder
+from facegate.recognition.people.file import GalleryFile, decode_crop, encode_crop
+from facegate.recognition.people.records import Look
+from facegate.recognition.people.store import People
+
+MOST = 2000
+MOST_AGE_S = 30 * 86400.0
+MOST_ENROLLED = 5
+LEAST_QUALITY = 30
+"""Of a poorer face nobody can tell whose it is."""
+
+
+class Unknown(msgspec.Struct, frozen=True):
+    """The best face of a visit that got no name."""
+
+    row: int
+    visit: str
+    camera: str
+    seen: float
+    """Unix time (UTC)."""
+    quality: int
+
+
+class Cluster(msgspec.Struct, frozen=True):
+    """Visits of one unknown person."""
+
+    id: int
+    """The row of its first visit."""
+    visits: list[Unknown]
+    """Oldest first."""
+    cameras: list[str]
+    days: int
+    """On how many days (UTC) there was a visit."""
+
+
+class Unknowns(GalleryFile):
+    """The unknown faces in a gallery's file."""
+
+    def keep(
+        self, visit: str, camera: str, seen: float, quality: int, crop: Image, version: str, vector: Floats
+    ) -> None:
+        """Keep the best face of a visit, and let go what is too old or too much.
+
+        Args:
+            visit: its id; what is kept of it already is replaced.
+            camera: which saw it.
+            seen: Unix time (UTC).
+            quality: 0..100; a face below ``LEAST_QUALITY`` is not kept.
+            crop: ``(112, 112, 3)`` uint8 RGB.
+            version: of the embedder.
+            vector: ``(D,)`` unit embedding.
+        """
+        if quality < LEAST_QUALITY:
+            return
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO unknowns (visit, camera, seen, quality, crop, version, vector) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (visit) DO UPDATE SET quality = excluded.quality, "
+                "crop = excluded.crop, version = excluded.version, vector = excluded.vector",
+                (visit, camera, seen, quality, encode_crop(crop), version, np.asarray(vector, "<f4").tobytes()),
+            )
+            self._db.execute("DELETE FROM unknowns WHERE seen < ?", (time() - MOST_AGE_S,))
+            self._db.execute(
+                "DELETE FROM unknowns WHERE id NOT IN (SELECT id FROM unknowns ORDER BY seen DESC LIMIT ?)", (MOST,)
+            )
+
+    def forget(self, rows: Sequence[int]) -> None:
+        """Delete unknown faces."""
+        with self._transaction():
+            self._db.executemany("DELETE FROM unknowns WHERE id = ?", [(row,) for row in rows])
+
+    def crop(self, row: int) -> Image:
+        """An unknown's face, ``(112, 112, 3)`` uint8 RGB.
+
+        Raises:
+            GalleryError: it is gone, or damaged.
+        """
+        with self._errors():
+            found = self._db.execute("SELECT crop FROM unknowns WHERE id = ?", (row,)).fetchone()
+        return decode_crop(None if found is None else found[0], self._path)
+
+    def clusters(self, embedder: Embedder, alike: float) -> list[Cluster]:
+        """Everybody unknown, those with the most visits first.
+
+        Args:
+            embedder: embeds anew what another recogniser has kept.
+            alike: similarity from which two faces are one person.
+        """
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT id, visit, camera, seen, quality, version, vector FROM unknowns ORDER BY seen, id"
+            ).fetchall()
+        found = [Unknown(*row[:5]) for row in rows]
+        vectors = [
+            np.frombuffer(row[6], "<f4") if row[5] == embedder.version else embedder.embed([self.crop(row[0])])[0]
+            for row in rows
+        ]
+        groups: dict[int, list[Unknown]] = {}
+        for unknown, label in zip(found, _labels(vectors, alike), strict=True):
+            groups.setdefault(label, []).append(unknown)
+        clusters = [
+            Cluster(
+                id=group[0].row,
+                visits=group,
+                cameras=sorted({unknown.camera for unknown in group}),
+                days=len({int(unknown.seen // 86400) for unknown in group}),
+            )
+            for group in groups.values()
+        ]
+        return sorted(clusters, key=lambda cluster: (-len(cluster.visits), cluster.id))
+
+
+def _labels(vectors: Sequence[Floats], alike: float) -> list[int]:
+    from scipy.cluster.hierarchy import fcluster, linkage
+
+    if len(vectors) < 2:
+        return list(range(len(vectors)))
+    tree = linkage(np.stack(vectors).astype(np.float64), method="complete", metric="cosine")
+    return [int(label) for label in fcluster(tree, 1 - alike, criterion="distance")]
+
+
+def enrol_cluster(unknowns: Unknowns, people: People, cluster: Cluster, name: str, without: Collection[int]) -> int:
+    """Enrol the best faces of a cluster as somebody's, and forget those; return how many pictures were new.
+
+    Args:
+        unknowns: of the same file as ``people``.
+        people: the gallery.
+        cluster: of ``unknowns``.
+        name: of a person, who is made where missing.
+        without: rows of faces that are somebody else's; they stay unknown.
+    """
+    right = [unknown for unknown in cluster.visits if unknown.row not in without]
+    looks = []
+    for unknown in sorted(right, key=lambda unknown: -unknown.quality)[:MOST_ENROLLED]:
+        crop = unknowns.crop(unknown.row)
+        digest = hashlib.sha256(crop.tobytes()).hexdigest()
+        looks.append(Look(f"visit {unknown.visit}", digest, crop, unknown.quality, float(CROP_SIZE), 0.0, 1))
+    added = people.add(name, looks, accepted=True)
+    unknowns.forget([unknown.row for unknown in right])
+    return added
