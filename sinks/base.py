@@ -21,6 +21,8 @@ class DeliveryReport(msgspec.Struct, frozen=True):
     bytes_sent: int = 0
     dropped: int = 0
     """Deleted unsent: a spool was full, they had waited too long, or somebody erased them."""
+    dead: int = 0
+    """Put aside in the spool, as nobody who got them ever acknowledged them; not among the accepted any more."""
     kept: int = 0
     """Of the undelivered, those that a spool keeps for the next run."""
     recognition_ms: float = 0.0

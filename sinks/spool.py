@@ -35,12 +35,14 @@ CREATE TABLE IF NOT EXISTS shots (
     size INTEGER NOT NULL,
     header BLOB NOT NULL,
     crop BLOB NOT NULL,
-    context BLOB NOT NULL DEFAULT x''
+    context BLOB NOT NULL DEFAULT x'',
+    dead INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS shots_by_time ON shots (created);
 """
 _FROM_1 = "ALTER TABLE shots ADD COLUMN context BLOB NOT NULL DEFAULT x''"
-VERSION = 2
+_FROM_2 = "ALTER TABLE shots ADD COLUMN dead INTEGER NOT NULL DEFAULT 0"
+VERSION = 3
 MAX_BYTES = 1_000_000_000
 TIDY_S = 60.0
 """How often whoever holds a spool looks for shots that have waited too long."""
@@ -54,6 +56,8 @@ class Status(msgspec.Struct, frozen=True):
     oldest_s: float | None
     """Age of the oldest shot."""
     cameras: dict[str, int]
+    dead: int
+    """Put aside: their workers never acknowledged them."""
 
 
 class Spool:
@@ -91,10 +95,12 @@ class Spool:
             self._db.execute(f"PRAGMA synchronous={synchronous}")
             self._db.execute("PRAGMA secure_delete=ON")  # erased faces leave no pixels in the file
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, 1, VERSION):
+            if version not in (0, 1, 2, VERSION):
                 raise DeliveryError(f"spool {path} is of version {version}; this version reads {VERSION}")
             if version == 1:
                 self._db.execute(_FROM_1)
+            if version in (1, 2):
+                self._db.execute(_FROM_2)
             self._db.executescript(_SCHEMA)
             self._db.execute(f"PRAGMA user_version={VERSION}")
         except (sqlite3.Error, OSError) as error:
@@ -161,13 +167,13 @@ class Spool:
             self._count += len(added)
         return added
 
-    def after(self, row: int, limit: int) -> list[Entry]:
-        """The next shots, oldest first."""
+    def after(self, row: int, limit: int, *, dead: bool = False) -> list[Entry]:
+        """The next shots, oldest first; or the dead ones, see :meth:`bury`."""
         with self._lock:
             found = self._db.execute(
                 "SELECT shot_id, camera, track_id, header, crop, context, id FROM shots "
-                "WHERE id > ? ORDER BY id LIMIT ?",
-                (row, limit),
+                "WHERE id > ? AND dead = ? ORDER BY id LIMIT ?",
+                (row, dead, limit),
             ).fetchall()
         return [Entry(*item) for item in found]
 
@@ -185,11 +191,27 @@ class Spool:
             self._count -= len(removed)
         return len(removed)
 
+    def bury(self, entry: Entry) -> bool:
+        """Put a shot aside that its workers die of, it seems; return whether it was still there."""
+        with self._lock, self._transaction():
+            found = self._db.execute("UPDATE shots SET dead = 1 WHERE id = ?", (entry.row,)).rowcount
+            self._recount()
+        return bool(found)
+
+    def revive(self) -> int:
+        """Let the dead be delivered again by whoever delivers from this file next; return how many there are."""
+        with self._lock, self._transaction():
+            found = self._db.execute("UPDATE shots SET dead = 0 WHERE dead").rowcount
+            self._recount()
+        return found
+
     def drop_oldest(self) -> str | None:
         """Delete the oldest shot to make room; return its id."""
         with self._lock:
             with self._transaction():
-                found = self._db.execute("SELECT id, shot_id, size FROM shots ORDER BY id LIMIT 1").fetchone()
+                found = self._db.execute(
+                    "SELECT id, shot_id, size FROM shots WHERE NOT dead ORDER BY id LIMIT 1"
+                ).fetchone()
                 if found is None:
                     return None
                 self._db.execute("DELETE FROM shots WHERE id = ?", (found[0],))
@@ -230,15 +252,21 @@ class Spool:
     def holds(self, entry: Entry) -> bool:
         """Whether a shot is still there."""
         with self._lock:
-            return self._db.execute("SELECT 1 FROM shots WHERE id = ?", (entry.row,)).fetchone() is not None
+            return (
+                self._db.execute("SELECT 1 FROM shots WHERE id = ? AND NOT dead", (entry.row,)).fetchone()
+                is not None
+            )
 
     def status(self) -> Status:
         """Count what is there."""
         with self._lock:
-            oldest = self._one("SELECT MIN(created) FROM shots")
-            cameras = dict(self._db.execute("SELECT camera, COUNT(*) FROM shots GROUP BY camera").fetchall())
+            oldest = self._one("SELECT MIN(created) FROM shots WHERE NOT dead")
+            dead = self._one("SELECT COUNT(*) FROM shots WHERE dead")
+            cameras = dict(
+                self._db.execute("SELECT camera, COUNT(*) FROM shots WHERE NOT dead GROUP BY camera").fetchall()
+            )
         age = None if oldest is None else max(0.0, time() - oldest)
-        return Status(shots=self._count, bytes=self._bytes, oldest_s=age, cameras=cameras)
+        return Status(shots=self._count, bytes=self._bytes, oldest_s=age, cameras=cameras, dead=dead)
 
     def close(self) -> None:
         """Close the file."""
@@ -259,7 +287,9 @@ class Spool:
             raise DeliveryError(f"spool {self._path} cannot be written: {error}") from error
 
     def _recount(self) -> None:
-        self._count, self._bytes = self._db.execute("SELECT COUNT(*), COALESCE(SUM(size), 0) FROM shots").fetchone()
+        self._count, self._bytes = self._db.execute(
+            "SELECT COUNT(*), COALESCE(SUM(size), 0) FROM shots WHERE NOT dead"
+        ).fetchone()
 
     def _one(self, statement: str) -> Any:
         return self._db.execute(statement).fetchone()[0]

@@ -35,6 +35,8 @@ TURN = 1000
 """Messages read before shots are sent again: a flood of them does not starve the others."""
 STUBBORN = 3
 """A shot that has come back so often goes behind the others: it may be what its workers die of."""
+DEADLY = 10
+"""A shot that has come back so often is put aside in the spool."""
 MAX_LATENCY_MS = 3_600_000.0
 MAX_ENDS = 10_000
 """Ended tracks that workers were not told of yet."""
@@ -84,7 +86,7 @@ class ZmqSink:
         self._newest = 0 if spool is None else spool.newest
         self._tidies = 0.0
         self._done: list[Entry] = []
-        self._dropped = 0
+        self._dropped = self._dead = 0
         self._max_pending = max_pending
         self._changed = Condition()
         self._pending: deque[Entry] = deque()
@@ -203,6 +205,7 @@ class ZmqSink:
                 bytes_sent=self._bytes,
                 recognition_ms=round(self._recognition_ms, 3),
                 dropped=self._dropped,
+                dead=self._dead,
                 kept=0 if self._spool is None else self._accepted - self._acknowledged,
             )
 
@@ -345,10 +348,23 @@ class ZmqSink:
             self._redelivered += len(entries)
             for entry in reversed(entries):
                 self._returns[entry.shot_id] += 1
+                if self._returns[entry.shot_id] >= DEADLY and self._bury(entry):
+                    continue
                 if self._returns[entry.shot_id] < STUBBORN:
                     self._pending.appendleft(entry)
                 else:
                     self._pending.append(entry)
+
+    def _bury(self, entry: Entry) -> bool:
+        """Put a shot aside, where there is a spool to keep it; return whether that was done."""
+        if self._spool is None or not self._spool.bury(entry):
+            return False
+        log.error("shot put aside: nobody acknowledges it", shot_id=entry.shot_id, times=DEADLY)
+        self._dead += 1
+        self._accepted -= 1
+        self._returns.pop(entry.shot_id)
+        self._changed.notify_all()
+        return True
 
     def _tell_ends(self) -> None:
         """Tell of tracks that have ended once all of their shots were acknowledged."""

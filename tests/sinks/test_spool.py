@@ -26,6 +26,7 @@ from facegate.sinks.zeromq import ZmqSink
 
 from ..helpers import ROOT, facegate, process
 from .test_wire import entries
+from .test_zeromq import peers
 
 
 def entry(number: int, size: int = 100) -> Entry:
@@ -313,3 +314,31 @@ def test_the_command_line_shows_exports_erases_and_delivers(tmp_path: Path) -> N
     assert json.loads(facegate("spool", "status", path).stdout)["shots"] == 0
     missing = facegate("spool", "status", tmp_path / "none.db")
     assert missing.returncode == 2 and "no spool at" in missing.stderr
+
+
+def test_a_shot_that_nobody_acknowledges_is_put_aside_shown_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zeromq, "DEADLY", 2)
+    path = tmp_path / "s.db"
+    deadly, good = entries(1)[0], entries(2)[0]
+    sink = ZmqSink("tcp://127.0.0.1:*", lease_s=0.3, spool=Spool(path))
+    sink.put([deadly, good])
+    with peers(sink.endpoint) as (worker,):
+        until, done = monotonic() + 20, 0
+        while sink.report().dead < 1 or not done:
+            assert monotonic() < until
+            worker.ready(2)
+            if worker.has_mail(100) and (shot_id := worker.shot()) == good.shot_id:
+                worker.ack(shot_id)
+                done += 1
+        report = sink.close(5.0)
+    assert (report.accepted, report.acknowledged, report.undelivered, report.dead) == (1, 1, 0, 1)
+    assert json.loads(facegate("spool", "status", path).stdout)["dead"] == 1
+    listed = facegate("spool", "dead", path, "--to", tmp_path / "dead", "--retry")
+    assert json.loads(listed.stdout)["shot_id"] == deadly.shot_id, listed.stderr
+    assert listed.stderr == "1 shots will be delivered again\n"
+    assert len(list((tmp_path / "dead").glob("*.jpg"))) == 1
+    with closing(Spool(path)) as spool:
+        assert len(spool) == 1 and spool.status().dead == 0
+        assert spool.after(0, 10)[0].crop == deadly.crop

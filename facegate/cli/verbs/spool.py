@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Shots that wait on disk: status, retry, export, purge.")
+app = typer.Typer(no_args_is_help=True, help="Shots that wait on disk: status, retry, export, purge, dead.")
 
 SpoolArgument = Annotated[Path, typer.Argument(help="The file of 'facegate run ... --spool FILE'.")]
 
@@ -112,6 +112,40 @@ def purge(
     with _opened(spool) as opened:
         erased = opened.erase(camera=camera, track_id=track, before=before)
     sys.stdout.write(f"{len(erased)} shots erased\n")
+
+
+@app.command()
+def dead(
+    spool: SpoolArgument,
+    to: Annotated[
+        Path | None, typer.Option(help="Write their crops and index.jsonl into this folder.", show_default=False)
+    ] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Let the next run or 'spool retry' deliver them.")] = False,
+) -> None:
+    """List shots that were put aside because nobody who got them ever acknowledged them, one JSON line each.
+
+    \b
+    facegate spool dead door.db --to dead/
+    facegate spool dead door.db --retry
+    """
+    from facegate.errors import ConfigError
+    from facegate.sinks.files import INDEX, CropFolder
+    from facegate.sinks.wire import decode_header
+
+    if to is not None and (to / INDEX).exists():
+        raise ConfigError(f"{to} holds crops already: give a new folder")
+    with _opened(spool) as opened, ExitStack() as stack:
+        folder = None if to is None else stack.enter_context(closing(CropFolder(to)))
+        row = 0
+        while found := opened.after(row, 100, dead=True):
+            row = found[-1].row
+            for entry in found:
+                sys.stdout.buffer.write(msgspec.json.encode(decode_header(entry.header)) + b"\n")
+            if folder is not None:
+                folder.deliver(found)
+        sys.stdout.buffer.flush()
+        if retry:
+            sys.stderr.write(f"{opened.revive()} shots will be delivered again\n")
 
 
 def _existing(path: Path) -> Any:
