@@ -13,7 +13,7 @@ import pytest
 from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.server import RtspServer
 
-from .helpers import facegate, free_port, json_lines, process, transcode
+from .helpers import facegate, free_port, process, shots_of, transcode
 
 
 def recognise(
@@ -33,7 +33,7 @@ def recognise(
         assert gate.returncode == 0, gate.stderr
         assert worker.wait(30) == 0
     said = json.loads(report.read_text())
-    lines = json_lines(results)
+    lines = shots_of(results.read_text())
     assert said["observed"] == sum(said["outcomes"].values()) > 0
     assert said["shots"] == said["delivery"]["acknowledged"] == len(lines) == len({x["shot_id"] for x in lines})
     assert said["shots"] < 0.05 * said["observed"]

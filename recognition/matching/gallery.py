@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facegate.pipeline.records import Floats
+from facegate.recognition.matching.nearest import Nearest
 from facegate.recognition.matching.tail import Strangers
 from facegate.recognition.people.records import Embedded
 
 DEFAULT_FPIR = 1e-3
 """One unknown visit in a thousand gets somebody's name."""
+ROUNDING = 1e-5
 VISIT_CHANCES = 2
 """Naming a visit at any of its first three shots errs as often as one shot among twice as many people: measured."""
 
@@ -142,6 +144,7 @@ class Gallery:
         """
         self.names = names
         self.templates = templates
+        self._nearest = Nearest(templates)
         self._negatives = templates[:0] if negatives is None else negatives
         self._whose = np.empty(0, np.int64) if whose is None else whose
 
@@ -167,19 +170,19 @@ class Gallery:
         """Compare a unit embedding ``(D,)`` with everybody (open set: nobody is a possible answer)."""
         if not self.names:
             return Match(None, 0.0, 0.0, 0.0, None)
-        similarities = self.templates @ embedding
+        rows, similarities = self._nearest.search(embedding)
         if len(self._whose):
             # More like somebody who was mistaken for this person than like this person: not this person.
             worst = np.full(len(self.names), -np.inf, np.float32)
             np.maximum.at(worst, self._whose, self._negatives @ embedding)
-            similarities = np.where(worst >= similarities, -1.0, similarities)
+            similarities = np.where(worst[rows] >= similarities - ROUNDING, -1.0, similarities)
         best = int(np.argmax(similarities))
         similarity = float(similarities[best])
-        second = float(np.delete(similarities, best).max()) if len(self.names) > 1 else 0.0
+        second = float(np.delete(similarities, best).max()) if len(rows) > 1 else 0.0
         score = similarity - float(rule.taken(embedding[None])[0])
         people = len(self.names)
         return Match(
-            name=self.names[best] if score >= rule.limit(people) else None,
+            name=self.names[rows[best]] if score >= rule.limit(people) else None,
             similarity=similarity,
             margin=similarity - second,
             score=score,

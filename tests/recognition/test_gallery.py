@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from threading import Event
 from time import monotonic, sleep
@@ -16,8 +17,10 @@ from facegate.demo.clip import DemoClip
 from facegate.detectors.base import Detector
 from facegate.errors import GalleryError, SourceError
 from facegate.pipeline.records import Floats, Image
-from facegate.recognition.matching.gallery import FixedSimilarity, Gallery
+from facegate.recognition.matching import gallery as gallery_module
+from facegate.recognition.matching.gallery import FixedSimilarity, Gallery, unit
 from facegate.recognition.matching.keeper import GalleryKeeper
+from facegate.recognition.matching.nearest import Nearest
 from facegate.recognition.people.enrolling import find_people
 from facegate.recognition.people.looking import Looker
 from facegate.recognition.people.records import Embedded, Look
@@ -82,6 +85,25 @@ def test_better_pictures_count_for_more_and_a_negative_takes_a_name_away() -> No
     assert gallery.names == ["ann"], "bob has no picture of his own"
     assert gallery.match(probe, FixedSimilarity(0.5)).name is None
     assert gallery.match(np.array([0.9, 0, 0.1], np.float32), FixedSimilarity(0.5)).name == "ann"
+
+
+@pytest.mark.parametrize("exact", [100, 10_000])
+def test_a_large_gallery_is_searched_by_an_index_and_finds_the_same(
+    exact: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gallery_module, "Nearest", partial(Nearest, exact=exact))
+    rng = np.random.default_rng(0)
+    templates = unit(rng.normal(size=(5000, 64)).astype(np.float32))
+    gallery = Gallery([str(number) for number in range(5000)], templates, templates[7:8], np.array([7]))
+    wrong = 0
+    for number in rng.permutation(5000)[:200]:
+        probe = unit(templates[number] + 0.1 * rng.normal(size=64).astype(np.float32))
+        match = gallery.match(probe, FixedSimilarity(0.5))
+        best = templates @ probe
+        assert match.similarity == pytest.approx(float(best[int(match.name or 0)]), abs=1e-5)
+        wrong += match.name != str(number) and number != 7
+    assert not wrong
+    assert gallery.match(templates[7], FixedSimilarity(0.9)).name is None, "a negative counts here too"
 
 
 def test_everybody_in_the_folder_is_enrolled(clip: DemoClip, mtcnn: Detector, tmp_path: Path) -> None:

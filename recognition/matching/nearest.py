@@ -1,0 +1,55 @@
+"""The templates nearest to a face: all of them up to a size, and beyond it those that a coarse scan finds, exactly.
+
+The scan is faiss's fast scan of product-quantised vectors (André, Kermarrec, Le Scouarnec 2015): four bits for each
+two numbers, compared with all templates in processor registers. What it finds is compared again with the whole
+templates, so that similarities are exact whoever found them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from facegate.pipeline.records import Floats
+
+EXACT = 50_000
+"""So many templates are compared one by one in a few milliseconds."""
+TRAINING, CHUNK = 10_000, 100_000
+CANDIDATES = 1500
+
+log = structlog.get_logger(__name__)
+
+
+class Nearest:
+    """Finds the most similar of ``(P, D)`` unit templates, D even."""
+
+    def __init__(self, templates: Floats, *, exact: int = EXACT) -> None:
+        """Make the index where there are more than ``exact`` templates."""
+        self._templates = templates
+        self._index: Any = None
+        if len(templates) <= exact:
+            return
+        if importlib.util.find_spec("faiss") is None:
+            log.warning("searching a large gallery is slow: pip install 'facegate[large]'", people=len(templates))
+            return
+        import faiss
+
+        faiss.omp_set_num_threads(1)  # queries come one by one, and cameras need the cores
+        dimensions = templates.shape[1]
+        self._index = faiss.index_factory(dimensions, f"PQ{dimensions // 2}x4fs", faiss.METRIC_INNER_PRODUCT)
+        chosen = np.random.default_rng(0).permutation(len(templates))[:TRAINING]
+        self._index.train(templates[np.sort(chosen)])
+        for start in range(0, len(templates), CHUNK):  # memory-mapped templates are read in turn
+            self._index.add(np.ascontiguousarray(templates[start : start + CHUNK]))
+
+    def search(self, embedding: Floats) -> tuple[NDArray[np.int64], Floats]:
+        """Return rows of templates that may be the nearest to ``(D,)``, with their similarities."""
+        if self._index is None:
+            return np.arange(len(self._templates)), self._templates @ embedding
+        _, found = self._index.search(embedding[None], min(CANDIDATES, len(self._templates)))
+        rows: NDArray[np.int64] = np.sort(found[0][found[0] >= 0])
+        return rows, self._templates[rows] @ embedding
