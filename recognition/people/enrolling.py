@@ -189,8 +189,8 @@ class Enroller:
                     seen[key] = file.path
                     looks.append((file, self.look(content, str(file.path))))
             except (GalleryError, SourceError) as error:
-                remedy = "replace or remove the picture"
-                faults.append(Fault(FaultKind.UNUSABLE, file.person, str(file.path), str(error), remedy))
+                reason, _, remedy = str(error).rpartition(": ")
+                faults.append(Fault(FaultKind.UNUSABLE, file.person, str(file.path), reason or remedy, remedy))
             progress(index + 1, len(files))
         return faults, looks
 
