@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from facegate.recognition.people.store import People
     from facegate.recognition.people.unknowns import Cluster, Unknowns
 
-app = typer.Typer(no_args_is_help=True, help="Who can be named: add, list, check, rename, merge, remove, export.")
+app = typer.Typer(no_args_is_help=True, help="Who can be named, and who came without being known.")
 
 GalleryArgument = Annotated[Path, typer.Argument(metavar="GALLERY.db", help="The gallery's file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -96,7 +96,8 @@ def list_people(gallery: GalleryArgument, as_json: JsonOption = False) -> None:
         return
     for person in found:
         negatives = f", {person.negatives} of others" if person.negatives else ""
-        sys.stdout.write(f"{person.name}: {person.pictures} pictures{negatives}\n")
+        several = "s" * (person.pictures != 1)
+        sys.stdout.write(f"{person.name}: {person.pictures} picture{several}{negatives}\n")
 
 
 @app.command()
