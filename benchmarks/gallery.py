@@ -24,8 +24,7 @@ import psutil
 
 from benchmarks.machine import cpu
 from facegate.pipeline.records import Floats
-from facegate.recognition.embedders import load_embedder
-from facegate.recognition.matching.gallery import unit
+from facegate.recognition.embedders import load_embedder, unit
 from facegate.recognition.matching.nearest import Nearest
 from facegate.recognition.matching.tail import find_strangers
 

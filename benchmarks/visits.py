@@ -125,7 +125,7 @@ def _visit(observer: Observer, faces: list[tuple[float, str]], gallery: Gallery,
             quality=wire.QualityBlock(80, 0.0, "", "", ""),
             crop_encoding="jpeg",
         )
-        events += visits.shot(header, observer.embeddings[face], at)
+        events += visits.shot(header, observer.embeddings[face], gallery.match(observer.embeddings[face], rule), at)
     return events + visits.finish()
 
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from facegate.errors import ConfigError
 from facegate.pipeline.records import Floats
-from facegate.recognition.matching.gallery import PromisedRate, unit, weight
+from facegate.recognition.embedders import unit
+from facegate.recognition.matching.gallery import PromisedRate, weight
 from facegate.recognition.matching.tail import Strangers, fit_tail, make_cohort, nearness
 
 ENROLLED = 3

@@ -97,7 +97,7 @@ class OnnxEmbedder:
 
     def embed(self, crops: Sequence[Image]) -> Floats:
         """See :class:`Embedder`."""
-        return _unit(self.raw(crops))
+        return unit(self.raw(crops))
 
     def raw(self, crops: Sequence[Image]) -> Floats:
         """Return the network's own output ``(B, D)``; its length is a quality signal of many recognisers."""
@@ -146,7 +146,7 @@ class FaceViTEmbedder:
             return np.empty((0, self._scorer.card.architecture.embedding_dim), dtype=np.float32)
         embedding = self._scorer.score(np.stack(crops)).embedding
         assert embedding is not None
-        return _unit(embedding)
+        return unit(embedding)
 
 
 class InsightfaceEmbedder:
@@ -181,7 +181,7 @@ class InsightfaceEmbedder:
         if not crops:
             return np.empty((0, 512), dtype=np.float32)
         found = self._model.get_feat([cv2.cvtColor(crop, cv2.COLOR_RGB2BGR) for crop in crops])
-        return _unit(np.asarray(found, dtype=np.float32))
+        return unit(np.asarray(found, dtype=np.float32))
 
 
 class OneAtATime:
@@ -242,7 +242,7 @@ class DlibEmbedder:
 
     def embed(self, crops: Sequence[Image]) -> Floats:
         """See :class:`Embedder`."""
-        return _unit(self.raw(crops) - self._mean)
+        return unit(self.raw(crops) - self._mean)
 
     def raw(self, crops: Sequence[Image]) -> Floats:
         """Return dlib's own descriptors ``(B, 128)``."""
@@ -320,8 +320,8 @@ def _read(path: Path) -> bytes:
         raise ModelError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from error
 
 
-def _unit(rows: NDArray[np.float32]) -> Floats:
+def unit(rows: NDArray[np.float32]) -> Floats:
     """Scale rows to unit length; a zero row stays zero and matches nobody."""
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: Floats = (rows / np.maximum(lengths, 1e-12)).astype(np.float32)
-    return unit
+    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
+    scaled: Floats = (rows / np.maximum(lengths, 1e-12)).astype(np.float32)
+    return scaled

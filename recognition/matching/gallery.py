@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facegate.pipeline.records import Floats
+from facegate.recognition.embedders import unit
 from facegate.recognition.matching.nearest import Nearest
 from facegate.recognition.matching.tail import Strangers
 from facegate.recognition.people.records import Embedded
@@ -193,12 +194,6 @@ class Gallery:
 def weight(quality: NDArray[np.int64]) -> Floats:
     """How much pictures of these qualities (0..100) count in a template or a visit."""
     found: Floats = (quality / 100 + 0.05).astype(np.float32)
-    return found
-
-
-def unit(rows: Floats) -> Floats:
-    """Scale rows to unit length; a zero row stays zero and matches nobody."""
-    found: Floats = (rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)).astype(np.float32)
     return found
 
 

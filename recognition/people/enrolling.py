@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -23,7 +23,6 @@ from facegate.recognition.people.store import People
 Progress = Callable[[int, int], None]
 CHUNK = 32
 THUMBNAIL = 16
-MAX_FILES = 1_000_000
 
 
 class Alike(Protocol):
@@ -128,7 +127,7 @@ class Enroller:
 
     def examine(self, files: Sequence[File], progress: Progress = lambda done, total: None) -> list[Fault]:
         """Take in all pictures that have a face, and say everything that is wrong with them and the others."""
-        faults, looks = self._look(files, progress)
+        faults, looks, _ = self._look(files, progress)
         for person in sorted({file.person for file, _ in looks}):
             self.people.add(person, [look for file, look in looks if file.person == person])
         return faults + self.check()
@@ -147,10 +146,8 @@ class Enroller:
             progress: called with files done and in all.
         """
         self.embed_missing()
-        faults, looks = self._look(files, progress)
         kept = {(p.person, p.digest) for p in self.people.pictures() if p.kind == "enrolled"}
-        new = [(file, look) for file, look in looks if (file.person, look.digest) not in kept]
-        known = len(looks) - len(new)
+        faults, new, known = self._look(files, progress, kept)
         vectors = self._embed([look.crop for _, look in new])
         found = self._faults(self._evidence(new, vectors))
         # New pictures have rows below zero while they are judged.
@@ -175,14 +172,19 @@ class Enroller:
         ]
         return Enrolled(added, known, faults)
 
-    def _look(self, files: Sequence[File], progress: Progress) -> tuple[list[Fault], list[tuple[File, Look]]]:
-        faults, looks = [], []
+    def _look(
+        self, files: Sequence[File], progress: Progress, kept: Collection[tuple[str, str]] = ()
+    ) -> tuple[list[Fault], list[tuple[File, Look]], int]:
+        """What is wrong, what is new, and how many files of ``kept`` people and digests there are."""
+        faults, looks, known = [], [], 0
         seen: dict[tuple[str, str], Path] = {}
         for index, file in enumerate(files):
             try:
                 content = read_picture_file(file.path)
                 key = file.person, hashlib.sha256(content).hexdigest()
-                if key in seen:
+                if key in kept:
+                    known += 1
+                elif key in seen:
                     reason, remedy = f"the same file as {seen[key]}", "remove one of them"
                     faults.append(Fault(FaultKind.TWICE, file.person, str(file.path), reason, remedy))
                 else:
@@ -192,7 +194,7 @@ class Enroller:
                 reason, _, remedy = str(error).rpartition(": ")
                 faults.append(Fault(FaultKind.UNUSABLE, file.person, str(file.path), reason or remedy, remedy))
             progress(index + 1, len(files))
-        return faults, looks
+        return faults, looks, known
 
     def look(self, content: bytes, source: str) -> Look:
         """See :meth:`Looker.look`."""

@@ -15,7 +15,8 @@ import msgspec
 import numpy as np
 
 from facegate.pipeline.records import Floats
-from facegate.recognition.matching.gallery import Gallery, Match, Rule, unit, weight
+from facegate.recognition.embedders import unit
+from facegate.recognition.matching.gallery import Gallery, Match, Rule, weight
 from facegate.sinks.wire import Ended, ShotHeader
 
 IDLE_S = 30.0
@@ -82,17 +83,23 @@ class Visits:
         self._rule = rule
         self._open: OrderedDict[VisitKey, _Visit] = OrderedDict()
 
-    def shot(self, header: ShotHeader, embedding: Floats, now: float) -> list[VisitEvent]:
-        """Take a shot's unit embedding ``(D,)`` at a monotonic time; return what is new."""
+    def shot(self, header: ShotHeader, embedding: Floats, alone: Match, now: float) -> list[VisitEvent]:
+        """Take a shot at a monotonic time; return what is new.
+
+        Args:
+            header: of the shot.
+            embedding: ``(D,)`` of unit length.
+            alone: its match by itself.
+            now: monotonic seconds.
+        """
         key = visit_key(header)
         weighted = embedding * weight(np.array(header.quality.value))
         visit = self._open.get(key)
         if visit is None:
-            match = self._gallery().match(embedding, self._rule)
-            visit = _Visit(header, weighted, match, 1, header.pts_s, now + IDLE_S)
+            visit = _Visit(header, weighted, alone, 1, header.pts_s, now + IDLE_S)
             self._open[key] = visit
             events = [_event("seen", visit)]
-            if match.name is not None:
+            if alone.name is not None:
                 events.append(_event("named", visit))
             return events + self._make_room()
         self._open.move_to_end(key)
@@ -100,7 +107,6 @@ class Visits:
         visit.shots, visit.due = visit.shots + 1, now + IDLE_S
         visit.last_pts_s = max(visit.last_pts_s, header.pts_s)
         # What the shot says by itself counts too: the mean of good and bad shots may be worse than the good one.
-        alone = self._gallery().match(embedding, self._rule)
         together = self._gallery().match(unit(visit.sum), self._rule)
         match = max(alone, together, key=lambda match: (match.name is not None, match.score))
         before = visit.best.name

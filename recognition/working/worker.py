@@ -104,7 +104,7 @@ class Recognizer:
         for (header, _), embedding in zip(new.values(), embeddings, strict=True):
             match = self._gallery().match(embedding, self._rule)
             self._remember(header, new[header.shot_id][1], embedding)
-            events = self._visits.shot(header, embedding, monotonic())
+            events = self._visits.shot(header, embedding, match, monotonic())
             latency_ms = round((perf_counter() - started) * 1000 / len(new), 3)
             self._write(header, match.name, match.similarity, latency_ms)
             self._tell(events)

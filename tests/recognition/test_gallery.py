@@ -17,8 +17,9 @@ from facegate.demo.clip import DemoClip
 from facegate.detectors.base import Detector
 from facegate.errors import GalleryError, SourceError
 from facegate.pipeline.records import Floats, Image
+from facegate.recognition.embedders import unit
 from facegate.recognition.matching import gallery as gallery_module
-from facegate.recognition.matching.gallery import FixedSimilarity, Gallery, unit
+from facegate.recognition.matching.gallery import FixedSimilarity, Gallery
 from facegate.recognition.matching.keeper import GalleryKeeper
 from facegate.recognition.matching.nearest import Nearest
 from facegate.recognition.people.enrolling import find_people

@@ -40,14 +40,18 @@ def header(track: int = 1, pts_s: float = 0.0, quality: int = 80) -> ShotHeader:
     return msgspec.structs.replace(made, track_id=track, pts_s=pts_s, quality=block)
 
 
+def take(visits: Visits, shot: ShotHeader, vector: Floats, now: float) -> list[VisitEvent]:
+    return visits.shot(shot, vector, GALLERY.match(vector, RULE), now)
+
+
 def told(events: list[VisitEvent]) -> list[tuple[str, str | None]]:
     return [(event.event, event.name) for event in events]
 
 
 def test_a_name_comes_at_once_and_the_visit_ends_with_it() -> None:
     visits = Visits(lambda: GALLERY, RULE)
-    assert told(visits.shot(header(), towards(1, 0.2), 0.0)) == [("seen", None), ("named", "ann")]
-    assert visits.shot(header(pts_s=1.5), towards(1, 0, 0.3), 1.0) == []
+    assert told(take(visits, header(), towards(1, 0.2), 0.0)) == [("seen", None), ("named", "ann")]
+    assert take(visits, header(pts_s=1.5), towards(1, 0, 0.3), 1.0) == []
     assert visits.over(2.0) == []
     first = header()
     visits.ended(Ended(first.run_id, first.camera, 1, 2.0), 2.0)
@@ -59,25 +63,25 @@ def test_a_name_comes_at_once_and_the_visit_ends_with_it() -> None:
 
 def test_poor_shots_that_agree_give_a_name_together_and_never_take_one_away() -> None:
     visits = Visits(lambda: GALLERY, RULE)
-    assert told(visits.shot(header(), towards(0.55, 0, 0, 0.83), 0.0)) == [("seen", None)]
-    assert told(visits.shot(header(), towards(0.55, 0, 0, -0.83), 0.0)) == [("named", "ann")]
+    assert told(take(visits, header(), towards(0.55, 0, 0, 0.83), 0.0)) == [("seen", None)]
+    assert told(take(visits, header(), towards(0.55, 0, 0, -0.83), 0.0)) == [("named", "ann")]
     for _ in range(5):
-        assert visits.shot(header(quality=5), towards(0, 0, 0, 1), 0.0) == []
+        assert take(visits, header(quality=5), towards(0, 0, 0, 1), 0.0) == []
     assert told(visits.finish()) == [("ended", "ann")]
 
 
 def test_two_answers_for_one_visit_are_told_as_such() -> None:
     visits = Visits(lambda: GALLERY, RULE)
-    visits.shot(header(), towards(0.7, 0.6, 0, 0.3), 0.0)
-    (event,) = visits.shot(header(quality=99), towards(0, 1), 1.0)
+    take(visits, header(), towards(0.7, 0.6, 0, 0.3), 0.0)
+    (event,) = take(visits, header(quality=99), towards(0, 1), 1.0)
     assert (event.event, event.name, event.before) == ("changed", "bob", "ann")
     assert told(visits.finish()) == [("ended", "bob")]
 
 
 def test_a_visit_that_nobody_ends_is_over_after_a_while() -> None:
     visits = Visits(lambda: GALLERY, RULE)
-    visits.shot(header(1), towards(0, 0, 0, 1), 0.0)
-    visits.shot(header(2), towards(1), IDLE_S / 2)
+    take(visits, header(1), towards(0, 0, 0, 1), 0.0)
+    take(visits, header(2), towards(1), IDLE_S / 2)
     assert told(visits.over(IDLE_S)) == [("ended", None)]
     assert told(visits.over(2 * IDLE_S)) == [("ended", "ann")]
 
@@ -97,7 +101,7 @@ def test_every_visit_is_seen_once_ended_once_and_its_names_only_get_better(
 ) -> None:
     visits, events = Visits(lambda: GALLERY, RULE), list[VisitEvent]()
     for index, (track, quality, vector) in enumerate(shots):
-        events += visits.shot(header(track, float(index), quality), towards(*vector), float(index))
+        events += take(visits, header(track, float(index), quality), towards(*vector), float(index))
     events += visits.finish()
     for track in {track for track, _, _ in shots}:
         own = [event for event in events if event.track_id == track]
