@@ -2,6 +2,7 @@
 
     python -m benchmarks.thresholds --data ../shared/data
     python -m benchmarks.thresholds --data ../shared/data --tails recognition/cards
+    python -m benchmarks.thresholds --data ../shared/data --open-set
 
 Thresholds are of LFW folds 1-2, all against all; strangers (``--tails``) are the people of LFW folds 1-4 and those
 of LFW who occur in no pair, whose crops lie in the training pool.
@@ -16,10 +17,11 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from facegate.cli.output.tables import show_open_set
 from facegate.detectors.base import load_detector
 from facegate.evaluation.datasets import FaceSet, load_pairs, load_set
 from facegate.evaluation.edc import compare_all, edc, similarity_at
-from facegate.evaluation.open_set import Faces, learn_strangers
+from facegate.evaluation.open_set import Faces, evaluate_open_set, learn_strangers
 from facegate.pipeline.images import decode_image
 from facegate.recognition.embedders import load_embedder
 from facegate.recognition.matching.tail import write_strangers
@@ -30,6 +32,7 @@ ROOT = Path(__file__).parent.parent
 FOLDS = (1, 2)
 RECOGNISERS = ("mobilefacenet-y1.onnx", "mobilefacenet-casia.onnx", "dlib", "builtin")
 CHUNK = 256
+SIZES = (50, 500, 1500)
 SAME = msgspec.yaml.decode((Path(__file__).parent / "lfw-same.yaml").read_bytes(), type=dict[str, str])
 """Names of LFW under which one person, or the very same picture, occurs twice."""
 
@@ -38,6 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--tails", type=Path, metavar="FOLDER", help="Write tails and cohorts there.")
+    parser.add_argument("--open-set", action="store_true", help="Measure promised rates on the same people.")
     arguments = parser.parse_args()
     data: Path = arguments.data
     detector = load_detector("yunet", data / "models" / "yunet_n_640_640.onnx")
@@ -46,8 +50,8 @@ def main() -> None:
     wanted = {file for pair in pairs if pair.fold in FOLDS for file in (pair.first, pair.second)}
     rows = [row for row, file in enumerate(faces.files) if file in wanted]
     names = [faces.names[row] for row in rows]
-    if arguments.tails is not None:
-        write_tails(faces, data / "faces" / "pool112.zip", data / "models", arguments.tails)
+    if arguments.tails is not None or arguments.open_set:
+        strangers(faces, data / "faces" / "pool112.zip", data / "models", arguments.tails)
         return
     print(f"{len(rows)} pictures of {len(set(names))} people")
     for name in RECOGNISERS:
@@ -60,8 +64,8 @@ def main() -> None:
             print(f"{embedder.name:22s} FMR {fmr:g}: similarity {similarity:.3f}, FNMR {fnmr:.3f}")
 
 
-def write_tails(faces: FaceSet, pool: Path, models: Path, folder: Path) -> None:
-    """Learn what strangers look like to the shipped recognisers."""
+def strangers(faces: FaceSet, pool: Path, models: Path, folder: Path | None) -> None:
+    """Learn what strangers look like to the shipped recognisers; without a folder, measure what that promises."""
     crops, names = list(faces.crops), faces.names
     with zipfile.ZipFile(pool) as archive:
         for entry in sorted(archive.namelist()):
@@ -73,9 +77,13 @@ def write_tails(faces: FaceSet, pool: Path, models: Path, folder: Path) -> None:
     for name in RECOGNISERS:
         embedder = load_embedder(str(models / name) if name.endswith(".onnx") else name)
         embeddings = np.concatenate([embedder.embed(crops[i : i + CHUNK]) for i in range(0, len(crops), CHUNK)])
+        known = Faces(people, embeddings, quality)
+        if folder is None:
+            show_open_set(embedder.name, evaluate_open_set(known, SIZES))
+            continue
         source = f"{len(crops)} pictures of {len(set(people))} people of LFW"
         model = embedder.version.split(":")[0]
-        found = learn_strangers(Faces(people, embeddings, quality), model=model, source=source)
+        found = learn_strangers(known, model=model, source=source)
         for file in write_strangers(found, folder, embedder.name):
             print(file)
 

@@ -122,14 +122,14 @@ def show_evaluation(evaluation: Evaluation) -> None:
 def show_open_set(recogniser: str, results: Sequence[OpenSet]) -> None:
     """Print a table of a recogniser to stdout."""
     table = Table(title=f"{recogniser}: open set", title_justify="left")
-    columns = ("enrolled", "shots", "promised FPIR", "FPIR", "FNIR", "fixed similarity", "mean templates")
+    columns = ("enrolled", "shots", "promised", "FPIR", "false", "of", "FNIR", "fixed", "mean")
     for column in columns:
         table.add_column(column, justify="right")
     for result in results:
         for at in result.rates:
             table.add_row(
                 *(str(result.enrolled), str(result.shots), f"{at.promised:g}"),
-                f"{at.fpir:.4f} ({at.false} of {result.strangers})",
+                *(f"{at.fpir:.5f}", str(at.false), str(result.strangers)),
                 *(f"{value:.3f}" for value in (at.fnir, at.fnir_fixed, at.fnir_mean)),
             )
     Console().print(table)
