@@ -122,7 +122,7 @@ def show_evaluation(evaluation: Evaluation) -> None:
 def show_open_set(recogniser: str, results: Sequence[OpenSet]) -> None:
     """Print a table of a recogniser to stdout."""
     table = Table(title=f"{recogniser}: open set", title_justify="left")
-    columns = ("enrolled", "shots", "promised", "FPIR", "false", "of", "FNIR", "fixed", "mean")
+    columns = ("people", "shots", "FPIR ≤", "FPIR", "false", "of", "FNIR", "fixed", "mean")
     for column in columns:
         table.add_column(column, justify="right")
     for result in results:
