@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from time import monotonic
 from typing import Annotated
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -20,7 +22,7 @@ from facegate.training.distill import Trainer, train
 from facegate.training.export import CALIBRATION_CROPS, export_model
 from facegate.training.pool import load_pool
 from facegate.training.recipe import Recipe
-from facegate.training.teacher import Teacher
+from facegate.training.teacher import Recogniser, Teacher
 from facegate.training.views import ViewSettings
 
 HOLD_OUT_EVERY = 100
@@ -50,23 +52,33 @@ def distil(
     checkpoint: Annotated[Path, typer.Option(help="Written regularly; resumed from if it exists.")] = Path(
         "runs/student.pt"
     ),
+    second: Annotated[
+        list[Path] | None, typer.Option(help="Another recogniser asked about a view's quality, such as CASIA's.")
+    ] = None,
     start: Annotated[
         Path | None, typer.Option(help="An exported model to go on from, where there is no checkpoint.")
     ] = None,
     start_samples: Annotated[int, typer.Option(min=0, help="Samples that it has seen.")] = 0,
     samples: Annotated[int, typer.Option(min=1)] = Recipe().samples,
     batch: Annotated[int, typer.Option(min=1)] = Recipe().batch,
-    trunk_rate: Annotated[float, typer.Option(min=0)] = Recipe().trunk_rate,
+    rate: Annotated[float, typer.Option(min=0, help="Factor on the recipe's rates, for larger batches.")] = 1.0,
+    warmup: Annotated[int, typer.Option(min=1, help="Samples until the rates are up.")] = Recipe().warmup,
     embedding_weight: Annotated[float, typer.Option(min=0)] = Recipe().embedding_weight,
     degraded: Annotated[
         float, typer.Option(min=0, max=1, help="Share of degraded views.")
     ] = ViewSettings().degraded,
     every_s: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 180.0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that make views; 0 for a thread.")] = 0,
+    for_s: Annotated[
+        float | None, typer.Option(help="End after so many seconds, if --samples are not reached before.")
+    ] = None,
     threads: Annotated[int, typer.Option(min=1)] = 2,
     seed: int = 0,
 ) -> None:
     """Distil a small face ViT from a recogniser. Ctrl-C loses at most the time since the last checkpoint."""
+    until = None if for_s is None else monotonic() + for_s
     torch.set_num_threads(threads)
+    cv2.setNumThreads(1)  # Views are small, and OpenCV's threads would not survive the fork of the workers.
     cuda = torch.cuda.is_available()
     device = torch.device("cuda" if cuda else "cpu")
     native = cuda or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
@@ -80,11 +92,16 @@ def distil(
         seed=seed,
         samples=samples,
         batch=batch,
-        trunk_rate=trunk_rate,
+        trunk_rate=rate * Recipe().trunk_rate,
+        fresh_rate=rate * Recipe().fresh_rate,
+        stem_rate=rate * Recipe().stem_rate,
+        early_until=samples if cuda else Recipe().early_until,
+        warmup=warmup,
         embedding_weight=embedding_weight,
         views=ViewSettings(degraded=degraded),
     )
-    trainer = Trainer(recipe, pool_.only(~held & ~out), master, device, dtype)
+    others = [Recogniser(path, device, dtype) for path in second or []]
+    trainer = Trainer(recipe, pool_.only(~held & ~out), master, others, device, dtype, workers)
     if checkpoint.is_file():
         trainer.resume(checkpoint)
         print(f"resumed at {trainer.samples_done} samples", flush=True)
@@ -98,6 +115,7 @@ def distil(
         every_s,
         lambda line: print(line, flush=True),
         lambda: held_out_judge(trainer, seen, targets),
+        until,
     )
 
 

@@ -8,12 +8,12 @@ the conditional mean, whose length is the expected cosine with the truth: the no
 quality between 0 and 1. The convolutional stem learns the teacher's early maps of the view that the student sees,
 which is what lets it learn from few pictures.
 
-Two numbers are estimated beside the embedding, and no label is needed for either: the length of the teacher's own
-embedding of the view less what a group owes it (``fairness.py``), and *survival*, the teacher's cosine between the
-view and its clean self.
+Two numbers are estimated beside the embedding, and no label is needed for either: the length of a recogniser's own
+embedding of the clean view, less what a group owes it (``fairness.py``), and *survival*, its cosine between the
+view and its clean self. Each is the mean over the teacher and the other recognisers: no one's taste decides.
 
-The paths of the patch tokens are trained too: over a batch, the logarithm of the ViTNT-FIQA score shall correlate
-with those two numbers. So the score that reads steadiness finds it.
+The paths of the patch tokens are trained too: over a batch, and over its clean views alone, the logarithm of the
+ViTNT-FIQA score shall correlate with the sum of those two numbers. So the score that reads steadiness finds it.
 
 Resumable at any step and deterministic from the seed: a view depends on the sample's number alone.
 """
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -43,8 +43,8 @@ from facegate.training.fairness import group_offsets
 from facegate.training.pool import Pool
 from facegate.training.recipe import FUSION, MEAN, SCORED_BLOCKS, STD, Recipe, student_architecture
 from facegate.training.start import fade, freeze_early, inherit
-from facegate.training.teacher import Teacher
-from facegate.training.views import Views, make_batch
+from facegate.training.teacher import Recogniser, Seen, Teacher
+from facegate.training.views import Views, make_batch, stream
 
 BATCHES_AHEAD = 3
 
@@ -58,7 +58,9 @@ class Batch(msgspec.Struct, frozen=True, eq=False):
     map: Tensor
     stages: tuple[Tensor, ...]
     estimates: Tensor
-    """``(B, 2)``: standardised length of the teacher's embedding, survival."""
+    """``(B, 2)``: standardised length of the recognisers' embeddings, survival."""
+    changed: Tensor
+    """``(B,)`` bool: views that were degraded."""
 
 
 class StudentOutput(msgspec.Struct, frozen=True, eq=False):
@@ -76,8 +78,8 @@ class _Scales(msgspec.Struct, frozen=True, eq=False):
     map_mean: Tensor
     map_std: Tensor
     stages: tuple[tuple[Tensor, Tensor], ...]
-    length_mean: float
-    length_std: float
+    lengths: tuple[tuple[float, float], ...]
+    """Mean and spread of the embedding's length, for each recogniser."""
     head: float
 
 
@@ -85,7 +87,14 @@ class Trainer:
     """One training run."""
 
     def __init__(
-        self, recipe: Recipe, pool: Pool, teacher: Teacher, device: torch.device, dtype: torch.dtype
+        self,
+        recipe: Recipe,
+        pool: Pool,
+        teacher: Teacher,
+        others: Sequence[Recogniser],
+        device: torch.device,
+        dtype: torch.dtype,
+        workers: int = 0,
     ) -> None:
         """Prepare.
 
@@ -93,13 +102,20 @@ class Trainer:
             recipe: decides the result.
             pool: what is trained on.
             teacher: says what to learn.
+            others: say beside it how well a view can be recognised.
             device: of the student.
             dtype: of the student's products.
+            workers: processes that make views; 0 for a thread.
         """
         self.recipe = recipe
         self.samples_done = 0
+        self.samples = recipe.samples
+        """Where the run ends; may be moved until the rates begin to fall."""
         self._pool = pool.crops
         self._teacher = teacher
+        self._others = tuple(others)
+        self._workers = workers
+        self._began = 0
         self._device = device
         self._dtype = dtype
         arch = student_architecture()
@@ -112,42 +128,48 @@ class Trainer:
         self.network.load_state_dict({f"feature.{name}": v for name, v in teacher.tail().items()}, strict=False)
         stem: Any = self.network.patch_embed
         inherit(stem, teacher)
-        self._offsets = group_offsets(pool.names, self._clean_lengths())
+        self._offsets = [group_offsets(pool.names, lengths) for lengths in self._clean_lengths()]
         self._scales = self._measure_scales()
         self._scale_start()
         self._probes = nn.ModuleList(nn.Conv2d(width, width, 1) for width in MobileStem.WIDTHS[1:])
         self._scale_probes()
         self.network.to(device).to(memory_format=torch.channels_last).train()
         self._probes.to(device).train()
-        self._optimizer = torch.optim.AdamW(self._groups(), betas=(0.9, 0.98), weight_decay=recipe.weight_decay)
+        self._optimizer = torch.optim.AdamW(
+            self._groups(), betas=(0.9, 0.98), weight_decay=recipe.weight_decay, fused=device.type == "cuda"
+        )
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self._fusion = torch.tensor(FUSION, device=device)
         self._mean = torch.tensor(MEAN, device=device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(STD, device=device).view(1, 3, 1, 1) * 255
 
-    def _views(self, numbers: NDArray[np.int64]) -> Views:
-        return make_batch(self._pool, numbers, self.recipe.seed, self.recipe.views)
+    def _seen(self, crops: Tensor) -> list[Seen]:
+        """What each recogniser but the teacher says."""
+        return [other.seen(crops) for other in self._others]
 
     def _clean_lengths(self) -> NDArray[np.float32]:
-        """Lengths of the teacher's embeddings of the pool as it is; the longest part of the preparation."""
-        parts = [
-            self._teacher.targets(torch.from_numpy(np.array(self._pool[first : first + 128]))).length.cpu().numpy()
-            for first in range(0, len(self._pool), 128)
-        ]
-        return np.concatenate(parts)
+        """``(R, N)`` lengths of the embeddings of the pool as it is; the longest part of the preparation."""
+        parts, size = [], len(self._pool)
+        for first in range(0, size, self.recipe.batch):
+            rows = np.arange(first, first + self.recipe.batch) % size  # every batch as large as those of training
+            crops = torch.from_numpy(np.array(self._pool[rows]))
+            parts.append(torch.stack([seen.length for seen in (self._teacher.targets(crops), *self._seen(crops))]))
+        return torch.cat(parts, 1)[:, :size].cpu().numpy()
 
     def _measure_scales(self) -> _Scales:
         """Mean and spread of the teacher's outputs, so that every target has unit variance."""
-        views = self._views(np.arange(self.recipe.statistics))
-        targets = self._teacher.targets(torch.from_numpy(views.clean))
+        views = make_batch(self._pool, np.arange(self.recipe.statistics), self.recipe.seed, self.recipe.views)
+        clean = torch.from_numpy(views.clean)
+        targets = self._teacher.targets(clean)
         with torch.no_grad():
             raw = self.network.feature(targets.map.cpu())
         return _Scales(
             map_mean=targets.map.mean((0, 2, 3), keepdim=True),
             map_std=targets.map.std((0, 2, 3), keepdim=True),
             stages=tuple((x.mean((0, 2, 3), keepdim=True), x.std((0, 2, 3), keepdim=True)) for x in targets.stages),
-            length_mean=float(targets.length.mean()),
-            length_std=float(targets.length.std()),
+            lengths=tuple(
+                (float(seen.length.mean()), float(seen.length.std())) for seen in (targets, *self._seen(clean))
+            ),
             head=float((raw * targets.unit.cpu()).sum(1).mean()),
         )
 
@@ -190,9 +212,9 @@ class Trainer:
 
     def _set_rates(self) -> None:
         recipe = self.recipe
-        left = (recipe.samples - self.samples_done) / max(recipe.cooldown * recipe.samples, 1)
+        left = (self.samples - self.samples_done) / max(recipe.cooldown * self.samples, 1)
         fall = 1.0 if left >= 1 else 0.5 * (1 - math.cos(math.pi * left))
-        share = min(self.samples_done / recipe.warmup, fall)
+        share = min((self.samples_done - self._began) / recipe.warmup, fall)
         for group in self._optimizer.param_groups:
             group["lr"] = group["peak"] * max(share, 0.01)
         if self.samples_done >= recipe.early_until:
@@ -200,41 +222,60 @@ class Trainer:
             freeze_early(stem)
         fade(self.network, max(0.0, 1 - self.samples_done / recipe.slopes_until))
 
-    def steps(self) -> Iterator[dict[str, float]]:
-        """Train to the recipe's end; yield each step's losses."""
+    def steps(self) -> Iterator[dict[str, Tensor]]:
+        """Train to the recipe's end; yield each step's losses, each a number on the device."""
+        recipe = self.recipe
+        firsts = range(self.samples_done, recipe.samples, recipe.batch)
+        views = stream(self._pool, firsts, recipe.seed, recipe.views, self._workers)
         with ThreadPoolExecutor(1) as executor:
-            ahead: list[Future[Batch]] = []
-            upcoming = self.samples_done
-            while self.samples_done < self.recipe.samples:
+            ahead: list[Future[Batch | None]] = []
+            while self.samples_done < self.samples:
                 while len(ahead) < BATCHES_AHEAD:
-                    ahead.append(executor.submit(self._prepare, upcoming))
-                    upcoming += self.recipe.batch
-                yield self._step(ahead.pop(0).result())
+                    ahead.append(executor.submit(self._prepare, views))
+                batch = ahead.pop(0).result()
+                assert batch is not None
+                yield self._step(batch)
 
-    def _prepare(self, first: int) -> Batch:
-        views = self._views(np.arange(first, first + self.recipe.batch))
-        clean, student = torch.from_numpy(views.clean), torch.from_numpy(views.student)
-        truth, scales = self._teacher.targets(clean), self._scales
+    def _prepare(self, stream: Iterator[Views]) -> Batch | None:
+        views = next(stream, None)
+        if views is None:
+            return None
+        clean, student = (torch.from_numpy(view).to(self._device) for view in (views.clean, views.student))
         changed = (clean != student).flatten(1).any(1)
-        length, stages, survival = truth.length, truth.stages, torch.ones_like(truth.length)
-        if changed.any():
-            seen = self._teacher.targets(student[changed])
-            changed = changed.to(length.device)
-            length[changed] = seen.length
-            survival[changed] = (seen.unit * truth.unit[changed]).sum(1)
-            for stage, other in zip(stages, seen.stages, strict=True):
-                stage[changed] = other
-        owed = views.share * self._offsets[views.first] + (1 - views.share) * self._offsets[views.second]
-        length = length - torch.from_numpy(owed).to(length.device) * survival
+        # Few sizes of batches: cuDNN plans every new one anew, which takes a hundred times as long as running it.
+        rows, step = changed.nonzero()[:, 0], max(self.recipe.batch // 4, 1)
+        padded = student[F.pad(rows, (0, max(len(rows) + -len(rows) % step, step) - len(rows)))]
+        truth, scales = self._teacher.targets(clean), self._scales
+        degraded = self._teacher.targets(padded)
+        stages = truth.stages
+        for stage, other in zip(stages, degraded.stages, strict=True):
+            stage[rows] = other[: len(rows)]
         return Batch(
             views=student,
-            unit=truth.unit.clone(),
+            changed=changed,
+            unit=truth.unit,
             map=(truth.map - scales.map_mean) / scales.map_std,
             stages=tuple((x - mean) / std for x, (mean, std) in zip(stages, scales.stages, strict=True)),
-            estimates=torch.stack([(length - scales.length_mean) / scales.length_std, survival], 1),
+            estimates=torch.stack(
+                [
+                    self._estimates(views, rows, *opinion, number)
+                    for number, opinion in enumerate(
+                        zip((truth, *self._seen(clean)), (degraded, *self._seen(padded)), strict=True)
+                    )
+                ]
+            ).mean(0),
         )
 
-    def _step(self, batch: Batch) -> dict[str, float]:
+    def _estimates(self, views: Views, rows: Tensor, clean: Seen, degraded: Seen, number: int) -> Tensor:
+        """``(B, 2)``: standardised length and survival as one recogniser sees them."""
+        survival = torch.ones_like(clean.length)
+        survival[rows] = (degraded.unit[: len(rows)] * clean.unit[rows]).sum(1)
+        offsets, (mean, std) = self._offsets[number], self._scales.lengths[number]
+        owed = views.share * offsets[views.first] + (1 - views.share) * offsets[views.second]
+        fair = clean.length - torch.from_numpy(owed).to(survival.device)
+        return torch.stack([(fair - mean) / std, survival], 1)
+
+    def _step(self, batch: Batch) -> dict[str, Tensor]:
         self._set_rates()
         recipe, scales = self.recipe, self._scales
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
@@ -244,13 +285,16 @@ class Trainer:
         error = (out.embedding.float() - batch.unit).square().sum(1).mean()
         stage_losses = [F.mse_loss(x.float(), y) for x, y in zip(probed, batch.stages, strict=True)]
         off = (out.estimates.float() - batch.estimates).square().mean(0)
-        steadiness = _correlation(out.raw.float().log(), batch.estimates @ self._fusion)
+        raw, quality = out.raw.float().log(), batch.estimates @ self._fusion
+        # Over all views survival decides; the order among good faces is learnt from those alone.
+        steadiness = _correlation(raw, quality)
+        steadiness_clean = _correlation(raw[~batch.changed], quality[~batch.changed])
         loss = (
             recipe.map_weight * map_loss
             + recipe.embedding_weight * error
             + recipe.stage_weight * (stage_losses[0] + stage_losses[1])
             + recipe.estimate_weight * (off[0] + 10 * off[1])
-            + recipe.path_weight * (1 - steadiness)
+            + recipe.path_weight * (2 - steadiness - steadiness_clean)
         )
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -260,14 +304,15 @@ class Trainer:
         self._average()
         cosine = F.cosine_similarity(out.embedding.float(), batch.unit).mean()
         return {
-            "map": map_loss.item(),
-            "error": error.item(),
-            "cosine": cosine.item(),
-            "stage28": stage_losses[0].item(),
-            "stage14": stage_losses[1].item(),
-            "length": off[0].item(),
-            "survival": off[1].item(),
-            "steadiness": steadiness.item(),
+            "map": map_loss.detach(),
+            "error": error.detach(),
+            "cosine": cosine.detach(),
+            "stage28": stage_losses[0].detach(),
+            "stage14": stage_losses[1].detach(),
+            "length": off[0].detach(),
+            "survival": off[1].detach(),
+            "steadiness": steadiness.detach(),
+            "steadiness_clean": steadiness_clean.detach(),
         }
 
     def forward(self, views: Tensor) -> StudentOutput:
@@ -301,11 +346,7 @@ class Trainer:
     def _average(self) -> None:
         # A short memory at first, so that the average does not drag the start along.
         keep = min(self.recipe.average, self.samples_done / (self.samples_done + 10 * self.recipe.batch))
-        for name, value in self.network.state_dict().items():
-            if value.is_floating_point():
-                self.average[name].lerp_(value, 1 - keep)
-            else:
-                self.average[name].copy_(value)
+        torch._foreach_lerp_(list(self.average.values()), list(self.network.state_dict().values()), 1 - keep)
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, all or nothing."""
@@ -327,7 +368,7 @@ class Trainer:
         """Go on from weights alone, such as an exported model's: optimiser and average begin anew."""
         self.network.load_state_dict({name: value.float() for name, value in state.items()})
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
-        self.samples_done = samples_done
+        self.samples_done = self._began = samples_done
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint."""
@@ -335,39 +376,55 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self._probes.load_state_dict(state["probes"])
         self.average = state["average"]
+        peaks = [group["peak"] for group in self._optimizer.param_groups]
         self._optimizer.load_state_dict(state["optimizer"])
+        for group, peak in zip(self._optimizer.param_groups, peaks, strict=True):
+            group["peak"] = peak
         self.samples_done = state["samples_done"]
 
 
 def _correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Pearson's, over the batch."""
+    """Pearson's, over the batch; 0 for fewer than two."""
+    if len(a) < 2:
+        return a.sum() * 0
     a, b = a - a.mean(), b - b.mean()
     correlation: Tensor = (a * b).sum() / (a.norm() * b.norm()).clamp_min(1e-6)
     return correlation
 
 
 def train(
-    trainer: Trainer, checkpoint: Path, every_s: float, show: Callable[[str], None], judge: Callable[[], str]
+    trainer: Trainer,
+    checkpoint: Path,
+    every_s: float,
+    show: Callable[[str], None],
+    judge: Callable[[], str],
+    until: float | None = None,
 ) -> None:
-    """Run to the end with a checkpoint and a line of progress every ``every_s`` seconds."""
-    recipe = trainer.recipe
-    history: dict[str, list[float]] = {}
+    """Run to the end with a checkpoint and a line of progress every ``every_s`` seconds.
+
+    With ``until``, a moment of the monotonic clock, the end is moved so that it is reached by then.
+    """
+    history: dict[str, list[Tensor]] = {}
     started = last = monotonic()
-    first = trainer.samples_done
+    first = before = trainer.samples_done
     log = checkpoint.with_suffix(".csv")
     for losses in trainer.steps():
         for name, value in losses.items():
             history.setdefault(name, []).append(value)
         now = monotonic()
-        if now - last < every_s and trainer.samples_done < recipe.samples:
+        if now - last < every_s and trainer.samples_done < trainer.samples:
             continue
-        last = now
+        falling = trainer.samples - trainer.samples_done <= trainer.recipe.cooldown * trainer.samples
+        if until is not None and not falling and now - started > 2 * every_s:
+            recent = (trainer.samples_done - before) / (now - last)
+            trainer.samples = min(trainer.recipe.samples, trainer.samples_done + int(recent * (until - now)))
+        last, before = now, trainer.samples_done
         trainer.save(checkpoint)
-        means = {name: float(np.mean(values)) for name, values in history.items()}
+        means = {name: float(torch.stack(values).mean()) for name, values in history.items()}
         history.clear()
         rate = (trainer.samples_done - first) / (now - started)
-        left = (recipe.samples - trainer.samples_done) / rate
+        left = (trainer.samples - trainer.samples_done) / rate
         with log.open("a", newline="") as file:
             csv.writer(file).writerow([trainer.samples_done, *(f"{value:.5f}" for value in means.values())])
         shown = " ".join(f"{name} {value:.4f}" for name, value in means.items())
-        show(f"{trainer.samples_done}/{recipe.samples} {rate:.1f}/s {left / 60:.0f} min left  {shown}  {judge()}")
+        show(f"{trainer.samples_done}/{trainer.samples} {rate:.1f}/s {left / 60:.0f} min left  {shown}  {judge()}")

@@ -8,7 +8,9 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import msgspec
@@ -86,11 +88,15 @@ def load_pool(archive: Path, cache: Path) -> Pool:
     return Pool(mapped, tuple(names))
 
 
+def _picture(encoded: bytes) -> Any:
+    return cv2.imdecode(np.frombuffer(encoded, dtype=np.uint8), cv2.IMREAD_COLOR)
+
+
 def _decoded(archive: Path, pool: zipfile.ZipFile, names: Sequence[str]) -> NDArray[np.uint8]:
     crops = np.empty((len(names), 112, 112, 3), dtype=np.uint8)
-    for index, name in enumerate(names):
-        image = cv2.imdecode(np.frombuffer(pool.read(name), dtype=np.uint8), cv2.IMREAD_COLOR)
-        if image is None or image.shape != (112, 112, 3):
-            raise ConfigError(f"{archive}: {name} is not a 112x112 picture")
-        crops[index] = image[:, :, ::-1]
+    with ThreadPoolExecutor() as executor:
+        for index, image in enumerate(executor.map(_picture, map(pool.read, names))):
+            if image is None or image.shape != (112, 112, 3):
+                raise ConfigError(f"{archive}: {names[index]} is not a 112x112 picture")
+            crops[index] = image[:, :, ::-1]
     return crops

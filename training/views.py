@@ -6,10 +6,16 @@ target is the clean view's.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
 import cv2
 import msgspec
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from facegate.evaluation.degrade import degrade_one
 from facegate.pipeline.records import Image, contiguous
@@ -68,13 +74,45 @@ def make_batch(pool: NDArray[np.uint8], numbers: NDArray[np.int64], seed: int, s
     return Views(clean, student, first, second, shares)
 
 
+class _Batches(torch.utils.data.Dataset[tuple[Tensor, ...]]):
+    """Batches of views by the number of their first sample, for processes that make them."""
+
+    def __init__(self, pool: NDArray[np.uint8], batch: int, seed: int, settings: ViewSettings) -> None:
+        self._pool, self._batch, self._seed, self._settings = pool, batch, seed, settings
+
+    def __getitem__(self, first: int) -> tuple[Tensor, ...]:
+        views = make_batch(self._pool, np.arange(first, first + self._batch), self._seed, self._settings)
+        return tuple(torch.from_numpy(array) for array in msgspec.structs.astuple(views))
+
+
+def stream(
+    pool: NDArray[np.uint8], firsts: range, seed: int, settings: ViewSettings, workers: int = 0
+) -> Iterator[Views]:
+    """Batches of ``firsts.step`` views in order, made ahead by ``workers`` processes, or here when asked."""
+    loader: Any = torch.utils.data.DataLoader(
+        _Batches(pool, firsts.step, seed, settings),
+        batch_size=None,
+        sampler=firsts,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+    )
+    for arrays in loader:
+        yield Views(*(array.numpy() for array in arrays))
+
+
 def _shuffled(position: int, epoch: int, size: int, seed: int) -> int:
     """The epoch's permutation without storing it: an affine map modulo the size, coprime multiplier."""
+    multiplier, shift = _affine(epoch, size, seed)
+    return (position * multiplier + shift) % size
+
+
+@lru_cache(4)
+def _affine(epoch: int, size: int, seed: int) -> tuple[int, int]:
     rng = np.random.default_rng((seed, epoch, 1))
     while True:
         multiplier = int(rng.integers(size // 4, size))
         if np.gcd(multiplier, size) == 1:
-            return (position * multiplier + int(rng.integers(size))) % size
+            return multiplier, int(rng.integers(size))
 
 
 def _geometric(crop: Image, rng: np.random.Generator) -> Image:
@@ -90,4 +128,5 @@ def _photometric(crop: Image, rng: np.random.Generator) -> Image:
     if rng.uniform() < 0.1:
         return contiguous(cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB))
     gain = np.exp(rng.normal(0, 0.12)) * np.exp(rng.normal(0, 0.04, 3))
-    return contiguous(np.clip(crop * gain.astype(np.float32) + float(rng.normal(0, 6)), 0, 255))
+    levels = np.arange(256, dtype=np.float32)[:, None] * gain.astype(np.float32) + float(rng.normal(0, 6))
+    return contiguous(cv2.LUT(crop, contiguous(np.clip(levels, 0, 255))[None]))

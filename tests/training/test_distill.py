@@ -14,6 +14,7 @@ from scipy.stats import spearmanr
 from facegate.evaluation.degrade import degrade_half
 from facegate.scoring.engine import load_scorer
 from facegate.scoring.network.stems import MobileStem
+from facegate.training.chain import Chain
 from facegate.training.distill import Trainer
 from facegate.training.export import export_model
 from facegate.training.fairness import group_offsets
@@ -21,7 +22,7 @@ from facegate.training.occlude import COVERS
 from facegate.training.pool import Labels, Pool, kept_out, labels
 from facegate.training.recipe import Recipe, student_architecture
 from facegate.training.start import fade, inherit
-from facegate.training.teacher import MAP, Teacher
+from facegate.training.teacher import MAP, Recogniser, Teacher
 from facegate.training.views import ViewSettings, make_batch
 
 CPU = torch.device("cpu")
@@ -36,6 +37,11 @@ def crops(data: Path) -> NDArray[np.uint8]:
 @pytest.fixture(scope="module")
 def pool(crops: NDArray[np.uint8]) -> Pool:
     return Pool(crops, tuple(f"utk/{20 + i}_{i % 2}_{i % 5}_2017{i}.webp" for i in range(len(crops))))
+
+
+@pytest.fixture(scope="module")
+def casia(data: Path) -> Recogniser:
+    return Recogniser(data / "models" / "mobilefacenet-casia.onnx", CPU, torch.float32)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +93,7 @@ def test_what_a_group_owes_its_length_is_taken_off_and_pictures_keep_their_own()
 
 
 def test_the_teacher_in_torch_is_the_onnx_file_and_its_tail_gives_its_embedding(
-    data: Path, crops: NDArray[np.uint8], pool: Pool, teacher: Teacher
+    data: Path, crops: NDArray[np.uint8], pool: Pool, teacher: Teacher, casia: Recogniser
 ) -> None:
     targets = teacher.targets(torch.from_numpy(crops))
     session = onnxruntime.InferenceSession(str(data / "models" / "mobilefacenet-y1.onnx"))
@@ -95,9 +101,9 @@ def test_the_teacher_in_torch_is_the_onnx_file_and_its_tail_gives_its_embedding(
     (expected,) = session.run(None, {"input": bgr})
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(targets.unit.numpy(), expected, atol=1e-4)
-    in_torch = teacher._run_torch(torch.from_numpy(crops))
-    np.testing.assert_allclose(targets.map.numpy(), in_torch[MAP].numpy(), atol=2e-3)
-    trainer = Trainer(Recipe(samples=8, batch=4, statistics=16), pool, teacher, CPU, torch.float32)
+    in_torch = Chain(data / "models" / "mobilefacenet-y1.onnx", CPU, torch.float64)(torch.from_numpy(bgr), [MAP])[0]
+    np.testing.assert_allclose(targets.map.numpy(), in_torch.numpy(), atol=2e-3)
+    trainer = Trainer(Recipe(samples=8, batch=4, statistics=16), pool, teacher, [casia], CPU, torch.float32)
     with torch.no_grad():
         from_map = torch.nn.functional.normalize(trainer.network.feature(targets.map), dim=1)
     np.testing.assert_allclose(from_map.numpy(), expected, atol=1e-4)
@@ -122,12 +128,12 @@ def test_the_student_starts_as_the_teachers_first_layers(crops: NDArray[np.uint8
 
 
 def test_a_resumed_run_ends_as_an_unbroken_one_and_exports(
-    crops: NDArray[np.uint8], pool: Pool, teacher: Teacher, tmp_path: Path
+    crops: NDArray[np.uint8], pool: Pool, teacher: Teacher, casia: Recogniser, tmp_path: Path
 ) -> None:
     recipe = Recipe(samples=16, batch=4, statistics=16)
 
     def fresh() -> Trainer:
-        return Trainer(recipe, pool, teacher, CPU, torch.float32)
+        return Trainer(recipe, pool, teacher, [casia], CPU, torch.float32)
 
     whole = fresh()
     losses = list(whole.steps())
