@@ -26,7 +26,7 @@ from facegate.scoring.backends import BackendName, TorchCpu
 from facegate.scoring.choice import cache_folder
 from facegate.scoring.engine import load_scorer
 from facegate.scoring.export import CROPS, export_onnx, quantise_onnx
-from facegate.scoring.families import SHIPPED_MODELS, builtin_card
+from facegate.scoring.families import builtin_card
 from facegate.scoring.one_pass import Dtype
 from facegate.training.pool import load_pool
 
@@ -37,23 +37,20 @@ def one_by_one(graph: onnxruntime.InferenceSession, crops: NDArray[np.uint8]) ->
 
 
 def beside_a_recogniser(path: Path, crops: NDArray[np.uint8], rounds: int) -> None:
-    """Print what a crop costs in the shipped models (score and embedding) and in a recogniser."""
+    """Print what a crop costs in the shipped model (score and embedding) and in a recogniser."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     jobs: dict[str, Job] = {}
     with TemporaryDirectory() as folder:
-        for name in SHIPPED_MODELS:
-            scorer = load_scorer(name, device="cpu", dtype="fp32", backend="torch")
-            file = Path(folder) / f"{scorer.card.name}.onnx"
-            export_onnx(scorer.one_pass, scorer.card, scorer.algorithm, file)
-            small = file.with_suffix(".int8.onnx")
-            quantise_onnx(file, small)
-            graph, coarse = (onnxruntime.InferenceSession(str(path), options) for path in (file, small))
-            jobs[f"{scorer.card.name}, torch"] = partial(scorer.score, crops)
-            jobs[f"{scorer.card.name}, ONNX Runtime"] = partial(
-                graph.run, None, {graph.get_inputs()[0].name: crops}
-            )
-            jobs[f"{scorer.card.name}, ONNX Runtime, int8, one by one"] = partial(one_by_one, coarse, crops)
+        scorer = load_scorer(device="cpu", dtype="fp32", backend="torch")
+        file = Path(folder) / f"{scorer.card.name}.onnx"
+        export_onnx(scorer.one_pass, scorer.card, scorer.algorithm, file)
+        small = file.with_suffix(".int8.onnx")
+        quantise_onnx(file, small)
+        graph, coarse = (onnxruntime.InferenceSession(str(path), options) for path in (file, small))
+        jobs[f"{scorer.card.name}, torch"] = partial(scorer.score, crops)
+        jobs[f"{scorer.card.name}, ONNX Runtime"] = partial(graph.run, None, {graph.get_inputs()[0].name: crops})
+        jobs[f"{scorer.card.name}, ONNX Runtime, int8, one by one"] = partial(one_by_one, coarse, crops)
     judge = onnxruntime.InferenceSession(str(path), options)
     planes = np.ascontiguousarray(crops[..., ::-1].transpose(0, 3, 1, 2), np.float32)
     jobs[f"{path.stem}, ONNX Runtime"] = partial(judge.run, None, {judge.get_inputs()[0].name: planes})

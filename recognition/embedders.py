@@ -24,7 +24,7 @@ from facegate.detectors.align import CROP_SIZE
 from facegate.errors import ConfigError, ModelError
 from facegate.pipeline.records import Floats, Image
 from facegate.scoring.engine import Scorer, load_scorer
-from facegate.scoring.families import RECOGNITION_MODEL
+from facegate.scoring.families import DEFAULT_MODEL
 
 CARDS = "facegate.recognition"
 BATCH = 8
@@ -275,7 +275,7 @@ def load_embedder(spec: str = "auto", card: Path | None = None) -> Embedder:
         packs = sorted(Path("~/.insightface/models").expanduser().glob("*/w600k_*.onnx"))
         spec = str(packs[0].parent) if packs else "builtin"
     if spec == "builtin":
-        return FaceViTEmbedder(load_scorer(RECOGNITION_MODEL))
+        return FaceViTEmbedder(load_scorer(DEFAULT_MODEL))
     if spec == "dlib":
         return DlibEmbedder()
     path = Path(spec)

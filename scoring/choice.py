@@ -33,7 +33,7 @@ from facegate.scoring.families import ModelCard
 from facegate.scoring.one_pass import Dtype, OnePass
 
 BATCH, ROUNDS = 8, 5
-AGREEMENT = 0.999
+RANK_AGREEMENT, EMBEDDING_AGREEMENT = 0.999, 0.995
 """Least Spearman correlation of scores and least embedding cosine with fp32, or ``auto`` does not take a format."""
 
 
@@ -59,7 +59,7 @@ class Trial(msgspec.Struct, frozen=True):
 
     def acceptable(self, card: ModelCard) -> bool:
         """Whether ``auto`` may take it for the model of ``card``."""
-        exact = min(self.rank_agreement, self.embedding_agreement) >= AGREEMENT
+        exact = self.rank_agreement >= RANK_AGREEMENT and self.embedding_agreement >= EMBEDDING_AGREEMENT
         return exact and (card.bf16 or self.dtype != "bf16")
 
 

@@ -19,7 +19,6 @@ from facegate.scoring.choice import Choice, graph_for, measured_choice
 from facegate.scoring.families import (
     DEFAULT_MODEL,
     QUALITIES,
-    SHIPPED_MODELS,
     ModelCard,
     Quality,
     load_file,
@@ -221,10 +220,10 @@ def load_scorer(
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device 'cuda' was asked for, but torch finds no CUDA device: use --device cpu")
     weights = DEFAULT_MODEL if weights is None else weights
-    if str(weights) in SHIPPED_MODELS:
+    if str(weights) == DEFAULT_MODEL:
         if card not in (None, str(weights)):
             raise ConfigError(f"model '{weights}' ships with its own card: leave --model-card out")
-        network, loaded = load_shipped(str(weights))
+        network, loaded = load_shipped()
     else:
         file, card = resolve_weights(weights, card)
         network, loaded = load_file(file, card)

@@ -19,13 +19,9 @@ from facegate.errors import ModelError
 from facegate.scoring.checkpoints import read_weights
 from facegate.scoring.network.architecture import Architecture
 from facegate.scoring.network.vit import FaceViT
-from facegate.scoring.packed import unpack
 
 DEFAULT_MODEL = "facegate-mobile-s"
-"""What gates score with, where nothing else is asked for."""
-RECOGNITION_MODEL = "facegate-convit-s"
-"""The built-in recogniser: dearer, and better at telling people apart."""
-SHIPPED_MODELS = (DEFAULT_MODEL, RECOGNITION_MODEL)
+"""The model that ships: gates score with it where nothing else is asked for, and it is the built-in recogniser."""
 Quality = Literal["vitnt", "attention", "norm", "estimate"]
 QUALITIES: tuple[Quality, ...] = get_args(Quality)
 Table = tuple[tuple[float, float], ...]
@@ -56,7 +52,7 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Cosines of the embedding: below the first, two faces of a track are different people; from the second on, two
     faces of different tracks are the same person. ``None``: the embedding does not tell people apart."""
     bf16: bool = True
-    """Whether scores and embeddings in bf16 agree with fp32's to 0.999; else ``auto`` does not take bf16."""
+    """Whether scores and embeddings in bf16 agree with fp32's (rank 0.999, embedding 0.995); else ``auto`` does not take bf16."""
     mean: tuple[float, float, float] = FACE_MEAN
     std: tuple[float, float, float] = FACE_MEAN
     alpha: float = 8.0
@@ -115,14 +111,14 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def load_shipped(name: str) -> tuple[FaceViT, ModelCard]:
-    """Load one of :data:`SHIPPED_MODELS`, and its card.
+def load_shipped() -> tuple[FaceViT, ModelCard]:
+    """Load :data:`DEFAULT_MODEL`, and its card.
 
     Raises:
         ModelError: its weights are missing, or not those that the card describes.
     """
-    path = Path(str(resources.files("facegate.scoring") / "models" / f"{name}.safetensors"))
-    card = builtin_card(name)
+    path = Path(str(resources.files("facegate.scoring") / "models" / f"{DEFAULT_MODEL}.safetensors"))
+    card = builtin_card(DEFAULT_MODEL)
     if not path.is_file():
         raise ModelError(f"the model that ships with facegate is not at {path}: install facegate again")
     digest = file_sha256(path)
@@ -131,7 +127,7 @@ def load_shipped(name: str) -> tuple[FaceViT, ModelCard]:
             f"{path} is not the model that its card describes (SHA-256 {digest}): install facegate again"
         )
     state, _ = read_weights(path)
-    return _build(card.architecture, unpack(state), name), card
+    return _build(card.architecture, state, DEFAULT_MODEL), card
 
 
 def load_file(path: Path, card_name: str | None = None) -> tuple[FaceViT, ModelCard]:
@@ -149,7 +145,7 @@ def load_file(path: Path, card_name: str | None = None) -> tuple[FaceViT, ModelC
     if card_name is not None:
         card = read_card(card_name)
     elif CARD_KEY in metadata:
-        card, state = decode_embedded(metadata[CARD_KEY], str(path)), unpack(state)
+        card = decode_embedded(metadata[CARD_KEY], str(path))
     elif all(key in metadata for key in ARCHITECTURE_KEYS):
         card = _own_card(path, metadata)
     else:
@@ -236,4 +232,4 @@ def _build(arch: Architecture, state: dict[str, Tensor], where: str) -> FaceViT:
     except RuntimeError as error:
         raise ModelError(f"the weights of {where} do not fit their card: {' '.join(str(error).split())}") from error
     del incompatible
-    return network.eval().requires_grad_(False)
+    return network.float().eval().requires_grad_(False)

@@ -35,7 +35,6 @@ def test_both_ways_to_a_wheel_give_the_same_files(tmp_path: Path) -> None:
     assert contents(build(unpacked, tmp_path / "indirect", "wheel")) == direct
     for needed in (
         "facegate/pipeline/records.py",
-        "facegate/scoring/models/facegate-convit-s.safetensors",
         "facegate/scoring/models/facegate-mobile-s.safetensors",
         "facegate/py.typed",
     ):

@@ -30,37 +30,21 @@ from time import monotonic
 from typing import Any
 
 import msgspec
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from facegate.scoring.network.stems import MobileStem
 from facegate.scoring.network.vit import FaceViT
 from facegate.scoring.vitnt import attention_received, image_quality
-from facegate.training.fairness import group_offsets
+from facegate.training.batches import Batch, BatchMaker
 from facegate.training.pool import Pool
 from facegate.training.recipe import FUSION, MEAN, SCORED_BLOCKS, STD, Recipe, student_architecture
 from facegate.training.start import fade, freeze_early, inherit
-from facegate.training.teacher import Recogniser, Seen, Teacher
-from facegate.training.views import Views, make_batch, stream
+from facegate.training.teacher import Recogniser, Teacher
+from facegate.training.views import stream
 
 BATCHES_AHEAD = 3
-
-
-class Batch(msgspec.Struct, frozen=True, eq=False):
-    """Views for the student and what it should say about them."""
-
-    views: Tensor
-    """``(B, 112, 112, 3)`` uint8."""
-    unit: Tensor
-    map: Tensor
-    stages: tuple[Tensor, ...]
-    estimates: Tensor
-    """``(B, 2)``: standardised length of the recognisers' embeddings, survival."""
-    changed: Tensor
-    """``(B,)`` bool: views that were degraded."""
 
 
 class StudentOutput(msgspec.Struct, frozen=True, eq=False):
@@ -72,15 +56,6 @@ class StudentOutput(msgspec.Struct, frozen=True, eq=False):
     estimates: Tensor
     raw: Tensor
     """``(B,)`` ViTNT-FIQA score."""
-
-
-class _Scales(msgspec.Struct, frozen=True, eq=False):
-    map_mean: Tensor
-    map_std: Tensor
-    stages: tuple[tuple[Tensor, Tensor], ...]
-    lengths: tuple[tuple[float, float], ...]
-    """Mean and spread of the embedding's length, for each recogniser."""
-    head: float
 
 
 class Trainer:
@@ -112,8 +87,6 @@ class Trainer:
         self.samples = recipe.samples
         """Where the run ends; may be moved until the rates begin to fall."""
         self._pool = pool.crops
-        self._teacher = teacher
-        self._others = tuple(others)
         self._workers = workers
         self._began = 0
         self._device = device
@@ -128,8 +101,8 @@ class Trainer:
         self.network.load_state_dict({f"feature.{name}": v for name, v in teacher.tail().items()}, strict=False)
         stem: Any = self.network.patch_embed
         inherit(stem, teacher)
-        self._offsets = [group_offsets(pool.names, lengths) for lengths in self._clean_lengths()]
-        self._scales = self._measure_scales()
+        self._maker = BatchMaker(recipe, pool, teacher, others, device)
+        self._scales = self._maker.scales
         self._scale_start()
         self._probes = nn.ModuleList(nn.Conv2d(width, width, 1) for width in MobileStem.WIDTHS[1:])
         self._scale_probes()
@@ -143,42 +116,13 @@ class Trainer:
         self._mean = torch.tensor(MEAN, device=device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(STD, device=device).view(1, 3, 1, 1) * 255
 
-    def _seen(self, crops: Tensor) -> list[Seen]:
-        """What each recogniser but the teacher says."""
-        return [other.seen(crops) for other in self._others]
-
-    def _clean_lengths(self) -> NDArray[np.float32]:
-        """``(R, N)`` lengths of the embeddings of the pool as it is; the longest part of the preparation."""
-        parts, size = [], len(self._pool)
-        for first in range(0, size, self.recipe.batch):
-            rows = np.arange(first, first + self.recipe.batch) % size  # every batch as large as those of training
-            crops = torch.from_numpy(np.array(self._pool[rows]))
-            parts.append(torch.stack([seen.length for seen in (self._teacher.targets(crops), *self._seen(crops))]))
-        return torch.cat(parts, 1)[:, :size].cpu().numpy()
-
-    def _measure_scales(self) -> _Scales:
-        """Mean and spread of the teacher's outputs, so that every target has unit variance."""
-        views = make_batch(self._pool, np.arange(self.recipe.statistics), self.recipe.seed, self.recipe.views)
-        clean = torch.from_numpy(views.clean)
-        targets = self._teacher.targets(clean)
-        with torch.no_grad():
-            raw = self.network.feature(targets.map.cpu())
-        return _Scales(
-            map_mean=targets.map.mean((0, 2, 3), keepdim=True),
-            map_std=targets.map.std((0, 2, 3), keepdim=True),
-            stages=tuple((x.mean((0, 2, 3), keepdim=True), x.std((0, 2, 3), keepdim=True)) for x in targets.stages),
-            lengths=tuple(
-                (float(seen.length.mean()), float(seen.length.std())) for seen in (targets, *self._seen(clean))
-            ),
-            head=float((raw * targets.unit.cpu()).sum(1).mean()),
-        )
-
     @torch.no_grad()
     def _scale_start(self) -> None:
         # The teacher's layers start the head; divided by its mean length they give embeddings of about length one.
         head: Any = self.network.feature
-        head.linear.weight /= self._scales.head
-        head.linear.bias /= self._scales.head
+        length, _ = self._scales.lengths[0]
+        head.linear.weight /= length
+        head.linear.bias /= length
         head.reduce.weight.mul_(0.1)
         head.reduce.bias.copy_(self._scales.map_mean.flatten())
 
@@ -231,49 +175,10 @@ class Trainer:
             ahead: list[Future[Batch | None]] = []
             while self.samples_done < self.samples:
                 while len(ahead) < BATCHES_AHEAD:
-                    ahead.append(executor.submit(self._prepare, views))
+                    ahead.append(executor.submit(self._maker.next_batch, views))
                 batch = ahead.pop(0).result()
                 assert batch is not None
                 yield self._step(batch)
-
-    def _prepare(self, stream: Iterator[Views]) -> Batch | None:
-        views = next(stream, None)
-        if views is None:
-            return None
-        clean, student = (torch.from_numpy(view).to(self._device) for view in (views.clean, views.student))
-        changed = (clean != student).flatten(1).any(1)
-        # Few sizes of batches: cuDNN plans every new one anew, which takes a hundred times as long as running it.
-        rows, step = changed.nonzero()[:, 0], max(self.recipe.batch // 4, 1)
-        padded = student[F.pad(rows, (0, max(len(rows) + -len(rows) % step, step) - len(rows)))]
-        truth, scales = self._teacher.targets(clean), self._scales
-        degraded = self._teacher.targets(padded)
-        stages = truth.stages
-        for stage, other in zip(stages, degraded.stages, strict=True):
-            stage[rows] = other[: len(rows)]
-        return Batch(
-            views=student,
-            changed=changed,
-            unit=truth.unit,
-            map=(truth.map - scales.map_mean) / scales.map_std,
-            stages=tuple((x - mean) / std for x, (mean, std) in zip(stages, scales.stages, strict=True)),
-            estimates=torch.stack(
-                [
-                    self._estimates(views, rows, *opinion, number)
-                    for number, opinion in enumerate(
-                        zip((truth, *self._seen(clean)), (degraded, *self._seen(padded)), strict=True)
-                    )
-                ]
-            ).mean(0),
-        )
-
-    def _estimates(self, views: Views, rows: Tensor, clean: Seen, degraded: Seen, number: int) -> Tensor:
-        """``(B, 2)``: standardised length and survival as one recogniser sees them."""
-        survival = torch.ones_like(clean.length)
-        survival[rows] = (degraded.unit[: len(rows)] * clean.unit[rows]).sum(1)
-        offsets, (mean, std) = self._offsets[number], self._scales.lengths[number]
-        owed = views.share * offsets[views.first] + (1 - views.share) * offsets[views.second]
-        fair = clean.length - torch.from_numpy(owed).to(survival.device)
-        return torch.stack([(fair - mean) / std, survival], 1)
 
     def _step(self, batch: Batch) -> dict[str, Tensor]:
         self._set_rates()

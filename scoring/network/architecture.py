@@ -30,7 +30,7 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     layer_scale: bool = False
     activation: Literal["relu6", "gelu", "quick_gelu"] = "relu6"
     norm_eps: float = 1e-5
-    stem: Literal["patch", "conv", "mobile"] = "patch"
+    stem: Literal["patch", "mobile"] = "patch"
     head: Literal["flatten", "class_token", "gdc"] = "flatten"
     estimates: int = 0
     """Numbers read from the mean patch token by a small head, beside the embedding."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facegate.scoring.network.architecture import Architecture
@@ -18,21 +17,6 @@ class PatchEmbed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(B, 3, S, S)`` to ``(B, N, D)``."""
         return self.proj(x).flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
-
-
-class Residual(nn.Module):
-    """Two 3x3 convolutions around a shortcut (ResNet, arXiv 1512.03385)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply to ``(B, C, H, W)``."""
-        return F.relu(x + self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
 
 
 class Stem(nn.Module):
@@ -54,28 +38,6 @@ class Stem(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(B, 3, S, S)`` to ``(B, N, D)``."""
         return self.proj(self.maps(x)[-1]).flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
-
-
-class ConvStem(Stem):
-    """Tokens by four strided convolutions with residual blocks between: stride 16 in all (arXiv 2106.14881)."""
-
-    WIDTHS = (32, 64, 128)
-    RESIDUALS = (1, 2, 4)
-
-    def __init__(self, arch: Architecture) -> None:
-        stages: list[nn.Module] = []
-        before = 3
-        for width, residuals in zip(self.WIDTHS, self.RESIDUALS, strict=True):
-            stages.append(
-                nn.Sequential(
-                    nn.Conv2d(before, width, 3, stride=2, padding=1, bias=False),
-                    nn.BatchNorm2d(width),
-                    nn.ReLU(),
-                    *(Residual(width) for _ in range(residuals)),
-                )
-            )
-            before = width
-        super().__init__(stages, before, arch.embed_dim)
 
 
 class Inverted(nn.Module):
@@ -127,4 +89,4 @@ class MobileStem(Stem):
         )
 
 
-STEMS: dict[str, type[nn.Module]] = {"patch": PatchEmbed, "conv": ConvStem, "mobile": MobileStem}
+STEMS: dict[str, type[nn.Module]] = {"patch": PatchEmbed, "mobile": MobileStem}

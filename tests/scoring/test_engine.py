@@ -8,7 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -19,7 +18,6 @@ from facegate.errors import ConfigError, ModelError
 from facegate.evaluation.degrade import degrade_half
 from facegate.scoring.calibration import Calibration
 from facegate.scoring.engine import Scorer, load_scorer
-from facegate.scoring.packed import SCALE, unpack
 
 
 @pytest.fixture(scope="module")
@@ -160,16 +158,6 @@ def test_bf16_ranks_as_fp32_does(data: Path) -> None:
     assert exact.embedding is not None and half.embedding is not None
     cosine = (exact.embedding * half.embedding).sum(1) / (np.asarray(exact.norm) * np.asarray(half.norm))
     assert cosine.min() >= 0.999
-
-
-def test_packed_weights_come_back_row_by_row() -> None:
-    kernel = torch.tensor([[[[127, -64]]], [[[1, 0]]]], dtype=torch.int8)
-    bias, count = torch.tensor([0.5, -2.0]), torch.tensor(3)
-    packed = {"a.weight": kernel, "a.weight" + SCALE: torch.tensor([0.5, 0.25]), "b.bias": bias, "count": count}
-    state = unpack(packed)
-    assert set(state) == {"a.weight", "b.bias", "count"}
-    assert state["a.weight"].tolist() == [[[[63.5, -32.0]]], [[[0.25, 0.0]]]]
-    assert state["b.bias"].equal(bias) and state["count"].equal(count)
 
 
 @given(

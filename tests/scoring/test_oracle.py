@@ -28,7 +28,7 @@ DINO = Architecture(
 
 OURS = Architecture(
     patch_size=16, embed_dim=32, depth=5, num_heads=4, mlp_ratio=2, embedding_dim=128, qkv_bias=True,
-    activation="gelu", norm_eps=1e-6, stem="conv", head="gdc", estimates=2,
+    activation="gelu", norm_eps=1e-6, stem="mobile", head="gdc", estimates=2,
 )  # fmt: skip
 
 

@@ -27,12 +27,12 @@ def list_models() -> None:
     \b
     facegate models list
     """
-    from facegate.scoring.families import DEFAULT_MODEL, SHIPPED_MODELS, builtin_card, card_names
+    from facegate.scoring.families import DEFAULT_MODEL, builtin_card, card_names
 
     for name in card_names():
         card = builtin_card(name)
         arch = card.architecture
-        mark = " (default)" if name == DEFAULT_MODEL else f" (--weights {name})" if name in SHIPPED_MODELS else ""
+        mark = " (default)" if name == DEFAULT_MODEL else ""
         place = f"\n  hub: {card.hub} (facegate models pull {name})" if card.hub else ""
         size = f"patch {arch.patch_size}, {arch.embed_dim} wide, {arch.depth} blocks, {arch.num_heads} heads"
         sys.stdout.write(f"{name}{mark}\n  {size}\n  {card.source}\n  licence: {card.licence}{place}\n")
