@@ -52,7 +52,7 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Cosines of the embedding: below the first, two faces of a track are different people; from the second on, two
     faces of different tracks are the same person. ``None``: the embedding does not tell people apart."""
     bf16: bool = True
-    """Whether scores and embeddings in bf16 agree with fp32's (rank 0.999, embedding 0.995); else ``auto`` does not take bf16."""
+    """Whether scores and embeddings in bf16 agree with fp32's (``scoring.choice``); else ``auto`` takes another."""
     mean: tuple[float, float, float] = FACE_MEAN
     std: tuple[float, float, float] = FACE_MEAN
     alpha: float = 8.0
