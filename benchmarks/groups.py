@@ -1,4 +1,4 @@
-"""What share of faces a gate would drop, by the groups that the file names of UTKFace state (age, gender, race).
+"""Which groups a gate would drop more often than others, by what UTKFace's file names state (age, gender, race).
 
     python -m benchmarks.groups --pool pool112.zip
 
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--pool", type=Path, required=True)
     parser.add_argument("--every", type=int, default=8)
     parser.add_argument("--weights", type=Path)
-    parser.add_argument("--min-quality", type=int, default=40)
+    parser.add_argument("--share", type=float, default=0.1, help="Of all faces, how many are dropped.")
     parser.add_argument("--kept-out", action="store_true", help="Only pictures that the trainer keeps out.")
     arguments = parser.parse_args()
     crops, groups = [], []
@@ -39,13 +39,12 @@ def main() -> None:
             assert picture is not None, name
             crops.append(picture[:, :, ::-1])
             groups.append((f"{label.age} years", label.gender, label.race))
-    quality = (
-        load_scorer(arguments.weights, device="cpu")
-        .score(np.stack(crops).astype(np.uint8), embedding=False)
-        .quality
+    scores = load_scorer(arguments.weights, device="cpu").score(np.stack(crops).astype(np.uint8), embedding=False)
+    quality, least = scores.quality, np.quantile(scores.raw, arguments.share)
+    dropped = scores.raw < least
+    print(
+        f"{len(crops)} faces, {100 * dropped.mean():.1f} % dropped, below quality {quality[~dropped].min()}"
     )
-    dropped = quality < arguments.min_quality
-    print(f"{len(crops)} faces, min_quality {arguments.min_quality}: {100 * dropped.mean():.1f} % dropped")
     for column in range(3):
         for group in sorted({item[column] for item in groups}):
             rows = np.array([item[column] == group for item in groups])

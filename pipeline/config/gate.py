@@ -54,7 +54,7 @@ class PeopleConfig(Section):
 class GateConfig(Section):
     """Which faces are let through. A camera may override any of it under its own ``gate``."""
 
-    min_quality: int = Field(5, ge=0, le=100)
+    min_quality: int = Field(3, ge=0, le=100)
     """Faces below this quality (0..100) are dropped. Low on purpose: each track sends its best anyway."""
     hysteresis: int = Field(0, ge=0, le=50)
     """Once a track has passed, its faces pass down to ``min_quality - hysteresis``."""

@@ -41,7 +41,7 @@ UNSEEN_S = 600.0
 class GateSettings(msgspec.Struct, frozen=True):
     """Settings of one camera's gate."""
 
-    min_quality: int = 5
+    min_quality: int = 3
     hysteresis: int = 0
     mode: Mode = "end"
     good_enough: int = 60

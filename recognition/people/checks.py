@@ -16,7 +16,7 @@ from facegate.pipeline.records import Floats
 from facegate.recognition.people.records import Picture
 
 MIN_WIDTH = 40.0
-MIN_QUALITY, WORST_QUALITY, BETTER_QUALITY = 20, 12, 40
+MIN_QUALITY, WORST_QUALITY, BETTER_QUALITY = 20, 9, 70
 """What is needed; of a picture that its person's others confirm, and that are no better; and what is better."""
 MAX_TURN = 1.05
 SAME_PICTURE, NEAR_COPY = 0.97, 4.0
