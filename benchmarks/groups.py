@@ -42,9 +42,7 @@ def main() -> None:
     scores = load_scorer(arguments.weights, device="cpu").score(np.stack(crops).astype(np.uint8), embedding=False)
     quality, least = scores.quality, np.quantile(scores.raw, arguments.share)
     dropped = scores.raw < least
-    print(
-        f"{len(crops)} faces, {100 * dropped.mean():.1f} % dropped, below quality {quality[~dropped].min()}"
-    )
+    print(f"{len(crops)} faces, {100 * dropped.mean():.1f} % dropped, below quality {quality[~dropped].min()}")
     for column in range(3):
         for group in sorted({item[column] for item in groups}):
             rows = np.array([item[column] == group for item in groups])

@@ -28,10 +28,20 @@ TIMEOUT_S = 10.0
 MAX_MESSAGE_BYTES = wire.MAX_HEADER_BYTES + wire.MAX_CROP_BYTES + wire.MAX_CONTEXT_BYTES
 
 
+SHOTS = (
+    {"name": STREAM, "subjects": [f"{SUBJECT}.>"], "retention": "workqueue", "duplicate_window": DUPLICATES_S},
+    {"name": DEAD_STREAM, "subjects": [DEAD_SUBJECT], "max_age": DEAD_AGE_S},
+)
+"""The stream of shots, from which each goes when it is acknowledged, and that of dead ones."""
+
+
 class JetStream:
     """Publishes to the stream ``FACEGATE``, made where it does not exist; a shot is delivered when that has it."""
 
     together = 64
+    streams: Sequence[dict[str, Any]] = SHOTS
+    """Made where they do not exist; the first is published to."""
+    subject = SUBJECT
 
     def __init__(self, url: str) -> None:
         """Configure; nothing is connected yet.
@@ -62,17 +72,21 @@ class JetStream:
         self._disconnect()
         self._loop.close()
 
+    def payload(self, entry: Entry) -> bytes:
+        """What is published."""
+        return msgspec.msgpack.encode((msgspec.Raw(entry.header), *entry.pictures))
+
     async def _publish(self, entries: Sequence[Entry]) -> None:
         if self._client is None:
             self._client = await connect(self._nats, self._url)
-            await make_streams(self._nats, self._client.jetstream())
+            await make_streams(self._nats, self._client.jetstream(), self.streams)
         stream = self._client.jetstream()
         await asyncio.gather(
             *(
                 stream.publish(
-                    f"{SUBJECT}.{entry.camera.replace('.', '_')}",
-                    msgspec.msgpack.encode((msgspec.Raw(entry.header), *entry.pictures)),
-                    stream=STREAM,
+                    f"{self.subject}.{entry.camera.replace('.', '_')}",
+                    self.payload(entry),
+                    stream=self.streams[0]["name"],
                     headers={"Nats-Msg-Id": entry.shot_id},
                 )
                 for entry in entries
@@ -155,12 +169,8 @@ async def connect(nats: Any, url: str) -> Any:
     )
 
 
-async def make_streams(nats: Any, stream: Any) -> None:
-    """Make the stream of shots, from which each goes when it is acknowledged, and that of dead ones."""
-    wanted = (
-        {"name": STREAM, "subjects": [f"{SUBJECT}.>"], "retention": "workqueue", "duplicate_window": DUPLICATES_S},
-        {"name": DEAD_STREAM, "subjects": [DEAD_SUBJECT], "max_age": DEAD_AGE_S},
-    )
+async def make_streams(nats: Any, stream: Any, wanted: Sequence[dict[str, Any]] = SHOTS) -> None:
+    """Make the streams that do not exist yet."""
     for settings in wanted:
         try:
             await stream.stream_info(settings["name"])

@@ -40,6 +40,8 @@ class Mqtt:
     """Publishes each shot; one is delivered when the broker has acknowledged all of its messages."""
 
     together = 16
+    status = "status"
+    """Topic below the prefix where the broker says whether whoever publishes is there."""
 
     def __init__(self, url: str) -> None:
         """Start connecting, and stay connected, so that Home Assistant knows whether the gate is there.
@@ -57,10 +59,10 @@ class Mqtt:
             raise ConfigError("MQTT needs paho-mqtt: pip install 'facegate[mqtt]'") from error
         self._make = partial(client.Client, enums.CallbackAPIVersion.VERSION2, clean_session=True)
         self._parts = urlsplit(url)
-        self._prefix = self._parts.path.strip("/") or PREFIX
+        self.prefix = self._parts.path.strip("/") or PREFIX
         self._host = self._parts.hostname or ""
         self._port = self._parts.port or PORTS[self._parts.scheme]
-        self.name = f"{self._parts.scheme}://{self._host}:{self._port}/{self._prefix}"
+        self.name = f"{self._parts.scheme}://{self._host}:{self._port}/{self.prefix}"
         self._connected = Event()
         self._problem = "cannot be reached"
         self._announced: set[tuple[str, bool]] = set()
@@ -70,7 +72,7 @@ class Mqtt:
         """See :class:`facegate.sinks.outbox.Target`."""
         if not self._connected.wait(CONNECT_S):
             raise DeliveryError(f"{self.name} {self._problem}")
-        sent = [message for entry in entries for message in self._publish(entry)]
+        sent = [message for entry in entries for message in self.publish(entry)]
         deadline = monotonic() + ACKNOWLEDGE_S
         for message in sent:
             while not message.is_published():
@@ -84,21 +86,24 @@ class Mqtt:
     def close(self) -> None:
         """See :class:`facegate.sinks.outbox.Target`."""
         if self._connected.is_set():
-            self._send(self._topic("status"), b"offline", retain=True).wait_for_publish(1.0)
+            self.post(self.topic(self.status), b"offline", retain=True).wait_for_publish(1.0)
         self._end()
 
-    def _topic(self, *parts: str) -> str:
-        return "/".join((self._prefix, *parts))
+    def topic(self, *parts: str) -> str:
+        """A topic below the prefix."""
+        return "/".join((self.prefix, *parts))
 
-    def _publish(self, entry: Entry) -> list[Any]:
+    def publish(self, entry: Entry) -> list[Any]:
+        """Hand an entry's messages to the client; they are delivered when the broker has acknowledged all."""
         header = wire.decode_header(entry.header)
         sent = self._announce(entry)
         pictures = [("crop", entry.crop)] + ([("context", entry.context)] if entry.context else [])
         for name, payload in [*pictures, ("shot", msgspec.json.encode(header))]:
-            sent.append(self._send(self._topic(entry.camera, name), payload))
+            sent.append(self.post(self.topic(entry.camera, name), payload))
         return sent
 
-    def _send(self, topic: str, payload: bytes, *, retain: bool = False) -> Any:
+    def post(self, topic: str, payload: bytes, *, retain: bool = False) -> Any:
+        """Hand one message to the client."""
         return self._client.publish(topic, payload, qos=1, retain=retain)
 
     def _announce(self, entry: Entry) -> list[Any]:
@@ -107,9 +112,13 @@ class Mqtt:
         if key in self._announced:
             return []
         self._announced.add(key)
-        device, payload = discovery(self._prefix, *key)
+        device, payload = discovery(self.prefix, *key)
         topic = f"{DISCOVERY}/device/{device}/config"
-        return [self._send(topic, msgspec.json.encode(payload), retain=True)]
+        return [self.post(topic, msgspec.json.encode(payload), retain=True)]
+
+    def connected(self) -> None:
+        """The connection is new: nothing is announced on it."""
+        self._announced = set()
 
     def _started(self) -> Any:
         """A client that connects by itself, again and again."""
@@ -119,8 +128,8 @@ class Mqtt:
             if reason.is_failure:
                 self._problem = f"refuses the connection: {str(reason).lower()}"
                 return
-            self._announced = set()
-            client.publish(self._topic("status"), "online", qos=1, retain=True)
+            self.connected()
+            client.publish(self.topic(self.status), "online", qos=1, retain=True)
             self._connected.set()
 
         def on_disconnect(client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
@@ -133,7 +142,7 @@ class Mqtt:
             client.username_pw_set(unquote(self._parts.username), unquote(self._parts.password or ""))
         if self._parts.scheme == "mqtts":
             client.tls_set()
-        client.will_set(self._topic("status"), "offline", qos=1, retain=True)
+        client.will_set(self.topic(self.status), "offline", qos=1, retain=True)
         client.reconnect_delay_set(1, 30)
         client.connect_async(self._host, self._port, keepalive=30)
         client.loop_start()
@@ -156,7 +165,7 @@ def discovery(prefix: str, camera: str, context: bool) -> tuple[str, dict[str, A
     Returns:
         an event per shot to start automations by, the quality with the shot's data as attributes, and the pictures.
     """
-    device = _identifier(f"{prefix}_{camera}")
+    device = identifier(f"{prefix}_{camera}")
     topic = f"{prefix}/{camera}"
     attributes = ", ".join(f"'{name}': value_json.{name}" for name in ATTRIBUTES)
     kinds: dict[str, dict[str, Any]] = {
@@ -203,7 +212,7 @@ def discovery(prefix: str, camera: str, context: bool) -> tuple[str, dict[str, A
     return device, payload
 
 
-def _identifier(name: str) -> str:
+def identifier(name: str) -> str:
     """A name in the letters that Home Assistant allows; names that differ stay different."""
     plain = re.sub(r"[^a-zA-Z0-9_-]", "_", name)
     return plain if plain == name else f"{plain}_{blake2b(name.encode(), digest_size=4).hexdigest()}"

@@ -57,11 +57,15 @@ class Webhook:
     def close(self) -> None:
         """See :class:`facegate.sinks.outbox.Target`."""
 
-    def _post(self, entry: Entry) -> None:
+    def body(self, entry: Entry) -> bytes:
+        """What is posted, as JSON."""
         shot = {"shot": wire.decode_header(entry.header), "jpeg": base64.b64encode(entry.crop).decode()}
         if entry.context:
             shot["context"] = base64.b64encode(entry.context).decode()
-        body = msgspec.json.encode(shot)
+        return msgspec.json.encode(shot)
+
+    def _post(self, entry: Entry) -> None:
+        body = self.body(entry)
         headers = self._headers | {"Idempotency-Key": entry.shot_id}
         if self._secret is not None:
             digest = hmac.new(self._secret.encode(), body, hashlib.sha256).hexdigest()

@@ -65,6 +65,7 @@ class Recognizer:
         rule: Rule,
         output: IO[str] = sys.stdout,
         unknowns: Unknowns | None = None,
+        tell: Callable[[Sequence[VisitEvent]], None] | None = None,
     ) -> None:
         """Configure.
 
@@ -74,6 +75,7 @@ class Recognizer:
             rule: who is named.
             output: where lines go.
             unknowns: keeps the best face of visits without a name; its owner closes it.
+            tell: takes the events of visits to other places.
         """
         self._gallery = gallery
         self._embedder = embedder
@@ -81,6 +83,7 @@ class Recognizer:
         self._visits = Visits(gallery, rule)
         self._output = output
         self._unknowns = unknowns
+        self._elsewhere = tell
         self._best: dict[VisitKey, _Face] = {}
         self._seen: OrderedDict[str, float] = OrderedDict()
         self.results = 0
@@ -155,6 +158,8 @@ class Recognizer:
             self._output.write(msgspec.json.encode(event).decode() + "\n")
         if events:
             self._output.flush()
+            if self._elsewhere is not None:
+                self._elsewhere(events)
 
     def _write(self, header: wire.ShotHeader, name: str | None, similarity: float, latency_ms: float) -> None:
         result = Result(

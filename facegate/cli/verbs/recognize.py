@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from threading import Event
 from typing import IO, Annotated
@@ -44,6 +44,25 @@ def recognize(
         float | None,
         typer.Option(min=-1, max=1, help="A fixed similarity instead, which promises no rate.", show_default=False),
     ] = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Send what becomes known of visits there too: https://, mqtts:// or tls:// (NATS), http://, "
+            "mqtt:// or nats:// on this host, or tcp:// to bind for subscribers; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    presence: Annotated[
+        list[str] | None,
+        typer.Option(help="With an MQTT broker: tell whether this person is there.", show_default=False),
+    ] = None,
+    waiting: Annotated[
+        Path | None,
+        typer.Option(help="Folder where names wait for places that are away.", show_default="in the user's cache"),
+    ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Allow --to addresses on other hosts without encryption.")
+    ] = False,
     detector: DetectorOption = DetectorKind.AUTO,
     detector_path: DetectorPathOption = None,
     strict: Annotated[
@@ -53,19 +72,22 @@ def recognize(
         bool, typer.Option("--once", help="Exit when the gate's run ends, or nothing waits in the stream any more.")
     ] = False,
 ) -> None:
-    """Name the faces a gate sends: one JSON line per shot.
+    """Name the faces a gate sends: JSON lines of shots and visits, and visits wherever else they are wanted.
 
     \b
     facegate recognize --connect tcp://127.0.0.1:5570 --gallery people/
     facegate recognize --gallery people/ --embedder arcface.onnx --card arcface.yaml --output names.jsonl
     facegate recognize --gallery people/ --connect tcp://127.0.0.1:5570 --connect tcp://127.0.0.1:5571
     facegate recognize --gallery people/ --connect tls://user:${PASSWORD}@nats.lan:4222
+    facegate recognize --gallery people.db --to mqtts://me:${PASSWORD}@hass.lan/facegate --presence Ada
+    facegate recognize --gallery people.db --to https://door.lan/names --to tcp://127.0.0.1:5580
     """
     end_at_once_while_loading()
     from facegate.cli.output.progress import counting
     from facegate.cli.recognising import load_recognition
     from facegate.recognition.embedders import OneAtATime
     from facegate.recognition.matching.keeper import GalleryKeeper
+    from facegate.recognition.telling.places import Places
     from facegate.recognition.working.stream_worker import StreamWorker
     from facegate.recognition.working.worker import Recognizer, Worker, log
     from facegate.scoring.choice import cache_folder
@@ -80,6 +102,8 @@ def recognize(
         raise ConfigError("--key is for a gate's endpoint: a JetStream server takes user and password in its URL")
     with ExitStack() as stack:
         out = _open_output(output, stack)
+        folder = cache_folder() / "names" if waiting is None else waiting
+        places = stack.enter_context(closing(Places(to or (), folder, presence=presence or (), plain=plain)))
         parts = load_recognition(embedder, card, detector, detector_path, threshold=threshold, fpir=fpir)
         model, rule = OneAtATime(parts.embedder), parts.rule
         with counting("enrolling") as progress:
@@ -89,12 +113,15 @@ def recognize(
         if parts.warning is not None:
             log.warning(parts.warning, embedder=model.name)
         people.watch()
+        missing = sorted(set(presence or ()) - set(people.gallery.names))
+        if missing:
+            log.warning("--presence of somebody who is not enrolled", people=missing)
         unknowns = people.unknowns()
         if unknowns is not None:
             stack.enter_context(unknowns)
         stop = Event()
         interrupted = Interrupt(stop.set)
-        recognizer = Recognizer(lambda: people.gallery, model, rule, out, unknowns)
+        recognizer = Recognizer(lambda: people.gallery, model, rule, out, unknowns, places.tell)
         worker = StreamWorker(streams[0], recognizer) if streams else Worker(endpoints, recognizer, key)
         known = len(people.gallery.names)
         log.info("worker ready", people=known, embedder=model.name, named_from=rule.words(known), gate=place)
