@@ -235,6 +235,15 @@ class Spool:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return [shot_id for (shot_id,) in erased]
 
+    def erase_rows(self, rows: Sequence[int]) -> int:
+        """Delete these shots, pixels too; return how many were there."""
+        with self._lock:
+            with self._transaction():
+                gone = sum(self._db.execute("DELETE FROM shots WHERE id = ?", (row,)).rowcount for row in rows)
+            self._recount()
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return gone
+
     def tidy(self, now: float) -> None:
         """Erase what has waited too long at ``now`` (Unix time), and count anew: others may have erased too."""
         if self._max_age_s is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,9 @@ from facegate.cli.options import DetectorKind
 from facegate.recognition.embedders import Embedder, load_embedder
 from facegate.recognition.matching.gallery import DEFAULT_FPIR, Rule, choose_rule
 from facegate.recognition.matching.tail import find_strangers
+from facegate.recognition.people.enrolling import Enroller
 from facegate.recognition.people.looking import Looker
+from facegate.recognition.people.store import People
 
 
 class Recognition(msgspec.Struct, frozen=True):
@@ -45,3 +48,19 @@ def load_recognition(
     beside = Path(embedder) if Path(embedder).is_file() else None
     rule, warning = choose_rule(threshold, fpir, find_strangers(model.version, model.name, beside), model.threshold)
     return Recognition(model, rule, warning, looker)
+
+
+@contextmanager
+def enrolling(
+    path: Path,
+    embedder: str,
+    card: Path | None,
+    detector: DetectorKind,
+    detector_path: Path | None,
+    *,
+    create: bool,
+) -> Iterator[Enroller]:
+    """The gallery with what is needed to judge pictures."""
+    parts = load_recognition(embedder, card, detector, detector_path)
+    with People(path, create=create) as people:
+        yield Enroller(people, parts.looker, parts.embedder, parts.rule)

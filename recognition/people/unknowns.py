@@ -108,10 +108,7 @@ class Unknowns(GalleryFile):
                 "SELECT id, visit, camera, seen, quality, version, vector FROM unknowns ORDER BY seen, id"
             ).fetchall()
         found = [Unknown(*row[:5]) for row in rows]
-        vectors = [
-            np.frombuffer(row[6], "<f4") if row[5] == embedder.version else embedder.embed([self.crop(row[0])])[0]
-            for row in rows
-        ]
+        vectors = self._vectors(embedder, [(row[0], *row[5:]) for row in rows])
         groups: dict[int, list[Unknown]] = {}
         for unknown, label in zip(found, _labels(vectors, alike), strict=True):
             groups.setdefault(label, []).append(unknown)
@@ -125,6 +122,18 @@ class Unknowns(GalleryFile):
             for group in groups.values()
         ]
         return sorted(clusters, key=lambda cluster: (-len(cluster.visits), cluster.id))
+
+    def vectors(self, embedder: Embedder) -> tuple[list[int], Floats]:
+        """Rows and ``(N, D)`` unit embeddings of all unknown faces."""
+        with self._errors():
+            rows = self._db.execute("SELECT id, version, vector FROM unknowns ORDER BY id").fetchall()
+        return [row[0] for row in rows], np.array(self._vectors(embedder, rows), np.float32)
+
+    def _vectors(self, embedder: Embedder, rows: Sequence[tuple[int, str, bytes]]) -> list[Floats]:
+        return [
+            np.frombuffer(kept, "<f4") if version == embedder.version else embedder.embed([self.crop(row)])[0]
+            for row, version, kept in rows
+        ]
 
 
 def _labels(vectors: Sequence[Floats], alike: float) -> list[int]:

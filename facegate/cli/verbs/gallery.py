@@ -16,7 +16,6 @@ from facegate.cli.signals import end_at_once_while_loading
 
 if TYPE_CHECKING:
     from facegate.recognition.people.checks import Fault
-    from facegate.recognition.people.enrolling import Enroller
     from facegate.recognition.people.store import People
     from facegate.recognition.people.unknowns import Cluster, Unknowns
 
@@ -54,6 +53,7 @@ def add(
     """
     end_at_once_while_loading()
     from facegate.cli.output.progress import counting
+    from facegate.cli.recognising import enrolling
     from facegate.errors import ConfigError
     from facegate.recognition.matching.keeper import gallery_path
     from facegate.recognition.people.enrolling import find_people, find_pictures
@@ -69,7 +69,7 @@ def add(
     if unknown:
         raise ConfigError(f"--accept {min(unknown)}: that is none of the pictures to be added")
     with (
-        _enrolling(gallery_path(gallery), embedder, card, detector, detector_path, create=True) as enroller,
+        enrolling(gallery_path(gallery), embedder, card, detector, detector_path, create=True) as enroller,
         counting("pictures") as progress,
     ):
         enrolled = enroller.add(files, lambda path: path.resolve() in right, progress)
@@ -148,6 +148,7 @@ def check(
     from facegate.cli.files import check_writable, write_whole
     from facegate.cli.output.gallery_page import gallery_page
     from facegate.cli.output.progress import counting
+    from facegate.cli.recognising import enrolling
     from facegate.errors import ConfigError
     from facegate.recognition.people.enrolling import find_people
 
@@ -156,7 +157,7 @@ def check(
     check_writable(page)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "people.db" if gallery.is_dir() else gallery
-        with _enrolling(path, embedder, card, detector, detector_path, create=gallery.is_dir()) as enroller:
+        with enrolling(path, embedder, card, detector, detector_path, create=gallery.is_dir()) as enroller:
             if gallery.is_dir():
                 with counting("pictures") as progress:
                     faults = enroller.examine(find_people(gallery), progress)
@@ -269,15 +270,39 @@ def not_this_person(
 
 
 @app.command()
-def remove(gallery: GalleryArgument, name: Annotated[str, typer.Argument(help="Who.")]) -> None:
+def remove(
+    gallery: GalleryArgument,
+    name: Annotated[str, typer.Argument(help="Who.")],
+    everywhere: Annotated[
+        bool, typer.Option("--everywhere", help="From unknown faces, --spool and --results too.")
+    ] = False,
+    spool: Annotated[list[Path] | None, typer.Option(help="Of a gate or worker; may be repeated.")] = None,
+    results: Annotated[list[Path] | None, typer.Option(help="Lines of a worker; may be repeated.")] = None,
+    embedder: EmbedderOption = "auto",
+    card: CardOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Remove somebody with all pictures.
 
     \b
     facegate gallery remove people.db "Ann Smith"
+    facegate gallery remove people.db "Ann Smith" --everywhere --spool gate.spool --results names.jsonl
     """
-    with _opened(gallery) as people:
-        count = people.remove(name)
-    sys.stdout.write(f"{name} removed, with {count} pictures\n")
+    if not everywhere:
+        with _opened(gallery) as people:
+            count = people.remove(name)
+        sys.stdout.write(f"{name} removed, with {count} pictures\n")
+        return
+    from facegate.recognition.embedders import load_embedder
+    from facegate.recognition.people.erasing import erase_everywhere
+
+    model = load_embedder(embedder, card)
+    erased = erase_everywhere(gallery, name, model, model.threshold, spool or (), results or ())
+    if as_json:
+        _print_json(erased)
+        return
+    for place in erased:
+        sys.stdout.write(f"{place.place}: {place.found} {place.what} removed\n")
 
 
 @app.command()
@@ -357,26 +382,6 @@ def _opened(gallery: Path) -> Iterator[People]:
 
     with People(gallery) as people:
         yield people
-
-
-@contextmanager
-def _enrolling(
-    path: Path,
-    embedder: str,
-    card: Path | None,
-    detector: DetectorKind,
-    detector_path: Path | None,
-    *,
-    create: bool,
-) -> Iterator[Enroller]:
-    """The gallery with what is needed to judge pictures."""
-    from facegate.cli.recognising import load_recognition
-    from facegate.recognition.people.enrolling import Enroller
-    from facegate.recognition.people.store import People
-
-    parts = load_recognition(embedder, card, detector, detector_path)
-    with People(path, create=create) as people:
-        yield Enroller(people, parts.looker, parts.embedder, parts.rule)
 
 
 def _print_json(found: object) -> None:

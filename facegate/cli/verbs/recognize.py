@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import sys
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -134,6 +135,8 @@ def _open_output(path: Path | None, stack: ExitStack) -> IO[str]:
     if path is None:
         return sys.stdout
     try:
-        return stack.enter_context(path.open("a", encoding="utf-8"))
+        out = stack.enter_context(path.open("a", encoding="utf-8"))
+        fcntl.flock(out, fcntl.LOCK_SH)  # 'gallery remove --everywhere' rewrites no file that grows
+        return out
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {(error.strerror or 'unknown error').lower()}") from error
