@@ -8,18 +8,21 @@ within two minutes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 from facegate.errors import ConfigError, DeliveryError
+from facegate.pipeline.records import TrackEnd
 from facegate.sinks import wire
 from facegate.sinks.wire import Entry
 
 STREAM = "FACEGATE"
 SUBJECT = "facegate.shots"
+ENDED_SUBJECT = "facegate.ended"
+"""Tracks that are over (:class:`facegate.sinks.wire.Ended`), to every worker that listens; not kept."""
 DEAD_STREAM, DEAD_SUBJECT = "FACEGATE_DEAD", "facegate.dead"
 """Where workers put what they cannot read, or what has come too often."""
 DUPLICATES_S = 120.0
@@ -60,8 +63,15 @@ class JetStream:
 
     def deliver(self, entries: Sequence[Entry]) -> None:
         """See :class:`facegate.sinks.outbox.Target`."""
+        self._do(self._publish(entries))
+
+    def ended(self, tracks: Sequence[TrackEnd]) -> None:
+        """See :class:`facegate.sinks.outbox.HearsEnds`."""
+        self._do(self._tell(tracks))
+
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
         try:
-            self._loop.run_until_complete(asyncio.wait_for(self._publish(entries), TIMEOUT_S))
+            self._loop.run_until_complete(asyncio.wait_for(work, TIMEOUT_S))
         except (self._nats.errors.Error, OSError, TimeoutError) as error:
             self._disconnect()
             reason = str(error).lower() or type(error).__name__
@@ -76,11 +86,21 @@ class JetStream:
         """What is published."""
         return msgspec.msgpack.encode((msgspec.Raw(entry.header), *entry.pictures))
 
-    async def _publish(self, entries: Sequence[Entry]) -> None:
+    async def _connected(self) -> Any:
         if self._client is None:
             self._client = await connect(self._nats, self._url)
             await make_streams(self._nats, self._client.jetstream(), self.streams)
-        stream = self._client.jetstream()
+        return self._client
+
+    async def _tell(self, tracks: Sequence[TrackEnd]) -> None:
+        client = await self._connected()
+        for end in tracks:
+            body = wire.encode(wire.Ended(end.run_id, end.camera, end.track_id, end.pts_s))
+            await client.publish(f"{ENDED_SUBJECT}.{end.camera.replace('.', '_')}", body)
+        await client.flush()
+
+    async def _publish(self, entries: Sequence[Entry]) -> None:
+        stream = (await self._connected()).jetstream()
         await asyncio.gather(
             *(
                 stream.publish(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from threading import Condition, Thread
 from time import monotonic, time
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 import structlog
@@ -18,6 +19,8 @@ from facegate.sinks.spool import TIDY_S, Spool
 from facegate.sinks.wire import Entry
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
+MOST_ENDS = 10_000
+"""Ended tracks that wait to be told; older ones are forgotten, and their visits end by themselves."""
 GRACE_S = 0.2
 """At the end, how long a delivery that is under way may go on."""
 
@@ -45,6 +48,19 @@ class Target(Protocol):
         ...
 
 
+@runtime_checkable
+class HearsEnds(Protocol):
+    """A target behind which somebody puts visits together."""
+
+    def ended(self, tracks: Sequence[TrackEnd]) -> None:
+        """Tell that no more shots will come of these tracks.
+
+        Raises:
+            DeliveryError: not now; they are not told again.
+        """
+        ...
+
+
 class Outbox:
     """Keeps shots in its spool until its target has them. When the spool is full, the oldest go."""
 
@@ -61,6 +77,7 @@ class Outbox:
         self._changed = Condition()
         self._accepted = len(spool)
         self._delivered = self._dropped = self._bytes = 0
+        self._ends: deque[TrackEnd] = deque(maxlen=MOST_ENDS)
         self._tidies = 0.0
         self._deadline: float | None = None
         self._aborted = False
@@ -79,6 +96,13 @@ class Outbox:
                 self._dropped += len(entries)
                 log.error("shots lost", to=self.name, shots=len(entries), reason=str(error))
             self._changed.notify_all()
+
+    def ended(self, tracks: Sequence[TrackEnd]) -> None:
+        """See :class:`facegate.sinks.base.Place`; told once nothing waits any more."""
+        if isinstance(self._target, HearsEnds):
+            with self._changed:
+                self._ends.extend(tracks)
+                self._changed.notify_all()
 
     def report(self) -> DeliveryReport:
         """See :class:`facegate.sinks.base.Place`."""
@@ -123,11 +147,19 @@ class Outbox:
             while True:
                 with self._changed:
                     self._changed.wait_for(
-                        lambda: self._over() or self._deadline is not None or len(self._spool) > 0
+                        lambda: (
+                            self._over()
+                            or self._deadline is not None
+                            or len(self._spool) > 0
+                            or len(self._ends) > 0
+                        )
                     )
-                    if self._over() or not len(self._spool):
+                    if self._over() or not (len(self._spool) or self._ends):
                         return
                 try:
+                    if not len(self._spool):
+                        self._tell_ends()
+                        continue
                     self._tidy()
                     entries = self._spool.after(0, self._target.together)
                     self._target.deliver(entries)
@@ -146,6 +178,13 @@ class Outbox:
         finally:
             self._target.close()
             self._spool.close()
+
+    def _tell_ends(self) -> None:
+        with self._changed:
+            ends = list(self._ends)
+            self._ends.clear()
+        if ends and isinstance(self._target, HearsEnds):
+            self._target.ended(ends)
 
     def _tidy(self) -> None:
         if not self._spool.touched() and monotonic() < self._tidies:
@@ -187,7 +226,9 @@ class FanOut:
             self._workers.put(entries)
 
     def ended(self, *tracks: TrackEnd) -> None:
-        """See :class:`facegate.sinks.base.Sink`; workers alone put visits together."""
+        """See :class:`facegate.sinks.base.Sink`."""
+        for other in self._others:
+            other.ended(tracks)
         if self._workers is not None:
             self._workers.ended(tracks)
 

@@ -11,8 +11,10 @@ import structlog
 
 from facegate.errors import DeliveryError
 from facegate.recognition.working.worker import Recognizer
+from facegate.sinks import wire
 from facegate.sinks.jetstream import (
     DEAD_SUBJECT,
+    ENDED_SUBJECT,
     STREAM,
     SUBJECT,
     connect,
@@ -87,6 +89,7 @@ class StreamWorker:
             ack_wait=ACK_WAIT_S, max_ack_pending=MAX_PENDING, max_deliver=MAX_DELIVERIES + 1
         )
         shots = await stream.pull_subscribe(f"{SUBJECT}.>", durable=DURABLE, stream=STREAM, config=config)
+        await client.subscribe(f"{ENDED_SUBJECT}.>", cb=self._ended)
         while not stop.is_set():
             self._recognizer.tend()
             try:
@@ -102,6 +105,13 @@ class StreamWorker:
             for message in found:
                 await self._answer(stream, message)
         return True
+
+    async def _ended(self, message: Any) -> None:
+        """Every worker hears of every track; whoever has shots of it knows the visit."""
+        try:
+            self._recognizer.ended(wire.decode(message.data, wire.Ended))
+        except DeliveryError as error:
+            log.error("message refused", subject=message.subject, reason=str(error))
 
     async def _answer(self, stream: Any, message: Any) -> None:
         """Recognise a shot, or put it aside where nobody ever will."""

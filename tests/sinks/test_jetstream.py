@@ -9,12 +9,14 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from random import Random
-from threading import Event
+from threading import Event, Thread
 from time import monotonic, sleep
 
 import nats
+import numpy as np
 import pytest
 from msgspec.structs import replace
 from structlog.testing import capture_logs
@@ -22,8 +24,12 @@ from structlog.testing import capture_logs
 from facegate.demo.clip import DemoClip
 from facegate.errors import ConfigError, DeliveryError
 from facegate.pipeline.config import build_config
+from facegate.pipeline.records import TrackEnd
+from facegate.recognition.embedders import load_embedder
+from facegate.recognition.matching.gallery import FixedSimilarity, Gallery
 from facegate.recognition.working import stream_worker
 from facegate.recognition.working.stream_worker import StreamWorker
+from facegate.recognition.working.worker import Recognizer
 from facegate.sinks.jetstream import DEAD_STREAM, STREAM, SUBJECT, JetStream
 from facegate.sinks.outbox import Outbox
 from facegate.sinks.spool import Spool
@@ -31,6 +37,7 @@ from facegate.sinks.wire import ShotHeader
 
 from ..helpers import ROOT, facegate, free_port, shots_of
 from .test_chaos import GATE_DEATHS, MEMORY_MB, SEED, SHOTS, WORKER_DEATHS, Gate, Workers, end, everything, play
+from .test_mqtt import wait_for
 from .test_wire import entries, make_shot
 
 SERVER_DEATHS = 3 if SHOTS >= 10_000 else 1
@@ -152,6 +159,23 @@ def test_the_built_in_worker_recognises_puts_aside_what_it_cannot_read_and_empti
     assert keyed.returncode == 2 and "--key is for a gate" in keyed.stderr
     nowhere = facegate("recognize", "--connect", "nats://x:99999")
     assert nowhere.returncode == 2 and "up to 65535" in nowhere.stderr
+    end(server.process)
+
+
+def test_a_visit_ends_when_its_track_does(tmp_path: Path) -> None:
+    server, told, stop = Server(tmp_path / "js"), StringIO(), Event()
+    nobody = Gallery([], np.zeros((0, 128), np.float32))
+    recognizer = Recognizer(lambda: nobody, load_embedder("builtin"), FixedSimilarity(0.8), told)
+    worker = Thread(target=StreamWorker(server.url, recognizer).run, args=(stop,))
+    worker.start()
+    sink, shot = Outbox(JetStream(server.url), Spool(tmp_path / "s.db")), make_shot(1)
+    sink.put(entries(1))
+    wait_for(lambda: '"event":"seen"' in told.getvalue())
+    sink.ended([TrackEnd(shot.run_id, shot.camera, shot.track_id, 9.0)])
+    wait_for(lambda: '"event":"ended"' in told.getvalue())
+    stop.set()
+    worker.join()
+    sink.close(5.0)
     end(server.process)
 
 
