@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import monotonic
 
+import msgspec
 import numpy as np
 import onnxruntime
 import pytest
@@ -15,7 +17,7 @@ from facegate.evaluation.degrade import degrade_half
 from facegate.scoring.engine import load_scorer
 from facegate.scoring.network.stems import MobileStem
 from facegate.training.chain import Chain
-from facegate.training.distill import Trainer
+from facegate.training.distill import Trainer, train
 from facegate.training.export import export_model
 from facegate.training.fairness import group_offsets
 from facegate.training.occlude import COVERS
@@ -149,6 +151,12 @@ def test_a_resumed_run_ends_as_an_unbroken_one_and_exports(
     assert len(rest) == 2
     for name, value in whole.average.items():
         torch.testing.assert_close(second.average[name], value, atol=1e-6, rtol=1e-5)
+
+    hurried = Trainer(msgspec.structs.replace(recipe, samples=10**9), pool, teacher, [casia], CPU, torch.float32)
+    told: list[str] = []
+    train(hurried, tmp_path / "h.pt", 0.3, told.append, lambda: "", monotonic() + 3)
+    assert hurried.samples_done >= hurried.samples and hurried.samples < 10**6, "the rates have fallen"
+    assert f"/{hurried.samples} " in told[-1] and hurried._optimizer.param_groups[0]["lr"] < 1e-4
 
     third = fresh()
     third.start_from(second.average, 8)
