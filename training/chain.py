@@ -26,11 +26,17 @@ _FLATTENING = ("Constant", "Shape", "Gather", "Unsqueeze", "Concat")
 class Chain:
     """The nodes and weights of a file, on a device."""
 
-    def __init__(self, path: Path, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, path: Path, device: torch.device, dtype: torch.dtype, names: Sequence[str] = ()) -> None:
         """Load the file.
 
+        Args:
+            path: the file.
+            device: where it runs.
+            dtype: of its products.
+            names: of the values that a call returns; by default the output alone.
+
         Raises:
-            ModelError: missing.
+            ModelError: missing, or without one of these values.
         """
         if not path.is_file():
             raise ModelError(f"no teacher at {path}: give the ONNX file of a recogniser")
@@ -43,7 +49,9 @@ class Chain:
                 arrays[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
         self.original = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
         """Every weight as it is in the file."""
-        self.output = str(graph.output[0].name)
+        self._names = tuple(names) or (str(graph.output[0].name),)
+        if not set(self._names) <= {output for node in self.nodes for output in node.output}:
+            raise ModelError(f"{path} is not the network that this recipe was written for")
         self._input = str(graph.input[0].name)
         self._dtype = dtype
         self._weights = {name: self._placed(tensor) for name, tensor in self.original.items()}
@@ -56,17 +64,17 @@ class Chain:
         placed = tensor.to(self.device, self._dtype)
         return placed.to(memory_format=torch.channels_last) if placed.ndim == 4 else placed
 
-    def __call__(self, images: Tensor, names: Sequence[str]) -> list[Tensor]:
-        """The values called ``names``, fp32, for ``(B, C, H, W)`` images."""
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        """The values, fp32, for ``(B, C, H, W)`` images."""
         if self.device.type == "cpu" and self._dtype == torch.float32:
-            self._compiled = self._compiled or _compiled(self._path, names)
+            self._compiled = self._compiled or _compiled(self._path, self._names)
             found = self._compiled(np.ascontiguousarray(images.numpy()))
-            return [torch.from_numpy(np.array(found[name])) for name in names]
+            return [torch.from_numpy(np.array(found[name])) for name in self._names]
         values = {self._input: images.to(self._dtype).contiguous(memory_format=torch.channels_last)}
         for node in self.nodes:
             inputs = [values[name] if name in values else self._weights.get(name) for name in node.input]
             values[node.output[0]] = _apply(node, inputs)
-        return [values[name].float() for name in names]
+        return [values[name].float() for name in self._names]
 
 
 def _compiled(path: Path, names: Sequence[str]) -> Any:

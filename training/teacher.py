@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facegate.errors import ModelError
 from facegate.training.chain import Chain
 
 MAP, EMBEDDING = "t268", "t284"
@@ -76,7 +75,7 @@ class Recogniser:
     def seen(self, crops: Tensor) -> Seen:
         """Run on uint8 RGB crops ``(B, 112, 112, 3)``, of which the middle 96 columns count."""
         columns = crops.to(self._chain.device)[:, :, 8:104].permute(0, 3, 1, 2).float()
-        (embedding,) = self._chain((columns - 127.5) / 128, [self._chain.output])
+        (embedding,) = self._chain((columns - 127.5) / 128)
         embedding = embedding.flatten(1)
         return Seen(unit=F.normalize(embedding, dim=1), length=embedding.norm(dim=1))
 
@@ -90,15 +89,13 @@ class Teacher:
         Raises:
             ModelError: missing, or not the expected network.
         """
-        self._chain = Chain(path, device, dtype)
-        if not {MAP, EMBEDDING} <= {output for node in self._chain.nodes for output in node.output}:
-            raise ModelError(f"{path} is not the MobileFaceNet-y1 that this recipe was written for")
+        self._chain = Chain(path, device, dtype, (EMBEDDING, MAP, *STAGES))
 
     @torch.no_grad()
     def targets(self, crops: Tensor) -> Targets:
         """Run on uint8 RGB crops ``(B, 112, 112, 3)``."""
         bgr = crops.to(self._chain.device).flip(-1).permute(0, 3, 1, 2).float()
-        embedding, last, *stages = self._chain(bgr, [EMBEDDING, MAP, *STAGES])
+        embedding, last, *stages = self._chain(bgr)
         return Targets(
             unit=F.normalize(embedding, dim=1), length=embedding.norm(dim=1), map=last, stages=tuple(stages)
         )

@@ -103,7 +103,7 @@ def test_the_teacher_in_torch_is_the_onnx_file_and_its_tail_gives_its_embedding(
     (expected,) = session.run(None, {"input": bgr})
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(targets.unit.numpy(), expected, atol=1e-4)
-    in_torch = Chain(data / "models" / "mobilefacenet-y1.onnx", CPU, torch.float64)(torch.from_numpy(bgr), [MAP])[0]
+    in_torch = Chain(data / "models" / "mobilefacenet-y1.onnx", CPU, torch.float64, [MAP])(torch.from_numpy(bgr))[0]
     np.testing.assert_allclose(targets.map.numpy(), in_torch.numpy(), atol=2e-3)
     trainer = Trainer(Recipe(samples=8, batch=4, statistics=16), pool, teacher, [casia], CPU, torch.float32)
     with torch.no_grad():
