@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,7 +38,6 @@ def erase_everywhere(
     alike: float,
     spools: Sequence[Path] = (),
     results: Sequence[Path] = (),
-    progress: Callable[[str], None] = lambda place: None,
 ) -> list[Erased]:
     """Delete what shows or names a person. The gallery comes last: cut short, the same call finds the rest.
 
@@ -50,7 +48,6 @@ def erase_everywhere(
         alike: similarity from which two faces are one person.
         spools: of gates and workers.
         results: lines that a worker has written; nobody may be writing to them.
-        progress: is told each place.
 
     Raises:
         GalleryError: no such gallery or person, or a file of results that cannot be read or is being written to.
@@ -71,12 +68,9 @@ def erase_everywhere(
             return (vectors @ templates.T).max(1) >= alike
 
         for path in spools:
-            progress(str(path))
             erased.append(Erased(str(path), _from_spool(path, name, embedder, shows), "that waited"))
         for path in results:
-            progress(str(path))
             erased.append(Erased(str(path), _from_results(path, name), "lines"))
-        progress(str(gallery))
         with Unknowns(gallery) as unknowns:
             rows, vectors = unknowns.vectors(embedder)
             found = [row for row, own in zip(rows, shows(vectors), strict=True) if own]
@@ -92,15 +86,11 @@ def _from_spool(path: Path, name: str, embedder: Embedder, shows: Callable[[Floa
         count = 0
         for dead in (False, True):
             for page in _pages(spool, dead):
-                named = [entry.row for entry in page if not entry.crop and _names(entry.header, name)]
+                named = [entry.row for entry in page if not entry.crop and _told(entry.header).names(name)]
                 faces = [(entry.row, crop) for entry in page if entry.crop and (crop := _crop(entry)) is not None]
-                vectors = (
-                    np.stack(list(embedder.embed([crop for _, crop in faces])))
-                    if faces
-                    else np.zeros((0, 1), np.float32)
-                )
-                seen = [row for (row, _), own in zip(faces, shows(vectors), strict=True) if own]
-                count += spool.erase_rows([*named, *seen])
+                seen = shows(embedder.embed([crop for _, crop in faces])) if faces else ()
+                own = [row for (row, _), shown in zip(faces, seen, strict=True) if shown]
+                count += spool.erase_rows([*named, *own])
         return count
     finally:
         spool.close()
@@ -120,37 +110,39 @@ def _crop(entry: Entry) -> Any:
         return None  # nobody can see a face in it
 
 
-def _names(line: bytes | str, name: str) -> bool:
+class _Told(msgspec.Struct, frozen=True):
+    """What of a worker's line says whom it is about."""
+
+    name: str | None = None
+    before: str | None = None
+    visit: str | None = None
+
+    def names(self, name: str) -> bool:
+        return name in (self.name, self.before)
+
+
+def _told(line: bytes) -> _Told:
     try:
-        told = json.loads(line)
-    except ValueError:
-        return False
-    return isinstance(told, dict) and name in (told.get("name"), told.get("before"))
+        return msgspec.json.decode(line, type=_Told)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _Told()  # half a line, or none of ours
 
 
 def _from_results(path: Path, name: str) -> int:
     """Leave out the lines that name somebody, and the others of the visits that did."""
     try:
         with _alone(path):
-            lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines(keepends=True)
-            visits = {json.loads(line).get("visit") for line in lines if _names(line, name)} - {None}
-            kept = [line for line in lines if not _names(line, name) and _visit(line) not in visits]
+            lines = [(line, _told(line)) for line in path.read_bytes().splitlines(keepends=True)]
+            visits = {told.visit for _, told in lines if told.names(name)} - {None}
+            kept = [line for line, told in lines if not told.names(name) and told.visit not in visits]
             if len(kept) < len(lines):
                 part = path.with_name(path.name + ".part")
                 part.touch(mode=path.stat().st_mode & 0o777)
-                part.write_text("".join(kept), encoding="utf-8", errors="surrogateescape")
+                part.write_bytes(b"".join(kept))
                 part.replace(path)
             return len(lines) - len(kept)
     except OSError as error:
         raise GalleryError(f"cannot rewrite {path}: {(error.strerror or 'unknown error').lower()}") from error
-
-
-def _visit(line: str) -> Any:
-    try:
-        told = json.loads(line)
-    except ValueError:
-        return ""
-    return told.get("visit", "") if isinstance(told, dict) else ""
 
 
 @contextmanager

@@ -137,7 +137,9 @@ def _outbox(url: str, folder: Path, presence: Sequence[str], plain: bool) -> Out
         raise ConfigError(
             f"--to {url.rpartition('@')[2]}: names go to https://, mqtts://, tls:// (NATS) or tcp:// addresses"
         )
-    name = hashlib.sha256(url.encode()).hexdigest()[:16]
+    # By the place alone: what waits still goes out when a password has changed.
+    place = urlsplit(url)._replace(netloc=urlsplit(url).netloc.rpartition("@")[2]).geturl()
+    name = hashlib.sha256(place.encode()).hexdigest()[:16]
     secret = os.environ.get(SECRET) if kind == "webhook" else None
     path = folder / f"{name}.spool"
     try:
