@@ -74,7 +74,7 @@ def test_a_web_address_that_is_away_gets_everything_later_in_order_and_once(tmp_
     places._outboxes[0].abort()  # the worker is in a hurry
     assert sum(report.kept for report in places.close().values()) == 3
     with web(port) as heard:
-        places = Places([url], tmp_path)
+        places = Places([url.replace("//", "//me:new-password@")], tmp_path)
         places.tell(VISITS[3:])
         (report,) = places.close().values()
     assert (report.acknowledged, report.undelivered) == (5, 0)
