@@ -20,14 +20,15 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from benchmarks.machine import cpu
-from benchmarks.scoring import Job, interleaved, random_pass
+from benchmarks.scoring import Job, interleaved, random_reading
+from facegate.compiling import limit_threads
 from facegate.evaluation.degrade import degrade_half
-from facegate.scoring.backends import BackendName, TorchCpu
+from facegate.scoring.backends import CROPS, BackendName, Dtype
 from facegate.scoring.choice import cache_folder
 from facegate.scoring.engine import load_scorer
-from facegate.scoring.export import CROPS, export_onnx, quantise_onnx
+from facegate.scoring.export import export_onnx, quantise_onnx
 from facegate.scoring.families import builtin_card
-from facegate.scoring.one_pass import Dtype
+from facegate.scoring.torch_backends import TorchCpu
 from facegate.training.pool import load_pool
 
 
@@ -92,7 +93,7 @@ def main() -> None:
     parser.add_argument("--recogniser", type=Path, help="An ONNX file of one 3x112x112 input, run in ONNX Runtime.")
     parser.add_argument("--agreement", type=Path, metavar="POOL", help="A zip of aligned crops.")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    limit_threads(1)
     crops = np.random.default_rng(0).integers(0, 256, (arguments.batch, 112, 112, 3)).astype(np.uint8)
     if arguments.agreement is not None:
         agreement(arguments.agreement)
@@ -100,7 +101,7 @@ def main() -> None:
     if arguments.recogniser is not None:
         beside_a_recogniser(arguments.recogniser, crops, arguments.rounds)
         return
-    large = TorchCpu(random_pass(builtin_card("cvlface-vit-base"), torch.float32), "fp32")
+    large = TorchCpu(random_reading(builtin_card("cvlface-vit-base"), torch.float32).one_pass, "fp32")
     jobs: dict[str, Job] = {"ViT-B/24, score and embedding": lambda: large.run([crops], True)}
     scorers = {}
     for quality in ("estimate", "vitnt"):

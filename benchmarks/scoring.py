@@ -27,14 +27,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.machine import cpu
+from facegate.compiling import limit_threads
 from facegate.errors import ModelError
-from facegate.scoring.backends import Backend, OnnxRuntime, OpenVino, TorchCpu
+from facegate.scoring.backends import Backend, OnnxRuntime, OpenVino
 from facegate.scoring.choice import graph_for
 from facegate.scoring.engine import Scorer, native_bf16
-from facegate.scoring.families import ModelCard, builtin_card
+from facegate.scoring.families import Model, ModelCard, builtin_card
 from facegate.scoring.network.architecture import Architecture, ScoreSettings
 from facegate.scoring.network.vit import FaceViT
 from facegate.scoring.one_pass import OnePass
+from facegate.scoring.reading import Reading
+from facegate.scoring.torch_backends import TorchCpu, TorchCuda
 from tests.scoring.oracle import embedding_pass, score_pass
 
 Job = Callable[[], object]
@@ -65,13 +68,14 @@ def gemm(dtype: torch.dtype) -> tuple[Job, float]:
     return lambda: [a @ b for _ in range(20)], 20 * 2.0 * 1568 * 512 * 1536
 
 
-def random_pass(card: ModelCard, dtype: torch.dtype) -> OnePass:
+def random_reading(card: ModelCard, dtype: torch.dtype) -> Reading:
     """A network of the card's shape with random weights that move its tokens about."""
     torch.manual_seed(0)
     network = FaceViT(card.architecture).eval()
     torch.nn.init.normal_(network.pos_embed, std=0.5)
     settings = ScoreSettings(blocks=card.blocks, alpha=card.alpha)
-    return OnePass(network.to(dtype), card, settings, "vitnt").eval()
+    made = network.to(dtype)
+    return Reading(Model(card, "random", lambda: made), settings, "vitnt")
 
 
 def leaving(one_pass: OnePass, crops: NDArray[np.uint8], share: float) -> Backend:
@@ -96,9 +100,10 @@ def interleaved(jobs: dict[str, Job], rounds: int) -> dict[str, list[float]]:
 @torch.inference_mode()
 def measure(card_name: str, batch: int, rounds: int) -> dict[str, object]:
     """Return medians in seconds and the ratios."""
-    torch.set_num_threads(1)
+    limit_threads(1)
     card = builtin_card(card_name)
-    exact = random_pass(card, torch.float32)
+    reading = random_reading(card, torch.float32)
+    exact = reading.one_pass
     crops = np.random.default_rng(0).integers(0, 256, (batch, 112, 112, 3)).astype(np.uint8)
     images = exact.normalised(torch.from_numpy(crops))
     ten = np.random.default_rng(1).integers(0, 256, (10, 112, 112, 3)).astype(np.uint8)
@@ -120,11 +125,11 @@ def measure(card_name: str, batch: int, rounds: int) -> dict[str, object]:
         "ten crops torch fp32": run(TorchCpu(exact, "fp32"), ten),
         "ten crops, 5 leave, torch fp32": run(leaving(exact, ten, 0.5), ten),
         "ten crops, 8 leave, torch fp32": run(leaving(exact, ten, 0.8), ten),
-        "onnxruntime fp32": run(OnnxRuntime(graph_for(exact, card, "fp32"), "fp32", 1)),
-        "onnxruntime int8": run(OnnxRuntime(graph_for(exact, card, "int8"), "int8", 1)),
+        "onnxruntime fp32": run(OnnxRuntime(graph_for(reading, "fp32"), "fp32", 1)),
+        "onnxruntime int8": run(OnnxRuntime(graph_for(reading, "int8"), "int8", 1)),
     }
     if native_bf16("cpu"):
-        half = random_pass(card, torch.bfloat16)
+        half = random_reading(card, torch.bfloat16).one_pass
         images16 = images.bfloat16()
         gemm16, _ = gemm(torch.bfloat16)
         jobs |= {
@@ -134,9 +139,9 @@ def measure(card_name: str, batch: int, rounds: int) -> dict[str, object]:
             "gemm bf16": gemm16,
         }
     try:
-        jobs["openvino fp32"] = run(OpenVino(graph_for(exact, card, "fp32"), "fp32", 1))
+        jobs["openvino fp32"] = run(OpenVino(graph_for(reading, "fp32"), "fp32", 1))
         if native_bf16("cpu"):
-            jobs["openvino bf16"] = run(OpenVino(graph_for(exact, card, "fp32"), "bf16", 1))
+            jobs["openvino bf16"] = run(OpenVino(graph_for(reading, "fp32"), "bf16", 1))
     except ModelError as error:
         print(error, file=sys.stderr)
     times = interleaved(jobs, rounds)
@@ -175,10 +180,8 @@ def measure_cuda(card_name: str, rounds: int) -> dict[str, object]:
     card = builtin_card(card_name)
     rates: dict[str, float] = {}
     for dtype in ("bf16", "fp16"):
-        one_pass = random_pass(card, torch.float32)
-        from facegate.scoring.backends import TorchCuda
-
-        scorer = Scorer(one_pass, msgspec.structs.replace(card, name="random"), TorchCuda(one_pass, dtype))
+        reading = random_reading(msgspec.structs.replace(card, name="random"), torch.float32)
+        scorer = Scorer(reading, TorchCuda(reading.one_pass, dtype))
         for count in (1, 8, 32, 256):
             crops = np.random.default_rng(0).integers(0, 256, (count, 112, 112, 3)).astype(np.uint8)
             spent = []

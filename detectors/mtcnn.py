@@ -13,21 +13,20 @@ import hashlib
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import joblib
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torchvision.ops import batched_nms
 
+from facegate.compiling import threads
 from facegate.detectors import around
 from facegate.detectors.base import make_detection, same_face
 from facegate.detectors.graph import Network, build
 from facegate.errors import ModelError
 from facegate.pipeline.images import shrink, shrink_to
-from facegate.pipeline.records import Box, Detection, Image, contiguous
+from facegate.pipeline.records import Box, Detection, Floats, Image, contiguous
 
 SHA256 = {
     "pnet": "ea6b0c3e685ebee3165326ad6484acc95f2ef78f1c94fbf40a55704fa989f7b5",
@@ -44,8 +43,13 @@ DOUBT = 0.1
 """Where O-Net sees less of a face than this, none is near."""
 OUTSIDE = (127.0, 127.0, 127.0)
 """What lies beyond the picture: no signal, for these networks."""
+P_WINDOW = np.array([0, 0, 12, 12], np.float32)
+"""What P-Net sees around each of its places."""
 MAX_PROPOSALS = 512
 """Per image, after P-Net: bounds the work that a noisy picture can cause."""
+
+Owners = NDArray[np.int64]
+"""``(K,)`` which image each box belongs to."""
 
 
 def weights_directory() -> Path:
@@ -86,12 +90,12 @@ class MtcnnDetector:
         directory = weights or weights_directory()
         self._max_side = max_side
         self._min_face_px = min_face_px
-        threads = torch.get_num_threads()
-        pnet = build(load_weights("pnet", directory), [(2, True), None, None], None)
-        rnet = build(load_weights("rnet", directory), [(3, True), (3, False), None], 24)
-        onet = build(load_weights("onet", directory), [(3, True), (3, False), (2, True), None], 48)
-        self._pnet = Network(pnet, threads)
-        self._rnet, self._onet = Network(rnet, threads), Network(onet, threads)
+        graphs = (
+            build(load_weights("pnet", directory), [(2, True), None, None], None),
+            build(load_weights("rnet", directory), [(3, True), (3, False), None], 24),
+            build(load_weights("onet", directory), [(3, True), (3, False), (2, True), None], 48),
+        )
+        self._pnet, self._rnet, self._onet = (Network(graph, threads()) for graph in graphs)
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
         """See :class:`facegate.detectors.base.Detector`."""
@@ -104,8 +108,8 @@ class MtcnnDetector:
             group = [shrunk[i][0] for i in indices]
             proposed, owner = self._refine(group, *self._propose(group))
             boxes, points, scores = self._look(group, proposed, owner)
-            sure = torch.nonzero(scores > O_THRESHOLD)[:, 0]
-            for i in sure[batched_nms(boxes[sure], scores[sure], owner[sure], SAME_IOU)].tolist():
+            sure = np.flatnonzero(scores > O_THRESHOLD)
+            for i in sure[_best(boxes[sure], scores[sure], owner[sure], SAME_IOU)].tolist():
                 index = indices[int(owner[i])]
                 scale, shape = shrunk[index][1], images[index].shape
                 results[index].append(make_detection(boxes[i], float(scores[i]), points[i], scale, shape))
@@ -119,14 +123,14 @@ class MtcnnDetector:
         shrunk = [shrink_to(image, self._max_side) for image in images]
         group = [small for small, _ in shrunk]
         places = [(i, box) for i, boxes in enumerate(expected) for box in boxes]
-        owner = torch.tensor([i for i, _ in places], dtype=torch.long)
-        scales = torch.tensor([scale for _, scale in shrunk])[owner][:, None]
-        wanted = torch.tensor([box for _, box in places], dtype=torch.float32).reshape(-1, 4) * scales
+        owner = np.array([i for i, _ in places], np.int64)
+        scales = np.array([scale for _, scale in shrunk], np.float32)[owner][:, None]
+        wanted = np.array([box for _, box in places], np.float32).reshape(-1, 4) * scales
         boxes, points, scores = self._look(group, _square(wanted), owner)
-        away = torch.nonzero(_overlaps(boxes, wanted) < LED_AWAY)[:, 0]
+        away = np.flatnonzero(_overlaps(boxes, wanted) < LED_AWAY)
         boxes[away], points[away], scores[away] = self._look(group, _square(boxes[away]), owner[away])
-        sure = torch.nonzero(scores > O_THRESHOLD)[:, 0]
-        kept = set(sure[batched_nms(boxes[sure], scores[sure], owner[sure], SAME_IOU)].tolist())
+        sure = np.flatnonzero(scores > O_THRESHOLD)
+        kept = set(sure[_best(boxes[sure], scores[sure], owner[sure], SAME_IOU)].tolist())
         results: list[list[Detection | None]] = [[] for _ in images]
         for row, (i, box) in enumerate(places):
             found = None
@@ -139,7 +143,7 @@ class MtcnnDetector:
             results[i].append(found)
         return results
 
-    def _propose(self, images: list[Image]) -> tuple[Tensor, Tensor]:
+    def _propose(self, images: list[Image]) -> tuple[Floats, Owners]:
         """P-Net over the pyramid: square boxes ``(K, 4)`` and the image each belongs to ``(K,)``."""
         height, width = images[0].shape[:2]
         scale = 12.0 / self._min_face_px
@@ -147,67 +151,79 @@ class MtcnnDetector:
         while min(height, width) * scale >= 12:
             size = (max(12, round(width * scale)), max(12, round(height * scale)))
             levels = [shrink(level, size) for level in levels]
-            offset_map, logits = map(torch.from_numpy, self._pnet(levels))
+            offset_map, logits = self._pnet(levels)
             probability = _probability(logits)
-            owner, row, column = torch.nonzero(probability > P_THRESHOLD, as_tuple=True)
+            owner, row, column = np.nonzero(probability > P_THRESHOLD)
             score = probability[owner, row, column]
-            offsets = offset_map[owner, :, row, column]
-            corner = torch.stack([column, row, column, row], 1) * 2.0 + torch.tensor([0.0, 0.0, 12.0, 12.0])
-            box = (corner + offsets * 12.0) / torch.tensor([size[0] / width, size[1] / height] * 2)
-            keep = batched_nms(box, score, owner, 0.5)
+            corner = np.stack([column, row, column, row], 1).astype(np.float32) * 2 + P_WINDOW
+            box = corner + offset_map[owner, :, row, column] * 12
+            box /= np.array([size[0] / width, size[1] / height] * 2, np.float32)
+            keep = _best(box, score, owner, 0.5)
             boxes.append(box[keep])
             scores.append(score[keep])
             owners.append(owner[keep])
             scale *= PYRAMID_STEP
         if not boxes:
-            return torch.empty(0, 4), torch.empty(0, dtype=torch.long)
-        box, score, owner = torch.cat(boxes), torch.cat(scores), torch.cat(owners)
-        keep = batched_nms(box, score, owner, 0.7)
-        keep = torch.cat([keep[owner[keep] == i][:MAX_PROPOSALS] for i in range(len(images))])
+            return np.empty((0, 4), np.float32), np.empty(0, np.int64)
+        box, score, owner = np.concatenate(boxes), np.concatenate(scores), np.concatenate(owners)
+        keep = _best(box, score, owner, 0.7)
+        keep = np.concatenate([keep[owner[keep] == i][:MAX_PROPOSALS] for i in range(len(images))])
         return _square(box[keep]), owner[keep]
 
-    def _refine(self, images: list[Image], boxes: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
+    def _refine(self, images: list[Image], boxes: Floats, owner: Owners) -> tuple[Floats, Owners]:
         """R-Net: reject and adjust."""
         if not len(boxes):
             return boxes, owner
-        offsets, logits = map(torch.from_numpy, self._rnet(_patches(images, boxes, owner, 24)))
+        offsets, logits = self._rnet(_patches(images, boxes, owner, 24))
         score = _probability(logits)
-        keep = torch.nonzero(score > R_THRESHOLD)[:, 0]
+        keep = np.flatnonzero(score > R_THRESHOLD)
         boxes, owner, score = boxes[keep], owner[keep], score[keep]
         boxes = boxes + offsets[keep] * _sizes(boxes)
-        keep = batched_nms(boxes, score, owner, 0.7)
+        keep = _best(boxes, score, owner, 0.7)
         return _square(boxes[keep]), owner[keep]
 
-    def _look(self, images: list[Image], boxes: Tensor, owner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _look(self, images: list[Image], boxes: Floats, owner: Owners) -> tuple[Floats, Floats, Floats]:
         """O-Net: final boxes, ``(K, 5, 2)`` landmarks and scores, one of each per square box."""
         if not len(boxes):
-            return boxes, torch.empty(0, 5, 2), torch.empty(0)
-        offsets, marks, logits = map(torch.from_numpy, self._onet(_patches(images, boxes, owner, 48)))
+            return boxes, np.empty((0, 5, 2), np.float32), np.empty(0, np.float32)
+        offsets, marks, logits = self._onet(_patches(images, boxes, owner, 48))
         sizes = _sizes(boxes)
         x = marks[:, :5] * sizes[:, 0:1] + boxes[:, 0:1]
         y = marks[:, 5:] * sizes[:, 1:2] + boxes[:, 1:2]
-        return boxes + offsets * sizes, torch.stack([x, y], -1), _probability(logits)
+        return boxes + offsets * sizes, np.stack([x, y], -1), _probability(logits)
 
 
-def _sizes(boxes: Tensor) -> Tensor:
-    return (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
+def _sizes(boxes: Floats) -> Floats:
+    return np.tile(boxes[:, 2:] - boxes[:, :2], 2)
 
 
-def _square(boxes: Tensor) -> Tensor:
+def _square(boxes: Floats) -> Floats:
     """Grow boxes to squares around their centres."""
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-    half = (boxes[:, 2:] - boxes[:, :2]).amax(1, keepdim=True) / 2
-    return torch.cat([centre - half, centre + half], 1)
+    half = (boxes[:, 2:] - boxes[:, :2]).max(1, keepdims=True, initial=0) / 2
+    return np.concatenate([centre - half, centre + half], 1)
 
 
-def _overlaps(a: Tensor, b: Tensor) -> Tensor:
+def _best(boxes: Floats, scores: Floats, owner: Owners, iou: float) -> NDArray[np.int64]:
+    """Of boxes of one image that overlap by more than ``iou``, the best; their indices, best first."""
+    places: Any = boxes.astype(np.float64)
+    places[:, 2:] -= places[:, :2]
+    sure: Any = scores
+    of: Any = owner.astype(np.int32)
+    found = np.asarray(cv2.dnn.NMSBoxesBatched(places, sure, of, 0.0, iou), np.int64).reshape(-1)
+    return found[np.argsort(-scores[found], kind="stable")]
+
+
+def _overlaps(a: Floats, b: Floats) -> Floats:
     """Intersection over union of boxes, row by row."""
-    size = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0)
+    size = np.clip(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0, None)
     common = size.prod(1)
-    return common / ((a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1) - common).clamp(min=1e-6)
+    areas = (a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1)
+    overlaps: Floats = common / np.maximum(areas - common, 1e-6)
+    return overlaps
 
 
-def _patches(images: list[Image], boxes: Tensor, owner: Tensor, size: int) -> list[Image]:
+def _patches(images: list[Image], boxes: Floats, owner: Owners, size: int) -> list[Image]:
     """Cut and resample each box to ``size``; four bilinear samples per cell keep large faces from aliasing."""
     patches: list[Image] = []
     for (x1, y1, x2, y2), image in zip(boxes.tolist(), owner.tolist(), strict=True):
@@ -225,6 +241,7 @@ def _patches(images: list[Image], boxes: Tensor, owner: Tensor, size: int) -> li
     return patches
 
 
-def _probability(logits: Tensor) -> Tensor:
+def _probability(logits: Floats) -> Floats:
     """Of a face, from the two logits along the second axis."""
-    return (logits[:, 1] - logits[:, 0]).sigmoid_()
+    found: Floats = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
+    return found

@@ -131,9 +131,8 @@ class ScorerQuality:
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
         backend = scorer.backend
-        self.name = (
-            f"{scorer.card.name}:{scorer.network.fingerprint}:{backend.name}-{backend.dtype}:{scorer.algorithm}"
-        )
+        weights = scorer.reading.model.fingerprint
+        self.name = f"{scorer.card.name}:{weights}:{backend.name}-{backend.dtype}:{scorer.algorithm}"
 
     def score(self, faces: FaceSet, progress: Progress) -> NDArray[np.float64]:
         """See :class:`QualityMethod`."""
@@ -155,9 +154,8 @@ class StochasticQuality:
 
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
-        self.name = (
-            f"{scorer.card.name}:{scorer.network.fingerprint}:stochastic-{self.PASSES}-{self.DROP}-{self.SEED}"
-        )
+        weights = scorer.reading.model.fingerprint
+        self.name = f"{scorer.card.name}:{weights}:stochastic-{self.PASSES}-{self.DROP}-{self.SEED}"
 
     @torch.inference_mode()
     def score(self, faces: FaceSet, progress: Progress) -> NDArray[np.float64]:

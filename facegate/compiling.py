@@ -1,10 +1,44 @@
-"""Compiling ONNX graphs for this processor with OpenVINO."""
+"""This processor: what it can do, how many threads may use it, and ONNX graphs compiled for it with OpenVINO."""
 
 from __future__ import annotations
 
+import os
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
+
+import cv2
+
+
+def threads() -> int:
+    """How many threads a graph may use: ``OMP_NUM_THREADS``, which every numeric library heeds, or one per core."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdigit() and int(given) else cores()
+
+
+def limit_threads(count: int) -> None:
+    """Let each numeric library of this process use so many; torch too, loaded already or later."""
+    os.environ["OMP_NUM_THREADS"] = str(count)
+    cv2.setNumThreads(count)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)
+
+
+def cores() -> int:
+    """How many this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def processor() -> tuple[str, frozenset[str]]:
+    """Its name and what it can do (``avx2``, ``avx512_bf16`` …), as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return "", frozenset()
+    said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
+    return said.get("model name", ""), frozenset(said.get("flags", "").split())
 
 
 def compiled(graph: bytes | Path, threads: int, precision: Literal["f32", "bf16"] = "f32") -> Any:

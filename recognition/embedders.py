@@ -17,9 +17,9 @@ from typing import Any, Literal, Protocol
 import cv2
 import msgspec
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from facegate.compiling import threads
 from facegate.detectors.align import CROP_SIZE
 from facegate.errors import ConfigError, ModelError
 from facegate.pipeline.records import Floats, Image
@@ -79,7 +79,7 @@ class OnnxEmbedder:
         core = openvino.Core()
         settings = {
             "INFERENCE_PRECISION_HINT": "f32",  # processors with bf16 would take that
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_NUM_THREADS": threads(),
             "PERFORMANCE_HINT": "LATENCY",
         }
         try:
@@ -137,7 +137,7 @@ class FaceViTEmbedder:
             raise ModelError(f"the embedding of '{scorer.card.name}' does not tell people apart: take another")
         self._scorer = scorer
         self.name = scorer.card.name
-        self.version = f"{scorer.network.fingerprint}:{scorer.backend.name}-{scorer.backend.dtype}"
+        self.version = f"{scorer.reading.model.fingerprint}:{scorer.backend.name}-{scorer.backend.dtype}"
         self.threshold = scorer.card.people[1]
 
     def embed(self, crops: Sequence[Image]) -> Floats:

@@ -1,29 +1,24 @@
-"""What runs the pass: torch on the CPU or on CUDA, ONNX Runtime, OpenVINO. All give the same arrays."""
+"""What runs the pass without torch: an exported graph in ONNX Runtime or OpenVINO; and what every backend gives."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import msgspec
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from facegate.compiling import compiled
 from facegate.errors import ModelError
-from facegate.scoring.export import CROPS, OUTPUTS
-from facegate.scoring.network.architecture import PassOutput
-from facegate.scoring.one_pass import Dtype, OnePass
 
 BackendName = Literal["torch", "onnxruntime", "openvino"]
+Dtype = Literal["fp32", "bf16", "fp16", "int8"]
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
+CROPS = "crops"
+"""Input of an exported graph."""
+OUTPUTS = ("raw", "quality", "embedding", "patches", "attention")
 
-TORCH_DTYPES: dict[Dtype, torch.dtype] = {
-    "fp32": torch.float32,
-    "bf16": torch.bfloat16,
-    "fp16": torch.float16,
-}
 Floats = NDArray[np.float32]
 
 
@@ -47,106 +42,6 @@ class Backend(Protocol):
     def run(self, batches: list[NDArray[np.uint8]], embedding: bool) -> list[PassArrays]:
         """Run every batch; the results in order."""
         ...
-
-
-class TorchCpu:
-    """The network as it is, on the processor."""
-
-    name: BackendName = "torch"
-
-    def __init__(self, one_pass: OnePass, dtype: Dtype, exits: Mapping[int, float] | None = None) -> None:
-        self.dtype = dtype
-        self._one_pass = one_pass
-        self._exits = exits
-        one_pass.network.to("cpu").set_dtype(TORCH_DTYPES[dtype])
-
-    @torch.inference_mode()
-    def run(self, batches: list[NDArray[np.uint8]], embedding: bool) -> list[PassArrays]:
-        """See :class:`Backend`."""
-        return [self._run(np.ascontiguousarray(crops), embedding) for crops in batches]
-
-    def _run(self, crops: NDArray[np.uint8], embedding: bool) -> PassArrays:
-        out: PassOutput = self._one_pass(torch.from_numpy(crops), embedding, self._exits)
-        return PassArrays(
-            raw=out.raw.float().numpy(),
-            patches=out.patches.float().numpy(),
-            attention=out.attention.float().numpy(),
-            embedding=out.embedding.float().numpy() if embedding and out.embedding is not None else None,
-            left=None if out.left is None else out.left.numpy(),
-        )
-
-
-class TorchCuda:
-    """The network on a CUDA device: one graph per batch bucket, one wait for all batches of a call.
-
-    Crops travel as uint8 through pinned memory and are normalised on the device; everything that a pass yields
-    comes back in one copy.
-    """
-
-    name: BackendName = "torch"
-    BUCKETS = (1, 2, 4, 8, 16, 32)
-
-    def __init__(self, one_pass: OnePass, dtype: Dtype) -> None:
-        self.dtype = dtype
-        self._one_pass = one_pass.to("cuda")
-        one_pass.network.set_dtype(TORCH_DTYPES[dtype])
-        self._graphs: dict[tuple[int, bool], _CudaGraph] = {}
-
-    @torch.inference_mode()
-    def run(self, batches: list[NDArray[np.uint8]], embedding: bool) -> list[PassArrays]:
-        """See :class:`Backend`."""
-        pending = []
-        for crops in batches:
-            bucket = next(size for size in self.BUCKETS if size >= len(crops))
-            key = (bucket, embedding)
-            if key not in self._graphs:
-                self._graphs[key] = _CudaGraph(self._one_pass, bucket, embedding)
-            pending.append((len(crops), self._graphs[key].enqueue(crops)))
-        torch.cuda.synchronize()
-        return [self._unpacked(host.numpy()[:count], embedding) for count, host in pending]
-
-    def _unpacked(self, flat: Floats, embedding: bool) -> PassArrays:
-        patches = self._one_pass.network.arch.patches
-        return PassArrays(
-            raw=flat[:, 0].copy(),
-            attention=flat[:, 1].copy(),
-            patches=flat[:, 2 : 2 + patches].copy(),
-            embedding=flat[:, 2 + patches :].copy() if embedding else None,
-        )
-
-
-class _CudaGraph:
-    """One captured pass of a fixed batch size, with its buffers."""
-
-    def __init__(self, one_pass: OnePass, size: int, embedding: bool) -> None:
-        self._input = torch.zeros((size, 112, 112, 3), dtype=torch.uint8, device="cuda")
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(2):  # libraries choose their kernels before the capture
-                _flat(one_pass(self._input, embedding), embedding)
-        torch.cuda.current_stream().wait_stream(side)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._output = _flat(one_pass(self._input, embedding), embedding)
-
-    def enqueue(self, crops: NDArray[np.uint8]) -> torch.Tensor:
-        """Queue copy, pass and copy back; the returned pinned tensor is filled once the stream has come to here."""
-        pinned = torch.from_numpy(np.ascontiguousarray(crops)).pin_memory()
-        self._input[: len(crops)].copy_(pinned, non_blocking=True)
-        self._graph.replay()
-        host = torch.empty(self._output.shape, dtype=torch.float32, pin_memory=True)
-        host.copy_(self._output, non_blocking=True)
-        return host
-
-
-def _flat(out: PassOutput, embedding: bool) -> torch.Tensor:
-    """Everything of a pass in one fp32 tensor ``(B, 2 + N (+ E))``."""
-    parts = [out.raw[:, None], out.attention[:, None], out.patches]
-    if embedding:
-        assert out.embedding is not None
-        parts.append(out.embedding)
-    return torch.cat([part.float() for part in parts], 1)
 
 
 class OnnxRuntime:

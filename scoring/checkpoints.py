@@ -1,4 +1,4 @@
-"""Reading weight files: safetensors, or torch files with nothing but tensors, cleaned to our parameter names.
+"""Weight files (safetensors, or torch files with nothing but tensors) and the networks that are built from them.
 
 Files of other architectures are refused by name, because their keys would otherwise fail with a riddle.
 """
@@ -14,6 +14,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from facegate.errors import ModelError
+from facegate.scoring.families import TORCH_SUFFIXES, builtin_card, card_names
+from facegate.scoring.network.architecture import Architecture
+from facegate.scoring.network.vit import FaceViT
 
 PREFIXES = ("module.", "net.", "model.", "backbone.")
 """Wrappers that training code leaves in front of every key."""
@@ -28,27 +31,63 @@ FOREIGN = {
 """Architectures that share the ViT's name but not its design, and pieces of their keys."""
 
 
-def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the cleaned state dict and the metadata (empty for torch files).
+def build_network(arch: Architecture, path: Path) -> FaceViT:
+    """The network of a weight file, in fp32.
+
+    Raises:
+        ModelError: unreadable, of another architecture, or weights that do not fit ``arch``.
+    """
+    state = read_weights(path)
+    if arch.class_token and "pos_embed" in state:
+        prefix = arch.prefix_tokens if arch.prefix_position else 0
+        if state["pos_embed"].shape[1] != arch.grid**2 + prefix:
+            from timm.layers.pos_embed import resample_abs_pos_embed  # two seconds, and seldom needed
+
+            state["pos_embed"] = resample_abs_pos_embed(
+                state["pos_embed"], [arch.grid, arch.grid], num_prefix_tokens=prefix
+            )
+    with torch.device("meta"):
+        network = FaceViT(arch)
+    try:
+        network.load_state_dict(state, strict=True, assign=True)
+    except RuntimeError as error:
+        raise ModelError(f"the weights of {path} do not fit their card: {' '.join(str(error).split())}") from error
+    return network.float().eval().requires_grad_(False)
+
+
+def fitting_cards(path: Path) -> list[str]:
+    """Names of the cards whose shapes fit a file's weights.
+
+    Raises:
+        ModelError: unreadable, or of another architecture.
+    """
+    found = {key: value.shape for key, value in read_weights(path).items()}
+    fitting = []
+    for name in card_names():
+        with torch.device("meta"):
+            state = FaceViT(builtin_card(name).architecture).state_dict()
+        if found == {key: value.shape for key, value in state.items()}:
+            fitting.append(name)
+    return fitting
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return the cleaned state dict.
 
     Raises:
         ModelError: unreadable, not a state dict of tensors, or of an architecture that is not supported.
     """
-    metadata: dict[str, str] = {}
-    if path.suffix in (".pt", ".pth", ".bin"):
-        state = _read_torch(path)
-    else:
-        state, metadata = _read_safetensors(path)
+    state = _read_torch(path) if path.suffix in TORCH_SUFFIXES else _read_safetensors(path)
     for name, marks in FOREIGN.items():
         if any(mark in key.lower() for key in state for mark in marks):
             raise ModelError(f"{path} is a {name} model, which is another architecture: use a plain ViT checkpoint")
-    return _cleaned(state), metadata
+    return _cleaned(state)
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(str(path), "pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path} is not a readable safetensors file: {error}") from error
 

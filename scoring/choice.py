@@ -9,6 +9,7 @@ import hashlib
 import os
 import platform
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from statistics import median
 from time import process_time
@@ -16,21 +17,13 @@ from time import process_time
 import cv2
 import msgspec
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from facegate.compiling import processor, threads
 from facegate.errors import ModelError
-from facegate.scoring.backends import (
-    Backend,
-    BackendName,
-    OnnxRuntime,
-    OpenVino,
-    PassArrays,
-    TorchCpu,
-)
-from facegate.scoring.export import export_onnx, quantise_onnx
+from facegate.scoring.backends import Backend, BackendName, Dtype, OnnxRuntime, OpenVino, PassArrays
 from facegate.scoring.families import ModelCard
-from facegate.scoring.one_pass import Dtype, OnePass
+from facegate.scoring.reading import Reading
 
 BATCH, ROUNDS = 8, 5
 RANK_AGREEMENT, EMBEDDING_AGREEMENT = 0.999, 0.995
@@ -78,31 +71,31 @@ def cache_folder() -> Path:
 
 def machine() -> str:
     """What a measurement depends on: processor and library versions."""
-    import onnxruntime
-
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-        flags = next(line for line in lines if line.startswith("flags"))
-        name += " " + hashlib.sha256(flags.encode()).hexdigest()[:8]
-    except (OSError, StopIteration):
-        pass
-    return f"{name}, torch {torch.__version__}, ort {onnxruntime.__version__}"
+    model, flags = processor()
+    digest = hashlib.sha256(" ".join(sorted(flags)).encode()).hexdigest()[:8]
+    name = f"{model} {digest}" if flags else platform.processor() or platform.machine()
+    return f"{name}, torch {metadata.version('torch')}, ort {metadata.version('onnxruntime')}"
 
 
-def graph_for(one_pass: OnePass, card: ModelCard, dtype: Dtype) -> Path:
-    """Return the exported graph of a model with its settings, from the cache or exported now."""
-    what = (one_pass.network.fingerprint, card, one_pass.settings, one_pass.quality)
-    digest = hashlib.sha256(msgspec.json.encode(what)).hexdigest()[:16]
-    exact = cache_folder() / "graphs" / f"{card.name}-{digest}.onnx"
+def graph_for(reading: Reading, dtype: Dtype) -> Path:
+    """Return the exported graph of a model with its settings, from the cache or exported now.
+
+    Raises:
+        ModelError: the weights do not fit their card, or hold something that ONNX does not have.
+    """
+    card = reading.card
+    exact = cache_folder() / "graphs" / f"{card.name}-{reading.key}.onnx"
     exact.parent.mkdir(parents=True, exist_ok=True)
     if not exact.is_file():
-        export_onnx(one_pass, card, card.name, exact)
+        from facegate.scoring.export import export_onnx
+
+        export_onnx(reading.one_pass, card, card.name, exact)
     if dtype != "int8":
         return exact
     small = exact.with_suffix(".int8.onnx")
     if not small.is_file():
+        from facegate.scoring.export import quantise_onnx
+
         quantise_onnx(exact, small)
     return small
 
@@ -139,22 +132,24 @@ def example_crops(count: int = 48) -> NDArray[np.uint8]:
 
 
 def tune(
-    one_pass: OnePass, card: ModelCard, crops: NDArray[np.uint8], native_bf16: bool, show: Callable[[str], None]
+    reading: Reading, crops: NDArray[np.uint8], native_bf16: bool, show: Callable[[str], None]
 ) -> tuple[Trial, ...]:
     """Measure every backend that is installed on ``crops``, keep the result, and return it, fastest first."""
-    threads = torch.get_num_threads()
+    from facegate.scoring.torch_backends import TorchCpu
+
+    count, one_pass = threads(), reading.one_pass
 
     def graph(dtype: Dtype) -> Path:
-        return graph_for(one_pass, card, dtype)
+        return graph_for(reading, dtype)
 
     makers: list[tuple[str, Callable[[], Backend]]] = [
         ("torch fp32", lambda: TorchCpu(one_pass, "fp32")),
-        ("onnxruntime fp32", lambda: OnnxRuntime(graph("fp32"), "fp32", threads)),
-        ("onnxruntime int8", lambda: OnnxRuntime(graph("int8"), "int8", threads)),
-        ("openvino fp32", lambda: OpenVino(graph("fp32"), "fp32", threads)),
+        ("onnxruntime fp32", lambda: OnnxRuntime(graph("fp32"), "fp32", count)),
+        ("onnxruntime int8", lambda: OnnxRuntime(graph("int8"), "int8", count)),
+        ("openvino fp32", lambda: OpenVino(graph("fp32"), "fp32", count)),
     ]
     if native_bf16:
-        makers.append(("openvino bf16", lambda: OpenVino(graph("fp32"), "bf16", threads)))
+        makers.append(("openvino bf16", lambda: OpenVino(graph("fp32"), "bf16", count)))
         # Last: it leaves the network in bf16.
         makers.append(("torch bf16", lambda: TorchCpu(one_pass, "bf16")))
     from scipy.stats import spearmanr  # most of a second, which no run has to wait for
@@ -186,7 +181,7 @@ def tune(
             )
         )
     ordered = tuple(sorted(trials, key=lambda trial: trial.ms_per_crop))
-    _write(card.name, Tuning(machine=machine(), trials=ordered))
+    _write(reading.card.name, Tuning(machine=machine(), trials=ordered))
     return ordered
 
 

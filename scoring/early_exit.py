@@ -13,12 +13,10 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from facegate.errors import ConfigError
 from facegate.scoring.engine import MAX_BATCH, Scorer
-from facegate.scoring.vitnt import TokenPath
 
 LEAST_CROPS = 200
 
@@ -138,17 +136,22 @@ def _threshold(so_far: NDArray[np.float32], good: NDArray[np.bool_], bound: floa
     return float(of_good[allowed]) if allowed < len(of_good) else float(of_good[-1])
 
 
-@torch.inference_mode()
 def _scores_so_far(scorer: Scorer, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
     """``(B, T - 1)``: the score after each scored block from the second on."""
+    import torch
+
+    from facegate.scoring.vitnt import TokenPath
+
     one_pass, network, settings = scorer.one_pass, scorer.network, scorer.settings
     path = TokenPath(network.norm, settings.distance, one_pass.spread)
-    x = network.tokens(one_pass.normalised(torch.from_numpy(np.ascontiguousarray(crops))))
     columns = []
-    for index in range(settings.blocks[-1] + 1):
-        x = network.blocks[index](x, False, False)[0]
-        if index in settings.blocks:
-            path.add(x[:, network.prefix_tokens :])
-            if path.pairs:
-                columns.append(path.patch_quality(settings.alpha).mean(1))
-    return torch.stack(columns, 1).float().numpy()
+    with torch.inference_mode():
+        x = network.tokens(one_pass.normalised(torch.from_numpy(np.ascontiguousarray(crops))))
+        for index in range(settings.blocks[-1] + 1):
+            x = network.blocks[index](x, False, False)[0]
+            if index in settings.blocks:
+                path.add(x[:, network.prefix_tokens :])
+                if path.pairs:
+                    columns.append(path.patch_quality(settings.alpha).mean(1))
+    found: NDArray[np.float32] = torch.stack(columns, 1).float().numpy()
+    return found

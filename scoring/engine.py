@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from facegate.compiling import processor, threads
 from facegate.errors import ConfigError, ModelError
-from facegate.scoring.backends import Backend, BackendName, OnnxRuntime, OpenVino, PassArrays, TorchCpu, TorchCuda
+from facegate.scoring.backends import DTYPES, Backend, BackendName, Dtype, OnnxRuntime, OpenVino, PassArrays
 from facegate.scoring.calibration import Calibration
 from facegate.scoring.choice import Choice, graph_for, measured_choice
 from facegate.scoring.families import (
     DEFAULT_MODEL,
     QUALITIES,
-    ModelCard,
+    Model,
     Quality,
-    load_file,
-    load_shipped,
 )
 from facegate.scoring.hub import resolve_weights
-from facegate.scoring.network.architecture import ScoreSettings
-from facegate.scoring.one_pass import DTYPES, Dtype, OnePass
-from facegate.scoring.vitnt import AGGREGATIONS, DISTANCES, Aggregation, Distance
+from facegate.scoring.loading import load_file, load_shipped
+from facegate.scoring.network.architecture import AGGREGATIONS, DISTANCES, Aggregation, Distance, ScoreSettings
+from facegate.scoring.reading import Reading
+
+if TYPE_CHECKING:
+    from facegate.scoring.network.vit import FaceViT
+    from facegate.scoring.one_pass import OnePass
 
 MAX_BATCH = 32
 """Crops per forward pass; bounds activation memory whatever the caller hands in."""
 
 CROP_SHAPE = (112, 112, 3)
+NVIDIA_DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/nvmap", "/dev/dxg")
 
 
 class Scores(msgspec.Struct, frozen=True, eq=False):
@@ -60,22 +64,29 @@ class Scorer:
 
     def __init__(
         self,
-        one_pass: OnePass,
-        card: ModelCard,
+        reading: Reading,
         backend: Backend,
         *,
         why: str = "",
-        exits: Mapping[int, float] = {},
     ) -> None:
-        self.card = card
-        self.settings = one_pass.settings
-        self.quality = one_pass.quality
+        self.reading = reading
+        self.card = reading.card
+        self.settings = reading.settings
+        self.quality = reading.quality
         self.backend = backend
         self.why = why
         """In words: what runs the network, and why that was chosen."""
-        self.network = one_pass.network
-        self.one_pass = one_pass
-        self._calibration = Calibration(card.calibration[one_pass.quality])
+        self._calibration = Calibration(reading.card.calibration[reading.quality])
+
+    @property
+    def one_pass(self) -> OnePass:
+        """In torch, whatever runs it here; loads torch where that was not needed so far."""
+        return self.reading.one_pass
+
+    @property
+    def network(self) -> FaceViT:
+        """The network in torch."""
+        return self.one_pass.network
 
     @property
     def algorithm(self) -> str:
@@ -105,7 +116,7 @@ class Scorer:
             ModelError: the network produced a value that is not finite.
         """
         _check_crops(crops)
-        if self.settings.distance == "mahalanobis" and self.one_pass.spread is None:
+        if not self.reading.fitted:
             raise ConfigError("the mahalanobis distance needs its spread: call scorer.fitted(crops) first")
         batches = [crops[i : i + MAX_BATCH] for i in range(0, len(crops), MAX_BATCH)]
         parts = self.backend.run(batches, embedding)
@@ -136,7 +147,6 @@ class Scorer:
                 f"model '{self.card.name}' produced values that are not finite: its weights are damaged"
             )
 
-    @torch.inference_mode()
     def fitted(self, crops: NDArray[np.uint8]) -> Scorer:
         """Return a scorer whose ``mahalanobis`` distance is fitted on ``crops`` (``(B, 112, 112, 3)``, B >= 1).
 
@@ -146,13 +156,19 @@ class Scorer:
             ConfigError: no crops, wrong crops, or a backend other than torch on the CPU.
         """
         _check_crops(crops)
-        if not len(crops) or not isinstance(self.backend, TorchCpu):
+        if not len(crops) or self.backend.name != "torch":
             raise ConfigError("fitting needs one or more crops and the torch backend on the CPU")
+        import torch
+
+        from facegate.scoring.torch_backends import TorchCpu
+
         batches = [torch.from_numpy(crops[i : i + MAX_BATCH]) for i in range(0, len(crops), MAX_BATCH)]
-        spread = torch.stack([self.one_pass.mean_squared_step(batch) * len(batch) for batch in batches]).sum(0)
+        with torch.inference_mode():
+            spread = torch.stack([self.one_pass.mean_squared_step(batch) * len(batch) for batch in batches]).sum(0)
         card = msgspec.structs.replace(self.card, spread=tuple((spread / len(crops)).tolist()))
-        one_pass = OnePass(self.network, card, self.settings, self.quality)
-        return Scorer(one_pass, card, TorchCpu(one_pass, self.backend.dtype), why=self.why)
+        model = Model(card, self.reading.model.fingerprint, lambda: self.network)
+        reading = Reading(model, self.settings, self.quality)
+        return Scorer(reading, TorchCpu(reading.one_pass, self.backend.dtype), why=self.why)
 
     def leaving_early(self, exits: Mapping[int, float]) -> Scorer:
         """Return a scorer whose crops leave after these blocks when their score so far is below the value.
@@ -162,14 +178,16 @@ class Scorer:
         Raises:
             ConfigError: a block after which nobody can leave, or a backend other than torch on the CPU.
         """
-        if not isinstance(self.backend, TorchCpu):
+        if self.backend.name != "torch":
             raise ConfigError("early exits run in torch on the CPU alone: use backend 'torch' and device 'cpu'")
         possible = self.settings.blocks[1:]
         for block in exits:
             if block not in possible:
                 raise ConfigError(f"a crop can leave after the scored blocks {list(possible)}, not after {block}")
+        from facegate.scoring.torch_backends import TorchCpu
+
         backend = TorchCpu(self.one_pass, self.backend.dtype, dict(exits) or None)
-        return Scorer(self.one_pass, self.card, backend, why=self.why)
+        return Scorer(self.reading, backend, why=self.why)
 
 
 def load_scorer(
@@ -217,42 +235,44 @@ def load_scorer(
         backend=(backend, ("auto", *get_args(BackendName))),
         quality=(quality or "vitnt", QUALITIES),
     )
-    if device == "cuda" and not torch.cuda.is_available():
+    if device == "cuda" and not cuda_found():
         raise ConfigError("device 'cuda' was asked for, but torch finds no CUDA device: use --device cpu")
     weights = DEFAULT_MODEL if weights is None else weights
     if str(weights) == DEFAULT_MODEL:
         if card not in (None, str(weights)):
             raise ConfigError(f"model '{weights}' ships with its own card: leave --model-card out")
-        network, loaded = load_shipped()
+        model = load_shipped()
     else:
         file, card = resolve_weights(weights, card)
-        network, loaded = load_file(file, card)
+        model = load_file(file, card)
+    loaded = model.card
     chosen = loaded.quality if quality is None else quality
     if chosen not in loaded.calibration:
         known = ", ".join(loaded.calibration)
         raise ConfigError(f"model '{loaded.name}' has no calibration for quality '{chosen}': it has {known}")
     settings = ScoreSettings(
-        blocks=_checked_blocks(loaded.blocks if blocks is None else tuple(blocks), network.arch.depth),
+        blocks=_checked_blocks(loaded.blocks if blocks is None else tuple(blocks), loaded.architecture.depth),
         aggregation=aggregation,
         alpha=loaded.alpha if alpha is None else alpha,
         distance=distance,
     )
-    one_pass = OnePass(network, loaded, settings, chosen).eval()
-    on = "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
-    wanted = _decide(one_pass, loaded, on, dtype, backend)
+    reading = Reading(model, settings, chosen)
+    on = "cuda" if device == "cuda" or (device == "auto" and cuda_found()) else "cpu"
+    wanted = _decide(reading, on, dtype, backend)
     try:
-        made = _make_backend(one_pass, loaded, on, wanted)
+        made = _make_backend(reading, on, wanted)
     except (ModelError, OSError) as error:
         if backend != "auto" or wanted.backend == "torch":
             raise
         wanted = Choice("torch", "fp32", f"torch, as no graph could be made: {error}")
-        made = _make_backend(one_pass, loaded, on, wanted)
-    return Scorer(one_pass, loaded, made, why=wanted.why)
+        made = _make_backend(reading, on, wanted)
+    return Scorer(reading, made, why=wanted.why)
 
 
-def _decide(one_pass: OnePass, card: ModelCard, on: str, dtype: str, backend: str) -> Choice:
+def _decide(reading: Reading, on: str, dtype: str, backend: str) -> Choice:
     """Which backend and number format, and why."""
     _check_combination(on, dtype, backend)
+    card = reading.card
     if dtype == "int8":
         return Choice("onnxruntime", "int8", "int8 was asked for")
     if backend == "auto" and on == "cpu":
@@ -260,7 +280,7 @@ def _decide(one_pass: OnePass, card: ModelCard, on: str, dtype: str, backend: st
         if measured is not None:
             return measured
     name: BackendName = "torch" if backend == "auto" else backend  # type: ignore[assignment]
-    if backend == "auto" and on == "cpu" and _exported_is_best(one_pass, card, dtype):
+    if backend == "auto" and on == "cpu" and _exported_is_best(reading, dtype):
         why = "fp32: ONNX Runtime is quicker than torch on processors (facegate models tune measures)"
         return Choice("onnxruntime", "fp32", why)
     if dtype != "auto":
@@ -274,9 +294,9 @@ def _decide(one_pass: OnePass, card: ModelCard, on: str, dtype: str, backend: st
     return Choice(name, "bf16", "bf16: its products are native here")
 
 
-def _exported_is_best(one_pass: OnePass, card: ModelCard, dtype: str) -> bool:
-    fitted = one_pass.settings.distance != "mahalanobis" or one_pass.spread is not None
-    return fitted and (dtype == "fp32" or (dtype == "auto" and not (card.bf16 and native_bf16("cpu"))))
+def _exported_is_best(reading: Reading, dtype: str) -> bool:
+    exact = dtype == "fp32" or (dtype == "auto" and not (reading.card.bf16 and native_bf16("cpu")))
+    return reading.fitted and exact
 
 
 def _check_combination(on: str, dtype: str, backend: str) -> None:
@@ -290,21 +310,32 @@ def _check_combination(on: str, dtype: str, backend: str) -> None:
         raise ConfigError("ONNX Runtime has no bf16 on the CPU: use fp32 or int8, or another backend")
 
 
-def _make_backend(one_pass: OnePass, card: ModelCard, on: str, choice: Choice) -> Backend:
-    if on == "cuda":
-        return TorchCuda(one_pass, choice.dtype)
-    if choice.backend == "torch":
-        return TorchCpu(one_pass, choice.dtype)
-    graph = graph_for(one_pass, card, choice.dtype)
+def _make_backend(reading: Reading, on: str, choice: Choice) -> Backend:
+    if on == "cuda" or choice.backend == "torch":
+        from facegate.scoring.torch_backends import TorchCpu, TorchCuda
+
+        return (TorchCuda if on == "cuda" else TorchCpu)(reading.one_pass, choice.dtype)
+    graph = graph_for(reading, choice.dtype)
     make = OnnxRuntime if choice.backend == "onnxruntime" else OpenVino
-    return make(graph, choice.dtype, torch.get_num_threads())
+    return make(graph, choice.dtype, threads())
+
+
+def cuda_found() -> bool:
+    """Whether there is a CUDA device that torch can use; torch is only asked where the system shows one."""
+    if sys.platform == "linux" and not any(Path(device).exists() for device in NVIDIA_DEVICES):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def native_bf16(device: str) -> bool:
     """Whether bf16 products are native; elsewhere they are emulated, and slower than fp32."""
     if device == "cuda":
+        import torch
+
         return torch.cuda.get_device_capability() >= (8, 0)
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return bool(processor()[1] & {"avx512_bf16", "amx_bf16"})
 
 
 def _check_choices(**choices: tuple[str, Sequence[str]]) -> None:

@@ -16,12 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from facegate.errors import ModelError
+from facegate.scoring.backends import CROPS, OUTPUTS
 from facegate.scoring.families import CARD_KEY, ModelCard
 from facegate.scoring.one_pass import OnePass
 
 OPSET = 18
-CROPS = "crops"
-OUTPUTS = ("raw", "quality", "embedding", "patches", "attention")
 
 
 class QualityGraph(nn.Module):

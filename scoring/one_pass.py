@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, get_args
 
 import msgspec
 import torch
@@ -13,9 +12,6 @@ from torch import Tensor, nn
 from facegate.scoring.families import ModelCard, Quality
 from facegate.scoring.network.architecture import PassOutput, ScoreSettings
 from facegate.scoring.network.vit import FaceViT
-
-Dtype = Literal["fp32", "bf16", "fp16", "int8"]
-DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 
 
 class OnePass(nn.Module):

@@ -7,16 +7,11 @@ Only the previous block's tokens are kept, so memory does not grow with the numb
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Aggregation = Literal["uniform", "attention", "attention_mean"]
-AGGREGATIONS: tuple[Aggregation, ...] = ("uniform", "attention", "attention_mean")
-Distance = Literal["euclidean", "cosine", "mahalanobis"]
-DISTANCES: tuple[Distance, ...] = ("euclidean", "cosine", "mahalanobis")
+from facegate.scoring.network.architecture import Distance
 
 
 class TokenPath:

@@ -152,3 +152,12 @@ def test_every_package_folder_is_linked_into_facegate() -> None:
     for folder in (*FOLDERS[:-1], "configs"):
         link = ROOT / "facegate" / folder
         assert link.is_symlink() and link.resolve() == (ROOT / folder).resolve()
+
+
+def test_what_runs_exported_graphs_does_not_wait_for_torch() -> None:
+    """Importing torch takes seconds; a gate and a worker with the model that ships need only its graph."""
+    modules = "facegate.pipeline.runner, facegate.detectors.mtcnn, facegate.recognition.working.worker"
+    code = (
+        f"import sys, {modules}; print([name for name in ('torch', 'matplotlib', 'timm') if name in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

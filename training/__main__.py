@@ -17,7 +17,7 @@ from torch import Tensor
 
 from facegate.errors import FacegateError
 from facegate.pipeline.flow.cores import set_wait_policy
-from facegate.scoring.families import load_file
+from facegate.scoring.loading import load_file
 from facegate.training.distill import Trainer, train
 from facegate.training.export import CALIBRATION_CROPS, export_model
 from facegate.training.pool import load_pool
@@ -106,7 +106,7 @@ def distil(
         trainer.resume(checkpoint)
         print(f"resumed at {trainer.samples_done} samples", flush=True)
     elif start is not None:
-        trainer.start_from(load_file(start)[0].state_dict(), start_samples)
+        trainer.start_from(load_file(start).network.state_dict(), start_samples)
     seen = pool_.only(held).crops
     targets = master.targets(torch.from_numpy(seen)).unit
     train(

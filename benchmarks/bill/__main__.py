@@ -25,11 +25,11 @@ from time import process_time
 
 import numpy as np
 import onnxruntime
-import torch
 
 from benchmarks.bill.looks import looks
 from benchmarks.ingest import SAMPLE_FPS, scaled, server, watch
 from benchmarks.machine import cpu
+from facegate.compiling import limit_threads, threads
 from facegate.demo.clip import make_clip
 from facegate.detectors.align import align
 from facegate.detectors.base import load_detector
@@ -74,7 +74,7 @@ def plain_embedding(recogniser: str) -> Callable[[Image], object]:
         return lambda crop: embedder.embed([crop])
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = threads()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(recogniser, options)
     name = session.get_inputs()[0].name
@@ -184,7 +184,7 @@ def main() -> None:
     if args.one_core:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     share_cores()
-    torch.set_num_threads(1)
+    limit_threads(1)
     config = RunConfig.model_validate({"cameras": [{"name": "x", "source": "x.mp4"}]})
     config = config.model_copy(update={"scorer": config.scorer.model_copy(update={"weights": args.weights})})
     scorer = load_scorer(args.weights)

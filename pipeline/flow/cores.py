@@ -17,10 +17,6 @@ def set_wait_policy() -> None:
 
 def share_cores(stages: int = 2) -> None:
     """Give each of ``stages`` busy stages (detection and scoring) an equal share of this process's cores."""
-    import cv2
-    import torch
+    from facegate.compiling import cores, limit_threads
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    share = max(1, cores // stages)
-    torch.set_num_threads(share)
-    cv2.setNumThreads(share)
+    limit_threads(max(1, cores() // stages))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
-from torch import Tensor
 
-from facegate.scoring.vitnt import Aggregation, Distance
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Aggregation = Literal["uniform", "attention", "attention_mean"]
+AGGREGATIONS: tuple[Aggregation, ...] = ("uniform", "attention", "attention_mean")
+Distance = Literal["euclidean", "cosine", "mahalanobis"]
+DISTANCES: tuple[Distance, ...] = ("euclidean", "cosine", "mahalanobis")
 
 
 class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,9 +7,7 @@ BatchNorm) and DINOv2's (class token, biases, GELU, LayerScale).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from functools import cached_property
 from typing import cast
 
 import torch
@@ -57,15 +55,6 @@ class FaceViT(nn.Module):
                 nn.GELU(),
                 nn.Linear(arch.embed_dim // 4, arch.estimates),
             )
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Hash of the weights as they were loaded, for keeping what was computed with them."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().float().cpu().numpy().tobytes())
-        return digest.hexdigest()[:16]
 
     def set_dtype(self, dtype: torch.dtype) -> None:
         """Convert the weights; the small convolutional head stays exact, because bf16 costs it a third digit."""

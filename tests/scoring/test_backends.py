@@ -89,7 +89,7 @@ def test_without_a_place_for_graphs_torch_runs_and_says_why(
 def test_what_is_not_exact_enough_is_never_taken_unasked(cache: Path, data: Path) -> None:
     weights = data / "parity" / "tiny_p8.safetensors"
     scorer = load_scorer(weights, device="cpu", dtype="fp32", backend="torch")
-    trials = tune(scorer.one_pass, scorer.card, example_crops(), native_bf16("cpu"), lambda line: None)
+    trials = tune(scorer.reading, example_crops(), native_bf16("cpu"), lambda line: None)
     exact = [t for t in trials if t.dtype == "fp32"]
     assert {t.backend for t in exact} == {"torch", "onnxruntime", "openvino"}
     assert all(t.acceptable(scorer.card) and t.rank_agreement > 0.9999 for t in exact)

@@ -16,9 +16,9 @@ from facegate.scoring.families import (
     DEFAULT_MODEL,
     builtin_card,
     card_names,
-    load_shipped,
     read_card,
 )
+from facegate.scoring.loading import load_shipped
 from facegate.scoring.network.vit import FaceViT
 
 from ..helpers import facegate
@@ -143,7 +143,7 @@ def test_the_model_that_ships_is_loaded_by_name_in_fp32_and_with_its_own_card() 
     scores = scorer.score(CROPS)
     assert scorer.card.name == DEFAULT_MODEL and scorer.card.people is not None
     assert scores.embedding is not None and scores.embedding.shape == (2, 128) and np.isfinite(scores.raw).all()
-    assert {tensor.dtype for tensor in load_shipped()[0].parameters()} == {torch.float32}
+    assert {tensor.dtype for tensor in load_shipped().network.parameters()} == {torch.float32}
     with pytest.raises(ConfigError, match="leave --model-card out"):
         load_scorer(DEFAULT_MODEL, card="cvlface-vit-base")
 

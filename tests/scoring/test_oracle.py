@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from facegate.scoring.network.architecture import Architecture, ScoreSettings
+from facegate.scoring.network.architecture import AGGREGATIONS, Aggregation, Architecture, Distance, ScoreSettings
 from facegate.scoring.network.vit import FaceViT
-from facegate.scoring.vitnt import AGGREGATIONS, Aggregation, Distance
 
 from .oracle import embedding_pass, score_pass
 

@@ -118,7 +118,7 @@ def tune(
     share_cores()  # as in 'facegate run'
     scorer = load_scorer(weights, card=model_card, device="cpu", dtype="fp32", backend="torch")
     screen = Console(stderr=True, highlight=False)
-    trials = tune(scorer.one_pass, scorer.card, example_crops(), native_bf16("cpu"), screen.print)
+    trials = tune(scorer.reading, example_crops(), native_bf16("cpu"), screen.print)
     table = Table("backend", "format", "ms per crop", "rank agreement", "least cosine", "")
     taken = next((trial for trial in trials if trial.acceptable(scorer.card)), None)
     for trial in trials:

@@ -1,0 +1,122 @@
+"""From a name or a weight file to a model; torch is loaded only where the network itself is asked for."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError, safe_open
+
+from facegate.errors import ModelError
+from facegate.scoring.families import (
+    ARCHITECTURE_KEYS,
+    CARD_KEY,
+    DEFAULT_MODEL,
+    IDENTITY,
+    TORCH_SUFFIXES,
+    Model,
+    ModelCard,
+    builtin_card,
+    card_names,
+    decode_embedded,
+    file_sha256,
+    read_card,
+)
+from facegate.scoring.network.architecture import Architecture
+
+if TYPE_CHECKING:
+    from facegate.scoring.network.vit import FaceViT
+
+
+def load_shipped() -> Model:
+    """Find :data:`DEFAULT_MODEL` and its card.
+
+    Raises:
+        ModelError: its weights are missing, or not those that the card describes.
+    """
+    path = Path(str(resources.files("facegate.scoring") / "models" / f"{DEFAULT_MODEL}.safetensors"))
+    card = builtin_card(DEFAULT_MODEL)
+    if not path.is_file():
+        raise ModelError(f"the model that ships with facegate is not at {path}: install facegate again")
+    digest = file_sha256(path)
+    if digest != card.sha256:
+        raise ModelError(
+            f"{path} is not the model that its card describes (SHA-256 {digest}): install facegate again"
+        )
+    return _model(card, path, digest)
+
+
+def load_file(path: Path, card_name: str | None = None) -> Model:
+    """Read what a weight file is.
+
+    Args:
+        path: ``.safetensors``, or a torch file that holds tensors alone (``.pt``, ``.pth``, ``.bin``).
+        card_name: a card of this package, or a YAML file. A safetensors file whose metadata carry its card or its
+            architecture needs none.
+
+    Raises:
+        ModelError: unreadable, or without a card; its ``network`` raises where the weights do not fit.
+    """
+    metadata = {} if path.suffix in TORCH_SUFFIXES else _metadata(path)
+    if card_name is not None:
+        card = read_card(card_name)
+    elif CARD_KEY in metadata:
+        card = decode_embedded(metadata[CARD_KEY], str(path))
+    elif all(key in metadata for key in ARCHITECTURE_KEYS):
+        card = _own_card(path, metadata)
+    else:
+        from facegate.scoring.checkpoints import fitting_cards
+
+        fitting = fitting_cards(path)
+        raise ModelError(
+            f"{path} does not say its architecture, and head counts cannot be read from weights: "
+            + (
+                f"its shapes fit --model-card {' or --model-card '.join(fitting)}"
+                if fitting
+                else f"give its card as YAML, or one of {', '.join(card_names())}"
+            )
+        )
+    try:
+        return _model(card, path, file_sha256(path))
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from error
+
+
+def _model(card: ModelCard, path: Path, digest: str) -> Model:
+    def build() -> FaceViT:
+        from facegate.scoring.checkpoints import build_network
+
+        return build_network(card.architecture, path)
+
+    return Model(card, digest[:16], build)
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    try:
+        with safe_open(str(path), "np") as file:
+            return file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path} is not a readable safetensors file: {error}") from error
+
+
+def _own_card(path: Path, metadata: dict[str, str]) -> ModelCard:
+    try:
+        arch = Architecture(
+            patch_size=int(metadata["patch_size"]),
+            embed_dim=int(metadata["embed_dim"]),
+            depth=int(metadata["depth"]),
+            num_heads=int(metadata["num_heads"]),
+            mlp_ratio=float(metadata["mlp_ratio"]),
+            img_size=int(metadata.get("img_size", 112)),
+            embedding_dim=int(metadata.get("num_classes", 512)),
+        )
+    except ValueError as error:
+        raise ModelError(f"{path} carries an architecture that is not numbers: {error}") from error
+    return ModelCard(
+        name=path.stem,
+        architecture=arch,
+        blocks=tuple(range(arch.depth)),
+        calibration={"vitnt": IDENTITY},
+        calibration_version="identity",
+    )

@@ -1,0 +1,51 @@
+"""What is read from a model in its one pass, and by which settings; it names what is kept of that on disk."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from facegate.scoring.families import Model, ModelCard, Quality
+from facegate.scoring.network.architecture import ScoreSettings
+
+if TYPE_CHECKING:
+    from facegate.scoring.one_pass import OnePass
+
+
+class Reading:
+    """A model, the settings of ViTNT-FIQA, and the number that stands for quality."""
+
+    def __init__(self, model: Model, settings: ScoreSettings, quality: Quality) -> None:
+        self.model = model
+        self.settings = settings
+        self.quality = quality
+
+    @property
+    def card(self) -> ModelCard:
+        """The model's."""
+        return self.model.card
+
+    @property
+    def key(self) -> str:
+        """16 hex digits that change with the weights, the card and what is read."""
+        what = (self.model.fingerprint, self.card, self.settings, self.quality)
+        return hashlib.sha256(msgspec.json.encode(what)).hexdigest()[:16]
+
+    @property
+    def fitted(self) -> bool:
+        """Whether nothing is missing that the settings ask for."""
+        return self.settings.distance != "mahalanobis" or bool(self.card.spread)
+
+    @cached_property
+    def one_pass(self) -> OnePass:
+        """In torch; built when it is first asked for.
+
+        Raises:
+            ModelError: the weights do not fit their card.
+        """
+        from facegate.scoring.one_pass import OnePass
+
+        return OnePass(self.model.network, self.card, self.settings, self.quality).eval()
