@@ -161,6 +161,8 @@ class Reason(StrEnum):
     GOOD_ENOUGH = "good_enough"
     IMPROVED = "improved"
     INTERVAL = "interval"
+    ASKED = "asked"
+    """The recogniser was not sure of what it has of the track."""
     SHADOW = "shadow"
     """A reject, sent to estimate what the gate costs."""
 
@@ -210,6 +212,28 @@ class Shot(Record, frozen=True, eq=False):
     def pts_s(self) -> float:
         """Media time of the frame in seconds."""
         return self.scored.face.frame.pts_s
+
+
+class Answer(Record, frozen=True, eq=False):
+    """What a recogniser made of a shot: numbers alone, no name."""
+
+    shot_id: str
+    named: bool
+    """Whether the shot's visit has a name."""
+    sure: bool
+    """Whether it has one that more shots would hardly change."""
+    similarity: float
+    """Of this shot to the nearest person, -1..1."""
+    second: float
+    """To the next one, -1..1."""
+
+
+class Answers(Record, frozen=True, eq=False):
+    """What recognisers have said since it was last asked."""
+
+    expected: bool
+    """Whether somebody is there who answers."""
+    given: tuple[Answer, ...] = ()
 
 
 class TrackEnd(Record, frozen=True, eq=False):

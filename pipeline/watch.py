@@ -8,7 +8,7 @@ from pathlib import Path
 
 from facegate.pipeline.config import RunConfig, config_for
 from facegate.pipeline.flow.channel import Aborted, Channel, EndOfStream
-from facegate.pipeline.records import Shot, TrackEnd
+from facegate.pipeline.records import Answers, Shot, TrackEnd
 from facegate.pipeline.runner import Runner
 from facegate.sinks.base import DeliveryReport
 
@@ -31,6 +31,10 @@ class ShotQueue:
 
     def ended(self, *tracks: TrackEnd) -> None:
         """See :class:`facegate.sinks.base.Sink`; nobody here wants to know."""
+
+    def answers(self) -> Answers:
+        """See :class:`facegate.sinks.base.Sink`; nobody here does."""
+        return Answers(expected=False)
 
     def report(self) -> DeliveryReport:
         """See :class:`facegate.sinks.base.Sink`; shots count as delivered when queued."""

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from facegate.pipeline.records import Shot, TrackEnd
+from facegate.pipeline.records import Answers, Shot, TrackEnd
 from facegate.sinks.wire import Entry
 
 
@@ -25,6 +25,12 @@ class DeliveryReport(msgspec.Struct, frozen=True):
     """Put aside in the spool, as nobody who got them ever acknowledged them; not among the accepted any more."""
     kept: int = 0
     """Of the undelivered, those that a spool keeps for the next run."""
+    answered: int = 0
+    """Of the acknowledged, those of which the worker said what it made of them."""
+    unsure: int = 0
+    """Of these, those after which it was not sure yet."""
+    odd: int = 0
+    """Answers that cannot be, such as similarities beyond 1; they are not believed."""
     recognition_ms: float = 0.0
     """Sum of the time that workers spent on acknowledged shots."""
     others: dict[str, DeliveryReport] = {}
@@ -44,6 +50,10 @@ class Sink(Protocol):
 
     def ended(self, *tracks: TrackEnd) -> None:
         """Tell whoever wants to know that no more shots will come of these tracks; never waits, may be lost."""
+        ...
+
+    def answers(self) -> Answers:
+        """What recognisers have said of shots since this was last called; never waits."""
         ...
 
     def report(self) -> DeliveryReport:
@@ -68,6 +78,10 @@ class Place(Protocol):
 
     def ended(self, tracks: Sequence[TrackEnd]) -> None:
         """See :meth:`Sink.ended`."""
+        ...
+
+    def answers(self) -> Answers:
+        """See :meth:`Sink.answers`."""
         ...
 
     def report(self) -> DeliveryReport:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +23,33 @@ HANDSHAKE_MS = 10_000
 LINGER_MS = 500
 
 log = structlog.get_logger(__name__)
+
+
+class Bell:
+    """Wakes the thread that polls it; rung by any."""
+
+    def __init__(self) -> None:
+        self._rope, self._clapper = socket.socketpair()
+        self._rope.setblocking(False)
+        self._clapper.setblocking(False)
+
+    def ring(self) -> None:
+        """Wake; a full bell has been rung already, a closed one has nobody to wake."""
+        with contextlib.suppress(OSError):
+            self._rope.send(b"!")
+
+    def fileno(self) -> int:
+        """To poll for input."""
+        return self._clapper.fileno()
+
+    def silence(self) -> None:
+        """Be ready to be rung anew."""
+        self._clapper.recv(4096)
+
+    def close(self) -> None:
+        """Close; ringing does nothing any more."""
+        self._rope.close()
+        self._clapper.close()
 
 
 class Bound:

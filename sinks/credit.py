@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import msgspec
 
 from facegate.errors import DeliveryError
-from facegate.sinks.wire import Entry
+from facegate.sinks.wire import Entry, Ready
 
 SILENCE_S = 10.0
 """A worker not heard of for this long is taken for dead; workers send a heartbeat every second or two."""
@@ -20,11 +20,14 @@ IDLE_WORDS = 1000
 """Messages other than receipts that a peer may send in a minute; a worker needs a hundred."""
 MINUTE_S = 60.0
 MAX_PEERS = 10_000
+MOST_TRACKS = 10_000
+"""Remembered with their workers."""
 
 
 class _Worker(msgspec.Struct, eq=False):
     window: int = 0
     visits: bool = False
+    answers: bool = False
     trust: int = UNPROVEN
     """At most so many in flight, whatever the window: grows with the first acknowledgement, gone with a lease."""
     last_seen: float = 0.0
@@ -60,6 +63,8 @@ class Workers:
         """Nobody yet; a shot that is not acknowledged within ``lease_s`` comes back."""
         self._lease_s = lease_s
         self._workers: dict[bytes, _Worker] = {}
+        self._whose: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        """Who got the last shot of a track; it puts the next one together with it."""
 
     def __len__(self) -> int:
         return len(self._workers)
@@ -72,26 +77,39 @@ class Workers:
         """Who wants to know of tracks that have ended."""
         return [identity for identity, worker in self._workers.items() if worker.visits]
 
+    @property
+    def answer(self) -> bool:
+        """Whether somebody is there who answers."""
+        return any(worker.answers for worker in self._workers.values())
+
     def has_of(self, camera: str, track_id: int) -> bool:
         """Whether somebody has an unacknowledged shot of a track."""
         given = (shot for worker in self._workers.values() for shot, _ in worker.in_flight.values())
         return any(shot.track_id == track_id and shot.camera == camera for shot in given)
 
-    def ready(self, identity: bytes, window: int, now: float, *, visits: bool = False) -> None:
-        """A worker is there, takes at most ``window`` shots at a time, and is alive.
+    def ready(self, identity: bytes, says: Ready, now: float) -> None:
+        """A worker is there, says how many shots it takes at a time and what it wants, and is alive.
 
         Raises:
             DeliveryError: no sensible window, or too many workers.
         """
-        if not 0 < window <= MAX_WINDOW:
-            raise DeliveryError(f"a window of {window} is not within 1..{MAX_WINDOW}")
+        if not 0 < says.window <= MAX_WINDOW:
+            raise DeliveryError(f"a window of {says.window} is not within 1..{MAX_WINDOW}")
         if identity not in self._workers and len(self._workers) >= MAX_WORKERS:
             raise DeliveryError(f"more than {MAX_WORKERS} workers")
         worker = self._workers.setdefault(identity, _Worker())
-        worker.window, worker.visits, worker.last_seen = window, visits, now
+        worker.window, worker.visits, worker.answers, worker.last_seen = says.window, says.visits, says.answers, now
 
     def give(self, shot: Entry, now: float) -> bytes | None:
-        """Return who is to get a shot: of those with credit, whoever will be done with it first, if anybody."""
+        """Return who is to get a shot, if anybody has credit.
+
+        Whoever has others of the track, so that one worker sees the whole visit; else who will be done first.
+        """
+        track = (shot.camera, shot.track_id)
+        owner = self._workers.get(self._whose.get(track, b""))
+        if owner is not None and owner.credit > 0:
+            owner.in_flight[shot.shot_id] = (shot, now)
+            return self._whose[track]
         best: tuple[float, int, bytes] | None = None
         for identity, worker in self._workers.items():
             if worker.credit > 0:
@@ -100,6 +118,10 @@ class Workers:
         if best is None:
             return None
         self._workers[best[2]].in_flight[shot.shot_id] = (shot, now)
+        self._whose[track] = best[2]
+        self._whose.move_to_end(track)
+        if len(self._whose) > MOST_TRACKS:
+            self._whose.popitem(last=False)
         return best[2]
 
     def acknowledge(self, identity: bytes, shot_id: str, now: float) -> Entry | None:

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from facegate.errors import DeliveryError
-from facegate.pipeline.records import Shot, TrackEnd
+from facegate.pipeline.records import Answers, Shot, TrackEnd
 from facegate.sinks import wire
 from facegate.sinks.base import DeliveryReport, Place
 from facegate.sinks.spool import TIDY_S, Spool
@@ -231,6 +231,10 @@ class FanOut:
             other.ended(tracks)
         if self._workers is not None:
             self._workers.ended(tracks)
+
+    def answers(self) -> Answers:
+        """See :class:`facegate.sinks.base.Sink`; of the workers alone."""
+        return Answers(expected=False) if self._workers is None else self._workers.answers()
 
     def report(self) -> DeliveryReport:
         """Of the workers, with the others' in it."""

@@ -18,7 +18,7 @@ import numpy as np
 from facegate.errors import DeliveryError
 from facegate.pipeline.records import Box, Image, Shot, contiguous
 
-VERSION = (1, 2)
+VERSION = (1, 3)
 SOFTWARE = version("facegate")
 MAX_HEADER_BYTES = 64 * 1024
 MAX_WORD_BYTES = 4096
@@ -54,6 +54,8 @@ class Ready(msgspec.Struct, frozen=True):
     window: int
     visits: bool = False
     """Wants to be told of tracks that have ended; since 1.2."""
+    answers: bool = False
+    """Says with its receipts what it made of the shots; since 1.3."""
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -65,11 +67,26 @@ class Ended(msgspec.Struct, frozen=True):
     pts_s: float
 
 
+class AnswerBlock(msgspec.Struct, frozen=True):
+    """What a worker made of a shot, in numbers alone: whether the gate should send another of the same track."""
+
+    named: bool
+    """Whether the shot's visit has a name."""
+    sure: bool
+    """Whether it has one that more shots would hardly change."""
+    similarity: float
+    """Of this shot to the nearest person, -1..1."""
+    second: float
+    """To the next one, -1..1."""
+
+
 class Ack(msgspec.Struct, frozen=True):
     """A worker's receipt; ``latency_ms`` is the time it spent on the shot."""
 
     shot_id: str
     latency_ms: float
+    answer: AnswerBlock | None = None
+    """Since 1.3."""
 
 
 class QualityBlock(msgspec.Struct, frozen=True):

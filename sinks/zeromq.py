@@ -9,7 +9,6 @@ silent, goes back to the front of the queue; a duplicate carries the same id. On
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections import Counter, deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,10 +19,11 @@ import structlog
 import zmq
 
 from facegate.errors import DeliveryError
-from facegate.pipeline.records import TrackEnd
+from facegate.pipeline.records import Answers, TrackEnd
 from facegate.sinks import wire
+from facegate.sinks.answers import AnswerBox
 from facegate.sinks.base import DeliveryReport
-from facegate.sinks.bound import Bound
+from facegate.sinks.bound import Bell, Bound
 from facegate.sinks.credit import SILENCE_S, Patience, Workers
 from facegate.sinks.refusals import Refusals
 from facegate.sinks.spool import TIDY_S, Spool, WhenFull
@@ -38,8 +38,7 @@ STUBBORN = 3
 DEADLY = 10
 """A shot that has come back so often is put aside in the spool."""
 MAX_LATENCY_MS = 3_600_000.0
-MAX_ENDS = 10_000
-"""Ended tracks that workers were not told of yet."""
+MAX_ENDS = 10_000  # tracks that have ended and workers were not told of yet
 BATCH = 256
 """Shots read from the spool at a time."""
 
@@ -86,7 +85,7 @@ class ZmqSink:
         self._newest = 0 if spool is None else spool.newest
         self._tidies = 0.0
         self._done: list[Entry] = []
-        self._dropped = self._dead = 0
+        self._dropped = self._dead = self._acknowledged = self._redelivered = self._bytes = 0
         self._max_pending = max_pending
         self._changed = Condition()
         self._pending: deque[Entry] = deque()
@@ -94,11 +93,11 @@ class ZmqSink:
         self._returns: Counter[str] = Counter()
         self._workers = Workers(lease_s)
         self._patience = Patience()
-        self._accepted = self._acknowledged = self._redelivered = self._bytes = 0
         self._accepted = len(spool) if spool is not None else 0
-        if self._accepted:
-            log.info("shots of an earlier run will be delivered", shots=self._accepted)
+        if spool is not None and len(spool):
+            log.info("shots of an earlier run will be delivered", shots=len(spool))
         self._recognition_ms = 0.0
+        self._answers = AnswerBox()
         self._aborted = False
         self._deadline: float | None = None
         self._failure: BaseException | None = None
@@ -113,9 +112,7 @@ class ZmqSink:
         )
         self._router = self._bound.socket
         self.endpoint = self._bound.endpoint
-        self._bell_in, self._bell_out = socket.socketpair()
-        self._bell_in.setblocking(False)
-        self._bell_out.setblocking(False)
+        self._bell = Bell()
         self._thread = Thread(target=self._serve, name="zmq-gate", daemon=True)
         self._thread.start()
 
@@ -132,12 +129,16 @@ class ZmqSink:
                 self._accepted += len(entries)
         if self._spool is not None:
             self._keep(self._spool, entries)
-        self._ring()
+        self._bell.ring()
 
     def ended(self, tracks: Sequence[TrackEnd]) -> None:
         """See :class:`facegate.sinks.base.Place`."""
         self._ends.extend(tracks)  # a deque's own lock is enough
-        self._ring()
+        self._bell.ring()
+
+    def answers(self) -> Answers:
+        """See :class:`facegate.sinks.base.Place`."""
+        return self._answers.fetch()
 
     def _keep(self, spool: Spool, entries: Sequence[Entry]) -> None:
         """Commit, and leave what memory has room for to be sent from there; the rest is read back in its turn."""
@@ -179,10 +180,9 @@ class ZmqSink:
             waiting, workers = self._accepted - self._acknowledged, len(self._workers)
         if waiting and linger_s > 1:
             log.info("waiting for acknowledgements", shots=waiting, workers=workers, seconds=linger_s)
-        self._ring()
+        self._bell.ring()
         self._thread.join()
-        self._bell_in.close()
-        self._bell_out.close()
+        self._bell.close()
         if self._failure is not None:
             raise DeliveryError(f"delivery has failed: {self._failure}") from self._failure
         return self.report()
@@ -192,7 +192,7 @@ class ZmqSink:
         with self._changed:
             self._aborted = True
             self._changed.notify_all()
-        self._ring()
+        self._bell.ring()
 
     def report(self) -> DeliveryReport:
         """Return the counts so far."""
@@ -202,6 +202,9 @@ class ZmqSink:
                 acknowledged=self._acknowledged,
                 undelivered=self._accepted - self._acknowledged,
                 redelivered=self._redelivered,
+                answered=self._answers.answered,
+                unsure=self._answers.unsure,
+                odd=self._answers.odd,
                 bytes_sent=self._bytes,
                 recognition_ms=round(self._recognition_ms, 3),
                 dropped=self._dropped,
@@ -209,28 +212,24 @@ class ZmqSink:
                 kept=0 if self._spool is None else self._accepted - self._acknowledged,
             )
 
-    def _ring(self) -> None:
-        # A full bell has been rung already; a closed one has nobody to wake.
-        with contextlib.suppress(OSError):
-            self._bell_in.send(b"!")
-
     def _serve(self) -> None:
         try:
             poller = zmq.Poller()
             poller.register(self._router, zmq.POLLIN)
-            poller.register(self._bell_out, zmq.POLLIN)
+            poller.register(self._bell, zmq.POLLIN)
             monitor = self._bound.monitor
             if monitor is not None:
                 poller.register(monitor, zmq.POLLIN)
             while not self._finished():
                 events = dict(poller.poll(TICK_MS))
-                if self._bell_out.fileno() in events:
-                    self._bell_out.recv(4096)
+                if self._bell.fileno() in events:
+                    self._bell.silence()
                 if self._router in events:
                     self._receive_all()
                 if monitor in events:
                     self._bound.tell_refusals()
                 self._reclaim(monotonic())
+                self._answers.expect(self._workers.answer)
                 self._settle()
                 self._dispatch(monotonic())
                 self._tell_ends()
@@ -314,7 +313,7 @@ class ZmqSink:
             return self._acknowledge(identity, wire.decode(body, wire.Ack), now)
         if kind == wire.READY:
             ready = wire.decode(body, wire.Ready)
-            self._workers.ready(identity, ready.window, now, visits=ready.visits)
+            self._workers.ready(identity, ready, now)
         elif kind == wire.BYE:
             self._requeue(self._workers.leave(identity))
         else:
@@ -325,6 +324,7 @@ class ZmqSink:
         entry = self._workers.acknowledge(identity, ack.shot_id, now)
         if entry is None:
             return False  # late, for a shot whose lease ran out: someone else has it now
+        self._answers.take_in(ack)
         if self._spool is not None:
             self._done.append(entry)  # counted when it is deleted
         with self._changed:

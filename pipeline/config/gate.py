@@ -54,7 +54,7 @@ class PeopleConfig(Section):
 class GateConfig(Section):
     """Which faces are let through. A camera may override any of it under its own ``gate``."""
 
-    min_quality: int = Field(3, ge=0, le=100)
+    min_quality: int = Field(1, ge=0, le=100)
     """Faces below this quality (0..100) are dropped. Low on purpose: each track sends its best anyway."""
     hysteresis: int = Field(0, ge=0, le=50)
     """Once a track has passed, its faces pass down to ``min_quality - hysteresis``."""
@@ -67,7 +67,7 @@ class GateConfig(Section):
     """After a shot, only a face better by this much is worth another."""
     every_s: float = Field(5.0, gt=0)
     """Of ``interval``."""
-    max_wait_s: float = Field(5.0, gt=0)
+    max_wait_s: float = Field(1.0, gt=0)
     """When somebody stays, the best shot so far is sent after this many seconds."""
     top_k: int = Field(1, ge=1, le=10)
     """Shots kept per track, apart from each other."""
@@ -76,6 +76,8 @@ class GateConfig(Section):
     """Shots are apart by this time or by this much yaw."""
     max_shots: int = Field(20, ge=1, le=1000)
     """Forwards per track, whatever else is set."""
+    more_shots: int = Field(4, ge=0, le=20)
+    """Shots of a track that may follow its first while its recogniser is not sure; none in ``interval``."""
     min_track_faces: int = Field(1, ge=1)
     """Shorter tracks send nothing."""
     min_face_px: float = Field(24, ge=0)

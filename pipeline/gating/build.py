@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,17 @@ from facegate.pipeline.gating.limits import FaceLimits
 from facegate.pipeline.gating.policies import People, RecentPeople
 from facegate.pipeline.gating.purity import PurityGuard
 from facegate.pipeline.gating.threshold import OnlineSettings, OnlineState, OnlineThreshold
-from facegate.pipeline.records import QualityInfo, ScoredFrame, TrackEnd
+from facegate.pipeline.records import Answer, Answers, QualityInfo, ScoredFrame, TrackEnd
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """What one step of a camera's gate has decided."""
+
+    now: float
+    """Media time of the camera's last frame."""
+    decisions: list[Decision]
+    ends: list[TrackEnd]
+    """Tracks of which no more shots will come."""
 
 
 class Gates:
@@ -111,19 +122,85 @@ class CameraDecider:
         self._run_id, self._camera = gates.run_id, camera
         self._shown: set[int] = set()
         """Tracks of which shots have come."""
+        self._over: set[int] = set()
+        """Of those, the ones that have ended; some may be held for an answer."""
+        self._now = 0.0
         self.guard = gates.guard(camera, first_id)
         self.gate = gates.gate(camera)
         self.ended = False
 
-    def step(self, frame: ScoredFrame) -> tuple[list[Decision], list[TrackEnd]]:
-        """Take the camera's next frame; return what was decided, and which tracks will have no more shots."""
+    def step(self, frame: ScoredFrame) -> Decided:
+        """Take the camera's next frame."""
+        self._now = frame.frame.pts_s
         guarded = self.guard.step(frame)
         decisions = self.gate.step(guarded)
+        ended = set(guarded.ended)
         if frame.last:
             self.ended = True
             decisions += self.gate.finish(frame.frame.pts_s)
         self._shown |= {decision.shot.track_id for decision in decisions if decision.shot is not None}
-        over = self._shown if frame.last else self._shown & set(guarded.ended)
-        self._shown = self._shown - over
-        ends = [TrackEnd(self._run_id, self._camera, track_id, frame.frame.pts_s) for track_id in sorted(over)]
-        return decisions, ends
+        self._over |= self._shown if frame.last else self._shown & ended
+        return self._decided(decisions)
+
+    def answered(self, answer: Answer) -> Decided:
+        """Take what a recogniser said of a shot of this camera."""
+        return self._decided(self.gate.answered(answer))
+
+    def give_up(self) -> Decided:
+        """Wait for no more answers."""
+        return self._decided(self.gate.give_up())
+
+    @property
+    def waits(self) -> bool:
+        """Whether tracks that have ended are held for an answer."""
+        return any(self.gate.holds(track_id) for track_id in self._over)
+
+    def _decided(self, decisions: list[Decision]) -> Decided:
+        over = {track_id for track_id in self._over if not self.gate.holds(track_id)}
+        self._over, self._shown = self._over - over, self._shown - over
+        ends = [TrackEnd(self._run_id, self._camera, track_id, self._now) for track_id in sorted(over)]
+        return Decided(self._now, decisions, ends)
+
+
+class Deciders:
+    """What decides for each camera of a run, live or replayed."""
+
+    def __init__(self, gates: Gates) -> None:
+        self._gates = gates
+        self._answering = False
+        self.cameras: dict[str, CameraDecider] = {}
+        """Of those that have sent a frame."""
+
+    def step(self, frame: ScoredFrame) -> Iterator[Decided]:
+        """Take a camera's next frame; the fates that are known by it."""
+        camera = frame.frame.camera
+        decider = self.cameras.get(camera)
+        if decider is None or decider.ended:
+            # A camera whose configuration was changed comes back under its name; its track ids go on.
+            if decider is not None:
+                yield decider.give_up()
+            first_id = 0 if decider is None else decider.guard.next_id
+            decider = self.cameras[camera] = CameraDecider(self._gates, camera, first_id=first_id)
+            decider.gate.expect(self._answering)
+        yield decider.step(frame)
+
+    def hear(self, answers: Answers) -> Iterator[Decided]:
+        """Take what recognisers have said; what nobody asked is ignored."""
+        if answers.expected != self._answering:
+            self._answering = answers.expected
+            for decider in self.cameras.values():
+                decider.gate.expect(answers.expected)
+        for answer in answers.given:
+            for decider in self.cameras.values():
+                if decider.gate.asked(answer.shot_id):
+                    yield decider.answered(answer)
+
+    def give_up(self) -> Iterator[Decided]:
+        """Wait for no more answers."""
+        for decider in self.cameras.values():
+            yield decider.give_up()
+
+    @property
+    def waits(self) -> bool:
+        """Whether more could come by an answer alone."""
+        return any(decider.waits for decider in self.cameras.values())

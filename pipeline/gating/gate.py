@@ -8,6 +8,9 @@ Of the faces that pass limits and threshold, each track keeps its best so far. W
 
 and in every mode after ``max_wait_s`` when nothing of the track was sent yet. What is to be sent may still be held
 back: too short a track, a person who was sent recently, the minute's budget.
+
+Where recognisers answer, an unsure answer earns the track another, different shot, also after it has ended; a sure
+one closes it.
 """
 
 from __future__ import annotations
@@ -17,10 +20,12 @@ from typing import Literal
 
 import msgspec
 
+from facegate.pipeline.gating.asking import FIRST_WAIT_S, Spares
 from facegate.pipeline.gating.limits import FaceLimits
 from facegate.pipeline.gating.policies import BestShots, Budget, PrimaryFace, RecentPeople, ShadowSample
 from facegate.pipeline.gating.threshold import Hysteresis, OnlineThreshold
 from facegate.pipeline.records import (
+    Answer,
     Outcome,
     QualityInfo,
     Reason,
@@ -36,22 +41,26 @@ MOST_TRACKS = 1000
 """Tracks of one camera at once; beyond, the one not seen for longest ends."""
 UNSEEN_S = 600.0
 """A track not seen for this long ends, whatever the tracker says."""
+ANSWER_S = 5.0
+"""A track that has ended is held so long for an answer to its last shot."""
 
 
 class GateSettings(msgspec.Struct, frozen=True):
     """Settings of one camera's gate."""
 
-    min_quality: int = 3
+    min_quality: int = 1
     hysteresis: int = 0
     mode: Mode = "end"
     good_enough: int = 60
     improve_margin: int = 10
     every_s: float = 5.0
-    max_wait_s: float = 5.0
+    max_wait_s: float = 1.0
     top_k: int = 1
     apart_s: float = 1.0
     apart_deg: float = 15.0
     max_shots: int = 20
+    more_shots: int = 4
+    """After the first of a track, while its recogniser is not sure."""
     min_track_faces: int = 1
     limits: FaceLimits = FaceLimits()
     primary_px: float | None = None
@@ -79,6 +88,17 @@ class _Track(msgspec.Struct):
     """Best quality that was sent, or would have been but for a policy that held it back."""
     sent_s: float = 0.0
     sent: int = 0
+    spares: Spares = msgspec.field(default_factory=Spares)
+    unanswered: set[str] = msgspec.field(default_factory=set)
+    """Shots of which the recogniser has said nothing yet."""
+    unsure: bool = False
+    """The last answer was not sure, and no other shot has followed."""
+    sure: bool = False
+    due_s: float = 0.0
+    """Media time from which it may be asked again while it goes on."""
+    wait_s: float = FIRST_WAIT_S
+    held_s: float = 0.0
+    """This host's clock when the track had ended and the last shot was sent."""
 
 
 class Gate:
@@ -103,30 +123,76 @@ class Gate:
         self._budget = None if settings.per_minute is None else Budget(settings.per_minute)
         self._shadow = ShadowSample(settings.shadow, run_id)
         self._tracks: dict[int, _Track] = {}
+        self._held: dict[int, _Track] = {}
+        """Ended, and waiting for an answer."""
+        self._shots: dict[str, int] = {}
+        """Unanswered shots and their tracks."""
+        self._asks = settings.more_shots > 0 and settings.mode != "interval" and not settings.dry_run
+        self._answering = False
+        self._now = 0.0
+        self._clock = 0.0
+
+    def expect(self, answering: bool) -> None:
+        """Whether recognisers that answer are there."""
+        self._answering = answering and self._asks
+
+    def holds(self, track_id: int) -> bool:
+        """Whether more shots may come of a track that has ended."""
+        return track_id in self._held
+
+    def asked(self, shot_id: str) -> bool:
+        """Whether an answer to this shot would change anything."""
+        return shot_id in self._shots
+
+    def answered(self, answer: Answer) -> list[Decision]:
+        """Take what a recogniser says of a shot; what it says of others is ignored."""
+        track_id = self._shots.pop(answer.shot_id, None)
+        track = None if track_id is None else self._tracks.get(track_id) or self._held.get(track_id)
+        if track is None or track_id is None or track.sure:
+            return []
+        track.unanswered.discard(answer.shot_id)
+        track.sure, track.unsure = answer.sure, not answer.sure
+        track.due_s, track.wait_s = self._now + track.wait_s, 2 * track.wait_s
+        if track.sure:
+            kept, track.best.kept = track.best.kept, []
+            decisions = [Decision(face, Outcome.SUPERSEDED) for face in kept] + self._let_go(track)
+            self._held.pop(track_id, None)
+            return decisions
+        return self._ask_held(track_id, track) if track_id in self._held else []
+
+    def give_up(self) -> list[Decision]:
+        """Wait for no more answers: what was held is settled."""
+        decisions = [decision for track in self._held.values() for decision in self._let_go(track)]
+        self._held.clear()
+        return decisions
 
     def step(self, frame: ScoredFrame) -> list[Decision]:
         """Take one scored frame; return the faces whose fate is now known (the best of a track may stay open)."""
         decisions: list[Decision] = []
         now = frame.frame.pts_s
+        self._now, self._clock = now, frame.frame.received_s
         primary = None if self._primary is None else self._primary.of((*frame.faces, *frame.skipped))
         for face in frame.faces:
             track = self._track(face, now)
             refused = self._refuse(track, face, primary)
             if refused is None:
-                decisions += [Decision(lost, Outcome.SUPERSEDED) for lost in track.best.add(face)]
+                for lost in track.best.add(face):
+                    decisions += self._spare(track, lost)
+            elif refused is Outcome.SUPERSEDED:
+                decisions += self._spare(track, face)
             else:
                 decisions.append(self._rejected(face, refused))
-            if track.best.kept:
-                decisions += self._release(track, now)
+            decisions += self._release(track, now)
         for skipped in frame.skipped:
             decisions.append(Decision(skipped, skipped.outcome))
-            track = self._track(skipped, now)
-            if track.best.kept:
-                decisions += self._release(track, now)
+            decisions += self._release(self._track(skipped, now), now)
         for track_id in frame.ended:
             decisions += self._end(track_id, now)
         if self._tracks and (len(self._tracks) > MOST_TRACKS or not frame.frame.seq % 256):
             decisions += self._clear_out(now)
+        for track_id, track in list(self._held.items()):
+            if self._clock - track.held_s > ANSWER_S:
+                decisions += self._let_go(self._held.pop(track_id))
         return decisions
 
     def finish(self, now: float) -> list[Decision]:
@@ -145,6 +211,8 @@ class Gate:
     def _refuse(self, track: _Track, face: ScoredFace, primary: int | None) -> Outcome | None:
         if face.left_early:
             return Outcome.EARLY_EXIT
+        if track.sure:
+            return Outcome.SUPERSEDED
         s = self._settings
         refused = s.limits.refuse(face.face.detection, face.face.frame)
         if refused is not None:
@@ -167,7 +235,7 @@ class Gate:
         return track.sent_quality + self._settings.improve_margin
 
     def _rejected(self, face: ScoredFace, outcome: Outcome) -> Decision:
-        if outcome is not Outcome.SUPERSEDED and not face.left_early and self._shadow.takes(face.face):
+        if not face.left_early and self._shadow.takes(face.face):
             return Decision(face, Outcome.SHADOW, self._shot(face, 0, Reason.SHADOW))
         return Decision(face, outcome)
 
@@ -178,9 +246,13 @@ class Gate:
             return []
         if self._budget is not None and not self._budget.left(now):
             return []  # it may still go when the minute is over, or as the track ends
+        if not track.best.kept:
+            return self._ask_going(track, now)
         best = track.best.kept[0]
         reason: Reason | None = None
-        if s.mode == "early" and track.sent_quality is not None:
+        if track.unsure and not track.unanswered and track.sent <= s.more_shots:
+            reason = Reason.ASKED  # better by the margin than what it was not sure of
+        elif s.mode == "early" and track.sent_quality is not None:
             reason = Reason.IMPROVED
         elif s.mode == "early" and best.quality >= s.good_enough:
             reason = Reason.GOOD_ENOUGH
@@ -191,47 +263,91 @@ class Gate:
         if reason is None:
             return []
         track.best.kept.pop(0)
-        decisions = [self._send(track, best, reason, now)]
+        decisions = self._send(track, best, reason, now)
         floor = self._floor(track)
-        decisions += [Decision(face, Outcome.SUPERSEDED) for face in track.best.kept if face.quality < floor]
+        below = [face for face in track.best.kept if face.quality < floor]
         track.best.kept = [face for face in track.best.kept if face.quality >= floor]
-        return decisions
+        return decisions + [decision for face in below for decision in self._spare(track, face)]
+
+    def _spare(self, track: _Track, face: ScoredFace) -> list[Decision]:
+        """Keep a face that is not sent for now, where it may be asked for."""
+        let_go = track.spares.add(face) if self._answering and not track.sure else [face]
+        return [Decision(other, Outcome.SUPERSEDED) for other in let_go]
+
+    def _let_go(self, track: _Track) -> list[Decision]:
+        for shot_id in track.unanswered:
+            self._shots.pop(shot_id, None)
+        return [Decision(face, Outcome.SUPERSEDED) for face in track.spares.clear()]
+
+    def _ask_going(self, track: _Track, now: float) -> list[Decision]:
+        """Ask again for a track that goes on, keeping one chance for its end."""
+        s = self._settings
+        if not track.unsure or track.unanswered or now < track.due_s or track.sent >= s.more_shots:
+            return []
+        face = track.spares.take()
+        return [] if face is None else self._send(track, face, Reason.ASKED, now)
+
+    def _ask_held(self, track_id: int, track: _Track) -> list[Decision]:
+        """Ask again for a track that has ended, or let it go."""
+        s = self._settings
+        if track.unanswered:
+            return []
+        left = track.sent <= s.more_shots and track.sent < s.max_shots
+        if track.unsure and left and (self._budget is None or self._budget.left(self._now)):
+            face = track.spares.take()
+            if face is not None:
+                track.held_s = self._clock
+                return self._send(track, face, Reason.ASKED, self._now)
+        del self._held[track_id]
+        return self._let_go(track)
 
     def _end(self, track_id: int, now: float) -> list[Decision]:
         track = self._tracks.pop(track_id, None)
         if track is None:
             return []
         decisions = []
-        for face in track.best.kept:
+        kept, track.best.kept = track.best.kept, []
+        for face in kept:
             if track.faces < self._settings.min_track_faces:
                 decisions.append(Decision(face, Outcome.SHORT_TRACK))
             elif track.sent >= self._settings.max_shots:
                 decisions.append(Decision(face, Outcome.SUPERSEDED))
             else:
-                decisions.append(self._send(track, face, Reason.TRACK_ENDED, now))
-        return decisions
+                decisions += self._send(track, face, Reason.TRACK_ENDED, now)
+        if not self._answering or not (track.unanswered or track.unsure):
+            return decisions + self._let_go(track)
+        track.held_s = self._clock
+        self._held[track_id] = track
+        return decisions + self._ask_held(track_id, track)
 
-    def _send(self, track: _Track, face: ScoredFace, reason: Reason, now: float) -> Decision:
+    def _send(self, track: _Track, face: ScoredFace, reason: Reason, now: float) -> list[Decision]:
         """Send a face, unless somebody or something holds it back."""
         track.sent_quality = max(face.quality, track.sent_quality or 0)
         track.sent_s = now
         clock = face.face.frame.received_s
         # What a track has sent itself does not hold back its further shots.
         if not track.sent and self._recent is not None and self._recent.holds(face, now):
-            return Decision(face, Outcome.COOLDOWN)
+            return [Decision(face, Outcome.COOLDOWN)]
         if not track.sent and self._group is not None and self._group.holds(face, clock):
-            return Decision(face, Outcome.DUPLICATE)
+            return [Decision(face, Outcome.DUPLICATE)]
         if self._budget is not None:
             if not self._budget.left(now):
-                return Decision(face, Outcome.OVER_BUDGET)
+                return [Decision(face, Outcome.OVER_BUDGET)]
             self._budget.spend(now)
         track.sent += 1
         for people, at in ((self._recent, now), (self._group, clock)):
             if people is not None:
                 people.add(face, at)
         if self._settings.dry_run:
-            return Decision(face, Outcome.DRY_RUN)
-        return Decision(face, Outcome.FORWARDED, self._shot(face, track.sent, reason))
+            return [Decision(face, Outcome.DRY_RUN)]
+        shot = self._shot(face, track.sent, reason)
+        if not self._answering:
+            return [Decision(face, Outcome.FORWARDED, shot)]
+        track.unsure = False
+        track.unanswered.add(shot.shot_id)
+        self._shots[shot.shot_id] = face.track_id
+        known = [Decision(spare, Outcome.SUPERSEDED) for spare in track.spares.sent(face)]
+        return [Decision(face, Outcome.FORWARDED, shot), *known]
 
     def _clear_out(self, now: float) -> list[Decision]:
         """End tracks that the tracker has forgotten to end, and the oldest beyond the bound."""

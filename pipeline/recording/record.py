@@ -1,7 +1,8 @@
 """What a gate saw, in a file: so that it can be decided again, explained and compared.
 
 Format: a stream of MessagePack objects, each after its length (4 bytes, big endian): one :class:`Header`, then one
-:class:`SeenFrame` for each frame with faces or ended tracks and for each camera's last. Crops are JPEG; decisions
+:class:`SeenFrame` for each frame with faces or ended tracks and for each camera's last, and between them, where
+recognisers answer, what they said (format 2). Crops are JPEG; decisions
 need the numbers alone. Sources are not in it, so no address or password is.
 """
 
@@ -19,6 +20,8 @@ import numpy as np
 from facegate.errors import ConfigError
 from facegate.pipeline.config import CameraConfig, RunConfig
 from facegate.pipeline.records import (
+    Answer,
+    Answers,
     Box,
     Detection,
     Face,
@@ -31,7 +34,9 @@ from facegate.pipeline.records import (
     SkippedFace,
 )
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)
+"""The first knew no answers."""
 LARGEST = 64 * 2**20
 """Bytes of one object; more is refused before it is read."""
 JPEG_QUALITY = 90
@@ -87,6 +92,23 @@ class SeenFrame(msgspec.Struct, frozen=True, array_like=True, tag="frame"):
     skipped: tuple[SeenSkipped, ...] = ()
 
 
+class SeenAnswer(msgspec.Struct, frozen=True, array_like=True):
+    """What a recogniser said of a shot."""
+
+    shot_id: str
+    named: bool
+    sure: bool
+    similarity: float
+    second: float
+
+
+class SeenAnswers(msgspec.Struct, frozen=True, array_like=True, tag="answers"):
+    """What recognisers had said when the next frame came."""
+
+    expected: bool
+    given: tuple[SeenAnswer, ...]
+
+
 class Recorder:
     """Writes a recording; owns its file."""
 
@@ -108,8 +130,13 @@ class Recorder:
             gates[camera.name] = gate
         self._write(Header(FORMAT, run_id, info, people, gates))
 
-    def see(self, frame: ScoredFrame) -> None:
-        """Record one frame; frames in which nothing happens are left out."""
+    def see(self, item: ScoredFrame | Answers) -> None:
+        """Record what the gate decides by; frames in which nothing happens are left out."""
+        if isinstance(item, Answers):
+            said = (SeenAnswer(a.shot_id, a.named, a.sure, a.similarity, a.second) for a in item.given)
+            self._write(SeenAnswers(item.expected, tuple(said)))
+            return
+        frame = item
         if frame.faces or frame.skipped or frame.ended or frame.last:
             faces = tuple(_seen(face) for face in frame.faces)
             skipped = tuple(_seen_skipped(face) for face in frame.skipped)
@@ -119,7 +146,7 @@ class Recorder:
         """Close the file."""
         self._file.close()
 
-    def _write(self, item: Header | SeenFrame) -> None:
+    def _write(self, item: Header | SeenFrame | SeenAnswers) -> None:
         content = msgspec.msgpack.encode(item)
         self._file.write(_LENGTH.pack(len(content)) + content)
 
@@ -141,8 +168,8 @@ class Recording:
                 raise ConfigError(
                     f"{path} is not a recording: make one with 'facegate run ... --record'"
                 ) from error
-        if self.header.format != FORMAT:
-            raise ConfigError(f"{path} has format {self.header.format}; this version reads {FORMAT}")
+        if self.header.format not in READABLE:
+            raise ConfigError(f"{path} has format {self.header.format}; this version reads up to {FORMAT}")
 
     def config(self) -> RunConfig:
         """The recorded gates, as a configuration without sources."""
@@ -152,8 +179,8 @@ class Recording:
             )
         )
 
-    def frames(self) -> Iterator[ScoredFrame]:
-        """Every frame in the order in which the gate saw it; a last one that was cut off is left out.
+    def seen(self) -> Iterator[ScoredFrame | Answers]:
+        """Everything that the gate decided by, in its order; a last piece that was cut off is left out.
 
         Raises:
             ConfigError: damaged.
@@ -162,9 +189,18 @@ class Recording:
             _read(file, self._path)
             while (content := _read(file, self._path)) is not None:
                 try:
-                    yield _scored(msgspec.msgpack.decode(content, type=SeenFrame))
+                    item = msgspec.msgpack.decode(content, type=SeenFrame | SeenAnswers)
+                    yield _scored(item) if isinstance(item, SeenFrame) else _said(item)
                 except (msgspec.DecodeError, ValueError) as error:
                     raise ConfigError(f"{self._path} is damaged: {error}") from error
+
+    def frames(self) -> Iterator[ScoredFrame]:
+        """The frames alone.
+
+        Raises:
+            ConfigError: damaged.
+        """
+        return (item for item in self.seen() if isinstance(item, ScoredFrame))
 
     def _open(self) -> Any:
         try:
@@ -228,6 +264,11 @@ def _scored(seen: SeenFrame) -> ScoredFrame:
     faces = tuple(_face(face, seen.frame) for face in seen.faces)
     skipped = tuple(SkippedFace(_seen_face(face, seen.frame), face.track_id, face.outcome) for face in seen.skipped)
     return ScoredFrame(frame=seen.frame, faces=faces, ended=seen.ended, last=seen.last, skipped=skipped)
+
+
+def _said(seen: SeenAnswers) -> Answers:
+    given = (Answer(a.shot_id, a.named, a.sure, a.similarity, a.second) for a in seen.given)
+    return Answers(seen.expected, tuple(given))
 
 
 def _seen_face(seen: SeenFace | SeenSkipped, ref: FrameRef) -> Face:

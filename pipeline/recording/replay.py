@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import msgspec
 
 from facegate.pipeline.config import CameraConfig, GateConfig, RunConfig
-from facegate.pipeline.gating.build import CameraDecider, Gates
+from facegate.pipeline.gating.build import Deciders, Gates
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.gating.policies import People
 from facegate.pipeline.recording.record import Recording
-from facegate.pipeline.records import ScoredFace
+from facegate.pipeline.records import ScoredFace, ScoredFrame
 
 
 class DecisionLine(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -43,13 +43,12 @@ def decide(recording: Recording, config: RunConfig | None = None) -> Iterator[tu
     config = recording.config() if config is None else _for_cameras(config, list(header.gates))
     people = None if header.people is None else People(*header.people)
     gates = Gates(config, header.run_id, header.quality_info, people)
-    deciders: dict[str, CameraDecider] = {}
-    for frame in recording.frames():
-        camera = frame.frame.camera
-        if camera not in deciders:
-            deciders[camera] = CameraDecider(gates, camera)
-        for decision in deciders[camera].step(frame)[0]:
-            yield frame.frame.pts_s, decision
+    deciders = Deciders(gates)
+    for item in recording.seen():
+        for decided in deciders.step(item) if isinstance(item, ScoredFrame) else deciders.hear(item):
+            yield from ((decided.now, decision) for decision in decided.decisions)
+    for decided in deciders.give_up():
+        yield from ((decided.now, decision) for decision in decided.decisions)
 
 
 def line(decided_s: float, decision: Decision) -> DecisionLine:

@@ -16,7 +16,7 @@ from facegate.pipeline.gating.build import Gates
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.gating.policies import People
 from facegate.pipeline.recording.record import Recorder
-from facegate.pipeline.records import QualityInfo, ScoredFrame
+from facegate.pipeline.records import Answers, QualityInfo, ScoredFrame
 from facegate.pipeline.reporting.accounting import Ledger
 from facegate.pipeline.seeing.attention import Attention
 from facegate.pipeline.seeing.tracking import FaceTracker
@@ -87,8 +87,8 @@ class Parts:
         if record is not None:
             self.recorder = Recorder(record, config, run_id, self.info, scorer.card.people)
         self._on_scored = on_scored
-        self.gate = GateStage(self.gates, self.ledger, on_decision, self._seen)
         self.sink = make_sink()
+        self.gate = GateStage(self.gates, self.ledger, self.sink.answers, on_decision, self._seen)
         self.stages: list[Any] = [self.detect, self.track, self.score, self.gate, DeliverStage(self.sink)]
 
     def prepare(self, config: CameraConfig, after: Camera | None = None) -> Camera:
@@ -126,10 +126,11 @@ class Parts:
             lost_s=settings.lost_s, high_confidence=settings.high_confidence, min_iou=settings.min_iou
         )
 
-    def _seen(self, frame: ScoredFrame) -> None:
+    def _seen(self, item: ScoredFrame | Answers) -> None:
         if self.recorder is not None:
-            self.recorder.see(frame)
-        self._on_scored(frame)
+            self.recorder.see(item)
+        if isinstance(item, ScoredFrame):
+            self._on_scored(item)
 
 
 def _load_scorer(config: RunConfig) -> Scorer:

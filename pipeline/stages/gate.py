@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from time import monotonic, sleep
 
-from facegate.pipeline.flow.channel import Channel, EndOfStream, Lane
-from facegate.pipeline.gating.build import CameraDecider, Gates
-from facegate.pipeline.gating.gate import Decision
-from facegate.pipeline.records import ScoredFrame, Shot, TrackEnd
+from facegate.pipeline.flow.channel import Aborted, Channel, EndOfStream, Lane
+from facegate.pipeline.gating.build import CameraDecider, Decided, Deciders, Gates
+from facegate.pipeline.gating.gate import ANSWER_S, Decision
+from facegate.pipeline.records import Answers, ScoredFrame, Shot, TrackEnd
 from facegate.pipeline.reporting.accounting import Ledger
+
+POLL_S = 0.02
 
 
 class GateStage:
@@ -20,14 +23,26 @@ class GateStage:
         self,
         gates: Gates,
         ledger: Ledger,
+        answers: Callable[[], Answers],
         observe: Callable[[Decision], None],
-        record: Callable[[ScoredFrame], None],
+        record: Callable[[ScoredFrame | Answers], None],
     ) -> None:
+        """Configure.
+
+        Args:
+            gates: makes what decides for each camera.
+            ledger: of fates.
+            answers: what recognisers have said since it was last called.
+            observe: is told each decision.
+            record: is told what is decided by, in the order in which it comes.
+        """
         self._gates = gates
         self._ledger = ledger
+        self._answers = answers
         self._observe = observe
         self._record = record
-        self._deciders: dict[str, CameraDecider] = {}
+        self._deciders = Deciders(gates)
+        self._answering = False
 
     def run(self, inbox: Channel[ScoredFrame], outbox: Lane[Shot | TrackEnd]) -> None:
         """See :class:`~facegate.pipeline.stages.base.Stage`."""
@@ -35,26 +50,44 @@ class GateStage:
             try:
                 frame = inbox.take()[0]
             except EndOfStream:
+                self._last_answers(inbox, outbox)
                 self._gates.save()
                 return
+            self._hear(outbox)
             self._record(frame)
-            camera = frame.frame.camera
-            decider = self._deciders.get(camera)
-            if decider is None or decider.ended:
-                # A camera whose configuration was changed comes back under its name; its track ids go on.
-                decider = CameraDecider(
-                    self._gates, camera, first_id=0 if decider is None else decider.guard.next_id
-                )
-                self._deciders[camera] = decider
-            decisions, ends = decider.step(frame)
-            for decision in decisions:
+            self._settle(self._deciders.step(frame), outbox)
+
+    def _hear(self, outbox: Lane[Shot | TrackEnd]) -> bool:
+        """Take what recognisers have said; return whether it was anything."""
+        answers = self._answers()
+        if answers.given or answers.expected != self._answering:
+            self._answering = answers.expected
+            self._record(answers)
+            self._settle(self._deciders.hear(answers), outbox)
+        return bool(answers.given)
+
+    def _last_answers(self, inbox: Channel[ScoredFrame], outbox: Lane[Shot | TrackEnd]) -> None:
+        """No more frames come: wait for the answers that may earn a track another shot."""
+        deadline = monotonic() + ANSWER_S
+        while self._deciders.waits and self._answering and monotonic() < deadline:
+            if inbox.aborted:
+                raise Aborted
+            if self._hear(outbox):
+                deadline = monotonic() + ANSWER_S
+            else:
+                sleep(POLL_S)
+        self._settle(self._deciders.give_up(), outbox)
+
+    def _settle(self, steps: Iterable[Decided], outbox: Lane[Shot | TrackEnd]) -> None:
+        for decided in steps:
+            for decision in decided.decisions:
                 self._ledger.settle(decision.face.face, decision.outcome)
                 self._observe(decision)
                 if decision.shot is not None:
                     outbox.put(decision.shot)
-            for end in ends:
+            for end in decided.ends:
                 outbox.put(end)
 
     def cameras(self) -> dict[str, CameraDecider]:
         """What decides for each camera that has sent a frame."""
-        return dict(self._deciders)
+        return dict(self._deciders.cameras)

@@ -18,6 +18,8 @@ from facegate.recognition.people.records import Embedded
 DEFAULT_FPIR = 1e-3
 """One unknown visit in a thousand gets somebody's name."""
 ROUNDING = 1e-5
+SURE_PART, SURE_BY = 1 / 3, 0.03
+"""A name is sure at a third of the rate that is promised, or by so much more than a fixed similarity."""
 VISIT_CHANCES = 2
 """Naming a visit at any of its first three shots errs as often as one shot among twice as many people: measured."""
 
@@ -51,6 +53,10 @@ class Rule(Protocol):
         """Probability that a stranger scores at least so much against one of so many; ``None`` if unknown."""
         ...
 
+    def sure(self, score: float, people: int) -> bool:
+        """Whether more shots would hardly change a name with this score."""
+        ...
+
     def alike(self, people: int) -> float:
         """Similarity from which two of so many people are probably one."""
         ...
@@ -77,6 +83,10 @@ class FixedSimilarity:
     def fpir(self, score: float, people: int) -> float | None:
         """See :class:`Rule`."""
         return None
+
+    def sure(self, score: float, people: int) -> bool:
+        """See :class:`Rule`."""
+        return score >= self._similarity + SURE_BY
 
     def alike(self, people: int) -> float:
         """See :class:`Rule`."""
@@ -110,9 +120,13 @@ class PromisedRate:
         """See :class:`Rule`."""
         return self._strangers.tail.score_at(-math.expm1(math.log1p(-self._fpir) / max(people * self._chances, 1)))
 
-    def fpir(self, score: float, people: int) -> float | None:
+    def fpir(self, score: float, people: int) -> float:
         """See :class:`Rule`."""
         return -math.expm1(people * self._chances * math.log1p(-self._strangers.tail.rate(score)))
+
+    def sure(self, score: float, people: int) -> bool:
+        """See :class:`Rule`."""
+        return self.fpir(score, people) <= SURE_PART * self._fpir
 
     def alike(self, people: int) -> float:
         """See :class:`Rule`; one pair of strangers in five galleries is as much alike."""

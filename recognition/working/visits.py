@@ -119,6 +119,13 @@ class Visits:
             return []
         return [_event("named" if before is None else "changed", visit, before)]
 
+    def standing(self, header: ShotHeader) -> tuple[bool, bool]:
+        """Whether the visit of a shot has a name, and whether more shots would hardly change it."""
+        visit = self._open.get(visit_key(header))
+        if visit is None or visit.best.name is None:
+            return False, False
+        return True, self._rule.sure(visit.best.score, len(self._gallery().names))
+
     def ended(self, end: Ended, now: float) -> None:
         """The gate says that a track is over."""
         visit = self._open.get(visit_key(end))

@@ -17,7 +17,7 @@ import zmq
 from facegate.errors import DeliveryError, GalleryError
 from facegate.pipeline.records import Box, Floats, Image
 from facegate.recognition.embedders import Embedder
-from facegate.recognition.matching.gallery import Gallery, Rule
+from facegate.recognition.matching.gallery import Gallery, Match, Rule
 from facegate.recognition.people.unknowns import Unknowns
 from facegate.recognition.working.visits import VisitEvent, VisitKey, Visits, visit_key
 from facegate.sinks import wire
@@ -85,17 +85,17 @@ class Recognizer:
         self._unknowns = unknowns
         self._elsewhere = tell
         self._best: dict[VisitKey, _Face] = {}
-        self._seen: OrderedDict[str, float] = OrderedDict()
+        self._seen: OrderedDict[str, wire.Ack] = OrderedDict()
         self.results = 0
         self.named = 0
 
-    def answer(self, shots: Sequence[tuple[wire.ShotHeader, bytes]]) -> list[float | DeliveryError]:
-        """Recognise shots, together; return the milliseconds that each took.
+    def answer(self, shots: Sequence[tuple[wire.ShotHeader, bytes]]) -> list[wire.Ack | DeliveryError]:
+        """Recognise shots, together; return their receipts.
 
         A crop that cannot be read gets an error instead: sent again, it would be as damaged.
         """
         started = perf_counter()
-        results: list[float | DeliveryError] = [0.0] * len(shots)
+        results: list[DeliveryError | None] = [None] * len(shots)
         new: dict[str, tuple[wire.ShotHeader, Image]] = {}
         for index, (header, crop) in enumerate(shots):
             try:
@@ -111,11 +111,11 @@ class Recognizer:
             latency_ms = round((perf_counter() - started) * 1000 / len(new), 3)
             self._write(header, match.name, match.similarity, latency_ms)
             self._tell(events)
-            self._seen[header.shot_id] = latency_ms
+            self._seen[header.shot_id] = self._receipt(header, match, latency_ms)
             if len(self._seen) > REMEMBERED + len(shots):
                 self._seen.popitem(last=False)
         return [
-            result if isinstance(result, DeliveryError) else self._seen[header.shot_id]
+            self._seen[header.shot_id] if result is None else result
             for result, (header, _) in zip(results, shots, strict=True)
         ]
 
@@ -130,6 +130,11 @@ class Recognizer:
     def finish(self) -> None:
         """End all visits."""
         self._tell(self._visits.finish())
+
+    def _receipt(self, header: wire.ShotHeader, match: Match, latency_ms: float) -> wire.Ack:
+        named, sure = self._visits.standing(header)
+        second = min(match.similarity, match.similarity - match.margin)  # 0 where there is none
+        return wire.Ack(header.shot_id, latency_ms, wire.AnswerBlock(named, sure, match.similarity, second))
 
     def _remember(self, header: wire.ShotHeader, crop: Image, embedding: Floats) -> None:
         key = visit_key(header)
@@ -258,7 +263,7 @@ class Worker:
             while not stop.is_set() and (running or not once):
                 if monotonic() >= beat:
                     for gate in self._gates:
-                        gate.send(wire.READY, wire.encode(wire.Ready(WINDOW, visits=True)))
+                        gate.send(wire.READY, wire.encode(wire.Ready(WINDOW, visits=True, answers=True)))
                     beat = monotonic() + HEARTBEAT_S
                     self._recognizer.tend()
                 shots: list[_Given] = []
@@ -295,10 +300,9 @@ class Worker:
         """Recognise what waits together, and acknowledge it."""
         answers = self._recognizer.answer([(given.header, given.crop) for given in shots]) if shots else []
         for given, answer in zip(shots, answers, strict=True):
-            latency_ms = 0.0
-            if isinstance(answer, DeliveryError):
+            receipt = answer
+            if isinstance(receipt, DeliveryError):
                 # Acknowledged all the same: sent again, it would be as damaged.
-                log.error("shot refused", shot_id=given.header.shot_id, reason=str(answer))
-            else:
-                latency_ms = answer
-            given.gate.send(wire.ACK, wire.encode(wire.Ack(given.header.shot_id, latency_ms)))
+                log.error("shot refused", shot_id=given.header.shot_id, reason=str(receipt))
+                receipt = wire.Ack(given.header.shot_id, 0.0)
+            given.gate.send(wire.ACK, wire.encode(receipt))

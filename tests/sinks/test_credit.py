@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from facegate.errors import DeliveryError
 from facegate.sinks import credit
 from facegate.sinks.credit import Patience, Workers
-from facegate.sinks.wire import Entry
+from facegate.sinks.wire import Entry, Ready
 
 LEASE_S = 5.0
 NAMES = st.sampled_from([b"a", b"b", b"c"])
@@ -37,7 +37,7 @@ class Delivery(RuleBasedStateMachine):
     @rule(name=NAMES, window=st.integers(-1, credit.MAX_WINDOW + 1))
     def a_worker_is_ready(self, name: bytes, window: int) -> None:
         try:
-            self.workers.ready(name, window, self.now)
+            self.workers.ready(name, Ready(window), self.now)
         except DeliveryError:
             assert not 0 < window <= credit.MAX_WINDOW
         else:
@@ -103,7 +103,7 @@ TestDelivery = Delivery.TestCase
 
 
 def shot(number: int) -> Entry:
-    return Entry(str(number), "door", 1, b"", b"")
+    return Entry(str(number), "door", number, b"", b"")
 
 
 def test_a_quick_worker_is_given_more_and_a_slow_one_is_not_forgotten() -> None:
@@ -112,7 +112,7 @@ def test_a_quick_worker_is_given_more_and_a_slow_one_is_not_forgotten() -> None:
     busy: dict[bytes, list[tuple[float, str]]] = {name: [] for name in pace}
     taken = dict.fromkeys(pace, 0)
     for name in pace:
-        workers.ready(name, 4, 0.0)
+        workers.ready(name, Ready(4), 0.0)
     number = 0
     for tick in range(600):
         now = tick / 20

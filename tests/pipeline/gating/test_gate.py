@@ -143,7 +143,7 @@ def test_a_removed_camera_whose_first_frame_is_still_on_its_way_is_decided_as_it
     gates = Gates(config("cam", "stays"), "run", INFO, None)
     gates.configure(config("stays"))
     decider = CameraDecider(gates, "cam")
-    decisions, _ = decider.step(frame(0, 0.0, {1: 60}))
+    decisions = decider.step(frame(0, 0.0, {1: 60})).decisions
     last = ScoredFrame(frame_ref(1, 0.1), (), (1,), last=True)
-    decisions += decider.step(last)[0]
+    decisions += decider.step(last).decisions
     assert [decision.outcome for decision in decisions] == [Outcome.BELOW_THRESHOLD] and decider.ended

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from facegate.pipeline.gating.gate import Decision, Gate, GateSettings
 from facegate.pipeline.gating.policies import RecentPeople
 from facegate.pipeline.records import (
+    Answer,
     Face,
     FrameRef,
     Outcome,
@@ -36,18 +37,24 @@ class GateMachine(RuleBasedStateMachine):
         per_minute=st.none() | st.integers(0, 5),
         shadow=st.sampled_from([0.0, 0.3]),
         cooldown=st.booleans(),
+        answering=st.booleans(),
+        more_shots=st.integers(0, 4),
     )
     def start(
         self, min_quality: int, hysteresis: int, mode: Any, top_k: int, max_shots: int,
-        per_minute: int | None, shadow: float, cooldown: bool,
+        per_minute: int | None, shadow: float, cooldown: bool, answering: bool, more_shots: int,
     ) -> None:  # fmt: skip
         self.settings = GateSettings(
             min_quality=min_quality, hysteresis=hysteresis, mode=mode, top_k=top_k, max_shots=max_shots,
-            per_minute=per_minute, shadow=shadow, max_wait_s=2.0, every_s=1.0, apart_s=0.5,
+            per_minute=per_minute, shadow=shadow, more_shots=more_shots, max_wait_s=2.0, every_s=1.0, apart_s=0.5,
         )  # fmt: skip
         recent = RecentPeople(5.0, 0.6) if cooldown else None
         self.guard = guard()
         self.gate = Gate("run", "cam", self.settings, INFO, recent=recent)
+        self.answering = answering and more_shots > 0 and mode != "interval"
+        self.gate.expect(answering)
+        self.sure: dict[int, int] = {}
+        """Tracks of which a sure answer has come, and how many decisions there were before it."""
         self.seq, self.now = 0, 0.0
         self.seen: list[str] = []
         self.decisions: list[tuple[float, Decision]] = []
@@ -78,6 +85,17 @@ class GateMachine(RuleBasedStateMachine):
         ref = FrameRef("cam", self.seq, self.now, self.now, None, 640, 480)
         self._take(ScoredFrame(ref, items, ended, skipped=skipped))
 
+    @rule(pick=st.integers(0, 100), sure=st.booleans(), known=st.booleans())
+    def answer(self, pick: int, sure: bool, known: bool) -> None:
+        """Late, twice, or to a shot that was never sent."""
+        shots = [d.shot for _, d in self.decisions if d.shot is not None]
+        shot = shots[pick % len(shots)] if shots else None
+        new = shot is not None and known and self.gate.asked(shot.shot_id)
+        if shot is not None and new and sure:
+            self.sure.setdefault(shot.track_id, len(self.decisions))
+        answer = Answer(shot.shot_id if shot is not None and known else "other", sure, sure, 0.5, 0.1)
+        self.decisions += [(self.now, decision) for decision in self.gate.answered(answer)]
+
     def _take(self, item: ScoredFrame) -> None:
         self.decisions += [(self.now, decision) for decision in self.gate.step(self.guard.step(item))]
 
@@ -92,6 +110,11 @@ class GateMachine(RuleBasedStateMachine):
             return
         self.now += 1.0
         self.decisions += [(self.now, decision) for decision in self.gate.finish(self.now)]
+        self.decisions += [(self.now, decision) for decision in self.gate.give_up()]
+        assert not any(self.gate.holds(track) for track in range(1000)) and not self.gate._shots
+        for track, before in self.sure.items():
+            later = [d.shot for _, d in self.decisions[before:] if d.shot is not None]
+            assert track not in [shot.track_id for shot in later if shot.rank > 0]
         assert Counter(d.face.face.face_id for _, d in self.decisions) == Counter(self.seen), "conservation"
         s = self.settings
         by_track: dict[int, list[int]] = defaultdict(list)
@@ -106,7 +129,7 @@ class GateMachine(RuleBasedStateMachine):
                 times.append(at)
         for qualities in by_track.values():
             assert len(qualities) <= s.max_shots
-            if s.mode != "interval" and s.top_k == 1:
+            if s.mode != "interval" and s.top_k == 1 and not self.answering:
                 assert all(b >= a + s.improve_margin for a, b in itertools.pairwise(qualities))
         if s.per_minute is not None:
             for at in times:

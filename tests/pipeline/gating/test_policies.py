@@ -79,7 +79,7 @@ def test_hysteresis_lets_a_track_dip_without_flapping() -> None:
 
 
 def test_top_k_shots_are_apart_in_time_or_yaw_and_the_best_there_are() -> None:
-    gate = make(min_quality=0, top_k=2, apart_s=1.0, apart_deg=15)
+    gate = make(min_quality=0, top_k=2, apart_s=1.0, apart_deg=15, max_wait_s=5.0)
     qualities = {0: 50, 3: 90, 5: 80, 14: 70, 18: 60}
     for i, q in qualities.items():
         gate.step(frame(i, seen(i, 1, q)))

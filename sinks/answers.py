@@ -1,0 +1,48 @@
+"""What workers say of shots, on its way from the thread that hears it to the one that decides."""
+
+from __future__ import annotations
+
+from collections import deque
+from threading import Lock
+
+from facegate.pipeline.records import Answer, Answers
+from facegate.sinks.wire import Ack
+
+MOST_WAITING = 10_000
+ROUNDING = 1e-3
+
+
+class AnswerBox:
+    """Takes receipts, keeps what they say until it is fetched, and counts."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._given: deque[Answer] = deque(maxlen=MOST_WAITING)
+        self._expected = False
+        self.answered = self.unsure = self.odd = 0
+
+    def expect(self, somebody: bool) -> None:
+        """Whether a worker is there that answers."""
+        self._expected = somebody
+
+    def take_in(self, ack: Ack) -> None:
+        """Keep what a receipt says, if it says anything that can be."""
+        said = ack.answer
+        if said is None:
+            return
+        most = 1 + ROUNDING
+        possible = -most <= said.second <= said.similarity <= most and said.named >= said.sure
+        with self._lock:
+            if not possible:  # a comparison with NaN is false, too
+                self.odd += 1
+                return
+            self.answered += 1
+            self.unsure += not said.sure
+            self._given.append(Answer(ack.shot_id, said.named, said.sure, said.similarity, said.second))
+
+    def fetch(self) -> Answers:
+        """What has come since the last call."""
+        with self._lock:
+            given = tuple(self._given)
+            self._given.clear()
+        return Answers(self._expected, given)

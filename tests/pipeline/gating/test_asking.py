@@ -1,0 +1,95 @@
+"""Asking again: an unsure answer earns a track another, different shot; a sure one closes it."""
+
+from __future__ import annotations
+
+from facegate.pipeline.gating.gate import ANSWER_S, Decision, Gate
+from facegate.pipeline.records import Answer, Outcome, Reason, Shot
+
+from .faces import ANN, BOB, frame, make, seen
+
+
+def asking(**settings: object) -> Gate:
+    gate = make(min_quality=0, max_wait_s=100.0, **settings)
+    gate.expect(True)
+    return gate
+
+
+def says(gate: Gate, decisions: list[Decision], *, sure: bool) -> list[Decision]:
+    """Answer the last shot in ``decisions``."""
+    return gate.answered(Answer(shots(decisions)[-1].shot_id, sure, sure, 0.4, 0.1))
+
+
+def shots(decisions: list[Decision]) -> list[Shot]:
+    return [decision.shot for decision in decisions if decision.shot is not None]
+
+
+def test_an_unsure_answer_earns_another_shot_until_one_is_sure() -> None:
+    gate = asking()
+    for i, quality in enumerate((50, 90, 30, 70)):
+        gate.step(frame(5 * i, seen(5 * i, 1, quality)))
+    first = gate.step(frame(20, ended=(1,)))
+    assert [s.quality for s in shots(first)] == [90] and gate.holds(1)
+    second = says(gate, first, sure=False)
+    assert [(s.quality, s.reason, s.rank) for s in shots(second)] == [(70, Reason.ASKED, 2)]
+    last = says(gate, second, sure=True)
+    assert [d.outcome for d in last] == [Outcome.SUPERSEDED] * 2 and not gate.holds(1)
+
+
+def test_what_is_asked_for_is_different_from_what_was_sent() -> None:
+    """By time and by embedding: of two nearly as good faces the one that looks otherwise comes first."""
+    gate = asking()
+    gate.step(frame(0, seen(0, 1, 80, who=ANN)))
+    gate.step(frame(1, seen(1, 1, 79, who=ANN)))
+    gate.step(frame(10, seen(10, 1, 70, who=ANN)))
+    gate.step(frame(20, seen(20, 1, 60, who=BOB)))
+    first = gate.step(frame(30, ended=(1,)))
+    second = says(gate, first, sure=False)
+    third = says(gate, second, sure=False)
+    assert [s.quality for s in shots(first + second + third)] == [80, 60, 70], "79 is of the moment of 80"
+    assert not shots(says(gate, third, sure=False)) and not gate.holds(1), "nothing is left"
+
+
+def test_no_more_than_so_many_shots_are_earned() -> None:
+    gate = asking(more_shots=2)
+    for i in range(10):
+        gate.step(frame(5 * i, seen(5 * i, 1, 50 + i)))
+    decisions = gate.step(frame(60, ended=(1,)))
+    sent = len(shots(decisions))
+    while answered := shots(decisions):
+        decisions = gate.answered(Answer(answered[-1].shot_id, False, False, 0.0, 0.0))
+        sent += len(shots(decisions))
+    assert sent == 3 and not gate.holds(1)
+
+
+def test_a_track_that_goes_on_is_asked_less_and_less_often_and_keeps_a_chance_for_its_end() -> None:
+    gate = asking(mode="early", good_enough=40, improve_margin=50)
+    sent: list[float] = []
+    decisions = gate.step(frame(0, seen(0, 1, 40)))
+    for i in range(1, 200):
+        if shots(decisions):
+            sent.append(i / 10)
+            says(gate, decisions, sure=False)
+        decisions = gate.step(frame(i, seen(i, 1, 41 + i % 5)))
+    assert len(sent) == 4 and [b - a > 1.5 * (d - c) for a, b, c, d in [(*sent[2:4], *sent[1:3])]] == [True]
+    assert [s.reason for s in shots(gate.step(frame(200, ended=(1,))))] == [Reason.ASKED]
+
+
+def test_after_a_sure_answer_nothing_more_is_sent_however_good() -> None:
+    gate = asking(mode="early", good_enough=40)
+    says(gate, gate.step(frame(0, seen(0, 1, 50))), sure=True)
+    assert [d.outcome for d in gate.step(frame(10, seen(10, 1, 100)))] == [Outcome.SUPERSEDED]
+    assert gate.step(frame(20, ended=(1,))) == []
+
+
+def test_who_never_answers_holds_nothing_up_for_long() -> None:
+    gate = asking()
+    gate.step(frame(0, seen(0, 1, 50)))
+    gate.step(frame(5, seen(5, 1, 40)))
+    gate.step(frame(10, ended=(1,)))
+    assert gate.holds(1)
+    late = gate.step(frame(11 + int(10 * ANSWER_S)))
+    assert [d.outcome for d in late] == [Outcome.SUPERSEDED] and not gate.holds(1)
+    gate.expect(False)
+    gate.step(frame(100, seen(100, 2, 50)))
+    gate.step(frame(110, ended=(2,)))
+    assert not gate.holds(2), "nobody is there who answers"
