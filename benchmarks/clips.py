@@ -31,13 +31,15 @@ from facegate.evaluation.datasets import FaceSet
 from facegate.evaluation.savings import Observer, Savings, Visit, compare, load_labels
 from facegate.pipeline.config import DetectorConfig, GateConfig, RunConfig, ScorerConfig, config_for
 from facegate.pipeline.flow.cores import share_cores
-from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.images import read_image
 from facegate.pipeline.records import Image, ScoredFace, ScoredFrame, SkippedFace, contiguous
 from facegate.pipeline.runner import Runner
 from facegate.pipeline.watch import ShotQueue
 from facegate.recognition.embedders import Embedder, load_embedder
-from facegate.recognition.matching.gallery import Gallery
+from facegate.recognition.matching.gallery import DEFAULT_FPIR, Gallery, Rule, choose_rule
+from facegate.recognition.matching.tail import find_strangers
+from facegate.recognition.people.checks import MIN_QUALITY
+from facegate.scoring.engine import load_scorer
 
 ROOT = Path(__file__).parent.parent
 DISTRACTORS = 1000
@@ -81,7 +83,8 @@ def largest(image: Image, detector: Detector) -> Image | None:
 
 
 def galleries(data: Path, detector: Detector, visits: tuple[Visit, ...]) -> dict[str, list[Image]]:
-    """Crops per person: the enrolled and the distractors."""
+    """Crops per person: the enrolled and the distractors, those of a quality that enrolment takes."""
+    scorer = load_scorer()
     people: dict[str, list[Image]] = {}
     for folder in sorted((data / "photos").iterdir()):
         crops = [largest(read_image(file), detector) for file in sorted(folder.iterdir())]
@@ -107,13 +110,14 @@ def galleries(data: Path, detector: Detector, visits: tuple[Visit, ...]) -> dict
             decoded = cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_COLOR)
             assert decoded is not None, name
             crop = largest(np.ascontiguousarray(decoded[:, :, ::-1]).astype(np.uint8), detector)
-            if crop is not None:
+            if crop is not None and scorer.score(crop[None]).quality[0] >= MIN_QUALITY:
                 seen.add(person)
                 people[f"lfw:{person}"] = [crop]
     return people
 
 
 def enrolled(people: dict[str, list[Image]], embedder: Embedder) -> Gallery:
+    """Mean templates."""
     templates = []
     for crops in people.values():
         mean = embedder.embed(crops).mean(0)
@@ -219,7 +223,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--judge", action="append", required=True)
-    parser.add_argument("--threshold", type=float, action="append", help="One per judge, in the same order.")
     parser.add_argument("--alter", choices=tuple(ALTERATIONS), default="none")
     parser.add_argument("--min-quality", type=int, default=GateConfig().min_quality)
     parser.add_argument("--whole", action="store_true", help="Search every frame and score every face.")
@@ -234,7 +237,7 @@ def main() -> None:
     people = galleries(data, detector, visits)
     visits = tuple(as_played(visit) for visit in visits)
     judges = [load_embedder(name) for name in arguments.judge]
-    limits = arguments.threshold or [judge.threshold for judge in judges]
+    rules = [rule_of(judge) for judge in judges]
     known = [enrolled(people, judge) for judge in judges]
     lightqnet = LightQNetQuality(data / "models" / "lightqnet-dm100.pb")
     observers: list[list[Observer]] = [[] for _ in judges]
@@ -252,7 +255,7 @@ def main() -> None:
                     "gate": GateConfig(min_quality=arguments.min_quality),
                 }
             )
-            own = [Observer(name, j, g, t) for j, g, t in zip(judges, known, limits, strict=True)]
+            own = [Observer(name, j, g, r) for j, g, r in zip(judges, known, rules, strict=True)]
             crops = Crops(lightqnet)
             run(config, own, crops)
             for index, observer in enumerate(own):
@@ -263,7 +266,7 @@ def main() -> None:
     print(cpu(), f"frames {arguments.alter}", sep="; ")
     results: list[tuple[Savings, dict[str, list[float]]]] = []
     for index, judge in enumerate(judges):
-        savings = compare(observers[index], visits, judge.name, limits[index])
+        savings = compare(observers[index], visits, judge.name, rules[index].words(len(known[index].names)))
         results.append((savings, ranks[index]))
         show_savings(savings)
         show_ranks(ranks[index])
@@ -277,15 +280,19 @@ def run(config: RunConfig, observers: list[Observer], crops: Crops) -> None:
         for observer in observers:
             observer.scored(frame)
 
-    def decided(decision: Decision) -> None:
-        for observer in observers:
-            observer.decided(decision)
-
     queue = ShotQueue()
-    with Runner(config, lambda: queue, on_decision=decided, on_scored=scored, on_finished=queue.end) as runner:
+    with Runner(config, lambda: queue, on_scored=scored, on_finished=queue.end) as runner:
         for _ in queue:
             pass
         runner.close(linger_s=0)
+    for observer in observers:
+        observer.decide(runner.deciders())
+
+
+def rule_of(embedder: Embedder) -> Rule:
+    """As a worker names by default."""
+    strangers = find_strangers(embedder.version, embedder.name)
+    return choose_rule(None, DEFAULT_FPIR, strangers, embedder.threshold)[0]
 
 
 def show_ranks(ranks: dict[str, list[float]]) -> None:

@@ -4,9 +4,10 @@ Every policy sees the same detections, tracks and scores. Each face is embedded 
 faces that a policy forwards are its bill. A right name counts for every visit of that person in which the face's
 track was seen: who is named and followed is known for as long as the track lasts.
 
-- ``every_face``: no gate.
+- ``every_face``: no gate; each face is named by itself.
 - ``naive``: of each track, when it ends: among the quarter of its largest faces the sharpest (Laplacian variance).
-- ``facegate``: the configured gate.
+- ``facegate``: the configured gate with a worker that answers at once: shots of a track are put together to one
+  visit, and where that is unsure the gate is asked for another.
 """
 
 from __future__ import annotations
@@ -21,10 +22,23 @@ import numpy as np
 import yaml
 
 from facegate.errors import ConfigError
-from facegate.pipeline.gating.gate import Decision
-from facegate.pipeline.records import Box, Face, Floats, Image, Outcome, ScoredFace, ScoredFrame, SkippedFace
+from facegate.pipeline.gating.build import Decided, Deciders
+from facegate.pipeline.records import (
+    Answer,
+    Answers,
+    Box,
+    Face,
+    Floats,
+    Image,
+    ScoredFace,
+    ScoredFrame,
+    Shot,
+    SkippedFace,
+)
 from facegate.recognition.embedders import Embedder
-from facegate.recognition.matching.gallery import FixedSimilarity, Gallery
+from facegate.recognition.matching.gallery import Gallery, Rule
+from facegate.recognition.working.visits import VisitEvent, Visits
+from facegate.sinks.wire import header_of
 
 POLICIES = ("every_face", "naive", "facegate")
 HEADER_BYTES = 400
@@ -72,6 +86,17 @@ class SeenFace(msgspec.Struct, frozen=True):
     bytes: int
 
 
+class SentFace(msgspec.Struct, frozen=True):
+    """A face that our gate sent."""
+
+    at: float
+    """Media time of the decision."""
+    face: SeenFace
+    """With the name that its visit had then."""
+    track_id: int
+    """The gate's, by which visits go."""
+
+
 class PolicyResult(msgspec.Struct, frozen=True):
     """One policy's bill and its yield."""
 
@@ -90,7 +115,8 @@ class Savings(msgspec.Struct, frozen=True):
 
     sources: tuple[str, ...]
     recognizer: str
-    threshold: float
+    rule: str
+    """When a face is named, in words."""
     faces: int
     labelled: bool
     """Whether visits come from labels; else each track is a visit, named as most of its faces are."""
@@ -114,30 +140,55 @@ def load_labels(path: Path) -> tuple[Visit, ...]:
 
 
 class Observer:
-    """Watches a run and recognises every face; keeps numbers, no pictures."""
+    """Watches a run and recognises every face; then decides it again, answering the gate."""
 
-    def __init__(self, source: str, embedder: Embedder, gallery: Gallery, threshold: float) -> None:
-        self._source, self._embedder, self._gallery, self._threshold = source, embedder, gallery, threshold
+    def __init__(self, source: str, embedder: Embedder, gallery: Gallery, rule: Rule) -> None:
+        self._source, self._embedder, self._gallery, self._rule = source, embedder, gallery, rule
+        self._frames: list[ScoredFrame] = []
         self.faces: dict[str, SeenFace] = {}
         self.embeddings: dict[str, Floats] = {}
         """The recogniser's, by face."""
-        self.sent: list[tuple[float, str]] = []
-        """Media time of the decision, and the face."""
+        self.sent: list[SentFace] = []
+        self.events: list[VisitEvent] = []
+        """What a worker tells of the visits."""
         self.ended: dict[int, float] = {}
         self._now = 0.0
 
     def scored(self, frame: ScoredFrame) -> None:
         """Take a frame before it is decided."""
         self._now = frame.frame.pts_s
+        self._frames.append(frame)
         seen: list[ScoredFace | SkippedFace] = [*frame.faces, *frame.skipped]
         for item in seen:
             self.faces[item.face.face_id] = self._recognised(item.face, item.track_id)
         self.ended |= dict.fromkeys(frame.ended, self._now)
 
-    def decided(self, decision: Decision) -> None:
-        """Take a decision."""
-        if decision.outcome in (Outcome.FORWARDED, Outcome.DRY_RUN, Outcome.SHADOW):
-            self.sent.append((self._now, decision.face.face.face_id))
+    def decide(self, deciders: Deciders) -> None:
+        """Let the gate decide everything that was seen, and answer each shot before the next frame."""
+        visits = Visits(lambda: self._gallery, self._rule)
+        names: dict[int, str | None] = {}
+        list(deciders.hear(Answers(expected=True)))
+        for frame in self._frames:
+            waiting = list(deciders.step(frame))
+            while waiting:
+                answers = [self._answer(shot, decided.now, visits, names) for decided, shot in _shots(waiting)]
+                waiting = list(deciders.hear(Answers(expected=True, given=tuple(answers)))) if answers else []
+        self.events += visits.finish()
+        self._frames.clear()
+
+    def _answer(self, shot: Shot, now: float, visits: Visits, names: dict[int, str | None]) -> Answer:
+        header, embedding = header_of(shot), self.embeddings[shot.scored.face.face_id]
+        alone = self._gallery.match(embedding, self._rule)
+        events = visits.shot(header, embedding, alone, now)
+        self.events += events
+        for event in events:
+            if event.event in ("named", "changed"):
+                names[shot.track_id] = event.name
+        seen = self.faces[shot.scored.face.face_id]
+        named_face = msgspec.structs.replace(seen, name=names.get(shot.track_id))
+        self.sent.append(SentFace(now, named_face, shot.track_id))
+        named, sure = visits.standing(header)
+        return Answer(shot.shot_id, named, sure, alone.similarity, alone.similarity - alone.margin)
 
     def naive(self) -> list[tuple[float, str]]:
         """What the naive gate sends, and when."""
@@ -154,7 +205,7 @@ class Observer:
     def _recognised(self, face: Face, track_id: int) -> SeenFace:
         started = perf_counter()
         embedding = self._embedder.embed([face.crop])[0]
-        match = self._gallery.match(embedding, FixedSimilarity(self._threshold))
+        match = self._gallery.match(embedding, self._rule)
         spent = 1000 * (perf_counter() - started)
         self.embeddings[face.face_id] = embedding
         return SeenFace(
@@ -172,34 +223,36 @@ class Observer:
         )
 
 
-def compare(
-    observers: Sequence[Observer], labels: tuple[Visit, ...] | None, recognizer: str, threshold: float
-) -> Savings:
+def compare(observers: Sequence[Observer], labels: tuple[Visit, ...] | None, recognizer: str, rule: str) -> Savings:
     """Bring the three policies together.
 
     Args:
-        observers: one per source, after its run.
+        observers: one per source, after its run and :meth:`Observer.decide`.
         labels: visits and their truth; without them every track is a visit of whom most of its named faces name.
         recognizer: its name.
-        threshold: similarity from which a face was named.
+        rule: when a face was named, in words.
     """
     sent: dict[str, list[tuple[float, SeenFace]]] = {name: [] for name in POLICIES}
     every = [face for observer in observers for face in observer.faces.values()]
     for observer in observers:
         sent["every_face"] += [(face.pts_s, face) for face in observer.faces.values()]
         sent["naive"] += [(at, observer.faces[face]) for at, face in observer.naive()]
-        sent["facegate"] += [(at, observer.faces[face]) for at, face in observer.sent]
+        sent["facegate"] += [(sent_face.at, sent_face.face) for sent_face in observer.sent]
     truth = _Truth.of_labels(every, labels) if labels is not None else _Truth.of_tracks(every)
     judged = {name: truth.judge(items) for name, items in sent.items()}
     return Savings(
         sources=tuple(sorted({face.source for face in every})),
         recognizer=recognizer,
-        threshold=threshold,
+        rule=rule,
         faces=len(every),
         labelled=labels is not None,
         missed={name: missed for name, (_, missed) in judged.items()},
         policies={name: result for name, (result, _) in judged.items()},
     )
+
+
+def _shots(steps: Sequence[Decided]) -> list[tuple[Decided, Shot]]:
+    return [(step, decision.shot) for step in steps for decision in step.decisions if decision.shot is not None]
 
 
 class _Truth:

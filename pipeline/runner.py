@@ -18,6 +18,7 @@ from ulid import ULID
 
 from facegate.pipeline.config import RunConfig
 from facegate.pipeline.flow.channel import Channel, Lane
+from facegate.pipeline.gating.build import Deciders
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.records import ScoredFrame
 from facegate.pipeline.reporting.quiet import log_as_a_library
@@ -175,6 +176,10 @@ class Runner:
         if not interrupted and not any(camera.received for camera in self._cameras):
             self._cameras.raise_problem()
         return self.report()
+
+    def deciders(self) -> Deciders:
+        """What decides frames again as this run's gates decide them, from the start."""
+        return Deciders(self._parts.checked_gates(self.config))
 
     def report(self) -> RunReport:
         """Return the counts so far; final after ``close``."""

@@ -208,9 +208,26 @@ def pack(shot: Shot, *, embedding: bool = False) -> Entry:
         shot: what the gate let through.
         embedding: with the face's template, where the model gives one.
     """
-    face, info = shot.scored.face, shot.quality_info
+    face = shot.scored.face
     context = b"" if face.context is None else _context(face.context)
-    header = ShotHeader(
+    size = (face.context.shape[1], face.context.shape[0]) if face.context is not None and context else None
+    header = header_of(shot, context_size=size, embedding=_embedding(shot) if embedding else None)
+    return Entry(
+        shot_id=shot.shot_id,
+        camera=shot.camera,
+        track_id=shot.track_id,
+        header=encode(header),
+        crop=_jpeg(face.crop, CROP_JPEG),
+        context=context,
+    )
+
+
+def header_of(
+    shot: Shot, *, context_size: tuple[int, int] | None = None, embedding: EmbeddingBlock | None = None
+) -> ShotHeader:
+    """The header of a shot that is sent now."""
+    face, info = shot.scored.face, shot.quality_info
+    return ShotHeader(
         version=VERSION,
         shot_id=shot.shot_id,
         run_id=shot.run_id,
@@ -236,18 +253,8 @@ def pack(shot: Shot, *, embedding: bool = False) -> Entry:
         ),
         crop_encoding="jpeg",
         received_at=round(time() - (monotonic() - face.frame.received_s), 3),
-        context_size=(face.context.shape[1], face.context.shape[0])
-        if face.context is not None and context
-        else None,
-        embedding=_embedding(shot) if embedding else None,
-    )
-    return Entry(
-        shot_id=shot.shot_id,
-        camera=shot.camera,
-        track_id=shot.track_id,
-        header=encode(header),
-        crop=_jpeg(face.crop, CROP_JPEG),
-        context=context,
+        context_size=context_size,
+        embedding=embedding,
     )
 
 

@@ -67,7 +67,7 @@ class GateConfig(Section):
     """After a shot, only a face better by this much is worth another."""
     every_s: float = Field(5.0, gt=0)
     """Of ``interval``."""
-    max_wait_s: float = Field(1.0, gt=0)
+    max_wait_s: float = Field(0.5, gt=0)
     """When somebody stays, the best shot so far is sent after this many seconds."""
     top_k: int = Field(1, ge=1, le=10)
     """Shots kept per track, apart from each other."""

@@ -54,7 +54,7 @@ class GateSettings(msgspec.Struct, frozen=True):
     good_enough: int = 60
     improve_margin: int = 10
     every_s: float = 5.0
-    max_wait_s: float = 1.0
+    max_wait_s: float = 0.5
     top_k: int = 1
     apart_s: float = 1.0
     apart_deg: float = 15.0
@@ -341,13 +341,12 @@ class Gate:
         if self._settings.dry_run:
             return [Decision(face, Outcome.DRY_RUN)]
         shot = self._shot(face, track.sent, reason)
-        if not self._answering:
-            return [Decision(face, Outcome.FORWARDED, shot)]
-        track.unsure = False
-        track.unanswered.add(shot.shot_id)
-        self._shots[shot.shot_id] = face.track_id
-        known = [Decision(spare, Outcome.SUPERSEDED) for spare in track.spares.sent(face)]
-        return [Decision(face, Outcome.FORWARDED, shot), *known]
+        if self._answering:
+            track.unsure = False
+            track.unanswered.add(shot.shot_id)
+            self._shots[shot.shot_id] = face.track_id
+            track.spares.sent(face)
+        return [Decision(face, Outcome.FORWARDED, shot)]
 
     def _clear_out(self, now: float) -> list[Decision]:
         """End tracks that the tracker has forgotten to end, and the oldest beyond the bound."""

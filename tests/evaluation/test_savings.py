@@ -11,9 +11,10 @@ import pytest
 from facegate.demo.clip import DemoClip
 from facegate.errors import ConfigError
 from facegate.evaluation.savings import Observer, Visit, compare, load_labels
-from facegate.pipeline.gating.gate import Decision
-from facegate.pipeline.records import Detection, Face, FrameRef, Outcome, ScoredFace, ScoredFrame
-from facegate.recognition.matching.gallery import Gallery
+from facegate.pipeline.config import build_config
+from facegate.pipeline.gating.build import Deciders, Gates
+from facegate.pipeline.records import Detection, Face, FrameRef, QualityInfo, ScoredFace, ScoredFrame
+from facegate.recognition.matching.gallery import FixedSimilarity, Gallery
 
 from ..helpers import facegate
 
@@ -33,34 +34,35 @@ class ByColour:
 GALLERY = Gallery(["ann", "bob"], np.eye(4, dtype=np.float32)[:2])
 
 
-def face(seq: int, track: int, who: int, *, width: float = 50, texture: int = 0) -> ScoredFace:
+def face(seq: int, track: int, who: int, *, width: float = 50, texture: int = 0, quality: int = 50) -> ScoredFace:
     crop = np.full((112, 112, 3), who, np.uint8)
     crop[1::2, ::2, 1] = texture
     ref = FrameRef("cam", seq, float(seq), float(seq), None, 640, 480)
     item = Face(f"{seq}-{track}", ref, Detection((100, 0, 100 + width, 50), 0.9, POINTS), crop)
-    return ScoredFace(item, track, 50, 0.5, np.zeros(4, np.float32), None)
+    return ScoredFace(item, track, quality, 0.5, np.zeros(4, np.float32), None)
 
 
 def watch() -> Observer:
     """Ann on track 1 in frames 0 to 3, named in all but the first; a stranger is taken for Bob once on track 2."""
-    observer = Observer("clip", ByColour(), GALLERY, 0.5)
+    observer = Observer("clip", ByColour(), GALLERY, FixedSimilarity(0.5))
     plan = [
         [face(0, 1, 3)],
-        [face(1, 1, 0, texture=10), face(1, 2, 2)],
-        [face(2, 1, 0, texture=90), face(2, 2, 1, width=20)],
-        [face(3, 1, 0), face(3, 2, 2)],
+        [face(1, 1, 0, texture=10), face(1, 2, 2, quality=5)],
+        [face(2, 1, 0, texture=90), face(2, 2, 1, width=20, quality=5)],
+        [face(3, 1, 0, quality=60), face(3, 2, 2, quality=5)],
     ]
     for seq, faces in enumerate(plan):
         ref = FrameRef("cam", seq, float(seq), float(seq), None, 640, 480)
         observer.scored(ScoredFrame(ref, tuple(faces), (1, 2) if seq == 3 else ()))
-    observer.decided(Decision(plan[3][0], Outcome.FORWARDED))
-    observer.decided(Decision(plan[3][1], Outcome.SUPERSEDED))
+    gate = {"max_wait_s": 10, "min_quality": 10}
+    config = build_config({"cameras": [{"name": "cam", "source": "clip.mp4", "gate": gate}]})
+    observer.decide(Deciders(Gates(config, "run", QualityInfo("a", "m", "c"), None)))
     return observer
 
 
 def test_bills_visits_and_false_names_by_labels() -> None:
     visits = (Visit("clip", 0.0, 3.0, "ann"), Visit("clip", 0.0, 3.0, None))
-    found = compare([watch()], visits, "colour", 0.5)
+    found = compare([watch()], visits, "colour", "0.5")
     every, naive, ours = (found.policies[name] for name in ("every_face", "naive", "facegate"))
     assert (every.fr_calls, naive.fr_calls, ours.fr_calls) == (7, 2, 1)
     assert (every.identified, every.visits, every.false_identifications) == (1, 1, 1)
@@ -68,7 +70,7 @@ def test_bills_visits_and_false_names_by_labels() -> None:
     assert (ours.identified, ours.seconds_to_first, ours.false_identifications) == (1, 3.0, 0)
     assert every.seconds_to_first == 1.0 and every.bytes > naive.bytes > ours.bytes > 0
     assert found.missed == {"every_face": (), "naive": (), "facegate": ()}
-    absent = compare([watch()], (Visit("clip", 0.0, 3.0, "bob", box=(0, 0, 10, 10)),), "colour", 0.5)
+    absent = compare([watch()], (Visit("clip", 0.0, 3.0, "bob", box=(0, 0, 10, 10)),), "colour", "0.5")
     assert (
         absent.missed["facegate"] == ("bob in clip from 0 s",)
         and absent.policies["every_face"].false_identifications == 4
@@ -82,13 +84,13 @@ def test_a_right_name_counts_for_every_visit_of_the_person_that_its_track_was_se
         Visit("clip", 0.1, 3.0, "ann", box=(400, 0, 500, 50)),  # nobody was tracked there
         Visit("clip", 0.0, 0.5, "bob"),
     )
-    found = compare([watch()], visits, "colour", 0.5)
+    found = compare([watch()], visits, "colour", "0.5")
     assert found.missed["facegate"] == ("ann in clip from 0.1 s", "bob in clip from 0 s")
     assert found.policies["facegate"].identified == 2 and found.policies["facegate"].seconds_to_first == 1.75
 
 
 def test_without_labels_a_track_is_a_visit_of_whom_most_of_its_faces_name() -> None:
-    found = compare([watch()], None, "colour", 0.5)
+    found = compare([watch()], None, "colour", "0.5")
     assert not found.labelled and found.policies["facegate"].visits == 1
     assert found.policies["every_face"].false_identifications == 1
 
@@ -116,3 +118,14 @@ def test_the_command_compares_and_writes(clip: DemoClip, short_clip: Path, tmp_p
     }  # fmt: skip
     assert policies["every_face"]["fr_calls"] == found["faces"] > 10 * policies["facegate"]["fr_calls"] > 0
     assert "tracks taken as visits" in result.stdout.replace("\n", " ") and picture.stat().st_size > 5000
+
+
+def test_the_gate_is_answered_and_asks_again() -> None:
+    """The best face of Ann's track is not recognised; the next one is, and closes it."""
+    observer = Observer("clip", ByColour(), GALLERY, FixedSimilarity(0.5))
+    for seq, (who, quality) in enumerate([(3, 80), (0, 70), (0, 60)]):
+        ref = FrameRef("cam", seq, float(seq), float(seq), None, 640, 480)
+        observer.scored(ScoredFrame(ref, (face(seq, 1, who, quality=quality),), (1,) if seq == 2 else ()))
+    config = build_config({"cameras": [{"name": "cam", "source": "clip.mp4", "gate": {"max_wait_s": 10}}]})
+    observer.decide(Deciders(Gates(config, "run", QualityInfo("a", "m", "c"), None)))
+    assert [(sent.face.face_id, sent.face.name) for sent in observer.sent] == [("0-1", None), ("1-1", "ann")]

@@ -139,7 +139,9 @@ def show_savings(savings: Savings) -> None:
     """Print the comparison to stdout, and whom each policy missed."""
     console = Console(highlight=False)
     truth = "labelled visits" if savings.labelled else "tracks taken as visits, named by vote"
-    title = f"{savings.faces} faces of {len(savings.sources)} sources; {savings.recognizer}; {truth}"
+    title = (
+        f"{savings.faces} faces of {len(savings.sources)} sources; {savings.recognizer}, {savings.rule}; {truth}"
+    )
     table = Table(title=title, title_justify="left")
     table.add_column("policy")
     for column in ("FR calls", "FR ms", "kB", "identified", "false", "s to first"):

@@ -28,8 +28,11 @@ def savings(
     ] = None,
     embedder: Annotated[str, typer.Option(help="As for 'facegate recognize'.")] = "auto",
     threshold: Annotated[
-        float | None, typer.Option(min=-1, max=1, help="Similarity that names.", show_default="the embedder's")
+        float | None, typer.Option(min=-1, max=1, help="Fixed similarity that names.", show_default=False)
     ] = None,
+    fpir: Annotated[
+        float, typer.Option(min=1e-9, max=0.5, help="Share of unknown visits that may get a name.")
+    ] = 0.001,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write everything here.", show_default=False)
     ] = None,
@@ -60,14 +63,13 @@ def savings(
         check_writable(path)
     truth = load_labels(labels) if labels is not None else None
     base = load_config(config) if config is not None else None
-    parts = load_recognition(embedder, None, detector, detector_path)
+    parts = load_recognition(embedder, None, detector, detector_path, threshold=threshold, fpir=fpir)
     model = parts.embedder
     with (
         counting("enrolling") as progress,
         GalleryKeeper(gallery, model, parts.rule, parts.looker, cache_folder(), progress) as people,
     ):
         known = people.gallery
-    limit = model.threshold if threshold is None else threshold
     share_cores()
     observers = []
     for source in sources:
@@ -80,18 +82,18 @@ def savings(
                 "scorer": own.scorer.model_copy(update=_given(weights=weights, card=model_card)),
             }
         )
-        observer = Observer(source.name, model, known, limit)
+        observer = Observer(source.name, model, known, parts.rule)
         queue = ShotQueue()
         with Runner(
-            own, partial(_same, queue), on_decision=observer.decided, on_scored=observer.scored,
-            on_finished=queue.end,
+            own, partial(_same, queue), on_scored=observer.scored, on_finished=queue.end
         ) as runner:  # fmt: skip
             for _ in queue:
                 pass
             runner.close(linger_s=0)
+        observer.decide(runner.deciders())
         sys.stderr.write(f"{source.name}: {len(observer.faces)} faces, {len(observer.sent)} forwarded\n")
         observers.append(observer)
-    found = compare(observers, truth, model.name, limit)
+    found = compare(observers, truth, model.name, parts.rule.words(len(known.names)))
     if json_file is not None:
         write_whole(json_file, msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
     if picture is not None:

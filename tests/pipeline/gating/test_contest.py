@@ -116,8 +116,8 @@ def test_after_a_shot_only_what_may_beat_it_by_the_margin_is_scored() -> None:
 
 def test_a_hopeless_face_is_compared_with_the_gate_and_not_with_its_own_best() -> None:
     moving = [portrait(1, 3.0 - 0.14 * i) for i in range(20)]
-    hopeless = play(contest(min_quality=60), [1] * 20, moving)
-    hopeful = play(contest(min_quality=0), [1] * 20, moving)
+    hopeless = play(contest(min_quality=60, max_wait_s=100.0), [1] * 20, moving)
+    hopeful = play(contest(min_quality=0, max_wait_s=100.0), [1] * 20, moving)
     assert sum(hopeless) < sum(hopeful) / 2
 
 
