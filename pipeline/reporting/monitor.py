@@ -60,6 +60,11 @@ class _Collector:
         )
         yield GaugeMetricFamily("facegate_scoring_ms_per_crop", "Recent mean.", scoring.ms_per_crop)
         yield from _per_place({"workers": delivery, **delivery.others})
+        answers = CounterMetricFamily("facegate_answers", "What workers made of shots.", labels=["said"])
+        answers.add_metric(["sure"], delivery.answered - delivery.unsure)
+        answers.add_metric(["unsure"], delivery.unsure)
+        answers.add_metric(["odd"], delivery.odd)
+        yield answers
 
 
 def _per_place(places: dict[str, DeliveryReport]) -> Iterator[Metric]:

@@ -73,7 +73,13 @@ def show_summary(report: RunReport) -> None:
         f"({kept:.1f} % kept from recognition); {report.duration_s:.1f} s"
     )
     if delivery.accepted or not delivery.others:
-        console.print(f"workers: {delivery.acknowledged} acknowledged, {delivery.undelivered} not")
+        sure = (
+            f"; sure after {delivery.answered - delivery.unsure} of {delivery.answered}"
+            if delivery.answered
+            else ""
+        )
+        odd = f", {delivery.odd} answers that cannot be" if delivery.odd else ""
+        console.print(f"workers: {delivery.acknowledged} acknowledged, {delivery.undelivered} not{sure}{odd}")
     for name, place in delivery.others.items():
         dropped = f", {place.dropped} dropped" if place.dropped else ""
         console.print(f"{name}: {place.acknowledged} delivered, {place.undelivered} kept for later{dropped}")
