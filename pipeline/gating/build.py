@@ -150,6 +150,11 @@ class CameraDecider:
         """Wait for no more answers."""
         return self._decided(self.gate.give_up())
 
+    def sure(self) -> frozenset[int]:
+        """The tracker's tracks of which nothing more will be sent, as their recogniser is sure."""
+        present = self.guard.present().items()
+        return frozenset(track for track, person in present if self.gate.sure_of(person))
+
     @property
     def waits(self) -> bool:
         """Whether tracks that have ended are held for an answer."""

@@ -8,12 +8,13 @@ what it has to beat (as in Jones et al., J. Global Optimization 13, 1998) is wor
 learned from each camera: where they surprise, more is scored.
 
 Scored in any case: a track's first face, one that may be somebody else (after a gap, beside another face, changed
-in looks), one that stands for the rejects in a shadow sample, and one every ``LONGEST_S``.
+in looks), one that stands for the rejects in a shadow sample, and one every ``LONGEST_S``. Nothing else of a track
+whose recogniser is sure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from math import erf, exp, pi, sqrt
 
 import cv2
@@ -92,6 +93,8 @@ class Contest:
         self._settings = settings
         self._shadow = ShadowSample(settings.shadow, run_id)
         self._everything = everything
+        self.sure: Set[int] = frozenset()
+        """Tracks of which nothing more will be sent, as their recogniser is sure."""
         self._tracks: dict[int, _Track] = {}
         self._look = 0
         self._surprise, self._surprises = BELIEF, BELIEF
@@ -147,7 +150,7 @@ class Contest:
             or self._shadow.takes(face.face)
         )
         gain = _expected_gain(mean, sqrt(variance), self._to_beat(track, now))
-        if doubt or gain >= WORTH:
+        if doubt or (gain >= WORTH and face.track_id not in self.sure):
             return self._chosen(face, (mean, variance, features, thumb))
         return False
 
@@ -172,7 +175,7 @@ class Contest:
         elif track.sent is None and now - track.first_s >= s.max_wait_s and track.best >= s.min_quality:
             track.sent = track.best
         least = float(s.min_quality - s.hysteresis)
-        if track.sent is None or s.mode == "interval" or s.top_k > 1:
+        if track.sent is None or s.mode == "interval" or s.top_k > 1 or s.more_shots:
             return max(track.best, least)
         return max(track.best, track.sent + s.improve_margin, least)
 

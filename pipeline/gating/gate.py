@@ -144,6 +144,11 @@ class Gate:
         """Whether an answer to this shot would change anything."""
         return shot_id in self._shots
 
+    def sure_of(self, track_id: int) -> bool:
+        """Whether nothing more will be sent of a track, as its recogniser is sure."""
+        track = self._tracks.get(track_id)
+        return track is not None and track.sure
+
     def answered(self, answer: Answer) -> list[Decision]:
         """Take what a recogniser says of a shot; what it says of others is ignored."""
         track_id = self._shots.pop(answer.shot_id, None)

@@ -68,6 +68,10 @@ class PurityGuard:
         self._gone = [p for p in self._gone if p.left_s is not None and now - p.left_s < self._merge_s]
         return ScoredFrame(frame=frame.frame, faces=faces, ended=tuple(sorted(ended)), skipped=skipped)
 
+    def present(self) -> dict[int, int]:
+        """Of each track of the tracker, the person whom a face is taken for that nobody looks at closely."""
+        return {track: people[-1].track_id for track, people in self._tracks.items()}
+
     def _unscored(self, track: int) -> _Person:
         """Whom a face is taken for that nobody looked at closely."""
         people = self._tracks.get(track)

@@ -75,6 +75,7 @@ class Parts:
         self.score = ScoreStage(
             scorer,
             partial(self.gates.contest, everything=config.scorer.every_face),
+            self._sure,
             live=self._live,
             max_frames=config.scorer.max_frames,
             wait_s=config.scorer.wait_ms / 1000,
@@ -125,6 +126,9 @@ class Parts:
         return FaceTracker(
             lost_s=settings.lost_s, high_confidence=settings.high_confidence, min_iou=settings.min_iou
         )
+
+    def _sure(self, camera: str) -> frozenset[int]:
+        return self.gate.sure(camera)  # which is made after what asks it
 
     def _seen(self, item: ScoredFrame | Answers) -> None:
         if self.recorder is not None:

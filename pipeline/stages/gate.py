@@ -43,6 +43,11 @@ class GateStage:
         self._record = record
         self._deciders = Deciders(gates)
         self._answering = False
+        self._sure: dict[str, frozenset[int]] = {}
+
+    def sure(self, camera: str) -> frozenset[int]:
+        """Tracks of a camera that no face will be sent of any more; to be asked from any thread."""
+        return self._sure.get(camera, frozenset())
 
     def run(self, inbox: Channel[ScoredFrame], outbox: Lane[Shot | TrackEnd]) -> None:
         """See :class:`~facegate.pipeline.stages.base.Stage`."""
@@ -56,6 +61,9 @@ class GateStage:
             self._hear(outbox)
             self._record(frame)
             self._settle(self._deciders.step(frame), outbox)
+            if self._answering:
+                camera = frame.frame.camera
+                self._sure[camera] = self._deciders.cameras[camera].sure()
 
     def _hear(self, outbox: Lane[Shot | TrackEnd]) -> bool:
         """Take what recognisers have said; return whether it was anything."""

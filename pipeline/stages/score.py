@@ -36,6 +36,7 @@ class ScoreStage:
         self,
         scorer: Scorer,
         make_contest: Callable[[str], Contest],
+        sure: Callable[[str], Set[int]],
         *,
         live: Set[str],
         max_frames: int,
@@ -46,6 +47,7 @@ class ScoreStage:
         self._live = live
         self._max_frames = max_frames
         self._make_contest = make_contest
+        self._sure = sure
         self._contests: dict[str, Contest] = {}
         self._wait_s = wait_s
         self._budget_s = budget_s
@@ -94,6 +96,7 @@ class ScoreStage:
         camera = frame.frame.camera
         if camera not in self._contests:
             self._contests[camera] = self._make_contest(camera)
+        self._contests[camera].sure = self._sure(camera)
         choice = self._contests[camera].choose(frame.faces)
         return [face for face, wanted in zip(frame.faces, choice, strict=True) if wanted]
 

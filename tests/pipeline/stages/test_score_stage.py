@@ -66,7 +66,15 @@ def run_stage(
     lane.close()
     out: Channel[ScoredFrame] = Channel()
     outbox: Lane[ScoredFrame] = out.lane(len(frames))
-    stage = ScoreStage(scorer, contest, live=frozenset(live), max_frames=4, wait_s=0.0, budget_s=budget_s)
+    stage = ScoreStage(
+        scorer,
+        contest,
+        lambda camera: frozenset(),
+        live=frozenset(live),
+        max_frames=4,
+        wait_s=0.0,
+        budget_s=budget_s,
+    )
     thread = Thread(target=stage.run, args=(inbox, outbox))
     thread.start()
     thread.join()
