@@ -2,11 +2,15 @@
 
     python -m benchmarks.gallery                 # a million templates, about two minutes
     python -m benchmarks.gallery --quick --json gallery.json
+    python -m benchmarks.gallery --worker ../shared/data --embedder mobilefacenet-y1.onnx
 
 Templates are drawn with the mean and covariance of a shipped cohort, so that they crowd as real ones do; they are
 memory-mapped, and the index is measured in a process of its own. Queries are faces of enrolled people (cosine 0.6
 to their template) and of strangers, one at a time, on one core. Memory is what index and templates take beyond what
 the process had before, the mapped pages included.
+
+``--worker`` measures what a worker waits for instead: the first and the second start with a folder of a thousand
+pictures, beyond loading the recogniser, and shots recognised one by one and eight together, in turn.
 """
 
 from __future__ import annotations
@@ -16,19 +20,41 @@ import json
 import subprocess
 import sys
 import tempfile
+import zipfile
+from io import StringIO
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
+import cv2
 import numpy as np
 import psutil
 
 from benchmarks.machine import cpu
-from facegate.pipeline.records import Floats
-from facegate.recognition.embedders import load_embedder, unit
+from facegate.compiling import limit_threads
+from facegate.detectors.base import load_detector
+from facegate.pipeline.images import read_image
+from facegate.pipeline.records import (
+    Detection,
+    Face,
+    Floats,
+    FrameRef,
+    QualityInfo,
+    Reason,
+    ScoredFace,
+    Shot,
+)
+from facegate.recognition.embedders import Embedder, load_embedder, unit
+from facegate.recognition.matching.gallery import FixedSimilarity, Gallery
+from facegate.recognition.matching.keeper import GalleryKeeper
 from facegate.recognition.matching.nearest import Nearest
 from facegate.recognition.matching.tail import find_strangers
+from facegate.recognition.people.looking import Looker
+from facegate.recognition.working.worker import Recognizer
+from facegate.scoring.engine import load_scorer
+from facegate.sinks.wire import decode_header, pack
 
 QUERIES, LIKE = 500, 0.6
+PICTURES, BATCHES, ROUNDS = 1000, 12, 7
 NUMBERS = 128
 
 
@@ -74,14 +100,86 @@ def measure(file: Path, queries: Path) -> dict[str, float]:
     }
 
 
+def pictures(archive: Path, folder: Path) -> None:
+    """Write the first ``PICTURES`` of a set's pictures, a folder for each person."""
+    with zipfile.ZipFile(archive) as opened:
+        names = [name for name in sorted(opened.namelist()) if name.endswith(".jpg")][:PICTURES]
+        for name in names:
+            person = folder / Path(name).stem.rsplit("_", 1)[0]
+            person.mkdir(parents=True, exist_ok=True)
+            (person / Path(name).name).write_bytes(opened.read(name))
+
+
+def starts(folder: Path, cache: Path, embedder: Embedder) -> list[float]:
+    """Seconds of the first and of the second start with a folder of pictures."""
+    spent = []
+    looker = Looker(load_detector("mtcnn"), load_scorer())
+    for _ in range(2):
+        start = perf_counter()
+        with GalleryKeeper(folder, embedder, FixedSimilarity(embedder.threshold), lambda: looker, cache) as keeper:
+            assert keeper.gallery.names
+        spent.append(round(perf_counter() - start, 2))
+    return spent
+
+
+def together(folder: Path, embedder: Embedder) -> dict[str, float]:
+    """Shots a second of a worker, one by one and eight together: medians of rounds in turn."""
+    shots = []
+    for number, file in enumerate(sorted(folder.glob("*/*.jpg"))[: 8 * BATCHES]):
+        crop = cv2.resize(read_image(file), (112, 112)).astype(np.uint8)
+        frame = FrameRef("cam", number, number / 25, 0.0, None, 640, 480)
+        face = Face(str(number), frame, Detection((0, 0, 100, 100), 0.9, np.zeros((5, 2), np.float32)), crop)
+        scored = ScoredFace(face, number, 60, 0.5, np.zeros(4, np.float32), None)
+        entry = pack(
+            Shot(f"{number:032x}", "run", "cam", number, 1, Reason.TRACK_ENDED, scored, QualityInfo("", "", ""))
+        )
+        shots.append((decode_header(entry.header), entry.crop))
+    gallery = Gallery(["ann", "bob"], embedder.embed([np.full((112, 112, 3), v, np.uint8) for v in (50, 200)]))
+    rates: dict[int, list[float]] = {1: [], 8: []}
+    for _ in range(ROUNDS):
+        for size, found in rates.items():
+            worker = Recognizer(lambda: gallery, embedder, FixedSimilarity(0.9), StringIO())
+            start = process_time()
+            for i in range(0, len(shots), size):
+                worker.answer(shots[i : i + size])
+            found.append(len(shots) / (process_time() - start))
+    alone, eight = (float(np.median(found)) for found in rates.values())
+    return {"one by one": round(alone), "eight together": round(eight), "times": round(eight / alone, 2)}
+
+
+def measure_worker(data: Path, name: str) -> dict[str, object]:
+    """What a worker waits for."""
+    limit_threads(1)
+    embedder = load_embedder(name)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "people"
+        pictures(data / "faces" / "lfw-folds-1-4.zip", folder)
+        first, second = starts(folder, Path(scratch) / "cache", embedder)
+        return {
+            "embedder": embedder.name,
+            "pictures": PICTURES,
+            "first_start_s": first,
+            "second_start_s": second,
+            "shots_per_cpu_s": together(folder, embedder),
+        }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="100,000 templates.")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--worker", type=Path, metavar="DATA", help="Starts and batches, with this folder of data.")
+    parser.add_argument("--embedder", default="builtin", help="Of --worker.")
     parser.add_argument("--measure", type=Path, nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
         print(json.dumps(measure(*arguments.measure)))
+        return
+    if arguments.worker:
+        result = measure_worker(arguments.worker, arguments.embedder)
+        print(cpu(), result)
+        if arguments.json:
+            arguments.json.write_text(json.dumps(result, indent=2))
         return
     results = []
     with tempfile.TemporaryDirectory() as folder:

@@ -1,8 +1,11 @@
 """What becomes of the visits in the development clips: one name each, how soon, and whom single shots would name.
 
     python -m benchmarks.visits --data ../shared/data --judge y1.onnx --judge casia.onnx --judge builtin
+    python -m benchmarks.visits --judge y1.onnx --faults 0
 
-Gate and gallery are those of :mod:`benchmarks.clips`; what the gate sends is put together as the worker does.
+Gate and gallery are those of :mod:`benchmarks.clips`; what the gate sends is put together as the worker does. With
+``--faults`` the distractors are a folder of 60 people of LFW, as it is and with ten faults planted from a seed
+(two swapped pictures, three blurred, a stranger, a group, no face, a copy, one person under two names).
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.clips import ROOT, STRANGERS, Crops, altered, as_played, enrolled, galleries, rule_of, run
 from benchmarks.machine import cpu
 from facegate.detectors.base import load_detector
@@ -19,8 +24,13 @@ from facegate.evaluation.baselines import LightQNetQuality
 from facegate.evaluation.savings import Observer, SentFace, Visit, load_labels
 from facegate.pipeline.config import DetectorConfig, GateConfig, config_for
 from facegate.pipeline.flow.cores import share_cores
+from facegate.pipeline.records import Image
 from facegate.recognition.embedders import Embedder, load_embedder
 from facegate.recognition.matching.gallery import FixedSimilarity, Gallery, Rule
+from facegate.recognition.matching.keeper import GalleryKeeper
+from facegate.recognition.people.looking import Looker
+from facegate.scoring.engine import load_scorer
+from tests.recognition.test_enrolling import gallery_with_faults, write
 
 EARLY_S = 1.0
 
@@ -29,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--judge", action="append", required=True)
+    parser.add_argument("--faults", type=int, metavar="SEED", help="Plant faults in a gallery of 60 others.")
     parser.add_argument("--mode", default=GateConfig().mode, help="Of the gate.")
     arguments = parser.parse_args()
     share_cores()
@@ -39,7 +50,17 @@ def main() -> None:
     people = galleries(data, load_detector("yunet", yunet), labels)
     truth = tuple(as_played(visit) for visit in labels)
     judges = [load_embedder(name) for name in arguments.judge]
-    known = [enrolled(people, judge) for judge in judges]
+    names = [judge.name for judge in judges]
+    if arguments.faults is None:
+        known = [enrolled(people, judge) for judge in judges]
+    else:
+        known = [
+            beside_a_folder(people, judge, data, arguments.faults, faults=faults)
+            for judge in judges
+            for faults in (False, True)
+        ]
+        names = [f"{name}, {how}" for name in names for how in ("sound gallery", "with faults")]
+        judges = [judge for judge in judges for _ in range(2)]
     counts: list[Counter[str]] = [Counter() for _ in judges]
     with tempfile.TemporaryDirectory() as folder:
         for name in [*dict.fromkeys(visit.source for visit in truth), *STRANGERS]:
@@ -54,8 +75,22 @@ def main() -> None:
             run(config, own, Crops(LightQNetQuality(data / "models" / "lightqnet-dm100.pb")))
             for judge, gallery, observer, count in zip(judges, known, own, counts, strict=True):
                 count.update(judged(observer, judge, gallery, truth))
-    for judge, count in zip(judges, counts, strict=True):
-        print(judge.name, ", ".join(f"{what} {number}" for what, number in sorted(count.items())))
+    for label, count in zip(names, counts, strict=True):
+        print(label, ", ".join(f"{what} {number}" for what, number in sorted(count.items())))
+
+
+def beside_a_folder(
+    people: dict[str, list[Image]], judge: Embedder, data: Path, seed: int, *, faults: bool
+) -> Gallery:
+    """The people of the clips, and those of a folder as a worker enrols it."""
+    own = enrolled({name: crops for name, crops in people.items() if not name.startswith("lfw:")}, judge)
+    pictures, _, _ = gallery_with_faults(data / "faces" / "lfw-folds-1-4.zip", seed, faults=faults)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = write(pictures, Path(scratch) / "people")
+        looker = Looker(load_detector("yunet", data / "models" / "yunet_n_640_640.onnx"), load_scorer())
+        with GalleryKeeper(folder, judge, rule_of(judge), lambda: looker, Path(scratch) / "cache") as keeper:
+            others = keeper.gallery
+    return Gallery([*own.names, *others.names], np.concatenate([own.templates, others.templates]))
 
 
 def judged(observer: Observer, judge: Embedder, gallery: Gallery, truth: tuple[Visit, ...]) -> Counter[str]:
