@@ -31,7 +31,7 @@ class AnswerBox:
         if said is None:
             return
         most = 1 + ROUNDING
-        possible = -most <= said.second <= said.similarity <= most and said.named >= said.sure
+        possible = -most <= said.second <= said.similarity <= most
         with self._lock:
             if not possible:  # a comparison with NaN is false, too
                 self.odd += 1

@@ -73,7 +73,7 @@ class AnswerBlock(msgspec.Struct, frozen=True):
     named: bool
     """Whether the shot's visit has a name."""
     sure: bool
-    """Whether it has one that more shots would hardly change."""
+    """Whether more shots would hardly change that."""
     similarity: float
     """Of this shot to the nearest person, -1..1."""
     second: float

@@ -20,6 +20,9 @@ DEFAULT_FPIR = 1e-3
 ROUNDING = 1e-5
 SURE_PART, SURE_BY = 1 / 3, 0.03
 """A name is sure at a third of the rate that is promised, or by so much more than a fixed similarity."""
+STRANGE_PART = 0.4
+"""Of the limit: below, a good face is nobody's. On the development clips 0 to 3 % of the good faces of enrolled people
+are, and two thirds to nine tenths of the strangers'."""
 VISIT_CHANCES = 2
 """Naming a visit at any of its first three shots errs as often as one shot among twice as many people: measured."""
 
@@ -57,6 +60,10 @@ class Rule(Protocol):
         """Whether more shots would hardly change a name with this score."""
         ...
 
+    def strange(self, score: float, people: int) -> bool:
+        """Whether a good face with this score is nobody's of so many."""
+        ...
+
     def alike(self, people: int) -> float:
         """Similarity from which two of so many people are probably one."""
         ...
@@ -87,6 +94,10 @@ class FixedSimilarity:
     def sure(self, score: float, people: int) -> bool:
         """See :class:`Rule`."""
         return score >= self._similarity + SURE_BY
+
+    def strange(self, score: float, people: int) -> bool:
+        """See :class:`Rule`."""
+        return score <= STRANGE_PART * self._similarity
 
     def alike(self, people: int) -> float:
         """See :class:`Rule`."""
@@ -127,6 +138,10 @@ class PromisedRate:
     def sure(self, score: float, people: int) -> bool:
         """See :class:`Rule`."""
         return self.fpir(score, people) <= SURE_PART * self._fpir
+
+    def strange(self, score: float, people: int) -> bool:
+        """See :class:`Rule`."""
+        return score <= STRANGE_PART * self.limit(people)
 
     def alike(self, people: int) -> float:
         """See :class:`Rule`; one pair of strangers in five galleries is as much alike."""

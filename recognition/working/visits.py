@@ -24,6 +24,8 @@ IDLE_S = 30.0
 LATE_S = 1.0
 """A shot may come so much later than the news that its track has ended."""
 MOST_OPEN = 10_000
+GOOD_QUALITY = 30
+"""From which a face that is like nobody enrolled is believed to be nobody's."""
 
 VisitKey = tuple[str, str, int]
 """Run, camera, track."""
@@ -72,6 +74,8 @@ class _Visit(msgspec.Struct, eq=False):
     last_pts_s: float
     due: float
     """When it is over if nothing more comes."""
+    quality: int
+    """The best of its shots'."""
 
 
 class Visits:
@@ -96,7 +100,7 @@ class Visits:
         weighted = embedding * weight(np.array(header.quality.value))
         visit = self._open.get(key)
         if visit is None:
-            visit = _Visit(header, weighted, alone, 1, header.pts_s, now + IDLE_S)
+            visit = _Visit(header, weighted, alone, 1, header.pts_s, now + IDLE_S, header.quality.value)
             self._open[key] = visit
             events = [_event("seen", visit)]
             if alone.name is not None:
@@ -106,6 +110,7 @@ class Visits:
         visit.sum = visit.sum + weighted
         visit.shots, visit.due = visit.shots + 1, now + IDLE_S
         visit.last_pts_s = max(visit.last_pts_s, header.pts_s)
+        visit.quality = max(visit.quality, header.quality.value)
         # What the shot says by itself counts too: the mean of good and bad shots may be worse than the good one.
         together = self._gallery().match(unit(visit.sum), self._rule)
         match = max(alone, together, key=lambda match: (match.name is not None, match.score))
@@ -120,11 +125,14 @@ class Visits:
         return [_event("named" if before is None else "changed", visit, before)]
 
     def standing(self, header: ShotHeader) -> tuple[bool, bool]:
-        """Whether the visit of a shot has a name, and whether more shots would hardly change it."""
+        """Whether the visit of a shot has a name, and whether more shots would hardly change that."""
         visit = self._open.get(visit_key(header))
-        if visit is None or visit.best.name is None:
+        if visit is None:
             return False, False
-        return True, self._rule.sure(visit.best.score, len(self._gallery().names))
+        people = len(self._gallery().names)
+        if visit.best.name is not None:
+            return True, self._rule.sure(visit.best.score, people)
+        return False, visit.quality >= GOOD_QUALITY and self._rule.strange(visit.best.score, people)
 
     def ended(self, end: Ended, now: float) -> None:
         """The gate says that a track is over."""

@@ -13,7 +13,7 @@ import pytest
 import facegate
 from facegate.errors import SourceError, StageError
 from facegate.pipeline.config import CameraConfig, GateConfig, RunConfig, ScorerConfig
-from facegate.pipeline.records import Detection, Image, Shot, TrackEnd
+from facegate.pipeline.records import Answers, Detection, Image, Shot, TrackEnd
 from facegate.pipeline.reporting.report import CameraState, RunReport
 from facegate.pipeline.runner import Runner
 from facegate.pipeline.running import parts
@@ -29,6 +29,9 @@ class Collector:
 
     def ended(self, *tracks: TrackEnd) -> None:
         pass
+
+    def answers(self) -> Answers:
+        return Answers(expected=False)
 
     def send(self, *shots: Shot) -> None:
         self.shots.extend(shots)

@@ -154,3 +154,20 @@ def test_ends_come_after_the_last_receipt_and_to_those_alone_who_asked() -> None
     finally:
         gate.abort()
         gate.close(0.0)
+
+
+def test_the_gate_is_told_whether_more_shots_would_change_anything() -> None:
+    visits = Visits(lambda: GALLERY, RULE)
+    for track, (quality, vector, standing) in enumerate(
+        [
+            (80, towards(1, 0.2), (True, True)),
+            (80, towards(0.61, 0, 0, 0.79), (True, False)),
+            (80, towards(0.4, 0, 0, 0.91), (False, False)),
+            (80, towards(0.1, 0, 0, 0.99), (False, True)),
+            (20, towards(0.1, 0, 0, 0.99), (False, False)),
+        ]
+    ):
+        shot = header(track, quality=quality)
+        assert visits.standing(shot) == (False, False)
+        take(visits, shot, vector, 0.0)
+        assert visits.standing(shot) == standing

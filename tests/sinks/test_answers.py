@@ -68,7 +68,6 @@ def test_answers_come_back_once_and_only_while_somebody_gives_them() -> None:
         wire.AnswerBlock(True, True, math.inf, 0.1),
         wire.AnswerBlock(True, True, 1.5, 0.1),
         wire.AnswerBlock(True, True, 0.1, 0.5),
-        wire.AnswerBlock(False, True, 0.5, 0.1),
     ],
 )
 def test_what_cannot_be_is_not_believed(block: wire.AnswerBlock) -> None:
