@@ -21,8 +21,8 @@ ROUNDING = 1e-5
 SURE_PART, SURE_BY = 1 / 3, 0.03
 """A name is sure at a third of the rate that is promised, or by so much more than a fixed similarity."""
 STRANGE_PART = 0.4
-"""Of the limit: below, a good face is nobody's. On the development clips 0 to 3 % of the good faces of enrolled people
-are, and two thirds to nine tenths of the strangers'."""
+"""Of the limit: below, a good face is nobody's. On the development clips 0 to 3 % of the good faces of enrolled
+people are, and two thirds to nine tenths of the strangers'."""
 VISIT_CHANCES = 2
 """Naming a visit at any of its first three shots errs as often as one shot among twice as many people: measured."""
 
