@@ -163,6 +163,7 @@ class Crops:
         self._lightqnet = lightqnet
         self.quality: dict[str, float] = {}
         self.ours: dict[str, float] = {}
+        self.vitnt: dict[str, float] = {}
         self.norm: dict[str, float] = {}
         self.calibrated: dict[str, int] = {}
         self.unit: dict[str, NDArray[np.float32]] = {}
@@ -178,7 +179,8 @@ class Crops:
             self.quality[face.face.face_id] = float(value)
         for scored in frame.faces:
             face_id = scored.face.face_id
-            self.ours[face_id] = scored.raw
+            self.ours[face_id] = scored.rank[0]
+            self.vitnt[face_id] = scored.raw
             assert scored.embedding is not None
             self.norm[face_id] = length = float(np.linalg.norm(scored.embedding))
             self.calibrated[face_id] = scored.quality
@@ -204,7 +206,8 @@ def percentiles(
         units = np.stack([crops.unit[face] for face in faces if face in crops.unit])
         mean = units.mean(0) / np.linalg.norm(units.mean(0))
         choices = {
-            "facegate's score": [crops.ours.get(face, -np.inf) for face in faces],
+            "facegate": [crops.ours.get(face, -np.inf) for face in faces],
+            "ViTNT-FIQA alone": [crops.vitnt.get(face, -np.inf) for face in faces],
             "Laplacian variance": [observer.faces[face].sharpness for face in faces],
             "largest face": [observer.faces[face].width for face in faces],
             "LightQNet": [crops.quality[face] for face in faces],
@@ -297,7 +300,7 @@ def rule_of(embedder: Embedder) -> Rule:
 
 def show_ranks(ranks: dict[str, list[float]]) -> None:
     """Mean percentile over tracks, and the bootstrap interval of the difference to ours."""
-    ours = np.array(ranks["facegate's score"])
+    ours = np.array(ranks["facegate"])
     rng = np.random.default_rng(0)
     draws = rng.integers(0, len(ours), (2000, len(ours)))
     print(f"percentile of the chosen shot by mated similarity, {len(ours)} tracks")

@@ -130,6 +130,13 @@ class ScoredFace(Record, frozen=True, eq=False):
     """``(D,)``, not normalised; ``None`` for a model without an embedding."""
     left_early: bool = False
     """The network stopped early, because the crop was clearly below the gate."""
+    fused: float | None = None
+    """By which faces of one track are compared, 0..100, where the model says more than ``quality``."""
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """The higher, the better a face of its track; the raw score breaks ties."""
+        return (float(self.quality) if self.fused is None else self.fused, self.raw)
 
 
 class SkippedFace(Record, frozen=True, eq=False):

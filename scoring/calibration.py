@@ -31,4 +31,8 @@ class Calibration:
 
     def __call__(self, raw: NDArray[np.float32]) -> NDArray[np.int64]:
         """Map raw ``(B,)`` to integers ``(B,)`` in 0..100."""
-        return np.rint(np.interp(raw, self._raw, self._quality)).astype(np.int64)
+        return np.rint(self.exact(raw)).astype(np.int64)
+
+    def exact(self, raw: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The same before it is rounded."""
+        return np.interp(raw, self._raw, self._quality)

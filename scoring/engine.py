@@ -57,6 +57,9 @@ class Scores(msgspec.Struct, frozen=True, eq=False):
     """``(B,)`` Euclidean length of the embedding, or ``None``."""
     left: NDArray[np.bool_]
     """``(B,)`` which crops left early, being clearly below the gate."""
+    rank: NDArray[np.float64]
+    """``(B,)`` by which faces of one track are compared, 0..100: where the model has both, the geometric mean of
+    what ViTNT-FIQA and the embedding's length say; else the quality before rounding."""
 
 
 class Scorer:
@@ -77,6 +80,8 @@ class Scorer:
         self.why = why
         """In words: what runs the network, and why that was chosen."""
         self._calibration = Calibration(reading.card.calibration[reading.quality])
+        length = reading.card.calibration.get("norm") if reading.quality == "vitnt" else None
+        self._length = None if length is None else Calibration(length)
 
     @property
     def one_pass(self) -> OnePass:
@@ -130,15 +135,24 @@ class Scorer:
         embedded: NDArray[np.float32] | None = None
         if embedding:
             embedded = _joined([part.embedding for part in parts], (arch.embedding_dim,))
+        norm = None if embedded is None else np.linalg.norm(embedded, axis=1)
         return Scores(
             raw=raw,
             quality=quality,
             patches=_joined([part.patches for part in parts], (arch.patches,)),
             attention=_joined([part.attention for part in parts], ()),
             embedding=embedded,
-            norm=None if embedded is None else np.linalg.norm(embedded, axis=1),
+            norm=norm,
             left=left,
+            rank=self._rank(raw, norm),
         )
+
+    def _rank(self, raw: NDArray[np.float32], norm: NDArray[np.float32] | None) -> NDArray[np.float64]:
+        by_path = self._calibration.exact(raw)
+        if self._length is None or norm is None:
+            return by_path
+        together: NDArray[np.float64] = np.sqrt((by_path + 1) * (self._length.exact(norm) + 1)) - 1
+        return together
 
     def _check(self, part: PassArrays) -> None:
         arrays = (part.raw, part.patches, part.attention, part.embedding)

@@ -14,7 +14,7 @@ from facegate.pipeline.records import Floats, ScoredFace
 MOST_SPARES = 8
 """Kept for each track. With 6 to 32 the same visits are identified."""
 LIKENESS = 20.0
-"""Points of quality that a face loses which is the very same, by its embedding, as one that was sent."""
+"""Points of rank (0..100) that a face loses which is the very same, by its embedding, as one that was sent."""
 FIRST_WAIT_S = 0.5
 """A track that goes on is asked again so long after an unsure answer, then after twice as long, and so on."""
 
@@ -31,7 +31,7 @@ class Spares:
         self._kept.append(face)
         if len(self._kept) <= MOST_SPARES:
             return []
-        worst = min(self._kept, key=lambda kept: (kept.quality, kept.raw))
+        worst = min(self._kept, key=lambda kept: kept.rank)
         self._kept.remove(worst)
         return [worst]
 
@@ -45,7 +45,7 @@ class Spares:
         """The best that is different from what was sent."""
         if not self._kept:
             return None
-        best = max(self._kept, key=lambda face: (face.quality - self._known(face), face.raw))
+        best = max(self._kept, key=lambda face: (face.rank[0] - self._known(face), face.raw))
         self._kept.remove(best)
         return best
 

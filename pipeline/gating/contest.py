@@ -183,7 +183,7 @@ class Contest:
         track = self._tracks.get(face.track_id)
         if track is None or face.left_early:
             return
-        now, quality = face.face.frame.pts_s, float(face.quality)
+        now, quality = face.face.frame.pts_s, face.rank[0]
         if track.scored_s is not None:
             self._surprise += (quality - mean) ** 2 / variance * (self._surprise / self._surprises)
             self._surprises += 1.0

@@ -84,8 +84,8 @@ class _Track(msgspec.Struct):
     best: BestShots
     faces: int = 0
     open: bool = False
-    sent_quality: int | None = None
-    """Best quality that was sent, or would have been but for a policy that held it back."""
+    sent_rank: float | None = None
+    """Best rank that was sent, or would have been but for a policy that held it back."""
     sent_s: float = 0.0
     sent: int = 0
     spares: Spares = msgspec.field(default_factory=Spares)
@@ -231,13 +231,13 @@ class Gate:
         track.open = self._hysteresis.admits(track.open, face.quality, threshold)
         if not track.open:
             return Outcome.BELOW_THRESHOLD
-        return Outcome.SUPERSEDED if face.quality < self._floor(track) else None
+        return Outcome.SUPERSEDED if face.rank[0] < self._floor(track) else None
 
-    def _floor(self, track: _Track) -> int:
+    def _floor(self, track: _Track) -> float:
         """What a face needs to be worth another shot of its track."""
-        if track.sent_quality is None or self._settings.mode == "interval":
+        if track.sent_rank is None or self._settings.mode == "interval":
             return 0
-        return track.sent_quality + self._settings.improve_margin
+        return track.sent_rank + self._settings.improve_margin
 
     def _rejected(self, face: ScoredFace, outcome: Outcome) -> Decision:
         if not face.left_early and self._shadow.takes(face.face):
@@ -257,21 +257,21 @@ class Gate:
         reason: Reason | None = None
         if track.unsure and not track.unanswered and track.sent <= s.more_shots:
             reason = Reason.ASKED  # better by the margin than what it was not sure of
-        elif s.mode == "early" and track.sent_quality is not None:
+        elif s.mode == "early" and track.sent_rank is not None:
             reason = Reason.IMPROVED
         elif s.mode == "early" and best.quality >= s.good_enough:
             reason = Reason.GOOD_ENOUGH
-        elif s.mode == "interval" and (track.sent_quality is None or now - track.sent_s >= s.every_s):
+        elif s.mode == "interval" and (track.sent_rank is None or now - track.sent_s >= s.every_s):
             reason = Reason.INTERVAL
-        elif track.sent_quality is None and now - track.first_s >= s.max_wait_s:
+        elif track.sent_rank is None and now - track.first_s >= s.max_wait_s:
             reason = Reason.MAX_WAIT
         if reason is None:
             return []
         track.best.kept.pop(0)
         decisions = self._send(track, best, reason, now)
         floor = self._floor(track)
-        below = [face for face in track.best.kept if face.quality < floor]
-        track.best.kept = [face for face in track.best.kept if face.quality >= floor]
+        below = [face for face in track.best.kept if face.rank[0] < floor]
+        track.best.kept = [face for face in track.best.kept if face.rank[0] >= floor]
         return decisions + [decision for face in below for decision in self._spare(track, face)]
 
     def _spare(self, track: _Track, face: ScoredFace) -> list[Decision]:
@@ -327,7 +327,7 @@ class Gate:
 
     def _send(self, track: _Track, face: ScoredFace, reason: Reason, now: float) -> list[Decision]:
         """Send a face, unless somebody or something holds it back."""
-        track.sent_quality = max(face.quality, track.sent_quality or 0)
+        track.sent_rank = max(face.rank[0], track.sent_rank or 0.0)
         track.sent_s = now
         clock = face.face.frame.received_s
         # What a track has sent itself does not hold back its further shots.

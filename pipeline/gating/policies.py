@@ -27,18 +27,16 @@ class BestShots:
 
     def add(self, face: ScoredFace) -> list[ScoredFace]:
         """Take a face; return those that lose their place, perhaps the new one itself."""
-        # The raw score breaks ties between equal integers, so "best" does not depend on rounding.
-        rank = (face.quality, face.raw)
         if self._k == 1:
-            if self.kept and rank <= (self.kept[0].quality, self.kept[0].raw):
+            if self.kept and face.rank <= self.kept[0].rank:
                 return [face]
             lost, self.kept = self.kept, [face]
             return lost
         close = [other for other in self.kept if not self._apart(face, other)]
-        if any((other.quality, other.raw) >= rank for other in close):
+        if any(other.rank >= face.rank for other in close):
             return [face]
         self.kept = [other for other in self.kept if other not in close] + [face]
-        self.kept.sort(key=lambda item: (item.quality, item.raw), reverse=True)
+        self.kept.sort(key=lambda item: item.rank, reverse=True)
         lost = close + self.kept[self._k :]
         self.kept = self.kept[: self._k]
         return lost

@@ -68,6 +68,7 @@ class SeenFace(msgspec.Struct, frozen=True, array_like=True):
     embedding: bytes | None
     left_early: bool
     crop: bytes
+    fused: float | None = None
 
 
 class SeenSkipped(msgspec.Struct, frozen=True, array_like=True):
@@ -235,6 +236,7 @@ def _seen(face: ScoredFace) -> SeenFace:
         embedding=None if face.embedding is None else _floats(face.embedding),
         left_early=face.left_early,
         crop=_jpeg(face.face.crop),
+        fused=face.fused,
     )
 
 
@@ -285,6 +287,7 @@ def _face(seen: SeenFace, ref: FrameRef) -> ScoredFace:
         patches=np.frombuffer(seen.patches, "<f4"),
         embedding=None if seen.embedding is None else np.frombuffer(seen.embedding, "<f4"),
         left_early=seen.left_early,
+        fused=seen.fused,
     )
 
 

@@ -130,6 +130,7 @@ class ScoreStage:
                 patches=scores.patches[row],
                 embedding=None if scores.embedding is None else scores.embedding[row],
                 left_early=bool(scores.left[row]),
+                fused=float(scores.rank[row]),
             )
             for row, face in enumerate(chosen)
         }

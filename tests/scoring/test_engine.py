@@ -17,6 +17,7 @@ from scipy.stats import spearmanr
 from facegate.errors import ConfigError, ModelError
 from facegate.evaluation.degrade import degrade_half
 from facegate.scoring.calibration import Calibration
+from facegate.scoring.choice import example_crops
 from facegate.scoring.engine import Scorer, load_scorer
 
 
@@ -181,3 +182,14 @@ def test_calibration_is_monotone_and_stays_within_0_to_100(
 def test_a_calibration_table_that_is_no_scale_is_refused(table: list[tuple[float, float]]) -> None:
     with pytest.raises(ModelError, match="calibration table"):
         Calibration(table)
+
+
+def test_faces_of_a_track_are_compared_by_path_and_length_together(scorer: Scorer) -> None:
+    crops = example_crops(12)
+    scores = scorer.score(crops)
+    assert scores.norm is not None
+    path, length = (Calibration(scorer.card.calibration[name]) for name in ("vitnt", "norm"))
+    expected = np.sqrt((path.exact(scores.raw) + 1) * (length.exact(scores.norm) + 1)) - 1
+    assert np.allclose(scores.rank, expected) and scores.rank.min() >= 0 and scores.rank.max() <= 100
+    by_length = load_scorer(device="cpu", quality="norm").score(crops)
+    assert np.array_equal(np.rint(by_length.rank), by_length.quality), "whoever chose a number is given that"
