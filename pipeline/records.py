@@ -233,6 +233,8 @@ class Answer(Record, frozen=True, eq=False):
     """Of this shot to the nearest person, -1..1."""
     second: float
     """To the next one, -1..1."""
+    recogniser: str = ""
+    """Changes with what recognises: what was learned from one does not hold for another."""
 
 
 class Answers(Record, frozen=True, eq=False):

@@ -6,7 +6,7 @@ from collections import deque
 from threading import Lock
 
 from facegate.pipeline.records import Answer, Answers
-from facegate.sinks.wire import Ack
+from facegate.sinks.wire import MAX_RECOGNISER, Ack
 
 MOST_WAITING = 10_000
 ROUNDING = 1e-3
@@ -31,14 +31,16 @@ class AnswerBox:
         if said is None:
             return
         most = 1 + ROUNDING
-        possible = -most <= said.second <= said.similarity <= most
+        possible = -most <= said.second <= said.similarity <= most and len(said.recogniser) <= MAX_RECOGNISER
         with self._lock:
             if not possible:  # a comparison with NaN is false, too
                 self.odd += 1
                 return
             self.answered += 1
             self.unsure += not said.sure
-            self._given.append(Answer(ack.shot_id, said.named, said.sure, said.similarity, said.second))
+            self._given.append(
+                Answer(ack.shot_id, said.named, said.sure, said.similarity, said.second, said.recogniser)
+            )
 
     def fetch(self) -> Answers:
         """What has come since the last call."""

@@ -23,6 +23,7 @@ SOFTWARE = version("facegate")
 MAX_HEADER_BYTES = 64 * 1024
 MAX_WORD_BYTES = 4096
 """Of what a worker says."""
+MAX_RECOGNISER = 64
 MAX_CROP_BYTES = 256 * 1024
 MAX_CONTEXT_BYTES = 640 * 1024
 """All three together stay below the megabyte that a NATS server takes."""
@@ -78,6 +79,8 @@ class AnswerBlock(msgspec.Struct, frozen=True):
     """Of this shot to the nearest person, -1..1."""
     second: float
     """To the next one, -1..1."""
+    recogniser: str = ""
+    """At most 64 characters that change with what recognises."""
 
 
 class Ack(msgspec.Struct, frozen=True):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from facegate.pipeline.config.values import Section
 
@@ -88,8 +88,28 @@ class GateConfig(Section):
     """Forwards within any minute, at most."""
     shadow: float = Field(0, ge=0, le=1)
     """Share of rejects that is forwarded and marked, to estimate what the gate costs."""
+    keep: float | None = Field(None, ge=0.5, lt=1)
+    """Instead of a fixed ``min_quality``: share of identifications that must survive the threshold."""
+    keep_sample: float = Field(0.1, gt=0, le=1)
+    """Of ``keep``: share of visits that always have ``min_quality``, to learn from."""
+    keep_high: int = Field(60, ge=0, le=100)
+    """Of ``keep``: the threshold never rises beyond."""
+    state: Path | None = None
+    """Of ``keep``: folder in which what each camera has learned is kept from run to run."""
     dry_run: bool = False
     """Decide and count, but send nothing."""
     limits: LimitsConfig = LimitsConfig()
     online: OnlineConfig | None = None
     people: PeopleConfig = PeopleConfig()
+
+    @model_validator(mode="after")
+    def _one_threshold(self) -> Self:
+        if self.keep is None:
+            return self
+        if self.online is not None or self.hysteresis:
+            raise ValueError("keep sets the threshold by itself: leave online and hysteresis out")
+        if self.mode == "interval" or not self.more_shots or self.dry_run:
+            raise ValueError("keep learns from answers: it needs more_shots, and no dry_run or mode interval")
+        if self.keep_high < self.min_quality:
+            raise ValueError("keep_high is below min_quality")
+        return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from facegate.errors import ConfigError
 from facegate.pipeline.config import GateConfig, RunConfig
 from facegate.pipeline.gating.contest import Contest
 from facegate.pipeline.gating.gate import Decision, Gate, GateSettings
+from facegate.pipeline.gating.keeping import Keeping, KeepSettings, KeepState
 from facegate.pipeline.gating.limits import FaceLimits
 from facegate.pipeline.gating.policies import People, RecentPeople
 from facegate.pipeline.gating.purity import PurityGuard
@@ -31,11 +33,23 @@ class Decided(msgspec.Struct, frozen=True):
 class Gates:
     """Makes the guard and the gate of each camera, and keeps what cameras share or runs hand on."""
 
-    def __init__(self, config: RunConfig, run_id: str, quality_info: QualityInfo, people: People | None) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        run_id: str,
+        quality_info: QualityInfo,
+        people: People | None,
+        learned: dict[str, KeepState] | None = None,
+    ) -> None:
+        """Take the configuration; ``learned`` is what a recording's cameras began with, not what is on disk."""
         self.run_id, self._info, self._people = run_id, quality_info, people
         self._settings: dict[str, GateConfig] = {}
         self._groups: dict[str, RecentPeople] = {}
         self._online: dict[Path, OnlineThreshold] = {}
+        self._keeping: dict[str, Keeping] = {}
+        self._kept: dict[str, KeepState] = {}
+        """As it is on disk."""
+        self._learned = learned
         self.configure(config)
 
     def configure(self, config: RunConfig) -> None:
@@ -76,7 +90,10 @@ class Gates:
                 group = self._groups.setdefault(wanted.group, RecentPeople(wanted.group_s, same))
         online = self._online_threshold(camera, gate)
         settings = gate_settings(gate)
-        return Gate(self.run_id, camera, settings, self._info, recent=recent, group=group, online=online)
+        return Gate(
+            self.run_id, camera, settings, self._info,
+            recent=recent, group=group, online=online, keeping=self._keeper(camera, gate),
+        )  # fmt: skip
 
     def contest(self, camera: str, *, everything: bool) -> Contest:
         """What says which of the camera's faces are worth scoring; an online threshold wants to see all."""
@@ -87,10 +104,44 @@ class Gates:
     def save(self) -> None:
         """Keep the online thresholds for the next run."""
         for path, online in self._online.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part")
-            part.write_bytes(msgspec.json.encode(online.state()))
-            part.replace(path)
+            _write(path, online.state())
+        for camera in self._keeping:
+            self.keep_learned(camera)
+
+    def keep_learned(self, camera: str) -> None:
+        """Keep what a camera has learned, where it has a place for that and anything is new."""
+        folder, keeping = self.settings(camera).state, self._keeping.get(camera)
+        if folder is not None and keeping is not None and self._learned is None:
+            state = keeping.state()
+            if state != self._kept.get(camera):
+                _write(_learned_file(folder, camera, self._info), state)
+                self._kept[camera] = state
+
+    def learned(self) -> dict[str, KeepState]:
+        """What each camera with ``keep`` begins with."""
+        found = {camera: self._state(camera, gate) for camera, gate in self._settings.items() if gate.keep}
+        return {camera: state for camera, state in found.items() if state is not None}
+
+    def _state(self, camera: str, gate: GateConfig) -> KeepState | None:
+        if self._learned is not None:
+            return self._learned.get(camera)
+        path = None if gate.state is None else _learned_file(gate.state, camera, self._info)
+        if path is None or not path.is_file():
+            return None
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=KeepState)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} holds nothing that a gate has learned: remove it to start anew") from error
+
+    def _keeper(self, camera: str, gate: GateConfig) -> Keeping | None:
+        if gate.keep is None:
+            return None
+        settings = KeepSettings(
+            keep=gate.keep, sample=gate.keep_sample, floor=gate.min_quality, high=gate.keep_high
+        )
+        keeping = Keeping(settings, self.run_id, camera, self._state(camera, gate))
+        self._keeping[camera] = keeping
+        return keeping
 
     def _online_threshold(self, camera: str, gate: GateConfig) -> OnlineThreshold | None:
         if gate.online is None:
@@ -107,6 +158,19 @@ class Gates:
         if path is not None:
             self._online[path] = online
         return online
+
+
+def _write(path: Path, state: KeepState | OnlineState) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_bytes(msgspec.json.encode(state))
+    part.replace(path)
+
+
+def _learned_file(folder: Path, camera: str, info: QualityInfo) -> Path:
+    """Qualities of another model or calibration are other numbers: they have another file."""
+    what = f"{info.algorithm}/{info.model}/{info.calibration}"
+    return folder / f"{camera}.{hashlib.sha256(what.encode()).hexdigest()[:8]}.keep.json"
 
 
 def gate_settings(gate: GateConfig) -> GateSettings:

@@ -21,6 +21,7 @@ from typing import Literal
 import msgspec
 
 from facegate.pipeline.gating.asking import FIRST_WAIT_S, Spares
+from facegate.pipeline.gating.keeping import Keeping
 from facegate.pipeline.gating.limits import FaceLimits
 from facegate.pipeline.gating.policies import BestShots, Budget, PrimaryFace, RecentPeople, ShadowSample
 from facegate.pipeline.gating.threshold import Hysteresis, OnlineThreshold
@@ -83,6 +84,9 @@ class _Track(msgspec.Struct):
     last_s: float
     best: BestShots
     faces: int = 0
+    best_quality: int = 0
+    """Of all faces that were scored."""
+    named: bool = False
     open: bool = False
     sent_rank: float | None = None
     """Best rank that was sent, or would have been but for a policy that held it back."""
@@ -114,10 +118,11 @@ class Gate:
         recent: RecentPeople | None = None,
         group: RecentPeople | None = None,
         online: OnlineThreshold | None = None,
+        keeping: Keeping | None = None,
     ) -> None:
         self._run_id, self._camera, self._info = run_id, camera, quality_info
         self._settings = settings
-        self._recent, self._group, self.online = recent, group, online
+        self._recent, self._group, self.online, self.keeping = recent, group, online, keeping
         self._hysteresis = Hysteresis(settings.hysteresis)
         self._primary = None if settings.primary_px is None else PrimaryFace(settings.primary_px)
         self._budget = None if settings.per_minute is None else Budget(settings.per_minute)
@@ -156,20 +161,20 @@ class Gate:
         if track is None or track_id is None or track.sure:
             return []
         track.unanswered.discard(answer.shot_id)
+        track.named |= answer.named
+        if self.keeping is not None:
+            self.keeping.answered(answer.recogniser)
         track.sure, track.unsure = answer.sure, not answer.sure
         track.due_s, track.wait_s = self._now + track.wait_s, 2 * track.wait_s
         if track.sure:
             kept, track.best.kept = track.best.kept, []
             decisions = [Decision(face, Outcome.SUPERSEDED) for face in kept] + self._let_go(track)
-            self._held.pop(track_id, None)
-            return decisions
+            return decisions + (self._release_held(track_id) if track_id in self._held else [])
         return self._ask_held(track_id, track) if track_id in self._held else []
 
     def give_up(self) -> list[Decision]:
         """Wait for no more answers: what was held is settled."""
-        decisions = [decision for track in self._held.values() for decision in self._let_go(track)]
-        self._held.clear()
-        return decisions
+        return [decision for track_id in list(self._held) for decision in self._release_held(track_id)]
 
     def step(self, frame: ScoredFrame) -> list[Decision]:
         """Take one scored frame; return the faces whose fate is now known (the best of a track may stay open)."""
@@ -179,6 +184,7 @@ class Gate:
         primary = None if self._primary is None else self._primary.of((*frame.faces, *frame.skipped))
         for face in frame.faces:
             track = self._track(face, now)
+            track.best_quality = max(track.best_quality, face.quality)
             refused = self._refuse(track, face, primary)
             if refused is None:
                 for lost in track.best.add(face):
@@ -197,7 +203,7 @@ class Gate:
             decisions += self._clear_out(now)
         for track_id, track in list(self._held.items()):
             if self._clock - track.held_s > ANSWER_S:
-                decisions += self._let_go(self._held.pop(track_id))
+                decisions += self._release_held(track_id)
         return decisions
 
     def finish(self, now: float) -> list[Decision]:
@@ -224,7 +230,7 @@ class Gate:
             return refused
         if self._primary is not None and face.track_id != primary:
             return Outcome.NOT_PRIMARY
-        threshold = s.min_quality
+        threshold = s.min_quality if self.keeping is None else self.keeping.least(face.track_id)
         if self.online is not None:
             self.online.observe(face.quality)
             threshold = self.online.threshold
@@ -303,8 +309,7 @@ class Gate:
             if face is not None:
                 track.held_s = self._clock
                 return self._send(track, face, Reason.ASKED, self._now)
-        del self._held[track_id]
-        return self._let_go(track)
+        return self._release_held(track_id)
 
     def _end(self, track_id: int, now: float) -> list[Decision]:
         track = self._tracks.pop(track_id, None)
@@ -320,10 +325,21 @@ class Gate:
             else:
                 decisions += self._send(track, face, Reason.TRACK_ENDED, now)
         if not self._answering or not (track.unanswered or track.unsure):
+            self._over(track_id, track)
             return decisions + self._let_go(track)
         track.held_s = self._clock
         self._held[track_id] = track
         return decisions + self._ask_held(track_id, track)
+
+    def _release_held(self, track_id: int) -> list[Decision]:
+        track = self._held.pop(track_id)
+        self._over(track_id, track)
+        return self._let_go(track)
+
+    def _over(self, track_id: int, track: _Track) -> None:
+        """A track is over; learn from it."""
+        if self.keeping is not None and track.named and self.keeping.at_floor(track_id):
+            self.keeping.named(track.best_quality)
 
     def _send(self, track: _Track, face: ScoredFace, reason: Reason, now: float) -> list[Decision]:
         """Send a face, unless somebody or something holds it back."""

@@ -19,6 +19,7 @@ import numpy as np
 
 from facegate.errors import ConfigError
 from facegate.pipeline.config import CameraConfig, RunConfig
+from facegate.pipeline.gating.keeping import KeepState
 from facegate.pipeline.records import (
     Answer,
     Answers,
@@ -52,6 +53,8 @@ class Header(msgspec.Struct, frozen=True, tag="facegate-recording"):
     people: tuple[float, float] | None
     gates: dict[str, dict[str, Any]]
     """Each camera's gate configuration."""
+    learned: dict[str, KeepState] = {}
+    """What cameras with ``keep`` had learned when it began."""
 
 
 class SeenFace(msgspec.Struct, frozen=True, array_like=True):
@@ -101,6 +104,7 @@ class SeenAnswer(msgspec.Struct, frozen=True, array_like=True):
     sure: bool
     similarity: float
     second: float
+    recogniser: str = ""
 
 
 class SeenAnswers(msgspec.Struct, frozen=True, array_like=True, tag="answers"):
@@ -113,7 +117,15 @@ class SeenAnswers(msgspec.Struct, frozen=True, array_like=True, tag="answers"):
 class Recorder:
     """Writes a recording; owns its file."""
 
-    def __init__(self, path: Path, config: RunConfig, run_id: str, info: QualityInfo, people: Any) -> None:
+    def __init__(
+        self,
+        path: Path,
+        config: RunConfig,
+        run_id: str,
+        info: QualityInfo,
+        people: Any,
+        learned: dict[str, KeepState],
+    ) -> None:
         """Open ``path`` and write the header.
 
         Raises:
@@ -128,13 +140,16 @@ class Recorder:
             gate = config.gate_for(camera.name).model_dump(mode="json")
             if gate["online"] is not None:
                 gate["online"]["state"] = None  # a replay starts from nothing and changes nothing
+            gate["state"] = None
             gates[camera.name] = gate
-        self._write(Header(FORMAT, run_id, info, people, gates))
+        self._write(Header(FORMAT, run_id, info, people, gates, learned))
 
     def see(self, item: ScoredFrame | Answers) -> None:
         """Record what the gate decides by; frames in which nothing happens are left out."""
         if isinstance(item, Answers):
-            said = (SeenAnswer(a.shot_id, a.named, a.sure, a.similarity, a.second) for a in item.given)
+            said = (
+                SeenAnswer(a.shot_id, a.named, a.sure, a.similarity, a.second, a.recogniser) for a in item.given
+            )
             self._write(SeenAnswers(item.expected, tuple(said)))
             return
         frame = item
@@ -269,7 +284,7 @@ def _scored(seen: SeenFrame) -> ScoredFrame:
 
 
 def _said(seen: SeenAnswers) -> Answers:
-    given = (Answer(a.shot_id, a.named, a.sure, a.similarity, a.second) for a in seen.given)
+    given = (Answer(a.shot_id, a.named, a.sure, a.similarity, a.second, a.recogniser) for a in seen.given)
     return Answers(seen.expected, tuple(given))
 
 

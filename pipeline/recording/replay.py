@@ -42,7 +42,7 @@ def decide(recording: Recording, config: RunConfig | None = None) -> Iterator[tu
     header = recording.header
     config = recording.config() if config is None else _for_cameras(config, list(header.gates))
     people = None if header.people is None else People(*header.people)
-    gates = Gates(config, header.run_id, header.quality_info, people)
+    gates = Gates(config, header.run_id, header.quality_info, people, header.learned)
     deciders = Deciders(gates)
     for item in recording.seen():
         for decided in deciders.step(item) if isinstance(item, ScoredFrame) else deciders.hear(item):

@@ -91,6 +91,11 @@ def _per_camera(cameras: tuple[CameraReport, ...]) -> Iterator[Metric]:
     )
     faces = CounterMetricFamily("facegate_faces", "Faces detected.", labels=["camera"])
     outcomes = CounterMetricFamily("facegate_outcomes", "Fates of faces.", labels=["camera", "outcome"])
+    lost = GaugeMetricFamily(
+        "facegate_identifications_lost",
+        "Share of the visits named without the threshold of gate.keep that it loses.",
+        labels=["camera", "bound"],
+    )
     threshold = GaugeMetricFamily("facegate_threshold", "Least quality that passes.", labels=["camera"])
     counters = {
         "frames_received": "Frames that came.",
@@ -112,11 +117,14 @@ def _per_camera(cameras: tuple[CameraReport, ...]) -> Iterator[Metric]:
             age.add_metric([camera.camera, "0.95"], camera.age_ms.p95)
         faces.add_metric([camera.camera], camera.observed)
         threshold.add_metric([camera.camera], camera.threshold)
+        if camera.loss is not None:
+            for bound in ("lost", "low", "high"):
+                lost.add_metric([camera.camera, bound], getattr(camera.loss, bound))
         for outcome, count in camera.outcomes.items():
             outcomes.add_metric([camera.camera, outcome], count)
         for name, metric in counted.items():
             metric.add_metric([camera.camera], getattr(camera, name))
-    yield from (state, age, faces, outcomes, threshold, *counted.values())
+    yield from (state, age, faces, outcomes, threshold, lost, *counted.values())
 
 
 class Monitor:

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
+from facegate.pipeline.gating.keeping import Loss
 from facegate.sinks.base import DeliveryReport
 
 
@@ -57,9 +58,11 @@ class CameraReport(msgspec.Struct, frozen=True):
     observed: int
     outcomes: dict[str, int]
     threshold: int
-    """The gate's threshold at the end; an online one has moved."""
+    """The gate's threshold at the end; an online one or one of ``keep`` has moved."""
     quality_moved: float
     """Population stability index of an online threshold; from 0.25 on, the camera's qualities have moved."""
+    loss: Loss | None
+    """With ``gate.keep``: what the threshold costs in identifications."""
     splits: int
     """Times a track passed from one person to another and was split."""
 

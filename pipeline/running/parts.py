@@ -86,7 +86,8 @@ class Parts:
         self.cameras = [self.prepare(camera) for camera in config.cameras]
         self.recorder: Recorder | None = None
         if record is not None:
-            self.recorder = Recorder(record, config, run_id, self.info, scorer.card.people)
+            learned = self.gates.learned()
+            self.recorder = Recorder(record, config, run_id, self.info, scorer.card.people, learned)
         self._on_scored = on_scored
         self.sink = make_sink()
         self.gate = GateStage(self.gates, self.ledger, self.sink.answers, on_decision, self._seen)

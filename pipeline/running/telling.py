@@ -72,6 +72,8 @@ def _camera_report(parts: Parts, camera: Camera, duration_s: float, threads_s: M
     watched = parts.detect.watched(camera.name)
     decider = parts.gate.cameras().get(camera.name)
     online = None if decider is None else decider.gate.online
+    keeping = None if decider is None else decider.gate.keeping
+    moving = online or keeping
     return CameraReport(
         camera=camera.name,
         state=camera.state,
@@ -89,7 +91,8 @@ def _camera_report(parts: Parts, camera: Camera, duration_s: float, threads_s: M
         decode_s=round(threads_s.get(CAMERA + camera.name, 0.0), 3),
         observed=parts.ledger.observed(camera.name),
         outcomes=parts.ledger.outcomes(camera.name),
-        threshold=parts.gates.settings(camera.name).min_quality if online is None else online.threshold,
+        threshold=parts.gates.settings(camera.name).min_quality if moving is None else moving.threshold,
         quality_moved=0.0 if online is None else round(online.moved, 3),
+        loss=None if keeping is None else keeping.loss(),
         splits=0 if decider is None else decider.guard.splits,
     )

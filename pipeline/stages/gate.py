@@ -95,6 +95,7 @@ class GateStage:
                     outbox.put(decision.shot)
             for end in decided.ends:
                 outbox.put(end)
+                self._gates.keep_learned(end.camera)
 
     def cameras(self) -> dict[str, CameraDecider]:
         """What decides for each camera that has sent a frame."""

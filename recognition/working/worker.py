@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -80,6 +81,7 @@ class Recognizer:
         self._gallery = gallery
         self._embedder = embedder
         self._rule = rule
+        self._recogniser = hashlib.sha256(embedder.version.encode()).hexdigest()[:16]
         self._visits = Visits(gallery, rule)
         self._output = output
         self._unknowns = unknowns
@@ -134,7 +136,8 @@ class Recognizer:
     def _receipt(self, header: wire.ShotHeader, match: Match, latency_ms: float) -> wire.Ack:
         named, sure = self._visits.standing(header)
         second = min(match.similarity, match.similarity - match.margin)  # 0 where there is none
-        return wire.Ack(header.shot_id, latency_ms, wire.AnswerBlock(named, sure, match.similarity, second))
+        answer = wire.AnswerBlock(named, sure, match.similarity, second, self._recogniser)
+        return wire.Ack(header.shot_id, latency_ms, answer)
 
     def _remember(self, header: wire.ShotHeader, crop: Image, embedding: Floats) -> None:
         key = visit_key(header)

@@ -90,6 +90,14 @@ def show_summary(report: RunReport) -> None:
             f"{avoided.bytes / 1e6:.1f} MB"
         )
     for camera in report.cameras:
+        loss = camera.loss
+        if loss is not None and loss.missing:
+            console.print(f"{camera.camera}: {loss.missing} more named visits before its threshold may rise")
+        elif loss is not None:
+            console.print(
+                f"{camera.camera}: of 100 visits that would be named, the threshold of {camera.threshold} loses "
+                f"{100 * loss.lost:.1f} ({100 * loss.low:.1f} to {100 * loss.high:.1f}, 95 %)"
+            )
         if camera.quality_moved >= ALARM_PSI:
             console.print(
                 f"{camera.camera}: the qualities of its faces have moved (stability index {camera.quality_moved}); "

@@ -1,0 +1,148 @@
+"""A threshold that keeps a stated share of identifications, learned from what the recogniser says. Pure.
+
+A visit whose best face has quality ``b`` is lost by every threshold above ``b``. So of the visits that were
+named with the threshold at its floor, the share with ``b`` below ``t`` is what a threshold ``t`` costs: a
+proportion, with an exact interval. A sample of visits, chosen by their track's number alone, always has the floor:
+it goes on telling what the threshold costs after that has risen.
+
+The threshold is the highest one that loses, with 95 % confidence (Clopper and Pearson, Biometrika 26, 1934), at
+most half as much again as it may. Where the evidence is too thin for that it stays at the floor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left
+from collections import deque
+from functools import cached_property
+
+import msgspec
+import structlog
+from scipy.special import betaincinv
+
+MOST_VISITS = 5000
+"""Remembered; the oldest are forgotten first."""
+EVERY = 25
+"""The threshold is set anew after so many more."""
+TOLERATED = 1.5
+"""Of the share that may be lost: what is excluded with 95 % confidence."""
+CHANGED_AFTER = 20
+"""Answers of another recogniser in a row after which what was learned from the one before is forgotten."""
+
+log = structlog.get_logger(__name__)
+
+
+class KeepSettings(msgspec.Struct, frozen=True):
+    """What is to be kept."""
+
+    keep: float
+    """Share of identifications that must survive the threshold, 0..1."""
+    sample: float
+    """Share of visits that always have the floor."""
+    floor: int
+    high: int
+    """The threshold never leaves these."""
+
+
+class KeepState(msgspec.Struct):
+    """What must be kept from run to run: numbers alone."""
+
+    recogniser: str
+    best: list[int]
+    """Best quality of each named visit that had the floor, oldest first."""
+    threshold: int
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """What a threshold costs, of the visits that are named without it; shares 0..1 with a 95 % interval."""
+
+    visits: int
+    """Named ones that were looked at with the threshold at its floor."""
+    lost: float
+    low: float
+    high: float
+    missing: int
+    """Named visits that are still needed before the threshold may leave its floor."""
+
+
+class Keeping:
+    """One camera's threshold."""
+
+    def __init__(self, settings: KeepSettings, run_id: str, camera: str, state: KeepState | None = None) -> None:
+        """Begin at the floor, or where a kept state left off."""
+        self._settings = settings
+        self._name, self._camera = f"{run_id}/{camera}", camera
+        self._best: deque[int] = deque([] if state is None else state.best[-MOST_VISITS:], MOST_VISITS)
+        self._recogniser = "" if state is None else state.recogniser
+        self._others = 0
+        self._since = 0
+        kept = settings.floor if state is None else state.threshold
+        self.threshold = min(max(kept, settings.floor), settings.high)
+
+    def at_floor(self, track_id: int) -> bool:
+        """Whether a visit has the floor, to learn from; by its number alone, so that a replay chooses the same."""
+        if self.threshold == self._settings.floor:
+            return True
+        digest = hashlib.blake2b(f"{self._name}/{track_id}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest) / 2**64 < self._settings.sample
+
+    def least(self, track_id: int) -> int:
+        """The quality from which faces of a visit pass."""
+        return self._settings.floor if self.at_floor(track_id) else self.threshold
+
+    def answered(self, recogniser: str) -> None:
+        """An answer of this recogniser has come; what was learned from another one does not hold for it."""
+        self._others = self._others + 1 if recogniser != self._recogniser else 0
+        if self._others and (not self._recogniser or self._others >= CHANGED_AFTER):
+            if self._recogniser:
+                log.warning("another recogniser: the threshold is learned anew", camera=self._camera)
+            self._recogniser, self._others, self.threshold = recogniser, 0, self._settings.floor
+            self._best.clear()
+
+    def named(self, best: int) -> None:
+        """A visit that had the floor is over and got a name; ``best`` is the best quality it has shown."""
+        self._best.append(best)
+        self._since += 1
+        if self._since < EVERY:
+            return
+        self._since = 0
+        wanted = self._wanted()
+        if wanted != self.threshold:
+            loss = self.loss(wanted)
+            log.info(
+                "threshold moved", camera=self._camera, before=self.threshold, now=wanted, visits=loss.visits,
+                lost=round(loss.lost, 4), at_most=round(loss.high, 4),
+            )  # fmt: skip
+            self.threshold = wanted
+
+    def loss(self, threshold: int | None = None) -> Loss:
+        """What ``threshold`` (this camera's by default) costs in identifications (Jeffreys interval)."""
+        visits = len(self._best)
+        lost = sum(best < (self.threshold if threshold is None else threshold) for best in self._best)
+        low = 0.0 if not lost else float(betaincinv(lost + 0.5, visits - lost + 0.5, 0.025))
+        high = 1.0 if not visits else float(betaincinv(lost + 0.5, visits - lost + 0.5, 0.975))
+        return Loss(visits, lost / max(visits, 1), low, high, max(0, self._needed - visits))
+
+    def state(self) -> KeepState:
+        """For the next run."""
+        return KeepState(self._recogniser, list(self._best), self.threshold)
+
+    @cached_property
+    def _needed(self) -> int:
+        """Visits of which none may be lost before anything can be said."""
+        return next(n for n in range(10, 10**7, 10) if _at_most(0, n) <= TOLERATED * (1 - self._settings.keep))
+
+    def _wanted(self) -> int:
+        settings, best = self._settings, sorted(self._best)
+        wanted = settings.floor
+        for threshold in range(settings.floor + 1, settings.high + 1):
+            lost = bisect_left(best, threshold)
+            if _at_most(lost, len(best)) > TOLERATED * (1 - settings.keep):
+                break
+            wanted = threshold
+        return wanted
+
+
+def _at_most(lost: int, visits: int) -> float:
+    """The share that is exceeded with 5 % probability, where ``lost`` of ``visits`` were."""
+    return 1.0 if lost >= visits else float(betaincinv(lost + 1, visits - lost, 0.95))

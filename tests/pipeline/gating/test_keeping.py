@@ -1,0 +1,147 @@
+"""A threshold that keeps a stated share of identifications: on simulated weeks whose truth is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from facegate.errors import ConfigError
+from facegate.pipeline.config import GateConfig, build_config
+from facegate.pipeline.gating.build import Deciders, Gates
+from facegate.pipeline.gating.gate import Gate, GateSettings
+from facegate.pipeline.gating.keeping import CHANGED_AFTER, Keeping, KeepSettings, KeepState
+from facegate.pipeline.records import Answer, Answers, Outcome
+
+from .faces import INFO, frame, seen
+
+SETTINGS = KeepSettings(keep=0.99, sample=0.1, floor=1, high=60)
+
+
+def week(rng: np.random.Generator) -> tuple[Any, Any, Any]:
+    """A camera: the best quality of each visit, which would be named, and the chance of a name by quality."""
+    a, b = rng.uniform(1.5, 6, 2)
+    middle, width = rng.uniform(5, 30), rng.uniform(2, 8)
+    best = np.clip(np.rint(100 * rng.beta(a, b, int(rng.integers(3000, 6000)))), 0, 100).astype(int)
+    chance = 0.7 / (1 + np.exp(-(np.arange(101) - middle) / width))
+    return best, rng.random(len(best)) < chance[best], chance
+
+
+def live(best: Any, named: Any, name: str) -> tuple[Keeping, float, float]:
+    """Let a camera live a week; after the warm-up: share of names kept, and calls as a multiple of the oracle's."""
+    keeping = Keeping(SETTINGS, "run", name)
+    keeping.answered("recogniser")
+    oracle = np.quantile(best[named], 0.01, method="lower")
+    kept, could, calls, least_calls, warm = 0, 0, 0, 0, False
+    for visit, (quality, known) in enumerate(zip(best, named, strict=True)):
+        warm = warm or keeping.loss().missing == 0
+        passes = quality >= keeping.least(visit)
+        calls, least_calls = calls + warm * passes, least_calls + warm * (quality >= oracle)
+        kept, could = kept + warm * (known and passes), could + warm * known
+        if known and passes and keeping.at_floor(visit):
+            keeping.named(int(quality))
+    return keeping, kept / could, calls / least_calls
+
+
+def test_the_share_is_kept_for_few_calls_and_the_interval_covers_the_truth() -> None:
+    """The full thousand weeks are ``python -m benchmarks.gate.keeping``'s."""
+    rng = np.random.default_rng(1)
+    held, ratios, covered = [], [], []
+    for number in range(20):
+        best, named, chance = week(rng)
+        keeping, kept, ratio = live(best, named, str(number))
+        truth = np.bincount(best, minlength=101) * chance
+        loss = keeping.loss()
+        held.append(kept >= 0.985)
+        ratios.append(ratio)
+        covered.append(loss.low <= truth[: keeping.threshold].sum() / truth.sum() <= loss.high)
+    assert np.mean(held) >= 0.95 and max(ratios) <= 1.25 and np.mean(covered) >= 0.85
+
+
+def test_it_stays_at_the_floor_until_enough_has_been_seen() -> None:
+    keeping = Keeping(SETTINGS, "run", "cam")
+    needed = keeping.loss().missing
+    for _ in range(needed - 25):
+        keeping.named(50)
+        assert keeping.threshold == 1 and keeping.loss().missing > 0
+    for _ in range(50):
+        keeping.named(50)
+    assert keeping.threshold == 50 and keeping.loss().missing == 0
+
+
+def test_another_recogniser_begins_anew_and_a_single_stray_answer_does_not() -> None:
+    keeping = Keeping(SETTINGS, "run", "cam", KeepState("a", [50] * 400, 40))
+    keeping.answered("b")
+    keeping.answered("a")
+    assert keeping.threshold == 40
+    for _ in range(CHANGED_AFTER):
+        keeping.answered("b")
+    assert keeping.threshold == 1 and keeping.loss().visits == 0 and keeping.state().recogniser == "b"
+
+
+def test_the_gate_learns_from_answers_and_sends_less() -> None:
+    gate = Gate("run", "cam", GateSettings(max_wait_s=100.0), INFO, keeping=Keeping(SETTINGS, "run", "cam"))
+    gate.expect(True)
+    for visit in range(300):
+        at = 10 * visit
+        gate.step(frame(at, seen(at, visit, 60 + visit % 10)))
+        (sent,) = gate.step(frame(at + 5, ended=(visit,)))
+        assert sent.shot is not None
+        gate.answered(Answer(sent.shot.shot_id, True, True, 0.9, 0.1, "recogniser"))
+    assert gate.keeping is not None and gate.keeping.threshold == 60
+    refused = [gate.step(frame(i, seen(i, i, 40))) for i in range(4000, 4100)]
+    assert 70 <= sum(bool(d) and d[0].outcome is Outcome.BELOW_THRESHOLD for d in refused) < 100, (
+        "some have the floor"
+    )
+
+
+def config(folder: Path | None = None) -> Any:
+    gate = {"keep": 0.99, "max_wait_s": 100} | ({} if folder is None else {"state": str(folder)})
+    return build_config({"cameras": [{"name": "cam", "source": "0", "gate": gate}]})
+
+
+def learn(gates: Gates, visits: int) -> None:
+    deciders = Deciders(gates)
+    list(deciders.hear(Answers(expected=True)))
+    for visit in range(visits):
+        at = 10 * visit
+        steps = [*deciders.step(frame(at, seen(at, visit, 70))), *deciders.step(frame(at + 5, ended=(visit,)))]
+        shots = [d.shot for step in steps for d in step.decisions if d.shot is not None]
+        given = tuple(Answer(shot.shot_id, True, True, 0.9, 0.1, "recogniser") for shot in shots)
+        list(deciders.hear(Answers(expected=True, given=given)))
+        gates.keep_learned("cam")
+
+
+def test_what_was_learned_is_kept_on_disk_for_this_model_and_a_recording_has_its_own(tmp_path: Path) -> None:
+    first = Gates(config(tmp_path), "run", INFO, None)
+    learn(first, 300)
+    (file,) = tmp_path.iterdir()
+    second = Gates(config(tmp_path), "again", INFO, None)
+    keeping = second.gate("cam").keeping
+    assert keeping is not None and keeping.threshold == 60 and second.learned() == first.learned()
+    replayed = Gates(config(tmp_path), "again", INFO, None, {"cam": KeepState("recogniser", [], 20)})
+    keeping = replayed.gate("cam").keeping
+    assert keeping is not None and keeping.threshold == 20
+    learn(replayed, 30)
+    assert Gates(config(tmp_path), "x", INFO, None).learned() == first.learned(), "a replay writes nothing"
+    file.write_text("{}")
+    with pytest.raises(ConfigError, match="remove it to start anew"):
+        Gates(config(tmp_path), "run", INFO, None).gate("cam")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"keep": 0.99, "online": {"discard": 0.5}},
+        {"keep": 0.99, "mode": "interval"},
+        {"keep": 0.99, "more_shots": 0},
+        {"keep": 0.99, "min_quality": 50, "keep_high": 40},
+        {"keep": 1.0},
+    ],
+)
+def test_settings_that_contradict_keep_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        GateConfig.model_validate(wrong)
