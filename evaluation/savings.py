@@ -146,6 +146,8 @@ class Observer:
         self._source, self._embedder, self._gallery, self._rule = source, embedder, gallery, rule
         self._frames: list[ScoredFrame] = []
         self.faces: dict[str, SeenFace] = {}
+        self.scores: dict[str, ScoredFace] = {}
+        """What the gate knows of the faces that were scored, by face."""
         self.embeddings: dict[str, Floats] = {}
         """The recogniser's, by face."""
         self.sent: list[SentFace] = []
@@ -161,10 +163,12 @@ class Observer:
         seen: list[ScoredFace | SkippedFace] = [*frame.faces, *frame.skipped]
         for item in seen:
             self.faces[item.face.face_id] = self._recognised(item.face, item.track_id)
+        self.scores |= {face.face.face_id: face for face in frame.faces}
         self.ended |= dict.fromkeys(frame.ended, self._now)
 
     def decide(self, deciders: Deciders) -> None:
         """Let the gate decide everything that was seen, and answer each shot before the next frame."""
+        self.sent, self.events = [], []
         visits = Visits(lambda: self._gallery, self._rule)
         names: dict[int, str | None] = {}
         list(deciders.hear(Answers(expected=True)))
@@ -174,7 +178,11 @@ class Observer:
                 answers = [self._answer(shot, decided.now, visits, names) for decided, shot in _shots(waiting)]
                 waiting = list(deciders.hear(Answers(expected=True, given=tuple(answers)))) if answers else []
         self.events += visits.finish()
+
+    def forget(self) -> None:
+        """Let the frames go: nothing is decided any more."""
         self._frames.clear()
+        self.scores.clear()
 
     def _answer(self, shot: Shot, now: float, visits: Visits, names: dict[int, str | None]) -> Answer:
         header, embedding = header_of(shot), self.embeddings[shot.scored.face.face_id]

@@ -177,9 +177,9 @@ class Runner:
             self._cameras.raise_problem()
         return self.report()
 
-    def deciders(self) -> Deciders:
-        """What decides frames again as this run's gates decide them, from the start."""
-        return Deciders(self._parts.checked_gates(self.config))
+    def deciders(self, config: RunConfig | None = None) -> Deciders:
+        """What decides frames again as this run's gates decide them, or those of another configuration."""
+        return Deciders(self._parts.checked_gates(config or self.config))
 
     def report(self) -> RunReport:
         """Return the counts so far; final after ``close``."""

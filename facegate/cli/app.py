@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from facegate.cli.signals import leave
-from facegate.cli.verbs.calibrate_exit import calibrate_exit
+from facegate.cli.verbs.calibrate import calibrate, calibrate_exit
 from facegate.cli.verbs.demo import demo
 from facegate.cli.verbs.evaluate import evaluate
 from facegate.cli.verbs.explain import explain
@@ -33,7 +33,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Watch camera streams and let only the faces worth recognising through.",
 )
-for verb in (run, recognize, score, evaluate, calibrate_exit, replay, savings, explain, probe_command, demo):
+for verb in (
+    run,
+    recognize,
+    score,
+    evaluate,
+    calibrate,
+    calibrate_exit,
+    replay,
+    savings,
+    explain,
+    probe_command,
+    demo,
+):
     app.command(verb.__name__.removesuffix("_command").replace("_", "-"))(verb)
 app.add_typer(gallery_app, name="gallery")
 app.add_typer(models_app, name="models")

@@ -269,6 +269,11 @@ class Deciders:
         for decider in self.cameras.values():
             yield decider.give_up()
 
+    def keep_learned(self) -> None:
+        """Keep what the cameras have learned, where they have a place for that."""
+        for camera in self.cameras:
+            self._gates.keep_learned(camera)
+
     @property
     def waits(self) -> bool:
         """Whether more could come by an answer alone."""

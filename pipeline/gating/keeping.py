@@ -79,6 +79,11 @@ class Keeping:
         kept = settings.floor if state is None else state.threshold
         self.threshold = min(max(kept, settings.floor), settings.high)
 
+    @property
+    def floor(self) -> int:
+        """Where it began."""
+        return self._settings.floor
+
     def at_floor(self, track_id: int) -> bool:
         """Whether a visit has the floor, to learn from; by its number alone, so that a replay chooses the same."""
         if self.threshold == self._settings.floor:
@@ -106,7 +111,7 @@ class Keeping:
         if self._since < EVERY:
             return
         self._since = 0
-        wanted = self._wanted()
+        wanted = self.wanted()
         if wanted != self.threshold:
             loss = self.loss(wanted)
             log.info(
@@ -132,7 +137,8 @@ class Keeping:
         """Visits of which none may be lost before anything can be said."""
         return next(n for n in range(10, 10**7, 10) if _at_most(0, n) <= TOLERATED * (1 - self._settings.keep))
 
-    def _wanted(self) -> int:
+    def wanted(self) -> int:
+        """The threshold that follows from what was seen so far."""
         settings, best = self._settings, sorted(self._best)
         wanted = settings.floor
         for threshold in range(settings.floor + 1, settings.high + 1):

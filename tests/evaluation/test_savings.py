@@ -123,9 +123,24 @@ def test_the_command_compares_and_writes(clip: DemoClip, short_clip: Path, tmp_p
 def test_the_gate_is_answered_and_asks_again() -> None:
     """The best face of Ann's track is not recognised; the next one is, and closes it."""
     observer = Observer("clip", ByColour(), GALLERY, FixedSimilarity(0.5))
-    for seq, (who, quality) in enumerate([(3, 80), (0, 70), (0, 60)]):
+    for seq, (who, quality) in enumerate([(3, 28), (0, 26), (0, 24)]):
         ref = FrameRef("cam", seq, float(seq), float(seq), None, 640, 480)
         observer.scored(ScoredFrame(ref, (face(seq, 1, who, quality=quality),), (1,) if seq == 2 else ()))
     config = build_config({"cameras": [{"name": "cam", "source": "clip.mp4", "gate": {"max_wait_s": 10}}]})
     observer.decide(Deciders(Gates(config, "run", QualityInfo("a", "m", "c"), None)))
     assert [(sent.face.face_id, sent.face.name) for sent in observer.sent] == [("0-1", None), ("1-1", "ann")]
+
+
+def test_calibrate_says_what_a_threshold_would_cost_and_keeps_what_it_learned(
+    clip: DemoClip, short_clip: Path, tmp_path: Path
+) -> None:
+    out, picture, state = tmp_path / "c.json", tmp_path / "c.png", tmp_path / "state"
+    arguments = ("--gallery", clip.gallery, "--embedder", "builtin", "--json", out, "--plot", picture)
+    result = facegate("calibrate", short_clip, *arguments, "--state", state)
+    assert result.returncode == 0, result.stderr
+    (camera,) = json.loads(out.read_text())["cameras"]
+    assert camera["floor"] == camera["chosen"] and camera["loss"]["missing"] > 100, "too few visits to move"
+    assert "too few" in result.stdout and picture.stat().st_size > 5000
+    assert {len(curve) for curve in camera["curves"].values()} == {19}
+    (file,) = state.iterdir()
+    assert len(json.loads(file.read_text())["best"]) == camera["floor"]["visits"] > 0

@@ -12,6 +12,7 @@ from rich.table import Table
 from facegate.pipeline.gating.threshold import ALARM_PSI
 
 if TYPE_CHECKING:
+    from facegate.evaluation.calibrating import Calibration
     from facegate.evaluation.evaluate import Evaluation
     from facegate.evaluation.open_set import OpenSet
     from facegate.evaluation.savings import Savings
@@ -147,6 +148,34 @@ def show_open_set(recogniser: str, results: Sequence[OpenSet]) -> None:
                 *(f"{value:.3f}" for value in (at.fnir, at.fnir_fixed, at.fnir_mean)),
             )
     Console().print(table)
+
+
+def show_calibration(found: Calibration) -> None:
+    """Print what was found for each camera, and what to do with it."""
+    console = Console(highlight=False)
+    title = f"{found.recognizer}, {found.rule}\nto be kept: {100 * found.keep:g} %; first at the floor, then at the least quality"
+    table = Table(title=title, title_justify="left")
+    table.add_column("camera")
+    for column in ("faces", "calls", "named", "least", "loses", "calls", "named"):
+        table.add_column(column, justify="right")
+    for camera in found.cameras:
+        loss = camera.loss
+        bounds = f"{100 * loss.lost:.1f} % ({100 * loss.low:.1f} to {100 * loss.high:.1f})"
+        table.add_row(
+            camera.camera,
+            str(camera.faces),
+            str(camera.floor.fr_calls),
+            str(camera.floor.visits),
+            str(camera.chosen.min_quality),
+            f"{loss.missing} too few" if loss.missing else bounds,
+            str(camera.chosen.fr_calls),
+            str(camera.chosen.visits),
+        )
+    console.print(table)
+    if any(camera.loss.missing for camera in found.cameras):
+        console.print(
+            "Where visits are missing the threshold stays at its floor: give more footage, or run with keep."
+        )
 
 
 def show_savings(savings: Savings) -> None:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 import typer
 
 from facegate.cli.files import check_writable, write_whole
 from facegate.cli.options import DetectorKind, DetectorOption, DetectorPathOption, ModelCardOption, WeightsOption
-
-if TYPE_CHECKING:
-    from facegate.pipeline.watch import ShotQueue
 
 
 def savings(
@@ -48,62 +43,29 @@ def savings(
     facegate savings monday.mp4 --gallery people/
     facegate savings *.avi --gallery people/ --labels visits.yaml --json savings.json --plot savings.png
     """
-    from facegate.cli.output.progress import counting
+    from facegate.cli.footage import footage_config, load_known, observed
     from facegate.cli.output.tables import show_savings
-    from facegate.cli.recognising import load_recognition
-    from facegate.evaluation.savings import Observer, compare, load_labels, plot
-    from facegate.pipeline.config import config_for, load_config
-    from facegate.pipeline.flow.cores import share_cores
-    from facegate.pipeline.runner import Runner
-    from facegate.pipeline.watch import ShotQueue
-    from facegate.recognition.matching.keeper import GalleryKeeper
-    from facegate.scoring.choice import cache_folder
+    from facegate.evaluation.savings import compare, load_labels, plot
+    from facegate.pipeline.config import load_config
 
     for path in (json_file, picture):
         check_writable(path)
     truth = load_labels(labels) if labels is not None else None
     base = load_config(config) if config is not None else None
-    parts = load_recognition(embedder, None, detector, detector_path, threshold=threshold, fpir=fpir)
-    model = parts.embedder
-    with (
-        counting("enrolling") as progress,
-        GalleryKeeper(gallery, model, parts.rule, parts.looker, cache_folder(), progress) as people,
-    ):
-        known = people.gallery
-    share_cores()
-    observers = []
-    for source in sources:
-        own = config_for(source)
-        if base is not None:
-            own = base.model_copy(update={"cameras": own.cameras})
-        own = own.model_copy(
-            update={
-                "detector": own.detector.model_copy(update=_given(kind=detector.value, path=detector_path)),
-                "scorer": own.scorer.model_copy(update=_given(weights=weights, card=model_card)),
-            }
+    known = load_known(gallery, embedder, detector, detector_path, threshold=threshold, fpir=fpir)
+    configs = [
+        footage_config(
+            source, base, detector=detector, detector_path=detector_path, weights=weights, model_card=model_card
         )
-        observer = Observer(source.name, model, known, parts.rule)
-        queue = ShotQueue()
-        with Runner(
-            own, partial(_same, queue), on_scored=observer.scored, on_finished=queue.end
-        ) as runner:  # fmt: skip
-            for _ in queue:
-                pass
-            runner.close(linger_s=0)
+        for source in sources
+    ]
+    observers = []
+    for observer, runner in observed(list(zip([source.name for source in sources], configs, strict=True)), known):
         observer.decide(runner.deciders())
-        sys.stderr.write(f"{source.name}: {len(observer.faces)} faces, {len(observer.sent)} forwarded\n")
         observers.append(observer)
-    found = compare(observers, truth, model.name, parts.rule.words(len(known.names)))
+    found = compare(observers, truth, known.embedder.name, known.words)
     if json_file is not None:
         write_whole(json_file, msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
     if picture is not None:
         plot(found, picture)
     show_savings(found)
-
-
-def _same(queue: ShotQueue) -> ShotQueue:
-    return queue
-
-
-def _given(**values: object) -> dict[str, object]:
-    return {key: value for key, value in values.items() if value is not None}

@@ -1,0 +1,133 @@
+"""What a threshold would cost on a camera, and which score finds its good faces: from footage without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from facegate.evaluation.savings import Observer
+from facegate.pipeline.gating.build import Deciders
+from facegate.pipeline.gating.keeping import Loss
+
+SHARES = tuple(round(0.05 * step, 2) for step in range(19))
+"""Discarded, of all faces."""
+
+
+class Played(msgspec.Struct, frozen=True):
+    """What a gate did with the footage."""
+
+    min_quality: int
+    fr_calls: int
+    visits: int
+    """That got a name."""
+
+
+class CameraCalibration(msgspec.Struct, frozen=True):
+    """One camera's."""
+
+    camera: str
+    faces: int
+    tracks: int
+    floor: Played
+    """With the threshold at its floor."""
+    chosen: Played
+    """With the one that keeps what is asked for; the floor where the evidence is too thin."""
+    loss: Loss
+    """Of the chosen one."""
+    curves: dict[str, tuple[float, ...]]
+    """For each score, the share of faces without their track's name among those that are left when the worst
+    :data:`SHARES` of them are discarded."""
+
+
+class Calibration(msgspec.Struct, frozen=True):
+    """What ``facegate calibrate`` found."""
+
+    recognizer: str
+    rule: str
+    keep: float
+    shares: tuple[float, ...]
+    cameras: tuple[CameraCalibration, ...]
+
+
+def calibrate(observer: Observer, learning: Deciders, fixed: Callable[[int], Deciders]) -> CameraCalibration:
+    """Find the threshold of the one camera that ``observer`` has seen.
+
+    Args:
+        observer: has seen the footage.
+        learning: a gate with ``keep`` that learns at its floor.
+        fixed: makes one with that ``min_quality``.
+    """
+    observer.decide(learning)
+    curves = discard_curves(observer)
+    ((camera, decider),) = learning.cameras.items()
+    keeping = decider.gate.keeping
+    assert keeping is not None, "the gate has no keep"
+    floor, wanted = played(observer, keeping.floor), keeping.wanted()
+    observer.decide(fixed(wanted))
+    return CameraCalibration(
+        camera=camera,
+        faces=len(observer.faces),
+        tracks=len({face.track_id for face in observer.faces.values()}),
+        floor=floor,
+        chosen=played(observer, wanted),
+        loss=keeping.loss(wanted),
+        curves=curves,
+    )
+
+
+def played(observer: Observer, min_quality: int) -> Played:
+    """Count what was decided last."""
+    named = {event.track_id for event in observer.events if event.event == "ended" and event.name is not None}
+    return Played(min_quality, len(observer.sent), len(named))
+
+
+def discard_curves(observer: Observer) -> dict[str, tuple[float, ...]]:
+    """Error versus discard of each score, over the faces of tracks that got a name by any of their faces."""
+    names: dict[int, list[str]] = {}
+    for face in observer.faces.values():
+        if face.name is not None:
+            names.setdefault(face.track_id, []).append(face.name)
+    usual = {track: max(sorted(set(found)), key=found.count) for track, found in names.items()}
+    faces = [face for face in observer.faces.values() if face.track_id in usual and face.face_id in observer.scores]
+    if not faces:
+        return {}
+    wrong = np.array([face.name != usual[face.track_id] for face in faces], np.float64)
+    values = {
+        "ViTNT-FIQA": [observer.scores[face.face_id].raw for face in faces],
+        "what chooses": [observer.scores[face.face_id].rank[0] for face in faces],
+        "sharpness": [face.sharpness for face in faces],
+        "size": [face.width for face in faces],
+    }
+    return {name: _curve(np.array(value), wrong) for name, value in values.items()}
+
+
+def _curve(score: NDArray[np.float64], wrong: NDArray[np.float64]) -> tuple[float, ...]:
+    kept = wrong[np.argsort(score, kind="stable")]
+    return tuple(round(float(kept[int(share * len(kept)) :].mean()), 4) for share in SHARES)
+
+
+def plot(found: Calibration, path: Path) -> None:
+    """Draw each camera's curves."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    from matplotlib import pyplot as plt
+
+    drawn = [camera for camera in found.cameras if camera.curves]
+    figure, axes = plt.subplots(1, max(len(drawn), 1), figsize=(4.6 * max(len(drawn), 1), 3.8), squeeze=False)
+    for axis, camera in zip(axes[0], drawn, strict=False):
+        for name, curve in camera.curves.items():
+            axis.plot(found.shares, curve, label=name)
+        axis.set_title(camera.camera, fontsize=11)
+        axis.set_xlabel("share of faces discarded")
+        axis.set_ylabel("not recognised, of those left")
+        axis.set_ylim(0)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0][0].legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

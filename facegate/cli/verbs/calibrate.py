@@ -1,0 +1,156 @@
+"""``facegate calibrate`` and ``calibrate-exit``: settings that follow from footage, and from pictures."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from facegate.cli.files import check_writable, write_whole
+from facegate.cli.options import (
+    CacheOption,
+    DetectorKind,
+    DetectorOption,
+    DetectorPathOption,
+    ModelCardOption,
+    WeightsOption,
+)
+
+if TYPE_CHECKING:
+    from facegate.pipeline.gating.build import Deciders
+    from facegate.pipeline.runner import Runner
+
+
+def calibrate(
+    sources: Annotated[list[Path], typer.Argument(help="Footage, a file per camera.", show_default=False)],
+    gallery: Annotated[Path, typer.Option(help="people.db, or a folder with a sub-folder of pictures per person.")],
+    keep: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Share of identifications to be kept.")] = 0.99,
+    config: Annotated[
+        Path | None, typer.Option(help="Configuration whose gate, tracker and scorer count.", show_default=False)
+    ] = None,
+    embedder: Annotated[str, typer.Option(help="As for 'facegate recognize'.")] = "auto",
+    fpir: Annotated[
+        float, typer.Option(min=1e-9, max=0.5, help="Share of unknown visits that may get a name.")
+    ] = 0.001,
+    state: Annotated[
+        Path | None,
+        typer.Option(help="Keep what was learned here, for a gate with keep and state.", show_default=False),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write everything here.", show_default=False)
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--plot", help="Draw error versus discard.", show_default=False)
+    ] = None,
+    weights: WeightsOption = None,
+    model_card: ModelCardOption = None,
+    detector: DetectorOption = DetectorKind.AUTO,
+    detector_path: DetectorPathOption = None,
+) -> None:
+    """Find out from footage which min_quality keeps a share of the identifications, and what it would cost.
+
+    Every face is scored and recognised; nothing has to be labelled.
+
+    \b
+    facegate calibrate door.mp4 hall.mp4 --gallery people.db
+    facegate calibrate door.mp4 --gallery people.db --keep 0.98 --state state/ --plot door.png
+    """
+    from facegate.cli.footage import footage_config, load_known, observed
+    from facegate.cli.output.tables import show_calibration
+    from facegate.evaluation.calibrating import SHARES, Calibration, plot
+    from facegate.evaluation.calibrating import calibrate as calibrate_camera
+    from facegate.pipeline.config import load_config
+
+    for path in (json_file, picture):
+        check_writable(path)
+    base = load_config(config) if config is not None else None
+    known = load_known(gallery, embedder, detector, detector_path, threshold=None, fpir=fpir)
+    learning = {"keep": keep, "keep_sample": 1.0, "state": state}
+    configs = []
+    for source in sources:
+        own = footage_config(
+            source, base, detector=detector, detector_path=detector_path, weights=weights, model_card=model_card
+        )
+        everything = own.scorer.model_copy(update={"every_face": True})
+        gate = own.gate.model_copy(update=learning)
+        configs.append(own.model_copy(update={"scorer": everything, "gate": gate}))
+    cameras = []
+    names = [source.name for source in sources]
+    for observer, runner in observed(list(zip(names, configs, strict=True)), known):
+        deciders = runner.deciders()
+        cameras.append(calibrate_camera(observer, deciders, partial(_fixed, runner)))
+        deciders.keep_learned()
+    found = Calibration(known.embedder.name, known.words, keep, SHARES, tuple(cameras))
+    if json_file is not None:
+        write_whole(json_file, msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+    if picture is not None:
+        plot(found, picture)
+    show_calibration(found)
+
+
+def _fixed(runner: Runner, min_quality: int) -> Deciders:
+    config = runner.config
+    gate = config.gate.model_copy(update={"keep": None, "state": None, "min_quality": min_quality})
+    return runner.deciders(config.model_copy(update={"gate": gate}))
+
+
+def calibrate_exit(
+    dataset: Annotated[
+        Path, typer.Argument(help="Pictures such as your cameras bring: a folder or zip with sub-folders.")
+    ],
+    min_quality: Annotated[int, typer.Option(min=1, max=100, help="The gate's min_quality.")],
+    to: Annotated[Path | None, typer.Option(help="Write the table here.", show_default=False)] = None,
+    bound: Annotated[float, typer.Option(min=0.0001, max=0.2, help="Share that may be dropped wrongly.")] = 0.01,
+    degraded: Annotated[
+        int | None, typer.Option(help="Degrade half of the pictures with this seed.", show_default=False)
+    ] = None,
+    weights: WeightsOption = None,
+    model_card: ModelCardOption = None,
+    cache: CacheOption = None,
+    detector: DetectorOption = DetectorKind.AUTO,
+    detector_path: DetectorPathOption = None,
+) -> None:
+    """Find after which block, and below which score, a crop may leave the network early.
+
+    Fits on one half of the pictures and reports on the other. Use the table as 'exits' in the configuration.
+
+    \b
+    facegate calibrate-exit crops/ --min-quality 30 --to exits.json
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from facegate.cli.output.progress import counting
+    from facegate.detectors.base import load_detector
+    from facegate.evaluation.datasets import load_set
+    from facegate.evaluation.degrade import degrade_half
+    from facegate.scoring.choice import cache_folder
+    from facegate.scoring.early_exit import calibrate
+    from facegate.scoring.engine import load_scorer
+
+    check_writable(to)
+    scorer = load_scorer(weights, card=model_card, device="cpu", backend="torch")
+    with counting("pictures") as progress:
+        faces = load_set(dataset, load_detector(detector, detector_path), cache or cache_folder(), progress)
+    crops = faces.crops if degraded is None else degrade_half(faces.crops, degraded)
+    with counting("crops") as progress:
+        found = calibrate(scorer, crops, min_quality, bound, progress)
+    if to is not None:
+        write_whole(to, msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+    title = (
+        f"{found.model}, {found.algorithm}, gate at {found.min_quality}: {100 * found.below_gate:.1f} % of "
+        f"{found.crops - found.crops // 2} held-out crops are below it"
+    )
+    table = Table(
+        "after block", "threshold", "leave", "wrongly", "blocks saved", "", title=title, title_justify="left"
+    )
+    for row in found.rows:
+        shares = (f"{100 * share:.2f} %" for share in (row.left, row.wrong, row.saved))
+        table.add_row(str(row.block), f"{row.threshold:.5f}", *shares, "best" if row.block == found.best else "")
+    Console(highlight=False).print(table)
+    if found.best is None:
+        sys.stderr.write("no exit saves 2 % of the blocks within the bound: run this model to its end\n")
