@@ -153,7 +153,8 @@ def show_open_set(recogniser: str, results: Sequence[OpenSet]) -> None:
 def show_calibration(found: Calibration) -> None:
     """Print what was found for each camera, and what to do with it."""
     console = Console(highlight=False)
-    title = f"{found.recognizer}, {found.rule}\nto be kept: {100 * found.keep:g} %; first at the floor, then at the least quality"
+    kept = f"to be kept: {100 * found.keep:g} %; first at the floor, then at the least quality"
+    title = f"{found.recognizer}, {found.rule}\n{kept}"
     table = Table(title=title, title_justify="left")
     table.add_column("camera")
     for column in ("faces", "calls", "named", "least", "loses", "calls", "named"):
