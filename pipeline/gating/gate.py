@@ -130,8 +130,8 @@ class Gate:
         self._tracks: dict[int, _Track] = {}
         self._held: dict[int, _Track] = {}
         """Ended, and waiting for an answer."""
-        self._shots: dict[str, int] = {}
-        """Unanswered shots and their tracks."""
+        self._shots: dict[str, tuple[int, int]] = {}
+        """Unanswered shots: their tracks and qualities."""
         self._asks = settings.more_shots > 0 and settings.mode != "interval" and not settings.dry_run
         self._answering = False
         self._now = 0.0
@@ -156,14 +156,14 @@ class Gate:
 
     def answered(self, answer: Answer) -> list[Decision]:
         """Take what a recogniser says of a shot; what it says of others is ignored."""
-        track_id = self._shots.pop(answer.shot_id, None)
-        track = None if track_id is None else self._tracks.get(track_id) or self._held.get(track_id)
-        if track is None or track_id is None or track.sure:
+        track_id, quality = self._shots.pop(answer.shot_id, (-1, 0))
+        track = self._tracks.get(track_id) or self._held.get(track_id)
+        if track is None or track.sure:
             return []
         track.unanswered.discard(answer.shot_id)
         track.named |= answer.named
         if self.keeping is not None:
-            self.keeping.answered(answer.recogniser)
+            self.keeping.answered(quality, answer)
         track.sure, track.unsure = answer.sure, not answer.sure
         track.due_s, track.wait_s = self._now + track.wait_s, 2 * track.wait_s
         if track.sure:
@@ -365,7 +365,7 @@ class Gate:
         if self._answering:
             track.unsure = False
             track.unanswered.add(shot.shot_id)
-            self._shots[shot.shot_id] = face.track_id
+            self._shots[shot.shot_id] = (face.track_id, face.quality)
             track.spares.sent(face)
         return [Decision(face, Outcome.FORWARDED, shot)]
 

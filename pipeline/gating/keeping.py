@@ -20,6 +20,9 @@ import msgspec
 import structlog
 from scipy.special import betaincinv
 
+from facegate.pipeline.gating.drift import Drift
+from facegate.pipeline.records import Answer
+
 MOST_VISITS = 5000
 """Remembered; the oldest are forgotten first."""
 EVERY = 25
@@ -51,6 +54,9 @@ class KeepState(msgspec.Struct):
     best: list[int]
     """Best quality of each named visit that had the floor, oldest first."""
     threshold: int
+    reference: list[tuple[int, float]] = []
+    recent: list[tuple[int, float]] = []
+    """Qualities and similarities of named shots; see :mod:`facegate.pipeline.gating.drift`."""
 
 
 class Loss(msgspec.Struct, frozen=True):
@@ -76,6 +82,8 @@ class Keeping:
         self._recogniser = "" if state is None else state.recogniser
         self._others = 0
         self._since = 0
+        self.drift = Drift([], []) if state is None else Drift(state.reference, state.recent)
+        self._warned = False
         kept = settings.floor if state is None else state.threshold
         self.threshold = min(max(kept, settings.floor), settings.high)
 
@@ -95,14 +103,19 @@ class Keeping:
         """The quality from which faces of a visit pass."""
         return self._settings.floor if self.at_floor(track_id) else self.threshold
 
-    def answered(self, recogniser: str) -> None:
-        """An answer of this recogniser has come; what was learned from another one does not hold for it."""
+    def answered(self, quality: int, answer: Answer) -> None:
+        """An answer to a shot of this quality has come; what was learned from another recogniser does not hold."""
+        recogniser = answer.recogniser
+        if answer.named:
+            self.drift.add(quality, answer.similarity)
+            self._warn()
         self._others = self._others + 1 if recogniser != self._recogniser else 0
         if self._others and (not self._recogniser or self._others >= CHANGED_AFTER):
             if self._recogniser:
                 log.warning("another recogniser: the threshold is learned anew", camera=self._camera)
             self._recogniser, self._others, self.threshold = recogniser, 0, self._settings.floor
             self._best.clear()
+            self.drift = Drift([], [])
 
     def named(self, best: int) -> None:
         """A visit that had the floor is over and got a name; ``best`` is the best quality it has shown."""
@@ -130,7 +143,18 @@ class Keeping:
 
     def state(self) -> KeepState:
         """For the next run."""
-        return KeepState(self._recogniser, list(self._best), self.threshold)
+        return KeepState(
+            self._recogniser, list(self._best), self.threshold, list(self.drift.reference), list(self.drift.recent)
+        )
+
+    def _warn(self) -> None:
+        moved = self.drift.moved()
+        if moved is not None and not self._warned:
+            log.warning(
+                "similarity has moved: look at the camera's picture", camera=self._camera, before=moved.before,
+                after=moved.after,
+            )  # fmt: skip
+        self._warned = moved is not None
 
     @cached_property
     def _needed(self) -> int:

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
+from facegate.pipeline.gating.drift import Moved
 from facegate.pipeline.gating.keeping import Loss
 from facegate.sinks.base import DeliveryReport
 
@@ -63,6 +64,8 @@ class CameraReport(msgspec.Struct, frozen=True):
     """Population stability index of an online threshold; from 0.25 on, the camera's qualities have moved."""
     loss: Loss | None
     """With ``gate.keep``: what the threshold costs in identifications."""
+    drift: Moved | None
+    """With ``gate.keep``: similarity at the same quality, where it has moved."""
     splits: int
     """Times a track passed from one person to another and was split."""
 

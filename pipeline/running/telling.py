@@ -94,5 +94,6 @@ def _camera_report(parts: Parts, camera: Camera, duration_s: float, threads_s: M
         threshold=parts.gates.settings(camera.name).min_quality if moving is None else moving.threshold,
         quality_moved=0.0 if online is None else round(online.moved, 3),
         loss=None if keeping is None else keeping.loss(),
+        drift=None if keeping is None else keeping.drift.moved(),
         splits=0 if decider is None else decider.guard.splits,
     )

@@ -99,6 +99,11 @@ def show_summary(report: RunReport) -> None:
                 f"{camera.camera}: of 100 visits that would be named, the threshold of {camera.threshold} loses "
                 f"{100 * loss.lost:.1f} ({100 * loss.low:.1f} to {100 * loss.high:.1f}, 95 %)"
             )
+        if camera.drift is not None:
+            console.print(
+                f"{camera.camera}: named faces of one quality had a similarity of {camera.drift.before}, now it is "
+                f"{camera.drift.after}: look at its picture"
+            )
         if camera.quality_moved >= ALARM_PSI:
             console.print(
                 f"{camera.camera}: the qualities of its faces have moved (stability index {camera.quality_moved}); "

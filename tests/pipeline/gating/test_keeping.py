@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from structlog.testing import capture_logs
 
 from facegate.errors import ConfigError
 from facegate.pipeline.config import GateConfig, build_config
 from facegate.pipeline.gating.build import Deciders, Gates
+from facegate.pipeline.gating.drift import RECENT, REFERENCE, Drift
 from facegate.pipeline.gating.gate import Gate, GateSettings
 from facegate.pipeline.gating.keeping import CHANGED_AFTER, Keeping, KeepSettings, KeepState
 from facegate.pipeline.records import Answer, Answers, Outcome
@@ -19,6 +21,10 @@ from facegate.pipeline.records import Answer, Answers, Outcome
 from .faces import INFO, frame, seen
 
 SETTINGS = KeepSettings(keep=0.99, sample=0.1, floor=1, high=60)
+
+
+def says(recogniser: str, similarity: float = 0.5, *, named: bool = False) -> Answer:
+    return Answer("shot", named, named, similarity, 0.0, recogniser)
 
 
 def week(rng: np.random.Generator) -> tuple[Any, Any, Any]:
@@ -33,7 +39,7 @@ def week(rng: np.random.Generator) -> tuple[Any, Any, Any]:
 def live(best: Any, named: Any, name: str) -> tuple[Keeping, float, float]:
     """Let a camera live a week; after the warm-up: share of names kept, and calls as a multiple of the oracle's."""
     keeping = Keeping(SETTINGS, "run", name)
-    keeping.answered("recogniser")
+    keeping.answered(50, says("recogniser"))
     oracle = np.quantile(best[named], 0.01, method="lower")
     kept, could, calls, least_calls, warm = 0, 0, 0, 0, False
     for visit, (quality, known) in enumerate(zip(best, named, strict=True)):
@@ -74,11 +80,11 @@ def test_it_stays_at_the_floor_until_enough_has_been_seen() -> None:
 
 def test_another_recogniser_begins_anew_and_a_single_stray_answer_does_not() -> None:
     keeping = Keeping(SETTINGS, "run", "cam", KeepState("a", [50] * 400, 40))
-    keeping.answered("b")
-    keeping.answered("a")
+    keeping.answered(50, says("b"))
+    keeping.answered(50, says("a"))
     assert keeping.threshold == 40
     for _ in range(CHANGED_AFTER):
-        keeping.answered("b")
+        keeping.answered(50, says("b"))
     assert keeping.threshold == 1 and keeping.loss().visits == 0 and keeping.state().recogniser == "b"
 
 
@@ -145,3 +151,33 @@ def test_what_was_learned_is_kept_on_disk_for_this_model_and_a_recording_has_its
 def test_settings_that_contradict_keep_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         GateConfig.model_validate(wrong)
+
+
+def shots(rng: np.random.Generator, count: int, shift: float = 0.0) -> list[tuple[int, float]]:
+    quality = rng.integers(5, 95, count)
+    return [(int(q), float(0.3 + 0.004 * q + shift + rng.normal(0, 0.1))) for q in quality]
+
+
+def test_a_shift_of_similarity_at_equal_quality_is_told_and_other_qualities_alone_are_not() -> None:
+    rng, alarms, found = np.random.default_rng(0), 0, 0
+    for _ in range(100):
+        drift = Drift(shots(rng, REFERENCE), [])
+        for quality, similarity in shots(rng, 3 * RECENT):
+            drift.add(min(quality, 50), similarity if quality <= 50 else 0.3 + 0.2 + rng.normal(0, 0.1))
+        alarms += drift.moved() is not None
+        for quality, similarity in shots(rng, RECENT, -0.1):
+            drift.add(quality, similarity)
+        found += drift.moved() is not None
+    assert alarms <= 2 and found >= 95
+    moved = drift.moved()
+    assert moved is not None and moved.before - moved.after == pytest.approx(0.1, abs=0.05)
+
+
+def test_the_alarm_is_logged_once_and_outlives_a_restart() -> None:
+    rng = np.random.default_rng(0)
+    keeping = Keeping(SETTINGS, "run", "cam")
+    with capture_logs() as logs:
+        for quality, similarity in [*shots(rng, REFERENCE), *shots(rng, 2 * RECENT, -0.2)]:
+            keeping.answered(quality, says("r", similarity, named=True))
+    assert [line["event"] for line in logs] == ["similarity has moved: look at the camera's picture"]
+    assert Keeping(SETTINGS, "again", "cam", keeping.state()).drift.moved() == keeping.drift.moved()

@@ -1,0 +1,67 @@
+"""Whether faces of one quality are as similar to whom they show as they were: a dirty lens, other light.
+
+Pure. The first named shots of a camera are the reference; the last ones are compared with what the reference had at
+the same quality. An alarm needs both a shift that matters and one that chance explains in one case of thousands.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import msgspec
+import numpy as np
+
+REFERENCE, RECENT = 200, 100
+"""Named shots at the beginning, and of late."""
+BINS = (20, 40, 60, 80)
+"""Qualities at which one group of shots ends and the next begins."""
+LEAST_IN_BIN = 8
+MATTERS, SURE = 0.05, 4.0
+"""Of cosine similarity, and in standard errors."""
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """Mean similarity of named shots of the same quality."""
+
+    before: float
+    after: float
+
+
+class Drift:
+    """One camera's, since it began or since its state was removed."""
+
+    def __init__(self, reference: list[tuple[int, float]], recent: list[tuple[int, float]]) -> None:
+        """Go on from what was kept; qualities 0..100 and similarities."""
+        self.reference = list(reference[:REFERENCE])
+        self.recent: deque[tuple[int, float]] = deque(recent, RECENT)
+
+    def add(self, quality: int, similarity: float) -> None:
+        """Take a named shot."""
+        pair = (quality, round(similarity, 4))
+        if len(self.reference) < REFERENCE:
+            self.reference.append(pair)
+        else:
+            self.recent.append(pair)
+
+    def moved(self) -> Moved | None:
+        """What has moved, if anything has."""
+        if len(self.recent) < RECENT:
+            return None
+        before, after = (np.array(pairs, np.float64) for pairs in (self.reference, list(self.recent)))
+        known, seen = (np.digitize(pairs[:, 0], BINS) for pairs in (before, after))
+        shifts, variance, had, has = [], 0.0, [], []
+        for group in range(len(BINS) + 1):
+            old, new = before[known == group, 1], after[seen == group, 1]
+            if len(old) < LEAST_IN_BIN or not len(new):
+                continue
+            shifts += list(new - old.mean())
+            variance += len(new) ** 2 * old.var(ddof=1) / len(old)
+            had += [old.mean()] * len(new)
+            has += list(new)
+        if len(shifts) < RECENT // 2:
+            return None
+        shift = float(np.mean(shifts))
+        error = float(np.sqrt(np.var(shifts, ddof=1) / len(shifts) + variance / len(shifts) ** 2))
+        if abs(shift) < max(MATTERS, SURE * error):
+            return None
+        return Moved(round(float(np.mean(had)), 3), round(float(np.mean(has)), 3))
