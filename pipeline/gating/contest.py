@@ -28,7 +28,7 @@ from facegate.pipeline.gating.limits import pose
 from facegate.pipeline.gating.policies import ShadowSample
 from facegate.pipeline.records import Box, Image, ScoredFace, TrackedFace
 
-WORTH = 1.5
+WORTH = 2.0
 """Points of quality (of 100) that scoring a face must promise."""
 SPREAD = 13.0
 """Standard deviation of a track's qualities around their mean, before a camera has shown its own."""
