@@ -14,12 +14,13 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from facegate.compiling import cores
 from facegate.pipeline.records import Floats
 
 EXACT = 50_000
 """So many templates are compared one by one in a few milliseconds."""
 TRAINING, CHUNK = 10_000, 100_000
-CANDIDATES = 1500
+CANDIDATES = 800
 
 log = structlog.get_logger(__name__)
 
@@ -38,13 +39,14 @@ class Nearest:
             return
         import faiss
 
-        faiss.omp_set_num_threads(1)  # queries come one by one, and cameras need the cores
+        faiss.omp_set_num_threads(cores())
         dimensions = templates.shape[1]
         self._index = faiss.index_factory(dimensions, f"PQ{dimensions // 2}x4fs", faiss.METRIC_INNER_PRODUCT)
         chosen = np.random.default_rng(0).permutation(len(templates))[:TRAINING]
         self._index.train(templates[np.sort(chosen)])
         for start in range(0, len(templates), CHUNK):  # memory-mapped templates are read in turn
             self._index.add(np.ascontiguousarray(templates[start : start + CHUNK]))
+        faiss.omp_set_num_threads(1)  # queries come one by one, and cameras need the cores
 
     def search(self, embedding: Floats) -> tuple[NDArray[np.int64], Floats]:
         """Return rows of templates that may be the nearest to ``(D,)``, with their similarities."""

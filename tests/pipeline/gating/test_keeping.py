@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from facegate.pipeline.config import GateConfig, build_config
 from facegate.pipeline.gating.build import Deciders, Gates
 from facegate.pipeline.gating.drift import RECENT, REFERENCE, Drift
 from facegate.pipeline.gating.gate import Gate, GateSettings
-from facegate.pipeline.gating.keeping import CHANGED_AFTER, Keeping, KeepSettings, KeepState
+from facegate.pipeline.gating.keeping import CHANGED_AFTER, MOST_VISITS, Keeping, KeepSettings, KeepState
 from facegate.pipeline.records import Answer, Answers, Outcome
 
 from .faces import INFO, frame, seen
@@ -181,3 +182,25 @@ def test_the_alarm_is_logged_once_and_outlives_a_restart() -> None:
             keeping.answered(quality, says("r", similarity, named=True))
     assert [line["event"] for line in logs] == ["similarity has moved: look at the camera's picture"]
     assert Keeping(SETTINGS, "again", "cam", keeping.state()).drift.moved() == keeping.drift.moved()
+
+
+def live_for_ever(folder: Path, run: int) -> None:
+    gates = Gates(config(folder), str(run), INFO, None)
+    while True:
+        learn(gates, 30)
+
+
+def test_what_was_learned_survives_being_killed_at_any_time(tmp_path: Path) -> None:
+    rng, known = np.random.default_rng(0), 0
+    fork = multiprocessing.get_context("fork")
+    for run in range(25):
+        child = fork.Process(target=live_for_ever, args=(tmp_path, run))
+        child.start()
+        child.join(float(rng.uniform(0.02, 0.2)))
+        child.kill()
+        child.join()
+        state = Gates(config(tmp_path), "reader", INFO, None).learned().get("cam")
+        learned = 0 if state is None else len(state.best)
+        assert learned >= min(known, MOST_VISITS), "nothing that was kept is lost"
+        known = learned
+    assert known > 100
