@@ -53,17 +53,19 @@ class GateStage:
         """See :class:`~facegate.pipeline.stages.base.Stage`."""
         while True:
             try:
-                frame = inbox.take()[0]
+                # A camera whose last face has left may send nothing for seconds; an answer is not to wait for it.
+                frames = inbox.take(timeout_s=POLL_S if self._deciders.waits else None)
             except EndOfStream:
                 self._last_answers(inbox, outbox)
                 self._gates.save()
                 return
             self._hear(outbox)
-            self._record(frame)
-            self._settle(self._deciders.step(frame), outbox)
-            if self._answering:
-                camera = frame.frame.camera
-                self._sure[camera] = self._deciders.cameras[camera].sure()
+            for frame in frames:
+                self._record(frame)
+                self._settle(self._deciders.step(frame), outbox)
+                if self._answering:
+                    camera = frame.frame.camera
+                    self._sure[camera] = self._deciders.cameras[camera].sure()
 
     def _hear(self, outbox: Lane[Shot | TrackEnd]) -> bool:
         """Take what recognisers have said; return whether it was anything."""
