@@ -64,7 +64,17 @@ def server(movie: Path, *options: str) -> Iterator[str]:
         child.wait()
 
 
-def scaled(clip: Path, target: Path, width: int, height: int, key_every: int = 25, skip: int = 0) -> Path:
+def scaled(
+    clip: Path,
+    target: Path,
+    width: int,
+    height: int,
+    key_every: int = 25,
+    skip: int = 0,
+    *,
+    codec: str = "libx264",
+    most: int | None = None,
+) -> Path:
     """The clip in another size, as a camera would send it: a key frame a second by default, no B-frames.
 
     Args:
@@ -74,15 +84,17 @@ def scaled(clip: Path, target: Path, width: int, height: int, key_every: int = 2
         height: of the pictures.
         key_every: pictures from one key frame to the next.
         skip: pictures left out at the start.
+        codec: that writes it.
+        most: pictures at most.
     """
     with av.open(str(clip)) as reader, av.open(str(target), "w") as writer:
         rate = reader.streams.video[0].average_rate or 25
         coded = {"preset": "veryfast", "crf": "21", "g": str(key_every)}
-        out = writer.add_stream("libx264", rate=rate, options=coded)
+        out = writer.add_stream(codec, rate=rate, options=coded)
         out.width, out.height, out.pix_fmt = width, height, "yuv420p"
         out.codec_context.max_b_frames = 0
         out.codec_context.time_base = Fraction(1, 90_000)
-        for index, frame in enumerate(islice(reader.decode(video=0), skip, None)):
+        for index, frame in enumerate(islice(reader.decode(video=0), skip, None if most is None else skip + most)):
             picture = frame.reformat(width, height, "yuv420p")
             picture.pts, picture.time_base = round(index * 90_000 / rate), Fraction(1, 90_000)
             writer.mux(out.encode(picture))

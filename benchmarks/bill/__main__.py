@@ -178,6 +178,9 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="Of the scorer; the built-in model by default.")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--one-core", action="store_true", help="Keep to one core (not with --load).")
+    parser.add_argument(
+        "--uhd", action="store_true", help="The first clip in 4K and H.265, six seconds of it, too."
+    )
     parser.add_argument("--load", action="store_true")
     parser.add_argument("--seconds", type=float, default=20.0)
     args = parser.parse_args()
@@ -192,7 +195,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         demo = make_clip(folder).path
-        for clip in (demo, *args.clips):
+        clips = [demo, *args.clips]
+        if args.uhd:
+            clips = [scaled(clips[-1], folder / "4k-h265.mp4", 3840, 2160, codec="libx265", most=150)]
+        for clip in clips:
             print(json.dumps(compare(clip, args.yunet, args.recogniser, config, args.rounds)), flush=True)
         if args.load:
             for what, figures in load(args.clips[0] if args.clips else demo, folder, args.seconds).items():
