@@ -29,6 +29,7 @@ from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Literal
 
 import av
 import cv2
@@ -72,7 +73,7 @@ def scaled(
     key_every: int = 25,
     skip: int = 0,
     *,
-    codec: str = "libx264",
+    codec: Literal["libx264", "libx265"] = "libx264",
     most: int | None = None,
 ) -> Path:
     """The clip in another size, as a camera would send it: a key frame a second by default, no B-frames.

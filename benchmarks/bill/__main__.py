@@ -1,6 +1,7 @@
 """The gate's own bill: is it cheaper than recognising every face, and how many cameras does a machine hold?
 
     python -m benchmarks.bill --yunet yunet_n_640_640.onnx --recogniser mobilefacenet-y1.onnx multi_face.avi
+    python -m benchmarks.bill ... --uhd                     # the clip as a 4K camera would send it in H.265
     python -m benchmarks.bill ... --load                    # cameras over RTSP too, about five minutes
 
 A clip is played at five looks a second through the whole gate as a file, and through the plain way: YuNet on every
