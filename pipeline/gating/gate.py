@@ -274,7 +274,7 @@ class Gate:
         if reason is None:
             return []
         track.best.kept.pop(0)
-        decisions = self._send(track, best, reason, now)
+        decisions = [self._send(track, best, reason, now)]
         floor = self._floor(track)
         below = [face for face in track.best.kept if face.rank[0] < floor]
         track.best.kept = [face for face in track.best.kept if face.rank[0] >= floor]
@@ -296,7 +296,7 @@ class Gate:
         if not track.unsure or track.unanswered or now < track.due_s or track.sent >= s.more_shots:
             return []
         face = track.spares.take()
-        return [] if face is None else self._send(track, face, Reason.ASKED, now)
+        return [] if face is None else [self._send(track, face, Reason.ASKED, now)]
 
     def _ask_held(self, track_id: int, track: _Track) -> list[Decision]:
         """Ask again for a track that has ended, or let it go."""
@@ -308,7 +308,7 @@ class Gate:
             face = track.spares.take()
             if face is not None:
                 track.held_s = self._clock
-                return self._send(track, face, Reason.ASKED, self._now)
+                return [self._send(track, face, Reason.ASKED, self._now)]
         return self._release_held(track_id)
 
     def _end(self, track_id: int, now: float) -> list[Decision]:
@@ -323,7 +323,7 @@ class Gate:
             elif track.sent >= self._settings.max_shots:
                 decisions.append(Decision(face, Outcome.SUPERSEDED))
             else:
-                decisions += self._send(track, face, Reason.TRACK_ENDED, now)
+                decisions.append(self._send(track, face, Reason.TRACK_ENDED, now))
         if not self._answering or not (track.unanswered or track.unsure):
             self._over(track_id, track)
             return decisions + self._let_go(track)
@@ -341,33 +341,33 @@ class Gate:
         if self.keeping is not None and track.named and self.keeping.at_floor(track_id):
             self.keeping.named(track.best_quality)
 
-    def _send(self, track: _Track, face: ScoredFace, reason: Reason, now: float) -> list[Decision]:
+    def _send(self, track: _Track, face: ScoredFace, reason: Reason, now: float) -> Decision:
         """Send a face, unless somebody or something holds it back."""
         track.sent_rank = max(face.rank[0], track.sent_rank or 0.0)
         track.sent_s = now
         clock = face.face.frame.received_s
         # What a track has sent itself does not hold back its further shots.
         if not track.sent and self._recent is not None and self._recent.holds(face, now):
-            return [Decision(face, Outcome.COOLDOWN)]
+            return Decision(face, Outcome.COOLDOWN)
         if not track.sent and self._group is not None and self._group.holds(face, clock):
-            return [Decision(face, Outcome.DUPLICATE)]
+            return Decision(face, Outcome.DUPLICATE)
         if self._budget is not None:
             if not self._budget.left(now):
-                return [Decision(face, Outcome.OVER_BUDGET)]
+                return Decision(face, Outcome.OVER_BUDGET)
             self._budget.spend(now)
         track.sent += 1
         for people, at in ((self._recent, now), (self._group, clock)):
             if people is not None:
                 people.add(face, at)
         if self._settings.dry_run:
-            return [Decision(face, Outcome.DRY_RUN)]
+            return Decision(face, Outcome.DRY_RUN)
         shot = self._shot(face, track.sent, reason)
         if self._answering:
             track.unsure = False
             track.unanswered.add(shot.shot_id)
             self._shots[shot.shot_id] = (face.track_id, face.quality)
             track.spares.sent(face)
-        return [Decision(face, Outcome.FORWARDED, shot)]
+        return Decision(face, Outcome.FORWARDED, shot)
 
     def _clear_out(self, now: float) -> list[Decision]:
         """End tracks that the tracker has forgotten to end, and the oldest beyond the bound."""
