@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from facegate.errors import ConfigError
 from facegate.pipeline.config import GateConfig, RunConfig
@@ -18,6 +19,8 @@ from facegate.pipeline.gating.policies import People, RecentPeople
 from facegate.pipeline.gating.purity import PurityGuard
 from facegate.pipeline.gating.threshold import OnlineSettings, OnlineState, OnlineThreshold
 from facegate.pipeline.records import Answer, Answers, QualityInfo, ScoredFrame, TrackEnd
+
+log = structlog.get_logger(__name__)
 
 
 class Decided(msgspec.Struct, frozen=True):
@@ -161,10 +164,16 @@ class Gates:
 
 
 def _write(path: Path, state: KeepState | OnlineState) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """As a whole or not at all; a full disk costs what was learned since, and no camera."""
     part = path.with_suffix(".part")
-    part.write_bytes(msgspec.json.encode(state))
-    part.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(msgspec.json.encode(state))
+        part.replace(path)
+    except OSError as error:
+        log.error(
+            "what was learned is not kept", file=str(path), reason=(error.strerror or "unknown error").lower()
+        )
 
 
 def _learned_file(folder: Path, camera: str, info: QualityInfo) -> Path:

@@ -204,3 +204,11 @@ def test_what_was_learned_survives_being_killed_at_any_time(tmp_path: Path) -> N
         assert learned >= min(known, MOST_VISITS), "nothing that was kept is lost"
         known = learned
     assert known > 100
+
+
+def test_a_folder_that_cannot_be_written_to_is_said_and_ends_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    gates = Gates(config(tmp_path / "file" / "state"), "run", INFO, None)
+    with capture_logs() as logs:
+        learn(gates, 2)
+    assert {line["event"] for line in logs} == {"what was learned is not kept"}
