@@ -62,12 +62,12 @@ class CameraReport(msgspec.Struct, frozen=True):
     """The gate's threshold at the end; an online one or one of ``keep`` has moved."""
     quality_moved: float
     """Population stability index of an online threshold; from 0.25 on, the camera's qualities have moved."""
-    loss: Loss | None
-    """With ``gate.keep``: what the threshold costs in identifications."""
-    drift: Moved | None
-    """With ``gate.keep``: similarity at the same quality, where it has moved."""
     splits: int
     """Times a track passed from one person to another and was split."""
+    loss: Loss | None = None
+    """With ``gate.keep``: what the threshold costs in identifications."""
+    drift: Moved | None = None
+    """With ``gate.keep``: similarity at the same quality, where it has moved."""
 
 
 class CostReport(msgspec.Struct, frozen=True):
