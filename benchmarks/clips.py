@@ -28,13 +28,12 @@ from facegate.detectors.align import align
 from facegate.detectors.base import Detector, load_detector
 from facegate.evaluation.baselines import LightQNetQuality
 from facegate.evaluation.datasets import FaceSet
-from facegate.evaluation.savings import Observer, Savings, Visit, compare, load_labels
+from facegate.evaluation.savings import NeverSure, Observer, Savings, Visit, compare, load_labels
 from facegate.pipeline.config import DetectorConfig, GateConfig, RunConfig, ScorerConfig, config_for
 from facegate.pipeline.flow.cores import share_cores
 from facegate.pipeline.images import read_image
 from facegate.pipeline.records import Image, ScoredFace, ScoredFrame, SkippedFace, contiguous
 from facegate.pipeline.runner import Runner
-from facegate.pipeline.watch import ShotQueue
 from facegate.recognition.embedders import Embedder, load_embedder
 from facegate.recognition.matching.gallery import DEFAULT_FPIR, Gallery, Rule, choose_rule
 from facegate.recognition.matching.tail import find_strangers
@@ -283,7 +282,7 @@ def run(config: RunConfig, observers: list[Observer], crops: Crops) -> None:
         for observer in observers:
             observer.scored(frame)
 
-    queue = ShotQueue()
+    queue = NeverSure()
     with Runner(config, lambda: queue, on_scored=scored, on_finished=queue.end) as runner:
         for _ in queue:
             pass

@@ -12,6 +12,7 @@ track was seen: who is named and followed is known for as long as the track last
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -35,6 +36,7 @@ from facegate.pipeline.records import (
     Shot,
     SkippedFace,
 )
+from facegate.pipeline.watch import ShotQueue
 from facegate.recognition.embedders import Embedder
 from facegate.recognition.matching.gallery import Gallery, Rule
 from facegate.recognition.working.visits import VisitEvent, Visits
@@ -137,6 +139,23 @@ def load_labels(path: Path) -> tuple[Visit, ...]:
         raise ConfigError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from error
     except (yaml.YAMLError, msgspec.ValidationError) as error:
         raise ConfigError(f"{path} is not a file of visits: {error}") from error
+
+
+class NeverSure(ShotQueue):
+    """Takes the shots of a run that is decided again later: it is scored as for a worker that is never sure."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: deque[Answer] = deque()
+
+    def send(self, *shots: Shot) -> None:
+        """See :class:`~facegate.sinks.base.Sink`."""
+        self._said.extend(Answer(shot.shot_id, named=False, sure=False, similarity=0, second=0) for shot in shots)
+        super().send(*shots)
+
+    def answers(self) -> Answers:
+        """See :class:`~facegate.sinks.base.Sink`."""
+        return Answers(True, tuple(self._said.popleft() for _ in range(len(self._said))))
 
 
 class Observer:

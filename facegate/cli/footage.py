@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from facegate.evaluation.savings import Observer
     from facegate.pipeline.config import RunConfig
     from facegate.pipeline.runner import Runner
-    from facegate.pipeline.watch import ShotQueue
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -81,16 +80,15 @@ def footage_config(
 
 def observed(configs: Sequence[tuple[str, RunConfig]], known: Known) -> Iterator[tuple[Observer, Runner]]:
     """Run each source and recognise every face; the runner says how its gate decides."""
-    from facegate.evaluation.savings import Observer
+    from facegate.evaluation.savings import NeverSure, Observer
     from facegate.pipeline.flow.cores import share_cores
     from facegate.pipeline.runner import Runner
-    from facegate.pipeline.watch import ShotQueue
 
     share_cores()
     for name, config in configs:
-        observer, queue = Observer(name, known.embedder, known.gallery, known.rule), ShotQueue()
+        observer, queue = Observer(name, known.embedder, known.gallery, known.rule), NeverSure()
 
-        def same(queue: ShotQueue = queue) -> ShotQueue:
+        def same(queue: NeverSure = queue) -> NeverSure:
             return queue
 
         with Runner(config, same, on_scored=observer.scored, on_finished=queue.end) as runner:

@@ -28,7 +28,7 @@ from facegate.pipeline.gating.limits import pose
 from facegate.pipeline.gating.policies import ShadowSample
 from facegate.pipeline.records import Box, Image, ScoredFace, TrackedFace
 
-WORTH = 2.0
+WORTH = 1.5
 """Points of quality (of 100) that scoring a face must promise."""
 SPREAD = 13.0
 """Standard deviation of a track's qualities around their mean, before a camera has shown its own."""
@@ -93,8 +93,8 @@ class Contest:
         self._settings = settings
         self._shadow = ShadowSample(settings.shadow, run_id)
         self._everything = everything
-        self.sure: Set[int] = frozenset()
-        """Tracks of which nothing more will be sent, as their recogniser is sure."""
+        self.sure: Set[int] | None = None
+        """Tracks of which nothing more will be sent, as their recogniser is sure; ``None`` where nobody answers."""
         self._tracks: dict[int, _Track] = {}
         self._look = 0
         self._surprise, self._surprises = BELIEF, BELIEF
@@ -150,7 +150,7 @@ class Contest:
             or self._shadow.takes(face.face)
         )
         gain = _expected_gain(mean, sqrt(variance), self._to_beat(track, now))
-        if doubt or (gain >= WORTH and face.track_id not in self.sure):
+        if doubt or (gain >= WORTH and face.track_id not in (self.sure or ())):
             return self._chosen(face, (mean, variance, features, thumb))
         return False
 
@@ -175,7 +175,10 @@ class Contest:
         elif track.sent is None and now - track.first_s >= s.max_wait_s and track.best >= s.min_quality:
             track.sent = track.best
         least = float(s.min_quality - s.hysteresis)
-        if track.sent is None or s.mode == "interval" or s.top_k > 1 or s.more_shots:
+        asked = (
+            self.sure is not None and s.more_shots > 0
+        )  # then what is no better than the shot may be wanted, too
+        if track.sent is None or s.mode == "interval" or s.top_k > 1 or asked:
             return max(track.best, least)
         return max(track.best, track.sent + s.improve_margin, least)
 

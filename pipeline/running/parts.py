@@ -128,7 +128,7 @@ class Parts:
             lost_s=settings.lost_s, high_confidence=settings.high_confidence, min_iou=settings.min_iou
         )
 
-    def _sure(self, camera: str) -> frozenset[int]:
+    def _sure(self, camera: str) -> frozenset[int] | None:
         return self.gate.sure(camera)  # which is made after what asks it
 
     def _seen(self, item: ScoredFrame | Answers) -> None:

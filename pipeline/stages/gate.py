@@ -45,9 +45,9 @@ class GateStage:
         self._answering = False
         self._sure: dict[str, frozenset[int]] = {}
 
-    def sure(self, camera: str) -> frozenset[int]:
-        """Tracks of a camera that no face will be sent of any more; to be asked from any thread."""
-        return self._sure.get(camera, frozenset())
+    def sure(self, camera: str) -> frozenset[int] | None:
+        """Tracks of a camera of which nothing more is sent; ``None`` where nobody answers. For any thread."""
+        return self._sure.get(camera, frozenset()) if self._answering else None
 
     def run(self, inbox: Channel[ScoredFrame], outbox: Lane[Shot | TrackEnd]) -> None:
         """See :class:`~facegate.pipeline.stages.base.Stage`."""

@@ -36,7 +36,7 @@ class ScoreStage:
         self,
         scorer: Scorer,
         make_contest: Callable[[str], Contest],
-        sure: Callable[[str], Set[int]],
+        sure: Callable[[str], Set[int] | None],
         *,
         live: Set[str],
         max_frames: int,

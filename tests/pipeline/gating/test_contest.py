@@ -108,9 +108,7 @@ def test_shadow_samples_see_every_face_and_everything_means_everything() -> None
 def test_after_a_shot_only_what_may_beat_it_by_the_margin_is_scored() -> None:
     drifting = [cv2.add(ANNS, np.full_like(ANNS, 2 * i)).astype(np.uint8) for i in range(40)]
     counts = {
-        margin: sum(
-            play(contest(mode="early", good_enough=40, improve_margin=margin, more_shots=0), [50] * 40, drifting)
-        )
+        margin: sum(play(contest(mode="early", good_enough=40, improve_margin=margin), [50] * 40, drifting))
         for margin in (1, 40)
     }
     assert counts[40] < counts[1]
@@ -147,6 +145,14 @@ def test_the_same_faces_give_the_same_choice(items: list[tuple[int, int, int]]) 
 def test_of_a_track_whose_recogniser_is_sure_only_what_the_guard_needs_is_scored() -> None:
     moving = [portrait(1, 3.0 - 0.14 * i) for i in range(20)]
     open_, closed = contest(), contest()
+    open_.sure = frozenset()
     closed.sure = frozenset({1})
     assert sum(play(closed, [1] * 20, moving)) < sum(play(open_, [1] * 20, moving))
     assert play(closed, [1], moving[:1]) == [True], "somebody may have come back under the number"
+
+
+def test_after_a_shot_more_is_scored_where_a_recogniser_may_ask_for_it() -> None:
+    drifting = [cv2.add(ANNS, np.full_like(ANNS, 2 * i)).astype(np.uint8) for i in range(40)]
+    alone, asked = contest(), contest()
+    asked.sure = frozenset()
+    assert sum(play(alone, [50] * 40, drifting)) < sum(play(asked, [50] * 40, drifting))
