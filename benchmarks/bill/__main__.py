@@ -34,6 +34,7 @@ from facegate.compiling import limit_threads, threads
 from facegate.demo.clip import make_clip
 from facegate.detectors.align import align
 from facegate.detectors.base import load_detector
+from facegate.evaluation.savings import NeverSure
 from facegate.pipeline.config import CameraConfig, DeliveryConfig, RunConfig
 from facegate.pipeline.flow.cores import share_cores
 from facegate.pipeline.records import Image
@@ -45,9 +46,9 @@ from facegate.recognition.embedders import OnnxEmbedder, load_embedder
 from facegate.scoring.engine import load_scorer
 
 
-def gate(clip: Path, config: RunConfig) -> RunReport:
+def gate(clip: Path, config: RunConfig, *, unsure: bool) -> RunReport:
     """One run over the clip as a file."""
-    queue = ShotQueue()
+    queue = NeverSure() if unsure else ShotQueue()
     camera = CameraConfig(name="clip", source=str(clip), max_fps=SAMPLE_FPS)
     with Runner(
         config.model_copy(update={"cameras": (camera,), "delivery": DeliveryConfig()}),
@@ -82,15 +83,17 @@ def plain_embedding(recogniser: str) -> Callable[[Image], object]:
     return lambda crop: session.run(None, {name: embedder.prepare(crop)[None]})
 
 
-def compare(clip: Path, yunet: Path, recogniser: str, config: RunConfig, rounds: int) -> dict[str, object]:
+def compare(
+    clip: Path, yunet: Path, recogniser: str, config: RunConfig, rounds: int, *, unsure: bool
+) -> dict[str, object]:
     """The gate and the plain way, in turn."""
     detector, embed = load_detector("yunet", yunet), plain_embedding(recogniser)
     frames = [image for _, image in looks(clip, SAMPLE_FPS)]
     ours: list[dict[str, float]] = []
     theirs: list[dict[str, float]] = []
-    report = gate(clip, config)  # graphs are made and prepared
+    report = gate(clip, config, unsure=unsure)  # graphs are made and prepared
     for _ in range(rounds):
-        report = gate(clip, config)
+        report = gate(clip, config, unsure=unsure)
         cost, scoring = report.cost, report.scoring
         beside = cost.total_s - decoding(clip)
         seen = max(report.observed, 1)
@@ -200,7 +203,10 @@ def main() -> None:
         if args.uhd:
             clips = [scaled(clips[-1], folder / "4k-h265.mp4", 3840, 2160, codec="libx265", most=150)]
         for clip in clips:
-            print(json.dumps(compare(clip, args.yunet, args.recogniser, config, args.rounds)), flush=True)
+            print(
+                json.dumps(compare(clip, args.yunet, args.recogniser, config, args.rounds, unsure=args.unsure)),
+                flush=True,
+            )
         if args.load:
             for what, figures in load(args.clips[0] if args.clips else demo, folder, args.seconds).items():
                 print(what, json.dumps(figures), flush=True)
