@@ -185,6 +185,7 @@ def main() -> None:
     parser.add_argument(
         "--uhd", action="store_true", help="The first clip in 4K and H.265, six seconds of it, too."
     )
+    parser.add_argument("--unsure", action="store_true", help="Beside a worker that answers, and is never sure.")
     parser.add_argument("--load", action="store_true")
     parser.add_argument("--seconds", type=float, default=20.0)
     args = parser.parse_args()
