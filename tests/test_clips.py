@@ -36,7 +36,7 @@ def recognise(
     lines = shots_of(results.read_text())
     assert said["observed"] == sum(said["outcomes"].values()) > 0
     assert said["shots"] == said["delivery"]["acknowledged"] == len(lines) == len({x["shot_id"] for x in lines})
-    assert said["shots"] < 0.05 * said["observed"]
+    assert said["shots"] < 0.08 * said["observed"], "scene cuts make short tracks, and strangers are asked for"
     return said, lines
 
 
