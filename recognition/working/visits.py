@@ -69,7 +69,7 @@ class _Visit(msgspec.Struct, eq=False):
     first: ShotHeader
     sum: Floats
     best: Match
-    """The decision: the best match so far, by its score, that has a name; else the last."""
+    """The decision: the best match so far, by its score; one with a name before any without."""
     shots: int
     last_pts_s: float
     due: float
@@ -113,13 +113,8 @@ class Visits:
         visit.quality = max(visit.quality, header.quality.value)
         # What the shot says by itself counts too: the mean of good and bad shots may be worse than the good one.
         together = self._gallery().match(unit(visit.sum), self._rule)
-        match = max(alone, together, key=lambda match: (match.name is not None, match.score))
         before = visit.best.name
-        if match.name is None:
-            visit.best = match if before is None else visit.best
-            return []
-        if before is None or match.score > visit.best.score:
-            visit.best = match
+        visit.best = max(visit.best, alone, together, key=lambda match: (match.name is not None, match.score))
         if visit.best.name == before:
             return []
         return [_event("named" if before is None else "changed", visit, before)]

@@ -171,3 +171,12 @@ def test_the_gate_is_told_whether_more_shots_would_change_anything() -> None:
         assert visits.standing(shot) == (False, False)
         take(visits, shot, vector, 0.0)
         assert visits.standing(shot) == standing
+
+
+def test_a_poor_shot_does_not_make_a_stranger_of_somebody_who_is_nearly_named() -> None:
+    visits = Visits(lambda: GALLERY, RULE)
+    take(visits, header(), towards(0.5, 0, 0, 0.87), 0.0)
+    take(visits, header(quality=1), towards(0, 0, 0, -1), 0.0)
+    assert visits.standing(header()) == (False, False), "another shot may still name it"
+    (end,) = visits.finish()
+    assert end.name is None and end.similarity > 0.49
