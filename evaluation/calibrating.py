@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from facegate.evaluation.savings import Observer
 from facegate.pipeline.gating.build import Deciders
-from facegate.pipeline.gating.keeping import Loss
+from facegate.pipeline.gating.keeping import KeepState, Loss
 
 SHARES = tuple(round(0.05 * step, 2) for step in range(19))
 """Discarded, of all faces."""
@@ -53,8 +53,10 @@ class Calibration(msgspec.Struct, frozen=True):
     cameras: tuple[CameraCalibration, ...]
 
 
-def calibrate(observer: Observer, learning: Deciders, fixed: Callable[[int], Deciders]) -> CameraCalibration:
-    """Find the threshold of the one camera that ``observer`` has seen.
+def calibrate(
+    observer: Observer, learning: Deciders, fixed: Callable[[int], Deciders]
+) -> tuple[CameraCalibration, KeepState]:
+    """Find the threshold of the one camera that ``observer`` has seen; also what its gate may begin with.
 
     Args:
         observer: has seen the footage.
@@ -68,7 +70,7 @@ def calibrate(observer: Observer, learning: Deciders, fixed: Callable[[int], Dec
     assert keeping is not None, "the gate has no keep"
     floor, wanted = played(observer, keeping.floor), keeping.wanted()
     observer.decide(fixed(wanted))
-    return CameraCalibration(
+    found = CameraCalibration(
         camera=camera,
         faces=len(observer.faces),
         tracks=len({face.track_id for face in observer.faces.values()}),
@@ -77,6 +79,7 @@ def calibrate(observer: Observer, learning: Deciders, fixed: Callable[[int], Dec
         loss=keeping.loss(wanted),
         curves=curves,
     )
+    return found, msgspec.structs.replace(keeping.state(), threshold=wanted)
 
 
 def played(observer: Observer, min_quality: int) -> Played:
@@ -98,7 +101,7 @@ def discard_curves(observer: Observer) -> dict[str, tuple[float, ...]]:
     wrong = np.array([face.name != usual[face.track_id] for face in faces], np.float64)
     values = {
         "ViTNT-FIQA": [observer.scores[face.face_id].raw for face in faces],
-        "what chooses": [observer.scores[face.face_id].rank[0] for face in faces],
+        "path and length (chooses the shot)": [observer.scores[face.face_id].rank[0] for face in faces],
         "sharpness": [face.sharpness for face in faces],
         "size": [face.width for face in faces],
     }

@@ -37,7 +37,7 @@ from facegate.pipeline.records import (
     SkippedFace,
 )
 from facegate.pipeline.watch import ShotQueue
-from facegate.recognition.embedders import Embedder
+from facegate.recognition.embedders import Embedder, recogniser_id
 from facegate.recognition.matching.gallery import Gallery, Rule
 from facegate.recognition.working.visits import VisitEvent, Visits
 from facegate.sinks.wire import header_of
@@ -215,7 +215,7 @@ class Observer:
         named_face = msgspec.structs.replace(seen, name=names.get(shot.track_id))
         self.sent.append(SentFace(now, named_face, shot.track_id))
         named, sure = visits.standing(header)
-        return Answer(shot.shot_id, named, sure, alone.similarity, alone.similarity - alone.margin)
+        return Answer(shot.shot_id, named, sure, alone.similarity, alone.second, recogniser_id(self._embedder))
 
     def naive(self) -> list[tuple[float, str]]:
         """What the naive gate sends, and when."""

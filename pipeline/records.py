@@ -131,7 +131,7 @@ class ScoredFace(Record, frozen=True, eq=False):
     left_early: bool = False
     """The network stopped early, because the crop was clearly below the gate."""
     fused: float | None = None
-    """By which faces of one track are compared, 0..100, where the model says more than ``quality``."""
+    """By which faces of one track are compared, 0..100; without it ``quality`` is (recordings of before)."""
 
     @property
     def rank(self) -> tuple[float, float]:

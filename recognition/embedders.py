@@ -46,6 +46,11 @@ class Embedder(Protocol):
         ...
 
 
+def recogniser_id(embedder: Embedder) -> str:
+    """What tells gates one recogniser from another: 16 hex digits."""
+    return hashlib.sha256(embedder.version.encode()).hexdigest()[:16]
+
+
 class OnnxCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an ONNX recogniser expects, and the threshold measured for it."""
 

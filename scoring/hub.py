@@ -7,9 +7,9 @@ from pathlib import Path
 
 from facegate.errors import ModelError
 from facegate.scoring.choice import cache_folder
-from facegate.scoring.families import builtin_card, card_names, file_sha256
+from facegate.scoring.families import TORCH_SUFFIXES, builtin_card, card_names, file_sha256
 
-WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+WEIGHT_SUFFIXES = (".safetensors", *TORCH_SUFFIXES)
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 

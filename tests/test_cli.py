@@ -47,6 +47,8 @@ def bad_inputs(folder: Path, clip: DemoClip) -> dict[str, tuple[list[object], in
     unknown_key.write_text("cameras: [{name: a, source: x.mp4}]\ngate: {min_qualty: 3}\n")
     wrong_type = folder / "type.yaml"
     wrong_type.write_text("cameras: [{name: a, source: x.mp4}]\ngate: {min_quality: high}\n")
+    contrary = folder / "contrary.yaml"
+    contrary.write_text("cameras: [{name: a, source: x.mp4}]\ngate: {hysteresis: 5}\n")
     empty = folder / "empty"
     empty.mkdir()
     wall = folder / "wall" / "nobody"
@@ -79,6 +81,11 @@ def bad_inputs(folder: Path, clip: DemoClip) -> dict[str, tuple[list[object], in
         "no port": (["run", clip.path, "--bind", "tcp://127.0.0.1:99999"], 2, "a port is a number from 0 to 65535"),
         "login": (["run", "rtsp://me:p@ss@host/x"], 2, "in the login of a URL, write @ as %40"),
         "no embedder": (["recognize", "--gallery", clip.gallery, "--embedder", "x"], 2, "neither 'auto'"),
+        "keep and online": (
+            ["calibrate", clip.path, "--gallery", clip.gallery, "--config", contrary],
+            2,
+            "leave online and hysteresis out",
+        ),
         "no image": (["score", folder / "none.jpg"], 1, "cannot read"),
     }
 

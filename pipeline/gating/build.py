@@ -107,7 +107,7 @@ class Gates:
     def save(self) -> None:
         """Keep the online thresholds for the next run."""
         for path, online in self._online.items():
-            _write(path, online.state())
+            _try_to_write(path, online.state())
         for camera in self._keeping:
             self.keep_learned(camera)
 
@@ -117,7 +117,7 @@ class Gates:
         if folder is not None and keeping is not None and self._learned is None:
             state = keeping.state()
             if state != self._kept.get(camera):
-                _write(_learned_file(folder, camera, self._info), state)
+                _try_to_write(_learned_file(folder, camera, self._info), state)
                 self._kept[camera] = state
 
     def learned(self) -> dict[str, KeepState]:
@@ -164,16 +164,33 @@ class Gates:
 
 
 def _write(path: Path, state: KeepState | OnlineState) -> None:
-    """As a whole or not at all; a full disk costs what was learned since, and no camera."""
+    """As a whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
+    part.write_bytes(msgspec.json.encode(state))
+    part.replace(path)
+
+
+def _try_to_write(path: Path, state: KeepState | OnlineState) -> None:
+    """A full disk costs what was learned since, and no camera."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(msgspec.json.encode(state))
-        part.replace(path)
+        _write(path, state)
     except OSError as error:
-        log.error(
-            "what was learned is not kept", file=str(path), reason=(error.strerror or "unknown error").lower()
-        )
+        reason = (error.strerror or "unknown error").lower()
+        log.error("what was learned is not kept", file=str(path), reason=reason)
+
+
+def write_learned(folder: Path, camera: str, info: QualityInfo, state: KeepState) -> None:
+    """Keep what a camera begins with, in place of what was there.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    path = _learned_file(folder, camera, info)
+    try:
+        _write(path, state)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {(error.strerror or 'unknown error').lower()}") from error
 
 
 def _learned_file(folder: Path, camera: str, info: QualityInfo) -> Path:
@@ -277,11 +294,6 @@ class Deciders:
         """Wait for no more answers."""
         for decider in self.cameras.values():
             yield decider.give_up()
-
-    def keep_learned(self) -> None:
-        """Keep what the cameras have learned, where they have a place for that."""
-        for camera in self.cameras:
-            self._gates.keep_learned(camera)
 
     @property
     def waits(self) -> bool:

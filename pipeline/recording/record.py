@@ -21,7 +21,6 @@ from facegate.errors import ConfigError
 from facegate.pipeline.config import CameraConfig, RunConfig
 from facegate.pipeline.gating.keeping import KeepState
 from facegate.pipeline.records import (
-    Answer,
     Answers,
     Box,
     Detection,
@@ -96,22 +95,10 @@ class SeenFrame(msgspec.Struct, frozen=True, array_like=True, tag="frame"):
     skipped: tuple[SeenSkipped, ...] = ()
 
 
-class SeenAnswer(msgspec.Struct, frozen=True, array_like=True):
-    """What a recogniser said of a shot."""
-
-    shot_id: str
-    named: bool
-    sure: bool
-    similarity: float
-    second: float
-    recogniser: str = ""
-
-
 class SeenAnswers(msgspec.Struct, frozen=True, array_like=True, tag="answers"):
     """What recognisers had said when the next frame came."""
 
-    expected: bool
-    given: tuple[SeenAnswer, ...]
+    said: Answers
 
 
 class Recorder:
@@ -147,10 +134,7 @@ class Recorder:
     def see(self, item: ScoredFrame | Answers) -> None:
         """Record what the gate decides by; frames in which nothing happens are left out."""
         if isinstance(item, Answers):
-            said = (
-                SeenAnswer(a.shot_id, a.named, a.sure, a.similarity, a.second, a.recogniser) for a in item.given
-            )
-            self._write(SeenAnswers(item.expected, tuple(said)))
+            self._write(SeenAnswers(item))
             return
         frame = item
         if frame.faces or frame.skipped or frame.ended or frame.last:
@@ -206,7 +190,7 @@ class Recording:
             while (content := _read(file, self._path)) is not None:
                 try:
                     item = msgspec.msgpack.decode(content, type=SeenFrame | SeenAnswers)
-                    yield _scored(item) if isinstance(item, SeenFrame) else _said(item)
+                    yield _scored(item) if isinstance(item, SeenFrame) else item.said
                 except (msgspec.DecodeError, ValueError) as error:
                     raise ConfigError(f"{self._path} is damaged: {error}") from error
 
@@ -281,11 +265,6 @@ def _scored(seen: SeenFrame) -> ScoredFrame:
     faces = tuple(_face(face, seen.frame) for face in seen.faces)
     skipped = tuple(SkippedFace(_seen_face(face, seen.frame), face.track_id, face.outcome) for face in seen.skipped)
     return ScoredFrame(frame=seen.frame, faces=faces, ended=seen.ended, last=seen.last, skipped=skipped)
-
-
-def _said(seen: SeenAnswers) -> Answers:
-    given = (Answer(a.shot_id, a.named, a.sure, a.similarity, a.second, a.recogniser) for a in seen.given)
-    return Answers(seen.expected, tuple(given))
 
 
 def _seen_face(seen: SeenFace | SeenSkipped, ref: FrameRef) -> Face:

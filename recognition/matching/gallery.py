@@ -40,6 +40,11 @@ class Match(msgspec.Struct, frozen=True):
     fpir: float | None
     """A stranger gets so good a score in this gallery with this probability; ``None`` where that is not known."""
 
+    @property
+    def second(self) -> float:
+        """Cosine to the second person's template; 0, or less, where there is none."""
+        return min(self.similarity, self.similarity - self.margin)
+
 
 class Rule(Protocol):
     """From which score on a face is named."""

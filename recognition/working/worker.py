@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ import zmq
 
 from facegate.errors import DeliveryError, GalleryError
 from facegate.pipeline.records import Box, Floats, Image
-from facegate.recognition.embedders import Embedder
+from facegate.recognition.embedders import Embedder, recogniser_id
 from facegate.recognition.matching.gallery import Gallery, Match, Rule
 from facegate.recognition.people.unknowns import Unknowns
 from facegate.recognition.working.visits import VisitEvent, VisitKey, Visits, visit_key
@@ -81,7 +80,7 @@ class Recognizer:
         self._gallery = gallery
         self._embedder = embedder
         self._rule = rule
-        self._recogniser = hashlib.sha256(embedder.version.encode()).hexdigest()[:16]
+        self._recogniser = recogniser_id(embedder)
         self._visits = Visits(gallery, rule)
         self._output = output
         self._unknowns = unknowns
@@ -135,8 +134,7 @@ class Recognizer:
 
     def _receipt(self, header: wire.ShotHeader, match: Match, latency_ms: float) -> wire.Ack:
         named, sure = self._visits.standing(header)
-        second = min(match.similarity, match.similarity - match.margin)  # 0 where there is none
-        answer = wire.AnswerBlock(named, sure, match.similarity, second, self._recogniser)
+        answer = wire.AnswerBlock(named, sure, match.similarity, match.second, self._recogniser)
         return wire.Ack(header.shot_id, latency_ms, answer)
 
     def _remember(self, header: wire.ShotHeader, crop: Image, embedding: Floats) -> None:

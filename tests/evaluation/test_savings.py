@@ -14,6 +14,7 @@ from facegate.evaluation.savings import Observer, Visit, compare, load_labels
 from facegate.pipeline.config import build_config
 from facegate.pipeline.gating.build import Deciders, Gates
 from facegate.pipeline.records import Detection, Face, FrameRef, QualityInfo, ScoredFace, ScoredFrame
+from facegate.recognition.embedders import load_embedder, recogniser_id
 from facegate.recognition.matching.gallery import FixedSimilarity, Gallery
 
 from ..helpers import facegate
@@ -24,7 +25,7 @@ POINTS = np.zeros((5, 2), np.float32)
 class ByColour:
     """Recognises people by the colour of their crop; costs nothing."""
 
-    name, threshold = "colour", 0.5
+    name, version, threshold = "colour", "colour-1", 0.5
 
     def embed(self, crops: object) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
         rows = [np.eye(4, dtype=np.float32)[int(crop[0, 0, 0])] for crop in crops]  # type: ignore[attr-defined]
@@ -143,4 +144,7 @@ def test_calibrate_says_what_a_threshold_would_cost_and_keeps_what_it_learned(
     assert "too few" in result.stdout and picture.stat().st_size > 5000
     assert {len(curve) for curve in camera["curves"].values()} == {19}
     (file,) = state.iterdir()
-    assert len(json.loads(file.read_text())["best"]) == camera["floor"]["visits"] > 0
+    learned = json.loads(file.read_text())
+    assert len(learned["best"]) == camera["floor"]["visits"] > 0
+    # Regression: the first answer of a worker made the gate forget it, as it seemed to be of another recogniser.
+    assert learned["recogniser"] == recogniser_id(load_embedder("builtin"))

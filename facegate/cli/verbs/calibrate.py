@@ -63,27 +63,30 @@ def calibrate(
     from facegate.cli.output.tables import show_calibration
     from facegate.evaluation.calibrating import SHARES, Calibration, plot
     from facegate.evaluation.calibrating import calibrate as calibrate_camera
-    from facegate.pipeline.config import load_config
+    from facegate.pipeline.config import build_config, load_config
+    from facegate.pipeline.gating.build import write_learned
 
     for path in (json_file, picture):
         check_writable(path)
     base = load_config(config) if config is not None else None
-    known = load_known(gallery, embedder, detector, detector_path, threshold=None, fpir=fpir)
-    learning = {"keep": keep, "keep_sample": 1.0, "state": state}
+    learning = {"keep": keep, "keep_sample": 1.0, "state": None}  # begins with nothing: no visit counts twice
     configs = []
     for source in sources:
         own = footage_config(
             source, base, detector=detector, detector_path=detector_path, weights=weights, model_card=model_card
         )
         everything = own.scorer.model_copy(update={"every_face": True})
-        gate = own.gate.model_copy(update=learning)
-        configs.append(own.model_copy(update={"scorer": everything, "gate": gate}))
+        plain = {"cameras": [{"name": "footage", "source": str(source)}]}
+        asked = build_config(plain | {"gate": own.gate.model_dump(mode="json") | learning}, "--keep")
+        configs.append(own.model_copy(update={"scorer": everything, "gate": asked.gate}))
+    known = load_known(gallery, embedder, detector, detector_path, threshold=None, fpir=fpir)
     cameras = []
     names = [source.name for source in sources]
     for observer, runner in observed(list(zip(names, configs, strict=True)), known):
-        deciders = runner.deciders()
-        cameras.append(calibrate_camera(observer, deciders, partial(_fixed, runner)))
-        deciders.keep_learned()
+        camera, learned = calibrate_camera(observer, runner.deciders(), partial(_fixed, runner))
+        cameras.append(camera)
+        if state is not None:
+            write_learned(state, camera.camera, runner.info, learned)
     found = Calibration(known.embedder.name, known.words, keep, SHARES, tuple(cameras))
     if json_file is not None:
         write_whole(json_file, msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
@@ -94,7 +97,7 @@ def calibrate(
 
 def _fixed(runner: Runner, min_quality: int) -> Deciders:
     config = runner.config
-    gate = config.gate.model_copy(update={"keep": None, "state": None, "min_quality": min_quality})
+    gate = config.gate.model_copy(update={"keep": None, "min_quality": min_quality})
     return runner.deciders(config.model_copy(update={"gate": gate}))
 
 
