@@ -3,6 +3,7 @@
     python -m benchmarks.gallery                 # a million templates, about two minutes
     python -m benchmarks.gallery --quick --json gallery.json
     python -m benchmarks.gallery --worker ../shared/data --embedder mobilefacenet-y1.onnx
+    python -m benchmarks.gallery --faults ../shared/data --embedder mobilefacenet-y1.onnx
 
 Templates are drawn with the mean and covariance of a shipped cohort, so that they crowd as real ones do; they are
 memory-mapped, and the index is measured in a process of its own. Queries are faces of enrolled people (cosine 0.6
@@ -10,7 +11,8 @@ to their template) and of strangers, one at a time, on one core. Memory is what 
 the process had before, the mapped pages included.
 
 ``--worker`` measures what a worker waits for instead: the first and the second start with a folder of a thousand
-pictures, beyond loading the recogniser, and shots recognised one by one and eight together, in turn.
+pictures, beyond loading the recogniser, and shots recognised one by one and eight together, in turn. ``--faults``
+plants ten faults in each of four galleries of 60 people, and counts which are found and who else is accused.
 """
 
 from __future__ import annotations
@@ -44,17 +46,21 @@ from facegate.pipeline.records import (
     Shot,
 )
 from facegate.recognition.embedders import Embedder, load_embedder, unit
-from facegate.recognition.matching.gallery import FixedSimilarity, Gallery
+from facegate.recognition.matching.gallery import DEFAULT_FPIR, FixedSimilarity, Gallery, choose_rule
 from facegate.recognition.matching.keeper import GalleryKeeper
 from facegate.recognition.matching.nearest import Nearest
 from facegate.recognition.matching.tail import find_strangers
+from facegate.recognition.people.enrolling import Enroller, find_people
 from facegate.recognition.people.looking import Looker
+from facegate.recognition.people.store import People
 from facegate.recognition.working.worker import Recognizer
 from facegate.scoring.engine import load_scorer
 from facegate.sinks.wire import decode_header, pack
+from tests.recognition.test_enrolling import gallery_with_faults, write
 
 QUERIES, LIKE = 500, 0.6
 PICTURES, BATCHES, ROUNDS = 1000, 12, 7
+GALLERIES = 4
 NUMBERS = 128
 
 
@@ -164,19 +170,48 @@ def measure_worker(data: Path, name: str) -> dict[str, object]:
         }
 
 
+def judge_galleries(data: Path, name: str) -> list[dict[str, int]]:
+    """Of each gallery: wrong pictures and those found, whether two names of one person were, innocents accused."""
+    embedder = load_embedder(name)
+    rule = choose_rule(None, DEFAULT_FPIR, find_strangers(embedder.version, embedder.name), embedder.threshold)[0]
+    looker = Looker(load_detector("yunet", data / "models" / "yunet_n_640_640.onnx"), load_scorer())
+    found = []
+    for seed in range(GALLERIES):
+        planted, wrong, one = gallery_with_faults(data / "faces" / "lfw-folds-1-4.zip", seed)
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = write(planted, Path(scratch) / "people")
+            with People(Path(scratch) / "people.db", create=True) as people:
+                faults = Enroller(people, lambda: looker, embedder, rule).examine(find_people(folder))
+        accused = {(fault.person, Path(fault.source).name) for fault in faults if fault.source}
+        found.append(
+            {
+                "wrong": len(wrong),
+                "found": len(wrong & accused),
+                "two names": any({fault.person, fault.other} == one for fault in faults),
+                "innocent": len(accused - wrong),
+            }
+        )
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="100,000 templates.")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--worker", type=Path, metavar="DATA", help="Starts and batches, with this folder of data.")
-    parser.add_argument("--embedder", default="builtin", help="Of --worker.")
+    parser.add_argument("--faults", type=Path, metavar="DATA", help="Planted faults, with this folder of data.")
+    parser.add_argument("--embedder", default="builtin", help="Of --worker and --faults.")
     parser.add_argument("--measure", type=Path, nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
         print(json.dumps(measure(*arguments.measure)))
         return
-    if arguments.worker:
-        result = measure_worker(arguments.worker, arguments.embedder)
+    if arguments.worker or arguments.faults:
+        result: object = (
+            measure_worker(arguments.worker, arguments.embedder)
+            if arguments.worker
+            else judge_galleries(arguments.faults, arguments.embedder)
+        )
         print(cpu(), result)
         if arguments.json:
             arguments.json.write_text(json.dumps(result, indent=2))

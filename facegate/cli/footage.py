@@ -80,24 +80,27 @@ def footage_config(
 
 def observed(configs: Sequence[tuple[str, RunConfig]], known: Known) -> Iterator[tuple[Observer, Runner]]:
     """Run each source and recognise every face; the runner says how its gate decides."""
-    from facegate.evaluation.savings import NeverSure, Observer
+    from facegate.evaluation.savings import Observer
     from facegate.pipeline.flow.cores import share_cores
-    from facegate.pipeline.runner import Runner
 
     share_cores()
     for name, config in configs:
-        observer, queue = Observer(name, known.embedder, known.gallery, known.rule), NeverSure()
-
-        def same(queue: NeverSure = queue) -> NeverSure:
-            return queue
-
-        with Runner(config, same, on_scored=observer.scored, on_finished=queue.end) as runner:
-            for _ in queue:
-                pass
-            runner.close(linger_s=0)
-        sys.stderr.write(f"{name}: {len(observer.faces)} faces\n")
-        yield observer, runner
+        observer = Observer(name, known.embedder, known.gallery, known.rule)
+        yield observer, _run(name, config, observer)
         observer.forget()
+
+
+def _run(name: str, config: RunConfig, observer: Observer) -> Runner:
+    from facegate.evaluation.savings import NeverSure
+    from facegate.pipeline.runner import Runner
+
+    queue = NeverSure()
+    with Runner(config, lambda: queue, on_scored=observer.scored, on_finished=queue.end) as runner:
+        for _ in queue:
+            pass
+        runner.close(linger_s=0)
+    sys.stderr.write(f"{name}: {len(observer.faces)} faces\n")
+    return runner
 
 
 def _given(**values: object) -> dict[str, object]:

@@ -46,3 +46,12 @@ EmbedderOption = Annotated[
     str, typer.Option(help="auto, builtin, dlib, an .onnx file, or the directory of an insightface pack.")
 ]
 CardOption = Annotated[Path | None, typer.Option(help="YAML card of the ONNX file.", show_default=False)]
+FpirOption = Annotated[
+    float,
+    typer.Option(min=1e-9, max=0.5, help="Share of unknown visits that may get somebody's name (ISO/IEC 19795-1)."),
+]
+JsonFileOption = Annotated[Path | None, typer.Option("--json", help="Write everything here.", show_default=False)]
+PlotOption = Annotated[Path | None, typer.Option("--plot", help="Draw it here.", show_default=False)]
+FootageConfigOption = Annotated[
+    Path | None, typer.Option(help="Configuration whose gate, tracker and scorer count.", show_default=False)
+]

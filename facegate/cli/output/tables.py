@@ -158,11 +158,10 @@ def show_open_set(recogniser: str, results: Sequence[OpenSet]) -> None:
 def show_calibration(found: Calibration) -> None:
     """Print what was found for each camera, and what to do with it."""
     console = Console(highlight=False)
-    kept = f"to be kept: {100 * found.keep:g} %; first at the floor, then at the least quality"
-    title = f"{found.recognizer}, {found.rule}\n{kept}"
+    title = f"{found.recognizer}, {found.rule}\nto be kept: {100 * found.keep:g} % of the visits that get a name"
     table = Table(title=title, title_justify="left")
     table.add_column("camera")
-    for column in ("faces", "calls", "named", "least", "loses", "calls", "named"):
+    for column in ("faces", "calls", "named", "least quality", "loses", "calls then", "named then"):
         table.add_column(column, justify="right")
     for camera in found.cameras:
         loss = camera.loss

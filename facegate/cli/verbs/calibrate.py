@@ -16,7 +16,12 @@ from facegate.cli.options import (
     DetectorKind,
     DetectorOption,
     DetectorPathOption,
+    EmbedderOption,
+    FootageConfigOption,
+    FpirOption,
+    JsonFileOption,
     ModelCardOption,
+    PlotOption,
     WeightsOption,
 )
 
@@ -29,23 +34,15 @@ def calibrate(
     sources: Annotated[list[Path], typer.Argument(help="Footage, a file per camera.", show_default=False)],
     gallery: Annotated[Path, typer.Option(help="people.db, or a folder with a sub-folder of pictures per person.")],
     keep: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Share of identifications to be kept.")] = 0.99,
-    config: Annotated[
-        Path | None, typer.Option(help="Configuration whose gate, tracker and scorer count.", show_default=False)
-    ] = None,
-    embedder: Annotated[str, typer.Option(help="As for 'facegate recognize'.")] = "auto",
-    fpir: Annotated[
-        float, typer.Option(min=1e-9, max=0.5, help="Share of unknown visits that may get a name.")
-    ] = 0.001,
+    config: FootageConfigOption = None,
+    embedder: EmbedderOption = "auto",
+    fpir: FpirOption = 1e-3,
     state: Annotated[
         Path | None,
         typer.Option(help="Keep what was learned here, for a gate with keep and state.", show_default=False),
     ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write everything here.", show_default=False)
-    ] = None,
-    picture: Annotated[
-        Path | None, typer.Option("--plot", help="Draw error versus discard.", show_default=False)
-    ] = None,
+    json_file: JsonFileOption = None,
+    picture: PlotOption = None,
     weights: WeightsOption = None,
     model_card: ModelCardOption = None,
     detector: DetectorOption = DetectorKind.AUTO,

@@ -15,7 +15,9 @@ from facegate.cli.options import (
     DetectorKind,
     DetectorOption,
     DetectorPathOption,
+    JsonFileOption,
     ModelCardOption,
+    PlotOption,
     WeightsOption,
 )
 
@@ -56,12 +58,8 @@ def evaluate(
     crfiqa: Annotated[bool, typer.Option("--crfiqa", help="Set the threshold anew at every share.")] = False,
     weights: WeightsOption = None,
     model_card: ModelCardOption = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write everything here.", show_default=False)
-    ] = None,
-    picture: Annotated[
-        Path | None, typer.Option("--plot", help="Draw the curves here.", show_default=False)
-    ] = None,
+    json_file: JsonFileOption = None,
+    picture: PlotOption = None,
     cache: CacheOption = None,
     detector: DetectorOption = DetectorKind.AUTO,
     detector_path: DetectorPathOption = None,

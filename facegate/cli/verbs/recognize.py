@@ -11,7 +11,14 @@ from typing import IO, Annotated
 
 import typer
 
-from facegate.cli.options import CardOption, DetectorKind, DetectorOption, DetectorPathOption, EmbedderOption
+from facegate.cli.options import (
+    CardOption,
+    DetectorKind,
+    DetectorOption,
+    DetectorPathOption,
+    EmbedderOption,
+    FpirOption,
+)
 from facegate.cli.signals import Interrupt, end_at_once_while_loading
 from facegate.errors import ConfigError
 
@@ -35,12 +42,7 @@ def recognize(
         Path | None, typer.Option(help="This worker's file of 'facegate keys new'.", show_default=False)
     ] = None,
     card: CardOption = None,
-    fpir: Annotated[
-        float,
-        typer.Option(
-            min=1e-9, max=0.5, help="Share of unknown visits that may get somebody's name (ISO/IEC 19795-1)."
-        ),
-    ] = 1e-3,
+    fpir: FpirOption = 1e-3,
     threshold: Annotated[
         float | None,
         typer.Option(min=-1, max=1, help="A fixed similarity instead, which promises no rate.", show_default=False),

@@ -9,7 +9,18 @@ import msgspec
 import typer
 
 from facegate.cli.files import check_writable, write_whole
-from facegate.cli.options import DetectorKind, DetectorOption, DetectorPathOption, ModelCardOption, WeightsOption
+from facegate.cli.options import (
+    DetectorKind,
+    DetectorOption,
+    DetectorPathOption,
+    EmbedderOption,
+    FootageConfigOption,
+    FpirOption,
+    JsonFileOption,
+    ModelCardOption,
+    PlotOption,
+    WeightsOption,
+)
 
 
 def savings(
@@ -18,20 +29,14 @@ def savings(
     labels: Annotated[
         Path | None, typer.Option(help="YAML of visits: who is in view, when.", show_default=False)
     ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="Configuration whose gate, tracker and scorer count.", show_default=False)
-    ] = None,
-    embedder: Annotated[str, typer.Option(help="As for 'facegate recognize'.")] = "auto",
+    config: FootageConfigOption = None,
+    embedder: EmbedderOption = "auto",
     threshold: Annotated[
         float | None, typer.Option(min=-1, max=1, help="Fixed similarity that names.", show_default=False)
     ] = None,
-    fpir: Annotated[
-        float, typer.Option(min=1e-9, max=0.5, help="Share of unknown visits that may get a name.")
-    ] = 0.001,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write everything here.", show_default=False)
-    ] = None,
-    picture: Annotated[Path | None, typer.Option("--plot", help="Draw it here.", show_default=False)] = None,
+    fpir: FpirOption = 1e-3,
+    json_file: JsonFileOption = None,
+    picture: PlotOption = None,
     weights: WeightsOption = None,
     model_card: ModelCardOption = None,
     detector: DetectorOption = DetectorKind.AUTO,
