@@ -93,7 +93,7 @@ def show_summary(report: RunReport) -> None:
     for camera in report.cameras:
         loss = camera.loss
         if loss is not None and loss.missing:
-            console.print(f"{camera.camera}: {loss.missing} more named visits before its threshold may rise")
+            console.print(_missing(camera.camera, loss.missing))
         elif loss is not None:
             console.print(
                 f"{camera.camera}: of 100 visits that would be named, the threshold of {camera.threshold} loses "
@@ -172,15 +172,18 @@ def show_calibration(found: Calibration) -> None:
             str(camera.floor.fr_calls),
             str(camera.floor.visits),
             str(camera.chosen.min_quality),
-            f"{loss.missing} too few" if loss.missing else bounds,
+            "unknown" if loss.missing else bounds,
             str(camera.chosen.fr_calls),
             str(camera.chosen.visits),
         )
     console.print(table)
-    if any(camera.loss.missing for camera in found.cameras):
-        console.print(
-            "Where visits are missing the threshold stays at its floor: give more footage, or run with keep."
-        )
+    for camera in found.cameras:
+        if camera.loss.missing:
+            console.print(_missing(camera.camera, camera.loss.missing))
+
+
+def _missing(camera: str, visits: int) -> str:
+    return f"{camera}: {visits} more visits that get a name are needed before its threshold may rise"
 
 
 def show_savings(savings: Savings) -> None:
