@@ -1,6 +1,6 @@
 """``python -m facegate``."""
 
-from facegate.cli import main
+from facegate.cli import command
 
 if __name__ == "__main__":
-    main()
+    command()
