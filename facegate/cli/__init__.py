@@ -1,7 +1,8 @@
-"""The command line."""
+"""The command line: ``app.py`` gathers the verbs, ``verbs/`` has one file each, ``output/`` what people see."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import NoReturn
@@ -22,6 +23,7 @@ def command() -> NoReturn:
         main()
     except SystemExit as left:
         code = left.code
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # a reader that has left
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code if isinstance(code, int) else int(code is not None))
