@@ -8,6 +8,7 @@
     ├── ModelError       weights, cards, detector packs      (exit 1)
     ├── GalleryError     enrolment pictures                  (exit 1)
     ├── DeliveryError    sockets and messages                (exit 1)
+    ├── StoreError       what is kept of shots and visits    (exit 1)
     └── StageError       a pipeline stage failed; names it   (exit 1)
 
 A message is one line: what is wrong, then what to do about it.
@@ -42,6 +43,10 @@ class GalleryError(FacegateError):
 
 class DeliveryError(FacegateError):
     """A socket cannot be bound or connected, or a message is malformed."""
+
+
+class StoreError(FacegateError):
+    """The file with shots, visits and tracks cannot be used."""
 
 
 class StageError(FacegateError):

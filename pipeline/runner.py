@@ -7,7 +7,7 @@ raised to the owner with the stage's name. After ``stop`` the stages may drain f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic, process_time
@@ -20,7 +20,8 @@ from facegate.pipeline.config import RunConfig
 from facegate.pipeline.flow.channel import Channel, Lane
 from facegate.pipeline.gating.build import Deciders
 from facegate.pipeline.gating.gate import Decision
-from facegate.pipeline.records import ScoredFrame
+from facegate.pipeline.recording.record import Place
+from facegate.pipeline.records import FrameRef, Image, ScoredFrame
 from facegate.pipeline.reporting.quiet import log_as_a_library
 from facegate.pipeline.reporting.report import RunReport
 from facegate.pipeline.running.cameras import Cameras
@@ -60,7 +61,7 @@ class Runner:
             run_id: a ULID by default.
             on_decision: called from the gate's thread for every decided face.
             on_scored: called from the gate's thread for every frame that reaches it, before anything is decided.
-            record: also write those frames here, for ``facegate replay``.
+            record: also write those frames here, for ``facegate replay``; into a folder, piece by piece.
             on_finished: called from the last thread that ends.
 
         Raises:
@@ -138,6 +139,8 @@ class Runner:
         keeper = parts.channels[0].lane(1)
         try:
             parts.gates.configure(config)
+            if parts.recorder is not None:
+                parts.recorder.over_to(config, parts.gates.learned())
             self._cameras.replace(result, {camera.name: camera for camera in config.cameras}, parts.prepare)
             self.config = self.config.model_copy(update={"cameras": config.cameras, "gate": config.gate})
         finally:
@@ -176,6 +179,18 @@ class Runner:
         if not interrupted and not any(camera.received for camera in self._cameras):
             self._cameras.raise_problem()
         return self.report()
+
+    def recorded(self) -> Place | None:
+        """Where the frame that the gate has now was recorded."""
+        return None if self._parts.recorder is None else self._parts.recorder.place
+
+    def shown(self, camera: str) -> tuple[FrameRef, Image] | None:
+        """The last frame of a camera, masked; ``None`` where it has none, or there is no such camera."""
+        return self._parts.detect.shown(camera)
+
+    def people(self, camera: str) -> Mapping[int, int]:
+        """For each of a camera's tracks, the one under which its faces are decided."""
+        return self._parts.gate.present(camera)
 
     def deciders(self, config: RunConfig | None = None) -> Deciders:
         """What decides frames again as this run's gates decide them, or those of another configuration."""

@@ -16,11 +16,25 @@ from shutil import ignore_patterns
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("pipeline", "detectors", "scoring", "sinks", "recognition", "evaluation", "training", "demo", "facegate")
+FOLDERS = (
+    "pipeline",
+    "detectors",
+    "scoring",
+    "sinks",
+    "store",
+    "recognition",
+    "evaluation",
+    "training",
+    "demo",
+    "console",
+    "facegate",
+)
 
 # A module may import from its own room and from rooms above it in this list; the longest prefix counts.
 ROOMS = (
     "facegate.errors",
+    "facegate.database",
+    "facegate.parent",
     "facegate.pipeline.records",
     "facegate.pipeline.addresses",
     "facegate.pipeline.images",
@@ -28,6 +42,7 @@ ROOMS = (
     "facegate.detectors",
     "facegate.scoring",
     "facegate.sinks",
+    "facegate.store",
     "facegate.pipeline.config",
     "facegate.pipeline.flow",
     "facegate.pipeline.seeing",
@@ -39,12 +54,14 @@ ROOMS = (
     "facegate.pipeline.stages",
     "facegate.pipeline.running",
     "facegate.pipeline.runner",
+    "facegate.pipeline.showing",
     "facegate.pipeline.watch",
     "facegate.recognition",
     "facegate.evaluation",
     "facegate.training",
     "facegate.demo",
     "facegate.logs",
+    "facegate.console",
     "facegate",
 )
 MOST_FILES, MOST_LINES = 15, 400

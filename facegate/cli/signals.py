@@ -9,6 +9,8 @@ import threading
 from types import FrameType
 from typing import Any, NoReturn
 
+from facegate.parent import end_with_parent
+
 SIGNAL_EXIT = 128
 """Exit codes above it name the signal that ended the process."""
 
@@ -35,6 +37,7 @@ def end_at_once_while_loading() -> None:
 
     Python's own way is an exception, which may come up inside somebody's import and be swallowed there.
     """
+    end_with_parent()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: os._exit(SIGNAL_EXIT + number))
 

@@ -20,6 +20,8 @@ class CameraConfig(Section):
     """``rtsp(s)://`` or ``http(s)://`` URL, video file, folder of pictures, or webcam (``0``, ``/dev/video0``).
     ``${NAME}`` is read from the environment."""
 
+    enabled: bool = True
+    """``false`` keeps the camera in the file and leaves it alone."""
     user: Text | None = None
     """Of the camera's login; encoded for the URL, so it may hold any letter."""
     password: Text | None = None

@@ -32,9 +32,10 @@ class SpoolConfig(_OnDisk):
 class OtherConfig(_OnDisk):
     """Another place for shots, beside the workers. When its spool is full, the oldest go and are counted."""
 
-    kind: Literal["lines", "folder", "webhook", "mqtt", "jetstream"]
+    kind: Literal["lines", "folder", "webhook", "mqtt", "jetstream", "store"]
     """``lines``: a file, a JSON line per shot. ``folder``: crops with an index. ``webhook``: a POST per shot.
-    ``mqtt``: a broker, with discovery by Home Assistant. ``jetstream``: a NATS server's stream."""
+    ``mqtt``: a broker, with discovery by Home Assistant. ``jetstream``: a NATS server's stream. ``store``: the file
+    that a console on this host shows."""
     to: str = Field(min_length=1, max_length=2000)
     """The file, the folder, or the URL."""
     spool: Path

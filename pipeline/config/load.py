@@ -54,15 +54,17 @@ def load_config(path: Path) -> RunConfig:
 def config_for(source: str | Path | RunConfig) -> RunConfig:
     """Return the configuration a user means by ``source``: a config file, or one camera with defaults.
 
+    Cameras that are not enabled are left out.
+
     Raises:
         ConfigError: the configuration is not valid.
         SourceError: a file that is not there (told before the models are loaded, which takes seconds).
     """
     if isinstance(source, RunConfig):
-        return source
+        return source.watched()
     text = str(source)
     if "://" not in text and Path(text).suffix.lower() in (".yaml", ".yml"):
-        return load_config(Path(text))
+        return load_config(Path(text)).watched()
     if not text.isdecimal() and "://" not in text and not Path(text).exists():
         raise SourceError(f"no video file at {text}: check the path")
     stem = Path(text).stem if "://" not in text else "camera"

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from facegate.errors import ConfigError
 from facegate.pipeline.config.camera import CameraConfig
 from facegate.pipeline.config.delivery import DeliveryConfig
 from facegate.pipeline.config.detector import DetectorConfig
@@ -24,6 +25,17 @@ class RunConfig(Section):
     scorer: ScorerConfig = ScorerConfig()
     gate: GateConfig = GateConfig()
     delivery: DeliveryConfig = DeliveryConfig()
+
+    def watched(self) -> Self:
+        """Without the cameras that are not enabled.
+
+        Raises:
+            ConfigError: no other is left.
+        """
+        enabled = tuple(camera for camera in self.cameras if camera.enabled)
+        if not enabled:
+            raise ConfigError("no camera is enabled: set 'enabled: true' for one")
+        return self.model_copy(update={"cameras": enabled})
 
     def gate_for(self, camera: str) -> GateConfig:
         """The gate of one camera: the common one with the camera's own settings on top."""

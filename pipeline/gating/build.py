@@ -55,11 +55,13 @@ class Gates:
         self._learned = learned
         self.configure(config)
 
-    def configure(self, config: RunConfig) -> None:
-        """Make what comes from now on by another configuration.
+    def configure(self, config: RunConfig, learned: dict[str, KeepState] | None = None) -> None:
+        """Make what comes from now on by another configuration; ``learned`` as above.
 
         A camera that is not in it keeps its settings: frames of it may still be on the way.
         """
+        if learned is not None:
+            self._learned = (self._learned or {}) | learned
         self._settings |= {camera.name: config.gate_for(camera.name) for camera in config.cameras}
 
     def settings(self, camera: str) -> GateConfig:

@@ -2,8 +2,10 @@
 
 Format: a stream of MessagePack objects, each after its length (4 bytes, big endian): one :class:`Header`, then one
 :class:`SeenFrame` for each frame with faces or ended tracks and for each camera's last, and between them, where
-recognisers answer, what they said (format 2). Crops are JPEG; decisions
-need the numbers alone. Sources are not in it, so no address or password is.
+recognisers answer, what they said (format 2), and where gates changed, what they are from then on (format 3). Crops
+are JPEG; decisions need the numbers alone. Sources are not in it, so no address or password is.
+
+A recording is one file, or a folder of pieces, each of which is one.
 """
 
 from __future__ import annotations
@@ -11,108 +13,75 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import IO, Any, Protocol
 
-import cv2
 import msgspec
-import numpy as np
 
 from facegate.errors import ConfigError
 from facegate.pipeline.config import CameraConfig, RunConfig
 from facegate.pipeline.gating.keeping import KeepState
-from facegate.pipeline.records import (
-    Answers,
-    Box,
-    Detection,
-    Face,
-    FrameRef,
-    Image,
-    Outcome,
-    QualityInfo,
-    ScoredFace,
-    ScoredFrame,
-    SkippedFace,
+from facegate.pipeline.recording.format import (
+    Header,
+    SeenAnswers,
+    SeenFrame,
+    SeenGates,
+    scored_frame,
+    seen_face,
+    seen_skipped,
 )
+from facegate.pipeline.records import Answers, QualityInfo, ScoredFrame
 
-FORMAT = 2
-READABLE = (1, 2)
-"""The first knew no answers."""
+FORMAT = 3
+READABLE = (1, 2, 3)
+"""The first knew no answers, the second no change of gates."""
+SUFFIX = ".rec"
 LARGEST = 64 * 2**20
 """Bytes of one object; more is refused before it is read."""
-JPEG_QUALITY = 90
 _LENGTH = struct.Struct(">I")
 
 
-class Header(msgspec.Struct, frozen=True, tag="facegate-recording"):
-    """How the recording was made."""
+class Place(msgspec.Struct, frozen=True):
+    """Where in a recording something was written."""
 
-    format: int
+    piece: str
+    """Name of the file."""
+    offset: int
+
+
+class Begin(msgspec.Struct, frozen=True):
+    """What a recording says of its run, whatever its gates are."""
+
     run_id: str
-    quality_info: QualityInfo
+    info: QualityInfo
     people: tuple[float, float] | None
-    gates: dict[str, dict[str, Any]]
-    """Each camera's gate configuration."""
-    learned: dict[str, KeepState] = {}
-    """What cameras with ``keep`` had learned when it began."""
 
 
-class SeenFace(msgspec.Struct, frozen=True, array_like=True):
-    """One scored face; arrays as little-endian bytes."""
+class Records(Protocol):
+    """Writes what a gate sees."""
 
-    face_id: str
-    track_id: int
-    box: Box
-    confidence: float
-    landmarks: bytes
-    quality: int
-    raw: float
-    patches: bytes
-    embedding: bytes | None
-    left_early: bool
-    crop: bytes
-    fused: float | None = None
+    @property
+    def place(self) -> Place:
+        """Of what was written last."""
+        ...
 
+    def see(self, item: ScoredFrame | Answers) -> None:
+        """Record what the gate decides by; frames in which nothing happens are left out."""
+        ...
 
-class SeenSkipped(msgspec.Struct, frozen=True, array_like=True):
-    """One face that was not scored."""
+    def over_to(self, config: RunConfig, learned: dict[str, KeepState]) -> None:
+        """Cameras that begin from now on have other gates. For any thread."""
+        ...
 
-    face_id: str
-    track_id: int
-    box: Box
-    confidence: float
-    landmarks: bytes
-    outcome: Outcome
-    crop: bytes
-
-
-class SeenFrame(msgspec.Struct, frozen=True, array_like=True, tag="frame"):
-    """One frame as it reached the gate."""
-
-    frame: FrameRef
-    faces: tuple[SeenFace, ...]
-    ended: tuple[int, ...]
-    last: bool
-    skipped: tuple[SeenSkipped, ...] = ()
-
-
-class SeenAnswers(msgspec.Struct, frozen=True, array_like=True, tag="answers"):
-    """What recognisers had said when the next frame came."""
-
-    said: Answers
+    def close(self) -> None:
+        """Close the file."""
+        ...
 
 
 class Recorder:
     """Writes a recording; owns its file."""
 
-    def __init__(
-        self,
-        path: Path,
-        config: RunConfig,
-        run_id: str,
-        info: QualityInfo,
-        people: Any,
-        learned: dict[str, KeepState],
-    ) -> None:
+    def __init__(self, path: Path, config: RunConfig, begin: Begin, learned: dict[str, KeepState]) -> None:
         """Open ``path`` and write the header.
 
         Raises:
@@ -122,77 +91,95 @@ class Recorder:
             self._file = path.open("wb")
         except OSError as error:
             raise ConfigError(f"cannot write {path}: {(error.strerror or 'unknown error').lower()}") from error
-        gates = {}
-        for camera in config.cameras:
-            gate = config.gate_for(camera.name).model_dump(mode="json")
-            if gate["online"] is not None:
-                gate["online"]["state"] = None  # a replay starts from nothing and changes nothing
-            gate["state"] = None
-            gates[camera.name] = gate
-        self._write(Header(FORMAT, run_id, info, people, gates, learned))
+        self._lock = Lock()
+        self.size = 0
+        """Bytes written."""
+        self.place = Place(path.name, 0)
+        self._write(Header(FORMAT, begin.run_id, begin.info, begin.people, _gates(config), learned))
 
     def see(self, item: ScoredFrame | Answers) -> None:
-        """Record what the gate decides by; frames in which nothing happens are left out."""
+        """See :class:`Records`."""
         if isinstance(item, Answers):
             self._write(SeenAnswers(item))
             return
         frame = item
         if frame.faces or frame.skipped or frame.ended or frame.last:
-            faces = tuple(_seen(face) for face in frame.faces)
-            skipped = tuple(_seen_skipped(face) for face in frame.skipped)
+            faces = tuple(seen_face(face) for face in frame.faces)
+            skipped = tuple(seen_skipped(face) for face in frame.skipped)
             self._write(SeenFrame(frame.frame, faces, frame.ended, frame.last, skipped))
+
+    def over_to(self, config: RunConfig, learned: dict[str, KeepState]) -> None:
+        """See :class:`Records`."""
+        self._write(SeenGates(_gates(config), learned))
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
-    def _write(self, item: Header | SeenFrame | SeenAnswers) -> None:
+    def _write(self, item: Header | SeenFrame | SeenAnswers | SeenGates) -> None:
         content = msgspec.msgpack.encode(item)
-        self._file.write(_LENGTH.pack(len(content)) + content)
+        with self._lock:
+            self.place = Place(self.place.piece, self.size)
+            self._file.write(_LENGTH.pack(len(content)) + content)
+            self.size += _LENGTH.size + len(content)
+
+    def flush(self) -> None:
+        """Let readers see what was written."""
+        with self._lock:
+            self._file.flush()
+
+
+def _gates(config: RunConfig) -> dict[str, dict[str, Any]]:
+    gates = {}
+    for camera in config.cameras:
+        gate = config.gate_for(camera.name).model_dump(mode="json")
+        if gate["online"] is not None:
+            gate["online"]["state"] = None  # a replay starts from nothing and changes nothing
+        gate["state"] = None
+        gates[camera.name] = gate
+    return gates
+
+
+class Gated(msgspec.Struct, frozen=True):
+    """From here on, cameras that begin have these gates."""
+
+    config: RunConfig
+    """Without sources."""
+    learned: dict[str, KeepState]
 
 
 class Recording:
     """A recording that was read: its header, and its frames as often as wanted."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, crops: bool = True) -> None:
         """Read the header.
+
+        Args:
+            path: a file, or a folder of pieces, which are read in the order of their names.
+            crops: decode them too; decisions need none, and it is most of the work.
 
         Raises:
             ConfigError: not a recording, or of another version.
         """
         self._path = path
-        with self._open() as file:
-            try:
-                self.header = msgspec.msgpack.decode(_read(file, path) or b"", type=Header)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise ConfigError(
-                    f"{path} is not a recording: make one with 'facegate run ... --record'"
-                ) from error
-        if self.header.format not in READABLE:
-            raise ConfigError(f"{path} has format {self.header.format}; this version reads up to {FORMAT}")
+        self._crops = crops
+        self.header = self._header(self._pieces()[0])
 
     def config(self) -> RunConfig:
         """The recorded gates, as a configuration without sources."""
-        return RunConfig(
-            cameras=tuple(
-                CameraConfig(name=name, source="recording", gate=gate) for name, gate in self.header.gates.items()
-            )
-        )
+        return _config(self.header.gates)
 
-    def seen(self) -> Iterator[ScoredFrame | Answers]:
-        """Everything that the gate decided by, in its order; a last piece that was cut off is left out.
+    def seen(self) -> Iterator[ScoredFrame | Answers | Gated]:
+        """Everything that the gate decided by, in its order; a last object that was cut off is left out.
 
         Raises:
             ConfigError: damaged.
         """
-        with self._open() as file:
-            _read(file, self._path)
-            while (content := _read(file, self._path)) is not None:
-                try:
-                    item = msgspec.msgpack.decode(content, type=SeenFrame | SeenAnswers)
-                    yield _scored(item) if isinstance(item, SeenFrame) else item.said
-                except (msgspec.DecodeError, ValueError) as error:
-                    raise ConfigError(f"{self._path} is damaged: {error}") from error
+        for index, piece in enumerate(self._pieces()):
+            header = self._header(piece)
+            if index:
+                yield Gated(_config(header.gates), header.learned)
+            yield from self._items(piece, 0)
 
     def frames(self) -> Iterator[ScoredFrame]:
         """The frames alone.
@@ -202,12 +189,67 @@ class Recording:
         """
         return (item for item in self.seen() if isinstance(item, ScoredFrame))
 
-    def _open(self) -> Any:
-        try:
-            return self._path.open("rb")
-        except OSError as error:
-            reason = (error.strerror or "unknown error").lower()
-            raise ConfigError(f"cannot read {self._path}: {reason}") from error
+    def frames_from(self, place: Place) -> Iterator[ScoredFrame]:
+        """The frames from a place on; none where its piece is gone.
+
+        Raises:
+            ConfigError: damaged.
+        """
+        for piece in self._pieces():
+            if piece.name >= place.piece:
+                offset = place.offset if piece.name == place.piece else 0
+                yield from (item for item in self._items(piece, offset) if isinstance(item, ScoredFrame))
+
+    def _pieces(self) -> list[Path]:
+        if not self._path.is_dir():
+            return [self._path]
+        pieces = sorted(self._path.glob("*" + SUFFIX))
+        if not pieces:
+            raise ConfigError(f"no recording in {self._path}: give the folder of one run")
+        return pieces
+
+    def _header(self, piece: Path) -> Header:
+        with _open(piece) as file:
+            try:
+                header = msgspec.msgpack.decode(_read(file, piece) or b"", type=Header)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise ConfigError(
+                    f"{piece} is not a recording: make one with 'facegate run ... --record'"
+                ) from error
+        if header.format not in READABLE:
+            raise ConfigError(f"{piece} has format {header.format}; this version reads up to {FORMAT}")
+        return header
+
+    def _items(self, piece: Path, offset: int) -> Iterator[ScoredFrame | Answers | Gated]:
+        with _open(piece) as file:
+            if offset:
+                file.seek(offset)
+            else:
+                _read(file, piece)
+            while (content := _read(file, piece)) is not None:
+                try:
+                    item = msgspec.msgpack.decode(content, type=SeenFrame | SeenAnswers | SeenGates)
+                    if isinstance(item, SeenFrame):
+                        yield scored_frame(item, self._crops)
+                    else:
+                        yield (
+                            item.said if isinstance(item, SeenAnswers) else Gated(_config(item.gates), item.learned)
+                        )
+                except (msgspec.DecodeError, ValueError) as error:
+                    raise ConfigError(f"{piece} is damaged: {error}") from error
+
+
+def _config(gates: dict[str, dict[str, Any]]) -> RunConfig:
+    return RunConfig(
+        cameras=tuple(CameraConfig(name=name, source="recording", gate=gate) for name, gate in gates.items())
+    )
+
+
+def _open(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from error
 
 
 def _read(file: Any, path: Path) -> bytes | None:
@@ -219,74 +261,3 @@ def _read(file: Any, path: Path) -> bytes | None:
         raise ConfigError(f"{path} is not a recording, or damaged: an object of {length} bytes")
     content: bytes = file.read(length)
     return content if len(content) == length else None
-
-
-def _seen(face: ScoredFace) -> SeenFace:
-    detection = face.face.detection
-    return SeenFace(
-        face_id=face.face.face_id,
-        track_id=face.track_id,
-        box=detection.box,
-        confidence=detection.confidence,
-        landmarks=_floats(detection.landmarks),
-        quality=face.quality,
-        raw=face.raw,
-        patches=_floats(face.patches),
-        embedding=None if face.embedding is None else _floats(face.embedding),
-        left_early=face.left_early,
-        crop=_jpeg(face.face.crop),
-        fused=face.fused,
-    )
-
-
-def _seen_skipped(face: SkippedFace) -> SeenSkipped:
-    detection = face.face.detection
-    return SeenSkipped(
-        face_id=face.face.face_id,
-        track_id=face.track_id,
-        box=detection.box,
-        confidence=detection.confidence,
-        landmarks=_floats(detection.landmarks),
-        outcome=face.outcome,
-        crop=_jpeg(face.face.crop),
-    )
-
-
-def _floats(values: Any) -> bytes:
-    return np.ascontiguousarray(values, "<f4").tobytes()
-
-
-def _jpeg(crop: Image) -> bytes:
-    bgr = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
-
-
-def _scored(seen: SeenFrame) -> ScoredFrame:
-    faces = tuple(_face(face, seen.frame) for face in seen.faces)
-    skipped = tuple(SkippedFace(_seen_face(face, seen.frame), face.track_id, face.outcome) for face in seen.skipped)
-    return ScoredFrame(frame=seen.frame, faces=faces, ended=seen.ended, last=seen.last, skipped=skipped)
-
-
-def _seen_face(seen: SeenFace | SeenSkipped, ref: FrameRef) -> Face:
-    landmarks = np.frombuffer(seen.landmarks, "<f4").reshape(5, 2)
-    return Face(seen.face_id, ref, Detection(seen.box, seen.confidence, landmarks), _decoded(seen.crop))
-
-
-def _face(seen: SeenFace, ref: FrameRef) -> ScoredFace:
-    return ScoredFace(
-        face=_seen_face(seen, ref),
-        track_id=seen.track_id,
-        quality=seen.quality,
-        raw=seen.raw,
-        patches=np.frombuffer(seen.patches, "<f4"),
-        embedding=None if seen.embedding is None else np.frombuffer(seen.embedding, "<f4"),
-        left_early=seen.left_early,
-        fused=seen.fused,
-    )
-
-
-def _decoded(jpeg: bytes) -> Image:
-    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-    if image is None or image.shape != (112, 112, 3):
-        raise ValueError("a crop is not a 112x112 picture")
-    return np.ascontiguousarray(image[:, :, ::-1]).astype(np.uint8, copy=False)

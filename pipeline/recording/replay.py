@@ -11,7 +11,7 @@ from facegate.pipeline.config import CameraConfig, GateConfig, RunConfig
 from facegate.pipeline.gating.build import Deciders, Gates
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.gating.policies import People
-from facegate.pipeline.recording.record import Recording
+from facegate.pipeline.recording.record import Gated, Recording
 from facegate.pipeline.records import ScoredFace, ScoredFrame
 
 
@@ -40,11 +40,16 @@ def decide(recording: Recording, config: RunConfig | None = None) -> Iterator[tu
         config: other gates; the recorded ones by default. A camera that it does not name gets its common gate.
     """
     header = recording.header
-    config = recording.config() if config is None else _for_cameras(config, list(header.gates))
+    given = config
     people = None if header.people is None else People(*header.people)
-    gates = Gates(config, header.run_id, header.quality_info, people, header.learned)
+    first = recording.config() if given is None else _for_cameras(given, list(header.gates))
+    gates = Gates(first, header.run_id, header.quality_info, people, header.learned)
     deciders = Deciders(gates)
     for item in recording.seen():
+        if isinstance(item, Gated):
+            names = [camera.name for camera in item.config.cameras]
+            gates.configure(item.config if given is None else _for_cameras(given, names), item.learned)
+            continue
         for decided in deciders.step(item) if isinstance(item, ScoredFrame) else deciders.hear(item):
             yield from ((decided.now, decision) for decision in decided.decisions)
     for decided in deciders.give_up():

@@ -15,6 +15,7 @@ from facegate.sinks.outbox import FanOut, Outbox, Target
 from facegate.sinks.spool import Spool
 from facegate.sinks.webhook import Webhook
 from facegate.sinks.zeromq import ZmqSink
+from facegate.store.writing import StoreTarget
 
 
 def make_sink(settings: DeliveryConfig) -> Sink:
@@ -64,6 +65,8 @@ def _outbox(settings: OtherConfig) -> Outbox:
         target = Mqtt(settings.to)
     elif settings.kind == "jetstream":
         target = JetStream(settings.to)
+    elif settings.kind == "store":
+        target = StoreTarget(Path(settings.to))
     elif settings.kind == "folder":
         target = CropFolder(Path(settings.to))
     else:

@@ -15,7 +15,8 @@ from facegate.pipeline.flow.channel import Channel
 from facegate.pipeline.gating.build import Gates
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.gating.policies import People
-from facegate.pipeline.recording.record import Recorder
+from facegate.pipeline.recording.pieces import Pieces
+from facegate.pipeline.recording.record import Begin, Recorder, Records
 from facegate.pipeline.records import Answers, QualityInfo, ScoredFrame
 from facegate.pipeline.reporting.accounting import Ledger
 from facegate.pipeline.seeing.attention import Attention
@@ -84,10 +85,13 @@ class Parts:
         self.channels: list[Channel[Any]] = [Channel() for _ in range(5)]
         """The first takes the cameras' frames; each stage takes from one and puts to the next."""
         self.cameras = [self.prepare(camera) for camera in config.cameras]
-        self.recorder: Recorder | None = None
+        self.recorder: Records | None = None
         if record is not None:
-            learned = self.gates.learned()
-            self.recorder = Recorder(record, config, run_id, self.info, scorer.card.people, learned)
+            begin = Begin(run_id, self.info, scorer.card.people)
+            if record.is_dir():
+                self.recorder = Pieces(record, config, begin, self.gates.learned)
+            else:
+                self.recorder = Recorder(record, config, begin, self.gates.learned())
         self._on_scored = on_scored
         self.sink = make_sink()
         self.gate = GateStage(self.gates, self.ledger, self.sink.answers, on_decision, self._seen)

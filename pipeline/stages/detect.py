@@ -14,7 +14,7 @@ from facegate.detectors.base import Detector
 from facegate.pipeline.flow.batching import rounds
 from facegate.pipeline.flow.channel import Channel, EndOfStream, Lane
 from facegate.pipeline.images import shrink_to
-from facegate.pipeline.records import CameraEnded, Detection, Face, Frame, FrameFaces, Image, Outcome
+from facegate.pipeline.records import CameraEnded, Detection, Face, Frame, FrameFaces, FrameRef, Image, Outcome
 from facegate.pipeline.reporting.accounting import Ledger
 from facegate.pipeline.reporting.report import FrameAge
 from facegate.pipeline.seeing.attention import Attention, Look
@@ -40,6 +40,8 @@ class Watched(msgspec.Struct):
     """Frames left out because nothing had moved."""
     ages_s: deque[float] = msgspec.field(default_factory=lambda: deque(maxlen=AGES))
     """Ages of frames when they were taken, the stream's own delay included."""
+    shown: tuple[FrameRef, Image] | None = None
+    """The last frame, masked."""
 
     def age_ms(self) -> FrameAge | None:
         """The ages as the report shows them."""
@@ -61,6 +63,7 @@ class _Seen:
         self.cut = watched.cuts.step(self.image)
         self.look = watched.attention.step(self.part, frame.ref.pts_s, cut=self.cut)
         self.found: list[Detection] = []
+        watched.shown = (frame.ref, self.image)
 
     def follow(self, found: list[Detection | None]) -> None:
         """Take what is where faces were expected; where one was lost, the frame is to be searched after all."""
@@ -95,13 +98,18 @@ class DetectStage:
         """Say how to look at a camera, before its first frame; a camera that is known keeps its counts."""
         known = self._cameras.get(camera)
         if known is not None:
-            for count in ("frames", "frames_searched", "frames_still", "ages_s"):
+            for count in ("frames", "frames_searched", "frames_still", "ages_s", "shown"):
                 setattr(watched, count, getattr(known, count))
         self._cameras[camera] = watched
 
     def watched(self, camera: str) -> Watched:
         """What was counted of a camera."""
         return self._cameras[camera]
+
+    def shown(self, camera: str) -> tuple[FrameRef, Image] | None:
+        """The last frame of a camera that came this far, masked."""
+        watched = self._cameras.get(camera)
+        return None if watched is None else watched.shown
 
     def run(self, inbox: Channel[Frame | CameraEnded], outbox: Lane[FrameFaces | CameraEnded]) -> None:
         """See :class:`~facegate.pipeline.stages.base.Stage`."""

@@ -44,10 +44,15 @@ class GateStage:
         self._deciders = Deciders(gates)
         self._answering = False
         self._sure: dict[str, frozenset[int]] = {}
+        self._present: dict[str, dict[int, int]] = {}
 
     def sure(self, camera: str) -> frozenset[int] | None:
         """Tracks of a camera of which nothing more is sent; ``None`` where nobody answers. For any thread."""
         return self._sure.get(camera, frozenset()) if self._answering else None
+
+    def present(self, camera: str) -> dict[int, int]:
+        """For each of the tracker's tracks, the one under which it is decided. For any thread."""
+        return self._present.get(camera, {})
 
     def run(self, inbox: Channel[ScoredFrame], outbox: Lane[Shot | TrackEnd]) -> None:
         """See :class:`~facegate.pipeline.stages.base.Stage`."""
@@ -63,9 +68,11 @@ class GateStage:
             for frame in frames:
                 self._record(frame)
                 self._settle(self._deciders.step(frame), outbox)
+                camera = frame.frame.camera
+                decider = self._deciders.cameras[camera]
+                self._present[camera] = decider.guard.present()
                 if self._answering:
-                    camera = frame.frame.camera
-                    self._sure[camera] = self._deciders.cameras[camera].sure()
+                    self._sure[camera] = decider.sure()
 
     def _hear(self, outbox: Lane[Shot | TrackEnd]) -> bool:
         """Take what recognisers have said; return whether it was anything."""

@@ -26,14 +26,17 @@ from facegate.sinks.outbox import Outbox, Target
 from facegate.sinks.spool import Spool
 from facegate.sinks.webhook import Webhook
 from facegate.sinks.wire import Entry
+from facegate.store.records import VisitNews
+from facegate.store.writing import StoreTarget, StoreWriter
 
 LINGER_S = 5.0
 SECRET = "FACEGATE_WEBHOOK_SECRET"
 """Environment: key of a webhook's signature."""
 KEPT_S = 7 * 86_400.0
 MAX_SPOOL_BYTES = 100_000_000
-_KINDS: dict[str, Literal["webhook", "mqtt", "jetstream"]] = {
-    "http": "webhook", "https": "webhook", "mqtt": "mqtt", "mqtts": "mqtt", "nats": "jetstream", "tls": "jetstream"
+_KINDS: dict[str, Literal["webhook", "mqtt", "jetstream", "store"]] = {
+    "http": "webhook", "https": "webhook", "mqtt": "mqtt", "mqtts": "mqtt", "nats": "jetstream", "tls": "jetstream",
+    "store": "store",
 }  # fmt: skip
 
 log = structlog.get_logger(__name__)
@@ -58,6 +61,30 @@ class NamesJetStream(JetStream):
         return entry.header
 
 
+class NamesStore(StoreTarget):
+    """Keeps the newest of what is known of each visit."""
+
+    def write(self, store: StoreWriter, entries: Sequence[Entry]) -> None:
+        """See :class:`StoreTarget`."""
+        events = [msgspec.json.decode(entry.header, type=VisitEvent) for entry in entries]
+        store.keep_news(
+            [
+                VisitNews(
+                    visit=event.visit,
+                    camera=event.camera,
+                    track_id=event.track_id,
+                    name=event.name,
+                    similarity=event.similarity,
+                    margin=event.margin,
+                    fpir=event.fpir,
+                    seen=event.seen_at,
+                    ended=event.event == "ended",
+                )
+                for event in events
+            ]
+        )
+
+
 class Places:
     """The places of one worker; their owner closes them. Used by one thread."""
 
@@ -68,7 +95,8 @@ class Places:
 
         Args:
             urls: ``https://``, ``mqtts://`` and ``tls://`` (a NATS server), or on this host ``http://``,
-                ``mqtt://`` and ``nats://``; ``tcp://`` is bound here, for subscribers (ZeroMQ PUB).
+                ``mqtt://``, ``nats://`` and ``store:///FILE``; ``tcp://`` is bound here, for subscribers (ZeroMQ
+                PUB).
             folder: what waits is kept there, a file for each place.
             presence: people of whom a broker is told whether they are there.
             plain: allow addresses on other hosts without encryption.
@@ -143,7 +171,8 @@ def _outbox(url: str, folder: Path, presence: Sequence[str], plain: bool) -> Out
     secret = os.environ.get(SECRET) if kind == "webhook" else None
     path = folder / f"{name}.spool"
     try:
-        checked = OtherConfig(kind=kind, to=url, spool=path, secret=secret, plain=plain)
+        to = urlsplit(url).path if kind == "store" else url
+        checked = OtherConfig(kind=kind, to=to, spool=path, secret=secret, plain=plain)
     except ValidationError as error:
         reason = str(error.errors()[0]["msg"]).removeprefix("Value error, ").replace("'plain: true'", "--plain")
         raise ConfigError(f"--to {url.rpartition('@')[2]}: {reason}") from None
@@ -152,6 +181,8 @@ def _outbox(url: str, folder: Path, presence: Sequence[str], plain: bool) -> Out
         target = NamesWebhook(url, checked.secret)
     elif kind == "mqtt":
         target = NamesMqtt(url, presence)
+    elif kind == "store":
+        target = NamesStore(Path(checked.to))
     else:
         target = NamesJetStream(url)
     with ExitStack() as opened:

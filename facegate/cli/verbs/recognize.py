@@ -51,7 +51,7 @@ def recognize(
         list[str] | None,
         typer.Option(
             help="Send what becomes known of visits there too: https://, mqtts:// or tls:// (NATS), http://, "
-            "mqtt:// or nats:// on this host, or tcp:// to bind for subscribers; may be repeated.",
+            "mqtt://, nats:// or store:///FILE on this host, or tcp:// to bind for subscribers; may be repeated.",
             show_default=False,
         ),
     ] = None,

@@ -16,6 +16,8 @@ from facegate.cli.signals import Interrupt, end_at_once_while_loading
 
 if TYPE_CHECKING:
     from facegate.pipeline.config import RunConfig
+    from facegate.pipeline.gating.gate import Decision
+    from facegate.pipeline.reporting.report import RunReport
 
 
 def run(
@@ -62,6 +64,17 @@ def run(
         Path | None,
         typer.Option(help="Record what the gate sees, for replay and explain (4 KB per face).", show_default=False),
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Keep shots, tracks and what the gate sees in this folder, for 'facegate serve'.",
+            show_default=False,
+        ),
+    ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(help="Answer who asks for state, pictures and reloads at ipc://FILE.", show_default=False),
+    ] = None,
     detector: Annotated[DetectorKind | None, typer.Option(help="Face detector.", show_default="auto")] = None,
     detector_path: DetectorPathOption = None,
     weights: WeightsOption = None,
@@ -96,6 +109,7 @@ def run(
     from facegate.pipeline.runner import Runner
     from facegate.pipeline.running.delivery import make_sink
     from facegate.pipeline.running.reload import Reloading
+    from facegate.pipeline.showing.showing import Showing
 
     changes: dict[str, dict[str, Any]] = {
         "delivery": {
@@ -111,30 +125,39 @@ def run(
         "gate": {"min_quality": min_quality},
     }
 
-    everywhere: dict[str, Any] = {} if max_fps is None else {"max_fps": max_fps}
-    everywhere |= {"realtime": True} if realtime else {}
-    everywhere |= {"reconnect": False} if no_reconnect else {}
+    wanted = {"max_fps": max_fps, "realtime": realtime or None, "reconnect": False if no_reconnect else None}
+    everywhere = {key: value for key, value in wanted.items() if value is not None}
 
     def read_config() -> RunConfig:
         config = _override(config_for(source), changes)
+        config = showing.stores(config)
         cameras = tuple(camera.model_copy(update=everywhere) for camera in config.cameras)
         return config.model_copy(update={"cameras": cameras})
 
+    showing = Showing(data, control)
     config = read_config()
     check_writable(report)
     sheet = ContactSheet(save) if save is not None else None
     share_cores()
     delivery = config.delivery
+
+    def decided(decision: Decision) -> None:
+        if sheet is not None:
+            sheet.see(decision)
+        showing.decided(decision)
+
     runner = Runner(
         config,
         lambda: make_sink(delivery),
-        on_decision=sheet.see if sheet else lambda decision: None,
-        record=record,
+        on_decision=decided,
+        on_scored=showing.see,
+        record=record or showing.recordings,
     )
     interrupted = Interrupt(runner.stop)
     reload = Reloading(runner, read_config)
     signal.signal(signal.SIGHUP, reload.ask)
     with ExitStack() as told:
+        told.enter_context(showing.of(runner, lambda: runner.reload(read_config())))
         if metrics:
             told.enter_context(Monitor(metrics, runner.report))
         if delivery.telemetry:
@@ -149,15 +172,17 @@ def run(
     if report is not None:
         write_whole(report, to_json(result))
     show_summary(result)
-    if interrupted.exit_code:
-        raise typer.Exit(interrupted.exit_code)
-    failed = [camera for camera in result.cameras if camera.problem]
+    raise typer.Exit(interrupted.exit_code or _exit_code(result, delivery.bind))
+
+
+def _exit_code(result: RunReport, bind: str | None) -> int:
+    """1 where something was left undone, which is said."""
     if result.delivery.undelivered:
         sys.stderr.write(
             f"facegate: {result.delivery.undelivered} shots were not acknowledged: "
-            f"start a worker with 'facegate recognize --connect {delivery.bind}'\n"
+            f"start a worker with 'facegate recognize --connect {bind}'\n"
         )
-    raise typer.Exit(1 if failed or result.delivery.undelivered else 0)
+    return int(bool(result.delivery.undelivered or any(camera.problem for camera in result.cameras)))
 
 
 def _override(config: RunConfig, changes: dict[str, dict[str, Any]]) -> RunConfig:

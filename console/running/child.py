@@ -1,0 +1,169 @@
+"""A process that is to run: started, listened to, started again when it dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+from threading import Lock, Thread
+from time import monotonic, time
+from typing import IO
+
+import msgspec
+
+from facegate.parent import PARENT
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 10.0
+STEADY_S = 30.0
+"""A process that ran for so long is started again at once."""
+END_S = 5.0
+MOST_LINES = 300
+LONGEST_LINE = 2000
+
+
+class LogLine(msgspec.Struct, frozen=True):
+    """Something that a process said."""
+
+    at: float
+    """Unix time (UTC)."""
+    process: str
+    level: str
+    event: str
+    details: dict[str, str]
+
+
+class ChildState(msgspec.Struct, frozen=True):
+    """How a process is doing."""
+
+    name: str
+    running: bool
+    pid: int | None
+    since: float | None
+    """Unix time (UTC) of its start."""
+    starts: int
+    last_exit: int | None
+    """Exit code of the one before; negative for a signal."""
+    last_words: str | None
+    """The last line that it said when it ended by itself."""
+
+
+class Child:
+    """One process. Of the supervisor's thread, but for :meth:`state` and :meth:`lines`."""
+
+    def __init__(self, name: str, log: Callable[[LogLine], None]) -> None:
+        self.name = name
+        self._log = log
+        self._lock = Lock()
+        self._lines: deque[LogLine] = deque(maxlen=MOST_LINES)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._starts = 0
+        self._since: float | None = None
+        self._started_s = 0.0
+        self._due_s = 0.0
+        self._wait_s = FIRST_WAIT_S
+        self._last_exit: int | None = None
+        self._last_words: str | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether it is there."""
+        return self._process is not None
+
+    def start_if_due(self, arguments: Sequence[str]) -> bool:
+        """Start ``facegate`` with ``arguments`` unless it runs, or has just died; return whether it was."""
+        if self._process is not None or monotonic() < self._due_s:
+            return False
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "facegate", "--log-json", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=os.environ | {PARENT: str(os.getpid())},
+            start_new_session=True,  # Ctrl-C on the terminal is for the console, which ends this one in order
+        )
+        assert self._process.stderr is not None
+        Thread(
+            target=self._listen, args=(self._process.stderr,), name=f"facegate-log-{self.name}", daemon=True
+        ).start()
+        with self._lock:
+            self._starts += 1
+            self._since = time()
+        self._started_s = monotonic()
+        return True
+
+    def ended(self) -> int | None:
+        """The exit code, once, if it has ended by itself."""
+        if self._process is None or (code := self._process.poll()) is None:
+            return None
+        self._forget(code)
+        steady = monotonic() - self._started_s >= STEADY_S
+        self._wait_s = FIRST_WAIT_S if steady else min(2 * self._wait_s, LONGEST_WAIT_S)
+        self._due_s = monotonic() + self._wait_s
+        return code
+
+    def stop(self, patience_s: float = END_S) -> None:
+        """End it: asked first, then made to."""
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            code = self._process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        self._forget(code)
+        self._due_s, self._wait_s = 0.0, FIRST_WAIT_S
+
+    def again_at_once(self) -> None:
+        """Do not wait any longer: something has changed."""
+        self._due_s, self._wait_s = 0.0, FIRST_WAIT_S
+
+    def state(self) -> ChildState:
+        """How it is doing."""
+        with self._lock:
+            process = self._process
+            return ChildState(
+                name=self.name,
+                running=process is not None,
+                pid=None if process is None else process.pid,
+                since=self._since,
+                starts=self._starts,
+                last_exit=self._last_exit,
+                last_words=self._last_words,
+            )
+
+    def lines(self) -> list[LogLine]:
+        """What it said lately."""
+        with self._lock:
+            return list(self._lines)
+
+    def _forget(self, code: int) -> None:
+        with self._lock:
+            self._last_exit, self._process, self._since = code, None, None
+            self._last_words = self._lines[-1].event if self._lines else None
+
+    def _listen(self, stream: IO[bytes]) -> None:
+        with stream:
+            while raw := stream.readline(LONGEST_LINE):
+                line = _parsed(self.name, raw)
+                if line is not None:
+                    with self._lock:
+                        self._lines.append(line)
+                    self._log(line)
+
+
+def _parsed(process: str, raw: bytes) -> LogLine | None:
+    text = raw.decode(errors="replace").strip()
+    if not text:
+        return None
+    try:
+        fields = msgspec.json.decode(text, type=dict[str, object])
+    except (msgspec.DecodeError, ValueError):
+        level = "error" if text.startswith("facegate:") else "info"
+        return LogLine(time(), process, level, text.removeprefix("facegate:").strip(), {})
+    level, event = str(fields.pop("level", "info")), str(fields.pop("event", ""))
+    fields.pop("timestamp", None)
+    return LogLine(time(), process, level, event, {key: str(value)[:500] for key, value in fields.items()})

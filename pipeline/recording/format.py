@@ -1,0 +1,170 @@
+"""The objects of a recording, and from the records that flow to them and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import msgspec
+import numpy as np
+
+from facegate.pipeline.gating.keeping import KeepState
+from facegate.pipeline.records import (
+    Answers,
+    Box,
+    Detection,
+    Face,
+    FrameRef,
+    Image,
+    Outcome,
+    QualityInfo,
+    ScoredFace,
+    ScoredFrame,
+    SkippedFace,
+)
+
+JPEG_QUALITY = 90
+NO_CROP: Image = np.zeros((112, 112, 3), np.uint8)
+"""Stands for crops that were not decoded."""
+
+
+class Header(msgspec.Struct, frozen=True, tag="facegate-recording"):
+    """How the recording was made."""
+
+    format: int
+    run_id: str
+    quality_info: QualityInfo
+    people: tuple[float, float] | None
+    gates: dict[str, dict[str, Any]]
+    """Each camera's gate configuration."""
+    learned: dict[str, KeepState] = {}
+    """What cameras with ``keep`` had learned when it began."""
+
+
+class SeenFace(msgspec.Struct, frozen=True, array_like=True):
+    """One scored face; arrays as little-endian bytes."""
+
+    face_id: str
+    track_id: int
+    box: Box
+    confidence: float
+    landmarks: bytes
+    quality: int
+    raw: float
+    patches: bytes
+    embedding: bytes | None
+    left_early: bool
+    crop: bytes
+    fused: float | None = None
+
+
+class SeenSkipped(msgspec.Struct, frozen=True, array_like=True):
+    """One face that was not scored."""
+
+    face_id: str
+    track_id: int
+    box: Box
+    confidence: float
+    landmarks: bytes
+    outcome: Outcome
+    crop: bytes
+
+
+class SeenFrame(msgspec.Struct, frozen=True, array_like=True, tag="frame"):
+    """One frame as it reached the gate."""
+
+    frame: FrameRef
+    faces: tuple[SeenFace, ...]
+    ended: tuple[int, ...]
+    last: bool
+    skipped: tuple[SeenSkipped, ...] = ()
+
+
+class SeenAnswers(msgspec.Struct, frozen=True, array_like=True, tag="answers"):
+    """What recognisers had said when the next frame came."""
+
+    said: Answers
+
+
+class SeenGates(msgspec.Struct, frozen=True, array_like=True, tag="gates"):
+    """Other gates; cameras that were there go on with theirs to their last frame."""
+
+    gates: dict[str, dict[str, Any]]
+    learned: dict[str, KeepState] = {}
+
+
+def seen_face(face: ScoredFace) -> SeenFace:
+    """From a scored face."""
+    detection = face.face.detection
+    return SeenFace(
+        face_id=face.face.face_id,
+        track_id=face.track_id,
+        box=detection.box,
+        confidence=detection.confidence,
+        landmarks=_floats(detection.landmarks),
+        quality=face.quality,
+        raw=face.raw,
+        patches=_floats(face.patches),
+        embedding=None if face.embedding is None else _floats(face.embedding),
+        left_early=face.left_early,
+        crop=_jpeg(face.face.crop),
+        fused=face.fused,
+    )
+
+
+def seen_skipped(face: SkippedFace) -> SeenSkipped:
+    """From a face that was not scored."""
+    detection = face.face.detection
+    return SeenSkipped(
+        face_id=face.face.face_id,
+        track_id=face.track_id,
+        box=detection.box,
+        confidence=detection.confidence,
+        landmarks=_floats(detection.landmarks),
+        outcome=face.outcome,
+        crop=_jpeg(face.face.crop),
+    )
+
+
+def _floats(values: Any) -> bytes:
+    return np.ascontiguousarray(values, "<f4").tobytes()
+
+
+def _jpeg(crop: Image) -> bytes:
+    bgr = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+
+
+def scored_frame(seen: SeenFrame, crops: bool) -> ScoredFrame:
+    """Back to a frame; raises ``ValueError`` where a crop cannot be read."""
+    faces = tuple(_face(face, seen.frame, crops) for face in seen.faces)
+    skipped = tuple(
+        SkippedFace(_seen_face(face, seen.frame, crops), face.track_id, face.outcome) for face in seen.skipped
+    )
+    return ScoredFrame(frame=seen.frame, faces=faces, ended=seen.ended, last=seen.last, skipped=skipped)
+
+
+def _seen_face(seen: SeenFace | SeenSkipped, ref: FrameRef, crops: bool) -> Face:
+    landmarks = np.frombuffer(seen.landmarks, "<f4").reshape(5, 2)
+    crop = _decoded(seen.crop) if crops else NO_CROP
+    return Face(seen.face_id, ref, Detection(seen.box, seen.confidence, landmarks), crop)
+
+
+def _face(seen: SeenFace, ref: FrameRef, crops: bool) -> ScoredFace:
+    return ScoredFace(
+        face=_seen_face(seen, ref, crops),
+        track_id=seen.track_id,
+        quality=seen.quality,
+        raw=seen.raw,
+        patches=np.frombuffer(seen.patches, "<f4"),
+        embedding=None if seen.embedding is None else np.frombuffer(seen.embedding, "<f4"),
+        left_early=seen.left_early,
+        fused=seen.fused,
+    )
+
+
+def _decoded(jpeg: bytes) -> Image:
+    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    if image is None or image.shape != (112, 112, 3):
+        raise ValueError("a crop is not a 112x112 picture")
+    return np.ascontiguousarray(image[:, :, ::-1]).astype(np.uint8, copy=False)

@@ -1,0 +1,78 @@
+"""A recording without end: a folder of pieces, each a recording by itself, so that the oldest can go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+
+from facegate.errors import ConfigError
+from facegate.pipeline.config import RunConfig
+from facegate.pipeline.gating.keeping import KeepState
+from facegate.pipeline.recording.record import SUFFIX, Begin, Place, Recorder
+from facegate.pipeline.records import Answers, ScoredFrame
+
+PIECE_BYTES = 32 * 2**20
+PIECE_S = 900.0
+FLUSH_S = 1.0
+"""So much at most is lost with the process."""
+
+
+class Pieces:
+    """Writes ``RUN/000001.rec`` and so on; see :class:`~facegate.pipeline.recording.record.Records`."""
+
+    def __init__(
+        self, folder: Path, config: RunConfig, begin: Begin, learned: Callable[[], dict[str, KeepState]]
+    ) -> None:
+        """Begin the first piece.
+
+        Args:
+            folder: in which this run gets a folder of its own.
+            config: whose gates are recorded.
+            begin: what is the same in every piece.
+            learned: tells what cameras with ``keep`` know now.
+
+        Raises:
+            ConfigError: it cannot be written.
+        """
+        self._folder = folder / begin.run_id
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"cannot write {self._folder}: {(error.strerror or 'error').lower()}") from error
+        self._config, self._begin, self._learned = config, begin, learned
+        self._number = 0
+        self._ends_s = self._flush_s = 0.0
+        self._piece = self._next()
+
+    @property
+    def place(self) -> Place:
+        """See :class:`~facegate.pipeline.recording.record.Records`."""
+        return self._piece.place
+
+    def see(self, item: ScoredFrame | Answers) -> None:
+        """See :class:`~facegate.pipeline.recording.record.Records`."""
+        now = monotonic()
+        if self._piece.size >= PIECE_BYTES or now >= self._ends_s:
+            self._piece.close()
+            self._piece = self._next()
+        self._piece.see(item)
+        if now >= self._flush_s:
+            self._piece.flush()
+            self._flush_s = now + FLUSH_S
+
+    def over_to(self, config: RunConfig, learned: dict[str, KeepState]) -> None:
+        """See :class:`~facegate.pipeline.recording.record.Records`."""
+        self._config = config
+        self._piece.over_to(config, learned)
+
+    def close(self) -> None:
+        """See :class:`~facegate.pipeline.recording.record.Records`."""
+        self._piece.close()
+
+    def _next(self) -> Recorder:
+        self._number += 1
+        self._flush_s = monotonic() + FLUSH_S
+        self._ends_s = monotonic() + PIECE_S
+        path = self._folder / f"{self._number:06d}{SUFFIX}"
+        return Recorder(path, self._config, self._begin, self._learned())

@@ -1,0 +1,1 @@
+"""What is kept of shots, visits and tracks, in one SQLite file: gates and workers write it, a console reads it."""

@@ -1,0 +1,81 @@
+"""The store's file."""
+
+from __future__ import annotations
+
+from facegate.database import Database
+from facegate.errors import StoreError
+
+_FIRST = """
+CREATE TABLE shots (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    shot_id TEXT NOT NULL UNIQUE,
+    visit TEXT NOT NULL,
+    camera TEXT NOT NULL,
+    seen REAL NOT NULL,
+    quality INTEGER NOT NULL,
+    rank INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    name TEXT,
+    header BLOB NOT NULL
+) STRICT;
+CREATE INDEX shots_by_visit ON shots (visit);
+CREATE INDEX shots_by_camera ON shots (camera, id);
+CREATE INDEX shots_by_name ON shots (name, id) WHERE name IS NOT NULL;
+CREATE INDEX shots_by_time ON shots (seen);
+CREATE TABLE crops (
+    shot INTEGER PRIMARY KEY REFERENCES shots ON DELETE CASCADE,
+    jpeg BLOB NOT NULL
+) STRICT;
+CREATE TABLE visits (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    visit TEXT NOT NULL UNIQUE,
+    camera TEXT NOT NULL,
+    track_id INTEGER NOT NULL,
+    first REAL NOT NULL,
+    last REAL NOT NULL,
+    shots INTEGER NOT NULL DEFAULT 0,
+    best TEXT,
+    quality INTEGER NOT NULL DEFAULT 0,
+    answered INTEGER NOT NULL DEFAULT 0,
+    name TEXT,
+    similarity REAL,
+    margin REAL,
+    fpir REAL,
+    ended INTEGER NOT NULL DEFAULT 0,
+    revision INTEGER NOT NULL
+) STRICT;
+CREATE INDEX visits_by_camera ON visits (camera, id);
+CREATE INDEX visits_by_name ON visits (name, id) WHERE name IS NOT NULL;
+CREATE INDEX visits_by_time ON visits (last);
+CREATE INDEX visits_by_revision ON visits (revision);
+CREATE TABLE tracks (
+    visit TEXT PRIMARY KEY,
+    camera TEXT NOT NULL,
+    first REAL NOT NULL,
+    last REAL NOT NULL,
+    track BLOB NOT NULL
+) STRICT;
+CREATE INDEX tracks_by_camera ON tracks (camera, last);
+CREATE INDEX tracks_by_time ON tracks (last);
+CREATE TABLE revision (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    number INTEGER NOT NULL
+) STRICT;
+INSERT INTO revision VALUES (1, 0)
+"""
+
+
+class StoreFile(Database):
+    """One connection to the store. Of one thread at a time."""
+
+    what = "store"
+    remedy = "'facegate run ... --data FOLDER' or 'facegate serve' makes one"
+    application = 0x66675354
+    steps = (_FIRST,)
+    pragmas = ("synchronous=NORMAL", "foreign_keys=ON", "secure_delete=ON")
+    failure = StoreError
+
+    def _next_revision(self) -> int:
+        """Within a transaction: the number of the change that it makes."""
+        row = self._db.execute("UPDATE revision SET number = number + 1 RETURNING number").fetchone()
+        return int(row[0])

@@ -1,0 +1,124 @@
+"""Into the store: shots and tracks from gates, names from workers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from time import time
+
+import msgspec
+
+from facegate.errors import DeliveryError, StoreError
+from facegate.sinks import wire
+from facegate.sinks.wire import Entry
+from facegate.store.file import StoreFile
+from facegate.store.records import Track, VisitNews
+
+SHADOW = "shadow"
+
+
+def visit_id(run_id: str, camera: str, track_id: int) -> str:
+    """The name of a visit."""
+    return f"{run_id}/{camera}/{track_id}"
+
+
+class StoreWriter(StoreFile):
+    """One writer's connection."""
+
+    def keep_shots(self, entries: Sequence[Entry]) -> None:
+        """Keep shots and the visits that they belong to; one that is there already changes nothing.
+
+        Raises:
+            StoreError: the file cannot be written; nothing was.
+        """
+        with self._transaction():
+            for entry in entries:
+                self._keep_shot(entry)
+
+    def _keep_shot(self, entry: Entry) -> None:
+        header = wire.decode_header(entry.header)
+        visit = visit_id(header.run_id, header.camera, header.track_id)
+        seen = time() if header.received_at is None else header.received_at
+        quality = header.quality.value
+        row = self._db.execute(
+            "INSERT OR IGNORE INTO shots (shot_id, visit, camera, seen, quality, rank, reason, name, header) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, (SELECT name FROM visits WHERE visit = ?), ?) RETURNING id",
+            (header.shot_id, visit, header.camera, seen, quality, header.rank, header.reason, visit, entry.header),
+        ).fetchone()
+        if row is None:
+            return
+        self._db.execute("INSERT INTO crops VALUES (?, ?)", (row[0], entry.crop))
+        if header.reason == SHADOW:
+            return  # a sample of what was dropped, and nobody's visit
+        self._db.execute(
+            "INSERT INTO visits (visit, camera, track_id, first, last, shots, best, quality, revision) "
+            "VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?) ON CONFLICT (visit) DO UPDATE SET shots = shots + 1, "
+            "first = min(first, excluded.first), last = max(last, excluded.last), "
+            "best = CASE WHEN best IS NULL OR excluded.quality > quality THEN excluded.best ELSE best END, "
+            "quality = max(quality, excluded.quality), revision = excluded.revision",
+            (visit, header.camera, header.track_id, seen, seen, header.shot_id, quality, self._next_revision()),
+        )
+
+    def keep_news(self, news: Sequence[VisitNews]) -> None:
+        """Keep what workers know of visits; what came twice changes nothing.
+
+        Raises:
+            StoreError: the file cannot be written; nothing was.
+        """
+        with self._transaction():
+            for item in news:
+                seen = time() if item.seen is None else item.seen
+                self._db.execute(
+                    "INSERT INTO visits (visit, camera, track_id, first, last, answered, name, similarity, margin, "
+                    "fpir, ended, revision) VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?) ON CONFLICT (visit) "
+                    "DO UPDATE SET answered = 1, name = excluded.name, similarity = excluded.similarity, "
+                    "margin = excluded.margin, fpir = excluded.fpir, ended = max(ended, excluded.ended), "
+                    "revision = excluded.revision",
+                    (
+                        *(item.visit, item.camera, item.track_id, seen, seen),
+                        *(item.name, item.similarity, item.margin, item.fpir, item.ended, self._next_revision()),
+                    ),
+                )
+                self._db.execute("UPDATE shots SET name = ? WHERE visit = ?", (item.name, item.visit))
+
+    def keep_tracks(self, tracks: Sequence[Track]) -> None:
+        """Keep what was decided of tracks, in place of what was known of them before.
+
+        Raises:
+            StoreError: the file cannot be written; nothing was.
+        """
+        with self._transaction():
+            self._db.executemany(
+                "INSERT OR REPLACE INTO tracks (visit, camera, first, last, track) VALUES (?, ?, ?, ?, ?)",
+                [(t.visit, t.camera, t.first, t.last, msgspec.msgpack.encode(t)) for t in tracks],
+            )
+
+
+class StoreTarget:
+    """A place for shots: the store of a console on this host."""
+
+    together = 32
+
+    def __init__(self, path: Path) -> None:
+        """Open the store.
+
+        Raises:
+            StoreError: it cannot be used.
+        """
+        self.name = f"store {path}"
+        self._store = StoreWriter(path, create=True)
+
+    def deliver(self, entries: Sequence[Entry]) -> None:
+        """See :class:`facegate.sinks.outbox.Target`."""
+        try:
+            self.write(self._store, entries)
+        except StoreError as error:
+            raise DeliveryError(str(error)) from error
+
+    def write(self, store: StoreWriter, entries: Sequence[Entry]) -> None:
+        """Keep them; raises :class:`StoreError` where that cannot be."""
+        store.keep_shots(entries)
+
+    def close(self) -> None:
+        """See :class:`facegate.sinks.outbox.Target`."""
+        self._store.close()
