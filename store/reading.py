@@ -61,10 +61,9 @@ class Page(msgspec.Struct, Generic[Item], frozen=True):
 class StoreReader(StoreFile):
     """A reader for any thread; one question at a time."""
 
-    _asking: Lock
-
     def _prepare(self) -> None:
         self._asking = Lock()
+        self._data_version = 0
         super()._prepare()
 
     def shots(self, wanted: Wanted, before: int | None = None, most: int = 50) -> Page[StoredShot]:
@@ -118,12 +117,24 @@ class StoreReader(StoreFile):
         )
         return [msgspec.msgpack.decode(row[0], type=Track) for row in rows]
 
+    def tracks_of(self, name: str) -> list[Track]:
+        """The tracks of somebody's visits."""
+        rows = self._rows(
+            "SELECT track FROM tracks JOIN visits ON tracks.visit = visits.visit WHERE name = ?", [name]
+        )
+        return [msgspec.msgpack.decode(row[0], type=Track) for row in rows]
+
     def changes(self, since: int, most: int = 200) -> list[StoredVisit]:
         """Visits that have changed since a revision, oldest change first."""
         rows = self._rows(
             f"SELECT {_VISIT} FROM visits WHERE revision > ? ORDER BY revision LIMIT ?", [since, most]
         )
         return [_visit(row) for row in rows]
+
+    def touched(self) -> bool:
+        """Whether anybody has written anything since this was last asked; costs next to nothing."""
+        before, self._data_version = self._data_version, int(self._rows("PRAGMA data_version", [])[0][0])
+        return before != self._data_version
 
     def revision(self) -> int:
         """Of the newest change."""

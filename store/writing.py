@@ -81,6 +81,31 @@ class StoreWriter(StoreFile):
                 )
                 self._db.execute("UPDATE shots SET name = ? WHERE visit = ?", (item.name, item.visit))
 
+    def rename(self, name: str, new: str) -> None:
+        """Call somebody otherwise.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        with self._transaction():
+            revision = self._next_revision()
+            self._db.execute("UPDATE visits SET name = ?, revision = ? WHERE name = ?", (new, revision, name))
+            self._db.execute("UPDATE shots SET name = ? WHERE name = ?", (new, name))
+
+    def forget(self, name: str) -> int:
+        """Delete somebody's visits with shots and tracks; return how many there were.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        with self._transaction():
+            visits = self._db.execute("SELECT visit FROM visits WHERE name = ?", (name,)).fetchall()
+            for table in ("shots", "tracks", "visits"):
+                self._db.executemany(f"DELETE FROM {table} WHERE visit = ?", visits)
+        with self._errors():
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nor do they stay in the file beside it
+        return len(visits)
+
     def keep_tracks(self, tracks: Sequence[Track]) -> None:
         """Keep what was decided of tracks, in place of what was known of them before.
 

@@ -8,19 +8,20 @@ from typing import Annotated
 import typer
 
 from facegate.cli.signals import leave
-from facegate.cli.verbs.calibrate import calibrate, calibrate_exit
 from facegate.cli.verbs.demo import demo
-from facegate.cli.verbs.evaluate import evaluate
 from facegate.cli.verbs.explain import explain
 from facegate.cli.verbs.gallery import app as gallery_app
 from facegate.cli.verbs.keys import app as keys_app
+from facegate.cli.verbs.measuring.calibrate import calibrate, calibrate_exit
+from facegate.cli.verbs.measuring.evaluate import evaluate
+from facegate.cli.verbs.measuring.savings import savings
+from facegate.cli.verbs.measuring.score import score
 from facegate.cli.verbs.models import app as models_app
 from facegate.cli.verbs.probe import probe_command
 from facegate.cli.verbs.recognize import recognize
 from facegate.cli.verbs.replay import replay
 from facegate.cli.verbs.run import run
-from facegate.cli.verbs.savings import savings
-from facegate.cli.verbs.score import score
+from facegate.cli.verbs.serve import serve
 from facegate.cli.verbs.spool import app as spool_app
 from facegate.errors import FacegateError
 from facegate.pipeline.flow.cores import set_wait_policy
@@ -34,6 +35,7 @@ app = typer.Typer(
     help="Watch camera streams and let only the faces worth recognising through.",
 )
 for verb in (
+    serve,
     run,
     recognize,
     score,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from facegate.cli.options import DetectorKind
-from facegate.cli.recognising import load_recognition
 from facegate.recognition.embedders import Embedder
+from facegate.recognition.loading import load_recognition
 from facegate.recognition.matching.gallery import Gallery, Rule
 
 if TYPE_CHECKING:

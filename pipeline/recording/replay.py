@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Protocol
 
 import msgspec
 
@@ -11,8 +12,9 @@ from facegate.pipeline.config import CameraConfig, GateConfig, RunConfig
 from facegate.pipeline.gating.build import Deciders, Gates
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.gating.policies import People
-from facegate.pipeline.recording.record import Gated, Recording
-from facegate.pipeline.records import ScoredFace, ScoredFrame
+from facegate.pipeline.recording.format import Header
+from facegate.pipeline.recording.record import Gated
+from facegate.pipeline.records import Answers, ScoredFace, ScoredFrame
 
 
 class DecisionLine(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -32,7 +34,24 @@ class DecisionLine(msgspec.Struct, frozen=True, omit_defaults=True):
     shot_id: str | None = None
 
 
-def decide(recording: Recording, config: RunConfig | None = None) -> Iterator[tuple[float, Decision]]:
+class Recorded(Protocol):
+    """A recording, or what is remembered of one."""
+
+    @property
+    def header(self) -> Header:
+        """How it was made."""
+        ...
+
+    def config(self) -> RunConfig:
+        """The recorded gates, as a configuration without sources."""
+        ...
+
+    def seen(self) -> Iterator[ScoredFrame | Answers | Gated]:
+        """Everything that the gate decided by, in its order."""
+        ...
+
+
+def decide(recording: Recorded, config: RunConfig | None = None) -> Iterator[tuple[float, Decision]]:
     """Yield every decision with the media time at which it was made.
 
     Args:

@@ -145,14 +145,24 @@ class Enroller:
             accept: says of a file that it is right whatever is found.
             progress: called with files done and in all.
         """
-        self.embed_missing()
         kept = {(p.person, p.digest) for p in self.people.pictures() if p.kind == "enrolled"}
         faults, new, known = self._look(files, progress, kept)
+        taken = self.take(new, [accept(file.path) for file, _ in new])
+        return Enrolled(taken.added, known, faults + taken.faults)
+
+    def take(self, new: Sequence[tuple[File, Look]], right: Sequence[bool]) -> Enrolled:
+        """Enrol faces that were looked at already; see :meth:`add`.
+
+        Args:
+            new: whose, and what they look like.
+            right: of each, whether it is right whatever is found.
+        """
+        self.embed_missing()
+        faults: list[Fault] = []
         vectors = self._embed([look.crop for _, look in new])
         found = self._faults(self._evidence(new, vectors))
         # New pictures have rows below zero while they are judged.
         wrong = {fault.row for fault in found if fault.row is not None and fault.row < 0}
-        right = [accept(file.path) for file, _ in new]
         faults += [f for f in found if f.row is not None and f.row < 0 and not right[-1 - f.row]]
         added = 0
         for accepted in (False, True):
@@ -170,7 +180,7 @@ class Enroller:
             for fault in self.check()
             if fault.kind is FaultKind.ALIKE and {fault.person, fault.other} & newcomers
         ]
-        return Enrolled(added, known, faults)
+        return Enrolled(added, 0, faults)
 
     def _look(
         self, files: Sequence[File], progress: Progress, kept: Collection[tuple[str, str]] = ()

@@ -10,9 +10,9 @@ import cv2
 import msgspec
 import numpy as np
 
-from facegate.cli.output.face_lines import heatmap
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.records import Image, Outcome, ScoredFace
+from facegate.pipeline.reporting.heat import heatmap
 
 WIDTH, HEIGHT = 640, 150
 MOST_TRACKS = 500

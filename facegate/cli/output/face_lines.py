@@ -15,10 +15,9 @@ from facegate.detectors.align import align
 from facegate.detectors.base import Detector
 from facegate.errors import ConfigError, SourceError
 from facegate.pipeline.images import read_image
-from facegate.pipeline.records import Box, Floats, Image
+from facegate.pipeline.records import Box
+from facegate.pipeline.reporting.heat import heatmap
 from facegate.scoring.engine import Scorer
-
-HEATMAP_SCALE = 4
 
 
 class FaceLine(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -100,17 +99,3 @@ def _score_one(
             )
         )
     return lines
-
-
-def heatmap(crop: Image, patches: Floats) -> Image:
-    """Return the crop beside its patch qualities, from blue (the crop's lowest) to red (its highest)."""
-    side = crop.shape[0] * HEATMAP_SCALE
-    large = cv2.resize(crop, (side, side), interpolation=cv2.INTER_CUBIC)
-    grid = round(len(patches) ** 0.5)
-    low, high = float(patches.min()), float(patches.max())
-    scaled = (patches.reshape(grid, grid) - low) / max(high - low, 1e-12)
-    colours = cv2.applyColorMap(np.rint(scaled * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
-    colours = cv2.cvtColor(colours, cv2.COLOR_BGR2RGB)
-    blocks = cv2.resize(colours, (side, side), interpolation=cv2.INTER_NEAREST)
-    blended = cv2.addWeighted(large, 0.45, blocks, 0.55, 0)
-    return np.hstack([large, np.full((side, 8, 3), 255, dtype=np.uint8), blended]).astype(np.uint8)

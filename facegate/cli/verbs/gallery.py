@@ -53,8 +53,8 @@ def add(
     """
     end_at_once_while_loading()
     from facegate.cli.output.progress import counting
-    from facegate.cli.recognising import enrolling
     from facegate.errors import ConfigError
+    from facegate.recognition.loading import enrolling
     from facegate.recognition.matching.keeper import gallery_path
     from facegate.recognition.people.enrolling import find_people, find_pictures
     from facegate.recognition.people.records import check_name
@@ -148,8 +148,8 @@ def check(
     from facegate.cli.files import check_writable, write_whole
     from facegate.cli.output.gallery_page import gallery_page
     from facegate.cli.output.progress import counting
-    from facegate.cli.recognising import enrolling
     from facegate.errors import ConfigError
+    from facegate.recognition.loading import enrolling
     from facegate.recognition.people.enrolling import find_people
 
     if accept and gallery.is_dir():
@@ -360,7 +360,7 @@ def export(gallery: GalleryArgument, to: Annotated[Path, typer.Argument(help="A 
 
 
 def _clusters(opened: Unknowns, embedder: str, card: Path | None) -> list[Cluster]:
-    from facegate.cli.recognising import load_recognition
+    from facegate.recognition.loading import load_recognition
 
     parts = load_recognition(embedder, card, DetectorKind.AUTO, None)
     return opened.clusters(parts.embedder, parts.embedder.threshold)

@@ -87,8 +87,8 @@ def recognize(
     """
     end_at_once_while_loading()
     from facegate.cli.output.progress import counting
-    from facegate.cli.recognising import load_recognition
     from facegate.recognition.embedders import OneAtATime
+    from facegate.recognition.loading import load_recognition
     from facegate.recognition.matching.keeper import GalleryKeeper
     from facegate.recognition.telling.places import Places
     from facegate.recognition.working.stream_worker import StreamWorker

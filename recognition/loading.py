@@ -1,4 +1,4 @@
-"""What several verbs need to recognise people."""
+"""From what somebody chose to what recognises and enrols people."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 
-from facegate.cli.options import DetectorKind
 from facegate.recognition.embedders import Embedder, load_embedder
 from facegate.recognition.matching.gallery import DEFAULT_FPIR, Rule, choose_rule
 from facegate.recognition.matching.tail import find_strangers
@@ -30,7 +29,7 @@ class Recognition(msgspec.Struct, frozen=True):
 def load_recognition(
     embedder: str,
     card: Path | None,
-    detector: DetectorKind,
+    detector: str,
     detector_path: Path | None,
     *,
     threshold: float | None = None,
@@ -55,7 +54,7 @@ def enrolling(
     path: Path,
     embedder: str,
     card: Path | None,
-    detector: DetectorKind,
+    detector: str,
     detector_path: Path | None,
     *,
     create: bool,

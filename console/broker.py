@@ -1,0 +1,74 @@
+"""What happens, on its way to everybody who has a page open; who does not keep up is told to look anew."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+WAITING = 200
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One of them."""
+
+    kind: str
+    data: bytes
+    """JSON."""
+
+
+ANEW = Event("anew", b"{}")
+"""Some were left out: load again what is shown."""
+
+
+class Broker:
+    """Of one event loop; :meth:`tell` may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._listeners: set[asyncio.Queue[Event | None]] = set()
+
+    def begin(self) -> None:
+        """Called on the loop, once."""
+        self._loop = asyncio.get_running_loop()
+
+    def end(self) -> None:
+        """Let all listeners go."""
+        for queue in self._listeners:
+            _put(queue, None)
+
+    @property
+    def heard(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._listeners)
+
+    def tell(self, kind: str, what: Any) -> None:
+        """Tell everybody who listens now."""
+        if self._loop is not None and self._listeners:
+            event = Event(kind, msgspec.json.encode(what))
+            self._loop.call_soon_threadsafe(self._tell, event)
+
+    def _tell(self, event: Event) -> None:
+        for queue in self._listeners:
+            _put(queue, event)
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[asyncio.Queue[Event | None]]:
+        """A queue of events; ``None`` is its end."""
+        queue: asyncio.Queue[Event | None] = asyncio.Queue(WAITING)
+        self._listeners.add(queue)
+        try:
+            yield queue
+        finally:
+            self._listeners.discard(queue)
+
+
+def _put(queue: asyncio.Queue[Event | None], event: Event | None) -> None:
+    if queue.full():
+        while not queue.empty():
+            queue.get_nowait()
+        queue.put_nowait(ANEW)
+    queue.put_nowait(event)

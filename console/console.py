@@ -1,0 +1,95 @@
+"""Everything that the pages and the API stand on."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from facegate.console.broker import Broker
+from facegate.console.people.desk import PeopleDesk
+from facegate.console.running.gate_client import GateAwayError
+from facegate.console.running.supervisor import Folder, Supervisor
+from facegate.console.security.accounts import Accounts
+from facegate.console.security.patience import Patience
+from facegate.console.tuning.tuner import Tuner
+from facegate.pipeline.recording.record import SUFFIX
+from facegate.recognition.people.erasing import Erased
+from facegate.store.reading import StoreReader
+from facegate.store.records import Track
+from facegate.store.retention import Limits
+from facegate.store.writing import StoreWriter
+
+SLACK_S = 30.0
+"""A piece that was written so long after a track ended has all of it."""
+
+
+class Console(msgspec.Struct, frozen=True):
+    """Whoever makes it closes what is in it."""
+
+    folder: Folder
+    supervisor: Supervisor
+    store: StoreReader
+    accounts: Accounts
+    broker: Broker
+    people: PeopleDesk
+    tuner: Tuner
+    limits: Limits
+    patience: Patience
+    secure: bool
+    """Whether it is reached by TLS alone."""
+
+    def disk(self) -> dict[str, int]:
+        """Bytes of the store and of recordings, and what is free."""
+        recordings = sum(path.stat().st_size for path in self.folder.recordings.glob("*/*.rec"))
+        store = sum(path.stat().st_size for path in self.folder.data.glob("store.db*"))
+        return {"store": store, "recordings": recordings, "free": shutil.disk_usage(self.folder.data).free}
+
+    def renamed(self, name: str, new: str) -> None:
+        """Somebody is called otherwise: so are their stored visits."""
+        with StoreWriter(self.folder.store) as store:
+            store.rename(name, new)
+
+    def forget(self, name: str) -> list[Erased]:
+        """Remove somebody everywhere.
+
+        Raises:
+            GalleryError: there is no such person.
+            StoreError: the store cannot be written.
+        """
+        spools = [*self.folder.data.glob("*.spool"), *(self.folder.data / "names").glob("*.spool")]
+        with StoreWriter(self.folder.store) as store:
+            tracks, visits = self.store.tracks_of(name), store.forget(name)
+        pieces = sum(_erase_recorded(self.folder.recordings, track) for track in tracks)
+        erased = self.people.remove(name, spools)
+        return [
+            Erased(str(self.folder.store), visits, "stored visits"),
+            Erased(str(self.folder.recordings), pieces, "pieces of recordings"),
+            *erased,
+        ]
+
+    def report(self) -> dict[str, Any] | None:
+        """The gate's report, ``None`` while there is no gate that answers."""
+        if not self.supervisor.health().gate.running:
+            return None
+        try:
+            return msgspec.json.decode(self.supervisor.client.report(), type=dict[str, Any])
+        except GateAwayError:
+            return None
+
+
+def _erase_recorded(recordings: Path, track: Track) -> int:
+    """Remove the pieces in which a track is; others who are in them go with it."""
+    gone = 0
+    if track.piece is None:
+        return gone
+    for piece in sorted((recordings / track.run_id).glob("*" + SUFFIX)):
+        if piece.name >= track.piece:
+            over = piece.stat().st_mtime > track.last + SLACK_S
+            piece.unlink(missing_ok=True)
+            gone += 1
+            if over:
+                break
+    return gone

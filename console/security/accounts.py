@@ -1,0 +1,174 @@
+"""Users, their sessions, and tokens for programs: one file, and of secrets only what they can be checked by."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from pathlib import Path
+from threading import Lock
+from typing import Literal
+
+import msgspec
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from facegate.database import Database
+from facegate.errors import ConfigError
+
+Role = Literal["viewer", "administrator"]
+SHORTEST, LONGEST = 10, 200
+"""Letters of a password."""
+IDLE_S, LONGEST_S = 12 * 3600.0, 7 * 86_400.0
+"""A session ends when nothing came for so long, and whatever came, so long after its beginning."""
+TOKEN = "fgt_"
+
+_FIRST = """
+CREATE TABLE users (
+    name TEXT PRIMARY KEY,
+    role TEXT NOT NULL,
+    hash TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE sessions (
+    key TEXT PRIMARY KEY,
+    user TEXT NOT NULL REFERENCES users ON DELETE CASCADE,
+    began REAL NOT NULL,
+    used REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE tokens (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    key TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    role TEXT NOT NULL,
+    made REAL NOT NULL
+) STRICT
+"""
+
+
+class Who(msgspec.Struct, frozen=True):
+    """Somebody who has come in."""
+
+    name: str
+    role: Role
+
+    @property
+    def may_change(self) -> bool:
+        """Whether they may do more than look."""
+        return self.role == "administrator"
+
+
+class Token(msgspec.Struct, frozen=True):
+    """A token without itself."""
+
+    id: int
+    name: str
+    role: Role
+    made: float
+    """Unix time (UTC)."""
+
+
+class Accounts(Database):
+    """One connection, for any thread."""
+
+    what = "file of accounts"
+    remedy = "'facegate serve --set-password NAME' makes one"
+    application = 0x66674143
+    steps = (_FIRST,)
+    pragmas = ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON")
+    failure = ConfigError
+
+    def __init__(self, path: Path, *, create: bool = False) -> None:
+        """See :class:`Database`."""
+        super().__init__(path, create=create)
+        self._alone = Lock()
+        self._hasher = PasswordHasher()  # Argon2id, RFC 9106's second recommendation
+        self._nobody = self._hasher.hash(secrets.token_urlsafe())
+
+    def needed(self) -> bool:
+        """Whether anybody has a password: then nobody comes in without one."""
+        with self._alone, self._errors():
+            return bool(self._db.execute("SELECT 1 FROM users LIMIT 1").fetchone())
+
+    def set_password(self, name: str, password: str, role: Role) -> None:
+        """Make a user, or give one another password and role; their sessions end.
+
+        Raises:
+            ConfigError: a password that is too short or too long.
+        """
+        if not 1 <= len(name) <= 64 or not name.isprintable():
+            raise ConfigError("a user's name has 1 to 64 letters")
+        if not SHORTEST <= len(password) <= LONGEST:
+            raise ConfigError(f"a password has {SHORTEST} to {LONGEST} letters")
+        hashed = self._hasher.hash(password)
+        with self._alone, self._transaction():
+            self._db.execute("DELETE FROM sessions WHERE user = ?", (name,))
+            self._db.execute(
+                "INSERT INTO users VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET role = excluded.role, "
+                "hash = excluded.hash",
+                (name, role, hashed),
+            )
+
+    def come_in(self, name: str, password: str, now: float) -> str | None:
+        """Begin a session; return its key, or ``None`` where name or password are wrong."""
+        with self._alone, self._errors():
+            row = self._db.execute("SELECT hash FROM users WHERE name = ?", (name,)).fetchone()
+        try:
+            # Somebody who is not known takes as long.
+            self._hasher.verify(row[0] if row else self._nobody, password[:LONGEST])
+        except (VerificationError, InvalidHashError):
+            return None
+        if row is None:
+            return None
+        key = secrets.token_urlsafe(32)
+        with self._alone, self._transaction():
+            self._db.execute("DELETE FROM sessions WHERE used < ? OR began < ?", (now - IDLE_S, now - LONGEST_S))
+            self._db.execute("INSERT INTO sessions VALUES (?, ?, ?, ?)", (_kept(key), name, now, now))
+        return key
+
+    def of_session(self, key: str, now: float) -> Who | None:
+        """Whose session it is, while it lasts."""
+        kept = _kept(key)
+        with self._alone, self._errors():
+            row = self._db.execute(
+                "SELECT name, role, used FROM sessions JOIN users ON name = user "
+                "WHERE key = ? AND used >= ? AND began >= ?",
+                (kept, now - IDLE_S, now - LONGEST_S),
+            ).fetchone()
+            if row is not None and now - row[2] > 60:
+                self._db.execute("UPDATE sessions SET used = ? WHERE key = ?", (now, kept))
+        return None if row is None else Who(row[0], row[1])
+
+    def leave(self, key: str) -> None:
+        """End a session."""
+        with self._alone, self._transaction():
+            self._db.execute("DELETE FROM sessions WHERE key = ?", (_kept(key),))
+
+    def make_token(self, name: str, role: Role, now: float) -> tuple[Token, str]:
+        """A token for a program; it is told this once."""
+        secret = TOKEN + secrets.token_urlsafe(32)
+        with self._alone, self._transaction():
+            row = self._db.execute(
+                "INSERT INTO tokens (key, name, role, made) VALUES (?, ?, ?, ?) RETURNING id",
+                (_kept(secret), name, role, now),
+            ).fetchone()
+        return Token(row[0], name, role, now), secret
+
+    def tokens(self) -> list[Token]:
+        """All of them."""
+        with self._alone, self._errors():
+            return [Token(*row) for row in self._db.execute("SELECT id, name, role, made FROM tokens ORDER BY id")]
+
+    def revoke(self, token: int) -> bool:
+        """Let a token count no more; return whether there was one."""
+        with self._alone, self._transaction():
+            return self._db.execute("DELETE FROM tokens WHERE id = ?", (token,)).rowcount > 0
+
+    def of_token(self, secret: str) -> Who | None:
+        """Whose token it is."""
+        with self._alone, self._errors():
+            row = self._db.execute("SELECT name, role FROM tokens WHERE key = ?", (_kept(secret),)).fetchone()
+        return None if row is None else Who(f"token {row[0]}", row[1])
+
+
+def _kept(secret: str) -> str:
+    """What is kept of a random secret; so many bits need no slow hash."""
+    return hashlib.sha256(secret.encode()).hexdigest()

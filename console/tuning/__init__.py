@@ -1,0 +1,1 @@
+"""What another gate would have done, decided again from what was recorded."""

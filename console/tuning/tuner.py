@@ -1,0 +1,187 @@
+"""What a camera's gate let through, and what another would have: decided and recognised again."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
+from time import time
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from facegate.console.tuning.memory import MOST_FACES, RunMemory, remember
+from facegate.pipeline.config import RunConfig, build_config
+from facegate.pipeline.gating.gate import Decision
+from facegate.pipeline.recording.record import Recording
+from facegate.pipeline.recording.replay import decide
+from facegate.pipeline.records import Floats, Outcome, ScoredFace, ScoredFrame, Shot
+from facegate.recognition.loading import Recognition
+from facegate.recognition.matching.gallery import Gallery
+from facegate.recognition.people.store import People
+from facegate.recognition.working.visits import Visits
+from facegate.sinks import wire
+
+FRESH_S = 30.0
+"""What was remembered is read again after so long."""
+MOST_CAMERAS = 4
+"""Remembered at a time."""
+MOST_EMBEDDINGS = 20_000
+SENT = (Outcome.FORWARDED, Outcome.DRY_RUN)
+
+
+class Played(msgspec.Struct, frozen=True):
+    """What a gate makes of what the camera saw."""
+
+    faces: int
+    shots: int
+    tracks: int
+    """Of which at least one shot is sent."""
+    outcomes: dict[str, int]
+    named: int | None
+    """Visits that get a name by these shots; ``None`` where that was not asked."""
+    people: list[str] | None
+    """Who they are."""
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What there is to decide again."""
+
+    since: float
+    """Unix time (UTC) from which on there is anything."""
+    faces: int
+    scored: int
+    histogram: list[int]
+    """Scored faces by quality: 20 classes of five."""
+    cut: bool
+    """There was more than is remembered."""
+
+
+class Tuner:
+    """One at a time, of any thread."""
+
+    def __init__(self, recordings: Path, gallery: Path, recognition: Callable[[], Recognition]) -> None:
+        self._recordings = recordings
+        self._gallery = gallery
+        self._recognition = recognition
+        self._lock = Lock()
+        self._remembered: OrderedDict[tuple[str, float], tuple[float, list[RunMemory]]] = OrderedDict()
+        self._embeddings: OrderedDict[str, Floats] = OrderedDict()
+
+    def evidence(self, camera: str, hours: float) -> Evidence:
+        """What a camera's gate saw in the last hours."""
+        with self._lock:
+            runs = self._runs(camera, hours)
+        histogram = np.zeros(20, int)
+        for quality in _qualities(runs, camera):
+            histogram[min(quality // 5, 19)] += 1
+        faces = sum(run.faces for run in runs)
+        return Evidence(
+            since=min((run.folder.stat().st_ctime for run in runs), default=time()),
+            faces=faces,
+            scored=int(histogram.sum()),
+            histogram=histogram.tolist(),
+            cut=faces >= MOST_FACES,
+        )
+
+    def play(self, camera: str, hours: float, changes: dict[str, Any] | None, *, named: bool) -> Played:
+        """Decide again.
+
+        Args:
+            camera: whose gate.
+            hours: how far back.
+            changes: of its ``gate`` section; ``None`` for the gate as it was.
+            named: also recognise what would be sent, which takes a moment for faces that are new.
+
+        Raises:
+            ConfigError: these changes make no gate.
+        """
+        with self._lock:
+            runs = self._runs(camera, hours)
+            outcomes: Counter[str] = Counter()
+            faces = tracks = 0
+            who: Counter[str] = Counter()
+            for run in runs:
+                config = None if changes is None else _changed(run.config(), camera, changes)
+                shots: list[Shot] = []
+                sent: set[int] = set()
+                for _, decision in decide(run, config):
+                    if decision.face.face.frame.camera != camera:
+                        continue
+                    faces += 1
+                    outcomes[decision.outcome.value] += 1
+                    if decision.outcome in SENT:
+                        sent.add(decision.face.track_id)
+                        shots += _shot(decision)
+                tracks += len(sent)
+                if named:
+                    who += self._names(run, shots)
+        return Played(
+            faces=faces,
+            shots=sum(outcomes[outcome.value] for outcome in SENT),
+            tracks=tracks,
+            outcomes=dict(outcomes),
+            named=who.total() if named else None,
+            people=sorted(who) if named else None,
+        )
+
+    def _runs(self, camera: str, hours: float) -> list[RunMemory]:
+        key, now = (camera, hours), time()
+        known = self._remembered.pop(key, None)
+        if known is None or now - known[0] > FRESH_S:
+            known = (now, remember(self._recordings, camera, now - 3600 * hours))
+        self._remembered[key] = known
+        while len(self._remembered) > MOST_CAMERAS:
+            self._remembered.popitem(last=False)
+        return known[1]
+
+    def _names(self, run: RunMemory, shots: list[Shot]) -> Counter[str]:
+        """The names of the visits that these shots make, as a worker would name them."""
+        parts = self._recognition()
+        self._embed(run, shots, parts)
+        with People(self._gallery) as people:
+            gallery = Gallery.of(people.embedded(parts.embedder.version))
+        visits = Visits(lambda: gallery, parts.rule)
+        for shot in shots:
+            embedding = self._embeddings.get(shot.shot_id)
+            if embedding is not None:
+                visits.shot(wire.header_of(shot), embedding, gallery.match(embedding, parts.rule), 0.0)
+        return Counter(event.name for event in visits.finish() if event.name is not None)
+
+    def _embed(self, run: RunMemory, shots: list[Shot], parts: Recognition) -> None:
+        missing = {(shot.camera, shot.scored.face.face_id): shot.shot_id for shot in shots}
+        missing = {face: shot_id for face, shot_id in missing.items() if shot_id not in self._embeddings}
+        if not missing:
+            return
+        for frame in Recording(run.folder).frames():
+            for face in frame.faces:
+                shot_id = missing.get((frame.frame.camera, face.face.face_id))
+                if shot_id is not None:
+                    self._embeddings[shot_id] = parts.embedder.embed([face.face.crop])[0]
+        while len(self._embeddings) > MOST_EMBEDDINGS:
+            self._embeddings.popitem(last=False)
+
+
+def _shot(decision: Decision) -> list[Shot]:
+    return [] if decision.shot is None else [decision.shot]
+
+
+def _qualities(runs: list[RunMemory], camera: str) -> list[int]:
+    return [
+        face.quality
+        for run in runs
+        for item in run.items
+        if isinstance(item, ScoredFrame) and item.frame.camera == camera
+        for face in item.faces
+        if isinstance(face, ScoredFace)
+    ]
+
+
+def _changed(config: RunConfig, camera: str, changes: dict[str, Any]) -> RunConfig:
+    data = config.model_dump(mode="json")
+    for each in data["cameras"]:
+        if each["name"] == camera:
+            each["gate"] |= changes
+    return build_config(data, "gate")

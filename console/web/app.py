@@ -1,0 +1,63 @@
+"""The app: API, pages and what guards them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, suppress
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.staticfiles import StaticFiles
+
+from facegate import __version__
+from facegate.console.console import Console
+from facegate.console.follower import Follower
+from facegate.console.security.guard import Guard
+from facegate.console.web import cameras, live, pages, people, system, tuning, visits
+from facegate.console.web.problems import add_problems
+
+API = "/api/v1"
+
+
+def create_app(console: Console, hosts: Collection[str] = ()) -> FastAPI:
+    """Build the app.
+
+    Args:
+        console: what it shows; its owner closes it after the app has ended.
+        hosts: names of this host beside its addresses.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        follower = Follower(
+            console.broker, console.store, console.folder, console.limits, lambda: cameras.states(console)
+        )
+        console.broker.begin()
+        tasks = [asyncio.create_task(follower.follow()), asyncio.create_task(follower.tidy())]
+        try:
+            yield
+        finally:
+            console.broker.end()
+            for task in tasks:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    app = FastAPI(
+        title="facegate",
+        version=__version__,
+        description="What cameras show, who was there, and what the gate let through.",
+        openapi_url=f"{API}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        middleware=[Middleware(Guard, accounts=console.accounts, hosts=hosts)],
+    )
+    app.state.console = console
+    add_problems(app)
+    for part in (cameras, visits, people, tuning, live, system):
+        app.include_router(part.router, prefix=API)
+    app.include_router(pages.router)
+    app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
+    return app

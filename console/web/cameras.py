@@ -1,0 +1,237 @@
+"""``/cameras``: what is watched, how it is doing, and changing it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Event
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Header, Query, Response
+from pydantic import SecretStr
+from ruamel.yaml.comments import CommentedMap
+
+from facegate.console.console import Console
+from facegate.console.running.gate_client import GateAwayError
+from facegate.console.web.models import (
+    Camera,
+    CameraChange,
+    CameraNew,
+    Cameras,
+    CameraSettings,
+    Changed,
+    ProbeWanted,
+    Tracks,
+    TrackSummary,
+)
+from facegate.console.web.problems import ANSWERS, ApiError, Of, not_found
+from facegate.errors import ConfigError
+from facegate.pipeline.addresses import redact
+from facegate.pipeline.cameras.probe import Probe, probe
+from facegate.pipeline.config import CameraConfig, build_config
+from facegate.pipeline.config.values import Name
+
+router = APIRouter(tags=["cameras"], responses=ANSWERS)
+SCHEMES = ("rtsp://", "rtsps://", "http://", "https://")
+PROBE_S = 3.0
+MOST_TRACKS = 500
+SECRET = ("password", "password_file", "source", "crops", "name", "enabled", "user")
+IfMatch = Annotated[str | None, Header(description="Version of the configuration that the change is for.")]
+
+
+@router.get("/cameras")
+def cameras(console: Of) -> Cameras:
+    """Every camera of the configuration, with its state and its counts."""
+    return camera_list(console)
+
+
+def camera_list(console: Console) -> Cameras:
+    """See :func:`cameras`."""
+    report = console.report()
+    counts = {each["camera"]: each for each in (report or {}).get("cameras", [])}
+    health = console.supervisor.health()
+    found = []
+    for entry in console.supervisor.file.raw().get("cameras") or []:
+        name, enabled = str(entry["name"]), bool(entry.get("enabled", True))
+        own = counts.get(name)
+        state = "ended" if health.gate_finished else "waiting"
+        found.append(
+            Camera(
+                name=name,
+                enabled=enabled,
+                state="paused" if not enabled else state if own is None else own["state"],
+                problem=None if own is None or not enabled else own["problem"],
+                source=redact(str(entry["source"])),
+                user=entry.get("user"),
+                has_password="password" in entry or "password_file" in entry or "@" in str(entry["source"]),
+                settings=_plain({key: value for key, value in entry.items() if key not in SECRET}),
+                counts=own,
+            )
+        )
+    return Cameras(config=console.supervisor.file.version().tag, cameras=found)
+
+
+@router.post("/cameras", status_code=201)
+def add_camera(console: Of, camera: CameraNew, if_match: IfMatch = None) -> Changed:
+    """Watch one more camera, at once."""
+    _check_source(camera.source, camera.crops)
+    given = _given(camera)
+
+    def edit(data: CommentedMap) -> None:
+        if any(str(entry["name"]) == camera.name for entry in data["cameras"]):
+            raise ApiError(
+                409,
+                "name_taken",
+                f"there is a camera {camera.name} already",
+                "give it another name, or change that",
+            )
+        data["cameras"].append(CommentedMap(given | _keep_password(console, camera.name, camera.password)))
+
+    return Changed(config=console.supervisor.change(edit, if_match).tag)
+
+
+@router.patch("/cameras/{name}")
+def change_camera(console: Of, name: Name, change: CameraChange, if_match: IfMatch = None) -> Changed:
+    """Change a camera. Its tracks end, its counts go on, the others do not notice."""
+    _check_source(change.source, change.crops)
+    given = _given(change)
+
+    def edit(data: CommentedMap) -> None:
+        entry = _entry(data, name)
+        for key in change.model_fields_set:
+            if key == "password":
+                entry.pop("password", None)
+                entry.pop("password_file", None)
+                entry.update(_keep_password(console, name, change.password))
+            elif key in given:
+                entry[key] = given[key]
+            else:
+                entry.pop(key, None)
+
+    return Changed(config=console.supervisor.change(edit, if_match).tag)
+
+
+@router.delete("/cameras/{name}")
+def remove_camera(console: Of, name: Name, if_match: IfMatch = None) -> Changed:
+    """Watch a camera no more. What it has shown stays until it is too old."""
+
+    def edit(data: CommentedMap) -> None:
+        data["cameras"].remove(_entry(data, name))
+
+    changed = console.supervisor.change(edit, if_match)
+    _password_file(console, name).unlink(missing_ok=True)
+    return Changed(config=changed.tag)
+
+
+@router.post("/cameras/probe")
+def probe_camera(wanted: ProbeWanted) -> dict[str, Any]:
+    """Watch an address for three seconds and say what it offers, as ``facegate probe`` does."""
+    _check_source(wanted.source, None)
+    password = None if wanted.password is None else wanted.password.get_secret_value()
+    camera = _built(
+        {"name": "probe", "source": wanted.source, "transport": wanted.transport}
+        | ({} if wanted.user is None else {"user": wanted.user, "password": password or ""})
+    )
+    found: Probe = probe(camera, PROBE_S, Event())
+    return msgspec.structs.asdict(found)
+
+
+@router.get("/cameras/{name}/snapshot.jpg", response_class=Response)
+def snapshot(console: Of, name: Name, side: Annotated[int, Query(ge=64, le=3840)] = 1280) -> Response:
+    """What the camera shows now, masked parts black."""
+    live = console.supervisor.client.live({name: -1}, side, 85)
+    if not live.cameras or live.cameras[0].jpeg is None:
+        raise GateAwayError("this camera has shown nothing yet")
+    return Response(live.cameras[0].jpeg, media_type="image/jpeg")
+
+
+@router.get("/cameras/{name}/tracks")
+def tracks(
+    console: Of,
+    name: Name,
+    since: Annotated[float, Query(ge=0, le=1e11)] = 0.0,
+    most: Annotated[int, Query(ge=1, le=MOST_TRACKS)] = 50,
+) -> Tracks:
+    """The newest tracks, those of which nothing was sent too."""
+    return Tracks(
+        tracks=[
+            TrackSummary(
+                run_id=track.run_id,
+                track_id=track.track_id,
+                first=track.first,
+                last=track.last,
+                faces=track.faces,
+                quality=track.quality,
+                outcomes=track.outcomes,
+                sent=sum(fate.shot_id is not None for fate in track.story),
+            )
+            for track in console.store.tracks(name, since, most)
+        ]
+    )
+
+
+def _entry(data: CommentedMap, name: str) -> CommentedMap:
+    found: CommentedMap | None = next((each for each in data["cameras"] if str(each["name"]) == name), None)
+    if found is None:
+        raise not_found(f"camera {name}")
+    return found
+
+
+def _given(camera: CameraSettings) -> dict[str, Any]:
+    """What is to stand in the file."""
+    given = camera.model_dump(mode="json", exclude_unset=True, exclude_none=True, exclude={"password"})
+    if "$" in str([value for key, value in given.items() if key != "gate"]):
+        raise ConfigError("a value here cannot be ${NAME}; that is for the configuration file")
+    return given
+
+
+def _check_source(*urls: str | None) -> None:
+    """Only cameras behind an address: files and devices of this host are for whoever writes the file."""
+    for url in urls:
+        if url is not None and not url.startswith(SCHEMES):
+            raise ConfigError(
+                f"{redact(url)[:80]} is no address of a camera; give rtsp://, rtsps://, http:// or https://"
+            )
+
+
+def _built(camera: dict[str, Any]) -> CameraConfig:
+    if "${" in str(camera):
+        raise ConfigError("a value here cannot be ${NAME}; that is for the configuration file")
+    return build_config({"cameras": [camera]}, "camera").cameras[0]
+
+
+def _keep_password(console: Console, name: str, password: SecretStr | None) -> dict[str, Any]:
+    """Into a file of its own, so that the configuration can be shown around."""
+    if password is None:
+        return {}
+    path = _password_file(console, name)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.touch(mode=0o600)
+    part.write_text(password.get_secret_value(), encoding="utf-8")
+    part.replace(path)
+    return {"password_file": str(path.absolute())}
+
+
+def _password_file(console: Console, name: str) -> Path:
+    return console.folder.secrets / f"{name}.password"
+
+
+def _plain(value: Any) -> Any:
+    decoded: Any = msgspec.json.decode(msgspec.json.encode(value, enc_hook=str))
+    return decoded
+
+
+def states(console: Console) -> list[dict[str, Any]]:
+    """How the cameras are doing, in short; for the events of open pages."""
+    return [
+        {
+            "name": camera.name,
+            "state": camera.state,
+            "problem": camera.problem,
+            "looks_per_s": (camera.counts or {}).get("looks_per_s"),
+            "observed": (camera.counts or {}).get("observed", 0),
+            "sent": (camera.counts or {}).get("outcomes", {}).get("forwarded", 0),
+        }
+        for camera in camera_list(console).cameras
+    ]

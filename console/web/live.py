@@ -1,0 +1,100 @@
+"""``/live`` and ``/events``: what goes on right now."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Query, Request, Response
+from starlette.responses import StreamingResponse
+
+from facegate.console.broker import Broker
+from facegate.console.console import Console
+from facegate.console.web.problems import ANSWERS, ApiError, Of
+from facegate.pipeline.showing.messages import MOST_CAMERAS, Live, LiveCamera
+
+router = APIRouter(tags=["live"], responses=ANSWERS)
+PING_S = 15.0
+
+
+@router.get("/live", response_class=Response, responses={200: {"content": {"application/octet-stream": {}}}})
+def live(
+    console: Of,
+    have: Annotated[str, Query(max_length=20_000, description="CAMERA:FRAME,..; frame -1 for none yet")],
+    side: Annotated[int, Query(ge=64, le=1920)] = 320,
+) -> Response:
+    """What cameras show now, in one answer.
+
+    Four bytes (big endian) say how long the JSON after them is; then come its pictures, one after the other. Of a
+    frame that the asker has already, no picture comes. Boxes are fractions of the picture.
+    """
+    found = console.supervisor.client.live(_have(have), side)
+    names = _names(console, found)
+    told = [_told(found.run_id, camera, names) for camera in found.cameras]
+    head = msgspec.json.encode({"run_id": found.run_id, "cameras": told})
+    pictures = [camera.jpeg or b"" for camera in found.cameras]
+    body = len(head).to_bytes(4, "big") + head + b"".join(pictures)
+    return Response(body, media_type="application/octet-stream")
+
+
+@router.get("/events", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
+async def events(console: Of, request: Request) -> StreamingResponse:
+    """Server-sent: ``visit``, ``cameras``, ``health``, ``config``, ``line``; ``anew`` if some are missing."""
+    return StreamingResponse(
+        _stream(console.broker), media_type="text/event-stream", headers={"x-accel-buffering": "no"}
+    )
+
+
+async def _stream(broker: Broker) -> AsyncIterator[bytes]:
+    async with broker.listening() as queue:
+        yield b"retry: 1000\n\n"
+        while True:
+            try:
+                event = await asyncio.wait_for(queue.get(), PING_S)
+            except TimeoutError:
+                yield b": still here\n\n"
+                continue
+            if event is None:
+                return
+            yield b"event: " + event.kind.encode() + b"\ndata: " + event.data + b"\n\n"
+
+
+def _have(text: str) -> dict[str, int]:
+    found = {}
+    for part in text.split(","):
+        camera, _, frame = part.rpartition(":")
+        if not camera or not frame.removeprefix("-").isdecimal() or len(frame) > 18:
+            raise ApiError(422, "not_valid", f"have: {part[:80]!r} is not CAMERA:FRAME", "send door:-1,hall:1234")
+        found[camera] = int(frame)
+    if len(found) > MOST_CAMERAS:
+        raise ApiError(422, "not_valid", f"have: more than {MOST_CAMERAS} cameras", "ask for those that are shown")
+    return found
+
+
+def _names(console: Console, found: Live) -> dict[str, str]:
+    visits = [
+        f"{found.run_id}/{camera.camera}/{face.track_id}" for camera in found.cameras for face in camera.faces
+    ]
+    return console.store.names_of(visits) if visits else {}
+
+
+def _told(run_id: str, camera: LiveCamera, names: dict[str, str]) -> dict[str, object]:
+    return {
+        "camera": camera.camera,
+        "seq": camera.seq,
+        "age_s": camera.age_s,
+        "width": camera.width,
+        "height": camera.height,
+        "bytes": len(camera.jpeg or b""),
+        "faces": [
+            {
+                "track_id": face.track_id,
+                "box": face.box,
+                "quality": face.quality,
+                "name": names.get(f"{run_id}/{camera.camera}/{face.track_id}"),
+            }
+            for face in camera.faces
+        ],
+    }

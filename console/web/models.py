@@ -1,0 +1,212 @@
+"""What the API takes and gives, as OpenAPI shows it. Times are Unix time (UTC)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from facegate.pipeline.config.values import Aspect, Name, Polygon, Region
+from facegate.store.records import StoredVisit
+
+PersonName = Annotated[str, Field(min_length=1, max_length=100)]
+Quality = Annotated[int, Field(ge=0, le=100)]
+Row = Annotated[int, Field(ge=0, le=2**62)]
+
+
+class Strict(BaseModel):
+    """Refuses what it does not know."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Problem(BaseModel):
+    """Why something was not done."""
+
+    error: str
+    """For programs."""
+    message: str
+    remedy: str
+
+
+class CameraSettings(Strict):
+    """Of a camera, as in the configuration (docs/cameras.md); what is left out has its default."""
+
+    user: Annotated[str, Field(max_length=200)] | None = None
+    password: SecretStr | None = None
+    crops: Annotated[str, Field(max_length=4096)] | None = None
+    transport: Literal["tcp", "udp"] | None = None
+    timeout_s: Annotated[float, Field(gt=0, le=120)] | None = None
+    max_fps: Annotated[float, Field(gt=0, le=1000)] | None = None
+    idle_fps: Annotated[float, Field(ge=0.1, le=1000)] | None = None
+    aspect: Aspect | None = None
+    rotate: Literal[0, 90, 180, 270] | None = None
+    search: Region | None = None
+    report: Annotated[list[Polygon], Field(max_length=50)] | None = None
+    mask: Annotated[list[Polygon], Field(max_length=50)] | None = None
+    skip_still: bool | None = None
+    gate: dict[str, Any] | None = None
+    enabled: bool | None = None
+
+
+class CameraNew(CameraSettings):
+    """A camera to add."""
+
+    name: Name
+    source: Annotated[str, Field(min_length=1, max_length=4096)]
+
+
+class CameraChange(CameraSettings):
+    """What is to be otherwise of a camera. A setting that is ``null`` goes back to its default."""
+
+    source: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+
+
+class ProbeWanted(Strict):
+    """A camera to be watched for a moment."""
+
+    source: Annotated[str, Field(min_length=1, max_length=4096)]
+    user: Annotated[str, Field(max_length=200)] | None = None
+    password: SecretStr | None = None
+    transport: Literal["tcp", "udp"] = "tcp"
+
+
+class Camera(BaseModel):
+    """A camera and how it is doing."""
+
+    name: str
+    enabled: bool
+    state: str
+    """``connecting``, ``live``, ``stalled``, ``unauthorised``, ``failed``, ``ended``; ``paused``; ``waiting`` for
+    the gate."""
+    problem: str | None
+    source: str
+    """Without its login."""
+    user: str | None
+    has_password: bool
+    settings: dict[str, Any]
+    """As in the configuration file, without secrets."""
+    counts: dict[str, Any] | None
+    """As in the run's report."""
+
+
+class Cameras(BaseModel):
+    """All of them."""
+
+    config: str
+    """Version of the configuration; send it as ``If-Match`` to change nothing but this version."""
+    cameras: list[Camera]
+
+
+class Changed(BaseModel):
+    """The configuration was changed."""
+
+    config: str
+    """Its version now."""
+
+
+class Shot(BaseModel):
+    """A face that was sent, or a sample of those that were not."""
+
+    shot_id: str
+    visit: str
+    camera: str
+    track_id: int
+    seen: float
+    quality: int
+    rank: int
+    reason: str
+    outcome: Literal["forwarded", "shadow"]
+    name: str | None
+    """Of its visit."""
+    header: dict[str, Any]
+    """As on the wire (docs/wire.md), without the template."""
+
+
+class Shots(BaseModel):
+    """A page of them, newest first. It may be short, even empty, while ``next`` is there."""
+
+    shots: list[Shot]
+    next: int | None
+
+
+class Visit(BaseModel):
+    """A track of which a shot was sent."""
+
+    visit: str
+    """``RUN/CAMERA/TRACK``."""
+    camera: str
+    track_id: int
+    first: float
+    last: float
+    shots: int
+    best: str | None
+    """``shot_id``."""
+    quality: int
+    answered: bool
+    name: str | None
+    similarity: float | None
+    margin: float | None
+    fpir: float | None
+    ended: bool
+
+
+class Visits(BaseModel):
+    """A page of them; see :class:`Shots`."""
+
+    visits: list[Visit]
+    next: int | None
+
+
+class Fate(BaseModel):
+    """What became of one face of a track."""
+
+    face_id: str
+    pts_s: float
+    quality: int | None
+    outcome: str
+    reason: str | None
+    shot_id: str | None
+    picture: bool
+    """Whether its picture is still kept."""
+
+
+class Timeline(BaseModel):
+    """Everything that was decided of one track."""
+
+    visit: Visit | None
+    """``None`` where nothing of it was sent."""
+    camera: str
+    track_id: int
+    first: float
+    last: float
+    faces: int
+    outcomes: dict[str, int]
+    threshold: int | None
+    """``min_quality`` of the camera now."""
+    story: list[Fate]
+    shots: list[Shot]
+
+
+class TrackSummary(BaseModel):
+    """A track in a list."""
+
+    run_id: str
+    track_id: int
+    first: float
+    last: float
+    faces: int
+    quality: int | None
+    outcomes: dict[str, int]
+    sent: int
+
+
+class Tracks(BaseModel):
+    """A camera's newest tracks, those that sent nothing too."""
+
+    tracks: list[TrackSummary]
+
+
+def visit_out(visit: StoredVisit) -> Visit:
+    """A stored visit as the API gives it."""
+    return Visit.model_validate({name: getattr(visit, name) for name in Visit.model_fields})

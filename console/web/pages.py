@@ -1,0 +1,121 @@
+"""The pages: thin shells that scripts of our own fill from the API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request
+from jinja2 import Environment, FileSystemLoader, select_autoescape
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from facegate.console.security.accounts import Who
+from facegate.console.web.problems import Of
+
+HERE = Path(__file__).parent
+STATIC = HERE / "static"
+PAGES = {
+    "live": "Live",
+    "visits": "Visits",
+    "people": "People",
+    "tune": "Tune",
+    "cameras": "Cameras",
+    "health": "Health",
+}
+router = APIRouter(include_in_schema=False)
+_templates = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=select_autoescape())
+
+
+@router.get("/")
+def start() -> RedirectResponse:
+    """The first page."""
+    return RedirectResponse("/live", 303)
+
+
+@router.get("/healthz")
+def healthz(console: Of) -> Response:
+    """For whoever watches over this host: 200 while the gate and the worker run, or there is nothing to run."""
+    found = console.supervisor.health()
+    fine = found.worker.running and (
+        found.gate.running or found.gate_finished or console.supervisor.config() is None
+    )
+    return Response(status_code=200 if fine else 503)
+
+
+@router.get("/login")
+def login(console: Of) -> Response:
+    """Where one logs in."""
+    if not console.accounts.needed():
+        return RedirectResponse("/live", 303)
+    return _page("login.html", title="Log in")
+
+
+@router.get("/api/docs")
+def docs(request: Request) -> HTMLResponse:
+    """The API for people."""
+    schema = request.app.openapi()
+    return _page(
+        "docs.html", title="API", pages=PAGES, page="docs", routes=_routes(schema), schemas=_schemas(schema)
+    )
+
+
+@router.get("/{page}")
+def page(page: str, request: Request) -> Response:
+    """One of the pages."""
+    if page not in PAGES:
+        return _page("missing.html", 404, title="Nothing here", pages=PAGES, page="")
+    who: Who = request.state.who
+    return _page("page.html", title=PAGES[page], pages=PAGES, page=page, who=who)
+
+
+def _page(template: str, status: int = 200, **values: Any) -> HTMLResponse:
+    return HTMLResponse(_templates.get_template(template).render(**values), status)
+
+
+def _routes(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "method": method.upper(),
+            "path": path,
+            "words": route.get("description") or route.get("summary", ""),
+            "parameters": route.get("parameters", []),
+            "body": _name(route.get("requestBody", {})),
+            "answer": next(
+                (_name(answer) for status, answer in route["responses"].items() if status.startswith("2")), ""
+            ),
+        }
+        for path, routes in schema["paths"].items()
+        for method, route in routes.items()
+    ]
+
+
+def _name(holder: dict[str, Any]) -> str:
+    for kind, content in holder.get("content", {}).items():
+        found = content.get("schema", {})
+        reference = found.get("$ref") or found.get("items", {}).get("$ref", "")
+        return str(reference).rpartition("/")[2] or kind
+    return ""
+
+
+def _schemas(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "words": each.get("description", ""),
+            "fields": [
+                {"name": field, "type": _type(about), "needed": field in each.get("required", [])}
+                for field, about in each.get("properties", {}).items()
+            ],
+        }
+        for name, each in sorted(schema["components"]["schemas"].items())
+    ]
+
+
+def _type(about: dict[str, Any]) -> str:
+    if "$ref" in about:
+        return str(about["$ref"]).rpartition("/")[2]
+    if "anyOf" in about:
+        return " or ".join(_type(each) for each in about["anyOf"])
+    if about.get("type") == "array":
+        return "list of " + _type(about.get("items", {}))
+    return str(about.get("type", "anything"))

@@ -1,0 +1,276 @@
+"""``/people`` and ``/unknowns``: who can be named."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, File, Form, Query, Response, UploadFile
+from pydantic import BaseModel, Field
+
+from facegate.console.console import Console
+from facegate.console.people.desk import Verdict
+from facegate.console.web.models import PersonName, Row, Strict
+from facegate.console.web.problems import ANSWERS, ApiError, Of, not_found
+from facegate.console.web.visits import JPEG
+from facegate.errors import GalleryError
+from facegate.recognition.people.checks import Fault
+from facegate.store.records import StoredShot
+
+router = APIRouter(tags=["people"], responses=ANSWERS)
+MOST_FILES = 20
+MOST_FILE_BYTES = 8 * 2**20
+
+
+class PersonOut(BaseModel):
+    """Somebody who can be named."""
+
+    name: str
+    pictures: int
+    negatives: int
+    added: float
+
+
+class PictureOut(BaseModel):
+    """A picture in the gallery."""
+
+    row: int
+    kind: str
+    """``enrolled``, or ``negative``: of somebody else, who must not be taken for this person."""
+    source: str
+    quality: int
+    accepted: bool
+
+
+class FaultOut(BaseModel):
+    """Something that is wrong with a picture, or with two people."""
+
+    kind: str
+    person: str
+    source: str | None
+    reason: str
+    remedy: str
+    other: str | None
+
+
+class VerdictOut(BaseModel):
+    """What came of it."""
+
+    added: int
+    faults: list[FaultOut]
+    """Why pictures were not added, and what is odd now."""
+
+
+class FromShot(Strict):
+    """A face that was sent."""
+
+    shot_id: Annotated[str, Field(max_length=64)]
+    accept: bool = False
+    """It is right, whatever is found."""
+
+
+class NewName(Strict):
+    """Another name."""
+
+    name: PersonName
+
+
+class UnknownVisit(BaseModel):
+    """A face of an unknown visitor."""
+
+    row: int
+    camera: str
+    seen: float
+    quality: int
+
+
+class Unknown(BaseModel):
+    """Somebody unknown."""
+
+    id: int
+    visits: list[UnknownVisit]
+    cameras: list[str]
+    days: int
+
+
+class Naming(Strict):
+    """Who it is."""
+
+    name: PersonName
+    without: Annotated[tuple[Row, ...], Field(max_length=2000)] = ()
+    """Rows of faces that are somebody else's."""
+
+
+class ErasedOut(BaseModel):
+    """What was found of a person in one place, and is gone."""
+
+    place: str
+    found: int
+    what: str
+
+
+@router.get("/people")
+def people(console: Of) -> list[PersonOut]:
+    """Everybody who can be named."""
+    return [PersonOut(**msgspec.structs.asdict(person)) for person in console.people.people()]
+
+
+@router.get("/people/faults")
+def faults(console: Of) -> list[FaultOut]:
+    """Everything that is wrong with the gallery, as ``facegate gallery check`` says it."""
+    return [_fault(fault) for fault in console.people.faults()]
+
+
+@router.get("/people/pictures/{row}.jpg", response_class=Response, responses=JPEG)
+def picture(console: Of, row: Row) -> Response:
+    """A picture of the gallery."""
+    return _picture(lambda: console.people.picture(row))
+
+
+@router.delete("/people/pictures/{row}", status_code=204)
+def remove_picture(console: Of, row: Row) -> None:
+    """Remove one picture."""
+    try:
+        console.people.remove_picture(row)
+    except GalleryError as error:
+        raise not_found("such picture") from error
+
+
+@router.get("/people/{name}")
+def pictures(console: Of, name: str) -> list[PictureOut]:
+    """Somebody's pictures."""
+    _known(console, name)
+    fields = PictureOut.model_fields
+    return [PictureOut(**{key: getattr(each, key) for key in fields}) for each in console.people.pictures(name)]
+
+
+@router.patch("/people/{name}", status_code=204)
+def rename(console: Of, name: str, new: NewName) -> None:
+    """Call somebody otherwise, here and on what is stored."""
+    _known(console, name)
+    console.people.rename(name, new.name)
+    console.renamed(name, new.name)
+
+
+@router.delete("/people/{name}")
+def remove(console: Of, name: str) -> list[ErasedOut]:
+    """Remove somebody everywhere: pictures, unknown faces, stored visits, what waits to be delivered."""
+    _known(console, name)
+    return [ErasedOut(**msgspec.structs.asdict(each)) for each in console.forget(name)]
+
+
+@router.post("/people/{name}/merge")
+def merge(console: Of, name: str, into: NewName) -> dict[str, int]:
+    """Give somebody's pictures to another person."""
+    _known(console, name)
+    _known(console, into.name)
+    moved = console.people.merge(name, into.name)
+    console.renamed(name, into.name)
+    return {"moved": moved}
+
+
+@router.post("/people/{name}/pictures")
+def enrol(
+    console: Of,
+    name: PersonName,
+    files: Annotated[list[UploadFile], File(max_length=MOST_FILES)],
+    accept: Annotated[bool, Form()] = False,
+) -> VerdictOut:
+    """Enrol pictures from files; each is judged, and those with a fault are left out unless ``accept`` says so."""
+    if len(files) > MOST_FILES:
+        raise ApiError(413, "too_large", f"more than {MOST_FILES} files at a time", "send fewer")
+    contents = []
+    for file in files:
+        content = file.file.read(MOST_FILE_BYTES + 1)
+        if len(content) > MOST_FILE_BYTES:
+            raise ApiError(
+                413, "too_large", f"a picture of more than {MOST_FILE_BYTES // 2**20} MiB", "make it smaller"
+            )
+        contents.append(((file.filename or "upload")[:200], content))
+    return _verdict(console.people.enrol(name, contents, accept=accept))
+
+
+@router.post("/people/{name}/shots")
+def enrol_shot(console: Of, name: PersonName, wanted: FromShot) -> VerdictOut:
+    """Enrol a face that the gate has sent."""
+    shot, jpeg = _shot(console, wanted.shot_id)
+    verdict = console.people.enrol_crop(name, f"shot {shot.shot_id}", jpeg, shot.quality, accept=wanted.accept)
+    return _verdict(verdict)
+
+
+@router.post("/people/{name}/not", status_code=204)
+def not_this_person(console: Of, name: str, wanted: FromShot) -> None:
+    """A face that must not be taken for this person any more."""
+    _known(console, name)
+    shot, jpeg = _shot(console, wanted.shot_id)
+    console.people.not_this(name, f"shot {shot.shot_id}", jpeg, shot.quality)
+
+
+@router.get("/unknowns")
+def unknowns(console: Of, most: Annotated[int, Query(ge=1, le=500)] = 50) -> list[Unknown]:
+    """Unknown visitors, those with the most visits first."""
+    return [
+        Unknown(
+            id=cluster.id,
+            cameras=cluster.cameras,
+            days=cluster.days,
+            visits=[
+                UnknownVisit(row=each.row, camera=each.camera, seen=each.seen, quality=each.quality)
+                for each in cluster.visits
+            ],
+        )
+        for cluster in console.people.unknowns()[:most]
+    ]
+
+
+@router.get("/unknowns/faces/{row}.jpg", response_class=Response, responses=JPEG)
+def unknown_face(console: Of, row: Row) -> Response:
+    """A face of an unknown visitor."""
+    return _picture(lambda: console.people.unknown(row))
+
+
+@router.post("/unknowns/{cluster}/name")
+def name_unknown(console: Of, cluster: Row, naming: Naming) -> dict[str, int]:
+    """Say who an unknown visitor is."""
+    return {"added": console.people.name_unknown(cluster, naming.name, naming.without)}
+
+
+@router.delete("/unknowns/{cluster}", status_code=204)
+def forget_unknown(console: Of, cluster: Row) -> None:
+    """Forget an unknown visitor's faces."""
+    console.people.forget_unknown(cluster)
+
+
+def _known(console: Console, name: str) -> None:
+    if name not in {person.name for person in console.people.people()}:
+        raise not_found(f"person {name[:100]}")
+
+
+def _shot(console: Console, shot_id: str) -> tuple[StoredShot, bytes]:
+    shot, jpeg = console.store.shot(shot_id), console.store.crop(shot_id)
+    if shot is None or jpeg is None:
+        raise not_found("such shot any more")
+    return shot, jpeg
+
+
+def _picture(read: Any) -> Response:
+    try:
+        jpeg = read()
+    except GalleryError as error:
+        raise not_found("such picture") from error
+    return Response(jpeg, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
+
+
+def _fault(fault: Fault) -> FaultOut:
+    return FaultOut(
+        kind=fault.kind.value,
+        person=fault.person,
+        source=fault.source,
+        reason=fault.reason,
+        remedy=fault.remedy,
+        other=fault.other,
+    )
+
+
+def _verdict(verdict: Verdict) -> VerdictOut:
+    return VerdictOut(added=verdict.added, faults=[_fault(fault) for fault in verdict.faults])

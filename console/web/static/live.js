@@ -1,0 +1,130 @@
+// What every camera shows right now: two pictures a second, of tiles that can be seen.
+
+import { alarm, get, h, hear, show, watchHealth } from "./app.js";
+import { visitCard, visitDialog } from "./visit.js";
+
+const EVERY_MS = 500;
+const KEPT = 12;
+const tiles = new Map();
+const seen = new Set();
+const watcher = new IntersectionObserver((entries) => {
+  for (const entry of entries) (entry.isIntersecting ? seen.add(entry.target.dataset.name) : seen.delete(entry.target.dataset.name));
+});
+
+function tile(camera) {
+  const canvas = h("canvas", { width: 640, height: 360, role: "img", "aria-label": `${camera.name}: nothing yet` });
+  const state = h("span", { class: `state ${camera.state}` }, camera.state);
+  const counts = h("span", { class: "note" });
+  const problem = h("span", { class: "bad note" }, camera.problem ?? "");
+  const box = h("article", { class: "card tile", "data-name": camera.name },
+    canvas, h("div", { class: "foot" }, h("b", {}, camera.name), state, counts, problem));
+  watcher.observe(box);
+  tiles.set(camera.name, { box, canvas, state, counts, problem, seq: -1, age: null });
+  return box;
+}
+
+function draw(mine, told, picture) {
+  const { canvas } = mine;
+  if (picture) {
+    canvas.width = picture.width;
+    canvas.height = picture.height;
+    canvas.style.aspectRatio = `${picture.width} / ${picture.height}`;
+    mine.picture = picture;
+  }
+  if (!mine.picture) return;
+  const pen = canvas.getContext("2d");
+  const { width, height } = canvas;
+  pen.drawImage(mine.picture, 0, 0);
+  pen.font = `600 ${Math.max(11, width / 34)}px system-ui`;
+  pen.lineWidth = Math.max(2, width / 200);
+  for (const face of told.faces) {
+    const [x1, y1, x2, y2] = face.box;
+    const colour = face.name ? "#35d08f" : "#ffc44d";
+    pen.strokeStyle = colour;
+    pen.strokeRect(x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height);
+    const text = `${face.name ?? "#" + face.track_id}${face.quality === null ? "" : " · " + face.quality}`;
+    const across = pen.measureText(text).width + 8;
+    const tall = Math.max(15, width / 26);
+    const top = Math.max(0, y1 * height - tall);
+    pen.fillStyle = colour;
+    pen.fillRect(x1 * width - 1, top, across, tall);
+    pen.fillStyle = "#111";
+    pen.fillText(text, x1 * width + 3, top + tall * 0.75);
+  }
+  const who = told.faces.map((face) => face.name ?? "somebody unknown");
+  canvas.setAttribute("aria-label", `${told.camera}: ${who.length ? who.join(", ") : "nobody"}`);
+}
+
+async function look() {
+  const wanted = [...seen].filter((name) => tiles.has(name));
+  if (document.hidden || !wanted.length) return;
+  const have = wanted.map((name) => `${name}:${tiles.get(name).seq}`).join(",");
+  const side = Math.min(640, Math.max(240, Math.round(tiles.get(wanted[0]).box.clientWidth * devicePixelRatio)));
+  const answer = await fetch(`/api/v1/live?have=${encodeURIComponent(have)}&side=${side}`);
+  if (answer.status === 401) location.assign("/login");
+  if (!answer.ok) return;
+  const body = await answer.arrayBuffer();
+  const length = new DataView(body).getUint32(0);
+  const told = JSON.parse(new TextDecoder().decode(new Uint8Array(body, 4, length)));
+  let at = 4 + length;
+  for (const camera of told.cameras) {
+    const mine = tiles.get(camera.camera);
+    const jpeg = camera.bytes ? new Blob([new Uint8Array(body, at, camera.bytes)], { type: "image/jpeg" }) : null;
+    at += camera.bytes;
+    if (!mine) continue;
+    mine.seq = camera.seq;
+    mine.age = camera.age_s;
+    draw(mine, camera, jpeg ? await createImageBitmap(jpeg) : null);
+  }
+}
+
+function states(cameras) {
+  const names = cameras.map((camera) => camera.name);
+  if (names.length !== tiles.size || names.some((name) => !tiles.has(name))) return start();
+  for (const camera of cameras) {
+    const mine = tiles.get(camera.name);
+    mine.state.textContent = camera.state;
+    mine.state.className = `state ${camera.state}`;
+    mine.problem.textContent = camera.problem ?? "";
+    const age = mine.age === null ? "" : ` · ${mine.age.toFixed(1)} s old`;
+    const rate = camera.looks_per_s === null ? "" : `${camera.looks_per_s.toFixed(1)} looks/s · `;
+    mine.counts.textContent = `${rate}${camera.observed} faces, ${camera.sent} sent${age}`;
+  }
+}
+
+const latest = h("ul", { class: "faces" });
+function visit(found) {
+  const old = latest.querySelector(`[data-visit="${CSS.escape(found.visit)}"]`);
+  const item = h("li", { "data-visit": found.visit }, visitCard(found, () => visitDialog(found)));
+  if (old) old.replaceWith(item);
+  else {
+    item.classList.add("fresh");
+    latest.prepend(item);
+    while (latest.children.length > KEPT) latest.lastChild.remove();
+  }
+}
+
+async function start() {
+  const [{ cameras }, { visits }] = await Promise.all([get("/cameras"), get(`/visits?most=${KEPT}`)]);
+  if (!cameras.length) return location.replace("/cameras");
+  tiles.clear();
+  seen.clear();
+  latest.replaceChildren();
+  show(h("div", { class: "split" },
+    h("section", { class: "grid", "aria-label": "Cameras" }, cameras.map(tile)),
+    h("section", { class: "card", "aria-label": "Who was just here" }, h("h2", {}, "Just here"), latest)));
+  [...visits].reverse().forEach(visit);
+}
+
+await start();
+if (tiles.size) {
+  watchHealth();
+  hear("visit", visit, start);
+  hear("cameras", states);
+  hear("config", start);
+  for (;;) {
+    const began = performance.now();
+    await look().catch(() => alarm("no connection"));
+    await new Promise((done) => setTimeout(done, Math.max(50, EVERY_MS - (performance.now() - began))));
+  }
+}

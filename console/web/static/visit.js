@@ -1,0 +1,114 @@
+// One visit: its card in a list, and everything that was decided of it.
+
+import { api, attempt, clock, dialog, get, h, mayChange, when, words } from "./app.js";
+
+const COLOURS = { forwarded: "#12915a", shadow: "#8e54c9", superseded: "#4f83cc", below_threshold: "#d04437", not_needed: "#8c959f" };
+const colour = (outcome) => COLOURS[outcome] ?? "#c98a1b";
+
+export function visitCard(visit, act) {
+  const said = visit.name ?? (visit.answered ? "unknown" : "not looked at yet");
+  const how = visit.similarity === null || !visit.answered ? "" : ` · ${visit.similarity.toFixed(2)}`;
+  return h("button", { class: "face", onclick: act, "aria-label": `${said}, ${visit.camera}, ${when(visit.last)}` },
+    visit.best
+      ? h("img", { src: `/api/v1/shots/${visit.best}/crop.jpg`, alt: "", loading: "lazy" })
+      : h("img", { src: "/static/icon.svg", alt: "" }),
+    h("span", { class: "text" },
+      h("b", { class: visit.name ? "good" : "" }, said),
+      h("span", { class: "soft" }, `${visit.camera} · quality ${visit.quality}${how}`), h("br"),
+      h("span", { class: "soft" }, when(visit.last))));
+}
+
+function chart(timeline) {
+  const [wide, tall, left, right, base] = [760, 190, 34, 8, 24];
+  const times = timeline.story.map((fate) => fate.pts_s);
+  const first = Math.min(...times);
+  const span = Math.max(Math.max(...times) - first, 0.001);
+  const x = (t) => left + ((wide - left - right) * (t - first)) / span;
+  const y = (q) => 8 + (tall - base - 8) * (1 - q / 100);
+  const marks = [0, 50, 100].map((q) => [
+    h("line", { x1: left, x2: wide - right, y1: y(q), y2: y(q), stroke: "currentColor", "stroke-opacity": 0.15 }),
+    h("text", { x: left - 6, y: y(q) + 4, "text-anchor": "end" }, q),
+  ]);
+  if (timeline.threshold !== null) {
+    const at = y(timeline.threshold);
+    marks.push(h("line", { x1: left, x2: wide - right, y1: at, y2: at, stroke: "#d04437", "stroke-dasharray": "4 3" }));
+  }
+  for (const fate of timeline.story) {
+    const at = x(fate.pts_s);
+    const text = `${(fate.pts_s - first).toFixed(2)} s${fate.quality === null ? "" : `, quality ${fate.quality}`}: ${words(fate.outcome)}`;
+    if (fate.quality === null) {
+      marks.push(h("line", { x1: at, x2: at, y1: tall - base, y2: tall - base + 6, stroke: colour(fate.outcome) }, h("title", {}, text)));
+    } else {
+      marks.push(h("circle", { cx: at, cy: y(fate.quality), r: 3.5, fill: colour(fate.outcome) }, h("title", {}, text)));
+      if (fate.shot_id) marks.push(h("circle", { cx: at, cy: y(fate.quality), r: 8, fill: "none", stroke: colour(fate.outcome), "stroke-width": 2 }));
+    }
+  }
+  marks.push(h("text", { x: left, y: tall - 4 }, "0 s"), h("text", { x: wide - right, y: tall - 4, "text-anchor": "end" }, `${span.toFixed(1)} s`));
+  return h("svg", { class: "chart", viewBox: `0 0 ${wide} ${tall}`, role: "img", "aria-label": "Quality of each face over time; rings were sent" }, marks.flat());
+}
+
+function actions(visit, shot, close) {
+  if (!mayChange) return null;
+  const name = h("input", { name: "name", required: true, maxlength: 100, value: visit?.name ?? "", "aria-label": "Name" });
+  const out = h("div", { role: "status" });
+  const enrol = async (accept) => {
+    const verdict = await attempt(() => api("POST", `/people/${encodeURIComponent(name.value.trim())}/shots`, { shot_id: shot.shot_id, accept }));
+    if (!verdict) return;
+    out.replaceChildren(
+      h("p", { class: verdict.added ? "good" : "warn" }, verdict.added ? `Enrolled as ${name.value.trim()}.` : "Not enrolled."),
+      ...verdict.faults.map((fault) => h("p", { class: "warn" }, `${fault.kind}: ${fault.reason}; ${fault.remedy}`)),
+      ...(verdict.added ? [] : [h("button", { class: "quiet", onclick: () => enrol(true) }, "It is right: enrol it all the same")]),
+    );
+  };
+  const parts = [h("form", { class: "row", onsubmit: (event) => { event.preventDefault(); enrol(false); } },
+    h("label", {}, "Enrol this face as", name), h("button", {}, "Enrol"))];
+  if (visit?.name) {
+    parts.push(h("button", {
+      class: "quiet",
+      onclick: () => attempt(async () => {
+        await api("POST", `/people/${encodeURIComponent(visit.name)}/not`, { shot_id: shot.shot_id });
+        close();
+      }, `This face will not be taken for ${visit.name} any more.`),
+    }, `This is not ${visit.name}`));
+  }
+  return h("div", { class: "card" }, parts, out);
+}
+
+export async function visitDialog(visit) {
+  const timeline = await attempt(() => get(`/visits/${visit.visit}`));
+  if (!timeline) return;
+  const title = `${timeline.visit?.name ?? (timeline.visit ? "Unknown" : "Nothing sent")} · ${timeline.camera}, track ${timeline.track_id}`;
+  dialog(title, (close) => {
+    const known = timeline.visit;
+    const where = `/api/v1/visits/${visit.visit}/face.jpg`;
+    const detail = h("div", {});
+    const best = timeline.shots.find((shot) => shot.shot_id === known?.best) ?? timeline.shots.at(-1);
+    const heat = (fate) => detail.replaceChildren(
+      h("div", { class: "strip" }, h("figure", { class: "wide" },
+        h("img", { src: `${where}?face_id=${fate.face_id}&heat=true`, alt: "Face beside what the score saw in each part of it" }),
+        h("figcaption", {}, `quality ${fate.quality ?? "not measured"}: ${words(fate.outcome)}`))));
+    const rejected = timeline.story.filter((fate) => !fate.shot_id && fate.quality !== null);
+    const shown = rejected.sort((a, b) => b.quality - a.quality).slice(0, 24);
+    return [
+      h("p", { class: "soft" },
+        `${when(timeline.first)} to ${clock(timeline.last)}, ${timeline.faces} faces, ${timeline.shots.length} sent. `,
+        known?.answered ? `Similarity ${known.similarity.toFixed(3)}, ${known.margin.toFixed(3)} above the next` : "",
+        known?.fpir ? `; a stranger's visit gets so good a score once in ${Math.round(1 / known.fpir).toLocaleString()}.` : ""),
+      timeline.story.length ? chart(timeline) : h("p", { class: "note" }, "What was decided of it is not kept any more."),
+      h("p", { class: "note" }, Object.entries(timeline.outcomes).map(([name, n]) => `${words(name)} ${n}`).join(" · ")),
+      h("h3", {}, "Sent"),
+      h("div", { class: "strip" }, timeline.shots.map((shot) => h("figure", {},
+        h("img", { src: `/api/v1/shots/${shot.shot_id}/crop.jpg`, alt: `Shot ${shot.rank}` }),
+        h("figcaption", {}, `${shot.quality} · ${words(shot.reason)}`)))),
+      best ? actions(known, best, close) : null,
+      h("h3", {}, "Looked at closely and not sent"),
+      shown.length
+        ? h("div", { class: "strip" }, shown.map((fate) => h("figure", {},
+          fate.picture ? h("button", { class: "face", "aria-label": `quality ${fate.quality}, ${words(fate.outcome)}: what the score saw`, onclick: () => heat(fate) },
+            h("img", { src: `${where}?face_id=${fate.face_id}`, alt: "", loading: "lazy" })) : null,
+          h("figcaption", {}, `${fate.quality} · ${words(fate.outcome)}`))))
+        : h("p", { class: "note" }, "None."),
+      detail,
+    ].filter(Boolean);
+  });
+}

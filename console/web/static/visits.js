@@ -1,0 +1,53 @@
+// Who was here, newest first, and as they come.
+
+import { get, h, hear, show, watchHealth } from "./app.js";
+import { visitCard, visitDialog } from "./visit.js";
+
+const MOST = 60;
+const list = h("ul", { class: "faces", "aria-label": "Visits" });
+const more = h("button", { class: "quiet", onclick: () => load(next) }, "Older ones");
+const none = h("p", { class: "empty" }, "Nobody yet. As soon as somebody is worth recognising, they appear here.");
+let next = null;
+
+const { cameras } = await get("/cameras");
+const filter = h("form", { class: "card row", "aria-label": "Which visits", oninput: () => load(), onsubmit: (event) => event.preventDefault() },
+  h("label", {}, "Camera", h("select", { name: "camera" }, h("option", { value: "" }, "all"), cameras.map((camera) => h("option", {}, camera.name)))),
+  h("label", {}, "Name", h("input", { name: "name", type: "search", maxlength: 100 })),
+  h("label", {}, "Who", h("select", { name: "known" }, h("option", { value: "" }, "everybody"), h("option", { value: "true" }, "known"), h("option", { value: "false" }, "unknown"))),
+  h("label", {}, "Quality from", h("input", { name: "min_quality", type: "number", min: 0, max: 100, placeholder: "0" })));
+
+function item(visit) {
+  return h("li", { "data-visit": visit.visit }, visitCard(visit, () => visitDialog(visit)));
+}
+
+const asked = () => Object.fromEntries([...new FormData(filter)].filter(([, value]) => value !== ""));
+
+async function load(before = null) {
+  const query = new URLSearchParams({ ...asked(), most: MOST, ...(before === null ? {} : { before }) });
+  const page = await get(`/visits?${query}`);
+  if (before === null) list.replaceChildren();
+  list.append(...page.visits.map(item));
+  next = page.next;
+  more.hidden = next === null;
+  none.hidden = list.children.length > 0;
+}
+
+function heard(visit) {
+  const { camera, name, known, min_quality } = asked();
+  const old = list.querySelector(`[data-visit="${CSS.escape(visit.visit)}"]`);
+  const fits = (!camera || camera === visit.camera) && (!name || name === visit.name)
+    && (!known || (known === "true") === (visit.name !== null)) && (!min_quality || visit.quality >= Number(min_quality));
+  if (old && !fits) old.remove();
+  else if (old) old.replaceWith(item(visit));
+  else if (fits) {
+    const fresh = item(visit);
+    fresh.classList.add("fresh");
+    list.prepend(fresh);
+    none.hidden = true;
+  }
+}
+
+show(filter, list, none, more);
+await load();
+watchHealth();
+hear("visit", heard, () => load());

@@ -1,0 +1,199 @@
+"""``/health``, ``/config``, ``/session`` and ``/tokens``."""
+
+from __future__ import annotations
+
+from time import time
+from typing import Annotated, Any, Literal
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field, SecretStr
+
+from facegate.console.security.accounts import Who
+from facegate.console.security.guard import COOKIE, session_key
+from facegate.console.web.models import Changed, Row, Strict
+from facegate.console.web.problems import ANSWERS, ApiError, Of, not_found
+
+router = APIRouter(tags=["system"], responses=ANSWERS)
+
+
+class Process(BaseModel):
+    """A process of the console."""
+
+    name: str
+    running: bool
+    pid: int | None
+    since: float | None
+    starts: int
+    last_exit: int | None
+    last_words: str | None
+
+
+class Line(BaseModel):
+    """Something that a process said."""
+
+    at: float
+    process: str
+    level: str
+    event: str
+    details: dict[str, str]
+
+
+class HealthOut(BaseModel):
+    """How everything is doing."""
+
+    gate: Process
+    gate_finished: bool
+    worker: Process
+    config: str
+    """Version of the configuration that runs."""
+    config_changed: bool
+    """The file was changed by hand since: ``POST /config/load`` takes it over."""
+    config_problem: str | None
+    report: dict[str, Any] | None
+    """The gate's (docs/performance.md): counts, cost, delivery; ``null`` while it does not answer."""
+    lines: list[Line]
+    stored: dict[str, int]
+    disk: dict[str, int]
+    """Bytes of the store and of recordings, and what is free."""
+
+
+class Login(Strict):
+    """Somebody who wants to come in."""
+
+    name: Annotated[str, Field(max_length=64)]
+    password: SecretStr
+
+
+class Session(BaseModel):
+    """Who is here."""
+
+    needed: bool
+    """Whether one has to log in."""
+    name: str | None
+    role: str | None
+
+
+class TokenWanted(Strict):
+    """A token for a program."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    role: Literal["viewer", "administrator"] = "viewer"
+
+
+class TokenOut(BaseModel):
+    """A token without itself."""
+
+    id: int
+    name: str
+    role: str
+    made: float
+
+
+class TokenMade(TokenOut):
+    """A new one; ``token`` is shown this once."""
+
+    token: str
+
+
+@router.get("/health")
+def health(console: Of) -> HealthOut:
+    """Processes, the gate's report, and log lines that matter."""
+    found = console.supervisor.health()
+    return HealthOut(
+        gate=Process(**msgspec.structs.asdict(found.gate)),
+        gate_finished=found.gate_finished,
+        worker=Process(**msgspec.structs.asdict(found.worker)),
+        config=found.config_tag,
+        config_changed=found.config_changed,
+        config_problem=found.config_problem,
+        report=console.report(),
+        lines=[Line(**msgspec.structs.asdict(line)) for line in found.lines],
+        stored=console.store.count(),
+        disk=console.disk(),
+    )
+
+
+@router.post("/config/load")
+def load(console: Of) -> Changed:
+    """Take over what was written into the configuration file by hand."""
+    return Changed(config=console.supervisor.load().tag)
+
+
+@router.post("/config/undo")
+def undo(console: Of) -> Changed:
+    """Take back the last change that was made here."""
+    return Changed(config=console.supervisor.undo().tag)
+
+
+@router.get("/session")
+def session(console: Of, request: Request) -> Session:
+    """Who is here."""
+    who: Who | None = request.state.who
+    return Session(
+        needed=console.accounts.needed(),
+        name=None if who is None else who.name,
+        role=None if who is None else who.role,
+    )
+
+
+@router.post("/session")
+def log_in(console: Of, request: Request, response: Response, login: Login) -> Session:
+    """Begin a session, with a new cookie."""
+    asker = request.client.host if request.client else "?"
+    for who in (f"from {asker}", f"as {login.name}"):
+        wait = console.patience.wait_s(who, time())
+        if wait > 0:
+            raise ApiError(
+                429, "too_many_attempts", "too many wrong attempts", f"try again in {max(1, round(wait))} seconds"
+            )
+    old = session_key(request.headers.get("cookie", ""))
+    key = console.accounts.come_in(login.name, login.password.get_secret_value(), time())
+    if key is None:
+        for who in (f"from {asker}", f"as {login.name}"):
+            console.patience.failed(who, time())
+        raise ApiError(401, "wrong_login", "name or password is wrong", "try again, or ask an administrator")
+    if old is not None:
+        console.accounts.leave(old)
+    console.patience.succeeded(f"from {asker}")
+    console.patience.succeeded(f"as {login.name}")
+    response.set_cookie(COOKIE, key, httponly=True, samesite="strict", secure=console.secure, path="/")
+    found = console.accounts.of_session(key, time())
+    assert found is not None
+    return Session(needed=True, name=found.name, role=found.role)
+
+
+@router.delete("/session", status_code=204)
+def log_out(console: Of, request: Request, response: Response) -> None:
+    """End the session; its cookie is worth nothing any more."""
+    key = session_key(request.headers.get("cookie", ""))
+    if key is not None:
+        console.accounts.leave(key)
+    response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict", secure=console.secure)
+
+
+@router.get("/tokens")
+def tokens(console: Of, request: Request) -> list[TokenOut]:
+    """Tokens of programs; for administrators."""
+    _administrator(request)
+    return [TokenOut(**msgspec.structs.asdict(token)) for token in console.accounts.tokens()]
+
+
+@router.post("/tokens", status_code=201)
+def make_token(console: Of, wanted: TokenWanted) -> TokenMade:
+    """Make a token; a program sends it as ``Authorization: Bearer TOKEN``."""
+    token, secret = console.accounts.make_token(wanted.name, wanted.role, time())
+    return TokenMade(**msgspec.structs.asdict(token), token=secret)
+
+
+@router.delete("/tokens/{token}", status_code=204)
+def revoke(console: Of, token: Row) -> None:
+    """Let a token count no more."""
+    if not console.accounts.revoke(token):
+        raise not_found("such token")
+
+
+def _administrator(request: Request) -> None:
+    who: Who = request.state.who
+    if not who.may_change:
+        raise ApiError(403, "not_allowed", "this is for administrators", "ask one")

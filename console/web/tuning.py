@@ -1,0 +1,96 @@
+"""``/cameras/NAME/tune``: what another gate would have let through."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+from ruamel.yaml.comments import CommentedMap
+
+from facegate.console.console import Console
+from facegate.console.web.cameras import IfMatch
+from facegate.console.web.models import Changed, Quality, Strict
+from facegate.console.web.problems import ANSWERS, Of, not_found
+from facegate.pipeline.config.values import Name
+
+router = APIRouter(tags=["tuning"], responses=ANSWERS)
+Hours = Annotated[float, Query(gt=0, le=24 * 31)]
+
+
+class GateChange(Strict):
+    """Settings of a camera's gate (docs/gate.md); those that are left out stay."""
+
+    min_quality: Quality | None = None
+    mode: Literal["end", "early", "interval"] | None = None
+    per_minute: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    good_enough: Quality | None = None
+    top_k: Annotated[int, Field(ge=1, le=10)] | None = None
+
+
+class EvidenceOut(BaseModel):
+    """What there is to decide again, and the gate that runs."""
+
+    since: float
+    faces: int
+    scored: int
+    histogram: list[int]
+    """Scored faces by quality, 20 classes of five."""
+    cut: bool
+    gate: dict[str, Any]
+
+
+class PlayedOut(BaseModel):
+    """What a gate makes of it."""
+
+    faces: int
+    shots: int
+    tracks: int
+    outcomes: dict[str, int]
+    named: int | None
+    people: list[str] | None
+
+
+@router.get("/cameras/{name}/tune")
+def evidence(console: Of, name: Name, hours: Hours = 24.0) -> EvidenceOut:
+    """What the camera's gate saw, as a histogram of quality."""
+    gate = _gate(console, name)
+    return EvidenceOut(**msgspec.structs.asdict(console.tuner.evidence(name, hours)), gate=gate)
+
+
+@router.post("/cameras/{name}/tune")
+def play(console: Of, name: Name, change: GateChange, hours: Hours = 24.0, named: bool = False) -> PlayedOut:
+    """Decide all of it again with another gate; nothing is changed by that.
+
+    The counts are those of ``facegate replay``. With ``named``, what would be sent is recognised too.
+    """
+    _gate(console, name)
+    changes = change.model_dump(exclude_unset=True)
+    played = console.tuner.play(name, hours, changes or None, named=named)
+    return PlayedOut(**msgspec.structs.asdict(played))
+
+
+@router.put("/cameras/{name}/tune")
+def apply(console: Of, name: Name, change: GateChange, if_match: IfMatch = None) -> Changed:
+    """Give the camera this gate."""
+    _gate(console, name)
+
+    def edit(data: CommentedMap) -> None:
+        entry = next(each for each in data["cameras"] if str(each["name"]) == name)
+        gate = entry.setdefault("gate", CommentedMap())
+        for key, value in change.model_dump(exclude_unset=True).items():
+            if value is None:
+                gate.pop(key, None)
+            else:
+                gate[key] = value
+
+    return Changed(config=console.supervisor.change(edit, if_match).tag)
+
+
+def _gate(console: Console, name: str) -> dict[str, Any]:
+    config = console.supervisor.config()
+    if config is None or not any(camera.name == name for camera in config.cameras):
+        raise not_found(f"camera {name}")
+    gate: dict[str, Any] = config.gate_for(name).model_dump(mode="json", exclude={"state"})
+    return gate

@@ -1,0 +1,197 @@
+"""``/shots`` and ``/visits``: who was here, what was sent, and what became of every other face."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import cv2
+import msgspec
+import numpy as np
+from fastapi import APIRouter, Query, Response
+
+from facegate.console.console import Console
+from facegate.console.web.models import Fate, Row, Shot, Shots, Timeline, Visits, visit_out
+from facegate.console.web.problems import ANSWERS, Of, not_found
+from facegate.errors import ConfigError, DeliveryError
+from facegate.pipeline.recording.record import Place, Recording
+from facegate.pipeline.records import ScoredFace, SkippedFace
+from facegate.pipeline.reporting.heat import heatmap
+from facegate.sinks import wire
+from facegate.store.reading import Wanted
+from facegate.store.records import StoredShot, Track
+
+router = APIRouter(tags=["visits"], responses=ANSWERS)
+Text = Annotated[str | None, Query(max_length=200)]
+Time = Annotated[float | None, Query(ge=0, le=1e11, description="Unix time (UTC)")]
+Percent = Annotated[int | None, Query(ge=0, le=100)]
+Before = Annotated[Row | None, Query(description="next of the page before")]
+Most = Annotated[int, Query(ge=1, le=200)]
+Id = Annotated[str, Query(max_length=100)]
+JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
+LATE_S = 3.0
+"""Frames are recorded in the order in which they were decided on, which is nearly that of their times."""
+
+
+@router.get("/shots")
+def shots(
+    console: Of,
+    camera: Text = None,
+    name: Text = None,
+    known: bool | None = None,
+    since: Time = None,
+    until: Time = None,
+    min_quality: Percent = None,
+    max_quality: Percent = None,
+    outcome: Annotated[str | None, Query(pattern="^(forwarded|shadow)$")] = None,
+    before: Before = None,
+    most: Most = 50,
+) -> Shots:
+    """Shots, newest first."""
+    wanted = Wanted(
+        camera=camera,
+        name=name,
+        known=known,
+        since=since,
+        until=until,
+        min_quality=min_quality,
+        max_quality=max_quality,
+        shadow=None if outcome is None else outcome == "shadow",
+    )
+    page = console.store.shots(wanted, before, most)
+    return Shots(shots=[_shot(shot) for shot in page.items], next=page.next)
+
+
+@router.get("/shots/{shot_id}")
+def shot(console: Of, shot_id: str) -> Shot:
+    """One shot."""
+    found = console.store.shot(shot_id)
+    if found is None:
+        raise not_found("such shot")
+    return _shot(found)
+
+
+@router.get("/shots/{shot_id}/crop.jpg", response_class=Response, responses=JPEG)
+def crop(console: Of, shot_id: str) -> Response:
+    """Its face, 112x112."""
+    jpeg = console.store.crop(shot_id)
+    if jpeg is None:
+        raise not_found("such shot")
+    return Response(jpeg, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
+
+
+@router.get("/visits")
+def visits(
+    console: Of,
+    camera: Text = None,
+    name: Text = None,
+    known: bool | None = None,
+    since: Time = None,
+    until: Time = None,
+    min_quality: Percent = None,
+    before: Before = None,
+    most: Most = 50,
+) -> Visits:
+    """Visits, newest first."""
+    wanted = Wanted(camera=camera, name=name, known=known, since=since, until=until, min_quality=min_quality)
+    page = console.store.visits(wanted, before, most)
+    return Visits(visits=[visit_out(visit) for visit in page.items], next=page.next)
+
+
+@router.get("/visits/{run_id}/{camera}/{track_id}")
+def timeline(console: Of, run_id: str, camera: str, track_id: Row) -> Timeline:
+    """Everything that was decided of a track, those of which nothing was sent too."""
+    visit_id = f"{run_id}/{camera}/{track_id}"
+    visit, track = console.store.visit(visit_id), console.store.track(visit_id)
+    if visit is None and track is None:
+        raise not_found("such visit")
+    config = console.supervisor.config()
+    known = config is not None and any(each.name == camera for each in config.cameras)
+    kept = track is not None and _piece_kept(console, track)
+    story = () if track is None else track.story
+    return Timeline(
+        visit=None if visit is None else visit_out(visit),
+        camera=camera,
+        track_id=track_id,
+        first=track.first if track is not None else visit.first if visit is not None else 0.0,
+        last=track.last if track is not None else visit.last if visit is not None else 0.0,
+        faces=0 if track is None else track.faces,
+        outcomes={} if track is None else track.outcomes,
+        threshold=config.gate_for(camera).min_quality if config is not None and known else None,
+        story=[
+            Fate(
+                face_id=fate.face_id,
+                pts_s=fate.pts_s,
+                quality=fate.quality,
+                outcome=fate.outcome.value,
+                reason=fate.reason,
+                shot_id=fate.shot_id,
+                picture=kept,
+            )
+            for fate in story
+        ],
+        shots=[_shot(shot) for shot in console.store.shots_of(visit_id)],
+    )
+
+
+@router.get("/visits/{run_id}/{camera}/{track_id}/face.jpg", response_class=Response, responses=JPEG)
+def face(console: Of, run_id: str, camera: str, track_id: Row, face_id: Id, heat: bool = False) -> Response:
+    """A face of a track as it was recorded; with ``heat``, beside what the score saw in each part of it."""
+    track = console.store.track(f"{run_id}/{camera}/{track_id}")
+    found = None if track is None else _recorded(console, track, face_id)
+    if found is None:
+        raise not_found("picture of this face any more")
+    picture = found.face.crop
+    if heat and isinstance(found, ScoredFace):
+        picture = heatmap(found.face.crop, found.patches)
+    bgr = np.ascontiguousarray(picture[:, :, ::-1])
+    jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
+    return Response(jpeg, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
+
+
+def _piece_kept(console: Console, track: Track) -> bool:
+    return track.piece is not None and (console.folder.recordings / track.run_id / track.piece).is_file()
+
+
+def _recorded(console: Console, track: Track, face_id: str) -> ScoredFace | SkippedFace | None:
+    wanted = next((fate for fate in track.story if fate.face_id == face_id), None)
+    if wanted is None or track.piece is None or not _piece_kept(console, track):
+        return None
+    try:
+        recording = Recording(console.folder.recordings / track.run_id)
+        for frame in recording.frames_from(Place(track.piece, track.offset)):
+            if frame.frame.camera != track.camera:
+                continue
+            faces: list[ScoredFace | SkippedFace] = [*frame.faces, *frame.skipped]
+            for each in faces:
+                if each.face.face_id == face_id:
+                    return each
+            if frame.frame.pts_s > wanted.pts_s + LATE_S:
+                return None
+    except ConfigError:
+        return None  # its pieces have gone meanwhile
+    return None
+
+
+def _shot(shot: StoredShot) -> Shot:
+    return Shot(
+        shot_id=shot.shot_id,
+        visit=shot.visit,
+        camera=shot.camera,
+        track_id=int(shot.visit.rpartition("/")[2]),
+        seen=shot.seen,
+        quality=shot.quality,
+        rank=shot.rank,
+        reason=shot.reason,
+        outcome="shadow" if shot.reason == "shadow" else "forwarded",
+        name=shot.name,
+        header=_header(shot.header),
+    )
+
+
+def _header(packed: bytes) -> dict[str, Any]:
+    try:
+        header = wire.decode_header(packed)
+    except DeliveryError:
+        return {}  # of a later version
+    whole: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(header, embedding=None))
+    return whole

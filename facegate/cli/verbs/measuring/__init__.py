@@ -1,0 +1,1 @@
+"""Verbs that measure: scores, savings, what a threshold costs."""
