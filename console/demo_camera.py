@@ -37,4 +37,4 @@ def _point(content: Any, url: str) -> None:
         if camera["name"] == NAME:
             camera["source"] = url  # another port than last time
             return
-    content["cameras"].append({"name": NAME, "source": url})
+    content["cameras"].append({"name": NAME, "source": url, "max_fps": 5})

@@ -149,11 +149,9 @@ class StoreReader(StoreFile):
         return dict(rows)
 
     def count(self) -> dict[str, int]:
-        """How much there is; of shots as an estimate that costs nothing."""
-        rows = self._rows(
-            "SELECT (SELECT max(id) - min(id) + 1 FROM shots), (SELECT max(id) - min(id) + 1 FROM visits)", []
-        )
-        return {"shots": rows[0][0] or 0, "visits": rows[0][1] or 0}
+        """How much there is."""
+        shots, visits = self._rows("SELECT (SELECT count(*) FROM shots), (SELECT count(*) FROM visits)", [])[0]
+        return {"shots": shots, "visits": visits}
 
     def _page(
         self, table: str, columns: str, time: str, wanted: Wanted, before: int | None, most: int

@@ -50,13 +50,12 @@ class StoreWriter(StoreFile):
         self._db.execute("INSERT INTO crops VALUES (?, ?)", (row[0], entry.crop))
         if header.reason == SHADOW:
             return  # a sample of what was dropped, and nobody's visit
+        self._make_visit(visit, header.camera, header.track_id, seen)
         self._db.execute(
-            "INSERT INTO visits (visit, camera, track_id, first, last, shots, best, quality, revision) "
-            "VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?) ON CONFLICT (visit) DO UPDATE SET shots = shots + 1, "
-            "first = min(first, excluded.first), last = max(last, excluded.last), "
-            "best = CASE WHEN best IS NULL OR excluded.quality > quality THEN excluded.best ELSE best END, "
-            "quality = max(quality, excluded.quality), revision = excluded.revision",
-            (visit, header.camera, header.track_id, seen, seen, header.shot_id, quality, self._next_revision()),
+            "UPDATE visits SET shots = shots + 1, first = min(first, ?1), last = max(last, ?1), "
+            "best = CASE WHEN best IS NULL OR ?2 > quality THEN ?3 ELSE best END, quality = max(quality, ?2), "
+            "revision = ?4 WHERE visit = ?5",
+            (seen, quality, header.shot_id, self._next_revision(), visit),
         )
 
     def keep_news(self, news: Sequence[VisitNews]) -> None:
@@ -68,18 +67,23 @@ class StoreWriter(StoreFile):
         with self._transaction():
             for item in news:
                 seen = time() if item.seen is None else item.seen
+                self._make_visit(item.visit, item.camera, item.track_id, seen)
                 self._db.execute(
-                    "INSERT INTO visits (visit, camera, track_id, first, last, answered, name, similarity, margin, "
-                    "fpir, ended, revision) VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?) ON CONFLICT (visit) "
-                    "DO UPDATE SET answered = 1, name = excluded.name, similarity = excluded.similarity, "
-                    "margin = excluded.margin, fpir = excluded.fpir, ended = max(ended, excluded.ended), "
-                    "revision = excluded.revision",
+                    "UPDATE visits SET answered = 1, name = ?, similarity = ?, margin = ?, fpir = ?, "
+                    "ended = max(ended, ?), revision = ? WHERE visit = ?",
                     (
-                        *(item.visit, item.camera, item.track_id, seen, seen),
-                        *(item.name, item.similarity, item.margin, item.fpir, item.ended, self._next_revision()),
+                        *(item.name, item.similarity, item.margin, item.fpir, item.ended),
+                        *(self._next_revision(), item.visit),
                     ),
                 )
                 self._db.execute("UPDATE shots SET name = ? WHERE visit = ?", (item.name, item.visit))
+
+    def _make_visit(self, visit: str, camera: str, track_id: int, seen: float) -> None:
+        self._db.execute(
+            "INSERT INTO visits (visit, camera, track_id, first, last, revision) SELECT ?1, ?2, ?3, ?4, ?4, 0 "
+            "WHERE NOT EXISTS (SELECT 1 FROM visits WHERE visit = ?1)",
+            (visit, camera, track_id, seen),
+        )
 
     def rename(self, name: str, new: str) -> None:
         """Call somebody otherwise.

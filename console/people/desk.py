@@ -19,7 +19,6 @@ from facegate.detectors.align import CROP_SIZE
 from facegate.errors import GalleryError
 from facegate.pipeline.images import decode_image
 from facegate.pipeline.records import Image
-from facegate.recognition.embedders import Embedder
 from facegate.recognition.loading import Recognition, load_recognition
 from facegate.recognition.matching.gallery import DEFAULT_FPIR
 from facegate.recognition.people.checks import Fault
@@ -125,9 +124,8 @@ class PeopleDesk:
         """Remove somebody from the gallery, from the unknown faces and from what waits."""
         parts = self._loaded()
         with self._lock:
-            alike = parts.rule.alike(len(self.people()))
             here = [path for path in spools if path.is_file()]
-            return erase_everywhere(self._path, name, parts.embedder, alike, here)
+            return erase_everywhere(self._path, name, parts.embedder, parts.embedder.threshold, here)
 
     def faults(self) -> list[Fault]:
         """Everything that is wrong with the gallery."""
@@ -138,7 +136,7 @@ class PeopleDesk:
         """Unknown visitors, those with the most visits first."""
         parts = self._loaded()
         with self._lock, Unknowns(self._path) as unknowns:
-            return unknowns.clusters(parts.embedder, parts.rule.alike(max(len(self.people()), 1)))
+            return unknowns.clusters(parts.embedder, parts.embedder.threshold)
 
     def unknown(self, row: int) -> bytes:
         """A face as JPEG; raises :class:`GalleryError` where it is gone."""
@@ -169,11 +167,6 @@ class PeopleDesk:
     def recognition(self) -> Recognition:
         """What the worker recognises with too; loaded at the first call."""
         return self._loaded()
-
-    @property
-    def embedder(self) -> Embedder:
-        """See :meth:`recognition`."""
-        return self._loaded().embedder
 
     def _take(self, name: str, looks: Sequence[Look], accept: bool) -> Verdict:
         new = [(File(name, Path(look.source)), look) for look in looks]

@@ -139,10 +139,12 @@ class Tuner:
 
     def _names(self, run: RunMemory, shots: list[Shot]) -> Counter[str]:
         """The names of the visits that these shots make, as a worker would name them."""
-        parts = self._recognition()
-        self._embed(run, shots, parts)
         with People(self._gallery) as people:
+            if not people.people():
+                return Counter()
+            parts = self._recognition()
             gallery = Gallery.of(people.embedded(parts.embedder.version))
+        self._embed(run, shots, parts)
         visits = Visits(lambda: gallery, parts.rule)
         for shot in shots:
             embedding = self._embeddings.get(shot.shot_id)

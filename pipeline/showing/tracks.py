@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -22,6 +22,8 @@ from facegate.store.writing import StoreWriter
 EVERY_S = 1.0
 FORGET_S = 120.0
 """A track of which nothing was decided for so long is over."""
+PLACES = 500
+"""Frames of each camera whose places in the recording are known."""
 MOST_FACES = 1000
 """In a story; of a longer track, only what was sent is added."""
 
@@ -98,8 +100,8 @@ class TrackBook:
         self._run_id = ""
         self._lock = Lock()
         self._tracks: dict[tuple[str, int], _Open] = {}
-        self._began: dict[str, Place] = {}
-        """Where the frame that is being decided was recorded, by camera."""
+        self._places: defaultdict[str, deque[tuple[float, Place]]] = defaultdict(lambda: deque(maxlen=PLACES))
+        """Media times of each camera's last frames, and where they were recorded."""
         self._place: Callable[[], Place | None] = lambda: None
         self._stop = Event()
         self._thread = Thread(target=self._run, name="facegate-tracks", daemon=True)
@@ -123,7 +125,7 @@ class TrackBook:
         """Take a frame before it is decided; from the gate's thread."""
         place = self._place()
         if place is not None:
-            self._began[frame.frame.camera] = place
+            self._places[frame.frame.camera].append((frame.frame.pts_s, place))
 
     def decided(self, decision: Decision) -> None:
         """Take the fate of a face; from the gate's thread."""
@@ -133,7 +135,11 @@ class TrackBook:
         with self._lock:
             track = self._tracks.get((camera, track_id))
             if track is None:
-                track = _Open(self._run_id, camera, track_id, self._began.get(camera))
+                # A face may be decided on long after its frame: not before its track is confirmed.
+                seen_s = decision.face.face.frame.pts_s
+                before = [place for pts_s, place in self._places[camera] if pts_s <= seen_s]
+                places = before[-1:] or [place for _, place in self._places[camera]][:1]
+                track = _Open(self._run_id, camera, track_id, places[0] if places else None)
                 self._tracks[camera, track_id] = track
             track.add(decision, monotonic())
 

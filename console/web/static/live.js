@@ -35,8 +35,8 @@ function draw(mine, told, picture) {
   const pen = canvas.getContext("2d");
   const { width, height } = canvas;
   pen.drawImage(mine.picture, 0, 0);
-  pen.font = `600 ${Math.max(11, width / 34)}px system-ui`;
-  pen.lineWidth = Math.max(2, width / 200);
+  pen.font = `600 ${Math.max(11, width / 46)}px system-ui`;
+  pen.lineWidth = Math.max(1.5, width / 300);
   for (const face of told.faces) {
     const [x1, y1, x2, y2] = face.box;
     const colour = face.name ? "#35d08f" : "#ffc44d";
@@ -44,7 +44,7 @@ function draw(mine, told, picture) {
     pen.strokeRect(x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height);
     const text = `${face.name ?? "#" + face.track_id}${face.quality === null ? "" : " · " + face.quality}`;
     const across = pen.measureText(text).width + 8;
-    const tall = Math.max(15, width / 26);
+    const tall = Math.max(15, width / 34);
     const top = Math.max(0, y1 * height - tall);
     pen.fillStyle = colour;
     pen.fillRect(x1 * width - 1, top, across, tall);

@@ -7,7 +7,7 @@ const colour = (outcome) => COLOURS[outcome] ?? "#c98a1b";
 
 export function visitCard(visit, act) {
   const said = visit.name ?? (visit.answered ? "unknown" : "not looked at yet");
-  const how = visit.similarity === null || !visit.answered ? "" : ` · ${visit.similarity.toFixed(2)}`;
+  const how = visit.answered && visit.similarity > 0 ? ` · ${visit.similarity.toFixed(2)}` : "";
   return h("button", { class: "face", onclick: act, "aria-label": `${said}, ${visit.camera}, ${when(visit.last)}` },
     visit.best
       ? h("img", { src: `/api/v1/shots/${visit.best}/crop.jpg`, alt: "", loading: "lazy" })
@@ -92,7 +92,7 @@ export async function visitDialog(visit) {
     return [
       h("p", { class: "soft" },
         `${when(timeline.first)} to ${clock(timeline.last)}, ${timeline.faces} faces, ${timeline.shots.length} sent. `,
-        known?.answered ? `Similarity ${known.similarity.toFixed(3)}, ${known.margin.toFixed(3)} above the next` : "",
+        known?.answered && known.similarity > 0 ? `Similarity ${known.similarity.toFixed(3)}, ${known.margin.toFixed(3)} above the next` : "",
         known?.fpir ? `; a stranger's visit gets so good a score once in ${Math.round(1 / known.fpir).toLocaleString()}.` : ""),
       timeline.story.length ? chart(timeline) : h("p", { class: "note" }, "What was decided of it is not kept any more."),
       h("p", { class: "note" }, Object.entries(timeline.outcomes).map(([name, n]) => `${words(name)} ${n}`).join(" · ")),

@@ -1,0 +1,224 @@
+// Adding, changing and removing cameras.
+
+import { api, ask, attempt, dialog, field, get, h, hear, mayChange, show, values, watchHealth } from "./app.js";
+
+const path = (name) => `/cameras/${encodeURIComponent(name)}`;
+let version = "";
+
+// The values of a form as the API wants them; empty ones go back to their default.
+function wanted(form, all) {
+  const given = values(form);
+  const out = {};
+  for (const [key, kind] of Object.entries({ source: "text", user: "text", password: "text", crops: "text", transport: "text", aspect: "text", max_fps: "number", rotate: "number" })) {
+    if (!(key in given)) continue;
+    if (given[key] !== "") out[key] = kind === "number" ? Number(given[key]) : given[key];
+    else if (all && key !== "password" && key !== "source") out[key] = null;
+  }
+  return out;
+}
+
+function probeButton(form) {
+  const out = h("div", { role: "status" });
+  const button = h("button", {
+    type: "button", class: "quiet",
+    onclick: async () => {
+      const { source, user, password, transport } = values(form());
+      button.disabled = true;
+      out.replaceChildren(h("p", { class: "note" }, "Watching it for three seconds …"));
+      const found = await attempt(() => api("POST", "/cameras/probe", {
+        source, transport, ...(user ? { user, password } : {}),
+      }));
+      button.disabled = false;
+      out.replaceChildren(found
+        ? h("p", { class: "good" }, `${found.width}x${found.height}, ${found.fps_measured} pictures a second, ${found.codec ?? "pictures"}; the first came after ${found.first_frame_s} s.`)
+        : "");
+      if (found?.advice) out.append(h("p", { class: "warn" }, `It sends a squeezed picture: set the shape to ${found.advice}.`));
+    },
+  }, "Try it");
+  return [button, out];
+}
+
+function addForm() {
+  const [button, out] = probeButton(() => form);
+  const form = h("form", {
+    class: "card", "aria-label": "Add a camera",
+    onsubmit: async (event) => {
+      event.preventDefault();
+      const { name } = values(form);
+      if (await attempt(() => api("POST", "/cameras", { name, ...wanted(form, false) }), `${name} is being watched.`)) {
+        form.reset();
+        await load();
+      }
+    },
+  },
+    h("h2", {}, "Add a camera"),
+    h("div", { class: "row" },
+      field("Name", { name: "name", required: true, pattern: "[A-Za-z0-9_.\\-]{1,64}", title: "letters, digits, _ . -", placeholder: "door" }),
+      field("Address", { name: "source", required: true, placeholder: "rtsp://10.0.0.5/stream", size: 38 }),
+      field("User", { name: "user", autocomplete: "off" }),
+      field("Password", { name: "password", type: "password", autocomplete: "new-password" })),
+    h("div", { class: "row" },
+      field("Looks a second, at most", { name: "max_fps", type: "number", min: 0.1, step: 0.1, value: 5 }),
+      field("Transport", { name: "transport", options: [["tcp", "TCP"], ["udp", "UDP"]] }),
+      field("Shape", { name: "aspect", placeholder: "as it comes", size: 10 }),
+      field("Turn", { name: "rotate", options: [[0, "not at all"], [90, "90° left"], [180, "180°"], [270, "90° right"]] }),
+      h("button", {}, "Add"), button), out);
+  return form;
+}
+
+// Polygons and the search area, drawn on the picture, or written as fractions of width and height.
+function drawing(camera) {
+  const canvas = h("canvas", { width: 640, height: 360, tabindex: 0, role: "img", "aria-label": "The camera's picture with masks and areas; corners can be written below" });
+  const kinds = { mask: "#000", report: "#35d08f", search: "#4f83cc" };
+  const texts = {};
+  const kind = h("select", { "aria-label": "What is drawn" },
+    h("option", { value: "mask" }, "a mask: nobody may look there"),
+    h("option", { value: "report" }, "an area whose faces count"),
+    h("option", { value: "search" }, "the part that is searched"));
+  const state = { mask: camera.settings.mask ?? [], report: camera.settings.report ?? [], search: camera.settings.search ?? null };
+  let open = [];
+  const image = new Image();
+  const text = (polygons) => polygons.map((polygon) => polygon.map((point) => point.map((v) => v.toFixed(3)).join(",")).join(" ")).join("\n");
+  function paint() {
+    const pen = canvas.getContext("2d");
+    if (image.naturalWidth) {
+      canvas.width = image.naturalWidth;
+      canvas.height = image.naturalHeight;
+      pen.drawImage(image, 0, 0);
+    }
+    const { width, height } = canvas;
+    const trace = (points, close) => {
+      pen.beginPath();
+      points.forEach(([x, y], i) => (i ? pen.lineTo(x * width, y * height) : pen.moveTo(x * width, y * height)));
+      if (close) pen.closePath();
+    };
+    pen.lineWidth = Math.max(2, width / 250);
+    for (const [name, colour] of Object.entries(kinds)) {
+      const polygons = name === "search" ? (state.search ? [corners(state.search)] : []) : state[name];
+      for (const polygon of polygons) {
+        trace(polygon, true);
+        pen.fillStyle = name === "mask" ? "rgb(0 0 0 / 75%)" : `${colour}33`;
+        pen.strokeStyle = name === "mask" ? "#d04437" : colour;
+        pen.fill();
+        pen.stroke();
+      }
+    }
+    if (open.length) {
+      trace(open, false);
+      pen.strokeStyle = "#ffc44d";
+      pen.stroke();
+      open.forEach(([x, y]) => pen.fillRect(x * width - 3, y * height - 3, 6, 6));
+    }
+    for (const name of ["mask", "report"]) if (document.activeElement !== texts[name]) texts[name].value = text(state[name]);
+    if (document.activeElement !== texts.search) texts.search.value = state.search ? state.search.map((v) => v.toFixed(3)).join(",") : "";
+  }
+  const corners = ([l, t, r, b]) => [[l, t], [r, t], [r, b], [l, b]];
+  canvas.addEventListener("pointerdown", (event) => {
+    const box = canvas.getBoundingClientRect();
+    const clip = (v) => Math.min(1, Math.max(0, Number(v.toFixed(4))));
+    open.push([clip((event.clientX - box.left) / box.width), clip((event.clientY - box.top) / box.height)]);
+    if (kind.value === "search" && open.length === 2) finish();
+    paint();
+  });
+  function finish() {
+    if (kind.value === "search" && open.length === 2) {
+      const [[x1, y1], [x2, y2]] = open;
+      state.search = [Math.min(x1, x2), Math.min(y1, y2), Math.max(x1, x2), Math.max(y1, y2)];
+    } else if (open.length >= 3) state[kind.value] = [...state[kind.value], open];
+    open = [];
+    paint();
+  }
+  const read = () => {
+    for (const name of ["mask", "report"]) {
+      state[name] = texts[name].value.trim().split("\n").filter((line) => line.trim())
+        .map((line) => line.trim().split(/\s+/).map((point) => point.split(",").map(Number)));
+    }
+    state.search = texts.search.value.trim() ? texts.search.value.split(",").map(Number) : null;
+    paint();
+  };
+  for (const name of ["mask", "report", "search"]) texts[name] = h("textarea", { rows: 2, spellcheck: "false", onchange: read });
+  image.onload = paint;
+  image.src = `/api/v1${path(camera.name)}/snapshot.jpg?side=960`;
+  paint();
+  return {
+    part: h("div", {},
+      h("div", { class: "draw" }, canvas),
+      h("div", { class: "row" }, h("label", {}, "Draw", kind),
+        h("button", { type: "button", class: "quiet", onclick: finish }, "Close the shape"),
+        h("button", { type: "button", class: "quiet", onclick: () => { open = []; state[kind.value] = kind.value === "search" ? null : []; paint(); } }, "Remove these")),
+      h("p", { class: "note" }, "Press corner after corner, then close the shape; the part that is searched takes two corners. Or write corners as fractions, x,y x,y x,y; a line for each shape."),
+      h("div", { class: "row" }, h("label", {}, "Masks", texts.mask), h("label", {}, "Areas whose faces count", texts.report), h("label", {}, "Searched: left,top,right,bottom", texts.search))),
+    read: () => ({
+      mask: state.mask.length ? state.mask : null,
+      report: state.report.length ? state.report : null,
+      search: state.search,
+    }),
+  };
+}
+
+function changeDialog(camera) {
+  dialog(camera.name, (close) => {
+    const drawn = drawing(camera);
+    const [button, out] = probeButton(() => form);
+    const form = h("form", {
+      onsubmit: async (event) => {
+        event.preventDefault();
+        const change = { ...wanted(form, true), ...drawn.read() };
+        if (change.source === camera.source) delete change.source; // shown without its login
+        const done = await attempt(() => api("PATCH", path(camera.name), change, { "if-match": version }), "Changed.");
+        if (done) { close(); await load(); }
+      },
+    },
+      h("div", { class: "row" },
+        field("Address", { name: "source", required: true, value: camera.source, size: 38 }),
+        field("User", { name: "user", value: camera.user ?? "", autocomplete: "off" }),
+        field("Password", { name: "password", type: "password", autocomplete: "new-password", placeholder: camera.has_password ? "as it is" : "" })),
+      h("div", { class: "row" },
+        field("Looks a second, at most", { name: "max_fps", type: "number", min: 0.1, step: 0.1, value: camera.settings.max_fps ?? "" }),
+        field("Transport", { name: "transport", value: camera.settings.transport ?? "tcp", options: [["tcp", "TCP"], ["udp", "UDP"]] }),
+        field("Shape", { name: "aspect", value: camera.settings.aspect ?? "", placeholder: "as it comes", size: 10 }),
+        field("Turn", { name: "rotate", value: String(camera.settings.rotate ?? 0), options: [["0", "not at all"], ["90", "90° left"], ["180", "180°"], ["270", "90° right"]] }),
+        button), out,
+      h("h3", {}, "What it may look at"), drawn.part,
+      h("div", { class: "row" }, h("button", {}, "Save"),
+        h("button", {
+          type: "button", class: "danger",
+          onclick: () => ask(`Remove ${camera.name}`, "It is watched no more. What it has shown stays until it is too old.", "Remove", async () => {
+            close();
+            await attempt(() => api("DELETE", path(camera.name)), "Removed.");
+            await load();
+          }),
+        }, "Remove")));
+    return form;
+  });
+}
+
+const list = h("div", {});
+async function load() {
+  const found = await get("/cameras");
+  version = found.config;
+  list.replaceChildren(found.cameras.length ? h("section", { class: "card scroll" }, h("table", {},
+    h("thead", {}, h("tr", {}, ["camera", "state", "address", "looks/s", "faces", "sent", ""].map((text) => h("th", {}, text)))),
+    h("tbody", {}, found.cameras.map((camera) => h("tr", { "data-camera": camera.name },
+      h("td", {}, h("b", {}, camera.name)),
+      h("td", {}, h("span", { class: `state ${camera.state}` }, camera.state), camera.problem ? h("div", { class: "bad note" }, camera.problem) : null),
+      h("td", {}, camera.source),
+      h("td", { class: "n" }, camera.counts?.looks_per_s?.toFixed(1) ?? ""),
+      h("td", { class: "n" }, camera.counts?.observed ?? ""),
+      h("td", { class: "n" }, camera.counts?.outcomes?.forwarded ?? ""),
+      h("td", {}, mayChange ? h("div", { class: "row" },
+        h("button", { class: "quiet", onclick: () => changeDialog(camera) }, `Change ${camera.name}`),
+        h("button", {
+          class: "quiet",
+          onclick: async () => {
+            await attempt(() => api("PATCH", path(camera.name), { enabled: camera.enabled ? false : null }));
+            await load();
+          },
+        }, camera.enabled ? "Pause" : "Go on")) : null))))))
+    : h("p", { class: "empty" }, "No camera is watched yet. Add the first one here: its address is in its manual, or in its own page."));
+}
+
+show(list, mayChange ? addForm() : null);
+await load();
+watchHealth();
+hear("cameras", load, load);

@@ -1,0 +1,152 @@
+// Who can be named, what is wrong with their pictures, and who came without a name.
+
+import { api, ask, attempt, dialog, field, get, h, mayChange, say, show, values, watchHealth, when } from "./app.js";
+
+const path = (name) => `/people/${encodeURIComponent(name)}`;
+
+function faultList(faults) {
+  return faults.map((fault) => h("p", { class: "warn" },
+    `${fault.person}${fault.source ? ` (${fault.source})` : ""}: ${fault.reason}; ${fault.remedy}`));
+}
+
+function uploadForm(name, done) {
+  const out = h("div", { role: "status" });
+  const files = h("input", { type: "file", name: "files", accept: "image/jpeg,image/png,image/webp", multiple: true, required: true });
+  const who = h("input", { name: "name", required: true, maxlength: 100, value: name ?? "", readonly: Boolean(name) });
+  const send = async (accept) => {
+    const body = new FormData();
+    for (const file of files.files) body.append("files", file);
+    body.append("accept", accept);
+    out.replaceChildren(h("p", { class: "note" }, "Looking at the pictures; the first time takes a moment."));
+    const verdict = await attempt(() => api("POST", `${path(who.value.trim())}/pictures`, body));
+    out.replaceChildren();
+    if (!verdict) return;
+    const all = files.files.length;
+    out.append(
+      h("p", { class: verdict.added ? "good" : "warn" }, `${verdict.added} of ${all} enrolled.`),
+      ...faultList(verdict.faults),
+      verdict.faults.length && verdict.added < all ? h("button", { class: "quiet", onclick: () => send(true) }, "They are right: enrol them all the same") : "",
+    );
+    if (verdict.added) done();
+  };
+  return h("form", { onsubmit: (event) => { event.preventDefault(); send(false); } },
+    h("div", { class: "row" },
+      name ? null : h("label", {}, "Name", who),
+      h("label", {}, "Pictures (JPEG, PNG, WebP)", files), h("button", {}, "Enrol")), out);
+}
+
+async function personDialog(person) {
+  const pictures = await attempt(() => get(path(person.name)));
+  if (!pictures) return;
+  dialog(person.name, (close) => {
+    const again = async () => { close(); await load(); };
+    const remove = (row) => ask("Remove a picture", "It will not count any more.", "Remove", async () => {
+      await attempt(() => api("DELETE", `/people/pictures/${row}`), "Removed.");
+      await again();
+    });
+    const rename = h("form", {
+      class: "row",
+      onsubmit: async (event) => {
+        event.preventDefault();
+        const { name } = values(event.target);
+        if (await attempt(() => api("PATCH", path(person.name), { name }).then(() => true), "Renamed.")) await again();
+      },
+    }, field("Call them", { name: "name", required: true, maxlength: 100, value: person.name }), h("button", { class: "quiet" }, "Rename"));
+    const others = people.filter((each) => each.name !== person.name);
+    const merge = others.length ? h("form", {
+      class: "row",
+      onsubmit: (event) => {
+        event.preventDefault();
+        const { into } = values(event.target);
+        ask(`Merge ${person.name} into ${into}`, "All pictures and visits become theirs; that cannot be taken back.", "Merge", async () => {
+          if (await attempt(() => api("POST", `${path(person.name)}/merge`, { name: into }), "Merged.")) await again();
+        });
+      },
+    }, field("Is the same as", { name: "into", options: others.map((each) => [each.name, each.name]) }), h("button", { class: "quiet" }, "Merge")) : null;
+    return [
+      h("div", { class: "strip" }, pictures.map((picture) => h("figure", {},
+        h("img", { src: `/api/v1/people/pictures/${picture.row}.jpg`, alt: picture.source }),
+        h("figcaption", {}, `${picture.kind === "negative" ? "not them" : `quality ${picture.quality}`}`),
+        mayChange ? h("button", { class: "quiet", "aria-label": `Remove ${picture.source}`, onclick: () => remove(picture.row) }, "Remove") : null))),
+      mayChange ? h("h3", {}, "More pictures") : null,
+      mayChange ? uploadForm(person.name, load) : null,
+      mayChange ? h("h3", {}, "Change") : null,
+      mayChange ? rename : null,
+      mayChange ? merge : null,
+      mayChange ? h("p", {}, h("button", {
+        class: "danger",
+        onclick: () => ask(`Remove ${person.name} everywhere`,
+          "Pictures, stored visits, unknown faces that look like them, what waits to be delivered, and the pieces of recordings they are in. That cannot be taken back.",
+          "Remove everywhere", async () => {
+            const erased = await attempt(() => api("DELETE", path(person.name)));
+            if (erased) say(erased.filter((each) => each.found).map((each) => `${each.found} ${each.what}`).join(", ") + " removed.");
+            await again();
+          }),
+      }, "Remove everywhere")) : null,
+    ].filter(Boolean);
+  });
+}
+
+function cluster(unknown) {
+  const wrong = new Set();
+  const faces = unknown.visits.slice(-12).map((visit) => {
+    const mark = h("button", {
+      class: "face", "aria-pressed": "false", "aria-label": `Somebody else: ${visit.camera}, ${when(visit.seen)}`,
+      onclick: () => {
+        wrong.has(visit.row) ? wrong.delete(visit.row) : wrong.add(visit.row);
+        mark.setAttribute("aria-pressed", wrong.has(visit.row));
+        mark.style.opacity = wrong.has(visit.row) ? 0.3 : 1;
+      },
+    }, h("img", { src: `/api/v1/unknowns/faces/${visit.row}.jpg`, alt: "", loading: "lazy" }));
+    return h("figure", {}, mark, h("figcaption", {}, when(visit.seen)));
+  });
+  return h("article", { class: "card" },
+    h("h2", {}, `${unknown.visits.length} visit${unknown.visits.length > 1 ? "s" : ""} on ${unknown.days} day${unknown.days > 1 ? "s" : ""}, ${unknown.cameras.join(", ")}`),
+    h("div", { class: "strip" }, faces),
+    mayChange ? h("form", {
+      class: "row",
+      onsubmit: async (event) => {
+        event.preventDefault();
+        const { name } = values(event.target);
+        const done = await attempt(() => api("POST", `/unknowns/${unknown.id}/name`, { name: name.trim(), without: [...wrong] }));
+        if (done) { say(`${done.added} pictures of ${name} enrolled.`); await load(); }
+      },
+    }, field("This is", { name: "name", required: true, maxlength: 100 }), h("button", {}, "Enrol"),
+      h("button", {
+        type: "button", class: "quiet",
+        onclick: async () => { await attempt(() => api("DELETE", `/unknowns/${unknown.id}`), "Forgotten."); await load(); },
+      }, "Forget"), h("span", { class: "note" }, "Press a face that is somebody else's.")) : null);
+}
+
+let people = [];
+const list = h("div", {});
+const strangers = h("div", {});
+const wrong = h("div", { role: "status" });
+
+async function load() {
+  people = await get("/people");
+  list.replaceChildren(people.length
+    ? h("div", { class: "scroll" }, h("table", {},
+      h("thead", {}, h("tr", {}, h("th", {}, "name"), h("th", { class: "n" }, "pictures"), h("th", {}, "since"))),
+      h("tbody", {}, people.map((person) => h("tr", {},
+        h("td", {}, h("button", { class: "quiet", onclick: () => personDialog(person) }, person.name)),
+        h("td", { class: "n" }, person.pictures), h("td", {}, when(person.added)))))))
+    : h("p", { class: "empty" }, "Nobody can be named yet. Enrol somebody from pictures here, or from a visit."));
+  strangers.replaceChildren(h("p", { class: "note" }, "Looking who came without a name …"));
+  const unknowns = await attempt(() => get("/unknowns"));
+  strangers.replaceChildren(...(unknowns?.length ? unknowns.map(cluster) : [h("p", { class: "empty" }, "Nobody came without a name.")]));
+}
+
+async function check() {
+  wrong.replaceChildren(h("p", { class: "note" }, "Looking at every picture …"));
+  const faults = await attempt(() => get("/people/faults"));
+  wrong.replaceChildren(...(faults?.length ? faultList(faults) : [h("p", { class: "good" }, "Nothing is wrong with these pictures.")]));
+}
+
+show(
+  h("section", { class: "card", "aria-label": "Known" }, list,
+    h("p", {}, h("button", { class: "quiet", onclick: check }, "Look for mistakes")), wrong),
+  mayChange ? h("section", { class: "card" }, h("h2", {}, "Enrol somebody"), uploadForm(null, load)) : null,
+  h("h2", {}, "Came without a name"), strangers);
+await load();
+watchHealth();

@@ -1,0 +1,125 @@
+// What the gate let through, and what another would have: decided again from what was recorded.
+
+import { api, attempt, get, h, mayChange, say, show, watchHealth, when } from "./app.js";
+
+const WAIT_MS = 150;
+const { cameras } = await get("/cameras");
+const camera = h("select", { name: "camera" }, cameras.map((each) => h("option", {}, each.name)));
+const hours = h("select", { name: "hours" }, [[1, "the last hour"], [24, "the last day"], [48, "two days"], [168, "a week"]].map(([value, text]) => h("option", { value }, text)));
+hours.value = "24";
+const slider = h("input", { type: "range", name: "min_quality", min: 0, max: 100, value: 0 });
+const number = h("output", {}, "0");
+const mode = h("select", { name: "mode" },
+  [["end", "the best of a track when it leaves"], ["early", "as soon as one is good enough"], ["interval", "the best every few seconds"]]
+    .map(([value, text]) => h("option", { value }, text)));
+const budget = h("input", { type: "number", name: "per_minute", min: 0, max: 100000, placeholder: "no limit" });
+const picture = h("div", {});
+const table = h("div", { role: "status" });
+const about = h("p", { class: "note" });
+let evidence = null;
+let before = null;
+let timer = 0;
+let asked = 0;
+
+const where = (query = "") => `/cameras/${encodeURIComponent(camera.value)}/tune?hours=${hours.value}${query}`;
+
+function change() {
+  const wanted = {};
+  const gate = evidence.gate;
+  if (Number(slider.value) !== gate.min_quality) wanted.min_quality = Number(slider.value);
+  if (mode.value !== gate.mode) wanted.mode = mode.value;
+  const minute = budget.value === "" ? null : Number(budget.value);
+  if (minute !== gate.per_minute) wanted.per_minute = minute;
+  return wanted;
+}
+
+function histogram() {
+  const [wide, tall, base] = [760, 170, 22];
+  const most = Math.max(1, ...evidence.histogram);
+  const x = (q) => 30 + ((wide - 40) * q) / 100;
+  const parts = evidence.histogram.map((count, i) => {
+    const height = ((tall - base - 10) * count) / most;
+    const dropped = 5 * i + 5 <= Number(slider.value);
+    return h("rect", { x: x(5 * i) + 1, width: x(5) - x(0) - 2, y: tall - base - height, height, fill: dropped ? "#8c959f" : "#12915a", "fill-opacity": dropped ? 0.45 : 0.85 },
+      h("title", {}, `quality ${5 * i} to ${5 * i + 5}: ${count} faces`));
+  });
+  parts.push(h("line", { x1: x(slider.value), x2: x(slider.value), y1: 4, y2: tall - base, stroke: "#d04437", "stroke-width": 2 }));
+  for (const q of [0, 25, 50, 75, 100]) parts.push(h("text", { x: x(q), y: tall - 5, "text-anchor": "middle" }, q));
+  return h("svg", { class: "chart", viewBox: `0 0 ${wide} ${tall}`, role: "img", "aria-label": "Scored faces by quality, with the threshold" }, parts);
+}
+
+function compare(now) {
+  const row = (label, key) => {
+    const [a, b] = [before[key], now?.[key]];
+    const shown = b === null || b === undefined ? "…" : b;
+    const moved = typeof b === "number" && typeof a === "number" && b !== a ? `${b > a ? "+" : ""}${b - a}` : "";
+    return h("tr", {}, h("td", {}, label), h("td", { class: "n" }, a ?? "…"), h("td", { class: "n", "data-now": key }, shown), h("td", { class: "n" }, moved));
+  };
+  const lost = now?.people && before.people ? before.people.filter((name) => !now.people.includes(name)) : [];
+  table.replaceChildren(
+    h("div", { class: "scroll" }, h("table", {},
+      h("thead", {}, h("tr", {}, h("th", {}, ""), h("th", { class: "n" }, "as it was"), h("th", { class: "n" }, "with this gate"), h("th", { class: "n" }, "difference"))),
+      h("tbody", {}, row("faces seen", "faces"), row("shots sent to recognition", "shots"), row("visits with a shot", "tracks"), row("visits with a name", "named")))),
+    lost.length ? h("p", { class: "bad" }, `Not named any more: ${lost.join(", ")}`) : "");
+}
+
+async function play() {
+  const mine = ++asked;
+  number.textContent = slider.value;
+  picture.replaceChildren(histogram());
+  const wanted = change();
+  save.disabled = !mayChange || !Object.keys(wanted).length;
+  const quick = await attempt(() => api("POST", where(), wanted));
+  if (!quick || mine !== asked) return;
+  compare(quick);
+  const whole = await attempt(() => api("POST", where("&named=true"), wanted));
+  if (whole && mine === asked) compare(whole);
+}
+const soon = () => { number.textContent = slider.value; picture.replaceChildren(histogram()); clearTimeout(timer); timer = setTimeout(play, WAIT_MS); };
+
+const save = h("button", {
+  disabled: true,
+  onclick: async () => {
+    if (await attempt(() => api("PUT", `/cameras/${encodeURIComponent(camera.value)}/tune`, change()))) {
+      say("Applied; the camera has this gate now.");
+      await load();
+    }
+  },
+}, "Apply");
+const undo = h("button", {
+  class: "quiet", disabled: !mayChange,
+  onclick: async () => {
+    if (await attempt(() => api("POST", "/config/undo"), "Taken back.")) await load();
+  },
+}, "Undo the last change");
+
+async function load() {
+  if (!camera.value) return show(h("p", { class: "empty" }, "There is no camera yet: ", h("a", { href: "/cameras" }, "add one"), "."));
+  evidence = await attempt(() => get(where()));
+  if (!evidence) return;
+  slider.value = evidence.gate.min_quality;
+  mode.value = evidence.gate.mode;
+  budget.value = evidence.gate.per_minute ?? "";
+  about.textContent = evidence.faces
+    ? `${evidence.faces} faces recorded since ${when(evidence.since)}, ${evidence.scored} of them scored${evidence.cut ? "; of more, only the newest count" : ""}.`
+    : "Nothing was recorded in this time.";
+  before = { ...(await attempt(() => api("POST", where(), {}))), named: null };
+  show(...page);
+  await play();
+  const whole = await attempt(() => api("POST", where("&named=true"), {}));
+  if (whole) { before = whole; await play(); }
+}
+
+const page = [
+  h("form", { class: "card row", onsubmit: (event) => event.preventDefault(), onchange: (event) => { if (event.target === camera || event.target === hours) load(); } },
+    h("label", {}, "Camera", camera), h("label", {}, "What it saw in", hours), about),
+  h("section", { class: "card" }, h("h2", {}, "Faces by quality"), picture,
+    h("form", { oninput: soon, onsubmit: (event) => event.preventDefault() },
+      h("label", {}, h("span", {}, "Least quality: ", number), slider),
+      h("div", { class: "row" }, h("label", {}, "Send", mode), h("label", {}, "Shots a minute, at most", budget))),
+    table,
+    h("p", { class: "note" }, "Decided again from the recording, as 'facegate replay' does; what would be sent is recognised anew."),
+    h("div", { class: "row" }, save, undo)),
+];
+await load();
+watchHealth();
