@@ -175,19 +175,20 @@ def _parse(text: str, path: Path) -> CommentedMap:
 
 
 def _checked(data: CommentedMap, path: Path) -> RunConfig | None:
-    plain = _plain(data)
-    if not plain.get("cameras"):
-        rest = {key: value for key, value in plain.items() if key != "cameras"}
-        build_config(rest | {"cameras": [{"name": "nobody", "source": "rtsp://nowhere"}]}, str(path))
+    content = plain(data)
+    if not content.get("cameras"):
+        rest = {key: value for key, value in content.items() if key != "cameras"}
+        build_config(rest | {"cameras": [{"name": "nobody", "source": "rtsp://nowhere"}]}, path.name)
         return None
-    return build_config(plain, str(path))
+    return build_config(content, path.name)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Without what the YAML library remembers of how a value was written."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     for kind in (bool, int, float, str):  # the library's own kinds of them remember how they were written
         if isinstance(value, kind):
             return kind(value)

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from ruamel.yaml.comments import CommentedMap
 
 from facegate.console.console import Console
+from facegate.console.running.config_file import plain
 from facegate.console.running.gate_client import GateAwayError
 from facegate.console.web.models import (
     Camera,
@@ -64,7 +65,7 @@ def camera_list(console: Console) -> Cameras:
                 source=redact(str(entry["source"])),
                 user=entry.get("user"),
                 has_password="password" in entry or "password_file" in entry or "@" in str(entry["source"]),
-                settings=_plain({key: value for key, value in entry.items() if key not in SECRET}),
+                settings=plain({key: value for key, value in entry.items() if key not in SECRET}),
                 counts=own,
             )
         )
@@ -180,9 +181,15 @@ def _entry(data: CommentedMap, name: str) -> CommentedMap:
 def _given(camera: CameraSettings) -> dict[str, Any]:
     """What is to stand in the file."""
     given = camera.model_dump(mode="json", exclude_unset=True, exclude_none=True, exclude={"password"})
-    if "$" in str([value for key, value in given.items() if key != "gate"]):
+    if "${" in str(given):
         raise ConfigError("a value here cannot be ${NAME}; that is for the configuration file")
+    if _names_state(given.get("gate")):
+        raise ConfigError("gate: state is a folder of this host; that is for the configuration file")
     return given
+
+
+def _names_state(value: Any) -> bool:
+    return isinstance(value, dict) and ("state" in value or any(_names_state(each) for each in value.values()))
 
 
 def _check_source(*urls: str | None) -> None:
@@ -215,11 +222,6 @@ def _keep_password(console: Console, name: str, password: SecretStr | None) -> d
 
 def _password_file(console: Console, name: str) -> Path:
     return console.folder.secrets / f"{name}.password"
-
-
-def _plain(value: Any) -> Any:
-    decoded: Any = msgspec.json.decode(msgspec.json.encode(value, enc_hook=str))
-    return decoded
 
 
 def states(console: Console) -> list[dict[str, Any]]:

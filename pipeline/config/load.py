@@ -102,7 +102,7 @@ def _explain(error: Any) -> str:
     given = error.get("input")
     tell = isinstance(given, str | int | float | bool) and error["loc"][-1:] not in (("secret",), ("password",))
     shown = f" (got {redact(str(given))!r})" if tell else ""
-    return f"{place}: {message[:1].lower()}{message[1:]}{shown}"
+    return f"{place}: ".removeprefix(": ") + f"{message[:1].lower()}{message[1:]}{shown}"
 
 
 def _keys_at(location: tuple[Any, ...]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Any, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -50,7 +51,11 @@ class RunConfig(Section):
             except ValidationError as error:
                 first = error.errors(include_url=False)[0]
                 place = ".".join(str(part) for part in first["loc"])
-                raise ValueError(f"cameras[{index}].gate.{place}: {first['msg']}") from None
+                problem = first["msg"]
+                if first["type"] == "extra_forbidden":
+                    close = get_close_matches(str(first["loc"][-1]), list(GateConfig.model_fields), 1)
+                    problem = "unknown key" + (f", did you mean '{close[0]}'?" if close else "")
+                raise ValueError(f"cameras[{index}].gate.{place}: {problem}") from None
         return self
 
     @field_validator("cameras")

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
+import structlog
+
 from facegate.errors import ConfigError
 from facegate.pipeline.config import RunConfig
 from facegate.pipeline.gating.keeping import KeepState
@@ -14,8 +16,10 @@ from facegate.pipeline.records import Answers, ScoredFrame
 
 PIECE_BYTES = 32 * 2**20
 PIECE_S = 900.0
-FLUSH_S = 1.0
-"""So much at most is lost with the process."""
+AGAIN_S = 10.0
+"""After a disk was full, a new piece is tried so often."""
+
+log = structlog.get_logger(__name__)
 
 
 class Pieces:
@@ -42,7 +46,8 @@ class Pieces:
             raise ConfigError(f"cannot write {self._folder}: {(error.strerror or 'error').lower()}") from error
         self._config, self._begin, self._learned = config, begin, learned
         self._number = 0
-        self._ends_s = self._flush_s = 0.0
+        self._ends_s = 0.0
+        self._lost = False
         self._piece = self._next()
 
     @property
@@ -51,28 +56,36 @@ class Pieces:
         return self._piece.place
 
     def see(self, item: ScoredFrame | Answers) -> None:
-        """See :class:`~facegate.pipeline.recording.record.Records`."""
-        now = monotonic()
-        if self._piece.size >= PIECE_BYTES or now >= self._ends_s:
-            self._piece.close()
-            self._piece = self._next()
-        self._piece.see(item)
-        if now >= self._flush_s:
-            self._piece.flush()
-            self._flush_s = now + FLUSH_S
+        """See :class:`~facegate.pipeline.recording.record.Records`; what a full disk does not take is left out."""
+        self._try(lambda piece: piece.see(item))
 
     def over_to(self, config: RunConfig, learned: dict[str, KeepState]) -> None:
         """See :class:`~facegate.pipeline.recording.record.Records`."""
         self._config = config
-        self._piece.over_to(config, learned)
+        self._try(lambda piece: piece.over_to(config, learned))
 
     def close(self) -> None:
         """See :class:`~facegate.pipeline.recording.record.Records`."""
         self._piece.close()
 
+    def _try(self, write: Callable[[Recorder], None]) -> None:
+        now = monotonic()
+        if self._lost and now < self._ends_s:
+            return
+        try:
+            if self._lost or self._piece.size >= PIECE_BYTES or now >= self._ends_s:
+                self._piece.close()
+                self._piece = self._next()
+            write(self._piece)
+            self._lost = False
+        except (OSError, ConfigError) as error:
+            # Cameras and delivery go on. The piece may end in half an object: what comes later goes into another.
+            if not self._lost:
+                log.error("not recorded", folder=str(self._folder), reason=str(error).lower())
+            self._lost, self._ends_s = True, now + AGAIN_S
+
     def _next(self) -> Recorder:
         self._number += 1
-        self._flush_s = monotonic() + FLUSH_S
         self._ends_s = monotonic() + PIECE_S
         path = self._folder / f"{self._number:06d}{SUFFIX}"
         return Recorder(path, self._config, self._begin, self._learned())

@@ -10,6 +10,8 @@ A recording is one file, or a folder of pieces, each of which is one.
 
 from __future__ import annotations
 
+import errno
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,7 +90,7 @@ class Recorder:
             ConfigError: it cannot be written.
         """
         try:
-            self._file = path.open("wb")
+            self._file = path.open("wb", buffering=0)  # whoever reads it meanwhile misses nothing
         except OSError as error:
             raise ConfigError(f"cannot write {path}: {(error.strerror or 'unknown error').lower()}") from error
         self._lock = Lock()
@@ -120,13 +122,10 @@ class Recorder:
         content = msgspec.msgpack.encode(item)
         with self._lock:
             self.place = Place(self.place.piece, self.size)
-            self._file.write(_LENGTH.pack(len(content)) + content)
-            self.size += _LENGTH.size + len(content)
-
-    def flush(self) -> None:
-        """Let readers see what was written."""
-        with self._lock:
-            self._file.flush()
+            whole = _LENGTH.pack(len(content)) + content
+            if self._file.write(whole) != len(whole):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self.size += len(whole)
 
 
 def _gates(config: RunConfig) -> dict[str, dict[str, Any]]:

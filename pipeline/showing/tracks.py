@@ -33,8 +33,12 @@ log = structlog.get_logger(__name__)
 class _Open:
     """A track of which more may come."""
 
-    def __init__(self, run_id: str, camera: str, track_id: int, place: Place | None) -> None:
-        self.run_id, self.camera, self.track_id, self.place = run_id, camera, track_id, place
+    def __init__(self, run_id: str, camera: str, track_id: int) -> None:
+        self.run_id, self.camera, self.track_id = run_id, camera, track_id
+        self.place: Place | None = None
+        """Where its first frame was recorded, or one before it."""
+        self.first_s = float("inf")
+        """Media time of its first face."""
         self.first, self.last = float("inf"), 0.0
         self.faces = 0
         self.quality: int | None = None
@@ -135,13 +139,18 @@ class TrackBook:
         with self._lock:
             track = self._tracks.get((camera, track_id))
             if track is None:
-                # A face may be decided on long after its frame: not before its track is confirmed.
-                seen_s = decision.face.face.frame.pts_s
-                before = [place for pts_s, place in self._places[camera] if pts_s <= seen_s]
-                places = before[-1:] or [place for _, place in self._places[camera]][:1]
-                track = _Open(self._run_id, camera, track_id, places[0] if places else None)
+                track = _Open(self._run_id, camera, track_id)
                 self._tracks[camera, track_id] = track
+            seen_s = decision.face.face.frame.pts_s
+            if seen_s < track.first_s:  # the first face may be decided on after others
+                track.first_s, track.place = seen_s, self._recorded(camera, seen_s)
             track.add(decision, monotonic())
+
+    def _recorded(self, camera: str, pts_s: float) -> Place | None:
+        """Where a frame of this camera was recorded, or one before it."""
+        places = self._places[camera]
+        before = [place for at, place in places if at <= pts_s]
+        return before[-1] if before else places[0][1] if places else None
 
     def _run(self) -> None:
         told = False
