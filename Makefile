@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NEED_GIB := 9
 
-.PHONY: demo test interop check clean setup
+.PHONY: demo test interop console check clean setup
 
 setup: $(READY)
 
@@ -30,6 +30,10 @@ test: check
 # Against GStreamer's RTSP server and Mosquitto, where they are installed; says which packages are missing elsewhere.
 interop: $(READY)
 	@FACEGATE_INTEROP=1 $(BIN)/python -m pytest -n 0 -v -s -rs tests/interop
+
+# Whole consoles: their API, what becomes of them when things die, and journeys in a browser where Chromium is installed.
+console: $(READY)
+	@FACEGATE_CONSOLE=1 $(BIN)/python -m pytest -rs tests/console
 
 check: $(READY)
 	@$(BIN)/ruff check .

@@ -22,6 +22,8 @@ from .helpers import ROOT, transcode
 
 # Other people's servers: 'make interop'.
 collect_ignore = [] if os.environ.get("FACEGATE_INTEROP") else ["interop"]
+# Whole consoles, and browsers before them: 'make console'.
+collect_ignore += [] if os.environ.get("FACEGATE_CONSOLE") else ["console"]
 
 
 LONG = (

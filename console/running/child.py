@@ -16,7 +16,7 @@ import msgspec
 
 from facegate.parent import PARENT
 
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 10.0
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 5.0
 STEADY_S = 30.0
 """A process that ran for so long is started again at once."""
 END_S = 5.0

@@ -51,6 +51,7 @@ class ConfigFile:
         self.path = path
         self._lock = Lock()
         self._before: str | None = None
+        self._last: tuple[str, Version, dict[str, Any]] | None = None
         if not path.exists():
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,20 +67,22 @@ class ConfigFile:
         Raises:
             ConfigError: it cannot be read.
         """
-        text = self._read()
-        try:
-            config, problem = _checked(_parse(text, self.path), self.path), None
-        except ConfigError as error:
-            config, problem = None, str(error)
-        return Version(_tag(text), config, problem)
+        return self._known()[1]
 
-    def raw(self) -> Any:
-        """The file as plain data, secrets as ``${NAME}``.
+    def raw(self) -> dict[str, Any]:
+        """The file as plain data, secrets as ``${NAME}``; with no camera where it is no YAML.
 
         Raises:
-            ConfigError: it cannot be read, or is no YAML.
+            ConfigError: it cannot be read.
         """
-        return _parse(self._read(), self.path)
+        return self._known()[2]
+
+    def _known(self) -> tuple[str, Version, dict[str, Any]]:
+        text = self._read()
+        known = self._last
+        if known is None or known[0] != text:  # parsing takes longer than anything else that is asked of the file
+            known = self._last = (text, *_version(text, self.path))
+        return known
 
     def change(self, edit: Callable[[CommentedMap], None], expected: str | None = None) -> Version:
         """Change the file as it is now: all of the change, or nothing.
@@ -172,6 +175,16 @@ def _parse(text: str, path: Path) -> CommentedMap:
     if data.get("cameras") is None:
         data["cameras"] = CommentedSeq()
     return data
+
+
+def _version(text: str, path: Path) -> tuple[Version, dict[str, Any]]:
+    content: dict[str, Any] = {"cameras": []}
+    try:
+        data = _parse(text, path)
+        content = plain(data)
+        return Version(_tag(text), _checked(data, path), None), content
+    except ConfigError as error:
+        return Version(_tag(text), None, str(error)), content
 
 
 def _checked(data: CommentedMap, path: Path) -> RunConfig | None:

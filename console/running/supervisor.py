@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from threading import Event, RLock, Thread
+from threading import Event, Lock, RLock, Thread
 from types import TracebackType
 from typing import Any, Self
 
@@ -108,7 +108,9 @@ class Supervisor:
         self._folder = folder
         self._recogniser = recogniser
         self._tell = tell
-        self._lock = RLock()
+        self._lock = Lock()
+        self._changing = RLock()
+        """Held while the file and what runs are on their way from one version to another."""
         self._stop = Event()
         self._worrying: deque[LogLine] = deque(maxlen=MOST_EVENTS)
         self._gate, self._worker = Child("gate", self._heard), Child("worker", self._heard)
@@ -135,8 +137,8 @@ class Supervisor:
 
     def health(self) -> Health:
         """How it is going."""
+        now = self.file.version()
         with self._lock:
-            now = self.file.version()
             return Health(
                 gate=self._gate.state(),
                 gate_finished=self._finished,
@@ -155,22 +157,26 @@ class Supervisor:
         """
         if version.problem is not None:
             raise ConfigError(version.problem)
-        with self._lock:
-            before, self._running = self._running, version
-            self._stamp = self._stat()
-            self._finished = False
-            self._gate.again_at_once()
-            if _wanted(version) is None or not self._gate.running:
-                return  # the thread starts or ends it
+        with self._changing:
+            with self._lock:
+                before, self._running = self._running, version
+                self._finished = False
+                self._gate.again_at_once()
+                running = self._gate.running
             try:
+                if _wanted(version) is None or not running:
+                    return  # the thread starts or ends it
                 restart = bool(self.client.reload().ignored)
             except GateRefusedError as error:
                 self._running = before
                 raise ConfigError(str(error)) from error
             except GateAwayError:
                 restart = True
+            finally:
+                self._stamp = self._stat()
             if restart:
-                self._gate.stop()
+                with self._lock:
+                    self._gate.stop()
 
     def change(self, edit: Callable[[Any], None], expected: str | None = None) -> Version:
         """Change the file and go over to it; where the gate refuses, the file is as it was.
@@ -179,12 +185,14 @@ class Supervisor:
             ConfigError: it cannot be used.
             ChangedMeanwhileError: the file is another one by now.
         """
-        version = self.file.change(edit, expected)
-        try:
-            self.apply(version)
-        except ConfigError:
-            self.file.undo()
-            raise
+        with self._changing:
+            version = self.file.change(edit, expected)
+            try:
+                self.apply(version)
+            except ConfigError:
+                self.file.undo()
+                self._stamp = self._stat()
+                raise
         self._tell("config", {"tag": version.tag})
         return version
 
@@ -205,8 +213,9 @@ class Supervisor:
         Raises:
             ConfigError: there is none.
         """
-        version = self.file.undo()
-        self.apply(version)
+        with self._changing:
+            version = self.file.undo()
+            self.apply(version)
         self._tell("config", {"tag": version.tag})
         return version
 
@@ -238,16 +247,24 @@ class Supervisor:
             self._tell("health", {"process": "gate", "started": True})
         if self._worker.start_if_due(self._worker_arguments(config)):
             self._tell("health", {"process": "worker", "started": True})
-        stamp = self._stat()
-        if stamp != self._stamp:
-            self._stamp = stamp
+        if self._changing.acquire(blocking=False):
             try:
-                changed = self.file.version().tag != self._running.tag
-            except FacegateError:
-                changed = True
-            if changed:
-                log.warning("the configuration was changed by hand; the page asks whether to load it")
-                self._tell("health", {"config_changed": True})
+                self._look_at_file()
+            finally:
+                self._changing.release()
+
+    def _look_at_file(self) -> None:
+        stamp = self._stat()
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            changed = self.file.version().tag != self._running.tag
+        except FacegateError:
+            changed = True
+        if changed:
+            log.warning("the configuration was changed by hand; the page asks whether to load it")
+            self._tell("health", {"config_changed": True})
 
     def _gate_arguments(self) -> list[str]:
         data = self._folder.data

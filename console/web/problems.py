@@ -91,6 +91,7 @@ Of = Annotated[Console, Depends(_console)]
 ANSWERS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": text}
     for status, text in {
+        400: "Not even JSON.",
         401: "Nobody is logged in.",
         403: "Not allowed, or asked by another page.",
         404: "There is no such thing.",
@@ -98,6 +99,7 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
         413: "Too large.",
         421: "Not a name of this host.",
         422: "Not valid.",
+        429: "Too many wrong attempts.",
         503: "The gate or the store is away for the moment.",
     }.items()
 }

@@ -1,0 +1,89 @@
+"""Whatever dies, the console says so and goes on, and nothing that was stored is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from time import monotonic, sleep
+
+from .serving import Served, served
+
+KILLS = {"worker": 20, "gate": 5}
+
+
+def stored(console: Served) -> set[str]:
+    found: set[str] = set()
+    page = console.get("/shots?most=200")
+    while True:
+        found |= {shot["shot_id"] for shot in page["shots"]}
+        if page["next"] is None:
+            return found
+        page = console.get(f"/shots?most=200&before={page['next']}")
+
+
+def test_a_killed_worker_and_a_killed_gate_lose_nothing(tmp_path: Path, camera_url: str) -> None:
+    with served(tmp_path / "data") as console:
+        console.api("POST", "/cameras", {"name": "door", "source": camera_url, "max_fps": 5})
+        console.until("/visits", lambda page: page["visits"])
+        before: set[str] = set()
+        for name, kills in KILLS.items():
+            for _ in range(kills):
+                process = console.until("/health", lambda found, name=name: found[name]["running"])[name]
+                before |= stored(console)
+                os.kill(process["pid"], signal.SIGKILL)
+                console.until(
+                    "/health",
+                    lambda found, name=name, pid=process["pid"]: found[name]["pid"] not in (None, pid),
+                )
+        health = console.get("/health")
+        assert health["worker"]["starts"] >= 21 and health["gate"]["starts"] >= 6
+        seen = stored(console)
+        assert before <= seen
+        console.until("/visits", lambda page: page["visits"] and page["visits"][0]["answered"])
+        # What the last gate sent is all there, and all was recognised: nothing waits anywhere.
+        console.api("PATCH", "/cameras/door", {"enabled": False})
+        console.until("/health", lambda found: not found["gate"]["running"])
+        sleep(1.0)
+        assert all(visit["answered"] for visit in console.get("/visits?most=200")["visits"])
+
+
+def test_a_full_disk_is_said_and_survived(tmp_path: Path, camera_url: str) -> None:
+    """The store's file cannot grow for a while: shots wait in front of it, and come in afterwards."""
+    with served(tmp_path / "data") as console:
+        console.api("POST", "/cameras", {"name": "door", "source": camera_url, "max_fps": 5})
+        console.until("/visits", lambda page: page["visits"])
+        pid = console.get("/health")["gate"]["pid"]
+        import resource
+
+        before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, before[1]))
+        said = console.until(
+            "/health",
+            lambda found: any("not" in line["event"] or "put off" in line["event"] for line in found["lines"]),
+        )
+        assert said["gate"]["running"] and said["gate"]["pid"] == pid
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+        newest = max(shot["seen"] for shot in console.get("/shots")["shots"])
+        console.until("/shots", lambda page: page["shots"][0]["seen"] > newest + 5, 120)
+        assert console.get("/health")["gate"]["pid"] == pid
+
+
+def test_a_console_that_is_killed_takes_its_processes_along_and_comes_back(tmp_path: Path, camera_url: str) -> None:
+    data = tmp_path / "data"
+    with served(data) as console:
+        console.api("POST", "/cameras", {"name": "door", "source": camera_url, "max_fps": 5})
+        console.until("/visits", lambda page: page["visits"])
+        before = stored(console)
+        health = console.get("/health")
+        console.process.send_signal(signal.SIGKILL)
+        console.process.wait()
+        deadline = monotonic() + 10
+        for pid in (health["gate"]["pid"], health["worker"]["pid"]):
+            while Path(f"/proc/{pid}").exists() and "zombie" not in Path(f"/proc/{pid}/status").read_text():
+                assert monotonic() < deadline, f"{pid} goes on without its console"
+                sleep(0.1)
+    with served(data) as again:
+        assert [camera["name"] for camera in again.get("/cameras")["cameras"]] == ["door"]
+        assert before <= stored(again)
+        again.until("/cameras", lambda found: found["cameras"][0]["state"] == "live")

@@ -1,0 +1,184 @@
+"""What is kept, how it is read in pages, and what goes when there is too much."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from facegate.errors import StoreError
+from facegate.pipeline.records import (
+    Detection,
+    Face,
+    FrameRef,
+    Outcome,
+    QualityInfo,
+    Reason,
+    ScoredFace,
+    Shot,
+    make_shot_id,
+)
+from facegate.sinks import wire
+from facegate.sinks.wire import Entry
+from facegate.store.reading import StoreReader, Wanted
+from facegate.store.records import FaceFate, Track, VisitNews
+from facegate.store.retention import Limits, Retention
+from facegate.store.writing import StoreWriter
+
+
+def entry(number: int, *, camera: str = "door", track: int = 0, quality: int = 50, shadow: bool = False) -> Entry:
+    ref = FrameRef(camera, number, number / 5, 0.0, None, 640, 360)
+    landmarks = np.zeros((5, 2), np.float32)
+    face = Face(f"{number}-0", ref, Detection((0, 0, 50, 50), 1.0, landmarks), np.zeros((112, 112, 3), np.uint8))
+    scored = ScoredFace(face, track, quality, 0.5, np.zeros(64, np.float32), None)
+    shot = Shot(
+        make_shot_id("run", camera, track, face.face_id), "run", camera, track, 0 if shadow else 1,
+        Reason.SHADOW if shadow else Reason.TRACK_ENDED, scored, QualityInfo("a", "m", "c"),
+    )  # fmt: skip
+    packed = wire.pack(shot)
+    header = msgspec.structs.replace(wire.decode_header(packed.header), received_at=1000.0 + number)
+    return msgspec.structs.replace(packed, header=wire.encode(header))
+
+
+def news(track: int, name: str | None, *, ended: bool = False) -> VisitNews:
+    return VisitNews(f"run/door/{track}", "door", track, name, 0.7, 0.3, 1e-4, 1000.0, ended)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.db"
+
+
+def test_shots_make_visits_and_names_reach_their_shots_whichever_comes_first(path: Path) -> None:
+    with StoreWriter(path, create=True) as writer, StoreReader(path) as reader:
+        writer.keep_shots([entry(1, quality=40), entry(2, quality=60), entry(3, track=1), entry(4, shadow=True)])
+        writer.keep_news([news(0, "Ada"), news(2, "Bob")])
+        writer.keep_shots([entry(5, track=2), entry(1, quality=40)])
+        ada = reader.visit("run/door/0")
+        assert ada is not None and (ada.name, ada.shots, ada.quality, ada.answered) == ("Ada", 2, 60, True)
+        assert ada.best == entry(2).shot_id and (ada.first, ada.last) == (1001.0, 1002.0)
+        assert [shot.name for shot in reader.shots(Wanted(name="Bob")).items] == ["Bob"]
+        assert [shot.seen for shot in reader.shots(Wanted(shadow=True)).items] == [1004.0]
+        assert {visit.visit for visit in reader.visits(Wanted()).items} == {f"run/door/{n}" for n in range(3)}
+        assert reader.count() == {"shots": 5, "visits": 3}
+        changed = reader.changes(0)
+        assert [visit.revision for visit in changed] == sorted(visit.revision for visit in changed)
+        assert reader.changes(reader.revision()) == []
+        writer.rename("Ada", "Ada L.")
+        assert [visit.name for visit in reader.changes(changed[-1].revision)] == ["Ada L."]
+        assert writer.forget("Ada L.") == 1
+        assert reader.crop(entry(2).shot_id) is None and reader.crop(entry(3, track=1).shot_id) is not None
+
+
+SHOT = st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 100), st.booleans())
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 100), st.booleans()), max_size=40),
+    st.integers(1, 7),
+)
+def test_pages_show_everything_that_is_wanted_once(
+    tmp_path_factory: pytest.TempPathFactory, shots: list[tuple[str, int, bool]], most: int
+) -> None:
+    path = tmp_path_factory.mktemp("pages") / "store.db"
+    with StoreWriter(path, create=True) as writer, StoreReader(path) as reader:
+        kept = [entry(n, camera=c, quality=q, track=n, shadow=s) for n, (c, q, s) in enumerate(shots)]
+        writer.keep_shots(kept)
+        for wanted in (Wanted(), Wanted(camera="a"), Wanted(min_quality=50), Wanted(camera="b", shadow=False)):
+            seen: list[str] = []
+            before = None
+            while True:
+                page = reader.shots(wanted, before, most)
+                seen += [shot.shot_id for shot in page.items]
+                before = page.next
+                if before is None:
+                    break
+            expected = [
+                each.shot_id
+                for each, (camera, quality, shadow) in zip(kept, shots, strict=True)
+                if wanted.camera in (None, camera)
+                and quality >= (wanted.min_quality or 0)
+                and wanted.shadow in (None, shadow)
+            ]
+            assert seen == expected[::-1]
+
+
+def track(number: int, piece: str | None = None) -> Track:
+    fate = FaceFate(f"{number}-0", 0.0, 50, Outcome.FORWARDED, (0, 0, 1, 1))
+    return Track("run", "door", number, 1000.0, 1000.0 + number, 1, 50, {"forwarded": 1}, (fate,), piece)
+
+
+def test_what_is_old_or_too_much_goes(path: Path, tmp_path: Path) -> None:
+    recordings = tmp_path / "recordings"
+    (recordings / "run").mkdir(parents=True)
+    for number in range(4):
+        piece = recordings / "run" / f"{number}.rec"
+        piece.write_bytes(bytes(1_000_000))
+        os.utime(piece, (1000 + number, 1000 + number))
+    with StoreWriter(path, create=True) as writer, StoreReader(path) as reader, Retention(path) as retention:
+        writer.keep_shots([entry(n, track=n) for n in range(10)])
+        writer.keep_tracks([track(n) for n in range(10)])
+        day = 86_400.0
+        gone = retention.tidy(recordings, Limits(days=1, max_mb=1000), 1005.0 + day)
+        assert (gone.shots, gone.visits, gone.tracks, gone.pieces) == (5, 5, 5, 4)
+        assert reader.visit("run/door/4") is None and reader.visit("run/door/5") is not None
+        assert not recordings.joinpath("run").exists()
+        (recordings / "run").mkdir()
+        for number in range(4):
+            piece = recordings / "run" / f"{number}.rec"
+            piece.write_bytes(bytes(1_000_000))
+            os.utime(piece, (1000 + number, 1000 + number))
+        writer.keep_shots([entry(n, track=n) for n in range(10, 1400)])
+        writer._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        size = path.stat().st_size
+        gone = retention.tidy(recordings, Limits(days=1000, max_mb=1), 2000.0)
+        assert gone.shots > 0 and gone.pieces == 3
+        assert [piece.name for piece in (recordings / "run").iterdir()] == ["3.rec"]
+        assert reader.visit("run/door/1399") is not None
+        assert retention.tidy(recordings, Limits(days=1000, max_mb=1), 2000.0).shots == 0
+        writer._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        assert path.stat().st_size < min(size, 1_100_000)
+
+
+def test_a_killed_writer_leaves_whole_shots(path: Path) -> None:
+    StoreWriter(path, create=True).close()
+    code = (
+        "import sys; from pathlib import Path; from tests.store.test_store import entry, StoreWriter\n"
+        "w = StoreWriter(Path(sys.argv[1])); n = int(sys.argv[2])\n"
+        "while True:\n    w.keep_shots([entry(n, track=n)]); print(n, flush=True); n += 1\n"
+    )
+    kept = 0
+    for round_ in range(5):
+        with subprocess.Popen(
+            [sys.executable, "-c", code, str(path), str(1000 * round_)], stdout=subprocess.PIPE, text=True
+        ) as writer:
+            assert writer.stdout is not None
+            for _ in range(5):
+                kept += bool(writer.stdout.readline())
+            writer.kill()
+    with StoreReader(path) as reader:
+        assert reader.count()["shots"] >= kept == 25
+        for shot in reader.shots(Wanted(), most=200).items:
+            assert reader.crop(shot.shot_id) and reader.visit(shot.visit)
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="facegate serve"):
+        StoreReader(tmp_path / "missing.db")
+    damaged = tmp_path / "damaged.db"
+    damaged.write_bytes(b"no database at all, but long enough to be looked at" * 10)
+    with pytest.raises(StoreError, match="cannot be used"):
+        StoreReader(damaged)
+    newer = tmp_path / "newer.db"
+    with StoreWriter(newer, create=True) as store:
+        store._db.execute("PRAGMA user_version=99")
+    with pytest.raises(StoreError, match="version 99"):
+        StoreReader(newer)
