@@ -55,7 +55,7 @@ class Retention(StoreFile):
                 break
             shots, visits, tracks = shots + gone[0], visits + gone[1], tracks + gone[2]
         with self._errors():
-            self._db.execute("PRAGMA incremental_vacuum").fetchall()  # a page a row: all of them
+            self._db.executescript("PRAGMA incremental_vacuum")  # "execute" would free a single page
         return Gone(visits, shots, tracks, _tidy_pieces(recordings, oldest, 1_000_000 * limits.max_mb))
 
     def _older(self, table: str, time: str, oldest: float) -> int:
