@@ -120,8 +120,21 @@ def _serve(console: Console, listener: socket.socket, wanted: Wanted) -> None:
         raise ConfigError(f"certificate or key cannot be used: {str(error).lower()}") from error
     login = "" if console.accounts.needed() else " (no login: only this host can reach it)"
     log.info(f"the console is at {scheme}://{name}:{port}{login}", config=str(wanted.config), data=str(wanted.data))
-    uvicorn.Server(config).run(sockets=[listener])
+    _Server(config, console.broker).run(sockets=[listener])
     log.info("the console has ended")
+
+
+class _Server(uvicorn.Server):
+    """Lets open pages go before it waits for requests to end: their streams of events never would."""
+
+    def __init__(self, config: uvicorn.Config, broker: Broker) -> None:
+        super().__init__(config)
+        self._broker = broker
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn."""
+        self._broker.end()
+        await super().shutdown(sockets)
 
 
 def _names(wanted: Wanted) -> Collection[str]:

@@ -33,13 +33,15 @@ export class Refused extends Error {
   }
 }
 
+class Lost extends Error {}
+
 export async function api(method, path, body, headers = {}) {
   const form = body instanceof FormData;
   const answer = await fetch("/api/v1" + path, {
     method,
     headers: body === undefined || form ? headers : { "content-type": "application/json", ...headers },
     body: body === undefined ? undefined : form ? body : JSON.stringify(body),
-  });
+  }).catch(() => { throw new Lost("no connection"); });
   if (answer.status === 401) location.assign("/login");
   if (!answer.ok) {
     const problem = await answer.json().catch(() => ({ message: answer.statusText, remedy: "try again" }));
@@ -55,6 +57,11 @@ export function say(text, wrong = false) {
   setTimeout(() => toast.remove(), wrong ? 9000 : 4000);
 }
 
+// Leaving a page, or a console that ends, breaks off what was being fetched; what comes back says so by itself.
+addEventListener("unhandledrejection", (event) => {
+  if (event.reason instanceof Lost) event.preventDefault();
+});
+
 // Do something and say what went wrong, if anything did.
 export async function attempt(work, done) {
   try {
@@ -62,6 +69,7 @@ export async function attempt(work, done) {
     if (done) say(done);
     return result;
   } catch (error) {
+    if (error instanceof Lost) say("no connection to the console", true);
     if (!(error instanceof Refused)) throw error;
     say(`${error.message}: ${error.problem.remedy}`, true);
     return undefined;

@@ -74,8 +74,15 @@ function actions(visit, shot, close) {
   return h("div", { class: "card" }, parts, out);
 }
 
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
 export async function visitDialog(visit) {
-  const timeline = await attempt(() => get(`/visits/${visit.visit}`));
+  let timeline = await attempt(() => get(`/visits/${visit.visit}`));
+  // A track that has just begun is written a second after its first shot.
+  for (let tries = 0; timeline && !timeline.story.length && tries < 4 && Date.now() / 1000 - timeline.last < 10; tries++) {
+    await pause(700);
+    timeline = await attempt(() => get(`/visits/${visit.visit}`));
+  }
   if (!timeline) return;
   const title = `${timeline.visit?.name ?? (timeline.visit ? "Unknown" : "Nothing sent")} · ${timeline.camera}, track ${timeline.track_id}`;
   dialog(title, (close) => {
