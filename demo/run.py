@@ -154,6 +154,7 @@ def _show(clip: DemoClip, report: RunReport, shots: list[_Shot], verdict: Verdic
         table.add_row(what, value)
     Console().print(table)
     print("Clip and gallery come from the same photographs, so recognition is easier here than in life.")
+    print("To see it live, and to add cameras: facegate serve --demo")
     for label, names in (("missed", verdict.missed), ("wrong", verdict.wrong)):
         if names:
             print(f"{label}: {', '.join(names)}")

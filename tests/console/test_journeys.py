@@ -107,7 +107,7 @@ def test_from_nothing_to_a_name(page: Page, tmp_path: Path, camera_url: str) -> 
             page.get_by_role("link", name="Visits").click()
             page.locator(".face").nth(9).wait_for()
             # The photographs are not ours to show.
-            page.evaluate("document.querySelectorAll('img').forEach((img) => { img.style.filter = 'blur(9px)'; })")
+            page.evaluate("document.querySelectorAll('img').forEach((img) => { img.style.filter = 'blur(14px)'; })")
             page.screenshot(path=picture, clip={"x": 0, "y": 0, "width": 1280, "height": 640})
 
 
