@@ -10,12 +10,12 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.staticfiles import StaticFiles
 
-from facegate import __version__
 from facegate.console.console import Console
 from facegate.console.follower import Follower
 from facegate.console.security.guard import Guard
 from facegate.console.web import cameras, live, pages, people, system, tuning, visits
 from facegate.console.web.problems import add_problems
+from facegate.sinks.wire import SOFTWARE
 
 API = "/api/v1"
 
@@ -46,7 +46,7 @@ def create_app(console: Console, hosts: Collection[str] = ()) -> FastAPI:
 
     app = FastAPI(
         title="facegate",
-        version=__version__,
+        version=SOFTWARE,
         description="What cameras show, who was there, and what the gate let through.",
         openapi_url=f"{API}/openapi.json",
         docs_url=None,
