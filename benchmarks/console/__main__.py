@@ -74,7 +74,7 @@ def watch(folder: Path) -> None:
             pages = [browser.new_page(viewport={"width": 1600, "height": 1400}) for _ in range(BROWSERS)]
             for page in pages:
                 page.goto(f"{console.url}/live")
-                page.wait_for_function(f"document.querySelectorAll('canvas').length === {CAMERAS}")
+                page.locator("canvas").nth(CAMERAS - 1).wait_for()
             sleep(2)
             spent["watched"].append(cores(console))
             shown = [

@@ -38,47 +38,75 @@ class RunMemory(msgspec.Struct, frozen=True):
         return iter(self.items)
 
 
-def remember(recordings: Path, camera: str, since: float) -> list[RunMemory]:
-    """Runs that were recorded since a time (Unix, UTC), oldest first; damaged ones are left out.
+class Piece(msgspec.Struct, frozen=True):
+    """What a piece of a recording has for one camera."""
 
-    Of pieces that began before and went on, all is taken.
-    """
-    found: list[RunMemory] = []
-    left = MOST_FACES
-    runs = sorted((folder for folder in recordings.glob("*") if folder.is_dir()), reverse=True)
-    for folder in runs:
-        pieces = [piece for piece in sorted(folder.glob("*" + SUFFIX)) if _changed(piece) >= since]
-        if not pieces or left <= 0:
-            continue
-        try:
-            run = _run(folder, pieces, camera)
-        except ConfigError:
-            continue
-        if run is not None:
-            found.append(run)
-            left -= run.faces
-    return found[::-1]
+    recording: Recording
+    items: list[ScoredFrame | Answers | Gated]
+    faces: int
+    size: int
+    """Bytes that it had when it was read."""
 
 
-def _run(folder: Path, pieces: list[Path], camera: str) -> RunMemory | None:
-    header: Header | None = None
-    items: list[ScoredFrame | Answers | Gated] = []
-    for piece in pieces:
-        recording = Recording(piece, crops=False)
-        if header is None:
-            header = recording.header
-        else:
-            items.append(Gated(recording.config(), recording.header.learned))
+class Memory:
+    """Runs as far as they concern cameras; of one thread. A piece is read again only when it has grown."""
+
+    def __init__(self, recordings: Path) -> None:
+        self._recordings = recordings
+        self._pieces: dict[tuple[str, Path], Piece] = {}
+
+    def runs(self, camera: str, since: float) -> list[RunMemory]:
+        """Runs that were recorded since a time (Unix, UTC), oldest first; damaged pieces are left out.
+
+        Of a piece that began before and went on, all is taken; when there is too much, the oldest pieces are not.
+        """
+        used: dict[tuple[str, Path], Piece] = {}
+        found: list[RunMemory] = []
+        left = MOST_FACES
+        folders = sorted((folder for folder in self._recordings.glob("*") if folder.is_dir()), reverse=True)
+        for folder in folders:
+            pieces: list[Piece] = []
+            for path in sorted(folder.glob("*" + SUFFIX), reverse=True):
+                if left <= 0 or _changed(path) < since:
+                    break
+                try:
+                    piece = self._read(camera, path)
+                except (ConfigError, OSError):
+                    continue  # it went meanwhile, or is damaged
+                used[camera, path] = piece
+                pieces.insert(0, piece)
+                left -= piece.faces
+            if sum(piece.faces for piece in pieces):
+                found.insert(0, _run(folder, pieces))
+        others = {key: piece for key, piece in self._pieces.items() if key[0] != camera}
+        # One other camera's is kept beside this one's: operators go back and forth between two.
+        kept = next(iter(others), (None, None))[0]
+        self._pieces = {key: piece for key, piece in others.items() if key[0] == kept} | used
+        return found
+
+    def _read(self, camera: str, path: Path) -> Piece:
+        known, size = self._pieces.get((camera, path)), path.stat().st_size
+        if known is not None and known.size == size:
+            return known
+        recording = Recording(path, crops=False)
         grouped = _grouped(recording, camera)
-        items += [
+        items = [
             item
             for item in recording.seen()
             if not isinstance(item, ScoredFrame) or item.frame.camera == camera or grouped
         ]
-    frames = [item for item in items if isinstance(item, ScoredFrame) and item.frame.camera == camera]
-    if header is None or not frames:
-        return None
-    return RunMemory(folder, header, items, sum(len(frame.faces) + len(frame.skipped) for frame in frames))
+        frames = [item for item in items if isinstance(item, ScoredFrame) and item.frame.camera == camera]
+        faces = sum(len(frame.faces) + len(frame.skipped) for frame in frames)
+        return Piece(recording, items, faces, size)
+
+
+def _run(folder: Path, pieces: list[Piece]) -> RunMemory:
+    items: list[ScoredFrame | Answers | Gated] = []
+    for index, piece in enumerate(pieces):
+        if index:
+            items.append(Gated(piece.recording.config(), piece.recording.header.learned))
+        items += piece.items
+    return RunMemory(folder, pieces[0].recording.header, items, sum(piece.faces for piece in pieces))
 
 
 def _grouped(recording: Recording, camera: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from facegate.console.tuning.memory import MOST_FACES, RunMemory, remember
+from facegate.console.tuning.memory import MOST_FACES, Memory, RunMemory
 from facegate.pipeline.config import RunConfig, build_config
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.recording.record import Recording
@@ -25,9 +25,7 @@ from facegate.recognition.working.visits import Visits
 from facegate.sinks import wire
 
 FRESH_S = 30.0
-"""What was remembered is read again after so long."""
-MOST_CAMERAS = 4
-"""Remembered at a time."""
+"""What has come since is looked for after so long; until then, one set of faces is compared."""
 MOST_EMBEDDINGS = 20_000
 SENT = (Outcome.FORWARDED, Outcome.DRY_RUN)
 
@@ -63,11 +61,12 @@ class Tuner:
     """One at a time, of any thread."""
 
     def __init__(self, recordings: Path, gallery: Path, recognition: Callable[[], Recognition]) -> None:
-        self._recordings = recordings
+        self._memory = Memory(recordings)
         self._gallery = gallery
         self._recognition = recognition
         self._lock = Lock()
-        self._remembered: OrderedDict[tuple[str, float], tuple[float, list[RunMemory]]] = OrderedDict()
+        self._last: tuple[tuple[str, float], float, list[RunMemory]] | None = None
+        """What was asked for last, when, and what there was."""
         self._embeddings: OrderedDict[str, Floats] = OrderedDict()
 
     def evidence(self, camera: str, hours: float) -> Evidence:
@@ -128,14 +127,10 @@ class Tuner:
         )
 
     def _runs(self, camera: str, hours: float) -> list[RunMemory]:
-        key, now = (camera, hours), time()
-        known = self._remembered.pop(key, None)
-        if known is None or now - known[0] > FRESH_S:
-            known = (now, remember(self._recordings, camera, now - 3600 * hours))
-        self._remembered[key] = known
-        while len(self._remembered) > MOST_CAMERAS:
-            self._remembered.popitem(last=False)
-        return known[1]
+        known, now = self._last, time()
+        if known is None or known[0] != (camera, hours) or now - known[1] > FRESH_S:
+            known = self._last = ((camera, hours), now, self._memory.runs(camera, now - 3600 * hours))
+        return known[2]
 
     def _names(self, run: RunMemory, shots: list[Shot]) -> Counter[str]:
         """The names of the visits that these shots make, as a worker would name them."""

@@ -9,9 +9,9 @@ const more = h("button", { class: "quiet", onclick: () => load(next) }, "Older o
 const none = h("p", { class: "empty" }, "Nobody yet. As soon as somebody is worth recognising, they appear here.");
 let next = null;
 
-const { cameras } = await get("/cameras");
+const which = h("select", { name: "camera" }, h("option", { value: "" }, "all"));
 const filter = h("form", { class: "card row", "aria-label": "Which visits", oninput: () => load(), onsubmit: (event) => event.preventDefault() },
-  h("label", {}, "Camera", h("select", { name: "camera" }, h("option", { value: "" }, "all"), cameras.map((camera) => h("option", {}, camera.name)))),
+  h("label", {}, "Camera", which),
   h("label", {}, "Name", h("input", { name: "name", type: "search", maxlength: 100 })),
   h("label", {}, "Who", h("select", { name: "known" }, h("option", { value: "" }, "everybody"), h("option", { value: "true" }, "known"), h("option", { value: "false" }, "unknown"))),
   h("label", {}, "Quality from", h("input", { name: "min_quality", type: "number", min: 0, max: 100, placeholder: "0" })));
@@ -47,7 +47,8 @@ function heard(visit) {
   }
 }
 
-show(filter, list, none, more);
 await load();
+show(filter, list, none, more);
+which.append(...(await get("/cameras")).cameras.map((camera) => h("option", {}, camera.name)));
 watchHealth();
 hear("visit", heard, () => load());
