@@ -143,5 +143,8 @@ def gallery_path(path: Path) -> Path:
         GalleryError: it is not.
     """
     if path.suffix != GALLERY_SUFFIX:
-        raise GalleryError(f"{path} cannot be a gallery's file: name it people{GALLERY_SUFFIX} or so")
+        raise GalleryError(
+            f"{path} cannot be a gallery's file: name it people{GALLERY_SUFFIX} or so, and bring a folder of "
+            "pictures in with 'facegate gallery add'"
+        )
     return path

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import urllib.request
@@ -79,7 +80,9 @@ class Served(Client):
 
 
 @contextmanager
-def served(data: Path, *arguments: object, config: Path | None = None) -> Iterator[Served]:
+def served(
+    data: Path, *arguments: object, config: Path | None = None, tls: ssl.SSLContext | None = None
+) -> Iterator[Served]:
     """``facegate serve`` on a free port until the block ends."""
     port, log = free_port(), data.parent / f"{data.name}.log"
     command = [sys.executable, "-m", "facegate", "serve", *([config] if config else []), "--data", data]
@@ -92,7 +95,8 @@ def served(data: Path, *arguments: object, config: Path | None = None) -> Iterat
         deadline = monotonic() + 60
         while True:
             with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/login", timeout=5).close()
+                url = f"http://127.0.0.1:{port}/login" if tls is None else f"https://localhost:{port}/login"
+                urllib.request.urlopen(url, timeout=5, context=tls).close()
                 break
             assert process.poll() is None and monotonic() < deadline, log.read_text()
             sleep(0.1)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
+from http.client import HTTPSConnection
 from pathlib import Path
 
 import pytest
@@ -233,6 +236,7 @@ def test_other_hosts_only_where_one_has_to_log_in(tmp_path: Path) -> None:
         (["--listen", "nowhere"], "give HOST:PORT"),
         (["--certificate", "x.pem"], "go together"),
         (["missing.yaml"], "no such file"),
+        (["--gallery", "people"], "facegate gallery add"),
     ):
         done = facegate("serve", *options, "--data", tmp_path / "data")
         assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1
@@ -241,3 +245,30 @@ def test_other_hosts_only_where_one_has_to_log_in(tmp_path: Path) -> None:
         input="short\n", text=True, capture_output=True, check=False,
     )  # fmt: skip
     assert short.returncode == 2 and "10 to 200 letters" in short.stderr
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here to make a certificate with")
+def test_a_certificate_makes_it_https_and_the_cookie_secure(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate,
+         "-days", "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    data = tmp_path / "data"
+    subprocess.run(
+        [sys.executable, "-m", "facegate", "serve", "--data", data, "--set-password", "ada"],
+        input=f"{PASSWORD}\n", text=True, capture_output=True, check=True,
+    )  # fmt: skip
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    with served(data, "--certificate", certificate, "--certificate-key", key, tls=trusting) as console:
+        connection = HTTPSConnection("localhost", console.port, context=trusting, timeout=20)
+        body = json.dumps({"name": "ada", "password": PASSWORD})
+        connection.request("POST", "/api/v1/session", body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        assert answer.status == 200 and "secure" in str(answer.headers["Set-Cookie"]).lower()
+        connection.close()
+    wrong = facegate(
+        "serve", "--data", data, "--certificate", key, "--certificate-key", certificate, "--listen", "127.0.0.1:0"
+    )
+    assert wrong.returncode == 2 and "certificate or key cannot be used" in wrong.stderr

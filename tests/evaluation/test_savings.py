@@ -11,7 +11,7 @@ import pytest
 from facegate.demo.clip import DemoClip
 from facegate.errors import ConfigError
 from facegate.evaluation.savings import Observer, Visit, compare, load_labels
-from facegate.pipeline.config import build_config
+from facegate.pipeline.config import build_config, load_config
 from facegate.pipeline.gating.build import Deciders, Gates
 from facegate.pipeline.records import Detection, Face, FrameRef, QualityInfo, ScoredFace, ScoredFrame
 from facegate.recognition.embedders import load_embedder, recogniser_id
@@ -148,3 +148,23 @@ def test_calibrate_says_what_a_threshold_would_cost_and_keeps_what_it_learned(
     assert len(learned["best"]) == camera["floor"]["visits"] > 0
     # Regression: the first answer of a worker made the gate forget it, as it seemed to be of another recogniser.
     assert learned["recogniser"] == recogniser_id(load_embedder("builtin"))
+    other = facegate("calibrate", "--forget", "nobody", "--state", state)
+    assert other.returncode == 2 and file.exists()
+    assert facegate("calibrate", "--forget", short_clip.stem, "--state", state).returncode == 0
+    assert not list(state.iterdir())
+
+
+def test_calibrate_writes_thresholds_into_a_configuration_and_keeps_its_comments(
+    clip: DemoClip, short_clip: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "cameras.yaml"
+    config.write_text("cameras:\n  - name: elsewhere  # ours\n    source: x.mp4\n")
+    arguments = ("calibrate", short_clip, "--gallery", clip.gallery, "--embedder", "builtin", "--write", config)
+    refused = facegate(*arguments)
+    assert refused.returncode == 2 and f"no camera {short_clip.stem}" in refused.stderr
+    config.write_text(f"# all\ncameras:\n  - name: {short_clip.stem}  # ours\n    source: x.mp4\n")
+    done = facegate(*arguments)
+    assert done.returncode == 0, done.stderr
+    text = config.read_text()
+    assert "# all" in text and "# ours" in text
+    assert load_config(config).gate_for(short_clip.stem).min_quality == 1

@@ -16,6 +16,7 @@ const budget = h("input", { type: "number", name: "per_minute", min: 0, max: 100
 const picture = h("div", {});
 const table = h("div", { role: "status" });
 const about = h("p", { class: "note" });
+const cost = h("p", { class: "note" });
 let evidence = null;
 let before = null;
 let timer = 0;
@@ -103,6 +104,10 @@ async function load() {
   about.textContent = evidence.faces
     ? `${evidence.faces} faces recorded since ${when(evidence.since)}, ${evidence.scored} of them scored${evidence.cut ? "; of more, only the newest count" : ""}.`
     : "Nothing was recorded in this time.";
+  const loss = (await get("/cameras")).cameras.find((each) => each.name === camera.value)?.counts?.loss;
+  cost.textContent = !loss ? ""
+    : loss.missing ? `What the threshold costs is known once ${loss.missing} more visits have got a name.`
+    : `Of 100 visits that would be named, the threshold loses ${(100 * loss.lost).toFixed(1)} (${(100 * loss.low).toFixed(1)} to ${(100 * loss.high).toFixed(1)}, 95 %).`;
   before = { ...(await attempt(() => api("POST", where(), {}))), named: null };
   show(...page);
   await play();
@@ -117,7 +122,7 @@ const page = [
     h("form", { oninput: soon, onsubmit: (event) => event.preventDefault() },
       h("label", {}, h("span", {}, "Least quality: ", number), slider),
       h("div", { class: "row" }, h("label", {}, "Send", mode), h("label", {}, "Shots a minute, at most", budget))),
-    table,
+    table, cost,
     h("p", { class: "note" }, "Decided again from the recording, as 'facegate replay' does; what would be sent is recognised anew."),
     h("div", { class: "row" }, save, undo)),
 ];

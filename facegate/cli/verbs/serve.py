@@ -66,6 +66,7 @@ def serve(
     from facegate.console.security.accounts import Accounts
     from facegate.console.serving import Wanted, data_folder, make_folder
     from facegate.console.serving import serve as serve_console
+    from facegate.recognition.matching.keeper import gallery_path
     from facegate.store.retention import Limits
 
     folder = make_folder(data or data_folder())
@@ -77,7 +78,7 @@ def serve(
     if (certificate is None) != (certificate_key is None):
         raise ConfigError("--certificate and --certificate-key go together")
     path = config or folder.data / "facegate.yaml"
-    people = (gallery or folder.data / "people.db").absolute()
+    people = gallery_path((gallery or folder.data / "people.db").absolute())
     if config is not None and not config.is_file():
         raise ConfigError(f"cannot read {config}: no such file; leave it out to begin with an empty one")
     with ExitStack() as opened:

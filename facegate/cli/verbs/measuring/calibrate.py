@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -24,15 +24,22 @@ from facegate.cli.options import (
     PlotOption,
     WeightsOption,
 )
+from facegate.errors import ConfigError
 
 if TYPE_CHECKING:
+    from facegate.console.running.config_file import ConfigFile
     from facegate.pipeline.gating.build import Deciders
     from facegate.pipeline.runner import Runner
 
 
 def calibrate(
-    sources: Annotated[list[Path], typer.Argument(help="Footage, a file per camera.", show_default=False)],
-    gallery: Annotated[Path, typer.Option(help="people.db, or a folder with a sub-folder of pictures per person.")],
+    sources: Annotated[
+        list[Path] | None, typer.Argument(help="Footage, a file per camera.", show_default=False)
+    ] = None,
+    gallery: Annotated[
+        Path | None,
+        typer.Option(help="people.db, or a folder with a sub-folder of pictures per person.", show_default=False),
+    ] = None,
     keep: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Share of identifications to be kept.")] = 0.99,
     config: FootageConfigOption = None,
     embedder: EmbedderOption = "auto",
@@ -40,6 +47,14 @@ def calibrate(
     state: Annotated[
         Path | None,
         typer.Option(help="Keep what was learned here, for a gate with keep and state.", show_default=False),
+    ] = None,
+    write: Annotated[
+        Path | None,
+        typer.Option(help="Give the cameras of this configuration their thresholds.", show_default=False),
+    ] = None,
+    forget: Annotated[
+        str | None,
+        typer.Option(metavar="CAMERA", help="Erase what was learned of a camera in --state.", show_default=False),
     ] = None,
     json_file: JsonFileOption = None,
     picture: PlotOption = None,
@@ -55,7 +70,14 @@ def calibrate(
     \b
     facegate calibrate door.mp4 hall.mp4 --gallery people.db
     facegate calibrate door.mp4 --gallery people.db --keep 0.98 --state state/ --plot door.png
+    facegate calibrate door.mp4 hall.mp4 --gallery people.db --write cameras.yaml
+    facegate calibrate --forget door --state state/
     """
+    if forget is not None:
+        _forget(forget, state)
+        return
+    if not sources or gallery is None:
+        raise ConfigError("give footage and --gallery")
     from facegate.cli.footage import footage_config, load_known, observed
     from facegate.cli.output.tables import show_calibration
     from facegate.evaluation.calibrating import SHARES, Calibration, plot
@@ -65,6 +87,8 @@ def calibrate(
 
     for path in (json_file, picture):
         check_writable(path)
+    names = [source.stem for source in sources]
+    file = None if write is None else _with_cameras(write, names)
     base = load_config(config) if config is not None else None
     learning = {"keep": keep, "keep_sample": 1.0, "state": None}  # begins with nothing: no visit counts twice
     configs = []
@@ -78,8 +102,7 @@ def calibrate(
         configs.append(own.model_copy(update={"scorer": everything, "gate": asked.gate}))
     known = load_known(gallery, embedder, detector, detector_path, threshold=None, fpir=fpir)
     cameras = []
-    names = [source.name for source in sources]
-    for observer, runner in observed(list(zip(names, configs, strict=True)), known):
+    for observer, runner in observed(list(zip([source.name for source in sources], configs, strict=True)), known):
         camera, learned = calibrate_camera(observer, runner.deciders(), partial(_fixed, runner))
         cameras.append(camera)
         if state is not None:
@@ -90,6 +113,42 @@ def calibrate(
     if picture is not None:
         plot(found, picture)
     show_calibration(found)
+    if file is not None:
+        chosen = {name: camera.chosen.min_quality for name, camera in zip(names, cameras, strict=True)}
+        file.change(lambda content: _give(content, chosen))
+        sys.stderr.write(f"thresholds written to {write}: a gate takes them over at its next start, or on SIGHUP\n")
+
+
+def _with_cameras(path: Path, names: list[str]) -> ConfigFile:
+    """The configuration, which must have cameras of these names."""
+    from facegate.console.running.config_file import ConfigFile
+
+    if not path.is_file():
+        raise ConfigError(f"cannot read {path}: no such file")
+    file = ConfigFile(path)
+    known = {str(camera["name"]) for camera in file.raw().get("cameras") or []}
+    missing = sorted(set(names) - known)
+    if missing:
+        raise ConfigError(f"{path} has no camera {missing[0]}: name footage after its camera, such as door.mp4")
+    return file
+
+
+def _give(content: Any, chosen: dict[str, int]) -> None:
+    for camera in content["cameras"]:
+        if str(camera["name"]) in chosen:
+            gate = camera.setdefault("gate", {})
+            gate["min_quality"] = chosen[str(camera["name"])]
+
+
+def _forget(camera: str, state: Path | None) -> None:
+    if state is None:
+        raise ConfigError("--forget needs --state: the folder in which it was learned")
+    found = [path for path in state.glob("*.keep.json") if path.name.rsplit(".", 3)[0] == camera]
+    if not found:
+        raise ConfigError(f"nothing was learned of a camera {camera} in {state}")
+    for path in found:
+        path.unlink()
+    sys.stderr.write(f"what was learned of {camera} is erased; a gate that runs has it until it ends\n")
 
 
 def _fixed(runner: Runner, min_quality: int) -> Deciders:
