@@ -133,6 +133,8 @@ class Shots(BaseModel):
 class Visit(BaseModel):
     """A track of which a shot was sent."""
 
+    id: int
+    """Grows with every visit; a page ``before`` it begins with the one that came before."""
     visit: str
     """``RUN/CAMERA/TRACK``."""
     camera: str

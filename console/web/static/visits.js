@@ -4,6 +4,7 @@ import { get, h, hear, show, watchHealth } from "./app.js";
 import { visitCard, visitDialog } from "./visit.js";
 
 const MOST = 60;
+const SHOWN = 300; // the oldest leave a page that has been open for days
 const list = h("ul", { class: "faces", "aria-label": "Visits" });
 const more = h("button", { class: "quiet", onclick: () => load(next) }, "Older ones");
 const none = h("p", { class: "empty" }, "Nobody yet. As soon as somebody is worth recognising, they appear here.");
@@ -17,7 +18,7 @@ const filter = h("form", { class: "card row", "aria-label": "Which visits", onin
   h("label", {}, "Quality from", h("input", { name: "min_quality", type: "number", min: 0, max: 100, placeholder: "0" })));
 
 function item(visit) {
-  return h("li", { "data-visit": visit.visit }, visitCard(visit, () => visitDialog(visit)));
+  return h("li", { "data-visit": visit.visit, "data-id": visit.id }, visitCard(visit, () => visitDialog(visit)));
 }
 
 const asked = () => Object.fromEntries([...new FormData(filter)].filter(([, value]) => value !== ""));
@@ -44,6 +45,11 @@ function heard(visit) {
     fresh.classList.add("fresh");
     list.prepend(fresh);
     none.hidden = true;
+    while (list.children.length > SHOWN && scrollY < innerHeight) {
+      list.lastChild.remove();
+      next = Number(list.lastChild.dataset.id);
+      more.hidden = false;
+    }
   }
 }
 
