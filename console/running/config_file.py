@@ -37,6 +37,10 @@ class Version(msgspec.Struct, frozen=True):
     """``None`` while no camera is in it."""
     problem: str | None
     """Why it cannot be used as it is."""
+    text: str
+    """As it is written."""
+    content: dict[str, Any]
+    """The same as plain data, secrets as ``${NAME}``; with no camera where it is no YAML."""
 
 
 class ConfigFile:
@@ -51,7 +55,7 @@ class ConfigFile:
         self.path = path
         self._lock = Lock()
         self._before: str | None = None
-        self._last: tuple[str, Version, dict[str, Any]] | None = None
+        self._last: Version | None = None
         if not path.exists():
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,26 +66,14 @@ class ConfigFile:
         self._read()
 
     def version(self) -> Version:
-        """What the file says now.
-
-        Raises:
-            ConfigError: it cannot be read.
-        """
-        return self._known()[1]
-
-    def raw(self) -> dict[str, Any]:
-        """The file as plain data, secrets as ``${NAME}``; with no camera where it is no YAML.
-
-        Raises:
-            ConfigError: it cannot be read.
-        """
-        return self._known()[2]
-
-    def _known(self) -> tuple[str, Version, dict[str, Any]]:
-        text = self._read()
+        """What the file says now; where it cannot be read, why."""
+        try:
+            text = self._read()
+        except ConfigError as error:
+            return Version("", None, str(error), "", {"cameras": []})
         known = self._last
-        if known is None or known[0] != text:  # parsing takes longer than anything else that is asked of the file
-            known = self._last = (text, *_version(text, self.path))
+        if known is None or known.text != text:  # parsing takes longer than anything else that is asked of the file
+            known = self._last = _version(text, self.path)
         return known
 
     def change(self, edit: Callable[[CommentedMap], None], expected: str | None = None) -> Version:
@@ -103,12 +95,12 @@ class ConfigFile:
                 )
             data = _parse(text, self.path)
             edit(data)
-            config = _checked(data, self.path)
+            _checked(data, self.path)
             out = io.StringIO()
             _yaml().dump(data, out)
             self._replace(text, out.getvalue())
             self._before = text
-            return Version(_tag(out.getvalue()), config, None)
+            return _version(out.getvalue(), self.path)
 
     def undo(self) -> Version:
         """Take back the last change that was made here, if the file is still as that left it.
@@ -120,10 +112,9 @@ class ConfigFile:
             before = self._before
             if before is None:
                 raise ConfigError("there is nothing to take back")
-            config = _checked(_parse(before, self.path), self.path)
             self._replace(self._read(), before)
             self._before = None
-            return Version(_tag(before), config, None)
+            return _version(before, self.path)
 
     def _read(self) -> str:
         try:
@@ -177,14 +168,14 @@ def _parse(text: str, path: Path) -> CommentedMap:
     return data
 
 
-def _version(text: str, path: Path) -> tuple[Version, dict[str, Any]]:
+def _version(text: str, path: Path) -> Version:
     content: dict[str, Any] = {"cameras": []}
     try:
         data = _parse(text, path)
         content = plain(data)
-        return Version(_tag(text), _checked(data, path), None), content
+        return Version(_tag(text), _checked(data, path), None, text, content)
     except ConfigError as error:
-        return Version(_tag(text), None, str(error)), content
+        return Version(_tag(text), None, str(error), text, content)
 
 
 def _checked(data: CommentedMap, path: Path) -> RunConfig | None:

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from facegate.console.running.child import Child, ChildState, LogLine
-from facegate.console.running.config_file import ConfigFile, Version
+from facegate.console.running.config_file import ChangedMeanwhileError, ConfigFile, Version
 from facegate.console.running.gate_client import GateAwayError, GateClient, GateRefusedError
 from facegate.errors import ConfigError, FacegateError
 from facegate.pipeline.config import RunConfig
@@ -41,6 +41,11 @@ class Folder(msgspec.Struct, frozen=True):
     def recordings(self) -> Path:
         """What gates saw."""
         return self.data / "recordings"
+
+    @property
+    def running(self) -> Path:
+        """The configuration that runs, whatever somebody is writing into the file meanwhile."""
+        return self.data / "running.yaml"
 
     @property
     def accounts(self) -> Path:
@@ -116,6 +121,7 @@ class Supervisor:
         self._gate, self._worker = Child("gate", self._heard), Child("worker", self._heard)
         self._finished = False
         self._running: Version = file.version()
+        self._take(self._running)
         self._stamp = self._stat()
         self._opened = ExitStack()
         # A socket's path has room for a hundred letters: it cannot lie in any folder.
@@ -159,7 +165,8 @@ class Supervisor:
             raise ConfigError(version.problem)
         with self._changing:
             with self._lock:
-                before, self._running = self._running, version
+                before = self._running
+                self._take(version)
                 self._finished = False
                 self._gate.again_at_once()
                 running = self._gate.running
@@ -168,7 +175,7 @@ class Supervisor:
                     return  # the thread starts or ends it
                 restart = bool(self.client.reload().ignored)
             except GateRefusedError as error:
-                self._running = before
+                self._take(before)
                 raise ConfigError(str(error)) from error
             except GateAwayError:
                 restart = True
@@ -186,6 +193,9 @@ class Supervisor:
             ChangedMeanwhileError: the file is another one by now.
         """
         with self._changing:
+            if self.file.version().tag != self._running.tag:
+                name = self.file.path.name
+                raise ChangedMeanwhileError(f"{name} was changed by hand; take that over first, on the Health page")
             version = self.file.change(edit, expected)
             try:
                 self.apply(version)
@@ -219,9 +229,21 @@ class Supervisor:
         self._tell("config", {"tag": version.tag})
         return version
 
-    def config(self) -> RunConfig | None:
+    def running(self) -> Version:
         """What is running."""
-        return self._running.config
+        return self._running
+
+    def _take(self, version: Version) -> None:
+        part = self._folder.running.with_suffix(".part")
+        try:
+            part.touch(mode=0o600)
+            part.write_text(version.text, encoding="utf-8")
+            part.replace(self._folder.running)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot write {self._folder.running}: {(error.strerror or 'error').lower()}"
+            ) from error
+        self._running = version
 
     def _run(self) -> None:
         try:
@@ -268,8 +290,8 @@ class Supervisor:
 
     def _gate_arguments(self) -> list[str]:
         data = self._folder.data
-        arguments = ["run", str(self.file.path), "--data", str(data), "--control", self.client.endpoint]
-        delivery = self.file.raw().get("delivery") or {}
+        arguments = ["run", str(self._folder.running), "--data", str(data), "--control", self.client.endpoint]
+        delivery = self._running.content.get("delivery") or {}
         if "bind" not in delivery:
             arguments += ["--bind", self._shots]
         if "spool" not in delivery:
@@ -277,7 +299,7 @@ class Supervisor:
         return arguments
 
     def _worker_arguments(self, config: RunConfig | None) -> list[str]:
-        given = (self.file.raw().get("delivery") or {}).get("bind")
+        given = (self._running.content.get("delivery") or {}).get("bind")
         endpoint = self._shots if config is None or given is None else config.delivery.bind
         where = str(endpoint).replace("://0.0.0.0:", "://127.0.0.1:").replace("://*:", "://127.0.0.1:")
         store = self._folder.store.absolute()

@@ -52,7 +52,7 @@ def camera_list(console: Console) -> Cameras:
     counts = {each["camera"]: each for each in (report or {}).get("cameras", [])}
     health = console.supervisor.health()
     found = []
-    for entry in console.supervisor.file.raw().get("cameras") or []:
+    for entry in console.supervisor.running().content.get("cameras") or []:
         name, enabled = str(entry["name"]), bool(entry.get("enabled", True))
         own = counts.get(name)
         state = "ended" if health.gate_finished else "waiting"
@@ -69,7 +69,7 @@ def camera_list(console: Console) -> Cameras:
                 counts=own,
             )
         )
-    return Cameras(config=console.supervisor.file.version().tag, cameras=found)
+    return Cameras(config=console.supervisor.running().tag, cameras=found)
 
 
 @router.post("/cameras", status_code=201)

@@ -45,6 +45,10 @@ class CameraSettings(Strict):
     report: Annotated[list[Polygon], Field(max_length=50)] | None = None
     mask: Annotated[list[Polygon], Field(max_length=50)] | None = None
     skip_still: bool | None = None
+    follow: bool | None = None
+    reconnect: bool | None = None
+    decoder: Literal["auto", "cpu", "cuda", "vaapi", "qsv"] | None = None
+    realtime: bool | None = None
     gate: dict[str, Any] | None = None
     enabled: bool | None = None
 

@@ -89,7 +89,7 @@ def apply(console: Of, name: Name, change: GateChange, if_match: IfMatch = None)
 
 
 def _gate(console: Console, name: str) -> dict[str, Any]:
-    config = console.supervisor.config()
+    config = console.supervisor.running().config
     if config is None or not any(camera.name == name for camera in config.cameras):
         raise not_found(f"camera {name}")
     gate: dict[str, Any] = config.gate_for(name).model_dump(mode="json", exclude={"state"})

@@ -104,7 +104,7 @@ def timeline(console: Of, run_id: str, camera: str, track_id: Row) -> Timeline:
     visit, track = console.store.visit(visit_id), console.store.track(visit_id)
     if visit is None and track is None:
         raise not_found("such visit")
-    config = console.supervisor.config()
+    config = console.supervisor.running().config
     known = config is not None and any(each.name == camera for each in config.cameras)
     kept = track is not None and _piece_kept(console, track)
     story = () if track is None else track.story

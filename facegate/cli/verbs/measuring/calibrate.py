@@ -126,7 +126,7 @@ def _with_cameras(path: Path, names: list[str]) -> ConfigFile:
     if not path.is_file():
         raise ConfigError(f"cannot read {path}: no such file")
     file = ConfigFile(path)
-    known = {str(camera["name"]) for camera in file.raw().get("cameras") or []}
+    known = {str(camera["name"]) for camera in file.version().content.get("cameras") or []}
     missing = sorted(set(names) - known)
     if missing:
         raise ConfigError(f"{path} has no camera {missing[0]}: name footage after its camera, such as door.mp4")
