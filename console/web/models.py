@@ -174,7 +174,7 @@ class Fate(BaseModel):
     reason: str | None
     shot_id: str | None
     picture: bool
-    """Whether its picture is still kept."""
+    """Whether its picture is still kept; of faces that were not scored none is."""
 
 
 class Timeline(BaseModel):

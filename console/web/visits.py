@@ -14,7 +14,7 @@ from facegate.console.web.models import Fate, Row, Shot, Shots, Timeline, Visits
 from facegate.console.web.problems import ANSWERS, Of, not_found
 from facegate.errors import ConfigError, DeliveryError
 from facegate.pipeline.recording.record import Place, Recording
-from facegate.pipeline.records import ScoredFace, SkippedFace
+from facegate.pipeline.records import ScoredFace
 from facegate.pipeline.reporting.heat import heatmap
 from facegate.sinks import wire
 from facegate.store.reading import Wanted
@@ -125,7 +125,7 @@ def timeline(console: Of, run_id: str, camera: str, track_id: Row) -> Timeline:
                 outcome=fate.outcome.value,
                 reason=fate.reason,
                 shot_id=fate.shot_id,
-                picture=kept,
+                picture=kept and fate.quality is not None,
             )
             for fate in story
         ],
@@ -135,13 +135,13 @@ def timeline(console: Of, run_id: str, camera: str, track_id: Row) -> Timeline:
 
 @router.get("/visits/{run_id}/{camera}/{track_id}/face.jpg", response_class=Response, responses=JPEG)
 def face(console: Of, run_id: str, camera: str, track_id: Row, face_id: Id, heat: bool = False) -> Response:
-    """A face of a track as it was recorded; with ``heat``, beside what the score saw in each part of it."""
+    """A scored face of a track as it was recorded; with ``heat``, beside what the score saw in each part of it."""
     track = console.store.track(f"{run_id}/{camera}/{track_id}")
     found = None if track is None else _recorded(console, track, face_id)
     if found is None:
         raise not_found("picture of this face any more")
     picture = found.face.crop
-    if heat and isinstance(found, ScoredFace):
+    if heat:
         picture = heatmap(found.face.crop, found.patches)
     bgr = np.ascontiguousarray(picture[:, :, ::-1])
     jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
@@ -152,17 +152,16 @@ def _piece_kept(console: Console, track: Track) -> bool:
     return track.piece is not None and (console.folder.recordings / track.run_id / track.piece).is_file()
 
 
-def _recorded(console: Console, track: Track, face_id: str) -> ScoredFace | SkippedFace | None:
+def _recorded(console: Console, track: Track, face_id: str) -> ScoredFace | None:
     wanted = next((fate for fate in track.story if fate.face_id == face_id), None)
-    if wanted is None or track.piece is None or not _piece_kept(console, track):
+    if wanted is None or wanted.quality is None or track.piece is None or not _piece_kept(console, track):
         return None
     try:
         recording = Recording(console.folder.recordings / track.run_id)
         for frame in recording.frames_from(Place(track.piece, track.offset)):
             if frame.frame.camera != track.camera:
                 continue
-            faces: list[ScoredFace | SkippedFace] = [*frame.faces, *frame.skipped]
-            for each in faces:
+            for each in frame.faces:
                 if each.face.face_id == face_id:
                     return each
             if frame.frame.pts_s > wanted.pts_s + LATE_S:

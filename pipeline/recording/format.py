@@ -25,7 +25,7 @@ from facegate.pipeline.records import (
 
 JPEG_QUALITY = 90
 NO_CROP: Image = np.zeros((112, 112, 3), np.uint8)
-"""Stands for crops that were not decoded."""
+"""Stands for crops that were not decoded, or not recorded."""
 
 
 class Header(msgspec.Struct, frozen=True, tag="facegate-recording"):
@@ -68,6 +68,7 @@ class SeenSkipped(msgspec.Struct, frozen=True, array_like=True):
     landmarks: bytes
     outcome: Outcome
     crop: bytes
+    """Empty where crops of faces that were not scored are left out."""
 
 
 class SeenFrame(msgspec.Struct, frozen=True, array_like=True, tag="frame"):
@@ -112,7 +113,7 @@ def seen_face(face: ScoredFace) -> SeenFace:
     )
 
 
-def seen_skipped(face: SkippedFace) -> SeenSkipped:
+def seen_skipped(face: SkippedFace, crop: bool) -> SeenSkipped:
     """From a face that was not scored."""
     detection = face.face.detection
     return SeenSkipped(
@@ -122,7 +123,7 @@ def seen_skipped(face: SkippedFace) -> SeenSkipped:
         confidence=detection.confidence,
         landmarks=_floats(detection.landmarks),
         outcome=face.outcome,
-        crop=_jpeg(face.face.crop),
+        crop=_jpeg(face.face.crop) if crop else b"",
     )
 
 
@@ -146,7 +147,7 @@ def scored_frame(seen: SeenFrame, crops: bool) -> ScoredFrame:
 
 def _seen_face(seen: SeenFace | SeenSkipped, ref: FrameRef, crops: bool) -> Face:
     landmarks = np.frombuffer(seen.landmarks, "<f4").reshape(5, 2)
-    crop = _decoded(seen.crop) if crops else NO_CROP
+    crop = _decoded(seen.crop) if crops and seen.crop else NO_CROP
     return Face(seen.face_id, ref, Detection(seen.box, seen.confidence, landmarks), crop)
 
 

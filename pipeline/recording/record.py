@@ -83,8 +83,16 @@ class Records(Protocol):
 class Recorder:
     """Writes a recording; owns its file."""
 
-    def __init__(self, path: Path, config: RunConfig, begin: Begin, learned: dict[str, KeepState]) -> None:
-        """Open ``path`` and write the header.
+    def __init__(
+        self,
+        path: Path,
+        config: RunConfig,
+        begin: Begin,
+        learned: dict[str, KeepState],
+        *,
+        every_crop: bool = True,
+    ) -> None:
+        """Open ``path`` and write the header; crops of faces that were not scored are kept with ``every_crop``.
 
         Raises:
             ConfigError: it cannot be written.
@@ -93,6 +101,7 @@ class Recorder:
             self._file = path.open("wb", buffering=0)  # whoever reads it meanwhile misses nothing
         except OSError as error:
             raise ConfigError(f"cannot write {path}: {(error.strerror or 'unknown error').lower()}") from error
+        self._every_crop = every_crop
         self._lock = Lock()
         self.size = 0
         """Bytes written."""
@@ -107,7 +116,7 @@ class Recorder:
         frame = item
         if frame.faces or frame.skipped or frame.ended or frame.last:
             faces = tuple(seen_face(face) for face in frame.faces)
-            skipped = tuple(seen_skipped(face) for face in frame.skipped)
+            skipped = tuple(seen_skipped(face, self._every_crop) for face in frame.skipped)
             self._write(SeenFrame(frame.frame, faces, frame.ended, frame.last, skipped))
 
     def over_to(self, config: RunConfig, learned: dict[str, KeepState]) -> None:
