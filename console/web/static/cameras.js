@@ -215,7 +215,7 @@ async function load() {
             await load();
           },
         }, camera.enabled ? "Pause" : "Go on")) : null))))))
-    : h("p", { class: "empty" }, "No camera is watched yet. Add the first one here: its address is in its manual, or in its own page."));
+    : h("p", { class: "empty" }, "No camera is watched yet.", mayChange ? " Add the first one here: its address is in its manual, or on its own page." : ""));
 }
 
 show(list, mayChange ? addForm() : null);
