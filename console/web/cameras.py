@@ -36,6 +36,7 @@ router = APIRouter(tags=["cameras"], responses=ANSWERS)
 SCHEMES = ("rtsp://", "rtsps://", "http://", "https://")
 PROBE_S = 3.0
 MOST_TRACKS = 500
+OWN = ("state", "problem")
 SECRET = ("password", "password_file", "source", "crops", "name", "enabled", "user")
 IfMatch = Annotated[str | None, Header(description="Version of the configuration that the change is for.")]
 
@@ -49,12 +50,13 @@ def cameras(console: Of) -> Cameras:
 def camera_list(console: Console) -> Cameras:
     """See :func:`cameras`."""
     report = console.report()
-    counts = {each["camera"]: each for each in (report or {}).get("cameras", [])}
+    known = {each["camera"]: each for each in (report or {}).get("cameras", [])}
     health = console.supervisor.health()
     found = []
     for entry in console.supervisor.running().content.get("cameras") or []:
         name, enabled = str(entry["name"]), bool(entry.get("enabled", True))
-        own = counts.get(name)
+        own = known.get(name)
+        counts = {key: value for key, value in (own or {}).items() if key in Camera.model_fields and key not in OWN}
         state = "ended" if health.gate_finished else "waiting"
         found.append(
             Camera(
@@ -66,7 +68,7 @@ def camera_list(console: Console) -> Cameras:
                 user=entry.get("user"),
                 has_password="password" in entry or "password_file" in entry or "@" in str(entry["source"]),
                 settings=plain({key: value for key, value in entry.items() if key not in SECRET}),
-                counts=own,
+                **counts,
             )
         )
     return Cameras(config=console.supervisor.running().tag, cameras=found)
@@ -231,9 +233,9 @@ def states(console: Console) -> list[dict[str, Any]]:
             "name": camera.name,
             "state": camera.state,
             "problem": camera.problem,
-            "looks_per_s": (camera.counts or {}).get("looks_per_s"),
-            "observed": (camera.counts or {}).get("observed", 0),
-            "sent": (camera.counts or {}).get("outcomes", {}).get("forwarded", 0),
+            "looks_per_s": camera.looks_per_s,
+            "observed": camera.observed,
+            "sent": camera.outcomes.get("forwarded", 0),
         }
         for camera in camera_list(console).cameras
     ]

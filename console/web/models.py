@@ -90,8 +90,25 @@ class Camera(BaseModel):
     has_password: bool
     settings: dict[str, Any]
     """As in the configuration file, without secrets."""
-    counts: dict[str, Any] | None
-    """As in the run's report."""
+    frames_received: int = 0
+    """This and the following as in the run's report; of a camera that the gate does not have, nothing."""
+    frames_processed: int = 0
+    frames_searched: int = 0
+    frames_overwritten: int = 0
+    frames_still: int = 0
+    packets_not_decoded: int = 0
+    packets_at_rest: int = 0
+    reconnects: int = 0
+    looks_per_s: float = 0.0
+    decode_s: float = 0.0
+    age_ms: dict[str, float] | None = None
+    observed: int = 0
+    outcomes: dict[str, int] = {}
+    threshold: int | None = None
+    splits: int = 0
+    quality_moved: float = 0.0
+    loss: dict[str, Any] | None = None
+    drift: dict[str, Any] | None = None
 
 
 class Cameras(BaseModel):
@@ -109,22 +126,42 @@ class Changed(BaseModel):
     """Its version now."""
 
 
+class QualityOut(BaseModel):
+    """Quality and what measured it."""
+
+    value: int
+    raw: float
+    algorithm: str
+    model: str
+    calibration: str
+    version: str
+
+
 class Shot(BaseModel):
-    """A face that was sent, or a sample of those that were not."""
+    """A face that was sent, or a sample of those that were not: its header as on the wire (docs/wire.md), and more."""
 
     shot_id: str
-    visit: str
+    run_id: str
     camera: str
     track_id: int
-    seen: float
-    quality: int
+    face_id: str
     rank: int
     reason: str
-    outcome: Literal["forwarded", "shadow"]
+    frame_seq: int
+    pts_s: float
+    captured_at: float | None
+    received_at: float | None
+    frame_size: tuple[int, int]
+    box: tuple[float, float, float, float]
+    confidence: float
+    landmarks: list[tuple[float, float]]
+    quality: QualityOut
+    crop_encoding: str
+    visit: str
+    """``RUN/CAMERA/TRACK``."""
     name: str | None
     """Of its visit."""
-    header: dict[str, Any]
-    """As on the wire (docs/wire.md), without the template."""
+    outcome: Literal["forwarded", "shadow"]
 
 
 class Shots(BaseModel):

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Response
 from facegate.console.console import Console
 from facegate.console.web.models import Fate, Row, Shot, Shots, Timeline, Visits, visit_out
 from facegate.console.web.problems import ANSWERS, Of, not_found
-from facegate.errors import ConfigError, DeliveryError
+from facegate.errors import ConfigError
 from facegate.pipeline.recording.record import Place, Recording
 from facegate.pipeline.records import ScoredFace
 from facegate.pipeline.reporting.heat import heatmap
@@ -172,25 +172,8 @@ def _recorded(console: Console, track: Track, face_id: str) -> ScoredFace | None
 
 
 def _shot(shot: StoredShot) -> Shot:
-    return Shot(
-        shot_id=shot.shot_id,
-        visit=shot.visit,
-        camera=shot.camera,
-        track_id=int(shot.visit.rpartition("/")[2]),
-        seen=shot.seen,
-        quality=shot.quality,
-        rank=shot.rank,
-        reason=shot.reason,
-        outcome="shadow" if shot.reason == "shadow" else "forwarded",
-        name=shot.name,
-        header=_header(shot.header),
-    )
-
-
-def _header(packed: bytes) -> dict[str, Any]:
-    try:
-        header = wire.decode_header(packed)
-    except DeliveryError:
-        return {}  # of a later version
-    whole: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(header, embedding=None))
-    return whole
+    header = wire.decode_header(shot.header)
+    fields = msgspec.to_builtins(msgspec.structs.replace(header, embedding=None))
+    own = {name: fields[name] for name in Shot.model_fields if name in fields}
+    outcome = "shadow" if shot.reason == "shadow" else "forwarded"
+    return Shot.model_validate(own | {"visit": shot.visit, "name": shot.name, "outcome": outcome})

@@ -203,9 +203,9 @@ async function load() {
       h("td", {}, h("b", {}, camera.name)),
       h("td", {}, h("span", { class: `state ${camera.state}` }, camera.state), camera.problem ? h("div", { class: "bad note" }, camera.problem) : null),
       h("td", {}, camera.source),
-      h("td", { class: "n" }, camera.counts?.looks_per_s?.toFixed(1) ?? ""),
-      h("td", { class: "n" }, camera.counts?.observed ?? ""),
-      h("td", { class: "n" }, camera.counts?.outcomes?.forwarded ?? ""),
+      h("td", { class: "n" }, camera.looks_per_s.toFixed(1)),
+      h("td", { class: "n" }, camera.observed),
+      h("td", { class: "n" }, camera.outcomes.forwarded ?? 0),
       h("td", {}, mayChange ? h("div", { class: "row" },
         h("button", { class: "quiet", onclick: () => changeDialog(camera) }, `Change ${camera.name}`),
         h("button", {

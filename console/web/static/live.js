@@ -87,7 +87,7 @@ function states(cameras) {
     mine.state.className = `state ${camera.state}`;
     mine.problem.textContent = camera.problem ?? "";
     const age = mine.age === null ? "" : ` · ${mine.age.toFixed(1)} s old`;
-    const rate = camera.looks_per_s === null ? "" : `${camera.looks_per_s.toFixed(1)} looks/s · `;
+    const rate = !camera.looks_per_s ? "" : `${camera.looks_per_s.toFixed(1)} looks/s · `;
     mine.counts.textContent = `${rate}${camera.observed} faces, ${camera.sent} sent${age}`;
   }
 }

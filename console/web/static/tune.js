@@ -104,7 +104,7 @@ async function load() {
   about.textContent = evidence.faces
     ? `${evidence.faces} faces recorded since ${when(evidence.since)}, ${evidence.scored} of them scored${evidence.cut ? "; of more, only the newest count" : ""}.`
     : "Nothing was recorded in this time.";
-  const loss = (await get("/cameras")).cameras.find((each) => each.name === camera.value)?.counts?.loss;
+  const loss = (await get("/cameras")).cameras.find((each) => each.name === camera.value)?.loss;
   cost.textContent = !loss ? ""
     : loss.missing ? `What the threshold costs is known once ${loss.missing} more visits have got a name.`
     : `Of 100 visits that would be named, the threshold loses ${(100 * loss.lost).toFixed(1)} (${(100 * loss.low).toFixed(1)} to ${(100 * loss.high).toFixed(1)}, 95 %).`;
