@@ -138,7 +138,7 @@ class QualityOut(BaseModel):
 
 
 class Shot(BaseModel):
-    """A face that was sent, or a sample of those that were not: its header as on the wire (docs/wire.md), and more."""
+    """A face that was sent, or a sample of the others: its header as on the wire (docs/wire.md), and more."""
 
     shot_id: str
     run_id: str
