@@ -66,6 +66,7 @@ class Child:
         self._wait_s = FIRST_WAIT_S
         self._last_exit: int | None = None
         self._last_words: str | None = None
+        self._asked = False
 
     @property
     def running(self) -> bool:
@@ -90,6 +91,7 @@ class Child:
         ).start()
         with self._lock:
             self._starts += 1
+            self._asked = False
             self._since = time()
         self._started_s = monotonic()
         return True
@@ -104,11 +106,17 @@ class Child:
         self._due_s = monotonic() + self._wait_s
         return code
 
+    def ask_to_end(self) -> None:
+        """Ask it to end, once: a second signal would end it in the middle of that. :meth:`stop` waits for it."""
+        if self._process is not None and not self._asked:
+            self._process.send_signal(signal.SIGTERM)
+            self._asked = True
+
     def stop(self, patience_s: float = END_S) -> None:
         """End it: asked first, then made to."""
         if self._process is None:
             return
-        self._process.send_signal(signal.SIGTERM)
+        self.ask_to_end()
         try:
             code = self._process.wait(patience_s)
         except subprocess.TimeoutExpired:

@@ -251,6 +251,7 @@ class Supervisor:
                 with self._lock:
                     self._look()
         finally:
+            self._worker.ask_to_end()  # they end side by side
             self._gate.stop()
             self._worker.stop()
 

@@ -64,7 +64,7 @@ def test_a_full_disk_is_said_and_survived(tmp_path: Path, camera_url: str) -> No
         if console.get("/health")["gate"]["pid"] == pid:
             resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
         now = time()
-        console.until("/shots", lambda page: page["shots"][0]["seen"] > now, 120)
+        console.until("/shots", lambda page: page["shots"][0]["received_at"] > now, 120)
         assert kept <= stored(console)
         console.until("/visits", lambda page: page["visits"][0]["answered"])
 
