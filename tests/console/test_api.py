@@ -51,9 +51,7 @@ def test_shots_and_visits_come_in_pages_and_by_what_is_asked(console: Served) ->
     assert {shot["visit"] for shot in shots} <= set(seen) | {
         shot["visit"] for shot in shots if shot["outcome"] == "shadow"
     }
-    assert [shot["received_at"] for shot in shots] == sorted(
-        (shot["received_at"] for shot in shots), reverse=True
-    ) or len(shots) > 1
+    assert len(shots) >= len(seen)
     best = max(shots, key=lambda shot: shot["quality"]["value"])
     quality = best["quality"]["value"]
     only = console.get(f"/shots?most=200&min_quality={quality}&max_quality={quality}")["shots"]
