@@ -10,7 +10,10 @@ import typer
 
 from facegate.cli.files import check_writable, write_whole
 
-RecordingArgument = Annotated[Path, typer.Argument(help="File of 'facegate run ... --record FILE'.")]
+RecordingArgument = Annotated[
+    Path,
+    typer.Argument(help="File of 'facegate run ... --record FILE', or the folder of a run below DATA/recordings."),
+]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Decide with these gates instead.", show_default=False)
 ]
@@ -32,6 +35,7 @@ def replay(
     \b
     facegate replay day.rec --min-quality 50
     facegate replay day.rec --config configs/corridor.yaml --log decisions.jsonl
+    facegate replay ~/.local/share/facegate/recordings/01J5… --min-quality 50
     """
     from rich.console import Console
     from rich.table import Table
