@@ -12,7 +12,7 @@ from facegate.cli.files import check_writable, write_whole
 
 RecordingArgument = Annotated[
     Path,
-    typer.Argument(help="File of 'facegate run ... --record FILE', or the folder of a run below DATA/recordings."),
+    typer.Argument(help="File of 'facegate run ... --record FILE', or a run's folder in DATA/recordings."),
 ]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Decide with these gates instead.", show_default=False)
