@@ -40,7 +40,7 @@ def test_answers_are_as_described(tmp_path: Path) -> None:
                     checks,
                 ),
                 *("--phases", "examples,coverage,fuzzing", "--max-examples", "8", "--seed", "1", "--mode", "all"),
-                *("--workers", "4", "--continue-on-failure", "--generation-database", "none", *paths),
+                *("--continue-on-failure", "--generation-database", "none", *paths),
             ],
             capture_output=True,
             text=True,
