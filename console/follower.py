@@ -12,7 +12,7 @@ import structlog
 from facegate.console.broker import Broker
 from facegate.console.running.supervisor import Folder
 from facegate.console.web.models import visit_out
-from facegate.errors import StoreError
+from facegate.errors import FacegateError, StoreError
 from facegate.store.reading import StoreReader
 from facegate.store.retention import Limits, Retention
 
@@ -51,11 +51,11 @@ class Follower:
                     self._seen, heard, states_s = await asyncio.to_thread(self._store.revision), True, 0.0
                 elif self._store.touched():
                     await self._tell_visits()
-            except StoreError as error:
-                log.error("the store cannot be read", reason=str(error))
-            if loop.time() >= states_s:
-                self._broker.tell("cameras", await asyncio.to_thread(self._states))
-                states_s = loop.time() + STATES_S
+                if loop.time() >= states_s:
+                    self._broker.tell("cameras", await asyncio.to_thread(self._states))
+                    states_s = loop.time() + STATES_S
+            except FacegateError as error:
+                log.error("pages are not told what is new", reason=str(error))
 
     async def tidy(self) -> None:
         """Remove what is old or too much, now and then."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf, nextafter
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,9 @@ from facegate.store.file import StoreFile
 
 CHUNK = 500
 """Rows that go in one step, so that nobody waits long for the file."""
+
+
+TABLES = (("visits", "last"), ("shots", "seen"), ("tracks", "last"))
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -46,17 +50,17 @@ class Retention(StoreFile):
             StoreError: the store cannot be written.
         """
         oldest = now - 86_400 * limits.days
-        shots = self._older("shots", "seen", oldest)
-        visits = self._older("visits", "last", oldest)
-        tracks = self._older("tracks", "last", oldest)
-        while self._bytes() > 1_000_000 * limits.max_mb:
-            gone = (self._first("shots", "seen"), self._first("visits", "last"), self._first("tracks", "last"))
-            if not any(gone):
-                break
-            shots, visits, tracks = shots + gone[0], visits + gone[1], tracks + gone[2]
+        gone = self._before(oldest)
+        while self._bytes() > 1_000_000 * limits.max_mb and (next_ := self._chunk_end()) is not None:
+            gone = [have + more for have, more in zip(gone, self._before(next_), strict=True)]
         with self._errors():
             self._db.executescript("PRAGMA incremental_vacuum")  # "execute" would free a single page
+        visits, shots, tracks = gone
         return Gone(visits, shots, tracks, _tidy_pieces(recordings, oldest, 1_000_000 * limits.max_mb))
+
+    def _before(self, oldest: float) -> list[int]:
+        """Remove what is older from every table, so that no visit is left without its shots; how much of each."""
+        return [self._older(table, time, oldest) for table, time in TABLES]
 
     def _older(self, table: str, time: str, oldest: float) -> int:
         total = 0
@@ -71,11 +75,16 @@ class Retention(StoreFile):
             if gone < CHUNK:
                 return total
 
-    def _first(self, table: str, time: str) -> int:
-        with self._transaction():
-            return self._db.execute(
-                f"DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} ORDER BY {time} LIMIT {CHUNK})"
-            ).rowcount
+    def _chunk_end(self) -> float | None:
+        """A time before which there is a chunk of one table and not more of another; ``None``: nothing is left."""
+        with self._errors():
+            ends = [
+                self._db.execute(
+                    f"SELECT max({time}) FROM (SELECT {time} FROM {table} ORDER BY {time} LIMIT {CHUNK})"
+                ).fetchone()[0]
+                for table, time in TABLES
+            ]
+        return min((nextafter(end, inf) for end in ends if end is not None), default=None)
 
     def _bytes(self) -> int:
         """In use; free pages go back to the disk at the end."""

@@ -17,7 +17,7 @@ import structlog
 from facegate.console.running.child import Child, ChildState, LogLine
 from facegate.console.running.config_file import ChangedMeanwhileError, ConfigFile, Version
 from facegate.console.running.gate_client import GateAwayError, GateClient, GateRefusedError
-from facegate.errors import ConfigError, FacegateError
+from facegate.errors import ConfigError
 from facegate.pipeline.config import RunConfig
 
 LOOK_S = 0.25
@@ -108,6 +108,9 @@ class Supervisor:
             folder: where everything is kept.
             recogniser: what the worker uses.
             tell: is told what happens: a kind, and details; from any thread.
+
+        Raises:
+            ConfigError: the file cannot be used.
         """
         self.file = file
         self._folder = folder
@@ -121,6 +124,8 @@ class Supervisor:
         self._gate, self._worker = Child("gate", self._heard), Child("worker", self._heard)
         self._finished = False
         self._running: Version = file.version()
+        if self._running.problem is not None:
+            raise ConfigError(self._running.problem)
         self._take(self._running)
         self._stamp = self._stat()
         self._opened = ExitStack()
@@ -281,11 +286,7 @@ class Supervisor:
         if stamp == self._stamp:
             return
         self._stamp = stamp
-        try:
-            changed = self.file.version().tag != self._running.tag
-        except FacegateError:
-            changed = True
-        if changed:
+        if self.file.version().tag != self._running.tag:
             log.warning("the configuration was changed by hand; the page asks whether to load it")
             self._tell("health", {"config_changed": True})
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 
 from facegate.errors import ConfigError
-from facegate.pipeline.config import CameraConfig, RunConfig
+from facegate.pipeline.config import RunConfig
 from facegate.pipeline.recording.format import Header
-from facegate.pipeline.recording.record import SUFFIX, Gated, Recording
+from facegate.pipeline.recording.record import SUFFIX, Gated, Recording, config_of
 from facegate.pipeline.records import Answers, ScoredFrame
 
 MOST_FACES = 100_000
@@ -27,11 +27,7 @@ class RunMemory(msgspec.Struct, frozen=True):
 
     def config(self) -> RunConfig:
         """See :class:`~facegate.pipeline.recording.replay.Recorded`."""
-        return RunConfig(
-            cameras=tuple(
-                CameraConfig(name=name, source="recording", gate=gate) for name, gate in self.header.gates.items()
-            )
-        )
+        return config_of(self.header.gates)
 
     def seen(self) -> Iterator[ScoredFrame | Answers | Gated]:
         """See :class:`~facegate.pipeline.recording.replay.Recorded`."""

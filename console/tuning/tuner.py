@@ -78,7 +78,7 @@ class Tuner:
             histogram[min(quality // 5, 19)] += 1
         faces = sum(run.faces for run in runs)
         return Evidence(
-            since=min((run.folder.stat().st_ctime for run in runs), default=time()),
+            since=min((run.header.began for run in runs), default=time()),
             faces=faces,
             scored=int(histogram.sum()),
             histogram=histogram.tolist(),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Event
 from typing import Annotated, Any
 
@@ -88,9 +91,10 @@ def add_camera(console: Of, camera: CameraNew, if_match: IfMatch = None) -> Chan
                 f"there is a camera {camera.name} already",
                 "give it another name, or change that",
             )
-        data["cameras"].append(CommentedMap(given | _keep_password(console, camera.name, camera.password)))
+        data["cameras"].append(CommentedMap(given | kept))
 
-    return Changed(config=console.supervisor.change(edit, if_match).tag)
+    with _kept_password(console, camera.name, camera.password) as kept:
+        return Changed(config=console.supervisor.change(edit, if_match).tag)
 
 
 @router.patch("/cameras/{name}")
@@ -105,13 +109,14 @@ def change_camera(console: Of, name: Name, change: CameraChange, if_match: IfMat
             if key == "password":
                 entry.pop("password", None)
                 entry.pop("password_file", None)
-                entry.update(_keep_password(console, name, change.password))
+                entry.update(kept)
             elif key in given:
                 entry[key] = given[key]
             else:
                 entry.pop(key, None)
 
-    return Changed(config=console.supervisor.change(edit, if_match).tag)
+    with _kept_password(console, name, change.password) as kept:
+        return Changed(config=console.supervisor.change(edit, if_match).tag)
 
 
 @router.delete("/cameras/{name}")
@@ -122,7 +127,7 @@ def remove_camera(console: Of, name: Name, if_match: IfMatch = None) -> Changed:
         data["cameras"].remove(_entry(data, name))
 
     changed = console.supervisor.change(edit, if_match)
-    _password_file(console, name).unlink(missing_ok=True)
+    shutil.rmtree(console.folder.secrets / name, ignore_errors=True)
     return Changed(config=changed.tag)
 
 
@@ -209,21 +214,24 @@ def _built(camera: dict[str, Any]) -> CameraConfig:
     return build_config({"cameras": [camera]}, "camera").cameras[0]
 
 
-def _keep_password(console: Console, name: str, password: SecretStr | None) -> dict[str, Any]:
-    """Into a file of its own, so that the configuration can be shown around."""
+@contextmanager
+def _kept_password(console: Console, name: str, password: SecretStr | None) -> Iterator[dict[str, str]]:
+    """What is to stand in the configuration for a password, which is in a file of its own.
+
+    A new file for each: a gate sees that the camera has changed, and where the block fails all is as it was.
+    """
     if password is None:
-        return {}
-    path = _password_file(console, name)
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.touch(mode=0o600)
-    part.write_text(password.get_secret_value(), encoding="utf-8")
-    part.replace(path)
-    return {"password_file": str(path.absolute())}
-
-
-def _password_file(console: Console, name: str) -> Path:
-    return console.folder.secrets / f"{name}.password"
+        yield {}
+        return
+    path = console.folder.secrets / name / secrets.token_hex(8)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(password.get_secret_value(), encoding="utf-8")
+    try:
+        yield {"password_file": str(path.absolute())}
+    except BaseException:
+        path.unlink()
+        raise
 
 
 def states(console: Console) -> list[dict[str, Any]]:

@@ -39,6 +39,8 @@ class Header(msgspec.Struct, frozen=True, tag="facegate-recording"):
     """Each camera's gate configuration."""
     learned: dict[str, KeepState] = {}
     """What cameras with ``keep`` had learned when it began."""
+    began: float = 0.0
+    """Unix time (UTC); 0 in recordings of before."""
 
 
 class SeenFace(msgspec.Struct, frozen=True, array_like=True):

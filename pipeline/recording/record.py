@@ -16,6 +16,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
+from time import time
 from typing import IO, Any, Protocol
 
 import msgspec
@@ -106,7 +107,9 @@ class Recorder:
         self.size = 0
         """Bytes written."""
         self.place = Place(path.name, 0)
-        self._write(Header(FORMAT, begin.run_id, begin.info, begin.people, _gates(config), learned))
+        self._write(
+            Header(FORMAT, begin.run_id, begin.info, begin.people, _gates(config), learned, round(time(), 3))
+        )
 
     def see(self, item: ScoredFrame | Answers) -> None:
         """See :class:`Records`."""
@@ -175,7 +178,7 @@ class Recording:
 
     def config(self) -> RunConfig:
         """The recorded gates, as a configuration without sources."""
-        return _config(self.header.gates)
+        return config_of(self.header.gates)
 
     def seen(self) -> Iterator[ScoredFrame | Answers | Gated]:
         """Everything that the gate decided by, in its order; a last object that was cut off is left out.
@@ -186,7 +189,7 @@ class Recording:
         for index, piece in enumerate(self._pieces()):
             header = self._header(piece)
             if index:
-                yield Gated(_config(header.gates), header.learned)
+                yield Gated(config_of(header.gates), header.learned)
             yield from self._items(piece, 0)
 
     def frames(self) -> Iterator[ScoredFrame]:
@@ -241,13 +244,16 @@ class Recording:
                         yield scored_frame(item, self._crops)
                     else:
                         yield (
-                            item.said if isinstance(item, SeenAnswers) else Gated(_config(item.gates), item.learned)
+                            item.said
+                            if isinstance(item, SeenAnswers)
+                            else Gated(config_of(item.gates), item.learned)
                         )
                 except (msgspec.DecodeError, ValueError) as error:
                     raise ConfigError(f"{piece} is damaged: {error}") from error
 
 
-def _config(gates: dict[str, dict[str, Any]]) -> RunConfig:
+def config_of(gates: dict[str, dict[str, Any]]) -> RunConfig:
+    """Recorded gates as a configuration without sources."""
     return RunConfig(
         cameras=tuple(CameraConfig(name=name, source="recording", gate=gate) for name, gate in gates.items())
     )

@@ -223,8 +223,12 @@ def test_a_cameras_password_is_nowhere_to_be_read(tmp_path: Path) -> None:
         assert "s3cr3t" not in console.log.read_text()
         config = (console.data / "facegate.yaml").read_text()
         assert "s3cr3t&word" not in config
-        (kept,) = (console.data / "secrets").iterdir()
+        (kept,) = (console.data / "secrets" / "x").iterdir()
         assert kept.read_text() == "s3cr3t&word" and kept.stat().st_mode & 0o077 == 0
+        # A change that is refused leaves the password as it was.
+        wrong = {"password": "another one", "gate": {"min_qualty": 3}}
+        assert console.api("PATCH", "/cameras/x", wrong).status == 422
+        assert list((console.data / "secrets" / "x").iterdir()) == [kept] and str(kept) in config
         assert console.api("DELETE", "/cameras/x").status == 200
         assert not list((console.data / "secrets").iterdir())
 
@@ -232,10 +236,12 @@ def test_a_cameras_password_is_nowhere_to_be_read(tmp_path: Path) -> None:
 def test_other_hosts_only_where_one_has_to_log_in(tmp_path: Path) -> None:
     refused = facegate("serve", "--data", tmp_path / "data", "--listen", f"0.0.0.0:{free_port()}")
     assert refused.returncode == 2 and "--set-password" in refused.stderr
+    (tmp_path / "wrong.yaml").write_text("camera: []\n")
     for options, code, words in (
         (["--listen", "nowhere"], 2, "give HOST:PORT"),
         (["--certificate", "x.pem"], 2, "go together"),
         (["missing.yaml"], 2, "no such file"),
+        ([tmp_path / "wrong.yaml"], 2, "did you mean"),
         (["--gallery", "people"], 1, "facegate gallery add"),
     ):
         done = facegate("serve", *options, "--data", tmp_path / "data")

@@ -140,7 +140,10 @@ def test_what_is_old_or_too_much_goes(path: Path, tmp_path: Path) -> None:
         writer._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         size = path.stat().st_size
         gone = retention.tidy(recordings, Limits(days=1000, max_mb=1), 2000.0)
-        assert gone.shots > 0 and gone.pieces == 3
+        assert gone.shots == gone.visits > 0 and gone.pieces == 3
+        assert {shot.visit for shot in reader.shots(Wanted(), most=5000).items} == {
+            visit.visit for visit in reader.visits(Wanted(), most=5000).items
+        }
         assert [piece.name for piece in (recordings / "run").iterdir()] == ["3.rec"]
         assert reader.visit("run/door/1399") is not None
         assert retention.tidy(recordings, Limits(days=1000, max_mb=1), 2000.0).shots == 0
