@@ -43,8 +43,8 @@ class Console(msgspec.Struct, frozen=True):
 
     def disk(self) -> dict[str, int]:
         """Bytes of the store and of recordings, and what is free."""
-        recordings = sum(path.stat().st_size for path in self.folder.recordings.glob("*/*.rec"))
-        store = sum(path.stat().st_size for path in self.folder.data.glob("store.db*"))
+        recordings = sum(map(_size, self.folder.recordings.glob("*/*.rec")))
+        store = sum(map(_size, self.folder.data.glob("store.db*")))
         return {"store": store, "recordings": recordings, "free": shutil.disk_usage(self.folder.data).free}
 
     def renamed(self, name: str, new: str) -> None:
@@ -80,6 +80,13 @@ class Console(msgspec.Struct, frozen=True):
             return msgspec.json.decode(self.supervisor.client.report(), type=dict[str, Any])
         except GateAwayError:
             return None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0  # it was tidied away meanwhile
 
 
 def _erase_recorded(recordings: Path, track: Track) -> int:
