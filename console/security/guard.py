@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
 from collections.abc import Collection
@@ -105,6 +106,10 @@ class Guard:
         except _TooLargeError:
             if not begun:
                 await _refuse(_too_large(limit), scope, send)
+        except asyncio.CancelledError:  # what took longer than a console that ends waits for
+            if begun:
+                raise
+            await _refuse(_Refusal(503, "ending", "the console is ending", "start it again"), scope, send)
 
     def _who(self, headers: dict[str, str]) -> Who | None:
         if not self._accounts.needed():

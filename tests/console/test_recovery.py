@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic, sleep, time
 
@@ -87,3 +89,20 @@ def test_a_console_that_is_killed_takes_its_processes_along_and_comes_back(tmp_p
         assert [camera["name"] for camera in again.get("/cameras")["cameras"]] == ["door"]
         assert before <= stored(again)
         again.until("/cameras", lambda found: found["cameras"][0]["state"] == "live")
+
+
+def test_who_still_waits_when_the_console_ends_is_told(tmp_path: Path) -> None:
+    """A camera that accepts and says nothing keeps a request waiting for longer than the end takes."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        ThreadPoolExecutor(1) as others,
+        served(tmp_path / "data") as console,
+    ):
+        source = f"rtsp://127.0.0.1:{silent.getsockname()[1]}/door"
+        waiting = others.submit(console.api, "POST", "/cameras/probe", {"source": source})
+        with silent.accept()[0]:
+            console.process.send_signal(signal.SIGTERM)
+            answer = waiting.result(60)
+        assert answer.status == 503 and answer.json()["error"] == "ending"
+        assert console.process.wait(60) == 128 + signal.SIGTERM
+        assert "Traceback" not in console.log.read_text()

@@ -57,9 +57,14 @@ export function say(text, wrong = false) {
   setTimeout(() => toast.remove(), wrong ? 9000 : 4000);
 }
 
+const sayRefused = (refused) => say(`${refused.message}: ${refused.problem.remedy}`, true);
+
 // Leaving a page, or a console that ends, breaks off what was being fetched; what comes back says so by itself.
+// What a page asked for by itself and was refused is said like what somebody asked for.
 addEventListener("unhandledrejection", (event) => {
-  if (event.reason instanceof Lost) event.preventDefault();
+  if (!(event.reason instanceof Lost || event.reason instanceof Refused)) return;
+  event.preventDefault();
+  if (event.reason instanceof Refused) sayRefused(event.reason);
 });
 
 // Do something and say what went wrong, if anything did.
@@ -71,7 +76,7 @@ export async function attempt(work, done) {
   } catch (error) {
     if (error instanceof Lost) say("no connection to the console", true);
     if (!(error instanceof Refused)) throw error;
-    say(`${error.message}: ${error.problem.remedy}`, true);
+    sayRefused(error);
     return undefined;
   }
 }
