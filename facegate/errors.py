@@ -49,6 +49,10 @@ class StoreError(FacegateError):
     """The file with shots, visits and tracks cannot be used."""
 
 
+class FleetError(FacegateError):
+    """The fleet's server, its bucket or its configuration cannot be used."""
+
+
 class StageError(FacegateError):
     """A pipeline stage failed; the original error is the ``__cause__``."""
 

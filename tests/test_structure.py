@@ -26,6 +26,7 @@ FOLDERS = (
     "evaluation",
     "training",
     "demo",
+    "fleet",
     "console",
     "facegate",
 )
@@ -61,6 +62,7 @@ ROOMS = (
     "facegate.training",
     "facegate.demo",
     "facegate.logs",
+    "facegate.fleet",
     "facegate.console",
     "facegate",
 )

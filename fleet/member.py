@@ -1,0 +1,390 @@
+"""What one gate does in the fleet: holds a session, and by it the leases of its cameras. Pure; time is an argument.
+
+**A session** is one key that its gate renews every ``RENEW_S``; a lease is a key that names a gate and its session.
+So a gate with many cameras writes once, and at rest nobody writes anything else. Every write is conditional on the
+revision that its writer knows: the bucket's order decides who was first.
+
+**Fencing.** A gate may watch until ``HOLD_S`` after it *sent* the last renewal that it knows to have arrived, by
+its own clock. Another one ends the session no sooner than ``TAKE_S`` after it *heard* of the last renewal, by its
+own clock, and by a write that fails if there has been another renewal meanwhile. Sending comes before hearing, and
+a clock need only run as fast as the other's within the difference of the two, so a camera is never watched twice.
+No clock is compared with another host's, and it does not matter for how long either process did not run: who wakes
+up late finds its time over, or its write refused. What a gate gives up it does not watch again by the same lease,
+as the write that does so may arrive late.
+
+**Who takes what** every gate computes alike (:mod:`facegate.fleet.placement`); where two differ for a moment
+because one has heard less, the bucket lets one of them win.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence, Set
+from itertools import chain
+
+import msgspec
+
+from facegate.fleet.placement import place, rank
+from facegate.fleet.records import CAMERA, GATE, CameraSays, Lease, Seat, Session, Wish, key, parse_key
+from facegate.fleet.view import Seen, View
+
+RENEW_S = 2.0
+HOLD_S = 5.5
+TAKE_S = 6.5
+LOST_S = 2.0
+"""A write without an answer for so long is as good as lost: what the bucket tells then counts."""
+JOIN_S = 0.5
+"""A gate that is new takes nothing for so long: others may be coming up with it."""
+SETTLE_S = 2.0
+"""Nothing moves for balance until gates have neither come nor gone for so long."""
+NEXT_S = 1.0
+"""A camera that its gate has not taken for so long is for the next one, and so on."""
+TURN_S = 0.2
+"""So much later than the one before it does each gate try to end a dead one's session."""
+
+
+class Write(msgspec.Struct, frozen=True):
+    """A key is to get this value if its revision still is the expected one (0: it has never been)."""
+
+    key: str
+    value: bytes
+    expected: int
+    sent_s: float
+
+
+class About(msgspec.Struct, frozen=True):
+    """What a gate tells of itself with each renewal."""
+
+    host: str
+    tags: tuple[str, ...] = ()
+    capacity: float = 1.0
+    most: int = 64
+    load: float = 0.0
+    config: int = 0
+    refused: Mapping[str, str] = {}
+    problem: str = ""
+    cameras: Mapping[str, CameraSays] = {}
+
+
+class Term:
+    """Until when what is held by one session may be watched. Another thread may ask it at every frame.
+
+    It belongs to its session: that a gate has a new one says nothing of what it watched by the one before.
+    """
+
+    def __init__(self) -> None:
+        self.until = float("-inf")
+        """By this host's monotonic clock."""
+
+
+class Member:
+    """One gate. Call :meth:`step` often, send what it says, and tell it of every answer and of all news."""
+
+    def __init__(
+        self,
+        gate: str,
+        make_session: Callable[[], str],
+        placing: Callable[[Sequence[Wish], Sequence[Seat], Mapping[str, str]], dict[str, str]] = place,
+    ) -> None:
+        """Begin.
+
+        Args:
+            gate: name of this gate; no other may have it.
+            make_session: a name that was never used before.
+            placing: who should watch what.
+        """
+        self.gate = gate
+        self.view = View()
+        self.term = Term()
+        """Of the session that this gate has, or is about to have."""
+        self._make_session = make_session
+        self._placing = placing
+        self._session, self._seq = "", 0
+        self._sent: dict[int, float] = {}
+        self._next_renewal_s = float("-inf")
+        self._joined_s: float | None = None
+        self._synced = False
+        self._steady_since: float | None = None
+        """Since when this gate has heard and been heard without a gap."""
+        self._in_flight: dict[str, Write] = {}
+        self._refused: dict[str, tuple[int, float]] = {}
+        self._plan: dict[str, str] = {}
+        self._planned_for: object = None
+        self._seats: list[Seat] = []
+        self._mine: Seat | None = None
+        self._free: list[Wish] = []
+        self._given: dict[str, int] = {}
+        """Leases for which a write is on its way that gives them up: it may arrive at any time."""
+        self._held: dict[str, int] = {}
+        self._held_for: object = None
+        self.stale = False
+        """Whether the bucket refuses what should work by all that was heard: everything must be heard anew."""
+
+    # What is heard.
+
+    def cut_off(self) -> None:
+        """The connection is lost, or its words cannot be trusted any more."""
+        self._synced, self._steady_since = False, None
+        self._in_flight.clear()
+        self._refused.clear()
+        self.stale = False
+        self.view.restart()
+
+    def see(self, name: str, value: bytes, revision: int, now: float) -> None:
+        """The bucket tells of a key.
+
+        Raises:
+            FleetError: the value is none that belongs there.
+        """
+        self.view.see(name, value, revision, now)
+        if name == key(GATE, self.gate):
+            self._check_session(now)
+
+    def synced(self, now: float) -> None:
+        """All that the bucket holds has been told."""
+        self.view.complete(now)
+        self._synced = True
+        self._next_renewal_s = now
+        self._check_session(now)
+
+    def wrote(self, write: Write, revision: int | None, now: float) -> None:
+        """A write has got its answer: the revision it made, or ``None`` where it was refused."""
+        self._in_flight.pop(write.key, None)
+        if revision is None:
+            self._refused[write.key] = (write.expected, now)
+        elif self._synced:
+            self.see(write.key, write.value, revision, now)
+
+    # What is done.
+
+    def held(self) -> dict[str, int]:
+        """The cameras whose leases this gate holds, with the revisions of these; it may watch them while
+        the term's end has not come."""
+        if not self._session:
+            return {}
+        if self._held_for != (self.view.changes, self._session):
+            self._held_for = (self.view.changes, self._session)
+            self._held = {
+                camera: seen.revision
+                for camera, seen in self.view.leases.items()
+                if seen.value.session == self._session and seen.value.gate == self.gate
+            }
+        return self._held
+
+    def watch(self, now: float) -> dict[str, int]:
+        """What is to be watched now: what is held, may be watched, and is not to be given away."""
+        if now >= self.term.until:
+            return {}
+        return {
+            camera: revision
+            for camera, revision in self.held().items()
+            if self._plan.get(camera) == self.gate and self._given.get(camera) != revision
+        }
+
+    def step(self, now: float, about: About, wishes: Sequence[Wish], watching: Set[str]) -> list[Write]:
+        """What is to be written now.
+
+        Args:
+            now: this host's monotonic time.
+            about: what to tell of this gate.
+            wishes: cameras of the configuration ``about.config``.
+            watching: what is really being watched, or may still be: none of it is given away yet.
+        """
+        for name, write in list(self._in_flight.items()):
+            if now - write.sent_s >= LOST_S:
+                del self._in_flight[name]
+        if not self._synced:
+            return []
+        self.stale = any(
+            now - since > LOST_S / 2 and self._revision(name) == expected
+            for name, (expected, since) in self._refused.items()
+        )
+        if now > self.term.until - HOLD_S + 2 * RENEW_S:
+            self._steady_since = None
+        writes = [self._renewal(now, about)]
+        if self._session and now < self.term.until:
+            self._replan(now, wishes, about.config)
+            writes += chain(self._endings(now), self._givings(now, watching), self._takings(now, about.most))
+        found = [write for write in writes if write is not None and write.key not in self._in_flight]
+        self._in_flight |= {write.key: write for write in found}
+        return found
+
+    def farewell(self, now: float) -> list[Write]:
+        """What ends this gate's session at once; nothing may be watched any more."""
+        own, session = self.view.gates.get(self.gate), self._session
+        self._forget_session()
+        if not session or own is None or own.value.session != session:
+            return []
+        return [Write(key(GATE, self.gate), b"", own.revision, now)]
+
+    def _check_session(self, now: float) -> None:
+        own = self.view.gates.get(self.gate)
+        if not self._session or own is None:
+            return
+        if own.value.session == self._session:
+            sent = self._sent.get(own.value.seq)
+            if sent is not None and sent + HOLD_S > self.term.until:
+                self.term.until = sent + HOLD_S
+                for seq in [seq for seq in self._sent if seq < own.value.seq]:
+                    del self._sent[seq]
+            if self._steady_since is None:
+                self._steady_since = now
+            if self._joined_s is None:
+                self._joined_s = now
+        elif self._joined_s is not None or own.value.alive:
+            self._forget_session()
+
+    def _forget_session(self) -> None:
+        """Somebody has ended it, or uses this gate's name."""
+        self._session, self._joined_s, self._steady_since = "", None, None
+        self.term.until = float("-inf")
+        self.term = Term()
+        self._sent.clear()
+
+    def _renewal(self, now: float, about: About) -> Write | None:
+        name = key(GATE, self.gate)
+        own = self.view.gates.get(self.gate)
+        if own is not None and own.value.alive and own.value.session != self._session:
+            # Of this name's last process: it may still be watching.
+            return Write(name, b"", own.revision, now) if self._aged(own, now, now - own.since) else None
+        if now < self._next_renewal_s or name in self._in_flight:
+            return None
+        if not self._session:
+            self._session, self._seq = self._make_session(), 0
+        self._seq += 1
+        self._sent[self._seq] = now
+        self._next_renewal_s = now + RENEW_S
+        value = Session(
+            session=self._session,
+            seq=self._seq,
+            host=about.host,
+            tags=about.tags,
+            capacity=about.capacity,
+            most=about.most,
+            load=about.load,
+            config=about.config,
+            cameras=dict(about.cameras),
+            refused=dict(about.refused),
+            problem=about.problem,
+        )
+        return Write(name, msgspec.json.encode(value), 0 if own is None else own.revision, now)
+
+    def _aged(self, seen: Seen[Session], now: float, steady_s: float) -> bool:
+        """Whether a session can have been ended: not renewed for long enough while this gate was listening."""
+        return min(now - seen.since, steady_s) >= TAKE_S
+
+    def _endings(self, now: float) -> list[Write]:
+        """Sessions of dead gates, in turn, so that not all gates write at once."""
+        if self._steady_since is None:
+            return []
+        steady_s = now - self._steady_since
+        found = []
+        for name, seen in self.view.alive():
+            if name == self.gate or not self._aged(seen, now, steady_s):
+                continue
+            healthy = [seat for seat in self._seats if seat.gate != name and not self._late(seat.gate, now)]
+            turn = sorted(healthy, key=lambda seat: rank(name, seat), reverse=True)
+            place_in_turn = next((i for i, seat in enumerate(turn) if seat.gate == self.gate), len(turn))
+            if min(now - seen.since, steady_s) >= TAKE_S + TURN_S * min(place_in_turn, 5):
+                found.append(Write(key(GATE, name), b"", seen.revision, now))
+        return found
+
+    def _late(self, gate: str, now: float) -> bool:
+        """Whether a gate has not renewed when it should have."""
+        seen = self.view.gates.get(gate)
+        return gate != self.gate and (seen is None or now - seen.since > 2 * RENEW_S)
+
+    def _replan(self, now: float, wishes: Sequence[Wish], config: int) -> None:
+        settled = now - self.view.members_since >= SETTLE_S
+        basis = (self.view.changes, config, settled)
+        if basis == self._planned_for:
+            return
+        self._planned_for = basis
+        wanted = [wish for wish in wishes if wish.camera not in self.view.paused]
+        self._seats = [
+            Seat(
+                gate=name,
+                host=seen.value.host,
+                tags=seen.value.tags,
+                capacity=max(seen.value.capacity, 1e-3),
+                most=seen.value.most,
+                leaving=name in self.view.drained,
+                refused=frozenset(seen.value.refused),
+            )
+            for name, seen in self.view.alive()
+        ]
+        owners = {}
+        for wish in wanted:
+            owner = self.view.owner(wish.camera) or self.view.meant_for(wish.camera)
+            if owner is not None:
+                owners[wish.camera] = owner
+        plan = self._placing(wanted, self._seats, owners)
+        if not settled:
+            # Only what has to move does.
+            takes = {seat.gate: seat for seat in self._seats}
+            plan |= {
+                wish.camera: owner
+                for wish in wanted
+                if (owner := self.view.owner(wish.camera)) is not None and takes[owner].takes(wish)
+            }
+        self._plan = plan
+        self._mine = next((seat for seat in self._seats if seat.gate == self.gate), None)
+        self._free = [wish for wish in wanted if self.view.owner(wish.camera) is None]
+
+    def _givings(self, now: float, watching: Set[str]) -> list[Write]:
+        """Leases of cameras that are another gate's by now, or nobody's, once they are really left alone."""
+        found = []
+        for camera, revision in self.held().items():
+            to = self._plan.get(camera)
+            if to != self.gate and camera not in watching:
+                value = msgspec.json.encode(Lease(gate=to or ""))
+                found.append(Write(key(CAMERA, camera), value, revision, now))
+                self._given[camera] = revision
+        return found
+
+    def _takings(self, now: float, most: int) -> list[Write]:
+        if self._joined_s is None or now - self._joined_s < JOIN_S:
+            return []
+        if self._mine is None or self._mine.leaving:
+            return []
+        coming = sum(parse_key(name)[0] == CAMERA for name in self._in_flight)
+        room = most - len(self.held()) - coming
+        found: list[Write] = []
+        value = msgspec.json.encode(Lease(gate=self.gate, session=self._session))
+        for camera, revision in self.held().items():
+            # Wanted back before it was known to be gone: a new lease, which what is on its way cannot end.
+            if self._given.get(camera) == revision and self._plan.get(camera) == self.gate:
+                found.append(Write(key(CAMERA, camera), value, revision, now))
+        for wish in self._free:
+            name = key(CAMERA, wish.camera)
+            if len(found) < room and name not in self._in_flight and self._my_turn(wish, self._mine, now):
+                seen = self.view.leases.get(wish.camera)
+                found.append(Write(name, value, 0 if seen is None else seen.revision, now))
+        return found
+
+    def _my_turn(self, wish: Wish, mine: Seat, now: float) -> bool:
+        planned = self._plan.get(wish.camera)
+        if planned == self.gate:
+            return True
+        if not mine.takes(wish):
+            return False
+        free_since = self._free_since(wish.camera)
+        if now - free_since < NEXT_S:
+            return False
+        others = [seat for seat in self._seats if seat.takes(wish) and seat.gate != planned]
+        order = sorted(others, key=lambda seat: rank(wish.camera, seat), reverse=True)
+        turn = next(index for index, seat in enumerate(order) if seat.gate == self.gate)
+        return now - free_since >= NEXT_S * (1 + turn)
+
+    def _free_since(self, camera: str) -> float:
+        """Since when nobody has had it, as far as this gate knows."""
+        since = self._steady_since or 0.0
+        seen = self.view.leases.get(camera)
+        if seen is None:
+            return max(since, self.view.members_since)
+        owner = self.view.gates.get(seen.value.gate) if seen.value.session else None
+        return max(since, seen.since, 0.0 if owner is None else owner.since)
+
+    def _revision(self, name: str) -> int:
+        word, of = parse_key(name)
+        seen = self.view.gates.get(of) if word == GATE else self.view.leases.get(of)
+        return 0 if seen is None else seen.revision

@@ -1,0 +1,104 @@
+"""What one gate knows of the bucket: every key's last revision, and since when it has known it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Generic
+
+import msgspec
+
+from facegate.fleet.records import CAMERA, DRAIN, GATE, PAUSE, Lease, Session, Value, decode, parse_key
+
+
+class Seen(Generic[Value]):
+    """A key's value."""
+
+    __slots__ = ("revision", "since", "value")
+
+    def __init__(self, revision: int, value: Value, since: float) -> None:
+        self.revision = revision
+        self.value: Value = value
+        self.since = since
+        """This host's monotonic time when this revision was first heard of."""
+
+
+class View:
+    """The bucket, as far as it has been heard of."""
+
+    def __init__(self) -> None:
+        self.gates: dict[str, Seen[Session]] = {}
+        self.leases: dict[str, Seen[Lease]] = {}
+        self.drained: set[str] = set()
+        self.paused: set[str] = set()
+        self.members_since = 0.0
+        """When a gate last came, went, or changed what it can do."""
+        self.changes = 0
+        """Grows with whatever placement depends on."""
+        self._awaited: set[str] | None = None
+
+    def restart(self) -> None:
+        """Everything will be told anew; what is not has gone meanwhile."""
+        self._awaited = {f"{GATE}.{name}" for name in self.gates} | {f"{CAMERA}.{name}" for name in self.leases}
+        self.drained.clear()
+        self.paused.clear()
+
+    def complete(self, now: float) -> None:
+        """Everything has been told."""
+        for text in self._awaited or ():
+            word, _, name = text.partition(".")
+            (self.gates if word == GATE else self.leases).pop(name, None)
+        self._awaited = None
+        self.members_since = now
+        self.changes += 1
+
+    def see(self, key: str, value: bytes, revision: int, now: float) -> None:
+        """Hear of a key's value; an empty one is a key that was deleted.
+
+        Raises:
+            FleetError: the value is none that belongs there.
+        """
+        word, name = parse_key(key)
+        if self._awaited is not None:
+            self._awaited.discard(f"{word}.{name}")
+        if word == GATE:
+            self._see_gate(name, decode(value, Session), revision, now)
+        elif word == CAMERA:
+            known = self.leases.get(name)
+            if known is None or known.revision < revision:
+                self.leases[name] = Seen(revision, decode(value, Lease), now)
+                self.changes += 1
+        elif word in (DRAIN, PAUSE):
+            wanted = self.drained if word == DRAIN else self.paused
+            (wanted.add if value else wanted.discard)(name)
+            self.changes += 1
+
+    def _see_gate(self, name: str, session: Session, revision: int, now: float) -> None:
+        known = self.gates.get(name)
+        if known is not None and known.revision >= revision:
+            return
+        self.gates[name] = Seen(revision, session, now)
+        if known is None or _ability(known.value) != _ability(session):
+            self.members_since = now
+            self.changes += 1
+
+    def alive(self) -> Iterator[tuple[str, Seen[Session]]]:
+        """Gates whose session is not over."""
+        return ((name, seen) for name, seen in self.gates.items() if seen.value.alive)
+
+    def owner(self, camera: str) -> str | None:
+        """The gate that has the camera; ``None`` where none does."""
+        seen = self.leases.get(camera)
+        if seen is None or not seen.value.session:
+            return None
+        gate = self.gates.get(seen.value.gate)
+        return seen.value.gate if gate is not None and gate.value.session == seen.value.session else None
+
+    def meant_for(self, camera: str) -> str | None:
+        """The gate that was to get the camera from the one that gave it up."""
+        seen = self.leases.get(camera)
+        return seen.value.gate if seen is not None and seen.value.gate and not seen.value.session else None
+
+
+def _ability(session: Session) -> Session:
+    """What matters to placement."""
+    return msgspec.structs.replace(session, seq=0, load=0.0, config=0, cameras={}, problem="")
