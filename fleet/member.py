@@ -281,7 +281,7 @@ class Member:
         for name, seen in self.view.alive():
             if name == self.gate or not self._aged(seen, now, steady_s):
                 continue
-            healthy = [seat for seat in self._seats if seat.gate != name and not self._late(seat.gate, now)]
+            healthy = [seat for seat in self._seats if seat.gate != name and not seat.quiet]
             turn = sorted(healthy, key=lambda seat: rank(name, seat), reverse=True)
             place_in_turn = next((i for i, seat in enumerate(turn) if seat.gate == self.gate), len(turn))
             if min(now - seen.since, steady_s) >= TAKE_S + TURN_S * min(place_in_turn, 5):
@@ -295,7 +295,8 @@ class Member:
 
     def _replan(self, now: float, wishes: Sequence[Wish], config: int) -> None:
         settled = now - self.view.members_since >= SETTLE_S
-        basis = (self.view.changes, config, settled)
+        quiet = frozenset(name for name, _ in self.view.alive() if self._late(name, now))
+        basis = (self.view.changes, config, settled, quiet)
         if basis == self._planned_for:
             return
         self._planned_for = basis
@@ -308,6 +309,7 @@ class Member:
                 capacity=max(seen.value.capacity, 1e-3),
                 most=seen.value.most,
                 leaving=name in self.view.drained,
+                quiet=name in quiet,
                 refused=frozenset(seen.value.refused),
             )
             for name, seen in self.view.alive()
@@ -370,9 +372,9 @@ class Member:
         free_since = self._free_since(wish.camera)
         if now - free_since < NEXT_S:
             return False
-        others = [seat for seat in self._seats if seat.takes(wish) and seat.gate != planned]
+        others = [seat for seat in self._seats if seat.takes(wish) and not seat.quiet and seat.gate != planned]
         order = sorted(others, key=lambda seat: rank(wish.camera, seat), reverse=True)
-        turn = next(index for index, seat in enumerate(order) if seat.gate == self.gate)
+        turn = order.index(mine)
         return now - free_since >= NEXT_S * (1 + turn)
 
     def _free_since(self, camera: str) -> float:

@@ -66,7 +66,10 @@ class _Placing:
                 self._put(wish, seat.gate)
             else:
                 homeless.append(wish)
-        choices = {wish.camera: [seat for seat in self._seats.values() if seat.takes(wish)] for wish in homeless}
+        choices = {
+            wish.camera: [seat for seat in self._seats.values() if seat.takes(wish) and not seat.quiet]
+            for wish in homeless
+        }
         # Those with the least choice first, or their gates would be full.
         homeless.sort(key=lambda wish: (len(choices[wish.camera]), wish.camera))
         while True:
@@ -115,7 +118,7 @@ class _Placing:
         return min(free, key=lambda seat: (self._filled(seat.gate, wish.cost), seat.gate))
 
     def _balance(self) -> None:
-        gates = [gate for gate, seat in self._seats.items() if not seat.leaving]
+        gates = [gate for gate, seat in self._seats.items() if not seat.leaving and not seat.quiet]
         for _ in self._wishes:
             by_load = sorted(gates, key=lambda gate: (self._filled(gate), gate))
             if not by_load or not self._off(by_load[0], by_load[-1]) or not self._move_one(by_load):

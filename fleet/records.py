@@ -89,6 +89,9 @@ class Seat(msgspec.Struct, frozen=True):
     capacity: float
     most: int
     leaving: bool = False
+    """Takes nothing more, and gives away what it has."""
+    quiet: bool = False
+    """Has not been heard of when it should have: it keeps what it has and gets nothing more."""
     refused: frozenset[str] = frozenset()
 
     def takes(self, wish: Wish) -> bool:
