@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import ipaddress
-import os
 import socket
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
@@ -44,12 +43,6 @@ class Wanted(msgspec.Struct, frozen=True):
     """Names of this host beside its addresses."""
     certificate: Path | None = None
     key: Path | None = None
-
-
-def data_folder() -> Path:
-    """Where the console keeps everything unless it is told otherwise."""
-    base = os.environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "facegate"
 
 
 def make_folder(data: Path) -> Folder:

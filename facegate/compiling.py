@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import cv2
 
+from facegate.errors import ConfigError
+
 
 def threads() -> int:
     """How many threads a graph may use: ``OMP_NUM_THREADS``, which every numeric library heeds, or one per core."""
@@ -63,3 +65,19 @@ def _core() -> Any:
     import openvino
 
     return openvino.Core()
+
+
+def pin(given: str) -> None:
+    """Let this process run on these cores alone, ``0-3,8``.
+
+    Raises:
+        ConfigError: no such cores, or a system that cannot do that.
+    """
+    wanted: set[int] = set()
+    try:
+        for part in given.split(","):
+            first, _, last = part.partition("-")
+            wanted |= set(range(int(first), int(last or first) + 1))
+        os.sched_setaffinity(0, wanted)
+    except (ValueError, OSError, AttributeError) as error:
+        raise ConfigError(f"--cores {given}: give cores of this host, such as 0-3 or 0,2") from error

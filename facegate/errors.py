@@ -9,6 +9,7 @@
     ├── GalleryError     enrolment pictures                  (exit 1)
     ├── DeliveryError    sockets and messages                (exit 1)
     ├── StoreError       what is kept of shots and visits    (exit 1)
+    ├── FleetError       what gates share                    (exit 1)
     └── StageError       a pipeline stage failed; names it   (exit 1)
 
 A message is one line: what is wrong, then what to do about it.

@@ -208,6 +208,11 @@ class Member:
         self._in_flight |= {write.key: write for write in found}
         return found
 
+    @property
+    def nameless(self) -> bool:
+        """Whether it has no session, as another gate has one by its name."""
+        return self._joined_s is None
+
     def farewell(self, now: float) -> list[Write]:
         """What ends this gate's session at once; nothing may be watched any more."""
         own, session = self.view.gates.get(self.gate), self._session

@@ -26,6 +26,16 @@ def with_login(url: str, user: str, password: str) -> str:
     return f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{rest}"
 
 
+def servers(url: str) -> list[str]:
+    """A URL of several servers, ``nats://user:secret@one:4222,two:4222``, as one URL each."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return [url]
+    authority, slash, path = rest.partition("/")
+    login, at, hosts = authority.rpartition("@")
+    return [f"{scheme}://{login}{at}{host}{slash}{path}" for host in hosts.split(",")]
+
+
 def login_problem(url: str) -> str | None:
     """What is wrong with the login in a URL, where a letter in it ends it too early; ``None`` where nothing is.
 

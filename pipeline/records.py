@@ -42,6 +42,8 @@ class FrameRef(Record, frozen=True, eq=False):
     height: int
     behind_s: float = 0.0
     """How long the frame had waited in buffers when it was received, as far as the media clock tells."""
+    lease: int = 0
+    """In a fleet: revision of the lease by which the camera was watched; a later one of the camera is higher."""
 
 
 class Frame(Record, frozen=True, eq=False):

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from ulid import ULID
 
+from facegate.pipeline.cameras.camera import Permit
 from facegate.pipeline.config import RunConfig
 from facegate.pipeline.flow.channel import Channel, Lane
 from facegate.pipeline.gating.build import Deciders
@@ -52,6 +53,7 @@ class Runner:
         on_scored: Callable[[ScoredFrame], None] = lambda frame: None,
         record: Path | None = None,
         on_finished: Callable[[], None] = lambda: None,
+        stays: bool = False,
     ) -> None:
         """Load models and bind the sink; nothing runs yet.
 
@@ -63,6 +65,7 @@ class Runner:
             on_scored: called from the gate's thread for every frame that reaches it, before anything is decided.
             record: also write those frames here, for ``facegate replay``; into a folder, piece by piece.
             on_finished: called from the last thread that ends.
+            stays: go on without a camera, until :meth:`stop`; others may come.
 
         Raises:
             FacegateError: a model is missing or the sink cannot be bound.
@@ -76,6 +79,7 @@ class Runner:
             config, make_sink, self.run_id, on_decision=on_decision, on_scored=on_scored, record=record
         )
         self._cameras = Cameras(self._parts.cameras, self._crew, self._stop)
+        self._keeper: Lane[Any] | None = self._parts.channels[0].lane(1) if stays else None
         self.ledger = self._parts.ledger
         self.info = self._parts.info
         self._tidying = Thread(target=self._tidy, name=THREAD_PREFIX + "memory", daemon=True)
@@ -93,7 +97,7 @@ class Runner:
     ) -> None:
         if not self.wait(0.0):
             self._abort()
-            self.wait(max(camera.timeout_s for camera in self.config.cameras) + 1.0)
+            self.wait(max((camera.timeout_s for camera in self.config.cameras), default=0.0) + 1.0)
         self.close(linger_s=0.0)
 
     def start(self) -> None:
@@ -121,11 +125,15 @@ class Runner:
         """Whether a stop was asked for or something has failed."""
         return self._stop.is_set()
 
-    def reload(self, config: RunConfig) -> Reload:
+    def reload(self, config: RunConfig, permits: Mapping[str, Permit] | None = None) -> Reload:
         """Go over to another configuration while running: cameras come, go and change, the others do not blink.
 
         Cameras and gates change; whatever else differs is named in ``ignored`` and needs a restart. A camera that
         changes ends its tracks; its counts, frame numbers and track ids go on.
+
+        Args:
+            config: what is to run.
+            permits: in a fleet, what cameras ask at every frame; a camera whose permit is another begins anew.
 
         Raises:
             ConfigError: the new configuration cannot work; everything stays as it was.
@@ -134,7 +142,10 @@ class Runner:
         parts.checked_gates(config)
         for camera in config.cameras:
             open_source(camera)
-        result = differences(self.config, config, parts.gates.settings)
+        permits = permits or {}
+        anew = {camera.name for camera in self._cameras.present if camera.permit is not permits.get(camera.name)}
+        parts.permit(permits)
+        result = differences(self.config, config, parts.gates.settings, anew)
         # Held open meanwhile: with all lanes closed the run would end.
         keeper = parts.channels[0].lane(1)
         try:
@@ -196,6 +207,10 @@ class Runner:
         """What decides frames again as this run's gates decide them, or those of another configuration."""
         return Deciders(self._parts.checked_gates(config or self.config))
 
+    def watching(self) -> set[str]:
+        """Cameras from which frames may still come."""
+        return {camera.name for camera in self._cameras if not camera.done}
+
     def report(self) -> RunReport:
         """Return the counts so far; final after ``close``."""
         return run_report(
@@ -221,6 +236,8 @@ class Runner:
     def _stop_sources(self) -> None:
         self._stop.set()
         self._cameras.stop()
+        if self._keeper is not None:
+            self._keeper.close()
 
     def _abort(self) -> None:
         self._stop_sources()

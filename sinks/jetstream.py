@@ -8,13 +8,15 @@ within two minutes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 from facegate.errors import ConfigError, DeliveryError
+from facegate.pipeline.addresses import servers
 from facegate.pipeline.records import TrackEnd
 from facegate.sinks import wire
 from facegate.sinks.wire import Entry
@@ -28,6 +30,9 @@ DEAD_STREAM, DEAD_SUBJECT = "FACEGATE_DEAD", "facegate.dead"
 DUPLICATES_S = 120.0
 DEAD_AGE_S = 7 * 86_400.0
 TIMEOUT_S = 10.0
+COPIES = 3
+NOT_CLUSTERED, NO_PEERS, NO_ROOM = 10074, 10005, 10023
+"""Error codes of NATS: copies without a cluster; fewer servers than copies; none with resources for it."""
 MAX_MESSAGE_BYTES = wire.MAX_HEADER_BYTES + wire.MAX_CROP_BYTES + wire.MAX_CONTEXT_BYTES
 
 
@@ -148,16 +153,19 @@ def load_nats() -> Any:
 
 
 def server_name(url: str) -> str:
-    """The server's address without secrets.
+    """The address of the server, or of each of several, without secrets.
 
     Raises:
-        ConfigError: its port is none.
+        ConfigError: a port is none.
     """
-    parts = urlsplit(url)
-    try:
-        return f"{parts.scheme}://{parts.hostname}:{parts.port or 4222}"
-    except ValueError as error:
-        raise ConfigError(f"the port of {parts.scheme}://{parts.hostname} is a number up to 65535") from error
+    hosts = []
+    for each in servers(url):
+        parts = urlsplit(each)
+        try:
+            hosts.append(f"{parts.hostname}:{parts.port or 4222}")
+        except ValueError as error:
+            raise ConfigError(f"the port of {parts.scheme}://{parts.hostname} is a number up to 65535") from error
+    return f"{url.partition('://')[0]}://{','.join(hosts)}"
 
 
 async def connect(nats: Any, url: str) -> Any:
@@ -171,14 +179,15 @@ async def connect(nats: Any, url: str) -> Any:
     async def quiet(error: Exception) -> None:
         """Whatever it is, the call that fails tells of it."""
 
-    parts = urlsplit(url)
+    each = [urlsplit(server) for server in servers(url)]
+    first = each[0]
     login = (
         {}
-        if parts.username is None
-        else {"user": unquote(parts.username), "password": unquote(parts.password or "")}
+        if first.username is None
+        else {"user": unquote(first.username), "password": unquote(first.password or "")}
     )
     return await nats.connect(
-        parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
+        [parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() for parts in each],
         **login,
         name="facegate",
         error_cb=quiet,
@@ -190,9 +199,23 @@ async def connect(nats: Any, url: str) -> Any:
 
 
 async def make_streams(nats: Any, stream: Any, wanted: Sequence[dict[str, Any]] = SHOTS) -> None:
-    """Make the streams that do not exist yet."""
+    """Make the streams that do not exist yet, on three servers where there are so many."""
     for settings in wanted:
         try:
             await stream.stream_info(settings["name"])
         except nats.js.errors.NotFoundError:
-            await stream.add_stream(**settings, storage="file")
+            await replicated(nats, partial(stream.add_stream, **settings, storage="file"))
+
+
+async def replicated(nats: Any, make: Callable[..., Awaitable[Any]]) -> Any:
+    """Make something with three copies; with one where the server is alone, or too few of a cluster are up."""
+    try:
+        return await make(num_replicas=COPIES)
+    except (
+        nats.js.errors.BadRequestError,
+        nats.js.errors.ServerError,
+        nats.js.errors.ServiceUnavailableError,
+    ) as error:
+        if error.err_code not in (NOT_CLUSTERED, NO_PEERS, NO_ROOM):
+            raise
+        return await make(num_replicas=1)

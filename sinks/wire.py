@@ -18,7 +18,7 @@ import numpy as np
 from facegate.errors import DeliveryError
 from facegate.pipeline.records import Box, Image, Shot, contiguous
 
-VERSION = (1, 3)
+VERSION = (1, 4)
 SOFTWARE = version("facegate")
 MAX_HEADER_BYTES = 64 * 1024
 MAX_WORD_BYTES = 4096
@@ -141,6 +141,9 @@ class ShotHeader(msgspec.Struct, frozen=True):
     """Width and height of the whole picture, a JPEG in the frame after the crop; since 1.1."""
     embedding: EmbeddingBlock | None = None
     """Since 1.1."""
+    lease: int = 0
+    """In a fleet: revision of the lease by which the camera was watched; since 1.4. Of two gates that have sent
+    shots of a camera, the one with the lower number had it before."""
 
 
 class Entry(msgspec.Struct, frozen=True, eq=False):
@@ -258,6 +261,7 @@ def header_of(
         received_at=round(time() - (monotonic() - face.frame.received_s), 3),
         context_size=context_size,
         embedding=embedding,
+        lease=face.frame.lease,
     )
 
 

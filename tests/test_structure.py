@@ -36,6 +36,7 @@ ROOMS = (
     "facegate.errors",
     "facegate.database",
     "facegate.parent",
+    "facegate.folders",
     "facegate.pipeline.records",
     "facegate.pipeline.addresses",
     "facegate.pipeline.images",

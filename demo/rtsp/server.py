@@ -19,7 +19,7 @@ from typing import Self
 from facegate.demo.rtsp.listener import Listener
 from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.player import Faults
-from facegate.demo.rtsp.session import Credentials, Session, Terms
+from facegate.demo.rtsp.session import Credentials, Session, Terms, Watch
 
 
 class RtspServer:
@@ -35,6 +35,7 @@ class RtspServer:
         port: int = 0,
         then: Movie | None = None,
         faults: Faults | None = None,
+        timeout_s: int | None = None,
     ) -> None:
         """Bind; nothing is served before the context is entered.
 
@@ -46,6 +47,7 @@ class RtspServer:
             port: a free one by default.
             then: follows the movie in the same stream; it may have another size.
             faults: what goes wrong.
+            timeout_s: whoever says nothing for so long is let go.
         """
         self._listener = Listener(self._serve, port)
         self.port = self._listener.port
@@ -56,14 +58,21 @@ class RtspServer:
             faults=faults or Faults(),
             credentials=credentials,
             digest=digest,
+            timeout_s=timeout_s,
+            watches=[],
         )
         self._clients: set[socket.socket] = set()
         self._lock = Lock()
 
     @property
     def url(self) -> str:
-        """Where to watch, without credentials."""
+        """Where to watch, without credentials; any other path shows the same."""
         return f"rtsp://127.0.0.1:{self.port}/live"
+
+    @property
+    def watches(self) -> list[Watch]:
+        """Who watches and who has, oldest first."""
+        return list(self._terms.watches)
 
     def __enter__(self) -> Self:
         self._listener.__enter__()

@@ -11,6 +11,8 @@ import socket
 import struct
 from collections.abc import Iterator
 from threading import Event, Lock, Thread
+from time import monotonic
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -28,6 +30,16 @@ class Credentials(msgspec.Struct, frozen=True):
     password: str
 
 
+class Watch:
+    """Somebody who watched, as the server saw it; times are monotonic."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.began_s = monotonic()
+        self.ended_s: float | None = None
+        """``None`` while it goes on."""
+
+
 class Terms(msgspec.Struct, frozen=True):
     """What every client of a server gets."""
 
@@ -37,6 +49,10 @@ class Terms(msgspec.Struct, frozen=True):
     faults: Faults
     credentials: Credentials | None
     digest: bool
+    timeout_s: int | None
+    """A session in which the client says nothing for so long is ended (RFC 2326, 12.37)."""
+    watches: list[Watch]
+    """Who watches and who has."""
 
 
 class Session:
@@ -45,6 +61,10 @@ class Session:
     def __init__(self, client: socket.socket, terms: Terms) -> None:
         self._client = client
         self._terms = terms
+        self._watch: Watch | None = None
+        if terms.timeout_s is not None:
+            # Of what is received alone: a client that reads slowly is not one that says nothing.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", terms.timeout_s, 0))
         self._udp: tuple[socket.socket, socket.socket] | None = None
         self._nonce = secrets.token_hex(8)
         self._session = secrets.token_hex(8)
@@ -56,17 +76,26 @@ class Session:
     def run(self) -> None:
         """Answer until the client leaves or its socket is shut down."""
         try:
-            for method, headers in self._requests():
-                if not self._answer(method, headers):
+            for method, path, headers in self._requests():
+                if not self._answer(method, path, headers):
                     return
         finally:
+            if self._watch is not None:
+                self._watch.ended_s = monotonic()
             self._done.set()
+            with contextlib.suppress(OSError):
+                self._client.shutdown(socket.SHUT_RDWR)  # whoever does not read would hold up what plays
             if self._playing is not None:
                 self._playing.join()
             for sock in self._udp or ():
                 sock.close()
 
-    def _requests(self) -> Iterator[tuple[str, dict[str, str]]]:
+    @property
+    def _base(self) -> str:
+        parts = urlsplit(self._terms.url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    def _requests(self) -> Iterator[tuple[str, str, dict[str, str]]]:
         buffer = b""
         while True:
             while buffer[:1] == b"$" and len(buffer) >= 4:  # the client's RTCP reports
@@ -81,7 +110,8 @@ class Session:
                     name.strip().lower(): value.strip()
                     for name, _, value in (line.partition(":") for line in lines[1:])
                 }
-                yield lines[0].split(" ")[0], headers
+                method, _, rest = lines[0].partition(" ")
+                yield method, urlsplit(rest.partition(" ")[0]).path, headers
                 continue
             if len(buffer) > MAX_REQUEST + 65_540:
                 raise ValueError("request too long")
@@ -90,7 +120,7 @@ class Session:
                 return
             buffer += chunk
 
-    def _answer(self, method: str, headers: dict[str, str]) -> bool:
+    def _answer(self, method: str, path: str, headers: dict[str, str]) -> bool:
         """Answer one request; return whether the conversation goes on."""
         if method != "OPTIONS" and not self._authorised(method, headers.get("authorization", "")):
             self._reply(headers, "401 Unauthorized", {"WWW-Authenticate": self._challenge()})
@@ -100,7 +130,7 @@ class Session:
             self._reply(
                 headers,
                 "200 OK",
-                {"Content-Base": self._terms.url + "/", "Content-Type": "application/sdp"},
+                {"Content-Base": f"{self._base}{path}/", "Content-Type": "application/sdp"},
                 self._describe(),
             )
         elif method == "SETUP":
@@ -108,12 +138,16 @@ class Session:
             if transport is None:
                 self._reply(headers, "461 Unsupported Transport")
             else:
-                self._reply(headers, "200 OK", {"Transport": transport, "Session": self._session})
+                timeout_s = self._terms.timeout_s
+                session = self._session + ("" if timeout_s is None else f";timeout={timeout_s}")
+                self._reply(headers, "200 OK", {"Transport": transport, "Session": session})
         elif method == "PLAY":
             player = self._player
-            info = f"url={self._terms.url}/track1;seq={player.seq};rtptime={player.first_timestamp}"
+            info = f"url={self._base}{path.rstrip('/')}/track1;seq={player.seq};rtptime={player.first_timestamp}"
             self._reply(headers, "200 OK", {"Session": self._session, "Range": "npt=0-", "RTP-Info": info})
             if self._playing is None:
+                self._watch = Watch(path)
+                self._terms.watches.append(self._watch)
                 self._playing = Thread(target=self._play, daemon=True)
                 self._playing.start()
         elif method == "TEARDOWN":

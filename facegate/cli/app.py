@@ -10,6 +10,7 @@ import typer
 from facegate.cli.signals import leave
 from facegate.cli.verbs.demo import demo
 from facegate.cli.verbs.explain import explain
+from facegate.cli.verbs.fleet import app as fleet_app
 from facegate.cli.verbs.gallery import app as gallery_app
 from facegate.cli.verbs.keys import app as keys_app
 from facegate.cli.verbs.measuring.calibrate import calibrate, calibrate_exit
@@ -49,6 +50,7 @@ for verb in (
     demo,
 ):
     app.command(verb.__name__.removesuffix("_command").replace("_", "-"))(verb)
+app.add_typer(fleet_app, name="fleet")
 app.add_typer(gallery_app, name="gallery")
 app.add_typer(models_app, name="models")
 app.add_typer(spool_app, name="spool")

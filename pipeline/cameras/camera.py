@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Event
 from time import monotonic
+from typing import Protocol
 
+import msgspec
 import structlog
 
 from facegate.errors import SourceError
@@ -25,6 +27,33 @@ TELL_AGAIN_S = 60.0
 log = structlog.get_logger(__name__)
 
 
+class Permit(Protocol):
+    """Says whether a camera may be watched, again at every frame: in a fleet another gate may have it by now."""
+
+    @property
+    def lease(self) -> int:
+        """Revision of the lease, for :class:`FrameRef`."""
+        ...
+
+    def holds(self) -> bool:
+        """Whether it may be; once it may not, it never may again."""
+        ...
+
+
+class _Ending(Event):
+    """Is set when it was set, and from when on its permit does not hold; asked before every packet."""
+
+    def __init__(self, permit: Permit | None) -> None:
+        super().__init__()
+        self._permit = permit
+
+    def is_set(self) -> bool:
+        """Whether the camera is to end."""
+        if self._permit is not None and not self._permit.holds():
+            self.set()
+        return super().is_set()
+
+
 class Camera:
     """Feeds a lane from a source until that ends or is stopped.
 
@@ -38,6 +67,7 @@ class Camera:
         *,
         after: Camera | None = None,
         at_rest: Callable[[], bool] = lambda: False,
+        permit: Permit | None = None,
     ) -> None:
         """Prepare; nothing is opened yet.
 
@@ -46,11 +76,13 @@ class Camera:
             inbox: where its frames go.
             after: the camera of this name before a change of its configuration; numbers and counts go on from it.
             at_rest: says whether nobody is there and nothing moves, as far as the last frame told.
+            permit: where that does not hold any more, the camera ends before another frame is looked at.
 
         Raises:
             ConfigError: the source is of no known kind.
         """
         self.config = config
+        self.permit = permit
         self.source: Source = open_source(config, at_rest)
         live = self.source.live
         self.lane: Lane[Frame | CameraEnded] = inbox.lane(1 if live else FILE_FRAMES_AHEAD, overwrite=live)
@@ -58,7 +90,7 @@ class Camera:
         self.error: SourceError | None = None
         self.received: int = 0 if after is None else after.received
         self.reconnects: int = 0 if after is None else after.reconnects
-        self.stopped = Event()
+        self.stopped: Event = _Ending(permit)
         """Set to end this camera alone."""
         self.done = False
         self._stream: OneStream = OneStream() if after is None else after._stream
@@ -95,7 +127,7 @@ class Camera:
         backoff = Backoff(self.name)
         told, told_s = "", 0.0
         try:
-            while (lost := self._connection()) is not None:
+            while not self.stopped.is_set() and (lost := self._connection()) is not None:
                 live_for = 0.0 if self._live_since is None else monotonic() - self._live_since
                 unauthorised = self.state is CameraState.UNAUTHORISED
                 wait = backoff.wait_s(unauthorised=unauthorised, live_for_s=live_for)
@@ -115,10 +147,16 @@ class Camera:
         self._live_since = None
         try:
             for frame in self.source.frames(self.stopped):
+                if self.stopped.is_set():
+                    break
                 if self._live_since is None:
                     self._came_live(frame)
                 self.received += 1
                 placed = self._stream.place(turned(frame, self.config.rotate))
+                if self.permit is not None:
+                    placed = msgspec.structs.replace(
+                        placed, ref=msgspec.structs.replace(placed.ref, lease=self.permit.lease)
+                    )
                 self._last = placed.ref
                 self.lane.put(placed)
         except SourceError as error:

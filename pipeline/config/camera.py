@@ -59,6 +59,10 @@ class CameraConfig(Section):
     """Looks per second while nobody is there and nothing moves; ``null`` looks at every frame."""
     follow: bool = True
     """Between searches of the whole picture, follow known faces; ``false`` searches every picture."""
+    near: tuple[Name, ...] = Field((), max_length=100)
+    """In a fleet: hosts that reach the camera; all do where this is empty."""
+    tags: tuple[Name, ...] = Field((), max_length=100)
+    """In a fleet: what the gate that watches it must have (``facegate run --fleet … --tag``), each of them."""
     gate: dict[str, Any] = Field(default_factory=dict)
     """Settings of ``gate`` that differ for this camera."""
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
+from facegate.pipeline.addresses import servers
 from facegate.pipeline.config.values import DEFAULT_BIND, LOCAL, Endpoint, Section
 
 
@@ -50,14 +51,15 @@ class OtherConfig(_OnDisk):
         schemes = {"webhook": ("http", "https"), "mqtt": ("mqtt", "mqtts"), "jetstream": ("nats", "tls")}.get(
             self.kind, ()
         )
+        for parts in map(urlsplit, servers(self.to) if self.kind == "jetstream" else [self.to]):
+            # Reading a port that is none raises ValueError.
+            if schemes and (parts.scheme not in schemes or not parts.hostname or parts.port == 0):
+                raise ValueError(f"a {self.kind} goes to {schemes[1]}://HOST or, on this host, {schemes[0]}://HOST")
+            if schemes and parts.scheme == schemes[0] and parts.hostname not in LOCAL and not self.plain:
+                raise ValueError(
+                    f"{schemes[0]}:// to another host is not encrypted: use {schemes[1]}://, or say 'plain: true'"
+                )
         parts = urlsplit(self.to)
-        # Reading a port that is none raises ValueError.
-        if schemes and (parts.scheme not in schemes or not parts.hostname or parts.port == 0):
-            raise ValueError(f"a {self.kind} goes to {schemes[1]}://HOST or, on this host, {schemes[0]}://HOST")
-        if schemes and parts.scheme == schemes[0] and parts.hostname not in LOCAL and not self.plain:
-            raise ValueError(
-                f"{schemes[0]}:// to another host is not encrypted: use {schemes[1]}://, or say 'plain: true'"
-            )
         if self.kind == "mqtt" and not re.fullmatch(r"(/[\w.-]+)*/?", parts.path):
             raise ValueError("the path of an MQTT address is the topic prefix: letters, digits, '_', '.', '-', '/'")
         if self.kind != "webhook" and self.secret is not None:

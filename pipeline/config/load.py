@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
@@ -16,8 +17,15 @@ from facegate.pipeline.addresses import redact
 from facegate.pipeline.config.run import RunConfig
 
 
-def build_config(data: Any, where: str = "configuration") -> RunConfig:
+def build_config(
+    data: Any, where: str = "configuration", environment: Mapping[str, str] | None = os.environ
+) -> RunConfig:
     """Validate plain data.
+
+    Args:
+        data: mappings, lists, texts, numbers.
+        where: it came from, for messages.
+        environment: what ``${NAME}`` stands for; with ``None`` it stands, unseen, for a text that fits everywhere.
 
     Raises:
         ConfigError: one line that names the place, the problem and, for an unknown key, the nearest known one.
@@ -25,7 +33,7 @@ def build_config(data: Any, where: str = "configuration") -> RunConfig:
     if not isinstance(data, dict):
         raise ConfigError(f"{where}: expected keys such as 'cameras:', got {type(data).__name__}")
     try:
-        return RunConfig.model_validate(_expand(data, where))
+        return RunConfig.model_validate(_expand(data, where, environment))
     except ValidationError as error:
         # A misspelt key is also a missing one; the spelling is the better hint.
         first = min(error.errors(include_url=False), key=lambda item: item["type"] != "extra_forbidden")
@@ -73,21 +81,23 @@ def config_for(source: str | Path | RunConfig) -> RunConfig:
     return build_config({"cameras": [camera]}, "command line")
 
 
-def _expand(value: Any, where: str) -> Any:
-    """Replace ``${NAME}`` in strings from the environment."""
+def _expand(value: Any, where: str, environment: Mapping[str, str] | None) -> Any:
+    """Replace ``${NAME}`` in strings."""
     if isinstance(value, dict):
-        return {key: _expand(item, where) for key, item in value.items()}
+        return {key: _expand(item, where, environment) for key, item in value.items()}
     if isinstance(value, list):
-        return [_expand(item, where) for item in value]
+        return [_expand(item, where, environment) for item in value]
     if isinstance(value, str):
-        return re.sub(r"\$\{(\w+)\}", lambda match: _from_environment(match.group(1), where), value)
+        return re.sub(r"\$\{(\w+)\}", lambda match: _looked_up(match.group(1), where, environment), value)
     return value
 
 
-def _from_environment(name: str, where: str) -> str:
-    if name not in os.environ:
+def _looked_up(name: str, where: str, environment: Mapping[str, str] | None) -> str:
+    if environment is None:
+        return "unseen"
+    if name not in environment:
         raise ConfigError(f"{where}: environment variable {name} is not set")
-    return os.environ[name]
+    return environment[name]
 
 
 def _explain(error: Any) -> str:

@@ -19,21 +19,40 @@ from facegate.sinks.base import DeliveryReport
 FINE = (CameraState.LIVE, CameraState.ENDED)
 
 
+class Fleet(msgspec.Struct, frozen=True):
+    """How a gate stands in its fleet."""
+
+    connected: bool
+    """Heard and listened to."""
+    lease_s: float
+    """For how much longer it may watch without being heard; 0 where it may not."""
+    watching: int
+    """Cameras that are its own."""
+    config: int
+    """Revision of the configuration that it follows; 0 before there is one."""
+    problem: str | None
+
+
 class Health(msgspec.Struct, frozen=True):
     """The answer of ``/healthz``: 200 when ``ok``, else 503."""
 
     ok: bool
-    """At least one camera is live or has ended well."""
+    """At least one camera is live or has ended well; in a fleet: it is connected, and none or one is live."""
     run_id: str
     uptime_s: float
     cameras: dict[str, str]
     """State of each, with the reason where something is wrong."""
+    fleet: Fleet | None = None
 
 
-def health(report: RunReport) -> Health:
-    """What ``/healthz`` says of a run."""
+def health(report: RunReport | None, fleet: Fleet | None = None) -> Health:
+    """What ``/healthz`` says of a run, or of a gate that has no configuration yet."""
+    if report is None:
+        return Health(ok=False, run_id="", uptime_s=0.0, cameras={}, fleet=fleet)
+    fine = any(camera.state in FINE for camera in report.cameras)
     return Health(
-        ok=any(camera.state in FINE for camera in report.cameras),
+        ok=fine if fleet is None else fleet.connected and (fine or not fleet.watching),
+        fleet=fleet,
         run_id=report.run_id,
         uptime_s=report.duration_s,
         cameras={
@@ -46,12 +65,22 @@ def health(report: RunReport) -> Health:
 class _Collector:
     """Turns a report into metrics whenever it is asked."""
 
-    def __init__(self, report: Callable[[], RunReport]) -> None:
-        self._report = report
+    def __init__(self, report: Callable[[], RunReport | None], fleet: Callable[[], Fleet | None]) -> None:
+        self._report, self._fleet = report, fleet
 
     def collect(self) -> Iterator[Metric]:
         """See prometheus_client's collectors."""
         report = self._report()
+        if report is not None:
+            yield from self._of_run(report)
+        fleet = self._fleet()
+        if fleet is not None:
+            yield GaugeMetricFamily("facegate_fleet_connected", "1 while the fleet hears it.", fleet.connected)
+            yield GaugeMetricFamily("facegate_fleet_lease_s", "Seconds it may watch unheard.", fleet.lease_s)
+            yield GaugeMetricFamily("facegate_fleet_cameras", "Cameras that are its own.", fleet.watching)
+            yield GaugeMetricFamily("facegate_fleet_config", "Revision that it follows.", fleet.config)
+
+    def _of_run(self, report: RunReport) -> Iterator[Metric]:
         yield from _per_camera(report.cameras)
         scoring, delivery = report.scoring, report.delivery
         yield GaugeMetricFamily("facegate_scoring_batch_size", "Mean crops per batch.", scoring.batch_mean)
@@ -130,19 +159,22 @@ def _per_camera(cameras: tuple[CameraReport, ...]) -> Iterator[Metric]:
 class Monitor:
     """Serves a run's health and metrics until closed."""
 
-    def __init__(self, bind: str, report: Callable[[], RunReport]) -> None:
+    def __init__(
+        self, bind: str, report: Callable[[], RunReport | None], fleet: Callable[[], Fleet | None] = lambda: None
+    ) -> None:
         """Bind.
 
         Args:
             bind: ``host:port``; an empty host means loopback.
             report: the run's counts so far.
+            fleet: how the gate stands in its fleet, if it is in one.
 
         Raises:
             ConfigError: the address cannot be bound.
         """
         host, _, port = bind.rpartition(":")
         registry = CollectorRegistry()
-        registry.register(_Collector(report))
+        registry.register(_Collector(report, fleet))
 
         class Handler(BaseHTTPRequestHandler):
             timeout = 5.0
@@ -150,7 +182,7 @@ class Monitor:
             def do_GET(self) -> None:
                 status, kind, body = 404, "text/plain", b"try /healthz or /metrics\n"
                 if self.path == "/healthz":
-                    answer = health(report())
+                    answer = health(report(), fleet())
                     status, kind, body = (
                         (200 if answer.ok else 503),
                         "application/json",

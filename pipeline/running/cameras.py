@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from threading import Event
 
 from facegate.errors import SourceError
@@ -26,6 +26,11 @@ class Cameras:
 
     def __iter__(self) -> Iterator[Camera]:
         return iter((*self._present, *self._removed.values()))
+
+    @property
+    def present(self) -> Sequence[Camera]:
+        """Those that were not removed."""
+        return self._present
 
     def start(self) -> None:
         """Start each one's thread."""

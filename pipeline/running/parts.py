@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from facegate.detectors.base import load_detector
 from facegate.errors import ConfigError
-from facegate.pipeline.cameras.camera import Camera
+from facegate.pipeline.cameras.camera import Camera, Permit
 from facegate.pipeline.config import CameraConfig, RunConfig
 from facegate.pipeline.flow.channel import Channel
 from facegate.pipeline.gating.build import Gates
@@ -54,6 +54,7 @@ class Parts:
         self.ledger = Ledger()
         self._config = config
         self._live: set[str] = set()
+        self._permits: Mapping[str, Permit] = {}
         detector = load_detector(
             config.detector.kind,
             config.detector.path,
@@ -101,7 +102,11 @@ class Parts:
         """Make a camera and tell the stages of it; ``after`` is the one it replaces."""
         attention: Attention | None = None
         camera = Camera(
-            config, self.channels[0], after=after, at_rest=lambda: attention is not None and attention.at_rest
+            config,
+            self.channels[0],
+            after=after,
+            at_rest=lambda: attention is not None and attention.at_rest,
+            permit=self._permits.get(config.name),
         )
         (self._live.add if camera.source.live else self._live.discard)(camera.name)
         gate = self.gates.settings(camera.name)
@@ -114,6 +119,10 @@ class Parts:
         )
         self.detect.watch(camera.name, Watched(view=view, min_face_px=gate.min_face_px, attention=attention))
         return camera
+
+    def permit(self, permits: Mapping[str, Permit]) -> None:
+        """Let cameras that are made from now on ask these, by name."""
+        self._permits = permits
 
     def checked_gates(self, config: RunConfig) -> Gates:
         """The gates of a configuration; a policy that cannot work is refused now, not when a face comes.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from threading import Event
 from types import FrameType
 from typing import Protocol
@@ -29,8 +29,20 @@ class Reload(msgspec.Struct, frozen=True):
     """Sections that only a restart changes."""
 
 
-def differences(before: RunConfig, after: RunConfig, gate_before: Callable[[str], GateConfig]) -> Reload:
-    """What going over means; ``gate_before`` tells the gate that a camera has now."""
+def differences(
+    before: RunConfig,
+    after: RunConfig,
+    gate_before: Callable[[str], GateConfig],
+    anew: Set[str] = frozenset(),
+) -> Reload:
+    """What going over means.
+
+    Args:
+        before: what runs.
+        after: what is to run.
+        gate_before: tells the gate that a camera has now.
+        anew: cameras that have to begin anew, whatever they are.
+    """
     known = {camera.name: camera for camera in before.cameras}
     wanted = {camera.name: camera for camera in after.cameras}
     return Reload(
@@ -39,7 +51,8 @@ def differences(before: RunConfig, after: RunConfig, gate_before: Callable[[str]
         changed=tuple(
             name
             for name, camera in wanted.items()
-            if name in known and (camera != known[name] or after.gate_for(name) != gate_before(name))
+            if name in known
+            and (name in anew or camera != known[name] or after.gate_for(name) != gate_before(name))
         ),
         ignored=tuple(name for name in SECTIONS if getattr(after, name) != getattr(before, name)),
     )

@@ -32,7 +32,7 @@ REMEMBERED = 10_000
 log = structlog.get_logger(__name__)
 
 
-class Result(msgspec.Struct, frozen=True, tag_field="event", tag="shot"):
+class Result(msgspec.Struct, frozen=True, tag_field="event", tag="shot", omit_defaults=True):
     """One recognised (or unknown) shot by itself: a line of the output; see :class:`VisitEvent` for the others."""
 
     shot_id: str
@@ -45,6 +45,8 @@ class Result(msgspec.Struct, frozen=True, tag_field="event", tag="shot"):
     pts_s: float
     rank: int
     box: Box
+    lease: int = 0
+    """Of a gate in a fleet; where another shot of the camera has a higher one, that gate had the camera before."""
 
 
 class _Face(msgspec.Struct, frozen=True, eq=False):

@@ -152,11 +152,7 @@ class Fleet(RuleBasedStateMachine):
 
 
 Fleet.TestCase.settings = settings(
-    max_examples=60,
-    stateful_step_count=25,
-    phases=[Phase.reuse, Phase.generate] if "FAST" in __import__("os").environ else list(Phase),
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
+    max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
 test_fleet = Fleet.TestCase
 

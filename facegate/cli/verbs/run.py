@@ -20,8 +20,19 @@ if TYPE_CHECKING:
     from facegate.pipeline.reporting.report import RunReport
 
 
+FOR_FLEETS = {
+    "fleet", "gate", "tag", "most", "capacity", "cores", "data", "metrics", "report", "plain",
+    "detector", "detector_path", "weights", "model_card",
+}  # fmt: skip
+"""Options that a gate of a fleet has for itself."""
+
+
 def run(
-    source: Annotated[str, typer.Argument(help="Video file, rtsp:// URL, webcam (0, /dev/video0) or CONFIG.yaml.")],
+    context: typer.Context,
+    source: Annotated[
+        str | None,
+        typer.Argument(help="Video file, rtsp:// URL, webcam (0, /dev/video0) or CONFIG.yaml.", show_default=False),
+    ] = None,
     bind: Annotated[
         str | None, typer.Option(help="ZeroMQ endpoint for workers.", show_default="tcp://127.0.0.1:5570")
     ] = None,
@@ -75,6 +86,26 @@ def run(
         str | None,
         typer.Option(help="Answer who asks for state, pictures and reloads at ipc://FILE.", show_default=False),
     ] = None,
+    fleet: Annotated[
+        str | None,
+        typer.Option(
+            help="Take cameras from the fleet at nats://HOST:4222[/NAME] instead of a source.", show_default=False
+        ),
+    ] = None,
+    gate: Annotated[
+        str | None, typer.Option(help="Name of this gate in its fleet.", show_default="this host's name")
+    ] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(help="What this gate has that cameras ask for ('tags'); again for more.")
+    ] = None,
+    most: Annotated[int, typer.Option(min=1, help="Take at most so many cameras of the fleet.")] = 64,
+    capacity: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Looks per second that this gate can sustain.", show_default="measured"),
+    ] = None,
+    cores: Annotated[
+        str | None, typer.Option(help="Run on these cores alone, such as 0-3.", show_default="all")
+    ] = None,
     detector: Annotated[DetectorKind | None, typer.Option(help="Face detector.", show_default="auto")] = None,
     detector_path: DetectorPathOption = None,
     weights: WeightsOption = None,
@@ -94,23 +125,15 @@ def run(
     facegate run rtsp://user:${PASSWORD}@10.0.0.5/stream --report run.json
     facegate run 0 --bind tcp://127.0.0.1:6000
     facegate run configs/two-cameras.yaml --metrics :9108
+    facegate run --fleet nats://127.0.0.1:4222 --gate left --cores 0-3
 
     SIGHUP reads the configuration file again: cameras come, go and change without a restart.
     """
     end_at_once_while_loading()
-    from facegate.cli.output.progress import follow
-    from facegate.cli.output.tables import show_summary
-    from facegate.pipeline.config import config_for
-    from facegate.pipeline.flow.cores import share_cores
-    from facegate.pipeline.reporting.contact_sheet import ContactSheet
-    from facegate.pipeline.reporting.monitor import Monitor
-    from facegate.pipeline.reporting.report import to_json
-    from facegate.pipeline.reporting.telemetry import Telemetry
-    from facegate.pipeline.runner import Runner
-    from facegate.pipeline.running.delivery import make_sink
-    from facegate.pipeline.running.reload import Reloading
-    from facegate.pipeline.showing.showing import Showing
+    if cores is not None:
+        from facegate.compiling import pin
 
+        pin(cores)
     changes: dict[str, dict[str, Any]] = {
         "delivery": {
             "bind": bind,
@@ -124,9 +147,57 @@ def run(
         "scorer": {"weights": weights, "card": model_card},
         "gate": {"min_quality": min_quality},
     }
+    if fleet is not None:
+        _refuse_what_the_fleet_says(context)
+        from facegate.cli.fleet_gate import watch_for_fleet
 
+        watch_for_fleet(
+            fleet,
+            plain=plain,
+            gate=gate,
+            tags=tuple(tag or ()),
+            most=most,
+            capacity=capacity,
+            folder=data,
+            metrics=metrics,
+            report=report,
+            override=lambda config: _override(config, changes),
+        )
+        return
+    if source is None:
+        raise typer.BadParameter("give a source, or --fleet")
     wanted = {"max_fps": max_fps, "realtime": realtime or None, "reconnect": False if no_reconnect else None}
     everywhere = {key: value for key, value in wanted.items() if value is not None}
+    check_writable(report)
+    _watch(source, changes, everywhere, save=save, metrics=metrics, record=record, data=data, control=control,
+           report=report)  # fmt: skip
+
+
+def _watch(
+    source: str,
+    changes: dict[str, dict[str, Any]],
+    everywhere: dict[str, Any],
+    *,
+    save: Path | None,
+    metrics: str | None,
+    record: Path | None,
+    data: Path | None,
+    control: str | None,
+    report: Path | None,
+) -> None:
+    """Watch a source to its end, or until a signal comes; the options of ``facegate run``."""
+    from facegate.cli.output.progress import follow
+    from facegate.cli.output.tables import show_summary
+    from facegate.pipeline.config import config_for
+    from facegate.pipeline.flow.cores import share_cores
+    from facegate.pipeline.reporting.contact_sheet import ContactSheet
+    from facegate.pipeline.reporting.monitor import Monitor
+    from facegate.pipeline.reporting.report import to_json
+    from facegate.pipeline.reporting.telemetry import Telemetry
+    from facegate.pipeline.runner import Runner
+    from facegate.pipeline.running.delivery import make_sink
+    from facegate.pipeline.running.reload import Reloading
+    from facegate.pipeline.showing.showing import Showing
 
     def read_config() -> RunConfig:
         config = _override(config_for(source), changes)
@@ -136,7 +207,6 @@ def run(
 
     showing = Showing(data, control)
     config = read_config()
-    check_writable(report)
     sheet = ContactSheet(save) if save is not None else None
     share_cores()
     delivery = config.delivery
@@ -183,6 +253,16 @@ def _exit_code(result: RunReport, bind: str | None) -> int:
             f"start a worker with 'facegate recognize --connect {bind}'\n"
         )
     return int(bool(result.delivery.undelivered or any(camera.problem for camera in result.cameras)))
+
+
+def _refuse_what_the_fleet_says(context: typer.Context) -> None:
+    for name in context.params:
+        given = context.get_parameter_source(name)
+        if name not in FOR_FLEETS and given is not None and given.name == "COMMANDLINE":
+            shown = "a source" if name == "source" else "--" + name.replace("_", "-")
+            raise typer.BadParameter(
+                f"{shown} and --fleet: what a gate of a fleet does stands in 'fleet apply CONFIG'"
+            )
 
 
 def _override(config: RunConfig, changes: dict[str, dict[str, Any]]) -> RunConfig:

@@ -64,8 +64,9 @@ def serve(
     from facegate.console.demo_camera import demo_camera
     from facegate.console.running.supervisor import Recogniser
     from facegate.console.security.accounts import Accounts
-    from facegate.console.serving import Wanted, data_folder, make_folder
+    from facegate.console.serving import Wanted, make_folder
     from facegate.console.serving import serve as serve_console
+    from facegate.folders import data_folder
     from facegate.recognition.matching.keeper import gallery_path
     from facegate.store.retention import Limits
 

@@ -1,0 +1,274 @@
+"""The fleet's place on a NATS server: a key-value bucket of leases, and one of documents.
+
+The bucket ``facegate-NAME-leases`` has the keys of :mod:`facegate.fleet.records`, one value each. The bucket
+``facegate-NAME`` has ``meta`` (which version this is), ``config`` with its last versions, and what gates keep of
+cameras for each other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from facegate.errors import FleetError
+from facegate.fleet.configuration import Applied, decode
+from facegate.fleet.member import Write
+from facegate.fleet.records import VERSION
+from facegate.pipeline.addresses import servers
+from facegate.pipeline.config.values import LOCAL
+from facegate.sinks.jetstream import connect, load_nats, replicated, server_name
+
+ANSWER_S = 2.0
+HISTORY = 32
+"""Versions of the configuration that are kept."""
+META, CONFIG = "meta", "config"
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
+
+
+class Meta(msgspec.Struct, frozen=True):
+    """Of which version everything is."""
+
+    version: int
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a fleet is: ``nats://HOST:4222/NAME``, several hosts with commas between them."""
+
+    url: str
+    """Of the servers alone; it may hold a login."""
+    name: str
+
+    @property
+    def shown(self) -> str:
+        """Without secrets."""
+        return f"{server_name(self.url)}/{self.name}"
+
+
+def parse(text: str, *, plain: bool = False) -> Place:
+    """Read a fleet's address.
+
+    Raises:
+        FleetError: it is none, or would go to another host without encryption (``plain`` allows that).
+        ConfigError: a port is none.
+    """
+    scheme, separator, rest = text.partition("://")
+    authority, _, name = rest.partition("/")
+    name = name.strip("/") or "facegate"
+    if not separator or scheme not in ("nats", "tls") or not authority:
+        raise FleetError(
+            f"{server_name(text) if separator else text} is no fleet: give nats://HOST:4222, or tls://"
+        )
+    if not _NAME.fullmatch(name):
+        raise FleetError("a fleet's name, behind the server's address, is up to 32 letters, digits, '_' and '-'")
+    url = f"{scheme}://{authority}"
+    if scheme == "nats" and not plain and any(urlsplit(each).hostname not in LOCAL for each in servers(url)):
+        raise FleetError(
+            f"{server_name(url)} is another host, and nats:// is not encrypted: use tls://, or say --plain on a "
+            "network that you trust"
+        )
+    return Place(url, name)
+
+
+class News(msgspec.Struct, frozen=True):
+    """A key of the leases has got a value (an empty one where it was deleted); with no key, all has been told."""
+
+    key: str
+    value: bytes
+    revision: int
+
+
+class Bucket:
+    """A connection to a fleet's place."""
+
+    def __init__(self, nats: Any, client: Any, leases: Any, documents: Any) -> None:
+        self._nats, self._client = nats, client
+        self._leases, self._documents = leases, documents
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection still stands."""
+        return bool(self._client.is_connected)
+
+    async def news(self) -> AsyncIterator[News]:
+        """All keys of the leases, then what happens to them."""
+        async for news in self._watch(self._leases, ">"):
+            yield news
+
+    async def configurations(self) -> AsyncIterator[Applied]:
+        """The configuration, and every one that is applied from now on."""
+        async for news in self._watch(self._documents, CONFIG):
+            if news.value:
+                yield decode(news.value, news.revision)
+
+    async def write(self, write: Write) -> int | None:
+        """Make a conditional write; return the new revision, ``None`` where another one was expected.
+
+        Raises:
+            nats.errors.Error: nobody knows whether it was made.
+            TimeoutError: likewise.
+        """
+        try:
+            return int(await self._leases.update(write.key, write.value, last=write.expected))
+        except self._nats.js.errors.KeyWrongLastSequenceError:
+            return None
+
+    async def put(self, key: str, value: bytes) -> None:
+        """Say what an operator wants, whatever was wanted before."""
+        await self._leases.put(key, value)
+
+    async def all(self) -> tuple[list[tuple[News, float]], float]:
+        """Every key of the leases with the seconds since it got its value, and Unix time, by the server's clock."""
+        kept = self._client.jetstream(timeout=ANSWER_S)
+        info = await kept._api_request(f"{kept._prefix}.STREAM.INFO.{self._leases._stream}", timeout=ANSWER_S)
+        now = msgspec.convert(info["ts"], type=str)
+        seconds = _unix(now)
+        found = []
+        watcher = await self._leases.watchall()
+        try:
+            async for entry in watcher:
+                if entry is None:
+                    break
+                news = News(entry.key, b"" if entry.operation else entry.value or b"", entry.revision)
+                found.append((news, max(0.0, seconds - entry.created.timestamp())))
+        finally:
+            await watcher.stop()
+        return found, seconds
+
+    async def apply(self, value: bytes) -> int:
+        """Publish a configuration; return its revision."""
+        return int(await self._documents.put(CONFIG, value))
+
+    async def history(self) -> list[Applied]:
+        """The last configurations, newest last."""
+        try:
+            entries = await self._documents.history(CONFIG)
+        except (self._nats.js.errors.NoKeysError, self._nats.js.errors.KeyNotFoundError):
+            return []
+        return [decode(entry.value, entry.revision) for entry in entries if entry.value]
+
+    async def keep(self, key: str, value: bytes) -> None:
+        """Keep a document, in place of the one before."""
+        await self._documents.put(key, value)
+
+    async def kept(self, key: str) -> bytes | None:
+        """A document."""
+        try:
+            return bytes((await self._documents.get(key)).value or b"") or None
+        except self._nats.js.errors.KeyNotFoundError:
+            return None
+
+    async def say(self, subject: str, value: bytes) -> None:
+        """Tell every gate that listens; nothing is kept."""
+        await self._client.publish(subject, value)
+
+    async def hear(self, subject: str) -> AsyncIterator[bytes]:
+        """What gates tell each other."""
+        subscription = await self._client.subscribe(subject)
+        async for message in subscription.messages:
+            yield message.data
+
+    async def _watch(self, bucket: Any, keys: str) -> AsyncIterator[News]:
+        watcher = await bucket.watch(keys)
+        try:
+            async for entry in watcher:
+                if entry is None:
+                    yield News("", b"", 0)
+                else:
+                    yield News(entry.key, b"" if entry.operation else entry.value or b"", entry.revision)
+        finally:
+            await watcher.stop()
+
+
+@asynccontextmanager
+async def opened(place: Place, *, make: bool = True) -> AsyncIterator[Bucket]:
+    """Connect, and make the buckets where they are missing.
+
+    Raises:
+        FleetError: no server, no JetStream, no such fleet (``make`` makes it), or one of another version.
+    """
+    nats = load_nats()
+    try:
+        client = await connect(nats, place.url)
+    except (nats.errors.Error, OSError, TimeoutError) as error:
+        if "uthorization" in str(error):
+            raise FleetError(
+                f"{server_name(place.url)} refuses the login: give nats://USER:PASSWORD@HOST"
+            ) from error
+        raise FleetError(
+            f"no NATS server answers at {server_name(place.url)}: start one with 'nats-server -js', or check the "
+            "address"
+        ) from error
+    try:
+        yield await _bucket(nats, client, place, make)
+    finally:
+        await client.close()
+
+
+async def _bucket(nats: Any, client: Any, place: Place, make: bool) -> Bucket:
+    stream = client.jetstream(timeout=ANSWER_S)
+    try:
+        await stream.account_info()
+    except (nats.errors.Error, nats.js.errors.APIError, TimeoutError) as error:
+        raise FleetError(
+            f"the NATS server at {server_name(place.url)} has no JetStream, or no leader for it yet: start it with "
+            "'nats-server -js'"
+        ) from error
+    try:
+        documents = await _ensured(nats, stream, f"facegate-{place.name}", HISTORY, make)
+        await _check_version(nats, documents, place, make)
+        leases = await _ensured(nats, stream, f"facegate-{place.name}-leases", 1, make)
+    except nats.js.errors.BucketNotFoundError as error:
+        raise FleetError(
+            f"there is no fleet at {place.shown} yet: 'facegate fleet apply CONFIG' makes it"
+        ) from error
+    except (nats.errors.Error, TimeoutError) as error:
+        raise FleetError(
+            f"the NATS server at {server_name(place.url)} does not answer for the fleet '{place.name}': "
+            f"{str(error).lower() or 'timeout'}"
+        ) from error
+    return Bucket(nats, client, leases, documents)
+
+
+async def _ensured(nats: Any, stream: Any, name: str, history: int, make: bool) -> Any:
+    try:
+        return await stream.key_value(name)
+    except nats.js.errors.BucketNotFoundError:
+        if not make:
+            raise
+
+    async def created(num_replicas: int) -> Any:
+        return await stream.create_key_value(bucket=name, history=history, replicas=num_replicas)
+
+    return await replicated(nats, partial(created))
+
+
+async def _check_version(nats: Any, documents: Any, place: Place, make: bool) -> None:
+    try:
+        meta = msgspec.json.decode((await documents.get(META)).value or b"", type=Meta)
+    except nats.js.errors.KeyNotFoundError:
+        if make:
+            await documents.put(META, msgspec.json.encode(Meta(VERSION)))
+        return
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise FleetError(
+            f"{place.shown} is no fleet of facegate: choose another name behind the address"
+        ) from error
+    if meta.version != VERSION:
+        raise FleetError(
+            f"the fleet at {place.shown} is of version {meta.version}, and this facegate knows version {VERSION}: "
+            "use the facegate that made it, or another name behind the address"
+        )
+
+
+def _unix(text: str) -> float:
+    """Unix time of an RFC 3339 time in UTC with nanoseconds."""
+    from datetime import datetime
+
+    whole, _, rest = text.rstrip("Z").partition(".")
+    return datetime.fromisoformat(whole + "+00:00").timestamp() + float(f"0.{rest or 0}")

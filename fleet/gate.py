@@ -1,0 +1,238 @@
+"""A gate of a fleet: a run whose cameras and configuration come from the fleet, and go there again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from time import monotonic, time
+
+import msgspec
+import structlog
+from ulid import ULID
+
+from facegate.compiling import cores
+from facegate.errors import ConfigError
+from facegate.fleet.agent import Agent, Wanted
+from facegate.fleet.bucket import Place
+from facegate.fleet.configuration import delivering
+from facegate.fleet.member import About, Member
+from facegate.fleet.records import CameraSays
+from facegate.pipeline.config import RunConfig
+from facegate.pipeline.reporting.monitor import Fleet
+from facegate.pipeline.reporting.report import RunReport
+from facegate.pipeline.runner import Runner
+from facegate.pipeline.running.reload import SECTIONS
+
+LOOK_S = 0.2
+TELL_S = 1.0
+UNMEASURED = 15.0
+"""Looks per second and core that a gate takes for its capacity until it has measured it."""
+ENOUGH_LOOKS = 200
+NEWS = 0.25
+"""A capacity that differs by less from the one that was told is not told: cameras would move for nothing."""
+
+log = structlog.get_logger(__name__)
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Which gate this is."""
+
+    gate: str
+    host: str
+    tags: tuple[str, ...] = ()
+    most: int = 64
+    capacity: float | None = None
+    """Looks per second; measured where it is not given."""
+
+
+class FleetGate:
+    """Watches what the fleet gives it until stopped; of the thread that calls :meth:`run`."""
+
+    def __init__(
+        self,
+        place: Place,
+        identity: Identity,
+        folder: Path,
+        override: Callable[[RunConfig], RunConfig],
+        make_runner: Callable[[RunConfig], Runner],
+    ) -> None:
+        """Prepare; nothing is connected yet.
+
+        Args:
+            place: where the fleet is.
+            identity: which gate this is.
+            folder: of what waits on disk, this gate's own.
+            override: what this gate has otherwise than the fleet.
+            make_runner: makes a run that stays without cameras.
+        """
+        self._identity, self._folder = identity, folder
+        self._place, self._override, self._make_runner = place, override, make_runner
+        capacity = identity.capacity or UNMEASURED * cores()
+        about = About(host=identity.host, tags=identity.tags, capacity=capacity, most=identity.most)
+        self._agent = Agent(place, Member(identity.gate, lambda: str(ULID())), about)
+        self._about = about
+        self._runner: Runner | None = None
+        self._taken: Wanted | None = None
+        self._problem = ""
+        self._stop = Event()
+        self._meter = _Meter()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stop.is_set()
+
+    def stop(self) -> None:
+        """Leave the fleet and end; returns at once."""
+        self._stop.set()
+        self._agent.changed.set()
+
+    def standing(self) -> Fleet:
+        """How the gate stands in its fleet."""
+        return self._agent.standing()
+
+    def report(self) -> RunReport | None:
+        """The run's counts so far; ``None`` before there is a configuration."""
+        return None if self._runner is None else self._runner.report()
+
+    def run(self, meanwhile: Callable[[], None] = lambda: None) -> RunReport | None:
+        """Watch until stopped; ``meanwhile`` is called again and again.
+
+        Raises:
+            FleetError: another gate has this one's name.
+            FacegateError: the run has failed.
+        """
+        with self._agent:
+            try:
+                told = 0.0
+                while not self._stop.is_set() and self._agent.error is None:
+                    self._agent.changed.wait(LOOK_S)
+                    self._agent.changed.clear()
+                    self._go_over(self._agent.wanted)
+                    if self._runner is not None and self._runner.wait(0.0):
+                        break  # it has failed
+                    if monotonic() - told >= TELL_S:
+                        told = monotonic()
+                        self._tell()
+                    meanwhile()
+            finally:
+                # Cameras first: whoever gets them next begins when the session is over.
+                if self._runner is not None:
+                    self._runner.stop()
+                    self._runner.wait(LOOK_S)
+        if self._agent.error is not None:
+            raise self._agent.error
+        return None if self._runner is None else self._runner.close(linger_s=LOOK_S)
+
+    def _go_over(self, wanted: Wanted) -> None:
+        """Let the run be what is wanted."""
+        if wanted is self._taken or wanted.followed is None:
+            return
+        # Before anything begins: what may be watched by the end of this is not given away.
+        before = set() if self._taken is None else set(self._taken.permits)
+        self._agent.tell(self._about, before | set(wanted.permits))
+        try:
+            config = self._fitting(wanted)
+            if self._runner is None or any(
+                getattr(config, name) != getattr(self._runner.config, name) for name in SECTIONS
+            ):
+                self._begin_anew(config.model_copy(update={"cameras": ()}))
+            assert self._runner is not None
+            self._runner.reload(config, wanted.permits)
+            self._problem = ""
+        except ConfigError as error:
+            self._problem = str(error)
+            log.error("not taken over, going on as before", reason=self._problem)
+        self._taken = wanted
+        self._tell()
+
+    def _fitting(self, wanted: Wanted) -> RunConfig:
+        """The fleet's configuration as it is for this gate, with the cameras that it is to watch."""
+        assert wanted.followed is not None
+        config = self._override(delivering(wanted.followed.config, self._place.url, self._folder))
+        cameras = tuple(camera for camera in config.cameras if camera.name in wanted.permits)
+        return config.model_copy(update={"cameras": cameras})
+
+    def _begin_anew(self, config: RunConfig) -> None:
+        if self._runner is not None:
+            log.info("beginning anew, as what only that changes was changed")
+            self._runner.stop()
+            self._runner.close(linger_s=LOOK_S)
+            self._runner = None
+        self._runner = self._make_runner(config)
+        self._meter = _Meter()
+        self._runner.start()
+
+    def _tell(self) -> None:
+        """Tell the fleet how this gate is doing."""
+        if self._runner is None or self._taken is None:
+            return
+        report = self._runner.report()
+        watching = self._runner.watching()
+        capacity, load, rates = self._meter.read(report)
+        if self._identity.capacity is not None:
+            capacity = None
+        if capacity is not None and abs(capacity / self._about.capacity - 1) > NEWS:
+            self._about = msgspec.structs.replace(self._about, capacity=round(capacity, 1))
+        said = self._about.cameras
+        cameras = {
+            camera.camera: CameraSays(
+                state=camera.state.value + (f": {camera.problem}" if camera.problem else ""),
+                since=said[camera.camera].since if camera.camera in said else round(time(), 1),
+                looks_per_s=rates.get(camera.camera, 0.0),
+            )
+            for camera in report.cameras
+            if camera.camera in self._taken.permits
+        }
+        followed = self._taken.followed
+        assert followed is not None
+        self._about = msgspec.structs.replace(
+            self._about,
+            load=load,
+            config=followed.revision,
+            refused=followed.refused,
+            problem=self._problem,
+            cameras=cameras,
+        )
+        self._agent.tell(self._about, watching | set(self._taken.permits))
+
+
+class _Meter:
+    """What a gate's report says of its capacity, and of what it does just now."""
+
+    def __init__(self) -> None:
+        self._at = monotonic()
+        self._looks: dict[str, int] = {}
+        self._rates: dict[str, float] = {}
+
+    def read(self, report: RunReport) -> tuple[float | None, float, dict[str, float]]:
+        """Looks per second that it can sustain (``None``: not known yet), share of that in use, rate by camera."""
+        cost, now = report.cost, monotonic()
+        passed = now - self._at
+        if passed >= 2 * TELL_S:
+            looks = {camera.camera: camera.frames_processed for camera in report.cameras}
+            self._rates = {
+                name: round(max(0, count - self._looks.get(name, count)) / passed, 1)
+                for name, count in looks.items()
+            }
+            self._at, self._looks = now, looks
+        # One thread detects, one scores: what is full first is the limit.
+        busy_s = max(cost.total_s / cores(), cost.detect_s, cost.score_s)
+        if cost.looks < ENOUGH_LOOKS or busy_s <= 0:
+            return None, 0.0, self._rates
+        capacity = cost.looks / busy_s
+        return capacity, round(sum(self._rates.values()) / capacity, 2), self._rates
+
+
+def own_folder(folder: Path) -> Path:
+    """The gate's folder, made where it is missing.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigError(f"cannot keep anything in {folder}: {(error.strerror or 'error').lower()}") from error
+    return folder
