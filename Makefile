@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NEED_GIB := 9
 
-.PHONY: demo test interop console check clean setup
+.PHONY: demo test interop console fleet check clean setup
 
 setup: $(READY)
 
@@ -34,6 +34,10 @@ interop: $(READY)
 # Whole consoles: their API, what becomes of them when things die, and journeys in a browser where Chromium is installed.
 console: $(READY)
 	@FACEGATE_CONSOLE=1 $(BIN)/python -m pytest -rs tests/console
+
+# Three NATS servers, four gates, twelve cameras: everything that can fail does, and each camera has one gate again.
+fleet: $(READY)
+	@FACEGATE_FLEET=1 $(BIN)/python -m pytest -n 0 -s -q tests/fleet/test_chaos.py
 
 check: $(READY)
 	@$(BIN)/ruff check .

@@ -172,7 +172,10 @@ class Agent:
                 with self._lock:
                     # What was said to be wanted may just be beginning: it is given up after it was revoked.
                     about, watching = self._about, self._watching | self._wanted.permits.keys()
-                wishes = () if self._followed is None else self._followed.wishes
+                followed = self._followed
+                if followed is not None:
+                    about = msgspec.structs.replace(about, config=followed.revision, refused=followed.refused)
+                wishes = () if followed is None else followed.wishes
                 for write in self._member.step(clock(), about, wishes, watching):
                     task = asyncio.create_task(self._write(bucket, write))
                     writing.add(task)
@@ -222,8 +225,6 @@ class Agent:
             log.warning("this gate cannot watch the camera", camera=camera, reason=reason)
         log.info("configuration taken over", revision=followed.revision, cameras=len(followed.wishes))
         self._followed = followed
-        with self._lock:
-            self._about = msgspec.structs.replace(self._about, config=followed.revision, refused=followed.refused)
         self._post()
 
     async def _write(self, bucket: Bucket, write: Write) -> None:

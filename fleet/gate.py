@@ -185,13 +185,9 @@ class FleetGate:
             for camera in report.cameras
             if camera.camera in self._taken.permits
         }
-        followed = self._taken.followed
-        assert followed is not None
         self._about = msgspec.structs.replace(
             self._about,
             load=load,
-            config=followed.revision,
-            refused=followed.refused,
             problem=self._problem,
             cameras=cameras,
         )

@@ -146,7 +146,7 @@ class Session:
             info = f"url={self._base}{path.rstrip('/')}/track1;seq={player.seq};rtptime={player.first_timestamp}"
             self._reply(headers, "200 OK", {"Session": self._session, "Range": "npt=0-", "RTP-Info": info})
             if self._playing is None:
-                self._watch = Watch(path)
+                self._watch = Watch(path.rstrip("/"))
                 self._terms.watches.append(self._watch)
                 self._playing = Thread(target=self._play, daemon=True)
                 self._playing.start()

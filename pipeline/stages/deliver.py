@@ -31,10 +31,18 @@ class DeliverStage:
             except EndOfStream:
                 return
             shots = [item for item in taken if isinstance(item, Shot)]
-            for shot in shots:
-                log.info("shot", camera=shot.camera, track=shot.track_id, rank=shot.rank, quality=shot.quality)
             if shots:
                 self._sink.send(*shots)
+            # Told when it is done: where there is a spool, such a shot is not lost any more.
+            for shot in shots:
+                log.info(
+                    "shot",
+                    camera=shot.camera,
+                    track=shot.track_id,
+                    rank=shot.rank,
+                    quality=shot.quality,
+                    shot_id=shot.shot_id,
+                )
             ends = [item for item in taken if isinstance(item, TrackEnd)]
             if ends:
                 self._sink.ended(*ends)

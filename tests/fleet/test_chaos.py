@@ -1,0 +1,131 @@
+"""Three NATS servers, four gates and twelve cameras, while gates, servers and the network between them fail.
+
+make fleet
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from random import Random
+from time import monotonic, sleep
+
+import pytest
+
+from facegate.demo.clip import DemoClip
+from facegate.demo.rtsp.movie import Movie
+from facegate.demo.rtsp.server import RtspServer
+
+from ..fault_proxy import FaultProxy
+from ..helpers import facegate
+from .processes import (
+    GateProcess,
+    Shots,
+    cluster,
+    leader,
+    longest_gap_s,
+    status,
+    twice_s,
+    until,
+    watched,
+)
+
+KILLS = int(os.environ.get("FACEGATE_FLEET_KILLS", "10"))
+SEED = int(os.environ.get("FACEGATE_FLEET_SEED", "1"))
+BACK_S = 10.0
+CAMERAS = [f"cam{i}" for i in range(12)]
+
+pytestmark = pytest.mark.skipif("FACEGATE_FLEET" not in os.environ, reason="takes minutes: make fleet")
+
+
+def test_whatever_fails_every_camera_has_one_gate_again(tmp_path: Path, clip: DemoClip) -> None:
+    random, servers = Random(SEED), cluster(tmp_path)
+    for server in servers:
+        server.start()
+    url = ",".join(server.url for server in servers)
+    fleet = "nats://" + ",".join(f"127.0.0.1:{server.port}" for server in servers)
+    proxies = [FaultProxy(server.port) for server in servers]
+    apart = "nats://" + ",".join(f"127.0.0.1:{proxy.port}" for proxy in proxies)
+    with (
+        RtspServer(Movie(clip.path), loop=True, timeout_s=4) as cameras,
+        Shots(url) as shots,
+        proxies[0],
+        proxies[1],
+        proxies[2],
+    ):
+        site = tmp_path / "site.yaml"
+        base = cameras.url.removesuffix("/live")
+        site.write_text(
+            "cameras:\n" + "".join(f"  - {{name: {n}, source: '{base}/{n}', max_fps: 1}}\n" for n in CAMERAS)
+        )
+        until(lambda: facegate("fleet", "apply", site, "--fleet", fleet).returncode == 0, 60, "a cluster")
+        gates = [GateProcess(f"g{i}", apart if i == 0 else fleet, tmp_path, "--capacity", 20) for i in range(4)]
+        for gate in gates:
+            gate.start()
+        try:
+            until(lambda: len(status(fleet)["gates"]) == 4, 90, "four gates")
+            until(lambda: watched(cameras.watches, CAMERAS) == set(CAMERAS), 30, "all cameras watched")
+            sleep(5)
+            told: list[str] = []
+
+            def back(what: str, since: float, may_be_gone: float = 0.0) -> None:
+                sleep(may_be_gone)
+                until(lambda: watched(cameras.watches, CAMERAS) == set(CAMERAS), 30, f"cameras back: {what}")
+                told.append(f"{what}: {monotonic() - since:.1f} s")
+
+            for number in range(KILLS):
+                gate = random.choice(gates)
+                since = monotonic()
+                gate.kill()
+                back(f"SIGKILL {number + 1}", since, 0.3)
+                gate.start()
+                until(lambda gate=gate: gate.name in status(fleet)["gates"], 60, "the gate is back")
+                sleep(random.uniform(0.5, 4.0))
+
+            lead = leader(url, "KV_facegate-facegate-leases")
+            since = monotonic()
+            servers[int(lead[1:])].kill()
+            sleep(12.0)
+            back("leader killed", since)
+            servers[int(lead[1:])].start()
+            sleep(8.0)
+
+            since = monotonic()
+            gates[1].process.send_signal(signal.SIGSTOP)
+            sleep(12.0)
+            back("gate stopped", since)
+            gates[1].process.send_signal(signal.SIGCONT)
+            sleep(8.0)
+
+            since = monotonic()
+            for proxy in proxies:
+                proxy.flowing.clear()
+            sleep(14.0)
+            back("gate cut off", since)
+            for proxy in proxies:
+                proxy.flowing.set()
+            sleep(10.0)
+            assert watched(cameras.watches, CAMERAS) == set(CAMERAS)
+        finally:
+            for gate in gates:
+                gate.end()
+        watches = cameras.watches
+        gaps = {camera: longest_gap_s(watches, camera) for camera in CAMERAS}
+        logged = {said["shot_id"] for gate in gates for said in gate.told("shot")}
+        until(lambda: logged <= set(shots.headers), 30, "every shot")
+        print("\n".join(told))
+        print(f"longest without a gate: {max(gaps.values()):.1f} s; twice: {twice_s(watches):.3f} s; "
+              f"{len(shots.headers)} shots, {shots.copies} second copies, {len(watches)} watches")  # fmt: skip
+        assert max(gaps.values()) <= BACK_S, gaps
+        assert twice_s(watches) == 0.0
+        for camera in CAMERAS:
+            by_run: dict[str, set[int]] = {}
+            for shot in shots.headers.values():
+                if shot.camera == camera:
+                    by_run.setdefault(shot.run_id, set()).add(shot.lease)
+            assert all(0 not in leases for leases in by_run.values())
+            every = [lease for leases in by_run.values() for lease in leases]
+            assert len(every) == len(set(every)), "a lease is one gate's"
+    for server in servers:
+        server.kill()
