@@ -36,7 +36,10 @@ SEED = int(os.environ.get("FACEGATE_FLEET_SEED", "1"))
 BACK_S = 10.0
 CAMERAS = [f"cam{i}" for i in range(12)]
 
-pytestmark = pytest.mark.skipif("FACEGATE_FLEET" not in os.environ, reason="takes minutes: make fleet")
+pytestmark = [
+    pytest.mark.skipif("FACEGATE_FLEET" not in os.environ, reason="takes minutes: make fleet"),
+    pytest.mark.timeout(1200),
+]
 
 
 def test_whatever_fails_every_camera_has_one_gate_again(tmp_path: Path, clip: DemoClip) -> None:
