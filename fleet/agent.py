@@ -17,7 +17,11 @@ from facegate.errors import ConfigError, FleetError
 from facegate.fleet.bucket import Bucket, Place, opened
 from facegate.fleet.configuration import Applied, Followed, follow
 from facegate.fleet.member import RENEW_S, TAKE_S, About, Member, Term, Write
+from facegate.fleet.records import CAMERA, KEPT, key, parse_key
+from facegate.fleet.sharing import Sharing
+from facegate.pipeline.gating.build import Learned
 from facegate.pipeline.reporting.monitor import Fleet
+from facegate.sinks.jetstream import load_nats
 
 LOOK_S = 0.2
 AGAIN_S = 1.0
@@ -60,23 +64,26 @@ class Wanted(msgspec.Struct, frozen=True, eq=False):
     followed: Followed | None
     """``None`` before there is a configuration."""
     permits: Mapping[str, TermPermit]
+    learned: Mapping[str, Learned] = {}
+    """What these cameras have learned elsewhere."""
 
 
 class Agent:
     """Takes part in a fleet until closed; its thread owns the connection."""
 
-    def __init__(self, place: Place, member: Member, about: About) -> None:
+    def __init__(self, place: Place, member: Member, about: About, sharing: Sharing) -> None:
         """Prepare; nothing is connected yet.
 
         Args:
             place: where the fleet is.
             member: this gate.
             about: what to tell of it at first.
+            sharing: what it tells other gates of its cameras, and hears of theirs.
         """
         self.changed = Event()
         """Set whenever ``wanted`` has become another one, and when the agent has failed."""
         self.error: FleetError | None = None
-        self._place, self._member = place, member
+        self._place, self._member, self._sharing = place, member, sharing
         self._lock = Lock()
         self._about = about
         self._watching: Set[str] = frozenset()
@@ -84,6 +91,8 @@ class Agent:
         self._followed: Followed | None = None
         self._problem: str | None = "not connected yet"
         self._connected = False
+        self._tasks = (self._listen, self._follow, self._hear, self._tell_others)
+        self._lost_replies = (load_nats().errors.Error, OSError, TimeoutError)
         self._stop = Event()
         self._heard_s = 0.0
         self._told, self._told_s = "", 0.0
@@ -156,15 +165,14 @@ class Agent:
         """Until the connection is of no use any more, or the end."""
         self._member.cut_off()
         self._heard_s = clock()
-        listening = [asyncio.create_task(self._listen(bucket)), asyncio.create_task(self._follow(bucket))]
+        listening = [asyncio.create_task(work(bucket)) for work in self._tasks]
         writing: set[asyncio.Task[None]] = set()
         began = clock()
         try:
             while not self._stop.is_set():
                 for task in listening:
                     if task.done():
-                        task.result()
-                        raise FleetError("the server does not tell any more what happens")
+                        raise FleetError("the server does not tell any more what happens") from task.exception()
                 if not bucket.connected or clock() - self._heard_s > SILENT_S or self._member.stale:
                     raise FleetError(f"the server at {self._place.shown} does not answer")
                 self._check_name(began)
@@ -181,6 +189,9 @@ class Agent:
                     writing.add(task)
                     task.add_done_callback(writing.discard)
                 await asyncio.sleep(LOOK_S)
+            with suppress(*self._lost_replies):
+                for camera in self._member.held():
+                    await self._keep(bucket, camera)
             for write in self._member.farewell(clock()):
                 await self._write(bucket, write)
         finally:
@@ -202,6 +213,10 @@ class Agent:
         async for news in bucket.news():
             if not news.key:
                 self._member.synced(clock())
+                continue
+            word, name = parse_key(news.key)
+            if word == KEPT:
+                self._sharing.kept(name, news.value)
                 continue
             try:
                 self._member.see(news.key, news.value, news.revision, clock())
@@ -227,8 +242,29 @@ class Agent:
         self._followed = followed
         self._post()
 
+    async def _tell_others(self, bucket: Bucket) -> None:
+        while True:
+            with suppress(
+                *self._lost_replies
+            ):  # what is kept is kept at the next time; who was let through is old then
+                for message in self._sharing.to_say():
+                    await bucket.say(message)
+                await self._keep(bucket)
+            await asyncio.sleep(LOOK_S)
+
+    async def _hear(self, bucket: Bucket) -> None:
+        async for message in bucket.hear():
+            self._sharing.hear(message)
+
+    async def _keep(self, bucket: Bucket, camera: str | None = None) -> None:
+        for name, value in self._sharing.to_keep(camera).items():
+            await bucket.put(key(KEPT, name), value)
+
     async def _write(self, bucket: Bucket, write: Write) -> None:
-        with suppress(Exception):  # nobody knows whether it was made: what the bucket tells counts
+        with suppress(*self._lost_replies):  # nobody knows whether it was made: what the bucket tells counts
+            word, name = parse_key(write.key)
+            if word == CAMERA and name in self._member.held():
+                await self._keep(bucket, name)  # before anybody else has the camera
             revision = await bucket.write(write)
             self._heard_s = clock()
             if not self._connected:
@@ -256,7 +292,9 @@ class Agent:
             permit is before.permits[camera] for camera, permit in permits.items()
         )
         if not unchanged or self._followed is not before.followed:
-            self._wanted = Wanted(self._followed, permits)
+            begin = {camera: self._sharing.begins_with(camera) for camera in permits}
+            learned = {camera: found for camera, found in begin.items() if found is not None}
+            self._wanted = Wanted(self._followed, permits, learned)
             self.changed.set()
 
 

@@ -1,8 +1,7 @@
 """The fleet's place on a NATS server: a key-value bucket of leases, and one of documents.
 
 The bucket ``facegate-NAME-leases`` has the keys of :mod:`facegate.fleet.records`, one value each. The bucket
-``facegate-NAME`` has ``meta`` (which version this is), ``config`` with its last versions, and what gates keep of
-cameras for each other.
+``facegate-NAME`` has ``meta`` (which version this is) and ``config`` with its last versions.
 """
 
 from __future__ import annotations
@@ -20,8 +19,10 @@ from facegate.errors import FleetError
 from facegate.fleet.configuration import Applied, decode
 from facegate.fleet.member import Write
 from facegate.fleet.records import VERSION
+from facegate.fleet.sharing import SUBJECT
 from facegate.pipeline.addresses import servers
 from facegate.pipeline.config.values import LOCAL
+from facegate.pipeline.gating.policies import MOST_PEOPLE
 from facegate.sinks.jetstream import connect, load_nats, replicated, server_name
 
 ANSWER_S = 2.0
@@ -86,8 +87,9 @@ class News(msgspec.Struct, frozen=True):
 class Bucket:
     """A connection to a fleet's place."""
 
-    def __init__(self, nats: Any, client: Any, leases: Any, documents: Any) -> None:
+    def __init__(self, nats: Any, client: Any, leases: Any, documents: Any, name: str) -> None:
         self._nats, self._client = nats, client
+        self._subject = f"{SUBJECT}.{name}"
         self._leases, self._documents = leases, documents
 
     @property
@@ -152,24 +154,13 @@ class Bucket:
             return []
         return [decode(entry.value, entry.revision) for entry in entries if entry.value]
 
-    async def keep(self, key: str, value: bytes) -> None:
-        """Keep a document, in place of the one before."""
-        await self._documents.put(key, value)
-
-    async def kept(self, key: str) -> bytes | None:
-        """A document."""
-        try:
-            return bytes((await self._documents.get(key)).value or b"") or None
-        except self._nats.js.errors.KeyNotFoundError:
-            return None
-
-    async def say(self, subject: str, value: bytes) -> None:
+    async def say(self, value: bytes) -> None:
         """Tell every gate that listens; nothing is kept."""
-        await self._client.publish(subject, value)
+        await self._client.publish(self._subject, value)
 
-    async def hear(self, subject: str) -> AsyncIterator[bytes]:
+    async def hear(self) -> AsyncIterator[bytes]:
         """What gates tell each other."""
-        subscription = await self._client.subscribe(subject)
+        subscription = await self._client.subscribe(self._subject, pending_msgs_limit=MOST_PEOPLE)
         async for message in subscription.messages:
             yield message.data
 
@@ -232,7 +223,7 @@ async def _bucket(nats: Any, client: Any, place: Place, make: bool) -> Bucket:
             f"the NATS server at {server_name(place.url)} does not answer for the fleet '{place.name}': "
             f"{str(error).lower() or 'timeout'}"
         ) from error
-    return Bucket(nats, client, leases, documents)
+    return Bucket(nats, client, leases, documents, place.name)
 
 
 async def _ensured(nats: Any, stream: Any, name: str, history: int, make: bool) -> Any:

@@ -18,7 +18,9 @@ from facegate.fleet.bucket import Place
 from facegate.fleet.configuration import delivering
 from facegate.fleet.member import About, Member
 from facegate.fleet.records import CameraSays
+from facegate.fleet.sharing import Sharing
 from facegate.pipeline.config import RunConfig
+from facegate.pipeline.records import Met
 from facegate.pipeline.reporting.monitor import Fleet
 from facegate.pipeline.reporting.report import RunReport
 from facegate.pipeline.runner import Runner
@@ -70,7 +72,8 @@ class FleetGate:
         self._place, self._override, self._make_runner = place, override, make_runner
         capacity = identity.capacity or UNMEASURED * cores()
         about = About(host=identity.host, tags=identity.tags, capacity=capacity, most=identity.most)
-        self._agent = Agent(place, Member(identity.gate, lambda: str(ULID())), about)
+        self._sharing = Sharing(identity.gate, self._meet)
+        self._agent = Agent(place, Member(identity.gate, lambda: str(ULID())), about, self._sharing)
         self._about = about
         self._runner: Runner | None = None
         self._taken: Wanted | None = None
@@ -139,7 +142,7 @@ class FleetGate:
             ):
                 self._begin_anew(config.model_copy(update={"cameras": ()}))
             assert self._runner is not None
-            self._runner.reload(config, wanted.permits)
+            self._runner.reload(config, wanted.permits, wanted.learned)
             self._problem = ""
         except ConfigError as error:
             self._problem = str(error)
@@ -161,8 +164,15 @@ class FleetGate:
             self._runner.close(linger_s=LOOK_S)
             self._runner = None
         self._runner = self._make_runner(config)
+        self._runner.share(self._sharing)
+        self._sharing.model = self._runner.info.model
         self._meter = _Meter()
         self._runner.start()
+
+    def _meet(self, met: Met) -> None:
+        runner = self._runner
+        if runner is not None:
+            runner.meet(met)
 
     def _tell(self) -> None:
         """Tell the fleet how this gate is doing."""

@@ -11,7 +11,7 @@ from facegate.errors import FleetError
 
 VERSION = 1
 """Of everything in the bucket."""
-GATE, CAMERA, DRAIN, PAUSE = "gate", "camera", "drain", "pause"
+GATE, CAMERA, DRAIN, PAUSE, KEPT = "gate", "camera", "drain", "pause", "kept"
 """First words of keys."""
 
 

@@ -239,12 +239,23 @@ class Answer(Record, frozen=True, eq=False):
     """Changes with what recognises: what was learned from one does not hold for another."""
 
 
+class Met(Record, frozen=True, eq=False):
+    """Somebody whom another gate has let through, at a camera of a group that has cameras here, too."""
+
+    group: str
+    embedding: bytes
+    """Of unit length; float32, little-endian."""
+    at_s: float
+    """By this host's monotonic clock."""
+
+
 class Answers(Record, frozen=True, eq=False):
-    """What recognisers have said since it was last asked."""
+    """What recognisers, and other gates of a fleet, have said since it was last asked."""
 
     expected: bool
     """Whether somebody is there who answers."""
     given: tuple[Answer, ...] = ()
+    met: tuple[Met, ...] = ()
 
 
 class TrackEnd(Record, frozen=True, eq=False):

@@ -19,10 +19,10 @@ from ulid import ULID
 from facegate.pipeline.cameras.camera import Permit
 from facegate.pipeline.config import RunConfig
 from facegate.pipeline.flow.channel import Channel, Lane
-from facegate.pipeline.gating.build import Deciders
+from facegate.pipeline.gating.build import Deciders, Learned, Outside
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.recording.record import Place
-from facegate.pipeline.records import FrameRef, Image, ScoredFrame
+from facegate.pipeline.records import FrameRef, Image, Met, ScoredFrame
 from facegate.pipeline.reporting.quiet import log_as_a_library
 from facegate.pipeline.reporting.report import RunReport
 from facegate.pipeline.running.cameras import Cameras
@@ -125,7 +125,20 @@ class Runner:
         """Whether a stop was asked for or something has failed."""
         return self._stop.is_set()
 
-    def reload(self, config: RunConfig, permits: Mapping[str, Permit] | None = None) -> Reload:
+    def share(self, outside: Outside) -> None:
+        """In a fleet: tell other gates what they need."""
+        self._parts.gates.share(outside)
+
+    def meet(self, met: Met) -> None:
+        """In a fleet: hear of somebody whom another gate has let through."""
+        self._parts.meet(met)
+
+    def reload(
+        self,
+        config: RunConfig,
+        permits: Mapping[str, Permit] | None = None,
+        learned: Mapping[str, Learned] | None = None,
+    ) -> Reload:
         """Go over to another configuration while running: cameras come, go and change, the others do not blink.
 
         Cameras and gates change; whatever else differs is named in ``ignored`` and needs a restart. A camera that
@@ -134,6 +147,7 @@ class Runner:
         Args:
             config: what is to run.
             permits: in a fleet, what cameras ask at every frame; a camera whose permit is another begins anew.
+            learned: in a fleet, what cameras have learned elsewhere.
 
         Raises:
             ConfigError: the new configuration cannot work; everything stays as it was.
@@ -145,6 +159,7 @@ class Runner:
         permits = permits or {}
         anew = {camera.name for camera in self._cameras.present if camera.permit is not permits.get(camera.name)}
         parts.permit(permits)
+        parts.gates.hand_over(learned or {})
         result = differences(self.config, config, parts.gates.settings, anew)
         # Held open meanwhile: with all lanes closed the run would end.
         keeper = parts.channels[0].lane(1)

@@ -37,6 +37,7 @@ ROOMS = (
     "facegate.database",
     "facegate.parent",
     "facegate.folders",
+    "facegate.child",
     "facegate.pipeline.records",
     "facegate.pipeline.addresses",
     "facegate.pipeline.images",

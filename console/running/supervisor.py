@@ -14,7 +14,7 @@ from typing import Any, Self
 import msgspec
 import structlog
 
-from facegate.console.running.child import Child, ChildState, LogLine
+from facegate.child import Child, ChildState, LogLine
 from facegate.console.running.config_file import ChangedMeanwhileError, ConfigFile, Version
 from facegate.console.running.gate_client import GateAwayError, GateClient, GateRefusedError
 from facegate.errors import ConfigError

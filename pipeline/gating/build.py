@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from facegate.errors import ConfigError
 from facegate.pipeline.config import GateConfig, RunConfig
@@ -18,9 +21,28 @@ from facegate.pipeline.gating.limits import FaceLimits
 from facegate.pipeline.gating.policies import People, RecentPeople
 from facegate.pipeline.gating.purity import PurityGuard
 from facegate.pipeline.gating.threshold import OnlineSettings, OnlineState, OnlineThreshold
-from facegate.pipeline.records import Answer, Answers, QualityInfo, ScoredFrame, TrackEnd
+from facegate.pipeline.records import Answer, Answers, Met, QualityInfo, ScoredFrame, TrackEnd
 
 log = structlog.get_logger(__name__)
+
+
+class Learned(msgspec.Struct, frozen=True):
+    """What a camera has learned, for whoever decides for it next."""
+
+    keep: KeepState | None = None
+    online: OnlineState | None = None
+
+
+class Outside(Protocol):
+    """Other gates of a fleet, which decide for other cameras of a group, and for these ones later."""
+
+    def met(self, group: str, embedding: NDArray[np.float32], at_s: float) -> None:
+        """Somebody was let through: ``(D,)`` of unit length, when by this host's monotonic clock."""
+        ...
+
+    def learned(self, camera: str, learned: Learned) -> None:
+        """A camera has learned more."""
+        ...
 
 
 class Decided(msgspec.Struct, frozen=True):
@@ -49,10 +71,13 @@ class Gates:
         self._settings: dict[str, GateConfig] = {}
         self._groups: dict[str, RecentPeople] = {}
         self._online: dict[Path, OnlineThreshold] = {}
+        self._online_of: dict[str, OnlineThreshold] = {}
         self._keeping: dict[str, Keeping] = {}
         self._kept: dict[str, KeepState] = {}
         """As it is on disk."""
         self._learned = learned
+        self._handed: dict[str, Learned] = {}
+        self._outside: Outside | None = None
         self.configure(config)
 
     def configure(self, config: RunConfig, learned: dict[str, KeepState] | None = None) -> None:
@@ -63,6 +88,21 @@ class Gates:
         if learned is not None:
             self._learned = (self._learned or {}) | learned
         self._settings |= {camera.name: config.gate_for(camera.name) for camera in config.cameras}
+
+    def share(self, outside: Outside) -> None:
+        """Tell other gates what they need."""
+        self._outside = outside
+
+    def hand_over(self, learned: Mapping[str, Learned]) -> None:
+        """Let cameras that begin from now on go on with what they have learned elsewhere."""
+        self._handed |= learned
+
+    def hear(self, met: Met) -> None:
+        """Somebody was let through by another gate."""
+        # By the configuration, not by who has sent a frame: a recording leaves out frames in which nothing happens.
+        wanted = next((gate.people for gate in self._settings.values() if gate.people.group == met.group), None)
+        if wanted is not None and self._people is not None:
+            self._group(met.group, wanted.group_s, self._people).meet(np.frombuffer(met.embedding, "<f4"), met.at_s)
 
     def settings(self, camera: str) -> GateConfig:
         """How the camera's gate is configured now, or was when the camera was removed."""
@@ -92,7 +132,7 @@ class Gates:
             same = self._people.same_above
             recent = RecentPeople(wanted.cooldown_s, same) if wanted.cooldown_s else None
             if wanted.group:
-                group = self._groups.setdefault(wanted.group, RecentPeople(wanted.group_s, same))
+                group = self._group(wanted.group, wanted.group_s, self._people)
         online = self._online_threshold(camera, gate)
         settings = gate_settings(gate)
         return Gate(
@@ -113,14 +153,34 @@ class Gates:
         for camera in self._keeping:
             self.keep_learned(camera)
 
+    def _group(self, name: str, group_s: float, people: People) -> RecentPeople:
+        def tell(unit: NDArray[np.float32], at_s: float) -> None:
+            if self._outside is not None:
+                self._outside.met(name, unit, at_s)
+
+        if name not in self._groups:
+            self._groups[name] = RecentPeople(group_s, people.same_above, tell)
+        return self._groups[name]
+
     def keep_learned(self, camera: str) -> None:
         """Keep what a camera has learned, where it has a place for that and anything is new."""
+        self._hand_on(camera)
         folder, keeping = self.settings(camera).state, self._keeping.get(camera)
         if folder is not None and keeping is not None and self._learned is None:
             state = keeping.state()
             if state != self._kept.get(camera):
                 _try_to_write(_learned_file(folder, camera, self._info), state)
                 self._kept[camera] = state
+
+    def _hand_on(self, camera: str) -> None:
+        if self._outside is None:
+            return
+        keeping, online = self._keeping.get(camera), self._online_of.get(camera)
+        if keeping is not None or online is not None:
+            self._handed[camera] = Learned(
+                None if keeping is None else keeping.state(), None if online is None else online.state()
+            )
+            self._outside.learned(camera, self._handed[camera])
 
     def learned(self) -> dict[str, KeepState]:
         """What each camera with ``keep`` begins with."""
@@ -130,6 +190,9 @@ class Gates:
     def _state(self, camera: str, gate: GateConfig) -> KeepState | None:
         if self._learned is not None:
             return self._learned.get(camera)
+        handed = self._handed.get(camera)
+        if handed is not None and handed.keep is not None:
+            return handed.keep
         path = None if gate.state is None else _learned_file(gate.state, camera, self._info)
         if path is None or not path.is_file():
             return None
@@ -151,15 +214,17 @@ class Gates:
     def _online_threshold(self, camera: str, gate: GateConfig) -> OnlineThreshold | None:
         if gate.online is None:
             return None
-        state: OnlineState | None = None
+        handed = self._handed.get(camera)
+        state = None if handed is None else handed.online
         path = None if gate.online.state is None else gate.online.state / f"{camera}.json"
-        if path is not None and path.is_file():
+        if state is None and path is not None and path.is_file():
             try:
                 state = msgspec.json.decode(path.read_bytes(), type=OnlineState)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise ConfigError(f"{path} holds no threshold of facegate: remove it to start anew") from error
         fields = gate.online.model_dump(exclude={"state"})
         online = OnlineThreshold(OnlineSettings(**fields), gate.min_quality, state)
+        self._online_of[camera] = online
         if path is not None:
             self._online[path] = online
         return online
@@ -287,6 +352,8 @@ class Deciders:
             self._answering = answers.expected
             for decider in self.cameras.values():
                 decider.gate.expect(answers.expected)
+        for met in answers.met:
+            self._gates.hear(met)
         for answer in answers.given:
             for decider in self.cameras.values():
                 if decider.gate.asked(answer.shot_id):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -72,8 +73,14 @@ class PrimaryFace:
 class RecentPeople:
     """Who was forwarded within the last ``window_s``, by embedding. One per camera, or one for a group of them."""
 
-    def __init__(self, window_s: float, same_above: float) -> None:
-        self._window_s, self._same_above = window_s, same_above
+    def __init__(
+        self,
+        window_s: float,
+        same_above: float,
+        tell: Callable[[NDArray[np.float32], float], None] = lambda unit, now: None,
+    ) -> None:
+        """Begin; ``tell`` is told of everybody who is remembered: the unit embedding, and when."""
+        self._window_s, self._same_above, self._tell = window_s, same_above, tell
         self._people: deque[tuple[float, NDArray[np.float32]]] = deque(maxlen=MOST_PEOPLE)
 
     def holds(self, face: ScoredFace, now: float) -> bool:
@@ -90,7 +97,12 @@ class RecentPeople:
         """Remember a person that is being forwarded."""
         unit = unit_embedding(face)
         if unit is not None:
-            self._people.append((now, unit))
+            self.meet(unit, now)
+            self._tell(unit, now)
+
+    def meet(self, unit: NDArray[np.float32], now: float) -> None:
+        """Remember somebody whom another gate has let through."""
+        self._people.append((now, unit))
 
 
 class Budget:

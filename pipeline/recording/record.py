@@ -35,9 +35,9 @@ from facegate.pipeline.recording.format import (
 )
 from facegate.pipeline.records import Answers, QualityInfo, ScoredFrame
 
-FORMAT = 3
-READABLE = (1, 2, 3)
-"""The first knew no answers, the second no change of gates."""
+FORMAT = 4
+READABLE = (1, 2, 3, 4)
+"""The first knew no answers, the second no change of gates, the third no other gates of a fleet."""
 SUFFIX = ".rec"
 LARGEST = 64 * 2**20
 """Bytes of one object; more is refused before it is read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -14,10 +15,10 @@ from facegate.pipeline.config import CameraConfig, RunConfig
 from facegate.pipeline.flow.channel import Channel
 from facegate.pipeline.gating.build import Gates
 from facegate.pipeline.gating.gate import Decision
-from facegate.pipeline.gating.policies import People
+from facegate.pipeline.gating.policies import MOST_PEOPLE, People
 from facegate.pipeline.recording.pieces import Pieces
 from facegate.pipeline.recording.record import Begin, Recorder, Records
-from facegate.pipeline.records import Answers, QualityInfo, ScoredFrame
+from facegate.pipeline.records import Answers, Met, QualityInfo, ScoredFrame
 from facegate.pipeline.reporting.accounting import Ledger
 from facegate.pipeline.seeing.attention import Attention
 from facegate.pipeline.seeing.tracking import FaceTracker
@@ -95,7 +96,8 @@ class Parts:
                 self.recorder = Recorder(record, config, begin, self.gates.learned())
         self._on_scored = on_scored
         self.sink = make_sink()
-        self.gate = GateStage(self.gates, self.ledger, self.sink.answers, on_decision, self._seen)
+        self._met: deque[Met] = deque(maxlen=MOST_PEOPLE)
+        self.gate = GateStage(self.gates, self.ledger, self._answers, on_decision, self._seen)
         self.stages: list[Any] = [self.detect, self.track, self.score, self.gate, DeliverStage(self.sink)]
 
     def prepare(self, config: CameraConfig, after: Camera | None = None) -> Camera:
@@ -119,6 +121,16 @@ class Parts:
         )
         self.detect.watch(camera.name, Watched(view=view, min_face_px=gate.min_face_px, attention=attention))
         return camera
+
+    def meet(self, met: Met) -> None:
+        """Hear of somebody whom another gate has let through; for any thread."""
+        self._met.append(met)
+
+    def _answers(self) -> Answers:
+        answers = self.sink.answers()
+        if not self._met:
+            return answers
+        return Answers(answers.expected, answers.given, tuple(self._met.popleft() for _ in range(len(self._met))))
 
     def permit(self, permits: Mapping[str, Permit]) -> None:
         """Let cameras that are made from now on ask these, by name."""

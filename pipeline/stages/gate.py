@@ -32,7 +32,7 @@ class GateStage:
         Args:
             gates: makes what decides for each camera.
             ledger: of fates.
-            answers: what recognisers have said since it was last called.
+            answers: what recognisers and other gates have said since it was last called.
             observe: is told each decision.
             record: is told what is decided by, in the order in which it comes.
         """
@@ -77,7 +77,7 @@ class GateStage:
     def _hear(self, outbox: Lane[Shot | TrackEnd]) -> bool:
         """Take what recognisers have said; return whether it was anything."""
         answers = self._answers()
-        if answers.given or answers.expected != self._answering:
+        if answers.given or answers.met or answers.expected != self._answering:
             self._answering = answers.expected
             self._record(answers)
             self._settle(self._deciders.hear(answers), outbox)

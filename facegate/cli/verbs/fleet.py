@@ -33,6 +33,56 @@ HERE = "nats://127.0.0.1:4222"
 
 
 @app.command()
+def up(
+    config: Annotated[Path, typer.Argument(help="CONFIG.yaml with the cameras.")],
+    gates: Annotated[
+        int | None, typer.Option(min=1, max=256, help="How many gates.", show_default="one for four cores")
+    ] = None,
+    gallery: Annotated[
+        Path | None,
+        typer.Option(help="Recognise: a file of 'facegate gallery add', or a folder.", show_default=False),
+    ] = None,
+    embedder: Annotated[str, typer.Option(help="What recognises, as of 'facegate recognize'.")] = "auto",
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Keep everything in this folder.", show_default="~/.local/share/facegate/fleet"),
+    ] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Of the NATS server, on this host alone.")] = 4222,
+    most: Annotated[int, typer.Option(min=1, help="Cameras for each gate at most.")] = 64,
+) -> None:
+    """Run a whole fleet on this host: a NATS server, gates on cores of their own, and a worker. Ctrl-C ends all.
+
+    \b
+    facegate fleet up site.yaml --gates 4 --gallery people.db
+    facegate fleet status
+
+    SIGHUP reads the configuration again, as 'facegate fleet apply' does. Names come out as lines on stdout.
+    """
+    import signal
+
+    from facegate.cli.signals import Interrupt
+    from facegate.compiling import cores
+    from facegate.fleet.up import Fleet, Upped
+    from facegate.folders import data_folder
+
+    worker = None if gallery is None else ("--gallery", str(gallery), "--embedder", embedder)
+    fleet = Fleet(
+        Upped(
+            config=config,
+            gates=gates or max(1, cores() // 4),
+            data=(data or data_folder() / "fleet").absolute(),
+            port=port,
+            worker=worker,
+            most=most,
+        )
+    )
+    interrupted = Interrupt(fleet.stop)
+    signal.signal(signal.SIGHUP, fleet.ask_reload)
+    fleet.run()
+    raise typer.Exit(interrupted.exit_code)
+
+
+@app.command()
 def apply(
     config: Annotated[Path, typer.Argument(help="CONFIG.yaml with the cameras of all gates.")],
     fleet: FleetOption = HERE,

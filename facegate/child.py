@@ -73,14 +73,25 @@ class Child:
         """Whether it is there."""
         return self._process is not None
 
-    def start_if_due(self, arguments: Sequence[str]) -> bool:
-        """Start ``facegate`` with ``arguments`` unless it runs, or has just died; return whether it was."""
+    def start_if_due(self, arguments: Sequence[str], output: int | None = subprocess.DEVNULL) -> bool:
+        """Start ``facegate`` with ``arguments`` unless it runs, or has just died; return whether it was.
+
+        ``output`` is where its stdout goes, as :mod:`subprocess` takes it.
+        """
+        return self._start_if_due([sys.executable, "-m", "facegate", "--log-json", *arguments], output)
+
+    def start_other_if_due(self, program: str, arguments: Sequence[str]) -> bool:
+        """The same for another program."""
+        command = [sys.executable, "-m", "facegate.parent", program, *arguments]
+        return self._start_if_due(command, subprocess.DEVNULL)
+
+    def _start_if_due(self, command: Sequence[str], output: int | None) -> bool:
         if self._process is not None or monotonic() < self._due_s:
             return False
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "facegate", "--log-json", *arguments],
+            command,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=output,
             stderr=subprocess.PIPE,
             env=os.environ | {PARENT: str(os.getpid())},
             start_new_session=True,  # Ctrl-C on the terminal is for the console, which ends this one in order
