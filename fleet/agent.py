@@ -94,7 +94,8 @@ class Agent:
         self._tasks = (self._listen, self._follow, self._hear, self._tell_others)
         self._lost_replies = (load_nats().errors.Error, OSError, TimeoutError)
         self._stop = Event()
-        self._heard_s = 0.0
+        self._unanswered_s: float | None = None
+        """Since when a write has had no answer, while no other has had one."""
         self._told, self._told_s = "", 0.0
         self._thread = Thread(target=self._run, name="facegate-fleet", daemon=True)
 
@@ -164,7 +165,7 @@ class Agent:
     async def _serve(self, bucket: Bucket) -> None:
         """Until the connection is of no use any more, or the end."""
         self._member.cut_off()
-        self._heard_s = clock()
+        self._unanswered_s = None
         listening = [asyncio.create_task(work(bucket)) for work in self._tasks]
         writing: set[asyncio.Task[None]] = set()
         began = clock()
@@ -173,7 +174,8 @@ class Agent:
                 for task in listening:
                     if task.done():
                         raise FleetError("the server does not tell any more what happens") from task.exception()
-                if not bucket.connected or clock() - self._heard_s > SILENT_S or self._member.stale:
+                silent = self._unanswered_s is not None and clock() - self._unanswered_s > SILENT_S
+                if not bucket.connected or silent or self._member.stale:
                     raise FleetError(f"the server at {self._place.shown} does not answer")
                 self._check_name(began)
                 self._post()
@@ -265,8 +267,10 @@ class Agent:
             word, name = parse_key(write.key)
             if word == CAMERA and name in self._member.held():
                 await self._keep(bucket, name)  # before anybody else has the camera
+            if self._unanswered_s is None:
+                self._unanswered_s = clock()
             revision = await bucket.write(write)
-            self._heard_s = clock()
+            self._unanswered_s = None
             if not self._connected:
                 log.info("in the fleet", fleet=self._place.shown, gate=self._member.gate)
                 self._connected, self._problem, self._told = True, None, ""

@@ -68,6 +68,7 @@ def parse(text: str, *, plain: bool = False) -> Place:
     if not _NAME.fullmatch(name):
         raise FleetError("a fleet's name, behind the server's address, is up to 32 letters, digits, '_' and '-'")
     url = f"{scheme}://{authority}"
+    server_name(url)  # raises where a port is none
     if scheme == "nats" and not plain and any(urlsplit(each).hostname not in LOCAL for each in servers(url)):
         raise FleetError(
             f"{server_name(url)} is another host, and nats:// is not encrypted: use tls://, or say --plain on a "
