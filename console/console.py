@@ -15,6 +15,7 @@ from facegate.console.running.supervisor import Folder, Supervisor
 from facegate.console.security.accounts import Accounts
 from facegate.console.security.patience import Patience
 from facegate.console.tuning.tuner import Tuner
+from facegate.fleet.bucket import Place
 from facegate.pipeline.recording.record import SUFFIX
 from facegate.recognition.people.erasing import Erased
 from facegate.store.reading import StoreReader
@@ -40,6 +41,8 @@ class Console(msgspec.Struct, frozen=True):
     patience: Patience
     secure: bool
     """Whether it is reached by TLS alone."""
+    fleet: Place | None = None
+    """Of whose gates it has a page."""
 
     def disk(self) -> dict[str, int]:
         """Bytes of the store and of recordings, and what is free."""

@@ -23,6 +23,7 @@ from facegate.console.security.patience import Patience
 from facegate.console.tuning.tuner import Tuner
 from facegate.console.web.app import create_app
 from facegate.errors import ConfigError
+from facegate.fleet.bucket import Place
 from facegate.store.reading import StoreReader
 from facegate.store.retention import Limits
 
@@ -43,6 +44,7 @@ class Wanted(msgspec.Struct, frozen=True):
     """Names of this host beside its addresses."""
     certificate: Path | None = None
     key: Path | None = None
+    fleet: Place | None = None
 
 
 def make_folder(data: Path) -> Folder:
@@ -87,6 +89,7 @@ def serve(wanted: Wanted) -> None:
             limits=wanted.limits,
             patience=Patience(),
             secure=wanted.certificate is not None,
+            fleet=wanted.fleet,
         )
         _serve(console, listener, wanted)
 

@@ -20,6 +20,10 @@ from facegate.fleet.view import View
 T = TypeVar("T")
 
 
+class UnknownNameError(FleetError):
+    """There is no gate or camera of this name."""
+
+
 class GateStatus(msgspec.Struct, frozen=True):
     """A gate that is there."""
 
@@ -114,7 +118,7 @@ async def wish(place: Place, word: str, name: str, *, wanted: bool) -> None:
         what = "gate" if word == DRAIN else "camera"
         if name not in known and wanted:
             there = ", ".join(sorted(known)[:10]) or "none"
-            raise FleetError(f"there is no {what} '{name}' in the fleet at {place.shown}: there are {there}")
+            raise UnknownNameError(f"there is no {what} '{name}' in the fleet at {place.shown}: there are {there}")
         await bucket.put(key(word, name), b"1" if wanted else b"")
 
 

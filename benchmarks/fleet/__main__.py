@@ -1,7 +1,7 @@
 """What a fleet does: in simulated time with thousands of cameras, and one host with one gate and with several.
 
 python -m benchmarks.fleet --simulate 2000 100     # cameras, gates: moves, balance, messages, convergence
-python -m benchmarks.fleet --up 2 --cameras 12     # looks/s of 'fleet up' with so many gates against one
+python -m benchmarks.fleet --up 2 --cameras 16     # looks/s of 'fleet up' with so many gates against one
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from facegate.fleet.records import Seat, Wish
 
 ROUNDS, WARM_S, WINDOW_S = 3, 20.0, 20.0
 CAPACITY, COST, MOST = 100.0, 5.0, 64
+LOOKS = 5
 RESTED_S = 20.0
 
 
@@ -36,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--simulate", nargs=2, type=int, metavar=("CAMERAS", "GATES"))
     parser.add_argument("--up", type=int, metavar="GATES")
-    parser.add_argument("--cameras", type=int, default=12, help="Of --up.")
+    parser.add_argument("--cameras", type=int, default=16, help="Of --up; each wants five looks a second.")
     arguments = parser.parse_args()
     print(cpu())
     if arguments.simulate:
@@ -115,7 +116,10 @@ def up(gates: int, cameras: int) -> None:
             site = folder / "site.yaml"
             site.write_text(
                 "cameras:\n"
-                + "".join(f"  - {{name: c{n}, source: '{base}/c{n}', idle_fps: null}}\n" for n in range(cameras))
+                + "".join(
+                    f"  - {{name: c{n}, source: '{base}/c{n}', max_fps: {LOOKS}, idle_fps: null}}\n"
+                    for n in range(cameras)
+                )
             )
             found: dict[int, list[float]] = {1: [], gates: []}
             for index in range(ROUNDS):

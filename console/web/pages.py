@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from facegate.console.console import Console
 from facegate.console.security.accounts import Who
 from facegate.console.web.problems import Of
 
@@ -22,6 +23,7 @@ PAGES = {
     "cameras": "Cameras",
     "health": "Health",
 }
+FLEET = {"fleet": "Fleet"}
 router = APIRouter(include_in_schema=False)
 _templates = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=select_autoescape())
 
@@ -51,21 +53,31 @@ def login(console: Of) -> Response:
 
 
 @router.get("/api/docs")
-def docs(request: Request) -> HTMLResponse:
+def docs(console: Of, request: Request) -> HTMLResponse:
     """The API for people."""
     schema = request.app.openapi()
     return _page(
-        "docs.html", title="API", pages=PAGES, page="docs", routes=_routes(schema), schemas=_schemas(schema)
+        "docs.html",
+        title="API",
+        pages=_pages(console),
+        page="docs",
+        routes=_routes(schema),
+        schemas=_schemas(schema),
     )
 
 
 @router.get("/{page}")
-def page(page: str, request: Request) -> Response:
+def page(console: Of, page: str, request: Request) -> Response:
     """One of the pages."""
-    if page not in PAGES:
-        return _page("missing.html", 404, title="Nothing here", pages=PAGES, page="")
+    pages = _pages(console)
+    if page not in pages:
+        return _page("missing.html", 404, title="Nothing here", pages=pages, page="")
     who: Who = request.state.who
-    return _page("page.html", title=PAGES[page], pages=PAGES, page=page, who=who)
+    return _page("page.html", title=pages[page], pages=pages, page=page, who=who)
+
+
+def _pages(console: Console) -> dict[str, str]:
+    return PAGES if console.fleet is None else PAGES | FLEET
 
 
 def _page(template: str, status: int = 200, **values: Any) -> HTMLResponse:

@@ -13,7 +13,8 @@ from facegate.console.console import Console
 from facegate.console.running.config_file import ChangedMeanwhileError
 from facegate.console.running.gate_client import GateAwayError, GateRefusedError
 from facegate.console.web.models import Problem
-from facegate.errors import ConfigError, FacegateError, GalleryError, SourceError, StoreError
+from facegate.errors import ConfigError, FacegateError, FleetError, GalleryError, SourceError, StoreError
+from facegate.fleet.operating import UnknownNameError
 from facegate.pipeline.addresses import redact
 
 _STATUS: dict[type[FacegateError], tuple[int, str]] = {
@@ -24,6 +25,8 @@ _STATUS: dict[type[FacegateError], tuple[int, str]] = {
     GalleryError: (422, "not_enrolled"),
     SourceError: (422, "source"),
     StoreError: (503, "store"),
+    UnknownNameError: (404, "not_found"),
+    FleetError: (503, "fleet"),
 }
 WORDS = {
     400: ("bad_request", "send what /api/docs describes"),

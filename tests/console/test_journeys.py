@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_core_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from facegate.demo.clip import DemoClip
 
 from ..helpers import facegate
+from .conftest import PATIENCE_MS
 from .serving import Served, served
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
 PAGES = ("live", "visits", "people", "tune", "cameras", "health")
-PATIENCE_MS = 60_000
 SERIOUS = ("serious", "critical")
 ELSEWHERE = re.compile(r"(?!http://127\.0\.0\.1:|blob:|about:)")
 LIT = """canvas => {
@@ -32,40 +28,6 @@ LIT = """canvas => {
   return pixels.reduce((most, value, i) => (i % 4 === 3 ? most : Math.max(most, value)), 0);
 }"""
 """The brightest of a canvas' pixels."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
-
-
-@pytest.fixture
-def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """A page on which nothing may go wrong unsaid; where a test fails, its picture is in FACEGATE_SCREENSHOTS."""
-    context = browser.new_context(viewport={"width": 1280, "height": 860}, color_scheme="light")
-    opened = context.new_page()
-    opened.set_default_timeout(PATIENCE_MS)
-    expect.set_options(timeout=PATIENCE_MS)
-    wrong: list[str] = []
-    opened.on("pageerror", lambda error: wrong.append(str(error)))
-    opened.on(
-        "request",
-        lambda asked: (
-            wrong.append(asked.url)
-            if "127.0.0.1" not in asked.url.split("?")[0] and not asked.url.startswith("blob:")
-            else None
-        ),
-    )
-    yield opened
-    folder = os.environ.get("FACEGATE_SCREENSHOTS")
-    if folder:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        opened.screenshot(path=Path(folder) / f"{request.node.name}.png")
-    context.close()
-    assert not wrong
 
 
 def add_camera(page: Page, console: Served, name: str, url: str) -> None:

@@ -130,7 +130,7 @@ def run(
     SIGHUP reads the configuration file again: cameras come, go and change without a restart.
     """
     end_at_once_while_loading()
-    if cores is not None:
+    if cores:
         from facegate.compiling import pin
 
         pin(cores)

@@ -41,6 +41,11 @@ def serve(
         Path | None,
         typer.Option(help="Key of the own worker, where delivery.keys is set.", show_default=False),
     ] = None,
+    fleet: Annotated[
+        str | None,
+        typer.Option(help="Also show the fleet at nats://HOST:4222[/NAME].", show_default=False),
+    ] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Allow --fleet on another host without TLS.")] = False,
     set_password: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Give somebody a password, asked for or from stdin.", show_default=False),
@@ -66,6 +71,7 @@ def serve(
     from facegate.console.security.accounts import Accounts
     from facegate.console.serving import Wanted, make_folder
     from facegate.console.serving import serve as serve_console
+    from facegate.fleet.bucket import parse
     from facegate.folders import data_folder
     from facegate.recognition.matching.keeper import gallery_path
     from facegate.store.retention import Limits
@@ -95,6 +101,7 @@ def serve(
                 hosts=tuple(host or ()),
                 certificate=certificate,
                 key=certificate_key,
+                fleet=None if fleet is None else parse(fleet, plain=plain),
             )
         )
 

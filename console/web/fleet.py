@@ -1,0 +1,91 @@
+"""``/fleet``: the gates that share cameras, where this console was told of a fleet."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response
+from pydantic import BaseModel
+
+from facegate.console.web.models import Strict
+from facegate.console.web.problems import ANSWERS, Of, not_found
+from facegate.fleet import operating
+from facegate.fleet.bucket import Place
+from facegate.fleet.records import DRAIN, PAUSE
+
+router = APIRouter(tags=["fleet"], responses=ANSWERS)
+Named = Annotated[str, Path(pattern=r"^[\w.-]{1,64}$")]
+
+
+class GateOut(BaseModel):
+    """A gate that is there."""
+
+    host: str
+    cameras: int
+    capacity: float
+    """Looks per second that it can sustain."""
+    load: float
+    """Share of it that is in use."""
+    seen_s: float
+    """Seconds since it was last heard of."""
+    drained: bool
+    config: int
+    problem: str
+
+
+class CameraOut(BaseModel):
+    """A camera of the fleet."""
+
+    gate: str | None
+    state: str
+    since_s: float | None
+    looks_per_s: float
+
+
+class FleetOut(BaseModel):
+    """How the fleet is doing."""
+
+    fleet: str
+    config: int
+    """Revision of its configuration; 0 without one."""
+    gates: dict[str, GateOut]
+    cameras: dict[str, CameraOut]
+
+
+class Drained(Strict):
+    """Whether a gate is to give its cameras away and take no more."""
+
+    drained: bool
+
+
+class Paused(Strict):
+    """Whether nobody is to watch a camera."""
+
+    paused: bool
+
+
+@router.get("/fleet")
+def fleet(console: Of) -> FleetOut:
+    """Which gate watches what, as ``facegate fleet status`` prints it."""
+    found = operating.run(operating.status(_place(console)))
+    return FleetOut.model_validate(found, from_attributes=True)
+
+
+@router.put("/fleet/gates/{name}", status_code=204)
+def drain(console: Of, name: Named, wanted: Drained) -> Response:
+    """Drain a gate, or let it take cameras again."""
+    operating.run(operating.wish(_place(console), DRAIN, name, wanted=wanted.drained))
+    return Response(status_code=204)
+
+
+@router.put("/fleet/cameras/{name}", status_code=204)
+def pause(console: Of, name: Named, wanted: Paused) -> Response:
+    """Let nobody watch a camera for a while, or let it be watched again."""
+    operating.run(operating.wish(_place(console), PAUSE, name, wanted=wanted.paused))
+    return Response(status_code=204)
+
+
+def _place(console: Of) -> Place:
+    if console.fleet is None:
+        raise not_found("fleet: this console was started without --fleet")
+    return console.fleet

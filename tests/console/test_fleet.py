@@ -1,0 +1,55 @@
+"""The page of a fleet: a gate and its cameras, drained and paused from there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page, expect
+
+from facegate.demo.clip import DemoClip
+from facegate.demo.rtsp.movie import Movie
+from facegate.demo.rtsp.server import RtspServer
+
+from ..fleet.processes import GateProcess, NatsServer
+from ..helpers import facegate
+from .serving import served
+
+
+def test_a_fleet_is_seen_drained_and_paused(page: Page, tmp_path: Path, clip: DemoClip) -> None:
+    with RtspServer(Movie(clip.path), loop=True) as cameras, NatsServer(tmp_path / "js") as nats:
+        site = tmp_path / "site.yaml"
+        site.write_text(f"cameras:\n  - {{name: door, source: '{cameras.url}', max_fps: 2}}\n")
+        assert facegate("fleet", "apply", site, "--fleet", nats.url).returncode == 0
+        with (
+            GateProcess("left", nats.url, tmp_path),
+            served(tmp_path / "data", "--fleet", nats.url) as console,
+        ):
+            page.goto(f"{console.url}/fleet")
+            row = page.get_by_role("row").filter(has_text="door")
+            expect(row).to_contain_text("live")
+            expect(row).to_contain_text("left")
+            assert console.get("/fleet")["gates"]["left"]["cameras"] == 1
+            page.get_by_role("button", name="Pause door").click()
+            expect(row).to_contain_text("paused")
+            page.get_by_role("button", name="Watch door again").click()
+            expect(row).to_contain_text("live")
+            page.get_by_role("button", name="Drain left").click()
+            page.get_by_role("button", name="Drain it").click()
+            expect(row).to_contain_text("waiting")
+            assert console.api("PUT", "/fleet/gates/right", {"drained": True}).status == 404
+            page.get_by_role("button", name="Use left again").click()
+            expect(row).to_contain_text("live")
+            folder = os.environ.get("FACEGATE_SCREENSHOTS")
+            if folder:
+                page.screenshot(path=Path(folder) / "fleet.png")
+                page.set_viewport_size({"width": 390, "height": 780})
+                page.screenshot(path=Path(folder) / "fleet-phone.png")
+            nats.kill()
+            expect(page.get_by_text("no NATS server answers")).to_be_visible()
+
+
+def test_without_a_fleet_there_is_no_page(console: Any) -> None:
+    assert console.ask("GET", "/fleet").status == 404
+    assert console.api("GET", "/fleet").status == 404
