@@ -241,3 +241,17 @@ def leader(url: str, stream: str) -> str:
 def plain(text: str) -> str:
     """Without colours and line ends."""
     return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split())
+
+
+def leases(url: str) -> dict[str, bytes]:
+    """Every key of a fleet's leases."""
+
+    async def ask() -> dict[str, bytes]:
+        client = await nats.connect(url)
+        try:
+            bucket = await client.jetstream().key_value("facegate-facegate-leases")
+            return {key: (await bucket.get(key)).value or b"" for key in await bucket.keys()}
+        finally:
+            await client.close()
+
+    return asyncio.run(ask())

@@ -5,6 +5,7 @@ make fleet
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -21,9 +22,11 @@ from ..fault_proxy import FaultProxy
 from ..helpers import facegate
 from .processes import (
     GateProcess,
+    NatsServer,
     Shots,
     cluster,
     leader,
+    leases,
     longest_gap_s,
     status,
     twice_s,
@@ -132,3 +135,40 @@ def test_whatever_fails_every_camera_has_one_gate_again(tmp_path: Path, clip: De
             assert len(every) == len(set(every)), "a lease is one gate's"
     for server in servers:
         server.kill()
+
+
+def test_a_person_at_two_gates_of_a_group_is_sent_once_and_a_drained_camera_takes_along_what_it_learned(
+    tmp_path: Path, clip: DemoClip
+) -> None:
+    with (
+        RtspServer(Movie(clip.path), loop=True) as cameras,
+        NatsServer(tmp_path / "js") as server,
+        Shots(server.url) as shots,
+    ):
+        base, site = cameras.url.removesuffix("/live"), tmp_path / "site.yaml"
+        site.write_text(
+            "gate: {people: {group: hall, group_s: 600}, online: {discard: 0.1, warm_up: 1000}}\n"
+            "cameras:\n"
+            f"  - {{name: one, source: '{base}/one', max_fps: 3, tags: [left]}}\n"
+            f"  - {{name: two, source: '{base}/two', max_fps: 3, tags: [right]}}\n"
+        )
+        assert facegate("fleet", "apply", site, "--fleet", server.url).returncode == 0
+        left = GateProcess("left", server.url, tmp_path, "--tag", "left")
+        right = GateProcess("right", server.url, tmp_path, "--tag", "right", "--tag", "left", "--report",
+                            tmp_path / "right.json")  # fmt: skip
+        with left:
+            until(lambda: len({shot.box for shot in shots.headers.values()}) >= 3, 60, "three people")
+            sleep(3)
+            known = len(shots.headers)
+            with right:
+                until(lambda: watched(cameras.watches, ["two"]), 30, "the other camera")
+                sleep(12)
+                learned = leases(server.url)["kept.one"]
+                assert facegate("fleet", "drain", "left", "--fleet", server.url).returncode == 0
+                until(lambda: status(server.url)["cameras"]["one"]["gate"] == "right", 10, "given away")
+                sleep(8)
+        report = json.loads((tmp_path / "right.json").read_text())
+        assert report["outcomes"]["duplicate"] > 0, "people whom the other gate had sent"
+        assert {shot.camera for shot in list(shots.headers.values())[:known]} == {"one"}
+        after = leases(server.url)["kept.one"]
+        assert 0 < json.loads(learned)["online"]["seen"] < json.loads(after)["online"]["seen"]

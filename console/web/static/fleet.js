@@ -3,6 +3,7 @@
 import { Refused, api, ask, attempt, get, h, mayChange, show, watchHealth } from "./app.js";
 
 const EVERY_MS = 2000;
+const NUMBERS = new Set(["cameras", "capacity", "heard", "since", "looks/s"]);
 
 const wish = (path, body, done) => attempt(() => api("PUT", path, body), done).then(look);
 
@@ -36,7 +37,7 @@ function camera([name, each]) {
 
 function table(heads, rows) {
   return h("div", { class: "scroll", tabindex: 0 }, h("table", {},
-    h("thead", {}, h("tr", {}, heads.map((text) => h("th", {}, text)))), h("tbody", {}, rows)));
+    h("thead", {}, h("tr", {}, heads.map((text) => h("th", { class: NUMBERS.has(text) ? "n" : "" }, text)))), h("tbody", {}, rows)));
 }
 
 async function look() {
@@ -49,10 +50,10 @@ async function look() {
   const gates = Object.entries(fleet.gates), cameras = Object.entries(fleet.cameras);
   const focused = document.activeElement?.textContent;
   show(
-    h("section", { class: "card" }, h("h2", {}, `${gates.length} gates at ${fleet.fleet}`),
+    h("section", { class: "card" }, h("h2", {}, `Gates of ${fleet.fleet}: ${gates.length}`),
       gates.length ? table(["gate", "host", "cameras", "capacity", "load", "heard", "", ""], gates.map((each) => gate(each, fleet.config)))
         : h("p", { class: "bad" }, "No gate is there: nobody watches anything.")),
-    h("section", { class: "card" }, h("h2", {}, `${cameras.length} cameras, configuration ${fleet.config || "none yet"}`),
+    h("section", { class: "card" }, h("h2", {}, `Cameras: ${cameras.length}, configuration ${fleet.config || "none yet"}`),
       cameras.length ? table(["camera", "gate", "state", "since", "looks/s", ""], cameras.map(camera))
         : h("p", {}, "Apply one with 'facegate fleet apply CONFIG'.")));
   // What is drawn anew under somebody's fingers must not take the keyboard away.

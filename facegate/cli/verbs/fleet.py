@@ -23,7 +23,7 @@ FleetOption = Annotated[
     typer.Option(
         "--fleet",
         envvar="FACEGATE_FLEET",
-        help="Where the fleet is: nats://HOST:4222[/NAME], or tls://; several hosts with commas.",
+        help="Where the fleet is: nats://HOST:4222/NAME, or tls://; several hosts with commas.",
     ),
 ]
 PlainOption = Annotated[

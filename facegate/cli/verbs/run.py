@@ -89,7 +89,7 @@ def run(
     fleet: Annotated[
         str | None,
         typer.Option(
-            help="Take cameras from the fleet at nats://HOST:4222[/NAME] instead of a source.", show_default=False
+            help="Take cameras from the fleet at nats://HOST:4222/NAME instead of a source.", show_default=False
         ),
     ] = None,
     gate: Annotated[

@@ -43,7 +43,7 @@ def serve(
     ] = None,
     fleet: Annotated[
         str | None,
-        typer.Option(help="Also show the fleet at nats://HOST:4222[/NAME].", show_default=False),
+        typer.Option(help="Also show the fleet at nats://HOST:4222/NAME.", show_default=False),
     ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Allow --fleet on another host without TLS.")] = False,
     set_password: Annotated[
