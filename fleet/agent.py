@@ -227,13 +227,14 @@ class Agent:
 
     async def _follow(self, bucket: Bucket) -> None:
         async for applied in bucket.configurations():
-            self._take(applied)
+            await self._take(applied)
 
-    def _take(self, applied: Applied) -> None:
+    async def _take(self, applied: Applied) -> None:
         if self._followed is not None and applied.revision == self._followed.revision:
             return
         try:
-            followed = follow(applied)
+            # Thousands of cameras take a second, in which the session has to be renewed.
+            followed = await asyncio.to_thread(follow, applied)
         except ConfigError as error:
             self._problem = str(error)
             log.error("configuration not taken over, going on with the old one", reason=str(error))

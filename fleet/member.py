@@ -23,7 +23,7 @@ from itertools import chain
 
 import msgspec
 
-from facegate.fleet.placement import place, rank
+from facegate.fleet.placement import place, ranks
 from facegate.fleet.records import CAMERA, GATE, CameraSays, Lease, Seat, Session, Wish, key, parse_key
 from facegate.fleet.view import Seen, View
 
@@ -287,9 +287,7 @@ class Member:
             if name == self.gate or not self._aged(seen, now, steady_s):
                 continue
             healthy = [seat for seat in self._seats if seat.gate != name and not seat.quiet]
-            turn = sorted(healthy, key=lambda seat: rank(name, seat), reverse=True)
-            place_in_turn = next((i for i, seat in enumerate(turn) if seat.gate == self.gate), len(turn))
-            if min(now - seen.since, steady_s) >= TAKE_S + TURN_S * min(place_in_turn, 5):
+            if min(now - seen.since, steady_s) >= TAKE_S + TURN_S * min(self._turn(name, healthy), 5):
                 found.append(Write(key(GATE, name), b"", seen.revision, now))
         return found
 
@@ -378,9 +376,13 @@ class Member:
         if now - free_since < NEXT_S:
             return False
         others = [seat for seat in self._seats if seat.takes(wish) and not seat.quiet and seat.gate != planned]
-        order = sorted(others, key=lambda seat: rank(wish.camera, seat), reverse=True)
-        turn = order.index(mine)
-        return now - free_since >= NEXT_S * (1 + turn)
+        return now - free_since >= NEXT_S * (1 + self._turn(wish.camera, others))
+
+    def _turn(self, name: str, seats: Sequence[Seat]) -> int:
+        """How many of these gates come before this one where something concerns this camera or gate."""
+        values = ranks(name, seats)
+        own = next((value for seat, value in zip(seats, values, strict=True) if seat.gate == self.gate), -1.0)
+        return int((values > own).sum())
 
     def _free_since(self, camera: str) -> float:
         """Since when nobody has had it, as far as this gate knows."""

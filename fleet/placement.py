@@ -8,11 +8,13 @@ one at a time from the fullest to the emptiest, and never further than to the po
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
 
 from facegate.fleet.records import Seat, Wish
 
@@ -24,16 +26,26 @@ GROUP_SLACK = 0.25
 """What a group's gate may be over its share before the group is split."""
 
 
-@lru_cache(maxsize=1 << 19)
-def _unit(camera: str, gate: str) -> float:
-    """A number in (0, 1) that only depends on these two."""
-    digest = blake2b(f"{camera}\0{gate}".encode(), digest_size=8).digest()
-    return (int.from_bytes(digest, "big") + 1) / (2**64 + 2)
+@lru_cache(maxsize=1 << 16)
+def _hash(name: str) -> int:
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big")
 
 
-def rank(camera: str, seat: Seat) -> float:
-    """How much a camera belongs to a gate: being the highest falls to each as often as its capacity says."""
-    return -seat.capacity / math.log(_unit(camera, seat.gate))
+def ranks(camera: str, seats: Sequence[Seat]) -> NDArray[np.float64]:
+    """How much a camera belongs to each gate: being the highest falls to each as often as its capacity says."""
+    gates = np.array([_hash(seat.gate) for seat in seats], np.uint64)
+    capacities = np.array([seat.capacity for seat in seats])
+    return _ranks(camera, gates, capacities)
+
+
+def _ranks(camera: str, gates: NDArray[np.uint64], capacities: NDArray[np.float64]) -> NDArray[np.float64]:
+    # SplitMix64 (Steele, Lea and Flood, 2014) of both names' hashes: as good as a hash of the two, and all at once.
+    mixed = (gates ^ np.uint64(_hash(camera))) + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    unit = (((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
+    found: NDArray[np.float64] = -capacities / np.log(unit)
+    return found
 
 
 def place(wishes: Sequence[Wish], seats: Sequence[Seat], owners: Mapping[str, str]) -> dict[str, str]:
@@ -50,84 +62,93 @@ def place(wishes: Sequence[Wish], seats: Sequence[Seat], owners: Mapping[str, st
 class _Placing:
     def __init__(self, wishes: Sequence[Wish], seats: Sequence[Seat], owners: Mapping[str, str]) -> None:
         self._wishes = sorted(wishes, key=lambda wish: wish.camera)
-        self._seats = {seat.gate: seat for seat in sorted(seats, key=lambda seat: seat.gate)}
+        self._seats = sorted(seats, key=lambda seat: seat.gate)
+        self._index = {seat.gate: index for index, seat in enumerate(self._seats)}
         self._owners = owners
-        self._at: dict[str, dict[str, Wish]] = {gate: {} for gate in self._seats}
-        self._load = dict.fromkeys(self._seats, 0.0)
-        self._groups: defaultdict[str, defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
-        open_seats = [seat for seat in self._seats.values() if not seat.leaving]
-        self._level = sum(wish.cost for wish in wishes) / max(1e-9, sum(seat.capacity for seat in open_seats))
+        self._gates = np.array([_hash(seat.gate) for seat in self._seats], np.uint64)
+        self._capacity = np.array([seat.capacity for seat in self._seats])
+        self._room = np.array([seat.most for seat in self._seats])
+        self._load = np.zeros(len(self._seats))
+        self._at: list[dict[str, Wish]] = [{} for _ in self._seats]
+        self._groups: defaultdict[str, Counter[int]] = defaultdict(Counter)
+        self._level = sum(wish.cost for wish in wishes) / max(
+            1e-9, sum(seat.capacity for seat in seats if not seat.leaving)
+        )
 
     def place(self) -> dict[str, str]:
         homeless = []
         for wish in self._wishes:
-            seat = self._seats.get(self._owners.get(wish.camera, ""))
-            if seat is not None and seat.takes(wish):
-                self._put(wish, seat.gate)
+            index = self._index.get(self._owners.get(wish.camera, ""))
+            if index is not None and self._seats[index].takes(wish):
+                self._put(wish, index)
             else:
                 homeless.append(wish)
-        choices = {
-            wish.camera: [seat for seat in self._seats.values() if seat.takes(wish) and not seat.quiet]
-            for wish in homeless
-        }
+        choices = {wish.camera: self._choice(wish) for wish in homeless}
         # Those with the least choice first, or their gates would be full.
-        homeless.sort(key=lambda wish: (len(choices[wish.camera]), wish.camera))
+        homeless.sort(key=lambda wish: (int(choices[wish.camera].sum()), wish.camera))
         while True:
             left = [wish for wish in homeless if not self._home(wish, choices[wish.camera])]
             self._balance()
             if not left or len(left) == len(homeless):
-                return {camera: gate for gate, cameras in self._at.items() for camera in cameras}
+                return {wish: self._seats[index].gate for index, at in enumerate(self._at) for wish in at}
             homeless = left  # where a gate was full and gave something away there is room now
 
-    def _home(self, wish: Wish, choice: list[Seat]) -> bool:
-        seat = self._choose(wish, choice)
-        if seat is not None:
-            self._put(wish, seat.gate)
-        return seat is not None
+    def _choice(self, wish: Wish) -> NDArray[np.bool_]:
+        """Which gates may take a camera that has none."""
+        return np.array([seat.takes(wish) and not seat.quiet for seat in self._seats], bool)
 
-    def _put(self, wish: Wish, gate: str) -> None:
-        self._at[gate][wish.camera] = wish
-        self._load[gate] += wish.cost
+    def _home(self, wish: Wish, choice: NDArray[np.bool_]) -> bool:
+        index = self._choose(wish, choice)
+        if index is not None:
+            self._put(wish, index)
+        return index is not None
+
+    def _put(self, wish: Wish, index: int) -> None:
+        self._at[index][wish.camera] = wish
+        self._load[index] += wish.cost
+        self._room[index] -= 1
         if wish.group:
-            self._groups[wish.group][gate] += 1
+            self._groups[wish.group][index] += 1
 
-    def _take(self, wish: Wish, gate: str) -> None:
-        del self._at[gate][wish.camera]
-        self._load[gate] -= wish.cost
+    def _take(self, wish: Wish, index: int) -> None:
+        del self._at[index][wish.camera]
+        self._load[index] -= wish.cost
+        self._room[index] += 1
         if wish.group:
-            self._groups[wish.group][gate] -= 1
+            self._groups[wish.group][index] -= 1
 
-    def _filled(self, gate: str, more: float = 0.0) -> float:
+    def _filled(self, index: int, more: float = 0.0) -> float:
         """Load by capacity."""
-        return (self._load[gate] + more) / self._seats[gate].capacity
+        return float((self._load[index] + more) / self._capacity[index])
 
-    def _choose(self, wish: Wish, seats: list[Seat]) -> Seat | None:
-        free = [seat for seat in seats if len(self._at[seat.gate]) < seat.most]
-        if not free:
+    def _choose(self, wish: Wish, choice: NDArray[np.bool_]) -> int | None:
+        free = choice & (self._room > 0)
+        if not free.any():
             return None
+        filled = (self._load + wish.cost) / self._capacity
         if wish.group:
-            known = self._groups[wish.group]
-            together = [seat for seat in free if known[seat.gate]]
-            home = max(together, key=lambda seat: (known[seat.gate], seat.gate), default=None)
-            if home is not None and self._filled(home.gate, wish.cost) <= self._level * (1 + GROUP_SLACK):
-                return home
+            together = [
+                (count, index) for index, count in self._groups[wish.group].items() if count and free[index]
+            ]
+            if together and filled[max(together)[1]] <= self._level * (1 + GROUP_SLACK):
+                return max(together)[1]
         for bound in (self._level, self._level * (1 + SLACK)):
-            below = [seat for seat in free if self._filled(seat.gate, wish.cost) <= bound + 1e-9]
-            if below:
-                return max(below, key=lambda seat: rank(wish.camera, seat))
-        return min(free, key=lambda seat: (self._filled(seat.gate, wish.cost), seat.gate))
+            below = free & (filled <= bound + 1e-9)
+            if below.any():
+                return int(np.where(below, _ranks(wish.camera, self._gates, self._capacity), -1.0).argmax())
+        return int(np.where(free, filled, np.inf).argmin())
 
     def _balance(self) -> None:
-        gates = [gate for gate, seat in self._seats.items() if not seat.leaving and not seat.quiet]
+        open_seats = [index for index, seat in enumerate(self._seats) if not seat.leaving and not seat.quiet]
         for _ in self._wishes:
-            by_load = sorted(gates, key=lambda gate: (self._filled(gate), gate))
+            by_load = sorted(open_seats, key=self._filled)
             if not by_load or not self._off(by_load[0], by_load[-1]) or not self._move_one(by_load):
                 return
 
-    def _off(self, emptiest: str, fullest: str) -> bool:
+    def _off(self, emptiest: int, fullest: int) -> bool:
         return self._filled(fullest) > (1 + OFF) * self._level or self._filled(emptiest) < (1 - OFF) * self._level
 
-    def _move_one(self, by_load: list[str]) -> bool:
+    def _move_one(self, by_load: list[int]) -> bool:
         """Move a camera from a full gate to an empty one where that brings them closer; return whether one did."""
         for fullest in reversed(by_load):
             for emptiest in by_load:
@@ -140,9 +161,9 @@ class _Placing:
                     return True
         return False
 
-    def _movable(self, fullest: str, emptiest: str) -> Wish | None:
+    def _movable(self, fullest: int, emptiest: int) -> Wish | None:
         to = self._seats[emptiest]
-        if len(self._at[emptiest]) >= to.most:
+        if self._room[emptiest] <= 0:
             return None
         before = self._filled(fullest)
         found = [
@@ -151,4 +172,4 @@ class _Placing:
             if self._filled(emptiest, wish.cost) < before - 1e-9 and to.takes(wish)
         ]
         # A group is split last.
-        return max(found, key=lambda wish: (not wish.group, rank(wish.camera, to), wish.camera), default=None)
+        return max(found, key=lambda wish: (not wish.group, float(ranks(wish.camera, [to])[0])), default=None)
