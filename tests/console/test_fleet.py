@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from axe_core_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from facegate.demo.clip import DemoClip
@@ -46,6 +47,13 @@ def test_a_fleet_is_seen_drained_and_paused(page: Page, tmp_path: Path, clip: De
                 page.screenshot(path=Path(folder) / "fleet.png")
                 page.set_viewport_size({"width": 390, "height": 780})
                 page.screenshot(path=Path(folder) / "fleet-phone.png")
+            for width in (390, 1280):
+                page.set_viewport_size({"width": width, "height": 780})
+                wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+                serious = [
+                    each for each in Axe().run(page)["violations"] if each["impact"] in ("serious", "critical")
+                ]
+                assert wide <= 0 and not serious, (width, wide, [each["id"] for each in serious])
             nats.kill()
             expect(page.get_by_text("no NATS server answers")).to_be_visible()
 
