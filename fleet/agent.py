@@ -184,7 +184,8 @@ class Agent:
                     about, watching = self._about, self._watching | self._wanted.permits.keys()
                 followed = self._followed
                 if followed is not None:
-                    about = msgspec.structs.replace(about, config=followed.revision, refused=followed.refused)
+                    refused = {**about.refused, **followed.refused}
+                    about = msgspec.structs.replace(about, config=followed.revision, refused=refused)
                 wishes = () if followed is None else followed.wishes
                 for write in self._member.step(clock(), about, wishes, watching):
                     task = asyncio.create_task(self._write(bucket, write))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
-from time import monotonic, time
+from time import monotonic, sleep, time
 
 import msgspec
 import structlog
@@ -19,7 +19,7 @@ from facegate.fleet.configuration import delivering
 from facegate.fleet.member import About, Member
 from facegate.fleet.records import CameraSays
 from facegate.fleet.sharing import Sharing
-from facegate.pipeline.config import RunConfig
+from facegate.pipeline.config import CameraConfig, RunConfig
 from facegate.pipeline.records import Met
 from facegate.pipeline.reporting.monitor import Fleet
 from facegate.pipeline.reporting.report import RunReport
@@ -28,6 +28,8 @@ from facegate.pipeline.running.reload import SECTIONS
 
 LOOK_S = 0.2
 TELL_S = 1.0
+LET_GO_S = 1.5
+"""A camera that has not ended by then is one that sends nothing."""
 UNMEASURED = 15.0
 """Looks per second and core that a gate takes for its capacity until it has measured it."""
 ENOUGH_LOOKS = 200
@@ -78,6 +80,9 @@ class FleetGate:
         self._runner: Runner | None = None
         self._taken: Wanted | None = None
         self._problem = ""
+        self._refused: dict[str, str] = {}
+        self._sections: tuple[int, RunConfig] | None = None
+        """Revision of a configuration, and what this gate makes of it but for its cameras."""
         self._stop = Event()
         self._meter = _Meter()
 
@@ -120,13 +125,18 @@ class FleetGate:
                         self._tell()
                     meanwhile()
             finally:
-                # Cameras first: whoever gets them next begins when the session is over.
-                if self._runner is not None:
-                    self._runner.stop()
-                    self._runner.wait(LOOK_S)
+                self._let_go()
         if self._agent.error is not None:
             raise self._agent.error
         return None if self._runner is None else self._runner.close(linger_s=LOOK_S)
+
+    def _let_go(self) -> None:
+        """Leave every camera alone before the session is over: whoever gets them next begins then."""
+        if self._runner is not None:
+            self._runner.stop()
+            deadline = monotonic() + LET_GO_S
+            while self._runner.watching() and monotonic() < deadline:
+                sleep(0.02)
 
     def _go_over(self, wanted: Wanted) -> None:
         """Let the run be what is wanted."""
@@ -142,7 +152,9 @@ class FleetGate:
             ):
                 self._begin_anew(config.model_copy(update={"cameras": ()}))
             assert self._runner is not None
-            self._runner.reload(config, wanted.permits, wanted.learned)
+            if self._taken is None or wanted.followed is not self._taken.followed:
+                self._refused = {}
+            self._refused = {**self._refused, **_reload(self._runner, config, wanted)}
             self._problem = ""
         except ConfigError as error:
             self._problem = str(error)
@@ -153,9 +165,14 @@ class FleetGate:
     def _fitting(self, wanted: Wanted) -> RunConfig:
         """The fleet's configuration as it is for this gate, with the cameras that it is to watch."""
         assert wanted.followed is not None
-        config = self._override(delivering(wanted.followed.config, self._place.url, self._folder))
-        cameras = tuple(camera for camera in config.cameras if camera.name in wanted.permits)
-        return config.model_copy(update={"cameras": cameras})
+        followed = wanted.followed
+        if self._sections is None or self._sections[0] != followed.revision:
+            # Any camera will do: it is validated anew, and thousands would take a second each time one moves.
+            nobody = followed.config.model_copy(update={"cameras": (CameraConfig(name="none", source="none"),)})
+            delivered = delivering(nobody, self._place.url, self._folder)
+            self._sections = (followed.revision, self._override(delivered))
+        cameras = tuple(camera for camera in followed.config.cameras if camera.name in wanted.permits)
+        return self._sections[1].model_copy(update={"cameras": cameras})
 
     def _begin_anew(self, config: RunConfig) -> None:
         if self._runner is not None:
@@ -177,6 +194,8 @@ class FleetGate:
     def _tell(self) -> None:
         """Tell the fleet how this gate is doing."""
         if self._runner is None or self._taken is None:
+            self._about = msgspec.structs.replace(self._about, problem=self._problem)
+            self._agent.tell(self._about, set())
             return
         report = self._runner.report()
         watching = self._runner.watching()
@@ -198,10 +217,35 @@ class FleetGate:
         self._about = msgspec.structs.replace(
             self._about,
             load=load,
+            refused=self._refused,
             problem=self._problem,
             cameras=cameras,
         )
         self._agent.tell(self._about, watching | set(self._taken.permits))
+
+
+def _reload(runner: Runner, config: RunConfig, wanted: Wanted) -> dict[str, str]:
+    """Go over to a configuration; return the cameras that this gate cannot watch so, and why.
+
+    What cannot work for one camera is no reason to leave the others alone.
+    """
+    try:
+        runner.reload(config, wanted.permits, wanted.learned)
+    except ConfigError as error:
+        log.error("trying the cameras one by one", reason=str(error))
+    else:
+        return {}
+    fine: tuple[CameraConfig, ...] = ()
+    refused = {}
+    for camera in config.cameras:
+        permits = {name: permit for name, permit in wanted.permits.items() if name not in refused}
+        try:
+            runner.reload(config.model_copy(update={"cameras": (*fine, camera)}), permits, wanted.learned)
+        except ConfigError as error:
+            refused[camera.name] = str(error)
+        else:
+            fine = (*fine, camera)
+    return refused
 
 
 class _Meter:

@@ -154,6 +154,8 @@ def test_a_gate_follows_tells_when_it_is_alone_and_leaves(tmp_path: Path, clip: 
         one = f"cameras:\n  - {{name: one, source: '{base}/one', max_fps: 2}}\n"
         two = one + f"  - {{name: two, source: '{base}/two', max_fps: 2, user: u, password: '${{TWO}}'}}\n"
         three = two + f"  - {{name: three, source: '{base}/three', near: [elsewhere]}}\n"
+        (tmp_path / "odd.json").write_text("nonsense")
+        three += f"  - {{name: odd, source: '{base}/odd', gate: {{online: {{discard: 0.1, state: {tmp_path}}}}}}}\n"
         apply(three)
 
         def healthz() -> dict[str, object]:
@@ -170,6 +172,7 @@ def test_a_gate_follows_tells_when_it_is_alone_and_leaves(tmp_path: Path, clip: 
             found = status(nats_server.url)["cameras"]
             assert found["one"]["gate"] == "gate.1" and found["three"]["state"] == "waiting"
             assert "variable TWO is not set" in found["two"]["state"], "a secret that this host does not have"
+            until(lambda: "no threshold" in status(nats_server.url)["cameras"]["odd"]["state"], 20, "why not")
             assert healthz()["ok"] and healthz()["fleet"]["connected"]  # type: ignore[index]
             until(lambda: gate.told("shot"), 30, "a shot")
             apply(three.replace("name: two", "name: too"))
