@@ -13,9 +13,9 @@ from typing import Self
 import msgspec
 import structlog
 
-from facegate.errors import ConfigError, FleetError
+from facegate.errors import ConfigError, FacegateError, FleetError, StageError
 from facegate.fleet.bucket import Bucket, Place, opened
-from facegate.fleet.configuration import Applied, Followed, follow
+from facegate.fleet.configuration import Applied, Followed, decode, follow
 from facegate.fleet.member import RENEW_S, TAKE_S, About, Member, Term, Write
 from facegate.fleet.records import CAMERA, KEPT, key, parse_key
 from facegate.fleet.sharing import Sharing
@@ -25,6 +25,7 @@ from facegate.sinks.jetstream import load_nats
 
 LOOK_S = 0.2
 AGAIN_S = 1.0
+LEAVE_S = 3.0
 SILENT_S = 2 * RENEW_S + 0.5
 """A connection on which no write is answered for so long is given up."""
 TOLD_AGAIN_S = 60.0
@@ -82,7 +83,7 @@ class Agent:
         """
         self.changed = Event()
         """Set whenever ``wanted`` has become another one, and when the agent has failed."""
-        self.error: FleetError | None = None
+        self.error: FacegateError | None = None
         self._place, self._member, self._sharing = place, member, sharing
         self._lock = Lock()
         self._about = about
@@ -107,7 +108,7 @@ class Agent:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._thread.join()
+        self._thread.join(LEAVE_S)  # a server that does not answer is not waited for: the session ends by itself
 
     @property
     def wanted(self) -> Wanted:
@@ -132,8 +133,8 @@ class Agent:
     def _run(self) -> None:
         try:
             asyncio.run(self._live())
-        except FleetError as error:
-            self.error = error
+        except BaseException as error:  # raised by whoever owns the gate
+            self.error = error if isinstance(error, FleetError) else StageError("fleet", error)
         finally:
             self._connected = False
             self._member.term.until = float("-inf")
@@ -227,8 +228,12 @@ class Agent:
                 log.error("left out", key=news.key, reason=str(error))
 
     async def _follow(self, bucket: Bucket) -> None:
-        async for applied in bucket.configurations():
-            await self._take(applied)
+        async for news in bucket.configurations():
+            try:
+                await self._take(decode(news.value, news.revision))
+            except FleetError as error:
+                self._problem = str(error)
+                log.error("configuration not taken over, going on with the old one", reason=str(error))
 
     async def _take(self, applied: Applied) -> None:
         if self._followed is not None and applied.revision == self._followed.revision:
@@ -248,9 +253,7 @@ class Agent:
 
     async def _tell_others(self, bucket: Bucket) -> None:
         while True:
-            with suppress(
-                *self._lost_replies
-            ):  # what is kept is kept at the next time; who was let through is old then
+            with suppress(*self._lost_replies):  # what is not kept now is at the next time
                 for message in self._sharing.to_say():
                     await bucket.say(message)
                 await self._keep(bucket)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -103,11 +103,11 @@ class Bucket:
         async for news in self._watch(self._leases, ">"):
             yield news
 
-    async def configurations(self) -> AsyncIterator[Applied]:
+    async def configurations(self) -> AsyncIterator[News]:
         """The configuration, and every one that is applied from now on."""
         async for news in self._watch(self._documents, CONFIG):
             if news.value:
-                yield decode(news.value, news.revision)
+                yield news
 
     async def write(self, write: Write) -> int | None:
         """Make a conditional write; return the new revision, ``None`` where another one was expected.
@@ -148,12 +148,16 @@ class Bucket:
         return int(await self._documents.put(CONFIG, value))
 
     async def history(self) -> list[Applied]:
-        """The last configurations, newest last."""
+        """The last configurations, newest last; what cannot be read as one is left out, and can be replaced."""
         try:
             entries = await self._documents.history(CONFIG)
         except (self._nats.js.errors.NoKeysError, self._nats.js.errors.KeyNotFoundError):
             return []
-        return [decode(entry.value, entry.revision) for entry in entries if entry.value]
+        found = []
+        for entry in entries:
+            with suppress(FleetError):
+                found.append(decode(entry.value or b"", entry.revision))
+        return found
 
     async def say(self, value: bytes) -> None:
         """Tell every gate that listens; nothing is kept."""

@@ -32,6 +32,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
         yield found
 
 
+def put(url: str, bucket: str, name: str, value: bytes) -> None:
+    """Write something that facegate would not."""
+
+    async def write() -> None:
+        client = await nats.connect(url)
+        await (await client.jetstream().key_value(bucket)).put(name, value)
+        await client.close()
+
+    asyncio.run(write())
+
+
 def refused(*arguments: object) -> str:
     done = facegate("fleet", *arguments)
     assert done.returncode in (1, 2), done.stdout + done.stderr
@@ -107,14 +118,9 @@ def test_two_fleets_by_one_name_and_buckets_of_another_version(tmp_path: Path, s
     assert set(status(fleet)["cameras"]) == {"door", "yard"}
     assert facegate("fleet", "apply", path, "--fleet", fleet, "--replace").returncode == 0
 
-    async def put(value: bytes) -> None:
-        client = await nats.connect(server.url)
-        await (await client.jetstream().key_value("facegate-twice")).put("meta", value)
-        await client.close()
-
-    asyncio.run(put(b'{"version": 7}'))
+    put(server.url, "facegate-twice", "meta", b'{"version": 7}')
     assert "is of version 7, and this facegate knows version 1" in refused("status", "--fleet", fleet)
-    asyncio.run(put(b"nonsense"))
+    put(server.url, "facegate-twice", "meta", b"nonsense")
     assert "no fleet of facegate" in refused("status", "--fleet", fleet)
 
 
@@ -178,6 +184,10 @@ def test_a_gate_follows_tells_when_it_is_alone_and_leaves(tmp_path: Path, clip: 
             apply(three.replace("name: two", "name: too"))
             until(lambda: "too" in str(status(nats_server.url)), 10, "the new configuration")
             assert len([watch for watch in cameras.watches if watch.path == "/one"]) == 1, "the others do not blink"
+            put(nats_server.url, "facegate-facegate", "config", b"nonsense")
+            until(lambda: gate.told("configuration not taken over, going on with the old one"), 10, "it says so")
+            assert watched(cameras.watches, ["one"])
+            apply(three)
             nats_server.kill()
             until(lambda: not healthz()["fleet"]["connected"], 10, "it says so")  # type: ignore[index]
             assert watched(cameras.watches, ["one"]), "as long as the lease allows"
