@@ -37,7 +37,7 @@ console: $(READY)
 
 # Three NATS servers, four gates, twelve cameras: everything that can fail does, and each camera has one gate again.
 fleet: $(READY)
-	@FACEGATE_FLEET=1 $(BIN)/python -m pytest -n 0 -s -q tests/fleet/test_chaos.py tests/fleet/test_up.py
+	@FACEGATE_FLEET=1 $(BIN)/python -m pytest -n 0 -s -q tests/fleet/test_gate.py tests/fleet/test_up.py tests/fleet/test_chaos.py
 
 check: $(READY)
 	@$(BIN)/ruff check .

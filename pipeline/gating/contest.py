@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facegate.detectors.base import same_face
+from facegate.detectors.pose import pose
 from facegate.pipeline.gating.gate import GateSettings
-from facegate.pipeline.gating.limits import pose
 from facegate.pipeline.gating.policies import ShadowSample
 from facegate.pipeline.records import Box, Image, ScoredFace, TrackedFace
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from math import atan2, degrees, hypot
-
 import msgspec
 
+from facegate.detectors.pose import pose
 from facegate.pipeline.records import Detection, FrameRef, Outcome
 
 
@@ -37,23 +36,3 @@ class FaceLimits(msgspec.Struct, frozen=True):
             if limit is not None and abs(angle) > limit:
                 return Outcome.OFF_POSE
         return None
-
-
-def pose(detection: Detection) -> tuple[float, float, float]:
-    """Yaw, pitch and roll in degrees, roughly, from five landmarks.
-
-    Yaw is positive when the nose points to the right in the image, pitch when it points up, roll when the head
-    tilts clockwise. The nose tip is taken to stand off the plane of eyes and mouth by 0.55 of the distance between
-    the eyes, and to lie 0.55 of the way from eyes to mouth in a level face; five points allow no more than that.
-    """
-    (lx, ly), (rx, ry), (nx, ny), (mlx, mly), (mrx, mry) = ((float(x), float(y)) for x, y in detection.landmarks)
-    apart = hypot(rx - lx, ry - ly)
-    if apart < 1e-6:
-        return 90.0, 0.0, 0.0
-    ux, uy = (rx - lx) / apart, (ry - ly) / apart
-    ex, ey, mx, my = (lx + rx) / 2, (ly + ry) / 2, (mlx + mrx) / 2, (mly + mry) / 2
-    across = (nx - (ex + mx) / 2) * ux + (ny - (ey + my) / 2) * uy
-    down = -(nx - ex) * uy + (ny - ey) * ux
-    height = max(-(mx - ex) * uy + (my - ey) * ux, 1e-6)
-    reach = 0.55 * max(apart, height)
-    return degrees(atan2(across, reach)), degrees(atan2(0.55 * height - down, reach)), degrees(atan2(uy, ux))

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from facegate.pipeline.gating.limits import pose
+from facegate.detectors.pose import pose
 from facegate.pipeline.records import Face, ScoredFace, SkippedFace
 
 MOST_PEOPLE = 2000

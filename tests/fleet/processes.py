@@ -23,9 +23,12 @@ import nats
 from nats.js.api import ConsumerConfig
 
 from facegate.demo.rtsp.session import Watch
+from facegate.errors import FleetError
+from facegate.fleet import operating
+from facegate.fleet.bucket import parse
 from facegate.sinks.wire import ShotHeader
 
-from ..helpers import ROOT, facegate, free_port
+from ..helpers import ROOT, free_port
 
 PROGRAM = Path(sys.executable).parent / "nats-server"
 
@@ -189,9 +192,22 @@ class Shots:
 
 def status(fleet: str) -> dict[str, Any]:
     """What ``facegate fleet status --json`` prints; nothing where it cannot."""
-    done = facegate("fleet", "status", "--json", "--fleet", fleet)
-    found: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {"gates": {}, "cameras": {}}
+    try:
+        found: dict[str, Any] = msgspec.to_builtins(operating.run(operating.status(parse(fleet))))
+    except FleetError:
+        return {"gates": {}, "cameras": {}}
     return found
+
+
+def put(url: str, bucket: str, name: str, value: bytes) -> None:
+    """Write something that facegate would not."""
+
+    async def write() -> None:
+        client = await nats.connect(url)
+        await (await client.jetstream().key_value(bucket)).put(name, value)
+        await client.close()
+
+    asyncio.run(write())
 
 
 def until(fine: Callable[[], Any], seconds: float, what: str = "it") -> float:

@@ -17,6 +17,7 @@ from facegate.errors import ConfigError, SourceError
 from facegate.pipeline.images import read_image
 from facegate.pipeline.records import Box
 from facegate.pipeline.reporting.heat import heatmap
+from facegate.pipeline.seeing.components import Components, components
 from facegate.scoring.engine import Scorer
 
 
@@ -29,6 +30,8 @@ class FaceLine(msgspec.Struct, frozen=True, omit_defaults=True):
     raw: float
     quality: int
     algorithm: str
+    components: Components | None = None
+    """What can be seen in the face, 0 (worst) to 100 each."""
     embedding: list[float] | None = None
 
 
@@ -51,12 +54,13 @@ def score_images(
     scorer: Scorer,
     embedding: bool,
     heatmaps: Path | None,
+    reasons: bool = False,
 ) -> int:
     """Score every face of every picture; return how many pictures could not be read or showed no face."""
     failed = 0
     for file in files:
         try:
-            lines = _score_one(file, detector, scorer, embedding, heatmaps)
+            lines = _score_one(file, detector, scorer, embedding, heatmaps, reasons)
         except SourceError as error:
             sys.stderr.write(f"facegate: {error}\n")
             failed += 1
@@ -71,7 +75,7 @@ def score_images(
 
 
 def _score_one(
-    file: Path, detector: Detector, scorer: Scorer, embedding: bool, heatmaps: Path | None
+    file: Path, detector: Detector, scorer: Scorer, embedding: bool, heatmaps: Path | None, reasons: bool
 ) -> list[FaceLine]:
     image = read_image(file)
     faces = detector.detect([image])[0]
@@ -95,6 +99,7 @@ def _score_one(
                 raw=float(scores.raw[index]),
                 quality=int(scores.quality[index]),
                 algorithm=scorer.algorithm,
+                components=components(crops[index], face, image.shape[1::-1]) if reasons else None,
                 embedding=[float(v) for v in scores.embedding[index]] if embedding else None,
             )
         )

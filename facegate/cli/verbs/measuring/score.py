@@ -14,6 +14,9 @@ from facegate.cli.options import DetectorKind, DetectorOption, DetectorPathOptio
 def score(
     images: Annotated[list[Path], typer.Argument(help="Pictures (JPEG, PNG).", show_default=False)],
     embedding: Annotated[bool, typer.Option("--embedding", help="Add each face's embedding.")] = False,
+    reasons: Annotated[
+        bool, typer.Option("--reasons", help="Add what can be seen: size, sharpness, light, pose, 0 to 100 each.")
+    ] = False,
     heatmap: Annotated[
         Path | None,
         typer.Option(help="Write a picture per face with its patch qualities here.", show_default=False),
@@ -26,7 +29,7 @@ def score(
     """Score the quality of every face in pictures: one JSON line per face.
 
     \b
-    facegate score portrait.jpg
+    facegate score portrait.jpg --reasons
     facegate score *.jpg --heatmap maps/ | jq .quality
     """
     from facegate.cli.output.face_lines import prepare_heatmaps, score_images
@@ -43,5 +46,6 @@ def score(
         load_scorer(weights, card=model_card),
         embedding,
         heatmap,
+        reasons,
     )
     raise typer.Exit(1 if failed else 0)

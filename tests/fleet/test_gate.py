@@ -1,0 +1,86 @@
+"""A gate of a fleet: what it takes, follows, says when it is alone, and leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from facegate.demo.clip import DemoClip
+from facegate.demo.rtsp.movie import Movie
+from facegate.demo.rtsp.server import RtspServer
+
+from ..helpers import facegate, free_port
+from .processes import GateProcess, NatsServer, put, status, until, watched
+
+
+def test_a_gate_takes_a_camera_sends_its_shots_and_leaves(tmp_path: Path, clip: DemoClip) -> None:
+    with RtspServer(Movie(clip.path), loop=True) as cameras, NatsServer(tmp_path / "js") as server:
+        site = tmp_path / "site.yaml"
+        site.write_text(f"cameras:\n  - {{name: door, source: '{cameras.url}', max_fps: 2}}\n")
+        assert facegate("fleet", "apply", site, "--fleet", server.url).returncode == 0
+        with GateProcess("left", server.url, tmp_path) as gate:
+            until(lambda: gate.told("shot"), 60, "a shot")
+            until(lambda: status(server.url)["cameras"]["door"]["state"] == "live", 10, "the fleet knows")
+            assert status(server.url)["cameras"]["door"]["gate"] == "left"
+            assert gate.end() == 130
+        found = status(server.url)
+        assert found["gates"] == {} and found["cameras"]["door"]["gate"] is None
+        assert all(watch.ended_s is not None for watch in cameras.watches)
+
+
+@pytest.mark.skipif("FACEGATE_FLEET" not in os.environ, reason="takes a minute: make fleet")
+def test_a_gate_follows_tells_when_it_is_alone_and_leaves(tmp_path: Path, clip: DemoClip) -> None:
+    port = free_port()
+    with RtspServer(Movie(clip.path), loop=True) as cameras, NatsServer(tmp_path / "js") as nats_server:
+        base, path = cameras.url.removesuffix("/live"), tmp_path / "site.yaml"
+
+        def apply(text: str) -> None:
+            path.write_text(text)
+            done = facegate("fleet", "apply", path, "--fleet", nats_server.url)
+            assert done.returncode == 0, done.stderr
+
+        one = f"cameras:\n  - {{name: one, source: '{base}/one', max_fps: 2}}\n"
+        two = one + f"  - {{name: two, source: '{base}/two', max_fps: 2, user: u, password: '${{TWO}}'}}\n"
+        three = two + f"  - {{name: three, source: '{base}/three', near: [elsewhere]}}\n"
+        (tmp_path / "odd.json").write_text("nonsense")
+        three += f"  - {{name: odd, source: '{base}/odd', gate: {{online: {{discard: 0.1, state: {tmp_path}}}}}}}\n"
+        apply(three)
+
+        def healthz() -> dict[str, object]:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
+                    found: dict[str, object] = json.load(answer)
+            except urllib.error.HTTPError as error:
+                found = json.load(error)
+            return found
+
+        with GateProcess("gate.1", nats_server.url, tmp_path, "--metrics", f":{port}") as gate:
+            until(lambda: watched(cameras.watches, ["one"]), 60, "the camera is watched")
+            until(lambda: status(nats_server.url)["cameras"]["one"]["state"] == "live", 10, "the fleet knows")
+            found = status(nats_server.url)["cameras"]
+            assert found["one"]["gate"] == "gate.1" and found["three"]["state"] == "waiting"
+            assert "variable TWO is not set" in found["two"]["state"], "a secret that this host does not have"
+            until(lambda: "no threshold" in status(nats_server.url)["cameras"]["odd"]["state"], 20, "why not")
+            assert healthz()["ok"] and healthz()["fleet"]["connected"]  # type: ignore[index]
+            until(lambda: gate.told("shot"), 30, "a shot")
+            apply(three.replace("name: two", "name: too"))
+            until(lambda: "too" in str(status(nats_server.url)), 10, "the new configuration")
+            assert len([watch for watch in cameras.watches if watch.path == "/one"]) == 1, "the others do not blink"
+            put(nats_server.url, "facegate-facegate", "config", b"nonsense")
+            until(lambda: gate.told("configuration not taken over, going on with the old one"), 10, "it says so")
+            assert watched(cameras.watches, ["one"])
+            apply(three)
+            nats_server.kill()
+            until(lambda: not healthz()["fleet"]["connected"], 10, "it says so")  # type: ignore[index]
+            assert watched(cameras.watches, ["one"]), "as long as the lease allows"
+            until(lambda: not watched(cameras.watches, ["one"]), 10, "the lease has run out")
+            nats_server.start()
+            until(lambda: watched(cameras.watches, ["one"]), 20, "watched again")
+            assert gate.end() == 130
+            assert not watched(cameras.watches, ["one"])
+        assert status(nats_server.url)["gates"] == {}
