@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -129,8 +128,7 @@ class Bucket:
         """Every key of the leases with the seconds since it got its value, and Unix time, by the server's clock."""
         kept = self._client.jetstream(timeout=ANSWER_S)
         info = await kept._api_request(f"{kept._prefix}.STREAM.INFO.{self._leases._stream}", timeout=ANSWER_S)
-        now = msgspec.convert(info["ts"], type=str)
-        seconds = _unix(now)
+        seconds = _unix(info["ts"])
         found = []
         watcher = await self._leases.watchall()
         try:
@@ -241,7 +239,7 @@ async def _ensured(nats: Any, stream: Any, name: str, history: int, make: bool) 
     async def created(num_replicas: int) -> Any:
         return await stream.create_key_value(bucket=name, history=history, replicas=num_replicas)
 
-    return await replicated(nats, partial(created))
+    return await replicated(nats, created)
 
 
 async def _check_version(nats: Any, documents: Any, place: Place, make: bool) -> None:

@@ -86,11 +86,6 @@ class FleetGate:
         self._stop = Event()
         self._meter = _Meter()
 
-    @property
-    def stopping(self) -> bool:
-        """Whether it was told to stop."""
-        return self._stop.is_set()
-
     def stop(self) -> None:
         """Leave the fleet and end; returns at once."""
         self._stop.set()
@@ -104,8 +99,8 @@ class FleetGate:
         """The run's counts so far; ``None`` before there is a configuration."""
         return None if self._runner is None else self._runner.report()
 
-    def run(self, meanwhile: Callable[[], None] = lambda: None) -> RunReport | None:
-        """Watch until stopped; ``meanwhile`` is called again and again.
+    def run(self) -> RunReport | None:
+        """Watch until stopped; return the last run's report, if there was one.
 
         Raises:
             FleetError: another gate has this one's name.
@@ -123,7 +118,6 @@ class FleetGate:
                     if monotonic() - told >= TELL_S:
                         told = monotonic()
                         self._tell()
-                    meanwhile()
             finally:
                 self._let_go()
         if self._agent.error is not None:

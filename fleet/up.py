@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import os
 import shutil
@@ -43,7 +42,6 @@ class Upped(msgspec.Struct, frozen=True):
     worker: tuple[str, ...] | None
     """Arguments of ``facegate recognize``; ``None`` for no worker."""
     most: int = 64
-    gate_options: tuple[str, ...] = ()
 
     @property
     def url(self) -> str:
@@ -154,7 +152,7 @@ class Fleet:
         if self._stop.is_set():
             return
         place = parse(self._upped.url)
-        revision = asyncio.run(operating.apply(place, data, replace=True))
+        revision = operating.run(operating.apply(place, data, replace=True))
         log.info("configuration applied", revision=revision, cameras=len(data["cameras"]), fleet=place.shown)
 
     def _server_arguments(self) -> Sequence[str]:
@@ -164,7 +162,7 @@ class Fleet:
     def _gate_arguments(self, name: str, own_cores: str) -> list[str]:
         return [
             "run", "--fleet", self._upped.url, "--gate", f"{self._host}-{name}", "--cores", own_cores,
-            "--most", str(self._upped.most), "--data", str(self._upped.data / name), *self._upped.gate_options,
+            "--most", str(self._upped.most), "--data", str(self._upped.data / name),
         ]  # fmt: skip
 
     def _heard(self, line: LogLine) -> None:
