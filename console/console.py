@@ -12,6 +12,7 @@ from facegate.console.broker import Broker
 from facegate.console.people.desk import PeopleDesk
 from facegate.console.running.gate_client import GateAwayError
 from facegate.console.running.supervisor import Folder, Supervisor
+from facegate.console.scoring import ScoreDesk
 from facegate.console.security.accounts import Accounts
 from facegate.console.security.patience import Patience
 from facegate.console.tuning.tuner import Tuner
@@ -36,6 +37,7 @@ class Console(msgspec.Struct, frozen=True):
     accounts: Accounts
     broker: Broker
     people: PeopleDesk
+    scoring: ScoreDesk
     tuner: Tuner
     limits: Limits
     patience: Patience

@@ -18,6 +18,7 @@ from facegate.console.console import Console
 from facegate.console.people.desk import PeopleDesk
 from facegate.console.running.config_file import ConfigFile
 from facegate.console.running.supervisor import Folder, Recogniser, Supervisor
+from facegate.console.scoring import ScoreDesk
 from facegate.console.security.accounts import Accounts
 from facegate.console.security.patience import Patience
 from facegate.console.tuning.tuner import Tuner
@@ -78,6 +79,7 @@ def serve(wanted: Wanted) -> None:
         recogniser = wanted.recogniser
         people = PeopleDesk(recogniser.gallery, recogniser.embedder, recogniser.card, recogniser.fpir)
         supervisor = opened.enter_context(Supervisor(ConfigFile(wanted.config), folder, recogniser, broker.tell))
+        scoring = opened.enter_context(ScoreDesk(lambda: supervisor.running().config))
         console = Console(
             folder=folder,
             supervisor=supervisor,
@@ -85,6 +87,7 @@ def serve(wanted: Wanted) -> None:
             accounts=accounts,
             broker=broker,
             people=people,
+            scoring=scoring,
             tuner=Tuner(folder.recordings, recogniser.gallery, people.recognition),
             limits=wanted.limits,
             patience=Patience(),

@@ -17,8 +17,9 @@ import numpy as np
 
 from facegate.errors import DeliveryError
 from facegate.pipeline.records import Box, Image, Shot, contiguous
+from facegate.pipeline.seeing.reasons import reasons_of
 
-VERSION = (1, 4)
+VERSION = (1, 5)
 SOFTWARE = version("facegate")
 MAX_HEADER_BYTES = 64 * 1024
 MAX_WORD_BYTES = 4096
@@ -104,6 +105,19 @@ class QualityBlock(msgspec.Struct, frozen=True):
     """Of the software that computed it; since 1.1."""
 
 
+class ReasonsBlock(msgspec.Struct, frozen=True):
+    """Why the quality is what it is."""
+
+    components: dict[str, int]
+    """What can be seen, 0 (worst) to 100 each; later minors may know more of them."""
+    advice: str = ""
+    """What would help most, in one sentence; empty for a model for which that was not learned."""
+    defect: str | None = None
+    """What it is about: ``dark``, ``bright``, ``blurred``, ``small``, ``turned``, ``covered`` or ``cut off``."""
+    gain: int = 0
+    """Points of quality that following it is expected to win."""
+
+
 class EmbeddingBlock(msgspec.Struct, frozen=True):
     """The face template of the gate's model; comparable with those of the same model alone."""
 
@@ -144,6 +158,8 @@ class ShotHeader(msgspec.Struct, frozen=True):
     lease: int = 0
     """In a fleet: revision of the lease by which the camera was watched; since 1.4. Of two gates that have sent
     shots of a camera, the one with the lower number had it before."""
+    reasons: ReasonsBlock | None = None
+    """Since 1.5."""
 
 
 class Entry(msgspec.Struct, frozen=True, eq=False):
@@ -262,7 +278,14 @@ def header_of(
         context_size=context_size,
         embedding=embedding,
         lease=face.frame.lease,
+        reasons=_reasons(shot),
     )
+
+
+def _reasons(shot: Shot) -> ReasonsBlock:
+    why = reasons_of(shot.scored, shot.quality_info.model)
+    seen, advice = msgspec.structs.asdict(why.components), why.advice
+    return ReasonsBlock(seen) if advice is None else ReasonsBlock(seen, advice.say, advice.defect, advice.gain)
 
 
 def _embedding(shot: Shot) -> EmbeddingBlock | None:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from threading import RLock
 
 import cv2
 import msgspec
 import numpy as np
-from PIL import Image as Pillow
-from PIL import UnidentifiedImageError
 
+from facegate.console.pictures import pixels_of
 from facegate.detectors.align import CROP_SIZE
 from facegate.errors import GalleryError
 from facegate.pipeline.images import decode_image
@@ -28,10 +26,6 @@ from facegate.recognition.people.looking import Looker
 from facegate.recognition.people.records import Look, Person, Picture, check_name
 from facegate.recognition.people.store import People
 from facegate.recognition.people.unknowns import Cluster, Unknowns, enrol_cluster
-
-MOST_PIXELS = 50_000_000
-"""Of an uploaded picture; more is refused before it is unpacked."""
-KINDS = ("JPEG", "PNG", "WEBP", "BMP")
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -84,7 +78,7 @@ class PeopleDesk:
         """
         check_name(name)
         for source, content in files:
-            _check_size(source, content)
+            pixels_of(source, content)
         with self._lock:
             looks = [self._look_at(content, source) for source, content in files]
             return self._take(name, looks, accept)
@@ -196,16 +190,6 @@ class PeopleDesk:
         parts = self._loaded()
         with self._opened() as people:
             yield Enroller(people, parts.looker, parts.embedder, parts.rule)
-
-
-def _check_size(source: str, content: bytes) -> None:
-    try:
-        with Pillow.open(BytesIO(content), formats=KINDS) as picture:
-            width, height = picture.size
-    except (UnidentifiedImageError, OSError, ValueError, Pillow.DecompressionBombError) as error:
-        raise GalleryError(f"{source} is not a picture that can be read: use JPEG or PNG") from error
-    if width * height > MOST_PIXELS:
-        raise GalleryError(f"{source} has {width}x{height} pixels: make it smaller first")
 
 
 def _look(source: str, jpeg: bytes, quality: int) -> Look:

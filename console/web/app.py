@@ -13,7 +13,7 @@ from starlette.staticfiles import StaticFiles
 from facegate.console.console import Console
 from facegate.console.follower import Follower
 from facegate.console.security.guard import Guard
-from facegate.console.web import cameras, fleet, live, pages, people, system, tuning, visits
+from facegate.console.web import cameras, fleet, live, pages, people, score, system, tuning, visits
 from facegate.console.web.problems import add_problems
 from facegate.sinks.wire import SOFTWARE
 
@@ -56,7 +56,7 @@ def create_app(console: Console, hosts: Collection[str] = ()) -> FastAPI:
     )
     app.state.console = console
     add_problems(app)
-    for part in (cameras, visits, people, tuning, live, fleet, system):
+    for part in (cameras, visits, people, score, tuning, live, fleet, system):
         app.include_router(part.router, prefix=API)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")

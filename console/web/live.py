@@ -93,6 +93,7 @@ def _told(run_id: str, camera: LiveCamera, names: dict[str, str]) -> dict[str, o
                 "track_id": face.track_id,
                 "box": face.box,
                 "quality": face.quality,
+                "advice": face.advice,
                 "name": names.get(f"{run_id}/{camera.camera}/{face.track_id}"),
             }
             for face in camera.faces

@@ -137,6 +137,19 @@ class QualityOut(BaseModel):
     version: str
 
 
+class ReasonsOut(BaseModel):
+    """Why the quality is what it is."""
+
+    components: dict[str, int]
+    """What can be seen, 0 (worst) to 100 each."""
+    advice: str = ""
+    """What would help most, in one sentence; empty for a model for which that was not learned."""
+    defect: str | None = None
+    """What the advice is about."""
+    gain: int = 0
+    """Points of quality that following it is expected to win."""
+
+
 class Shot(BaseModel):
     """A face that was sent, or a sample of the others: its header as on the wire (docs/wire.md), and more."""
 
@@ -156,6 +169,8 @@ class Shot(BaseModel):
     confidence: float
     landmarks: list[tuple[float, float]]
     quality: QualityOut
+    reasons: ReasonsOut | None = None
+    """Of shots that gates have sent since wire version 1.5."""
     crop_encoding: str
     visit: str
     """``RUN/CAMERA/TRACK``."""

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 from facegate.console.console import Console
 from facegate.console.running.config_file import ChangedMeanwhileError
 from facegate.console.running.gate_client import GateAwayError, GateRefusedError
+from facegate.console.scoring import BusyError
 from facegate.console.web.models import Problem
 from facegate.errors import ConfigError, FacegateError, FleetError, GalleryError, SourceError, StoreError
 from facegate.fleet.operating import UnknownNameError
@@ -25,6 +26,7 @@ _STATUS: dict[type[FacegateError], tuple[int, str]] = {
     GalleryError: (422, "not_enrolled"),
     SourceError: (422, "source"),
     StoreError: (503, "store"),
+    BusyError: (503, "busy"),
     UnknownNameError: (404, "not_found"),
     FleetError: (503, "fleet"),
 }

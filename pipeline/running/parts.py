@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from facegate.detectors.base import load_detector
-from facegate.errors import ConfigError
 from facegate.pipeline.cameras.camera import Camera, Permit
 from facegate.pipeline.config import CameraConfig, RunConfig
 from facegate.pipeline.flow.channel import Channel
@@ -20,6 +18,7 @@ from facegate.pipeline.recording.pieces import Pieces
 from facegate.pipeline.recording.record import Begin, Recorder, Records
 from facegate.pipeline.records import Answers, Met, QualityInfo, ScoredFrame
 from facegate.pipeline.reporting.accounting import Ledger
+from facegate.pipeline.running.models import detector_of, scorer_of
 from facegate.pipeline.seeing.attention import Attention
 from facegate.pipeline.seeing.tracking import FaceTracker
 from facegate.pipeline.seeing.view import View
@@ -28,8 +27,6 @@ from facegate.pipeline.stages.detect import DetectStage, Watched
 from facegate.pipeline.stages.gate import GateStage
 from facegate.pipeline.stages.score import ScoreStage
 from facegate.pipeline.stages.track import TrackStage
-from facegate.scoring.early_exit import read_table
-from facegate.scoring.engine import Scorer, load_scorer
 from facegate.sinks.base import Sink
 
 
@@ -56,13 +53,8 @@ class Parts:
         self._config = config
         self._live: set[str] = set()
         self._permits: Mapping[str, Permit] = {}
-        detector = load_detector(
-            config.detector.kind,
-            config.detector.path,
-            max_side=config.detector.max_side,
-            min_face_px=config.detector.min_face_px,
-        )
-        scorer = _load_scorer(config)
+        detector = detector_of(config.detector)
+        scorer = scorer_of(config.scorer, config.gate.min_quality)
         self.detector_name = detector.name
         self.info = QualityInfo(algorithm=scorer.algorithm, model=scorer.card.name, calibration=scorer.calibration)
         self._people = None if scorer.card.people is None else People(*scorer.card.people)
@@ -161,28 +153,3 @@ class Parts:
             self.recorder.see(item)
         if isinstance(item, ScoredFrame):
             self._on_scored(item)
-
-
-def _load_scorer(config: RunConfig) -> Scorer:
-    settings = config.scorer
-    load = partial(
-        load_scorer,
-        settings.weights,
-        card=settings.card,
-        quality=settings.quality,
-        blocks=settings.blocks,
-        aggregation=settings.aggregation,
-        distance=settings.distance,
-        device=settings.device,
-        dtype=settings.dtype,
-    )
-    if settings.exits is None:
-        return load(backend=settings.backend)
-    plain = load(backend="torch")
-    table = read_table(settings.exits, plain.card.name, plain.algorithm)
-    if table.min_quality > config.gate.min_quality:
-        raise ConfigError(
-            f"exit table {settings.exits} is for a gate at {table.min_quality}, above min_quality "
-            f"{config.gate.min_quality}: it would drop what this gate lets through"
-        )
-    return plain.leaving_early(table.exits())

@@ -9,6 +9,7 @@ import cv2
 
 from facegate.pipeline.images import shrink_to
 from facegate.pipeline.records import Box, FrameRef, Image, ScoredFace, ScoredFrame, SkippedFace
+from facegate.pipeline.seeing.reasons import reasons_of
 from facegate.pipeline.showing.messages import AskLive, LiveCamera, LiveFace
 
 SMALLEST, LARGEST = 64, 3840
@@ -22,17 +23,23 @@ class LiveView:
     def __init__(self) -> None:
         self._shown: Callable[[str], tuple[FrameRef, Image] | None] = lambda camera: None
         self._people: Callable[[str], Mapping[int, int]] = lambda camera: {}
+        self._model = ""
         self._faces: dict[str, ScoredFrame] = {}
 
     def of(
-        self, shown: Callable[[str], tuple[FrameRef, Image] | None], people: Callable[[str], Mapping[int, int]]
+        self,
+        shown: Callable[[str], tuple[FrameRef, Image] | None],
+        people: Callable[[str], Mapping[int, int]],
+        model: str,
     ) -> None:
         """Say what knows the rest.
 
         Args:
             shown: the last frame of a camera, masked; ``None`` where it has none or there is no such camera.
             people: for each of a camera's tracks, the number under which its decisions are made.
+            model: name of the one that scores the faces.
         """
+        self._model = model
         self._shown = shown
         self._people = people
 
@@ -77,9 +84,14 @@ class LiveView:
                 track_id=people.get(face.track_id, face.track_id),
                 box=_fractions(face.face.detection.box, size),
                 quality=face.quality if isinstance(face, ScoredFace) else None,
+                advice=self._advice(face) if isinstance(face, ScoredFace) else "",
             )
             for face in faces
         )
+
+    def _advice(self, face: ScoredFace) -> str:
+        advice = reasons_of(face, self._model).advice
+        return "" if advice is None or advice.defect is None else advice.say
 
 
 def _fractions(box: Box, size: tuple[int, int]) -> Box:

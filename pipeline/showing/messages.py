@@ -39,6 +39,8 @@ class LiveFace(msgspec.Struct, frozen=True, array_like=True):
     """In fractions of the picture's width and height."""
     quality: int | None
     """``None`` for one that was not scored."""
+    advice: str = ""
+    """What would help its quality most; empty where nothing would, or that is not known."""
 
 
 class LiveCamera(msgspec.Struct, frozen=True):

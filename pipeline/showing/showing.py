@@ -91,7 +91,7 @@ class Showing:
         Raises:
             DeliveryError: the control socket cannot be bound.
         """
-        self._live.of(runner.shown, runner.people)
+        self._live.of(runner.shown, runner.people, runner.info.model)
         with ExitStack() as opened:
             if self._tracks is not None:
                 opened.enter_context(self._tracks.of(runner.run_id, runner.recorded))

@@ -163,7 +163,11 @@ class Enroller:
         found = self._faults(self._evidence(new, vectors))
         # New pictures have rows below zero while they are judged.
         wrong = {fault.row for fault in found if fault.row is not None and fault.row < 0}
-        faults += [f for f in found if f.row is not None and f.row < 0 and not right[-1 - f.row]]
+        faults += [
+            _advised(fault, new[-1 - fault.row][1])
+            for fault in found
+            if fault.row is not None and fault.row < 0 and not right[-1 - fault.row]
+        ]
         added = 0
         for accepted in (False, True):
             for person in sorted({file.person for file, _ in new}):
@@ -255,3 +259,10 @@ def _thumbnail(crop: Image) -> Floats:
     small = cv2.resize(crop, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
     grey: Floats = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32).reshape(-1)
     return grey
+
+
+def _advised(fault: Fault, look: Look) -> Fault:
+    """A poor picture is to be taken again, and the network knows what would help."""
+    if fault.kind is not FaultKind.POOR or not look.advice:
+        return fault
+    return msgspec.structs.replace(fault, remedy=f"take another picture: {look.advice}")

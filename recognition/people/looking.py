@@ -12,6 +12,7 @@ from facegate.detectors.base import Detector
 from facegate.errors import GalleryError
 from facegate.pipeline.images import decode_image
 from facegate.pipeline.records import Floats, Image
+from facegate.pipeline.seeing.reasons import reasons
 from facegate.recognition.people.records import Look
 from facegate.scoring.engine import Scorer
 
@@ -48,14 +49,18 @@ class Looker:
             raise GalleryError(f"no face found in {source}: replace or remove the picture")
         largest = max(faces, key=lambda face: face.width * face.height)
         crop = align(image, largest.landmarks)
+        scores = self._scorer.score(crop[None], embedding=False)
+        quality, size = int(scores.quality[0]), (image.shape[1], image.shape[0])
+        why = reasons(crop, largest, size, scores.patches[0], quality, self._scorer.card.name).advice
         return Look(
             source=source,
             digest=hashlib.sha256(content).hexdigest(),
             crop=crop,
-            quality=int(self._scorer.score(crop[None], embedding=False).quality[0]),
+            quality=quality,
             width=largest.width,
             turn=turn(largest.landmarks),
             faces=sum(face.width >= RIVAL * largest.width for face in faces),
+            advice=why.say if why is not None and why.defect is not None else "",
         )
 
 

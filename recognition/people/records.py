@@ -46,6 +46,8 @@ class Look(msgspec.Struct, frozen=True, eq=False):
     """0 seen from the front, 1 from the side."""
     faces: int
     """In the picture: the largest and those not much smaller."""
+    advice: str = ""
+    """What would help its quality most; empty where nothing would, or that is not known."""
 
 
 class Picture(msgspec.Struct, frozen=True):

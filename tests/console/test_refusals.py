@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from facegate.demo.clip import DemoClip
+
 from ..helpers import facegate, free_port
 from .serving import Client, Served, served
 
@@ -114,22 +116,17 @@ def test_a_camera_cannot_be_anything(console: Served, camera: dict[str, object],
 
 
 def test_uploads_are_bounded_and_have_to_be_pictures(console: Served) -> None:
-    def upload(name: str, content: bytes, kind: str = "image/jpeg") -> tuple[int, dict[str, str]]:
-        head = f'--x\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\nContent-Type: {kind}'
-        body = head.encode() + b"\r\n\r\n" + content
-        answer = console.ask(
-            "POST", "/api/v1/people/Ada/pictures", body + b"\r\n--x--\r\n",
-            {"Content-Type": "multipart/form-data; boundary=x"},
-        )  # fmt: skip
+    def upload(content: bytes) -> tuple[int, dict[str, str]]:
+        answer = console.upload("/people/Ada/pictures", "files", content)
         return answer.status, answer.json()
 
-    assert upload("x.jpg", b"no picture")[0] == 422
-    assert upload("x.svg", b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>")[0] == 422
+    assert upload(b"no picture")[0] == 422
+    assert upload(b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>")[0] == 422
     huge = bytes.fromhex("89504e470d0a1a0a0000000d49484452000186a0000186a00802000000")
-    status, problem = upload("bomb.png", huge + bytes(100))
+    status, problem = upload(huge + bytes(100))
     assert status == 422 and ("pixels" in problem["message"] or "not a picture" in problem["message"])
-    assert upload("large.jpg", bytes(9 * 2**20))[0] == 413
-    assert upload("larger.jpg", bytes(13 * 2**20))[0] == 413
+    assert upload(bytes(9 * 2**20))[0] == 413
+    assert upload(bytes(13 * 2**20))[0] == 413
     assert console.api("POST", "/cameras", {"name": "x" * 300_000, "source": "rtsp://x"}).status == 413
     assert console.ask("POST", "/api/v1/cameras", b"{", {"Content-Type": "application/json"}).status == 422
     assert console.get("/people") == []
@@ -154,6 +151,13 @@ def test_nothing_comes_without_a_login(locked: Served) -> None:
             assert answer.json()["error"] == "login_needed"
     page = locked.ask("GET", "/live")
     assert (page.status, page.headers["Location"]) == (303, "/login")
+
+
+def test_who_may_only_look_may_have_a_picture_scored(locked: Served, clip: DemoClip) -> None:
+    portrait = sorted(clip.gallery.glob("*/1.png"))[0].read_bytes()
+    assert locked.upload("/score", "picture", portrait).status == 401
+    answer = locked.upload("/score", "picture", portrait, Cookie=log_in(locked, "eve"))
+    assert answer.status == 200 and len(answer.json()["faces"]) == 1
 
 
 def test_a_viewer_looks_and_changes_nothing(locked: Served) -> None:

@@ -50,6 +50,13 @@ function draw(mine, told, picture) {
     pen.fillRect(x1 * width - 1, top, across, tall);
     pen.fillStyle = "#111";
     pen.fillText(text, x1 * width + 3, top + tall * 0.75);
+    if (face.advice) {
+      const below = Math.min(height - tall, y2 * height);
+      pen.fillStyle = "#111c";
+      pen.fillRect(x1 * width - 1, below, pen.measureText(face.advice).width + 8, tall);
+      pen.fillStyle = "#fff";
+      pen.fillText(face.advice, x1 * width + 3, below + tall * 0.75);
+    }
   }
   const who = told.faces.map((face) => face.name ?? "somebody unknown");
   canvas.setAttribute("aria-label", `${told.camera}: ${who.length ? who.join(", ") : "nobody"}`);

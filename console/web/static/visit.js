@@ -106,7 +106,8 @@ export async function visitDialog(visit) {
       h("h3", {}, "Sent"),
       h("div", { class: "strip" }, timeline.shots.map((shot) => h("figure", {},
         h("img", { src: `/api/v1/shots/${shot.shot_id}/crop.jpg`, alt: `Shot ${shot.rank}` }),
-        h("figcaption", {}, `${shot.quality.value} · ${words(shot.reason)}`)))),
+        h("figcaption", {}, `${shot.quality.value} · ${words(shot.reason)}`,
+          shot.reasons?.advice ? [h("br"), h("span", { class: "soft" }, shot.reasons.advice)] : "")))),
       best ? actions(known, best, close) : null,
       h("h3", {}, "Looked at closely and not sent"),
       shown.length

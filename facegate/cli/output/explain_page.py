@@ -11,8 +11,9 @@ import msgspec
 import numpy as np
 
 from facegate.pipeline.gating.gate import Decision
-from facegate.pipeline.records import Image, Outcome, ScoredFace
+from facegate.pipeline.records import Image, Outcome, QualityInfo, ScoredFace
 from facegate.pipeline.reporting.heat import heatmap
+from facegate.pipeline.seeing.reasons import reasons_of
 
 WIDTH, HEIGHT = 640, 150
 MOST_TRACKS = 500
@@ -61,21 +62,29 @@ def collect(decisions: list[tuple[float, Decision]]) -> list[TrackStory]:
     return sorted(stories.values(), key=lambda s: (s.camera, s.decisions[0][1].face.face.frame.pts_s, s.track_id))
 
 
-def render(title: str, algorithm: str, min_quality: dict[str, int], stories: list[TrackStory]) -> str:
-    """Return the page as HTML."""
+def render(title: str, quality: QualityInfo, min_quality: dict[str, int], stories: list[TrackStory]) -> str:
+    """Return the page as HTML.
+
+    Args:
+        title: of the page.
+        quality: what scored the faces.
+        min_quality: threshold of each camera.
+        stories: tracks.
+    """
     faces = sum(len(story.decisions) for story in stories)
     total = Counter(d.outcome for story in stories for _, d in story.decisions)
     sent = total[Outcome.FORWARDED] + total[Outcome.DRY_RUN]
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>",
         f"<h1>{escape(title)}</h1><p class=note>{faces} faces on {len(stories)} tracks, {sent} forwarded "
-        f"({100 * (1 - sent / max(faces, 1)):.1f} % kept from recognition). Quality by {escape(algorithm)}.</p>",
+        f"({100 * (1 - sent / max(faces, 1)):.1f} % kept from recognition). Quality by "
+        f"{escape(quality.algorithm)}.</p>",
         _counts(total),
     ]
     if len(stories) > MOST_TRACKS:
         parts.append(f"<p class=note>The first {MOST_TRACKS} tracks are shown.</p>")
     for story in stories[:MOST_TRACKS]:
-        parts.append(_track(story, min_quality.get(story.camera, 0)))
+        parts.append(_track(story, min_quality.get(story.camera, 0), quality.model))
     return "\n".join(parts) + "</html>\n"
 
 
@@ -87,16 +96,16 @@ def _counts(total: Counter[Outcome]) -> str:
     return f"<table><tr><th>fate<th>faces{rows}</table>"
 
 
-def _track(story: TrackStory, min_quality: int) -> str:
+def _track(story: TrackStory, min_quality: int, model: str) -> str:
     first, last = story.decisions[0][1].face, story.decisions[-1][1].face
     start, end = first.face.frame.pts_s, last.face.frame.pts_s
     total = Counter(decision.outcome for _, decision in story.decisions)
     shots = [(at, d) for at, d in story.decisions if d.shot is not None or d.outcome is Outcome.DRY_RUN]
-    pictures = "".join(_shot(at, d) for at, d in shots)
+    pictures = "".join(_shot(at, d, model) for at, d in shots)
     if not shots:
         scored = [d.face for _, d in story.decisions if isinstance(d.face, ScoredFace)]
         if scored:
-            pictures = _figure(max(scored, key=lambda face: face.quality), "best, not sent")
+            pictures = _figure(max(scored, key=lambda face: face.quality), "best, not sent", model)
     return (
         f"<h2>{escape(story.camera)}, track {story.track_id}: {start:.2f} to {end:.2f} s, "
         f"{len(story.decisions)} faces, {len(shots)} sent</h2><div class=track><div>{_timeline(story, min_quality)}"
@@ -148,16 +157,19 @@ def _timeline(story: TrackStory, min_quality: int) -> str:
     return "".join(marks) + "</svg>"
 
 
-def _shot(decided_s: float, decision: Decision) -> str:
+def _shot(decided_s: float, decision: Decision, model: str) -> str:
     reason = "dry run" if decision.shot is None else decision.shot.reason.value.replace("_", " ")
     face = decision.face
     assert isinstance(face, ScoredFace), "only scored faces are sent"
     return _figure(
-        face, f"quality {face.quality} at {face.face.frame.pts_s:.2f} s<br>{reason} at {decided_s:.2f} s"
+        face, f"quality {face.quality} at {face.face.frame.pts_s:.2f} s<br>{reason} at {decided_s:.2f} s", model
     )
 
 
-def _figure(face: ScoredFace, caption: str) -> str:
+def _figure(face: ScoredFace, caption: str, model: str) -> str:
+    advice = reasons_of(face, model).advice
+    if advice is not None:
+        caption += f"<br>{escape(advice.say)}"
     picture = cv2.resize(heatmap(face.face.crop, face.patches), None, fx=0.3, fy=0.3, interpolation=cv2.INTER_AREA)
     height, width = picture.shape[:2]
     return (

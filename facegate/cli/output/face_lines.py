@@ -17,7 +17,9 @@ from facegate.errors import ConfigError, SourceError
 from facegate.pipeline.images import read_image
 from facegate.pipeline.records import Box
 from facegate.pipeline.reporting.heat import heatmap
-from facegate.pipeline.seeing.components import Components, components
+from facegate.pipeline.seeing.advice import Advice
+from facegate.pipeline.seeing.components import Components
+from facegate.pipeline.seeing.reasons import reasons
 from facegate.scoring.engine import Scorer
 
 
@@ -32,6 +34,8 @@ class FaceLine(msgspec.Struct, frozen=True, omit_defaults=True):
     algorithm: str
     components: Components | None = None
     """What can be seen in the face, 0 (worst) to 100 each."""
+    advice: Advice | None = None
+    """What would help its quality most."""
     embedding: list[float] | None = None
 
 
@@ -54,13 +58,13 @@ def score_images(
     scorer: Scorer,
     embedding: bool,
     heatmaps: Path | None,
-    reasons: bool = False,
+    with_reasons: bool = False,
 ) -> int:
     """Score every face of every picture; return how many pictures could not be read or showed no face."""
     failed = 0
     for file in files:
         try:
-            lines = _score_one(file, detector, scorer, embedding, heatmaps, reasons)
+            lines = _score_one(file, detector, scorer, embedding, heatmaps, with_reasons)
         except SourceError as error:
             sys.stderr.write(f"facegate: {error}\n")
             failed += 1
@@ -75,7 +79,7 @@ def score_images(
 
 
 def _score_one(
-    file: Path, detector: Detector, scorer: Scorer, embedding: bool, heatmaps: Path | None, reasons: bool
+    file: Path, detector: Detector, scorer: Scorer, embedding: bool, heatmaps: Path | None, with_reasons: bool
 ) -> list[FaceLine]:
     image = read_image(file)
     faces = detector.detect([image])[0]
@@ -91,6 +95,10 @@ def _score_one(
                 str(heatmaps / name),
                 cv2.cvtColor(heatmap(crops[index], scores.patches[index]), cv2.COLOR_RGB2BGR),
             )
+        why = None
+        if with_reasons:
+            size, quality = (image.shape[1], image.shape[0]), int(scores.quality[index])
+            why = reasons(crops[index], face, size, scores.patches[index], quality, scorer.card.name)
         lines.append(
             FaceLine(
                 file=str(file),
@@ -99,7 +107,8 @@ def _score_one(
                 raw=float(scores.raw[index]),
                 quality=int(scores.quality[index]),
                 algorithm=scorer.algorithm,
-                components=components(crops[index], face, image.shape[1::-1]) if reasons else None,
+                components=None if why is None else why.components,
+                advice=None if why is None else why.advice,
                 embedding=[float(v) for v in scores.embedding[index]] if embedding else None,
             )
         )

@@ -44,6 +44,6 @@ def explain(
         camera: (used.gate_for(camera) if camera in named else used.gate).min_quality
         for camera in seen.header.gates
     }
-    page = render(f"Run {seen.header.run_id}", seen.header.quality_info.algorithm, marks, stories)
+    page = render(f"Run {seen.header.run_id}", seen.header.quality_info, marks, stories)
     write_whole(to, page.encode())
     typer.echo(str(to))

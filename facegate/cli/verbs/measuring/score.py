@@ -15,7 +15,10 @@ def score(
     images: Annotated[list[Path], typer.Argument(help="Pictures (JPEG, PNG).", show_default=False)],
     embedding: Annotated[bool, typer.Option("--embedding", help="Add each face's embedding.")] = False,
     reasons: Annotated[
-        bool, typer.Option("--reasons", help="Add what can be seen: size, sharpness, light, pose, 0 to 100 each.")
+        bool,
+        typer.Option(
+            "--reasons", help="Add why: size, sharpness, light and pose, 0 to 100 each, and what would help."
+        ),
     ] = False,
     heatmap: Annotated[
         Path | None,
@@ -30,6 +33,7 @@ def score(
 
     \b
     facegate score portrait.jpg --reasons
+    facegate score *.jpg --reasons | jq -r '.file + ": " + .advice.say'
     facegate score *.jpg --heatmap maps/ | jq .quality
     """
     from facegate.cli.output.face_lines import prepare_heatmaps, score_images

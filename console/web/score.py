@@ -1,0 +1,88 @@
+"""``/score``: the faces of a picture, judged as the gate judges them."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated
+
+import cv2
+import msgspec
+import numpy as np
+from fastapi import APIRouter, File, UploadFile
+from pydantic import BaseModel
+
+from facegate.console.scoring import Judged, Judgement
+from facegate.console.web.models import QualityOut, ReasonsOut
+from facegate.console.web.people import MOST_FILE_BYTES
+from facegate.console.web.problems import ANSWERS, ApiError, Of
+from facegate.pipeline.records import QualityInfo
+from facegate.sinks.wire import SOFTWARE
+
+router = APIRouter(tags=["score"], responses=ANSWERS)
+
+
+class ScoredOut(BaseModel):
+    """A face of the picture."""
+
+    box: tuple[float, float, float, float]
+    """Pixels of the picture."""
+    confidence: float
+    landmarks: list[tuple[float, float]]
+    """Left eye, right eye, nose, corners of the mouth, as seen in the picture."""
+    quality: QualityOut
+    reasons: ReasonsOut
+    crop: str
+    """Base64 of a JPEG, 112x112, aligned."""
+
+
+class ScoreOut(BaseModel):
+    """What there is in a picture."""
+
+    width: int
+    height: int
+    faces: list[ScoredOut]
+    """The surest first, a hundred at most; empty where none was found."""
+
+
+@router.post("/score")
+def score(console: Of, picture: Annotated[UploadFile, File()]) -> ScoreOut:
+    """Find the faces of one picture (JPEG, PNG, WebP, BMP) and say how good they are, why, and what would help.
+
+    Nothing of it is kept. Requests that come together are scored together.
+    """
+    content = picture.file.read(MOST_FILE_BYTES + 1)
+    if len(content) > MOST_FILE_BYTES:
+        most = MOST_FILE_BYTES // 2**20
+        raise ApiError(413, "too_large", f"a picture of more than {most} MiB", "make it smaller")
+    return _out(console.scoring.judge("the picture", content))
+
+
+def _out(found: Judgement) -> ScoreOut:
+    return ScoreOut(width=found.width, height=found.height, faces=[_face(face, found.info) for face in found.faces])
+
+
+def _face(face: Judged, info: QualityInfo) -> ScoredOut:
+    advice = face.reasons.advice
+    bgr = np.ascontiguousarray(face.crop[:, :, ::-1])
+    jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+    x1, y1, x2, y2 = (round(value, 2) for value in face.detection.box)
+    return ScoredOut(
+        box=(x1, y1, x2, y2),
+        confidence=round(face.detection.confidence, 4),
+        landmarks=[(round(float(x), 2), round(float(y), 2)) for x, y in face.detection.landmarks],
+        quality=QualityOut(
+            value=face.quality,
+            raw=face.raw,
+            algorithm=info.algorithm,
+            model=info.model,
+            calibration=info.calibration,
+            version=SOFTWARE,
+        ),
+        reasons=ReasonsOut(
+            components=msgspec.structs.asdict(face.reasons.components),
+            advice="" if advice is None else advice.say,
+            defect=None if advice is None else advice.defect,
+            gain=0 if advice is None else advice.gain,
+        ),
+        crop=base64.b64encode(jpeg).decode(),
+    )

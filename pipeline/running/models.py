@@ -1,0 +1,46 @@
+"""The models of a run, as its configuration says."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from facegate.detectors.base import Detector, load_detector
+from facegate.errors import ConfigError
+from facegate.pipeline.config import DetectorConfig, ScorerConfig
+from facegate.scoring.early_exit import read_table
+from facegate.scoring.engine import Scorer, load_scorer
+
+
+def detector_of(config: DetectorConfig) -> Detector:
+    """The detector; raises :class:`~facegate.errors.ModelError`."""
+    return load_detector(config.kind, config.path, max_side=config.max_side, min_face_px=config.min_face_px)
+
+
+def scorer_of(config: ScorerConfig, min_quality: int) -> Scorer:
+    """The scorer of a gate with this threshold.
+
+    Raises:
+        ModelError: a model is missing or not fit.
+        ConfigError: settings that do not go together.
+    """
+    load = partial(
+        load_scorer,
+        config.weights,
+        card=config.card,
+        quality=config.quality,
+        blocks=config.blocks,
+        aggregation=config.aggregation,
+        distance=config.distance,
+        device=config.device,
+        dtype=config.dtype,
+    )
+    if config.exits is None:
+        return load(backend=config.backend)
+    plain = load(backend="torch")
+    table = read_table(config.exits, plain.card.name, plain.algorithm)
+    if table.min_quality > min_quality:
+        raise ConfigError(
+            f"exit table {config.exits} is for a gate at {table.min_quality}, above min_quality "
+            f"{min_quality}: it would drop what this gate lets through"
+        )
+    return plain.leaving_early(table.exits())
