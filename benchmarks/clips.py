@@ -26,8 +26,8 @@ from benchmarks.machine import cpu
 from facegate.cli.output.tables import show_savings
 from facegate.detectors.align import align
 from facegate.detectors.base import Detector, load_detector
-from facegate.evaluation.baselines import LightQNetQuality
 from facegate.evaluation.datasets import FaceSet
+from facegate.evaluation.methods.others import LightQNetQuality
 from facegate.evaluation.savings import NeverSure, Observer, Savings, Visit, compare, load_labels
 from facegate.pipeline.config import DetectorConfig, GateConfig, RunConfig, ScorerConfig, config_for
 from facegate.pipeline.flow.cores import share_cores

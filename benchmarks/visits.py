@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.clips import ROOT, STRANGERS, Crops, altered, as_played, enrolled, galleries, rule_of, run
 from benchmarks.machine import cpu
 from facegate.detectors.base import load_detector
-from facegate.evaluation.baselines import LightQNetQuality
+from facegate.evaluation.methods.others import LightQNetQuality
 from facegate.evaluation.savings import Observer, SentFace, Visit, load_labels
 from facegate.pipeline.config import DetectorConfig, GateConfig, config_for
 from facegate.pipeline.flow.cores import share_cores

@@ -5,31 +5,27 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from facegate.errors import ConfigError
-from facegate.evaluation.baselines import (
-    ConfidenceQuality,
-    LaplacianQuality,
-    LightQNetQuality,
-    NormQuality,
-    QualityMethod,
-    RandomQuality,
-    ScorerQuality,
-    StochasticQuality,
-    WidthQuality,
-)
 from facegate.evaluation.datasets import FaceSet, Pair, verification_accuracy
 from facegate.evaluation.edc import Curve, Mode, bootstrap, compare_all, edc, interval, lower_bound, similarity_at
+from facegate.evaluation.methods.base import CHUNK, QualityMethod
+from facegate.evaluation.methods.depth import NUMBERS, WEIGHTS, DepthQuality
+from facegate.evaluation.methods.gradients import GradientQuality
+from facegate.evaluation.methods.others import LightQNetQuality, NormQuality, SimilarityQuality
+from facegate.evaluation.methods.passes import ScorerQuality, StochasticQuality
+from facegate.evaluation.methods.plain import ConfidenceQuality, LaplacianQuality, RandomQuality, WidthQuality
 from facegate.recognition.embedders import Embedder
 from facegate.scoring.engine import Scorer
 from facegate.scoring.families import QUALITIES, Quality
+from facegate.scoring.network.architecture import AGGREGATIONS, DISTANCES
 
 Progress = Callable[[str, int, int], None]
-CHUNK = 256
 
 PLAIN: dict[str, type[QualityMethod]] = {
     "random": RandomQuality,
@@ -39,8 +35,9 @@ PLAIN: dict[str, type[QualityMethod]] = {
 }
 REFERENCE = "laplacian"
 """What every method is compared with, where it was asked for: sharpness costs next to nothing."""
-OWN = ("default", *QUALITIES, "stochastic")
-"""What facegate's own model gives: the quality of its card, any of its numbers, and stochastic passes."""
+OWN = ("default", *QUALITIES, "stochastic", "grafiqs")
+"""What facegate's own model gives: the quality of its card, any of its numbers, stochastic passes, gradients."""
+OTHERS = ("norm:MODEL.onnx", "sdd:MODEL.onnx", "lightqnet:MODEL.pb")
 
 
 class MethodResult(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -97,10 +94,19 @@ class Settings(msgspec.Struct, frozen=True):
     resamples: int = 200
 
 
-def make_method(spec: str, load: Callable[[Quality | None], Scorer]) -> QualityMethod:
-    """Build the method that ``spec`` names, such as ``laplacian``, ``vitnt`` or ``norm:model.onnx``.
+class Loader(Protocol):
+    """Makes scorers of one model."""
 
-    ``load`` gives the scorer whose quality is the named number, or the card's own choice for ``None``.
+    def __call__(self, quality: Quality | None = None, **settings: Any) -> Scorer:
+        """The scorer whose quality is the named number, by default the card's; settings as of ``load_scorer``."""
+        ...
+
+
+def make_method(spec: str, load: Loader) -> QualityMethod:
+    """Build the method that ``spec`` names.
+
+    ``laplacian``; ``vitnt``; ``vitnt/uniform/0-5/alpha4/cosine``, with what differs from the card; ``attention@2``,
+    read after block 2; ``estimate@linear`` or ``@monotone``, fused over depth; ``norm:model.onnx``.
 
     Raises:
         ConfigError: there is no such method.
@@ -109,16 +115,61 @@ def make_method(spec: str, load: Callable[[Quality | None], Scorer]) -> QualityM
     if path:
         if kind == "norm":
             return NormQuality(Path(path))
+        if kind == "sdd":
+            return SimilarityQuality(path)
         if kind == "lightqnet":
             return LightQNetQuality(Path(path))
     elif kind in PLAIN:
         return PLAIN[kind]()
     elif kind == "stochastic":
-        return StochasticQuality(load(None))
+        return StochasticQuality(load())
+    elif kind == "grafiqs":
+        return GradientQuality(load())
     elif kind in OWN:
         return ScorerQuality(load(None if kind == "default" else kind))  # type: ignore[arg-type]
-    known = [*PLAIN, *OWN, "norm:MODEL.onnx", "lightqnet:MODEL.pb"]
+    elif kind.startswith("vitnt/"):
+        return ScorerQuality(load("vitnt", **_settings(kind)))
+    elif "@" in kind:
+        return _by_depth(kind, load)
+    known = [*PLAIN, *OWN, "vitnt/VARIANT", "NUMBER@BLOCK", *OTHERS]
     raise ConfigError(f"quality method '{spec}' is unknown: choose from {', '.join(known)}")
+
+
+def _settings(spec: str) -> dict[str, Any]:
+    """Of ``vitnt/uniform/0-5/alpha4/cosine``."""
+    settings: dict[str, Any] = {}
+    for part in spec.split("/")[1:]:
+        first, _, last = part.partition("-")
+        if part in AGGREGATIONS:
+            settings["aggregation"] = part
+        elif part in DISTANCES:
+            settings["distance"] = part
+        elif first.isdecimal() and last.isdecimal():
+            settings["blocks"] = tuple(range(int(first), int(last) + 1))
+        elif part.startswith("alpha") and _number(part[5:]) is not None:
+            settings["alpha"] = _number(part[5:])
+        else:
+            raise ConfigError(f"'{part}' in '{spec}' is no variant: write vitnt/uniform/0-5/alpha4/cosine")
+    return settings
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _by_depth(spec: str, load: Loader) -> QualityMethod:
+    number, _, what = spec.partition("@")
+    found = next((known for known in NUMBERS if known == number), None)
+    weights = next((known for known in WEIGHTS if known == what), None)
+    if found is None or (weights is None and not what.isdecimal()):
+        raise ConfigError(
+            f"'{spec}' cannot be read: write {', '.join(NUMBERS)}, @, and a block or {' or '.join(WEIGHTS)}"
+        )
+    scorer = load("vitnt", device="cpu", dtype="fp32", backend="torch")
+    return DepthQuality(scorer, found, int(what) if weights is None else weights)
 
 
 def short_name(spec: str) -> str:

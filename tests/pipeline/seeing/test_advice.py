@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facegate.demo.clip import DemoClip
-from facegate.detectors.align import ARCFACE_TEMPLATE, align
+from facegate.detectors.align import ARCFACE_TEMPLATE, align, similarity_transform
 from facegate.detectors.base import Detector
 from facegate.evaluation.defects import DEFECTS
 from facegate.pipeline.images import read_image
@@ -41,8 +41,13 @@ Look = Callable[[Image], Reasons]
 
 
 @pytest.fixture(scope="module")
-def portraits(clip: DemoClip) -> list[Image]:
-    return [read_image(file) for file in sorted(clip.gallery.glob("*/1.png"))]
+def portrait_file(clip: DemoClip) -> Path:
+    return clip.gallery / "guest-3" / "1.png"
+
+
+@pytest.fixture(scope="module")
+def portrait(portrait_file: Path) -> Image:
+    return read_image(portrait_file)
 
 
 @pytest.fixture(scope="module")
@@ -57,43 +62,39 @@ def look(mtcnn: Detector, scorer: Scorer) -> Look:
     return judged
 
 
-def test_portraits_are_good(portraits: list[Image], look: Look) -> None:
-    said = [look(image).advice for image in portraits]
-    assert sum(advice is not None and advice.say == GOOD for advice in said) >= len(said) - 1, said
+def test_a_good_portrait_is_good(portrait: Image, look: Look) -> None:
+    advice = look(portrait).advice
+    assert advice is not None and (advice.say, advice.defect, advice.gain) == (GOOD, None, 0)
+
+
+MILDER = {
+    Defect.BLURRED: lambda image: cv2.GaussianBlur(image, (0, 0), 3.0),
+    Defect.BRIGHT: lambda image: np.clip(image * 1.4 + 60.0, 0, 255).astype(np.uint8),
+}
+"""In a small picture, whose face the detector would miss otherwise."""
 
 
 @pytest.mark.parametrize("defect", list(Defect))
-def test_what_was_done_to_a_face_is_named(
-    defect: Defect, portraits: list[Image], look: Look, mtcnn: Detector
-) -> None:
+def test_what_was_done_to_a_face_is_named(defect: Defect, portrait: Image, look: Look, mtcnn: Detector) -> None:
+    landmarks = mtcnn.detect([portrait])[0][0].landmarks
     rng = np.random.default_rng(1)
-    said = []
-    for image in portraits:
-        spoilt = DEFECTS[defect](image, mtcnn.detect([image])[0][0].landmarks, rng)
-        if mtcnn.detect([spoilt])[0]:
-            said.append(look(spoilt).advice)
-    assert said
-    named = [advice for advice in said if advice is not None and advice.defect is defect]
-    assert len(named) >= max(1, len(said) - 1), said
-    assert all(advice.gain >= 4 and advice.say in (SENTENCES[defect], EYES, MOUTH) for advice in named)
+    spoilt = MILDER[defect](portrait) if defect in MILDER else DEFECTS[defect](portrait, landmarks, rng)
+    advice = look(spoilt).advice
+    assert advice is not None and advice.defect is defect, advice
+    assert advice.gain >= 4 and advice.say in (SENTENCES[defect], EYES, MOUTH)
 
 
-def test_it_says_what_to_uncover(portraits: list[Image], look: Look, mtcnn: Detector) -> None:
+def test_it_says_what_to_uncover(portrait: Image, look: Look, mtcnn: Detector) -> None:
     said = set()
-    for top, bottom in ((44, 60), (70, 110)):
-        image = portraits[0].copy()
-        back = cv2.invertAffineTransform(_to_crop(mtcnn, image))
+    for top, bottom in ((46, 58), (76, 108)):
+        image = portrait.copy()
+        landmarks = mtcnn.detect([image])[0][0].landmarks
+        back = cv2.invertAffineTransform(similarity_transform(landmarks, ARCFACE_TEMPLATE))
         corners = np.array([(22, top, 1), (90, top, 1), (90, bottom, 1), (22, bottom, 1)]) @ back.T
         cv2.fillPoly(image, [np.rint(corners).astype(np.int32)], (30, 30, 40))
         advice = look(image).advice
         said.add(None if advice is None else advice.say)
     assert said == {EYES, MOUTH}
-
-
-def _to_crop(mtcnn: Detector, image: Image) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    from facegate.detectors.align import similarity_transform
-
-    return similarity_transform(mtcnn.detect([image])[0][0].landmarks, ARCFACE_TEMPLATE)
 
 
 def test_nothing_is_made_up() -> None:
@@ -129,13 +130,15 @@ def test_whatever_a_face_looks_like_something_is_said(
 
 def test_landmarks_in_one_point_are_no_error() -> None:
     face = Detection((0.0, 0.0, 9.0, 9.0), 0.5, np.ones((5, 2), np.float32))
-    found = reasons(np.zeros((112, 112, 3), np.uint8), face, (9, 9), np.ones(49, np.float32), 0, "facegate-mobile-s")
+    found = reasons(
+        np.zeros((112, 112, 3), np.uint8), face, (9, 9), np.ones(49, np.float32), 0, "facegate-mobile-s"
+    )
     assert found.components.size == 0
 
 
-def test_a_shot_says_why_on_the_wire(portraits: list[Image], mtcnn: Detector, scorer: Scorer) -> None:
-    image = (portraits[0] * 0.15).astype(np.uint8)
-    detection = mtcnn.detect([portraits[0]])[0][0]
+def test_a_shot_says_why_on_the_wire(portrait: Image, mtcnn: Detector, scorer: Scorer) -> None:
+    image = (portrait * 0.15).astype(np.uint8)
+    detection = mtcnn.detect([portrait])[0][0]
     crop = align(image, detection.landmarks)
     scores = scorer.score(crop[None])
     ref = FrameRef("door", 0, 0.0, monotonic(), None, image.shape[1], image.shape[0])
@@ -148,8 +151,8 @@ def test_a_shot_says_why_on_the_wire(portraits: list[Image], mtcnn: Detector, sc
         assert (why.advice, why.defect) == ((SENTENCES[Defect.DARK], "dark") if known else ("", None))
 
 
-def test_score_says_what_would_help(clip: DemoClip, tmp_path: Path) -> None:
-    picture = cv2.imread(str(sorted(clip.gallery.glob("*/1.png"))[0]))
-    cv2.imwrite(str(tmp_path / "dark.png"), (picture * 0.12).astype(np.uint8))
+def test_score_says_what_would_help(portrait_file: Path, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "dark.png"), (cv2.imread(str(portrait_file)) * 0.2).astype(np.uint8))
     (line,) = map(json.loads, facegate("score", tmp_path / "dark.png", "--reasons").stdout.splitlines())
     assert line["advice"]["defect"] == "dark" and line["advice"]["say"] == SENTENCES[Defect.DARK]
+    assert line["components"]["brightness"] < 40

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -17,9 +16,7 @@ from facegate.detectors.align import ARCFACE_TEMPLATE, align
 from facegate.detectors.base import Detector
 from facegate.pipeline.images import read_image
 from facegate.pipeline.records import Detection, Image
-from facegate.pipeline.seeing.components import Components, components, see
-
-from ...helpers import facegate
+from facegate.pipeline.seeing.components import components, see
 
 FRAME = (640, 480)
 
@@ -78,7 +75,9 @@ def test_each_falls_with_what_is_done_to_the_picture(name: str, portrait: Image)
 
 def test_too_much_light_is_as_bad_as_too_little(portrait: Image) -> None:
     seen = [
-        components(see(np.clip(portrait.astype(np.int16) + more, 0, 255).astype(np.uint8), face(), FRAME)).brightness
+        components(
+            see(np.clip(portrait.astype(np.int16) + more, 0, 255).astype(np.uint8), face(), FRAME)
+        ).brightness
         for more in (0, 60, 120, 200)
     ]
     assert falls(seen), seen
@@ -99,11 +98,3 @@ def test_each_falls_with_where_the_face_is_and_looks(
 ) -> None:
     seen = [components(see(portrait, detection, FRAME)) for detection in detections]
     assert falls([getattr(each, name) for each in seen]), seen
-
-
-def test_score_says_why(portrait_file: Path, tmp_path: Path) -> None:
-    dark = tmp_path / "dark.png"
-    cv2.imwrite(str(dark), (cv2.imread(str(portrait_file)) * 0.2).astype(np.uint8))
-    lines = [json.loads(line) for line in facegate("score", portrait_file, dark, "--reasons").stdout.splitlines()]
-    good, bad = (msgspec.convert(line["components"], Components) for line in (lines[0], lines[-1]))
-    assert good.brightness - bad.brightness >= 50

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache as cached
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -31,7 +31,8 @@ def evaluate(
         str,
         typer.Option(
             help="Comma separated: random, laplacian, width, confidence; of the model: default, vitnt, attention, "
-            "norm, estimate, stochastic; norm:MODEL.onnx, lightqnet:MODEL.pb."
+            "norm, estimate, stochastic, grafiqs; vitnt/uniform/0-5/alpha4/cosine for what differs; attention@2 "
+            "after block 2, @linear or @monotone over depth; norm:MODEL.onnx, sdd:MODEL.onnx, lightqnet:MODEL.pb."
         ),
     ] = "random,laplacian,default",
     pairs: Annotated[Path | None, typer.Option(help="LFW-style pairs (TSV).", show_default=False)] = None,
@@ -94,8 +95,8 @@ def evaluate(
     protocol = load_pairs(pairs) if pairs else None
 
     @cached
-    def scorer(number: Quality | None) -> Scorer:
-        return load_scorer(weights, card=model_card, quality=number)
+    def scorer(number: Quality | None = None, **settings: Any) -> Scorer:
+        return load_scorer(weights, card=model_card, quality=number, **settings)
 
     methods = {short_name(spec): make_method(spec, scorer) for spec in map(str.strip, quality.split(",")) if spec}
     judges = [load_embedder(name) for name in recognizer]

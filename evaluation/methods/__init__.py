@@ -1,0 +1,1 @@
+"""Ways to measure how good a face is, from chance to oracle."""
