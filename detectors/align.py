@@ -69,6 +69,12 @@ def align(image: Image, landmarks: Floats) -> Image:
     return contiguous(warped)
 
 
+def aligned_landmarks(landmarks: Floats) -> Floats:
+    """Where landmarks ``(5, 2)`` of the frame lie in the aligned crop, in its pixels."""
+    matrix = similarity_transform(landmarks, ARCFACE_TEMPLATE)
+    return (landmarks @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+
+
 def _shrink_region(image: Image, matrix: NDArray[np.float64], scale: float) -> tuple[Image, NDArray[np.float64]]:
     """Cut the face's surroundings and area-average them to about the crop's resolution."""
     inverse = cv2.invertAffineTransform(matrix)

@@ -15,8 +15,8 @@ from facegate.errors import ModelError
 BackendName = Literal["torch", "onnxruntime", "openvino"]
 Dtype = Literal["fp32", "bf16", "fp16", "int8"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
-CROPS = "crops"
-"""Input of an exported graph."""
+CROPS, LANDMARKS = "crops", "landmarks"
+"""Inputs of an exported graph; the second only of networks that look at landmarks."""
 OUTPUTS = ("raw", "quality", "embedding", "patches", "attention")
 
 Floats = NDArray[np.float32]
@@ -39,8 +39,10 @@ class Backend(Protocol):
     name: BackendName
     dtype: Dtype
 
-    def run(self, batches: list[NDArray[np.uint8]], embedding: bool) -> list[PassArrays]:
-        """Run every batch; the results in order."""
+    def run(
+        self, batches: list[NDArray[np.uint8]], embedding: bool, landmarks: list[Floats] | None = None
+    ) -> list[PassArrays]:
+        """Run every batch; the results in order. ``landmarks`` go with networks that look at them."""
         ...
 
 
@@ -73,13 +75,18 @@ class OnnxRuntime:
         except Exception as error:
             raise ModelError(f"ONNX Runtime cannot load {graph}: {str(error).splitlines()[0]}") from error
 
-    def run(self, batches: list[NDArray[np.uint8]], embedding: bool) -> list[PassArrays]:
+    def run(
+        self, batches: list[NDArray[np.uint8]], embedding: bool, landmarks: list[Floats] | None = None
+    ) -> list[PassArrays]:
         """See :class:`Backend`."""
-        return [_named(self._pass(crops), embedding) for crops in batches]
+        return [_named(self._pass(inputs), embedding) for inputs in _inputs(batches, landmarks)]
 
-    def _pass(self, crops: NDArray[np.uint8]) -> list[Any]:
-        parts = [crops] if self.dtype != "int8" else [crops[i : i + 1] for i in range(len(crops))]
-        found = [self._session.run(list(OUTPUTS), {CROPS: part}) for part in parts]
+    def _pass(self, inputs: dict[str, Any]) -> list[Any]:
+        count = len(inputs[CROPS])
+        one_by_one = [{name: each[i : i + 1] for name, each in inputs.items()} for i in range(count)]
+        found = [
+            self._session.run(list(OUTPUTS), part) for part in (one_by_one if self.dtype == "int8" else [inputs])
+        ]
         return found[0] if len(found) == 1 else [np.concatenate(arrays) for arrays in zip(*found, strict=True)]
 
 
@@ -101,13 +108,21 @@ class OpenVino:
         except RuntimeError as error:
             raise ModelError(f"OpenVINO cannot load {graph}: {str(error).splitlines()[0]}") from error
 
-    def run(self, batches: list[NDArray[np.uint8]], embedding: bool) -> list[PassArrays]:
+    def run(
+        self, batches: list[NDArray[np.uint8]], embedding: bool, landmarks: list[Floats] | None = None
+    ) -> list[PassArrays]:
         """See :class:`Backend`."""
         results = []
-        for crops in batches:
-            found = self._model(crops)
+        for inputs in _inputs(batches, landmarks):
+            found = self._model(inputs)
             results.append(_named([found[name].copy() for name in OUTPUTS], embedding))
         return results
+
+
+def _inputs(batches: list[NDArray[np.uint8]], landmarks: list[Floats] | None) -> list[dict[str, Any]]:
+    if landmarks is None:
+        return [{CROPS: crops} for crops in batches]
+    return [{CROPS: crops, LANDMARKS: places} for crops, places in zip(batches, landmarks, strict=True)]
 
 
 def _named(arrays: list[Any], embedding: bool) -> PassArrays:

@@ -23,7 +23,7 @@ PREFIXES = ("module.", "net.", "model.", "backbone.")
 IGNORED = ("mask_token",)
 """Present in some insightface files, used in their training only."""
 FOREIGN = {
-    "KP-RPE": ("kprpe", "rpe_", "keypoint_linear", "rel_keys"),
+    "KP-RPE": ("kprpe", "rpe_", "rel_keys"),
     "iRPE": ("lookup_table_weight",),
     "Swin": ("relative_position_bias_table", "relative_coords_table", "layers.0.blocks"),
     "part-fViT": ("stn.", "landmarkcnn", "part_embed"),
@@ -38,6 +38,11 @@ def build_network(arch: Architecture, path: Path) -> FaceViT:
         ModelError: unreadable, of another architecture, or weights that do not fit ``arch``.
     """
     state = read_weights(path)
+    if not arch.keypoints and any(key.startswith("keypoint_linear") for key in state):
+        raise ModelError(
+            f"{path} is a KP-RPE model, whose attention looks at landmarks: give it a card with 'keypoints: true', "
+            "such as --model-card cvlface-vit-base-kprpe"
+        )
     if arch.class_token and "pos_embed" in state:
         prefix = arch.prefix_tokens if arch.prefix_position else 0
         if state["pos_embed"].shape[1] != arch.grid**2 + prefix:

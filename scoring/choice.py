@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facegate.compiling import processor, threads
-from facegate.errors import ModelError
+from facegate.errors import ConfigError, ModelError
 from facegate.scoring.backends import Backend, BackendName, Dtype, OnnxRuntime, OpenVino, PassArrays
 from facegate.scoring.families import ModelCard
 from facegate.scoring.reading import Reading
@@ -61,6 +61,18 @@ class Tuning(msgspec.Struct, frozen=True):
 
     machine: str
     trials: tuple[Trial, ...]
+
+
+def check_combination(on: str, dtype: str, backend: str) -> None:
+    """Refuse what cannot run together; raises :class:`ConfigError`."""
+    if on == "cuda" and (backend not in ("auto", "torch") or dtype == "int8"):
+        raise ConfigError("on CUDA only the torch backend runs, in fp32, bf16 or fp16")
+    if on == "cpu" and dtype == "fp16":
+        raise ConfigError("fp16 needs a CUDA device: use fp32 or bf16 on the CPU")
+    if dtype == "int8" and backend in ("torch", "openvino"):
+        raise ConfigError("int8 runs in ONNX Runtime: use backend 'onnxruntime'")
+    if dtype == "bf16" and backend == "onnxruntime":
+        raise ConfigError("ONNX Runtime has no bf16 on the CPU: use fp32 or int8, or another backend")
 
 
 def cache_folder() -> Path:

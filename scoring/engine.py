@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facegate.compiling import processor, threads
+from facegate.detectors.align import ARCFACE_TEMPLATE
 from facegate.errors import ConfigError, ModelError
 from facegate.scoring.backends import DTYPES, Backend, BackendName, Dtype, OnnxRuntime, OpenVino, PassArrays
 from facegate.scoring.calibration import Calibration
-from facegate.scoring.choice import Choice, graph_for, measured_choice
+from facegate.scoring.choice import Choice, check_combination, graph_for, measured_choice
 from facegate.scoring.families import (
     DEFAULT_MODEL,
     QUALITIES,
@@ -94,6 +95,11 @@ class Scorer:
         return self.one_pass.network
 
     @property
+    def wants_landmarks(self) -> bool:
+        """Whether the network looks at landmarks beside the crop."""
+        return self.card.architecture.keypoints
+
+    @property
     def algorithm(self) -> str:
         """Name of the quality algorithm with its settings, for records and reports."""
         if self.quality != "vitnt":
@@ -109,11 +115,15 @@ class Scorer:
         same = self.quality != "vitnt" or s == ScoreSettings(blocks=card.blocks, alpha=card.alpha)
         return card.calibration_version if same else f"{card.calibration_version} (made for other settings)"
 
-    def score(self, crops: NDArray[np.uint8], *, embedding: bool = True) -> Scores:
+    def score(
+        self, crops: NDArray[np.uint8], *, landmarks: NDArray[np.float32] | None = None, embedding: bool = True
+    ) -> Scores:
         """Score aligned crops.
 
         Args:
             crops: ``(B, 112, 112, 3)`` uint8 RGB; ``B`` may be zero.
+            landmarks: ``(B, 5, 2)`` in pixels of the crops, for networks that look at them (``wants_landmarks``);
+                without them those of the template, to which the crops were aligned.
             embedding: also return embeddings (the network runs to its last block).
 
         Raises:
@@ -123,8 +133,13 @@ class Scorer:
         _check_crops(crops)
         if not self.reading.fitted:
             raise ConfigError("the mahalanobis distance needs its spread: call scorer.fitted(crops) first")
-        batches = [crops[i : i + MAX_BATCH] for i in range(0, len(crops), MAX_BATCH)]
-        parts = self.backend.run(batches, embedding)
+        starts = range(0, len(crops), MAX_BATCH)
+        batches = [crops[i : i + MAX_BATCH] for i in starts]
+        places = None
+        if self.wants_landmarks:
+            where = _checked_landmarks(landmarks, len(crops))
+            places = [where[i : i + MAX_BATCH] for i in starts]
+        parts = self.backend.run(batches, embedding, places)
         for part in parts:
             self._check(part)
         arch = self.card.architecture
@@ -170,8 +185,10 @@ class Scorer:
             ConfigError: no crops, wrong crops, or a backend other than torch on the CPU.
         """
         _check_crops(crops)
-        if not len(crops) or self.backend.name != "torch":
-            raise ConfigError("fitting needs one or more crops and the torch backend on the CPU")
+        if not len(crops) or self.backend.name != "torch" or self.wants_landmarks:
+            raise ConfigError(
+                "fitting needs one or more crops, the torch backend on the CPU, and a network without landmarks"
+            )
         import torch
 
         from facegate.scoring.torch_backends import TorchCpu
@@ -285,7 +302,7 @@ def load_scorer(
 
 def _decide(reading: Reading, on: str, dtype: str, backend: str) -> Choice:
     """Which backend and number format, and why."""
-    _check_combination(on, dtype, backend)
+    check_combination(on, dtype, backend)
     card = reading.card
     if dtype == "int8":
         return Choice("onnxruntime", "int8", "int8 was asked for")
@@ -311,17 +328,6 @@ def _decide(reading: Reading, on: str, dtype: str, backend: str) -> Choice:
 def _exported_is_best(reading: Reading, dtype: str) -> bool:
     exact = dtype == "fp32" or (dtype == "auto" and not (reading.card.bf16 and native_bf16("cpu")))
     return reading.fitted and exact
-
-
-def _check_combination(on: str, dtype: str, backend: str) -> None:
-    if on == "cuda" and (backend not in ("auto", "torch") or dtype == "int8"):
-        raise ConfigError("on CUDA only the torch backend runs, in fp32, bf16 or fp16")
-    if on == "cpu" and dtype == "fp16":
-        raise ConfigError("fp16 needs a CUDA device: use fp32 or bf16 on the CPU")
-    if dtype == "int8" and backend in ("torch", "openvino"):
-        raise ConfigError("int8 runs in ONNX Runtime: use backend 'onnxruntime'")
-    if dtype == "bf16" and backend == "onnxruntime":
-        raise ConfigError("ONNX Runtime has no bf16 on the CPU: use fp32 or int8, or another backend")
 
 
 def _make_backend(reading: Reading, on: str, choice: Choice) -> Backend:
@@ -362,6 +368,15 @@ def _check_crops(crops: Any) -> None:
     if not isinstance(crops, np.ndarray) or crops.dtype != np.uint8 or crops.shape[1:] != CROP_SHAPE:
         got = f"{getattr(crops, 'dtype', type(crops).__name__)} {getattr(crops, 'shape', '')}"
         raise ConfigError(f"crops must be uint8 (B, 112, 112, 3) RGB, got {got}")
+
+
+def _checked_landmarks(landmarks: Any, count: int) -> NDArray[np.float32]:
+    if landmarks is None:
+        return np.repeat(ARCFACE_TEMPLATE[None], count, 0)
+    found = np.asarray(landmarks, np.float32)
+    if found.shape != (count, *ARCFACE_TEMPLATE.shape) or not np.isfinite(found).all():
+        raise ConfigError(f"landmarks must be finite ({count}, 5, 2) in pixels of the crops, got {found.shape}")
+    return found
 
 
 def _checked_blocks(blocks: tuple[int, ...], depth: int) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from facegate.errors import ModelError
-from facegate.scoring.backends import CROPS, OUTPUTS
+from facegate.scoring.backends import CROPS, LANDMARKS, OUTPUTS
 from facegate.scoring.families import CARD_KEY, ModelCard
 from facegate.scoring.one_pass import OnePass
 
@@ -40,9 +40,9 @@ class QualityGraph(nn.Module):
         self.register_buffer("slope", (steps[:, 1] / steps[:, 0]).float())
         self._lowest = float(table[0, 1])
 
-    def forward(self, crops: Tensor) -> tuple[Tensor | None, ...]:
-        """Run on uint8 crops."""
-        out = self.one_pass(crops)
+    def forward(self, crops: Tensor, landmarks: Tensor | None = None) -> tuple[Tensor | None, ...]:
+        """Run on uint8 crops, and landmarks where the network looks at them."""
+        out = self.one_pass(crops, landmarks=landmarks)
         # The table as a sum of ramps, which every runtime knows; a search in a table not every one does.
         rise = torch.minimum((out.raw[:, None] - self.start).clamp_min(0.0), self.width)
         quality = (rise * self.slope).sum(1) + self._lowest
@@ -58,7 +58,9 @@ def export_onnx(one_pass: OnePass, card: ModelCard, algorithm: str, target: Path
     import onnx
 
     graph = QualityGraph(one_pass, card).eval()
-    example = torch.zeros((2, 112, 112, 3), dtype=torch.uint8)
+    examples: dict[str, Tensor] = {CROPS: torch.zeros((2, 112, 112, 3), dtype=torch.uint8)}
+    if card.architecture.keypoints:
+        examples[LANDMARKS] = torch.zeros((2, 5, 2))
     part = target.with_name(f"{target.name}.{os.getpid()}.part")  # several processes may begin at once
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
@@ -66,13 +68,13 @@ def export_onnx(one_pass: OnePass, card: ModelCard, algorithm: str, target: Path
             # The tracing exporter: a second where the newer one takes ten and needs another package.
             torch.onnx.export(
                 graph,
-                (example,),
+                tuple(examples.values()),
                 part,
                 dynamo=False,
                 opset_version=OPSET,
-                input_names=[CROPS],
+                input_names=list(examples),
                 output_names=list(OUTPUTS),
-                dynamic_axes={name: {0: "batch"} for name in (CROPS, *OUTPUTS)},
+                dynamic_axes={name: {0: "batch"} for name in (*examples, *OUTPUTS)},
             )
         except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
             part.unlink(missing_ok=True)

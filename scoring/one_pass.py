@@ -40,12 +40,19 @@ class OnePass(nn.Module):
         return self.network.pos_embed.dtype
 
     def forward(
-        self, crops: Tensor, embedding: bool = True, exits: Mapping[int, float] | None = None
+        self,
+        crops: Tensor,
+        embedding: bool = True,
+        exits: Mapping[int, float] | None = None,
+        landmarks: Tensor | None = None,
     ) -> PassOutput:
-        """Run on uint8 RGB crops ``(B, 112, 112, 3)``; ``raw`` of the result is the chosen quality."""
+        """Run on uint8 RGB crops ``(B, 112, 112, 3)``; ``raw`` of the result is the chosen quality.
+
+        ``landmarks`` ``(B, 5, 2)``, in pixels of the crop, for networks that look at them.
+        """
         images = self.normalised(crops)
         whole = embedding or self.quality in ("norm", "estimate")
-        out = self.network(images, self.settings, whole=whole, spread=self.spread, exits=exits)
+        out = self.network(images, self.settings, whole=whole, spread=self.spread, exits=exits, landmarks=landmarks)
         return msgspec.structs.replace(out, raw=self._chosen(out))  # type: ignore[no-any-return]
 
     def normalised(self, crops: Tensor) -> Tensor:

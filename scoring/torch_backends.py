@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from facegate.scoring.backends import BackendName, Dtype, Floats, PassArrays
 from facegate.scoring.network.architecture import PassOutput
+from facegate.scoring.network.keypoints import LANDMARKS
 from facegate.scoring.one_pass import OnePass
 
 TORCH_DTYPES: dict[Dtype, torch.dtype] = {
@@ -31,12 +32,18 @@ class TorchCpu:
         one_pass.network.to("cpu").set_dtype(TORCH_DTYPES[dtype])
 
     @torch.inference_mode()
-    def run(self, batches: list[NDArray[np.uint8]], embedding: bool) -> list[PassArrays]:
+    def run(
+        self, batches: list[NDArray[np.uint8]], embedding: bool, landmarks: list[Floats] | None = None
+    ) -> list[PassArrays]:
         """See :class:`Backend`."""
-        return [self._run(np.ascontiguousarray(crops), embedding) for crops in batches]
+        places: Sequence[Floats | None] = landmarks or [None] * len(batches)
+        return [self._run(crops, embedding, lie) for crops, lie in zip(batches, places, strict=True)]
 
-    def _run(self, crops: NDArray[np.uint8], embedding: bool) -> PassArrays:
-        out: PassOutput = self._one_pass(torch.from_numpy(crops), embedding, self._exits)
+    def _run(self, crops: NDArray[np.uint8], embedding: bool, landmarks: Floats | None) -> PassArrays:
+        where = None if landmarks is None else torch.from_numpy(landmarks)
+        out: PassOutput = self._one_pass(
+            torch.from_numpy(np.ascontiguousarray(crops)), embedding, self._exits, where
+        )
         return PassArrays(
             raw=out.raw.float().numpy(),
             patches=out.patches.float().numpy(),
@@ -63,15 +70,18 @@ class TorchCuda:
         self._graphs: dict[tuple[int, bool], _CudaGraph] = {}
 
     @torch.inference_mode()
-    def run(self, batches: list[NDArray[np.uint8]], embedding: bool) -> list[PassArrays]:
+    def run(
+        self, batches: list[NDArray[np.uint8]], embedding: bool, landmarks: list[Floats] | None = None
+    ) -> list[PassArrays]:
         """See :class:`Backend`."""
         pending = []
-        for crops in batches:
+        where: Sequence[Floats | None] = landmarks or [None] * len(batches)
+        for crops, places in zip(batches, where, strict=True):
             bucket = next(size for size in self.BUCKETS if size >= len(crops))
             key = (bucket, embedding)
             if key not in self._graphs:
                 self._graphs[key] = _CudaGraph(self._one_pass, bucket, embedding)
-            pending.append((len(crops), self._graphs[key].enqueue(crops)))
+            pending.append((len(crops), self._graphs[key].enqueue(crops, places)))
         torch.cuda.synchronize()
         return [self._unpacked(host.numpy()[:count], embedding) for count, host in pending]
 
@@ -90,20 +100,24 @@ class _CudaGraph:
 
     def __init__(self, one_pass: OnePass, size: int, embedding: bool) -> None:
         self._input = torch.zeros((size, 112, 112, 3), dtype=torch.uint8, device="cuda")
+        looks = one_pass.network.arch.keypoints
+        self._landmarks = torch.zeros((size, LANDMARKS, 2), device="cuda") if looks else None
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(2):  # libraries choose their kernels before the capture
-                _flat(one_pass(self._input, embedding), embedding)
+                _flat(one_pass(self._input, embedding, landmarks=self._landmarks), embedding)
         torch.cuda.current_stream().wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
-            self._output = _flat(one_pass(self._input, embedding), embedding)
+            self._output = _flat(one_pass(self._input, embedding, landmarks=self._landmarks), embedding)
 
-    def enqueue(self, crops: NDArray[np.uint8]) -> torch.Tensor:
+    def enqueue(self, crops: NDArray[np.uint8], landmarks: Floats | None) -> torch.Tensor:
         """Queue copy, pass and copy back; the returned pinned tensor is filled once the stream has come to here."""
         pinned = torch.from_numpy(np.ascontiguousarray(crops)).pin_memory()
         self._input[: len(crops)].copy_(pinned, non_blocking=True)
+        if self._landmarks is not None and landmarks is not None:
+            self._landmarks[: len(crops)].copy_(torch.from_numpy(landmarks))
         self._graph.replay()
         host = torch.empty(self._output.shape, dtype=torch.float32, pin_memory=True)
         host.copy_(self._output, non_blocking=True)

@@ -2,6 +2,7 @@
 
     python -m benchmarks.console --watch            # processor time, interleaved windows, medians
     python -m benchmarks.console --lists 1000000    # lists and pages with so many shots in the store
+    python -m benchmarks.console --score            # fifty clients' pictures at once, and one by one
 
 Needs Chromium. The browsers' own time is theirs and not counted.
 """
@@ -16,7 +17,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from time import perf_counter, sleep, time
 from typing import Any
@@ -35,6 +38,7 @@ CAMERAS, LOOKS = 16, 5
 WINDOW_S, ROUNDS = 12.0, 5
 BROWSERS = 2
 ASKED = 20
+CLIENTS = 50
 CHUNK = 2000
 SHOWN = "[...document.querySelectorAll('canvas')].filter((each) => each.width !== 640).length"
 """Tiles that have had a picture."""
@@ -44,6 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--watch", action="store_true")
     parser.add_argument("--lists", type=int, metavar="SHOTS")
+    parser.add_argument("--score", action="store_true", help="POST /score, fifty at once and one by one.")
     parser.add_argument("--hour", action="store_true", help="Memory over an hour's events, sent in a few minutes.")
     arguments = parser.parse_args()
     print(cpu())
@@ -52,8 +57,32 @@ def main() -> None:
             watch(Path(folder))
         if arguments.lists:
             lists(Path(folder), arguments.lists)
+        if arguments.score:
+            score(Path(folder))
         if arguments.hour:
             hour(Path(folder))
+
+
+def score(folder: Path) -> None:
+    """Seconds for fifty pictures, sent by fifty clients at once and by one after another, in turn."""
+    sent = [file.read_bytes() for file in sorted(make_clip(folder).gallery.glob("*/1.png"))]
+    pictures = [sent[i % len(sent)] for i in range(CLIENTS)]
+    spent: dict[str, list[float]] = {"one by one": [], "at once": []}
+    with served(folder / "data") as console, ThreadPoolExecutor(CLIENTS) as pool:
+        ask = partial(console.upload, "/score", "picture")
+        assert {ask(picture).status for picture in pictures} == {200}
+        for _ in range(ROUNDS):
+            start = perf_counter()
+            assert {ask(picture).status for picture in pictures} == {200}
+            between = perf_counter()
+            assert {answer.status for answer in pool.map(ask, pictures)} == {200}
+            spent["one by one"].append(between - start)
+            spent["at once"].append(perf_counter() - between)
+    each = {how: statistics.median(seconds) for how, seconds in spent.items()}
+    print(
+        f"{CLIENTS} pictures: one by one {each['one by one']:.2f} s, at once {each['at once']:.2f} s "
+        f"({each['at once'] / each['one by one']:.2f})"
+    )
 
 
 def watch(folder: Path) -> None:

@@ -8,7 +8,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from facegate.errors import ConfigError
 from facegate.evaluation.datasets import FaceSet
+from facegate.scoring.engine import Scorer
 
 CHUNK = 256
 Progress = Callable[[int, int], None]
@@ -23,3 +25,15 @@ class QualityMethod(Protocol):
     def score(self, faces: FaceSet, progress: Progress) -> NDArray[np.float64]:
         """Return ``(N,)``; NaN where the method has nothing to go by."""
         ...
+
+
+def check_walkable(scorer: Scorer) -> None:
+    """Whether a method may go through the network block by block.
+
+    Raises:
+        ConfigError: its blocks need more than tokens.
+    """
+    if scorer.wants_landmarks:
+        raise ConfigError(
+            f"model '{scorer.card.name}' looks at landmarks in every block: vitnt, attention and norm can be judged"
+        )

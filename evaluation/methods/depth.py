@@ -21,7 +21,7 @@ from torch import Tensor
 
 from facegate.errors import ConfigError
 from facegate.evaluation.datasets import FaceSet
-from facegate.evaluation.methods.base import Progress
+from facegate.evaluation.methods.base import Progress, check_walkable
 from facegate.scoring.engine import Scorer
 from facegate.scoring.vitnt import TokenPath, attention_received, image_quality
 
@@ -116,6 +116,7 @@ class DepthQuality:
         Raises:
             ConfigError: the network does not have that.
         """
+        check_walkable(scorer)
         self._scorer, self._number, self._what = scorer, number, what
         arch = scorer.card.architecture
         if number == "estimate" and not arch.estimates:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from facegate.errors import ConfigError
 from facegate.evaluation.datasets import FaceSet
-from facegate.evaluation.methods.base import CHUNK, Progress
+from facegate.evaluation.methods.base import CHUNK, Progress, check_walkable
 from facegate.scoring.engine import Scorer
 
 
@@ -27,6 +27,7 @@ class GradientQuality:
         Raises:
             ConfigError: it has no batch normalisation.
         """
+        check_walkable(scorer)
         self._scorer = scorer
         self._layers = [
             part for part in scorer.network.modules() if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from facegate.evaluation.datasets import FaceSet
-from facegate.evaluation.methods.base import CHUNK, Progress
+from facegate.evaluation.methods.base import CHUNK, Progress, check_walkable
 from facegate.scoring.engine import Scorer
 
 
@@ -40,6 +40,7 @@ class StochasticQuality:
     PASSES, DROP, SEED = 50, 0.5, 0
 
     def __init__(self, scorer: Scorer) -> None:
+        check_walkable(scorer)
         self._scorer = scorer
         weights = scorer.reading.model.fingerprint
         self.name = f"{scorer.card.name}:{weights}:stochastic-{self.PASSES}-{self.DROP}-{self.SEED}"

@@ -8,6 +8,7 @@ from time import monotonic
 
 import numpy as np
 
+from facegate.detectors.align import aligned_landmarks
 from facegate.pipeline.flow.batching import rounds
 from facegate.pipeline.flow.channel import Channel, EndOfStream, Lane
 from facegate.pipeline.flow.priority import Priority
@@ -118,7 +119,10 @@ class ScoreStage:
         started = monotonic()
         self._batches[len(chosen)] += 1
         self._waits.extend(started - face.face.frame.received_s for face in chosen)
-        scores = self._scorer.score(np.stack([face.face.crop for face in chosen]))
+        crops, landmarks = np.stack([face.face.crop for face in chosen]), None
+        if self._scorer.wants_landmarks:
+            landmarks = np.stack([aligned_landmarks(face.face.detection.landmarks) for face in chosen])
+        scores = self._scorer.score(crops, landmarks=landmarks)
         self._learn((monotonic() - started) / len(chosen))
         self._priority.scored(chosen)
         return {

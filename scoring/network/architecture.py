@@ -37,6 +37,11 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     norm_eps: float = 1e-5
     stem: Literal["patch", "mobile"] = "patch"
     head: Literal["flatten", "class_token", "gdc"] = "flatten"
+    head_norm: bool = False
+    """Whether the flattened head takes the tokens after the final LayerNorm, as CVLFace's and insightface's code
+    does; ViTNT-FIQA's copy of that network, of which the test vectors are, takes them before it."""
+    keypoints: bool = False
+    """Whether attention depends on the five landmarks (KP-RPE, :mod:`facegate.scoring.network.keypoints`)."""
     estimates: int = 0
     """Numbers read from the mean patch token by a small head, beside the embedding."""
 

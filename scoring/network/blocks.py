@@ -25,13 +25,18 @@ class Attention(nn.Module):
         qkv = self.qkv(x).view(batch, tokens, 3, self.num_heads, dim // self.num_heads).permute(2, 0, 3, 1, 4)
         return qkv[0], qkv[1], qkv[2]
 
-    def mix(self, q: Tensor, k: Tensor, v: Tensor, need_weights: bool) -> tuple[Tensor, Tensor | None]:
-        """Attend; the softmax matrix ``(B, H, T, T)`` comes only when asked for."""
+    def mix(
+        self, q: Tensor, k: Tensor, v: Tensor, need_weights: bool, bias: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend; the softmax matrix ``(B, H, T, T)`` comes only when asked for. ``bias`` of that shape is added to
+        the logits."""
         if need_weights:
-            weights = ((q * self.scale) @ k.transpose(-2, -1)).softmax(-1)
+            logits = (q * self.scale) @ k.transpose(-2, -1)
+            weights = (logits if bias is None else logits + bias).softmax(-1)
             mixed = weights @ v
         else:
-            weights, mixed = None, F.scaled_dot_product_attention(q, k, v, scale=self.scale)
+            weights = None
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
         return self.proj(mixed.transpose(1, 2).flatten(2)), weights
 
     def logit_mean(self, q: Tensor, k: Tensor) -> Tensor:
@@ -91,11 +96,16 @@ class Block(nn.Module):
         self.ls2 = LayerScale(arch.embed_dim) if arch.layer_scale else nn.Identity()
 
     def forward(
-        self, x: Tensor, need_weights: bool, need_logits: bool
+        self, x: Tensor, need_weights: bool, need_logits: bool, bias: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Return the new tokens, the softmax matrix and the attention score, the last two where asked for."""
+        """Return the new tokens, the softmax matrix and the attention score, the last two where asked for.
+
+        ``bias`` ``(B, H, T, T)`` is added to the attention logits.
+        """
         q, k, v = self.attn.project(self.norm1(x))
         logits = self.attn.logit_mean(q, k) if need_logits else None
-        mixed, weights = self.attn.mix(q, k, v, need_weights)
+        if logits is not None and bias is not None:
+            logits = logits + bias.float().mean((1, 2, 3))
+        mixed, weights = self.attn.mix(q, k, v, need_weights, bias)
         x = x + self.ls1(mixed)
         return x + self.ls2(self.mlp(self.norm2(x))), weights, logits

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from facegate.scoring.network.architecture import Architecture, PassOutput, ScoreSettings
 from facegate.scoring.network.blocks import Block
 from facegate.scoring.network.head import GdcHead
+from facegate.scoring.network.keypoints import BUCKETS, LANDMARKS, buckets, offsets
 from facegate.scoring.network.leaving import Leavers
 from facegate.scoring.network.stems import STEMS
 from facegate.scoring.vitnt import TokenPath, attention_received, image_quality
@@ -49,6 +50,8 @@ class FaceViT(nn.Module):
 
         elif arch.head == "gdc":
             self.feature = GdcHead(arch)
+        if arch.keypoints:
+            self.keypoint_linear = nn.Linear(2 * LANDMARKS, BUCKETS * arch.num_heads * arch.depth)
         if arch.estimates:
             self.estimate = nn.Sequential(
                 nn.Linear(arch.embed_dim, arch.embed_dim // 4),
@@ -76,6 +79,20 @@ class FaceViT(nn.Module):
             x = torch.cat([*prefix, x + self.pos_embed], 1)
         return self.norm_pre(x)  # type: ignore[no-any-return]
 
+    def positions(self, landmarks: Tensor) -> Tensor:
+        """What landmarks ``(B, 5, 2)``, in pixels of the crop, say of each block, head and patch:
+        ``(B, L, H, N, 49)``."""
+        arch, weight = self.arch, self.keypoint_linear.weight
+        lies = offsets(landmarks.float(), arch.grid, arch.img_size).to(weight.dtype)
+        found = self.keypoint_linear(lies).view(-1, arch.patches, arch.depth, arch.num_heads, BUCKETS)
+        return found.permute(0, 2, 3, 1, 4)  # type: ignore[no-any-return]
+
+    def bias(self, positions: Tensor, block: int) -> Tensor:
+        """Of one block, to be added to its attention logits, ``(B, H, N, N)``."""
+        of_block = positions[:, block]
+        index = buckets(self.arch.grid).to(positions.device)
+        return of_block.gather(3, index.expand(of_block.shape[0], of_block.shape[1], -1, -1))
+
     def estimated(self, tokens: Tensor) -> Tensor:
         """The architecture's ``estimates`` numbers ``(B, K)`` from the tokens after the last block."""
         return self.estimate(self.norm(tokens[:, self.prefix_tokens :]).mean(1)).float()  # type: ignore[no-any-return]
@@ -83,6 +100,7 @@ class FaceViT(nn.Module):
     def embed(self, tokens: Tensor) -> Tensor:
         """Embedding ``(B, D)`` from the tokens after the last block, not normalised."""
         if self.arch.head == "flatten":
+            tokens = self.norm(tokens) if self.arch.head_norm else tokens
             return self.feature(tokens.flatten(1)).float()  # type: ignore[no-any-return]
         if self.arch.head == "gdc":
             patches = self.norm(tokens[:, self.prefix_tokens :])
@@ -98,6 +116,7 @@ class FaceViT(nn.Module):
         whole: bool = True,
         spread: Tensor | None = None,
         exits: Mapping[int, float] | None = None,
+        landmarks: Tensor | None = None,
     ) -> PassOutput:
         """Run once for quality and, if asked, embedding and estimates.
 
@@ -108,6 +127,7 @@ class FaceViT(nn.Module):
             spread: for the ``mahalanobis`` distance, see :class:`~facegate.scoring.vitnt.TokenPath`.
             exits: after these blocks, crops whose score so far (uniform over patches) is below the value leave; the
                 batch goes on without them.
+            landmarks: ``(B, 5, 2)`` in pixels of the crop, where the architecture looks at ``keypoints``.
         """
         selected = set(settings.blocks)
         last = settings.blocks[-1]
@@ -117,12 +137,17 @@ class FaceViT(nn.Module):
         received: Tensor | None = None
         logits: Tensor | None = None
         x = self.tokens(images)
+        positions: Tensor | None = None
+        if self.arch.keypoints:
+            assert landmarks is not None
+            positions = self.positions(landmarks)
         out = Leavers(len(images), x.device) if exits else None
         for index in range(final + 1):
             weigh = (settings.aggregation == "attention_mean" and index in selected) or (
                 settings.aggregation == "attention" and index == last
             )
-            x, weights, logits = self.blocks[index](x, weigh, index == final)
+            bias = None if positions is None else self.bias(positions, index)
+            x, weights, logits = self.blocks[index](x, weigh, index == final, bias)
             if index in selected:
                 path.add(x[:, self.prefix_tokens :])
             if weights is not None:
@@ -133,6 +158,7 @@ class FaceViT(nn.Module):
                 stay = out.leave(patches, exits[index])
                 x = x[stay]
                 path.keep(stay)
+                positions = None if positions is None else positions[stay]
                 received = None if received is None else received[stay]
                 logits = None if logits is None else logits[stay]
                 if not len(x):

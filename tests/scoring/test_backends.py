@@ -67,11 +67,11 @@ def test_int8_runs_in_onnx_runtime_when_asked(cache: Path, data: Path, faces: ND
 
 def test_auto_takes_what_was_measured_here_and_says_so(cache: Path, data: Path) -> None:
     weights = data / "parity" / "tiny_p16.safetensors"
-    before = load_scorer(weights, device="cpu")
+    before = load_scorer(weights, device="cpu", dtype="fp32")
     assert before.backend.name == "onnxruntime" and "models tune" in before.why
     result = facegate("models", "tune", weights, env={"FACEGATE_CACHE": str(cache)})
     assert result.returncode == 0 and "taken" in result.stdout and "openvino" in result.stdout, result.stderr
-    after = load_scorer(weights, device="cpu")
+    after = load_scorer(weights, device="cpu", dtype="fp32")
     assert "measured on this machine" in after.why
 
 
@@ -80,7 +80,7 @@ def test_without_a_place_for_graphs_torch_runs_and_says_why(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("FACEGATE_CACHE", str(tmp_path / "file"))
-    scorer = load_scorer(tiny_model, device="cpu")
+    scorer = load_scorer(tiny_model, device="cpu", dtype="fp32")
     assert scorer.backend.name == "torch" and "no graph could be made" in scorer.why
     with pytest.raises(OSError, match="file"):
         load_scorer(tiny_model, device="cpu", backend="onnxruntime")
