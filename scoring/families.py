@@ -68,6 +68,9 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of the weight file, where known."""
 
 
+USELESS: frozenset[tuple[str, Quality]] = frozenset({(DEFAULT_MODEL, "attention")})
+"""Numbers of a model that say nothing of quality: discarding by them is as good as chance (docs/findings.md)."""
+
 IDENTITY: Table = ((0.0, 0.0), (1.0, 100.0))
 """Raw score in percent: what an uncalibrated model has."""
 

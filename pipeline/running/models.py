@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 
+import structlog
+
 from facegate.detectors.base import Detector, load_detector
 from facegate.errors import ConfigError
 from facegate.pipeline.config import DetectorConfig, ScorerConfig
 from facegate.scoring.early_exit import read_table
 from facegate.scoring.engine import Scorer, load_scorer
+from facegate.scoring.families import IDENTITY, USELESS
+
+log = structlog.get_logger(__name__)
 
 
 def detector_of(config: DetectorConfig) -> Detector:
@@ -35,8 +40,11 @@ def scorer_of(config: ScorerConfig, min_quality: int) -> Scorer:
         dtype=config.dtype,
     )
     if config.exits is None:
-        return load(backend=config.backend)
+        scorer = load(backend=config.backend)
+        _warn(scorer, min_quality)
+        return scorer
     plain = load(backend="torch")
+    _warn(plain, min_quality)
     table = read_table(config.exits, plain.card.name, plain.algorithm)
     if table.min_quality > min_quality:
         raise ConfigError(
@@ -44,3 +52,15 @@ def scorer_of(config: ScorerConfig, min_quality: int) -> Scorer:
             f"{min_quality}: it would drop what this gate lets through"
         )
     return plain.leaving_early(table.exits())
+
+
+def _warn(scorer: Scorer, min_quality: int) -> None:
+    """Of what will run and disappoint."""
+    name = scorer.card.name
+    if (name, scorer.quality) in USELESS:
+        log.warning(f"'{scorer.quality}' of {name} says nothing of quality: leave scorer.quality out")
+    if scorer.card.calibration[scorer.quality] == IDENTITY and min_quality > 1:
+        log.warning(
+            f"{name} is not calibrated: min_quality {min_quality} is its raw score in percent, which means "
+            "something else for every model; 'facegate calibrate' finds what fits a camera"
+        )
