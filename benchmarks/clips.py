@@ -38,12 +38,16 @@ from facegate.recognition.embedders import Embedder, load_embedder
 from facegate.recognition.matching.gallery import DEFAULT_FPIR, Gallery, Rule, choose_rule
 from facegate.recognition.matching.tail import find_strangers
 from facegate.recognition.people.checks import MIN_QUALITY
+from facegate.scoring.calibration import Calibration
 from facegate.scoring.engine import load_scorer
+from facegate.scoring.families import ModelCard
 
 ROOT = Path(__file__).parent.parent
 DISTRACTORS = 1000
 LIKENESS = 60.0
 """Points of quality that the cosine to a track's mean embedding is worth, in a choice that was left out."""
+WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Of the embedding's length beside ViTNT-FIQA, in logarithms; the gate's is 0.5."""
 FROM_CLIPS = {
     "P4": "default.wmv",
     "S1": "asl_again.mkv",
@@ -158,13 +162,16 @@ def as_played(visit: Visit) -> Visit:
 class Crops:
     """Keeps what the baselines need of every face: LightQNet's score."""
 
-    def __init__(self, lightqnet: LightQNetQuality) -> None:
+    def __init__(self, lightqnet: LightQNetQuality, card: ModelCard) -> None:
         self._lightqnet = lightqnet
+        self._scales = [Calibration(card.calibration[number]) for number in ("vitnt", "norm")]
         self.quality: dict[str, float] = {}
         self.ours: dict[str, float] = {}
         self.vitnt: dict[str, float] = {}
         self.norm: dict[str, float] = {}
         self.calibrated: dict[str, int] = {}
+        self.logs: dict[str, tuple[float, float]] = {}
+        """Of ViTNT-FIQA and of the embedding's length, both calibrated."""
         self.unit: dict[str, NDArray[np.float32]] = {}
 
     def scored(self, frame: ScoredFrame) -> None:
@@ -183,6 +190,11 @@ class Crops:
             assert scored.embedding is not None
             self.norm[face_id] = length = float(np.linalg.norm(scored.embedding))
             self.calibrated[face_id] = scored.quality
+            raw = np.array([[scored.raw], [length]], np.float32)
+            path, norm = (
+                float(np.log1p(scale.exact(values)[0])) for scale, values in zip(self._scales, raw, strict=True)
+            )
+            self.logs[face_id] = (path, norm)
             self.unit[face_id] = scored.embedding / np.float32(length)
 
 
@@ -216,8 +228,16 @@ def percentiles(
                 for face, unit in ((face, crops.unit.get(face)) for face in faces)
             ],
         }
+        for weight in WEIGHTS:
+            choices[f"norm weighed {weight:g}"] = [
+                -np.inf if logs is None else (1 - weight) * logs[0] + weight * logs[1]
+                for logs in (crops.logs.get(face) for face in faces)
+            ]
         for name, values in choices.items():
             found.setdefault(name, []).append(100 * float((mated <= mated[int(np.argmax(values))]).mean()))
+    if found:
+        weighed = [values for name, values in found.items() if name.startswith("norm weighed")]
+        found["hindsight's weight of each clip"] = max(weighed, key=np.mean)
     return found
 
 
@@ -241,6 +261,7 @@ def main() -> None:
     judges = [load_embedder(name) for name in arguments.judge]
     rules = [rule_of(judge) for judge in judges]
     known = [enrolled(people, judge) for judge in judges]
+    card = load_scorer(arguments.weights).card
     lightqnet = LightQNetQuality(data / "models" / "lightqnet-dm100.pb")
     observers: list[list[Observer]] = [[] for _ in judges]
     ranks: list[dict[str, list[float]]] = [{} for _ in judges]
@@ -258,7 +279,7 @@ def main() -> None:
                 }
             )
             own = [Observer(name, j, g, r) for j, g, r in zip(judges, known, rules, strict=True)]
-            crops = Crops(lightqnet)
+            crops = Crops(lightqnet, card)
             run(config, own, crops)
             for index, observer in enumerate(own):
                 observers[index].append(observer)
@@ -305,7 +326,7 @@ def show_ranks(ranks: dict[str, list[float]]) -> None:
     print(f"percentile of the chosen shot by mated similarity, {len(ours)} tracks")
     for name, values in ranks.items():
         low, high = np.percentile((ours - np.array(values))[draws].mean(1), (2.5, 97.5))
-        print(f"  {name:22s} {np.mean(values):6.1f}   ours better by {low:6.1f} .. {high:5.1f}")
+        print(f"  {name:32s} {np.mean(values):6.1f}   ours better by {low:6.1f} .. {high:5.1f}")
 
 
 if __name__ == "__main__":

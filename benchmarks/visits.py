@@ -72,7 +72,7 @@ def main() -> None:
                 }
             )
             own = [Observer(name, j, g, rule_of(j)) for j, g in zip(judges, known, strict=True)]
-            run(config, own, Crops(LightQNetQuality(data / "models" / "lightqnet-dm100.pb")))
+            run(config, own, Crops(LightQNetQuality(data / "models" / "lightqnet-dm100.pb"), load_scorer().card))
             for judge, gallery, observer, count in zip(judges, known, own, counts, strict=True):
                 count.update(judged(observer, judge, gallery, truth))
     for label, count in zip(names, counts, strict=True):

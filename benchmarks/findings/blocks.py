@@ -13,36 +13,20 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from benchmarks.choose import paths
 from benchmarks.findings.common import FMR, LIMIT, Array, begin, lfw, ratios
 from facegate.evaluation.degrade import degrade_one
 from facegate.evaluation.edc import edc
 from facegate.scoring.engine import Scorer, load_scorer
-from facegate.scoring.vitnt import attention_received
-
-TOGETHER = 64
 
 
-@torch.inference_mode()
 def ways(scorer: Scorer, crops: NDArray[np.uint8]) -> tuple[Array, Array]:
     """Distance of each patch's step from block to block ``(N, L - 1, P)``, and attention received ``(N, L, P)``."""
-    network, steps, received = scorer.network, [], []
-    for start in range(0, len(crops), TOGETHER):
-        batch = torch.from_numpy(np.ascontiguousarray(crops[start : start + TOGETHER]))
-        x = network.tokens(scorer.one_pass.normalised(batch))
-        units, weights = [], []
-        for block in network.blocks:
-            x, softmax, _ = block(x, True, False)
-            units.append(F.normalize(network.norm(x[:, network.prefix_tokens :]).float(), dim=-1))
-            weights.append(attention_received(softmax, network.prefix_tokens))
-        stack = torch.stack(units, 1)
-        steps.append((stack[:, 1:] - stack[:, :-1]).norm(dim=-1).double().numpy())
-        received.append(torch.stack(weights, 1).double().numpy())
-    return np.concatenate(steps), np.concatenate(received)
+    steps, received = paths(scorer, crops)
+    return steps.transpose(0, 1).double().numpy(), received.transpose(0, 1).double().numpy()
 
 
 def by_range(steps: Array, received: Array, alpha: float) -> dict[tuple[int, int], Array]:

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from benchmarks.findings.blocks import TOGETHER
 from benchmarks.findings.common import Array, begin, lfw, ratios
 from facegate.scoring.engine import load_scorer
 
+TOGETHER = 64
 WIDTHS = (4, 16, 48, 96)
 
 

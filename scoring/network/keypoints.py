@@ -23,14 +23,15 @@ LANDMARKS = 5
 
 
 @cache
-def buckets(grid: int) -> Tensor:
+def buckets(grid: int, device: torch.device) -> Tensor:
     """In which way patch ``j`` lies from patch ``i``, ``(N, N)`` of 0..48, for ``grid`` patches a side."""
     step = [_step(offset) + int(BETA) for offset in range(-grid + 1, grid)]
     rows, columns = torch.arange(grid * grid) // grid, torch.arange(grid * grid) % grid
     found = torch.tensor(step)
     down = found[rows[:, None] - rows[None, :] + grid - 1]
     across = found[columns[:, None] - columns[None, :] + grid - 1]
-    return down * STEPS + across
+    # Kept where it is used: a CUDA graph that is being captured cannot fetch it.
+    return (down * STEPS + across).to(device)
 
 
 def _step(offset: int) -> int:

@@ -90,7 +90,7 @@ class FaceViT(nn.Module):
     def bias(self, positions: Tensor, block: int) -> Tensor:
         """Of one block, to be added to its attention logits, ``(B, H, N, N)``."""
         of_block = positions[:, block]
-        index = buckets(self.arch.grid).to(positions.device)
+        index = buckets(self.arch.grid, positions.device)
         return of_block.gather(3, index.expand(of_block.shape[0], of_block.shape[1], -1, -1))
 
     def estimated(self, tokens: Tensor) -> Tensor:
