@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from facegate.demo.clip import DemoClip
 from facegate.pipeline.records import Image
 
 from ..helpers import facegate
@@ -138,3 +139,10 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
         done = facegate("gallery", *arguments)
         assert done.returncode != 0 and message in done.stderr and done.stderr.count("\n") == 1, done.stderr
     assert not db.exists()
+
+
+def test_a_poor_picture_is_refused_with_what_would_help(clip: DemoClip, tmp_path: Path) -> None:
+    picture = cv2.GaussianBlur(cv2.imread(str(clip.gallery / "guest-3" / "1.png")), (0, 0), 5)
+    cv2.imwrite(str(tmp_path / "blurred.png"), picture)
+    done = facegate("gallery", "add", tmp_path / "people.db", tmp_path / "blurred.png", "--name", "Ada")
+    assert done.returncode == 1 and "20 is needed; take another picture: blurred: hold still" in done.stdout
