@@ -16,6 +16,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import Tensor
@@ -23,6 +24,7 @@ from torch import Tensor
 from benchmarks.findings.common import Array, begin, lfw, mean_interval
 from facegate.scoring.calibration import Calibration
 from facegate.scoring.engine import Scorer, load_scorer
+from facegate.scoring.vitnt import attention_received, image_quality
 
 Crops = NDArray[np.uint8]
 FACES, STEPS, TOGETHER = 120, 10, 40
@@ -38,9 +40,18 @@ class Attacker:
         self._pass, self._settings = scorer.one_pass, scorer.settings
 
     def value(self, pixels: Tensor) -> Tensor:
-        """The raw score ``(B,)`` of pixels ``(B, 112, 112, 3)`` in grey levels."""
-        images = self._pass.normalised(pixels)
-        return self._pass.network(images, self._settings, whole=False).raw  # type: ignore[no-any-return]
+        """The raw score ``(B,)`` of pixels ``(B, 112, 112, 3)`` in grey levels; the pass itself works in place."""
+        network, blocks = self._pass.network, self._settings.blocks
+        x, units, received = network.tokens(self._pass.normalised(pixels)), [], pixels.new_zeros(0)
+        for index in range(blocks[-1] + 1):
+            x, weights, _ = network.blocks[index](x, index == blocks[-1], False)
+            if index in blocks:
+                units.append(F.normalize(network.norm(x), dim=-1))
+            if weights is not None:
+                received = attention_received(weights, 0)
+        stack = torch.stack(units)
+        patches = 2 * torch.sigmoid(-self._settings.alpha * (stack[1:] - stack[:-1]).norm(dim=-1).mean(0))
+        return image_quality(patches, received)
 
     def slope(self, pixels: Tensor) -> Tensor:
         wanted = pixels.clone().requires_grad_(True)
@@ -111,6 +122,9 @@ def main() -> None:
     bad = crops[rng.choice(np.flatnonzero(quality <= 20), FACES, replace=False)]
     good = crops[rng.choice(np.flatnonzero(quality >= 60), FACES, replace=False)]
     attacker = Attacker(scorer)
+    with torch.no_grad():  # what is attacked is the score itself
+        same = attacker.value(torch.from_numpy(good[:8].copy()).float()).numpy()
+    np.testing.assert_allclose(same, scorer.score(good[:8], embedding=False).raw, atol=1e-5)
 
     def numbers(each: Crops) -> dict[str, Array]:
         out = scorer.score(each)

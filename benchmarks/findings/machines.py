@@ -9,7 +9,6 @@ system has it. Medians of rounds, with the range between the 10th and the 90th p
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import resource
@@ -20,8 +19,6 @@ from time import perf_counter
 
 import numpy as np
 
-from benchmarks.findings.common import begin
-
 CASES = (
     *((model, backend, dtype) for model in ("facegate-mobile-s",) for backend, dtype in (
         ("onnxruntime", "fp32"), ("onnxruntime", "int8"), ("openvino", "fp32"), ("torch", "fp32"))),
@@ -29,10 +26,6 @@ CASES = (
         ("onnxruntime", "fp32"), ("onnxruntime", "int8"), ("openvino", "fp32"))),
 )  # fmt: skip
 RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
-
-
-def add_case(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--case", nargs=3, help=argparse.SUPPRESS)
 
 
 def joules() -> float | None:
@@ -45,18 +38,20 @@ def joules() -> float | None:
 def one(model: str, backend: str, dtype: str, seed: int) -> None:
     """Measure one case in this process; prints JSON."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    from benchmarks.scoring import random_reading
+    # Nothing is imported that a gate does not need: torch alone takes more memory than the shipped model.
     from facegate.compiling import limit_threads
-    from facegate.scoring.backends import OnnxRuntime, OpenVino
-    from facegate.scoring.choice import graph_for
     from facegate.scoring.engine import Scorer, load_scorer
-    from facegate.scoring.families import builtin_card
 
     limit_threads(1)
     if model == "facegate-mobile-s":
         scorer = load_scorer(device="cpu", backend=backend, dtype=dtype)  # type: ignore[arg-type]
     else:
         import torch
+
+        from benchmarks.scoring import random_reading
+        from facegate.scoring.backends import OnnxRuntime, OpenVino
+        from facegate.scoring.choice import graph_for
+        from facegate.scoring.families import builtin_card
 
         reading = random_reading(builtin_card(model), torch.float32)
         make = OnnxRuntime if backend == "onnxruntime" else OpenVino
@@ -81,12 +76,14 @@ def one(model: str, backend: str, dtype: str, seed: int) -> None:
 
 
 def main() -> None:
-    arguments = begin(__doc__, add_case) if "--case" not in sys.argv else None
-    if arguments is None:
+    if "--case" in sys.argv:
         at = sys.argv.index("--case")
         model, backend, dtype = sys.argv[at + 1 : at + 4]
         one(model, backend, dtype, 0)
         return
+    from benchmarks.findings.common import begin
+
+    begin(__doc__)
     print("energy: RAPL" if joules() is not None else "energy: this system shows none (no RAPL)")
     for case in CASES:
         # Graphs are made first, by a process that is not measured.

@@ -53,6 +53,9 @@ ALIKE = 0.5
 """Correlation of two thumbnails of a face; below, it may be another person."""
 BESIDE = 0.05
 """Overlap with another face from which a tracker may mix them up."""
+DARK, DARK_AFTER = 0.15, 100
+"""Lightness (0..1) below which quality falls faster than recognition does (docs/findings.md), and how many scored
+faces show that a camera is so."""
 THUMB = 14
 """Side of the thumbnails, in pixels."""
 
@@ -96,6 +99,7 @@ class Contest:
         self.sure: Set[int] | None = None
         """Tracks of which nothing more will be sent, as their recogniser is sure; ``None`` where nobody answers."""
         self._tracks: dict[int, _Track] = {}
+        self._learned, self._dark = 0, 0
         self._look = 0
         self._surprise, self._surprises = BELIEF, BELIEF
         self._expected: dict[str, tuple[float, float, Features, Features]] = {}
@@ -126,6 +130,11 @@ class Contest:
     def spread(self) -> float:
         """Standard deviation of a track's qualities around its mean, as far as this camera has shown."""
         return SPREAD * sqrt(min(max(self._surprise / self._surprises, 0.1), 4.0))
+
+    @property
+    def in_the_dark(self) -> bool:
+        """Whether most faces are so dark that the threshold drops some whom a recogniser would still name."""
+        return self._learned >= DARK_AFTER and 2 * self._dark > self._learned and self._settings.min_quality > 1
 
     def _wants(self, face: TrackedFace, others: list[Box]) -> bool:
         now, detection = face.face.frame.pts_s, face.face.detection
@@ -187,6 +196,8 @@ class Contest:
         if track is None or face.left_early:
             return
         now, quality = face.face.frame.pts_s, face.rank[0]
+        self._learned += 1
+        self._dark += bool(features[3] < DARK)
         if track.scored_s is not None:
             self._surprise += (quality - mean) ** 2 / variance * (self._surprise / self._surprises)
             self._surprises += 1.0

@@ -7,6 +7,7 @@ from collections.abc import Callable, Set
 from time import monotonic
 
 import numpy as np
+import structlog
 
 from facegate.detectors.align import aligned_landmarks
 from facegate.pipeline.flow.batching import rounds
@@ -17,6 +18,7 @@ from facegate.pipeline.records import Outcome, ScoredFace, ScoredFrame, SkippedF
 from facegate.pipeline.reporting.report import ScoringReport
 from facegate.scoring.engine import Scorer
 
+log = structlog.get_logger(__name__)
 RECENT = 10_000
 """Waits kept for the report."""
 
@@ -50,6 +52,8 @@ class ScoreStage:
         self._make_contest = make_contest
         self._sure = sure
         self._contests: dict[str, Contest] = {}
+        self._dark: set[str] = set()
+        """Cameras of which that was said."""
         self._wait_s = wait_s
         self._budget_s = budget_s
         self._priority = Priority()
@@ -85,6 +89,13 @@ class ScoreStage:
             )
             contest = self._contests[camera]
             contest.scored(faces)
+            if contest.in_the_dark and camera not in self._dark:
+                self._dark.add(camera)
+                log.warning(
+                    "most faces here are so dark that min_quality drops people whom a recogniser may still name: "
+                    "give this camera 'min_quality: 1' or 'keep: 0.99'",
+                    camera=camera,
+                )
             contest.ended(frame.ended)
             self._priority.ended(camera, frame.ended)
             if frame.last:  # whatever comes under this name later may be configured otherwise

@@ -156,3 +156,15 @@ def test_after_a_shot_more_is_scored_where_a_recogniser_may_ask_for_it() -> None
     alone, asked = contest(), contest()
     asked.sure = frozenset()
     assert sum(play(alone, [50] * 40, drifting)) < sum(play(asked, [50] * 40, drifting))
+
+
+@pytest.mark.parametrize(
+    ("gate", "crop", "dark"), [(30, ANNS // 8, True), (1, ANNS // 8, False), (30, ANNS // 2, False)]
+)
+def test_a_camera_that_is_too_dark_for_its_threshold_is_noticed(gate: int, crop: Image, dark: bool) -> None:
+    subject = contest(min_quality=gate)
+    noticed = []
+    for track in range(1, 130):
+        step(subject, face(track * 0.2, crop, track))
+        noticed.append(subject.in_the_dark)
+    assert noticed[-1] is dark and not any(noticed[:98])
