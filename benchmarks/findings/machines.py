@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -71,7 +70,9 @@ def one(model: str, backend: str, dtype: str, seed: int) -> None:
         found[f"batch {count}"] = [round(float(v), 2) for v in (middle, low, high)]
         if before is not None and after is not None:
             found[f"joules, batch {count}"] = round((after - before) / len(spent) / count, 4)
-    found["peak MiB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    # Not getrusage: its peak is the parent's, too, from which this process was forked.
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    found["peak MiB"] = round(int(status["VmHWM"].split()[0]) / 1024)
     print(json.dumps(found))
 
 
