@@ -16,7 +16,7 @@ from facegate.pipeline.config import CameraConfig, GateConfig, RunConfig, Scorer
 from facegate.pipeline.records import Answers, Detection, Image, Shot, TrackEnd
 from facegate.pipeline.reporting.report import CameraState, RunReport
 from facegate.pipeline.runner import Runner
-from facegate.pipeline.running import parts
+from facegate.pipeline.running import models
 from facegate.pipeline.watch import ShotQueue
 from facegate.sinks.base import DeliveryReport
 
@@ -107,7 +107,7 @@ def test_a_stage_error_stops_everything_and_is_raised_with_the_stages_name(
         def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
             raise ZeroDivisionError("on purpose")
 
-    monkeypatch.setattr(parts, "load_detector", lambda *a, **k: Broken())
+    monkeypatch.setattr(models, "load_detector", lambda *a, **k: Broken())
     with pytest.raises(StageError, match="stage 'detect' failed: ZeroDivisionError: on purpose"):
         run(config(short_clip))
     assert own_threads() == []
