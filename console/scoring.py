@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from facegate.console.pictures import MOST_PIXELS, pixels_of
-from facegate.detectors.align import align
+from facegate.detectors.align import align, aligned_landmarks
 from facegate.detectors.base import Detector
 from facegate.errors import FacegateError, SourceError
 from facegate.pipeline.config import DetectorConfig, RunConfig, ScorerConfig
@@ -157,7 +157,9 @@ class ScoreDesk:
         crops = [
             align(image, face.landmarks) for (_, image), faces in zip(images, found, strict=True) for face in faces
         ]
-        scores = scorer.score(np.stack(crops) if crops else np.empty((0, 112, 112, 3), np.uint8), embedding=False)
+        landmarks = aligned_landmarks([face.landmarks for faces in found for face in faces])
+        stacked = np.stack(crops) if crops else np.empty((0, 112, 112, 3), np.uint8)
+        scores = scorer.score(stacked, landmarks=landmarks, embedding=False)
         info = QualityInfo(scorer.algorithm, scorer.card.name, scorer.calibration)
         ends = np.cumsum([0, *map(len, found)]).tolist()
         for (asked, image), faces, (start, end) in zip(images, found, pairwise(ends), strict=True):

@@ -7,6 +7,8 @@ the score of sharp close-ups, so such faces are first shrunk with area averaging
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -69,10 +71,14 @@ def align(image: Image, landmarks: Floats) -> Image:
     return contiguous(warped)
 
 
-def aligned_landmarks(landmarks: Floats) -> Floats:
-    """Where landmarks ``(5, 2)`` of the frame lie in the aligned crop, in its pixels."""
-    matrix = similarity_transform(landmarks, ARCFACE_TEMPLATE)
-    return (landmarks @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+def aligned_landmarks(faces: Sequence[Floats]) -> Floats:
+    """Where the landmarks of ``B`` faces, ``(5, 2)`` each in pixels of the frame, lie in their aligned crops:
+    ``(B, 5, 2)`` in pixels of the crop."""
+    inside: Floats = np.empty((len(faces), *ARCFACE_TEMPLATE.shape), np.float32)
+    for row, landmarks in enumerate(faces):
+        matrix = similarity_transform(landmarks, ARCFACE_TEMPLATE)
+        inside[row] = landmarks @ matrix[:, :2].T + matrix[:, 2]
+    return inside
 
 
 def _shrink_region(image: Image, matrix: NDArray[np.float64], scale: float) -> tuple[Image, NDArray[np.float64]]:

@@ -132,7 +132,7 @@ class ScoreStage:
         self._waits.extend(started - face.face.frame.received_s for face in chosen)
         crops, landmarks = np.stack([face.face.crop for face in chosen]), None
         if self._scorer.wants_landmarks:
-            landmarks = np.stack([aligned_landmarks(face.face.detection.landmarks) for face in chosen])
+            landmarks = aligned_landmarks([face.face.detection.landmarks for face in chosen])
         scores = self._scorer.score(crops, landmarks=landmarks)
         self._learn((monotonic() - started) / len(chosen))
         self._priority.scored(chosen)

@@ -7,7 +7,7 @@ import hashlib
 import cv2
 import numpy as np
 
-from facegate.detectors.align import align
+from facegate.detectors.align import align, aligned_landmarks
 from facegate.detectors.base import Detector
 from facegate.errors import GalleryError
 from facegate.pipeline.images import decode_image
@@ -49,7 +49,8 @@ class Looker:
             raise GalleryError(f"no face found in {source}: replace or remove the picture")
         largest = max(faces, key=lambda face: face.width * face.height)
         crop = align(image, largest.landmarks)
-        scores = self._scorer.score(crop[None], embedding=False)
+        landmarks = aligned_landmarks([largest.landmarks])
+        scores = self._scorer.score(crop[None], landmarks=landmarks, embedding=False)
         quality, size = int(scores.quality[0]), (image.shape[1], image.shape[0])
         why = reasons(crop, largest, size, scores.patches[0], quality, self._scorer.card.name).advice
         return Look(

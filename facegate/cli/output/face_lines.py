@@ -11,7 +11,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from facegate.detectors.align import align
+from facegate.detectors.align import align, aligned_landmarks
 from facegate.detectors.base import Detector
 from facegate.errors import ConfigError, SourceError
 from facegate.pipeline.images import read_image
@@ -86,7 +86,8 @@ def _score_one(
     if not faces:
         return []
     crops = [align(image, face.landmarks) for face in faces]
-    scores: Any = scorer.score(np.stack(crops), embedding=embedding)
+    landmarks = aligned_landmarks([face.landmarks for face in faces])
+    scores: Any = scorer.score(np.stack(crops), landmarks=landmarks, embedding=embedding)
     lines = []
     for index, face in enumerate(faces):
         if heatmaps is not None:
