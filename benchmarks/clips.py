@@ -198,6 +198,11 @@ class Crops:
             self.unit[face_id] = scored.embedding / np.float32(length)
 
 
+def falling(quality: float) -> float:
+    """A weight of the embedding's length: 0.75 up to a quality of 20, none from 60 on."""
+    return 0.75 * min(1.0, max(0.0, (60 - quality) / 40))
+
+
 def percentiles(
     observer: Observer, crops: Crops, visits: tuple[Visit, ...], gallery: Gallery
 ) -> dict[str, list[float]]:
@@ -233,10 +238,14 @@ def percentiles(
                 -np.inf if logs is None else (1 - weight) * logs[0] + weight * logs[1]
                 for logs in (crops.logs.get(face) for face in faces)
             ]
+        choices["norm weighed as quality falls"] = [
+            -np.inf if logs is None else logs[0] + falling(float(np.expm1(logs[0]))) * (logs[1] - logs[0])
+            for logs in (crops.logs.get(face) for face in faces)
+        ]
         for name, values in choices.items():
             found.setdefault(name, []).append(100 * float((mated <= mated[int(np.argmax(values))]).mean()))
     if found:
-        weighed = [values for name, values in found.items() if name.startswith("norm weighed")]
+        weighed = [found[f"norm weighed {weight:g}"] for weight in WEIGHTS]
         found["hindsight's weight of each clip"] = max(weighed, key=np.mean)
     return found
 
