@@ -27,7 +27,8 @@ def pixels_of(source: str, content: bytes) -> int:
     try:
         with Pillow.open(BytesIO(content), formats=KINDS) as picture:
             width, height = picture.size
-            frames = getattr(picture, "n_frames", 1)
+            # A phone's JPEG may carry a smaller copy or a depth map behind the photograph (MPO): that is no film.
+            frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
         raise SourceError(f"{source} is not a picture that can be read: use JPEG or PNG") from error
     if frames > 1:

@@ -149,7 +149,8 @@ def main() -> None:
             attacks["sticker"] = lambda: attacker.sticker(bad)
         for name, attack in attacks.items():
             changed = attack()
-            told, differ = numbers(changed), apart(numbers(changed))
+            told = numbers(changed)
+            differ = apart(told)
             same = (judge.embed(list(changed)) * unit[way]).sum(1)
             after = {what: mean_interval(values) for what, values in told.items()}
             defended = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -129,8 +128,3 @@ def mean_interval(values: Array, seed: int = 0, resamples: int = 1000) -> tuple[
     means = values[rng.integers(0, len(values), (resamples, len(values)))].mean(1)
     low, high = np.percentile(means, [2.5, 97.5])
     return float(values.mean()), float(low), float(high)
-
-
-def scratch() -> Path:
-    """A folder for what a question makes and nobody needs."""
-    return Path(tempfile.mkdtemp(prefix="facegate-"))

@@ -52,6 +52,14 @@ def test_many_who_ask_at_once_get_what_one_gets(console: Served, portrait: Path)
         ]
 
 
+def test_a_phones_photograph_with_another_behind_it_is_a_picture(console: Served, portrait: Path) -> None:
+    packed = BytesIO()
+    whole = Pillow.open(portrait).convert("RGB")
+    whole.save(packed, "MPO", save_all=True, append_images=[whole.resize((64, 64))])
+    answer = console.upload("/score", "picture", packed.getvalue())
+    assert answer.status == 200 and len(answer.json()["faces"]) == 1
+
+
 def test_what_is_no_picture_is_refused_with_words(console: Served, portrait: Path) -> None:
     def refused(content: bytes) -> tuple[int, str]:
         answer = console.upload("/score", "picture", content)
