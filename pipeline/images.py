@@ -51,6 +51,12 @@ def decode_image(content: bytes, shown: str) -> Image:
     return contiguous(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
 
+def encode_jpeg(image: Image, quality: int) -> bytes:
+    """``(H, W, 3)`` RGB as JPEG at a quality of 1 to 100."""
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
 def shrink(image: Image, size: tuple[int, int]) -> Image:
     """``image`` at ``size`` (width, height), which is no larger; halved as often as possible, which is quick."""
     picture: NDArray[Any] = image

@@ -16,8 +16,9 @@ import msgspec
 import numpy as np
 
 from facegate.errors import DeliveryError
+from facegate.pipeline.images import encode_jpeg
 from facegate.pipeline.records import Box, Image, Shot, contiguous
-from facegate.pipeline.seeing.reasons import reasons_of
+from facegate.pipeline.seeing.reasons import Reasons, reasons_of
 
 VERSION = (1, 5)
 SOFTWARE = version("facegate")
@@ -239,7 +240,7 @@ def pack(shot: Shot, *, embedding: bool = False) -> Entry:
         camera=shot.camera,
         track_id=shot.track_id,
         header=encode(header),
-        crop=_jpeg(face.crop, CROP_JPEG),
+        crop=encode_jpeg(face.crop, CROP_JPEG),
         context=context,
     )
 
@@ -278,12 +279,12 @@ def header_of(
         context_size=context_size,
         embedding=embedding,
         lease=face.frame.lease,
-        reasons=_reasons(shot),
+        reasons=reasons_block(reasons_of(shot.scored, info.model)),
     )
 
 
-def _reasons(shot: Shot) -> ReasonsBlock:
-    why = reasons_of(shot.scored, shot.quality_info.model)
+def reasons_block(why: Reasons) -> ReasonsBlock:
+    """As it travels."""
     seen, advice = msgspec.structs.asdict(why.components), why.advice
     return ReasonsBlock(seen) if advice is None else ReasonsBlock(seen, advice.say, advice.defect, advice.gain)
 
@@ -298,13 +299,8 @@ def _embedding(shot: Shot) -> EmbeddingBlock | None:
 
 def _context(image: Image) -> bytes:
     """JPEG of at most ``MAX_CONTEXT_BYTES``; nothing where even the coarsest is larger."""
-    coarser = (_jpeg(image, quality) for quality in CONTEXT_JPEG)
+    coarser = (encode_jpeg(image, quality) for quality in CONTEXT_JPEG)
     return next((encoded for encoded in coarser if len(encoded) <= MAX_CONTEXT_BYTES), b"")
-
-
-def _jpeg(image: Image, quality: int) -> bytes:
-    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return encoded.tobytes()
 
 
 def unpack_crop(header: ShotHeader, payload: bytes) -> Image:

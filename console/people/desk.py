@@ -8,15 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
 
-import cv2
 import msgspec
-import numpy as np
 
 from facegate.console.pictures import pixels_of
 from facegate.detectors.align import CROP_SIZE
 from facegate.errors import GalleryError
-from facegate.pipeline.images import decode_image
-from facegate.pipeline.records import Image
+from facegate.pipeline.images import decode_image, encode_jpeg
 from facegate.recognition.loading import Recognition, load_recognition
 from facegate.recognition.matching.gallery import DEFAULT_FPIR
 from facegate.recognition.people.checks import Fault
@@ -67,7 +64,7 @@ class PeopleDesk:
     def picture(self, row: int) -> bytes:
         """A crop as JPEG; raises :class:`GalleryError` where it is gone."""
         with self._opened() as people:
-            return _jpeg(people.crop(row))
+            return encode_jpeg(people.crop(row), 90)
 
     def enrol(self, name: str, files: Sequence[tuple[str, bytes]], *, accept: bool = False) -> Verdict:
         """Enrol uploaded pictures of a person, each with its name.
@@ -135,7 +132,7 @@ class PeopleDesk:
     def unknown(self, row: int) -> bytes:
         """A face as JPEG; raises :class:`GalleryError` where it is gone."""
         with self._lock, Unknowns(self._path) as unknowns:
-            return _jpeg(unknowns.crop(row))
+            return encode_jpeg(unknowns.crop(row), 90)
 
     def name_unknown(self, cluster: int, name: str, without: Sequence[int]) -> int:
         """Enrol an unknown visitor; return how many pictures are new.
@@ -195,7 +192,3 @@ class PeopleDesk:
 def _look(source: str, jpeg: bytes, quality: int) -> Look:
     crop = decode_image(jpeg, source)
     return Look(source, hashlib.sha256(crop.tobytes()).hexdigest(), crop, quality, float(CROP_SIZE), 0.0, 1)
-
-
-def _jpeg(crop: Image) -> bytes:
-    return cv2.imencode(".jpg", np.ascontiguousarray(crop[:, :, ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()

@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Annotated
 
-import cv2
 import msgspec
-import numpy as np
 from fastapi import APIRouter, File, UploadFile
 from pydantic import BaseModel
 
@@ -15,8 +13,9 @@ from facegate.console.scoring import Judged, Judgement
 from facegate.console.web.models import QualityOut, ReasonsOut
 from facegate.console.web.people import MOST_FILE_BYTES
 from facegate.console.web.problems import ANSWERS, ApiError, Of
+from facegate.pipeline.images import encode_jpeg
 from facegate.pipeline.records import QualityInfo
-from facegate.sinks.wire import SOFTWARE
+from facegate.sinks.wire import SOFTWARE, reasons_block
 
 router = APIRouter(tags=["score"], responses=ANSWERS)
 
@@ -62,9 +61,6 @@ def _out(found: Judgement) -> ScoreOut:
 
 
 def _face(face: Judged, info: QualityInfo) -> ScoredOut:
-    advice = face.reasons.advice
-    bgr = np.ascontiguousarray(face.crop[:, :, ::-1])
-    jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
     x1, y1, x2, y2 = (round(value, 2) for value in face.detection.box)
     return ScoredOut(
         box=(x1, y1, x2, y2),
@@ -78,11 +74,6 @@ def _face(face: Judged, info: QualityInfo) -> ScoredOut:
             calibration=info.calibration,
             version=SOFTWARE,
         ),
-        reasons=ReasonsOut(
-            components=msgspec.structs.asdict(face.reasons.components),
-            advice="" if advice is None else advice.say,
-            defect=None if advice is None else advice.defect,
-            gain=0 if advice is None else advice.gain,
-        ),
-        crop=base64.b64encode(jpeg).decode(),
+        reasons=ReasonsOut(**msgspec.structs.asdict(reasons_block(face.reasons))),
+        crop=base64.b64encode(encode_jpeg(face.crop, 95)).decode(),
     )

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import cv2
 import msgspec
-import numpy as np
 from fastapi import APIRouter, Query, Response
 
 from facegate.console.console import Console
 from facegate.console.web.models import Fate, Row, Shot, Shots, Timeline, Visits, visit_out
 from facegate.console.web.problems import ANSWERS, Of, not_found
 from facegate.errors import ConfigError
+from facegate.pipeline.images import encode_jpeg
 from facegate.pipeline.recording.record import Place, Recording
 from facegate.pipeline.records import ScoredFace
 from facegate.pipeline.reporting.heat import heatmap
@@ -143,8 +142,7 @@ def face(console: Of, run_id: str, camera: str, track_id: Row, face_id: Id, heat
     picture = found.face.crop
     if heat:
         picture = heatmap(found.face.crop, found.patches)
-    bgr = np.ascontiguousarray(picture[:, :, ::-1])
-    jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
+    jpeg = encode_jpeg(picture, 88)
     return Response(jpeg, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
 
 

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from facegate.pipeline.gating.keeping import KeepState
+from facegate.pipeline.images import encode_jpeg
 from facegate.pipeline.records import (
     Answers,
     Box,
@@ -110,7 +111,7 @@ def seen_face(face: ScoredFace) -> SeenFace:
         patches=_floats(face.patches),
         embedding=None if face.embedding is None else _floats(face.embedding),
         left_early=face.left_early,
-        crop=_jpeg(face.face.crop),
+        crop=encode_jpeg(face.face.crop, JPEG_QUALITY),
         fused=face.fused,
     )
 
@@ -125,17 +126,12 @@ def seen_skipped(face: SkippedFace, crop: bool) -> SeenSkipped:
         confidence=detection.confidence,
         landmarks=_floats(detection.landmarks),
         outcome=face.outcome,
-        crop=_jpeg(face.face.crop) if crop else b"",
+        crop=encode_jpeg(face.face.crop, JPEG_QUALITY) if crop else b"",
     )
 
 
 def _floats(values: Any) -> bytes:
     return np.ascontiguousarray(values, "<f4").tobytes()
-
-
-def _jpeg(crop: Image) -> bytes:
-    bgr = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
 
 
 def scored_frame(seen: SeenFrame, crops: bool) -> ScoredFrame:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from time import monotonic
 
-import cv2
-
-from facegate.pipeline.images import shrink_to
+from facegate.pipeline.images import encode_jpeg, shrink_to
 from facegate.pipeline.records import Box, FrameRef, Image, ScoredFace, ScoredFrame, SkippedFace
 from facegate.pipeline.seeing.reasons import reasons_of
 from facegate.pipeline.showing.messages import AskLive, LiveCamera, LiveFace
@@ -61,9 +59,7 @@ class LiveView:
         jpeg = None
         if ref.seq != have:
             side = min(max(ask.longer_side, SMALLEST), LARGEST)
-            small = cv2.cvtColor(shrink_to(image, side)[0], cv2.COLOR_RGB2BGR)
-            quality = min(max(ask.jpeg_quality, 1), 95)
-            jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+            jpeg = encode_jpeg(shrink_to(image, side)[0], min(max(ask.jpeg_quality, 1), 95))
         present = faces is not None and abs(ref.pts_s - faces.frame.pts_s) < STALE_S
         return LiveCamera(
             camera=camera,

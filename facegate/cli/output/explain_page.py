@@ -8,9 +8,9 @@ from html import escape
 
 import cv2
 import msgspec
-import numpy as np
 
 from facegate.pipeline.gating.gate import Decision
+from facegate.pipeline.images import encode_jpeg
 from facegate.pipeline.records import Image, Outcome, QualityInfo, ScoredFace
 from facegate.pipeline.reporting.heat import heatmap
 from facegate.pipeline.seeing.reasons import reasons_of
@@ -178,9 +178,8 @@ def _figure(face: ScoredFace, caption: str, model: str) -> str:
     )
 
 
-def _data_url(image: Image | np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> str:
-    jpeg = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()
+def _data_url(image: Image) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(image, 85)).decode()
 
 
 def _dot(outcome: Outcome) -> str:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
 
-import cv2
-
+from facegate.pipeline.images import encode_jpeg
 from facegate.pipeline.records import Image
 from facegate.recognition.people.checks import Fault
 from facegate.recognition.people.records import Picture
@@ -75,5 +74,4 @@ def _figure(people: People, picture: Picture, kind: str) -> str:
 
 
 def _inline(crop: Image) -> str:
-    coded = cv2.imencode(".jpg", crop[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
-    return "data:image/jpeg;base64," + base64.b64encode(coded.tobytes()).decode()
+    return "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(crop, 90)).decode()
