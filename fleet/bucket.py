@@ -7,8 +7,8 @@ The bucket ``facegate-NAME-leases`` has the keys of :mod:`facegate.fleet.records
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -129,16 +129,11 @@ class Bucket:
         kept = self._client.jetstream(timeout=ANSWER_S)
         info = await kept._api_request(f"{kept._prefix}.STREAM.INFO.{self._leases._stream}", timeout=ANSWER_S)
         seconds = _unix(info["ts"])
-        found = []
-        watcher = await self._leases.watchall()
-        try:
-            async for entry in watcher:
-                if entry is None:
-                    break
-                news = News(entry.key, b"" if entry.operation else entry.value or b"", entry.revision)
-                found.append((news, max(0.0, seconds - entry.created.timestamp())))
-        finally:
-            await watcher.stop()
+        async with aclosing(self._entries(self._leases, ">")) as entries:
+            found = [
+                (_news(entry), max(0.0, seconds - entry.created.timestamp()))
+                async for entry in _until_told(entries)
+            ]
         return found, seconds
 
     async def apply(self, value: bytes) -> int:
@@ -147,14 +142,11 @@ class Bucket:
 
     async def history(self) -> list[Applied]:
         """The last configurations, newest last; what cannot be read as one is left out, and can be replaced."""
-        try:
-            entries = await self._documents.history(CONFIG)
-        except (self._nats.js.errors.NoKeysError, self._nats.js.errors.KeyNotFoundError):
-            return []
         found = []
-        for entry in entries:
-            with suppress(FleetError):
-                found.append(decode(entry.value or b"", entry.revision))
+        async with aclosing(self._entries(self._documents, CONFIG, include_history=True)) as entries:
+            async for entry in _until_told(entries):
+                with suppress(FleetError):
+                    found.append(decode(entry.value or b"", entry.revision))
         return found
 
     async def say(self, value: bytes) -> None:
@@ -168,15 +160,40 @@ class Bucket:
             yield message.data
 
     async def _watch(self, bucket: Any, keys: str) -> AsyncIterator[News]:
-        watcher = await bucket.watch(keys)
+        async with aclosing(self._entries(bucket, keys)) as entries:
+            async for entry in entries:
+                yield News("", b"", 0) if entry is None else _news(entry)
+
+    async def _entries(self, bucket: Any, keys: str, **how: bool) -> AsyncGenerator[Any]:
+        """What the bucket has under these keys, once ``None``, then what happens to them."""
+        watcher, told = await bucket.watch(keys, **how), False
         try:
             async for entry in watcher:
-                if entry is None:
-                    yield News("", b"", 0)
-                else:
-                    yield News(entry.key, b"" if entry.operation else entry.value or b"", entry.revision)
+                # The client says that all has been told, too, where the server has sent everything and nothing
+                # of it has come yet: only the server's own count tells.
+                if entry is not None:
+                    yield entry
+                if not told and (entry.delta == 0 if entry is not None else await self._is_empty(bucket, keys)):
+                    told = True
+                    yield None
         finally:
             await watcher.stop()
+
+    async def _is_empty(self, bucket: Any, keys: str) -> bool:
+        stream = self._client.jetstream(timeout=ANSWER_S)
+        info = await stream.stream_info(bucket._stream, subjects_filter=f"{bucket._pre}{keys}")
+        return not info.state.subjects
+
+
+def _news(entry: Any) -> News:
+    return News(entry.key, b"" if entry.operation else entry.value or b"", entry.revision)
+
+
+async def _until_told(entries: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for entry in entries:
+        if entry is None:
+            return
+        yield entry
 
 
 @asynccontextmanager

@@ -199,6 +199,12 @@ def status(fleet: str) -> dict[str, Any]:
     return found
 
 
+def camera(fleet: str, name: str) -> dict[str, Any]:
+    """What is known of a camera now; ``state`` is empty where the fleet does not answer."""
+    found: dict[str, Any] = status(fleet)["cameras"].get(name, {"gate": None, "state": ""})
+    return found
+
+
 def put(url: str, bucket: str, name: str, value: bytes) -> None:
     """Write something that facegate would not."""
 

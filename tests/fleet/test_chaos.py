@@ -24,6 +24,7 @@ from .processes import (
     GateProcess,
     NatsServer,
     Shots,
+    camera,
     cluster,
     leader,
     leases,
@@ -165,7 +166,7 @@ def test_a_person_at_two_gates_of_a_group_is_sent_once_and_a_drained_camera_take
                 sleep(12)
                 learned = leases(server.url)["kept.one"]
                 assert facegate("fleet", "drain", "left", "--fleet", server.url).returncode == 0
-                until(lambda: status(server.url)["cameras"]["one"]["gate"] == "right", 10, "given away")
+                until(lambda: camera(server.url, "one")["gate"] == "right", 20, "given away")
                 sleep(8)
         report = json.loads((tmp_path / "right.json").read_text())
         assert report["outcomes"]["duplicate"] > 0, "people whom the other gate had sent"

@@ -15,7 +15,7 @@ from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.server import RtspServer
 
 from ..helpers import facegate, free_port
-from .processes import GateProcess, NatsServer, put, status, until, watched
+from .processes import GateProcess, NatsServer, camera, put, status, until, watched
 
 
 def test_a_gate_takes_a_camera_sends_its_shots_and_leaves(tmp_path: Path, clip: DemoClip) -> None:
@@ -25,8 +25,8 @@ def test_a_gate_takes_a_camera_sends_its_shots_and_leaves(tmp_path: Path, clip: 
         assert facegate("fleet", "apply", site, "--fleet", server.url).returncode == 0
         with GateProcess("left", server.url, tmp_path) as gate:
             until(lambda: gate.told("shot"), 60, "a shot")
-            until(lambda: status(server.url)["cameras"]["door"]["state"] == "live", 10, "the fleet knows")
-            assert status(server.url)["cameras"]["door"]["gate"] == "left"
+            until(lambda: camera(server.url, "door")["state"] == "live", 10, "the fleet knows")
+            assert camera(server.url, "door")["gate"] == "left"
             assert gate.end() == 130
         found = status(server.url)
         assert found["gates"] == {} and found["cameras"]["door"]["gate"] is None
@@ -61,11 +61,11 @@ def test_a_gate_follows_tells_when_it_is_alone_and_leaves(tmp_path: Path, clip: 
 
         with GateProcess("gate.1", nats_server.url, tmp_path, "--metrics", f":{port}") as gate:
             until(lambda: watched(cameras.watches, ["one"]), 60, "the camera is watched")
-            until(lambda: status(nats_server.url)["cameras"]["one"]["state"] == "live", 10, "the fleet knows")
+            until(lambda: camera(nats_server.url, "one")["state"] == "live", 10, "the fleet knows")
             found = status(nats_server.url)["cameras"]
             assert found["one"]["gate"] == "gate.1" and found["three"]["state"] == "waiting"
             assert "variable TWO is not set" in found["two"]["state"], "a secret that this host does not have"
-            until(lambda: "no threshold" in status(nats_server.url)["cameras"]["odd"]["state"], 20, "why not")
+            until(lambda: "no threshold" in camera(nats_server.url, "odd")["state"], 20, "why not")
             assert healthz()["ok"] and healthz()["fleet"]["connected"]  # type: ignore[index]
             until(lambda: gate.told("shot"), 30, "a shot")
             apply(three.replace("name: two", "name: too"))

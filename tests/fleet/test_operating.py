@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from nats.js.kv import KeyValue
 
 from facegate.errors import FacegateError
+from facegate.fleet import operating
 from facegate.fleet.bucket import parse
 from facegate.fleet.records import key, parse_key
 
 from ..helpers import facegate, free_port
-from .processes import NatsServer, plain, put, status
+from .processes import NatsServer, camera, plain, put, status
 
 SITE = (
     "cameras:\n  - name: door\n    source: rtsp://u:${DOOR_PASSWORD}@192.0.2.1/s\n  - {name: yard, source: a.mp4}\n"
@@ -24,6 +27,24 @@ SITE = (
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
     with NatsServer(tmp_path_factory.mktemp("nats")) as found:
         yield found
+
+
+def test_all_is_read_where_the_client_says_too_early_that_it_has_come(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = parse(server.url + "/early")
+    watch = KeyValue.watch
+
+    async def early(self: KeyValue, *arguments: Any, **how: Any) -> Any:
+        watcher = await watch(self, *arguments, **how)
+        watcher._updates._queue.appendleft(None)  # type: ignore[attr-defined]
+        return watcher
+
+    operating.run(operating.apply(place, {"cameras": [{"name": "door", "source": "a.mp4"}]}, replace=False))
+    monkeypatch.setattr(KeyValue, "watch", early)
+    assert set(operating.run(operating.status(place)).cameras) == {"door"}
+    with pytest.raises(FacegateError, match="other cameras"):
+        operating.run(operating.apply(place, {"cameras": [{"name": "b", "source": "b.mp4"}]}, replace=False))
 
 
 def refused(*arguments: object) -> str:
@@ -52,9 +73,9 @@ def test_a_configuration_is_applied_seen_kept_and_taken_back(tmp_path: Path, ser
     assert "gate" not in json.loads(shown) and "${DOOR_PASSWORD}" in shown
     assert facegate("fleet", "apply", before, "--fleet", fleet).returncode == 0
     assert facegate("fleet", "pause", "door", "--fleet", fleet).returncode == 0
-    assert status(fleet)["cameras"]["door"]["state"] == "paused"
+    assert camera(fleet, "door")["state"] == "paused"
     assert facegate("fleet", "pause", "door", "--undo", "--fleet", fleet).returncode == 0
-    assert status(fleet)["cameras"]["door"]["state"] == "waiting"
+    assert camera(fleet, "door")["state"] == "waiting"
     assert "there are door, yard" in refused("pause", "dor", "--fleet", fleet)
     assert "there are none" in refused("drain", "left", "--fleet", fleet)
     assert "is not kept" in refused("history", "--show", "999", "--fleet", fleet)
