@@ -22,10 +22,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.fusion import Track, learned
 from benchmarks.machine import cpu
 from facegate.cli.output.tables import show_savings
 from facegate.detectors.align import align
 from facegate.detectors.base import Detector, load_detector
+from facegate.detectors.pose import pose
 from facegate.evaluation.datasets import FaceSet
 from facegate.evaluation.methods.others import LightQNetQuality
 from facegate.evaluation.savings import NeverSure, Observer, Savings, Visit, compare, load_labels
@@ -34,6 +36,7 @@ from facegate.pipeline.flow.cores import share_cores
 from facegate.pipeline.images import read_image
 from facegate.pipeline.records import Image, ScoredFace, ScoredFrame, SkippedFace, contiguous
 from facegate.pipeline.runner import Runner
+from facegate.pipeline.watch import ShotQueue
 from facegate.recognition.embedders import Embedder, load_embedder
 from facegate.recognition.matching.gallery import DEFAULT_FPIR, Gallery, Rule, choose_rule
 from facegate.recognition.matching.tail import find_strangers
@@ -160,9 +163,9 @@ def as_played(visit: Visit) -> Visit:
 
 
 class Crops:
-    """Keeps what the baselines need of every face: LightQNet's score."""
+    """Keeps what ways to choose need: of each face that was scored, and LightQNet's score of every one."""
 
-    def __init__(self, lightqnet: LightQNetQuality, card: ModelCard) -> None:
+    def __init__(self, card: ModelCard, lightqnet: LightQNetQuality | None = None) -> None:
         self._lightqnet = lightqnet
         self._scales = [Calibration(card.calibration[number]) for number in ("vitnt", "norm")]
         self.quality: dict[str, float] = {}
@@ -172,17 +175,17 @@ class Crops:
         self.calibrated: dict[str, int] = {}
         self.logs: dict[str, tuple[float, float]] = {}
         """Of ViTNT-FIQA and of the embedding's length, both calibrated."""
+        self.seen: dict[str, tuple[float, float, float, float]] = {}
+        """Logarithm of the width, lightness, confidence, cosine of yaw."""
         self.unit: dict[str, NDArray[np.float32]] = {}
 
     def scored(self, frame: ScoredFrame) -> None:
         seen: list[ScoredFace | SkippedFace] = [*frame.faces, *frame.skipped]
-        if not seen:
-            return
-        crops = np.stack([face.face.crop for face in seen])
-        nothing = np.zeros(len(crops))
-        values = self._lightqnet.score(FaceSet([""] * len(crops), crops, nothing, nothing), lambda a, b: None)
-        for face, value in zip(seen, values, strict=True):
-            self.quality[face.face.face_id] = float(value)
+        if seen and self._lightqnet is not None:
+            crops = np.stack([face.face.crop for face in seen])
+            nothing = np.zeros(len(crops))
+            values = self._lightqnet.score(FaceSet([""] * len(crops), crops, nothing, nothing), lambda a, b: None)
+            self.quality |= {face.face.face_id: float(value) for face, value in zip(seen, values, strict=True)}
         for scored in frame.faces:
             face_id = scored.face.face_id
             self.ours[face_id] = scored.rank[0]
@@ -195,6 +198,14 @@ class Crops:
                 float(np.log1p(scale.exact(values)[0])) for scale, values in zip(self._scales, raw, strict=True)
             )
             self.logs[face_id] = (path, norm)
+            detection = scored.face.detection
+            light, yaw = float(scored.face.crop.mean()), pose(detection)[0]
+            self.seen[face_id] = (
+                np.log(detection.width),
+                light / 255,
+                detection.confidence,
+                np.cos(np.radians(yaw)),
+            )
             self.unit[face_id] = scored.embedding / np.float32(length)
 
 
@@ -204,8 +215,8 @@ def falling(quality: float) -> float:
 
 
 def percentiles(
-    observer: Observer, crops: Crops, visits: tuple[Visit, ...], gallery: Gallery
-) -> dict[str, list[float]]:
+    observer: Observer, crops: Crops, light: dict[str, float], visits: tuple[Visit, ...], gallery: Gallery
+) -> tuple[dict[str, list[float]], list[Track]]:
     """Per track of an enrolled person: the chosen face's percentile by mated similarity, for each way to choose."""
     row = {name: index for index, name in enumerate(gallery.names)}
     tracks: dict[tuple[int, str], list[str]] = {}
@@ -215,6 +226,7 @@ def percentiles(
                 tracks.setdefault((face.track_id, visit.person), []).append(face.face_id)
                 break
     found: dict[str, list[float]] = {}
+    kept = []
     for (_, person), faces in tracks.items():
         if len(faces) < 5:
             continue
@@ -226,7 +238,7 @@ def percentiles(
             "ViTNT-FIQA alone": [crops.vitnt.get(face, -np.inf) for face in faces],
             "Laplacian variance": [observer.faces[face].sharpness for face in faces],
             "largest face": [observer.faces[face].width for face in faces],
-            "LightQNet": [crops.quality[face] for face in faces],
+            "LightQNet": [light[face] for face in faces],
             "norm of our embedding": [crops.norm.get(face, -np.inf) for face in faces],
             "quality and likeness": [
                 -np.inf if unit is None else crops.calibrated[face] + LIKENESS * float(unit @ mean)
@@ -242,12 +254,19 @@ def percentiles(
             -np.inf if logs is None else logs[0] + falling(float(np.expm1(logs[0]))) * (logs[1] - logs[0])
             for logs in (crops.logs.get(face) for face in faces)
         ]
+        scored = [index for index, face in enumerate(faces) if face in crops.logs]
+        features = [
+            (*crops.logs[face], np.log1p(observer.faces[face].sharpness), *crops.seen[face])
+            for face in (faces[index] for index in scored)
+        ]
+        track = Track(mated, np.array(scored), np.array(features))
+        kept.append(track)
         for name, values in choices.items():
-            found.setdefault(name, []).append(100 * float((mated <= mated[int(np.argmax(values))]).mean()))
+            found.setdefault(name, []).append(track.percentile(int(np.argmax(values))))
     if found:
         weighed = [found[f"norm weighed {weight:g}"] for weight in WEIGHTS]
         found["hindsight's weight of each clip"] = max(weighed, key=np.mean)
-    return found
+    return found, kept
 
 
 def main() -> None:
@@ -274,6 +293,7 @@ def main() -> None:
     lightqnet = LightQNetQuality(data / "models" / "lightqnet-dm100.pb")
     observers: list[list[Observer]] = [[] for _ in judges]
     ranks: list[dict[str, list[float]]] = [{} for _ in judges]
+    tracks: list[list[Track]] = [[] for _ in judges]
     with tempfile.TemporaryDirectory() as folder:
         for name in [*dict.fromkeys(visit.source for visit in visits), *STRANGERS]:
             source = altered(data / "clips" / name, arguments.alter, Path(folder))
@@ -288,16 +308,20 @@ def main() -> None:
                 }
             )
             own = [Observer(name, j, g, r) for j, g, r in zip(judges, known, rules, strict=True)]
-            crops = Crops(lightqnet, card)
-            run(config, own, crops)
+            every, alone = Crops(card, lightqnet), Crops(card)
+            run(config, own, every)
+            play(config, ShotQueue(), [alone.scored])  # the one shot that is chosen where nobody answers
             for index, observer in enumerate(own):
                 observers[index].append(observer)
-                for key, values in percentiles(observer, crops, visits, known[index]).items():
+                found, kept = percentiles(observer, alone, every.quality, visits, known[index])
+                tracks[index] += kept
+                for key, values in found.items():
                     ranks[index].setdefault(key, []).extend(values)
             print(f"{name}: {len(own[0].faces)} faces, {len(own[0].sent)} forwarded", flush=True)
     print(cpu(), f"frames {arguments.alter}", sep="; ")
     results: list[tuple[Savings, dict[str, list[float]]]] = []
     for index, judge in enumerate(judges):
+        ranks[index]["learned from all other tracks"] = learned(tracks[index])
         savings = compare(observers[index], visits, judge.name, rules[index].words(len(known[index].names)))
         results.append((savings, ranks[index]))
         show_savings(savings)
@@ -307,18 +331,22 @@ def main() -> None:
 
 
 def run(config: RunConfig, observers: list[Observer], crops: Crops) -> None:
-    def scored(frame: ScoredFrame) -> None:
-        crops.scored(frame)
-        for observer in observers:
-            observer.scored(frame)
+    """Play a clip beside a worker that is never sure, and let each observer decide it as one that answers."""
+    runner = play(config, NeverSure(), [crops.scored, *(observer.scored for observer in observers)])
+    for observer in observers:
+        observer.decide(runner.deciders())
 
-    queue = NeverSure()
-    with Runner(config, lambda: queue, on_scored=scored, on_finished=queue.end) as runner:
+
+def play(config: RunConfig, queue: ShotQueue, scored: list[Callable[[ScoredFrame], None]]) -> Runner:
+    def tell(frame: ScoredFrame) -> None:
+        for told in scored:
+            told(frame)
+
+    with Runner(config, lambda: queue, on_scored=tell, on_finished=queue.end) as runner:
         for _ in queue:
             pass
         runner.close(linger_s=0)
-    for observer in observers:
-        observer.decide(runner.deciders())
+    return runner
 
 
 def rule_of(embedder: Embedder) -> Rule:

@@ -20,7 +20,6 @@ import numpy as np
 from benchmarks.clips import ROOT, STRANGERS, Crops, altered, as_played, enrolled, galleries, rule_of, run
 from benchmarks.machine import cpu
 from facegate.detectors.base import load_detector
-from facegate.evaluation.methods.others import LightQNetQuality
 from facegate.evaluation.savings import Observer, SentFace, Visit, load_labels
 from facegate.pipeline.config import DetectorConfig, GateConfig, config_for
 from facegate.pipeline.flow.cores import share_cores
@@ -72,7 +71,7 @@ def main() -> None:
                 }
             )
             own = [Observer(name, j, g, rule_of(j)) for j, g in zip(judges, known, strict=True)]
-            run(config, own, Crops(LightQNetQuality(data / "models" / "lightqnet-dm100.pb"), load_scorer().card))
+            run(config, own, Crops(load_scorer().card))
             for judge, gallery, observer, count in zip(judges, known, own, counts, strict=True):
                 count.update(judged(observer, judge, gallery, truth))
     for label, count in zip(names, counts, strict=True):

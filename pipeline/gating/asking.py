@@ -13,8 +13,6 @@ from facegate.pipeline.records import Floats, ScoredFace
 
 MOST_SPARES = 8
 """Kept for each track. With 6 to 32 the same visits are identified."""
-LIKENESS = 20.0
-"""Points of rank (0..100) that a face loses which is the very same, by its embedding, as one that was sent."""
 FIRST_WAIT_S = 0.5
 """A track that goes on is asked again so long after an unsure answer, then after twice as long, and so on."""
 
@@ -42,10 +40,10 @@ class Spares:
             self._sent.append(unit)
 
     def take(self) -> ScoredFace | None:
-        """The best that is different from what was sent."""
+        """The best that is different from what was sent: the very same, by its embedding, counts for nothing."""
         if not self._kept:
             return None
-        best = max(self._kept, key=lambda face: (face.rank[0] - self._known(face), face.raw))
+        best = max(self._kept, key=lambda face: (face.rank[0] * (1 - self._known(face)), face.raw))
         self._kept.remove(best)
         return best
 
@@ -58,4 +56,4 @@ class Spares:
         unit = unit_embedding(face)
         if unit is None or not self._sent:
             return 0.0
-        return LIKENESS * float((np.stack(self._sent) @ unit).max())
+        return max(0.0, float((np.stack(self._sent) @ unit).max()))
