@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -26,6 +27,20 @@ class Played(msgspec.Struct, frozen=True):
     """That got a name."""
 
 
+class Hour(msgspec.Struct, frozen=True):
+    """What the footage of one hour of the day came to."""
+
+    hour: int
+    """0 to 23."""
+    faces: int
+    fr_calls: int
+    """With the chosen threshold."""
+    named_at_floor: int
+    """Visits that began in it and got a name with the threshold at its floor."""
+    named: int
+    """And with the chosen one."""
+
+
 class CameraCalibration(msgspec.Struct, frozen=True):
     """One camera's."""
 
@@ -41,6 +56,8 @@ class CameraCalibration(msgspec.Struct, frozen=True):
     curves: dict[str, tuple[float, ...]]
     """For each score, the share of faces without their track's name among those that are left when the worst
     :data:`SHARES` of them are discarded."""
+    hours: tuple[Hour, ...] = ()
+    """In the footage's order, where it is known when that began."""
 
 
 class Calibration(msgspec.Struct, frozen=True):
@@ -54,7 +71,7 @@ class Calibration(msgspec.Struct, frozen=True):
 
 
 def calibrate(
-    observer: Observer, learning: Deciders, fixed: Callable[[int], Deciders]
+    observer: Observer, learning: Deciders, fixed: Callable[[int], Deciders], began_s: int | None = None
 ) -> tuple[CameraCalibration, KeepState]:
     """Find the threshold of the one camera that ``observer`` has seen; also what its gate may begin with.
 
@@ -62,6 +79,7 @@ def calibrate(
         observer: has seen the footage.
         learning: a gate with ``keep`` that learns at its floor.
         fixed: makes one with that ``min_quality``.
+        began_s: seconds after midnight at which the footage began; without it nothing is told by the hour.
     """
     observer.decide(learning)
     curves = discard_curves(observer)
@@ -69,6 +87,7 @@ def calibrate(
     keeping = decider.gate.keeping
     assert keeping is not None, "the gate has no keep"
     floor, wanted = played(observer, keeping.floor), keeping.wanted()
+    at_floor = _named(observer)
     observer.decide(fixed(wanted))
     found = CameraCalibration(
         camera=camera,
@@ -78,14 +97,31 @@ def calibrate(
         chosen=played(observer, wanted),
         loss=keeping.loss(wanted),
         curves=curves,
+        hours=() if began_s is None else _hours(observer, at_floor, began_s),
     )
     return found, msgspec.structs.replace(keeping.state(), threshold=wanted)
 
 
 def played(observer: Observer, min_quality: int) -> Played:
     """Count what was decided last."""
-    named = {event.track_id for event in observer.events if event.event == "ended" and event.name is not None}
-    return Played(min_quality, len(observer.sent), len(named))
+    return Played(min_quality, len(observer.sent), len(_named(observer)))
+
+
+def _named(observer: Observer) -> dict[int, float]:
+    """When each visit began that got a name."""
+    ended = (event for event in observer.events if event.event == "ended" and event.name is not None)
+    return {event.track_id: event.first_pts_s for event in ended}
+
+
+def _hours(observer: Observer, at_floor: dict[int, float], began_s: int) -> tuple[Hour, ...]:
+    def count(times: Iterable[float]) -> Counter[int]:
+        return Counter(int((began_s + at) // 3600) for at in times)
+
+    faces = count(face.pts_s for face in observer.faces.values())
+    calls = count(sent.at for sent in observer.sent)
+    floor, named = count(at_floor.values()), count(_named(observer).values())
+    every = sorted(faces.keys() | calls.keys())
+    return tuple(Hour(at % 24, faces[at], calls[at], floor[at], named[at]) for at in every)
 
 
 def discard_curves(observer: Observer) -> dict[str, tuple[float, ...]]:

@@ -137,12 +137,17 @@ def test_calibrate_says_what_a_threshold_would_cost_and_keeps_what_it_learned(
 ) -> None:
     out, picture, state = tmp_path / "c.json", tmp_path / "c.png", tmp_path / "state"
     arguments = ("--gallery", clip.gallery, "--embedder", "builtin", "--json", out, "--plot", picture)
-    result = facegate("calibrate", short_clip, *arguments, "--state", state)
+    result = facegate("calibrate", short_clip, *arguments, "--state", state, "--began", "23:59:59")
     assert result.returncode == 0, result.stderr
     (camera,) = json.loads(out.read_text())["cameras"]
     assert camera["floor"] == camera["chosen"] and camera["loss"]["missing"] > 100, "too few visits to move"
     assert "more visits that get a name" in result.stdout and picture.stat().st_size > 5000
     assert {len(curve) for curve in camera["curves"].values()} == {19}
+    assert [hour["hour"] for hour in camera["hours"]] == [23, 0] and "00:00" in result.stdout
+    assert sum(hour["faces"] for hour in camera["hours"]) == camera["faces"]
+    assert sum(hour["fr_calls"] for hour in camera["hours"]) == camera["chosen"]["fr_calls"]
+    assert sum(hour["named"] for hour in camera["hours"]) == camera["chosen"]["visits"]
+    assert "such as 07:30" in facegate("calibrate", short_clip, *arguments, "--began", "noon").stderr
     (file,) = state.iterdir()
     learned = json.loads(file.read_text())
     assert len(learned["best"]) == camera["floor"]["visits"] > 0

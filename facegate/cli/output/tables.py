@@ -12,7 +12,7 @@ from rich.table import Table
 from facegate.pipeline.gating.threshold import ALARM_PSI
 
 if TYPE_CHECKING:
-    from facegate.evaluation.calibrating import Calibration
+    from facegate.evaluation.calibrating import Calibration, CameraCalibration
     from facegate.evaluation.evaluate import Evaluation
     from facegate.evaluation.open_set import OpenSet
     from facegate.evaluation.savings import Savings
@@ -178,8 +178,20 @@ def show_calibration(found: Calibration) -> None:
         )
     console.print(table)
     for camera in found.cameras:
+        if len(camera.hours) > 1:
+            console.print(_by_hour(camera))
         if camera.loss.missing:
             console.print(_missing(camera.camera, camera.loss.missing))
+
+
+def _by_hour(camera: CameraCalibration) -> Table:
+    table = Table(title=f"{camera.camera}, by the hour", title_justify="left")
+    for column in ("hour", "faces", "named", "calls then", "named then"):
+        table.add_column(column, justify="right")
+    for hour in camera.hours:
+        counts = (hour.faces, hour.named_at_floor, hour.fr_calls, hour.named)
+        table.add_row(f"{hour.hour:02}:00", *(str(count) for count in counts))
+    return table
 
 
 def _missing(camera: str, visits: int) -> str:

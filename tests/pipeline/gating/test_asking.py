@@ -49,6 +49,14 @@ def test_of_faces_as_good_the_one_least_like_what_was_sent_is_asked_for() -> Non
     assert not shots(says(gate, last, sure=False)) and not gate.holds(1), "nothing is left"
 
 
+def test_among_poor_faces_one_that_is_hardly_different_but_much_better_is_asked_for() -> None:
+    gate = asking()
+    for at, quality, who in ((0, 9, ANN), (10, 8, 0.7 * ANN + 0.7 * BOB), (20, 1, BOB)):
+        gate.step(frame(at, seen(at, 1, quality, who=who)))
+    first = gate.step(frame(30, ended=(1,)))
+    assert [s.quality for s in shots(first + says(gate, first, sure=False))] == [9, 8]
+
+
 def test_no_more_than_so_many_shots_are_earned() -> None:
     gate = asking(more_shots=2)
     for i in range(10):

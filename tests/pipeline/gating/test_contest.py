@@ -158,6 +158,18 @@ def test_after_a_shot_more_is_scored_where_a_recogniser_may_ask_for_it() -> None
     assert sum(play(alone, [50] * 40, drifting)) < sum(play(asked, [50] * 40, drifting))
 
 
+def test_while_a_recogniser_is_unsure_a_poor_track_is_looked_at_more_closely_than_a_good_one() -> None:
+    drifting = [cv2.add(ANNS, np.full_like(ANNS, 2 * i)).astype(np.uint8) for i in range(40)]
+
+    def scored(quality: int, sure: frozenset[int] | None) -> int:
+        subject = contest()
+        subject.sure = sure
+        return sum(play(subject, [quality] * 40, drifting))
+
+    asked, alone = (scored(5, sure) - scored(80, sure) for sure in (frozenset[int](), None))
+    assert asked > 0 and alone == 0
+
+
 @pytest.mark.parametrize(
     ("gate", "crop", "dark"), [(30, ANNS // 8, True), (1, ANNS // 8, False), (30, ANNS // 2, False)]
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,6 +45,14 @@ def calibrate(
     config: FootageConfigOption = None,
     embedder: EmbedderOption = "auto",
     fpir: FpirOption = 1e-3,
+    began: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HH:MM",
+            help="When the footage began, such as 07:30: what each hour of the day came to is shown, too.",
+            show_default=False,
+        ),
+    ] = None,
     state: Annotated[
         Path | None,
         typer.Option(help="Keep what was learned here, for a gate with keep and state.", show_default=False),
@@ -70,6 +79,7 @@ def calibrate(
     \b
     facegate calibrate door.mp4 hall.mp4 --gallery people.db
     facegate calibrate door.mp4 --gallery people.db --keep 0.98 --state state/ --plot door.png
+    facegate calibrate day.mp4 --gallery people.db --began 07:30
     facegate calibrate door.mp4 hall.mp4 --gallery people.db --write cameras.yaml
     facegate calibrate --forget door --state state/
     """
@@ -78,6 +88,7 @@ def calibrate(
         return
     if not sources or gallery is None:
         raise ConfigError("give footage and --gallery")
+    began_s = None if began is None else _seconds(began)
     from facegate.cli.footage import footage_config, load_known, observed
     from facegate.cli.output.tables import show_calibration
     from facegate.evaluation.calibrating import SHARES, Calibration, plot
@@ -103,7 +114,7 @@ def calibrate(
     known = load_known(gallery, embedder, detector, detector_path, threshold=None, fpir=fpir)
     cameras = []
     for observer, runner in observed(list(zip([source.name for source in sources], configs, strict=True)), known):
-        camera, learned = calibrate_camera(observer, runner.deciders(), partial(_fixed, runner))
+        camera, learned = calibrate_camera(observer, runner.deciders(), partial(_fixed, runner), began_s)
         cameras.append(camera)
         if state is not None:
             write_learned(state, camera.camera, runner.info, learned)
@@ -117,6 +128,15 @@ def calibrate(
         chosen = {name: camera.chosen.min_quality for name, camera in zip(names, cameras, strict=True)}
         file.change(lambda content: _give(content, chosen))
         sys.stderr.write(f"thresholds written to {write}: a gate takes them over at its next start, or on SIGHUP\n")
+
+
+def _seconds(began: str) -> int:
+    """After midnight."""
+    try:
+        at = time.fromisoformat(began)
+    except ValueError:
+        raise ConfigError(f"--began {began}: give a time of the day such as 07:30") from None
+    return at.hour * 3600 + at.minute * 60 + at.second
 
 
 def _with_cameras(path: Path, names: list[str]) -> ConfigFile:
