@@ -24,13 +24,13 @@ import yaml
 
 from facegate.errors import ConfigError
 from facegate.pipeline.gating.build import Decided, Deciders
+from facegate.pipeline.images import encode_jpeg
 from facegate.pipeline.records import (
     Answer,
     Answers,
     Box,
     Face,
     Floats,
-    Image,
     ScoredFace,
     ScoredFrame,
     Shot,
@@ -246,7 +246,7 @@ class Observer:
             name=match.name,
             similarity=match.similarity,
             fr_ms=spent,
-            bytes=HEADER_BYTES + _jpeg_bytes(face.crop),
+            bytes=HEADER_BYTES + len(encode_jpeg(face.crop, JPEG_QUALITY)),
         )
 
 
@@ -352,11 +352,6 @@ def _bill(items: list[tuple[float, SeenFace]], visits: int, delays: list[float],
         false_identifications=false,
         seconds_to_first=round(float(np.mean(delays)), 3) if delays else None,
     )
-
-
-def _jpeg_bytes(crop: Image) -> int:
-    bgr = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)
-    return len(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1])
 
 
 def plot(savings: Savings, path: Path) -> None:

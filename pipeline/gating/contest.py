@@ -32,8 +32,8 @@ WORTH = 1.5
 """Points of quality (of 100) that scoring a face must promise."""
 WORTH_SHARE, LEAST_WORTH = 0.0175, 0.1
 """Where a recogniser answers and is not sure, so much of what is to be beaten is worth it, but no less than that:
-of poor faces a point tells more, and each may be the one that gets the name. From 0.0125 to 0.02 the development
-clips give the same visits."""
+of poor faces a point tells more, and each may be the one that gets the name. From 0.0125 to 0.02 it makes
+hardly a difference (docs/savings.md)."""
 SPREAD = 13.0
 """Standard deviation of a track's qualities around their mean, before a camera has shown its own."""
 FORGETTING = 2.2
