@@ -14,20 +14,23 @@ import msgspec
 import structlog
 
 from facegate.errors import ConfigError, FacegateError, FleetError, StageError
-from facegate.fleet.bucket import Bucket, Place, opened
+from facegate.fleet.bucket import Bucket, NotMadeError, Place, opened
 from facegate.fleet.configuration import Applied, Followed, decode, follow
-from facegate.fleet.member import RENEW_S, TAKE_S, About, Member, Term, Write
-from facegate.fleet.records import CAMERA, KEPT, key, parse_key
+from facegate.fleet.member import RENEW_S, TAKE_S, Member, Term
+from facegate.fleet.records import CAMERA, KEPT, About, key, parse_key
 from facegate.fleet.sharing import Sharing
+from facegate.fleet.writing import Write
 from facegate.pipeline.gating.build import Learned
 from facegate.pipeline.reporting.monitor import Fleet
 from facegate.sinks.jetstream import load_nats
 
 LOOK_S = 0.2
-AGAIN_S = 1.0
+AGAIN_S = 0.5
 LEAVE_S = 3.0
 SILENT_S = 2 * RENEW_S + 0.5
 """A connection on which no write is answered for so long is given up."""
+LEADERLESS_S = 15.0
+"""As is one whose server has told for so long that nobody decides: perhaps there is no such fleet any more."""
 TOLD_AGAIN_S = 60.0
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -97,6 +100,8 @@ class Agent:
         self._stop = Event()
         self._unanswered_s: float | None = None
         """Since when a write has had no answer, while no other has had one."""
+        self._leaderless_s: float | None = None
+        """Since when no write could be made."""
         self._told, self._told_s = "", 0.0
         self._thread = Thread(target=self._run, name="facegate-fleet", daemon=True)
 
@@ -166,7 +171,7 @@ class Agent:
     async def _serve(self, bucket: Bucket) -> None:
         """Until the connection is of no use any more, or the end."""
         self._member.cut_off()
-        self._unanswered_s = None
+        self._unanswered_s = self._leaderless_s = None
         listening = [asyncio.create_task(work(bucket)) for work in self._tasks]
         writing: set[asyncio.Task[None]] = set()
         began = clock()
@@ -175,7 +180,9 @@ class Agent:
                 for task in listening:
                     if task.done():
                         raise FleetError("the server does not tell any more what happens") from task.exception()
-                silent = self._unanswered_s is not None and clock() - self._unanswered_s > SILENT_S
+                silent = _longer_than(SILENT_S, self._unanswered_s) or _longer_than(
+                    LEADERLESS_S, self._leaderless_s
+                )
                 if not bucket.connected or silent or self._member.stale:
                     raise FleetError(f"the server at {self._place.shown} does not answer")
                 self._check_name(began)
@@ -193,7 +200,7 @@ class Agent:
                     writing.add(task)
                     task.add_done_callback(writing.discard)
                 await asyncio.sleep(LOOK_S)
-            with suppress(*self._lost_replies):
+            with suppress(*self._lost_replies, NotMadeError):
                 for camera in self._member.held():
                     await self._keep(bucket, camera)
             for write in self._member.farewell(clock()):
@@ -253,7 +260,7 @@ class Agent:
 
     async def _tell_others(self, bucket: Bucket) -> None:
         while True:
-            with suppress(*self._lost_replies):  # what is not kept now is at the next time
+            with suppress(*self._lost_replies, NotMadeError):  # what is not kept now is at the next time
                 for message in self._sharing.to_say():
                     await bucket.say(message)
                 await self._keep(bucket)
@@ -270,12 +277,19 @@ class Agent:
     async def _write(self, bucket: Bucket, write: Write) -> None:
         with suppress(*self._lost_replies):  # nobody knows whether it was made: what the bucket tells counts
             word, name = parse_key(write.key)
-            if word == CAMERA and name in self._member.held():
-                await self._keep(bucket, name)  # before anybody else has the camera
             if self._unanswered_s is None:
                 self._unanswered_s = clock()
-            revision = await bucket.write(write)
-            self._unanswered_s = None
+            try:
+                if word == CAMERA and name in self._member.held():
+                    await self._keep(bucket, name)  # before anybody else has the camera
+                revision = await bucket.write(write)
+            except NotMadeError as error:
+                self._unanswered_s = None
+                self._leaderless_s = self._leaderless_s or clock()
+                self._lost(str(error))
+                self._member.not_made(write, clock())
+                return
+            self._unanswered_s = self._leaderless_s = None
             if not self._connected:
                 log.info("in the fleet", fleet=self._place.shown, gate=self._member.gate)
                 self._connected, self._problem, self._told = True, None, ""
@@ -305,6 +319,10 @@ class Agent:
             learned = {camera: found for camera, found in begin.items() if found is not None}
             self._wanted = Wanted(self._followed, permits, learned)
             self.changed.set()
+
+
+def _longer_than(seconds: float, since: float | None) -> bool:
+    return since is not None and clock() - since > seconds
 
 
 class NameTakenError(FleetError):

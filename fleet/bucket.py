@@ -7,8 +7,8 @@ The bucket ``facegate-NAME-leases`` has the keys of :mod:`facegate.fleet.records
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,13 +16,13 @@ import msgspec
 
 from facegate.errors import FleetError
 from facegate.fleet.configuration import Applied, decode
-from facegate.fleet.member import Write
 from facegate.fleet.records import VERSION
 from facegate.fleet.sharing import SUBJECT
+from facegate.fleet.writing import Write
 from facegate.pipeline.addresses import servers
 from facegate.pipeline.config.values import LOCAL
 from facegate.pipeline.gating.policies import MOST_PEOPLE
-from facegate.sinks.jetstream import connect, load_nats, replicated, server_name
+from facegate.sinks.jetstream import connect, load_nats, refused, replicated, server_name
 
 ANSWER_S = 2.0
 HISTORY = 32
@@ -84,6 +84,10 @@ class News(msgspec.Struct, frozen=True):
     revision: int
 
 
+class NotMadeError(FleetError):
+    """A write was certainly not made: no server decides on writes just now."""
+
+
 class Bucket:
     """A connection to a fleet's place."""
 
@@ -112,17 +116,32 @@ class Bucket:
         """Make a conditional write; return the new revision, ``None`` where another one was expected.
 
         Raises:
+            NotMadeError: it was not made, and no other one would be.
             nats.errors.Error: nobody knows whether it was made.
             TimeoutError: likewise.
         """
         try:
-            return int(await self._leases.update(write.key, write.value, last=write.expected))
+            with self._decided():
+                return int(await self._leases.update(write.key, write.value, last=write.expected))
         except self._nats.js.errors.KeyWrongLastSequenceError:
             return None
 
     async def put(self, key: str, value: bytes) -> None:
-        """Say what an operator wants, whatever was wanted before."""
-        await self._leases.put(key, value)
+        """Say what an operator wants, whatever was wanted before.
+
+        Raises:
+            NotMadeError: as for :meth:`write`.
+        """
+        with self._decided():
+            await self._leases.put(key, value)
+
+    @contextmanager
+    def _decided(self) -> Iterator[None]:
+        """Where nobody listens to what is written, the servers have not agreed yet on who does."""
+        try:
+            yield
+        except self._nats.js.errors.NoStreamResponseError as error:
+            raise NotMadeError("the fleet's servers have not agreed yet on which of them decides") from error
 
     async def all(self) -> tuple[list[tuple[News, float]], float]:
         """Every key of the leases with the seconds since it got its value, and Unix time, by the server's clock."""
@@ -137,8 +156,13 @@ class Bucket:
         return found, seconds
 
     async def apply(self, value: bytes) -> int:
-        """Publish a configuration; return its revision."""
-        return int(await self._documents.put(CONFIG, value))
+        """Publish a configuration; return its revision.
+
+        Raises:
+            NotMadeError: as for :meth:`write`.
+        """
+        with self._decided():
+            return int(await self._documents.put(CONFIG, value))
 
     async def history(self) -> list[Applied]:
         """The last configurations, newest last; what cannot be read as one is left out, and can be replaced."""
@@ -207,7 +231,7 @@ async def opened(place: Place, *, make: bool = True) -> AsyncIterator[Bucket]:
     try:
         client = await connect(nats, place.url)
     except (nats.errors.Error, OSError, TimeoutError) as error:
-        if "uthorization" in str(error):
+        if refused(error):
             raise FleetError(
                 f"{server_name(place.url)} refuses the login: give nats://USER:PASSWORD@HOST"
             ) from error

@@ -16,8 +16,8 @@ from facegate.errors import ConfigError
 from facegate.fleet.agent import Agent, Wanted
 from facegate.fleet.bucket import Place
 from facegate.fleet.configuration import delivering
-from facegate.fleet.member import About, Member
-from facegate.fleet.records import CameraSays
+from facegate.fleet.member import Member
+from facegate.fleet.records import About, CameraSays
 from facegate.fleet.sharing import Sharing
 from facegate.pipeline.config import CameraConfig, RunConfig
 from facegate.pipeline.records import Met

@@ -23,15 +23,17 @@ from itertools import chain
 
 import msgspec
 
+from facegate.fleet.giving import Giving
 from facegate.fleet.placement import place, ranks
-from facegate.fleet.records import CAMERA, GATE, CameraSays, Lease, Seat, Session, Wish, key, parse_key
+from facegate.fleet.records import CAMERA, GATE, About, Lease, Seat, Session, Wish, key, parse_key
 from facegate.fleet.view import Seen, View
+from facegate.fleet.writing import Write, Writes
 
 RENEW_S = 2.0
 HOLD_S = 5.5
 TAKE_S = 6.5
-LOST_S = 2.0
-"""A write without an answer for so long is as good as lost: what the bucket tells then counts."""
+FRESH_S = 0.5
+"""A camera is let go of only so soon after the bucket has answered: giving it away takes a write."""
 JOIN_S = 0.5
 """A gate that is new takes nothing for so long: others may be coming up with it."""
 SETTLE_S = 2.0
@@ -40,29 +42,6 @@ NEXT_S = 1.0
 """A camera that its gate has not taken for so long is for the next one, and so on."""
 TURN_S = 0.2
 """So much later than the one before it does each gate try to end a dead one's session."""
-
-
-class Write(msgspec.Struct, frozen=True):
-    """A key is to get this value if its revision still is the expected one (0: it has never been)."""
-
-    key: str
-    value: bytes
-    expected: int
-    sent_s: float
-
-
-class About(msgspec.Struct, frozen=True):
-    """What a gate tells of itself with each renewal."""
-
-    host: str
-    tags: tuple[str, ...] = ()
-    capacity: float = 1.0
-    most: int = 64
-    load: float = 0.0
-    config: int = 0
-    refused: Mapping[str, str] = {}
-    problem: str = ""
-    cameras: Mapping[str, CameraSays] = {}
 
 
 class Term:
@@ -105,27 +84,24 @@ class Member:
         self._synced = False
         self._steady_since: float | None = None
         """Since when this gate has heard and been heard without a gap."""
-        self._in_flight: dict[str, Write] = {}
-        self._refused: dict[str, tuple[int, float]] = {}
+        self._writes = Writes()
         self._plan: dict[str, str] = {}
         self._planned_for: object = None
         self._seats: list[Seat] = []
         self._mine: Seat | None = None
         self._free: list[Wish] = []
-        self._given: dict[str, int] = {}
-        """Leases for which a write is on its way that gives them up: it may arrive at any time."""
+        self._giving = Giving()
         self._held: dict[str, int] = {}
         self._held_for: object = None
         self.stale = False
-        """Whether the bucket refuses what should work by all that was heard: everything must be heard anew."""
+        """Whether the bucket does not tell all that happens: everything must be heard anew."""
 
     # What is heard.
 
     def cut_off(self) -> None:
         """The connection is lost, or its words cannot be trusted any more."""
         self._synced, self._steady_since = False, None
-        self._in_flight.clear()
-        self._refused.clear()
+        self._writes.forget()
         self.stale = False
         self.view.restart()
 
@@ -135,6 +111,10 @@ class Member:
         Raises:
             FleetError: the value is none that belongs there.
         """
+        self._writes.told(revision)
+        self._see(name, value, revision, now)
+
+    def _see(self, name: str, value: bytes, revision: int, now: float) -> None:
         self.view.see(name, value, revision, now)
         if name == key(GATE, self.gate):
             self._check_session(now)
@@ -148,17 +128,24 @@ class Member:
 
     def wrote(self, write: Write, revision: int | None, now: float) -> None:
         """A write has got its answer: the revision it made, or ``None`` where it was refused."""
-        self._in_flight.pop(write.key, None)
-        if revision is None:
-            self._refused[write.key] = (write.expected, now)
-        elif self._synced:
-            self.see(write.key, write.value, revision, now)
+        self._writes.answered(write, revision, now)
+        if revision is not None and self._synced:
+            self._see(write.key, write.value, revision, now)
+
+    def not_made(self, write: Write, now: float) -> None:
+        """A write was certainly not made, and none will be for now: nobody is there who decides."""
+        if not self._writes.not_made(write, now):
+            return
+        word, name = parse_key(write.key)
+        if word == CAMERA:
+            self._giving.not_made(name, write)
+        elif write.key == key(GATE, self.gate):
+            self._next_renewal_s = now
 
     # What is done.
 
     def held(self) -> dict[str, int]:
-        """The cameras whose leases this gate holds, with the revisions of these; it may watch them while
-        the term's end has not come."""
+        """The cameras whose leases this gate holds, with the revisions of these: its own until the term's end."""
         if not self._session:
             return {}
         if self._held_for != (self.view.changes, self._session):
@@ -175,9 +162,7 @@ class Member:
         if now >= self.term.until:
             return {}
         return {
-            camera: revision
-            for camera, revision in self.held().items()
-            if self._plan.get(camera) == self.gate and self._given.get(camera) != revision
+            camera: revision for camera, revision in self.held().items() if self._giving.keeps(camera, revision)
         }
 
     def step(self, now: float, about: About, wishes: Sequence[Wish], watching: Set[str]) -> list[Write]:
@@ -189,24 +174,18 @@ class Member:
             wishes: cameras of the configuration ``about.config``.
             watching: what is really being watched, or may still be: none of it is given away yet.
         """
-        for name, write in list(self._in_flight.items()):
-            if now - write.sent_s >= LOST_S:
-                del self._in_flight[name]
+        self._writes.forget_lost(now)
         if not self._synced:
             return []
-        self.stale = any(
-            now - since > LOST_S / 2 and self._revision(name) == expected
-            for name, (expected, since) in self._refused.items()
-        )
+        self.stale = self._writes.stale(now, self._revision)
         if now > self.term.until - HOLD_S + 2 * RENEW_S:
             self._steady_since = None
         writes = [self._renewal(now, about)]
         if self._session and now < self.term.until:
             self._replan(now, wishes, about.config)
+            self._let_go(now)
             writes += chain(self._endings(now), self._givings(now, watching), self._takings(now, about.most))
-        found = [write for write in writes if write is not None and write.key not in self._in_flight]
-        self._in_flight |= {write.key: write for write in found}
-        return found
+        return self._writes.send(writes)
 
     @property
     def nameless(self) -> bool:
@@ -251,7 +230,7 @@ class Member:
         if own is not None and own.value.alive and own.value.session != self._session:
             # Of this name's last process: it may still be watching.
             return Write(name, b"", own.revision, now) if self._aged(own, now, now - own.since) else None
-        if now < self._next_renewal_s or name in self._in_flight:
+        if now < self._next_renewal_s or name in self._writes:
             return None
         if not self._session:
             self._session, self._seq = self._make_session(), 0
@@ -319,7 +298,7 @@ class Member:
         ]
         owners = {}
         for wish in wanted:
-            owner = self.view.owner(wish.camera) or self.view.meant_for(wish.camera)
+            owner = self.view.owner(wish.camera)
             if owner is not None:
                 owners[wish.camera] = owner
         plan = self._placing(wanted, self._seats, owners)
@@ -335,33 +314,50 @@ class Member:
         self._mine = next((seat for seat in self._seats if seat.gate == self.gate), None)
         self._free = [wish for wish in wanted if self.view.owner(wish.camera) is None]
 
+    def _let_go(self, now: float) -> None:
+        """Decide which cameras are not watched any more, as others are to have them.
+
+        Giving one away takes a write: while nobody decides on writes, cameras stay.
+        """
+        others = {
+            camera: revision for camera, revision in self.held().items() if self._plan.get(camera) != self.gate
+        }
+        if self._giving.let_go(others, now - self._writes.answered_s <= FRESH_S):
+            sent_s = self._next_renewal_s - RENEW_S
+            self._next_renewal_s = min(self._next_renewal_s, max(now, sent_s + 2 * FRESH_S))
+
     def _givings(self, now: float, watching: Set[str]) -> list[Write]:
         """Leases of cameras that are another gate's by now, or nobody's, once they are really left alone."""
         found = []
         for camera, revision in self.held().items():
-            to = self._plan.get(camera)
-            if to != self.gate and camera not in watching:
-                value = msgspec.json.encode(Lease(gate=to or ""))
-                found.append(Write(key(CAMERA, camera), value, revision, now))
-                self._given[camera] = revision
+            name = key(CAMERA, camera)
+            if self._giving.has_let_go(camera, revision) and camera not in watching and name not in self._writes:
+                write = Write(name, msgspec.json.encode(self._next_lease(camera)), revision, now)
+                found.append(write)
+                self._giving.give(camera, write)
         return found
+
+    def _next_lease(self, camera: str) -> Lease:
+        """The camera's next gate has it at once, by the session that it has; a gate that needed to write first
+        might find that nobody decides."""
+        seen = self.view.gates.get(self._plan.get(camera, ""))
+        return Lease() if seen is None else Lease(gate=self._plan[camera], session=seen.value.session)
 
     def _takings(self, now: float, most: int) -> list[Write]:
         if self._joined_s is None or now - self._joined_s < JOIN_S:
             return []
         if self._mine is None or self._mine.leaving:
             return []
-        coming = sum(parse_key(name)[0] == CAMERA for name in self._in_flight)
-        room = most - len(self.held()) - coming
+        room = most - len(self.held()) - self._writes.to(CAMERA)
         found: list[Write] = []
         value = msgspec.json.encode(Lease(gate=self.gate, session=self._session))
         for camera, revision in self.held().items():
             # Wanted back before it was known to be gone: a new lease, which what is on its way cannot end.
-            if self._given.get(camera) == revision and self._plan.get(camera) == self.gate:
+            if self._giving.may_be_gone(camera, revision) and self._plan.get(camera) == self.gate:
                 found.append(Write(key(CAMERA, camera), value, revision, now))
         for wish in self._free:
             name = key(CAMERA, wish.camera)
-            if len(found) < room and name not in self._in_flight and self._my_turn(wish, self._mine, now):
+            if len(found) < room and name not in self._writes and self._my_turn(wish, self._mine, now):
                 seen = self.view.leases.get(wish.camera)
                 found.append(Write(name, value, 0 if seen is None else seen.revision, now))
         return found

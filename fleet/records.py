@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeVar
 from urllib.parse import quote, unquote
 
@@ -22,6 +23,20 @@ class CameraSays(msgspec.Struct, frozen=True):
     since: float
     """Unix time of the lease."""
     looks_per_s: float = 0.0
+
+
+class About(msgspec.Struct, frozen=True):
+    """What a gate tells of itself with each renewal."""
+
+    host: str
+    tags: tuple[str, ...] = ()
+    capacity: float = 1.0
+    most: int = 64
+    load: float = 0.0
+    config: int = 0
+    refused: Mapping[str, str] = {}
+    problem: str = ""
+    cameras: Mapping[str, CameraSays] = {}
 
 
 class Session(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -59,7 +74,7 @@ class Session(msgspec.Struct, frozen=True, omit_defaults=True):
 class Lease(msgspec.Struct, frozen=True, omit_defaults=True):
     """Value of ``camera.NAME``: whose the camera is, as long as that gate's session lasts. Its revision fences.
 
-    A camera that was given up has no ``session``; ``gate`` is then the one that it is meant for, if any.
+    A camera that was given to nobody has neither.
     """
 
     gate: str = ""

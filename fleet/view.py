@@ -93,11 +93,6 @@ class View:
         gate = self.gates.get(seen.value.gate)
         return seen.value.gate if gate is not None and gate.value.session == seen.value.session else None
 
-    def meant_for(self, camera: str) -> str | None:
-        """The gate that was to get the camera from the one that gave it up."""
-        seen = self.leases.get(camera)
-        return seen.value.gate if seen is not None and seen.value.gate and not seen.value.session else None
-
 
 def _ability(session: Session) -> Session:
     """What matters to placement."""

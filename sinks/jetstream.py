@@ -8,6 +8,7 @@ within two minutes.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
@@ -30,6 +31,8 @@ DEAD_STREAM, DEAD_SUBJECT = "FACEGATE_DEAD", "facegate.dead"
 DUPLICATES_S = 120.0
 DEAD_AGE_S = 7 * 86_400.0
 TIMEOUT_S = 10.0
+CONNECT_S = 2.0
+"""A server that has not answered by then is taken for one that is not there."""
 COPIES = 3
 NOT_CLUSTERED, NO_PEERS, NO_ROOM = 10074, 10005, 10023
 """Error codes of NATS: copies without a cluster; fewer servers than copies; none with resources for it."""
@@ -169,11 +172,14 @@ def server_name(url: str) -> str:
 
 
 async def connect(nats: Any, url: str) -> Any:
-    """Connect once; coming back after an outage is the caller's business, who knows what has not arrived.
+    """Connect to one of the servers; coming back after an outage is the caller's business, who knows what got lost.
+
+    Each is tried once, in any order: the client gives all of them up where one takes connections and says nothing.
 
     Raises:
-        nats.errors.Error: no server there, or it refuses.
-        OSError: likewise.
+        nats.errors.Error: no server there, or one refuses.
+        OSError: no server there.
+        TimeoutError: likewise.
     """
 
     async def quiet(error: Exception) -> None:
@@ -186,16 +192,28 @@ async def connect(nats: Any, url: str) -> Any:
         if first.username is None
         else {"user": unquote(first.username), "password": unquote(first.password or "")}
     )
-    return await nats.connect(
-        [parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() for parts in each],
-        **login,
-        name="facegate",
-        error_cb=quiet,
-        connect_timeout=5,
-        allow_reconnect=False,
-        max_reconnect_attempts=1,  # the first connection too would be tried for two minutes
-        reconnect_time_wait=0,
-    )
+    addresses = [parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() for parts in each]
+    failed: list[Exception] = []
+    for address in random.sample(addresses, len(addresses)):
+        try:
+            return await nats.connect(
+                address,
+                **login,
+                name="facegate",
+                error_cb=quiet,
+                connect_timeout=CONNECT_S,
+                allow_reconnect=False,
+                max_reconnect_attempts=1,  # the first connection too would be tried for two minutes
+                reconnect_time_wait=0,
+            )
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            failed.append(error)
+    raise next((error for error in failed if refused(error)), failed[0])
+
+
+def refused(error: Exception) -> bool:
+    """Whether a server is there, but does not take the login."""
+    return "uthorization" in str(error)
 
 
 async def make_streams(nats: Any, stream: Any, wanted: Sequence[dict[str, Any]] = SHOTS) -> None:

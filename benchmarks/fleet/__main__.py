@@ -23,9 +23,8 @@ from facegate.demo.clip import make_clip
 from facegate.errors import FacegateError
 from facegate.fleet import operating
 from facegate.fleet.bucket import parse
-from facegate.fleet.member import About
 from facegate.fleet.placement import place
-from facegate.fleet.records import Seat, Wish
+from facegate.fleet.records import About, Seat, Wish
 
 ROUNDS, WARM_S, WINDOW_S = 3, 20.0, 20.0
 CAPACITY, COST, MOST = 100.0, 5.0, 64

@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from random import Random
 
-from facegate.fleet.member import RENEW_S, About, Member, Term, Write
-from facegate.fleet.records import CAMERA, GATE, Lease, Session, Wish, decode, parse_key
+from facegate.fleet.member import RENEW_S, Member, Term
+from facegate.fleet.records import CAMERA, GATE, About, Lease, Session, Wish, decode, parse_key
+from facegate.fleet.writing import Write
 
 LOOK_S = 0.2
 START_S, STOP_S = 0.1, 0.3
@@ -70,6 +71,8 @@ class Gate:
         self.stopped = self.dead = False
         self.slow_s = 0.0
         self.loses_replies = False
+        self.deaf = False
+        """Nothing that happens is told on this connection any more, though writes are answered."""
         self.watching: dict[str, tuple[float, Term]] = {}
         """Cameras, when (simulated) each was begun, and by which term."""
         self._stopping: dict[str, float] = {}
@@ -121,9 +124,9 @@ class Gate:
         self.member.cut_off()
 
     def _connect(self) -> None:
-        if self.cut:
+        if self.cut or self.world.leaderless:
             return
-        self.connected = True
+        self.connected, self.deaf = True, False
         self._last_heard = self.world.now
         self._connection += 1
         snapshot = sorted(self.world.bucket.keys.items(), key=lambda item: item[1][1])
@@ -138,9 +141,17 @@ class Gate:
     def _send(self, write: Write) -> None:
         connection = self._connection
 
+        def not_made() -> None:
+            if self._connection == connection:
+                self._last_heard = self.world.now
+                self.member.not_made(write, self.clock())
+
         def arrives() -> None:
             if self.cut and self.world.random.random() < 0.5:
                 return  # else it was on its way already
+            if self.world.leaderless:
+                self._later(not_made, self._lag())
+                return
             revision = self.world.bucket.write(write)
             if revision is not None:
                 self.world.publish(write.key, write.value, revision)
@@ -158,7 +169,7 @@ class Gate:
 
     def hears(self, key: str, value: bytes, revision: int) -> None:
         """The bucket's news, in order."""
-        if not self.connected:
+        if not self.connected or self.deaf:
             return
         connection = self._connection
 
@@ -206,6 +217,8 @@ class World:
         self.wishes = tuple(wishes)
         self.placing = placing
         self.sessions = count()
+        self.leaderless = False
+        """No write is made: the bucket's servers have not agreed yet on who decides."""
         self.twice_s = 0.0
         """Camera-seconds with two gates."""
         self.unwatched_since: dict[str, float] = {}

@@ -216,6 +216,21 @@ def put(url: str, bucket: str, name: str, value: bytes) -> None:
     asyncio.run(write())
 
 
+def forget_who_listens(url: str, stream: str) -> None:
+    """End every consumer of a stream, as a server that dies does with those that it kept."""
+
+    async def forget() -> None:
+        client = await nats.connect(url)
+        try:
+            stream_of = client.jetstream()
+            for consumer in await stream_of.consumers_info(stream):
+                await stream_of.delete_consumer(stream, consumer.name)
+        finally:
+            await client.close()
+
+    asyncio.run(forget())
+
+
 def until(fine: Callable[[], Any], seconds: float, what: str = "it") -> float:
     """Wait; return for how long."""
     began = monotonic()
@@ -247,13 +262,17 @@ def longest_gap_s(watches: Sequence[Watch], camera: str) -> float:
 
 
 def leader(url: str, stream: str) -> str:
-    """The server that leads a stream."""
+    """The server that leads a stream; nothing where none does, as far as is known."""
+
+    async def quiet(error: Exception) -> None: ...
 
     async def ask() -> str:
-        client = await nats.connect(url.split(","), connect_timeout=2)
+        client = await nats.connect(url.split(","), connect_timeout=2, error_cb=quiet)
         try:
-            info = await client.jetstream(timeout=3).stream_info(stream)
-            return str(info.cluster.leader)
+            info = await client.jetstream(timeout=1).stream_info(stream)
+            return str(info.cluster.leader or "")
+        except (nats.errors.Error, TimeoutError):
+            return ""
         finally:
             await client.close()
 

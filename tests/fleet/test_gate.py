@@ -15,7 +15,7 @@ from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.server import RtspServer
 
 from ..helpers import facegate, free_port
-from .processes import GateProcess, NatsServer, camera, put, status, until, watched
+from .processes import GateProcess, NatsServer, camera, forget_who_listens, put, status, until, watched
 
 
 def test_a_gate_takes_a_camera_sends_its_shots_and_leaves(tmp_path: Path, clip: DemoClip) -> None:
@@ -31,6 +31,21 @@ def test_a_gate_takes_a_camera_sends_its_shots_and_leaves(tmp_path: Path, clip: 
         found = status(server.url)
         assert found["gates"] == {} and found["cameras"]["door"]["gate"] is None
         assert all(watch.ended_s is not None for watch in cameras.watches)
+
+
+@pytest.mark.skipif("FACEGATE_FLEET" not in os.environ, reason="takes half a minute: make fleet")
+def test_a_gate_that_its_server_does_not_tell_what_happens_asks_anew(tmp_path: Path, clip: DemoClip) -> None:
+    with RtspServer(Movie(clip.path), loop=True) as cameras, NatsServer(tmp_path / "js") as server:
+        site = tmp_path / "site.yaml"
+        site.write_text(f"cameras:\n  - {{name: door, source: '{cameras.url}', max_fps: 2}}\n")
+        assert facegate("fleet", "apply", site, "--fleet", server.url).returncode == 0
+        with GateProcess("left", server.url, tmp_path) as gate:
+            until(lambda: camera(server.url, "door")["state"] == "live", 60, "the camera is watched")
+            forget_who_listens(server.url, "KV_facegate-facegate-leases")
+            until(lambda: gate.told("waiting for the fleet"), 8, "it notices; nats-py would after 20 s")
+            assert facegate("fleet", "pause", "door", "--fleet", server.url).returncode == 0
+            until(lambda: all(watch.ended_s is not None for watch in cameras.watches), 8, "it hears of it")
+            assert len(cameras.watches) == 1, "nobody's camera has blinked"
 
 
 @pytest.mark.skipif("FACEGATE_FLEET" not in os.environ, reason="takes a minute: make fleet")

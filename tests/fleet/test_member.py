@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from benchmarks.fleet.world import Gate, World
-from facegate.fleet.member import About
+from facegate.fleet.member import HOLD_S, RENEW_S
 from facegate.fleet.placement import place
-from facegate.fleet.records import DRAIN, PAUSE, Wish, key
+from facegate.fleet.records import DRAIN, PAUSE, About, Wish, key
+from facegate.fleet.writing import UNTOLD_S
 
 CAMERAS, MOST = 9, 6
 PROMISED_S = 10.0
@@ -84,6 +85,25 @@ class Fleet(RuleBasedStateMachine):
             gate.loses_replies = True
             self.heal_later(gate, seconds)
 
+    @rule(index=Index)
+    def hears_nothing_more(self, index: int) -> None:
+        if gate := self.gate(index, lambda gate: gate.connected):
+            gate.deaf = True
+            self.changed()
+
+    @rule(seconds=st.floats(0.1, 9.0))
+    def nobody_decides(self, seconds: float) -> None:
+        if self.world.leaderless:
+            return
+        self.world.leaderless = True
+        self.changed()
+
+        def elected() -> None:
+            self.world.leaderless = False
+            self.changed()
+
+        self.world.at(self.world.now + seconds, elected)
+
     def heal_later(self, gate: Gate, seconds: float) -> None:
         def heal() -> None:
             gate.cut = gate.stopped = gate.loses_replies = False
@@ -122,7 +142,7 @@ class Fleet(RuleBasedStateMachine):
         if not hasattr(self, "world") or self.world.now - self.changed_s <= PROMISED_S + 0.1:
             return
         able = [gate for gate in self.world.gates.values() if not self.bad(gate)]
-        if any(self.bad(gate) for gate in self.world.gates.values() if not gate.dead):
+        if self.world.leaderless or any(self.bad(gate) for gate in self.world.gates.values() if not gate.dead):
             return
         if MOST * len(able) < CAMERAS:
             return
@@ -145,6 +165,7 @@ class Fleet(RuleBasedStateMachine):
                 gate.slow_s = 0.0
                 if not gate.dead:
                     gate.unpark()
+            self.world.leaderless = False
             self.changed()
             self.world.run(PROMISED_S + 0.2)
             self.never_watched_twice()
@@ -152,9 +173,47 @@ class Fleet(RuleBasedStateMachine):
 
 
 Fleet.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=100, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
 test_fleet = Fleet.TestCase
+
+
+def settled(seed: int, gates: int = 3) -> World:
+    world = World(seed, [Wish(f"c{i}", 1.0) for i in range(12)], place)
+    for _ in range(gates):
+        world.join(About(host="h", capacity=20.0, most=64))
+    world.run(10.0)
+    assert not world.unwatched_since
+    return world
+
+
+def longest_gap_s(world: World, seconds: float) -> float:
+    end, found = world.now + seconds, 0.0
+    while world.now < end:
+        world.run(0.1)
+        found = max([found, *(world.now - since for since in world.unwatched_since.values())])
+    return found
+
+
+def test_a_gate_that_is_not_told_any_more_what_happens_notices() -> None:
+    world = settled(0)
+    gate = world.gates["g0"]
+    gate.deaf = True
+    world.run(RENEW_S + UNTOLD_S + 1.0)
+    assert not gate.deaf, "it listens anew"
+    assert not world.unwatched_since
+
+
+@pytest.mark.parametrize("moment", range(0, 24, 2))
+def test_cameras_stay_or_arrive_while_nobody_decides(moment: int) -> None:
+    world, outage_s = settled(moment), 8.0
+    world.join(About(host="h", capacity=20.0, most=64))
+    world.run(1.0 + moment / 8)  # cameras are about to go to it, on their way, or there
+    world.leaderless = True
+    gap_s = longest_gap_s(world, outage_s)
+    world.leaderless = False
+    assert max(gap_s, longest_gap_s(world, 10.0)) <= outage_s - (HOLD_S - RENEW_S) + 1.0
+    assert world.twice_s == 0.0 and set(world.bucket.owners().values()) == {"g0", "g1", "g2", "g3"}
 
 
 @pytest.mark.parametrize("seed", range(3))

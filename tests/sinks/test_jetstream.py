@@ -35,6 +35,7 @@ from facegate.sinks.outbox import Outbox
 from facegate.sinks.spool import Spool
 from facegate.sinks.wire import ShotHeader
 
+from ..fault_proxy import FaultProxy
 from ..helpers import ROOT, facegate, free_port, shots_of
 from .test_chaos import GATE_DEATHS, MEMORY_MB, SEED, SHOTS, WORKER_DEATHS, Gate, Workers, end, everything, play
 from .test_mqtt import wait_for
@@ -95,6 +96,23 @@ class Server:
     def kill(self) -> None:
         end(self.process)
         self.start()
+
+
+def test_one_server_of_several_takes_connections_and_says_nothing(tmp_path: Path) -> None:
+    server = Server(tmp_path / "js")
+    try:
+        # As it is with what stands before a server that is gone.
+        with FaultProxy(free_port()) as silent:
+            for entry in entries(8):
+                target = JetStream(f"nats://127.0.0.1:{silent.port},{server.url.removeprefix('nats://')}")
+                target.deliver([entry])
+                target.close()
+            alone = JetStream(f"nats://127.0.0.1:{silent.port}")
+            with pytest.raises(DeliveryError, match="does not take shots"):
+                alone.deliver(entries(1))
+            alone.close()
+    finally:
+        end(server.process)
 
 
 def test_whatever_dies_the_server_too_every_shot_arrives(tmp_path: Path) -> None:
