@@ -83,7 +83,7 @@ class Member:
         self._joined_s: float | None = None
         self._synced = False
         self._steady_since: float | None = None
-        """Since when this gate has heard and been heard without a gap."""
+        """Since when this gate has been heard without a gap: others could have been, too."""
         self._writes = Writes()
         self._plan: dict[str, str] = {}
         self._planned_for: object = None
@@ -100,8 +100,9 @@ class Member:
 
     def cut_off(self) -> None:
         """The connection is lost, or its words cannot be trusted any more."""
-        self._synced, self._steady_since = False, None
+        self._synced = False
         self._writes.forget()
+        self._giving.let_go({}, False)
         self.stale = False
         self.view.restart()
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from benchmarks.fleet.world import Gate, World
-from facegate.fleet.member import HOLD_S, RENEW_S
+from facegate.fleet.member import HOLD_S, RENEW_S, TAKE_S
 from facegate.fleet.placement import place
 from facegate.fleet.records import DRAIN, PAUSE, About, Wish, key
 from facegate.fleet.writing import UNTOLD_S
@@ -202,6 +202,19 @@ def test_a_gate_that_is_not_told_any_more_what_happens_notices() -> None:
     world.run(RENEW_S + UNTOLD_S + 1.0)
     assert not gate.deaf, "it listens anew"
     assert not world.unwatched_since
+
+
+def test_a_gate_that_is_cut_off_before_it_could_give_a_camera_away_watches_on() -> None:
+    world = settled(0)
+    gate = world.gates["g0"]
+    world.put(key(DRAIN, "g0"), b"1")
+    while gate.watching.keys() == gate.member.watch(gate.clock()).keys():
+        world.run(0.01)
+    gate.disconnect()
+    gate.cut = True
+    assert gate.member.watch(gate.clock()), "no write that gives them up has been sent"
+    assert longest_gap_s(world, 2.0) <= 0.5
+    assert longest_gap_s(world, 12.0) < TAKE_S and not world.unwatched_since and world.twice_s == 0.0
 
 
 @pytest.mark.parametrize("moment", range(0, 24, 2))
