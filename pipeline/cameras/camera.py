@@ -165,12 +165,18 @@ class Camera:
         if self.source.returns and self.config.reconnect and not self.stopped.is_set():
             self.state = CameraState.STALLED
             return "the stream ended"
-        self.state = CameraState.ENDED
-        log.info("camera ended", camera=self.name, frames=self.received)
+        self._ended()
         return None
 
+    def _ended(self) -> None:
+        self.state = CameraState.ENDED
+        log.info("camera ended", camera=self.name, frames=self.received)
+
     def _broken(self, error: SourceError) -> str | None:
-        again = self.source.returns and self.config.reconnect and not self.stopped.is_set()
+        if self.stopped.is_set():
+            self._ended()  # whatever it says by then
+            return None
+        again = self.source.returns and self.config.reconnect
         if isinstance(error, UnauthorisedError):
             self.state = CameraState.UNAUTHORISED
         else:

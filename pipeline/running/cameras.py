@@ -48,17 +48,24 @@ class Cameras:
         wanted: dict[str, CameraConfig],
         prepare: Callable[[CameraConfig, Camera | None], Camera],
     ) -> None:
-        """Let leaving cameras end and new ones start; counts, frame numbers and track ids of a camera go on."""
+        """Let leaving cameras end and new ones start; counts, frame numbers and track ids of a camera go on.
+
+        Only a camera that has a successor is waited for, when all others have begun: one that says nothing takes
+        its time to end.
+        """
         before = {camera.name: camera for camera in self._present}
         leaving = [before[name] for name in (*result.removed, *result.changed)]
         for old in leaving:
             old.stopped.set()
-        for old in leaving:
-            self._wait_for(old)
-        self._removed |= {name: before[name] for name in result.removed}
+        self._removed |= {old.name: old for old in leaving}
         self._present = [camera for camera in self._present if camera not in leaving]
-        for name in (*result.added, *result.changed):
-            new = prepare(wanted[name], before.get(name) or self._removed.pop(name, None))
+        waits = {name for name, old in self._removed.items() if not old.done}
+        for name in sorted((*result.added, *result.changed), key=lambda name: name in waits):
+            last = self._removed.get(name)
+            if last is not None:
+                self._wait_for(last)
+            new = prepare(wanted[name], last)
+            self._removed.pop(name, None)
             self._present.append(new)
             if self._stopping.is_set():
                 new.stopped.set()

@@ -26,7 +26,7 @@ from facegate.demo.rtsp.server import RtspServer
 from facegate.demo.rtsp.session import Credentials
 from facegate.errors import ConfigError, SourceError
 from facegate.pipeline.addresses import redact
-from facegate.pipeline.config import CameraConfig, build_config
+from facegate.pipeline.config import CameraConfig, RunConfig, build_config
 from facegate.pipeline.sources.open import open_source
 
 from ...fault_proxy import FaultProxy
@@ -111,6 +111,26 @@ def test_a_connection_that_is_reset_comes_back_and_every_loss_is_told(clip: Demo
 def silent_server() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
+
+
+def test_a_camera_that_says_nothing_holds_up_nobody_when_it_goes(clip: DemoClip, tiny_model: Path) -> None:
+    with RtspServer(Movie(clip.path), loop=True) as good, silent_server() as port:
+
+        def cameras(**urls: str) -> RunConfig:
+            found = tuple(CameraConfig(name=name, source=url, timeout_s=3.0) for name, url in urls.items())
+            return config(good.url, weights=tiny_model).model_copy(update={"cameras": found})
+
+        def live(name: str) -> bool:
+            return any(camera.camera == name and camera.state == "live" for camera in runner.report().cameras)
+
+        silent = f"rtsp://127.0.0.1:{port}/live"
+        with running(cameras(dead=silent, door=good.url)) as runner:
+            wait_until(lambda: live("door"), 15.0)
+            runner.reload(cameras(door=good.url, hall=good.url))
+            assert "dead" in runner.watching(), "FFmpeg waits for it"
+            runner.reload(cameras(dead=good.url, door=good.url, hall=good.url, yard=good.url))
+            wait_until(lambda: all(map(live, ("dead", "door", "hall", "yard"))), 15.0)
+            assert [camera.camera for camera in runner.report().cameras].count("dead") == 1
 
 
 @pytest.mark.parametrize("state", ["connecting", "stalled", "unauthorised", "waiting", "loading"])
