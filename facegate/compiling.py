@@ -27,6 +27,10 @@ def limit_threads(count: int) -> None:
         sys.modules["torch"].set_num_threads(count)
 
 
+ANYWHERE = {"ENABLE_CPU_PINNING": False}
+"""For OpenVINO, which otherwise holds every thread that calls it, of every process, to the first core meanwhile."""
+
+
 def cores() -> int:
     """How many this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -49,7 +53,12 @@ def compiled(graph: bytes | Path, threads: int, precision: Literal["f32", "bf16"
     Raises:
         RuntimeError: OpenVINO refuses the graph.
     """
-    settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": 1}
+    settings = {
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": precision,
+        "NUM_STREAMS": 1,
+        **ANYWHERE,
+    }
     core = _core()
     model = core.read_model(graph if isinstance(graph, bytes) else str(graph))
     return core.compile_model(model, "CPU", settings)

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from facegate.compiling import threads
+from facegate.compiling import ANYWHERE, threads
 from facegate.detectors.align import CROP_SIZE
 from facegate.errors import ConfigError, ModelError
 from facegate.pipeline.records import Floats, Image
@@ -86,6 +86,7 @@ class OnnxEmbedder:
             "INFERENCE_PRECISION_HINT": "f32",  # processors with bf16 would take that
             "INFERENCE_NUM_THREADS": threads(),
             "PERFORMANCE_HINT": "LATENCY",
+            **ANYWHERE,
         }
         try:
             network = core.read_model(content)

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from onnx import numpy_helper
 from torch import Tensor
 
+from facegate.compiling import ANYWHERE
 from facegate.errors import ModelError
 
 _FLATTENING = ("Constant", "Shape", "Gather", "Unsqueeze", "Concat")
@@ -86,7 +87,7 @@ def _compiled(path: Path, names: Sequence[str]) -> Any:
     known = {name for output in model.outputs for name in output.names}
     model.add_outputs([name for name in names if name not in known])
     return core.compile_model(
-        model, "CPU", {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1}
+        model, "CPU", {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1, **ANYWHERE}
     )
 
 
