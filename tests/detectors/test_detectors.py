@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from facegate.compiling import cores
 from facegate.detectors.base import Detector, load_detector, same_face
 from facegate.detectors.mtcnn import MtcnnDetector, weights_directory
 from facegate.errors import ModelError
@@ -150,3 +154,16 @@ def test_a_pack_without_key_points_is_refused(tmp_path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
     with pytest.raises(ModelError, match="not SCRFD with key points"):
         load_detector("scrfd", tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity") or cores() < 2, reason="needs two cores and Linux")
+def test_who_detects_may_run_on_any_core_meanwhile() -> None:
+    detector, image = load_detector("mtcnn"), np.random.default_rng(0).integers(0, 256, (360, 640, 3), np.uint8)
+    detector.detect([image])
+    worker = Thread(target=lambda: [detector.detect([image]) for _ in range(20)])
+    worker.start()
+    seen = set()
+    while worker.is_alive():
+        with suppress(ProcessLookupError):
+            seen.add(frozenset(os.sched_getaffinity(worker.native_id or 0)))
+    assert seen == {frozenset(os.sched_getaffinity(0))}
