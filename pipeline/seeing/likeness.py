@@ -48,7 +48,7 @@ def moved_to(image: Image, known: Template, expected: Box) -> Box:
     if around is None or around.shape[0] < height or around.shape[1] < width:
         return expected
     alike: NDArray[Any] = cv2.matchTemplate(around, known.patch, cv2.TM_CCOEFF_NORMED)
-    rows, columns = np.arange(alike.shape[0])[:, None], np.arange(alike.shape[1])[None]
+    rows, columns = np.ogrid[: alike.shape[0], : alike.shape[1]]
     left = (x1 + x2) / 2 - width / known.scale / 2 - origin[0]
     top = (y1 + y2) / 2 - height / known.scale / 2 - origin[1]
     dx, dy = columns / known.scale - left, rows / known.scale - top
@@ -68,7 +68,7 @@ def _grey(image: Image, box: Box, scale: float) -> tuple[NDArray[np.uint8] | Non
         return None, (left, top)
     # Averaging all pixels of a face of a 4K picture would cost more than detection.
     step = max(1, int(1 / (FINER * scale)))
-    part = image[top:bottom:step, left:right:step]
-    grey = cv2.cvtColor(part if step == 1 else np.ascontiguousarray(part), cv2.COLOR_RGB2GRAY)
-    small: NDArray[Any] = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-    return small, (left, top)
+    part = np.ascontiguousarray(image[top:bottom:step, left:right:step])
+    small = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+    grey: NDArray[Any] = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    return grey, (left, top)
