@@ -83,8 +83,7 @@ def test_cameras_come_go_and_change_while_the_others_do_not_blink(
             write(config, tiny_model, {"stays": url, "changes": url | {"max_fps": 2.0}, "comes": url})
             gate.send_signal(signal.SIGHUP)
             assert "comes" in wait_for_line(gate, "taken over")[-1]
-            before = scrape(port)
-            assert ("ended", "goes") in before
+            before = until(port, "ended", "goes")
             until(port, "facegate_frames_processed_total", "comes")
             seen = until(
                 port,
