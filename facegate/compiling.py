@@ -12,6 +12,9 @@ import cv2
 
 from facegate.errors import ConfigError
 
+ANYWHERE = {"ENABLE_CPU_PINNING": False}
+"""For OpenVINO, which otherwise holds every thread that calls it, of every process, to the first core meanwhile."""
+
 
 def threads() -> int:
     """How many threads a graph may use: ``OMP_NUM_THREADS``, which every numeric library heeds, or one per core."""
@@ -25,10 +28,6 @@ def limit_threads(count: int) -> None:
     cv2.setNumThreads(count)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(count)
-
-
-ANYWHERE = {"ENABLE_CPU_PINNING": False}
-"""For OpenVINO, which otherwise holds every thread that calls it, of every process, to the first core meanwhile."""
 
 
 def cores() -> int:

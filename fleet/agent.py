@@ -32,6 +32,7 @@ SILENT_S = 2 * RENEW_S + 0.5
 LEADERLESS_S = 15.0
 """As is one whose server has told for so long that nobody decides: perhaps there is no such fleet any more."""
 TOLD_AGAIN_S = 60.0
+UNTOLD = "the server does not tell any more what happens"
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 log = structlog.get_logger(__name__)
@@ -179,11 +180,13 @@ class Agent:
             while not self._stop.is_set():
                 for task in listening:
                     if task.done():
-                        raise FleetError("the server does not tell any more what happens") from task.exception()
+                        raise FleetError(UNTOLD) from task.exception()
+                if self._member.stale:
+                    raise FleetError(UNTOLD)
                 silent = _longer_than(SILENT_S, self._unanswered_s) or _longer_than(
                     LEADERLESS_S, self._leaderless_s
                 )
-                if not bucket.connected or silent or self._member.stale:
+                if not bucket.connected or silent:
                     raise FleetError(f"the server at {self._place.shown} does not answer")
                 self._check_name(began)
                 self._post()
