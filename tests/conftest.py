@@ -8,6 +8,7 @@ from pathlib import Path
 # Two workers share two cores; must be set before torch is imported, and holds for the commands that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import hypothesis
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -19,6 +20,10 @@ from facegate.scoring.network.architecture import Architecture
 from facegate.scoring.network.vit import FaceViT
 
 from .helpers import ROOT, transcode
+
+# No test depends on how fast the machine is.
+hypothesis.settings.register_profile("facegate", deadline=None)
+hypothesis.settings.load_profile("facegate")
 
 # Other people's servers: 'make interop'.
 collect_ignore = [] if os.environ.get("FACEGATE_INTEROP") else ["interop"]

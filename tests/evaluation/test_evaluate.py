@@ -90,7 +90,7 @@ def test_a_line_of_pairs_that_does_not_fit_is_named(tmp_path: Path) -> None:
         load_pairs(path)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sampled_from(sorted(KINDS)), st.floats(0, 1), st.integers(0, 1000))
 def test_a_degradation_keeps_shape_and_type_and_is_repeatable(kind: str, severity: float, seed: int) -> None:
     crop = np.random.default_rng(seed).integers(0, 256, (112, 112, 3)).astype(np.uint8)

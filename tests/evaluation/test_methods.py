@@ -66,7 +66,7 @@ def test_readings_by_depth_are_those_of_shorter_passes(torch_scorer: Scorer, cro
     np.testing.assert_allclose(found.attention[:, -1], whole.attention, atol=1e-5)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 500), columns=st.integers(1, 6))
 def test_fusion_is_a_weighed_mean_of_standard_scores(seed: int, columns: int) -> None:
     rng = np.random.default_rng(seed)
@@ -83,7 +83,7 @@ def test_fusion_is_a_weighed_mean_of_standard_scores(seed: int, columns: int) ->
     np.testing.assert_allclose(fused(readings, weights), literal, atol=1e-9)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 200))
 def test_learned_weights_never_fall_with_depth(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -173,7 +173,7 @@ class Fleet(RuleBasedStateMachine):
 
 
 Fleet.TestCase.settings = settings(
-    max_examples=100, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=100, stateful_step_count=25, suppress_health_check=list(HealthCheck)
 )
 test_fleet = Fleet.TestCase
 

@@ -41,7 +41,7 @@ def fleets(draw: st.DrawFn) -> tuple[list[Wish], list[Seat], dict[str, str]]:
     return wishes, seats, owners
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(fleets())
 def test_all_that_can_be_placed_is_and_placing_again_moves_nothing(
     fleet: tuple[list[Wish], list[Seat], dict[str, str]],
@@ -62,7 +62,7 @@ def test_all_that_can_be_placed_is_and_placing_again_moves_nothing(
     assert place(wishes, seats, plan) == plan
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.floats(20.0, 200.0), min_size=2, max_size=8), st.integers(0, 1000))
 def test_the_load_follows_capacity(capacities: list[float], salt: int) -> None:
     seats = [Seat(f"g{i}", "h", (), capacity, 10_000) for i, capacity in enumerate(capacities)]

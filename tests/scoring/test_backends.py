@@ -115,7 +115,7 @@ def test_combinations_that_do_not_exist_are_refused(tiny_model: Path, wrong: dic
         load_scorer(tiny_model, device="cpu", **wrong)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(size=st.integers(1, 40), position=st.integers(0, 39))
 def test_in_bf16_too_a_score_does_not_depend_on_the_batch(tiny_model: Path, size: int, position: int) -> None:
     scorer = load_scorer(tiny_model, device="cpu", dtype="bf16", backend="torch")

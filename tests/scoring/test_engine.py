@@ -30,7 +30,7 @@ def crops(count: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (count, 112, 112, 3)).astype(np.uint8)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(size=st.integers(1, 40), position=st.integers(0, 39), seed=st.integers(0, 100))
 def test_a_score_does_not_depend_on_batch_size_or_position(
     tiny_model: Path, size: int, position: int, seed: int

@@ -39,7 +39,7 @@ def network(arch: Architecture) -> FaceViT:
     return made
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     arch=st.sampled_from([FACE, DINO, OURS]),
     blocks=st.sets(st.integers(0, 4), min_size=2).map(sorted),
@@ -74,7 +74,7 @@ def test_one_block_has_no_path() -> None:
         network(FACE)(torch.randn(1, 3, 112, 112), ScoreSettings((1,)))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     arch=st.sampled_from([FACE, DINO, OURS]),
     block=st.integers(1, 4),

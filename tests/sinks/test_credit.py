@@ -98,7 +98,7 @@ class Delivery(RuleBasedStateMachine):
             assert has <= credit.MAX_WINDOW and (has == 0 or name in self.windows)
 
 
-Delivery.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Delivery.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestDelivery = Delivery.TestCase
 
 

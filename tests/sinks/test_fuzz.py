@@ -27,7 +27,7 @@ from facegate.sinks.zeromq import ZmqSink
 from .test_wire import entries, with_picture
 
 CASES = int(os.environ.get("FACEGATE_FUZZ", "100"))
-many = settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+many = settings(max_examples=CASES, suppress_health_check=list(HealthCheck), database=None)
 
 
 SHOT = with_picture(1)

@@ -47,7 +47,7 @@ def test_shots_survive_and_come_back_in_order(tmp_path: Path) -> None:
     again.close()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(steps=st.lists(st.tuples(st.sampled_from("pda"), st.integers(0, 9)), max_size=40))
 def test_counts_are_those_of_the_file_whatever_was_done(
     steps: list[tuple[str, int]], tmp_path_factory: pytest.TempPathFactory

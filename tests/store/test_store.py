@@ -80,7 +80,7 @@ def test_shots_make_visits_and_names_reach_their_shots_whichever_comes_first(pat
 SHOT = st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 100), st.booleans())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 100), st.booleans()), max_size=40),
     st.integers(1, 7),

@@ -134,7 +134,7 @@ def test_how_far_qualities_wander_is_learned_from_the_camera() -> None:
     assert calm.spread < 0.7 * SPREAD and wild.spread > SPREAD
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 100), st.integers(0, 3), st.integers(1, 3)), max_size=40))
 def test_the_same_faces_give_the_same_choice(items: list[tuple[int, int, int]]) -> None:
     faces = [face(0.1 * i, portrait(seed), track, quality=q) for i, (q, seed, track) in enumerate(items)]

@@ -136,7 +136,7 @@ class GateMachine(RuleBasedStateMachine):
                 assert sum(at - 60 < other <= at for other in times) <= s.per_minute
 
 
-GateMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+GateMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 TestGateMachine = GateMachine.TestCase
 
 

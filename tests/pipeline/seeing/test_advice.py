@@ -108,7 +108,7 @@ def test_nothing_is_made_up() -> None:
     assert UNCLEAR not in {advice.say for advice in plain}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 1000),
     side=st.sampled_from((4, 7, 12, 14)),
