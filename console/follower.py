@@ -9,6 +9,7 @@ from time import time
 import msgspec
 import structlog
 
+from facegate.clock import FileClock, elapsed_s
 from facegate.console.broker import Broker
 from facegate.console.running.supervisor import Folder
 from facegate.console.web.models import visit_out
@@ -36,6 +37,7 @@ class Follower:
         self._limits = limits
         self._states = states
         self._seen = store.revision()
+        self._clock = FileClock("store and recordings")
 
     async def follow(self) -> None:
         """Tell of changed visits and of the cameras' states."""
@@ -70,7 +72,9 @@ class Follower:
 
     def _tidy(self) -> msgspec.Struct:
         with Retention(self._folder.store) as retention:
-            return retention.tidy(self._folder.recordings, self._limits, time())
+            now = time()
+            by_age = retention.trusts(self._clock, now, elapsed_s())
+            return retention.tidy(self._folder.recordings, self._limits, now, by_age=by_age)
 
     async def _tell_visits(self) -> None:
         while changed := await asyncio.to_thread(self._store.changes, self._seen):

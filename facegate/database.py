@@ -1,4 +1,10 @@
-"""A SQLite file of ours: opened, told from other files, brought to the newest version, changed in whole steps."""
+"""A SQLite file of ours: opened, told from other files, brought to the newest version, changed in whole steps.
+
+SQLite guards its files with POSIX locks, which belong to the process: whenever a process closes any descriptor of a
+file, all locks that it holds on that file are gone, those of its SQLite connections too. Other processes then believe
+that nobody uses the file, and delete the log beneath it. So :func:`connect` is the one way by which SQLite files are
+opened here, and a file that :func:`is_open` must not be opened, copied or hashed by other means in this process.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +13,80 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock, RLock
 from typing import Any, ClassVar, Self
+from weakref import WeakSet
 
 from facegate.errors import FacegateError
 
 BUSY_S = 10.0
+PRIVATE = 0o600
+"""Faces, names and hashes of passwords: for this user alone. SQLite gives the files beside it the same mode."""
+
+_creating = Lock()
+"""Held while a missing file is created and closed again: nobody in this process may open it in between."""
+
+
+class _Connection(sqlite3.Connection):
+    """Knows its file until it is closed."""
+
+    file: tuple[int, int] | None = None
+    """Device and inode."""
+
+    def close(self) -> None:
+        super().close()
+        self.file = None
+
+
+_connections: WeakSet[_Connection] = WeakSet()
+_listing = RLock()
+
+
+def connect(
+    path: Path, *, create: bool = False, read_only: bool = False, timeout_s: float = BUSY_S
+) -> sqlite3.Connection:
+    """Open a SQLite file, for any thread and in autocommit mode; the caller closes the connection.
+
+    Args:
+        path: the file.
+        create: make it where it is missing, for this user alone.
+        read_only: never write, not even what is in its log into the file.
+        timeout_s: how long statements wait for other connections.
+
+    Raises:
+        OSError: it cannot be made.
+        sqlite3.Error: it cannot be opened.
+    """
+    with _creating:
+        if create:
+            try:
+                # Only a file that is not there: closing one that SQLite has open would drop its locks.
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE))
+            except FileExistsError:
+                pass
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}",
+            uri=True,
+            isolation_level=None,
+            timeout=timeout_s,
+            check_same_thread=False,
+            factory=_Connection,
+        )
+    found = path.stat()
+    connection.file = (found.st_dev, found.st_ino)
+    with _listing:
+        _connections.add(connection)
+    return connection
+
+
+def is_open(path: Path) -> bool:
+    """Whether this process has a SQLite connection to a file: then it must not be opened by other means."""
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    with _listing:
+        return any(connection.file == (found.st_dev, found.st_ino) for connection in list(_connections))
 
 
 class Database:
@@ -45,8 +120,7 @@ class Database:
             raise self.failure(f"no {self.what} at {path}: {self.remedy.format(path=path)}")
         with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # faces: for this user alone
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_S, check_same_thread=False)
+            self._db = connect(path, create=create)
             try:
                 self._prepare()
             except BaseException:

@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 import structlog
 
+from facegate.clock import elapsed_s
 from facegate.errors import DeliveryError
 from facegate.pipeline.records import Answers, Shot, TrackEnd
 from facegate.sinks import wire
@@ -191,7 +192,7 @@ class Outbox:
             return
         self._tidies = monotonic() + TIDY_S
         with self._changed:
-            self._spool.tidy(time())
+            self._spool.tidy(time(), elapsed_s())
             erased = self._accepted - self._delivered - len(self._spool)
             if erased:
                 log.warning("shots erased", to=self.name, shots=erased)

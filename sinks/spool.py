@@ -19,6 +19,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from facegate.clock import FileClock, elapsed_s, expired_row
+from facegate.database import connect
 from facegate.errors import DeliveryError
 from facegate.sinks.wire import Entry
 
@@ -43,6 +45,8 @@ CREATE INDEX IF NOT EXISTS shots_by_time ON shots (created);
 _FROM_1 = "ALTER TABLE shots ADD COLUMN context BLOB NOT NULL DEFAULT x''"
 _FROM_2 = "ALTER TABLE shots ADD COLUMN dead INTEGER NOT NULL DEFAULT 0"
 VERSION = 3
+APPLICATION = 0x66675351
+"""Tells this file from other SQLite files."""
 MAX_BYTES = 1_000_000_000
 TIDY_S = 60.0
 """How often whoever holds a spool looks for shots that have waited too long."""
@@ -86,29 +90,43 @@ class Spool:
         self._path = path
         self._max_age_s = max_age_s
         self._claim: int | None = None
+        self._clock = FileClock(f"spool {path}")
         self.max_bytes = max_bytes
         try:
-            path.touch(mode=0o600)  # faces: for this user alone; the files beside it become alike
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5.0)
-            self._db.execute("PRAGMA page_size=8192")  # a crop is about that large; of a new file only
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute(f"PRAGMA synchronous={synchronous}")
-            self._db.execute("PRAGMA secure_delete=ON")  # erased faces leave no pixels in the file
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, 1, 2, VERSION):
-                raise DeliveryError(f"spool {path} is of version {version}; this version reads {VERSION}")
-            if version == 1:
-                self._db.execute(_FROM_1)
-            if version in (1, 2):
-                self._db.execute(_FROM_2)
-            self._db.executescript(_SCHEMA)
-            self._db.execute(f"PRAGMA user_version={VERSION}")
+            self._db = connect(path, create=True, timeout_s=5.0)
+            try:
+                self._prepare(synchronous)
+                self._expired(time(), elapsed_s())  # the clock is watched from now on
+            except BaseException:
+                self._db.close()
+                raise
         except (sqlite3.Error, OSError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise DeliveryError(f"cannot open spool {path}: {reason.lower()}") from error
         self._bytes = self._count = 0
         self._version = self._one("PRAGMA data_version")
         self._recount()
+
+    def _prepare(self, synchronous: Synchronous) -> None:
+        version, application = self._one("PRAGMA user_version"), self._one("PRAGMA application_id")
+        columns = {row[1] for row in self._db.execute("PRAGMA table_info(shots)")}
+        # Spools of earlier versions carry no mark.
+        if application != APPLICATION and (application or not columns >= {"shot_id", "crop", "header"}):
+            if self._one("SELECT COUNT(*) FROM sqlite_master"):
+                raise DeliveryError(f"{self._path} is a database but no spool: give another file")
+        if version not in (0, 1, 2, VERSION):
+            raise DeliveryError(f"spool {self._path} is of version {version}; this version reads {VERSION}")
+        self._db.execute("PRAGMA page_size=8192")  # a crop is about that large; of a new file only
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute(f"PRAGMA synchronous={synchronous}")
+        self._db.execute("PRAGMA secure_delete=ON")  # erased faces leave no pixels in the file
+        if version == 1:
+            self._db.execute(_FROM_1)
+        if version in (1, 2):
+            self._db.execute(_FROM_2)
+        self._db.executescript(_SCHEMA)
+        self._db.execute(f"PRAGMA application_id={APPLICATION}")
+        self._db.execute(f"PRAGMA user_version={VERSION}")
 
     def claim(self) -> None:
         """Become the one that delivers from this file, until ``close``.
@@ -244,12 +262,35 @@ class Spool:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return gone
 
-    def tidy(self, now: float) -> None:
-        """Erase what has waited too long at ``now`` (Unix time), and count anew: others may have erased too."""
-        if self._max_age_s is not None:
-            self.erase(before=now - self._max_age_s)
+    def tidy(self, now: float, elapsed: float) -> None:
+        """Erase what has waited too long, unless the clock was moved, and count again: others may have erased too.
+
+        Args:
+            now: Unix time.
+            elapsed: of :func:`facegate.clock.elapsed_s`.
+
+        Raises:
+            DeliveryError: the file cannot be written.
+        """
         with self._lock:
+            try:
+                old = self._expired(now, elapsed)
+            except sqlite3.Error as error:
+                raise DeliveryError(f"spool {self._path} cannot be tidied: {error}") from error
+            if old is not None:
+                with self._transaction():
+                    self._db.execute("DELETE FROM shots WHERE id <= ?", (old,))
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._recount()
+
+    def _expired(self, now: float, elapsed: float) -> int | None:
+        """The last row that has waited too long."""
+        if self._max_age_s is None:
+            return None
+        newest = self._db.execute("SELECT created FROM shots ORDER BY id DESC LIMIT 1").fetchone()
+        if not self._clock.check(self._db, None if newest is None else newest[0], now, elapsed):
+            return None
+        return expired_row(self._db, "shots", "created", now - self._max_age_s, now)
 
     def touched(self) -> bool:
         """Whether somebody else has written to the file since the last call."""

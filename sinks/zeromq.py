@@ -18,6 +18,7 @@ from time import monotonic, time
 import structlog
 import zmq
 
+from facegate.clock import elapsed_s
 from facegate.errors import DeliveryError
 from facegate.pipeline.records import Answers, TrackEnd
 from facegate.sinks import wire
@@ -268,11 +269,10 @@ class ZmqSink:
         if not spool.touched() and monotonic() < self._tidies:
             return
         self._tidies = monotonic() + TIDY_S
-        spool.tidy(time())
+        spool.tidy(time(), elapsed_s())
         with self._changed:
             # Shots may be committed that are not counted as accepted yet: then the next time tells.
-            erased = max(0, self._accepted - self._acknowledged - len(spool))
-            if not erased:
+            if not (erased := max(0, self._accepted - self._acknowledged - len(spool))):
                 return
             log.warning("shots erased", to="workers", shots=erased)
             self._dropped += erased

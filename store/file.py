@@ -63,6 +63,13 @@ CREATE TABLE revision (
 ) STRICT;
 INSERT INTO revision VALUES (1, 0)
 """
+_PIECES = """
+CREATE TABLE pieces (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    piece TEXT NOT NULL UNIQUE
+) STRICT
+"""
+"""Of recordings, in the order in which retention has met them; their times are those of a clock that may be wrong."""
 
 
 class StoreFile(Database):
@@ -71,7 +78,7 @@ class StoreFile(Database):
     what = "store"
     remedy = "'facegate run ... --data FOLDER' or 'facegate serve' makes one"
     application = 0x66675354
-    steps = (_FIRST,)
+    steps = (_FIRST, _PIECES)
     pragmas = ("synchronous=NORMAL", "foreign_keys=ON", "secure_delete=ON")
     failure = StoreError
 

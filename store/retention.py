@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from facegate.clock import JUMP_S, FileClock, expired, expired_row
 from facegate.errors import StoreError
 from facegate.store.file import StoreFile
 
@@ -38,78 +39,133 @@ class Gone(msgspec.Struct, frozen=True):
 class Retention(StoreFile):
     """Removes from the store."""
 
-    def tidy(self, recordings: Path, limits: Limits, now: float) -> Gone:
+    def trusts(self, clock: FileClock, now: float, elapsed: float) -> bool:
+        """Whether anything is to be removed by its age now.
+
+        Args:
+            clock: the same one each time.
+            now: Unix time.
+            elapsed: of :func:`facegate.clock.elapsed_s`.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        with self._errors():
+            row = self._db.execute("SELECT last FROM visits ORDER BY id DESC LIMIT 1").fetchone()
+            return clock.check(self._db, None if row is None else row[0], now, elapsed)
+
+    def tidy(self, recordings: Path, limits: Limits, now: float, *, by_age: bool = True) -> Gone:
         """Remove what is older than the limits allow, then the oldest while there is more.
 
         Args:
             recordings: the folder of recordings, a folder for each run.
             limits: what is kept.
             now: Unix time.
+            by_age: whether ``now`` can be trusted; otherwise only what is too much goes.
 
         Raises:
             StoreError: the store cannot be written.
         """
-        oldest = now - 86_400 * limits.days
-        gone = self._before(oldest)
-        while self._bytes() > 1_000_000 * limits.max_mb and (next_ := self._chunk_end()) is not None:
-            gone = [have + more for have, more in zip(gone, self._before(next_), strict=True)]
+        oldest = now - 86_400 * limits.days if by_age else -inf
+        gone = self._before(oldest, now)
+        while self._bytes() > 1_000_000 * limits.max_mb:
+            before = self._chunk_end(now)
+            more = self._first_chunks() if before is None else self._before(before, now)
+            if not any(more):
+                break
+            gone = [have + one for have, one in zip(gone, more, strict=True)]
         with self._errors():
             self._db.executescript("PRAGMA incremental_vacuum")  # "execute" would free a single page
         visits, shots, tracks = gone
-        return Gone(visits, shots, tracks, _tidy_pieces(recordings, oldest, 1_000_000 * limits.max_mb))
+        pieces = self._tidy_pieces(recordings, oldest, now, 1_000_000 * limits.max_mb)
+        return Gone(visits, shots, tracks, pieces)
 
-    def _before(self, oldest: float) -> list[int]:
+    def _before(self, oldest: float, now: float) -> list[int]:
         """Remove what is older from every table, so that no visit is left without its shots; how much of each."""
-        return [self._older(table, time, oldest) for table, time in TABLES]
+        gone = []
+        for table, time in TABLES:
+            with self._errors():
+                end = expired_row(self._db, table, time, oldest, now)
+            gone.append(0 if end is None else self._through(table, end))
+        return gone
 
-    def _older(self, table: str, time: str, oldest: float) -> int:
+    def _through(self, table: str, end: int) -> int:
+        """Remove the rows up to ``end``; return how many there were."""
         total = 0
         while True:
             with self._transaction():
                 gone = self._db.execute(
                     f"DELETE FROM {table} WHERE rowid IN "
-                    f"(SELECT rowid FROM {table} WHERE {time} < ? ORDER BY {time} LIMIT {CHUNK})",
-                    (oldest,),
+                    f"(SELECT rowid FROM {table} WHERE rowid <= ? ORDER BY rowid LIMIT {CHUNK})",
+                    (end,),
                 ).rowcount
             total += gone
             if gone < CHUNK:
                 return total
 
-    def _chunk_end(self) -> float | None:
-        """A time before which there is a chunk of one table and not more of another; ``None``: nothing is left."""
+    def _chunk_end(self, now: float) -> float | None:
+        """A time before which there is a chunk of one table and not more of another; ``None``: nobody knows one."""
         with self._errors():
             ends = [
                 self._db.execute(
-                    f"SELECT max({time}) FROM (SELECT {time} FROM {table} ORDER BY {time} LIMIT {CHUNK})"
+                    f"SELECT max({time}) FROM (SELECT {time} FROM {table} ORDER BY rowid LIMIT {CHUNK}) "
+                    f"WHERE {time} <= ?",
+                    (now + JUMP_S,),
                 ).fetchone()[0]
                 for table, time in TABLES
             ]
         return min((nextafter(end, inf) for end in ends if end is not None), default=None)
+
+    def _first_chunks(self) -> list[int]:
+        """Remove what came first, where all of it bears times that cannot be right; how much of each table."""
+        gone = []
+        for table, _ in TABLES:
+            with self._errors():
+                end = self._db.execute(
+                    f"SELECT max(rowid) FROM (SELECT rowid FROM {table} ORDER BY rowid LIMIT {CHUNK})"
+                ).fetchone()[0]
+            gone.append(0 if end is None else self._through(table, end))
+        return gone
 
     def _bytes(self) -> int:
         """In use; free pages go back to the disk at the end."""
         with self._errors():
             return (self._pragma("page_count") - self._pragma("freelist_count")) * self._pragma("page_size")
 
+    def _tidy_pieces(self, recordings: Path, oldest: float, now: float, max_bytes: int) -> int:
+        try:
+            found = {path: path.stat() for path in recordings.glob("*/*.rec")}
+            order = self._arrived(recordings, {path: stat.st_mtime for path, stat in found.items()})
+            newest = {path.parent: path for path in sorted(found)}
+            total = sum(stat.st_size for stat in found.values())
+            old = expired([found[path].st_mtime for path in order], oldest, now)
+            gone = 0
+            for index, path in enumerate(order):
+                # The piece that is being written stays, whatever its size.
+                if path == newest[path.parent] and index >= old:
+                    continue
+                if index < old or total > max_bytes:
+                    path.unlink()
+                    total, gone = total - found[path].st_size, gone + 1
+                    if not any(path.parent.iterdir()):
+                        path.parent.rmdir()
+            return gone
+        except OSError as error:
+            raise StoreError(
+                f"recordings in {recordings} cannot be tidied: {(error.strerror or 'error').lower()}"
+            ) from error
 
-def _tidy_pieces(recordings: Path, oldest: float, max_bytes: int) -> int:
-    try:
-        found = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in recordings.glob("*/*.rec"))
-        newest = {
-            run: max(path for _, _, path in found if path.parent == run) for run in {p.parent for *_, p in found}
-        }
-        total, gone = sum(size for _, size, _ in found), 0
-        for changed, size, path in found:
-            # The piece that is being written stays, whatever its size.
-            if path == newest[path.parent] and changed >= oldest:
-                continue
-            if changed < oldest or total > max_bytes:
-                path.unlink()
-                total, gone = total - size, gone + 1
-                if not any(path.parent.iterdir()):
-                    path.parent.rmdir()
-        return gone
-    except OSError as error:
-        raise StoreError(
-            f"recordings in {recordings} cannot be tidied: {(error.strerror or 'error').lower()}"
-        ) from error
+    def _arrived(self, recordings: Path, found: dict[Path, float]) -> list[Path]:
+        """Pieces (with the times of their last change) in the order in which they were first seen here."""
+        names = {str(path.relative_to(recordings)): path for path in sorted(found, key=lambda path: found[path])}
+        with self._errors():
+            known = [name for (name,) in self._db.execute("SELECT piece FROM pieces ORDER BY id")]
+        new, left = (
+            [name for name in names if name not in set(known)],
+            [name for name in known if name not in names],
+        )
+        if new or left:
+            with self._transaction():
+                self._db.executemany("DELETE FROM pieces WHERE piece = ?", [(name,) for name in left])
+                self._db.executemany("INSERT INTO pieces (piece) VALUES (?)", [(name,) for name in new])
+        return [names[name] for name in (*known, *new) if name in names]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 # Two workers share two cores; must be set before torch is imported, and holds for the commands that tests start.
@@ -13,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from facegate import database
 from facegate.demo.clip import DemoClip, make_clip
 from facegate.detectors.base import Detector, load_detector
 from facegate.scoring.engine import Scorer, load_scorer
@@ -30,6 +32,18 @@ collect_ignore = [] if os.environ.get("FACEGATE_INTEROP") else ["interop"]
 # Whole consoles, and browsers before them: 'make console'.
 collect_ignore += [] if os.environ.get("FACEGATE_CONSOLE") else ["console"]
 
+
+def _guard(event: str, arguments: tuple[object, ...]) -> None:
+    """No test passes in which a file that SQLite has open is opened by other means: closing drops SQLite's locks."""
+    if event != "open" or not len(database._connections):
+        return
+    path, _, flags = arguments
+    exclusive = isinstance(flags, int) and flags & os.O_EXCL
+    if isinstance(path, (str, bytes)) and not exclusive and database.is_open(Path(os.fsdecode(path))):
+        raise AssertionError(f"{os.fsdecode(path)} is open in SQLite, and was to be opened by other means")
+
+
+sys.addaudithook(_guard)
 
 LONG = (
     "test_clips.py",

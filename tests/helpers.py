@@ -108,3 +108,8 @@ def json_lines(path: Path) -> list[dict[str, Any]]:
 def shots_of(text: str) -> list[dict[str, Any]]:
     """Of a worker's lines, those about shots."""
     return [line for line in map(json.loads, text.splitlines()) if line["event"] == "shot"]
+
+
+def bytes_in(folder: Path) -> bytes:
+    """What is in the files of a folder, read by another process: they may be open in SQLite here."""
+    return subprocess.check_output(["cat", *sorted(path for path in folder.iterdir() if path.is_file())])

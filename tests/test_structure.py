@@ -34,6 +34,7 @@ FOLDERS = (
 # A module may import from its own room and from rooms above it in this list; the longest prefix counts.
 ROOMS = (
     "facegate.errors",
+    "facegate.clock",
     "facegate.database",
     "facegate.parent",
     "facegate.folders",

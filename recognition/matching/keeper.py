@@ -6,9 +6,11 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Thread
+from time import monotonic, time
 
 import structlog
 
+from facegate.clock import FileClock, elapsed_s
 from facegate.errors import FacegateError, GalleryError
 from facegate.recognition.embedders import Embedder
 from facegate.recognition.matching.gallery import Gallery, Rule
@@ -19,6 +21,7 @@ from facegate.recognition.people.store import People
 from facegate.recognition.people.unknowns import Unknowns
 
 REFRESH_S = 1.0
+TIDY_S = 60.0
 GALLERY_SUFFIX = ".db"
 
 log = structlog.get_logger(__name__)
@@ -117,9 +120,15 @@ class GalleryKeeper:
 
     def _watch(self) -> None:
         told = ""
+        tidy_s = 0.0
+        clock = FileClock("unknown faces")
         while not self._stop.wait(REFRESH_S):
             try:
                 self.refresh()
+                if self._folder is None and monotonic() >= tidy_s:
+                    with Unknowns(self._path) as unknowns:
+                        unknowns.tidy(clock, time(), elapsed_s())
+                    tidy_s = monotonic() + TIDY_S
                 told = ""
             except FacegateError as error:
                 if str(error) != told:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
-from time import time
 
 import msgspec
 import numpy as np
 
+from facegate.clock import FileClock, expired_row
 from facegate.detectors.align import CROP_SIZE
 from facegate.pipeline.records import Floats, Image
 from facegate.recognition.embedders import Embedder
@@ -56,7 +56,7 @@ class Unknowns(GalleryFile):
     def keep(
         self, visit: str, camera: str, seen: float, quality: int, crop: Image, version: str, vector: Floats
     ) -> None:
-        """Keep the best face of a visit, and let go what is too old or too much.
+        """Keep the best face of a visit, and let those go that came first where there are too many.
 
         Args:
             visit: its id; what is kept of it already is replaced.
@@ -76,10 +76,27 @@ class Unknowns(GalleryFile):
                 "crop = excluded.crop, version = excluded.version, vector = excluded.vector",
                 (visit, camera, seen, quality, encode_crop(crop), version, np.asarray(vector, "<f4").tobytes()),
             )
-            self._db.execute("DELETE FROM unknowns WHERE seen < ?", (time() - MOST_AGE_S,))
             self._db.execute(
-                "DELETE FROM unknowns WHERE id NOT IN (SELECT id FROM unknowns ORDER BY seen DESC LIMIT ?)", (MOST,)
+                "DELETE FROM unknowns WHERE id NOT IN (SELECT id FROM unknowns ORDER BY id DESC LIMIT ?)", (MOST,)
             )
+
+    def tidy(self, clock: FileClock, now: float, elapsed: float) -> int:
+        """Let faces go that are too old, unless the host's clock was moved; return how many.
+
+        Args:
+            clock: the same one each time.
+            now: Unix time.
+            elapsed: of :func:`facegate.clock.elapsed_s`.
+        """
+        with self._errors():
+            newest = self._db.execute("SELECT seen FROM unknowns ORDER BY id DESC LIMIT 1").fetchone()
+            if not clock.check(self._db, None if newest is None else newest[0], now, elapsed):
+                return 0
+            old = expired_row(self._db, "unknowns", "seen", now - MOST_AGE_S, now)
+        if old is None:
+            return 0
+        with self._transaction():
+            return self._db.execute("DELETE FROM unknowns WHERE id <= ?", (old,)).rowcount
 
     def forget(self, rows: Sequence[int]) -> None:
         """Delete unknown faces."""

@@ -19,6 +19,7 @@ from facegate.pipeline.records import Floats, Image
 from facegate.recognition.embedders import load_embedder
 from facegate.recognition.matching.gallery import FixedSimilarity, Gallery
 from facegate.recognition.people import unknowns as module
+from facegate.clock import FileClock
 from facegate.recognition.people.store import People
 from facegate.recognition.people.unknowns import MOST_AGE_S, Unknowns, enrol_cluster
 from facegate.recognition.working.worker import Recognizer
@@ -58,12 +59,13 @@ def keep(unknowns: Unknowns, number: int, crop: Image, seen: float | None = None
 def test_unknowns_are_put_together_named_and_forgotten(tmp_path: Path) -> None:
     path, now = tmp_path / "people.db", time()
     with Unknowns(path, create=True) as unknowns, People(path) as people:
+        keep(unknowns, 8, face(0, 0, 1), now - MOST_AGE_S - 60)
         for number, day in enumerate((2, 1, 0)):
             keep(
                 unknowns, number, face(1, 0.1 * number, 0, mark=number), now - day * 86400, camera=f"c{number % 2}"
             )
         keep(unknowns, 9, face(0, 1, 0), now)
-        keep(unknowns, 8, face(0, 0, 1), now - MOST_AGE_S - 60)
+        assert unknowns.tidy(FileClock("unknown faces"), now, 0.0) == 1
         clusters = unknowns.clusters(EMBEDDER, 0.8)
         assert [len(cluster.visits) for cluster in clusters] == [3, 1], "who came too long ago is forgotten"
         assert clusters[0].cameras == ["c0", "c1"] and clusters[0].days == 3

@@ -24,7 +24,7 @@ from facegate.sinks.spool import Spool
 from facegate.sinks.wire import Entry
 from facegate.sinks.zeromq import ZmqSink
 
-from ..helpers import ROOT, facegate, process
+from ..helpers import ROOT, bytes_in, facegate, process
 from .test_wire import entries
 from .test_zeromq import peers
 
@@ -70,10 +70,10 @@ def test_what_is_erased_is_not_in_the_files_any_more(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "s.db")
     mark = b"the face of somebody who asked to be forgotten"
     spool.put([Entry("a", "door", 7, b"h", mark * 50), Entry("b", "door", 8, b"h", b"other")])
-    assert any(mark in file.read_bytes() for file in tmp_path.iterdir())
+    assert mark in bytes_in(tmp_path)
     assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
     assert spool.erase(camera="door", track_id=7) == ["a"] and not spool.erase(before=time() - 3600)
-    assert not any(mark in file.read_bytes() for file in tmp_path.iterdir())
+    assert mark not in bytes_in(tmp_path)
     assert [item.shot_id for item in spool.after(0, 9)] == ["b"]
     assert spool.status().cameras == {"door": 1}
     spool.close()
