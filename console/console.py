@@ -17,6 +17,8 @@ from facegate.console.security.accounts import Accounts
 from facegate.console.security.patience import Patience
 from facegate.console.tuning.tuner import Tuner
 from facegate.fleet.bucket import Place
+from facegate.maintenance.backups import FOLDER, forget_in_backups
+from facegate.maintenance.files import notes
 from facegate.pipeline.recording.record import SUFFIX
 from facegate.recognition.people.erasing import Erased
 from facegate.store.reading import StoreReader
@@ -52,6 +54,10 @@ class Console(msgspec.Struct, frozen=True):
         store = sum(map(_size, self.folder.data.glob("store.db*")))
         return {"store": store, "recordings": recordings, "free": shutil.disk_usage(self.folder.data).free}
 
+    def notices(self) -> list[str]:
+        """Files that were damaged and what took their place, until somebody removes the notes beside them."""
+        return notes(*dict.fromkeys([self.folder.data, self.folder.data / "names", self.people.gallery.parent]))
+
     def renamed(self, name: str, new: str) -> None:
         """Somebody is called otherwise: so are their stored visits."""
         with StoreWriter(self.folder.store) as store:
@@ -70,10 +76,12 @@ class Console(msgspec.Struct, frozen=True):
             tracks = self.store.tracks_of(name)
             pieces = sum(_erase_recorded(self.folder.recordings, track) for track in tracks)
             visits = store.forget(name)
+        backups = forget_in_backups(self.folder.data / FOLDER, name)
         erased = self.people.remove(name, spools)
         return [
             Erased(str(self.folder.store), visits, "stored visits"),
             Erased(str(self.folder.recordings), pieces, "pieces of recordings"),
+            Erased(str(self.folder.data / FOLDER), backups, "automatic backups"),
             *erased,
         ]
 

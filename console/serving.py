@@ -6,7 +6,7 @@ import fcntl
 import ipaddress
 import socket
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -25,6 +25,9 @@ from facegate.console.tuning.tuner import Tuner
 from facegate.console.web.app import create_app
 from facegate.errors import ConfigError
 from facegate.fleet.bucket import Place
+from facegate.maintenance.backups import FOLDER, BackupKeeper
+from facegate.maintenance.files import DataFile, data_files
+from facegate.maintenance.recovery import heal_all
 from facegate.store.reading import StoreReader
 from facegate.store.retention import Limits
 
@@ -72,6 +75,7 @@ def serve(wanted: Wanted) -> None:
     folder = make_folder(wanted.data)
     with ExitStack() as opened:
         opened.enter_context(_alone(folder.data))
+        _keep_whole(folder.data, wanted, opened)
         accounts = opened.enter_context(Accounts(folder.accounts, create=True))
         listener = opened.enter_context(_listener(wanted.listen, locked=accounts.needed()))
         store = opened.enter_context(StoreReader(folder.store, create=True))
@@ -95,6 +99,17 @@ def serve(wanted: Wanted) -> None:
             fleet=wanted.fleet,
         )
         _serve(console, listener, wanted)
+
+
+def _keep_whole(data: Path, wanted: Wanted, opened: ExitStack) -> None:
+    """Replace what is damaged before anybody uses it, and make a backup a day from now on."""
+    gallery, backups = wanted.recogniser.gallery, data / FOLDER
+
+    def files() -> list[DataFile]:
+        return data_files(data, gallery, wanted.config)
+
+    heal_all(files(), [backups, gallery.parent / FOLDER])
+    opened.enter_context(closing(BackupKeeper(backups, files)))
 
 
 def _serve(console: Console, listener: socket.socket, wanted: Wanted) -> None:

@@ -1,4 +1,4 @@
-"""May the wall clock be trusted enough to delete by age? A bad time server or an empty battery moves it by months."""
+"""Whether the wall clock may delete: a bad time server or an empty battery moves it by months."""
 
 from __future__ import annotations
 
@@ -178,8 +178,8 @@ def expired_row(db: sqlite3.Connection, table: str, column: str, oldest: float, 
 def expired(times: Sequence[float], oldest: float, now: float) -> int:
     """How many of the first are to go, of things in the order in which they came.
 
-    What came while the clock was wrong has a wrong time, and its neighbors tell: what came after something that is to
-    stay stays too, and what came before something old is old, whatever its time says.
+    What came while the clock was wrong has a wrong time, and its neighbors tell: what came after something that is
+    to stay stays too, and what came before something old is old, whatever its time says.
 
     Args:
         times: Unix times by the clock of the host, as it was.

@@ -1,9 +1,10 @@
 """A SQLite file of ours: opened, told from other files, brought to the newest version, changed in whole steps.
 
-SQLite guards its files with POSIX locks, which belong to the process: whenever a process closes any descriptor of a
-file, all locks that it holds on that file are gone, those of its SQLite connections too. Other processes then believe
-that nobody uses the file, and delete the log beneath it. So :func:`connect` is the one way by which SQLite files are
-opened here, and a file that :func:`is_open` must not be opened, copied or hashed by other means in this process.
+SQLite guards its files with POSIX locks, which belong to the process: whenever a process closes any descriptor of
+a file, all locks that it holds on that file are gone, those of its SQLite connections too. Other processes then
+believe that nobody uses the file, and delete the log beneath it. So :func:`connect` is the one way by which SQLite
+files are opened here, and a file that :func:`is_open` must not be opened, copied or hashed by other means in this
+process.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock, RLock
 from typing import Any, ClassVar, Self
@@ -59,11 +60,9 @@ def connect(
     """
     with _creating:
         if create:
-            try:
-                # Only a file that is not there: closing one that SQLite has open would drop its locks.
+            # Only a file that is not there: closing one that SQLite has open would drop its locks.
+            with suppress(FileExistsError):
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE))
-            except FileExistsError:
-                pass
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}",
             uri=True,

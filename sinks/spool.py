@@ -111,9 +111,9 @@ class Spool:
         version, application = self._one("PRAGMA user_version"), self._one("PRAGMA application_id")
         columns = {row[1] for row in self._db.execute("PRAGMA table_info(shots)")}
         # Spools of earlier versions carry no mark.
-        if application != APPLICATION and (application or not columns >= {"shot_id", "crop", "header"}):
-            if self._one("SELECT COUNT(*) FROM sqlite_master"):
-                raise DeliveryError(f"{self._path} is a database but no spool: give another file")
+        ours = application == APPLICATION or (not application and columns >= {"shot_id", "crop", "header"})
+        if not ours and self._one("SELECT COUNT(*) FROM sqlite_master"):
+            raise DeliveryError(f"{self._path} is a database but no spool: give another file")
         if version not in (0, 1, 2, VERSION):
             raise DeliveryError(f"spool {self._path} is of version {version}; this version reads {VERSION}")
         self._db.execute("PRAGMA page_size=8192")  # a crop is about that large; of a new file only

@@ -69,7 +69,7 @@ CREATE TABLE pieces (
     piece TEXT NOT NULL UNIQUE
 ) STRICT
 """
-"""Of recordings, in the order in which retention has met them; their times are those of a clock that may be wrong."""
+"""Of recordings, in the order in which retention has met them: their times may be wrong."""
 
 
 class StoreFile(Database):

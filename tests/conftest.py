@@ -34,7 +34,7 @@ collect_ignore += [] if os.environ.get("FACEGATE_CONSOLE") else ["console"]
 
 
 def _guard(event: str, arguments: tuple[object, ...]) -> None:
-    """No test passes in which a file that SQLite has open is opened by other means: closing drops SQLite's locks."""
+    """No test opens a file that SQLite has open by other means: closing it drops SQLite's locks."""
     if event != "open" or not len(database._connections):
         return
     path, _, flags = arguments

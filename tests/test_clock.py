@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,7 @@ times = st.lists(st.floats(0, 200), max_size=40)
 @given(times, st.floats(0, 200), st.floats(0, 100))
 def test_tables_and_lists_agree_on_what_goes(found: list[float], oldest: float, ahead: float) -> None:
     now = oldest + ahead - JUMP_S
-    db = connect(Path("/dev/shm" if os.path.isdir("/dev/shm") else "/tmp") / f"clock-{os.getpid()}.db", create=True)
+    db = connect(Path(gettempdir()) / f"clock-{os.getpid()}.db", create=True)
     try:
         db.execute("DROP TABLE IF EXISTS t")
         db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, at REAL)")

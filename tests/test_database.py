@@ -30,7 +30,7 @@ OPENERS: dict[str, tuple[Callable[[Path], Any], ...]] = {
     "gallery": (lambda path: People(path, create=True), lambda path: Unknowns(path, create=True)),
     "store": (lambda path: StoreWriter(path, create=True), lambda path: StoreReader(path, create=True)),
     "accounts": (lambda path: Accounts(path, create=True), lambda path: Accounts(path, create=True)),
-    "spool": (lambda path: Spool(path), lambda path: Spool(path)),
+    "spool": (Spool, Spool),
 }
 CHANGE = """
 import sys

@@ -44,7 +44,7 @@ class PeopleDesk:
         Raises:
             GalleryError: it cannot be used.
         """
-        self._path = path
+        self.gallery = self._path = path
         self._chosen = (embedder, card, fpir or DEFAULT_FPIR)
         self._lock = RLock()
         self._parts: Recognition | None = None

@@ -56,6 +56,8 @@ class HealthOut(BaseModel):
     stored: dict[str, int]
     disk: dict[str, int]
     """Bytes of the store and of recordings, and what is free."""
+    notices: list[str]
+    """Files that were damaged, and what took their place."""
 
 
 class Login(Strict):
@@ -111,6 +113,7 @@ def health(console: Of) -> HealthOut:
         lines=[Line(**msgspec.structs.asdict(line)) for line in found.lines],
         stored=console.store.count(),
         disk=console.disk(),
+        notices=console.notices(),
     )
 
 

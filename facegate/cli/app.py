@@ -13,6 +13,7 @@ from facegate.cli.verbs.explain import explain
 from facegate.cli.verbs.fleet import app as fleet_app
 from facegate.cli.verbs.gallery import app as gallery_app
 from facegate.cli.verbs.keys import app as keys_app
+from facegate.cli.verbs.maintenance import backup, doctor, restore
 from facegate.cli.verbs.measuring.calibrate import calibrate, calibrate_exit
 from facegate.cli.verbs.measuring.evaluate import evaluate
 from facegate.cli.verbs.measuring.savings import savings
@@ -48,6 +49,9 @@ for verb in (
     explain,
     probe_command,
     demo,
+    backup,
+    restore,
+    doctor,
 ):
     app.command(verb.__name__.removesuffix("_command").replace("_", "-"))(verb)
 app.add_typer(fleet_app, name="fleet")

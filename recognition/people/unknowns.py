@@ -103,6 +103,11 @@ class Unknowns(GalleryFile):
         with self._transaction():
             self._db.executemany("DELETE FROM unknowns WHERE id = ?", [(row,) for row in rows])
 
+    def forget_all(self) -> None:
+        """Delete every unknown face."""
+        with self._transaction():
+            self._db.execute("DELETE FROM unknowns")
+
     def crop(self, row: int) -> Image:
         """An unknown's face, ``(112, 112, 3)`` uint8 RGB.
 

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from facegate.clock import FileClock
 from facegate.pipeline.records import Floats, Image
 from facegate.recognition.embedders import load_embedder
 from facegate.recognition.matching.gallery import FixedSimilarity, Gallery
 from facegate.recognition.people import unknowns as module
-from facegate.clock import FileClock
 from facegate.recognition.people.store import People
 from facegate.recognition.people.unknowns import MOST_AGE_S, Unknowns, enrol_cluster
 from facegate.recognition.working.worker import Recognizer

@@ -159,6 +159,7 @@ export async function watchHealth() {
     const health = await get("/health").catch(() => null);
     if (!health) return;
     const parts = [];
+    if (health.notices.length) parts.push("a damaged file was replaced: see Health");
     if (health.config_changed) parts.push("configuration changed by hand");
     if (!health.worker.running) parts.push("recognition is starting again");
     if (!health.gate.running && health.gate.starts && !health.gate_finished) parts.push("the gate is starting again");

@@ -34,6 +34,10 @@ async function look() {
   const report = health.report;
   const cost = report ? Object.fromEntries(Object.entries(report.cost).filter(([key]) => key.endsWith("_s")).map(([key, n]) => [key.slice(0, -2), n])) : {};
   show(
+    health.notices.length ? h("section", { class: "card" },
+      h("h2", { class: "bad" }, "A file was damaged"),
+      health.notices.map((line) => h("p", {}, line)),
+      h("p", { class: "note" }, "This is shown until the damaged file's note (.txt) is removed from the folder.")) : null,
     health.config_changed ? h("section", { class: "card" },
       h("h2", { class: "warn" }, "The configuration was changed by hand"),
       health.config_problem ? h("p", { class: "bad" }, `It cannot be used: ${health.config_problem}`)

@@ -293,11 +293,14 @@ def remove(
             count = people.remove(name)
         sys.stdout.write(f"{name} removed, with {count} pictures\n")
         return
+    from facegate.maintenance.backups import FOLDER, forget_in_backups
     from facegate.recognition.embedders import load_embedder
-    from facegate.recognition.people.erasing import erase_everywhere
+    from facegate.recognition.people.erasing import Erased, erase_everywhere
 
     model = load_embedder(embedder, card)
     erased = erase_everywhere(gallery, name, model, model.threshold, spool or (), results or ())
+    backups = gallery.absolute().parent / FOLDER
+    erased.append(Erased(str(backups), forget_in_backups(backups, name), "automatic backups"))
     if as_json:
         _print_json(erased)
         return

@@ -109,6 +109,7 @@ def recognize(
         places = stack.enter_context(closing(Places(to or (), folder, presence=presence or (), plain=plain)))
         parts = load_recognition(embedder, card, detector, detector_path, threshold=threshold, fpir=fpir)
         model, rule = OneAtATime(parts.embedder), parts.rule
+        _keep_whole(gallery, stack)
         with counting("enrolling") as progress:
             people = stack.enter_context(
                 GalleryKeeper(gallery, model, rule, parts.looker, cache_folder(), progress, strict=strict)
@@ -131,6 +132,21 @@ def recognize(
         worker.run(stop, once=once)
         log.info("worker ended", shots=recognizer.results, named=recognizer.named)
     raise typer.Exit(interrupted.exit_code)
+
+
+def _keep_whole(gallery: Path, stack: ExitStack) -> None:
+    """Replace a damaged gallery before it is used, and back it up once a day, unless a console does."""
+    from facegate.maintenance.backups import FOLDER, BackupKeeper, console_uses
+    from facegate.maintenance.files import GALLERY, DataFile
+    from facegate.maintenance.recovery import heal
+    from facegate.recognition.matching.keeper import GALLERY_SUFFIX
+
+    if gallery.suffix != GALLERY_SUFFIX or gallery.is_dir():
+        return
+    file = DataFile("people.db", gallery.absolute(), GALLERY)
+    folder = file.path.parent / FOLDER
+    heal(file, [folder])
+    stack.enter_context(closing(BackupKeeper(folder, lambda: [] if console_uses(folder.parent) else [file])))
 
 
 def _open_output(path: Path | None, stack: ExitStack) -> IO[str]:

@@ -1,0 +1,145 @@
+"""Looks through everything that is kept: files, versions, room, clock and permissions."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from facegate.clock import JUMP_S, MAX_GAP_S
+from facegate.database import connect
+from facegate.errors import StoreError
+from facegate.maintenance.backups import automatic, read_manifest
+from facegate.maintenance.files import DAMAGED, DataFile, examine, notes
+from facegate.maintenance.recovery import heal
+from facegate.sinks.wire import SOFTWARE
+
+LEAST_FREE_BYTES = 1_000_000_000
+OLD_BACKUP_S = 2 * 86_400.0
+EARLIEST = 1_735_689_600.0
+"""2025: a clock that says less has lost its battery."""
+
+Level = Literal["ok", "fixed", "warning", "error"]
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One thing that was looked at."""
+
+    level: Level
+    text: str
+
+
+def diagnose(
+    data: Path, files: Sequence[DataFile], backups: Sequence[Path], now: float, *, repair: bool = False
+) -> Iterator[Line]:
+    """Look at everything, a line for each.
+
+    Args:
+        data: the folder of what is kept.
+        files: of :func:`facegate.maintenance.files.data_files`.
+        backups: folders of automatic backups, best first.
+        now: Unix time.
+        repair: put in order what can be.
+    """
+    yield Line("ok", f"facegate {SOFTWARE}, SQLite {sqlite3.sqlite_version}")
+    for file in files:
+        yield from _file(file, backups, repair)
+        yield from _mode(file.path, 0o600, repair)
+    if data.is_dir():
+        yield from _mode(data, 0o700, repair)
+        yield _room(data)
+    yield _clock(files, now)
+    yield _backups(backups, now)
+    for folder in dict.fromkeys([data, *(file.path.parent for file in files)]):
+        for line in notes(folder):
+            yield Line("warning", f"earlier: {line} (remove *{DAMAGED}* when you need it no more)")
+
+
+def _file(file: DataFile, backups: Sequence[Path], repair: bool) -> Iterator[Line]:
+    if file.kind is None:
+        yield Line("ok", f"{file.path}: present")
+        return
+    found = examine(file.path, file.kind, full=True)
+    if found.state == "sound":
+        yield Line("ok", f"{file.path}: sound {file.kind.what}, {file.path.stat().st_size / 1e6:.1f} MB")
+    elif found.state in ("foreign", "newer"):
+        remedy = "give another file" if found.state == "foreign" else "update facegate, or restore a backup"
+        yield Line("error", f"{file.path}: {found.reason}; {remedy}")
+    elif found.state in ("missing", "unusable"):
+        yield Line("error", f"{file.path}: {found.state} ({found.reason}); check the disk and permissions")
+    elif not repair:
+        yield Line("error", f"{file.path}: damaged ({found.reason}); see 'facegate doctor --repair'")
+    else:
+        try:
+            done = heal(file, backups, found)
+        except StoreError as error:
+            yield Line("error", str(error))
+            return
+        if done is None:
+            yield Line("warning", f"{file.path}: {found.reason}, and there is no backup; it will be filled")
+        else:
+            yield Line("fixed", done)
+
+
+def _mode(path: Path, wanted: int, repair: bool) -> Iterator[Line]:
+    """Nobody else may read it."""
+    for each in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
+        try:
+            mode = stat.S_IMODE(each.stat().st_mode)
+            if not mode & 0o077:
+                continue
+            if not repair:
+                yield Line("warning", f"{each}: others may read it ({mode:o}); 'chmod {wanted:o}', or --repair")
+                continue
+            each.chmod(wanted)
+        except OSError:
+            continue
+        yield Line("fixed", f"{each}: was readable by others ({mode:o}), is {wanted:o}")
+
+
+def _room(data: Path) -> Line:
+    free = shutil.disk_usage(data).free
+    if free < LEAST_FREE_BYTES:
+        return Line("warning", f"{data}: {free / 1e9:.1f} GB are free; lower --max-mb or --days, or make room")
+    return Line("ok", f"{data}: {free / 1e9:.1f} GB are free")
+
+
+def _clock(files: Sequence[DataFile], now: float) -> Line:
+    date = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now))
+    known = [found for file in files if file.kind is not None and (found := _trusted(file.path)) is not None]
+    if now < EARLIEST:
+        return Line("error", f"clock: it says {date}; set the host's date, and let a time server keep it")
+    if known and not -JUMP_S <= now - max(known) <= MAX_GAP_S:
+        last = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(max(known)))
+        return Line(
+            "warning",
+            f"clock: it says {date}, and was last trusted at {last}; nothing is deleted by age until it has run "
+            "steadily for a day: check the host's date",
+        )
+    return Line("ok", f"clock: {date}")
+
+
+def _trusted(path: Path) -> float | None:
+    try:
+        with closing(connect(path, read_only=True)) as db:
+            row = db.execute("SELECT trusted FROM clock").fetchone()
+    except (sqlite3.Error, OSError):
+        return None
+    return None if row is None else row[0]
+
+
+def _backups(backups: Sequence[Path], now: float) -> Line:
+    found = [made for folder in backups for path in automatic(folder)[-1:] if (made := read_manifest(path).made)]
+    if not found:
+        return Line("warning", "backups: none yet; a console or worker makes one a day, 'facegate backup' one now")
+    date = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(max(found)))
+    count = sum(len(automatic(folder)) for folder in backups)
+    old = now - max(found) > OLD_BACKUP_S
+    return Line("warning" if old else "ok", f"backups: {count}, the newest of {date}")

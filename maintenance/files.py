@@ -1,0 +1,176 @@
+"""Which files a data folder holds, and whether they are sound."""
+
+from __future__ import annotations
+
+import fcntl
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from facegate.database import connect, is_open
+from facegate.errors import StoreError
+from facegate.recognition.people.file import GalleryFile
+from facegate.sinks import spool
+from facegate.store.file import StoreFile
+
+State = Literal["sound", "missing", "empty", "damaged", "foreign", "newer", "unusable"]
+SMALL_BYTES = 256_000_000
+"""Up to this size every page is read before a file is used; of a larger one the doctor and backups do it."""
+SHARED_FIRST, SHARED_SIZE = 0x40000002, 510
+"""The bytes of a file that SQLite locks while anybody has it open."""
+DAMAGED = ".damaged-"
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """A kind of SQLite file."""
+
+    what: str
+    application: int
+    version: int
+    """The newest that is known."""
+    append_only: bool = False
+    """Rows are never changed into somebody else's: what is read of a damaged file can join a backup."""
+
+
+GALLERY = Kind("gallery", GalleryFile.application, len(GalleryFile.steps))
+STORE = Kind("store", StoreFile.application, len(StoreFile.steps), append_only=True)
+SPOOL = Kind("spool", spool.APPLICATION, spool.VERSION)
+ACCOUNTS = Kind("file of accounts", 0x66674143, 1)
+
+
+class DataFile(msgspec.Struct, frozen=True):
+    """A file that is kept."""
+
+    name: str
+    """Its path in a backup."""
+    path: Path
+    kind: Kind | None
+    """``None``: no database."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What was found out about a file."""
+
+    state: State
+    reason: str = ""
+
+
+def data_files(data: Path, gallery: Path | None = None, config: Path | None = None) -> list[DataFile]:
+    """What a console keeps, beside recordings, where it exists.
+
+    Args:
+        data: its folder.
+        gallery: where that is another file than ``people.db`` of the folder.
+        config: where that is another file than ``facegate.yaml`` of the folder.
+    """
+    found = [
+        DataFile("people.db", gallery or data / "people.db", GALLERY),
+        DataFile("store.db", data / "store.db", STORE),
+        DataFile("accounts.db", data / "accounts.db", ACCOUNTS),
+        *(
+            DataFile(str(path.relative_to(data)), path, SPOOL)
+            for pattern in ("*.spool", "names/*.spool")
+            for path in sorted(data.glob(pattern))
+        ),
+        DataFile("facegate.yaml", config or data / "facegate.yaml", None),
+        *(
+            DataFile(str(path.relative_to(data)), path, None)
+            for pattern in ("secrets/*", "*.json", "*/*.json")
+            for path in sorted(data.glob(pattern))
+            if path.relative_to(data).parts[0] != "backups"
+        ),
+    ]
+    return [file for file in found if file.path.is_file()]
+
+
+def examine(path: Path, kind: Kind, *, full: bool = False) -> Finding:
+    """Whether a file can be used; nothing is written to it.
+
+    Args:
+        path: the file; others may be using it.
+        kind: what it has to be.
+        full: read every page, however large it is, and compare indexes too.
+    """
+    try:
+        size = path.stat().st_size
+    except OSError:
+        return Finding("missing")
+    if size == 0:
+        return Finding("empty", "the file is empty")
+    try:
+        with closing(connect(path, read_only=True)) as db:
+            version, application, tables = (
+                db.execute(statement).fetchone()[0]
+                for statement in (
+                    "PRAGMA user_version",
+                    "PRAGMA application_id",
+                    "SELECT count(*) FROM sqlite_master",
+                )
+            )
+            unmarked = kind is SPOOL and application == 0 and version
+            if tables and application != kind.application and not unmarked:
+                return Finding("foreign", f"it is a database but no {kind.what}")
+            if version > kind.version:
+                return Finding("newer", f"it is of version {version}; this facegate reads {kind.version}")
+            if full or size <= SMALL_BYTES:
+                check = "integrity_check(10)" if full else "quick_check(1)"
+                said = [row[0] for row in db.execute(f"PRAGMA {check}")]
+                if said != ["ok"]:
+                    return Finding("damaged", _short(said[0]))
+    except sqlite3.Error as error:
+        name = getattr(error, "sqlite_errorname", "")
+        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR_SHORT_READ")):
+            return Finding("damaged", str(error))
+        return Finding("unusable", str(error))
+    except OSError as error:
+        return Finding("unusable", (error.strerror or "error").lower())
+    return Finding("sound")
+
+
+def _short(said: str) -> str:
+    return " ".join(said.split()).removeprefix("*** in database main *** ")[:120]
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a file, with its log, so that another can take its place; return its new path.
+
+    Raises:
+        StoreError: somebody is using it, or it cannot be renamed.
+    """
+    if is_open(path):
+        raise StoreError(f"{path} is in use by this process: it was not set aside")
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    aside = path.with_name(f"{path.name}{DAMAGED}{stamp}")
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.name}{DAMAGED}{stamp}-{number}")
+    try:
+        with path.open("r+b") as file:
+            # Nobody comes in while it is renamed: what another process has open would delete the new file's log.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, SHARED_SIZE, SHARED_FIRST)
+            path.rename(aside)
+            for end in ("-wal", "-shm"):
+                beside = path.with_name(path.name + end)
+                if beside.exists():
+                    beside.rename(aside.with_name(aside.name + end))
+    except BlockingIOError:
+        raise StoreError(f"{path} is in use by another process: end it, then try again") from None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be set aside: {(error.strerror or 'error').lower()}") from error
+    return aside
+
+
+def note(aside: Path, line: str) -> None:
+    """Write beside a file that was set aside why; :func:`notes` reads it."""
+    aside.with_name(aside.name + ".txt").write_text(line + "\n", encoding="utf-8")
+
+
+def notes(*folders: Path) -> list[str]:
+    """What was set aside in these folders and why, until somebody removes the notes."""
+    found = sorted({path for folder in folders for path in folder.glob(f"*{DAMAGED}*.txt")})
+    return [path.read_text(encoding="utf-8", errors="replace").strip() for path in found]
