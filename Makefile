@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NEED_GIB := 9
 
-.PHONY: demo test interop console fleet check clean setup
+.PHONY: demo test interop console fleet endurance check clean setup
 
 setup: $(READY)
 
@@ -38,6 +38,10 @@ console: $(READY)
 # Three NATS servers, four gates, twelve cameras: everything that can fail does, and each camera has one gate again.
 fleet: $(READY)
 	@FACEGATE_FLEET=1 $(BIN)/python -m pytest -n 0 -s -q tests/fleet/test_gate.py tests/fleet/test_up.py tests/fleet/test_chaos.py
+
+# A worker, a console, 200 changes of the gallery and a busy store, each of them killed again and again: ten minutes.
+endurance: $(READY)
+	@$(BIN)/python -m benchmarks.endurance
 
 check: $(READY)
 	@$(BIN)/ruff check .

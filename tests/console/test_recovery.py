@@ -10,6 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic, sleep, time
 
+import numpy as np
+
+from facegate.maintenance.backups import FOLDER, back_up
+from facegate.maintenance.files import data_files
+from facegate.recognition.people.records import Look
+from facegate.recognition.people.store import People
+
 from .serving import Served, served
 
 KILLS = {"worker": 20, "gate": 5}
@@ -106,3 +113,18 @@ def test_who_still_waits_when_the_console_ends_is_told(tmp_path: Path) -> None:
         assert answer.status == 503 and answer.json()["error"] == "ending"
         assert console.process.wait(60) == 128 + signal.SIGTERM
         assert "Traceback" not in console.log.read_text()
+
+
+def test_a_damaged_gallery_is_replaced_at_start_and_every_page_says_so(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    with People(data / "people.db", create=True) as people:
+        people.add("Ann", [Look("1.png", "d", np.zeros((112, 112, 3), np.uint8), 80, 112.0, 0.0, 1)])
+    made = back_up(data / FOLDER, data_files(data), time())
+    assert made is not None
+    (data / "people.db").write_bytes(bytes((data / "people.db").stat().st_size))
+    with served(data) as console:
+        [notice] = console.get("/health")["notices"]
+        assert "people.db was damaged (file is not a database)" in notice and "the backup of" in notice
+        assert [person["name"] for person in console.get("/people")] == ["Ann"]
+    assert "a damaged file was replaced" in (tmp_path / "data.log").read_text()

@@ -107,9 +107,9 @@ def recognize(
         out = _open_output(output, stack)
         folder = cache_folder() / "names" if waiting is None else waiting
         places = stack.enter_context(closing(Places(to or (), folder, presence=presence or (), plain=plain)))
+        _keep_whole(gallery, stack)
         parts = load_recognition(embedder, card, detector, detector_path, threshold=threshold, fpir=fpir)
         model, rule = OneAtATime(parts.embedder), parts.rule
-        _keep_whole(gallery, stack)
         with counting("enrolling") as progress:
             people = stack.enter_context(
                 GalleryKeeper(gallery, model, rule, parts.looker, cache_folder(), progress, strict=strict)

@@ -1,0 +1,1 @@
+"""Files that many processes use and in which each of them is killed."""
