@@ -1,4 +1,4 @@
-"""A worker follows a gallery that other processes change, whoever is killed; 'make endurance' does it for minutes."""
+"""A worker follows a gallery that others change, whoever is killed; 'make endurance' does it for minutes."""
 
 from __future__ import annotations
 
