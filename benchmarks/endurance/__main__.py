@@ -18,11 +18,12 @@ from pathlib import Path
 from random import Random
 from time import monotonic, sleep, time
 
-from benchmarks.endurance.actors import change
 from facegate.database import connect
 from facegate.recognition.people.store import People
 
 KNOWN_S = 5.0
+SLACK_S = 0.25
+"""A change may be seen this long before the process that made it says so."""
 READY_S = 90.0
 NEWS = ("gallery taken over", "worker ready")
 
@@ -76,7 +77,8 @@ class Worker:
 
 def actor(what: str, path: Path, seed: int, *, stdout: int | None = None) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "benchmarks.endurance.actors", what, str(path), str(seed)]
-    return subprocess.Popen(command, stdout=stdout, stderr=subprocess.DEVNULL, text=True)
+    where = subprocess.DEVNULL if stdout is None else stdout
+    return subprocess.Popen(command, stdout=where, stderr=subprocess.DEVNULL, text=True)
 
 
 def whole(path: Path) -> bool:
@@ -89,7 +91,8 @@ def gallery(folder: Path, changes: int, kills: int, console: bool, random: Rando
     with People(path, create=True):
         pass
     for seed in range(8):
-        change(path, seed)
+        with actor("change", path, seed) as process:
+            process.wait()
     worker = Worker(path, folder / "worker.log")
     served = serve(folder) if console else None
     worker.wait_ready()
@@ -99,7 +102,7 @@ def gallery(folder: Path, changes: int, kills: int, console: bool, random: Rando
     kill_at = sorted(random.sample(range(changes), kills))
     for number in range(changes):
         before = revision(path)
-        process = actor("change", path, 1000 + number)
+        process = actor("change", path, 1000 + number, stdout=subprocess.PIPE)
         if number in kill_at:
             victim = random.choice(["worker", "change", *(["console"] if console else [])])
             killed[victim] += 1
@@ -115,9 +118,9 @@ def gallery(folder: Path, changes: int, kills: int, console: bool, random: Rando
             else:
                 process.kill()
             damaged += not whole(path)
-        process.wait()
+        said = process.communicate()[0].strip()
         if revision(path) != before:
-            made.append(time())
+            made.append(float(said) if said else time())
         if number in kill_at:
             worker.wait_ready()
         sleep(random.uniform(0, 0.4))
@@ -152,8 +155,8 @@ def revision(path: Path) -> int:
 
 def known_after(worker: Worker, at: float) -> float:
     """Seconds until the worker knew of a change, from its start where it was killed meanwhile."""
-    known = min((seen for seen, _, _ in worker.lines() if seen >= at - 1.2), default=at + 1e9)
-    started = max((start for start in worker.starts if at - 1.2 <= start <= known), default=None)
+    known = min((seen for seen, _, _ in worker.lines() if seen >= at - SLACK_S), default=at + 1e9)
+    started = max((start for start in worker.starts if at - SLACK_S <= start <= known), default=None)
     return 0.0 if started is not None else max(0.0, known - at)
 
 

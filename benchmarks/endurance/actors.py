@@ -25,7 +25,7 @@ def look(number: int) -> Look:
 
 
 def change(path: Path, seed: int) -> None:
-    """Add, rename, remove or merge somebody at random."""
+    """Add, rename, remove or merge somebody at random, and say when that was done."""
     random = Random(seed)
     with People(path) as people:
         names = [person.name for person in people.people()]
@@ -38,6 +38,8 @@ def change(path: Path, seed: int) -> None:
             people.remove(random.choice(names))
         else:
             people.merge(*random.sample(names, 2))
+        sys.stdout.write(f"{time()}\n")
+        sys.stdout.flush()
 
 
 def write(path: Path, seed: int) -> None:
