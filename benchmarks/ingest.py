@@ -306,7 +306,7 @@ def interrupts(movie: Path) -> dict[str, object]:
             command = [sys.executable, "-m", "facegate", "run", target, "--bind", f"ipc://{movie.parent}/gate"]
             with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:
                 assert child.stderr is not None
-                words = "camera live" if state in ("live", "stalled") else "camera lost"
+                words = "camera live" if state in ("live", "stalled") else "waiting for the camera"
                 next(line for line in child.stderr if words in line)
                 sleep(3.0)
                 start = monotonic()
