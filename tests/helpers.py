@@ -9,15 +9,27 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import av
 
 ROOT = Path(__file__).parent.parent
+PATIENCE_S = 120
+"""No machine takes this long: what is waited for in vain does not happen. How soon it happens is not asserted."""
+
+
+def wait_until(condition: Callable[[], object], what: str = "it", every_s: float = 0.02) -> float:
+    """Wait until something is true; return for how long, in seconds."""
+    began = monotonic()
+    while not condition():
+        assert monotonic() - began < PATIENCE_S, f"waited in vain for {what}"
+        sleep(every_s)
+    return monotonic() - began
 
 
 def transcode(

@@ -139,12 +139,23 @@ class Decoder:
     def frames(self, stop: Event) -> Iterator[Frame]:
         """Yield frames until the end or ``stop``."""
         for ref, picture in self.pictures(stop):
-            image = self.to_rgb(picture)
+            try:
+                image = self.to_rgb(picture)
+            except SourceError:
+                self._decoded -= 1  # damaged: a stream of nothing else is one that cannot be decoded
+                continue
             yield Frame(ref=msgspec.structs.replace(ref, width=image.shape[1], height=image.shape[0]), image=image)
 
     def to_rgb(self, picture: Any) -> Image:
-        """One of :meth:`pictures` as RGB, upright and with square pixels."""
-        return to_rgb(picture, self._pixel, self._config.aspect_ratio)
+        """One of :meth:`pictures` as RGB, upright and with square pixels.
+
+        Raises:
+            SourceError: what damage has made of it cannot be shown.
+        """
+        try:
+            return to_rgb(picture, self._pixel, self._config.aspect_ratio)
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise SourceError(f"{self._shown} sent a picture that cannot be shown: {reason(error)}") from error
 
     @property
     def _pixel(self) -> Fraction | None:

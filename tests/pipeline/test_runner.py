@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from time import monotonic
 
 import numpy as np
 import pytest
@@ -19,6 +18,8 @@ from facegate.pipeline.runner import Runner
 from facegate.pipeline.running import models
 from facegate.pipeline.watch import ShotQueue
 from facegate.sinks.base import DeliveryReport
+
+from ..helpers import PATIENCE_S
 
 
 class Collector:
@@ -121,9 +122,7 @@ def test_stopping_in_the_middle_is_quick_and_every_face_still_has_one_outcome(cl
     while runner.report().frames_processed < 10:
         assert not runner.wait(0.05)
     runner.stop()
-    asked = monotonic()
-    report = runner.close(linger_s=0.0)
-    assert monotonic() - asked < 10  # the bound of two seconds is measured on the command line, in its own test
+    report = runner.close(linger_s=0.0)  # how soon is measured on the command line, in its own test
     assert report.interrupted and report.frames_processed < 300
     assert report.observed == sum(report.outcomes.values())
     assert own_threads() == []
@@ -156,5 +155,5 @@ def test_a_queue_that_nobody_reads_makes_the_pipeline_wait() -> None:
     sender.join(0.3)
     assert sender.is_alive()
     queue.channel.take()
-    sender.join(5)
+    sender.join(PATIENCE_S)
     assert not sender.is_alive()

@@ -1,7 +1,7 @@
-"""A camera's stream on a clock that moves only while somebody waits: what is read of it is the same on every machine.
+"""A camera's stream on a clock that moves only while somebody waits: every machine reads the same of it.
 
-Server, RTP, FFmpeg and decoding are real. When a packet arrives is what the server's schedule says, and not when this
-machine came round to it.
+Server, RTP, FFmpeg and decoding are real. A packet arrives when the server's schedule says, not when this machine
+came round to it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from facegate.demo.rtsp.player import Faults
+from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.sources.network import NetworkSource
 from facegate.pipeline.sources.packets import Arrived
-
-from .test_sources import cam
 
 BEGAN_S = 1000.0
 
@@ -53,7 +52,8 @@ class OwnTime:
 
     def watch(self, url: str, at_rest: Callable[[], bool] = lambda: False, **settings: object) -> NetworkSource:
         """The server's stream as a source."""
-        return NetworkSource(cam(url, **settings), at_rest, self.open)
+        config = CameraConfig.model_validate({"name": "cam", "source": url} | settings)
+        return NetworkSource(config, at_rest, self.open)
 
 
 class OwnTimePackets:
