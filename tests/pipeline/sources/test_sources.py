@@ -200,7 +200,7 @@ def test_a_stall_is_noticed_within_the_time_out(short_clip: Path) -> None:
     faults = Faults(stall_at_s=1.0, at_once=True)
     with RtspServer(Movie(short_clip), loop=True, faults=faults) as server:
         got = 0
-        with pytest.raises(SourceError, match="nothing received within the time-out|be decoded for 3 s"):
+        with pytest.raises(SourceError, match=r"nothing received within the time-out|be decoded for 3 s"):
             for _ in NetworkSource(cam(server.url, timeout_s=3.0)).frames(Event()):
                 got += 1
     assert got >= 20
