@@ -21,7 +21,7 @@ from facegate.pipeline.addresses import redact
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.records import Frame, FrameRef, Image
 from facegate.pipeline.sources.base import StreamInfo
-from facegate.pipeline.sources.clock import MediaClock
+from facegate.pipeline.sources.clock import FileClock, MediaClock
 from facegate.pipeline.sources.pace import Arrivals, Backlog, sampler
 from facegate.pipeline.sources.packets import Arrived, PacketReader, Packets
 from facegate.pipeline.sources.rest import Hold, Rest
@@ -190,17 +190,24 @@ class Decoder:
             raise SourceError(f"{self._shown} holds no frame that can be decoded")
 
     def _file_pictures(self) -> Iterator[tuple[Any, _Timing]]:
-        count = 0
+        clock, period_s = FileClock(), 1 / self._fps
+        held: Any = None
+        broken: SourceError | None = None
         try:
             for packet in self._container.demux(self._stream):
                 for picture in _decoded(packet):
-                    pts_s = count / self._fps if picture.time is None else float(picture.time)
-                    yield picture, _Timing(pts_s, monotonic())
-                    count += 1
+                    if held is not None:
+                        yield held, _Timing(clock.step(_stamp_s(held), _stamp_s(picture), period_s), monotonic())
+                    held = picture
         except (av.error.EOFError, av.error.ConnectionResetError):
-            return
+            pass
         except (av.error.FFmpegError, OSError) as error:
-            raise SourceError(f"{self._shown} broke off: {reason(error)}") from error
+            broken = SourceError(f"{self._shown} broke off: {reason(error)}")
+            broken.__cause__ = error
+        if held is not None:
+            yield held, _Timing(clock.step(_stamp_s(held), None, period_s), monotonic())
+        if broken is not None:
+            raise broken
 
     def _live_pictures(self, stop: Event) -> Iterator[tuple[Any, _Timing]]:
         """Decode what waits; where too much does, leave out what can be."""
@@ -222,7 +229,7 @@ class Decoder:
                 self._decoded += len(pictures)
                 self.not_decoded += skip != "DEFAULT" and not pictures
                 for picture in pictures:
-                    stamp_s = None if picture.time is None else float(picture.time)
+                    stamp_s = _stamp_s(picture)
                     pts_s = clock.step(stamp_s, arrived.arrived_s, arrivals.period_s)
                     captured_at = self._captured_at(stamp_s, clock.believed)
                     yield picture, _Timing(pts_s, reader.now(), backlog.behind_s, captured_at)
@@ -274,6 +281,10 @@ class Decoder:
         """Unix time at which the camera says it took a picture, where it says so and its stamps make sense."""
         started = self._container.start_time_realtime
         return started / 1e6 + stamp_s if started and stamp_s is not None and believed else None
+
+
+def _stamp_s(picture: Any) -> float | None:
+    return None if picture.time is None else float(picture.time)
 
 
 def _decoded(packet: Any) -> list[Any]:

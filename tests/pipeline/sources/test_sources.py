@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from fractions import Fraction
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -297,3 +298,23 @@ def test_sampling_and_own_speed(short_clip: Path) -> None:
     assert played.live and not played.returns
     arrivals = [frame.ref.received_s - frame.ref.pts_s for frame in played.frames(Event())]
     assert len(arrivals) == 50 and min(arrivals) > arrivals[0] - 1e-3, "never before it is due"
+
+
+@pytest.mark.parametrize("options", [{}, {"bf": "3", "preset": "fast"}], ids=["no B-frames", "B-frames"])
+def test_parts_of_a_recording_joined_are_one_recording(
+    options: dict[str, str], short_clip: Path, tmp_path: Path
+) -> None:
+    part = tmp_path / "part.ts"
+    with av.open(str(short_clip)) as reader, av.open(str(part), "w") as writer:
+        out = writer.add_stream("libx264", rate=25, options={"preset": "ultrafast", "g": "25"} | options)
+        out.width, out.height, out.pix_fmt = 320, 180, "yuv420p"
+        for index, frame in enumerate(reader.decode(video=0)):
+            picture = frame.reformat(320, 180, "yuv420p")
+            picture.pts, picture.time_base = index, Fraction(1, 25)
+            writer.mux(out.encode(picture))
+        writer.mux(out.encode())
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(3 * part.read_bytes())
+    frames = read_all(FileSource(cam(joined)))
+    assert len(frames) == 150 and frames == read_all(FileSource(cam(joined)))
+    np.testing.assert_allclose(np.diff([pts_s for _, pts_s in frames]), 0.04, atol=1e-3)
