@@ -13,7 +13,7 @@ import numpy as np
 
 from facegate.demo.clip import DemoClip
 
-from ..helpers import facegate
+from ..helpers import PATIENCE_S, facegate
 from .serving import Served, served
 
 
@@ -180,7 +180,7 @@ def test_events_tell_of_visits_and_states(console: Served) -> None:
     import urllib.request
 
     kinds: set[str] = set()
-    with urllib.request.urlopen(f"{console.url}/api/v1/events", timeout=40) as stream:
+    with urllib.request.urlopen(f"{console.url}/api/v1/events", timeout=PATIENCE_S) as stream:
         for line in stream:
             if line.startswith(b"event: "):
                 kinds.add(line[7:].strip().decode())

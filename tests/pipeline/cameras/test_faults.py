@@ -114,13 +114,13 @@ def test_a_connection_that_is_reset_comes_back_and_every_loss_is_told(clip: Demo
 
 
 @contextmanager
-def silent_server() -> Iterator[int]:
+def silent_server() -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
+        yield server
 
 
 def test_a_camera_that_says_nothing_holds_up_nobody_when_it_goes(clip: DemoClip, tiny_model: Path) -> None:
-    with RtspServer(Movie(clip.path), loop=True) as good, silent_server() as port:
+    with RtspServer(Movie(clip.path), loop=True) as good, silent_server() as quiet:
 
         def cameras(**urls: str) -> RunConfig:
             found = tuple(CameraConfig(name=name, source=url, timeout_s=3.0) for name, url in urls.items())
@@ -129,7 +129,7 @@ def test_a_camera_that_says_nothing_holds_up_nobody_when_it_goes(clip: DemoClip,
         def live(name: str) -> bool:
             return any(camera.camera == name and camera.state == "live" for camera in runner.report().cameras)
 
-        silent = f"rtsp://127.0.0.1:{port}/live"
+        silent = f"rtsp://127.0.0.1:{quiet.getsockname()[1]}/live"
         with running(cameras(dead=silent, door=good.url)) as runner:
             wait_until(lambda: live("door"))
             runner.reload(cameras(door=good.url, hall=good.url))
@@ -148,13 +148,13 @@ def test_ctrl_c_ends_the_run_at_once_in_every_other_state_than_live(
     locked = Credentials("me", "right") if state == "unauthorised" else None
     with RtspServer(movie, loop=True, faults=faults, credentials=locked) as server, silent_server() as silent:
         url = {
-            "connecting": f"rtsp://127.0.0.1:{silent}/x",
+            "connecting": f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x",
             "waiting": f"rtsp://127.0.0.1:{free_port()}/x",
         }.get(state, server.url)
         bind = f"tcp://127.0.0.1:{free_port()}"
         with process("run", url, "--weights", tiny_model, "--bind", bind) as gate:
             if state == "connecting":
-                sleep(6.0)
+                asking, _ = silent.accept()
             elif state == "loading":
                 sleep(1.0)
             else:
@@ -162,6 +162,8 @@ def test_ctrl_c_ends_the_run_at_once_in_every_other_state_than_live(
                 sleep(1.5 if state == "stalled" else 0.0)
             gate.send_signal(signal.SIGINT)
             gate.wait(PATIENCE_S)
+            if state == "connecting":
+                asking.close()
             assert gate.returncode in ((130, -signal.SIGINT) if state == "loading" else (130,))
 
 
