@@ -27,7 +27,7 @@ def person_name(name: str) -> str:
         GalleryError: it cannot be a name, nor a folder's on every system.
     """
     found = _spelled(name)
-    if _FORBIDDEN.search(name) or not _seen(found) or len(found) > MAX_NAME or found.startswith("."):
+    if _FORBIDDEN.search(name) or not name_key(found) or len(found) > MAX_NAME or found.startswith("."):
         raise GalleryError(
             f'{name!r} cannot be a name: up to {MAX_NAME} letters, none of / \\ : * ? " < > |, no dot at the start'
         )
@@ -58,7 +58,7 @@ def another_name(name: str, taken: Container[str], number: int) -> str:
     found = _spelled(_FORBIDDEN.sub("", name))
     while found.startswith("."):
         found = _spelled(found[1:])
-    if not _seen(found):
+    if not name_key(found):
         found = f"person {number}"
     found = _spelled(found[:MAX_NAME])
     count, free = 1, found

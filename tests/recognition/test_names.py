@@ -40,6 +40,7 @@ def look(number: int) -> Look:
 @example("\u200b \u200d.")
 @example("e\u200b\u0301")
 @example("\u0345\u0345")
+@example("\ufe0f \ufe0f")
 def test_a_name_has_one_form_and_names_that_look_alike_have_one_key(text: str) -> None:
     try:
         name = person_name(text)
@@ -57,7 +58,9 @@ def test_a_name_has_one_form_and_names_that_look_alike_have_one_key(text: str) -
         assert name_key(other) == name_key(text), ascii(other)
 
 
-@pytest.mark.parametrize("name", ["", " ", "\u200b", "\u200d\ufe0f", ".", "..", "x/y", "a\tb", "x" * 101, "\udcff"])
+@pytest.mark.parametrize(
+    "name", ["", " ", "\u200b", "\u200d\ufe0f", "\ufe0f \ufe0f", ".", "..", "x/y", "a\tb", "x" * 101, "\udcff"]
+)
 def test_what_cannot_be_a_name_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(GalleryError, match="cannot be a name"):
         person_name(name)
