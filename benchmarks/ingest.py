@@ -2,7 +2,7 @@
 
     facegate models tune                                    # scoring by the fastest backend installed
     python -m benchmarks.ingest --json ingest.json          # about 25 minutes
-    python -m benchmarks.ingest --quick
+    python -m benchmarks.ingest --quick                     # about two
 
 Cameras are clients of one RTSP server in a process of its own, which plays the demo's clip of real faces (640x360,
 25 frames a second). The plain loop beside it is what most scripts do: a thread per camera with OpenCV's
@@ -33,6 +33,7 @@ from typing import Literal
 
 import av
 import cv2
+import msgspec
 import numpy as np
 import psutil
 
@@ -238,7 +239,7 @@ def plain_loop(url: str, cameras: int, seconds: float, detect: bool) -> dict[str
     }
 
 
-def neighbours(movie: Path, good: int, seconds: float) -> dict[str, object]:
+def neighbours(movie: Path, good: int, seconds: float, rounds: int) -> dict[str, object]:
     """Frames per second of ``good`` cameras alone, and beside a stalled, a garbled and an unauthorised one."""
     with (
         server(movie) as url,
@@ -247,7 +248,7 @@ def neighbours(movie: Path, good: int, seconds: float) -> dict[str, object]:
         server(movie, "--login", "me:secret") as locked,
     ):
         found: dict[str, list[float]] = {}
-        for name, bad in (("alone", []), ("beside three bad ones", [stalled, garbled, locked])) * 2:
+        for name, bad in (("alone", []), ("beside three bad ones", [stalled, garbled, locked])) * rounds:
             cameras = [CameraConfig(name=f"cam{i}", source=url, max_fps=SAMPLE_FPS) for i in range(good)]
             cameras += [CameraConfig(name=f"bad{i}", source=each) for i, each in enumerate(bad)]
             with running(RunConfig(cameras=tuple(cameras))) as runner:
@@ -295,9 +296,11 @@ def restarts(movie: Path, times: int) -> dict[str, object]:
 
 
 STATES = {"live": (), "stalled": ("--stall-at", "1"), "unauthorised": ("--login", "me:secret"), "no server": None}
+SAID_S = 120.0
+"""A gate that has not said by then what it is waited for never will."""
 
 
-def interrupts(movie: Path) -> dict[str, object]:
+def interrupts(movie: Path, settled_s: float) -> dict[str, object]:
     """Seconds from Ctrl-C to the end of ``facegate run``, and its exit code, by the state its camera is in."""
     found: dict[str, object] = {}
     for state, options in STATES.items():
@@ -306,15 +309,35 @@ def interrupts(movie: Path) -> dict[str, object]:
             command = [sys.executable, "-m", "facegate", "run", target, "--bind", f"ipc://{movie.parent}/gate"]
             with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:
                 assert child.stderr is not None
-                words = "camera live" if state in ("live", "stalled") else "camera lost"
-                next(line for line in child.stderr if words in line)
-                sleep(3.0)
+                words = "camera live" if state in ("live", "stalled") else "waiting for the camera"
+                late = threading.Timer(SAID_S, child.kill)
+                late.start()
+                if not any(words in line for line in child.stderr):
+                    raise TimeoutError(f"the gate never said {words!r}")
+                late.cancel()
+                sleep(settled_s)
                 start = monotonic()
                 child.send_signal(signal.SIGINT)
                 child.stderr.read()
                 code = child.wait()
             found[state] = {"seconds": round(monotonic() - start, 2), "exit_code": code}
     return found
+
+
+class Extent(msgspec.Struct, frozen=True):
+    """How much is measured, and for how long."""
+
+    cameras: int
+    """At most."""
+    warm_up_s: float
+    seconds: float
+    long_warm_up_s: float
+    long_s: float
+    neighbours: int
+    rounds: int
+    restarts: int
+    large: tuple[int, ...]
+    """Numbers of cameras of 1920x1080."""
 
 
 def main() -> None:
@@ -324,8 +347,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     share_cores()
-    most, long_s, short_s = (4, 10.0, 5.0) if arguments.quick else (16, 60 * arguments.minutes, 20.0)
-    warm_s = 3.0 if arguments.quick else 60.0
+    extent = Extent(16, 5.0, 20.0, 60.0, 60 * arguments.minutes, 4, 2, 20, (1, 2, 4))
+    if arguments.quick:
+        extent = Extent(2, 2.0, 4.0, 2.0, 8.0, 2, 1, 2, (1,))
+    most, warm_s, short_s = extent.cameras, extent.warm_up_s, extent.seconds
     result: dict[str, object] = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "cpu": cpu()}
     scorer = load_scorer()
     result["scoring"] = f"{scorer.backend.name} {scorer.backend.dtype}: {scorer.why}"
@@ -343,18 +368,22 @@ def main() -> None:
         with server(small) as url:
             count = 1
             while count <= most:
-                keep(f"640x360, {count} cameras, {SAMPLE_FPS:g} fps", watch(url, count, 5.0, short_s, SAMPLE_FPS))
+                keep(
+                    f"640x360, {count} cameras, {SAMPLE_FPS:g} fps", watch(url, count, warm_s, short_s, SAMPLE_FPS)
+                )
                 count *= 2
-            keep(f"overload: {most} cameras, every frame", watch(url, most, 5.0, short_s, None))
+            keep(f"overload: {most} cameras, every frame", watch(url, most, warm_s, short_s, None))
             keep("plain OpenCV, decoding alone", plain_loop(url, most, short_s, detect=False))
             keep("plain OpenCV, detecting in the loop", plain_loop(url, most, short_s, detect=True))
-            keep(f"long run: {most} cameras, {SAMPLE_FPS:g} fps", watch(url, most, warm_s, long_s, SAMPLE_FPS))
-        keep("bad neighbours", neighbours(small, 4, short_s))
-        keep("restarts", restarts(small, 3 if arguments.quick else 20))
-        keep("Ctrl-C", interrupts(small))
+            long = watch(url, most, extent.long_warm_up_s, extent.long_s, SAMPLE_FPS)
+            keep(f"long run: {most} cameras, {SAMPLE_FPS:g} fps", long)
+        keep("bad neighbours", neighbours(small, extent.neighbours, short_s, extent.rounds))
+        keep("restarts", restarts(small, extent.restarts))
+        keep("Ctrl-C", interrupts(small, 1.0 if arguments.quick else 3.0))
         with server(large) as url:
-            for count in (1, 2, 4):
-                keep(f"1920x1080, {count} cameras, {SAMPLE_FPS:g} fps", watch(url, count, 5.0, short_s, SAMPLE_FPS))
+            for count in extent.large:
+                found = watch(url, count, warm_s, short_s, SAMPLE_FPS)
+                keep(f"1920x1080, {count} cameras, {SAMPLE_FPS:g} fps", found)
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=1) + "\n")
 

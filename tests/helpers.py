@@ -9,15 +9,53 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from threading import Event, Thread
+from time import monotonic, sleep
+from types import TracebackType
+from typing import Any, Self
 
 import av
 
 ROOT = Path(__file__).parent.parent
+PATIENCE_S = 120
+"""No machine takes this long: what is waited for in vain does not happen. How soon it happens is not asserted."""
+
+
+def wait_until(condition: Callable[[], object], what: str = "it", every_s: float = 0.02) -> float:
+    """Wait until something is true; return for how long, in seconds."""
+    began = monotonic()
+    while not condition():
+        assert monotonic() - began < PATIENCE_S, f"waited in vain for {what}"
+        sleep(every_s)
+    return monotonic() - began
+
+
+class Delays:
+    """How late this machine lets a thread go on that wanted to sleep for a moment, at worst."""
+
+    def __init__(self) -> None:
+        self.worst_s = 0.0
+        self._stop = Event()
+        self._thread = Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        began = monotonic()
+        while not self._stop.wait(0.05):
+            self.worst_s, began = max(self.worst_s, monotonic() - began - 0.05), monotonic()
 
 
 def transcode(

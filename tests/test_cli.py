@@ -25,7 +25,7 @@ from facegate.demo.rtsp.session import Credentials
 from facegate.pipeline.reporting.report import CameraReport, CameraState, CostReport, RunReport, ScoringReport
 from facegate.sinks.base import DeliveryReport
 
-from .helpers import facegate, free_port, process, shots_of, wait_for_line
+from .helpers import PATIENCE_S, facegate, free_port, process, shots_of, wait_for_line
 
 
 def test_the_version_is_that_of_the_package() -> None:
@@ -152,15 +152,18 @@ def test_a_signal_ends_a_live_run_within_two_seconds_with_an_honest_report(
         RtspServer(Movie(clip.path), loop=True) as server,
         process("run", server.url, "--bind", endpoint, "--report", report) as gate,
     ):
+        began = monotonic()
+        wait_for_line(gate, "camera live")
+        starting_s = monotonic() - began
         wait_for_line(gate, "progress")
         gate.send_signal(number)
         asked = monotonic()
-        assert gate.wait(10) == code
+        assert gate.wait(PATIENCE_S) == code
         took = monotonic() - asked
     said = json.loads(report.read_text())
     assert said["interrupted"] and said["observed"] == sum(said["outcomes"].values()) > 0
-    # The promise is two seconds; the rest is for a machine that runs other tests at the same time.
-    assert took < 4
+    # The promise is two seconds; the rest is what this machine takes for everything, by what it took for the start.
+    assert took < 2 + starting_s / 2
 
 
 def test_shots_that_no_worker_took_are_said_and_counted(short_clip: Path, tiny_model: Path, tmp_path: Path) -> None:
@@ -181,14 +184,14 @@ def test_a_worker_waits_for_its_gate_and_leaves_on_ctrl_c(clip: DemoClip, scheme
     with process("recognize", "--gallery", clip.gallery, "--embedder", "builtin", "--connect", address) as worker:
         assert "s3cret" not in "".join(wait_for_line(worker, words))
         worker.send_signal(signal.SIGINT)
-        assert worker.wait(10) == 130
+        assert worker.wait(PATIENCE_S) == 130
 
 
 def test_a_reader_that_leaves_early_is_no_error(clip: DemoClip) -> None:
     with process("score", *[clip.gallery / "guest-3" / "1.png"] * 3) as scoring:
         assert scoring.stdout is not None
         scoring.stdout.close()
-        assert scoring.wait(60) == 1
+        assert scoring.wait(PATIENCE_S) == 1
         assert scoring.stderr is not None and "Traceback" not in scoring.stderr.read()
 
 
@@ -214,7 +217,7 @@ def test_two_cameras_in_one_run_and_results_as_json_lines(
             "run", settings, "--bind", endpoint, "--report", report, "--weights", tiny_model, "--min-quality", 0
         )
         assert result.returncode == 0, result.stderr
-        assert w.wait(30) == 0
+        assert w.wait(PATIENCE_S) == 0
     said, lines = json.loads(report.read_text()), shots_of(results.read_text())
     assert {camera["camera"]: camera["frames_processed"] for camera in said["cameras"]} == {
         "first": 50,

@@ -13,7 +13,7 @@ import pytest
 from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.server import RtspServer
 
-from .helpers import facegate, free_port, process, shots_of, transcode
+from .helpers import PATIENCE_S, facegate, free_port, process, shots_of, transcode
 
 
 def recognise(
@@ -31,7 +31,7 @@ def recognise(
     with process("recognize", "--connect", endpoint, "--output", results, "--once", *worker_options) as worker:
         gate = facegate("run", source, "--bind", endpoint, "--report", report, *detector, *gate_options)
         assert gate.returncode == 0, gate.stderr
-        assert worker.wait(30) == 0
+        assert worker.wait(PATIENCE_S) == 0
     said = json.loads(report.read_text())
     lines = shots_of(results.read_text())
     assert said["observed"] == sum(said["outcomes"].values()) > 0

@@ -20,7 +20,8 @@ from facegate.recognition.people.checks import Fault
 from facegate.recognition.people.enrolling import Enroller, File
 from facegate.recognition.people.erasing import Erased, erase_everywhere
 from facegate.recognition.people.looking import Looker
-from facegate.recognition.people.records import Look, Person, Picture, check_name
+from facegate.recognition.people.names import person_name
+from facegate.recognition.people.records import Look, Person, Picture
 from facegate.recognition.people.store import People
 from facegate.recognition.people.unknowns import Cluster, Unknowns, enrol_cluster
 
@@ -73,7 +74,7 @@ class PeopleDesk:
             GalleryError: a name that cannot be one, or no picture in which a face can be found.
             SourceError: a file that is no picture.
         """
-        check_name(name)
+        name = person_name(name)
         for source, content in files:
             pixels_of(source, content)
         with self._lock:
@@ -82,7 +83,7 @@ class PeopleDesk:
 
     def enrol_crop(self, name: str, source: str, jpeg: bytes, quality: int, *, accept: bool = False) -> Verdict:
         """Enrol a face that the gate has sent; see :meth:`enrol`."""
-        check_name(name)
+        name = person_name(name)
         return self._take(name, [_look(source, jpeg, quality)], accept)
 
     def not_this(self, name: str, source: str, jpeg: bytes, quality: int) -> None:
@@ -140,7 +141,7 @@ class PeopleDesk:
         Raises:
             GalleryError: there is no such cluster, or the name cannot be one.
         """
-        check_name(name)
+        name = person_name(name)
         found = next((each for each in self.unknowns() if each.id == cluster), None)
         if found is None:
             raise GalleryError("this unknown visitor is not there any more: load the page again")

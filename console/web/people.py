@@ -15,6 +15,7 @@ from facegate.console.web.problems import ANSWERS, ApiError, Of, not_found
 from facegate.console.web.visits import JPEG
 from facegate.errors import GalleryError
 from facegate.recognition.people.checks import Fault
+from facegate.recognition.people.names import name_key, person_name
 from facegate.store.records import StoredShot
 
 router = APIRouter(tags=["people"], responses=ANSWERS)
@@ -115,7 +116,7 @@ def people(console: Of) -> list[PersonOut]:
     return [PersonOut(**msgspec.structs.asdict(person)) for person in console.people.people()]
 
 
-@router.get("/people/faults")
+@router.get("/gallery/faults")
 def faults(console: Of) -> list[FaultOut]:
     """Everything that is wrong with the gallery, as ``facegate gallery check`` says it."""
     return [_fault(fault) for fault in console.people.faults()]
@@ -139,7 +140,7 @@ def remove_picture(console: Of, row: Row) -> None:
 @router.get("/people/{name}")
 def pictures(console: Of, name: str) -> list[PictureOut]:
     """Somebody's pictures."""
-    _known(console, name)
+    name = _known(console, name)
     fields = PictureOut.model_fields
     return [PictureOut(**{key: getattr(each, key) for key in fields}) for each in console.people.pictures(name)]
 
@@ -147,25 +148,24 @@ def pictures(console: Of, name: str) -> list[PictureOut]:
 @router.patch("/people/{name}", status_code=204)
 def rename(console: Of, name: str, new: NewName) -> None:
     """Call somebody otherwise, here and on what is stored."""
-    _known(console, name)
-    console.people.rename(name, new.name)
-    console.renamed(name, new.name)
+    name, wanted = _known(console, name), person_name(new.name)
+    console.people.rename(name, wanted)
+    console.renamed(name, wanted)
 
 
 @router.delete("/people/{name}")
 def remove(console: Of, name: str) -> list[ErasedOut]:
     """Remove somebody everywhere: pictures, unknown faces, stored visits, what waits to be delivered."""
-    _known(console, name)
+    name = _known(console, name)
     return [ErasedOut(**msgspec.structs.asdict(each)) for each in console.forget(name)]
 
 
 @router.post("/people/{name}/merge")
 def merge(console: Of, name: str, into: NewName) -> dict[str, int]:
     """Give somebody's pictures to another person."""
-    _known(console, name)
-    _known(console, into.name)
-    moved = console.people.merge(name, into.name)
-    console.renamed(name, into.name)
+    name, kept = _known(console, name), _known(console, into.name)
+    moved = console.people.merge(name, kept)
+    console.renamed(name, kept)
     return {"moved": moved}
 
 
@@ -201,7 +201,7 @@ def enrol_shot(console: Of, name: PersonName, wanted: FromShot) -> VerdictOut:
 @router.post("/people/{name}/not", status_code=204)
 def not_this_person(console: Of, name: str, wanted: FromShot) -> None:
     """A face that must not be taken for this person any more."""
-    _known(console, name)
+    name = _known(console, name)
     shot, jpeg = _shot(console, wanted.shot_id)
     console.people.not_this(name, f"shot {shot.shot_id}", jpeg, shot.quality)
 
@@ -241,9 +241,13 @@ def forget_unknown(console: Of, cluster: Row) -> None:
     console.people.forget_unknown(cluster)
 
 
-def _known(console: Console, name: str) -> None:
-    if name not in {person.name for person in console.people.people()}:
+def _known(console: Console, name: str) -> str:
+    """The name as the gallery spells it."""
+    key = name_key(name)
+    found = next((person.name for person in console.people.people() if name_key(person.name) == key), None)
+    if found is None:
         raise not_found(f"person {name[:100]}")
+    return found
 
 
 def _shot(console: Console, shot_id: str) -> tuple[StoredShot, bytes]:

@@ -47,9 +47,17 @@ class Faults(msgspec.Struct, frozen=True):
     """One of so many pictures has a stamp of another day."""
     bare_sdp: bool = False
     """The session description does not tell the parameter sets."""
+    at_once: bool = False
+    """Everything is sent as fast as it is read: when it is due is a matter of the reader's own time."""
     late_key: bool = False
     """Play from the second picture on: nothing can be decoded before the next key frame."""
     seed: int = 0
+
+    def due_s(self, pts_s: float) -> float:
+        """When a picture is to be sent, in seconds since PLAY."""
+        due_s = pts_s * self.slow
+        held = self.hold_at_s is not None and due_s >= self.hold_at_s
+        return max(due_s, (self.hold_at_s or 0.0) + self.hold_for_s) if held else due_s
 
     def stamp_s(self, pts_s: float, index: int) -> float:
         """What is written on the picture number ``index`` that is due at ``pts_s``."""
@@ -122,7 +130,8 @@ class Player:
                     if faults.stall_at_s is not None and pts_s >= faults.stall_at_s:
                         done.wait()
                         return False
-                    if done.wait(max(0.0, start + self._due_s(pts_s) - monotonic())):
+                    wait_s = 0.0 if faults.at_once else start + faults.due_s(pts_s) - monotonic()
+                    if done.wait(max(0.0, wait_s)):
                         return False
                     corrupt = faults.corrupt if pts_s >= faults.corrupt_at_s else 0.0
                     self._send_unit(movie.payloads(unit), faults.stamp_s(pts_s, index), corrupt)
@@ -130,12 +139,6 @@ class Player:
                 offset += movie.duration_s
             if not self._loop:
                 return True
-
-    def _due_s(self, pts_s: float) -> float:
-        """When a picture is sent, in seconds since PLAY."""
-        faults, due_s = self._faults, pts_s * self._faults.slow
-        held = faults.hold_at_s is not None and due_s >= faults.hold_at_s
-        return max(due_s, (faults.hold_at_s or 0.0) + faults.hold_for_s) if held else due_s
 
     def _send_unit(self, payloads: list[bytes], stamp_s: float, corrupt: float) -> None:
         timestamp = (self.first_timestamp + round(stamp_s * CLOCK_HZ)) & 0xFFFFFFFF

@@ -38,6 +38,8 @@ class Watch:
         self.began_s = monotonic()
         self.ended_s: float | None = None
         """``None`` while it goes on."""
+        self.pictures = 0
+        """Sent so far."""
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -222,7 +224,9 @@ class Session:
         return secrets.compare_digest(fields.get("response", "").encode(), expected.encode())
 
     def _send(self, channel: int, packets: list[bytes]) -> None:
-        """RTP on channel 0, RTCP on 1."""
+        """RTP on channel 0, a picture at a time; RTCP on 1."""
+        if channel == 0 and self._watch is not None:
+            self._watch.pictures += 1
         if self._udp is None:
             self._write(b"".join(struct.pack("!BBH", 0x24, channel, len(packet)) + packet for packet in packets))
             return

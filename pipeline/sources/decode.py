@@ -21,9 +21,9 @@ from facegate.pipeline.addresses import redact
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.records import Frame, FrameRef, Image
 from facegate.pipeline.sources.base import StreamInfo
-from facegate.pipeline.sources.clock import MediaClock
+from facegate.pipeline.sources.clock import FileClock, MediaClock
 from facegate.pipeline.sources.pace import Arrivals, Backlog, sampler
-from facegate.pipeline.sources.packets import Arrived, PacketReader
+from facegate.pipeline.sources.packets import Arrived, PacketReader, Packets
 from facegate.pipeline.sources.rest import Hold, Rest
 from facegate.pipeline.sources.shape import to_rgb
 
@@ -73,6 +73,7 @@ class _Timing(msgspec.Struct, frozen=True):
     """When a picture belongs."""
 
     pts_s: float
+    received_s: float
     behind_s: float = 0.0
     captured_at: float | None = None
 
@@ -88,6 +89,7 @@ class Decoder:
         *,
         live: bool,
         at_rest: Callable[[], bool] = lambda: False,
+        packets: Callable[[Any, Any, str], Packets] = PacketReader,
     ) -> None:
         """Prepare to decode.
 
@@ -97,6 +99,7 @@ class Decoder:
             shown: how messages name it, without its password.
             live: decode without delay, and hurry where packets wait.
             at_rest: says whether nobody is there and nothing moves, as far as the last picture told.
+            packets: opens what a live stream's packets and the time come from, given container, stream and name.
 
         Raises:
             SourceError: there is no video in it.
@@ -107,6 +110,7 @@ class Decoder:
         self._container = container
         self._shown = shown
         self._live = live
+        self._open_packets = packets
         self._stream = container.streams.video[0]
         # Frame threading would hold back one frame per thread; slices add no delay.
         self._stream.thread_type = "SLICE" if live else "AUTO"
@@ -135,12 +139,23 @@ class Decoder:
     def frames(self, stop: Event) -> Iterator[Frame]:
         """Yield frames until the end or ``stop``."""
         for ref, picture in self.pictures(stop):
-            image = self.to_rgb(picture)
+            try:
+                image = self.to_rgb(picture)
+            except SourceError:
+                self._decoded -= 1  # damaged: a stream of nothing else is one that cannot be decoded
+                continue
             yield Frame(ref=msgspec.structs.replace(ref, width=image.shape[1], height=image.shape[0]), image=image)
 
     def to_rgb(self, picture: Any) -> Image:
-        """One of :meth:`pictures` as RGB, upright and with square pixels."""
-        return to_rgb(picture, self._pixel, self._config.aspect_ratio)
+        """One of :meth:`pictures` as RGB, upright and with square pixels.
+
+        Raises:
+            SourceError: what damage has made of it cannot be shown.
+        """
+        try:
+            return to_rgb(picture, self._pixel, self._config.aspect_ratio)
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise SourceError(f"{self._shown} sent a picture that cannot be shown: {reason(error)}") from error
 
     @property
     def _pixel(self) -> Fraction | None:
@@ -163,7 +178,7 @@ class Decoder:
                 camera=self._config.name,
                 seq=seq,
                 pts_s=timing.pts_s,
-                received_s=monotonic(),
+                received_s=timing.received_s,
                 captured_at=timing.captured_at,
                 width=picture.width,
                 height=picture.height,
@@ -175,40 +190,50 @@ class Decoder:
             raise SourceError(f"{self._shown} holds no frame that can be decoded")
 
     def _file_pictures(self) -> Iterator[tuple[Any, _Timing]]:
-        count = 0
+        clock, period_s = FileClock(), 1 / self._fps
+        held: Any = None
+        broken: SourceError | None = None
         try:
             for packet in self._container.demux(self._stream):
                 for picture in _decoded(packet):
-                    yield picture, _Timing(count / self._fps if picture.time is None else float(picture.time))
-                    count += 1
+                    if held is not None:
+                        yield held, _Timing(clock.step(_stamp_s(held), _stamp_s(picture), period_s), monotonic())
+                    held = picture
         except (av.error.EOFError, av.error.ConnectionResetError):
-            return
+            pass
         except (av.error.FFmpegError, OSError) as error:
-            raise SourceError(f"{self._shown} broke off: {reason(error)}") from error
+            broken = SourceError(f"{self._shown} broke off: {reason(error)}")
+            broken.__cause__ = error
+        if held is not None:
+            yield held, _Timing(clock.step(_stamp_s(held), None, period_s), monotonic())
+        if broken is not None:
+            raise broken
 
     def _live_pictures(self, stop: Event) -> Iterator[tuple[Any, _Timing]]:
         """Decode what waits; where too much does, leave out what can be."""
         clock, arrivals, backlog = MediaClock(), Arrivals(1 / self._fps), Backlog()
         rest, held = Rest(), list[Any]()
-        with PacketReader(self._container, self._stream, f"facegate-camera-{self._config.name}-packets") as reader:
+        name = f"facegate-camera-{self._config.name}-packets"
+        with self._open_packets(self._container, self._stream, name) as reader:
             for arrived in self._packets(reader, backlog, stop):
                 arrivals.step(arrived.arrived_s)
                 if self._held(rest, held, arrived, backlog):
                     continue
-                taken_s = monotonic()
+                taken_s = reader.now()
                 skip = backlog.step(
                     waited_s=taken_s - arrived.arrived_s, waiting=arrived.waiting, period_s=arrivals.period_s
                 )
                 self._stream.codec_context.skip_frame = skip
                 pictures = _decoded(arrived.packet)
-                rest.worked(monotonic() - taken_s)
+                rest.worked(reader.now() - taken_s)
                 self._decoded += len(pictures)
                 self.not_decoded += skip != "DEFAULT" and not pictures
                 for picture in pictures:
-                    stamp_s = None if picture.time is None else float(picture.time)
+                    stamp_s = _stamp_s(picture)
                     pts_s = clock.step(stamp_s, arrived.arrived_s, arrivals.period_s)
-                    yield picture, _Timing(pts_s, backlog.behind_s, self._captured_at(stamp_s, clock.believed))
-                backlog.worked(monotonic() - taken_s)
+                    captured_at = self._captured_at(stamp_s, clock.believed)
+                    yield picture, _Timing(pts_s, reader.now(), backlog.behind_s, captured_at)
+                backlog.worked(reader.now() - taken_s)
 
     def _held(self, rest: Rest, held: list[Any], arrived: Arrived, backlog: Backlog) -> bool:
         """Whether a packet is kept for later; when it is not, what was kept is decoded or no longer needed."""
@@ -227,9 +252,9 @@ class Decoder:
         held.clear()
         return False
 
-    def _packets(self, reader: PacketReader, backlog: Backlog, stop: Event) -> Iterator[Arrived]:
+    def _packets(self, reader: Packets, backlog: Backlog, stop: Event) -> Iterator[Arrived]:
         """Packets until the end or ``stop``; raises where nothing comes that can be decoded."""
-        config, last, key_seen = self._config, monotonic(), False
+        config, last, key_seen = self._config, reader.now(), False
         while not stop.is_set():
             if backlog.skip == "NONKEY":
                 self.not_decoded += reader.skip_to_newest_key()
@@ -244,18 +269,22 @@ class Decoder:
                 key_seen = key_seen or arrived.packet.is_keyframe
                 yield arrived
             if self._decoded > before or (arrived is not None and backlog.skip != "DEFAULT"):
-                last = monotonic()
+                last = reader.now()
             # A stream may be joined long before its next key frame: nothing can be decoded until then.
             patience_s = config.timeout_s * (1 if key_seen else KEY_PATIENCE)
             if self._asked_at_rest():  # key frames alone are decoded, and some cameras send one in twenty seconds
                 patience_s = config.timeout_s * KEY_PATIENCE
-            if monotonic() - last > patience_s:
+            if reader.now() - last > patience_s:
                 raise SourceError(f"{self._shown} sends nothing that can be decoded for {patience_s:g} s")
 
     def _captured_at(self, stamp_s: float | None, believed: bool) -> float | None:
         """Unix time at which the camera says it took a picture, where it says so and its stamps make sense."""
         started = self._container.start_time_realtime
         return started / 1e6 + stamp_s if started and stamp_s is not None and believed else None
+
+
+def _stamp_s(picture: Any) -> float | None:
+    return None if picture.time is None else float(picture.time)
 
 
 def _decoded(packet: Any) -> list[Any]:

@@ -19,6 +19,7 @@ from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.records import Frame, FrameRef, Image
 from facegate.pipeline.sources.base import StreamInfo, UnauthorisedError
 from facegate.pipeline.sources.decode import Decoder, hwaccel, reason
+from facegate.pipeline.sources.packets import PacketReader, Packets
 
 RTSP = ("rtsp", "rtsps")
 HTTP = ("http", "https")
@@ -30,18 +31,25 @@ DOWNLOADS = (".mp4", ".mkv", ".avi", ".mov", ".webm")
 class NetworkSource:
     """A stream behind a URL."""
 
-    def __init__(self, config: CameraConfig, at_rest: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        config: CameraConfig,
+        at_rest: Callable[[], bool] = lambda: False,
+        packets: Callable[[Any, Any, str], Packets] = PacketReader,
+    ) -> None:
         """Prepare; nothing is opened yet.
 
         Args:
             config: the camera.
             at_rest: see :class:`~facegate.pipeline.sources.decode.Decoder`.
+            packets: see :class:`~facegate.pipeline.sources.decode.Decoder`.
 
         Raises:
             ConfigError: not a URL.
         """
         self._config = config
         self._at_rest = at_rest
+        self._packets = packets
         try:
             parts = urlsplit(config.source)
         except ValueError as error:
@@ -105,7 +113,9 @@ class NetworkSource:
                 check += "; a password with / ? # or @ in it goes into 'password', beside 'user'"
             raise SourceError(f"cannot open {shown}: {cause}; {check}") from error
         with container:
-            self._decoder = Decoder(config, container, shown, live=self.live, at_rest=self._at_rest)
+            self._decoder = Decoder(
+                config, container, shown, live=self.live, at_rest=self._at_rest, packets=self._packets
+            )
             yield self._decoder
 
     def _address(self) -> str:

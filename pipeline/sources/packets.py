@@ -9,7 +9,7 @@ from collections import deque
 from threading import Condition, Thread
 from time import monotonic
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import av.error
 import msgspec
@@ -25,6 +25,25 @@ class Arrived(msgspec.Struct, frozen=True, eq=False):
     packet: Any
     arrived_s: float
     waiting: int = 0
+
+
+class Packets(Protocol):
+    """Where a decoder takes its packets from, and reads the time: a reader, or a test whose time is its own."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def now(self) -> float:
+        """Seconds, on the clock by which packets arrive."""
+
+    def take(self, timeout_s: float) -> Arrived | None:
+        """See :meth:`PacketReader.take`."""
+
+    def skip_to_newest_key(self) -> int:
+        """See :meth:`PacketReader.skip_to_newest_key`."""
 
 
 class PacketReader:
@@ -54,6 +73,10 @@ class PacketReader:
             self._closing = True
             self._changed.notify_all()
         self._thread.join()
+
+    def now(self) -> float:
+        """Monotonic time in seconds."""
+        return monotonic()
 
     def take(self, timeout_s: float) -> Arrived | None:
         """The oldest packet that waits, or ``None`` when none came in time.

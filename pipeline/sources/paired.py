@@ -83,7 +83,11 @@ class PairedSource:
                 if large is None:
                     yield frame
                     continue
-                image = self._large.to_rgb(large[1])
+                try:
+                    image = self._large.to_rgb(large[1])
+                except SourceError:  # damaged; the next one is there soon
+                    yield frame
+                    continue
                 size = {"width": image.shape[1], "height": image.shape[0]}
                 yield Frame(ref=msgspec.structs.replace(frame.ref, **size), image=frame.image, large=image)
         finally:

@@ -17,6 +17,7 @@ from facegate.pipeline.records import Floats, Image
 from facegate.recognition.embedders import Embedder
 from facegate.recognition.people.checks import Evidence, Fault, FaultKind, find_faults
 from facegate.recognition.people.looking import Looker
+from facegate.recognition.people.names import name_key, person_name
 from facegate.recognition.people.records import Embedded, Look, Picture
 from facegate.recognition.people.store import People
 
@@ -54,16 +55,17 @@ def find_people(folder: Path) -> list[File]:
     """List the files of everybody in ``folder/<name>/``; which of them are pictures shows when they are read.
 
     Raises:
-        GalleryError: no such folder, or nobody in it.
+        GalleryError: no such folder, nobody in it, or a folder whose name cannot be one.
     """
     if not folder.is_dir():
         raise GalleryError(f"no gallery at {folder}: give a folder with one sub-folder of pictures per person")
-    found = [
-        File(person.name, file)
-        for person in sorted(folder.iterdir())
-        if person.is_dir() and not person.name.startswith(".")
-        for file in _files(person)
-    ]
+    names: dict[str, str] = {}
+    found = []
+    for person in sorted(folder.iterdir()):
+        if person.is_dir() and not person.name.startswith(".") and (files := _files(person)):
+            # Folders whose names are one name hold one person's pictures.
+            name = names.setdefault(name_key(person.name), person_name(person.name))
+            found += [File(name, file) for file in files]
     if not found:
         raise GalleryError(f"gallery {folder} is empty: put pictures into {folder}/<name>/")
     return found
@@ -73,9 +75,9 @@ def find_pictures(paths: Sequence[Path], name: str) -> list[File]:
     """List pictures of one person: files, and the files of folders.
 
     Raises:
-        GalleryError: one is missing, or none is left.
+        GalleryError: one is missing, none is left, or the name cannot be one.
     """
-    found = []
+    name, found = person_name(name), list[File]()
     for path in paths:
         if not path.exists():
             raise GalleryError(f"no picture at {path}: give files or folders of pictures")
@@ -127,7 +129,7 @@ class Enroller:
 
     def examine(self, files: Sequence[File], progress: Progress = lambda done, total: None) -> list[Fault]:
         """Take in all pictures that have a face, and say everything that is wrong with them and the others."""
-        faults, looks, _ = self._look(files, progress)
+        faults, looks, _ = self._look(self._spelled(files), progress)
         for person in sorted({file.person for file, _ in looks}):
             self.people.add(person, [look for file, look in looks if file.person == person])
         return faults + self.check()
@@ -146,7 +148,7 @@ class Enroller:
             progress: called with files done and in all.
         """
         kept = {(p.person, p.digest) for p in self.people.pictures() if p.kind == "enrolled"}
-        faults, new, known = self._look(files, progress, kept)
+        faults, new, known = self._look(self._spelled(files), progress, kept)
         taken = self.take(new, [accept(file.path) for file, _ in new])
         return Enrolled(taken.added, known, faults + taken.faults)
 
@@ -158,6 +160,7 @@ class Enroller:
             right: of each, whether it is right whatever is found.
         """
         self.embed_missing()
+        new = list(zip(self._spelled([file for file, _ in new]), [look for _, look in new], strict=True))
         faults: list[Fault] = []
         vectors = self._embed([look.crop for _, look in new])
         found = self._faults(self._evidence(new, vectors))
@@ -185,6 +188,11 @@ class Enroller:
             if fault.kind is FaultKind.ALIKE and {fault.person, fault.other} & newcomers
         ]
         return Enrolled(added, 0, faults)
+
+    def _spelled(self, files: Sequence[File]) -> list[File]:
+        """The same files, with names as the gallery spells them."""
+        spelled = {name: self.people.spelling(name) for name in {file.person for file in files}}
+        return [File(spelled[file.person], file.path) for file in files]
 
     def _look(
         self, files: Sequence[File], progress: Progress, kept: Collection[tuple[str, str]] = ()

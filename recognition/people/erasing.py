@@ -14,6 +14,7 @@ import numpy as np
 from facegate.errors import DeliveryError, GalleryError
 from facegate.pipeline.records import Floats
 from facegate.recognition.embedders import Embedder
+from facegate.recognition.people.names import name_key
 from facegate.recognition.people.store import People
 from facegate.recognition.people.unknowns import Unknowns
 from facegate.sinks import wire
@@ -58,6 +59,7 @@ def erase_everywhere(
             raise GalleryError(f"there is no file {path}: nothing was removed")
     erased = []
     with People(gallery) as people:
+        name = people.spelling(name)
         crops = [people.crop(picture.row) for picture in people.pictures(name)]
         templates = embedder.embed(crops) if crops else np.zeros((0, 1), np.float32)
 
@@ -118,7 +120,7 @@ class _Told(msgspec.Struct, frozen=True):
     visit: str | None = None
 
     def names(self, name: str) -> bool:
-        return name in (self.name, self.before)
+        return name_key(name) in [name_key(own) for own in (self.name, self.before) if own is not None]
 
 
 def _told(line: bytes) -> _Told:

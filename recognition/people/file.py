@@ -6,11 +6,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import structlog
 
 from facegate.database import Database
 from facegate.detectors.align import CROP_SIZE
 from facegate.errors import GalleryError
 from facegate.pipeline.records import Image
+from facegate.recognition.people.names import another_name, is_person_name, name_key
+
+log = structlog.get_logger(__name__)
 
 APPLICATION = 0x66675042
 """Tells this file from other SQLite files."""
@@ -67,19 +71,70 @@ INSERT OR IGNORE INTO revision VALUES (1, 0);
 """
 
 
+_NAME_KEYS = """
+ALTER TABLE people ADD COLUMN key TEXT NOT NULL DEFAULT '';
+CREATE UNIQUE INDEX people_by_key ON people (key) WHERE key != ''
+"""
+"""What no two people's names may have in common; rows of before get theirs when the file is opened."""
+
+
 class GalleryFile(Database):
     """One connection to the file; its owner closes it. Of one thread at a time."""
 
     what = "gallery"
     remedy = "'facegate gallery add {path} FOLDER' makes one"
     application = APPLICATION
-    steps = (_SCHEMA,)
+    steps = (_SCHEMA, _NAME_KEYS)
     pragmas = (
         "synchronous=FULL",  # enrolment is rare and made by hand
         "foreign_keys=ON",
         "secure_delete=ON",  # removed people leave no pixels in the file
     )
     failure = GalleryError
+
+    def __init__(self, path: Path, *, create: bool = False) -> None:
+        """Open the file; see :class:`~facegate.database.Database`."""
+        super().__init__(path, create=create)
+        try:
+            self._make_names_unique()
+        except BaseException:
+            self.close()
+            raise
+
+    def _make_names_unique(self) -> None:
+        """Bring names of an older gallery into the form in which they are kept; who shares one is renamed."""
+        with self._errors():
+            if self._db.execute("SELECT 1 FROM people WHERE key = '' LIMIT 1").fetchone() is None:
+                return
+        with self._transaction():
+            rows = self._db.execute("SELECT id, name FROM people WHERE key = '' ORDER BY id").fetchall()
+            keys = dict(self._db.execute("SELECT key, name FROM people WHERE key != ''").fetchall())
+            stay: dict[str, int] = {}
+            for row, name in rows:
+                if is_person_name(name) and name_key(name) not in keys:
+                    keys[name_key(name)] = name
+                    stay[name] = row
+            for row, name in rows:
+                if stay.get(name) == row:
+                    self._spell(row, name)
+            for row, name in rows:
+                if stay.get(name) != row:
+                    new = another_name(name, keys, row)
+                    _tell(self._path, name, new, keys.get(name_key(name)))
+                    keys[name_key(new)] = new
+                    self._spell(row, new)
+            self._db.execute("UPDATE revision SET number = number + 1")
+
+    def _spell(self, row: int, name: str) -> None:
+        self._db.execute("UPDATE people SET name = ?, key = ? WHERE id = ?", (name, name_key(name), row))
+
+
+def _tell(path: Path, name: str, new: str, owner: str | None) -> None:
+    if owner is None:
+        log.info("name corrected", gallery=str(path), name=name, corrected=new)
+        return
+    remedy = "'facegate gallery merge' joins the two"
+    log.warning("two people had one name", gallery=str(path), name=owner, other=name, renamed_to=new, remedy=remedy)
 
 
 def encode_crop(crop: Image) -> bytes:

@@ -66,6 +66,9 @@ def sync(
         SourceError: if strict, a file that is not a picture.
     """
     files = find_people(folder)
+    for name in {file.person for file in files}:
+        if (spelled := people.spelling(name)) != name:
+            people.rename(spelled, name)  # the folder was
     before = {(picture.person, picture.digest): picture.row for picture in people.pictures()}
     known_bad = people.unusable()
     bad: dict[str, str] = {}

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from facegate.errors import GalleryError
 from facegate.pipeline.records import Floats, Image
-
-MAX_NAME = 100
-_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 
 Kind = Literal["enrolled", "negative"]
 """A picture of the person; or of somebody else, who must not be taken for this person."""
@@ -83,16 +78,3 @@ class Embedded(msgspec.Struct, frozen=True, eq=False):
     """``(N,)`` whether they count in templates: see :meth:`People.use`."""
     vectors: Floats
     """``(N, D)`` of unit length."""
-
-
-def check_name(name: str) -> None:
-    """Raise :class:`GalleryError` unless ``name`` can be somebody's name, and a folder's on every system."""
-    if (
-        not name.strip()
-        or len(name) > MAX_NAME
-        or name.startswith(".")
-        or re.search(r'[\x00-\x1f\x7f/\\:*?"<>|]', name)
-    ):
-        raise GalleryError(
-            f'{name!r} cannot be a name: up to {MAX_NAME} letters, none of / \\ : * ? " < > |, no dot at the start'
-        )

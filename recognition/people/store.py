@@ -18,7 +18,8 @@ import numpy as np
 from facegate.errors import GalleryError
 from facegate.pipeline.records import Floats, Image
 from facegate.recognition.people.file import GalleryFile, decode_crop, encode_crop
-from facegate.recognition.people.records import Embedded, Kind, Look, Person, Picture, check_name
+from facegate.recognition.people.names import name_key, person_name
+from facegate.recognition.people.records import Embedded, Kind, Look, Person, Picture
 
 _COLUMNS = "pictures.id, name, kind, source, digest, quality, width, turn, faces, accepted"
 
@@ -73,16 +74,28 @@ class People(GalleryFile):
             raise GalleryError("a picture was removed from the gallery in the meantime")
         return decode_crop(found[0], self._path)
 
+    def spelling(self, name: str) -> str:
+        """How the gallery spells a name; as it is to be kept, where nobody has it.
+
+        Raises:
+            GalleryError: the name cannot be one.
+        """
+        with self._errors():
+            found = self._db.execute("SELECT name FROM people WHERE key = ?", (name_key(name),)).fetchone()
+        return person_name(name) if found is None else str(found[0])
+
     def add(self, name: str, looks: Sequence[Look], *, kind: Kind = "enrolled", accepted: bool = False) -> int:
         """Add pictures to a person, who is made where missing; all or none. Return how many were new.
 
         Raises:
             GalleryError: the name cannot be one.
         """
-        check_name(name)
+        name = person_name(name)
         new, now = 0, time()
         with self._change():
-            self._db.execute("INSERT OR IGNORE INTO people (name, added) VALUES (?, ?)", (name, now))
+            self._db.execute(
+                "INSERT OR IGNORE INTO people (name, key, added) VALUES (?, ?, ?)", (name, name_key(name), now)
+            )
             person = self._id(name)
             for look in looks:
                 new += self._db.execute(
@@ -131,12 +144,12 @@ class People(GalleryFile):
         Raises:
             GalleryError: there is no such person, somebody has the new name, or it cannot be one.
         """
-        check_name(new)
+        new = person_name(new)
         with self._change():
-            person = self._id(name)
-            if self._db.execute("SELECT 1 FROM people WHERE name = ? AND id != ?", (new, person)).fetchone():
+            person, key = self._id(name), name_key(new)
+            if self._db.execute("SELECT 1 FROM people WHERE key = ? AND id != ?", (key, person)).fetchone():
                 raise GalleryError(f"there is somebody called {new} already: 'facegate gallery merge' joins two")
-            self._db.execute("UPDATE people SET name = ? WHERE id = ?", (new, person))
+            self._db.execute("UPDATE people SET name = ?, key = ? WHERE id = ?", (new, key, person))
 
     def merge(self, name: str, into: str) -> int:
         """Give somebody's pictures to another person, and remove the first; return how many were new to the other.
@@ -216,7 +229,7 @@ class People(GalleryFile):
 
     def _id(self, name: str) -> int:
         with self._errors():
-            found = self._db.execute("SELECT id FROM people WHERE name = ?", (name,)).fetchone()
+            found = self._db.execute("SELECT id FROM people WHERE key = ?", (name_key(name),)).fetchone()
         if found is None:
             raise GalleryError(f"there is no {name} in {self._path}: 'facegate gallery list' tells who is")
         return int(found[0])

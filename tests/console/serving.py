@@ -17,7 +17,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from ..helpers import free_port
+from ..helpers import PATIENCE_S, free_port
 
 
 class Answer:
@@ -41,7 +41,7 @@ class Client:
         """JSON by default; bytes go as they are."""
         raw = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         sent = {} if body is None else {"Content-Type": "application/json"}
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         try:
             connection.request(method, path, raw, sent | (headers or {}))
             answer = connection.getresponse()
@@ -66,7 +66,7 @@ class Client:
         assert answer.status == 200, answer.body
         return answer.json()
 
-    def until(self, path: str, fine: Callable[[Any], Any], seconds: float = 60.0) -> Any:
+    def until(self, path: str, fine: Callable[[Any], Any], seconds: float = PATIENCE_S) -> Any:
         """Ask again until the answer is fine."""
         deadline, found = monotonic() + seconds, None
         while monotonic() < deadline:
@@ -99,11 +99,11 @@ def served(
             [*map(str, command)], stdout=out, stderr=out, env=os.environ, start_new_session=True
         )
     try:
-        deadline = monotonic() + 60
+        deadline = monotonic() + PATIENCE_S
         while True:
             with contextlib.suppress(OSError):
                 url = f"http://127.0.0.1:{port}/login" if tls is None else f"https://localhost:{port}/login"
-                urllib.request.urlopen(url, timeout=5, context=tls).close()
+                urllib.request.urlopen(url, timeout=PATIENCE_S, context=tls).close()
                 break
             assert process.poll() is None and monotonic() < deadline, log.read_text()
             sleep(0.1)

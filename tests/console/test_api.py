@@ -7,13 +7,14 @@ import os
 import re
 import signal
 from pathlib import Path
+from urllib.parse import quote
 
 import cv2
 import numpy as np
 
 from facegate.demo.clip import DemoClip
 
-from ..helpers import facegate
+from ..helpers import PATIENCE_S, facegate
 from .serving import Served, served
 
 
@@ -180,10 +181,29 @@ def test_events_tell_of_visits_and_states(console: Served) -> None:
     import urllib.request
 
     kinds: set[str] = set()
-    with urllib.request.urlopen(f"{console.url}/api/v1/events", timeout=40) as stream:
+    with urllib.request.urlopen(f"{console.url}/api/v1/events", timeout=PATIENCE_S) as stream:
         for line in stream:
             if line.startswith(b"event: "):
                 kinds.add(line[7:].strip().decode())
             if kinds >= {"visit", "cameras"}:
                 break
     assert kinds >= {"visit", "cameras"}
+
+
+def test_a_person_has_one_name_however_it_is_written_and_it_may_be_a_word_of_the_api(
+    tmp_path: Path, clip: DemoClip
+) -> None:
+    people = sorted(folder for folder in clip.gallery.iterdir() if len(list(folder.iterdir())) > 1)[:3]
+    with served(tmp_path / "data") as console:
+        for folder, names in zip(people, (("faults",), ("Jose\u0301", "JOS\u00c9 "), ("pictures",)), strict=True):
+            for name, file in zip(names, sorted(folder.iterdir()), strict=False):
+                answer = console.upload(f"/people/{quote(name, safe='')}/pictures", "files", file.read_bytes())
+                assert answer.json()["added"] == 1, answer.body
+        assert [person["name"] for person in console.get("/people")] == ["Jos\u00e9", "faults", "pictures"]
+        assert len(console.get("/people/jos%C3%A9")) == 2
+        assert [picture["kind"] for picture in console.get("/people/faults")] == ["enrolled"]
+        assert isinstance(console.get("/gallery/faults"), list)
+        assert console.api("PATCH", "/people/PICTURES", {"name": " jos\u00e9\u200b"}).status != 204
+        assert console.api("PATCH", "/people/PICTURES", {"name": " Ann\u200b "}).status == 204
+        assert console.api("DELETE", "/people/FAULTS").status == 200
+        assert [person["name"] for person in console.get("/people")] == ["Ann", "Jos\u00e9"]

@@ -17,6 +17,7 @@ from facegate.maintenance.files import data_files
 from facegate.recognition.people.records import Look
 from facegate.recognition.people.store import People
 
+from ..helpers import PATIENCE_S
 from .serving import Served, served
 
 KILLS = {"worker": 20, "gate": 5}
@@ -55,8 +56,7 @@ def test_a_killed_worker_and_a_killed_gate_lose_nothing(tmp_path: Path, camera_u
         # What the last gate sent is all there, and all was recognised: nothing waits anywhere.
         console.api("PATCH", "/cameras/door", {"enabled": False})
         console.until("/health", lambda found: not found["gate"]["running"])
-        sleep(1.0)
-        assert all(visit["answered"] for visit in console.get("/visits?most=200")["visits"])
+        console.until("/visits?most=200", lambda page: all(visit["answered"] for visit in page["visits"]))
 
 
 def test_a_full_disk_is_said_and_survived(tmp_path: Path, camera_url: str) -> None:
@@ -73,7 +73,7 @@ def test_a_full_disk_is_said_and_survived(tmp_path: Path, camera_url: str) -> No
         if console.get("/health")["gate"]["pid"] == pid:
             resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
         now = time()
-        console.until("/shots", lambda page: page["shots"][0]["received_at"] > now, 120)
+        console.until("/shots", lambda page: page["shots"][0]["received_at"] > now)
         assert kept <= stored(console)
         console.until("/visits", lambda page: page["visits"][0]["answered"])
 
@@ -87,7 +87,7 @@ def test_a_console_that_is_killed_takes_its_processes_along_and_comes_back(tmp_p
         health = console.get("/health")
         console.process.send_signal(signal.SIGKILL)
         console.process.wait()
-        deadline = monotonic() + 10
+        deadline = monotonic() + PATIENCE_S
         for pid in (health["gate"]["pid"], health["worker"]["pid"]):
             while Path(f"/proc/{pid}").exists() and "zombie" not in Path(f"/proc/{pid}/status").read_text():
                 assert monotonic() < deadline, f"{pid} goes on without its console"
@@ -109,9 +109,9 @@ def test_who_still_waits_when_the_console_ends_is_told(tmp_path: Path) -> None:
         waiting = others.submit(console.api, "POST", "/cameras/probe", {"source": source})
         with silent.accept()[0]:
             console.process.send_signal(signal.SIGTERM)
-            answer = waiting.result(60)
+            answer = waiting.result(PATIENCE_S)
         assert answer.status == 503 and answer.json()["error"] == "ending"
-        assert console.process.wait(60) == 128 + signal.SIGTERM
+        assert console.process.wait(PATIENCE_S) == 128 + signal.SIGTERM
         assert "Traceback" not in console.log.read_text()
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from facegate.demo.clip import DemoClip
 
-from ..helpers import facegate, free_port
+from ..helpers import PATIENCE_S, facegate, free_port
 from .serving import Client, Served, served
 
 PASSWORD = "correct horse battery"
@@ -272,7 +272,7 @@ def test_a_certificate_makes_it_https_and_the_cookie_secure(tmp_path: Path) -> N
     )  # fmt: skip
     trusting = ssl.create_default_context(cafile=str(certificate))
     with served(data, "--certificate", certificate, "--certificate-key", key, tls=trusting) as console:
-        connection = HTTPSConnection("localhost", console.port, context=trusting, timeout=20)
+        connection = HTTPSConnection("localhost", console.port, context=trusting, timeout=PATIENCE_S)
         body = json.dumps({"name": "ada", "password": PASSWORD})
         connection.request("POST", "/api/v1/session", body, {"Content-Type": "application/json"})
         answer = connection.getresponse()

@@ -19,7 +19,7 @@ from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.server import RtspServer
 
 from ..fault_proxy import FaultProxy
-from ..helpers import facegate
+from ..helpers import Delays, facegate
 from .processes import (
     GateProcess,
     NatsServer,
@@ -58,6 +58,7 @@ def test_whatever_fails_every_camera_has_one_gate_again(tmp_path: Path, clip: De
     with (
         RtspServer(Movie(clip.path), loop=True, timeout_s=4) as cameras,
         Shots(url) as shots,
+        Delays() as delays,
         proxies[0],
         proxies[1],
         proxies[2],
@@ -67,19 +68,19 @@ def test_whatever_fails_every_camera_has_one_gate_again(tmp_path: Path, clip: De
         site.write_text(
             "cameras:\n" + "".join(f"  - {{name: {n}, source: '{base}/{n}', max_fps: 1}}\n" for n in CAMERAS)
         )
-        until(lambda: facegate("fleet", "apply", site, "--fleet", fleet).returncode == 0, 60, "a cluster")
+        until(lambda: facegate("fleet", "apply", site, "--fleet", fleet).returncode == 0, "a cluster")
         gates = [GateProcess(f"g{i}", apart if i == 0 else fleet, tmp_path, "--capacity", 20) for i in range(4)]
         for gate in gates:
             gate.start()
         try:
-            until(lambda: len(status(fleet)["gates"]) == 4, 90, "four gates")
-            until(lambda: watched(cameras.watches, CAMERAS) == set(CAMERAS), 30, "all cameras watched")
+            until(lambda: len(status(fleet)["gates"]) == 4, "four gates")
+            until(lambda: watched(cameras.watches, CAMERAS) == set(CAMERAS), "all cameras watched")
             sleep(5)
             told: list[str] = []
 
             def back(what: str, since: float, may_be_gone: float = 0.0) -> None:
                 sleep(may_be_gone)
-                until(lambda: watched(cameras.watches, CAMERAS) == set(CAMERAS), 30, f"cameras back: {what}")
+                until(lambda: watched(cameras.watches, CAMERAS) == set(CAMERAS), f"cameras back: {what}")
                 told.append(f"{what}: {monotonic() - since:.1f} s")
 
             for number in range(KILLS):
@@ -88,13 +89,13 @@ def test_whatever_fails_every_camera_has_one_gate_again(tmp_path: Path, clip: De
                 gate.kill()
                 back(f"SIGKILL {number + 1}", since, 0.3)
                 gate.start()
-                until(lambda gate=gate: gate.name in status(fleet)["gates"], 60, "the gate is back")
+                until(lambda gate=gate: gate.name in status(fleet)["gates"], "the gate is back")
                 sleep(random.uniform(0.5, 4.0))
 
             lead = leader(url, LEASES)
             since = monotonic()
             servers[int(lead[1:])].kill()
-            until(lambda: leader(url, LEASES) not in ("", lead), 60, "another leader")
+            until(lambda: leader(url, LEASES) not in ("", lead), "another leader")
             elected_s = monotonic() - since
             told.append(f"another leader: {elected_s:.1f} s")
             back("leader killed", since, max(0.0, 12.0 - elected_s))
@@ -123,11 +124,12 @@ def test_whatever_fails_every_camera_has_one_gate_again(tmp_path: Path, clip: De
         watches = cameras.watches
         gaps = {camera: longest_gap_s(watches, camera) for camera in CAMERAS}
         logged = {said["shot_id"] for gate in gates for said in gate.told("shot")}
-        until(lambda: logged <= set(shots.headers), 30, "every shot")
+        until(lambda: logged <= set(shots.headers), "every shot")
         print("\n".join(told))
         print(f"longest without a gate: {max(gaps.values()):.1f} s; twice: {twice_s(watches):.3f} s; "
               f"{len(shots.headers)} shots, {shots.copies} second copies, {len(watches)} watches")  # fmt: skip
-        assert max(gaps.values()) <= max(BACK_S, elected_s + 2.0), gaps  # until then nobody can take anything
+        # Until there is a leader nobody can take anything; gate, server and camera may each be held up.
+        assert max(gaps.values()) <= max(BACK_S, elected_s + 2.0) + 3 * delays.worst_s, (gaps, delays.worst_s)
         assert twice_s(watches) == 0.0
         for camera in CAMERAS:
             by_run: dict[str, set[int]] = {}
@@ -161,15 +163,15 @@ def test_a_person_at_two_gates_of_a_group_is_sent_once_and_a_drained_camera_take
         right = GateProcess("right", server.url, tmp_path, "--tag", "right", "--tag", "left", "--report",
                             tmp_path / "right.json")  # fmt: skip
         with left:
-            until(lambda: len({shot.box for shot in shots.headers.values()}) >= 3, 60, "three people")
+            until(lambda: len({shot.box for shot in shots.headers.values()}) >= 3, "three people")
             sleep(3)
             known = len(shots.headers)
             with right:
-                until(lambda: watched(cameras.watches, ["two"]), 30, "the other camera")
+                until(lambda: watched(cameras.watches, ["two"]), "the other camera")
                 sleep(12)
                 learned = leases(server.url)["kept.one"]
                 assert facegate("fleet", "drain", "left", "--fleet", server.url).returncode == 0
-                until(lambda: camera(server.url, "one")["gate"] == "right", 20, "given away")
+                until(lambda: camera(server.url, "one")["gate"] == "right", "given away")
                 sleep(8)
         report = json.loads((tmp_path / "right.json").read_text())
         assert report["outcomes"]["duplicate"] > 0, "people whom the other gate had sent"

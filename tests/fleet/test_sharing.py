@@ -51,9 +51,10 @@ def test_whom_one_gate_has_sent_the_other_of_the_group_does_not() -> None:
     first = [d for step in deciders.step(sent) for d in step.decisions]
     assert [d.outcome for d in first] == [Outcome.FORWARDED]
     two.talk()
+    talked_s = monotonic() - now
     (met,) = two.heard
     assert met.group == "hall" and np.frombuffer(met.embedding, "<f4") @ ANN > 0.999
-    assert abs(met.at_s - (now - 5.0)) < 1.0, "as long ago as it was"
+    assert abs(met.at_s - (now - 5.0)) <= talked_s, "as long ago as it was"
 
     other = Deciders(gates(people={"group": "hall"}))
     list(other.hear(Answers(False, met=(met,))))
@@ -99,8 +100,10 @@ def test_what_is_old_foreign_or_no_message_is_left_out() -> None:
     for each in (b"", b"nonsense", b"\x00" * (MOST_BYTES + 1)):
         two.right.hear(each)
     assert two.heard == []
+    before = monotonic()
     two.right.hear(msgspec.msgpack.encode(said))
-    assert len(two.heard) == 1 and abs(monotonic() - 1.0 - two.heard[0].at_s) < 0.5
+    (met,) = two.heard
+    assert before - 1.0 <= met.at_s <= monotonic() - 1.0
 
 
 def test_what_a_camera_has_learned_goes_on_elsewhere() -> None:

@@ -21,7 +21,7 @@ from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.server import RtspServer
 from facegate.fleet.up import share
 
-from ..helpers import facegate, free_port
+from ..helpers import PATIENCE_S, facegate, free_port
 from .processes import status, until
 
 LONG = pytest.mark.skipif("FACEGATE_FLEET" not in os.environ, reason="takes a minute: make fleet")
@@ -64,12 +64,10 @@ def test_one_command_runs_heals_and_ends_everything(tmp_path: Path, clip: DemoCl
                 cameras = status(url)["cameras"].values()
                 return bool(cameras) and all(camera["state"] == "live" for camera in cameras)
 
-            until(live, 60, "all cameras live")
-            until(
-                lambda: len({c["gate"] for c in status(url)["cameras"].values()}) == 2, 30, "both gates have some"
-            )
+            until(live, "all cameras live")
+            until(lambda: len({c["gate"] for c in status(url)["cameras"].values()}) == 2, "both gates have some")
             assert family(fleet).keys() == {"nats-server", "gate-1", "gate-2", "recognize"}
-            until(lambda: b'"name"' in names.read_bytes(), 60, "a name on stdout")
+            until(lambda: b'"name"' in names.read_bytes(), "a name on stdout")
             (own, *_) = status(url)["gates"]
             twin = facegate("run", "--fleet", url, "--gate", own, "--data", tmp_path / "twin")
             assert twin.returncode == 1 and f"another gate of this fleet is called {own}" in twin.stderr
@@ -80,7 +78,7 @@ def test_one_command_runs_heals_and_ends_everything(tmp_path: Path, clip: DemoCl
             for name in ("gate-1", "recognize", "nats-server"):
                 old = family(fleet)[name]
                 old.kill()
-                until(lambda name=name, old=old: family(fleet).get(name, old) != old, 20, f"{name} again")
+                until(lambda name=name, old=old: family(fleet).get(name, old) != old, f"{name} again")
             until(
                 lambda: len({c["gate"] for c in status(url)["cameras"].values()} - {None}) == 2,
                 60,
@@ -88,16 +86,16 @@ def test_one_command_runs_heals_and_ends_everything(tmp_path: Path, clip: DemoCl
             )
             site.write_text(text.replace("name: c3", "name: new"))
             fleet.send_signal(signal.SIGHUP)
-            until(lambda: "new" in status(url)["cameras"], 20, "the new configuration")
+            until(lambda: "new" in status(url)["cameras"], "the new configuration")
             children = family(fleet)
             fleet.send_signal(signal.SIGINT)
-            assert fleet.wait(20) == 130
+            assert fleet.wait(PATIENCE_S) == 130
             assert not any(child.is_running() for child in children.values())
             fleet = start()
-            until(lambda: family(fleet).keys() >= {"nats-server", "gate-1", "gate-2"}, 30, "started again")
+            until(lambda: family(fleet).keys() >= {"nats-server", "gate-1", "gate-2"}, "started again")
             children = family(fleet)
             fleet.kill()
-            until(lambda: not any(child.is_running() for child in children.values()), 20, "they end with it")
+            until(lambda: not any(child.is_running() for child in children.values()), "they end with it")
         finally:
             fleet.kill()
             fleet.wait()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ..helpers import free_port
+from ..helpers import PATIENCE_S, free_port, wait_until
 from ..sinks import test_mqtt
 from ..sinks.test_mqtt import PASSWORD
 
@@ -33,7 +33,7 @@ class Mosquitto:
 
     def start(self) -> None:
         self.process = subprocess.Popen([SBIN, "-c", str(self._settings)], stderr=subprocess.DEVNULL)
-        test_mqtt.wait_for(self._answers)
+        wait_until(self._answers)
 
     def _answers(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
@@ -68,15 +68,17 @@ def test_login(broker: Mosquitto, tmp_path: Path) -> None:
 
 def test_mosquittos_own_client_hears_the_shots(broker: Mosquitto, tmp_path: Path) -> None:
     command = ["mosquitto_sub", "-p", str(broker.port), "-u", "gate", "-P", PASSWORD, "-t", "site/door/shot"]
-    with subprocess.Popen([*command, "-C", "2", "-W", "30"], stdout=subprocess.PIPE, text=True) as client:
+    with subprocess.Popen(
+        [*command, "-C", "2", "-W", str(PATIENCE_S)], stdout=subprocess.PIPE, text=True
+    ) as client:
         sink = test_mqtt.outbox(broker.url, tmp_path)
         heard: list[str] = []
-        for number in range(30):
+        for number in range(PATIENCE_S):
             sink.put(test_mqtt.entries(number))
             try:
                 heard = client.communicate(timeout=1)[0].splitlines()
                 break
             except subprocess.TimeoutExpired:
                 continue
-        sink.close(5.0)
+        sink.close(PATIENCE_S)
     assert len(heard) == 2 and all('"shot_id"' in line for line in heard)

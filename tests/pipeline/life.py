@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic, sleep
 
 from facegate.pipeline.config import CameraConfig, GateConfig, RunConfig, ScorerConfig
 from facegate.pipeline.runner import Runner
@@ -16,7 +15,7 @@ from facegate.pipeline.watch import ShotQueue
 
 def config(*urls: str, weights: Path) -> RunConfig:
     return RunConfig(
-        cameras=tuple(CameraConfig(name=f"cam{i}", source=url, timeout_s=1.0) for i, url in enumerate(urls)),
+        cameras=tuple(CameraConfig(name=f"cam{i}", source=url, timeout_s=3.0) for i, url in enumerate(urls)),
         scorer=ScorerConfig(weights=weights),
         gate=GateConfig(min_quality=0),
     )
@@ -34,11 +33,3 @@ def running(config: RunConfig) -> Iterator[Runner]:
         report = runner.close(linger_s=0)
     drain.join()
     assert report.observed == sum(report.outcomes.values())
-
-
-def wait_until(condition: object, seconds: float) -> float:
-    started = monotonic()
-    while not condition():  # type: ignore[operator]
-        assert monotonic() - started < seconds, "waited in vain"
-        sleep(0.02)
-    return monotonic() - started

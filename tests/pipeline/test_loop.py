@@ -21,6 +21,8 @@ from facegate.sinks import wire
 from facegate.sinks.outbox import FanOut
 from facegate.sinks.zeromq import ZmqSink
 
+from ..helpers import PATIENCE_S
+
 Says = Callable[[np.random.Generator], wire.AnswerBlock | None]
 MORE = 3
 
@@ -59,7 +61,7 @@ def run(
         )
         with Runner(config, lambda: FanOut(sink), on_decision=decisions.append, record=record) as runner:
             runner.wait()
-            report = runner.close(linger_s=10)
+            report = runner.close(linger_s=PATIENCE_S)
     finally:
         stop.set()
         thread.join()

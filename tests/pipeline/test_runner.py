@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from time import monotonic
 
+import av
 import numpy as np
 import pytest
 
@@ -19,6 +19,8 @@ from facegate.pipeline.runner import Runner
 from facegate.pipeline.running import models
 from facegate.pipeline.watch import ShotQueue
 from facegate.sinks.base import DeliveryReport
+
+from ..helpers import PATIENCE_S
 
 
 class Collector:
@@ -86,6 +88,32 @@ def test_two_runs_over_a_file_decide_the_same(short_clip: Path, config: Make) ->
     assert first.outcomes == second.outcomes
 
 
+def test_parts_of_a_recording_joined_have_the_tracks_of_the_whole(
+    short_clip: Path, tmp_path: Path, config: Make
+) -> None:
+    """An empty room for longer than the people are there: the stamps of the second part begin below the first's."""
+    with av.open(str(short_clip)) as reader:
+        people = [frame.to_ndarray(format="rgb24") for frame in reader.decode(video=0)]
+    room = [np.full_like(people[0], 90)] * 80
+
+    def write(name: str, pictures: list[Image]) -> Path:
+        with av.open(str(tmp_path / name), "w") as writer:
+            out = writer.add_stream("libx264", rate=10, options={"preset": "ultrafast", "g": "10"})
+            out.width, out.height, out.pix_fmt = people[0].shape[1], people[0].shape[0], "yuv420p"
+            out.codec_context.max_b_frames = 0
+            for picture in pictures:
+                writer.mux(out.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            writer.mux(out.encode())
+        return tmp_path / name
+
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(write("room.ts", room).read_bytes() + write("people.ts", people).read_bytes())
+    (whole, _), (parts, shots) = run(config(write("whole.ts", room + people))), run(config(joined))
+    assert (parts.tracks, parts.shots, parts.observed) == (whole.tracks, whole.shots, whole.observed)
+    assert parts.tracks > 0 and len(shots) == parts.shots
+    assert parts.outcomes["untracked"] == whole.outcomes["untracked"], "each is seen once before it has a track"
+
+
 def test_a_failing_camera_does_not_take_the_others_down(short_clip: Path, tmp_path: Path, config: Make) -> None:
     report, _ = run(config(short_clip, tmp_path / "none.mp4"))
     good, bad = report.cameras
@@ -121,9 +149,7 @@ def test_stopping_in_the_middle_is_quick_and_every_face_still_has_one_outcome(cl
     while runner.report().frames_processed < 10:
         assert not runner.wait(0.05)
     runner.stop()
-    asked = monotonic()
-    report = runner.close(linger_s=0.0)
-    assert monotonic() - asked < 10  # the bound of two seconds is measured on the command line, in its own test
+    report = runner.close(linger_s=0.0)  # how soon is measured on the command line, in its own test
     assert report.interrupted and report.frames_processed < 300
     assert report.observed == sum(report.outcomes.values())
     assert own_threads() == []
@@ -156,5 +182,5 @@ def test_a_queue_that_nobody_reads_makes_the_pipeline_wait() -> None:
     sender.join(0.3)
     assert sender.is_alive()
     queue.channel.take()
-    sender.join(5)
+    sender.join(PATIENCE_S)
     assert not sender.is_alive()

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from threading import Event
-from time import monotonic, sleep
 
 import cv2
 import numpy as np
@@ -27,6 +26,8 @@ from facegate.recognition.people.looking import Looker
 from facegate.recognition.people.records import Embedded, Look
 from facegate.recognition.people.store import People
 from facegate.scoring.engine import load_scorer
+
+from ..helpers import wait_until
 
 LIMIT = FixedSimilarity(0.9)
 
@@ -190,10 +191,7 @@ def test_a_running_worker_takes_over_what_changes_in_a_folder_and_in_a_file(
     clip: DemoClip, yunet: Detector, tmp_path: Path
 ) -> None:
     def until(kept: GalleryKeeper, names: list[str]) -> None:
-        end = monotonic() + 20
-        while kept.gallery.names != names:
-            assert monotonic() < end, kept.gallery.names
-            sleep(0.05)
+        wait_until(lambda: kept.gallery.names == names, f"{names}")
 
     pictures = sorted(clip.gallery.rglob("*.png"))
     folder, ann = tmp_path / "staff", tmp_path / "staff" / "ann"

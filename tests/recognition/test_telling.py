@@ -22,7 +22,7 @@ from facegate.recognition.telling.places import Places
 from facegate.recognition.telling.presence import Presence, camera_discovery, person_discovery
 from facegate.recognition.working.visits import VisitEvent
 
-from ..helpers import facegate, free_port
+from ..helpers import PATIENCE_S, facegate, free_port
 from ..sinks.test_jetstream import Server
 from ..sinks.test_mqtt import Broker, listening
 
@@ -91,11 +91,11 @@ def test_home_assistant_learns_who_is_there_and_unknown_is_nobody_who_is_known(t
             (report,) = places.close().values()
             found: dict[str, list[bytes]] = {}
             while found.get("site/names/status", [b""])[-1] != b"offline":
-                message = heard.get(timeout=20)
+                message = heard.get(timeout=PATIENCE_S)
                 found.setdefault(message.topic, []).append(message.payload)
         assert (report.acknowledged, report.undelivered) == (5, 0)
         with listening(broker, "site/#") as later:
-            kept = {message.topic: message.payload for message in (later.get(timeout=20) for _ in range(3))}
+            kept = {message.topic: message.payload for message in (later.get(timeout=PATIENCE_S) for _ in range(3))}
     finally:
         broker.end()
     assert [json.loads(line)["event"] for line in found["site/door/visit"]] == [each.event for each in VISITS]
@@ -142,7 +142,7 @@ def test_a_stream_and_subscribers_get_the_lines(tmp_path: Path) -> None:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     try:
         with closing(context.socket(zmq.SUB)) as dashboard:
-            dashboard.setsockopt(zmq.RCVTIMEO, 20_000)
+            dashboard.setsockopt(zmq.RCVTIMEO, 1000 * PATIENCE_S)
             places = Places([server.url, endpoint], tmp_path)
             dashboard.connect(endpoint)
             dashboard.subscribe(b"door")
@@ -168,7 +168,7 @@ def test_a_stream_and_subscribers_get_the_lines(tmp_path: Path) -> None:
 async def stored(url: str) -> list[str]:
     client = await nats.connect(url)
     subscription = await client.jetstream().subscribe("facegate.names.>", ordered_consumer=True)
-    lines = [json.loads((await subscription.next_msg(timeout=10)).data)["event"] for _ in range(6)]
+    lines = [json.loads((await subscription.next_msg(timeout=PATIENCE_S)).data)["event"] for _ in range(6)]
     await client.close()
     return lines
 

@@ -16,7 +16,7 @@ from facegate.recognition.matching.gallery import FixedSimilarity, Gallery
 from facegate.recognition.working.worker import Recognizer, Worker
 from facegate.sinks.zeromq import ZmqSink
 
-from ..helpers import shots_of
+from ..helpers import PATIENCE_S, shots_of
 from ..sinks.test_wire import entries, make_shot
 
 
@@ -39,8 +39,8 @@ def test_one_worker_serves_several_gates_until_all_have_ended(recognizer_parts: 
     worker = Worker([gate.endpoint for gate in gates], make(recognizer_parts, output))
     thread = Thread(target=worker.run, args=(Event(),), kwargs={"once": True})
     thread.start()
-    reports = [gate.close(20.0) for gate in gates]
-    thread.join(20)
+    reports = [gate.close(PATIENCE_S) for gate in gates]
+    thread.join(PATIENCE_S)
     assert not thread.is_alive() and [report.acknowledged for report in reports] == [2, 2]
     lines = shots_of(output.getvalue())
     assert sorted(line["shot_id"] for line in lines) == [entry.shot_id for entry in entries(0, 1, 2, 3)]
@@ -58,8 +58,8 @@ def test_a_shot_that_comes_twice_is_written_once_and_a_damaged_one_is_acknowledg
         worker = Worker([gate.endpoint], recognizer)
         thread = Thread(target=worker.run, args=(stop,), kwargs={"once": True})
         thread.start()
-        lives.append(gate.close(20.0).acknowledged)
-        thread.join(20)
+        lives.append(gate.close(PATIENCE_S).acknowledged)
+        thread.join(PATIENCE_S)
     assert lives == [2, 2] and len(shots_of(output.getvalue())) == recognizer.results == 1
 
 

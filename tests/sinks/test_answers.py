@@ -12,13 +12,14 @@ from facegate.sinks import wire
 from facegate.sinks.answers import AnswerBox
 from facegate.sinks.zeromq import ZmqSink
 
+from ..helpers import PATIENCE_S
 from .test_wire import entries
 from .test_zeromq import Peer, peers
 
 
 def told(sink: ZmqSink, count: int) -> list[Answer]:
     given: list[Answer] = []
-    until = monotonic() + 10
+    until = monotonic() + PATIENCE_S
     while len(given) < count and monotonic() < until:
         given += sink.answers().given
         sleep(0.01)
@@ -26,7 +27,7 @@ def told(sink: ZmqSink, count: int) -> list[Answer]:
 
 
 def expects(sink: ZmqSink, somebody: bool) -> bool:
-    until = monotonic() + 10
+    until = monotonic() + PATIENCE_S
     while sink.answers().expected != somebody and monotonic() < until:
         sleep(0.01)
     return sink.answers().expected == somebody
@@ -54,7 +55,7 @@ def test_answers_come_back_once_and_only_while_somebody_gives_them() -> None:
             assert (given.shot_id, given.named, given.sure, given.similarity) == (shot_id, True, False, 0.5)
             new.socket.send_multipart([wire.BYE, b""])
             assert expects(sink, False)
-        report = sink.close(5.0)
+        report = sink.close(PATIENCE_S)
         assert (report.acknowledged, report.answered, report.unsure, report.odd) == (2, 1, 1, 0)
     finally:
         sink.abort()

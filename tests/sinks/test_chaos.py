@@ -19,7 +19,7 @@ from time import monotonic, sleep
 from facegate.sinks.spool import Spool
 
 from ..fault_proxy import FaultProxy
-from ..helpers import ROOT, free_port
+from ..helpers import PATIENCE_S, ROOT, free_port
 from .test_wire import make_shot
 
 SHOTS = int(os.environ.get("FACEGATE_CHAOS", "1000"))
@@ -139,7 +139,7 @@ def play(faults: dict[str, tuple[int, Callable[[], None]]], gate: Gate, random: 
 
 
 def wait_until(gate: Gate, words: int) -> None:
-    deadline = monotonic() + 30
+    deadline = monotonic() + PATIENCE_S
     while len(gate.words()) < words:
         assert gate.process.poll() is None and monotonic() < deadline, "the faults must come while shots do"
         sleep(0.005)

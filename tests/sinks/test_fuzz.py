@@ -24,6 +24,7 @@ from facegate.sinks import credit, jetstream, wire
 from facegate.sinks.keys import load_key
 from facegate.sinks.zeromq import ZmqSink
 
+from ..helpers import PATIENCE_S
 from .test_wire import entries, with_picture
 
 CASES = int(os.environ.get("FACEGATE_FUZZ", "100"))
@@ -141,11 +142,11 @@ def test_a_live_gate_outlives_any_message_and_serves_its_worker(monkeypatch: pyt
         sink.put(entries(*range(20)))
         seen = set()
         while len(seen) < 20:
-            assert worker.poll(15_000)
+            assert worker.poll(1000 * PATIENCE_S)
             shot_id = wire.decode_header(worker.recv_multipart()[1]).shot_id
             seen.add(shot_id)
             worker.send_multipart([wire.ACK, wire.encode(wire.Ack(shot_id, 0.0))])
-        assert sink.close(20.0).acknowledged == 20
+        assert sink.close(PATIENCE_S).acknowledged == 20
     finally:
         sink.abort()
         context.destroy(linger=0)

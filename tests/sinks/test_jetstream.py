@@ -13,7 +13,6 @@ from io import StringIO
 from pathlib import Path
 from random import Random
 from threading import Event, Thread
-from time import monotonic, sleep
 
 import nats
 import numpy as np
@@ -36,9 +35,8 @@ from facegate.sinks.spool import Spool
 from facegate.sinks.wire import ShotHeader
 
 from ..fault_proxy import FaultProxy
-from ..helpers import ROOT, facegate, free_port, shots_of
+from ..helpers import PATIENCE_S, ROOT, facegate, free_port, shots_of, wait_until
 from .test_chaos import GATE_DEATHS, MEMORY_MB, SEED, SHOTS, WORKER_DEATHS, Gate, Workers, end, everything, play
-from .test_mqtt import wait_for
 from .test_wire import entries, make_shot
 
 SERVER_DEATHS = 3 if SHOTS >= 10_000 else 1
@@ -127,9 +125,7 @@ def test_whatever_dies_the_server_too_every_shot_arrives(tmp_path: Path) -> None
             "server": (SERVER_DEATHS, server.kill),
         }
         play(faults, gate, random)
-        deadline = monotonic() + 120
-        while len(workers.received()) < SHOTS and monotonic() < deadline:
-            sleep(0.1)
+        wait_until(lambda: len(workers.received()) >= SHOTS, every_s=0.1)
     finally:
         end(gate.process, server.process, *workers.processes)
     received = workers.received()
@@ -145,7 +141,7 @@ def test_the_worker_of_the_examples_takes_what_two_gates_publish(tmp_path: Path)
     outboxes = [Outbox(JetStream(server.url), Spool(tmp_path / f"{name}.db")) for name in ("one", "two")]
     for number in range(6):
         outboxes[number % 2].put(entries(number))
-    assert [outbox.close(20.0).undelivered for outbox in outboxes] == [0, 0]
+    assert [outbox.close(PATIENCE_S).undelivered for outbox in outboxes] == [0, 0]
     example = ROOT / "examples" / "nats_worker.py"
     with subprocess.Popen([sys.executable, example, server.url], stdout=subprocess.PIPE, text=True) as worker:
         assert worker.stdout is not None
@@ -162,7 +158,7 @@ def test_the_built_in_worker_recognises_puts_aside_what_it_cannot_read_and_empti
     server = Server(tmp_path / "js")
     sink = Outbox(JetStream(server.url), Spool(tmp_path / "s.db"))
     sink.put([*entries(0, 1), replace(entries(2)[0], crop=b"no picture")])
-    assert sink.close(20.0).undelivered == 0
+    assert sink.close(PATIENCE_S).undelivered == 0
     asyncio.run(publish(server.url, b"no shot"))
     arguments = ("--gallery", clip.gallery, "--embedder", "builtin", "--once")
     result = facegate("recognize", "--connect", server.url, *arguments)
@@ -188,12 +184,12 @@ def test_a_visit_ends_when_its_track_does(tmp_path: Path) -> None:
     worker.start()
     sink, shot = Outbox(JetStream(server.url), Spool(tmp_path / "s.db")), make_shot(1)
     sink.put(entries(1))
-    wait_for(lambda: '"event":"seen"' in told.getvalue())
+    wait_until(lambda: '"event":"seen"' in told.getvalue())
     sink.ended([TrackEnd(shot.run_id, shot.camera, shot.track_id, 9.0)])
-    wait_for(lambda: '"event":"ended"' in told.getvalue())
+    wait_until(lambda: '"event":"ended"' in told.getvalue())
     stop.set()
     worker.join()
-    sink.close(5.0)
+    sink.close(PATIENCE_S)
     end(server.process)
 
 
@@ -216,7 +212,7 @@ def test_a_shot_that_kills_its_workers_is_put_aside(tmp_path: Path, monkeypatch:
     server, dying = Server(tmp_path / "js"), Dying()
     sink = Outbox(JetStream(server.url), Spool(tmp_path / "s.db"))
     sink.put(entries(0))
-    assert sink.close(20.0).undelivered == 0
+    assert sink.close(PATIENCE_S).undelivered == 0
     worker = StreamWorker(server.url, dying)  # type: ignore[arg-type]
     for _ in range(2):
         with pytest.raises(MemoryError):
@@ -233,13 +229,11 @@ def test_user_and_password_may_hold_any_letter_and_stay_secret(tmp_path: Path) -
     good = server.url.replace("//", "//g%3Ate:p%40ss%2Fw%C3%B6rd@")
     sink = Outbox(JetStream(good), Spool(tmp_path / "s.db"))
     sink.put(entries(0))
-    assert sink.close(20.0).acknowledged == 1 and "p@ss" not in sink.name
+    assert sink.close(PATIENCE_S).acknowledged == 1 and "p@ss" not in sink.name
     with capture_logs() as said:
         wrong = Outbox(JetStream(server.url.replace("//", "//me:s3cret@")), Spool(tmp_path / "w.db"))
         wrong.put(entries(0))
-        deadline = monotonic() + 20
-        while not said and monotonic() < deadline:
-            sleep(0.05)
+        wait_until(lambda: said)
         assert wrong.close(0.0).kept == 1
     assert "does not take shots" in said[0]["reason"] and "s3cret" not in str(said)
     end(server.process)

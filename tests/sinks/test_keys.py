@@ -15,7 +15,7 @@ from facegate.sinks import wire
 from facegate.sinks.keys import GATE, KeyFile, load_key, new_worker, revoke, workers
 from facegate.sinks.zeromq import ZmqSink
 
-from ..helpers import facegate
+from ..helpers import PATIENCE_S, facegate
 from .test_wire import entries
 
 
@@ -53,12 +53,12 @@ def test_a_known_worker_gets_shots_and_others_get_nothing_and_one_line_each(keys
                 noise.sendall(b"GET / HTTP/1.1\r\n\r\n" * 50)
                 assert not wrong.poll(700) and not none.poll(100)
             good = peer(context, sink.endpoint, known)
-            assert good.poll(5000)
+            assert good.poll(1000 * PATIENCE_S)
             kind, header, _ = good.recv_multipart()
             assert kind == wire.SHOT
             good.send_multipart([wire.ACK, wire.encode(wire.Ack(wire.decode_header(header).shot_id, 1.0))])
         finally:
-            report = sink.close(5.0)
+            report = sink.close(PATIENCE_S)
             context.destroy(linger=0)
     assert report.acknowledged == 1
     refused = [entry for entry in logs if entry["event"] == "worker refused"]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Queue
-from time import monotonic, sleep
 
 import pytest
 import yaml
@@ -25,7 +24,7 @@ from facegate.sinks.outbox import Outbox
 from facegate.sinks.spool import Spool
 from facegate.sinks.wire import ShotHeader, decode_header
 
-from ..helpers import free_port
+from ..helpers import PATIENCE_S, free_port, wait_until
 from .test_wire import entries
 
 PASSWORD = "p@ss word"
@@ -77,7 +76,7 @@ def listening(broker: Broker, *topics: str) -> Iterator[Queue[MQTTMessage]]:
     client.reconnect_delay_set(1, 1)
     client.connect_async("127.0.0.1", broker.port)
     client.loop_start()
-    ready.get(timeout=20)
+    ready.get(timeout=PATIENCE_S)
     yield heard
     client.disconnect()
     client.loop_stop()
@@ -90,7 +89,7 @@ def outbox(url: str, folder: Path) -> Outbox:
 def take(heard: Queue[MQTTMessage], count: int) -> dict[str, list[bytes]]:
     found: dict[str, list[bytes]] = {}
     for _ in range(count):
-        message = heard.get(timeout=20)
+        message = heard.get(timeout=PATIENCE_S)
         found.setdefault(message.topic, []).append(message.payload)
     return found
 
@@ -102,8 +101,8 @@ def test_home_assistant_finds_the_camera_its_faces_and_whether_the_gate_is_there
         sink = outbox(broker.url, tmp_path)
         sink.put(entries(0, 1, 2))
         found = take(heard, 7)
-        report = sink.close(20.0)
-        gone = heard.get(timeout=20)
+        report = sink.close(PATIENCE_S)
+        gone = heard.get(timeout=PATIENCE_S)
     assert (report.acknowledged, report.undelivered) == (3, 0)
     assert found["site/status"] == [b"online"] and (gone.topic, gone.payload) == ("site/status", b"offline")
     shots = [json.loads(payload) for payload in found["site/door/shot"]]
@@ -125,40 +124,31 @@ def test_a_gate_that_is_killed_is_offline_and_a_broker_that_dies_gets_everything
     code = f"from facegate.sinks.mqtt import Mqtt; import time; Mqtt({broker.url!r}); time.sleep(100)"
     with listening(broker, "site/status") as heard:
         gate = subprocess.Popen([sys.executable, "-c", code])
-        assert heard.get(timeout=20).payload == b"online"
+        assert heard.get(timeout=PATIENCE_S).payload == b"online"
         gate.kill()
         gate.wait()
-        assert heard.get(timeout=20).payload == b"offline"
+        assert heard.get(timeout=PATIENCE_S).payload == b"offline"
     sink = outbox(broker.url, tmp_path)
     sink.put(entries(0))
-    wait_for(lambda: sink.report().acknowledged == 1)
+    wait_until(lambda: sink.report().acknowledged == 1)
     broker.end()
     sink.put(entries(1, 2))
     broker.start()
     with listening(broker, "site/door/shot") as heard:
         sink.put(entries(3))
-        report = sink.close(60.0)
+        report = sink.close(PATIENCE_S)
         assert (report.acknowledged, report.undelivered) == (4, 0)
-        assert json.loads(heard.get(timeout=20).payload)["shot_id"]
+        assert json.loads(heard.get(timeout=PATIENCE_S).payload)["shot_id"]
 
 
 def test_a_wrong_password_is_said_without_it(broker: Broker, tmp_path: Path) -> None:
     with listening(broker, "site/#"), capture_logs() as said:
         sink = outbox(broker.url.replace("word", "w0rd"), tmp_path)
         sink.put(entries(0))
-        deadline = monotonic() + 20
-        while not said and monotonic() < deadline:
-            sleep(0.05)
+        wait_until(lambda: said)
         report = sink.close(0.0)
     assert report.kept == 1 and "refuses the connection: not authorized" in said[0]["reason"]
     assert "w0rd" not in str(said) + str(report)
-
-
-def wait_for(true: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = monotonic() + seconds
-    while not true():
-        assert monotonic() < deadline
-        sleep(0.02)
 
 
 def test_every_template_reads_what_a_header_has() -> None:

@@ -12,7 +12,6 @@ from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from time import monotonic, sleep
 from typing import Any
 
 import cv2
@@ -30,7 +29,7 @@ from facegate.sinks.webhook import SIGNATURE, Webhook
 from facegate.sinks.wire import Entry
 from facegate.sinks.zeromq import ZmqSink
 
-from ..helpers import facegate, free_port, json_lines
+from ..helpers import PATIENCE_S, facegate, free_port, json_lines, wait_until
 from .test_wire import entries, make_shot
 
 MANY = 10**9
@@ -94,7 +93,7 @@ def test_files_hold_every_shot_in_order(tmp_path: Path) -> None:
         sink = outbox(target, tmp_path / type(target).__name__)
         for number in range(50):
             sink.put(entries(number))
-        report = sink.close(20.0)
+        report = sink.close(PATIENCE_S)
         assert (report.accepted, report.acknowledged, report.undelivered) == (50, 50, 0)
     assert [line["shot_id"] for line in json_lines(tmp_path / "shots.jsonl")] == ids(50)
     index = json_lines(tmp_path / "crops" / INDEX)
@@ -108,7 +107,7 @@ def test_a_webhook_is_signed_tried_again_and_not_led_astray(tmp_path: Path) -> N
     with serving(Site(503, 302, 200, 400)) as site:
         sink = outbox(Webhook(site.url, "top secret"), tmp_path)
         sink.put(entries(0, 1, 2))
-        report = sink.close(20.0)
+        report = sink.close(PATIENCE_S)
     assert report.undelivered == 0
     assert [shot["shot"]["shot_id"] for shot in site.taken] == [ids(3)[0], ids(3)[2]], "400 is for good"
     assert base64.b64decode(site.taken[0]["jpeg"])[:2] == b"\xff\xd8"
@@ -125,9 +124,7 @@ def test_a_dead_place_delays_only_itself_and_gets_everything_later(tmp_path: Pat
     sink = FanOut(ZmqSink("tcp://127.0.0.1:*"), [lines, dead])
     for number in range(20):
         sink.send(make_shot(number))
-    deadline = monotonic() + 10
-    while lines.report().undelivered and monotonic() < deadline:
-        sleep(0.02)
+    wait_until(lambda: not lines.report().undelivered)
     report = sink.close(0.5)
     assert report.undelivered == 20 and "hidden" not in str(report)
     assert report.others[lines.name].acknowledged == 20
@@ -135,7 +132,7 @@ def test_a_dead_place_delays_only_itself_and_gets_everything_later(tmp_path: Pat
     assert [line["shot_id"] for line in json_lines(tmp_path / "shots.jsonl")] == ids(20)
     with serving(Site(port=port)) as site:
         late = outbox(Webhook(site.url.replace("//", "//user:hid%40den@")), tmp_path / "web")
-        assert late.close(20.0).acknowledged == 20
+        assert late.close(PATIENCE_S).acknowledged == 20
     assert [shot["shot"]["shot_id"] for shot in site.taken] == ids(20)
     assert site.logins == {"Basic " + base64.b64encode(b"user:hid@den").decode()}
 
@@ -170,7 +167,7 @@ def test_a_place_with_a_fault_of_its_own_stops_nobody(tmp_path: Path) -> None:
 
     sink = outbox(Faulty(tmp_path / "shots.jsonl"), tmp_path)
     sink.put(entries(0, 1))
-    assert sink.close(20.0).acknowledged == 2
+    assert sink.close(PATIENCE_S).acknowledged == 2
     assert [line["shot_id"] for line in json_lines(tmp_path / "shots.jsonl")] == ids(2)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Thread
-from time import monotonic, sleep, time
+from time import monotonic, time
 
 import pytest
 import zmq
@@ -24,7 +24,7 @@ from facegate.sinks.spool import Spool
 from facegate.sinks.wire import Entry
 from facegate.sinks.zeromq import ZmqSink
 
-from ..helpers import ROOT, bytes_in, facegate, process
+from ..helpers import PATIENCE_S, ROOT, bytes_in, facegate, process, wait_until
 from .test_wire import entries
 from .test_zeromq import peers
 
@@ -139,12 +139,10 @@ def test_what_has_waited_too_long_is_erased_and_counted(tmp_path: Path, monkeypa
     monkeypatch.setattr(zeromq, "TIDY_S", 0.1)
     sink = ZmqSink("tcp://127.0.0.1:*", spool=Spool(tmp_path / "s.db", max_age_s=0.5), max_pending=2)
     sink.put(entries(0, 1, 2))
-    deadline = monotonic() + 20
-    while sink.report().dropped < 3 and monotonic() < deadline:
-        sleep(0.05)
+    wait_until(lambda: sink.report().dropped >= 3)
     sink.put(entries(3))
     taken = take(sink.endpoint, 1, acknowledge=True)
-    report = sink.close(5.0)
+    report = sink.close(PATIENCE_S)
     assert (report.accepted, report.acknowledged, report.dropped) == (1, 1, 3)
     assert taken == [entries(3)[0].shot_id]
 
@@ -156,11 +154,11 @@ def test_what_is_erased_while_a_gate_holds_it_is_not_sent_and_not_waited_for(tmp
     assert "3 shots erased" in erased.stdout
     sink.put(entries(3))
     with worker_at(sink.endpoint) as worker:
-        thread = Thread(target=sink.close, args=(20.0,))
+        thread = Thread(target=sink.close, args=(PATIENCE_S,))
         thread.start()
         shot_id = receive(worker)
         worker.send_multipart([wire.ACK, wire.encode(wire.Ack(shot_id, 1.0))])
-        thread.join(20)
+        thread.join(PATIENCE_S)
     report = sink.report()
     assert shot_id == entries(3)[0].shot_id
     assert (report.accepted, report.acknowledged, report.dropped) == (1, 1, 3)
@@ -172,13 +170,11 @@ def test_what_is_erased_while_a_worker_has_it_goes_to_nobody_else(tmp_path: Path
     with worker_at(sink.endpoint) as worker, closing(Spool(tmp_path / "s.db")) as other:
         first = receive(worker)
         other.erase(camera="door")
-        deadline = monotonic() + 20
-        while not sink.report().dropped and monotonic() < deadline:
-            sleep(0.02)
+        wait_until(lambda: sink.report().dropped)
         worker.send_multipart([wire.BYE, b""])
         worker.send_multipart([wire.READY, wire.encode(wire.Ready(64))])
         sink.put(entries(1))
-        thread = Thread(target=sink.close, args=(20.0,))
+        thread = Thread(target=sink.close, args=(PATIENCE_S,))
         thread.start()
         came = {first}
         while thread.is_alive():  # it may come twice: before the gate has read the worker's BYE, and after
@@ -205,7 +201,7 @@ def take(
     count: int,
     *,
     acknowledge: bool,
-    seconds: float = 20.0,
+    seconds: float = PATIENCE_S,
     until: Callable[[], bool] = lambda: False,
 ) -> list[str]:
     """A worker that takes ``count`` shots, or what there is ``until`` something."""
@@ -232,7 +228,7 @@ def test_a_gate_that_was_not_heard_delivers_in_its_next_life(tmp_path: Path) -> 
     assert report.kept == report.undelivered == 10 - report.acknowledged
     second = ZmqSink("tcp://127.0.0.1:*", spool=Spool(tmp_path / "s.db"))
     rest = take(second.endpoint, report.kept, acknowledge=True)
-    last = second.close(5.0)
+    last = second.close(PATIENCE_S)
     assert last.undelivered == 0
     assert set(taken) | set(rest) == {item.shot_id for item in sent}
     assert len(Spool(tmp_path / "s.db")) == 0
@@ -273,7 +269,7 @@ def test_a_shot_dropped_while_a_worker_has_it_is_counted_once(tmp_path: Path) ->
         rest = [receive(worker) for _ in range(3)]
         for shot_id in (*first, *rest):
             worker.send_multipart([wire.ACK, wire.encode(wire.Ack(shot_id, 1.0))])
-        report = sink.close(20.0)
+        report = sink.close(PATIENCE_S)
     assert (report.accepted, report.acknowledged, report.undelivered) == (3, 3, 0)
     assert report.dropped == 3 and len(Spool(tmp_path / "s.db")) == 0
 
@@ -291,7 +287,7 @@ def worker_at(endpoint: str) -> Iterator[zmq.Socket[bytes]]:
 
 
 def receive(worker: zmq.Socket[bytes]) -> str:
-    assert worker.poll(10_000)
+    assert worker.poll(1000 * PATIENCE_S)
     return wire.decode_header(worker.recv_multipart()[1]).shot_id
 
 
@@ -316,7 +312,7 @@ def test_the_command_line_shows_exports_erases_and_delivers(tmp_path: Path) -> N
     endpoint = f"ipc://{tmp_path}/gate"
     with process("spool", "retry", path, "--bind", endpoint) as gate:
         assert len(take(endpoint, 3, acknowledge=True)) == 3
-        assert gate.wait(60) == 0
+        assert gate.wait(PATIENCE_S) == 0
     assert json.loads(facegate("spool", "status", path).stdout)["shots"] == 0
     missing = facegate("spool", "status", tmp_path / "none.db")
     assert missing.returncode == 2 and "no spool at" in missing.stderr
@@ -331,14 +327,14 @@ def test_a_shot_that_nobody_acknowledges_is_put_aside_shown_and_tried_again(
     sink = ZmqSink("tcp://127.0.0.1:*", lease_s=0.3, spool=Spool(path))
     sink.put([deadly, good])
     with peers(sink.endpoint) as (worker,):
-        until, done = monotonic() + 20, 0
+        until, done = monotonic() + PATIENCE_S, 0
         while sink.report().dead < 1 or not done:
             assert monotonic() < until
             worker.ready(2)
             if worker.has_mail(100) and (shot_id := worker.shot()) == good.shot_id:
                 worker.ack(shot_id)
                 done += 1
-        report = sink.close(5.0)
+        report = sink.close(PATIENCE_S)
     assert (report.accepted, report.acknowledged, report.undelivered, report.dead) == (1, 1, 0, 1)
     assert json.loads(facegate("spool", "status", path).stdout)["dead"] == 1
     listed = facegate("spool", "dead", path, "--to", tmp_path / "dead", "--retry")

@@ -139,7 +139,7 @@ async function load() {
 
 async function check() {
   wrong.replaceChildren(h("p", { class: "note" }, "Looking at every picture …"));
-  const faults = await attempt(() => get("/people/faults"));
+  const faults = await attempt(() => get("/gallery/faults"));
   wrong.replaceChildren(...(faults?.length ? faultList(faults) : [h("p", { class: "good" }, "Nothing is wrong with these pictures.")]));
 }
 

@@ -57,13 +57,10 @@ def add(
     from facegate.recognition.loading import enrolling
     from facegate.recognition.matching.keeper import gallery_path
     from facegate.recognition.people.enrolling import find_people, find_pictures
-    from facegate.recognition.people.records import check_name
 
     if name is None and len(pictures) > 1:
         raise ConfigError("give one folder with a sub-folder per person, or --name for pictures of one person")
     files = find_people(pictures[0]) if name is None else find_pictures(pictures, name)
-    for person in {file.person for file in files}:
-        check_name(person)
     right = {path.resolve() for path in accept or []}
     unknown = right - {file.path.resolve() for file in files}
     if unknown:

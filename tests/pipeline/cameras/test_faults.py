@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from threading import Event
-from time import monotonic, sleep
+from time import sleep
 
 import pytest
 import yaml
@@ -30,8 +30,8 @@ from facegate.pipeline.config import CameraConfig, RunConfig, build_config
 from facegate.pipeline.sources.open import open_source
 
 from ...fault_proxy import FaultProxy
-from ...helpers import facegate, free_port, process, wait_for_line
-from ..life import config, running, wait_until
+from ...helpers import PATIENCE_S, facegate, free_port, process, wait_for_line, wait_until
+from ..life import config, running
 
 
 def damaged_files(clip: Path, folder: Path, count: int) -> list[Path]:
@@ -86,12 +86,18 @@ def test_a_stalled_a_garbled_and_an_unauthorised_camera_do_not_touch_the_fourth(
         RtspServer(movie, credentials=Credentials("me", "right")) as locked,
         running(config(good.url, stalls.url, garbles.url, locked.url, weights=tiny_model)) as runner,
     ):
-        wait_until(lambda: all(camera.problem for camera in runner.report().cameras[1:]), 30.0)
-        before, started = runner.report().cameras[0].frames_received, monotonic()
-        sleep(2.0)
-        after = runner.report().cameras[0]
-        rate = (after.frames_received - before) / (monotonic() - started)
-        assert after.reconnects == 0 and 20 < rate < 30, rate
+        wait_until(lambda: all(camera.problem for camera in runner.report().cameras[1:]))
+        begun = runner.report().cameras[0]
+        (watch,) = good.watches
+        sent = watch.pictures
+
+        def seen() -> int:
+            now = runner.report().cameras[0]
+            return now.frames_received + now.packets_not_decoded - begun.frames_received - begun.packets_not_decoded
+
+        wait_until(lambda: watch.pictures >= sent + 50)
+        wait_until(lambda: seen() >= 50, "all that the server has sent since")
+        assert runner.report().cameras[0].reconnects == 0 and good.watches == [watch]
 
 
 def test_a_connection_that_is_reset_comes_back_and_every_loss_is_told(clip: DemoClip, tiny_model: Path) -> None:
@@ -99,22 +105,22 @@ def test_a_connection_that_is_reset_comes_back_and_every_loss_is_told(clip: Demo
         url = f"rtsp://127.0.0.1:{proxy.port}/live"
         with capture_logs() as logs, running(config(url, weights=tiny_model)) as runner:
             for reset in range(3):
-                wait_until(lambda reset=reset: runner.report().cameras[0].reconnects == reset, 15.0)  # type: ignore[misc]
+                wait_until(lambda reset=reset: runner.report().cameras[0].reconnects == reset)  # type: ignore[misc]
                 got = runner.report().cameras[0].frames_received
-                wait_until(lambda got=got: runner.report().cameras[0].frames_received > got + 5, 15.0)  # type: ignore[misc]
+                wait_until(lambda got=got: runner.report().cameras[0].frames_received > got + 5)  # type: ignore[misc]
                 proxy.reset()
-            wait_until(lambda: runner.report().cameras[0].reconnects == 3, 15.0)
+            wait_until(lambda: runner.report().cameras[0].reconnects == 3)
     assert sum(entry["event"].startswith("camera lost") for entry in logs) >= 3
 
 
 @contextmanager
-def silent_server() -> Iterator[int]:
+def silent_server() -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
+        yield server
 
 
 def test_a_camera_that_says_nothing_holds_up_nobody_when_it_goes(clip: DemoClip, tiny_model: Path) -> None:
-    with RtspServer(Movie(clip.path), loop=True) as good, silent_server() as port:
+    with RtspServer(Movie(clip.path), loop=True) as good, silent_server() as quiet:
 
         def cameras(**urls: str) -> RunConfig:
             found = tuple(CameraConfig(name=name, source=url, timeout_s=3.0) for name, url in urls.items())
@@ -123,13 +129,13 @@ def test_a_camera_that_says_nothing_holds_up_nobody_when_it_goes(clip: DemoClip,
         def live(name: str) -> bool:
             return any(camera.camera == name and camera.state == "live" for camera in runner.report().cameras)
 
-        silent = f"rtsp://127.0.0.1:{port}/live"
+        silent = f"rtsp://127.0.0.1:{quiet.getsockname()[1]}/live"
         with running(cameras(dead=silent, door=good.url)) as runner:
-            wait_until(lambda: live("door"), 15.0)
+            wait_until(lambda: live("door"))
             runner.reload(cameras(door=good.url, hall=good.url))
             assert "dead" in runner.watching(), "FFmpeg waits for it"
             runner.reload(cameras(dead=good.url, door=good.url, hall=good.url, yard=good.url))
-            wait_until(lambda: all(map(live, ("dead", "door", "hall", "yard"))), 15.0)
+            wait_until(lambda: all(map(live, ("dead", "door", "hall", "yard"))))
             assert [camera.camera for camera in runner.report().cameras].count("dead") == 1
 
 
@@ -142,20 +148,22 @@ def test_ctrl_c_ends_the_run_at_once_in_every_other_state_than_live(
     locked = Credentials("me", "right") if state == "unauthorised" else None
     with RtspServer(movie, loop=True, faults=faults, credentials=locked) as server, silent_server() as silent:
         url = {
-            "connecting": f"rtsp://127.0.0.1:{silent}/x",
+            "connecting": f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x",
             "waiting": f"rtsp://127.0.0.1:{free_port()}/x",
         }.get(state, server.url)
         bind = f"tcp://127.0.0.1:{free_port()}"
         with process("run", url, "--weights", tiny_model, "--bind", bind) as gate:
             if state == "connecting":
-                sleep(6.0)
+                asking, _ = silent.accept()
             elif state == "loading":
                 sleep(1.0)
             else:
                 wait_for_line(gate, "camera live" if state == "stalled" else "waiting for the camera")
                 sleep(1.5 if state == "stalled" else 0.0)
             gate.send_signal(signal.SIGINT)
-            gate.wait(20)
+            gate.wait(PATIENCE_S)
+            if state == "connecting":
+                asking.close()
             assert gate.returncode in ((130, -signal.SIGINT) if state == "loading" else (130,))
 
 

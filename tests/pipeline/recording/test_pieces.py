@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import signal
 from pathlib import Path
-from time import monotonic, sleep
 
 import pytest
 
@@ -18,6 +17,8 @@ from facegate.pipeline.recording.replay import decide, line
 from facegate.pipeline.records import ScoredFace
 from facegate.pipeline.runner import Runner
 from facegate.pipeline.watch import ShotQueue
+
+from ...helpers import wait_until
 
 
 def config(clip: Path, weights: Path, min_quality: int) -> RunConfig:
@@ -32,9 +33,7 @@ def played(clip: Path, weights: Path, folder: Path) -> tuple[Path, list[Decision
     with Runner(
         config(clip, weights, 0), lambda: queue, on_decision=live.append, on_finished=queue.end, record=folder
     ) as runner:
-        deadline = monotonic() + 60
-        while not live and monotonic() < deadline:
-            sleep(0.01)
+        wait_until(lambda: live)
         runner.reload(config(clip, weights, 30))
         for _ in queue:
             pass

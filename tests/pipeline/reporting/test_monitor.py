@@ -21,12 +21,12 @@ from facegate.errors import ConfigError
 from facegate.pipeline.reporting.monitor import Monitor
 from facegate.sinks.keys import load_key, new_worker
 
-from ...helpers import free_port, process, wait_for_line
+from ...helpers import PATIENCE_S, free_port, process, wait_for_line
 
 
 def scrape(port: int) -> dict[tuple[str, str], float]:
     """Value by metric and camera (and state, where it is 1)."""
-    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S) as answer:
         text = answer.read().decode()
     found: dict[tuple[str, str], float] = {}
     for family in text_string_to_metric_families(text):
@@ -40,7 +40,7 @@ def scrape(port: int) -> dict[tuple[str, str], float]:
 
 
 def until(port: int, metric: str, camera: str, more_than: float = 0.0) -> dict[tuple[str, str], float]:
-    deadline = monotonic() + 30
+    deadline = monotonic() + PATIENCE_S
     while monotonic() < deadline:
         seen = scrape(port)
         if seen.get((metric, camera), -1.0) > more_than:
@@ -72,7 +72,7 @@ def test_cameras_come_go_and_change_while_the_others_do_not_blink(
             wait_for_line(gate, "camera live")
             for camera in ("stays", "goes", "changes"):
                 until(port, "facegate_frames_processed_total", camera)
-            with urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
+            with urlopen(f"http://127.0.0.1:{port}/healthz", timeout=PATIENCE_S) as answer:
                 health = json.load(answer)
             assert health["ok"] and health["cameras"] == {"stays": "live", "goes": "live", "changes": "live"}
 
@@ -109,7 +109,7 @@ def test_cameras_come_go_and_change_while_the_others_do_not_blink(
                 before[("facegate_frames_received_total", "goes")],
             )
             gate.send_signal(signal.SIGINT)
-            assert gate.wait(10) == 130
+            assert gate.wait(PATIENCE_S) == 130
     result = json.loads(report.read_text())
     assert result["observed"] == sum(result["outcomes"].values()) > 0
     assert sorted(camera["camera"] for camera in result["cameras"]) == ["changes", "comes", "goes", "stays"]
@@ -166,14 +166,14 @@ def test_nothing_else_is_served_and_no_camera_is_not_healthy(tiny_model: Path, t
     with process("run", config, "--metrics", f":{port}") as gate:
         wait_for_line(gate, "waiting for the camera")
         with pytest.raises(HTTPError) as caught:
-            urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5)
+            urlopen(f"http://127.0.0.1:{port}/healthz", timeout=PATIENCE_S)
         body = caught.value.read().decode()
         assert caught.value.code == 503 and "connection refused" in body and "s3cret" not in body
         with pytest.raises(HTTPError) as missing:
-            urlopen(f"http://127.0.0.1:{port}/etc/passwd", timeout=5)
+            urlopen(f"http://127.0.0.1:{port}/etc/passwd", timeout=PATIENCE_S)
         assert missing.value.code == 404
         gate.send_signal(signal.SIGTERM)
-        assert gate.wait(10) == 143
+        assert gate.wait(PATIENCE_S) == 143
 
 
 @pytest.mark.parametrize("bind", ["127.0.0.1:99999", "nowhere", "192.0.2.1:80"])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facegate.pipeline.sources.clock import SLACK_S, MediaClock
+from facegate.pipeline.sources.clock import PAUSE_S, SLACK_S, FileClock, MediaClock
 from facegate.pipeline.sources.pace import Arrivals, Backlog, sampler
 
 
@@ -105,3 +105,52 @@ def test_whatever_single_stamps_and_steps_say_media_time_rises_with_ours(
     media = played(stamps, arrivals)
     assert all(b > a for a, b in pairwise(media))
     assert np.abs(np.array(media) - np.arange(401) * PERIOD).max() < SLACK_S + 3 * PERIOD
+
+
+def read(stamps: list[float | None]) -> list[float]:
+    clock = FileClock()
+    return [clock.step(now, after, PERIOD) for now, after in zip(stamps, [*stamps[1:], None], strict=True)]
+
+
+WHOLE = [i * PERIOD for i in range(300)]
+
+
+@pytest.mark.parametrize("first", [0.0, 1.4, -3.0, 9e4])
+def test_a_files_own_stamps_are_its_media_time_as_long_as_they_rise(first: float) -> None:
+    stamps = [first + at for at in (0.0, 0.04, 0.2, 0.24, 5.0, 3605.0, 3605.04)]
+    assert read(list(stamps)) == stamps, "a variable rate and a pause are kept"
+
+
+@given(st.lists(st.tuples(st.integers(1, 60), st.floats(-1e5, 1e5)), min_size=1, max_size=8))
+def test_parts_that_each_begin_somewhere_play_one_after_the_other(parts: list[tuple[int, float]]) -> None:
+    stamps = [first + i * PERIOD for count, first in parts for i in range(count)]
+    media = read(list(stamps))
+    steps = np.diff(media)
+    assert (steps > 0).all()
+    paused = [b - a > PAUSE_S for a, b in pairwise(stamps)]
+    rises = [a < b for a, b in pairwise(stamps)]
+    for step, pause, rising in zip(steps, paused, rises, strict=True):
+        assert step < PAUSE_S + PERIOD or pause
+        assert rising or step == pytest.approx(PERIOD, abs=1e-6)
+
+
+@given(
+    st.dictionaries(st.integers(1, 150).map(lambda i: 2 * i - 1), st.floats(-1e6, 1e6) | st.none(), max_size=60),
+    st.sampled_from([0.0, 1.4]),
+)
+def test_stamps_that_are_missing_doubled_or_of_another_day_move_nothing_else(
+    strays: dict[int, float | None], first: float
+) -> None:
+    stamps: list[float | None] = [first + at for at in WHOLE]
+    for at, value in strays.items():
+        if at < len(stamps):
+            stamps[at] = value
+    media = np.array(read(stamps))
+    assert (np.diff(media) > 0).all()
+    assert np.abs(media[:-1] - first - WHOLE[:-1]).max() <= 2 * PERIOD
+    assert media[-1] - media[-2] <= PAUSE_S, "nothing tells whether the last one is a stray"
+
+
+def test_a_picture_stamped_twice_is_shown_twice_and_the_next_is_on_time() -> None:
+    assert read([0.0, 0.04, 0.04, 0.12, 0.16]) == pytest.approx([0.0, 0.04, 0.08, 0.12, 0.16])
+    assert read([None] * 4) == pytest.approx([0.0, 0.04, 0.08, 0.12])

@@ -21,7 +21,7 @@ from facegate.pipeline.sources.open import open_source
 from facegate.pipeline.sources.paired import nearest
 from facegate.pipeline.watch import ShotQueue
 
-from ...helpers import free_port
+from ...helpers import PATIENCE_S, free_port
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_faces_are_found_small_and_cut_large(short_clip: Path, small_clip: Path,
                 enough.set()
 
         with Runner(config, lambda: queue, on_scored=see, on_finished=queue.end) as runner:
-            assert enough.wait(30)
+            assert enough.wait(PATIENCE_S)
             runner.stop()
             for _ in queue:
                 pass

@@ -14,10 +14,10 @@ from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.server import RtspServer
 from facegate.pipeline.records import Detection
 from facegate.pipeline.seeing.attention import LATE_S, Attention, Look
-from facegate.pipeline.sources.network import NetworkSource
 from facegate.pipeline.sources.rest import LEARNT, MOST_HELD, Hold, Rest
 
-from .test_sources import cam
+from .own_time import OwnTime
+from .test_sources import AT_ONCE
 
 FPS, KEY_EVERY, SECONDS, APPEARS_S = 25, 100, 11, 9.3
 PLACE = (slice(60, 110), slice(200, 240))
@@ -47,8 +47,8 @@ def movie(tmp_path_factory: pytest.TempPathFactory) -> Movie:
 
 def test_a_scene_at_rest_is_hardly_decoded_and_what_moves_is_looked_at_in_time(movie: Movie) -> None:
     attention, looks = Attention(), dict[float, bool]()
-    with RtspServer(movie) as server:
-        source = NetworkSource(cam(server.url, max_fps=5.0), at_rest=lambda: attention.at_rest)
+    with RtspServer(movie, faults=AT_ONCE) as server:
+        source = OwnTime(AT_ONCE).watch(server.url, lambda: attention.at_rest, max_fps=5.0)
         for frame in source.frames(Event()):
             pts_s, look = frame.ref.pts_s, attention.step(frame.image, frame.ref.pts_s)
             there = bool(np.abs(frame.image[PLACE].astype(int) - 100).mean() > 30)

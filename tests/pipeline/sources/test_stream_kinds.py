@@ -17,11 +17,11 @@ from facegate.demo.rtsp.server import RtspServer
 from facegate.pipeline.records import Frame
 from facegate.pipeline.reporting.report import CameraState
 from facegate.pipeline.sources.file import FileSource
-from facegate.pipeline.sources.network import NetworkSource
 
-from ...helpers import free_port, transcode
-from ..life import config, running, wait_until
-from .test_sources import cam
+from ...helpers import free_port, transcode, wait_until
+from ..life import config, running
+from .own_time import OwnTime
+from .test_sources import AT_ONCE, cam
 
 KINDS = {
     "grey (4:0:0)": {"pixels": "gray"},
@@ -98,14 +98,15 @@ def test_audio_and_b_frames_do_no_harm(short_clip: Path, tmp_path: Path) -> None
 def test_h265_over_rtsp_gives_the_whole_stream(short_clip: Path, tmp_path: Path) -> None:
     hevc = {"x265-params": "log-level=none:bframes=0"}
     path = transcode(short_clip, tmp_path / "hevc.mp4", codec="libx265", **hevc)
-    with RtspServer(Movie(path)) as server:
-        source = NetworkSource(cam(server.url))
+    with RtspServer(Movie(path), faults=AT_ONCE) as server:
+        source = OwnTime(AT_ONCE).watch(server.url)
         assert len(list(source.frames(Event()))) == 50 and source.info().codec == "hevc"
 
 
 def test_parameter_sets_may_come_in_the_stream_alone(short_clip: Path) -> None:
-    with RtspServer(Movie(short_clip), faults=Faults(bare_sdp=True)) as server:
-        assert len(list(NetworkSource(cam(server.url)).frames(Event()))) == 50
+    faults = Faults(bare_sdp=True, at_once=True)
+    with RtspServer(Movie(short_clip), faults=faults) as server:
+        assert len(list(OwnTime(faults).watch(server.url).frames(Event()))) == 50
 
 
 def test_a_camera_whose_first_key_frame_comes_after_ten_seconds_is_waited_for(
@@ -123,9 +124,9 @@ def test_a_camera_whose_first_key_frame_comes_after_ten_seconds_is_waited_for(
             picture.pts, picture.time_base, picture.pict_type = index, Fraction(1, 25), 0  # type: ignore[assignment]
             writer.mux(out.encode(picture))
         writer.mux(out.encode())
-    with RtspServer(Movie(long), faults=Faults(late_key=True)) as server:
-        source = NetworkSource(cam(server.url, timeout_s=5.0))
-        frames = list(source.frames(Event()))
+    faults = Faults(late_key=True, at_once=True)
+    with RtspServer(Movie(long), faults=faults) as server:
+        frames = list(OwnTime(faults).watch(server.url, timeout_s=5.0).frames(Event()))
     assert 20 <= len(frames) <= 26
 
 
@@ -138,9 +139,9 @@ def test_a_camera_that_comes_back_with_another_codec_and_size_goes_on(
     url = f"rtsp://127.0.0.1:{port}/live"
     with running(config(url, weights=tiny_model)) as runner:
         with RtspServer(Movie(short_clip), loop=True, port=port):
-            wait_until(lambda: runner.report().cameras[0].frames_processed > 5, 30.0)
+            wait_until(lambda: runner.report().cameras[0].frames_processed > 5)
         with RtspServer(Movie(other), loop=True, port=port):
-            wait_until(lambda: runner.report().cameras[0].reconnects == 1, 30.0)
+            wait_until(lambda: runner.report().cameras[0].reconnects == 1)
             before = runner.report().cameras[0].frames_processed
-            wait_until(lambda: runner.report().cameras[0].frames_processed > before + 5, 30.0)
+            wait_until(lambda: runner.report().cameras[0].frames_processed > before + 5)
             assert runner.report().cameras[0].state is CameraState.LIVE
