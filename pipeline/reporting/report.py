@@ -59,9 +59,7 @@ class CameraReport(msgspec.Struct, frozen=True):
     observed: int
     outcomes: dict[str, int]
     threshold: int
-    """The gate's threshold at the end; an online one or one of ``keep`` has moved."""
-    quality_moved: float
-    """Population stability index of an online threshold; from 0.25 on, the camera's qualities have moved."""
+    """The gate's threshold at the end; with ``gate.keep``, what it was last set to."""
     splits: int
     """Times a track passed from one person to another and was split."""
     loss: Loss | None = None

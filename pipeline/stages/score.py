@@ -144,7 +144,6 @@ class ScoreStage:
                 raw=float(scores.raw[row]),
                 patches=scores.patches[row],
                 embedding=None if scores.embedding is None else scores.embedding[row],
-                left_early=bool(scores.left[row]),
                 fused=float(scores.rank[row]),
             )
             for row, face in enumerate(chosen)
