@@ -67,10 +67,6 @@ def run(
         str | None,
         typer.Option(help="Serve /healthz and /metrics at HOST:PORT; :9108 means loopback.", show_default=False),
     ] = None,
-    telemetry: Annotated[
-        str | None,
-        typer.Option(help="Publish the report every second at this ZeroMQ endpoint (PUB).", show_default=False),
-    ] = None,
     record: Annotated[
         Path | None,
         typer.Option(help="Record what the gate sees, for replay and explain (4 KB per face).", show_default=False),
@@ -140,7 +136,6 @@ def run(
             "keys": keys,
             "plain": plain or None,
             "linger_s": linger,
-            "telemetry": telemetry,
             "spool": None if spool is None else {"path": str(spool)},
         },
         "detector": {"kind": detector, "path": detector_path},
@@ -193,7 +188,6 @@ def _watch(
     from facegate.pipeline.reporting.contact_sheet import ContactSheet
     from facegate.pipeline.reporting.monitor import Monitor
     from facegate.pipeline.reporting.report import to_json
-    from facegate.pipeline.reporting.telemetry import Telemetry
     from facegate.pipeline.runner import Runner
     from facegate.pipeline.running.delivery import make_sink
     from facegate.pipeline.running.reload import Reloading
@@ -230,10 +224,6 @@ def _watch(
         told.enter_context(showing.of(runner, lambda: runner.reload(read_config())))
         if metrics:
             told.enter_context(Monitor(metrics, runner.report))
-        if delivery.telemetry:
-            told.enter_context(
-                Telemetry(delivery.telemetry, runner.report, keys=delivery.keys, plain=delivery.plain)
-            )
         runner.start()
         follow(runner, reload.if_asked)
         result = runner.close(linger_s=0.2 if runner.stopping else None)
