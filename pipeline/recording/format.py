@@ -138,7 +138,7 @@ def _floats(values: Any) -> bytes:
 def scored_frame(seen: SeenFrame, crops: bool) -> ScoredFrame:
     """Back to a frame; raises ``ValueError`` where a crop cannot be read."""
     faces = tuple(_face(face, seen.frame, crops) for face in seen.faces if not face.left_early)
-    skipped = [(face, face.outcome) for face in seen.skipped]
+    skipped: list[tuple[SeenFace | SeenSkipped, Outcome]] = [(face, face.outcome) for face in seen.skipped]
     skipped += [(face, Outcome.BELOW_THRESHOLD) for face in seen.faces if face.left_early]
     unscored = tuple(
         SkippedFace(_seen_face(face, seen.frame, crops), face.track_id, outcome) for face, outcome in skipped

@@ -31,6 +31,10 @@ class FrameAge(msgspec.Struct, frozen=True):
     worst: float
 
 
+LATENCIES_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Upper bounds of the buckets of latency histograms."""
+
+
 class CameraReport(msgspec.Struct, frozen=True):
     """One camera's counts."""
 

@@ -87,9 +87,7 @@ def test_a_gate_follows_tells_when_it_is_alone_and_leaves(tmp_path: Path, clip: 
             found = status(nats_server.url)["cameras"]
             assert found["one"]["gate"] == "gate.1" and found["three"]["state"] == "waiting"
             assert "variable TWO is not set" in found["two"]["state"], "a secret that this host does not have"
-            until(
-                lambda: "nothing that a gate" in camera(nats_server.url, "odd")["state"], 20, "why not"
-            )
+            until(lambda: "nothing that a gate" in camera(nats_server.url, "odd")["state"], 20, "why not")
             assert healthz()["ok"] and healthz()["fleet"]["connected"]  # type: ignore[index]
             until(lambda: gate.told("shot"), 30, "a shot")
             apply(three.replace("name: two", "name: too"))

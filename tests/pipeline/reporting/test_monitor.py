@@ -17,15 +17,19 @@ from facegate.demo.clip import DemoClip
 from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.server import RtspServer
 from facegate.errors import ConfigError
+from facegate.pipeline.records import Outcome
 from facegate.pipeline.reporting.monitor import Monitor
 
+from ...exposition import check_exposition, exposition
 from ...helpers import free_port, process, wait_for_line
 
 
 def scrape(port: int) -> dict[tuple[str, str], float]:
     """Value by metric and camera (and state, where it is 1)."""
-    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-        text = answer.read().decode()
+    return samples(exposition(port))
+
+
+def samples(text: str) -> dict[tuple[str, str], float]:
     found: dict[tuple[str, str], float] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -73,6 +77,16 @@ def test_cameras_come_go_and_change_while_the_others_do_not_blink(
             with urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
                 health = json.load(answer)
             assert health["ok"] and health["cameras"] == {"stays": "live", "goes": "live", "changes": "live"}
+            text = exposition(port)
+            check_exposition(text)
+            for outcome in Outcome:
+                assert f'facegate_outcomes_total{{camera="stays",outcome="{outcome.value}"}}' in text
+            for result in ("conclusive", "inconclusive", "invalid"):
+                assert f'facegate_recognition_feedback_total{{result="{result}"}} 0.0' in text
+            assert 'facegate_build_info{python_version="' in text and "process_cpu_seconds_total" in text
+            counted = samples(text)
+            assert counted["facegate_frame_age_seconds_count", "stays"] > 0
+            assert counted["facegate_frame_age_seconds_bucket", "stays"] > 0, "the last bucket has them all"
 
             config.write_text("cameras: [{name: broken")
             gate.send_signal(signal.SIGHUP)
@@ -89,7 +103,7 @@ def test_cameras_come_go_and_change_while_the_others_do_not_blink(
                 "stays",
                 before[("facegate_frames_received_total", "stays")] + 10,
             )
-            assert ("live", "stays") in seen and seen[("facegate_reconnects_total", "stays")] == 0
+            assert ("live", "stays") in seen and seen[("facegate_camera_reconnects_total", "stays")] == 0
             until(
                 port,
                 "facegate_frames_received_total",
