@@ -18,6 +18,7 @@ from facegate.pipeline.gating.keeping import KeepState
 from facegate.pipeline.records import QualityInfo
 from facegate.scoring.engine import load_scorer
 
+from ..exposition import check_exposition, exposition
 from ..helpers import facegate, free_port
 from .processes import GateProcess, NatsServer, camera, forget_who_listens, put, status, until, watched
 
@@ -90,6 +91,7 @@ def test_a_gate_follows_tells_when_it_is_alone_and_leaves(tmp_path: Path, clip: 
             until(lambda: "nothing that a gate" in camera(nats_server.url, "odd")["state"], 20, "why not")
             assert healthz()["ok"] and healthz()["fleet"]["connected"]  # type: ignore[index]
             until(lambda: gate.told("shot"), 30, "a shot")
+            check_exposition(exposition(port))
             apply(three.replace("name: two", "name: too"))
             until(lambda: "too" in str(status(nats_server.url)), 10, "the new configuration")
             assert len([watch for watch in cameras.watches if watch.path == "/one"]) == 1, "the others do not blink"
