@@ -23,7 +23,6 @@ from time import perf_counter, process_time
 import msgspec
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.machine import cpu
@@ -35,14 +34,11 @@ from facegate.scoring.engine import Scorer, native_bf16
 from facegate.scoring.families import Model, ModelCard, builtin_card
 from facegate.scoring.network.architecture import Architecture, ScoreSettings
 from facegate.scoring.network.vit import FaceViT
-from facegate.scoring.one_pass import OnePass
 from facegate.scoring.reading import Reading
 from facegate.scoring.torch_backends import TorchCpu, TorchCuda
 from tests.scoring.oracle import embedding_pass, score_pass
 
 Job = Callable[[], object]
-LEAVE_AFTER = 3
-"""Block after which crops leave in the early-exit rows: four blocks have run."""
 
 
 def flops(arch: Architecture) -> float:
@@ -78,13 +74,6 @@ def random_reading(card: ModelCard, dtype: torch.dtype) -> Reading:
     return Reading(Model(card, "random", lambda: made), settings, "vitnt")
 
 
-def leaving(one_pass: OnePass, crops: NDArray[np.uint8], share: float) -> Backend:
-    """A backend in which ``share`` of the crops leaves early."""
-    out = [one_pass(torch.from_numpy(crops[i : i + 1]), False, {LEAVE_AFTER: 2.0}).raw for i in range(len(crops))]
-    threshold = float(torch.cat(out).float().sort().values[round(share * len(crops))])
-    return TorchCpu(one_pass, "bf16" if one_pass.dtype == torch.bfloat16 else "fp32", {LEAVE_AFTER: threshold})
-
-
 def interleaved(jobs: dict[str, Job], rounds: int) -> dict[str, list[float]]:
     """Processor seconds of each job in each round; a round before them warms up."""
     times: dict[str, list[float]] = {name: [] for name in jobs}
@@ -106,13 +95,12 @@ def measure(card_name: str, batch: int, rounds: int) -> dict[str, object]:
     exact = reading.one_pass
     crops = np.random.default_rng(0).integers(0, 256, (batch, 112, 112, 3)).astype(np.uint8)
     images = exact.normalised(torch.from_numpy(crops))
-    ten = np.random.default_rng(1).integers(0, 256, (10, 112, 112, 3)).astype(np.uint8)
 
     def oracle() -> object:
         network = exact.network
         return score_pass(network, images, card.blocks, "attention", card.alpha), embedding_pass(network, images)
 
-    def run(backend: Backend, crops: NDArray[np.uint8] = crops) -> Job:
+    def run(backend: Backend) -> Job:
         return lambda: backend.run([crops], True)
 
     gemm32, work = gemm(torch.float32)
@@ -122,9 +110,6 @@ def measure(card_name: str, batch: int, rounds: int) -> dict[str, object]:
         "scored pass fp32": lambda: exact.network(images, exact.settings),
         "torch fp32": run(TorchCpu(exact, "fp32")),
         "gemm fp32": gemm32,
-        "ten crops torch fp32": run(TorchCpu(exact, "fp32"), ten),
-        "ten crops, 5 leave, torch fp32": run(leaving(exact, ten, 0.5), ten),
-        "ten crops, 8 leave, torch fp32": run(leaving(exact, ten, 0.8), ten),
         "onnxruntime fp32": run(OnnxRuntime(graph_for(reading, "fp32"), "fp32", 1)),
         "onnxruntime int8": run(OnnxRuntime(graph_for(reading, "int8"), "int8", 1)),
     }
@@ -167,10 +152,6 @@ def measure(card_name: str, batch: int, rounds: int) -> dict[str, object]:
             )
             for name in ("fp32", "bf16")
             if f"scored pass {name}" in times
-        },
-        "early_exit": {
-            "half leaves": median["ten crops, 5 leave, torch fp32"] / median["ten crops torch fp32"],
-            "four fifths leave": median["ten crops, 8 leave, torch fp32"] / median["ten crops torch fp32"],
         },
     }
 

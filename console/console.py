@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from facegate.console.broker import Broker
+from facegate.console.metrics import Requests
 from facegate.console.people.desk import PeopleDesk
 from facegate.console.running.gate_client import GateAwayError
 from facegate.console.running.supervisor import Folder, Supervisor
@@ -47,6 +48,14 @@ class Console(msgspec.Struct, frozen=True):
     """Whether it is reached by TLS alone."""
     fleet: Place | None = None
     """Of whose gates it has a page."""
+    requests: Requests = msgspec.field(default_factory=Requests)
+
+    def healthy(self) -> bool:
+        """Whether the gate and the worker run, or there is nothing to run."""
+        found = self.supervisor.health()
+        return found.worker.running and (
+            found.gate.running or found.gate_finished or self.supervisor.running().config is None
+        )
 
     def disk(self) -> dict[str, int]:
         """Bytes of the store and of recordings, and what is free."""

@@ -182,7 +182,5 @@ class ScoreDesk:
         if self._models is None:
             config = self._config()
             detector, scorer = (config.detector, config.scorer) if config else (DetectorConfig(), ScorerConfig())
-            # No crop of somebody who asks leaves the network early.
-            whole = scorer.model_copy(update={"exits": None})
-            self._models = detector_of(detector), scorer_of(whole, 0)
+            self._models = detector_of(detector), scorer_of(scorer, 0)
         return self._models

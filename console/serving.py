@@ -12,9 +12,12 @@ from pathlib import Path
 import msgspec
 import structlog
 import uvicorn
+from prometheus_client.registry import Collector
 
+from facegate.child import ChildState
 from facegate.console.broker import Broker
 from facegate.console.console import Console
+from facegate.console.metrics import ConsoleCollector
 from facegate.console.people.desk import PeopleDesk
 from facegate.console.running.config_file import ConfigFile
 from facegate.console.running.supervisor import Folder, Recogniser, Supervisor
@@ -28,6 +31,9 @@ from facegate.fleet.bucket import Place
 from facegate.maintenance.backups import FOLDER, BackupKeeper
 from facegate.maintenance.files import DataFile, data_files
 from facegate.maintenance.recovery import heal_all
+from facegate.pipeline.reporting.exposition import MetricsServer
+from facegate.pipeline.reporting.monitor import RunCollector
+from facegate.pipeline.reporting.report import RunReport
 from facegate.store.reading import StoreReader
 from facegate.store.retention import Limits
 
@@ -46,6 +52,8 @@ class Wanted(msgspec.Struct, frozen=True):
     limits: Limits
     hosts: tuple[str, ...] = ()
     """Names of this host beside its addresses."""
+    metrics: str | None = None
+    """``HOST:PORT`` of ``/metrics``."""
     certificate: Path | None = None
     key: Path | None = None
     fleet: Place | None = None
@@ -98,6 +106,8 @@ def serve(wanted: Wanted) -> None:
             secure=wanted.certificate is not None,
             fleet=wanted.fleet,
         )
+        if wanted.metrics:
+            opened.enter_context(MetricsServer(wanted.metrics, lambda: _health(console), _collectors(console)))
         _serve(console, listener, wanted)
 
 
@@ -110,6 +120,23 @@ def _keep_whole(data: Path, wanted: Wanted, opened: ExitStack) -> None:
 
     heal_all(files(), [backups, gallery.parent / FOLDER])
     opened.enter_context(closing(BackupKeeper(backups, files)))
+
+
+def _health(console: Console) -> tuple[bool, bytes]:
+    ok, health = console.healthy(), console.supervisor.health()
+    return ok, msgspec.json.encode({"ok": ok, "gate": health.gate.running, "worker": health.worker.running})
+
+
+def _collectors(console: Console) -> list[Collector]:
+    def processes() -> tuple[ChildState, ...]:
+        health = console.supervisor.health()
+        return health.gate, health.worker
+
+    def report() -> RunReport | None:
+        found = console.report()
+        return None if found is None else msgspec.convert(found, RunReport)
+
+    return [console.requests, ConsoleCollector(processes, console.disk), RunCollector(report)]
 
 
 def _serve(console: Console, listener: socket.socket, wanted: Wanted) -> None:

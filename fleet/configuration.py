@@ -86,9 +86,9 @@ def check(data: Any, where: str) -> RunConfig:
         if not config.cameras[index].reconnect:
             raise ConfigError(f"{place}.reconnect: a fleet watches its cameras for ever")
     delivery = data.get("delivery") or {}
-    if any(delivery.get(name) is not None for name in ("bind", "spool", "telemetry")):
+    if any(delivery.get(name) is not None for name in ("bind", "spool")):
         raise ConfigError(
-            f"{where}: delivery.bind, spool and telemetry are one gate's own: a fleet's shots go to its NATS "
+            f"{where}: delivery.bind and spool are one gate's own: a fleet's shots go to its NATS "
             "server, where 'facegate recognize --connect nats://…' takes them"
         )
     for index, other in enumerate(delivery.get("others") or ()):

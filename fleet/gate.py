@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
 from time import monotonic, sleep, time
 
 import msgspec
 import structlog
+from prometheus_client.core import Metric
 from ulid import ULID
 
 from facegate.compiling import cores
@@ -98,6 +99,10 @@ class FleetGate:
     def report(self) -> RunReport | None:
         """The run's counts so far; ``None`` before there is a configuration."""
         return None if self._runner is None else self._runner.report()
+
+    def timings(self) -> Iterator[Metric]:
+        """Return the histograms of the run's stages."""
+        return iter(()) if self._runner is None else self._runner.timings()
 
     def run(self) -> RunReport | None:
         """Watch until stopped; return the last run's report, if there was one.

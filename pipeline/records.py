@@ -130,8 +130,6 @@ class ScoredFace(Record, frozen=True, eq=False):
     """``(N,)`` quality of each patch token, 0..1."""
     embedding: Floats | None
     """``(D,)``, not normalised; ``None`` for a model without an embedding."""
-    left_early: bool = False
-    """The network stopped early, because the crop was clearly below the gate."""
     fused: float | None = None
     """By which faces of one track are compared, 0..100; without it ``quality`` is (recordings of before)."""
 
@@ -274,8 +272,6 @@ class Outcome(StrEnum):
     FORWARDED = "forwarded"
     SUPERSEDED = "superseded"
     BELOW_THRESHOLD = "below_threshold"
-    EARLY_EXIT = "early_exit"
-    """Clearly below the gate after a few blocks of the network."""
     NOT_NEEDED = "not_needed"
     """Not scored, because it could hardly have been better than its track's best."""
     NOT_SCORED = "not_scored"

@@ -7,13 +7,14 @@ raised to the owner with the stage's name. After ``stop`` the stages may drain f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic, process_time
 from types import TracebackType
 from typing import Any, Self
 
+from prometheus_client.core import Metric
 from ulid import ULID
 
 from facegate.pipeline.cameras.camera import Permit
@@ -237,6 +238,12 @@ class Runner:
             interrupted=self._stop.is_set(),
             delivery=self._parts.sink.report() if self._delivery is None else self._delivery,
         )
+
+    def timings(self) -> Iterator[Metric]:
+        """Return the histograms of the stages: ages of frames, waits for the scorer, its batches."""
+        detect, score = self._parts.detect, self._parts.score
+        for histogram in (detect.frame_age, score.wait, score.duration, score.batch_crops):
+            yield from histogram.collect()
 
     def _run_stage(self, stage: Any, inbox: Channel[Any], outbox: Lane[Any]) -> None:
         try:

@@ -29,8 +29,6 @@ class PassArrays(msgspec.Struct, frozen=True, eq=False):
     patches: Floats
     attention: Floats
     embedding: Floats | None
-    left: NDArray[np.bool_] | None = None
-    """Which crops left early."""
 
 
 class Backend(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -21,7 +21,6 @@ from facegate.scoring.choice import Choice, check_combination, graph_for, measur
 from facegate.scoring.families import (
     DEFAULT_MODEL,
     QUALITIES,
-    Model,
     Quality,
 )
 from facegate.scoring.hub import resolve_weights
@@ -47,17 +46,15 @@ class Scores(msgspec.Struct, frozen=True, eq=False):
     """``(B,)`` the number that stands for quality, before calibration: by the card ViTNT-FIQA in (0, 1], the
     attention score, the embedding's norm, or the fused estimate."""
     quality: NDArray[np.int64]
-    """``(B,)`` calibrated 0..100; 0 for a crop that left early."""
+    """``(B,)`` calibrated 0..100."""
     patches: NDArray[np.float32]
     """``(B, N)`` ViTNT-FIQA patch qualities in (0, 1]."""
     attention: NDArray[np.float32]
     """``(B,)`` mean pre-softmax attention logit of the last block that ran; unbounded."""
     embedding: NDArray[np.float32] | None
-    """``(B, D)``, not normalised, or ``None`` when not asked for; 0 for a crop that left early."""
+    """``(B, D)``, not normalised, or ``None`` when not asked for."""
     norm: NDArray[np.float32] | None
     """``(B,)`` Euclidean length of the embedding, or ``None``."""
-    left: NDArray[np.bool_]
-    """``(B,)`` which crops left early, being clearly below the gate."""
     rank: NDArray[np.float64]
     """``(B,)`` by which faces of one track are compared, 0..100: where the model has both, the geometric mean of
     what ViTNT-FIQA and the embedding's length say; else the quality before rounding."""
@@ -127,12 +124,10 @@ class Scorer:
             embedding: also return embeddings (the network runs to its last block).
 
         Raises:
-            ConfigError: wrong dtype or shape, or a ``mahalanobis`` distance that was not fitted.
+            ConfigError: wrong dtype or shape.
             ModelError: the network produced a value that is not finite.
         """
         _check_crops(crops)
-        if not self.reading.fitted:
-            raise ConfigError("the mahalanobis distance needs its spread: call scorer.fitted(crops) first")
         starts = range(0, len(crops), MAX_BATCH)
         batches = [crops[i : i + MAX_BATCH] for i in starts]
         places = None
@@ -144,21 +139,17 @@ class Scorer:
             self._check(part)
         arch = self.card.architecture
         raw = _joined([part.raw for part in parts], ())
-        left = np.concatenate([_left(part) for part in parts] or [np.empty(0, dtype=np.bool_)])
-        quality = self._calibration(raw)
-        quality[left] = 0
         embedded: NDArray[np.float32] | None = None
         if embedding:
             embedded = _joined([part.embedding for part in parts], (arch.embedding_dim,))
         norm = None if embedded is None else np.linalg.norm(embedded, axis=1)
         return Scores(
             raw=raw,
-            quality=quality,
+            quality=self._calibration(raw),
             patches=_joined([part.patches for part in parts], (arch.patches,)),
             attention=_joined([part.attention for part in parts], ()),
             embedding=embedded,
             norm=norm,
-            left=left,
             rank=self._rank(raw, norm),
         )
 
@@ -175,50 +166,6 @@ class Scorer:
             raise ModelError(
                 f"model '{self.card.name}' produced values that are not finite: its weights are damaged"
             )
-
-    def fitted(self, crops: NDArray[np.uint8]) -> Scorer:
-        """Return a scorer whose ``mahalanobis`` distance is fitted on ``crops`` (``(B, 112, 112, 3)``, B >= 1).
-
-        Its card carries the fitted spread, so it can be kept with the model.
-
-        Raises:
-            ConfigError: no crops, wrong crops, or a backend other than torch on the CPU.
-        """
-        _check_crops(crops)
-        if not len(crops) or self.backend.name != "torch" or self.wants_landmarks:
-            raise ConfigError(
-                "fitting needs one or more crops, the torch backend on the CPU, and a network without landmarks"
-            )
-        import torch
-
-        from facegate.scoring.torch_backends import TorchCpu
-
-        batches = [torch.from_numpy(crops[i : i + MAX_BATCH]) for i in range(0, len(crops), MAX_BATCH)]
-        with torch.inference_mode():
-            spread = torch.stack([self.one_pass.mean_squared_step(batch) * len(batch) for batch in batches]).sum(0)
-        card = msgspec.structs.replace(self.card, spread=tuple((spread / len(crops)).tolist()))
-        model = Model(card, self.reading.model.fingerprint, lambda: self.network)
-        reading = Reading(model, self.settings, self.quality)
-        return Scorer(reading, TorchCpu(reading.one_pass, self.backend.dtype), why=self.why)
-
-    def leaving_early(self, exits: Mapping[int, float]) -> Scorer:
-        """Return a scorer whose crops leave after these blocks when their score so far is below the value.
-
-        ``facegate calibrate-exit`` finds the values.
-
-        Raises:
-            ConfigError: a block after which nobody can leave, or a backend other than torch on the CPU.
-        """
-        if self.backend.name != "torch":
-            raise ConfigError("early exits run in torch on the CPU alone: use backend 'torch' and device 'cpu'")
-        possible = self.settings.blocks[1:]
-        for block in exits:
-            if block not in possible:
-                raise ConfigError(f"a crop can leave after the scored blocks {list(possible)}, not after {block}")
-        from facegate.scoring.torch_backends import TorchCpu
-
-        backend = TorchCpu(self.one_pass, self.backend.dtype, dict(exits) or None)
-        return Scorer(self.reading, backend, why=self.why)
 
 
 def load_scorer(
@@ -247,7 +194,7 @@ def load_scorer(
         blocks: increasing block indices that ViTNT-FIQA scores; the card's by default.
         aggregation: ``uniform``, ``attention`` or ``attention_mean`` (see :mod:`facegate.scoring.vitnt`).
         alpha: steepness; the card's by default.
-        distance: ``euclidean`` (the published one), ``cosine`` or ``mahalanobis``.
+        distance: ``euclidean`` (the published one) or ``cosine``.
         device: ``auto`` takes CUDA where torch finds it.
         dtype: ``auto`` takes bf16 where the processor multiplies it natively (AVX512-BF16, AMX, CUDA from compute
             capability 8.0), else fp32. ``int8`` (ONNX Runtime) is never taken unasked.
@@ -326,8 +273,7 @@ def _decide(reading: Reading, on: str, dtype: str, backend: str) -> Choice:
 
 
 def _exported_is_best(reading: Reading, dtype: str) -> bool:
-    exact = dtype == "fp32" or (dtype == "auto" and not (reading.card.bf16 and native_bf16("cpu")))
-    return reading.fitted and exact
+    return dtype == "fp32" or (dtype == "auto" and not (reading.card.bf16 and native_bf16("cpu")))
 
 
 def _make_backend(reading: Reading, on: str, choice: Choice) -> Backend:
@@ -386,10 +332,6 @@ def _checked_blocks(blocks: tuple[int, ...], depth: int) -> tuple[int, ...]:
             f"blocks must be two or more increasing indices within 0..{depth - 1}, got {list(blocks)}"
         )
     return blocks
-
-
-def _left(part: PassArrays) -> NDArray[np.bool_]:
-    return np.zeros(len(part.raw), dtype=np.bool_) if part.left is None else part.left
 
 
 def _joined(parts: list[Any], shape: tuple[int, ...]) -> NDArray[np.float32]:

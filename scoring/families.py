@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
@@ -49,8 +49,6 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     embedding) or ``estimate`` (read from the tokens by a small head)."""
     fusion: tuple[float, ...] = ()
     """How the architecture's estimates add up to one number."""
-    spread: tuple[float, ...] = ()
-    """Mean squared step of each token dimension, for the ``mahalanobis`` distance."""
     people: tuple[float, float] | None = None
     """Cosines of the embedding: below the first, two faces of a track are different people; from the second on, two
     faces of different tracks are the same person. ``None``: the embedding does not tell people apart."""
@@ -108,7 +106,9 @@ def decode_embedded(text: str, where: str) -> ModelCard:
         ModelError: it is not valid.
     """
     try:
-        return msgspec.json.decode(text, type=ModelCard)
+        fields = msgspec.json.decode(text, type=dict[str, Any])
+        fields.pop("spread", None)  # weights written by earlier versions have this field, empty
+        return msgspec.convert(fields, ModelCard)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"the card inside {where} is not valid: {error}") from error
 

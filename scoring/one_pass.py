@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import msgspec
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facegate.scoring.families import ModelCard, Quality
@@ -19,7 +16,6 @@ class OnePass(nn.Module):
 
     mean: Tensor
     std: Tensor
-    spread: Tensor | None
     fusion: Tensor
 
     def __init__(self, network: FaceViT, card: ModelCard, settings: ScoreSettings, quality: Quality) -> None:
@@ -30,8 +26,6 @@ class OnePass(nn.Module):
         shape = (1, 3, 1, 1)
         self.register_buffer("mean", torch.tensor(card.mean).view(shape) * 255.0, persistent=False)
         self.register_buffer("std", torch.tensor(card.std).view(shape) * 255.0, persistent=False)
-        spread = torch.tensor(card.spread) if settings.distance == "mahalanobis" and card.spread else None
-        self.register_buffer("spread", spread, persistent=False)
         self.register_buffer("fusion", torch.tensor(card.fusion), persistent=False)
 
     @property
@@ -39,42 +33,19 @@ class OnePass(nn.Module):
         """Of the network's weights."""
         return self.network.pos_embed.dtype
 
-    def forward(
-        self,
-        crops: Tensor,
-        embedding: bool = True,
-        exits: Mapping[int, float] | None = None,
-        landmarks: Tensor | None = None,
-    ) -> PassOutput:
+    def forward(self, crops: Tensor, embedding: bool = True, landmarks: Tensor | None = None) -> PassOutput:
         """Run on uint8 RGB crops ``(B, 112, 112, 3)``; ``raw`` of the result is the chosen quality.
 
         ``landmarks`` ``(B, 5, 2)``, in pixels of the crop, for networks that look at them.
         """
         images = self.normalised(crops)
         whole = embedding or self.quality in ("norm", "estimate")
-        out = self.network(images, self.settings, whole=whole, spread=self.spread, exits=exits, landmarks=landmarks)
+        out = self.network(images, self.settings, whole=whole, landmarks=landmarks)
         return msgspec.structs.replace(out, raw=self._chosen(out))  # type: ignore[no-any-return]
 
     def normalised(self, crops: Tensor) -> Tensor:
         """Uint8 RGB crops ``(B, 112, 112, 3)`` to what the network takes, ``(B, 3, 112, 112)``."""
         return ((crops.permute(0, 3, 1, 2).float() - self.mean) / self.std).to(self.dtype)
-
-    def mean_squared_step(self, crops: Tensor) -> Tensor:
-        """Mean squared step ``(D,)`` of each token dimension between scored blocks."""
-        network, norm = self.network, self.network.norm
-        x = network.tokens(self.normalised(crops))
-        steps: list[Tensor] = []
-        before: Tensor | None = None
-        unit: Tensor
-        for index in range(self.settings.blocks[-1] + 1):
-            x = network.blocks[index](x, False, False)[0]
-            if index in self.settings.blocks:
-                unit = F.normalize(norm(x[:, network.prefix_tokens :]).float(), dim=-1)
-                if before is not None:
-                    steps.append((unit - before).square().mean((0, 1)))
-                before = unit
-        mean: Tensor = torch.stack(steps).mean(0)
-        return mean
 
     def _chosen(self, out: PassOutput) -> Tensor:
         if self.quality == "attention":

@@ -34,11 +34,6 @@ class Reading:
         what = (self.model.fingerprint, self.card, self.settings, self.quality)
         return hashlib.sha256(msgspec.json.encode(what)).hexdigest()[:16]
 
-    @property
-    def fitted(self) -> bool:
-        """Whether nothing is missing that the settings ask for."""
-        return self.settings.distance != "mahalanobis" or bool(self.card.spread)
-
     @cached_property
     def one_pass(self) -> OnePass:
         """In torch; built when it is first asked for.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -25,10 +25,9 @@ class TorchCpu:
 
     name: BackendName = "torch"
 
-    def __init__(self, one_pass: OnePass, dtype: Dtype, exits: Mapping[int, float] | None = None) -> None:
+    def __init__(self, one_pass: OnePass, dtype: Dtype) -> None:
         self.dtype = dtype
         self._one_pass = one_pass
-        self._exits = exits
         one_pass.network.to("cpu").set_dtype(TORCH_DTYPES[dtype])
 
     @torch.inference_mode()
@@ -41,15 +40,12 @@ class TorchCpu:
 
     def _run(self, crops: NDArray[np.uint8], embedding: bool, landmarks: Floats | None) -> PassArrays:
         where = None if landmarks is None else torch.from_numpy(landmarks)
-        out: PassOutput = self._one_pass(
-            torch.from_numpy(np.ascontiguousarray(crops)), embedding, self._exits, where
-        )
+        out: PassOutput = self._one_pass(torch.from_numpy(np.ascontiguousarray(crops)), embedding, where)
         return PassArrays(
             raw=out.raw.float().numpy(),
             patches=out.patches.float().numpy(),
             attention=out.attention.float().numpy(),
             embedding=out.embedding.float().numpy() if embedding and out.embedding is not None else None,
-            left=None if out.left is None else out.left.numpy(),
         )
 
 

@@ -17,18 +17,12 @@ from facegate.scoring.network.architecture import Distance
 class TokenPath:
     """Running mean of the distances that patch tokens travel between consecutive selected blocks.
 
-    ``euclidean`` is the published distance; ``cosine`` is ``1 - u.v`` of the unit tokens; ``mahalanobis`` (with a
-    diagonal covariance) divides each dimension's step by its spread over many crops, at the scale of the Euclidean
-    distance so that the same alpha serves.
+    ``euclidean`` is the published distance; ``cosine`` is ``1 - u.v`` of the unit tokens.
     """
 
-    def __init__(
-        self, final_norm: nn.LayerNorm, distance: Distance = "euclidean", spread: Tensor | None = None
-    ) -> None:
-        """Start a path; ``spread`` ``(D,)`` holds the mean squared step per dimension, for ``mahalanobis``."""
+    def __init__(self, final_norm: nn.LayerNorm, distance: Distance = "euclidean") -> None:
         self._norm = final_norm
         self._cosine = distance == "cosine"
-        self._weights = None if spread is None else (spread.mean() / spread.clamp_min(1e-12)).sqrt()
         self._previous: Tensor | None = None
         self._sum: Tensor | None = None
         self.pairs = 0
@@ -43,21 +37,12 @@ class TokenPath:
         if self._previous is not None:
             # Not 2 - 2 u.v: that loses its digits exactly where tokens are steady.
             step = self._previous.sub_(unit)
-            if self._weights is not None:
-                step.mul_(self._weights)
             length = torch.linalg.vector_norm(step, dim=-1)
             if self._cosine:
                 length = length.square().mul_(0.5)
             self._sum = length if self._sum is None else self._sum.add_(length)
             self.pairs += 1
         self._previous = unit
-
-    def keep(self, rows: Tensor) -> None:
-        """Go on with these rows ``(K,)`` of the batch alone."""
-        if self._previous is not None:
-            self._previous = self._previous[rows]
-        if self._sum is not None:
-            self._sum = self._sum[rows]
 
     def patch_quality(self, alpha: float) -> Tensor:
         """Return ``q_p = 2 / (1 + exp(alpha d_p))``, ``(B, N)`` in (0, 1].

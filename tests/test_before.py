@@ -6,9 +6,11 @@ import shutil
 from pathlib import Path
 
 import msgspec
+from structlog.testing import capture_logs
 
 from facegate.pipeline.recording.record import Recording
 from facegate.pipeline.recording.replay import decide, line
+from facegate.pipeline.records import Outcome, SkippedFace
 from facegate.sinks.spool import Spool
 from facegate.sinks.wire import decode_header, unpack_crop
 
@@ -19,6 +21,20 @@ def test_an_old_recording_is_decided_as_it_was_then() -> None:
     recording = Recording(FIXTURES / "recording-1.rec")
     lines = [msgspec.json.encode(line(at, decision)) for at, decision in decide(recording)]
     assert lines == (FIXTURES / "recording-1.decisions.jsonl").read_bytes().splitlines()
+
+
+def test_an_old_recording_with_removed_settings_is_decided_without_them_and_says_so() -> None:
+    with capture_logs() as logs:
+        recording = Recording(FIXTURES / "recording-2.rec", crops=False)
+        decisions = [decision for _, decision in decide(recording)]
+    seen = [face.face.face_id for frame in recording.frames() for face in (*frame.faces, *frame.skipped)]
+    assert sorted(seen) == sorted(decision.face.face.face_id for decision in decisions) and len(seen) == 84
+    unscored = [decision.outcome for decision in decisions if isinstance(decision.face, SkippedFace)]
+    assert unscored == 28 * [Outcome.BELOW_THRESHOLD], "faces that had left the network early"
+    assert sorted(line["event"] for line in logs) == [
+        "this recording used early exit, which was removed; those faces fail",
+        "this recording used gate.online, which was removed; decided with min_quality alone",
+    ]
 
 
 def test_an_old_spool_gives_back_its_shots(tmp_path: Path) -> None:

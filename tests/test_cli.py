@@ -81,10 +81,10 @@ def bad_inputs(folder: Path, clip: DemoClip) -> dict[str, tuple[list[object], in
         "no port": (["run", clip.path, "--bind", "tcp://127.0.0.1:99999"], 2, "a port is a number from 0 to 65535"),
         "login": (["run", "rtsp://me:p@ss@host/x"], 2, "in the login of a URL, write @ as %40"),
         "no embedder": (["recognize", "--gallery", clip.gallery, "--embedder", "x"], 2, "neither 'auto'"),
-        "keep and online": (
+        "keep and hysteresis": (
             ["calibrate", clip.path, "--gallery", clip.gallery, "--config", contrary],
             2,
-            "leave online and hysteresis out",
+            "keep sets the threshold: remove hysteresis",
         ),
         "no image": (["score", folder / "none.jpg"], 1, "cannot read"),
     }
@@ -247,7 +247,7 @@ def test_the_summary_fits_into_eighty_columns() -> None:
         frames_searched=2, frames_still=0, packets_not_decoded=0, packets_at_rest=0, age_ms=None,
         reconnects=0, observed=2_345_678,
         outcomes={"forwarded": 23_456, "superseded": 2_345_678, "below_threshold": 345_678, "off_pose": 123_456},
-        threshold=5, quality_moved=0.0, splits=0, decode_s=1.0,
+        threshold=5, splits=0, decode_s=1.0,
     )  # fmt: skip
     delivery = DeliveryReport(accepted=1, acknowledged=1)
     cost = CostReport(1.0, 2.0, 0.1, 1.0, 0.1, 0.0, 0.5, 100, 1.2)

@@ -1,20 +1,15 @@
-"""3 and 5: Euclidean, cosine or Mahalanobis? And does alpha matter, and can it be set without labels?
+"""3 and 5: Euclidean or cosine? And does alpha matter, and can it be set without labels?
 
     python -m benchmarks.findings.distances
 
-On LFW folds 1-4, clean and half degraded. Mahalanobis is fitted on 500 crops of the training pool. Alpha only
-shapes how patches are averaged; the label-free rules are the alpha at which raw scores spread most (standard
-deviation), and at which their histogram over 0..1 has the highest entropy.
+On LFW folds 1-4, clean and half degraded. Alpha only shapes how patches are averaged; the label-free rules are the
+alpha at which raw scores spread most (standard deviation), and at which their histogram over 0..1 has the highest
+entropy.
 """
 
 from __future__ import annotations
 
-import zipfile
-from typing import Any
-
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.findings.blocks import by_range, ways
 from benchmarks.findings.common import Array, begin, lfw, ratios
@@ -28,26 +23,16 @@ def entropy(scores: Array) -> float:
     return float(-(share[share > 0] * np.log(share[share > 0])).sum())
 
 
-def pool(path: Any, count: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    with zipfile.ZipFile(path) as archive:
-        names = rng.choice(sorted(archive.namelist()), count, replace=False)
-        read = [cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_COLOR) for name in names]
-    return np.stack([image[:, :, ::-1] for image in read if image is not None])
-
-
 def main() -> None:
     arguments = begin(__doc__)
     fixed = {"device": "cpu", "dtype": "fp32", "backend": "torch", "quality": "vitnt"}
-    fit = pool(arguments.data / "faces" / "pool112.zip", 500, np.random.default_rng(arguments.seed))
     for degraded in (None, arguments.seed):
         photographs = lfw(arguments.data, degraded)
         crops = photographs.faces.crops
         print("clean" if degraded is None else "half degraded")
         found = {}
-        for distance in ("euclidean", "cosine", "mahalanobis"):
+        for distance in ("euclidean", "cosine"):
             scorer = load_scorer(distance=distance, **fixed)  # type: ignore[arg-type]
-            if distance == "mahalanobis":
-                scorer = scorer.fitted(fit)
             found[distance] = scorer.score(crops, embedding=False).raw.astype(np.float64)
         print(ratios(photographs, found, "euclidean", arguments.seed), flush=True)
         plain = load_scorer(**fixed)  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from starlette.staticfiles import StaticFiles
 
 from facegate.console.console import Console
 from facegate.console.follower import Follower
+from facegate.console.metrics import CountRequests
 from facegate.console.security.guard import Guard
 from facegate.console.web import cameras, fleet, live, pages, people, score, system, tuning, visits
 from facegate.console.web.problems import add_problems
@@ -52,7 +53,10 @@ def create_app(console: Console, hosts: Collection[str] = ()) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        middleware=[Middleware(Guard, accounts=console.accounts, hosts=hosts)],
+        middleware=[
+            Middleware(CountRequests, requests=console.requests),
+            Middleware(Guard, accounts=console.accounts, hosts=hosts),
+        ],
     )
     app.state.console = console
     add_problems(app)

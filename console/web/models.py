@@ -106,7 +106,6 @@ class Camera(BaseModel):
     outcomes: dict[str, int] = {}
     threshold: int | None = None
     splits: int = 0
-    quality_moved: float = 0.0
     loss: dict[str, Any] | None = None
     drift: dict[str, Any] | None = None
 

@@ -37,11 +37,7 @@ def start() -> RedirectResponse:
 @router.get("/healthz")
 def healthz(console: Of) -> Response:
     """For whoever watches over this host: 200 while the gate and the worker run, or there is nothing to run."""
-    found = console.supervisor.health()
-    fine = found.worker.running and (
-        found.gate.running or found.gate_finished or console.supervisor.running().config is None
-    )
-    return Response(status_code=200 if fine else 503)
+    return Response(status_code=200 if console.healthy() else 503)
 
 
 @router.get("/login")

@@ -56,7 +56,7 @@ class Learned(msgspec.Struct, frozen=True):
 def read(scorer: Scorer, crops: NDArray[np.uint8]) -> Readings:
     """Read every number after every block of one pass over crops ``(B, 112, 112, 3)``."""
     network, settings = scorer.network, scorer.settings
-    path = TokenPath(network.norm, settings.distance, scorer.one_pass.spread)
+    path = TokenPath(network.norm, settings.distance)
     vitnt, attention, estimate = [], [], []
     x = network.tokens(scorer.one_pass.normalised(torch.from_numpy(np.ascontiguousarray(crops))))
     for index in range(network.arch.depth):

@@ -14,7 +14,7 @@ from facegate.cli.verbs.fleet import app as fleet_app
 from facegate.cli.verbs.gallery import app as gallery_app
 from facegate.cli.verbs.keys import app as keys_app
 from facegate.cli.verbs.maintenance import backup, doctor, restore
-from facegate.cli.verbs.measuring.calibrate import calibrate, calibrate_exit
+from facegate.cli.verbs.measuring.calibrate import calibrate
 from facegate.cli.verbs.measuring.evaluate import evaluate
 from facegate.cli.verbs.measuring.savings import savings
 from facegate.cli.verbs.measuring.score import score
@@ -43,7 +43,6 @@ for verb in (
     score,
     evaluate,
     calibrate,
-    calibrate_exit,
     replay,
     savings,
     explain,

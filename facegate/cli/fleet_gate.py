@@ -63,7 +63,7 @@ def watch_for_fleet(
     interrupted = Interrupt(watching.stop)
     with ExitStack() as told:
         if metrics:
-            told.enter_context(Monitor(metrics, watching.report, watching.standing))
+            told.enter_context(Monitor(metrics, watching.report, watching.timings, watching.standing))
         result = watching.run()
     if result is not None:
         if report is not None:

@@ -55,3 +55,7 @@ PlotOption = Annotated[Path | None, typer.Option("--plot", help="Draw it here.",
 FootageConfigOption = Annotated[
     Path | None, typer.Option(help="Configuration whose gate, tracker and scorer count.", show_default=False)
 ]
+MetricsOption = Annotated[
+    str | None,
+    typer.Option(help="Serve /healthz and /metrics at HOST:PORT; :9108 means loopback.", show_default=False),
+]

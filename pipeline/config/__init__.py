@@ -3,7 +3,7 @@
 from facegate.pipeline.config.camera import CameraConfig
 from facegate.pipeline.config.delivery import DeliveryConfig, OtherConfig, SpoolConfig
 from facegate.pipeline.config.detector import DetectorConfig
-from facegate.pipeline.config.gate import GateConfig, LimitsConfig, OnlineConfig, PeopleConfig
+from facegate.pipeline.config.gate import GateConfig, LimitsConfig, PeopleConfig
 from facegate.pipeline.config.load import build_config, config_for, load_config
 from facegate.pipeline.config.run import RunConfig
 from facegate.pipeline.config.scorer import ScorerConfig
@@ -17,7 +17,6 @@ __all__ = [
     "DetectorConfig",
     "GateConfig",
     "LimitsConfig",
-    "OnlineConfig",
     "OtherConfig",
     "PeopleConfig",
     "RunConfig",

@@ -82,8 +82,6 @@ class DeliveryConfig(Section):
     """Shots kept in memory for workers; when full, the pipeline waits and live cameras skip frames."""
     spool: SpoolConfig | None = None
     """Keep shots on disk until a worker has acknowledged them; they survive the death of the gate."""
-    telemetry: Endpoint | None = None
-    """ZeroMQ endpoint (PUB) where the run's report is told every second."""
     context_px: int | None = Field(None, ge=64, le=1280)
     """Send the whole picture with each shot, shrunk to this longer side."""
     embedding: bool = False

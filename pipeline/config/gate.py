@@ -22,21 +22,6 @@ class LimitsConfig(Section):
     max_roll_deg: float | None = Field(None, gt=0, le=180)
 
 
-class OnlineConfig(Section):
-    """A threshold that follows the camera."""
-
-    discard: float = Field(ge=0, lt=1)
-    """Share of faces to drop."""
-    low: int = Field(0, ge=0, le=100)
-    high: int = Field(100, ge=0, le=100)
-    warm_up: int = Field(500, ge=1)
-    """Faces before the threshold moves."""
-    memory: int = Field(5000, ge=10)
-    """Faces after which the past counts half."""
-    state: Path | None = None
-    """Folder in which each camera's threshold is kept from run to run."""
-
-
 class PeopleConfig(Section):
     """What is done with the embedding that comes free with the score."""
 
@@ -99,15 +84,14 @@ class GateConfig(Section):
     dry_run: bool = False
     """Decide and count, but send nothing."""
     limits: LimitsConfig = LimitsConfig()
-    online: OnlineConfig | None = None
     people: PeopleConfig = PeopleConfig()
 
     @model_validator(mode="after")
     def _one_threshold(self) -> Self:
         if self.keep is None:
             return self
-        if self.online is not None or self.hysteresis:
-            raise ValueError("keep sets the threshold by itself: leave online and hysteresis out")
+        if self.hysteresis:
+            raise ValueError("keep sets the threshold: remove hysteresis")
         if self.mode == "interval" or not self.more_shots or self.dry_run:
             raise ValueError("keep learns from answers: it needs more_shots, and no dry_run or mode interval")
         if self.keep_high < self.min_quality:

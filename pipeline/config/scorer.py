@@ -19,15 +19,9 @@ class ScorerConfig(Section):
     """The file's model card (a name that ships with facegate, or a YAML file), where it carries none."""
     quality: Literal["vitnt", "attention", "norm", "estimate"] | None = None
     """The number that stands for quality; the card's choice by default."""
-    blocks: tuple[int, ...] | None = None
-    """Blocks that ViTNT-FIQA scores, increasing; the card's by default."""
-    aggregation: Literal["uniform", "attention", "attention_mean"] = "attention"
-    distance: Literal["euclidean", "cosine"] = "euclidean"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     backend: Literal["auto", "torch", "onnxruntime", "openvino"] = "auto"
-    exits: Path | None = None
-    """Table of ``facegate calibrate-exit``: crops clearly below the gate leave the network early."""
     every_face: bool = False
     """Score every face, and not only those that may still be their track's best."""
     max_frames: int = Field(16, ge=1, le=256)

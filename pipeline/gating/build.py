@@ -20,7 +20,6 @@ from facegate.pipeline.gating.keeping import Keeping, KeepSettings, KeepState
 from facegate.pipeline.gating.limits import FaceLimits
 from facegate.pipeline.gating.policies import People, RecentPeople
 from facegate.pipeline.gating.purity import PurityGuard
-from facegate.pipeline.gating.threshold import OnlineSettings, OnlineState, OnlineThreshold
 from facegate.pipeline.records import Answer, Answers, Met, QualityInfo, ScoredFrame, TrackEnd
 
 log = structlog.get_logger(__name__)
@@ -30,7 +29,6 @@ class Learned(msgspec.Struct, frozen=True):
     """What a camera has learned, for whoever decides for it next."""
 
     keep: KeepState | None = None
-    online: OnlineState | None = None
 
 
 class Outside(Protocol):
@@ -70,8 +68,6 @@ class Gates:
         self.run_id, self._info, self._people = run_id, quality_info, people
         self._settings: dict[str, GateConfig] = {}
         self._groups: dict[str, RecentPeople] = {}
-        self._online: dict[Path, OnlineThreshold] = {}
-        self._online_of: dict[str, OnlineThreshold] = {}
         self._keeping: dict[str, Keeping] = {}
         self._kept: dict[str, KeepState] = {}
         """As it is on disk."""
@@ -133,23 +129,18 @@ class Gates:
             recent = RecentPeople(wanted.cooldown_s, same) if wanted.cooldown_s else None
             if wanted.group:
                 group = self._group(wanted.group, wanted.group_s, self._people)
-        online = self._online_threshold(camera, gate)
         settings = gate_settings(gate)
         return Gate(
             self.run_id, camera, settings, self._info,
-            recent=recent, group=group, online=online, keeping=self._keeper(camera, gate),
+            recent=recent, group=group, keeping=self._keeper(camera, gate),
         )  # fmt: skip
 
     def contest(self, camera: str, *, everything: bool) -> Contest:
-        """What says which of the camera's faces are worth scoring; an online threshold wants to see all."""
-        gate = self.settings(camera)
-        everything = everything or gate.online is not None
-        return Contest(gate_settings(gate), self.run_id, everything=everything)
+        """What says which of the camera's faces are worth scoring."""
+        return Contest(gate_settings(self.settings(camera)), self.run_id, everything=everything)
 
     def save(self) -> None:
-        """Keep the online thresholds for the next run."""
-        for path, online in self._online.items():
-            _try_to_write(path, online.state())
+        """Keep the learned thresholds for the next run."""
         for camera in self._keeping:
             self.keep_learned(camera)
 
@@ -173,13 +164,9 @@ class Gates:
                 self._kept[camera] = state
 
     def _hand_on(self, camera: str) -> None:
-        if self._outside is None:
-            return
-        keeping, online = self._keeping.get(camera), self._online_of.get(camera)
-        if keeping is not None or online is not None:
-            self._handed[camera] = Learned(
-                None if keeping is None else keeping.state(), None if online is None else online.state()
-            )
+        keeping = self._keeping.get(camera)
+        if self._outside is not None and keeping is not None:
+            self._handed[camera] = Learned(keeping.state())
             self._outside.learned(camera, self._handed[camera])
 
     def learned(self) -> dict[str, KeepState]:
@@ -211,26 +198,8 @@ class Gates:
         self._keeping[camera] = keeping
         return keeping
 
-    def _online_threshold(self, camera: str, gate: GateConfig) -> OnlineThreshold | None:
-        if gate.online is None:
-            return None
-        handed = self._handed.get(camera)
-        state = None if handed is None else handed.online
-        path = None if gate.online.state is None else gate.online.state / f"{camera}.json"
-        if state is None and path is not None and path.is_file():
-            try:
-                state = msgspec.json.decode(path.read_bytes(), type=OnlineState)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise ConfigError(f"{path} holds no threshold of facegate: remove it to start anew") from error
-        fields = gate.online.model_dump(exclude={"state"})
-        online = OnlineThreshold(OnlineSettings(**fields), gate.min_quality, state)
-        self._online_of[camera] = online
-        if path is not None:
-            self._online[path] = online
-        return online
 
-
-def _write(path: Path, state: KeepState | OnlineState) -> None:
+def _write(path: Path, state: KeepState) -> None:
     """As a whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
@@ -238,7 +207,7 @@ def _write(path: Path, state: KeepState | OnlineState) -> None:
     part.replace(path)
 
 
-def _try_to_write(path: Path, state: KeepState | OnlineState) -> None:
+def _try_to_write(path: Path, state: KeepState) -> None:
     """A full disk costs what was learned since, and no camera."""
     try:
         _write(path, state)

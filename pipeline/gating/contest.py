@@ -202,7 +202,7 @@ class Contest:
 
     def _learn(self, face: ScoredFace, mean: float, variance: float, features: Features, thumb: Features) -> None:
         track = self._tracks.get(face.track_id)
-        if track is None or face.left_early:
+        if track is None:
             return
         now, quality = face.face.frame.pts_s, face.rank[0]
         self._learned += 1

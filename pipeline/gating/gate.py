@@ -23,8 +23,7 @@ import msgspec
 from facegate.pipeline.gating.asking import FIRST_WAIT_S, Spares
 from facegate.pipeline.gating.keeping import Keeping
 from facegate.pipeline.gating.limits import FaceLimits
-from facegate.pipeline.gating.policies import BestShots, Budget, PrimaryFace, RecentPeople, ShadowSample
-from facegate.pipeline.gating.threshold import Hysteresis, OnlineThreshold
+from facegate.pipeline.gating.policies import BestShots, Budget, Hysteresis, PrimaryFace, RecentPeople, ShadowSample
 from facegate.pipeline.records import (
     Answer,
     Outcome,
@@ -117,12 +116,11 @@ class Gate:
         *,
         recent: RecentPeople | None = None,
         group: RecentPeople | None = None,
-        online: OnlineThreshold | None = None,
         keeping: Keeping | None = None,
     ) -> None:
         self._run_id, self._camera, self._info = run_id, camera, quality_info
         self._settings = settings
-        self._recent, self._group, self.online, self.keeping = recent, group, online, keeping
+        self._recent, self._group, self.keeping = recent, group, keeping
         self._hysteresis = Hysteresis(settings.hysteresis)
         self._primary = None if settings.primary_px is None else PrimaryFace(settings.primary_px)
         self._budget = None if settings.per_minute is None else Budget(settings.per_minute)
@@ -220,8 +218,6 @@ class Gate:
         return track
 
     def _refuse(self, track: _Track, face: ScoredFace, primary: int | None) -> Outcome | None:
-        if face.left_early:
-            return Outcome.EARLY_EXIT
         if track.sure:
             return Outcome.SUPERSEDED
         s = self._settings
@@ -231,9 +227,6 @@ class Gate:
         if self._primary is not None and face.track_id != primary:
             return Outcome.NOT_PRIMARY
         threshold = s.min_quality if self.keeping is None else self.keeping.least(face.track_id)
-        if self.online is not None:
-            self.online.observe(face.quality)
-            threshold = self.online.threshold
         track.open = self._hysteresis.admits(track.open, face.quality, threshold)
         if not track.open:
             return Outcome.BELOW_THRESHOLD
@@ -246,7 +239,7 @@ class Gate:
         return track.sent_rank + self._settings.improve_margin
 
     def _rejected(self, face: ScoredFace, outcome: Outcome) -> Decision:
-        if not face.left_early and self._shadow.takes(face.face):
+        if self._shadow.takes(face.face):
             return Decision(face, Outcome.SHADOW, self._shot(face, 0, Reason.SHADOW))
         return Decision(face, outcome)
 

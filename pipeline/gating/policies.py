@@ -18,6 +18,17 @@ MOST_PEOPLE = 2000
 """People remembered at once; the oldest are forgotten first."""
 
 
+class Hysteresis:
+    """Opens at the threshold and closes only below ``threshold - band``, so that a track does not flap."""
+
+    def __init__(self, band: int) -> None:
+        self._band = band
+
+    def admits(self, was_open: bool, quality: int, threshold: int) -> bool:
+        """Whether a face passes; also the track's new state."""
+        return quality >= (threshold - self._band if was_open else threshold)
+
+
 class BestShots:
     """The best ``k`` faces of a track so far, apart from each other in time or yaw."""
 

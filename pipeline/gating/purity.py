@@ -81,7 +81,7 @@ class PurityGuard:
 
     def _person(self, face: ScoredFace, now: float) -> _Person:
         people = self._tracks.get(face.track_id)
-        believed = self._people is not None and face.quality >= self._reliable and not face.left_early
+        believed = self._people is not None and face.quality >= self._reliable
         unit = unit_embedding(face) if believed else None
         if people is None:
             person = self._returned(unit, now) or self._new()

@@ -57,6 +57,7 @@ class SeenFace(msgspec.Struct, frozen=True, array_like=True):
     patches: bytes
     embedding: bytes | None
     left_early: bool
+    """Of a face that an earlier version did not score to the end; now never."""
     crop: bytes
     fused: float | None = None
 
@@ -110,7 +111,7 @@ def seen_face(face: ScoredFace) -> SeenFace:
         raw=face.raw,
         patches=_floats(face.patches),
         embedding=None if face.embedding is None else _floats(face.embedding),
-        left_early=face.left_early,
+        left_early=False,
         crop=encode_jpeg(face.face.crop, JPEG_QUALITY),
         fused=face.fused,
     )
@@ -136,11 +137,13 @@ def _floats(values: Any) -> bytes:
 
 def scored_frame(seen: SeenFrame, crops: bool) -> ScoredFrame:
     """Back to a frame; raises ``ValueError`` where a crop cannot be read."""
-    faces = tuple(_face(face, seen.frame, crops) for face in seen.faces)
-    skipped = tuple(
-        SkippedFace(_seen_face(face, seen.frame, crops), face.track_id, face.outcome) for face in seen.skipped
+    faces = tuple(_face(face, seen.frame, crops) for face in seen.faces if not face.left_early)
+    skipped: list[tuple[SeenFace | SeenSkipped, Outcome]] = [(face, face.outcome) for face in seen.skipped]
+    skipped += [(face, Outcome.BELOW_THRESHOLD) for face in seen.faces if face.left_early]
+    unscored = tuple(
+        SkippedFace(_seen_face(face, seen.frame, crops), face.track_id, outcome) for face, outcome in skipped
     )
-    return ScoredFrame(frame=seen.frame, faces=faces, ended=seen.ended, last=seen.last, skipped=skipped)
+    return ScoredFrame(frame=seen.frame, faces=faces, ended=seen.ended, last=seen.last, skipped=unscored)
 
 
 def _seen_face(seen: SeenFace | SeenSkipped, ref: FrameRef, crops: bool) -> Face:
@@ -157,7 +160,6 @@ def _face(seen: SeenFace, ref: FrameRef, crops: bool) -> ScoredFace:
         raw=seen.raw,
         patches=np.frombuffer(seen.patches, "<f4"),
         embedding=None if seen.embedding is None else np.frombuffer(seen.embedding, "<f4"),
-        left_early=seen.left_early,
         fused=seen.fused,
     )
 

@@ -20,6 +20,7 @@ from time import time
 from typing import IO, Any, Protocol
 
 import msgspec
+import structlog
 
 from facegate.errors import ConfigError
 from facegate.pipeline.config import CameraConfig, RunConfig
@@ -33,6 +34,7 @@ from facegate.pipeline.recording.format import (
     seen_face,
     seen_skipped,
 )
+from facegate.pipeline.recording.legacy import current_gates
 from facegate.pipeline.records import Answers, QualityInfo, ScoredFrame
 
 FORMAT = 4
@@ -42,6 +44,8 @@ SUFFIX = ".rec"
 LARGEST = 64 * 2**20
 """Bytes of one object; more is refused before it is read."""
 _LENGTH = struct.Struct(">I")
+
+log = structlog.get_logger(__name__)
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -144,9 +148,7 @@ def _gates(config: RunConfig) -> dict[str, dict[str, Any]]:
     gates = {}
     for camera in config.cameras:
         gate = config.gate_for(camera.name).model_dump(mode="json")
-        if gate["online"] is not None:
-            gate["online"]["state"] = None  # a replay starts from nothing and changes nothing
-        gate["state"] = None
+        gate["state"] = None  # a replay starts from nothing and changes nothing
         gates[camera.name] = gate
     return gates
 
@@ -174,6 +176,7 @@ class Recording:
         """
         self._path = path
         self._crops = crops
+        self._warned: set[str] = set()
         self.header = self._header(self._pieces()[0])
 
     def config(self) -> RunConfig:
@@ -229,7 +232,18 @@ class Recording:
                 ) from error
         if header.format not in READABLE:
             raise ConfigError(f"{piece} has format {header.format}; this version reads up to {FORMAT}")
-        return header
+        return msgspec.structs.replace(header, gates=self._current(header.gates))
+
+    def _current(self, gates: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        current, removed = current_gates(gates)
+        for setting in removed:
+            self._warn(f"this recording used {setting}, which was removed; decided with min_quality alone")
+        return current
+
+    def _warn(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            log.warning(message, recording=str(self._path))
 
     def _items(self, piece: Path, offset: int) -> Iterator[ScoredFrame | Answers | Gated]:
         with _open(piece) as file:
@@ -240,14 +254,14 @@ class Recording:
             while (content := _read(file, piece)) is not None:
                 try:
                     item = msgspec.msgpack.decode(content, type=SeenFrame | SeenAnswers | SeenGates)
-                    if isinstance(item, SeenFrame):
-                        yield scored_frame(item, self._crops)
+                    if isinstance(item, SeenAnswers):
+                        yield item.said
+                    elif isinstance(item, SeenGates):
+                        yield Gated(config_of(self._current(item.gates)), item.learned)
                     else:
-                        yield (
-                            item.said
-                            if isinstance(item, SeenAnswers)
-                            else Gated(config_of(item.gates), item.learned)
-                        )
+                        if any(face.left_early for face in item.faces):
+                            self._warn("this recording used early exit, which was removed; those faces fail")
+                        yield scored_frame(item, self._crops)
                 except (msgspec.DecodeError, ValueError) as error:
                     raise ConfigError(f"{piece} is damaged: {error}") from error
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from facegate.pipeline.config import CameraConfig, GateConfig, RunConfig
+from facegate.pipeline.config import CameraConfig, RunConfig
 from facegate.pipeline.gating.build import Deciders, Gates
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.gating.policies import People
@@ -100,12 +100,5 @@ def _for_cameras(config: RunConfig, cameras: list[str]) -> RunConfig:
     known = {camera.name: camera.gate for camera in config.cameras}
     return RunConfig(
         cameras=tuple(CameraConfig(name=n, source="recording", gate=known.get(n, {})) for n in cameras),
-        gate=_stateless(config),
+        gate=config.gate,
     )
-
-
-def _stateless(config: RunConfig) -> GateConfig:
-    gate = config.gate
-    if gate.online is None or gate.online.state is None:
-        return gate
-    return gate.model_copy(update={"online": gate.online.model_copy(update={"state": None})})

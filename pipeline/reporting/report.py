@@ -31,6 +31,10 @@ class FrameAge(msgspec.Struct, frozen=True):
     worst: float
 
 
+LATENCIES_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Upper bounds of the buckets of latency histograms."""
+
+
 class CameraReport(msgspec.Struct, frozen=True):
     """One camera's counts."""
 
@@ -59,9 +63,7 @@ class CameraReport(msgspec.Struct, frozen=True):
     observed: int
     outcomes: dict[str, int]
     threshold: int
-    """The gate's threshold at the end; an online one or one of ``keep`` has moved."""
-    quality_moved: float
-    """Population stability index of an online threshold; from 0.25 on, the camera's qualities have moved."""
+    """The gate's threshold at the end; with ``gate.keep``, what it was last set to."""
     splits: int
     """Times a track passed from one person to another and was split."""
     loss: Loss | None = None

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import structlog
 
 from facegate.detectors.base import Detector, load_detector
-from facegate.errors import ConfigError
 from facegate.pipeline.config import DetectorConfig, ScorerConfig
-from facegate.scoring.early_exit import read_table
 from facegate.scoring.engine import Scorer, load_scorer
 from facegate.scoring.families import IDENTITY, USELESS
 
@@ -28,30 +24,16 @@ def scorer_of(config: ScorerConfig, min_quality: int) -> Scorer:
         ModelError: a model is missing or not fit.
         ConfigError: settings that do not go together.
     """
-    load = partial(
-        load_scorer,
+    scorer = load_scorer(
         config.weights,
         card=config.card,
         quality=config.quality,
-        blocks=config.blocks,
-        aggregation=config.aggregation,
-        distance=config.distance,
         device=config.device,
         dtype=config.dtype,
+        backend=config.backend,
     )
-    if config.exits is None:
-        scorer = load(backend=config.backend)
-        _warn(scorer, min_quality)
-        return scorer
-    plain = load(backend="torch")
-    _warn(plain, min_quality)
-    table = read_table(config.exits, plain.card.name, plain.algorithm)
-    if table.min_quality > min_quality:
-        raise ConfigError(
-            f"exit table {config.exits} is for a gate at {table.min_quality}, above min_quality "
-            f"{min_quality}: it would drop what this gate lets through"
-        )
-    return plain.leaving_early(table.exits())
+    _warn(scorer, min_quality)
+    return scorer
 
 
 def _warn(scorer: Scorer, min_quality: int) -> None:

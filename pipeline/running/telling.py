@@ -71,9 +71,7 @@ def _cost(threads_s: Mapping[str, float], cpu_s: float, looks: int, duration_s: 
 def _camera_report(parts: Parts, camera: Camera, duration_s: float, threads_s: Mapping[str, float]) -> CameraReport:
     watched = parts.detect.watched(camera.name)
     decider = parts.gate.cameras().get(camera.name)
-    online = None if decider is None else decider.gate.online
     keeping = None if decider is None else decider.gate.keeping
-    moving = online or keeping
     return CameraReport(
         camera=camera.name,
         state=camera.state,
@@ -91,8 +89,7 @@ def _camera_report(parts: Parts, camera: Camera, duration_s: float, threads_s: M
         decode_s=round(threads_s.get(CAMERA + camera.name, 0.0), 3),
         observed=parts.ledger.observed(camera.name),
         outcomes=parts.ledger.outcomes(camera.name),
-        threshold=parts.gates.settings(camera.name).min_quality if moving is None else moving.threshold,
-        quality_moved=0.0 if online is None else round(online.moved, 3),
+        threshold=parts.gates.settings(camera.name).min_quality if keeping is None else keeping.threshold,
         loss=None if keeping is None else keeping.loss(),
         drift=None if keeping is None else keeping.drift.moved(),
         splits=0 if decider is None else decider.guard.splits,

@@ -8,6 +8,7 @@ from time import monotonic
 
 import msgspec
 import numpy as np
+from prometheus_client import Histogram
 
 from facegate.detectors.align import align
 from facegate.detectors.base import Detector
@@ -16,7 +17,7 @@ from facegate.pipeline.flow.channel import Channel, EndOfStream, Lane
 from facegate.pipeline.images import shrink_to
 from facegate.pipeline.records import CameraEnded, Detection, Face, Frame, FrameFaces, FrameRef, Image, Outcome
 from facegate.pipeline.reporting.accounting import Ledger
-from facegate.pipeline.reporting.report import FrameAge
+from facegate.pipeline.reporting.report import LATENCIES_S, FrameAge
 from facegate.pipeline.seeing.attention import Attention, Look
 from facegate.pipeline.seeing.cuts import CutDetector
 from facegate.pipeline.seeing.view import View, enlarged
@@ -93,6 +94,13 @@ class DetectStage:
         self._batch = batch
         self._live = live
         self._cameras: dict[str, Watched] = {}
+        self.frame_age = Histogram(
+            "facegate_frame_age_seconds",
+            "Age of frames when detection takes them, delays of the stream included.",
+            ["camera"],
+            registry=None,
+            buckets=LATENCIES_S,
+        )
 
     def watch(self, camera: str, watched: Watched) -> None:
         """Say how to look at a camera, before its first frame; a camera that is known keeps its counts."""
@@ -101,6 +109,7 @@ class DetectStage:
             for count in ("frames", "frames_searched", "frames_still", "ages_s", "shown"):
                 setattr(watched, count, getattr(known, count))
         self._cameras[camera] = watched
+        self.frame_age.labels(camera)
 
     def watched(self, camera: str) -> Watched:
         """What was counted of a camera."""
@@ -122,7 +131,9 @@ class DetectStage:
             for item in items:
                 if isinstance(item, Frame):
                     ref = item.ref
-                    self._cameras[ref.camera].ages_s.append(now - ref.received_s + ref.behind_s)
+                    age_s = now - ref.received_s + ref.behind_s
+                    self._cameras[ref.camera].ages_s.append(age_s)
+                    self.frame_age.labels(ref.camera).observe(age_s)
             for group in rounds(items, self._live, _camera):
                 for found in self._look(group):
                     outbox.put(found)

@@ -8,6 +8,7 @@ from time import monotonic
 
 import numpy as np
 import structlog
+from prometheus_client import Histogram
 
 from facegate.detectors.align import aligned_landmarks
 from facegate.pipeline.flow.batching import rounds
@@ -15,7 +16,7 @@ from facegate.pipeline.flow.channel import Channel, EndOfStream, Lane
 from facegate.pipeline.flow.priority import Priority
 from facegate.pipeline.gating.contest import Contest
 from facegate.pipeline.records import Outcome, ScoredFace, ScoredFrame, SkippedFace, TrackedFace, TrackedFrame
-from facegate.pipeline.reporting.report import ScoringReport
+from facegate.pipeline.reporting.report import LATENCIES_S, ScoringReport
 from facegate.scoring.engine import Scorer
 
 log = structlog.get_logger(__name__)
@@ -60,6 +61,21 @@ class ScoreStage:
         self._s_per_crop = 0.0
         self._batches: Counter[int] = Counter()
         self._waits: deque[float] = deque(maxlen=RECENT)
+        self.wait = Histogram(
+            "facegate_scoring_wait_seconds",
+            "Time from the arrival of a face's frame to the start of its scoring.",
+            registry=None,
+            buckets=LATENCIES_S,
+        )
+        self.duration = Histogram(
+            "facegate_scoring_duration_seconds",
+            "Time to score one batch of crops.",
+            registry=None,
+            buckets=LATENCIES_S,
+        )
+        self.batch_crops = Histogram(
+            "facegate_scoring_batch_crops", "Crops per batch.", registry=None, buckets=(1, 2, 4, 8, 16, 32, 64)
+        )
 
     def run(self, inbox: Channel[TrackedFrame], outbox: Lane[ScoredFrame]) -> None:
         """See :class:`~facegate.pipeline.stages.base.Stage`."""
@@ -129,12 +145,18 @@ class ScoreStage:
             return {}
         started = monotonic()
         self._batches[len(chosen)] += 1
-        self._waits.extend(started - face.face.frame.received_s for face in chosen)
+        waits = [started - face.face.frame.received_s for face in chosen]
+        self._waits.extend(waits)
+        for wait_s in waits:
+            self.wait.observe(wait_s)
+        self.batch_crops.observe(len(chosen))
         crops, landmarks = np.stack([face.face.crop for face in chosen]), None
         if self._scorer.wants_landmarks:
             landmarks = aligned_landmarks([face.face.detection.landmarks for face in chosen])
         scores = self._scorer.score(crops, landmarks=landmarks)
-        self._learn((monotonic() - started) / len(chosen))
+        took_s = monotonic() - started
+        self.duration.observe(took_s)
+        self._learn(took_s / len(chosen))
         self._priority.scored(chosen)
         return {
             id(face): ScoredFace(
@@ -144,7 +166,6 @@ class ScoreStage:
                 raw=float(scores.raw[row]),
                 patches=scores.patches[row],
                 embedding=None if scores.embedding is None else scores.embedding[row],
-                left_early=bool(scores.left[row]),
                 fused=float(scores.rank[row]),
             )
             for row, face in enumerate(chosen)

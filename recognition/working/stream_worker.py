@@ -111,6 +111,7 @@ class StreamWorker:
         try:
             self._recognizer.ended(wire.decode(message.data, wire.Ended))
         except DeliveryError as error:
+            self._recognizer.metrics.messages_rejected.inc()
             log.error("message refused", subject=message.subject, reason=str(error))
 
     async def _answer(self, stream: Any, message: Any) -> None:
@@ -123,6 +124,7 @@ class StreamWorker:
             if isinstance(answer, DeliveryError):
                 raise answer
         except DeliveryError as error:
+            self._recognizer.metrics.messages_rejected.inc()
             log.error("shot put aside", subject=DEAD_SUBJECT, reason=str(error))
             await stream.publish(DEAD_SUBJECT, message.data, headers={"Reason": str(error)[:200]})
             await message.term()

@@ -19,6 +19,7 @@ from facegate.pipeline.records import Box, Floats, Image
 from facegate.recognition.embedders import Embedder, recogniser_id
 from facegate.recognition.matching.gallery import Gallery, Match, Rule
 from facegate.recognition.people.unknowns import Unknowns
+from facegate.recognition.working.metrics import WorkerMetrics
 from facegate.recognition.working.visits import VisitEvent, VisitKey, Visits, visit_key
 from facegate.sinks import wire
 from facegate.sinks.keys import KeyFile, load_key
@@ -91,6 +92,7 @@ class Recognizer:
         self._seen: OrderedDict[str, wire.Ack] = OrderedDict()
         self.results = 0
         self.named = 0
+        self.metrics = WorkerMetrics(lambda: len(gallery().names))
 
     def answer(self, shots: Sequence[tuple[wire.ShotHeader, bytes]]) -> list[wire.Ack | DeliveryError]:
         """Recognise shots, together; return their receipts.
@@ -102,9 +104,12 @@ class Recognizer:
         new: dict[str, tuple[wire.ShotHeader, Image]] = {}
         for index, (header, crop) in enumerate(shots):
             try:
-                if header.shot_id not in self._seen:
+                if header.shot_id in self._seen or header.shot_id in new:
+                    self.metrics.shots.labels("duplicate").inc()
+                else:
                     new[header.shot_id] = header, wire.unpack_crop(header, crop)
             except DeliveryError as error:
+                self.metrics.shots.labels("invalid").inc()
                 results[index] = error
         embeddings = self._embedder.embed([crop for _, crop in new.values()])
         for (header, _), embedding in zip(new.values(), embeddings, strict=True):
@@ -121,6 +126,11 @@ class Recognizer:
             self._seen[header.shot_id] if result is None else result
             for result, (header, _) in zip(results, shots, strict=True)
         ]
+
+    def health(self) -> tuple[bool, bytes]:
+        """Return the answer of ``/healthz``: a worker that runs is healthy."""
+        found = {"ok": True, "people": len(self._gallery().names), "shots": self.results, "named": self.named}
+        return True, msgspec.json.encode(found)
 
     def ended(self, end: wire.Ended) -> None:
         """A track is over."""
@@ -161,6 +171,7 @@ class Recognizer:
 
     def _tell(self, events: Sequence[VisitEvent]) -> None:
         for event in events:
+            self.metrics.visit_events.labels(event.event).inc()
             if event.event == "ended":
                 self._keep_unknown(event)
             self._output.write(msgspec.json.encode(event).decode() + "\n")
@@ -186,6 +197,8 @@ class Recognizer:
         self._output.flush()
         self.results += 1
         self.named += name is not None
+        self.metrics.shots.labels("unknown" if name is None else "named").inc()
+        self.metrics.duration.observe(latency_ms / 1000)
 
 
 class _Gate:
@@ -296,6 +309,7 @@ class Worker:
                 raise DeliveryError(f"unexpected message of {len(frames)} parts")
             return [_Given(gate, wire.decode_header(frames[1]), frames[2])]
         except DeliveryError as error:
+            self._recognizer.metrics.messages_rejected.inc()
             log.error("message refused", gate=gate.endpoint, reason=str(error))
             return []
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 Aggregation = Literal["uniform", "attention", "attention_mean"]
 AGGREGATIONS: tuple[Aggregation, ...] = ("uniform", "attention", "attention_mean")
-Distance = Literal["euclidean", "cosine", "mahalanobis"]
-DISTANCES: tuple[Distance, ...] = ("euclidean", "cosine", "mahalanobis")
+Distance = Literal["euclidean", "cosine"]
+DISTANCES: tuple[Distance, ...] = ("euclidean", "cosine")
 
 
 class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,14 +76,12 @@ class PassOutput(msgspec.Struct, frozen=True, eq=False):
     """What one forward pass over ``B`` crops yields; all on the network's device."""
 
     raw: Tensor
-    """``(B,)`` ViTNT-FIQA score; of a crop that left early, what it had come to by then."""
+    """``(B,)`` ViTNT-FIQA score."""
     patches: Tensor
     """``(B, N)``"""
     attention: Tensor
-    """``(B,)`` attention score of the last block that ran; 0 for a crop that left early."""
+    """``(B,)`` attention score of the last block that ran."""
     embedding: Tensor | None
-    """``(B, E)``; 0 for a crop that left early."""
+    """``(B, E)``"""
     estimates: Tensor | None
-    """``(B, K)``; 0 for a crop that left early."""
-    left: Tensor | None
-    """``(B,)`` bool: left early. ``None`` where no exit was given."""
+    """``(B, K)``"""

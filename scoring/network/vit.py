@@ -7,7 +7,6 @@ BatchNorm) and DINOv2's (class token, biases, GELU, LayerScale).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import cast
 
 import torch
@@ -17,7 +16,6 @@ from facegate.scoring.network.architecture import Architecture, PassOutput, Scor
 from facegate.scoring.network.blocks import Block
 from facegate.scoring.network.head import GdcHead
 from facegate.scoring.network.keypoints import BUCKETS, LANDMARKS, buckets, offsets
-from facegate.scoring.network.leaving import Leavers
 from facegate.scoring.network.stems import STEMS
 from facegate.scoring.vitnt import TokenPath, attention_received, image_quality
 
@@ -114,8 +112,6 @@ class FaceViT(nn.Module):
         settings: ScoreSettings,
         *,
         whole: bool = True,
-        spread: Tensor | None = None,
-        exits: Mapping[int, float] | None = None,
         landmarks: Tensor | None = None,
     ) -> PassOutput:
         """Run once for quality and, if asked, embedding and estimates.
@@ -124,16 +120,12 @@ class FaceViT(nn.Module):
             images: normalised ``(B, 3, S, S)``.
             settings: blocks, aggregation, alpha and distance. All blocks up to the last selected one run.
             whole: run to the last block, for the embedding and the estimates.
-            spread: for the ``mahalanobis`` distance, see :class:`~facegate.scoring.vitnt.TokenPath`.
-            exits: after these blocks, crops whose score so far (uniform over patches) is below the value leave; the
-                batch goes on without them.
             landmarks: ``(B, 5, 2)`` in pixels of the crop, where the architecture looks at ``keypoints``.
         """
         selected = set(settings.blocks)
         last = settings.blocks[-1]
         final = self.arch.depth - 1 if whole else last
-        exits = exits or {}
-        path = TokenPath(self.norm, settings.distance, spread)
+        path = TokenPath(self.norm, settings.distance)
         received: Tensor | None = None
         logits: Tensor | None = None
         x = self.tokens(images)
@@ -141,7 +133,6 @@ class FaceViT(nn.Module):
         if self.arch.keypoints:
             assert landmarks is not None
             positions = self.positions(landmarks)
-        out = Leavers(len(images), x.device) if exits else None
         for index in range(final + 1):
             weigh = (settings.aggregation == "attention_mean" and index in selected) or (
                 settings.aggregation == "attention" and index == last
@@ -153,25 +144,12 @@ class FaceViT(nn.Module):
             if weights is not None:
                 share = attention_received(weights, self.prefix_tokens)
                 received = share if received is None else received + share
-            if out is not None and index in exits and path.pairs:
-                patches = path.patch_quality(settings.alpha)
-                stay = out.leave(patches, exits[index])
-                x = x[stay]
-                path.keep(stay)
-                positions = None if positions is None else positions[stay]
-                received = None if received is None else received[stay]
-                logits = None if logits is None else logits[stay]
-                if not len(x):
-                    logits = x.new_zeros(0)
-                    break
         quality = path.patch_quality(settings.alpha)
         assert logits is not None
-        result = PassOutput(
+        return PassOutput(
             raw=image_quality(quality, received),
             patches=quality,
             attention=logits,
             embedding=self.embed(x) if whole else None,
             estimates=self.estimated(x) if whole and self.arch.estimates else None,
-            left=None,
         )
-        return result if out is None else out.merged(result)

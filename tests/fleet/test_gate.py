@@ -13,7 +13,12 @@ import pytest
 from facegate.demo.clip import DemoClip
 from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.server import RtspServer
+from facegate.pipeline.gating.build import write_learned
+from facegate.pipeline.gating.keeping import KeepState
+from facegate.pipeline.records import QualityInfo
+from facegate.scoring.engine import load_scorer
 
+from ..exposition import check_exposition, exposition
 from ..helpers import facegate, free_port
 from .processes import GateProcess, NatsServer, camera, forget_who_listens, put, status, until, watched
 
@@ -64,8 +69,11 @@ def test_a_gate_follows_tells_when_it_is_alone_and_leaves(tmp_path: Path, clip: 
         one = f"cameras:\n  - {{name: one, source: '{base}/one', max_fps: 2}}\n"
         two = one + f"  - {{name: two, source: '{base}/two', max_fps: 2, user: u, password: '${{TWO}}'}}\n"
         three = two + f"  - {{name: three, source: '{base}/three', near: [elsewhere]}}\n"
-        (tmp_path / "odd.json").write_text("nonsense")
-        three += f"  - {{name: odd, source: '{base}/odd', gate: {{online: {{discard: 0.1, state: {tmp_path}}}}}}}\n"
+        scorer = load_scorer(device="cpu")
+        info = QualityInfo(scorer.algorithm, scorer.card.name, scorer.calibration)
+        write_learned(tmp_path, "odd", info, KeepState("", [], 1))
+        next(tmp_path.glob("odd.*")).write_text("nonsense")
+        three += f"  - {{name: odd, source: '{base}/odd', gate: {{keep: 0.99, state: {tmp_path}}}}}\n"
         apply(three)
 
         def healthz() -> dict[str, object]:
@@ -82,9 +90,10 @@ def test_a_gate_follows_tells_when_it_is_alone_and_leaves(tmp_path: Path, clip: 
             found = status(nats_server.url)["cameras"]
             assert found["one"]["gate"] == "gate.1" and found["three"]["state"] == "waiting"
             assert "variable TWO is not set" in found["two"]["state"], "a secret that this host does not have"
-            until(lambda: "no threshold" in camera(nats_server.url, "odd")["state"], "why not")
+            until(lambda: "nothing that a gate" in camera(nats_server.url, "odd")["state"], "why not")
             assert healthz()["ok"] and healthz()["fleet"]["connected"]  # type: ignore[index]
             until(lambda: gate.told("shot"), "a shot")
+            check_exposition(exposition(port))
             apply(three.replace("name: two", "name: too"))
             until(lambda: "too" in str(status(nats_server.url)), "the new configuration")
             assert len([watch for watch in cameras.watches if watch.path == "/one"]) == 1, "the others do not blink"

@@ -15,7 +15,7 @@ from facegate.pipeline.gating.build import Deciders, Gates, Learned
 from facegate.pipeline.gating.policies import People
 from facegate.pipeline.recording.record import Begin, Recorder, Recording
 from facegate.pipeline.recording.replay import decide
-from facegate.pipeline.records import Answers, Met, Outcome
+from facegate.pipeline.records import Answer, Answers, Met, Outcome
 
 from ..pipeline.gating.faces import ANN, BOB, INFO, frame, seen
 
@@ -108,15 +108,20 @@ def test_what_is_old_foreign_or_no_message_is_left_out() -> None:
 
 def test_what_a_camera_has_learned_goes_on_elsewhere() -> None:
     two = Two()
-    settings: dict[str, Any] = {"online": {"discard": 0.5, "warm_up": 20}}
+    settings: dict[str, Any] = {"keep": 0.99, "max_wait_s": 100}
     one = gates(**settings)
     one.share(two.left)
     deciders = Deciders(one)
-    for seq in range(200):
-        list(deciders.step(frame(seq, seen(seq, seq, 40 + seq % 40), ended=(seq,))))
+    list(deciders.hear(Answers(expected=True)))
+    for seq in range(0, 600, 2):
+        sent = list(deciders.step(frame(seq, seen(seq, seq, 50))))
+        sent += deciders.step(frame(seq + 1, ended=(seq,)))
+        shots = [decision.shot for step in sent for decision in step.decisions if decision.shot is not None]
+        given = tuple(Answer(shot.shot_id, True, True, 0.9, 0.1, "recognizer") for shot in shots)
+        list(deciders.hear(Answers(True, given)))
         one.keep_learned("cam")
-    online = deciders.cameras["cam"].gate.online
-    assert online is not None and 50 <= online.threshold <= 70
+    keeping = deciders.cameras["cam"].gate.keeping
+    assert keeping is not None and keeping.threshold == 50
     (value,) = two.left.to_keep().values()
     assert two.left.to_keep() == {} and two.left.to_keep("cam") == {}, "written once"
     two.right.kept("cam", value)
@@ -124,7 +129,7 @@ def test_what_a_camera_has_learned_goes_on_elsewhere() -> None:
     assert isinstance(learned, Learned)
     other = gates(**settings)
     other.hand_over({"cam": learned})
-    began = other.gate("cam").online
-    assert began is not None and began.threshold == online.threshold and began.state() == online.state()
+    began = other.gate("cam").keeping
+    assert began is not None and began.state() == keeping.state()
     two.right.kept("cam", b"nonsense")
     assert two.right.begins_with("cam") is None and two.right.begins_with("yard") is None

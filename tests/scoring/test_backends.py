@@ -132,19 +132,6 @@ def test_other_settings_mark_the_calibration_they_were_not_made_for(tiny_model: 
     assert load_scorer(tiny_model, device="cpu", distance="cosine").algorithm.endswith("/cosine")
 
 
-def test_the_mahalanobis_distance_is_fitted_first(tiny_model: Path, faces: NDArray[np.uint8]) -> None:
-    scorer = load_scorer(tiny_model, device="cpu", dtype="fp32", backend="torch", distance="mahalanobis")
-    with pytest.raises(ConfigError, match=r"fitted\(crops\) first"):
-        scorer.score(faces)
-    with pytest.raises(ConfigError, match="one or more crops"):
-        scorer.fitted(faces[:0])
-    fitted = scorer.fitted(faces)
-    plain = load_scorer(tiny_model, device="cpu", dtype="fp32", backend="torch").score(faces)
-    out = fitted.score(faces)
-    assert len(fitted.card.spread) == 32 and min(fitted.card.spread) > 0
-    assert not np.array_equal(out.raw, plain.raw) and abs(np.log(out.raw.mean() / plain.raw.mean())) < 1
-
-
 @pytest.mark.gpu
 def test_on_cuda_scores_are_those_of_the_processor(data: Path, faces: NDArray[np.uint8]) -> None:
     if not torch.cuda.is_available():

@@ -134,18 +134,6 @@ def test_without_landmarks_they_are_the_templates(model: Path, crops: NDArray[np
             scorer.score(crops, landmarks=wrong)
 
 
-def test_early_exits_keep_the_landmarks_of_those_who_stay(
-    model: Path, crops: NDArray[np.uint8], landmarks: NDArray[np.float32]
-) -> None:
-    scorer = load(model)
-    whole = scorer.score(crops, landmarks=landmarks)
-    so_far = load(model, blocks=(0, 1), aggregation="uniform").score(crops, landmarks=landmarks).raw
-    leaving = scorer.leaving_early({1: float(np.sort(so_far)[1])})
-    out = leaving.score(crops, landmarks=landmarks)
-    assert out.left.sum() == 1
-    np.testing.assert_allclose(out.raw[~out.left], whole.raw[~out.left], atol=1e-6)
-
-
 def test_landmarks_of_a_frame_are_found_in_its_crop() -> None:
     rng = np.random.default_rng(3)
     points = (ARCFACE_TEMPLATE * 1.7 + rng.normal(0, 3, (5, 2)) + 40).astype(np.float32)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -72,54 +71,6 @@ def test_the_fast_pass_equals_the_formula(
 def test_one_block_has_no_path() -> None:
     with pytest.raises(ValueError, match="at least two"):
         network(FACE)(torch.randn(1, 3, 112, 112), ScoreSettings((1,)))
-
-
-@settings(max_examples=20)
-@given(
-    arch=st.sampled_from([FACE, DINO, OURS]),
-    block=st.integers(1, 4),
-    rank=st.integers(0, 5),
-    aggregation=st.sampled_from(AGGREGATIONS),
-)
-@torch.inference_mode()
-def test_who_leaves_early_scored_low_and_the_others_are_as_in_a_full_pass(
-    arch: Architecture, block: int, rank: int, aggregation: Aggregation
-) -> None:
-    net = network(arch)
-    images = torch.randn(5, 3, 112, 112, generator=torch.Generator().manual_seed(3))
-    full = net(images, ScoreSettings((0, 1, 2, 3, 4), aggregation))
-    partial, _ = score_pass(net, images, range(block + 1), "uniform", 8.0)
-    edges = torch.cat([torch.zeros(1), partial.sort().values, torch.ones(1)])
-    threshold = float((edges[rank] + edges[rank + 1]) / 2)
-    out = net(images, ScoreSettings((0, 1, 2, 3, 4), aggregation), exits={block: threshold})
-    assert out.left.tolist() == (partial < threshold).tolist() and int(out.left.sum()) == rank
-    stayed = ~out.left
-    for name in ("raw", "patches", "attention", "embedding", "estimates"):
-        found, wanted = getattr(out, name), getattr(full, name)
-        if wanted is not None:
-            torch.testing.assert_close(found[stayed], wanted[stayed], atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(out.raw[out.left], partial[out.left], atol=1e-6, rtol=0)
-    assert out.embedding is not None and not out.embedding[out.left].any()
-
-
-@torch.inference_mode()
-def test_the_mahalanobis_distance_divides_by_the_spread_and_is_euclidean_where_it_is_even() -> None:
-    net = network(FACE)
-    images = torch.randn(2, 3, 112, 112, generator=torch.Generator().manual_seed(4))
-    plain = net(images, ScoreSettings((0, 2, 4)))
-    even = net(images, ScoreSettings((0, 2, 4), distance="mahalanobis"), spread=torch.full((32,), 0.3))
-    torch.testing.assert_close(even.raw, plain.raw)
-    spread = torch.rand(32, generator=torch.Generator().manual_seed(5)) + 0.1
-    out = net(images, ScoreSettings((0, 2, 4), distance="mahalanobis"), spread=spread)
-    x, units = net.tokens(images), []
-    for index, block in enumerate(net.blocks):
-        x = block(x, False, False)[0]
-        if index in (0, 2, 4):
-            units.append(torch.nn.functional.normalize(net.norm(x), dim=-1))
-    weights = spread.mean() / spread
-    steps = [((b - a).square() * weights).sum(-1).sqrt() for a, b in pairwise(units)]
-    expected = 2 / (1 + torch.exp(8 * torch.stack(steps).mean(0)))
-    torch.testing.assert_close(out.patches, expected, atol=1e-6, rtol=0)
 
 
 BLOCKS = ((14, 15), tuple(range(16)))

@@ -24,7 +24,6 @@ COLOURS = {
     Outcome.DRY_RUN: "#0a7d33",
     Outcome.SUPERSEDED: "#5b8dd6",
     Outcome.BELOW_THRESHOLD: "#c9382b",
-    Outcome.EARLY_EXIT: "#8c1d13",
     Outcome.NOT_NEEDED: SKIPPED,
     Outcome.NOT_SCORED: SKIPPED,
 }

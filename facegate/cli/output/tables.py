@@ -9,8 +9,6 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from facegate.pipeline.gating.threshold import ALARM_PSI
-
 if TYPE_CHECKING:
     from facegate.evaluation.calibrating import Calibration, CameraCalibration
     from facegate.evaluation.evaluate import Evaluation
@@ -103,11 +101,6 @@ def show_summary(report: RunReport) -> None:
             console.print(
                 f"{camera.camera}: named faces of one quality had a similarity of {camera.drift.before}, now it is "
                 f"{camera.drift.after}: look at its picture"
-            )
-        if camera.quality_moved >= ALARM_PSI:
-            console.print(
-                f"{camera.camera}: the qualities of its faces have moved (stability index {camera.quality_moved}); "
-                "look at its picture"
             )
 
 

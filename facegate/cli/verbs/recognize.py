@@ -18,6 +18,7 @@ from facegate.cli.options import (
     DetectorPathOption,
     EmbedderOption,
     FpirOption,
+    MetricsOption,
 )
 from facegate.cli.signals import Interrupt, end_at_once_while_loading
 from facegate.errors import ConfigError
@@ -66,6 +67,7 @@ def recognize(
     plain: Annotated[
         bool, typer.Option("--plain", help="Allow --to addresses on other hosts without encryption.")
     ] = False,
+    metrics: MetricsOption = None,
     detector: DetectorOption = DetectorKind.AUTO,
     detector_path: DetectorPathOption = None,
     strict: Annotated[
@@ -87,6 +89,7 @@ def recognize(
     """
     end_at_once_while_loading()
     from facegate.cli.output.progress import counting
+    from facegate.pipeline.reporting.exposition import MetricsServer
     from facegate.recognition.embedders import OneAtATime
     from facegate.recognition.loading import load_recognition
     from facegate.recognition.matching.keeper import GalleryKeeper
@@ -126,6 +129,8 @@ def recognize(
         stop = Event()
         interrupted = Interrupt(stop.set)
         recognizer = Recognizer(lambda: people.gallery, model, rule, out, unknowns, places.tell)
+        if metrics:
+            stack.enter_context(MetricsServer(metrics, recognizer.health, [recognizer.metrics]))
         worker = StreamWorker(streams[0], recognizer) if streams else Worker(endpoints, recognizer, key)
         known = len(people.gallery.names)
         log.info("worker ready", people=known, embedder=model.name, named_from=rule.words(known), gate=place)

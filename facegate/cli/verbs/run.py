@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facegate.cli.files import check_writable, write_whole
-from facegate.cli.options import DetectorKind, DetectorPathOption, ModelCardOption, WeightsOption
+from facegate.cli.options import DetectorKind, DetectorPathOption, MetricsOption, ModelCardOption, WeightsOption
 from facegate.cli.signals import Interrupt, end_at_once_while_loading
 
 if TYPE_CHECKING:
@@ -63,14 +63,7 @@ def run(
     no_reconnect: Annotated[
         bool, typer.Option("--no-reconnect", help="End when a live stream ends, instead of trying again for ever.")
     ] = False,
-    metrics: Annotated[
-        str | None,
-        typer.Option(help="Serve /healthz and /metrics at HOST:PORT; :9108 means loopback.", show_default=False),
-    ] = None,
-    telemetry: Annotated[
-        str | None,
-        typer.Option(help="Publish the report every second at this ZeroMQ endpoint (PUB).", show_default=False),
-    ] = None,
+    metrics: MetricsOption = None,
     record: Annotated[
         Path | None,
         typer.Option(help="Record what the gate sees, for replay and explain (4 KB per face).", show_default=False),
@@ -140,7 +133,6 @@ def run(
             "keys": keys,
             "plain": plain or None,
             "linger_s": linger,
-            "telemetry": telemetry,
             "spool": None if spool is None else {"path": str(spool)},
         },
         "detector": {"kind": detector, "path": detector_path},
@@ -193,7 +185,6 @@ def _watch(
     from facegate.pipeline.reporting.contact_sheet import ContactSheet
     from facegate.pipeline.reporting.monitor import Monitor
     from facegate.pipeline.reporting.report import to_json
-    from facegate.pipeline.reporting.telemetry import Telemetry
     from facegate.pipeline.runner import Runner
     from facegate.pipeline.running.delivery import make_sink
     from facegate.pipeline.running.reload import Reloading
@@ -229,11 +220,7 @@ def _watch(
     with ExitStack() as told:
         told.enter_context(showing.of(runner, lambda: runner.reload(read_config())))
         if metrics:
-            told.enter_context(Monitor(metrics, runner.report))
-        if delivery.telemetry:
-            told.enter_context(
-                Telemetry(delivery.telemetry, runner.report, keys=delivery.keys, plain=delivery.plain)
-            )
+            told.enter_context(Monitor(metrics, runner.report, runner.timings))
         runner.start()
         follow(runner, reload.if_asked)
         result = runner.close(linger_s=0.2 if runner.stopping else None)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from facegate.cli.options import CardOption, EmbedderOption, FpirOption
+from facegate.cli.options import CardOption, EmbedderOption, FpirOption, MetricsOption
 from facegate.cli.signals import end_at_once_while_loading
 from facegate.errors import ConfigError
 
@@ -37,6 +37,7 @@ def serve(
     ] = None,
     certificate: Annotated[Path | None, typer.Option(help="PEM file, for https.", show_default=False)] = None,
     certificate_key: Annotated[Path | None, typer.Option(help="PEM file with its key.", show_default=False)] = None,
+    metrics: MetricsOption = None,
     worker_key: Annotated[
         Path | None,
         typer.Option(help="Key of the own worker, where delivery.keys is set.", show_default=False),
@@ -99,6 +100,7 @@ def serve(
                 recogniser=Recogniser(people, embedder, card, fpir, worker_key),
                 limits=Limits(days, max_mb),
                 hosts=tuple(host or ()),
+                metrics=metrics,
                 certificate=certificate,
                 key=certificate_key,
                 fleet=None if fleet is None else parse(fleet, plain=plain),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 
-import msgspec
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -124,13 +123,6 @@ def test_every_face_has_exactly_one_fate_and_shots_of_a_track_only_improve(
     fates = Counter(d.face.face.face_id for d in decisions)
     assert fates == Counter(seen)
     assert all((d.outcome is Outcome.FORWARDED) == (d.shot is not None) for d in decisions)
-
-
-def test_a_face_that_left_the_network_early_is_never_a_best_shot() -> None:
-    g = gate(min_quality=0)
-    early = msgspec.structs.replace(scored(0, 0.0, 1, 0), left_early=True)
-    decisions = g.step(ScoredFrame(frame_ref(0, 0.0), (early,), (1,)))
-    assert [(d.outcome, d.shot) for d in decisions] == [(Outcome.EARLY_EXIT, None)]
 
 
 def test_a_removed_camera_whose_first_frame_is_still_on_its_way_is_decided_as_it_was_configured() -> None:

@@ -142,7 +142,7 @@ def test_what_was_learned_is_kept_on_disk_for_this_model_and_a_recording_has_its
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"keep": 0.99, "online": {"discard": 0.5}},
+        {"keep": 0.99, "hysteresis": 5},
         {"keep": 0.99, "mode": "interval"},
         {"keep": 0.99, "more_shots": 0},
         {"keep": 0.99, "min_quality": 50, "keep_high": 40},

@@ -13,15 +13,13 @@ from hypothesis import strategies as st
 from facegate.detectors.pose import pose
 from facegate.pipeline.gating.limits import FaceLimits
 from facegate.pipeline.gating.policies import BestShots, Budget, PrimaryFace, RecentPeople
-from facegate.pipeline.gating.purity import PurityGuard
-from facegate.pipeline.gating.threshold import OnlineSettings, OnlineThreshold
 from facegate.pipeline.records import (
     Outcome,
     Reason,
     ScoredFace,
 )
 
-from .faces import ANN, BOB, EVE, FRONTAL, SIDE, fates, frame, guard, make, seen, shots
+from .faces import ANN, BOB, FRONTAL, SIDE, fates, frame, make, seen, shots
 
 
 @pytest.mark.parametrize(
@@ -185,64 +183,3 @@ def test_a_dry_run_decides_and_sends_nothing() -> None:
     gate.step(frame(0, seen(0, 1, 80)))
     (decision,) = gate.step(frame(1, ended=(1,)))
     assert (decision.outcome, decision.shot) == (Outcome.DRY_RUN, None)
-
-
-@pytest.mark.parametrize("mean", [30, 55, 80])
-def test_an_online_threshold_holds_its_share_under_drift_and_raises_the_alarm(mean: int) -> None:
-    rng = np.random.default_rng(0)
-    online = OnlineThreshold(OnlineSettings(discard=0.6, low=5, high=95, warm_up=500, memory=1000), start=50)
-    for quality in np.clip(rng.normal(50, 12, 3000), 0, 100).astype(int):
-        online.observe(int(quality))
-    assert not online.alarm
-    drifted = np.clip(rng.normal(mean, 12, 6000), 0, 100).astype(int)
-    for quality in drifted:
-        online.observe(int(quality))
-    share = float((drifted[-3000:] < online.threshold).mean())
-    assert share == pytest.approx(0.6, abs=0.08)
-    assert online.alarm == (mean != 55)
-    again = OnlineThreshold(OnlineSettings(discard=0.6, low=5, high=95), start=50, state=online.state())
-    assert again.threshold == online.threshold
-
-
-def test_an_online_threshold_stays_within_its_bounds_and_still_during_the_warm_up() -> None:
-    online = OnlineThreshold(OnlineSettings(discard=0.99, high=40, warm_up=500), start=10)
-    for _ in range(499):
-        online.observe(90)
-    assert online.threshold == 10
-    for _ in range(100):
-        online.observe(90)
-    assert online.threshold == 40
-
-
-def test_a_track_that_jumps_to_another_person_is_split_and_back_is_not() -> None:
-    g = guard()
-    ids = [
-        g.step(frame(i, seen(i, 7, 80, who=who))).faces[0].track_id
-        for i, who in enumerate((ANN, ANN, BOB, BOB, ANN, EVE, BOB))
-    ]
-    assert ids == [0, 0, 1, 1, 0, 2, 1] and g.splits == 2
-    assert g.step(frame(9, ended=(7,))).ended == (0, 1, 2)
-
-
-def test_an_unreliable_embedding_splits_nothing() -> None:
-    g = guard()
-    g.step(frame(0, seen(0, 7, 80, who=ANN)))
-    assert g.step(frame(1, seen(1, 7, 10, who=BOB))).faces[0].track_id == 0
-
-
-def test_a_model_that_does_not_tell_people_apart_never_splits() -> None:
-    g = PurityGuard(None, reliable=0)
-    ids = [g.step(frame(i, seen(i, 3, 80, who=who))).faces[0].track_id for i, who in enumerate((ANN, BOB))]
-    assert ids == [0, 0] and g.step(frame(5, ended=(3,))).ended == (0,)
-
-
-def test_somebody_who_comes_back_in_time_keeps_the_track() -> None:
-    g = guard(merge_s=2.0)
-    g.step(frame(0, seen(0, 1, 80, who=ANN)))
-    assert g.step(frame(1, ended=(1,))).ended == ()
-    back = g.step(frame(10, seen(10, 2, 80, who=ANN)))
-    other = g.step(frame(11, seen(11, 3, 80, who=BOB)))
-    assert (back.faces[0].track_id, other.faces[0].track_id) == (0, 1)
-    g.step(frame(12, ended=(2,)))
-    assert g.step(frame(40)).ended == (0,)
-    assert g.step(frame(41, seen(41, 4, 80, who=ANN))).faces[0].track_id == 2, "too late"

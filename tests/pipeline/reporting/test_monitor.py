@@ -11,23 +11,25 @@ from urllib.request import urlopen
 
 import pytest
 import yaml
-import zmq
 from prometheus_client.parser import text_string_to_metric_families
 
 from facegate.demo.clip import DemoClip
 from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.server import RtspServer
 from facegate.errors import ConfigError
+from facegate.pipeline.records import Outcome
 from facegate.pipeline.reporting.monitor import Monitor
-from facegate.sinks.keys import load_key, new_worker
 
+from ...exposition import check_exposition, exposition
 from ...helpers import PATIENCE_S, free_port, process, wait_for_line
 
 
 def scrape(port: int) -> dict[tuple[str, str], float]:
     """Value by metric and camera (and state, where it is 1)."""
-    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S) as answer:
-        text = answer.read().decode()
+    return samples(exposition(port))
+
+
+def samples(text: str) -> dict[tuple[str, str], float]:
     found: dict[tuple[str, str], float] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -75,6 +77,16 @@ def test_cameras_come_go_and_change_while_the_others_do_not_blink(
             with urlopen(f"http://127.0.0.1:{port}/healthz", timeout=PATIENCE_S) as answer:
                 health = json.load(answer)
             assert health["ok"] and health["cameras"] == {"stays": "live", "goes": "live", "changes": "live"}
+            text = exposition(port)
+            check_exposition(text)
+            for outcome in Outcome:
+                assert f'facegate_outcomes_total{{camera="stays",outcome="{outcome.value}"}}' in text
+            for result in ("conclusive", "inconclusive", "invalid"):
+                assert f'facegate_recognition_feedback_total{{result="{result}"}} 0.0' in text
+            assert 'facegate_build_info{python_version="' in text and "process_cpu_seconds_total" in text
+            counted = samples(text)
+            assert counted["facegate_frame_age_seconds_count", "stays"] > 0
+            assert counted["facegate_frame_age_seconds_bucket", "stays"] > 0, "the last bucket has them all"
 
             config.write_text("cameras: [{name: broken")
             gate.send_signal(signal.SIGHUP)
@@ -91,7 +103,7 @@ def test_cameras_come_go_and_change_while_the_others_do_not_blink(
                 "stays",
                 before[("facegate_frames_received_total", "stays")] + 10,
             )
-            assert ("live", "stays") in seen and seen[("facegate_reconnects_total", "stays")] == 0
+            assert ("live", "stays") in seen and seen[("facegate_camera_reconnects_total", "stays")] == 0
             until(
                 port,
                 "facegate_frames_received_total",
@@ -117,47 +129,6 @@ def test_cameras_come_go_and_change_while_the_others_do_not_blink(
     for camera in result["cameras"]:
         assert camera["looks_per_s"] == pytest.approx(camera["frames_processed"] / result["duration_s"], abs=0.01)
     assert before[("facegate_shots_accepted_total", "")] >= 0
-
-
-def test_the_report_is_published_while_the_run_lasts_and_at_its_end_to_who_has_a_key(
-    short_clip: Path, tiny_model: Path, tmp_path: Path
-) -> None:
-    config, endpoint = tmp_path / "site.yaml", f"tcp://127.0.0.1:{free_port()}"
-    write(config, tiny_model, {"door": {"source": str(short_clip), "realtime": True}})
-    new_worker(tmp_path / "keys", "dashboard", tmp_path / "dashboard.json")
-    key = load_key(tmp_path / "dashboard.json", secret=True, gate=True)
-    context = zmq.Context()
-    try:
-        dashboard, stranger = context.socket(zmq.SUB), context.socket(zmq.SUB)
-        dashboard.curve_publickey, dashboard.curve_secretkey = key.public.encode(), key.secret.encode()
-        dashboard.curve_serverkey = key.gate.encode()
-        for subscriber in (dashboard, stranger):
-            subscriber.subscribe(b"report")
-            subscriber.connect(endpoint)
-        arguments = (
-            "--telemetry",
-            endpoint,
-            "--keys",
-            tmp_path / "keys",
-            "--linger",
-            0,
-            "--report",
-            tmp_path / "r",
-        )
-        with process("run", config, *arguments) as gate:
-            told = []
-            while gate.poll() is None or dashboard.poll(0):
-                if dashboard.poll(100):
-                    topic, body = dashboard.recv_multipart()
-                    assert topic == b"report"
-                    told.append(json.loads(body))
-        assert not stranger.poll(0)
-    finally:
-        context.destroy(linger=0)
-    assert len(told) > 1 and told[-1] | {"duration_s": 0} == json.loads((tmp_path / "r").read_text()) | {
-        "duration_s": 0
-    }
-    assert told[-1]["observed"] == sum(told[-1]["outcomes"].values()) > 0
 
 
 def test_nothing_else_is_served_and_no_camera_is_not_healthy(tiny_model: Path, tmp_path: Path) -> None:

@@ -1,0 +1,80 @@
+"""The metrics of a console: its requests, its processes, its disk, and its gate's report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client import Counter
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from facegate.child import ChildState
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "other")
+CODES = ("2xx", "3xx", "4xx", "5xx")
+
+
+class Requests(Collector):
+    """Counts HTTP requests by method and class of status code."""
+
+    def __init__(self) -> None:
+        self._counter = Counter(
+            "facegate_console_http_requests",
+            "HTTP requests by method and class of status code.",
+            ["method", "code"],
+            registry=None,
+        )
+        for method in METHODS:
+            for code in CODES:
+                self._counter.labels(method, code)
+
+    def count(self, method: str, status: int) -> None:
+        """Count a request that was answered with ``status``."""
+        self._counter.labels(method if method in METHODS else "other", f"{status // 100}xx").inc()
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus_client's collectors."""
+        yield from self._counter.collect()
+
+
+class CountRequests:
+    """ASGI middleware that counts requests."""
+
+    def __init__(self, app: ASGIApp, requests: Requests) -> None:
+        self._app, self._requests = app, requests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._requests.count(scope["method"], message["status"])
+            await send(message)
+
+        await self._app(scope, receive, counted if scope["type"] == "http" else send)
+
+
+class ConsoleCollector(Collector):
+    """The console's processes and its disk at each scrape."""
+
+    def __init__(self, processes: Callable[[], tuple[ChildState, ...]], disk: Callable[[], dict[str, int]]) -> None:
+        self._processes, self._disk = processes, disk
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus_client's collectors."""
+        running = GaugeMetricFamily(
+            "facegate_console_process_running", "1 if the process runs, 0 if it does not.", labels=["process"]
+        )
+        starts = CounterMetricFamily(
+            "facegate_console_process_starts", "Times the process was started.", labels=["process"]
+        )
+        for process in self._processes():
+            running.add_metric([process.name], process.running)
+            starts.add_metric([process.name], process.starts)
+        disk = self._disk()
+        used = GaugeMetricFamily("facegate_console_storage_bytes", "Bytes on disk by kind.", labels=["kind"])
+        for kind in ("store", "recordings"):
+            used.add_metric([kind], disk[kind])
+        free = GaugeMetricFamily("facegate_console_storage_free_bytes", "Bytes free on that disk.", disk["free"])
+        yield from (running, starts, used, free)
