@@ -312,6 +312,10 @@ class CameraDecider:
         present = self.guard.present().items()
         return frozenset(track for track, person in present if self.gate.sure_of(person))
 
+    def live(self) -> tuple[int, ...]:
+        """Tracks of which shots have come and more may come."""
+        return tuple(sorted(self._shown))
+
     @property
     def waits(self) -> bool:
         """Whether tracks that have ended are held for an answer."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from facegate.pipeline.flow.channel import Channel, EndOfStream, Lane
-from facegate.pipeline.records import Shot, TrackEnd
+from facegate.pipeline.records import LiveTracks, Shot, TrackEnd
 from facegate.sinks.base import Sink
 
 SHOTS_TOGETHER = 64
@@ -22,7 +22,7 @@ class DeliverStage:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
 
-    def run(self, inbox: Channel[Shot | TrackEnd], outbox: Lane[None]) -> None:
+    def run(self, inbox: Channel[Shot | TrackEnd | LiveTracks], outbox: Lane[None]) -> None:
         """See :class:`~facegate.pipeline.stages.base.Stage`; nothing is put to ``outbox``."""
         del outbox
         while True:
@@ -43,6 +43,8 @@ class DeliverStage:
                     quality=shot.quality,
                     shot_id=shot.shot_id,
                 )
-            ends = [item for item in taken if isinstance(item, TrackEnd)]
-            if ends:
-                self._sink.ended(*ends)
+            for item in taken:
+                if isinstance(item, TrackEnd):
+                    self._sink.ended(item)
+                elif isinstance(item, LiveTracks):
+                    self._sink.live(item)

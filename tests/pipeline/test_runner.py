@@ -13,7 +13,7 @@ import pytest
 import facegate
 from facegate.errors import SourceError, StageError
 from facegate.pipeline.config import CameraConfig, GateConfig, RunConfig, ScorerConfig
-from facegate.pipeline.records import Answers, Detection, Image, Shot, TrackEnd
+from facegate.pipeline.records import Answers, Detection, Image, LiveTracks, Shot, TrackEnd
 from facegate.pipeline.reporting.report import CameraState, RunReport
 from facegate.pipeline.runner import Runner
 from facegate.pipeline.running import models
@@ -28,6 +28,9 @@ class Collector:
         self.shots: list[Shot] = []
 
     def ended(self, *tracks: TrackEnd) -> None:
+        pass
+
+    def live(self, tracks: LiveTracks) -> None:
         pass
 
     def answers(self) -> Answers:

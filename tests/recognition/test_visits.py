@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from itertools import count
 from threading import Event, Thread
 from time import monotonic, sleep
 
@@ -34,10 +35,14 @@ def towards(*parts: float) -> Floats:
     return np.asarray(vector / np.linalg.norm(vector), np.float32)
 
 
+NUMBERS = count()
+
+
 def header(track: int = 1, pts_s: float = 0.0, quality: int = 80) -> ShotHeader:
     made = wire.decode_header(wire.pack(make_shot(1)).header)
     block = msgspec.structs.replace(made.quality, value=quality)
-    return msgspec.structs.replace(made, track_id=track, pts_s=pts_s, quality=block)
+    shot_id = f"{next(NUMBERS):032x}"
+    return msgspec.structs.replace(made, shot_id=shot_id, track_id=track, pts_s=pts_s, quality=block)
 
 
 def take(visits: Visits, shot: ShotHeader, vector: Floats, now: float) -> list[VisitEvent]:

@@ -91,6 +91,7 @@ def recognize(
     from facegate.recognition.loading import load_recognition
     from facegate.recognition.matching.keeper import GalleryKeeper
     from facegate.recognition.telling.places import Places
+    from facegate.recognition.working.open_visits import claim_visits
     from facegate.recognition.working.stream_worker import StreamWorker
     from facegate.recognition.working.worker import Recognizer, Worker, log
     from facegate.scoring.choice import cache_folder
@@ -106,7 +107,8 @@ def recognize(
     with ExitStack() as stack:
         out = _open_output(output, stack)
         folder = cache_folder() / "names" if waiting is None else waiting
-        places = stack.enter_context(closing(Places(to or (), folder, presence=presence or (), plain=plain)))
+        where = Places(to or (), folder, presence=presence or (), plain=plain, hold=True)
+        places = stack.enter_context(closing(where))
         parts = load_recognition(embedder, card, detector, detector_path, threshold=threshold, fpir=fpir)
         model, rule = OneAtATime(parts.embedder), parts.rule
         with counting("enrolling") as progress:
@@ -124,13 +126,36 @@ def recognize(
             stack.enter_context(unknowns)
         stop = Event()
         interrupted = Interrupt(stop.set)
-        recognizer = Recognizer(lambda: people.gallery, model, rule, out, unknowns, places.tell)
+        visits, kept, held = claim_visits(folder, _outputs(output, to or (), endpoints))
+        stack.enter_context(held)
+        recognizer = Recognizer(
+            lambda: people.gallery,
+            model,
+            rule,
+            out,
+            unknowns,
+            places.tell,
+            visits=(visits, kept),
+            renamed=lambda names: places.rename(lambda name: names.get(name, name)),
+        )
+        known_names = set(people.gallery.names)
+        places.begin(recognizer.present(), lambda name: name if name in known_names else None)
         worker = StreamWorker(streams[0], recognizer) if streams else Worker(endpoints, recognizer, key)
         known = len(people.gallery.names)
         log.info("worker ready", people=known, embedder=model.name, named_from=rule.words(known), gate=place)
         worker.run(stop, once=once)
         log.info("worker ended", shots=recognizer.results, named=recognizer.named)
     raise typer.Exit(interrupted.exit_code)
+
+
+def _outputs(output: Path | None, to: list[str] | tuple[str, ...], endpoints: list[str]) -> list[str]:
+    """Where events go, without secrets; for a terminal, which gates they come from."""
+    from urllib.parse import urlsplit
+
+    places = [urlsplit(url)._replace(netloc=urlsplit(url).netloc.rpartition("@")[2]).geturl() for url in to]
+    if output is not None:
+        places.append(str(output.absolute()))
+    return sorted(places) if places else sorted(endpoints)
 
 
 def _open_output(path: Path | None, stack: ExitStack) -> IO[str]:
