@@ -264,7 +264,9 @@ class Spool:
                         gone += 1
                     else:
                         size = msgspec.structs.replace(entry, header=header).size
-                        self._db.execute("UPDATE shots SET header = ?, size = ? WHERE id = ?", (header, size, entry.row))
+                        self._db.execute(
+                            "UPDATE shots SET header = ?, size = ? WHERE id = ?", (header, size, entry.row)
+                        )
             if rewritten:
                 self._recount()
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")

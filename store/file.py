@@ -64,6 +64,15 @@ CREATE TABLE revision (
 INSERT INTO revision VALUES (1, 0)
 """
 
+_ERASED = """
+CREATE TABLE erased (
+    visit TEXT PRIMARY KEY,
+    at REAL NOT NULL
+) STRICT;
+CREATE INDEX visits_open ON visits (id) WHERE NOT ended
+"""
+"""Tombstones: what comes late of a visit that was erased is refused."""
+
 
 class StoreFile(Database):
     """One connection to the store. Of one thread at a time."""
@@ -71,7 +80,7 @@ class StoreFile(Database):
     what = "store"
     remedy = "'facegate run ... --data FOLDER' or 'facegate serve' makes one"
     application = 0x66675354
-    steps = (_FIRST,)
+    steps = (_FIRST, _ERASED)
     pragmas = ("synchronous=NORMAL", "foreign_keys=ON", "secure_delete=ON")
     failure = StoreError
 

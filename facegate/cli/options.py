@@ -55,3 +55,7 @@ PlotOption = Annotated[Path | None, typer.Option("--plot", help="Draw it here.",
 FootageConfigOption = Annotated[
     Path | None, typer.Option(help="Configuration whose gate, tracker and scorer count.", show_default=False)
 ]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(help="Data folder of 'facegate serve': visits stored there change too.", show_default=False),
+]

@@ -96,3 +96,11 @@ def check_name(name: str) -> None:
         raise GalleryError(
             f'{name!r} cannot be a name: up to {MAX_NAME} letters, none of / \\ : * ? " < > |, no dot at the start'
         )
+
+
+class Erased(msgspec.Struct, frozen=True):
+    """What was found of a person in one place, and is gone."""
+
+    place: str
+    found: int
+    what: str

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import msgspec
 
 from facegate.recognition.matching.gallery import Gallery
-from facegate.recognition.working.visit import VisitEvent
 
 SAME_PERSON = 0.9
 """Cosine from which a template under a new name is that of the person whose name is gone."""
@@ -37,14 +36,26 @@ def renamed_line(line: bytes, new_name: Callable[[str], str | None]) -> bytes | 
         line: an event of a visit, JSON; anything else is returned as it is.
         new_name: what somebody is called now, ``None`` for somebody who was removed.
     """
-    try:
-        event = msgspec.json.decode(line, type=VisitEvent)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    told = _decoded(line)
+    name, before = told.get("name"), told.get("before")
+    now = new_name(name) if isinstance(name, str) else None
+    earlier = new_name(before) if isinstance(before, str) else None
+    if (now, earlier) == (name, before):
         return line
-    name = None if event.name is None else new_name(event.name)
-    before = None if event.before is None else new_name(event.before)
-    if (name, before) == (event.name, event.before):
-        return line
-    if name is None and event.event == "named":
+    if now is None and told.get("event") == "named":
         return None
-    return msgspec.json.encode(msgspec.structs.replace(event, name=name, before=before))
+    return msgspec.json.encode(told | {"name": now, "before": earlier})
+
+
+def named_visit(line: bytes, name: str) -> str | None:
+    """The visit that a worker's line is about, if it names somebody."""
+    told = _decoded(line)
+    visit = told.get("visit")
+    return visit if isinstance(visit, str) and name in (told.get("name"), told.get("before")) else None
+
+
+def _decoded(line: bytes) -> dict[str, object]:
+    try:
+        return msgspec.json.decode(line, type=dict[str, object])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return {}
