@@ -42,7 +42,7 @@ class PeopleConfig(Section):
 
     guard: bool = True
     """Split a track that passes from one person to another."""
-    merge_s: float = Field(2, ge=0, le=600)
+    merge_s: float = Field(3, ge=0, le=600)
     """Seconds within which somebody who comes back goes on under the old track, so that a dropout does not make two
     visits; needs a model that tells people apart. Raised, visits end later; 0 makes a new track each time."""
     cooldown_s: float = Field(0, ge=0)
