@@ -99,6 +99,8 @@ class StoreWriter(StoreFile):
             revision = self._next_revision()
             self._db.execute("UPDATE visits SET name = ?, revision = ? WHERE name = ?", (new, revision, name))
             self._db.execute("UPDATE shots SET name = ? WHERE name = ?", (new, name))
+        with self._errors():
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nor does the old name stay in the file beside it
 
     def end_visits(self, visits: Iterable[str]) -> None:
         """Note that visits are over of which no worker will say so.

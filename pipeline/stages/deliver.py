@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import structlog
 
 from facegate.pipeline.flow.channel import Channel, EndOfStream, Lane
@@ -30,21 +32,29 @@ class DeliverStage:
                 taken = inbox.take(SHOTS_TOGETHER)
             except EndOfStream:
                 return
-            shots = [item for item in taken if isinstance(item, Shot)]
-            if shots:
-                self._sink.send(*shots)
-            # Told when it is done: where there is a spool, such a shot is not lost any more.
-            for shot in shots:
-                log.info(
-                    "shot",
-                    camera=shot.camera,
-                    track=shot.track_id,
-                    rank=shot.rank,
-                    quality=shot.quality,
-                    shot_id=shot.shot_id,
-                )
-            for item in taken:
-                if isinstance(item, TrackEnd):
-                    self._sink.ended(item)
-                elif isinstance(item, LiveTracks):
+            # A report of live tracks knows the shots before it, and not those after it.
+            start = 0
+            for index, item in enumerate(taken):
+                if isinstance(item, LiveTracks):
+                    self._deliver(taken[start:index])
                     self._sink.live(item)
+                    start = index + 1
+            self._deliver(taken[start:])
+
+    def _deliver(self, items: Sequence[Shot | TrackEnd | LiveTracks]) -> None:
+        shots = [item for item in items if isinstance(item, Shot)]
+        if shots:
+            self._sink.send(*shots)
+        # Told when it is done: where there is a spool, such a shot is not lost any more.
+        for shot in shots:
+            log.info(
+                "shot",
+                camera=shot.camera,
+                track=shot.track_id,
+                rank=shot.rank,
+                quality=shot.quality,
+                shot_id=shot.shot_id,
+            )
+        ends = [item for item in items if isinstance(item, TrackEnd)]
+        if ends:
+            self._sink.ended(*ends)

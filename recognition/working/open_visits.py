@@ -109,6 +109,15 @@ class OpenVisits(Database):
         with self._transaction():
             self._db.execute("DELETE FROM untold")
 
+    def scrub(self) -> None:
+        """Let nothing that was changed or deleted live on in the log beside the file.
+
+        Raises:
+            DeliveryError: the file cannot be written.
+        """
+        with self._errors():
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def clear(self) -> None:
         """Forget everything: another file has it.
 

@@ -87,6 +87,8 @@ class Recognizer:
         self._recogniser = recogniser_id(embedder)
         self._visits = Visits(lambda: self._gallery, rule)
         self._renamed = renamed
+        self._scrub = False
+        """Names have gone that the file may still hold."""
         self._file = None if visits is None else visits[0]
         self._file_fails = False
         self._output = output
@@ -147,6 +149,9 @@ class Recognizer:
         """End visits that are over, and follow the gallery; to be called every second or so."""
         self._follow_gallery()
         self._tell(self._visits.over(monotonic()))
+        if self._scrub:
+            self._scrub = False
+            self._keep(OpenVisits.scrub)
 
     def finish(self) -> None:
         """End all visits."""
@@ -164,6 +169,7 @@ class Recognizer:
         self._gallery = gallery
         if gone:
             self._renamed(gone)
+            self._scrub = True
 
     def _resume(self, kept: Kept) -> None:
         """Go on with the visits of an earlier process, and tell what it may not have told."""
