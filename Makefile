@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NEED_GIB := 9
 
-.PHONY: demo test interop console fleet check clean setup
+.PHONY: demo test interop console fleet endurance check clean setup
 
 setup: $(READY)
 
@@ -38,6 +38,10 @@ console: $(READY)
 # Three NATS servers, four gates, twelve cameras: everything that can fail does, and each camera has one gate again.
 fleet: $(READY)
 	@FACEGATE_FLEET=1 $(BIN)/python -m pytest -n 0 -s -q tests/fleet/test_gate.py tests/fleet/test_up.py tests/fleet/test_chaos.py
+
+# Minutes of people in view while workers and consoles die and the gallery changes; FACEGATE_KILLS=30 for the whole.
+endurance: $(READY)
+	@FACEGATE_ENDURANCE=1 $(BIN)/python -m pytest -n 0 -s -q --timeout 1800 tests/endurance
 
 check: $(READY)
 	@$(BIN)/ruff check .

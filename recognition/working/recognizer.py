@@ -120,8 +120,9 @@ class Recognizer:
         told: list[Result | VisitEvent] = []
         for (header, _), embedding in zip(new.values(), embeddings, strict=True):
             match = self._gallery.match(embedding, self._rule)
-            self._remember(header, new[header.shot_id][1], embedding)
             events = self._visits.shot(header, embedding, match, monotonic())
+            if self._visits.is_open(visit_key(header)):
+                self._remember(header, new[header.shot_id][1], embedding)
             latency_ms = round((perf_counter() - started) * 1000 / len(new), 3)
             told += [_result(header, match.name, match.similarity, latency_ms), *events]
             self._seen[header.shot_id] = self._receipt(header, match, latency_ms)

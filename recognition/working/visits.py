@@ -191,11 +191,11 @@ class Visits:
             visit.due = min(visit.due, now + LATE_S) if visit.ending else now + SILENT_S
         # Told as ended while the gate could not be heard, and still there.
         back = [
-            state
-            for (run_id, camera, track_id), state in self._ended.items()
-            if run_id == live.run_id and not state.over and track_id in cameras.get(camera, ())
+            (run_id, camera, track_id)
+            for run_id, camera, track_id in self._lingering
+            if run_id == live.run_id and track_id in cameras.get(camera, ())
         ]
-        return [event for state in back for event in self._reopen(state, now)]
+        return [event for key in back for event in self._reopen(self._ended[key], now)]
 
     def ended(self, end: Ended, now: float) -> None:
         """The gate says that a track is over."""
@@ -265,6 +265,10 @@ class Visits:
         """Whether the face of an ended visit without a name may be kept."""
         state = self._ended.get(key)
         return state is None or not state.removed
+
+    def is_open(self, key: VisitKey) -> bool:
+        """Whether a visit has begun and not ended."""
+        return key in self._open
 
     def touched(self) -> list[tuple[VisitState, bool]]:
         """Visits that have changed since the last call, each with whether it is open."""
