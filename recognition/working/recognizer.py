@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from time import monotonic, perf_counter, time
 from typing import IO
 
@@ -65,6 +65,7 @@ class Recognizer:
         tell: Callable[[Sequence[VisitEvent]], None] | None = None,
         *,
         visits: tuple[OpenVisits, Kept] | None = None,
+        written: Collection[str] = (),
         renamed: Callable[[Mapping[str, str | None]], None] = lambda names: None,
     ) -> None:
         """Configure.
@@ -77,6 +78,7 @@ class Recognizer:
             unknowns: keeps the best face of visits without a name; its owner closes it.
             tell: takes the events of visits to other places.
             visits: where open visits are kept, and what an earlier process has left there.
+            written: ids of events that an earlier process has written to ``output``.
             renamed: told the names that are no longer in the gallery, with the new name where there is one.
         """
         self._newest = gallery
@@ -99,7 +101,7 @@ class Recognizer:
         self.results = 0
         self.named = 0
         if visits is not None:
-            self._resume(visits[1])
+            self._resume(visits[1], written)
 
     def answer(self, shots: Sequence[tuple[wire.ShotHeader, bytes]]) -> list[wire.Ack | DeliveryError]:
         """Recognise shots, together; return their receipts.
@@ -172,13 +174,14 @@ class Recognizer:
             self._renamed(gone)
             self._scrub = True
 
-    def _resume(self, kept: Kept) -> None:
+    def _resume(self, kept: Kept, written: Collection[str]) -> None:
         """Go on with the visits of an earlier process, and tell what it may not have told."""
         self._visits.resume(kept.opened, kept.ended, monotonic())
         names = {None, *self._gallery.names}
         events = [event for event in kept.untold if event.event == "ended" or event.name in names]
         self._pass_on(
-            [
+            written=written,
+            lines=[
                 event if event.name in names and event.before in names
                 else msgspec.structs.replace(event, name=event.name if event.name in names else None, before=None)
                 for event in events
@@ -226,8 +229,10 @@ class Recognizer:
                 self.named += line.name is not None
         self._pass_on(lines)
 
-    def _pass_on(self, lines: Sequence[Result | VisitEvent]) -> None:
+    def _pass_on(self, lines: Sequence[Result | VisitEvent], written: Collection[str] = ()) -> None:
         for line in lines:
+            if isinstance(line, VisitEvent) and line.id in written:
+                continue
             self._output.write(msgspec.json.encode(line).decode() + "\n")
         if lines:
             self._output.flush()

@@ -24,20 +24,17 @@ def data(data: Path, tmp_path: Path) -> Path:
     """A console's folder with a gallery, and two clips of somebody who leaves after 30 s beside it."""
     folder = tmp_path / "console"
     folder.mkdir()
-    for name, number in ((BILL, 1), (ANGELINA, 7)):
+    for clip, name, number in (("a", BILL, 1), ("b", ANGELINA, 7)):
         pictures = sorted((data / "photos" / name).glob("*000[2-6].jpg"))
         facegate("gallery", "add", folder / "people.db", *pictures, "--name", name, "--accept", pictures[0])
         photo = data / "photos" / name / f"{name}_{number:04}.jpg"
-        write_clip(photo, tmp_path / f"{name}.mp4", [(0.0, 30.0)], 70.0)
+        write_clip(photo, tmp_path / f"{clip}.mp4", [(0.0, 30.0)], 70.0)
     return folder
 
 
 def two_cameras(folder: Path) -> Path:
     path = folder.parent / "cameras.yaml"
-    cameras = [
-        f"  - {{name: {camera}, source: {folder.parent / name}.mp4, realtime: true}}\n"
-        for camera, name in (("a", BILL), ("b", ANGELINA))
-    ]
+    cameras = [f"  - {{name: {name}, source: {folder.parent / name}.mp4, realtime: true}}\n" for name in "ab"]
     path.write_text("cameras:\n" + "".join(cameras))
     return path
 

@@ -63,7 +63,7 @@ def gate() -> Iterator[Gate]:
 def lines(path: Path) -> list[dict[str, Any]]:
     """Of visits alone."""
     text = path.read_text() if path.is_file() else ""
-    return [line for line in map(json.loads, text.splitlines()) if line["event"] != "shot"]
+    return [line for line in map(json.loads, text.split("\n")[:-1]) if line["event"] != "shot"]
 
 
 def until(path: Path, event: str) -> None:

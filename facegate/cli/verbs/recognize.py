@@ -22,6 +22,9 @@ from facegate.cli.options import (
 from facegate.cli.signals import Interrupt, end_at_once_while_loading
 from facegate.errors import ConfigError
 
+TAIL_BYTES = 1_000_000
+"""Of a file of results: looked through for what a killed worker has written last."""
+
 
 def recognize(
     connect: Annotated[
@@ -136,6 +139,7 @@ def recognize(
             unknowns,
             places.tell,
             visits=(visits, kept),
+            written=_written(output) if kept.untold else (),
             renamed=lambda names: places.rename(lambda name: names.get(name, name)),
         )
         known_names = set(people.gallery.names)
@@ -158,11 +162,32 @@ def _outputs(output: Path | None, to: list[str] | tuple[str, ...], endpoints: li
     return sorted(places) if places else sorted(endpoints)
 
 
+def _tail(path: Path, size: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - size))
+        return file.read()
+
+
+def _written(path: Path | None) -> set[str]:
+    """Ids of the last events in a file of results."""
+    import msgspec
+
+    found = set()
+    for line in _tail(path, TAIL_BYTES).splitlines() if path is not None and path.is_file() else ():
+        try:
+            found.add(str(msgspec.json.decode(line, type=dict[str, object]).get("id")))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue  # half a line
+    return found
+
+
 def _open_output(path: Path | None, stack: ExitStack) -> IO[str]:
     if path is None:
         return sys.stdout
     try:
         out = stack.enter_context(path.open("a", encoding="utf-8"))
+        if path.is_file() and not _tail(path, 1).endswith(b"\n") and path.stat().st_size:
+            out.write("\n")  # one that was killed has left half a line
         fcntl.flock(out, fcntl.LOCK_SH)  # 'gallery remove --everywhere' rewrites no file that grows
         return out
     except OSError as error:
