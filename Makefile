@@ -40,8 +40,10 @@ fleet: $(READY)
 	@FACEGATE_FLEET=1 $(BIN)/python -m pytest -n 0 -s -q tests/fleet/test_gate.py tests/fleet/test_up.py tests/fleet/test_chaos.py
 
 # A worker, a console, 200 changes of the gallery and a busy store, each of them killed again and again: ten minutes.
+# Then minutes of people in view while workers and consoles die; FACEGATE_KILLS=30 for the whole.
 endurance: $(READY)
 	@$(BIN)/python -m benchmarks.endurance
+	@FACEGATE_ENDURANCE=1 $(BIN)/python -m pytest -n 0 -s -q --timeout 1800 tests/endurance
 
 check: $(READY)
 	@$(BIN)/ruff check .

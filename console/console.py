@@ -20,15 +20,10 @@ from facegate.console.tuning.tuner import Tuner
 from facegate.fleet.bucket import Place
 from facegate.maintenance.backups import FOLDER, forget_in_backups
 from facegate.maintenance.files import notes
-from facegate.pipeline.recording.record import SUFFIX
-from facegate.recognition.people.erasing import Erased
+from facegate.recognition.people.records import Erased
+from facegate.recognition.people.stored import rename_stored
 from facegate.store.reading import StoreReader
-from facegate.store.records import Track
 from facegate.store.retention import Limits
-from facegate.store.writing import StoreWriter
-
-SLACK_S = 30.0
-"""A piece that was written so long after a track ended has all of it."""
 
 
 class Console(msgspec.Struct, frozen=True):
@@ -68,9 +63,8 @@ class Console(msgspec.Struct, frozen=True):
         return notes(*dict.fromkeys([self.folder.data, self.folder.data / "names", self.people.gallery.parent]))
 
     def renamed(self, name: str, new: str) -> None:
-        """Somebody is called otherwise: so are their stored visits."""
-        with StoreWriter(self.folder.store) as store:
-            store.rename(name, new)
+        """Somebody has another name: so have their stored visits."""
+        rename_stored(self.folder.data, name, new)
 
     def forget(self, name: str) -> list[Erased]:
         """Remove somebody everywhere.
@@ -79,20 +73,9 @@ class Console(msgspec.Struct, frozen=True):
             GalleryError: there is no such person.
             StoreError: the store cannot be written.
         """
-        spools = [*self.folder.data.glob("*.spool"), *(self.folder.data / "names").glob("*.spool")]
-        with StoreWriter(self.folder.store) as store:
-            # Cut short, the same call finds the rest: the store tells where the recordings are.
-            tracks = self.store.tracks_of(name)
-            pieces = sum(_erase_recorded(self.folder.recordings, track) for track in tracks)
-            visits = store.forget(name)
         backups = forget_in_backups(self.folder.data / FOLDER, name)
-        erased = self.people.remove(name, spools)
-        return [
-            Erased(str(self.folder.store), visits, "stored visits"),
-            Erased(str(self.folder.recordings), pieces, "pieces of recordings"),
-            Erased(str(self.folder.data / FOLDER), backups, "automatic backups"),
-            *erased,
-        ]
+        erased = self.people.remove(name, self.folder.data)
+        return [Erased(str(self.folder.data / FOLDER), backups, "automatic backups"), *erased]
 
     def report(self) -> dict[str, Any] | None:
         """The gate's report, ``None`` while there is no gate that answers."""
@@ -109,18 +92,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0  # it was tidied away meanwhile
-
-
-def _erase_recorded(recordings: Path, track: Track) -> int:
-    """Remove the pieces in which a track is; others who are in them go with it."""
-    gone = 0
-    if track.piece is None:
-        return gone
-    for piece in sorted((recordings / track.run_id).glob("*" + SUFFIX)):
-        if piece.name >= track.piece:
-            over = piece.stat().st_mtime > track.last + SLACK_S
-            piece.unlink(missing_ok=True)
-            gone += 1
-            if over:
-                break
-    return gone

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from time import time
+from time import monotonic, time
 
 import msgspec
 import structlog
 
 from facegate.clock import FileClock, elapsed_s
 from facegate.console.broker import Broker
+from facegate.console.running.abandoned import AbandonedVisits
 from facegate.console.running.supervisor import Folder
 from facegate.console.web.models import visit_out
 from facegate.errors import FacegateError, StoreError
@@ -20,6 +21,7 @@ from facegate.store.retention import Limits, Retention
 LOOK_S = 0.3
 STATES_S = 2.0
 TIDY_S = 60.0
+ABANDONED_LOOK_S = 2.0
 
 log = structlog.get_logger(__name__)
 
@@ -28,9 +30,24 @@ class Follower:
     """Runs on the console's loop until cancelled."""
 
     def __init__(
-        self, broker: Broker, store: StoreReader, folder: Folder, limits: Limits, states: Callable[[], object]
+        self,
+        broker: Broker,
+        store: StoreReader,
+        folder: Folder,
+        limits: Limits,
+        states: Callable[[], object],
+        worker_runs: Callable[[], bool],
     ) -> None:
-        """Take what is followed; ``states`` tells how the cameras are doing, from a thread."""
+        """Take what is followed.
+
+        Args:
+            broker: tells pages.
+            store: of shots and visits.
+            folder: of the console.
+            limits: what is kept.
+            states: tells how the cameras are doing, from a thread.
+            worker_runs: tells whether the worker is there, from a thread.
+        """
         self._broker = broker
         self._store = store
         self._folder = folder
@@ -38,6 +55,7 @@ class Follower:
         self._states = states
         self._seen = store.revision()
         self._clock = FileClock("store and recordings")
+        self._abandoned = AbandonedVisits(store, folder.store, folder.data / "names", worker_runs)
 
     async def follow(self) -> None:
         """Tell of changed visits and of the cameras' states."""
@@ -58,6 +76,21 @@ class Follower:
                     states_s = loop.time() + STATES_S
             except FacegateError as error:
                 log.error("pages are not told what is new", reason=str(error))
+
+    async def end_abandoned(self) -> None:
+        """End visits that no worker will end."""
+        told = ""
+        while True:
+            await asyncio.sleep(ABANDONED_LOOK_S)
+            try:
+                over = await asyncio.to_thread(self._abandoned.end, monotonic())
+                if over:
+                    log.info("visits ended that no worker holds open", visits=len(over))
+                told = ""
+            except FacegateError as error:
+                if str(error) != told:
+                    log.error("open visits not looked after", reason=str(error))
+                told = str(error)
 
     async def tidy(self) -> None:
         """Remove what is old or too much, now and then."""

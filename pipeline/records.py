@@ -266,6 +266,14 @@ class TrackEnd(Record, frozen=True, eq=False):
     """Media time at which that was known, seconds."""
 
 
+class LiveTracks(Record, frozen=True, eq=False):
+    """The tracks of which shots were sent and more may come."""
+
+    run_id: str
+    cameras: dict[str, tuple[int, ...]]
+    """Track ids of every camera that has sent a frame; empty for a camera that has gone silent."""
+
+
 class Outcome(StrEnum):
     """The one fate of an observed face."""
 

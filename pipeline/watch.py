@@ -8,7 +8,7 @@ from pathlib import Path
 
 from facegate.pipeline.config import RunConfig, config_for
 from facegate.pipeline.flow.channel import Aborted, Channel, EndOfStream
-from facegate.pipeline.records import Answers, Shot, TrackEnd
+from facegate.pipeline.records import Answers, LiveTracks, Shot, TrackEnd
 from facegate.pipeline.runner import Runner
 from facegate.sinks.base import DeliveryReport
 
@@ -30,6 +30,9 @@ class ShotQueue:
             self._accepted += 1
 
     def ended(self, *tracks: TrackEnd) -> None:
+        """See :class:`facegate.sinks.base.Sink`; nobody here wants to know."""
+
+    def live(self, tracks: LiveTracks) -> None:
         """See :class:`facegate.sinks.base.Sink`; nobody here wants to know."""
 
     def answers(self) -> Answers:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from threading import Lock
 from typing import Protocol
 
 import msgspec
 
-from facegate.pipeline.records import Answers, Shot, TrackEnd
-from facegate.sinks.wire import Entry
+from facegate.pipeline.records import Answers, LiveTracks, Shot, TrackEnd
+from facegate.sinks.wire import MAX_HEADER_BYTES, Entry, Live
+
+MAX_ENDS = 10_000
+"""Ended tracks that wait to be told; older ones are forgotten, and no longer listed as live."""
+REPEAT_S = 3.0
+"""The live tracks are told again after this long without a newer report: the pipeline waits for delivery."""
 
 
 class DeliveryReport(msgspec.Struct, frozen=True):
@@ -52,6 +59,10 @@ class Sink(Protocol):
         """Tell whoever wants to know that no more shots will come of these tracks; never waits, may be lost."""
         ...
 
+    def live(self, tracks: LiveTracks) -> None:
+        """Tell whoever wants to know which tracks live; never waits, may be lost, comes again every second."""
+        ...
+
     def answers(self) -> Answers:
         """What recognisers have said of shots since this was last called; never waits."""
         ...
@@ -80,6 +91,10 @@ class Place(Protocol):
         """See :meth:`Sink.ended`."""
         ...
 
+    def live(self, tracks: LiveTracks) -> None:
+        """See :meth:`Sink.live`."""
+        ...
+
     def answers(self) -> Answers:
         """See :meth:`Sink.answers`."""
         ...
@@ -95,3 +110,81 @@ class Place(Protocol):
     def abort(self) -> None:
         """See :class:`Sink`."""
         ...
+
+
+class TrackNews:
+    """Which tracks live and which have ended, on its way to workers. Thread-safe.
+
+    A track counts as live until its end was told.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._ends: deque[TrackEnd] = deque(maxlen=MAX_ENDS)
+        self._run_id: str | None = None
+        self._live: dict[str, set[int]] = {}
+        self._new = False
+        self._again_s = 0.0
+
+    def ended(self, tracks: Sequence[TrackEnd]) -> None:
+        """Tracks have ended."""
+        with self._lock:
+            self._ends.extend(tracks)
+            for end in tracks:
+                self._live.get(end.camera, set()).discard(end.track_id)
+
+    def live(self, tracks: LiveTracks) -> None:
+        """These tracks live."""
+        with self._lock:
+            self._run_id, self._new = tracks.run_id, True
+            self._live = {camera: set(ids) for camera, ids in tracks.cameras.items()}
+
+    def shots(self, entries: Sequence[Entry]) -> None:
+        """Shots of tracks that the last report may not know yet."""
+        with self._lock:
+            for entry in entries if self._run_id is not None else ():
+                self._live.setdefault(entry.camera, set()).add(entry.track_id)
+
+    def __len__(self) -> int:
+        """Ends that wait."""
+        return len(self._ends)
+
+    @property
+    def new(self) -> bool:
+        """Whether there is a report of live tracks that was not told yet."""
+        return self._new
+
+    def take_ends(self, ripe: Callable[[TrackEnd], bool] = lambda end: True) -> list[TrackEnd]:
+        """The ends that are to be told now, oldest first; the others wait."""
+        with self._lock:
+            ends = [end for end in self._ends if ripe(end)]
+            if ends:
+                told = set(map(id, ends))
+                self._ends = deque((end for end in self._ends if id(end) not in told), maxlen=MAX_ENDS)
+        return ends
+
+    def take_live(self, now: float) -> list[Live]:
+        """What is to be told of live tracks at a monotonic time, if anything."""
+        with self._lock:
+            if self._run_id is None or not (self._new or now >= self._again_s):
+                return []
+            self._new, self._again_s = False, now + REPEAT_S
+            cameras = {camera: set(ids) for camera, ids in self._live.items()}
+            for end in self._ends:
+                if end.run_id == self._run_id:
+                    cameras.setdefault(end.camera, set()).add(end.track_id)
+            return live_messages(self._run_id, {camera: sorted(ids) for camera, ids in cameras.items()})
+
+
+def live_messages(run_id: str, cameras: Mapping[str, Sequence[int]]) -> list[Live]:
+    """As few messages as hold all cameras, each short enough to be accepted."""
+    parts: list[dict[str, list[int]]] = [{}]
+    size = 0
+    for camera, ids in cameras.items():
+        own = len(camera.encode()) + 10 + 5 * len(ids)
+        if parts[-1] and size + own > MAX_HEADER_BYTES - 1024:
+            parts.append({})
+            size = 0
+        parts[-1][camera] = list(ids)
+        size += own
+    return [Live(run_id, part) for part in parts]

@@ -28,6 +28,7 @@ class _Worker(msgspec.Struct, eq=False):
     window: int = 0
     visits: bool = False
     answers: bool = False
+    live: bool = False
     trust: int = UNPROVEN
     """At most so many in flight, whatever the window: grows with the first acknowledgement, gone with a lease."""
     last_seen: float = 0.0
@@ -77,15 +78,19 @@ class Workers:
         """Who wants to know of tracks that have ended."""
         return [identity for identity, worker in self._workers.items() if worker.visits]
 
+    def wanting_live(self) -> list[bytes]:
+        """Who wants to know every second which tracks live."""
+        return [identity for identity, worker in self._workers.items() if worker.live]
+
     @property
     def answer(self) -> bool:
         """Whether somebody is there who answers."""
         return any(worker.answers for worker in self._workers.values())
 
-    def has_of(self, camera: str, track_id: int) -> bool:
-        """Whether somebody has an unacknowledged shot of a track."""
+    def in_flight(self) -> set[tuple[str, int]]:
+        """Cameras and tracks of which somebody has an unacknowledged shot."""
         given = (shot for worker in self._workers.values() for shot, _ in worker.in_flight.values())
-        return any(shot.track_id == track_id and shot.camera == camera for shot in given)
+        return {(shot.camera, shot.track_id) for shot in given}
 
     def ready(self, identity: bytes, says: Ready, now: float) -> None:
         """A worker is there, says how many shots it takes at a time and what it wants, and is alive.
@@ -99,6 +104,7 @@ class Workers:
             raise DeliveryError(f"more than {MAX_WORKERS} workers")
         worker = self._workers.setdefault(identity, _Worker())
         worker.window, worker.visits, worker.answers, worker.last_seen = says.window, says.visits, says.answers, now
+        worker.live = says.live
 
     def give(self, shot: Entry, now: float) -> bytes | None:
         """Return who is to get a shot, if anybody has credit.

@@ -26,6 +26,8 @@ STREAM = "FACEGATE"
 SUBJECT = "facegate.shots"
 ENDED_SUBJECT = "facegate.ended"
 """Tracks that are over (:class:`facegate.sinks.wire.Ended`), to every worker that listens; not kept."""
+LIVE_SUBJECT = "facegate.live"
+"""Tracks that live (:class:`facegate.sinks.wire.Live`), every second, to every worker that listens; not kept."""
 DEAD_STREAM, DEAD_SUBJECT = "FACEGATE_DEAD", "facegate.dead"
 """Where workers put what they cannot read, or what has come too often."""
 DUPLICATES_S = 120.0
@@ -75,7 +77,16 @@ class JetStream:
 
     def ended(self, tracks: Sequence[TrackEnd]) -> None:
         """See :class:`facegate.sinks.outbox.HearsEnds`."""
-        self._do(self._tell(tracks))
+        ends = [(end.camera, wire.Ended(end.run_id, end.camera, end.track_id, end.pts_s)) for end in tracks]
+        self._do(
+            self._tell_all(
+                [(f"{ENDED_SUBJECT}.{camera.replace('.', '_')}", wire.encode(end)) for camera, end in ends]
+            )
+        )
+
+    def live(self, tracks: Sequence[wire.Live]) -> None:
+        """See :class:`facegate.sinks.outbox.HearsEnds`."""
+        self._do(self._tell_all([(LIVE_SUBJECT, wire.encode(each)) for each in tracks]))
 
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -100,11 +111,10 @@ class JetStream:
             await make_streams(self._nats, self._client.jetstream(), self.streams)
         return self._client
 
-    async def _tell(self, tracks: Sequence[TrackEnd]) -> None:
+    async def _tell_all(self, messages: Sequence[tuple[str, bytes]]) -> None:
         client = await self._connected()
-        for end in tracks:
-            body = wire.encode(wire.Ended(end.run_id, end.camera, end.track_id, end.pts_s))
-            await client.publish(f"{ENDED_SUBJECT}.{end.camera.replace('.', '_')}", body)
+        for subject, body in messages:
+            await client.publish(subject, body)
         await client.flush()
 
     async def _publish(self, entries: Sequence[Entry]) -> None:

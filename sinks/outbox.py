@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Condition, Thread
 from time import monotonic, time
 from typing import Protocol, runtime_checkable
@@ -13,15 +12,13 @@ import structlog
 
 from facegate.clock import elapsed_s
 from facegate.errors import DeliveryError
-from facegate.pipeline.records import Answers, Shot, TrackEnd
+from facegate.pipeline.records import Answers, LiveTracks, Shot, TrackEnd
 from facegate.sinks import wire
-from facegate.sinks.base import DeliveryReport, Place
+from facegate.sinks.base import DeliveryReport, Place, TrackNews
 from facegate.sinks.spool import TIDY_S, Spool
 from facegate.sinks.wire import Entry
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
-MOST_ENDS = 10_000
-"""Ended tracks that wait to be told; older ones are forgotten, and their visits end by themselves."""
 GRACE_S = 0.2
 """At the end, how long a delivery that is under way may go on."""
 
@@ -61,29 +58,52 @@ class HearsEnds(Protocol):
         """
         ...
 
+    def live(self, tracks: Sequence[wire.Live]) -> None:
+        """Tell which tracks live.
+
+        Raises:
+            DeliveryError: not now; a newer report follows.
+        """
+        ...
+
 
 class Outbox:
     """Keeps shots in its spool until its target has them. When the spool is full, the oldest go."""
 
-    def __init__(self, target: Target, spool: Spool) -> None:
+    def __init__(self, target: Target, spool: Spool, *, hold: bool = False) -> None:
         """Start delivering what the spool holds from earlier runs; its thread closes target and spool.
+
+        With ``hold``, nothing is delivered before :meth:`start`.
 
         Raises:
             DeliveryError: somebody else delivers from this spool.
         """
         spool.claim()
         self.name = target.name
-        self._target = target
+        self.target = self._target = target
         self._spool = spool
         self._changed = Condition()
         self._accepted = len(spool)
         self._delivered = self._dropped = self._bytes = 0
-        self._ends: deque[TrackEnd] = deque(maxlen=MOST_ENDS)
+        self._tracks = TrackNews()
         self._tidies = 0.0
         self._deadline: float | None = None
         self._aborted = False
         self._thread = Thread(target=self._run, name=f"facegate-{target.name}", daemon=True)
+        self._started = False
+        if not hold:
+            self.start()
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        self._started = True
         self._thread.start()
+
+    def rewrite(self, change: Callable[[Entry], bytes | None]) -> None:
+        """Give entries that wait another header, or delete them, where ``None`` is returned."""
+        with self._changed:
+            self._dropped += (gone := self._spool.rewrite(change))
+            self._accepted -= gone
 
     def put(self, entries: Sequence[Entry]) -> None:
         """See :class:`facegate.sinks.base.Place`; never waits. What the spool cannot take is lost, and counted."""
@@ -96,13 +116,21 @@ class Outbox:
             except DeliveryError as error:
                 self._dropped += len(entries)
                 log.error("shots lost", to=self.name, shots=len(entries), reason=str(error))
+            self._tracks.shots(entries)
             self._changed.notify_all()
 
     def ended(self, tracks: Sequence[TrackEnd]) -> None:
         """See :class:`facegate.sinks.base.Place`; told once nothing waits any more."""
         if isinstance(self._target, HearsEnds):
             with self._changed:
-                self._ends.extend(tracks)
+                self._tracks.ended(tracks)
+                self._changed.notify_all()
+
+    def live(self, tracks: LiveTracks) -> None:
+        """See :class:`facegate.sinks.base.Place`."""
+        if isinstance(self._target, HearsEnds):
+            with self._changed:
+                self._tracks.live(tracks)
                 self._changed.notify_all()
 
     def report(self) -> DeliveryReport:
@@ -121,6 +149,9 @@ class Outbox:
     def close(self, linger_s: float) -> DeliveryReport:
         """See :class:`facegate.sinks.base.Place`."""
         deadline = self.finish(linger_s)
+        if not self._started:  # held, and never begun
+            self._started, self._aborted = True, True
+            self._thread.start()
         # Who hangs in a call to a place that does not answer is not waited for; what it holds is in the spool.
         self._thread.join(max(0.0, deadline - monotonic()) + GRACE_S)
         return self.report()
@@ -152,14 +183,15 @@ class Outbox:
                             self._over()
                             or self._deadline is not None
                             or len(self._spool) > 0
-                            or len(self._ends) > 0
+                            or len(self._tracks) > 0
+                            or self._tracks.new
                         )
                     )
-                    if self._over() or not (len(self._spool) or self._ends):
+                    if self._over() or not (len(self._spool) or len(self._tracks) or self._deadline is None):
                         return
                 try:
+                    self._tell_tracks()
                     if not len(self._spool):
-                        self._tell_ends()
                         continue
                     self._tidy()
                     entries = self._spool.after(0, self._target.together)
@@ -180,12 +212,14 @@ class Outbox:
             self._target.close()
             self._spool.close()
 
-    def _tell_ends(self) -> None:
-        with self._changed:
-            ends = list(self._ends)
-            self._ends.clear()
-        if ends and isinstance(self._target, HearsEnds):
+    def _tell_tracks(self) -> None:
+        """Tell which tracks live, and once nothing waits any more, which have ended."""
+        if not isinstance(self._target, HearsEnds):
+            return
+        if not len(self._spool) and (ends := self._tracks.take_ends()):
             self._target.ended(ends)
+        if live := self._tracks.take_live(monotonic()):
+            self._target.live(live)
 
     def _tidy(self) -> None:
         if not self._spool.touched() and monotonic() < self._tidies:
@@ -232,6 +266,13 @@ class FanOut:
             other.ended(tracks)
         if self._workers is not None:
             self._workers.ended(tracks)
+
+    def live(self, tracks: LiveTracks) -> None:
+        """See :class:`facegate.sinks.base.Sink`."""
+        for other in self._others:
+            other.live(tracks)
+        if self._workers is not None:
+            self._workers.live(tracks)
 
     def answers(self) -> Answers:
         """See :class:`facegate.sinks.base.Sink`; of the workers alone."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -25,6 +25,8 @@ from facegate.errors import DeliveryError
 from facegate.sinks.wire import Entry
 
 Synchronous = Literal["normal", "full"]
+Header = bytes
+"""Within :class:`Spool`, ``bytes`` is a number."""
 WhenFull = Literal["block", "drop_oldest", "stop"]
 
 _SCHEMA = """
@@ -260,6 +262,32 @@ class Spool:
                 gone = sum(self._db.execute("DELETE FROM shots WHERE id = ?", (row,)).rowcount for row in rows)
             self._recount()
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return gone
+
+    def rewrite(self, change: Callable[[Entry], Header | None]) -> int:
+        """Give entries another header, or delete them, where ``None`` is returned; return how many were deleted."""
+        gone, rewritten = 0, False
+        with self._lock:
+            with self._transaction():
+                for item in self._db.execute(
+                    "SELECT shot_id, camera, track_id, header, crop, context, id FROM shots"
+                ).fetchall():
+                    entry = Entry(*item)
+                    header = change(entry)
+                    if header == entry.header:
+                        continue
+                    rewritten = True
+                    if header is None:
+                        self._db.execute("DELETE FROM shots WHERE id = ?", (entry.row,))
+                        gone += 1
+                    else:
+                        size = msgspec.structs.replace(entry, header=header).size
+                        self._db.execute(
+                            "UPDATE shots SET header = ?, size = ? WHERE id = ?", (header, size, entry.row)
+                        )
+            if rewritten:
+                self._recount()
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return gone
 
     def tidy(self, now: float, elapsed: float) -> None:

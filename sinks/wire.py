@@ -20,7 +20,7 @@ from facegate.pipeline.images import encode_jpeg
 from facegate.pipeline.records import Box, Image, Shot, contiguous
 from facegate.pipeline.seeing.reasons import Reasons, reasons_of
 
-VERSION = (1, 5)
+VERSION = (1, 6)
 SOFTWARE = version("facegate")
 MAX_HEADER_BYTES = 64 * 1024
 MAX_WORD_BYTES = 4096
@@ -44,6 +44,8 @@ BYE = b"BYE"
 """Worker to gate: it leaves; what it has not acknowledged goes to others."""
 ENDED = b"ENDED"
 """Gate to worker: :class:`Ended`, a track is over; to those who have asked for it."""
+LIVE = b"LIVE"
+"""Gate to worker, every second: :class:`Live`, the tracks that live; to those who have asked for it."""
 END = b"END"
 """Gate to worker: the run has ended."""
 
@@ -59,6 +61,8 @@ class Ready(msgspec.Struct, frozen=True):
     """Wants to be told of tracks that have ended; since 1.2."""
     answers: bool = False
     """Says with its receipts what it made of the shots; since 1.3."""
+    live: bool = False
+    """Wants to be told every second which tracks live; since 1.6."""
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -68,6 +72,18 @@ class Ended(msgspec.Struct, frozen=True):
     camera: str
     track_id: int
     pts_s: float
+
+
+class Live(msgspec.Struct, frozen=True):
+    """The tracks of a run of which shots were sent and more may come; since 1.6.
+
+    Complete for each camera that it names: a track of such a camera that is not listed is over. A run with many
+    cameras is told in several messages.
+    """
+
+    run_id: str
+    cameras: dict[str, list[int]]
+    """Track ids by camera."""
 
 
 class AnswerBlock(msgspec.Struct, frozen=True):
@@ -187,10 +203,10 @@ class Entry(msgspec.Struct, frozen=True, eq=False):
         return len(self.header) + len(self.crop) + len(self.context)
 
 
-T = TypeVar("T", Ready, Ack, Ended, ShotHeader)
+T = TypeVar("T", Ready, Ack, Ended, Live, ShotHeader)
 
 
-def encode(message: Ready | Ack | Ended | ShotHeader) -> bytes:
+def encode(message: Ready | Ack | Ended | Live | ShotHeader) -> bytes:
     """Pack a message body."""
     return msgspec.msgpack.encode(message)
 

@@ -20,10 +20,10 @@ import zmq
 
 from facegate.clock import elapsed_s
 from facegate.errors import DeliveryError
-from facegate.pipeline.records import Answers, TrackEnd
+from facegate.pipeline.records import Answers, LiveTracks, TrackEnd
 from facegate.sinks import wire
 from facegate.sinks.answers import AnswerBox
-from facegate.sinks.base import DeliveryReport
+from facegate.sinks.base import DeliveryReport, TrackNews
 from facegate.sinks.bound import Bell, Bound
 from facegate.sinks.credit import SILENCE_S, Patience, Workers
 from facegate.sinks.refusals import Refusals
@@ -39,7 +39,6 @@ STUBBORN = 3
 DEADLY = 10
 """A shot that has come back so often is put aside in the spool."""
 MAX_LATENCY_MS = 3_600_000.0
-MAX_ENDS = 10_000  # tracks that have ended and workers were not told of yet
 BATCH = 256
 """Shots read from the spool at a time."""
 
@@ -90,7 +89,7 @@ class ZmqSink:
         self._max_pending = max_pending
         self._changed = Condition()
         self._pending: deque[Entry] = deque()
-        self._ends: deque[TrackEnd] = deque(maxlen=MAX_ENDS)
+        self._tracks = TrackNews()
         self._returns: Counter[str] = Counter()
         self._workers = Workers(lease_s)
         self._patience = Patience()
@@ -128,14 +127,19 @@ class ZmqSink:
             if self._spool is None:
                 self._pending.extend(entries)
                 self._accepted += len(entries)
+        self._tracks.shots(entries)
         if self._spool is not None:
             self._keep(self._spool, entries)
         self._bell.ring()
 
     def ended(self, tracks: Sequence[TrackEnd]) -> None:
         """See :class:`facegate.sinks.base.Place`."""
-        self._ends.extend(tracks)  # a deque's own lock is enough
+        self._tracks.ended(tracks)
         self._bell.ring()
+
+    def live(self, tracks: LiveTracks) -> None:
+        """See :class:`facegate.sinks.base.Place`."""
+        self._tracks.live(tracks)  # told at the next tick
 
     def answers(self) -> Answers:
         """See :class:`facegate.sinks.base.Place`."""
@@ -233,10 +237,8 @@ class ZmqSink:
                 self._answers.expect(self._workers.answer)
                 self._settle()
                 self._dispatch(monotonic())
-                self._tell_ends()
-            for identity in self._workers:
-                with contextlib.suppress(zmq.ZMQError):  # gone already
-                    self._router.send_multipart([identity, wire.END], zmq.NOBLOCK)
+                self._tell_tracks(monotonic())
+            self._tell(list(self._workers), wire.END)
         except BaseException as error:  # kept for the owner, who raises it
             with self._changed:
                 self._failure = error
@@ -282,10 +284,8 @@ class ZmqSink:
 
     def _finished(self) -> bool:
         with self._changed:
-            if self._aborted:
-                return True
-            if self._deadline is None:
-                return False
+            if self._aborted or self._deadline is None:
+                return self._aborted
             return self._accepted == self._acknowledged or monotonic() >= self._deadline
 
     def _receive_all(self) -> None:
@@ -312,8 +312,7 @@ class ZmqSink:
         if kind == wire.ACK:
             return self._acknowledge(identity, wire.decode(body, wire.Ack), now)
         if kind == wire.READY:
-            ready = wire.decode(body, wire.Ready)
-            self._workers.ready(identity, ready, now)
+            self._workers.ready(identity, wire.decode(body, wire.Ready), now)
         elif kind == wire.BYE:
             self._requeue(self._workers.leave(identity))
         else:
@@ -366,20 +365,21 @@ class ZmqSink:
         self._changed.notify_all()
         return True
 
-    def _tell_ends(self) -> None:
-        """Tell of tracks that have ended once all of their shots were acknowledged."""
-        for _ in range(len(self._ends)):
-            end = self._ends.popleft()
-            with self._changed:
-                behind = self._spool is not None and self._loaded < self._newest
-                waiting = any(e.track_id == end.track_id and e.camera == end.camera for e in self._pending)
-            if behind or waiting or self._workers.has_of(end.camera, end.track_id):
-                self._ends.append(end)
-                continue
+    def _tell_tracks(self, now: float) -> None:
+        """Tell which tracks live, and of those that have ended once all of their shots were acknowledged."""
+        with self._changed:
+            behind = self._spool is not None and self._loaded < self._newest
+            waiting = {(entry.camera, entry.track_id) for entry in self._pending} | self._workers.in_flight()
+        for end in self._tracks.take_ends(lambda end: not behind and (end.camera, end.track_id) not in waiting):
             body = wire.encode(wire.Ended(end.run_id, end.camera, end.track_id, end.pts_s))
-            for identity in self._workers.wanting_visits():
-                with contextlib.suppress(zmq.ZMQError):  # it has a time-out of its own for what never ends
-                    self._router.send_multipart([identity, wire.ENDED, body], zmq.NOBLOCK)
+            self._tell(self._workers.wanting_visits(), wire.ENDED, body)
+        for live in self._tracks.take_live(now):
+            self._tell(self._workers.wanting_live(), wire.LIVE, wire.encode(live))
+
+    def _tell(self, peers: Sequence[bytes], *frames: bytes) -> None:
+        for identity in peers:
+            with contextlib.suppress(zmq.ZMQError):  # gone, or reads nothing: it has a time-out of its own
+                self._router.send_multipart([identity, *frames], zmq.NOBLOCK)
 
     def _dispatch(self, now: float) -> None:
         """Send while somebody has credit."""

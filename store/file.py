@@ -71,6 +71,15 @@ CREATE TABLE pieces (
 """
 """Of recordings, in the order in which retention has met them: their times may be wrong."""
 
+_ERASED = """
+CREATE TABLE erased (
+    visit TEXT PRIMARY KEY,
+    at REAL NOT NULL
+) STRICT;
+CREATE INDEX visits_open ON visits (id) WHERE NOT ended
+"""
+"""Tombstones: what comes late of a visit that was erased is refused."""
+
 
 class StoreFile(Database):
     """One connection to the store. Of one thread at a time."""
@@ -78,7 +87,7 @@ class StoreFile(Database):
     what = "store"
     remedy = "'facegate run ... --data FOLDER' or 'facegate serve' makes one"
     application = 0x66675354
-    steps = (_FIRST, _PIECES)
+    steps = (_FIRST, _PIECES, _ERASED)
     pragmas = ("synchronous=NORMAL", "foreign_keys=ON", "secure_delete=ON")
     failure = StoreError
 

@@ -148,6 +148,15 @@ class StoreReader(StoreFile):
         )
         return dict(rows)
 
+    def open_visits(self, most: int = 10_000) -> dict[str, tuple[int, float]]:
+        """Visits that have not ended, the oldest first: their revision, and when their track was last seen."""
+        rows = self._rows(
+            "SELECT visits.visit, revision, coalesce(tracks.last, 0) FROM visits "
+            "LEFT JOIN tracks ON tracks.visit = visits.visit WHERE NOT ended ORDER BY id LIMIT ?",
+            [most],
+        )
+        return {visit: (revision, last) for visit, revision, last in rows}
+
     def count(self) -> dict[str, int]:
         """How much there is."""
         shots, visits = self._rows("SELECT (SELECT count(*) FROM shots), (SELECT count(*) FROM visits)", [])[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from time import time
 
@@ -38,6 +38,8 @@ class StoreWriter(StoreFile):
     def _keep_shot(self, entry: Entry) -> None:
         header = wire.decode_header(entry.header)
         visit = visit_id(header.run_id, header.camera, header.track_id)
+        if self._erased(visit):
+            return
         seen = time() if header.received_at is None else header.received_at
         quality = header.quality.value
         row = self._db.execute(
@@ -66,11 +68,13 @@ class StoreWriter(StoreFile):
         """
         with self._transaction():
             for item in news:
+                if self._erased(item.visit):
+                    continue
                 seen = time() if item.seen is None else item.seen
                 self._make_visit(item.visit, item.camera, item.track_id, seen)
                 self._db.execute(
                     "UPDATE visits SET answered = 1, name = ?, similarity = ?, margin = ?, fpir = ?, "
-                    "ended = max(ended, ?), revision = ? WHERE visit = ?",
+                    "ended = ?, revision = ? WHERE visit = ?",
                     (
                         *(item.name, item.similarity, item.margin, item.fpir, item.ended),
                         *(self._next_revision(), item.visit),
@@ -95,15 +99,44 @@ class StoreWriter(StoreFile):
             revision = self._next_revision()
             self._db.execute("UPDATE visits SET name = ?, revision = ? WHERE name = ?", (new, revision, name))
             self._db.execute("UPDATE shots SET name = ? WHERE name = ?", (new, name))
+        with self._errors():
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nor does the old name stay in the file beside it
 
-    def forget(self, name: str) -> int:
-        """Delete somebody's visits with shots and tracks; return how many there were.
+    def end_visits(self, visits: Iterable[str]) -> None:
+        """Note that visits are over of which no worker will say so.
 
         Raises:
             StoreError: the file cannot be written.
         """
         with self._transaction():
-            visits = self._db.execute("SELECT visit FROM visits WHERE name = ?", (name,)).fetchall()
+            revision = self._next_revision()
+            self._db.executemany(
+                "UPDATE visits SET ended = 1, revision = ? WHERE visit = ? AND NOT ended",
+                [(revision, visit) for visit in visits],
+            )
+
+    def _erased(self, visit: str) -> bool:
+        return self._db.execute("SELECT 1 FROM erased WHERE visit = ?", (visit,)).fetchone() is not None
+
+    def forget(self, name: str, also: Iterable[str] = ()) -> int:
+        """Delete somebody's visits with shots and tracks; return how many there were.
+
+        What comes of them later is refused.
+
+        Args:
+            name: whose.
+            also: visits of this person under whose name they are not stored yet.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        with self._transaction():
+            named = self._db.execute("SELECT visit FROM visits WHERE name = ?", (name,)).fetchall()
+            visits = list({*named, *((visit,) for visit in also)})
+            now = time()
+            self._db.executemany(
+                "INSERT OR IGNORE INTO erased VALUES (?, ?)", [(visit, now) for (visit,) in visits]
+            )
             for table in ("shots", "tracks", "visits"):
                 self._db.executemany(f"DELETE FROM {table} WHERE visit = ?", visits)
         with self._errors():
@@ -119,7 +152,11 @@ class StoreWriter(StoreFile):
         with self._transaction():
             self._db.executemany(
                 "INSERT OR REPLACE INTO tracks (visit, camera, first, last, track) VALUES (?, ?, ?, ?, ?)",
-                [(t.visit, t.camera, t.first, t.last, msgspec.msgpack.encode(t)) for t in tracks],
+                [
+                    (t.visit, t.camera, t.first, t.last, msgspec.msgpack.encode(t))
+                    for t in tracks
+                    if not self._erased(t.visit)
+                ],
             )
 
 

@@ -31,6 +31,8 @@ hypothesis.settings.load_profile("facegate")
 collect_ignore = [] if os.environ.get("FACEGATE_INTEROP") else ["interop"]
 # Whole consoles, and browsers before them: 'make console'.
 collect_ignore += [] if os.environ.get("FACEGATE_CONSOLE") else ["console"]
+# Minutes and hours: 'make endurance'.
+collect_ignore += [] if os.environ.get("FACEGATE_ENDURANCE") else ["endurance"]
 
 
 def _guard(event: str, arguments: tuple[object, ...]) -> None:

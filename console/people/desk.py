@@ -18,10 +18,10 @@ from facegate.recognition.loading import Recognition, load_recognition
 from facegate.recognition.matching.gallery import DEFAULT_FPIR
 from facegate.recognition.people.checks import Fault
 from facegate.recognition.people.enrolling import Enroller, File
-from facegate.recognition.people.erasing import Erased, erase_everywhere
+from facegate.recognition.people.erasing import erase_everywhere
 from facegate.recognition.people.looking import Looker
 from facegate.recognition.people.names import person_name
-from facegate.recognition.people.records import Look, Person, Picture
+from facegate.recognition.people.records import Erased, Look, Person, Picture
 from facegate.recognition.people.store import People
 from facegate.recognition.people.unknowns import Cluster, Unknowns, enrol_cluster
 
@@ -112,12 +112,11 @@ class PeopleDesk:
             people.crop(row)
             people.remove_pictures([row])
 
-    def remove(self, name: str, spools: Sequence[Path]) -> list[Erased]:
-        """Remove somebody from the gallery, from the unknown faces and from what waits."""
+    def remove(self, name: str, data: Path) -> list[Erased]:
+        """Remove somebody from the gallery, from the unknown faces and from all that a console's folder holds."""
         parts = self._loaded()
         with self._lock:
-            here = [path for path in spools if path.is_file()]
-            return erase_everywhere(self._path, name, parts.embedder, parts.embedder.threshold, here)
+            return erase_everywhere(self._path, name, parts.embedder, parts.embedder.threshold, data=data)
 
     def faults(self) -> list[Fault]:
         """Everything that is wrong with the gallery."""

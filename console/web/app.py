@@ -32,10 +32,16 @@ def create_app(console: Console, hosts: Collection[str] = ()) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         follower = Follower(
-            console.broker, console.store, console.folder, console.limits, lambda: cameras.states(console)
+            console.broker,
+            console.store,
+            console.folder,
+            console.limits,
+            lambda: cameras.states(console),
+            lambda: console.supervisor.health().worker.running,
         )
         console.broker.begin()
         tasks = [asyncio.create_task(follower.follow()), asyncio.create_task(follower.tidy())]
+        tasks.append(asyncio.create_task(follower.end_abandoned()))
         try:
             yield
         finally:

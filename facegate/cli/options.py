@@ -59,3 +59,7 @@ MetricsOption = Annotated[
     str | None,
     typer.Option(help="Serve /healthz and /metrics at HOST:PORT; :9108 means loopback.", show_default=False),
 ]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(help="Data folder of 'facegate serve': visits stored there change too.", show_default=False),
+]

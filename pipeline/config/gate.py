@@ -27,8 +27,9 @@ class PeopleConfig(Section):
 
     guard: bool = True
     """Split a track that passes from one person to another."""
-    merge_s: float = Field(0, ge=0, le=600)
-    """Somebody who comes back within this time goes on under the old track."""
+    merge_s: float = Field(3, ge=0, le=600)
+    """Seconds within which somebody who comes back goes on under the old track, so that a dropout does not make two
+    visits; needs a model that tells people apart. Raised, visits end later; 0 makes a new track each time."""
     cooldown_s: float = Field(0, ge=0)
     """A person is not sent again by this camera within this time."""
     group: str | None = None

@@ -50,6 +50,11 @@ class Lane(Generic[T]):
             self._items.append(item)
             changed.notify_all()
 
+    @property
+    def full(self) -> bool:
+        """Whether the next :meth:`put` would wait, or replace something."""
+        return len(self._items) >= self._capacity
+
     def drained(self) -> None:
         """Wait until the consumer has taken everything, after :meth:`close`."""
         changed = self._channel.changed

@@ -108,7 +108,8 @@ class Gates:
         """The camera's purity guard; its track ids begin with ``first_id``."""
         gate = self.settings(camera)
         people = self._people if gate.people.guard else None
-        return PurityGuard(people, reliable=gate.min_quality, merge_s=gate.people.merge_s, first_id=first_id)
+        merge_s = 0.0 if people is None else gate.people.merge_s
+        return PurityGuard(people, reliable=gate.min_quality, merge_s=merge_s, first_id=first_id)
 
     def gate(self, camera: str) -> Gate:
         """The camera's gate.
@@ -118,9 +119,9 @@ class Gates:
         """
         gate = self.settings(camera)
         wanted = gate.people
-        if self._people is None and (wanted.cooldown_s or wanted.group or wanted.merge_s):
+        if self._people is None and (wanted.cooldown_s or wanted.group):
             raise ConfigError(
-                f"camera {camera}: cooldown_s, group and merge_s need a model whose card says how alike two faces "
+                f"camera {camera}: cooldown_s and group need a model whose card says how alike two faces "
                 "of one person are ('people'): the embedding of this one does not tell people apart"
             )
         recent = group = None
@@ -280,6 +281,10 @@ class CameraDecider:
         """The tracker's tracks of which nothing more will be sent, as their recogniser is sure."""
         present = self.guard.present().items()
         return frozenset(track for track, person in present if self.gate.sure_of(person))
+
+    def live(self) -> tuple[int, ...]:
+        """Tracks of which shots have come and more may come."""
+        return tuple(sorted(self._shown))
 
     @property
     def waits(self) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import structlog
 
 from facegate.pipeline.flow.channel import Channel, EndOfStream, Lane
-from facegate.pipeline.records import Shot, TrackEnd
+from facegate.pipeline.records import LiveTracks, Shot, TrackEnd
 from facegate.sinks.base import Sink
 
 SHOTS_TOGETHER = 64
@@ -22,7 +24,7 @@ class DeliverStage:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
 
-    def run(self, inbox: Channel[Shot | TrackEnd], outbox: Lane[None]) -> None:
+    def run(self, inbox: Channel[Shot | TrackEnd | LiveTracks], outbox: Lane[None]) -> None:
         """See :class:`~facegate.pipeline.stages.base.Stage`; nothing is put to ``outbox``."""
         del outbox
         while True:
@@ -30,19 +32,29 @@ class DeliverStage:
                 taken = inbox.take(SHOTS_TOGETHER)
             except EndOfStream:
                 return
-            shots = [item for item in taken if isinstance(item, Shot)]
-            if shots:
-                self._sink.send(*shots)
-            # Told when it is done: where there is a spool, such a shot is not lost any more.
-            for shot in shots:
-                log.info(
-                    "shot",
-                    camera=shot.camera,
-                    track=shot.track_id,
-                    rank=shot.rank,
-                    quality=shot.quality,
-                    shot_id=shot.shot_id,
-                )
-            ends = [item for item in taken if isinstance(item, TrackEnd)]
-            if ends:
-                self._sink.ended(*ends)
+            # A report of live tracks knows the shots before it, and not those after it.
+            start = 0
+            for index, item in enumerate(taken):
+                if isinstance(item, LiveTracks):
+                    self._deliver(taken[start:index])
+                    self._sink.live(item)
+                    start = index + 1
+            self._deliver(taken[start:])
+
+    def _deliver(self, items: Sequence[Shot | TrackEnd | LiveTracks]) -> None:
+        shots = [item for item in items if isinstance(item, Shot)]
+        if shots:
+            self._sink.send(*shots)
+        # Told when it is done: where there is a spool, such a shot is not lost any more.
+        for shot in shots:
+            log.info(
+                "shot",
+                camera=shot.camera,
+                track=shot.track_id,
+                rank=shot.rank,
+                quality=shot.quality,
+                shot_id=shot.shot_id,
+            )
+        ends = [item for item in items if isinstance(item, TrackEnd)]
+        if ends:
+            self._sink.ended(*ends)

@@ -8,10 +8,14 @@ from time import monotonic, sleep
 from facegate.pipeline.flow.channel import Aborted, Channel, EndOfStream, Lane
 from facegate.pipeline.gating.build import CameraDecider, Decided, Deciders, Gates
 from facegate.pipeline.gating.gate import ANSWER_S, Decision
-from facegate.pipeline.records import Answers, ScoredFrame, Shot, TrackEnd
+from facegate.pipeline.records import Answers, LiveTracks, ScoredFrame, Shot, TrackEnd
 from facegate.pipeline.reporting.accounting import Ledger
 
 POLL_S = 0.02
+LIVE_S = 1.0
+"""Seconds between two reports of the live tracks."""
+SILENT_S = 15.0
+"""Seconds without a frame after which the tracks of a camera no longer count as live."""
 
 
 class GateStage:
@@ -45,6 +49,9 @@ class GateStage:
         self._answering = False
         self._sure: dict[str, frozenset[int]] = {}
         self._present: dict[str, dict[int, int]] = {}
+        self._frame_s: dict[str, float] = {}
+        self._live_s = 0.0
+        self._blocked_s = 0.0
 
     def sure(self, camera: str) -> frozenset[int] | None:
         """Tracks of a camera of which nothing more is sent; ``None`` where nobody answers. For any thread."""
@@ -54,12 +61,12 @@ class GateStage:
         """For each of the tracker's tracks, the one under which it is decided. For any thread."""
         return self._present.get(camera, {})
 
-    def run(self, inbox: Channel[ScoredFrame], outbox: Lane[Shot | TrackEnd]) -> None:
+    def run(self, inbox: Channel[ScoredFrame], outbox: Lane[Shot | TrackEnd | LiveTracks]) -> None:
         """See :class:`~facegate.pipeline.stages.base.Stage`."""
         while True:
             try:
                 # A camera whose last face has left may send nothing for seconds; an answer is not to wait for it.
-                frames = inbox.take(timeout_s=POLL_S if self._deciders.waits else None)
+                frames = inbox.take(timeout_s=POLL_S if self._deciders.waits else LIVE_S)
             except EndOfStream:
                 self._last_answers(inbox, outbox)
                 self._gates.save()
@@ -71,10 +78,28 @@ class GateStage:
                 camera = frame.frame.camera
                 decider = self._deciders.cameras[camera]
                 self._present[camera] = decider.guard.present()
+                self._frame_s[camera] = self._clock()
                 if self._answering:
                     self._sure[camera] = decider.sure()
+            self._tell_live(outbox)
 
-    def _hear(self, outbox: Lane[Shot | TrackEnd]) -> bool:
+    def _clock(self) -> float:
+        """Seconds, standing still while delivery blocks this stage: no camera is silent because of that."""
+        return monotonic() - self._blocked_s
+
+    def _tell_live(self, outbox: Lane[Shot | TrackEnd | LiveTracks]) -> None:
+        """Report the live tracks once a second, in order with shots and ends; never waits."""
+        now = self._clock()
+        if now < self._live_s or outbox.full:
+            return
+        self._live_s = now + LIVE_S
+        cameras = {
+            name: decider.live() if now - self._frame_s.get(name, now) < SILENT_S else ()
+            for name, decider in self._deciders.cameras.items()
+        }
+        outbox.put(LiveTracks(self._gates.run_id, cameras))
+
+    def _hear(self, outbox: Lane[Shot | TrackEnd | LiveTracks]) -> bool:
         """Take what recognisers have said; return whether it was anything."""
         answers = self._answers()
         if answers.given or answers.met or answers.expected != self._answering:
@@ -83,7 +108,7 @@ class GateStage:
             self._settle(self._deciders.hear(answers), outbox)
         return bool(answers.given)
 
-    def _last_answers(self, inbox: Channel[ScoredFrame], outbox: Lane[Shot | TrackEnd]) -> None:
+    def _last_answers(self, inbox: Channel[ScoredFrame], outbox: Lane[Shot | TrackEnd | LiveTracks]) -> None:
         """No more frames come: wait for the answers that may earn a track another shot."""
         deadline = monotonic() + ANSWER_S
         while self._deciders.waits and self._answering and monotonic() < deadline:
@@ -95,16 +120,21 @@ class GateStage:
                 sleep(POLL_S)
         self._settle(self._deciders.give_up(), outbox)
 
-    def _settle(self, steps: Iterable[Decided], outbox: Lane[Shot | TrackEnd]) -> None:
+    def _settle(self, steps: Iterable[Decided], outbox: Lane[Shot | TrackEnd | LiveTracks]) -> None:
         for decided in steps:
             for decision in decided.decisions:
                 self._ledger.settle(decision.face.face, decision.outcome)
                 self._observe(decision)
                 if decision.shot is not None:
-                    outbox.put(decision.shot)
+                    self._put(decision.shot, outbox)
             for end in decided.ends:
-                outbox.put(end)
+                self._put(end, outbox)
                 self._gates.keep_learned(end.camera)
+
+    def _put(self, item: Shot | TrackEnd, outbox: Lane[Shot | TrackEnd | LiveTracks]) -> None:
+        started = monotonic()
+        outbox.put(item)
+        self._blocked_s += monotonic() - started
 
     def cameras(self) -> dict[str, CameraDecider]:
         """What decides for each camera that has sent a frame."""

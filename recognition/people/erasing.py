@@ -15,21 +15,15 @@ from facegate.errors import DeliveryError, GalleryError
 from facegate.pipeline.records import Floats
 from facegate.recognition.embedders import Embedder
 from facegate.recognition.people.names import name_key
+from facegate.recognition.people.records import Erased
 from facegate.recognition.people.store import People
+from facegate.recognition.people.stored import erase_stored, rename_waiting, spools_of
 from facegate.recognition.people.unknowns import Unknowns
 from facegate.sinks import wire
 from facegate.sinks.spool import Spool
 from facegate.sinks.wire import Entry
 
 PAGE = 64
-
-
-class Erased(msgspec.Struct, frozen=True):
-    """What was found of a person in one place, and is gone."""
-
-    place: str
-    found: int
-    what: str
 
 
 def erase_everywhere(
@@ -39,6 +33,7 @@ def erase_everywhere(
     alike: float,
     spools: Sequence[Path] = (),
     results: Sequence[Path] = (),
+    data: Path | None = None,
 ) -> list[Erased]:
     """Delete what shows or names a person. The gallery comes last: cut short, the same call finds the rest.
 
@@ -49,6 +44,7 @@ def erase_everywhere(
         alike: similarity from which two faces are one person.
         spools: of gates and workers.
         results: lines that a worker has written; nobody may be writing to them.
+        data: a console's folder: stored visits, recordings and every spool in it.
 
     Raises:
         GalleryError: no such gallery or person, or a file of results that cannot be read or is being written to.
@@ -58,6 +54,8 @@ def erase_everywhere(
         if not path.is_file():
             raise GalleryError(f"there is no file {path}: nothing was removed")
     erased = []
+    if data is not None:
+        spools = [*spools, *(path for path in spools_of(data) if path not in spools)]
     with People(gallery) as people:
         name = people.spelling(name)
         crops = [people.crop(picture.row) for picture in people.pictures(name)]
@@ -69,6 +67,8 @@ def erase_everywhere(
                 return np.zeros(len(vectors), bool)
             return (vectors @ templates.T).max(1) >= alike
 
+        if data is not None:
+            erased += erase_stored(data, name)
         for path in spools:
             erased.append(Erased(str(path), _from_spool(path, name, embedder, shows), "that waited"))
         for path in results:
@@ -88,12 +88,11 @@ def _from_spool(path: Path, name: str, embedder: Embedder, shows: Callable[[Floa
         count = 0
         for dead in (False, True):
             for page in _pages(spool, dead):
-                named = [entry.row for entry in page if not entry.crop and _told(entry.header).names(name)]
                 faces = [(entry.row, crop) for entry in page if entry.crop and (crop := _crop(entry)) is not None]
                 seen = shows(embedder.embed([crop for _, crop in faces])) if faces else ()
                 own = [row for (row, _), shown in zip(faces, seen, strict=True) if shown]
-                count += spool.erase_rows([*named, *own])
-        return count
+                count += spool.erase_rows(own)
+        return count + rename_waiting(path, lambda each: None if each == name else each)
     finally:
         spool.close()
 

@@ -78,3 +78,11 @@ class Embedded(msgspec.Struct, frozen=True, eq=False):
     """``(N,)`` whether they count in templates: see :meth:`People.use`."""
     vectors: Floats
     """``(N, D)`` of unit length."""
+
+
+class Erased(msgspec.Struct, frozen=True):
+    """What was found of a person in one place, and is gone."""
+
+    place: str
+    found: int
+    what: str

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 import msgspec
@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from facegate.errors import ConfigError, DeliveryError
 from facegate.pipeline.config.delivery import OtherConfig
 from facegate.recognition.telling.presence import NamesMqtt
+from facegate.recognition.working.renames import renamed_line
 from facegate.recognition.working.visits import VisitEvent
 from facegate.sinks.base import DeliveryReport
 from facegate.sinks.bound import LOOPBACK, Bound
@@ -85,11 +86,26 @@ class NamesStore(StoreTarget):
         )
 
 
+@runtime_checkable
+class TellsPresence(Protocol):
+    """A target that tells who is there, from the events it has heard."""
+
+    def resume(self, present: Sequence[VisitEvent]) -> None:
+        """Take the open visits of an earlier process, before anything is delivered."""
+        ...
+
+
 class Places:
     """The places of one worker; their owner closes them. Used by one thread."""
 
     def __init__(
-        self, urls: Sequence[str], folder: Path, *, presence: Sequence[str] = (), plain: bool = False
+        self,
+        urls: Sequence[str],
+        folder: Path,
+        *,
+        presence: Sequence[str] = (),
+        plain: bool = False,
+        hold: bool = False,
     ) -> None:
         """Start delivering, what waits from earlier runs first.
 
@@ -100,6 +116,7 @@ class Places:
             folder: what waits is kept there, a file for each place.
             presence: people of whom a broker is told whether they are there.
             plain: allow addresses on other hosts without encryption.
+            hold: deliver nothing before :meth:`begin`.
 
         Raises:
             ConfigError: an address that is none, or the same twice.
@@ -120,9 +137,27 @@ class Places:
                     self._publishers.append(Bound(zmq.PUB, url, plain=plain, options={zmq.SNDHWM: 10_000}))
                     opened.callback(self._publishers[-1].close)
                 else:
-                    self._outboxes.append(_outbox(url, folder, presence, plain))
+                    self._outboxes.append(_outbox(url, folder, presence, plain, hold))
                     opened.callback(self._outboxes[-1].close, 0.0)
             opened.pop_all()
+
+    def begin(self, present: Sequence[VisitEvent], new_name: Callable[[str], str | None]) -> None:
+        """Start delivering what was held.
+
+        Args:
+            present: the visits that are open, for places that tell who is there; not delivered as events.
+            new_name: what somebody who is named in a waiting event is called now; ``None`` for nobody.
+        """
+        self.rename(new_name)
+        for outbox in self._outboxes:
+            if isinstance(outbox.target, TellsPresence):
+                outbox.target.resume(present)
+            outbox.start()
+
+    def rename(self, new_name: Callable[[str], str | None]) -> None:
+        """Let what waits go out under the names that hold now; see :meth:`begin`."""
+        for outbox in self._outboxes:
+            outbox.rewrite(lambda entry: renamed_line(entry.header, new_name))
 
     def tell(self, events: Sequence[VisitEvent]) -> None:
         """Take events, in order; when this returns they are on disk, or on their way to subscribers."""
@@ -148,7 +183,7 @@ class Places:
 
 def _entry(event: VisitEvent) -> Entry:
     return Entry(
-        shot_id=f"{event.visit}/{event.event}/{event.shots}",
+        shot_id=event.id or f"{event.visit}/{event.event}/{event.shots}",
         camera=event.camera,
         track_id=event.track_id,
         header=msgspec.json.encode(event),
@@ -156,7 +191,7 @@ def _entry(event: VisitEvent) -> Entry:
     )
 
 
-def _outbox(url: str, folder: Path, presence: Sequence[str], plain: bool) -> Outbox:
+def _outbox(url: str, folder: Path, presence: Sequence[str], plain: bool, hold: bool) -> Outbox:
     try:
         kind = _KINDS.get(urlsplit(url).scheme)
     except ValueError:
@@ -194,6 +229,6 @@ def _outbox(url: str, folder: Path, presence: Sequence[str], plain: bool) -> Out
             raise DeliveryError(f"cannot keep names in {folder}: {reason}") from error
         spool = Spool(path, max_bytes=MAX_SPOOL_BYTES, max_age_s=KEPT_S)
         opened.callback(spool.close)
-        outbox = Outbox(target, spool)
+        outbox = Outbox(target, spool, hold=hold)
         opened.pop_all()
     return outbox

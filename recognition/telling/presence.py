@@ -68,6 +68,11 @@ class NamesMqtt(Mqtt):
         self._told_people = False
         super().__init__(url)
 
+    def resume(self, present: Sequence[VisitEvent]) -> None:
+        """See :class:`facegate.recognition.telling.places.TellsPresence`."""
+        for event in present:
+            self._presence.hear(event)
+
     def connected(self) -> None:
         """See :class:`Mqtt`."""
         super().connected()

@@ -15,6 +15,7 @@ from facegate.sinks import wire
 from facegate.sinks.jetstream import (
     DEAD_SUBJECT,
     ENDED_SUBJECT,
+    LIVE_SUBJECT,
     STREAM,
     SUBJECT,
     connect,
@@ -90,6 +91,7 @@ class StreamWorker:
         )
         shots = await stream.pull_subscribe(f"{SUBJECT}.>", durable=DURABLE, stream=STREAM, config=config)
         await client.subscribe(f"{ENDED_SUBJECT}.>", cb=self._ended)
+        await client.subscribe(LIVE_SUBJECT, cb=self._live)
         while not stop.is_set():
             self._recognizer.tend()
             try:
@@ -112,6 +114,13 @@ class StreamWorker:
             self._recognizer.ended(wire.decode(message.data, wire.Ended))
         except DeliveryError as error:
             self._recognizer.metrics.messages_rejected.inc()
+            log.error("message refused", subject=message.subject, reason=str(error))
+
+    async def _live(self, message: Any) -> None:
+        """Every worker hears of the live tracks of every gate."""
+        try:
+            self._recognizer.live(wire.decode(message.data, wire.Live))
+        except DeliveryError as error:
             log.error("message refused", subject=message.subject, reason=str(error))
 
     async def _answer(self, stream: Any, message: Any) -> None:

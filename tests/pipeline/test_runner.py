@@ -13,12 +13,13 @@ import pytest
 import facegate
 from facegate.errors import SourceError, StageError
 from facegate.pipeline.config import CameraConfig, GateConfig, RunConfig, ScorerConfig
-from facegate.pipeline.records import Answers, Detection, Image, Shot, TrackEnd
+from facegate.pipeline.records import Answers, Detection, Image, LiveTracks, Shot, TrackEnd
 from facegate.pipeline.reporting.report import CameraState, RunReport
 from facegate.pipeline.runner import Runner
 from facegate.pipeline.running import models
+from facegate.pipeline.stages import gate as gate_stage
 from facegate.pipeline.watch import ShotQueue
-from facegate.sinks.base import DeliveryReport
+from facegate.sinks.base import REPEAT_S, DeliveryReport, TrackNews
 
 from ..helpers import PATIENCE_S
 
@@ -30,6 +31,9 @@ class Collector:
         self.shots: list[Shot] = []
 
     def ended(self, *tracks: TrackEnd) -> None:
+        pass
+
+    def live(self, tracks: LiveTracks) -> None:
         pass
 
     def answers(self) -> Answers:
@@ -184,3 +188,40 @@ def test_a_queue_that_nobody_reads_makes_the_pipeline_wait() -> None:
     queue.channel.take()
     sender.join(PATIENCE_S)
     assert not sender.is_alive()
+
+
+def test_a_run_reports_its_live_tracks_from_the_start_and_each_of_them_until_its_end(
+    short_clip: Path, config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate_stage, "LIVE_S", 0.0)
+    happened: list[tuple[str, frozenset[int]]] = []
+
+    class Order(Collector):
+        def send(self, *shots: Shot) -> None:
+            happened.extend(("shot", frozenset({shot.track_id})) for shot in shots)
+
+        def ended(self, *tracks: TrackEnd) -> None:
+            happened.extend(("end", frozenset({end.track_id})) for end in tracks)
+
+        def live(self, tracks: LiveTracks) -> None:
+            happened.append(("live", frozenset(i for ids in tracks.cameras.values() for i in ids)))
+
+    Runner(config(short_clip), Order, run_id="r").__enter__().close()
+    assert happened[0][0] == "live"
+    present: set[int] = set()
+    for kind, tracks in happened:
+        present = present | tracks if kind == "shot" else present - tracks if kind == "end" else present
+        if kind == "live":
+            assert present <= tracks, "a track of which a shot was sent lives until its end is told"
+    assert not present and any(kind == "live" and tracks for kind, tracks in happened)
+
+
+def test_live_tracks_are_told_once_for_each_report_and_again_while_the_pipeline_waits() -> None:
+    news = TrackNews()
+    news.live(LiveTracks("r", {"door": (1, 2)}))
+    (told,) = news.take_live(0.0)
+    assert told.cameras == {"door": [1, 2]} and news.take_live(0.5) == []
+    assert news.take_live(REPEAT_S) != []
+    news.live(LiveTracks("r", {"door": ()}))
+    (told,) = news.take_live(REPEAT_S)
+    assert told.cameras == {"door": []}

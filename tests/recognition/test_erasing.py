@@ -12,15 +12,22 @@ import msgspec
 import numpy as np
 import pytest
 
+from facegate.console.running.abandoned import ABANDONED_S, WORKER_AWAY_S, AbandonedVisits
 from facegate.errors import DeliveryError, GalleryError
 from facegate.pipeline.records import Floats, Image
-from facegate.recognition.people.erasing import Erased, erase_everywhere
-from facegate.recognition.people.records import Look
+from facegate.recognition.matching.gallery import Match
+from facegate.recognition.people.erasing import erase_everywhere
+from facegate.recognition.people.records import Erased, Look
 from facegate.recognition.people.store import People
 from facegate.recognition.people.unknowns import Unknowns
+from facegate.recognition.working.open_visits import claim_visits
+from facegate.recognition.working.visit import VisitEvent, VisitState
 from facegate.sinks import wire
 from facegate.sinks.spool import Spool
 from facegate.sinks.wire import Entry
+from facegate.store.reading import StoreReader
+from facegate.store.records import Track, VisitNews
+from facegate.store.writing import StoreWriter
 
 from ..helpers import facegate
 from ..sinks.test_wire import make_shot
@@ -128,3 +135,84 @@ def test_the_command_says_what_was_found_where(gallery: Path) -> None:
     done = facegate("gallery", "remove", gallery, "Bo", "--everywhere", "--embedder", "builtin", "--json")
     assert done.returncode == 0, done.stderr
     assert [(place["found"], place["what"]) for place in json.loads(done.stdout)][-1] == (1, "pictures")
+
+
+def told(kind: str, track: int, name: str | None) -> bytes:
+    event = VisitEvent(kind, f"r/door/{track}", "door", track, name, 0.7, 0.3, 1e-5, 1, 0.0, 1.0)  # type: ignore[arg-type]
+    return msgspec.json.encode(event)
+
+
+def waiting(path: Path) -> list[tuple[str, str | None]]:
+    spool = Spool(path)
+    found = [json.loads(entry.header) for entry in spool.after(0, 99)]
+    spool.close()
+    return [(line["event"], line["name"]) for line in found]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A console's folder: Ada and Bo are stored, and of both something waits."""
+    data = tmp_path / "data"
+    (data / "names").mkdir(parents=True)
+    with StoreWriter(data / "store.db", create=True) as store:
+        store.keep_news([news(track, name) for track, name in ((1, "Ada"), (2, "Bo"))])
+        store.keep_news([news(3, None)])
+    outbox = Spool(data / "names" / "x.spool")
+    outbox.put([
+        Entry(f"{track}/{kind}", "door", track, told(kind, track, name), b"")
+        for kind, track, name in [("named", 3, "Ada"), ("ended", 1, "Ada"), ("ended", 2, "Bo"), ("seen", 3, None)]
+    ])  # fmt: skip
+    outbox.close()
+    return data
+
+
+def news(track: int, name: str | None) -> VisitNews:
+    return VisitNews(f"r/door/{track}", "door", track, name, 0.7, 0.3, 1e-5, time(), False)
+
+
+def test_nothing_that_comes_late_brings_back_who_was_removed(gallery: Path, folder: Path) -> None:
+    """Stored, about to be stored under the name, or still in view: what follows of these visits is refused."""
+    erase_everywhere(gallery, "Ada", Colours(), Colours.threshold, data=folder)
+    path = folder / "store.db"
+    assert waiting(folder / "names" / "x.spool") == [("ended", None), ("ended", "Bo"), ("seen", None)]
+    with StoreWriter(path) as store, StoreReader(path) as reader:
+        for track in (1, 3):
+            store.keep_news([news(track, "Ada"), news(track, None)])
+            store.keep_tracks([Track("r", "door", track, 1.0, 2.0, 1, None, {}, ())])
+            assert reader.visit(f"r/door/{track}") is None and reader.track(f"r/door/{track}") is None
+        late = msgspec.structs.replace(
+            wire.decode_header(shot(0, ADA).header), run_id="r", camera="door", track_id=1
+        )
+        store.keep_shots([Entry("late", "door", 1, wire.encode(late), shot(0, ADA).crop)])
+        assert reader.count() == {"shots": 0, "visits": 1}
+
+
+def test_a_new_name_holds_for_what_is_stored_and_what_waits(gallery: Path, folder: Path) -> None:
+    done = facegate("gallery", "rename", gallery, "Ada", "Ada L.", "--data", folder)
+    assert done.returncode == 0, done.stderr
+    assert waiting(folder / "names" / "x.spool") == [
+        ("named", "Ada L."),
+        ("ended", "Ada L."),
+        ("ended", "Bo"),
+        ("seen", None),
+    ]
+    with StoreReader(folder / "store.db") as reader:
+        assert reader.names_of(["r/door/1", "r/door/2"]) == {"r/door/1": "Ada L.", "r/door/2": "Bo"}
+
+
+def test_a_visit_that_nobody_will_end_is_over_and_one_that_a_worker_holds_is_not(folder: Path) -> None:
+    held, _, owner = claim_visits(folder / "names", ["a"])
+    state = VisitState("r", "door", 2, 0.0, 0.0, None, Match("Bo", 0.7, 0.3, 0.7, None), b"", b"", 80, 1, [])
+    held.save([(state, True)])
+    runs = [True]
+    with StoreReader(folder / "store.db") as store:
+        watch = AbandonedVisits(store, folder / "store.db", folder / "names", lambda: runs[0])
+        assert watch.end(0.0) == [] and watch.end(ABANDONED_S - 1) == []
+        assert sorted(watch.end(ABANDONED_S)) == ["r/door/1", "r/door/3"]
+        assert watch.end(1000.0) == [] and list(store.open_visits()) == ["r/door/2"]
+        runs[0] = False  # and never comes back
+        assert watch.end(1000.0 + WORKER_AWAY_S) == ["r/door/2"]
+        with StoreWriter(folder / "store.db") as writer:
+            writer.keep_news([news(2, "Bo")])
+        assert list(store.open_visits()) == ["r/door/2"], "somebody holds it open after all"
+    owner.close()

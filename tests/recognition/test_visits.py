@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+from itertools import count
+from pathlib import Path
 from threading import Event, Thread
 from time import monotonic, sleep
 
@@ -12,13 +14,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facegate.pipeline.records import Floats, TrackEnd
+from facegate.pipeline.records import Floats, LiveTracks, TrackEnd
 from facegate.recognition.embedders import load_embedder
 from facegate.recognition.matching.gallery import FixedSimilarity, Gallery
-from facegate.recognition.working.visits import IDLE_S, LATE_S, VisitEvent, Visits
+from facegate.recognition.working.open_visits import claim_visits
+from facegate.recognition.working.visits import BEHIND_S, IDLE_S, LATE_S, SILENT_S, VisitEvent, Visits
 from facegate.recognition.working.worker import Recognizer, Worker
 from facegate.sinks import wire
-from facegate.sinks.wire import Ended, ShotHeader
+from facegate.sinks.base import live_messages
+from facegate.sinks.wire import Ended, Live, ShotHeader
 from facegate.sinks.zeromq import ZmqSink
 
 from ..sinks.test_wire import entries, make_shot
@@ -34,10 +38,14 @@ def towards(*parts: float) -> Floats:
     return np.asarray(vector / np.linalg.norm(vector), np.float32)
 
 
+NUMBERS = count()
+
+
 def header(track: int = 1, pts_s: float = 0.0, quality: int = 80) -> ShotHeader:
     made = wire.decode_header(wire.pack(make_shot(1)).header)
     block = msgspec.structs.replace(made.quality, value=quality)
-    return msgspec.structs.replace(made, track_id=track, pts_s=pts_s, quality=block)
+    shot_id = f"{next(NUMBERS):032x}"
+    return msgspec.structs.replace(made, shot_id=shot_id, track_id=track, pts_s=pts_s, quality=block)
 
 
 def take(visits: Visits, shot: ShotHeader, vector: Floats, now: float) -> list[VisitEvent]:
@@ -180,3 +188,188 @@ def test_a_poor_shot_does_not_make_a_stranger_of_somebody_who_is_nearly_named() 
     assert visits.standing(header()) == (False, False), "another shot may still name it"
     (end,) = visits.finish()
     assert end.name is None and end.similarity > 0.49
+
+
+def live(*tracks: int, run_id: str = "") -> Live:
+    first = header()
+    return Live(run_id or first.run_id, {first.camera: list(tracks)})
+
+
+def end_of(track: int) -> Ended:
+    first = header()
+    return Ended(first.run_id, first.camera, track, 0.0)
+
+
+def test_a_visit_lives_as_long_as_its_track_however_long_no_shot_comes() -> None:
+    visits = Visits(lambda: GALLERY, RULE)
+    take(visits, header(1), towards(1), 0.0)
+    for second in range(1, 600):
+        assert visits.live(live(1, 2), float(second)) == [] and visits.over(float(second)) == []
+    visits.live(live(2), 600.0)
+    assert visits.over(600.5) == [], "a shot may be late"
+    assert told(visits.over(600.0 + LATE_S)) == [("ended", "ann")]
+
+
+def test_silence_counts_once_the_gate_is_silent_and_what_still_lives_then_goes_on() -> None:
+    visits = Visits(lambda: GALLERY, RULE)
+    first = take(visits, header(1), towards(1), 0.0)
+    visits.live(live(1), 1.0)
+    assert visits.over(SILENT_S) == []
+    last = visits.over(1.0 + SILENT_S)
+    assert told(last) == [("ended", "ann")]
+    again = visits.live(live(1), 60.0)
+    assert told(again) == [("seen", None), ("named", "ann")]
+    ids = [event.id for event in first + last + again]
+    assert len(set(ids)) == len(ids), "another event has another id"
+    assert visits.live(live(1), 61.0) == []
+    assert told(visits.finish(62.0)) == [("ended", "ann")]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["shot", "live", "gone", "end", "wait", "over", "run", "finish"]), st.integers(1, 3)
+        ),
+        max_size=40,
+    )
+)
+def test_whatever_comes_late_no_event_has_the_id_of_another(steps: list[tuple[str, int]]) -> None:
+    visits, events, now = Visits(lambda: GALLERY, RULE), list[VisitEvent](), 0.0
+    run_id = header().run_id
+    for kind, track in steps:
+        now += 0.5
+        if kind == "shot":
+            events += take(visits, header(track), towards(*([1.0] if track > 1 else [0.1, 0, 0, 1.0])), now)
+        elif kind in ("live", "gone"):
+            events += visits.live(live(*([track] if kind == "live" else [])), now)
+        elif kind == "end":
+            visits.ended(end_of(track), now)
+        elif kind == "run":
+            visits.run_over(run_id, now)
+        elif kind == "finish":
+            events += visits.finish(now)
+        else:
+            now += {"wait": 20.0, "over": 1.0}[kind]
+            events += visits.over(now)
+    events += visits.finish(now)
+    ids = [event.id for event in events]
+    assert len(set(ids)) == len(ids)
+    for visit in {event.visit for event in events}:
+        kinds = [event.event for event in events if event.visit == visit]
+        assert kinds[0] == "seen" and kinds[-1] == "ended"
+        assert kinds.count("seen") <= kinds.count("ended")
+
+
+def test_a_late_shot_of_an_ended_track_tells_nothing_unless_it_says_who_it_was() -> None:
+    visits = Visits(lambda: GALLERY, RULE)
+    take(visits, header(1), towards(1), 0.0)
+    take(visits, header(2), towards(0.1, 0, 0, 1), 0.0)
+    for track in (1, 2):
+        visits.ended(end_of(track), 1.0)
+    assert told(visits.over(3.0)) == [("ended", "ann"), ("ended", None)]
+    assert take(visits, header(1), towards(1), 4.0) == []
+    assert told(take(visits, header(2), towards(0, 1), 4.0)) == [("named", "bob"), ("ended", "bob")]
+    assert take(visits, header(2), towards(0, 1), 5.0) == [] and visits.finish(6.0) == []
+
+
+def test_a_shot_of_a_run_that_is_over_does_not_keep_anybody_present_for_long() -> None:
+    visits = Visits(lambda: GALLERY, RULE)
+    visits.run_over(header().run_id, 0.0)
+    take(visits, header(1), towards(1), 1.0)
+    assert visits.over(1.0 + BEHIND_S / 2) == []
+    assert told(visits.over(1.0 + BEHIND_S)) == [("ended", "ann")]
+
+
+def changing() -> tuple[Visits, list[Gallery]]:
+    now = [GALLERY]
+    return Visits(lambda: now[0], RULE), now
+
+
+def test_who_is_renamed_removed_or_enrolled_while_in_view_is_told_at_once_and_never_by_the_old_name() -> None:
+    visits, now = changing()
+    take(visits, header(1), towards(1), 0.0)
+    take(visits, header(2), towards(0, 1), 0.0)
+    take(visits, header(3), towards(0, 0, 0, 1), 0.0)
+    now[0] = Gallery(["Ann Smith", "eve", "new"], np.eye(4, dtype=np.float32)[[0, 2, 3]])
+    events = visits.over(1.0)
+    assert [(event.event, event.track_id, event.name, event.before) for event in events] == [
+        ("changed", 1, "Ann Smith", None),
+        ("changed", 2, None, None),
+        ("named", 3, "new", None),
+    ]
+    assert visits.over(2.0) == []
+    ends = visits.finish(3.0)
+    assert [event.name for event in ends] == ["Ann Smith", None, "new"]
+    assert not visits.face_is_wanted(ends[1].key) and visits.face_is_wanted(ends[2].key)
+
+
+def test_what_is_kept_of_visits_is_matched_again_before_anything_is_told(tmp_path: Path) -> None:
+    visits, now = changing()
+    events = take(visits, header(1), towards(1), 0.0) + take(visits, header(2), towards(0, 1), 0.0)
+    file, _, held = claim_visits(tmp_path, ["a"])
+    file.save(visits.touched(), events)
+    # Killed here; another worker with other outputs does not take its visits, one with the same does.
+    held.close()
+    other, nothing, others = claim_visits(tmp_path, ["b"])
+    assert other.open_ids() == set() and nothing.opened == []
+    others.close()
+    file, kept, held = claim_visits(tmp_path, ["a"])
+    assert [event.id for event in kept.untold] == [event.id for event in events]
+    now[0] = Gallery(["Ann Smith"], np.eye(1, 4, dtype=np.float32))
+    again = Visits(lambda: now[0], RULE)
+    again.resume(kept.opened, kept.ended, 0.0)
+    again.live(live(1), 1.0)
+    told_now = again.over(1.0 + LATE_S)
+    assert [(e.event, e.track_id, e.name) for e in told_now] == [
+        ("changed", 1, "Ann Smith"),
+        ("changed", 2, None),
+        ("ended", 2, None),
+    ]
+    file.save(again.touched())
+    assert len(file.open_ids()) == 1
+    held.close()
+
+
+def test_workers_with_the_same_outputs_have_a_file_each_and_inherit_those_of_dead_ones(tmp_path: Path) -> None:
+    visits = Visits(lambda: GALLERY, RULE)
+    take(visits, header(1), towards(1), 0.0)
+    first, _, one = claim_visits(tmp_path, ["a"])
+    second, _, two = claim_visits(tmp_path, ["a"])
+    second.save(visits.touched())
+    assert first.open_ids() == set() and len(second.open_ids()) == 1
+    two.close()
+    one.close()
+    third, kept, three = claim_visits(tmp_path, ["a"])
+    assert len(kept.opened) == 1 and len(third.open_ids()) == 1
+    three.close()
+
+
+def test_the_gate_reports_live_tracks_to_those_who_asked_and_lists_what_waits() -> None:
+    gate, shot = ZmqSink("tcp://127.0.0.1:*"), make_shot(1)
+    try:
+        with peers(gate.endpoint, 2) as (old, new):
+            gate.live(LiveTracks(shot.run_id, {shot.camera: ()}))
+            gate.put(entries(1))
+            old.ready(4)
+            old.shot()
+            new.socket.send_multipart([wire.READY, wire.encode(wire.Ready(4, live=True))])
+            gate.ended([TrackEnd(shot.run_id, shot.camera, shot.track_id, 9.0)])
+            gate.live(LiveTracks(shot.run_id, {shot.camera: (8,), "back": ()}))
+            kind, body = new.socket.recv_multipart()
+            assert kind == wire.LIVE
+            # Its last shot is not acknowledged: the end was not told, so the track counts as live.
+            assert wire.decode(body, Live).cameras == {shot.camera: [shot.track_id, 8], "back": []}
+            assert not old.has_mail(300)
+    finally:
+        gate.abort()
+        gate.close(0.0)
+
+
+def test_thousands_of_live_tracks_fit_into_few_messages_that_are_accepted() -> None:
+    cameras = {f"camera-{number:03}": range(5_000, 5_100) for number in range(400)}
+    messages = live_messages("r", cameras)
+    assert len(messages) < 6
+    found: dict[str, list[int]] = {}
+    for message in messages:
+        found |= wire.decode(wire.encode(message), Live).cameras
+    assert found == {camera: list(ids) for camera, ids in cameras.items()}

@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from facegate.cli.options import CardOption, DetectorKind, DetectorOption, DetectorPathOption, EmbedderOption
+from facegate.cli.options import (
+    CardOption,
+    DataOption,
+    DetectorKind,
+    DetectorOption,
+    DetectorPathOption,
+    EmbedderOption,
+)
 from facegate.cli.signals import end_at_once_while_loading
+from facegate.errors import ConfigError
 
 if TYPE_CHECKING:
     from facegate.recognition.people.checks import Fault
@@ -53,7 +61,6 @@ def add(
     """
     end_at_once_while_loading()
     from facegate.cli.output.progress import counting
-    from facegate.errors import ConfigError
     from facegate.recognition.loading import enrolling
     from facegate.recognition.matching.keeper import gallery_path
     from facegate.recognition.people.enrolling import find_people, find_pictures
@@ -62,8 +69,7 @@ def add(
         raise ConfigError("give one folder with a sub-folder per person, or --name for pictures of one person")
     files = find_people(pictures[0]) if name is None else find_pictures(pictures, name)
     right = {path.resolve() for path in accept or []}
-    unknown = right - {file.path.resolve() for file in files}
-    if unknown:
+    if unknown := right - {file.path.resolve() for file in files}:
         raise ConfigError(f"--accept {min(unknown)}: that is none of the pictures to be added")
     with (
         enrolling(gallery_path(gallery), embedder, card, detector, detector_path, create=True) as enroller,
@@ -93,8 +99,7 @@ def list_people(gallery: GalleryArgument, as_json: JsonOption = False) -> None:
         return
     for person in found:
         negatives = f", {person.negatives} of others" if person.negatives else ""
-        several = "s" * (person.pictures != 1)
-        sys.stdout.write(f"{person.name}: {person.pictures} picture{several}{negatives}\n")
+        sys.stdout.write(f"{person.name}: {person.pictures} picture{'s' * (person.pictures != 1)}{negatives}\n")
 
 
 @app.command()
@@ -145,7 +150,6 @@ def check(
     from facegate.cli.files import check_writable, write_whole
     from facegate.cli.output.gallery_page import gallery_page
     from facegate.cli.output.progress import counting
-    from facegate.errors import ConfigError
     from facegate.recognition.loading import enrolling
     from facegate.recognition.people.enrolling import find_people
 
@@ -224,7 +228,6 @@ def name_unknown(
     facegate gallery name people.db 17 "Ann Smith"
     facegate gallery name people.db 17 "Ann Smith" --without 23
     """
-    from facegate.errors import ConfigError
     from facegate.recognition.people.unknowns import Unknowns, enrol_cluster
 
     with Unknowns(gallery) as opened, _opened(gallery) as people:
@@ -232,8 +235,7 @@ def name_unknown(
         if not found:
             raise ConfigError(f"there is no unknown person {number}: 'facegate gallery unknowns' lists them")
         wrong = set(without or [])
-        strange = wrong - {visit.row for visit in found[0].visits}
-        if strange:
+        if strange := wrong - {visit.row for visit in found[0].visits}:
             raise ConfigError(f"--without {min(strange)}: that is no face of unknown person {number}")
         added = enrol_cluster(opened, people, found[0], name, wrong)
     sys.stdout.write(f"{added} pictures of {name} added\n")
@@ -271,10 +273,11 @@ def remove(
     gallery: GalleryArgument,
     name: Annotated[str, typer.Argument(help="Who.")],
     everywhere: Annotated[
-        bool, typer.Option("--everywhere", help="From unknown faces, --spool and --results too.")
+        bool, typer.Option("--everywhere", help="From unknown faces, --spool, --results and --data too.")
     ] = False,
     spool: Annotated[list[Path] | None, typer.Option(help="Of a gate or worker; may be repeated.")] = None,
     results: Annotated[list[Path] | None, typer.Option(help="Lines of a worker; may be repeated.")] = None,
+    data: DataOption = None,
     embedder: EmbedderOption = "auto",
     card: CardOption = None,
     as_json: JsonOption = False,
@@ -292,10 +295,11 @@ def remove(
         return
     from facegate.maintenance.backups import FOLDER, forget_in_backups
     from facegate.recognition.embedders import load_embedder
-    from facegate.recognition.people.erasing import Erased, erase_everywhere
+    from facegate.recognition.people.erasing import erase_everywhere
+    from facegate.recognition.people.records import Erased
 
     model = load_embedder(embedder, card)
-    erased = erase_everywhere(gallery, name, model, model.threshold, spool or (), results or ())
+    erased = erase_everywhere(gallery, name, model, model.threshold, spool or (), results or (), data)
     backups = gallery.absolute().parent / FOLDER
     erased.append(Erased(str(backups), forget_in_backups(backups, name), "automatic backups"))
     if as_json:
@@ -310,14 +314,18 @@ def rename(
     gallery: GalleryArgument,
     name: Annotated[str, typer.Argument(help="Who.")],
     new: Annotated[str, typer.Argument(help="How they are called from now on.")],
+    data: DataOption = None,
 ) -> None:
     """Call somebody otherwise.
 
     \b
-    facegate gallery rename people.db ann "Ann Smith"
+    facegate gallery rename people.db ann "Ann Smith" --data facegate-data
     """
+    from facegate.recognition.people.stored import rename_stored
+
     with _opened(gallery) as people:
         people.rename(name, new)
+    rename_stored(data, name, new)
     sys.stdout.write(f"{name} is called {new} now\n")
 
 
@@ -326,14 +334,18 @@ def merge(
     gallery: GalleryArgument,
     name: Annotated[str, typer.Argument(help="Who goes.")],
     into: Annotated[str, typer.Argument(help="Who gets the pictures.")],
+    data: DataOption = None,
 ) -> None:
     """Give somebody's pictures to another person, where both are one.
 
     \b
     facegate gallery merge people.db "A. Smith" "Ann Smith"
     """
+    from facegate.recognition.people.stored import rename_stored
+
     with _opened(gallery) as people:
         moved = people.merge(name, into)
+    rename_stored(data, name, into)
     sys.stdout.write(f"{name} is {into} now, who got {moved} pictures\n")
 
 
@@ -346,15 +358,12 @@ def export(gallery: GalleryArgument, to: Annotated[Path, typer.Argument(help="A 
     """
     import cv2
 
-    from facegate.errors import ConfigError
-
     if to.exists() and any(to.iterdir()):
         raise ConfigError(f"{to} is not empty: give a new folder")
     with _opened(gallery) as people:
         pictures = [picture for picture in people.pictures() if picture.kind == "enrolled"]
         for picture in pictures:
-            folder = to / picture.person
-            folder.mkdir(parents=True, exist_ok=True)
+            (folder := to / picture.person).mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(folder / f"{picture.row}.png"), people.crop(picture.row)[:, :, ::-1])
     sys.stdout.write(f"{len(pictures)} crops written to {to}\n")
 
@@ -367,8 +376,6 @@ def _clusters(opened: Unknowns, embedder: str, card: Path | None) -> list[Cluste
 
 
 def _accept(people: People, sources: list[str]) -> None:
-    from facegate.errors import ConfigError
-
     rows = {picture.source: picture.row for picture in people.pictures()}
     for source in sources:
         if source not in rows:
@@ -390,5 +397,5 @@ def _print_json(found: object) -> None:
 
 def _print_faults(faults: list[Fault]) -> None:
     for fault in faults:
-        what = fault.person if fault.source is None else f"{fault.person}: {fault.source}"
-        sys.stdout.write(f"{what}: {fault.reason}; {fault.remedy}\n")
+        where = "" if fault.source is None else f": {fault.source}"
+        sys.stdout.write(f"{fault.person}{where}: {fault.reason}; {fault.remedy}\n")

@@ -23,8 +23,11 @@ from facegate.cli.options import (
 from facegate.cli.signals import Interrupt, end_at_once_while_loading
 from facegate.errors import ConfigError
 
+TAIL_BYTES = 1_000_000
+"""Of a file of results: looked through for what a killed worker has written last."""
 
-def recognize(
+
+def recognize(  # noqa: PLR0915
     connect: Annotated[
         list[str] | None,
         typer.Option(
@@ -94,6 +97,7 @@ def recognize(
     from facegate.recognition.loading import load_recognition
     from facegate.recognition.matching.keeper import GalleryKeeper
     from facegate.recognition.telling.places import Places
+    from facegate.recognition.working.open_visits import claim_visits
     from facegate.recognition.working.stream_worker import StreamWorker
     from facegate.recognition.working.worker import Recognizer, Worker, log
     from facegate.scoring.choice import cache_folder
@@ -109,7 +113,8 @@ def recognize(
     with ExitStack() as stack:
         out = _open_output(output, stack)
         folder = cache_folder() / "names" if waiting is None else waiting
-        places = stack.enter_context(closing(Places(to or (), folder, presence=presence or (), plain=plain)))
+        where = Places(to or (), folder, presence=presence or (), plain=plain, hold=True)
+        places = stack.enter_context(closing(where))
         _keep_whole(gallery, stack)
         parts = load_recognition(embedder, card, detector, detector_path, threshold=threshold, fpir=fpir)
         model, rule = OneAtATime(parts.embedder), parts.rule
@@ -128,7 +133,21 @@ def recognize(
             stack.enter_context(unknowns)
         stop = Event()
         interrupted = Interrupt(stop.set)
-        recognizer = Recognizer(lambda: people.gallery, model, rule, out, unknowns, places.tell)
+        visits, kept, held = claim_visits(folder, _outputs(output, to or (), endpoints))
+        stack.enter_context(held)
+        recognizer = Recognizer(
+            lambda: people.gallery,
+            model,
+            rule,
+            out,
+            unknowns,
+            places.tell,
+            visits=(visits, kept),
+            written=_written(output) if kept.untold else (),
+            renamed=lambda names: places.rename(lambda name: names.get(name, name)),
+        )
+        known_names = set(people.gallery.names)
+        places.begin(recognizer.present(), lambda name: name if name in known_names else None)
         if metrics:
             stack.enter_context(MetricsServer(metrics, recognizer.health, [recognizer.metrics]))
         worker = StreamWorker(streams[0], recognizer) if streams else Worker(endpoints, recognizer, key)
@@ -154,11 +173,42 @@ def _keep_whole(gallery: Path, stack: ExitStack) -> None:
     stack.enter_context(closing(BackupKeeper(folder, lambda: [] if console_uses(folder.parent) else [file])))
 
 
+def _outputs(output: Path | None, to: list[str] | tuple[str, ...], endpoints: list[str]) -> list[str]:
+    """Where events go, without secrets; for a terminal, which gates they come from."""
+    from urllib.parse import urlsplit
+
+    places = [urlsplit(url)._replace(netloc=urlsplit(url).netloc.rpartition("@")[2]).geturl() for url in to]
+    if output is not None:
+        places.append(str(output.absolute()))
+    return sorted(places) if places else sorted(endpoints)
+
+
+def _tail(path: Path, size: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - size))
+        return file.read()
+
+
+def _written(path: Path | None) -> set[str]:
+    """Ids of the last events in a file of results."""
+    import msgspec
+
+    found = set()
+    for line in _tail(path, TAIL_BYTES).splitlines() if path is not None and path.is_file() else ():
+        try:
+            found.add(str(msgspec.json.decode(line, type=dict[str, object]).get("id")))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue  # half a line
+    return found
+
+
 def _open_output(path: Path | None, stack: ExitStack) -> IO[str]:
     if path is None:
         return sys.stdout
     try:
         out = stack.enter_context(path.open("a", encoding="utf-8"))
+        if path.is_file() and not _tail(path, 1).endswith(b"\n") and path.stat().st_size:
+            out.write("\n")  # one that was killed has left half a line
         fcntl.flock(out, fcntl.LOCK_SH)  # 'gallery remove --everywhere' rewrites no file that grows
         return out
     except OSError as error:
