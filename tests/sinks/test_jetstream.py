@@ -27,6 +27,7 @@ from facegate.pipeline.records import TrackEnd
 from facegate.recognition.embedders import load_embedder
 from facegate.recognition.matching.gallery import FixedSimilarity, Gallery
 from facegate.recognition.working import stream_worker
+from facegate.recognition.working.metrics import WorkerMetrics
 from facegate.recognition.working.stream_worker import StreamWorker
 from facegate.recognition.working.worker import Recognizer
 from facegate.sinks.jetstream import DEAD_STREAM, STREAM, SUBJECT, JetStream
@@ -199,6 +200,7 @@ def test_a_shot_that_kills_its_workers_is_put_aside(tmp_path: Path, monkeypatch:
 
     class Dying:
         deaths = 0
+        metrics = WorkerMetrics(lambda: 0)
 
         def answer(self, shots: Sequence[tuple[ShotHeader, bytes]]) -> list[float | DeliveryError]:
             self.deaths += 1

@@ -301,7 +301,7 @@ def remove(
     model = load_embedder(embedder, card)
     erased = erase_everywhere(gallery, name, model, model.threshold, spool or (), results or (), data)
     backups = gallery.absolute().parent / FOLDER
-    erased.append(Erased(str(backups), forget_in_backups(backups, name), "automatic backups"))
+    erased.insert(0, Erased(str(backups), forget_in_backups(backups, name), "automatic backups"))
     if as_json:
         _print_json(erased)
         return
