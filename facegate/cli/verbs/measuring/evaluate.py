@@ -32,8 +32,8 @@ def evaluate(
         typer.Option(
             help="Comma separated: random, laplacian, width, confidence; of the model: default, vitnt, attention, "
             "norm, estimate; vitnt/uniform/0-5/alpha4/cosine for what differs; norm:MODEL.onnx. From a clone of "
-            "the repository also stochastic, grafiqs, sdd:MODEL.onnx, lightqnet:MODEL.pb, attention@2 after block 2, "
-            "@linear or @monotone over depth."
+            "the repository also stochastic, grafiqs, sdd:MODEL.onnx, lightqnet:MODEL.pb; attention@2 after block "
+            "2, @linear or @monotone over depth."
         ),
     ] = "random,laplacian,default",
     pairs: Annotated[Path | None, typer.Option(help="LFW-style pairs (TSV).", show_default=False)] = None,
