@@ -29,7 +29,7 @@ from facegate.detectors.align import align
 from facegate.detectors.base import Detector, load_detector
 from facegate.detectors.pose import pose
 from facegate.evaluation.datasets import FaceSet
-from facegate.evaluation.methods.others import LightQNetQuality
+from facegate.evaluation.research.others import LightQNetQuality
 from facegate.evaluation.savings import NeverSure, Observer, Savings, Visit, compare, load_labels
 from facegate.pipeline.config import DetectorConfig, GateConfig, RunConfig, ScorerConfig, config_for
 from facegate.pipeline.flow.cores import share_cores

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,15 +14,11 @@ from numpy.typing import NDArray
 from facegate.errors import ConfigError
 from facegate.evaluation.datasets import FaceSet, Pair, verification_accuracy
 from facegate.evaluation.edc import Curve, Mode, bootstrap, compare_all, edc, interval, lower_bound, similarity_at
-from facegate.evaluation.methods.base import CHUNK, QualityMethod
-from facegate.evaluation.methods.depth import NUMBERS, WEIGHTS, DepthQuality
-from facegate.evaluation.methods.gradients import GradientQuality
-from facegate.evaluation.methods.others import LightQNetQuality, NormQuality, SimilarityQuality
-from facegate.evaluation.methods.passes import ScorerQuality, StochasticQuality
+from facegate.evaluation.methods.base import CHUNK, Loader, QualityMethod
+from facegate.evaluation.methods.passes import NormQuality, ScorerQuality
 from facegate.evaluation.methods.plain import ConfidenceQuality, LaplacianQuality, RandomQuality, WidthQuality
 from facegate.recognition.embedders import Embedder
-from facegate.scoring.engine import Scorer
-from facegate.scoring.families import QUALITIES, Quality
+from facegate.scoring.families import QUALITIES
 from facegate.scoring.network.architecture import AGGREGATIONS, DISTANCES
 
 Progress = Callable[[str, int, int], None]
@@ -35,9 +31,15 @@ PLAIN: dict[str, type[QualityMethod]] = {
 }
 REFERENCE = "laplacian"
 """What every method is compared with, where it was asked for: sharpness costs next to nothing."""
-OWN = ("default", *QUALITIES, "stochastic", "grafiqs")
-"""What facegate's own model gives: the quality of its card, any of its numbers, stochastic passes, gradients."""
-OTHERS = ("norm:MODEL.onnx", "sdd:MODEL.onnx", "lightqnet:MODEL.pb")
+OWN = ("default", *QUALITIES)
+"""What facegate's own model gives: the quality of its card, or any of its numbers."""
+RESEARCH = {
+    "stochastic": "stochastic",
+    "grafiqs": "grafiqs",
+    "sdd": "sdd:MODEL.onnx",
+    "lightqnet": "lightqnet:MODEL.pb",
+}
+"""Methods to compare with, from a clone of the repository alone, and how they are written."""
 
 
 class MethodResult(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -94,14 +96,6 @@ class Settings(msgspec.Struct, frozen=True):
     resamples: int = 200
 
 
-class Loader(Protocol):
-    """Makes scorers of one model."""
-
-    def __call__(self, quality: Quality | None = None, **settings: Any) -> Scorer:
-        """The scorer whose quality is the named number, by default the card's; settings as of ``load_scorer``."""
-        ...
-
-
 def make_method(spec: str, load: Loader) -> QualityMethod:
     """Build the method that ``spec`` names.
 
@@ -112,27 +106,29 @@ def make_method(spec: str, load: Loader) -> QualityMethod:
         ConfigError: there is no such method.
     """
     kind, _, path = spec.partition(":")
-    if path:
-        if kind == "norm":
-            return NormQuality(Path(path))
-        if kind == "sdd":
-            return SimilarityQuality(path)
-        if kind == "lightqnet":
-            return LightQNetQuality(Path(path))
-    elif kind in PLAIN:
-        return PLAIN[kind]()
-    elif kind == "stochastic":
-        return StochasticQuality(load())
-    elif kind == "grafiqs":
-        return GradientQuality(load())
-    elif kind in OWN:
-        return ScorerQuality(load(None if kind == "default" else kind))  # type: ignore[arg-type]
-    elif kind.startswith("vitnt/"):
-        return ScorerQuality(load("vitnt", **_settings(kind)))
-    elif "@" in kind:
-        return _by_depth(kind, load)
-    known = [*PLAIN, *OWN, "vitnt/VARIANT", "NUMBER@BLOCK", *OTHERS]
+    if kind == "norm" and path:
+        return NormQuality(Path(path))
+    if spec in PLAIN:
+        return PLAIN[spec]()
+    if spec in OWN:
+        return ScorerQuality(load(None if spec == "default" else spec))  # type: ignore[arg-type]
+    if spec.startswith("vitnt/"):
+        return ScorerQuality(load("vitnt", **_settings(spec)))
+    if "@" in kind or kind in RESEARCH:
+        return _research_method(spec, load)
+    known = [*PLAIN, *OWN, "vitnt/VARIANT", "norm:MODEL.onnx", "NUMBER@BLOCK", *RESEARCH.values()]
     raise ConfigError(f"quality method '{spec}' is unknown: choose from {', '.join(known)}")
+
+
+def _research_method(spec: str, load: Loader) -> QualityMethod:
+    try:
+        from facegate.evaluation.research.make import make_research_method
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"quality method '{spec}' is a research method, which the installed package does not have: run it from "
+            "a clone of the repository"
+        ) from error
+    return make_research_method(spec, load)
 
 
 def _settings(spec: str) -> dict[str, Any]:
@@ -158,18 +154,6 @@ def _number(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
-
-
-def _by_depth(spec: str, load: Loader) -> QualityMethod:
-    number, _, what = spec.partition("@")
-    found = next((known for known in NUMBERS if known == number), None)
-    weights = next((known for known in WEIGHTS if known == what), None)
-    if found is None or (weights is None and not what.isdecimal()):
-        raise ConfigError(
-            f"'{spec}' cannot be read: write {', '.join(NUMBERS)}, @, and a block or {' or '.join(WEIGHTS)}"
-        )
-    scorer = load("vitnt", device="cpu", dtype="fp32", backend="torch")
-    return DepthQuality(scorer, found, int(what) if weights is None else weights)
 
 
 def short_name(spec: str) -> str:

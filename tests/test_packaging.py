@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tarfile
@@ -39,3 +40,40 @@ def test_both_ways_to_a_wheel_give_the_same_files(tmp_path: Path) -> None:
         "facegate/py.typed",
     ):
         assert needed in direct
+    left_out = ("facegate/training/", "facegate/evaluation/research/")
+    assert not [name for name in direct if name.startswith(left_out)]
+
+
+IMPORT_EVERYTHING = """
+import importlib, pkgutil, sys
+import facegate
+from facegate.errors import ConfigError
+from facegate.evaluation.evaluate import make_method
+assert facegate.__file__.startswith(sys.argv[1]), facegate.__file__
+for found in pkgutil.walk_packages(facegate.__path__, "facegate."):
+    if not found.name.endswith("__main__"):
+        importlib.import_module(found.name)
+assert make_method("laplacian", None).name
+for spec in ("stochastic", "sdd:a.onnx", "attention@2"):
+    try:
+        make_method(spec, None)
+    except ConfigError as error:
+        assert "clone of the repository" in str(error), error
+    else:
+        raise AssertionError(spec)
+"""
+
+
+def test_what_a_wheel_leaves_out_nothing_in_it_needs(tmp_path: Path) -> None:
+    with zipfile.ZipFile(build(ROOT, tmp_path / "built", "wheel")) as archive:
+        archive.extractall(tmp_path / "site")
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_EVERYTHING, str(tmp_path / "site")],
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

@@ -113,6 +113,16 @@ def test_imports_point_from_the_edges_to_the_records(module: str, path: Path) ->
         assert name.split(".")[0] not in FOLDERS[:-1], f"{module}: write facegate.{name}"
 
 
+def test_nothing_of_the_product_needs_what_wheels_leave_out() -> None:
+    left_out = ("facegate.training", "facegate.evaluation.research")
+    need = {
+        module
+        for module, path in modules()
+        if not module.startswith(left_out) and any(name.startswith(left_out) for name in imports(path))
+    }
+    assert need == {"facegate.evaluation.evaluate"}, "which says so where they are missing"
+
+
 def test_no_module_imports_itself_in_a_circle() -> None:
     known = dict(modules())
     graph = {module: {name for name in imports(path) if name in known} - {module} for module, path in known.items()}

@@ -1,7 +1,8 @@
 """``python -m facegate.training.advice pool112.zip``: learn which advice helps, from counterfactuals.
 
-Faces of good quality get each of seven defects (:mod:`facegate.evaluation.defects`); the detector finds them again,
-and the score says what undoing the defect would win. A multinomial logistic regression tells the defects apart.
+Faces of good quality get each of seven defects (:mod:`facegate.evaluation.research.defects`); the detector finds
+them again, and the score says what undoing the defect would win. A multinomial logistic regression tells the
+defects apart.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from scipy.optimize import minimize
 
 from facegate.detectors.align import align
 from facegate.detectors.base import Detector, load_detector
-from facegate.evaluation.defects import DEFECTS
+from facegate.evaluation.research.defects import DEFECTS
 from facegate.pipeline.records import Image
 from facegate.pipeline.seeing.advice import Defect, Learned, features
 from facegate.pipeline.seeing.components import see

@@ -2,7 +2,7 @@
 
 Crops are degraded at random, and a recogniser says how much of each is left: the similarity to what it was. Weights
 that never fall with depth are fitted to that by non-negative least squares over their increments, a set for each
-number (:mod:`facegate.evaluation.methods.depth`).
+number (:mod:`facegate.evaluation.research.depth`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from facegate.evaluation.degrade import degrade_one
-from facegate.evaluation.methods.depth import NUMBERS, Learned, read
+from facegate.evaluation.research.depth import NUMBERS, Learned, read
 from facegate.recognition.embedders import load_embedder
 from facegate.scoring.engine import load_scorer
 from facegate.training.pool import load_pool
@@ -30,7 +30,7 @@ def main(
     pool: Annotated[Path, typer.Argument(help="Zip of aligned 112x112 crops that no evaluation uses.")],
     recogniser: Annotated[str, typer.Option(help="Says what is left of a degraded crop.")],
     cache: Annotated[Path, typer.Option(help="File for the decoded pool.")] = Path("runs/pool.npy"),
-    output: Annotated[Path, typer.Option(help="Written.")] = Path("evaluation/methods/depth.json"),
+    output: Annotated[Path, typer.Option(help="Written.")] = Path("evaluation/research/depth.json"),
     crops: Annotated[int, typer.Option()] = 3000,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:

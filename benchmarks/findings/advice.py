@@ -25,7 +25,7 @@ from benchmarks.machine import cpu
 from facegate.compiling import limit_threads
 from facegate.detectors.align import align
 from facegate.detectors.base import Detector, load_detector
-from facegate.evaluation.defects import DEFECTS
+from facegate.evaluation.research.defects import DEFECTS
 from facegate.pipeline.flow.cores import share_cores
 from facegate.pipeline.records import Image
 from facegate.pipeline.seeing.advice import Advice, Adviser, Defect, adviser_for

@@ -14,7 +14,7 @@ import msgspec
 
 from benchmarks.findings.common import FMR, LIMIT, Array, begin, lfw, ratios
 from facegate.evaluation.edc import edc
-from facegate.evaluation.methods.depth import NUMBERS, WEIGHTS, DepthQuality
+from facegate.evaluation.research.depth import NUMBERS, WEIGHTS, DepthQuality
 from facegate.scoring.engine import load_scorer
 
 

@@ -21,7 +21,7 @@ from benchmarks.findings.common import Array, begin, lfw, mated_similarity, mean
 from facegate.detectors.align import align
 from facegate.detectors.base import load_detector
 from facegate.detectors.pose import pose
-from facegate.evaluation.defects import seen_from
+from facegate.evaluation.research.defects import seen_from
 from facegate.pipeline.records import Detection, Image, contiguous
 from facegate.pipeline.seeing.components import see
 from facegate.scoring.engine import load_scorer

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facegate.errors import ConfigError
 from facegate.evaluation.datasets import FaceSet
 from facegate.scoring.engine import Scorer
+from facegate.scoring.families import Quality
 
 CHUNK = 256
 Progress = Callable[[int, int], None]
@@ -27,13 +27,9 @@ class QualityMethod(Protocol):
         ...
 
 
-def check_walkable(scorer: Scorer) -> None:
-    """Whether a method may go through the network block by block.
+class Loader(Protocol):
+    """Makes scorers of one model."""
 
-    Raises:
-        ConfigError: its blocks need more than tokens.
-    """
-    if scorer.wants_landmarks:
-        raise ConfigError(
-            f"model '{scorer.card.name}' looks at landmarks in every block: vitnt, attention and norm can be judged"
-        )
+    def __call__(self, quality: Quality | None = None, **settings: Any) -> Scorer:
+        """The scorer whose quality is the named number, by default the card's; settings as of ``load_scorer``."""
+        ...

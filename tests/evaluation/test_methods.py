@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from facegate.errors import ConfigError
 from facegate.evaluation.datasets import FaceSet
 from facegate.evaluation.evaluate import make_method
-from facegate.evaluation.methods.depth import DepthQuality, fused, learned_for, read
-from facegate.evaluation.methods.gradients import GradientQuality
-from facegate.evaluation.methods.others import SimilarityQuality
-from facegate.evaluation.methods.passes import StochasticQuality
+from facegate.evaluation.research.depth import DepthQuality, fused, learned_for, read
+from facegate.evaluation.research.gradients import GradientQuality
+from facegate.evaluation.research.others import SimilarityQuality
+from facegate.evaluation.research.stochastic import StochasticQuality
 from facegate.scoring.engine import Scorer, load_scorer
 from facegate.training.depth import rising
 
@@ -231,7 +231,8 @@ def test_variants_are_written_as_they_are_named(spec: str, algorithm: str) -> No
         ("vitnt@2", "after the blocks"),
         ("attention@often", "cannot be read"),
         ("beauty@2", "cannot be read"),
-        ("sdd", "unknown"),
+        ("sdd", "needs a model"),
+        ("beauty", "unknown"),
     ],
 )
 def test_what_is_no_method_is_refused(spec: str, words: str) -> None:

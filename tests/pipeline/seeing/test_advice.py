@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from facegate.demo.clip import DemoClip
 from facegate.detectors.align import ARCFACE_TEMPLATE, align, similarity_transform
 from facegate.detectors.base import Detector
-from facegate.evaluation.defects import DEFECTS
+from facegate.evaluation.research.defects import DEFECTS
 from facegate.pipeline.images import read_image
 from facegate.pipeline.records import (
     Detection,

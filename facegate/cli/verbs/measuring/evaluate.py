@@ -31,8 +31,9 @@ def evaluate(
         str,
         typer.Option(
             help="Comma separated: random, laplacian, width, confidence; of the model: default, vitnt, attention, "
-            "norm, estimate, stochastic, grafiqs; vitnt/uniform/0-5/alpha4/cosine for what differs; attention@2 "
-            "after block 2, @linear or @monotone over depth; norm:MODEL.onnx, sdd:MODEL.onnx, lightqnet:MODEL.pb."
+            "norm, estimate; vitnt/uniform/0-5/alpha4/cosine for what differs; norm:MODEL.onnx. From a clone of "
+            "the repository also stochastic, grafiqs, sdd:MODEL.onnx, lightqnet:MODEL.pb; attention@2 after block "
+            "2, @linear or @monotone over depth."
         ),
     ] = "random,laplacian,default",
     pairs: Annotated[Path | None, typer.Option(help="LFW-style pairs (TSV).", show_default=False)] = None,

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from facegate.errors import ConfigError
 from facegate.evaluation.datasets import FaceSet
-from facegate.evaluation.methods.base import CHUNK, Progress, check_walkable
+from facegate.evaluation.methods.base import CHUNK, Progress
+from facegate.evaluation.research.walking import check_walkable
 from facegate.scoring.engine import Scorer
 
 

@@ -1,4 +1,4 @@
-"""What other networks say: a recogniser's norm, a network trained for quality, an oracle that knows who is who."""
+"""What other networks say: a network trained for quality, and an oracle that knows who is who."""
 
 from __future__ import annotations
 
@@ -14,27 +14,7 @@ from scipy.stats import wasserstein_distance
 from facegate.errors import ConfigError, ModelError
 from facegate.evaluation.datasets import FaceSet
 from facegate.evaluation.methods.base import CHUNK, Progress
-from facegate.recognition.embedders import Embedder, OnnxEmbedder, load_embedder
-
-
-class NormQuality:
-    """Length of a recogniser's embedding before normalisation (the idea of MagFace)."""
-
-    def __init__(self, model: Path) -> None:
-        embedder = load_embedder(str(model))
-        if not isinstance(embedder, OnnxEmbedder):
-            raise ConfigError(f"the norm of {model} needs an ONNX recogniser")
-        self._embedder = embedder
-        self.name = f"norm:{embedder.version}"
-
-    def score(self, faces: FaceSet, progress: Progress) -> NDArray[np.float64]:
-        """See :class:`QualityMethod`."""
-        parts = []
-        for start in range(0, len(faces.crops), CHUNK):
-            raw = self._embedder.raw(list(faces.crops[start : start + CHUNK]))
-            parts.append(np.linalg.norm(raw, axis=1))
-            progress(min(start + CHUNK, len(faces.crops)), len(faces.crops))
-        return np.concatenate(parts).astype(np.float64)
+from facegate.recognition.embedders import Embedder, load_embedder
 
 
 class LightQNetQuality:

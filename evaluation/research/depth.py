@@ -21,7 +21,8 @@ from torch import Tensor
 
 from facegate.errors import ConfigError
 from facegate.evaluation.datasets import FaceSet
-from facegate.evaluation.methods.base import Progress, check_walkable
+from facegate.evaluation.methods.base import Progress
+from facegate.evaluation.research.walking import check_walkable
 from facegate.scoring.engine import Scorer
 from facegate.scoring.vitnt import TokenPath, attention_received, image_quality
 

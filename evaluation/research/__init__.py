@@ -1,0 +1,1 @@
+"""Methods and degradations that were compared while facegate was made; not part of installed wheels."""
