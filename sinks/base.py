@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -37,6 +37,15 @@ class DeliveryReport(msgspec.Struct, frozen=True):
     """Of the other places that shots go to, by name."""
 
 
+class CameraStatus(msgspec.Struct, frozen=True):
+    """How a camera is doing."""
+
+    state: str
+    """``connecting``, ``live``, ``stalled``, ``unauthorised``, ``failed`` or ``ended``."""
+    problem: str | None = None
+    """Why it is not live."""
+
+
 class Sink(Protocol):
     """Takes shots. One owner calls ``close`` once; ``abort`` may come from another thread."""
 
@@ -50,6 +59,15 @@ class Sink(Protocol):
 
     def ended(self, *tracks: TrackEnd) -> None:
         """Tell whoever wants to know that no more shots will come of these tracks; never waits, may be lost."""
+        ...
+
+    def cameras(self, cameras: Mapping[str, CameraStatus], *, complete: bool) -> None:
+        """Tell the state of each camera, at the start and when one changes; never waits.
+
+        Args:
+            cameras: by name.
+            complete: there are no others; in a fleet other gates have some.
+        """
         ...
 
     def answers(self) -> Answers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from threading import Condition, Thread
 from time import monotonic, time
 from typing import Protocol, runtime_checkable
@@ -14,7 +14,7 @@ import structlog
 from facegate.errors import DeliveryError
 from facegate.pipeline.records import Answers, Shot, TrackEnd
 from facegate.sinks import wire
-from facegate.sinks.base import DeliveryReport, Place
+from facegate.sinks.base import CameraStatus, DeliveryReport, Place
 from facegate.sinks.spool import TIDY_S, Spool
 from facegate.sinks.wire import Entry
 
@@ -61,6 +61,15 @@ class HearsEnds(Protocol):
         ...
 
 
+@runtime_checkable
+class HearsCameras(Protocol):
+    """A target that shows how cameras are doing."""
+
+    def cameras(self, cameras: Mapping[str, CameraStatus], *, complete: bool) -> None:
+        """See :meth:`facegate.sinks.base.Sink.cameras`; called from another thread than the others."""
+        ...
+
+
 class Outbox:
     """Keeps shots in its spool until its target has them. When the spool is full, the oldest go."""
 
@@ -103,6 +112,11 @@ class Outbox:
             with self._changed:
                 self._ends.extend(tracks)
                 self._changed.notify_all()
+
+    def cameras(self, cameras: Mapping[str, CameraStatus], *, complete: bool) -> None:
+        """See :class:`facegate.sinks.base.Sink`."""
+        if isinstance(self._target, HearsCameras) and self._thread.is_alive():
+            self._target.cameras(cameras, complete=complete)
 
     def report(self) -> DeliveryReport:
         """See :class:`facegate.sinks.base.Place`."""
@@ -231,6 +245,11 @@ class FanOut:
             other.ended(tracks)
         if self._workers is not None:
             self._workers.ended(tracks)
+
+    def cameras(self, cameras: Mapping[str, CameraStatus], *, complete: bool) -> None:
+        """See :class:`facegate.sinks.base.Sink`; the workers do not ask."""
+        for other in self._others:
+            other.cameras(cameras, complete=complete)
 
     def answers(self) -> Answers:
         """See :class:`facegate.sinks.base.Sink`; of the workers alone."""

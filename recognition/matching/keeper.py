@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from threading import Event, Thread
 
@@ -60,6 +60,7 @@ class GalleryKeeper:
         self._enroller = Enroller(self._people, looker, embedder, rule)
         self._stop = Event()
         self._thread: Thread | None = None
+        self._on_change: Callable[[Collection[str]], None] = lambda names: None
         try:
             if self._folder is not None:
                 sync(self._folder, self._people, self._enroller, progress, strict=strict)
@@ -79,8 +80,10 @@ class GalleryKeeper:
         """As it is now."""
         return self._gallery
 
-    def watch(self) -> None:
-        """Take over changes from now on, until ``close``."""
+    def watch(self, on_change: Callable[[Collection[str]], None] = lambda names: None) -> None:
+        """Take over changes from now on, until ``close``; ``on_change`` gets the names, now and after each."""
+        on_change(self._gallery.names)
+        self._on_change = on_change
         self._thread = Thread(target=self._watch, name="facegate-gallery", daemon=True)
         self._thread.start()
 
@@ -119,7 +122,8 @@ class GalleryKeeper:
         told = ""
         while not self._stop.wait(REFRESH_S):
             try:
-                self.refresh()
+                if self.refresh():
+                    self._on_change(self._gallery.names)
                 told = ""
             except FacegateError as error:
                 if str(error) != told:

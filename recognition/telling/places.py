@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
@@ -89,7 +89,13 @@ class Places:
     """The places of one worker; their owner closes them. Used by one thread."""
 
     def __init__(
-        self, urls: Sequence[str], folder: Path, *, presence: Sequence[str] = (), plain: bool = False
+        self,
+        urls: Sequence[str],
+        folder: Path,
+        *,
+        presence: Sequence[str] = (),
+        console: str | None = None,
+        plain: bool = False,
     ) -> None:
         """Start delivering, what waits from earlier runs first.
 
@@ -99,6 +105,7 @@ class Places:
                 PUB).
             folder: what waits is kept there, a file for each place.
             presence: people of whom a broker is told whether they are there.
+            console: address under which people reach the console, for Home Assistant to link to.
             plain: allow addresses on other hosts without encryption.
 
         Raises:
@@ -107,6 +114,7 @@ class Places:
         """
         self._outboxes: list[Outbox] = []
         self._publishers: list[Bound] = []
+        self._brokers: list[NamesMqtt] = []
         if len(set(urls)) < len(urls):
             raise ConfigError("--to names the same place twice")
         with ExitStack() as opened:
@@ -120,7 +128,10 @@ class Places:
                     self._publishers.append(Bound(zmq.PUB, url, plain=plain, options={zmq.SNDHWM: 10_000}))
                     opened.callback(self._publishers[-1].close)
                 else:
-                    self._outboxes.append(_outbox(url, folder, presence, plain))
+                    outbox, target = _outbox(url, folder, presence, console, plain)
+                    self._outboxes.append(outbox)
+                    if isinstance(target, NamesMqtt):
+                        self._brokers.append(target)
                     opened.callback(self._outboxes[-1].close, 0.0)
             opened.pop_all()
 
@@ -132,6 +143,11 @@ class Places:
         for publisher in self._publishers:
             for entry in entries:
                 publisher.socket.send_multipart([entry.camera.encode(), entry.header])
+
+    def people(self, known: Collection[str]) -> None:
+        """Tell who can be named now; for any thread."""
+        for broker in self._brokers:
+            broker.people(known)
 
     def close(self) -> dict[str, DeliveryReport]:
         """Deliver what is pending for a moment, release everything; what remains goes out in the next run."""
@@ -156,7 +172,9 @@ def _entry(event: VisitEvent) -> Entry:
     )
 
 
-def _outbox(url: str, folder: Path, presence: Sequence[str], plain: bool) -> Outbox:
+def _outbox(
+    url: str, folder: Path, presence: Sequence[str], console: str | None, plain: bool
+) -> tuple[Outbox, Target]:
     try:
         kind = _KINDS.get(urlsplit(url).scheme)
     except ValueError:
@@ -172,21 +190,12 @@ def _outbox(url: str, folder: Path, presence: Sequence[str], plain: bool) -> Out
     path = folder / f"{name}.spool"
     try:
         to = urlsplit(url).path if kind == "store" else url
-        checked = OtherConfig(kind=kind, to=to, spool=path, secret=secret, plain=plain)
+        own = console if kind == "mqtt" else None
+        checked = OtherConfig(kind=kind, to=to, spool=path, secret=secret, plain=plain, console=own)
     except ValidationError as error:
         reason = str(error.errors()[0]["msg"]).removeprefix("Value error, ").replace("'plain: true'", "--plain")
         raise ConfigError(f"--to {url.rpartition('@')[2]}: {reason}") from None
-    target: Target
-    if kind == "webhook":
-        target = NamesWebhook(url, checked.secret)
-    elif kind == "mqtt":
-        target = NamesMqtt(url, presence)
-    elif kind == "store":
-        target = NamesStore(Path(checked.to))
-    else:
-        target = NamesJetStream(url)
     with ExitStack() as opened:
-        opened.callback(target.close)
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
@@ -194,6 +203,16 @@ def _outbox(url: str, folder: Path, presence: Sequence[str], plain: bool) -> Out
             raise DeliveryError(f"cannot keep names in {folder}: {reason}") from error
         spool = Spool(path, max_bytes=MAX_SPOOL_BYTES, max_age_s=KEPT_S)
         opened.callback(spool.close)
+        target: Target
+        if kind == "webhook":
+            target = NamesWebhook(url, checked.secret)
+        elif kind == "mqtt":
+            target = NamesMqtt(url, presence, spool, console=checked.console)
+        elif kind == "store":
+            target = NamesStore(Path(checked.to))
+        else:
+            target = NamesJetStream(url)
+        opened.callback(target.close)
         outbox = Outbox(target, spool)
         opened.pop_all()
-    return outbox
+    return outbox, target

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 
@@ -18,7 +18,7 @@ from facegate.pipeline.reporting.report import CameraState, RunReport
 from facegate.pipeline.runner import Runner
 from facegate.pipeline.running import models
 from facegate.pipeline.watch import ShotQueue
-from facegate.sinks.base import DeliveryReport
+from facegate.sinks.base import CameraStatus, DeliveryReport
 
 
 class Collector:
@@ -26,9 +26,13 @@ class Collector:
 
     def __init__(self) -> None:
         self.shots: list[Shot] = []
+        self.told: list[dict[str, CameraStatus]] = []
 
     def ended(self, *tracks: TrackEnd) -> None:
         pass
+
+    def cameras(self, cameras: Mapping[str, CameraStatus], *, complete: bool) -> None:
+        self.told.append(dict(cameras))
 
     def answers(self) -> Answers:
         return Answers(expected=False)

@@ -59,6 +59,13 @@ def recognize(
         list[str] | None,
         typer.Option(help="With an MQTT broker: tell whether this person is there.", show_default=False),
     ] = None,
+    console: Annotated[
+        str | None,
+        typer.Option(
+            help="With an MQTT broker: address of the console, for Home Assistant to link to.",
+            show_default=False,
+        ),
+    ] = None,
     waiting: Annotated[
         Path | None,
         typer.Option(help="Folder where names wait for places that are away.", show_default="in the user's cache"),
@@ -106,7 +113,9 @@ def recognize(
     with ExitStack() as stack:
         out = _open_output(output, stack)
         folder = cache_folder() / "names" if waiting is None else waiting
-        places = stack.enter_context(closing(Places(to or (), folder, presence=presence or (), plain=plain)))
+        places = stack.enter_context(
+            closing(Places(to or (), folder, presence=presence or (), console=console, plain=plain))
+        )
         parts = load_recognition(embedder, card, detector, detector_path, threshold=threshold, fpir=fpir)
         model, rule = OneAtATime(parts.embedder), parts.rule
         with counting("enrolling") as progress:
@@ -115,7 +124,7 @@ def recognize(
             )
         if parts.warning is not None:
             log.warning(parts.warning, embedder=model.name)
-        people.watch()
+        people.watch(places.people)
         missing = sorted(set(presence or ()) - set(people.gallery.names))
         if missing:
             log.warning("--presence of somebody who is not enrolled", people=missing)
