@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import urllib.error
 import urllib.request
-from pathlib import Path
 from time import monotonic, sleep, time
 from typing import Any
 
@@ -22,7 +21,7 @@ from ..helpers import ROOT, free_port
 
 INSTALLED = ROOT / "runs" / "homeassistant"
 CONFIGURATION = """
-homeassistant: {{name: Home, latitude: 0, longitude: 0, elevation: 0, unit_system: metric, time_zone: UTC, country: DE}}
+homeassistant: {{name: Home, latitude: 0, longitude: 0, elevation: 0, time_zone: UTC, country: DE}}
 http: {{server_host: 127.0.0.1, server_port: {port}}}
 api:
 config:
@@ -35,7 +34,7 @@ START_S = 180.0
 
 
 class HomeAssistant:
-    """A Home Assistant on loopback that asks nobody anything: an owner, a token, and its MQTT integration set up."""
+    """A Home Assistant on loopback that asks nobody anything: an owner, a token, and MQTT set up."""
 
     def __init__(self, broker_port: int) -> None:
         self._root = INSTALLED / "root" if (INSTALLED / "root").is_dir() else None
@@ -105,7 +104,9 @@ class HomeAssistant:
     def image(self, entity: str) -> bytes:
         """An image entity's picture."""
         token = self.states()[entity]["attributes"]["access_token"]
-        with urllib.request.urlopen(f"http://{self.url}/api/image_proxy/{entity}?token={token}", timeout=20) as answer:
+        with urllib.request.urlopen(
+            f"http://{self.url}/api/image_proxy/{entity}?token={token}", timeout=20
+        ) as answer:
             return bytes(answer.read())
 
     def devices(self) -> dict[str, dict[str, Any]]:
@@ -123,7 +124,9 @@ class HomeAssistant:
     def _runs(self) -> bool:
         assert self._process is not None and self._process.poll() is None, self.log()
         with contextlib.suppress(OSError, urllib.error.URLError, ValueError):
-            return self._get("/api/config")["state"] == "RUNNING" and "mqtt" in self._get("/api/config")["components"]
+            return (
+                self._get("/api/config")["state"] == "RUNNING" and "mqtt" in self._get("/api/config")["components"]
+            )
         return False
 
     def _get(self, path: str) -> Any:

@@ -40,8 +40,11 @@ class Setup:
         embedder = data / "models" / "mobilefacenet-y1.onnx"
         self._embedder = ["--embedder", embedder]
         self._detector = ["--detector", "yunet", "--detector-path", data / "models" / "yunet_n_640_640.onnx"]
-        added = facegate("gallery", "add", self.gallery, data / "photos", *self._embedder, *self._detector)
-        assert added.returncode == 0, added.stderr
+        for name in ("Bill_Gates", "Lin-Manuel_Miranda"):
+            photos = [data / "photos" / name, "--name", name]
+            facegate("gallery", "add", self.gallery, *photos, *self._embedder, *self._detector)
+        listed = facegate("gallery", "list", self.gallery).stdout
+        assert "Bill_Gates" in listed and "Lin-Manuel_Miranda" in listed, listed
         self.hass = HomeAssistant(self.broker_port)
         stack.callback(self.hass.remove)
         self._processes: dict[str, Any] = {}
@@ -49,7 +52,9 @@ class Setup:
 
     def configure(self, *cameras: str) -> None:
         """The first is the one that somebody serves."""
-        lines = [f"  - {{name: {name}, source: 'rtsp://127.0.0.1:{self.camera_port}/live'}}" for name in cameras[:1]]
+        lines = [
+            f"  - {{name: {name}, source: 'rtsp://127.0.0.1:{self.camera_port}/live'}}" for name in cameras[:1]
+        ]
         lines += [f"  - {{name: {name}, source: 'rtsp://127.0.0.1:9/live'}}" for name in cameras[1:]]
         (self._folder / "gate.yaml").write_text(
             "cameras:\n" + "\n".join(lines) + "\ngate: {min_quality: 0}\n"
@@ -78,7 +83,8 @@ class Setup:
     def worker(self) -> subprocess.Popen[str]:
         options = [
             "--to", f"mqtt://127.0.0.1:{self.broker_port}", "--presence", "Bill_Gates", "--presence",
-            "Lin-Manuel_Miranda", "--console", CONSOLE, "--waiting", self._folder / "names", "--output", "/dev/null",
+            "Lin-Manuel_Miranda", "--console", CONSOLE, "--waiting", self._folder / "names",
+            "--output", "/dev/null",
         ]  # fmt: skip
         return self._stack.enter_context(
             process(
