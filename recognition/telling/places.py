@@ -144,6 +144,11 @@ class Places:
             for entry in entries:
                 publisher.socket.send_multipart([entry.camera.encode(), entry.header])
 
+    def begin(self, present: Sequence[VisitEvent] = ()) -> None:
+        """Tell which visits are open at the start."""
+        for broker in self._brokers:
+            broker.resume(present)
+
     def people(self, known: Collection[str]) -> None:
         """Tell who can be named now; for any thread."""
         for broker in self._brokers:

@@ -15,8 +15,7 @@ calls removed are cleared.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from hashlib import blake2b
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -39,36 +38,28 @@ from facegate.sinks.wire import Entry
 ON, OFF = b"ON", b"OFF"
 STATUS = "names/status"
 ATTRIBUTES = ("name", "similarity", "margin", "fpir", "shots", "visit", "seen_at")
-VISIT = "visit:"
-"""Prefix of the notes of open visits; no topic begins so."""
 
 
 class Presence:
     """Which visits are open, and whose. Pure logic; hearing an event twice changes nothing."""
 
-    def __init__(self, opened: Mapping[str, tuple[str, str | None]] | None = None) -> None:
-        """Take up what an earlier process left: camera and :func:`digest` of the name, by visit."""
-        self.opened = dict(opened or {})
+    def __init__(self) -> None:
+        self._open: dict[str, tuple[str, str | None]] = {}
 
     def hear(self, event: VisitEvent) -> None:
         """Take an event; one without a name takes the name back that the visit had."""
         if event.event == "ended":
-            self.opened.pop(event.visit, None)
+            self._open.pop(event.visit, None)
         else:
-            self.opened[event.visit] = event.camera, None if event.name is None else digest(event.name)
+            self._open[event.visit] = event.camera, event.name
 
     def camera(self, camera: str) -> bool:
         """Whether a visit is open there."""
-        return any(where == camera for where, _ in self.opened.values())
+        return any(where == camera for where, _ in self._open.values())
 
     def person(self, name: str) -> bool:
         """Whether a visit of that person is open anywhere."""
-        return any(who == digest(name) for _, who in self.opened.values())
-
-
-def digest(name: str) -> str:
-    """What is noted on disk instead of a name."""
-    return blake2b(name.encode(), digest_size=16).hexdigest()
+        return any(who == name for _, who in self._open.values())
 
 
 class NamesMqtt(Connection):
@@ -84,13 +75,13 @@ class NamesMqtt(Connection):
         Args:
             url: of the broker.
             people: whose presence is told.
-            spool: remembers what the broker keeps, and which visits are open.
+            spool: remembers what the broker keeps.
             console: URL that Home Assistant links to.
         """
         self._presence = Presence()
         self._wanted = tuple(people)
         self._known: frozenset[str] | None = None
-        self._announced = False
+        self._ready = False
         self._removed: frozenset[str] = frozenset()
         self._console = console
         super().__init__(url, spool)
@@ -99,16 +90,24 @@ class NamesMqtt(Connection):
         """Hear who can be named now: of all others nothing is kept."""
         with self.lock:
             self._known = frozenset(known)
+            if self._ready:
+                self._tell_people()
+
+    def resume(self, present: Sequence[VisitEvent]) -> None:
+        """Take the visits that are open at the start; until then what an earlier process told is left as it is."""
+        with self.lock:
+            for event in present:
+                self._hear(event)
+            self._ready = True
             self._tell_people()
 
     def publish(self, entry: Entry) -> list[Any]:
         """See :class:`Connection`."""
         event = msgspec.json.decode(entry.header, type=VisitEvent)
         with self.lock:
-            if not self._announced:
-                self._tell_people()
-            name = event.name if self._known is None or event.name in self._known else None
-            self._hear(msgspec.structs.replace(event, name=name))
+            if not self._ready:
+                self.resume(())
+            name = self._hear(event)
             return [*self._tell_people(), *self._tell(event, name)]
 
     def heard(self, topic: str, payload: bytes) -> None:
@@ -131,24 +130,11 @@ class NamesMqtt(Connection):
     def _subscribed(self) -> tuple[str, ...]:
         return (CONFIGS, self.topic(REMOVED))
 
-    def _recall(self) -> None:
-        super()._recall()
-        opened = {}
-        for key in [key for key in self._kept if key.startswith(VISIT)]:
-            noted = self._kept.pop(key)
-            if noted is not None:
-                opened[key.removeprefix(VISIT)] = msgspec.json.decode(noted, type=tuple[str, str | None])
-        self._presence = Presence(opened)
-
-    def _hear(self, event: VisitEvent) -> None:
-        before = self._presence.opened.get(event.visit)
-        self._presence.hear(event)
-        after = self._presence.opened.get(event.visit)
-        if after != before:
-            if after is None:
-                self.forget(VISIT + event.visit)
-            else:
-                self.note(VISIT + event.visit, msgspec.json.encode(after))
+    def _hear(self, event: VisitEvent) -> str | None:
+        """Take an event; return the name in it if somebody is still called that."""
+        name = event.name if self._known is None or event.name in self._known else None
+        self._presence.hear(msgspec.structs.replace(event, name=name))
+        return name
 
     def _tell(self, event: VisitEvent, name: str | None) -> Iterator[Any]:
         camera, line = event.camera, msgspec.json.encode(event)
@@ -178,9 +164,7 @@ class NamesMqtt(Connection):
             wanted |= {config_topic(object_id), state}
             told += self.announce(config_topic(object_id), encoded(payload))
             told += self.announce(state, ON if self._presence.person(name) else OFF)
-        if not self._announced or self._known is not None:
-            self._clear_others(wanted)
-        self._announced = True
+        self._clear_others(wanted)
         return told
 
     def _clear_others(self, wanted: set[str]) -> None:

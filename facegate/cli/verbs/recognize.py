@@ -125,6 +125,7 @@ def recognize(
         if parts.warning is not None:
             log.warning(parts.warning, embedder=model.name)
         people.watch(places.people)
+        places.begin()
         missing = sorted(set(presence or ()) - set(people.gallery.names))
         if missing:
             log.warning("--presence of somebody who is not enrolled", people=missing)
