@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NEED_GIB := 9
 
-.PHONY: demo test interop console fleet endurance check clean setup
+.PHONY: demo test interop homeassistant console fleet endurance check clean setup
 
 setup: $(READY)
 
@@ -30,6 +30,11 @@ test: check
 # Against GStreamer's RTSP server and Mosquitto, where they are installed; says which packages are missing elsewhere.
 interop: $(READY)
 	@FACEGATE_INTEROP=1 $(BIN)/python -m pytest -n 0 -v -s -rs tests/interop
+
+# Against Home Assistant with Mosquitto, in a folder of its own; says what is missing where it cannot be installed.
+homeassistant: $(READY)
+	@tests/homeassistant/install.sh runs/homeassistant || { echo "not run against Home Assistant"; exit 0; }; \
+	  FACEGATE_HOMEASSISTANT=1 $(BIN)/python -m pytest -n 0 -q -s -rs tests/homeassistant
 
 # Whole consoles: their API, what becomes of them when things die, and journeys in a browser where Chromium is installed.
 console: $(READY)

@@ -33,10 +33,12 @@ from facegate.pipeline.running.parts import Parts
 from facegate.pipeline.running.reload import Reload, differences
 from facegate.pipeline.running.telling import run_report
 from facegate.pipeline.sources.open import open_source
-from facegate.sinks.base import DeliveryReport, Sink
+from facegate.sinks.base import CameraStatus, DeliveryReport, Sink
 
 STAGE_CAPACITY = 16
 TIDY_S = 20.0
+LOOK_S = 0.5
+"""How often the cameras' states are looked at, for those who show them."""
 DRAIN_S = 0.8
 """After a stop, how long stages may finish what they hold; then they are aborted."""
 
@@ -84,6 +86,7 @@ class Runner:
         self.ledger = self._parts.ledger
         self.info = self._parts.info
         self._tidying = Thread(target=self._tidy, name=THREAD_PREFIX + "memory", daemon=True)
+        self._told: dict[str, CameraStatus] | None = None
         self._delivery: DeliveryReport | None = None
         self._closed = False
         self._started = self._finished = 0.0
@@ -109,6 +112,7 @@ class Runner:
             following = channels[index + 1] if index + 1 < len(channels) else Channel()
             outbox: Lane[Any] = following.lane(STAGE_CAPACITY)
             self._crew.spawn(stage.name, self._run_stage, stage, channels[index], outbox)
+        self._tell_cameras()
         self._cameras.start()
         self._tidying.start()
 
@@ -252,8 +256,19 @@ class Runner:
             outbox.close()
 
     def _tidy(self) -> None:
-        while not self.wait(TIDY_S):
-            give_back()
+        due = monotonic() + TIDY_S
+        while not self.wait(LOOK_S):
+            self._tell_cameras()
+            if monotonic() >= due:
+                give_back()
+                due = monotonic() + TIDY_S
+
+    def _tell_cameras(self) -> None:
+        told = {camera.name: camera.status for camera in self._cameras.present if camera.permitted}
+        if told != self._told:
+            self._told = told
+            # In a fleet the others are another gate's.
+            self._parts.sink.cameras(told, complete=self._keeper is None)
 
     def _stop_sources(self) -> None:
         self._stop.set()

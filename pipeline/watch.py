@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from facegate.pipeline.config import RunConfig, config_for
 from facegate.pipeline.flow.channel import Aborted, Channel, EndOfStream
 from facegate.pipeline.records import Answers, LiveTracks, Shot, TrackEnd
 from facegate.pipeline.runner import Runner
-from facegate.sinks.base import DeliveryReport
+from facegate.sinks.base import CameraStatus, DeliveryReport
 
 QUEUE_CAPACITY = 64
 
@@ -33,6 +33,9 @@ class ShotQueue:
         """See :class:`facegate.sinks.base.Sink`; nobody here wants to know."""
 
     def live(self, tracks: LiveTracks) -> None:
+        """See :class:`facegate.sinks.base.Sink`; nobody here wants to know."""
+
+    def cameras(self, cameras: Mapping[str, CameraStatus], *, complete: bool) -> None:
         """See :class:`facegate.sinks.base.Sink`; nobody here wants to know."""
 
     def answers(self) -> Answers:

@@ -44,6 +44,15 @@ class DeliveryReport(msgspec.Struct, frozen=True):
     """Of the other places that shots go to, by name."""
 
 
+class CameraStatus(msgspec.Struct, frozen=True):
+    """How a camera is doing."""
+
+    state: str
+    """``connecting``, ``live``, ``stalled``, ``unauthorised``, ``failed`` or ``ended``."""
+    problem: str | None = None
+    """Why it is not live."""
+
+
 class Sink(Protocol):
     """Takes shots. One owner calls ``close`` once; ``abort`` may come from another thread."""
 
@@ -61,6 +70,15 @@ class Sink(Protocol):
 
     def live(self, tracks: LiveTracks) -> None:
         """Tell whoever wants to know which tracks live; never waits, may be lost, comes again every second."""
+        ...
+
+    def cameras(self, cameras: Mapping[str, CameraStatus], *, complete: bool) -> None:
+        """Tell the state of each camera, at the start and when one changes; never waits.
+
+        Args:
+            cameras: by name.
+            complete: there are no others; in a fleet other gates have some.
+        """
         ...
 
     def answers(self) -> Answers:

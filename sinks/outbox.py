@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Condition, Thread
 from time import monotonic, time
 from typing import Protocol, runtime_checkable
@@ -14,7 +14,7 @@ from facegate.clock import elapsed_s
 from facegate.errors import DeliveryError
 from facegate.pipeline.records import Answers, LiveTracks, Shot, TrackEnd
 from facegate.sinks import wire
-from facegate.sinks.base import DeliveryReport, Place, TrackNews
+from facegate.sinks.base import CameraStatus, DeliveryReport, Place, TrackNews
 from facegate.sinks.spool import TIDY_S, Spool
 from facegate.sinks.wire import Entry
 
@@ -64,6 +64,15 @@ class HearsEnds(Protocol):
         Raises:
             DeliveryError: not now; a newer report follows.
         """
+        ...
+
+
+@runtime_checkable
+class HearsCameras(Protocol):
+    """A target that shows how cameras are doing."""
+
+    def cameras(self, cameras: Mapping[str, CameraStatus], *, complete: bool) -> None:
+        """See :meth:`facegate.sinks.base.Sink.cameras`; called from another thread than the others."""
         ...
 
 
@@ -132,6 +141,11 @@ class Outbox:
             with self._changed:
                 self._tracks.live(tracks)
                 self._changed.notify_all()
+
+    def cameras(self, cameras: Mapping[str, CameraStatus], *, complete: bool) -> None:
+        """See :class:`facegate.sinks.base.Sink`."""
+        if isinstance(self._target, HearsCameras) and self._thread.is_alive():
+            self._target.cameras(cameras, complete=complete)
 
     def report(self) -> DeliveryReport:
         """See :class:`facegate.sinks.base.Place`."""
@@ -273,6 +287,11 @@ class FanOut:
             other.live(tracks)
         if self._workers is not None:
             self._workers.live(tracks)
+
+    def cameras(self, cameras: Mapping[str, CameraStatus], *, complete: bool) -> None:
+        """See :class:`facegate.sinks.base.Sink`; the workers do not ask."""
+        for other in self._others:
+            other.cameras(cameras, complete=complete)
 
     def answers(self) -> Answers:
         """See :class:`facegate.sinks.base.Sink`; of the workers alone."""

@@ -43,6 +43,7 @@ CREATE TABLE IF NOT EXISTS shots (
     dead INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS shots_by_time ON shots (created);
+CREATE TABLE IF NOT EXISTS notes (key TEXT PRIMARY KEY, value BLOB);
 """
 _FROM_1 = "ALTER TABLE shots ADD COLUMN context BLOB NOT NULL DEFAULT x''"
 _FROM_2 = "ALTER TABLE shots ADD COLUMN dead INTEGER NOT NULL DEFAULT 0"
@@ -50,6 +51,7 @@ VERSION = 3
 APPLICATION = 0x66675351
 """Tells this file from other SQLite files."""
 MAX_BYTES = 1_000_000_000
+Note = bytes | None
 TIDY_S = 60.0
 """How often whoever holds a spool looks for shots that have waited too long."""
 
@@ -334,6 +336,29 @@ class Spool:
                 self._db.execute("SELECT 1 FROM shots WHERE id = ? AND NOT dead", (entry.row,)).fetchone()
                 is not None
             )
+
+    def remember(self, key: str, value: Note) -> None:
+        """Note what its deliverer has to know after a restart.
+
+        Raises:
+            DeliveryError: the disk is full or gone.
+        """
+        with self._lock, self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (key, value))
+
+    def remembered(self) -> dict[str, Note]:
+        """Everything noted, oldest first."""
+        with self._lock:
+            return dict(self._db.execute("SELECT key, value FROM notes ORDER BY rowid").fetchall())
+
+    def forget(self, key: str, value: Note = None) -> None:
+        """Delete a note for good; with a value, only if it has that.
+
+        Raises:
+            DeliveryError: the disk is gone.
+        """
+        with self._lock, self._transaction():
+            self._db.execute("DELETE FROM notes WHERE key = ?1 AND (?2 IS NULL OR value = ?2)", (key, value))
 
     def status(self) -> Status:
         """Count what is there."""

@@ -29,6 +29,8 @@ hypothesis.settings.load_profile("facegate")
 
 # Other people's servers: 'make interop'.
 collect_ignore = [] if os.environ.get("FACEGATE_INTEROP") else ["interop"]
+# Home Assistant itself: 'make homeassistant'.
+collect_ignore += [] if os.environ.get("FACEGATE_HOMEASSISTANT") else ["homeassistant"]
 # Whole consoles, and browsers before them: 'make console'.
 collect_ignore += [] if os.environ.get("FACEGATE_CONSOLE") else ["console"]
 # Minutes and hours: 'make endurance'.

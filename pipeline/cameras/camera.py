@@ -19,6 +19,7 @@ from facegate.pipeline.reporting.report import CameraState
 from facegate.pipeline.seeing.view import turned
 from facegate.pipeline.sources.base import Source, UnauthorisedError
 from facegate.pipeline.sources.open import open_source
+from facegate.sinks.base import CameraStatus
 
 FILE_FRAMES_AHEAD = 4
 TELL_AGAIN_S = 60.0
@@ -106,6 +107,16 @@ class Camera:
     def name(self) -> str:
         """From the configuration."""
         return self.config.name
+
+    @property
+    def status(self) -> CameraStatus:
+        """How it is doing, for those who show it."""
+        return CameraStatus(self.state.value, None if self.error is None else str(self.error))
+
+    @property
+    def permitted(self) -> bool:
+        """Whether it may be watched here; in a fleet another gate may have it."""
+        return self.permit is None or self.permit.holds()
 
     @property
     def not_decoded(self) -> int:

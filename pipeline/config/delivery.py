@@ -45,6 +45,11 @@ class OtherConfig(_OnDisk):
     """Of a webhook: key of the signature."""
     plain: bool = False
     """Allow an address on another host without TLS."""
+    retain: bool = True
+    """Of an MQTT broker: let it keep the last face, picture and quality of each camera, so that Home Assistant has
+    them after a restart. ``false``: it keeps no faces, and they are unknown until the next shot."""
+    console: str | None = Field(None, max_length=2000)
+    """Of an MQTT broker: the address under which people reach the console, which Home Assistant links to."""
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Self:
@@ -62,6 +67,10 @@ class OtherConfig(_OnDisk):
         parts = urlsplit(self.to)
         if self.kind == "mqtt" and not re.fullmatch(r"(/[\w.-]+)*/?", parts.path):
             raise ValueError("the path of an MQTT address is the topic prefix: letters, digits, '_', '.', '-', '/'")
+        if self.console is not None and not re.fullmatch(r"https?://[^\s/?#@]+(/\S*)?", self.console):
+            raise ValueError("the console's address is http://HOST or https://HOST, without a login")
+        if self.kind != "mqtt" and (self.console is not None or not self.retain):
+            raise ValueError("'console' and 'retain' are for an MQTT broker")
         if self.kind != "webhook" and self.secret is not None:
             raise ValueError("only a webhook has a secret")
         return self

@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-from facegate.errors import ConfigError, DeliveryError
+from facegate.errors import ConfigError
 from facegate.pipeline.config import DeliveryConfig, OtherConfig, SpoolConfig
 from facegate.sinks.base import Sink
 from facegate.sinks.files import CropFolder, JsonLines
 from facegate.sinks.jetstream import JetStream
-from facegate.sinks.mqtt import Mqtt
+from facegate.sinks.mqtt.shots import Mqtt
 from facegate.sinks.outbox import FanOut, Outbox, Target
 from facegate.sinks.spool import Spool
 from facegate.sinks.webhook import Webhook
@@ -28,7 +28,7 @@ def make_sink(settings: DeliveryConfig) -> Sink:
     with ExitStack() as opened:
         others = []
         for other in settings.others:
-            others.append(_outbox(other))
+            others.append(_outbox(other, context=settings.context_px is not None))
             opened.callback(others[-1].close, 0.0)
             if sum(made.name == others[-1].name for made in others) > 1:
                 raise ConfigError(
@@ -57,28 +57,26 @@ def _spool(path: Path, settings: SpoolConfig | OtherConfig) -> Spool:
     )
 
 
-def _outbox(settings: OtherConfig) -> Outbox:
-    target: Target
-    if settings.kind == "webhook":
-        target = Webhook(settings.to, settings.secret)
-    elif settings.kind == "mqtt":
-        target = Mqtt(settings.to)
-    elif settings.kind == "jetstream":
-        target = JetStream(settings.to)
-    elif settings.kind == "store":
-        target = StoreTarget(Path(settings.to))
-    elif settings.kind == "folder":
-        target = CropFolder(Path(settings.to))
-    else:
-        target = JsonLines(Path(settings.to))
-    try:
+def _outbox(settings: OtherConfig, *, context: bool) -> Outbox:
+    with ExitStack() as opened:
         spool = _spool(settings.spool, settings)
-    except DeliveryError:
-        target.close()
-        raise
-    try:
-        return Outbox(target, spool)
-    except DeliveryError:
-        target.close()
-        spool.close()
-        raise
+        opened.callback(spool.close)
+        target = _target(settings, spool, context=context)
+        opened.callback(target.close)
+        outbox = Outbox(target, spool)
+        opened.pop_all()
+    return outbox
+
+
+def _target(settings: OtherConfig, spool: Spool, *, context: bool) -> Target:
+    if settings.kind == "webhook":
+        return Webhook(settings.to, settings.secret)
+    if settings.kind == "mqtt":
+        return Mqtt(settings.to, spool, context=context, console=settings.console, retain=settings.retain)
+    if settings.kind == "jetstream":
+        return JetStream(settings.to)
+    if settings.kind == "store":
+        return StoreTarget(Path(settings.to))
+    if settings.kind == "folder":
+        return CropFolder(Path(settings.to))
+    return JsonLines(Path(settings.to))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic, time
@@ -63,6 +63,7 @@ class GalleryKeeper:
         self._enroller = Enroller(self._people, looker, embedder, rule)
         self._stop = Event()
         self._thread: Thread | None = None
+        self._on_change: Callable[[Collection[str]], None] = lambda names: None
         try:
             if self._folder is not None:
                 sync(self._folder, self._people, self._enroller, progress, strict=strict)
@@ -82,8 +83,10 @@ class GalleryKeeper:
         """As it is now."""
         return self._gallery
 
-    def watch(self) -> None:
-        """Take over changes from now on, until ``close``."""
+    def watch(self, on_change: Callable[[Collection[str]], None] = lambda names: None) -> None:
+        """Take over changes from now on, until ``close``; ``on_change`` gets the names, now and after each."""
+        on_change(self._gallery.names)
+        self._on_change = on_change
         self._thread = Thread(target=self._watch, name="facegate-gallery", daemon=True)
         self._thread.start()
 
@@ -124,7 +127,8 @@ class GalleryKeeper:
         clock = FileClock("unknown faces")
         while not self._stop.wait(REFRESH_S):
             try:
-                self.refresh()
+                if self.refresh():
+                    self._on_change(self._gallery.names)
                 if self._folder is None and monotonic() >= tidy_s:
                     with Unknowns(self._path) as unknowns:
                         unknowns.tidy(clock, time(), elapsed_s())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -86,15 +86,6 @@ class NamesStore(StoreTarget):
         )
 
 
-@runtime_checkable
-class TellsPresence(Protocol):
-    """A target that tells who is there, from the events it has heard."""
-
-    def resume(self, present: Sequence[VisitEvent]) -> None:
-        """Take the open visits of an earlier process, before anything is delivered."""
-        ...
-
-
 class Places:
     """The places of one worker; their owner closes them. Used by one thread."""
 
@@ -104,6 +95,7 @@ class Places:
         folder: Path,
         *,
         presence: Sequence[str] = (),
+        console: str | None = None,
         plain: bool = False,
         hold: bool = False,
     ) -> None:
@@ -115,6 +107,7 @@ class Places:
                 PUB).
             folder: what waits is kept there, a file for each place.
             presence: people of whom a broker is told whether they are there.
+            console: address under which people reach the console, for Home Assistant to link to.
             plain: allow addresses on other hosts without encryption.
             hold: deliver nothing before :meth:`begin`.
 
@@ -124,6 +117,7 @@ class Places:
         """
         self._outboxes: list[Outbox] = []
         self._publishers: list[Bound] = []
+        self._brokers: list[NamesMqtt] = []
         if len(set(urls)) < len(urls):
             raise ConfigError("--to names the same place twice")
         with ExitStack() as opened:
@@ -137,7 +131,10 @@ class Places:
                     self._publishers.append(Bound(zmq.PUB, url, plain=plain, options={zmq.SNDHWM: 10_000}))
                     opened.callback(self._publishers[-1].close)
                 else:
-                    self._outboxes.append(_outbox(url, folder, presence, plain, hold))
+                    outbox, target = _outbox(url, folder, presence, console, plain, hold)
+                    self._outboxes.append(outbox)
+                    if isinstance(target, NamesMqtt):
+                        self._brokers.append(target)
                     opened.callback(self._outboxes[-1].close, 0.0)
             opened.pop_all()
 
@@ -149,9 +146,9 @@ class Places:
             new_name: what somebody who is named in a waiting event is called now; ``None`` for nobody.
         """
         self.rename(new_name)
+        for broker in self._brokers:
+            broker.resume(present)
         for outbox in self._outboxes:
-            if isinstance(outbox.target, TellsPresence):
-                outbox.target.resume(present)
             outbox.start()
 
     def rename(self, new_name: Callable[[str], str | None]) -> None:
@@ -167,6 +164,11 @@ class Places:
         for publisher in self._publishers:
             for entry in entries:
                 publisher.socket.send_multipart([entry.camera.encode(), entry.header])
+
+    def people(self, known: Collection[str]) -> None:
+        """Tell who can be named now; for any thread."""
+        for broker in self._brokers:
+            broker.people(known)
 
     def close(self) -> dict[str, DeliveryReport]:
         """Deliver what is pending for a moment, release everything; what remains goes out in the next run."""
@@ -191,7 +193,9 @@ def _entry(event: VisitEvent) -> Entry:
     )
 
 
-def _outbox(url: str, folder: Path, presence: Sequence[str], plain: bool, hold: bool) -> Outbox:
+def _outbox(
+    url: str, folder: Path, presence: Sequence[str], console: str | None, plain: bool, hold: bool
+) -> tuple[Outbox, Target]:
     try:
         kind = _KINDS.get(urlsplit(url).scheme)
     except ValueError:
@@ -207,21 +211,12 @@ def _outbox(url: str, folder: Path, presence: Sequence[str], plain: bool, hold: 
     path = folder / f"{name}.spool"
     try:
         to = urlsplit(url).path if kind == "store" else url
-        checked = OtherConfig(kind=kind, to=to, spool=path, secret=secret, plain=plain)
+        own = console if kind == "mqtt" else None
+        checked = OtherConfig(kind=kind, to=to, spool=path, secret=secret, plain=plain, console=own)
     except ValidationError as error:
         reason = str(error.errors()[0]["msg"]).removeprefix("Value error, ").replace("'plain: true'", "--plain")
         raise ConfigError(f"--to {url.rpartition('@')[2]}: {reason}") from None
-    target: Target
-    if kind == "webhook":
-        target = NamesWebhook(url, checked.secret)
-    elif kind == "mqtt":
-        target = NamesMqtt(url, presence)
-    elif kind == "store":
-        target = NamesStore(Path(checked.to))
-    else:
-        target = NamesJetStream(url)
     with ExitStack() as opened:
-        opened.callback(target.close)
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
@@ -229,6 +224,16 @@ def _outbox(url: str, folder: Path, presence: Sequence[str], plain: bool, hold: 
             raise DeliveryError(f"cannot keep names in {folder}: {reason}") from error
         spool = Spool(path, max_bytes=MAX_SPOOL_BYTES, max_age_s=KEPT_S)
         opened.callback(spool.close)
+        target: Target
+        if kind == "webhook":
+            target = NamesWebhook(url, checked.secret)
+        elif kind == "mqtt":
+            target = NamesMqtt(url, presence, spool, console=checked.console)
+        elif kind == "store":
+            target = NamesStore(Path(checked.to))
+        else:
+            target = NamesJetStream(url)
+        opened.callback(target.close)
         outbox = Outbox(target, spool, hold=hold)
         opened.pop_all()
-    return outbox
+    return outbox, target

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from time import monotonic, sleep
 
 import av
 import numpy as np
 import pytest
 
 import facegate
+from facegate.demo.clip import DemoClip
+from facegate.demo.rtsp.movie import Movie
+from facegate.demo.rtsp.server import RtspServer
 from facegate.errors import SourceError, StageError
 from facegate.pipeline.config import CameraConfig, GateConfig, RunConfig, ScorerConfig
 from facegate.pipeline.records import Answers, Detection, Image, LiveTracks, Shot, TrackEnd
@@ -19,7 +23,7 @@ from facegate.pipeline.runner import Runner
 from facegate.pipeline.running import models
 from facegate.pipeline.stages import gate as gate_stage
 from facegate.pipeline.watch import ShotQueue
-from facegate.sinks.base import REPEAT_S, DeliveryReport, TrackNews
+from facegate.sinks.base import REPEAT_S, CameraStatus, DeliveryReport, TrackNews
 
 from ..helpers import PATIENCE_S
 
@@ -29,12 +33,16 @@ class Collector:
 
     def __init__(self) -> None:
         self.shots: list[Shot] = []
+        self.told: list[dict[str, CameraStatus]] = []
 
     def ended(self, *tracks: TrackEnd) -> None:
         pass
 
     def live(self, tracks: LiveTracks) -> None:
         pass
+
+    def cameras(self, cameras: Mapping[str, CameraStatus], *, complete: bool) -> None:
+        self.told.append(dict(cameras))
 
     def answers(self) -> Answers:
         return Answers(expected=False)
@@ -123,6 +131,29 @@ def test_a_failing_camera_does_not_take_the_others_down(short_clip: Path, tmp_pa
     good, bad = report.cameras
     assert (good.state, good.frames_processed) == (CameraState.ENDED, 50)
     assert bad.state is CameraState.FAILED and bad.problem is not None and "no video file" in bad.problem
+
+
+def test_the_sink_hears_how_each_camera_is_doing_from_the_start(clip: DemoClip, config: Make) -> None:
+    def until(*reached: tuple[str, str]) -> None:
+        deadline = monotonic() + 60
+        while {(name, status.state) for name, status in sink.told[-1].items()} != set(reached):
+            assert monotonic() < deadline, sink.told[-1]
+            sleep(0.02)
+
+    sink = Collector()
+    with RtspServer(Movie(clip.path), loop=True) as server:
+        runner = Runner(config(server.url, "rtsp://127.0.0.1:9/live"), lambda: sink)
+        assert not sink.told
+        with runner:
+            assert {name: status.state for name, status in sink.told[0].items()} == {
+                "cam0": "connecting", "cam1": "connecting",
+            }  # fmt: skip
+            until(("cam0", "live"), ("cam1", "stalled"))
+            assert "127.0.0.1" in str(sink.told[-1]["cam1"].problem)
+            runner.reload(runner.config.model_copy(update={"cameras": runner.config.cameras[:1]}))
+            until(("cam0", "live"))
+            server.__exit__(None, None, None)
+            until(("cam0", "stalled"))
 
 
 def test_a_run_in_which_no_camera_works_raises_the_cameras_error(tmp_path: Path, config: Make) -> None:

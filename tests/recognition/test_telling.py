@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, Literal
 
+import msgspec
 import nats
 import pytest
 import zmq
@@ -19,12 +20,13 @@ from hypothesis import strategies as st
 
 from facegate.errors import ConfigError
 from facegate.recognition.telling.places import Places
-from facegate.recognition.telling.presence import Presence, camera_discovery, person_discovery
+from facegate.recognition.telling.presence import Presence, camera_announcement, person_announcement
 from facegate.recognition.working.visits import VisitEvent
+from facegate.sinks.spool import Spool
 
-from ..helpers import PATIENCE_S, facegate, free_port
+from ..helpers import PATIENCE_S, facegate, free_port, wait_until
 from ..sinks.test_jetstream import Server
-from ..sinks.test_mqtt import Broker, listening
+from ..sinks.test_mqtt import Broker, listening, say, told
 
 Kind = Literal["seen", "named", "changed", "ended"]
 
@@ -95,21 +97,132 @@ def test_home_assistant_learns_who_is_there_and_unknown_is_nobody_who_is_known(t
                 found.setdefault(message.topic, []).append(message.payload)
         assert (report.acknowledged, report.undelivered) == (5, 0)
         with listening(broker, "site/#") as later:
-            kept = {message.topic: message.payload for message in (later.get(timeout=PATIENCE_S) for _ in range(3))}
+            kept = {message.topic: message.payload for message in (later.get(timeout=PATIENCE_S) for _ in range(4))}
     finally:
         broker.end()
     assert [json.loads(line)["event"] for line in found["site/door/visit"]] == [each.event for each in VISITS]
     assert found["site/door/person"] == [b"Ada"]
     assert [json.loads(line)["track_id"] for line in found["site/door/unknown"]] == [2]
-    # Announced as it was, then seen, seen, one gone, both gone.
-    assert found["site/door/presence"] == [b"ON", b"ON", b"ON", b"ON", b"OFF"]
+    assert found["site/door/presence"] == [b"ON", b"OFF"]
     assert found["site/names/people/Ada/presence"] == [b"OFF", b"ON", b"OFF"]
-    assert set(kept) == {"site/door/presence", "site/names/people/Ada/presence", "site/names/status"}
-    for device, payload in (camera_discovery("site", "door"), person_discovery("site", "Ada")):
-        told = json.loads(found[f"homeassistant/device/{device}/config"][0])
-        assert told == payload
+    assert kept == {
+        "site/door/presence": b"OFF",
+        "site/door/person": b"Ada",
+        "site/names/people/Ada/presence": b"OFF",
+        "site/names/status": b"offline",
+    }
+    for device, payload in (
+        ("site_door_names", camera_announcement("site", "door")),
+        person_announcement("site", "Ada"),
+    ):
+        announced = json.loads(found[f"homeassistant/device/{device}/config"][0])
+        assert announced == payload
         for component in payload["components"].values():
             assert component["state_topic"] in found
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    made = Broker(tmp_path)
+    yield made
+    made.end()
+
+
+def kept(broker: Broker) -> dict[str, bytes]:
+    return told(broker, "site/#", "homeassistant/#")
+
+
+def until(broker: Broker, topic: str, payload: bytes | None) -> None:
+    wait_until(lambda: told(broker, topic).get(topic) == payload)
+
+
+def test_a_worker_that_dies_and_a_broker_that_forgets_leave_presence_as_it_is(
+    broker: Broker, tmp_path: Path
+) -> None:
+    """Both at the same time: the next worker knows the cameras, the last person and who is still there."""
+    places = Places([broker.url], tmp_path, presence=["Ada"])
+    places.people(["Ada", "Bo"])
+    places.tell([event("seen", 1), event("named", 1, "Ada")])
+    until(broker, "site/names/people/Ada/presence", b"ON")
+    before = kept(broker)
+    broker.end()
+    places.close()
+    broker.start()
+    places = Places([broker.url], tmp_path, presence=["Ada"])
+    places.people(["Ada", "Bo"])
+    until(broker, "site/names/status", b"online")
+    assert kept(broker) == before, "left as it was until it is known who is still there"
+    places.begin([event("named", 1, "Ada")])
+    assert kept(broker) == before
+    assert before["site/door/presence"] == b"ON" and before["site/door/person"] == b"Ada"
+    places.tell([event("ended", 1, "Ada")])
+    until(broker, "site/door/presence", b"OFF")
+    until(broker, "site/names/people/Ada/presence", b"OFF")
+    places.close()
+
+
+def notes(folder: Path) -> dict[str, bytes | None]:
+    (path,) = folder.glob("*.spool")
+    spool = Spool(path)
+    found = spool.remembered()
+    spool.close()
+    return found
+
+
+def test_of_who_is_removed_or_renamed_the_broker_keeps_nothing(broker: Broker, tmp_path: Path) -> None:
+    places = Places([broker.url], tmp_path, presence=["Ada", "Bo"])
+    places.people(["Ada", "Bo"])
+    places.tell([event("seen", 1), event("named", 1, "Ada"), event("seen", 2, camera="hall")])
+    places.tell([event("named", 2, "Bo", camera="hall"), event("ended", 2, "Bo", camera="hall", shots=2)])
+    until(broker, "site/hall/presence", b"OFF")
+    assert b"Ada" in kept(broker).values()
+    places.people(["Bo", "Cy"])  # renamed
+    until(broker, "homeassistant/device/site_person_Ada/config", None)
+    assert not [(topic, payload) for topic, payload in kept(broker).items() if "Ada" in topic or b"Ada" in payload]
+    changed = msgspec.structs.replace(event("changed", 1), before="Ada")
+    places.tell([changed, event("named", 1, "Ada", shots=2)])  # which was on its way
+    places.tell([event("seen", 3)])
+    until(broker, "site/door/presence", b"ON")
+    assert not [payload for payload in kept(broker).values() if b"Ada" in payload]
+    assert kept(broker)["site/hall/person"] == b"Bo"
+    places.close()
+    assert not [key for key, value in notes(tmp_path).items() if "Ada" in key or (value and b"Ada" in value)]
+    # A worker that was not there when somebody went, or is not asked about somebody any longer.
+    places = Places([broker.url], tmp_path, presence=["Cy"])
+    places.people(["Cy"])
+    places.begin()
+    until(broker, "homeassistant/device/site_person_Bo/config", None)
+    until(broker, "site/hall/person", None)
+    assert "homeassistant/device/site_person_Cy/config" in kept(broker)
+    places.close()
+
+
+def test_a_name_that_is_taken_back_is_nobodys_presence_and_no_last_person(broker: Broker, tmp_path: Path) -> None:
+    places = Places([broker.url], tmp_path, presence=["Ada"])
+    places.tell([event("seen", 1), event("named", 1, "Ada")])
+    until(broker, "site/names/people/Ada/presence", b"ON")
+    places.tell([msgspec.structs.replace(event("changed", 1, shots=2), before="Ada")])
+    until(broker, "site/names/people/Ada/presence", b"OFF")
+    found = kept(broker)
+    assert found["site/door/presence"] == b"ON" and "site/door/person" not in found
+    places.close()
+
+
+def test_a_camera_that_the_gate_calls_removed_is_cleared_and_stays_away(broker: Broker, tmp_path: Path) -> None:
+    places = Places([broker.url], tmp_path)
+    places.tell([event("seen", 1), event("named", 1, "Ada"), event("seen", 2, camera="hall")])
+    until(broker, "site/hall/presence", b"ON")
+    say(broker, "site/removed", b'["door"]', retain=True)
+    until(broker, "homeassistant/device/site_door_names/config", None)
+    places.tell([event("ended", 1, "Ada"), event("ended", 2, camera="hall", shots=2)])
+    until(broker, "site/hall/presence", b"OFF")
+    assert not [topic for topic in kept(broker) if "door" in topic]
+    say(broker, "site/removed", b"[]", retain=True)
+    say(broker, "homeassistant/device/site_hall_names/config", b"", retain=True)  # deleted by hand
+    places.tell([event("seen", 3)])
+    until(broker, "site/door/presence", b"ON")
+    assert "homeassistant/device/site_hall_names/config" not in kept(broker)
+    places.close()
 
 
 @given(

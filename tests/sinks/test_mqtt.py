@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Queue
+from threading import Event
+from typing import Any
 
 import pytest
 import yaml
+from msgspec import to_builtins
 from paho.mqtt.client import CallbackAPIVersion, Client, MQTTMessage
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
@@ -19,10 +23,12 @@ from structlog.testing import capture_logs
 
 from facegate.errors import ConfigError
 from facegate.pipeline.config import build_config
-from facegate.sinks.mqtt import Mqtt, discovery
+from facegate.sinks.base import CameraStatus
+from facegate.sinks.mqtt.discovery import ATTRIBUTES, camera_announcement, camera_id, readable
+from facegate.sinks.mqtt.shots import Mqtt
 from facegate.sinks.outbox import Outbox
 from facegate.sinks.spool import Spool
-from facegate.sinks.wire import ShotHeader, decode_header
+from facegate.sinks.wire import decode_header
 
 from ..helpers import PATIENCE_S, free_port, wait_until
 from .test_wire import entries
@@ -82,8 +88,36 @@ def listening(broker: Broker, *topics: str) -> Iterator[Queue[MQTTMessage]]:
     client.loop_stop()
 
 
-def outbox(url: str, folder: Path) -> Outbox:
-    return Outbox(Mqtt(url), Spool(folder / "s.db"))
+def outbox(url: str, folder: Path, **settings: Any) -> Outbox:
+    spool = Spool(folder / "s.db")
+    return Outbox(Mqtt(url, spool, **settings), spool)
+
+
+def told(broker: Broker, *topics: str) -> dict[str, bytes]:
+    """What the broker keeps below these topics."""
+    with listening(broker, *topics, "end") as heard:
+        say(broker, "end", b"")
+        found: dict[str, bytes] = {}
+        while (message := heard.get(timeout=20)).topic != "end":
+            found[message.topic] = message.payload
+    return found
+
+
+def say(broker: Broker, topic: str, payload: bytes, *, retain: bool = False) -> None:
+    client, connected = Client(CallbackAPIVersion.VERSION2), Event()
+    client.username_pw_set("gate", PASSWORD)
+    client.on_connect = lambda *_: connected.set()
+    client.reconnect_delay_set(1, 1)
+    client.connect_async("127.0.0.1", broker.port)
+    client.loop_start()
+    assert connected.wait(20)
+    client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(20)
+    client.disconnect()
+    client.loop_stop()
+
+
+def states(**cameras: str) -> dict[str, CameraStatus]:
+    return {camera: CameraStatus(state) for camera, state in cameras.items()}
 
 
 def take(heard: Queue[MQTTMessage], count: int) -> dict[str, list[bytes]]:
@@ -97,31 +131,139 @@ def take(heard: Queue[MQTTMessage], count: int) -> dict[str, list[bytes]]:
 def test_home_assistant_finds_the_camera_its_faces_and_whether_the_gate_is_there(
     broker: Broker, tmp_path: Path
 ) -> None:
-    with listening(broker, "site/#") as heard:
-        sink = outbox(broker.url, tmp_path)
+    with listening(broker, "site/#", "homeassistant/#") as heard:
+        sink = outbox(broker.url, tmp_path, context=True, console="https://console.lan:8600/")
+        sink.cameras(states(door="live", hall="stalled"), complete=True)
+        announced = {(message := heard.get(timeout=20)).topic: message.payload for _ in range(5)}
         sink.put(entries(0, 1, 2))
-        found = take(heard, 7)
+        found = take(heard, 9)
         report = sink.close(PATIENCE_S)
         gone = heard.get(timeout=PATIENCE_S)
     assert (report.acknowledged, report.undelivered) == (3, 0)
-    assert found["site/status"] == [b"online"] and (gone.topic, gone.payload) == ("site/status", b"offline")
+    assert announced["site/status"] == b"online" and (gone.topic, gone.payload) == ("site/status", b"offline")
+    assert json.loads(announced["site/hall/state"]) == {"state": "stalled", "problem": None}
     shots = [json.loads(payload) for payload in found["site/door/shot"]]
     assert [shot["shot_id"] for shot in shots] == [entry.shot_id for entry in entries(0, 1, 2)]
     assert found["site/door/crop"] == [entry.crop for entry in entries(0, 1, 2)]
-    with listening(broker, "homeassistant/#", "site/#") as later:
-        told = take(later, 2)
-    assert told["site/status"] == [b"offline"], "faces are not kept at the broker, the state is"
-    payload = json.loads(told["homeassistant/device/site_door/config"][0])
-    topics = {
-        topic for kind in payload["components"].values() for name, topic in kind.items() if name.endswith("_topic")
+    kept = told(broker, "homeassistant/#", "site/#")
+    assert kept == announced | {
+        "site/status": b"offline",
+        "site/door/crop": entries(2)[0].crop,
+        "site/door/quality": found["site/door/quality"][-1],
     }
-    assert topics == set(found) and payload["device"]["name"] == "door"
+    payload = json.loads(kept["homeassistant/device/site_door/config"])
+    device = payload["device"]
+    assert (device["name"], device["model"]) == ("door", "Camera") and device["sw_version"]
+    assert device["configuration_url"] == "https://console.lan:8600/"
+    topics = set()
+    for component in payload["components"].values():
+        topics |= {topic for name, topic in component.items() if name.endswith("_topic")}
+        topics |= {entry["topic"] for entry in component["availability"]}
+    assert topics == {*found, "site/status", "site/door/state", "site/door/context"}
+
+
+def test_a_broker_that_is_to_keep_no_faces_keeps_none(broker: Broker, tmp_path: Path) -> None:
+    sink = outbox(broker.url, tmp_path, retain=False)
+    sink.cameras(states(door="live"), complete=True)
+    sink.put(entries(0))
+    assert sink.close(20.0).acknowledged == 1
+    assert set(told(broker, "site/#")) == {"site/door/state", "site/status"}
+
+
+def test_cameras_that_are_gone_are_cleared_also_by_the_next_process(broker: Broker, tmp_path: Path) -> None:
+    sink = outbox(broker.url, tmp_path)
+    sink.cameras(states(door="live", hall="live", yard="live"), complete=True)
+    sink.put(entries(0))
+    for topic in ("homeassistant/device/site_door_names/config", "site/door/presence", "site/door/person"):
+        say(broker, topic, b"a worker's", retain=True)
+    wait_until(lambda: sink.report().acknowledged == 1)
+    sink.cameras(states(door="live", hall="live"), complete=True)
+    wait_until(lambda: "site/yard/state" not in told(broker, "site/#"))
+    sink.close(0.0)
+    assert "homeassistant/device/site_yard/config" not in told(broker, "homeassistant/#")
+    sink = outbox(broker.url, tmp_path)  # 'door' was renamed meanwhile
+    sink.cameras(states(front="connecting", hall="connecting"), complete=True)
+    wait_until(lambda: json.loads(told(broker, "site/removed").get("site/removed", b"[]")) == ["yard", "door"])
+    kept = {topic for topic in told(broker, "homeassistant/#", "site/#") if "front" not in topic}
+    assert kept == {
+        "homeassistant/device/site_hall/config", "site/hall/state", "site/removed", "site/status",
+    }  # fmt: skip
+    sink.close(0.0)
+
+
+def test_of_a_camera_that_another_gate_of_the_fleet_has_nothing_is_cleared_or_told(
+    broker: Broker, tmp_path: Path
+) -> None:
+    sink = outbox(broker.url, tmp_path)
+    sink.cameras(states(door="live", hall="live"), complete=False)
+    wait_until(lambda: "site/hall/state" in told(broker, "site/#"))
+    sink.cameras(states(hall="live"), complete=False)
+    say(broker, "site/door/state", b"another gate's", retain=True)
+    with listening(broker, "site/hall/state") as heard:
+        heard.get(timeout=20)
+        say(broker, "homeassistant/status", b"online")
+        heard.get(timeout=20)
+    kept = told(broker, "homeassistant/#", "site/#")
+    assert kept["site/door/state"] == b"another gate's" and "homeassistant/device/site_door/config" in kept
+    sink.close(0.0)
+
+
+def test_everything_is_there_again_when_the_broker_forgot_it_or_home_assistant_starts(
+    broker: Broker, tmp_path: Path
+) -> None:
+    sink = outbox(broker.url, tmp_path)
+    sink.cameras(states(door="live", hall="live"), complete=True)
+    sink.put(entries(0))
+    wait_until(lambda: sink.report().acknowledged == 1)
+    before = told(broker, "homeassistant/#", "site/#")
+    broker.end()  # and it keeps nothing
+    sink.cameras(states(door="live", hall="failed"), complete=True)
+    broker.start()
+    with listening(broker, "site/status") as heard:
+        assert heard.get(timeout=40).payload == b"online"
+    expected = before | {"site/hall/state": b'{"state":"failed","problem":null}'}
+    assert len(expected) == 7 and told(broker, "homeassistant/#", "site/#") == expected
+    with listening(broker, "site/door/+", "homeassistant/device/+/config") as heard:
+        take(heard, 5)  # as kept
+        say(broker, "homeassistant/status", b"online")
+        again = {(message := heard.get(timeout=20)).topic: message.payload for _ in range(5)}
+    assert again.items() <= expected.items()
+    sink.close(0.0)
+
+
+def test_a_device_that_home_assistant_did_not_see_go_is_shown_to_it_and_taken_away(
+    broker: Broker, tmp_path: Path
+) -> None:
+    topic = "homeassistant/device/site_yard/config"
+    sink = outbox(broker.url, tmp_path)
+    with listening(broker, topic) as heard:
+        sink.cameras(states(yard="live"), complete=True)
+        first = heard.get(timeout=20).payload
+        sink.cameras(states(door="live"), complete=True)
+        assert heard.get(timeout=20).payload == b""
+        say(broker, "homeassistant/status", b"online")
+        assert [heard.get(timeout=20).payload for _ in range(2)] == [first, b""]
+    assert not told(broker, topic)
+    sink.close(0.0)
+
+
+def test_a_restarted_gate_does_not_call_a_camera_live_before_it_is(broker: Broker, tmp_path: Path) -> None:
+    sink = outbox(broker.url, tmp_path)
+    sink.cameras(states(door="live"), complete=True)
+    wait_until(lambda: b"live" in told(broker, "site/door/state").get("site/door/state", b""))
+    sink.close(0.0)
+    sink = outbox(broker.url, tmp_path)
+    with listening(broker, "site/status") as heard:
+        while heard.get(timeout=20).payload != b"online":
+            pass
+    assert json.loads(told(broker, "site/door/state")["site/door/state"])["state"] == "connecting"
+    sink.close(0.0)
 
 
 def test_a_gate_that_is_killed_is_offline_and_a_broker_that_dies_gets_everything_later(
     broker: Broker, tmp_path: Path
 ) -> None:
-    code = f"from facegate.sinks.mqtt import Mqtt; import time; Mqtt({broker.url!r}); time.sleep(100)"
+    code = f"from facegate.sinks.mqtt.shots import Mqtt; import time; Mqtt({broker.url!r}); time.sleep(100)"
     with listening(broker, "site/status") as heard:
         gate = subprocess.Popen([sys.executable, "-c", code])
         assert heard.get(timeout=PATIENCE_S).payload == b"online"
@@ -151,26 +293,39 @@ def test_a_wrong_password_is_said_without_it(broker: Broker, tmp_path: Path) -> 
     assert "w0rd" not in str(said) + str(report)
 
 
-def test_every_template_reads_what_a_header_has() -> None:
+def test_every_template_reads_what_is_there() -> None:
     """Home Assistant says nothing where a template names a field that is not there."""
-    header = decode_header(entries(0)[0].header)
-    for _, kind in discovery("facegate", "door", True)[1]["components"].items():
-        for name, template in kind.items():
-            if name.endswith("_template"):
-                fields = [part.split("}")[0].split(",")[0].strip() for part in template.split("value_json.")[1:]]
-                assert fields and all(has(header, field.split(".")) for field in fields), template
+    header = to_builtins(decode_header(entries(0)[0].header))
+    payloads = {
+        "shot": header,
+        "quality": {"value": 1} | {name: header[name] for name in ATTRIBUTES},
+        "state": to_builtins(CameraStatus("live")),
+    }
+    components = camera_announcement("site", "door", "site/status", context=True)["components"]
+    for component in components.values():
+        templates = [
+            (component["state_topic"], template)
+            for name, template in component.items()
+            if name.endswith("_template")
+        ]
+        templates += [
+            (entry["topic"], entry["value_template"])
+            for entry in component["availability"]
+            if "value_template" in entry
+        ]
+        for topic, template in templates:
+            for path in re.findall(r"value_json\.([\w.]+)", template):
+                value: Any = payloads[topic.rpartition("/")[2]]
+                for part in path.split("."):
+                    value = value[part]
 
 
-def has(header: ShotHeader, path: list[str]) -> bool:
-    value: object = header
-    for name in path:
-        value = getattr(value, name.split(" ")[0])
-    return True
-
-
-def test_names_become_identifiers_that_stay_different() -> None:
-    devices = {discovery("facegate", camera, False)[0] for camera in ("a.b", "a_b", "a-b", "tür")}
+def test_names_become_identifiers_that_stay_different_and_are_shown_as_people_write_them() -> None:
+    devices = {camera_id("facegate", camera) for camera in ("a.b", "a_b", "a-b", "tür")}
     assert len(devices) == 4 and all(device.replace("_", "").replace("-", "").isascii() for device in devices)
+    assert [readable(name) for name in ("Lin-Manuel_Miranda", "Ann Smith", "_")] == [
+        "Lin-Manuel Miranda", "Ann Smith", "_",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -187,4 +342,11 @@ def test_names_become_identifiers_that_stay_different() -> None:
 def test_an_address_that_is_wrong_or_not_encrypted_is_refused(to: str, words: str) -> None:
     other = {"kind": "mqtt", "to": to, "spool": "a.db"}
     with pytest.raises(ConfigError, match=words):
+        build_config({"cameras": [{"name": "a", "source": "0"}], "delivery": {"others": [other]}})
+
+
+@pytest.mark.parametrize("console", ["console.lan", "ftp://console.lan", "https://me:secret@console.lan"])
+def test_a_console_that_is_no_page_is_refused(console: str) -> None:
+    other = {"kind": "mqtt", "to": "mqtts://x", "spool": "a.db", "console": console}
+    with pytest.raises(ConfigError, match="without a login"):
         build_config({"cameras": [{"name": "a", "source": "0"}], "delivery": {"others": [other]}})

@@ -63,6 +63,13 @@ def recognize(  # noqa: PLR0915
         list[str] | None,
         typer.Option(help="With an MQTT broker: tell whether this person is there.", show_default=False),
     ] = None,
+    console: Annotated[
+        str | None,
+        typer.Option(
+            help="With an MQTT broker: address of the console, for Home Assistant to link to.",
+            show_default=False,
+        ),
+    ] = None,
     waiting: Annotated[
         Path | None,
         typer.Option(help="Folder where names wait for places that are away.", show_default="in the user's cache"),
@@ -113,7 +120,7 @@ def recognize(  # noqa: PLR0915
     with ExitStack() as stack:
         out = _open_output(output, stack)
         folder = cache_folder() / "names" if waiting is None else waiting
-        where = Places(to or (), folder, presence=presence or (), plain=plain, hold=True)
+        where = Places(to or (), folder, presence=presence or (), console=console, plain=plain, hold=True)
         places = stack.enter_context(closing(where))
         _keep_whole(gallery, stack)
         parts = load_recognition(embedder, card, detector, detector_path, threshold=threshold, fpir=fpir)
@@ -124,7 +131,7 @@ def recognize(  # noqa: PLR0915
             )
         if parts.warning is not None:
             log.warning(parts.warning, embedder=model.name)
-        people.watch()
+        people.watch(places.people)
         missing = sorted(set(presence or ()) - set(people.gallery.names))
         if missing:
             log.warning("--presence of somebody who is not enrolled", people=missing)

@@ -1,0 +1,280 @@
+"""A connection to an MQTT broker that finds its way back, and what the broker is to keep.
+
+A broker keeps the last retained message of each topic, or nothing when it restarts without a disk. What it should
+keep is therefore remembered here: in memory, and in the output's spool for after a restart. All of it is published
+at every connect and when Home Assistant says that it has started; what is no longer wanted is cleared, even if the
+broker was away at that time.
+
+MQTT 3.1.1, quality of service 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from threading import Event, RLock
+from time import monotonic
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import structlog
+
+from facegate.errors import ConfigError, DeliveryError
+from facegate.sinks.mqtt.discovery import BIRTH, DISCOVERY
+from facegate.sinks.spool import Spool
+from facegate.sinks.wire import Entry
+
+PREFIX = "facegate"
+CONNECT_S, ACKNOWLEDGE_S = 2.0, 10.0
+LOOK_S = 0.2
+GONE_S = 86_400.0
+"""For how long a cleared device is remembered, in case Home Assistant was not running at that time."""
+MAX_GONE = 1000
+PORTS = {"mqtt": 1883, "mqtts": 8883}
+
+log = structlog.get_logger(__name__)
+
+
+class Connection:
+    """Publishes entries; one is delivered when the broker has acknowledged all of its messages."""
+
+    together = 16
+    status = "status"
+    """Topic below the prefix where the broker says whether the publisher is there."""
+
+    def __init__(self, url: str, spool: Spool | None = None) -> None:
+        """Start connecting, and stay connected, so that Home Assistant knows whether the publisher is there.
+
+        Args:
+            url: ``mqtt://`` or ``mqtts://``, with user and password where the broker asks for them, and the topic
+                prefix as its path.
+            spool: remembers what the broker keeps; its owner closes it after this.
+
+        Raises:
+            ConfigError: the ``mqtt`` extra is not installed.
+        """
+        try:
+            from paho.mqtt import client, enums
+        except ImportError as error:
+            raise ConfigError("MQTT needs paho-mqtt: pip install 'facegate[mqtt]'") from error
+        self._make = partial(client.Client, enums.CallbackAPIVersion.VERSION2, clean_session=True)
+        self._parts = urlsplit(url)
+        self.prefix = self._parts.path.strip("/") or PREFIX
+        self._host = self._parts.hostname or ""
+        self._port = self._parts.port or PORTS[self._parts.scheme]
+        self.name = f"{self._parts.scheme}://{self._host}:{self._port}/{self.prefix}"
+        self._spool = spool
+        self._connected = Event()
+        self._problem = "cannot be reached"
+        self.lock = RLock()
+        """Held while what is kept changes; never while the client is ended, whose thread may want it."""
+        self._kept: dict[str, bytes | None] = {}
+        self._clearing: set[str] = set()
+        self._clears: dict[int, str] = {}
+        self._gone: dict[str, tuple[bytes, float]] = {}
+        self._recall()
+        self._client = self._started()
+
+    # What the broker keeps
+
+    def kept(self) -> dict[str, bytes | None]:
+        """What the broker is to keep, by topic; ``None`` for payloads of an earlier process that are too large."""
+        with self.lock:
+            return dict(self._kept)
+
+    def keep(self, topic: str, payload: bytes, *, on_disk: bool = True) -> list[Any]:
+        """Let the broker keep this from now on; ``on_disk`` says whether a restart of this process remembers it."""
+        with self.lock:
+            if self._kept.get(topic) != payload:
+                self._kept[topic] = payload
+                self._clearing.discard(topic)
+                self._gone.pop(topic, None)
+                self.note(topic, payload if on_disk else None)
+            return [self.post(topic, payload, retain=True)] if self._connected.is_set() else []
+
+    def announce(self, topic: str, payload: bytes, *, on_disk: bool = True) -> list[Any]:
+        """As :meth:`keep`, where it is news."""
+        with self.lock:
+            return [] if self._kept.get(topic) == payload else self.keep(topic, payload, on_disk=on_disk)
+
+    def clear(self, topic: str) -> None:
+        """Let the broker keep nothing there, whoever had published it; tried until the broker has acknowledged."""
+        with self.lock:
+            payload = self._kept.pop(topic, None)
+            if payload is not None and topic.startswith(f"{DISCOVERY}/"):
+                self._gone[topic] = payload, monotonic() + GONE_S
+                while len(self._gone) > MAX_GONE:
+                    self._gone.pop(next(iter(self._gone)))
+            self._clearing.add(topic)
+            self.note(topic, b"")
+            if self._connected.is_set():
+                self._post_clear(topic)
+
+    def drop(self, topic: str) -> None:
+        """Keep this no longer: somebody else has cleared it."""
+        with self.lock:
+            if topic in self._kept:
+                del self._kept[topic]
+                self.forget(topic)
+
+    def heard(self, topic: str, payload: bytes) -> None:
+        """A message of a subscription has come; called from the client's thread with the lock held."""
+
+    def note(self, key: str, value: bytes | None) -> None:
+        """Remember on disk; what a full disk cannot take is lost with the process."""
+        if self._spool is not None:
+            self._try(self._spool.remember, key, value)
+
+    def forget(self, key: str, value: bytes | None = None) -> None:
+        """Delete the note, if it has this value."""
+        if self._spool is not None:
+            self._try(self._spool.forget, key, value)
+
+    def _try(self, write: Callable[[str, bytes | None], None], key: str, value: bytes | None) -> None:
+        try:
+            write(key, value)
+        except DeliveryError as error:
+            log.error("published state not remembered", to=self.name, reason=str(error))
+
+    def _recall(self) -> None:
+        """Take up what an earlier process let the broker keep, or had still to clear."""
+        for topic, payload in () if self._spool is None else self._spool.remembered().items():
+            if payload == b"":
+                self._clearing.add(topic)
+            else:
+                self._kept[topic] = payload
+
+    def leave(self, *topics: str) -> None:
+        """Clear these no more: somebody else uses them."""
+        with self.lock:
+            for topic in self._clearing & set(topics):
+                self._cleared(topic)
+
+    def _post_clear(self, topic: str) -> None:
+        sent = self.post(topic, b"", retain=True)
+        self._clears[sent.mid] = topic
+        if sent.is_published():
+            self._cleared(topic)
+
+    def _cleared(self, topic: str) -> None:
+        self._clearing.discard(topic)
+        self.forget(topic, b"")
+
+    def _post_everything(self) -> None:
+        """Devices first, then their states, then that the publisher is there."""
+        for topic in tuple(self._clearing):
+            self._post_clear(topic)
+        for topic, payload in sorted(self._kept.items(), key=lambda item: not item[0].startswith(f"{DISCOVERY}/")):
+            if payload is not None:
+                self.post(topic, payload, retain=True)
+        self.post(self.topic(self.status), b"online", retain=True)
+
+    def _reborn(self) -> None:
+        """Home Assistant has started: it may still remember devices that were cleared while it was away.
+
+        It removes only what it has discovered, so those are announced once more, unretained, and cleared.
+        """
+        now = monotonic()
+        for topic, (payload, until) in self._gone.items():
+            if until > now:
+                self.post(topic, payload)
+                self.post(topic, b"")
+        self._gone.clear()
+        self._post_everything()
+
+    # Delivery
+
+    def deliver(self, entries: Sequence[Entry]) -> None:
+        """See :class:`facegate.sinks.outbox.Target`."""
+        if not self._connected.wait(CONNECT_S):
+            raise DeliveryError(f"{self.name} {self._problem}")
+        sent = [message for entry in entries for message in self.publish(entry)]
+        deadline = monotonic() + ACKNOWLEDGE_S
+        for message in sent:
+            while not message.is_published():
+                if monotonic() > deadline or not self._connected.is_set():
+                    # What this client still holds must not pile up: the same entries come again.
+                    self._end()
+                    self._client = self._started()
+                    raise DeliveryError(f"{self.name} has not acknowledged what was sent")
+                message.wait_for_publish(LOOK_S)
+
+    def publish(self, entry: Entry) -> list[Any]:
+        """Hand an entry's messages to the client; it is delivered when the broker has acknowledged all."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """See :class:`facegate.sinks.outbox.Target`."""
+        if self._connected.is_set():
+            self.post(self.topic(self.status), b"offline", retain=True).wait_for_publish(1.0)
+        self._end()
+
+    def topic(self, *parts: str) -> str:
+        """A topic below the prefix."""
+        return "/".join((self.prefix, *parts))
+
+    def post(self, topic: str, payload: bytes, *, retain: bool = False) -> Any:
+        """Hand one message to the client."""
+        return self._client.publish(topic, payload, qos=1, retain=retain)
+
+    def _started(self) -> Any:
+        """A client that connects, again and again."""
+        client = self._make()
+
+        def on_connect(client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
+            if reason.is_failure:
+                self._problem = f"refuses the connection: {str(reason).lower()}"
+                return
+            client.subscribe([(topic, 1) for topic in (BIRTH, *self._subscribed())])
+
+        def on_subscribe(client: Any, data: Any, mid: Any, reasons: Any, properties: Any) -> None:
+            # Only now: after the connection's acknowledgement the client first repeats what was not acknowledged
+            # before, which is older than what is kept.
+            with self.lock:
+                if client is self._client:
+                    self._clears.clear()
+                    self._post_everything()
+                    self._connected.set()
+
+        def on_message(client: Any, data: Any, message: Any) -> None:
+            with self.lock:
+                if client is not self._client:
+                    return
+                if message.topic == BIRTH:
+                    if message.payload == b"online":
+                        self._reborn()
+                else:
+                    self.heard(message.topic, message.payload)
+
+        def on_publish(client: Any, data: Any, mid: Any, reason: Any, properties: Any) -> None:
+            # Without the lock: the client holds its own here, and whoever publishes takes them the other way round.
+            topic = self._clears.pop(mid, None)
+            if topic is not None:
+                self._cleared(topic)
+
+        def on_disconnect(client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
+            if self._connected.is_set():
+                self._problem = "has gone away"
+            self._connected.clear()
+
+        client.on_connect, client.on_disconnect = on_connect, on_disconnect
+        client.on_subscribe, client.on_message, client.on_publish = on_subscribe, on_message, on_publish
+        if self._parts.username is not None:
+            client.username_pw_set(unquote(self._parts.username), unquote(self._parts.password or ""))
+        if self._parts.scheme == "mqtts":
+            client.tls_set()
+        client.will_set(self.topic(self.status), "offline", qos=1, retain=True)
+        client.reconnect_delay_set(1, 30)
+        client.connect_async(self._host, self._port, keepalive=30)
+        self._client = client
+        client.loop_start()
+        return client
+
+    def _subscribed(self) -> tuple[str, ...]:
+        """What to hear beside Home Assistant's birth."""
+        return ()
+
+    def _end(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+        self._connected.clear()

@@ -1,0 +1,1 @@
+"""Home Assistant itself: 'make homeassistant'."""
