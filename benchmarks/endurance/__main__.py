@@ -128,7 +128,7 @@ def gallery(folder: Path, changes: int, kills: int, console: bool, random: Rando
     late = [wait for at in made if (wait := known_after(worker, at)) > KNOWN_S]
     waits = [known_after(worker, at) for at in made]
     with People(path) as people:
-        enrolled = len({person.name for person in people.people() if person.enrolled})
+        enrolled = len({person.name for person in people.people() if person.pictures})
     knows = worker.lines()[-1][2]
     worker.process.send_signal(signal.SIGTERM)
     worker.process.wait()
