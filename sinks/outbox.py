@@ -104,9 +104,10 @@ class Outbox:
             self.start()
 
     def start(self) -> None:
-        """Begin to deliver."""
-        self._started = True
-        self._thread.start()
+        """Begin to deliver; more than once is fine."""
+        if not self._started:
+            self._started = True
+            self._thread.start()
 
     def rewrite(self, change: Callable[[Entry], bytes | None]) -> None:
         """Give entries that wait another header, or delete them, where ``None`` is returned."""

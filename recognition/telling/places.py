@@ -138,7 +138,9 @@ class Places:
                     opened.callback(self._outboxes[-1].close, 0.0)
             opened.pop_all()
 
-    def begin(self, present: Sequence[VisitEvent], new_name: Callable[[str], str | None]) -> None:
+    def begin(
+        self, present: Sequence[VisitEvent] = (), new_name: Callable[[str], str | None] = lambda name: name
+    ) -> None:
         """Start delivering what was held.
 
         Args:

@@ -290,8 +290,7 @@ def remove(
     """
     if not everywhere:
         with _opened(gallery) as people:
-            count = people.remove(name)
-        sys.stdout.write(f"{name} removed, with {count} pictures\n")
+            sys.stdout.write(f"{name} removed, with {people.remove(name)} pictures\n")
         return
     from facegate.maintenance.backups import FOLDER, forget_in_backups
     from facegate.recognition.embedders import load_embedder
@@ -300,8 +299,8 @@ def remove(
 
     model = load_embedder(embedder, card)
     erased = erase_everywhere(gallery, name, model, model.threshold, spool or (), results or (), data)
-    backups = gallery.absolute().parent / FOLDER
-    erased.insert(0, Erased(str(backups), forget_in_backups(backups, name), "automatic backups"))
+    copies = gallery.absolute().parent / FOLDER
+    erased.insert(0, Erased(str(copies), forget_in_backups(copies, name), "automatic backups"))
     if as_json:
         _print_json(erased)
         return
