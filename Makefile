@@ -4,8 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NEED_GIB := 9
+TYPESCRIPT := 7.0.2
+TSC := .npm/node_modules/.bin/tsc
 
-.PHONY: demo test interop console fleet check clean setup
+.PHONY: demo test interop console fleet check scripts clean setup
 
 setup: $(READY)
 
@@ -29,21 +31,29 @@ test: check
 
 # Against GStreamer's RTSP server and Mosquitto, where they are installed; says which packages are missing elsewhere.
 interop: $(READY)
-	@FACEGATE_INTEROP=1 $(BIN)/python -m pytest -n 0 -v -s -rs tests/interop
+	@$(BIN)/python -m pytest -m interop -n 0 -v -s -rs tests/interop
 
 # Whole consoles: their API, what becomes of them when things die, and journeys in a browser where Chromium is installed.
 console: $(READY)
-	@FACEGATE_CONSOLE=1 $(BIN)/python -m pytest -rs tests/console
+	@$(BIN)/python -m pytest -m console -rs tests/console
 
 # Three NATS servers, four gates, twelve cameras: everything that can fail does, and each camera has one gate again.
 fleet: $(READY)
-	@FACEGATE_FLEET=1 $(BIN)/python -m pytest -n 0 -s -q tests/fleet/test_gate.py tests/fleet/test_up.py tests/fleet/test_chaos.py
+	@$(BIN)/python -m pytest -m fleet -n 0 -s -q tests/fleet
 
-check: $(READY)
+check: $(READY) scripts
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest tests/test_structure.py
+	@$(BIN)/python -m pytest tests/test_structure.py tests/test_page_types.py
+
+# The pages' JavaScript has no build step; TypeScript only reads it. It lives in .npm/, apart from Python's packages.
+scripts:
+	@if ! command -v npm >/dev/null; then echo "no npm here: the pages' JavaScript was not checked"; \
+	  elif ! $(TSC) --version 2>/dev/null | grep -qxF "Version $(TYPESCRIPT)" \
+	    && ! npm install --prefix .npm --no-save --no-audit --no-fund --silent typescript@$(TYPESCRIPT); then \
+	    echo "TypeScript $(TYPESCRIPT) cannot be installed here: the pages' JavaScript was not checked"; \
+	  else $(TSC) --noEmit; fi
 
 clean:
-	rm -rf $(VENV) demo-out dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .npm demo-out dist .pytest_cache .mypy_cache .ruff_cache
