@@ -4,8 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NEED_GIB := 9
+TYPESCRIPT := 7.0.2
+TSC := .npm/node_modules/.bin/tsc
 
-.PHONY: demo test interop homeassistant console fleet endurance check clean setup
+.PHONY: demo test interop homeassistant console fleet endurance check scripts clean setup
 
 setup: $(READY)
 
@@ -29,32 +31,40 @@ test: check
 
 # Against GStreamer's RTSP server and Mosquitto, where they are installed; says which packages are missing elsewhere.
 interop: $(READY)
-	@FACEGATE_INTEROP=1 $(BIN)/python -m pytest -n 0 -v -s -rs tests/interop
+	@$(BIN)/python -m pytest -m interop -n 0 -v -s -rs tests/interop
 
 # Against Home Assistant with Mosquitto, in a folder of its own; says what is missing where it cannot be installed.
 homeassistant: $(READY)
 	@tests/homeassistant/install.sh runs/homeassistant || { echo "not run against Home Assistant"; exit 0; }; \
-	  FACEGATE_HOMEASSISTANT=1 $(BIN)/python -m pytest -n 0 -q -s -rs tests/homeassistant
+	  $(BIN)/python -m pytest -m homeassistant -n 0 -q -s -rs tests/homeassistant
 
 # Whole consoles: their API, what becomes of them when things die, and journeys in a browser where Chromium is installed.
 console: $(READY)
-	@FACEGATE_CONSOLE=1 $(BIN)/python -m pytest -rs tests/console
+	@$(BIN)/python -m pytest -m console -rs tests/console
 
 # Three NATS servers, four gates, twelve cameras: everything that can fail does, and each camera has one gate again.
 fleet: $(READY)
-	@FACEGATE_FLEET=1 $(BIN)/python -m pytest -n 0 -s -q tests/fleet/test_gate.py tests/fleet/test_up.py tests/fleet/test_chaos.py
+	@$(BIN)/python -m pytest -m fleet -n 0 -s -q tests/fleet
 
 # A worker, a console, 200 changes of the gallery and a busy store, each of them killed again and again: ten minutes.
 # Then minutes of people in view while workers and consoles die; FACEGATE_KILLS=30 for the whole.
 endurance: $(READY)
 	@$(BIN)/python -m benchmarks.endurance
-	@FACEGATE_ENDURANCE=1 $(BIN)/python -m pytest -n 0 -s -q --timeout 1800 tests/endurance
+	@$(BIN)/python -m pytest -m endurance -n 0 -s -q --timeout 1800 tests/endurance
 
-check: $(READY)
+check: $(READY) scripts
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest tests/test_structure.py
+	@$(BIN)/python -m pytest tests/test_structure.py tests/test_page_types.py
+
+# The pages' JavaScript has no build step; TypeScript only reads it. It lives in .npm/, apart from Python's packages.
+scripts:
+	@if ! command -v npm >/dev/null; then echo "no npm here: the pages' JavaScript was not checked"; \
+	  elif ! $(TSC) --version 2>/dev/null | grep -qxF "Version $(TYPESCRIPT)" \
+	    && ! npm install --prefix .npm --no-save --no-audit --no-fund --silent typescript@$(TYPESCRIPT); then \
+	    echo "TypeScript $(TYPESCRIPT) cannot be installed here: the pages' JavaScript was not checked"; \
+	  else $(TSC) --noEmit; fi
 
 clean:
-	rm -rf $(VENV) demo-out dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .npm demo-out dist .pytest_cache .mypy_cache .ruff_cache

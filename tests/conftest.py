@@ -27,14 +27,8 @@ from .helpers import ROOT, transcode
 hypothesis.settings.register_profile("facegate", deadline=None)
 hypothesis.settings.load_profile("facegate")
 
-# Other people's servers: 'make interop'.
-collect_ignore = [] if os.environ.get("FACEGATE_INTEROP") else ["interop"]
-# Home Assistant itself: 'make homeassistant'.
-collect_ignore += [] if os.environ.get("FACEGATE_HOMEASSISTANT") else ["homeassistant"]
-# Whole consoles, and browsers before them: 'make console'.
-collect_ignore += [] if os.environ.get("FACEGATE_CONSOLE") else ["console"]
-# Minutes and hours: 'make endurance'.
-collect_ignore += [] if os.environ.get("FACEGATE_ENDURANCE") else ["endurance"]
+FOLDER_MARKERS = ("interop", "homeassistant", "console", "endurance")
+"""Every test in a folder of this name has the marker of that name: it is deselected by default (pyproject.toml)."""
 
 
 def _guard(event: str, arguments: tuple[object, ...]) -> None:
@@ -61,6 +55,9 @@ LONG = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent.name in FOLDER_MARKERS:
+            item.add_marker(item.path.parent.name)
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
 
 

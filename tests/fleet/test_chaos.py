@@ -42,7 +42,7 @@ LEASES = "KV_facegate-facegate-leases"
 CAMERAS = [f"cam{i}" for i in range(12)]
 
 pytestmark = [
-    pytest.mark.skipif("FACEGATE_FLEET" not in os.environ, reason="takes minutes: make fleet"),
+    pytest.mark.fleet,
     pytest.mark.timeout(1200),
 ]
 

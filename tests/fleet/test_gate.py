@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -38,7 +37,7 @@ def test_a_gate_takes_a_camera_sends_its_shots_and_leaves(tmp_path: Path, clip: 
         assert all(watch.ended_s is not None for watch in cameras.watches)
 
 
-@pytest.mark.skipif("FACEGATE_FLEET" not in os.environ, reason="takes half a minute: make fleet")
+@pytest.mark.fleet
 def test_a_gate_that_its_server_does_not_tell_what_happens_asks_anew(tmp_path: Path, clip: DemoClip) -> None:
     with RtspServer(Movie(clip.path), loop=True) as cameras, NatsServer(tmp_path / "js") as server:
         site = tmp_path / "site.yaml"
@@ -55,7 +54,7 @@ def test_a_gate_that_its_server_does_not_tell_what_happens_asks_anew(tmp_path: P
             assert len(cameras.watches) == 1, "nobody's camera has blinked"
 
 
-@pytest.mark.skipif("FACEGATE_FLEET" not in os.environ, reason="takes a minute: make fleet")
+@pytest.mark.fleet
 def test_a_gate_follows_tells_when_it_is_alone_and_leaves(tmp_path: Path, clip: DemoClip) -> None:
     port = free_port()
     with RtspServer(Movie(clip.path), loop=True) as cameras, NatsServer(tmp_path / "js") as nats_server:

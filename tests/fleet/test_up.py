@@ -24,8 +24,6 @@ from facegate.fleet.up import share
 from ..helpers import PATIENCE_S, facegate, free_port
 from .processes import status, until
 
-LONG = pytest.mark.skipif("FACEGATE_FLEET" not in os.environ, reason="takes a minute: make fleet")
-
 
 def family(process: subprocess.Popen[bytes]) -> dict[str, psutil.Process]:
     """What it has started, by what it is."""
@@ -41,7 +39,7 @@ def family(process: subprocess.Popen[bytes]) -> dict[str, psutil.Process]:
     return found
 
 
-@LONG
+@pytest.mark.fleet
 def test_one_command_runs_heals_and_ends_everything(tmp_path: Path, clip: DemoClip) -> None:
     port, site, names = free_port(), tmp_path / "site.yaml", tmp_path / "names.jsonl"
     with RtspServer(Movie(clip.path), loop=True) as cameras:

@@ -1,11 +1,36 @@
+// @ts-check
 // What every page needs: building elements, asking the API, hearing events, saying what happened.
 
-export const main = document.getElementById("main");
-export const content = document.getElementById("content");
+/** @import { Problem, HealthOut } from "../api.d.ts" */
+/** @typedef {Node | string | number | boolean | null | undefined} Child */
+/** @typedef {SubmitEvent & { target: HTMLFormElement }} FormEvent */
+/**
+ * @typedef {{
+ *   onclick?: (event: MouseEvent) => unknown,
+ *   oninput?: (event: Event) => unknown,
+ *   onchange?: (event: Event) => unknown,
+ *   onsubmit?: (event: FormEvent) => unknown,
+ *   [name: string]: unknown,
+ * }} Attributes
+ */
+
+/** @param {string} id */
+export const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+
+export const main = byId("main");
+export const content = byId("content");
 export const mayChange = main.dataset.role === "administrator";
 
-// An element: h("p", { class: "note", onclick: f }, "text", child, ...). Text is text, never HTML.
+/**
+ * An element: h("p", { class: "note", onclick: f }, "text", child, ...). Text is text, never HTML.
+ * @template {string} Tag
+ * @param {Tag} tag
+ * @param {Attributes} attributes
+ * @param {...(Child | Child[])} children
+ * @returns {Tag extends keyof HTMLElementTagNameMap ? HTMLElementTagNameMap[Tag] : SVGElement}
+ */
 export function h(tag, attributes = {}, ...children) {
+  /** @type {any} */
   const element = tag === "svg" || SVG.has(tag)
     ? document.createElementNS("http://www.w3.org/2000/svg", tag)
     : document.createElement(tag);
@@ -20,12 +45,20 @@ export function h(tag, attributes = {}, ...children) {
 }
 const SVG = new Set(["line", "circle", "rect", "text", "path", "g", "title"]);
 
+/** @param {HTMLCanvasElement} canvas */
+export const penOf = (canvas) => /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+
+/** @param {...(Child | Child[])} children */
 export function show(...children) {
-  content.replaceChildren(...children.flat().filter(Boolean));
+  content.replaceChildren(.../** @type {Node[]} */ (children.flat().filter(Boolean)));
   content.removeAttribute("aria-busy");
 }
 
 export class Refused extends Error {
+  /**
+   * @param {Pick<Problem, "message" | "remedy">} problem
+   * @param {number} status
+   */
   constructor(problem, status) {
     super(problem.message);
     this.problem = problem;
@@ -35,6 +68,13 @@ export class Refused extends Error {
 
 class Lost extends Error {}
 
+/**
+ * @param {string} method
+ * @param {string} path
+ * @param {unknown} [body]
+ * @param {Record<string, string>} [headers]
+ * @returns {Promise<any>}
+ */
 export async function api(method, path, body, headers = {}) {
   const form = body instanceof FormData;
   const answer = await fetch("/api/v1" + path, {
@@ -49,14 +89,20 @@ export async function api(method, path, body, headers = {}) {
   }
   return answer.status === 204 ? null : answer.json();
 }
+/** @param {string} path */
 export const get = (path) => api("GET", path);
 
+/**
+ * @param {string} text
+ * @param {boolean} wrong
+ */
 export function say(text, wrong = false) {
   const toast = h("div", { class: wrong ? "toast wrong" : "toast" }, text);
-  document.getElementById("toasts").append(toast);
+  byId("toasts").append(toast);
   setTimeout(() => toast.remove(), wrong ? 9000 : 4000);
 }
 
+/** @param {Refused} refused */
 const sayRefused = (refused) => say(`${refused.message}: ${refused.problem.remedy}`, true);
 
 // Leaving a page, or a console that ends, breaks off what was being fetched; what comes back says so by itself.
@@ -67,7 +113,13 @@ addEventListener("unhandledrejection", (event) => {
   if (event.reason instanceof Refused) sayRefused(event.reason);
 });
 
-// Do something and say what went wrong, if anything did.
+/**
+ * Do something and say what went wrong, if anything did.
+ * @template Result
+ * @param {() => Promise<Result>} work
+ * @param {string} [done]
+ * @returns {Promise<Result | undefined>}
+ */
 export async function attempt(work, done) {
   try {
     const result = await work();
@@ -81,46 +133,63 @@ export async function attempt(work, done) {
   }
 }
 
+/** @type {EventSource | null} */
 let source = null;
+/** @type {(() => unknown)[]} */
 const anew = [];
-// Hear events of a kind; `again` is called when some may have been missed.
+/**
+ * Hear events of a kind; `again` is called when some may have been missed.
+ * @param {string} kind
+ * @param {(data: any) => unknown} act
+ * @param {() => unknown} [again]
+ */
 export function hear(kind, act, again) {
   if (!source) {
-    source = new EventSource("/api/v1/events");
+    const opened = new EventSource("/api/v1/events");
+    source = opened;
     let lost = false;
-    source.onerror = () => { lost = true; alarm("no connection"); };
-    source.onopen = () => {
+    opened.onerror = () => { lost = true; alarm("no connection"); };
+    opened.onopen = () => {
       alarm("");
       if (lost) anew.forEach((each) => each());
       lost = false;
     };
-    source.addEventListener("anew", () => anew.forEach((each) => each()));
-    addEventListener("pagehide", () => source.close());
+    opened.addEventListener("anew", () => anew.forEach((each) => each()));
+    addEventListener("pagehide", () => opened.close());
   }
   source.addEventListener(kind, (event) => act(JSON.parse(event.data)));
   if (again) anew.push(again);
 }
 
+/** @param {string} text */
 export function alarm(text) {
-  document.getElementById("alarm").textContent = text;
+  byId("alarm").textContent = text;
 }
 
+/** @param {number} seconds */
 export const clock = (seconds) => new Date(1000 * seconds).toLocaleTimeString();
+/** @param {number} seconds */
 export function when(seconds) {
   const date = new Date(1000 * seconds);
   const today = new Date().toDateString() === date.toDateString();
   return today ? date.toLocaleTimeString() : date.toLocaleString();
 }
+/** @param {string} name */
 export const words = (name) => name.replaceAll("_", " ");
+/** @param {number} n */
 export const bytes = (n) => (n > 1e9 ? `${(n / 1e9).toFixed(1)} GB` : n > 1e6 ? `${(n / 1e6).toFixed(1)} MB` : `${Math.round(n / 1e3)} kB`);
 
-// A dialog with a head; `fill(close)` gives what is in it.
+/**
+ * A dialog with a head; `fill(close)` gives what is in it.
+ * @param {string} title
+ * @param {(close: () => void) => Child | Child[]} fill
+ */
 export function dialog(title, fill) {
   const box = h("dialog", { "aria-label": title });
   const close = () => box.close();
   box.append(
     h("div", { class: "head" }, h("h2", {}, title), h("button", { class: "quiet", onclick: close }, "Close")),
-    ...[fill(close)].flat(),
+    .../** @type {Node[]} */ ([fill(close)].flat()),
   );
   box.addEventListener("close", () => box.remove());
   document.body.append(box);
@@ -128,6 +197,12 @@ export function dialog(title, fill) {
   return box;
 }
 
+/**
+ * @param {string} title
+ * @param {string} text
+ * @param {string} button
+ * @param {() => unknown} act
+ */
 export function ask(title, text, button, act) {
   dialog(title, (close) => [
     h("p", {}, text),
@@ -137,6 +212,10 @@ export function ask(title, text, button, act) {
   ]);
 }
 
+/**
+ * @param {string} label
+ * @param {Attributes & { options?: [value: string | number, text: string][], value?: any }} attributes
+ */
 export function field(label, attributes = {}) {
   const { options, ...rest } = attributes;
   const input = options
@@ -146,7 +225,11 @@ export function field(label, attributes = {}) {
   return h("label", {}, label, input);
 }
 
-export const values = (form) => Object.fromEntries(new FormData(form));
+/**
+ * What a form without files holds.
+ * @param {HTMLFormElement} form
+ */
+export const values = (form) => /** @type {Record<string, string>} */ (Object.fromEntries(new FormData(form)));
 
 document.getElementById("leave")?.addEventListener("click", async () => {
   await api("DELETE", "/session");
@@ -156,6 +239,7 @@ document.getElementById("leave")?.addEventListener("click", async () => {
 // What an operator must know on every page.
 export async function watchHealth() {
   const look = async () => {
+    /** @type {HealthOut | null} */
     const health = await get("/health").catch(() => null);
     if (!health) return;
     const parts = [];

@@ -1,13 +1,28 @@
+// @ts-check
 // Adding, changing and removing cameras.
 
-import { api, ask, attempt, dialog, field, get, h, hear, mayChange, show, values, watchHealth } from "./app.js";
+import { api, ask, attempt, dialog, field, get, h, hear, mayChange, penOf, show, values, watchHealth } from "./app.js";
 
+/** @import { Camera, CameraChange, Cameras } from "../api.d.ts" */
+/** @typedef {[x: number, y: number]} Point */
+/** @typedef {"mask" | "report"} Area */
+/** @typedef {Area | "search"} Kind */
+
+/** @type {Area[]} */
+const AREAS = ["mask", "report"];
+
+/** @param {string} name */
 const path = (name) => `/cameras/${encodeURIComponent(name)}`;
 let version = "";
 
-// The values of a form as the API wants them; empty ones go back to their default.
+/**
+ * The values of a form as the API wants them; empty ones go back to their default.
+ * @param {HTMLFormElement} form
+ * @param {boolean} all
+ */
 function wanted(form, all) {
   const given = values(form);
+  /** @type {Record<string, string | number | null>} */
   const out = {};
   for (const [key, kind] of Object.entries({ source: "text", user: "text", password: "text", crops: "text", transport: "text", aspect: "text", max_fps: "number", rotate: "number" })) {
     if (!(key in given)) continue;
@@ -17,6 +32,10 @@ function wanted(form, all) {
   return out;
 }
 
+/**
+ * @param {() => HTMLFormElement} form
+ * @returns {[button: HTMLButtonElement, out: HTMLElement]}
+ */
 function probeButton(form) {
   const out = h("div", { role: "status" });
   const button = h("button", {
@@ -66,34 +85,44 @@ function addForm() {
   return form;
 }
 
-// Polygons and the search area, drawn on the picture, or written as fractions of width and height.
+/**
+ * Polygons and the search area, drawn on the picture, or written as fractions of width and height.
+ * @param {Camera} camera
+ */
 function drawing(camera) {
   const canvas = h("canvas", { width: 640, height: 360, tabindex: 0, role: "img", "aria-label": "The camera's picture with masks and areas; corners can be written below" });
-  const kinds = { mask: "#000", report: "#35d08f", search: "#4f83cc" };
-  const texts = {};
+  /** @type {[Kind, string][]} */
+  const kinds = [["mask", "#000"], ["report", "#35d08f"], ["search", "#4f83cc"]];
   const kind = h("select", { "aria-label": "What is drawn" },
     h("option", { value: "mask" }, "a mask: nobody may look there"),
     h("option", { value: "report" }, "an area whose faces count"),
     h("option", { value: "search" }, "the part that is searched"));
+  /** @type {{ mask: Point[][], report: Point[][], search: number[] | null }} */
   const state = { mask: camera.settings.mask ?? [], report: camera.settings.report ?? [], search: camera.settings.search ?? null };
+  /** @type {Point[]} */
   let open = [];
   const image = new Image();
+  /** @param {Point[][]} polygons */
   const text = (polygons) => polygons.map((polygon) => polygon.map((point) => point.map((v) => v.toFixed(3)).join(",")).join(" ")).join("\n");
   function paint() {
-    const pen = canvas.getContext("2d");
+    const pen = penOf(canvas);
     if (image.naturalWidth) {
       canvas.width = image.naturalWidth;
       canvas.height = image.naturalHeight;
       pen.drawImage(image, 0, 0);
     }
     const { width, height } = canvas;
+    /**
+     * @param {Point[]} points
+     * @param {boolean} close
+     */
     const trace = (points, close) => {
       pen.beginPath();
       points.forEach(([x, y], i) => (i ? pen.lineTo(x * width, y * height) : pen.moveTo(x * width, y * height)));
       if (close) pen.closePath();
     };
     pen.lineWidth = Math.max(2, width / 250);
-    for (const [name, colour] of Object.entries(kinds)) {
+    for (const [name, colour] of kinds) {
       const polygons = name === "search" ? (state.search ? [corners(state.search)] : []) : state[name];
       for (const polygon of polygons) {
         trace(polygon, true);
@@ -109,12 +138,17 @@ function drawing(camera) {
       pen.stroke();
       open.forEach(([x, y]) => pen.fillRect(x * width - 3, y * height - 3, 6, 6));
     }
-    for (const name of ["mask", "report"]) if (document.activeElement !== texts[name]) texts[name].value = text(state[name]);
+    for (const name of AREAS) if (document.activeElement !== texts[name]) texts[name].value = text(state[name]);
     if (document.activeElement !== texts.search) texts.search.value = state.search ? state.search.map((v) => v.toFixed(3)).join(",") : "";
   }
+  /**
+   * @param {number[]} box
+   * @returns {Point[]}
+   */
   const corners = ([l, t, r, b]) => [[l, t], [r, t], [r, b], [l, b]];
   canvas.addEventListener("pointerdown", (event) => {
     const box = canvas.getBoundingClientRect();
+    /** @param {number} v */
     const clip = (v) => Math.min(1, Math.max(0, Number(v.toFixed(4))));
     open.push([clip((event.clientX - box.left) / box.width), clip((event.clientY - box.top) / box.height)]);
     if (kind.value === "search" && open.length === 2) finish();
@@ -124,19 +158,23 @@ function drawing(camera) {
     if (kind.value === "search" && open.length === 2) {
       const [[x1, y1], [x2, y2]] = open;
       state.search = [Math.min(x1, x2), Math.min(y1, y2), Math.max(x1, x2), Math.max(y1, y2)];
-    } else if (open.length >= 3) state[kind.value] = [...state[kind.value], open];
+    } else if (open.length >= 3) {
+      const area = /** @type {Area} */ (kind.value);
+      state[area] = [...state[area], open];
+    }
     open = [];
     paint();
   }
   const read = () => {
-    for (const name of ["mask", "report"]) {
+    for (const name of AREAS) {
       state[name] = texts[name].value.trim().split("\n").filter((line) => line.trim())
-        .map((line) => line.trim().split(/\s+/).map((point) => point.split(",").map(Number)));
+        .map((line) => line.trim().split(/\s+/).map((point) => /** @type {Point} */ (point.split(",").map(Number))));
     }
     state.search = texts.search.value.trim() ? texts.search.value.split(",").map(Number) : null;
     paint();
   };
-  for (const name of ["mask", "report", "search"]) texts[name] = h("textarea", { rows: 2, spellcheck: "false", onchange: read });
+  const write = () => h("textarea", { rows: 2, spellcheck: "false", onchange: read });
+  const texts = { mask: write(), report: write(), search: write() };
   image.onload = paint;
   image.src = `/api/v1${path(camera.name)}/snapshot.jpg?side=960`;
   paint();
@@ -145,7 +183,7 @@ function drawing(camera) {
       h("div", { class: "draw" }, canvas),
       h("div", { class: "row" }, h("label", {}, "Draw", kind),
         h("button", { type: "button", class: "quiet", onclick: finish }, "Close the shape"),
-        h("button", { type: "button", class: "quiet", onclick: () => { open = []; state[kind.value] = kind.value === "search" ? null : []; paint(); } }, "Remove these")),
+        h("button", { type: "button", class: "quiet", onclick: () => { open = []; if (kind.value === "search") state.search = null; else state[/** @type {Area} */ (kind.value)] = []; paint(); } }, "Remove these")),
       h("p", { class: "note" }, "Press corner after corner, then close the shape; the part that is searched takes two corners. Or write corners as fractions, x,y x,y x,y; a line for each shape."),
       h("div", { class: "row" }, h("label", {}, "Masks", texts.mask), h("label", {}, "Areas whose faces count", texts.report), h("label", {}, "Searched: left,top,right,bottom", texts.search))),
     read: () => ({
@@ -156,6 +194,7 @@ function drawing(camera) {
   };
 }
 
+/** @param {Camera} camera */
 function changeDialog(camera) {
   dialog(camera.name, (close) => {
     const drawn = drawing(camera);
@@ -163,6 +202,7 @@ function changeDialog(camera) {
     const form = h("form", {
       onsubmit: async (event) => {
         event.preventDefault();
+        /** @type {Record<string, unknown>} */
         const change = { ...wanted(form, true), ...drawn.read() };
         if (change.source === camera.source) delete change.source; // shown without its login
         const done = await attempt(() => api("PATCH", path(camera.name), change, { "if-match": version }), "Changed.");
@@ -195,6 +235,7 @@ function changeDialog(camera) {
 
 const list = h("div", {});
 async function load() {
+  /** @type {Cameras} */
   const found = await get("/cameras");
   version = found.config;
   list.replaceChildren(found.cameras.length ? h("section", { class: "card scroll" }, h("table", {},

@@ -1,12 +1,24 @@
+// @ts-check
 // The gates that share cameras: who watches what, how full each is; drain a gate, pause a camera.
 
 import { Refused, api, ask, attempt, get, h, mayChange, show, watchHealth } from "./app.js";
 
+/** @import { CameraOut, FleetOut, GateOut } from "../api.d.ts" */
+
 const EVERY_MS = 2000;
 const NUMBERS = new Set(["cameras", "capacity", "heard", "since", "looks/s"]);
 
+/**
+ * @param {string} path
+ * @param {unknown} body
+ * @param {string} done
+ */
 const wish = (path, body, done) => attempt(() => api("PUT", path, body), done).then(look);
 
+/**
+ * @param {[name: string, each: GateOut]} entry
+ * @param {number} revision
+ */
 function gate([name, each], revision) {
   const notes = [each.problem, each.config === revision ? "" : `follows configuration ${each.config || "none yet"}`];
   const drain = () => ask(`Drain ${name}?`, "It gives its cameras to other gates and takes no more.", "Drain it",
@@ -22,6 +34,7 @@ function gate([name, each], revision) {
       : h("button", { class: "quiet", onclick: drain }, `Drain ${name}`)));
 }
 
+/** @param {[name: string, each: CameraOut]} entry */
 function camera([name, each]) {
   const paused = each.state === "paused";
   const fine = each.state === "live" || paused;
@@ -35,12 +48,17 @@ function camera([name, each]) {
       paused ? `Watch ${name} again` : `Pause ${name}`) : null));
 }
 
+/**
+ * @param {string[]} heads
+ * @param {Node[]} rows
+ */
 function table(heads, rows) {
   return h("div", { class: "scroll", tabindex: 0 }, h("table", {},
     h("thead", {}, h("tr", {}, heads.map((text) => h("th", { class: NUMBERS.has(text) ? "n" : "" }, text)))), h("tbody", {}, rows)));
 }
 
 async function look() {
+  /** @type {FleetOut | null} */
   const fleet = await get("/fleet").catch((error) => {
     if (!(error instanceof Refused)) throw error;
     show(h("section", { class: "card" }, h("h2", { class: "bad" }, error.message), h("p", {}, error.problem.remedy)));
@@ -57,7 +75,7 @@ async function look() {
       cameras.length ? table(["camera", "gate", "state", "since", "looks/s", ""], cameras.map(camera))
         : h("p", {}, "Apply one with 'facegate fleet apply CONFIG'.")));
   // What is drawn anew under somebody's fingers must not take the keyboard away.
-  [...document.querySelectorAll("main button")].find((each) => each.textContent === focused)?.focus();
+  [.../** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("main button"))].find((each) => each.textContent === focused)?.focus();
 }
 
 await look();

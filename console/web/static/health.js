@@ -1,9 +1,16 @@
+// @ts-check
 // How everything is doing: processes, where time goes, what waits, the balance of all faces, and what was said.
 
 import { alarm, api, attempt, bytes, get, h, hear, mayChange, show, watchHealth, when, words } from "./app.js";
 
+/** @import { HealthOut, Process } from "../api.d.ts" */
+
 const EVERY_MS = 2000;
 
+/**
+ * @param {Process} each
+ * @param {boolean} fine
+ */
 function process(each, fine) {
   return h("tr", {},
     h("td", {}, each.name),
@@ -13,6 +20,10 @@ function process(each, fine) {
     h("td", { class: "note" }, !each.running && each.last_words ? each.last_words : ""));
 }
 
+/**
+ * @param {Record<string, number>} parts
+ * @param {(n: number) => string} unit
+ */
 function bars(parts, unit) {
   const total = Object.values(parts).reduce((sum, n) => sum + n, 0) || 1;
   return h("div", { class: "bars" }, Object.entries(parts).filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]).flatMap(([name, n]) => [
@@ -20,6 +31,7 @@ function bars(parts, unit) {
     h("span", { class: "note" }, `${unit(n)} · ${((100 * n) / total).toFixed(1)} %`)]));
 }
 
+/** @param {any} report */
 function delivery(report) {
   const places = Object.entries({ recognition: report.delivery, ...report.delivery.others });
   return h("div", { class: "scroll" }, h("table", {},
@@ -29,9 +41,11 @@ function delivery(report) {
 }
 
 async function look() {
+  /** @type {HealthOut | null} */
   const health = await get("/health").catch(() => { alarm("no connection"); return null; });
   if (!health) return;
   const report = health.report;
+  /** @type {Record<string, number>} */
   const cost = report ? Object.fromEntries(Object.entries(report.cost).filter(([key]) => key.endsWith("_s")).map(([key, n]) => [key.slice(0, -2), n])) : {};
   show(
     health.notices.length ? h("section", { class: "card" },

@@ -1,16 +1,35 @@
+// @ts-check
 // What every camera shows right now: two pictures a second, of tiles that can be seen.
 
-import { alarm, get, h, hear, show, watchHealth } from "./app.js";
+import { alarm, get, h, hear, penOf, show, watchHealth } from "./app.js";
 import { visitCard, visitDialog } from "./visit.js";
+
+/** @import { Camera, Visit, Visits } from "../api.d.ts" */
+/** @typedef {{ track_id: number, box: [number, number, number, number], quality: number | null, advice: string, name: string | null }} LiveFace */
+/** @typedef {{ camera: string, seq: number, age_s: number | null, width: number, height: number, bytes: number, faces: LiveFace[] }} LiveCamera */
+/** @typedef {{ name: string, state: string, problem: string | null, looks_per_s: number, observed: number, sent: number }} State */
+/**
+ * @typedef {{
+ *   box: HTMLElement, canvas: HTMLCanvasElement, state: HTMLElement, counts: HTMLElement, problem: HTMLElement,
+ *   seq: number, age: number | null, picture?: ImageBitmap,
+ * }} Tile
+ */
 
 const EVERY_MS = 500;
 const KEPT = 12;
+/** @type {Map<string, Tile>} */
 const tiles = new Map();
+/** @type {Set<string>} */
 const seen = new Set();
 const watcher = new IntersectionObserver((entries) => {
-  for (const entry of entries) (entry.isIntersecting ? seen.add(entry.target.dataset.name) : seen.delete(entry.target.dataset.name));
+  for (const entry of entries) {
+    const name = /** @type {HTMLElement} */ (entry.target).dataset.name ?? "";
+    if (entry.isIntersecting) seen.add(name);
+    else seen.delete(name);
+  }
 });
 
+/** @param {Camera} camera */
 function tile(camera) {
   const canvas = h("canvas", { width: 640, height: 360, role: "img", "aria-label": `${camera.name}: nothing yet` });
   const state = h("span", { class: `state ${camera.state}` }, camera.state);
@@ -23,6 +42,11 @@ function tile(camera) {
   return box;
 }
 
+/**
+ * @param {Tile} mine
+ * @param {LiveCamera} told
+ * @param {ImageBitmap | null} picture
+ */
 function draw(mine, told, picture) {
   const { canvas } = mine;
   if (picture) {
@@ -32,7 +56,7 @@ function draw(mine, told, picture) {
     mine.picture = picture;
   }
   if (!mine.picture) return;
-  const pen = canvas.getContext("2d");
+  const pen = penOf(canvas);
   const { width, height } = canvas;
   pen.drawImage(mine.picture, 0, 0);
   pen.font = `600 ${Math.max(11, width / 46)}px system-ui`;
@@ -63,10 +87,10 @@ function draw(mine, told, picture) {
 }
 
 async function look() {
-  const wanted = [...seen].filter((name) => tiles.has(name));
+  const wanted = [...seen].flatMap((name) => { const mine = tiles.get(name); return mine ? [{ name, mine }] : []; });
   if (document.hidden || !wanted.length) return;
-  const have = wanted.map((name) => `${name}:${tiles.get(name).seq}`).join(",");
-  const side = Math.min(640, Math.max(240, Math.round(tiles.get(wanted[0]).box.clientWidth * devicePixelRatio)));
+  const have = wanted.map(({ name, mine }) => `${name}:${mine.seq}`).join(",");
+  const side = Math.min(640, Math.max(240, Math.round(wanted[0].mine.box.clientWidth * devicePixelRatio)));
   const answer = await fetch(`/api/v1/live?have=${encodeURIComponent(have)}&side=${side}`);
   if (answer.status === 401) location.assign("/login");
   if (!answer.ok) return;
@@ -74,7 +98,7 @@ async function look() {
   const length = new DataView(body).getUint32(0);
   const told = JSON.parse(new TextDecoder().decode(new Uint8Array(body, 4, length)));
   let at = 4 + length;
-  for (const camera of told.cameras) {
+  for (const camera of /** @type {LiveCamera[]} */ (told.cameras)) {
     const mine = tiles.get(camera.camera);
     const jpeg = camera.bytes ? new Blob([new Uint8Array(body, at, camera.bytes)], { type: "image/jpeg" }) : null;
     at += camera.bytes;
@@ -85,11 +109,13 @@ async function look() {
   }
 }
 
+/** @param {State[]} cameras */
 function states(cameras) {
   const names = cameras.map((camera) => camera.name);
   if (names.length !== tiles.size || names.some((name) => !tiles.has(name))) return start();
   for (const camera of cameras) {
     const mine = tiles.get(camera.name);
+    if (!mine) continue;
     mine.state.textContent = camera.state;
     mine.state.className = `state ${camera.state}`;
     mine.problem.textContent = camera.problem ?? "";
@@ -100,6 +126,7 @@ function states(cameras) {
 }
 
 const latest = h("ul", { class: "faces" });
+/** @param {Visit} found */
 function visit(found) {
   const old = latest.querySelector(`[data-visit="${CSS.escape(found.visit)}"]`);
   const item = h("li", { "data-visit": found.visit }, visitCard(found, () => visitDialog(found)));
@@ -107,11 +134,12 @@ function visit(found) {
   else {
     item.classList.add("fresh");
     latest.prepend(item);
-    while (latest.children.length > KEPT) latest.lastChild.remove();
+    while (latest.children.length > KEPT) latest.lastElementChild?.remove();
   }
 }
 
 async function start() {
+  /** @type {[{ cameras: Camera[] }, Visits]} */
   const [{ cameras }, { visits }] = await Promise.all([get("/cameras"), get(`/visits?most=${KEPT}`)]);
   if (!cameras.length) return location.replace("/cameras");
   tiles.clear();

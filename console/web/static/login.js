@@ -1,11 +1,12 @@
-import { Refused } from "./app.js";
+// @ts-check
+import { Refused, byId, values } from "./app.js";
 
-const form = document.getElementById("login");
+const form = /** @type {HTMLFormElement} */ (byId("login"));
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
-  const refused = document.getElementById("refused");
+  const refused = byId("refused");
   refused.textContent = "";
-  const { name, password } = Object.fromEntries(new FormData(form));
+  const { name, password } = values(form);
   try {
     const answer = await fetch("/api/v1/session", {
       method: "POST",

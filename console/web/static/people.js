@@ -1,27 +1,39 @@
+// @ts-check
 // Who can be named, what is wrong with their pictures, and who came without a name.
 
 import { api, ask, attempt, dialog, field, get, h, mayChange, say, show, values, watchHealth, when } from "./app.js";
 
+/** @import { ErasedOut, FaultOut, PersonOut, PictureOut, Unknown, VerdictOut } from "../api.d.ts" */
+
+/** @param {string} name */
 const path = (name) => `/people/${encodeURIComponent(name)}`;
 
+/** @param {FaultOut[]} faults */
 function faultList(faults) {
   return faults.map((fault) => h("p", { class: "warn" },
     `${fault.person}${fault.source ? ` (${fault.source})` : ""}: ${fault.reason}; ${fault.remedy}`));
 }
 
+/**
+ * @param {string | null} name
+ * @param {() => unknown} done
+ */
 function uploadForm(name, done) {
   const out = h("div", { role: "status" });
   const files = h("input", { type: "file", name: "files", accept: "image/jpeg,image/png,image/webp", multiple: true, required: true });
   const who = h("input", { name: "name", required: true, maxlength: 100, value: name ?? "", readonly: Boolean(name) });
+  /** @param {boolean} accept */
   const send = async (accept) => {
+    const chosen = files.files ?? [];
     const body = new FormData();
-    for (const file of files.files) body.append("files", file);
-    body.append("accept", accept);
+    for (const file of chosen) body.append("files", file);
+    body.append("accept", String(accept));
     out.replaceChildren(h("p", { class: "note" }, "Looking at the pictures; the first time takes a moment."));
+    /** @type {VerdictOut | undefined} */
     const verdict = await attempt(() => api("POST", `${path(who.value.trim())}/pictures`, body));
     out.replaceChildren();
     if (!verdict) return;
-    const all = files.files.length;
+    const all = chosen.length;
     out.append(
       h("p", { class: verdict.added ? "good" : "warn" }, `${verdict.added} of ${all} enrolled.`),
       ...faultList(verdict.faults),
@@ -35,11 +47,14 @@ function uploadForm(name, done) {
       h("label", {}, "Pictures (JPEG, PNG, WebP)", files), h("button", {}, "Enrol")), out);
 }
 
+/** @param {PersonOut} person */
 async function personDialog(person) {
+  /** @type {PictureOut[] | undefined} */
   const pictures = await attempt(() => get(path(person.name)));
   if (!pictures) return;
   dialog(person.name, (close) => {
     const again = async () => { close(); await load(); };
+    /** @param {number} row */
     const remove = (row) => ask("Remove a picture", "It will not count any more.", "Remove", async () => {
       await attempt(() => api("DELETE", `/people/pictures/${row}`), "Removed.");
       await again();
@@ -78,6 +93,7 @@ async function personDialog(person) {
         onclick: () => ask(`Remove ${person.name} everywhere`,
           "Pictures, stored visits, unknown faces that look like them, what waits to be delivered, and the pieces of recordings they are in. That cannot be taken back.",
           "Remove everywhere", async () => {
+            /** @type {ErasedOut[] | undefined} */
             const erased = await attempt(() => api("DELETE", path(person.name)));
             if (erased) say(erased.filter((each) => each.found).map((each) => `${each.found} ${each.what}`).join(", ") + " removed.");
             await again();
@@ -87,6 +103,7 @@ async function personDialog(person) {
   });
 }
 
+/** @param {Unknown} unknown */
 function cluster(unknown) {
   const wrong = new Set();
   const faces = unknown.visits.slice(-12).map((visit) => {
@@ -94,8 +111,8 @@ function cluster(unknown) {
       class: "face", "aria-pressed": "false", "aria-label": `Somebody else: ${visit.camera}, ${when(visit.seen)}`,
       onclick: () => {
         wrong.has(visit.row) ? wrong.delete(visit.row) : wrong.add(visit.row);
-        mark.setAttribute("aria-pressed", wrong.has(visit.row));
-        mark.style.opacity = wrong.has(visit.row) ? 0.3 : 1;
+        mark.setAttribute("aria-pressed", String(wrong.has(visit.row)));
+        mark.style.opacity = wrong.has(visit.row) ? "0.3" : "1";
       },
     }, h("img", { src: `/api/v1/unknowns/faces/${visit.row}.jpg`, alt: "", loading: "lazy" }));
     return h("figure", {}, mark, h("figcaption", {}, when(visit.seen)));
@@ -118,6 +135,7 @@ function cluster(unknown) {
       }, "Forget"), h("span", { class: "note" }, "Press a face that is somebody else's.")) : null);
 }
 
+/** @type {PersonOut[]} */
 let people = [];
 const list = h("div", {});
 const strangers = h("div", {});
@@ -133,6 +151,7 @@ async function load() {
         h("td", { class: "n" }, person.pictures), h("td", {}, when(person.added)))))))
     : h("p", { class: "empty" }, "Nobody can be named yet. Enrol somebody from pictures here, or from a visit."));
   strangers.replaceChildren(h("p", { class: "note" }, "Looking who came without a name …"));
+  /** @type {Unknown[] | undefined} */
   const unknowns = await attempt(() => get("/unknowns"));
   strangers.replaceChildren(...(unknowns?.length ? unknowns.map(cluster) : [h("p", { class: "empty" }, "Nobody came without a name.")]));
 }

@@ -1,8 +1,12 @@
+// @ts-check
 // What the gate let through, and what another would have: decided again from what was recorded.
 
 import { api, attempt, get, h, mayChange, say, show, watchHealth, when } from "./app.js";
 
+/** @import { Cameras, EvidenceOut, GateChange, PlayedOut } from "../api.d.ts" */
+
 const WAIT_MS = 150;
+/** @type {Cameras} */
 const { cameras } = await get("/cameras");
 const camera = h("select", { name: "camera" }, cameras.map((each) => h("option", {}, each.name)));
 const hours = h("select", { name: "hours" }, [[1, "the last hour"], [24, "the last day"], [48, "two days"], [168, "a week"]].map(([value, text]) => h("option", { value }, text)));
@@ -17,18 +21,21 @@ const picture = h("div", {});
 const table = h("div", { role: "status" });
 const about = h("p", { class: "note" });
 const cost = h("p", { class: "note" });
-let evidence = null;
-let before = null;
+/** @type {EvidenceOut} */
+let evidence;
+/** @type {PlayedOut} */
+let before;
 let timer = 0;
 let asked = 0;
 
 const where = (query = "") => `/cameras/${encodeURIComponent(camera.value)}/tune?hours=${hours.value}${query}`;
 
 function change() {
+  /** @type {GateChange} */
   const wanted = {};
   const gate = evidence.gate;
   if (Number(slider.value) !== gate.min_quality) wanted.min_quality = Number(slider.value);
-  if (mode.value !== gate.mode) wanted.mode = mode.value;
+  if (mode.value !== gate.mode) wanted.mode = /** @type {GateChange["mode"]} */ (mode.value);
   const minute = budget.value === "" ? null : Number(budget.value);
   if (minute !== gate.per_minute) wanted.per_minute = minute;
   return wanted;
@@ -37,6 +44,7 @@ function change() {
 function histogram() {
   const [wide, tall, base] = [760, 170, 22];
   const most = Math.max(1, ...evidence.histogram);
+  /** @param {number} q */
   const x = (q) => 30 + ((wide - 40) * q) / 100;
   const parts = evidence.histogram.map((count, i) => {
     const height = ((tall - base - 10) * count) / most;
@@ -44,19 +52,25 @@ function histogram() {
     return h("rect", { x: x(5 * i) + 1, width: x(5) - x(0) - 2, y: tall - base - height, height, fill: dropped ? "#8c959f" : "#12915a", "fill-opacity": dropped ? 0.45 : 0.85 },
       h("title", {}, `quality ${5 * i} to ${5 * i + 5}: ${count} faces`));
   });
-  parts.push(h("line", { x1: x(slider.value), x2: x(slider.value), y1: 4, y2: tall - base, stroke: "#d04437", "stroke-width": 2 }));
+  parts.push(h("line", { x1: x(Number(slider.value)), x2: x(Number(slider.value)), y1: 4, y2: tall - base, stroke: "#d04437", "stroke-width": 2 }));
   for (const q of [0, 25, 50, 75, 100]) parts.push(h("text", { x: x(q), y: tall - 5, "text-anchor": "middle" }, q));
   return h("svg", { class: "chart", viewBox: `0 0 ${wide} ${tall}`, role: "img", "aria-label": "Scored faces by quality, with the threshold" }, parts);
 }
 
+/** @param {PlayedOut} now */
 function compare(now) {
+  /**
+   * @param {string} label
+   * @param {"faces" | "shots" | "tracks" | "named"} key
+   */
   const row = (label, key) => {
     const [a, b] = [before[key], now?.[key]];
     const shown = b === null || b === undefined ? "…" : b;
     const moved = typeof b === "number" && typeof a === "number" && b !== a ? `${b > a ? "+" : ""}${b - a}` : "";
     return h("tr", {}, h("td", {}, label), h("td", { class: "n" }, a ?? "…"), h("td", { class: "n", "data-now": key }, shown), h("td", { class: "n" }, moved));
   };
-  const lost = now?.people && before.people ? before.people.filter((name) => !now.people.includes(name)) : [];
+  const people = now?.people;
+  const lost = people && before.people ? before.people.filter((name) => !people.includes(name)) : [];
   table.replaceChildren(
     h("div", { class: "scroll" }, h("table", {},
       h("thead", {}, h("tr", {}, h("th", {}, ""), h("th", { class: "n" }, "as it was"), h("th", { class: "n" }, "with this gate"), h("th", { class: "n" }, "difference"))),
@@ -104,7 +118,9 @@ async function load() {
   about.textContent = evidence.faces
     ? `${evidence.faces} faces recorded since ${when(evidence.since)}, ${evidence.scored} of them scored${evidence.cut ? "; of more, only the newest count" : ""}.`
     : "Nothing was recorded in this time.";
-  const loss = (await get("/cameras")).cameras.find((each) => each.name === camera.value)?.loss;
+  /** @type {Cameras} */
+  const found = await get("/cameras");
+  const loss = found.cameras.find((each) => each.name === camera.value)?.loss;
   cost.textContent = !loss ? ""
     : loss.missing ? `What the threshold costs is known once ${loss.missing} more visits have got a name.`
     : `Of 100 visits that would be named, the threshold loses ${(100 * loss.lost).toFixed(1)} (${(100 * loss.low).toFixed(1)} to ${(100 * loss.high).toFixed(1)}, 95 %).`;

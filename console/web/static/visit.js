@@ -1,13 +1,22 @@
+// @ts-check
 // One visit: its card in a list, and everything that was decided of it.
 
 import { api, attempt, clock, dialog, get, h, mayChange, when, words } from "./app.js";
 
+/** @import { Fate, Shot, Timeline, VerdictOut, Visit } from "../api.d.ts" */
+
+/** @type {Record<string, string>} */
 const COLOURS = { forwarded: "#12915a", shadow: "#8e54c9", superseded: "#4f83cc", below_threshold: "#d04437", not_needed: "#8c959f" };
+/** @param {string} outcome */
 const colour = (outcome) => COLOURS[outcome] ?? "#c98a1b";
 
+/**
+ * @param {Visit} visit
+ * @param {() => unknown} act
+ */
 export function visitCard(visit, act) {
   const said = visit.name ?? (visit.answered ? "unknown" : "not looked at yet");
-  const how = visit.answered && visit.similarity > 0 ? ` · ${visit.similarity.toFixed(2)}` : "";
+  const how = visit.answered && visit.similarity !== null && visit.similarity > 0 ? ` · ${visit.similarity.toFixed(2)}` : "";
   return h("button", { class: "face", onclick: act, "aria-label": `${said}, ${visit.camera}, ${when(visit.last)}` },
     visit.best
       ? h("img", { src: `/api/v1/shots/${visit.best}/crop.jpg`, alt: "", loading: "lazy" })
@@ -18,13 +27,17 @@ export function visitCard(visit, act) {
       h("span", { class: "soft" }, when(visit.last))));
 }
 
+/** @param {Timeline} timeline */
 function chart(timeline) {
   const [wide, tall, left, right, base] = [760, 190, 34, 8, 24];
   const times = timeline.story.map((fate) => fate.pts_s);
   const first = Math.min(...times);
   const span = Math.max(Math.max(...times) - first, 0.001);
+  /** @param {number} t */
   const x = (t) => left + ((wide - left - right) * (t - first)) / span;
+  /** @param {number} q */
   const y = (q) => 8 + (tall - base - 8) * (1 - q / 100);
+  /** @type {(SVGElement | SVGElement[])[]} */
   const marks = [0, 50, 100].map((q) => [
     h("line", { x1: left, x2: wide - right, y1: y(q), y2: y(q), stroke: "currentColor", "stroke-opacity": 0.15 }),
     h("text", { x: left - 6, y: y(q) + 4, "text-anchor": "end" }, q),
@@ -47,11 +60,18 @@ function chart(timeline) {
   return h("svg", { class: "chart", viewBox: `0 0 ${wide} ${tall}`, role: "img", "aria-label": "Quality of each face over time; rings were sent" }, marks.flat());
 }
 
+/**
+ * @param {Visit | null} visit
+ * @param {Shot} shot
+ * @param {() => void} close
+ */
 function actions(visit, shot, close) {
   if (!mayChange) return null;
   const name = h("input", { name: "name", required: true, maxlength: 100, value: visit?.name ?? "", "aria-label": "Name" });
   const out = h("div", { role: "status" });
+  /** @param {boolean} accept */
   const enrol = async (accept) => {
+    /** @type {VerdictOut | undefined} */
     const verdict = await attempt(() => api("POST", `/people/${encodeURIComponent(name.value.trim())}/shots`, { shot_id: shot.shot_id, accept }));
     if (!verdict) return;
     out.replaceChildren(
@@ -60,23 +80,28 @@ function actions(visit, shot, close) {
       ...(verdict.added ? [] : [h("button", { class: "quiet", onclick: () => enrol(true) }, "It is right: enrol it all the same")]),
     );
   };
+  /** @type {HTMLElement[]} */
   const parts = [h("form", { class: "row", onsubmit: (event) => { event.preventDefault(); enrol(false); } },
     h("label", {}, "Enrol this face as", name), h("button", {}, "Enrol"))];
-  if (visit?.name) {
+  const named = visit?.name;
+  if (named) {
     parts.push(h("button", {
       class: "quiet",
       onclick: () => attempt(async () => {
-        await api("POST", `/people/${encodeURIComponent(visit.name)}/not`, { shot_id: shot.shot_id });
+        await api("POST", `/people/${encodeURIComponent(named)}/not`, { shot_id: shot.shot_id });
         close();
-      }, `This face will not be taken for ${visit.name} any more.`),
-    }, `This is not ${visit.name}`));
+      }, `This face will not be taken for ${named} any more.`),
+    }, `This is not ${named}`));
   }
   return h("div", { class: "card" }, parts, out);
 }
 
+/** @param {number} ms */
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
+/** @param {Pick<Visit, "visit">} visit */
 export async function visitDialog(visit) {
+  /** @type {Timeline | undefined} */
   let timeline = await attempt(() => get(`/visits/${visit.visit}`));
   // A track that has just begun is written a second after its first shot.
   for (let tries = 0; timeline && !timeline.story.length && tries < 4 && Date.now() / 1000 - timeline.last < 10; tries++) {
@@ -90,16 +115,17 @@ export async function visitDialog(visit) {
     const where = `/api/v1/visits/${visit.visit}/face.jpg`;
     const detail = h("div", {});
     const best = timeline.shots.find((shot) => shot.shot_id === known?.best) ?? timeline.shots.at(-1);
+    /** @param {Fate} fate */
     const heat = (fate) => detail.replaceChildren(
       h("div", { class: "strip" }, h("figure", { class: "wide" },
         h("img", { src: `${where}?face_id=${fate.face_id}&heat=true`, alt: "Face beside what the score saw in each part of it" }),
         h("figcaption", {}, `quality ${fate.quality ?? "not measured"}: ${words(fate.outcome)}`))));
-    const rejected = timeline.story.filter((fate) => !fate.shot_id && fate.quality !== null);
+    const rejected = timeline.story.flatMap((fate) => (fate.shot_id || fate.quality === null ? [] : [{ ...fate, quality: fate.quality }]));
     const shown = rejected.sort((a, b) => b.quality - a.quality).slice(0, 24);
     return [
       h("p", { class: "soft" },
         `${when(timeline.first)} to ${clock(timeline.last)}, ${timeline.faces} faces, ${timeline.shots.length} sent. `,
-        known?.answered && known.similarity > 0 ? `Similarity ${known.similarity.toFixed(3)}, ${known.margin.toFixed(3)} above the next` : "",
+        known?.answered && known.similarity !== null && known.margin !== null && known.similarity > 0 ? `Similarity ${known.similarity.toFixed(3)}, ${known.margin.toFixed(3)} above the next` : "",
         known?.fpir ? `; a stranger's visit gets so good a score once in ${Math.round(1 / known.fpir).toLocaleString()}.` : ""),
       timeline.story.length ? chart(timeline) : h("p", { class: "note" }, "What was decided of it is not kept any more."),
       h("p", { class: "note" }, Object.entries(timeline.outcomes).map(([name, n]) => `${words(name)} ${n}`).join(" · ")),

@@ -1,13 +1,17 @@
+// @ts-check
 // Who was here, newest first, and as they come.
 
-import { get, h, hear, show, watchHealth } from "./app.js";
+import { get, h, hear, show, values, watchHealth } from "./app.js";
 import { visitCard, visitDialog } from "./visit.js";
+
+/** @import { Cameras, Visit, Visits } from "../api.d.ts" */
 
 const MOST = 60;
 const SHOWN = 300; // the oldest leave a page that has been open for days
 const list = h("ul", { class: "faces", "aria-label": "Visits" });
 const more = h("button", { class: "quiet", onclick: () => load(next) }, "Older ones");
 const none = h("p", { class: "empty" }, "Nobody yet. As soon as somebody is worth recognising, they appear here.");
+/** @type {number | null} */
 let next = null;
 
 const which = h("select", { name: "camera" }, h("option", { value: "" }, "all"));
@@ -17,14 +21,17 @@ const filter = h("form", { class: "card row", "aria-label": "Which visits", onin
   h("label", {}, "Who", h("select", { name: "known" }, h("option", { value: "" }, "everybody"), h("option", { value: "true" }, "known"), h("option", { value: "false" }, "unknown"))),
   h("label", {}, "Quality from", h("input", { name: "min_quality", type: "number", min: 0, max: 100, placeholder: "0" })));
 
+/** @param {Visit} visit */
 function item(visit) {
   return h("li", { "data-visit": visit.visit, "data-id": visit.id }, visitCard(visit, () => visitDialog(visit)));
 }
 
-const asked = () => Object.fromEntries([...new FormData(filter)].filter(([, value]) => value !== ""));
+const asked = () => Object.fromEntries(Object.entries(values(filter)).filter(([, value]) => value !== ""));
 
+/** @param {number | null} before */
 async function load(before = null) {
-  const query = new URLSearchParams({ ...asked(), most: MOST, ...(before === null ? {} : { before }) });
+  const query = new URLSearchParams({ ...asked(), most: String(MOST), ...(before === null ? {} : { before: String(before) }) });
+  /** @type {Visits} */
   const page = await get(`/visits?${query}`);
   if (before === null) list.replaceChildren();
   list.append(...page.visits.map(item));
@@ -33,6 +40,7 @@ async function load(before = null) {
   none.hidden = list.children.length > 0;
 }
 
+/** @param {Visit} visit */
 function heard(visit) {
   const { camera, name, known, min_quality } = asked();
   const old = list.querySelector(`[data-visit="${CSS.escape(visit.visit)}"]`);
@@ -46,8 +54,8 @@ function heard(visit) {
     list.prepend(fresh);
     none.hidden = true;
     while (list.children.length > SHOWN && scrollY < innerHeight) {
-      list.lastChild.remove();
-      next = Number(list.lastChild.dataset.id);
+      list.lastElementChild?.remove();
+      next = Number(/** @type {HTMLElement} */ (list.lastElementChild).dataset.id);
       more.hidden = false;
     }
   }
@@ -55,6 +63,8 @@ function heard(visit) {
 
 await load();
 show(filter, list, none, more);
-which.append(...(await get("/cameras")).cameras.map((camera) => h("option", {}, camera.name)));
+/** @type {Cameras} */
+const { cameras } = await get("/cameras");
+which.append(...cameras.map((camera) => h("option", {}, camera.name)));
 watchHealth();
 hear("visit", heard, () => load());

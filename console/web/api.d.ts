@@ -1,0 +1,404 @@
+// The records of the API, for checking the pages. Generated: python -m tests.test_page_types
+
+export interface Camera {
+  name: string;
+  enabled: boolean;
+  state: string;
+  problem: string | null;
+  source: string;
+  user: string | null;
+  has_password: boolean;
+  settings: Record<string, any>;
+  frames_received: number;
+  frames_processed: number;
+  frames_searched: number;
+  frames_overwritten: number;
+  frames_still: number;
+  packets_not_decoded: number;
+  packets_at_rest: number;
+  reconnects: number;
+  looks_per_s: number;
+  decode_s: number;
+  age_ms: Record<string, number> | null;
+  observed: number;
+  outcomes: Record<string, number>;
+  threshold: number | null;
+  splits: number;
+  quality_moved: number;
+  loss: Record<string, any> | null;
+  drift: Record<string, any> | null;
+}
+
+export interface CameraChange {
+  user?: string | null;
+  password?: string | null;
+  crops?: string | null;
+  transport?: "tcp" | "udp" | null;
+  timeout_s?: number | null;
+  max_fps?: number | null;
+  idle_fps?: number | null;
+  aspect?: string | null;
+  rotate?: 0 | 90 | 180 | 270 | null;
+  search?: [number, number, number, number] | null;
+  report?: Array<Array<[number, number]>> | null;
+  mask?: Array<Array<[number, number]>> | null;
+  skip_still?: boolean | null;
+  follow?: boolean | null;
+  reconnect?: boolean | null;
+  decoder?: "auto" | "cpu" | "cuda" | "vaapi" | "qsv" | null;
+  realtime?: boolean | null;
+  gate?: Record<string, any> | null;
+  enabled?: boolean | null;
+  source?: string | null;
+}
+
+export interface CameraNew {
+  user?: string | null;
+  password?: string | null;
+  crops?: string | null;
+  transport?: "tcp" | "udp" | null;
+  timeout_s?: number | null;
+  max_fps?: number | null;
+  idle_fps?: number | null;
+  aspect?: string | null;
+  rotate?: 0 | 90 | 180 | 270 | null;
+  search?: [number, number, number, number] | null;
+  report?: Array<Array<[number, number]>> | null;
+  mask?: Array<Array<[number, number]>> | null;
+  skip_still?: boolean | null;
+  follow?: boolean | null;
+  reconnect?: boolean | null;
+  decoder?: "auto" | "cpu" | "cuda" | "vaapi" | "qsv" | null;
+  realtime?: boolean | null;
+  gate?: Record<string, any> | null;
+  enabled?: boolean | null;
+  name: string;
+  source: string;
+}
+
+export interface CameraOut {
+  gate: string | null;
+  state: string;
+  since_s: number | null;
+  looks_per_s: number;
+}
+
+export interface Cameras {
+  config: string;
+  cameras: Array<Camera>;
+}
+
+export interface Changed {
+  config: string;
+}
+
+export interface Drained {
+  drained: boolean;
+}
+
+export interface ErasedOut {
+  place: string;
+  found: number;
+  what: string;
+}
+
+export interface EvidenceOut {
+  since: number;
+  faces: number;
+  scored: number;
+  histogram: Array<number>;
+  cut: boolean;
+  gate: Record<string, any>;
+}
+
+export interface Fate {
+  face_id: string;
+  pts_s: number;
+  quality: number | null;
+  outcome: string;
+  reason: string | null;
+  shot_id: string | null;
+  picture: boolean;
+}
+
+export interface FaultOut {
+  kind: string;
+  person: string;
+  source: string | null;
+  reason: string;
+  remedy: string;
+  other: string | null;
+}
+
+export interface FleetOut {
+  fleet: string;
+  config: number;
+  gates: Record<string, GateOut>;
+  cameras: Record<string, CameraOut>;
+}
+
+export interface FromShot {
+  shot_id: string;
+  accept?: boolean;
+}
+
+export interface GateChange {
+  min_quality?: number | null;
+  mode?: "end" | "early" | "interval" | null;
+  per_minute?: number | null;
+  good_enough?: number | null;
+  top_k?: number | null;
+}
+
+export interface GateOut {
+  host: string;
+  cameras: number;
+  capacity: number;
+  load: number;
+  seen_s: number;
+  drained: boolean;
+  config: number;
+  problem: string;
+}
+
+export interface HealthOut {
+  gate: Process;
+  gate_finished: boolean;
+  worker: Process;
+  config: string;
+  config_changed: boolean;
+  config_problem: string | null;
+  report: Record<string, any> | null;
+  lines: Array<Line>;
+  stored: Record<string, number>;
+  disk: Record<string, number>;
+}
+
+export interface Line {
+  at: number;
+  process: string;
+  level: string;
+  event: string;
+  details: Record<string, string>;
+}
+
+export interface Login {
+  name: string;
+  password: string;
+}
+
+export interface Naming {
+  name: string;
+  without?: Array<number>;
+}
+
+export interface NewName {
+  name: string;
+}
+
+export interface Paused {
+  paused: boolean;
+}
+
+export interface PersonOut {
+  name: string;
+  pictures: number;
+  negatives: number;
+  added: number;
+}
+
+export interface PictureOut {
+  row: number;
+  kind: string;
+  source: string;
+  quality: number;
+  accepted: boolean;
+}
+
+export interface PlayedOut {
+  faces: number;
+  shots: number;
+  tracks: number;
+  outcomes: Record<string, number>;
+  named: number | null;
+  people: Array<string> | null;
+}
+
+export interface ProbeWanted {
+  source: string;
+  user?: string | null;
+  password?: string | null;
+  transport?: "tcp" | "udp";
+}
+
+export interface Problem {
+  error: string;
+  message: string;
+  remedy: string;
+}
+
+export interface Process {
+  name: string;
+  running: boolean;
+  pid: number | null;
+  since: number | null;
+  starts: number;
+  last_exit: number | null;
+  last_words: string | null;
+}
+
+export interface QualityOut {
+  value: number;
+  raw: number;
+  algorithm: string;
+  model: string;
+  calibration: string;
+  version: string;
+}
+
+export interface ReasonsOut {
+  components: Record<string, number>;
+  advice: string;
+  defect: string | null;
+  gain: number;
+}
+
+export interface ScoreOut {
+  width: number;
+  height: number;
+  faces: Array<ScoredOut>;
+}
+
+export interface ScoredOut {
+  box: [number, number, number, number];
+  confidence: number;
+  landmarks: Array<[number, number]>;
+  quality: QualityOut;
+  reasons: ReasonsOut;
+  crop: string;
+}
+
+export interface Session {
+  needed: boolean;
+  name: string | null;
+  role: string | null;
+}
+
+export interface Shot {
+  shot_id: string;
+  run_id: string;
+  camera: string;
+  track_id: number;
+  face_id: string;
+  rank: number;
+  reason: string;
+  frame_seq: number;
+  pts_s: number;
+  captured_at: number | null;
+  received_at: number | null;
+  frame_size: [number, number];
+  box: [number, number, number, number];
+  confidence: number;
+  landmarks: Array<[number, number]>;
+  quality: QualityOut;
+  reasons: ReasonsOut | null;
+  crop_encoding: string;
+  visit: string;
+  name: string | null;
+  outcome: "forwarded" | "shadow";
+}
+
+export interface Shots {
+  shots: Array<Shot>;
+  next: number | null;
+}
+
+export interface Timeline {
+  visit: Visit | null;
+  camera: string;
+  track_id: number;
+  first: number;
+  last: number;
+  faces: number;
+  outcomes: Record<string, number>;
+  threshold: number | null;
+  story: Array<Fate>;
+  shots: Array<Shot>;
+}
+
+export interface TokenMade {
+  id: number;
+  name: string;
+  role: string;
+  made: number;
+  token: string;
+}
+
+export interface TokenOut {
+  id: number;
+  name: string;
+  role: string;
+  made: number;
+}
+
+export interface TokenWanted {
+  name: string;
+  role?: "viewer" | "administrator";
+}
+
+export interface TrackSummary {
+  run_id: string;
+  track_id: number;
+  first: number;
+  last: number;
+  faces: number;
+  quality: number | null;
+  outcomes: Record<string, number>;
+  sent: number;
+}
+
+export interface Tracks {
+  tracks: Array<TrackSummary>;
+}
+
+export interface Unknown {
+  id: number;
+  visits: Array<UnknownVisit>;
+  cameras: Array<string>;
+  days: number;
+}
+
+export interface UnknownVisit {
+  row: number;
+  camera: string;
+  seen: number;
+  quality: number;
+}
+
+export interface VerdictOut {
+  added: number;
+  faults: Array<FaultOut>;
+}
+
+export interface Visit {
+  id: number;
+  visit: string;
+  camera: string;
+  track_id: number;
+  first: number;
+  last: number;
+  shots: number;
+  best: string | null;
+  quality: number;
+  answered: boolean;
+  name: string | null;
+  similarity: number | null;
+  margin: number | null;
+  fpir: number | null;
+  ended: boolean;
+}
+
+export interface Visits {
+  visits: Array<Visit>;
+  next: number | null;
+}
