@@ -23,13 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.fusion import Track, learned
-from benchmarks.machine import cpu
+from benchmarks.host_info import cpu
 from facegate.cli.output.tables import show_savings
 from facegate.detectors.align import align
 from facegate.detectors.base import Detector, load_detector
 from facegate.detectors.pose import pose
 from facegate.evaluation.datasets import FaceSet
-from facegate.evaluation.research.others import LightQNetQuality
+from facegate.evaluation.research.baselines import LightQNetQuality
 from facegate.evaluation.savings import NeverSure, Observer, Savings, Visit, compare, load_labels
 from facegate.pipeline.config import DetectorConfig, GateConfig, RunConfig, ScorerConfig, config_for
 from facegate.pipeline.flow.cores import share_cores
@@ -39,8 +39,8 @@ from facegate.pipeline.runner import Runner
 from facegate.pipeline.watch import ShotQueue
 from facegate.recognition.embedders import Embedder, load_embedder
 from facegate.recognition.matching.gallery import DEFAULT_FPIR, Gallery, Rule, choose_rule
-from facegate.recognition.matching.tail import find_strangers
-from facegate.recognition.people.checks import MIN_QUALITY
+from facegate.recognition.matching.score_tail import find_strangers
+from facegate.recognition.enrollment.checks import MIN_QUALITY
 from facegate.scoring.calibration import Calibration
 from facegate.scoring.engine import load_scorer
 from facegate.scoring.families import ModelCard

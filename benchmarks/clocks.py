@@ -19,7 +19,7 @@ from time import monotonic, sleep
 import msgspec
 
 from benchmarks.ingest import running, scaled
-from benchmarks.machine import cpu
+from benchmarks.host_info import cpu
 from facegate.demo.clip import make_clip
 from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.player import Faults, wrong_clocks

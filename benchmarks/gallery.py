@@ -31,8 +31,8 @@ import cv2
 import numpy as np
 import psutil
 
-from benchmarks.machine import cpu
-from facegate.compiling import limit_threads
+from benchmarks.host_info import cpu
+from facegate.cpu import limit_threads
 from facegate.detectors.base import load_detector
 from facegate.pipeline.images import read_image
 from facegate.pipeline.records import (
@@ -47,16 +47,16 @@ from facegate.pipeline.records import (
 )
 from facegate.recognition.embedders import Embedder, load_embedder, unit
 from facegate.recognition.matching.gallery import DEFAULT_FPIR, FixedSimilarity, Gallery, choose_rule
-from facegate.recognition.matching.keeper import GalleryKeeper
+from facegate.recognition.matching.gallery_watcher import GalleryKeeper
 from facegate.recognition.matching.nearest import Nearest
-from facegate.recognition.matching.tail import find_strangers
-from facegate.recognition.people.enrolling import Enroller, find_people
-from facegate.recognition.people.looking import Looker
-from facegate.recognition.people.store import People
-from facegate.recognition.working.worker import Recognizer
+from facegate.recognition.matching.score_tail import find_strangers
+from facegate.recognition.enrollment.enroller import Enroller, find_people
+from facegate.recognition.enrollment.face_extraction import Looker
+from facegate.recognition.enrollment.gallery_store import People
+from facegate.recognition.worker.zmq_worker import Recognizer
 from facegate.scoring.engine import load_scorer
 from facegate.sinks.wire import decode_header, pack
-from tests.recognition.test_enrolling import gallery_with_faults, write
+from tests.recognition.test_enroller import gallery_with_faults, write
 
 QUERIES, LIKE = 500, 0.6
 PICTURES, BATCHES, ROUNDS = 1000, 12, 7

@@ -37,15 +37,15 @@ import msgspec
 import numpy as np
 import psutil
 
-from benchmarks.machine import cpu
+from benchmarks.host_info import cpu
 from facegate.demo.clip import make_clip
 from facegate.detectors.base import load_detector
 from facegate.pipeline.config import CameraConfig, RunConfig
 from facegate.pipeline.flow.cores import share_cores
 from facegate.pipeline.records import ScoredFrame
-from facegate.pipeline.reporting.report import RunReport
+from facegate.pipeline.observability.report import RunReport
 from facegate.pipeline.runner import Runner
-from facegate.pipeline.running.crew import THREAD_PREFIX
+from facegate.pipeline.runtime.threads import THREAD_PREFIX
 from facegate.pipeline.watch import ShotQueue
 from facegate.scoring.engine import load_scorer
 

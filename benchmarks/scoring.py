@@ -25,16 +25,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.machine import cpu
-from facegate.compiling import limit_threads
+from benchmarks.host_info import cpu
+from facegate.cpu import limit_threads
 from facegate.errors import ModelError
 from facegate.scoring.backends import Backend, OnnxRuntime, OpenVino
-from facegate.scoring.choice import graph_for
+from facegate.scoring.backend_selection import graph_for
 from facegate.scoring.engine import Scorer, native_bf16
 from facegate.scoring.families import Model, ModelCard, builtin_card
 from facegate.scoring.network.architecture import Architecture, ScoreSettings
 from facegate.scoring.network.vit import FaceViT
-from facegate.scoring.reading import Reading
+from facegate.scoring.score_reading import Reading
 from facegate.scoring.torch_backends import TorchCpu, TorchCuda
 from tests.scoring.oracle import embedding_pass, score_pass
 

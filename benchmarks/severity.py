@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 from facegate.detectors.base import load_detector
 from facegate.evaluation.datasets import load_set
 from facegate.evaluation.degrade import KINDS
-from facegate.scoring.choice import cache_folder
+from facegate.scoring.backend_selection import cache_folder
 from facegate.scoring.engine import load_scorer
 
 STEPS = 11

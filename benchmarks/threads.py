@@ -16,7 +16,7 @@ import subprocess
 import sys
 from time import perf_counter
 
-from benchmarks.machine import cpu
+from benchmarks.host_info import cpu
 
 SETTINGS = ("torch defaults", "facegate")
 PASSES = 15

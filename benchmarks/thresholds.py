@@ -24,8 +24,8 @@ from facegate.evaluation.edc import compare_all, edc, similarity_at
 from facegate.evaluation.open_set import Faces, evaluate_open_set, learn_strangers
 from facegate.pipeline.images import decode_image
 from facegate.recognition.embedders import load_embedder
-from facegate.recognition.matching.tail import write_strangers
-from facegate.scoring.choice import cache_folder
+from facegate.recognition.matching.score_tail import write_strangers
+from facegate.scoring.backend_selection import cache_folder
 from facegate.scoring.engine import load_scorer
 
 ROOT = Path(__file__).parent.parent

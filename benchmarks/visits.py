@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.clips import ROOT, STRANGERS, Crops, altered, as_played, enrolled, galleries, rule_of, run
-from benchmarks.machine import cpu
+from benchmarks.host_info import cpu
 from facegate.detectors.base import load_detector
 from facegate.evaluation.savings import Observer, SentFace, Visit, load_labels
 from facegate.pipeline.config import DetectorConfig, GateConfig, config_for
@@ -26,10 +26,10 @@ from facegate.pipeline.flow.cores import share_cores
 from facegate.pipeline.records import Image
 from facegate.recognition.embedders import Embedder, load_embedder
 from facegate.recognition.matching.gallery import FixedSimilarity, Gallery, Rule
-from facegate.recognition.matching.keeper import GalleryKeeper
-from facegate.recognition.people.looking import Looker
+from facegate.recognition.matching.gallery_watcher import GalleryKeeper
+from facegate.recognition.enrollment.face_extraction import Looker
 from facegate.scoring.engine import load_scorer
-from tests.recognition.test_enrolling import gallery_with_faults, write
+from tests.recognition.test_enroller import gallery_with_faults, write
 
 EARLY_S = 1.0
 

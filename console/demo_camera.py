@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from facegate.console.running.config_file import ConfigFile
+from facegate.console.processes.config_file import ConfigFile
 from facegate.demo.clip import make_clip
 from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.server import RtspServer

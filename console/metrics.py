@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from facegate.child import ChildState
+from facegate.subprocesses import ChildState
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "other")
 CODES = ("2xx", "3xx", "4xx", "5xx")

@@ -20,8 +20,8 @@ from facegate.errors import FacegateError, SourceError
 from facegate.pipeline.config import DetectorConfig, RunConfig, ScorerConfig
 from facegate.pipeline.images import decode_image
 from facegate.pipeline.records import Detection, Image, QualityInfo
-from facegate.pipeline.running.models import detector_of, scorer_of
-from facegate.pipeline.seeing.reasons import Reasons, reasons
+from facegate.pipeline.runtime.models import detector_of, scorer_of
+from facegate.pipeline.quality.explain import Reasons, reasons
 from facegate.scoring.engine import Scorer
 
 TOGETHER = 8

@@ -21,7 +21,7 @@ from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.server import RtspServer
 from facegate.errors import FacegateError
 from facegate.pipeline.records import Box
-from facegate.pipeline.reporting.report import RunReport
+from facegate.pipeline.observability.report import RunReport
 
 WORKER_EXIT_S = 30.0
 

@@ -20,10 +20,10 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from facegate.compiling import threads
-from facegate.detectors import around
+from facegate.cpu import threads
+from facegate.detectors import face_window
 from facegate.detectors.base import make_detection, same_face
-from facegate.detectors.graph import Network, build
+from facegate.detectors.torch_free_graph import Network, build
 from facegate.errors import ModelError
 from facegate.pipeline.images import shrink, shrink_to
 from facegate.pipeline.records import Box, Detection, Floats, Image, contiguous
@@ -139,7 +139,7 @@ class MtcnnDetector:
             if found is not None and not same_face(found.box, box):
                 found = None
             if found is None and scores[row] > DOUBT:
-                found = around.near(images[i], box, lambda part: self.detect([part])[0])
+                found = face_window.near(images[i], box, lambda part: self.detect([part])[0])
             results[i].append(found)
         return results
 

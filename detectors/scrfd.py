@@ -12,7 +12,7 @@ from typing import Any
 
 import cv2
 
-from facegate.detectors import around
+from facegate.detectors import face_window
 from facegate.detectors.base import make_detection
 from facegate.errors import ModelError
 from facegate.pipeline.records import Box, Detection, Image
@@ -64,7 +64,7 @@ class ScrfdDetector:
 
     def follow(self, images: Sequence[Image], expected: Sequence[Sequence[Box]]) -> list[list[Detection | None]]:
         """See :class:`facegate.detectors.base.Detector`."""
-        return around.follow(images, expected, partial(self._detect_one, side=around.SIDE))
+        return face_window.follow(images, expected, partial(self._detect_one, side=face_window.SIDE))
 
     def _detect_one(self, image: Image, side: int | None = None) -> list[Detection]:
         size = None if side is None else (side, side)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 
-from facegate.detectors import around
+from facegate.detectors import face_window
 from facegate.detectors.base import make_detection
 from facegate.errors import ModelError
 from facegate.pipeline.images import shrink_to
@@ -39,7 +39,7 @@ class YuNetDetector:
 
     def follow(self, images: Sequence[Image], expected: Sequence[Sequence[Box]]) -> list[list[Detection | None]]:
         """See :class:`facegate.detectors.base.Detector`."""
-        return around.follow(images, expected, self._detect_one)
+        return face_window.follow(images, expected, self._detect_one)
 
     def _detect_one(self, image: Image) -> list[Detection]:
         small, scale = shrink_to(image, self._max_side)

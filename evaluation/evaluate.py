@@ -16,7 +16,7 @@ from facegate.evaluation.datasets import FaceSet, Pair, verification_accuracy
 from facegate.evaluation.edc import Curve, Mode, bootstrap, compare_all, edc, interval, lower_bound, similarity_at
 from facegate.evaluation.methods.base import CHUNK, Loader, QualityMethod
 from facegate.evaluation.methods.passes import NormQuality, ScorerQuality
-from facegate.evaluation.methods.plain import ConfidenceQuality, LaplacianQuality, RandomQuality, WidthQuality
+from facegate.evaluation.methods.baselines import ConfidenceQuality, LaplacianQuality, RandomQuality, WidthQuality
 from facegate.recognition.embedders import Embedder
 from facegate.scoring.families import QUALITIES
 from facegate.scoring.network.architecture import AGGREGATIONS, DISTANCES
@@ -122,7 +122,7 @@ def make_method(spec: str, load: Loader) -> QualityMethod:
 
 def _research_method(spec: str, load: Loader) -> QualityMethod:
     try:
-        from facegate.evaluation.research.make import make_research_method
+        from facegate.evaluation.research.factory import make_research_method
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"quality method '{spec}' is a research method, which the installed package does not have: run it from "

@@ -18,7 +18,7 @@ from facegate.errors import ConfigError
 from facegate.pipeline.records import Floats
 from facegate.recognition.embedders import unit
 from facegate.recognition.matching.gallery import PromisedRate, weight
-from facegate.recognition.matching.tail import Strangers, fit_tail, make_cohort, nearness
+from facegate.recognition.matching.score_tail import Strangers, fit_tail, make_cohort, nearness
 
 ENROLLED = 3
 """Pictures of a person at most."""

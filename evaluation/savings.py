@@ -23,7 +23,7 @@ import numpy as np
 import yaml
 
 from facegate.errors import ConfigError
-from facegate.pipeline.gating.build import Decided, Deciders
+from facegate.pipeline.gating.factory import Decided, Deciders
 from facegate.pipeline.images import encode_jpeg
 from facegate.pipeline.records import (
     Answer,
@@ -39,7 +39,7 @@ from facegate.pipeline.records import (
 from facegate.pipeline.watch import ShotQueue
 from facegate.recognition.embedders import Embedder, recogniser_id
 from facegate.recognition.matching.gallery import Gallery, Rule
-from facegate.recognition.working.visits import VisitEvent, Visits
+from facegate.recognition.worker.visits import VisitEvent, Visits
 from facegate.sinks.wire import header_of
 
 POLICIES = ("every_face", "naive", "facegate")

@@ -16,12 +16,12 @@ import structlog
 from facegate.errors import ConfigError, FacegateError, FleetError, StageError
 from facegate.fleet.bucket import Bucket, NotMadeError, Place, opened
 from facegate.fleet.configuration import Applied, Followed, decode, follow
-from facegate.fleet.member import RENEW_S, TAKE_S, Member, Term
+from facegate.fleet.state_machine import RENEW_S, TAKE_S, Member, Term
 from facegate.fleet.records import CAMERA, KEPT, About, key, parse_key
-from facegate.fleet.sharing import Sharing
-from facegate.fleet.writing import Write
-from facegate.pipeline.gating.build import Learned
-from facegate.pipeline.reporting.monitor import Fleet
+from facegate.fleet.peer_exchange import Sharing
+from facegate.fleet.pending_writes import Write
+from facegate.pipeline.gating.factory import Learned
+from facegate.pipeline.observability.metrics import Fleet
 from facegate.sinks.jetstream import load_nats
 
 LOOK_S = 0.2

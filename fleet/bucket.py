@@ -17,8 +17,8 @@ import msgspec
 from facegate.errors import FleetError
 from facegate.fleet.configuration import Applied, decode
 from facegate.fleet.records import VERSION
-from facegate.fleet.sharing import SUBJECT
-from facegate.fleet.writing import Write
+from facegate.fleet.peer_exchange import SUBJECT
+from facegate.fleet.pending_writes import Write
 from facegate.pipeline.addresses import servers
 from facegate.pipeline.config.values import LOCAL
 from facegate.pipeline.gating.policies import MOST_PEOPLE

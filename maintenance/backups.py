@@ -17,10 +17,10 @@ import structlog
 from facegate.database import connect
 from facegate.errors import FacegateError, StoreError
 from facegate.maintenance.files import GALLERY, SPOOL, STORE, DataFile, Kind, examine, set_aside
-from facegate.recognition.people.store import People
-from facegate.recognition.people.unknowns import Unknowns
+from facegate.recognition.enrollment.gallery_store import People
+from facegate.recognition.enrollment.unknowns import Unknowns
 from facegate.sinks.wire import SOFTWARE
-from facegate.store.writing import StoreWriter
+from facegate.store.writer import StoreWriter
 
 FOLDER = "backups"
 MANIFEST = "backup.json"

@@ -13,9 +13,9 @@ import msgspec
 
 from facegate.database import connect, is_open
 from facegate.errors import StoreError
-from facegate.recognition.people.file import GalleryFile
+from facegate.recognition.enrollment.schema import GalleryFile
 from facegate.sinks import spool
-from facegate.store.file import StoreFile
+from facegate.store.schema import StoreFile
 
 State = Literal["sound", "missing", "empty", "damaged", "foreign", "newer", "unusable"]
 SMALL_BYTES = 256_000_000

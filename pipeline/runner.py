@@ -20,19 +20,19 @@ from ulid import ULID
 from facegate.pipeline.cameras.camera import Permit
 from facegate.pipeline.config import RunConfig
 from facegate.pipeline.flow.channel import Channel, Lane
-from facegate.pipeline.gating.build import Deciders, Learned, Outside
+from facegate.pipeline.gating.factory import Deciders, Learned, Outside
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.recording.record import Place
 from facegate.pipeline.records import FrameRef, Image, Met, ScoredFrame
-from facegate.pipeline.reporting.quiet import log_as_a_library
-from facegate.pipeline.reporting.report import RunReport
-from facegate.pipeline.running.cameras import Cameras
-from facegate.pipeline.running.crew import THREAD_PREFIX, Crew
-from facegate.pipeline.running.memory import give_back
-from facegate.pipeline.running.parts import Parts
-from facegate.pipeline.running.reload import Reload, differences
-from facegate.pipeline.running.telling import run_report
-from facegate.pipeline.sources.open import open_source
+from facegate.pipeline.observability.library_logging import log_as_a_library
+from facegate.pipeline.observability.report import RunReport
+from facegate.pipeline.runtime.cameras import Cameras
+from facegate.pipeline.runtime.threads import THREAD_PREFIX, Crew
+from facegate.pipeline.runtime.malloc_trim import give_back
+from facegate.pipeline.runtime.assembly import Parts
+from facegate.pipeline.runtime.reload import Reload, differences
+from facegate.pipeline.runtime.report_builder import run_report
+from facegate.pipeline.sources.factory import open_source
 from facegate.sinks.base import CameraStatus, DeliveryReport, Sink
 
 STAGE_CAPACITY = 16

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from facegate.compiling import ANYWHERE, threads
+from facegate.cpu import ANYWHERE, threads
 from facegate.detectors.align import CROP_SIZE
 from facegate.errors import ConfigError, ModelError
 from facegate.pipeline.records import Floats, Image

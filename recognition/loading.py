@@ -10,10 +10,10 @@ import msgspec
 
 from facegate.recognition.embedders import Embedder, load_embedder
 from facegate.recognition.matching.gallery import DEFAULT_FPIR, Rule, choose_rule
-from facegate.recognition.matching.tail import find_strangers
-from facegate.recognition.people.enrolling import Enroller
-from facegate.recognition.people.looking import Looker
-from facegate.recognition.people.store import People
+from facegate.recognition.matching.score_tail import find_strangers
+from facegate.recognition.enrollment.enroller import Enroller
+from facegate.recognition.enrollment.face_extraction import Looker
+from facegate.recognition.enrollment.gallery_store import People
 
 
 class Recognition(msgspec.Struct, frozen=True):

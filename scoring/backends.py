@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from facegate.compiling import compiled
+from facegate.cpu import compiled
 from facegate.errors import ModelError
 
 BackendName = Literal["torch", "onnxruntime", "openvino"]

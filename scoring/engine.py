@@ -12,12 +12,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from facegate.compiling import processor, threads
+from facegate.cpu import processor, threads
 from facegate.detectors.align import ARCFACE_TEMPLATE
 from facegate.errors import ConfigError, ModelError
 from facegate.scoring.backends import DTYPES, Backend, BackendName, Dtype, OnnxRuntime, OpenVino, PassArrays
 from facegate.scoring.calibration import Calibration
-from facegate.scoring.choice import Choice, check_combination, graph_for, measured_choice
+from facegate.scoring.backend_selection import Choice, check_combination, graph_for, measured_choice
 from facegate.scoring.families import (
     DEFAULT_MODEL,
     QUALITIES,
@@ -26,7 +26,7 @@ from facegate.scoring.families import (
 from facegate.scoring.hub import resolve_weights
 from facegate.scoring.loading import load_file, load_shipped
 from facegate.scoring.network.architecture import AGGREGATIONS, DISTANCES, Aggregation, Distance, ScoreSettings
-from facegate.scoring.reading import Reading
+from facegate.scoring.score_reading import Reading
 
 if TYPE_CHECKING:
     from facegate.scoring.network.vit import FaceViT

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from facegate.errors import ModelError
-from facegate.scoring.choice import cache_folder
+from facegate.scoring.backend_selection import cache_folder
 from facegate.scoring.families import TORCH_SUFFIXES, builtin_card, card_names, file_sha256
 
 WEIGHT_SUFFIXES = (".safetensors", *TORCH_SUFFIXES)

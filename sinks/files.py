@@ -35,7 +35,7 @@ class JsonLines:
             raise _cannot_write(path, error) from error
 
     def deliver(self, entries: Sequence[Entry]) -> None:
-        """See :class:`facegate.sinks.outbox.Target`; whole lines, or the file stays as it was."""
+        """See :class:`facegate.sinks.spooled_sink.Target`; whole lines, or the file stays as it was."""
         headers = [wire.decode_header(entry.header) for entry in entries]
         lines = b"".join(msgspec.json.encode(header) + b"\n" for header in headers)
         end = self._file.seek(0, os.SEEK_END)
@@ -48,7 +48,7 @@ class JsonLines:
             raise _cannot_write(self._path, error) from error
 
     def close(self) -> None:
-        """See :class:`facegate.sinks.outbox.Target`."""
+        """See :class:`facegate.sinks.spooled_sink.Target`."""
         self._file.close()
 
 
@@ -75,7 +75,7 @@ class CropFolder:
         self._index = JsonLines(folder / INDEX)
 
     def deliver(self, entries: Sequence[Entry]) -> None:
-        """See :class:`facegate.sinks.outbox.Target`."""
+        """See :class:`facegate.sinks.spooled_sink.Target`."""
         for entry in entries:
             name = f"{entry.camera}-{entry.shot_id}"
             self._write(f"{name}.jpg", entry.crop)
@@ -84,7 +84,7 @@ class CropFolder:
         self._index.deliver(entries)
 
     def close(self) -> None:
-        """See :class:`facegate.sinks.outbox.Target`."""
+        """See :class:`facegate.sinks.spooled_sink.Target`."""
         self._index.close()
 
     def _write(self, name: str, content: bytes) -> None:

@@ -72,11 +72,11 @@ class JetStream:
         self._client: Any = None
 
     def deliver(self, entries: Sequence[Entry]) -> None:
-        """See :class:`facegate.sinks.outbox.Target`."""
+        """See :class:`facegate.sinks.spooled_sink.Target`."""
         self._do(self._publish(entries))
 
     def ended(self, tracks: Sequence[TrackEnd]) -> None:
-        """See :class:`facegate.sinks.outbox.HearsEnds`."""
+        """See :class:`facegate.sinks.spooled_sink.HearsEnds`."""
         ends = [(end.camera, wire.Ended(end.run_id, end.camera, end.track_id, end.pts_s)) for end in tracks]
         self._do(
             self._tell_all(
@@ -85,7 +85,7 @@ class JetStream:
         )
 
     def live(self, tracks: Sequence[wire.Live]) -> None:
-        """See :class:`facegate.sinks.outbox.HearsEnds`."""
+        """See :class:`facegate.sinks.spooled_sink.HearsEnds`."""
         self._do(self._tell_all([(LIVE_SUBJECT, wire.encode(each)) for each in tracks]))
 
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
@@ -97,7 +97,7 @@ class JetStream:
             raise DeliveryError(f"{self.name} does not take shots: {reason}") from error
 
     def close(self) -> None:
-        """See :class:`facegate.sinks.outbox.Target`."""
+        """See :class:`facegate.sinks.spooled_sink.Target`."""
         self._disconnect()
         self._loop.close()
 

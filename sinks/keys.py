@@ -15,7 +15,7 @@ import msgspec
 import zmq
 
 from facegate.errors import ConfigError
-from facegate.sinks.refusals import Refusals
+from facegate.sinks.rate_limited_log import Refusals
 
 GATE = "gate.json"
 WORKERS = "workers"

@@ -50,12 +50,12 @@ class Webhook:
         self._opener = urllib.request.build_opener(_NoRedirect)
 
     def deliver(self, entries: Sequence[Entry]) -> None:
-        """See :class:`facegate.sinks.outbox.Target`."""
+        """See :class:`facegate.sinks.spooled_sink.Target`."""
         for entry in entries:
             self._post(entry)
 
     def close(self) -> None:
-        """See :class:`facegate.sinks.outbox.Target`."""
+        """See :class:`facegate.sinks.spooled_sink.Target`."""
 
     def body(self, entry: Entry) -> bytes:
         """What is posted, as JSON."""

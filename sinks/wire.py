@@ -18,7 +18,7 @@ import numpy as np
 from facegate.errors import DeliveryError
 from facegate.pipeline.images import encode_jpeg
 from facegate.pipeline.records import Box, Image, Shot, contiguous
-from facegate.pipeline.seeing.reasons import Reasons, reasons_of
+from facegate.pipeline.quality.explain import Reasons, reasons_of
 
 VERSION = (1, 6)
 SOFTWARE = version("facegate")

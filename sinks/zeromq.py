@@ -22,11 +22,11 @@ from facegate.clock import elapsed_s
 from facegate.errors import DeliveryError
 from facegate.pipeline.records import Answers, LiveTracks, TrackEnd
 from facegate.sinks import wire
-from facegate.sinks.answers import AnswerBox
+from facegate.sinks.feedback import AnswerBox
 from facegate.sinks.base import DeliveryReport, TrackNews
-from facegate.sinks.bound import Bell, Bound
-from facegate.sinks.credit import SILENCE_S, Patience, Workers
-from facegate.sinks.refusals import Refusals
+from facegate.sinks.zmq_socket import Bell, Bound
+from facegate.sinks.worker_pool import SILENCE_S, Patience, Workers
+from facegate.sinks.rate_limited_log import Refusals
 from facegate.sinks.spool import TIDY_S, Spool, WhenFull
 from facegate.sinks.wire import Entry
 

@@ -9,7 +9,7 @@ import msgspec
 
 from facegate.clock import JUMP_S, FileClock, expired, expired_row
 from facegate.errors import StoreError
-from facegate.store.file import StoreFile
+from facegate.store.schema import StoreFile
 
 CHUNK = 500
 """Rows that go in one step, so that nobody waits long for the file."""

@@ -22,7 +22,7 @@ from facegate.demo.clip import DemoClip
 from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.server import RtspServer
 from facegate.demo.rtsp.session import Credentials
-from facegate.pipeline.reporting.report import CameraReport, CameraState, CostReport, RunReport, ScoringReport
+from facegate.pipeline.observability.report import CameraReport, CameraState, CostReport, RunReport, ScoringReport
 from facegate.sinks.base import DeliveryReport
 
 from .helpers import PATIENCE_S, facegate, free_port, process, shots_of, wait_for_line

@@ -25,13 +25,13 @@ from facegate.clock import (
     expired_row,
 )
 from facegate.database import connect
-from facegate.recognition.people.unknowns import Unknowns
+from facegate.recognition.enrollment.unknowns import Unknowns
 from facegate.sinks.spool import Spool
 from facegate.sinks.wire import Entry
-from facegate.store.reading import StoreReader
+from facegate.store.reader import StoreReader
 from facegate.store.records import VisitNews
 from facegate.store.retention import Limits, Retention
-from facegate.store.writing import StoreWriter
+from facegate.store.writer import StoreWriter
 
 DAY = 86_400.0
 NOW = 1_900_000_000.0

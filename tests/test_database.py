@@ -18,11 +18,11 @@ import pytest
 from facegate import database
 from facegate.console.security.accounts import Accounts
 from facegate.errors import DeliveryError
-from facegate.recognition.people.store import People
-from facegate.recognition.people.unknowns import Unknowns
+from facegate.recognition.enrollment.gallery_store import People
+from facegate.recognition.enrollment.unknowns import Unknowns
 from facegate.sinks.spool import Spool
-from facegate.store.reading import StoreReader
-from facegate.store.writing import StoreWriter
+from facegate.store.reader import StoreReader
+from facegate.store.writer import StoreWriter
 
 from .test_structure import FOLDERS, ROOT, modules
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from facegate.console.console import Console
+from facegate.console.state import Console
 from facegate.console.web.app import create_app
 
 TYPES = Path(__file__).parent.parent / "console" / "web" / "api.d.ts"

@@ -38,12 +38,12 @@ ROOMS = (
     "facegate.clock",
     "facegate.database",
     "facegate.parent",
-    "facegate.folders",
-    "facegate.child",
+    "facegate.paths",
+    "facegate.subprocesses",
     "facegate.pipeline.records",
     "facegate.pipeline.addresses",
     "facegate.pipeline.images",
-    "facegate.compiling",
+    "facegate.cpu",
     "facegate.detectors",
     "facegate.scoring",
     "facegate.pipeline.seeing",
@@ -53,13 +53,13 @@ ROOMS = (
     "facegate.pipeline.flow",
     "facegate.pipeline.gating",
     "facegate.pipeline.recording",
-    "facegate.pipeline.reporting",
+    "facegate.pipeline.observability",
     "facegate.pipeline.sources",
     "facegate.pipeline.cameras",
     "facegate.pipeline.stages",
-    "facegate.pipeline.running",
+    "facegate.pipeline.runtime",
     "facegate.pipeline.runner",
-    "facegate.pipeline.showing",
+    "facegate.pipeline.control",
     "facegate.pipeline.watch",
     "facegate.recognition",
     "facegate.maintenance",
@@ -185,6 +185,6 @@ def test_every_package_folder_is_linked_into_facegate() -> None:
 def test_what_runs_exported_graphs_does_not_wait_for_torch() -> None:
     """Importing torch takes seconds; a gate and a worker with the model that ships need only its graph."""
     heavy = "'torch', 'torchvision', 'timm', 'matplotlib', 'scipy.stats'"
-    modules = "facegate.pipeline.runner, facegate.detectors.mtcnn, facegate.recognition.working.worker"
+    modules = "facegate.pipeline.runner, facegate.detectors.mtcnn, facegate.recognition.worker.zmq_worker"
     code = f"import sys, {modules}; print(*{{{heavy}}} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == ""

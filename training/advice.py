@@ -23,8 +23,8 @@ from facegate.detectors.align import align
 from facegate.detectors.base import Detector, load_detector
 from facegate.evaluation.research.defects import DEFECTS
 from facegate.pipeline.records import Image
-from facegate.pipeline.seeing.advice import Defect, Learned, features
-from facegate.pipeline.seeing.components import see
+from facegate.pipeline.quality.advice import Defect, Learned, features
+from facegate.pipeline.quality.components import see
 from facegate.scoring.engine import Scorer, load_scorer
 
 GOOD_QUALITY = 60
@@ -40,7 +40,7 @@ Row = tuple[NDArray[np.float32], float]
 
 def main(
     pool: Annotated[Path, typer.Argument(help="Zip of aligned 112x112 crops that no evaluation uses.")],
-    output: Annotated[Path, typer.Option(help="Written.")] = Path("pipeline/seeing/advice.json"),
+    output: Annotated[Path, typer.Option(help="Written.")] = Path("pipeline/quality/advice.json"),
     faces: Annotated[int, typer.Option(help="Faces of good quality to learn from.")] = 1500,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from onnx import numpy_helper
 from torch import Tensor
 
-from facegate.compiling import ANYWHERE
+from facegate.cpu import ANYWHERE
 from facegate.errors import ModelError
 
 _FLATTENING = ("Constant", "Shape", "Gather", "Unsqueeze", "Concat")

@@ -17,7 +17,7 @@ from facegate.training.recipe import FUSION, MEAN, STD, student_architecture
 
 CALIBRATION_CROPS = 2000
 BLOCKS = (2, 3, 4, 5)
-"""Scored blocks, chosen with ``benchmarks/choose.py``."""
+"""Scored blocks, chosen with ``benchmarks/block_selection.py``."""
 CALIBRATION_LEVELS = (0, 1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 99, 100)
 
 

@@ -28,9 +28,9 @@ import msgspec
 import psutil
 from playwright.sync_api import Browser, sync_playwright
 
-from benchmarks.machine import cpu
+from benchmarks.host_info import cpu
 from facegate.demo.clip import make_clip
-from facegate.store.writing import StoreWriter
+from facegate.store.writer import StoreWriter
 from tests.console.serving import Served, served
 from tests.store.test_store import entry, news
 

@@ -19,7 +19,7 @@ from random import Random
 from time import monotonic, sleep, time
 
 from facegate.database import connect
-from facegate.recognition.people.store import People
+from facegate.recognition.enrollment.gallery_store import People
 
 KNOWN_S = 5.0
 SLACK_S = 0.25

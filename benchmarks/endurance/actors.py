@@ -11,12 +11,12 @@ from time import sleep, time
 import numpy as np
 
 from facegate.clock import FileClock, elapsed_s
-from facegate.recognition.people.records import Look
-from facegate.recognition.people.store import People
-from facegate.store.reading import StoreReader
+from facegate.recognition.enrollment.records import Look
+from facegate.recognition.enrollment.gallery_store import People
+from facegate.store.reader import StoreReader
 from facegate.store.records import VisitNews
 from facegate.store.retention import Limits, Retention
-from facegate.store.writing import StoreWriter
+from facegate.store.writer import StoreWriter
 
 
 def look(number: int) -> Look:

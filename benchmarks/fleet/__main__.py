@@ -18,10 +18,10 @@ from pathlib import Path
 from time import perf_counter, sleep
 
 from benchmarks.fleet.world import World
-from benchmarks.machine import cpu
+from benchmarks.host_info import cpu
 from facegate.demo.clip import make_clip
 from facegate.errors import FacegateError
-from facegate.fleet import operating
+from facegate.fleet import admin
 from facegate.fleet.bucket import parse
 from facegate.fleet.placement import place
 from facegate.fleet.records import About, Seat, Wish
@@ -143,7 +143,7 @@ def looks(site: Path, data: Path, gates: int, port: int) -> float:
         for _ in range(int(WINDOW_S / 2)):
             sleep(2.0)
             try:
-                status = operating.run(operating.status(place_of_fleet))
+                status = admin.run(admin.status(place_of_fleet))
             except FacegateError:
                 continue
             sums.append(sum(each.looks_per_s for each in status.cameras.values()))

@@ -1,7 +1,7 @@
 """A bucket, gates and what lies between them, in simulated time: replies get lost, clocks differ, processes stop.
 
 The bucket is one order of conditional writes, as the leader of a stream makes it. Gates are real
-:class:`facegate.fleet.member.Member` s; around each is what the agent does, without its threads.
+:class:`facegate.fleet.state_machine.Member` s; around each is what the agent does, without its threads.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from random import Random
 
-from facegate.fleet.member import RENEW_S, Member, Term
+from facegate.fleet.state_machine import RENEW_S, Member, Term
 from facegate.fleet.records import CAMERA, GATE, About, Lease, Session, Wish, decode, parse_key
-from facegate.fleet.writing import Write
+from facegate.fleet.pending_writes import Write
 
 LOOK_S = 0.2
 START_S, STOP_S = 0.1, 0.3

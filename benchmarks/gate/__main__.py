@@ -10,10 +10,10 @@ from time import process_time
 
 import numpy as np
 
-from benchmarks.machine import cpu
+from benchmarks.host_info import cpu
 from facegate.pipeline.gating.gate import Gate, GateSettings
 from facegate.pipeline.gating.policies import People
-from facegate.pipeline.gating.purity import PurityGuard
+from facegate.pipeline.tracking.identity_switches import PurityGuard
 from facegate.pipeline.records import Detection, Face, FrameRef, QualityInfo, ScoredFace, ScoredFrame
 
 FRAMES, FACES, TRACK_FRAMES = 4000, 10, 75

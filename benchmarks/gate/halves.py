@@ -16,12 +16,12 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.clips import ALTERATIONS, ROOT, STRANGERS, altered, as_played, enrolled, galleries, rule_of
-from benchmarks.machine import cpu
+from benchmarks.host_info import cpu
 from facegate.detectors.base import load_detector
 from facegate.evaluation.savings import NeverSure, Observer, Visit, compare, load_labels
 from facegate.pipeline.config import DetectorConfig, GateConfig, RunConfig, ScorerConfig, config_for
 from facegate.pipeline.flow.cores import share_cores
-from facegate.pipeline.gating.keeping import Keeping, KeepSettings, KeepState
+from facegate.pipeline.gating.recall_threshold import Keeping, KeepSettings, KeepState
 from facegate.pipeline.records import ScoredFrame
 from facegate.pipeline.runner import Runner
 from facegate.recognition.embedders import load_embedder

@@ -16,8 +16,8 @@ import logging
 import numpy as np
 import structlog
 
-from benchmarks.machine import cpu
-from tests.pipeline.gating.test_keeping import live, week
+from benchmarks.host_info import cpu
+from tests.pipeline.gating.test_recall_threshold import live, week
 
 
 def main() -> None:

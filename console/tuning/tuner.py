@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from facegate.console.tuning.memory import MOST_FACES, Memory, RunMemory
+from facegate.console.tuning.recorded_runs import MOST_FACES, Memory, RunMemory
 from facegate.pipeline.config import RunConfig, build_config
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.recording.record import Recording
@@ -20,8 +20,8 @@ from facegate.pipeline.recording.replay import decide
 from facegate.pipeline.records import Floats, Outcome, ScoredFace, ScoredFrame, Shot
 from facegate.recognition.loading import Recognition
 from facegate.recognition.matching.gallery import Gallery
-from facegate.recognition.people.store import People
-from facegate.recognition.working.visits import Visits
+from facegate.recognition.enrollment.gallery_store import People
+from facegate.recognition.worker.visits import Visits
 from facegate.sinks import wire
 
 FRESH_S = 30.0

@@ -10,12 +10,12 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.staticfiles import StaticFiles
 
-from facegate.console.console import Console
-from facegate.console.follower import Follower
+from facegate.console.state import Console
+from facegate.console.store_watcher import Follower
 from facegate.console.metrics import CountRequests
-from facegate.console.security.guard import Guard
+from facegate.console.security.middleware import Guard
 from facegate.console.web import cameras, fleet, live, pages, people, score, system, tuning, visits
-from facegate.console.web.problems import add_problems
+from facegate.console.web.errors import add_problems
 from facegate.sinks.wire import SOFTWARE
 
 API = "/api/v1"

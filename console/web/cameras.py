@@ -14,9 +14,9 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import SecretStr
 from ruamel.yaml.comments import CommentedMap
 
-from facegate.console.console import Console
-from facegate.console.running.config_file import plain
-from facegate.console.running.gate_client import GateAwayError
+from facegate.console.state import Console
+from facegate.console.processes.config_file import plain
+from facegate.console.processes.gate_client import GateAwayError
 from facegate.console.web.models import (
     Camera,
     CameraChange,
@@ -28,7 +28,7 @@ from facegate.console.web.models import (
     Tracks,
     TrackSummary,
 )
-from facegate.console.web.problems import ANSWERS, ApiError, Of, not_found
+from facegate.console.web.errors import ANSWERS, ApiError, Of, not_found
 from facegate.errors import ConfigError
 from facegate.pipeline.addresses import redact
 from facegate.pipeline.cameras.probe import Probe, probe

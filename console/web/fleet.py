@@ -8,8 +8,8 @@ from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel
 
 from facegate.console.web.models import Strict
-from facegate.console.web.problems import ANSWERS, Of, not_found
-from facegate.fleet import operating
+from facegate.console.web.errors import ANSWERS, Of, not_found
+from facegate.fleet import admin
 from facegate.fleet.bucket import Place
 from facegate.fleet.records import DRAIN, PAUSE
 
@@ -67,21 +67,21 @@ class Paused(Strict):
 @router.get("/fleet")
 def fleet(console: Of) -> FleetOut:
     """Which gate watches what, as ``facegate fleet status`` prints it."""
-    found = operating.run(operating.status(_place(console)))
+    found = admin.run(admin.status(_place(console)))
     return FleetOut.model_validate(found, from_attributes=True)
 
 
 @router.put("/fleet/gates/{name}", status_code=204)
 def drain(console: Of, name: Named, wanted: Drained) -> Response:
     """Drain a gate, or let it take cameras again."""
-    operating.run(operating.wish(_place(console), DRAIN, name, wanted=wanted.drained))
+    admin.run(admin.wish(_place(console), DRAIN, name, wanted=wanted.drained))
     return Response(status_code=204)
 
 
 @router.put("/fleet/cameras/{name}", status_code=204)
 def pause(console: Of, name: Named, wanted: Paused) -> Response:
     """Let nobody watch a camera for a while, or let it be watched again."""
-    operating.run(operating.wish(_place(console), PAUSE, name, wanted=wanted.paused))
+    admin.run(admin.wish(_place(console), PAUSE, name, wanted=wanted.paused))
     return Response(status_code=204)
 
 

@@ -10,10 +10,10 @@ import msgspec
 from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import StreamingResponse
 
-from facegate.console.broker import Broker
-from facegate.console.console import Console
-from facegate.console.web.problems import ANSWERS, ApiError, Of
-from facegate.pipeline.showing.messages import MOST_CAMERAS, Live, LiveCamera
+from facegate.console.event_bus import Broker
+from facegate.console.state import Console
+from facegate.console.web.errors import ANSWERS, ApiError, Of
+from facegate.pipeline.control.messages import MOST_CAMERAS, Live, LiveCamera
 
 router = APIRouter(tags=["live"], responses=ANSWERS)
 PING_S = 15.0

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Request
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from facegate.console.console import Console
+from facegate.console.state import Console
 from facegate.console.security.accounts import Who
-from facegate.console.web.problems import Of
+from facegate.console.web.errors import Of
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"

@@ -8,14 +8,14 @@ import msgspec
 from fastapi import APIRouter, File, Form, Query, Response, UploadFile
 from pydantic import BaseModel, Field
 
-from facegate.console.console import Console
-from facegate.console.people.desk import Verdict
+from facegate.console.state import Console
+from facegate.console.people.service import Verdict
 from facegate.console.web.models import PersonName, Row, Strict
-from facegate.console.web.problems import ANSWERS, ApiError, Of, not_found
+from facegate.console.web.errors import ANSWERS, ApiError, Of, not_found
 from facegate.console.web.visits import JPEG
 from facegate.errors import GalleryError
-from facegate.recognition.people.checks import Fault
-from facegate.recognition.people.names import name_key, person_name
+from facegate.recognition.enrollment.checks import Fault
+from facegate.recognition.enrollment.names import name_key, person_name
 from facegate.store.records import StoredShot
 
 router = APIRouter(tags=["people"], responses=ANSWERS)

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from facegate.console.scoring import Judged, Judgement
 from facegate.console.web.models import QualityOut, ReasonsOut
 from facegate.console.web.people import MOST_FILE_BYTES
-from facegate.console.web.problems import ANSWERS, ApiError, Of
+from facegate.console.web.errors import ANSWERS, ApiError, Of
 from facegate.pipeline.images import encode_jpeg
 from facegate.pipeline.records import QualityInfo
 from facegate.sinks.wire import SOFTWARE, reasons_block

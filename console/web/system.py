@@ -10,9 +10,9 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field, SecretStr
 
 from facegate.console.security.accounts import Who
-from facegate.console.security.guard import COOKIE, session_key
+from facegate.console.security.middleware import COOKIE, session_key
 from facegate.console.web.models import Changed, Row, Strict
-from facegate.console.web.problems import ANSWERS, ApiError, Of, not_found
+from facegate.console.web.errors import ANSWERS, ApiError, Of, not_found
 
 router = APIRouter(tags=["system"], responses=ANSWERS)
 

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 from ruamel.yaml.comments import CommentedMap
 
-from facegate.console.console import Console
+from facegate.console.state import Console
 from facegate.console.web.cameras import IfMatch
 from facegate.console.web.models import Changed, Quality, Strict
-from facegate.console.web.problems import ANSWERS, Of, not_found
+from facegate.console.web.errors import ANSWERS, Of, not_found
 from facegate.pipeline.config.values import Name
 
 router = APIRouter(tags=["tuning"], responses=ANSWERS)

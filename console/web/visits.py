@@ -7,16 +7,16 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Query, Response
 
-from facegate.console.console import Console
+from facegate.console.state import Console
 from facegate.console.web.models import Fate, Row, Shot, Shots, Timeline, Visits, visit_out
-from facegate.console.web.problems import ANSWERS, Of, not_found
+from facegate.console.web.errors import ANSWERS, Of, not_found
 from facegate.errors import ConfigError
 from facegate.pipeline.images import encode_jpeg
 from facegate.pipeline.recording.record import Place, Recording
 from facegate.pipeline.records import ScoredFace
-from facegate.pipeline.reporting.heat import heatmap
+from facegate.pipeline.observability.heatmap import heatmap
 from facegate.sinks import wire
-from facegate.store.reading import Wanted
+from facegate.store.reader import Wanted
 from facegate.store.records import StoredShot, Track
 
 router = APIRouter(tags=["visits"], responses=ANSWERS)

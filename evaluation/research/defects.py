@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from facegate.detectors.align import ARCFACE_TEMPLATE, similarity_transform
 from facegate.pipeline.records import Floats, Image, contiguous
-from facegate.pipeline.seeing.advice import Defect
+from facegate.pipeline.quality.advice import Defect
 
 Done = Callable[[Image, Floats, np.random.Generator], Image]
 

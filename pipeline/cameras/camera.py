@@ -15,10 +15,10 @@ from facegate.pipeline.cameras.reconnect import Backoff, OneStream
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.flow.channel import Channel, Lane
 from facegate.pipeline.records import CameraEnded, Frame, FrameRef
-from facegate.pipeline.reporting.report import CameraState
-from facegate.pipeline.seeing.view import turned
+from facegate.pipeline.observability.report import CameraState
+from facegate.pipeline.detection.regions import turned
 from facegate.pipeline.sources.base import Source, UnauthorisedError
-from facegate.pipeline.sources.open import open_source
+from facegate.pipeline.sources.factory import open_source
 from facegate.sinks.base import CameraStatus
 
 FILE_FRAMES_AHEAD = 4

@@ -11,8 +11,8 @@ from facegate.errors import SourceError
 from facegate.pipeline.addresses import redact
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.sources.base import StreamInfo
-from facegate.pipeline.sources.open import open_source
-from facegate.pipeline.sources.shape import advice
+from facegate.pipeline.sources.factory import open_source
+from facegate.pipeline.sources.aspect_ratio import advice
 
 
 class Probe(msgspec.Struct, frozen=True):

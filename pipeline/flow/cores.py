@@ -17,6 +17,6 @@ def set_wait_policy() -> None:
 
 def share_cores(stages: int = 2) -> None:
     """Give each of ``stages`` busy stages (detection and scoring) an equal share of this process's cores."""
-    from facegate.compiling import cores, limit_threads
+    from facegate.cpu import cores, limit_threads
 
     limit_threads(max(1, cores() // stages))

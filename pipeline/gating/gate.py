@@ -20,8 +20,8 @@ from typing import Literal
 
 import msgspec
 
-from facegate.pipeline.gating.asking import FIRST_WAIT_S, Spares
-from facegate.pipeline.gating.keeping import Keeping
+from facegate.pipeline.gating.followups import FIRST_WAIT_S, Spares
+from facegate.pipeline.gating.recall_threshold import Keeping
 from facegate.pipeline.gating.limits import FaceLimits
 from facegate.pipeline.gating.policies import BestShots, Budget, Hysteresis, PrimaryFace, RecentPeople, ShadowSample
 from facegate.pipeline.records import (

@@ -8,7 +8,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from facegate.pipeline.gating.keeping import KeepState
+from facegate.pipeline.gating.recall_threshold import KeepState
 from facegate.pipeline.images import encode_jpeg
 from facegate.pipeline.records import (
     Answers,

@@ -24,7 +24,7 @@ import structlog
 
 from facegate.errors import ConfigError
 from facegate.pipeline.config import CameraConfig, RunConfig
-from facegate.pipeline.gating.keeping import KeepState
+from facegate.pipeline.gating.recall_threshold import KeepState
 from facegate.pipeline.recording.format import (
     Header,
     SeenAnswers,

@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 
 from facegate.pipeline.config import CameraConfig, RunConfig
-from facegate.pipeline.gating.build import Deciders, Gates
+from facegate.pipeline.gating.factory import Deciders, Gates
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.gating.policies import People
 from facegate.pipeline.recording.format import Header

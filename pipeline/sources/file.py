@@ -15,7 +15,7 @@ from facegate.errors import SourceError
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.records import Frame
 from facegate.pipeline.sources.base import Source, StreamInfo
-from facegate.pipeline.sources.decode import Decoder, hwaccel, reason
+from facegate.pipeline.sources.decoder import Decoder, hwaccel, reason
 
 
 class FileSource:

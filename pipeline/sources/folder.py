@@ -16,8 +16,8 @@ from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.images import read_image
 from facegate.pipeline.records import Frame, FrameRef
 from facegate.pipeline.sources.base import StreamInfo
-from facegate.pipeline.sources.pace import sampler
-from facegate.pipeline.sources.shape import with_aspect
+from facegate.pipeline.sources.backlog import sampler
+from facegate.pipeline.sources.aspect_ratio import with_aspect
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 TIMES = "timestamps.csv"

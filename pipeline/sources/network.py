@@ -18,8 +18,8 @@ from facegate.pipeline.addresses import redact, suspicious, with_login
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.records import Frame, FrameRef, Image
 from facegate.pipeline.sources.base import StreamInfo, UnauthorisedError
-from facegate.pipeline.sources.decode import Decoder, hwaccel, reason
-from facegate.pipeline.sources.packets import PacketReader, Packets
+from facegate.pipeline.sources.decoder import Decoder, hwaccel, reason
+from facegate.pipeline.sources.packet_reader import PacketReader, Packets
 
 RTSP = ("rtsp", "rtsps")
 HTTP = ("http", "https")
@@ -41,8 +41,8 @@ class NetworkSource:
 
         Args:
             config: the camera.
-            at_rest: see :class:`~facegate.pipeline.sources.decode.Decoder`.
-            packets: see :class:`~facegate.pipeline.sources.decode.Decoder`.
+            at_rest: see :class:`~facegate.pipeline.sources.decoder.Decoder`.
+            packets: see :class:`~facegate.pipeline.sources.decoder.Decoder`.
 
         Raises:
             ConfigError: not a URL.

@@ -14,8 +14,8 @@ from facegate.errors import SourceError
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.records import Frame, FrameRef, contiguous
 from facegate.pipeline.sources.base import StreamInfo
-from facegate.pipeline.sources.pace import sampler
-from facegate.pipeline.sources.shape import with_aspect
+from facegate.pipeline.sources.backlog import sampler
+from facegate.pipeline.sources.aspect_ratio import with_aspect
 
 
 class WebcamSource:

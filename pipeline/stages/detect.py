@@ -16,11 +16,11 @@ from facegate.pipeline.flow.batching import rounds
 from facegate.pipeline.flow.channel import Channel, EndOfStream, Lane
 from facegate.pipeline.images import shrink_to
 from facegate.pipeline.records import CameraEnded, Detection, Face, Frame, FrameFaces, FrameRef, Image, Outcome
-from facegate.pipeline.reporting.accounting import Ledger
-from facegate.pipeline.reporting.report import LATENCIES_S, FrameAge
-from facegate.pipeline.seeing.attention import Attention, Look
-from facegate.pipeline.seeing.cuts import CutDetector
-from facegate.pipeline.seeing.view import View, enlarged
+from facegate.pipeline.observability.ledger import Ledger
+from facegate.pipeline.observability.report import LATENCIES_S, FrameAge
+from facegate.pipeline.detection.scheduler import Attention, Look
+from facegate.pipeline.detection.scene_cuts import CutDetector
+from facegate.pipeline.detection.regions import View, enlarged
 
 AGES = 1000
 """Frames per camera whose age is kept for the report."""

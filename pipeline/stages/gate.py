@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from time import monotonic, sleep
 
 from facegate.pipeline.flow.channel import Aborted, Channel, EndOfStream, Lane
-from facegate.pipeline.gating.build import CameraDecider, Decided, Deciders, Gates
+from facegate.pipeline.gating.factory import CameraDecider, Decided, Deciders, Gates
 from facegate.pipeline.gating.gate import ANSWER_S, Decision
 from facegate.pipeline.records import Answers, LiveTracks, ScoredFrame, Shot, TrackEnd
-from facegate.pipeline.reporting.accounting import Ledger
+from facegate.pipeline.observability.ledger import Ledger
 
 POLL_S = 0.02
 LIVE_S = 1.0

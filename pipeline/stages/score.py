@@ -13,10 +13,10 @@ from prometheus_client import Histogram
 from facegate.detectors.align import aligned_landmarks
 from facegate.pipeline.flow.batching import rounds
 from facegate.pipeline.flow.channel import Channel, EndOfStream, Lane
-from facegate.pipeline.flow.priority import Priority
-from facegate.pipeline.gating.contest import Contest
+from facegate.pipeline.quality.load_shedding import Priority
+from facegate.pipeline.quality.scoring_scheduler import Contest
 from facegate.pipeline.records import Outcome, ScoredFace, ScoredFrame, SkippedFace, TrackedFace, TrackedFrame
-from facegate.pipeline.reporting.report import LATENCIES_S, ScoringReport
+from facegate.pipeline.observability.report import LATENCIES_S, ScoringReport
 from facegate.scoring.engine import Scorer
 
 log = structlog.get_logger(__name__)

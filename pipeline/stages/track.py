@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from facegate.pipeline.flow.channel import Channel, EndOfStream, Lane
 from facegate.pipeline.records import CameraEnded, FrameFaces, Outcome, TrackedFace, TrackedFrame
-from facegate.pipeline.reporting.accounting import Ledger
-from facegate.pipeline.seeing.tracking import FaceTracker
+from facegate.pipeline.observability.ledger import Ledger
+from facegate.pipeline.tracking.bytetrack import FaceTracker
 
 
 class TrackStage:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from facegate.pipeline.records import Floats
 from facegate.recognition.embedders import unit
 from facegate.recognition.matching.nearest import Nearest
-from facegate.recognition.matching.tail import Strangers
-from facegate.recognition.people.records import Embedded
+from facegate.recognition.matching.score_tail import Strangers
+from facegate.recognition.enrollment.records import Embedded
 
 DEFAULT_FPIR = 1e-3
 """One unknown visit in a thousand gets somebody's name."""

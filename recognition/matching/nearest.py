@@ -14,7 +14,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from facegate.compiling import cores
+from facegate.cpu import cores
 from facegate.pipeline.records import Floats
 
 EXACT = 50_000

@@ -185,7 +185,7 @@ class Connection:
     # Delivery
 
     def deliver(self, entries: Sequence[Entry]) -> None:
-        """See :class:`facegate.sinks.outbox.Target`."""
+        """See :class:`facegate.sinks.spooled_sink.Target`."""
         if not self._connected.wait(CONNECT_S):
             raise DeliveryError(f"{self.name} {self._problem}")
         sent = [message for entry in entries for message in self.publish(entry)]
@@ -204,7 +204,7 @@ class Connection:
         raise NotImplementedError
 
     def close(self) -> None:
-        """See :class:`facegate.sinks.outbox.Target`."""
+        """See :class:`facegate.sinks.spooled_sink.Target`."""
         if self._connected.is_set():
             self.post(self.topic(self.status), b"offline", retain=True).wait_for_publish(1.0)
         self._end()

@@ -58,7 +58,7 @@ class Mqtt(Connection):
         super().__init__(url, spool)
 
     def cameras(self, cameras: Mapping[str, CameraStatus], *, complete: bool) -> None:
-        """See :class:`facegate.sinks.outbox.HearsCameras`."""
+        """See :class:`facegate.sinks.spooled_sink.HearsCameras`."""
         with self.lock:
             self._present = frozenset(cameras) if complete else None
             for camera, status in cameras.items():

@@ -14,8 +14,8 @@ import numpy as np
 
 from facegate.maintenance.backups import FOLDER, back_up
 from facegate.maintenance.files import data_files
-from facegate.recognition.people.records import Look
-from facegate.recognition.people.store import People
+from facegate.recognition.enrollment.records import Look
+from facegate.recognition.enrollment.gallery_store import People
 
 from ..helpers import PATIENCE_S
 from .serving import Served, served

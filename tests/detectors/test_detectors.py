@@ -14,7 +14,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from facegate.compiling import cores
+from facegate.cpu import cores
 from facegate.detectors.base import Detector, load_detector, same_face
 from facegate.detectors.mtcnn import MtcnnDetector, weights_directory
 from facegate.errors import ModelError

@@ -12,7 +12,7 @@ from facegate.demo.clip import DemoClip
 from facegate.errors import ConfigError
 from facegate.evaluation.savings import Observer, Visit, compare, load_labels
 from facegate.pipeline.config import build_config, load_config
-from facegate.pipeline.gating.build import Deciders, Gates
+from facegate.pipeline.gating.factory import Deciders, Gates
 from facegate.pipeline.records import Detection, Face, FrameRef, QualityInfo, ScoredFace, ScoredFrame
 from facegate.recognition.embedders import load_embedder, recogniser_id
 from facegate.recognition.matching.gallery import FixedSimilarity, Gallery

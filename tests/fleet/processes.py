@@ -24,7 +24,7 @@ from nats.js.api import ConsumerConfig
 
 from facegate.demo.rtsp.session import Watch
 from facegate.errors import FleetError
-from facegate.fleet import operating
+from facegate.fleet import admin
 from facegate.fleet.bucket import parse
 from facegate.sinks.wire import ShotHeader
 
@@ -193,7 +193,7 @@ class Shots:
 def status(fleet: str) -> dict[str, Any]:
     """What ``facegate fleet status --json`` prints; nothing where it cannot."""
     try:
-        found: dict[str, Any] = msgspec.to_builtins(operating.run(operating.status(parse(fleet))))
+        found: dict[str, Any] = msgspec.to_builtins(admin.run(admin.status(parse(fleet))))
     except FleetError:
         return {"gates": {}, "cameras": {}}
     return found

@@ -32,7 +32,7 @@ def test_every_change_is_known_and_no_kill_harms_a_file() -> None:
 @pytest.mark.parametrize("backed_up", [False, True])
 def test_a_worker_replaces_a_damaged_gallery(tmp_path: Path, backed_up: bool) -> None:
     from facegate.maintenance.backups import FOLDER, back_up
-    from facegate.recognition.people.store import People
+    from facegate.recognition.enrollment.gallery_store import People
 
     path = tmp_path / "people.db"
     with People(path, create=True):

@@ -28,14 +28,14 @@ from facegate.maintenance.backups import (
 from facegate.maintenance.doctor import diagnose
 from facegate.maintenance.files import ACCOUNTS, GALLERY, SPOOL, STORE, data_files, examine, notes, set_aside
 from facegate.maintenance.recovery import heal, heal_all, salvage
-from facegate.recognition.people.records import Look
-from facegate.recognition.people.store import People
-from facegate.recognition.people.unknowns import Unknowns
+from facegate.recognition.enrollment.records import Look
+from facegate.recognition.enrollment.gallery_store import People
+from facegate.recognition.enrollment.unknowns import Unknowns
 from facegate.sinks.spool import Spool
 from facegate.sinks.wire import Entry
-from facegate.store.reading import StoreReader
+from facegate.store.reader import StoreReader
 from facegate.store.records import VisitNews
-from facegate.store.writing import StoreWriter
+from facegate.store.writer import StoreWriter
 
 from ..helpers import facegate
 
@@ -202,7 +202,7 @@ def test_a_file_in_use_is_not_set_aside(folder: Path) -> None:
     with People(path), pytest.raises(StoreError, match="in use by this process"):
         set_aside(path)
     code = (
-        "import sys, pathlib; from facegate.recognition.people.store import People\n"
+        "import sys, pathlib; from facegate.recognition.enrollment.gallery_store import People\n"
         "people = People(pathlib.Path(sys.argv[1])); print('open', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from facegate.pipeline.config import ScorerConfig
-from facegate.pipeline.running.models import scorer_of
+from facegate.pipeline.runtime.models import scorer_of
 
 
 def warnings(config: ScorerConfig, min_quality: int) -> list[str]:

@@ -18,9 +18,9 @@ from facegate.demo.rtsp.server import RtspServer
 from facegate.errors import SourceError, StageError
 from facegate.pipeline.config import CameraConfig, GateConfig, RunConfig, ScorerConfig
 from facegate.pipeline.records import Answers, Detection, Image, LiveTracks, Shot, TrackEnd
-from facegate.pipeline.reporting.report import CameraState, RunReport
+from facegate.pipeline.observability.report import CameraState, RunReport
 from facegate.pipeline.runner import Runner
-from facegate.pipeline.running import models
+from facegate.pipeline.runtime import models
 from facegate.pipeline.stages import gate as gate_stage
 from facegate.pipeline.watch import ShotQueue
 from facegate.sinks.base import REPEAT_S, CameraStatus, DeliveryReport, TrackNews

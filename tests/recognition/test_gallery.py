@@ -19,12 +19,12 @@ from facegate.pipeline.records import Floats, Image
 from facegate.recognition.embedders import unit
 from facegate.recognition.matching import gallery as gallery_module
 from facegate.recognition.matching.gallery import FixedSimilarity, Gallery
-from facegate.recognition.matching.keeper import GalleryKeeper
+from facegate.recognition.matching.gallery_watcher import GalleryKeeper
 from facegate.recognition.matching.nearest import Nearest
-from facegate.recognition.people.enrolling import find_people
-from facegate.recognition.people.looking import Looker
-from facegate.recognition.people.records import Embedded, Look
-from facegate.recognition.people.store import People
+from facegate.recognition.enrollment.enroller import find_people
+from facegate.recognition.enrollment.face_extraction import Looker
+from facegate.recognition.enrollment.records import Embedded, Look
+from facegate.recognition.enrollment.gallery_store import People
 from facegate.scoring.engine import load_scorer
 
 from ..helpers import wait_until

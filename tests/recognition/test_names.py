@@ -17,12 +17,12 @@ from structlog.testing import capture_logs
 from facegate.demo.clip import DemoClip
 from facegate.detectors.base import Detector
 from facegate.errors import GalleryError
-from facegate.recognition.people import file
-from facegate.recognition.people.enrolling import Enroller, find_people, find_pictures
-from facegate.recognition.people.looking import Looker
-from facegate.recognition.people.names import MAX_NAME, is_person_name, name_key, person_name
-from facegate.recognition.people.records import Look
-from facegate.recognition.people.store import People
+from facegate.recognition.enrollment import schema
+from facegate.recognition.enrollment.enroller import Enroller, find_people, find_pictures
+from facegate.recognition.enrollment.face_extraction import Looker
+from facegate.recognition.enrollment.names import MAX_NAME, is_person_name, name_key, person_name
+from facegate.recognition.enrollment.records import Look
+from facegate.recognition.enrollment.gallery_store import People
 from facegate.scoring.engine import load_scorer
 
 from .test_gallery import LIMIT, MeanColour, keeper
@@ -104,9 +104,9 @@ def test_a_gallery_of_before_opens_with_everybody_in_it(
 ) -> None:
     path = tmp_path_factory.mktemp("old") / "p.db"
     with closing(sqlite3.connect(path)) as db:
-        db.executescript(file._SCHEMA)
+        db.executescript(schema._SCHEMA)
         db.executemany("INSERT INTO people (name, added) VALUES (?, 0)", [(name,) for name in names])
-        db.execute(f"PRAGMA application_id={file.APPLICATION}")
+        db.execute(f"PRAGMA application_id={schema.APPLICATION}")
         db.execute("PRAGMA user_version=1")
         db.commit()
     with capture_logs() as logs, People(path) as people:

@@ -15,14 +15,14 @@ import pytest
 
 from facegate.demo.clip import DemoClip
 from facegate.pipeline.records import LiveTracks
-from facegate.recognition.people.records import Look
-from facegate.recognition.people.store import People
-from facegate.recognition.telling.places import Places
-from facegate.recognition.working.visit import Kind, VisitEvent
+from facegate.recognition.enrollment.records import Look
+from facegate.recognition.enrollment.gallery_store import People
+from facegate.recognition.publishers.factory import Places
+from facegate.recognition.worker.visit import Kind, VisitEvent
 from facegate.sinks import wire
 from facegate.sinks.spool import Spool
 from facegate.sinks.zeromq import ZmqSink
-from facegate.store.reading import StoreReader
+from facegate.store.reader import StoreReader
 
 from ..helpers import process
 from ..sinks.test_wire import entries, make_shot

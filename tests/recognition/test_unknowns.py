@@ -19,10 +19,10 @@ from facegate.clock import FileClock
 from facegate.pipeline.records import Floats, Image
 from facegate.recognition.embedders import load_embedder
 from facegate.recognition.matching.gallery import FixedSimilarity, Gallery
-from facegate.recognition.people import unknowns as module
-from facegate.recognition.people.store import People
-from facegate.recognition.people.unknowns import MOST_AGE_S, Unknowns, enrol_cluster
-from facegate.recognition.working.worker import Recognizer
+from facegate.recognition.enrollment import unknowns as module
+from facegate.recognition.enrollment.gallery_store import People
+from facegate.recognition.enrollment.unknowns import MOST_AGE_S, Unknowns, enrol_cluster
+from facegate.recognition.worker.zmq_worker import Recognizer
 from facegate.sinks import wire
 
 from ..helpers import facegate

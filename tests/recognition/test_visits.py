@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from facegate.pipeline.records import Floats, LiveTracks, TrackEnd
 from facegate.recognition.embedders import load_embedder
 from facegate.recognition.matching.gallery import FixedSimilarity, Gallery
-from facegate.recognition.working.open_visits import claim_visits
-from facegate.recognition.working.visits import BEHIND_S, IDLE_S, LATE_S, SILENT_S, VisitEvent, Visits
-from facegate.recognition.working.worker import Recognizer, Worker
+from facegate.recognition.worker.open_visits import claim_visits
+from facegate.recognition.worker.visits import BEHIND_S, IDLE_S, LATE_S, SILENT_S, VisitEvent, Visits
+from facegate.recognition.worker.zmq_worker import Recognizer, Worker
 from facegate.sinks import wire
 from facegate.sinks.base import live_messages
 from facegate.sinks.wire import Ended, Live, ShotHeader

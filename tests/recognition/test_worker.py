@@ -13,7 +13,7 @@ import pytest
 from facegate.errors import DeliveryError
 from facegate.recognition.embedders import load_embedder
 from facegate.recognition.matching.gallery import FixedSimilarity, Gallery
-from facegate.recognition.working.worker import Recognizer, Worker
+from facegate.recognition.worker.zmq_worker import Recognizer, Worker
 from facegate.sinks.zeromq import ZmqSink
 
 from ..helpers import PATIENCE_S, shots_of

@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 
 from facegate.errors import ConfigError
 from facegate.evaluation.degrade import degrade_half
-from facegate.scoring.choice import EMBEDDING_AGREEMENT, RANK_AGREEMENT, example_crops, tune
+from facegate.scoring.backend_selection import EMBEDDING_AGREEMENT, RANK_AGREEMENT, example_crops, tune
 from facegate.scoring.engine import load_scorer, native_bf16
 
 from ..helpers import facegate

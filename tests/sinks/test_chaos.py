@@ -35,7 +35,7 @@ from pathlib import Path
 from time import sleep
 from facegate.logs import configure
 from facegate.sinks.jetstream import JetStream
-from facegate.sinks.outbox import Outbox
+from facegate.sinks.spooled_sink import Outbox
 from facegate.sinks.spool import Spool
 from facegate.sinks.zeromq import ZmqSink
 from tests.sinks.test_wire import entries

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from facegate.errors import ConfigError, DeliveryError
-from facegate.sinks import credit, jetstream, wire
+from facegate.sinks import worker_pool, jetstream, wire
 from facegate.sinks.keys import load_key
 from facegate.sinks.zeromq import ZmqSink
 
@@ -121,7 +121,7 @@ def test_any_file_is_a_key_or_refused(tmp_path_factory: Any, content: bytes | di
 
 
 def test_a_live_gate_outlives_any_message_and_serves_its_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(credit, "IDLE_WORDS", 10**9)  # or it would soon not listen
+    monkeypatch.setattr(worker_pool, "IDLE_WORDS", 10**9)  # or it would soon not listen
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     sink = ZmqSink("tcp://127.0.0.1:*")
     try:

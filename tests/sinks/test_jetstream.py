@@ -26,12 +26,12 @@ from facegate.pipeline.config import build_config
 from facegate.pipeline.records import TrackEnd
 from facegate.recognition.embedders import load_embedder
 from facegate.recognition.matching.gallery import FixedSimilarity, Gallery
-from facegate.recognition.working import stream_worker
-from facegate.recognition.working.metrics import WorkerMetrics
-from facegate.recognition.working.stream_worker import StreamWorker
-from facegate.recognition.working.worker import Recognizer
+from facegate.recognition.worker import jetstream_worker
+from facegate.recognition.worker.metrics import WorkerMetrics
+from facegate.recognition.worker.jetstream_worker import StreamWorker
+from facegate.recognition.worker.zmq_worker import Recognizer
 from facegate.sinks.jetstream import DEAD_STREAM, STREAM, SUBJECT, JetStream
-from facegate.sinks.outbox import Outbox
+from facegate.sinks.spooled_sink import Outbox
 from facegate.sinks.spool import Spool
 from facegate.sinks.wire import ShotHeader
 
@@ -195,8 +195,8 @@ def test_a_visit_ends_when_its_track_does(tmp_path: Path) -> None:
 
 
 def test_a_shot_that_kills_its_workers_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream_worker, "ACK_WAIT_S", 0.5)
-    monkeypatch.setattr(stream_worker, "MAX_DELIVERIES", 2)
+    monkeypatch.setattr(jetstream_worker, "ACK_WAIT_S", 0.5)
+    monkeypatch.setattr(jetstream_worker, "MAX_DELIVERIES", 2)
 
     class Dying:
         deaths = 0

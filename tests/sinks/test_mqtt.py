@@ -26,7 +26,7 @@ from facegate.pipeline.config import build_config
 from facegate.sinks.base import CameraStatus
 from facegate.sinks.mqtt.discovery import ATTRIBUTES, camera_announcement, camera_id, readable
 from facegate.sinks.mqtt.shots import Mqtt
-from facegate.sinks.outbox import Outbox
+from facegate.sinks.spooled_sink import Outbox
 from facegate.sinks.spool import Spool
 from facegate.sinks.wire import decode_header
 

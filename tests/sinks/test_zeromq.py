@@ -15,7 +15,7 @@ import zmq
 from structlog.testing import capture_logs
 
 from facegate.errors import DeliveryError
-from facegate.sinks import credit, wire
+from facegate.sinks import worker_pool, wire
 from facegate.sinks.zeromq import ZmqSink
 
 from ..helpers import PATIENCE_S, ROOT
@@ -120,7 +120,7 @@ def test_a_worker_that_says_goodbye_returns_its_shots_to_the_queue(sink: ZmqSink
 
 
 def test_a_silent_worker_is_forgotten_and_its_shots_returned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(credit, "SILENCE_S", 0.3)
+    monkeypatch.setattr(worker_pool, "SILENCE_S", 0.3)
     sink = ZmqSink("tcp://127.0.0.1:*")
     try:
         sink.put(entries(1))
@@ -143,10 +143,10 @@ def test_who_takes_and_never_answers_holds_up_little(sink: ZmqSink) -> None:
         assert hoarder.has_mail(1000 * PATIENCE_S)
         worker.ready(4)
         seen = set()
-        while len(seen) < 60 - credit.UNPROVEN:
+        while len(seen) < 60 - worker_pool.UNPROVEN:
             seen.add(shot_id := worker.shot())
             worker.ack(shot_id)
-        for _ in range(credit.UNPROVEN):
+        for _ in range(worker_pool.UNPROVEN):
             hoarder.shot()
         assert not hoarder.has_mail(50)
 
@@ -213,7 +213,7 @@ def test_who_says_too_much_is_not_listened_to_and_told_of_once(sink: ZmqSink) ->
         loud.ready(4)
         sink.put(entries(1))
         held = loud.shot()
-        for _ in range(3 * credit.IDLE_WORDS):
+        for _ in range(3 * worker_pool.IDLE_WORDS):
             loud.socket.send_multipart([wire.ACK, wire.encode(wire.Ack("none", 1.0))])
         worker.ready(1)
         assert worker.shot() == held, "what it had goes to somebody else"

@@ -27,10 +27,10 @@ from facegate.pipeline.records import (
 )
 from facegate.sinks import wire
 from facegate.sinks.wire import Entry
-from facegate.store.reading import StoreReader, Wanted
+from facegate.store.reader import StoreReader, Wanted
 from facegate.store.records import FaceFate, Track, VisitNews
 from facegate.store.retention import Limits, Retention
-from facegate.store.writing import StoreWriter
+from facegate.store.writer import StoreWriter
 
 
 def entry(number: int, *, camera: str = "door", track: int = 0, quality: int = 50, shadow: bool = False) -> Entry:

@@ -27,7 +27,7 @@ from facegate.demo.rtsp.session import Credentials
 from facegate.errors import ConfigError, SourceError
 from facegate.pipeline.addresses import redact
 from facegate.pipeline.config import CameraConfig, RunConfig, build_config
-from facegate.pipeline.sources.open import open_source
+from facegate.pipeline.sources.factory import open_source
 
 from ...fault_proxy import FaultProxy
 from ...helpers import PATIENCE_S, facegate, free_port, process, wait_for_line, wait_until

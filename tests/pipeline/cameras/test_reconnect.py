@@ -16,7 +16,7 @@ from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.server import RtspServer
 from facegate.pipeline.cameras.reconnect import CAP_S, UNAUTHORISED_S, Backoff, OneStream
 from facegate.pipeline.records import Frame, FrameRef
-from facegate.pipeline.reporting.report import CameraReport, CameraState
+from facegate.pipeline.observability.report import CameraReport, CameraState
 
 from ...helpers import free_port, wait_until
 from ..life import config, running

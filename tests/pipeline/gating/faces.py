@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from facegate.pipeline.gating.gate import Decision, Gate, GateSettings
 from facegate.pipeline.gating.policies import People, RecentPeople
-from facegate.pipeline.gating.purity import PurityGuard
+from facegate.pipeline.tracking.identity_switches import PurityGuard
 from facegate.pipeline.records import (
     Detection,
     Face,

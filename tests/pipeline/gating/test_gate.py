@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facegate.pipeline.config import RunConfig, build_config
-from facegate.pipeline.gating.build import CameraDecider, Gates
+from facegate.pipeline.gating.factory import CameraDecider, Gates
 from facegate.pipeline.gating.gate import Decision, Gate, GateSettings
 from facegate.pipeline.records import (
     Detection,

@@ -17,7 +17,7 @@ from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.player import Faults, wrong_clocks
 from facegate.demo.rtsp.server import RtspServer
 from facegate.pipeline.records import Detection, Face, FrameRef
-from facegate.pipeline.seeing.tracking import FaceTracker
+from facegate.pipeline.tracking.bytetrack import FaceTracker
 
 from ...helpers import transcode
 from .own_time import OwnTime, on_time

@@ -25,7 +25,7 @@ from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.sources.base import Source, UnauthorisedError
 from facegate.pipeline.sources.file import FileSource
 from facegate.pipeline.sources.network import NetworkSource
-from facegate.pipeline.sources.open import open_source
+from facegate.pipeline.sources.factory import open_source
 from facegate.pipeline.sources.webcam import WebcamSource
 
 from ...helpers import free_port, transcode

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facegate.pipeline.flow.channel import Channel, EndOfStream, Lane
-from facegate.pipeline.flow.priority import Priority, frontality
-from facegate.pipeline.gating.contest import Contest
+from facegate.pipeline.quality.load_shedding import Priority, frontality
+from facegate.pipeline.quality.scoring_scheduler import Contest
 from facegate.pipeline.gating.gate import GateSettings
 from facegate.pipeline.records import (
     Detection,

@@ -1,0 +1,120 @@
+"""What one crop costs in the shipped model, as a share of ViT-B/24: CPU time, one thread, interleaved, medians.
+
+python -m benchmarks.scorer_cost
+python -m benchmarks.scorer_cost --recogniser mobilefacenet-y1.onnx    # both shipped models beside a recogniser
+python -m benchmarks.scorer_cost --agreement pool112.zip                # bf16 and int8 against fp32, on faces
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from benchmarks.host_info import cpu
+from benchmarks.scoring import Job, interleaved, random_reading
+from facegate.cpu import limit_threads
+from facegate.evaluation.degrade import degrade_half
+from facegate.scoring.backends import CROPS, BackendName, Dtype
+from facegate.scoring.backend_selection import cache_folder
+from facegate.scoring.engine import load_scorer
+from facegate.scoring.export import export_onnx, quantise_onnx
+from facegate.scoring.families import builtin_card
+from facegate.scoring.torch_backends import TorchCpu
+from facegate.training.pool import load_pool
+
+
+def one_by_one(graph: onnxruntime.InferenceSession, crops: NDArray[np.uint8]) -> None:
+    for row in range(len(crops)):
+        graph.run(None, {CROPS: crops[row : row + 1]})
+
+
+def beside_a_recogniser(path: Path, crops: NDArray[np.uint8], rounds: int) -> None:
+    """Print what a crop costs in the shipped model (score and embedding) and in a recogniser."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    jobs: dict[str, Job] = {}
+    with TemporaryDirectory() as folder:
+        scorer = load_scorer(device="cpu", dtype="fp32", backend="torch")
+        file = Path(folder) / f"{scorer.card.name}.onnx"
+        export_onnx(scorer.one_pass, scorer.card, scorer.algorithm, file)
+        small = file.with_suffix(".int8.onnx")
+        quantise_onnx(file, small)
+        graph, coarse = (onnxruntime.InferenceSession(str(path), options) for path in (file, small))
+        jobs[f"{scorer.card.name}, torch"] = partial(scorer.score, crops)
+        jobs[f"{scorer.card.name}, ONNX Runtime"] = partial(graph.run, None, {graph.get_inputs()[0].name: crops})
+        jobs[f"{scorer.card.name}, ONNX Runtime, int8, one by one"] = partial(one_by_one, coarse, crops)
+    judge = onnxruntime.InferenceSession(str(path), options)
+    planes = np.ascontiguousarray(crops[..., ::-1].transpose(0, 3, 1, 2), np.float32)
+    jobs[f"{path.stem}, ONNX Runtime"] = partial(judge.run, None, {judge.get_inputs()[0].name: planes})
+    print(cpu(), f"fp32, batch {len(crops)}", sep="; ")
+    for name, times in interleaved(jobs, rounds).items():
+        print(f"{name:52s} {1000 * statistics.median(times) / len(crops):8.2f} ms per crop")
+
+
+def agreement(pool: Path, count: int = 512) -> None:
+    """Print how far other number formats of the default model agree with fp32 on faces, half of them degraded."""
+    faces = load_pool(pool, cache_folder() / f"{pool.stem}.npy").crops
+    crops = degrade_half(np.array(faces[:: len(faces) // count][:count]), 7)
+    exact = load_scorer(device="cpu", dtype="fp32", backend="torch").score(crops)
+    print(cpu(), f"{count} crops of {pool.name}", sep="; ")
+    formats: tuple[tuple[BackendName, Dtype], ...] = (
+        ("torch", "bf16"),
+        ("openvino", "bf16"),
+        ("onnxruntime", "fp32"),
+        ("onnxruntime", "int8"),
+    )
+    for backend, dtype in formats:
+        found = load_scorer(device="cpu", dtype=dtype, backend=backend).score(crops)
+        assert found.embedding is not None and exact.embedding is not None
+        assert found.norm is not None and exact.norm is not None
+        cosines = (found.embedding * exact.embedding).sum(1) / (found.norm * exact.norm)
+        rank = spearmanr(found.raw, exact.raw).statistic
+        points = np.abs(found.quality.astype(int) - exact.quality).max()
+        print(
+            f"{backend:12s} {dtype}: Spearman {rank:.5f}, least cosine {cosines.min():.4f}, "
+            f"quality off by at most {points}"
+        )
+
+
+@torch.inference_mode()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--recogniser", type=Path, help="An ONNX file of one 3x112x112 input, run in ONNX Runtime.")
+    parser.add_argument("--agreement", type=Path, metavar="POOL", help="A zip of aligned crops.")
+    arguments = parser.parse_args()
+    limit_threads(1)
+    crops = np.random.default_rng(0).integers(0, 256, (arguments.batch, 112, 112, 3)).astype(np.uint8)
+    if arguments.agreement is not None:
+        agreement(arguments.agreement)
+        return
+    if arguments.recogniser is not None:
+        beside_a_recogniser(arguments.recogniser, crops, arguments.rounds)
+        return
+    large = TorchCpu(random_reading(builtin_card("cvlface-vit-base"), torch.float32).one_pass, "fp32")
+    jobs: dict[str, Job] = {"ViT-B/24, score and embedding": lambda: large.run([crops], True)}
+    scorers = {}
+    for quality in ("estimate", "vitnt"):
+        scorers[quality] = load_scorer(quality=quality, device="cpu", dtype="fp32", backend="torch")
+    jobs["ours, score (estimate)"] = lambda: scorers["estimate"].score(crops, embedding=False)
+    jobs["ours, score (ViTNT-FIQA)"] = lambda: scorers["vitnt"].score(crops, embedding=False)
+    jobs["ours, score and embedding"] = lambda: scorers["estimate"].score(crops)
+    median = {name: statistics.median(times) for name, times in interleaved(jobs, arguments.rounds).items()}
+    print(cpu(), f"fp32, batch {arguments.batch}", sep="; ")
+    whole = median["ViT-B/24, score and embedding"]
+    for name, seconds in median.items():
+        print(f"{name:32s} {1000 * seconds / arguments.batch:8.2f} ms per crop   {seconds / whole:.3f} of ViT-B/24")
+
+
+if __name__ == "__main__":
+    main()

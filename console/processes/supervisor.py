@@ -1,0 +1,329 @@
+"""Keeps a gate and a worker running for what the configuration file says."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from threading import Event, Lock, RLock, Thread
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+import structlog
+
+from facegate.subprocesses import Child, ChildState, LogLine
+from facegate.console.processes.config_file import ChangedMeanwhileError, ConfigFile, Version
+from facegate.console.processes.gate_client import GateAwayError, GateClient, GateRefusedError
+from facegate.errors import ConfigError
+from facegate.pipeline.config import RunConfig
+
+LOOK_S = 0.25
+MOST_EVENTS = 300
+WORRYING = ("warning", "error", "critical")
+
+log = structlog.get_logger(__name__)
+
+
+class Folder(msgspec.Struct, frozen=True):
+    """Where the console keeps what."""
+
+    data: Path
+
+    @property
+    def store(self) -> Path:
+        """Shots, visits, tracks."""
+        return self.data / "store.db"
+
+    @property
+    def recordings(self) -> Path:
+        """What gates saw."""
+        return self.data / "recordings"
+
+    @property
+    def running(self) -> Path:
+        """The configuration that runs, whatever somebody is writing into the file meanwhile."""
+        return self.data / "running.yaml"
+
+    @property
+    def accounts(self) -> Path:
+        """Who may come in."""
+        return self.data / "accounts.db"
+
+    @property
+    def secrets(self) -> Path:
+        """Passwords of cameras, a file each."""
+        return self.data / "secrets"
+
+
+class Recogniser(msgspec.Struct, frozen=True):
+    """How the worker is to recognise."""
+
+    gallery: Path
+    embedder: str = "auto"
+    card: Path | None = None
+    fpir: float | None = None
+    key: Path | None = None
+
+    def arguments(self) -> list[str]:
+        """As ``facegate recognize`` takes them."""
+        given = {"--card": self.card, "--fpir": self.fpir, "--key": self.key}
+        options = [text for name, value in given.items() if value is not None for text in (name, str(value))]
+        return ["--gallery", str(self.gallery), "--embedder", self.embedder, *options]
+
+
+class Health(msgspec.Struct, frozen=True):
+    """How everything that runs is doing."""
+
+    gate: ChildState
+    gate_finished: bool
+    """Its files have been watched to their ends; nothing is wrong."""
+    worker: ChildState
+    config_tag: str
+    """The version of the file that is running."""
+    config_changed: bool
+    """Somebody has changed the file by hand since."""
+    config_problem: str | None
+    """Why the file, as it is now, cannot be used."""
+    lines: tuple[LogLine, ...]
+    """Warnings and errors, oldest first."""
+
+
+class Supervisor:
+    """Owns the two processes; one thread looks after them."""
+
+    def __init__(
+        self,
+        file: ConfigFile,
+        folder: Folder,
+        recogniser: Recogniser,
+        tell: Callable[[str, Any], None] = lambda kind, what: None,
+    ) -> None:
+        """Prepare; nothing is started before the context is entered.
+
+        Args:
+            file: says what is to run.
+            folder: where everything is kept.
+            recogniser: what the worker uses.
+            tell: is told what happens: a kind, and details; from any thread.
+
+        Raises:
+            ConfigError: the file cannot be used.
+        """
+        self.file = file
+        self._folder = folder
+        self._recogniser = recogniser
+        self._tell = tell
+        self._lock = Lock()
+        self._changing = RLock()
+        """Held while the file and what runs are on their way from one version to another."""
+        self._stop = Event()
+        self._worrying: deque[LogLine] = deque(maxlen=MOST_EVENTS)
+        self._gate, self._worker = Child("gate", self._heard), Child("worker", self._heard)
+        self._finished = False
+        self._running: Version = file.version()
+        if self._running.problem is not None:
+            raise ConfigError(self._running.problem)
+        self._take(self._running)
+        self._stamp = self._stat()
+        self._opened = ExitStack()
+        # A socket's path has room for a hundred letters: it cannot lie in any folder.
+        sockets = self._opened.enter_context(tempfile.TemporaryDirectory(prefix="facegate-"))
+        self._shots = f"ipc://{sockets}/shots"
+        self.client = self._opened.enter_context(GateClient(f"ipc://{sockets}/gate"))
+        self._thread = Thread(target=self._run, name="facegate-supervisor", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._opened.close()
+
+    def health(self) -> Health:
+        """How it is going."""
+        now = self.file.version()
+        with self._lock:
+            return Health(
+                gate=self._gate.state(),
+                gate_finished=self._finished,
+                worker=self._worker.state(),
+                config_tag=self._running.tag,
+                config_changed=now.tag != self._running.tag,
+                config_problem=now.problem,
+                lines=tuple(self._worrying),
+            )
+
+    def apply(self, version: Version) -> None:
+        """Go over to a version of the file.
+
+        Raises:
+            ConfigError: it cannot be used; what ran before goes on.
+        """
+        if version.problem is not None:
+            raise ConfigError(version.problem)
+        with self._changing:
+            with self._lock:
+                before = self._running
+                self._take(version)
+                self._finished = False
+                self._gate.again_at_once()
+                running = self._gate.running
+            try:
+                if _wanted(version) is None or not running:
+                    return  # the thread starts or ends it
+                restart = bool(self.client.reload().ignored)
+            except GateRefusedError as error:
+                self._take(before)
+                raise ConfigError(str(error)) from error
+            except GateAwayError:
+                restart = True
+            finally:
+                self._stamp = self._stat()
+            if restart:
+                with self._lock:
+                    self._gate.stop()
+
+    def change(self, edit: Callable[[Any], None], expected: str | None = None) -> Version:
+        """Change the file and go over to it; where the gate refuses, the file is as it was.
+
+        Raises:
+            ConfigError: it cannot be used.
+            ChangedMeanwhileError: the file is another one by now.
+        """
+        with self._changing:
+            if self.file.version().tag != self._running.tag:
+                name = self.file.path.name
+                raise ChangedMeanwhileError(f"{name} was changed by hand; take that over first, on the Health page")
+            version = self.file.change(edit, expected)
+            try:
+                self.apply(version)
+            except ConfigError:
+                self.file.undo()
+                self._stamp = self._stat()
+                raise
+        self._tell("config", {"tag": version.tag})
+        return version
+
+    def load(self) -> Version:
+        """Take over what somebody wrote into the file by hand.
+
+        Raises:
+            ConfigError: it cannot be used.
+        """
+        version = self.file.version()
+        self.apply(version)
+        self._tell("config", {"tag": version.tag})
+        return version
+
+    def undo(self) -> Version:
+        """Take the last change back.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        with self._changing:
+            version = self.file.undo()
+            self.apply(version)
+        self._tell("config", {"tag": version.tag})
+        return version
+
+    def running(self) -> Version:
+        """What is running."""
+        return self._running
+
+    def _take(self, version: Version) -> None:
+        part = self._folder.running.with_suffix(".part")
+        try:
+            part.touch(mode=0o600)
+            part.write_text(version.text, encoding="utf-8")
+            part.replace(self._folder.running)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot write {self._folder.running}: {(error.strerror or 'error').lower()}"
+            ) from error
+        self._running = version
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.wait(LOOK_S):
+                with self._lock:
+                    self._look()
+        finally:
+            self._worker.ask_to_end()  # they end side by side
+            self._gate.stop()
+            self._worker.stop()
+
+    def _look(self) -> None:
+        for child in (self._gate, self._worker):
+            code = child.ended()
+            if code is not None:
+                self._finished = self._finished or (child is self._gate and code == 0)
+                if code != 0:
+                    log.warning("process ended, starting it again", process=child.name, exit_code=code)
+                self._tell("health", {"process": child.name, "exit_code": code})
+        config = _wanted(self._running)
+        if config is None:
+            self._gate.stop()
+        elif not self._finished and self._gate.start_if_due(self._gate_arguments()):
+            self._tell("health", {"process": "gate", "started": True})
+        if self._worker.start_if_due(self._worker_arguments(config)):
+            self._tell("health", {"process": "worker", "started": True})
+        if self._changing.acquire(blocking=False):
+            try:
+                self._look_at_file()
+            finally:
+                self._changing.release()
+
+    def _look_at_file(self) -> None:
+        stamp = self._stat()
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        if self.file.version().tag != self._running.tag:
+            log.warning("the configuration was changed by hand; the page asks whether to load it")
+            self._tell("health", {"config_changed": True})
+
+    def _gate_arguments(self) -> list[str]:
+        data = self._folder.data
+        arguments = ["run", str(self._folder.running), "--data", str(data), "--control", self.client.endpoint]
+        delivery = self._running.content.get("delivery") or {}
+        if "bind" not in delivery:
+            arguments += ["--bind", self._shots]
+        if "spool" not in delivery:
+            arguments += ["--spool", str(data / "shots.spool")]
+        return arguments
+
+    def _worker_arguments(self, config: RunConfig | None) -> list[str]:
+        given = (self._running.content.get("delivery") or {}).get("bind")
+        endpoint = self._shots if config is None or given is None else config.delivery.bind
+        where = str(endpoint).replace("://0.0.0.0:", "://127.0.0.1:").replace("://*:", "://127.0.0.1:")
+        store = self._folder.store.absolute()
+        return [
+            *("recognize", *self._recogniser.arguments(), "--connect", where, "--output", "/dev/null"),
+            *("--to", f"store://{store}", "--waiting", str(self._folder.data / "names")),
+        ]
+
+    def _heard(self, line: LogLine) -> None:
+        if line.level in WORRYING:
+            self._worrying.append(line)
+            self._tell("line", line)
+
+    def _stat(self) -> tuple[int, int, int] | None:
+        try:
+            found = self.file.path.stat()
+        except OSError:
+            return None
+        return (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+def _wanted(version: Version) -> RunConfig | None:
+    """What the gate is to run; ``None`` where no camera is enabled."""
+    config = version.config
+    return None if config is None or not any(camera.enabled for camera in config.cameras) else config

@@ -1,0 +1,217 @@
+"""Puts the console together and serves it until it is told to stop."""
+
+from __future__ import annotations
+
+import fcntl
+import ipaddress
+import socket
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import msgspec
+import structlog
+import uvicorn
+from prometheus_client.registry import Collector
+
+from facegate.subprocesses import ChildState
+from facegate.console.event_bus import Broker
+from facegate.console.state import Console
+from facegate.console.metrics import ConsoleCollector
+from facegate.console.people.service import PeopleDesk
+from facegate.console.processes.config_file import ConfigFile
+from facegate.console.processes.supervisor import Folder, Recogniser, Supervisor
+from facegate.console.scoring import ScoreDesk
+from facegate.console.security.accounts import Accounts
+from facegate.console.security.login_throttle import Patience
+from facegate.console.tuning.tuner import Tuner
+from facegate.console.web.app import create_app
+from facegate.errors import ConfigError
+from facegate.fleet.bucket import Place
+from facegate.maintenance.backups import FOLDER, BackupKeeper
+from facegate.maintenance.files import DataFile, data_files
+from facegate.maintenance.recovery import heal_all
+from facegate.pipeline.observability.exposition import MetricsServer
+from facegate.pipeline.observability.metrics import RunCollector
+from facegate.pipeline.observability.report import RunReport
+from facegate.store.reader import StoreReader
+from facegate.store.retention import Limits
+
+log = structlog.get_logger(__name__)
+LINGER_S = 1
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """How the console is to run."""
+
+    config: Path
+    data: Path
+    listen: str
+    """``HOST:PORT``."""
+    recogniser: Recogniser
+    limits: Limits
+    hosts: tuple[str, ...] = ()
+    """Names of this host beside its addresses."""
+    metrics: str | None = None
+    """``HOST:PORT`` of ``/metrics``."""
+    certificate: Path | None = None
+    key: Path | None = None
+    fleet: Place | None = None
+
+
+def make_folder(data: Path) -> Folder:
+    """The folder, for this user alone.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (data / "recordings").mkdir(exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigError(f"cannot keep anything in {data}: {(error.strerror or 'error').lower()}") from error
+    return Folder(data.absolute())
+
+
+def serve(wanted: Wanted) -> None:
+    """Run until SIGINT or SIGTERM.
+
+    Raises:
+        ConfigError: an address that cannot be had, or would let anybody in.
+        FacegateError: a file that cannot be used.
+    """
+    folder = make_folder(wanted.data)
+    with ExitStack() as opened:
+        opened.enter_context(_alone(folder.data))
+        _keep_whole(folder.data, wanted, opened)
+        accounts = opened.enter_context(Accounts(folder.accounts, create=True))
+        listener = opened.enter_context(_listener(wanted.listen, locked=accounts.needed()))
+        store = opened.enter_context(StoreReader(folder.store, create=True))
+        broker = Broker()
+        recogniser = wanted.recogniser
+        people = PeopleDesk(recogniser.gallery, recogniser.embedder, recogniser.card, recogniser.fpir)
+        supervisor = opened.enter_context(Supervisor(ConfigFile(wanted.config), folder, recogniser, broker.tell))
+        scoring = opened.enter_context(ScoreDesk(lambda: supervisor.running().config))
+        console = Console(
+            folder=folder,
+            supervisor=supervisor,
+            store=store,
+            accounts=accounts,
+            broker=broker,
+            people=people,
+            scoring=scoring,
+            tuner=Tuner(folder.recordings, recogniser.gallery, people.recognition),
+            limits=wanted.limits,
+            patience=Patience(),
+            secure=wanted.certificate is not None,
+            fleet=wanted.fleet,
+        )
+        if wanted.metrics:
+            opened.enter_context(MetricsServer(wanted.metrics, lambda: _health(console), _collectors(console)))
+        _serve(console, listener, wanted)
+
+
+def _keep_whole(data: Path, wanted: Wanted, opened: ExitStack) -> None:
+    """Replace what is damaged before anybody uses it, and make a backup a day from now on."""
+    gallery, backups = wanted.recogniser.gallery, data / FOLDER
+
+    def files() -> list[DataFile]:
+        return data_files(data, gallery, wanted.config)
+
+    heal_all(files(), [backups, gallery.parent / FOLDER])
+    opened.enter_context(closing(BackupKeeper(backups, files)))
+
+
+def _health(console: Console) -> tuple[bool, bytes]:
+    ok, health = console.healthy(), console.supervisor.health()
+    return ok, msgspec.json.encode({"ok": ok, "gate": health.gate.running, "worker": health.worker.running})
+
+
+def _collectors(console: Console) -> list[Collector]:
+    def processes() -> tuple[ChildState, ...]:
+        health = console.supervisor.health()
+        return health.gate, health.worker
+
+    def report() -> RunReport | None:
+        found = console.report()
+        return None if found is None else msgspec.convert(found, RunReport)
+
+    return [console.requests, ConsoleCollector(processes, console.disk), RunCollector(report)]
+
+
+def _serve(console: Console, listener: socket.socket, wanted: Wanted) -> None:
+    host, port = listener.getsockname()[:2]
+    scheme = "http" if wanted.certificate is None else "https"
+    name = f"[{host}]" if ":" in host else host
+    config = uvicorn.Config(
+        create_app(console, _names(wanted)),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        ws="none",
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=LINGER_S,
+        ssl_certfile=wanted.certificate,
+        ssl_keyfile=wanted.key,
+    )
+    try:
+        config.load()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"certificate or key cannot be used: {str(error).lower()}") from error
+    login = "" if console.accounts.needed() else " (no login: only this host can reach it)"
+    log.info(f"the console is at {scheme}://{name}:{port}{login}", config=str(wanted.config), data=str(wanted.data))
+    _Server(config, console.broker).run(sockets=[listener])
+    log.info("the console has ended")
+
+
+class _Server(uvicorn.Server):
+    """Lets open pages go before it waits for requests to end: their streams of events never would."""
+
+    def __init__(self, config: uvicorn.Config, broker: Broker) -> None:
+        super().__init__(config)
+        self._broker = broker
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn."""
+        self._broker.end()
+        await super().shutdown(sockets)
+
+
+def _names(wanted: Wanted) -> Collection[str]:
+    host = wanted.listen.rpartition(":")[0]
+    return (*wanted.hosts, host) if host else wanted.hosts
+
+
+@contextmanager
+def _listener(listen: str, *, locked: bool) -> Iterator[socket.socket]:
+    """A socket that listens; beyond this host only where one has to log in."""
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]") or "127.0.0.1"
+    if not port.isdecimal() or int(port) > 65_535:
+        raise ConfigError(f"--listen {listen}: give HOST:PORT, such as 127.0.0.1:8090")
+    try:
+        found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
+        address = ipaddress.ip_address(found[4][0])
+        if not address.is_loopback and not locked:
+            raise ConfigError(
+                f"{host} can be reached from other hosts, and nobody would have to log in: first give yourself a "
+                "password with 'facegate serve --set-password NAME'"
+            )
+        listener = socket.create_server((str(address), int(port)), family=found[0], reuse_port=False, backlog=128)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigError(f"cannot listen at {listen}: {reason}; choose another with --listen") from error
+    with listener:
+        yield listener
+
+
+@contextmanager
+def _alone(data: Path) -> Iterator[None]:
+    """One console for a folder."""
+    with (data / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"another console uses {data}: end it, or give another --data") from None
+        yield

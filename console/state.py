@@ -1,0 +1,94 @@
+"""Everything that the pages and the API stand on."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from facegate.console.event_bus import Broker
+from facegate.console.metrics import Requests
+from facegate.console.people.service import PeopleDesk
+from facegate.console.processes.gate_client import GateAwayError
+from facegate.console.processes.supervisor import Folder, Supervisor
+from facegate.console.scoring import ScoreDesk
+from facegate.console.security.accounts import Accounts
+from facegate.console.security.login_throttle import Patience
+from facegate.console.tuning.tuner import Tuner
+from facegate.fleet.bucket import Place
+from facegate.maintenance.backups import FOLDER, forget_in_backups
+from facegate.maintenance.files import notes
+from facegate.recognition.enrollment.records import Erased
+from facegate.recognition.enrollment.stored_visits import rename_stored
+from facegate.store.reader import StoreReader
+from facegate.store.retention import Limits
+
+
+class Console(msgspec.Struct, frozen=True):
+    """Whoever makes it closes what is in it."""
+
+    folder: Folder
+    supervisor: Supervisor
+    store: StoreReader
+    accounts: Accounts
+    broker: Broker
+    people: PeopleDesk
+    scoring: ScoreDesk
+    tuner: Tuner
+    limits: Limits
+    patience: Patience
+    secure: bool
+    """Whether it is reached by TLS alone."""
+    fleet: Place | None = None
+    """Of whose gates it has a page."""
+    requests: Requests = msgspec.field(default_factory=Requests)
+
+    def healthy(self) -> bool:
+        """Whether the gate and the worker run, or there is nothing to run."""
+        found = self.supervisor.health()
+        return found.worker.running and (
+            found.gate.running or found.gate_finished or self.supervisor.running().config is None
+        )
+
+    def disk(self) -> dict[str, int]:
+        """Bytes of the store and of recordings, and what is free."""
+        recordings = sum(map(_size, self.folder.recordings.glob("*/*.rec")))
+        store = sum(map(_size, self.folder.data.glob("store.db*")))
+        return {"store": store, "recordings": recordings, "free": shutil.disk_usage(self.folder.data).free}
+
+    def notices(self) -> list[str]:
+        """Files that were damaged and what took their place, until somebody removes the notes beside them."""
+        return notes(*dict.fromkeys([self.folder.data, self.folder.data / "names", self.people.gallery.parent]))
+
+    def renamed(self, name: str, new: str) -> None:
+        """Somebody has another name: so have their stored visits."""
+        rename_stored(self.folder.data, name, new)
+
+    def forget(self, name: str) -> list[Erased]:
+        """Remove somebody everywhere.
+
+        Raises:
+            GalleryError: there is no such person.
+            StoreError: the store cannot be written.
+        """
+        backups = forget_in_backups(self.folder.data / FOLDER, name)
+        erased = self.people.remove(name, self.folder.data)
+        return [Erased(str(self.folder.data / FOLDER), backups, "automatic backups"), *erased]
+
+    def report(self) -> dict[str, Any] | None:
+        """The gate's report, ``None`` while there is no gate that answers."""
+        if not self.supervisor.health().gate.running:
+            return None
+        try:
+            return msgspec.json.decode(self.supervisor.client.report(), type=dict[str, Any])
+        except GateAwayError:
+            return None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0  # it was tidied away meanwhile

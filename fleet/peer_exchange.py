@@ -1,0 +1,118 @@
+"""What gates tell each other of cameras: whom a group has let through, and what a camera has learned.
+
+The first goes by a subject, is kept nowhere and may be lost: then somebody is sent twice. The second is a key of
+the bucket, written before the camera is given up, and now and then meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from threading import Lock
+from time import monotonic
+
+import msgspec
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from facegate.pipeline.gating.factory import Learned
+from facegate.pipeline.gating.policies import MOST_PEOPLE
+from facegate.pipeline.records import Met
+
+SUBJECT = "facegate.met"
+KEEP_S = 60.0
+MOST_BYTES = 64 * 1024
+OLDEST_S = 3600.0
+
+log = structlog.get_logger(__name__)
+
+
+class Said(msgspec.Struct, frozen=True, array_like=True):
+    """Somebody was let through; MessagePack."""
+
+    gate: str
+    model: str
+    """Embeddings of one model can be compared."""
+    group: str
+    age_s: float
+    """For how long that has been so."""
+    embedding: bytes
+    """Of unit length; float16, little-endian."""
+
+
+class Sharing:
+    """Collects what is to be told and understands what is heard; for any thread. A
+    :class:`~facegate.pipeline.gating.factory.Outside`."""
+
+    def __init__(self, gate: str, meet: Callable[[Met], None]) -> None:
+        """Begin; ``meet`` is told of everybody whom other gates have let through."""
+        self.model = ""
+        """Of the gate's embeddings; empty while there is no run."""
+        self._gate, self._meet = gate, meet
+        self._lock = Lock()
+        self._met: deque[tuple[float, str, bytes]] = deque(maxlen=MOST_PEOPLE)
+        self._learned: dict[str, Learned] = {}
+        self._kept: dict[str, bytes] = {}
+        self._kept_s: dict[str, float] = {}
+
+    def met(self, group: str, embedding: NDArray[np.float32], at_s: float) -> None:
+        """See :class:`~facegate.pipeline.gating.factory.Outside`."""
+        self._met.append((at_s, group, embedding.astype("<f2").tobytes()))
+
+    def learned(self, camera: str, learned: Learned) -> None:
+        """See :class:`~facegate.pipeline.gating.factory.Outside`."""
+        with self._lock:
+            self._learned[camera] = learned
+
+    def to_say(self) -> list[bytes]:
+        """Messages that are to go out now."""
+        now = monotonic()
+        taken = [self._met.popleft() for _ in range(len(self._met))]
+        return [
+            msgspec.msgpack.encode(Said(self._gate, self.model, group, round(now - at_s, 3), embedding))
+            for at_s, group, embedding in taken
+        ]
+
+    def hear(self, message: bytes) -> None:
+        """Another gate has said something; what cannot be understood is left out."""
+        if len(message) > MOST_BYTES:
+            return
+        try:
+            said = msgspec.msgpack.decode(message, type=Said)
+            unit = np.frombuffer(said.embedding, "<f2").astype("<f4")
+        except (msgspec.DecodeError, ValueError) as error:
+            log.error("message of another gate left out", reason=str(error))
+            return
+        if said.gate == self._gate or said.model != self.model or not 0 <= said.age_s <= OLDEST_S:
+            return
+        self._meet(Met(said.group, unit.tobytes(), monotonic() - said.age_s))
+
+    def to_keep(self, camera: str | None = None) -> dict[str, bytes]:
+        """What is to be written of one camera, which is about to be given up, or of all whose turn it is."""
+        now, found = monotonic(), {}
+        with self._lock:
+            for name in list(self._learned) if camera is None else [camera]:
+                due = camera is not None or now - self._kept_s.get(name, float("-inf")) >= KEEP_S
+                if name not in self._learned or not due:
+                    continue
+                value = msgspec.json.encode(self._learned.pop(name))
+                if value != self._kept.get(name):
+                    found[name] = self._kept[name] = value
+                    self._kept_s[name] = now
+        return found
+
+    def kept(self, camera: str, value: bytes) -> None:
+        """The bucket tells what a camera has learned."""
+        self._kept[camera] = value
+
+    def begins_with(self, camera: str) -> Learned | None:
+        """What a camera has learned elsewhere."""
+        value = self._kept.get(camera)
+        if not value or len(value) > MOST_BYTES:
+            return None
+        try:
+            return msgspec.json.decode(value, type=Learned)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            log.error("what the camera has learned elsewhere cannot be read", camera=camera, reason=str(error))
+            return None

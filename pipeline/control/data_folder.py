@@ -1,0 +1,108 @@
+"""Everything that a run shows and keeps for a console, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from facegate.errors import StoreError
+from facegate.pipeline.config import OtherConfig, RunConfig
+from facegate.pipeline.gating.gate import Decision
+from facegate.pipeline.records import ScoredFrame
+from facegate.pipeline.observability.report import to_json
+from facegate.pipeline.runner import Runner
+from facegate.pipeline.runtime.reload import Reload
+from facegate.pipeline.control.server import Control
+from facegate.pipeline.control.live import LiveView
+from facegate.pipeline.control.track_store import TrackBook
+
+
+class DataFolder:
+    """The folder in which a gate keeps what a console shows: where what is."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make it where it is missing.
+
+        Raises:
+            StoreError: it cannot be made.
+        """
+        self.recordings = folder / "recordings"
+        """What gates saw, a folder for each run."""
+        self.store = folder / "store.db"
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.recordings.mkdir(exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise StoreError(f"cannot keep anything in {folder}: {(error.strerror or 'error').lower()}") from error
+        self._waiting = folder / "store.spool"
+
+    def stores(self, config: RunConfig) -> RunConfig:
+        """The configuration with the store as one more place for shots."""
+        place = OtherConfig(kind="store", to=str(self.store), spool=self._waiting)
+        delivery = config.delivery
+        return config.model_copy(
+            update={"delivery": delivery.model_copy(update={"others": (*delivery.others, place)})}
+        )
+
+
+class Showing:
+    """What a run is asked to keep (``data``) and to answer (``control``); nothing of either by default."""
+
+    def __init__(self, data: Path | None, control: str | None) -> None:
+        """Open what is kept.
+
+        Raises:
+            StoreError: it cannot be.
+        """
+        self._control = control
+        self._live = LiveView()
+        self._data = None if data is None else DataFolder(data)
+        self._tracks = None if self._data is None else TrackBook(self._data.store)
+
+    @property
+    def recordings(self) -> Path | None:
+        """Where the run is to be recorded."""
+        return None if self._data is None else self._data.recordings
+
+    def stores(self, config: RunConfig) -> RunConfig:
+        """The configuration as it is to run."""
+        return config if self._data is None else self._data.stores(config)
+
+    def see(self, frame: ScoredFrame) -> None:
+        """Take a frame before it is decided; from the gate's thread."""
+        self._live.see(frame)
+        if self._tracks is not None:
+            self._tracks.see(frame)
+
+    def decided(self, decision: Decision) -> None:
+        """Take the fate of a face; from the gate's thread."""
+        if self._tracks is not None:
+            self._tracks.decided(decision)
+
+    @contextmanager
+    def of(self, runner: Runner, reload: Callable[[], Reload]) -> Iterator[None]:
+        """Show and keep this run.
+
+        Args:
+            runner: whose :meth:`see` and :meth:`decided` these are.
+            reload: goes over to what its configuration file says now.
+
+        Raises:
+            DeliveryError: the control socket cannot be bound.
+        """
+        self._live.of(runner.shown, runner.people, runner.info.model)
+        with ExitStack() as opened:
+            if self._tracks is not None:
+                opened.enter_context(self._tracks.of(runner.run_id, runner.recorded))
+            if self._control is not None:
+                opened.enter_context(
+                    Control(
+                        self._control,
+                        run_id=runner.run_id,
+                        report=lambda: to_json(runner.report()),
+                        reload=reload,
+                        live=self._live,
+                    )
+                )
+            yield

@@ -1,0 +1,95 @@
+"""What each camera shows right now: kept as it is, and made into small pictures only when somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from time import monotonic
+
+from facegate.pipeline.images import encode_jpeg, shrink_to
+from facegate.pipeline.records import Box, FrameRef, Image, ScoredFace, ScoredFrame, SkippedFace
+from facegate.pipeline.quality.explain import reasons_of
+from facegate.pipeline.control.messages import AskLive, LiveCamera, LiveFace
+
+SMALLEST, LARGEST = 64, 3840
+STALE_S = 1.5
+"""Faces of a frame so much older than the picture are gone."""
+
+
+class LiveView:
+    """Remembers the faces of each camera's last frame; pictures are asked for."""
+
+    def __init__(self) -> None:
+        self._shown: Callable[[str], tuple[FrameRef, Image] | None] = lambda camera: None
+        self._people: Callable[[str], Mapping[int, int]] = lambda camera: {}
+        self._model = ""
+        self._faces: dict[str, ScoredFrame] = {}
+
+    def of(
+        self,
+        shown: Callable[[str], tuple[FrameRef, Image] | None],
+        people: Callable[[str], Mapping[int, int]],
+        model: str,
+    ) -> None:
+        """Say what knows the rest.
+
+        Args:
+            shown: the last frame of a camera, masked; ``None`` where it has none or there is no such camera.
+            people: for each of a camera's tracks, the number under which its decisions are made.
+            model: name of the one that scores the faces.
+        """
+        self._model = model
+        self._shown = shown
+        self._people = people
+
+    def see(self, frame: ScoredFrame) -> None:
+        """Take a frame that was scored; from the gate's thread."""
+        self._faces[frame.frame.camera] = frame
+
+    def answer(self, ask: AskLive) -> tuple[LiveCamera, ...]:
+        """What the cameras show."""
+        found = []
+        for camera, have in ask.have.items():
+            shown = self._shown(camera)
+            if shown is not None:
+                found.append(self._camera(camera, *shown, have, ask))
+        return tuple(found)
+
+    def _camera(self, camera: str, ref: FrameRef, image: Image, have: int, ask: AskLive) -> LiveCamera:
+        faces = self._faces.get(camera)
+        jpeg = None
+        if ref.seq != have:
+            side = min(max(ask.longer_side, SMALLEST), LARGEST)
+            jpeg = encode_jpeg(shrink_to(image, side)[0], min(max(ask.jpeg_quality, 1), 95))
+        present = faces is not None and abs(ref.pts_s - faces.frame.pts_s) < STALE_S
+        return LiveCamera(
+            camera=camera,
+            seq=ref.seq,
+            age_s=round(monotonic() - ref.received_s + ref.behind_s, 3),
+            width=ref.width,
+            height=ref.height,
+            faces=self._present(camera, faces) if faces is not None and present else (),
+            jpeg=jpeg,
+        )
+
+    def _present(self, camera: str, frame: ScoredFrame) -> tuple[LiveFace, ...]:
+        people = self._people(camera)
+        size = max(frame.frame.width, 1), max(frame.frame.height, 1)
+        faces: list[ScoredFace | SkippedFace] = [*frame.faces, *frame.skipped]
+        return tuple(
+            LiveFace(
+                track_id=people.get(face.track_id, face.track_id),
+                box=_fractions(face.face.detection.box, size),
+                quality=face.quality if isinstance(face, ScoredFace) else None,
+                advice=self._advice(face) if isinstance(face, ScoredFace) else "",
+            )
+            for face in faces
+        )
+
+    def _advice(self, face: ScoredFace) -> str:
+        advice = reasons_of(face, self._model).advice
+        return "" if advice is None or advice.defect is None else advice.say
+
+
+def _fractions(box: Box, size: tuple[int, int]) -> Box:
+    x1, y1, x2, y2 = box
+    return (round(x1 / size[0], 4), round(y1 / size[1], 4), round(x2 / size[0], 4), round(y2 / size[1], 4))

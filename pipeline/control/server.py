@@ -1,0 +1,123 @@
+"""A gate's control socket: who may open its file may ask how it is doing, see what it sees, and let it reload."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Event, Thread
+from types import TracebackType
+from typing import Self
+
+import msgspec
+import structlog
+import zmq
+
+from facegate.errors import DeliveryError, FacegateError
+from facegate.pipeline.runtime.reload import Reload
+from facegate.pipeline.control.live import LiveView
+from facegate.pipeline.control.messages import (
+    MAX_REQUEST_BYTES,
+    MOST_CAMERAS,
+    AskLive,
+    AskReload,
+    Live,
+    Refused,
+    Reloaded,
+    Reply,
+    Report,
+    Request,
+)
+
+POLL_MS = 100
+
+log = structlog.get_logger(__name__)
+
+
+class Control:
+    """Answers on a socket file until closed. The folder of that file decides who may ask."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        run_id: str,
+        report: Callable[[], bytes],
+        reload: Callable[[], Reload],
+        live: LiveView,
+    ) -> None:
+        """Bind.
+
+        Args:
+            endpoint: ``ipc://FILE``.
+            run_id: of the run.
+            report: its counts so far, as JSON.
+            reload: goes over to what the configuration file says now.
+            live: what the cameras show.
+
+        Raises:
+            DeliveryError: not a socket file, or it cannot be bound.
+        """
+        if not endpoint.startswith("ipc://"):
+            raise DeliveryError(f"{endpoint} is no place for --control: give ipc://FILE in a folder of your own")
+        self._run_id, self._report, self._reload, self._live = run_id, report, reload, live
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.ROUTER)
+        self._socket.setsockopt(zmq.LINGER, 200)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_REQUEST_BYTES)
+        try:
+            self._socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            self._context.destroy(linger=0)
+            raise DeliveryError(f"cannot bind {endpoint}: {error.strerror.lower()}") from error
+        self._stop = Event()
+        self._pending: dict[Future[Reply], list[bytes]] = {}
+        self._changing = ThreadPoolExecutor(1, "facegate-reload")
+        self._thread = Thread(target=self._run, name="facegate-control", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._changing.shutdown(wait=False, cancel_futures=True)
+        self._context.destroy(linger=200)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            if self._socket.poll(POLL_MS):
+                *route, body = self._socket.recv_multipart()
+                self._take(route, body)
+            for future in [future for future in self._pending if future.done()]:
+                self._reply(self._pending.pop(future), future.result())
+
+    def _take(self, route: list[bytes], body: bytes) -> None:
+        try:
+            request = msgspec.msgpack.decode(body, type=Request)
+        except msgspec.DecodeError as error:
+            self._reply(route, Refused(f"not a request: {error}"))
+            return
+        if isinstance(request, AskReload):
+            # Cameras that leave are waited for, which may take seconds; others go on asking meanwhile.
+            self._pending[self._changing.submit(self._reloaded)] = route
+        elif isinstance(request, AskLive):
+            if len(request.have) > MOST_CAMERAS:
+                self._reply(route, Refused(f"at most {MOST_CAMERAS} cameras at a time"))
+            else:
+                self._reply(route, Live(self._run_id, self._live.answer(request)))
+        else:
+            self._reply(route, Report(self._report()))
+
+    def _reloaded(self) -> Reply:
+        try:
+            result = self._reload()
+        except FacegateError as error:
+            log.error("configuration not taken over, going on with the old one", reason=str(error))
+            return Refused(str(error))
+        return Reloaded(result.added, result.removed, result.changed, result.ignored)
+
+    def _reply(self, route: list[bytes], reply: Reply) -> None:
+        self._socket.send_multipart([*route, msgspec.msgpack.encode(reply)])

@@ -1,0 +1,185 @@
+"""Everything that is decided of each track, kept in the store while the gate runs."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event, Lock, Thread
+from time import monotonic, time
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from facegate.errors import StoreError
+from facegate.pipeline.gating.gate import Decision
+from facegate.pipeline.recording.record import Place
+from facegate.pipeline.records import Outcome, ScoredFace, ScoredFrame
+from facegate.store.records import FaceFate, Track
+from facegate.store.writer import StoreWriter
+
+EVERY_S = 1.0
+FORGET_S = 120.0
+"""A track of which nothing was decided for so long is over."""
+PLACES = 500
+"""Frames of each camera whose places in the recording are known."""
+MOST_FACES = 1000
+"""In a story; of a longer track, only what was sent is added."""
+
+log = structlog.get_logger(__name__)
+
+
+class _Open:
+    """A track of which more may come."""
+
+    def __init__(self, run_id: str, camera: str, track_id: int) -> None:
+        self.run_id, self.camera, self.track_id = run_id, camera, track_id
+        self.place: Place | None = None
+        """Where its first frame was recorded, or one before it."""
+        self.first_s = float("inf")
+        """Media time of its first face."""
+        self.first, self.last = float("inf"), 0.0
+        self.faces = 0
+        self.quality: int | None = None
+        self.outcomes: Counter[str] = Counter()
+        self.story: list[FaceFate] = []
+        self.touched_s = 0.0
+        self.due_s: float | None = None
+        """When it is to be written; ``None`` where nothing is new."""
+
+    def add(self, decision: Decision, now: float) -> None:
+        face, frame = decision.face, decision.face.face.frame
+        seen = time() - (now - frame.received_s)
+        self.first, self.last = min(self.first, seen), max(self.last, seen)
+        self.faces += 1
+        self.outcomes[decision.outcome.value] += 1
+        quality = face.quality if isinstance(face, ScoredFace) else None
+        if quality is not None:
+            self.quality = max(quality, -1 if self.quality is None else self.quality)
+        shot = decision.shot
+        if self.faces <= MOST_FACES or shot is not None:
+            self.story.append(
+                FaceFate(
+                    face_id=face.face.face_id,
+                    pts_s=frame.pts_s,
+                    quality=quality,
+                    outcome=decision.outcome,
+                    box=face.face.detection.box,
+                    reason=None if shot is None else shot.reason.value,
+                    shot_id=None if shot is None else shot.shot_id,
+                )
+            )
+        self.touched_s = now
+        if self.due_s is None:
+            self.due_s = now + EVERY_S * (1 + len(self.story) / 100)  # a long story is not written at every face
+
+    def track(self) -> Track:
+        place = self.place or Place("", 0)
+        return Track(
+            run_id=self.run_id,
+            camera=self.camera,
+            track_id=self.track_id,
+            first=round(self.first, 3),
+            last=round(self.last, 3),
+            faces=self.faces,
+            quality=self.quality,
+            outcomes=dict(self.outcomes),
+            story=tuple(sorted(self.story, key=lambda fate: fate.pts_s)),
+            piece=place.piece or None,
+            offset=place.offset,
+        )
+
+
+class TrackBook:
+    """Collects decisions by track and writes them once a second, from a thread of its own."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the store; nothing is written before the context is entered.
+
+        Raises:
+            StoreError: it cannot be used.
+        """
+        self._store = StoreWriter(path, create=True)
+        self._run_id = ""
+        self._lock = Lock()
+        self._tracks: dict[tuple[str, int], _Open] = {}
+        self._places: defaultdict[str, deque[tuple[float, Place]]] = defaultdict(lambda: deque(maxlen=PLACES))
+        """Media times of each camera's last frames, and where they were recorded."""
+        self._place: Callable[[], Place | None] = lambda: None
+        self._stop = Event()
+        self._thread = Thread(target=self._run, name="facegate-tracks", daemon=True)
+
+    def of(self, run_id: str, place: Callable[[], Place | None]) -> Self:
+        """Say whose tracks they are, and what tells where the last frame was recorded."""
+        self._run_id, self._place = run_id, place
+        return self
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def see(self, frame: ScoredFrame) -> None:
+        """Take a frame before it is decided; from the gate's thread."""
+        place = self._place()
+        if place is not None:
+            self._places[frame.frame.camera].append((frame.frame.pts_s, place))
+
+    def decided(self, decision: Decision) -> None:
+        """Take the fate of a face; from the gate's thread."""
+        if decision.outcome is Outcome.UNTRACKED:
+            return  # seen once: no track
+        camera, track_id = decision.face.face.frame.camera, decision.face.track_id
+        with self._lock:
+            track = self._tracks.get((camera, track_id))
+            if track is None:
+                track = _Open(self._run_id, camera, track_id)
+                self._tracks[camera, track_id] = track
+            seen_s = decision.face.face.frame.pts_s
+            if seen_s < track.first_s:  # the first face may be decided on after others
+                track.first_s, track.place = seen_s, self._recorded(camera, seen_s)
+            track.add(decision, monotonic())
+
+    def _recorded(self, camera: str, pts_s: float) -> Place | None:
+        """Where a frame of this camera was recorded, or one before it."""
+        places = self._places[camera]
+        before = [place for at, place in places if at <= pts_s]
+        return before[-1] if before else places[0][1] if places else None
+
+    def _run(self) -> None:
+        told = False
+        try:
+            while True:
+                ended = self._stop.wait(EVERY_S)
+                try:
+                    self._write(monotonic(), everything=ended)
+                    told = False
+                except StoreError as error:
+                    if not told:
+                        log.error("tracks not kept, trying again", reason=str(error))
+                    told = True
+                if ended:
+                    return
+        finally:
+            self._store.close()
+
+    def _write(self, now: float, *, everything: bool) -> None:
+        with self._lock:
+            new = [t for t in self._tracks.values() if t.due_s is not None and (everything or t.due_s <= now)]
+            tracks = [track.track() for track in new]
+            counted = [track.faces for track in new]
+        if tracks:
+            self._store.keep_tracks(tracks)
+        with self._lock:
+            for track, faces in zip(new, counted, strict=True):
+                if track.faces == faces:
+                    track.due_s = None
+            over = [key for key, t in self._tracks.items() if t.due_s is None and now - t.touched_s > FORGET_S]
+            for key in over:
+                del self._tracks[key]

@@ -1,0 +1,217 @@
+"""How closely each frame of one camera is looked at: searched whole, only where faces are expected, or not at all.
+
+Searching is dear and following cheap. A face that is known is followed from its last places and its look; the
+whole frame is searched as soon as one is lost, after a cut, and so often that a new face is found at most
+``LATE_S`` after the look that a search would have found it in. Under overload that cannot be promised, and every
+third look is a search: otherwise looks would become dearer just when there are too many of them. Where nobody was
+seen for a while and nothing moves, the camera is looked at seldom.
+
+Pure, with time as an argument: the same frames and faces give the same looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any
+
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from facegate.detectors.base import same_face
+from facegate.pipeline.records import Box, Detection, Image
+from facegate.pipeline.detection.template_match import Template, moved_to, template
+
+LATE_S = 0.4
+"""A new face is found at most so much later than by searching every frame."""
+OVERLOAD = 1.5
+"""Looks are scarce when so much more time lies between two than was asked for."""
+FOLLOW_MOST = 2
+"""So many looks in turn follow known faces while looks are scarce."""
+EARLY_S = 0.02
+"""Cameras' clocks tremble by so much."""
+QUIET_S = 3.0
+"""Without a face for so long, a still camera is looked at seldom."""
+REST_S = 2.0
+"""A quiet camera in whose pictures nothing has moved for so long is at rest: few of its packets need decoding."""
+STILL_LOOK_S = 0.5
+"""With ``skip_still``, a still scene is looked at this often, so that tracks do not end."""
+MOVED_LEVELS = 8.0
+"""Grey levels (0..255) by which a cell of the thumbnail changes when something moves; above a camera's noise."""
+THUMBNAIL = (64, 36)
+FORGET_S = 1.0
+"""A face's speed is not believed over more time than this."""
+
+
+class Look(StrEnum):
+    """What is done with a frame."""
+
+    NONE = "none"
+    """Nothing moved and nobody is there."""
+    FOLLOW = "follow"
+    """Known faces are looked for where they are expected."""
+    SEARCH = "search"
+    """The whole frame is searched."""
+
+
+class _Known(msgspec.Struct, frozen=True, eq=False):
+    """A face of the last look."""
+
+    box: Box
+    speed: tuple[float, float]
+    """Pixels per second of its middle."""
+    looks: Template | None
+
+    def at(self, passed_s: float) -> Box:
+        """Where it is expected after so long."""
+        ahead = min(passed_s, FORGET_S)
+        dx, dy = (speed * ahead for speed in self.speed)
+        x1, y1, x2, y2 = self.box
+        return (x1 + dx, y1 + dy, x2 + dx, y2 + dy)
+
+
+class Attention:
+    """Decides for one camera. For every frame ``step``; then ``followed`` or ``searched`` with what was found."""
+
+    def __init__(
+        self,
+        *,
+        look_s: float | None = None,
+        idle_fps: float | None = 0.5,
+        skip_still: bool = False,
+        follow: bool = True,
+    ) -> None:
+        """Configure.
+
+        Args:
+            look_s: seconds between two looks where nothing is overloaded; ``None`` where that is not known.
+            idle_fps: looks per second at a still scene without faces; ``None`` looks at every frame.
+            skip_still: leave out frames in which nothing has moved although somebody is there.
+            follow: ``False`` searches every frame that is looked at.
+        """
+        self._scarce_s = None if look_s is None else max(OVERLOAD * look_s, LATE_S / 2 + EARLY_S)
+        self._idle_s = None if idle_fps is None else 1.0 / idle_fps
+        self._skip_still = skip_still
+        self._follow = follow
+        self._known: list[_Known] = []
+        self._image: Image | None = None
+        """The frame that is looked at."""
+        self._thumbnail: NDArray[Any] | None = None
+        """Of the last frame that was looked at, where the next may be left out."""
+        self.at_rest = False
+        """Nobody is there and nothing has moved for a while, as far as the last frame told."""
+        self._moved_s: float | None = None
+        self._looked_s: float | None = None
+        self._seen_s: float | None = None
+        """Of the known faces' places."""
+        self._face_s: float | None = None
+        self._waiting_s: float | None = None
+        """The first look since the last search that was none: how long a new face may have waited already."""
+        self._followed = 0
+        """Looks since the last search."""
+
+    def step(self, image: Image, pts_s: float, *, cut: bool = False) -> Look:
+        """Say how to look at the next frame."""
+        before = self._looked_s
+        self._image = image
+        if before is None or cut or pts_s < before:
+            self._known = []
+            self._looked_s, self._thumbnail = pts_s, None
+            self.at_rest, self._moved_s = False, pts_s
+            return Look.SEARCH
+        if self._unmoved(image, pts_s - before, pts_s):
+            return Look.NONE
+        self._looked_s = pts_s
+        first = pts_s if self._waiting_s is None else self._waiting_s
+        next_s = pts_s + (pts_s - before)
+        late = next_s - first > LATE_S + EARLY_S
+        if self._scarce_s is not None and pts_s - before > self._scarce_s and self._known:
+            late = self._followed >= FOLLOW_MOST
+        if late or not self._follow:
+            return Look.SEARCH
+        self._waiting_s = first
+        self._followed += 1
+        return Look.FOLLOW
+
+    def expected(self, pts_s: float) -> list[Box]:
+        """Where the known faces should be now: by their speed, and where the picture looks like them."""
+        passed_s = 0.0 if self._seen_s is None else pts_s - self._seen_s
+        places = [(known.at(passed_s), known.looks) for known in self._known]
+        image = self._image
+        return [
+            place if image is None or looks is None else moved_to(image, looks, place) for place, looks in places
+        ]
+
+    def followed(self, found: Sequence[Detection | None], pts_s: float) -> bool:
+        """Take what was found at the expected places; ``False`` where one was lost and a search has to follow."""
+        pairs = [(face, known) for face, known in zip(found, self._known, strict=True) if face is not None]
+        if len(pairs) < len(found):
+            return False
+        self._keep(pairs, pts_s)
+        return True
+
+    def searched(self, found: Sequence[Detection], pts_s: float) -> None:
+        """Take what a search has found."""
+        expected = list(zip(self.expected(pts_s), self._known, strict=True))
+        pairs = []
+        for face in found:
+            known = next((known for box, known in expected if same_face(box, face.box)), None)
+            pairs.append((face, known))
+        self._keep(pairs, pts_s)
+        self._waiting_s = None
+        self._followed = 0
+
+    def _keep(self, pairs: Sequence[tuple[Detection, _Known | None]], pts_s: float) -> None:
+        passed_s = 0.0 if self._seen_s is None else pts_s - self._seen_s
+        image = self._image
+        self._known = [
+            _Known(
+                box=face.box,
+                speed=_speed(known, face.box, passed_s),
+                looks=None if image is None else template(image, face.box),
+            )
+            for face, known in pairs
+        ]
+        self._image = None  # not held until the next one
+        self._seen_s = pts_s
+        if pairs:
+            self._face_s = pts_s
+
+    def _unmoved(self, image: Image, passed_s: float, pts_s: float) -> bool:
+        quiet = self._face_s is None or pts_s - self._face_s >= QUIET_S
+        self.at_rest = False
+        if quiet and self._idle_s is not None:
+            longest = self._idle_s
+        elif self._skip_still:
+            longest = STILL_LOOK_S
+        else:
+            self._thumbnail = None
+            return False
+        now, seen = _thumbnail(image), self._thumbnail
+        still = seen is not None and np.abs(now - seen).max() < MOVED_LEVELS
+        if not still or self._moved_s is None:
+            self._moved_s = pts_s
+        self.at_rest = quiet and self._idle_s is not None and pts_s - self._moved_s >= REST_S
+        if still and passed_s + EARLY_S < longest:
+            return True
+        self._thumbnail = now
+        return False
+
+
+def _speed(known: _Known | None, box: Box, passed_s: float) -> tuple[float, float]:
+    """Half of what was known of it, half of what the last step shows."""
+    if known is None or passed_s <= 0:
+        return (0.0, 0.0)
+    dx, dy = (((box[i] + box[i + 2]) - (known.box[i] + known.box[i + 2])) / 2 / passed_s for i in (0, 1))
+    return ((known.speed[0] + dx) / 2, (known.speed[1] + dy) / 2)
+
+
+def _thumbnail(image: Image) -> NDArray[np.int16]:
+    # Nearest-neighbour first: averaging a whole 4K picture would cost more than detection.
+    small = cv2.resize(image, (THUMBNAIL[0] * 4, THUMBNAIL[1] * 4), interpolation=cv2.INTER_NEAREST)
+    grey: NDArray[Any] = cv2.cvtColor(
+        cv2.resize(small, THUMBNAIL, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY
+    )
+    return grey.astype(np.int16)

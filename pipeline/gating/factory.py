@@ -1,0 +1,344 @@
+"""From the configuration to a camera's guard and gate."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from facegate.errors import ConfigError
+from facegate.pipeline.config import GateConfig, RunConfig
+from facegate.pipeline.quality.scoring_scheduler import Contest
+from facegate.pipeline.gating.gate import Decision, Gate, GateSettings
+from facegate.pipeline.gating.recall_threshold import Keeping, KeepSettings, KeepState
+from facegate.pipeline.gating.limits import FaceLimits
+from facegate.pipeline.gating.policies import People, RecentPeople
+from facegate.pipeline.tracking.identity_switches import PurityGuard
+from facegate.pipeline.records import Answer, Answers, Met, QualityInfo, ScoredFrame, TrackEnd
+
+log = structlog.get_logger(__name__)
+
+
+class Learned(msgspec.Struct, frozen=True):
+    """What a camera has learned, for whoever decides for it next."""
+
+    keep: KeepState | None = None
+
+
+class Outside(Protocol):
+    """Other gates of a fleet, which decide for other cameras of a group, and for these ones later."""
+
+    def met(self, group: str, embedding: NDArray[np.float32], at_s: float) -> None:
+        """Somebody was let through: ``(D,)`` of unit length, when by this host's monotonic clock."""
+        ...
+
+    def learned(self, camera: str, learned: Learned) -> None:
+        """A camera has learned more."""
+        ...
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """What one step of a camera's gate has decided."""
+
+    now: float
+    """Media time of the camera's last frame."""
+    decisions: list[Decision]
+    ends: list[TrackEnd]
+    """Tracks of which no more shots will come."""
+
+
+class Gates:
+    """Makes the guard and the gate of each camera, and keeps what cameras share or runs hand on."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        run_id: str,
+        quality_info: QualityInfo,
+        people: People | None,
+        learned: dict[str, KeepState] | None = None,
+    ) -> None:
+        """Take the configuration; ``learned`` is what a recording's cameras began with, not what is on disk."""
+        self.run_id, self._info, self._people = run_id, quality_info, people
+        self._settings: dict[str, GateConfig] = {}
+        self._groups: dict[str, RecentPeople] = {}
+        self._keeping: dict[str, Keeping] = {}
+        self._kept: dict[str, KeepState] = {}
+        """As it is on disk."""
+        self._learned = learned
+        self._handed: dict[str, Learned] = {}
+        self._outside: Outside | None = None
+        self.configure(config)
+
+    def configure(self, config: RunConfig, learned: dict[str, KeepState] | None = None) -> None:
+        """Make what comes from now on by another configuration; ``learned`` as above.
+
+        A camera that is not in it keeps its settings: frames of it may still be on the way.
+        """
+        if learned is not None:
+            self._learned = (self._learned or {}) | learned
+        self._settings |= {camera.name: config.gate_for(camera.name) for camera in config.cameras}
+
+    def share(self, outside: Outside) -> None:
+        """Tell other gates what they need."""
+        self._outside = outside
+
+    def hand_over(self, learned: Mapping[str, Learned]) -> None:
+        """Let cameras that begin from now on go on with what they have learned elsewhere."""
+        self._handed |= learned
+
+    def hear(self, met: Met) -> None:
+        """Somebody was let through by another gate."""
+        # By the configuration, not by who has sent a frame: a recording leaves out frames in which nothing happens.
+        wanted = next((gate.people for gate in self._settings.values() if gate.people.group == met.group), None)
+        if wanted is not None and self._people is not None:
+            self._group(met.group, wanted.group_s, self._people).meet(np.frombuffer(met.embedding, "<f4"), met.at_s)
+
+    def settings(self, camera: str) -> GateConfig:
+        """How the camera's gate is configured now, or was when the camera was removed."""
+        return self._settings[camera]
+
+    def guard(self, camera: str, first_id: int = 0) -> PurityGuard:
+        """The camera's purity guard; its track ids begin with ``first_id``."""
+        gate = self.settings(camera)
+        people = self._people if gate.people.guard else None
+        merge_s = 0.0 if people is None else gate.people.merge_s
+        return PurityGuard(people, reliable=gate.min_quality, merge_s=merge_s, first_id=first_id)
+
+    def gate(self, camera: str) -> Gate:
+        """The camera's gate.
+
+        Raises:
+            ConfigError: a policy by person with a model whose embedding does not tell people apart.
+        """
+        gate = self.settings(camera)
+        wanted = gate.people
+        if self._people is None and (wanted.cooldown_s or wanted.group):
+            raise ConfigError(
+                f"camera {camera}: cooldown_s and group need a model whose card says how alike two faces "
+                "of one person are ('people'): the embedding of this one does not tell people apart"
+            )
+        recent = group = None
+        if self._people is not None:
+            same = self._people.same_above
+            recent = RecentPeople(wanted.cooldown_s, same) if wanted.cooldown_s else None
+            if wanted.group:
+                group = self._group(wanted.group, wanted.group_s, self._people)
+        settings = gate_settings(gate)
+        return Gate(
+            self.run_id, camera, settings, self._info,
+            recent=recent, group=group, keeping=self._keeper(camera, gate),
+        )  # fmt: skip
+
+    def contest(self, camera: str, *, everything: bool) -> Contest:
+        """What says which of the camera's faces are worth scoring."""
+        return Contest(gate_settings(self.settings(camera)), self.run_id, everything=everything)
+
+    def save(self) -> None:
+        """Keep the learned thresholds for the next run."""
+        for camera in self._keeping:
+            self.keep_learned(camera)
+
+    def _group(self, name: str, group_s: float, people: People) -> RecentPeople:
+        def tell(unit: NDArray[np.float32], at_s: float) -> None:
+            if self._outside is not None:
+                self._outside.met(name, unit, at_s)
+
+        if name not in self._groups:
+            self._groups[name] = RecentPeople(group_s, people.same_above, tell)
+        return self._groups[name]
+
+    def keep_learned(self, camera: str) -> None:
+        """Keep what a camera has learned, where it has a place for that and anything is new."""
+        self._hand_on(camera)
+        folder, keeping = self.settings(camera).state, self._keeping.get(camera)
+        if folder is not None and keeping is not None and self._learned is None:
+            state = keeping.state()
+            if state != self._kept.get(camera):
+                _try_to_write(_learned_file(folder, camera, self._info), state)
+                self._kept[camera] = state
+
+    def _hand_on(self, camera: str) -> None:
+        keeping = self._keeping.get(camera)
+        if self._outside is not None and keeping is not None:
+            self._handed[camera] = Learned(keeping.state())
+            self._outside.learned(camera, self._handed[camera])
+
+    def learned(self) -> dict[str, KeepState]:
+        """What each camera with ``keep`` begins with."""
+        found = {camera: self._state(camera, gate) for camera, gate in self._settings.items() if gate.keep}
+        return {camera: state for camera, state in found.items() if state is not None}
+
+    def _state(self, camera: str, gate: GateConfig) -> KeepState | None:
+        if self._learned is not None:
+            return self._learned.get(camera)
+        handed = self._handed.get(camera)
+        if handed is not None and handed.keep is not None:
+            return handed.keep
+        path = None if gate.state is None else _learned_file(gate.state, camera, self._info)
+        if path is None or not path.is_file():
+            return None
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=KeepState)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} holds nothing that a gate has learned: remove it to start anew") from error
+
+    def _keeper(self, camera: str, gate: GateConfig) -> Keeping | None:
+        if gate.keep is None:
+            return None
+        settings = KeepSettings(
+            keep=gate.keep, sample=gate.keep_sample, floor=gate.min_quality, high=gate.keep_high
+        )
+        keeping = Keeping(settings, self.run_id, camera, self._state(camera, gate))
+        self._keeping[camera] = keeping
+        return keeping
+
+
+def _write(path: Path, state: KeepState) -> None:
+    """As a whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_bytes(msgspec.json.encode(state))
+    part.replace(path)
+
+
+def _try_to_write(path: Path, state: KeepState) -> None:
+    """A full disk costs what was learned since, and no camera."""
+    try:
+        _write(path, state)
+    except OSError as error:
+        reason = (error.strerror or "unknown error").lower()
+        log.error("what was learned is not kept", file=str(path), reason=reason)
+
+
+def write_learned(folder: Path, camera: str, info: QualityInfo, state: KeepState) -> None:
+    """Keep what a camera begins with, in place of what was there.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    path = _learned_file(folder, camera, info)
+    try:
+        _write(path, state)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {(error.strerror or 'unknown error').lower()}") from error
+
+
+def _learned_file(folder: Path, camera: str, info: QualityInfo) -> Path:
+    """Qualities of another model or calibration are other numbers: they have another file."""
+    what = f"{info.algorithm}/{info.model}/{info.calibration}"
+    return folder / f"{camera}.{hashlib.sha256(what.encode()).hexdigest()[:8]}.keep.json"
+
+
+def gate_settings(gate: GateConfig) -> GateSettings:
+    """The pure settings of a configured gate."""
+    fields = gate.model_dump(include=set(GateSettings.__struct_fields__) - {"limits"})
+    return GateSettings(**fields, limits=FaceLimits(**gate.limits.model_dump()))
+
+
+class CameraDecider:
+    """Guard and gate of one camera, one after the other: the whole way from a scored frame to its decisions."""
+
+    def __init__(self, gates: Gates, camera: str, *, first_id: int = 0) -> None:
+        self._run_id, self._camera = gates.run_id, camera
+        self._shown: set[int] = set()
+        """Tracks of which shots have come."""
+        self._over: set[int] = set()
+        """Of those, the ones that have ended; some may be held for an answer."""
+        self._now = 0.0
+        self.guard = gates.guard(camera, first_id)
+        self.gate = gates.gate(camera)
+        self.ended = False
+
+    def step(self, frame: ScoredFrame) -> Decided:
+        """Take the camera's next frame."""
+        self._now = frame.frame.pts_s
+        guarded = self.guard.step(frame)
+        decisions = self.gate.step(guarded)
+        ended = set(guarded.ended)
+        if frame.last:
+            self.ended = True
+            decisions += self.gate.finish(frame.frame.pts_s)
+        self._shown |= {decision.shot.track_id for decision in decisions if decision.shot is not None}
+        self._over |= self._shown if frame.last else self._shown & ended
+        return self._decided(decisions)
+
+    def answered(self, answer: Answer) -> Decided:
+        """Take what a recogniser said of a shot of this camera."""
+        return self._decided(self.gate.answered(answer))
+
+    def give_up(self) -> Decided:
+        """Wait for no more answers."""
+        return self._decided(self.gate.give_up())
+
+    def sure(self) -> frozenset[int]:
+        """The tracker's tracks of which nothing more will be sent, as their recogniser is sure."""
+        present = self.guard.present().items()
+        return frozenset(track for track, person in present if self.gate.sure_of(person))
+
+    def live(self) -> tuple[int, ...]:
+        """Tracks of which shots have come and more may come."""
+        return tuple(sorted(self._shown))
+
+    @property
+    def waits(self) -> bool:
+        """Whether tracks that have ended are held for an answer."""
+        return any(self.gate.holds(track_id) for track_id in self._over)
+
+    def _decided(self, decisions: list[Decision]) -> Decided:
+        over = {track_id for track_id in self._over if not self.gate.holds(track_id)}
+        self._over, self._shown = self._over - over, self._shown - over
+        ends = [TrackEnd(self._run_id, self._camera, track_id, self._now) for track_id in sorted(over)]
+        return Decided(self._now, decisions, ends)
+
+
+class Deciders:
+    """What decides for each camera of a run, live or replayed."""
+
+    def __init__(self, gates: Gates) -> None:
+        self._gates = gates
+        self._answering = False
+        self.cameras: dict[str, CameraDecider] = {}
+        """Of those that have sent a frame."""
+
+    def step(self, frame: ScoredFrame) -> Iterator[Decided]:
+        """Take a camera's next frame; the fates that are known by it."""
+        camera = frame.frame.camera
+        decider = self.cameras.get(camera)
+        if decider is None or decider.ended:
+            # A camera whose configuration was changed comes back under its name; its track ids go on.
+            if decider is not None:
+                yield decider.give_up()
+            first_id = 0 if decider is None else decider.guard.next_id
+            decider = self.cameras[camera] = CameraDecider(self._gates, camera, first_id=first_id)
+            decider.gate.expect(self._answering)
+        yield decider.step(frame)
+
+    def hear(self, answers: Answers) -> Iterator[Decided]:
+        """Take what recognisers have said; what nobody asked is ignored."""
+        if answers.expected != self._answering:
+            self._answering = answers.expected
+            for decider in self.cameras.values():
+                decider.gate.expect(answers.expected)
+        for met in answers.met:
+            self._gates.hear(met)
+        for answer in answers.given:
+            for decider in self.cameras.values():
+                if decider.gate.asked(answer.shot_id):
+                    yield decider.answered(answer)
+
+    def give_up(self) -> Iterator[Decided]:
+        """Wait for no more answers."""
+        for decider in self.cameras.values():
+            yield decider.give_up()
+
+    @property
+    def waits(self) -> bool:
+        """Whether more could come by an answer alone."""
+        return any(decider.waits for decider in self.cameras.values())

@@ -1,0 +1,139 @@
+"""What to say to whoever stands before the camera: the one thing whose repair would help the score most.
+
+A repaired picture would have to be scored again, which costs what the score does. So counterfactuals were scored
+ahead: faces of good quality, with seven things done to each, and the score with and without (``python -m
+facegate.training.advice``). From these it is learned, linearly, how likely each is by what can be seen of a face
+and by which of its patches are unsteady, and how many points undoing it wins. The advice is where the product is
+largest.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import cache
+from importlib.resources import files
+from math import log
+
+import cv2
+import msgspec
+import numpy as np
+
+from facegate.pipeline.records import Floats
+from facegate.pipeline.quality.components import Seen
+
+WORTH = 4.0
+"""Points of quality (of 100) that undoing something must promise, or it is not mentioned."""
+CLEAR = 40
+"""Below this quality, a face with nothing to mend is not called good."""
+GRID = 7
+"""Patches are told apart on so many rows and columns."""
+EYE_ROWS, MOUTH_ROWS = slice(2, 4), slice(5, 7)
+
+
+class Defect(StrEnum):
+    """What may be wrong."""
+
+    DARK = "dark"
+    BRIGHT = "bright"
+    BLURRED = "blurred"
+    SMALL = "small"
+    TURNED = "turned"
+    COVERED = "covered"
+    CUT_OFF = "cut off"
+
+
+SENTENCES = {
+    Defect.DARK: "too dark: more light on the face",
+    Defect.BRIGHT: "too bright: less light on the face",
+    Defect.BLURRED: "blurred: hold still",
+    Defect.SMALL: "too far away: come closer",
+    Defect.TURNED: "turn to the camera",
+    Defect.COVERED: "uncover the face",
+    Defect.CUT_OFF: "step into the picture",
+}
+EYES, MOUTH = "uncover the eyes", "uncover the mouth"
+GOOD, UNCLEAR = "good", "poor, and it cannot be seen why"
+
+
+class Advice(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One sentence."""
+
+    say: str
+    defect: Defect | None = None
+    """``None`` where there is nothing to mend."""
+    gain: int = 0
+    """Points of quality that undoing it is expected to win."""
+
+
+class Learned(msgspec.Struct, frozen=True):
+    """What was learned for one model: ``C`` causes (none, then each defect), ``F`` features."""
+
+    model: str
+    """Name of the model whose scores and patches these are."""
+    weights: list[list[float]]
+    """``(C, F + 1)``: log odds by feature, and a constant."""
+    gains: list[list[float]]
+    """``(C - 1, 2)``: points won by undoing a defect, as a straight line of the quality."""
+
+
+class Adviser:
+    """Advises by what was learned."""
+
+    def __init__(self, learned: Learned) -> None:
+        self._weights = np.array(learned.weights, np.float32)
+        self._gains = np.array(learned.gains, np.float32)
+
+    def advise(self, seen: Seen, patches: Floats, quality: float) -> Advice:
+        """Say what to do.
+
+        Args:
+            seen: what was measured.
+            patches: ``(N,)`` patch qualities in (0, 1], row by row.
+            quality: 0..100.
+        """
+        odds = self._weights[:, :-1] @ features(seen, patches, quality) + self._weights[:, -1]
+        likely = np.exp(odds - odds.max())
+        gains = np.minimum(np.maximum(self._gains[:, 0] + self._gains[:, 1] * quality, 0.0), 100.0 - quality)
+        won = likely[1:] / likely.sum() * gains
+        best = int(won.argmax())
+        if won[best] < WORTH:
+            return Advice(GOOD if quality >= CLEAR else UNCLEAR)
+        defect = tuple(Defect)[best]
+        say = _covered(patches) if defect is Defect.COVERED else SENTENCES[defect]
+        return Advice(say, defect, round(float(won[best])))
+
+
+def features(seen: Seen, patches: Floats, quality: float) -> Floats:
+    """What the advice is learned from, ``(F,)``, each of the order of one."""
+    steady = _grid(patches)
+    middle, spread = cv2.meanStdDev(steady)
+    relative = (steady - middle) / max(spread[0, 0], 1e-3)
+    sides = np.abs(relative[:, : GRID // 2] - relative[:, : GRID // 2 : -1])
+    yaw, pitch = seen.yaw / 20.0, seen.pitch / 20.0
+    own = (
+        *(seen.inside, min(seen.inside, 0.95)),
+        *(log(seen.lightness + 0.02), seen.lightness, seen.contrast, seen.white),
+        *(log(max(seen.eyes_px, 1.0)), seen.detail),
+        *(abs(yaw), yaw**2, pitch, abs(pitch), abs(seen.roll) / 20.0, seen.sides),
+        *(quality / 50.0, middle[0, 0], spread[0, 0]),
+    )
+    return np.concatenate([own, relative.ravel(), sides.ravel()]).astype(np.float32)
+
+
+@cache
+def adviser_for(model: str) -> Adviser | None:
+    """What was learned for the model of this name; ``None`` where nothing was."""
+    kept = msgspec.json.decode(files(__package__).joinpath("advice.json").read_bytes(), type=Learned)
+    return Adviser(kept) if kept.model == model else None
+
+
+def _grid(patches: Floats) -> Floats:
+    side = round(len(patches) ** 0.5)
+    logs = np.log(np.maximum(patches, 1e-6)).astype(np.float32).reshape(side, side)
+    return logs if side == GRID else cv2.resize(logs, (GRID, GRID), interpolation=cv2.INTER_AREA)
+
+
+def _covered(patches: Floats) -> str:
+    steady = _grid(patches)
+    apart = float(steady[EYE_ROWS].mean() - steady[MOUTH_ROWS].mean())
+    return EYES if apart < 0 else MOUTH

@@ -1,0 +1,43 @@
+"""Why a face has the quality it has: what can be seen of it, and what would help."""
+
+from __future__ import annotations
+
+import msgspec
+
+from facegate.pipeline.records import Detection, Floats, Image, ScoredFace
+from facegate.pipeline.quality.advice import Advice, adviser_for
+from facegate.pipeline.quality.components import Components, components, see
+
+
+class Reasons(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Of one face."""
+
+    components: Components
+    """0 (worst) to 100 each."""
+    advice: Advice | None = None
+    """``None`` for a model for which nothing was learned."""
+
+
+def reasons(
+    crop: Image, detection: Detection, frame_size: tuple[int, int], patches: Floats, quality: int, model: str
+) -> Reasons:
+    """Say why.
+
+    Args:
+        crop: the aligned ``(112, 112, 3)`` uint8 RGB crop.
+        detection: of the face, in pixels of its frame.
+        frame_size: width and height of that frame.
+        patches: ``(N,)`` patch qualities in (0, 1].
+        quality: 0..100.
+        model: name of the model that scored it.
+    """
+    seen = see(crop, detection, frame_size)
+    adviser = adviser_for(model)
+    return Reasons(components(seen), None if adviser is None else adviser.advise(seen, patches, quality))
+
+
+def reasons_of(scored: ScoredFace, model: str) -> Reasons:
+    """Of a face that a gate has scored with this model."""
+    face = scored.face
+    size = (face.frame.width, face.frame.height)
+    return reasons(face.crop, face.detection, size, scored.patches, scored.quality, model)

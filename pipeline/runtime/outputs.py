@@ -1,0 +1,82 @@
+"""From the configuration to the sink of a run."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from facegate.errors import ConfigError
+from facegate.pipeline.config import DeliveryConfig, OtherConfig, SpoolConfig
+from facegate.sinks.base import Sink
+from facegate.sinks.files import CropFolder, JsonLines
+from facegate.sinks.jetstream import JetStream
+from facegate.sinks.mqtt.shots import Mqtt
+from facegate.sinks.spooled_sink import FanOut, Outbox, Target
+from facegate.sinks.spool import Spool
+from facegate.sinks.webhook import Webhook
+from facegate.sinks.zeromq import ZmqSink
+from facegate.store.writer import StoreTarget
+
+
+def make_sink(settings: DeliveryConfig) -> Sink:
+    """Bind the gate's end of delivery, and start what delivers elsewhere.
+
+    Raises:
+        DeliveryError: the endpoint cannot be bound, or a spool or file not be opened.
+        ConfigError: the keys cannot be read, or two places are the same.
+    """
+    with ExitStack() as opened:
+        others = []
+        for other in settings.others:
+            others.append(_outbox(other, context=settings.context_px is not None))
+            opened.callback(others[-1].close, 0.0)
+            if sum(made.name == others[-1].name for made in others) > 1:
+                raise ConfigError(
+                    f"delivery.others: {others[-1].name} is named twice, and the report could not tell which"
+                )
+        workers = None if settings.bind is None else _workers(settings.bind, settings, opened)
+        opened.pop_all()
+    return FanOut(workers, others, embedding=settings.embedding)
+
+
+def _workers(bind: str, settings: DeliveryConfig, opened: ExitStack) -> ZmqSink:
+    wanted = settings.spool
+    if wanted is None:
+        return ZmqSink(bind, max_pending=settings.max_pending, keys=settings.keys, plain=settings.plain)
+    spool = _spool(wanted.path, wanted)
+    opened.callback(spool.close)
+    return ZmqSink(bind, spool=spool, when_full=wanted.when_full, keys=settings.keys, plain=settings.plain)
+
+
+def _spool(path: Path, settings: SpoolConfig | OtherConfig) -> Spool:
+    return Spool(
+        path,
+        synchronous=settings.synchronous,
+        max_bytes=1_000_000 * settings.max_mb,
+        max_age_s=None if settings.max_age_h is None else 3600 * settings.max_age_h,
+    )
+
+
+def _outbox(settings: OtherConfig, *, context: bool) -> Outbox:
+    with ExitStack() as opened:
+        spool = _spool(settings.spool, settings)
+        opened.callback(spool.close)
+        target = _target(settings, spool, context=context)
+        opened.callback(target.close)
+        outbox = Outbox(target, spool)
+        opened.pop_all()
+    return outbox
+
+
+def _target(settings: OtherConfig, spool: Spool, *, context: bool) -> Target:
+    if settings.kind == "webhook":
+        return Webhook(settings.to, settings.secret)
+    if settings.kind == "mqtt":
+        return Mqtt(settings.to, spool, context=context, console=settings.console, retain=settings.retain)
+    if settings.kind == "jetstream":
+        return JetStream(settings.to)
+    if settings.kind == "store":
+        return StoreTarget(Path(settings.to))
+    if settings.kind == "folder":
+        return CropFolder(Path(settings.to))
+    return JsonLines(Path(settings.to))

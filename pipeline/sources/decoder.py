@@ -1,0 +1,296 @@
+"""Decoding by PyAV (FFmpeg), for files and network streams alike."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from functools import cache
+from threading import Event
+from time import monotonic
+from typing import Any
+
+import av
+import av.error
+import msgspec
+import structlog
+from av.codec.hwaccel import HWAccel
+
+from facegate.errors import SourceError
+from facegate.pipeline.addresses import redact
+from facegate.pipeline.config import CameraConfig
+from facegate.pipeline.records import Frame, FrameRef, Image
+from facegate.pipeline.sources.base import StreamInfo
+from facegate.pipeline.sources.media_clock import FileClock, MediaClock
+from facegate.pipeline.sources.backlog import Arrivals, Backlog, sampler
+from facegate.pipeline.sources.packet_reader import Arrived, PacketReader, Packets
+from facegate.pipeline.sources.idle_decoding import Hold, Rest
+from facegate.pipeline.sources.aspect_ratio import to_rgb
+
+HARDWARE = ("cuda", "vaapi", "qsv")
+EARLY = 0.15
+LOOK_S = 0.2
+"""How often a camera that sends nothing is asked whether it is to stop."""
+KEY_PATIENCE = 4
+"""Before the first key frame, a camera has so many time-outs: some send one in twenty seconds."""
+
+log = structlog.get_logger(__name__)
+
+
+@cache
+def hardware_decoder() -> str | None:
+    """The kind of this machine's hardware decoder, tried once; ``None`` where there is none."""
+    for kind in HARDWARE:
+        try:
+            HWAccel(device_type=kind, allow_software_fallback=False).create(av.Codec("h264", "r"))
+        except (av.error.FFmpegError, OSError, NotImplementedError, RuntimeError, ValueError):
+            continue
+        log.info("decoding in hardware", kind=kind)
+        return kind
+    log.debug("decoding on the CPU: no hardware decoder answers", tried=HARDWARE)
+    return None
+
+
+def hwaccel(config: CameraConfig) -> HWAccel | None:
+    """What ``av.open`` needs to decode as the configuration says; only ``auto`` falls back to the CPU."""
+    if config.decoder == "cpu":
+        return None
+    if config.decoder != "auto":
+        return HWAccel(device_type=config.decoder, allow_software_fallback=False)
+    kind = hardware_decoder()
+    return None if kind is None else HWAccel(device_type=kind, allow_software_fallback=True)
+
+
+def reason(error: BaseException) -> str:
+    """The cause alone: FFmpeg's own text repeats the URL, password included."""
+    if isinstance(error, av.error.ExitError | av.error.TimeoutError):
+        return "nothing received within the time-out"
+    text = getattr(error, "strerror", None) or type(error).__name__
+    return redact(str(text)).lower()
+
+
+class _Timing(msgspec.Struct, frozen=True):
+    """When a picture belongs."""
+
+    pts_s: float
+    received_s: float
+    behind_s: float = 0.0
+    captured_at: float | None = None
+
+
+class Decoder:
+    """Turns one opened container's video into frames. The caller owns the container."""
+
+    def __init__(
+        self,
+        config: CameraConfig,
+        container: Any,
+        shown: str,
+        *,
+        live: bool,
+        at_rest: Callable[[], bool] = lambda: False,
+        packets: Callable[[Any, Any, str], Packets] = PacketReader,
+    ) -> None:
+        """Prepare to decode.
+
+        Args:
+            config: the camera.
+            container: of ``av.open``.
+            shown: how messages name it, without its password.
+            live: decode without delay, and hurry where packets wait.
+            at_rest: says whether nobody is there and nothing moves, as far as the last picture told.
+            packets: opens what a live stream's packets and the time come from, given container, stream and name.
+
+        Raises:
+            SourceError: there is no video in it.
+        """
+        if not container.streams.video:
+            raise SourceError(f"{shown} has no video stream")
+        self._config = config
+        self._container = container
+        self._shown = shown
+        self._live = live
+        self._open_packets = packets
+        self._stream = container.streams.video[0]
+        # Frame threading would hold back one frame per thread; slices add no delay.
+        self._stream.thread_type = "SLICE" if live else "AUTO"
+        self.not_decoded = 0
+        """Packets that were left out in order to catch up."""
+        self.at_rest = 0
+        """Packets of a scene at rest that nobody needed."""
+        self._asked_at_rest = at_rest
+        self._fps = float(self._stream.average_rate or self._stream.guessed_rate or 25)
+        self._decoded = 0
+        self._keys: deque[float] = deque(maxlen=10)
+
+    def info(self) -> StreamInfo:
+        """What the container and its key frames say."""
+        stream, keys = self._stream, list(self._keys)
+        rate = stream.average_rate or stream.guessed_rate
+        return StreamInfo(
+            codec=stream.codec_context.name,
+            width=stream.codec_context.width,
+            height=stream.codec_context.height,
+            pixel=self._pixel,
+            fps=None if not rate else round(float(rate), 3),
+            key_frame_every_s=round((keys[-1] - keys[0]) / (len(keys) - 1), 3) if len(keys) > 1 else None,
+        )
+
+    def frames(self, stop: Event) -> Iterator[Frame]:
+        """Yield frames until the end or ``stop``."""
+        for ref, picture in self.pictures(stop):
+            try:
+                image = self.to_rgb(picture)
+            except SourceError:
+                self._decoded -= 1  # damaged: a stream of nothing else is one that cannot be decoded
+                continue
+            yield Frame(ref=msgspec.structs.replace(ref, width=image.shape[1], height=image.shape[0]), image=image)
+
+    def to_rgb(self, picture: Any) -> Image:
+        """One of :meth:`pictures` as RGB, upright and with square pixels.
+
+        Raises:
+            SourceError: what damage has made of it cannot be shown.
+        """
+        try:
+            return to_rgb(picture, self._pixel, self._config.aspect_ratio)
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise SourceError(f"{self._shown} sent a picture that cannot be shown: {reason(error)}") from error
+
+    @property
+    def _pixel(self) -> Fraction | None:
+        """A pixel's width over its height, as far as the stream tells it."""
+        return self._stream.codec_context.sample_aspect_ratio or self._stream.sample_aspect_ratio or None
+
+    def pictures(self, stop: Event) -> Iterator[tuple[FrameRef, Any]]:
+        """Yield PyAV's pictures, not converted yet, and what they are."""
+        keep = sampler(self._config.max_fps, early=EARLY if self._live else 0.0)
+        count = seq = 0
+        for picture, timing in self._live_pictures(stop) if self._live else self._file_pictures():
+            if stop.is_set():
+                return
+            count += 1
+            if picture.key_frame:
+                self._keys.append(timing.pts_s)
+            if not keep(timing.pts_s):
+                continue
+            ref = FrameRef(
+                camera=self._config.name,
+                seq=seq,
+                pts_s=timing.pts_s,
+                received_s=timing.received_s,
+                captured_at=timing.captured_at,
+                width=picture.width,
+                height=picture.height,
+                behind_s=timing.behind_s,
+            )
+            yield ref, picture
+            seq += 1
+        if count == 0 and not stop.is_set():
+            raise SourceError(f"{self._shown} holds no frame that can be decoded")
+
+    def _file_pictures(self) -> Iterator[tuple[Any, _Timing]]:
+        clock, period_s = FileClock(), 1 / self._fps
+        held: Any = None
+        broken: SourceError | None = None
+        try:
+            for packet in self._container.demux(self._stream):
+                for picture in _decoded(packet):
+                    if held is not None:
+                        yield held, _Timing(clock.step(_stamp_s(held), _stamp_s(picture), period_s), monotonic())
+                    held = picture
+        except (av.error.EOFError, av.error.ConnectionResetError):
+            pass
+        except (av.error.FFmpegError, OSError) as error:
+            broken = SourceError(f"{self._shown} broke off: {reason(error)}")
+            broken.__cause__ = error
+        if held is not None:
+            yield held, _Timing(clock.step(_stamp_s(held), None, period_s), monotonic())
+        if broken is not None:
+            raise broken
+
+    def _live_pictures(self, stop: Event) -> Iterator[tuple[Any, _Timing]]:
+        """Decode what waits; where too much does, leave out what can be."""
+        clock, arrivals, backlog = MediaClock(), Arrivals(1 / self._fps), Backlog()
+        rest, held = Rest(), list[Any]()
+        name = f"facegate-camera-{self._config.name}-packets"
+        with self._open_packets(self._container, self._stream, name) as reader:
+            for arrived in self._packets(reader, backlog, stop):
+                arrivals.step(arrived.arrived_s)
+                if self._held(rest, held, arrived, backlog):
+                    continue
+                taken_s = reader.now()
+                skip = backlog.step(
+                    waited_s=taken_s - arrived.arrived_s, waiting=arrived.waiting, period_s=arrivals.period_s
+                )
+                self._stream.codec_context.skip_frame = skip
+                pictures = _decoded(arrived.packet)
+                rest.worked(reader.now() - taken_s)
+                self._decoded += len(pictures)
+                self.not_decoded += skip != "DEFAULT" and not pictures
+                for picture in pictures:
+                    stamp_s = _stamp_s(picture)
+                    pts_s = clock.step(stamp_s, arrived.arrived_s, arrivals.period_s)
+                    captured_at = self._captured_at(stamp_s, clock.believed)
+                    yield picture, _Timing(pts_s, reader.now(), backlog.behind_s, captured_at)
+                backlog.worked(reader.now() - taken_s)
+
+    def _held(self, rest: Rest, held: list[Any], arrived: Arrived, backlog: Backlog) -> bool:
+        """Whether a packet is kept for later; when it is not, what was kept is decoded or no longer needed."""
+        packet = arrived.packet
+        how = rest.step(
+            packet.size, key=packet.is_keyframe, at_rest=backlog.skip == "DEFAULT" and self._asked_at_rest()
+        )
+        if how is Hold.HOLD:
+            held.append(packet)
+            return True
+        if how is Hold.RESTART:
+            self.at_rest += len(held)
+        else:
+            for before in held:  # their pictures show nothing new; the next one needs them
+                _decoded(before)
+        held.clear()
+        return False
+
+    def _packets(self, reader: Packets, backlog: Backlog, stop: Event) -> Iterator[Arrived]:
+        """Packets until the end or ``stop``; raises where nothing comes that can be decoded."""
+        config, last, key_seen = self._config, reader.now(), False
+        while not stop.is_set():
+            if backlog.skip == "NONKEY":
+                self.not_decoded += reader.skip_to_newest_key()
+            try:
+                arrived = reader.take(LOOK_S)
+            except EOFError:
+                return
+            except (av.error.FFmpegError, OSError) as error:
+                raise SourceError(f"{self._shown} broke off: {reason(error)}") from error
+            before = self._decoded
+            if arrived is not None:
+                key_seen = key_seen or arrived.packet.is_keyframe
+                yield arrived
+            if self._decoded > before or (arrived is not None and backlog.skip != "DEFAULT"):
+                last = reader.now()
+            # A stream may be joined long before its next key frame: nothing can be decoded until then.
+            patience_s = config.timeout_s * (1 if key_seen else KEY_PATIENCE)
+            if self._asked_at_rest():  # key frames alone are decoded, and some cameras send one in twenty seconds
+                patience_s = config.timeout_s * KEY_PATIENCE
+            if reader.now() - last > patience_s:
+                raise SourceError(f"{self._shown} sends nothing that can be decoded for {patience_s:g} s")
+
+    def _captured_at(self, stamp_s: float | None, believed: bool) -> float | None:
+        """Unix time at which the camera says it took a picture, where it says so and its stamps make sense."""
+        started = self._container.start_time_realtime
+        return started / 1e6 + stamp_s if started and stamp_s is not None and believed else None
+
+
+def _stamp_s(picture: Any) -> float | None:
+    return None if picture.time is None else float(picture.time)
+
+
+def _decoded(packet: Any) -> list[Any]:
+    """The pictures that a packet completes; a damaged packet costs its pictures and no more."""
+    try:
+        pictures: list[Any] = packet.decode()
+    except av.error.FFmpegError:
+        return []
+    return pictures

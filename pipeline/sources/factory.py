@@ -1,0 +1,41 @@
+"""From the text a user gives to a source. A new kind of source is one new file and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from facegate.errors import ConfigError
+from facegate.pipeline.addresses import redact
+from facegate.pipeline.config import CameraConfig
+from facegate.pipeline.sources.base import Source
+from facegate.pipeline.sources.file import AtOwnSpeed, FileSource
+from facegate.pipeline.sources.folder import ImageFolderSource
+from facegate.pipeline.sources.network import HTTP, RTSP, NetworkSource
+from facegate.pipeline.sources.dual_stream import PairedSource
+from facegate.pipeline.sources.webcam import WebcamSource
+
+
+def open_source(config: CameraConfig, at_rest: Callable[[], bool] = lambda: False) -> Source:
+    """Choose the source: a webcam index or device, a URL, a folder of pictures, or a video file.
+
+    Nothing is opened yet; that happens when frames are asked for. ``at_rest`` says whether nobody is there and
+    nothing moves, as far as the last frame told; a network stream then decodes no more than it must.
+
+    Raises:
+        ConfigError: a URL of a kind that is not supported.
+    """
+    source = config.source
+    if source.isdecimal() or source.startswith("/dev/"):
+        return WebcamSource(config)
+    if "://" in source:
+        if source.split("://")[0].lower() not in RTSP + HTTP:
+            raise ConfigError(f"{redact(source)}: only rtsp://, rtsps://, http:// and https:// URLs are supported")
+        if config.crops is not None:
+            # The small stream is sampled; of the large one every picture must be at hand.
+            large = config.model_copy(update={"source": config.crops, "max_fps": None})
+            return PairedSource(NetworkSource(config), NetworkSource(large))
+        recording: Source = NetworkSource(config, at_rest)
+    else:
+        recording = ImageFolderSource(config) if Path(source).is_dir() else FileSource(config)
+    return AtOwnSpeed(recording) if config.realtime and not recording.live else recording

@@ -1,0 +1,1 @@
+"""From detections to tracks, one person per track."""

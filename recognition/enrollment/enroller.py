@@ -1,0 +1,276 @@
+"""Enrolling: from folders of pictures into ``people.db``, with every picture judged before it counts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import msgspec
+import numpy as np
+
+from facegate.errors import GalleryError, SourceError
+from facegate.pipeline.images import read_picture_file
+from facegate.pipeline.records import Floats, Image
+from facegate.recognition.embedders import Embedder
+from facegate.recognition.enrollment.checks import Evidence, Fault, FaultKind, find_faults
+from facegate.recognition.enrollment.face_extraction import Looker
+from facegate.recognition.enrollment.names import name_key, person_name
+from facegate.recognition.enrollment.records import Embedded, Look, Picture
+from facegate.recognition.enrollment.gallery_store import People
+
+Progress = Callable[[int, int], None]
+CHUNK = 32
+THUMBNAIL = 16
+
+
+class Alike(Protocol):
+    """Says from which similarity on two of so many people are probably one."""
+
+    def alike(self, people: int) -> float:
+        """Similarity of two templates."""
+        ...
+
+
+class File(msgspec.Struct, frozen=True):
+    """A file that may be a picture of somebody."""
+
+    person: str
+    path: Path
+
+
+class Enrolled(msgspec.Struct, frozen=True):
+    """What came of an ``add``."""
+
+    added: int
+    known: int
+    """Files whose very content was there already."""
+    faults: list[Fault]
+    """Of the new pictures; these were not added, but for those that are about two people."""
+
+
+def find_people(folder: Path) -> list[File]:
+    """List the files of everybody in ``folder/<name>/``; which of them are pictures shows when they are read.
+
+    Raises:
+        GalleryError: no such folder, nobody in it, or a folder whose name cannot be one.
+    """
+    if not folder.is_dir():
+        raise GalleryError(f"no gallery at {folder}: give a folder with one sub-folder of pictures per person")
+    names: dict[str, str] = {}
+    found = []
+    for person in sorted(folder.iterdir()):
+        if person.is_dir() and not person.name.startswith(".") and (files := _files(person)):
+            # Folders whose names are one name hold one person's pictures.
+            name = names.setdefault(name_key(person.name), person_name(person.name))
+            found += [File(name, file) for file in files]
+    if not found:
+        raise GalleryError(f"gallery {folder} is empty: put pictures into {folder}/<name>/")
+    return found
+
+
+def find_pictures(paths: Sequence[Path], name: str) -> list[File]:
+    """List pictures of one person: files, and the files of folders.
+
+    Raises:
+        GalleryError: one is missing, none is left, or the name cannot be one.
+    """
+    name, found = person_name(name), list[File]()
+    for path in paths:
+        if not path.exists():
+            raise GalleryError(f"no picture at {path}: give files or folders of pictures")
+        found += [File(name, file) for file in (_files(path) if path.is_dir() else [path])]
+    if not found:
+        raise GalleryError(f"there are no pictures in {', '.join(map(str, paths))}")
+    return found
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+
+
+class Enroller:
+    """Looks at files, judges them beside what is enrolled, and keeps those that are right."""
+
+    def __init__(self, people: People, looker: Callable[[], Looker], embedder: Embedder, alike: Alike) -> None:
+        """Take the gallery and what is needed to look at pictures.
+
+        Args:
+            people: the gallery; its owner closes it.
+            looker: makes what finds and measures faces; asked only where a file is new.
+            embedder: tells who is who.
+            alike: tells from when on two people may be one.
+        """
+        self.people = people
+        self._make_looker = looker
+        self._looker: Looker | None = None
+        self._embedder = embedder
+        self._alike = alike
+
+    def embed_missing(self, progress: Progress = lambda done, total: None) -> None:
+        """Embed the kept crops that this recogniser has not seen yet."""
+        rows = self.people.missing(self._embedder.version)
+        for start in range(0, len(rows), CHUNK):
+            chunk = rows[start : start + CHUNK]
+            vectors = self._embedder.embed([self.people.crop(row) for row in chunk])
+            self.people.keep_embeddings(self._embedder.version, dict(zip(chunk, vectors, strict=True)))
+            progress(min(start + CHUNK, len(rows)), len(rows))
+
+    def unseen(self) -> bool:
+        """Whether this recogniser has not seen all pictures yet."""
+        return bool(self.people.missing(self._embedder.version))
+
+    def check(self) -> list[Fault]:
+        """Everything that is wrong with what is enrolled."""
+        self.embed_missing()
+        return self._faults(self._evidence([], np.empty((0, 0), np.float32)))
+
+    def examine(self, files: Sequence[File], progress: Progress = lambda done, total: None) -> list[Fault]:
+        """Take in all pictures that have a face, and say everything that is wrong with them and the others."""
+        faults, looks, _ = self._look(self._spelled(files), progress)
+        for person in sorted({file.person for file, _ in looks}):
+            self.people.add(person, [look for file, look in looks if file.person == person])
+        return faults + self.check()
+
+    def add(
+        self,
+        files: Sequence[File],
+        accept: Callable[[Path], bool] = lambda path: False,
+        progress: Progress = lambda done, total: None,
+    ) -> Enrolled:
+        """Enrol pictures; those with a fault are left out unless accepted. A person's come in together.
+
+        Args:
+            files: what to enrol.
+            accept: says of a file that it is right whatever is found.
+            progress: called with files done and in all.
+        """
+        kept = {(p.person, p.digest) for p in self.people.pictures() if p.kind == "enrolled"}
+        faults, new, known = self._look(self._spelled(files), progress, kept)
+        taken = self.take(new, [accept(file.path) for file, _ in new])
+        return Enrolled(taken.added, known, faults + taken.faults)
+
+    def take(self, new: Sequence[tuple[File, Look]], right: Sequence[bool]) -> Enrolled:
+        """Enrol faces that were looked at already; see :meth:`add`.
+
+        Args:
+            new: whose, and what they look like.
+            right: of each, whether it is right whatever is found.
+        """
+        self.embed_missing()
+        new = list(zip(self._spelled([file for file, _ in new]), [look for _, look in new], strict=True))
+        faults: list[Fault] = []
+        vectors = self._embed([look.crop for _, look in new])
+        found = self._faults(self._evidence(new, vectors))
+        # New pictures have rows below zero while they are judged.
+        wrong = {fault.row for fault in found if fault.row is not None and fault.row < 0}
+        faults += [
+            _advised(fault, new[-1 - fault.row][1])
+            for fault in found
+            if fault.row is not None and fault.row < 0 and not right[-1 - fault.row]
+        ]
+        added = 0
+        for accepted in (False, True):
+            for person in sorted({file.person for file, _ in new}):
+                chosen = [
+                    index
+                    for index, (file, _) in enumerate(new)
+                    if file.person == person and right[index] == accepted and (accepted or -1 - index not in wrong)
+                ]
+                if chosen:
+                    added += self.people.add(person, [new[index][1] for index in chosen], accepted=accepted)
+        newcomers = {file.person for file, _ in new}
+        faults += [
+            fault
+            for fault in self.check()
+            if fault.kind is FaultKind.ALIKE and {fault.person, fault.other} & newcomers
+        ]
+        return Enrolled(added, 0, faults)
+
+    def _spelled(self, files: Sequence[File]) -> list[File]:
+        """The same files, with names as the gallery spells them."""
+        spelled = {name: self.people.spelling(name) for name in {file.person for file in files}}
+        return [File(spelled[file.person], file.path) for file in files]
+
+    def _look(
+        self, files: Sequence[File], progress: Progress, kept: Collection[tuple[str, str]] = ()
+    ) -> tuple[list[Fault], list[tuple[File, Look]], int]:
+        """What is wrong, what is new, and how many files of ``kept`` people and digests there are."""
+        faults, looks, known = [], [], 0
+        seen: dict[tuple[str, str], Path] = {}
+        for index, file in enumerate(files):
+            try:
+                content = read_picture_file(file.path)
+                key = file.person, hashlib.sha256(content).hexdigest()
+                if key in kept:
+                    known += 1
+                elif key in seen:
+                    reason, remedy = f"the same file as {seen[key]}", "remove one of them"
+                    faults.append(Fault(FaultKind.TWICE, file.person, str(file.path), reason, remedy))
+                else:
+                    seen[key] = file.path
+                    looks.append((file, self.look(content, str(file.path))))
+            except (GalleryError, SourceError) as error:
+                reason, _, remedy = str(error).rpartition(": ")
+                faults.append(Fault(FaultKind.UNUSABLE, file.person, str(file.path), reason or remedy, remedy))
+            progress(index + 1, len(files))
+        return faults, looks, known
+
+    def look(self, content: bytes, source: str) -> Look:
+        """See :meth:`Looker.look`."""
+        if self._looker is None:
+            self._looker = self._make_looker()
+        return self._looker.look(content, source)
+
+    def _embed(self, crops: Sequence[Image]) -> Floats:
+        parts = [self._embedder.embed(crops[start : start + CHUNK]) for start in range(0, len(crops), CHUNK)]
+        return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
+
+    def _evidence(self, new: Sequence[tuple[File, Look]], vectors: Floats) -> Evidence:
+        embedded: Embedded = self.people.embedded(self._embedder.version)
+        place = {int(row): index for index, row in enumerate(embedded.rows)}
+        kept = [p for p in self.people.pictures() if p.kind == "enrolled" and p.row in place]
+        pictures = kept + [_as_picture(-1 - index, file, look) for index, (file, look) in enumerate(new)]
+        own = embedded.vectors[[place[picture.row] for picture in kept]]
+        crops = [self.people.crop(picture.row) for picture in kept] + [look.crop for _, look in new]
+        return Evidence(
+            pictures=pictures,
+            vectors=own if not len(vectors) else np.concatenate([own.reshape(-1, vectors.shape[1]), vectors]),
+            thumbnails=np.stack([_thumbnail(crop) for crop in crops]) if crops else np.empty((0, 0), np.float32),
+        )
+
+    def _faults(self, evidence: Evidence) -> list[Fault]:
+        if not evidence.pictures:
+            return []
+        people = len({picture.person for picture in evidence.pictures})
+        return find_faults(evidence, self._embedder.threshold, self._alike.alike(people))
+
+
+def _as_picture(row: int, file: File, look: Look) -> Picture:
+    return Picture(
+        row=row,
+        person=file.person,
+        kind="enrolled",
+        source=look.source,
+        digest=look.digest,
+        quality=look.quality,
+        width=look.width,
+        turn=look.turn,
+        faces=look.faces,
+        accepted=False,
+    )
+
+
+def _thumbnail(crop: Image) -> Floats:
+    small = cv2.resize(crop, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
+    grey: Floats = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32).reshape(-1)
+    return grey
+
+
+def _advised(fault: Fault, look: Look) -> Fault:
+    """A poor picture is to be taken again, and the network knows what would help."""
+    if fault.kind is not FaultKind.POOR or not look.advice:
+        return fault
+    return msgspec.structs.replace(fault, remedy=f"take another picture: {look.advice}")

@@ -1,0 +1,156 @@
+"""A person is taken out of everything that was written about them: gallery, unknown faces, spools, result files."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from facegate.errors import DeliveryError, GalleryError
+from facegate.pipeline.records import Floats
+from facegate.recognition.embedders import Embedder
+from facegate.recognition.enrollment.names import name_key
+from facegate.recognition.enrollment.records import Erased
+from facegate.recognition.enrollment.gallery_store import People
+from facegate.recognition.enrollment.stored_visits import erase_stored, rename_waiting, spools_of
+from facegate.recognition.enrollment.unknowns import Unknowns
+from facegate.sinks import wire
+from facegate.sinks.spool import Spool
+from facegate.sinks.wire import Entry
+
+PAGE = 64
+
+
+def erase_everywhere(
+    gallery: Path,
+    name: str,
+    embedder: Embedder,
+    alike: float,
+    spools: Sequence[Path] = (),
+    results: Sequence[Path] = (),
+    data: Path | None = None,
+) -> list[Erased]:
+    """Delete what shows or names a person. The gallery comes last: cut short, the same call finds the rest.
+
+    Args:
+        gallery: the gallery's file.
+        name: of a person in it.
+        embedder: compares the faces.
+        alike: similarity from which two faces are one person.
+        spools: of gates and workers.
+        results: lines that a worker has written; nobody may be writing to them.
+        data: a console's folder: stored visits, recordings and every spool in it.
+
+    Raises:
+        GalleryError: no such gallery or person, or a file of results that cannot be read or is being written to.
+        DeliveryError: what is said to be a spool is none.
+    """
+    for path in (*spools, *results):
+        if not path.is_file():
+            raise GalleryError(f"there is no file {path}: nothing was removed")
+    erased = []
+    if data is not None:
+        spools = [*spools, *(path for path in spools_of(data) if path not in spools)]
+    with People(gallery) as people:
+        name = people.spelling(name)
+        crops = [people.crop(picture.row) for picture in people.pictures(name)]
+        templates = embedder.embed(crops) if crops else np.zeros((0, 1), np.float32)
+
+        def shows(vectors: Floats) -> Any:
+            """Which of ``(N, D)`` vectors are this person's."""
+            if not len(templates) or not len(vectors):
+                return np.zeros(len(vectors), bool)
+            return (vectors @ templates.T).max(1) >= alike
+
+        if data is not None:
+            erased += erase_stored(data, name)
+        for path in spools:
+            erased.append(Erased(str(path), _from_spool(path, name, embedder, shows), "that waited"))
+        for path in results:
+            erased.append(Erased(str(path), _from_results(path, name), "lines"))
+        with Unknowns(gallery) as unknowns:
+            rows, vectors = unknowns.vectors(embedder)
+            found = [row for row, own in zip(rows, shows(vectors), strict=True) if own]
+            unknowns.forget(found)
+        erased.append(Erased(str(gallery), len(found), "unknown faces"))
+        erased.append(Erased(str(gallery), people.remove(name), "pictures"))
+    return erased
+
+
+def _from_spool(path: Path, name: str, embedder: Embedder, shows: Callable[[Floats], Any]) -> int:
+    spool = Spool(path)
+    try:
+        count = 0
+        for dead in (False, True):
+            for page in _pages(spool, dead):
+                faces = [(entry.row, crop) for entry in page if entry.crop and (crop := _crop(entry)) is not None]
+                seen = shows(embedder.embed([crop for _, crop in faces])) if faces else ()
+                own = [row for (row, _), shown in zip(faces, seen, strict=True) if shown]
+                count += spool.erase_rows(own)
+        return count + rename_waiting(path, lambda each: None if each == name else each)
+    finally:
+        spool.close()
+
+
+def _pages(spool: Spool, dead: bool) -> Iterator[list[Entry]]:
+    row = 0
+    while page := spool.after(row, PAGE, dead=dead):
+        row = page[-1].row
+        yield page
+
+
+def _crop(entry: Entry) -> Any:
+    try:
+        return wire.unpack_crop(wire.decode_header(entry.header), entry.crop)
+    except DeliveryError:
+        return None  # nobody can see a face in it
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """What of a worker's line says whom it is about."""
+
+    name: str | None = None
+    before: str | None = None
+    visit: str | None = None
+
+    def names(self, name: str) -> bool:
+        return name_key(name) in [name_key(own) for own in (self.name, self.before) if own is not None]
+
+
+def _told(line: bytes) -> _Told:
+    try:
+        return msgspec.json.decode(line, type=_Told)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _Told()  # half a line, or none of ours
+
+
+def _from_results(path: Path, name: str) -> int:
+    """Leave out the lines that name somebody, and the others of the visits that did."""
+    try:
+        with _alone(path):
+            lines = [(line, _told(line)) for line in path.read_bytes().splitlines(keepends=True)]
+            visits = {told.visit for _, told in lines if told.names(name)} - {None}
+            kept = [line for line, told in lines if not told.names(name) and told.visit not in visits]
+            if len(kept) < len(lines):
+                part = path.with_name(path.name + ".part")
+                part.touch(mode=path.stat().st_mode & 0o777)
+                part.write_bytes(b"".join(kept))
+                part.replace(path)
+            return len(lines) - len(kept)
+    except OSError as error:
+        raise GalleryError(f"cannot rewrite {path}: {(error.strerror or 'unknown error').lower()}") from error
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise GalleryError(f"a worker writes to {path}: stop it first") from None
+        yield

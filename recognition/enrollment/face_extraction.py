@@ -1,0 +1,84 @@
+"""From a picture file to a face that may be enrolled, with what can be measured of it."""
+
+from __future__ import annotations
+
+import hashlib
+
+import cv2
+import numpy as np
+
+from facegate.detectors.align import align, aligned_landmarks
+from facegate.detectors.base import Detector
+from facegate.errors import GalleryError
+from facegate.pipeline.images import decode_image
+from facegate.pipeline.records import Floats, Image
+from facegate.pipeline.quality.explain import reasons
+from facegate.recognition.enrollment.records import Look
+from facegate.scoring.engine import Scorer
+
+RIVAL = 0.75
+"""A face so wide, as a share of the largest face's width, may be whom the picture is meant to show."""
+
+
+class Looker:
+    """Looks at picture files."""
+
+    def __init__(self, detector: Detector, scorer: Scorer) -> None:
+        """Take what finds faces and what measures their quality."""
+        self._detector = detector
+        self._scorer = scorer
+
+    def look(self, content: bytes, source: str) -> Look:
+        """Find the largest face of a picture file and measure it.
+
+        Args:
+            content: of the file.
+            source: what messages call it.
+
+        Raises:
+            SourceError: not a picture.
+            GalleryError: no face is in it.
+        """
+        image = decode_image(content, source)
+        faces = self._detector.detect([image])[0]
+        if not faces:  # aligned crops and tight ones have no room around the face
+            side = max(image.shape[:2])
+            image = _bordered(image, side // 2)
+            faces = self._detector.detect([image])[0]
+        if not faces:
+            raise GalleryError(f"no face found in {source}: replace or remove the picture")
+        largest = max(faces, key=lambda face: face.width * face.height)
+        crop = align(image, largest.landmarks)
+        landmarks = aligned_landmarks([largest.landmarks])
+        scores = self._scorer.score(crop[None], landmarks=landmarks, embedding=False)
+        quality, size = int(scores.quality[0]), (image.shape[1], image.shape[0])
+        why = reasons(crop, largest, size, scores.patches[0], quality, self._scorer.card.name).advice
+        return Look(
+            source=source,
+            digest=hashlib.sha256(content).hexdigest(),
+            crop=crop,
+            quality=quality,
+            width=largest.width,
+            turn=turn(largest.landmarks),
+            faces=sum(face.width >= RIVAL * largest.width for face in faces),
+            advice=why.say if why is not None and why.defect is not None else "",
+        )
+
+
+def turn(landmarks: Floats) -> float:
+    """How far a face is turned to a side: 0 with the nose midway between the eyes, 1 with it below one of them.
+
+    Args:
+        landmarks: ``(5, 2)`` eyes, nose, corners of the mouth.
+    """
+    left, right, nose = (landmarks[i].astype(float) for i in range(3))
+    across = right - left
+    distance = float(across @ across)
+    return 0.0 if distance == 0 else abs(2 * float((nose - left) @ across) / distance - 1)
+
+
+def _bordered(image: Image, pixels: int) -> Image:
+    found: Image = np.asarray(
+        cv2.copyMakeBorder(image, pixels, pixels, pixels, pixels, cv2.BORDER_REPLICATE), np.uint8
+    )
+    return found

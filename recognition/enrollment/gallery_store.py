@@ -1,0 +1,246 @@
+"""People, their pictures and embeddings in one SQLite file, ``people.db``.
+
+What is enrolled is kept as aligned crops (lossless), so another recogniser embeds them anew. Every change is one
+transaction: a person is there with all pictures of an ``add`` or not at all, whoever is killed when. Several
+processes may read and write; :meth:`People.changed` tells a reader when somebody else has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import time
+
+import msgspec
+import numpy as np
+
+from facegate.errors import GalleryError
+from facegate.pipeline.records import Floats, Image
+from facegate.recognition.enrollment.schema import GalleryFile, decode_crop, encode_crop
+from facegate.recognition.enrollment.names import name_key, person_name
+from facegate.recognition.enrollment.records import Embedded, Kind, Look, Person, Picture
+
+_COLUMNS = "pictures.id, name, kind, source, digest, quality, width, turn, faces, accepted"
+
+
+class People(GalleryFile):
+    """People and their pictures. Of one thread."""
+
+    def __init__(self, path: Path, *, create: bool = False) -> None:
+        """Open ``path``; see :class:`GalleryFile`."""
+        super().__init__(path, create=create)
+        self._seen = self._revision()
+
+    def changed(self) -> bool:
+        """Whether people or their pictures were changed, by whomever, since this was last asked."""
+        before, self._seen = self._seen, self._revision()
+        return self._seen != before
+
+    def people(self) -> list[Person]:
+        """Everybody, by name."""
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT name, count(*) FILTER (WHERE kind = 'enrolled'), "
+                "count(*) FILTER (WHERE kind = 'negative'), people.added "
+                "FROM people LEFT JOIN pictures ON person = people.id GROUP BY people.id ORDER BY name"
+            ).fetchall()
+        return [Person(*row) for row in rows]
+
+    def pictures(self, name: str | None = None) -> list[Picture]:
+        """Pictures of a person, or of all, in the order of names and of being added.
+
+        Raises:
+            GalleryError: there is no such person.
+        """
+        where = "" if name is None else f"WHERE person = {self._id(name)}"
+        with self._errors():
+            rows = self._db.execute(
+                f"SELECT {_COLUMNS} FROM pictures JOIN people ON person = people.id {where} "
+                "ORDER BY name, pictures.id"
+            ).fetchall()
+        fields = Picture.__struct_fields__
+        return msgspec.convert([dict(zip(fields, row, strict=True)) for row in rows], list[Picture], strict=False)
+
+    def crop(self, row: int) -> Image:
+        """The aligned crop of a picture, ``(112, 112, 3)`` uint8 RGB.
+
+        Raises:
+            GalleryError: it is gone, or damaged.
+        """
+        with self._errors():
+            found = self._db.execute("SELECT crop FROM pictures WHERE id = ?", (row,)).fetchone()
+        if found is None:
+            raise GalleryError("a picture was removed from the gallery in the meantime")
+        return decode_crop(found[0], self._path)
+
+    def spelling(self, name: str) -> str:
+        """How the gallery spells a name; as it is to be kept, where nobody has it.
+
+        Raises:
+            GalleryError: the name cannot be one.
+        """
+        with self._errors():
+            found = self._db.execute("SELECT name FROM people WHERE key = ?", (name_key(name),)).fetchone()
+        return person_name(name) if found is None else str(found[0])
+
+    def add(self, name: str, looks: Sequence[Look], *, kind: Kind = "enrolled", accepted: bool = False) -> int:
+        """Add pictures to a person, who is made where missing; all or none. Return how many were new.
+
+        Raises:
+            GalleryError: the name cannot be one.
+        """
+        name = person_name(name)
+        new, now = 0, time()
+        with self._change():
+            self._db.execute(
+                "INSERT OR IGNORE INTO people (name, key, added) VALUES (?, ?, ?)", (name, name_key(name), now)
+            )
+            person = self._id(name)
+            for look in looks:
+                new += self._db.execute(
+                    "INSERT OR IGNORE INTO pictures (person, kind, source, digest, crop, quality, width, turn, "
+                    "faces, accepted, added) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        *(person, kind, look.source, look.digest, encode_crop(look.crop)),
+                        *(look.quality, look.width, look.turn, look.faces, accepted, now),
+                    ),
+                ).rowcount
+        return new
+
+    def remove(self, name: str) -> int:
+        """Remove a person with all pictures; return how many there were.
+
+        Raises:
+            GalleryError: there is no such person.
+        """
+        with self._change():
+            person = self._id(name)
+            count = self._db.execute("SELECT count(*) FROM pictures WHERE person = ?", (person,)).fetchone()[0]
+            self._db.execute("DELETE FROM people WHERE id = ?", (person,))
+        with self._errors():
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nor do they stay in the file beside it
+        return int(count)
+
+    def remove_pictures(self, rows: Sequence[int]) -> None:
+        """Remove single pictures; a person may be left with none."""
+        with self._change():
+            self._db.executemany("DELETE FROM pictures WHERE id = ?", [(row,) for row in rows])
+
+    def accept(self, rows: Sequence[int]) -> None:
+        """Note that pictures are right."""
+        with self._transaction():
+            self._db.executemany("UPDATE pictures SET accepted = 1 WHERE id = ?", [(row,) for row in rows])
+
+    def use(self, unused: Sequence[int]) -> None:
+        """Leave these pictures out of templates, and use all others."""
+        with self._change():
+            self._db.execute("UPDATE pictures SET used = 1 WHERE NOT used")
+            self._db.executemany("UPDATE pictures SET used = 0 WHERE id = ?", [(row,) for row in unused])
+
+    def rename(self, name: str, new: str) -> None:
+        """Call somebody otherwise.
+
+        Raises:
+            GalleryError: there is no such person, somebody has the new name, or it cannot be one.
+        """
+        new = person_name(new)
+        with self._change():
+            person, key = self._id(name), name_key(new)
+            if self._db.execute("SELECT 1 FROM people WHERE key = ? AND id != ?", (key, person)).fetchone():
+                raise GalleryError(f"there is somebody called {new} already: 'facegate gallery merge' joins two")
+            self._db.execute("UPDATE people SET name = ?, key = ? WHERE id = ?", (new, key, person))
+
+    def merge(self, name: str, into: str) -> int:
+        """Give somebody's pictures to another person, and remove the first; return how many were new to the other.
+
+        Raises:
+            GalleryError: one of them is missing, or they are the same.
+        """
+        with self._change():
+            source, target = self._id(name), self._id(into)
+            if source == target:
+                raise GalleryError(f"{name} cannot be merged with themselves")
+            moved = self._db.execute(
+                "UPDATE OR IGNORE pictures SET person = ? WHERE person = ?", (target, source)
+            ).rowcount
+            self._db.execute("DELETE FROM people WHERE id = ?", (source,))
+        return moved
+
+    def unusable(self) -> dict[str, str]:
+        """Why files of these digests cannot be enrolled, as found before."""
+        with self._errors():
+            return dict(self._db.execute("SELECT digest, reason FROM unusable").fetchall())
+
+    def keep_unusable(self, reasons: Mapping[str, str]) -> None:
+        """Remember why files (by their digests) cannot be enrolled, and forget all others."""
+        with self._transaction():
+            self._db.execute("DELETE FROM unusable")
+            self._db.executemany("INSERT INTO unusable VALUES (?, ?)", list(reasons.items()))
+
+    def missing(self, version: str) -> list[int]:
+        """Pictures that have no embedding of this recogniser yet."""
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT id FROM pictures WHERE id NOT IN (SELECT picture FROM embeddings WHERE version = ?) "
+                "ORDER BY id",
+                (version,),
+            ).fetchall()
+        return [row[0] for row in rows]
+
+    def keep_embeddings(self, version: str, embeddings: Mapping[int, Floats]) -> None:
+        """Keep unit embeddings ``(D,)`` of pictures; those of pictures that are gone are left out."""
+        with self._transaction():
+            self._db.executemany(
+                "INSERT OR REPLACE INTO embeddings (picture, version, vector) "
+                "SELECT id, ?, ? FROM pictures WHERE id = ?",
+                [(version, np.asarray(vector, "<f4").tobytes(), row) for row, vector in embeddings.items()],
+            )
+
+    def embedded(self, version: str) -> Embedded:
+        """All pictures with an embedding of one recogniser.
+
+        Raises:
+            GalleryError: they are of different lengths, or not finite: the file is damaged.
+        """
+        with self._errors():
+            names = self._db.execute("SELECT id, name FROM people ORDER BY name").fetchall()
+            rows = self._db.execute(
+                "SELECT picture, person, kind = 'negative', quality, used, vector FROM embeddings "
+                "JOIN pictures ON pictures.id = picture WHERE version = ? ORDER BY picture",
+                (version,),
+            ).fetchall()
+        place = {person: index for index, (person, _) in enumerate(names)}
+        length = len(rows[0][-1]) if rows else 0
+        if length % 4 or any(len(row[-1]) != length or row[1] not in place for row in rows):
+            raise GalleryError(f"gallery {self._path} is damaged: its embeddings differ in length")
+        vectors: Floats = np.frombuffer(b"".join(row[-1] for row in rows), "<f4").reshape(len(rows), length // 4)
+        if not np.isfinite(vectors).all():
+            raise GalleryError(f"gallery {self._path} is damaged: an embedding is not finite")
+        return Embedded(
+            names=[name for _, name in names],
+            rows=np.array([row[0] for row in rows], np.int64),
+            people=np.array([place[row[1]] for row in rows], np.int64),
+            negative=np.array([row[2] for row in rows], bool),
+            quality=np.array([row[3] for row in rows], np.int64),
+            used=np.array([row[4] for row in rows], bool),
+            vectors=vectors.astype(np.float32, copy=False),
+        )
+
+    def _id(self, name: str) -> int:
+        with self._errors():
+            found = self._db.execute("SELECT id FROM people WHERE key = ?", (name_key(name),)).fetchone()
+        if found is None:
+            raise GalleryError(f"there is no {name} in {self._path}: 'facegate gallery list' tells who is")
+        return int(found[0])
+
+    def _revision(self) -> int:
+        with self._errors():
+            return int(self._db.execute("SELECT number FROM revision").fetchone()[0])
+
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        """A transaction that those who follow the gallery take over."""
+        with self._transaction():
+            yield
+            self._db.execute("UPDATE revision SET number = number + 1")

@@ -1,0 +1,159 @@
+"""The SQLite file of a gallery: opened, versioned, changed in whole steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import structlog
+
+from facegate.database import Database
+from facegate.detectors.align import CROP_SIZE
+from facegate.errors import GalleryError
+from facegate.pipeline.records import Image
+from facegate.recognition.enrollment.names import another_name, is_person_name, name_key
+
+log = structlog.get_logger(__name__)
+
+APPLICATION = 0x66675042
+"""Tells this file from other SQLite files."""
+MAX_CROP_BYTES = 256 * 1024
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS people (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    added REAL NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS pictures (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    person INTEGER NOT NULL REFERENCES people ON DELETE CASCADE,
+    kind TEXT NOT NULL,
+    source TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    crop BLOB NOT NULL,
+    quality INTEGER NOT NULL,
+    width REAL NOT NULL,
+    turn REAL NOT NULL,
+    faces INTEGER NOT NULL,
+    accepted INTEGER NOT NULL,
+    used INTEGER NOT NULL DEFAULT 1,
+    added REAL NOT NULL,
+    UNIQUE (person, kind, digest)
+) STRICT;
+CREATE TABLE IF NOT EXISTS embeddings (
+    picture INTEGER NOT NULL REFERENCES pictures ON DELETE CASCADE,
+    version TEXT NOT NULL,
+    vector BLOB NOT NULL,
+    PRIMARY KEY (version, picture)
+) WITHOUT ROWID, STRICT;
+CREATE INDEX IF NOT EXISTS embeddings_by_picture ON embeddings (picture);
+CREATE TABLE IF NOT EXISTS unusable (
+    digest TEXT PRIMARY KEY,
+    reason TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS unknowns (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    visit TEXT NOT NULL UNIQUE,
+    camera TEXT NOT NULL,
+    seen REAL NOT NULL,
+    quality INTEGER NOT NULL,
+    crop BLOB NOT NULL,
+    version TEXT NOT NULL,
+    vector BLOB NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS revision (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    number INTEGER NOT NULL
+) STRICT;
+INSERT OR IGNORE INTO revision VALUES (1, 0);
+"""
+
+
+_NAME_KEYS = """
+ALTER TABLE people ADD COLUMN key TEXT NOT NULL DEFAULT '';
+CREATE UNIQUE INDEX people_by_key ON people (key) WHERE key != ''
+"""
+"""What no two people's names may have in common; rows of before get theirs when the file is opened."""
+
+
+class GalleryFile(Database):
+    """One connection to the file; its owner closes it. Of one thread at a time."""
+
+    what = "gallery"
+    remedy = "'facegate gallery add {path} FOLDER' makes one"
+    application = APPLICATION
+    steps = (_SCHEMA, _NAME_KEYS)
+    pragmas = (
+        "synchronous=FULL",  # enrolment is rare and made by hand
+        "foreign_keys=ON",
+        "secure_delete=ON",  # removed people leave no pixels in the file
+    )
+    failure = GalleryError
+
+    def __init__(self, path: Path, *, create: bool = False) -> None:
+        """Open the file; see :class:`~facegate.database.Database`."""
+        super().__init__(path, create=create)
+        try:
+            self._make_names_unique()
+        except BaseException:
+            self.close()
+            raise
+
+    def _make_names_unique(self) -> None:
+        """Bring names of an older gallery into the form in which they are kept; who shares one is renamed."""
+        with self._errors():
+            if self._db.execute("SELECT 1 FROM people WHERE key = '' LIMIT 1").fetchone() is None:
+                return
+        with self._transaction():
+            rows = self._db.execute("SELECT id, name FROM people WHERE key = '' ORDER BY id").fetchall()
+            keys = dict(self._db.execute("SELECT key, name FROM people WHERE key != ''").fetchall())
+            stay: dict[str, int] = {}
+            for row, name in rows:
+                if is_person_name(name) and name_key(name) not in keys:
+                    keys[name_key(name)] = name
+                    stay[name] = row
+            for row, name in rows:
+                if stay.get(name) == row:
+                    self._spell(row, name)
+            for row, name in rows:
+                if stay.get(name) != row:
+                    new = another_name(name, keys, row)
+                    _tell(self._path, name, new, keys.get(name_key(name)))
+                    keys[name_key(new)] = new
+                    self._spell(row, new)
+            self._db.execute("UPDATE revision SET number = number + 1")
+
+    def _spell(self, row: int, name: str) -> None:
+        self._db.execute("UPDATE people SET name = ?, key = ? WHERE id = ?", (name, name_key(name), row))
+
+
+def _tell(path: Path, name: str, new: str, owner: str | None) -> None:
+    if owner is None:
+        log.info("name corrected", gallery=str(path), name=name, corrected=new)
+        return
+    remedy = "'facegate gallery merge' joins the two"
+    log.warning("two people had one name", gallery=str(path), name=owner, other=name, renamed_to=new, remedy=remedy)
+
+
+def encode_crop(crop: Image) -> bytes:
+    """Lossless."""
+    ok, coded = cv2.imencode(".png", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR))
+    assert ok
+    return coded.tobytes()
+
+
+def decode_crop(coded: object, path: Path) -> Image:
+    """What :func:`encode_crop` made, ``(112, 112, 3)`` uint8 RGB.
+
+    Raises:
+        GalleryError: it is not.
+    """
+    picture = None
+    if isinstance(coded, bytes) and len(coded) <= MAX_CROP_BYTES:
+        picture = cv2.imdecode(np.frombuffer(coded, np.uint8), cv2.IMREAD_COLOR)
+    if picture is None or picture.shape != (CROP_SIZE, CROP_SIZE, 3):
+        raise GalleryError(f"gallery {path} is damaged: a crop cannot be read")
+    image: Image = np.ascontiguousarray(picture[:, :, ::-1])
+    return image

@@ -1,0 +1,188 @@
+"""Faces of visits that got no name: kept for a while, put together where they surely are one person.
+
+Clusters are by complete linkage: every two faces of a cluster are alike enough to be one person by themselves, so
+one face in between never joins two people. Which is why a person may be in several clusters; naming all is no harm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+
+import msgspec
+import numpy as np
+
+from facegate.clock import FileClock, expired_row
+from facegate.detectors.align import CROP_SIZE
+from facegate.pipeline.records import Floats, Image
+from facegate.recognition.embedders import Embedder
+from facegate.recognition.enrollment.schema import GalleryFile, decode_crop, encode_crop
+from facegate.recognition.enrollment.records import Look
+from facegate.recognition.enrollment.gallery_store import People
+
+MOST = 2000
+MOST_AGE_S = 30 * 86400.0
+MOST_ENROLLED = 5
+LEAST_QUALITY = 30
+"""Of a poorer face nobody can tell whose it is."""
+
+
+class Unknown(msgspec.Struct, frozen=True):
+    """The best face of a visit that got no name."""
+
+    row: int
+    visit: str
+    camera: str
+    seen: float
+    """Unix time (UTC)."""
+    quality: int
+
+
+class Cluster(msgspec.Struct, frozen=True):
+    """Visits of one unknown person."""
+
+    id: int
+    """The row of its first visit."""
+    visits: list[Unknown]
+    """Oldest first."""
+    cameras: list[str]
+    days: int
+    """On how many days (UTC) there was a visit."""
+
+
+class Unknowns(GalleryFile):
+    """The unknown faces in a gallery's file."""
+
+    def keep(
+        self, visit: str, camera: str, seen: float, quality: int, crop: Image, version: str, vector: Floats
+    ) -> None:
+        """Keep the best face of a visit, and let those go that came first where there are too many.
+
+        Args:
+            visit: its id; what is kept of it already is replaced.
+            camera: which saw it.
+            seen: Unix time (UTC).
+            quality: 0..100; a face below ``LEAST_QUALITY`` is not kept.
+            crop: ``(112, 112, 3)`` uint8 RGB.
+            version: of the embedder.
+            vector: ``(D,)`` unit embedding.
+        """
+        if quality < LEAST_QUALITY:
+            return
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO unknowns (visit, camera, seen, quality, crop, version, vector) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (visit) DO UPDATE SET quality = excluded.quality, "
+                "crop = excluded.crop, version = excluded.version, vector = excluded.vector",
+                (visit, camera, seen, quality, encode_crop(crop), version, np.asarray(vector, "<f4").tobytes()),
+            )
+            self._db.execute(
+                "DELETE FROM unknowns WHERE id NOT IN (SELECT id FROM unknowns ORDER BY id DESC LIMIT ?)", (MOST,)
+            )
+
+    def tidy(self, clock: FileClock, now: float, elapsed: float) -> int:
+        """Let faces go that are too old, unless the host's clock was moved; return how many.
+
+        Args:
+            clock: the same one each time.
+            now: Unix time.
+            elapsed: of :func:`facegate.clock.elapsed_s`.
+        """
+        with self._errors():
+            newest = self._db.execute("SELECT seen FROM unknowns ORDER BY id DESC LIMIT 1").fetchone()
+            if not clock.check(self._db, None if newest is None else newest[0], now, elapsed):
+                return 0
+            old = expired_row(self._db, "unknowns", "seen", now - MOST_AGE_S, now)
+        if old is None:
+            return 0
+        with self._transaction():
+            return self._db.execute("DELETE FROM unknowns WHERE id <= ?", (old,)).rowcount
+
+    def forget(self, rows: Sequence[int]) -> None:
+        """Delete unknown faces."""
+        with self._transaction():
+            self._db.executemany("DELETE FROM unknowns WHERE id = ?", [(row,) for row in rows])
+
+    def forget_all(self) -> None:
+        """Delete every unknown face."""
+        with self._transaction():
+            self._db.execute("DELETE FROM unknowns")
+
+    def crop(self, row: int) -> Image:
+        """An unknown's face, ``(112, 112, 3)`` uint8 RGB.
+
+        Raises:
+            GalleryError: it is gone, or damaged.
+        """
+        with self._errors():
+            found = self._db.execute("SELECT crop FROM unknowns WHERE id = ?", (row,)).fetchone()
+        return decode_crop(None if found is None else found[0], self._path)
+
+    def clusters(self, embedder: Embedder, alike: float) -> list[Cluster]:
+        """Everybody unknown, those with the most visits first.
+
+        Args:
+            embedder: embeds anew what another recogniser has kept.
+            alike: similarity from which two faces are one person.
+        """
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT id, visit, camera, seen, quality, version, vector FROM unknowns ORDER BY seen, id"
+            ).fetchall()
+        found = [Unknown(*row[:5]) for row in rows]
+        vectors = self._vectors(embedder, [(row[0], *row[5:]) for row in rows])
+        groups: dict[int, list[Unknown]] = {}
+        for unknown, label in zip(found, _labels(vectors, alike), strict=True):
+            groups.setdefault(label, []).append(unknown)
+        clusters = [
+            Cluster(
+                id=group[0].row,
+                visits=group,
+                cameras=sorted({unknown.camera for unknown in group}),
+                days=len({int(unknown.seen // 86400) for unknown in group}),
+            )
+            for group in groups.values()
+        ]
+        return sorted(clusters, key=lambda cluster: (-len(cluster.visits), cluster.id))
+
+    def vectors(self, embedder: Embedder) -> tuple[list[int], Floats]:
+        """Rows and ``(N, D)`` unit embeddings of all unknown faces."""
+        with self._errors():
+            rows = self._db.execute("SELECT id, version, vector FROM unknowns ORDER BY id").fetchall()
+        return [row[0] for row in rows], np.array(self._vectors(embedder, rows), np.float32)
+
+    def _vectors(self, embedder: Embedder, rows: Sequence[tuple[int, str, bytes]]) -> list[Floats]:
+        return [
+            np.frombuffer(kept, "<f4") if version == embedder.version else embedder.embed([self.crop(row)])[0]
+            for row, version, kept in rows
+        ]
+
+
+def _labels(vectors: Sequence[Floats], alike: float) -> list[int]:
+    from scipy.cluster.hierarchy import fcluster, linkage
+
+    if len(vectors) < 2:
+        return list(range(len(vectors)))
+    tree = linkage(np.stack(vectors).astype(np.float64), method="complete", metric="cosine")
+    return [int(label) for label in fcluster(tree, 1 - alike, criterion="distance")]
+
+
+def enrol_cluster(unknowns: Unknowns, people: People, cluster: Cluster, name: str, without: Collection[int]) -> int:
+    """Enrol the best faces of a cluster as somebody's, and forget those; return how many pictures were new.
+
+    Args:
+        unknowns: of the same file as ``people``.
+        people: the gallery.
+        cluster: of ``unknowns``.
+        name: of a person, who is made where missing.
+        without: rows of faces that are somebody else's; they stay unknown.
+    """
+    right = [unknown for unknown in cluster.visits if unknown.row not in without]
+    looks = []
+    for unknown in sorted(right, key=lambda unknown: -unknown.quality)[:MOST_ENROLLED]:
+        crop = unknowns.crop(unknown.row)
+        digest = hashlib.sha256(crop.tobytes()).hexdigest()
+        looks.append(Look(f"visit {unknown.visit}", digest, crop, unknown.quality, float(CROP_SIZE), 0.0, 1))
+    added = people.add(name, looks, accepted=True)
+    unknowns.forget([unknown.row for unknown in right])
+    return added

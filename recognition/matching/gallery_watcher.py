@@ -1,0 +1,163 @@
+"""A gallery that follows its file or folder while a worker runs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection
+from pathlib import Path
+from threading import Event, Thread
+from time import monotonic, time
+
+import structlog
+
+from facegate.clock import FileClock, elapsed_s
+from facegate.errors import FacegateError, GalleryError
+from facegate.recognition.embedders import Embedder
+from facegate.recognition.matching.gallery import Gallery, Rule
+from facegate.recognition.enrollment.enroller import Enroller, Progress
+from facegate.recognition.enrollment.folder_sync import Stamp, sync
+from facegate.recognition.enrollment.face_extraction import Looker
+from facegate.recognition.enrollment.gallery_store import People
+from facegate.recognition.enrollment.unknowns import Unknowns
+
+REFRESH_S = 1.0
+TIDY_S = 60.0
+GALLERY_SUFFIX = ".db"
+
+log = structlog.get_logger(__name__)
+
+
+class GalleryKeeper:
+    """Owns the gallery's file; ``gallery`` is always whole, and at most ``REFRESH_S`` old while it is watched."""
+
+    def __init__(
+        self,
+        path: Path,
+        embedder: Embedder,
+        rule: Rule,
+        looker: Callable[[], Looker],
+        cache: Path,
+        progress: Progress = lambda done, total: None,
+        *,
+        strict: bool = False,
+    ) -> None:
+        """Load the gallery.
+
+        Args:
+            path: a ``people.db``, or a folder with one sub-folder of pictures per person.
+            embedder: of the worker. Of several threads.
+            rule: tells when two people are alike.
+            looker: makes what finds and measures faces in new pictures of a folder.
+            cache: folder in which what was seen in a folder is kept.
+            progress: called with pictures done and in all.
+            strict: refuse a folder of which something would be left out.
+
+        Raises:
+            GalleryError: missing, damaged, or nobody can be named.
+        """
+        self._folder = path if path.is_dir() or path.suffix != GALLERY_SUFFIX else None
+        self._path = path
+        self._stamp = None if self._folder is None else Stamp.of(path)
+        self._embedder = embedder
+        self._people = People(path) if self._folder is None else People(_kept(path, embedder, cache), create=True)
+        self._enroller = Enroller(self._people, looker, embedder, rule)
+        self._stop = Event()
+        self._thread: Thread | None = None
+        self._on_change: Callable[[Collection[str]], None] = lambda names: None
+        try:
+            if self._folder is not None:
+                sync(self._folder, self._people, self._enroller, progress, strict=strict)
+            self._gallery = self._load(progress)
+        except BaseException:
+            self._people.close()
+            raise
+        if not self._gallery.names:
+            log.warning("nobody can be named yet: the gallery is empty", gallery=str(path))
+
+    def unknowns(self) -> Unknowns | None:
+        """A connection to the unknown faces in the gallery's file, which the caller closes; a folder has none."""
+        return None if self._folder is not None else Unknowns(self._path)
+
+    @property
+    def gallery(self) -> Gallery:
+        """As it is now."""
+        return self._gallery
+
+    def watch(self, on_change: Callable[[Collection[str]], None] = lambda names: None) -> None:
+        """Take over changes from now on, until ``close``; ``on_change`` gets the names, now and after each."""
+        on_change(self._gallery.names)
+        self._on_change = on_change
+        self._thread = Thread(target=self._watch, name="facegate-gallery", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop watching and close the file."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._people.close()
+
+    def __enter__(self) -> GalleryKeeper:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def refresh(self) -> bool:
+        """Take over what has changed; return whether anything had.
+
+        Raises:
+            FacegateError: it cannot be used as it is now; the gallery stays as it was.
+        """
+        if self._folder is not None:
+            stamp = Stamp.of(self._folder)
+            if stamp == self._stamp:
+                return False
+            self._stamp = stamp
+            sync(self._folder, self._people, self._enroller)
+        elif not self._people.changed():
+            return False
+        self._gallery = self._load()
+        log.info("gallery taken over", people=len(self._gallery.names))
+        return True
+
+    def _watch(self) -> None:
+        told = ""
+        tidy_s = 0.0
+        clock = FileClock("unknown faces")
+        while not self._stop.wait(REFRESH_S):
+            try:
+                if self.refresh():
+                    self._on_change(self._gallery.names)
+                if self._folder is None and monotonic() >= tidy_s:
+                    with Unknowns(self._path) as unknowns:
+                        unknowns.tidy(clock, time(), elapsed_s())
+                    tidy_s = monotonic() + TIDY_S
+                told = ""
+            except FacegateError as error:
+                if str(error) != told:
+                    log.error("the gallery stays as it was", reason=str(error))
+                told = str(error)
+
+    def _load(self, progress: Progress = lambda done, total: None) -> Gallery:
+        self._enroller.embed_missing(progress)
+        return Gallery.of(self._people.embedded(self._embedder.version))
+
+
+def _kept(folder: Path, embedder: Embedder, cache: Path) -> Path:
+    key = hashlib.sha256(f"{folder.resolve()}\n{embedder.version}".encode()).hexdigest()[:16]
+    return cache / "galleries" / f"{key}.db"
+
+
+def gallery_path(path: Path) -> Path:
+    """Where a gallery's file is to be: ``path`` itself, which must be named so.
+
+    Raises:
+        GalleryError: it is not.
+    """
+    if path.suffix != GALLERY_SUFFIX:
+        raise GalleryError(
+            f"{path} cannot be a gallery's file: name it people{GALLERY_SUFFIX} or so, and bring a folder of "
+            "pictures in with 'facegate gallery add'"
+        )
+    return path

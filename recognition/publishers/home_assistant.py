@@ -1,0 +1,249 @@
+"""Names to an MQTT broker, and who is there, as Home Assistant shows it.
+
+Topics below the prefix (docs/recognition.md):
+
+- ``CAMERA/visit``: every event of a visit as JSON;
+- ``CAMERA/person``: the name that a visit got last, retained;
+- ``CAMERA/unknown``: the event, when a visit ended without a name, and then alone;
+- ``CAMERA/presence``: ``ON`` while a visit is open, retained;
+- ``names/people/ID/presence``: the same for a person who was asked about with ``--presence``, wherever the camera;
+- ``names/status``: ``online`` or ``offline``, retained.
+
+Cameras and people are announced at every connect. People who are removed from the gallery and cameras that the gate
+calls removed are cleared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from facegate.recognition.worker.visits import VisitEvent
+from facegate.sinks.mqtt.connection import Connection
+from facegate.sinks.mqtt.discovery import (
+    CONFIGS,
+    Components,
+    announcement,
+    camera_id,
+    config_topic,
+    encoded,
+    identifier,
+)
+from facegate.sinks.mqtt.shots import REMOVED, of_worker
+from facegate.sinks.spool import Spool
+from facegate.sinks.wire import Entry
+
+ON, OFF = b"ON", b"OFF"
+STATUS = "names/status"
+ATTRIBUTES = ("name", "similarity", "margin", "fpir", "shots", "visit", "seen_at")
+
+
+class Presence:
+    """Which visits are open, and whose. Pure logic; hearing an event twice changes nothing."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, tuple[str, str | None]] = {}
+
+    def hear(self, event: VisitEvent) -> None:
+        """Take an event; one without a name takes the name back that the visit had."""
+        if event.event == "ended":
+            self._open.pop(event.visit, None)
+        else:
+            self._open[event.visit] = event.camera, event.name
+
+    def camera(self, camera: str) -> bool:
+        """Whether a visit is open there."""
+        return any(where == camera for where, _ in self._open.values())
+
+    def person(self, name: str) -> bool:
+        """Whether a visit of that person is open anywhere."""
+        return any(who == name for _, who in self._open.values())
+
+
+class NamesMqtt(Connection):
+    """Publishes the events of visits; see the module for the topics."""
+
+    status = STATUS
+
+    def __init__(
+        self, url: str, people: Sequence[str] = (), spool: Spool | None = None, *, console: str | None = None
+    ) -> None:
+        """See :class:`Connection`.
+
+        Args:
+            url: of the broker.
+            people: whose presence is told.
+            spool: remembers what the broker keeps.
+            console: URL that Home Assistant links to.
+        """
+        self._presence = Presence()
+        self._wanted = tuple(people)
+        self._known: frozenset[str] | None = None
+        self._ready = False
+        self._removed: frozenset[str] = frozenset()
+        self._console = console
+        super().__init__(url, spool)
+
+    def people(self, known: Collection[str]) -> None:
+        """Hear who can be named now: of all others nothing is kept."""
+        with self.lock:
+            self._known = frozenset(known)
+            if self._ready:
+                self._tell_people()
+
+    def resume(self, present: Sequence[VisitEvent]) -> None:
+        """Take the visits that are open at the start; until then what an earlier process told is left as it is."""
+        with self.lock:
+            for event in present:
+                self._hear(event)
+            self._ready = True
+            self._tell_people()
+
+    def publish(self, entry: Entry) -> list[Any]:
+        """See :class:`Connection`."""
+        event = msgspec.json.decode(entry.header, type=VisitEvent)
+        with self.lock:
+            if not self._ready:
+                self.resume(())
+            name = self._hear(event)
+            return [*self._tell_people(), *self._tell(event, name)]
+
+    def heard(self, topic: str, payload: bytes) -> None:
+        """See :class:`Connection`."""
+        if topic == self.topic(REMOVED):
+            try:
+                self._removed = frozenset(msgspec.json.decode(payload, type=list[str]) if payload else ())
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                return
+            for camera in self._cameras() & self._removed:
+                self._clear_camera(camera)
+        elif not payload:
+            # Somebody has deleted the device in Home Assistant, or the gate has: it comes back with the next visit.
+            for camera in self._cameras():
+                topics = of_worker(self.prefix, camera)
+                if topic == topics[0]:
+                    for each in topics:
+                        self.drop(each)
+
+    def _subscribed(self) -> tuple[str, ...]:
+        return (CONFIGS, self.topic(REMOVED))
+
+    def _hear(self, event: VisitEvent) -> str | None:
+        """Take an event; return the name in it if somebody is still called that."""
+        name = event.name if self._known is None or event.name in self._known else None
+        self._presence.hear(msgspec.structs.replace(event, name=name))
+        return name
+
+    def _tell(self, event: VisitEvent, name: str | None) -> Iterator[Any]:
+        camera, line = event.camera, msgspec.json.encode(event)
+        yield self.post(self.topic(camera, "visit"), line)
+        if event.event == "ended" and event.name is None:
+            yield self.post(self.topic(camera, "unknown"), line)
+        if camera in self._removed or (event.event == "ended" and camera not in self._cameras()):
+            return
+        device = config_topic(f"{camera_id(self.prefix, camera)}_names")
+        yield from self.announce(device, encoded(camera_announcement(self.prefix, camera, console=self._console)))
+        person = self.topic(camera, "person")
+        if event.event in ("named", "changed"):
+            if name is not None:
+                yield from self.keep(person, name.encode())
+            elif event.before is not None and self.kept().get(person) == event.before.encode():
+                self.clear(person)
+        yield from self.announce(self.topic(camera, "presence"), ON if self._presence.camera(camera) else OFF)
+
+    def _tell_people(self) -> list[Any]:
+        """Announce who is asked about and can be named, and how that is; clear what is kept of others."""
+        told, wanted = [], set()
+        for name in self._wanted:
+            if self._known is not None and name not in self._known:
+                continue
+            object_id, payload = person_announcement(self.prefix, name, console=self._console)
+            state = self.topic(*_person(name))
+            wanted |= {config_topic(object_id), state}
+            told += self.announce(config_topic(object_id), encoded(payload))
+            told += self.announce(state, ON if self._presence.person(name) else OFF)
+        self._clear_others(wanted)
+        return told
+
+    def _clear_others(self, wanted: set[str]) -> None:
+        for camera in self._cameras():
+            wanted.update(of_worker(self.prefix, camera))
+            who = self.kept().get(self.topic(camera, "person"))
+            if who is not None and self._known is not None and who.decode() not in self._known:
+                wanted.discard(self.topic(camera, "person"))
+            self.announce(self.topic(camera, "presence"), ON if self._presence.camera(camera) else OFF)
+        for topic in self.kept():
+            if topic not in wanted:
+                self.clear(topic)
+
+    def _clear_camera(self, camera: str) -> None:
+        for topic in of_worker(self.prefix, camera):
+            self.clear(topic)
+
+    def _cameras(self) -> set[str]:
+        """Those that are announced."""
+        start, end = f"{self.prefix}/", "/presence"
+        found = {t[len(start) : -len(end)] for t in self.kept() if t.startswith(start) and t.endswith(end)}
+        return {camera for camera in found if "/" not in camera}
+
+
+def _person(name: str) -> tuple[str, ...]:
+    return ("names", "people", identifier(name), "presence")
+
+
+def camera_announcement(prefix: str, camera: str, *, console: str | None = None) -> dict[str, Any]:
+    """A camera's visits; they join the device that the gate announces for the same camera.
+
+    Returns:
+        the last person, an event when somebody unknown has gone, and whether somebody is there.
+    """
+    topic = f"{prefix}/{camera}"
+    attributes = ", ".join(f"'{name}': value_json.{name}" for name in ATTRIBUTES)
+    components: Components = {
+        "person": {
+            "platform": "sensor",
+            "name": "Last person",
+            "icon": "mdi:account",
+            "state_topic": f"{topic}/person",
+            "value_template": "{{ value | replace('_', ' ') if value else None }}",
+        },
+        "unknown": {
+            "platform": "event",
+            "name": "Unknown person",
+            "event_types": ["unknown"],
+            "state_topic": f"{topic}/unknown",
+            "value_template": "{{ {'event_type': 'unknown', " + attributes + "} | tojson }}",
+        },
+        "presence": {
+            "platform": "binary_sensor",
+            "name": "Somebody",
+            "device_class": "occupancy",
+            "state_topic": f"{topic}/presence",
+        },
+    }
+    device = camera_id(prefix, camera)
+    return announcement(
+        f"{device}_names",
+        camera,
+        "Camera",
+        components,
+        f"{prefix}/{STATUS}",
+        device_id=device,
+        console=console,
+    )
+
+
+def person_announcement(prefix: str, name: str, *, console: str | None = None) -> tuple[str, dict[str, Any]]:
+    """A person's presence over all cameras: its object id, and the payload."""
+    object_id = identifier(f"{prefix}_person_{name}")
+    presence = {
+        "platform": "binary_sensor",
+        "name": "presence",  # after the person's: "Ada Lovelace presence"
+        "device_class": "presence",
+        "state_topic": "/".join((prefix, *_person(name))),
+    }
+    return object_id, announcement(
+        object_id, name, "Person", {"presence": presence}, f"{prefix}/{STATUS}", console=console
+    )

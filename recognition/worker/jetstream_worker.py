@@ -1,0 +1,141 @@
+"""The recognition worker on a JetStream server: one of any number, on any host, over the shots of any gates."""
+
+from __future__ import annotations
+
+import asyncio
+from threading import Event
+from time import monotonic
+from typing import Any
+
+import structlog
+
+from facegate.errors import DeliveryError
+from facegate.recognition.worker.zmq_worker import Recognizer
+from facegate.sinks import wire
+from facegate.sinks.jetstream import (
+    DEAD_SUBJECT,
+    ENDED_SUBJECT,
+    LIVE_SUBJECT,
+    STREAM,
+    SUBJECT,
+    connect,
+    load_nats,
+    make_streams,
+    server_name,
+    unpack,
+)
+
+DURABLE = "recognition"
+"""All workers share this consumer; another durable name would be refused, since a shot is for one of them."""
+ACK_WAIT_S = 30.0
+MAX_PENDING = 256
+MAX_DELIVERIES = 5
+"""A shot that has come so often kills its workers, it seems: it is put aside."""
+TOGETHER = 8
+LOOK_S = 0.5
+AGAIN_S = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class StreamWorker:
+    """Takes shots from the stream until stopped; each is acknowledged when its line is written."""
+
+    def __init__(self, url: str, recognizer: Recognizer) -> None:
+        """Configure; nothing is connected yet.
+
+        Args:
+            url: ``nats://`` or ``tls://``, with user and password where the server asks for them.
+            recognizer: does the work.
+
+        Raises:
+            ConfigError: the ``nats`` extra is not installed.
+        """
+        self._nats = load_nats()
+        self._url = url
+        self._recognizer = recognizer
+
+    def run(self, stop: Event, *, once: bool = False) -> None:
+        """Serve until ``stop``, over any outage of the server; with ``once``, until nothing waits any more."""
+        try:
+            asyncio.run(self._run(stop, once))
+        finally:
+            self._recognizer.finish()
+
+    async def _run(self, stop: Event, once: bool) -> None:
+        told = ""
+        while not stop.is_set():
+            try:
+                client = await connect(self._nats, self._url)
+                try:
+                    told = ""
+                    if await self._serve(client, stop, once):
+                        return
+                finally:
+                    await client.close()
+            except (self._nats.errors.Error, OSError) as error:
+                reason = str(error).lower() or type(error).__name__
+                if reason != told:
+                    log.warning("waiting for the server", server=server_name(self._url), reason=reason)
+                    told = reason
+                again = monotonic() + AGAIN_S
+                while monotonic() < again and not stop.is_set():
+                    await asyncio.sleep(0.1)
+
+    async def _serve(self, client: Any, stop: Event, once: bool) -> bool:
+        """Return whether the work is done; otherwise the connection is gone."""
+        stream = client.jetstream()
+        await make_streams(self._nats, stream)
+        config = self._nats.js.api.ConsumerConfig(
+            ack_wait=ACK_WAIT_S, max_ack_pending=MAX_PENDING, max_deliver=MAX_DELIVERIES + 1
+        )
+        shots = await stream.pull_subscribe(f"{SUBJECT}.>", durable=DURABLE, stream=STREAM, config=config)
+        await client.subscribe(f"{ENDED_SUBJECT}.>", cb=self._ended)
+        await client.subscribe(LIVE_SUBJECT, cb=self._live)
+        while not stop.is_set():
+            self._recognizer.tend()
+            try:
+                found = await shots.fetch(TOGETHER, timeout=LOOK_S)
+            except self._nats.errors.TimeoutError:
+                if not client.is_connected:
+                    return False
+                if once:
+                    info = await shots.consumer_info()
+                    if not info.num_pending and not info.num_ack_pending:
+                        return True
+                continue
+            for message in found:
+                await self._answer(stream, message)
+        return True
+
+    async def _ended(self, message: Any) -> None:
+        """Every worker hears of every track; whoever has shots of it knows the visit."""
+        try:
+            self._recognizer.ended(wire.decode(message.data, wire.Ended))
+        except DeliveryError as error:
+            self._recognizer.metrics.messages_rejected.inc()
+            log.error("message refused", subject=message.subject, reason=str(error))
+
+    async def _live(self, message: Any) -> None:
+        """Every worker hears of the live tracks of every gate."""
+        try:
+            self._recognizer.live(wire.decode(message.data, wire.Live))
+        except DeliveryError as error:
+            log.error("message refused", subject=message.subject, reason=str(error))
+
+    async def _answer(self, stream: Any, message: Any) -> None:
+        """Recognise a shot, or put it aside where nobody ever will."""
+        try:
+            if message.metadata.num_delivered > MAX_DELIVERIES:
+                raise DeliveryError(f"came {message.metadata.num_delivered} times and was never acknowledged")
+            header, crop = unpack(message.data)
+            (answer,) = self._recognizer.answer([(header, crop)])
+            if isinstance(answer, DeliveryError):
+                raise answer
+        except DeliveryError as error:
+            self._recognizer.metrics.messages_rejected.inc()
+            log.error("shot put aside", subject=DEAD_SUBJECT, reason=str(error))
+            await stream.publish(DEAD_SUBJECT, message.data, headers={"Reason": str(error)[:200]})
+            await message.term()
+        else:
+            await message.ack_sync()

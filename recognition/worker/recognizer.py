@@ -1,0 +1,284 @@
+"""Names shots and puts visits together: what every worker does, wherever its shots come from."""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from time import monotonic, perf_counter, time
+from typing import IO
+
+import msgspec
+import structlog
+
+from facegate.errors import DeliveryError, GalleryError
+from facegate.pipeline.records import Box, Floats, Image
+from facegate.recognition.embedders import Embedder, recogniser_id
+from facegate.recognition.matching.gallery import Gallery, Match, Rule
+from facegate.recognition.enrollment.unknowns import Unknowns
+from facegate.recognition.worker.metrics import WorkerMetrics
+from facegate.recognition.worker.open_visits import Kept, OpenVisits
+from facegate.recognition.worker.name_changes import vanished
+from facegate.recognition.worker.visits import VisitEvent, VisitKey, Visits, visit_key
+from facegate.sinks import wire
+
+REMEMBERED = 10_000
+"""Shot ids kept to recognise duplicates by."""
+
+log = structlog.get_logger(__name__)
+
+
+class Result(msgspec.Struct, frozen=True, tag_field="event", tag="shot", omit_defaults=True):
+    """One recognised (or unknown) shot by itself: a line of the output; see :class:`VisitEvent` for the others."""
+
+    shot_id: str
+    camera: str
+    track_id: int
+    name: str | None
+    similarity: float
+    quality: int
+    latency_ms: float
+    pts_s: float
+    rank: int
+    box: Box
+    lease: int = 0
+    """Of a gate in a fleet; where another shot of the camera has a higher one, that gate had the camera before."""
+
+
+class _Face(msgspec.Struct, frozen=True, eq=False):
+    """The best of a visit so far."""
+
+    header: wire.ShotHeader
+    crop: Image
+    embedding: Floats
+
+
+class Recognizer:
+    """Names the person of each shot and writes a line for it; a shot that comes twice is written once."""
+
+    def __init__(
+        self,
+        gallery: Callable[[], Gallery],
+        embedder: Embedder,
+        rule: Rule,
+        output: IO[str] = sys.stdout,
+        unknowns: Unknowns | None = None,
+        tell: Callable[[Sequence[VisitEvent]], None] | None = None,
+        *,
+        visits: tuple[OpenVisits, Kept] | None = None,
+        written: Collection[str] = (),
+        renamed: Callable[[Mapping[str, str | None]], None] = lambda names: None,
+    ) -> None:
+        """Configure.
+
+        Args:
+            gallery: what to compare with; it may change.
+            embedder: how.
+            rule: who is named.
+            output: where lines go.
+            unknowns: keeps the best face of visits without a name; its owner closes it.
+            tell: takes the events of visits to other places.
+            visits: where open visits are kept, and what an earlier process has left there.
+            written: ids of events that an earlier process has written to ``output``.
+            renamed: told the names that are no longer in the gallery, with the new name where there is one.
+        """
+        self._newest = gallery
+        self._gallery = gallery()
+        """As all of one batch, or one round of :meth:`tend`, is matched with."""
+        self._embedder = embedder
+        self._rule = rule
+        self._recogniser = recogniser_id(embedder)
+        self._visits = Visits(lambda: self._gallery, rule)
+        self._renamed = renamed
+        self._scrub = False
+        """Names have gone that the file may still hold."""
+        self._file = None if visits is None else visits[0]
+        self._file_fails = False
+        self._output = output
+        self._unknowns = unknowns
+        self._elsewhere = tell
+        self._best: dict[VisitKey, _Face] = {}
+        self._seen: OrderedDict[str, wire.Ack] = OrderedDict()
+        self.results = 0
+        self.named = 0
+        self.metrics = WorkerMetrics(lambda: len(self._gallery.names))
+        if visits is not None:
+            self._resume(visits[1], written)
+
+    def answer(self, shots: Sequence[tuple[wire.ShotHeader, bytes]]) -> list[wire.Ack | DeliveryError]:
+        """Recognise shots, together; return their receipts.
+
+        A crop that cannot be read gets an error instead: sent again, it would be as damaged.
+        """
+        started = perf_counter()
+        results: list[DeliveryError | None] = [None] * len(shots)
+        new: dict[str, tuple[wire.ShotHeader, Image]] = {}
+        for index, (header, crop) in enumerate(shots):
+            try:
+                if header.shot_id in self._seen or header.shot_id in new:
+                    self.metrics.shots.labels("duplicate").inc()
+                else:
+                    new[header.shot_id] = header, wire.unpack_crop(header, crop)
+            except DeliveryError as error:
+                self.metrics.shots.labels("invalid").inc()
+                results[index] = error
+        embeddings = self._embedder.embed([crop for _, crop in new.values()])
+        self._follow_gallery()
+        told: list[Result | VisitEvent] = []
+        for (header, _), embedding in zip(new.values(), embeddings, strict=True):
+            match = self._gallery.match(embedding, self._rule)
+            events = self._visits.shot(header, embedding, match, monotonic())
+            if self._visits.is_open(visit_key(header)):
+                self._remember(header, new[header.shot_id][1], embedding)
+            latency_ms = round((perf_counter() - started) * 1000 / len(new), 3)
+            told += [_result(header, match.name, match.similarity, latency_ms), *events]
+            self._seen[header.shot_id] = self._receipt(header, match, latency_ms)
+            if len(self._seen) > REMEMBERED + len(shots):
+                self._seen.popitem(last=False)
+        self._tell(told)
+        return [
+            self._seen[header.shot_id] if result is None else result
+            for result, (header, _) in zip(results, shots, strict=True)
+        ]
+
+    def health(self) -> tuple[bool, bytes]:
+        """Return the answer of ``/healthz``: a worker that runs is healthy."""
+        found = {"ok": True, "people": len(self._gallery.names), "shots": self.results, "named": self.named}
+        return True, msgspec.json.encode(found)
+
+    def ended(self, end: wire.Ended) -> None:
+        """A track is over."""
+        self._visits.ended(end, monotonic())
+
+    def live(self, live: wire.Live) -> None:
+        """A gate reports which tracks live."""
+        self._tell(self._visits.live(live, monotonic()))
+
+    def run_over(self, run_id: str) -> None:
+        """A gate's run has ended."""
+        self._visits.run_over(run_id, monotonic())
+
+    def tend(self) -> None:
+        """End visits that are over, and follow the gallery; to be called every second or so."""
+        self._follow_gallery()
+        self._tell(self._visits.over(monotonic()))
+        if self._scrub:
+            self._scrub = False
+            self._keep(OpenVisits.scrub)
+
+    def finish(self) -> None:
+        """End all visits."""
+        self._tell(self._visits.finish(monotonic()))
+
+    def present(self) -> list[VisitEvent]:
+        """The visits that are open, each as an event."""
+        return self._visits.present()
+
+    def _follow_gallery(self) -> None:
+        gallery = self._newest()
+        if gallery is self._gallery:
+            return
+        gone = vanished(self._gallery, gallery)
+        self._gallery = gallery
+        if gone:
+            self._renamed(gone)
+            self._scrub = True
+
+    def _resume(self, kept: Kept, written: Collection[str]) -> None:
+        """Go on with the visits of an earlier process, and tell what it may not have told."""
+        self._visits.resume(kept.opened, kept.ended, monotonic())
+        names = {None, *self._gallery.names}
+        events = [event for event in kept.untold if event.event == "ended" or event.name in names]
+        self._pass_on(
+            written=written,
+            lines=[
+                event if event.name in names and event.before in names
+                else msgspec.structs.replace(event, name=event.name if event.name in names else None, before=None)
+                for event in events
+            ]
+        )  # fmt: skip
+        self._tell([])
+
+    def _receipt(self, header: wire.ShotHeader, match: Match, latency_ms: float) -> wire.Ack:
+        named, sure = self._visits.standing(header)
+        answer = wire.AnswerBlock(named, sure, match.similarity, match.second, self._recogniser)
+        return wire.Ack(header.shot_id, latency_ms, answer)
+
+    def _remember(self, header: wire.ShotHeader, crop: Image, embedding: Floats) -> None:
+        key = visit_key(header)
+        known = self._best.get(key)
+        if self._unknowns is not None and (known is None or header.quality.value > known.header.quality.value):
+            self._best[key] = _Face(header, crop, embedding)
+
+    def _keep_unknown(self, event: VisitEvent) -> None:
+        face = self._best.pop(event.key, None)
+        if self._unknowns is None or face is None or event.name is not None:
+            return
+        if not self._visits.face_is_wanted(event.key):
+            return
+        header = face.header
+        seen = time() if header.received_at is None else header.received_at
+        version = self._embedder.version
+        try:
+            self._unknowns.keep(
+                event.visit, header.camera, seen, header.quality.value, face.crop, version, face.embedding
+            )
+        except GalleryError as error:
+            log.error("unknown face not kept", visit=event.visit, reason=str(error))
+
+    def _tell(self, lines: Sequence[Result | VisitEvent]) -> None:
+        """Keep what has changed, then tell it: a process that is killed in between leaves it for the next one."""
+        events = [line for line in lines if isinstance(line, VisitEvent)]
+        self._keep(lambda file: file.save(self._visits.touched(), events))
+        for event in events:
+            self.metrics.visit_events.labels(event.event).inc()
+            if event.event == "ended":
+                self._keep_unknown(event)
+        for line in lines:
+            if isinstance(line, Result):
+                self.results += 1
+                self.named += line.name is not None
+                self.metrics.shots.labels("unknown" if line.name is None else "named").inc()
+                self.metrics.duration.observe(line.latency_ms / 1000)
+        self._pass_on(lines)
+
+    def _pass_on(self, lines: Sequence[Result | VisitEvent], written: Collection[str] = ()) -> None:
+        for line in lines:
+            if isinstance(line, VisitEvent) and line.id in written:
+                continue
+            self._output.write(msgspec.json.encode(line).decode() + "\n")
+        if lines:
+            self._output.flush()
+        events = [line for line in lines if isinstance(line, VisitEvent)]
+        if events:
+            if self._elsewhere is not None:
+                self._elsewhere(events)
+            self._keep(OpenVisits.told)
+
+    def _keep(self, change: Callable[[OpenVisits], None]) -> None:
+        """A full disk costs what the next process would know, and nothing else."""
+        if self._file is None:
+            self._visits.touched()
+            return
+        try:
+            change(self._file)
+            self._file_fails = False
+        except DeliveryError as error:
+            if not self._file_fails:
+                log.error("open visits not kept", reason=str(error))
+            self._file_fails = True
+
+
+def _result(header: wire.ShotHeader, name: str | None, similarity: float, latency_ms: float) -> Result:
+    return Result(
+        shot_id=header.shot_id,
+        camera=header.camera,
+        track_id=header.track_id,
+        name=name,
+        similarity=round(similarity, 4),
+        quality=header.quality.value,
+        latency_ms=latency_ms,
+        pts_s=round(header.pts_s, 3),
+        rank=header.rank,
+        box=tuple(round(value, 1) for value in header.box),  # type: ignore[arg-type]
+    )

@@ -1,0 +1,171 @@
+"""The recognition worker: receives shots, embeds, matches, writes JSON lines of shots and visits, acknowledges."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from threading import Event
+from time import monotonic
+
+import msgspec
+import structlog
+import zmq
+
+from facegate.errors import DeliveryError
+from facegate.recognition.worker.recognizer import Recognizer, Result
+from facegate.sinks import wire
+from facegate.sinks.keys import KeyFile, load_key
+
+__all__ = ["Recognizer", "Result", "Worker"]
+
+HEARTBEAT_S = 1.0
+POLL_MS = 100
+WINDOW = 8
+MAX_RUNS = 100
+"""Remembered per gate."""
+
+log = structlog.get_logger(__name__)
+
+
+class _Gate:
+    """The worker's end of one gate."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, own: KeyFile | None) -> None:
+        self.endpoint = endpoint
+        self.runs: OrderedDict[str, None] = OrderedDict()
+        """Runs that it has told of, the newest last."""
+        self.socket = context.socket(zmq.DEALER)
+        self.socket.setsockopt(zmq.LINGER, 500)
+        self.socket.setsockopt(zmq.RECONNECT_IVL, 100)
+        self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
+        self.socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_CONTEXT_BYTES)
+        self.socket.setsockopt(zmq.IPV6, endpoint.startswith("tcp://["))
+        if own is not None:
+            self.socket.curve_publickey = own.public.encode()
+            self.socket.curve_secretkey = own.secret.encode()
+            self.socket.curve_serverkey = own.gate.encode()
+        try:
+            self.socket.connect(endpoint)
+        except zmq.ZMQError as error:
+            raise DeliveryError(f"cannot connect to {endpoint}: use tcp://HOST:PORT") from error
+
+    def waiting(self, most: int) -> Iterator[list[bytes]]:
+        """Messages that have come, at most so many."""
+        for _ in range(most):
+            try:
+                yield self.socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+
+    def send(self, kind: bytes, body: bytes) -> None:
+        # Without a gate the queue would fill with heartbeats; a full one needs no more of them.
+        try:
+            self.socket.send_multipart([kind, body], zmq.NOBLOCK)
+        except zmq.Again:
+            log.debug("gate not reachable, message dropped", gate=self.endpoint, kind=kind.decode())
+
+
+class _Given(msgspec.Struct, frozen=True, eq=False):
+    """A shot, and where its receipt goes."""
+
+    gate: _Gate
+    header: wire.ShotHeader
+    crop: bytes
+
+
+class Worker:
+    """Connects to gates and answers their shots in turn until stopped."""
+
+    def __init__(self, endpoints: Sequence[str], recognizer: Recognizer, key: Path | None = None) -> None:
+        """Connect (ZeroMQ keeps trying until the gates are there).
+
+        Args:
+            endpoints: of the gates.
+            recognizer: does the work.
+            key: this worker's key, the same for all gates.
+
+        Raises:
+            DeliveryError: an endpoint is malformed.
+            ConfigError: ``key`` is not a worker's key.
+        """
+        own = None if key is None else load_key(key, secret=True, gate=True)
+        self._recognizer = recognizer
+        self._context = zmq.Context()
+        try:
+            self._gates = [_Gate(self._context, endpoint, own) for endpoint in endpoints]
+        except DeliveryError:
+            self._context.destroy(linger=0)
+            raise
+
+    def run(self, stop: Event, *, once: bool = False) -> None:
+        """Serve until ``stop``; with ``once``, until every gate has said that its run has ended."""
+        poller, gates = zmq.Poller(), {gate.socket: gate for gate in self._gates}
+        for gate in self._gates:
+            poller.register(gate.socket, zmq.POLLIN)
+        running, beat = set(self._gates), 0.0
+        try:
+            while not stop.is_set() and (running or not once):
+                if monotonic() >= beat:
+                    for gate in self._gates:
+                        gate.send(wire.READY, wire.encode(wire.Ready(WINDOW, visits=True, answers=True, live=True)))
+                    beat = monotonic() + HEARTBEAT_S
+                    self._recognizer.tend()
+                shots: list[_Given] = []
+                for socket, _ in poller.poll(POLL_MS):
+                    gate = gates[socket]
+                    for frames in gate.waiting(WINDOW - len(shots)):
+                        if frames[:1] == [wire.END]:
+                            log.info("the gate ended its run", gate=gate.endpoint)
+                            running.discard(gate)
+                            self._over(gate, [*gate.runs])
+                            continue
+                        running.add(gate)  # it may have come back
+                        shots += self._take(gate, frames)
+                self._answer(shots)
+            for gate in running:
+                gate.send(wire.BYE, b"")
+        finally:
+            self._recognizer.finish()
+            self._context.destroy(linger=500)
+
+    def _take(self, gate: _Gate, frames: list[bytes]) -> list[_Given]:
+        """The shot in a message, if it is one."""
+        try:
+            if len(frames) == 2 and frames[0] == wire.ENDED:
+                self._recognizer.ended(wire.decode(frames[1], wire.Ended))
+                return []
+            if len(frames) == 2 and frames[0] == wire.LIVE:
+                live = wire.decode(frames[1], wire.Live)
+                gate.runs[live.run_id] = None
+                self._over(gate, [run_id for run_id in gate.runs if run_id != live.run_id])
+                self._recognizer.live(live)
+                return []
+            if len(frames) < 3 or frames[0] != wire.SHOT:
+                raise DeliveryError(f"unexpected message of {len(frames)} parts")
+            given = _Given(gate, wire.decode_header(frames[1]), frames[2])
+            gate.runs[given.header.run_id] = None
+            if len(gate.runs) > MAX_RUNS:
+                gate.runs.popitem(last=False)
+            return [given]
+        except DeliveryError as error:
+            self._recognizer.metrics.messages_rejected.inc()
+            log.error("message refused", gate=gate.endpoint, reason=str(error))
+            return []
+
+    def _over(self, gate: _Gate, runs: Sequence[str]) -> None:
+        """A gate has one run at a time: these are over."""
+        for run_id in runs:
+            del gate.runs[run_id]
+            self._recognizer.run_over(run_id)
+
+    def _answer(self, shots: Sequence[_Given]) -> None:
+        """Recognise what waits together, and acknowledge it."""
+        answers = self._recognizer.answer([(given.header, given.crop) for given in shots]) if shots else []
+        for given, answer in zip(shots, answers, strict=True):
+            receipt = answer
+            if isinstance(receipt, DeliveryError):
+                # Acknowledged all the same: sent again, it would be as damaged.
+                log.error("shot refused", shot_id=given.header.shot_id, reason=str(receipt))
+                receipt = wire.Ack(given.header.shot_id, 0.0)
+            given.gate.send(wire.ACK, wire.encode(receipt))

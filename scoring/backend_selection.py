@@ -1,0 +1,232 @@
+"""Which backend runs a model on this machine: measured once, kept, and said; and the graphs that some need.
+
+``facegate models tune`` measures, ``load_scorer`` reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+from time import process_time
+
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from facegate.cpu import processor, threads
+from facegate.errors import ConfigError, ModelError
+from facegate.scoring.backends import Backend, BackendName, Dtype, OnnxRuntime, OpenVino, PassArrays
+from facegate.scoring.families import ModelCard
+from facegate.scoring.score_reading import Reading
+
+BATCH, ROUNDS = 8, 5
+RANK_AGREEMENT, EMBEDDING_AGREEMENT = 0.999, 0.995
+"""Least Spearman correlation of scores and least embedding cosine with fp32, or ``auto`` does not take a format."""
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """A backend, a number format, and in words why."""
+
+    backend: BackendName
+    dtype: Dtype
+    why: str
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """What one backend did."""
+
+    backend: BackendName
+    dtype: Dtype
+    ms_per_crop: float
+    """Processor time, all threads."""
+    rank_agreement: float
+    """Spearman correlation of the scores with torch in fp32."""
+    embedding_agreement: float
+    """Least cosine with torch's embeddings in fp32."""
+
+    def acceptable(self, card: ModelCard) -> bool:
+        """Whether ``auto`` may take it for the model of ``card``."""
+        exact = self.rank_agreement >= RANK_AGREEMENT and self.embedding_agreement >= EMBEDDING_AGREEMENT
+        return exact and (card.bf16 or self.dtype != "bf16")
+
+
+class Tuning(msgspec.Struct, frozen=True):
+    """What was measured for one model on one machine."""
+
+    machine: str
+    trials: tuple[Trial, ...]
+
+
+def check_combination(on: str, dtype: str, backend: str) -> None:
+    """Refuse what cannot run together; raises :class:`ConfigError`."""
+    if on == "cuda" and (backend not in ("auto", "torch") or dtype == "int8"):
+        raise ConfigError("on CUDA only the torch backend runs, in fp32, bf16 or fp16")
+    if on == "cpu" and dtype == "fp16":
+        raise ConfigError("fp16 needs a CUDA device: use fp32 or bf16 on the CPU")
+    if dtype == "int8" and backend in ("torch", "openvino"):
+        raise ConfigError("int8 runs in ONNX Runtime: use backend 'onnxruntime'")
+    if dtype == "bf16" and backend == "onnxruntime":
+        raise ConfigError("ONNX Runtime has no bf16 on the CPU: use fp32 or int8, or another backend")
+
+
+def cache_folder() -> Path:
+    """Where graphs, measurements and pulled models are kept: ``$FACEGATE_CACHE``, or ``~/.cache/facegate``."""
+    given = os.environ.get("FACEGATE_CACHE")
+    return Path(given) if given else Path.home() / ".cache" / "facegate"
+
+
+def machine() -> str:
+    """What a measurement depends on: processor and library versions."""
+    model, flags = processor()
+    digest = hashlib.sha256(" ".join(sorted(flags)).encode()).hexdigest()[:8]
+    name = f"{model} {digest}" if flags else platform.processor() or platform.machine()
+    return f"{name}, torch {metadata.version('torch')}, ort {metadata.version('onnxruntime')}"
+
+
+def graph_for(reading: Reading, dtype: Dtype) -> Path:
+    """Return the exported graph of a model with its settings, from the cache or exported now.
+
+    Raises:
+        ModelError: the weights do not fit their card, or hold something that ONNX does not have.
+    """
+    card = reading.card
+    exact = cache_folder() / "graphs" / f"{card.name}-{reading.key}.onnx"
+    exact.parent.mkdir(parents=True, exist_ok=True)
+    if not exact.is_file():
+        from facegate.scoring.export import export_onnx
+
+        export_onnx(reading.one_pass, card, card.name, exact)
+    if dtype != "int8":
+        return exact
+    small = exact.with_suffix(".int8.onnx")
+    if not small.is_file():
+        from facegate.scoring.export import quantise_onnx
+
+        quantise_onnx(exact, small)
+    return small
+
+
+def measured_choice(card: ModelCard, dtype: str) -> Choice | None:
+    """The fastest backend that was measured here and is exact enough, or ``None``."""
+    tuning = _read(card.name)
+    if tuning is None:
+        return None
+    fitting = [trial for trial in tuning.trials if trial.acceptable(card) and dtype in ("auto", trial.dtype)]
+    if not fitting:
+        return None
+    best = min(fitting, key=lambda trial: trial.ms_per_crop)
+    return Choice(best.backend, best.dtype, f"the fastest of {len(tuning.trials)} measured on this machine")
+
+
+def example_crops(count: int = 48) -> NDArray[np.uint8]:
+    """Crops to compare number formats on, made from a seed: soft ovals with eyes, lit and blurred differently.
+
+    No photograph ships with the package; what counts is a spread of scores.
+    """
+    rng = np.random.default_rng(0)
+    crops = np.empty((count, 112, 112, 3), dtype=np.uint8)
+    for crop in crops:
+        crop[:] = rng.integers(20, 200, 3)
+        skin = tuple(int(v) for v in rng.integers(60, 240, 3))
+        cv2.ellipse(crop, (56, 60), (int(rng.integers(30, 46)), int(rng.integers(40, 52))), 0, 0, 360, skin, -1)
+        for x in (38, 74):
+            cv2.circle(crop, (x, 51), int(rng.integers(3, 7)), tuple(int(v) for v in rng.integers(0, 90, 3)), -1)
+        cv2.line(crop, (44, 92), (70, 92), (60, 30, 30), int(rng.integers(2, 6)))
+        noisy = crop.astype(np.float32) * rng.uniform(0.2, 1.2) + rng.normal(0, rng.uniform(0, 25), crop.shape)
+        crop[:] = cv2.GaussianBlur(np.clip(noisy, 0, 255).astype(np.uint8), (0, 0), float(rng.uniform(0.3, 4)))
+    return crops
+
+
+def tune(
+    reading: Reading, crops: NDArray[np.uint8], native_bf16: bool, show: Callable[[str], None]
+) -> tuple[Trial, ...]:
+    """Measure every backend that is installed on ``crops``, keep the result, and return it, fastest first."""
+    from facegate.scoring.torch_backends import TorchCpu
+
+    count, one_pass = threads(), reading.one_pass
+
+    def graph(dtype: Dtype) -> Path:
+        return graph_for(reading, dtype)
+
+    makers: list[tuple[str, Callable[[], Backend]]] = [
+        ("torch fp32", lambda: TorchCpu(one_pass, "fp32")),
+        ("onnxruntime fp32", lambda: OnnxRuntime(graph("fp32"), "fp32", count)),
+        ("onnxruntime int8", lambda: OnnxRuntime(graph("int8"), "int8", count)),
+        ("openvino fp32", lambda: OpenVino(graph("fp32"), "fp32", count)),
+    ]
+    if native_bf16:
+        makers.append(("openvino bf16", lambda: OpenVino(graph("fp32"), "bf16", count)))
+        # Last: it leaves the network in bf16.
+        makers.append(("torch bf16", lambda: TorchCpu(one_pass, "bf16")))
+    from scipy.stats import spearmanr  # most of a second, which no run has to wait for
+
+    reference: PassArrays | None = None
+    trials = []
+    for name, make in makers:
+        show(name)
+        try:
+            backend = make()
+        except ModelError as error:
+            show(f"  left out: {error}")
+            continue
+        batches = [crops[i : i + BATCH] for i in range(0, len(crops), BATCH)]
+        found = _together(backend.run(batches, True))
+        reference = reference or found
+        spent = []
+        for _ in range(ROUNDS):
+            started = process_time()
+            backend.run(batches[:1], True)
+            spent.append(process_time() - started)
+        trials.append(
+            Trial(
+                backend=backend.name,
+                dtype=backend.dtype,
+                ms_per_crop=1000 * median(spent) / len(batches[0]),
+                rank_agreement=float(spearmanr(reference.raw, found.raw).statistic),
+                embedding_agreement=_least_cosine(reference, found),
+            )
+        )
+    ordered = tuple(sorted(trials, key=lambda trial: trial.ms_per_crop))
+    _write(reading.card.name, Tuning(machine=machine(), trials=ordered))
+    return ordered
+
+
+def _together(parts: list[PassArrays]) -> PassArrays:
+    embeddings = [part.embedding for part in parts if part.embedding is not None]
+    return PassArrays(
+        raw=np.concatenate([part.raw for part in parts]),
+        patches=np.concatenate([part.patches for part in parts]),
+        attention=np.concatenate([part.attention for part in parts]),
+        embedding=np.concatenate(embeddings),
+    )
+
+
+def _least_cosine(a: PassArrays, b: PassArrays) -> float:
+    assert a.embedding is not None and b.embedding is not None
+    lengths = np.linalg.norm(a.embedding, axis=1) * np.linalg.norm(b.embedding, axis=1)
+    return float(((a.embedding * b.embedding).sum(1) / lengths).min())
+
+
+def _file(model: str) -> Path:
+    return cache_folder() / "tuning" / f"{hashlib.sha256((model + machine()).encode()).hexdigest()[:16]}.json"
+
+
+def _read(model: str) -> Tuning | None:
+    try:
+        return msgspec.json.decode(_file(model).read_bytes(), type=Tuning)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _write(model: str, tuning: Tuning) -> None:
+    path = _file(model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_bytes(msgspec.json.format(msgspec.json.encode(tuning), indent=2))
+    part.replace(path)

@@ -1,0 +1,141 @@
+"""A ZeroMQ socket for others to connect to: on loopback unless told, beyond it encrypted and for known keys."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+import structlog
+import zmq
+from zmq.auth.thread import ThreadAuthenticator
+from zmq.utils.monitor import recv_monitor_message
+
+from facegate.errors import DeliveryError
+from facegate.sinks.keys import GATE, Doorkeeper, KeyFile, load_key
+from facegate.sinks.rate_limited_log import Refusals
+
+LOOPBACK = ("tcp://127.", "tcp://localhost:", "tcp://[::1]", "ipc://", "inproc://")
+REFUSED = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+HANDSHAKE_MS = 10_000
+"""A connection that has not said who it is by then is closed."""
+LINGER_MS = 500
+
+log = structlog.get_logger(__name__)
+
+
+class Bell:
+    """Wakes the thread that polls it; rung by any."""
+
+    def __init__(self) -> None:
+        self._rope, self._clapper = socket.socketpair()
+        self._rope.setblocking(False)
+        self._clapper.setblocking(False)
+
+    def ring(self) -> None:
+        """Wake; a full bell has been rung already, a closed one has nobody to wake."""
+        with contextlib.suppress(OSError):
+            self._rope.send(b"!")
+
+    def fileno(self) -> int:
+        """To poll for input."""
+        return self._clapper.fileno()
+
+    def silence(self) -> None:
+        """Be ready to be rung anew."""
+        self._clapper.recv(4096)
+
+    def close(self) -> None:
+        """Close; ringing does nothing any more."""
+        self._rope.close()
+        self._clapper.close()
+
+
+class Bound:
+    """Owns a bound socket with its context. Used by one thread, but for ``close`` when that has ended."""
+
+    def __init__(
+        self,
+        kind: int,
+        endpoint: str,
+        *,
+        keys: Path | None = None,
+        plain: bool = False,
+        options: Mapping[int, int] | None = None,
+    ) -> None:
+        """Bind at once.
+
+        Args:
+            kind: such as ``zmq.ROUTER``.
+            endpoint: where peers connect.
+            keys: folder of ``facegate keys``: what leaves is encrypted, and only known workers get in.
+            plain: allow an endpoint beyond loopback without keys.
+            options: of the socket, set before it is bound.
+
+        Raises:
+            DeliveryError: the endpoint cannot be bound, or would show faces to anybody.
+            ConfigError: the folder of keys holds none.
+        """
+        own = None if keys is None else load_key(keys / GATE, secret=True)
+        if own is None and not plain and not endpoint.startswith(LOOPBACK):
+            raise DeliveryError(
+                f"{endpoint} can be reached from other hosts, and delivery is not encrypted: make keys with "
+                "'facegate keys new WORKER' and name their folder (--keys), or say --plain on a network you trust"
+            )
+        self._refusals = Refusals()
+        self._authenticator: ThreadAuthenticator | None = None
+        self.monitor: zmq.Socket[bytes] | None = None
+        """Readable when a peer was refused before it had said who it is; see :meth:`tell_refusals`."""
+        self._context = zmq.Context()
+        self.socket: zmq.Socket[bytes] = self._context.socket(kind)
+        self.socket.setsockopt(zmq.LINGER, LINGER_MS)
+        self.socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+        self.socket.setsockopt(zmq.IPV6, endpoint.startswith("tcp://["))
+        for option, value in (options or {}).items():
+            self.socket.setsockopt(option, value)
+        if own is not None and keys is not None:
+            self._guard(own, keys)
+        try:
+            self.socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            self.close(linger_ms=0)
+            raise DeliveryError(_problem(endpoint, error)) from error
+        self.endpoint: str = self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        if own is None and not self.endpoint.startswith(LOOPBACK):
+            log.warning("what is sent here is not encrypted, and anybody can connect", endpoint=self.endpoint)
+
+    def _guard(self, own: KeyFile, folder: Path) -> None:
+        """Encrypt, and let known workers in alone."""
+        self._authenticator = ThreadAuthenticator(self._context)
+        self._authenticator.start()
+        self._authenticator.configure_curve_callback("*", credentials_provider=Doorkeeper(folder))
+        self.socket.curve_server = True
+        self.socket.curve_publickey = own.public.encode()
+        self.socket.curve_secretkey = own.secret.encode()
+        # A peer without any key never gets as far as the doorkeeper; the socket tells of it.
+        self.monitor = self.socket.get_monitor_socket(REFUSED)
+
+    def tell_refusals(self) -> None:
+        """Take what there is from ``monitor`` and log it, once a minute."""
+        while self.monitor is not None and self.monitor.poll(0):
+            recv_monitor_message(self.monitor)
+            self._refusals.tell("worker refused", "anybody", "it speaks without a key, or not ZeroMQ at all")
+
+    def close(self, *, linger_ms: int = LINGER_MS) -> None:
+        """Release everything; what was sent has ``linger_ms`` to leave."""
+        if self.monitor is not None:
+            self.socket.disable_monitor()
+            self.monitor.close(0)
+        if self._authenticator is not None:
+            self._authenticator.stop()
+        self.socket.close(linger_ms)
+        self._context.term()
+
+
+def _problem(endpoint: str, error: zmq.ZMQError) -> str:
+    if error.errno == zmq.EADDRINUSE:
+        return f"cannot bind {endpoint}: the port is in use; choose another"
+    return (
+        f"cannot bind {endpoint}: {str(error).lower()}; give an address of this host, such as tcp://127.0.0.1:5570"
+    )

@@ -1,0 +1,101 @@
+"""The ``facegate`` command: one verb per job, data on stdout, everything for people on stderr."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from facegate.cli.signals import leave
+from facegate.cli.commands.demo import demo
+from facegate.cli.commands.explain import explain
+from facegate.cli.commands.fleet import app as fleet_app
+from facegate.cli.commands.gallery import app as gallery_app
+from facegate.cli.commands.keys import app as keys_app
+from facegate.cli.commands.maintenance import backup, doctor, restore
+from facegate.cli.commands.evaluation.calibrate import calibrate
+from facegate.cli.commands.evaluation.evaluate import evaluate
+from facegate.cli.commands.evaluation.savings import savings
+from facegate.cli.commands.evaluation.score import score
+from facegate.cli.commands.models import app as models_app
+from facegate.cli.commands.probe import probe_command
+from facegate.cli.commands.recognize import recognize
+from facegate.cli.commands.replay import replay
+from facegate.cli.commands.run import run
+from facegate.cli.commands.serve import serve
+from facegate.cli.commands.spool import app as spool_app
+from facegate.errors import FacegateError
+from facegate.pipeline.flow.cores import set_wait_policy
+
+set_wait_policy()
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Watch camera streams and let only the faces worth recognising through.",
+)
+for verb in (
+    serve,
+    run,
+    recognize,
+    score,
+    evaluate,
+    calibrate,
+    replay,
+    savings,
+    explain,
+    probe_command,
+    demo,
+    backup,
+    restore,
+    doctor,
+):
+    app.command(verb.__name__.removesuffix("_command").replace("_", "-"))(verb)
+app.add_typer(fleet_app, name="fleet")
+app.add_typer(gallery_app, name="gallery")
+app.add_typer(models_app, name="models")
+app.add_typer(spool_app, name="spool")
+app.add_typer(keys_app, name="keys")
+
+
+def _print_version(wanted: bool) -> None:
+    from facegate import __version__
+
+    if wanted:
+        sys.stdout.write(f"facegate {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _global(
+    debug: Annotated[bool, typer.Option(help="Show tracebacks and debug logs.")] = False,
+    log_json: Annotated[bool, typer.Option(help="Write logs as JSON lines.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    del version
+    from facegate.logs import configure
+
+    configure(json=log_json, debug=debug)
+
+
+def main() -> None:
+    """Run the command line; every expected error is one line and an exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except FacegateError as error:
+        if "--debug" in sys.argv:
+            raise
+        from facegate.pipeline.addresses import redact
+
+        sys.stderr.write(f"facegate: {redact(' '.join(str(error).split()))}\n")
+        leave(error.exit_code)
+    except typer.TyperException as error:
+        sys.stderr.write(f"facegate: {error.format_message()} (see facegate --help)\n")
+        leave(error.exit_code)
+    except KeyboardInterrupt:
+        leave(130)
+    leave(code or 0)

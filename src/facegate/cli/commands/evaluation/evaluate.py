@@ -1,0 +1,128 @@
+"""``facegate evaluate``: quality methods against recognisers."""
+
+from __future__ import annotations
+
+from functools import cache as cached
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from facegate.cli.files import check_writable, write_whole
+from facegate.cli.options import (
+    CacheOption,
+    DetectorKind,
+    DetectorOption,
+    DetectorPathOption,
+    JsonFileOption,
+    ModelCardOption,
+    PlotOption,
+    WeightsOption,
+)
+
+
+def evaluate(
+    dataset: Annotated[Path, typer.Argument(help="Folder or zip with one folder of pictures per person.")],
+    recognizer: Annotated[
+        list[str], typer.Option(help="Judge: as --embedder of 'facegate recognize'; may be repeated.")
+    ],
+    quality: Annotated[
+        str,
+        typer.Option(
+            help="Comma separated: random, laplacian, width, confidence; of the model: default, vitnt, attention, "
+            "norm, estimate; vitnt/uniform/0-5/alpha4/cosine for what differs; norm:MODEL.onnx. From a clone of "
+            "the repository also stochastic, grafiqs, sdd:MODEL.onnx, lightqnet:MODEL.pb; attention@2 after block "
+            "2, @linear or @monotone over depth."
+        ),
+    ] = "random,laplacian,default",
+    pairs: Annotated[Path | None, typer.Option(help="LFW-style pairs (TSV).", show_default=False)] = None,
+    degraded: Annotated[
+        int | None, typer.Option(help="Degrade half of the pictures with this seed.", show_default=False)
+    ] = None,
+    fmr: Annotated[float, typer.Option(min=0, max=1, help="False match rate of the threshold.")] = 1e-3,
+    limit: Annotated[float, typer.Option(min=0.01, max=1, help="Share discarded up to which the mean goes.")] = 0.3,
+    open_set: Annotated[
+        bool, typer.Option("--open-set", help="Judge recognisers instead: strangers named, and people missed.")
+    ] = False,
+    sizes: Annotated[str, typer.Option(help="With --open-set: people enrolled, comma separated.")] = "50,500,1500",
+    same: Annotated[
+        Path | None,
+        typer.Option(help="With --open-set: YAML of folders that show one person (a: b).", show_default=False),
+    ] = None,
+    tail: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --open-set: folder for what 'recognize --fpir' needs to know of a recogniser.",
+            show_default=False,
+        ),
+    ] = None,
+    crfiqa: Annotated[bool, typer.Option("--crfiqa", help="Set the threshold anew at every share.")] = False,
+    weights: WeightsOption = None,
+    model_card: ModelCardOption = None,
+    json_file: JsonFileOption = None,
+    picture: PlotOption = None,
+    cache: CacheOption = None,
+    detector: DetectorOption = DetectorKind.AUTO,
+    detector_path: DetectorPathOption = None,
+) -> None:
+    """Judge quality methods: how fast do false non-matches fall when the worst pictures go?
+
+    \b
+    facegate evaluate lfw/ --recognizer arcface.onnx --quality random,laplacian,vitnt,norm --plot curves.png
+    facegate evaluate lfw.zip --recognizer a.onnx --recognizer b.onnx --degraded 0 --json result.json
+    facegate evaluate people/ --open-set --recognizer arcface.onnx --tail .
+    """
+    if open_set:
+        from facegate.cli.open_set import judge_open_set
+
+        judge_open_set(
+            dataset, recognizer, sizes, same, tail, json_file, picture, cache, detector.value, detector_path
+        )
+        return
+    from facegate.cli.output.progress import counting
+    from facegate.cli.output.tables import show_evaluation
+    from facegate.detectors.base import load_detector
+    from facegate.evaluation.datasets import load_pairs, load_set
+    from facegate.evaluation.degrade import degrade_half
+    from facegate.evaluation.evaluate import Evaluation, Results, Settings, judge, make_method, plot, short_name
+    from facegate.recognition.embedders import load_embedder
+    from facegate.scoring.backend_selection import cache_folder
+    from facegate.scoring.engine import Scorer, load_scorer
+    from facegate.scoring.families import Quality
+
+    for path in (json_file, picture):
+        check_writable(path)
+    protocol = load_pairs(pairs) if pairs else None
+
+    @cached
+    def scorer(number: Quality | None = None, **settings: Any) -> Scorer:
+        return load_scorer(weights, card=model_card, quality=number, **settings)
+
+    methods = {short_name(spec): make_method(spec, scorer) for spec in map(str.strip, quality.split(",")) if spec}
+    judges = [load_embedder(name) for name in recognizer]
+    settings = Settings(fmr=fmr, limit=limit, mode="crfiqa" if crfiqa else "schlett")
+    folder = cache or cache_folder()
+    with counting("pictures") as progress:
+        faces = load_set(dataset, load_detector(detector, detector_path), folder, progress)
+    if degraded is not None:
+        faces = faces.with_crops(degrade_half(faces.crops, degraded))
+    with counting("crops") as progress:
+        results = Results(folder, faces, lambda what, done, total: progress(done, total))
+        scores = {spec: results.quality(method) for spec, method in methods.items()}
+        found = tuple(judge(judge_, scores, results, faces, settings, protocol) for judge_ in judges)
+    evaluation = Evaluation(
+        dataset=str(dataset),
+        pictures=len(faces.files),
+        people=len(set(faces.names)),
+        degraded_seed=degraded,
+        fmr=fmr,
+        limit=limit,
+        mode=settings.mode,
+        recognisers=found,
+    )
+    if json_file is not None:
+        write_whole(json_file, msgspec.json.format(msgspec.json.encode(evaluation), indent=2) + b"\n")
+    if picture is not None:
+        plot(evaluation, picture)
+    show_evaluation(evaluation)

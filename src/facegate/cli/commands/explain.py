@@ -1,0 +1,49 @@
+"""``facegate explain``: a page that says why this shot and not another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facegate.cli.files import check_writable, write_whole
+from facegate.cli.commands.replay import ConfigOption, QualityOption, RecordingArgument, changed_gates
+
+
+def explain(
+    recording: RecordingArgument,
+    to: Annotated[Path, typer.Option(help="The page to write.")] = Path("explain.html"),
+    track: Annotated[str | None, typer.Option(help="Only this track: CAMERA/NUMBER.", show_default=False)] = None,
+    config: ConfigOption = None,
+    min_quality: QualityOption = None,
+) -> None:
+    """Write a page with each track's timeline: quality over time, what was sent, why the rest was not.
+
+    \b
+    facegate explain day.rec --to day.html
+    facegate explain day.rec --track door/12
+    """
+    from facegate.cli.output.explain_page import collect, render
+    from facegate.errors import ConfigError
+    from facegate.pipeline.recording.record import Recording
+    from facegate.pipeline.recording.replay import decide
+
+    check_writable(to)
+    seen = Recording(recording)
+    changed = changed_gates(seen, config, min_quality)
+    used = changed or seen.config()
+    stories = collect(list(decide(seen, changed)))
+    if track is not None:
+        known = [f"{story.camera}/{story.track_id}" for story in stories]
+        if track not in known:
+            raise ConfigError(f"no track {track} in {recording}: it has {', '.join(known[:8])}")
+        stories = [story for story in stories if f"{story.camera}/{story.track_id}" == track]
+    named = {camera.name for camera in used.cameras}
+    marks = {
+        camera: (used.gate_for(camera) if camera in named else used.gate).min_quality
+        for camera in seen.header.gates
+    }
+    page = render(f"Run {seen.header.run_id}", seen.header.quality_info, marks, stories)
+    write_whole(to, page.encode())
+    typer.echo(str(to))

@@ -1,0 +1,222 @@
+"""``facegate recognize``: a worker that names what gates send."""
+
+from __future__ import annotations
+
+import fcntl
+import sys
+from contextlib import ExitStack, closing
+from pathlib import Path
+from threading import Event
+from typing import IO, Annotated
+
+import typer
+
+from facegate.cli.options import (
+    CardOption,
+    DetectorKind,
+    DetectorOption,
+    DetectorPathOption,
+    EmbedderOption,
+    FpirOption,
+    MetricsOption,
+)
+from facegate.cli.signals import Interrupt, end_at_once_while_loading
+from facegate.errors import ConfigError
+
+TAIL_BYTES = 1_000_000
+"""Of a file of results: looked through for what a killed worker has written last."""
+
+
+def recognize(  # noqa: PLR0915
+    connect: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A gate's endpoint, once for each gate, or the nats:// or tls:// URL of a JetStream server.",
+            show_default="tcp://127.0.0.1:5570",
+        ),
+    ] = None,
+    gallery: Annotated[
+        Path, typer.Option(help="A file of 'facegate gallery add', or a folder with one sub-folder per person.")
+    ] = Path("gallery"),
+    output: Annotated[
+        Path | None, typer.Option(help="Append results here instead of stdout.", show_default=False)
+    ] = None,
+    embedder: EmbedderOption = "auto",
+    key: Annotated[
+        Path | None, typer.Option(help="This worker's file of 'facegate keys new'.", show_default=False)
+    ] = None,
+    card: CardOption = None,
+    fpir: FpirOption = 1e-3,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=-1, max=1, help="A fixed similarity instead, which promises no rate.", show_default=False),
+    ] = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Send what becomes known of visits there too: https://, mqtts:// or tls:// (NATS), http://, "
+            "mqtt://, nats:// or store:///FILE on this host, or tcp:// to bind for subscribers; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    presence: Annotated[
+        list[str] | None,
+        typer.Option(help="With an MQTT broker: tell whether this person is there.", show_default=False),
+    ] = None,
+    console: Annotated[
+        str | None,
+        typer.Option(
+            help="With an MQTT broker: address of the console, for Home Assistant to link to.",
+            show_default=False,
+        ),
+    ] = None,
+    waiting: Annotated[
+        Path | None,
+        typer.Option(help="Folder where names wait for places that are away.", show_default="in the user's cache"),
+    ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Allow --to addresses on other hosts without encryption.")
+    ] = False,
+    metrics: MetricsOption = None,
+    detector: DetectorOption = DetectorKind.AUTO,
+    detector_path: DetectorPathOption = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse a gallery with a picture that cannot be used.")
+    ] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Exit when the gate's run ends, or nothing waits in the stream any more.")
+    ] = False,
+) -> None:
+    """Name the faces a gate sends: JSON lines of shots and visits, and visits wherever else they are wanted.
+
+    \b
+    facegate recognize --connect tcp://127.0.0.1:5570 --gallery people/
+    facegate recognize --gallery people/ --embedder arcface.onnx --card arcface.yaml --output names.jsonl
+    facegate recognize --gallery people/ --connect tcp://127.0.0.1:5570 --connect tcp://127.0.0.1:5571
+    facegate recognize --gallery people/ --connect tls://user:${PASSWORD}@nats.lan:4222
+    facegate recognize --gallery people.db --to mqtts://me:${PASSWORD}@hass.lan/facegate --presence Ada
+    facegate recognize --gallery people.db --to https://door.lan/names --to tcp://127.0.0.1:5580
+    """
+    end_at_once_while_loading()
+    from facegate.cli.output.progress import counting
+    from facegate.pipeline.observability.exposition import MetricsServer
+    from facegate.recognition.embedders import OneAtATime
+    from facegate.recognition.loading import load_recognition
+    from facegate.recognition.matching.gallery_watcher import GalleryKeeper
+    from facegate.recognition.publishers.factory import Places
+    from facegate.recognition.worker.open_visits import claim_visits
+    from facegate.recognition.worker.jetstream_worker import StreamWorker
+    from facegate.recognition.worker.zmq_worker import Recognizer, Worker, log
+    from facegate.scoring.backend_selection import cache_folder
+    from facegate.sinks.jetstream import server_name
+
+    endpoints = connect or ["tcp://127.0.0.1:5570"]
+    streams = [endpoint for endpoint in endpoints if endpoint.startswith(("nats://", "tls://"))]
+    if streams and len(endpoints) > 1:
+        raise ConfigError("a worker connects to gates, or to one JetStream server")
+    place = server_name(streams[0]) if streams else ", ".join(endpoints)
+    if streams and key is not None:
+        raise ConfigError("--key is for a gate's endpoint: a JetStream server takes user and password in its URL")
+    with ExitStack() as stack:
+        out = _open_output(output, stack)
+        folder = cache_folder() / "names" if waiting is None else waiting
+        where = Places(to or (), folder, presence=presence or (), console=console, plain=plain, hold=True)
+        places = stack.enter_context(closing(where))
+        _keep_whole(gallery, stack)
+        parts = load_recognition(embedder, card, detector, detector_path, threshold=threshold, fpir=fpir)
+        model, rule = OneAtATime(parts.embedder), parts.rule
+        with counting("enrolling") as progress:
+            people = stack.enter_context(
+                GalleryKeeper(gallery, model, rule, parts.looker, cache_folder(), progress, strict=strict)
+            )
+        if parts.warning is not None:
+            log.warning(parts.warning, embedder=model.name)
+        people.watch(places.people)
+        missing = sorted(set(presence or ()) - set(people.gallery.names))
+        if missing:
+            log.warning("--presence of somebody who is not enrolled", people=missing)
+        unknowns = people.unknowns()
+        if unknowns is not None:
+            stack.enter_context(unknowns)
+        stop = Event()
+        interrupted = Interrupt(stop.set)
+        visits, kept, held = claim_visits(folder, _outputs(output, to or (), endpoints))
+        stack.enter_context(held)
+        recognizer = Recognizer(
+            lambda: people.gallery,
+            model,
+            rule,
+            out,
+            unknowns,
+            places.tell,
+            visits=(visits, kept),
+            written=_written(output) if kept.untold else (),
+            renamed=lambda names: places.rename(lambda name: names.get(name, name)),
+        )
+        known_names = set(people.gallery.names)
+        places.begin(recognizer.present(), lambda name: name if name in known_names else None)
+        if metrics:
+            stack.enter_context(MetricsServer(metrics, recognizer.health, [recognizer.metrics]))
+        worker = StreamWorker(streams[0], recognizer) if streams else Worker(endpoints, recognizer, key)
+        known = len(people.gallery.names)
+        log.info("worker ready", people=known, embedder=model.name, named_from=rule.words(known), gate=place)
+        worker.run(stop, once=once)
+        log.info("worker ended", shots=recognizer.results, named=recognizer.named)
+    raise typer.Exit(interrupted.exit_code)
+
+
+def _keep_whole(gallery: Path, stack: ExitStack) -> None:
+    """Replace a damaged gallery before it is used, and back it up once a day, unless a console does."""
+    from facegate.maintenance.backups import FOLDER, BackupKeeper, console_uses
+    from facegate.maintenance.files import GALLERY, DataFile
+    from facegate.maintenance.recovery import heal
+    from facegate.recognition.matching.gallery_watcher import GALLERY_SUFFIX
+
+    if gallery.suffix != GALLERY_SUFFIX or gallery.is_dir():
+        return
+    file = DataFile("people.db", gallery.absolute(), GALLERY)
+    folder = file.path.parent / FOLDER
+    heal(file, [folder])
+    stack.enter_context(closing(BackupKeeper(folder, lambda: [] if console_uses(folder.parent) else [file])))
+
+
+def _outputs(output: Path | None, to: list[str] | tuple[str, ...], endpoints: list[str]) -> list[str]:
+    """Where events go, without secrets; for a terminal, which gates they come from."""
+    from urllib.parse import urlsplit
+
+    places = [urlsplit(url)._replace(netloc=urlsplit(url).netloc.rpartition("@")[2]).geturl() for url in to]
+    if output is not None:
+        places.append(str(output.absolute()))
+    return sorted(places) if places else sorted(endpoints)
+
+
+def _tail(path: Path, size: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - size))
+        return file.read()
+
+
+def _written(path: Path | None) -> set[str]:
+    """Ids of the last events in a file of results."""
+    import msgspec
+
+    found = set()
+    for line in _tail(path, TAIL_BYTES).splitlines() if path is not None and path.is_file() else ():
+        try:
+            found.add(str(msgspec.json.decode(line, type=dict[str, object]).get("id")))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue  # half a line
+    return found
+
+
+def _open_output(path: Path | None, stack: ExitStack) -> IO[str]:
+    if path is None:
+        return sys.stdout
+    try:
+        out = stack.enter_context(path.open("a", encoding="utf-8"))
+        if path.is_file() and not _tail(path, 1).endswith(b"\n") and path.stat().st_size:
+            out.write("\n")  # one that was killed has left half a line
+        fcntl.flock(out, fcntl.LOCK_SH)  # 'gallery remove --everywhere' rewrites no file that grows
+        return out
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {(error.strerror or 'unknown error').lower()}") from error

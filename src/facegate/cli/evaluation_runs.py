@@ -1,0 +1,107 @@
+"""What several verbs need to run footage and recognise every face in it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from facegate.cli.options import DetectorKind
+from facegate.recognition.embedders import Embedder
+from facegate.recognition.loading import load_recognition
+from facegate.recognition.matching.gallery import Gallery, Rule
+
+if TYPE_CHECKING:
+    from facegate.evaluation.savings import Observer
+    from facegate.pipeline.config import RunConfig
+    from facegate.pipeline.runner import Runner
+
+
+class Known(msgspec.Struct, frozen=True):
+    """A recogniser, the rule by which it names, and whom it knows."""
+
+    embedder: Embedder
+    rule: Rule
+    gallery: Gallery
+
+    @property
+    def words(self) -> str:
+        """When a face is named."""
+        return self.rule.words(len(self.gallery.names))
+
+
+def load_known(
+    gallery: Path,
+    embedder: str,
+    detector: DetectorKind,
+    detector_path: Path | None,
+    *,
+    threshold: float | None,
+    fpir: float,
+) -> Known:
+    """Load a recogniser and a gallery as ``facegate recognize`` does."""
+    from facegate.cli.output.progress import counting
+    from facegate.recognition.matching.gallery_watcher import GalleryKeeper
+    from facegate.scoring.backend_selection import cache_folder
+
+    parts = load_recognition(embedder, None, detector, detector_path, threshold=threshold, fpir=fpir)
+    with (
+        counting("enrolling") as progress,
+        GalleryKeeper(gallery, parts.embedder, parts.rule, parts.looker, cache_folder(), progress) as people,
+    ):
+        return Known(parts.embedder, parts.rule, people.gallery)
+
+
+def footage_config(
+    source: Path,
+    base: RunConfig | None,
+    *,
+    detector: DetectorKind,
+    detector_path: Path | None,
+    weights: Path | None,
+    model_card: str | None,
+) -> RunConfig:
+    """The configuration of one file: ``base`` with the options on top."""
+    from facegate.pipeline.config import config_for
+
+    own = config_for(source)
+    if base is not None:
+        own = base.model_copy(update={"cameras": own.cameras})
+    return own.model_copy(
+        update={
+            "detector": own.detector.model_copy(update=_given(kind=detector.value, path=detector_path)),
+            "scorer": own.scorer.model_copy(update=_given(weights=weights, card=model_card)),
+        }
+    )
+
+
+def observed(configs: Sequence[tuple[str, RunConfig]], known: Known) -> Iterator[tuple[Observer, Runner]]:
+    """Run each source and recognise every face; the runner says how its gate decides."""
+    from facegate.evaluation.savings import Observer
+    from facegate.pipeline.flow.cores import share_cores
+
+    share_cores()
+    for name, config in configs:
+        observer = Observer(name, known.embedder, known.gallery, known.rule)
+        yield observer, _run(name, config, observer)
+        observer.forget()
+
+
+def _run(name: str, config: RunConfig, observer: Observer) -> Runner:
+    from facegate.evaluation.savings import NeverSure
+    from facegate.pipeline.runner import Runner
+
+    queue = NeverSure()
+    with Runner(config, lambda: queue, on_scored=observer.scored, on_finished=queue.end) as runner:
+        for _ in queue:
+            pass
+        runner.close(linger_s=0)
+    sys.stderr.write(f"{name}: {len(observer.faces)} faces\n")
+    return runner
+
+
+def _given(**values: object) -> dict[str, object]:
+    return {key: value for key, value in values.items() if value is not None}

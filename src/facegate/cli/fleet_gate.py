@@ -1,0 +1,72 @@
+"""``facegate run --fleet``: a gate that takes its cameras from a fleet."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from facegate.cli.files import check_writable, write_whole
+from facegate.cli.signals import Interrupt
+
+if TYPE_CHECKING:
+    from facegate.pipeline.config import RunConfig
+
+
+def watch_for_fleet(
+    fleet: str,
+    *,
+    plain: bool,
+    gate: str | None,
+    tags: tuple[str, ...],
+    most: int,
+    capacity: float | None,
+    folder: Path | None,
+    metrics: str | None,
+    report: Path | None,
+    override: Callable[[RunConfig], RunConfig],
+) -> None:
+    """Watch what the fleet gives until a signal comes; the options of ``facegate run``."""
+    from facegate.cli.output.tables import show_summary
+    from facegate.fleet.bucket import parse
+    from facegate.fleet.node import FleetGate, Identity, own_folder
+    from facegate.paths import data_folder
+    from facegate.pipeline.flow.cores import share_cores
+    from facegate.pipeline.observability.metrics import Monitor
+    from facegate.pipeline.observability.report import to_json
+    from facegate.pipeline.runner import Runner
+    from facegate.pipeline.runtime.outputs import make_sink
+
+    place = parse(fleet, plain=plain)
+    host = re.sub(r"[^\w.-]", "_", socket.gethostname())[:64] or "host"
+    name = gate or host
+    if not re.fullmatch(r"[\w.-]{1,64}", name):
+        raise typer.BadParameter("--gate is up to 64 letters, digits, '_', '.' and '-'")
+    check_writable(report)
+    share_cores()
+
+    def make_runner(config: RunConfig) -> Runner:
+        return Runner(config, lambda: make_sink(config.delivery), stays=True)
+
+    watching = FleetGate(
+        place,
+        Identity(gate=name, host=host, tags=tags, most=most, capacity=capacity),
+        own_folder(folder or data_folder() / "gates" / name),
+        override,
+        make_runner,
+    )
+    interrupted = Interrupt(watching.stop)
+    with ExitStack() as told:
+        if metrics:
+            told.enter_context(Monitor(metrics, watching.report, watching.timings, watching.standing))
+        result = watching.run()
+    if result is not None:
+        if report is not None:
+            write_whole(report, to_json(result))
+        show_summary(result)
+    raise typer.Exit(interrupted.exit_code)

@@ -1,0 +1,87 @@
+"""``facegate evaluate --open-set``: what a promised rate of false names comes to."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from facegate.cli.files import check_writable, write_whole
+from facegate.cli.output.progress import counting
+from facegate.cli.output.tables import show_open_set
+from facegate.detectors.base import load_detector
+from facegate.errors import ConfigError
+from facegate.evaluation.datasets import load_set
+from facegate.evaluation.evaluate import Results
+from facegate.evaluation.open_set import Faces, OpenSet, evaluate_open_set, learn_strangers, plot
+from facegate.recognition.embedders import load_embedder
+from facegate.recognition.matching.score_tail import write_strangers
+from facegate.scoring.backend_selection import cache_folder
+from facegate.scoring.engine import load_scorer
+
+
+def judge_open_set(
+    dataset: Path,
+    recognizers: list[str],
+    sizes: str,
+    same: Path | None,
+    tail: Path | None,
+    json_file: Path | None,
+    picture: Path | None,
+    cache: Path | None,
+    detector: str,
+    detector_path: Path | None,
+) -> None:
+    """Do what the options say."""
+    for path in (json_file, picture):
+        check_writable(path)
+    if tail is not None and not tail.is_dir():
+        raise ConfigError(f"--tail {tail} is no folder: make it first")
+    enrolled = _numbers(sizes)
+    aliases = {} if same is None else _aliases(same)
+    judges = [load_embedder(name) for name in recognizers]
+    folder = cache or cache_folder()
+    with counting("pictures") as progress:
+        faces = load_set(dataset, load_detector(detector, detector_path), folder, progress)
+    names = np.array([aliases.get(name, name) for name in faces.names])
+    found: dict[str, list[OpenSet]] = {}
+    with counting("crops") as progress:
+        results = Results(folder, faces, lambda what, done, total: progress(done, total))
+        quality = load_scorer().score(faces.crops, embedding=False).quality
+        embeddings = [results.embeddings(judge) for judge in judges]
+    for spec, judge, rows in zip(recognizers, judges, embeddings, strict=True):
+        known = Faces(names, rows, quality)
+        if tail is not None:
+            model = judge.version.split(":")[0]
+            strangers = learn_strangers(known, model=model, source=f"{len(set(names))} people of {dataset.name}")
+            stem = Path(spec).stem if Path(spec).is_file() else judge.name
+            for file in write_strangers(strangers, tail, stem):
+                sys.stderr.write(f"{file} written\n")
+        with counting("divisions") as progress:
+            found[judge.name] = evaluate_open_set(known, enrolled, progress=progress)
+        show_open_set(judge.name, found[judge.name])
+    if json_file is not None:
+        write_whole(json_file, msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+    if picture is not None:
+        plot(found, picture)
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        found = [int(word) for word in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or min(found) < 1:
+        raise ConfigError(f"--sizes {text}: give numbers of people such as 50,500")
+    return found
+
+
+def _aliases(path: Path) -> dict[str, str]:
+    try:
+        return msgspec.yaml.decode(path.read_bytes(), type=dict[str, str])
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from error
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"{path} is not a list of names: write 'a: b', one a line ({error})") from error

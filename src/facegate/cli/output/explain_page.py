@@ -1,0 +1,189 @@
+"""One self-contained page that shows what the gate did with each track, and why."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from html import escape
+
+import cv2
+import msgspec
+
+from facegate.pipeline.gating.gate import Decision
+from facegate.pipeline.images import encode_jpeg
+from facegate.pipeline.records import Image, Outcome, QualityInfo, ScoredFace
+from facegate.pipeline.observability.heatmap import heatmap
+from facegate.pipeline.quality.explain import reasons_of
+
+WIDTH, HEIGHT = 640, 150
+MOST_TRACKS = 500
+SKIPPED = "#8c959f"
+COLOURS = {
+    Outcome.FORWARDED: "#0a7d33",
+    Outcome.SHADOW: "#7a3fb3",
+    Outcome.DRY_RUN: "#0a7d33",
+    Outcome.SUPERSEDED: "#5b8dd6",
+    Outcome.BELOW_THRESHOLD: "#c9382b",
+    Outcome.NOT_NEEDED: SKIPPED,
+    Outcome.NOT_SCORED: SKIPPED,
+}
+OTHER = "#d08a1e"
+STYLE = """
+body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:1080px;padding:0 1rem;
+color:#1b1f24;background:#fff}
+h1{font-size:1.5rem;margin-bottom:.2rem} h2{font-size:1.05rem;margin:1.8rem 0 .4rem} .note{color:#57606a}
+.track{display:flex;gap:1rem;align-items:flex-start;flex-wrap:wrap;border-top:1px solid #d8dee4;padding:.6rem 0}
+figure{margin:0;text-align:center;font-size:12px;color:#57606a} figure img{display:block;border-radius:4px}
+table{border-collapse:collapse;font-size:13px}
+td,th{padding:.15rem .6rem;text-align:left;border-bottom:1px solid #eaeef2}
+td.n{text-align:right;font-variant-numeric:tabular-nums}
+.dot{display:inline-block;width:.7em;height:.7em;border-radius:50%}
+.shots{display:flex;gap:.6rem;flex-wrap:wrap} svg{background:#f6f8fa;border-radius:4px;max-width:100%}
+"""
+
+
+class TrackStory(msgspec.Struct):
+    """Everything that was decided about one track."""
+
+    camera: str
+    track_id: int
+    decisions: list[tuple[float, Decision]]
+
+
+def collect(decisions: list[tuple[float, Decision]]) -> list[TrackStory]:
+    """Group decisions by track, in order of first sight."""
+    stories: dict[tuple[str, int], TrackStory] = {}
+    for decided_s, decision in decisions:
+        key = (decision.face.face.frame.camera, decision.face.track_id)
+        stories.setdefault(key, TrackStory(*key, [])).decisions.append((decided_s, decision))
+    for story in stories.values():
+        story.decisions.sort(key=lambda item: item[1].face.face.frame.pts_s)
+    return sorted(stories.values(), key=lambda s: (s.camera, s.decisions[0][1].face.face.frame.pts_s, s.track_id))
+
+
+def render(title: str, quality: QualityInfo, min_quality: dict[str, int], stories: list[TrackStory]) -> str:
+    """Return the page as HTML.
+
+    Args:
+        title: of the page.
+        quality: what scored the faces.
+        min_quality: threshold of each camera.
+        stories: tracks.
+    """
+    faces = sum(len(story.decisions) for story in stories)
+    total = Counter(d.outcome for story in stories for _, d in story.decisions)
+    sent = total[Outcome.FORWARDED] + total[Outcome.DRY_RUN]
+    parts = [
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>",
+        f"<h1>{escape(title)}</h1><p class=note>{faces} faces on {len(stories)} tracks, {sent} forwarded "
+        f"({100 * (1 - sent / max(faces, 1)):.1f} % kept from recognition). Quality by "
+        f"{escape(quality.algorithm)}.</p>",
+        _counts(total),
+    ]
+    if len(stories) > MOST_TRACKS:
+        parts.append(f"<p class=note>The first {MOST_TRACKS} tracks are shown.</p>")
+    for story in stories[:MOST_TRACKS]:
+        parts.append(_track(story, min_quality.get(story.camera, 0), quality.model))
+    return "\n".join(parts) + "</html>\n"
+
+
+def _counts(total: Counter[Outcome]) -> str:
+    rows = "".join(
+        f"<tr><td>{_dot(outcome)} {outcome.value.replace('_', ' ')}<td class=n>{count}"
+        for outcome, count in total.most_common()
+    )
+    return f"<table><tr><th>fate<th>faces{rows}</table>"
+
+
+def _track(story: TrackStory, min_quality: int, model: str) -> str:
+    first, last = story.decisions[0][1].face, story.decisions[-1][1].face
+    start, end = first.face.frame.pts_s, last.face.frame.pts_s
+    total = Counter(decision.outcome for _, decision in story.decisions)
+    shots = [(at, d) for at, d in story.decisions if d.shot is not None or d.outcome is Outcome.DRY_RUN]
+    pictures = "".join(_shot(at, d, model) for at, d in shots)
+    if not shots:
+        scored = [d.face for _, d in story.decisions if isinstance(d.face, ScoredFace)]
+        if scored:
+            pictures = _figure(max(scored, key=lambda face: face.quality), "best, not sent", model)
+    return (
+        f"<h2>{escape(story.camera)}, track {story.track_id}: {start:.2f} to {end:.2f} s, "
+        f"{len(story.decisions)} faces, {len(shots)} sent</h2><div class=track><div>{_timeline(story, min_quality)}"
+        f"</div><div>{_counts(total)}</div><div class=shots>{pictures}</div></div>"
+    )
+
+
+def _timeline(story: TrackStory, min_quality: int) -> str:
+    """Quality over time: a dot per face, a ring around what was sent, a line at the threshold; what was not scored
+    has no quality and is a tick on the axis."""
+    times = [d.face.face.frame.pts_s for _, d in story.decisions]
+    start, span = times[0], max(times[-1] - times[0], 1e-3)
+
+    def x(pts_s: float) -> float:
+        return 34 + (WIDTH - 44) * (pts_s - start) / span
+
+    def y(quality: float) -> float:
+        return 8 + (HEIGHT - 30) * (1 - quality / 100)
+
+    marks = [f'<svg width={WIDTH} height={HEIGHT} viewBox="0 0 {WIDTH} {HEIGHT}" role=img>']
+    marks += [
+        f'<line x1=34 x2={WIDTH - 10} y1={y(q):.1f} y2={y(q):.1f} stroke="#d8dee4"/>'
+        f'<text x=28 y={y(q) + 4:.1f} font-size=11 text-anchor=end fill="#57606a">{q}</text>'
+        for q in (0, 50, 100)
+    ]
+    marks.append(
+        f'<line x1=34 x2={WIDTH - 10} y1={y(min_quality):.1f} y2={y(min_quality):.1f} stroke="#c9382b" '
+        f'stroke-dasharray="4 3"/>'
+    )
+    for _, decision in story.decisions:
+        face = decision.face
+        if not isinstance(face, ScoredFace):
+            left, words = x(face.face.frame.pts_s), decision.outcome.value.replace("_", " ")
+            marks.append(
+                f'<line x1={left:.1f} x2={left:.1f} y1={HEIGHT - 20} y2={HEIGHT - 26} stroke="{SKIPPED}">'
+                f"<title>{face.face.frame.pts_s:.2f} s: {words}</title></line>"
+            )
+            continue
+        at = f"cx={x(face.face.frame.pts_s):.1f} cy={y(face.quality):.1f}"
+        words = f"{face.face.frame.pts_s:.2f} s, quality {face.quality}: {decision.outcome.value}"
+        marks.append(f'<circle {at} r=3 fill="{_colour(decision.outcome)}"><title>{escape(words)}</title></circle>')
+        if decision.shot is not None:
+            marks.append(f'<circle {at} r=7 fill=none stroke="{_colour(decision.outcome)}" stroke-width=2 />')
+    for pts_s, anchor in ((start, "start"), (times[-1], "end")):
+        marks.append(
+            f'<text x={x(pts_s):.1f} y={HEIGHT - 6} font-size=11 text-anchor={anchor} fill="#57606a">'
+            f"{pts_s:.2f} s</text>"
+        )
+    return "".join(marks) + "</svg>"
+
+
+def _shot(decided_s: float, decision: Decision, model: str) -> str:
+    reason = "dry run" if decision.shot is None else decision.shot.reason.value.replace("_", " ")
+    face = decision.face
+    assert isinstance(face, ScoredFace), "only scored faces are sent"
+    return _figure(
+        face, f"quality {face.quality} at {face.face.frame.pts_s:.2f} s<br>{reason} at {decided_s:.2f} s", model
+    )
+
+
+def _figure(face: ScoredFace, caption: str, model: str) -> str:
+    advice = reasons_of(face, model).advice
+    if advice is not None:
+        caption += f"<br>{escape(advice.say)}"
+    picture = cv2.resize(heatmap(face.face.crop, face.patches), None, fx=0.3, fy=0.3, interpolation=cv2.INTER_AREA)
+    height, width = picture.shape[:2]
+    return (
+        f'<figure><img width={width} height={height} alt="crop and patch qualities" src="{_data_url(picture)}">'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
+
+
+def _data_url(image: Image) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(image, 85)).decode()
+
+
+def _dot(outcome: Outcome) -> str:
+    return f'<span class=dot style="background:{_colour(outcome)}"></span>'
+
+
+def _colour(outcome: Outcome) -> str:
+    return COLOURS.get(outcome, OTHER)

@@ -1,0 +1,218 @@
+"""Tables: of a run on stderr, of evaluations and savings on stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from facegate.evaluation.calibration import Calibration, CameraCalibration
+    from facegate.evaluation.evaluate import Evaluation
+    from facegate.evaluation.open_set import OpenSet
+    from facegate.evaluation.savings import Savings
+    from facegate.pipeline.observability.report import CostReport, RunReport
+
+
+def summary_table(report: RunReport) -> Table:
+    """A row a camera; narrow enough for 80 columns: numbers keep their width, and a long name is folded."""
+    title = "facegate run" + (" (stopped)" if report.interrupted else "")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False)
+    table.add_column("camera", overflow="fold", min_width=8)
+    for column in ("frames", "per s", "skipped", "faces", "sent", "lesser", "low", "other"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for camera in report.cameras:
+        named = ("forwarded", "superseded", "below_threshold")
+        other = sum(count for outcome, count in camera.outcomes.items() if outcome not in named)
+        table.add_row(
+            camera.camera,
+            _count(camera.frames_processed),
+            f"{camera.looks_per_s:.1f}",
+            _count(camera.frames_overwritten),
+            _count(camera.observed),
+            *(_count(camera.outcomes.get(outcome, 0)) for outcome in named),
+            _count(other),
+            camera.state,
+        )
+    return table
+
+
+def _count(number: int) -> str:
+    """At most six letters; the report has every digit."""
+    if number < 100_000:
+        return str(number)
+    return f"{number / 1e3:.0f}k" if number < 10_000_000 else f"{number / 1e6:.1f}M"
+
+
+def _cost_line(cost: CostReport) -> str:
+    """Where the time went, the largest parts first."""
+    shares = sorted(cost.parts().items(), key=lambda item: -item[1])
+    said = ", ".join(
+        f"{name} {100 * spent / cost.total_s:.0f} %" for name, spent in shares if spent >= cost.total_s / 200
+    )
+    beside = cost.ms_per_look("detect", "track", "score", "gate", "deliver")
+    looks = "" if beside is None else f"; {beside:.1f} ms a look beside decoding"
+    return f"cost: {cost.cores:.2f} cores ({said}){looks}"
+
+
+def show_summary(report: RunReport) -> None:
+    """Print what a run was to stderr."""
+    console = Console(stderr=True)
+    console.print(summary_table(report))
+    if report.cost.total_s:
+        console.print(_cost_line(report.cost))
+    delivery = report.delivery
+    kept = 100 * (1 - report.forwarded_share) if report.observed else 0.0
+    console.print(
+        f"{report.observed} faces on {report.tracks} tracks, {report.shots} forwarded "
+        f"({kept:.1f} % kept from recognition); {report.duration_s:.1f} s"
+    )
+    if delivery.accepted or not delivery.others:
+        sure = (
+            f"; sure after {delivery.answered - delivery.unsure} of {delivery.answered}"
+            if delivery.answered
+            else ""
+        )
+        odd = f", {delivery.odd} answers that cannot be" if delivery.odd else ""
+        console.print(f"workers: {delivery.acknowledged} acknowledged, {delivery.undelivered} not{sure}{odd}")
+    for name, place in delivery.others.items():
+        dropped = f", {place.dropped} dropped" if place.dropped else ""
+        console.print(f"{name}: {place.acknowledged} delivered, {place.undelivered} kept for later{dropped}")
+    avoided = report.avoided
+    if avoided.fr_ms:
+        console.print(
+            f"spared: {avoided.fr_calls} recognitions, {avoided.fr_ms / 1000:.1f} s of recognition, "
+            f"{avoided.bytes / 1e6:.1f} MB"
+        )
+    for camera in report.cameras:
+        loss = camera.loss
+        if loss is not None and loss.missing:
+            console.print(_missing(camera.camera, loss.missing))
+        elif loss is not None:
+            console.print(
+                f"{camera.camera}: of 100 visits that would be named, the threshold of {camera.threshold} loses "
+                f"{100 * loss.lost:.1f} ({100 * loss.low:.1f} to {100 * loss.high:.1f}, 95 %)"
+            )
+        if camera.drift is not None:
+            console.print(
+                f"{camera.camera}: named faces of one quality had a similarity of {camera.drift.before}, now it is "
+                f"{camera.drift.after}: look at its picture"
+            )
+
+
+def show_evaluation(evaluation: Evaluation) -> None:
+    """Print a table per recogniser to stdout."""
+    console = Console()
+    degraded = "" if evaluation.degraded_seed is None else f", half degraded (seed {evaluation.degraded_seed})"
+    for result in evaluation.recognisers:
+        title = (
+            f"{result.recogniser}: {evaluation.pictures} pictures of {evaluation.people} people{degraded}; "
+            f"FNMR {result.fnmr0:.4f} at FMR {evaluation.fmr:g} (similarity {result.similarity:.3f})"
+        )
+        if result.verification_accuracy is not None:
+            title += f"; accuracy on pairs {100 * result.verification_accuracy:.2f} %"
+        table = Table(title=title, title_justify="left")
+        table.add_column("quality")
+        columns = (f"mean FNMR to {100 * evaluation.limit:.0f} %", "ratio", "95 % interval", "less laplacian's")
+        for column in columns:
+            table.add_column(column, justify="right")
+        for method in sorted(result.methods, key=lambda item: 9.0 if item.mean_fnmr is None else item.mean_fnmr):
+            if method.mean_fnmr is None or method.ratio is None:
+                table.add_row(method.method, "-", "-", method.problem or "no errors to avoid")
+                continue
+            around = "" if method.ratio_low is None else f"{method.ratio_low:.2f} .. {method.ratio_high:.2f}"
+            apart = (
+                "" if method.against is None else f"{method.difference_low:+.2f} .. {method.difference_high:+.2f}"
+            )
+            table.add_row(method.method, f"{method.mean_fnmr:.4f}", f"{method.ratio:.3f}", around, apart)
+        console.print(table)
+
+
+def show_open_set(recogniser: str, results: Sequence[OpenSet]) -> None:
+    """Print a table of a recogniser to stdout."""
+    table = Table(title=f"{recogniser}: open set", title_justify="left")
+    columns = ("people", "shots", "FPIR ≤", "FPIR", "false", "of", "FNIR", "fixed", "mean")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for result in results:
+        for at in result.rates:
+            table.add_row(
+                *(str(result.enrolled), str(result.shots), f"{at.promised:g}"),
+                *(f"{at.fpir:.5f}", str(at.false), str(result.strangers)),
+                *(f"{value:.3f}" for value in (at.fnir, at.fnir_fixed, at.fnir_mean)),
+            )
+    Console().print(table)
+
+
+def show_calibration(found: Calibration) -> None:
+    """Print what was found for each camera, and what to do with it."""
+    console = Console(highlight=False)
+    title = f"{found.recognizer}, {found.rule}\nto be kept: {100 * found.keep:g} % of the visits that get a name"
+    table = Table(title=title, title_justify="left")
+    table.add_column("camera")
+    for column in ("faces", "calls", "named", "least quality", "loses", "calls then", "named then"):
+        table.add_column(column, justify="right")
+    for camera in found.cameras:
+        loss = camera.loss
+        bounds = f"{100 * loss.lost:.1f} % ({100 * loss.low:.1f} to {100 * loss.high:.1f})"
+        table.add_row(
+            camera.camera,
+            str(camera.faces),
+            str(camera.floor.fr_calls),
+            str(camera.floor.visits),
+            str(camera.chosen.min_quality),
+            "unknown" if loss.missing else bounds,
+            str(camera.chosen.fr_calls),
+            str(camera.chosen.visits),
+        )
+    console.print(table)
+    for camera in found.cameras:
+        if len(camera.hours) > 1:
+            console.print(_by_hour(camera))
+        if camera.loss.missing:
+            console.print(_missing(camera.camera, camera.loss.missing))
+
+
+def _by_hour(camera: CameraCalibration) -> Table:
+    table = Table(title=f"{camera.camera}, by the hour", title_justify="left")
+    for column in ("hour", "faces", "named", "calls then", "named then"):
+        table.add_column(column, justify="right")
+    for hour in camera.hours:
+        counts = (hour.faces, hour.named_at_floor, hour.fr_calls, hour.named)
+        table.add_row(f"{hour.hour:02}:00", *(str(count) for count in counts))
+    return table
+
+
+def _missing(camera: str, visits: int) -> str:
+    return f"{camera}: {visits} more visits that get a name are needed before its threshold may rise"
+
+
+def show_savings(savings: Savings) -> None:
+    """Print the comparison to stdout, and whom each policy missed."""
+    console = Console(highlight=False)
+    truth = "labelled visits" if savings.labelled else "tracks taken as visits, named by vote"
+    title = (
+        f"{savings.faces} faces of {len(savings.sources)} sources; {savings.recognizer}, {savings.rule}; {truth}"
+    )
+    table = Table(title=title, title_justify="left")
+    table.add_column("policy")
+    for column in ("FR calls", "FR ms", "kB", "identified", "false", "s to first"):
+        table.add_column(column, justify="right")
+    for name, result in savings.policies.items():
+        table.add_row(
+            name.replace("_", " "),
+            str(result.fr_calls),
+            f"{result.fr_ms:.0f}",
+            f"{result.bytes / 1000:.0f}",
+            f"{result.identified} of {result.visits}",
+            str(result.false_identifications),
+            "-" if result.seconds_to_first is None else f"{result.seconds_to_first:.2f}",
+        )
+    console.print(table)
+    for name, missed in savings.missed.items():
+        if missed:
+            console.print(f"{name.replace('_', ' ')} missed: {', '.join(missed)}")

@@ -1,0 +1,190 @@
+"""Out of the store: pages of shots and visits, single tracks, and what has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from threading import Lock
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from facegate.store.schema import StoreFile
+from facegate.store.records import StoredShot, StoredVisit, Track
+
+MOST_SCANNED = 100_000
+"""Rows that one page looks at; a page of a rare kind may be short, or empty, and still have a next one."""
+Item = TypeVar("Item")
+_SHOT = ", ".join(StoredShot.__struct_fields__)
+_VISIT = ", ".join(StoredVisit.__struct_fields__)
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """Which shots or visits."""
+
+    camera: str | None = None
+    name: str | None = None
+    known: bool | None = None
+    """With a name, or without."""
+    since: float | None = None
+    until: float | None = None
+    min_quality: int | None = None
+    max_quality: int | None = None
+    shadow: bool | None = None
+    """Of shots: samples of what was dropped, or real ones."""
+
+    def conditions(self, time: str) -> tuple[list[str], list[Any]]:
+        """SQL, and what it compares with; ``time`` is the column that tells when."""
+        asked: list[tuple[str, Any]] = [
+            ("camera = ?", self.camera),
+            ("name = ?", self.name),
+            (f"{time} >= ?", self.since),
+            (f"{time} < ?", self.until),
+            ("quality >= ?", self.min_quality),
+            ("quality <= ?", self.max_quality),
+        ]
+        conditions = [sql for sql, value in asked if value is not None]
+        if self.known is not None:
+            conditions.append("name IS NOT NULL" if self.known else "name IS NULL")
+        if self.shadow is not None:
+            conditions.append("reason = 'shadow'" if self.shadow else "reason != 'shadow'")
+        return conditions, [value for _, value in asked if value is not None]
+
+
+class Page(msgspec.Struct, Generic[Item], frozen=True):
+    """Some of them, newest first."""
+
+    items: list[Item]
+    next: int | None
+    """Where the following page begins; ``None`` where nothing older is left."""
+
+
+class StoreReader(StoreFile):
+    """A reader for any thread; one question at a time."""
+
+    def _prepare(self) -> None:
+        self._asking = Lock()
+        self._data_version = 0
+        super()._prepare()
+
+    def shots(self, wanted: Wanted, before: int | None = None, most: int = 50) -> Page[StoredShot]:
+        """Shots, newest first.
+
+        Args:
+            wanted: which.
+            before: ``next`` of the page before; the newest by default.
+            most: so many at most.
+        """
+        rows, following = self._page("shots", _SHOT, "seen", wanted, before, most)
+        return Page([StoredShot(*row) for row in rows], following)
+
+    def visits(self, wanted: Wanted, before: int | None = None, most: int = 50) -> Page[StoredVisit]:
+        """Visits, newest first; see :meth:`shots`."""
+        rows, following = self._page("visits", _VISIT, "last", wanted, before, most)
+        return Page([_visit(row) for row in rows], following)
+
+    def shot(self, shot_id: str) -> StoredShot | None:
+        """One shot."""
+        rows = self._rows(f"SELECT {_SHOT} FROM shots WHERE shot_id = ?", [shot_id])
+        return StoredShot(*rows[0]) if rows else None
+
+    def crop(self, shot_id: str) -> bytes | None:
+        """Its JPEG."""
+        rows = self._rows("SELECT jpeg FROM crops JOIN shots ON shots.id = shot WHERE shot_id = ?", [shot_id])
+        return bytes(rows[0][0]) if rows else None
+
+    def visit(self, visit: str) -> StoredVisit | None:
+        """One visit."""
+        rows = self._rows(f"SELECT {_VISIT} FROM visits WHERE visit = ?", [visit])
+        return _visit(rows[0]) if rows else None
+
+    def shots_of(self, visit: str) -> list[StoredShot]:
+        """The shots of a visit, in the order in which they came."""
+        return [
+            StoredShot(*row)
+            for row in self._rows(f"SELECT {_SHOT} FROM shots WHERE visit = ? ORDER BY id", [visit])
+        ]
+
+    def track(self, visit: str) -> Track | None:
+        """What was decided of a track."""
+        rows = self._rows("SELECT track FROM tracks WHERE visit = ?", [visit])
+        return msgspec.msgpack.decode(rows[0][0], type=Track) if rows else None
+
+    def tracks(self, camera: str, since: float, most: int) -> list[Track]:
+        """A camera's newest tracks since a time, newest first; those that sent nothing too."""
+        rows = self._rows(
+            "SELECT track FROM tracks WHERE camera = ? AND last >= ? ORDER BY last DESC LIMIT ?",
+            [camera, since, most],
+        )
+        return [msgspec.msgpack.decode(row[0], type=Track) for row in rows]
+
+    def tracks_of(self, name: str) -> list[Track]:
+        """The tracks of somebody's visits."""
+        rows = self._rows(
+            "SELECT track FROM tracks JOIN visits ON tracks.visit = visits.visit WHERE name = ?", [name]
+        )
+        return [msgspec.msgpack.decode(row[0], type=Track) for row in rows]
+
+    def changes(self, since: int, most: int = 200) -> list[StoredVisit]:
+        """Visits that have changed since a revision, oldest change first."""
+        rows = self._rows(
+            f"SELECT {_VISIT} FROM visits WHERE revision > ? ORDER BY revision LIMIT ?", [since, most]
+        )
+        return [_visit(row) for row in rows]
+
+    def touched(self) -> bool:
+        """Whether anybody has written anything since this was last asked; costs next to nothing."""
+        before, self._data_version = self._data_version, int(self._rows("PRAGMA data_version", [])[0][0])
+        return before != self._data_version
+
+    def revision(self) -> int:
+        """Of the newest change."""
+        return int(self._rows("SELECT number FROM revision", [])[0][0])
+
+    def names_of(self, visits: Sequence[str]) -> dict[str, str]:
+        """The names that visits have got."""
+        marks = ",".join("?" * len(visits))
+        rows = self._rows(
+            f"SELECT visit, name FROM visits WHERE visit IN ({marks}) AND name IS NOT NULL", list(visits)
+        )
+        return dict(rows)
+
+    def open_visits(self, most: int = 10_000) -> dict[str, tuple[int, float]]:
+        """Visits that have not ended, the oldest first: their revision, and when their track was last seen."""
+        rows = self._rows(
+            "SELECT visits.visit, revision, coalesce(tracks.last, 0) FROM visits "
+            "LEFT JOIN tracks ON tracks.visit = visits.visit WHERE NOT ended ORDER BY id LIMIT ?",
+            [most],
+        )
+        return {visit: (revision, last) for visit, revision, last in rows}
+
+    def count(self) -> dict[str, int]:
+        """How much there is."""
+        shots, visits = self._rows("SELECT (SELECT count(*) FROM shots), (SELECT count(*) FROM visits)", [])[0]
+        return {"shots": shots, "visits": visits}
+
+    def _page(
+        self, table: str, columns: str, time: str, wanted: Wanted, before: int | None, most: int
+    ) -> tuple[list[Any], int | None]:
+        newest = self._rows(f"SELECT max(id) FROM {table}", [])[0][0] or 0
+        start = newest + 1 if before is None else min(before, newest + 1)
+        conditions, values = wanted.conditions(time)
+        if not conditions or set(conditions) == {"camera = ?"} or "name = ?" in conditions:
+            least = 0  # an index leads straight to them
+        else:
+            least = max(0, start - MOST_SCANNED)
+        where = " AND ".join(["id < ?", "id >= ?", *conditions])
+        rows = self._rows(
+            f"SELECT {columns} FROM {table} WHERE {where} ORDER BY id DESC LIMIT ?", [start, least, *values, most]
+        )
+        if len(rows) == most:
+            return rows, int(rows[-1][0])
+        return rows, least if least > 0 else None
+
+    def _rows(self, sql: str, values: Sequence[Any]) -> list[Any]:
+        with self._asking, self._errors():
+            return self._db.execute(sql, values).fetchall()
+
+
+def _visit(row: Any) -> StoredVisit:
+    fields = dict(zip(StoredVisit.__struct_fields__, row, strict=True))
+    return StoredVisit(**fields | {"answered": bool(fields["answered"]), "ended": bool(fields["ended"])})

@@ -1,0 +1,190 @@
+"""Into the store: shots and tracks from gates, names from workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from time import time
+
+import msgspec
+
+from facegate.errors import DeliveryError, StoreError
+from facegate.sinks import wire
+from facegate.sinks.wire import Entry
+from facegate.store.schema import StoreFile
+from facegate.store.records import Track, VisitNews
+
+SHADOW = "shadow"
+
+
+def visit_id(run_id: str, camera: str, track_id: int) -> str:
+    """The name of a visit."""
+    return f"{run_id}/{camera}/{track_id}"
+
+
+class StoreWriter(StoreFile):
+    """One writer's connection."""
+
+    def keep_shots(self, entries: Sequence[Entry]) -> None:
+        """Keep shots and the visits that they belong to; one that is there already changes nothing.
+
+        Raises:
+            StoreError: the file cannot be written; nothing was.
+        """
+        with self._transaction():
+            for entry in entries:
+                self._keep_shot(entry)
+
+    def _keep_shot(self, entry: Entry) -> None:
+        header = wire.decode_header(entry.header)
+        visit = visit_id(header.run_id, header.camera, header.track_id)
+        if self._erased(visit):
+            return
+        seen = time() if header.received_at is None else header.received_at
+        quality = header.quality.value
+        row = self._db.execute(
+            "INSERT OR IGNORE INTO shots (shot_id, visit, camera, seen, quality, rank, reason, name, header) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, (SELECT name FROM visits WHERE visit = ?), ?) RETURNING id",
+            (header.shot_id, visit, header.camera, seen, quality, header.rank, header.reason, visit, entry.header),
+        ).fetchone()
+        if row is None:
+            return
+        self._db.execute("INSERT INTO crops VALUES (?, ?)", (row[0], entry.crop))
+        if header.reason == SHADOW:
+            return  # a sample of what was dropped, and nobody's visit
+        self._make_visit(visit, header.camera, header.track_id, seen)
+        self._db.execute(
+            "UPDATE visits SET shots = shots + 1, first = min(first, ?1), last = max(last, ?1), "
+            "best = CASE WHEN best IS NULL OR ?2 > quality THEN ?3 ELSE best END, quality = max(quality, ?2), "
+            "revision = ?4 WHERE visit = ?5",
+            (seen, quality, header.shot_id, self._next_revision(), visit),
+        )
+
+    def keep_news(self, news: Sequence[VisitNews]) -> None:
+        """Keep what workers know of visits; what came twice changes nothing.
+
+        Raises:
+            StoreError: the file cannot be written; nothing was.
+        """
+        with self._transaction():
+            for item in news:
+                if self._erased(item.visit):
+                    continue
+                seen = time() if item.seen is None else item.seen
+                self._make_visit(item.visit, item.camera, item.track_id, seen)
+                self._db.execute(
+                    "UPDATE visits SET answered = 1, name = ?, similarity = ?, margin = ?, fpir = ?, "
+                    "ended = ?, revision = ? WHERE visit = ?",
+                    (
+                        *(item.name, item.similarity, item.margin, item.fpir, item.ended),
+                        *(self._next_revision(), item.visit),
+                    ),
+                )
+                self._db.execute("UPDATE shots SET name = ? WHERE visit = ?", (item.name, item.visit))
+
+    def _make_visit(self, visit: str, camera: str, track_id: int, seen: float) -> None:
+        self._db.execute(
+            "INSERT INTO visits (visit, camera, track_id, first, last, revision) SELECT ?1, ?2, ?3, ?4, ?4, 0 "
+            "WHERE NOT EXISTS (SELECT 1 FROM visits WHERE visit = ?1)",
+            (visit, camera, track_id, seen),
+        )
+
+    def rename(self, name: str, new: str) -> None:
+        """Call somebody otherwise.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        with self._transaction():
+            revision = self._next_revision()
+            self._db.execute("UPDATE visits SET name = ?, revision = ? WHERE name = ?", (new, revision, name))
+            self._db.execute("UPDATE shots SET name = ? WHERE name = ?", (new, name))
+        with self._errors():
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nor does the old name stay in the file beside it
+
+    def end_visits(self, visits: Iterable[str]) -> None:
+        """Note that visits are over of which no worker will say so.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        with self._transaction():
+            revision = self._next_revision()
+            self._db.executemany(
+                "UPDATE visits SET ended = 1, revision = ? WHERE visit = ? AND NOT ended",
+                [(revision, visit) for visit in visits],
+            )
+
+    def _erased(self, visit: str) -> bool:
+        return self._db.execute("SELECT 1 FROM erased WHERE visit = ?", (visit,)).fetchone() is not None
+
+    def forget(self, name: str, also: Iterable[str] = ()) -> int:
+        """Delete somebody's visits with shots and tracks; return how many there were.
+
+        What comes of them later is refused.
+
+        Args:
+            name: whose.
+            also: visits of this person under whose name they are not stored yet.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        with self._transaction():
+            named = self._db.execute("SELECT visit FROM visits WHERE name = ?", (name,)).fetchall()
+            visits = list({*named, *((visit,) for visit in also)})
+            now = time()
+            self._db.executemany(
+                "INSERT OR IGNORE INTO erased VALUES (?, ?)", [(visit, now) for (visit,) in visits]
+            )
+            for table in ("shots", "tracks", "visits"):
+                self._db.executemany(f"DELETE FROM {table} WHERE visit = ?", visits)
+        with self._errors():
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nor do they stay in the file beside it
+        return len(visits)
+
+    def keep_tracks(self, tracks: Sequence[Track]) -> None:
+        """Keep what was decided of tracks, in place of what was known of them before.
+
+        Raises:
+            StoreError: the file cannot be written; nothing was.
+        """
+        with self._transaction():
+            self._db.executemany(
+                "INSERT OR REPLACE INTO tracks (visit, camera, first, last, track) VALUES (?, ?, ?, ?, ?)",
+                [
+                    (t.visit, t.camera, t.first, t.last, msgspec.msgpack.encode(t))
+                    for t in tracks
+                    if not self._erased(t.visit)
+                ],
+            )
+
+
+class StoreTarget:
+    """A place for shots: the store of a console on this host."""
+
+    together = 32
+
+    def __init__(self, path: Path) -> None:
+        """Open the store.
+
+        Raises:
+            StoreError: it cannot be used.
+        """
+        self.name = f"store {path}"
+        self._store = StoreWriter(path, create=True)
+
+    def deliver(self, entries: Sequence[Entry]) -> None:
+        """See :class:`facegate.sinks.spooled_sink.Target`."""
+        try:
+            self.write(self._store, entries)
+        except StoreError as error:
+            raise DeliveryError(str(error)) from error
+
+    def write(self, store: StoreWriter, entries: Sequence[Entry]) -> None:
+        """Keep them; raises :class:`StoreError` where that cannot be."""
+        store.keep_shots(entries)
+
+    def close(self) -> None:
+        """See :class:`facegate.sinks.spooled_sink.Target`."""
+        self._store.close()

@@ -1,0 +1,135 @@
+"""What gates tell each other: whom a group has let through, and what a camera has learned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from facegate.fleet.peer_exchange import MOST_BYTES, Said, Sharing
+from facegate.pipeline.config import build_config
+from facegate.pipeline.gating.factory import Deciders, Gates, Learned
+from facegate.pipeline.gating.policies import People
+from facegate.pipeline.recording.record import Begin, Recorder, Recording
+from facegate.pipeline.recording.replay import decide
+from facegate.pipeline.records import Answer, Answers, Met, Outcome
+
+from ..pipeline.gating.faces import ANN, BOB, INFO, frame, seen
+
+PEOPLE = (0.3, 0.6)
+
+
+def gates(**gate: Any) -> Gates:
+    camera = {"name": "cam", "source": "0", "gate": {"min_quality": 0} | gate}
+    return Gates(build_config({"cameras": [camera]}), "run", INFO, People(*PEOPLE))
+
+
+class Two:
+    """Two gates that hear each other."""
+
+    def __init__(self) -> None:
+        self.heard: list[Met] = []
+        self.left = Sharing("left", lambda met: None)
+        self.right = Sharing("right", self.heard.append)
+        self.left.model = self.right.model = "m"
+
+    def talk(self) -> None:
+        for message in self.left.to_say():
+            self.right.hear(message)
+
+
+def test_whom_one_gate_has_sent_the_other_of_the_group_does_not() -> None:
+    two = Two()
+    one = gates(people={"group": "hall"})
+    one.share(two.left)
+    deciders = Deciders(one)
+    now = monotonic()
+    sent = frame(0, seen(0, 1, 50, who=ANN, pts_s=now - 5.0), ended=(1,), pts_s=now - 5.0)
+    first = [d for step in deciders.step(sent) for d in step.decisions]
+    assert [d.outcome for d in first] == [Outcome.FORWARDED]
+    two.talk()
+    talked_s = monotonic() - now
+    (met,) = two.heard
+    assert met.group == "hall" and np.frombuffer(met.embedding, "<f4") @ ANN > 0.999
+    assert abs(met.at_s - (now - 5.0)) <= talked_s, "as long ago as it was"
+
+    other = Deciders(gates(people={"group": "hall"}))
+    list(other.hear(Answers(False, met=(met,))))
+    faces = seen(1, 1, 50, who=ANN, pts_s=now), seen(1, 2, 50, who=BOB, pts_s=now)
+    fates = {
+        d.face.track_id: d.outcome
+        for step in other.step(frame(1, *faces, ended=(1, 2), pts_s=now))
+        for d in step.decisions
+    }
+    assert sorted(fates.items()) == [(0, Outcome.DUPLICATE), (1, Outcome.FORWARDED)]
+    elsewhere = Deciders(gates(people={"group": "yard"}))
+    list(elsewhere.hear(Answers(False, met=(met,))))
+    (step,) = elsewhere.step(frame(1, faces[0], ended=(1,), pts_s=now))
+    assert [d.outcome for d in step.decisions] == [Outcome.FORWARDED]
+
+
+def test_a_replay_has_heard_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "cam.rec"
+    config = build_config(
+        {"cameras": [{"name": "cam", "source": "0", "gate": {"min_quality": 0, "people": {"group": "hall"}}}]}
+    )
+    recorder = Recorder(path, config, Begin("run", INFO, PEOPLE), {})
+    recorder.see(Answers(False, met=(Met("hall", ANN.astype("<f4").tobytes(), 0.0),)))
+    recorder.see(frame(1, seen(1, 1, 50, who=ANN), ended=(1,)))
+    recorder.close()
+    assert [decision.outcome for _, decision in decide(Recording(path))] == [Outcome.DUPLICATE]
+
+
+def test_what_is_old_foreign_or_no_message_is_left_out() -> None:
+    two = Two()
+    said = Said("left", "m", "hall", 1.0, ANN.astype("<f2").tobytes())
+    replace = msgspec.structs.replace
+    wrong = [
+        replace(said, gate="right"),
+        replace(said, model="another"),
+        replace(said, age_s=1e9),
+        replace(said, age_s=-5.0),
+        replace(said, age_s=float("nan")),
+        replace(said, embedding=b"odd"),
+    ]
+    for each in wrong:
+        two.right.hear(msgspec.msgpack.encode(each))
+    for each in (b"", b"nonsense", b"\x00" * (MOST_BYTES + 1)):
+        two.right.hear(each)
+    assert two.heard == []
+    before = monotonic()
+    two.right.hear(msgspec.msgpack.encode(said))
+    (met,) = two.heard
+    assert before - 1.0 <= met.at_s <= monotonic() - 1.0
+
+
+def test_what_a_camera_has_learned_goes_on_elsewhere() -> None:
+    two = Two()
+    settings: dict[str, Any] = {"keep": 0.99, "max_wait_s": 100}
+    one = gates(**settings)
+    one.share(two.left)
+    deciders = Deciders(one)
+    list(deciders.hear(Answers(expected=True)))
+    for seq in range(0, 600, 2):
+        sent = list(deciders.step(frame(seq, seen(seq, seq, 50))))
+        sent += deciders.step(frame(seq + 1, ended=(seq,)))
+        shots = [decision.shot for step in sent for decision in step.decisions if decision.shot is not None]
+        given = tuple(Answer(shot.shot_id, True, True, 0.9, 0.1, "recognizer") for shot in shots)
+        list(deciders.hear(Answers(True, given)))
+        one.keep_learned("cam")
+    keeping = deciders.cameras["cam"].gate.keeping
+    assert keeping is not None and keeping.threshold == 50
+    (value,) = two.left.to_keep().values()
+    assert two.left.to_keep() == {} and two.left.to_keep("cam") == {}, "written once"
+    two.right.kept("cam", value)
+    learned = two.right.begins_with("cam")
+    assert isinstance(learned, Learned)
+    other = gates(**settings)
+    other.hand_over({"cam": learned})
+    began = other.gate("cam").keeping
+    assert began is not None and began.state() == keeping.state()
+    two.right.kept("cam", b"nonsense")
+    assert two.right.begins_with("cam") is None and two.right.begins_with("yard") is None

@@ -1,0 +1,95 @@
+"""Two streams of one camera: found in the small one, cut from the large one."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from threading import Event
+
+import av
+import numpy as np
+import pytest
+
+from facegate.demo.rtsp.movie import Movie
+from facegate.demo.rtsp.server import RtspServer
+from facegate.detectors.align import align
+from facegate.errors import ConfigError, SourceError
+from facegate.pipeline.config import CameraConfig, build_config
+from facegate.pipeline.records import FrameRef, ScoredFrame
+from facegate.pipeline.runner import Runner
+from facegate.pipeline.sources.factory import open_source
+from facegate.pipeline.sources.dual_stream import nearest
+from facegate.pipeline.watch import ShotQueue
+
+from ...helpers import PATIENCE_S, free_port
+
+
+@pytest.fixture(scope="module")
+def small_clip(short_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("small") / "small.mp4"
+    with av.open(str(short_clip)) as reader, av.open(str(path), "w") as writer:
+        out = writer.add_stream("libx264", rate=25, options={"preset": "ultrafast", "g": "15"})
+        out.width, out.height, out.pix_fmt = 320, 180, "yuv420p"
+        out.codec_context.max_b_frames = 0
+        out.codec_context.time_base = Fraction(1, 90_000)
+        for index, frame in enumerate(reader.decode(video=0)):
+            picture = frame.reformat(320, 180, "yuv420p")
+            picture.pts, picture.time_base = index * 3600, Fraction(1, 90_000)
+            writer.mux(out.encode(picture))
+        writer.mux(out.encode())
+    return path
+
+
+def ref(received_s: float, captured_at: float | None) -> FrameRef:
+    return FrameRef("c", 0, 0.0, received_s, captured_at, 4, 4)
+
+
+def test_pictures_pair_by_the_cameras_clock_and_else_by_arrival() -> None:
+    kept = [(ref(10.0, 100.0), "a"), (ref(10.04, 100.04), "b"), (ref(10.3, None), "c")]
+    assert nearest(ref(99.0, 100.03), kept[:2]) == kept[1]
+    assert nearest(ref(10.01, None), kept) == kept[0]
+    assert nearest(ref(10.17, None), kept) is None
+
+
+def test_faces_are_found_small_and_cut_large(short_clip: Path, small_clip: Path, tiny_model: Path) -> None:
+    with RtspServer(Movie(short_clip), loop=True) as large, RtspServer(Movie(small_clip), loop=True) as small:
+        camera = {"name": "cam", "source": small.url, "crops": large.url, "max_fps": 10}
+        config = build_config({"cameras": [camera], "scorer": {"weights": str(tiny_model)}})
+        seen: list[ScoredFrame] = []
+        queue, enough = ShotQueue(), Event()
+
+        def see(frame: ScoredFrame) -> None:
+            seen.append(frame)
+            if sum(bool(item.faces) and item.frame.width == 640 for item in seen) >= 10:
+                enough.set()
+
+        with Runner(config, lambda: queue, on_scored=see, on_finished=queue.end) as runner:
+            assert enough.wait(PATIENCE_S)
+            runner.stop()
+            for _ in queue:
+                pass
+            runner.close(linger_s=0)
+    paired = [face for frame in seen if frame.frame.width == 640 for face in frame.faces]
+    widths = [face.face.detection.width for face in paired]
+    assert 60 < np.median(widths) < 300, "boxes are in pixels of the large stream"
+    with av.open(str(short_clip)) as reader:
+        images = [frame.to_ndarray(format="rgb24") for frame in reader.decode(video=0)]
+    for face in paired[:5]:
+        cut = [align(image, face.face.detection.landmarks).astype(int) for image in images]
+        assert min(np.abs(crop - face.face.crop).max() for crop in cut) <= 1, (
+            "cut from a picture of the large stream"
+        )
+
+
+def test_a_large_stream_that_is_not_there_is_the_cameras_problem(small_clip: Path) -> None:
+    with RtspServer(Movie(small_clip), loop=True) as small:
+        camera = CameraConfig(name="c", source=small.url, crops=f"rtsp://me:s3cret@127.0.0.1:{free_port()}/x")
+        with pytest.raises(SourceError, match="connection refused") as caught:
+            for _ in open_source(camera).frames(Event()):
+                pass
+    assert "s3cret" not in str(caught.value)
+
+
+def test_two_streams_need_two_urls() -> None:
+    with pytest.raises(ConfigError, match="must both be URLs"):
+        build_config({"cameras": [{"name": "c", "source": "clip.mp4", "crops": "rtsp://h/x"}]})

@@ -1,0 +1,89 @@
+"""A camera at rest is hardly decoded, and what then moves is seen at once."""
+
+from __future__ import annotations
+
+from threading import Event
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facegate.demo.rtsp.movie import Movie
+from facegate.demo.rtsp.server import RtspServer
+from facegate.pipeline.records import Detection
+from facegate.pipeline.detection.scheduler import LATE_S, Attention, Look
+from facegate.pipeline.sources.idle_decoding import LEARNT, MOST_HELD, Hold, Rest
+
+from .own_time import OwnTime
+from .test_sources import AT_ONCE
+
+FPS, KEY_EVERY, SECONDS, APPEARS_S = 25, 100, 11, 9.3
+PLACE = (slice(60, 110), slice(200, 240))
+SOMEBODY = Detection((200.0, 60.0, 240.0, 110.0), 0.99, np.full((5, 2), 80, np.float32))
+
+
+@pytest.fixture(scope="module")
+def movie(tmp_path_factory: pytest.TempPathFactory) -> Movie:
+    """A corridor with a camera's noise; somebody stands in it from ``APPEARS_S`` on, far from any key frame."""
+    path, rng = tmp_path_factory.mktemp("rest") / "corridor.mp4", np.random.default_rng(0)
+    base = 100 + rng.normal(0, 15, (45, 80)).repeat(4, 0).repeat(4, 1)
+    somebody = rng.integers(40, 220, (10, 8)).repeat(5, 0).repeat(5, 1)
+    with av.open(str(path), "w") as container:
+        options = {"preset": "veryfast", "g": str(KEY_EVERY), "sc_threshold": "0"}
+        stream = container.add_stream("libx264", rate=FPS, options=options)
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        stream.codec_context.max_b_frames = 0
+        for index in range(FPS * SECONDS):
+            picture = base + rng.normal(0, 2, base.shape)
+            if index >= FPS * APPEARS_S:
+                picture[PLACE] = somebody
+            grey = np.clip(picture, 0, 255).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey[:, :, None].repeat(3, 2), format="rgb24")))
+        container.mux(stream.encode())
+    return Movie(path)
+
+
+def test_a_scene_at_rest_is_hardly_decoded_and_what_moves_is_looked_at_in_time(movie: Movie) -> None:
+    attention, looks = Attention(), dict[float, bool]()
+    with RtspServer(movie, faults=AT_ONCE) as server:
+        source = OwnTime(AT_ONCE).watch(server.url, lambda: attention.at_rest, max_fps=5.0)
+        for frame in source.frames(Event()):
+            pts_s, look = frame.ref.pts_s, attention.step(frame.image, frame.ref.pts_s)
+            there = bool(np.abs(frame.image[PLACE].astype(int) - 100).mean() > 30)
+            if look is not Look.NONE:
+                looks[pts_s] = there
+            if look is Look.SEARCH or (look is Look.FOLLOW and not attention.followed([SOMEBODY] * there, pts_s)):
+                attention.searched([SOMEBODY] * there, pts_s)
+    assert source.packets_at_rest > 0.4 * FPS * SECONDS
+    assert source.not_decoded == 0
+    first = min(pts_s for pts_s, somebody in looks.items() if somebody)
+    assert first - APPEARS_S <= LATE_S
+    assert sum(pts_s > first for pts_s in looks) >= 0.9 * 5 * (SECONDS - first - 0.2), "then it is awake"
+
+
+@given(
+    sizes=st.lists(st.integers(900, 1100), min_size=LEARNT, max_size=LEARNT + MOST_HELD),
+    jump=st.integers(2000, 100_000),
+    since=st.integers(0, LEARNT),
+)
+def test_every_packet_that_is_not_decoded_comes_before_a_key_frame(sizes: list[int], jump: int, since: int) -> None:
+    rest, undecoded = Rest(), 0
+    for size in sizes:
+        how = rest.step(size, key=False, at_rest=True)
+        undecoded = undecoded + 1 if how is Hold.HOLD else 0
+        assert undecoded <= MOST_HELD
+    assert rest.step(jump, key=False, at_rest=True) is Hold.DECODE, "what stands out is decoded"
+    for size in sizes[:since]:
+        assert rest.step(size, key=False, at_rest=False) is Hold.DECODE, "awake, all is"
+    assert rest.step(20_000, key=True, at_rest=True) is Hold.RESTART
+
+
+def test_what_would_take_long_to_decode_is_not_held_for_long() -> None:
+    rest = Rest()
+    for _ in range(100):
+        rest.worked(0.03)
+    decided = [rest.step(1000, key=False, at_rest=True) for _ in range(LEARNT + 90)]
+    runs = "".join("h" if how is Hold.HOLD else " " for how in decided[LEARNT:]).split()
+    assert max(map(len, runs)) <= 8 and len(runs) > 5
