@@ -30,7 +30,7 @@ from facegate.detectors.base import Detector, load_detector
 from facegate.detectors.pose import pose
 from facegate.evaluation.datasets import FaceSet
 from facegate.evaluation.research.baselines import LightQNetQuality
-from facegate.evaluation.savings import NeverSure, Observer, Savings, Visit, compare, load_labels
+from facegate.evaluation.savings import LabeledVisit, NeverSure, Observer, Savings, compare, load_labels
 from facegate.pipeline.config import DetectorConfig, GateConfig, RunConfig, ScorerConfig, config_for
 from facegate.pipeline.flow.cores import share_cores
 from facegate.pipeline.images import read_image
@@ -38,9 +38,9 @@ from facegate.pipeline.records import Image, ScoredFace, ScoredFrame, SkippedFac
 from facegate.pipeline.runner import Runner
 from facegate.pipeline.watch import ShotQueue
 from facegate.recognition.embedders import Embedder, load_embedder
-from facegate.recognition.matching.gallery import DEFAULT_FPIR, Gallery, Rule, choose_rule
-from facegate.recognition.matching.score_tail import find_strangers
 from facegate.recognition.enrollment.checks import MIN_QUALITY
+from facegate.recognition.matching.gallery import DEFAULT_FPIR, DecisionRule, Gallery, choose_rule
+from facegate.recognition.matching.score_tail import find_impostor_model
 from facegate.scoring.calibration import Calibration
 from facegate.scoring.engine import load_scorer
 from facegate.scoring.families import ModelCard
@@ -88,7 +88,7 @@ def largest(image: Image, detector: Detector) -> Image | None:
     return align(image, max(found, key=lambda face: face.width).landmarks) if found else None
 
 
-def galleries(data: Path, detector: Detector, visits: tuple[Visit, ...]) -> dict[str, list[Image]]:
+def galleries(data: Path, detector: Detector, visits: tuple[LabeledVisit, ...]) -> dict[str, list[Image]]:
     """Crops per person: the enrolled and the distractors, those of a quality that enrolment takes."""
     scorer = load_scorer()
     people: dict[str, list[Image]] = {}
@@ -154,7 +154,7 @@ def altered(source: Path, how: str, folder: Path) -> Path:
     return target
 
 
-def as_played(visit: Visit) -> Visit:
+def as_played(visit: LabeledVisit) -> LabeledVisit:
     """The visit on the clock of what is played."""
     if visit.source != MULTI:
         return visit
@@ -215,7 +215,7 @@ def falling(quality: float) -> float:
 
 
 def percentiles(
-    observer: Observer, crops: Crops, light: dict[str, float], visits: tuple[Visit, ...], gallery: Gallery
+    observer: Observer, crops: Crops, light: dict[str, float], visits: tuple[LabeledVisit, ...], gallery: Gallery
 ) -> tuple[dict[str, list[float]], list[Track]]:
     """Per track of an enrolled person: the chosen face's percentile by mated similarity, for each way to choose."""
     row = {name: index for index, name in enumerate(gallery.names)}
@@ -349,9 +349,9 @@ def play(config: RunConfig, queue: ShotQueue, scored: list[Callable[[ScoredFrame
     return runner
 
 
-def rule_of(embedder: Embedder) -> Rule:
+def rule_of(embedder: Embedder) -> DecisionRule:
     """As a worker names by default."""
-    strangers = find_strangers(embedder.version, embedder.name)
+    strangers = find_impostor_model(embedder.version, embedder.name)
     return choose_rule(None, DEFAULT_FPIR, strangers, embedder.threshold)[0]
 
 

@@ -18,8 +18,8 @@ from time import monotonic, sleep
 
 import msgspec
 
-from benchmarks.ingest import running, scaled
 from benchmarks.host_info import cpu
+from benchmarks.ingest import running, scaled
 from facegate.demo.clip import make_clip
 from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.player import Faults, wrong_clocks

@@ -46,13 +46,13 @@ from facegate.pipeline.records import (
     Shot,
 )
 from facegate.recognition.embedders import Embedder, load_embedder, unit
-from facegate.recognition.matching.gallery import DEFAULT_FPIR, FixedSimilarity, Gallery, choose_rule
-from facegate.recognition.matching.gallery_watcher import GalleryKeeper
-from facegate.recognition.matching.nearest import Nearest
-from facegate.recognition.matching.score_tail import find_strangers
 from facegate.recognition.enrollment.enroller import Enroller, find_people
-from facegate.recognition.enrollment.face_extraction import Looker
-from facegate.recognition.enrollment.gallery_store import People
+from facegate.recognition.enrollment.face_extraction import FaceExtractor
+from facegate.recognition.enrollment.gallery_store import GalleryStore
+from facegate.recognition.matching.gallery import DEFAULT_FPIR, FixedThresholdRule, Gallery, choose_rule
+from facegate.recognition.matching.gallery_watcher import GalleryWatcher
+from facegate.recognition.matching.nearest import NearestNeighbors
+from facegate.recognition.matching.score_tail import find_impostor_model
 from facegate.recognition.worker.zmq_worker import Recognizer
 from facegate.scoring.engine import load_scorer
 from facegate.sinks.wire import decode_header, pack
@@ -67,7 +67,7 @@ NUMBERS = 128
 def crowd(count: int, rng: np.random.Generator) -> Floats:
     """Unit vectors as the built-in recogniser's templates lie, in their ``NUMBERS`` strongest directions."""
     embedder = load_embedder("builtin")
-    strangers = find_strangers(embedder.version, embedder.name)
+    strangers = find_impostor_model(embedder.version, embedder.name)
     assert strangers is not None
     cohort = strangers.cohort
     _, scale, directions = np.linalg.svd(cohort - cohort.mean(0), full_matrices=False)
@@ -84,7 +84,7 @@ def measure(file: Path, queries: Path) -> dict[str, float]:
     process = psutil.Process()
     before = process.memory_info().rss
     start = perf_counter()
-    nearest = Nearest(templates)
+    nearest = NearestNeighbors(templates)
     started = perf_counter() - start
     spent, found = [], []
     for probe in probes:
@@ -119,10 +119,12 @@ def pictures(archive: Path, folder: Path) -> None:
 def starts(folder: Path, cache: Path, embedder: Embedder) -> list[float]:
     """Seconds of the first and of the second start with a folder of pictures."""
     spent = []
-    looker = Looker(load_detector("mtcnn"), load_scorer())
+    looker = FaceExtractor(load_detector("mtcnn"), load_scorer())
     for _ in range(2):
         start = perf_counter()
-        with GalleryKeeper(folder, embedder, FixedSimilarity(embedder.threshold), lambda: looker, cache) as keeper:
+        with GalleryWatcher(
+            folder, embedder, FixedThresholdRule(embedder.threshold), lambda: looker, cache
+        ) as keeper:
             assert keeper.gallery.names
         spent.append(round(perf_counter() - start, 2))
     return spent
@@ -144,7 +146,7 @@ def together(folder: Path, embedder: Embedder) -> dict[str, float]:
     rates: dict[int, list[float]] = {1: [], 8: []}
     for _ in range(ROUNDS):
         for size, found in rates.items():
-            worker = Recognizer(lambda: gallery, embedder, FixedSimilarity(0.9), StringIO())
+            worker = Recognizer(lambda: gallery, embedder, FixedThresholdRule(0.9), StringIO())
             start = process_time()
             for i in range(0, len(shots), size):
                 worker.answer(shots[i : i + size])
@@ -173,14 +175,16 @@ def measure_worker(data: Path, name: str) -> dict[str, object]:
 def judge_galleries(data: Path, name: str) -> list[dict[str, int]]:
     """Of each gallery: wrong pictures and those found, whether two names of one person were, innocents accused."""
     embedder = load_embedder(name)
-    rule = choose_rule(None, DEFAULT_FPIR, find_strangers(embedder.version, embedder.name), embedder.threshold)[0]
-    looker = Looker(load_detector("yunet", data / "models" / "yunet_n_640_640.onnx"), load_scorer())
+    rule = choose_rule(
+        None, DEFAULT_FPIR, find_impostor_model(embedder.version, embedder.name), embedder.threshold
+    )[0]
+    looker = FaceExtractor(load_detector("yunet", data / "models" / "yunet_n_640_640.onnx"), load_scorer())
     found = []
     for seed in range(GALLERIES):
         planted, wrong, one = gallery_with_faults(data / "faces" / "lfw-folds-1-4.zip", seed)
         with tempfile.TemporaryDirectory() as scratch:
             folder = write(planted, Path(scratch) / "people")
-            with People(Path(scratch) / "people.db", create=True) as people:
+            with GalleryStore(Path(scratch) / "people.db", create=True) as people:
                 faults = Enroller(people, lambda: looker, embedder, rule).examine(find_people(folder))
         accused = {(fault.person, Path(fault.source).name) for fault in faults if fault.source}
         found.append(

@@ -42,8 +42,8 @@ from facegate.demo.clip import make_clip
 from facegate.detectors.base import load_detector
 from facegate.pipeline.config import CameraConfig, RunConfig
 from facegate.pipeline.flow.cores import share_cores
-from facegate.pipeline.records import ScoredFrame
 from facegate.pipeline.observability.report import RunReport
+from facegate.pipeline.records import ScoredFrame
 from facegate.pipeline.runner import Runner
 from facegate.pipeline.runtime.threads import THREAD_PREFIX
 from facegate.pipeline.watch import ShotQueue

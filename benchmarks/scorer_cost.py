@@ -23,10 +23,10 @@ from benchmarks.host_info import cpu
 from benchmarks.scoring import Job, interleaved, random_reading
 from facegate.cpu import limit_threads
 from facegate.evaluation.degrade import degrade_half
-from facegate.scoring.backends import CROPS, BackendName, Dtype
 from facegate.scoring.backend_selection import cache_folder
+from facegate.scoring.backends import CROPS, BackendName, Dtype
 from facegate.scoring.engine import load_scorer
-from facegate.scoring.export import export_onnx, quantise_onnx
+from facegate.scoring.export import export_onnx, quantize_onnx
 from facegate.scoring.families import builtin_card
 from facegate.scoring.torch_backends import TorchCpu
 from facegate.training.pool import load_pool
@@ -47,7 +47,7 @@ def beside_a_recogniser(path: Path, crops: NDArray[np.uint8], rounds: int) -> No
         file = Path(folder) / f"{scorer.card.name}.onnx"
         export_onnx(scorer.one_pass, scorer.card, scorer.algorithm, file)
         small = file.with_suffix(".int8.onnx")
-        quantise_onnx(file, small)
+        quantize_onnx(file, small)
         graph, coarse = (onnxruntime.InferenceSession(str(path), options) for path in (file, small))
         jobs[f"{scorer.card.name}, torch"] = partial(scorer.score, crops)
         jobs[f"{scorer.card.name}, ONNX Runtime"] = partial(graph.run, None, {graph.get_inputs()[0].name: crops})

@@ -28,13 +28,13 @@ from torch import Tensor
 from benchmarks.host_info import cpu
 from facegate.cpu import limit_threads
 from facegate.errors import ModelError
-from facegate.scoring.backends import Backend, OnnxRuntime, OpenVino
 from facegate.scoring.backend_selection import graph_for
+from facegate.scoring.backends import Backend, OnnxRuntime, OpenVino
 from facegate.scoring.engine import Scorer, native_bf16
 from facegate.scoring.families import Model, ModelCard, builtin_card
 from facegate.scoring.network.architecture import Architecture, ScoreSettings
 from facegate.scoring.network.vit import FaceViT
-from facegate.scoring.score_reading import Reading
+from facegate.scoring.score_reading import ScoreReading
 from facegate.scoring.torch_backends import TorchCpu, TorchCuda
 from tests.scoring.oracle import embedding_pass, score_pass
 
@@ -64,14 +64,14 @@ def gemm(dtype: torch.dtype) -> tuple[Job, float]:
     return lambda: [a @ b for _ in range(20)], 20 * 2.0 * 1568 * 512 * 1536
 
 
-def random_reading(card: ModelCard, dtype: torch.dtype) -> Reading:
+def random_reading(card: ModelCard, dtype: torch.dtype) -> ScoreReading:
     """A network of the card's shape with random weights that move its tokens about."""
     torch.manual_seed(0)
     network = FaceViT(card.architecture).eval()
     torch.nn.init.normal_(network.pos_embed, std=0.5)
     settings = ScoreSettings(blocks=card.blocks, alpha=card.alpha)
     made = network.to(dtype)
-    return Reading(Model(card, "random", lambda: made), settings, "vitnt")
+    return ScoreReading(Model(card, "random", lambda: made), settings, "vitnt")
 
 
 def interleaved(jobs: dict[str, Job], rounds: int) -> dict[str, list[float]]:

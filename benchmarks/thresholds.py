@@ -21,10 +21,10 @@ from facegate.cli.output.tables import show_open_set
 from facegate.detectors.base import load_detector
 from facegate.evaluation.datasets import FaceSet, load_pairs, load_set
 from facegate.evaluation.edc import compare_all, edc, similarity_at
-from facegate.evaluation.open_set import Faces, evaluate_open_set, learn_strangers
+from facegate.evaluation.open_set import Faces, evaluate_open_set, fit_impostor_model
 from facegate.pipeline.images import decode_image
 from facegate.recognition.embedders import load_embedder
-from facegate.recognition.matching.score_tail import write_strangers
+from facegate.recognition.matching.score_tail import write_impostor_model
 from facegate.scoring.backend_selection import cache_folder
 from facegate.scoring.engine import load_scorer
 
@@ -83,8 +83,8 @@ def strangers(faces: FaceSet, pool: Path, models: Path, folder: Path | None) -> 
             continue
         source = f"{len(crops)} pictures of {len(set(people))} people of LFW"
         model = embedder.version.split(":")[0]
-        found = learn_strangers(known, model=model, source=source)
-        for file in write_strangers(found, folder, embedder.name):
+        found = fit_impostor_model(known, model=model, source=source)
+        for file in write_impostor_model(found, folder, embedder.name):
             print(file)
 
 

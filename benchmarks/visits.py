@@ -20,14 +20,14 @@ import numpy as np
 from benchmarks.clips import ROOT, STRANGERS, Crops, altered, as_played, enrolled, galleries, rule_of, run
 from benchmarks.host_info import cpu
 from facegate.detectors.base import load_detector
-from facegate.evaluation.savings import Observer, SentFace, Visit, load_labels
+from facegate.evaluation.savings import LabeledVisit, Observer, SentFace, load_labels
 from facegate.pipeline.config import DetectorConfig, GateConfig, config_for
 from facegate.pipeline.flow.cores import share_cores
 from facegate.pipeline.records import Image
 from facegate.recognition.embedders import Embedder, load_embedder
-from facegate.recognition.matching.gallery import FixedSimilarity, Gallery, Rule
-from facegate.recognition.matching.gallery_watcher import GalleryKeeper
-from facegate.recognition.enrollment.face_extraction import Looker
+from facegate.recognition.enrollment.face_extraction import FaceExtractor
+from facegate.recognition.matching.gallery import DecisionRule, FixedThresholdRule, Gallery
+from facegate.recognition.matching.gallery_watcher import GalleryWatcher
 from facegate.scoring.engine import load_scorer
 from tests.recognition.test_enroller import gallery_with_faults, write
 
@@ -86,13 +86,13 @@ def beside_a_folder(
     pictures, _, _ = gallery_with_faults(data / "faces" / "lfw-folds-1-4.zip", seed, faults=faults)
     with tempfile.TemporaryDirectory() as scratch:
         folder = write(pictures, Path(scratch) / "people")
-        looker = Looker(load_detector("yunet", data / "models" / "yunet_n_640_640.onnx"), load_scorer())
-        with GalleryKeeper(folder, judge, rule_of(judge), lambda: looker, Path(scratch) / "cache") as keeper:
+        looker = FaceExtractor(load_detector("yunet", data / "models" / "yunet_n_640_640.onnx"), load_scorer())
+        with GalleryWatcher(folder, judge, rule_of(judge), lambda: looker, Path(scratch) / "cache") as keeper:
             others = keeper.gallery
     return Gallery([*own.names, *others.names], np.concatenate([own.templates, others.templates]))
 
 
-def judged(observer: Observer, judge: Embedder, gallery: Gallery, truth: tuple[Visit, ...]) -> Counter[str]:
+def judged(observer: Observer, judge: Embedder, gallery: Gallery, truth: tuple[LabeledVisit, ...]) -> Counter[str]:
     """Count what became of one clip's visits."""
     rule, count = rule_of(judge), Counter[str]()
     for track in sorted({sent.track_id for sent in observer.sent}):
@@ -100,7 +100,7 @@ def judged(observer: Observer, judge: Embedder, gallery: Gallery, truth: tuple[V
         events = [event for event in observer.events if event.track_id == track]
         who = _whose(observer, {face.face.track_id for face in sent}, truth)
         single = _names(observer, sent, gallery, rule)
-        fixed = _names(observer, sent, gallery, FixedSimilarity(judge.threshold))
+        fixed = _names(observer, sent, gallery, FixedThresholdRule(judge.threshold))
         final = events[-1].name
         count["visits"] += 1
         count["shots"] += len(sent)
@@ -121,7 +121,7 @@ def judged(observer: Observer, judge: Embedder, gallery: Gallery, truth: tuple[V
     return count
 
 
-def _whose(observer: Observer, tracks: set[int], truth: tuple[Visit, ...]) -> str | None:
+def _whose(observer: Observer, tracks: set[int], truth: tuple[LabeledVisit, ...]) -> str | None:
     votes: Counter[str | None] = Counter()
     for face in observer.faces.values():
         if face.track_id in tracks:
@@ -129,7 +129,7 @@ def _whose(observer: Observer, tracks: set[int], truth: tuple[Visit, ...]) -> st
     return votes.most_common(1)[0][0]
 
 
-def _names(observer: Observer, sent: list[SentFace], gallery: Gallery, rule: Rule) -> set[str]:
+def _names(observer: Observer, sent: list[SentFace], gallery: Gallery, rule: DecisionRule) -> set[str]:
     found = {gallery.match(observer.embeddings[face.face.face_id], rule).name for face in sent}
     return {name for name in found if name is not None}
 

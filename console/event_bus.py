@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-WAITING = 200
+MAX_QUEUED = 200
 
 
-class Event(msgspec.Struct, frozen=True):
+class ConsoleEvent(msgspec.Struct, frozen=True):
     """One of them."""
 
     kind: str
@@ -20,16 +20,16 @@ class Event(msgspec.Struct, frozen=True):
     """JSON."""
 
 
-ANEW = Event("anew", b"{}")
+RESYNC = ConsoleEvent("anew", b"{}")
 """Some were left out: load again what is shown."""
 
 
-class Broker:
+class EventBus:
     """Of one event loop; :meth:`tell` may be called from any thread."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._listeners: set[asyncio.Queue[Event | None]] = set()
+        self._listeners: set[asyncio.Queue[ConsoleEvent | None]] = set()
 
     def begin(self) -> None:
         """Called on the loop, once."""
@@ -48,17 +48,17 @@ class Broker:
     def tell(self, kind: str, what: Any) -> None:
         """Tell everybody who listens now."""
         if self._loop is not None and self._listeners:
-            event = Event(kind, msgspec.json.encode(what))
+            event = ConsoleEvent(kind, msgspec.json.encode(what))
             self._loop.call_soon_threadsafe(self._tell, event)
 
-    def _tell(self, event: Event) -> None:
+    def _tell(self, event: ConsoleEvent) -> None:
         for queue in self._listeners:
             _put(queue, event)
 
     @asynccontextmanager
-    async def listening(self) -> AsyncIterator[asyncio.Queue[Event | None]]:
+    async def listening(self) -> AsyncIterator[asyncio.Queue[ConsoleEvent | None]]:
         """A queue of events; ``None`` is its end."""
-        queue: asyncio.Queue[Event | None] = asyncio.Queue(WAITING)
+        queue: asyncio.Queue[ConsoleEvent | None] = asyncio.Queue(MAX_QUEUED)
         self._listeners.add(queue)
         try:
             yield queue
@@ -66,9 +66,9 @@ class Broker:
             self._listeners.discard(queue)
 
 
-def _put(queue: asyncio.Queue[Event | None], event: Event | None) -> None:
+def _put(queue: asyncio.Queue[ConsoleEvent | None], event: ConsoleEvent | None) -> None:
     if queue.full():
         while not queue.empty():
             queue.get_nowait()
-        queue.put_nowait(ANEW)
+        queue.put_nowait(RESYNC)
     queue.put_nowait(event)

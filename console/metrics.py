@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from facegate.subprocesses import ChildState
+from facegate.subprocesses import SubprocessState
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "other")
 CODES = ("2xx", "3xx", "4xx", "5xx")
@@ -58,7 +58,9 @@ class CountRequests:
 class ConsoleCollector(Collector):
     """The console's processes and its disk at each scrape."""
 
-    def __init__(self, processes: Callable[[], tuple[ChildState, ...]], disk: Callable[[], dict[str, int]]) -> None:
+    def __init__(
+        self, processes: Callable[[], tuple[SubprocessState, ...]], disk: Callable[[], dict[str, int]]
+    ) -> None:
         self._processes, self._disk = processes, disk
 
     def collect(self) -> Iterator[Metric]:

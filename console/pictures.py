@@ -9,7 +9,7 @@ from PIL import UnidentifiedImageError
 
 from facegate.errors import SourceError
 
-MOST_PIXELS = 50_000_000
+MAX_PIXELS = 50_000_000
 """Of a picture; more is refused before it is unpacked."""
 KINDS = ("JPEG", "PNG", "WEBP", "BMP")
 
@@ -33,6 +33,6 @@ def pixels_of(source: str, content: bytes) -> int:
         raise SourceError(f"{source} is not a picture that can be read: use JPEG or PNG") from error
     if frames > 1:
         raise SourceError(f"{source} is a film of {frames} pictures; send one of them")
-    if width * height > MOST_PIXELS:
+    if width * height > MAX_PIXELS:
         raise SourceError(f"{source} has {width}x{height} pixels; make it smaller first")
     return width * height

@@ -13,21 +13,21 @@ from typing import Self
 import msgspec
 import numpy as np
 
-from facegate.console.pictures import MOST_PIXELS, pixels_of
+from facegate.console.pictures import MAX_PIXELS, pixels_of
 from facegate.detectors.align import align, aligned_landmarks
 from facegate.detectors.base import Detector
 from facegate.errors import FacegateError, SourceError
 from facegate.pipeline.config import DetectorConfig, RunConfig, ScorerConfig
 from facegate.pipeline.images import decode_image
+from facegate.pipeline.quality.explain import QualityReasons, reasons
 from facegate.pipeline.records import Detection, Image, QualityInfo
 from facegate.pipeline.runtime.models import detector_of, scorer_of
-from facegate.pipeline.quality.explain import Reasons, reasons
 from facegate.scoring.engine import Scorer
 
-TOGETHER = 8
+BATCH_SIZE = 8
 """Pictures in one go."""
-MOST_WAITING = 64
-MOST_FACES = 100
+MAX_WAITING = 64
+MAX_FACES = 100
 """Of a picture, those that the detector is surest of."""
 
 
@@ -35,7 +35,7 @@ class BusyError(FacegateError):
     """More is asked than can be done."""
 
 
-class Judged(msgspec.Struct, frozen=True, eq=False):
+class ScoredPictureFace(msgspec.Struct, frozen=True, eq=False):
     """A face of a picture."""
 
     detection: Detection
@@ -45,17 +45,17 @@ class Judged(msgspec.Struct, frozen=True, eq=False):
     raw: float
     quality: int
     """0..100."""
-    reasons: Reasons
+    reasons: QualityReasons
 
 
-class Judgement(msgspec.Struct, frozen=True, eq=False):
+class ScoredPicture(msgspec.Struct, frozen=True, eq=False):
     """What there is in a picture."""
 
     width: int
     height: int
     info: QualityInfo
     """What measured the quality."""
-    faces: tuple[Judged, ...]
+    faces: tuple[ScoredPictureFace, ...]
     """The surest first."""
 
 
@@ -63,10 +63,10 @@ class _Asked(msgspec.Struct, frozen=True, eq=False):
     source: str
     content: bytes
     pixels: int
-    answer: Future[Judgement]
+    answer: Future[ScoredPicture]
 
 
-class ScoreDesk:
+class ScoringService:
     """Judges pictures, for any thread; models are loaded once somebody asks. Its owner closes it."""
 
     def __init__(self, config: Callable[[], RunConfig | None]) -> None:
@@ -97,7 +97,7 @@ class ScoreDesk:
         if thread is not None:
             thread.join()
 
-    def judge(self, source: str, content: bytes) -> Judgement:
+    def judge(self, source: str, content: bytes) -> ScoredPicture:
         """Find and judge the faces of a picture.
 
         Args:
@@ -111,8 +111,8 @@ class ScoreDesk:
         """
         asked = _Asked(source, content, pixels_of(source, content), Future())
         with self._changed:
-            if self._closed or len(self._waiting) >= MOST_WAITING:
-                raise BusyError(f"{MOST_WAITING} pictures wait to be scored; ask again in a second")
+            if self._closed or len(self._waiting) >= MAX_WAITING:
+                raise BusyError(f"{MAX_WAITING} pictures wait to be scored; ask again in a second")
             self._waiting.append(asked)
             self._changed.notify()
             if self._thread is None:
@@ -137,8 +137,8 @@ class ScoreDesk:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             batch: list[_Asked] = []
-            room = MOST_PIXELS
-            while self._waiting and len(batch) < TOGETHER and self._waiting[0].pixels <= room:
+            room = MAX_PIXELS
+            while self._waiting and len(batch) < BATCH_SIZE and self._waiting[0].pixels <= room:
                 batch.append(self._waiting.popleft())
                 room -= batch[-1].pixels
             return batch
@@ -153,7 +153,7 @@ class ScoreDesk:
                 asked.answer.set_exception(error)
         if not images:
             return
-        found = [faces[:MOST_FACES] for faces in detector.detect([image for _, image in images])]
+        found = [faces[:MAX_FACES] for faces in detector.detect([image for _, image in images])]
         crops = [
             align(image, face.landmarks) for (_, image), faces in zip(images, found, strict=True) for face in faces
         ]
@@ -165,7 +165,7 @@ class ScoreDesk:
         for (asked, image), faces, (start, end) in zip(images, found, pairwise(ends), strict=True):
             height, width = image.shape[:2]
             judged = tuple(
-                Judged(
+                ScoredPictureFace(
                     detection=face,
                     crop=crops[row],
                     raw=float(scores.raw[row]),
@@ -176,7 +176,7 @@ class ScoreDesk:
                 )
                 for face, row in zip(faces, range(start, end), strict=True)
             )
-            asked.answer.set_result(Judgement(width, height, info, judged))
+            asked.answer.set_result(ScoredPicture(width, height, info, judged))
 
     def _loaded(self) -> tuple[Detector, Scorer]:
         if self._models is None:

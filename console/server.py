@@ -14,20 +14,19 @@ import structlog
 import uvicorn
 from prometheus_client.registry import Collector
 
-from facegate.subprocesses import ChildState
-from facegate.console.event_bus import Broker
-from facegate.console.state import Console
+from facegate.console.event_bus import EventBus
 from facegate.console.metrics import ConsoleCollector
-from facegate.console.people.service import PeopleDesk
+from facegate.console.people.service import EnrollmentService
 from facegate.console.processes.config_file import ConfigFile
-from facegate.console.processes.supervisor import Folder, Recogniser, Supervisor
-from facegate.console.scoring import ScoreDesk
+from facegate.console.processes.supervisor import ConsoleFolder, RecognizerSettings, Supervisor
+from facegate.console.scoring import ScoringService
 from facegate.console.security.accounts import Accounts
-from facegate.console.security.login_throttle import Patience
+from facegate.console.security.login_throttle import LoginThrottle
+from facegate.console.state import ConsoleState
 from facegate.console.tuning.tuner import Tuner
 from facegate.console.web.app import create_app
 from facegate.errors import ConfigError
-from facegate.fleet.bucket import Place
+from facegate.fleet.bucket import BucketAddress
 from facegate.maintenance.backups import FOLDER, BackupKeeper
 from facegate.maintenance.files import DataFile, data_files
 from facegate.maintenance.recovery import heal_all
@@ -35,31 +34,32 @@ from facegate.pipeline.observability.exposition import MetricsServer
 from facegate.pipeline.observability.metrics import RunCollector
 from facegate.pipeline.observability.report import RunReport
 from facegate.store.reader import StoreReader
-from facegate.store.retention import Limits
+from facegate.store.retention import RetentionLimits
+from facegate.subprocesses import SubprocessState
 
 log = structlog.get_logger(__name__)
 LINGER_S = 1
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class ServeOptions(msgspec.Struct, frozen=True):
     """How the console is to run."""
 
     config: Path
     data: Path
     listen: str
     """``HOST:PORT``."""
-    recogniser: Recogniser
-    limits: Limits
+    recogniser: RecognizerSettings
+    limits: RetentionLimits
     hosts: tuple[str, ...] = ()
     """Names of this host beside its addresses."""
     metrics: str | None = None
     """``HOST:PORT`` of ``/metrics``."""
     certificate: Path | None = None
     key: Path | None = None
-    fleet: Place | None = None
+    fleet: BucketAddress | None = None
 
 
-def make_folder(data: Path) -> Folder:
+def make_folder(data: Path) -> ConsoleFolder:
     """The folder, for this user alone.
 
     Raises:
@@ -70,10 +70,10 @@ def make_folder(data: Path) -> Folder:
         (data / "recordings").mkdir(exist_ok=True, mode=0o700)
     except OSError as error:
         raise ConfigError(f"cannot keep anything in {data}: {(error.strerror or 'error').lower()}") from error
-    return Folder(data.absolute())
+    return ConsoleFolder(data.absolute())
 
 
-def serve(wanted: Wanted) -> None:
+def serve(wanted: ServeOptions) -> None:
     """Run until SIGINT or SIGTERM.
 
     Raises:
@@ -87,12 +87,12 @@ def serve(wanted: Wanted) -> None:
         accounts = opened.enter_context(Accounts(folder.accounts, create=True))
         listener = opened.enter_context(_listener(wanted.listen, locked=accounts.needed()))
         store = opened.enter_context(StoreReader(folder.store, create=True))
-        broker = Broker()
+        broker = EventBus()
         recogniser = wanted.recogniser
-        people = PeopleDesk(recogniser.gallery, recogniser.embedder, recogniser.card, recogniser.fpir)
+        people = EnrollmentService(recogniser.gallery, recogniser.embedder, recogniser.card, recogniser.fpir)
         supervisor = opened.enter_context(Supervisor(ConfigFile(wanted.config), folder, recogniser, broker.tell))
-        scoring = opened.enter_context(ScoreDesk(lambda: supervisor.running().config))
-        console = Console(
+        scoring = opened.enter_context(ScoringService(lambda: supervisor.running().config))
+        console = ConsoleState(
             folder=folder,
             supervisor=supervisor,
             store=store,
@@ -102,7 +102,7 @@ def serve(wanted: Wanted) -> None:
             scoring=scoring,
             tuner=Tuner(folder.recordings, recogniser.gallery, people.recognition),
             limits=wanted.limits,
-            patience=Patience(),
+            patience=LoginThrottle(),
             secure=wanted.certificate is not None,
             fleet=wanted.fleet,
         )
@@ -111,7 +111,7 @@ def serve(wanted: Wanted) -> None:
         _serve(console, listener, wanted)
 
 
-def _keep_whole(data: Path, wanted: Wanted, opened: ExitStack) -> None:
+def _keep_whole(data: Path, wanted: ServeOptions, opened: ExitStack) -> None:
     """Replace what is damaged before anybody uses it, and make a backup a day from now on."""
     gallery, backups = wanted.recogniser.gallery, data / FOLDER
 
@@ -122,13 +122,13 @@ def _keep_whole(data: Path, wanted: Wanted, opened: ExitStack) -> None:
     opened.enter_context(closing(BackupKeeper(backups, files)))
 
 
-def _health(console: Console) -> tuple[bool, bytes]:
+def _health(console: ConsoleState) -> tuple[bool, bytes]:
     ok, health = console.healthy(), console.supervisor.health()
     return ok, msgspec.json.encode({"ok": ok, "gate": health.gate.running, "worker": health.worker.running})
 
 
-def _collectors(console: Console) -> list[Collector]:
-    def processes() -> tuple[ChildState, ...]:
+def _collectors(console: ConsoleState) -> list[Collector]:
+    def processes() -> tuple[SubprocessState, ...]:
         health = console.supervisor.health()
         return health.gate, health.worker
 
@@ -139,7 +139,7 @@ def _collectors(console: Console) -> list[Collector]:
     return [console.requests, ConsoleCollector(processes, console.disk), RunCollector(report)]
 
 
-def _serve(console: Console, listener: socket.socket, wanted: Wanted) -> None:
+def _serve(console: ConsoleState, listener: socket.socket, wanted: ServeOptions) -> None:
     host, port = listener.getsockname()[:2]
     scheme = "http" if wanted.certificate is None else "https"
     name = f"[{host}]" if ":" in host else host
@@ -168,7 +168,7 @@ def _serve(console: Console, listener: socket.socket, wanted: Wanted) -> None:
 class _Server(uvicorn.Server):
     """Lets open pages go before it waits for requests to end: their streams of events never would."""
 
-    def __init__(self, config: uvicorn.Config, broker: Broker) -> None:
+    def __init__(self, config: uvicorn.Config, broker: EventBus) -> None:
         super().__init__(config)
         self._broker = broker
 
@@ -178,7 +178,7 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _names(wanted: Wanted) -> Collection[str]:
+def _names(wanted: ServeOptions) -> Collection[str]:
     host = wanted.listen.rpartition(":")[0]
     return (*wanted.hosts, host) if host else wanted.hosts
 

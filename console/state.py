@@ -8,40 +8,40 @@ from typing import Any
 
 import msgspec
 
-from facegate.console.event_bus import Broker
+from facegate.console.event_bus import EventBus
 from facegate.console.metrics import Requests
-from facegate.console.people.service import PeopleDesk
-from facegate.console.processes.gate_client import GateAwayError
-from facegate.console.processes.supervisor import Folder, Supervisor
-from facegate.console.scoring import ScoreDesk
+from facegate.console.people.service import EnrollmentService
+from facegate.console.processes.gate_client import GateUnreachableError
+from facegate.console.processes.supervisor import ConsoleFolder, Supervisor
+from facegate.console.scoring import ScoringService
 from facegate.console.security.accounts import Accounts
-from facegate.console.security.login_throttle import Patience
+from facegate.console.security.login_throttle import LoginThrottle
 from facegate.console.tuning.tuner import Tuner
-from facegate.fleet.bucket import Place
+from facegate.fleet.bucket import BucketAddress
 from facegate.maintenance.backups import FOLDER, forget_in_backups
 from facegate.maintenance.files import notes
 from facegate.recognition.enrollment.records import Erased
 from facegate.recognition.enrollment.stored_visits import rename_stored
 from facegate.store.reader import StoreReader
-from facegate.store.retention import Limits
+from facegate.store.retention import RetentionLimits
 
 
-class Console(msgspec.Struct, frozen=True):
+class ConsoleState(msgspec.Struct, frozen=True):
     """Whoever makes it closes what is in it."""
 
-    folder: Folder
+    folder: ConsoleFolder
     supervisor: Supervisor
     store: StoreReader
     accounts: Accounts
-    broker: Broker
-    people: PeopleDesk
-    scoring: ScoreDesk
+    broker: EventBus
+    people: EnrollmentService
+    scoring: ScoringService
     tuner: Tuner
-    limits: Limits
-    patience: Patience
+    limits: RetentionLimits
+    patience: LoginThrottle
     secure: bool
     """Whether it is reached by TLS alone."""
-    fleet: Place | None = None
+    fleet: BucketAddress | None = None
     """Of whose gates it has a page."""
     requests: Requests = msgspec.field(default_factory=Requests)
 
@@ -83,7 +83,7 @@ class Console(msgspec.Struct, frozen=True):
             return None
         try:
             return msgspec.json.decode(self.supervisor.client.report(), type=dict[str, Any])
-        except GateAwayError:
+        except GateUnreachableError:
             return None
 
 

@@ -10,31 +10,31 @@ import msgspec
 import structlog
 
 from facegate.clock import FileClock, elapsed_s
-from facegate.console.event_bus import Broker
+from facegate.console.event_bus import EventBus
 from facegate.console.processes.abandoned_visits import AbandonedVisits
-from facegate.console.processes.supervisor import Folder
+from facegate.console.processes.supervisor import ConsoleFolder
 from facegate.console.web.models import visit_out
 from facegate.errors import FacegateError, StoreError
 from facegate.store.reader import StoreReader
-from facegate.store.retention import Limits, Retention
+from facegate.store.retention import Retention, RetentionLimits
 
-LOOK_S = 0.3
-STATES_S = 2.0
-TIDY_S = 60.0
+POLL_INTERVAL_S = 0.3
+STATE_INTERVAL_S = 2.0
+RETENTION_INTERVAL_S = 60.0
 ABANDONED_LOOK_S = 2.0
 
 log = structlog.get_logger(__name__)
 
 
-class Follower:
+class StoreWatcher:
     """Runs on the console's loop until cancelled."""
 
     def __init__(
         self,
-        broker: Broker,
+        broker: EventBus,
         store: StoreReader,
-        folder: Folder,
-        limits: Limits,
+        folder: ConsoleFolder,
+        limits: RetentionLimits,
         states: Callable[[], object],
         worker_runs: Callable[[], bool],
     ) -> None:
@@ -62,7 +62,7 @@ class Follower:
         heard, states_s = False, 0.0
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_INTERVAL_S)
             if not self._broker.heard:
                 heard = False
                 continue
@@ -73,7 +73,7 @@ class Follower:
                     await self._tell_visits()
                 if loop.time() >= states_s:
                     self._broker.tell("cameras", await asyncio.to_thread(self._states))
-                    states_s = loop.time() + STATES_S
+                    states_s = loop.time() + STATE_INTERVAL_S
             except FacegateError as error:
                 log.error("pages are not told what is new", reason=str(error))
 
@@ -101,7 +101,7 @@ class Follower:
                     log.info("old shots and recordings removed", **msgspec.structs.asdict(gone))
             except StoreError as error:
                 log.error("old shots and recordings not removed", reason=str(error))
-            await asyncio.sleep(TIDY_S)
+            await asyncio.sleep(RETENTION_INTERVAL_S)
 
     def _tidy(self) -> msgspec.Struct:
         with Retention(self._folder.store) as retention:

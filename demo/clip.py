@@ -39,7 +39,7 @@ _PATH = (
 )
 
 
-class Person(msgspec.Struct, frozen=True):
+class DemoPerson(msgspec.Struct, frozen=True):
     """Somebody in the clip, and where in the group picture (``None`` for the portrait)."""
 
     name: str
@@ -52,7 +52,7 @@ class DemoClip(msgspec.Struct, frozen=True):
 
     path: Path
     gallery: Path
-    people: tuple[Person, ...]
+    people: tuple[DemoPerson, ...]
     frames: int
     picture_size: tuple[int, int]
 
@@ -97,17 +97,17 @@ def _photographs() -> tuple[Image, Image]:
     return read_image(images / "t1.jpg"), read_image(images / "Tom_Hanks_54745.png")
 
 
-def _people(picture: Image) -> tuple[Person, ...]:
+def _people(picture: Image) -> tuple[DemoPerson, ...]:
     faces = sorted(load_detector("mtcnn", max_side=1280).detect([picture])[0], key=lambda face: face.box[0])
     group = tuple(
-        Person(
+        DemoPerson(
             name=f"guest-{index + 1}" if index in ENROLLED else f"distractor-{index + 1}",
             enrolled=index in ENROLLED,
             box=face.box,
         )
         for index, face in enumerate(faces)
     )
-    return (*group, Person(name=PORTRAIT, enrolled=False, box=None))
+    return (*group, DemoPerson(name=PORTRAIT, enrolled=False, box=None))
 
 
 def _surroundings(picture: Image, box: Box) -> Image:

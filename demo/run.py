@@ -20,8 +20,8 @@ from facegate.demo.clip import DemoClip, make_clip
 from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.server import RtspServer
 from facegate.errors import FacegateError
-from facegate.pipeline.records import Box
 from facegate.pipeline.observability.report import RunReport
+from facegate.pipeline.records import Box
 
 WORKER_EXIT_S = 30.0
 
@@ -40,7 +40,7 @@ class _Shot(msgspec.Struct, frozen=True):
     box: Box = (0.0, 0.0, 0.0, 0.0)
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class DemoVerdict(msgspec.Struct, frozen=True):
     """What came back from the worker, held against the truth."""
 
     named: tuple[str, ...]
@@ -55,7 +55,7 @@ class Verdict(msgspec.Struct, frozen=True):
         return not self.missed and not self.wrong
 
 
-def run_demo(save: Path | None, embedder: str = "auto") -> Verdict:
+def run_demo(save: Path | None, embedder: str = "auto") -> DemoVerdict:
     """Make the clip, run everything, print the table to stdout.
 
     Raises:
@@ -67,20 +67,20 @@ def run_demo(save: Path | None, embedder: str = "auto") -> Verdict:
         console.print("making a clip with real faces ...")
         clip = make_clip(folder)
         report, shots = _run_processes(clip, folder, save, embedder, console)
-    verdict = judge(clip, shots)
+    verdict = evaluate_run(clip, shots)
     _show(clip, report, shots, verdict)
     if save is not None:
         console.print(f"best shots and contact sheet: {save}")
     return verdict
 
 
-def judge(clip: DemoClip, shots: list[_Shot]) -> Verdict:
+def evaluate_run(clip: DemoClip, shots: list[_Shot]) -> DemoVerdict:
     """Hold the worker's names against who really stood there."""
     enrolled = {person.name for person in clip.people if person.enrolled}
     truth = [(shot, clip.who(shot.pts_s, shot.box)) for shot in shots]
     right = {shot.name for shot, who in truth if shot.name is not None and shot.name == who}
     wrong = tuple(f"{who} as {shot.name}" for shot, who in truth if shot.name is not None and shot.name != who)
-    return Verdict(
+    return DemoVerdict(
         named=tuple(sorted(str(name) for name in right)),
         missed=tuple(sorted(enrolled - right)),
         wrong=wrong,
@@ -134,7 +134,7 @@ def _process(arguments: list[str]) -> Iterator[subprocess.Popen[bytes]]:
                 child.wait()
 
 
-def _show(clip: DemoClip, report: RunReport, shots: list[_Shot], verdict: Verdict) -> None:
+def _show(clip: DemoClip, report: RunReport, shots: list[_Shot], verdict: DemoVerdict) -> None:
     enrolled = sum(person.enrolled for person in clip.people)
     table = Table(title="facegate demo", title_justify="left", show_header=False)
     table.add_column("what")

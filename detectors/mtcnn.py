@@ -37,9 +37,9 @@ PYRAMID_STEP = 0.709
 P_THRESHOLD, R_THRESHOLD, O_THRESHOLD = 0.6, 0.7, 0.7
 SAME_IOU = 0.4
 """Two boxes of one face overlap by more."""
-LED_AWAY = 0.8
+MAX_DRIFT = 0.8
 """A face that overlaps its expected place by less is looked at again, where it was found."""
-DOUBT = 0.1
+MIN_STAGE_SCORE = 0.1
 """Where O-Net sees less of a face than this, none is near."""
 OUTSIDE = (127.0, 127.0, 127.0)
 """What lies beyond the picture: no signal, for these networks."""
@@ -127,7 +127,7 @@ class MtcnnDetector:
         scales = np.array([scale for _, scale in shrunk], np.float32)[owner][:, None]
         wanted = np.array([box for _, box in places], np.float32).reshape(-1, 4) * scales
         boxes, points, scores = self._look(group, _square(wanted), owner)
-        away = np.flatnonzero(_overlaps(boxes, wanted) < LED_AWAY)
+        away = np.flatnonzero(_overlaps(boxes, wanted) < MAX_DRIFT)
         boxes[away], points[away], scores[away] = self._look(group, _square(boxes[away]), owner[away])
         sure = np.flatnonzero(scores > O_THRESHOLD)
         kept = set(sure[_best(boxes[sure], scores[sure], owner[sure], SAME_IOU)].tolist())
@@ -138,7 +138,7 @@ class MtcnnDetector:
                 found = make_detection(boxes[row], float(scores[row]), points[row], shrunk[i][1], images[i].shape)
             if found is not None and not same_face(found.box, box):
                 found = None
-            if found is None and scores[row] > DOUBT:
+            if found is None and scores[row] > MIN_STAGE_SCORE:
                 found = face_window.near(images[i], box, lambda part: self.detect([part])[0])
             results[i].append(found)
         return results

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facegate.evaluation.savings import Observer
-from facegate.pipeline.gating.factory import Deciders
-from facegate.pipeline.gating.recall_threshold import KeepState, Loss
+from facegate.pipeline.gating.factory import CameraGates
+from facegate.pipeline.gating.recall_threshold import RecallLoss, RecallState
 
 SHARES = tuple(round(0.05 * step, 2) for step in range(19))
 """Discarded, of all faces."""
 
 
-class Played(msgspec.Struct, frozen=True):
+class PolicyReplay(msgspec.Struct, frozen=True):
     """What a gate did with the footage."""
 
     min_quality: int
@@ -27,7 +27,7 @@ class Played(msgspec.Struct, frozen=True):
     """That got a name."""
 
 
-class Hour(msgspec.Struct, frozen=True):
+class HourSummary(msgspec.Struct, frozen=True):
     """What the footage of one hour of the day came to."""
 
     hour: int
@@ -47,20 +47,20 @@ class CameraCalibration(msgspec.Struct, frozen=True):
     camera: str
     faces: int
     tracks: int
-    floor: Played
+    floor: PolicyReplay
     """With the threshold at its floor."""
-    chosen: Played
+    chosen: PolicyReplay
     """With the one that keeps what is asked for; the floor where the evidence is too thin."""
-    loss: Loss
+    loss: RecallLoss
     """Of the chosen one."""
     curves: dict[str, tuple[float, ...]]
     """For each score, the share of faces without their track's name among those that are left when the worst
     :data:`SHARES` of them are discarded."""
-    hours: tuple[Hour, ...] = ()
+    hours: tuple[HourSummary, ...] = ()
     """In the footage's order, where it is known when that began."""
 
 
-class Calibration(msgspec.Struct, frozen=True):
+class CalibrationReport(msgspec.Struct, frozen=True):
     """What ``facegate calibrate`` found."""
 
     recognizer: str
@@ -71,8 +71,8 @@ class Calibration(msgspec.Struct, frozen=True):
 
 
 def calibrate(
-    observer: Observer, learning: Deciders, fixed: Callable[[int], Deciders], began_s: int | None = None
-) -> tuple[CameraCalibration, KeepState]:
+    observer: Observer, learning: CameraGates, fixed: Callable[[int], CameraGates], began_s: int | None = None
+) -> tuple[CameraCalibration, RecallState]:
     """Find the threshold of the one camera that ``observer`` has seen; also what its gate may begin with.
 
     Args:
@@ -102,9 +102,9 @@ def calibrate(
     return found, msgspec.structs.replace(keeping.state(), threshold=wanted)
 
 
-def played(observer: Observer, min_quality: int) -> Played:
+def played(observer: Observer, min_quality: int) -> PolicyReplay:
     """Count what was decided last."""
-    return Played(min_quality, len(observer.sent), len(_named(observer)))
+    return PolicyReplay(min_quality, len(observer.sent), len(_named(observer)))
 
 
 def _named(observer: Observer) -> dict[int, float]:
@@ -113,7 +113,7 @@ def _named(observer: Observer) -> dict[int, float]:
     return {event.track_id: event.first_pts_s for event in ended}
 
 
-def _hours(observer: Observer, at_floor: dict[int, float], began_s: int) -> tuple[Hour, ...]:
+def _hours(observer: Observer, at_floor: dict[int, float], began_s: int) -> tuple[HourSummary, ...]:
     def count(times: Iterable[float]) -> Counter[int]:
         return Counter(int((began_s + at) // 3600) for at in times)
 
@@ -121,7 +121,7 @@ def _hours(observer: Observer, at_floor: dict[int, float], began_s: int) -> tupl
     calls = count(sent.at for sent in observer.sent)
     floor, named = count(at_floor.values()), count(_named(observer).values())
     every = sorted(faces.keys() | calls.keys())
-    return tuple(Hour(at % 24, faces[at], calls[at], floor[at], named[at]) for at in every)
+    return tuple(HourSummary(at % 24, faces[at], calls[at], floor[at], named[at]) for at in every)
 
 
 def discard_curves(observer: Observer) -> dict[str, tuple[float, ...]]:
@@ -149,7 +149,7 @@ def _curve(score: NDArray[np.float64], wrong: NDArray[np.float64]) -> tuple[floa
     return tuple(round(float(kept[int(share * len(kept)) :].mean()), 4) for share in SHARES)
 
 
-def plot(found: Calibration, path: Path) -> None:
+def plot(found: CalibrationReport, path: Path) -> None:
     """Draw each camera's curves."""
     import matplotlib as mpl
 

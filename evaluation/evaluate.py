@@ -15,8 +15,8 @@ from facegate.errors import ConfigError
 from facegate.evaluation.datasets import FaceSet, Pair, verification_accuracy
 from facegate.evaluation.edc import Curve, Mode, bootstrap, compare_all, edc, interval, lower_bound, similarity_at
 from facegate.evaluation.methods.base import CHUNK, Loader, QualityMethod
-from facegate.evaluation.methods.passes import NormQuality, ScorerQuality
 from facegate.evaluation.methods.baselines import ConfidenceQuality, LaplacianQuality, RandomQuality, WidthQuality
+from facegate.evaluation.methods.passes import NormQuality, ScorerQuality
 from facegate.recognition.embedders import Embedder
 from facegate.scoring.families import QUALITIES
 from facegate.scoring.network.architecture import AGGREGATIONS, DISTANCES
@@ -60,7 +60,7 @@ class MethodResult(msgspec.Struct, frozen=True, omit_defaults=True):
     fnmr: list[float] | None = None
 
 
-class RecogniserResult(msgspec.Struct, frozen=True):
+class RecognizerResult(msgspec.Struct, frozen=True):
     """One recogniser and all methods."""
 
     recogniser: str
@@ -84,7 +84,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     fmr: float
     limit: float
     mode: Mode
-    recognisers: tuple[RecogniserResult, ...]
+    recognisers: tuple[RecognizerResult, ...]
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -203,14 +203,14 @@ class Results:
         return values
 
 
-def judge(
+def evaluate_methods(
     embedder: Embedder,
     methods: dict[str, NDArray[np.float64]],
     results: Results,
     faces: FaceSet,
     settings: Settings,
     pairs: list[Pair] | None,
-) -> RecogniserResult:
+) -> RecognizerResult:
     """Judge methods by one recogniser.
 
     Raises:
@@ -237,7 +237,7 @@ def judge(
         else _method_result(name, curves[name], resampled, reference)
         for name in methods
     )
-    return RecogniserResult(
+    return RecognizerResult(
         recogniser=embedder.name,
         verification_accuracy=verification_accuracy(pairs, faces.files, embeddings) if pairs else None,
         mated=len(comparisons.mated),

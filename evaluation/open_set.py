@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from facegate.errors import ConfigError
 from facegate.pipeline.records import Floats
 from facegate.recognition.embedders import unit
-from facegate.recognition.matching.gallery import PromisedRate, weight
-from facegate.recognition.matching.score_tail import Strangers, fit_tail, make_cohort, nearness
+from facegate.recognition.matching.gallery import FpirRule, quality_weight
+from facegate.recognition.matching.score_tail import ImpostorModel, cohort_mean_similarity, fit_tail, make_cohort
 
 ENROLLED = 3
 """Pictures of a person at most."""
 RATES = (0.001, 0.01)
 CURVE = tuple(float(rate) for rate in np.geomspace(1e-3, 0.3, 26))
-LEAST_PEOPLE = 800
+MIN_PEOPLE = 800
 
 
 class Faces(msgspec.Struct, frozen=True, eq=False):
@@ -39,7 +39,7 @@ class Faces(msgspec.Struct, frozen=True, eq=False):
 
     def fused(self, rows: Sequence[NDArray[np.int64]]) -> Floats:
         """Quality-weighted mean of each group of pictures, ``(G, D)`` of unit length."""
-        weights = weight(self.quality)[:, None]
+        weights = quality_weight(self.quality)[:, None]
         means = [(self.embeddings[group] * weights[group]).sum(0) for group in rows]
         return unit(np.array(means, np.float32).reshape(len(rows), -1))
 
@@ -75,7 +75,7 @@ class OpenSet(msgspec.Struct, frozen=True):
     fnir_fixed: tuple[float, ...]
 
 
-def learn_strangers(faces: Faces, *, model: str, source: str, seed: int = 0) -> Strangers:
+def fit_impostor_model(faces: Faces, *, model: str, source: str, seed: int = 0) -> ImpostorModel:
     """Make the cohort of all people, and the tail from halves that were each scored with the other's cohort.
 
     A person whose picture is in the cohort would seem to have near strangers.
@@ -93,14 +93,14 @@ def learn_strangers(faces: Faces, *, model: str, source: str, seed: int = 0) -> 
         several = [index for index, name in enumerate(own) if len(rows[name]) > 1]
         whose = np.concatenate([np.repeat(np.arange(len(own)), [len(rows[name]) for name in own]), several])
         probes = np.concatenate([faces.embeddings[np.concatenate([rows[n] for n in own])], templates[several]])
-        near = nearness(probes, cohort)
+        near = cohort_mean_similarity(probes, cohort)
         found = probes @ templates.T - near[:, None]
         scores.append(found[whose[:, None] != np.arange(len(own))])
         taken.append(near)
     cohort = make_cohort(faces.fused([rows[name] for name in people]), seed)
     typical = float(np.median(np.concatenate(taken)))
     tail = fit_tail(np.concatenate(scores), model=model, typical=typical, cohort=cohort, source=source)
-    return Strangers(tail, cohort)
+    return ImpostorModel(tail, cohort)
 
 
 def evaluate_open_set(
@@ -123,8 +123,8 @@ def evaluate_open_set(
         ConfigError: too few people.
     """
     rows = _rows(faces.names)
-    if len(rows) < LEAST_PEOPLE:
-        raise ConfigError(f"an open set needs {LEAST_PEOPLE} or more people; there are {len(rows)}")
+    if len(rows) < MIN_PEOPLE:
+        raise ConfigError(f"an open set needs {MIN_PEOPLE} or more people; there are {len(rows)}")
     found: dict[tuple[int, int], list[_Trial]] = {(size, shot): [] for size in sizes for shot in shots}
     for draw in range(draws):
         rng = np.random.default_rng(draw)
@@ -133,7 +133,7 @@ def evaluate_open_set(
         for side, (development, test) in enumerate((halves, halves[::-1])):
             chosen = np.concatenate([rows[name] for name in development])
             part = Faces(faces.names[chosen], faces.embeddings[chosen], faces.quality[chosen])
-            strangers = learn_strangers(part, model="", source="")
+            strangers = fit_impostor_model(part, model="", source="")
             for (size, shot), trials in found.items():
                 for gallery, others in _galleries(size, development, test):
                     trials.append(_trial(faces, rows, gallery, others, shot, strangers, rng))
@@ -173,7 +173,7 @@ def _trial(
     gallery: Sequence[str],
     others: Sequence[str],
     shots: int,
-    strangers: Strangers,
+    strangers: ImpostorModel,
     rng: np.random.Generator,
 ) -> _Trial:
     enrolled, visits, whose = [], [], []
@@ -198,7 +198,7 @@ def _trial(
     }
     mated = np.array(whose, np.int64)
     return _Trial(
-        limits={rate: PromisedRate(strangers, rate).limit(len(gallery)) for rate in RATES},
+        limits={rate: FpirRule(strangers, rate).limit(len(gallery)) for rate in RATES},
         stranger={name: score[len(mated) :].max(1) for name, score in found.items()},
         mated={name: _best(score[: len(mated)], mated) for name, score in found.items()},
     )

@@ -23,22 +23,22 @@ import numpy as np
 import yaml
 
 from facegate.errors import ConfigError
-from facegate.pipeline.gating.factory import Decided, Deciders
+from facegate.pipeline.gating.factory import CameraGates, StepResult
 from facegate.pipeline.images import encode_jpeg
 from facegate.pipeline.records import (
-    Answer,
-    Answers,
     Box,
     Face,
+    FeedbackBatch,
     Floats,
+    RecognitionFeedback,
     ScoredFace,
     ScoredFrame,
     Shot,
     SkippedFace,
 )
 from facegate.pipeline.watch import ShotQueue
-from facegate.recognition.embedders import Embedder, recogniser_id
-from facegate.recognition.matching.gallery import Gallery, Rule
+from facegate.recognition.embedders import Embedder, recognizer_id
+from facegate.recognition.matching.gallery import DecisionRule, Gallery
 from facegate.recognition.worker.visits import VisitEvent, Visits
 from facegate.sinks.wire import header_of
 
@@ -48,7 +48,7 @@ HEADER_BYTES = 400
 JPEG_QUALITY = 95
 
 
-class Visit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class LabeledVisit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Somebody is in view from ``start_s`` to ``end_s``; ``person`` is a name of the gallery, or absent."""
 
     source: str
@@ -69,10 +69,10 @@ class Visit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    visits: tuple[Visit, ...]
+    visits: tuple[LabeledVisit, ...]
 
 
-class SeenFace(msgspec.Struct, frozen=True):
+class ObservedFace(msgspec.Struct, frozen=True):
     """One face after recognition."""
 
     source: str
@@ -93,7 +93,7 @@ class SentFace(msgspec.Struct, frozen=True):
 
     at: float
     """Media time of the decision."""
-    face: SeenFace
+    face: ObservedFace
     """With the name that its visit had then."""
     track_id: int
     """The gate's, by which visits go."""
@@ -127,7 +127,7 @@ class Savings(msgspec.Struct, frozen=True):
     policies: dict[str, PolicyResult]
 
 
-def load_labels(path: Path) -> tuple[Visit, ...]:
+def load_labels(path: Path) -> tuple[LabeledVisit, ...]:
     """Read visits from YAML.
 
     Raises:
@@ -146,25 +146,27 @@ class NeverSure(ShotQueue):
 
     def __init__(self) -> None:
         super().__init__()
-        self._said: deque[Answer] = deque()
+        self._said: deque[RecognitionFeedback] = deque()
 
     def send(self, *shots: Shot) -> None:
         """See :class:`~facegate.sinks.base.Sink`."""
-        self._said.extend(Answer(shot.shot_id, named=False, sure=False, similarity=0, second=0) for shot in shots)
+        self._said.extend(
+            RecognitionFeedback(shot.shot_id, named=False, sure=False, similarity=0, second=0) for shot in shots
+        )
         super().send(*shots)
 
-    def answers(self) -> Answers:
+    def answers(self) -> FeedbackBatch:
         """See :class:`~facegate.sinks.base.Sink`."""
-        return Answers(True, tuple(self._said.popleft() for _ in range(len(self._said))))
+        return FeedbackBatch(True, tuple(self._said.popleft() for _ in range(len(self._said))))
 
 
 class Observer:
     """Watches a run and recognises every face; then decides it again, answering the gate."""
 
-    def __init__(self, source: str, embedder: Embedder, gallery: Gallery, rule: Rule) -> None:
+    def __init__(self, source: str, embedder: Embedder, gallery: Gallery, rule: DecisionRule) -> None:
         self._source, self._embedder, self._gallery, self._rule = source, embedder, gallery, rule
         self._frames: list[ScoredFrame] = []
-        self.faces: dict[str, SeenFace] = {}
+        self.faces: dict[str, ObservedFace] = {}
         self.scores: dict[str, ScoredFace] = {}
         """What the gate knows of the faces that were scored, by face."""
         self.embeddings: dict[str, Floats] = {}
@@ -185,17 +187,17 @@ class Observer:
         self.scores |= {face.face.face_id: face for face in frame.faces}
         self.ended |= dict.fromkeys(frame.ended, self._now)
 
-    def decide(self, deciders: Deciders) -> None:
+    def decide(self, deciders: CameraGates) -> None:
         """Let the gate decide everything that was seen, and answer each shot before the next frame."""
         self.sent, self.events = [], []
         visits = Visits(lambda: self._gallery, self._rule)
         names: dict[int, str | None] = {}
-        list(deciders.hear(Answers(expected=True)))
+        list(deciders.hear(FeedbackBatch(expected=True)))
         for frame in self._frames:
             waiting = list(deciders.step(frame))
             while waiting:
                 answers = [self._answer(shot, decided.now, visits, names) for decided, shot in _shots(waiting)]
-                waiting = list(deciders.hear(Answers(expected=True, given=tuple(answers)))) if answers else []
+                waiting = list(deciders.hear(FeedbackBatch(expected=True, given=tuple(answers)))) if answers else []
         self.events += visits.finish()
 
     def forget(self) -> None:
@@ -203,7 +205,7 @@ class Observer:
         self._frames.clear()
         self.scores.clear()
 
-    def _answer(self, shot: Shot, now: float, visits: Visits, names: dict[int, str | None]) -> Answer:
+    def _answer(self, shot: Shot, now: float, visits: Visits, names: dict[int, str | None]) -> RecognitionFeedback:
         header, embedding = header_of(shot), self.embeddings[shot.scored.face.face_id]
         alone = self._gallery.match(embedding, self._rule)
         events = visits.shot(header, embedding, alone, now)
@@ -215,11 +217,13 @@ class Observer:
         named_face = msgspec.structs.replace(seen, name=names.get(shot.track_id))
         self.sent.append(SentFace(now, named_face, shot.track_id))
         named, sure = visits.standing(header)
-        return Answer(shot.shot_id, named, sure, alone.similarity, alone.second, recogniser_id(self._embedder))
+        return RecognitionFeedback(
+            shot.shot_id, named, sure, alone.similarity, alone.second, recognizer_id(self._embedder)
+        )
 
     def naive(self) -> list[tuple[float, str]]:
         """What the naive gate sends, and when."""
-        tracks: dict[int, list[SeenFace]] = {}
+        tracks: dict[int, list[ObservedFace]] = {}
         for face in self.faces.values():
             tracks.setdefault(face.track_id, []).append(face)
         sent = []
@@ -229,13 +233,13 @@ class Observer:
             sent.append((self.ended.get(track_id, self._now), best.face_id))
         return sent
 
-    def _recognised(self, face: Face, track_id: int) -> SeenFace:
+    def _recognised(self, face: Face, track_id: int) -> ObservedFace:
         started = perf_counter()
         embedding = self._embedder.embed([face.crop])[0]
         match = self._gallery.match(embedding, self._rule)
         spent = 1000 * (perf_counter() - started)
         self.embeddings[face.face_id] = embedding
-        return SeenFace(
+        return ObservedFace(
             source=self._source,
             face_id=face.face_id,
             track_id=track_id,
@@ -250,7 +254,9 @@ class Observer:
         )
 
 
-def compare(observers: Sequence[Observer], labels: tuple[Visit, ...] | None, recognizer: str, rule: str) -> Savings:
+def compare(
+    observers: Sequence[Observer], labels: tuple[LabeledVisit, ...] | None, recognizer: str, rule: str
+) -> Savings:
     """Bring the three policies together.
 
     Args:
@@ -259,7 +265,7 @@ def compare(observers: Sequence[Observer], labels: tuple[Visit, ...] | None, rec
         recognizer: its name.
         rule: when a face was named, in words.
     """
-    sent: dict[str, list[tuple[float, SeenFace]]] = {name: [] for name in POLICIES}
+    sent: dict[str, list[tuple[float, ObservedFace]]] = {name: [] for name in POLICIES}
     every = [face for observer in observers for face in observer.faces.values()]
     for observer in observers:
         sent["every_face"] += [(face.pts_s, face) for face in observer.faces.values()]
@@ -278,7 +284,7 @@ def compare(observers: Sequence[Observer], labels: tuple[Visit, ...] | None, rec
     )
 
 
-def _shots(steps: Sequence[Decided]) -> list[tuple[Decided, Shot]]:
+def _shots(steps: Sequence[StepResult]) -> list[tuple[StepResult, Shot]]:
     return [(step, decision.shot) for step in steps for decision in step.decisions if decision.shot is not None]
 
 
@@ -287,9 +293,9 @@ class _Truth:
 
     def __init__(
         self,
-        faces: Sequence[SeenFace],
+        faces: Sequence[ObservedFace],
         people: dict[str, tuple[str | None, float]],
-        of: Callable[[SeenFace], list[str]],
+        of: Callable[[ObservedFace], list[str]],
     ) -> None:
         self._people, self._of = people, of
         self._of_track: dict[tuple[str, int], set[str]] = {}
@@ -297,7 +303,7 @@ class _Truth:
             self._of_track.setdefault((face.source, face.track_id), set()).update(of(face))
 
     @classmethod
-    def of_labels(cls, faces: Sequence[SeenFace], visits: Sequence[Visit]) -> _Truth:
+    def of_labels(cls, faces: Sequence[ObservedFace], visits: Sequence[LabeledVisit]) -> _Truth:
         """By hand; a face outside every visit is a stranger's."""
         named = {f"{v.person} in {v.source} from {v.start_s:g} s": v for v in visits}
         return cls(
@@ -307,13 +313,13 @@ class _Truth:
         )
 
     @classmethod
-    def of_tracks(cls, faces: Sequence[SeenFace]) -> _Truth:
+    def of_tracks(cls, faces: Sequence[ObservedFace]) -> _Truth:
         """Each track is a visit, of whom at least half of its faces name."""
 
-        def key(face: SeenFace) -> str:
+        def key(face: ObservedFace) -> str:
             return f"track {face.track_id} of {face.source}"
 
-        tracks: dict[str, list[SeenFace]] = {}
+        tracks: dict[str, list[ObservedFace]] = {}
         for face in faces:
             tracks.setdefault(key(face), []).append(face)
         people: dict[str, tuple[str | None, float]] = {}
@@ -323,7 +329,7 @@ class _Truth:
             people[name] = (person, min(face.pts_s for face in seen))
         return cls(faces, people, lambda face: [key(face)])
 
-    def judge(self, items: list[tuple[float, SeenFace]]) -> tuple[PolicyResult, tuple[str, ...]]:
+    def judge(self, items: list[tuple[float, ObservedFace]]) -> tuple[PolicyResult, tuple[str, ...]]:
         """A policy's bill, and the visits of enrolled people that it missed."""
         delays: dict[str, float] = {}
         false = 0
@@ -342,7 +348,7 @@ class _Truth:
         return _bill(items, len(wanted), list(delays.values()), false), missed
 
 
-def _bill(items: list[tuple[float, SeenFace]], visits: int, delays: list[float], false: int) -> PolicyResult:
+def _bill(items: list[tuple[float, ObservedFace]], visits: int, delays: list[float], false: int) -> PolicyResult:
     return PolicyResult(
         fr_calls=len(items),
         fr_ms=round(sum(face.fr_ms for _, face in items), 1),

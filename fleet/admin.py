@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from facegate.errors import ConfigError, FleetError
-from facegate.fleet.bucket import Bucket, Place, opened
-from facegate.fleet.configuration import Applied, check, encode
-from facegate.fleet.records import DRAIN, GATE, Session, decode, key, parse_key
-from facegate.fleet.bucket_view import View
+from facegate.fleet.bucket import Bucket, BucketAddress, opened
+from facegate.fleet.bucket_view import BucketView
+from facegate.fleet.configuration import AppliedConfig, check, encode
+from facegate.fleet.records import DRAIN, GATE, NodeSession, decode, key, parse_key
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ class UnknownNameError(FleetError):
     """There is no gate or camera of this name."""
 
 
-class GateStatus(msgspec.Struct, frozen=True):
+class NodeSummary(msgspec.Struct, frozen=True):
     """A gate that is there."""
 
     host: str
@@ -41,7 +41,7 @@ class GateStatus(msgspec.Struct, frozen=True):
     problem: str
 
 
-class CameraStatus(msgspec.Struct, frozen=True):
+class CameraSummary(msgspec.Struct, frozen=True):
     """A camera of the configuration."""
 
     gate: str | None
@@ -52,14 +52,14 @@ class CameraStatus(msgspec.Struct, frozen=True):
     looks_per_s: float
 
 
-class FleetStatus(msgspec.Struct, frozen=True):
+class FleetSummary(msgspec.Struct, frozen=True):
     """How a fleet is doing."""
 
     fleet: str
     config: int
     """Revision of the configuration; 0 without one."""
-    gates: dict[str, GateStatus]
-    cameras: dict[str, CameraStatus]
+    gates: dict[str, NodeSummary]
+    cameras: dict[str, CameraSummary]
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -77,7 +77,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         raise FleetError(f"the fleet's server does not answer: {reason}; try again") from error
 
 
-async def apply(place: Place, data: dict[str, Any], *, replace: bool) -> int:
+async def apply(place: BucketAddress, data: dict[str, Any], *, replace: bool) -> int:
     """Publish a configuration; return its revision.
 
     Raises:
@@ -90,7 +90,7 @@ async def apply(place: Place, data: dict[str, Any], *, replace: bool) -> int:
         return await bucket.apply(encode(data, f"{getpass.getuser()}@{socket.gethostname()}", time()))
 
 
-def _check_same_fleet(place: Place, before: Applied, data: dict[str, Any]) -> None:
+def _check_same_fleet(place: BucketAddress, before: AppliedConfig, data: dict[str, Any]) -> None:
     known = {str(camera["name"]) for camera in before.data["cameras"]}
     if not known & {str(camera["name"]) for camera in data["cameras"]}:
         some = ", ".join(sorted(known)[:3]) + (", …" if len(known) > 3 else "")
@@ -100,13 +100,13 @@ def _check_same_fleet(place: Place, before: Applied, data: dict[str, Any]) -> No
         )
 
 
-async def history(place: Place) -> list[Applied]:
+async def history(place: BucketAddress) -> list[AppliedConfig]:
     """The last configurations, newest last."""
     async with opened(place, make=False) as bucket:
         return await bucket.history()
 
 
-async def wish(place: Place, word: str, name: str, *, wanted: bool) -> None:
+async def request(place: BucketAddress, word: str, name: str, *, wanted: bool) -> None:
     """Drain a gate or pause a camera, or let it be again.
 
     Raises:
@@ -122,20 +122,20 @@ async def wish(place: Place, word: str, name: str, *, wanted: bool) -> None:
         await bucket.put(key(word, name), b"1" if wanted else b"")
 
 
-async def status(place: Place) -> FleetStatus:
+async def status(place: BucketAddress) -> FleetSummary:
     """How the fleet is doing."""
     async with opened(place, make=False) as bucket:
         return await _status(bucket, place)
 
 
-async def _status(bucket: Bucket, place: Place) -> FleetStatus:
+async def _status(bucket: Bucket, place: BucketAddress) -> FleetSummary:
     told, now = await bucket.all()
     applied = next(iter(reversed(await bucket.history())), None)
-    view, seen_s, sessions = View(), {}, {}
+    view, seen_s, sessions = BucketView(), {}, {}
     for news, age in told:
         view.see(news.key, news.value, news.revision, 0.0)
         word, name = parse_key(news.key)
-        if word == GATE and (session := decode(news.value, Session)).alive:
+        if word == GATE and (session := decode(news.value, NodeSession)).alive:
             seen_s[name], sessions[name] = age, session
     cameras = {}
     if applied is not None:
@@ -148,7 +148,7 @@ async def _status(bucket: Bucket, place: Place) -> FleetStatus:
         }
     owners = [camera.gate for camera in cameras.values()]
     gates = {
-        name: GateStatus(
+        name: NodeSummary(
             host=session.host,
             cameras=owners.count(name),
             capacity=session.capacity,
@@ -160,16 +160,16 @@ async def _status(bucket: Bucket, place: Place) -> FleetStatus:
         )
         for name, session in sorted(sessions.items())
     }
-    return FleetStatus(place.shown, 0 if applied is None else applied.revision, gates, cameras)
+    return FleetSummary(place.shown, 0 if applied is None else applied.revision, gates, cameras)
 
 
-def _camera(name: str, view: View, sessions: dict[str, Session], now: float) -> CameraStatus:
+def _camera(name: str, view: BucketView, sessions: dict[str, NodeSession], now: float) -> CameraSummary:
     owner = view.owner(name)
     if owner is None:
         why = next((session.refused[name] for session in sessions.values() if name in session.refused), "")
         state = "paused" if name in view.paused else "waiting" + (f": {why}" if why else "")
-        return CameraStatus(None, state, None, 0.0)
+        return CameraSummary(None, state, None, 0.0)
     said = sessions[owner].cameras.get(name)
     if said is None:
-        return CameraStatus(owner, "connecting", None, 0.0)
-    return CameraStatus(owner, said.state, round(max(0.0, now - said.since), 1), said.looks_per_s)
+        return CameraSummary(owner, "connecting", None, 0.0)
+    return CameraSummary(owner, said.state, round(max(0.0, now - said.since), 1), said.looks_per_s)

@@ -14,25 +14,25 @@ import msgspec
 import structlog
 
 from facegate.errors import ConfigError, FacegateError, FleetError, StageError
-from facegate.fleet.bucket import Bucket, NotMadeError, Place, opened
-from facegate.fleet.configuration import Applied, Followed, decode, follow
-from facegate.fleet.state_machine import RENEW_S, TAKE_S, Member, Term
-from facegate.fleet.records import CAMERA, KEPT, About, key, parse_key
-from facegate.fleet.peer_exchange import Sharing
+from facegate.fleet.bucket import Bucket, BucketAddress, WriteRejectedError, opened
+from facegate.fleet.configuration import AppliedConfig, FollowedConfig, decode, follow
+from facegate.fleet.peer_exchange import PeerExchange
 from facegate.fleet.pending_writes import Write
-from facegate.pipeline.gating.factory import Learned
-from facegate.pipeline.observability.metrics import Fleet
+from facegate.fleet.records import CAMERA, KEPT, NodeStatus, key, parse_key
+from facegate.fleet.state_machine import RENEW_S, TAKE_S, Member, Term
+from facegate.pipeline.gating.factory import LearnedState
+from facegate.pipeline.observability.metrics import FleetHealth
 from facegate.sinks.jetstream import load_nats
 
-LOOK_S = 0.2
-AGAIN_S = 0.5
+POLL_INTERVAL_S = 0.2
+RECONNECT_S = 0.5
 LEAVE_S = 3.0
-SILENT_S = 2 * RENEW_S + 0.5
+SERVER_TIMEOUT_S = 2 * RENEW_S + 0.5
 """A connection on which no write is answered for so long is given up."""
 LEADERLESS_S = 15.0
 """As is one whose server has told for so long that nobody decides: perhaps there is no such fleet any more."""
-TOLD_AGAIN_S = 60.0
-UNTOLD = "the server does not tell any more what happens"
+LOG_REPEAT_S = 60.0
+WATCH_STALLED = "the server does not tell any more what happens"
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 log = structlog.get_logger(__name__)
@@ -43,7 +43,7 @@ def clock() -> float:
     return time.clock_gettime(_CLOCK)
 
 
-class TermPermit:
+class LeasePermit:
     """A camera's permit: holds until the term of its lease is over, and never again."""
 
     def __init__(self, lease: int, term: Term) -> None:
@@ -63,20 +63,20 @@ class TermPermit:
         return not self.over
 
 
-class Wanted(msgspec.Struct, frozen=True, eq=False):
+class Assignment(msgspec.Struct, frozen=True, eq=False):
     """What the gate is to watch."""
 
-    followed: Followed | None
+    followed: FollowedConfig | None
     """``None`` before there is a configuration."""
-    permits: Mapping[str, TermPermit]
-    learned: Mapping[str, Learned] = {}
+    permits: Mapping[str, LeasePermit]
+    learned: Mapping[str, LearnedState] = {}
     """What these cameras have learned elsewhere."""
 
 
 class Agent:
     """Takes part in a fleet until closed; its thread owns the connection."""
 
-    def __init__(self, place: Place, member: Member, about: About, sharing: Sharing) -> None:
+    def __init__(self, place: BucketAddress, member: Member, about: NodeStatus, sharing: PeerExchange) -> None:
         """Prepare; nothing is connected yet.
 
         Args:
@@ -92,8 +92,8 @@ class Agent:
         self._lock = Lock()
         self._about = about
         self._watching: Set[str] = frozenset()
-        self._wanted = Wanted(None, {})
-        self._followed: Followed | None = None
+        self._wanted = Assignment(None, {})
+        self._followed: FollowedConfig | None = None
         self._problem: str | None = "not connected yet"
         self._connected = False
         self._tasks = (self._listen, self._follow, self._hear, self._tell_others)
@@ -117,18 +117,18 @@ class Agent:
         self._thread.join(LEAVE_S)  # a server that does not answer is not waited for: the session ends by itself
 
     @property
-    def wanted(self) -> Wanted:
+    def wanted(self) -> Assignment:
         """What is to be watched now."""
         return self._wanted
 
-    def tell(self, about: About, watching: Set[str]) -> None:
+    def tell(self, about: NodeStatus, watching: Set[str]) -> None:
         """Say how the gate is doing, and which cameras it watches or may still be watching."""
         with self._lock:
             self._about, self._watching = about, frozenset(watching)
 
-    def standing(self) -> Fleet:
+    def standing(self) -> FleetHealth:
         """How the gate stands in its fleet."""
-        return Fleet(
+        return FleetHealth(
             connected=self._connected,
             lease_s=round(max(0.0, self._member.term.until - clock()), 1),
             watching=len(self._wanted.permits),
@@ -157,15 +157,15 @@ class Agent:
                     self._lost(str(error))
                     if isinstance(error, NameTakenError):
                         raise
-                again = clock() + AGAIN_S
+                again = clock() + RECONNECT_S
                 while clock() < again and not self._stop.is_set():
-                    await asyncio.sleep(LOOK_S)
+                    await asyncio.sleep(POLL_INTERVAL_S)
         finally:
             posting.cancel()
 
     def _lost(self, reason: str) -> None:
         self._connected, self._problem = False, reason
-        if reason != self._told or clock() - self._told_s > TOLD_AGAIN_S:
+        if reason != self._told or clock() - self._told_s > LOG_REPEAT_S:
             log.warning("waiting for the fleet", reason=reason)
             self._told, self._told_s = reason, clock()
 
@@ -180,10 +180,10 @@ class Agent:
             while not self._stop.is_set():
                 for task in listening:
                     if task.done():
-                        raise FleetError(UNTOLD) from task.exception()
+                        raise FleetError(WATCH_STALLED) from task.exception()
                 if self._member.stale:
-                    raise FleetError(UNTOLD)
-                silent = _longer_than(SILENT_S, self._unanswered_s) or _longer_than(
+                    raise FleetError(WATCH_STALLED)
+                silent = _longer_than(SERVER_TIMEOUT_S, self._unanswered_s) or _longer_than(
                     LEADERLESS_S, self._leaderless_s
                 )
                 if not bucket.connected or silent:
@@ -202,8 +202,8 @@ class Agent:
                     task = asyncio.create_task(self._write(bucket, write))
                     writing.add(task)
                     task.add_done_callback(writing.discard)
-                await asyncio.sleep(LOOK_S)
-            with suppress(*self._lost_replies, NotMadeError):
+                await asyncio.sleep(POLL_INTERVAL_S)
+            with suppress(*self._lost_replies, WriteRejectedError):
                 for camera in self._member.held():
                     await self._keep(bucket, camera)
             for write in self._member.farewell(clock()):
@@ -245,7 +245,7 @@ class Agent:
                 self._problem = str(error)
                 log.error("configuration not taken over, going on with the old one", reason=str(error))
 
-    async def _take(self, applied: Applied) -> None:
+    async def _take(self, applied: AppliedConfig) -> None:
         if self._followed is not None and applied.revision == self._followed.revision:
             return
         try:
@@ -263,11 +263,11 @@ class Agent:
 
     async def _tell_others(self, bucket: Bucket) -> None:
         while True:
-            with suppress(*self._lost_replies, NotMadeError):  # what is not kept now is at the next time
+            with suppress(*self._lost_replies, WriteRejectedError):  # what is not kept now is at the next time
                 for message in self._sharing.to_say():
                     await bucket.say(message)
                 await self._keep(bucket)
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_INTERVAL_S)
 
     async def _hear(self, bucket: Bucket) -> None:
         async for message in bucket.hear():
@@ -286,7 +286,7 @@ class Agent:
                 if word == CAMERA and name in self._member.held():
                     await self._keep(bucket, name)  # before anybody else has the camera
                 revision = await bucket.write(write)
-            except NotMadeError as error:
+            except WriteRejectedError as error:
                 self._unanswered_s = None
                 self._leaderless_s = self._leaderless_s or clock()
                 self._lost(str(error))
@@ -302,7 +302,7 @@ class Agent:
         """Also while there is no connection: then terms end."""
         while True:
             self._post()
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_INTERVAL_S)
 
     def _post(self) -> None:
         before = self._wanted
@@ -310,7 +310,7 @@ class Agent:
         for camera, lease in self._member.watch(clock()).items():
             old = before.permits.get(camera)
             same = old is not None and old.lease == lease and old.term is self._member.term and not old.over
-            permits[camera] = old if same and old is not None else TermPermit(lease, self._member.term)
+            permits[camera] = old if same and old is not None else LeasePermit(lease, self._member.term)
         for camera, permit in before.permits.items():
             if permits.get(camera) is not permit:
                 permit.over = True
@@ -320,7 +320,7 @@ class Agent:
         if not unchanged or self._followed is not before.followed:
             begin = {camera: self._sharing.begins_with(camera) for camera in permits}
             learned = {camera: found for camera, found in begin.items() if found is not None}
-            self._wanted = Wanted(self._followed, permits, learned)
+            self._wanted = Assignment(self._followed, permits, learned)
             self.changed.set()
 
 

@@ -15,13 +15,13 @@ from urllib.parse import urlsplit
 import msgspec
 
 from facegate.errors import FleetError
-from facegate.fleet.configuration import Applied, decode
-from facegate.fleet.records import VERSION
+from facegate.fleet.configuration import AppliedConfig, decode
 from facegate.fleet.peer_exchange import SUBJECT
 from facegate.fleet.pending_writes import Write
+from facegate.fleet.records import VERSION
 from facegate.pipeline.addresses import servers
 from facegate.pipeline.config.values import LOCAL
-from facegate.pipeline.gating.policies import MOST_PEOPLE
+from facegate.pipeline.gating.policies import MAX_RECENT_PEOPLE
 from facegate.sinks.jetstream import connect, load_nats, refused, replicated, server_name
 
 ANSWER_S = 2.0
@@ -31,13 +31,13 @@ META, CONFIG = "meta", "config"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
 
-class Meta(msgspec.Struct, frozen=True):
+class BucketMeta(msgspec.Struct, frozen=True):
     """Of which version everything is."""
 
     version: int
 
 
-class Place(msgspec.Struct, frozen=True):
+class BucketAddress(msgspec.Struct, frozen=True):
     """Where a fleet is: ``nats://HOST:4222/NAME``, several hosts with commas between them."""
 
     url: str
@@ -50,7 +50,7 @@ class Place(msgspec.Struct, frozen=True):
         return f"{server_name(self.url)}/{self.name}"
 
 
-def parse(text: str, *, plain: bool = False) -> Place:
+def parse(text: str, *, plain: bool = False) -> BucketAddress:
     """Read a fleet's address.
 
     Raises:
@@ -73,10 +73,10 @@ def parse(text: str, *, plain: bool = False) -> Place:
             f"{server_name(url)} is another host, and nats:// is not encrypted: use tls://, or say --plain on a "
             "network that you trust"
         )
-    return Place(url, name)
+    return BucketAddress(url, name)
 
 
-class News(msgspec.Struct, frozen=True):
+class BucketUpdate(msgspec.Struct, frozen=True):
     """A key of the leases has got a value (an empty one where it was deleted); with no key, all has been told."""
 
     key: str
@@ -84,7 +84,7 @@ class News(msgspec.Struct, frozen=True):
     revision: int
 
 
-class NotMadeError(FleetError):
+class WriteRejectedError(FleetError):
     """A write was certainly not made: no server decides on writes just now."""
 
 
@@ -101,12 +101,12 @@ class Bucket:
         """Whether the connection still stands."""
         return bool(self._client.is_connected)
 
-    async def news(self) -> AsyncIterator[News]:
+    async def news(self) -> AsyncIterator[BucketUpdate]:
         """All keys of the leases, then what happens to them."""
         async for news in self._watch(self._leases, ">"):
             yield news
 
-    async def configurations(self) -> AsyncIterator[News]:
+    async def configurations(self) -> AsyncIterator[BucketUpdate]:
         """The configuration, and every one that is applied from now on."""
         async for news in self._watch(self._documents, CONFIG):
             if news.value:
@@ -141,9 +141,9 @@ class Bucket:
         try:
             yield
         except self._nats.js.errors.NoStreamResponseError as error:
-            raise NotMadeError("the fleet's servers have not agreed yet on which of them decides") from error
+            raise WriteRejectedError("the fleet's servers have not agreed yet on which of them decides") from error
 
-    async def all(self) -> tuple[list[tuple[News, float]], float]:
+    async def all(self) -> tuple[list[tuple[BucketUpdate, float]], float]:
         """Every key of the leases with the seconds since it got its value, and Unix time, by the server's clock."""
         kept = self._client.jetstream(timeout=ANSWER_S)
         info = await kept._api_request(f"{kept._prefix}.STREAM.INFO.{self._leases._stream}", timeout=ANSWER_S)
@@ -164,7 +164,7 @@ class Bucket:
         with self._decided():
             return int(await self._documents.put(CONFIG, value))
 
-    async def history(self) -> list[Applied]:
+    async def history(self) -> list[AppliedConfig]:
         """The last configurations, newest last; what cannot be read as one is left out, and can be replaced."""
         found = []
         async with aclosing(self._entries(self._documents, CONFIG, include_history=True)) as entries:
@@ -179,14 +179,14 @@ class Bucket:
 
     async def hear(self) -> AsyncIterator[bytes]:
         """What gates tell each other."""
-        subscription = await self._client.subscribe(self._subject, pending_msgs_limit=MOST_PEOPLE)
+        subscription = await self._client.subscribe(self._subject, pending_msgs_limit=MAX_RECENT_PEOPLE)
         async for message in subscription.messages:
             yield message.data
 
-    async def _watch(self, bucket: Any, keys: str) -> AsyncIterator[News]:
+    async def _watch(self, bucket: Any, keys: str) -> AsyncIterator[BucketUpdate]:
         async with aclosing(self._entries(bucket, keys)) as entries:
             async for entry in entries:
-                yield News("", b"", 0) if entry is None else _news(entry)
+                yield BucketUpdate("", b"", 0) if entry is None else _news(entry)
 
     async def _entries(self, bucket: Any, keys: str, **how: bool) -> AsyncGenerator[Any]:
         """What the bucket has under these keys, once ``None``, then what happens to them."""
@@ -209,8 +209,8 @@ class Bucket:
         return not info.state.subjects
 
 
-def _news(entry: Any) -> News:
-    return News(entry.key, b"" if entry.operation else entry.value or b"", entry.revision)
+def _news(entry: Any) -> BucketUpdate:
+    return BucketUpdate(entry.key, b"" if entry.operation else entry.value or b"", entry.revision)
 
 
 async def _until_told(entries: AsyncIterator[Any]) -> AsyncIterator[Any]:
@@ -221,7 +221,7 @@ async def _until_told(entries: AsyncIterator[Any]) -> AsyncIterator[Any]:
 
 
 @asynccontextmanager
-async def opened(place: Place, *, make: bool = True) -> AsyncIterator[Bucket]:
+async def opened(place: BucketAddress, *, make: bool = True) -> AsyncIterator[Bucket]:
     """Connect, and make the buckets where they are missing.
 
     Raises:
@@ -245,7 +245,7 @@ async def opened(place: Place, *, make: bool = True) -> AsyncIterator[Bucket]:
         await client.close()
 
 
-async def _bucket(nats: Any, client: Any, place: Place, make: bool) -> Bucket:
+async def _bucket(nats: Any, client: Any, place: BucketAddress, make: bool) -> Bucket:
     stream = client.jetstream(timeout=ANSWER_S)
     try:
         await stream.account_info()
@@ -283,12 +283,12 @@ async def _ensured(nats: Any, stream: Any, name: str, history: int, make: bool) 
     return await replicated(nats, created)
 
 
-async def _check_version(nats: Any, documents: Any, place: Place, make: bool) -> None:
+async def _check_version(nats: Any, documents: Any, place: BucketAddress, make: bool) -> None:
     try:
-        meta = msgspec.json.decode((await documents.get(META)).value or b"", type=Meta)
+        meta = msgspec.json.decode((await documents.get(META)).value or b"", type=BucketMeta)
     except nats.js.errors.KeyNotFoundError:
         if make:
-            await documents.put(META, msgspec.json.encode(Meta(VERSION)))
+            await documents.put(META, msgspec.json.encode(BucketMeta(VERSION)))
         return
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise FleetError(

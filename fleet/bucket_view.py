@@ -7,10 +7,10 @@ from typing import Generic
 
 import msgspec
 
-from facegate.fleet.records import CAMERA, DRAIN, GATE, PAUSE, Lease, Session, Value, decode, parse_key
+from facegate.fleet.records import CAMERA, DRAIN, GATE, PAUSE, Lease, NodeSession, Value, decode, parse_key
 
 
-class Seen(Generic[Value]):
+class NodeRecord(Generic[Value]):
     """A key's value."""
 
     __slots__ = ("revision", "since", "value")
@@ -22,12 +22,12 @@ class Seen(Generic[Value]):
         """This host's monotonic time when this revision was first heard of."""
 
 
-class View:
+class BucketView:
     """The bucket, as far as it has been heard of."""
 
     def __init__(self) -> None:
-        self.gates: dict[str, Seen[Session]] = {}
-        self.leases: dict[str, Seen[Lease]] = {}
+        self.gates: dict[str, NodeRecord[NodeSession]] = {}
+        self.leases: dict[str, NodeRecord[Lease]] = {}
         self.drained: set[str] = set()
         self.paused: set[str] = set()
         self.members_since = 0.0
@@ -61,27 +61,27 @@ class View:
         if self._awaited is not None:
             self._awaited.discard(f"{word}.{name}")
         if word == GATE:
-            self._see_gate(name, decode(value, Session), revision, now)
+            self._see_gate(name, decode(value, NodeSession), revision, now)
         elif word == CAMERA:
             known = self.leases.get(name)
             if known is None or known.revision < revision:
-                self.leases[name] = Seen(revision, decode(value, Lease), now)
+                self.leases[name] = NodeRecord(revision, decode(value, Lease), now)
                 self.changes += 1
         elif word in (DRAIN, PAUSE):
             wanted = self.drained if word == DRAIN else self.paused
             (wanted.add if value else wanted.discard)(name)
             self.changes += 1
 
-    def _see_gate(self, name: str, session: Session, revision: int, now: float) -> None:
+    def _see_gate(self, name: str, session: NodeSession, revision: int, now: float) -> None:
         known = self.gates.get(name)
         if known is not None and known.revision >= revision:
             return
-        self.gates[name] = Seen(revision, session, now)
+        self.gates[name] = NodeRecord(revision, session, now)
         if known is None or _ability(known.value) != _ability(session):
             self.members_since = now
             self.changes += 1
 
-    def alive(self) -> Iterator[tuple[str, Seen[Session]]]:
+    def alive(self) -> Iterator[tuple[str, NodeRecord[NodeSession]]]:
         """Gates whose session is not over."""
         return ((name, seen) for name, seen in self.gates.items() if seen.value.alive)
 
@@ -94,6 +94,6 @@ class View:
         return seen.value.gate if gate is not None and gate.value.session == seen.value.session else None
 
 
-def _ability(session: Session) -> Session:
+def _ability(session: NodeSession) -> NodeSession:
     """What matters to placement."""
     return msgspec.structs.replace(session, seq=0, load=0.0, config=0, cameras={}, problem="")

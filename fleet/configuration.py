@@ -17,18 +17,18 @@ import msgspec
 import yaml
 
 from facegate.errors import ConfigError, FacegateError, FleetError
-from facegate.fleet.records import Wish
+from facegate.fleet.records import CameraRequest
 from facegate.pipeline.config import RunConfig, build_config
-from facegate.pipeline.config.delivery import OtherConfig
+from facegate.pipeline.config.delivery import OutputConfig
 
 MAX_BYTES = 900_000
 """A NATS server takes messages of a megabyte."""
-LOOKS_PER_S = 5.0
+DEFAULT_FPS = 5.0
 """What a camera costs that does not say ``max_fps``."""
 _VARIABLE = re.compile(r"\$\{\w+\}")
 
 
-class Applied(msgspec.Struct, frozen=True):
+class AppliedConfig(msgspec.Struct, frozen=True):
     """What ``fleet apply`` has published."""
 
     data: dict[str, Any]
@@ -41,13 +41,13 @@ class Applied(msgspec.Struct, frozen=True):
     """In the bucket."""
 
 
-class Followed(msgspec.Struct, frozen=True, eq=False):
+class FollowedConfig(msgspec.Struct, frozen=True, eq=False):
     """A configuration as one gate can follow it."""
 
     revision: int
     config: RunConfig
     """With the cameras that this gate can watch."""
-    wishes: tuple[Wish, ...]
+    wishes: tuple[CameraRequest, ...]
     """Of all cameras."""
     refused: dict[str, str]
     """Cameras that this gate cannot watch, and why."""
@@ -103,23 +103,23 @@ def check(data: Any, where: str) -> RunConfig:
 
 def encode(data: dict[str, Any], by: str, at: float) -> bytes:
     """What is published."""
-    return msgspec.json.encode(Applied(_plain(data), by, at))
+    return msgspec.json.encode(AppliedConfig(_plain(data), by, at))
 
 
-def decode(value: bytes, revision: int) -> Applied:
+def decode(value: bytes, revision: int) -> AppliedConfig:
     """Read what was published.
 
     Raises:
         FleetError: it is none.
     """
     try:
-        applied = msgspec.json.decode(value, type=Applied)
+        applied = msgspec.json.decode(value, type=AppliedConfig)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise FleetError(f"the fleet's configuration cannot be read: {error}") from error
     return msgspec.structs.replace(applied, revision=revision)
 
 
-def follow(applied: Applied, environment: Mapping[str, str] = os.environ) -> Followed:
+def follow(applied: AppliedConfig, environment: Mapping[str, str] = os.environ) -> FollowedConfig:
     """What a gate makes of it.
 
     Raises:
@@ -141,9 +141,9 @@ def follow(applied: Applied, environment: Mapping[str, str] = os.environ) -> Fol
             except FacegateError as error:
                 refused[camera.name] = str(error)
     wishes = tuple(
-        Wish(
+        CameraRequest(
             camera=camera.name,
-            cost=camera.max_fps or LOOKS_PER_S,
+            cost=camera.max_fps or DEFAULT_FPS,
             near=camera.near,
             tags=camera.tags,
             group=whole.gate_for(camera.name).people.group or "",
@@ -152,12 +152,12 @@ def follow(applied: Applied, environment: Mapping[str, str] = os.environ) -> Fol
     )
     sections = build_config(rest | {"cameras": [{"name": "none", "source": "none"}]}, where, environment)
     config = sections.model_copy(update={"cameras": tuple(cameras)})
-    return Followed(applied.revision, config, wishes, refused)
+    return FollowedConfig(applied.revision, config, wishes, refused)
 
 
 def delivering(config: RunConfig, url: str, folder: Path) -> RunConfig:
     """The configuration with the fleet's server as the place for shots, and what waits on disk in this folder."""
-    own = OtherConfig(kind="jetstream", to=url, spool=folder / "shots.spool", plain=True)  # said at the start
+    own = OutputConfig(kind="jetstream", to=url, spool=folder / "shots.spool", plain=True)  # said at the start
     others = tuple(
         other.model_copy(update={"spool": folder / other.spool.name}) for other in config.delivery.others
     )

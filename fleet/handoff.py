@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from facegate.fleet.pending_writes import Write
 
 
-class Giving:
+class LeaseHandoff:
     """Of one gate; leases are told apart by their revisions."""
 
     def __init__(self) -> None:

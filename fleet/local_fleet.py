@@ -18,13 +18,13 @@ from typing import Any
 import msgspec
 import structlog
 
-from facegate.subprocesses import Child, LogLine
 from facegate.cpu import cores
 from facegate.errors import ConfigError, FleetError
-from facegate.fleet import configuration, admin
+from facegate.fleet import admin, configuration
 from facegate.fleet.bucket import parse
+from facegate.subprocesses import LogLine, Subprocess
 
-LOOK_S = 0.25
+POLL_INTERVAL_S = 0.25
 READY_S = 20.0
 GATE_END_S, SERVER_END_S = 8.0, 5.0
 QUIET = ("debug", "info")
@@ -32,7 +32,7 @@ QUIET = ("debug", "info")
 log = structlog.get_logger(__name__)
 
 
-class Upped(msgspec.Struct, frozen=True):
+class LocalFleetOptions(msgspec.Struct, frozen=True):
     """What is to run."""
 
     config: Path
@@ -71,10 +71,10 @@ def share(gates: int) -> list[str]:
     return [",".join(map(str, mine[begin:end])) for begin, end in pairwise(bounds)]
 
 
-class Fleet:
+class LocalFleet:
     """Keeps everything running until stopped; of the thread that calls :meth:`run`."""
 
-    def __init__(self, upped: Upped) -> None:
+    def __init__(self, upped: LocalFleetOptions) -> None:
         """Check what can be checked before anything is started.
 
         Raises:
@@ -85,9 +85,9 @@ class Fleet:
         self._data = configuration.read(upped.config)
         self._program = find_server()
         self._stop, self._again = Event(), Event()
-        self._server = Child("nats", self._heard)
-        self._gates = [Child(f"gate-{index + 1}", self._heard) for index in range(upped.gates)]
-        self._worker = Child("worker", self._heard)
+        self._server = Subprocess("nats", self._heard)
+        self._gates = [Subprocess(f"gate-{index + 1}", self._heard) for index in range(upped.gates)]
+        self._worker = Subprocess("worker", self._heard)
         self._host = socket.gethostname()
 
     def stop(self) -> None:
@@ -110,7 +110,7 @@ class Fleet:
             try:
                 self._start_server()
                 self._apply(self._data)
-                while not self._stop.wait(LOOK_S):
+                while not self._stop.wait(POLL_INTERVAL_S):
                     self._look()
             finally:
                 for child in (*self._gates, self._worker):
@@ -139,7 +139,7 @@ class Fleet:
     def _start_server(self) -> None:
         self._server.start_other_if_due(self._program, self._server_arguments())
         deadline = monotonic() + READY_S
-        while not self._stop.wait(LOOK_S):
+        while not self._stop.wait(POLL_INTERVAL_S):
             try:
                 socket.create_connection(("127.0.0.1", self._upped.port), timeout=1).close()
                 return

@@ -14,33 +14,33 @@ from ulid import ULID
 
 from facegate.cpu import cores
 from facegate.errors import ConfigError
-from facegate.fleet.agent import Agent, Wanted
-from facegate.fleet.bucket import Place
+from facegate.fleet.agent import Agent, Assignment
+from facegate.fleet.bucket import BucketAddress
 from facegate.fleet.configuration import delivering
+from facegate.fleet.peer_exchange import PeerExchange
+from facegate.fleet.records import NodeStatus, WatchedCamera
 from facegate.fleet.state_machine import Member
-from facegate.fleet.records import About, CameraSays
-from facegate.fleet.peer_exchange import Sharing
 from facegate.pipeline.config import CameraConfig, RunConfig
-from facegate.pipeline.records import Met
-from facegate.pipeline.observability.metrics import Fleet
+from facegate.pipeline.observability.metrics import FleetHealth
 from facegate.pipeline.observability.report import RunReport
+from facegate.pipeline.records import PeerSighting
 from facegate.pipeline.runner import Runner
 from facegate.pipeline.runtime.reload import SECTIONS
 
-LOOK_S = 0.2
+POLL_INTERVAL_S = 0.2
 TELL_S = 1.0
 LET_GO_S = 1.5
 """A camera that has not ended by then is one that sends nothing."""
 UNMEASURED = 15.0
 """Looks per second and core that a gate takes for its capacity until it has measured it."""
-ENOUGH_LOOKS = 200
-NEWS = 0.25
+MIN_FRAMES_MEASURED = 200
+STATUS_INTERVAL_S = 0.25
 """A capacity that differs by less from the one that was told is not told: cameras would move for nothing."""
 
 log = structlog.get_logger(__name__)
 
 
-class Identity(msgspec.Struct, frozen=True):
+class NodeIdentity(msgspec.Struct, frozen=True):
     """Which gate this is."""
 
     gate: str
@@ -51,13 +51,13 @@ class Identity(msgspec.Struct, frozen=True):
     """Looks per second; measured where it is not given."""
 
 
-class FleetGate:
+class FleetNode:
     """Watches what the fleet gives it until stopped; of the thread that calls :meth:`run`."""
 
     def __init__(
         self,
-        place: Place,
-        identity: Identity,
+        place: BucketAddress,
+        identity: NodeIdentity,
         folder: Path,
         override: Callable[[RunConfig], RunConfig],
         make_runner: Callable[[RunConfig], Runner],
@@ -74,12 +74,12 @@ class FleetGate:
         self._identity, self._folder = identity, folder
         self._place, self._override, self._make_runner = place, override, make_runner
         capacity = identity.capacity or UNMEASURED * cores()
-        about = About(host=identity.host, tags=identity.tags, capacity=capacity, most=identity.most)
-        self._sharing = Sharing(identity.gate, self._meet)
+        about = NodeStatus(host=identity.host, tags=identity.tags, capacity=capacity, most=identity.most)
+        self._sharing = PeerExchange(identity.gate, self._meet)
         self._agent = Agent(place, Member(identity.gate, lambda: str(ULID())), about, self._sharing)
         self._about = about
         self._runner: Runner | None = None
-        self._taken: Wanted | None = None
+        self._taken: Assignment | None = None
         self._problem = ""
         self._refused: dict[str, str] = {}
         self._sections: tuple[int, RunConfig] | None = None
@@ -92,7 +92,7 @@ class FleetGate:
         self._stop.set()
         self._agent.changed.set()
 
-    def standing(self) -> Fleet:
+    def standing(self) -> FleetHealth:
         """How the gate stands in its fleet."""
         return self._agent.standing()
 
@@ -115,7 +115,7 @@ class FleetGate:
             try:
                 told = 0.0
                 while not self._stop.is_set() and self._agent.error is None:
-                    self._agent.changed.wait(LOOK_S)
+                    self._agent.changed.wait(POLL_INTERVAL_S)
                     self._agent.changed.clear()
                     self._go_over(self._agent.wanted)
                     if self._runner is not None and self._runner.wait(0.0):
@@ -127,7 +127,7 @@ class FleetGate:
                 self._let_go()
         if self._agent.error is not None:
             raise self._agent.error
-        return None if self._runner is None else self._runner.close(linger_s=LOOK_S)
+        return None if self._runner is None else self._runner.close(linger_s=POLL_INTERVAL_S)
 
     def _let_go(self) -> None:
         """Leave every camera alone before the session is over: whoever gets them next begins then."""
@@ -137,7 +137,7 @@ class FleetGate:
             while self._runner.watching() and monotonic() < deadline:
                 sleep(0.02)
 
-    def _go_over(self, wanted: Wanted) -> None:
+    def _go_over(self, wanted: Assignment) -> None:
         """Let the run be what is wanted."""
         if wanted is self._taken or wanted.followed is None:
             return
@@ -161,7 +161,7 @@ class FleetGate:
         self._taken = wanted
         self._tell()
 
-    def _fitting(self, wanted: Wanted) -> RunConfig:
+    def _fitting(self, wanted: Assignment) -> RunConfig:
         """The fleet's configuration as it is for this gate, with the cameras that it is to watch."""
         assert wanted.followed is not None
         followed = wanted.followed
@@ -177,7 +177,7 @@ class FleetGate:
         if self._runner is not None:
             log.info("beginning anew, as what only that changes was changed")
             self._runner.stop()
-            self._runner.close(linger_s=LOOK_S)
+            self._runner.close(linger_s=POLL_INTERVAL_S)
             self._runner = None
         self._runner = self._make_runner(config)
         self._runner.share(self._sharing)
@@ -185,7 +185,7 @@ class FleetGate:
         self._meter = _Meter()
         self._runner.start()
 
-    def _meet(self, met: Met) -> None:
+    def _meet(self, met: PeerSighting) -> None:
         runner = self._runner
         if runner is not None:
             runner.meet(met)
@@ -201,11 +201,11 @@ class FleetGate:
         capacity, load, rates = self._meter.read(report)
         if self._identity.capacity is not None:
             capacity = None
-        if capacity is not None and abs(capacity / self._about.capacity - 1) > NEWS:
+        if capacity is not None and abs(capacity / self._about.capacity - 1) > STATUS_INTERVAL_S:
             self._about = msgspec.structs.replace(self._about, capacity=round(capacity, 1))
         said = self._about.cameras
         cameras = {
-            camera.camera: CameraSays(
+            camera.camera: WatchedCamera(
                 state=camera.state.value + (f": {camera.problem}" if camera.problem else ""),
                 since=said[camera.camera].since if camera.camera in said else round(time(), 1),
                 looks_per_s=rates.get(camera.camera, 0.0),
@@ -223,7 +223,7 @@ class FleetGate:
         self._agent.tell(self._about, watching | set(self._taken.permits))
 
 
-def _reload(runner: Runner, config: RunConfig, wanted: Wanted) -> dict[str, str]:
+def _reload(runner: Runner, config: RunConfig, wanted: Assignment) -> dict[str, str]:
     """Go over to a configuration; return the cameras that this gate cannot watch so, and why.
 
     What cannot work for one camera is no reason to leave the others alone.
@@ -268,7 +268,7 @@ class _Meter:
             self._at, self._looks = now, looks
         # One thread detects, one scores: what is full first is the limit.
         busy_s = max(cost.total_s / cores(), cost.detect_s, cost.score_s)
-        if cost.looks < ENOUGH_LOOKS or busy_s <= 0:
+        if cost.looks < MIN_FRAMES_MEASURED or busy_s <= 0:
             return None, 0.0, self._rates
         capacity = cost.looks / busy_s
         return capacity, round(sum(self._rates.values()) / capacity, 2), self._rates

@@ -16,19 +16,19 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from facegate.pipeline.gating.factory import Learned
-from facegate.pipeline.gating.policies import MOST_PEOPLE
-from facegate.pipeline.records import Met
+from facegate.pipeline.gating.factory import LearnedState
+from facegate.pipeline.gating.policies import MAX_RECENT_PEOPLE
+from facegate.pipeline.records import PeerSighting
 
 SUBJECT = "facegate.met"
 KEEP_S = 60.0
-MOST_BYTES = 64 * 1024
-OLDEST_S = 3600.0
+MAX_MESSAGE_BYTES = 64 * 1024
+MAX_AGE_S = 3600.0
 
 log = structlog.get_logger(__name__)
 
 
-class Said(msgspec.Struct, frozen=True, array_like=True):
+class SightingMessage(msgspec.Struct, frozen=True, array_like=True):
     """Somebody was let through; MessagePack."""
 
     gate: str
@@ -41,27 +41,27 @@ class Said(msgspec.Struct, frozen=True, array_like=True):
     """Of unit length; float16, little-endian."""
 
 
-class Sharing:
+class PeerExchange:
     """Collects what is to be told and understands what is heard; for any thread. A
-    :class:`~facegate.pipeline.gating.factory.Outside`."""
+    :class:`~facegate.pipeline.gating.factory.FleetPeers`."""
 
-    def __init__(self, gate: str, meet: Callable[[Met], None]) -> None:
+    def __init__(self, gate: str, meet: Callable[[PeerSighting], None]) -> None:
         """Begin; ``meet`` is told of everybody whom other gates have let through."""
         self.model = ""
         """Of the gate's embeddings; empty while there is no run."""
         self._gate, self._meet = gate, meet
         self._lock = Lock()
-        self._met: deque[tuple[float, str, bytes]] = deque(maxlen=MOST_PEOPLE)
-        self._learned: dict[str, Learned] = {}
+        self._met: deque[tuple[float, str, bytes]] = deque(maxlen=MAX_RECENT_PEOPLE)
+        self._learned: dict[str, LearnedState] = {}
         self._kept: dict[str, bytes] = {}
         self._kept_s: dict[str, float] = {}
 
     def met(self, group: str, embedding: NDArray[np.float32], at_s: float) -> None:
-        """See :class:`~facegate.pipeline.gating.factory.Outside`."""
+        """See :class:`~facegate.pipeline.gating.factory.FleetPeers`."""
         self._met.append((at_s, group, embedding.astype("<f2").tobytes()))
 
-    def learned(self, camera: str, learned: Learned) -> None:
-        """See :class:`~facegate.pipeline.gating.factory.Outside`."""
+    def learned(self, camera: str, learned: LearnedState) -> None:
+        """See :class:`~facegate.pipeline.gating.factory.FleetPeers`."""
         with self._lock:
             self._learned[camera] = learned
 
@@ -70,23 +70,23 @@ class Sharing:
         now = monotonic()
         taken = [self._met.popleft() for _ in range(len(self._met))]
         return [
-            msgspec.msgpack.encode(Said(self._gate, self.model, group, round(now - at_s, 3), embedding))
+            msgspec.msgpack.encode(SightingMessage(self._gate, self.model, group, round(now - at_s, 3), embedding))
             for at_s, group, embedding in taken
         ]
 
     def hear(self, message: bytes) -> None:
         """Another gate has said something; what cannot be understood is left out."""
-        if len(message) > MOST_BYTES:
+        if len(message) > MAX_MESSAGE_BYTES:
             return
         try:
-            said = msgspec.msgpack.decode(message, type=Said)
+            said = msgspec.msgpack.decode(message, type=SightingMessage)
             unit = np.frombuffer(said.embedding, "<f2").astype("<f4")
         except (msgspec.DecodeError, ValueError) as error:
             log.error("message of another gate left out", reason=str(error))
             return
-        if said.gate == self._gate or said.model != self.model or not 0 <= said.age_s <= OLDEST_S:
+        if said.gate == self._gate or said.model != self.model or not 0 <= said.age_s <= MAX_AGE_S:
             return
-        self._meet(Met(said.group, unit.tobytes(), monotonic() - said.age_s))
+        self._meet(PeerSighting(said.group, unit.tobytes(), monotonic() - said.age_s))
 
     def to_keep(self, camera: str | None = None) -> dict[str, bytes]:
         """What is to be written of one camera, which is about to be given up, or of all whose turn it is."""
@@ -106,13 +106,13 @@ class Sharing:
         """The bucket tells what a camera has learned."""
         self._kept[camera] = value
 
-    def begins_with(self, camera: str) -> Learned | None:
+    def begins_with(self, camera: str) -> LearnedState | None:
         """What a camera has learned elsewhere."""
         value = self._kept.get(camera)
-        if not value or len(value) > MOST_BYTES:
+        if not value or len(value) > MAX_MESSAGE_BYTES:
             return None
         try:
-            return msgspec.json.decode(value, type=Learned)
+            return msgspec.json.decode(value, type=LearnedState)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             log.error("what the camera has learned elsewhere cannot be read", camera=camera, reason=str(error))
             return None

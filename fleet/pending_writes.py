@@ -23,7 +23,7 @@ class Write(msgspec.Struct, frozen=True):
     sent_s: float
 
 
-class Writes:
+class PendingWrites:
     """Those of one gate. Of each key there is one on its way at most."""
 
     def __init__(self) -> None:

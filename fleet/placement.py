@@ -16,11 +16,11 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from facegate.fleet.records import Seat, Wish
+from facegate.fleet.records import CameraRequest, NodeCapacity
 
 SLACK = 0.05
 """A camera goes where it ranks highest among gates below their share, then among those within this of it."""
-OFF = 0.10
+MAX_IMBALANCE = 0.10
 """Nothing moves before a gate is this far off its share."""
 GROUP_SLACK = 0.25
 """What a group's gate may be over its share before the group is split."""
@@ -31,7 +31,7 @@ def _hash(name: str) -> int:
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big")
 
 
-def ranks(camera: str, seats: Sequence[Seat]) -> NDArray[np.float64]:
+def ranks(camera: str, seats: Sequence[NodeCapacity]) -> NDArray[np.float64]:
     """How much a camera belongs to each gate: being the highest falls to each as often as its capacity says."""
     gates = np.array([_hash(seat.gate) for seat in seats], np.uint64)
     capacities = np.array([seat.capacity for seat in seats])
@@ -48,7 +48,9 @@ def _ranks(camera: str, gates: NDArray[np.uint64], capacities: NDArray[np.float6
     return found
 
 
-def place(wishes: Sequence[Wish], seats: Sequence[Seat], owners: Mapping[str, str]) -> dict[str, str]:
+def place(
+    wishes: Sequence[CameraRequest], seats: Sequence[NodeCapacity], owners: Mapping[str, str]
+) -> dict[str, str]:
     """Return the gate of each camera; one that no gate can take is left out.
 
     Args:
@@ -60,7 +62,9 @@ def place(wishes: Sequence[Wish], seats: Sequence[Seat], owners: Mapping[str, st
 
 
 class _Placing:
-    def __init__(self, wishes: Sequence[Wish], seats: Sequence[Seat], owners: Mapping[str, str]) -> None:
+    def __init__(
+        self, wishes: Sequence[CameraRequest], seats: Sequence[NodeCapacity], owners: Mapping[str, str]
+    ) -> None:
         self._wishes = sorted(wishes, key=lambda wish: wish.camera)
         self._seats = sorted(seats, key=lambda seat: seat.gate)
         self._index = {seat.gate: index for index, seat in enumerate(self._seats)}
@@ -69,7 +73,7 @@ class _Placing:
         self._capacity = np.array([seat.capacity for seat in self._seats])
         self._room = np.array([seat.most for seat in self._seats])
         self._load = np.zeros(len(self._seats))
-        self._at: list[dict[str, Wish]] = [{} for _ in self._seats]
+        self._at: list[dict[str, CameraRequest]] = [{} for _ in self._seats]
         self._groups: defaultdict[str, Counter[int]] = defaultdict(Counter)
         self._level = sum(wish.cost for wish in wishes) / max(
             1e-9, sum(seat.capacity for seat in seats if not seat.leaving)
@@ -93,24 +97,24 @@ class _Placing:
                 return {wish: self._seats[index].gate for index, at in enumerate(self._at) for wish in at}
             homeless = left  # where a gate was full and gave something away there is room now
 
-    def _choice(self, wish: Wish) -> NDArray[np.bool_]:
+    def _choice(self, wish: CameraRequest) -> NDArray[np.bool_]:
         """Which gates may take a camera that has none."""
         return np.array([seat.takes(wish) and not seat.quiet for seat in self._seats], bool)
 
-    def _home(self, wish: Wish, choice: NDArray[np.bool_]) -> bool:
+    def _home(self, wish: CameraRequest, choice: NDArray[np.bool_]) -> bool:
         index = self._choose(wish, choice)
         if index is not None:
             self._put(wish, index)
         return index is not None
 
-    def _put(self, wish: Wish, index: int) -> None:
+    def _put(self, wish: CameraRequest, index: int) -> None:
         self._at[index][wish.camera] = wish
         self._load[index] += wish.cost
         self._room[index] -= 1
         if wish.group:
             self._groups[wish.group][index] += 1
 
-    def _take(self, wish: Wish, index: int) -> None:
+    def _take(self, wish: CameraRequest, index: int) -> None:
         del self._at[index][wish.camera]
         self._load[index] -= wish.cost
         self._room[index] += 1
@@ -121,7 +125,7 @@ class _Placing:
         """Load by capacity."""
         return float((self._load[index] + more) / self._capacity[index])
 
-    def _choose(self, wish: Wish, choice: NDArray[np.bool_]) -> int | None:
+    def _choose(self, wish: CameraRequest, choice: NDArray[np.bool_]) -> int | None:
         free = choice & (self._room > 0)
         if not free.any():
             return None
@@ -146,13 +150,16 @@ class _Placing:
                 return
 
     def _off(self, emptiest: int, fullest: int) -> bool:
-        return self._filled(fullest) > (1 + OFF) * self._level or self._filled(emptiest) < (1 - OFF) * self._level
+        return (
+            self._filled(fullest) > (1 + MAX_IMBALANCE) * self._level
+            or self._filled(emptiest) < (1 - MAX_IMBALANCE) * self._level
+        )
 
     def _move_one(self, by_load: list[int]) -> bool:
         """Move a camera from a full gate to an empty one where that brings them closer; return whether one did."""
         for fullest in reversed(by_load):
             for emptiest in by_load:
-                if self._filled(fullest) - self._filled(emptiest) <= OFF * self._level:
+                if self._filled(fullest) - self._filled(emptiest) <= MAX_IMBALANCE * self._level:
                     break
                 wish = self._movable(fullest, emptiest)
                 if wish is not None:
@@ -161,7 +168,7 @@ class _Placing:
                     return True
         return False
 
-    def _movable(self, fullest: int, emptiest: int) -> Wish | None:
+    def _movable(self, fullest: int, emptiest: int) -> CameraRequest | None:
         to = self._seats[emptiest]
         if self._room[emptiest] <= 0:
             return None

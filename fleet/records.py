@@ -16,7 +16,7 @@ GATE, CAMERA, DRAIN, PAUSE, KEPT = "gate", "camera", "drain", "pause", "kept"
 """First words of keys."""
 
 
-class CameraSays(msgspec.Struct, frozen=True):
+class WatchedCamera(msgspec.Struct, frozen=True):
     """How a camera is doing, as the gate that watches it tells."""
 
     state: str
@@ -25,7 +25,7 @@ class CameraSays(msgspec.Struct, frozen=True):
     looks_per_s: float = 0.0
 
 
-class About(msgspec.Struct, frozen=True):
+class NodeStatus(msgspec.Struct, frozen=True):
     """What a gate tells of itself with each renewal."""
 
     host: str
@@ -36,10 +36,10 @@ class About(msgspec.Struct, frozen=True):
     config: int = 0
     refused: Mapping[str, str] = {}
     problem: str = ""
-    cameras: Mapping[str, CameraSays] = {}
+    cameras: Mapping[str, WatchedCamera] = {}
 
 
-class Session(msgspec.Struct, frozen=True, omit_defaults=True):
+class NodeSession(msgspec.Struct, frozen=True, omit_defaults=True):
     """Value of ``gate.ID``: a gate is there. It renews this; whoever finds it too old ends it.
 
     A gate that was ended, or has left, has an empty ``session``.
@@ -59,7 +59,7 @@ class Session(msgspec.Struct, frozen=True, omit_defaults=True):
     """Share of its capacity that is used, as it measures it."""
     config: int = 0
     """Revision of the configuration that it follows."""
-    cameras: dict[str, CameraSays] = {}
+    cameras: dict[str, WatchedCamera] = {}
     refused: dict[str, str] = {}
     """Cameras that it cannot watch, and why."""
     problem: str = ""
@@ -81,7 +81,7 @@ class Lease(msgspec.Struct, frozen=True, omit_defaults=True):
     session: str = ""
 
 
-class Wish(msgspec.Struct, frozen=True):
+class CameraRequest(msgspec.Struct, frozen=True):
     """A camera that somebody should watch."""
 
     camera: str
@@ -95,7 +95,7 @@ class Wish(msgspec.Struct, frozen=True):
     """Cameras that share whom they saw; they had better have one gate."""
 
 
-class Seat(msgspec.Struct, frozen=True):
+class NodeCapacity(msgspec.Struct, frozen=True):
     """A gate that could watch cameras."""
 
     gate: str
@@ -109,7 +109,7 @@ class Seat(msgspec.Struct, frozen=True):
     """Has not been heard of when it should have: it keeps what it has and gets nothing more."""
     refused: frozenset[str] = frozenset()
 
-    def takes(self, wish: Wish) -> bool:
+    def takes(self, wish: CameraRequest) -> bool:
         """Whether it may ever watch this camera."""
         return (
             not self.leaving
@@ -119,7 +119,7 @@ class Seat(msgspec.Struct, frozen=True):
         )
 
 
-Value = TypeVar("Value", Session, Lease)
+Value = TypeVar("Value", NodeSession, Lease)
 
 
 def decode(value: bytes, kind: type[Value]) -> Value:

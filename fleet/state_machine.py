@@ -23,11 +23,21 @@ from itertools import chain
 
 import msgspec
 
-from facegate.fleet.handoff import Giving
+from facegate.fleet.bucket_view import BucketView, NodeRecord
+from facegate.fleet.handoff import LeaseHandoff
+from facegate.fleet.pending_writes import PendingWrites, Write
 from facegate.fleet.placement import place, ranks
-from facegate.fleet.records import CAMERA, GATE, About, Lease, Seat, Session, Wish, key, parse_key
-from facegate.fleet.bucket_view import Seen, View
-from facegate.fleet.pending_writes import Write, Writes
+from facegate.fleet.records import (
+    CAMERA,
+    GATE,
+    CameraRequest,
+    Lease,
+    NodeCapacity,
+    NodeSession,
+    NodeStatus,
+    key,
+    parse_key,
+)
 
 RENEW_S = 2.0
 HOLD_S = 5.5
@@ -62,7 +72,9 @@ class Member:
         self,
         gate: str,
         make_session: Callable[[], str],
-        placing: Callable[[Sequence[Wish], Sequence[Seat], Mapping[str, str]], dict[str, str]] = place,
+        placing: Callable[
+            [Sequence[CameraRequest], Sequence[NodeCapacity], Mapping[str, str]], dict[str, str]
+        ] = place,
     ) -> None:
         """Begin.
 
@@ -72,7 +84,7 @@ class Member:
             placing: who should watch what.
         """
         self.gate = gate
-        self.view = View()
+        self.view = BucketView()
         self.term = Term()
         """Of the session that this gate has, or is about to have."""
         self._make_session = make_session
@@ -84,13 +96,13 @@ class Member:
         self._synced = False
         self._steady_since: float | None = None
         """Since when this gate has been heard without a gap: others could have been, too."""
-        self._writes = Writes()
+        self._writes = PendingWrites()
         self._plan: dict[str, str] = {}
         self._planned_for: object = None
-        self._seats: list[Seat] = []
-        self._mine: Seat | None = None
-        self._free: list[Wish] = []
-        self._giving = Giving()
+        self._seats: list[NodeCapacity] = []
+        self._mine: NodeCapacity | None = None
+        self._free: list[CameraRequest] = []
+        self._giving = LeaseHandoff()
         self._held: dict[str, int] = {}
         self._held_for: object = None
         self.stale = False
@@ -166,7 +178,9 @@ class Member:
             camera: revision for camera, revision in self.held().items() if self._giving.keeps(camera, revision)
         }
 
-    def step(self, now: float, about: About, wishes: Sequence[Wish], watching: Set[str]) -> list[Write]:
+    def step(
+        self, now: float, about: NodeStatus, wishes: Sequence[CameraRequest], watching: Set[str]
+    ) -> list[Write]:
         """What is to be written now.
 
         Args:
@@ -225,7 +239,7 @@ class Member:
         self.term = Term()
         self._sent.clear()
 
-    def _renewal(self, now: float, about: About) -> Write | None:
+    def _renewal(self, now: float, about: NodeStatus) -> Write | None:
         name = key(GATE, self.gate)
         own = self.view.gates.get(self.gate)
         if own is not None and own.value.alive and own.value.session != self._session:
@@ -238,7 +252,7 @@ class Member:
         self._seq += 1
         self._sent[self._seq] = now
         self._next_renewal_s = now + RENEW_S
-        value = Session(
+        value = NodeSession(
             session=self._session,
             seq=self._seq,
             host=about.host,
@@ -253,7 +267,7 @@ class Member:
         )
         return Write(name, msgspec.json.encode(value), 0 if own is None else own.revision, now)
 
-    def _aged(self, seen: Seen[Session], now: float, steady_s: float) -> bool:
+    def _aged(self, seen: NodeRecord[NodeSession], now: float, steady_s: float) -> bool:
         """Whether a session can have been ended: not renewed for long enough while this gate was listening."""
         return min(now - seen.since, steady_s) >= TAKE_S
 
@@ -276,7 +290,7 @@ class Member:
         seen = self.view.gates.get(gate)
         return gate != self.gate and (seen is None or now - seen.since > 2 * RENEW_S)
 
-    def _replan(self, now: float, wishes: Sequence[Wish], config: int) -> None:
+    def _replan(self, now: float, wishes: Sequence[CameraRequest], config: int) -> None:
         settled = now - self.view.members_since >= SETTLE_S
         quiet = frozenset(name for name, _ in self.view.alive() if self._late(name, now))
         basis = (self.view.changes, config, settled, quiet)
@@ -285,7 +299,7 @@ class Member:
         self._planned_for = basis
         wanted = [wish for wish in wishes if wish.camera not in self.view.paused]
         self._seats = [
-            Seat(
+            NodeCapacity(
                 gate=name,
                 host=seen.value.host,
                 tags=seen.value.tags,
@@ -363,7 +377,7 @@ class Member:
                 found.append(Write(name, value, 0 if seen is None else seen.revision, now))
         return found
 
-    def _my_turn(self, wish: Wish, mine: Seat, now: float) -> bool:
+    def _my_turn(self, wish: CameraRequest, mine: NodeCapacity, now: float) -> bool:
         planned = self._plan.get(wish.camera)
         if planned == self.gate:
             return True
@@ -375,7 +389,7 @@ class Member:
         others = [seat for seat in self._seats if seat.takes(wish) and not seat.quiet and seat.gate != planned]
         return now - free_since >= NEXT_S * (1 + self._turn(wish.camera, others))
 
-    def _turn(self, name: str, seats: Sequence[Seat]) -> int:
+    def _turn(self, name: str, seats: Sequence[NodeCapacity]) -> int:
         """How many of these gates come before this one where something concerns this camera or gate."""
         values = ranks(name, seats)
         own = next((value for seat, value in zip(seats, values, strict=True) if seat.gate == self.gate), -1.0)

@@ -17,8 +17,8 @@ import structlog
 from facegate.database import connect
 from facegate.errors import FacegateError, StoreError
 from facegate.maintenance.files import GALLERY, SPOOL, STORE, DataFile, Kind, examine, set_aside
-from facegate.recognition.enrollment.gallery_store import People
-from facegate.recognition.enrollment.unknowns import Unknowns
+from facegate.recognition.enrollment.gallery_store import GalleryStore
+from facegate.recognition.enrollment.unknowns import UnknownStore
 from facegate.sinks.wire import SOFTWARE
 from facegate.store.writer import StoreWriter
 
@@ -269,7 +269,7 @@ def forget_in_backups(folder: Path, name: str) -> int:
         found = 0
         people, store = backup / "people.db", backup / "store.db"
         if people.is_file():
-            with People(people) as gallery, Unknowns(people) as unknowns:
+            with GalleryStore(people) as gallery, UnknownStore(people) as unknowns:
                 if name in {person.name for person in gallery.people()}:
                     found += 1 + gallery.remove(name)
                 unknowns.forget_all()

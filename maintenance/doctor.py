@@ -29,7 +29,7 @@ EARLIEST = 1_735_689_600.0
 Level = Literal["ok", "fixed", "warning", "error"]
 
 
-class Line(msgspec.Struct, frozen=True):
+class Diagnosis(msgspec.Struct, frozen=True):
     """One thing that was looked at."""
 
     level: Level
@@ -38,7 +38,7 @@ class Line(msgspec.Struct, frozen=True):
 
 def diagnose(
     data: Path, files: Sequence[DataFile], backups: Sequence[Path], now: float, *, repair: bool = False
-) -> Iterator[Line]:
+) -> Iterator[Diagnosis]:
     """Look at everything, a line for each.
 
     Args:
@@ -48,7 +48,7 @@ def diagnose(
         now: Unix time.
         repair: put in order what can be.
     """
-    yield Line("ok", f"facegate {SOFTWARE}, SQLite {sqlite3.sqlite_version}")
+    yield Diagnosis("ok", f"facegate {SOFTWARE}, SQLite {sqlite3.sqlite_version}")
     for file in files:
         yield from _file(file, backups, repair)
         yield from _mode(file.path, 0o600, repair)
@@ -59,36 +59,36 @@ def diagnose(
     yield _backups(backups, now)
     for folder in dict.fromkeys([data, *(file.path.parent for file in files)]):
         for line in notes(folder):
-            yield Line("warning", f"earlier: {line} (remove *{DAMAGED}* when you need it no more)")
+            yield Diagnosis("warning", f"earlier: {line} (remove *{DAMAGED}* when you need it no more)")
 
 
-def _file(file: DataFile, backups: Sequence[Path], repair: bool) -> Iterator[Line]:
+def _file(file: DataFile, backups: Sequence[Path], repair: bool) -> Iterator[Diagnosis]:
     if file.kind is None:
-        yield Line("ok", f"{file.path}: present")
+        yield Diagnosis("ok", f"{file.path}: present")
         return
     found = examine(file.path, file.kind, full=True)
     if found.state == "sound":
-        yield Line("ok", f"{file.path}: sound {file.kind.what}, {file.path.stat().st_size / 1e6:.1f} MB")
+        yield Diagnosis("ok", f"{file.path}: sound {file.kind.what}, {file.path.stat().st_size / 1e6:.1f} MB")
     elif found.state in ("foreign", "newer"):
         remedy = "give another file" if found.state == "foreign" else "update facegate, or restore a backup"
-        yield Line("error", f"{file.path}: {found.reason}; {remedy}")
+        yield Diagnosis("error", f"{file.path}: {found.reason}; {remedy}")
     elif found.state in ("missing", "unusable"):
-        yield Line("error", f"{file.path}: {found.state} ({found.reason}); check the disk and permissions")
+        yield Diagnosis("error", f"{file.path}: {found.state} ({found.reason}); check the disk and permissions")
     elif not repair:
-        yield Line("error", f"{file.path}: damaged ({found.reason}); see 'facegate doctor --repair'")
+        yield Diagnosis("error", f"{file.path}: damaged ({found.reason}); see 'facegate doctor --repair'")
     else:
         try:
             done = heal(file, backups, found)
         except StoreError as error:
-            yield Line("error", str(error))
+            yield Diagnosis("error", str(error))
             return
         if done is None:
-            yield Line("warning", f"{file.path}: {found.reason}, and there is no backup; it will be filled")
+            yield Diagnosis("warning", f"{file.path}: {found.reason}, and there is no backup; it will be filled")
         else:
-            yield Line("fixed", done)
+            yield Diagnosis("fixed", done)
 
 
-def _mode(path: Path, wanted: int, repair: bool) -> Iterator[Line]:
+def _mode(path: Path, wanted: int, repair: bool) -> Iterator[Diagnosis]:
     """Nobody else may read it."""
     for each in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
         try:
@@ -96,34 +96,36 @@ def _mode(path: Path, wanted: int, repair: bool) -> Iterator[Line]:
             if not mode & 0o077:
                 continue
             if not repair:
-                yield Line("warning", f"{each}: others may read it ({mode:o}); 'chmod {wanted:o}', or --repair")
+                yield Diagnosis(
+                    "warning", f"{each}: others may read it ({mode:o}); 'chmod {wanted:o}', or --repair"
+                )
                 continue
             each.chmod(wanted)
         except OSError:
             continue
-        yield Line("fixed", f"{each}: was readable by others ({mode:o}), is {wanted:o}")
+        yield Diagnosis("fixed", f"{each}: was readable by others ({mode:o}), is {wanted:o}")
 
 
-def _room(data: Path) -> Line:
+def _room(data: Path) -> Diagnosis:
     free = shutil.disk_usage(data).free
     if free < LEAST_FREE_BYTES:
-        return Line("warning", f"{data}: {free / 1e9:.1f} GB are free; lower --max-mb or --days, or make room")
-    return Line("ok", f"{data}: {free / 1e9:.1f} GB are free")
+        return Diagnosis("warning", f"{data}: {free / 1e9:.1f} GB are free; lower --max-mb or --days, or make room")
+    return Diagnosis("ok", f"{data}: {free / 1e9:.1f} GB are free")
 
 
-def _clock(files: Sequence[DataFile], now: float) -> Line:
+def _clock(files: Sequence[DataFile], now: float) -> Diagnosis:
     date = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now))
     known = [found for file in files if file.kind is not None and (found := _trusted(file.path)) is not None]
     if now < EARLIEST:
-        return Line("error", f"clock: it says {date}; set the host's date, and let a time server keep it")
+        return Diagnosis("error", f"clock: it says {date}; set the host's date, and let a time server keep it")
     if known and not -JUMP_S <= now - max(known) <= MAX_GAP_S:
         last = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(max(known)))
-        return Line(
+        return Diagnosis(
             "warning",
             f"clock: it says {date}, and was last trusted at {last}; nothing is deleted by age until it has run "
             "steadily for a day: check the host's date",
         )
-    return Line("ok", f"clock: {date}")
+    return Diagnosis("ok", f"clock: {date}")
 
 
 def _trusted(path: Path) -> float | None:
@@ -135,11 +137,13 @@ def _trusted(path: Path) -> float | None:
     return None if row is None else row[0]
 
 
-def _backups(backups: Sequence[Path], now: float) -> Line:
+def _backups(backups: Sequence[Path], now: float) -> Diagnosis:
     found = [made for folder in backups for path in automatic(folder)[-1:] if (made := read_manifest(path).made)]
     if not found:
-        return Line("warning", "backups: none yet; a console or worker makes one a day, 'facegate backup' one now")
+        return Diagnosis(
+            "warning", "backups: none yet; a console or worker makes one a day, 'facegate backup' one now"
+        )
     date = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(max(found)))
     count = sum(len(automatic(folder)) for folder in backups)
     old = now - max(found) > OLD_BACKUP_S
-    return Line("warning" if old else "ok", f"backups: {count}, the newest of {date}")
+    return Diagnosis("warning" if old else "ok", f"backups: {count}, the newest of {date}")

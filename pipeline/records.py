@@ -221,7 +221,7 @@ class Shot(Record, frozen=True, eq=False):
         return self.scored.face.frame.pts_s
 
 
-class Answer(Record, frozen=True, eq=False):
+class RecognitionFeedback(Record, frozen=True, eq=False):
     """What a recogniser made of a shot: numbers alone, no name."""
 
     shot_id: str
@@ -237,7 +237,7 @@ class Answer(Record, frozen=True, eq=False):
     """Changes with what recognises: what was learned from one does not hold for another."""
 
 
-class Met(Record, frozen=True, eq=False):
+class PeerSighting(Record, frozen=True, eq=False):
     """Somebody whom another gate has let through, at a camera of a group that has cameras here, too."""
 
     group: str
@@ -247,13 +247,13 @@ class Met(Record, frozen=True, eq=False):
     """By this host's monotonic clock."""
 
 
-class Answers(Record, frozen=True, eq=False):
+class FeedbackBatch(Record, frozen=True, eq=False):
     """What recognisers, and other gates of a fleet, have said since it was last asked."""
 
     expected: bool
     """Whether somebody is there who answers."""
-    given: tuple[Answer, ...] = ()
-    met: tuple[Met, ...] = ()
+    given: tuple[RecognitionFeedback, ...] = ()
+    met: tuple[PeerSighting, ...] = ()
 
 
 class TrackEnd(Record, frozen=True, eq=False):

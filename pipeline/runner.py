@@ -17,21 +17,21 @@ from typing import Any, Self
 from prometheus_client.core import Metric
 from ulid import ULID
 
-from facegate.pipeline.cameras.camera import Permit
+from facegate.pipeline.cameras.camera import LeaseGuard
 from facegate.pipeline.config import RunConfig
 from facegate.pipeline.flow.channel import Channel, Lane
-from facegate.pipeline.gating.factory import Deciders, Learned, Outside
+from facegate.pipeline.gating.factory import CameraGates, FleetPeers, LearnedState
 from facegate.pipeline.gating.gate import Decision
-from facegate.pipeline.recording.record import Place
-from facegate.pipeline.records import FrameRef, Image, Met, ScoredFrame
 from facegate.pipeline.observability.library_logging import log_as_a_library
 from facegate.pipeline.observability.report import RunReport
-from facegate.pipeline.runtime.cameras import Cameras
-from facegate.pipeline.runtime.threads import THREAD_PREFIX, Crew
-from facegate.pipeline.runtime.malloc_trim import give_back
-from facegate.pipeline.runtime.assembly import Parts
-from facegate.pipeline.runtime.reload import Reload, differences
+from facegate.pipeline.recording.record import RecordingPosition
+from facegate.pipeline.records import FrameRef, Image, PeerSighting, ScoredFrame
+from facegate.pipeline.runtime.assembly import Pipeline
+from facegate.pipeline.runtime.cameras import CameraSet
+from facegate.pipeline.runtime.malloc_trim import trim_memory
+from facegate.pipeline.runtime.reload import ConfigDiff, differences
 from facegate.pipeline.runtime.report_builder import run_report
+from facegate.pipeline.runtime.threads import THREAD_PREFIX, ThreadGroup
 from facegate.pipeline.sources.factory import open_source
 from facegate.sinks.base import CameraStatus, DeliveryReport, Sink
 
@@ -77,11 +77,11 @@ class Runner:
         self.run_id = run_id or str(ULID())
         self.config = config
         self._stop = Event()
-        self._crew = Crew(self._abort, on_finished)
-        self._parts = Parts(
+        self._crew = ThreadGroup(self._abort, on_finished)
+        self._parts = Pipeline(
             config, make_sink, self.run_id, on_decision=on_decision, on_scored=on_scored, record=record
         )
-        self._cameras = Cameras(self._parts.cameras, self._crew, self._stop)
+        self._cameras = CameraSet(self._parts.cameras, self._crew, self._stop)
         self._keeper: Lane[Any] | None = self._parts.channels[0].lane(1) if stays else None
         self.ledger = self._parts.ledger
         self.info = self._parts.info
@@ -130,20 +130,20 @@ class Runner:
         """Whether a stop was asked for or something has failed."""
         return self._stop.is_set()
 
-    def share(self, outside: Outside) -> None:
+    def share(self, outside: FleetPeers) -> None:
         """In a fleet: tell other gates what they need."""
         self._parts.gates.share(outside)
 
-    def meet(self, met: Met) -> None:
+    def meet(self, met: PeerSighting) -> None:
         """In a fleet: hear of somebody whom another gate has let through."""
         self._parts.meet(met)
 
     def reload(
         self,
         config: RunConfig,
-        permits: Mapping[str, Permit] | None = None,
-        learned: Mapping[str, Learned] | None = None,
-    ) -> Reload:
+        permits: Mapping[str, LeaseGuard] | None = None,
+        learned: Mapping[str, LearnedState] | None = None,
+    ) -> ConfigDiff:
         """Go over to another configuration while running: cameras come, go and change, the others do not blink.
 
         Cameras and gates change; whatever else differs is named in ``ignored`` and needs a restart. A camera that
@@ -211,7 +211,7 @@ class Runner:
             self._cameras.raise_problem()
         return self.report()
 
-    def recorded(self) -> Place | None:
+    def recorded(self) -> RecordingPosition | None:
         """Where the frame that the gate has now was recorded."""
         return None if self._parts.recorder is None else self._parts.recorder.place
 
@@ -223,9 +223,9 @@ class Runner:
         """For each of a camera's tracks, the one under which its faces are decided."""
         return self._parts.gate.present(camera)
 
-    def deciders(self, config: RunConfig | None = None) -> Deciders:
+    def deciders(self, config: RunConfig | None = None) -> CameraGates:
         """What decides frames again as this run's gates decide them, or those of another configuration."""
-        return Deciders(self._parts.checked_gates(config or self.config))
+        return CameraGates(self._parts.checked_gates(config or self.config))
 
     def watching(self) -> set[str]:
         """Cameras from which frames may still come."""
@@ -260,7 +260,7 @@ class Runner:
         while not self.wait(LOOK_S):
             self._tell_cameras()
             if monotonic() >= due:
-                give_back()
+                trim_memory()
                 due = monotonic() + TIDY_S
 
     def _tell_cameras(self) -> None:

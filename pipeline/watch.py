@@ -8,7 +8,7 @@ from pathlib import Path
 
 from facegate.pipeline.config import RunConfig, config_for
 from facegate.pipeline.flow.channel import Aborted, Channel, EndOfStream
-from facegate.pipeline.records import Answers, LiveTracks, Shot, TrackEnd
+from facegate.pipeline.records import FeedbackBatch, LiveTracks, Shot, TrackEnd
 from facegate.pipeline.runner import Runner
 from facegate.sinks.base import CameraStatus, DeliveryReport
 
@@ -38,9 +38,9 @@ class ShotQueue:
     def cameras(self, cameras: Mapping[str, CameraStatus], *, complete: bool) -> None:
         """See :class:`facegate.sinks.base.Sink`; nobody here wants to know."""
 
-    def answers(self) -> Answers:
+    def answers(self) -> FeedbackBatch:
         """See :class:`facegate.sinks.base.Sink`; nobody here does."""
-        return Answers(expected=False)
+        return FeedbackBatch(expected=False)
 
     def report(self) -> DeliveryReport:
         """See :class:`facegate.sinks.base.Sink`; shots count as delivered when queued."""

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from facegate.cpu import ANYWHERE, threads
+from facegate.cpu import NO_CPU_PINNING, threads
 from facegate.detectors.align import CROP_SIZE
 from facegate.errors import ConfigError, ModelError
 from facegate.pipeline.records import Floats, Image
@@ -46,7 +46,7 @@ class Embedder(Protocol):
         ...
 
 
-def recogniser_id(embedder: Embedder) -> str:
+def recognizer_id(embedder: Embedder) -> str:
     """What tells gates one recogniser from another: 16 hex digits."""
     return hashlib.sha256(embedder.version.encode()).hexdigest()[:16]
 
@@ -86,7 +86,7 @@ class OnnxEmbedder:
             "INFERENCE_PRECISION_HINT": "f32",  # processors with bf16 would take that
             "INFERENCE_NUM_THREADS": threads(),
             "PERFORMANCE_HINT": "LATENCY",
-            **ANYWHERE,
+            **NO_CPU_PINNING,
         }
         try:
             network = core.read_model(content)

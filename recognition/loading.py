@@ -9,21 +9,21 @@ from pathlib import Path
 import msgspec
 
 from facegate.recognition.embedders import Embedder, load_embedder
-from facegate.recognition.matching.gallery import DEFAULT_FPIR, Rule, choose_rule
-from facegate.recognition.matching.score_tail import find_strangers
 from facegate.recognition.enrollment.enroller import Enroller
-from facegate.recognition.enrollment.face_extraction import Looker
-from facegate.recognition.enrollment.gallery_store import People
+from facegate.recognition.enrollment.face_extraction import FaceExtractor
+from facegate.recognition.enrollment.gallery_store import GalleryStore
+from facegate.recognition.matching.gallery import DEFAULT_FPIR, DecisionRule, choose_rule
+from facegate.recognition.matching.score_tail import find_impostor_model
 
 
 class Recognition(msgspec.Struct, frozen=True):
     """A recogniser, the rule by which it names, and what looks at pictures to be enrolled."""
 
     embedder: Embedder
-    rule: Rule
+    rule: DecisionRule
     warning: str | None
     """Why nothing is promised, where nothing is."""
-    looker: Callable[[], Looker]
+    looker: Callable[[], FaceExtractor]
 
 
 def load_recognition(
@@ -37,15 +37,17 @@ def load_recognition(
 ) -> Recognition:
     """Load what the options say; see :func:`choose_rule`."""
 
-    def looker() -> Looker:
+    def looker() -> FaceExtractor:
         from facegate.detectors.base import load_detector
         from facegate.scoring.engine import load_scorer
 
-        return Looker(load_detector(detector, detector_path), load_scorer())
+        return FaceExtractor(load_detector(detector, detector_path), load_scorer())
 
     model = load_embedder(embedder, card)
     beside = Path(embedder) if Path(embedder).is_file() else None
-    rule, warning = choose_rule(threshold, fpir, find_strangers(model.version, model.name, beside), model.threshold)
+    rule, warning = choose_rule(
+        threshold, fpir, find_impostor_model(model.version, model.name, beside), model.threshold
+    )
     return Recognition(model, rule, warning, looker)
 
 
@@ -61,5 +63,5 @@ def enrolling(
 ) -> Iterator[Enroller]:
     """The gallery with what is needed to judge pictures."""
     parts = load_recognition(embedder, card, detector, detector_path)
-    with People(path, create=create) as people:
+    with GalleryStore(path, create=create) as people:
         yield Enroller(people, parts.looker, parts.embedder, parts.rule)

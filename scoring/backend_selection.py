@@ -23,14 +23,14 @@ from facegate.cpu import processor, threads
 from facegate.errors import ConfigError, ModelError
 from facegate.scoring.backends import Backend, BackendName, Dtype, OnnxRuntime, OpenVino, PassArrays
 from facegate.scoring.families import ModelCard
-from facegate.scoring.score_reading import Reading
+from facegate.scoring.score_reading import ScoreReading
 
 BATCH, ROUNDS = 8, 5
 RANK_AGREEMENT, EMBEDDING_AGREEMENT = 0.999, 0.995
 """Least Spearman correlation of scores and least embedding cosine with fp32, or ``auto`` does not take a format."""
 
 
-class Choice(msgspec.Struct, frozen=True):
+class BackendChoice(msgspec.Struct, frozen=True):
     """A backend, a number format, and in words why."""
 
     backend: BackendName
@@ -38,7 +38,7 @@ class Choice(msgspec.Struct, frozen=True):
     why: str
 
 
-class Trial(msgspec.Struct, frozen=True):
+class BackendTrial(msgspec.Struct, frozen=True):
     """What one backend did."""
 
     backend: BackendName
@@ -60,7 +60,7 @@ class Tuning(msgspec.Struct, frozen=True):
     """What was measured for one model on one machine."""
 
     machine: str
-    trials: tuple[Trial, ...]
+    trials: tuple[BackendTrial, ...]
 
 
 def check_combination(on: str, dtype: str, backend: str) -> None:
@@ -89,7 +89,7 @@ def machine() -> str:
     return f"{name}, torch {metadata.version('torch')}, ort {metadata.version('onnxruntime')}"
 
 
-def graph_for(reading: Reading, dtype: Dtype) -> Path:
+def graph_for(reading: ScoreReading, dtype: Dtype) -> Path:
     """Return the exported graph of a model with its settings, from the cache or exported now.
 
     Raises:
@@ -106,13 +106,13 @@ def graph_for(reading: Reading, dtype: Dtype) -> Path:
         return exact
     small = exact.with_suffix(".int8.onnx")
     if not small.is_file():
-        from facegate.scoring.export import quantise_onnx
+        from facegate.scoring.export import quantize_onnx
 
-        quantise_onnx(exact, small)
+        quantize_onnx(exact, small)
     return small
 
 
-def measured_choice(card: ModelCard, dtype: str) -> Choice | None:
+def measured_choice(card: ModelCard, dtype: str) -> BackendChoice | None:
     """The fastest backend that was measured here and is exact enough, or ``None``."""
     tuning = _read(card.name)
     if tuning is None:
@@ -121,7 +121,7 @@ def measured_choice(card: ModelCard, dtype: str) -> Choice | None:
     if not fitting:
         return None
     best = min(fitting, key=lambda trial: trial.ms_per_crop)
-    return Choice(best.backend, best.dtype, f"the fastest of {len(tuning.trials)} measured on this machine")
+    return BackendChoice(best.backend, best.dtype, f"the fastest of {len(tuning.trials)} measured on this machine")
 
 
 def example_crops(count: int = 48) -> NDArray[np.uint8]:
@@ -144,8 +144,8 @@ def example_crops(count: int = 48) -> NDArray[np.uint8]:
 
 
 def tune(
-    reading: Reading, crops: NDArray[np.uint8], native_bf16: bool, show: Callable[[str], None]
-) -> tuple[Trial, ...]:
+    reading: ScoreReading, crops: NDArray[np.uint8], native_bf16: bool, show: Callable[[str], None]
+) -> tuple[BackendTrial, ...]:
     """Measure every backend that is installed on ``crops``, keep the result, and return it, fastest first."""
     from facegate.scoring.torch_backends import TorchCpu
 
@@ -184,7 +184,7 @@ def tune(
             backend.run(batches[:1], True)
             spent.append(process_time() - started)
         trials.append(
-            Trial(
+            BackendTrial(
                 backend=backend.name,
                 dtype=backend.dtype,
                 ms_per_crop=1000 * median(spent) / len(batches[0]),

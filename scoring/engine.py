@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from facegate.cpu import processor, threads
 from facegate.detectors.align import ARCFACE_TEMPLATE
 from facegate.errors import ConfigError, ModelError
+from facegate.scoring.backend_selection import BackendChoice, check_combination, graph_for, measured_choice
 from facegate.scoring.backends import DTYPES, Backend, BackendName, Dtype, OnnxRuntime, OpenVino, PassArrays
 from facegate.scoring.calibration import Calibration
-from facegate.scoring.backend_selection import Choice, check_combination, graph_for, measured_choice
 from facegate.scoring.families import (
     DEFAULT_MODEL,
     QUALITIES,
@@ -26,7 +26,7 @@ from facegate.scoring.families import (
 from facegate.scoring.hub import resolve_weights
 from facegate.scoring.loading import load_file, load_shipped
 from facegate.scoring.network.architecture import AGGREGATIONS, DISTANCES, Aggregation, Distance, ScoreSettings
-from facegate.scoring.score_reading import Reading
+from facegate.scoring.score_reading import ScoreReading
 
 if TYPE_CHECKING:
     from facegate.scoring.network.vit import FaceViT
@@ -65,7 +65,7 @@ class Scorer:
 
     def __init__(
         self,
-        reading: Reading,
+        reading: ScoreReading,
         backend: Backend,
         *,
         why: str = "",
@@ -234,7 +234,7 @@ def load_scorer(
         alpha=loaded.alpha if alpha is None else alpha,
         distance=distance,
     )
-    reading = Reading(model, settings, chosen)
+    reading = ScoreReading(model, settings, chosen)
     on = "cuda" if device == "cuda" or (device == "auto" and cuda_found()) else "cpu"
     wanted = _decide(reading, on, dtype, backend)
     try:
@@ -242,17 +242,17 @@ def load_scorer(
     except (ModelError, OSError) as error:
         if backend != "auto" or wanted.backend == "torch":
             raise
-        wanted = Choice("torch", "fp32", f"torch, as no graph could be made: {error}")
+        wanted = BackendChoice("torch", "fp32", f"torch, as no graph could be made: {error}")
         made = _make_backend(reading, on, wanted)
     return Scorer(reading, made, why=wanted.why)
 
 
-def _decide(reading: Reading, on: str, dtype: str, backend: str) -> Choice:
+def _decide(reading: ScoreReading, on: str, dtype: str, backend: str) -> BackendChoice:
     """Which backend and number format, and why."""
     check_combination(on, dtype, backend)
     card = reading.card
     if dtype == "int8":
-        return Choice("onnxruntime", "int8", "int8 was asked for")
+        return BackendChoice("onnxruntime", "int8", "int8 was asked for")
     if backend == "auto" and on == "cpu":
         measured = measured_choice(card, dtype)
         if measured is not None:
@@ -260,23 +260,23 @@ def _decide(reading: Reading, on: str, dtype: str, backend: str) -> Choice:
     name: BackendName = "torch" if backend == "auto" else backend  # type: ignore[assignment]
     if backend == "auto" and on == "cpu" and _exported_is_best(reading, dtype):
         why = "fp32: ONNX Runtime is quicker than torch on processors (facegate models tune measures)"
-        return Choice("onnxruntime", "fp32", why)
+        return BackendChoice("onnxruntime", "fp32", why)
     if dtype != "auto":
-        return Choice(name, dtype, f"{dtype} was asked for")  # type: ignore[arg-type]
+        return BackendChoice(name, dtype, f"{dtype} was asked for")  # type: ignore[arg-type]
     if name == "onnxruntime":
-        return Choice(name, "fp32", "ONNX Runtime has no bf16 on the CPU")
+        return BackendChoice(name, "fp32", "ONNX Runtime has no bf16 on the CPU")
     if not native_bf16(on):
-        return Choice(name, "fp32", "fp32: bf16 products are not native here")
+        return BackendChoice(name, "fp32", "fp32: bf16 products are not native here")
     if not card.bf16:
-        return Choice(name, "fp32", "fp32: in bf16 this model's embeddings of poor crops differ too much")
-    return Choice(name, "bf16", "bf16: its products are native here")
+        return BackendChoice(name, "fp32", "fp32: in bf16 this model's embeddings of poor crops differ too much")
+    return BackendChoice(name, "bf16", "bf16: its products are native here")
 
 
-def _exported_is_best(reading: Reading, dtype: str) -> bool:
+def _exported_is_best(reading: ScoreReading, dtype: str) -> bool:
     return dtype == "fp32" or (dtype == "auto" and not (reading.card.bf16 and native_bf16("cpu")))
 
 
-def _make_backend(reading: Reading, on: str, choice: Choice) -> Backend:
+def _make_backend(reading: ScoreReading, on: str, choice: BackendChoice) -> Backend:
     if on == "cuda" or choice.backend == "torch":
         from facegate.scoring.torch_backends import TorchCpu, TorchCuda
 

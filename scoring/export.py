@@ -85,7 +85,7 @@ def export_onnx(one_pass: OnePass, card: ModelCard, algorithm: str, target: Path
     part.replace(target)
 
 
-def quantise_onnx(source: Path, target: Path) -> None:
+def quantize_onnx(source: Path, target: Path) -> None:
     """Write a copy of an exported graph with int8 matrix products: weights per channel, inputs on the fly."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from facegate.scoring.one_pass import OnePass
 
 
-class Reading:
+class ScoreReading:
     """A model, the settings of ViTNT-FIQA, and the number that stands for quality."""
 
     def __init__(self, model: Model, settings: ScoreSettings, quality: Quality) -> None:

@@ -9,8 +9,8 @@ from typing import Protocol
 
 import msgspec
 
-from facegate.pipeline.records import Answers, LiveTracks, Shot, TrackEnd
-from facegate.sinks.wire import MAX_HEADER_BYTES, Entry, Live
+from facegate.pipeline.records import FeedbackBatch, LiveTracks, Shot, TrackEnd
+from facegate.sinks.wire import MAX_HEADER_BYTES, EncodedShot, LiveTracksMessage
 
 MAX_ENDS = 10_000
 """Ended tracks that wait to be told; older ones are forgotten, and no longer listed as live."""
@@ -81,7 +81,7 @@ class Sink(Protocol):
         """
         ...
 
-    def answers(self) -> Answers:
+    def answers(self) -> FeedbackBatch:
         """What recognisers have said of shots since this was last called; never waits."""
         ...
 
@@ -98,10 +98,10 @@ class Sink(Protocol):
         ...
 
 
-class Place(Protocol):
+class EncodedSink(Protocol):
     """Where encoded shots are delivered to. Owned and ended like a :class:`Sink`."""
 
-    def put(self, entries: Sequence[Entry]) -> None:
+    def put(self, entries: Sequence[EncodedShot]) -> None:
         """Accept shots, together; see :meth:`Sink.send`."""
         ...
 
@@ -113,7 +113,7 @@ class Place(Protocol):
         """See :meth:`Sink.live`."""
         ...
 
-    def answers(self) -> Answers:
+    def answers(self) -> FeedbackBatch:
         """See :meth:`Sink.answers`."""
         ...
 
@@ -157,7 +157,7 @@ class TrackNews:
             self._run_id, self._new = tracks.run_id, True
             self._live = {camera: set(ids) for camera, ids in tracks.cameras.items()}
 
-    def shots(self, entries: Sequence[Entry]) -> None:
+    def shots(self, entries: Sequence[EncodedShot]) -> None:
         """Shots of tracks that the last report may not know yet."""
         with self._lock:
             for entry in entries if self._run_id is not None else ():
@@ -181,7 +181,7 @@ class TrackNews:
                 self._ends = deque((end for end in self._ends if id(end) not in told), maxlen=MAX_ENDS)
         return ends
 
-    def take_live(self, now: float) -> list[Live]:
+    def take_live(self, now: float) -> list[LiveTracksMessage]:
         """What is to be told of live tracks at a monotonic time, if anything."""
         with self._lock:
             if self._run_id is None or not (self._new or now >= self._again_s):
@@ -194,7 +194,7 @@ class TrackNews:
             return live_messages(self._run_id, {camera: sorted(ids) for camera, ids in cameras.items()})
 
 
-def live_messages(run_id: str, cameras: Mapping[str, Sequence[int]]) -> list[Live]:
+def live_messages(run_id: str, cameras: Mapping[str, Sequence[int]]) -> list[LiveTracksMessage]:
     """As few messages as hold all cameras, each short enough to be accepted."""
     parts: list[dict[str, list[int]]] = [{}]
     size = 0
@@ -205,4 +205,4 @@ def live_messages(run_id: str, cameras: Mapping[str, Sequence[int]]) -> list[Liv
             size = 0
         parts[-1][camera] = list(ids)
         size += own
-    return [Live(run_id, part) for part in parts]
+    return [LiveTracksMessage(run_id, part) for part in parts]

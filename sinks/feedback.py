@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections import deque
 from threading import Lock
 
-from facegate.pipeline.records import Answer, Answers
-from facegate.sinks.wire import MAX_RECOGNISER, Ack
+from facegate.pipeline.records import FeedbackBatch, RecognitionFeedback
+from facegate.sinks.wire import MAX_RECOGNIZER_CHARS, Ack
 
-MOST_WAITING = 10_000
+MAX_WAITING = 10_000
 ROUNDING = 1e-3
 
 
-class AnswerBox:
+class FeedbackQueue:
     """Takes receipts, keeps what they say until it is fetched, and counts."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._given: deque[Answer] = deque(maxlen=MOST_WAITING)
+        self._given: deque[RecognitionFeedback] = deque(maxlen=MAX_WAITING)
         self._expected = False
         self.answered = self.unsure = self.odd = 0
 
@@ -31,7 +31,7 @@ class AnswerBox:
         if said is None:
             return
         most = 1 + ROUNDING
-        possible = -most <= said.second <= said.similarity <= most and len(said.recogniser) <= MAX_RECOGNISER
+        possible = -most <= said.second <= said.similarity <= most and len(said.recogniser) <= MAX_RECOGNIZER_CHARS
         with self._lock:
             if not possible:  # a comparison with NaN is false, too
                 self.odd += 1
@@ -39,12 +39,14 @@ class AnswerBox:
             self.answered += 1
             self.unsure += not said.sure
             self._given.append(
-                Answer(ack.shot_id, said.named, said.sure, said.similarity, said.second, said.recogniser)
+                RecognitionFeedback(
+                    ack.shot_id, said.named, said.sure, said.similarity, said.second, said.recogniser
+                )
             )
 
-    def fetch(self) -> Answers:
+    def fetch(self) -> FeedbackBatch:
         """What has come since the last call."""
         with self._lock:
             given = tuple(self._given)
             self._given.clear()
-        return Answers(self._expected, given)
+        return FeedbackBatch(self._expected, given)

@@ -11,7 +11,7 @@ import msgspec
 
 from facegate.errors import DeliveryError
 from facegate.sinks import wire
-from facegate.sinks.wire import Entry
+from facegate.sinks.wire import EncodedShot
 
 INDEX = "index.jsonl"
 
@@ -34,7 +34,7 @@ class JsonLines:
         except OSError as error:
             raise _cannot_write(path, error) from error
 
-    def deliver(self, entries: Sequence[Entry]) -> None:
+    def deliver(self, entries: Sequence[EncodedShot]) -> None:
         """See :class:`facegate.sinks.spooled_sink.Target`; whole lines, or the file stays as it was."""
         headers = [wire.decode_header(entry.header) for entry in entries]
         lines = b"".join(msgspec.json.encode(header) + b"\n" for header in headers)
@@ -74,7 +74,7 @@ class CropFolder:
             raise _cannot_write(folder, error) from error
         self._index = JsonLines(folder / INDEX)
 
-    def deliver(self, entries: Sequence[Entry]) -> None:
+    def deliver(self, entries: Sequence[EncodedShot]) -> None:
         """See :class:`facegate.sinks.spooled_sink.Target`."""
         for entry in entries:
             name = f"{entry.camera}-{entry.shot_id}"

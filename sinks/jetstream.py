@@ -20,14 +20,14 @@ from facegate.errors import ConfigError, DeliveryError
 from facegate.pipeline.addresses import servers
 from facegate.pipeline.records import TrackEnd
 from facegate.sinks import wire
-from facegate.sinks.wire import Entry
+from facegate.sinks.wire import EncodedShot
 
 STREAM = "FACEGATE"
 SUBJECT = "facegate.shots"
 ENDED_SUBJECT = "facegate.ended"
-"""Tracks that are over (:class:`facegate.sinks.wire.Ended`), to every worker that listens; not kept."""
+"""Tracks that are over (:class:`facegate.sinks.wire.TrackEnded`), to every worker that listens; not kept."""
 LIVE_SUBJECT = "facegate.live"
-"""Tracks that live (:class:`facegate.sinks.wire.Live`), every second, to every worker that listens; not kept."""
+"""Tracks that live (:class:`facegate.sinks.wire.LiveTracksMessage`), every second, to every worker that listens; not kept."""
 DEAD_STREAM, DEAD_SUBJECT = "FACEGATE_DEAD", "facegate.dead"
 """Where workers put what they cannot read, or what has come too often."""
 DUPLICATES_S = 120.0
@@ -71,21 +71,21 @@ class JetStream:
         self._loop = asyncio.new_event_loop()
         self._client: Any = None
 
-    def deliver(self, entries: Sequence[Entry]) -> None:
+    def deliver(self, entries: Sequence[EncodedShot]) -> None:
         """See :class:`facegate.sinks.spooled_sink.Target`."""
         self._do(self._publish(entries))
 
     def ended(self, tracks: Sequence[TrackEnd]) -> None:
-        """See :class:`facegate.sinks.spooled_sink.HearsEnds`."""
-        ends = [(end.camera, wire.Ended(end.run_id, end.camera, end.track_id, end.pts_s)) for end in tracks]
+        """See :class:`facegate.sinks.spooled_sink.AcceptsTrackEnds`."""
+        ends = [(end.camera, wire.TrackEnded(end.run_id, end.camera, end.track_id, end.pts_s)) for end in tracks]
         self._do(
             self._tell_all(
                 [(f"{ENDED_SUBJECT}.{camera.replace('.', '_')}", wire.encode(end)) for camera, end in ends]
             )
         )
 
-    def live(self, tracks: Sequence[wire.Live]) -> None:
-        """See :class:`facegate.sinks.spooled_sink.HearsEnds`."""
+    def live(self, tracks: Sequence[wire.LiveTracksMessage]) -> None:
+        """See :class:`facegate.sinks.spooled_sink.AcceptsTrackEnds`."""
         self._do(self._tell_all([(LIVE_SUBJECT, wire.encode(each)) for each in tracks]))
 
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
@@ -101,7 +101,7 @@ class JetStream:
         self._disconnect()
         self._loop.close()
 
-    def payload(self, entry: Entry) -> bytes:
+    def payload(self, entry: EncodedShot) -> bytes:
         """What is published."""
         return msgspec.msgpack.encode((msgspec.Raw(entry.header), *entry.pictures))
 
@@ -117,7 +117,7 @@ class JetStream:
             await client.publish(subject, body)
         await client.flush()
 
-    async def _publish(self, entries: Sequence[Entry]) -> None:
+    async def _publish(self, entries: Sequence[EncodedShot]) -> None:
         stream = (await self._connected()).jetstream()
         await asyncio.gather(
             *(

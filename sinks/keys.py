@@ -15,7 +15,7 @@ import msgspec
 import zmq
 
 from facegate.errors import ConfigError
-from facegate.sinks.rate_limited_log import Refusals
+from facegate.sinks.rate_limited_log import RateLimitedLog
 
 GATE = "gate.json"
 WORKERS = "workers"
@@ -112,12 +112,12 @@ def _write(path: Path, key: KeyFile) -> None:
         file.write(msgspec.json.encode(key) + b"\n")
 
 
-class Doorkeeper:
+class CurveAuthenticator:
     """Lets known workers in (a ZAP credentials provider) and tells of others, once a minute each."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._refusals = Refusals()
+        self._refusals = RateLimitedLog()
 
     def callback(self, domain: str, key: bytes) -> bool:
         """Whether ``key`` (Z85) is a worker's; the folder is read anew, so that a revoked one is out."""

@@ -6,13 +6,13 @@ from time import monotonic
 
 import structlog
 
-QUIET_S = 60.0
-MOST_PEERS = 1000
+MIN_INTERVAL_S = 60.0
+MAX_PEERS = 1000
 
 log = structlog.get_logger(__name__)
 
 
-class Refusals:
+class RateLimitedLog:
     """Logs refusals, one line per peer and minute. One thread at a time."""
 
     def __init__(self) -> None:
@@ -27,9 +27,9 @@ class Refusals:
             reason: why, in words.
         """
         now = monotonic()
-        if now - self._told.get(peer, -QUIET_S) < QUIET_S:
+        if now - self._told.get(peer, -MIN_INTERVAL_S) < MIN_INTERVAL_S:
             return
-        if len(self._told) >= MOST_PEERS:
+        if len(self._told) >= MAX_PEERS:
             self._told.clear()
         self._told[peer] = now
         log.warning(what, peer=peer[:8], reason=reason)

@@ -22,7 +22,7 @@ import msgspec
 from facegate.clock import FileClock, elapsed_s, expired_row
 from facegate.database import connect
 from facegate.errors import DeliveryError
-from facegate.sinks.wire import Entry
+from facegate.sinks.wire import EncodedShot
 
 Synchronous = Literal["normal", "full"]
 Header = bytes
@@ -56,7 +56,7 @@ TIDY_S = 60.0
 """How often whoever holds a spool looks for shots that have waited too long."""
 
 
-class Status(msgspec.Struct, frozen=True):
+class SpoolStatus(msgspec.Struct, frozen=True):
     """What a spool holds."""
 
     shots: int
@@ -166,13 +166,13 @@ class Spool:
         with self._lock:
             return int(self._one("SELECT COALESCE(MAX(id), 0) FROM shots"))
 
-    def put(self, entries: Sequence[Entry]) -> list[Entry]:
+    def put(self, entries: Sequence[EncodedShot]) -> list[EncodedShot]:
         """Commit shots, all or none; return those that are new, with their rows.
 
         Raises:
             DeliveryError: the disk is full or gone.
         """
-        added: list[Entry] = []
+        added: list[EncodedShot] = []
         now = time()
         with self._lock:
             with self._transaction():
@@ -189,7 +189,7 @@ class Spool:
             self._count += len(added)
         return added
 
-    def after(self, row: int, limit: int, *, dead: bool = False) -> list[Entry]:
+    def after(self, row: int, limit: int, *, dead: bool = False) -> list[EncodedShot]:
         """The next shots, oldest first; or the dead ones, see :meth:`bury`."""
         with self._lock:
             found = self._db.execute(
@@ -197,13 +197,13 @@ class Spool:
                 "WHERE id > ? AND dead = ? ORDER BY id LIMIT ?",
                 (row, dead, limit),
             ).fetchall()
-        return [Entry(*item) for item in found]
+        return [EncodedShot(*item) for item in found]
 
-    def done(self, entries: Sequence[Entry]) -> int:
+    def done(self, entries: Sequence[EncodedShot]) -> int:
         """Delete acknowledged shots; return how many were still there."""
         if not entries:
             return 0
-        removed: list[Entry] = []
+        removed: list[EncodedShot] = []
         with self._lock:
             with self._transaction():
                 for item in entries:
@@ -213,7 +213,7 @@ class Spool:
             self._count -= len(removed)
         return len(removed)
 
-    def bury(self, entry: Entry) -> bool:
+    def bury(self, entry: EncodedShot) -> bool:
         """Put a shot aside that its workers die of, it seems; return whether it was still there."""
         with self._lock, self._transaction():
             found = self._db.execute("UPDATE shots SET dead = 1 WHERE id = ?", (entry.row,)).rowcount
@@ -266,7 +266,7 @@ class Spool:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return gone
 
-    def rewrite(self, change: Callable[[Entry], Header | None]) -> int:
+    def rewrite(self, change: Callable[[EncodedShot], Header | None]) -> int:
         """Give entries another header, or delete them, where ``None`` is returned; return how many were deleted."""
         gone, rewritten = 0, False
         with self._lock:
@@ -274,7 +274,7 @@ class Spool:
                 for item in self._db.execute(
                     "SELECT shot_id, camera, track_id, header, crop, context, id FROM shots"
                 ).fetchall():
-                    entry = Entry(*item)
+                    entry = EncodedShot(*item)
                     header = change(entry)
                     if header == entry.header:
                         continue
@@ -329,7 +329,7 @@ class Spool:
             touched, self._version = version != self._version, version
         return bool(touched)
 
-    def holds(self, entry: Entry) -> bool:
+    def holds(self, entry: EncodedShot) -> bool:
         """Whether a shot is still there."""
         with self._lock:
             return (
@@ -360,7 +360,7 @@ class Spool:
         with self._lock, self._transaction():
             self._db.execute("DELETE FROM notes WHERE key = ?1 AND (?2 IS NULL OR value = ?2)", (key, value))
 
-    def status(self) -> Status:
+    def status(self) -> SpoolStatus:
         """Count what is there."""
         with self._lock:
             oldest = self._one("SELECT MIN(created) FROM shots WHERE NOT dead")
@@ -369,7 +369,7 @@ class Spool:
                 self._db.execute("SELECT camera, COUNT(*) FROM shots WHERE NOT dead GROUP BY camera").fetchall()
             )
         age = None if oldest is None else max(0.0, time() - oldest)
-        return Status(shots=self._count, bytes=self._bytes, oldest_s=age, cameras=cameras, dead=dead)
+        return SpoolStatus(shots=self._count, bytes=self._bytes, oldest_s=age, cameras=cameras, dead=dead)
 
     def close(self) -> None:
         """Close the file."""

@@ -12,14 +12,14 @@ import structlog
 
 from facegate.clock import elapsed_s
 from facegate.errors import DeliveryError
-from facegate.pipeline.records import Answers, LiveTracks, Shot, TrackEnd
+from facegate.pipeline.records import FeedbackBatch, LiveTracks, Shot, TrackEnd
 from facegate.sinks import wire
-from facegate.sinks.base import CameraStatus, DeliveryReport, Place, TrackNews
+from facegate.sinks.base import CameraStatus, DeliveryReport, EncodedSink, TrackNews
 from facegate.sinks.spool import TIDY_S, Spool
-from facegate.sinks.wire import Entry
+from facegate.sinks.wire import EncodedShot
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
-GRACE_S = 0.2
+FINAL_GRACE_S = 0.2
 """At the end, how long a delivery that is under way may go on."""
 
 log = structlog.get_logger(__name__)
@@ -33,7 +33,7 @@ class Target(Protocol):
     together: int
     """At most so many shots at a time."""
 
-    def deliver(self, entries: Sequence[Entry]) -> None:
+    def deliver(self, entries: Sequence[EncodedShot]) -> None:
         """Deliver shots, oldest first; when this returns, they are delivered.
 
         Raises:
@@ -47,7 +47,7 @@ class Target(Protocol):
 
 
 @runtime_checkable
-class HearsEnds(Protocol):
+class AcceptsTrackEnds(Protocol):
     """A target behind which somebody puts visits together."""
 
     def ended(self, tracks: Sequence[TrackEnd]) -> None:
@@ -58,7 +58,7 @@ class HearsEnds(Protocol):
         """
         ...
 
-    def live(self, tracks: Sequence[wire.Live]) -> None:
+    def live(self, tracks: Sequence[wire.LiveTracksMessage]) -> None:
         """Tell which tracks live.
 
         Raises:
@@ -76,7 +76,7 @@ class HearsCameras(Protocol):
         ...
 
 
-class Outbox:
+class SpooledSink:
     """Keeps shots in its spool until its target has them. When the spool is full, the oldest go."""
 
     def __init__(self, target: Target, spool: Spool, *, hold: bool = False) -> None:
@@ -109,14 +109,14 @@ class Outbox:
             self._started = True
             self._thread.start()
 
-    def rewrite(self, change: Callable[[Entry], bytes | None]) -> None:
+    def rewrite(self, change: Callable[[EncodedShot], bytes | None]) -> None:
         """Give entries that wait another header, or delete them, where ``None`` is returned."""
         with self._changed:
             self._dropped += (gone := self._spool.rewrite(change))
             self._accepted -= gone
 
-    def put(self, entries: Sequence[Entry]) -> None:
-        """See :class:`facegate.sinks.base.Place`; never waits. What the spool cannot take is lost, and counted."""
+    def put(self, entries: Sequence[EncodedShot]) -> None:
+        """See :class:`facegate.sinks.base.EncodedSink`; never waits. What the spool cannot take is lost, and counted."""
         with self._changed:
             while self._spool.full and self._spool.drop_oldest() is not None:
                 self._dropped += 1
@@ -130,15 +130,15 @@ class Outbox:
             self._changed.notify_all()
 
     def ended(self, tracks: Sequence[TrackEnd]) -> None:
-        """See :class:`facegate.sinks.base.Place`; told once nothing waits any more."""
-        if isinstance(self._target, HearsEnds):
+        """See :class:`facegate.sinks.base.EncodedSink`; told once nothing waits any more."""
+        if isinstance(self._target, AcceptsTrackEnds):
             with self._changed:
                 self._tracks.ended(tracks)
                 self._changed.notify_all()
 
     def live(self, tracks: LiveTracks) -> None:
-        """See :class:`facegate.sinks.base.Place`."""
-        if isinstance(self._target, HearsEnds):
+        """See :class:`facegate.sinks.base.EncodedSink`."""
+        if isinstance(self._target, AcceptsTrackEnds):
             with self._changed:
                 self._tracks.live(tracks)
                 self._changed.notify_all()
@@ -149,7 +149,7 @@ class Outbox:
             self._target.cameras(cameras, complete=complete)
 
     def report(self) -> DeliveryReport:
-        """See :class:`facegate.sinks.base.Place`."""
+        """See :class:`facegate.sinks.base.EncodedSink`."""
         with self._changed:
             waiting = self._accepted - self._delivered
             return DeliveryReport(
@@ -162,13 +162,13 @@ class Outbox:
             )
 
     def close(self, linger_s: float) -> DeliveryReport:
-        """See :class:`facegate.sinks.base.Place`."""
+        """See :class:`facegate.sinks.base.EncodedSink`."""
         deadline = self.finish(linger_s)
         if not self._started:  # held, and never begun
             self._started, self._aborted = True, True
             self._thread.start()
         # Who hangs in a call to a place that does not answer is not waited for; what it holds is in the spool.
-        self._thread.join(max(0.0, deadline - monotonic()) + GRACE_S)
+        self._thread.join(max(0.0, deadline - monotonic()) + FINAL_GRACE_S)
         return self.report()
 
     def finish(self, linger_s: float) -> float:
@@ -180,7 +180,7 @@ class Outbox:
             return self._deadline
 
     def abort(self) -> None:
-        """See :class:`facegate.sinks.base.Place`."""
+        """See :class:`facegate.sinks.base.EncodedSink`."""
         with self._changed:
             self._aborted = True
             self._changed.notify_all()
@@ -229,7 +229,7 @@ class Outbox:
 
     def _tell_tracks(self) -> None:
         """Tell which tracks live, and once nothing waits any more, which have ended."""
-        if not isinstance(self._target, HearsEnds):
+        if not isinstance(self._target, AcceptsTrackEnds):
             return
         if not len(self._spool) and (ends := self._tracks.take_ends()):
             self._target.ended(ends)
@@ -255,7 +255,9 @@ class Outbox:
 class FanOut:
     """Workers and other places beside them, or these alone; each shot is encoded once for all."""
 
-    def __init__(self, workers: Place | None, others: Sequence[Outbox] = (), *, embedding: bool = False) -> None:
+    def __init__(
+        self, workers: EncodedSink | None, others: Sequence[SpooledSink] = (), *, embedding: bool = False
+    ) -> None:
         """Own all of them.
 
         Args:
@@ -294,9 +296,9 @@ class FanOut:
         for other in self._others:
             other.cameras(cameras, complete=complete)
 
-    def answers(self) -> Answers:
+    def answers(self) -> FeedbackBatch:
         """See :class:`facegate.sinks.base.Sink`; of the workers alone."""
-        return Answers(expected=False) if self._workers is None else self._workers.answers()
+        return FeedbackBatch(expected=False) if self._workers is None else self._workers.answers()
 
     def report(self) -> DeliveryReport:
         """Of the workers, with the others' in it."""

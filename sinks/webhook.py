@@ -15,12 +15,12 @@ import structlog
 
 from facegate.errors import DeliveryError
 from facegate.sinks import wire
-from facegate.sinks.wire import Entry
+from facegate.sinks.wire import EncodedShot
 
 TIMEOUT_S = 10.0
 SIGNATURE = "X-Facegate-Signature"
 REFUSED = range(400, 500)
-AGAIN = (408, 425, 429)
+RETRY_STATUSES = (408, 425, 429)
 """Of the 4xx, those that mean "later"; the others say that this shot will never be taken."""
 
 log = structlog.get_logger(__name__)
@@ -49,7 +49,7 @@ class Webhook:
         self._secret = secret
         self._opener = urllib.request.build_opener(_NoRedirect)
 
-    def deliver(self, entries: Sequence[Entry]) -> None:
+    def deliver(self, entries: Sequence[EncodedShot]) -> None:
         """See :class:`facegate.sinks.spooled_sink.Target`."""
         for entry in entries:
             self._post(entry)
@@ -57,14 +57,14 @@ class Webhook:
     def close(self) -> None:
         """See :class:`facegate.sinks.spooled_sink.Target`."""
 
-    def body(self, entry: Entry) -> bytes:
+    def body(self, entry: EncodedShot) -> bytes:
         """What is posted, as JSON."""
         shot = {"shot": wire.decode_header(entry.header), "jpeg": base64.b64encode(entry.crop).decode()}
         if entry.context:
             shot["context"] = base64.b64encode(entry.context).decode()
         return msgspec.json.encode(shot)
 
-    def _post(self, entry: Entry) -> None:
+    def _post(self, entry: EncodedShot) -> None:
         body = self.body(entry)
         headers = self._headers | {"Idempotency-Key": entry.shot_id}
         if self._secret is not None:
@@ -76,7 +76,7 @@ class Webhook:
                 pass
         except urllib.error.HTTPError as error:
             with error:
-                if error.code not in REFUSED or error.code in AGAIN:
+                if error.code not in REFUSED or error.code in RETRY_STATUSES:
                     raise DeliveryError(f"{self.name} answers {error.code}") from error
                 log.error("shot refused for good", to=self.name, shot_id=entry.shot_id, status=error.code)
         except (OSError, ValueError) as error:

@@ -17,15 +17,15 @@ import numpy as np
 
 from facegate.errors import DeliveryError
 from facegate.pipeline.images import encode_jpeg
+from facegate.pipeline.quality.explain import QualityReasons, reasons_of
 from facegate.pipeline.records import Box, Image, Shot, contiguous
-from facegate.pipeline.quality.explain import Reasons, reasons_of
 
 VERSION = (1, 6)
 SOFTWARE = version("facegate")
 MAX_HEADER_BYTES = 64 * 1024
 MAX_WORD_BYTES = 4096
 """Of what a worker says."""
-MAX_RECOGNISER = 64
+MAX_RECOGNIZER_CHARS = 64
 MAX_CROP_BYTES = 256 * 1024
 MAX_CONTEXT_BYTES = 640 * 1024
 """All three together stay below the megabyte that a NATS server takes."""
@@ -43,9 +43,9 @@ ACK = b"ACK"
 BYE = b"BYE"
 """Worker to gate: it leaves; what it has not acknowledged goes to others."""
 ENDED = b"ENDED"
-"""Gate to worker: :class:`Ended`, a track is over; to those who have asked for it."""
+"""Gate to worker: :class:`TrackEnded`, a track is over; to those who have asked for it."""
 LIVE = b"LIVE"
-"""Gate to worker, every second: :class:`Live`, the tracks that live; to those who have asked for it."""
+"""Gate to worker, every second: :class:`LiveTracksMessage`, the tracks that live; to those who have asked for it."""
 END = b"END"
 """Gate to worker: the run has ended."""
 
@@ -65,7 +65,7 @@ class Ready(msgspec.Struct, frozen=True):
     """Wants to be told every second which tracks live; since 1.6."""
 
 
-class Ended(msgspec.Struct, frozen=True):
+class TrackEnded(msgspec.Struct, frozen=True):
     """No more shots will come of a track; since 1.2. May be lost, and may be late."""
 
     run_id: str
@@ -74,7 +74,7 @@ class Ended(msgspec.Struct, frozen=True):
     pts_s: float
 
 
-class Live(msgspec.Struct, frozen=True):
+class LiveTracksMessage(msgspec.Struct, frozen=True):
     """The tracks of a run of which shots were sent and more may come; since 1.6.
 
     Complete for each camera that it names: a track of such a camera that is not listed is over. A run with many
@@ -86,7 +86,7 @@ class Live(msgspec.Struct, frozen=True):
     """Track ids by camera."""
 
 
-class AnswerBlock(msgspec.Struct, frozen=True):
+class Feedback(msgspec.Struct, frozen=True):
     """What a worker made of a shot, in numbers alone: whether the gate should send another of the same track."""
 
     named: bool
@@ -106,7 +106,7 @@ class Ack(msgspec.Struct, frozen=True):
 
     shot_id: str
     latency_ms: float
-    answer: AnswerBlock | None = None
+    answer: Feedback | None = None
     """Since 1.3."""
 
 
@@ -179,7 +179,7 @@ class ShotHeader(msgspec.Struct, frozen=True):
     """Since 1.5."""
 
 
-class Entry(msgspec.Struct, frozen=True, eq=False):
+class EncodedShot(msgspec.Struct, frozen=True, eq=False):
     """One shot as it will be sent."""
 
     shot_id: str
@@ -203,10 +203,10 @@ class Entry(msgspec.Struct, frozen=True, eq=False):
         return len(self.header) + len(self.crop) + len(self.context)
 
 
-T = TypeVar("T", Ready, Ack, Ended, Live, ShotHeader)
+T = TypeVar("T", Ready, Ack, TrackEnded, LiveTracksMessage, ShotHeader)
 
 
-def encode(message: Ready | Ack | Ended | Live | ShotHeader) -> bytes:
+def encode(message: Ready | Ack | TrackEnded | LiveTracksMessage | ShotHeader) -> bytes:
     """Pack a message body."""
     return msgspec.msgpack.encode(message)
 
@@ -240,7 +240,7 @@ def decode_header(body: bytes) -> ShotHeader:
     return header
 
 
-def pack(shot: Shot, *, embedding: bool = False) -> Entry:
+def pack(shot: Shot, *, embedding: bool = False) -> EncodedShot:
     """Encode a shot.
 
     Args:
@@ -251,7 +251,7 @@ def pack(shot: Shot, *, embedding: bool = False) -> Entry:
     context = b"" if face.context is None else _context(face.context)
     size = (face.context.shape[1], face.context.shape[0]) if face.context is not None and context else None
     header = header_of(shot, context_size=size, embedding=_embedding(shot) if embedding else None)
-    return Entry(
+    return EncodedShot(
         shot_id=shot.shot_id,
         camera=shot.camera,
         track_id=shot.track_id,
@@ -299,7 +299,7 @@ def header_of(
     )
 
 
-def reasons_block(why: Reasons) -> ReasonsBlock:
+def reasons_block(why: QualityReasons) -> ReasonsBlock:
     """As it travels."""
     seen, advice = msgspec.structs.asdict(why.components), why.advice
     return ReasonsBlock(seen) if advice is None else ReasonsBlock(seen, advice.say, advice.defect, advice.gain)

@@ -8,19 +8,19 @@ from collections.abc import Iterator
 import msgspec
 
 from facegate.errors import DeliveryError
-from facegate.sinks.wire import Entry, Ready
+from facegate.sinks.wire import EncodedShot, Ready
 
-SILENCE_S = 10.0
+WORKER_TIMEOUT_S = 10.0
 """A worker not heard of for this long is taken for dead; workers send a heartbeat every second or two."""
 MAX_WINDOW = 256
 MAX_WORKERS = 1024
-UNPROVEN = 16
+SLOW_START_WINDOW = 16
 """Shots given to a worker that has not acknowledged any yet: who takes and never answers holds up so many."""
 IDLE_WORDS = 1000
 """Messages other than receipts that a peer may send in a minute; a worker needs a hundred."""
 MINUTE_S = 60.0
 MAX_PEERS = 10_000
-MOST_TRACKS = 10_000
+MAX_TRACKS = 10_000
 """Remembered with their workers."""
 
 
@@ -29,12 +29,12 @@ class _Worker(msgspec.Struct, eq=False):
     visits: bool = False
     answers: bool = False
     live: bool = False
-    trust: int = UNPROVEN
+    trust: int = SLOW_START_WINDOW
     """At most so many in flight, whatever the window: grows with the first acknowledgement, gone with a lease."""
     last_seen: float = 0.0
     pace_s: float = 0.0
     """Recent time for one shot; 0 until the first acknowledgement."""
-    in_flight: OrderedDict[str, tuple[Entry, float]] = msgspec.field(default_factory=OrderedDict)
+    in_flight: OrderedDict[str, tuple[EncodedShot, float]] = msgspec.field(default_factory=OrderedDict)
     """shot id -> shot and the time it was given, oldest first."""
 
     @property
@@ -57,7 +57,7 @@ class _Worker(msgspec.Struct, eq=False):
         self.pace_s = pace_s if not self.pace_s else 0.8 * self.pace_s + 0.2 * pace_s
 
 
-class Workers:
+class WorkerPool:
     """The workers of a gate. A shot given to one comes back by exactly one of its methods, or is acknowledged."""
 
     def __init__(self, lease_s: float) -> None:
@@ -106,7 +106,7 @@ class Workers:
         worker.window, worker.visits, worker.answers, worker.last_seen = says.window, says.visits, says.answers, now
         worker.live = says.live
 
-    def give(self, shot: Entry, now: float) -> bytes | None:
+    def give(self, shot: EncodedShot, now: float) -> bytes | None:
         """Return who is to get a shot, if anybody has credit.
 
         Whoever has others of the track, so that one worker sees the whole visit; else who will be done first.
@@ -126,11 +126,11 @@ class Workers:
         self._workers[best[2]].in_flight[shot.shot_id] = (shot, now)
         self._whose[track] = best[2]
         self._whose.move_to_end(track)
-        if len(self._whose) > MOST_TRACKS:
+        if len(self._whose) > MAX_TRACKS:
             self._whose.popitem(last=False)
         return best[2]
 
-    def acknowledge(self, identity: bytes, shot_id: str, now: float) -> Entry | None:
+    def acknowledge(self, identity: bytes, shot_id: str, now: float) -> EncodedShot | None:
         """A worker is done with a shot; ``None`` where it has no such one (any more)."""
         worker = self._workers.get(identity)
         if worker is None or shot_id not in worker.in_flight:
@@ -140,18 +140,18 @@ class Workers:
         worker.measure(now - given)
         return shot
 
-    def leave(self, identity: bytes) -> list[Entry]:
+    def leave(self, identity: bytes) -> list[EncodedShot]:
         """Forget a worker; return what it had."""
         worker = self._workers.pop(identity, None)
         return [] if worker is None else [shot for shot, _ in worker.in_flight.values()]
 
     def silent(self, now: float) -> list[bytes]:
         """Who has not been heard of for too long."""
-        return [identity for identity, worker in self._workers.items() if now - worker.last_seen > SILENCE_S]
+        return [identity for identity, worker in self._workers.items() if now - worker.last_seen > WORKER_TIMEOUT_S]
 
-    def expired(self, now: float) -> list[Entry]:
+    def expired(self, now: float) -> list[EncodedShot]:
         """Take back shots whose lease has run out."""
-        found: list[Entry] = []
+        found: list[EncodedShot] = []
         for worker in self._workers.values():
             known = len(found)
             while worker.in_flight and now - worker.oldest_s >= self._lease_s:
@@ -163,7 +163,7 @@ class Workers:
         return found
 
 
-class Patience:
+class MessageRateLimiter:
     """Counts what peers say beside receipts; who says too much in a minute is not listened to until the next."""
 
     def __init__(self) -> None:

@@ -20,23 +20,23 @@ import zmq
 
 from facegate.clock import elapsed_s
 from facegate.errors import DeliveryError
-from facegate.pipeline.records import Answers, LiveTracks, TrackEnd
+from facegate.pipeline.records import FeedbackBatch, LiveTracks, TrackEnd
 from facegate.sinks import wire
-from facegate.sinks.feedback import AnswerBox
 from facegate.sinks.base import DeliveryReport, TrackNews
-from facegate.sinks.zmq_socket import Bell, Bound
-from facegate.sinks.worker_pool import SILENCE_S, Patience, Workers
-from facegate.sinks.rate_limited_log import Refusals
+from facegate.sinks.feedback import FeedbackQueue
+from facegate.sinks.rate_limited_log import RateLimitedLog
 from facegate.sinks.spool import TIDY_S, Spool, WhenFull
-from facegate.sinks.wire import Entry
+from facegate.sinks.wire import EncodedShot
+from facegate.sinks.worker_pool import WORKER_TIMEOUT_S, MessageRateLimiter, WorkerPool
+from facegate.sinks.zmq_socket import BoundSocket, WakeupPipe
 
 LEASE_S = 30.0
 TICK_MS = 200
-TURN = 1000
+MAX_MESSAGES_PER_TICK = 1000
 """Messages read before shots are sent again: a flood of them does not starve the others."""
-STUBBORN = 3
+DEPRIORITIZE_AFTER = 3
 """A shot that has come back so often goes behind the others: it may be what its workers die of."""
-DEADLY = 10
+DEAD_LETTER_AFTER = 10
 """A shot that has come back so often is put aside in the spool."""
 MAX_LATENCY_MS = 3_600_000.0
 BATCH = 256
@@ -84,25 +84,25 @@ class ZmqSink:
         """Row up to which shots were taken from the spool."""
         self._newest = 0 if spool is None else spool.newest
         self._tidies = 0.0
-        self._done: list[Entry] = []
+        self._done: list[EncodedShot] = []
         self._dropped = self._dead = self._acknowledged = self._redelivered = self._bytes = 0
         self._max_pending = max_pending
         self._changed = Condition()
-        self._pending: deque[Entry] = deque()
+        self._pending: deque[EncodedShot] = deque()
         self._tracks = TrackNews()
         self._returns: Counter[str] = Counter()
-        self._workers = Workers(lease_s)
-        self._patience = Patience()
+        self._workers = WorkerPool(lease_s)
+        self._patience = MessageRateLimiter()
         self._accepted = len(spool) if spool is not None else 0
         if spool is not None and len(spool):
             log.info("shots of an earlier run will be delivered", shots=len(spool))
         self._recognition_ms = 0.0
-        self._answers = AnswerBox()
+        self._answers = FeedbackQueue()
         self._aborted = False
         self._deadline: float | None = None
         self._failure: BaseException | None = None
-        self._refusals = Refusals()
-        self._bound = Bound(
+        self._refusals = RateLimitedLog()
+        self._bound = BoundSocket(
             zmq.ROUTER,
             endpoint,
             keys=keys,
@@ -112,12 +112,12 @@ class ZmqSink:
         )
         self._router = self._bound.socket
         self.endpoint = self._bound.endpoint
-        self._bell = Bell()
+        self._bell = WakeupPipe()
         self._thread = Thread(target=self._serve, name="zmq-gate", daemon=True)
         self._thread.start()
 
-    def put(self, entries: Sequence[Entry]) -> None:
-        """See :class:`facegate.sinks.base.Place`; a full queue is overstepped by at most the shots of one call."""
+    def put(self, entries: Sequence[EncodedShot]) -> None:
+        """See :class:`facegate.sinks.base.EncodedSink`; a full queue is overstepped by at most the shots of one call."""
         with self._changed:
             self._changed.wait_for(lambda: self._aborted or self._failure is not None or self._has_room())
             if self._failure is not None:
@@ -133,19 +133,19 @@ class ZmqSink:
         self._bell.ring()
 
     def ended(self, tracks: Sequence[TrackEnd]) -> None:
-        """See :class:`facegate.sinks.base.Place`."""
+        """See :class:`facegate.sinks.base.EncodedSink`."""
         self._tracks.ended(tracks)
         self._bell.ring()
 
     def live(self, tracks: LiveTracks) -> None:
-        """See :class:`facegate.sinks.base.Place`."""
+        """See :class:`facegate.sinks.base.EncodedSink`."""
         self._tracks.live(tracks)  # told at the next tick
 
-    def answers(self) -> Answers:
-        """See :class:`facegate.sinks.base.Place`."""
+    def answers(self) -> FeedbackBatch:
+        """See :class:`facegate.sinks.base.EncodedSink`."""
         return self._answers.fetch()
 
-    def _keep(self, spool: Spool, entries: Sequence[Entry]) -> None:
+    def _keep(self, spool: Spool, entries: Sequence[EncodedShot]) -> None:
         """Commit, and leave what memory has room for to be sent from there; the rest is read back in its turn."""
         added = spool.put(entries)
         if not added:
@@ -179,7 +179,7 @@ class ZmqSink:
         return True
 
     def close(self, linger_s: float) -> DeliveryReport:
-        """See :class:`facegate.sinks.base.Place`."""
+        """See :class:`facegate.sinks.base.EncodedSink`."""
         with self._changed:
             self._deadline = monotonic() + linger_s
             waiting, workers = self._accepted - self._acknowledged, len(self._workers)
@@ -193,7 +193,7 @@ class ZmqSink:
         return self.report()
 
     def abort(self) -> None:
-        """See :class:`facegate.sinks.base.Place`."""
+        """See :class:`facegate.sinks.base.EncodedSink`."""
         with self._changed:
             self._aborted = True
             self._changed.notify_all()
@@ -290,7 +290,7 @@ class ZmqSink:
 
     def _receive_all(self) -> None:
         now = monotonic()
-        for _ in range(TURN):
+        for _ in range(MAX_MESSAGES_PER_TICK):
             try:
                 identity, *frames = self._router.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
@@ -334,11 +334,11 @@ class ZmqSink:
 
     def _reclaim(self, now: float) -> None:
         for identity in self._workers.silent(now):
-            log.warning("worker silent", peer=identity.hex(), seconds=SILENCE_S)
+            log.warning("worker silent", peer=identity.hex(), seconds=WORKER_TIMEOUT_S)
             self._requeue(self._workers.leave(identity))
         self._requeue(self._workers.expired(now))
 
-    def _requeue(self, entries: list[Entry]) -> None:
+    def _requeue(self, entries: list[EncodedShot]) -> None:
         """Take shots back that somebody had, but for those that were erased or dropped meanwhile."""
         entries = [entry for entry in entries if self._spool is None or self._spool.holds(entry)]
         if not entries:
@@ -347,18 +347,18 @@ class ZmqSink:
             self._redelivered += len(entries)
             for entry in reversed(entries):
                 self._returns[entry.shot_id] += 1
-                if self._returns[entry.shot_id] >= DEADLY and self._bury(entry):
+                if self._returns[entry.shot_id] >= DEAD_LETTER_AFTER and self._bury(entry):
                     continue
-                if self._returns[entry.shot_id] < STUBBORN:
+                if self._returns[entry.shot_id] < DEPRIORITIZE_AFTER:
                     self._pending.appendleft(entry)
                 else:
                     self._pending.append(entry)
 
-    def _bury(self, entry: Entry) -> bool:
+    def _bury(self, entry: EncodedShot) -> bool:
         """Put a shot aside, where there is a spool to keep it; return whether that was done."""
         if self._spool is None or not self._spool.bury(entry):
             return False
-        log.error("shot put aside: nobody acknowledges it", shot_id=entry.shot_id, times=DEADLY)
+        log.error("shot put aside: nobody acknowledges it", shot_id=entry.shot_id, times=DEAD_LETTER_AFTER)
         self._dead += 1
         self._accepted -= 1
         self._returns.pop(entry.shot_id)
@@ -371,7 +371,7 @@ class ZmqSink:
             behind = self._spool is not None and self._loaded < self._newest
             waiting = {(entry.camera, entry.track_id) for entry in self._pending} | self._workers.in_flight()
         for end in self._tracks.take_ends(lambda end: not behind and (end.camera, end.track_id) not in waiting):
-            body = wire.encode(wire.Ended(end.run_id, end.camera, end.track_id, end.pts_s))
+            body = wire.encode(wire.TrackEnded(end.run_id, end.camera, end.track_id, end.pts_s))
             self._tell(self._workers.wanting_visits(), wire.ENDED, body)
         for live in self._tracks.take_live(now):
             self._tell(self._workers.wanting_live(), wire.LIVE, wire.encode(live))

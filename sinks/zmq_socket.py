@@ -13,8 +13,8 @@ from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils.monitor import recv_monitor_message
 
 from facegate.errors import DeliveryError
-from facegate.sinks.keys import GATE, Doorkeeper, KeyFile, load_key
-from facegate.sinks.rate_limited_log import Refusals
+from facegate.sinks.keys import GATE, CurveAuthenticator, KeyFile, load_key
+from facegate.sinks.rate_limited_log import RateLimitedLog
 
 LOOPBACK = ("tcp://127.", "tcp://localhost:", "tcp://[::1]", "ipc://", "inproc://")
 REFUSED = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -25,7 +25,7 @@ LINGER_MS = 500
 log = structlog.get_logger(__name__)
 
 
-class Bell:
+class WakeupPipe:
     """Wakes the thread that polls it; rung by any."""
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Bell:
         self._clapper.close()
 
 
-class Bound:
+class BoundSocket:
     """Owns a bound socket with its context. Used by one thread, but for ``close`` when that has ended."""
 
     def __init__(
@@ -83,7 +83,7 @@ class Bound:
                 f"{endpoint} can be reached from other hosts, and delivery is not encrypted: make keys with "
                 "'facegate keys new WORKER' and name their folder (--keys), or say --plain on a network you trust"
             )
-        self._refusals = Refusals()
+        self._refusals = RateLimitedLog()
         self._authenticator: ThreadAuthenticator | None = None
         self.monitor: zmq.Socket[bytes] | None = None
         """Readable when a peer was refused before it had said who it is; see :meth:`tell_refusals`."""
@@ -109,7 +109,7 @@ class Bound:
         """Encrypt, and let known workers in alone."""
         self._authenticator = ThreadAuthenticator(self._context)
         self._authenticator.start()
-        self._authenticator.configure_curve_callback("*", credentials_provider=Doorkeeper(folder))
+        self._authenticator.configure_curve_callback("*", credentials_provider=CurveAuthenticator(folder))
         self.socket.curve_server = True
         self.socket.curve_publickey = own.public.encode()
         self.socket.curve_secretkey = own.secret.encode()

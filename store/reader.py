@@ -8,17 +8,17 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from facegate.store.records import StoredShot, StoredVisit, TrackRecord
 from facegate.store.schema import StoreFile
-from facegate.store.records import StoredShot, StoredVisit, Track
 
-MOST_SCANNED = 100_000
+MAX_SCANNED_ROWS = 100_000
 """Rows that one page looks at; a page of a rare kind may be short, or empty, and still have a next one."""
 Item = TypeVar("Item")
 _SHOT = ", ".join(StoredShot.__struct_fields__)
 _VISIT = ", ".join(StoredVisit.__struct_fields__)
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class VisitFilter(msgspec.Struct, frozen=True):
     """Which shots or visits."""
 
     camera: str | None = None
@@ -66,7 +66,7 @@ class StoreReader(StoreFile):
         self._data_version = 0
         super()._prepare()
 
-    def shots(self, wanted: Wanted, before: int | None = None, most: int = 50) -> Page[StoredShot]:
+    def shots(self, wanted: VisitFilter, before: int | None = None, most: int = 50) -> Page[StoredShot]:
         """Shots, newest first.
 
         Args:
@@ -77,7 +77,7 @@ class StoreReader(StoreFile):
         rows, following = self._page("shots", _SHOT, "seen", wanted, before, most)
         return Page([StoredShot(*row) for row in rows], following)
 
-    def visits(self, wanted: Wanted, before: int | None = None, most: int = 50) -> Page[StoredVisit]:
+    def visits(self, wanted: VisitFilter, before: int | None = None, most: int = 50) -> Page[StoredVisit]:
         """Visits, newest first; see :meth:`shots`."""
         rows, following = self._page("visits", _VISIT, "last", wanted, before, most)
         return Page([_visit(row) for row in rows], following)
@@ -104,25 +104,25 @@ class StoreReader(StoreFile):
             for row in self._rows(f"SELECT {_SHOT} FROM shots WHERE visit = ? ORDER BY id", [visit])
         ]
 
-    def track(self, visit: str) -> Track | None:
+    def track(self, visit: str) -> TrackRecord | None:
         """What was decided of a track."""
         rows = self._rows("SELECT track FROM tracks WHERE visit = ?", [visit])
-        return msgspec.msgpack.decode(rows[0][0], type=Track) if rows else None
+        return msgspec.msgpack.decode(rows[0][0], type=TrackRecord) if rows else None
 
-    def tracks(self, camera: str, since: float, most: int) -> list[Track]:
+    def tracks(self, camera: str, since: float, most: int) -> list[TrackRecord]:
         """A camera's newest tracks since a time, newest first; those that sent nothing too."""
         rows = self._rows(
             "SELECT track FROM tracks WHERE camera = ? AND last >= ? ORDER BY last DESC LIMIT ?",
             [camera, since, most],
         )
-        return [msgspec.msgpack.decode(row[0], type=Track) for row in rows]
+        return [msgspec.msgpack.decode(row[0], type=TrackRecord) for row in rows]
 
-    def tracks_of(self, name: str) -> list[Track]:
+    def tracks_of(self, name: str) -> list[TrackRecord]:
         """The tracks of somebody's visits."""
         rows = self._rows(
             "SELECT track FROM tracks JOIN visits ON tracks.visit = visits.visit WHERE name = ?", [name]
         )
-        return [msgspec.msgpack.decode(row[0], type=Track) for row in rows]
+        return [msgspec.msgpack.decode(row[0], type=TrackRecord) for row in rows]
 
     def changes(self, since: int, most: int = 200) -> list[StoredVisit]:
         """Visits that have changed since a revision, oldest change first."""
@@ -163,7 +163,7 @@ class StoreReader(StoreFile):
         return {"shots": shots, "visits": visits}
 
     def _page(
-        self, table: str, columns: str, time: str, wanted: Wanted, before: int | None, most: int
+        self, table: str, columns: str, time: str, wanted: VisitFilter, before: int | None, most: int
     ) -> tuple[list[Any], int | None]:
         newest = self._rows(f"SELECT max(id) FROM {table}", [])[0][0] or 0
         start = newest + 1 if before is None else min(before, newest + 1)
@@ -171,7 +171,7 @@ class StoreReader(StoreFile):
         if not conditions or set(conditions) == {"camera = ?"} or "name = ?" in conditions:
             least = 0  # an index leads straight to them
         else:
-            least = max(0, start - MOST_SCANNED)
+            least = max(0, start - MAX_SCANNED_ROWS)
         where = " AND ".join(["id < ?", "id >= ?", *conditions])
         rows = self._rows(
             f"SELECT {columns} FROM {table} WHERE {where} ORDER BY id DESC LIMIT ?", [start, least, *values, most]

@@ -7,7 +7,7 @@ import msgspec
 from facegate.pipeline.records import Box, Outcome
 
 
-class VisitNews(msgspec.Struct, frozen=True):
+class VisitUpdate(msgspec.Struct, frozen=True):
     """What a worker knows of a visit by now."""
 
     visit: str
@@ -66,7 +66,7 @@ class StoredVisit(msgspec.Struct, frozen=True):
     """Grows with every change of any visit."""
 
 
-class FaceFate(msgspec.Struct, frozen=True, array_like=True):
+class FaceOutcome(msgspec.Struct, frozen=True, array_like=True):
     """One face of a track and what became of it."""
 
     face_id: str
@@ -80,7 +80,7 @@ class FaceFate(msgspec.Struct, frozen=True, array_like=True):
     shot_id: str | None = None
 
 
-class Track(msgspec.Struct, frozen=True):
+class TrackRecord(msgspec.Struct, frozen=True):
     """Everything that was decided of a track."""
 
     run_id: str
@@ -92,7 +92,7 @@ class Track(msgspec.Struct, frozen=True):
     quality: int | None
     """Of its best face; ``None`` where none was scored."""
     outcomes: dict[str, int]
-    story: tuple[FaceFate, ...]
+    story: tuple[FaceOutcome, ...]
     """By the time of their frames; of very long tracks, the first ones and those that were sent."""
     piece: str | None = None
     """Of the recording, in which the track begins."""

@@ -18,7 +18,7 @@ CHUNK = 500
 TABLES = (("visits", "last"), ("shots", "seen"), ("tracks", "last"))
 
 
-class Limits(msgspec.Struct, frozen=True):
+class RetentionLimits(msgspec.Struct, frozen=True):
     """How much is kept."""
 
     days: float
@@ -26,7 +26,7 @@ class Limits(msgspec.Struct, frozen=True):
     """Of the store and of the recordings, each."""
 
 
-class Gone(msgspec.Struct, frozen=True):
+class Deleted(msgspec.Struct, frozen=True):
     """What was removed."""
 
     visits: int
@@ -54,7 +54,7 @@ class Retention(StoreFile):
             row = self._db.execute("SELECT last FROM visits ORDER BY id DESC LIMIT 1").fetchone()
             return clock.check(self._db, None if row is None else row[0], now, elapsed)
 
-    def tidy(self, recordings: Path, limits: Limits, now: float, *, by_age: bool = True) -> Gone:
+    def tidy(self, recordings: Path, limits: RetentionLimits, now: float, *, by_age: bool = True) -> Deleted:
         """Remove what is older than the limits allow, then the oldest while there is more.
 
         Args:
@@ -78,7 +78,7 @@ class Retention(StoreFile):
             self._db.executescript("PRAGMA incremental_vacuum")  # "execute" would free a single page
         visits, shots, tracks = gone
         pieces = self._tidy_pieces(recordings, oldest, now, 1_000_000 * limits.max_mb)
-        return Gone(visits, shots, tracks, pieces)
+        return Deleted(visits, shots, tracks, pieces)
 
     def _before(self, oldest: float, now: float) -> list[int]:
         """Remove what is older from every table, so that no visit is left without its shots; how much of each."""

@@ -10,9 +10,9 @@ import msgspec
 
 from facegate.errors import DeliveryError, StoreError
 from facegate.sinks import wire
-from facegate.sinks.wire import Entry
+from facegate.sinks.wire import EncodedShot
+from facegate.store.records import TrackRecord, VisitUpdate
 from facegate.store.schema import StoreFile
-from facegate.store.records import Track, VisitNews
 
 SHADOW = "shadow"
 
@@ -25,7 +25,7 @@ def visit_id(run_id: str, camera: str, track_id: int) -> str:
 class StoreWriter(StoreFile):
     """One writer's connection."""
 
-    def keep_shots(self, entries: Sequence[Entry]) -> None:
+    def keep_shots(self, entries: Sequence[EncodedShot]) -> None:
         """Keep shots and the visits that they belong to; one that is there already changes nothing.
 
         Raises:
@@ -35,7 +35,7 @@ class StoreWriter(StoreFile):
             for entry in entries:
                 self._keep_shot(entry)
 
-    def _keep_shot(self, entry: Entry) -> None:
+    def _keep_shot(self, entry: EncodedShot) -> None:
         header = wire.decode_header(entry.header)
         visit = visit_id(header.run_id, header.camera, header.track_id)
         if self._erased(visit):
@@ -60,7 +60,7 @@ class StoreWriter(StoreFile):
             (seen, quality, header.shot_id, self._next_revision(), visit),
         )
 
-    def keep_news(self, news: Sequence[VisitNews]) -> None:
+    def keep_news(self, news: Sequence[VisitUpdate]) -> None:
         """Keep what workers know of visits; what came twice changes nothing.
 
         Raises:
@@ -143,7 +143,7 @@ class StoreWriter(StoreFile):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nor do they stay in the file beside it
         return len(visits)
 
-    def keep_tracks(self, tracks: Sequence[Track]) -> None:
+    def keep_tracks(self, tracks: Sequence[TrackRecord]) -> None:
         """Keep what was decided of tracks, in place of what was known of them before.
 
         Raises:
@@ -174,14 +174,14 @@ class StoreTarget:
         self.name = f"store {path}"
         self._store = StoreWriter(path, create=True)
 
-    def deliver(self, entries: Sequence[Entry]) -> None:
+    def deliver(self, entries: Sequence[EncodedShot]) -> None:
         """See :class:`facegate.sinks.spooled_sink.Target`."""
         try:
             self.write(self._store, entries)
         except StoreError as error:
             raise DeliveryError(str(error)) from error
 
-    def write(self, store: StoreWriter, entries: Sequence[Entry]) -> None:
+    def write(self, store: StoreWriter, entries: Sequence[EncodedShot]) -> None:
         """Keep them; raises :class:`StoreError` where that cannot be."""
         store.keep_shots(entries)
 

@@ -25,12 +25,12 @@ from facegate.clock import (
     expired_row,
 )
 from facegate.database import connect
-from facegate.recognition.enrollment.unknowns import Unknowns
+from facegate.recognition.enrollment.unknowns import UnknownStore
 from facegate.sinks.spool import Spool
-from facegate.sinks.wire import Entry
+from facegate.sinks.wire import EncodedShot
 from facegate.store.reader import StoreReader
-from facegate.store.records import VisitNews
-from facegate.store.retention import Limits, Retention
+from facegate.store.records import VisitUpdate
+from facegate.store.retention import Retention, RetentionLimits
 from facegate.store.writer import StoreWriter
 
 DAY = 86_400.0
@@ -143,12 +143,12 @@ def _store(path: Path) -> tuple[Put, Callable[[float, float], object], Callable[
 
     def put(now: float) -> None:
         one = next(number)
-        writer.keep_news([VisitNews(f"r/door/{one}", "door", one, None, None, None, None, now, True)])
+        writer.keep_news([VisitUpdate(f"r/door/{one}", "door", one, None, None, None, None, now, True)])
 
     def tidy(now: float, elapsed: float) -> None:
         with Retention(path / "store.db") as retention:
             by_age = retention.trusts(clock, now, elapsed)
-            retention.tidy(path / "recordings", Limits(30, 1000), now, by_age=by_age)
+            retention.tidy(path / "recordings", RetentionLimits(30, 1000), now, by_age=by_age)
 
     return put, tidy, lambda: reader.count()["visits"]
 
@@ -169,7 +169,7 @@ def _pieces(path: Path) -> tuple[Put, Callable[[float, float], object], Callable
 
 
 def _unknowns(path: Path) -> tuple[Put, Callable[[float, float], object], Callable[[], int]]:
-    unknowns, clock = Unknowns(path / "people.db", create=True), FileClock("unknown faces")
+    unknowns, clock = UnknownStore(path / "people.db", create=True), FileClock("unknown faces")
     number = iter(range(10_000))
     crop = np.zeros((112, 112, 3), np.uint8)
     vector = np.ones(3, np.float32)
@@ -215,10 +215,10 @@ def test_a_spool_keeps_what_waits_when_the_clock_leaps(tmp_path: Path, monkeypat
     monkeypatch.setattr("facegate.sinks.spool.time", lambda: clock[0])
     monkeypatch.setattr("facegate.sinks.spool.elapsed_s", lambda: clock[1])
     spool = Spool(tmp_path / "s.db", max_age_s=7 * DAY)
-    spool.put([Entry("a", "door", 7, b"h", b"crop")])
+    spool.put([EncodedShot("a", "door", 7, b"h", b"crop")])
     for leap in (60 * DAY, -60 * DAY):
         clock[0] = NOW + 60 + leap
-        spool.put([Entry(f"wrong {leap}", "door", 7, b"h", b"crop")])
+        spool.put([EncodedShot(f"wrong {leap}", "door", 7, b"h", b"crop")])
         spool.tidy(NOW + 60 + leap, 60.0)
         spool.tidy(NOW + 120, 120.0)
         assert "a" in {entry.shot_id for entry in spool.after(0, 9)}
@@ -227,7 +227,7 @@ def test_a_spool_keeps_what_waits_when_the_clock_leaps(tmp_path: Path, monkeypat
     spool.close()
     spool = Spool(tmp_path / "s.db", max_age_s=7 * DAY)
     clock[:] = [NOW + 8 * DAY, 8 * DAY]
-    spool.put([Entry("b", "door", 7, b"h", b"crop")])
+    spool.put([EncodedShot("b", "door", 7, b"h", b"crop")])
     spool.tidy(NOW + 9 * DAY, 9 * DAY)
     assert [entry.shot_id for entry in spool.after(0, 9)] == ["b"], "what is old goes where the clock only ran"
     spool.close()

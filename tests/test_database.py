@@ -18,8 +18,8 @@ import pytest
 from facegate import database
 from facegate.console.security.accounts import Accounts
 from facegate.errors import DeliveryError
-from facegate.recognition.enrollment.gallery_store import People
-from facegate.recognition.enrollment.unknowns import Unknowns
+from facegate.recognition.enrollment.gallery_store import GalleryStore
+from facegate.recognition.enrollment.unknowns import UnknownStore
 from facegate.sinks.spool import Spool
 from facegate.store.reader import StoreReader
 from facegate.store.writer import StoreWriter
@@ -27,7 +27,7 @@ from facegate.store.writer import StoreWriter
 from .test_structure import FOLDERS, ROOT, modules
 
 OPENERS: dict[str, tuple[Callable[[Path], Any], ...]] = {
-    "gallery": (lambda path: People(path, create=True), lambda path: Unknowns(path, create=True)),
+    "gallery": (lambda path: GalleryStore(path, create=True), lambda path: UnknownStore(path, create=True)),
     "store": (lambda path: StoreWriter(path, create=True), lambda path: StoreReader(path, create=True)),
     "accounts": (lambda path: Accounts(path, create=True), lambda path: Accounts(path, create=True)),
     "spool": (Spool, Spool),
@@ -73,7 +73,7 @@ def test_many_threads_make_the_same_file(tmp_path: Path) -> None:
 
     def open_it() -> None:
         barrier.wait()
-        kept.append(People(path, create=True))
+        kept.append(GalleryStore(path, create=True))
 
     threads = [Thread(target=open_it) for _ in range(8)]
     for thread in threads:
@@ -89,7 +89,7 @@ def test_many_threads_make_the_same_file(tmp_path: Path) -> None:
 def test_it_is_known_which_files_are_open(tmp_path: Path) -> None:
     path = tmp_path / "people.db"
     assert not database.is_open(path)
-    with People(path, create=True):
+    with GalleryStore(path, create=True):
         (tmp_path / "link.db").hardlink_to(path)
         assert database.is_open(path) and database.is_open(tmp_path / "link.db")
         with pytest.raises(AssertionError, match="by other means"):

@@ -22,9 +22,9 @@ from scipy.optimize import minimize
 from facegate.detectors.align import align
 from facegate.detectors.base import Detector, load_detector
 from facegate.evaluation.research.defects import DEFECTS
+from facegate.pipeline.quality.advice import AdviceModel, Defect, features
+from facegate.pipeline.quality.components import measure
 from facegate.pipeline.records import Image
-from facegate.pipeline.quality.advice import Defect, Learned, features
-from facegate.pipeline.quality.components import see
 from facegate.scoring.engine import Scorer, load_scorer
 
 GOOD_QUALITY = 60
@@ -69,7 +69,7 @@ def main(
             break
     weights = regression(np.stack(rows), np.array(causes))
     gains = [line(np.array(pairs)) for pairs in wins]
-    learned = Learned(scorer.card.name, np.round(weights, DIGITS).tolist(), gains)
+    learned = AdviceModel(scorer.card.name, np.round(weights, DIGITS).tolist(), gains)
     output.write_bytes(msgspec.json.encode(learned) + b"\n")
     each = ", ".join(f"{name} {len(pairs)}" for name, pairs in zip(Defect, wins, strict=True))
     typer.echo(f"{used} faces, {len(rows)} pictures: {each}")
@@ -99,7 +99,7 @@ def seen_in(frame: Image, detector: Detector, scorer: Scorer) -> Row | None:
     crop = align(frame, found[0].landmarks)
     scores = scorer.score(crop[None], embedding=False)
     quality = float(scores.quality[0])
-    seen = see(crop, found[0], (frame.shape[1], frame.shape[0]))
+    seen = measure(crop, found[0], (frame.shape[1], frame.shape[0]))
     return features(seen, scores.patches[0], quality), quality
 
 

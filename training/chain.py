@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from onnx import numpy_helper
 from torch import Tensor
 
-from facegate.cpu import ANYWHERE
+from facegate.cpu import NO_CPU_PINNING
 from facegate.errors import ModelError
 
 _FLATTENING = ("Constant", "Shape", "Gather", "Unsqueeze", "Concat")
@@ -87,7 +87,9 @@ def _compiled(path: Path, names: Sequence[str]) -> Any:
     known = {name for output in model.outputs for name in output.names}
     model.add_outputs([name for name in names if name not in known])
     return core.compile_model(
-        model, "CPU", {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1, **ANYWHERE}
+        model,
+        "CPU",
+        {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1, **NO_CPU_PINNING},
     )
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from facegate.evaluation.degrade import degrade_one
-from facegate.evaluation.research.depth import NUMBERS, Learned, read
+from facegate.evaluation.research.depth import NUMBERS, DepthWeights, read
 from facegate.recognition.embedders import load_embedder
 from facegate.scoring.engine import load_scorer
 from facegate.training.pool import load_pool
@@ -51,7 +51,7 @@ def main(
         left.append((judge.embed(list(chosen[part])) * judge.embed(list(spoilt[part]))).sum(1))
     target = np.concatenate(left).astype(np.float64)
     weights = {number: rising(np.concatenate(readings[number]), target) for number in NUMBERS}
-    output.write_bytes(msgspec.json.encode(Learned(scorer.card.name, **weights)) + b"\n")
+    output.write_bytes(msgspec.json.encode(DepthWeights(scorer.card.name, **weights)) + b"\n")
     typer.echo(weights)
 
 

@@ -30,8 +30,8 @@ from benchmarks.host_info import cpu
 from facegate.pipeline.records import Detection, Face, FrameRef, QualityInfo, Reason, ScoredFace, Shot, make_shot_id
 from facegate.pipeline.stages.deliver import SHOTS_TOGETHER
 from facegate.sinks import wire
-from facegate.sinks.spooled_sink import FanOut
 from facegate.sinks.spool import Spool, Synchronous
+from facegate.sinks.spooled_sink import FanOut
 from facegate.sinks.zeromq import ZmqSink
 
 INFO = QualityInfo(algorithm="vitnt", model="benchmark", calibration="1")

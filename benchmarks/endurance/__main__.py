@@ -19,7 +19,7 @@ from random import Random
 from time import monotonic, sleep, time
 
 from facegate.database import connect
-from facegate.recognition.enrollment.gallery_store import People
+from facegate.recognition.enrollment.gallery_store import GalleryStore
 
 KNOWN_S = 5.0
 SLACK_S = 0.25
@@ -28,7 +28,7 @@ READY_S = 90.0
 NEWS = ("gallery taken over", "worker ready")
 
 
-class Worker:
+class WorkerProcess:
     """``facegate recognize`` with a log that is read, started again when it was killed."""
 
     def __init__(self, gallery: Path, log: Path) -> None:
@@ -88,12 +88,12 @@ def whole(path: Path) -> bool:
 
 def gallery(folder: Path, changes: int, kills: int, console: bool, random: Random) -> dict[str, object]:
     path = folder / "people.db"
-    with People(path, create=True):
+    with GalleryStore(path, create=True):
         pass
     for seed in range(8):
         with actor("change", path, seed) as process:
             process.wait()
-    worker = Worker(path, folder / "worker.log")
+    worker = WorkerProcess(path, folder / "worker.log")
     served = serve(folder) if console else None
     worker.wait_ready()
     made: list[float] = []
@@ -127,7 +127,7 @@ def gallery(folder: Path, changes: int, kills: int, console: bool, random: Rando
     sleep(KNOWN_S)
     late = [wait for at in made if (wait := known_after(worker, at)) > KNOWN_S]
     waits = [known_after(worker, at) for at in made]
-    with People(path) as people:
+    with GalleryStore(path) as people:
         enrolled = len({person.name for person in people.people() if person.pictures})
     knows = worker.lines()[-1][2]
     worker.process.send_signal(signal.SIGTERM)
@@ -153,7 +153,7 @@ def revision(path: Path) -> int:
         return int(db.execute("SELECT number FROM revision").fetchone()[0])
 
 
-def known_after(worker: Worker, at: float) -> float:
+def known_after(worker: WorkerProcess, at: float) -> float:
     """Seconds until the worker knew of a change, from its start where it was killed meanwhile."""
     known = min((seen for seen, _, _ in worker.lines() if seen >= at - SLACK_S), default=at + 1e9)
     started = max((start for start in worker.starts if at - SLACK_S <= start <= known), default=None)

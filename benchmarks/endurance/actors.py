@@ -11,23 +11,23 @@ from time import sleep, time
 import numpy as np
 
 from facegate.clock import FileClock, elapsed_s
-from facegate.recognition.enrollment.records import Look
-from facegate.recognition.enrollment.gallery_store import People
+from facegate.recognition.enrollment.gallery_store import GalleryStore
+from facegate.recognition.enrollment.records import FaceSample
 from facegate.store.reader import StoreReader
-from facegate.store.records import VisitNews
-from facegate.store.retention import Limits, Retention
+from facegate.store.records import VisitUpdate
+from facegate.store.retention import Retention, RetentionLimits
 from facegate.store.writer import StoreWriter
 
 
-def look(number: int) -> Look:
+def look(number: int) -> FaceSample:
     crop = np.random.default_rng(number).integers(0, 255, (112, 112, 3), np.uint8)
-    return Look(f"{number}.png", f"digest{number}", crop, 80, 112.0, 0.0, 1)
+    return FaceSample(f"{number}.png", f"digest{number}", crop, 80, 112.0, 0.0, 1)
 
 
 def change(path: Path, seed: int) -> None:
     """Add, rename, remove or merge somebody at random, and say when that was done."""
     random = Random(seed)
-    with People(path) as people:
+    with GalleryStore(path) as people:
         names = [person.name for person in people.people()]
         what = random.choice(("add", "rename", "remove", "merge")) if len(names) > 5 else "add"
         if what == "add":
@@ -48,7 +48,7 @@ def write(path: Path, seed: int) -> None:
         for number in count():
             visit = f"{seed}/door/{number}"
             store.keep_news(
-                [VisitNews(visit, "door", number, f"person {number % 7}", 0.9, 0.1, 1e-3, time(), True)]
+                [VisitUpdate(visit, "door", number, f"person {number % 7}", 0.9, 0.1, 1e-3, time(), True)]
             )
             sys.stdout.write(visit + "\n")
             sys.stdout.flush()
@@ -73,7 +73,7 @@ def tidy(path: Path, seed: int) -> None:
         with Retention(path) as retention:
             now = time()
             by_age = retention.trusts(clock, now, elapsed_s())
-            retention.tidy(path.parent / "recordings", Limits(days=30, max_mb=10_000), now, by_age=by_age)
+            retention.tidy(path.parent / "recordings", RetentionLimits(days=30, max_mb=10_000), now, by_age=by_age)
         sleep(0.05)
 
 

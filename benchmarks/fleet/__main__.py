@@ -24,7 +24,7 @@ from facegate.errors import FacegateError
 from facegate.fleet import admin
 from facegate.fleet.bucket import parse
 from facegate.fleet.placement import place
-from facegate.fleet.records import About, Seat, Wish
+from facegate.fleet.records import CameraRequest, NodeCapacity, NodeStatus
 
 ROUNDS, WARM_S, WINDOW_S = 3, 20.0, 20.0
 CAPACITY, COST, MOST = 100.0, 5.0, 64
@@ -51,7 +51,9 @@ class Remembered:
     def __init__(self) -> None:
         self._known: dict[object, dict[str, str]] = {}
 
-    def __call__(self, wishes: Sequence[Wish], seats: Sequence[Seat], owners: Mapping[str, str]) -> dict[str, str]:
+    def __call__(
+        self, wishes: Sequence[CameraRequest], seats: Sequence[NodeCapacity], owners: Mapping[str, str]
+    ) -> dict[str, str]:
         asked = (tuple(wishes), tuple(seats), tuple(sorted(owners.items())))
         if asked not in self._known:
             if len(self._known) > 64:
@@ -62,8 +64,8 @@ class Remembered:
 
 def simulate(cameras: int, gates: int) -> None:
     """A fleet begins, rests, loses a gate and gets one."""
-    wishes = [Wish(f"camera-{index}", COST) for index in range(cameras)]
-    seats = [Seat(f"g{index}", "h", (), CAPACITY, MOST) for index in range(gates)]
+    wishes = [CameraRequest(f"camera-{index}", COST) for index in range(cameras)]
+    seats = [NodeCapacity(f"g{index}", "h", (), CAPACITY, MOST) for index in range(gates)]
     began = perf_counter()
     plan = place(wishes, seats, {})
     first = perf_counter() - began
@@ -74,7 +76,7 @@ def simulate(cameras: int, gates: int) -> None:
     )
     world = World(1, wishes, Remembered())
     for _ in range(gates):
-        world.join(About(host="h", capacity=CAPACITY, most=MOST))
+        world.join(NodeStatus(host="h", capacity=CAPACITY, most=MOST))
     told(world, "begun", {})
     world.bucket.writes.clear()
     world.run(RESTED_S)
@@ -84,7 +86,7 @@ def simulate(cameras: int, gates: int) -> None:
     world.gates[victim].dead = True
     told(world, f"one has died, which had {Counter(owners.values())[victim]}", owners)
     owners = world.bucket.owners()
-    world.join(About(host="h", capacity=CAPACITY, most=MOST))
+    world.join(NodeStatus(host="h", capacity=CAPACITY, most=MOST))
     told(world, f"one has come, whose share is {cameras / gates:.0f}", owners)
 
 

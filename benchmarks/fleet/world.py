@@ -12,16 +12,16 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from random import Random
 
-from facegate.fleet.state_machine import RENEW_S, Member, Term
-from facegate.fleet.records import CAMERA, GATE, About, Lease, Session, Wish, decode, parse_key
 from facegate.fleet.pending_writes import Write
+from facegate.fleet.records import CAMERA, GATE, CameraRequest, Lease, NodeSession, NodeStatus, decode, parse_key
+from facegate.fleet.state_machine import RENEW_S, Member, Term
 
 LOOK_S = 0.2
 START_S, STOP_S = 0.1, 0.3
 """A gate needs so long to begin and to end watching a camera."""
 
 
-class Bucket:
+class SimulatedBucket:
     """One order of conditional writes."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Bucket:
     def owners(self) -> dict[str, str]:
         """Of each camera that has one."""
         sessions = {
-            parse_key(key)[1]: decode(value, Session).session
+            parse_key(key)[1]: decode(value, NodeSession).session
             for key, (value, _) in self.keys.items()
             if key.startswith(GATE)
         }
@@ -58,10 +58,10 @@ class Bucket:
         return found
 
 
-class Gate:
+class SimulatedGate:
     """A process: its member, its clock, its connection, and what it watches."""
 
-    def __init__(self, world: World, name: str, about: About, offset_s: float, rate: float) -> None:
+    def __init__(self, world: World, name: str, about: NodeStatus, offset_s: float, rate: float) -> None:
         self.world, self.name, self.about = world, name, about
         self._offset_s, self._rate = offset_s, rate
         self.member = Member(name, lambda: f"{name}#{next(world.sessions)}", world.placing)
@@ -209,11 +209,11 @@ class Gate:
 class World:
     """Everything, and its time."""
 
-    def __init__(self, seed: int, wishes: Sequence[Wish], placing: Callable[..., dict[str, str]]) -> None:
+    def __init__(self, seed: int, wishes: Sequence[CameraRequest], placing: Callable[..., dict[str, str]]) -> None:
         self.random = Random(seed)
         self.now = 0.0
-        self.bucket = Bucket()
-        self.gates: dict[str, Gate] = {}
+        self.bucket = SimulatedBucket()
+        self.gates: dict[str, SimulatedGate] = {}
         self.wishes = tuple(wishes)
         self.placing = placing
         self.sessions = count()
@@ -231,10 +231,10 @@ class World:
         """Let something happen."""
         heapq.heappush(self._events, (when, next(self._order), act))
 
-    def join(self, about: About, name: str | None = None) -> Gate:
+    def join(self, about: NodeStatus, name: str | None = None) -> SimulatedGate:
         """A gate starts, with a clock of its own."""
         name = name or f"g{next(self._names)}"
-        gate = Gate(self, name, about, self.random.uniform(-5, 5), self.random.uniform(0.99, 1.01))
+        gate = SimulatedGate(self, name, about, self.random.uniform(-5, 5), self.random.uniform(0.99, 1.01))
         self.gates[name] = gate
         self._tick(gate)
         return gate
@@ -260,7 +260,7 @@ class World:
             self.now = until
             self._check(check_every_s)
 
-    def _tick(self, gate: Gate) -> None:
+    def _tick(self, gate: SimulatedGate) -> None:
         def again() -> None:
             if gate.dead or self.gates.get(gate.name) is not gate:
                 return

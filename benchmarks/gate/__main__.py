@@ -11,10 +11,10 @@ from time import process_time
 import numpy as np
 
 from benchmarks.host_info import cpu
-from facegate.pipeline.gating.gate import Gate, GateSettings
-from facegate.pipeline.gating.policies import People
-from facegate.pipeline.tracking.identity_switches import PurityGuard
+from facegate.pipeline.gating.gate import GatePolicy, GateSettings
+from facegate.pipeline.gating.policies import IdentityThresholds
 from facegate.pipeline.records import Detection, Face, FrameRef, QualityInfo, ScoredFace, ScoredFrame
+from facegate.pipeline.tracking.identity_switches import IdentitySwitchGuard
 
 FRAMES, FACES, TRACK_FRAMES = 4000, 10, 75
 
@@ -54,13 +54,13 @@ def main() -> None:
     print(cpu())
     for what, embeddings, people in (
         ("gate", False, None),
-        ("purity guard and gate", True, People(split_below=0.1, same_above=0.5)),
+        ("purity guard and gate", True, IdentityThresholds(split_below=0.1, same_above=0.5)),
     ):
         frames = stream(embeddings)
         rates = []
         for _ in range(5):
-            guard = PurityGuard(people, reliable=10)
-            gate = Gate("run", "cam", GateSettings(), info)
+            guard = IdentitySwitchGuard(people, reliable=10)
+            gate = GatePolicy("run", "cam", GateSettings(), info)
             started = process_time()
             for frame in frames:
                 gate.step(guard.step(frame) if people else frame)

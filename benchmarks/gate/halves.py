@@ -18,10 +18,10 @@ import msgspec
 from benchmarks.clips import ALTERATIONS, ROOT, STRANGERS, altered, as_played, enrolled, galleries, rule_of
 from benchmarks.host_info import cpu
 from facegate.detectors.base import load_detector
-from facegate.evaluation.savings import NeverSure, Observer, Visit, compare, load_labels
+from facegate.evaluation.savings import LabeledVisit, NeverSure, Observer, compare, load_labels
 from facegate.pipeline.config import DetectorConfig, GateConfig, RunConfig, ScorerConfig, config_for
 from facegate.pipeline.flow.cores import share_cores
-from facegate.pipeline.gating.recall_threshold import Keeping, KeepSettings, KeepState
+from facegate.pipeline.gating.recall_threshold import RecallSettings, RecallState, RecallThreshold
 from facegate.pipeline.records import ScoredFrame
 from facegate.pipeline.runner import Runner
 from facegate.recognition.embedders import load_embedder
@@ -78,7 +78,7 @@ def main() -> None:
                 )
 
 
-def watched(source: Path, yunet: Path, observers: list[Observer], visits: tuple[Visit, ...]) -> list[Clip]:
+def watched(source: Path, yunet: Path, observers: list[Observer], visits: tuple[LabeledVisit, ...]) -> list[Clip]:
     config = config_for(source).model_copy(
         update={"detector": DetectorConfig(kind="yunet", path=yunet), "scorer": ScorerConfig(every_face=True)}
     )
@@ -95,7 +95,7 @@ def watched(source: Path, yunet: Path, observers: list[Observer], visits: tuple[
     return [_clip(observer, runner, config, visits) for observer in observers]
 
 
-def _clip(observer: Observer, runner: Runner, config: RunConfig, visits: tuple[Visit, ...]) -> Clip:
+def _clip(observer: Observer, runner: Runner, config: RunConfig, visits: tuple[LabeledVisit, ...]) -> Clip:
     learning = runner.deciders(config.model_copy(update={"gate": GateConfig(keep=KEEP, keep_sample=1.0)}))
     observer.decide(learning)
     best = [
@@ -115,8 +115,8 @@ def _clip(observer: Observer, runner: Runner, config: RunConfig, visits: tuple[V
 def cell(name: str, learned: list[Clip], measured: list[Clip]) -> str:
     """One line: what was chosen, and what came of it."""
     best = [quality for clip in learned for quality in clip.best]
-    settings = KeepSettings(keep=KEEP, sample=1.0, floor=1, high=60)
-    chosen = Keeping(settings, "run", "camera", KeepState("", best, 1)).wanted()
+    settings = RecallSettings(keep=KEEP, sample=1.0, floor=1, high=60)
+    chosen = RecallThreshold(settings, "run", "camera", RecallState("", best, 1)).wanted()
     nearest = max(threshold for threshold in THRESHOLDS if threshold <= chosen)
     totals = {threshold: _sum([clip.played[threshold] for clip in measured]) for threshold in THRESHOLDS}
     default, then = totals[1], totals[nearest]

@@ -23,10 +23,10 @@ import numpy as np
 from benchmarks.host_info import cpu
 from facegate.detectors.align import align
 from facegate.detectors.base import Detector, load_detector, same_face
+from facegate.pipeline.detection.scene_cuts import CutDetector
+from facegate.pipeline.detection.scheduler import MAX_DISCOVERY_DELAY_S, DetectionMode, DetectionScheduler
 from facegate.pipeline.flow.cores import share_cores
 from facegate.pipeline.records import Box, Detection, Image, contiguous
-from facegate.pipeline.detection.scheduler import LATE_S, Attention, Look
-from facegate.pipeline.detection.scene_cuts import CutDetector
 from facegate.scoring.engine import Scorer, load_scorer
 
 MIN_QUALITY = 20
@@ -44,25 +44,25 @@ def looks(path: Path, fps: float) -> list[Timed]:
     return kept
 
 
-class Gate:
+class GateRun:
     """Looks as the detect stage does."""
 
     def __init__(self, detector: Detector) -> None:
         self._detector = detector
-        self._attention, self._cuts = Attention(), CutDetector()
-        self.counts = dict.fromkeys(Look, 0)
+        self._attention, self._cuts = DetectionScheduler(), CutDetector()
+        self.counts = dict.fromkeys(DetectionMode, 0)
 
     def look(self, image: Image, pts_s: float) -> list[Detection]:
         """The faces of one frame."""
         look = self._attention.step(image, pts_s, cut=self._cuts.step(image))
         faces: list[Detection] = []
-        if look is Look.FOLLOW:
+        if look is DetectionMode.FOLLOW:
             expected = self._attention.expected(pts_s)
             found = self._detector.follow([image], [expected])[0] if expected else []
             faces = [face for face in found if face is not None]
             if not self._attention.followed(found, pts_s):
-                look = Look.SEARCH
-        if look is Look.SEARCH:
+                look = DetectionMode.SEARCH
+        if look is DetectionMode.SEARCH:
             faces = self._detector.detect([image])[0]
             self._attention.searched(faces, pts_s)
         self.counts[look] += 1
@@ -71,7 +71,7 @@ class Gate:
 
 def measure(path: Path, fps: float, mtcnn: Detector, yunet: Detector, scorer: Scorer) -> dict[str, object]:
     """One clip's figures."""
-    gate = Gate(mtcnn)
+    gate = GateRun(mtcnn)
     frames = looks(path, fps)
     spent: dict[str, list[float]] = {"search": [], "gate": [], "yunet": []}
     searched: list[list[Detection]] = []
@@ -122,7 +122,7 @@ def _soon(box: Box, pts_s: float, frames: list[Timed], faces: list[list[Detectio
     return any(
         same_face(face.box, box, 0.1)
         for (at_s, _), found in zip(frames, faces, strict=True)
-        if at_s - pts_s <= LATE_S + 0.02
+        if at_s - pts_s <= MAX_DISCOVERY_DELAY_S + 0.02
         for face in found
     )
 

@@ -19,8 +19,8 @@ import cv2
 import msgspec
 import numpy as np
 
-from facegate.pipeline.quality.scoring_scheduler import Contest, face_features
 from facegate.pipeline.gating.gate import GateSettings
+from facegate.pipeline.quality.scoring_scheduler import ScoringScheduler, face_features
 from facegate.pipeline.recording.record import Recording
 from facegate.pipeline.records import ScoredFace, ScoredFrame, TrackedFace
 
@@ -42,13 +42,13 @@ def tracked(face: ScoredFace) -> TrackedFace:
 
 def play(recording: Recording, fps: float, settings: GateSettings) -> tuple[int, int, list[tuple[int, int, float]]]:
     """Faces, faces scored, and per track best quality, best scored quality and the latter's percentile."""
-    contests: dict[str, Contest] = {}
+    contests: dict[str, ScoringScheduler] = {}
     every: dict[tuple[str, int], list[int]] = {}
     chosen: dict[tuple[str, int], int] = {}
     faces = scored = 0
     for frame in thinned(recording.frames(), fps):
         camera = frame.frame.camera
-        contest = contests.setdefault(camera, Contest(settings, "benchmark"))
+        contest = contests.setdefault(camera, ScoringScheduler(settings, "benchmark"))
         wanted = contest.choose([tracked(face) for face in frame.faces])
         kept = [face for face, want in zip(frame.faces, wanted, strict=True) if want]
         contest.scored(kept)

@@ -27,9 +27,9 @@ from facegate.detectors.align import align
 from facegate.detectors.base import Detector, load_detector
 from facegate.evaluation.research.defects import DEFECTS
 from facegate.pipeline.flow.cores import share_cores
-from facegate.pipeline.records import Image
 from facegate.pipeline.quality.advice import Advice, Adviser, Defect, adviser_for
-from facegate.pipeline.quality.components import components, see
+from facegate.pipeline.quality.components import components, measure
+from facegate.pipeline.records import Image
 from facegate.scoring.engine import Scorer, load_scorer
 
 GOOD_QUALITY = 60
@@ -61,7 +61,7 @@ class Bench:
         begun = process_time()
         scores = self._scorer.score(crop[None])
         scored = process_time()
-        seen = see(crop, found[0], (frame.shape[1], frame.shape[0]))
+        seen = measure(crop, found[0], (frame.shape[1], frame.shape[0]))
         advice = self._adviser.advise(seen, scores.patches[0], int(scores.quality[0]))
         components(seen)
         self.advice_s.append(process_time() - scored)

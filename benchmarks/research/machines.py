@@ -48,8 +48,8 @@ def one(model: str, backend: str, dtype: str, seed: int) -> None:
         import torch
 
         from benchmarks.scoring import random_reading
-        from facegate.scoring.backends import OnnxRuntime, OpenVino
         from facegate.scoring.backend_selection import graph_for
+        from facegate.scoring.backends import OnnxRuntime, OpenVino
         from facegate.scoring.families import builtin_card
 
         reading = random_reading(builtin_card(model), torch.float32)

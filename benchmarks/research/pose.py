@@ -22,8 +22,8 @@ from facegate.detectors.align import align
 from facegate.detectors.base import load_detector
 from facegate.detectors.pose import pose
 from facegate.evaluation.research.defects import seen_from
+from facegate.pipeline.quality.components import measure
 from facegate.pipeline.records import Detection, Image, contiguous
-from facegate.pipeline.quality.components import see
 from facegate.scoring.engine import load_scorer
 
 FACES = 200
@@ -95,7 +95,7 @@ def main() -> None:
             )
     rows = np.array([index for index, _, _ in seen])
     measured = [
-        see(align(image, face.landmarks), face, (image.shape[1], image.shape[0])) for _, image, face in seen
+        measure(align(image, face.landmarks), face, (image.shape[1], image.shape[0])) for _, image, face in seen
     ]
     mouth = np.array(
         [

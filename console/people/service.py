@@ -14,19 +14,19 @@ from facegate.console.pictures import pixels_of
 from facegate.detectors.align import CROP_SIZE
 from facegate.errors import GalleryError
 from facegate.pipeline.images import decode_image, encode_jpeg
+from facegate.recognition.enrollment.checks import Fault
+from facegate.recognition.enrollment.enroller import Enroller, PictureFile
+from facegate.recognition.enrollment.erasure import erase_everywhere
+from facegate.recognition.enrollment.face_extraction import FaceExtractor
+from facegate.recognition.enrollment.gallery_store import GalleryStore
+from facegate.recognition.enrollment.names import person_name
+from facegate.recognition.enrollment.records import Erased, FaceSample, Person, Picture
+from facegate.recognition.enrollment.unknowns import UnknownCluster, UnknownStore, enrol_cluster
 from facegate.recognition.loading import Recognition, load_recognition
 from facegate.recognition.matching.gallery import DEFAULT_FPIR
-from facegate.recognition.enrollment.checks import Fault
-from facegate.recognition.enrollment.enroller import Enroller, File
-from facegate.recognition.enrollment.erasure import erase_everywhere
-from facegate.recognition.enrollment.face_extraction import Looker
-from facegate.recognition.enrollment.names import person_name
-from facegate.recognition.enrollment.records import Erased, Look, Person, Picture
-from facegate.recognition.enrollment.gallery_store import People
-from facegate.recognition.enrollment.unknowns import Cluster, Unknowns, enrol_cluster
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class EnrollmentResult(msgspec.Struct, frozen=True):
     """What came of enrolling pictures."""
 
     added: int
@@ -34,7 +34,7 @@ class Verdict(msgspec.Struct, frozen=True):
     """Why the others were not, and what is odd now."""
 
 
-class PeopleDesk:
+class EnrollmentService:
     """One gallery's file; of any thread."""
 
     def __init__(
@@ -49,8 +49,8 @@ class PeopleDesk:
         self._chosen = (embedder, card, fpir or DEFAULT_FPIR)
         self._lock = RLock()
         self._parts: Recognition | None = None
-        self._looker: Looker | None = None
-        People(path, create=True).close()
+        self._looker: FaceExtractor | None = None
+        GalleryStore(path, create=True).close()
 
     def people(self) -> list[Person]:
         """Everybody."""
@@ -67,7 +67,7 @@ class PeopleDesk:
         with self._opened() as people:
             return encode_jpeg(people.crop(row), 90)
 
-    def enrol(self, name: str, files: Sequence[tuple[str, bytes]], *, accept: bool = False) -> Verdict:
+    def enrol(self, name: str, files: Sequence[tuple[str, bytes]], *, accept: bool = False) -> EnrollmentResult:
         """Enrol uploaded pictures of a person, each with its name.
 
         Raises:
@@ -81,7 +81,9 @@ class PeopleDesk:
             looks = [self._look_at(content, source) for source, content in files]
             return self._take(name, looks, accept)
 
-    def enrol_crop(self, name: str, source: str, jpeg: bytes, quality: int, *, accept: bool = False) -> Verdict:
+    def enrol_crop(
+        self, name: str, source: str, jpeg: bytes, quality: int, *, accept: bool = False
+    ) -> EnrollmentResult:
         """Enrol a face that the gate has sent; see :meth:`enrol`."""
         name = person_name(name)
         return self._take(name, [_look(source, jpeg, quality)], accept)
@@ -123,15 +125,15 @@ class PeopleDesk:
         with self._enrolling() as enroller:
             return enroller.check()
 
-    def unknowns(self) -> list[Cluster]:
+    def unknowns(self) -> list[UnknownCluster]:
         """Unknown visitors, those with the most visits first."""
         parts = self._loaded()
-        with self._lock, Unknowns(self._path) as unknowns:
+        with self._lock, UnknownStore(self._path) as unknowns:
             return unknowns.clusters(parts.embedder, parts.embedder.threshold)
 
     def unknown(self, row: int) -> bytes:
         """A face as JPEG; raises :class:`GalleryError` where it is gone."""
-        with self._lock, Unknowns(self._path) as unknowns:
+        with self._lock, UnknownStore(self._path) as unknowns:
             return encode_jpeg(unknowns.crop(row), 90)
 
     def name_unknown(self, cluster: int, name: str, without: Sequence[int]) -> int:
@@ -144,7 +146,7 @@ class PeopleDesk:
         found = next((each for each in self.unknowns() if each.id == cluster), None)
         if found is None:
             raise GalleryError("this unknown visitor is not there any more: load the page again")
-        with self._lock, Unknowns(self._path) as unknowns, People(self._path) as people:
+        with self._lock, UnknownStore(self._path) as unknowns, GalleryStore(self._path) as people:
             return enrol_cluster(unknowns, people, found, name, set(without))
 
     def forget_unknown(self, cluster: int) -> None:
@@ -152,18 +154,18 @@ class PeopleDesk:
         rows = [visit.row for each in self.unknowns() if each.id == cluster for visit in each.visits]
         if not rows:
             raise GalleryError("this unknown visitor is not there any more: load the page again")
-        with self._lock, Unknowns(self._path) as unknowns:
+        with self._lock, UnknownStore(self._path) as unknowns:
             unknowns.forget(rows)
 
     def recognition(self) -> Recognition:
         """What the worker recognises with too; loaded at the first call."""
         return self._loaded()
 
-    def _take(self, name: str, looks: Sequence[Look], accept: bool) -> Verdict:
-        new = [(File(name, Path(look.source)), look) for look in looks]
+    def _take(self, name: str, looks: Sequence[FaceSample], accept: bool) -> EnrollmentResult:
+        new = [(PictureFile(name, Path(look.source)), look) for look in looks]
         with self._enrolling() as enroller:
             taken = enroller.take(new, [accept] * len(new))
-        return Verdict(taken.added, taken.faults)
+        return EnrollmentResult(taken.added, taken.faults)
 
     def _loaded(self) -> Recognition:
         with self._lock:
@@ -172,14 +174,14 @@ class PeopleDesk:
                 self._parts = load_recognition(embedder, card, "auto", None, fpir=fpir)
             return self._parts
 
-    def _look_at(self, content: bytes, source: str) -> Look:
+    def _look_at(self, content: bytes, source: str) -> FaceSample:
         if self._looker is None:
             self._looker = self._loaded().looker()
         return self._looker.look(content, source)
 
     @contextmanager
-    def _opened(self) -> Iterator[People]:
-        with self._lock, People(self._path) as people:
+    def _opened(self) -> Iterator[GalleryStore]:
+        with self._lock, GalleryStore(self._path) as people:
             yield people
 
     @contextmanager
@@ -189,6 +191,6 @@ class PeopleDesk:
             yield Enroller(people, parts.looker, parts.embedder, parts.rule)
 
 
-def _look(source: str, jpeg: bytes, quality: int) -> Look:
+def _look(source: str, jpeg: bytes, quality: int) -> FaceSample:
     crop = decode_image(jpeg, source)
-    return Look(source, hashlib.sha256(crop.tobytes()).hexdigest(), crop, quality, float(CROP_SIZE), 0.0, 1)
+    return FaceSample(source, hashlib.sha256(crop.tobytes()).hexdigest(), crop, quality, float(CROP_SIZE), 0.0, 1)

@@ -28,7 +28,7 @@ class ChangedMeanwhileError(FacegateError):
     """The file is not any more what the change was made for."""
 
 
-class Version(msgspec.Struct, frozen=True):
+class ConfigVersion(msgspec.Struct, frozen=True):
     """What the file says at a moment."""
 
     tag: str
@@ -55,7 +55,7 @@ class ConfigFile:
         self.path = path
         self._lock = Lock()
         self._before: str | None = None
-        self._last: Version | None = None
+        self._last: ConfigVersion | None = None
         if not path.exists():
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,18 +65,18 @@ class ConfigFile:
                 raise ConfigError(f"cannot write {path}: {(error.strerror or 'error').lower()}") from error
         self._read()
 
-    def version(self) -> Version:
+    def version(self) -> ConfigVersion:
         """What the file says now; where it cannot be read, why."""
         try:
             text = self._read()
         except ConfigError as error:
-            return Version("", None, str(error), "", {"cameras": []})
+            return ConfigVersion("", None, str(error), "", {"cameras": []})
         known = self._last
         if known is None or known.text != text:  # parsing takes longer than anything else that is asked of the file
             known = self._last = _version(text, self.path)
         return known
 
-    def change(self, edit: Callable[[CommentedMap], None], expected: str | None = None) -> Version:
+    def change(self, edit: Callable[[CommentedMap], None], expected: str | None = None) -> ConfigVersion:
         """Change the file as it is now: all of the change, or nothing.
 
         Args:
@@ -102,7 +102,7 @@ class ConfigFile:
             self._before = text
             return _version(out.getvalue(), self.path)
 
-    def undo(self) -> Version:
+    def undo(self) -> ConfigVersion:
         """Take back the last change that was made here, if the file is still as that left it.
 
         Raises:
@@ -168,18 +168,18 @@ def _parse(text: str, path: Path) -> CommentedMap:
     return data
 
 
-def _version(text: str, path: Path) -> Version:
+def _version(text: str, path: Path) -> ConfigVersion:
     content: dict[str, Any] = {"cameras": []}
     try:
         data = _parse(text, path)
-        content = plain(data)
-        return Version(_tag(text), _checked(data, path), None, text, content)
+        content = to_plain(data)
+        return ConfigVersion(_tag(text), _checked(data, path), None, text, content)
     except ConfigError as error:
-        return Version(_tag(text), None, str(error), text, content)
+        return ConfigVersion(_tag(text), None, str(error), text, content)
 
 
 def _checked(data: CommentedMap, path: Path) -> RunConfig | None:
-    content = plain(data)
+    content = to_plain(data)
     if not content.get("cameras"):
         rest = {key: value for key, value in content.items() if key != "cameras"}
         build_config(rest | {"cameras": [{"name": "nobody", "source": "rtsp://nowhere"}]}, path.name)
@@ -187,12 +187,12 @@ def _checked(data: CommentedMap, path: Path) -> RunConfig | None:
     return build_config(content, path.name)
 
 
-def plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """Without what the YAML library remembers of how a value was written."""
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [plain(item) for item in value]
+        return [to_plain(item) for item in value]
     for kind in (bool, int, float, str):  # the library's own kinds of them remember how they were written
         if isinstance(value, kind):
             return kind(value)

@@ -10,16 +10,25 @@ import msgspec
 import zmq
 
 from facegate.errors import FacegateError
-from facegate.pipeline.control.messages import AskLive, AskReload, AskReport, Live, Refused, Reloaded, Reply, Report
+from facegate.pipeline.control.messages import (
+    ErrorReply,
+    LiveReply,
+    LiveRequest,
+    ReloadReply,
+    ReloadRequest,
+    Reply,
+    ReportReply,
+    ReportRequest,
+)
 
-ANSWER_S = 2.0
+REPLY_TIMEOUT_S = 2.0
 RELOAD_S = 150.0
 """Cameras that leave are waited for, at most as long as their ``timeout_s``."""
 
-Answer = TypeVar("Answer", Live, Report, Reloaded)
+Answer = TypeVar("Answer", LiveReply, ReportReply, ReloadReply)
 
 
-class GateAwayError(FacegateError):
+class GateUnreachableError(FacegateError):
     """The gate does not answer: it is starting, or gone."""
 
 
@@ -43,13 +52,13 @@ class GateClient:
     ) -> None:
         self._context.destroy(linger=0)
 
-    def live(self, have: dict[str, int], longer_side: int, jpeg_quality: int = 75) -> Live:
-        """What cameras show; see :class:`AskLive`.
+    def live(self, have: dict[str, int], longer_side: int, jpeg_quality: int = 75) -> LiveReply:
+        """What cameras show; see :class:`LiveRequest`.
 
         Raises:
             GateAwayError: no answer came.
         """
-        return self._ask(AskLive(have, longer_side, jpeg_quality), Live, ANSWER_S)
+        return self._ask(LiveRequest(have, longer_side, jpeg_quality), LiveReply, REPLY_TIMEOUT_S)
 
     def report(self) -> bytes:
         """The run's report as JSON.
@@ -57,33 +66,35 @@ class GateClient:
         Raises:
             GateAwayError: no answer came.
         """
-        return self._ask(AskReport(), Report, ANSWER_S).json
+        return self._ask(ReportRequest(), ReportReply, REPLY_TIMEOUT_S).json
 
-    def reload(self) -> Reloaded:
+    def reload(self) -> ReloadReply:
         """Let it read its configuration file again.
 
         Raises:
             GateAwayError: no answer came.
             GateRefusedError: it goes on with what it had.
         """
-        return self._ask(AskReload(), Reloaded, RELOAD_S)
+        return self._ask(ReloadRequest(), ReloadReply, RELOAD_S)
 
-    def _ask(self, request: AskLive | AskReport | AskReload, kind: type[Answer], patience_s: float) -> Answer:
+    def _ask(
+        self, request: LiveRequest | ReportRequest | ReloadRequest, kind: type[Answer], patience_s: float
+    ) -> Answer:
         socket = self._socket()
         try:
             socket.send(msgspec.msgpack.encode(request), zmq.NOBLOCK)
             if not socket.poll(round(1000 * patience_s)):
-                raise GateAwayError("the gate does not answer: it is starting, or was ended")
+                raise GateUnreachableError("the gate does not answer: it is starting, or was ended")
             reply = msgspec.msgpack.decode(socket.recv(), type=Reply)
-        except (zmq.ZMQError, msgspec.DecodeError, GateAwayError) as error:
+        except (zmq.ZMQError, msgspec.DecodeError, GateUnreachableError) as error:
             self._drop()  # a late answer must not be taken for that to the next question
-            if isinstance(error, GateAwayError):
+            if isinstance(error, GateUnreachableError):
                 raise
-            raise GateAwayError(f"the gate does not answer: {error}") from error
-        if isinstance(reply, Refused):
+            raise GateUnreachableError(f"the gate does not answer: {error}") from error
+        if isinstance(reply, ErrorReply):
             raise GateRefusedError(reply.reason)
         if not isinstance(reply, kind):
-            raise GateAwayError("the gate answers something else")
+            raise GateUnreachableError("the gate answers something else")
         return reply
 
     def _socket(self) -> zmq.Socket[bytes]:

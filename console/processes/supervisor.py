@@ -14,20 +14,20 @@ from typing import Any, Self
 import msgspec
 import structlog
 
-from facegate.subprocesses import Child, ChildState, LogLine
-from facegate.console.processes.config_file import ChangedMeanwhileError, ConfigFile, Version
-from facegate.console.processes.gate_client import GateAwayError, GateClient, GateRefusedError
+from facegate.console.processes.config_file import ChangedMeanwhileError, ConfigFile, ConfigVersion
+from facegate.console.processes.gate_client import GateClient, GateRefusedError, GateUnreachableError
 from facegate.errors import ConfigError
 from facegate.pipeline.config import RunConfig
+from facegate.subprocesses import LogLine, Subprocess, SubprocessState
 
-LOOK_S = 0.25
-MOST_EVENTS = 300
-WORRYING = ("warning", "error", "critical")
+POLL_INTERVAL_S = 0.25
+MAX_LOG_LINES = 300
+NOTABLE_LEVELS = ("warning", "error", "critical")
 
 log = structlog.get_logger(__name__)
 
 
-class Folder(msgspec.Struct, frozen=True):
+class ConsoleFolder(msgspec.Struct, frozen=True):
     """Where the console keeps what."""
 
     data: Path
@@ -58,7 +58,7 @@ class Folder(msgspec.Struct, frozen=True):
         return self.data / "secrets"
 
 
-class Recogniser(msgspec.Struct, frozen=True):
+class RecognizerSettings(msgspec.Struct, frozen=True):
     """How the worker is to recognise."""
 
     gallery: Path
@@ -74,13 +74,13 @@ class Recogniser(msgspec.Struct, frozen=True):
         return ["--gallery", str(self.gallery), "--embedder", self.embedder, *options]
 
 
-class Health(msgspec.Struct, frozen=True):
+class ProcessHealth(msgspec.Struct, frozen=True):
     """How everything that runs is doing."""
 
-    gate: ChildState
+    gate: SubprocessState
     gate_finished: bool
     """Its files have been watched to their ends; nothing is wrong."""
-    worker: ChildState
+    worker: SubprocessState
     config_tag: str
     """The version of the file that is running."""
     config_changed: bool
@@ -97,8 +97,8 @@ class Supervisor:
     def __init__(
         self,
         file: ConfigFile,
-        folder: Folder,
-        recogniser: Recogniser,
+        folder: ConsoleFolder,
+        recogniser: RecognizerSettings,
         tell: Callable[[str, Any], None] = lambda kind, what: None,
     ) -> None:
         """Prepare; nothing is started before the context is entered.
@@ -120,10 +120,10 @@ class Supervisor:
         self._changing = RLock()
         """Held while the file and what runs are on their way from one version to another."""
         self._stop = Event()
-        self._worrying: deque[LogLine] = deque(maxlen=MOST_EVENTS)
-        self._gate, self._worker = Child("gate", self._heard), Child("worker", self._heard)
+        self._worrying: deque[LogLine] = deque(maxlen=MAX_LOG_LINES)
+        self._gate, self._worker = Subprocess("gate", self._heard), Subprocess("worker", self._heard)
         self._finished = False
-        self._running: Version = file.version()
+        self._running: ConfigVersion = file.version()
         if self._running.problem is not None:
             raise ConfigError(self._running.problem)
         self._take(self._running)
@@ -146,11 +146,11 @@ class Supervisor:
         self._thread.join()
         self._opened.close()
 
-    def health(self) -> Health:
+    def health(self) -> ProcessHealth:
         """How it is going."""
         now = self.file.version()
         with self._lock:
-            return Health(
+            return ProcessHealth(
                 gate=self._gate.state(),
                 gate_finished=self._finished,
                 worker=self._worker.state(),
@@ -160,7 +160,7 @@ class Supervisor:
                 lines=tuple(self._worrying),
             )
 
-    def apply(self, version: Version) -> None:
+    def apply(self, version: ConfigVersion) -> None:
         """Go over to a version of the file.
 
         Raises:
@@ -182,7 +182,7 @@ class Supervisor:
             except GateRefusedError as error:
                 self._take(before)
                 raise ConfigError(str(error)) from error
-            except GateAwayError:
+            except GateUnreachableError:
                 restart = True
             finally:
                 self._stamp = self._stat()
@@ -190,7 +190,7 @@ class Supervisor:
                 with self._lock:
                     self._gate.stop()
 
-    def change(self, edit: Callable[[Any], None], expected: str | None = None) -> Version:
+    def change(self, edit: Callable[[Any], None], expected: str | None = None) -> ConfigVersion:
         """Change the file and go over to it; where the gate refuses, the file is as it was.
 
         Raises:
@@ -211,7 +211,7 @@ class Supervisor:
         self._tell("config", {"tag": version.tag})
         return version
 
-    def load(self) -> Version:
+    def load(self) -> ConfigVersion:
         """Take over what somebody wrote into the file by hand.
 
         Raises:
@@ -222,7 +222,7 @@ class Supervisor:
         self._tell("config", {"tag": version.tag})
         return version
 
-    def undo(self) -> Version:
+    def undo(self) -> ConfigVersion:
         """Take the last change back.
 
         Raises:
@@ -234,11 +234,11 @@ class Supervisor:
         self._tell("config", {"tag": version.tag})
         return version
 
-    def running(self) -> Version:
+    def running(self) -> ConfigVersion:
         """What is running."""
         return self._running
 
-    def _take(self, version: Version) -> None:
+    def _take(self, version: ConfigVersion) -> None:
         part = self._folder.running.with_suffix(".part")
         try:
             part.touch(mode=0o600)
@@ -252,7 +252,7 @@ class Supervisor:
 
     def _run(self) -> None:
         try:
-            while not self._stop.wait(LOOK_S):
+            while not self._stop.wait(POLL_INTERVAL_S):
                 with self._lock:
                     self._look()
         finally:
@@ -311,7 +311,7 @@ class Supervisor:
         ]
 
     def _heard(self, line: LogLine) -> None:
-        if line.level in WORRYING:
+        if line.level in NOTABLE_LEVELS:
             self._worrying.append(line)
             self._tell("line", line)
 
@@ -323,7 +323,7 @@ class Supervisor:
         return (found.st_mtime_ns, found.st_size, found.st_ino)
 
 
-def _wanted(version: Version) -> RunConfig | None:
+def _wanted(version: ConfigVersion) -> RunConfig | None:
     """What the gate is to run; ``None`` where no camera is enabled."""
     config = version.config
     return None if config is None or not any(camera.enabled for camera in config.cameras) else config

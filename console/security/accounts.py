@@ -44,7 +44,7 @@ CREATE TABLE tokens (
 """
 
 
-class Who(msgspec.Struct, frozen=True):
+class Principal(msgspec.Struct, frozen=True):
     """Somebody who has come in."""
 
     name: str
@@ -56,7 +56,7 @@ class Who(msgspec.Struct, frozen=True):
         return self.role == "administrator"
 
 
-class Token(msgspec.Struct, frozen=True):
+class ApiToken(msgspec.Struct, frozen=True):
     """A token without itself."""
 
     id: int
@@ -124,7 +124,7 @@ class Accounts(Database):
             self._db.execute("INSERT INTO sessions VALUES (?, ?, ?, ?)", (_kept(key), name, now, now))
         return key
 
-    def of_session(self, key: str, now: float) -> Who | None:
+    def of_session(self, key: str, now: float) -> Principal | None:
         """Whose session it is, while it lasts."""
         kept = _kept(key)
         with self._alone, self._errors():
@@ -135,14 +135,14 @@ class Accounts(Database):
             ).fetchone()
             if row is not None and now - row[2] > 60:
                 self._db.execute("UPDATE sessions SET used = ? WHERE key = ?", (now, kept))
-        return None if row is None else Who(row[0], row[1])
+        return None if row is None else Principal(row[0], row[1])
 
     def leave(self, key: str) -> None:
         """End a session."""
         with self._alone, self._transaction():
             self._db.execute("DELETE FROM sessions WHERE key = ?", (_kept(key),))
 
-    def make_token(self, name: str, role: Role, now: float) -> tuple[Token, str]:
+    def make_token(self, name: str, role: Role, now: float) -> tuple[ApiToken, str]:
         """A token for a program; it is told this once."""
         secret = TOKEN + secrets.token_urlsafe(32)
         with self._alone, self._transaction():
@@ -150,23 +150,25 @@ class Accounts(Database):
                 "INSERT INTO tokens (key, name, role, made) VALUES (?, ?, ?, ?) RETURNING id",
                 (_kept(secret), name, role, now),
             ).fetchone()
-        return Token(row[0], name, role, now), secret
+        return ApiToken(row[0], name, role, now), secret
 
-    def tokens(self) -> list[Token]:
+    def tokens(self) -> list[ApiToken]:
         """All of them."""
         with self._alone, self._errors():
-            return [Token(*row) for row in self._db.execute("SELECT id, name, role, made FROM tokens ORDER BY id")]
+            return [
+                ApiToken(*row) for row in self._db.execute("SELECT id, name, role, made FROM tokens ORDER BY id")
+            ]
 
     def revoke(self, token: int) -> bool:
         """Let a token count no more; return whether there was one."""
         with self._alone, self._transaction():
             return self._db.execute("DELETE FROM tokens WHERE id = ?", (token,)).rowcount > 0
 
-    def of_token(self, secret: str) -> Who | None:
+    def of_token(self, secret: str) -> Principal | None:
         """Whose token it is."""
         with self._alone, self._errors():
             row = self._db.execute("SELECT name, role FROM tokens WHERE key = ?", (_kept(secret),)).fetchone()
-        return None if row is None else Who(f"token {row[0]}", row[1])
+        return None if row is None else Principal(f"token {row[0]}", row[1])
 
 
 def _kept(secret: str) -> str:

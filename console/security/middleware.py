@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from facegate.console.security.accounts import Accounts, Who
+from facegate.console.security.accounts import Accounts, Principal
 
 COOKIE = "facegate"
 MOST_BODY, MOST_UPLOAD = 256 * 1024, 12 * 2**20
@@ -23,7 +23,7 @@ OPEN = ("/login", "/static/", "/api/v1/session", "/healthz")
 SAFE = ("GET", "HEAD", "OPTIONS")
 ASKING = ("/api/v1/score",)
 """Paths that take something and change nothing: for who may look, too."""
-LOCAL_USER = Who("this host", "administrator")
+LOCAL_USER = Principal("this host", "administrator")
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
@@ -49,7 +49,7 @@ class _TooLargeError(Exception):
     """More came than was announced, or than is taken."""
 
 
-class Guard:
+class AccessMiddleware:
     """ASGI middleware; leaves who it is in ``scope["state"]["who"]``."""
 
     def __init__(self, app: ASGIApp, accounts: Accounts, hosts: Collection[str]) -> None:
@@ -113,7 +113,7 @@ class Guard:
                 raise
             await _refuse(_Refusal(503, "ending", "the console is ending", "start it again"), scope, send)
 
-    def _who(self, headers: dict[str, str]) -> Who | None:
+    def _who(self, headers: dict[str, str]) -> Principal | None:
         if not self._accounts.needed():
             return LOCAL_USER
         scheme, _, secret = headers.get("authorization", "").partition(" ")
@@ -122,7 +122,7 @@ class Guard:
         key = session_key(headers.get("cookie", ""))
         return None if key is None else self._accounts.of_session(key, time())
 
-    def _refusal(self, scope: Scope, headers: dict[str, str], who: Who | None) -> _Refusal | None:
+    def _refusal(self, scope: Scope, headers: dict[str, str], who: Principal | None) -> _Refusal | None:
         host = headers.get("host", "")
         if not self._known(host):
             return _Refusal(

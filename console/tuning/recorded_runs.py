@@ -10,58 +10,58 @@ import msgspec
 from facegate.errors import ConfigError
 from facegate.pipeline.config import RunConfig
 from facegate.pipeline.recording.format import Header
-from facegate.pipeline.recording.record import SUFFIX, Gated, Recording, config_of
-from facegate.pipeline.records import Answers, ScoredFrame
+from facegate.pipeline.recording.record import SUFFIX, GateChange, Recording, config_of
+from facegate.pipeline.records import FeedbackBatch, ScoredFrame
 
-MOST_FACES = 100_000
+MAX_FACES = 100_000
 """About so many, the newest; some 2 KB each."""
 
 
-class RunMemory(msgspec.Struct, frozen=True):
+class RecordedRun(msgspec.Struct, frozen=True):
     """One run of the gate, as far as it concerns a camera."""
 
     folder: Path
     header: Header
-    items: list[ScoredFrame | Answers | Gated]
+    items: list[ScoredFrame | FeedbackBatch | GateChange]
     faces: int
 
     def config(self) -> RunConfig:
-        """See :class:`~facegate.pipeline.recording.replay.Recorded`."""
+        """See :class:`~facegate.pipeline.recording.replay.ReplaySource`."""
         return config_of(self.header.gates)
 
-    def seen(self) -> Iterator[ScoredFrame | Answers | Gated]:
-        """See :class:`~facegate.pipeline.recording.replay.Recorded`."""
+    def seen(self) -> Iterator[ScoredFrame | FeedbackBatch | GateChange]:
+        """See :class:`~facegate.pipeline.recording.replay.ReplaySource`."""
         return iter(self.items)
 
 
-class Piece(msgspec.Struct, frozen=True):
+class RunSegment(msgspec.Struct, frozen=True):
     """What a piece of a recording has for one camera."""
 
     recording: Recording
-    items: list[ScoredFrame | Answers | Gated]
+    items: list[ScoredFrame | FeedbackBatch | GateChange]
     faces: int
     size: int
     """Bytes that it had when it was read."""
 
 
-class Memory:
+class RecordedRuns:
     """Runs as far as they concern cameras; of one thread. A piece is read again only when it has grown."""
 
     def __init__(self, recordings: Path) -> None:
         self._recordings = recordings
-        self._pieces: dict[tuple[str, Path], Piece] = {}
+        self._pieces: dict[tuple[str, Path], RunSegment] = {}
 
-    def runs(self, camera: str, since: float) -> list[RunMemory]:
+    def runs(self, camera: str, since: float) -> list[RecordedRun]:
         """Runs that were recorded since a time (Unix, UTC), oldest first; damaged pieces are left out.
 
         Of a piece that began before and went on, all is taken; when there is too much, the oldest pieces are not.
         """
-        used: dict[tuple[str, Path], Piece] = {}
-        found: list[RunMemory] = []
-        left = MOST_FACES
+        used: dict[tuple[str, Path], RunSegment] = {}
+        found: list[RecordedRun] = []
+        left = MAX_FACES
         folders = sorted((folder for folder in self._recordings.glob("*") if folder.is_dir()), reverse=True)
         for folder in folders:
-            pieces: list[Piece] = []
+            pieces: list[RunSegment] = []
             for path in sorted(folder.glob("*" + SUFFIX), reverse=True):
                 if left <= 0 or _changed(path) < since:
                     break
@@ -80,7 +80,7 @@ class Memory:
         self._pieces = {key: piece for key, piece in others.items() if key[0] == kept} | used
         return found
 
-    def _read(self, camera: str, path: Path) -> Piece:
+    def _read(self, camera: str, path: Path) -> RunSegment:
         known, size = self._pieces.get((camera, path)), path.stat().st_size
         if known is not None and known.size == size:
             return known
@@ -93,16 +93,16 @@ class Memory:
         ]
         frames = [item for item in items if isinstance(item, ScoredFrame) and item.frame.camera == camera]
         faces = sum(len(frame.faces) + len(frame.skipped) for frame in frames)
-        return Piece(recording, items, faces, size)
+        return RunSegment(recording, items, faces, size)
 
 
-def _run(folder: Path, pieces: list[Piece]) -> RunMemory:
-    items: list[ScoredFrame | Answers | Gated] = []
+def _run(folder: Path, pieces: list[RunSegment]) -> RecordedRun:
+    items: list[ScoredFrame | FeedbackBatch | GateChange] = []
     for index, piece in enumerate(pieces):
         if index:
-            items.append(Gated(piece.recording.config(), piece.recording.header.learned))
+            items.append(GateChange(piece.recording.config(), piece.recording.header.learned))
         items += piece.items
-    return RunMemory(folder, pieces[0].recording.header, items, sum(piece.faces for piece in pieces))
+    return RecordedRun(folder, pieces[0].recording.header, items, sum(piece.faces for piece in pieces))
 
 
 def _grouped(recording: Recording, camera: str) -> bool:

@@ -12,25 +12,25 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from facegate.console.tuning.recorded_runs import MOST_FACES, Memory, RunMemory
+from facegate.console.tuning.recorded_runs import MAX_FACES, RecordedRun, RecordedRuns
 from facegate.pipeline.config import RunConfig, build_config
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.recording.record import Recording
 from facegate.pipeline.recording.replay import decide
 from facegate.pipeline.records import Floats, Outcome, ScoredFace, ScoredFrame, Shot
+from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.loading import Recognition
 from facegate.recognition.matching.gallery import Gallery
-from facegate.recognition.enrollment.gallery_store import People
 from facegate.recognition.worker.visits import Visits
 from facegate.sinks import wire
 
 FRESH_S = 30.0
 """What has come since is looked for after so long; until then, one set of faces is compared."""
-MOST_EMBEDDINGS = 20_000
+MAX_EMBEDDINGS = 20_000
 SENT = (Outcome.FORWARDED, Outcome.DRY_RUN)
 
 
-class Played(msgspec.Struct, frozen=True):
+class TuningOutcome(msgspec.Struct, frozen=True):
     """What a gate makes of what the camera saw."""
 
     faces: int
@@ -44,7 +44,7 @@ class Played(msgspec.Struct, frozen=True):
     """Who they are."""
 
 
-class Evidence(msgspec.Struct, frozen=True):
+class TuningEvidence(msgspec.Struct, frozen=True):
     """What there is to decide again."""
 
     since: float
@@ -61,15 +61,15 @@ class Tuner:
     """One at a time, of any thread."""
 
     def __init__(self, recordings: Path, gallery: Path, recognition: Callable[[], Recognition]) -> None:
-        self._memory = Memory(recordings)
+        self._memory = RecordedRuns(recordings)
         self._gallery = gallery
         self._recognition = recognition
         self._lock = Lock()
-        self._last: tuple[tuple[str, float], float, list[RunMemory]] | None = None
+        self._last: tuple[tuple[str, float], float, list[RecordedRun]] | None = None
         """What was asked for last, when, and what there was."""
         self._embeddings: OrderedDict[str, Floats] = OrderedDict()
 
-    def evidence(self, camera: str, hours: float) -> Evidence:
+    def evidence(self, camera: str, hours: float) -> TuningEvidence:
         """What a camera's gate saw in the last hours."""
         with self._lock:
             runs = self._runs(camera, hours)
@@ -77,15 +77,15 @@ class Tuner:
         for quality in _qualities(runs, camera):
             histogram[min(quality // 5, 19)] += 1
         faces = sum(run.faces for run in runs)
-        return Evidence(
+        return TuningEvidence(
             since=min((run.header.began for run in runs), default=time()),
             faces=faces,
             scored=int(histogram.sum()),
             histogram=histogram.tolist(),
-            cut=faces >= MOST_FACES,
+            cut=faces >= MAX_FACES,
         )
 
-    def play(self, camera: str, hours: float, changes: dict[str, Any] | None, *, named: bool) -> Played:
+    def play(self, camera: str, hours: float, changes: dict[str, Any] | None, *, named: bool) -> TuningOutcome:
         """Decide again.
 
         Args:
@@ -117,7 +117,7 @@ class Tuner:
                 tracks += len(sent)
                 if named:
                     who += self._names(run, shots)
-        return Played(
+        return TuningOutcome(
             faces=faces,
             shots=sum(outcomes[outcome.value] for outcome in SENT),
             tracks=tracks,
@@ -126,15 +126,15 @@ class Tuner:
             people=sorted(who) if named else None,
         )
 
-    def _runs(self, camera: str, hours: float) -> list[RunMemory]:
+    def _runs(self, camera: str, hours: float) -> list[RecordedRun]:
         known, now = self._last, time()
         if known is None or known[0] != (camera, hours) or now - known[1] > FRESH_S:
             known = self._last = ((camera, hours), now, self._memory.runs(camera, now - 3600 * hours))
         return known[2]
 
-    def _names(self, run: RunMemory, shots: list[Shot]) -> Counter[str]:
+    def _names(self, run: RecordedRun, shots: list[Shot]) -> Counter[str]:
         """The names of the visits that these shots make, as a worker would name them."""
-        with People(self._gallery) as people:
+        with GalleryStore(self._gallery) as people:
             if not people.people():
                 return Counter()
             parts = self._recognition()
@@ -147,7 +147,7 @@ class Tuner:
                 visits.shot(wire.header_of(shot), embedding, gallery.match(embedding, parts.rule), 0.0)
         return Counter(event.name for event in visits.finish() if event.name is not None)
 
-    def _embed(self, run: RunMemory, shots: list[Shot], parts: Recognition) -> None:
+    def _embed(self, run: RecordedRun, shots: list[Shot], parts: Recognition) -> None:
         missing = {(shot.camera, shot.scored.face.face_id): shot.shot_id for shot in shots}
         missing = {face: shot_id for face, shot_id in missing.items() if shot_id not in self._embeddings}
         if not missing:
@@ -157,7 +157,7 @@ class Tuner:
                 shot_id = missing.get((frame.frame.camera, face.face.face_id))
                 if shot_id is not None:
                     self._embeddings[shot_id] = parts.embedder.embed([face.face.crop])[0]
-        while len(self._embeddings) > MOST_EMBEDDINGS:
+        while len(self._embeddings) > MAX_EMBEDDINGS:
             self._embeddings.popitem(last=False)
 
 
@@ -165,7 +165,7 @@ def _shot(decision: Decision) -> list[Shot]:
     return [] if decision.shot is None else [decision.shot]
 
 
-def _qualities(runs: list[RunMemory], camera: str) -> list[int]:
+def _qualities(runs: list[RecordedRun], camera: str) -> list[int]:
     return [
         face.quality
         for run in runs

@@ -10,10 +10,10 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.staticfiles import StaticFiles
 
-from facegate.console.state import Console
-from facegate.console.store_watcher import Follower
 from facegate.console.metrics import CountRequests
-from facegate.console.security.middleware import Guard
+from facegate.console.security.middleware import AccessMiddleware
+from facegate.console.state import ConsoleState
+from facegate.console.store_watcher import StoreWatcher
 from facegate.console.web import cameras, fleet, live, pages, people, score, system, tuning, visits
 from facegate.console.web.errors import add_problems
 from facegate.sinks.wire import SOFTWARE
@@ -21,7 +21,7 @@ from facegate.sinks.wire import SOFTWARE
 API = "/api/v1"
 
 
-def create_app(console: Console, hosts: Collection[str] = ()) -> FastAPI:
+def create_app(console: ConsoleState, hosts: Collection[str] = ()) -> FastAPI:
     """Build the app.
 
     Args:
@@ -31,7 +31,7 @@ def create_app(console: Console, hosts: Collection[str] = ()) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        follower = Follower(
+        follower = StoreWatcher(
             console.broker,
             console.store,
             console.folder,
@@ -61,7 +61,7 @@ def create_app(console: Console, hosts: Collection[str] = ()) -> FastAPI:
         lifespan=lifespan,
         middleware=[
             Middleware(CountRequests, requests=console.requests),
-            Middleware(Guard, accounts=console.accounts, hosts=hosts),
+            Middleware(AccessMiddleware, accounts=console.accounts, hosts=hosts),
         ],
     )
     app.state.console = console

@@ -14,43 +14,43 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import SecretStr
 from ruamel.yaml.comments import CommentedMap
 
-from facegate.console.state import Console
-from facegate.console.processes.config_file import plain
-from facegate.console.processes.gate_client import GateAwayError
+from facegate.console.processes.config_file import to_plain
+from facegate.console.processes.gate_client import GateUnreachableError
+from facegate.console.state import ConsoleState
+from facegate.console.web.errors import ERROR_RESPONSES, ApiError, RouteErrors, not_found
 from facegate.console.web.models import (
-    Camera,
-    CameraChange,
-    CameraNew,
-    Cameras,
+    CameraCreate,
+    CameraOut,
     CameraSettings,
-    Changed,
-    ProbeWanted,
-    Tracks,
-    TrackSummary,
+    CamerasOut,
+    CameraUpdate,
+    ConfigVersionOut,
+    ProbeRequest,
+    TracksOut,
+    TrackSummaryOut,
 )
-from facegate.console.web.errors import ANSWERS, ApiError, Of, not_found
 from facegate.errors import ConfigError
 from facegate.pipeline.addresses import redact
 from facegate.pipeline.cameras.probe import Probe, probe
 from facegate.pipeline.config import CameraConfig, build_config
 from facegate.pipeline.config.values import Name
 
-router = APIRouter(tags=["cameras"], responses=ANSWERS)
+router = APIRouter(tags=["cameras"], responses=ERROR_RESPONSES)
 SCHEMES = ("rtsp://", "rtsps://", "http://", "https://")
 PROBE_S = 3.0
-MOST_TRACKS = 500
+MAX_TRACKS = 500
 OWN = ("state", "problem")
 SECRET = ("password", "password_file", "source", "crops", "name", "enabled", "user")
 IfMatch = Annotated[str | None, Header(description="Version of the configuration that the change is for.")]
 
 
 @router.get("/cameras")
-def cameras(console: Of) -> Cameras:
+def cameras(console: RouteErrors) -> CamerasOut:
     """Every camera of the configuration, with its state and its counts."""
     return camera_list(console)
 
 
-def camera_list(console: Console) -> Cameras:
+def camera_list(console: ConsoleState) -> CamerasOut:
     """See :func:`cameras`."""
     report = console.report()
     known = {each["camera"]: each for each in (report or {}).get("cameras", [])}
@@ -59,10 +59,12 @@ def camera_list(console: Console) -> Cameras:
     for entry in console.supervisor.running().content.get("cameras") or []:
         name, enabled = str(entry["name"]), bool(entry.get("enabled", True))
         own = known.get(name)
-        counts = {key: value for key, value in (own or {}).items() if key in Camera.model_fields and key not in OWN}
+        counts = {
+            key: value for key, value in (own or {}).items() if key in CameraOut.model_fields and key not in OWN
+        }
         state = "ended" if health.gate_finished else "waiting"
         found.append(
-            Camera(
+            CameraOut(
                 name=name,
                 enabled=enabled,
                 state="paused" if not enabled else state if own is None else own["state"],
@@ -70,15 +72,15 @@ def camera_list(console: Console) -> Cameras:
                 source=redact(str(entry["source"])),
                 user=entry.get("user"),
                 has_password="password" in entry or "password_file" in entry or "@" in str(entry["source"]),
-                settings=plain({key: value for key, value in entry.items() if key not in SECRET}),
+                settings=to_plain({key: value for key, value in entry.items() if key not in SECRET}),
                 **counts,
             )
         )
-    return Cameras(config=console.supervisor.running().tag, cameras=found)
+    return CamerasOut(config=console.supervisor.running().tag, cameras=found)
 
 
 @router.post("/cameras", status_code=201)
-def add_camera(console: Of, camera: CameraNew, if_match: IfMatch = None) -> Changed:
+def add_camera(console: RouteErrors, camera: CameraCreate, if_match: IfMatch = None) -> ConfigVersionOut:
     """Watch one more camera, at once."""
     _check_source(camera.source, camera.crops)
     given = _given(camera)
@@ -94,11 +96,13 @@ def add_camera(console: Of, camera: CameraNew, if_match: IfMatch = None) -> Chan
         data["cameras"].append(CommentedMap(given | kept))
 
     with _kept_password(console, camera.name, camera.password) as kept:
-        return Changed(config=console.supervisor.change(edit, if_match).tag)
+        return ConfigVersionOut(config=console.supervisor.change(edit, if_match).tag)
 
 
 @router.patch("/cameras/{name}")
-def change_camera(console: Of, name: Name, change: CameraChange, if_match: IfMatch = None) -> Changed:
+def change_camera(
+    console: RouteErrors, name: Name, change: CameraUpdate, if_match: IfMatch = None
+) -> ConfigVersionOut:
     """Change a camera. Its tracks end, its counts go on, the others do not notice."""
     _check_source(change.source, change.crops)
     given = _given(change)
@@ -116,11 +120,11 @@ def change_camera(console: Of, name: Name, change: CameraChange, if_match: IfMat
                 entry.pop(key, None)
 
     with _kept_password(console, name, change.password) as kept:
-        return Changed(config=console.supervisor.change(edit, if_match).tag)
+        return ConfigVersionOut(config=console.supervisor.change(edit, if_match).tag)
 
 
 @router.delete("/cameras/{name}")
-def remove_camera(console: Of, name: Name, if_match: IfMatch = None) -> Changed:
+def remove_camera(console: RouteErrors, name: Name, if_match: IfMatch = None) -> ConfigVersionOut:
     """Watch a camera no more. What it has shown stays until it is too old."""
 
     def edit(data: CommentedMap) -> None:
@@ -128,11 +132,11 @@ def remove_camera(console: Of, name: Name, if_match: IfMatch = None) -> Changed:
 
     changed = console.supervisor.change(edit, if_match)
     shutil.rmtree(console.folder.secrets / name, ignore_errors=True)
-    return Changed(config=changed.tag)
+    return ConfigVersionOut(config=changed.tag)
 
 
 @router.post("/cameras/probe")
-def probe_camera(wanted: ProbeWanted) -> dict[str, Any]:
+def probe_camera(wanted: ProbeRequest) -> dict[str, Any]:
     """Watch an address for three seconds and say what it offers, as ``facegate probe`` does."""
     _check_source(wanted.source, None)
     password = None if wanted.password is None else wanted.password.get_secret_value()
@@ -145,25 +149,25 @@ def probe_camera(wanted: ProbeWanted) -> dict[str, Any]:
 
 
 @router.get("/cameras/{name}/snapshot.jpg", response_class=Response)
-def snapshot(console: Of, name: Name, side: Annotated[int, Query(ge=64, le=3840)] = 1280) -> Response:
+def snapshot(console: RouteErrors, name: Name, side: Annotated[int, Query(ge=64, le=3840)] = 1280) -> Response:
     """What the camera shows now, masked parts black."""
     live = console.supervisor.client.live({name: -1}, side, 85)
     if not live.cameras or live.cameras[0].jpeg is None:
-        raise GateAwayError("this camera has shown nothing yet")
+        raise GateUnreachableError("this camera has shown nothing yet")
     return Response(live.cameras[0].jpeg, media_type="image/jpeg")
 
 
 @router.get("/cameras/{name}/tracks")
 def tracks(
-    console: Of,
+    console: RouteErrors,
     name: Name,
     since: Annotated[float, Query(ge=0, le=1e11)] = 0.0,
-    most: Annotated[int, Query(ge=1, le=MOST_TRACKS)] = 50,
-) -> Tracks:
+    most: Annotated[int, Query(ge=1, le=MAX_TRACKS)] = 50,
+) -> TracksOut:
     """The newest tracks, those of which nothing was sent too."""
-    return Tracks(
+    return TracksOut(
         tracks=[
-            TrackSummary(
+            TrackSummaryOut(
                 run_id=track.run_id,
                 track_id=track.track_id,
                 first=track.first,
@@ -215,7 +219,7 @@ def _built(camera: dict[str, Any]) -> CameraConfig:
 
 
 @contextmanager
-def _kept_password(console: Console, name: str, password: SecretStr | None) -> Iterator[dict[str, str]]:
+def _kept_password(console: ConsoleState, name: str, password: SecretStr | None) -> Iterator[dict[str, str]]:
     """What is to stand in the configuration for a password, which is in a file of its own.
 
     A new file for each: a gate sees that the camera has changed, and where the block fails all is as it was.
@@ -234,7 +238,7 @@ def _kept_password(console: Console, name: str, password: SecretStr | None) -> I
         raise
 
 
-def states(console: Console) -> list[dict[str, Any]]:
+def states(console: ConsoleState) -> list[dict[str, Any]]:
     """How the cameras are doing, in short; for the events of open pages."""
     return [
         {

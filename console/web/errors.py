@@ -9,10 +9,10 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from facegate.console.state import Console
 from facegate.console.processes.config_file import ChangedMeanwhileError
-from facegate.console.processes.gate_client import GateAwayError, GateRefusedError
+from facegate.console.processes.gate_client import GateRefusedError, GateUnreachableError
 from facegate.console.scoring import BusyError
+from facegate.console.state import ConsoleState
 from facegate.console.web.models import Problem
 from facegate.errors import ConfigError, FacegateError, FleetError, GalleryError, SourceError, StoreError
 from facegate.fleet.admin import UnknownNameError
@@ -20,7 +20,7 @@ from facegate.pipeline.addresses import redact
 
 _STATUS: dict[type[FacegateError], tuple[int, str]] = {
     ChangedMeanwhileError: (409, "changed_meanwhile"),
-    GateAwayError: (503, "gate_away"),
+    GateUnreachableError: (503, "gate_away"),
     GateRefusedError: (422, "refused"),
     ConfigError: (422, "not_valid"),
     GalleryError: (422, "not_enrolled"),
@@ -30,7 +30,7 @@ _STATUS: dict[type[FacegateError], tuple[int, str]] = {
     UnknownNameError: (404, "not_found"),
     FleetError: (503, "fleet"),
 }
-WORDS = {
+ERROR_CODES = {
     400: ("bad_request", "send what /api/docs describes"),
     404: ("not_found", "look at the list it should be in"),
     405: ("method_not_allowed", "send what /api/docs describes"),
@@ -76,7 +76,7 @@ def add_problems(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> JSONResponse:
-        name, remedy = WORDS.get(error.status_code, ("failed", "try again"))
+        name, remedy = ERROR_CODES.get(error.status_code, ("failed", "try again"))
         answer = _problem(error.status_code, name, str(error.detail).lower(), remedy)
         answer.headers.update(error.headers or {})
         return answer
@@ -86,14 +86,14 @@ def _problem(status: int, error: str, message: str, remedy: str) -> JSONResponse
     return JSONResponse(Problem(error=error, message=message, remedy=remedy).model_dump(), status)
 
 
-def _console(request: Request) -> Console:
-    console: Console = request.app.state.console
+def _console(request: Request) -> ConsoleState:
+    console: ConsoleState = request.app.state.console
     return console
 
 
-Of = Annotated[Console, Depends(_console)]
+RouteErrors = Annotated[ConsoleState, Depends(_console)]
 """The console, as a parameter of a route."""
-ANSWERS: dict[int | str, dict[str, Any]] = {
+ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": text}
     for status, text in {
         400: "Not even JSON.",

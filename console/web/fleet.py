@@ -7,17 +7,17 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel
 
+from facegate.console.web.errors import ERROR_RESPONSES, RouteErrors, not_found
 from facegate.console.web.models import Strict
-from facegate.console.web.errors import ANSWERS, Of, not_found
 from facegate.fleet import admin
-from facegate.fleet.bucket import Place
+from facegate.fleet.bucket import BucketAddress
 from facegate.fleet.records import DRAIN, PAUSE
 
-router = APIRouter(tags=["fleet"], responses=ANSWERS)
+router = APIRouter(tags=["fleet"], responses=ERROR_RESPONSES)
 Named = Annotated[str, Path(pattern=r"^[\w.-]{1,64}$")]
 
 
-class GateOut(BaseModel):
+class FleetNodeOut(BaseModel):
     """A gate that is there."""
 
     host: str
@@ -33,7 +33,7 @@ class GateOut(BaseModel):
     problem: str
 
 
-class CameraOut(BaseModel):
+class FleetCameraOut(BaseModel):
     """A camera of the fleet."""
 
     gate: str | None
@@ -48,44 +48,44 @@ class FleetOut(BaseModel):
     fleet: str
     config: int
     """Revision of its configuration; 0 without one."""
-    gates: dict[str, GateOut]
-    cameras: dict[str, CameraOut]
+    gates: dict[str, FleetNodeOut]
+    cameras: dict[str, FleetCameraOut]
 
 
-class Drained(Strict):
+class DrainedOut(Strict):
     """Whether a gate is to give its cameras away and take no more."""
 
     drained: bool
 
 
-class Paused(Strict):
+class PausedOut(Strict):
     """Whether nobody is to watch a camera."""
 
     paused: bool
 
 
 @router.get("/fleet")
-def fleet(console: Of) -> FleetOut:
+def fleet(console: RouteErrors) -> FleetOut:
     """Which gate watches what, as ``facegate fleet status`` prints it."""
     found = admin.run(admin.status(_place(console)))
     return FleetOut.model_validate(found, from_attributes=True)
 
 
 @router.put("/fleet/gates/{name}", status_code=204)
-def drain(console: Of, name: Named, wanted: Drained) -> Response:
+def drain(console: RouteErrors, name: Named, wanted: DrainedOut) -> Response:
     """Drain a gate, or let it take cameras again."""
-    admin.run(admin.wish(_place(console), DRAIN, name, wanted=wanted.drained))
+    admin.run(admin.request(_place(console), DRAIN, name, wanted=wanted.drained))
     return Response(status_code=204)
 
 
 @router.put("/fleet/cameras/{name}", status_code=204)
-def pause(console: Of, name: Named, wanted: Paused) -> Response:
+def pause(console: RouteErrors, name: Named, wanted: PausedOut) -> Response:
     """Let nobody watch a camera for a while, or let it be watched again."""
-    admin.run(admin.wish(_place(console), PAUSE, name, wanted=wanted.paused))
+    admin.run(admin.request(_place(console), PAUSE, name, wanted=wanted.paused))
     return Response(status_code=204)
 
 
-def _place(console: Of) -> Place:
+def _place(console: RouteErrors) -> BucketAddress:
     if console.fleet is None:
         raise not_found("fleet: this console was started without --fleet")
     return console.fleet

@@ -10,18 +10,18 @@ import msgspec
 from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import StreamingResponse
 
-from facegate.console.event_bus import Broker
-from facegate.console.state import Console
-from facegate.console.web.errors import ANSWERS, ApiError, Of
-from facegate.pipeline.control.messages import MOST_CAMERAS, Live, LiveCamera
+from facegate.console.event_bus import EventBus
+from facegate.console.state import ConsoleState
+from facegate.console.web.errors import ERROR_RESPONSES, ApiError, RouteErrors
+from facegate.pipeline.control.messages import MAX_CAMERAS, LiveCamera, LiveReply
 
-router = APIRouter(tags=["live"], responses=ANSWERS)
+router = APIRouter(tags=["live"], responses=ERROR_RESPONSES)
 PING_S = 15.0
 
 
 @router.get("/live", response_class=Response, responses={200: {"content": {"application/octet-stream": {}}}})
 def live(
-    console: Of,
+    console: RouteErrors,
     have: Annotated[str, Query(max_length=20_000, description="CAMERA:FRAME,..; frame -1 for none yet")],
     side: Annotated[int, Query(ge=64, le=1920)] = 320,
 ) -> Response:
@@ -40,14 +40,14 @@ def live(
 
 
 @router.get("/events", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
-async def events(console: Of, request: Request) -> StreamingResponse:
+async def events(console: RouteErrors, request: Request) -> StreamingResponse:
     """Server-sent: ``visit``, ``cameras``, ``health``, ``config``, ``line``; ``anew`` if some are missing."""
     return StreamingResponse(
         _stream(console.broker), media_type="text/event-stream", headers={"x-accel-buffering": "no"}
     )
 
 
-async def _stream(broker: Broker) -> AsyncIterator[bytes]:
+async def _stream(broker: EventBus) -> AsyncIterator[bytes]:
     async with broker.listening() as queue:
         yield b"retry: 1000\n\n"
         while True:
@@ -68,12 +68,12 @@ def _have(text: str) -> dict[str, int]:
         if not camera or not frame.removeprefix("-").isdecimal() or len(frame) > 18:
             raise ApiError(422, "not_valid", f"have: {part[:80]!r} is not CAMERA:FRAME", "send door:-1,hall:1234")
         found[camera] = int(frame)
-    if len(found) > MOST_CAMERAS:
-        raise ApiError(422, "not_valid", f"have: more than {MOST_CAMERAS} cameras", "ask for those that are shown")
+    if len(found) > MAX_CAMERAS:
+        raise ApiError(422, "not_valid", f"have: more than {MAX_CAMERAS} cameras", "ask for those that are shown")
     return found
 
 
-def _names(console: Console, found: Live) -> dict[str, str]:
+def _names(console: ConsoleState, found: LiveReply) -> dict[str, str]:
     visits = [
         f"{found.run_id}/{camera.camera}/{face.track_id}" for camera in found.cameras for face in camera.faces
     ]

@@ -11,7 +11,7 @@ from facegate.store.records import StoredVisit
 
 PersonName = Annotated[str, Field(min_length=1, max_length=100)]
 Quality = Annotated[int, Field(ge=0, le=100)]
-Row = Annotated[int, Field(ge=0, le=2**62)]
+RowId = Annotated[int, Field(ge=0, le=2**62)]
 
 
 class Strict(BaseModel):
@@ -53,20 +53,20 @@ class CameraSettings(Strict):
     enabled: bool | None = None
 
 
-class CameraNew(CameraSettings):
+class CameraCreate(CameraSettings):
     """A camera to add."""
 
     name: Name
     source: Annotated[str, Field(min_length=1, max_length=4096)]
 
 
-class CameraChange(CameraSettings):
+class CameraUpdate(CameraSettings):
     """What is to be otherwise of a camera. A setting that is ``null`` goes back to its default."""
 
     source: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
 
 
-class ProbeWanted(Strict):
+class ProbeRequest(Strict):
     """A camera to be watched for a moment."""
 
     source: Annotated[str, Field(min_length=1, max_length=4096)]
@@ -75,7 +75,7 @@ class ProbeWanted(Strict):
     transport: Literal["tcp", "udp"] = "tcp"
 
 
-class Camera(BaseModel):
+class CameraOut(BaseModel):
     """A camera and how it is doing."""
 
     name: str
@@ -110,15 +110,15 @@ class Camera(BaseModel):
     drift: dict[str, Any] | None = None
 
 
-class Cameras(BaseModel):
+class CamerasOut(BaseModel):
     """All of them."""
 
     config: str
     """Version of the configuration; send it as ``If-Match`` to change nothing but this version."""
-    cameras: list[Camera]
+    cameras: list[CameraOut]
 
 
-class Changed(BaseModel):
+class ConfigVersionOut(BaseModel):
     """The configuration was changed."""
 
     config: str
@@ -149,7 +149,7 @@ class ReasonsOut(BaseModel):
     """Points of quality that following it is expected to win."""
 
 
-class Shot(BaseModel):
+class ShotOut(BaseModel):
     """A face that was sent, or a sample of the others: its header as on the wire (docs/wire.md), and more."""
 
     shot_id: str
@@ -178,14 +178,14 @@ class Shot(BaseModel):
     outcome: Literal["forwarded", "shadow"]
 
 
-class Shots(BaseModel):
+class ShotsOut(BaseModel):
     """A page of them, newest first. It may be short, even empty, while ``next`` is there."""
 
-    shots: list[Shot]
+    shots: list[ShotOut]
     next: int | None
 
 
-class Visit(BaseModel):
+class VisitOut(BaseModel):
     """A track of which a shot was sent."""
 
     id: int
@@ -208,14 +208,14 @@ class Visit(BaseModel):
     ended: bool
 
 
-class Visits(BaseModel):
-    """A page of them; see :class:`Shots`."""
+class VisitsOut(BaseModel):
+    """A page of them; see :class:`ShotsOut`."""
 
-    visits: list[Visit]
+    visits: list[VisitOut]
     next: int | None
 
 
-class Fate(BaseModel):
+class FaceOutcomeOut(BaseModel):
     """What became of one face of a track."""
 
     face_id: str
@@ -228,10 +228,10 @@ class Fate(BaseModel):
     """Whether its picture is still kept; of faces that were not scored none is."""
 
 
-class Timeline(BaseModel):
+class TimelineOut(BaseModel):
     """Everything that was decided of one track."""
 
-    visit: Visit | None
+    visit: VisitOut | None
     """``None`` where nothing of it was sent."""
     camera: str
     track_id: int
@@ -241,11 +241,11 @@ class Timeline(BaseModel):
     outcomes: dict[str, int]
     threshold: int | None
     """``min_quality`` of the camera now."""
-    story: list[Fate]
-    shots: list[Shot]
+    story: list[FaceOutcomeOut]
+    shots: list[ShotOut]
 
 
-class TrackSummary(BaseModel):
+class TrackSummaryOut(BaseModel):
     """A track in a list."""
 
     run_id: str
@@ -258,12 +258,12 @@ class TrackSummary(BaseModel):
     sent: int
 
 
-class Tracks(BaseModel):
+class TracksOut(BaseModel):
     """A camera's newest tracks, those that sent nothing too."""
 
-    tracks: list[TrackSummary]
+    tracks: list[TrackSummaryOut]
 
 
-def visit_out(visit: StoredVisit) -> Visit:
+def visit_out(visit: StoredVisit) -> VisitOut:
     """A stored visit as the API gives it."""
-    return Visit.model_validate({name: getattr(visit, name) for name in Visit.model_fields})
+    return VisitOut.model_validate({name: getattr(visit, name) for name in VisitOut.model_fields})

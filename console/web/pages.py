@@ -9,9 +9,9 @@ from fastapi import APIRouter, Request
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from facegate.console.state import Console
-from facegate.console.security.accounts import Who
-from facegate.console.web.errors import Of
+from facegate.console.security.accounts import Principal
+from facegate.console.state import ConsoleState
+from facegate.console.web.errors import RouteErrors
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -35,13 +35,13 @@ def start() -> RedirectResponse:
 
 
 @router.get("/healthz")
-def healthz(console: Of) -> Response:
+def healthz(console: RouteErrors) -> Response:
     """For whoever watches over this host: 200 while the gate and the worker run, or there is nothing to run."""
     return Response(status_code=200 if console.healthy() else 503)
 
 
 @router.get("/login")
-def login(console: Of) -> Response:
+def login(console: RouteErrors) -> Response:
     """Where one logs in."""
     if not console.accounts.needed():
         return RedirectResponse("/live", 303)
@@ -49,7 +49,7 @@ def login(console: Of) -> Response:
 
 
 @router.get("/api/docs")
-def docs(console: Of, request: Request) -> HTMLResponse:
+def docs(console: RouteErrors, request: Request) -> HTMLResponse:
     """The API for people."""
     schema = request.app.openapi()
     return _page(
@@ -63,16 +63,16 @@ def docs(console: Of, request: Request) -> HTMLResponse:
 
 
 @router.get("/{page}")
-def page(console: Of, page: str, request: Request) -> Response:
+def page(console: RouteErrors, page: str, request: Request) -> Response:
     """One of the pages."""
     pages = _pages(console)
     if page not in pages:
         return _page("missing.html", 404, title="Nothing here", pages=pages, page="")
-    who: Who = request.state.who
+    who: Principal = request.state.who
     return _page("page.html", title=pages[page], pages=pages, page=page, who=who)
 
 
-def _pages(console: Console) -> dict[str, str]:
+def _pages(console: ConsoleState) -> dict[str, str]:
     return PAGES if console.fleet is None else PAGES | FLEET
 
 

@@ -8,19 +8,19 @@ import msgspec
 from fastapi import APIRouter, File, Form, Query, Response, UploadFile
 from pydantic import BaseModel, Field
 
-from facegate.console.state import Console
-from facegate.console.people.service import Verdict
-from facegate.console.web.models import PersonName, Row, Strict
-from facegate.console.web.errors import ANSWERS, ApiError, Of, not_found
+from facegate.console.people.service import EnrollmentResult
+from facegate.console.state import ConsoleState
+from facegate.console.web.errors import ERROR_RESPONSES, ApiError, RouteErrors, not_found
+from facegate.console.web.models import PersonName, RowId, Strict
 from facegate.console.web.visits import JPEG
 from facegate.errors import GalleryError
 from facegate.recognition.enrollment.checks import Fault
 from facegate.recognition.enrollment.names import name_key, person_name
 from facegate.store.records import StoredShot
 
-router = APIRouter(tags=["people"], responses=ANSWERS)
-MOST_FILES = 20
-MOST_FILE_BYTES = 8 * 2**20
+router = APIRouter(tags=["people"], responses=ERROR_RESPONSES)
+MAX_FILES = 20
+MAX_FILE_BYTES = 8 * 2**20
 
 
 class PersonOut(BaseModel):
@@ -54,7 +54,7 @@ class FaultOut(BaseModel):
     other: str | None
 
 
-class VerdictOut(BaseModel):
+class EnrollmentResultOut(BaseModel):
     """What came of it."""
 
     added: int
@@ -76,7 +76,7 @@ class NewName(Strict):
     name: PersonName
 
 
-class UnknownVisit(BaseModel):
+class UnknownVisitOut(BaseModel):
     """A face of an unknown visitor."""
 
     row: int
@@ -85,20 +85,20 @@ class UnknownVisit(BaseModel):
     quality: int
 
 
-class Unknown(BaseModel):
+class UnknownOut(BaseModel):
     """Somebody unknown."""
 
     id: int
-    visits: list[UnknownVisit]
+    visits: list[UnknownVisitOut]
     cameras: list[str]
     days: int
 
 
-class Naming(Strict):
+class NameUnknownIn(Strict):
     """Who it is."""
 
     name: PersonName
-    without: Annotated[tuple[Row, ...], Field(max_length=2000)] = ()
+    without: Annotated[tuple[RowId, ...], Field(max_length=2000)] = ()
     """Rows of faces that are somebody else's."""
 
 
@@ -111,25 +111,25 @@ class ErasedOut(BaseModel):
 
 
 @router.get("/people")
-def people(console: Of) -> list[PersonOut]:
+def people(console: RouteErrors) -> list[PersonOut]:
     """Everybody who can be named."""
     return [PersonOut(**msgspec.structs.asdict(person)) for person in console.people.people()]
 
 
 @router.get("/gallery/faults")
-def faults(console: Of) -> list[FaultOut]:
+def faults(console: RouteErrors) -> list[FaultOut]:
     """Everything that is wrong with the gallery, as ``facegate gallery check`` says it."""
     return [_fault(fault) for fault in console.people.faults()]
 
 
 @router.get("/people/pictures/{row}.jpg", response_class=Response, responses=JPEG)
-def picture(console: Of, row: Row) -> Response:
+def picture(console: RouteErrors, row: RowId) -> Response:
     """A picture of the gallery."""
     return _picture(lambda: console.people.picture(row))
 
 
 @router.delete("/people/pictures/{row}", status_code=204)
-def remove_picture(console: Of, row: Row) -> None:
+def remove_picture(console: RouteErrors, row: RowId) -> None:
     """Remove one picture."""
     try:
         console.people.remove_picture(row)
@@ -138,7 +138,7 @@ def remove_picture(console: Of, row: Row) -> None:
 
 
 @router.get("/people/{name}")
-def pictures(console: Of, name: str) -> list[PictureOut]:
+def pictures(console: RouteErrors, name: str) -> list[PictureOut]:
     """Somebody's pictures."""
     name = _known(console, name)
     fields = PictureOut.model_fields
@@ -146,7 +146,7 @@ def pictures(console: Of, name: str) -> list[PictureOut]:
 
 
 @router.patch("/people/{name}", status_code=204)
-def rename(console: Of, name: str, new: NewName) -> None:
+def rename(console: RouteErrors, name: str, new: NewName) -> None:
     """Call somebody otherwise, here and on what is stored."""
     name, wanted = _known(console, name), person_name(new.name)
     console.people.rename(name, wanted)
@@ -154,14 +154,14 @@ def rename(console: Of, name: str, new: NewName) -> None:
 
 
 @router.delete("/people/{name}")
-def remove(console: Of, name: str) -> list[ErasedOut]:
+def remove(console: RouteErrors, name: str) -> list[ErasedOut]:
     """Remove somebody everywhere: pictures, unknown faces, stored visits, what waits to be delivered."""
     name = _known(console, name)
     return [ErasedOut(**msgspec.structs.asdict(each)) for each in console.forget(name)]
 
 
 @router.post("/people/{name}/merge")
-def merge(console: Of, name: str, into: NewName) -> dict[str, int]:
+def merge(console: RouteErrors, name: str, into: NewName) -> dict[str, int]:
     """Give somebody's pictures to another person."""
     name, kept = _known(console, name), _known(console, into.name)
     moved = console.people.merge(name, kept)
@@ -171,27 +171,27 @@ def merge(console: Of, name: str, into: NewName) -> dict[str, int]:
 
 @router.post("/people/{name}/pictures")
 def enrol(
-    console: Of,
+    console: RouteErrors,
     name: PersonName,
-    files: Annotated[list[UploadFile], File(max_length=MOST_FILES)],
+    files: Annotated[list[UploadFile], File(max_length=MAX_FILES)],
     accept: Annotated[bool, Form()] = False,
-) -> VerdictOut:
+) -> EnrollmentResultOut:
     """Enrol pictures from files; each is judged, and those with a fault are left out unless ``accept`` says so."""
-    if len(files) > MOST_FILES:
-        raise ApiError(413, "too_large", f"more than {MOST_FILES} files at a time", "send fewer")
+    if len(files) > MAX_FILES:
+        raise ApiError(413, "too_large", f"more than {MAX_FILES} files at a time", "send fewer")
     contents = []
     for file in files:
-        content = file.file.read(MOST_FILE_BYTES + 1)
-        if len(content) > MOST_FILE_BYTES:
+        content = file.file.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
             raise ApiError(
-                413, "too_large", f"a picture of more than {MOST_FILE_BYTES // 2**20} MiB", "make it smaller"
+                413, "too_large", f"a picture of more than {MAX_FILE_BYTES // 2**20} MiB", "make it smaller"
             )
         contents.append(((file.filename or "upload")[:200], content))
     return _verdict(console.people.enrol(name, contents, accept=accept))
 
 
 @router.post("/people/{name}/shots")
-def enrol_shot(console: Of, name: PersonName, wanted: FromShot) -> VerdictOut:
+def enrol_shot(console: RouteErrors, name: PersonName, wanted: FromShot) -> EnrollmentResultOut:
     """Enrol a face that the gate has sent."""
     shot, jpeg = _shot(console, wanted.shot_id)
     verdict = console.people.enrol_crop(name, f"shot {shot.shot_id}", jpeg, shot.quality, accept=wanted.accept)
@@ -199,7 +199,7 @@ def enrol_shot(console: Of, name: PersonName, wanted: FromShot) -> VerdictOut:
 
 
 @router.post("/people/{name}/not", status_code=204)
-def not_this_person(console: Of, name: str, wanted: FromShot) -> None:
+def not_this_person(console: RouteErrors, name: str, wanted: FromShot) -> None:
     """A face that must not be taken for this person any more."""
     name = _known(console, name)
     shot, jpeg = _shot(console, wanted.shot_id)
@@ -207,15 +207,15 @@ def not_this_person(console: Of, name: str, wanted: FromShot) -> None:
 
 
 @router.get("/unknowns")
-def unknowns(console: Of, most: Annotated[int, Query(ge=1, le=500)] = 50) -> list[Unknown]:
+def unknowns(console: RouteErrors, most: Annotated[int, Query(ge=1, le=500)] = 50) -> list[UnknownOut]:
     """Unknown visitors, those with the most visits first."""
     return [
-        Unknown(
+        UnknownOut(
             id=cluster.id,
             cameras=cluster.cameras,
             days=cluster.days,
             visits=[
-                UnknownVisit(row=each.row, camera=each.camera, seen=each.seen, quality=each.quality)
+                UnknownVisitOut(row=each.row, camera=each.camera, seen=each.seen, quality=each.quality)
                 for each in cluster.visits
             ],
         )
@@ -224,24 +224,24 @@ def unknowns(console: Of, most: Annotated[int, Query(ge=1, le=500)] = 50) -> lis
 
 
 @router.get("/unknowns/faces/{row}.jpg", response_class=Response, responses=JPEG)
-def unknown_face(console: Of, row: Row) -> Response:
+def unknown_face(console: RouteErrors, row: RowId) -> Response:
     """A face of an unknown visitor."""
     return _picture(lambda: console.people.unknown(row))
 
 
 @router.post("/unknowns/{cluster}/name")
-def name_unknown(console: Of, cluster: Row, naming: Naming) -> dict[str, int]:
+def name_unknown(console: RouteErrors, cluster: RowId, naming: NameUnknownIn) -> dict[str, int]:
     """Say who an unknown visitor is."""
     return {"added": console.people.name_unknown(cluster, naming.name, naming.without)}
 
 
 @router.delete("/unknowns/{cluster}", status_code=204)
-def forget_unknown(console: Of, cluster: Row) -> None:
+def forget_unknown(console: RouteErrors, cluster: RowId) -> None:
     """Forget an unknown visitor's faces."""
     console.people.forget_unknown(cluster)
 
 
-def _known(console: Console, name: str) -> str:
+def _known(console: ConsoleState, name: str) -> str:
     """The name as the gallery spells it."""
     key = name_key(name)
     found = next((person.name for person in console.people.people() if name_key(person.name) == key), None)
@@ -250,7 +250,7 @@ def _known(console: Console, name: str) -> str:
     return found
 
 
-def _shot(console: Console, shot_id: str) -> tuple[StoredShot, bytes]:
+def _shot(console: ConsoleState, shot_id: str) -> tuple[StoredShot, bytes]:
     shot, jpeg = console.store.shot(shot_id), console.store.crop(shot_id)
     if shot is None or jpeg is None:
         raise not_found("such shot any more")
@@ -276,5 +276,5 @@ def _fault(fault: Fault) -> FaultOut:
     )
 
 
-def _verdict(verdict: Verdict) -> VerdictOut:
-    return VerdictOut(added=verdict.added, faults=[_fault(fault) for fault in verdict.faults])
+def _verdict(verdict: EnrollmentResult) -> EnrollmentResultOut:
+    return EnrollmentResultOut(added=verdict.added, faults=[_fault(fault) for fault in verdict.faults])

@@ -9,15 +9,15 @@ import msgspec
 from fastapi import APIRouter, File, UploadFile
 from pydantic import BaseModel
 
-from facegate.console.scoring import Judged, Judgement
+from facegate.console.scoring import ScoredPicture, ScoredPictureFace
+from facegate.console.web.errors import ERROR_RESPONSES, ApiError, RouteErrors
 from facegate.console.web.models import QualityOut, ReasonsOut
-from facegate.console.web.people import MOST_FILE_BYTES
-from facegate.console.web.errors import ANSWERS, ApiError, Of
+from facegate.console.web.people import MAX_FILE_BYTES
 from facegate.pipeline.images import encode_jpeg
 from facegate.pipeline.records import QualityInfo
 from facegate.sinks.wire import SOFTWARE, reasons_block
 
-router = APIRouter(tags=["score"], responses=ANSWERS)
+router = APIRouter(tags=["score"], responses=ERROR_RESPONSES)
 
 
 class ScoredOut(BaseModel):
@@ -44,23 +44,23 @@ class ScoreOut(BaseModel):
 
 
 @router.post("/score")
-def score(console: Of, picture: Annotated[UploadFile, File()]) -> ScoreOut:
+def score(console: RouteErrors, picture: Annotated[UploadFile, File()]) -> ScoreOut:
     """Find the faces of one picture (JPEG, PNG, WebP, BMP) and say how good they are, why, and what would help.
 
     Nothing of it is kept. Requests that come together are scored together.
     """
-    content = picture.file.read(MOST_FILE_BYTES + 1)
-    if len(content) > MOST_FILE_BYTES:
-        most = MOST_FILE_BYTES // 2**20
+    content = picture.file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        most = MAX_FILE_BYTES // 2**20
         raise ApiError(413, "too_large", f"a picture of more than {most} MiB", "make it smaller")
     return _out(console.scoring.judge("the picture", content))
 
 
-def _out(found: Judgement) -> ScoreOut:
+def _out(found: ScoredPicture) -> ScoreOut:
     return ScoreOut(width=found.width, height=found.height, faces=[_face(face, found.info) for face in found.faces])
 
 
-def _face(face: Judged, info: QualityInfo) -> ScoredOut:
+def _face(face: ScoredPictureFace, info: QualityInfo) -> ScoredOut:
     x1, y1, x2, y2 = (round(value, 2) for value in face.detection.box)
     return ScoredOut(
         box=(x1, y1, x2, y2),

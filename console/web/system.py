@@ -9,15 +9,15 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field, SecretStr
 
-from facegate.console.security.accounts import Who
+from facegate.console.security.accounts import Principal
 from facegate.console.security.middleware import COOKIE, session_key
-from facegate.console.web.models import Changed, Row, Strict
-from facegate.console.web.errors import ANSWERS, ApiError, Of, not_found
+from facegate.console.web.errors import ERROR_RESPONSES, ApiError, RouteErrors, not_found
+from facegate.console.web.models import ConfigVersionOut, RowId, Strict
 
-router = APIRouter(tags=["system"], responses=ANSWERS)
+router = APIRouter(tags=["system"], responses=ERROR_RESPONSES)
 
 
-class Process(BaseModel):
+class ProcessOut(BaseModel):
     """A process of the console."""
 
     name: str
@@ -29,7 +29,7 @@ class Process(BaseModel):
     last_words: str | None
 
 
-class Line(BaseModel):
+class LogLineOut(BaseModel):
     """Something that a process said."""
 
     at: float
@@ -42,9 +42,9 @@ class Line(BaseModel):
 class HealthOut(BaseModel):
     """How everything is doing."""
 
-    gate: Process
+    gate: ProcessOut
     gate_finished: bool
-    worker: Process
+    worker: ProcessOut
     config: str
     """Version of the configuration that runs."""
     config_changed: bool
@@ -52,7 +52,7 @@ class HealthOut(BaseModel):
     config_problem: str | None
     report: dict[str, Any] | None
     """The gate's (docs/performance.md): counts, cost, delivery; ``null`` while it does not answer."""
-    lines: list[Line]
+    lines: list[LogLineOut]
     stored: dict[str, int]
     disk: dict[str, int]
     """Bytes of the store and of recordings, and what is free."""
@@ -60,14 +60,14 @@ class HealthOut(BaseModel):
     """Files that were damaged, and what took their place."""
 
 
-class Login(Strict):
+class LoginIn(Strict):
     """Somebody who wants to come in."""
 
     name: Annotated[str, Field(max_length=64)]
     password: SecretStr
 
 
-class Session(BaseModel):
+class SessionOut(BaseModel):
     """Who is here."""
 
     needed: bool
@@ -76,7 +76,7 @@ class Session(BaseModel):
     role: str | None
 
 
-class TokenWanted(Strict):
+class TokenCreate(Strict):
     """A token for a program."""
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
@@ -92,25 +92,25 @@ class TokenOut(BaseModel):
     made: float
 
 
-class TokenMade(TokenOut):
+class TokenCreatedOut(TokenOut):
     """A new one; ``token`` is shown this once."""
 
     token: str
 
 
 @router.get("/health")
-def health(console: Of) -> HealthOut:
+def health(console: RouteErrors) -> HealthOut:
     """Processes, the gate's report, and log lines that matter."""
     found = console.supervisor.health()
     return HealthOut(
-        gate=Process(**msgspec.structs.asdict(found.gate)),
+        gate=ProcessOut(**msgspec.structs.asdict(found.gate)),
         gate_finished=found.gate_finished,
-        worker=Process(**msgspec.structs.asdict(found.worker)),
+        worker=ProcessOut(**msgspec.structs.asdict(found.worker)),
         config=found.config_tag,
         config_changed=found.config_changed,
         config_problem=found.config_problem,
         report=console.report(),
-        lines=[Line(**msgspec.structs.asdict(line)) for line in found.lines],
+        lines=[LogLineOut(**msgspec.structs.asdict(line)) for line in found.lines],
         stored=console.store.count(),
         disk=console.disk(),
         notices=console.notices(),
@@ -118,22 +118,22 @@ def health(console: Of) -> HealthOut:
 
 
 @router.post("/config/load")
-def load(console: Of) -> Changed:
+def load(console: RouteErrors) -> ConfigVersionOut:
     """Take over what was written into the configuration file by hand."""
-    return Changed(config=console.supervisor.load().tag)
+    return ConfigVersionOut(config=console.supervisor.load().tag)
 
 
 @router.post("/config/undo")
-def undo(console: Of) -> Changed:
+def undo(console: RouteErrors) -> ConfigVersionOut:
     """Take back the last change that was made here."""
-    return Changed(config=console.supervisor.undo().tag)
+    return ConfigVersionOut(config=console.supervisor.undo().tag)
 
 
 @router.get("/session")
-def session(console: Of, request: Request) -> Session:
+def session(console: RouteErrors, request: Request) -> SessionOut:
     """Who is here."""
-    who: Who | None = request.state.who
-    return Session(
+    who: Principal | None = request.state.who
+    return SessionOut(
         needed=console.accounts.needed(),
         name=None if who is None else who.name,
         role=None if who is None else who.role,
@@ -141,7 +141,7 @@ def session(console: Of, request: Request) -> Session:
 
 
 @router.post("/session")
-def log_in(console: Of, request: Request, response: Response, login: Login) -> Session:
+def log_in(console: RouteErrors, request: Request, response: Response, login: LoginIn) -> SessionOut:
     """Begin a session, with a new cookie."""
     asker = request.client.host if request.client else "?"
     for who in (f"from {asker}", f"as {login.name}"):
@@ -163,11 +163,11 @@ def log_in(console: Of, request: Request, response: Response, login: Login) -> S
     response.set_cookie(COOKIE, key, httponly=True, samesite="strict", secure=console.secure, path="/")
     found = console.accounts.of_session(key, time())
     assert found is not None
-    return Session(needed=True, name=found.name, role=found.role)
+    return SessionOut(needed=True, name=found.name, role=found.role)
 
 
 @router.delete("/session", status_code=204)
-def log_out(console: Of, request: Request, response: Response) -> None:
+def log_out(console: RouteErrors, request: Request, response: Response) -> None:
     """End the session; its cookie is worth nothing any more."""
     key = session_key(request.headers.get("cookie", ""))
     if key is not None:
@@ -176,27 +176,27 @@ def log_out(console: Of, request: Request, response: Response) -> None:
 
 
 @router.get("/tokens")
-def tokens(console: Of, request: Request) -> list[TokenOut]:
+def tokens(console: RouteErrors, request: Request) -> list[TokenOut]:
     """Tokens of programs; for administrators."""
     _administrator(request)
     return [TokenOut(**msgspec.structs.asdict(token)) for token in console.accounts.tokens()]
 
 
 @router.post("/tokens", status_code=201)
-def make_token(console: Of, wanted: TokenWanted) -> TokenMade:
+def make_token(console: RouteErrors, wanted: TokenCreate) -> TokenCreatedOut:
     """Make a token; a program sends it as ``Authorization: Bearer TOKEN``."""
     token, secret = console.accounts.make_token(wanted.name, wanted.role, time())
-    return TokenMade(**msgspec.structs.asdict(token), token=secret)
+    return TokenCreatedOut(**msgspec.structs.asdict(token), token=secret)
 
 
 @router.delete("/tokens/{token}", status_code=204)
-def revoke(console: Of, token: Row) -> None:
+def revoke(console: RouteErrors, token: RowId) -> None:
     """Let a token count no more."""
     if not console.accounts.revoke(token):
         raise not_found("such token")
 
 
 def _administrator(request: Request) -> None:
-    who: Who = request.state.who
+    who: Principal = request.state.who
     if not who.may_change:
         raise ApiError(403, "not_allowed", "this is for administrators", "ask one")

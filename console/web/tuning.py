@@ -9,17 +9,17 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 from ruamel.yaml.comments import CommentedMap
 
-from facegate.console.state import Console
+from facegate.console.state import ConsoleState
 from facegate.console.web.cameras import IfMatch
-from facegate.console.web.models import Changed, Quality, Strict
-from facegate.console.web.errors import ANSWERS, Of, not_found
+from facegate.console.web.errors import ERROR_RESPONSES, RouteErrors, not_found
+from facegate.console.web.models import ConfigVersionOut, Quality, Strict
 from facegate.pipeline.config.values import Name
 
-router = APIRouter(tags=["tuning"], responses=ANSWERS)
+router = APIRouter(tags=["tuning"], responses=ERROR_RESPONSES)
 Hours = Annotated[float, Query(gt=0, le=24 * 31)]
 
 
-class GateChange(Strict):
+class GateUpdate(Strict):
     """Settings of a camera's gate (docs/gate.md); those that are left out stay."""
 
     min_quality: Quality | None = None
@@ -41,7 +41,7 @@ class EvidenceOut(BaseModel):
     gate: dict[str, Any]
 
 
-class PlayedOut(BaseModel):
+class TuningOutcomeOut(BaseModel):
     """What a gate makes of it."""
 
     faces: int
@@ -53,14 +53,16 @@ class PlayedOut(BaseModel):
 
 
 @router.get("/cameras/{name}/tune")
-def evidence(console: Of, name: Name, hours: Hours = 24.0) -> EvidenceOut:
+def evidence(console: RouteErrors, name: Name, hours: Hours = 24.0) -> EvidenceOut:
     """What the camera's gate saw, as a histogram of quality."""
     gate = _gate(console, name)
     return EvidenceOut(**msgspec.structs.asdict(console.tuner.evidence(name, hours)), gate=gate)
 
 
 @router.post("/cameras/{name}/tune")
-def play(console: Of, name: Name, change: GateChange, hours: Hours = 24.0, named: bool = False) -> PlayedOut:
+def play(
+    console: RouteErrors, name: Name, change: GateUpdate, hours: Hours = 24.0, named: bool = False
+) -> TuningOutcomeOut:
     """Decide all of it again with another gate; nothing is changed by that.
 
     The counts are those of ``facegate replay``. With ``named``, what would be sent is recognised too.
@@ -68,11 +70,11 @@ def play(console: Of, name: Name, change: GateChange, hours: Hours = 24.0, named
     _gate(console, name)
     changes = change.model_dump(exclude_unset=True)
     played = console.tuner.play(name, hours, changes or None, named=named)
-    return PlayedOut(**msgspec.structs.asdict(played))
+    return TuningOutcomeOut(**msgspec.structs.asdict(played))
 
 
 @router.put("/cameras/{name}/tune")
-def apply(console: Of, name: Name, change: GateChange, if_match: IfMatch = None) -> Changed:
+def apply(console: RouteErrors, name: Name, change: GateUpdate, if_match: IfMatch = None) -> ConfigVersionOut:
     """Give the camera this gate."""
     _gate(console, name)
 
@@ -85,10 +87,10 @@ def apply(console: Of, name: Name, change: GateChange, if_match: IfMatch = None)
             else:
                 gate[key] = value
 
-    return Changed(config=console.supervisor.change(edit, if_match).tag)
+    return ConfigVersionOut(config=console.supervisor.change(edit, if_match).tag)
 
 
-def _gate(console: Console, name: str) -> dict[str, Any]:
+def _gate(console: ConsoleState, name: str) -> dict[str, Any]:
     config = console.supervisor.running().config
     if config is None or not any(camera.name == name for camera in config.cameras):
         raise not_found(f"camera {name}")

@@ -7,33 +7,33 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Query, Response
 
-from facegate.console.state import Console
-from facegate.console.web.models import Fate, Row, Shot, Shots, Timeline, Visits, visit_out
-from facegate.console.web.errors import ANSWERS, Of, not_found
+from facegate.console.state import ConsoleState
+from facegate.console.web.errors import ERROR_RESPONSES, RouteErrors, not_found
+from facegate.console.web.models import FaceOutcomeOut, RowId, ShotOut, ShotsOut, TimelineOut, VisitsOut, visit_out
 from facegate.errors import ConfigError
 from facegate.pipeline.images import encode_jpeg
-from facegate.pipeline.recording.record import Place, Recording
-from facegate.pipeline.records import ScoredFace
 from facegate.pipeline.observability.heatmap import heatmap
+from facegate.pipeline.recording.record import Recording, RecordingPosition
+from facegate.pipeline.records import ScoredFace
 from facegate.sinks import wire
-from facegate.store.reader import Wanted
-from facegate.store.records import StoredShot, Track
+from facegate.store.reader import VisitFilter
+from facegate.store.records import StoredShot, TrackRecord
 
-router = APIRouter(tags=["visits"], responses=ANSWERS)
+router = APIRouter(tags=["visits"], responses=ERROR_RESPONSES)
 Text = Annotated[str | None, Query(max_length=200)]
 Time = Annotated[float | None, Query(ge=0, le=1e11, description="Unix time (UTC)")]
 Percent = Annotated[int | None, Query(ge=0, le=100)]
-Before = Annotated[Row | None, Query(description="next of the page before")]
-Most = Annotated[int, Query(ge=1, le=200)]
+Before = Annotated[RowId | None, Query(description="next of the page before")]
+Limit = Annotated[int, Query(ge=1, le=200)]
 Id = Annotated[str, Query(max_length=100)]
 JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
-LATE_S = 3.0
+LATE_STORE_S = 3.0
 """Frames are recorded in the order in which they were decided on, which is nearly that of their times."""
 
 
 @router.get("/shots")
 def shots(
-    console: Of,
+    console: RouteErrors,
     camera: Text = None,
     name: Text = None,
     known: bool | None = None,
@@ -43,10 +43,10 @@ def shots(
     max_quality: Percent = None,
     outcome: Annotated[str | None, Query(pattern="^(forwarded|shadow)$")] = None,
     before: Before = None,
-    most: Most = 50,
-) -> Shots:
+    most: Limit = 50,
+) -> ShotsOut:
     """Shots, newest first."""
-    wanted = Wanted(
+    wanted = VisitFilter(
         camera=camera,
         name=name,
         known=known,
@@ -57,11 +57,11 @@ def shots(
         shadow=None if outcome is None else outcome == "shadow",
     )
     page = console.store.shots(wanted, before, most)
-    return Shots(shots=[_shot(shot) for shot in page.items], next=page.next)
+    return ShotsOut(shots=[_shot(shot) for shot in page.items], next=page.next)
 
 
 @router.get("/shots/{shot_id}")
-def shot(console: Of, shot_id: str) -> Shot:
+def shot(console: RouteErrors, shot_id: str) -> ShotOut:
     """One shot."""
     found = console.store.shot(shot_id)
     if found is None:
@@ -70,7 +70,7 @@ def shot(console: Of, shot_id: str) -> Shot:
 
 
 @router.get("/shots/{shot_id}/crop.jpg", response_class=Response, responses=JPEG)
-def crop(console: Of, shot_id: str) -> Response:
+def crop(console: RouteErrors, shot_id: str) -> Response:
     """Its face, 112x112."""
     jpeg = console.store.crop(shot_id)
     if jpeg is None:
@@ -80,7 +80,7 @@ def crop(console: Of, shot_id: str) -> Response:
 
 @router.get("/visits")
 def visits(
-    console: Of,
+    console: RouteErrors,
     camera: Text = None,
     name: Text = None,
     known: bool | None = None,
@@ -88,16 +88,16 @@ def visits(
     until: Time = None,
     min_quality: Percent = None,
     before: Before = None,
-    most: Most = 50,
-) -> Visits:
+    most: Limit = 50,
+) -> VisitsOut:
     """Visits, newest first."""
-    wanted = Wanted(camera=camera, name=name, known=known, since=since, until=until, min_quality=min_quality)
+    wanted = VisitFilter(camera=camera, name=name, known=known, since=since, until=until, min_quality=min_quality)
     page = console.store.visits(wanted, before, most)
-    return Visits(visits=[visit_out(visit) for visit in page.items], next=page.next)
+    return VisitsOut(visits=[visit_out(visit) for visit in page.items], next=page.next)
 
 
 @router.get("/visits/{run_id}/{camera}/{track_id}")
-def timeline(console: Of, run_id: str, camera: str, track_id: Row) -> Timeline:
+def timeline(console: RouteErrors, run_id: str, camera: str, track_id: RowId) -> TimelineOut:
     """Everything that was decided of a track, those of which nothing was sent too."""
     visit_id = f"{run_id}/{camera}/{track_id}"
     visit, track = console.store.visit(visit_id), console.store.track(visit_id)
@@ -107,7 +107,7 @@ def timeline(console: Of, run_id: str, camera: str, track_id: Row) -> Timeline:
     known = config is not None and any(each.name == camera for each in config.cameras)
     kept = track is not None and _piece_kept(console, track)
     story = () if track is None else track.story
-    return Timeline(
+    return TimelineOut(
         visit=None if visit is None else visit_out(visit),
         camera=camera,
         track_id=track_id,
@@ -117,7 +117,7 @@ def timeline(console: Of, run_id: str, camera: str, track_id: Row) -> Timeline:
         outcomes={} if track is None else track.outcomes,
         threshold=config.gate_for(camera).min_quality if config is not None and known else None,
         story=[
-            Fate(
+            FaceOutcomeOut(
                 face_id=fate.face_id,
                 pts_s=fate.pts_s,
                 quality=fate.quality,
@@ -133,7 +133,9 @@ def timeline(console: Of, run_id: str, camera: str, track_id: Row) -> Timeline:
 
 
 @router.get("/visits/{run_id}/{camera}/{track_id}/face.jpg", response_class=Response, responses=JPEG)
-def face(console: Of, run_id: str, camera: str, track_id: Row, face_id: Id, heat: bool = False) -> Response:
+def face(
+    console: RouteErrors, run_id: str, camera: str, track_id: RowId, face_id: Id, heat: bool = False
+) -> Response:
     """A scored face of a track as it was recorded; with ``heat``, beside what the score saw in each part of it."""
     track = console.store.track(f"{run_id}/{camera}/{track_id}")
     found = None if track is None else _recorded(console, track, face_id)
@@ -146,32 +148,32 @@ def face(console: Of, run_id: str, camera: str, track_id: Row, face_id: Id, heat
     return Response(jpeg, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
 
 
-def _piece_kept(console: Console, track: Track) -> bool:
+def _piece_kept(console: ConsoleState, track: TrackRecord) -> bool:
     return track.piece is not None and (console.folder.recordings / track.run_id / track.piece).is_file()
 
 
-def _recorded(console: Console, track: Track, face_id: str) -> ScoredFace | None:
+def _recorded(console: ConsoleState, track: TrackRecord, face_id: str) -> ScoredFace | None:
     wanted = next((fate for fate in track.story if fate.face_id == face_id), None)
     if wanted is None or wanted.quality is None or track.piece is None or not _piece_kept(console, track):
         return None
     try:
         recording = Recording(console.folder.recordings / track.run_id)
-        for frame in recording.frames_from(Place(track.piece, track.offset)):
+        for frame in recording.frames_from(RecordingPosition(track.piece, track.offset)):
             if frame.frame.camera != track.camera:
                 continue
             for each in frame.faces:
                 if each.face.face_id == face_id:
                     return each
-            if frame.frame.pts_s > wanted.pts_s + LATE_S:
+            if frame.frame.pts_s > wanted.pts_s + LATE_STORE_S:
                 return None
     except ConfigError:
         return None  # its pieces have gone meanwhile
     return None
 
 
-def _shot(shot: StoredShot) -> Shot:
+def _shot(shot: StoredShot) -> ShotOut:
     header = wire.decode_header(shot.header)
     fields = msgspec.to_builtins(msgspec.structs.replace(header, embedding=None))
-    own = {name: fields[name] for name in Shot.model_fields if name in fields}
+    own = {name: fields[name] for name in ShotOut.model_fields if name in fields}
     outcome = "shadow" if shot.reason == "shadow" else "forwarded"
-    return Shot.model_validate(own | {"visit": shot.visit, "name": shot.name, "outcome": outcome})
+    return ShotOut.model_validate(own | {"visit": shot.visit, "name": shot.name, "outcome": outcome})

@@ -19,7 +19,7 @@ from typing import Self
 from facegate.demo.rtsp.listener import Listener
 from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.player import Faults
-from facegate.demo.rtsp.session import Credentials, Session, Terms, Watch
+from facegate.demo.rtsp.session import Credentials, RtspSession, SessionOptions, Viewing
 
 
 class RtspServer:
@@ -51,7 +51,7 @@ class RtspServer:
         """
         self._listener = Listener(self._serve, port)
         self.port = self._listener.port
-        self._terms = Terms(
+        self._terms = SessionOptions(
             movies=(movie,) if then is None else (movie, then),
             url=self.url,
             loop=loop,
@@ -70,7 +70,7 @@ class RtspServer:
         return f"rtsp://127.0.0.1:{self.port}/live"
 
     @property
-    def watches(self) -> list[Watch]:
+    def watches(self) -> list[Viewing]:
         """Who watches and who has, oldest first."""
         return list(self._terms.watches)
 
@@ -97,7 +97,7 @@ class RtspServer:
             return
         try:
             with client:
-                Session(client, self._terms).run()
+                RtspSession(client, self._terms).run()
         except (OSError, ValueError):
             pass  # the client left or spoke nonsense; the next one is not affected
         finally:

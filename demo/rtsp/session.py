@@ -30,7 +30,7 @@ class Credentials(msgspec.Struct, frozen=True):
     password: str
 
 
-class Watch:
+class Viewing:
     """Somebody who watched, as the server saw it; times are monotonic."""
 
     def __init__(self, path: str) -> None:
@@ -42,7 +42,7 @@ class Watch:
         """Sent so far."""
 
 
-class Terms(msgspec.Struct, frozen=True):
+class SessionOptions(msgspec.Struct, frozen=True):
     """What every client of a server gets."""
 
     movies: tuple[Movie, ...]
@@ -53,17 +53,17 @@ class Terms(msgspec.Struct, frozen=True):
     digest: bool
     timeout_s: int | None
     """A session in which the client says nothing for so long is ended (RFC 2326, 12.37)."""
-    watches: list[Watch]
+    watches: list[Viewing]
     """Who watches and who has."""
 
 
-class Session:
+class RtspSession:
     """One client's conversation."""
 
-    def __init__(self, client: socket.socket, terms: Terms) -> None:
+    def __init__(self, client: socket.socket, terms: SessionOptions) -> None:
         self._client = client
         self._terms = terms
-        self._watch: Watch | None = None
+        self._watch: Viewing | None = None
         if terms.timeout_s is not None:
             # Of what is received alone: a client that reads slowly is not one that says nothing.
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", terms.timeout_s, 0))
@@ -148,7 +148,7 @@ class Session:
             info = f"url={self._base}{path.rstrip('/')}/track1;seq={player.seq};rtptime={player.first_timestamp}"
             self._reply(headers, "200 OK", {"Session": self._session, "Range": "npt=0-", "RTP-Info": info})
             if self._playing is None:
-                self._watch = Watch(path.rstrip("/"))
+                self._watch = Viewing(path.rstrip("/"))
                 self._terms.watches.append(self._watch)
                 self._playing = Thread(target=self._play, daemon=True)
                 self._playing.start()

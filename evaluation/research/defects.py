@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facegate.detectors.align import ARCFACE_TEMPLATE, similarity_transform
-from facegate.pipeline.records import Floats, Image, contiguous
 from facegate.pipeline.quality.advice import Defect
+from facegate.pipeline.records import Floats, Image, contiguous
 
 Done = Callable[[Image, Floats, np.random.Generator], Image]
 

@@ -44,7 +44,7 @@ class Readings(msgspec.Struct, frozen=True, eq=False):
     """``(B, L)``: of each block; ``None`` for a network without."""
 
 
-class Learned(msgspec.Struct, frozen=True):
+class DepthWeights(msgspec.Struct, frozen=True):
     """Weights by depth, learned for one model; none is below the one before it."""
 
     model: str
@@ -91,13 +91,13 @@ def _of_set(scorer: Scorer, faces: FaceSet) -> Readings:
 
 
 @cache
-def learned_for(model: str) -> Learned:
+def learned_for(model: str) -> DepthWeights:
     """The weights learned for the model of this name.
 
     Raises:
         ConfigError: none were.
     """
-    kept = msgspec.json.decode(files(__package__).joinpath("depth.json").read_bytes(), type=Learned)
+    kept = msgspec.json.decode(files(__package__).joinpath("depth.json").read_bytes(), type=DepthWeights)
     if kept.model != model:
         raise ConfigError(f"weights by depth were not learned for {model}: use @linear")
     return kept

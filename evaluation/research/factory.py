@@ -6,9 +6,9 @@ from pathlib import Path
 
 from facegate.errors import ConfigError
 from facegate.evaluation.methods.base import Loader, QualityMethod
+from facegate.evaluation.research.baselines import LightQNetQuality, SimilarityQuality
 from facegate.evaluation.research.depth import NUMBERS, WEIGHTS, DepthQuality
 from facegate.evaluation.research.gradients import GradientQuality
-from facegate.evaluation.research.baselines import LightQNetQuality, SimilarityQuality
 from facegate.evaluation.research.stochastic import StochasticQuality
 
 

@@ -11,24 +11,24 @@ import msgspec
 import structlog
 
 from facegate.errors import SourceError
-from facegate.pipeline.cameras.reconnect import Backoff, OneStream
+from facegate.pipeline.cameras.reconnect import Backoff, TimestampStitcher
 from facegate.pipeline.config import CameraConfig
+from facegate.pipeline.detection.regions import rotated
 from facegate.pipeline.flow.channel import Channel, Lane
-from facegate.pipeline.records import CameraEnded, Frame, FrameRef
 from facegate.pipeline.observability.report import CameraState
-from facegate.pipeline.detection.regions import turned
-from facegate.pipeline.sources.base import Source, UnauthorisedError
+from facegate.pipeline.records import CameraEnded, Frame, FrameRef
+from facegate.pipeline.sources.base import Source, UnauthorizedError
 from facegate.pipeline.sources.factory import open_source
 from facegate.sinks.base import CameraStatus
 
 FILE_FRAMES_AHEAD = 4
-TELL_AGAIN_S = 60.0
+LOG_REPEAT_S = 60.0
 """A camera that stays away for the same reason is told of this often."""
 
 log = structlog.get_logger(__name__)
 
 
-class Permit(Protocol):
+class LeaseGuard(Protocol):
     """Says whether a camera may be watched, again at every frame: in a fleet another gate may have it by now."""
 
     @property
@@ -41,10 +41,10 @@ class Permit(Protocol):
         ...
 
 
-class _Ending(Event):
+class _LeaseAwareEvent(Event):
     """Is set when it was set, and from when on its permit does not hold; asked before every packet."""
 
-    def __init__(self, permit: Permit | None) -> None:
+    def __init__(self, permit: LeaseGuard | None) -> None:
         super().__init__()
         self._permit = permit
 
@@ -68,7 +68,7 @@ class Camera:
         *,
         after: Camera | None = None,
         at_rest: Callable[[], bool] = lambda: False,
-        permit: Permit | None = None,
+        permit: LeaseGuard | None = None,
     ) -> None:
         """Prepare; nothing is opened yet.
 
@@ -91,10 +91,10 @@ class Camera:
         self.error: SourceError | None = None
         self.received: int = 0 if after is None else after.received
         self.reconnects: int = 0 if after is None else after.reconnects
-        self.stopped: Event = _Ending(permit)
+        self.stopped: Event = _LeaseAwareEvent(permit)
         """Set to end this camera alone."""
         self.done = False
-        self._stream: OneStream = OneStream() if after is None else after._stream
+        self._stream: TimestampStitcher = TimestampStitcher() if after is None else after._stream
         self._stream.reconnected()
         self._last: FrameRef = FrameRef(config.name, 0, 0.0, 0.0, None, 0, 0) if after is None else after._last
         self._seen = 0
@@ -142,7 +142,7 @@ class Camera:
                 live_for = 0.0 if self._live_since is None else monotonic() - self._live_since
                 unauthorised = self.state is CameraState.UNAUTHORISED
                 wait = backoff.wait_s(unauthorised=unauthorised, live_for_s=live_for)
-                if lost != told or self._live_since is not None or monotonic() - told_s >= TELL_AGAIN_S:
+                if lost != told or self._live_since is not None or monotonic() - told_s >= LOG_REPEAT_S:
                     event = "camera lost, trying again" if self._seen else "waiting for the camera, trying again"
                     log.warning(event, camera=self.name, reason=lost, again_in_s=round(wait, 1))
                     told, told_s = lost, monotonic()
@@ -163,7 +163,7 @@ class Camera:
                 if self._live_since is None:
                     self._came_live(frame)
                 self.received += 1
-                placed = self._stream.place(turned(frame, self.config.rotate))
+                placed = self._stream.place(rotated(frame, self.config.rotate))
                 if self.permit is not None:
                     placed = msgspec.structs.replace(
                         placed, ref=msgspec.structs.replace(placed.ref, lease=self.permit.lease)
@@ -188,7 +188,7 @@ class Camera:
             self._ended()  # whatever it says by then
             return None
         again = self.source.returns and self.config.reconnect
-        if isinstance(error, UnauthorisedError):
+        if isinstance(error, UnauthorizedError):
             self.state = CameraState.UNAUTHORISED
         else:
             self.state = CameraState.STALLED if again else CameraState.FAILED

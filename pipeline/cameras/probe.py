@@ -10,9 +10,9 @@ import msgspec
 from facegate.errors import SourceError
 from facegate.pipeline.addresses import redact
 from facegate.pipeline.config import CameraConfig
+from facegate.pipeline.sources.aspect_ratio import aspect_ratio_advice
 from facegate.pipeline.sources.base import StreamInfo
 from facegate.pipeline.sources.factory import open_source
-from facegate.pipeline.sources.aspect_ratio import advice
 
 
 class Probe(msgspec.Struct, frozen=True):
@@ -77,7 +77,9 @@ def probe(config: CameraConfig, seconds: float, stop: Event) -> Probe:
         pixel=None if info.pixel is None else f"{info.pixel.numerator}:{info.pixel.denominator}",
         width=last.width,
         height=last.height,
-        advice=None if info.width is None or info.height is None else advice(info.width, info.height, info.pixel),
+        advice=None
+        if info.width is None or info.height is None
+        else aspect_ratio_advice(info.width, info.height, info.pixel),
         fps_declared=info.fps,
         fps_measured=round((frames - 1) / passed, 2) if passed > 0 else 0.0,
         key_frame_every_s=info.key_frame_every_s,

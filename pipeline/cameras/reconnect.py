@@ -8,10 +8,10 @@ import msgspec
 
 from facegate.pipeline.records import Frame, FrameRef
 
-FIRST_S, CAP_S = 0.25, 3.0
-UNAUTHORISED_S = 60.0
+INITIAL_BACKOFF_S, MAX_BACKOFF_S = 0.25, 3.0
+UNAUTHORIZED_RETRY_S = 60.0
 """A camera that refuses the credentials locks out who knocks too often."""
-STEADY_S = 10.0
+STABLE_AFTER_S = 10.0
 """A camera that was live for this long starts with the shortest wait again."""
 
 
@@ -20,20 +20,20 @@ class Backoff:
 
     def __init__(self, seed: str) -> None:
         self._random = random.Random(seed)
-        self._next_s = FIRST_S
+        self._next_s = INITIAL_BACKOFF_S
 
     def wait_s(self, *, unauthorised: bool, live_for_s: float) -> float:
         """Seconds until the next attempt, after one that was live for ``live_for_s``."""
         if unauthorised:
-            return UNAUTHORISED_S
-        if live_for_s >= STEADY_S:
-            self._next_s = FIRST_S
+            return UNAUTHORIZED_RETRY_S
+        if live_for_s >= STABLE_AFTER_S:
+            self._next_s = INITIAL_BACKOFF_S
         wait = self._next_s * self._random.uniform(0.5, 1.0)
-        self._next_s = min(2 * self._next_s, CAP_S)
+        self._next_s = min(2 * self._next_s, MAX_BACKOFF_S)
         return wait
 
 
-class OneStream:
+class TimestampStitcher:
     """Numbers and times that go on over a reconnection: both start at zero again in every connection.
 
     The gap between two connections is as long as it was on our clock.

@@ -1,7 +1,7 @@
 """The configuration file: a file a section, units in the names, unknown keys refused with the nearest known one."""
 
 from facegate.pipeline.config.camera import CameraConfig
-from facegate.pipeline.config.delivery import DeliveryConfig, OtherConfig, SpoolConfig
+from facegate.pipeline.config.delivery import DeliveryConfig, OutputConfig, SpoolConfig
 from facegate.pipeline.config.detector import DetectorConfig
 from facegate.pipeline.config.gate import GateConfig, LimitsConfig, PeopleConfig
 from facegate.pipeline.config.load import build_config, config_for, load_config
@@ -17,7 +17,7 @@ __all__ = [
     "DetectorConfig",
     "GateConfig",
     "LimitsConfig",
-    "OtherConfig",
+    "OutputConfig",
     "PeopleConfig",
     "RunConfig",
     "ScorerConfig",

@@ -30,7 +30,7 @@ class SpoolConfig(_OnDisk):
     when_full: Literal["block", "drop_oldest", "stop"] = "block"
 
 
-class OtherConfig(_OnDisk):
+class OutputConfig(_OnDisk):
     """Another place for shots, beside the workers. When its spool is full, the oldest go and are counted."""
 
     kind: Literal["lines", "folder", "webhook", "mqtt", "jetstream", "store"]
@@ -95,7 +95,7 @@ class DeliveryConfig(Section):
     """Send the whole picture with each shot, shrunk to this longer side."""
     embedding: bool = False
     """Send the face's template with each shot."""
-    others: tuple[OtherConfig, ...] = Field((), max_length=16)
+    others: tuple[OutputConfig, ...] = Field((), max_length=16)
 
     @model_validator(mode="after")
     def _shots_go_somewhere(self) -> Self:

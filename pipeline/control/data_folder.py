@@ -7,15 +7,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from facegate.errors import StoreError
-from facegate.pipeline.config import OtherConfig, RunConfig
-from facegate.pipeline.gating.gate import Decision
-from facegate.pipeline.records import ScoredFrame
-from facegate.pipeline.observability.report import to_json
-from facegate.pipeline.runner import Runner
-from facegate.pipeline.runtime.reload import Reload
-from facegate.pipeline.control.server import Control
+from facegate.pipeline.config import OutputConfig, RunConfig
 from facegate.pipeline.control.live import LiveView
+from facegate.pipeline.control.server import ControlServer
 from facegate.pipeline.control.track_store import TrackBook
+from facegate.pipeline.gating.gate import Decision
+from facegate.pipeline.observability.report import to_json
+from facegate.pipeline.records import ScoredFrame
+from facegate.pipeline.runner import Runner
+from facegate.pipeline.runtime.reload import ConfigDiff
 
 
 class DataFolder:
@@ -39,14 +39,14 @@ class DataFolder:
 
     def stores(self, config: RunConfig) -> RunConfig:
         """The configuration with the store as one more place for shots."""
-        place = OtherConfig(kind="store", to=str(self.store), spool=self._waiting)
+        place = OutputConfig(kind="store", to=str(self.store), spool=self._waiting)
         delivery = config.delivery
         return config.model_copy(
             update={"delivery": delivery.model_copy(update={"others": (*delivery.others, place)})}
         )
 
 
-class Showing:
+class ConsoleFeed:
     """What a run is asked to keep (``data``) and to answer (``control``); nothing of either by default."""
 
     def __init__(self, data: Path | None, control: str | None) -> None:
@@ -81,7 +81,7 @@ class Showing:
             self._tracks.decided(decision)
 
     @contextmanager
-    def of(self, runner: Runner, reload: Callable[[], Reload]) -> Iterator[None]:
+    def of(self, runner: Runner, reload: Callable[[], ConfigDiff]) -> Iterator[None]:
         """Show and keep this run.
 
         Args:
@@ -97,7 +97,7 @@ class Showing:
                 opened.enter_context(self._tracks.of(runner.run_id, runner.recorded))
             if self._control is not None:
                 opened.enter_context(
-                    Control(
+                    ControlServer(
                         self._control,
                         run_id=runner.run_id,
                         report=lambda: to_json(runner.report()),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from time import monotonic
 
+from facegate.pipeline.control.messages import LiveCamera, LiveFace, LiveRequest
 from facegate.pipeline.images import encode_jpeg, shrink_to
-from facegate.pipeline.records import Box, FrameRef, Image, ScoredFace, ScoredFrame, SkippedFace
 from facegate.pipeline.quality.explain import reasons_of
-from facegate.pipeline.control.messages import AskLive, LiveCamera, LiveFace
+from facegate.pipeline.records import Box, FrameRef, Image, ScoredFace, ScoredFrame, SkippedFace
 
 SMALLEST, LARGEST = 64, 3840
 STALE_S = 1.5
@@ -45,7 +45,7 @@ class LiveView:
         """Take a frame that was scored; from the gate's thread."""
         self._faces[frame.frame.camera] = frame
 
-    def answer(self, ask: AskLive) -> tuple[LiveCamera, ...]:
+    def answer(self, ask: LiveRequest) -> tuple[LiveCamera, ...]:
         """What the cameras show."""
         found = []
         for camera, have in ask.have.items():
@@ -54,7 +54,7 @@ class LiveView:
                 found.append(self._camera(camera, *shown, have, ask))
         return tuple(found)
 
-    def _camera(self, camera: str, ref: FrameRef, image: Image, have: int, ask: AskLive) -> LiveCamera:
+    def _camera(self, camera: str, ref: FrameRef, image: Image, have: int, ask: LiveRequest) -> LiveCamera:
         faces = self._faces.get(camera)
         jpeg = None
         if ref.seq != have:

@@ -6,19 +6,19 @@ import msgspec
 
 from facegate.pipeline.records import Box
 
-MOST_CAMERAS = 256
+MAX_CAMERAS = 256
 MAX_REQUEST_BYTES = 64 * 1024
 
 
-class AskReport(msgspec.Struct, frozen=True, tag="report"):
+class ReportRequest(msgspec.Struct, frozen=True, tag="report"):
     """The run's counts so far: JSON, as of ``facegate run --report``."""
 
 
-class AskReload(msgspec.Struct, frozen=True, tag="reload"):
+class ReloadRequest(msgspec.Struct, frozen=True, tag="reload"):
     """Read the configuration file again and go over to it."""
 
 
-class AskLive(msgspec.Struct, frozen=True, tag="live"):
+class LiveRequest(msgspec.Struct, frozen=True, tag="live"):
     """What cameras show right now."""
 
     have: dict[str, int]
@@ -28,7 +28,7 @@ class AskLive(msgspec.Struct, frozen=True, tag="live"):
     jpeg_quality: int = 75
 
 
-Request = AskReport | AskReload | AskLive
+Request = ReportRequest | ReloadRequest | LiveRequest
 
 
 class LiveFace(msgspec.Struct, frozen=True, array_like=True):
@@ -59,21 +59,21 @@ class LiveCamera(msgspec.Struct, frozen=True):
     """The picture, masked parts black; ``None`` where the asker has it, or nothing has come yet."""
 
 
-class Live(msgspec.Struct, frozen=True, tag="live"):
-    """The answer to :class:`AskLive`; a camera that the gate does not have is left out."""
+class LiveReply(msgspec.Struct, frozen=True, tag="live"):
+    """The answer to :class:`LiveRequest`; a camera that the gate does not have is left out."""
 
     run_id: str
     cameras: tuple[LiveCamera, ...]
 
 
-class Report(msgspec.Struct, frozen=True, tag="report"):
-    """The answer to :class:`AskReport`."""
+class ReportReply(msgspec.Struct, frozen=True, tag="report"):
+    """The answer to :class:`ReportRequest`."""
 
     json: bytes
 
 
-class Reloaded(msgspec.Struct, frozen=True, tag="reloaded"):
-    """The answer to :class:`AskReload`."""
+class ReloadReply(msgspec.Struct, frozen=True, tag="reloaded"):
+    """The answer to :class:`ReloadRequest`."""
 
     added: tuple[str, ...]
     removed: tuple[str, ...]
@@ -82,10 +82,10 @@ class Reloaded(msgspec.Struct, frozen=True, tag="reloaded"):
     """Sections that only a restart changes."""
 
 
-class Refused(msgspec.Struct, frozen=True, tag="refused"):
+class ErrorReply(msgspec.Struct, frozen=True, tag="refused"):
     """Nothing was done, and why."""
 
     reason: str
 
 
-Reply = Live | Report | Reloaded | Refused
+Reply = LiveReply | ReportReply | ReloadReply | ErrorReply

@@ -13,27 +13,27 @@ import structlog
 import zmq
 
 from facegate.errors import DeliveryError, FacegateError
-from facegate.pipeline.runtime.reload import Reload
 from facegate.pipeline.control.live import LiveView
 from facegate.pipeline.control.messages import (
+    MAX_CAMERAS,
     MAX_REQUEST_BYTES,
-    MOST_CAMERAS,
-    AskLive,
-    AskReload,
-    Live,
-    Refused,
-    Reloaded,
+    ErrorReply,
+    LiveReply,
+    LiveRequest,
+    ReloadReply,
+    ReloadRequest,
     Reply,
-    Report,
+    ReportReply,
     Request,
 )
+from facegate.pipeline.runtime.reload import ConfigDiff
 
 POLL_MS = 100
 
 log = structlog.get_logger(__name__)
 
 
-class Control:
+class ControlServer:
     """Answers on a socket file until closed. The folder of that file decides who may ask."""
 
     def __init__(
@@ -42,7 +42,7 @@ class Control:
         *,
         run_id: str,
         report: Callable[[], bytes],
-        reload: Callable[[], Reload],
+        reload: Callable[[], ConfigDiff],
         live: LiveView,
     ) -> None:
         """Bind.
@@ -98,26 +98,26 @@ class Control:
         try:
             request = msgspec.msgpack.decode(body, type=Request)
         except msgspec.DecodeError as error:
-            self._reply(route, Refused(f"not a request: {error}"))
+            self._reply(route, ErrorReply(f"not a request: {error}"))
             return
-        if isinstance(request, AskReload):
+        if isinstance(request, ReloadRequest):
             # Cameras that leave are waited for, which may take seconds; others go on asking meanwhile.
             self._pending[self._changing.submit(self._reloaded)] = route
-        elif isinstance(request, AskLive):
-            if len(request.have) > MOST_CAMERAS:
-                self._reply(route, Refused(f"at most {MOST_CAMERAS} cameras at a time"))
+        elif isinstance(request, LiveRequest):
+            if len(request.have) > MAX_CAMERAS:
+                self._reply(route, ErrorReply(f"at most {MAX_CAMERAS} cameras at a time"))
             else:
-                self._reply(route, Live(self._run_id, self._live.answer(request)))
+                self._reply(route, LiveReply(self._run_id, self._live.answer(request)))
         else:
-            self._reply(route, Report(self._report()))
+            self._reply(route, ReportReply(self._report()))
 
     def _reloaded(self) -> Reply:
         try:
             result = self._reload()
         except FacegateError as error:
             log.error("configuration not taken over, going on with the old one", reason=str(error))
-            return Refused(str(error))
-        return Reloaded(result.added, result.removed, result.changed, result.ignored)
+            return ErrorReply(str(error))
+        return ReloadReply(result.added, result.removed, result.changed, result.ignored)
 
     def _reply(self, route: list[bytes], reply: Reply) -> None:
         self._socket.send_multipart([*route, msgspec.msgpack.encode(reply)])

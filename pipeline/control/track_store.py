@@ -14,28 +14,28 @@ import structlog
 
 from facegate.errors import StoreError
 from facegate.pipeline.gating.gate import Decision
-from facegate.pipeline.recording.record import Place
+from facegate.pipeline.recording.record import RecordingPosition
 from facegate.pipeline.records import Outcome, ScoredFace, ScoredFrame
-from facegate.store.records import FaceFate, Track
+from facegate.store.records import FaceOutcome, TrackRecord
 from facegate.store.writer import StoreWriter
 
-EVERY_S = 1.0
-FORGET_S = 120.0
+WRITE_INTERVAL_S = 1.0
+KEEP_ENDED_S = 120.0
 """A track of which nothing was decided for so long is over."""
-PLACES = 500
+MAX_POSITIONS = 500
 """Frames of each camera whose places in the recording are known."""
-MOST_FACES = 1000
+MAX_FACES = 1000
 """In a story; of a longer track, only what was sent is added."""
 
 log = structlog.get_logger(__name__)
 
 
-class _Open:
+class _OpenTrack:
     """A track of which more may come."""
 
     def __init__(self, run_id: str, camera: str, track_id: int) -> None:
         self.run_id, self.camera, self.track_id = run_id, camera, track_id
-        self.place: Place | None = None
+        self.place: RecordingPosition | None = None
         """Where its first frame was recorded, or one before it."""
         self.first_s = float("inf")
         """Media time of its first face."""
@@ -43,7 +43,7 @@ class _Open:
         self.faces = 0
         self.quality: int | None = None
         self.outcomes: Counter[str] = Counter()
-        self.story: list[FaceFate] = []
+        self.story: list[FaceOutcome] = []
         self.touched_s = 0.0
         self.due_s: float | None = None
         """When it is to be written; ``None`` where nothing is new."""
@@ -58,9 +58,9 @@ class _Open:
         if quality is not None:
             self.quality = max(quality, -1 if self.quality is None else self.quality)
         shot = decision.shot
-        if self.faces <= MOST_FACES or shot is not None:
+        if self.faces <= MAX_FACES or shot is not None:
             self.story.append(
-                FaceFate(
+                FaceOutcome(
                     face_id=face.face.face_id,
                     pts_s=frame.pts_s,
                     quality=quality,
@@ -72,11 +72,13 @@ class _Open:
             )
         self.touched_s = now
         if self.due_s is None:
-            self.due_s = now + EVERY_S * (1 + len(self.story) / 100)  # a long story is not written at every face
+            self.due_s = now + WRITE_INTERVAL_S * (
+                1 + len(self.story) / 100
+            )  # a long story is not written at every face
 
-    def track(self) -> Track:
-        place = self.place or Place("", 0)
-        return Track(
+    def track(self) -> TrackRecord:
+        place = self.place or RecordingPosition("", 0)
+        return TrackRecord(
             run_id=self.run_id,
             camera=self.camera,
             track_id=self.track_id,
@@ -103,14 +105,16 @@ class TrackBook:
         self._store = StoreWriter(path, create=True)
         self._run_id = ""
         self._lock = Lock()
-        self._tracks: dict[tuple[str, int], _Open] = {}
-        self._places: defaultdict[str, deque[tuple[float, Place]]] = defaultdict(lambda: deque(maxlen=PLACES))
+        self._tracks: dict[tuple[str, int], _OpenTrack] = {}
+        self._places: defaultdict[str, deque[tuple[float, RecordingPosition]]] = defaultdict(
+            lambda: deque(maxlen=MAX_POSITIONS)
+        )
         """Media times of each camera's last frames, and where they were recorded."""
-        self._place: Callable[[], Place | None] = lambda: None
+        self._place: Callable[[], RecordingPosition | None] = lambda: None
         self._stop = Event()
         self._thread = Thread(target=self._run, name="facegate-tracks", daemon=True)
 
-    def of(self, run_id: str, place: Callable[[], Place | None]) -> Self:
+    def of(self, run_id: str, place: Callable[[], RecordingPosition | None]) -> Self:
         """Say whose tracks they are, and what tells where the last frame was recorded."""
         self._run_id, self._place = run_id, place
         return self
@@ -139,14 +143,14 @@ class TrackBook:
         with self._lock:
             track = self._tracks.get((camera, track_id))
             if track is None:
-                track = _Open(self._run_id, camera, track_id)
+                track = _OpenTrack(self._run_id, camera, track_id)
                 self._tracks[camera, track_id] = track
             seen_s = decision.face.face.frame.pts_s
             if seen_s < track.first_s:  # the first face may be decided on after others
                 track.first_s, track.place = seen_s, self._recorded(camera, seen_s)
             track.add(decision, monotonic())
 
-    def _recorded(self, camera: str, pts_s: float) -> Place | None:
+    def _recorded(self, camera: str, pts_s: float) -> RecordingPosition | None:
         """Where a frame of this camera was recorded, or one before it."""
         places = self._places[camera]
         before = [place for at, place in places if at <= pts_s]
@@ -156,7 +160,7 @@ class TrackBook:
         told = False
         try:
             while True:
-                ended = self._stop.wait(EVERY_S)
+                ended = self._stop.wait(WRITE_INTERVAL_S)
                 try:
                     self._write(monotonic(), everything=ended)
                     told = False
@@ -180,6 +184,6 @@ class TrackBook:
             for track, faces in zip(new, counted, strict=True):
                 if track.faces == faces:
                     track.due_s = None
-            over = [key for key, t in self._tracks.items() if t.due_s is None and now - t.touched_s > FORGET_S]
+            over = [key for key, t in self._tracks.items() if t.due_s is None and now - t.touched_s > KEEP_ENDED_S]
             for key in over:
                 del self._tracks[key]

@@ -14,7 +14,7 @@ Polygon = tuple[tuple[float, float], ...]
 """Corners as fractions of width and height."""
 
 
-def turned(frame: Frame, degrees: int) -> Frame:
+def rotated(frame: Frame, degrees: int) -> Frame:
     """The frame turned counter-clockwise by a multiple of 90 degrees."""
     if not degrees:
         return frame
@@ -28,7 +28,7 @@ def turned(frame: Frame, degrees: int) -> Frame:
     return Frame(ref=ref, image=image, large=large)
 
 
-def enlarged(face: Detection, scale_x: float, scale_y: float) -> Detection:
+def rescaled(face: Detection, scale_x: float, scale_y: float) -> Detection:
     """The same face in a picture of another size."""
     x1, y1, x2, y2 = face.box
     return Detection(
@@ -38,7 +38,7 @@ def enlarged(face: Detection, scale_x: float, scale_y: float) -> Detection:
     )
 
 
-class View:
+class Regions:
     """Masks and regions of one camera. Pure."""
 
     def __init__(

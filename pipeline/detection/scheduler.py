@@ -2,7 +2,7 @@
 
 Searching is dear and following cheap. A face that is known is followed from its last places and its look; the
 whole frame is searched as soon as one is lost, after a cut, and so often that a new face is found at most
-``LATE_S`` after the look that a search would have found it in. Under overload that cannot be promised, and every
+``MAX_DISCOVERY_DELAY_S`` after the look that a search would have found it in. Under overload that cannot be promised, and every
 third look is a search: otherwise looks would become dearer just when there are too many of them. Where nobody was
 seen for a while and nothing moves, the camera is looked at seldom.
 
@@ -21,31 +21,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facegate.detectors.base import same_face
+from facegate.pipeline.detection.template_match import FaceTemplatePatch, make_patch, match_template
 from facegate.pipeline.records import Box, Detection, Image
-from facegate.pipeline.detection.template_match import Template, moved_to, template
 
-LATE_S = 0.4
+MAX_DISCOVERY_DELAY_S = 0.4
 """A new face is found at most so much later than by searching every frame."""
-OVERLOAD = 1.5
+OVERLOAD_FACTOR = 1.5
 """Looks are scarce when so much more time lies between two than was asked for."""
-FOLLOW_MOST = 2
+MAX_TRACK_ONLY_RUN = 2
 """So many looks in turn follow known faces while looks are scarce."""
-EARLY_S = 0.02
+CLOCK_JITTER_S = 0.02
 """Cameras' clocks tremble by so much."""
-QUIET_S = 3.0
+IDLE_AFTER_S = 3.0
 """Without a face for so long, a still camera is looked at seldom."""
-REST_S = 2.0
+NO_MOTION_S = 2.0
 """A quiet camera in whose pictures nothing has moved for so long is at rest: few of its packets need decoding."""
-STILL_LOOK_S = 0.5
+STATIC_SCENE_INTERVAL_S = 0.5
 """With ``skip_still``, a still scene is looked at this often, so that tracks do not end."""
-MOVED_LEVELS = 8.0
+MOTION_THRESHOLD = 8.0
 """Grey levels (0..255) by which a cell of the thumbnail changes when something moves; above a camera's noise."""
 THUMBNAIL = (64, 36)
-FORGET_S = 1.0
+MAX_EXTRAPOLATION_S = 1.0
 """A face's speed is not believed over more time than this."""
 
 
-class Look(StrEnum):
+class DetectionMode(StrEnum):
     """What is done with a frame."""
 
     NONE = "none"
@@ -56,23 +56,23 @@ class Look(StrEnum):
     """The whole frame is searched."""
 
 
-class _Known(msgspec.Struct, frozen=True, eq=False):
+class _KnownFace(msgspec.Struct, frozen=True, eq=False):
     """A face of the last look."""
 
     box: Box
     speed: tuple[float, float]
     """Pixels per second of its middle."""
-    looks: Template | None
+    looks: FaceTemplatePatch | None
 
     def at(self, passed_s: float) -> Box:
         """Where it is expected after so long."""
-        ahead = min(passed_s, FORGET_S)
+        ahead = min(passed_s, MAX_EXTRAPOLATION_S)
         dx, dy = (speed * ahead for speed in self.speed)
         x1, y1, x2, y2 = self.box
         return (x1 + dx, y1 + dy, x2 + dx, y2 + dy)
 
 
-class Attention:
+class DetectionScheduler:
     """Decides for one camera. For every frame ``step``; then ``followed`` or ``searched`` with what was found."""
 
     def __init__(
@@ -91,11 +91,13 @@ class Attention:
             skip_still: leave out frames in which nothing has moved although somebody is there.
             follow: ``False`` searches every frame that is looked at.
         """
-        self._scarce_s = None if look_s is None else max(OVERLOAD * look_s, LATE_S / 2 + EARLY_S)
+        self._scarce_s = (
+            None if look_s is None else max(OVERLOAD_FACTOR * look_s, MAX_DISCOVERY_DELAY_S / 2 + CLOCK_JITTER_S)
+        )
         self._idle_s = None if idle_fps is None else 1.0 / idle_fps
         self._skip_still = skip_still
         self._follow = follow
-        self._known: list[_Known] = []
+        self._known: list[_KnownFace] = []
         self._image: Image | None = None
         """The frame that is looked at."""
         self._thumbnail: NDArray[Any] | None = None
@@ -112,7 +114,7 @@ class Attention:
         self._followed = 0
         """Looks since the last search."""
 
-    def step(self, image: Image, pts_s: float, *, cut: bool = False) -> Look:
+    def step(self, image: Image, pts_s: float, *, cut: bool = False) -> DetectionMode:
         """Say how to look at the next frame."""
         before = self._looked_s
         self._image = image
@@ -120,20 +122,20 @@ class Attention:
             self._known = []
             self._looked_s, self._thumbnail = pts_s, None
             self.at_rest, self._moved_s = False, pts_s
-            return Look.SEARCH
+            return DetectionMode.SEARCH
         if self._unmoved(image, pts_s - before, pts_s):
-            return Look.NONE
+            return DetectionMode.NONE
         self._looked_s = pts_s
         first = pts_s if self._waiting_s is None else self._waiting_s
         next_s = pts_s + (pts_s - before)
-        late = next_s - first > LATE_S + EARLY_S
+        late = next_s - first > MAX_DISCOVERY_DELAY_S + CLOCK_JITTER_S
         if self._scarce_s is not None and pts_s - before > self._scarce_s and self._known:
-            late = self._followed >= FOLLOW_MOST
+            late = self._followed >= MAX_TRACK_ONLY_RUN
         if late or not self._follow:
-            return Look.SEARCH
+            return DetectionMode.SEARCH
         self._waiting_s = first
         self._followed += 1
-        return Look.FOLLOW
+        return DetectionMode.FOLLOW
 
     def expected(self, pts_s: float) -> list[Box]:
         """Where the known faces should be now: by their speed, and where the picture looks like them."""
@@ -141,7 +143,8 @@ class Attention:
         places = [(known.at(passed_s), known.looks) for known in self._known]
         image = self._image
         return [
-            place if image is None or looks is None else moved_to(image, looks, place) for place, looks in places
+            place if image is None or looks is None else match_template(image, looks, place)
+            for place, looks in places
         ]
 
     def followed(self, found: Sequence[Detection | None], pts_s: float) -> bool:
@@ -163,14 +166,14 @@ class Attention:
         self._waiting_s = None
         self._followed = 0
 
-    def _keep(self, pairs: Sequence[tuple[Detection, _Known | None]], pts_s: float) -> None:
+    def _keep(self, pairs: Sequence[tuple[Detection, _KnownFace | None]], pts_s: float) -> None:
         passed_s = 0.0 if self._seen_s is None else pts_s - self._seen_s
         image = self._image
         self._known = [
-            _Known(
+            _KnownFace(
                 box=face.box,
-                speed=_speed(known, face.box, passed_s),
-                looks=None if image is None else template(image, face.box),
+                speed=_velocity(known, face.box, passed_s),
+                looks=None if image is None else make_patch(image, face.box),
             )
             for face, known in pairs
         ]
@@ -180,27 +183,27 @@ class Attention:
             self._face_s = pts_s
 
     def _unmoved(self, image: Image, passed_s: float, pts_s: float) -> bool:
-        quiet = self._face_s is None or pts_s - self._face_s >= QUIET_S
+        quiet = self._face_s is None or pts_s - self._face_s >= IDLE_AFTER_S
         self.at_rest = False
         if quiet and self._idle_s is not None:
             longest = self._idle_s
         elif self._skip_still:
-            longest = STILL_LOOK_S
+            longest = STATIC_SCENE_INTERVAL_S
         else:
             self._thumbnail = None
             return False
         now, seen = _thumbnail(image), self._thumbnail
-        still = seen is not None and np.abs(now - seen).max() < MOVED_LEVELS
+        still = seen is not None and np.abs(now - seen).max() < MOTION_THRESHOLD
         if not still or self._moved_s is None:
             self._moved_s = pts_s
-        self.at_rest = quiet and self._idle_s is not None and pts_s - self._moved_s >= REST_S
-        if still and passed_s + EARLY_S < longest:
+        self.at_rest = quiet and self._idle_s is not None and pts_s - self._moved_s >= NO_MOTION_S
+        if still and passed_s + CLOCK_JITTER_S < longest:
             return True
         self._thumbnail = now
         return False
 
 
-def _speed(known: _Known | None, box: Box, passed_s: float) -> tuple[float, float]:
+def _velocity(known: _KnownFace | None, box: Box, passed_s: float) -> tuple[float, float]:
     """Half of what was known of it, half of what the last step shows."""
     if known is None or passed_s <= 0:
         return (0.0, 0.0)

@@ -11,39 +11,41 @@ from numpy.typing import NDArray
 
 from facegate.pipeline.records import Box, Image
 
-SIDE = 16
+PATCH_SIDE = 16
 """Pixels of a face when it is compared: enough to tell it from a wall, and quick."""
-FINER = 4
+OVERSAMPLING = 4
 """Before it is averaged, a picture is thinned to so many times the pixels on each side."""
-REACH = 1.5
+SEARCH_RADIUS = 1.5
 """How far away from the expected place is looked, in sides of the face."""
-NEARER = 0.1
+DISTANCE_PENALTY = 0.1
 """Correlation that a place must have more for each side of the face that it is farther away."""
-ALIKE = 0.5
+MIN_CORRELATION = 0.5
 """Below this correlation nothing near looks like the face."""
 
 
-class Template(msgspec.Struct, frozen=True, eq=False):
+class FaceTemplatePatch(msgspec.Struct, frozen=True, eq=False):
     """A face's last picture, small and grey."""
 
     patch: NDArray[np.uint8]
-    """``(h, w)``, at most ``SIDE`` each."""
+    """``(h, w)``, at most ``PATCH_SIDE`` each."""
     scale: float
     """Pixels of the patch per pixel of the frame."""
 
 
-def template(image: Image, box: Box) -> Template | None:
+def make_patch(image: Image, box: Box) -> FaceTemplatePatch | None:
     """Remember how the face in ``box`` looks; ``None`` where hardly any of it is in the picture."""
-    scale = SIDE / max(box[2] - box[0], box[3] - box[1], 1.0)
-    patch, _ = _grey(image, box, scale)
-    return None if patch is None or min(patch.shape) < SIDE // 2 else Template(patch=patch, scale=scale)
+    scale = PATCH_SIDE / max(box[2] - box[0], box[3] - box[1], 1.0)
+    patch, _ = _gray_patch(image, box, scale)
+    return (
+        None if patch is None or min(patch.shape) < PATCH_SIDE // 2 else FaceTemplatePatch(patch=patch, scale=scale)
+    )
 
 
-def moved_to(image: Image, known: Template, expected: Box) -> Box:
+def match_template(image: Image, known: FaceTemplatePatch, expected: Box) -> Box:
     """Return ``expected``, moved to where the picture looks most like the template."""
-    reach = REACH * SIDE / known.scale
+    reach = SEARCH_RADIUS * PATCH_SIDE / known.scale
     x1, y1, x2, y2 = expected
-    around, origin = _grey(image, (x1 - reach, y1 - reach, x2 + reach, y2 + reach), known.scale)
+    around, origin = _gray_patch(image, (x1 - reach, y1 - reach, x2 + reach, y2 + reach), known.scale)
     height, width = known.patch.shape
     if around is None or around.shape[0] < height or around.shape[1] < width:
         return expected
@@ -52,14 +54,16 @@ def moved_to(image: Image, known: Template, expected: Box) -> Box:
     left = (x1 + x2) / 2 - width / known.scale / 2 - origin[0]
     top = (y1 + y2) / 2 - height / known.scale / 2 - origin[1]
     dx, dy = columns / known.scale - left, rows / known.scale - top
-    best = np.unravel_index(np.argmax(alike - NEARER * np.hypot(dx, dy) * known.scale / SIDE), alike.shape)
-    if not alike[best] >= ALIKE:  # an even patch compares as nothing, or as no number at all
+    best = np.unravel_index(
+        np.argmax(alike - DISTANCE_PENALTY * np.hypot(dx, dy) * known.scale / PATCH_SIDE), alike.shape
+    )
+    if not alike[best] >= MIN_CORRELATION:  # an even patch compares as nothing, or as no number at all
         return expected
     x, y = float(dx[0, best[1]]), float(dy[best[0], 0])
     return (x1 + x, y1 + y, x2 + x, y2 + y)
 
 
-def _grey(image: Image, box: Box, scale: float) -> tuple[NDArray[np.uint8] | None, tuple[int, int]]:
+def _gray_patch(image: Image, box: Box, scale: float) -> tuple[NDArray[np.uint8] | None, tuple[int, int]]:
     """What of ``box`` is in the picture, grey and scaled, and its left upper corner in the picture."""
     left, top = max(0, round(box[0])), max(0, round(box[1]))
     right, bottom = min(image.shape[1], round(box[2])), min(image.shape[0], round(box[3]))
@@ -67,7 +71,7 @@ def _grey(image: Image, box: Box, scale: float) -> tuple[NDArray[np.uint8] | Non
     if min(size) < 1:
         return None, (left, top)
     # Averaging all pixels of a face of a 4K picture would cost more than detection.
-    step = max(1, int(1 / (FINER * scale)))
+    step = max(1, int(1 / (OVERSAMPLING * scale)))
     part = np.ascontiguousarray(image[top:bottom:step, left:right:step])
     small = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
     grey: NDArray[Any] = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)

@@ -15,19 +15,19 @@ REFERENCE, RECENT = 200, 100
 """Named shots at the beginning, and of late."""
 BINS = (20, 40, 60, 80)
 """Qualities at which one group of shots ends and the next begins."""
-LEAST_IN_BIN = 8
+MIN_IN_BIN = 8
 MATTERS, SURE = 0.05, 4.0
 """Of cosine similarity, and in standard errors."""
 
 
-class Moved(msgspec.Struct, frozen=True):
+class SimilarityShift(msgspec.Struct, frozen=True):
     """Mean similarity of named shots of the same quality."""
 
     before: float
     after: float
 
 
-class Drift:
+class DriftDetector:
     """One camera's, since it began or since its state was removed."""
 
     def __init__(self, reference: list[tuple[int, float]], recent: list[tuple[int, float]]) -> None:
@@ -43,7 +43,7 @@ class Drift:
         else:
             self.recent.append(pair)
 
-    def moved(self) -> Moved | None:
+    def moved(self) -> SimilarityShift | None:
         """What has moved, if anything has."""
         if len(self.recent) < RECENT:
             return None
@@ -52,7 +52,7 @@ class Drift:
         shifts, variance, had, has = [], 0.0, [], []
         for group in range(len(BINS) + 1):
             old, new = before[known == group, 1], after[seen == group, 1]
-            if len(old) < LEAST_IN_BIN or not len(new):
+            if len(old) < MIN_IN_BIN or not len(new):
                 continue
             shifts += list(new - old.mean())
             variance += len(new) ** 2 * old.var(ddof=1) / len(old)
@@ -64,4 +64,4 @@ class Drift:
         error = float(np.sqrt(np.var(shifts, ddof=1) / len(shifts) + variance / len(shifts) ** 2))
         if abs(shift) < max(MATTERS, SURE * error):
             return None
-        return Moved(round(float(np.mean(had)), 3), round(float(np.mean(has)), 3))
+        return SimilarityShift(round(float(np.mean(had)), 3), round(float(np.mean(has)), 3))

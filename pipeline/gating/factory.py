@@ -14,36 +14,43 @@ from numpy.typing import NDArray
 
 from facegate.errors import ConfigError
 from facegate.pipeline.config import GateConfig, RunConfig
-from facegate.pipeline.quality.scoring_scheduler import Contest
-from facegate.pipeline.gating.gate import Decision, Gate, GateSettings
-from facegate.pipeline.gating.recall_threshold import Keeping, KeepSettings, KeepState
+from facegate.pipeline.gating.gate import Decision, GatePolicy, GateSettings
 from facegate.pipeline.gating.limits import FaceLimits
-from facegate.pipeline.gating.policies import People, RecentPeople
-from facegate.pipeline.tracking.identity_switches import PurityGuard
-from facegate.pipeline.records import Answer, Answers, Met, QualityInfo, ScoredFrame, TrackEnd
+from facegate.pipeline.gating.policies import IdentityThresholds, RecentPeople
+from facegate.pipeline.gating.recall_threshold import RecallSettings, RecallState, RecallThreshold
+from facegate.pipeline.quality.scoring_scheduler import ScoringScheduler
+from facegate.pipeline.records import (
+    FeedbackBatch,
+    PeerSighting,
+    QualityInfo,
+    RecognitionFeedback,
+    ScoredFrame,
+    TrackEnd,
+)
+from facegate.pipeline.tracking.identity_switches import IdentitySwitchGuard
 
 log = structlog.get_logger(__name__)
 
 
-class Learned(msgspec.Struct, frozen=True):
+class LearnedState(msgspec.Struct, frozen=True):
     """What a camera has learned, for whoever decides for it next."""
 
-    keep: KeepState | None = None
+    keep: RecallState | None = None
 
 
-class Outside(Protocol):
+class FleetPeers(Protocol):
     """Other gates of a fleet, which decide for other cameras of a group, and for these ones later."""
 
     def met(self, group: str, embedding: NDArray[np.float32], at_s: float) -> None:
         """Somebody was let through: ``(D,)`` of unit length, when by this host's monotonic clock."""
         ...
 
-    def learned(self, camera: str, learned: Learned) -> None:
+    def learned(self, camera: str, learned: LearnedState) -> None:
         """A camera has learned more."""
         ...
 
 
-class Decided(msgspec.Struct, frozen=True):
+class StepResult(msgspec.Struct, frozen=True):
     """What one step of a camera's gate has decided."""
 
     now: float
@@ -53,7 +60,7 @@ class Decided(msgspec.Struct, frozen=True):
     """Tracks of which no more shots will come."""
 
 
-class Gates:
+class GateFactory:
     """Makes the guard and the gate of each camera, and keeps what cameras share or runs hand on."""
 
     def __init__(
@@ -61,22 +68,22 @@ class Gates:
         config: RunConfig,
         run_id: str,
         quality_info: QualityInfo,
-        people: People | None,
-        learned: dict[str, KeepState] | None = None,
+        people: IdentityThresholds | None,
+        learned: dict[str, RecallState] | None = None,
     ) -> None:
         """Take the configuration; ``learned`` is what a recording's cameras began with, not what is on disk."""
         self.run_id, self._info, self._people = run_id, quality_info, people
         self._settings: dict[str, GateConfig] = {}
         self._groups: dict[str, RecentPeople] = {}
-        self._keeping: dict[str, Keeping] = {}
-        self._kept: dict[str, KeepState] = {}
+        self._keeping: dict[str, RecallThreshold] = {}
+        self._kept: dict[str, RecallState] = {}
         """As it is on disk."""
         self._learned = learned
-        self._handed: dict[str, Learned] = {}
-        self._outside: Outside | None = None
+        self._handed: dict[str, LearnedState] = {}
+        self._outside: FleetPeers | None = None
         self.configure(config)
 
-    def configure(self, config: RunConfig, learned: dict[str, KeepState] | None = None) -> None:
+    def configure(self, config: RunConfig, learned: dict[str, RecallState] | None = None) -> None:
         """Make what comes from now on by another configuration; ``learned`` as above.
 
         A camera that is not in it keeps its settings: frames of it may still be on the way.
@@ -85,15 +92,15 @@ class Gates:
             self._learned = (self._learned or {}) | learned
         self._settings |= {camera.name: config.gate_for(camera.name) for camera in config.cameras}
 
-    def share(self, outside: Outside) -> None:
+    def share(self, outside: FleetPeers) -> None:
         """Tell other gates what they need."""
         self._outside = outside
 
-    def hand_over(self, learned: Mapping[str, Learned]) -> None:
+    def hand_over(self, learned: Mapping[str, LearnedState]) -> None:
         """Let cameras that begin from now on go on with what they have learned elsewhere."""
         self._handed |= learned
 
-    def hear(self, met: Met) -> None:
+    def hear(self, met: PeerSighting) -> None:
         """Somebody was let through by another gate."""
         # By the configuration, not by who has sent a frame: a recording leaves out frames in which nothing happens.
         wanted = next((gate.people for gate in self._settings.values() if gate.people.group == met.group), None)
@@ -104,14 +111,14 @@ class Gates:
         """How the camera's gate is configured now, or was when the camera was removed."""
         return self._settings[camera]
 
-    def guard(self, camera: str, first_id: int = 0) -> PurityGuard:
+    def guard(self, camera: str, first_id: int = 0) -> IdentitySwitchGuard:
         """The camera's purity guard; its track ids begin with ``first_id``."""
         gate = self.settings(camera)
         people = self._people if gate.people.guard else None
         merge_s = 0.0 if people is None else gate.people.merge_s
-        return PurityGuard(people, reliable=gate.min_quality, merge_s=merge_s, first_id=first_id)
+        return IdentitySwitchGuard(people, reliable=gate.min_quality, merge_s=merge_s, first_id=first_id)
 
-    def gate(self, camera: str) -> Gate:
+    def gate(self, camera: str) -> GatePolicy:
         """The camera's gate.
 
         Raises:
@@ -131,21 +138,21 @@ class Gates:
             if wanted.group:
                 group = self._group(wanted.group, wanted.group_s, self._people)
         settings = gate_settings(gate)
-        return Gate(
+        return GatePolicy(
             self.run_id, camera, settings, self._info,
             recent=recent, group=group, keeping=self._keeper(camera, gate),
         )  # fmt: skip
 
-    def contest(self, camera: str, *, everything: bool) -> Contest:
+    def contest(self, camera: str, *, everything: bool) -> ScoringScheduler:
         """What says which of the camera's faces are worth scoring."""
-        return Contest(gate_settings(self.settings(camera)), self.run_id, everything=everything)
+        return ScoringScheduler(gate_settings(self.settings(camera)), self.run_id, everything=everything)
 
     def save(self) -> None:
         """Keep the learned thresholds for the next run."""
         for camera in self._keeping:
             self.keep_learned(camera)
 
-    def _group(self, name: str, group_s: float, people: People) -> RecentPeople:
+    def _group(self, name: str, group_s: float, people: IdentityThresholds) -> RecentPeople:
         def tell(unit: NDArray[np.float32], at_s: float) -> None:
             if self._outside is not None:
                 self._outside.met(name, unit, at_s)
@@ -167,15 +174,15 @@ class Gates:
     def _hand_on(self, camera: str) -> None:
         keeping = self._keeping.get(camera)
         if self._outside is not None and keeping is not None:
-            self._handed[camera] = Learned(keeping.state())
+            self._handed[camera] = LearnedState(keeping.state())
             self._outside.learned(camera, self._handed[camera])
 
-    def learned(self) -> dict[str, KeepState]:
+    def learned(self) -> dict[str, RecallState]:
         """What each camera with ``keep`` begins with."""
         found = {camera: self._state(camera, gate) for camera, gate in self._settings.items() if gate.keep}
         return {camera: state for camera, state in found.items() if state is not None}
 
-    def _state(self, camera: str, gate: GateConfig) -> KeepState | None:
+    def _state(self, camera: str, gate: GateConfig) -> RecallState | None:
         if self._learned is not None:
             return self._learned.get(camera)
         handed = self._handed.get(camera)
@@ -185,22 +192,22 @@ class Gates:
         if path is None or not path.is_file():
             return None
         try:
-            return msgspec.json.decode(path.read_bytes(), type=KeepState)
+            return msgspec.json.decode(path.read_bytes(), type=RecallState)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path} holds nothing that a gate has learned: remove it to start anew") from error
 
-    def _keeper(self, camera: str, gate: GateConfig) -> Keeping | None:
+    def _keeper(self, camera: str, gate: GateConfig) -> RecallThreshold | None:
         if gate.keep is None:
             return None
-        settings = KeepSettings(
+        settings = RecallSettings(
             keep=gate.keep, sample=gate.keep_sample, floor=gate.min_quality, high=gate.keep_high
         )
-        keeping = Keeping(settings, self.run_id, camera, self._state(camera, gate))
+        keeping = RecallThreshold(settings, self.run_id, camera, self._state(camera, gate))
         self._keeping[camera] = keeping
         return keeping
 
 
-def _write(path: Path, state: KeepState) -> None:
+def _write(path: Path, state: RecallState) -> None:
     """As a whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
@@ -208,7 +215,7 @@ def _write(path: Path, state: KeepState) -> None:
     part.replace(path)
 
 
-def _try_to_write(path: Path, state: KeepState) -> None:
+def _try_to_write(path: Path, state: RecallState) -> None:
     """A full disk costs what was learned since, and no camera."""
     try:
         _write(path, state)
@@ -217,7 +224,7 @@ def _try_to_write(path: Path, state: KeepState) -> None:
         log.error("what was learned is not kept", file=str(path), reason=reason)
 
 
-def write_learned(folder: Path, camera: str, info: QualityInfo, state: KeepState) -> None:
+def write_learned_state(folder: Path, camera: str, info: QualityInfo, state: RecallState) -> None:
     """Keep what a camera begins with, in place of what was there.
 
     Raises:
@@ -242,10 +249,10 @@ def gate_settings(gate: GateConfig) -> GateSettings:
     return GateSettings(**fields, limits=FaceLimits(**gate.limits.model_dump()))
 
 
-class CameraDecider:
+class CameraGate:
     """Guard and gate of one camera, one after the other: the whole way from a scored frame to its decisions."""
 
-    def __init__(self, gates: Gates, camera: str, *, first_id: int = 0) -> None:
+    def __init__(self, gates: GateFactory, camera: str, *, first_id: int = 0) -> None:
         self._run_id, self._camera = gates.run_id, camera
         self._shown: set[int] = set()
         """Tracks of which shots have come."""
@@ -256,7 +263,7 @@ class CameraDecider:
         self.gate = gates.gate(camera)
         self.ended = False
 
-    def step(self, frame: ScoredFrame) -> Decided:
+    def step(self, frame: ScoredFrame) -> StepResult:
         """Take the camera's next frame."""
         self._now = frame.frame.pts_s
         guarded = self.guard.step(frame)
@@ -269,11 +276,11 @@ class CameraDecider:
         self._over |= self._shown if frame.last else self._shown & ended
         return self._decided(decisions)
 
-    def answered(self, answer: Answer) -> Decided:
+    def answered(self, answer: RecognitionFeedback) -> StepResult:
         """Take what a recogniser said of a shot of this camera."""
         return self._decided(self.gate.answered(answer))
 
-    def give_up(self) -> Decided:
+    def give_up(self) -> StepResult:
         """Wait for no more answers."""
         return self._decided(self.gate.give_up())
 
@@ -291,23 +298,23 @@ class CameraDecider:
         """Whether tracks that have ended are held for an answer."""
         return any(self.gate.holds(track_id) for track_id in self._over)
 
-    def _decided(self, decisions: list[Decision]) -> Decided:
+    def _decided(self, decisions: list[Decision]) -> StepResult:
         over = {track_id for track_id in self._over if not self.gate.holds(track_id)}
         self._over, self._shown = self._over - over, self._shown - over
         ends = [TrackEnd(self._run_id, self._camera, track_id, self._now) for track_id in sorted(over)]
-        return Decided(self._now, decisions, ends)
+        return StepResult(self._now, decisions, ends)
 
 
-class Deciders:
+class CameraGates:
     """What decides for each camera of a run, live or replayed."""
 
-    def __init__(self, gates: Gates) -> None:
+    def __init__(self, gates: GateFactory) -> None:
         self._gates = gates
         self._answering = False
-        self.cameras: dict[str, CameraDecider] = {}
+        self.cameras: dict[str, CameraGate] = {}
         """Of those that have sent a frame."""
 
-    def step(self, frame: ScoredFrame) -> Iterator[Decided]:
+    def step(self, frame: ScoredFrame) -> Iterator[StepResult]:
         """Take a camera's next frame; the fates that are known by it."""
         camera = frame.frame.camera
         decider = self.cameras.get(camera)
@@ -316,11 +323,11 @@ class Deciders:
             if decider is not None:
                 yield decider.give_up()
             first_id = 0 if decider is None else decider.guard.next_id
-            decider = self.cameras[camera] = CameraDecider(self._gates, camera, first_id=first_id)
+            decider = self.cameras[camera] = CameraGate(self._gates, camera, first_id=first_id)
             decider.gate.expect(self._answering)
         yield decider.step(frame)
 
-    def hear(self, answers: Answers) -> Iterator[Decided]:
+    def hear(self, answers: FeedbackBatch) -> Iterator[StepResult]:
         """Take what recognisers have said; what nobody asked is ignored."""
         if answers.expected != self._answering:
             self._answering = answers.expected
@@ -333,7 +340,7 @@ class Deciders:
                 if decider.gate.asked(answer.shot_id):
                     yield decider.answered(answer)
 
-    def give_up(self) -> Iterator[Decided]:
+    def give_up(self) -> Iterator[StepResult]:
         """Wait for no more answers."""
         for decider in self.cameras.values():
             yield decider.give_up()

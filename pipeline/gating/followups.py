@@ -11,13 +11,13 @@ import numpy as np
 from facegate.pipeline.gating.policies import unit_embedding
 from facegate.pipeline.records import Floats, ScoredFace
 
-MOST_SPARES = 8
+MAX_RESERVES = 8
 """Kept for each track. With 6 to 32 the same visits are identified."""
-FIRST_WAIT_S = 0.5
+FIRST_FOLLOWUP_DELAY_S = 0.5
 """A track that goes on is asked again so long after an unsure answer, then after twice as long, and so on."""
 
 
-class Spares:
+class ReserveShots:
     """The faces of one track that may be asked for, and what was sent of it."""
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Spares:
     def add(self, face: ScoredFace) -> list[ScoredFace]:
         """Take a face; return the one that is let go for it, perhaps itself."""
         self._kept.append(face)
-        if len(self._kept) <= MOST_SPARES:
+        if len(self._kept) <= MAX_RESERVES:
             return []
         worst = min(self._kept, key=lambda kept: kept.rank)
         self._kept.remove(worst)

@@ -20,15 +20,15 @@ from typing import Literal
 
 import msgspec
 
-from facegate.pipeline.gating.followups import FIRST_WAIT_S, Spares
-from facegate.pipeline.gating.recall_threshold import Keeping
+from facegate.pipeline.gating.followups import FIRST_FOLLOWUP_DELAY_S, ReserveShots
 from facegate.pipeline.gating.limits import FaceLimits
 from facegate.pipeline.gating.policies import BestShots, Budget, Hysteresis, PrimaryFace, RecentPeople, ShadowSample
+from facegate.pipeline.gating.recall_threshold import RecallThreshold
 from facegate.pipeline.records import (
-    Answer,
     Outcome,
     QualityInfo,
     Reason,
+    RecognitionFeedback,
     ScoredFace,
     ScoredFrame,
     Shot,
@@ -37,11 +37,11 @@ from facegate.pipeline.records import (
 )
 
 Mode = Literal["end", "early", "interval"]
-MOST_TRACKS = 1000
+MAX_TRACKS = 1000
 """Tracks of one camera at once; beyond, the one not seen for longest ends."""
-UNSEEN_S = 600.0
+TRACK_TIMEOUT_S = 600.0
 """A track not seen for this long ends, whatever the tracker says."""
-ANSWER_S = 5.0
+FEEDBACK_TIMEOUT_S = 5.0
 """A track that has ended is held so long for an answer to its last shot."""
 
 
@@ -91,7 +91,7 @@ class _Track(msgspec.Struct):
     """Best rank that was sent, or would have been but for a policy that held it back."""
     sent_s: float = 0.0
     sent: int = 0
-    spares: Spares = msgspec.field(default_factory=Spares)
+    spares: ReserveShots = msgspec.field(default_factory=ReserveShots)
     unanswered: set[str] = msgspec.field(default_factory=set)
     """Shots of which the recogniser has said nothing yet."""
     unsure: bool = False
@@ -99,12 +99,12 @@ class _Track(msgspec.Struct):
     sure: bool = False
     due_s: float = 0.0
     """Media time from which it may be asked again while it goes on."""
-    wait_s: float = FIRST_WAIT_S
+    wait_s: float = FIRST_FOLLOWUP_DELAY_S
     held_s: float = 0.0
     """This host's clock when the track had ended and the last shot was sent."""
 
 
-class Gate:
+class GatePolicy:
     """Decides for one camera. ``recent`` is this camera's, ``group`` may be shared with other cameras."""
 
     def __init__(
@@ -116,7 +116,7 @@ class Gate:
         *,
         recent: RecentPeople | None = None,
         group: RecentPeople | None = None,
-        keeping: Keeping | None = None,
+        keeping: RecallThreshold | None = None,
     ) -> None:
         self._run_id, self._camera, self._info = run_id, camera, quality_info
         self._settings = settings
@@ -152,7 +152,7 @@ class Gate:
         track = self._tracks.get(track_id)
         return track is not None and track.sure
 
-    def answered(self, answer: Answer) -> list[Decision]:
+    def answered(self, answer: RecognitionFeedback) -> list[Decision]:
         """Take what a recogniser says of a shot; what it says of others is ignored."""
         track_id, quality = self._shots.pop(answer.shot_id, (-1, 0))
         track = self._tracks.get(track_id) or self._held.get(track_id)
@@ -197,10 +197,10 @@ class Gate:
             decisions += self._release(self._track(skipped, now), now)
         for track_id in frame.ended:
             decisions += self._end(track_id, now)
-        if self._tracks and (len(self._tracks) > MOST_TRACKS or not frame.frame.seq % 256):
+        if self._tracks and (len(self._tracks) > MAX_TRACKS or not frame.frame.seq % 256):
             decisions += self._clear_out(now)
         for track_id, track in list(self._held.items()):
-            if self._clock - track.held_s > ANSWER_S:
+            if self._clock - track.held_s > FEEDBACK_TIMEOUT_S:
                 decisions += self._release_held(track_id)
         return decisions
 
@@ -364,8 +364,8 @@ class Gate:
 
     def _clear_out(self, now: float) -> list[Decision]:
         """End tracks that the tracker has forgotten to end, and the oldest beyond the bound."""
-        stale = [track_id for track_id, track in self._tracks.items() if now - track.last_s > UNSEEN_S]
-        beyond = len(self._tracks) - len(stale) - MOST_TRACKS
+        stale = [track_id for track_id, track in self._tracks.items() if now - track.last_s > TRACK_TIMEOUT_S]
+        beyond = len(self._tracks) - len(stale) - MAX_TRACKS
         if beyond > 0:
             fresh: Iterable[int] = (track_id for track_id in self._tracks if track_id not in stale)
             stale += sorted(fresh, key=lambda track_id: self._tracks[track_id].last_s)[:beyond]

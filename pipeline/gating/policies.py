@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from facegate.detectors.pose import pose
 from facegate.pipeline.records import Face, ScoredFace, SkippedFace
 
-MOST_PEOPLE = 2000
+MAX_RECENT_PEOPLE = 2000
 """People remembered at once; the oldest are forgotten first."""
 
 
@@ -92,7 +92,7 @@ class RecentPeople:
     ) -> None:
         """Begin; ``tell`` is told of everybody who is remembered: the unit embedding, and when."""
         self._window_s, self._same_above, self._tell = window_s, same_above, tell
-        self._people: deque[tuple[float, NDArray[np.float32]]] = deque(maxlen=MOST_PEOPLE)
+        self._people: deque[tuple[float, NDArray[np.float32]]] = deque(maxlen=MAX_RECENT_PEOPLE)
 
     def holds(self, face: ScoredFace, now: float) -> bool:
         """Whether this person was forwarded recently."""
@@ -149,7 +149,7 @@ class ShadowSample:
         return int.from_bytes(digest) / 2**64 < self._share
 
 
-class People(msgspec.Struct, frozen=True):
+class IdentityThresholds(msgspec.Struct, frozen=True):
     """What a model's embedding says about two faces, by their cosine."""
 
     split_below: float

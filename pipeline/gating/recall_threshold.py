@@ -20,22 +20,22 @@ import msgspec
 import structlog
 from scipy.special import betaincinv
 
-from facegate.pipeline.gating.drift import Drift
-from facegate.pipeline.records import Answer
+from facegate.pipeline.gating.drift import DriftDetector
+from facegate.pipeline.records import RecognitionFeedback
 
-MOST_VISITS = 5000
+MAX_VISITS = 5000
 """Remembered; the oldest are forgotten first."""
-EVERY = 25
+UPDATE_INTERVAL = 25
 """The threshold is set anew after so many more."""
-TOLERATED = 1.5
+LOSS_TOLERANCE = 1.5
 """Of the share that may be lost: what is excluded with 95 % confidence."""
-CHANGED_AFTER = 20
+RECOGNIZER_CHANGE_AFTER = 20
 """Answers of another recogniser in a row after which what was learned from the one before is forgotten."""
 
 log = structlog.get_logger(__name__)
 
 
-class KeepSettings(msgspec.Struct, frozen=True):
+class RecallSettings(msgspec.Struct, frozen=True):
     """What is to be kept."""
 
     keep: float
@@ -47,7 +47,7 @@ class KeepSettings(msgspec.Struct, frozen=True):
     """The threshold never leaves these."""
 
 
-class KeepState(msgspec.Struct):
+class RecallState(msgspec.Struct):
     """What must be kept from run to run: numbers alone."""
 
     recogniser: str
@@ -59,7 +59,7 @@ class KeepState(msgspec.Struct):
     """Qualities and similarities of named shots; see :mod:`facegate.pipeline.gating.drift`."""
 
 
-class Loss(msgspec.Struct, frozen=True):
+class RecallLoss(msgspec.Struct, frozen=True):
     """What a threshold costs, of the visits that are named without it; shares 0..1 with a 95 % interval."""
 
     visits: int
@@ -71,18 +71,20 @@ class Loss(msgspec.Struct, frozen=True):
     """Named visits that are still needed before the threshold may leave its floor."""
 
 
-class Keeping:
+class RecallThreshold:
     """One camera's threshold."""
 
-    def __init__(self, settings: KeepSettings, run_id: str, camera: str, state: KeepState | None = None) -> None:
+    def __init__(
+        self, settings: RecallSettings, run_id: str, camera: str, state: RecallState | None = None
+    ) -> None:
         """Begin at the floor, or where a kept state left off."""
         self._settings = settings
         self._name, self._camera = f"{run_id}/{camera}", camera
-        self._best: deque[int] = deque([] if state is None else state.best[-MOST_VISITS:], MOST_VISITS)
+        self._best: deque[int] = deque([] if state is None else state.best[-MAX_VISITS:], MAX_VISITS)
         self._recogniser = "" if state is None else state.recogniser
         self._others = 0
         self._since = 0
-        self.drift = Drift([], []) if state is None else Drift(state.reference, state.recent)
+        self.drift = DriftDetector([], []) if state is None else DriftDetector(state.reference, state.recent)
         self._warned = False
         kept = settings.floor if state is None else state.threshold
         self.threshold = min(max(kept, settings.floor), settings.high)
@@ -103,25 +105,25 @@ class Keeping:
         """The quality from which faces of a visit pass."""
         return self._settings.floor if self.at_floor(track_id) else self.threshold
 
-    def answered(self, quality: int, answer: Answer) -> None:
+    def answered(self, quality: int, answer: RecognitionFeedback) -> None:
         """An answer to a shot of this quality has come; what was learned from another recogniser does not hold."""
         recogniser = answer.recogniser
         if answer.named:
             self.drift.add(quality, answer.similarity)
             self._warn()
         self._others = self._others + 1 if recogniser != self._recogniser else 0
-        if self._others and (not self._recogniser or self._others >= CHANGED_AFTER):
+        if self._others and (not self._recogniser or self._others >= RECOGNIZER_CHANGE_AFTER):
             if self._recogniser:
                 log.warning("another recogniser: the threshold is learned anew", camera=self._camera)
             self._recogniser, self._others, self.threshold = recogniser, 0, self._settings.floor
             self._best.clear()
-            self.drift = Drift([], [])
+            self.drift = DriftDetector([], [])
 
     def named(self, best: int) -> None:
         """A visit that had the floor is over and got a name; ``best`` is the best quality it has shown."""
         self._best.append(best)
         self._since += 1
-        if self._since < EVERY:
+        if self._since < UPDATE_INTERVAL:
             return
         self._since = 0
         wanted = self.wanted()
@@ -133,17 +135,17 @@ class Keeping:
             )  # fmt: skip
             self.threshold = wanted
 
-    def loss(self, threshold: int | None = None) -> Loss:
+    def loss(self, threshold: int | None = None) -> RecallLoss:
         """What ``threshold`` (this camera's by default) costs in identifications (Jeffreys interval)."""
         visits = len(self._best)
         lost = sum(best < (self.threshold if threshold is None else threshold) for best in self._best)
         low = 0.0 if not lost else float(betaincinv(lost + 0.5, visits - lost + 0.5, 0.025))
         high = 1.0 if not visits else float(betaincinv(lost + 0.5, visits - lost + 0.5, 0.975))
-        return Loss(visits, lost / max(visits, 1), low, high, max(0, self._needed - visits))
+        return RecallLoss(visits, lost / max(visits, 1), low, high, max(0, self._needed - visits))
 
-    def state(self) -> KeepState:
+    def state(self) -> RecallState:
         """For the next run."""
-        return KeepState(
+        return RecallState(
             self._recogniser, list(self._best), self.threshold, list(self.drift.reference), list(self.drift.recent)
         )
 
@@ -159,7 +161,9 @@ class Keeping:
     @cached_property
     def _needed(self) -> int:
         """Visits of which none may be lost before anything can be said."""
-        return next(n for n in range(10, 10**7, 10) if _at_most(0, n) <= TOLERATED * (1 - self._settings.keep))
+        return next(
+            n for n in range(10, 10**7, 10) if _upper_bound(0, n) <= LOSS_TOLERANCE * (1 - self._settings.keep)
+        )
 
     def wanted(self) -> int:
         """The threshold that follows from what was seen so far."""
@@ -167,12 +171,12 @@ class Keeping:
         wanted = settings.floor
         for threshold in range(settings.floor + 1, settings.high + 1):
             lost = bisect_left(best, threshold)
-            if _at_most(lost, len(best)) > TOLERATED * (1 - settings.keep):
+            if _upper_bound(lost, len(best)) > LOSS_TOLERANCE * (1 - settings.keep):
                 break
             wanted = threshold
         return wanted
 
 
-def _at_most(lost: int, visits: int) -> float:
+def _upper_bound(lost: int, visits: int) -> float:
     """The share that is exceeded with 5 % probability, where ``lost`` of ``visits`` were."""
     return 1.0 if lost >= visits else float(betaincinv(lost + 1, visits - lost, 0.95))

@@ -8,15 +8,15 @@ import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from facegate.pipeline.records import Outcome
 from facegate.pipeline.observability.exposition import MetricsServer
 from facegate.pipeline.observability.report import CameraReport, CameraState, RunReport
+from facegate.pipeline.records import Outcome
 from facegate.sinks.base import DeliveryReport
 
 FINE = (CameraState.LIVE, CameraState.ENDED)
 
 
-class Fleet(msgspec.Struct, frozen=True):
+class FleetHealth(msgspec.Struct, frozen=True):
     """How a gate stands in its fleet."""
 
     connected: bool
@@ -30,7 +30,7 @@ class Fleet(msgspec.Struct, frozen=True):
     problem: str | None
 
 
-class Health(msgspec.Struct, frozen=True):
+class GateHealth(msgspec.Struct, frozen=True):
     """The answer of ``/healthz``: 200 when ``ok``, else 503."""
 
     ok: bool
@@ -39,15 +39,15 @@ class Health(msgspec.Struct, frozen=True):
     uptime_s: float
     cameras: dict[str, str]
     """State of each, with the reason where something is wrong."""
-    fleet: Fleet | None = None
+    fleet: FleetHealth | None = None
 
 
-def health(report: RunReport | None, fleet: Fleet | None = None) -> Health:
+def health(report: RunReport | None, fleet: FleetHealth | None = None) -> GateHealth:
     """What ``/healthz`` says of a run, or of a gate that has no configuration yet."""
     if report is None:
-        return Health(ok=False, run_id="", uptime_s=0.0, cameras={}, fleet=fleet)
+        return GateHealth(ok=False, run_id="", uptime_s=0.0, cameras={}, fleet=fleet)
     fine = any(camera.state in FINE for camera in report.cameras)
-    return Health(
+    return GateHealth(
         ok=fine if fleet is None else fleet.connected and (fine or not fleet.watching),
         fleet=fleet,
         run_id=report.run_id,
@@ -67,7 +67,7 @@ class Monitor(MetricsServer):
         bind: str,
         report: Callable[[], RunReport | None],
         timings: Callable[[], Iterable[Metric]] = tuple,
-        fleet: Callable[[], Fleet | None] = lambda: None,
+        fleet: Callable[[], FleetHealth | None] = lambda: None,
     ) -> None:
         """Bind.
 
@@ -95,7 +95,7 @@ class RunCollector(Collector):
         self,
         report: Callable[[], RunReport | None],
         timings: Callable[[], Iterable[Metric]] = tuple,
-        fleet: Callable[[], Fleet | None] = lambda: None,
+        fleet: Callable[[], FleetHealth | None] = lambda: None,
     ) -> None:
         self._report, self._timings, self._fleet = report, timings, fleet
 
@@ -112,7 +112,7 @@ class RunCollector(Collector):
             yield from _of_fleet(fleet)
 
 
-def _of_fleet(fleet: Fleet) -> Iterator[Metric]:
+def _of_fleet(fleet: FleetHealth) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "facegate_fleet_connected", "1 if the fleet connection is up, 0 if it is not.", fleet.connected
     )

@@ -6,8 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
-from facegate.pipeline.gating.drift import Moved
-from facegate.pipeline.gating.recall_threshold import Loss
+from facegate.pipeline.gating.drift import SimilarityShift
+from facegate.pipeline.gating.recall_threshold import RecallLoss
 from facegate.sinks.base import DeliveryReport
 
 
@@ -66,9 +66,9 @@ class CameraReport(msgspec.Struct, frozen=True):
     """The gate's threshold at the end; with ``gate.keep``, what it was last set to."""
     splits: int
     """Times a track passed from one person to another and was split."""
-    loss: Loss | None = None
+    loss: RecallLoss | None = None
     """With ``gate.keep``: what the threshold costs in identifications."""
-    drift: Moved | None = None
+    drift: SimilarityShift | None = None
     """With ``gate.keep``: similarity at the same quality, where it has moved."""
 
 

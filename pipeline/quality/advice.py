@@ -18,10 +18,10 @@ import cv2
 import msgspec
 import numpy as np
 
+from facegate.pipeline.quality.components import FaceMeasurements
 from facegate.pipeline.records import Floats
-from facegate.pipeline.quality.components import Seen
 
-WORTH = 4.0
+MIN_GAIN = 4.0
 """Points of quality (of 100) that undoing something must promise, or it is not mentioned."""
 CLEAR = 40
 """Below this quality, a face with nothing to mend is not called good."""
@@ -65,7 +65,7 @@ class Advice(msgspec.Struct, frozen=True, omit_defaults=True):
     """Points of quality that undoing it is expected to win."""
 
 
-class Learned(msgspec.Struct, frozen=True):
+class AdviceModel(msgspec.Struct, frozen=True):
     """What was learned for one model: ``C`` causes (none, then each defect), ``F`` features."""
 
     model: str
@@ -79,11 +79,11 @@ class Learned(msgspec.Struct, frozen=True):
 class Adviser:
     """Advises by what was learned."""
 
-    def __init__(self, learned: Learned) -> None:
+    def __init__(self, learned: AdviceModel) -> None:
         self._weights = np.array(learned.weights, np.float32)
         self._gains = np.array(learned.gains, np.float32)
 
-    def advise(self, seen: Seen, patches: Floats, quality: float) -> Advice:
+    def advise(self, seen: FaceMeasurements, patches: Floats, quality: float) -> Advice:
         """Say what to do.
 
         Args:
@@ -96,14 +96,14 @@ class Adviser:
         gains = np.minimum(np.maximum(self._gains[:, 0] + self._gains[:, 1] * quality, 0.0), 100.0 - quality)
         won = likely[1:] / likely.sum() * gains
         best = int(won.argmax())
-        if won[best] < WORTH:
+        if won[best] < MIN_GAIN:
             return Advice(GOOD if quality >= CLEAR else UNCLEAR)
         defect = tuple(Defect)[best]
         say = _covered(patches) if defect is Defect.COVERED else SENTENCES[defect]
         return Advice(say, defect, round(float(won[best])))
 
 
-def features(seen: Seen, patches: Floats, quality: float) -> Floats:
+def features(seen: FaceMeasurements, patches: Floats, quality: float) -> Floats:
     """What the advice is learned from, ``(F,)``, each of the order of one."""
     steady = _grid(patches)
     middle, spread = cv2.meanStdDev(steady)
@@ -123,7 +123,7 @@ def features(seen: Seen, patches: Floats, quality: float) -> Floats:
 @cache
 def adviser_for(model: str) -> Adviser | None:
     """What was learned for the model of this name; ``None`` where nothing was."""
-    kept = msgspec.json.decode(files(__package__).joinpath("advice.json").read_bytes(), type=Learned)
+    kept = msgspec.json.decode(files(__package__).joinpath("advice.json").read_bytes(), type=AdviceModel)
     return Adviser(kept) if kept.model == model else None
 
 

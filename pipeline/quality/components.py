@@ -22,7 +22,7 @@ from facegate.pipeline.records import Detection, Floats, Image
 EYES_PX = float(ARCFACE_TEMPLATE[1, 0] - ARCFACE_TEMPLATE[0, 0])
 """Between the eyes of an aligned crop: fewer pixels in the frame have to be made up."""
 SHARP, BLURRED = -3.6, -5.5
-"""``Seen.detail`` of most photographs of LFW, and of one blurred by a tenth of the distance between the eyes."""
+"""``FaceMeasurements.detail`` of most photographs of LFW, and of one blurred by a tenth of the distance between the eyes."""
 DARKEST, DARK, BRIGHT, BRIGHTEST = 0.04, 0.30, 0.70, 0.97
 """Mean lightness: 98 of 100 photographs of LFW lie between the middle two; nothing is seen beyond the outer."""
 FLAT = 0.16
@@ -31,7 +31,7 @@ FACE_PX = (32.0, 40.0)
 """Half axes of the inner face in an aligned crop."""
 AROUND = slice(26, CROP_SIZE), slice(18, 94)
 """Rows and columns of a crop that hold the inner face and what a filter needs around it."""
-LEAST_SIDE = 24
+MIN_SIDE = 24
 """Detail is measured in no fewer pixels."""
 WHITE = 250
 """Grey levels above are white."""
@@ -39,7 +39,7 @@ NOISE = 4.0
 """Grey levels squared that are no contrast."""
 
 
-class Seen(msgspec.Struct, frozen=True):
+class FaceMeasurements(msgspec.Struct, frozen=True):
     """What is measured, in its own units."""
 
     eyes_px: float
@@ -83,7 +83,7 @@ class Components(msgspec.Struct, frozen=True):
     """Share of the face that is inside the frame."""
 
 
-def see(crop: Image, detection: Detection, frame_size: tuple[int, int]) -> Seen:
+def measure(crop: Image, detection: Detection, frame_size: tuple[int, int]) -> FaceMeasurements:
     """Measure a face.
 
     Args:
@@ -97,7 +97,7 @@ def see(crop: Image, detection: Detection, frame_size: tuple[int, int]) -> Seen:
     middle, turn = _placed(detection.landmarks)
     scale = 1.0 / max(abs(turn), 1e-3)
     yaw, pitch, roll = pose(detection)
-    return Seen(
+    return FaceMeasurements(
         eyes_px=EYES_PX / scale,
         detail=_detail(values, scale),
         lightness=mean / 255.0,
@@ -111,7 +111,7 @@ def see(crop: Image, detection: Detection, frame_size: tuple[int, int]) -> Seen:
     )
 
 
-def components(seen: Seen) -> Components:
+def components(seen: FaceMeasurements) -> Components:
     """What was measured, 0 to 100 each."""
     light = seen.lightness
     brightness = min((light - DARKEST) / (DARK - DARKEST), (BRIGHTEST - light) / (BRIGHTEST - BRIGHT))
@@ -130,7 +130,7 @@ def components(seen: Seen) -> Components:
 
 def _detail(values: Floats, scale: float) -> float:
     # In the frame's own pixels: a small face has no fine detail in its crop, and is not blurred for that.
-    side = min(CROP_SIZE, max(LEAST_SIDE, round(CROP_SIZE / scale)))
+    side = min(CROP_SIZE, max(MIN_SIDE, round(CROP_SIZE / scale)))
     if side < CROP_SIZE:
         values = _shrunk(values, side)
     fine = cv2.subtract(cv2.boxFilter(values, -1, (3, 3)), cv2.boxFilter(values, -1, (7, 7)))

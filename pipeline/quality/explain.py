@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from facegate.pipeline.records import Detection, Floats, Image, ScoredFace
 from facegate.pipeline.quality.advice import Advice, adviser_for
-from facegate.pipeline.quality.components import Components, components, see
+from facegate.pipeline.quality.components import Components, components, measure
+from facegate.pipeline.records import Detection, Floats, Image, ScoredFace
 
 
-class Reasons(msgspec.Struct, frozen=True, omit_defaults=True):
+class QualityReasons(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of one face."""
 
     components: Components
@@ -20,7 +20,7 @@ class Reasons(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def reasons(
     crop: Image, detection: Detection, frame_size: tuple[int, int], patches: Floats, quality: int, model: str
-) -> Reasons:
+) -> QualityReasons:
     """Say why.
 
     Args:
@@ -31,12 +31,12 @@ def reasons(
         quality: 0..100.
         model: name of the model that scored it.
     """
-    seen = see(crop, detection, frame_size)
+    seen = measure(crop, detection, frame_size)
     adviser = adviser_for(model)
-    return Reasons(components(seen), None if adviser is None else adviser.advise(seen, patches, quality))
+    return QualityReasons(components(seen), None if adviser is None else adviser.advise(seen, patches, quality))
 
 
-def reasons_of(scored: ScoredFace, model: str) -> Reasons:
+def reasons_of(scored: ScoredFace, model: str) -> QualityReasons:
     """Of a face that a gate has scored with this model."""
     face = scored.face
     size = (face.frame.width, face.frame.height)

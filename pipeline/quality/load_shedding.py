@@ -14,11 +14,11 @@ from facegate.pipeline.records import Detection, TrackedFace
 
 FULL_SIZE_PX = 112.0
 """A face this wide fills its crop; more pixels do not help."""
-LONGEST_WAIT_S = 5.0
+MAX_WAIT_S = 5.0
 """A track that was never scored, or not for this long, has waited as long as it counts."""
 
 
-class Priority:
+class ScoringPriority:
     """Ranks the faces of all cameras; remembers when each track was last scored."""
 
     def __init__(self) -> None:
@@ -55,8 +55,8 @@ class Priority:
     def _waited_s(self, face: TrackedFace) -> float:
         last = self._scored.get(_key(face))
         if last is None:
-            return LONGEST_WAIT_S
-        return min(max(face.face.frame.pts_s - last, 0.0), LONGEST_WAIT_S)
+            return MAX_WAIT_S
+        return min(max(face.face.frame.pts_s - last, 0.0), MAX_WAIT_S)
 
 
 def frontality(detection: Detection) -> float:

@@ -8,7 +8,7 @@ what it has to beat (as in Jones et al., J. Global Optimization 13, 1998) is wor
 learned from each camera: where they surprise, more is scored.
 
 Scored in any case: a track's first face, one that may be somebody else (after a gap, beside another face, changed
-in looks), one that stands for the rejects in a shadow sample, and one every ``LONGEST_S``. Nothing else of a track
+in looks), one that stands for the rejects in a shadow sample, and one every ``MAX_UNSCORED_S``. Nothing else of a track
 whose recogniser is sure.
 """
 
@@ -28,34 +28,34 @@ from facegate.pipeline.gating.gate import GateSettings
 from facegate.pipeline.gating.policies import ShadowSample
 from facegate.pipeline.records import Box, Image, ScoredFace, TrackedFace
 
-WORTH = 1.5
+MIN_EXPECTED_GAIN = 1.5
 """Points of quality (of 100) that scoring a face must promise."""
 WORTH_SHARE, LEAST_WORTH = 0.0175, 0.1
 """Where a recogniser answers and is not sure, so much of what is to be beaten is worth it, but no less than that:
 of poor faces a point tells more, and each may be the one that gets the name. From 0.0125 to 0.02 it makes
 hardly a difference (docs/savings.md)."""
-SPREAD = 13.0
+PRIOR_SPREAD = 13.0
 """Standard deviation of a track's qualities around their mean, before a camera has shown its own."""
 FORGETTING = 2.2
 """A track's quality is correlated with its last one by exp(-this * sqrt(seconds * change in looks)), the change
 being 1 minus the correlation of two thumbnails. Fitted on the development clips, where neither tells as much
 alone."""
-LEAST_CHANGE = 0.001
+MIN_CHANGE = 0.001
 """Change in looks by noise alone."""
-BELIEF = 20.0
-"""Scores after which a camera's own spread counts as much as ``SPREAD``."""
+PRIOR_WEIGHT = 20.0
+"""Scores after which a camera's own spread counts as much as ``PRIOR_SPREAD``."""
 SLOPES = np.array([8.0, 40.0, 35.0, 15.0], np.float32)
 """Points of quality per unit of log Laplacian variance, cosine of yaw, confidence and brightness (0..1): within the
 tracks of the development clips, rounded (``python -m benchmarks.gate_cost.scoring_scheduler --fit``)."""
 TRACK_MEAN_OF = 20
 """Scores over which a track's mean is taken."""
-LONGEST_S = 2.0
+MAX_UNSCORED_S = 2.0
 """A track that goes on is scored this often at least: the purity guard needs to know who it is."""
 GAP_S = 0.7
 """Unseen for so long although the camera was looked at, a track may have passed to somebody else."""
-ALIKE = 0.5
+SAME_APPEARANCE = 0.5
 """Correlation of two thumbnails of a face; below, it may be another person."""
-BESIDE = 0.05
+CONTEXT_MARGIN = 0.05
 """Overlap with another face from which a tracker may mix them up."""
 DARK, DARK_AFTER = 0.15, 100
 """Lightness (0..1) below which quality falls faster than recognition does (docs/findings.md), and how many scored
@@ -86,7 +86,7 @@ class _Track(msgspec.Struct):
     """Quality of what the gate has sent by its rules."""
 
 
-class Contest:
+class ScoringScheduler:
     """Decides for one camera. For every frame ``choose``; then ``scored`` with what came of it."""
 
     def __init__(self, settings: GateSettings, run_id: str, *, everything: bool = False) -> None:
@@ -105,7 +105,7 @@ class Contest:
         self._tracks: dict[int, _Track] = {}
         self._learned, self._dark = 0, 0
         self._look = 0
-        self._surprise, self._surprises = BELIEF, BELIEF
+        self._surprise, self._surprises = PRIOR_WEIGHT, PRIOR_WEIGHT
         self._expected: dict[str, tuple[float, float, Features, Features]] = {}
         """Of the last frame's chosen faces: quality and variance expected, features, thumbnail."""
 
@@ -133,7 +133,7 @@ class Contest:
     @property
     def spread(self) -> float:
         """Standard deviation of a track's qualities around its mean, as far as this camera has shown."""
-        return SPREAD * sqrt(min(max(self._surprise / self._surprises, 0.1), 4.0))
+        return PRIOR_SPREAD * sqrt(min(max(self._surprise / self._surprises, 0.1), 4.0))
 
     @property
     def in_the_dark(self) -> bool:
@@ -161,14 +161,14 @@ class Contest:
         passed_s, alike = now - track.scored_s, float(thumb @ track.thumb)
         mean, variance = self._foreseen(track, features, passed_s, alike)
         doubt = (
-            not 0 <= passed_s < LONGEST_S
+            not 0 <= passed_s < MAX_UNSCORED_S
             or gap_s > GAP_S
-            or alike < ALIKE
-            or any(same_face(detection.box, other, BESIDE) for other in others)
+            or alike < SAME_APPEARANCE
+            or any(same_face(detection.box, other, CONTEXT_MARGIN) for other in others)
             or self._shadow.takes(face.face)
         )
         beat = self._to_beat(track, now)
-        worth = min(WORTH, max(WORTH_SHARE * beat, LEAST_WORTH)) if self._asks else WORTH
+        worth = min(MIN_EXPECTED_GAIN, max(WORTH_SHARE * beat, LEAST_WORTH)) if self._asks else MIN_EXPECTED_GAIN
         gain = _expected_gain(mean, sqrt(variance), beat)
         if doubt or (gain >= worth and face.track_id not in (self.sure or ())):
             return self._chosen(face, (mean, variance, features, thumb))
@@ -181,7 +181,7 @@ class Contest:
     def _foreseen(self, track: _Track, features: Features, passed_s: float, alike: float) -> tuple[float, float]:
         """Mean and variance of the next quality of a track."""
         assert track.features is not None and track.mean_features is not None
-        kept = exp(-FORGETTING * sqrt(max(passed_s, 0.0) * max(1.0 - alike, LEAST_CHANGE)))
+        kept = exp(-FORGETTING * sqrt(max(passed_s, 0.0) * max(1.0 - alike, MIN_CHANGE)))
         was = track.quality - track.mean - float((track.features - track.mean_features) @ SLOPES)
         mean = track.mean + float((features - track.mean_features) @ SLOPES) + kept * was
         return mean, max(self.spread**2 * (1 - kept * kept), 1.0)

@@ -8,13 +8,13 @@ import cv2
 import msgspec
 import numpy as np
 
-from facegate.pipeline.gating.recall_threshold import KeepState
+from facegate.pipeline.gating.recall_threshold import RecallState
 from facegate.pipeline.images import encode_jpeg
 from facegate.pipeline.records import (
-    Answers,
     Box,
     Detection,
     Face,
+    FeedbackBatch,
     FrameRef,
     Image,
     Outcome,
@@ -38,13 +38,13 @@ class Header(msgspec.Struct, frozen=True, tag="facegate-recording"):
     people: tuple[float, float] | None
     gates: dict[str, dict[str, Any]]
     """Each camera's gate configuration."""
-    learned: dict[str, KeepState] = {}
+    learned: dict[str, RecallState] = {}
     """What cameras with ``keep`` had learned when it began."""
     began: float = 0.0
     """Unix time (UTC); 0 in recordings of before."""
 
 
-class SeenFace(msgspec.Struct, frozen=True, array_like=True):
+class RecordedFace(msgspec.Struct, frozen=True, array_like=True):
     """One scored face; arrays as little-endian bytes."""
 
     face_id: str
@@ -62,7 +62,7 @@ class SeenFace(msgspec.Struct, frozen=True, array_like=True):
     fused: float | None = None
 
 
-class SeenSkipped(msgspec.Struct, frozen=True, array_like=True):
+class RecordedSkip(msgspec.Struct, frozen=True, array_like=True):
     """One face that was not scored."""
 
     face_id: str
@@ -75,33 +75,33 @@ class SeenSkipped(msgspec.Struct, frozen=True, array_like=True):
     """Empty where crops of faces that were not scored are left out."""
 
 
-class SeenFrame(msgspec.Struct, frozen=True, array_like=True, tag="frame"):
+class RecordedFrame(msgspec.Struct, frozen=True, array_like=True, tag="frame"):
     """One frame as it reached the gate."""
 
     frame: FrameRef
-    faces: tuple[SeenFace, ...]
+    faces: tuple[RecordedFace, ...]
     ended: tuple[int, ...]
     last: bool
-    skipped: tuple[SeenSkipped, ...] = ()
+    skipped: tuple[RecordedSkip, ...] = ()
 
 
-class SeenAnswers(msgspec.Struct, frozen=True, array_like=True, tag="answers"):
+class RecordedFeedback(msgspec.Struct, frozen=True, array_like=True, tag="answers"):
     """What recognisers had said when the next frame came."""
 
-    said: Answers
+    said: FeedbackBatch
 
 
-class SeenGates(msgspec.Struct, frozen=True, array_like=True, tag="gates"):
+class RecordedGates(msgspec.Struct, frozen=True, array_like=True, tag="gates"):
     """Other gates; cameras that were there go on with theirs to their last frame."""
 
     gates: dict[str, dict[str, Any]]
-    learned: dict[str, KeepState] = {}
+    learned: dict[str, RecallState] = {}
 
 
-def seen_face(face: ScoredFace) -> SeenFace:
+def record_face(face: ScoredFace) -> RecordedFace:
     """From a scored face."""
     detection = face.face.detection
-    return SeenFace(
+    return RecordedFace(
         face_id=face.face.face_id,
         track_id=face.track_id,
         box=detection.box,
@@ -117,10 +117,10 @@ def seen_face(face: ScoredFace) -> SeenFace:
     )
 
 
-def seen_skipped(face: SkippedFace, crop: bool) -> SeenSkipped:
+def record_skip(face: SkippedFace, crop: bool) -> RecordedSkip:
     """From a face that was not scored."""
     detection = face.face.detection
-    return SeenSkipped(
+    return RecordedSkip(
         face_id=face.face.face_id,
         track_id=face.track_id,
         box=detection.box,
@@ -135,10 +135,10 @@ def _floats(values: Any) -> bytes:
     return np.ascontiguousarray(values, "<f4").tobytes()
 
 
-def scored_frame(seen: SeenFrame, crops: bool) -> ScoredFrame:
+def scored_frame(seen: RecordedFrame, crops: bool) -> ScoredFrame:
     """Back to a frame; raises ``ValueError`` where a crop cannot be read."""
     faces = tuple(_face(face, seen.frame, crops) for face in seen.faces if not face.left_early)
-    skipped: list[tuple[SeenFace | SeenSkipped, Outcome]] = [(face, face.outcome) for face in seen.skipped]
+    skipped: list[tuple[RecordedFace | RecordedSkip, Outcome]] = [(face, face.outcome) for face in seen.skipped]
     skipped += [(face, Outcome.BELOW_THRESHOLD) for face in seen.faces if face.left_early]
     unscored = tuple(
         SkippedFace(_seen_face(face, seen.frame, crops), face.track_id, outcome) for face, outcome in skipped
@@ -146,13 +146,13 @@ def scored_frame(seen: SeenFrame, crops: bool) -> ScoredFrame:
     return ScoredFrame(frame=seen.frame, faces=faces, ended=seen.ended, last=seen.last, skipped=unscored)
 
 
-def _seen_face(seen: SeenFace | SeenSkipped, ref: FrameRef, crops: bool) -> Face:
+def _seen_face(seen: RecordedFace | RecordedSkip, ref: FrameRef, crops: bool) -> Face:
     landmarks = np.frombuffer(seen.landmarks, "<f4").reshape(5, 2)
     crop = _decoded(seen.crop) if crops and seen.crop else NO_CROP
     return Face(seen.face_id, ref, Detection(seen.box, seen.confidence, landmarks), crop)
 
 
-def _face(seen: SeenFace, ref: FrameRef, crops: bool) -> ScoredFace:
+def _face(seen: RecordedFace, ref: FrameRef, crops: bool) -> ScoredFace:
     return ScoredFace(
         face=_seen_face(seen, ref, crops),
         track_id=seen.track_id,

@@ -1,7 +1,7 @@
 """What a gate saw, in a file: so that it can be decided again, explained and compared.
 
 Format: a stream of MessagePack objects, each after its length (4 bytes, big endian): one :class:`Header`, then one
-:class:`SeenFrame` for each frame with faces or ended tracks and for each camera's last, and between them, where
+:class:`RecordedFrame` for each frame with faces or ended tracks and for each camera's last, and between them, where
 recognisers answer, what they said (format 2), and where gates changed, what they are from then on (format 3). Crops
 are JPEG; decisions need the numbers alone. Sources are not in it, so no address or password is.
 
@@ -24,31 +24,31 @@ import structlog
 
 from facegate.errors import ConfigError
 from facegate.pipeline.config import CameraConfig, RunConfig
-from facegate.pipeline.gating.recall_threshold import KeepState
+from facegate.pipeline.gating.recall_threshold import RecallState
 from facegate.pipeline.recording.format import (
     Header,
-    SeenAnswers,
-    SeenFrame,
-    SeenGates,
+    RecordedFeedback,
+    RecordedFrame,
+    RecordedGates,
+    record_face,
+    record_skip,
     scored_frame,
-    seen_face,
-    seen_skipped,
 )
 from facegate.pipeline.recording.legacy import current_gates
-from facegate.pipeline.records import Answers, QualityInfo, ScoredFrame
+from facegate.pipeline.records import FeedbackBatch, QualityInfo, ScoredFrame
 
 FORMAT = 4
 READABLE = (1, 2, 3, 4)
 """The first knew no answers, the second no change of gates, the third no other gates of a fleet."""
 SUFFIX = ".rec"
-LARGEST = 64 * 2**20
+MAX_OBJECT_BYTES = 64 * 2**20
 """Bytes of one object; more is refused before it is read."""
 _LENGTH = struct.Struct(">I")
 
 log = structlog.get_logger(__name__)
 
 
-class Place(msgspec.Struct, frozen=True):
+class RecordingPosition(msgspec.Struct, frozen=True):
     """Where in a recording something was written."""
 
     piece: str
@@ -56,7 +56,7 @@ class Place(msgspec.Struct, frozen=True):
     offset: int
 
 
-class Begin(msgspec.Struct, frozen=True):
+class RunInfo(msgspec.Struct, frozen=True):
     """What a recording says of its run, whatever its gates are."""
 
     run_id: str
@@ -64,19 +64,19 @@ class Begin(msgspec.Struct, frozen=True):
     people: tuple[float, float] | None
 
 
-class Records(Protocol):
+class RecordingWriter(Protocol):
     """Writes what a gate sees."""
 
     @property
-    def place(self) -> Place:
+    def place(self) -> RecordingPosition:
         """Of what was written last."""
         ...
 
-    def see(self, item: ScoredFrame | Answers) -> None:
+    def see(self, item: ScoredFrame | FeedbackBatch) -> None:
         """Record what the gate decides by; frames in which nothing happens are left out."""
         ...
 
-    def over_to(self, config: RunConfig, learned: dict[str, KeepState]) -> None:
+    def over_to(self, config: RunConfig, learned: dict[str, RecallState]) -> None:
         """Cameras that begin from now on have other gates. For any thread."""
         ...
 
@@ -92,8 +92,8 @@ class Recorder:
         self,
         path: Path,
         config: RunConfig,
-        begin: Begin,
-        learned: dict[str, KeepState],
+        begin: RunInfo,
+        learned: dict[str, RecallState],
         *,
         every_crop: bool = True,
     ) -> None:
@@ -110,34 +110,34 @@ class Recorder:
         self._lock = Lock()
         self.size = 0
         """Bytes written."""
-        self.place = Place(path.name, 0)
+        self.place = RecordingPosition(path.name, 0)
         self._write(
             Header(FORMAT, begin.run_id, begin.info, begin.people, _gates(config), learned, round(time(), 3))
         )
 
-    def see(self, item: ScoredFrame | Answers) -> None:
-        """See :class:`Records`."""
-        if isinstance(item, Answers):
-            self._write(SeenAnswers(item))
+    def see(self, item: ScoredFrame | FeedbackBatch) -> None:
+        """See :class:`RecordingWriter`."""
+        if isinstance(item, FeedbackBatch):
+            self._write(RecordedFeedback(item))
             return
         frame = item
         if frame.faces or frame.skipped or frame.ended or frame.last:
-            faces = tuple(seen_face(face) for face in frame.faces)
-            skipped = tuple(seen_skipped(face, self._every_crop) for face in frame.skipped)
-            self._write(SeenFrame(frame.frame, faces, frame.ended, frame.last, skipped))
+            faces = tuple(record_face(face) for face in frame.faces)
+            skipped = tuple(record_skip(face, self._every_crop) for face in frame.skipped)
+            self._write(RecordedFrame(frame.frame, faces, frame.ended, frame.last, skipped))
 
-    def over_to(self, config: RunConfig, learned: dict[str, KeepState]) -> None:
-        """See :class:`Records`."""
-        self._write(SeenGates(_gates(config), learned))
+    def over_to(self, config: RunConfig, learned: dict[str, RecallState]) -> None:
+        """See :class:`RecordingWriter`."""
+        self._write(RecordedGates(_gates(config), learned))
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
-    def _write(self, item: Header | SeenFrame | SeenAnswers | SeenGates) -> None:
+    def _write(self, item: Header | RecordedFrame | RecordedFeedback | RecordedGates) -> None:
         content = msgspec.msgpack.encode(item)
         with self._lock:
-            self.place = Place(self.place.piece, self.size)
+            self.place = RecordingPosition(self.place.piece, self.size)
             whole = _LENGTH.pack(len(content)) + content
             if self._file.write(whole) != len(whole):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -153,12 +153,12 @@ def _gates(config: RunConfig) -> dict[str, dict[str, Any]]:
     return gates
 
 
-class Gated(msgspec.Struct, frozen=True):
+class GateChange(msgspec.Struct, frozen=True):
     """From here on, cameras that begin have these gates."""
 
     config: RunConfig
     """Without sources."""
-    learned: dict[str, KeepState]
+    learned: dict[str, RecallState]
 
 
 class Recording:
@@ -183,7 +183,7 @@ class Recording:
         """The recorded gates, as a configuration without sources."""
         return config_of(self.header.gates)
 
-    def seen(self) -> Iterator[ScoredFrame | Answers | Gated]:
+    def seen(self) -> Iterator[ScoredFrame | FeedbackBatch | GateChange]:
         """Everything that the gate decided by, in its order; a last object that was cut off is left out.
 
         Raises:
@@ -192,7 +192,7 @@ class Recording:
         for index, piece in enumerate(self._pieces()):
             header = self._header(piece)
             if index:
-                yield Gated(config_of(header.gates), header.learned)
+                yield GateChange(config_of(header.gates), header.learned)
             yield from self._items(piece, 0)
 
     def frames(self) -> Iterator[ScoredFrame]:
@@ -203,7 +203,7 @@ class Recording:
         """
         return (item for item in self.seen() if isinstance(item, ScoredFrame))
 
-    def frames_from(self, place: Place) -> Iterator[ScoredFrame]:
+    def frames_from(self, place: RecordingPosition) -> Iterator[ScoredFrame]:
         """The frames from a place on; none where its piece is gone.
 
         Raises:
@@ -245,7 +245,7 @@ class Recording:
             self._warned.add(message)
             log.warning(message, recording=str(self._path))
 
-    def _items(self, piece: Path, offset: int) -> Iterator[ScoredFrame | Answers | Gated]:
+    def _items(self, piece: Path, offset: int) -> Iterator[ScoredFrame | FeedbackBatch | GateChange]:
         with _open(piece) as file:
             if offset:
                 file.seek(offset)
@@ -253,11 +253,11 @@ class Recording:
                 _read(file, piece)
             while (content := _read(file, piece)) is not None:
                 try:
-                    item = msgspec.msgpack.decode(content, type=SeenFrame | SeenAnswers | SeenGates)
-                    if isinstance(item, SeenAnswers):
+                    item = msgspec.msgpack.decode(content, type=RecordedFrame | RecordedFeedback | RecordedGates)
+                    if isinstance(item, RecordedFeedback):
                         yield item.said
-                    elif isinstance(item, SeenGates):
-                        yield Gated(config_of(self._current(item.gates)), item.learned)
+                    elif isinstance(item, RecordedGates):
+                        yield GateChange(config_of(self._current(item.gates)), item.learned)
                     else:
                         if any(face.left_early for face in item.faces):
                             self._warn("this recording used early exit, which was removed; those faces fail")
@@ -285,7 +285,7 @@ def _read(file: Any, path: Path) -> bytes | None:
     if len(prefix) < _LENGTH.size:
         return None
     (length,) = _LENGTH.unpack(prefix)
-    if length > LARGEST:
+    if length > MAX_OBJECT_BYTES:
         raise ConfigError(f"{path} is not a recording, or damaged: an object of {length} bytes")
     content: bytes = file.read(length)
     return content if len(content) == length else None

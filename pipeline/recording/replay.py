@@ -9,12 +9,12 @@ from typing import Protocol
 import msgspec
 
 from facegate.pipeline.config import CameraConfig, RunConfig
-from facegate.pipeline.gating.factory import Deciders, Gates
+from facegate.pipeline.gating.factory import CameraGates, GateFactory
 from facegate.pipeline.gating.gate import Decision
-from facegate.pipeline.gating.policies import People
+from facegate.pipeline.gating.policies import IdentityThresholds
 from facegate.pipeline.recording.format import Header
-from facegate.pipeline.recording.record import Gated
-from facegate.pipeline.records import Answers, ScoredFace, ScoredFrame
+from facegate.pipeline.recording.record import GateChange
+from facegate.pipeline.records import FeedbackBatch, ScoredFace, ScoredFrame
 
 
 class DecisionLine(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -34,7 +34,7 @@ class DecisionLine(msgspec.Struct, frozen=True, omit_defaults=True):
     shot_id: str | None = None
 
 
-class Recorded(Protocol):
+class ReplaySource(Protocol):
     """A recording, or what is remembered of one."""
 
     @property
@@ -46,12 +46,12 @@ class Recorded(Protocol):
         """The recorded gates, as a configuration without sources."""
         ...
 
-    def seen(self) -> Iterator[ScoredFrame | Answers | Gated]:
+    def seen(self) -> Iterator[ScoredFrame | FeedbackBatch | GateChange]:
         """Everything that the gate decided by, in its order."""
         ...
 
 
-def decide(recording: Recorded, config: RunConfig | None = None) -> Iterator[tuple[float, Decision]]:
+def decide(recording: ReplaySource, config: RunConfig | None = None) -> Iterator[tuple[float, Decision]]:
     """Yield every decision with the media time at which it was made.
 
     Args:
@@ -60,12 +60,12 @@ def decide(recording: Recorded, config: RunConfig | None = None) -> Iterator[tup
     """
     header = recording.header
     given = config
-    people = None if header.people is None else People(*header.people)
+    people = None if header.people is None else IdentityThresholds(*header.people)
     first = recording.config() if given is None else _for_cameras(given, list(header.gates))
-    gates = Gates(first, header.run_id, header.quality_info, people, header.learned)
-    deciders = Deciders(gates)
+    gates = GateFactory(first, header.run_id, header.quality_info, people, header.learned)
+    deciders = CameraGates(gates)
     for item in recording.seen():
-        if isinstance(item, Gated):
+        if isinstance(item, GateChange):
             names = [camera.name for camera in item.config.cameras]
             gates.configure(item.config if given is None else _for_cameras(given, names), item.learned)
             continue

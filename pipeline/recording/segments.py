@@ -13,23 +13,23 @@ import structlog
 
 from facegate.errors import ConfigError
 from facegate.pipeline.config import RunConfig
-from facegate.pipeline.gating.recall_threshold import KeepState
-from facegate.pipeline.recording.record import SUFFIX, Begin, Place, Recorder
-from facegate.pipeline.records import Answers, ScoredFrame
+from facegate.pipeline.gating.recall_threshold import RecallState
+from facegate.pipeline.recording.record import SUFFIX, Recorder, RecordingPosition, RunInfo
+from facegate.pipeline.records import FeedbackBatch, ScoredFrame
 
-PIECE_BYTES = 32 * 2**20
-PIECE_S = 900.0
-AGAIN_S = 10.0
+SEGMENT_BYTES = 32 * 2**20
+SEGMENT_S = 900.0
+RETRY_S = 10.0
 """After a disk was full, a new piece is tried so often."""
 
 log = structlog.get_logger(__name__)
 
 
-class Pieces:
-    """Writes ``RUN/000001.rec`` and so on; see :class:`~facegate.pipeline.recording.record.Records`."""
+class SegmentedRecorder:
+    """Writes ``RUN/000001.rec`` and so on; see :class:`~facegate.pipeline.recording.record.RecordingWriter`."""
 
     def __init__(
-        self, folder: Path, config: RunConfig, begin: Begin, learned: Callable[[], dict[str, KeepState]]
+        self, folder: Path, config: RunConfig, begin: RunInfo, learned: Callable[[], dict[str, RecallState]]
     ) -> None:
         """Begin the first piece.
 
@@ -54,21 +54,21 @@ class Pieces:
         self._piece = self._next()
 
     @property
-    def place(self) -> Place:
-        """See :class:`~facegate.pipeline.recording.record.Records`."""
+    def place(self) -> RecordingPosition:
+        """See :class:`~facegate.pipeline.recording.record.RecordingWriter`."""
         return self._piece.place
 
-    def see(self, item: ScoredFrame | Answers) -> None:
-        """See :class:`~facegate.pipeline.recording.record.Records`; what a full disk does not take is left out."""
+    def see(self, item: ScoredFrame | FeedbackBatch) -> None:
+        """See :class:`~facegate.pipeline.recording.record.RecordingWriter`; what a full disk does not take is left out."""
         self._try(lambda piece: piece.see(item))
 
-    def over_to(self, config: RunConfig, learned: dict[str, KeepState]) -> None:
-        """See :class:`~facegate.pipeline.recording.record.Records`."""
+    def over_to(self, config: RunConfig, learned: dict[str, RecallState]) -> None:
+        """See :class:`~facegate.pipeline.recording.record.RecordingWriter`."""
         self._config = config
         self._try(lambda piece: piece.over_to(config, learned))
 
     def close(self) -> None:
-        """See :class:`~facegate.pipeline.recording.record.Records`."""
+        """See :class:`~facegate.pipeline.recording.record.RecordingWriter`."""
         self._piece.close()
 
     def _try(self, write: Callable[[Recorder], None]) -> None:
@@ -76,7 +76,7 @@ class Pieces:
         if self._lost and now < self._ends_s:
             return
         try:
-            if self._lost or self._piece.size >= PIECE_BYTES or now >= self._ends_s:
+            if self._lost or self._piece.size >= SEGMENT_BYTES or now >= self._ends_s:
                 self._piece.close()
                 self._piece = self._next()
             write(self._piece)
@@ -85,10 +85,10 @@ class Pieces:
             # Cameras and delivery go on. The piece may end in half an object: what comes later goes into another.
             if not self._lost:
                 log.error("not recorded", folder=str(self._folder), reason=str(error).lower())
-            self._lost, self._ends_s = True, now + AGAIN_S
+            self._lost, self._ends_s = True, now + RETRY_S
 
     def _next(self) -> Recorder:
         self._number += 1
-        self._ends_s = monotonic() + PIECE_S
+        self._ends_s = monotonic() + SEGMENT_S
         path = self._folder / f"{self._number:06d}{SUFFIX}"
         return Recorder(path, self._config, self._begin, self._learned(), every_crop=False)

@@ -8,29 +8,29 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from facegate.pipeline.cameras.camera import Camera, Permit
+from facegate.pipeline.cameras.camera import Camera, LeaseGuard
 from facegate.pipeline.config import CameraConfig, RunConfig
+from facegate.pipeline.detection.regions import Regions
+from facegate.pipeline.detection.scheduler import DetectionScheduler
 from facegate.pipeline.flow.channel import Channel
-from facegate.pipeline.gating.factory import Gates
+from facegate.pipeline.gating.factory import GateFactory
 from facegate.pipeline.gating.gate import Decision
-from facegate.pipeline.gating.policies import MOST_PEOPLE, People
-from facegate.pipeline.recording.segments import Pieces
-from facegate.pipeline.recording.record import Begin, Recorder, Records
-from facegate.pipeline.records import Answers, Met, QualityInfo, ScoredFrame
+from facegate.pipeline.gating.policies import MAX_RECENT_PEOPLE, IdentityThresholds
 from facegate.pipeline.observability.ledger import Ledger
+from facegate.pipeline.recording.record import Recorder, RecordingWriter, RunInfo
+from facegate.pipeline.recording.segments import SegmentedRecorder
+from facegate.pipeline.records import FeedbackBatch, PeerSighting, QualityInfo, ScoredFrame
 from facegate.pipeline.runtime.models import detector_of, scorer_of
-from facegate.pipeline.detection.scheduler import Attention
-from facegate.pipeline.tracking.bytetrack import FaceTracker
-from facegate.pipeline.detection.regions import View
 from facegate.pipeline.stages.deliver import DeliverStage
-from facegate.pipeline.stages.detect import DetectStage, Watched
+from facegate.pipeline.stages.detect import CameraDetection, DetectStage
 from facegate.pipeline.stages.gate import GateStage
 from facegate.pipeline.stages.score import ScoreStage
 from facegate.pipeline.stages.track import TrackStage
+from facegate.pipeline.tracking.bytetrack import FaceTracker
 from facegate.sinks.base import Sink
 
 
-class Parts:
+class Pipeline:
     """Loads models and binds the sink; starts nothing. Whoever makes it closes ``recorder`` and ``sink``."""
 
     def __init__(
@@ -52,12 +52,12 @@ class Parts:
         self.ledger = Ledger()
         self._config = config
         self._live: set[str] = set()
-        self._permits: Mapping[str, Permit] = {}
+        self._permits: Mapping[str, LeaseGuard] = {}
         detector = detector_of(config.detector)
         scorer = scorer_of(config.scorer, config.gate.min_quality)
         self.detector_name = detector.name
         self.info = QualityInfo(algorithm=scorer.algorithm, model=scorer.card.name, calibration=scorer.calibration)
-        self._people = None if scorer.card.people is None else People(*scorer.card.people)
+        self._people = None if scorer.card.people is None else IdentityThresholds(*scorer.card.people)
         self.gates = self.checked_gates(config)
         self.detect = DetectStage(
             detector,
@@ -79,22 +79,22 @@ class Parts:
         self.channels: list[Channel[Any]] = [Channel() for _ in range(5)]
         """The first takes the cameras' frames; each stage takes from one and puts to the next."""
         self.cameras = [self.prepare(camera) for camera in config.cameras]
-        self.recorder: Records | None = None
+        self.recorder: RecordingWriter | None = None
         if record is not None:
-            begin = Begin(run_id, self.info, scorer.card.people)
+            begin = RunInfo(run_id, self.info, scorer.card.people)
             if record.is_dir():
-                self.recorder = Pieces(record, config, begin, self.gates.learned)
+                self.recorder = SegmentedRecorder(record, config, begin, self.gates.learned)
             else:
                 self.recorder = Recorder(record, config, begin, self.gates.learned())
         self._on_scored = on_scored
         self.sink = make_sink()
-        self._met: deque[Met] = deque(maxlen=MOST_PEOPLE)
+        self._met: deque[PeerSighting] = deque(maxlen=MAX_RECENT_PEOPLE)
         self.gate = GateStage(self.gates, self.ledger, self._answers, on_decision, self._seen)
         self.stages: list[Any] = [self.detect, self.track, self.score, self.gate, DeliverStage(self.sink)]
 
     def prepare(self, config: CameraConfig, after: Camera | None = None) -> Camera:
         """Make a camera and tell the stages of it; ``after`` is the one it replaces."""
-        attention: Attention | None = None
+        attention: DetectionScheduler | None = None
         camera = Camera(
             config,
             self.channels[0],
@@ -104,37 +104,41 @@ class Parts:
         )
         (self._live.add if camera.source.live else self._live.discard)(camera.name)
         gate = self.gates.settings(camera.name)
-        view = View(search=config.search, report=config.report, mask=config.mask)
-        attention = Attention(
+        view = Regions(search=config.search, report=config.report, mask=config.mask)
+        attention = DetectionScheduler(
             look_s=1 / config.max_fps if config.max_fps and camera.source.live else None,
             idle_fps=config.idle_fps,
             skip_still=config.skip_still,
             follow=config.follow,
         )
-        self.detect.watch(camera.name, Watched(view=view, min_face_px=gate.min_face_px, attention=attention))
+        self.detect.watch(
+            camera.name, CameraDetection(view=view, min_face_px=gate.min_face_px, attention=attention)
+        )
         return camera
 
-    def meet(self, met: Met) -> None:
+    def meet(self, met: PeerSighting) -> None:
         """Hear of somebody whom another gate has let through; for any thread."""
         self._met.append(met)
 
-    def _answers(self) -> Answers:
+    def _answers(self) -> FeedbackBatch:
         answers = self.sink.answers()
         if not self._met:
             return answers
-        return Answers(answers.expected, answers.given, tuple(self._met.popleft() for _ in range(len(self._met))))
+        return FeedbackBatch(
+            answers.expected, answers.given, tuple(self._met.popleft() for _ in range(len(self._met)))
+        )
 
-    def permit(self, permits: Mapping[str, Permit]) -> None:
+    def permit(self, permits: Mapping[str, LeaseGuard]) -> None:
         """Let cameras that are made from now on ask these, by name."""
         self._permits = permits
 
-    def checked_gates(self, config: RunConfig) -> Gates:
+    def checked_gates(self, config: RunConfig) -> GateFactory:
         """The gates of a configuration; a policy that cannot work is refused now, not when a face comes.
 
         Raises:
             ConfigError: there is one.
         """
-        gates = Gates(config, self.run_id, self.info, self._people)
+        gates = GateFactory(config, self.run_id, self.info, self._people)
         for camera in config.cameras:
             gates.gate(camera.name)
         return gates
@@ -148,7 +152,7 @@ class Parts:
     def _sure(self, camera: str) -> frozenset[int] | None:
         return self.gate.sure(camera)  # which is made after what asks it
 
-    def _seen(self, item: ScoredFrame | Answers) -> None:
+    def _seen(self, item: ScoredFrame | FeedbackBatch) -> None:
         if self.recorder is not None:
             self.recorder.see(item)
         if isinstance(item, ScoredFrame):

@@ -8,17 +8,17 @@ from threading import Event
 from facegate.errors import SourceError
 from facegate.pipeline.cameras.camera import Camera
 from facegate.pipeline.config import CameraConfig
-from facegate.pipeline.runtime.threads import Crew
-from facegate.pipeline.runtime.reload import Reload
+from facegate.pipeline.runtime.reload import ConfigDiff
+from facegate.pipeline.runtime.threads import ThreadGroup
 
-CAMERA = "camera-"
+THREAD_NAME_PREFIX = "camera-"
 """Prefix of the threads' names."""
 
 
-class Cameras:
+class CameraSet:
     """Every camera of a run; present ones first when iterated."""
 
-    def __init__(self, cameras: list[Camera], crew: Crew, stopping: Event) -> None:
+    def __init__(self, cameras: list[Camera], crew: ThreadGroup, stopping: Event) -> None:
         self._present = cameras
         self._removed: dict[str, Camera] = {}
         self._crew = crew
@@ -35,7 +35,7 @@ class Cameras:
     def start(self) -> None:
         """Start each one's thread."""
         for camera in self._present:
-            self._crew.spawn(CAMERA + camera.name, camera.run)
+            self._crew.spawn(THREAD_NAME_PREFIX + camera.name, camera.run)
 
     def stop(self) -> None:
         """Ask each to end."""
@@ -44,7 +44,7 @@ class Cameras:
 
     def replace(
         self,
-        result: Reload,
+        result: ConfigDiff,
         wanted: dict[str, CameraConfig],
         prepare: Callable[[CameraConfig, Camera | None], Camera],
     ) -> None:
@@ -69,7 +69,7 @@ class Cameras:
             self._present.append(new)
             if self._stopping.is_set():
                 new.stopped.set()
-            self._crew.spawn(CAMERA + name, new.run)
+            self._crew.spawn(THREAD_NAME_PREFIX + name, new.run)
 
     def raise_problem(self) -> None:
         """Raise why there was no frame.

@@ -18,7 +18,7 @@ def _glibc() -> Any:
     return library if hasattr(library, "malloc_trim") else None
 
 
-def give_back() -> None:
+def trim_memory() -> None:
     """Give freed memory back; takes milliseconds."""
     if _glibc() is not None:
         _glibc().malloc_trim(0)

@@ -6,13 +6,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from facegate.errors import ConfigError
-from facegate.pipeline.config import DeliveryConfig, OtherConfig, SpoolConfig
+from facegate.pipeline.config import DeliveryConfig, OutputConfig, SpoolConfig
 from facegate.sinks.base import Sink
 from facegate.sinks.files import CropFolder, JsonLines
 from facegate.sinks.jetstream import JetStream
 from facegate.sinks.mqtt.shots import Mqtt
-from facegate.sinks.spooled_sink import FanOut, Outbox, Target
 from facegate.sinks.spool import Spool
+from facegate.sinks.spooled_sink import FanOut, SpooledSink, Target
 from facegate.sinks.webhook import Webhook
 from facegate.sinks.zeromq import ZmqSink
 from facegate.store.writer import StoreTarget
@@ -48,7 +48,7 @@ def _workers(bind: str, settings: DeliveryConfig, opened: ExitStack) -> ZmqSink:
     return ZmqSink(bind, spool=spool, when_full=wanted.when_full, keys=settings.keys, plain=settings.plain)
 
 
-def _spool(path: Path, settings: SpoolConfig | OtherConfig) -> Spool:
+def _spool(path: Path, settings: SpoolConfig | OutputConfig) -> Spool:
     return Spool(
         path,
         synchronous=settings.synchronous,
@@ -57,18 +57,18 @@ def _spool(path: Path, settings: SpoolConfig | OtherConfig) -> Spool:
     )
 
 
-def _outbox(settings: OtherConfig, *, context: bool) -> Outbox:
+def _outbox(settings: OutputConfig, *, context: bool) -> SpooledSink:
     with ExitStack() as opened:
         spool = _spool(settings.spool, settings)
         opened.callback(spool.close)
         target = _target(settings, spool, context=context)
         opened.callback(target.close)
-        outbox = Outbox(target, spool)
+        outbox = SpooledSink(target, spool)
         opened.pop_all()
     return outbox
 
 
-def _target(settings: OtherConfig, spool: Spool, *, context: bool) -> Target:
+def _target(settings: OutputConfig, spool: Spool, *, context: bool) -> Target:
     if settings.kind == "webhook":
         return Webhook(settings.to, settings.secret)
     if settings.kind == "mqtt":

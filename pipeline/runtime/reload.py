@@ -19,7 +19,7 @@ SECTIONS = ("detector", "tracker", "scorer", "delivery")
 log = structlog.get_logger(__name__)
 
 
-class Reload(msgspec.Struct, frozen=True):
+class ConfigDiff(msgspec.Struct, frozen=True):
     """What a new configuration changed, by camera name."""
 
     added: tuple[str, ...]
@@ -34,7 +34,7 @@ def differences(
     after: RunConfig,
     gate_before: Callable[[str], GateConfig],
     anew: Set[str] = frozenset(),
-) -> Reload:
+) -> ConfigDiff:
     """What going over means.
 
     Args:
@@ -45,7 +45,7 @@ def differences(
     """
     known = {camera.name: camera for camera in before.cameras}
     wanted = {camera.name: camera for camera in after.cameras}
-    return Reload(
+    return ConfigDiff(
         added=tuple(name for name in wanted if name not in known),
         removed=tuple(name for name in known if name not in wanted),
         changed=tuple(
@@ -61,12 +61,12 @@ def differences(
 class Reloadable(Protocol):
     """A run that can go over."""
 
-    def reload(self, config: RunConfig) -> Reload:
+    def reload(self, config: RunConfig) -> ConfigDiff:
         """Go over to ``config``; raises a :class:`FacegateError` and stays as it was where that cannot work."""
         ...
 
 
-class Reloading:
+class ReloadRequests:
     """Remembers that a reload was asked for, and does it outside the signal handler."""
 
     def __init__(self, runner: Reloadable, read: Callable[[], RunConfig]) -> None:

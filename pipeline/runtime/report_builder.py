@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping
 
 from facegate.pipeline.cameras.camera import Camera
 from facegate.pipeline.observability.report import CameraReport, CostReport, RunReport
-from facegate.pipeline.runtime.cameras import CAMERA
-from facegate.pipeline.runtime.assembly import Parts
+from facegate.pipeline.runtime.assembly import Pipeline
+from facegate.pipeline.runtime.cameras import THREAD_NAME_PREFIX
 from facegate.sinks.base import DeliveryReport
 
 STAGES = ("detect", "track", "score", "gate", "deliver")
 
 
 def run_report(
-    parts: Parts,
+    parts: Pipeline,
     cameras: Iterable[Camera],
     threads_s: Mapping[str, float],
     *,
@@ -58,7 +58,7 @@ def run_report(
 
 def _cost(threads_s: Mapping[str, float], cpu_s: float, looks: int, duration_s: float) -> CostReport:
     stages = {f"{name}_s": round(threads_s.get(name, 0.0), 3) for name in STAGES}
-    decode_s = round(sum(spent for name, spent in threads_s.items() if name.startswith(CAMERA)), 3)
+    decode_s = round(sum(spent for name, spent in threads_s.items() if name.startswith(THREAD_NAME_PREFIX)), 3)
     return CostReport(
         decode_s=decode_s,
         **stages,
@@ -68,7 +68,9 @@ def _cost(threads_s: Mapping[str, float], cpu_s: float, looks: int, duration_s: 
     )
 
 
-def _camera_report(parts: Parts, camera: Camera, duration_s: float, threads_s: Mapping[str, float]) -> CameraReport:
+def _camera_report(
+    parts: Pipeline, camera: Camera, duration_s: float, threads_s: Mapping[str, float]
+) -> CameraReport:
     watched = parts.detect.watched(camera.name)
     decider = parts.gate.cameras().get(camera.name)
     keeping = None if decider is None else decider.gate.keeping
@@ -86,7 +88,7 @@ def _camera_report(parts: Parts, camera: Camera, duration_s: float, threads_s: M
         packets_at_rest=camera.packets_at_rest,
         age_ms=watched.age_ms(),
         reconnects=camera.reconnects,
-        decode_s=round(threads_s.get(CAMERA + camera.name, 0.0), 3),
+        decode_s=round(threads_s.get(THREAD_NAME_PREFIX + camera.name, 0.0), 3),
         observed=parts.ledger.observed(camera.name),
         outcomes=parts.ledger.outcomes(camera.name),
         threshold=parts.gates.settings(camera.name).min_quality if keeping is None else keeping.threshold,

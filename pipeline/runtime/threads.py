@@ -14,7 +14,7 @@ from facegate.pipeline.flow.channel import Aborted
 THREAD_PREFIX = "facegate-"
 
 
-class Crew:
+class ThreadGroup:
     """Starts threads and waits for them."""
 
     def __init__(self, on_error: Callable[[], None], on_finished: Callable[[], None]) -> None:

@@ -14,12 +14,12 @@ import numpy as np
 
 from facegate.pipeline.records import Image, contiguous
 
-NEAR = 0.01
+RATIO_TOLERANCE = 0.01
 """A width that is off by less is left alone: 1088 coded lines, ratios such as 4095:4096."""
 LEAST, MOST = Fraction(1, 4), Fraction(4)
 """A pixel's width over its height; what is beyond is a damaged header."""
-MOST_PX = 16_384
-SQUEEZED = {
+MAX_PX = 16_384
+ANAMORPHIC_SIZES = {
     "16:9": (
         (960, 1080), (944, 1080), (1440, 1080), (1280, 1080), (640, 720), (960, 720), (1280, 1440), (1920, 2160),
     ),
@@ -45,7 +45,7 @@ def square_width(width: int, height: int, pixel: Fraction | None, aspect: float 
         wanted = height * aspect
     elif pixel and LEAST <= pixel <= MOST:
         wanted = float(width * pixel)
-    return width if abs(wanted / width - 1) < NEAR else min(round(wanted), MOST_PX)
+    return width if abs(wanted / width - 1) < RATIO_TOLERANCE else min(round(wanted), MAX_PX)
 
 
 def to_rgb(picture: Any, pixel: Fraction | None, aspect: float | None) -> Image:
@@ -67,8 +67,8 @@ def with_aspect(image: Image, aspect: float | None) -> Image:
     return contiguous(cv2.resize(image, (wanted, height), interpolation=cv2.INTER_LINEAR))
 
 
-def advice(width: int, height: int, pixel: Fraction | None) -> str | None:
+def aspect_ratio_advice(width: int, height: int, pixel: Fraction | None) -> str | None:
     """The ``aspect`` to set for a coded size that recorders squeeze, where the stream tells no other shape."""
     if pixel not in (None, 0, 1):
         return None
-    return next((aspect for aspect, sizes in SQUEEZED.items() if (width, height) in sizes), None)
+    return next((aspect for aspect, sizes in ANAMORPHIC_SIZES.items() if (width, height) in sizes), None)

@@ -58,5 +58,5 @@ class Source(Protocol):
         ...
 
 
-class UnauthorisedError(SourceError):
+class UnauthorizedError(SourceError):
     """The camera refuses the credentials."""

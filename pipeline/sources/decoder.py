@@ -20,18 +20,18 @@ from facegate.errors import SourceError
 from facegate.pipeline.addresses import redact
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.records import Frame, FrameRef, Image
-from facegate.pipeline.sources.base import StreamInfo
-from facegate.pipeline.sources.media_clock import FileClock, MediaClock
-from facegate.pipeline.sources.backlog import Arrivals, Backlog, sampler
-from facegate.pipeline.sources.packet_reader import Arrived, PacketReader, Packets
-from facegate.pipeline.sources.idle_decoding import Hold, Rest
 from facegate.pipeline.sources.aspect_ratio import to_rgb
+from facegate.pipeline.sources.backlog import Arrivals, Backlog, sampler
+from facegate.pipeline.sources.base import StreamInfo
+from facegate.pipeline.sources.idle_decoding import KeyframeOnlyMode, PacketAction
+from facegate.pipeline.sources.media_clock import FileMediaClock, MediaClock
+from facegate.pipeline.sources.packet_reader import PacketReader, Packets, ReceivedPacket
 
 HARDWARE = ("cuda", "vaapi", "qsv")
-EARLY = 0.15
-LOOK_S = 0.2
+SAMPLING_TOLERANCE = 0.15
+STOP_POLL_INTERVAL_S = 0.2
 """How often a camera that sends nothing is asked whether it is to stop."""
-KEY_PATIENCE = 4
+KEY_FRAME_TIMEOUTS = 4
 """Before the first key frame, a camera has so many time-outs: some send one in twenty seconds."""
 
 log = structlog.get_logger(__name__)
@@ -61,7 +61,7 @@ def hwaccel(config: CameraConfig) -> HWAccel | None:
     return None if kind is None else HWAccel(device_type=kind, allow_software_fallback=True)
 
 
-def reason(error: BaseException) -> str:
+def error_reason(error: BaseException) -> str:
     """The cause alone: FFmpeg's own text repeats the URL, password included."""
     if isinstance(error, av.error.ExitError | av.error.TimeoutError):
         return "nothing received within the time-out"
@@ -155,7 +155,9 @@ class Decoder:
         try:
             return to_rgb(picture, self._pixel, self._config.aspect_ratio)
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise SourceError(f"{self._shown} sent a picture that cannot be shown: {reason(error)}") from error
+            raise SourceError(
+                f"{self._shown} sent a picture that cannot be shown: {error_reason(error)}"
+            ) from error
 
     @property
     def _pixel(self) -> Fraction | None:
@@ -164,7 +166,7 @@ class Decoder:
 
     def pictures(self, stop: Event) -> Iterator[tuple[FrameRef, Any]]:
         """Yield PyAV's pictures, not converted yet, and what they are."""
-        keep = sampler(self._config.max_fps, early=EARLY if self._live else 0.0)
+        keep = sampler(self._config.max_fps, early=SAMPLING_TOLERANCE if self._live else 0.0)
         count = seq = 0
         for picture, timing in self._live_pictures(stop) if self._live else self._file_pictures():
             if stop.is_set():
@@ -190,7 +192,7 @@ class Decoder:
             raise SourceError(f"{self._shown} holds no frame that can be decoded")
 
     def _file_pictures(self) -> Iterator[tuple[Any, _Timing]]:
-        clock, period_s = FileClock(), 1 / self._fps
+        clock, period_s = FileMediaClock(), 1 / self._fps
         held: Any = None
         broken: SourceError | None = None
         try:
@@ -202,7 +204,7 @@ class Decoder:
         except (av.error.EOFError, av.error.ConnectionResetError):
             pass
         except (av.error.FFmpegError, OSError) as error:
-            broken = SourceError(f"{self._shown} broke off: {reason(error)}")
+            broken = SourceError(f"{self._shown} broke off: {error_reason(error)}")
             broken.__cause__ = error
         if held is not None:
             yield held, _Timing(clock.step(_stamp_s(held), None, period_s), monotonic())
@@ -212,7 +214,7 @@ class Decoder:
     def _live_pictures(self, stop: Event) -> Iterator[tuple[Any, _Timing]]:
         """Decode what waits; where too much does, leave out what can be."""
         clock, arrivals, backlog = MediaClock(), Arrivals(1 / self._fps), Backlog()
-        rest, held = Rest(), list[Any]()
+        rest, held = KeyframeOnlyMode(), list[Any]()
         name = f"facegate-camera-{self._config.name}-packets"
         with self._open_packets(self._container, self._stream, name) as reader:
             for arrived in self._packets(reader, backlog, stop):
@@ -235,16 +237,16 @@ class Decoder:
                     yield picture, _Timing(pts_s, reader.now(), backlog.behind_s, captured_at)
                 backlog.worked(reader.now() - taken_s)
 
-    def _held(self, rest: Rest, held: list[Any], arrived: Arrived, backlog: Backlog) -> bool:
+    def _held(self, rest: KeyframeOnlyMode, held: list[Any], arrived: ReceivedPacket, backlog: Backlog) -> bool:
         """Whether a packet is kept for later; when it is not, what was kept is decoded or no longer needed."""
         packet = arrived.packet
         how = rest.step(
             packet.size, key=packet.is_keyframe, at_rest=backlog.skip == "DEFAULT" and self._asked_at_rest()
         )
-        if how is Hold.HOLD:
+        if how is PacketAction.HOLD:
             held.append(packet)
             return True
-        if how is Hold.RESTART:
+        if how is PacketAction.RESTART:
             self.at_rest += len(held)
         else:
             for before in held:  # their pictures show nothing new; the next one needs them
@@ -252,18 +254,18 @@ class Decoder:
         held.clear()
         return False
 
-    def _packets(self, reader: Packets, backlog: Backlog, stop: Event) -> Iterator[Arrived]:
+    def _packets(self, reader: Packets, backlog: Backlog, stop: Event) -> Iterator[ReceivedPacket]:
         """Packets until the end or ``stop``; raises where nothing comes that can be decoded."""
         config, last, key_seen = self._config, reader.now(), False
         while not stop.is_set():
             if backlog.skip == "NONKEY":
                 self.not_decoded += reader.skip_to_newest_key()
             try:
-                arrived = reader.take(LOOK_S)
+                arrived = reader.take(STOP_POLL_INTERVAL_S)
             except EOFError:
                 return
             except (av.error.FFmpegError, OSError) as error:
-                raise SourceError(f"{self._shown} broke off: {reason(error)}") from error
+                raise SourceError(f"{self._shown} broke off: {error_reason(error)}") from error
             before = self._decoded
             if arrived is not None:
                 key_seen = key_seen or arrived.packet.is_keyframe
@@ -271,9 +273,9 @@ class Decoder:
             if self._decoded > before or (arrived is not None and backlog.skip != "DEFAULT"):
                 last = reader.now()
             # A stream may be joined long before its next key frame: nothing can be decoded until then.
-            patience_s = config.timeout_s * (1 if key_seen else KEY_PATIENCE)
+            patience_s = config.timeout_s * (1 if key_seen else KEY_FRAME_TIMEOUTS)
             if self._asked_at_rest():  # key frames alone are decoded, and some cameras send one in twenty seconds
-                patience_s = config.timeout_s * KEY_PATIENCE
+                patience_s = config.timeout_s * KEY_FRAME_TIMEOUTS
             if reader.now() - last > patience_s:
                 raise SourceError(f"{self._shown} sends nothing that can be decoded for {patience_s:g} s")
 

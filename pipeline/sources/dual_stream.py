@@ -14,9 +14,9 @@ from facegate.pipeline.records import Frame, FrameRef
 from facegate.pipeline.sources.base import StreamInfo
 from facegate.pipeline.sources.network import NetworkSource
 
-KEPT = 12
+MAX_BUFFERED_FRAMES = 12
 """Pictures of the large stream that wait for their small one; about half a second."""
-APART_S = 0.1
+MAX_PAIR_GAP_S = 0.1
 """A large picture that is further away in time shows somebody else's place."""
 
 Large = tuple[FrameRef, Any]
@@ -24,7 +24,7 @@ Large = tuple[FrameRef, Any]
 
 def nearest(ref: FrameRef, kept: list[Large]) -> Large | None:
     """The large picture taken at the same time: by the camera's clock where both tell it, else by arrival."""
-    best, least = None, APART_S
+    best, least = None, MAX_PAIR_GAP_S
     for large in kept:
         other = large[0]
         if ref.captured_at is not None and other.captured_at is not None:
@@ -36,7 +36,7 @@ def nearest(ref: FrameRef, kept: list[Large]) -> Large | None:
     return best
 
 
-class PairedSource:
+class DualStreamSource:
     """Frames of ``small``, each with the picture that ``large`` gave at that moment, where there is one."""
 
     live = True
@@ -58,7 +58,7 @@ class PairedSource:
 
     def frames(self, stop: Event) -> Iterator[Frame]:
         """See :class:`facegate.pipeline.sources.base.Source`; the end of either stream is the end of both."""
-        kept: deque[Large] = deque(maxlen=KEPT)
+        kept: deque[Large] = deque(maxlen=MAX_BUFFERED_FRAMES)
         ended: list[FacegateError | None] = []
         enough = Event()
 

@@ -9,10 +9,10 @@ from facegate.errors import ConfigError
 from facegate.pipeline.addresses import redact
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.sources.base import Source
-from facegate.pipeline.sources.file import AtOwnSpeed, FileSource
+from facegate.pipeline.sources.dual_stream import DualStreamSource
+from facegate.pipeline.sources.file import FileSource, RealtimePlayback
 from facegate.pipeline.sources.folder import ImageFolderSource
 from facegate.pipeline.sources.network import HTTP, RTSP, NetworkSource
-from facegate.pipeline.sources.dual_stream import PairedSource
 from facegate.pipeline.sources.webcam import WebcamSource
 
 
@@ -34,8 +34,8 @@ def open_source(config: CameraConfig, at_rest: Callable[[], bool] = lambda: Fals
         if config.crops is not None:
             # The small stream is sampled; of the large one every picture must be at hand.
             large = config.model_copy(update={"source": config.crops, "max_fps": None})
-            return PairedSource(NetworkSource(config), NetworkSource(large))
+            return DualStreamSource(NetworkSource(config), NetworkSource(large))
         recording: Source = NetworkSource(config, at_rest)
     else:
         recording = ImageFolderSource(config) if Path(source).is_dir() else FileSource(config)
-    return AtOwnSpeed(recording) if config.realtime and not recording.live else recording
+    return RealtimePlayback(recording) if config.realtime and not recording.live else recording

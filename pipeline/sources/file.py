@@ -15,7 +15,7 @@ from facegate.errors import SourceError
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.records import Frame
 from facegate.pipeline.sources.base import Source, StreamInfo
-from facegate.pipeline.sources.decoder import Decoder, hwaccel, reason
+from facegate.pipeline.sources.decoder import Decoder, error_reason, hwaccel
 
 
 class FileSource:
@@ -42,13 +42,13 @@ class FileSource:
         try:
             container = av.open(str(path), hwaccel=hwaccel(self._config))
         except (av.error.FFmpegError, OSError, RuntimeError) as error:
-            raise SourceError(f"{path} is not a video that can be read: {reason(error)}") from error
+            raise SourceError(f"{path} is not a video that can be read: {error_reason(error)}") from error
         with container:
             self._decoder = Decoder(self._config, container, str(path), live=False)
             yield from self._decoder.frames(stop)
 
 
-class AtOwnSpeed:
+class RealtimePlayback:
     """A recording played like a camera: frames come when they are due, and the newest wins."""
 
     live = True

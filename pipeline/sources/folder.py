@@ -15,9 +15,9 @@ from facegate.errors import SourceError
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.images import read_image
 from facegate.pipeline.records import Frame, FrameRef
-from facegate.pipeline.sources.base import StreamInfo
-from facegate.pipeline.sources.backlog import sampler
 from facegate.pipeline.sources.aspect_ratio import with_aspect
+from facegate.pipeline.sources.backlog import sampler
+from facegate.pipeline.sources.base import StreamInfo
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 TIMES = "timestamps.csv"

@@ -12,20 +12,20 @@ from enum import StrEnum
 
 import numpy as np
 
-LEARNT = 25
+WARM_UP_PACKETS = 25
 """So many packets of the scene at rest are decoded before any is held."""
 WINDOW, RENEW = 100, 25
 """Sizes that are compared with, and after how many packets the comparison is made anew."""
-DEVIATIONS = 4.0
+OUTLIER_DEVIATIONS = 4.0
 """A packet stands out when it is larger than the median by so many robust standard deviations, ..."""
 LEAST_SHARE, LEAST_BYTES = 0.15, 64
 """... by this share of the median, and by so many bytes."""
 CATCH_UP_S = 0.25
 """So long it may take to decode what is held."""
-MOST_HELD = 250
+MAX_HELD_PACKETS = 250
 
 
-class Hold(StrEnum):
+class PacketAction(StrEnum):
     """What is done with a packet."""
 
     DECODE = "decode"
@@ -35,7 +35,7 @@ class Hold(StrEnum):
     HOLD = "hold"
 
 
-class Rest:
+class KeyframeOnlyMode:
     """Decides for one stream, packet by packet."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Rest:
         """Note how long one packet took to decode."""
         self._cost_s += 0.1 * (seconds - self._cost_s)
 
-    def step(self, size: int, *, key: bool, at_rest: bool) -> Hold:
+    def step(self, size: int, *, key: bool, at_rest: bool) -> PacketAction:
         """Take the next packet.
 
         Args:
@@ -61,19 +61,19 @@ class Rest:
         if not at_rest:
             self._sizes.clear()
             self._learnt = 0
-            return self._let_through(Hold.DECODE)
+            return self._let_through(PacketAction.DECODE)
         if key:
-            return self._let_through(Hold.RESTART)
-        if len(self._sizes) < LEARNT:
+            return self._let_through(PacketAction.RESTART)
+        if len(self._sizes) < WARM_UP_PACKETS:
             self._learn(size)
-            return self._let_through(Hold.DECODE)
-        if size > self._most or self._held >= MOST_HELD or (self._held + 1) * self._cost_s > CATCH_UP_S:
-            return self._let_through(Hold.DECODE)
+            return self._let_through(PacketAction.DECODE)
+        if size > self._most or self._held >= MAX_HELD_PACKETS or (self._held + 1) * self._cost_s > CATCH_UP_S:
+            return self._let_through(PacketAction.DECODE)
         self._learn(size)
         self._held += 1
-        return Hold.HOLD
+        return PacketAction.HOLD
 
-    def _let_through(self, how: Hold) -> Hold:
+    def _let_through(self, how: PacketAction) -> PacketAction:
         self._held = 0
         return how
 
@@ -85,4 +85,4 @@ class Rest:
         sizes = np.array(self._sizes)
         median = float(np.median(sizes))
         spread = 1.4826 * float(np.median(np.abs(sizes - median)))
-        self._most = median + max(DEVIATIONS * spread, LEAST_SHARE * median, LEAST_BYTES)
+        self._most = median + max(OUTLIER_DEVIATIONS * spread, LEAST_SHARE * median, LEAST_BYTES)

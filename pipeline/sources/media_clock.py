@@ -8,8 +8,8 @@ too slow is corrected slowly, so that jitter and a burst after a stall leave no 
 
 from __future__ import annotations
 
-LEAST_STEP_S = 1e-3
-SLACK_S = 0.35
+MIN_STEP_S = 1e-3
+MAX_DRIFT_S = 0.35
 """Media time may be this far from our clock before that counts: jitter, and what waits in buffers."""
 SETTLING_S = 0.3
 """At first, frames that were buffered while the stream was opened come at once; the latest of them is on time."""
@@ -54,15 +54,15 @@ class MediaClock:
         if settling and 4 * passed_s < moved_s < SETTLING_S:
             self._anchor_s = min(self._anchor_s, arrived_s - self._media_s - moved_s)
         behind_s = arrived_s - self._anchor_s - self._media_s
-        self.believed = 0 < moved_s <= behind_s + SLACK_S
+        self.believed = 0 < moved_s <= behind_s + MAX_DRIFT_S
         step_s = moved_s if self.believed else passed_s
-        if behind_s - step_s > SLACK_S:
+        if behind_s - step_s > MAX_DRIFT_S:
             # No faster than twice, and a stall counts as two frames: the burst after it brings the rest.
-            step_s += min(behind_s - step_s - SLACK_S, passed_s, 2 * period_s)
-        self._media_s += max(step_s, LEAST_STEP_S)
+            step_s += min(behind_s - step_s - MAX_DRIFT_S, passed_s, 2 * period_s)
+        self._media_s += max(step_s, MIN_STEP_S)
 
 
-class FileClock:
+class FileMediaClock:
     """A file's media time: its stamps while they rise; where they do not, another part of a recording begins.
 
     Parts follow each other without a gap: nothing tells how long it was. A pause that the stamps tell is kept.

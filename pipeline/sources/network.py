@@ -17,8 +17,8 @@ from facegate.errors import ConfigError, SourceError
 from facegate.pipeline.addresses import redact, suspicious, with_login
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.records import Frame, FrameRef, Image
-from facegate.pipeline.sources.base import StreamInfo, UnauthorisedError
-from facegate.pipeline.sources.decoder import Decoder, hwaccel, reason
+from facegate.pipeline.sources.base import StreamInfo, UnauthorizedError
+from facegate.pipeline.sources.decoder import Decoder, error_reason, hwaccel
 from facegate.pipeline.sources.packet_reader import PacketReader, Packets
 
 RTSP = ("rtsp", "rtsps")
@@ -103,11 +103,11 @@ class NetworkSource:
                 hwaccel=hwaccel(config),
             )
         except (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError) as error:
-            raise UnauthorisedError(f"{shown} refuses the credentials: check user and password") from error
+            raise UnauthorizedError(f"{shown} refuses the credentials: check user and password") from error
         except (av.error.FFmpegError, OSError, RuntimeError) as error:
             # An open that was given up says "invalid data" or "exit requested"; only the clock tells.
             gave_up = monotonic() - started >= config.timeout_s
-            cause = f"no answer within {config.timeout_s:g} s" if gave_up else reason(error)
+            cause = f"no answer within {config.timeout_s:g} s" if gave_up else error_reason(error)
             check = "check address, port and path"
             if suspicious(config.source):
                 check += "; a password with / ? # or @ in it goes into 'password', beside 'user'"

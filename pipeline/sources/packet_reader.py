@@ -14,12 +14,12 @@ from typing import Any, Protocol, Self
 import av.error
 import msgspec
 
-MOST_WAITING = 2000
-MOST_BYTES = 64 * 2**20
+MAX_QUEUED_PACKETS = 2000
+MAX_QUEUED_BYTES = 64 * 2**20
 """More is left in the network's own buffers."""
 
 
-class Arrived(msgspec.Struct, frozen=True, eq=False):
+class ReceivedPacket(msgspec.Struct, frozen=True, eq=False):
     """A packet, when it arrived (monotonic) and how many waited behind it when it was taken."""
 
     packet: Any
@@ -39,7 +39,7 @@ class Packets(Protocol):
     def now(self) -> float:
         """Seconds, on the clock by which packets arrive."""
 
-    def take(self, timeout_s: float) -> Arrived | None:
+    def take(self, timeout_s: float) -> ReceivedPacket | None:
         """See :meth:`PacketReader.take`."""
 
     def skip_to_newest_key(self) -> int:
@@ -53,7 +53,7 @@ class PacketReader:
         """Prepare; the container stays its owner's, who closes it after this."""
         self._container = container
         self._stream = stream
-        self._packets: deque[Arrived] = deque()
+        self._packets: deque[ReceivedPacket] = deque()
         self._bytes = 0
         self._changed = Condition()
         self._closing = False
@@ -78,7 +78,7 @@ class PacketReader:
         """Monotonic time in seconds."""
         return monotonic()
 
-    def take(self, timeout_s: float) -> Arrived | None:
+    def take(self, timeout_s: float) -> ReceivedPacket | None:
         """The oldest packet that waits, or ``None`` when none came in time.
 
         Raises:
@@ -103,17 +103,17 @@ class PacketReader:
                 self._popped()
             return keys[-1] if keys else 0
 
-    def _popped(self) -> Arrived:
+    def _popped(self) -> ReceivedPacket:
         item = self._packets.popleft()
         self._bytes -= item.packet.size
         self._changed.notify_all()
-        return Arrived(item.packet, item.arrived_s, len(self._packets))
+        return ReceivedPacket(item.packet, item.arrived_s, len(self._packets))
 
     def _read(self) -> None:
         try:
             for packet in self._container.demux(self._stream):
                 with self._changed:
-                    self._packets.append(Arrived(packet, monotonic()))
+                    self._packets.append(ReceivedPacket(packet, monotonic()))
                     self._bytes += packet.size
                     self._changed.notify_all()
                     self._changed.wait_for(self._has_room)
@@ -129,4 +129,4 @@ class PacketReader:
                 self._changed.notify_all()
 
     def _has_room(self) -> bool:
-        return self._closing or (len(self._packets) < MOST_WAITING and self._bytes < MOST_BYTES)
+        return self._closing or (len(self._packets) < MAX_QUEUED_PACKETS and self._bytes < MAX_QUEUED_BYTES)

@@ -13,9 +13,9 @@ import cv2
 from facegate.errors import SourceError
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.records import Frame, FrameRef, contiguous
-from facegate.pipeline.sources.base import StreamInfo
-from facegate.pipeline.sources.backlog import sampler
 from facegate.pipeline.sources.aspect_ratio import with_aspect
+from facegate.pipeline.sources.backlog import sampler
+from facegate.pipeline.sources.base import StreamInfo
 
 
 class WebcamSource:

@@ -12,26 +12,26 @@ from prometheus_client import Histogram
 
 from facegate.detectors.align import align
 from facegate.detectors.base import Detector
+from facegate.pipeline.detection.regions import Regions, rescaled
+from facegate.pipeline.detection.scene_cuts import CutDetector
+from facegate.pipeline.detection.scheduler import DetectionMode, DetectionScheduler
 from facegate.pipeline.flow.batching import rounds
 from facegate.pipeline.flow.channel import Channel, EndOfStream, Lane
 from facegate.pipeline.images import shrink_to
-from facegate.pipeline.records import CameraEnded, Detection, Face, Frame, FrameFaces, FrameRef, Image, Outcome
 from facegate.pipeline.observability.ledger import Ledger
 from facegate.pipeline.observability.report import LATENCIES_S, FrameAge
-from facegate.pipeline.detection.scheduler import Attention, Look
-from facegate.pipeline.detection.scene_cuts import CutDetector
-from facegate.pipeline.detection.regions import View, enlarged
+from facegate.pipeline.records import CameraEnded, Detection, Face, Frame, FrameFaces, FrameRef, Image, Outcome
 
 AGES = 1000
 """Frames per camera whose age is kept for the report."""
 
 
-class Watched(msgspec.Struct):
+class CameraDetection(msgspec.Struct):
     """What detection keeps of one camera."""
 
-    view: View
+    view: Regions
     min_face_px: float
-    attention: Attention = msgspec.field(default_factory=Attention)
+    attention: DetectionScheduler = msgspec.field(default_factory=DetectionScheduler)
     cuts: CutDetector = msgspec.field(default_factory=CutDetector)
     frames: int = 0
     """Frames looked at."""
@@ -53,10 +53,10 @@ class Watched(msgspec.Struct):
         return FrameAge(p50=round(float(p50), 1), p95=round(float(p95), 1), worst=round(float(worst), 1))
 
 
-class _Seen:
+class _Detections:
     """One frame on its way through the stage: how it is looked at, and what was found."""
 
-    def __init__(self, frame: Frame, watched: Watched) -> None:
+    def __init__(self, frame: Frame, watched: CameraDetection) -> None:
         self.frame = frame
         self.watched = watched
         self.image: Image = watched.view.masked(frame.image)
@@ -71,7 +71,7 @@ class _Seen:
         if self.watched.attention.followed(found, self.frame.ref.pts_s):
             self.found = [face for face in found if face is not None]
         else:
-            self.look = Look.SEARCH
+            self.look = DetectionMode.SEARCH
 
     def search(self, found: list[Detection]) -> None:
         """Take what a search has found."""
@@ -93,7 +93,7 @@ class DetectStage:
         self._ledger = ledger
         self._batch = batch
         self._live = live
-        self._cameras: dict[str, Watched] = {}
+        self._cameras: dict[str, CameraDetection] = {}
         self.frame_age = Histogram(
             "facegate_frame_age_seconds",
             "Age of frames when detection takes them, delays of the stream included.",
@@ -102,7 +102,7 @@ class DetectStage:
             buckets=LATENCIES_S,
         )
 
-    def watch(self, camera: str, watched: Watched) -> None:
+    def watch(self, camera: str, watched: CameraDetection) -> None:
         """Say how to look at a camera, before its first frame; a camera that is known keeps its counts."""
         known = self._cameras.get(camera)
         if known is not None:
@@ -111,7 +111,7 @@ class DetectStage:
         self._cameras[camera] = watched
         self.frame_age.labels(camera)
 
-    def watched(self, camera: str) -> Watched:
+    def watched(self, camera: str) -> CameraDetection:
         """What was counted of a camera."""
         return self._cameras[camera]
 
@@ -139,10 +139,10 @@ class DetectStage:
                     outbox.put(found)
 
     def _look(self, group: list[Frame | CameraEnded]) -> Iterator[FrameFaces | CameraEnded]:
-        seen = [_Seen(item, self._cameras[item.ref.camera]) for item in group if isinstance(item, Frame)]
+        seen = [_Detections(item, self._cameras[item.ref.camera]) for item in group if isinstance(item, Frame)]
         for one in seen:
-            one.watched.frames_still += one.look is Look.NONE
-        follow = [one for one in seen if one.look is Look.FOLLOW]
+            one.watched.frames_still += one.look is DetectionMode.NONE
+        follow = [one for one in seen if one.look is DetectionMode.FOLLOW]
         expected = [one.watched.attention.expected(one.frame.ref.pts_s) for one in follow]
         if any(expected):
             places = self._detector.follow([one.part for one in follow], expected)
@@ -150,17 +150,17 @@ class DetectStage:
             places = [[] for _ in follow]
         for one, found in zip(follow, places, strict=True):
             one.follow(found)
-        search = [one for one in seen if one.look is Look.SEARCH]
+        search = [one for one in seen if one.look is DetectionMode.SEARCH]
         for one, faces in zip(search, self._detector.detect([one.part for one in search]), strict=True):
             one.search(faces)
         by_frame = {id(one.frame): one for one in seen}
         for item in group:
             if isinstance(item, CameraEnded):
                 yield item
-            elif (one := by_frame[id(item)]).look is not Look.NONE:
+            elif (one := by_frame[id(item)]).look is not DetectionMode.NONE:
                 yield self._faces(one)
 
-    def _faces(self, seen: _Seen) -> FrameFaces:
+    def _faces(self, seen: _Detections) -> FrameFaces:
         frame, image, detections, watched = seen.frame, seen.image, seen.found, seen.watched
         ref = frame.ref
         watched.frames += 1
@@ -169,7 +169,7 @@ class DetectStage:
         context = None if self._context_px is None or not detections else shrink_to(source, self._context_px)[0]
         kept = []
         for index, detected in enumerate(watched.view.placed(detections, image)):
-            detection = detected if frame.large is None else enlarged(detected, *scale)
+            detection = detected if frame.large is None else rescaled(detected, *scale)
             crop = align(source, detection.landmarks)
             face = Face(face_id=f"{ref.seq}-{index}", frame=ref, detection=detection, crop=crop, context=context)
             self._ledger.observe(face)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from time import monotonic, sleep
 
 from facegate.pipeline.flow.channel import Aborted, Channel, EndOfStream, Lane
-from facegate.pipeline.gating.factory import CameraDecider, Decided, Deciders, Gates
-from facegate.pipeline.gating.gate import ANSWER_S, Decision
-from facegate.pipeline.records import Answers, LiveTracks, ScoredFrame, Shot, TrackEnd
+from facegate.pipeline.gating.factory import CameraGate, CameraGates, GateFactory, StepResult
+from facegate.pipeline.gating.gate import FEEDBACK_TIMEOUT_S, Decision
 from facegate.pipeline.observability.ledger import Ledger
+from facegate.pipeline.records import FeedbackBatch, LiveTracks, ScoredFrame, Shot, TrackEnd
 
 POLL_S = 0.02
 LIVE_S = 1.0
@@ -25,11 +25,11 @@ class GateStage:
 
     def __init__(
         self,
-        gates: Gates,
+        gates: GateFactory,
         ledger: Ledger,
-        answers: Callable[[], Answers],
+        answers: Callable[[], FeedbackBatch],
         observe: Callable[[Decision], None],
-        record: Callable[[ScoredFrame | Answers], None],
+        record: Callable[[ScoredFrame | FeedbackBatch], None],
     ) -> None:
         """Configure.
 
@@ -45,7 +45,7 @@ class GateStage:
         self._answers = answers
         self._observe = observe
         self._record = record
-        self._deciders = Deciders(gates)
+        self._deciders = CameraGates(gates)
         self._answering = False
         self._sure: dict[str, frozenset[int]] = {}
         self._present: dict[str, dict[int, int]] = {}
@@ -110,17 +110,17 @@ class GateStage:
 
     def _last_answers(self, inbox: Channel[ScoredFrame], outbox: Lane[Shot | TrackEnd | LiveTracks]) -> None:
         """No more frames come: wait for the answers that may earn a track another shot."""
-        deadline = monotonic() + ANSWER_S
+        deadline = monotonic() + FEEDBACK_TIMEOUT_S
         while self._deciders.waits and self._answering and monotonic() < deadline:
             if inbox.aborted:
                 raise Aborted
             if self._hear(outbox):
-                deadline = monotonic() + ANSWER_S
+                deadline = monotonic() + FEEDBACK_TIMEOUT_S
             else:
                 sleep(POLL_S)
         self._settle(self._deciders.give_up(), outbox)
 
-    def _settle(self, steps: Iterable[Decided], outbox: Lane[Shot | TrackEnd | LiveTracks]) -> None:
+    def _settle(self, steps: Iterable[StepResult], outbox: Lane[Shot | TrackEnd | LiveTracks]) -> None:
         for decided in steps:
             for decision in decided.decisions:
                 self._ledger.settle(decision.face.face, decision.outcome)
@@ -136,6 +136,6 @@ class GateStage:
         outbox.put(item)
         self._blocked_s += monotonic() - started
 
-    def cameras(self) -> dict[str, CameraDecider]:
+    def cameras(self) -> dict[str, CameraGate]:
         """What decides for each camera that has sent a frame."""
         return dict(self._deciders.cameras)

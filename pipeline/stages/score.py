@@ -13,10 +13,10 @@ from prometheus_client import Histogram
 from facegate.detectors.align import aligned_landmarks
 from facegate.pipeline.flow.batching import rounds
 from facegate.pipeline.flow.channel import Channel, EndOfStream, Lane
-from facegate.pipeline.quality.load_shedding import Priority
-from facegate.pipeline.quality.scoring_scheduler import Contest
-from facegate.pipeline.records import Outcome, ScoredFace, ScoredFrame, SkippedFace, TrackedFace, TrackedFrame
 from facegate.pipeline.observability.report import LATENCIES_S, ScoringReport
+from facegate.pipeline.quality.load_shedding import ScoringPriority
+from facegate.pipeline.quality.scoring_scheduler import ScoringScheduler
+from facegate.pipeline.records import Outcome, ScoredFace, ScoredFrame, SkippedFace, TrackedFace, TrackedFrame
 from facegate.scoring.engine import Scorer
 
 log = structlog.get_logger(__name__)
@@ -39,7 +39,7 @@ class ScoreStage:
     def __init__(
         self,
         scorer: Scorer,
-        make_contest: Callable[[str], Contest],
+        make_contest: Callable[[str], ScoringScheduler],
         sure: Callable[[str], Set[int] | None],
         *,
         live: Set[str],
@@ -52,12 +52,12 @@ class ScoreStage:
         self._max_frames = max_frames
         self._make_contest = make_contest
         self._sure = sure
-        self._contests: dict[str, Contest] = {}
+        self._contests: dict[str, ScoringScheduler] = {}
         self._dark: set[str] = set()
         """Cameras of which that was said."""
         self._wait_s = wait_s
         self._budget_s = budget_s
-        self._priority = Priority()
+        self._priority = ScoringPriority()
         self._s_per_crop = 0.0
         self._batches: Counter[int] = Counter()
         self._waits: deque[float] = deque(maxlen=RECENT)

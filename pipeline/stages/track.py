@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from facegate.pipeline.flow.channel import Channel, EndOfStream, Lane
-from facegate.pipeline.records import CameraEnded, FrameFaces, Outcome, TrackedFace, TrackedFrame
 from facegate.pipeline.observability.ledger import Ledger
+from facegate.pipeline.records import CameraEnded, FrameFaces, Outcome, TrackedFace, TrackedFrame
 from facegate.pipeline.tracking.bytetrack import FaceTracker
 
 

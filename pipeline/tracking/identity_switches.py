@@ -14,12 +14,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from facegate.pipeline.gating.policies import People, unit_embedding
+from facegate.pipeline.gating.policies import IdentityThresholds, unit_embedding
 from facegate.pipeline.records import ScoredFace, ScoredFrame
 
-MEMORY = 0.9
+MEAN_DECAY = 0.9
 """Weight of the past in a person's mean embedding."""
-MOST_PER_TRACK = 4
+MAX_PEOPLE_PER_TRACK = 4
 """People per track of the tracker; a fifth joins whom they resemble most."""
 
 
@@ -29,10 +29,12 @@ class _Person(msgspec.Struct):
     left_s: float | None = None
 
 
-class PurityGuard:
+class IdentitySwitchGuard:
     """Renumbers the tracks of one camera; one person per id."""
 
-    def __init__(self, people: People | None, *, reliable: int, merge_s: float = 0.0, first_id: int = 0) -> None:
+    def __init__(
+        self, people: IdentityThresholds | None, *, reliable: int, merge_s: float = 0.0, first_id: int = 0
+    ) -> None:
         """Configure.
 
         Args:
@@ -91,7 +93,7 @@ class PurityGuard:
         else:
             person = self._most_alike(people, unit)
         if unit is not None:
-            mixed: Any = unit if person.mean is None else MEMORY * person.mean + (1 - MEMORY) * unit
+            mixed: Any = unit if person.mean is None else MEAN_DECAY * person.mean + (1 - MEAN_DECAY) * unit
             person.mean = mixed / np.float32(np.sqrt(mixed @ mixed))
         return person
 
@@ -104,7 +106,7 @@ class PurityGuard:
             cosine = float(person.mean @ unit)
             if cosine > likeness:
                 best, likeness = person, cosine
-        if likeness < self._people.split_below and len(people) < MOST_PER_TRACK:
+        if likeness < self._people.split_below and len(people) < MAX_PEOPLE_PER_TRACK:
             best = self._new()
             people.append(best)
             self.splits += 1

@@ -18,12 +18,12 @@ from facegate.recognition.enrollment.records import Picture
 MIN_WIDTH = 40.0
 MIN_QUALITY, WORST_QUALITY, BETTER_QUALITY = 20, 9, 70
 """What is needed; of a picture that its person's others confirm, and that are no better; and what is better."""
-MAX_TURN = 1.05
+MAX_YAW_RATIO = 1.05
 SAME_PICTURE, NEAR_COPY = 0.97, 4.0
 """Cosine of two embeddings, and mean difference of two small grey crops in levels, of one picture."""
-FAR = 0.42
+FAR_DISTANCE = 0.42
 """A picture is rarely less like its person's others than this share of how alike those are."""
-NEARER_BY = 0.1
+NEARER_MARGIN = 0.1
 
 
 class FaultKind(StrEnum):
@@ -56,7 +56,7 @@ class Fault(msgspec.Struct, frozen=True):
     """The second of two people."""
 
 
-class Evidence(msgspec.Struct, frozen=True, eq=False):
+class PersonEvidence(msgspec.Struct, frozen=True, eq=False):
     """``N`` enrolled pictures and what is known of them."""
 
     pictures: Sequence[Picture]
@@ -66,7 +66,7 @@ class Evidence(msgspec.Struct, frozen=True, eq=False):
     """``(N, T)`` small grey crops, in levels."""
 
 
-def find_faults(evidence: Evidence, same: float, alike: float) -> list[Fault]:
+def find_faults(evidence: PersonEvidence, same: float, alike: float) -> list[Fault]:
     """Everything that is wrong; pictures that somebody has accepted are taken as right.
 
     Args:
@@ -111,7 +111,7 @@ def _by_itself(picture: Picture, own: Floats, others: Sequence[Picture], same: f
     if picture.quality < (WORST_QUALITY if spared else MIN_QUALITY):
         reason = f"quality {picture.quality}, {MIN_QUALITY} is needed"
         found.append(_fault(FaultKind.POOR, picture, reason, "take a sharper, brighter picture"))
-    if picture.turn > MAX_TURN and not confirmed:
+    if picture.turn > MAX_YAW_RATIO and not confirmed:
         found.append(_fault(FaultKind.TURNED, picture, "the face is seen from the side", "take one from the front"))
     if picture.faces > 2 or (picture.faces == 2 and not confirmed):
         reason = f"{picture.faces} faces of about the same size; the largest was taken"
@@ -119,7 +119,7 @@ def _by_itself(picture: Picture, own: Floats, others: Sequence[Picture], same: f
     return found
 
 
-def _copies(evidence: Evidence, index: int, row: Floats) -> list[Fault]:
+def _copies(evidence: PersonEvidence, index: int, row: Floats) -> list[Fault]:
     picture = evidence.pictures[index]
     for other in np.flatnonzero(row[:index] >= SAME_PICTURE):
         if np.abs(evidence.thumbnails[other] - evidence.thumbnails[index]).mean() < NEAR_COPY:
@@ -146,7 +146,7 @@ def _stray(
     most = np.maximum.reduceat(row, starts)
     most[[i for i, start in enumerate(starts) if pictures[start].person == picture.person]] = -1.0
     nearest, who = float(most.max()), pictures[starts[int(most.argmax())]].person
-    if nearest >= same > own and nearest > own + NEARER_BY:  # near to both: two people alike
+    if nearest >= same > own and nearest > own + NEARER_MARGIN:  # near to both: two people alike
         reason = f"nearer to {who} ({nearest:.2f}) than to {picture.person}'s others ({own:.2f})"
         return [_fault(FaultKind.NEARER, picture, reason, f"move it to {who}, or remove it")]
     doubtful = len(others) > 1 or picture.quality <= pictures[others[0]].quality
@@ -160,10 +160,10 @@ def _far(similarities: Floats, start: int, others: Sequence[int], same: float) -
     """Below this similarity a picture is unlike the others; the more these agree, the more is asked of it."""
     among = similarities[np.ix_([other - start for other in others], list(others))]
     agreement = same if len(others) < 2 else float(np.median(among[np.triu_indices(len(others), 1)]))
-    return FAR * agreement if agreement >= FAR * same else -1.0
+    return FAR_DISTANCE * agreement if agreement >= FAR_DISTANCE * same else -1.0
 
 
-def _alike(evidence: Evidence, alike: float, accused: set[int]) -> list[Fault]:
+def _alike(evidence: PersonEvidence, alike: float, accused: set[int]) -> list[Fault]:
     kept = [i for i in range(len(evidence.pictures)) if i not in accused]
     names = sorted({evidence.pictures[i].person for i in kept})
     if len(names) < 2:

@@ -15,18 +15,18 @@ from facegate.errors import GalleryError, SourceError
 from facegate.pipeline.images import read_picture_file
 from facegate.pipeline.records import Floats, Image
 from facegate.recognition.embedders import Embedder
-from facegate.recognition.enrollment.checks import Evidence, Fault, FaultKind, find_faults
-from facegate.recognition.enrollment.face_extraction import Looker
+from facegate.recognition.enrollment.checks import Fault, FaultKind, PersonEvidence, find_faults
+from facegate.recognition.enrollment.face_extraction import FaceExtractor
+from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.names import name_key, person_name
-from facegate.recognition.enrollment.records import Embedded, Look, Picture
-from facegate.recognition.enrollment.gallery_store import People
+from facegate.recognition.enrollment.records import Embedded, FaceSample, Picture
 
 Progress = Callable[[int, int], None]
 CHUNK = 32
 THUMBNAIL = 16
 
 
-class Alike(Protocol):
+class DuplicateRule(Protocol):
     """Says from which similarity on two of so many people are probably one."""
 
     def alike(self, people: int) -> float:
@@ -34,14 +34,14 @@ class Alike(Protocol):
         ...
 
 
-class File(msgspec.Struct, frozen=True):
+class PictureFile(msgspec.Struct, frozen=True):
     """A file that may be a picture of somebody."""
 
     person: str
     path: Path
 
 
-class Enrolled(msgspec.Struct, frozen=True):
+class EnrollmentReport(msgspec.Struct, frozen=True):
     """What came of an ``add``."""
 
     added: int
@@ -51,7 +51,7 @@ class Enrolled(msgspec.Struct, frozen=True):
     """Of the new pictures; these were not added, but for those that are about two people."""
 
 
-def find_people(folder: Path) -> list[File]:
+def find_people(folder: Path) -> list[PictureFile]:
     """List the files of everybody in ``folder/<name>/``; which of them are pictures shows when they are read.
 
     Raises:
@@ -65,23 +65,23 @@ def find_people(folder: Path) -> list[File]:
         if person.is_dir() and not person.name.startswith(".") and (files := _files(person)):
             # Folders whose names are one name hold one person's pictures.
             name = names.setdefault(name_key(person.name), person_name(person.name))
-            found += [File(name, file) for file in files]
+            found += [PictureFile(name, file) for file in files]
     if not found:
         raise GalleryError(f"gallery {folder} is empty: put pictures into {folder}/<name>/")
     return found
 
 
-def find_pictures(paths: Sequence[Path], name: str) -> list[File]:
+def find_pictures(paths: Sequence[Path], name: str) -> list[PictureFile]:
     """List pictures of one person: files, and the files of folders.
 
     Raises:
         GalleryError: one is missing, none is left, or the name cannot be one.
     """
-    name, found = person_name(name), list[File]()
+    name, found = person_name(name), list[PictureFile]()
     for path in paths:
         if not path.exists():
             raise GalleryError(f"no picture at {path}: give files or folders of pictures")
-        found += [File(name, file) for file in (_files(path) if path.is_dir() else [path])]
+        found += [PictureFile(name, file) for file in (_files(path) if path.is_dir() else [path])]
     if not found:
         raise GalleryError(f"there are no pictures in {', '.join(map(str, paths))}")
     return found
@@ -94,7 +94,9 @@ def _files(folder: Path) -> list[Path]:
 class Enroller:
     """Looks at files, judges them beside what is enrolled, and keeps those that are right."""
 
-    def __init__(self, people: People, looker: Callable[[], Looker], embedder: Embedder, alike: Alike) -> None:
+    def __init__(
+        self, people: GalleryStore, looker: Callable[[], FaceExtractor], embedder: Embedder, alike: DuplicateRule
+    ) -> None:
         """Take the gallery and what is needed to look at pictures.
 
         Args:
@@ -105,7 +107,7 @@ class Enroller:
         """
         self.people = people
         self._make_looker = looker
-        self._looker: Looker | None = None
+        self._looker: FaceExtractor | None = None
         self._embedder = embedder
         self._alike = alike
 
@@ -127,7 +129,7 @@ class Enroller:
         self.embed_missing()
         return self._faults(self._evidence([], np.empty((0, 0), np.float32)))
 
-    def examine(self, files: Sequence[File], progress: Progress = lambda done, total: None) -> list[Fault]:
+    def examine(self, files: Sequence[PictureFile], progress: Progress = lambda done, total: None) -> list[Fault]:
         """Take in all pictures that have a face, and say everything that is wrong with them and the others."""
         faults, looks, _ = self._look(self._spelled(files), progress)
         for person in sorted({file.person for file, _ in looks}):
@@ -136,10 +138,10 @@ class Enroller:
 
     def add(
         self,
-        files: Sequence[File],
+        files: Sequence[PictureFile],
         accept: Callable[[Path], bool] = lambda path: False,
         progress: Progress = lambda done, total: None,
-    ) -> Enrolled:
+    ) -> EnrollmentReport:
         """Enrol pictures; those with a fault are left out unless accepted. A person's come in together.
 
         Args:
@@ -150,9 +152,9 @@ class Enroller:
         kept = {(p.person, p.digest) for p in self.people.pictures() if p.kind == "enrolled"}
         faults, new, known = self._look(self._spelled(files), progress, kept)
         taken = self.take(new, [accept(file.path) for file, _ in new])
-        return Enrolled(taken.added, known, faults + taken.faults)
+        return EnrollmentReport(taken.added, known, faults + taken.faults)
 
-    def take(self, new: Sequence[tuple[File, Look]], right: Sequence[bool]) -> Enrolled:
+    def take(self, new: Sequence[tuple[PictureFile, FaceSample]], right: Sequence[bool]) -> EnrollmentReport:
         """Enrol faces that were looked at already; see :meth:`add`.
 
         Args:
@@ -187,16 +189,16 @@ class Enroller:
             for fault in self.check()
             if fault.kind is FaultKind.ALIKE and {fault.person, fault.other} & newcomers
         ]
-        return Enrolled(added, 0, faults)
+        return EnrollmentReport(added, 0, faults)
 
-    def _spelled(self, files: Sequence[File]) -> list[File]:
+    def _spelled(self, files: Sequence[PictureFile]) -> list[PictureFile]:
         """The same files, with names as the gallery spells them."""
         spelled = {name: self.people.spelling(name) for name in {file.person for file in files}}
-        return [File(spelled[file.person], file.path) for file in files]
+        return [PictureFile(spelled[file.person], file.path) for file in files]
 
     def _look(
-        self, files: Sequence[File], progress: Progress, kept: Collection[tuple[str, str]] = ()
-    ) -> tuple[list[Fault], list[tuple[File, Look]], int]:
+        self, files: Sequence[PictureFile], progress: Progress, kept: Collection[tuple[str, str]] = ()
+    ) -> tuple[list[Fault], list[tuple[PictureFile, FaceSample]], int]:
         """What is wrong, what is new, and how many files of ``kept`` people and digests there are."""
         faults, looks, known = [], [], 0
         seen: dict[tuple[str, str], Path] = {}
@@ -218,8 +220,8 @@ class Enroller:
             progress(index + 1, len(files))
         return faults, looks, known
 
-    def look(self, content: bytes, source: str) -> Look:
-        """See :meth:`Looker.look`."""
+    def look(self, content: bytes, source: str) -> FaceSample:
+        """See :meth:`FaceExtractor.look`."""
         if self._looker is None:
             self._looker = self._make_looker()
         return self._looker.look(content, source)
@@ -228,27 +230,27 @@ class Enroller:
         parts = [self._embedder.embed(crops[start : start + CHUNK]) for start in range(0, len(crops), CHUNK)]
         return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
 
-    def _evidence(self, new: Sequence[tuple[File, Look]], vectors: Floats) -> Evidence:
+    def _evidence(self, new: Sequence[tuple[PictureFile, FaceSample]], vectors: Floats) -> PersonEvidence:
         embedded: Embedded = self.people.embedded(self._embedder.version)
         place = {int(row): index for index, row in enumerate(embedded.rows)}
         kept = [p for p in self.people.pictures() if p.kind == "enrolled" and p.row in place]
         pictures = kept + [_as_picture(-1 - index, file, look) for index, (file, look) in enumerate(new)]
         own = embedded.vectors[[place[picture.row] for picture in kept]]
         crops = [self.people.crop(picture.row) for picture in kept] + [look.crop for _, look in new]
-        return Evidence(
+        return PersonEvidence(
             pictures=pictures,
             vectors=own if not len(vectors) else np.concatenate([own.reshape(-1, vectors.shape[1]), vectors]),
             thumbnails=np.stack([_thumbnail(crop) for crop in crops]) if crops else np.empty((0, 0), np.float32),
         )
 
-    def _faults(self, evidence: Evidence) -> list[Fault]:
+    def _faults(self, evidence: PersonEvidence) -> list[Fault]:
         if not evidence.pictures:
             return []
         people = len({picture.person for picture in evidence.pictures})
         return find_faults(evidence, self._embedder.threshold, self._alike.alike(people))
 
 
-def _as_picture(row: int, file: File, look: Look) -> Picture:
+def _as_picture(row: int, file: PictureFile, look: FaceSample) -> Picture:
     return Picture(
         row=row,
         person=file.person,
@@ -269,7 +271,7 @@ def _thumbnail(crop: Image) -> Floats:
     return grey
 
 
-def _advised(fault: Fault, look: Look) -> Fault:
+def _advised(fault: Fault, look: FaceSample) -> Fault:
     """A poor picture is to be taken again, and the network knows what would help."""
     if fault.kind is not FaultKind.POOR or not look.advice:
         return fault

@@ -14,14 +14,14 @@ import numpy as np
 from facegate.errors import DeliveryError, GalleryError
 from facegate.pipeline.records import Floats
 from facegate.recognition.embedders import Embedder
+from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.names import name_key
 from facegate.recognition.enrollment.records import Erased
-from facegate.recognition.enrollment.gallery_store import People
 from facegate.recognition.enrollment.stored_visits import erase_stored, rename_waiting, spools_of
-from facegate.recognition.enrollment.unknowns import Unknowns
+from facegate.recognition.enrollment.unknowns import UnknownStore
 from facegate.sinks import wire
 from facegate.sinks.spool import Spool
-from facegate.sinks.wire import Entry
+from facegate.sinks.wire import EncodedShot
 
 PAGE = 64
 
@@ -56,7 +56,7 @@ def erase_everywhere(
     erased = []
     if data is not None:
         spools = [*spools, *(path for path in spools_of(data) if path not in spools)]
-    with People(gallery) as people:
+    with GalleryStore(gallery) as people:
         name = people.spelling(name)
         crops = [people.crop(picture.row) for picture in people.pictures(name)]
         templates = embedder.embed(crops) if crops else np.zeros((0, 1), np.float32)
@@ -73,7 +73,7 @@ def erase_everywhere(
             erased.append(Erased(str(path), _from_spool(path, name, embedder, shows), "that waited"))
         for path in results:
             erased.append(Erased(str(path), _from_results(path, name), "lines"))
-        with Unknowns(gallery) as unknowns:
+        with UnknownStore(gallery) as unknowns:
             rows, vectors = unknowns.vectors(embedder)
             found = [row for row, own in zip(rows, shows(vectors), strict=True) if own]
             unknowns.forget(found)
@@ -97,14 +97,14 @@ def _from_spool(path: Path, name: str, embedder: Embedder, shows: Callable[[Floa
         spool.close()
 
 
-def _pages(spool: Spool, dead: bool) -> Iterator[list[Entry]]:
+def _pages(spool: Spool, dead: bool) -> Iterator[list[EncodedShot]]:
     row = 0
     while page := spool.after(row, PAGE, dead=dead):
         row = page[-1].row
         yield page
 
 
-def _crop(entry: Entry) -> Any:
+def _crop(entry: EncodedShot) -> Any:
     try:
         return wire.unpack_crop(wire.decode_header(entry.header), entry.crop)
     except DeliveryError:

@@ -11,16 +11,16 @@ from facegate.detectors.align import align, aligned_landmarks
 from facegate.detectors.base import Detector
 from facegate.errors import GalleryError
 from facegate.pipeline.images import decode_image
-from facegate.pipeline.records import Floats, Image
 from facegate.pipeline.quality.explain import reasons
-from facegate.recognition.enrollment.records import Look
+from facegate.pipeline.records import Floats, Image
+from facegate.recognition.enrollment.records import FaceSample
 from facegate.scoring.engine import Scorer
 
-RIVAL = 0.75
+SECOND_FACE_RATIO = 0.75
 """A face so wide, as a share of the largest face's width, may be whom the picture is meant to show."""
 
 
-class Looker:
+class FaceExtractor:
     """Looks at picture files."""
 
     def __init__(self, detector: Detector, scorer: Scorer) -> None:
@@ -28,7 +28,7 @@ class Looker:
         self._detector = detector
         self._scorer = scorer
 
-    def look(self, content: bytes, source: str) -> Look:
+    def look(self, content: bytes, source: str) -> FaceSample:
         """Find the largest face of a picture file and measure it.
 
         Args:
@@ -53,19 +53,19 @@ class Looker:
         scores = self._scorer.score(crop[None], landmarks=landmarks, embedding=False)
         quality, size = int(scores.quality[0]), (image.shape[1], image.shape[0])
         why = reasons(crop, largest, size, scores.patches[0], quality, self._scorer.card.name).advice
-        return Look(
+        return FaceSample(
             source=source,
             digest=hashlib.sha256(content).hexdigest(),
             crop=crop,
             quality=quality,
             width=largest.width,
-            turn=turn(largest.landmarks),
-            faces=sum(face.width >= RIVAL * largest.width for face in faces),
+            turn=yaw_ratio(largest.landmarks),
+            faces=sum(face.width >= SECOND_FACE_RATIO * largest.width for face in faces),
             advice=why.say if why is not None and why.defect is not None else "",
         )
 
 
-def turn(landmarks: Floats) -> float:
+def yaw_ratio(landmarks: Floats) -> float:
     """How far a face is turned to a side: 0 with the nose midway between the eyes, 1 with it below one of them.
 
     Args:

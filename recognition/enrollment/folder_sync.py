@@ -12,9 +12,9 @@ import structlog
 from facegate.errors import GalleryError, SourceError
 from facegate.pipeline.images import read_picture_file
 from facegate.recognition.enrollment.checks import Fault, FaultKind
-from facegate.recognition.enrollment.enroller import Enroller, File, Progress, find_people
-from facegate.recognition.enrollment.records import Look
-from facegate.recognition.enrollment.gallery_store import People
+from facegate.recognition.enrollment.enroller import Enroller, PictureFile, Progress, find_people
+from facegate.recognition.enrollment.gallery_store import GalleryStore
+from facegate.recognition.enrollment.records import FaceSample
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +43,7 @@ class Stamp(msgspec.Struct, frozen=True):
 
 def sync(
     folder: Path,
-    people: People,
+    people: GalleryStore,
     enroller: Enroller,
     progress: Progress = lambda done, total: None,
     *,
@@ -73,7 +73,7 @@ def sync(
     known_bad = people.unusable()
     bad: dict[str, str] = {}
     wanted: set[tuple[str, str]] = set()
-    looks: dict[str, list[Look]] = {}
+    looks: dict[str, list[FaceSample]] = {}
     for index, file in enumerate(files):
         try:
             digest, look = _see(file, before, known_bad, wanted, enroller)
@@ -115,12 +115,12 @@ class _UnusableError(GalleryError):
 
 
 def _see(
-    file: File,
+    file: PictureFile,
     before: dict[tuple[str, str], int],
     known_bad: dict[str, str],
     wanted: set[tuple[str, str]],
     enroller: Enroller,
-) -> tuple[str, Look | None]:
+) -> tuple[str, FaceSample | None]:
     """The digest of a file, and what is seen in it if it is new."""
     content = read_picture_file(file.path)
     digest = hashlib.sha256(content).hexdigest()
@@ -134,7 +134,7 @@ def _see(
         raise _UnusableError(digest, str(error)) from error
 
 
-def _judge(people: People, faults: Sequence[Fault], strict: bool) -> None:
+def _judge(people: GalleryStore, faults: Sequence[Fault], strict: bool) -> None:
     """Warn of faults, and leave out of templates what has one and can be spared."""
     wrong = {fault.row: fault for fault in faults if fault.row is not None}
     left_out = []

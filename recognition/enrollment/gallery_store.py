@@ -2,7 +2,7 @@
 
 What is enrolled is kept as aligned crops (lossless), so another recogniser embeds them anew. Every change is one
 transaction: a person is there with all pictures of an ``add`` or not at all, whoever is killed when. Several
-processes may read and write; :meth:`People.changed` tells a reader when somebody else has.
+processes may read and write; :meth:`GalleryStore.changed` tells a reader when somebody else has.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import numpy as np
 
 from facegate.errors import GalleryError
 from facegate.pipeline.records import Floats, Image
-from facegate.recognition.enrollment.schema import GalleryFile, decode_crop, encode_crop
 from facegate.recognition.enrollment.names import name_key, person_name
-from facegate.recognition.enrollment.records import Embedded, Kind, Look, Person, Picture
+from facegate.recognition.enrollment.records import Embedded, FaceSample, Kind, Person, Picture
+from facegate.recognition.enrollment.schema import GalleryFile, decode_crop, encode_crop
 
 _COLUMNS = "pictures.id, name, kind, source, digest, quality, width, turn, faces, accepted"
 
 
-class People(GalleryFile):
+class GalleryStore(GalleryFile):
     """People and their pictures. Of one thread."""
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
@@ -84,7 +84,9 @@ class People(GalleryFile):
             found = self._db.execute("SELECT name FROM people WHERE key = ?", (name_key(name),)).fetchone()
         return person_name(name) if found is None else str(found[0])
 
-    def add(self, name: str, looks: Sequence[Look], *, kind: Kind = "enrolled", accepted: bool = False) -> int:
+    def add(
+        self, name: str, looks: Sequence[FaceSample], *, kind: Kind = "enrolled", accepted: bool = False
+    ) -> int:
         """Add pictures to a person, who is made where missing; all or none. Return how many were new.
 
         Raises:

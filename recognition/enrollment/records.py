@@ -24,7 +24,7 @@ class Person(msgspec.Struct, frozen=True):
     """Unix time (UTC)."""
 
 
-class Look(msgspec.Struct, frozen=True, eq=False):
+class FaceSample(msgspec.Struct, frozen=True, eq=False):
     """A face in a picture file, as it may be enrolled."""
 
     source: str

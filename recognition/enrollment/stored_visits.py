@@ -8,12 +8,12 @@ from pathlib import Path
 from facegate.errors import FacegateError
 from facegate.pipeline.recording.record import SUFFIX
 from facegate.recognition.enrollment.records import Erased
-from facegate.recognition.worker.open_visits import OpenVisits
 from facegate.recognition.worker.name_changes import named_visit, renamed_line
+from facegate.recognition.worker.open_visits import OpenVisits
 from facegate.sinks.spool import Spool
-from facegate.sinks.wire import Entry
+from facegate.sinks.wire import EncodedShot
 from facegate.store.reader import StoreReader
-from facegate.store.records import Track
+from facegate.store.records import TrackRecord
 from facegate.store.writer import StoreWriter
 
 SLACK_S = 30.0
@@ -83,7 +83,7 @@ def rename_waiting(path: Path, new_name: Callable[[str], str | None]) -> int:
     """
     changed = 0
 
-    def header(entry: Entry) -> bytes | None:
+    def header(entry: EncodedShot) -> bytes | None:
         nonlocal changed
         if entry.crop:
             return entry.header  # a shot: nobody is named in it
@@ -115,7 +115,7 @@ def _waiting(path: Path, name: str) -> set[str]:
     return found
 
 
-def _erase_recorded(recordings: Path, track: Track) -> int:
+def _erase_recorded(recordings: Path, track: TrackRecord) -> int:
     """Remove the pieces in which a track is; others who are in them go with it."""
     gone = 0
     if track.piece is None:

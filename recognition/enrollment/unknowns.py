@@ -16,18 +16,18 @@ from facegate.clock import FileClock, expired_row
 from facegate.detectors.align import CROP_SIZE
 from facegate.pipeline.records import Floats, Image
 from facegate.recognition.embedders import Embedder
+from facegate.recognition.enrollment.gallery_store import GalleryStore
+from facegate.recognition.enrollment.records import FaceSample
 from facegate.recognition.enrollment.schema import GalleryFile, decode_crop, encode_crop
-from facegate.recognition.enrollment.records import Look
-from facegate.recognition.enrollment.gallery_store import People
 
-MOST = 2000
-MOST_AGE_S = 30 * 86400.0
-MOST_ENROLLED = 5
-LEAST_QUALITY = 30
+MAX_VISITS = 2000
+MAX_AGE_S = 30 * 86400.0
+MAX_ENROLLED_SHOTS = 5
+MIN_QUALITY = 30
 """Of a poorer face nobody can tell whose it is."""
 
 
-class Unknown(msgspec.Struct, frozen=True):
+class UnknownVisit(msgspec.Struct, frozen=True):
     """The best face of a visit that got no name."""
 
     row: int
@@ -38,19 +38,19 @@ class Unknown(msgspec.Struct, frozen=True):
     quality: int
 
 
-class Cluster(msgspec.Struct, frozen=True):
+class UnknownCluster(msgspec.Struct, frozen=True):
     """Visits of one unknown person."""
 
     id: int
     """The row of its first visit."""
-    visits: list[Unknown]
+    visits: list[UnknownVisit]
     """Oldest first."""
     cameras: list[str]
     days: int
     """On how many days (UTC) there was a visit."""
 
 
-class Unknowns(GalleryFile):
+class UnknownStore(GalleryFile):
     """The unknown faces in a gallery's file."""
 
     def keep(
@@ -62,12 +62,12 @@ class Unknowns(GalleryFile):
             visit: its id; what is kept of it already is replaced.
             camera: which saw it.
             seen: Unix time (UTC).
-            quality: 0..100; a face below ``LEAST_QUALITY`` is not kept.
+            quality: 0..100; a face below ``MIN_QUALITY`` is not kept.
             crop: ``(112, 112, 3)`` uint8 RGB.
             version: of the embedder.
             vector: ``(D,)`` unit embedding.
         """
-        if quality < LEAST_QUALITY:
+        if quality < MIN_QUALITY:
             return
         with self._transaction():
             self._db.execute(
@@ -77,7 +77,8 @@ class Unknowns(GalleryFile):
                 (visit, camera, seen, quality, encode_crop(crop), version, np.asarray(vector, "<f4").tobytes()),
             )
             self._db.execute(
-                "DELETE FROM unknowns WHERE id NOT IN (SELECT id FROM unknowns ORDER BY id DESC LIMIT ?)", (MOST,)
+                "DELETE FROM unknowns WHERE id NOT IN (SELECT id FROM unknowns ORDER BY id DESC LIMIT ?)",
+                (MAX_VISITS,),
             )
 
     def tidy(self, clock: FileClock, now: float, elapsed: float) -> int:
@@ -92,7 +93,7 @@ class Unknowns(GalleryFile):
             newest = self._db.execute("SELECT seen FROM unknowns ORDER BY id DESC LIMIT 1").fetchone()
             if not clock.check(self._db, None if newest is None else newest[0], now, elapsed):
                 return 0
-            old = expired_row(self._db, "unknowns", "seen", now - MOST_AGE_S, now)
+            old = expired_row(self._db, "unknowns", "seen", now - MAX_AGE_S, now)
         if old is None:
             return 0
         with self._transaction():
@@ -118,7 +119,7 @@ class Unknowns(GalleryFile):
             found = self._db.execute("SELECT crop FROM unknowns WHERE id = ?", (row,)).fetchone()
         return decode_crop(None if found is None else found[0], self._path)
 
-    def clusters(self, embedder: Embedder, alike: float) -> list[Cluster]:
+    def clusters(self, embedder: Embedder, alike: float) -> list[UnknownCluster]:
         """Everybody unknown, those with the most visits first.
 
         Args:
@@ -129,13 +130,13 @@ class Unknowns(GalleryFile):
             rows = self._db.execute(
                 "SELECT id, visit, camera, seen, quality, version, vector FROM unknowns ORDER BY seen, id"
             ).fetchall()
-        found = [Unknown(*row[:5]) for row in rows]
+        found = [UnknownVisit(*row[:5]) for row in rows]
         vectors = self._vectors(embedder, [(row[0], *row[5:]) for row in rows])
-        groups: dict[int, list[Unknown]] = {}
+        groups: dict[int, list[UnknownVisit]] = {}
         for unknown, label in zip(found, _labels(vectors, alike), strict=True):
             groups.setdefault(label, []).append(unknown)
         clusters = [
-            Cluster(
+            UnknownCluster(
                 id=group[0].row,
                 visits=group,
                 cameras=sorted({unknown.camera for unknown in group}),
@@ -167,7 +168,9 @@ def _labels(vectors: Sequence[Floats], alike: float) -> list[int]:
     return [int(label) for label in fcluster(tree, 1 - alike, criterion="distance")]
 
 
-def enrol_cluster(unknowns: Unknowns, people: People, cluster: Cluster, name: str, without: Collection[int]) -> int:
+def enrol_cluster(
+    unknowns: UnknownStore, people: GalleryStore, cluster: UnknownCluster, name: str, without: Collection[int]
+) -> int:
     """Enrol the best faces of a cluster as somebody's, and forget those; return how many pictures were new.
 
     Args:
@@ -179,10 +182,10 @@ def enrol_cluster(unknowns: Unknowns, people: People, cluster: Cluster, name: st
     """
     right = [unknown for unknown in cluster.visits if unknown.row not in without]
     looks = []
-    for unknown in sorted(right, key=lambda unknown: -unknown.quality)[:MOST_ENROLLED]:
+    for unknown in sorted(right, key=lambda unknown: -unknown.quality)[:MAX_ENROLLED_SHOTS]:
         crop = unknowns.crop(unknown.row)
         digest = hashlib.sha256(crop.tobytes()).hexdigest()
-        looks.append(Look(f"visit {unknown.visit}", digest, crop, unknown.quality, float(CROP_SIZE), 0.0, 1))
+        looks.append(FaceSample(f"visit {unknown.visit}", digest, crop, unknown.quality, float(CROP_SIZE), 0.0, 1))
     added = people.add(name, looks, accepted=True)
     unknowns.forget([unknown.row for unknown in right])
     return added

@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 
 from facegate.pipeline.records import Floats
 from facegate.recognition.embedders import unit
-from facegate.recognition.matching.nearest import Nearest
-from facegate.recognition.matching.score_tail import Strangers
 from facegate.recognition.enrollment.records import Embedded
+from facegate.recognition.matching.nearest import NearestNeighbors
+from facegate.recognition.matching.score_tail import ImpostorModel
 
 DEFAULT_FPIR = 1e-3
 """One unknown visit in a thousand gets somebody's name."""
 ROUNDING = 1e-5
 SURE_PART, SURE_BY = 1 / 3, 0.03
 """A name is sure at a third of the rate that is promised, or by so much more than a fixed similarity."""
-STRANGE_PART = 0.4
+IMPOSTOR_FRACTION = 0.4
 """Of the limit: below, a good face is nobody's. On the development clips 0 to 3 % of the good faces of enrolled
 people are, and two thirds to nine tenths of the strangers'."""
-VISIT_CHANCES = 2
+CHANCES_PER_VISIT = 2
 """Naming a visit at any of its first three shots errs as often as one shot among twice as many people: measured."""
 
 
@@ -46,7 +46,7 @@ class Match(msgspec.Struct, frozen=True):
         return min(self.similarity, self.similarity - self.margin)
 
 
-class Rule(Protocol):
+class DecisionRule(Protocol):
     """From which score on a face is named."""
 
     def taken(self, embeddings: Floats) -> Floats:
@@ -78,45 +78,45 @@ class Rule(Protocol):
         ...
 
 
-class FixedSimilarity:
+class FixedThresholdRule:
     """Named from a similarity on, however many people there are; it promises nothing."""
 
     def __init__(self, similarity: float) -> None:
         self._similarity = similarity
 
     def taken(self, embeddings: Floats) -> Floats:
-        """See :class:`Rule`."""
+        """See :class:`DecisionRule`."""
         return np.zeros(len(embeddings), np.float32)
 
     def limit(self, people: int) -> float:
-        """See :class:`Rule`."""
+        """See :class:`DecisionRule`."""
         return self._similarity
 
     def fpir(self, score: float, people: int) -> float | None:
-        """See :class:`Rule`."""
+        """See :class:`DecisionRule`."""
         return None
 
     def sure(self, score: float, people: int) -> bool:
-        """See :class:`Rule`."""
+        """See :class:`DecisionRule`."""
         return score >= self._similarity + SURE_BY
 
     def strange(self, score: float, people: int) -> bool:
-        """See :class:`Rule`."""
-        return score <= STRANGE_PART * self._similarity
+        """See :class:`DecisionRule`."""
+        return score <= IMPOSTOR_FRACTION * self._similarity
 
     def alike(self, people: int) -> float:
-        """See :class:`Rule`."""
+        """See :class:`DecisionRule`."""
         return self._similarity
 
     def words(self, people: int) -> str:
-        """See :class:`Rule`."""
+        """See :class:`DecisionRule`."""
         return f"similarity {self._similarity:.3f}, which promises no rate"
 
 
-class PromisedRate:
+class FpirRule:
     """Named where a stranger would be so named with at most a promised probability (FPIR)."""
 
-    def __init__(self, strangers: Strangers, fpir: float, *, chances: int = 1) -> None:
+    def __init__(self, strangers: ImpostorModel, fpir: float, *, chances: int = 1) -> None:
         """Promise a rate.
 
         Args:
@@ -129,32 +129,32 @@ class PromisedRate:
         self._chances = chances
 
     def taken(self, embeddings: Floats) -> Floats:
-        """See :class:`Rule`."""
+        """See :class:`DecisionRule`."""
         return self._strangers.nearness(embeddings)
 
     def limit(self, people: int) -> float:
-        """See :class:`Rule`."""
+        """See :class:`DecisionRule`."""
         return self._strangers.tail.score_at(-math.expm1(math.log1p(-self._fpir) / max(people * self._chances, 1)))
 
     def fpir(self, score: float, people: int) -> float:
-        """See :class:`Rule`."""
+        """See :class:`DecisionRule`."""
         return -math.expm1(people * self._chances * math.log1p(-self._strangers.tail.rate(score)))
 
     def sure(self, score: float, people: int) -> bool:
-        """See :class:`Rule`."""
+        """See :class:`DecisionRule`."""
         return self.fpir(score, people) <= SURE_PART * self._fpir
 
     def strange(self, score: float, people: int) -> bool:
-        """See :class:`Rule`."""
-        return score <= STRANGE_PART * self.limit(people)
+        """See :class:`DecisionRule`."""
+        return score <= IMPOSTOR_FRACTION * self.limit(people)
 
     def alike(self, people: int) -> float:
-        """See :class:`Rule`; one pair of strangers in five galleries is as much alike."""
+        """See :class:`DecisionRule`; one pair of strangers in five galleries is as much alike."""
         pairs = max(1, people * (people - 1) // 2)
         return self._strangers.tail.score_at(min(0.5, 0.2 / pairs)) + self._strangers.tail.typical
 
     def words(self, people: int) -> str:
-        """See :class:`Rule`."""
+        """See :class:`DecisionRule`."""
         similarity = self.limit(people) + self._strangers.tail.typical
         return f"FPIR {self._fpir:g}, about similarity {similarity:.3f} among {people} people"
 
@@ -179,7 +179,7 @@ class Gallery:
         """
         self.names = names
         self.templates = templates
-        self._nearest = Nearest(templates)
+        self._nearest = NearestNeighbors(templates)
         self._negatives = templates[:0] if negatives is None else negatives
         self._whose = np.empty(0, np.int64) if whose is None else whose
 
@@ -191,7 +191,7 @@ class Gallery:
         place = np.full(len(embedded.names), -1)
         place[present] = np.arange(len(present))
         sums = np.zeros((len(present), embedded.vectors.shape[1]), np.float32)
-        weights = weight(embedded.quality[positive])[:, None]
+        weights = quality_weight(embedded.quality[positive])[:, None]
         np.add.at(sums, place[embedded.people[positive]], embedded.vectors[positive] * weights)
         against = embedded.negative & (place[embedded.people] >= 0)
         return cls(
@@ -201,7 +201,7 @@ class Gallery:
             place[embedded.people[against]],
         )
 
-    def match(self, embedding: Floats, rule: Rule) -> Match:
+    def match(self, embedding: Floats, rule: DecisionRule) -> Match:
         """Compare a unit embedding ``(D,)`` with everybody (open set: nobody is a possible answer)."""
         if not self.names:
             return Match(None, 0.0, 0.0, 0.0, None)
@@ -225,15 +225,15 @@ class Gallery:
         )
 
 
-def weight(quality: NDArray[np.int64]) -> Floats:
+def quality_weight(quality: NDArray[np.int64]) -> Floats:
     """How much pictures of these qualities (0..100) count in a template or a visit."""
     found: Floats = (quality / 100 + 0.05).astype(np.float32)
     return found
 
 
 def choose_rule(
-    threshold: float | None, fpir: float, strangers: Strangers | None, usual: float
-) -> tuple[Rule, str | None]:
+    threshold: float | None, fpir: float, strangers: ImpostorModel | None, usual: float
+) -> tuple[DecisionRule, str | None]:
     """Choose how faces are named; return the rule, and a warning where it promises nothing.
 
     Args:
@@ -243,10 +243,10 @@ def choose_rule(
         usual: similarity of the recogniser's card, for one of whose strangers nothing is known.
     """
     if threshold is not None:
-        return FixedSimilarity(threshold), None
+        return FixedThresholdRule(threshold), None
     if strangers is not None:
-        return PromisedRate(strangers, fpir, chances=VISIT_CHANCES), None
-    return FixedSimilarity(usual), (
+        return FpirRule(strangers, fpir, chances=CHANCES_PER_VISIT), None
+    return FixedThresholdRule(usual), (
         "nothing is known of this recogniser's strangers, so no rate of false names can be promised: "
         "'facegate evaluate --open-set --tail' finds out"
     )

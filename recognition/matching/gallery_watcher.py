@@ -13,12 +13,12 @@ import structlog
 from facegate.clock import FileClock, elapsed_s
 from facegate.errors import FacegateError, GalleryError
 from facegate.recognition.embedders import Embedder
-from facegate.recognition.matching.gallery import Gallery, Rule
 from facegate.recognition.enrollment.enroller import Enroller, Progress
+from facegate.recognition.enrollment.face_extraction import FaceExtractor
 from facegate.recognition.enrollment.folder_sync import Stamp, sync
-from facegate.recognition.enrollment.face_extraction import Looker
-from facegate.recognition.enrollment.gallery_store import People
-from facegate.recognition.enrollment.unknowns import Unknowns
+from facegate.recognition.enrollment.gallery_store import GalleryStore
+from facegate.recognition.enrollment.unknowns import UnknownStore
+from facegate.recognition.matching.gallery import DecisionRule, Gallery
 
 REFRESH_S = 1.0
 TIDY_S = 60.0
@@ -27,15 +27,15 @@ GALLERY_SUFFIX = ".db"
 log = structlog.get_logger(__name__)
 
 
-class GalleryKeeper:
+class GalleryWatcher:
     """Owns the gallery's file; ``gallery`` is always whole, and at most ``REFRESH_S`` old while it is watched."""
 
     def __init__(
         self,
         path: Path,
         embedder: Embedder,
-        rule: Rule,
-        looker: Callable[[], Looker],
+        rule: DecisionRule,
+        looker: Callable[[], FaceExtractor],
         cache: Path,
         progress: Progress = lambda done, total: None,
         *,
@@ -59,7 +59,9 @@ class GalleryKeeper:
         self._path = path
         self._stamp = None if self._folder is None else Stamp.of(path)
         self._embedder = embedder
-        self._people = People(path) if self._folder is None else People(_kept(path, embedder, cache), create=True)
+        self._people = (
+            GalleryStore(path) if self._folder is None else GalleryStore(_kept(path, embedder, cache), create=True)
+        )
         self._enroller = Enroller(self._people, looker, embedder, rule)
         self._stop = Event()
         self._thread: Thread | None = None
@@ -74,9 +76,9 @@ class GalleryKeeper:
         if not self._gallery.names:
             log.warning("nobody can be named yet: the gallery is empty", gallery=str(path))
 
-    def unknowns(self) -> Unknowns | None:
+    def unknowns(self) -> UnknownStore | None:
         """A connection to the unknown faces in the gallery's file, which the caller closes; a folder has none."""
-        return None if self._folder is not None else Unknowns(self._path)
+        return None if self._folder is not None else UnknownStore(self._path)
 
     @property
     def gallery(self) -> Gallery:
@@ -97,7 +99,7 @@ class GalleryKeeper:
             self._thread.join()
         self._people.close()
 
-    def __enter__(self) -> GalleryKeeper:
+    def __enter__(self) -> GalleryWatcher:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -130,7 +132,7 @@ class GalleryKeeper:
                 if self.refresh():
                     self._on_change(self._gallery.names)
                 if self._folder is None and monotonic() >= tidy_s:
-                    with Unknowns(self._path) as unknowns:
+                    with UnknownStore(self._path) as unknowns:
                         unknowns.tidy(clock, time(), elapsed_s())
                     tidy_s = monotonic() + TIDY_S
                 told = ""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from facegate.cpu import cores
 from facegate.pipeline.records import Floats
 
-EXACT = 50_000
+MAX_EXACT = 50_000
 """So many templates are compared one by one in a few milliseconds."""
 TRAINING, CHUNK = 10_000, 100_000
 CANDIDATES = 800
@@ -25,10 +25,10 @@ CANDIDATES = 800
 log = structlog.get_logger(__name__)
 
 
-class Nearest:
+class NearestNeighbors:
     """Finds the most similar of ``(P, D)`` unit templates, D even."""
 
-    def __init__(self, templates: Floats, *, exact: int = EXACT) -> None:
+    def __init__(self, templates: Floats, *, exact: int = MAX_EXACT) -> None:
         """Make the index where there are more than ``exact`` templates."""
         self._templates = templates
         self._index: Any = None

@@ -36,12 +36,12 @@ NEAREST_SHARE = 1 / 13
 COHORT_MEMBERS = 3
 """People of whom each vector of a cohort is the mean, on average."""
 MAX_COHORT = 512
-LEAST_PEOPLE = 200
+MIN_PEOPLE = 200
 MAX_COHORT_BYTES = 64 * 1024 * 1024
 SUFFIX, COHORT_SUFFIX = ".tail.yaml", ".cohort.safetensors"
 
 
-class Tail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ScoreTail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is known of strangers' scores."""
 
     model: str
@@ -82,19 +82,19 @@ class Tail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.above + self.scale * math.expm1(-self.shape * log) / self.shape
 
 
-class Strangers(msgspec.Struct, frozen=True, eq=False):
+class ImpostorModel(msgspec.Struct, frozen=True, eq=False):
     """A cohort and the tail that was fit with it."""
 
-    tail: Tail
+    tail: ScoreTail
     cohort: Floats
     """``(C, D)``, unit length."""
 
-    def nearness(self, embeddings: Floats) -> Floats:
+    def cohort_mean_similarity(self, embeddings: Floats) -> Floats:
         """How near each unit embedding ``(N, D)`` is to its nearest strangers: ``(N,)`` mean similarities."""
-        return nearness(embeddings, self.cohort)
+        return cohort_mean_similarity(embeddings, self.cohort)
 
 
-def nearness(embeddings: Floats, cohort: Floats) -> Floats:
+def cohort_mean_similarity(embeddings: Floats, cohort: Floats) -> Floats:
     """Mean similarity of each of ``(N, D)`` to its nearest in ``(C, D)``; ``(N,)``."""
     nearest = max(1, round(len(cohort) * NEAREST_SHARE))
     similarities = embeddings @ cohort.T
@@ -114,8 +114,8 @@ def make_cohort(people: Floats, seed: int = 0) -> Floats:
     """
     from scipy.cluster.vq import kmeans2
 
-    if len(people) < LEAST_PEOPLE:
-        raise ConfigError(f"a cohort needs {LEAST_PEOPLE} or more people; there are {len(people)}")
+    if len(people) < MIN_PEOPLE:
+        raise ConfigError(f"a cohort needs {MIN_PEOPLE} or more people; there are {len(people)}")
     count = min(MAX_COHORT, len(people) // COHORT_MEMBERS)
     means = kmeans2(people.astype(np.float64), count, seed=seed, minit="points")[0]
     # As it is kept, so that the tail is fit with the very numbers.
@@ -123,7 +123,7 @@ def make_cohort(people: Floats, seed: int = 0) -> Floats:
     return unit.astype(np.float32)
 
 
-def fit_tail(scores: Floats, *, model: str, typical: float, cohort: Floats, source: str) -> Tail:
+def fit_tail(scores: Floats, *, model: str, typical: float, cohort: Floats, source: str) -> ScoreTail:
     """Fit the tail of non-mated scores ``(N,)``.
 
     Raises:
@@ -135,7 +135,7 @@ def fit_tail(scores: Floats, *, model: str, typical: float, cohort: Floats, sour
         raise ConfigError(f"{len(scores)} comparisons are too few to know their tail by: give more people")
     above = float(np.quantile(scores, 1 - SHARE))
     shape, _, scale = genpareto.fit(scores[scores > above].astype(float) - above, floc=0)
-    return Tail(
+    return ScoreTail(
         model=model,
         above=round(above, 5),
         scale=round(float(scale), 5),
@@ -148,15 +148,15 @@ def fit_tail(scores: Floats, *, model: str, typical: float, cohort: Floats, sour
     )
 
 
-def write_strangers(strangers: Strangers, folder: Path, name: str) -> tuple[Path, Path]:
-    """Write tail and cohort as ``name`` into ``folder``, as :func:`find_strangers` finds them; return the files."""
+def write_impostor_model(strangers: ImpostorModel, folder: Path, name: str) -> tuple[Path, Path]:
+    """Write tail and cohort as ``name`` into ``folder``, as :func:`find_impostor_model` finds them; return the files."""
     files = folder / (name + SUFFIX), folder / (name + COHORT_SUFFIX)
     files[1].write_bytes(_pack(strangers.cohort))
     files[0].write_bytes(msgspec.yaml.encode(strangers.tail))
     return files
 
 
-def find_strangers(version: str, name: str, beside: Path | None = None) -> Strangers | None:
+def find_impostor_model(version: str, name: str, beside: Path | None = None) -> ImpostorModel | None:
     """What is known of a recogniser's strangers; ``None`` where nothing is.
 
     Args:
@@ -181,9 +181,9 @@ def find_strangers(version: str, name: str, beside: Path | None = None) -> Stran
     return found if version.startswith(found.tail.model) else None
 
 
-def _read(tail: Any, cohort: Any) -> Strangers:
+def _read(tail: Any, cohort: Any) -> ImpostorModel:
     try:
-        known = msgspec.yaml.decode(tail.read_bytes(), type=Tail)
+        known = msgspec.yaml.decode(tail.read_bytes(), type=ScoreTail)
         content = cohort.read_bytes()
     except msgspec.DecodeError as error:
         raise ConfigError(f"{tail.name} is not valid: {error}") from error
@@ -195,7 +195,7 @@ def _read(tail: Any, cohort: Any) -> Strangers:
         vectors: NDArray[Any] = load(content)["cohort"]
     except (SafetensorError, KeyError, ValueError) as error:
         raise ModelError(f"{cohort.name} cannot be read: {error}") from error
-    return Strangers(known, vectors.astype(np.float32))
+    return ImpostorModel(known, vectors.astype(np.float32))
 
 
 def _pack(cohort: Floats) -> bytes:

@@ -16,24 +16,24 @@ import zmq
 from pydantic import ValidationError
 
 from facegate.errors import ConfigError, DeliveryError
-from facegate.pipeline.config.delivery import OtherConfig
+from facegate.pipeline.config.delivery import OutputConfig
 from facegate.recognition.publishers.home_assistant import NamesMqtt
 from facegate.recognition.worker.name_changes import renamed_line
 from facegate.recognition.worker.visits import VisitEvent
 from facegate.sinks.base import DeliveryReport
-from facegate.sinks.zmq_socket import LOOPBACK, Bound
 from facegate.sinks.jetstream import JetStream
-from facegate.sinks.spooled_sink import Outbox, Target
 from facegate.sinks.spool import Spool
+from facegate.sinks.spooled_sink import SpooledSink, Target
 from facegate.sinks.webhook import Webhook
-from facegate.sinks.wire import Entry
-from facegate.store.records import VisitNews
+from facegate.sinks.wire import EncodedShot
+from facegate.sinks.zmq_socket import LOOPBACK, BoundSocket
+from facegate.store.records import VisitUpdate
 from facegate.store.writer import StoreTarget, StoreWriter
 
 LINGER_S = 5.0
 SECRET = "FACEGATE_WEBHOOK_SECRET"
 """Environment: key of a webhook's signature."""
-KEPT_S = 7 * 86_400.0
+RETENTION_S = 7 * 86_400.0
 MAX_SPOOL_BYTES = 100_000_000
 _KINDS: dict[str, Literal["webhook", "mqtt", "jetstream", "store"]] = {
     "http": "webhook", "https": "webhook", "mqtt": "mqtt", "mqtts": "mqtt", "nats": "jetstream", "tls": "jetstream",
@@ -46,7 +46,7 @@ log = structlog.get_logger(__name__)
 class NamesWebhook(Webhook):
     """POSTs each event of a visit as its JSON line."""
 
-    def body(self, entry: Entry) -> bytes:
+    def body(self, entry: EncodedShot) -> bytes:
         """See :class:`Webhook`."""
         return entry.header
 
@@ -55,9 +55,9 @@ class NamesJetStream(JetStream):
     """Publishes each event to ``facegate.names.CAMERA`` in the stream ``FACEGATE_NAMES``, kept for a week."""
 
     subject = "facegate.names"
-    streams = ({"name": "FACEGATE_NAMES", "subjects": [f"{subject}.>"], "max_age": KEPT_S},)
+    streams = ({"name": "FACEGATE_NAMES", "subjects": [f"{subject}.>"], "max_age": RETENTION_S},)
 
-    def payload(self, entry: Entry) -> bytes:
+    def payload(self, entry: EncodedShot) -> bytes:
         """See :class:`JetStream`."""
         return entry.header
 
@@ -65,12 +65,12 @@ class NamesJetStream(JetStream):
 class NamesStore(StoreTarget):
     """Keeps the newest of what is known of each visit."""
 
-    def write(self, store: StoreWriter, entries: Sequence[Entry]) -> None:
+    def write(self, store: StoreWriter, entries: Sequence[EncodedShot]) -> None:
         """See :class:`StoreTarget`."""
         events = [msgspec.json.decode(entry.header, type=VisitEvent) for entry in entries]
         store.keep_news(
             [
-                VisitNews(
+                VisitUpdate(
                     visit=event.visit,
                     camera=event.camera,
                     track_id=event.track_id,
@@ -86,7 +86,7 @@ class NamesStore(StoreTarget):
         )
 
 
-class Places:
+class PublisherSet:
     """The places of one worker; their owner closes them. Used by one thread."""
 
     def __init__(
@@ -115,8 +115,8 @@ class Places:
             ConfigError: an address that is none, or the same twice.
             DeliveryError: an address cannot be bound, or a file not be opened.
         """
-        self._outboxes: list[Outbox] = []
-        self._publishers: list[Bound] = []
+        self._outboxes: list[SpooledSink] = []
+        self._publishers: list[BoundSocket] = []
         self._brokers: list[NamesMqtt] = []
         if len(set(urls)) < len(urls):
             raise ConfigError("--to names the same place twice")
@@ -128,7 +128,7 @@ class Places:
                             f"{url} can be reached from other hosts, and names are not encrypted there: bind "
                             "127.0.0.1, or say --plain on a network you trust"
                         )
-                    self._publishers.append(Bound(zmq.PUB, url, plain=plain, options={zmq.SNDHWM: 10_000}))
+                    self._publishers.append(BoundSocket(zmq.PUB, url, plain=plain, options={zmq.SNDHWM: 10_000}))
                     opened.callback(self._publishers[-1].close)
                 else:
                     outbox, target = _outbox(url, folder, presence, console, plain, hold)
@@ -185,8 +185,8 @@ class Places:
         return reports
 
 
-def _entry(event: VisitEvent) -> Entry:
-    return Entry(
+def _entry(event: VisitEvent) -> EncodedShot:
+    return EncodedShot(
         shot_id=event.id or f"{event.visit}/{event.event}/{event.shots}",
         camera=event.camera,
         track_id=event.track_id,
@@ -197,7 +197,7 @@ def _entry(event: VisitEvent) -> Entry:
 
 def _outbox(
     url: str, folder: Path, presence: Sequence[str], console: str | None, plain: bool, hold: bool
-) -> tuple[Outbox, Target]:
+) -> tuple[SpooledSink, Target]:
     try:
         kind = _KINDS.get(urlsplit(url).scheme)
     except ValueError:
@@ -214,7 +214,7 @@ def _outbox(
     try:
         to = urlsplit(url).path if kind == "store" else url
         own = console if kind == "mqtt" else None
-        checked = OtherConfig(kind=kind, to=to, spool=path, secret=secret, plain=plain, console=own)
+        checked = OutputConfig(kind=kind, to=to, spool=path, secret=secret, plain=plain, console=own)
     except ValidationError as error:
         reason = str(error.errors()[0]["msg"]).removeprefix("Value error, ").replace("'plain: true'", "--plain")
         raise ConfigError(f"--to {url.rpartition('@')[2]}: {reason}") from None
@@ -224,7 +224,7 @@ def _outbox(
         except OSError as error:
             reason = (error.strerror or "unknown error").lower()
             raise DeliveryError(f"cannot keep names in {folder}: {reason}") from error
-        spool = Spool(path, max_bytes=MAX_SPOOL_BYTES, max_age_s=KEPT_S)
+        spool = Spool(path, max_bytes=MAX_SPOOL_BYTES, max_age_s=RETENTION_S)
         opened.callback(spool.close)
         target: Target
         if kind == "webhook":
@@ -236,6 +236,6 @@ def _outbox(
         else:
             target = NamesJetStream(url)
         opened.callback(target.close)
-        outbox = Outbox(target, spool, hold=hold)
+        outbox = SpooledSink(target, spool, hold=hold)
         opened.pop_all()
     return outbox, target

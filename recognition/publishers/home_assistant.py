@@ -33,7 +33,7 @@ from facegate.sinks.mqtt.discovery import (
 )
 from facegate.sinks.mqtt.shots import REMOVED, of_worker
 from facegate.sinks.spool import Spool
-from facegate.sinks.wire import Entry
+from facegate.sinks.wire import EncodedShot
 
 ON, OFF = b"ON", b"OFF"
 STATUS = "names/status"
@@ -101,7 +101,7 @@ class NamesMqtt(Connection):
             self._ready = True
             self._tell_people()
 
-    def publish(self, entry: Entry) -> list[Any]:
+    def publish(self, entry: EncodedShot) -> list[Any]:
         """See :class:`Connection`."""
         event = msgspec.json.decode(entry.header, type=VisitEvent)
         with self.lock:

@@ -31,14 +31,14 @@ ACK_WAIT_S = 30.0
 MAX_PENDING = 256
 MAX_DELIVERIES = 5
 """A shot that has come so often kills its workers, it seems: it is put aside."""
-TOGETHER = 8
-LOOK_S = 0.5
-AGAIN_S = 1.0
+BATCH_SIZE = 8
+POLL_INTERVAL_S = 0.5
+RECONNECT_S = 1.0
 
 log = structlog.get_logger(__name__)
 
 
-class StreamWorker:
+class JetStreamWorker:
     """Takes shots from the stream until stopped; each is acknowledged when its line is written."""
 
     def __init__(self, url: str, recognizer: Recognizer) -> None:
@@ -78,7 +78,7 @@ class StreamWorker:
                 if reason != told:
                     log.warning("waiting for the server", server=server_name(self._url), reason=reason)
                     told = reason
-                again = monotonic() + AGAIN_S
+                again = monotonic() + RECONNECT_S
                 while monotonic() < again and not stop.is_set():
                     await asyncio.sleep(0.1)
 
@@ -95,7 +95,7 @@ class StreamWorker:
         while not stop.is_set():
             self._recognizer.tend()
             try:
-                found = await shots.fetch(TOGETHER, timeout=LOOK_S)
+                found = await shots.fetch(BATCH_SIZE, timeout=POLL_INTERVAL_S)
             except self._nats.errors.TimeoutError:
                 if not client.is_connected:
                     return False
@@ -111,7 +111,7 @@ class StreamWorker:
     async def _ended(self, message: Any) -> None:
         """Every worker hears of every track; whoever has shots of it knows the visit."""
         try:
-            self._recognizer.ended(wire.decode(message.data, wire.Ended))
+            self._recognizer.ended(wire.decode(message.data, wire.TrackEnded))
         except DeliveryError as error:
             self._recognizer.metrics.messages_rejected.inc()
             log.error("message refused", subject=message.subject, reason=str(error))
@@ -119,7 +119,7 @@ class StreamWorker:
     async def _live(self, message: Any) -> None:
         """Every worker hears of the live tracks of every gate."""
         try:
-            self._recognizer.live(wire.decode(message.data, wire.Live))
+            self._recognizer.live(wire.decode(message.data, wire.LiveTracksMessage))
         except DeliveryError as error:
             log.error("message refused", subject=message.subject, reason=str(error))
 

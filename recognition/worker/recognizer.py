@@ -13,22 +13,22 @@ import structlog
 
 from facegate.errors import DeliveryError, GalleryError
 from facegate.pipeline.records import Box, Floats, Image
-from facegate.recognition.embedders import Embedder, recogniser_id
-from facegate.recognition.matching.gallery import Gallery, Match, Rule
-from facegate.recognition.enrollment.unknowns import Unknowns
+from facegate.recognition.embedders import Embedder, recognizer_id
+from facegate.recognition.enrollment.unknowns import UnknownStore
+from facegate.recognition.matching.gallery import DecisionRule, Gallery, Match
 from facegate.recognition.worker.metrics import WorkerMetrics
-from facegate.recognition.worker.open_visits import Kept, OpenVisits
 from facegate.recognition.worker.name_changes import vanished
+from facegate.recognition.worker.open_visits import Kept, OpenVisits
 from facegate.recognition.worker.visits import VisitEvent, VisitKey, Visits, visit_key
 from facegate.sinks import wire
 
-REMEMBERED = 10_000
+MAX_REMEMBERED_SHOTS = 10_000
 """Shot ids kept to recognise duplicates by."""
 
 log = structlog.get_logger(__name__)
 
 
-class Result(msgspec.Struct, frozen=True, tag_field="event", tag="shot", omit_defaults=True):
+class ShotResult(msgspec.Struct, frozen=True, tag_field="event", tag="shot", omit_defaults=True):
     """One recognised (or unknown) shot by itself: a line of the output; see :class:`VisitEvent` for the others."""
 
     shot_id: str
@@ -45,7 +45,7 @@ class Result(msgspec.Struct, frozen=True, tag_field="event", tag="shot", omit_de
     """Of a gate in a fleet; where another shot of the camera has a higher one, that gate had the camera before."""
 
 
-class _Face(msgspec.Struct, frozen=True, eq=False):
+class _BestFace(msgspec.Struct, frozen=True, eq=False):
     """The best of a visit so far."""
 
     header: wire.ShotHeader
@@ -60,9 +60,9 @@ class Recognizer:
         self,
         gallery: Callable[[], Gallery],
         embedder: Embedder,
-        rule: Rule,
+        rule: DecisionRule,
         output: IO[str] = sys.stdout,
-        unknowns: Unknowns | None = None,
+        unknowns: UnknownStore | None = None,
         tell: Callable[[Sequence[VisitEvent]], None] | None = None,
         *,
         visits: tuple[OpenVisits, Kept] | None = None,
@@ -87,7 +87,7 @@ class Recognizer:
         """As all of one batch, or one round of :meth:`tend`, is matched with."""
         self._embedder = embedder
         self._rule = rule
-        self._recogniser = recogniser_id(embedder)
+        self._recogniser = recognizer_id(embedder)
         self._visits = Visits(lambda: self._gallery, rule)
         self._renamed = renamed
         self._scrub = False
@@ -97,7 +97,7 @@ class Recognizer:
         self._output = output
         self._unknowns = unknowns
         self._elsewhere = tell
-        self._best: dict[VisitKey, _Face] = {}
+        self._best: dict[VisitKey, _BestFace] = {}
         self._seen: OrderedDict[str, wire.Ack] = OrderedDict()
         self.results = 0
         self.named = 0
@@ -124,7 +124,7 @@ class Recognizer:
                 results[index] = error
         embeddings = self._embedder.embed([crop for _, crop in new.values()])
         self._follow_gallery()
-        told: list[Result | VisitEvent] = []
+        told: list[ShotResult | VisitEvent] = []
         for (header, _), embedding in zip(new.values(), embeddings, strict=True):
             match = self._gallery.match(embedding, self._rule)
             events = self._visits.shot(header, embedding, match, monotonic())
@@ -133,7 +133,7 @@ class Recognizer:
             latency_ms = round((perf_counter() - started) * 1000 / len(new), 3)
             told += [_result(header, match.name, match.similarity, latency_ms), *events]
             self._seen[header.shot_id] = self._receipt(header, match, latency_ms)
-            if len(self._seen) > REMEMBERED + len(shots):
+            if len(self._seen) > MAX_REMEMBERED_SHOTS + len(shots):
                 self._seen.popitem(last=False)
         self._tell(told)
         return [
@@ -146,11 +146,11 @@ class Recognizer:
         found = {"ok": True, "people": len(self._gallery.names), "shots": self.results, "named": self.named}
         return True, msgspec.json.encode(found)
 
-    def ended(self, end: wire.Ended) -> None:
+    def ended(self, end: wire.TrackEnded) -> None:
         """A track is over."""
         self._visits.ended(end, monotonic())
 
-    def live(self, live: wire.Live) -> None:
+    def live(self, live: wire.LiveTracksMessage) -> None:
         """A gate reports which tracks live."""
         self._tell(self._visits.live(live, monotonic()))
 
@@ -201,14 +201,14 @@ class Recognizer:
 
     def _receipt(self, header: wire.ShotHeader, match: Match, latency_ms: float) -> wire.Ack:
         named, sure = self._visits.standing(header)
-        answer = wire.AnswerBlock(named, sure, match.similarity, match.second, self._recogniser)
+        answer = wire.Feedback(named, sure, match.similarity, match.second, self._recogniser)
         return wire.Ack(header.shot_id, latency_ms, answer)
 
     def _remember(self, header: wire.ShotHeader, crop: Image, embedding: Floats) -> None:
         key = visit_key(header)
         known = self._best.get(key)
         if self._unknowns is not None and (known is None or header.quality.value > known.header.quality.value):
-            self._best[key] = _Face(header, crop, embedding)
+            self._best[key] = _BestFace(header, crop, embedding)
 
     def _keep_unknown(self, event: VisitEvent) -> None:
         face = self._best.pop(event.key, None)
@@ -226,7 +226,7 @@ class Recognizer:
         except GalleryError as error:
             log.error("unknown face not kept", visit=event.visit, reason=str(error))
 
-    def _tell(self, lines: Sequence[Result | VisitEvent]) -> None:
+    def _tell(self, lines: Sequence[ShotResult | VisitEvent]) -> None:
         """Keep what has changed, then tell it: a process that is killed in between leaves it for the next one."""
         events = [line for line in lines if isinstance(line, VisitEvent)]
         self._keep(lambda file: file.save(self._visits.touched(), events))
@@ -235,14 +235,14 @@ class Recognizer:
             if event.event == "ended":
                 self._keep_unknown(event)
         for line in lines:
-            if isinstance(line, Result):
+            if isinstance(line, ShotResult):
                 self.results += 1
                 self.named += line.name is not None
                 self.metrics.shots.labels("unknown" if line.name is None else "named").inc()
                 self.metrics.duration.observe(line.latency_ms / 1000)
         self._pass_on(lines)
 
-    def _pass_on(self, lines: Sequence[Result | VisitEvent], written: Collection[str] = ()) -> None:
+    def _pass_on(self, lines: Sequence[ShotResult | VisitEvent], written: Collection[str] = ()) -> None:
         for line in lines:
             if isinstance(line, VisitEvent) and line.id in written:
                 continue
@@ -269,8 +269,8 @@ class Recognizer:
             self._file_fails = True
 
 
-def _result(header: wire.ShotHeader, name: str | None, similarity: float, latency_ms: float) -> Result:
-    return Result(
+def _result(header: wire.ShotHeader, name: str | None, similarity: float, latency_ms: float) -> ShotResult:
+    return ShotResult(
         shot_id=header.shot_id,
         camera=header.camera,
         track_id=header.track_id,

@@ -18,19 +18,19 @@ import numpy as np
 
 from facegate.pipeline.records import Floats
 from facegate.recognition.embedders import unit
-from facegate.recognition.matching.gallery import Gallery, Match, Rule, weight
+from facegate.recognition.matching.gallery import DecisionRule, Gallery, Match, quality_weight
 from facegate.recognition.worker.visit import Kind, VisitEvent, VisitKey, VisitState, event_of, pack, unpack
-from facegate.sinks.wire import Ended, Live, ShotHeader
+from facegate.sinks.wire import LiveTracksMessage, ShotHeader, TrackEnded
 
 __all__ = ["VisitEvent", "VisitKey", "Visits", "visit_key"]
 
-IDLE_S = 30.0
+VISIT_TIMEOUT_S = 30.0
 """A visit ends after this long without a shot where the gate does not report live tracks (before wire 1.6)."""
 SILENT_S = 15.0
 """A visit ends after this long without a report of live tracks from a gate that sends them."""
 RESUME_S = 8.0
 """A visit of an earlier process ends after this long, unless its gate reports that its track lives."""
-LATE_S = 1.0
+LATE_SHOT_GRACE_S = 1.0
 """A shot may come this much later than the news that its track has ended."""
 BEHIND_S = 3.0
 """A shot of a run that is over (it waited in a spool) may be followed by others within this time."""
@@ -47,7 +47,7 @@ GOOD_QUALITY = 30
 """From which a face that is like nobody enrolled is believed to be nobody's."""
 
 
-def visit_key(header: ShotHeader | Ended) -> VisitKey:
+def visit_key(header: ShotHeader | TrackEnded) -> VisitKey:
     """Which visit something belongs to."""
     return (header.run_id, header.camera, header.track_id)
 
@@ -74,7 +74,7 @@ class _Run(msgspec.Struct, eq=False):
 class Visits:
     """All visits of which a worker has shots."""
 
-    def __init__(self, gallery: Callable[[], Gallery], rule: Rule) -> None:
+    def __init__(self, gallery: Callable[[], Gallery], rule: DecisionRule) -> None:
         """Take what to compare with (it may change), and who is named."""
         self._gallery = gallery
         self._rule = rule
@@ -106,7 +106,7 @@ class Visits:
             return self._late(known, header, embedding, alone, now)
         state = VisitState(
             *key, header.pts_s, header.pts_s, header.received_at, alone,
-            pack(embedding * weight(np.array(header.quality.value))), pack(embedding),
+            pack(embedding * quality_weight(np.array(header.quality.value))), pack(embedding),
             header.quality.value, 1, [header.shot_id],
         )  # fmt: skip
         self._open[key] = _Open(state, now + self._patience_s(key[0]), self._gallery())
@@ -123,7 +123,7 @@ class Visits:
         if header.shot_id in state.recent:
             return []
         events = self._rematch(visit)
-        weighted = embedding * weight(np.array(header.quality.value))
+        weighted = embedding * quality_weight(np.array(header.quality.value))
         total = unpack(state.sum) + weighted if len(state.sum) == weighted.nbytes else weighted
         state.sum = pack(total)
         state.shots += 1
@@ -133,7 +133,7 @@ class Visits:
         if not visit.ending:
             visit.due = now + self._patience_s(state.run_id)
         else:
-            visit.due = max(visit.due, now + LATE_S)
+            visit.due = max(visit.due, now + LATE_SHOT_GRACE_S)
         # What the shot says by itself counts too: the mean of good and bad shots may be worse than the good one.
         together = self._gallery().match(unit(total), self._rule)
         before = state.best
@@ -178,7 +178,7 @@ class Visits:
             return True, self._rule.sure(state.best.score, people)
         return False, state.quality >= GOOD_QUALITY and self._rule.strange(state.best.score, people)
 
-    def live(self, live: Live, now: float) -> list[VisitEvent]:
+    def live(self, live: LiveTracksMessage, now: float) -> list[VisitEvent]:
         """The gate reports which tracks live: visits of other tracks are over, and silence ends none of these."""
         run = self._run(live.run_id)
         run.heard, run.over = now, False
@@ -188,7 +188,7 @@ class Visits:
             if run_id != live.run_id or camera not in cameras or visit.state.over:
                 continue
             visit.ending = track_id not in cameras[camera]
-            visit.due = min(visit.due, now + LATE_S) if visit.ending else now + SILENT_S
+            visit.due = min(visit.due, now + LATE_SHOT_GRACE_S) if visit.ending else now + SILENT_S
         # Told as ended while the gate could not be heard, and still there.
         back = [
             (run_id, camera, track_id)
@@ -197,12 +197,12 @@ class Visits:
         ]
         return [event for key in back for event in self._reopen(self._ended[key], now)]
 
-    def ended(self, end: Ended, now: float) -> None:
+    def ended(self, end: TrackEnded, now: float) -> None:
         """The gate says that a track is over."""
         key = visit_key(end)
         visit = self._open.get(key)
         if visit is not None:
-            visit.due, visit.ending, visit.state.over = now + LATE_S, True, True
+            visit.due, visit.ending, visit.state.over = now + LATE_SHOT_GRACE_S, True, True
         elif (state := self._ended.get(key)) is not None and not state.over:
             self._forget_face(state)
 
@@ -214,7 +214,7 @@ class Visits:
         run.over = True
         for key, visit in self._open.items():
             if key[0] == run_id and not visit.ending:
-                visit.due, visit.ending, visit.state.over = min(visit.due, now + LATE_S), True, True
+                visit.due, visit.ending, visit.state.over = min(visit.due, now + LATE_SHOT_GRACE_S), True, True
         for key in [key for key in self._lingering if key[0] == run_id]:
             self._forget_face(self._ended[key])
 
@@ -298,7 +298,7 @@ class Visits:
     def _patience_s(self, run_id: str) -> float:
         run = self._runs.get(run_id)
         if run is None or (run.heard is None and not run.over):
-            return IDLE_S
+            return VISIT_TIMEOUT_S
         return BEHIND_S if run.over else SILENT_S
 
     def _rematch(self, visit: _Open) -> list[VisitEvent]:

@@ -13,11 +13,11 @@ import structlog
 import zmq
 
 from facegate.errors import DeliveryError
-from facegate.recognition.worker.recognizer import Recognizer, Result
+from facegate.recognition.worker.recognizer import Recognizer
 from facegate.sinks import wire
 from facegate.sinks.keys import KeyFile, load_key
 
-__all__ = ["Recognizer", "Result", "Worker"]
+__all__ = ["Recognizer", "ShotResult", "Worker"]
 
 HEARTBEAT_S = 1.0
 POLL_MS = 100
@@ -28,7 +28,7 @@ MAX_RUNS = 100
 log = structlog.get_logger(__name__)
 
 
-class _Gate:
+class _GateConnection:
     """The worker's end of one gate."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, own: KeyFile | None) -> None:
@@ -66,10 +66,10 @@ class _Gate:
             log.debug("gate not reachable, message dropped", gate=self.endpoint, kind=kind.decode())
 
 
-class _Given(msgspec.Struct, frozen=True, eq=False):
+class _ReceivedShot(msgspec.Struct, frozen=True, eq=False):
     """A shot, and where its receipt goes."""
 
-    gate: _Gate
+    gate: _GateConnection
     header: wire.ShotHeader
     crop: bytes
 
@@ -93,7 +93,7 @@ class Worker:
         self._recognizer = recognizer
         self._context = zmq.Context()
         try:
-            self._gates = [_Gate(self._context, endpoint, own) for endpoint in endpoints]
+            self._gates = [_GateConnection(self._context, endpoint, own) for endpoint in endpoints]
         except DeliveryError:
             self._context.destroy(linger=0)
             raise
@@ -111,7 +111,7 @@ class Worker:
                         gate.send(wire.READY, wire.encode(wire.Ready(WINDOW, visits=True, answers=True, live=True)))
                     beat = monotonic() + HEARTBEAT_S
                     self._recognizer.tend()
-                shots: list[_Given] = []
+                shots: list[_ReceivedShot] = []
                 for socket, _ in poller.poll(POLL_MS):
                     gate = gates[socket]
                     for frames in gate.waiting(WINDOW - len(shots)):
@@ -129,21 +129,21 @@ class Worker:
             self._recognizer.finish()
             self._context.destroy(linger=500)
 
-    def _take(self, gate: _Gate, frames: list[bytes]) -> list[_Given]:
+    def _take(self, gate: _GateConnection, frames: list[bytes]) -> list[_ReceivedShot]:
         """The shot in a message, if it is one."""
         try:
             if len(frames) == 2 and frames[0] == wire.ENDED:
-                self._recognizer.ended(wire.decode(frames[1], wire.Ended))
+                self._recognizer.ended(wire.decode(frames[1], wire.TrackEnded))
                 return []
             if len(frames) == 2 and frames[0] == wire.LIVE:
-                live = wire.decode(frames[1], wire.Live)
+                live = wire.decode(frames[1], wire.LiveTracksMessage)
                 gate.runs[live.run_id] = None
                 self._over(gate, [run_id for run_id in gate.runs if run_id != live.run_id])
                 self._recognizer.live(live)
                 return []
             if len(frames) < 3 or frames[0] != wire.SHOT:
                 raise DeliveryError(f"unexpected message of {len(frames)} parts")
-            given = _Given(gate, wire.decode_header(frames[1]), frames[2])
+            given = _ReceivedShot(gate, wire.decode_header(frames[1]), frames[2])
             gate.runs[given.header.run_id] = None
             if len(gate.runs) > MAX_RUNS:
                 gate.runs.popitem(last=False)
@@ -153,13 +153,13 @@ class Worker:
             log.error("message refused", gate=gate.endpoint, reason=str(error))
             return []
 
-    def _over(self, gate: _Gate, runs: Sequence[str]) -> None:
+    def _over(self, gate: _GateConnection, runs: Sequence[str]) -> None:
         """A gate has one run at a time: these are over."""
         for run_id in runs:
             del gate.runs[run_id]
             self._recognizer.run_over(run_id)
 
-    def _answer(self, shots: Sequence[_Given]) -> None:
+    def _answer(self, shots: Sequence[_ReceivedShot]) -> None:
         """Recognise what waits together, and acknowledge it."""
         answers = self._recognizer.answer([(given.header, given.crop) for given in shots]) if shots else []
         for given, answer in zip(shots, answers, strict=True):

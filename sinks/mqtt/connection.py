@@ -22,11 +22,11 @@ import structlog
 from facegate.errors import ConfigError, DeliveryError
 from facegate.sinks.mqtt.discovery import BIRTH, DISCOVERY
 from facegate.sinks.spool import Spool
-from facegate.sinks.wire import Entry
+from facegate.sinks.wire import EncodedShot
 
 PREFIX = "facegate"
 CONNECT_S, ACKNOWLEDGE_S = 2.0, 10.0
-LOOK_S = 0.2
+POLL_INTERVAL_S = 0.2
 GONE_S = 86_400.0
 """For how long a cleared device is remembered, in case Home Assistant was not running at that time."""
 MAX_GONE = 1000
@@ -184,7 +184,7 @@ class Connection:
 
     # Delivery
 
-    def deliver(self, entries: Sequence[Entry]) -> None:
+    def deliver(self, entries: Sequence[EncodedShot]) -> None:
         """See :class:`facegate.sinks.spooled_sink.Target`."""
         if not self._connected.wait(CONNECT_S):
             raise DeliveryError(f"{self.name} {self._problem}")
@@ -197,9 +197,9 @@ class Connection:
                     self._end()
                     self._client = self._started()
                     raise DeliveryError(f"{self.name} has not acknowledged what was sent")
-                message.wait_for_publish(LOOK_S)
+                message.wait_for_publish(POLL_INTERVAL_S)
 
-    def publish(self, entry: Entry) -> list[Any]:
+    def publish(self, entry: EncodedShot) -> list[Any]:
         """Hand an entry's messages to the client; it is delivered when the broker has acknowledged all."""
         raise NotImplementedError
 

@@ -23,7 +23,7 @@ from facegate.sinks.base import CameraStatus
 from facegate.sinks.mqtt.connection import Connection
 from facegate.sinks.mqtt.discovery import ATTRIBUTES, camera_announcement, camera_id, config_topic, encoded
 from facegate.sinks.spool import Spool
-from facegate.sinks.wire import Entry
+from facegate.sinks.wire import EncodedShot
 
 STATE = "/state"
 REMOVED = "removed"
@@ -79,7 +79,7 @@ class Mqtt(Connection):
                 for topic in gone:
                     self.drop(topic)
 
-    def publish(self, entry: Entry) -> list[Any]:
+    def publish(self, entry: EncodedShot) -> list[Any]:
         """See :class:`Connection`."""
         header = wire.decode_header(entry.header)
         keeps = self._retain and (self._present is None or entry.camera in self._present)

@@ -12,7 +12,7 @@ import cv2
 
 from facegate.errors import ConfigError
 
-ANYWHERE = {"ENABLE_CPU_PINNING": False}
+NO_CPU_PINNING = {"ENABLE_CPU_PINNING": False}
 """For OpenVINO, which otherwise holds every thread that calls it, of every process, to the first core meanwhile."""
 
 
@@ -56,7 +56,7 @@ def compiled(graph: bytes | Path, threads: int, precision: Literal["f32", "bf16"
         "INFERENCE_NUM_THREADS": threads,
         "INFERENCE_PRECISION_HINT": precision,
         "NUM_STREAMS": 1,
-        **ANYWHERE,
+        **NO_CPU_PINNING,
     }
     core = _core()
     model = core.read_model(graph if isinstance(graph, bytes) else str(graph))

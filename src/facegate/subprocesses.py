@@ -20,8 +20,8 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 5.0
 STEADY_S = 30.0
 """A process that ran for so long is started again at once."""
 END_S = 5.0
-MOST_LINES = 300
-LONGEST_LINE = 2000
+MAX_LINES = 300
+MAX_LINE_BYTES = 2000
 
 
 class LogLine(msgspec.Struct, frozen=True):
@@ -35,7 +35,7 @@ class LogLine(msgspec.Struct, frozen=True):
     details: dict[str, str]
 
 
-class ChildState(msgspec.Struct, frozen=True):
+class SubprocessState(msgspec.Struct, frozen=True):
     """How a process is doing."""
 
     name: str
@@ -50,14 +50,14 @@ class ChildState(msgspec.Struct, frozen=True):
     """The last line that it said when it ended by itself."""
 
 
-class Child:
+class Subprocess:
     """One process. Of the supervisor's thread, but for :meth:`state` and :meth:`lines`."""
 
     def __init__(self, name: str, log: Callable[[LogLine], None]) -> None:
         self.name = name
         self._log = log
         self._lock = Lock()
-        self._lines: deque[LogLine] = deque(maxlen=MOST_LINES)
+        self._lines: deque[LogLine] = deque(maxlen=MAX_LINES)
         self._process: subprocess.Popen[bytes] | None = None
         self._starts = 0
         self._since: float | None = None
@@ -140,11 +140,11 @@ class Child:
         """Do not wait any longer: something has changed."""
         self._due_s, self._wait_s = 0.0, FIRST_WAIT_S
 
-    def state(self) -> ChildState:
+    def state(self) -> SubprocessState:
         """How it is doing."""
         with self._lock:
             process = self._process
-            return ChildState(
+            return SubprocessState(
                 name=self.name,
                 running=process is not None,
                 pid=None if process is None else process.pid,
@@ -166,7 +166,7 @@ class Child:
 
     def _listen(self, stream: IO[bytes]) -> None:
         with stream:
-            while raw := stream.readline(LONGEST_LINE):
+            while raw := stream.readline(MAX_LINE_BYTES):
                 line = _parsed(self.name, raw)
                 if line is not None:
                     with self._lock:

@@ -14,8 +14,8 @@ import numpy as np
 
 from facegate.maintenance.backups import FOLDER, back_up
 from facegate.maintenance.files import data_files
-from facegate.recognition.enrollment.records import Look
-from facegate.recognition.enrollment.gallery_store import People
+from facegate.recognition.enrollment.gallery_store import GalleryStore
+from facegate.recognition.enrollment.records import FaceSample
 
 from ..helpers import PATIENCE_S
 from .serving import Served, served
@@ -118,8 +118,8 @@ def test_who_still_waits_when_the_console_ends_is_told(tmp_path: Path) -> None:
 def test_a_damaged_gallery_is_replaced_at_start_and_every_page_says_so(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir(mode=0o700)
-    with People(data / "people.db", create=True) as people:
-        people.add("Ann", [Look("1.png", "d", np.zeros((112, 112, 3), np.uint8), 80, 112.0, 0.0, 1)])
+    with GalleryStore(data / "people.db", create=True) as people:
+        people.add("Ann", [FaceSample("1.png", "d", np.zeros((112, 112, 3), np.uint8), 80, 112.0, 0.0, 1)])
     made = back_up(data / FOLDER, data_files(data), time())
     assert made is not None
     (data / "people.db").write_bytes(bytes((data / "people.db").stat().st_size))

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from facegate.errors import ConfigError
 from facegate.evaluation.datasets import FaceSet
 from facegate.evaluation.evaluate import make_method
+from facegate.evaluation.research.baselines import SimilarityQuality
 from facegate.evaluation.research.depth import DepthQuality, fused, learned_for, read
 from facegate.evaluation.research.gradients import GradientQuality
-from facegate.evaluation.research.baselines import SimilarityQuality
 from facegate.evaluation.research.stochastic import StochasticQuality
 from facegate.scoring.engine import Scorer, load_scorer
 from facegate.training.depth import rising

@@ -10,12 +10,12 @@ import pytest
 
 from facegate.demo.clip import DemoClip
 from facegate.errors import ConfigError
-from facegate.evaluation.savings import Observer, Visit, compare, load_labels
+from facegate.evaluation.savings import LabeledVisit, Observer, compare, load_labels
 from facegate.pipeline.config import build_config, load_config
-from facegate.pipeline.gating.factory import Deciders, Gates
+from facegate.pipeline.gating.factory import CameraGates, GateFactory
 from facegate.pipeline.records import Detection, Face, FrameRef, QualityInfo, ScoredFace, ScoredFrame
-from facegate.recognition.embedders import load_embedder, recogniser_id
-from facegate.recognition.matching.gallery import FixedSimilarity, Gallery
+from facegate.recognition.embedders import load_embedder, recognizer_id
+from facegate.recognition.matching.gallery import FixedThresholdRule, Gallery
 
 from ..helpers import facegate
 
@@ -45,7 +45,7 @@ def face(seq: int, track: int, who: int, *, width: float = 50, texture: int = 0,
 
 def watch() -> Observer:
     """Ann on track 1 in frames 0 to 3, named in all but the first; a stranger is taken for Bob once on track 2."""
-    observer = Observer("clip", ByColour(), GALLERY, FixedSimilarity(0.5))
+    observer = Observer("clip", ByColour(), GALLERY, FixedThresholdRule(0.5))
     plan = [
         [face(0, 1, 3)],
         [face(1, 1, 0, texture=10), face(1, 2, 2, quality=5)],
@@ -57,12 +57,12 @@ def watch() -> Observer:
         observer.scored(ScoredFrame(ref, tuple(faces), (1, 2) if seq == 3 else ()))
     gate = {"max_wait_s": 10, "min_quality": 10}
     config = build_config({"cameras": [{"name": "cam", "source": "clip.mp4", "gate": gate}]})
-    observer.decide(Deciders(Gates(config, "run", QualityInfo("a", "m", "c"), None)))
+    observer.decide(CameraGates(GateFactory(config, "run", QualityInfo("a", "m", "c"), None)))
     return observer
 
 
 def test_bills_visits_and_false_names_by_labels() -> None:
-    visits = (Visit("clip", 0.0, 3.0, "ann"), Visit("clip", 0.0, 3.0, None))
+    visits = (LabeledVisit("clip", 0.0, 3.0, "ann"), LabeledVisit("clip", 0.0, 3.0, None))
     found = compare([watch()], visits, "colour", "0.5")
     every, naive, ours = (found.policies[name] for name in ("every_face", "naive", "facegate"))
     assert (every.fr_calls, naive.fr_calls, ours.fr_calls) == (7, 2, 1)
@@ -71,7 +71,7 @@ def test_bills_visits_and_false_names_by_labels() -> None:
     assert (ours.identified, ours.seconds_to_first, ours.false_identifications) == (1, 3.0, 0)
     assert every.seconds_to_first == 1.0 and every.bytes > naive.bytes > ours.bytes > 0
     assert found.missed == {"every_face": (), "naive": (), "facegate": ()}
-    absent = compare([watch()], (Visit("clip", 0.0, 3.0, "bob", box=(0, 0, 10, 10)),), "colour", "0.5")
+    absent = compare([watch()], (LabeledVisit("clip", 0.0, 3.0, "bob", box=(0, 0, 10, 10)),), "colour", "0.5")
     assert (
         absent.missed["facegate"] == ("bob in clip from 0 s",)
         and absent.policies["every_face"].false_identifications == 4
@@ -80,10 +80,10 @@ def test_bills_visits_and_false_names_by_labels() -> None:
 
 def test_a_right_name_counts_for_every_visit_of_the_person_that_its_track_was_seen_in() -> None:
     visits = (
-        Visit("clip", 0.0, 0.5, "ann"),
-        Visit("clip", 2.5, 3.0, "ann"),
-        Visit("clip", 0.1, 3.0, "ann", box=(400, 0, 500, 50)),  # nobody was tracked there
-        Visit("clip", 0.0, 0.5, "bob"),
+        LabeledVisit("clip", 0.0, 0.5, "ann"),
+        LabeledVisit("clip", 2.5, 3.0, "ann"),
+        LabeledVisit("clip", 0.1, 3.0, "ann", box=(400, 0, 500, 50)),  # nobody was tracked there
+        LabeledVisit("clip", 0.0, 0.5, "bob"),
     )
     found = compare([watch()], visits, "colour", "0.5")
     assert found.missed["facegate"] == ("ann in clip from 0.1 s", "bob in clip from 0 s")
@@ -123,12 +123,12 @@ def test_the_command_compares_and_writes(clip: DemoClip, short_clip: Path, tmp_p
 
 def test_the_gate_is_answered_and_asks_again() -> None:
     """The best face of Ann's track is not recognised; the next one is, and closes it."""
-    observer = Observer("clip", ByColour(), GALLERY, FixedSimilarity(0.5))
+    observer = Observer("clip", ByColour(), GALLERY, FixedThresholdRule(0.5))
     for seq, (who, quality) in enumerate([(3, 28), (0, 26), (0, 24)]):
         ref = FrameRef("cam", seq, float(seq), float(seq), None, 640, 480)
         observer.scored(ScoredFrame(ref, (face(seq, 1, who, quality=quality),), (1,) if seq == 2 else ()))
     config = build_config({"cameras": [{"name": "cam", "source": "clip.mp4", "gate": {"max_wait_s": 10}}]})
-    observer.decide(Deciders(Gates(config, "run", QualityInfo("a", "m", "c"), None)))
+    observer.decide(CameraGates(GateFactory(config, "run", QualityInfo("a", "m", "c"), None)))
     assert [(sent.face.face_id, sent.face.name) for sent in observer.sent] == [("0-1", None), ("1-1", "ann")]
 
 
@@ -152,7 +152,7 @@ def test_calibrate_says_what_a_threshold_would_cost_and_keeps_what_it_learned(
     learned = json.loads(file.read_text())
     assert len(learned["best"]) == camera["floor"]["visits"] > 0
     # Regression: the first answer of a worker made the gate forget it, as it seemed to be of another recogniser.
-    assert learned["recogniser"] == recogniser_id(load_embedder("builtin"))
+    assert learned["recogniser"] == recognizer_id(load_embedder("builtin"))
     other = facegate("calibrate", "--forget", "nobody", "--state", state)
     assert other.returncode == 2 and file.exists()
     assert facegate("calibrate", "--forget", short_clip.stem, "--state", state).returncode == 0

@@ -22,7 +22,7 @@ import msgspec
 import nats
 from nats.js.api import ConsumerConfig
 
-from facegate.demo.rtsp.session import Watch
+from facegate.demo.rtsp.session import Viewing
 from facegate.errors import FleetError
 from facegate.fleet import admin
 from facegate.fleet.bucket import parse
@@ -240,12 +240,12 @@ def until(fine: Callable[[], Any], what: str = "it", within_s: float = PATIENCE_
     return monotonic() - began
 
 
-def watched(watches: Sequence[Watch], cameras: Sequence[str]) -> set[str]:
+def watched(watches: Sequence[Viewing], cameras: Sequence[str]) -> set[str]:
     """Cameras that somebody watches now."""
     return {watch.path[1:] for watch in watches if watch.ended_s is None} & set(cameras)
 
 
-def twice_s(watches: Sequence[Watch]) -> float:
+def twice_s(watches: Sequence[Viewing]) -> float:
     """Camera-seconds with two clients, by the server's own log."""
     now, found = monotonic(), 0.0
     for path in {watch.path for watch in watches}:
@@ -255,7 +255,7 @@ def twice_s(watches: Sequence[Watch]) -> float:
     return found
 
 
-def longest_gap_s(watches: Sequence[Watch], camera: str) -> float:
+def longest_gap_s(watches: Sequence[Viewing], camera: str) -> float:
     """The longest time for which nobody watched a camera, after the first one did."""
     spans = sorted((w.began_s, w.ended_s or monotonic()) for w in watches if w.path == f"/{camera}")
     return max((begin - end for (_, end), (begin, _) in itertools.pairwise(spans)), default=0.0)

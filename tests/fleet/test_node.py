@@ -12,8 +12,8 @@ import pytest
 from facegate.demo.clip import DemoClip
 from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.server import RtspServer
-from facegate.pipeline.gating.factory import write_learned
-from facegate.pipeline.gating.recall_threshold import KeepState
+from facegate.pipeline.gating.factory import write_learned_state
+from facegate.pipeline.gating.recall_threshold import RecallState
 from facegate.pipeline.records import QualityInfo
 from facegate.scoring.engine import load_scorer
 
@@ -70,7 +70,7 @@ def test_a_gate_follows_tells_when_it_is_alone_and_leaves(tmp_path: Path, clip: 
         three = two + f"  - {{name: three, source: '{base}/three', near: [elsewhere]}}\n"
         scorer = load_scorer(device="cpu")
         info = QualityInfo(scorer.algorithm, scorer.card.name, scorer.calibration)
-        write_learned(tmp_path, "odd", info, KeepState("", [], 1))
+        write_learned_state(tmp_path, "odd", info, RecallState("", [], 1))
         next(tmp_path.glob("odd.*")).write_text("nonsense")
         three += f"  - {{name: odd, source: '{base}/odd', gate: {{keep: 0.99, state: {tmp_path}}}}}\n"
         apply(three)

@@ -9,31 +9,31 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from facegate.fleet.peer_exchange import MOST_BYTES, Said, Sharing
+from facegate.fleet.peer_exchange import MAX_MESSAGE_BYTES, PeerExchange, SightingMessage
 from facegate.pipeline.config import build_config
-from facegate.pipeline.gating.factory import Deciders, Gates, Learned
-from facegate.pipeline.gating.policies import People
-from facegate.pipeline.recording.record import Begin, Recorder, Recording
+from facegate.pipeline.gating.factory import CameraGates, GateFactory, LearnedState
+from facegate.pipeline.gating.policies import IdentityThresholds
+from facegate.pipeline.recording.record import Recorder, Recording, RunInfo
 from facegate.pipeline.recording.replay import decide
-from facegate.pipeline.records import Answer, Answers, Met, Outcome
+from facegate.pipeline.records import FeedbackBatch, Outcome, PeerSighting, RecognitionFeedback
 
 from ..pipeline.gating.faces import ANN, BOB, INFO, frame, seen
 
 PEOPLE = (0.3, 0.6)
 
 
-def gates(**gate: Any) -> Gates:
+def gates(**gate: Any) -> GateFactory:
     camera = {"name": "cam", "source": "0", "gate": {"min_quality": 0} | gate}
-    return Gates(build_config({"cameras": [camera]}), "run", INFO, People(*PEOPLE))
+    return GateFactory(build_config({"cameras": [camera]}), "run", INFO, IdentityThresholds(*PEOPLE))
 
 
 class Two:
     """Two gates that hear each other."""
 
     def __init__(self) -> None:
-        self.heard: list[Met] = []
-        self.left = Sharing("left", lambda met: None)
-        self.right = Sharing("right", self.heard.append)
+        self.heard: list[PeerSighting] = []
+        self.left = PeerExchange("left", lambda met: None)
+        self.right = PeerExchange("right", self.heard.append)
         self.left.model = self.right.model = "m"
 
     def talk(self) -> None:
@@ -45,7 +45,7 @@ def test_whom_one_gate_has_sent_the_other_of_the_group_does_not() -> None:
     two = Two()
     one = gates(people={"group": "hall"})
     one.share(two.left)
-    deciders = Deciders(one)
+    deciders = CameraGates(one)
     now = monotonic()
     sent = frame(0, seen(0, 1, 50, who=ANN, pts_s=now - 5.0), ended=(1,), pts_s=now - 5.0)
     first = [d for step in deciders.step(sent) for d in step.decisions]
@@ -56,8 +56,8 @@ def test_whom_one_gate_has_sent_the_other_of_the_group_does_not() -> None:
     assert met.group == "hall" and np.frombuffer(met.embedding, "<f4") @ ANN > 0.999
     assert abs(met.at_s - (now - 5.0)) <= talked_s, "as long ago as it was"
 
-    other = Deciders(gates(people={"group": "hall"}))
-    list(other.hear(Answers(False, met=(met,))))
+    other = CameraGates(gates(people={"group": "hall"}))
+    list(other.hear(FeedbackBatch(False, met=(met,))))
     faces = seen(1, 1, 50, who=ANN, pts_s=now), seen(1, 2, 50, who=BOB, pts_s=now)
     fates = {
         d.face.track_id: d.outcome
@@ -65,8 +65,8 @@ def test_whom_one_gate_has_sent_the_other_of_the_group_does_not() -> None:
         for d in step.decisions
     }
     assert sorted(fates.items()) == [(0, Outcome.DUPLICATE), (1, Outcome.FORWARDED)]
-    elsewhere = Deciders(gates(people={"group": "yard"}))
-    list(elsewhere.hear(Answers(False, met=(met,))))
+    elsewhere = CameraGates(gates(people={"group": "yard"}))
+    list(elsewhere.hear(FeedbackBatch(False, met=(met,))))
     (step,) = elsewhere.step(frame(1, faces[0], ended=(1,), pts_s=now))
     assert [d.outcome for d in step.decisions] == [Outcome.FORWARDED]
 
@@ -76,8 +76,8 @@ def test_a_replay_has_heard_the_same(tmp_path: Path) -> None:
     config = build_config(
         {"cameras": [{"name": "cam", "source": "0", "gate": {"min_quality": 0, "people": {"group": "hall"}}}]}
     )
-    recorder = Recorder(path, config, Begin("run", INFO, PEOPLE), {})
-    recorder.see(Answers(False, met=(Met("hall", ANN.astype("<f4").tobytes(), 0.0),)))
+    recorder = Recorder(path, config, RunInfo("run", INFO, PEOPLE), {})
+    recorder.see(FeedbackBatch(False, met=(PeerSighting("hall", ANN.astype("<f4").tobytes(), 0.0),)))
     recorder.see(frame(1, seen(1, 1, 50, who=ANN), ended=(1,)))
     recorder.close()
     assert [decision.outcome for _, decision in decide(Recording(path))] == [Outcome.DUPLICATE]
@@ -85,7 +85,7 @@ def test_a_replay_has_heard_the_same(tmp_path: Path) -> None:
 
 def test_what_is_old_foreign_or_no_message_is_left_out() -> None:
     two = Two()
-    said = Said("left", "m", "hall", 1.0, ANN.astype("<f2").tobytes())
+    said = SightingMessage("left", "m", "hall", 1.0, ANN.astype("<f2").tobytes())
     replace = msgspec.structs.replace
     wrong = [
         replace(said, gate="right"),
@@ -97,7 +97,7 @@ def test_what_is_old_foreign_or_no_message_is_left_out() -> None:
     ]
     for each in wrong:
         two.right.hear(msgspec.msgpack.encode(each))
-    for each in (b"", b"nonsense", b"\x00" * (MOST_BYTES + 1)):
+    for each in (b"", b"nonsense", b"\x00" * (MAX_MESSAGE_BYTES + 1)):
         two.right.hear(each)
     assert two.heard == []
     before = monotonic()
@@ -111,14 +111,14 @@ def test_what_a_camera_has_learned_goes_on_elsewhere() -> None:
     settings: dict[str, Any] = {"keep": 0.99, "max_wait_s": 100}
     one = gates(**settings)
     one.share(two.left)
-    deciders = Deciders(one)
-    list(deciders.hear(Answers(expected=True)))
+    deciders = CameraGates(one)
+    list(deciders.hear(FeedbackBatch(expected=True)))
     for seq in range(0, 600, 2):
         sent = list(deciders.step(frame(seq, seen(seq, seq, 50))))
         sent += deciders.step(frame(seq + 1, ended=(seq,)))
         shots = [decision.shot for step in sent for decision in step.decisions if decision.shot is not None]
-        given = tuple(Answer(shot.shot_id, True, True, 0.9, 0.1, "recognizer") for shot in shots)
-        list(deciders.hear(Answers(True, given)))
+        given = tuple(RecognitionFeedback(shot.shot_id, True, True, 0.9, 0.1, "recognizer") for shot in shots)
+        list(deciders.hear(FeedbackBatch(True, given)))
         one.keep_learned("cam")
     keeping = deciders.cameras["cam"].gate.keeping
     assert keeping is not None and keeping.threshold == 50
@@ -126,7 +126,7 @@ def test_what_a_camera_has_learned_goes_on_elsewhere() -> None:
     assert two.left.to_keep() == {} and two.left.to_keep("cam") == {}, "written once"
     two.right.kept("cam", value)
     learned = two.right.begins_with("cam")
-    assert isinstance(learned, Learned)
+    assert isinstance(learned, LearnedState)
     other = gates(**settings)
     other.hand_over({"cam": learned})
     began = other.gate("cam").keeping

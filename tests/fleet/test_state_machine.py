@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from benchmarks.fleet.world import Gate, World
-from facegate.fleet.state_machine import HOLD_S, RENEW_S, TAKE_S
-from facegate.fleet.placement import place
-from facegate.fleet.records import DRAIN, PAUSE, About, Wish, key
+from benchmarks.fleet.world import SimulatedGate, World
 from facegate.fleet.pending_writes import UNTOLD_S
+from facegate.fleet.placement import place
+from facegate.fleet.records import DRAIN, PAUSE, CameraRequest, NodeStatus, key
+from facegate.fleet.state_machine import HOLD_S, RENEW_S, TAKE_S
 
 CAMERAS, MOST = 9, 6
 PROMISED_S = 10.0
@@ -22,12 +22,14 @@ HANDED_OVER_S = 2.0
 Index = st.integers(0, 50)
 
 
-class Fleet(RuleBasedStateMachine):
+class SimulatedFleet(RuleBasedStateMachine):
     """Whatever happens, in any order."""
 
     @initialize(seed=st.integers(0, 2**32), gates=st.integers(1, 4))
     def begin(self, seed: int, gates: int) -> None:
-        wishes = [Wish(f"cam.{i}", 1.0 + i % 3, group="hall" if i % 4 == 0 else "") for i in range(CAMERAS)]
+        wishes = [
+            CameraRequest(f"cam.{i}", 1.0 + i % 3, group="hall" if i % 4 == 0 else "") for i in range(CAMERAS)
+        ]
         self.world = World(seed, wishes, place)
         self.paused: set[str] = set()
         self.healthy_since: dict[str, float] = {}
@@ -35,7 +37,7 @@ class Fleet(RuleBasedStateMachine):
         for _ in range(gates):
             self.join(10.0)
 
-    def gate(self, index: int, fits: Any = lambda gate: True) -> Gate | None:
+    def gate(self, index: int, fits: Any = lambda gate: True) -> SimulatedGate | None:
         gates = [gate for gate in self.world.gates.values() if not gate.dead and fits(gate)]
         return gates[index % len(gates)] if gates else None
 
@@ -45,7 +47,7 @@ class Fleet(RuleBasedStateMachine):
     @rule(capacity=st.floats(1.0, 30.0))
     def join(self, capacity: float) -> None:
         if sum(not gate.dead for gate in self.world.gates.values()) < 5:
-            self.world.join(About(host="h", capacity=capacity, most=MOST))
+            self.world.join(NodeStatus(host="h", capacity=capacity, most=MOST))
             self.changed()
 
     @rule(index=Index)
@@ -104,7 +106,7 @@ class Fleet(RuleBasedStateMachine):
 
         self.world.at(self.world.now + seconds, elected)
 
-    def heal_later(self, gate: Gate, seconds: float) -> None:
+    def heal_later(self, gate: SimulatedGate, seconds: float) -> None:
         def heal() -> None:
             gate.cut = gate.stopped = gate.loses_replies = False
             gate.slow_s = 0.0
@@ -154,7 +156,7 @@ class Fleet(RuleBasedStateMachine):
         assert not missing, (self.world.now, self.changed_s, missing)
         assert not self.paused & {camera for gate in able for camera in gate.sees()}
 
-    def bad(self, gate: Gate) -> bool:
+    def bad(self, gate: SimulatedGate) -> bool:
         drained = self.world.bucket.keys.get(key(DRAIN, gate.name), (b"", 0))[0]
         return bool(gate.dead or gate.cut or gate.stopped or gate.loses_replies or gate.slow_s or drained)
 
@@ -172,16 +174,16 @@ class Fleet(RuleBasedStateMachine):
             self.soon_watched()
 
 
-Fleet.TestCase.settings = settings(
+SimulatedFleet.TestCase.settings = settings(
     max_examples=100, stateful_step_count=25, suppress_health_check=list(HealthCheck)
 )
-test_fleet = Fleet.TestCase
+test_fleet = SimulatedFleet.TestCase
 
 
 def settled(seed: int, gates: int = 3) -> World:
-    world = World(seed, [Wish(f"c{i}", 1.0) for i in range(12)], place)
+    world = World(seed, [CameraRequest(f"c{i}", 1.0) for i in range(12)], place)
     for _ in range(gates):
-        world.join(About(host="h", capacity=20.0, most=64))
+        world.join(NodeStatus(host="h", capacity=20.0, most=64))
     world.run(10.0)
     assert not world.unwatched_since
     return world
@@ -220,7 +222,7 @@ def test_a_gate_that_is_cut_off_before_it_could_give_a_camera_away_watches_on() 
 @pytest.mark.parametrize("moment", range(0, 24, 2))
 def test_cameras_stay_or_arrive_while_nobody_decides(moment: int) -> None:
     world, outage_s = settled(moment), 8.0
-    world.join(About(host="h", capacity=20.0, most=64))
+    world.join(NodeStatus(host="h", capacity=20.0, most=64))
     world.run(1.0 + moment / 8)  # cameras are about to go to it, on their way, or there
     world.leaderless = True
     gap_s = longest_gap_s(world, outage_s)
@@ -231,10 +233,10 @@ def test_cameras_stay_or_arrive_while_nobody_decides(moment: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_death_moves_its_own_cameras_alone_and_a_newcomer_gets_its_share(seed: int) -> None:
-    wishes = [Wish(f"c{i}", 5.0) for i in range(120)]
+    wishes = [CameraRequest(f"c{i}", 5.0) for i in range(120)]
     world = World(seed, wishes, place)
     for _ in range(6):
-        world.join(About(host="h", capacity=100.0, most=64))
+        world.join(NodeStatus(host="h", capacity=100.0, most=64))
     world.run(10.0)
     assert not world.unwatched_since
     before = world.bucket.owners()
@@ -244,7 +246,7 @@ def test_a_death_moves_its_own_cameras_alone_and_a_newcomer_gets_its_share(seed:
     world.run(10.0)
     after = world.bucket.owners()
     assert not world.unwatched_since and {camera for camera in before if before[camera] != after[camera]} == own
-    new = world.join(About(host="h", capacity=100.0, most=64)).name
+    new = world.join(NodeStatus(host="h", capacity=100.0, most=64)).name
     world.run(10.0)
     now = world.bucket.owners()
     moved = {camera for camera in after if after[camera] != now[camera]}

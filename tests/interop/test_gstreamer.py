@@ -14,8 +14,8 @@ import pytest
 
 from facegate.demo.clip import DemoClip
 from facegate.pipeline.records import FrameRef
-from facegate.pipeline.sources.network import NetworkSource
 from facegate.pipeline.sources.backlog import CALM_S
+from facegate.pipeline.sources.network import NetworkSource
 
 from ..helpers import Delays, transcode
 from ..pipeline.sources.test_sources import cam

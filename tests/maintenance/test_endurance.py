@@ -32,10 +32,10 @@ def test_every_change_is_known_and_no_kill_harms_a_file() -> None:
 @pytest.mark.parametrize("backed_up", [False, True])
 def test_a_worker_replaces_a_damaged_gallery(tmp_path: Path, backed_up: bool) -> None:
     from facegate.maintenance.backups import FOLDER, back_up
-    from facegate.recognition.enrollment.gallery_store import People
+    from facegate.recognition.enrollment.gallery_store import GalleryStore
 
     path = tmp_path / "people.db"
-    with People(path, create=True):
+    with GalleryStore(path, create=True):
         pass
     if backed_up:
         assert back_up(tmp_path / FOLDER, [DataFile("people.db", path, GALLERY)], 1_900_000_000.0)

@@ -28,13 +28,13 @@ from facegate.maintenance.backups import (
 from facegate.maintenance.doctor import diagnose
 from facegate.maintenance.files import ACCOUNTS, GALLERY, SPOOL, STORE, data_files, examine, notes, set_aside
 from facegate.maintenance.recovery import heal, heal_all, salvage
-from facegate.recognition.enrollment.records import Look
-from facegate.recognition.enrollment.gallery_store import People
-from facegate.recognition.enrollment.unknowns import Unknowns
+from facegate.recognition.enrollment.gallery_store import GalleryStore
+from facegate.recognition.enrollment.records import FaceSample
+from facegate.recognition.enrollment.unknowns import UnknownStore
 from facegate.sinks.spool import Spool
-from facegate.sinks.wire import Entry
+from facegate.sinks.wire import EncodedShot
 from facegate.store.reader import StoreReader
-from facegate.store.records import VisitNews
+from facegate.store.records import VisitUpdate
 from facegate.store.writer import StoreWriter
 
 from ..helpers import facegate
@@ -42,17 +42,17 @@ from ..helpers import facegate
 NOW = 1_900_000_000.0
 
 
-def look(number: int) -> Look:
+def look(number: int) -> FaceSample:
     crop = np.random.default_rng(number).integers(0, 255, (112, 112, 3), np.uint8)
-    return Look(f"{number}.png", f"digest{number}", crop, 80, 112.0, 0.0, 1)
+    return FaceSample(f"{number}.png", f"digest{number}", crop, 80, 112.0, 0.0, 1)
 
 
-def news(number: int, name: str | None = None) -> VisitNews:
-    return VisitNews(f"r/door/{number}", "door", number, name, None, None, None, NOW + number, True)
+def news(number: int, name: str | None = None) -> VisitUpdate:
+    return VisitUpdate(f"r/door/{number}", "door", number, name, None, None, None, NOW + number, True)
 
 
 def names(path: Path) -> list[str]:
-    with People(path) as people:
+    with GalleryStore(path) as people:
         return [person.name for person in people.people()]
 
 
@@ -61,14 +61,14 @@ def folder(tmp_path: Path) -> Path:
     """A data folder with something of everything."""
     data = tmp_path / "data"
     data.mkdir(mode=0o700)
-    with People(data / "people.db", create=True) as people:
+    with GalleryStore(data / "people.db", create=True) as people:
         for number in range(30):
             people.add(f"person {number:02}", [look(number)])
     with StoreWriter(data / "store.db", create=True) as store:
         store.keep_news([news(number) for number in range(3000)])
     Accounts(data / "accounts.db", create=True).close()
     spool = Spool(data / "shots.spool")
-    spool.put([Entry(f"shot {number}", "door", 1, b"h", b"crop" * 500) for number in range(20)])
+    spool.put([EncodedShot(f"shot {number}", "door", 1, b"h", b"crop" * 500) for number in range(20)])
     spool.close()
     (data / "facegate.yaml").write_text("cameras: []\n")
     (data / "facegate.yaml").chmod(0o600)
@@ -98,7 +98,7 @@ def test_a_backup_is_whole_while_the_gallery_and_store_change(folder: Path, tmp_
     done = Event()
 
     def change() -> None:
-        with People(folder / "people.db") as people, StoreWriter(folder / "store.db") as store:
+        with GalleryStore(folder / "people.db") as people, StoreWriter(folder / "store.db") as store:
             for number in range(1000, 1200):
                 people.add(f"new {number}", [look(number)])
                 store.keep_news([news(number + 9000, f"new {number}")])
@@ -118,10 +118,10 @@ def test_a_backup_is_whole_while_the_gallery_and_store_change(folder: Path, tmp_
     thread.join()
     before = names(folder / "people.db")
     make_backup(data_files(folder), tmp_path / "last", NOW)
-    with People(folder / "people.db") as people:
+    with GalleryStore(folder / "people.db") as people:
         for name in people.people()[:100]:
             people.remove(name.name)
-        follower = People(folder / "people.db")
+        follower = GalleryStore(folder / "people.db")
         assert not follower.changed()
         lines = list(restore(tmp_path / "last", data_files(folder)))
         assert len(lines) == 5 and all(line.endswith(": restored") for line in lines)
@@ -175,7 +175,7 @@ def test_what_can_be_read_is_kept_where_there_is_no_backup(folder: Path) -> None
 def test_rows_behind_a_page_that_cannot_be_read_are_found(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     spool = Spool(path)
-    spool.put([Entry(f"shot {number}", "door", 1, b"h", os.urandom(3000)) for number in range(200)])
+    spool.put([EncodedShot(f"shot {number}", "door", 1, b"h", os.urandom(3000)) for number in range(200)])
     spool.close()
     scramble(path)
     assert examine(path, SPOOL).state == "damaged"
@@ -199,7 +199,7 @@ def test_a_foreign_file_is_left_alone(folder: Path) -> None:
 
 def test_a_file_in_use_is_not_set_aside(folder: Path) -> None:
     path = folder / "people.db"
-    with People(path), pytest.raises(StoreError, match="in use by this process"):
+    with GalleryStore(path), pytest.raises(StoreError, match="in use by this process"):
         set_aside(path)
     code = (
         "import sys, pathlib; from facegate.recognition.enrollment.gallery_store import People\n"
@@ -239,7 +239,7 @@ def test_a_damaged_file_takes_no_good_backup_away(folder: Path) -> None:
 
 
 def test_who_is_removed_everywhere_is_in_no_automatic_backup(folder: Path) -> None:
-    with Unknowns(folder / "people.db") as unknowns:
+    with UnknownStore(folder / "people.db") as unknowns:
         unknowns.keep("r/door/1", "door", NOW, 90, look(1).crop, "v", np.ones(3, np.float32))
     with StoreWriter(folder / "store.db") as store:
         store.keep_news([news(5, "person 05")])

@@ -13,9 +13,9 @@ import zmq
 
 from facegate.pipeline.config import CameraConfig, GateConfig, RunConfig, ScorerConfig
 from facegate.pipeline.gating.gate import Decision
+from facegate.pipeline.observability.report import RunReport
 from facegate.pipeline.recording.record import Recording
 from facegate.pipeline.recording.replay import decide, line
-from facegate.pipeline.observability.report import RunReport
 from facegate.pipeline.runner import Runner
 from facegate.sinks import wire
 from facegate.sinks.spooled_sink import FanOut
@@ -23,7 +23,7 @@ from facegate.sinks.zeromq import ZmqSink
 
 from ..helpers import PATIENCE_S
 
-Says = Callable[[np.random.Generator], wire.AnswerBlock | None]
+Says = Callable[[np.random.Generator], wire.Feedback | None]
 MORE = 3
 
 
@@ -71,9 +71,9 @@ def run(
     return report, decisions, Counter(shot.track_id for shot in shots)
 
 
-def unsure(rng: np.random.Generator) -> wire.AnswerBlock:
+def unsure(rng: np.random.Generator) -> wire.Feedback:
     del rng
-    return wire.AnswerBlock(named=False, sure=False, similarity=0.2, second=0.1)
+    return wire.Feedback(named=False, sure=False, similarity=0.2, second=0.1)
 
 
 def test_unsure_answers_earn_shots_and_a_replay_decides_the_same(
@@ -93,9 +93,9 @@ def test_unsure_answers_earn_shots_and_a_replay_decides_the_same(
 @pytest.mark.parametrize(
     ("says", "most", "odd"),
     [
-        (lambda rng: wire.AnswerBlock(True, True, 1.0, 1.0), 1, False),
-        (lambda rng: wire.AnswerBlock(True, True, float("nan"), 0.0), 2, True),
-        (lambda rng: wire.AnswerBlock(True, bool(rng.random() < 0.5), rng.random(), 0.0), 1 + MORE, False),
+        (lambda rng: wire.Feedback(True, True, 1.0, 1.0), 1, False),
+        (lambda rng: wire.Feedback(True, True, float("nan"), 0.0), 2, True),
+        (lambda rng: wire.Feedback(True, bool(rng.random() < 0.5), rng.random(), 0.0), 1 + MORE, False),
     ],
     ids=["all ones", "not a number", "at random"],
 )

@@ -17,8 +17,8 @@ from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.server import RtspServer
 from facegate.errors import SourceError, StageError
 from facegate.pipeline.config import CameraConfig, GateConfig, RunConfig, ScorerConfig
-from facegate.pipeline.records import Answers, Detection, Image, LiveTracks, Shot, TrackEnd
 from facegate.pipeline.observability.report import CameraState, RunReport
+from facegate.pipeline.records import Detection, FeedbackBatch, Image, LiveTracks, Shot, TrackEnd
 from facegate.pipeline.runner import Runner
 from facegate.pipeline.runtime import models
 from facegate.pipeline.stages import gate as gate_stage
@@ -44,8 +44,8 @@ class Collector:
     def cameras(self, cameras: Mapping[str, CameraStatus], *, complete: bool) -> None:
         self.told.append(dict(cameras))
 
-    def answers(self) -> Answers:
-        return Answers(expected=False)
+    def answers(self) -> FeedbackBatch:
+        return FeedbackBatch(expected=False)
 
     def send(self, *shots: Shot) -> None:
         self.shots.extend(shots)

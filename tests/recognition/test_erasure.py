@@ -15,18 +15,18 @@ import pytest
 from facegate.console.processes.abandoned_visits import ABANDONED_S, WORKER_AWAY_S, AbandonedVisits
 from facegate.errors import DeliveryError, GalleryError
 from facegate.pipeline.records import Floats, Image
-from facegate.recognition.matching.gallery import Match
 from facegate.recognition.enrollment.erasure import erase_everywhere
-from facegate.recognition.enrollment.records import Erased, Look
-from facegate.recognition.enrollment.gallery_store import People
-from facegate.recognition.enrollment.unknowns import Unknowns
+from facegate.recognition.enrollment.gallery_store import GalleryStore
+from facegate.recognition.enrollment.records import Erased, FaceSample
+from facegate.recognition.enrollment.unknowns import UnknownStore
+from facegate.recognition.matching.gallery import Match
 from facegate.recognition.worker.open_visits import claim_visits
 from facegate.recognition.worker.visit import VisitEvent, VisitState
 from facegate.sinks import wire
 from facegate.sinks.spool import Spool
-from facegate.sinks.wire import Entry
+from facegate.sinks.wire import EncodedShot
 from facegate.store.reader import StoreReader
-from facegate.store.records import Track, VisitNews
+from facegate.store.records import TrackRecord, VisitUpdate
 from facegate.store.writer import StoreWriter
 
 from ..helpers import facegate
@@ -50,7 +50,7 @@ def crop(colour: tuple[int, int, int]) -> Image:
     return np.full((112, 112, 3), colour, np.uint8)
 
 
-def shot(number: int, colour: tuple[int, int, int]) -> Entry:
+def shot(number: int, colour: tuple[int, int, int]) -> EncodedShot:
     made = make_shot(number)
     face = msgspec.structs.replace(made.scored.face, crop=crop(colour))
     return wire.pack(msgspec.structs.replace(made, scored=msgspec.structs.replace(made.scored, face=face)))
@@ -70,9 +70,9 @@ LINES = [
 @pytest.fixture
 def gallery(tmp_path: Path) -> Path:
     path = tmp_path / "people.db"
-    with People(path, create=True) as people, Unknowns(path) as unknowns:
-        people.add("Ada", [Look("a.png", "a" * 64, crop(ADA), 80, 90.0, 0.1, 1)])
-        people.add("Bo", [Look("b.png", "b" * 64, crop(BO), 80, 90.0, 0.1, 1)])
+    with GalleryStore(path, create=True) as people, UnknownStore(path) as unknowns:
+        people.add("Ada", [FaceSample("a.png", "a" * 64, crop(ADA), 80, 90.0, 0.1, 1)])
+        people.add("Bo", [FaceSample("b.png", "b" * 64, crop(BO), 80, 90.0, 0.1, 1)])
         for number, colour in enumerate((ADA, BO, ADA)):
             vector = Colours().embed([crop(colour)])[0]
             unknowns.keep(f"r/door/{number}", "door", time(), 60, crop(colour), "colours", vector)
@@ -84,8 +84,8 @@ def spool(tmp_path: Path) -> Path:
     path = tmp_path / "gate.spool"
     made = Spool(path)
     made.put([shot(0, ADA), shot(1, BO), shot(2, ADA)])
-    made.put([Entry("v/named/1", "door", 1, json.dumps(LINES[2]).encode(), b"")])
-    made.put([Entry("v/named/2", "door", 1, json.dumps(LINES[5]).encode(), b"")])
+    made.put([EncodedShot("v/named/1", "door", 1, json.dumps(LINES[2]).encode(), b"")])
+    made.put([EncodedShot("v/named/2", "door", 1, json.dumps(LINES[5]).encode(), b"")])
     made.bury(made.after(0, 1)[0])
     made.close()
     return path
@@ -109,7 +109,7 @@ def test_one_goes_from_everywhere_and_the_others_stay(tmp_path: Path, gallery: P
     left.close()
     kept = b"".join(json.dumps(line).encode() + b"\n" for line in LINES[5:]) + torn
     assert results.read_bytes() == kept and results.stat().st_mode & 0o777 == 0o640
-    with People(gallery) as people, Unknowns(gallery) as unknowns:
+    with GalleryStore(gallery) as people, UnknownStore(gallery) as unknowns:
         assert [person.name for person in people.people()] == ["Bo"] and len(unknowns.vectors(Colours())[0]) == 1
     with pytest.raises(GalleryError, match="Ada"):
         erase_everywhere(gallery, "Ada", Colours(), Colours.threshold)
@@ -126,7 +126,7 @@ def test_nothing_is_removed_where_a_place_is_missing_or_in_use(tmp_path: Path, g
             erase_everywhere(gallery, "Ada", Colours(), 0.9, [], [results])
     with pytest.raises(DeliveryError):
         erase_everywhere(gallery, "Ada", Colours(), 0.9, [results])
-    with People(gallery) as people:
+    with GalleryStore(gallery) as people:
         assert len(people.people()) == 2
     assert results.read_text() == json.dumps(LINES[0]) + "\n"
 
@@ -159,15 +159,15 @@ def folder(tmp_path: Path) -> Path:
         store.keep_news([news(3, None)])
     outbox = Spool(data / "names" / "x.spool")
     outbox.put([
-        Entry(f"{track}/{kind}", "door", track, told(kind, track, name), b"")
+        EncodedShot(f"{track}/{kind}", "door", track, told(kind, track, name), b"")
         for kind, track, name in [("named", 3, "Ada"), ("ended", 1, "Ada"), ("ended", 2, "Bo"), ("seen", 3, None)]
     ])  # fmt: skip
     outbox.close()
     return data
 
 
-def news(track: int, name: str | None) -> VisitNews:
-    return VisitNews(f"r/door/{track}", "door", track, name, 0.7, 0.3, 1e-5, time(), False)
+def news(track: int, name: str | None) -> VisitUpdate:
+    return VisitUpdate(f"r/door/{track}", "door", track, name, 0.7, 0.3, 1e-5, time(), False)
 
 
 def test_nothing_that_comes_late_brings_back_who_was_removed(gallery: Path, folder: Path) -> None:
@@ -178,12 +178,12 @@ def test_nothing_that_comes_late_brings_back_who_was_removed(gallery: Path, fold
     with StoreWriter(path) as store, StoreReader(path) as reader:
         for track in (1, 3):
             store.keep_news([news(track, "Ada"), news(track, None)])
-            store.keep_tracks([Track("r", "door", track, 1.0, 2.0, 1, None, {}, ())])
+            store.keep_tracks([TrackRecord("r", "door", track, 1.0, 2.0, 1, None, {}, ())])
             assert reader.visit(f"r/door/{track}") is None and reader.track(f"r/door/{track}") is None
         late = msgspec.structs.replace(
             wire.decode_header(shot(0, ADA).header), run_id="r", camera="door", track_id=1
         )
-        store.keep_shots([Entry("late", "door", 1, wire.encode(late), shot(0, ADA).crop)])
+        store.keep_shots([EncodedShot("late", "door", 1, wire.encode(late), shot(0, ADA).crop)])
         assert reader.count() == {"shots": 0, "visits": 1}
 
 

@@ -17,19 +17,19 @@ from facegate.detectors.base import Detector
 from facegate.errors import GalleryError, SourceError
 from facegate.pipeline.records import Floats, Image
 from facegate.recognition.embedders import unit
-from facegate.recognition.matching import gallery as gallery_module
-from facegate.recognition.matching.gallery import FixedSimilarity, Gallery
-from facegate.recognition.matching.gallery_watcher import GalleryKeeper
-from facegate.recognition.matching.nearest import Nearest
 from facegate.recognition.enrollment.enroller import find_people
-from facegate.recognition.enrollment.face_extraction import Looker
-from facegate.recognition.enrollment.records import Embedded, Look
-from facegate.recognition.enrollment.gallery_store import People
+from facegate.recognition.enrollment.face_extraction import FaceExtractor
+from facegate.recognition.enrollment.gallery_store import GalleryStore
+from facegate.recognition.enrollment.records import Embedded, FaceSample
+from facegate.recognition.matching import gallery as gallery_module
+from facegate.recognition.matching.gallery import FixedThresholdRule, Gallery
+from facegate.recognition.matching.gallery_watcher import GalleryWatcher
+from facegate.recognition.matching.nearest import NearestNeighbors
 from facegate.scoring.engine import load_scorer
 
 from ..helpers import wait_until
 
-LIMIT = FixedSimilarity(0.9)
+LIMIT = FixedThresholdRule(0.9)
 
 
 class MeanColour:
@@ -45,21 +45,21 @@ class MeanColour:
 
 def keeper(
     path: Path, detector: Detector, cache: Path, steps: list[tuple[int, int]] | None = None
-) -> GalleryKeeper:
+) -> GalleryWatcher:
     def progress(done: int, total: int) -> None:
         if steps is not None:
             steps.append((done, total))
 
-    return GalleryKeeper(
-        path, MeanColour(), LIMIT, lambda: Looker(detector, load_scorer()), cache, progress, strict=False
+    return GalleryWatcher(
+        path, MeanColour(), LIMIT, lambda: FaceExtractor(detector, load_scorer()), cache, progress, strict=False
     )
 
 
 def test_a_gallery_names_the_nearest_person_or_nobody() -> None:
     gallery = Gallery(["a", "b"], np.eye(2, dtype=np.float32))
     probe = np.array([0.8, 0.6], np.float32)
-    assert gallery.match(probe, FixedSimilarity(0.7)).name == "a"
-    unknown = gallery.match(probe, FixedSimilarity(0.9))
+    assert gallery.match(probe, FixedThresholdRule(0.7)).name == "a"
+    unknown = gallery.match(probe, FixedThresholdRule(0.9))
     assert unknown.name is None and unknown.fpir is None
     assert (unknown.similarity, unknown.margin) == pytest.approx((0.8, 0.2))
     assert Gallery([], np.empty((0, 2), np.float32)).match(probe, LIMIT).name is None
@@ -82,30 +82,30 @@ def test_better_pictures_count_for_more_and_a_negative_takes_a_name_away() -> No
     assert gallery.names == ["ann", "bob"]
     assert gallery.templates[0] == pytest.approx([1 / np.hypot(1, 0.2), 0.2 / np.hypot(1, 0.2), 0], abs=1e-6)
     probe = np.array([0.6, 0.0, 0.8], np.float32)
-    assert Gallery.of(embedded(False)).match(probe, FixedSimilarity(0.5)).name == "bob"
+    assert Gallery.of(embedded(False)).match(probe, FixedThresholdRule(0.5)).name == "bob"
     gallery = Gallery.of(embedded(True))  # the third picture: somebody who was taken for ann
     assert gallery.names == ["ann"], "bob has no picture of his own"
-    assert gallery.match(probe, FixedSimilarity(0.5)).name is None
-    assert gallery.match(np.array([0.9, 0, 0.1], np.float32), FixedSimilarity(0.5)).name == "ann"
+    assert gallery.match(probe, FixedThresholdRule(0.5)).name is None
+    assert gallery.match(np.array([0.9, 0, 0.1], np.float32), FixedThresholdRule(0.5)).name == "ann"
 
 
 @pytest.mark.parametrize("exact", [100, 10_000])
 def test_a_large_gallery_is_searched_by_an_index_and_finds_the_same(
     exact: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gallery_module, "Nearest", partial(Nearest, exact=exact))
+    monkeypatch.setattr(gallery_module, "Nearest", partial(NearestNeighbors, exact=exact))
     rng = np.random.default_rng(0)
     templates = unit(rng.normal(size=(5000, 64)).astype(np.float32))
     gallery = Gallery([str(number) for number in range(5000)], templates, templates[7:8], np.array([7]))
     wrong = 0
     for number in rng.permutation(5000)[:200]:
         probe = unit(templates[number] + 0.1 * rng.normal(size=64).astype(np.float32))
-        match = gallery.match(probe, FixedSimilarity(0.5))
+        match = gallery.match(probe, FixedThresholdRule(0.5))
         best = templates @ probe
         assert match.similarity == pytest.approx(float(best[int(match.name or 0)]), abs=1e-5)
         wrong += match.name != str(number) and number != 7
     assert not wrong
-    assert gallery.match(templates[7], FixedSimilarity(0.9)).name is None, "a negative counts here too"
+    assert gallery.match(templates[7], FixedThresholdRule(0.9)).name is None, "a negative counts here too"
 
 
 def test_everybody_in_the_folder_is_enrolled(clip: DemoClip, mtcnn: Detector, tmp_path: Path) -> None:
@@ -128,8 +128,8 @@ def test_a_tightly_cropped_picture_is_enrolled_too(clip: DemoClip, mtcnn: Detect
 
 def test_what_cannot_be_enrolled_is_refused_by_name(tmp_path: Path, mtcnn: Detector) -> None:
     def strictly() -> None:
-        looker = Looker(mtcnn, load_scorer())
-        GalleryKeeper(folder, MeanColour(), LIMIT, lambda: looker, tmp_path, strict=True).close()
+        looker = FaceExtractor(mtcnn, load_scorer())
+        GalleryWatcher(folder, MeanColour(), LIMIT, lambda: looker, tmp_path, strict=True).close()
 
     folder = tmp_path / "staff"
     with pytest.raises(GalleryError, match="no gallery at"):
@@ -190,7 +190,7 @@ def test_two_hundred_pictures_with_five_bad_ones_name_all_others(
 def test_a_running_worker_takes_over_what_changes_in_a_folder_and_in_a_file(
     clip: DemoClip, yunet: Detector, tmp_path: Path
 ) -> None:
-    def until(kept: GalleryKeeper, names: list[str]) -> None:
+    def until(kept: GalleryWatcher, names: list[str]) -> None:
         wait_until(lambda: kept.gallery.names == names, f"{names}")
 
     pictures = sorted(clip.gallery.rglob("*.png"))
@@ -208,9 +208,9 @@ def test_a_running_worker_takes_over_what_changes_in_a_folder_and_in_a_file(
         (folder / "bob" / "1.png").unlink()
         Event().wait(1.5)
         assert kept.gallery.names == ["bob"], "an empty gallery is no gallery"
-    look = Looker(yunet, load_scorer()).look(pictures[0].read_bytes(), "1.png")
+    look = FaceExtractor(yunet, load_scorer()).look(pictures[0].read_bytes(), "1.png")
     with (
-        People(tmp_path / "people.db", create=True) as people,
+        GalleryStore(tmp_path / "people.db", create=True) as people,
         keeper(tmp_path / "people.db", yunet, tmp_path) as kept,
     ):
         kept.watch()
@@ -218,7 +218,7 @@ def test_a_running_worker_takes_over_what_changes_in_a_folder_and_in_a_file(
         until(kept, ["ann"])
         people.rename("ann", "eve")
         until(kept, ["eve"])
-        people.add("bob", [Look("2.png", "2", 255 - look.crop, 50, 80.0, 0.1, 1)])
+        people.add("bob", [FaceSample("2.png", "2", 255 - look.crop, 50, 80.0, 0.1, 1)])
         until(kept, ["bob", "eve"])
         people.remove("eve")
         until(kept, ["bob"])

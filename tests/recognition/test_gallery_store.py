@@ -14,8 +14,8 @@ import pytest
 
 from facegate.errors import GalleryError
 from facegate.pipeline.records import Image
-from facegate.recognition.enrollment.records import Look
-from facegate.recognition.enrollment.gallery_store import People
+from facegate.recognition.enrollment.gallery_store import GalleryStore
+from facegate.recognition.enrollment.records import FaceSample
 
 EACH = 5
 WRITER = f"""
@@ -43,13 +43,13 @@ os.wait()
 """
 
 
-def look(number: int, quality: int = 80) -> Look:
+def look(number: int, quality: int = 80) -> FaceSample:
     crop: Image = np.random.default_rng(number).integers(0, 255, (112, 112, 3)).astype(np.uint8)
-    return Look(f"{number}.png", f"{number:064x}", crop, quality, 90.0, 0.1, 1)
+    return FaceSample(f"{number}.png", f"{number:064x}", crop, quality, 90.0, 0.1, 1)
 
 
 def test_people_are_added_shown_renamed_merged_and_removed(tmp_path: Path) -> None:
-    with People(tmp_path / "people.db", create=True) as people:
+    with GalleryStore(tmp_path / "people.db", create=True) as people:
         assert people.add("ann", [look(1), look(2)]) == 2
         assert people.add("ann", [look(2), look(3)]) == 1, "the same file is there once"
         people.add("bob", [look(3), look(4)])
@@ -72,7 +72,7 @@ def test_people_are_added_shown_renamed_merged_and_removed(tmp_path: Path) -> No
 
 
 def test_embeddings_are_kept_by_recogniser(tmp_path: Path) -> None:
-    with People(tmp_path / "people.db", create=True) as people:
+    with GalleryStore(tmp_path / "people.db", create=True) as people:
         people.add("ann", [look(1), look(2)])
         rows = people.missing("a")
         people.keep_embeddings("a", {rows[0]: np.array([1, 0], np.float32), 99: np.array([0, 1], np.float32)})
@@ -91,7 +91,7 @@ def test_embeddings_are_kept_by_recogniser(tmp_path: Path) -> None:
 
 def test_what_is_removed_leaves_no_pixels(tmp_path: Path) -> None:
     path = tmp_path / "people.db"
-    with People(path, create=True) as people:
+    with GalleryStore(path, create=True) as people:
         people.add("ann", [look(1)])
         people.add("bob", [look(2)])
         people.remove("ann")
@@ -102,7 +102,7 @@ def test_what_is_removed_leaves_no_pixels(tmp_path: Path) -> None:
 
 def test_a_killed_writer_leaves_whole_people(tmp_path: Path) -> None:
     path, chance = tmp_path / "people.db", random.Random(0)
-    with People(path, create=True) as reader:
+    with GalleryStore(path, create=True) as reader:
         reader.add("kept", [look(number) for number in range(EACH)])
         changes = 0
         for kill in range(25):
@@ -125,28 +125,28 @@ def test_a_killed_writer_leaves_whole_people(tmp_path: Path) -> None:
 def test_what_is_no_gallery_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "people.db"
     with pytest.raises(GalleryError, match="no gallery at"):
-        People(path)
+        GalleryStore(path)
     path.write_bytes(b"no database at all, but long enough to be looked at" * 40)
     with pytest.raises(GalleryError, match="file is not a database"):
-        People(path)
+        GalleryStore(path)
     path.unlink()
     other = sqlite3.connect(path)
     other.execute("CREATE TABLE shots (id)")
     other.close()
     with pytest.raises(GalleryError, match="is a database but no gallery"):
-        People(path)
+        GalleryStore(path)
     path.unlink()
-    People(path, create=True).close()
+    GalleryStore(path, create=True).close()
     other = sqlite3.connect(path)
     other.execute("PRAGMA user_version=9")
     other.close()
     with pytest.raises(GalleryError, match="is of version 9; this facegate reads 2"):
-        People(path)
+        GalleryStore(path)
 
 
 def test_a_damaged_file_is_refused_or_read_but_never_breaks_anything(tmp_path: Path) -> None:
     path, chance = tmp_path / "people.db", random.Random(1)
-    with People(path, create=True) as people:
+    with GalleryStore(path, create=True) as people:
         for name in ("ann", "bob"):
             people.add(name, [look(number) for number in range(3)])
         people.keep_embeddings("a", {row: np.ones(8, np.float32) for row in people.missing("a")})
@@ -160,7 +160,7 @@ def test_a_damaged_file_is_refused_or_read_but_never_breaks_anything(tmp_path: P
         for side in ("-wal", "-shm"):
             Path(f"{path}{side}").unlink(missing_ok=True)
         try:
-            with People(path) as people:
+            with GalleryStore(path) as people:
                 for picture in people.pictures():
                     people.crop(picture.row)
                 people.embedded("a")

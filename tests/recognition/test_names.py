@@ -19,10 +19,10 @@ from facegate.detectors.base import Detector
 from facegate.errors import GalleryError
 from facegate.recognition.enrollment import schema
 from facegate.recognition.enrollment.enroller import Enroller, find_people, find_pictures
-from facegate.recognition.enrollment.face_extraction import Looker
+from facegate.recognition.enrollment.face_extraction import FaceExtractor
+from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.names import MAX_NAME, is_person_name, name_key, person_name
-from facegate.recognition.enrollment.records import Look
-from facegate.recognition.enrollment.gallery_store import People
+from facegate.recognition.enrollment.records import FaceSample
 from facegate.scoring.engine import load_scorer
 
 from .test_gallery import LIMIT, MeanColour, keeper
@@ -32,8 +32,8 @@ ONE = [["Ann", "ann", "ANN ", " Ann", "Ann\u200b", "A\u00adnn", "\u202aAnn\u202c
 TEXT = st.text(st.characters(exclude_characters='/\\:*?"<>|.', exclude_categories=["Cc", "Cs"]), max_size=30)
 
 
-def look(number: int) -> Look:
-    return Look(f"{number}.png", str(number), np.full((112, 112, 3), number, np.uint8), 50, 80.0, 0.1, 1)
+def look(number: int) -> FaceSample:
+    return FaceSample(f"{number}.png", str(number), np.full((112, 112, 3), number, np.uint8), 50, 80.0, 0.1, 1)
 
 
 @given(TEXT)
@@ -64,13 +64,13 @@ def test_a_name_has_one_form_and_names_that_look_alike_have_one_key(text: str) -
 def test_what_cannot_be_a_name_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(GalleryError, match="cannot be a name"):
         person_name(name)
-    with People(tmp_path / "p.db", create=True) as people, pytest.raises(GalleryError):
+    with GalleryStore(tmp_path / "p.db", create=True) as people, pytest.raises(GalleryError):
         people.add(name, [])
 
 
 @pytest.mark.parametrize("spelled", ONE)
 def test_one_person_is_found_by_every_spelling_and_made_once(spelled: Sequence[str], tmp_path: Path) -> None:
-    with People(tmp_path / "p.db", create=True) as people:
+    with GalleryStore(tmp_path / "p.db", create=True) as people:
         for number, name in enumerate(spelled):
             people.add(name, [look(number)])
         assert [(person.name, person.pictures) for person in people.people()] == [(spelled[0], len(spelled))]
@@ -86,7 +86,7 @@ def test_one_person_is_found_by_every_spelling_and_made_once(spelled: Sequence[s
 
 def test_words_of_the_interfaces_and_names_of_all_scripts_are_names(tmp_path: Path) -> None:
     names = ["faults", "pictures", "-rf", "50%", "a%20b", "O'Brien; DROP", "李雷", "👩‍🦰", "[test]", "é" * MAX_NAME]
-    with People(tmp_path / "p.db", create=True) as people:
+    with GalleryStore(tmp_path / "p.db", create=True) as people:
         for number, name in enumerate(names):
             people.add(name, [look(number)])
         assert sorted(person.name for person in people.people()) == sorted(names)
@@ -109,7 +109,7 @@ def test_a_gallery_of_before_opens_with_everybody_in_it(
         db.execute(f"PRAGMA application_id={schema.APPLICATION}")
         db.execute("PRAGMA user_version=1")
         db.commit()
-    with capture_logs() as logs, People(path) as people:
+    with capture_logs() as logs, GalleryStore(path) as people:
         found = [person.name for person in people.people()]
     assert len(found) == len(names) == len({name_key(name) for name in found})
     assert all(person_name(name) == name for name in found)
@@ -121,7 +121,7 @@ def test_a_gallery_of_before_opens_with_everybody_in_it(
     nameable = [name_key(name) for name in names if name_key(name)]
     assert len(told) >= len(nameable) - len(set(nameable))
     assert all(entry["renamed_to"] in found and "merge" in entry["remedy"] for entry in told)
-    with capture_logs() as logs, People(path) as people:
+    with capture_logs() as logs, GalleryStore(path) as people:
         assert [person.name for person in people.people()] == found and not logs
 
 
@@ -150,5 +150,5 @@ def test_folders_that_spell_one_name_are_one_person_and_a_folder_may_change_its_
 
 @contextmanager
 def enrolling_file(path: Path, detector: Detector) -> Iterator[Enroller]:
-    with People(path, create=True) as people:
-        yield Enroller(people, lambda: Looker(detector, load_scorer()), MeanColour(), LIMIT)
+    with GalleryStore(path, create=True) as people:
+        yield Enroller(people, lambda: FaceExtractor(detector, load_scorer()), MeanColour(), LIMIT)

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facegate.errors import ConfigError
-from facegate.recognition.publishers.factory import Places
+from facegate.recognition.publishers.factory import PublisherSet
 from facegate.recognition.publishers.home_assistant import Presence, camera_announcement, person_announcement
 from facegate.recognition.worker.visits import VisitEvent
 from facegate.sinks.spool import Spool
@@ -71,12 +71,12 @@ def web(port: int, status: int = 200) -> Iterator[list[dict[str, Any]]]:
 def test_a_web_address_that_is_away_gets_everything_later_in_order_and_once(tmp_path: Path) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}/names"
-    places = Places([url], tmp_path)
+    places = PublisherSet([url], tmp_path)
     places.tell(VISITS[:3])
     places._outboxes[0].abort()  # the worker is in a hurry
     assert sum(report.kept for report in places.close().values()) == 3
     with web(port) as heard:
-        places = Places([url.replace("//", "//me:new-password@")], tmp_path)
+        places = PublisherSet([url.replace("//", "//me:new-password@")], tmp_path)
         places.tell(VISITS[3:])
         (report,) = places.close().values()
     assert (report.acknowledged, report.undelivered) == (5, 0)
@@ -88,7 +88,7 @@ def test_home_assistant_learns_who_is_there_and_unknown_is_nobody_who_is_known(t
     broker = Broker(tmp_path)
     try:
         with listening(broker, "site/#", "homeassistant/#") as heard:
-            places = Places([broker.url], tmp_path, presence=["Ada"])
+            places = PublisherSet([broker.url], tmp_path, presence=["Ada"])
             places.tell(VISITS)
             (report,) = places.close().values()
             found: dict[str, list[bytes]] = {}
@@ -140,7 +140,7 @@ def test_a_worker_that_dies_and_a_broker_that_forgets_leave_presence_as_it_is(
     broker: Broker, tmp_path: Path
 ) -> None:
     """Both at the same time: the next worker knows the cameras, the last person and who is still there."""
-    places = Places([broker.url], tmp_path, presence=["Ada"])
+    places = PublisherSet([broker.url], tmp_path, presence=["Ada"])
     places.people(["Ada", "Bo"])
     places.tell([event("seen", 1), event("named", 1, "Ada")])
     until(broker, "site/names/people/Ada/presence", b"ON")
@@ -148,7 +148,7 @@ def test_a_worker_that_dies_and_a_broker_that_forgets_leave_presence_as_it_is(
     broker.end()
     places.close()
     broker.start()
-    places = Places([broker.url], tmp_path, presence=["Ada"])
+    places = PublisherSet([broker.url], tmp_path, presence=["Ada"])
     places.people(["Ada", "Bo"])
     until(broker, "site/names/status", b"online")
     assert kept(broker) == before, "left as it was until it is known who is still there"
@@ -170,7 +170,7 @@ def notes(folder: Path) -> dict[str, bytes | None]:
 
 
 def test_of_who_is_removed_or_renamed_the_broker_keeps_nothing(broker: Broker, tmp_path: Path) -> None:
-    places = Places([broker.url], tmp_path, presence=["Ada", "Bo"])
+    places = PublisherSet([broker.url], tmp_path, presence=["Ada", "Bo"])
     places.people(["Ada", "Bo"])
     places.tell([event("seen", 1), event("named", 1, "Ada"), event("seen", 2, camera="hall")])
     places.tell([event("named", 2, "Bo", camera="hall"), event("ended", 2, "Bo", camera="hall", shots=2)])
@@ -188,7 +188,7 @@ def test_of_who_is_removed_or_renamed_the_broker_keeps_nothing(broker: Broker, t
     places.close()
     assert not [key for key, value in notes(tmp_path).items() if "Ada" in key or (value and b"Ada" in value)]
     # A worker that was not there when somebody went, or is not asked about somebody any longer.
-    places = Places([broker.url], tmp_path, presence=["Cy"])
+    places = PublisherSet([broker.url], tmp_path, presence=["Cy"])
     places.people(["Cy"])
     places.begin()
     until(broker, "homeassistant/device/site_person_Bo/config", None)
@@ -198,7 +198,7 @@ def test_of_who_is_removed_or_renamed_the_broker_keeps_nothing(broker: Broker, t
 
 
 def test_a_name_that_is_taken_back_is_nobodys_presence_and_no_last_person(broker: Broker, tmp_path: Path) -> None:
-    places = Places([broker.url], tmp_path, presence=["Ada"])
+    places = PublisherSet([broker.url], tmp_path, presence=["Ada"])
     places.tell([event("seen", 1), event("named", 1, "Ada")])
     until(broker, "site/names/people/Ada/presence", b"ON")
     places.tell([msgspec.structs.replace(event("changed", 1, shots=2), before="Ada")])
@@ -209,7 +209,7 @@ def test_a_name_that_is_taken_back_is_nobodys_presence_and_no_last_person(broker
 
 
 def test_a_camera_that_the_gate_calls_removed_is_cleared_and_stays_away(broker: Broker, tmp_path: Path) -> None:
-    places = Places([broker.url], tmp_path)
+    places = PublisherSet([broker.url], tmp_path)
     places.tell([event("seen", 1), event("named", 1, "Ada"), event("seen", 2, camera="hall")])
     until(broker, "site/hall/presence", b"ON")
     say(broker, "site/removed", b'["door"]', retain=True)
@@ -256,7 +256,7 @@ def test_a_stream_and_subscribers_get_the_lines(tmp_path: Path) -> None:
     try:
         with closing(context.socket(zmq.SUB)) as dashboard:
             dashboard.setsockopt(zmq.RCVTIMEO, 1000 * PATIENCE_S)
-            places = Places([server.url, endpoint], tmp_path)
+            places = PublisherSet([server.url, endpoint], tmp_path)
             dashboard.connect(endpoint)
             dashboard.subscribe(b"door")
             first: list[bytes] = []
@@ -298,7 +298,7 @@ async def stored(url: str) -> list[str]:
 )
 def test_an_address_that_is_wrong_or_not_encrypted_is_refused(tmp_path: Path, urls: list[str], words: str) -> None:
     with pytest.raises(ConfigError, match=words) as refused:
-        Places(urls, tmp_path)
+        PublisherSet(urls, tmp_path)
     assert "s3cret" not in str(refused.value) and not list(tmp_path.iterdir())
 
 

@@ -15,9 +15,9 @@ import pytest
 
 from facegate.demo.clip import DemoClip
 from facegate.pipeline.records import LiveTracks
-from facegate.recognition.enrollment.records import Look
-from facegate.recognition.enrollment.gallery_store import People
-from facegate.recognition.publishers.factory import Places
+from facegate.recognition.enrollment.gallery_store import GalleryStore
+from facegate.recognition.enrollment.records import FaceSample
+from facegate.recognition.publishers.factory import PublisherSet
 from facegate.recognition.worker.visit import Kind, VisitEvent
 from facegate.sinks import wire
 from facegate.sinks.spool import Spool
@@ -30,7 +30,7 @@ from ..sinks.test_wire import entries, make_shot
 GIVE_UP_S = 60.0
 
 
-class Gate:
+class FakeGate:
     """A gate's end of delivery, with one camera of which a test says which tracks live."""
 
     def __init__(self) -> None:
@@ -54,8 +54,8 @@ class Gate:
 
 
 @pytest.fixture
-def gate() -> Iterator[Gate]:
-    made = Gate()
+def gate() -> Iterator[FakeGate]:
+    made = FakeGate()
     yield made
     made.close()
 
@@ -75,7 +75,7 @@ def until(path: Path, event: str) -> None:
 
 @pytest.mark.parametrize("stored", [True, False])
 def test_a_visit_outlives_its_worker_and_ends_with_its_track(
-    gate: Gate, clip: DemoClip, tmp_path: Path, stored: bool
+    gate: FakeGate, clip: DemoClip, tmp_path: Path, stored: bool
 ) -> None:
     output, store = tmp_path / "names.jsonl", tmp_path / "store.db"
 
@@ -111,7 +111,7 @@ def test_a_visit_outlives_its_worker_and_ends_with_its_track(
 
 def test_what_waits_goes_out_under_the_names_that_hold_now(tmp_path: Path) -> None:
     """In an outbox whose server is away: an end is told without the name of somebody who was removed."""
-    places = Places(["nats://127.0.0.1:9"], tmp_path)
+    places = PublisherSet(["nats://127.0.0.1:9"], tmp_path)
     kinds: tuple[Kind, ...] = ("seen", "named", "ended")
     for track, name in enumerate(["Ann", "Bob", "Eve"]):
         for kind in kinds:
@@ -135,13 +135,13 @@ def test_what_waits_goes_out_under_the_names_that_hold_now(tmp_path: Path) -> No
 
 
 def test_a_name_that_goes_while_somebody_is_in_view_goes_from_the_next_lines_too(
-    gate: Gate, tmp_path: Path
+    gate: FakeGate, tmp_path: Path
 ) -> None:
     gallery, output = tmp_path / "people.db", tmp_path / "names.jsonl"
     (entry,) = entries(1)
     crop = wire.unpack_crop(wire.decode_header(entry.header), entry.crop)
-    look = Look("a.png", "a" * 64, crop, 80, 90.0, 0.1, 1)
-    with People(gallery, create=True) as people:
+    look = FaceSample("a.png", "a" * 64, crop, 80, 90.0, 0.1, 1)
+    with GalleryStore(gallery, create=True) as people:
         people.add("Ann", [look])
         with process(
             "recognize", "--gallery", gallery, "--embedder", "builtin", "--connect", gate.sink.endpoint,

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from facegate.clock import FileClock
 from facegate.pipeline.records import Floats, Image
 from facegate.recognition.embedders import load_embedder
-from facegate.recognition.matching.gallery import FixedSimilarity, Gallery
 from facegate.recognition.enrollment import unknowns as module
-from facegate.recognition.enrollment.gallery_store import People
-from facegate.recognition.enrollment.unknowns import MOST_AGE_S, Unknowns, enrol_cluster
+from facegate.recognition.enrollment.gallery_store import GalleryStore
+from facegate.recognition.enrollment.unknowns import MAX_AGE_S, UnknownStore, enrol_cluster
+from facegate.recognition.matching.gallery import FixedThresholdRule, Gallery
 from facegate.recognition.worker.zmq_worker import Recognizer
 from facegate.sinks import wire
 
@@ -49,7 +49,7 @@ def face(*vector: float, mark: int = 0) -> Image:
     return crop
 
 
-def keep(unknowns: Unknowns, number: int, crop: Image, seen: float | None = None, camera: str = "door") -> None:
+def keep(unknowns: UnknownStore, number: int, crop: Image, seen: float | None = None, camera: str = "door") -> None:
     vector = EMBEDDER.embed([crop])[0]
     unknowns.keep(
         f"run/{camera}/{number}", camera, time() if seen is None else seen, 60, crop, "first-pixels", vector
@@ -58,8 +58,8 @@ def keep(unknowns: Unknowns, number: int, crop: Image, seen: float | None = None
 
 def test_unknowns_are_put_together_named_and_forgotten(tmp_path: Path) -> None:
     path, now = tmp_path / "people.db", time()
-    with Unknowns(path, create=True) as unknowns, People(path) as people:
-        keep(unknowns, 8, face(0, 0, 1), now - MOST_AGE_S - 60)
+    with UnknownStore(path, create=True) as unknowns, GalleryStore(path) as people:
+        keep(unknowns, 8, face(0, 0, 1), now - MAX_AGE_S - 60)
         for number, day in enumerate((2, 1, 0)):
             keep(
                 unknowns, number, face(1, 0.1 * number, 0, mark=number), now - day * 86400, camera=f"c{number % 2}"
@@ -84,7 +84,7 @@ def test_unknowns_are_put_together_named_and_forgotten(tmp_path: Path) -> None:
 def test_no_more_than_so_many_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST", 5)
     now = time()
-    with Unknowns(tmp_path / "people.db", create=True) as unknowns:
+    with UnknownStore(tmp_path / "people.db", create=True) as unknowns:
         for number in range(12):
             keep(unknowns, number, face(1, 0, 0), now + number)
         (cluster,) = unknowns.clusters(EMBEDDER, 0.8)
@@ -103,7 +103,7 @@ VECTORS = st.lists(st.floats(-1, 1), min_size=3, max_size=3).filter(lambda v: ma
 def test_every_two_faces_of_a_cluster_are_alike_by_themselves(
     tmp_path_factory: pytest.TempPathFactory, vectors: list[list[float]]
 ) -> None:
-    with Unknowns(tmp_path_factory.mktemp("unknowns") / "people.db", create=True) as unknowns:
+    with UnknownStore(tmp_path_factory.mktemp("unknowns") / "people.db", create=True) as unknowns:
         kept: dict[str, Floats] = {}
         for number, vector in enumerate(vectors):
             unit = np.array(vector, np.float32) / np.float32(np.linalg.norm(vector))
@@ -128,9 +128,9 @@ def test_a_worker_keeps_the_best_face_of_a_visit_without_a_name(tmp_path: Path) 
         made = msgspec.structs.replace(header, shot_id=f"{number}-{track}", track_id=track, quality=block)
         return msgspec.structs.replace(made, crop_encoding="rgb24"), crop.tobytes()
 
-    with Unknowns(path, create=True) as unknowns:
+    with UnknownStore(path, create=True) as unknowns:
         output = io.StringIO()
-        recognizer = Recognizer(lambda: gallery, model, FixedSimilarity(0.95), output, unknowns)
+        recognizer = Recognizer(lambda: gallery, model, FixedThresholdRule(0.95), output, unknowns)
         recognizer.answer(
             [sent(1, 1, 80, known.crop), sent(2, 2, 50, stranger.crop), sent(3, 2, 90, stranger.crop)]
         )
@@ -158,16 +158,16 @@ def test_a_face_that_is_not_this_persons_gets_no_name(tmp_path: Path, clip: obje
     assert done.stdout == "1 faces are not ann's\n", done.stderr
     assert json.loads(facegate("gallery", "list", path, "--json").stdout)[0]["negatives"] == 1
     model = load_embedder("builtin")
-    with People(path) as people:
+    with GalleryStore(path) as people:
         rows = people.missing(model.version)
         people.keep_embeddings(
             model.version, dict(zip(rows, model.embed([people.crop(r) for r in rows]), strict=True))
         )
         gallery = Gallery.of(people.embedded(model.version))
         ann, other = (people.crop(picture.row) for picture in people.pictures("ann"))
-    rule = FixedSimilarity(-1.0)
+    rule = FixedThresholdRule(-1.0)
     assert gallery.match(model.embed([ann])[0], rule).name == "ann"
     blurred = np.asarray(cv2.GaussianBlur(other, (0, 0), 1.0), np.uint8)
-    assert gallery.match(model.embed([blurred])[0], FixedSimilarity(-0.99)).name is None
+    assert gallery.match(model.embed([blurred])[0], FixedThresholdRule(-0.99)).name is None
     refused = facegate("gallery", "not", path, "bob", pictures[1])
     assert refused.returncode == 1 and "there is no bob" in refused.stderr

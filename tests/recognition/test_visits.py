@@ -16,13 +16,20 @@ from hypothesis import strategies as st
 
 from facegate.pipeline.records import Floats, LiveTracks, TrackEnd
 from facegate.recognition.embedders import load_embedder
-from facegate.recognition.matching.gallery import FixedSimilarity, Gallery
+from facegate.recognition.matching.gallery import FixedThresholdRule, Gallery
 from facegate.recognition.worker.open_visits import claim_visits
-from facegate.recognition.worker.visits import BEHIND_S, IDLE_S, LATE_S, SILENT_S, VisitEvent, Visits
+from facegate.recognition.worker.visits import (
+    BEHIND_S,
+    LATE_SHOT_GRACE_S,
+    SILENT_S,
+    VISIT_TIMEOUT_S,
+    VisitEvent,
+    Visits,
+)
 from facegate.recognition.worker.zmq_worker import Recognizer, Worker
 from facegate.sinks import wire
 from facegate.sinks.base import live_messages
-from facegate.sinks.wire import Ended, Live, ShotHeader
+from facegate.sinks.wire import LiveTracksMessage, ShotHeader, TrackEnded
 from facegate.sinks.zeromq import ZmqSink
 
 from ..sinks.test_wire import entries, make_shot
@@ -30,7 +37,7 @@ from ..sinks.test_zeromq import peers
 
 NAMES = ["ann", "bob", "eve"]
 GALLERY = Gallery(NAMES, np.eye(3, 4, dtype=np.float32))
-RULE = FixedSimilarity(0.6)
+RULE = FixedThresholdRule(0.6)
 
 
 def towards(*parts: float) -> Floats:
@@ -62,9 +69,9 @@ def test_a_name_comes_at_once_and_the_visit_ends_with_it() -> None:
     assert take(visits, header(pts_s=1.5), towards(1, 0, 0.3), 1.0) == []
     assert visits.over(2.0) == []
     first = header()
-    visits.ended(Ended(first.run_id, first.camera, 1, 2.0), 2.0)
+    visits.ended(TrackEnded(first.run_id, first.camera, 1, 2.0), 2.0)
     assert visits.over(2.0) == [], "a shot may be late"
-    (end,) = visits.over(2.0 + LATE_S)
+    (end,) = visits.over(2.0 + LATE_SHOT_GRACE_S)
     assert (end.event, end.name, end.shots, end.last_pts_s) == ("ended", "ann", 2, 1.5)
     assert visits.finish() == []
 
@@ -89,9 +96,9 @@ def test_two_answers_for_one_visit_are_told_as_such() -> None:
 def test_a_visit_that_nobody_ends_is_over_after_a_while() -> None:
     visits = Visits(lambda: GALLERY, RULE)
     take(visits, header(1), towards(0, 0, 0, 1), 0.0)
-    take(visits, header(2), towards(1), IDLE_S / 2)
-    assert told(visits.over(IDLE_S)) == [("ended", None)]
-    assert told(visits.over(2 * IDLE_S)) == [("ended", "ann")]
+    take(visits, header(2), towards(1), VISIT_TIMEOUT_S / 2)
+    assert told(visits.over(VISIT_TIMEOUT_S)) == [("ended", None)]
+    assert told(visits.over(2 * VISIT_TIMEOUT_S)) == [("ended", "ann")]
 
 
 @given(
@@ -126,7 +133,7 @@ def test_the_gate_tells_its_workers_that_a_track_has_ended() -> None:
     output, gate, stop = io.StringIO(), ZmqSink("tcp://127.0.0.1:*"), Event()
     model = load_embedder("builtin")
     gallery = Gallery(["one"], model.embed([make_shot(1).crop]))
-    worker = Worker([gate.endpoint], Recognizer(lambda: gallery, model, FixedSimilarity(0.9), output))
+    worker = Worker([gate.endpoint], Recognizer(lambda: gallery, model, FixedThresholdRule(0.9), output))
     thread = Thread(target=worker.run, args=(stop,))
     thread.start()
     shot, give_up = make_shot(1), monotonic() + 20
@@ -157,7 +164,9 @@ def test_ends_come_after_the_last_receipt_and_to_those_alone_who_asked() -> None
             old.ack(shot_id)
             kind, body = new.socket.recv_multipart()
             assert kind == wire.ENDED
-            assert wire.decode(body, wire.Ended) == wire.Ended(shot.run_id, shot.camera, shot.track_id, 9.0)
+            assert wire.decode(body, wire.TrackEnded) == wire.TrackEnded(
+                shot.run_id, shot.camera, shot.track_id, 9.0
+            )
             assert not old.has_mail(300)
     finally:
         gate.abort()
@@ -190,14 +199,14 @@ def test_a_poor_shot_does_not_make_a_stranger_of_somebody_who_is_nearly_named() 
     assert end.name is None and end.similarity > 0.49
 
 
-def live(*tracks: int, run_id: str = "") -> Live:
+def live(*tracks: int, run_id: str = "") -> LiveTracksMessage:
     first = header()
-    return Live(run_id or first.run_id, {first.camera: list(tracks)})
+    return LiveTracksMessage(run_id or first.run_id, {first.camera: list(tracks)})
 
 
-def end_of(track: int) -> Ended:
+def end_of(track: int) -> TrackEnded:
     first = header()
-    return Ended(first.run_id, first.camera, track, 0.0)
+    return TrackEnded(first.run_id, first.camera, track, 0.0)
 
 
 def test_a_visit_lives_as_long_as_its_track_however_long_no_shot_comes() -> None:
@@ -207,7 +216,7 @@ def test_a_visit_lives_as_long_as_its_track_however_long_no_shot_comes() -> None
         assert visits.live(live(1, 2), float(second)) == [] and visits.over(float(second)) == []
     visits.live(live(2), 600.0)
     assert visits.over(600.5) == [], "a shot may be late"
-    assert told(visits.over(600.0 + LATE_S)) == [("ended", "ann")]
+    assert told(visits.over(600.0 + LATE_SHOT_GRACE_S)) == [("ended", "ann")]
 
 
 def test_silence_counts_once_the_gate_is_silent_and_what_still_lives_then_goes_on() -> None:
@@ -319,7 +328,7 @@ def test_what_is_kept_of_visits_is_matched_again_before_anything_is_told(tmp_pat
     again = Visits(lambda: now[0], RULE)
     again.resume(kept.opened, kept.ended, 0.0)
     again.live(live(1), 1.0)
-    told_now = again.over(1.0 + LATE_S)
+    told_now = again.over(1.0 + LATE_SHOT_GRACE_S)
     assert [(e.event, e.track_id, e.name) for e in told_now] == [
         ("changed", 1, "Ann Smith"),
         ("changed", 2, None),
@@ -358,7 +367,7 @@ def test_the_gate_reports_live_tracks_to_those_who_asked_and_lists_what_waits() 
             kind, body = new.socket.recv_multipart()
             assert kind == wire.LIVE
             # Its last shot is not acknowledged: the end was not told, so the track counts as live.
-            assert wire.decode(body, Live).cameras == {shot.camera: [shot.track_id, 8], "back": []}
+            assert wire.decode(body, LiveTracksMessage).cameras == {shot.camera: [shot.track_id, 8], "back": []}
             assert not old.has_mail(300)
     finally:
         gate.abort()
@@ -371,5 +380,5 @@ def test_thousands_of_live_tracks_fit_into_few_messages_that_are_accepted() -> N
     assert len(messages) < 6
     found: dict[str, list[int]] = {}
     for message in messages:
-        found |= wire.decode(wire.encode(message), Live).cameras
+        found |= wire.decode(wire.encode(message), LiveTracksMessage).cameras
     assert found == {camera: list(ids) for camera, ids in cameras.items()}

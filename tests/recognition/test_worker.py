@@ -12,7 +12,7 @@ import pytest
 
 from facegate.errors import DeliveryError
 from facegate.recognition.embedders import load_embedder
-from facegate.recognition.matching.gallery import FixedSimilarity, Gallery
+from facegate.recognition.matching.gallery import FixedThresholdRule, Gallery
 from facegate.recognition.worker.zmq_worker import Recognizer, Worker
 from facegate.sinks.zeromq import ZmqSink
 
@@ -29,7 +29,7 @@ def recognizer_parts() -> Iterator[tuple[Gallery, object]]:
 
 def make(parts: tuple[Gallery, object], output: io.StringIO) -> Recognizer:
     gallery, model = parts
-    return Recognizer(lambda: gallery, model, FixedSimilarity(0.9), output)  # type: ignore[arg-type]
+    return Recognizer(lambda: gallery, model, FixedThresholdRule(0.9), output)  # type: ignore[arg-type]
 
 
 def test_one_worker_serves_several_gates_until_all_have_ended(recognizer_parts: tuple[Gallery, object]) -> None:

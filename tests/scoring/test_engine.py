@@ -16,8 +16,8 @@ from scipy.stats import spearmanr
 
 from facegate.errors import ConfigError, ModelError
 from facegate.evaluation.degrade import degrade_half
-from facegate.scoring.calibration import Calibration
 from facegate.scoring.backend_selection import example_crops
+from facegate.scoring.calibration import Calibration
 from facegate.scoring.engine import Scorer, load_scorer
 
 

@@ -79,7 +79,7 @@ while True:
 """
 
 
-class Gate:
+class GateUnderTest:
     """A gate's process, which takes up after its last life where that had got to."""
 
     def __init__(self, address: str, spool: Path) -> None:
@@ -127,7 +127,7 @@ class Workers:
         return Counter(line for line in lines if len(line) == len(make_shot(0).shot_id))
 
 
-def play(faults: dict[str, tuple[int, Callable[[], None]]], gate: Gate, random: Random) -> None:
+def play(faults: dict[str, tuple[int, Callable[[], None]]], gate: GateUnderTest, random: Random) -> None:
     """Let each fault happen so many times, in any order, while shots come; then wait for the gate's end."""
     order = [name for name, (times, _) in faults.items() for _ in range(times)]
     random.shuffle(order)
@@ -138,7 +138,7 @@ def play(faults: dict[str, tuple[int, Callable[[], None]]], gate: Gate, random: 
     assert gate.process.wait(250) == 0
 
 
-def wait_until(gate: Gate, words: int) -> None:
+def wait_until(gate: GateUnderTest, words: int) -> None:
     deadline = monotonic() + PATIENCE_S
     while len(gate.words()) < words:
         assert gate.process.poll() is None and monotonic() < deadline, "the faults must come while shots do"
@@ -148,7 +148,7 @@ def wait_until(gate: Gate, words: int) -> None:
 def test_whatever_dies_every_shot_is_acknowledged_and_a_second_copy_is_known_by_its_id(tmp_path: Path) -> None:
     print(f"seed {SEED}")
     random, port = Random(SEED), free_port()
-    gate = Gate(f"tcp://127.0.0.1:{port}", tmp_path / "s.db")
+    gate = GateUnderTest(f"tcp://127.0.0.1:{port}", tmp_path / "s.db")
     with FaultProxy(port) as proxy:
         workers = Workers(WORKER, f"tcp://127.0.0.1:{proxy.port}", tmp_path)
         try:

@@ -7,9 +7,9 @@ from time import monotonic, sleep
 
 import pytest
 
-from facegate.pipeline.records import Answer
+from facegate.pipeline.records import RecognitionFeedback
 from facegate.sinks import wire
-from facegate.sinks.feedback import AnswerBox
+from facegate.sinks.feedback import FeedbackQueue
 from facegate.sinks.zeromq import ZmqSink
 
 from ..helpers import PATIENCE_S
@@ -17,8 +17,8 @@ from .test_wire import entries
 from .test_zeromq import Peer, peers
 
 
-def told(sink: ZmqSink, count: int) -> list[Answer]:
-    given: list[Answer] = []
+def told(sink: ZmqSink, count: int) -> list[RecognitionFeedback]:
+    given: list[RecognitionFeedback] = []
     until = monotonic() + PATIENCE_S
     while len(given) < count and monotonic() < until:
         given += sink.answers().given
@@ -33,7 +33,7 @@ def expects(sink: ZmqSink, somebody: bool) -> bool:
     return sink.answers().expected == somebody
 
 
-def answer(worker: Peer, shot_id: str, block: wire.AnswerBlock | None) -> None:
+def answer(worker: Peer, shot_id: str, block: wire.Feedback | None) -> None:
     worker.socket.send_multipart([wire.ACK, wire.encode(wire.Ack(shot_id, 1.0, block))])
 
 
@@ -50,7 +50,7 @@ def test_answers_come_back_once_and_only_while_somebody_gives_them() -> None:
             new.socket.send_multipart([wire.READY, wire.encode(wire.Ready(4, answers=True))])
             shot_id = new.shot()
             assert expects(sink, True)
-            answer(new, shot_id, wire.AnswerBlock(True, False, 0.5, 0.25))
+            answer(new, shot_id, wire.Feedback(True, False, 0.5, 0.25))
             (given,) = told(sink, 1)
             assert (given.shot_id, given.named, given.sure, given.similarity) == (shot_id, True, False, 0.5)
             new.socket.send_multipart([wire.BYE, b""])
@@ -64,20 +64,20 @@ def test_answers_come_back_once_and_only_while_somebody_gives_them() -> None:
 @pytest.mark.parametrize(
     "block",
     [
-        wire.AnswerBlock(True, True, math.nan, 0.1),
-        wire.AnswerBlock(True, True, 0.5, math.nan),
-        wire.AnswerBlock(True, True, math.inf, 0.1),
-        wire.AnswerBlock(True, True, 1.5, 0.1),
-        wire.AnswerBlock(True, True, 0.1, 0.5),
+        wire.Feedback(True, True, math.nan, 0.1),
+        wire.Feedback(True, True, 0.5, math.nan),
+        wire.Feedback(True, True, math.inf, 0.1),
+        wire.Feedback(True, True, 1.5, 0.1),
+        wire.Feedback(True, True, 0.1, 0.5),
     ],
 )
-def test_what_cannot_be_is_not_believed(block: wire.AnswerBlock) -> None:
-    box = AnswerBox()
+def test_what_cannot_be_is_not_believed(block: wire.Feedback) -> None:
+    box = FeedbackQueue()
     box.take_in(wire.Ack("a", 1.0, block))
     assert not box.fetch().given and (box.odd, box.answered) == (1, 0)
 
 
 def test_who_says_nothing_is_an_old_worker() -> None:
-    box = AnswerBox()
+    box = FeedbackQueue()
     box.take_in(wire.Ack("a", 1.0))
     assert not box.fetch().given and (box.odd, box.answered) == (0, 0)

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from facegate.errors import ConfigError, DeliveryError
-from facegate.sinks import worker_pool, jetstream, wire
+from facegate.sinks import jetstream, wire, worker_pool
 from facegate.sinks.keys import load_key
 from facegate.sinks.zeromq import ZmqSink
 

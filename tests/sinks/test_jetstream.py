@@ -25,19 +25,30 @@ from facegate.errors import ConfigError, DeliveryError
 from facegate.pipeline.config import build_config
 from facegate.pipeline.records import TrackEnd
 from facegate.recognition.embedders import load_embedder
-from facegate.recognition.matching.gallery import FixedSimilarity, Gallery
+from facegate.recognition.matching.gallery import FixedThresholdRule, Gallery
 from facegate.recognition.worker import jetstream_worker
+from facegate.recognition.worker.jetstream_worker import JetStreamWorker
 from facegate.recognition.worker.metrics import WorkerMetrics
-from facegate.recognition.worker.jetstream_worker import StreamWorker
 from facegate.recognition.worker.zmq_worker import Recognizer
 from facegate.sinks.jetstream import DEAD_STREAM, STREAM, SUBJECT, JetStream
-from facegate.sinks.spooled_sink import Outbox
 from facegate.sinks.spool import Spool
+from facegate.sinks.spooled_sink import SpooledSink
 from facegate.sinks.wire import ShotHeader
 
 from ..fault_proxy import FaultProxy
 from ..helpers import PATIENCE_S, ROOT, facegate, free_port, shots_of, wait_until
-from .test_chaos import GATE_DEATHS, MEMORY_MB, SEED, SHOTS, WORKER_DEATHS, Gate, Workers, end, everything, play
+from .test_chaos import (
+    GATE_DEATHS,
+    MEMORY_MB,
+    SEED,
+    SHOTS,
+    WORKER_DEATHS,
+    GateUnderTest,
+    Workers,
+    end,
+    everything,
+    play,
+)
 from .test_wire import entries, make_shot
 
 SERVER_DEATHS = 3 if SHOTS >= 10_000 else 1
@@ -117,7 +128,7 @@ def test_one_server_of_several_takes_connections_and_says_nothing(tmp_path: Path
 def test_whatever_dies_the_server_too_every_shot_arrives(tmp_path: Path) -> None:
     print(f"seed {SEED}")
     random, server = Random(SEED), Server(tmp_path / "js")
-    gate = Gate(server.url, tmp_path / "s.db")
+    gate = GateUnderTest(server.url, tmp_path / "s.db")
     workers = Workers(WORKER, server.url, tmp_path)
     try:
         faults = {
@@ -139,7 +150,7 @@ def test_whatever_dies_the_server_too_every_shot_arrives(tmp_path: Path) -> None
 
 def test_the_worker_of_the_examples_takes_what_two_gates_publish(tmp_path: Path) -> None:
     server = Server(tmp_path / "js")
-    outboxes = [Outbox(JetStream(server.url), Spool(tmp_path / f"{name}.db")) for name in ("one", "two")]
+    outboxes = [SpooledSink(JetStream(server.url), Spool(tmp_path / f"{name}.db")) for name in ("one", "two")]
     for number in range(6):
         outboxes[number % 2].put(entries(number))
     assert [outbox.close(PATIENCE_S).undelivered for outbox in outboxes] == [0, 0]
@@ -157,7 +168,7 @@ def test_the_built_in_worker_recognises_puts_aside_what_it_cannot_read_and_empti
     clip: DemoClip, tmp_path: Path
 ) -> None:
     server = Server(tmp_path / "js")
-    sink = Outbox(JetStream(server.url), Spool(tmp_path / "s.db"))
+    sink = SpooledSink(JetStream(server.url), Spool(tmp_path / "s.db"))
     sink.put([*entries(0, 1), replace(entries(2)[0], crop=b"no picture")])
     assert sink.close(PATIENCE_S).undelivered == 0
     asyncio.run(publish(server.url, b"no shot"))
@@ -180,10 +191,10 @@ def test_the_built_in_worker_recognises_puts_aside_what_it_cannot_read_and_empti
 def test_a_visit_ends_when_its_track_does(tmp_path: Path) -> None:
     server, told, stop = Server(tmp_path / "js"), StringIO(), Event()
     nobody = Gallery([], np.zeros((0, 128), np.float32))
-    recognizer = Recognizer(lambda: nobody, load_embedder("builtin"), FixedSimilarity(0.8), told)
-    worker = Thread(target=StreamWorker(server.url, recognizer).run, args=(stop,))
+    recognizer = Recognizer(lambda: nobody, load_embedder("builtin"), FixedThresholdRule(0.8), told)
+    worker = Thread(target=JetStreamWorker(server.url, recognizer).run, args=(stop,))
     worker.start()
-    sink, shot = Outbox(JetStream(server.url), Spool(tmp_path / "s.db")), make_shot(1)
+    sink, shot = SpooledSink(JetStream(server.url), Spool(tmp_path / "s.db")), make_shot(1)
     sink.put(entries(1))
     wait_until(lambda: '"event":"seen"' in told.getvalue())
     sink.ended([TrackEnd(shot.run_id, shot.camera, shot.track_id, 9.0)])
@@ -212,10 +223,10 @@ def test_a_shot_that_kills_its_workers_is_put_aside(tmp_path: Path, monkeypatch:
         finish = tend
 
     server, dying = Server(tmp_path / "js"), Dying()
-    sink = Outbox(JetStream(server.url), Spool(tmp_path / "s.db"))
+    sink = SpooledSink(JetStream(server.url), Spool(tmp_path / "s.db"))
     sink.put(entries(0))
     assert sink.close(PATIENCE_S).undelivered == 0
-    worker = StreamWorker(server.url, dying)  # type: ignore[arg-type]
+    worker = JetStreamWorker(server.url, dying)  # type: ignore[arg-type]
     for _ in range(2):
         with pytest.raises(MemoryError):
             worker.run(Event(), once=True)
@@ -229,11 +240,11 @@ def test_a_shot_that_kills_its_workers_is_put_aside(tmp_path: Path, monkeypatch:
 def test_user_and_password_may_hold_any_letter_and_stay_secret(tmp_path: Path) -> None:
     server = Server(tmp_path / "js", "--user", "g:te", "--pass", "p@ss/wörd")
     good = server.url.replace("//", "//g%3Ate:p%40ss%2Fw%C3%B6rd@")
-    sink = Outbox(JetStream(good), Spool(tmp_path / "s.db"))
+    sink = SpooledSink(JetStream(good), Spool(tmp_path / "s.db"))
     sink.put(entries(0))
     assert sink.close(PATIENCE_S).acknowledged == 1 and "p@ss" not in sink.name
     with capture_logs() as said:
-        wrong = Outbox(JetStream(server.url.replace("//", "//me:s3cret@")), Spool(tmp_path / "w.db"))
+        wrong = SpooledSink(JetStream(server.url.replace("//", "//me:s3cret@")), Spool(tmp_path / "w.db"))
         wrong.put(entries(0))
         wait_until(lambda: said)
         assert wrong.close(0.0).kept == 1

@@ -26,8 +26,8 @@ from facegate.pipeline.config import build_config
 from facegate.sinks.base import CameraStatus
 from facegate.sinks.mqtt.discovery import ATTRIBUTES, camera_announcement, camera_id, readable
 from facegate.sinks.mqtt.shots import Mqtt
-from facegate.sinks.spooled_sink import Outbox
 from facegate.sinks.spool import Spool
+from facegate.sinks.spooled_sink import SpooledSink
 from facegate.sinks.wire import decode_header
 
 from ..helpers import PATIENCE_S, free_port, wait_until
@@ -88,9 +88,9 @@ def listening(broker: Broker, *topics: str) -> Iterator[Queue[MQTTMessage]]:
     client.loop_stop()
 
 
-def outbox(url: str, folder: Path, **settings: Any) -> Outbox:
+def outbox(url: str, folder: Path, **settings: Any) -> SpooledSink:
     spool = Spool(folder / "s.db")
-    return Outbox(Mqtt(url, spool, **settings), spool)
+    return SpooledSink(Mqtt(url, spool, **settings), spool)
 
 
 def told(broker: Broker, *topics: str) -> dict[str, bytes]:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from facegate.errors import DeliveryError
 from facegate.sinks import wire, zeromq
 from facegate.sinks.spool import Spool
-from facegate.sinks.wire import Entry
+from facegate.sinks.wire import EncodedShot
 from facegate.sinks.zeromq import ZmqSink
 
 from ..helpers import PATIENCE_S, ROOT, bytes_in, facegate, process, wait_until
@@ -29,8 +29,8 @@ from .test_wire import entries
 from .test_zeromq import peers
 
 
-def entry(number: int, size: int = 100) -> Entry:
-    return Entry(f"shot-{number}", "door", number, b"header", bytes([number % 256]) * size)
+def entry(number: int, size: int = 100) -> EncodedShot:
+    return EncodedShot(f"shot-{number}", "door", number, b"header", bytes([number % 256]) * size)
 
 
 def test_shots_survive_and_come_back_in_order(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_counts_are_those_of_the_file_whatever_was_done(
 def test_what_is_erased_is_not_in_the_files_any_more(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "s.db")
     mark = b"the face of somebody who asked to be forgotten"
-    spool.put([Entry("a", "door", 7, b"h", mark * 50), Entry("b", "door", 8, b"h", b"other")])
+    spool.put([EncodedShot("a", "door", 7, b"h", mark * 50), EncodedShot("b", "door", 8, b"h", b"other")])
     assert mark in bytes_in(tmp_path)
     assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
     assert spool.erase(camera="door", track_id=7) == ["a"] and not spool.erase(before=time() - 3600)
@@ -129,7 +129,7 @@ def test_a_spool_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
         db.execute("INSERT INTO shots VALUES (1, 'old', 'door', 7, 1.0, 3, x'01', x'0203')")
         db.execute("PRAGMA user_version=1")
     spool = Spool(tmp_path / "s.db")
-    spool.put([Entry("new", "door", 8, b"h", b"crop", b"context")])
+    spool.put([EncodedShot("new", "door", 8, b"h", b"crop", b"context")])
     assert [item.pictures for item in spool.after(0, 9)] == [[b"\x02\x03"], [b"crop", b"context"]]
     spool.close()
     assert len(Spool(tmp_path / "s.db")) == 2

@@ -23,10 +23,10 @@ from facegate.errors import ConfigError, DeliveryError
 from facegate.pipeline.config import build_config
 from facegate.pipeline.runtime.outputs import make_sink
 from facegate.sinks.files import INDEX, CropFolder, JsonLines
-from facegate.sinks.spooled_sink import FanOut, Outbox, Target
 from facegate.sinks.spool import Spool
+from facegate.sinks.spooled_sink import FanOut, SpooledSink, Target
 from facegate.sinks.webhook import SIGNATURE, Webhook
-from facegate.sinks.wire import Entry
+from facegate.sinks.wire import EncodedShot
 from facegate.sinks.zeromq import ZmqSink
 
 from ..helpers import PATIENCE_S, facegate, free_port, json_lines, wait_until
@@ -79,8 +79,8 @@ def serving(site: Site) -> Iterator[Site]:
         site.server.server_close()
 
 
-def outbox(target: Target, folder: Path, max_bytes: int = MANY) -> Outbox:
-    return Outbox(target, Spool(folder / "s.db", max_bytes=max_bytes))
+def outbox(target: Target, folder: Path, max_bytes: int = MANY) -> SpooledSink:
+    return SpooledSink(target, Spool(folder / "s.db", max_bytes=max_bytes))
 
 
 def ids(count: int) -> list[str]:
@@ -159,7 +159,7 @@ def test_a_place_with_a_fault_of_its_own_stops_nobody(tmp_path: Path) -> None:
     class Faulty(JsonLines):
         faults = 2
 
-        def deliver(self, entries: Sequence[Entry]) -> None:
+        def deliver(self, entries: Sequence[EncodedShot]) -> None:
             if self.faults:
                 self.faults -= 1
                 raise AttributeError("a bug in somebody's library")

@@ -29,11 +29,11 @@ def make_shot(number: int = 0) -> Shot:
     return Shot(f"{number:032x}", "run", "door", 7, 1, Reason.TRACK_ENDED, scored, info)
 
 
-def entries(*numbers: int) -> list[wire.Entry]:
+def entries(*numbers: int) -> list[wire.EncodedShot]:
     return [wire.pack(make_shot(number)) for number in numbers]
 
 
-def with_picture(number: int) -> wire.Entry:
+def with_picture(number: int) -> wire.EncodedShot:
     shot = make_shot(number)
     picture = cv2.resize(shot.crop, (160, 90))
     face = msgspec.structs.replace(shot.scored.face, context=picture)

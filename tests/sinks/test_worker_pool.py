@@ -8,8 +8,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from facegate.errors import DeliveryError
 from facegate.sinks import worker_pool
-from facegate.sinks.worker_pool import Patience, Workers
-from facegate.sinks.wire import Entry, Ready
+from facegate.sinks.wire import EncodedShot, Ready
+from facegate.sinks.worker_pool import MessageRateLimiter, WorkerPool
 
 LEASE_S = 5.0
 NAMES = st.sampled_from([b"a", b"b", b"c"])
@@ -21,10 +21,10 @@ class Delivery(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.workers = Workers(LEASE_S)
+        self.workers = WorkerPool(LEASE_S)
         self.now = 0.0
         self.made = 0
-        self.waiting: list[Entry] = []
+        self.waiting: list[EncodedShot] = []
         self.given: dict[str, tuple[bytes, float]] = {}
         self.done: set[str] = set()
         self.windows: dict[bytes, int] = {}
@@ -46,7 +46,7 @@ class Delivery(RuleBasedStateMachine):
     @rule(count=st.integers(1, 40))
     def shots_are_given(self, count: int) -> None:
         for _ in range(count):
-            self.waiting.append(Entry(str(self.made), "door", 1, b"", b""))
+            self.waiting.append(EncodedShot(str(self.made), "door", 1, b"", b""))
             self.made += 1
         while self.waiting and (name := self.workers.give(self.waiting[0], self.now)) is not None:
             self.given[self.waiting.pop(0).shot_id] = (name, self.now)
@@ -78,10 +78,10 @@ class Delivery(RuleBasedStateMachine):
     @rule()
     def the_silent_are_forgotten(self) -> None:
         for name in self.workers.silent(self.now):
-            assert self.now - self.heard[name] > worker_pool.SILENCE_S
+            assert self.now - self.heard[name] > worker_pool.WORKER_TIMEOUT_S
             self.a_worker_leaves(name)
 
-    def come_back(self, entries: list[Entry]) -> None:
+    def come_back(self, entries: list[EncodedShot]) -> None:
         for entry in entries:
             del self.given[entry.shot_id]
         self.waiting = entries + self.waiting
@@ -102,12 +102,12 @@ Delivery.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestDelivery = Delivery.TestCase
 
 
-def shot(number: int) -> Entry:
-    return Entry(str(number), "door", number, b"", b"")
+def shot(number: int) -> EncodedShot:
+    return EncodedShot(str(number), "door", number, b"", b"")
 
 
 def test_a_quick_worker_is_given_more_and_a_slow_one_is_not_forgotten() -> None:
-    workers = Workers(LEASE_S)
+    workers = WorkerPool(LEASE_S)
     pace = {b"quick": 0.1, b"slow": 1.0}
     busy: dict[bytes, list[tuple[float, str]]] = {name: [] for name in pace}
     taken = dict.fromkeys(pace, 0)
@@ -128,7 +128,7 @@ def test_a_quick_worker_is_given_more_and_a_slow_one_is_not_forgotten() -> None:
 
 
 def test_patience_ends_for_the_loud_alone_and_returns() -> None:
-    patience, told = Patience(), 0
+    patience, told = MessageRateLimiter(), 0
     for _ in range(3 * worker_pool.IDLE_WORDS):
         told += patience.heard(b"loud", 1.0)
     patience.heard(b"quiet", 1.0)

@@ -15,7 +15,7 @@ import zmq
 from structlog.testing import capture_logs
 
 from facegate.errors import DeliveryError
-from facegate.sinks import worker_pool, wire
+from facegate.sinks import wire, worker_pool
 from facegate.sinks.zeromq import ZmqSink
 
 from ..helpers import PATIENCE_S, ROOT
@@ -143,10 +143,10 @@ def test_who_takes_and_never_answers_holds_up_little(sink: ZmqSink) -> None:
         assert hoarder.has_mail(1000 * PATIENCE_S)
         worker.ready(4)
         seen = set()
-        while len(seen) < 60 - worker_pool.UNPROVEN:
+        while len(seen) < 60 - worker_pool.SLOW_START_WINDOW:
             seen.add(shot_id := worker.shot())
             worker.ack(shot_id)
-        for _ in range(worker_pool.UNPROVEN):
+        for _ in range(worker_pool.SLOW_START_WINDOW):
             hoarder.shot()
         assert not hoarder.has_mail(50)
 

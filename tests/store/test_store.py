@@ -26,14 +26,16 @@ from facegate.pipeline.records import (
     make_shot_id,
 )
 from facegate.sinks import wire
-from facegate.sinks.wire import Entry
-from facegate.store.reader import StoreReader, Wanted
-from facegate.store.records import FaceFate, Track, VisitNews
-from facegate.store.retention import Limits, Retention
+from facegate.sinks.wire import EncodedShot
+from facegate.store.reader import StoreReader, VisitFilter
+from facegate.store.records import FaceOutcome, TrackRecord, VisitUpdate
+from facegate.store.retention import Retention, RetentionLimits
 from facegate.store.writer import StoreWriter
 
 
-def entry(number: int, *, camera: str = "door", track: int = 0, quality: int = 50, shadow: bool = False) -> Entry:
+def entry(
+    number: int, *, camera: str = "door", track: int = 0, quality: int = 50, shadow: bool = False
+) -> EncodedShot:
     ref = FrameRef(camera, number, number / 5, 0.0, None, 640, 360)
     landmarks = np.zeros((5, 2), np.float32)
     face = Face(f"{number}-0", ref, Detection((0, 0, 50, 50), 1.0, landmarks), np.zeros((112, 112, 3), np.uint8))
@@ -47,8 +49,8 @@ def entry(number: int, *, camera: str = "door", track: int = 0, quality: int = 5
     return msgspec.structs.replace(packed, header=wire.encode(header))
 
 
-def news(track: int, name: str | None, *, ended: bool = False) -> VisitNews:
-    return VisitNews(f"run/door/{track}", "door", track, name, 0.7, 0.3, 1e-4, 1000.0, ended)
+def news(track: int, name: str | None, *, ended: bool = False) -> VisitUpdate:
+    return VisitUpdate(f"run/door/{track}", "door", track, name, 0.7, 0.3, 1e-4, 1000.0, ended)
 
 
 @pytest.fixture
@@ -64,9 +66,9 @@ def test_shots_make_visits_and_names_reach_their_shots_whichever_comes_first(pat
         ada = reader.visit("run/door/0")
         assert ada is not None and (ada.name, ada.shots, ada.quality, ada.answered) == ("Ada", 2, 60, True)
         assert ada.best == entry(2).shot_id and (ada.first, ada.last) == (1001.0, 1002.0)
-        assert [shot.name for shot in reader.shots(Wanted(name="Bob")).items] == ["Bob"]
-        assert [shot.seen for shot in reader.shots(Wanted(shadow=True)).items] == [1004.0]
-        assert {visit.visit for visit in reader.visits(Wanted()).items} == {f"run/door/{n}" for n in range(3)}
+        assert [shot.name for shot in reader.shots(VisitFilter(name="Bob")).items] == ["Bob"]
+        assert [shot.seen for shot in reader.shots(VisitFilter(shadow=True)).items] == [1004.0]
+        assert {visit.visit for visit in reader.visits(VisitFilter()).items} == {f"run/door/{n}" for n in range(3)}
         assert reader.count() == {"shots": 5, "visits": 3}
         changed = reader.changes(0)
         assert [visit.revision for visit in changed] == sorted(visit.revision for visit in changed)
@@ -92,7 +94,12 @@ def test_pages_show_everything_that_is_wanted_once(
     with StoreWriter(path, create=True) as writer, StoreReader(path) as reader:
         kept = [entry(n, camera=c, quality=q, track=n, shadow=s) for n, (c, q, s) in enumerate(shots)]
         writer.keep_shots(kept)
-        for wanted in (Wanted(), Wanted(camera="a"), Wanted(min_quality=50), Wanted(camera="b", shadow=False)):
+        for wanted in (
+            VisitFilter(),
+            VisitFilter(camera="a"),
+            VisitFilter(min_quality=50),
+            VisitFilter(camera="b", shadow=False),
+        ):
             seen: list[str] = []
             before = None
             while True:
@@ -111,9 +118,9 @@ def test_pages_show_everything_that_is_wanted_once(
             assert seen == expected[::-1]
 
 
-def track(number: int, piece: str | None = None) -> Track:
-    fate = FaceFate(f"{number}-0", 0.0, 50, Outcome.FORWARDED, (0, 0, 1, 1))
-    return Track("run", "door", number, 1000.0, 1000.0 + number, 1, 50, {"forwarded": 1}, (fate,), piece)
+def track(number: int, piece: str | None = None) -> TrackRecord:
+    fate = FaceOutcome(f"{number}-0", 0.0, 50, Outcome.FORWARDED, (0, 0, 1, 1))
+    return TrackRecord("run", "door", number, 1000.0, 1000.0 + number, 1, 50, {"forwarded": 1}, (fate,), piece)
 
 
 def test_what_is_old_or_too_much_goes(path: Path, tmp_path: Path) -> None:
@@ -127,7 +134,7 @@ def test_what_is_old_or_too_much_goes(path: Path, tmp_path: Path) -> None:
         writer.keep_shots([entry(n, track=n) for n in range(10)])
         writer.keep_tracks([track(n) for n in range(10)])
         day = 86_400.0
-        gone = retention.tidy(recordings, Limits(days=1, max_mb=1000), 1005.0 + day)
+        gone = retention.tidy(recordings, RetentionLimits(days=1, max_mb=1000), 1005.0 + day)
         assert (gone.shots, gone.visits, gone.tracks, gone.pieces) == (5, 5, 5, 4)
         assert reader.visit("run/door/4") is None and reader.visit("run/door/5") is not None
         assert not recordings.joinpath("run").exists()
@@ -139,14 +146,14 @@ def test_what_is_old_or_too_much_goes(path: Path, tmp_path: Path) -> None:
         writer.keep_shots([entry(n, track=n) for n in range(10, 1400)])
         writer._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         size = path.stat().st_size
-        gone = retention.tidy(recordings, Limits(days=1000, max_mb=1), 2000.0)
+        gone = retention.tidy(recordings, RetentionLimits(days=1000, max_mb=1), 2000.0)
         assert gone.shots == gone.visits > 0 and gone.pieces == 3
-        assert {shot.visit for shot in reader.shots(Wanted(), most=5000).items} == {
-            visit.visit for visit in reader.visits(Wanted(), most=5000).items
+        assert {shot.visit for shot in reader.shots(VisitFilter(), most=5000).items} == {
+            visit.visit for visit in reader.visits(VisitFilter(), most=5000).items
         }
         assert [piece.name for piece in (recordings / "run").iterdir()] == ["3.rec"]
         assert reader.visit("run/door/1399") is not None
-        assert retention.tidy(recordings, Limits(days=1000, max_mb=1), 2000.0).shots == 0
+        assert retention.tidy(recordings, RetentionLimits(days=1000, max_mb=1), 2000.0).shots == 0
         writer._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         assert path.stat().st_size < min(size, 1_100_000)
 
@@ -169,7 +176,7 @@ def test_a_killed_writer_leaves_whole_shots(path: Path) -> None:
             writer.kill()
     with StoreReader(path) as reader:
         assert reader.count()["shots"] >= kept == 25
-        for shot in reader.shots(Wanted(), most=200).items:
+        for shot in reader.shots(VisitFilter(), most=200).items:
             assert reader.crop(shot.shot_id) and reader.visit(shot.visit)
 
 

@@ -7,17 +7,16 @@ from typing import Annotated
 
 import typer
 
-from facegate.cli.signals import leave
 from facegate.cli.commands.demo import demo
+from facegate.cli.commands.evaluation.calibrate import calibrate
+from facegate.cli.commands.evaluation.evaluate import evaluate
+from facegate.cli.commands.evaluation.savings import savings
+from facegate.cli.commands.evaluation.score import score
 from facegate.cli.commands.explain import explain
 from facegate.cli.commands.fleet import app as fleet_app
 from facegate.cli.commands.gallery import app as gallery_app
 from facegate.cli.commands.keys import app as keys_app
 from facegate.cli.commands.maintenance import backup, doctor, restore
-from facegate.cli.commands.evaluation.calibrate import calibrate
-from facegate.cli.commands.evaluation.evaluate import evaluate
-from facegate.cli.commands.evaluation.savings import savings
-from facegate.cli.commands.evaluation.score import score
 from facegate.cli.commands.models import app as models_app
 from facegate.cli.commands.probe import probe_command
 from facegate.cli.commands.recognize import recognize
@@ -25,6 +24,7 @@ from facegate.cli.commands.replay import replay
 from facegate.cli.commands.run import run
 from facegate.cli.commands.serve import serve
 from facegate.cli.commands.spool import app as spool_app
+from facegate.cli.signals import leave
 from facegate.errors import FacegateError
 from facegate.pipeline.flow.cores import set_wait_policy
 

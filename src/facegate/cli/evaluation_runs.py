@@ -12,7 +12,7 @@ import msgspec
 from facegate.cli.options import DetectorKind
 from facegate.recognition.embedders import Embedder
 from facegate.recognition.loading import load_recognition
-from facegate.recognition.matching.gallery import Gallery, Rule
+from facegate.recognition.matching.gallery import DecisionRule, Gallery
 
 if TYPE_CHECKING:
     from facegate.evaluation.savings import Observer
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from facegate.pipeline.runner import Runner
 
 
-class Known(msgspec.Struct, frozen=True):
+class LoadedRecognizer(msgspec.Struct, frozen=True):
     """A recogniser, the rule by which it names, and whom it knows."""
 
     embedder: Embedder
-    rule: Rule
+    rule: DecisionRule
     gallery: Gallery
 
     @property
@@ -41,18 +41,18 @@ def load_known(
     *,
     threshold: float | None,
     fpir: float,
-) -> Known:
+) -> LoadedRecognizer:
     """Load a recogniser and a gallery as ``facegate recognize`` does."""
     from facegate.cli.output.progress import counting
-    from facegate.recognition.matching.gallery_watcher import GalleryKeeper
+    from facegate.recognition.matching.gallery_watcher import GalleryWatcher
     from facegate.scoring.backend_selection import cache_folder
 
     parts = load_recognition(embedder, None, detector, detector_path, threshold=threshold, fpir=fpir)
     with (
         counting("enrolling") as progress,
-        GalleryKeeper(gallery, parts.embedder, parts.rule, parts.looker, cache_folder(), progress) as people,
+        GalleryWatcher(gallery, parts.embedder, parts.rule, parts.looker, cache_folder(), progress) as people,
     ):
-        return Known(parts.embedder, parts.rule, people.gallery)
+        return LoadedRecognizer(parts.embedder, parts.rule, people.gallery)
 
 
 def footage_config(
@@ -78,7 +78,9 @@ def footage_config(
     )
 
 
-def observed(configs: Sequence[tuple[str, RunConfig]], known: Known) -> Iterator[tuple[Observer, Runner]]:
+def observed(
+    configs: Sequence[tuple[str, RunConfig]], known: LoadedRecognizer
+) -> Iterator[tuple[Observer, Runner]]:
     """Run each source and recognise every face; the runner says how its gate decides."""
     from facegate.evaluation.savings import Observer
     from facegate.pipeline.flow.cores import share_cores

@@ -34,7 +34,7 @@ def watch_for_fleet(
     """Watch what the fleet gives until a signal comes; the options of ``facegate run``."""
     from facegate.cli.output.tables import show_summary
     from facegate.fleet.bucket import parse
-    from facegate.fleet.node import FleetGate, Identity, own_folder
+    from facegate.fleet.node import FleetNode, NodeIdentity, own_folder
     from facegate.paths import data_folder
     from facegate.pipeline.flow.cores import share_cores
     from facegate.pipeline.observability.metrics import Monitor
@@ -53,9 +53,9 @@ def watch_for_fleet(
     def make_runner(config: RunConfig) -> Runner:
         return Runner(config, lambda: make_sink(config.delivery), stays=True)
 
-    watching = FleetGate(
+    watching = FleetNode(
         place,
-        Identity(gate=name, host=host, tags=tags, most=most, capacity=capacity),
+        NodeIdentity(gate=name, host=host, tags=tags, most=most, capacity=capacity),
         own_folder(folder or data_folder() / "gates" / name),
         override,
         make_runner,

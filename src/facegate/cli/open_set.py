@@ -15,9 +15,9 @@ from facegate.detectors.base import load_detector
 from facegate.errors import ConfigError
 from facegate.evaluation.datasets import load_set
 from facegate.evaluation.evaluate import Results
-from facegate.evaluation.open_set import Faces, OpenSet, evaluate_open_set, learn_strangers, plot
+from facegate.evaluation.open_set import Faces, OpenSet, evaluate_open_set, fit_impostor_model, plot
 from facegate.recognition.embedders import load_embedder
-from facegate.recognition.matching.score_tail import write_strangers
+from facegate.recognition.matching.score_tail import write_impostor_model
 from facegate.scoring.backend_selection import cache_folder
 from facegate.scoring.engine import load_scorer
 
@@ -55,9 +55,9 @@ def judge_open_set(
         known = Faces(names, rows, quality)
         if tail is not None:
             model = judge.version.split(":")[0]
-            strangers = learn_strangers(known, model=model, source=f"{len(set(names))} people of {dataset.name}")
+            strangers = fit_impostor_model(known, model=model, source=f"{len(set(names))} people of {dataset.name}")
             stem = Path(spec).stem if Path(spec).is_file() else judge.name
-            for file in write_strangers(strangers, tail, stem):
+            for file in write_impostor_model(strangers, tail, stem):
                 sys.stderr.write(f"{file} written\n")
         with counting("divisions") as progress:
             found[judge.name] = evaluate_open_set(known, enrolled, progress=progress)

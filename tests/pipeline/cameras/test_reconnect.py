@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from facegate.demo.clip import DemoClip
 from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.server import RtspServer
-from facegate.pipeline.cameras.reconnect import CAP_S, UNAUTHORISED_S, Backoff, OneStream
-from facegate.pipeline.records import Frame, FrameRef
+from facegate.pipeline.cameras.reconnect import MAX_BACKOFF_S, UNAUTHORIZED_RETRY_S, Backoff, TimestampStitcher
 from facegate.pipeline.observability.report import CameraReport, CameraState
+from facegate.pipeline.records import Frame, FrameRef
 
 from ...helpers import free_port, wait_until
 from ..life import config, running
@@ -28,9 +28,9 @@ RESTARTS = int(os.environ.get("FACEGATE_RESTARTS", "3"))
 def test_waits_grow_to_the_cap_and_begin_anew_after_a_steady_time(seed: str, lives: list[float]) -> None:
     backoff = Backoff(seed)
     waits = [backoff.wait_s(unauthorised=False, live_for_s=live) for live in lives]
-    assert all(0 < wait <= CAP_S for wait in waits)
+    assert all(0 < wait <= MAX_BACKOFF_S for wait in waits)
     assert backoff.wait_s(unauthorised=False, live_for_s=3600) <= 0.25
-    assert backoff.wait_s(unauthorised=True, live_for_s=0) == UNAUTHORISED_S
+    assert backoff.wait_s(unauthorised=True, live_for_s=0) == UNAUTHORIZED_RETRY_S
     many = [Backoff(str(i)).wait_s(unauthorised=False, live_for_s=0) for i in range(20)]
     assert len(set(many)) > 15, "cameras do not knock together"
 
@@ -40,7 +40,7 @@ def test_numbers_and_times_go_on_over_a_reconnection() -> None:
         ref = FrameRef("cam", seq, pts_s, received_s, None, 4, 4)
         return Frame(ref, np.zeros((4, 4, 3), np.uint8))
 
-    stream = OneStream()
+    stream = TimestampStitcher()
     first = [stream.place(frame(i, 7 + i / 10, 100 + i / 10)).ref for i in range(3)]
     stream.reconnected()
     second = [stream.place(frame(i, i / 10, 105 + i / 10)).ref for i in range(3)]

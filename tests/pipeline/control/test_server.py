@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import zmq
 
-from facegate.console.processes.gate_client import GateAwayError, GateClient, GateRefusedError
+from facegate.console.processes.gate_client import GateClient, GateRefusedError, GateUnreachableError
 from facegate.errors import ConfigError, DeliveryError
-from facegate.pipeline.records import Detection, Face, FrameRef, Outcome, ScoredFace, ScoredFrame, SkippedFace
-from facegate.pipeline.runtime.reload import Reload
-from facegate.pipeline.control.server import Control
 from facegate.pipeline.control.live import LiveView
-from facegate.pipeline.control.messages import AskLive, Refused, Reply
+from facegate.pipeline.control.messages import ErrorReply, LiveRequest, Reply
+from facegate.pipeline.control.server import ControlServer
+from facegate.pipeline.records import Detection, Face, FrameRef, Outcome, ScoredFace, ScoredFrame, SkippedFace
+from facegate.pipeline.runtime.reload import ConfigDiff
 
 from ...helpers import PATIENCE_S
 
@@ -41,15 +41,19 @@ def live_view() -> LiveView:
     return view
 
 
-def control(endpoint: str, reload: Callable[[], Reload] = lambda: Reload((), (), (), ())) -> Control:
-    return Control(endpoint, run_id="run", report=lambda: b"{}", reload=reload, live=live_view())
+def control(endpoint: str, reload: Callable[[], ConfigDiff] = lambda: ConfigDiff((), (), (), ())) -> ControlServer:
+    return ControlServer(endpoint, run_id="run", report=lambda: b"{}", reload=reload, live=live_view())
 
 
 def test_pictures_are_made_for_what_is_asked_and_not_twice(tmp_path: Path) -> None:
     endpoint = f"ipc://{tmp_path}/gate"
     with (
-        Control(
-            endpoint, run_id="run", report=lambda: b"{}", reload=lambda: Reload((), (), (), ()), live=live_view()
+        ControlServer(
+            endpoint,
+            run_id="run",
+            report=lambda: b"{}",
+            reload=lambda: ConfigDiff((), (), (), ()),
+            live=live_view(),
         ),
         GateClient(endpoint) as client,
     ):
@@ -67,9 +71,9 @@ def test_pictures_are_made_for_what_is_asked_and_not_twice(tmp_path: Path) -> No
 
 def test_a_reload_is_answered_and_refusals_are_told(tmp_path: Path) -> None:
     endpoint = f"ipc://{tmp_path}/gate"
-    answers = [Reload(("a",), (), (), ("scorer",)), ConfigError("cameras[0].source: no")]
+    answers = [ConfigDiff(("a",), (), (), ("scorer",)), ConfigError("cameras[0].source: no")]
 
-    def reload() -> Reload:
+    def reload() -> ConfigDiff:
         answer = answers.pop(0)
         if isinstance(answer, ConfigError):
             raise answer
@@ -89,8 +93,12 @@ def test_a_reload_is_answered_and_refusals_are_told(tmp_path: Path) -> None:
 def test_nonsense_is_refused_and_harms_nobody(tmp_path: Path) -> None:
     endpoint = f"ipc://{tmp_path}/gate"
     with (
-        Control(
-            endpoint, run_id="run", report=lambda: b"{}", reload=lambda: Reload((), (), (), ()), live=live_view()
+        ControlServer(
+            endpoint,
+            run_id="run",
+            report=lambda: b"{}",
+            reload=lambda: ConfigDiff((), (), (), ()),
+            live=live_view(),
         ),
         GateClient(endpoint) as client,
         zmq.Context() as context,
@@ -98,11 +106,11 @@ def test_nonsense_is_refused_and_harms_nobody(tmp_path: Path) -> None:
     ):
         socket.setsockopt(zmq.LINGER, 0)
         socket.connect(endpoint)
-        many = msgspec.msgpack.encode(AskLive({f"c{n}": -1 for n in range(300)}))
+        many = msgspec.msgpack.encode(LiveRequest({f"c{n}": -1 for n in range(300)}))
         for body in (b"", b"\xc1", b"x" * 1000, msgspec.msgpack.encode({"type": "erase"}), many):
             socket.send(body)
             assert socket.poll(1000 * PATIENCE_S)
-            assert isinstance(msgspec.msgpack.decode(socket.recv(), type=Reply), Refused)
+            assert isinstance(msgspec.msgpack.decode(socket.recv(), type=Reply), ErrorReply)
         assert client.live({"door": -1}, 10**9, 10**9).cameras[0].jpeg
 
 
@@ -110,5 +118,5 @@ def test_only_a_file_of_ones_own_is_a_place_for_it(tmp_path: Path) -> None:
     for endpoint in ("tcp://127.0.0.1:5999", f"ipc://{tmp_path}/missing/gate"):
         with pytest.raises(DeliveryError):
             control(endpoint)
-    with GateClient(f"ipc://{tmp_path}/nobody") as client, pytest.raises(GateAwayError):
+    with GateClient(f"ipc://{tmp_path}/nobody") as client, pytest.raises(GateUnreachableError):
         client.report()

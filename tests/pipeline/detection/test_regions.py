@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from facegate.errors import ConfigError
 from facegate.pipeline.config import CameraConfig, DeliveryConfig, GateConfig, RunConfig, ScorerConfig, build_config
+from facegate.pipeline.detection.regions import Regions, rotated
 from facegate.pipeline.images import shrink_to
-from facegate.pipeline.records import Detection, Frame, FrameRef, Outcome
 from facegate.pipeline.observability.report import RunReport
+from facegate.pipeline.records import Detection, Frame, FrameRef, Outcome
 from facegate.pipeline.runner import Runner
-from facegate.pipeline.detection.regions import View, turned
 from facegate.pipeline.watch import ShotQueue, watch
 
 LEFT = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
@@ -43,10 +43,10 @@ def test_turning_is_counter_clockwise_and_four_quarters_change_nothing(
 ) -> None:
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
     frame = Frame(FrameRef("c", 0, 0, 0, None, width, height), image)
-    once = turned(frame, degrees)
+    once = rotated(frame, degrees)
     assert (once.ref.width, once.ref.height) == (once.image.shape[1], once.image.shape[0])
     assert np.array_equal(once.image, np.rot90(image, degrees // 90)) and once.image.flags.c_contiguous
-    back = turned(once, (360 - degrees) % 360)
+    back = rotated(once, (360 - degrees) % 360)
     assert np.array_equal(back.image, image)
 
 
@@ -55,7 +55,7 @@ def test_a_face_found_in_the_searched_part_lies_where_it_is_in_the_whole(
     left: float, top: float, x: float, y: float
 ) -> None:
     image = np.zeros((300, 400, 3), np.uint8)
-    view = View(search=(left, top, 1.0, 1.0))
+    view = Regions(search=(left, top, 1.0, 1.0))
     part = view.searched(image)
     dx, dy = 400 - part.shape[1], 300 - part.shape[0]
     moved = view.placed([face(x, y)], image)[0]
@@ -65,14 +65,14 @@ def test_a_face_found_in_the_searched_part_lies_where_it_is_in_the_whole(
 
 def test_masks_are_black_and_the_original_is_untouched() -> None:
     image = np.full((100, 200, 3), 200, np.uint8)
-    masked = View(mask=(LEFT,)).masked(image)
+    masked = Regions(mask=(LEFT,)).masked(image)
     assert masked[:, :99].max() == 0 and masked[:, 102:].min() == 200 and image.min() == 200
 
 
 def test_faces_count_by_their_middle() -> None:
-    view = View(report=(LEFT,))
+    view = Regions(report=(LEFT,))
     assert view.reports(face(50, 50), 200, 100) and not view.reports(face(150, 50), 200, 100)
-    assert View().reports(face(150, 50), 200, 100)
+    assert Regions().reports(face(150, 50), 200, 100)
 
 
 def test_a_run_counts_what_lies_outside_and_sees_nothing_behind_a_mask(short_clip: Path, tiny_model: Path) -> None:

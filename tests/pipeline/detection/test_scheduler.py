@@ -6,8 +6,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from facegate.pipeline.detection.scheduler import (
+    IDLE_AFTER_S,
+    MAX_DISCOVERY_DELAY_S,
+    MOTION_THRESHOLD,
+    STATIC_SCENE_INTERVAL_S,
+    DetectionMode,
+    DetectionScheduler,
+)
 from facegate.pipeline.records import Box, Detection, Image
-from facegate.pipeline.detection.scheduler import LATE_S, MOVED_LEVELS, QUIET_S, STILL_LOOK_S, Attention, Look
 
 GREY = np.full((36, 64, 3), 90, np.uint8)
 
@@ -25,32 +32,32 @@ def face(x: float, y: float = 100.0, side: float = 50.0) -> Detection:
 def test_a_new_face_is_found_in_time_and_most_looks_are_no_search(
     fps: float, appears_s: float, trembling: list[float]
 ) -> None:
-    attention = Attention(idle_fps=None)
+    attention = DetectionScheduler(idle_fps=None)
     times = [i / fps + trembling[i % len(trembling)] for i in range(int(10 * fps))]
     first_s = next(t for t in times if t >= appears_s)
     looks = []
     for t in times:
         looks.append(attention.step(GREY, t))
-        if looks[-1] is Look.SEARCH:
+        if looks[-1] is DetectionMode.SEARCH:
             attention.searched([], t)
         else:
             assert attention.followed([], t)
-    found_s = next(t for t, look in zip(times, looks, strict=True) if t >= first_s and look is Look.SEARCH)
-    assert found_s - first_s <= LATE_S + 0.05
+    found_s = next(t for t, look in zip(times, looks, strict=True) if t >= first_s and look is DetectionMode.SEARCH)
+    assert found_s - first_s <= MAX_DISCOVERY_DELAY_S + 0.05
     if fps >= 4:
-        assert looks.count(Look.SEARCH) <= 0.51 * len(looks) + 1
+        assert looks.count(DetectionMode.SEARCH) <= 0.51 * len(looks) + 1
 
 
 def test_a_known_face_is_expected_where_it_goes_and_a_lost_one_asks_for_a_search() -> None:
-    attention = Attention(idle_fps=None)
-    assert attention.step(GREY, 0.0) is Look.SEARCH
+    attention = DetectionScheduler(idle_fps=None)
+    assert attention.step(GREY, 0.0) is DetectionMode.SEARCH
     attention.searched([face(100)], 0.0)
     for step in range(1, 3):
-        assert attention.step(GREY, 0.1 * step) is Look.FOLLOW
+        assert attention.step(GREY, 0.1 * step) is DetectionMode.FOLLOW
         assert attention.followed([face(100 + 10 * step)], 0.1 * step)
     (box,) = attention.expected(0.3)
     assert 125 <= box[0] <= 130 and box[2] - box[0] == 50
-    assert attention.step(GREY, 0.3) is Look.FOLLOW
+    assert attention.step(GREY, 0.3) is DetectionMode.FOLLOW
     assert not attention.followed([None], 0.3)
     attention.searched([face(400), face(130)], 0.3)
     places: list[Box] = attention.expected(0.4)
@@ -60,17 +67,17 @@ def test_a_known_face_is_expected_where_it_goes_and_a_lost_one_asks_for_a_search
 
 def test_a_cut_and_a_clock_that_jumps_back_forget_every_face() -> None:
     for cut, pts_s in ((True, 0.1), (False, -5.0)):
-        attention = Attention()
+        attention = DetectionScheduler()
         attention.step(GREY, 0.0)
         attention.searched([face(100)], 0.0)
-        assert attention.step(GREY, pts_s, cut=cut) is Look.SEARCH
+        assert attention.step(GREY, pts_s, cut=cut) is DetectionMode.SEARCH
         assert attention.expected(pts_s) == []
 
 
 def test_without_following_every_look_is_a_search() -> None:
-    attention = Attention(follow=False, idle_fps=None)
+    attention = DetectionScheduler(follow=False, idle_fps=None)
     for step in range(9):
-        assert attention.step(GREY, step / 25) is Look.SEARCH
+        assert attention.step(GREY, step / 25) is DetectionMode.SEARCH
         attention.searched([face(100)], step / 25)
 
 
@@ -81,49 +88,49 @@ def scene() -> list[Image]:
     return [(base + rng.normal(0, 4, base.shape)).clip(0, 255).astype(np.uint8) for _ in range(10)]
 
 
-def looks(attention: Attention, pictures: list[Image], start_s: float, seconds: float) -> list[float]:
+def looks(attention: DetectionScheduler, pictures: list[Image], start_s: float, seconds: float) -> list[float]:
     """The seconds, at ten frames each, at which an empty scene was looked at."""
     seen = []
     for step in range(round(10 * seconds)):
         t = start_s + step / 10
         look = attention.step(pictures[step % len(pictures)], t)
-        if look is not Look.NONE:
+        if look is not DetectionMode.NONE:
             seen.append(t)
-        if look is Look.SEARCH:
+        if look is DetectionMode.SEARCH:
             attention.searched([], t)
     return seen
 
 
 def test_an_empty_still_scene_is_looked_at_seldom_and_at_once_when_something_moves() -> None:
-    attention, pictures = Attention(idle_fps=1.0), scene()
+    attention, pictures = DetectionScheduler(idle_fps=1.0), scene()
     assert len(looks(attention, pictures, 0.0, 10.0)) == 11, "noise is no movement"
     moved = pictures[0].copy()
-    moved[100:110, 200:210] = np.clip(moved[100:110, 200:210].astype(int) + 6 * MOVED_LEVELS, 0, 255).astype(
+    moved[100:110, 200:210] = np.clip(moved[100:110, 200:210].astype(int) + 6 * MOTION_THRESHOLD, 0, 255).astype(
         np.uint8
     )
-    assert attention.step(moved, 10.1) is not Look.NONE
+    assert attention.step(moved, 10.1) is not DetectionMode.NONE
 
 
 def test_a_scene_counts_as_quiet_only_a_while_after_the_last_face() -> None:
-    attention, pictures = Attention(idle_fps=0.5), scene()
+    attention, pictures = DetectionScheduler(idle_fps=0.5), scene()
     attention.step(pictures[0], 0.0)
     attention.searched([face(100)], 0.0)
-    seen = looks(attention, pictures, 0.1, QUIET_S + 4.0)
-    assert sum(t < QUIET_S for t in seen) == round(10 * QUIET_S) - 1
-    assert sum(t >= QUIET_S for t in seen) == 1 + 2, "one to compare with, then one every two seconds"
+    seen = looks(attention, pictures, 0.1, IDLE_AFTER_S + 4.0)
+    assert sum(t < IDLE_AFTER_S for t in seen) == round(10 * IDLE_AFTER_S) - 1
+    assert sum(t >= IDLE_AFTER_S for t in seen) == 1 + 2, "one to compare with, then one every two seconds"
 
 
 def test_a_still_face_may_be_looked_at_seldom_too() -> None:
-    attention, pictures = Attention(skip_still=True), scene()
+    attention, pictures = DetectionScheduler(skip_still=True), scene()
     kept = []
     for step in range(40):
         look = attention.step(pictures[step % 10], step / 10)
-        if look is Look.SEARCH:
+        if look is DetectionMode.SEARCH:
             attention.searched([face(100)], step / 10)
-        elif look is Look.FOLLOW:
+        elif look is DetectionMode.FOLLOW:
             attention.followed([face(100)], step / 10)
-        kept.append(look is not Look.NONE)
-    assert sum(kept) == 1 + round(4 / STILL_LOOK_S)
+        kept.append(look is not DetectionMode.NONE)
+    assert sum(kept) == 1 + round(4 / STATIC_SCENE_INTERVAL_S)
 
 
 def crowd(seed: int, places: list[tuple[int, int]], side: int = 40) -> tuple[Image, list[Detection]]:
@@ -146,7 +153,7 @@ def crowd(seed: int, places: list[tuple[int, int]], side: int = 40) -> tuple[Ima
 def test_a_face_that_jumps_is_expected_where_the_picture_looks_like_it(
     seed: int, dx: int, dy: int, start: tuple[int, int]
 ) -> None:
-    attention = Attention()
+    attention = DetectionScheduler()
     before, faces = crowd(seed, [start])
     attention.step(before, 0.0)
     attention.searched(faces, 0.0)
@@ -157,7 +164,7 @@ def test_a_face_that_jumps_is_expected_where_the_picture_looks_like_it(
 
 
 def test_where_nothing_looks_like_the_face_it_is_expected_by_its_speed() -> None:
-    attention = Attention()
+    attention = DetectionScheduler()
     picture, faces = crowd(3, [(200, 100)])
     attention.step(picture, 0.0)
     attention.searched(faces, 0.0)
@@ -166,7 +173,7 @@ def test_where_nothing_looks_like_the_face_it_is_expected_by_its_speed() -> None
 
 
 def test_a_face_half_outside_and_a_picture_of_another_size_are_followed_all_the_same() -> None:
-    attention = Attention()
+    attention = DetectionScheduler()
     picture, _ = crowd(3, [(0, 0)])
     attention.step(picture, 0.0)
     attention.searched([face(-20, -20, 40), face(700, 400, 40)], 0.0)
@@ -176,10 +183,10 @@ def test_a_face_half_outside_and_a_picture_of_another_size_are_followed_all_the_
 
 def test_under_overload_every_third_look_is_a_search() -> None:
     for look_s, searches in ((0.2, 4), (None, 12)):
-        attention, found = Attention(look_s=look_s), 0
+        attention, found = DetectionScheduler(look_s=look_s), 0
         for step in range(12):
             t = step * 0.8
-            if attention.step(GREY, t) is Look.SEARCH:
+            if attention.step(GREY, t) is DetectionMode.SEARCH:
                 attention.searched([face(10, 10, 10)], t)
                 found += 1
             else:

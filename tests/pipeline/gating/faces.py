@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facegate.pipeline.gating.gate import Decision, Gate, GateSettings
-from facegate.pipeline.gating.policies import People, RecentPeople
-from facegate.pipeline.tracking.identity_switches import PurityGuard
+from facegate.pipeline.gating.gate import Decision, GatePolicy, GateSettings
+from facegate.pipeline.gating.policies import IdentityThresholds, RecentPeople
 from facegate.pipeline.records import (
     Detection,
     Face,
@@ -20,6 +19,7 @@ from facegate.pipeline.records import (
     ScoredFace,
     ScoredFrame,
 )
+from facegate.pipeline.tracking.identity_switches import IdentitySwitchGuard
 
 INFO = QualityInfo(algorithm="a", model="m", calibration="c")
 CROP = np.zeros((112, 112, 3), np.uint8)
@@ -58,8 +58,8 @@ def frame(seq: int, *faces: ScoredFace, ended: tuple[int, ...] = (), pts_s: floa
     return ScoredFrame(FrameRef("cam", seq, at, at, None, 640, 480), faces, ended)
 
 
-def make(recent: RecentPeople | None = None, group: RecentPeople | None = None, **settings_: Any) -> Gate:
-    return Gate("run", "cam", GateSettings(**settings_), INFO, recent=recent, group=group)
+def make(recent: RecentPeople | None = None, group: RecentPeople | None = None, **settings_: Any) -> GatePolicy:
+    return GatePolicy("run", "cam", GateSettings(**settings_), INFO, recent=recent, group=group)
 
 
 def fates(decisions: list[Decision]) -> list[Outcome]:
@@ -70,5 +70,5 @@ def shots(decisions: list[Decision]) -> list[tuple[int, Reason]]:
     return [(d.shot.quality, d.shot.reason) for d in decisions if d.shot is not None]
 
 
-def guard(merge_s: float = 0.0) -> PurityGuard:
-    return PurityGuard(People(split_below=0.3, same_above=0.6), reliable=20, merge_s=merge_s)
+def guard(merge_s: float = 0.0) -> IdentitySwitchGuard:
+    return IdentitySwitchGuard(IdentityThresholds(split_below=0.3, same_above=0.6), reliable=20, merge_s=merge_s)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from facegate.pipeline.gating.gate import ANSWER_S, Decision, Gate
-from facegate.pipeline.records import Answer, Outcome, Reason, Shot
+from facegate.pipeline.gating.gate import FEEDBACK_TIMEOUT_S, Decision, GatePolicy
+from facegate.pipeline.records import Outcome, Reason, RecognitionFeedback, Shot
 
 from .faces import ANN, BOB, frame, make, seen
 
 
-def asking(**settings: object) -> Gate:
+def asking(**settings: object) -> GatePolicy:
     gate = make(min_quality=0, max_wait_s=100.0, **settings)
     gate.expect(True)
     return gate
 
 
-def says(gate: Gate, decisions: list[Decision], *, sure: bool) -> list[Decision]:
+def says(gate: GatePolicy, decisions: list[Decision], *, sure: bool) -> list[Decision]:
     """Answer the last shot in ``decisions``."""
-    return gate.answered(Answer(shots(decisions)[-1].shot_id, sure, sure, 0.4, 0.1))
+    return gate.answered(RecognitionFeedback(shots(decisions)[-1].shot_id, sure, sure, 0.4, 0.1))
 
 
 def shots(decisions: list[Decision]) -> list[Shot]:
@@ -64,7 +64,7 @@ def test_no_more_than_so_many_shots_are_earned() -> None:
     decisions = gate.step(frame(60, ended=(1,)))
     sent = len(shots(decisions))
     while answered := shots(decisions):
-        decisions = gate.answered(Answer(answered[-1].shot_id, False, False, 0.0, 0.0))
+        decisions = gate.answered(RecognitionFeedback(answered[-1].shot_id, False, False, 0.0, 0.0))
         sent += len(shots(decisions))
     assert sent == 3 and not gate.holds(1)
 
@@ -95,7 +95,7 @@ def test_who_never_answers_holds_nothing_up_for_long() -> None:
     gate.step(frame(5, seen(5, 1, 40)))
     gate.step(frame(10, ended=(1,)))
     assert gate.holds(1)
-    late = gate.step(frame(11 + int(10 * ANSWER_S)))
+    late = gate.step(frame(11 + int(10 * FEEDBACK_TIMEOUT_S)))
     assert [d.outcome for d in late] == [Outcome.SUPERSEDED] and not gate.holds(1)
     gate.expect(False)
     gate.step(frame(100, seen(100, 2, 50)))

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facegate.pipeline.config import RunConfig, build_config
-from facegate.pipeline.gating.factory import CameraDecider, Gates
-from facegate.pipeline.gating.gate import Decision, Gate, GateSettings
+from facegate.pipeline.gating.factory import CameraGate, GateFactory
+from facegate.pipeline.gating.gate import Decision, GatePolicy, GateSettings
 from facegate.pipeline.records import (
     Detection,
     Face,
@@ -42,8 +42,8 @@ def frame(seq: int, pts_s: float, faces: dict[int, int], ended: tuple[int, ...] 
     )
 
 
-def gate(min_quality: int = 20, max_wait_s: float = 5.0, improve_margin: int = 10) -> Gate:
-    return Gate(
+def gate(min_quality: int = 20, max_wait_s: float = 5.0, improve_margin: int = 10) -> GatePolicy:
+    return GatePolicy(
         "run",
         "cam",
         GateSettings(min_quality=min_quality, max_wait_s=max_wait_s, improve_margin=improve_margin),
@@ -80,7 +80,7 @@ def test_somebody_who_stays_is_sent_after_the_maximum_wait_and_again_only_when_c
 
 def test_the_same_face_gets_the_same_shot_id_in_every_replay_and_another_in_another_run() -> None:
     def shot_id(run: str) -> str:
-        g = Gate(run, "cam", GateSettings(min_quality=0), INFO)
+        g = GatePolicy(run, "cam", GateSettings(min_quality=0), INFO)
         g.step(frame(0, 0.0, {1: 40}))
         (decision,) = g.step(frame(1, 1.0, {}, ended=(1,)))
         assert decision.shot is not None
@@ -132,9 +132,9 @@ def test_a_removed_camera_whose_first_frame_is_still_on_its_way_is_decided_as_it
         cameras = [{"name": name, "source": "0", "gate": {"min_quality": 70}} for name in names]
         return build_config({"cameras": cameras})
 
-    gates = Gates(config("cam", "stays"), "run", INFO, None)
+    gates = GateFactory(config("cam", "stays"), "run", INFO, None)
     gates.configure(config("stays"))
-    decider = CameraDecider(gates, "cam")
+    decider = CameraGate(gates, "cam")
     decisions = decider.step(frame(0, 0.0, {1: 60})).decisions
     last = ScoredFrame(frame_ref(1, 0.1), (), (1,), last=True)
     decisions += decider.step(last).decisions

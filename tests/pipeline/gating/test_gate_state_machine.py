@@ -10,13 +10,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from facegate.pipeline.gating.gate import Decision, Gate, GateSettings
+from facegate.pipeline.gating.gate import Decision, GatePolicy, GateSettings
 from facegate.pipeline.gating.policies import RecentPeople
 from facegate.pipeline.records import (
-    Answer,
     Face,
     FrameRef,
     Outcome,
+    RecognitionFeedback,
     ScoredFace,
     ScoredFrame,
     SkippedFace,
@@ -50,7 +50,7 @@ class GateMachine(RuleBasedStateMachine):
         )  # fmt: skip
         recent = RecentPeople(5.0, 0.6) if cooldown else None
         self.guard = guard()
-        self.gate = Gate("run", "cam", self.settings, INFO, recent=recent)
+        self.gate = GatePolicy("run", "cam", self.settings, INFO, recent=recent)
         self.answering = answering and more_shots > 0 and mode != "interval"
         self.gate.expect(answering)
         self.sure: dict[int, int] = {}
@@ -93,7 +93,7 @@ class GateMachine(RuleBasedStateMachine):
         new = shot is not None and known and self.gate.asked(shot.shot_id)
         if shot is not None and new and sure:
             self.sure.setdefault(shot.track_id, len(self.decisions))
-        answer = Answer(shot.shot_id if shot is not None and known else "other", sure, sure, 0.5, 0.1)
+        answer = RecognitionFeedback(shot.shot_id if shot is not None and known else "other", sure, sure, 0.5, 0.1)
         self.decisions += [(self.now, decision) for decision in self.gate.answered(answer)]
 
     def _take(self, item: ScoredFrame) -> None:

@@ -13,19 +13,25 @@ from structlog.testing import capture_logs
 
 from facegate.errors import ConfigError
 from facegate.pipeline.config import GateConfig, build_config
-from facegate.pipeline.gating.factory import Deciders, Gates
-from facegate.pipeline.gating.drift import RECENT, REFERENCE, Drift
-from facegate.pipeline.gating.gate import Gate, GateSettings
-from facegate.pipeline.gating.recall_threshold import CHANGED_AFTER, MOST_VISITS, Keeping, KeepSettings, KeepState
-from facegate.pipeline.records import Answer, Answers, Outcome
+from facegate.pipeline.gating.drift import RECENT, REFERENCE, DriftDetector
+from facegate.pipeline.gating.factory import CameraGates, GateFactory
+from facegate.pipeline.gating.gate import GatePolicy, GateSettings
+from facegate.pipeline.gating.recall_threshold import (
+    MAX_VISITS,
+    RECOGNIZER_CHANGE_AFTER,
+    RecallSettings,
+    RecallState,
+    RecallThreshold,
+)
+from facegate.pipeline.records import FeedbackBatch, Outcome, RecognitionFeedback
 
 from .faces import INFO, frame, seen
 
-SETTINGS = KeepSettings(keep=0.99, sample=0.1, floor=1, high=60)
+SETTINGS = RecallSettings(keep=0.99, sample=0.1, floor=1, high=60)
 
 
-def says(recogniser: str, similarity: float = 0.5, *, named: bool = False) -> Answer:
-    return Answer("shot", named, named, similarity, 0.0, recogniser)
+def says(recogniser: str, similarity: float = 0.5, *, named: bool = False) -> RecognitionFeedback:
+    return RecognitionFeedback("shot", named, named, similarity, 0.0, recogniser)
 
 
 def week(rng: np.random.Generator) -> tuple[Any, Any, Any]:
@@ -37,9 +43,9 @@ def week(rng: np.random.Generator) -> tuple[Any, Any, Any]:
     return best, rng.random(len(best)) < chance[best], chance
 
 
-def live(best: Any, named: Any, name: str) -> tuple[Keeping, float, float]:
+def live(best: Any, named: Any, name: str) -> tuple[RecallThreshold, float, float]:
     """Let a camera live a week; after the warm-up: share of names kept, and calls as a multiple of the oracle's."""
-    keeping = Keeping(SETTINGS, "run", name)
+    keeping = RecallThreshold(SETTINGS, "run", name)
     keeping.answered(50, says("recogniser"))
     oracle = np.quantile(best[named], 0.01, method="lower")
     kept, could, calls, least_calls, warm = 0, 0, 0, 0, False
@@ -69,7 +75,7 @@ def test_the_share_is_kept_for_few_calls_and_the_interval_covers_the_truth() -> 
 
 
 def test_it_stays_at_the_floor_until_enough_has_been_seen() -> None:
-    keeping = Keeping(SETTINGS, "run", "cam")
+    keeping = RecallThreshold(SETTINGS, "run", "cam")
     needed = keeping.loss().missing
     for _ in range(needed - 25):
         keeping.named(50)
@@ -80,24 +86,26 @@ def test_it_stays_at_the_floor_until_enough_has_been_seen() -> None:
 
 
 def test_another_recogniser_begins_anew_and_a_single_stray_answer_does_not() -> None:
-    keeping = Keeping(SETTINGS, "run", "cam", KeepState("a", [50] * 400, 40))
+    keeping = RecallThreshold(SETTINGS, "run", "cam", RecallState("a", [50] * 400, 40))
     keeping.answered(50, says("b"))
     keeping.answered(50, says("a"))
     assert keeping.threshold == 40
-    for _ in range(CHANGED_AFTER):
+    for _ in range(RECOGNIZER_CHANGE_AFTER):
         keeping.answered(50, says("b"))
     assert keeping.threshold == 1 and keeping.loss().visits == 0 and keeping.state().recogniser == "b"
 
 
 def test_the_gate_learns_from_answers_and_sends_less() -> None:
-    gate = Gate("run", "cam", GateSettings(max_wait_s=100.0), INFO, keeping=Keeping(SETTINGS, "run", "cam"))
+    gate = GatePolicy(
+        "run", "cam", GateSettings(max_wait_s=100.0), INFO, keeping=RecallThreshold(SETTINGS, "run", "cam")
+    )
     gate.expect(True)
     for visit in range(300):
         at = 10 * visit
         gate.step(frame(at, seen(at, visit, 60 + visit % 10)))
         (sent,) = gate.step(frame(at + 5, ended=(visit,)))
         assert sent.shot is not None
-        gate.answered(Answer(sent.shot.shot_id, True, True, 0.9, 0.1, "recogniser"))
+        gate.answered(RecognitionFeedback(sent.shot.shot_id, True, True, 0.9, 0.1, "recogniser"))
     assert gate.keeping is not None and gate.keeping.threshold == 60
     refused = [gate.step(frame(i, seen(i, i, 40))) for i in range(4000, 4100)]
     assert 70 <= sum(bool(d) and d[0].outcome is Outcome.BELOW_THRESHOLD for d in refused) < 100, (
@@ -110,33 +118,33 @@ def config(folder: Path | None = None) -> Any:
     return build_config({"cameras": [{"name": "cam", "source": "0", "gate": gate}]})
 
 
-def learn(gates: Gates, visits: int) -> None:
-    deciders = Deciders(gates)
-    list(deciders.hear(Answers(expected=True)))
+def learn(gates: GateFactory, visits: int) -> None:
+    deciders = CameraGates(gates)
+    list(deciders.hear(FeedbackBatch(expected=True)))
     for visit in range(visits):
         at = 10 * visit
         steps = [*deciders.step(frame(at, seen(at, visit, 70))), *deciders.step(frame(at + 5, ended=(visit,)))]
         shots = [d.shot for step in steps for d in step.decisions if d.shot is not None]
-        given = tuple(Answer(shot.shot_id, True, True, 0.9, 0.1, "recogniser") for shot in shots)
-        list(deciders.hear(Answers(expected=True, given=given)))
+        given = tuple(RecognitionFeedback(shot.shot_id, True, True, 0.9, 0.1, "recogniser") for shot in shots)
+        list(deciders.hear(FeedbackBatch(expected=True, given=given)))
         gates.keep_learned("cam")
 
 
 def test_what_was_learned_is_kept_on_disk_for_this_model_and_a_recording_has_its_own(tmp_path: Path) -> None:
-    first = Gates(config(tmp_path), "run", INFO, None)
+    first = GateFactory(config(tmp_path), "run", INFO, None)
     learn(first, 300)
     (file,) = tmp_path.iterdir()
-    second = Gates(config(tmp_path), "again", INFO, None)
+    second = GateFactory(config(tmp_path), "again", INFO, None)
     keeping = second.gate("cam").keeping
     assert keeping is not None and keeping.threshold == 60 and second.learned() == first.learned()
-    replayed = Gates(config(tmp_path), "again", INFO, None, {"cam": KeepState("recogniser", [], 20)})
+    replayed = GateFactory(config(tmp_path), "again", INFO, None, {"cam": RecallState("recogniser", [], 20)})
     keeping = replayed.gate("cam").keeping
     assert keeping is not None and keeping.threshold == 20
     learn(replayed, 30)
-    assert Gates(config(tmp_path), "x", INFO, None).learned() == first.learned(), "a replay writes nothing"
+    assert GateFactory(config(tmp_path), "x", INFO, None).learned() == first.learned(), "a replay writes nothing"
     file.write_text("{}")
     with pytest.raises(ConfigError, match="remove it to start anew"):
-        Gates(config(tmp_path), "run", INFO, None).gate("cam")
+        GateFactory(config(tmp_path), "run", INFO, None).gate("cam")
 
 
 @pytest.mark.parametrize(
@@ -162,7 +170,7 @@ def shots(rng: np.random.Generator, count: int, shift: float = 0.0) -> list[tupl
 def test_a_shift_of_similarity_at_equal_quality_is_told_and_other_qualities_alone_are_not() -> None:
     rng, alarms, found = np.random.default_rng(0), 0, 0
     for _ in range(100):
-        drift = Drift(shots(rng, REFERENCE), [])
+        drift = DriftDetector(shots(rng, REFERENCE), [])
         for quality, similarity in shots(rng, 3 * RECENT):
             drift.add(min(quality, 50), similarity if quality <= 50 else 0.3 + 0.2 + rng.normal(0, 0.1))
         alarms += drift.moved() is not None
@@ -176,16 +184,16 @@ def test_a_shift_of_similarity_at_equal_quality_is_told_and_other_qualities_alon
 
 def test_the_alarm_is_logged_once_and_outlives_a_restart() -> None:
     rng = np.random.default_rng(0)
-    keeping = Keeping(SETTINGS, "run", "cam")
+    keeping = RecallThreshold(SETTINGS, "run", "cam")
     with capture_logs() as logs:
         for quality, similarity in [*shots(rng, REFERENCE), *shots(rng, 2 * RECENT, -0.2)]:
             keeping.answered(quality, says("r", similarity, named=True))
     assert [line["event"] for line in logs] == ["similarity has moved: look at the camera's picture"]
-    assert Keeping(SETTINGS, "again", "cam", keeping.state()).drift.moved() == keeping.drift.moved()
+    assert RecallThreshold(SETTINGS, "again", "cam", keeping.state()).drift.moved() == keeping.drift.moved()
 
 
 def live_for_ever(folder: Path, run: int) -> None:
-    gates = Gates(config(folder), str(run), INFO, None)
+    gates = GateFactory(config(folder), str(run), INFO, None)
     while True:
         learn(gates, 30)
 
@@ -199,16 +207,16 @@ def test_what_was_learned_survives_being_killed_at_any_time(tmp_path: Path) -> N
         child.join(float(rng.uniform(0.02, 0.2)))
         child.kill()
         child.join()
-        state = Gates(config(tmp_path), "reader", INFO, None).learned().get("cam")
+        state = GateFactory(config(tmp_path), "reader", INFO, None).learned().get("cam")
         learned = 0 if state is None else len(state.best)
-        assert learned >= min(known, MOST_VISITS), "nothing that was kept is lost"
+        assert learned >= min(known, MAX_VISITS), "nothing that was kept is lost"
         known = learned
     assert known > 100
 
 
 def test_a_folder_that_cannot_be_written_to_is_said_and_ends_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    gates = Gates(config(tmp_path / "file" / "state"), "run", INFO, None)
+    gates = GateFactory(config(tmp_path / "file" / "state"), "run", INFO, None)
     with capture_logs() as logs:
         learn(gates, 2)
     assert {line["event"] for line in logs} == {"what was learned is not kept"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facegate.pipeline.records import Detection, Face, FrameRef, Outcome
 from facegate.pipeline.observability.ledger import AccountingError, Ledger
+from facegate.pipeline.records import Detection, Face, FrameRef, Outcome
 
 
 def face(face_id: str, camera: str = "cam") -> Face:

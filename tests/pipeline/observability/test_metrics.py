@@ -17,8 +17,8 @@ from facegate.demo.clip import DemoClip
 from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.server import RtspServer
 from facegate.errors import ConfigError
-from facegate.pipeline.records import Outcome
 from facegate.pipeline.observability.metrics import Monitor
+from facegate.pipeline.records import Outcome
 
 from ...exposition import check_exposition, exposition
 from ...helpers import PATIENCE_S, free_port, process, wait_for_line

@@ -19,6 +19,9 @@ from facegate.detectors.align import ARCFACE_TEMPLATE, align, similarity_transfo
 from facegate.detectors.base import Detector
 from facegate.evaluation.research.defects import DEFECTS
 from facegate.pipeline.images import read_image
+from facegate.pipeline.quality.advice import EYES, GOOD, MOUTH, SENTENCES, UNCLEAR, Defect, adviser_for
+from facegate.pipeline.quality.components import measure
+from facegate.pipeline.quality.explain import QualityReasons, reasons
 from facegate.pipeline.records import (
     Detection,
     Face,
@@ -29,15 +32,12 @@ from facegate.pipeline.records import (
     ScoredFace,
     Shot,
 )
-from facegate.pipeline.quality.advice import EYES, GOOD, MOUTH, SENTENCES, UNCLEAR, Defect, adviser_for
-from facegate.pipeline.quality.components import see
-from facegate.pipeline.quality.explain import Reasons, reasons
 from facegate.scoring.engine import Scorer
 from facegate.sinks import wire
 
 from ...helpers import facegate
 
-Look = Callable[[Image], Reasons]
+Look = Callable[[Image], QualityReasons]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def portrait(portrait_file: Path) -> Image:
 
 @pytest.fixture(scope="module")
 def look(mtcnn: Detector, scorer: Scorer) -> Look:
-    def judged(image: Image) -> Reasons:
+    def judged(image: Image) -> QualityReasons:
         face = mtcnn.detect([image])[0][0]
         crop = align(image, face.landmarks)
         scores = scorer.score(crop[None])
@@ -102,7 +102,7 @@ def test_nothing_is_made_up() -> None:
     assert adviser is not None and adviser_for("another") is None
     crop = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (112, 112, 3)).astype(np.uint8), (0, 0), 2)
     face = Detection((0.0, 0.0, 112.0, 112.0), 0.9, ARCFACE_TEMPLATE)
-    seen, patches = see(crop, face, (112, 112)), np.full(49, 0.4, np.float32)
+    seen, patches = measure(crop, face, (112, 112)), np.full(49, 0.4, np.float32)
     plain = [adviser.advise(seen, patches, quality) for quality in (99.0, 100.0)]
     assert {advice.say for advice in plain} == {GOOD}, "nothing can be won"
     assert UNCLEAR not in {advice.say for advice in plain}

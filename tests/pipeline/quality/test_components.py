@@ -15,8 +15,8 @@ from facegate.demo.clip import DemoClip
 from facegate.detectors.align import ARCFACE_TEMPLATE, align
 from facegate.detectors.base import Detector
 from facegate.pipeline.images import read_image
+from facegate.pipeline.quality.components import components, measure
 from facegate.pipeline.records import Detection, Image
-from facegate.pipeline.quality.components import components, see
 
 FRAME = (640, 480)
 
@@ -54,7 +54,7 @@ def falls(values: list[int]) -> bool:
 
 
 def test_a_good_portrait_has_nothing_to_complain_of(portrait: Image) -> None:
-    found = components(see(portrait, face(), FRAME))
+    found = components(measure(portrait, face(), FRAME))
     assert min(msgspec.structs.astuple(found)) >= 60, found
     assert (found.size, found.roll, found.whole) == (100, 100, 100)
 
@@ -69,14 +69,16 @@ DEFECTS: dict[str, Callable[[Image, float], Image]] = {
 
 @pytest.mark.parametrize("name", DEFECTS)
 def test_each_falls_with_what_is_done_to_the_picture(name: str, portrait: Image) -> None:
-    seen = [components(see(DEFECTS[name](portrait, much), face(), FRAME)) for much in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    seen = [
+        components(measure(DEFECTS[name](portrait, much), face(), FRAME)) for much in (0.0, 0.25, 0.5, 0.75, 1.0)
+    ]
     assert falls([getattr(each, name) for each in seen]), seen
 
 
 def test_too_much_light_is_as_bad_as_too_little(portrait: Image) -> None:
     seen = [
         components(
-            see(np.clip(portrait.astype(np.int16) + more, 0, 255).astype(np.uint8), face(), FRAME)
+            measure(np.clip(portrait.astype(np.int16) + more, 0, 255).astype(np.uint8), face(), FRAME)
         ).brightness
         for more in (0, 60, 120, 200)
     ]
@@ -96,5 +98,5 @@ def test_too_much_light_is_as_bad_as_too_little(portrait: Image) -> None:
 def test_each_falls_with_where_the_face_is_and_looks(
     name: str, detections: list[Detection], portrait: Image
 ) -> None:
-    seen = [components(see(portrait, detection, FRAME)) for detection in detections]
+    seen = [components(measure(portrait, detection, FRAME)) for detection in detections]
     assert falls([getattr(each, name) for each in seen]), seen

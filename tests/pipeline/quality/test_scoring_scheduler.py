@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facegate.pipeline.quality.scoring_scheduler import GAP_S, LONGEST_S, SPREAD, Contest
 from facegate.pipeline.gating.gate import GateSettings
+from facegate.pipeline.quality.scoring_scheduler import GAP_S, MAX_UNSCORED_S, PRIOR_SPREAD, ScoringScheduler
 from facegate.pipeline.records import Image, ScoredFace, TrackedFace
 
 from .faces import SIDE, seen
@@ -35,17 +35,17 @@ def face(at_s: float, crop: Image = ANNS, track: int = 1, **how: Any) -> ScoredF
     return msgspec.structs.replace(scored, face=msgspec.structs.replace(scored.face, crop=crop))
 
 
-def step(contest: Contest, *faces: ScoredFace) -> list[bool]:
+def step(contest: ScoringScheduler, *faces: ScoredFace) -> list[bool]:
     wanted = contest.choose([TrackedFace(face=item.face, track_id=item.track_id) for item in faces])
     contest.scored([item for item, want in zip(faces, wanted, strict=True) if want])
     return wanted
 
 
-def contest(everything: bool = False, **gate: Any) -> Contest:
-    return Contest(GateSettings(**gate), "run", everything=everything)
+def contest(everything: bool = False, **gate: Any) -> ScoringScheduler:
+    return ScoringScheduler(GateSettings(**gate), "run", everything=everything)
 
 
-def play(subject: Contest, qualities: list[int], crops: list[Image], every_s: float = 0.2) -> list[bool]:
+def play(subject: ScoringScheduler, qualities: list[int], crops: list[Image], every_s: float = 0.2) -> list[bool]:
     return [
         step(subject, face(index * every_s, crop, quality=quality))[0]
         for index, (quality, crop) in enumerate(zip(qualities, crops, strict=True))
@@ -57,7 +57,7 @@ def test_somebody_who_sits_still_is_scored_at_first_and_now_and_then() -> None:
     assert wanted[0] and sum(wanted) <= 15
     assert sum(wanted[40:]) <= 4, "the more often nothing was found, the seldomer"
     longest = max(b - a for a, b in zip(np.flatnonzero(wanted), np.flatnonzero(wanted)[1:], strict=False))
-    assert longest * 0.2 <= LONGEST_S + 0.01
+    assert longest * 0.2 <= MAX_UNSCORED_S + 0.01
 
 
 def test_a_face_that_looks_better_than_the_best_is_scored_and_one_that_looks_worse_is_not() -> None:
@@ -131,7 +131,7 @@ def test_how_far_qualities_wander_is_learned_from_the_camera() -> None:
     calm, wild = contest(), contest()
     play(calm, [50] * 400, [ANNS] * 400)
     play(wild, [int(v) for v in rng.integers(20, 80, 400)], [ANNS] * 400)
-    assert calm.spread < 0.7 * SPREAD and wild.spread > SPREAD
+    assert calm.spread < 0.7 * PRIOR_SPREAD and wild.spread > PRIOR_SPREAD
 
 
 @settings(max_examples=30)

@@ -14,7 +14,7 @@ from typing import Any, Self
 from facegate.demo.rtsp.player import Faults
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.sources.network import NetworkSource
-from facegate.pipeline.sources.packet_reader import Arrived
+from facegate.pipeline.sources.packet_reader import ReceivedPacket
 
 BEGAN_S = 1000.0
 
@@ -64,8 +64,8 @@ class OwnTimePackets:
         self._demuxed = container.demux(stream)
         self._number = 0
         self._latest_s = 0.0
-        self._next: Arrived | None = None
-        self._waiting: deque[Arrived] = deque()
+        self._next: ReceivedPacket | None = None
+        self._waiting: deque[ReceivedPacket] = deque()
 
     def __enter__(self) -> Self:
         return self
@@ -78,7 +78,7 @@ class OwnTimePackets:
     def now(self) -> float:
         return self._time.now_s
 
-    def take(self, timeout_s: float) -> Arrived | None:
+    def take(self, timeout_s: float) -> ReceivedPacket | None:
         """The oldest packet; where none waits, time passes until one comes.
 
         Raises:
@@ -94,7 +94,7 @@ class OwnTimePackets:
         if not self._waiting:
             return None
         item = self._waiting.popleft()
-        return Arrived(item.packet, item.arrived_s, len(self._waiting))
+        return ReceivedPacket(item.packet, item.arrived_s, len(self._waiting))
 
     def skip_to_newest_key(self) -> int:
         self._receive()
@@ -109,9 +109,9 @@ class OwnTimePackets:
             self._waiting.append(coming)
             self._next = None
 
-    def _peek(self) -> Arrived | None:
+    def _peek(self) -> ReceivedPacket | None:
         if self._next is None and (packet := next(self._demuxed, None)) is not None:
             self._latest_s = max(self._latest_s, self._time.arrives_s(self._number))
-            self._next = Arrived(packet, self._latest_s)
+            self._next = ReceivedPacket(packet, self._latest_s)
             self._number += 1
         return self._next

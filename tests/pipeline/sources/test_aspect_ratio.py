@@ -20,9 +20,9 @@ from facegate.errors import ConfigError
 from facegate.pipeline.cameras.probe import probe
 from facegate.pipeline.config import build_config
 from facegate.pipeline.records import Frame
+from facegate.pipeline.sources.aspect_ratio import MAX_PX, aspect_ratio_advice, square_width
 from facegate.pipeline.sources.file import FileSource
 from facegate.pipeline.sources.network import NetworkSource
-from facegate.pipeline.sources.aspect_ratio import MOST_PX, advice, square_width
 from facegate.scoring.engine import Scorer
 
 from ...helpers import facegate
@@ -98,14 +98,14 @@ def test_whatever_a_header_says_a_picture_stays_a_picture(
     width: int, height: int, pixel: Fraction | None, aspect: float | None
 ) -> None:
     wanted = square_width(width, height, pixel, aspect)
-    assert 1 <= wanted <= MOST_PX
+    assert 1 <= wanted <= MAX_PX
     if aspect is None and (not pixel or pixel < Fraction(1, 4) or pixel > 4):
         assert wanted == width
 
 
 def test_known_squeezed_sizes_are_named_with_what_to_set() -> None:
-    assert advice(960, 1080, None) == "16:9" and advice(704, 480, Fraction(1)) == "4:3"
-    assert advice(960, 1080, Fraction(2)) is None and advice(1920, 1080, None) is None
+    assert aspect_ratio_advice(960, 1080, None) == "16:9" and aspect_ratio_advice(704, 480, Fraction(1)) == "4:3"
+    assert aspect_ratio_advice(960, 1080, Fraction(2)) is None and aspect_ratio_advice(1920, 1080, None) is None
 
 
 def test_probe_tells_coded_size_shape_and_what_to_set(telling: Path, short_clip: Path, tmp_path: Path) -> None:

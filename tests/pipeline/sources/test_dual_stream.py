@@ -17,8 +17,8 @@ from facegate.errors import ConfigError, SourceError
 from facegate.pipeline.config import CameraConfig, build_config
 from facegate.pipeline.records import FrameRef, ScoredFrame
 from facegate.pipeline.runner import Runner
-from facegate.pipeline.sources.factory import open_source
 from facegate.pipeline.sources.dual_stream import nearest
+from facegate.pipeline.sources.factory import open_source
 from facegate.pipeline.watch import ShotQueue
 
 from ...helpers import PATIENCE_S, free_port

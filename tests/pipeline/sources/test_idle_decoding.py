@@ -12,9 +12,14 @@ from hypothesis import strategies as st
 
 from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.server import RtspServer
+from facegate.pipeline.detection.scheduler import MAX_DISCOVERY_DELAY_S, DetectionMode, DetectionScheduler
 from facegate.pipeline.records import Detection
-from facegate.pipeline.detection.scheduler import LATE_S, Attention, Look
-from facegate.pipeline.sources.idle_decoding import LEARNT, MOST_HELD, Hold, Rest
+from facegate.pipeline.sources.idle_decoding import (
+    MAX_HELD_PACKETS,
+    WARM_UP_PACKETS,
+    KeyframeOnlyMode,
+    PacketAction,
+)
 
 from .own_time import OwnTime
 from .test_sources import AT_ONCE
@@ -46,44 +51,46 @@ def movie(tmp_path_factory: pytest.TempPathFactory) -> Movie:
 
 
 def test_a_scene_at_rest_is_hardly_decoded_and_what_moves_is_looked_at_in_time(movie: Movie) -> None:
-    attention, looks = Attention(), dict[float, bool]()
+    attention, looks = DetectionScheduler(), dict[float, bool]()
     with RtspServer(movie, faults=AT_ONCE) as server:
         source = OwnTime(AT_ONCE).watch(server.url, lambda: attention.at_rest, max_fps=5.0)
         for frame in source.frames(Event()):
             pts_s, look = frame.ref.pts_s, attention.step(frame.image, frame.ref.pts_s)
             there = bool(np.abs(frame.image[PLACE].astype(int) - 100).mean() > 30)
-            if look is not Look.NONE:
+            if look is not DetectionMode.NONE:
                 looks[pts_s] = there
-            if look is Look.SEARCH or (look is Look.FOLLOW and not attention.followed([SOMEBODY] * there, pts_s)):
+            if look is DetectionMode.SEARCH or (
+                look is DetectionMode.FOLLOW and not attention.followed([SOMEBODY] * there, pts_s)
+            ):
                 attention.searched([SOMEBODY] * there, pts_s)
     assert source.packets_at_rest > 0.4 * FPS * SECONDS
     assert source.not_decoded == 0
     first = min(pts_s for pts_s, somebody in looks.items() if somebody)
-    assert first - APPEARS_S <= LATE_S
+    assert first - APPEARS_S <= MAX_DISCOVERY_DELAY_S
     assert sum(pts_s > first for pts_s in looks) >= 0.9 * 5 * (SECONDS - first - 0.2), "then it is awake"
 
 
 @given(
-    sizes=st.lists(st.integers(900, 1100), min_size=LEARNT, max_size=LEARNT + MOST_HELD),
+    sizes=st.lists(st.integers(900, 1100), min_size=WARM_UP_PACKETS, max_size=WARM_UP_PACKETS + MAX_HELD_PACKETS),
     jump=st.integers(2000, 100_000),
-    since=st.integers(0, LEARNT),
+    since=st.integers(0, WARM_UP_PACKETS),
 )
 def test_every_packet_that_is_not_decoded_comes_before_a_key_frame(sizes: list[int], jump: int, since: int) -> None:
-    rest, undecoded = Rest(), 0
+    rest, undecoded = KeyframeOnlyMode(), 0
     for size in sizes:
         how = rest.step(size, key=False, at_rest=True)
-        undecoded = undecoded + 1 if how is Hold.HOLD else 0
-        assert undecoded <= MOST_HELD
-    assert rest.step(jump, key=False, at_rest=True) is Hold.DECODE, "what stands out is decoded"
+        undecoded = undecoded + 1 if how is PacketAction.HOLD else 0
+        assert undecoded <= MAX_HELD_PACKETS
+    assert rest.step(jump, key=False, at_rest=True) is PacketAction.DECODE, "what stands out is decoded"
     for size in sizes[:since]:
-        assert rest.step(size, key=False, at_rest=False) is Hold.DECODE, "awake, all is"
-    assert rest.step(20_000, key=True, at_rest=True) is Hold.RESTART
+        assert rest.step(size, key=False, at_rest=False) is PacketAction.DECODE, "awake, all is"
+    assert rest.step(20_000, key=True, at_rest=True) is PacketAction.RESTART
 
 
 def test_what_would_take_long_to_decode_is_not_held_for_long() -> None:
-    rest = Rest()
+    rest = KeyframeOnlyMode()
     for _ in range(100):
         rest.worked(0.03)
-    decided = [rest.step(1000, key=False, at_rest=True) for _ in range(LEARNT + 90)]
-    runs = "".join("h" if how is Hold.HOLD else " " for how in decided[LEARNT:]).split()
+    decided = [rest.step(1000, key=False, at_rest=True) for _ in range(WARM_UP_PACKETS + 90)]
+    runs = "".join("h" if how is PacketAction.HOLD else " " for how in decided[WARM_UP_PACKETS:]).split()
     assert max(map(len, runs)) <= 8 and len(runs) > 5

@@ -22,10 +22,10 @@ from facegate.demo.rtsp.server import RtspServer
 from facegate.demo.rtsp.session import Credentials
 from facegate.errors import ConfigError, SourceError
 from facegate.pipeline.config import CameraConfig
-from facegate.pipeline.sources.base import Source, UnauthorisedError
+from facegate.pipeline.sources.base import Source, UnauthorizedError
+from facegate.pipeline.sources.factory import open_source
 from facegate.pipeline.sources.file import FileSource
 from facegate.pipeline.sources.network import NetworkSource
-from facegate.pipeline.sources.factory import open_source
 from facegate.pipeline.sources.webcam import WebcamSource
 
 from ...helpers import free_port, transcode
@@ -103,7 +103,7 @@ def test_rtsp_credentials_open_the_door_and_wrong_ones_do_not(short_clip: Path, 
         frames = NetworkSource(cam(f"rtsp://me:s3cret@{address}")).frames(Event())
         assert next(frames).ref.width == 640
         frames.close()  # type: ignore[attr-defined]
-        with pytest.raises(UnauthorisedError) as caught:
+        with pytest.raises(UnauthorizedError) as caught:
             read_all(NetworkSource(cam(f"rtsp://me:wr0ng@{address}")))
     assert "wr0ng" not in str(caught.value) and "check user and password" in str(caught.value)
 

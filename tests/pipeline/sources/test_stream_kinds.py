@@ -14,8 +14,8 @@ import pytest
 from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.player import Faults
 from facegate.demo.rtsp.server import RtspServer
-from facegate.pipeline.records import Frame
 from facegate.pipeline.observability.report import CameraState
+from facegate.pipeline.records import Frame
 from facegate.pipeline.sources.file import FileSource
 
 from ...helpers import free_port, transcode, wait_until

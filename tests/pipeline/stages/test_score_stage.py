@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facegate.pipeline.flow.channel import Channel, EndOfStream, Lane
-from facegate.pipeline.quality.load_shedding import Priority, frontality
-from facegate.pipeline.quality.scoring_scheduler import Contest
 from facegate.pipeline.gating.gate import GateSettings
+from facegate.pipeline.quality.load_shedding import ScoringPriority, frontality
+from facegate.pipeline.quality.scoring_scheduler import ScoringScheduler
 from facegate.pipeline.records import (
     Detection,
     Face,
@@ -48,8 +48,8 @@ def frame(camera: str, seq: int, tracks: range, *, last: bool = False) -> Tracke
     return TrackedFrame(FrameRef(camera, seq, seq / 10, seq / 10, None, 640, 480), faces, (), last)
 
 
-def every_face(camera: str) -> Contest:
-    return Contest(GateSettings(), "run", everything=True)
+def every_face(camera: str) -> ScoringScheduler:
+    return ScoringScheduler(GateSettings(), "run", everything=True)
 
 
 def run_stage(
@@ -57,7 +57,7 @@ def run_stage(
     frames: list[TrackedFrame],
     live: set[str],
     budget_s: float,
-    contest: Callable[[str], Contest] = every_face,
+    contest: Callable[[str], ScoringScheduler] = every_face,
 ) -> tuple[list[ScoredFrame], ScoreStage]:
     inbox: Channel[TrackedFrame] = Channel()
     lane = inbox.lane(len(frames))
@@ -139,7 +139,7 @@ def test_what_can_hardly_win_passes_unscored_in_its_frame(scorer_tiny: Scorer) -
         msgspec.structs.replace(item, faces=tuple(still_face(face) for face in item.faces))
         for item in (frame("a", seq, range(2)) for seq in range(12))
     ]
-    found, stage = run_stage(scorer_tiny, still, set(), 1.0, lambda camera: Contest(GateSettings(), "run"))
+    found, stage = run_stage(scorer_tiny, still, set(), 1.0, lambda camera: ScoringScheduler(GateSettings(), "run"))
     skipped = [face for item in found for face in item.skipped]
     assert {face.outcome for face in skipped} == {Outcome.NOT_NEEDED}
     assert all(len(item.faces) + len(item.skipped) == 2 for item in found)
@@ -158,7 +158,7 @@ def still_face(tracked_face: TrackedFace) -> TrackedFace:
 
 
 def test_a_new_track_goes_before_one_scored_just_now_and_a_frontal_face_before_a_profile() -> None:
-    priority = Priority()
+    priority = ScoringPriority()
     known, new = tracked("a", 1, 1), tracked("a", 1, 2)
     priority.scored([known])
     assert priority.choose([known, new], 1) == {1}
@@ -170,18 +170,18 @@ def test_a_new_track_goes_before_one_scored_just_now_and_a_frontal_face_before_a
 def test_one_person_in_many_frames_does_not_starve_a_crowd() -> None:
     many = [tracked("a", seq, 1, width=110) for seq in range(6)]
     crowd = [tracked("b", 0, track, width=60) for track in range(2, 5)]
-    chosen = Priority().choose([*many, *crowd], 4)
+    chosen = ScoringPriority().choose([*many, *crowd], 4)
     assert {6, 7, 8} <= chosen
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.floats(1, 300)), max_size=20), st.integers(0, 25))
 def test_the_choice_never_exceeds_its_number_nor_falls_short(items: list[tuple[int, float]], most: int) -> None:
     faces = [tracked("a", seq, track, width=width) for seq, (track, width) in enumerate(items)]
-    assert len(Priority().choose(faces, most)) == min(most, len(faces))
+    assert len(ScoringPriority().choose(faces, most)) == min(most, len(faces))
 
 
 def test_the_stage_forgets_tracks_that_have_ended() -> None:
-    priority = Priority()
+    priority = ScoringPriority()
     face = tracked("a", 1, 1)
     priority.scored([face])
     priority.ended("a", (1,))

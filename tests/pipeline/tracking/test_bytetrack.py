@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from facegate.pipeline.records import Detection, Face, FrameRef
 from facegate.pipeline.detection.scene_cuts import CutDetector
+from facegate.pipeline.records import Detection, Face, FrameRef
 from facegate.pipeline.tracking.bytetrack import FaceTracker
 
 FRAME_S = 0.1

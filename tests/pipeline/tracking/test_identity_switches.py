@@ -13,10 +13,10 @@ import pytest
 from facegate.detectors.align import align
 from facegate.detectors.base import Detector
 from facegate.pipeline.config import DetectorConfig, config_for
-from facegate.pipeline.gating.policies import People
-from facegate.pipeline.tracking.identity_switches import PurityGuard
+from facegate.pipeline.gating.policies import IdentityThresholds
 from facegate.pipeline.records import Face, FrameRef, Image, ScoredFace, ScoredFrame
 from facegate.pipeline.runner import Runner
+from facegate.pipeline.tracking.identity_switches import IdentitySwitchGuard
 from facegate.pipeline.watch import ShotQueue
 from facegate.scoring.engine import Scorer
 
@@ -61,7 +61,7 @@ def test_the_guard_splits_a_track_that_passes_to_another_person(
     people: list[list[Image]], yunet: Detector, scorer: Scorer, order: tuple[int, int]
 ) -> None:
     assert scorer.card.people is not None
-    guard = PurityGuard(People(*scorer.card.people), reliable=10)
+    guard = IdentitySwitchGuard(IdentityThresholds(*scorer.card.people), reliable=10)
     given: dict[int, set[int]] = {}
     for who in order:
         for number, image in enumerate(people[who]):

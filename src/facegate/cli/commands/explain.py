@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from facegate.cli.files import check_writable, write_whole
 from facegate.cli.commands.replay import ConfigOption, QualityOption, RecordingArgument, changed_gates
+from facegate.cli.files import check_writable, write_whole
 
 
 def explain(

@@ -11,8 +11,8 @@ import msgspec
 import typer
 
 if TYPE_CHECKING:
-    from facegate.fleet.bucket import Place
-    from facegate.fleet.admin import FleetStatus
+    from facegate.fleet.admin import FleetSummary
+    from facegate.fleet.bucket import BucketAddress
 
 app = typer.Typer(
     no_args_is_help=True, help="Many gates that share cameras: up, apply, status, drain, pause, history."
@@ -62,12 +62,12 @@ def up(
 
     from facegate.cli.signals import Interrupt
     from facegate.cpu import cores
-    from facegate.fleet.local_fleet import Fleet, Upped
+    from facegate.fleet.local_fleet import LocalFleet, LocalFleetOptions
     from facegate.paths import data_folder
 
     worker = None if gallery is None else ("--gallery", str(gallery), "--embedder", embedder)
-    fleet = Fleet(
-        Upped(
+    fleet = LocalFleet(
+        LocalFleetOptions(
             config=config,
             gates=gates or max(1, cores() // 4),
             data=(data or data_folder() / "fleet").absolute(),
@@ -143,7 +143,7 @@ def drain(
     from facegate.fleet import admin
     from facegate.fleet.records import DRAIN
 
-    admin.run(admin.wish(_place(fleet, plain), DRAIN, gate, wanted=not undo))
+    admin.run(admin.request(_place(fleet, plain), DRAIN, gate, wanted=not undo))
 
 
 @app.command()
@@ -162,7 +162,7 @@ def pause(
     from facegate.fleet import admin
     from facegate.fleet.records import PAUSE
 
-    admin.run(admin.wish(_place(fleet, plain), PAUSE, camera, wanted=not undo))
+    admin.run(admin.request(_place(fleet, plain), PAUSE, camera, wanted=not undo))
 
 
 @app.command()
@@ -193,13 +193,13 @@ def history(
         sys.stdout.write(f"{applied.revision:6}  {at}  {applied.by}  {len(applied.data['cameras'])} cameras\n")
 
 
-def _place(fleet: str, plain: bool) -> Place:
+def _place(fleet: str, plain: bool) -> BucketAddress:
     from facegate.fleet.bucket import parse
 
     return parse(fleet, plain=plain)
 
 
-def _show(found: FleetStatus) -> None:
+def _show(found: FleetSummary) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table

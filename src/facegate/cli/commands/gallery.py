@@ -24,8 +24,8 @@ from facegate.errors import ConfigError
 
 if TYPE_CHECKING:
     from facegate.recognition.enrollment.checks import Fault
-    from facegate.recognition.enrollment.gallery_store import People
-    from facegate.recognition.enrollment.unknowns import Cluster, Unknowns
+    from facegate.recognition.enrollment.gallery_store import GalleryStore
+    from facegate.recognition.enrollment.unknowns import UnknownCluster, UnknownStore
 
 app = typer.Typer(no_args_is_help=True, help="Who can be named, and who came without being known.")
 
@@ -61,9 +61,9 @@ def add(
     """
     end_at_once_while_loading()
     from facegate.cli.output.progress import counting
+    from facegate.recognition.enrollment.enroller import find_people, find_pictures
     from facegate.recognition.loading import enrolling
     from facegate.recognition.matching.gallery_watcher import gallery_path
-    from facegate.recognition.enrollment.enroller import find_people, find_pictures
 
     if name is None and len(pictures) > 1:
         raise ConfigError("give one folder with a sub-folder per person, or --name for pictures of one person")
@@ -150,8 +150,8 @@ def check(
     from facegate.cli.files import check_writable, write_whole
     from facegate.cli.output.gallery_page import gallery_page
     from facegate.cli.output.progress import counting
-    from facegate.recognition.loading import enrolling
     from facegate.recognition.enrollment.enroller import find_people
+    from facegate.recognition.loading import enrolling
 
     if accept and gallery.is_dir():
         raise ConfigError("--accept is noted in a gallery's file: 'facegate gallery add' makes one of a folder")
@@ -193,10 +193,10 @@ def unknowns(
     """
     from facegate.cli.files import check_writable, write_whole
     from facegate.cli.output.gallery_page import unknowns_page
-    from facegate.recognition.enrollment.unknowns import Unknowns
+    from facegate.recognition.enrollment.unknowns import UnknownStore
 
     check_writable(page)
-    with Unknowns(gallery) as opened:
+    with UnknownStore(gallery) as opened:
         found = _clusters(opened, embedder, card)
         if page is not None:
             write_whole(page, unknowns_page(opened, found).encode())
@@ -228,9 +228,9 @@ def name_unknown(
     facegate gallery name people.db 17 "Ann Smith"
     facegate gallery name people.db 17 "Ann Smith" --without 23
     """
-    from facegate.recognition.enrollment.unknowns import Unknowns, enrol_cluster
+    from facegate.recognition.enrollment.unknowns import UnknownStore, enrol_cluster
 
-    with Unknowns(gallery) as opened, _opened(gallery) as people:
+    with UnknownStore(gallery) as opened, _opened(gallery) as people:
         found = [cluster for cluster in _clusters(opened, embedder, card) if cluster.id == number]
         if not found:
             raise ConfigError(f"there is no unknown person {number}: 'facegate gallery unknowns' lists them")
@@ -257,12 +257,12 @@ def not_this_person(
     end_at_once_while_loading()
     from facegate.detectors.base import load_detector
     from facegate.pipeline.images import read_picture_file
-    from facegate.recognition.enrollment.face_extraction import Looker
+    from facegate.recognition.enrollment.face_extraction import FaceExtractor
     from facegate.scoring.engine import load_scorer
 
     with _opened(gallery) as people:
         people.pictures(name)  # there is such a person
-        looker = Looker(load_detector(detector, detector_path), load_scorer())
+        looker = FaceExtractor(load_detector(detector, detector_path), load_scorer())
         looks = [looker.look(read_picture_file(path), str(path)) for path in pictures]
         added = people.add(name, looks, kind="negative")
     sys.stdout.write(f"{added} faces are not {name}'s\n")
@@ -367,14 +367,14 @@ def export(gallery: GalleryArgument, to: Annotated[Path, typer.Argument(help="A 
     sys.stdout.write(f"{len(pictures)} crops written to {to}\n")
 
 
-def _clusters(opened: Unknowns, embedder: str, card: Path | None) -> list[Cluster]:
+def _clusters(opened: UnknownStore, embedder: str, card: Path | None) -> list[UnknownCluster]:
     from facegate.recognition.loading import load_recognition
 
     parts = load_recognition(embedder, card, DetectorKind.AUTO, None)
     return opened.clusters(parts.embedder, parts.embedder.threshold)
 
 
-def _accept(people: People, sources: list[str]) -> None:
+def _accept(people: GalleryStore, sources: list[str]) -> None:
     rows = {picture.source: picture.row for picture in people.pictures()}
     for source in sources:
         if source not in rows:
@@ -383,10 +383,10 @@ def _accept(people: People, sources: list[str]) -> None:
 
 
 @contextmanager
-def _opened(gallery: Path) -> Iterator[People]:
-    from facegate.recognition.enrollment.gallery_store import People
+def _opened(gallery: Path) -> Iterator[GalleryStore]:
+    from facegate.recognition.enrollment.gallery_store import GalleryStore
 
-    with People(gallery) as people:
+    with GalleryStore(gallery) as people:
         yield people
 
 

@@ -102,10 +102,10 @@ def recognize(  # noqa: PLR0915
     from facegate.pipeline.observability.exposition import MetricsServer
     from facegate.recognition.embedders import OneAtATime
     from facegate.recognition.loading import load_recognition
-    from facegate.recognition.matching.gallery_watcher import GalleryKeeper
-    from facegate.recognition.publishers.factory import Places
+    from facegate.recognition.matching.gallery_watcher import GalleryWatcher
+    from facegate.recognition.publishers.factory import PublisherSet
+    from facegate.recognition.worker.jetstream_worker import JetStreamWorker
     from facegate.recognition.worker.open_visits import claim_visits
-    from facegate.recognition.worker.jetstream_worker import StreamWorker
     from facegate.recognition.worker.zmq_worker import Recognizer, Worker, log
     from facegate.scoring.backend_selection import cache_folder
     from facegate.sinks.jetstream import server_name
@@ -120,14 +120,14 @@ def recognize(  # noqa: PLR0915
     with ExitStack() as stack:
         out = _open_output(output, stack)
         folder = cache_folder() / "names" if waiting is None else waiting
-        where = Places(to or (), folder, presence=presence or (), console=console, plain=plain, hold=True)
+        where = PublisherSet(to or (), folder, presence=presence or (), console=console, plain=plain, hold=True)
         places = stack.enter_context(closing(where))
         _keep_whole(gallery, stack)
         parts = load_recognition(embedder, card, detector, detector_path, threshold=threshold, fpir=fpir)
         model, rule = OneAtATime(parts.embedder), parts.rule
         with counting("enrolling") as progress:
             people = stack.enter_context(
-                GalleryKeeper(gallery, model, rule, parts.looker, cache_folder(), progress, strict=strict)
+                GalleryWatcher(gallery, model, rule, parts.looker, cache_folder(), progress, strict=strict)
             )
         if parts.warning is not None:
             log.warning(parts.warning, embedder=model.name)
@@ -157,7 +157,7 @@ def recognize(  # noqa: PLR0915
         places.begin(recognizer.present(), lambda name: name if name in known_names else None)
         if metrics:
             stack.enter_context(MetricsServer(metrics, recognizer.health, [recognizer.metrics]))
-        worker = StreamWorker(streams[0], recognizer) if streams else Worker(endpoints, recognizer, key)
+        worker = JetStreamWorker(streams[0], recognizer) if streams else Worker(endpoints, recognizer, key)
         known = len(people.gallery.names)
         log.info("worker ready", people=known, embedder=model.name, named_from=rule.words(known), gate=place)
         worker.run(stop, once=once)

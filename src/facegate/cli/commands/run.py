@@ -181,14 +181,14 @@ def _watch(
     from facegate.cli.output.progress import follow
     from facegate.cli.output.tables import show_summary
     from facegate.pipeline.config import config_for
+    from facegate.pipeline.control.data_folder import ConsoleFeed
     from facegate.pipeline.flow.cores import share_cores
     from facegate.pipeline.observability.contact_sheet import ContactSheet
     from facegate.pipeline.observability.metrics import Monitor
     from facegate.pipeline.observability.report import to_json
     from facegate.pipeline.runner import Runner
     from facegate.pipeline.runtime.outputs import make_sink
-    from facegate.pipeline.runtime.reload import Reloading
-    from facegate.pipeline.control.data_folder import Showing
+    from facegate.pipeline.runtime.reload import ReloadRequests
 
     def read_config() -> RunConfig:
         config = _override(config_for(source), changes)
@@ -196,7 +196,7 @@ def _watch(
         cameras = tuple(camera.model_copy(update=everywhere) for camera in config.cameras)
         return config.model_copy(update={"cameras": cameras})
 
-    showing = Showing(data, control)
+    showing = ConsoleFeed(data, control)
     config = read_config()
     sheet = ContactSheet(save) if save is not None else None
     share_cores()
@@ -215,7 +215,7 @@ def _watch(
         record=record or showing.recordings,
     )
     interrupted = Interrupt(runner.stop)
-    reload = Reloading(runner, read_config)
+    reload = ReloadRequests(runner, read_config)
     signal.signal(signal.SIGHUP, reload.ask)
     with ExitStack() as told:
         told.enter_context(showing.of(runner, lambda: runner.reload(read_config())))

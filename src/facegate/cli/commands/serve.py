@@ -68,14 +68,14 @@ def serve(
     from contextlib import ExitStack
 
     from facegate.console.demo_camera import demo_camera
-    from facegate.console.processes.supervisor import Recogniser
+    from facegate.console.processes.supervisor import RecognizerSettings
     from facegate.console.security.accounts import Accounts
-    from facegate.console.server import Wanted, make_folder
+    from facegate.console.server import ServeOptions, make_folder
     from facegate.console.server import serve as serve_console
     from facegate.fleet.bucket import parse
     from facegate.paths import data_folder
     from facegate.recognition.matching.gallery_watcher import gallery_path
-    from facegate.store.retention import Limits
+    from facegate.store.retention import RetentionLimits
 
     folder = make_folder(data or data_folder())
     if set_password is not None:
@@ -93,12 +93,12 @@ def serve(
         if demo:
             opened.enter_context(demo_camera(path, folder.data))
         serve_console(
-            Wanted(
+            ServeOptions(
                 config=path,
                 data=folder.data,
                 listen=listen,
-                recogniser=Recogniser(people, embedder, card, fpir, worker_key),
-                limits=Limits(days, max_mb),
+                recogniser=RecognizerSettings(people, embedder, card, fpir, worker_key),
+                limits=RetentionLimits(days, max_mb),
                 hosts=tuple(host or ()),
                 metrics=metrics,
                 certificate=certificate,

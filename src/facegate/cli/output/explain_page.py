@@ -11,14 +11,14 @@ import msgspec
 
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.images import encode_jpeg
-from facegate.pipeline.records import Image, Outcome, QualityInfo, ScoredFace
 from facegate.pipeline.observability.heatmap import heatmap
 from facegate.pipeline.quality.explain import reasons_of
+from facegate.pipeline.records import Image, Outcome, QualityInfo, ScoredFace
 
 WIDTH, HEIGHT = 640, 150
-MOST_TRACKS = 500
+MAX_TRACKS = 500
 SKIPPED = "#8c959f"
-COLOURS = {
+COLORS = {
     Outcome.FORWARDED: "#0a7d33",
     Outcome.SHADOW: "#7a3fb3",
     Outcome.DRY_RUN: "#0a7d33",
@@ -80,9 +80,9 @@ def render(title: str, quality: QualityInfo, min_quality: dict[str, int], storie
         f"{escape(quality.algorithm)}.</p>",
         _counts(total),
     ]
-    if len(stories) > MOST_TRACKS:
-        parts.append(f"<p class=note>The first {MOST_TRACKS} tracks are shown.</p>")
-    for story in stories[:MOST_TRACKS]:
+    if len(stories) > MAX_TRACKS:
+        parts.append(f"<p class=note>The first {MAX_TRACKS} tracks are shown.</p>")
+    for story in stories[:MAX_TRACKS]:
         parts.append(_track(story, min_quality.get(story.camera, 0), quality.model))
     return "\n".join(parts) + "</html>\n"
 
@@ -186,4 +186,4 @@ def _dot(outcome: Outcome) -> str:
 
 
 def _colour(outcome: Outcome) -> str:
-    return COLOURS.get(outcome, OTHER)
+    return COLORS.get(outcome, OTHER)

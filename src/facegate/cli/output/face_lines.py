@@ -15,11 +15,11 @@ from facegate.detectors.align import align, aligned_landmarks
 from facegate.detectors.base import Detector
 from facegate.errors import ConfigError, SourceError
 from facegate.pipeline.images import read_image
-from facegate.pipeline.records import Box
 from facegate.pipeline.observability.heatmap import heatmap
 from facegate.pipeline.quality.advice import Advice
 from facegate.pipeline.quality.components import Components
 from facegate.pipeline.quality.explain import reasons
+from facegate.pipeline.records import Box
 from facegate.scoring.engine import Scorer
 
 

@@ -10,12 +10,12 @@ from html import escape
 from facegate.pipeline.images import encode_jpeg
 from facegate.pipeline.records import Image
 from facegate.recognition.enrollment.checks import Fault
+from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.records import Picture
-from facegate.recognition.enrollment.gallery_store import People
-from facegate.recognition.enrollment.unknowns import Cluster, Unknowns
+from facegate.recognition.enrollment.unknowns import UnknownCluster, UnknownStore
 
-MOST_BESIDE = 8
-MOST_SHOWN = 24
+MAX_NEIGHBORS = 8
+MAX_SHOWN = 24
 STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:1000px;padding:0 1rem;
 color:#1b1f24;background:#fff}
@@ -28,7 +28,7 @@ figcaption{overflow-wrap:anywhere}
 """
 
 
-def gallery_page(people: People, faults: Sequence[Fault]) -> str:
+def gallery_page(people: GalleryStore, faults: Sequence[Fault]) -> str:
     """Make the page: each fault with the picture, and its person's others beside it."""
     pictures = [picture for picture in people.pictures() if picture.kind == "enrolled"]
     names = {picture.person for picture in pictures}
@@ -41,14 +41,14 @@ def gallery_page(people: People, faults: Sequence[Fault]) -> str:
         accused = [picture for picture in pictures if picture.row == fault.row]
         beside = [p for p in pictures if p.person in (fault.person, fault.other) and p.row != fault.row]
         figures = [_figure(people, picture, "accused") for picture in accused]
-        figures += [_figure(people, picture, "") for picture in beside[:MOST_BESIDE]]
+        figures += [_figure(people, picture, "") for picture in beside[:MAX_NEIGHBORS]]
         parts.append(f"<div class=fault>{told}<div class=row>{''.join(figures)}</div></div>")
     if not faults:
         parts.append("<p>Nothing is wrong.</p>")
     return "\n".join(parts) + "</html>\n"
 
 
-def unknowns_page(unknowns: Unknowns, clusters: Sequence[Cluster]) -> str:
+def unknowns_page(unknowns: UnknownStore, clusters: Sequence[UnknownCluster]) -> str:
     """Make the page: each unknown person with the faces of their visits."""
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>Unknown people</title><style>{STYLE}</style>",
@@ -57,7 +57,7 @@ def unknowns_page(unknowns: Unknowns, clusters: Sequence[Cluster]) -> str:
     for cluster in clusters:
         told = f"<b>{cluster.id}</b>: {len(cluster.visits)} visits on {cluster.days} days, "
         figures = []
-        for visit in cluster.visits[:MOST_SHOWN]:
+        for visit in cluster.visits[:MAX_SHOWN]:
             at = datetime.fromtimestamp(visit.seen, UTC).strftime("%Y-%m-%d %H:%M")
             caption = f"{visit.row}<br>{escape(visit.camera)}<br>{at} UTC"
             image = f"<img src='{_inline(unknowns.crop(visit.row))}' alt='face {visit.row}'>"
@@ -67,7 +67,7 @@ def unknowns_page(unknowns: Unknowns, clusters: Sequence[Cluster]) -> str:
     return "\n".join(parts) + "</html>\n"
 
 
-def _figure(people: People, picture: Picture, kind: str) -> str:
+def _figure(people: GalleryStore, picture: Picture, kind: str) -> str:
     caption = f"{escape(picture.person)}<br>{escape(picture.source.rsplit('/', 1)[-1])}, quality {picture.quality}"
     image = f"<img src='{_inline(people.crop(picture.row))}' alt='{escape(picture.person, quote=True)}'>"
     return f"<figure class='{kind}'>{image}<figcaption>{caption}</figcaption></figure>"

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from facegate.evaluation.calibration import Calibration, CameraCalibration
+    from facegate.evaluation.calibration import CalibrationReport, CameraCalibration
     from facegate.evaluation.evaluate import Evaluation
     from facegate.evaluation.open_set import OpenSet
     from facegate.evaluation.savings import Savings
@@ -148,7 +148,7 @@ def show_open_set(recogniser: str, results: Sequence[OpenSet]) -> None:
     Console().print(table)
 
 
-def show_calibration(found: Calibration) -> None:
+def show_calibration(found: CalibrationReport) -> None:
     """Print what was found for each camera, and what to do with it."""
     console = Console(highlight=False)
     title = f"{found.recognizer}, {found.rule}\nto be kept: {100 * found.keep:g} % of the visits that get a name"

@@ -28,7 +28,7 @@ from facegate.errors import ConfigError
 
 if TYPE_CHECKING:
     from facegate.console.processes.config_file import ConfigFile
-    from facegate.pipeline.gating.factory import Deciders
+    from facegate.pipeline.gating.factory import CameraGates
     from facegate.pipeline.runner import Runner
 
 
@@ -90,10 +90,10 @@ def calibrate(
     began_s = None if began is None else _seconds(began)
     from facegate.cli.evaluation_runs import footage_config, load_known, observed
     from facegate.cli.output.tables import show_calibration
-    from facegate.evaluation.calibration import SHARES, Calibration, plot
+    from facegate.evaluation.calibration import SHARES, CalibrationReport, plot
     from facegate.evaluation.calibration import calibrate as calibrate_camera
     from facegate.pipeline.config import build_config, load_config
-    from facegate.pipeline.gating.factory import write_learned
+    from facegate.pipeline.gating.factory import write_learned_state
 
     for path in (json_file, picture):
         check_writable(path)
@@ -116,8 +116,8 @@ def calibrate(
         camera, learned = calibrate_camera(observer, runner.deciders(), partial(_fixed, runner), began_s)
         cameras.append(camera)
         if state is not None:
-            write_learned(state, camera.camera, runner.info, learned)
-    found = Calibration(known.embedder.name, known.words, keep, SHARES, tuple(cameras))
+            write_learned_state(state, camera.camera, runner.info, learned)
+    found = CalibrationReport(known.embedder.name, known.words, keep, SHARES, tuple(cameras))
     if json_file is not None:
         write_whole(json_file, msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
     if picture is not None:
@@ -170,7 +170,7 @@ def _forget(camera: str, state: Path | None) -> None:
     sys.stderr.write(f"what was learned of {camera} is erased; a gate that runs has it until it ends\n")
 
 
-def _fixed(runner: Runner, min_quality: int) -> Deciders:
+def _fixed(runner: Runner, min_quality: int) -> CameraGates:
     config = runner.config
     gate = config.gate.model_copy(update={"keep": None, "min_quality": min_quality})
     return runner.deciders(config.model_copy(update={"gate": gate}))

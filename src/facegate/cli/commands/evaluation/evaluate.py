@@ -85,7 +85,15 @@ def evaluate(
     from facegate.detectors.base import load_detector
     from facegate.evaluation.datasets import load_pairs, load_set
     from facegate.evaluation.degrade import degrade_half
-    from facegate.evaluation.evaluate import Evaluation, Results, Settings, judge, make_method, plot, short_name
+    from facegate.evaluation.evaluate import (
+        Evaluation,
+        Results,
+        Settings,
+        evaluate_methods,
+        make_method,
+        plot,
+        short_name,
+    )
     from facegate.recognition.embedders import load_embedder
     from facegate.scoring.backend_selection import cache_folder
     from facegate.scoring.engine import Scorer, load_scorer
@@ -110,7 +118,7 @@ def evaluate(
     with counting("crops") as progress:
         results = Results(folder, faces, lambda what, done, total: progress(done, total))
         scores = {spec: results.quality(method) for spec, method in methods.items()}
-        found = tuple(judge(judge_, scores, results, faces, settings, protocol) for judge_ in judges)
+        found = tuple(evaluate_methods(judge_, scores, results, faces, settings, protocol) for judge_ in judges)
     evaluation = Evaluation(
         dataset=str(dataset),
         pictures=len(faces.files),
