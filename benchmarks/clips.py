@@ -189,11 +189,11 @@ class Crops:
         for scored in frame.faces:
             face_id = scored.face.face_id
             self.ours[face_id] = scored.rank[0]
-            self.vitnt[face_id] = scored.raw
+            self.vitnt[face_id] = scored.raw_score
             assert scored.embedding is not None
             self.norm[face_id] = length = float(np.linalg.norm(scored.embedding))
             self.calibrated[face_id] = scored.quality
-            raw = np.array([[scored.raw], [length]], np.float32)
+            raw = np.array([[scored.raw_score], [length]], np.float32)
             path, norm = (
                 float(np.log1p(scale.exact(values)[0])) for scale, values in zip(self._scales, raw, strict=True)
             )
@@ -322,7 +322,7 @@ def main() -> None:
     results: list[tuple[Savings, dict[str, list[float]]]] = []
     for index, judge in enumerate(judges):
         ranks[index]["learned from all other tracks"] = learned(tracks[index])
-        savings = compare(observers[index], visits, judge.name, rules[index].words(len(known[index].names)))
+        savings = compare(observers[index], visits, judge.name, rules[index].describe(len(known[index].names)))
         results.append((savings, ranks[index]))
         show_savings(savings)
         show_ranks(ranks[index])
@@ -334,7 +334,7 @@ def run(config: RunConfig, observers: list[Observer], crops: Crops) -> None:
     """Play a clip beside a worker that is never sure, and let each observer decide it as one that answers."""
     runner = play(config, NeverSure(), [crops.scored, *(observer.scored for observer in observers)])
     for observer in observers:
-        observer.decide(runner.deciders())
+        observer.decide(runner.gates_for_replay())
 
 
 def play(config: RunConfig, queue: ShotQueue, scored: list[Callable[[ScoredFrame], None]]) -> Runner:

@@ -38,7 +38,7 @@ JOINING_S = 3.0
 class Watched(msgspec.Struct, frozen=True):
     """What became of one camera."""
 
-    looks_per_s: float
+    processed_fps: float
     tracks: int
     undecoded: int
     reconnects: int
@@ -66,9 +66,9 @@ def watch(movies: Sequence[Movie], faults: Sequence[Faults], seconds: float) -> 
         after, passed = runner.report(), monotonic() - start
     return [
         Watched(
-            looks_per_s=(new.frames_processed - old.frames_processed) / passed,
+            processed_fps=(new.frames_processed - old.frames_processed) / passed,
             tracks=len(tracks),
-            undecoded=new.packets_not_decoded,
+            undecoded=new.packets_skipped,
             reconnects=new.reconnects,
         )
         for old, new, tracks in zip(before.cameras, after.cameras, seen.values(), strict=True)
@@ -94,8 +94,8 @@ def main() -> None:
             if args.only in kind:
                 good, bad = watch([movies[0]] * 2, [Faults(), fault], args.seconds)
                 print(
-                    f"{kind:32s} {bad.looks_per_s:5.2f} looks/s, beside it {good.looks_per_s:5.2f} "
-                    f"({bad.looks_per_s / good.looks_per_s:.2f}); tracks {bad.tracks} and {good.tracks}; "
+                    f"{kind:32s} {bad.processed_fps:5.2f} looks/s, beside it {good.processed_fps:5.2f} "
+                    f"({bad.processed_fps / good.processed_fps:.2f}); tracks {bad.tracks} and {good.tracks}; "
                     f"{bad.undecoded} undecoded, {bad.reconnects} reconnections",
                     flush=True,
                 )

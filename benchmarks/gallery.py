@@ -149,7 +149,7 @@ def together(folder: Path, embedder: Embedder) -> dict[str, float]:
             worker = Recognizer(lambda: gallery, embedder, FixedThresholdRule(0.9), StringIO())
             start = process_time()
             for i in range(0, len(shots), size):
-                worker.answer(shots[i : i + size])
+                worker.recognize(shots[i : i + size])
             found.append(len(shots) / (process_time() - start))
     alone, eight = (float(np.median(found)) for found in rates.values())
     return {"one by one": round(alone), "eight together": round(eight), "times": round(eight / alone, 2)}

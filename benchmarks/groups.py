@@ -40,8 +40,8 @@ def main() -> None:
             crops.append(picture[:, :, ::-1])
             groups.append((f"{label.age} years", label.gender, label.race))
     scores = load_scorer(arguments.weights, device="cpu").score(np.stack(crops).astype(np.uint8), embedding=False)
-    quality, least = scores.quality, np.quantile(scores.raw, arguments.share)
-    dropped = scores.raw < least
+    quality, least = scores.quality, np.quantile(scores.raw_score, arguments.share)
+    dropped = scores.raw_score < least
     print(f"{len(crops)} faces, {100 * dropped.mean():.1f} % dropped, below quality {quality[~dropped].min()}")
     for column in range(3):
         for group in sorted({item[column] for item in groups}):

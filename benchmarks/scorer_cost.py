@@ -77,7 +77,7 @@ def agreement(pool: Path, count: int = 512) -> None:
         assert found.embedding is not None and exact.embedding is not None
         assert found.norm is not None and exact.norm is not None
         cosines = (found.embedding * exact.embedding).sum(1) / (found.norm * exact.norm)
-        rank = spearmanr(found.raw, exact.raw).statistic
+        rank = spearmanr(found.raw_score, exact.raw_score).statistic
         points = np.abs(found.quality.astype(int) - exact.quality).max()
         print(
             f"{backend:12s} {dtype}: Spearman {rank:.5f}, least cosine {cosines.min():.4f}, "

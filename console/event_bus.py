@@ -25,7 +25,7 @@ RESYNC = ConsoleEvent("anew", b"{}")
 
 
 class EventBus:
-    """Of one event loop; :meth:`tell` may be called from any thread."""
+    """Of one event loop; :meth:`publish` may be called from any thread."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -41,22 +41,22 @@ class EventBus:
             _put(queue, None)
 
     @property
-    def heard(self) -> bool:
+    def has_subscribers(self) -> bool:
         """Whether anybody listens."""
         return bool(self._listeners)
 
-    def tell(self, kind: str, what: Any) -> None:
+    def publish(self, kind: str, what: Any) -> None:
         """Tell everybody who listens now."""
         if self._loop is not None and self._listeners:
             event = ConsoleEvent(kind, msgspec.json.encode(what))
-            self._loop.call_soon_threadsafe(self._tell, event)
+            self._loop.call_soon_threadsafe(self._publish, event)
 
-    def _tell(self, event: ConsoleEvent) -> None:
+    def _publish(self, event: ConsoleEvent) -> None:
         for queue in self._listeners:
             _put(queue, event)
 
     @asynccontextmanager
-    async def listening(self) -> AsyncIterator[asyncio.Queue[ConsoleEvent | None]]:
+    async def subscribe(self) -> AsyncIterator[asyncio.Queue[ConsoleEvent | None]]:
         """A queue of events; ``None`` is its end."""
         queue: asyncio.Queue[ConsoleEvent | None] = asyncio.Queue(MAX_QUEUED)
         self._listeners.add(queue)

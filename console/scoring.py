@@ -42,7 +42,7 @@ class ScoredPictureFace(msgspec.Struct, frozen=True, eq=False):
     """In pixels of the picture."""
     crop: Image
     """``(112, 112, 3)`` RGB, aligned."""
-    raw: float
+    raw_score: float
     quality: int
     """0..100."""
     reasons: QualityReasons
@@ -97,7 +97,7 @@ class ScoringService:
         if thread is not None:
             thread.join()
 
-    def judge(self, source: str, content: bytes) -> ScoredPicture:
+    def score(self, source: str, content: bytes) -> ScoredPicture:
         """Find and judge the faces of a picture.
 
         Args:
@@ -168,7 +168,7 @@ class ScoringService:
                 ScoredPictureFace(
                     detection=face,
                     crop=crops[row],
-                    raw=float(scores.raw[row]),
+                    raw_score=float(scores.raw_score[row]),
                     quality=int(scores.quality[row]),
                     reasons=reasons(
                         crops[row], face, (width, height), scores.patches[row], int(scores.quality[row]), info.model

@@ -85,12 +85,12 @@ def serve(wanted: ServeOptions) -> None:
         opened.enter_context(_alone(folder.data))
         _keep_whole(folder.data, wanted, opened)
         accounts = opened.enter_context(Accounts(folder.accounts, create=True))
-        listener = opened.enter_context(_listener(wanted.listen, locked=accounts.needed()))
+        listener = opened.enter_context(_listener(wanted.listen, locked=accounts.auth_required()))
         store = opened.enter_context(StoreReader(folder.store, create=True))
         broker = EventBus()
         recogniser = wanted.recogniser
         people = EnrollmentService(recogniser.gallery, recogniser.embedder, recogniser.card, recogniser.fpir)
-        supervisor = opened.enter_context(Supervisor(ConfigFile(wanted.config), folder, recogniser, broker.tell))
+        supervisor = opened.enter_context(Supervisor(ConfigFile(wanted.config), folder, recogniser, broker.publish))
         scoring = opened.enter_context(ScoringService(lambda: supervisor.running().config))
         console = ConsoleState(
             folder=folder,
@@ -159,7 +159,7 @@ def _serve(console: ConsoleState, listener: socket.socket, wanted: ServeOptions)
         config.load()
     except (OSError, ValueError) as error:
         raise ConfigError(f"certificate or key cannot be used: {str(error).lower()}") from error
-    login = "" if console.accounts.needed() else " (no login: only this host can reach it)"
+    login = "" if console.accounts.auth_required() else " (no login: only this host can reach it)"
     log.info(f"the console is at {scheme}://{name}:{port}{login}", config=str(wanted.config), data=str(wanted.data))
     _Server(config, console.broker).run(sockets=[listener])
     log.info("the console has ended")

@@ -62,11 +62,11 @@ class ConsoleState(msgspec.Struct, frozen=True):
         """Files that were damaged and what took their place, until somebody removes the notes beside them."""
         return notes(*dict.fromkeys([self.folder.data, self.folder.data / "names", self.people.gallery.parent]))
 
-    def renamed(self, name: str, new: str) -> None:
+    def rename_person(self, name: str, new: str) -> None:
         """Somebody has another name: so have their stored visits."""
         rename_stored(self.folder.data, name, new)
 
-    def forget(self, name: str) -> list[Erased]:
+    def erase_person(self, name: str) -> list[Erased]:
         """Remove somebody everywhere.
 
         Raises:

@@ -63,16 +63,16 @@ class StoreWatcher:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(POLL_INTERVAL_S)
-            if not self._broker.heard:
+            if not self._broker.has_subscribers:
                 heard = False
                 continue
             try:
                 if not heard:  # what happened while nobody looked is on the pages that they load
                     self._seen, heard, states_s = await asyncio.to_thread(self._store.revision), True, 0.0
                 elif self._store.touched():
-                    await self._tell_visits()
+                    await self._publish_visits()
                 if loop.time() >= states_s:
-                    self._broker.tell("cameras", await asyncio.to_thread(self._states))
+                    self._broker.publish("cameras", await asyncio.to_thread(self._states))
                     states_s = loop.time() + STATE_INTERVAL_S
             except FacegateError as error:
                 log.error("pages are not told what is new", reason=str(error))
@@ -92,25 +92,25 @@ class StoreWatcher:
                     log.error("open visits not looked after", reason=str(error))
                 told = str(error)
 
-    async def tidy(self) -> None:
+    async def apply_retention(self) -> None:
         """Remove what is old or too much, now and then."""
         while True:
             try:
-                gone = await asyncio.to_thread(self._tidy)
+                gone = await asyncio.to_thread(self._apply_retention)
                 if any(msgspec.structs.astuple(gone)):
                     log.info("old shots and recordings removed", **msgspec.structs.asdict(gone))
             except StoreError as error:
                 log.error("old shots and recordings not removed", reason=str(error))
             await asyncio.sleep(RETENTION_INTERVAL_S)
 
-    def _tidy(self) -> msgspec.Struct:
+    def _apply_retention(self) -> msgspec.Struct:
         with Retention(self._folder.store) as retention:
             now = time()
             by_age = retention.trusts(self._clock, now, elapsed_s())
-            return retention.tidy(self._folder.recordings, self._limits, now, by_age=by_age)
+            return retention.apply(self._folder.recordings, self._limits, now, by_age=by_age)
 
-    async def _tell_visits(self) -> None:
+    async def _publish_visits(self) -> None:
         while changed := await asyncio.to_thread(self._store.changes, self._seen):
             self._seen = changed[-1].revision
             for visit in changed:
-                self._broker.tell("visit", visit_out(visit).model_dump())
+                self._broker.publish("visit", visit_out(visit).model_dump())

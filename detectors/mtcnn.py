@@ -115,7 +115,7 @@ class MtcnnDetector:
                 results[index].append(make_detection(boxes[i], float(scores[i]), points[i], scale, shape))
         return results
 
-    def follow(self, images: Sequence[Image], expected: Sequence[Sequence[Box]]) -> list[list[Detection | None]]:
+    def detect_near(self, images: Sequence[Image], expected: Sequence[Sequence[Box]]) -> list[list[Detection | None]]:
         """See :class:`facegate.detectors.base.Detector`.
 
         O-Net alone, and again where its first look leads away; where it is in doubt, the surroundings are searched.

@@ -84,9 +84,9 @@ def calibrate(
     observer.decide(learning)
     curves = discard_curves(observer)
     ((camera, decider),) = learning.cameras.items()
-    keeping = decider.gate.keeping
+    keeping = decider.gate.recall
     assert keeping is not None, "the gate has no keep"
-    floor, wanted = played(observer, keeping.floor), keeping.wanted()
+    floor, wanted = played(observer, keeping.floor), keeping.target_threshold()
     at_floor = _named(observer)
     observer.decide(fixed(wanted))
     found = CameraCalibration(
@@ -136,7 +136,7 @@ def discard_curves(observer: Observer) -> dict[str, tuple[float, ...]]:
         return {}
     wrong = np.array([face.name != usual[face.track_id] for face in faces], np.float64)
     values = {
-        "ViTNT-FIQA": [observer.scores[face.face_id].raw for face in faces],
+        "ViTNT-FIQA": [observer.scores[face.face_id].raw_score for face in faces],
         "path and length (chooses the shot)": [observer.scores[face.face_id].rank[0] for face in faces],
         "sharpness": [face.sharpness for face in faces],
         "size": [face.width for face in faces],

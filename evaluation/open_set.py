@@ -192,13 +192,13 @@ def _trial(
     means = unit(np.stack([faces.embeddings[group].mean(0) for group in enrolled]))
     plain = unit(np.stack([faces.embeddings[group].mean(0) for group in visits])) @ means.T
     found = {
-        "promised": similarities - strangers.nearness(probes_)[:, None],
+        "promised": similarities - strangers.cohort_mean_similarity(probes_)[:, None],
         "fixed": similarities,
         "mean": plain,
     }
     mated = np.array(whose, np.int64)
     return _Trial(
-        limits={rate: FpirRule(strangers, rate).limit(len(gallery)) for rate in RATES},
+        limits={rate: FpirRule(strangers, rate).threshold(len(gallery)) for rate in RATES},
         stranger={name: score[len(mated) :].max(1) for name, score in found.items()},
         mated={name: _best(score[: len(mated)], mated) for name, score in found.items()},
     )

@@ -5,7 +5,7 @@ faces that a policy forwards are its bill. A right name counts for every visit o
 track was seen: who is named and followed is known for as long as the track lasts.
 
 - ``every_face``: no gate; each face is named by itself.
-- ``naive``: of each track, when it ends: among the quarter of its largest faces the sharpest (Laplacian variance).
+- ``every_face``: of each track, when it ends: among the quarter of its largest faces the sharpest (Laplacian variance).
 - ``facegate``: the configured gate with a worker that answers at once: shots of a track are put together to one
   visit, and where that is unsure the gate is asked for another.
 """
@@ -151,11 +151,11 @@ class NeverSure(ShotQueue):
     def send(self, *shots: Shot) -> None:
         """See :class:`~facegate.sinks.base.Sink`."""
         self._said.extend(
-            RecognitionFeedback(shot.shot_id, named=False, sure=False, similarity=0, second=0) for shot in shots
+            RecognitionFeedback(shot.shot_id, named=False, conclusive=False, similarity=0, runner_up_similarity=0) for shot in shots
         )
         super().send(*shots)
 
-    def answers(self) -> FeedbackBatch:
+    def feedback(self) -> FeedbackBatch:
         """See :class:`~facegate.sinks.base.Sink`."""
         return FeedbackBatch(True, tuple(self._said.popleft() for _ in range(len(self._said))))
 
@@ -183,7 +183,7 @@ class Observer:
         self._frames.append(frame)
         seen: list[ScoredFace | SkippedFace] = [*frame.faces, *frame.skipped]
         for item in seen:
-            self.faces[item.face.face_id] = self._recognised(item.face, item.track_id)
+            self.faces[item.face.face_id] = self._recognized(item.face, item.track_id)
         self.scores |= {face.face.face_id: face for face in frame.faces}
         self.ended |= dict.fromkeys(frame.ended, self._now)
 
@@ -192,12 +192,12 @@ class Observer:
         self.sent, self.events = [], []
         visits = Visits(lambda: self._gallery, self._rule)
         names: dict[int, str | None] = {}
-        list(deciders.hear(FeedbackBatch(expected=True)))
+        list(deciders.on_feedback(FeedbackBatch(expected=True)))
         for frame in self._frames:
             waiting = list(deciders.step(frame))
             while waiting:
-                answers = [self._answer(shot, decided.now, visits, names) for decided, shot in _shots(waiting)]
-                waiting = list(deciders.hear(FeedbackBatch(expected=True, given=tuple(answers)))) if answers else []
+                answers = [self._feedback(shot, decided.now, visits, names) for decided, shot in _shots(waiting)]
+                waiting = list(deciders.on_feedback(FeedbackBatch(expected=True, items=tuple(answers)))) if answers else []
         self.events += visits.finish()
 
     def forget(self) -> None:
@@ -205,7 +205,7 @@ class Observer:
         self._frames.clear()
         self.scores.clear()
 
-    def _answer(self, shot: Shot, now: float, visits: Visits, names: dict[int, str | None]) -> RecognitionFeedback:
+    def _feedback(self, shot: Shot, now: float, visits: Visits, names: dict[int, str | None]) -> RecognitionFeedback:
         header, embedding = header_of(shot), self.embeddings[shot.scored.face.face_id]
         alone = self._gallery.match(embedding, self._rule)
         events = visits.shot(header, embedding, alone, now)
@@ -216,12 +216,12 @@ class Observer:
         seen = self.faces[shot.scored.face.face_id]
         named_face = msgspec.structs.replace(seen, name=names.get(shot.track_id))
         self.sent.append(SentFace(now, named_face, shot.track_id))
-        named, sure = visits.standing(header)
+        named, sure = visits.status(header)
         return RecognitionFeedback(
-            shot.shot_id, named, sure, alone.similarity, alone.second, recognizer_id(self._embedder)
+            shot.shot_id, named, sure, alone.similarity, alone.runner_up_similarity, recognizer_id(self._embedder)
         )
 
-    def naive(self) -> list[tuple[float, str]]:
+    def every_face(self) -> list[tuple[float, str]]:
         """What the naive gate sends, and when."""
         tracks: dict[int, list[ObservedFace]] = {}
         for face in self.faces.values():
@@ -233,7 +233,7 @@ class Observer:
             sent.append((self.ended.get(track_id, self._now), best.face_id))
         return sent
 
-    def _recognised(self, face: Face, track_id: int) -> ObservedFace:
+    def _recognized(self, face: Face, track_id: int) -> ObservedFace:
         started = perf_counter()
         embedding = self._embedder.embed([face.crop])[0]
         match = self._gallery.match(embedding, self._rule)
@@ -269,7 +269,7 @@ def compare(
     every = [face for observer in observers for face in observer.faces.values()]
     for observer in observers:
         sent["every_face"] += [(face.pts_s, face) for face in observer.faces.values()]
-        sent["naive"] += [(at, observer.faces[face]) for at, face in observer.naive()]
+        sent["naive"] += [(at, observer.faces[face]) for at, face in observer.every_face()]
         sent["facegate"] += [(sent_face.at, sent_face.face) for sent_face in observer.sent]
     truth = _Truth.of_labels(every, labels) if labels is not None else _Truth.of_tracks(every)
     judged = {name: truth.judge(items) for name, items in sent.items()}

@@ -49,7 +49,7 @@ class CameraSummary(msgspec.Struct, frozen=True):
     """As its gate tells; ``waiting``, with the reason where one is known, or ``paused`` without a gate."""
     since_s: float | None
     """Seconds for which it has had this gate."""
-    looks_per_s: float
+    processed_fps: float
 
 
 class FleetSummary(msgspec.Struct, frozen=True):
@@ -133,7 +133,7 @@ async def _status(bucket: Bucket, place: BucketAddress) -> FleetSummary:
     applied = next(iter(reversed(await bucket.history())), None)
     view, seen_s, sessions = BucketView(), {}, {}
     for news, age in told:
-        view.see(news.key, news.value, news.revision, 0.0)
+        view.on_update(news.key, news.value, news.revision, 0.0)
         word, name = parse_key(news.key)
         if word == GATE and (session := decode(news.value, NodeSession)).alive:
             seen_s[name], sessions[name] = age, session
@@ -166,10 +166,10 @@ async def _status(bucket: Bucket, place: BucketAddress) -> FleetSummary:
 def _camera(name: str, view: BucketView, sessions: dict[str, NodeSession], now: float) -> CameraSummary:
     owner = view.owner(name)
     if owner is None:
-        why = next((session.refused[name] for session in sessions.values() if name in session.refused), "")
+        why = next((session.config_error[name] for session in sessions.values() if name in session.config_error), "")
         state = "paused" if name in view.paused else "waiting" + (f": {why}" if why else "")
         return CameraSummary(None, state, None, 0.0)
     said = sessions[owner].cameras.get(name)
     if said is None:
         return CameraSummary(owner, "connecting", None, 0.0)
-    return CameraSummary(owner, said.state, round(max(0.0, now - said.since), 1), said.looks_per_s)
+    return CameraSummary(owner, said.state, round(max(0.0, now - said.since), 1), said.processed_fps)

@@ -96,7 +96,7 @@ class Agent:
         self._followed: FollowedConfig | None = None
         self._problem: str | None = "not connected yet"
         self._connected = False
-        self._tasks = (self._listen, self._follow, self._hear, self._tell_others)
+        self._tasks = (self._listen, self._follow, self._on_message, self._broadcast)
         self._lost_replies = (load_nats().errors.Error, OSError, TimeoutError)
         self._stop = Event()
         self._unanswered_s: float | None = None
@@ -121,12 +121,12 @@ class Agent:
         """What is to be watched now."""
         return self._wanted
 
-    def tell(self, about: NodeStatus, watching: Set[str]) -> None:
+    def report_status(self, about: NodeStatus, watching: Set[str]) -> None:
         """Say how the gate is doing, and which cameras it watches or may still be watching."""
         with self._lock:
             self._about, self._watching = about, frozenset(watching)
 
-    def standing(self) -> FleetHealth:
+    def fleet_status(self) -> FleetHealth:
         """How the gate stands in its fleet."""
         return FleetHealth(
             connected=self._connected,
@@ -154,7 +154,7 @@ class Agent:
                     async with opened(self._place) as bucket:
                         await self._serve(bucket)
                 except FleetError as error:
-                    self._lost(str(error))
+                    self._on_disconnect(str(error))
                     if isinstance(error, NameTakenError):
                         raise
                 again = clock() + RECONNECT_S
@@ -163,7 +163,7 @@ class Agent:
         finally:
             posting.cancel()
 
-    def _lost(self, reason: str) -> None:
+    def _on_disconnect(self, reason: str) -> None:
         self._connected, self._problem = False, reason
         if reason != self._told or clock() - self._told_s > LOG_REPEAT_S:
             log.warning("waiting for the fleet", reason=reason)
@@ -195,7 +195,7 @@ class Agent:
                     about, watching = self._about, self._watching | self._wanted.permits.keys()
                 followed = self._followed
                 if followed is not None:
-                    refused = {**about.refused, **followed.refused}
+                    refused = {**about.config_error, **followed.refused}
                     about = msgspec.structs.replace(about, config=followed.revision, refused=refused)
                 wishes = () if followed is None else followed.wishes
                 for write in self._member.step(clock(), about, wishes, watching):
@@ -204,9 +204,9 @@ class Agent:
                     task.add_done_callback(writing.discard)
                 await asyncio.sleep(POLL_INTERVAL_S)
             with suppress(*self._lost_replies, WriteRejectedError):
-                for camera in self._member.held():
-                    await self._keep(bucket, camera)
-            for write in self._member.farewell(clock()):
+                for camera in self._member.held_leases():
+                    await self._save_state(bucket, camera)
+            for write in self._member.leave(clock()):
                 await self._write(bucket, write)
         finally:
             for task in (*listening, *writing):
@@ -217,23 +217,23 @@ class Agent:
     def _check_name(self, began: float) -> None:
         """Whether another gate that is alive has this one's name."""
         own = self._member.view.gates.get(self._member.gate)
-        if own is not None and own.value.alive and clock() - began > 2 * TAKE_S and self._member.nameless:
+        if own is not None and own.value.alive and clock() - began > 2 * TAKE_S and self._member.unclaimed_cameras:
             raise NameTakenError(
                 f"another gate of this fleet is called {self._member.gate} (on {own.value.host}): give this one a "
                 "name of its own with --gate"
             )
 
     async def _listen(self, bucket: Bucket) -> None:
-        async for news in bucket.news():
+        async for news in bucket.updates():
             if not news.key:
                 self._member.synced(clock())
                 continue
             word, name = parse_key(news.key)
             if word == KEPT:
-                self._sharing.kept(name, news.value)
+                self._sharing.state_saved(name, news.value)
                 continue
             try:
-                self._member.see(news.key, news.value, news.revision, clock())
+                self._member.on_update(news.key, news.value, news.revision, clock())
             except FleetError as error:
                 log.error("left out", key=news.key, reason=str(error))
 
@@ -261,20 +261,20 @@ class Agent:
         self._followed = followed
         self._post()
 
-    async def _tell_others(self, bucket: Bucket) -> None:
+    async def _broadcast(self, bucket: Bucket) -> None:
         while True:
             with suppress(*self._lost_replies, WriteRejectedError):  # what is not kept now is at the next time
-                for message in self._sharing.to_say():
-                    await bucket.say(message)
-                await self._keep(bucket)
+                for message in self._sharing.outgoing():
+                    await bucket.publish(message)
+                await self._save_state(bucket)
             await asyncio.sleep(POLL_INTERVAL_S)
 
-    async def _hear(self, bucket: Bucket) -> None:
-        async for message in bucket.hear():
-            self._sharing.hear(message)
+    async def _on_message(self, bucket: Bucket) -> None:
+        async for message in bucket.subscribe():
+            self._sharing.on_message(message)
 
-    async def _keep(self, bucket: Bucket, camera: str | None = None) -> None:
-        for name, value in self._sharing.to_keep(camera).items():
+    async def _save_state(self, bucket: Bucket, camera: str | None = None) -> None:
+        for name, value in self._sharing.states_to_save(camera).items():
             await bucket.put(key(KEPT, name), value)
 
     async def _write(self, bucket: Bucket, write: Write) -> None:
@@ -283,20 +283,20 @@ class Agent:
             if self._unanswered_s is None:
                 self._unanswered_s = clock()
             try:
-                if word == CAMERA and name in self._member.held():
-                    await self._keep(bucket, name)  # before anybody else has the camera
+                if word == CAMERA and name in self._member.held_leases():
+                    await self._save_state(bucket, name)  # before anybody else has the camera
                 revision = await bucket.write(write)
             except WriteRejectedError as error:
                 self._unanswered_s = None
                 self._leaderless_s = self._leaderless_s or clock()
-                self._lost(str(error))
-                self._member.not_made(write, clock())
+                self._on_disconnect(str(error))
+                self._member.write_rejected(write, clock())
                 return
             self._unanswered_s = self._leaderless_s = None
             if not self._connected:
                 log.info("in the fleet", fleet=self._place.shown, gate=self._member.gate)
                 self._connected, self._problem, self._told = True, None, ""
-            self._member.wrote(write, revision, clock())
+            self._member.write_observed(write, revision, clock())
 
     async def _keep_posting(self) -> None:
         """Also while there is no connection: then terms end."""
@@ -318,7 +318,7 @@ class Agent:
             permit is before.permits[camera] for camera, permit in permits.items()
         )
         if not unchanged or self._followed is not before.followed:
-            begin = {camera: self._sharing.begins_with(camera) for camera in permits}
+            begin = {camera: self._sharing.initial_state(camera) for camera in permits}
             learned = {camera: found for camera, found in begin.items() if found is not None}
             self._wanted = Assignment(self._followed, permits, learned)
             self.changed.set()

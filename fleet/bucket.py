@@ -101,7 +101,7 @@ class Bucket:
         """Whether the connection still stands."""
         return bool(self._client.is_connected)
 
-    async def news(self) -> AsyncIterator[BucketUpdate]:
+    async def updates(self) -> AsyncIterator[BucketUpdate]:
         """All keys of the leases, then what happens to them."""
         async for news in self._watch(self._leases, ">"):
             yield news
@@ -173,11 +173,11 @@ class Bucket:
                     found.append(decode(entry.value or b"", entry.revision))
         return found
 
-    async def say(self, value: bytes) -> None:
+    async def publish(self, value: bytes) -> None:
         """Tell every gate that listens; nothing is kept."""
         await self._client.publish(self._subject, value)
 
-    async def hear(self) -> AsyncIterator[bytes]:
+    async def subscribe(self) -> AsyncIterator[bytes]:
         """What gates tell each other."""
         subscription = await self._client.subscribe(self._subject, pending_msgs_limit=MAX_RECENT_PEOPLE)
         async for message in subscription.messages:

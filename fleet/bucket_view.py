@@ -51,7 +51,7 @@ class BucketView:
         self.members_since = now
         self.changes += 1
 
-    def see(self, key: str, value: bytes, revision: int, now: float) -> None:
+    def on_update(self, key: str, value: bytes, revision: int, now: float) -> None:
         """Hear of a key's value; an empty one is a key that was deleted.
 
         Raises:
@@ -61,7 +61,7 @@ class BucketView:
         if self._awaited is not None:
             self._awaited.discard(f"{word}.{name}")
         if word == GATE:
-            self._see_gate(name, decode(value, NodeSession), revision, now)
+            self._on_session(name, decode(value, NodeSession), revision, now)
         elif word == CAMERA:
             known = self.leases.get(name)
             if known is None or known.revision < revision:
@@ -72,7 +72,7 @@ class BucketView:
             (wanted.add if value else wanted.discard)(name)
             self.changes += 1
 
-    def _see_gate(self, name: str, session: NodeSession, revision: int, now: float) -> None:
+    def _on_session(self, name: str, session: NodeSession, revision: int, now: float) -> None:
         known = self.gates.get(name)
         if known is not None and known.revision >= revision:
             return

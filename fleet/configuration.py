@@ -144,7 +144,7 @@ def follow(applied: AppliedConfig, environment: Mapping[str, str] = os.environ) 
         CameraRequest(
             camera=camera.name,
             cost=camera.max_fps or DEFAULT_FPS,
-            near=camera.near,
+            hosts=camera.near,
             tags=camera.tags,
             group=whole.gate_for(camera.name).people.group or "",
         )

@@ -19,20 +19,20 @@ class LeaseHandoff:
         self._given: dict[str, Write] = {}
         """The first write that gave each lease up, which may have arrived or arrive at any time."""
 
-    def keeps(self, camera: str, revision: int) -> bool:
+    def is_held(self, camera: str, revision: int) -> bool:
         """Whether the camera may still be watched."""
-        return not self.has_let_go(camera, revision) and not self.may_be_gone(camera, revision)
+        return not self.was_released(camera, revision) and not self.in_flight(camera, revision)
 
-    def has_let_go(self, camera: str, revision: int) -> bool:
+    def was_released(self, camera: str, revision: int) -> bool:
         """Whether the lease is to be given up as soon as nobody watches the camera any more."""
         return self._let_go.get(camera) == revision
 
-    def may_be_gone(self, camera: str, revision: int) -> bool:
+    def in_flight(self, camera: str, revision: int) -> bool:
         """Whether a write that gives the lease up is on its way."""
         write = self._given.get(camera)
         return write is not None and write.expected == revision
 
-    def let_go(self, leases: Mapping[str, int], now_is_the_time: bool) -> bool:
+    def release(self, leases: Mapping[str, int], now_is_the_time: bool) -> bool:
         """Let go of the cameras of these leases, and of no other; return whether some have to wait.
 
         Args:
@@ -42,16 +42,16 @@ class LeaseHandoff:
         self._let_go = {
             camera: revision
             for camera, revision in leases.items()
-            if now_is_the_time or self.has_let_go(camera, revision)
+            if now_is_the_time or self.was_released(camera, revision)
         }
         return len(self._let_go) < len(leases)
 
-    def give(self, camera: str, write: Write) -> None:
+    def begin(self, camera: str, write: Write) -> None:
         """The write is on its way."""
-        if not self.may_be_gone(camera, write.expected):
+        if not self.in_flight(camera, write.expected):
             self._given[camera] = write
 
-    def not_made(self, camera: str, write: Write) -> None:
+    def write_rejected(self, camera: str, write: Write) -> None:
         """The write was certainly not made."""
         if self._given.get(camera) is write:
             del self._given[camera]

@@ -41,7 +41,7 @@ class LocalFleetOptions(msgspec.Struct, frozen=True):
     port: int
     worker: tuple[str, ...] | None
     """Arguments of ``facegate recognize``; ``None`` for no worker."""
-    most: int = 64
+    max_cameras: int = 64
 
     @property
     def url(self) -> str:
@@ -85,9 +85,9 @@ class LocalFleet:
         self._data = configuration.read(upped.config)
         self._program = find_server()
         self._stop, self._again = Event(), Event()
-        self._server = Subprocess("nats", self._heard)
-        self._gates = [Subprocess(f"gate-{index + 1}", self._heard) for index in range(upped.gates)]
-        self._worker = Subprocess("worker", self._heard)
+        self._server = Subprocess("nats", self._on_log_line)
+        self._gates = [Subprocess(f"gate-{index + 1}", self._on_log_line) for index in range(upped.gates)]
+        self._worker = Subprocess("worker", self._on_log_line)
         self._host = socket.gethostname()
 
     def stop(self) -> None:
@@ -111,15 +111,15 @@ class LocalFleet:
                 self._start_server()
                 self._apply(self._data)
                 while not self._stop.wait(POLL_INTERVAL_S):
-                    self._look()
+                    self._poll()
             finally:
                 for child in (*self._gates, self._worker):
-                    child.ask_to_end()  # side by side
+                    child.terminate()  # side by side
                 for child in (*self._gates, self._worker):
                     child.stop(GATE_END_S)
                 self._server.stop(SERVER_END_S)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         if self._again.is_set():
             self._again.clear()
             try:
@@ -145,7 +145,7 @@ class LocalFleet:
                 return
             except OSError as error:
                 if self._server.ended() is not None or monotonic() > deadline:
-                    words = self._server.state().last_words or error.strerror
+                    words = self._server.state().last_log_lines or error.strerror
                     raise FleetError(f"the NATS server does not start: {words}") from error
 
     def _apply(self, data: dict[str, Any]) -> None:
@@ -162,10 +162,10 @@ class LocalFleet:
     def _gate_arguments(self, name: str, own_cores: str) -> list[str]:
         return [
             "run", "--fleet", self._upped.url, "--gate", f"{self._host}-{name}", "--cores", own_cores,
-            "--most", str(self._upped.most), "--data", str(self._upped.data / name),
+            "--most", str(self._upped.max_cameras), "--data", str(self._upped.data / name),
         ]  # fmt: skip
 
-    def _heard(self, line: LogLine) -> None:
+    def _on_log_line(self, line: LogLine) -> None:
         if line.level in QUIET and (line.process == "nats" or line.event in ("shot", "progress")):
             return
         say = {"warning": log.warning, "error": log.error, "critical": log.error}.get(line.level, log.info)

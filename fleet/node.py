@@ -46,7 +46,7 @@ class NodeIdentity(msgspec.Struct, frozen=True):
     gate: str
     host: str
     tags: tuple[str, ...] = ()
-    most: int = 64
+    max_cameras: int = 64
     capacity: float | None = None
     """Looks per second; measured where it is not given."""
 
@@ -74,8 +74,8 @@ class FleetNode:
         self._identity, self._folder = identity, folder
         self._place, self._override, self._make_runner = place, override, make_runner
         capacity = identity.capacity or UNMEASURED * cores()
-        about = NodeStatus(host=identity.host, tags=identity.tags, capacity=capacity, most=identity.most)
-        self._sharing = PeerExchange(identity.gate, self._meet)
+        about = NodeStatus(host=identity.host, tags=identity.tags, capacity=capacity, max_cameras=identity.max_cameras)
+        self._sharing = PeerExchange(identity.gate, self._on_sighting)
         self._agent = Agent(place, Member(identity.gate, lambda: str(ULID())), about, self._sharing)
         self._about = about
         self._runner: Runner | None = None
@@ -92,9 +92,9 @@ class FleetNode:
         self._stop.set()
         self._agent.changed.set()
 
-    def standing(self) -> FleetHealth:
+    def fleet_health(self) -> FleetHealth:
         """How the gate stands in its fleet."""
-        return self._agent.standing()
+        return self._agent.fleet_status()
 
     def report(self) -> RunReport | None:
         """The run's counts so far; ``None`` before there is a configuration."""
@@ -117,39 +117,39 @@ class FleetNode:
                 while not self._stop.is_set() and self._agent.error is None:
                     self._agent.changed.wait(POLL_INTERVAL_S)
                     self._agent.changed.clear()
-                    self._go_over(self._agent.wanted)
+                    self._apply_config(self._agent.wanted)
                     if self._runner is not None and self._runner.wait(0.0):
                         break  # it has failed
                     if monotonic() - told >= TELL_S:
                         told = monotonic()
-                        self._tell()
+                        self._report_status()
             finally:
-                self._let_go()
+                self._release_cameras()
         if self._agent.error is not None:
             raise self._agent.error
         return None if self._runner is None else self._runner.close(linger_s=POLL_INTERVAL_S)
 
-    def _let_go(self) -> None:
+    def _release_cameras(self) -> None:
         """Leave every camera alone before the session is over: whoever gets them next begins then."""
         if self._runner is not None:
             self._runner.stop()
             deadline = monotonic() + LET_GO_S
-            while self._runner.watching() and monotonic() < deadline:
+            while self._runner.active_cameras() and monotonic() < deadline:
                 sleep(0.02)
 
-    def _go_over(self, wanted: Assignment) -> None:
+    def _apply_config(self, wanted: Assignment) -> None:
         """Let the run be what is wanted."""
         if wanted is self._taken or wanted.followed is None:
             return
         # Before anything begins: what may be watched by the end of this is not given away.
         before = set() if self._taken is None else set(self._taken.permits)
-        self._agent.tell(self._about, before | set(wanted.permits))
+        self._agent.report_status(self._about, before | set(wanted.permits))
         try:
-            config = self._fitting(wanted)
+            config = self._within_capacity(wanted)
             if self._runner is None or any(
                 getattr(config, name) != getattr(self._runner.config, name) for name in SECTIONS
             ):
-                self._begin_anew(config.model_copy(update={"cameras": ()}))
+                self._restart_pipeline(config.model_copy(update={"cameras": ()}))
             assert self._runner is not None
             if self._taken is None or wanted.followed is not self._taken.followed:
                 self._refused = {}
@@ -159,9 +159,9 @@ class FleetNode:
             self._problem = str(error)
             log.error("not taken over, going on as before", reason=self._problem)
         self._taken = wanted
-        self._tell()
+        self._report_status()
 
-    def _fitting(self, wanted: Assignment) -> RunConfig:
+    def _within_capacity(self, wanted: Assignment) -> RunConfig:
         """The fleet's configuration as it is for this gate, with the cameras that it is to watch."""
         assert wanted.followed is not None
         followed = wanted.followed
@@ -173,31 +173,31 @@ class FleetNode:
         cameras = tuple(camera for camera in followed.config.cameras if camera.name in wanted.permits)
         return self._sections[1].model_copy(update={"cameras": cameras})
 
-    def _begin_anew(self, config: RunConfig) -> None:
+    def _restart_pipeline(self, config: RunConfig) -> None:
         if self._runner is not None:
             log.info("beginning anew, as what only that changes was changed")
             self._runner.stop()
             self._runner.close(linger_s=POLL_INTERVAL_S)
             self._runner = None
         self._runner = self._make_runner(config)
-        self._runner.share(self._sharing)
+        self._runner.connect_peers(self._sharing)
         self._sharing.model = self._runner.info.model
         self._meter = _Meter()
         self._runner.start()
 
-    def _meet(self, met: PeerSighting) -> None:
+    def _on_sighting(self, met: PeerSighting) -> None:
         runner = self._runner
         if runner is not None:
-            runner.meet(met)
+            runner.add_sighting(met)
 
-    def _tell(self) -> None:
+    def _report_status(self) -> None:
         """Tell the fleet how this gate is doing."""
         if self._runner is None or self._taken is None:
             self._about = msgspec.structs.replace(self._about, problem=self._problem)
-            self._agent.tell(self._about, set())
+            self._agent.report_status(self._about, set())
             return
         report = self._runner.report()
-        watching = self._runner.watching()
+        watching = self._runner.active_cameras()
         capacity, load, rates = self._meter.read(report)
         if self._identity.capacity is not None:
             capacity = None
@@ -208,7 +208,7 @@ class FleetNode:
             camera.camera: WatchedCamera(
                 state=camera.state.value + (f": {camera.problem}" if camera.problem else ""),
                 since=said[camera.camera].since if camera.camera in said else round(time(), 1),
-                looks_per_s=rates.get(camera.camera, 0.0),
+                processed_fps=rates.get(camera.camera, 0.0),
             )
             for camera in report.cameras
             if camera.camera in self._taken.permits
@@ -220,7 +220,7 @@ class FleetNode:
             problem=self._problem,
             cameras=cameras,
         )
-        self._agent.tell(self._about, watching | set(self._taken.permits))
+        self._agent.report_status(self._about, watching | set(self._taken.permits))
 
 
 def _reload(runner: Runner, config: RunConfig, wanted: Assignment) -> dict[str, str]:
@@ -268,9 +268,9 @@ class _Meter:
             self._at, self._looks = now, looks
         # One thread detects, one scores: what is full first is the limit.
         busy_s = max(cost.total_s / cores(), cost.detect_s, cost.score_s)
-        if cost.looks < MIN_FRAMES_MEASURED or busy_s <= 0:
+        if cost.frames < MIN_FRAMES_MEASURED or busy_s <= 0:
             return None, 0.0, self._rates
-        capacity = cost.looks / busy_s
+        capacity = cost.frames / busy_s
         return capacity, round(sum(self._rates.values()) / capacity, 2), self._rates
 
 

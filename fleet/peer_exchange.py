@@ -56,16 +56,16 @@ class PeerExchange:
         self._kept: dict[str, bytes] = {}
         self._kept_s: dict[str, float] = {}
 
-    def met(self, group: str, embedding: NDArray[np.float32], at_s: float) -> None:
+    def on_sighting(self, group: str, embedding: NDArray[np.float32], at_s: float) -> None:
         """See :class:`~facegate.pipeline.gating.factory.FleetPeers`."""
         self._met.append((at_s, group, embedding.astype("<f2").tobytes()))
 
-    def learned(self, camera: str, learned: LearnedState) -> None:
+    def on_learned_state(self, camera: str, learned: LearnedState) -> None:
         """See :class:`~facegate.pipeline.gating.factory.FleetPeers`."""
         with self._lock:
             self._learned[camera] = learned
 
-    def to_say(self) -> list[bytes]:
+    def outgoing(self) -> list[bytes]:
         """Messages that are to go out now."""
         now = monotonic()
         taken = [self._met.popleft() for _ in range(len(self._met))]
@@ -74,7 +74,7 @@ class PeerExchange:
             for at_s, group, embedding in taken
         ]
 
-    def hear(self, message: bytes) -> None:
+    def on_message(self, message: bytes) -> None:
         """Another gate has said something; what cannot be understood is left out."""
         if len(message) > MAX_MESSAGE_BYTES:
             return
@@ -88,7 +88,7 @@ class PeerExchange:
             return
         self._meet(PeerSighting(said.group, unit.tobytes(), monotonic() - said.age_s))
 
-    def to_keep(self, camera: str | None = None) -> dict[str, bytes]:
+    def states_to_save(self, camera: str | None = None) -> dict[str, bytes]:
         """What is to be written of one camera, which is about to be given up, or of all whose turn it is."""
         now, found = monotonic(), {}
         with self._lock:
@@ -102,11 +102,11 @@ class PeerExchange:
                     self._kept_s[name] = now
         return found
 
-    def kept(self, camera: str, value: bytes) -> None:
+    def state_saved(self, camera: str, value: bytes) -> None:
         """The bucket tells what a camera has learned."""
         self._kept[camera] = value
 
-    def begins_with(self, camera: str) -> LearnedState | None:
+    def initial_state(self, camera: str) -> LearnedState | None:
         """What a camera has learned elsewhere."""
         value = self._kept.get(camera)
         if not value or len(value) > MAX_MESSAGE_BYTES:

@@ -40,7 +40,7 @@ class PendingWrites:
         """Whether a write to this key is on its way."""
         return key in self._on_the_way
 
-    def to(self, word: str) -> int:
+    def is_pending(self, word: str) -> int:
         """How many to keys of this kind are on their way."""
         return sum(key.startswith(f"{word}.") for key in self._on_the_way)
 
@@ -62,7 +62,7 @@ class PendingWrites:
             if now - write.sent_s >= LOST_S:
                 del self._on_the_way[key]
 
-    def told(self, revision: int) -> None:
+    def observed_revision(self, revision: int) -> None:
         """The bucket tells of a revision."""
         self._told = max(self._told, revision)
         if self._untold is not None and self._told >= self._untold[0]:
@@ -78,7 +78,7 @@ class PendingWrites:
         elif self._untold is None and revision > self._told:
             self._untold = (revision, now)
 
-    def not_made(self, write: Write, now: float) -> bool:
+    def write_rejected(self, write: Write, now: float) -> bool:
         """A write was certainly not made; return whether none to its key was sent since it was as good as lost."""
         self.answered_s = float("-inf")
         last = self._on_the_way.get(write.key) is write

@@ -71,7 +71,7 @@ class _Placing:
         self._owners = owners
         self._gates = np.array([_hash(seat.gate) for seat in self._seats], np.uint64)
         self._capacity = np.array([seat.capacity for seat in self._seats])
-        self._room = np.array([seat.most for seat in self._seats])
+        self._room = np.array([seat.max_cameras for seat in self._seats])
         self._load = np.zeros(len(self._seats))
         self._at: list[dict[str, CameraRequest]] = [{} for _ in self._seats]
         self._groups: defaultdict[str, Counter[int]] = defaultdict(Counter)
@@ -83,7 +83,7 @@ class _Placing:
         homeless = []
         for wish in self._wishes:
             index = self._index.get(self._owners.get(wish.camera, ""))
-            if index is not None and self._seats[index].takes(wish):
+            if index is not None and self._seats[index].accepts(wish):
                 self._put(wish, index)
             else:
                 homeless.append(wish)
@@ -99,7 +99,7 @@ class _Placing:
 
     def _choice(self, wish: CameraRequest) -> NDArray[np.bool_]:
         """Which gates may take a camera that has none."""
-        return np.array([seat.takes(wish) and not seat.quiet for seat in self._seats], bool)
+        return np.array([seat.accepts(wish) and not seat.is_silent for seat in self._seats], bool)
 
     def _home(self, wish: CameraRequest, choice: NDArray[np.bool_]) -> bool:
         index = self._choose(wish, choice)
@@ -143,7 +143,7 @@ class _Placing:
         return int(np.where(free, filled, np.inf).argmin())
 
     def _balance(self) -> None:
-        open_seats = [index for index, seat in enumerate(self._seats) if not seat.leaving and not seat.quiet]
+        open_seats = [index for index, seat in enumerate(self._seats) if not seat.leaving and not seat.is_silent]
         for _ in self._wishes:
             by_load = sorted(open_seats, key=self._filled)
             if not by_load or not self._off(by_load[0], by_load[-1]) or not self._move_one(by_load):
@@ -176,7 +176,7 @@ class _Placing:
         found = [
             wish
             for wish in self._at[fullest].values()
-            if self._filled(emptiest, wish.cost) < before - 1e-9 and to.takes(wish)
+            if self._filled(emptiest, wish.cost) < before - 1e-9 and to.accepts(wish)
         ]
         # A group is split last.
         return max(found, key=lambda wish: (not wish.group, float(ranks(wish.camera, [to])[0])), default=None)

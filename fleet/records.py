@@ -22,7 +22,7 @@ class WatchedCamera(msgspec.Struct, frozen=True):
     state: str
     since: float
     """Unix time of the lease."""
-    looks_per_s: float = 0.0
+    processed_fps: float = 0.0
 
 
 class NodeStatus(msgspec.Struct, frozen=True):
@@ -31,10 +31,10 @@ class NodeStatus(msgspec.Struct, frozen=True):
     host: str
     tags: tuple[str, ...] = ()
     capacity: float = 1.0
-    most: int = 64
+    max_cameras: int = 64
     load: float = 0.0
     config: int = 0
-    refused: Mapping[str, str] = {}
+    config_error: Mapping[str, str] = {}
     problem: str = ""
     cameras: Mapping[str, WatchedCamera] = {}
 
@@ -53,14 +53,14 @@ class NodeSession(msgspec.Struct, frozen=True, omit_defaults=True):
     tags: tuple[str, ...] = ()
     capacity: float = 0.0
     """Looks per second that it can sustain."""
-    most: int = 0
+    max_cameras: int = 0
     """Cameras that it takes at most."""
     load: float = 0.0
     """Share of its capacity that is used, as it measures it."""
     config: int = 0
     """Revision of the configuration that it follows."""
     cameras: dict[str, WatchedCamera] = {}
-    refused: dict[str, str] = {}
+    config_error: dict[str, str] = {}
     """Cameras that it cannot watch, and why."""
     problem: str = ""
     """What is wrong with the gate itself."""
@@ -87,7 +87,7 @@ class CameraRequest(msgspec.Struct, frozen=True):
     camera: str
     cost: float
     """Looks per second that it wants."""
-    near: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
     """Hosts that reach it; all do where empty."""
     tags: tuple[str, ...] = ()
     """What its gate must have, each."""
@@ -102,20 +102,20 @@ class NodeCapacity(msgspec.Struct, frozen=True):
     host: str
     tags: tuple[str, ...]
     capacity: float
-    most: int
+    max_cameras: int
     leaving: bool = False
     """Takes nothing more, and gives away what it has."""
-    quiet: bool = False
+    is_silent: bool = False
     """Has not been heard of when it should have: it keeps what it has and gets nothing more."""
-    refused: frozenset[str] = frozenset()
+    config_error: frozenset[str] = frozenset()
 
-    def takes(self, wish: CameraRequest) -> bool:
+    def accepts(self, wish: CameraRequest) -> bool:
         """Whether it may ever watch this camera."""
         return (
             not self.leaving
-            and (not wish.near or self.host in wish.near)
+            and (not wish.hosts or self.host in wish.hosts)
             and set(wish.tags) <= set(self.tags)
-            and wish.camera not in self.refused
+            and wish.camera not in self.config_error
         )
 
 

@@ -114,21 +114,21 @@ class Member:
         """The connection is lost, or its words cannot be trusted any more."""
         self._synced = False
         self._writes.forget()
-        self._giving.let_go({}, False)
+        self._giving.release({}, False)
         self.stale = False
         self.view.restart()
 
-    def see(self, name: str, value: bytes, revision: int, now: float) -> None:
+    def on_update(self, name: str, value: bytes, revision: int, now: float) -> None:
         """The bucket tells of a key.
 
         Raises:
             FleetError: the value is none that belongs there.
         """
-        self._writes.told(revision)
-        self._see(name, value, revision, now)
+        self._writes.observed_revision(revision)
+        self._on_update(name, value, revision, now)
 
-    def _see(self, name: str, value: bytes, revision: int, now: float) -> None:
-        self.view.see(name, value, revision, now)
+    def _on_update(self, name: str, value: bytes, revision: int, now: float) -> None:
+        self.view.on_update(name, value, revision, now)
         if name == key(GATE, self.gate):
             self._check_session(now)
 
@@ -139,25 +139,25 @@ class Member:
         self._next_renewal_s = now
         self._check_session(now)
 
-    def wrote(self, write: Write, revision: int | None, now: float) -> None:
+    def write_observed(self, write: Write, revision: int | None, now: float) -> None:
         """A write has got its answer: the revision it made, or ``None`` where it was refused."""
         self._writes.answered(write, revision, now)
         if revision is not None and self._synced:
-            self._see(write.key, write.value, revision, now)
+            self._on_update(write.key, write.value, revision, now)
 
-    def not_made(self, write: Write, now: float) -> None:
+    def write_rejected(self, write: Write, now: float) -> None:
         """A write was certainly not made, and none will be for now: nobody is there who decides."""
-        if not self._writes.not_made(write, now):
+        if not self._writes.write_rejected(write, now):
             return
         word, name = parse_key(write.key)
         if word == CAMERA:
-            self._giving.not_made(name, write)
+            self._giving.write_rejected(name, write)
         elif write.key == key(GATE, self.gate):
             self._next_renewal_s = now
 
     # What is done.
 
-    def held(self) -> dict[str, int]:
+    def held_leases(self) -> dict[str, int]:
         """The cameras whose leases this gate holds, with the revisions of these: its own until the term's end."""
         if not self._session:
             return {}
@@ -175,7 +175,7 @@ class Member:
         if now >= self.term.until:
             return {}
         return {
-            camera: revision for camera, revision in self.held().items() if self._giving.keeps(camera, revision)
+            camera: revision for camera, revision in self.held_leases().items() if self._giving.is_held(camera, revision)
         }
 
     def step(
@@ -195,19 +195,19 @@ class Member:
         self.stale = self._writes.stale(now, self._revision)
         if now > self.term.until - HOLD_S + 2 * RENEW_S:
             self._steady_since = None
-        writes = [self._renewal(now, about)]
+        writes = [self._renew_session(now, about)]
         if self._session and now < self.term.until:
             self._replan(now, wishes, about.config)
-            self._let_go(now)
-            writes += chain(self._endings(now), self._givings(now, watching), self._takings(now, about.most))
+            self._release(now)
+            writes += chain(self._endings(now), self._hand_off(now, watching), self._claim(now, about.max_cameras))
         return self._writes.send(writes)
 
     @property
-    def nameless(self) -> bool:
+    def unclaimed_cameras(self) -> bool:
         """Whether it has no session, as another gate has one by its name."""
         return self._joined_s is None
 
-    def farewell(self, now: float) -> list[Write]:
+    def leave(self, now: float) -> list[Write]:
         """What ends this gate's session at once; nothing may be watched any more."""
         own, session = self.view.gates.get(self.gate), self._session
         self._forget_session()
@@ -239,12 +239,12 @@ class Member:
         self.term = Term()
         self._sent.clear()
 
-    def _renewal(self, now: float, about: NodeStatus) -> Write | None:
+    def _renew_session(self, now: float, about: NodeStatus) -> Write | None:
         name = key(GATE, self.gate)
         own = self.view.gates.get(self.gate)
         if own is not None and own.value.alive and own.value.session != self._session:
             # Of this name's last process: it may still be watching.
-            return Write(name, b"", own.revision, now) if self._aged(own, now, now - own.since) else None
+            return Write(name, b"", own.revision, now) if self._expired_sessions(own, now, now - own.since) else None
         if now < self._next_renewal_s or name in self._writes:
             return None
         if not self._session:
@@ -258,16 +258,16 @@ class Member:
             host=about.host,
             tags=about.tags,
             capacity=about.capacity,
-            most=about.most,
+            max_cameras=about.max_cameras,
             load=about.load,
             config=about.config,
             cameras=dict(about.cameras),
-            refused=dict(about.refused),
+            config_error=dict(about.config_error),
             problem=about.problem,
         )
         return Write(name, msgspec.json.encode(value), 0 if own is None else own.revision, now)
 
-    def _aged(self, seen: NodeRecord[NodeSession], now: float, steady_s: float) -> bool:
+    def _expired_sessions(self, seen: NodeRecord[NodeSession], now: float, steady_s: float) -> bool:
         """Whether a session can have been ended: not renewed for long enough while this gate was listening."""
         return min(now - seen.since, steady_s) >= TAKE_S
 
@@ -278,9 +278,9 @@ class Member:
         steady_s = now - self._steady_since
         found = []
         for name, seen in self.view.alive():
-            if name == self.gate or not self._aged(seen, now, steady_s):
+            if name == self.gate or not self._expired_sessions(seen, now, steady_s):
                 continue
-            healthy = [seat for seat in self._seats if seat.gate != name and not seat.quiet]
+            healthy = [seat for seat in self._seats if seat.gate != name and not seat.is_silent]
             if min(now - seen.since, steady_s) >= TAKE_S + TURN_S * min(self._turn(name, healthy), 5):
                 found.append(Write(key(GATE, name), b"", seen.revision, now))
         return found
@@ -304,10 +304,10 @@ class Member:
                 host=seen.value.host,
                 tags=seen.value.tags,
                 capacity=max(seen.value.capacity, 1e-3),
-                most=seen.value.most,
+                max_cameras=seen.value.max_cameras,
                 leaving=name in self.view.drained,
-                quiet=name in quiet,
-                refused=frozenset(seen.value.refused),
+                is_silent=name in quiet,
+                config_error=frozenset(seen.value.config_error),
             )
             for name, seen in self.view.alive()
         ]
@@ -323,33 +323,33 @@ class Member:
             plan |= {
                 wish.camera: owner
                 for wish in wanted
-                if (owner := self.view.owner(wish.camera)) is not None and takes[owner].takes(wish)
+                if (owner := self.view.owner(wish.camera)) is not None and takes[owner].accepts(wish)
             }
         self._plan = plan
         self._mine = next((seat for seat in self._seats if seat.gate == self.gate), None)
         self._free = [wish for wish in wanted if self.view.owner(wish.camera) is None]
 
-    def _let_go(self, now: float) -> None:
+    def _release(self, now: float) -> None:
         """Decide which cameras are not watched any more, as others are to have them.
 
         Giving one away takes a write: while nobody decides on writes, cameras stay.
         """
         others = {
-            camera: revision for camera, revision in self.held().items() if self._plan.get(camera) != self.gate
+            camera: revision for camera, revision in self.held_leases().items() if self._plan.get(camera) != self.gate
         }
-        if self._giving.let_go(others, now - self._writes.answered_s <= FRESH_S):
+        if self._giving.release(others, now - self._writes.answered_s <= FRESH_S):
             sent_s = self._next_renewal_s - RENEW_S
             self._next_renewal_s = min(self._next_renewal_s, max(now, sent_s + 2 * FRESH_S))
 
-    def _givings(self, now: float, watching: Set[str]) -> list[Write]:
+    def _hand_off(self, now: float, watching: Set[str]) -> list[Write]:
         """Leases of cameras that are another gate's by now, or nobody's, once they are really left alone."""
         found = []
-        for camera, revision in self.held().items():
+        for camera, revision in self.held_leases().items():
             name = key(CAMERA, camera)
-            if self._giving.has_let_go(camera, revision) and camera not in watching and name not in self._writes:
+            if self._giving.was_released(camera, revision) and camera not in watching and name not in self._writes:
                 write = Write(name, msgspec.json.encode(self._next_lease(camera)), revision, now)
                 found.append(write)
-                self._giving.give(camera, write)
+                self._giving.begin(camera, write)
         return found
 
     def _next_lease(self, camera: str) -> Lease:
@@ -358,35 +358,35 @@ class Member:
         seen = self.view.gates.get(self._plan.get(camera, ""))
         return Lease() if seen is None else Lease(gate=self._plan[camera], session=seen.value.session)
 
-    def _takings(self, now: float, most: int) -> list[Write]:
+    def _claim(self, now: float, most: int) -> list[Write]:
         if self._joined_s is None or now - self._joined_s < JOIN_S:
             return []
         if self._mine is None or self._mine.leaving:
             return []
-        room = most - len(self.held()) - self._writes.to(CAMERA)
+        room = most - len(self.held_leases()) - self._writes.is_pending(CAMERA)
         found: list[Write] = []
         value = msgspec.json.encode(Lease(gate=self.gate, session=self._session))
-        for camera, revision in self.held().items():
+        for camera, revision in self.held_leases().items():
             # Wanted back before it was known to be gone: a new lease, which what is on its way cannot end.
-            if self._giving.may_be_gone(camera, revision) and self._plan.get(camera) == self.gate:
+            if self._giving.in_flight(camera, revision) and self._plan.get(camera) == self.gate:
                 found.append(Write(key(CAMERA, camera), value, revision, now))
         for wish in self._free:
             name = key(CAMERA, wish.camera)
-            if len(found) < room and name not in self._writes and self._my_turn(wish, self._mine, now):
+            if len(found) < room and name not in self._writes and self._is_my_turn(wish, self._mine, now):
                 seen = self.view.leases.get(wish.camera)
                 found.append(Write(name, value, 0 if seen is None else seen.revision, now))
         return found
 
-    def _my_turn(self, wish: CameraRequest, mine: NodeCapacity, now: float) -> bool:
+    def _is_my_turn(self, wish: CameraRequest, mine: NodeCapacity, now: float) -> bool:
         planned = self._plan.get(wish.camera)
         if planned == self.gate:
             return True
-        if not mine.takes(wish):
+        if not mine.accepts(wish):
             return False
         free_since = self._free_since(wish.camera)
         if now - free_since < NEXT_S:
             return False
-        others = [seat for seat in self._seats if seat.takes(wish) and not seat.quiet and seat.gate != planned]
+        others = [seat for seat in self._seats if seat.accepts(wish) and not seat.is_silent and seat.gate != planned]
         return now - free_since >= NEXT_S * (1 + self._turn(wish.camera, others))
 
     def _turn(self, name: str, seats: Sequence[NodeCapacity]) -> int:

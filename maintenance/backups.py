@@ -275,7 +275,7 @@ def forget_in_backups(folder: Path, name: str) -> int:
                 unknowns.forget_all()
         if store.is_file():
             with StoreWriter(store) as visits:
-                found += visits.forget(name)
+                found += visits.erase_person(name)
         count += found > 0
     return count
 

@@ -124,19 +124,19 @@ class ScoredFace(Record, frozen=True, eq=False):
     track_id: int
     quality: int
     """0..100, calibrated by the model card (ISO/IEC 29794-1 style)."""
-    raw: float
+    raw_score: float
     """The algorithm's own score before calibration."""
     patches: Floats
     """``(N,)`` quality of each patch token, 0..1."""
     embedding: Floats | None
     """``(D,)``, not normalised; ``None`` for a model without an embedding."""
-    fused: float | None = None
+    rank_score: float | None = None
     """By which faces of one track are compared, 0..100; without it ``quality`` is (recordings of before)."""
 
     @property
     def rank(self) -> tuple[float, float]:
         """The higher, the better a face of its track; the raw score breaks ties."""
-        return (float(self.quality) if self.fused is None else self.fused, self.raw)
+        return (float(self.quality) if self.rank_score is None else self.rank_score, self.raw_score)
 
 
 class SkippedFace(Record, frozen=True, eq=False):
@@ -168,7 +168,7 @@ class Reason(StrEnum):
     GOOD_ENOUGH = "good_enough"
     IMPROVED = "improved"
     INTERVAL = "interval"
-    ASKED = "asked"
+    FOLLOW_UP = "asked"
     """The recogniser was not sure of what it has of the track."""
     SHADOW = "shadow"
     """A reject, sent to estimate what the gate costs."""
@@ -227,13 +227,13 @@ class RecognitionFeedback(Record, frozen=True, eq=False):
     shot_id: str
     named: bool
     """Whether the shot's visit has a name."""
-    sure: bool
+    conclusive: bool
     """Whether more shots would hardly change that."""
     similarity: float
     """Of this shot to the nearest person, -1..1."""
-    second: float
+    runner_up_similarity: float
     """To the next one, -1..1."""
-    recogniser: str = ""
+    recognizer: str = ""
     """Changes with what recognises: what was learned from one does not hold for another."""
 
 
@@ -252,8 +252,8 @@ class FeedbackBatch(Record, frozen=True, eq=False):
 
     expected: bool
     """Whether somebody is there who answers."""
-    given: tuple[RecognitionFeedback, ...] = ()
-    met: tuple[PeerSighting, ...] = ()
+    items: tuple[RecognitionFeedback, ...] = ()
+    sightings: tuple[PeerSighting, ...] = ()
 
 
 class TrackEnd(Record, frozen=True, eq=False):

@@ -123,20 +123,20 @@ class Runner:
     def stop(self) -> None:
         """Ask the sources to end. Returns at once; ``close`` does the waiting."""
         self._stop_sources()
-        self._crew.look()
+        self._crew.notify()
 
     @property
     def stopping(self) -> bool:
         """Whether a stop was asked for or something has failed."""
         return self._stop.is_set()
 
-    def share(self, outside: FleetPeers) -> None:
+    def connect_peers(self, outside: FleetPeers) -> None:
         """In a fleet: tell other gates what they need."""
-        self._parts.gates.share(outside)
+        self._parts.gates.connect_peers(outside)
 
-    def meet(self, met: PeerSighting) -> None:
+    def add_sighting(self, met: PeerSighting) -> None:
         """In a fleet: hear of somebody whom another gate has let through."""
-        self._parts.meet(met)
+        self._parts.add_sighting(met)
 
     def reload(
         self,
@@ -164,14 +164,14 @@ class Runner:
         permits = permits or {}
         anew = {camera.name for camera in self._cameras.present if camera.permit is not permits.get(camera.name)}
         parts.permit(permits)
-        parts.gates.hand_over(learned or {})
+        parts.gates.restore(learned or {})
         result = differences(self.config, config, parts.gates.settings, anew)
         # Held open meanwhile: with all lanes closed the run would end.
         keeper = parts.channels[0].lane(1)
         try:
             parts.gates.configure(config)
             if parts.recorder is not None:
-                parts.recorder.over_to(config, parts.gates.learned())
+                parts.recorder.change_gates(config, parts.gates.initial_states())
             self._cameras.replace(result, {camera.name: camera for camera in config.cameras}, parts.prepare)
             self.config = self.config.model_copy(update={"cameras": config.cameras, "gate": config.gate})
         finally:
@@ -211,23 +211,23 @@ class Runner:
             self._cameras.raise_problem()
         return self.report()
 
-    def recorded(self) -> RecordingPosition | None:
+    def recording_position(self) -> RecordingPosition | None:
         """Where the frame that the gate has now was recorded."""
-        return None if self._parts.recorder is None else self._parts.recorder.place
+        return None if self._parts.recorder is None else self._parts.recorder.position
 
-    def shown(self, camera: str) -> tuple[FrameRef, Image] | None:
+    def latest_frame(self, camera: str) -> tuple[FrameRef, Image] | None:
         """The last frame of a camera, masked; ``None`` where it has none, or there is no such camera."""
-        return self._parts.detect.shown(camera)
+        return self._parts.detect.latest_frame(camera)
 
-    def people(self, camera: str) -> Mapping[int, int]:
+    def current_people(self, camera: str) -> Mapping[int, int]:
         """For each of a camera's tracks, the one under which its faces are decided."""
-        return self._parts.gate.present(camera)
+        return self._parts.gate.current_people(camera)
 
-    def deciders(self, config: RunConfig | None = None) -> CameraGates:
+    def gates_for_replay(self, config: RunConfig | None = None) -> CameraGates:
         """What decides frames again as this run's gates decide them, or those of another configuration."""
         return CameraGates(self._parts.checked_gates(config or self.config))
 
-    def watching(self) -> set[str]:
+    def active_cameras(self) -> set[str]:
         """Cameras from which frames may still come."""
         return {camera.name for camera in self._cameras if not camera.done}
 

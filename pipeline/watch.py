@@ -38,7 +38,7 @@ class ShotQueue:
     def cameras(self, cameras: Mapping[str, CameraStatus], *, complete: bool) -> None:
         """See :class:`facegate.sinks.base.Sink`; nobody here wants to know."""
 
-    def answers(self) -> FeedbackBatch:
+    def feedback(self) -> FeedbackBatch:
         """See :class:`facegate.sinks.base.Sink`; nobody here does."""
         return FeedbackBatch(expected=False)
 

@@ -23,7 +23,7 @@ class Recognition(msgspec.Struct, frozen=True):
     rule: DecisionRule
     warning: str | None
     """Why nothing is promised, where nothing is."""
-    looker: Callable[[], FaceExtractor]
+    face_extractor: Callable[[], FaceExtractor]
 
 
 def load_recognition(
@@ -64,4 +64,4 @@ def enrolling(
     """The gallery with what is needed to judge pictures."""
     parts = load_recognition(embedder, card, detector, detector_path)
     with GalleryStore(path, create=create) as people:
-        yield Enroller(people, parts.looker, parts.embedder, parts.rule)
+        yield Enroller(people, parts.face_extractor, parts.embedder, parts.rule)

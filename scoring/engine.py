@@ -42,7 +42,7 @@ NVIDIA_DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/nvmap", "/dev/dxg")
 class Scores(msgspec.Struct, frozen=True, eq=False):
     """Scores of ``B`` crops."""
 
-    raw: NDArray[np.float32]
+    raw_score: NDArray[np.float32]
     """``(B,)`` the number that stands for quality, before calibration: by the card ViTNT-FIQA in (0, 1], the
     attention score, the embedding's norm, or the fused estimate."""
     quality: NDArray[np.int64]
@@ -138,13 +138,13 @@ class Scorer:
         for part in parts:
             self._check(part)
         arch = self.card.architecture
-        raw = _joined([part.raw for part in parts], ())
+        raw = _joined([part.raw_score for part in parts], ())
         embedded: NDArray[np.float32] | None = None
         if embedding:
             embedded = _joined([part.embedding for part in parts], (arch.embedding_dim,))
         norm = None if embedded is None else np.linalg.norm(embedded, axis=1)
         return Scores(
-            raw=raw,
+            raw_score=raw,
             quality=self._calibration(raw),
             patches=_joined([part.patches for part in parts], (arch.patches,)),
             attention=_joined([part.attention for part in parts], ()),
@@ -161,7 +161,7 @@ class Scorer:
         return together
 
     def _check(self, part: PassArrays) -> None:
-        arrays = (part.raw, part.patches, part.attention, part.embedding)
+        arrays = (part.raw_score, part.patches, part.attention, part.embedding)
         if not all(array is None or np.isfinite(array).all() for array in arrays):
             raise ModelError(
                 f"model '{self.card.name}' produced values that are not finite: its weights are damaged"

@@ -28,19 +28,19 @@ class DeliveryReport(msgspec.Struct, frozen=True):
     bytes_sent: int = 0
     dropped: int = 0
     """Deleted unsent: a spool was full, they had waited too long, or somebody erased them."""
-    dead: int = 0
+    dead_lettered: int = 0
     """Put aside in the spool, as nobody who got them ever acknowledged them; not among the accepted any more."""
     kept: int = 0
     """Of the undelivered, those that a spool keeps for the next run."""
     answered: int = 0
     """Of the acknowledged, those of which the worker said what it made of them."""
-    unsure: int = 0
+    inconclusive: int = 0
     """Of these, those after which it was not sure yet."""
-    odd: int = 0
+    invalid: int = 0
     """Answers that cannot be, such as similarities beyond 1; they are not believed."""
     recognition_ms: float = 0.0
     """Sum of the time that workers spent on acknowledged shots."""
-    others: dict[str, DeliveryReport] = {}
+    outputs: dict[str, DeliveryReport] = {}
     """Of the other places that shots go to, by name."""
 
 
@@ -81,7 +81,7 @@ class Sink(Protocol):
         """
         ...
 
-    def answers(self) -> FeedbackBatch:
+    def feedback(self) -> FeedbackBatch:
         """What recognisers have said of shots since this was last called; never waits."""
         ...
 
@@ -113,7 +113,7 @@ class EncodedSink(Protocol):
         """See :meth:`Sink.live`."""
         ...
 
-    def answers(self) -> FeedbackBatch:
+    def feedback(self) -> FeedbackBatch:
         """See :meth:`Sink.answers`."""
         ...
 

@@ -25,22 +25,22 @@ class FeedbackQueue:
         """Whether a worker is there that answers."""
         self._expected = somebody
 
-    def take_in(self, ack: Ack) -> None:
+    def put(self, ack: Ack) -> None:
         """Keep what a receipt says, if it says anything that can be."""
-        said = ack.answer
+        said = ack.feedback
         if said is None:
             return
         most = 1 + ROUNDING
-        possible = -most <= said.second <= said.similarity <= most and len(said.recogniser) <= MAX_RECOGNIZER_CHARS
+        possible = -most <= said.runner_up_similarity <= said.similarity <= most and len(said.recognizer) <= MAX_RECOGNIZER_CHARS
         with self._lock:
             if not possible:  # a comparison with NaN is false, too
                 self.odd += 1
                 return
             self.answered += 1
-            self.unsure += not said.sure
+            self.unsure += not said.conclusive
             self._given.append(
                 RecognitionFeedback(
-                    ack.shot_id, said.named, said.sure, said.similarity, said.second, said.recogniser
+                    ack.shot_id, said.named, said.conclusive, said.similarity, said.runner_up_similarity, said.recognizer
                 )
             )
 

@@ -19,7 +19,7 @@ INDEX = "index.jsonl"
 class JsonLines:
     """One line per shot: its header as JSON (docs/wire.md). A shot that came twice has the same ``shot_id``."""
 
-    together = 32
+    batch_size = 32
 
     def __init__(self, path: Path) -> None:
         """Open ``path`` for appending.
@@ -58,7 +58,7 @@ class CropFolder:
     The whole picture, where one came with the shot, is ``CAMERA-SHOT_ID.context.jpg``.
     """
 
-    together = 32
+    batch_size = 32
 
     def __init__(self, folder: Path) -> None:
         """Make the folder.

@@ -51,7 +51,7 @@ SHOTS = (
 class JetStream:
     """Publishes to the stream ``FACEGATE``, made where it does not exist; a shot is delivered when that has it."""
 
-    together = 64
+    batch_size = 64
     streams: Sequence[dict[str, Any]] = SHOTS
     """Made where they do not exist; the first is published to."""
     subject = SUBJECT

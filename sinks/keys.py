@@ -128,6 +128,6 @@ class CurveAuthenticator:
                 if load_key(self._folder / WORKERS / f"{name}.json", secret=False).public == text:
                     return True
             except ConfigError as error:
-                self._refusals.tell("worker refused", name, str(error))
-        self._refusals.tell("worker refused", text, "its key is not known")
+                self._refusals.warn("worker refused", name, str(error))
+        self._refusals.warn("worker refused", text, "its key is not known")
         return False

@@ -18,7 +18,7 @@ class RateLimitedLog:
     def __init__(self) -> None:
         self._told: dict[str, float] = {}
 
-    def tell(self, what: str, peer: str, reason: str) -> None:
+    def warn(self, what: str, peer: str, reason: str) -> None:
         """Log a refusal unless this peer's was logged a moment ago.
 
         Args:

@@ -132,7 +132,7 @@ class Spool:
         self._db.execute(f"PRAGMA application_id={APPLICATION}")
         self._db.execute(f"PRAGMA user_version={VERSION}")
 
-    def claim(self) -> None:
+    def lock(self) -> None:
         """Become the one that delivers from this file, until ``close``.
 
         Raises:
@@ -190,7 +190,7 @@ class Spool:
         return added
 
     def after(self, row: int, limit: int, *, dead: bool = False) -> list[EncodedShot]:
-        """The next shots, oldest first; or the dead ones, see :meth:`bury`."""
+        """The next shots, oldest first; or the dead ones, see :meth:`dead_letter`."""
         with self._lock:
             found = self._db.execute(
                 "SELECT shot_id, camera, track_id, header, crop, context, id FROM shots "
@@ -199,7 +199,7 @@ class Spool:
             ).fetchall()
         return [EncodedShot(*item) for item in found]
 
-    def done(self, entries: Sequence[EncodedShot]) -> int:
+    def delete(self, entries: Sequence[EncodedShot]) -> int:
         """Delete acknowledged shots; return how many were still there."""
         if not entries:
             return 0
@@ -213,14 +213,14 @@ class Spool:
             self._count -= len(removed)
         return len(removed)
 
-    def bury(self, entry: EncodedShot) -> bool:
+    def dead_letter(self, entry: EncodedShot) -> bool:
         """Put a shot aside that its workers die of, it seems; return whether it was still there."""
         with self._lock, self._transaction():
             found = self._db.execute("UPDATE shots SET dead = 1 WHERE id = ?", (entry.row,)).rowcount
             self._recount()
         return bool(found)
 
-    def revive(self) -> int:
+    def requeue_dead(self) -> int:
         """Let the dead be delivered again by whoever delivers from this file next; return how many there are."""
         with self._lock, self._transaction():
             found = self._db.execute("UPDATE shots SET dead = 0 WHERE dead").rowcount
@@ -292,7 +292,7 @@ class Spool:
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return gone
 
-    def tidy(self, now: float, elapsed: float) -> None:
+    def expire(self, now: float, elapsed: float) -> None:
         """Erase what has waited too long, unless the clock was moved, and count again: others may have erased too.
 
         Args:
@@ -322,14 +322,14 @@ class Spool:
             return None
         return expired_row(self._db, "shots", "created", now - self._max_age_s, now)
 
-    def touched(self) -> bool:
+    def changed_elsewhere(self) -> bool:
         """Whether somebody else has written to the file since the last call."""
         with self._lock:
             version = self._one("PRAGMA data_version")  # changes with commits of other connections alone
             touched, self._version = version != self._version, version
         return bool(touched)
 
-    def holds(self, entry: EncodedShot) -> bool:
+    def contains(self, entry: EncodedShot) -> bool:
         """Whether a shot is still there."""
         with self._lock:
             return (

@@ -30,7 +30,7 @@ class Target(Protocol):
 
     name: str
     """For logs and reports; without secrets."""
-    together: int
+    batch_size: int
     """At most so many shots at a time."""
 
     def deliver(self, entries: Sequence[EncodedShot]) -> None:
@@ -87,7 +87,7 @@ class SpooledSink:
         Raises:
             DeliveryError: somebody else delivers from this spool.
         """
-        spool.claim()
+        spool.lock()
         self.name = target.name
         self.target = self._target = target
         self._spool = spool
@@ -185,7 +185,7 @@ class SpooledSink:
             self._aborted = True
             self._changed.notify_all()
 
-    def _over(self) -> bool:
+    def _is_over(self) -> bool:
         return self._aborted or (self._deadline is not None and monotonic() >= self._deadline)
 
     def _run(self) -> None:
@@ -195,28 +195,28 @@ class SpooledSink:
                 with self._changed:
                     self._changed.wait_for(
                         lambda: (
-                            self._over()
+                            self._is_over()
                             or self._deadline is not None
                             or len(self._spool) > 0
                             or len(self._tracks) > 0
                             or self._tracks.new
                         )
                     )
-                    if self._over() or not (len(self._spool) or len(self._tracks) or self._deadline is None):
+                    if self._is_over() or not (len(self._spool) or len(self._tracks) or self._deadline is None):
                         return
                 try:
                     self._tell_tracks()
                     if not len(self._spool):
                         continue
-                    self._tidy()
-                    entries = self._spool.after(0, self._target.together)
+                    self._expire()
+                    entries = self._spool.after(0, self._target.batch_size)
                     self._target.deliver(entries)
-                    done = self._spool.done(entries)
+                    done = self._spool.delete(entries)
                 except Exception as error:  # whatever one place does, the gate and the other places go on
                     reason = str(error) if isinstance(error, DeliveryError) else repr(error)
                     log.warning("delivery put off", to=self.name, reason=reason, again_in_s=wait_s)
                     with self._changed:
-                        self._changed.wait_for(self._over, min(wait_s, self._left_s()))
+                        self._changed.wait_for(self._is_over, min(wait_s, self._left_s()))
                     wait_s = min(2 * wait_s, LONGEST_WAIT_S)
                     continue
                 wait_s = FIRST_WAIT_S
@@ -236,12 +236,12 @@ class SpooledSink:
         if live := self._tracks.take_live(monotonic()):
             self._target.live(live)
 
-    def _tidy(self) -> None:
-        if not self._spool.touched() and monotonic() < self._tidies:
+    def _expire(self) -> None:
+        if not self._spool.changed_elsewhere() and monotonic() < self._tidies:
             return
         self._tidies = monotonic() + TIDY_S
         with self._changed:
-            self._spool.tidy(time(), elapsed_s())
+            self._spool.expire(time(), elapsed_s())
             erased = self._accepted - self._delivered - len(self._spool)
             if erased:
                 log.warning("shots erased", to=self.name, shots=erased)
@@ -266,58 +266,58 @@ class FanOut:
             embedding: send the face's template too.
         """
         self._workers = workers
-        self._others = tuple(others)
+        self._outputs = tuple(others)
         self._embedding = embedding
 
     def send(self, *shots: Shot) -> None:
         """See :class:`facegate.sinks.base.Sink`."""
         entries = [wire.pack(shot, embedding=self._embedding) for shot in shots]
-        for other in self._others:
+        for other in self._outputs:
             other.put(entries)
         if self._workers is not None:
             self._workers.put(entries)
 
     def ended(self, *tracks: TrackEnd) -> None:
         """See :class:`facegate.sinks.base.Sink`."""
-        for other in self._others:
+        for other in self._outputs:
             other.ended(tracks)
         if self._workers is not None:
             self._workers.ended(tracks)
 
     def live(self, tracks: LiveTracks) -> None:
         """See :class:`facegate.sinks.base.Sink`."""
-        for other in self._others:
+        for other in self._outputs:
             other.live(tracks)
         if self._workers is not None:
             self._workers.live(tracks)
 
     def cameras(self, cameras: Mapping[str, CameraStatus], *, complete: bool) -> None:
         """See :class:`facegate.sinks.base.Sink`; the workers do not ask."""
-        for other in self._others:
+        for other in self._outputs:
             other.cameras(cameras, complete=complete)
 
-    def answers(self) -> FeedbackBatch:
+    def feedback(self) -> FeedbackBatch:
         """See :class:`facegate.sinks.base.Sink`; of the workers alone."""
-        return FeedbackBatch(expected=False) if self._workers is None else self._workers.answers()
+        return FeedbackBatch(expected=False) if self._workers is None else self._workers.feedback()
 
     def report(self) -> DeliveryReport:
         """Of the workers, with the others' in it."""
         report = DeliveryReport() if self._workers is None else self._workers.report()
-        return msgspec.structs.replace(report, others={other.name: other.report() for other in self._others})
+        return msgspec.structs.replace(report, others={other.name: other.report() for other in self._outputs})
 
     def close(self, linger_s: float) -> DeliveryReport:
         """See :class:`facegate.sinks.base.Sink`; all of them at the same time."""
-        for other in self._others:
+        for other in self._outputs:
             other.finish(linger_s)
         try:
             report = DeliveryReport() if self._workers is None else self._workers.close(linger_s)
         finally:
-            others = {other.name: other.close(linger_s) for other in self._others}
+            others = {other.name: other.close(linger_s) for other in self._outputs}
         return msgspec.structs.replace(report, others=others)
 
     def abort(self) -> None:
         """See :class:`facegate.sinks.base.Sink`."""
-        for other in self._others:
+        for other in self._outputs:
             other.abort()
         if self._workers is not None:
             self._workers.abort()

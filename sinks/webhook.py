@@ -34,7 +34,7 @@ class Webhook:
     Anything else is tried again later. Redirects are not followed.
     """
 
-    together = 1
+    batch_size = 1
 
     def __init__(self, url: str, secret: str | None = None) -> None:
         """Configure; nothing is sent yet. User and password in the URL are sent as Basic authentication."""

@@ -59,7 +59,7 @@ class Ready(msgspec.Struct, frozen=True):
     window: int
     visits: bool = False
     """Wants to be told of tracks that have ended; since 1.2."""
-    answers: bool = False
+    feedback: bool = False
     """Says with its receipts what it made of the shots; since 1.3."""
     live: bool = False
     """Wants to be told every second which tracks live; since 1.6."""
@@ -91,13 +91,13 @@ class Feedback(msgspec.Struct, frozen=True):
 
     named: bool
     """Whether the shot's visit has a name."""
-    sure: bool
+    conclusive: bool
     """Whether more shots would hardly change that."""
     similarity: float
     """Of this shot to the nearest person, -1..1."""
-    second: float
+    runner_up_similarity: float
     """To the next one, -1..1."""
-    recogniser: str = ""
+    recognizer: str = ""
     """At most 64 characters that change with what recognises."""
 
 
@@ -106,7 +106,7 @@ class Ack(msgspec.Struct, frozen=True):
 
     shot_id: str
     latency_ms: float
-    answer: Feedback | None = None
+    feedback: Feedback | None = None
     """Since 1.3."""
 
 
@@ -284,7 +284,7 @@ def header_of(
         landmarks=[(float(x), float(y)) for x, y in face.detection.landmarks],
         quality=QualityBlock(
             value=shot.quality,
-            raw=shot.scored.raw,
+            raw=shot.scored.raw_score,
             algorithm=info.algorithm,
             model=info.model,
             calibration=info.calibration,

@@ -27,9 +27,9 @@ MAX_TRACKS = 10_000
 class _Worker(msgspec.Struct, eq=False):
     window: int = 0
     visits: bool = False
-    answers: bool = False
+    feedback: bool = False
     live: bool = False
-    trust: int = SLOW_START_WINDOW
+    slow_start_limit: int = SLOW_START_WINDOW
     """At most so many in flight, whatever the window: grows with the first acknowledgement, gone with a lease."""
     last_seen: float = 0.0
     pace_s: float = 0.0
@@ -39,7 +39,7 @@ class _Worker(msgspec.Struct, eq=False):
 
     @property
     def credit(self) -> int:
-        return min(self.window, self.trust) - len(self.in_flight)
+        return min(self.window, self.slow_start_limit) - len(self.in_flight)
 
     @property
     def wait_s(self) -> float:
@@ -64,7 +64,7 @@ class WorkerPool:
         """Nobody yet; a shot that is not acknowledged within ``lease_s`` comes back."""
         self._lease_s = lease_s
         self._workers: dict[bytes, _Worker] = {}
-        self._whose: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._sticky_worker: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         """Who got the last shot of a track; it puts the next one together with it."""
 
     def __len__(self) -> int:
@@ -74,7 +74,7 @@ class WorkerPool:
         """Their identities."""
         return iter(self._workers)
 
-    def wanting_visits(self) -> list[bytes]:
+    def visit_workers(self) -> list[bytes]:
         """Who wants to know of tracks that have ended."""
         return [identity for identity, worker in self._workers.items() if worker.visits]
 
@@ -83,9 +83,9 @@ class WorkerPool:
         return [identity for identity, worker in self._workers.items() if worker.live]
 
     @property
-    def answer(self) -> bool:
+    def has_feedback_worker(self) -> bool:
         """Whether somebody is there who answers."""
-        return any(worker.answers for worker in self._workers.values())
+        return any(worker.feedback for worker in self._workers.values())
 
     def in_flight(self) -> set[tuple[str, int]]:
         """Cameras and tracks of which somebody has an unacknowledged shot."""
@@ -103,19 +103,19 @@ class WorkerPool:
         if identity not in self._workers and len(self._workers) >= MAX_WORKERS:
             raise DeliveryError(f"more than {MAX_WORKERS} workers")
         worker = self._workers.setdefault(identity, _Worker())
-        worker.window, worker.visits, worker.answers, worker.last_seen = says.window, says.visits, says.answers, now
+        worker.window, worker.visits, worker.feedback, worker.last_seen = says.window, says.visits, says.feedback, now
         worker.live = says.live
 
-    def give(self, shot: EncodedShot, now: float) -> bytes | None:
+    def assign(self, shot: EncodedShot, now: float) -> bytes | None:
         """Return who is to get a shot, if anybody has credit.
 
         Whoever has others of the track, so that one worker sees the whole visit; else who will be done first.
         """
         track = (shot.camera, shot.track_id)
-        owner = self._workers.get(self._whose.get(track, b""))
+        owner = self._workers.get(self._sticky_worker.get(track, b""))
         if owner is not None and owner.credit > 0:
             owner.in_flight[shot.shot_id] = (shot, now)
-            return self._whose[track]
+            return self._sticky_worker[track]
         best: tuple[float, int, bytes] | None = None
         for identity, worker in self._workers.items():
             if worker.credit > 0:
@@ -124,10 +124,10 @@ class WorkerPool:
         if best is None:
             return None
         self._workers[best[2]].in_flight[shot.shot_id] = (shot, now)
-        self._whose[track] = best[2]
-        self._whose.move_to_end(track)
-        if len(self._whose) > MAX_TRACKS:
-            self._whose.popitem(last=False)
+        self._sticky_worker[track] = best[2]
+        self._sticky_worker.move_to_end(track)
+        if len(self._sticky_worker) > MAX_TRACKS:
+            self._sticky_worker.popitem(last=False)
         return best[2]
 
     def acknowledge(self, identity: bytes, shot_id: str, now: float) -> EncodedShot | None:
@@ -136,20 +136,20 @@ class WorkerPool:
         if worker is None or shot_id not in worker.in_flight:
             return None
         shot, given = worker.in_flight.pop(shot_id)
-        worker.last_seen, worker.trust = now, MAX_WINDOW
+        worker.last_seen, worker.slow_start_limit = now, MAX_WINDOW
         worker.measure(now - given)
         return shot
 
-    def leave(self, identity: bytes) -> list[EncodedShot]:
+    def remove(self, identity: bytes) -> list[EncodedShot]:
         """Forget a worker; return what it had."""
         worker = self._workers.pop(identity, None)
         return [] if worker is None else [shot for shot, _ in worker.in_flight.values()]
 
-    def silent(self, now: float) -> list[bytes]:
+    def timed_out(self, now: float) -> list[bytes]:
         """Who has not been heard of for too long."""
         return [identity for identity, worker in self._workers.items() if now - worker.last_seen > WORKER_TIMEOUT_S]
 
-    def expired(self, now: float) -> list[EncodedShot]:
+    def expired_leases(self, now: float) -> list[EncodedShot]:
         """Take back shots whose lease has run out."""
         found: list[EncodedShot] = []
         for worker in self._workers.values():
@@ -159,7 +159,7 @@ class WorkerPool:
             if len(found) > known:
                 # Whoever lets a lease run out gets nothing more until it says that it is ready again; otherwise,
                 # having the most credit, it would be handed the same shot for ever.
-                worker.window, worker.trust = 0, 1
+                worker.window, worker.slow_start_limit = 0, 1
         return found
 
 
@@ -170,13 +170,13 @@ class MessageRateLimiter:
         self._said: dict[bytes, int] = {}
         self._until = 0.0
 
-    def heard(self, identity: bytes, now: float) -> bool:
+    def record(self, identity: bytes, now: float) -> bool:
         """Count a word of a peer; return whether it has just become too many."""
         if now >= self._until or len(self._said) >= MAX_PEERS:
             self._said, self._until = {}, now + MINUTE_S
         self._said[identity] = self._said.get(identity, 0) + 1
         return self._said[identity] == IDLE_WORDS
 
-    def lost(self, identity: bytes, now: float) -> bool:
+    def is_blocked(self, identity: bytes, now: float) -> bool:
         """Whether a peer is not listened to at the moment."""
         return now < self._until and self._said.get(identity, 0) >= IDLE_WORDS

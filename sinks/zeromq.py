@@ -77,7 +77,7 @@ class ZmqSink:
             ConfigError: the folder of keys holds none.
         """
         if spool is not None:
-            spool.claim()
+            spool.lock()
         self._spool = spool
         self._when_full = when_full
         self._loaded = 0
@@ -129,23 +129,23 @@ class ZmqSink:
                 self._accepted += len(entries)
         self._tracks.shots(entries)
         if self._spool is not None:
-            self._keep(self._spool, entries)
-        self._bell.ring()
+            self._spool_shots(self._spool, entries)
+        self._bell.wake()
 
     def ended(self, tracks: Sequence[TrackEnd]) -> None:
         """See :class:`facegate.sinks.base.EncodedSink`."""
         self._tracks.ended(tracks)
-        self._bell.ring()
+        self._bell.wake()
 
     def live(self, tracks: LiveTracks) -> None:
         """See :class:`facegate.sinks.base.EncodedSink`."""
         self._tracks.live(tracks)  # told at the next tick
 
-    def answers(self) -> FeedbackBatch:
+    def feedback(self) -> FeedbackBatch:
         """See :class:`facegate.sinks.base.EncodedSink`."""
         return self._answers.fetch()
 
-    def _keep(self, spool: Spool, entries: Sequence[EncodedShot]) -> None:
+    def _spool_shots(self, spool: Spool, entries: Sequence[EncodedShot]) -> None:
         """Commit, and leave what memory has room for to be sent from there; the rest is read back in its turn."""
         added = spool.put(entries)
         if not added:
@@ -185,7 +185,7 @@ class ZmqSink:
             waiting, workers = self._accepted - self._acknowledged, len(self._workers)
         if waiting and linger_s > 1:
             log.info("waiting for acknowledgements", shots=waiting, workers=workers, seconds=linger_s)
-        self._bell.ring()
+        self._bell.wake()
         self._thread.join()
         self._bell.close()
         if self._failure is not None:
@@ -197,7 +197,7 @@ class ZmqSink:
         with self._changed:
             self._aborted = True
             self._changed.notify_all()
-        self._bell.ring()
+        self._bell.wake()
 
     def report(self) -> DeliveryReport:
         """Return the counts so far."""
@@ -208,12 +208,12 @@ class ZmqSink:
                 undelivered=self._accepted - self._acknowledged,
                 redelivered=self._redelivered,
                 answered=self._answers.answered,
-                unsure=self._answers.unsure,
-                odd=self._answers.odd,
+                inconclusive=self._answers.unsure,
+                invalid=self._answers.odd,
                 bytes_sent=self._bytes,
                 recognition_ms=round(self._recognition_ms, 3),
                 dropped=self._dropped,
-                dead=self._dead,
+                dead_lettered=self._dead,
                 kept=0 if self._spool is None else self._accepted - self._acknowledged,
             )
 
@@ -228,13 +228,13 @@ class ZmqSink:
             while not self._finished():
                 events = dict(poller.poll(TICK_MS))
                 if self._bell.fileno() in events:
-                    self._bell.silence()
+                    self._bell.drain()
                 if self._router in events:
                     self._receive_all()
                 if monitor in events:
-                    self._bound.tell_refusals()
+                    self._bound.log_refusals()
                 self._reclaim(monotonic())
-                self._answers.expect(self._workers.answer)
+                self._answers.expect(self._workers.has_feedback_worker)
                 self._settle()
                 self._dispatch(monotonic())
                 self._tell_tracks(monotonic())
@@ -254,24 +254,24 @@ class ZmqSink:
         if self._spool is None:
             return
         done, self._done = self._done, []
-        removed = self._spool.done(done)
+        removed = self._spool.delete(done)
         with self._changed:
             # One that was dropped while a worker had it counts as dropped.
             self._acknowledged += removed
             if done:
                 self._changed.notify_all()
-        self._tidy(self._spool)
+        self._expire(self._spool)
         with self._changed:
             if len(self._pending) < BATCH and self._loaded < self._newest:
                 fetched = self._spool.after(self._loaded, BATCH)
                 self._pending.extend(fetched)
                 self._loaded = fetched[-1].row if fetched else self._newest
 
-    def _tidy(self, spool: Spool) -> None:
-        if not spool.touched() and monotonic() < self._tidies:
+    def _expire(self, spool: Spool) -> None:
+        if not spool.changed_elsewhere() and monotonic() < self._tidies:
             return
         self._tidies = monotonic() + TIDY_S
-        spool.tidy(time(), elapsed_s())
+        spool.expire(time(), elapsed_s())
         with self._changed:
             # Shots may be committed that are not counted as accepted yet: then the next time tells.
             if not (erased := max(0, self._accepted - self._acknowledged - len(spool))):
@@ -279,7 +279,7 @@ class ZmqSink:
             log.warning("shots erased", to="workers", shots=erased)
             self._dropped += erased
             self._accepted -= erased
-            self._pending = deque(entry for entry in self._pending if spool.holds(entry))
+            self._pending = deque(entry for entry in self._pending if spool.contains(entry))
             self._changed.notify_all()
 
     def _finished(self) -> bool:
@@ -295,16 +295,16 @@ class ZmqSink:
                 identity, *frames = self._router.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            if self._patience.lost(identity, now):
+            if self._patience.is_blocked(identity, now):
                 continue
             receipt = False
             try:
                 receipt = self._handle(identity, frames, now)
             except DeliveryError as error:
-                self._refusals.tell("message refused", identity.hex(), str(error))
-            if not receipt and self._patience.heard(identity, now):
+                self._refusals.warn("message refused", identity.hex(), str(error))
+            if not receipt and self._patience.record(identity, now):
                 log.warning("peer says too much and is not listened to for a minute", peer=identity.hex()[:8])
-                self._requeue(self._workers.leave(identity))
+                self._requeue(self._workers.remove(identity))
 
     def _handle(self, identity: bytes, frames: list[bytes], now: float) -> bool:
         """Do what a peer says; return whether it was the receipt of a shot that it had."""
@@ -314,7 +314,7 @@ class ZmqSink:
         if kind == wire.READY:
             self._workers.ready(identity, wire.decode(body, wire.Ready), now)
         elif kind == wire.BYE:
-            self._requeue(self._workers.leave(identity))
+            self._requeue(self._workers.remove(identity))
         else:
             raise DeliveryError(f"unknown message kind {kind[:16]!r}")
         return False
@@ -323,7 +323,7 @@ class ZmqSink:
         entry = self._workers.acknowledge(identity, ack.shot_id, now)
         if entry is None:
             return False  # late, for a shot whose lease ran out: someone else has it now
-        self._answers.take_in(ack)
+        self._answers.put(ack)
         if self._spool is not None:
             self._done.append(entry)  # counted when it is deleted
         with self._changed:
@@ -333,30 +333,30 @@ class ZmqSink:
         return True
 
     def _reclaim(self, now: float) -> None:
-        for identity in self._workers.silent(now):
+        for identity in self._workers.timed_out(now):
             log.warning("worker silent", peer=identity.hex(), seconds=WORKER_TIMEOUT_S)
-            self._requeue(self._workers.leave(identity))
-        self._requeue(self._workers.expired(now))
+            self._requeue(self._workers.remove(identity))
+        self._requeue(self._workers.expired_leases(now))
 
     def _requeue(self, entries: list[EncodedShot]) -> None:
         """Take shots back that somebody had, but for those that were erased or dropped meanwhile."""
-        entries = [entry for entry in entries if self._spool is None or self._spool.holds(entry)]
+        entries = [entry for entry in entries if self._spool is None or self._spool.contains(entry)]
         if not entries:
             return
         with self._changed:
             self._redelivered += len(entries)
             for entry in reversed(entries):
                 self._returns[entry.shot_id] += 1
-                if self._returns[entry.shot_id] >= DEAD_LETTER_AFTER and self._bury(entry):
+                if self._returns[entry.shot_id] >= DEAD_LETTER_AFTER and self._dead_letter(entry):
                     continue
                 if self._returns[entry.shot_id] < DEPRIORITIZE_AFTER:
                     self._pending.appendleft(entry)
                 else:
                     self._pending.append(entry)
 
-    def _bury(self, entry: EncodedShot) -> bool:
+    def _dead_letter(self, entry: EncodedShot) -> bool:
         """Put a shot aside, where there is a spool to keep it; return whether that was done."""
-        if self._spool is None or not self._spool.bury(entry):
+        if self._spool is None or not self._spool.dead_letter(entry):
             return False
         log.error("shot put aside: nobody acknowledges it", shot_id=entry.shot_id, times=DEAD_LETTER_AFTER)
         self._dead += 1
@@ -372,7 +372,7 @@ class ZmqSink:
             waiting = {(entry.camera, entry.track_id) for entry in self._pending} | self._workers.in_flight()
         for end in self._tracks.take_ends(lambda end: not behind and (end.camera, end.track_id) not in waiting):
             body = wire.encode(wire.TrackEnded(end.run_id, end.camera, end.track_id, end.pts_s))
-            self._tell(self._workers.wanting_visits(), wire.ENDED, body)
+            self._tell(self._workers.visit_workers(), wire.ENDED, body)
         for live in self._tracks.take_live(now):
             self._tell(self._workers.wanting_live(), wire.LIVE, wire.encode(live))
 
@@ -385,7 +385,7 @@ class ZmqSink:
         """Send while somebody has credit."""
         while True:
             with self._changed:
-                identity = self._workers.give(self._pending[0], now) if self._pending else None
+                identity = self._workers.assign(self._pending[0], now) if self._pending else None
                 if identity is None:
                     return
                 entry = self._pending.popleft()
@@ -397,4 +397,4 @@ class ZmqSink:
                 if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                     raise
                 # Its connection is gone, or it reads nothing: it is not a worker until it says READY again.
-                self._requeue(self._workers.leave(identity))
+                self._requeue(self._workers.remove(identity))

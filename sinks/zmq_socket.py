@@ -29,27 +29,27 @@ class WakeupPipe:
     """Wakes the thread that polls it; rung by any."""
 
     def __init__(self) -> None:
-        self._rope, self._clapper = socket.socketpair()
-        self._rope.setblocking(False)
-        self._clapper.setblocking(False)
+        self._writer, self._reader = socket.socketpair()
+        self._writer.setblocking(False)
+        self._reader.setblocking(False)
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Wake; a full bell has been rung already, a closed one has nobody to wake."""
         with contextlib.suppress(OSError):
-            self._rope.send(b"!")
+            self._writer.send(b"!")
 
     def fileno(self) -> int:
         """To poll for input."""
-        return self._clapper.fileno()
+        return self._reader.fileno()
 
-    def silence(self) -> None:
+    def drain(self) -> None:
         """Be ready to be rung anew."""
-        self._clapper.recv(4096)
+        self._reader.recv(4096)
 
     def close(self) -> None:
         """Close; ringing does nothing any more."""
-        self._rope.close()
-        self._clapper.close()
+        self._writer.close()
+        self._reader.close()
 
 
 class BoundSocket:
@@ -83,10 +83,10 @@ class BoundSocket:
                 f"{endpoint} can be reached from other hosts, and delivery is not encrypted: make keys with "
                 "'facegate keys new WORKER' and name their folder (--keys), or say --plain on a network you trust"
             )
-        self._refusals = RateLimitedLog()
+        self._refusal_log = RateLimitedLog()
         self._authenticator: ThreadAuthenticator | None = None
         self.monitor: zmq.Socket[bytes] | None = None
-        """Readable when a peer was refused before it had said who it is; see :meth:`tell_refusals`."""
+        """Readable when a peer was refused before it had said who it is; see :meth:`log_refusals`."""
         self._context = zmq.Context()
         self.socket: zmq.Socket[bytes] = self._context.socket(kind)
         self.socket.setsockopt(zmq.LINGER, LINGER_MS)
@@ -95,7 +95,7 @@ class BoundSocket:
         for option, value in (options or {}).items():
             self.socket.setsockopt(option, value)
         if own is not None and keys is not None:
-            self._guard(own, keys)
+            self._enable_curve(own, keys)
         try:
             self.socket.bind(endpoint)
         except zmq.ZMQError as error:
@@ -105,7 +105,7 @@ class BoundSocket:
         if own is None and not self.endpoint.startswith(LOOPBACK):
             log.warning("what is sent here is not encrypted, and anybody can connect", endpoint=self.endpoint)
 
-    def _guard(self, own: KeyFile, folder: Path) -> None:
+    def _enable_curve(self, own: KeyFile, folder: Path) -> None:
         """Encrypt, and let known workers in alone."""
         self._authenticator = ThreadAuthenticator(self._context)
         self._authenticator.start()
@@ -116,11 +116,11 @@ class BoundSocket:
         # A peer without any key never gets as far as the doorkeeper; the socket tells of it.
         self.monitor = self.socket.get_monitor_socket(REFUSED)
 
-    def tell_refusals(self) -> None:
+    def log_refusals(self) -> None:
         """Take what there is from ``monitor`` and log it, once a minute."""
         while self.monitor is not None and self.monitor.poll(0):
             recv_monitor_message(self.monitor)
-            self._refusals.tell("worker refused", "anybody", "it speaks without a key, or not ZeroMQ at all")
+            self._refusal_log.warn("worker refused", "anybody", "it speaks without a key, or not ZeroMQ at all")
 
     def close(self, *, linger_ms: int = LINGER_MS) -> None:
         """Release everything; what was sent has ``linger_ms`` to leave."""

@@ -55,7 +55,7 @@ class StoredVisit(msgspec.Struct, frozen=True):
     """``shot_id`` of the best shot, while it is kept."""
     quality: int
     """Of the best shot."""
-    answered: bool
+    recognized: bool
     """Whether a worker has said anything of it."""
     name: str | None
     similarity: float | None
@@ -92,9 +92,9 @@ class TrackRecord(msgspec.Struct, frozen=True):
     quality: int | None
     """Of its best face; ``None`` where none was scored."""
     outcomes: dict[str, int]
-    story: tuple[FaceOutcome, ...]
+    events: tuple[FaceOutcome, ...]
     """By the time of their frames; of very long tracks, the first ones and those that were sent."""
-    piece: str | None = None
+    segment: str | None = None
     """Of the recording, in which the track begins."""
     offset: int = 0
     """Bytes into that piece."""

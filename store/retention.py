@@ -32,7 +32,7 @@ class Deleted(msgspec.Struct, frozen=True):
     visits: int
     shots: int
     tracks: int
-    pieces: int
+    segments: int
     """Of recordings."""
 
 
@@ -54,7 +54,7 @@ class Retention(StoreFile):
             row = self._db.execute("SELECT last FROM visits ORDER BY id DESC LIMIT 1").fetchone()
             return clock.check(self._db, None if row is None else row[0], now, elapsed)
 
-    def tidy(self, recordings: Path, limits: RetentionLimits, now: float, *, by_age: bool = True) -> Deleted:
+    def apply(self, recordings: Path, limits: RetentionLimits, now: float, *, by_age: bool = True) -> Deleted:
         """Remove what is older than the limits allow, then the oldest while there is more.
 
         Args:
@@ -67,10 +67,10 @@ class Retention(StoreFile):
             StoreError: the store cannot be written.
         """
         oldest = now - 86_400 * limits.days if by_age else -inf
-        gone = self._before(oldest, now)
+        gone = self._delete_before(oldest, now)
         while self._bytes() > 1_000_000 * limits.max_mb:
             before = self._chunk_end(now)
-            more = self._first_chunks() if before is None else self._before(before, now)
+            more = self._first_chunks() if before is None else self._delete_before(before, now)
             if not any(more):
                 break
             gone = [have + one for have, one in zip(gone, more, strict=True)]
@@ -80,7 +80,7 @@ class Retention(StoreFile):
         pieces = self._tidy_pieces(recordings, oldest, now, 1_000_000 * limits.max_mb)
         return Deleted(visits, shots, tracks, pieces)
 
-    def _before(self, oldest: float, now: float) -> list[int]:
+    def _delete_before(self, oldest: float, now: float) -> list[int]:
         """Remove what is older from every table, so that no visit is left without its shots; how much of each."""
         gone = []
         for table, time in TABLES:

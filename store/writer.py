@@ -25,7 +25,7 @@ def visit_id(run_id: str, camera: str, track_id: int) -> str:
 class StoreWriter(StoreFile):
     """One writer's connection."""
 
-    def keep_shots(self, entries: Sequence[EncodedShot]) -> None:
+    def add_shots(self, entries: Sequence[EncodedShot]) -> None:
         """Keep shots and the visits that they belong to; one that is there already changes nothing.
 
         Raises:
@@ -33,9 +33,9 @@ class StoreWriter(StoreFile):
         """
         with self._transaction():
             for entry in entries:
-                self._keep_shot(entry)
+                self._add_shot(entry)
 
-    def _keep_shot(self, entry: EncodedShot) -> None:
+    def _add_shot(self, entry: EncodedShot) -> None:
         header = wire.decode_header(entry.header)
         visit = visit_id(header.run_id, header.camera, header.track_id)
         if self._erased(visit):
@@ -60,7 +60,7 @@ class StoreWriter(StoreFile):
             (seen, quality, header.shot_id, self._next_revision(), visit),
         )
 
-    def keep_news(self, news: Sequence[VisitUpdate]) -> None:
+    def update_visits(self, news: Sequence[VisitUpdate]) -> None:
         """Keep what workers know of visits; what came twice changes nothing.
 
         Raises:
@@ -118,7 +118,7 @@ class StoreWriter(StoreFile):
     def _erased(self, visit: str) -> bool:
         return self._db.execute("SELECT 1 FROM erased WHERE visit = ?", (visit,)).fetchone() is not None
 
-    def forget(self, name: str, also: Iterable[str] = ()) -> int:
+    def erase_person(self, name: str, also: Iterable[str] = ()) -> int:
         """Delete somebody's visits with shots and tracks; return how many there were.
 
         What comes of them later is refused.
@@ -143,7 +143,7 @@ class StoreWriter(StoreFile):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nor do they stay in the file beside it
         return len(visits)
 
-    def keep_tracks(self, tracks: Sequence[TrackRecord]) -> None:
+    def add_tracks(self, tracks: Sequence[TrackRecord]) -> None:
         """Keep what was decided of tracks, in place of what was known of them before.
 
         Raises:
@@ -163,7 +163,7 @@ class StoreWriter(StoreFile):
 class StoreTarget:
     """A place for shots: the store of a console on this host."""
 
-    together = 32
+    batch_size = 32
 
     def __init__(self, path: Path) -> None:
         """Open the store.
@@ -183,7 +183,7 @@ class StoreTarget:
 
     def write(self, store: StoreWriter, entries: Sequence[EncodedShot]) -> None:
         """Keep them; raises :class:`StoreError` where that cannot be."""
-        store.keep_shots(entries)
+        store.add_shots(entries)
 
     def close(self) -> None:
         """See :class:`facegate.sinks.spooled_sink.Target`."""

@@ -242,12 +242,12 @@ def test_a_webcam_that_is_not_there_is_waited_for_and_that_is_said(tmp_path: Pat
 def test_the_summary_fits_into_eighty_columns() -> None:
     """With a long camera name and the numbers of a month."""
     camera = CameraReport(
-        camera="north-entrance-second-floor-left-hand-side", state=CameraState.UNAUTHORISED, problem=None,
-        frames_received=12_345_678, frames_processed=12_345_678, looks_per_s=25.0, frames_overwritten=1_234_567,
-        frames_searched=2, frames_still=0, packets_not_decoded=0, packets_at_rest=0, age_ms=None,
+        camera="north-entrance-second-floor-left-hand-side", state=CameraState.UNAUTHORIZED, problem=None,
+        frames_received=12_345_678, frames_processed=12_345_678, processed_fps=25.0, frames_overwritten=1_234_567,
+        frames_searched=2, frames_without_motion=0, packets_skipped=0, packets_idle=0, age_ms=None,
         reconnects=0, observed=2_345_678,
         outcomes={"forwarded": 23_456, "superseded": 2_345_678, "below_threshold": 345_678, "off_pose": 123_456},
-        threshold=5, splits=0, decode_s=1.0,
+        threshold=5, identity_switches=0, decode_s=1.0,
     )  # fmt: skip
     delivery = DeliveryReport(accepted=1, acknowledged=1)
     cost = CostReport(1.0, 2.0, 0.1, 1.0, 0.1, 0.0, 0.5, 100, 1.2)

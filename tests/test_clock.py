@@ -143,12 +143,12 @@ def _store(path: Path) -> tuple[Put, Callable[[float, float], object], Callable[
 
     def put(now: float) -> None:
         one = next(number)
-        writer.keep_news([VisitUpdate(f"r/door/{one}", "door", one, None, None, None, None, now, True)])
+        writer.update_visits([VisitUpdate(f"r/door/{one}", "door", one, None, None, None, None, now, True)])
 
     def tidy(now: float, elapsed: float) -> None:
         with Retention(path / "store.db") as retention:
             by_age = retention.trusts(clock, now, elapsed)
-            retention.tidy(path / "recordings", RetentionLimits(30, 1000), now, by_age=by_age)
+            retention.apply(path / "recordings", RetentionLimits(30, 1000), now, by_age=by_age)
 
     return put, tidy, lambda: reader.count()["visits"]
 
@@ -219,8 +219,8 @@ def test_a_spool_keeps_what_waits_when_the_clock_leaps(tmp_path: Path, monkeypat
     for leap in (60 * DAY, -60 * DAY):
         clock[0] = NOW + 60 + leap
         spool.put([EncodedShot(f"wrong {leap}", "door", 7, b"h", b"crop")])
-        spool.tidy(NOW + 60 + leap, 60.0)
-        spool.tidy(NOW + 120, 120.0)
+        spool.expire(NOW + 60 + leap, 60.0)
+        spool.expire(NOW + 120, 120.0)
         assert "a" in {entry.shot_id for entry in spool.after(0, 9)}
     assert len(spool) == 3
     clock[:] = [NOW + DAY, DAY]
@@ -228,6 +228,6 @@ def test_a_spool_keeps_what_waits_when_the_clock_leaps(tmp_path: Path, monkeypat
     spool = Spool(tmp_path / "s.db", max_age_s=7 * DAY)
     clock[:] = [NOW + 8 * DAY, 8 * DAY]
     spool.put([EncodedShot("b", "door", 7, b"h", b"crop")])
-    spool.tidy(NOW + 9 * DAY, 9 * DAY)
+    spool.expire(NOW + 9 * DAY, 9 * DAY)
     assert [entry.shot_id for entry in spool.after(0, 9)] == ["b"], "what is old goes where the clock only ran"
     spool.close()

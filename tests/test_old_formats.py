@@ -45,6 +45,6 @@ def test_an_old_spool_gives_back_its_shots(tmp_path: Path) -> None:
     assert {header.camera for header in headers} == {"door"}
     for header, entry in zip(headers, entries, strict=True):
         assert unpack_crop(header, entry.crop).shape == (112, 112, 3)
-    spool.done(entries)
+    spool.delete(entries)
     assert len(spool) == 0
     spool.close()

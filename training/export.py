@@ -48,10 +48,10 @@ def export_model(checkpoint: Path, target: Path, name: str, crops: NDArray[np.ui
     scores = load_scorer(target, device="cpu", quality="vitnt").score(views)
     assert scores.norm is not None
     tables: dict[Quality, Table] = {
-        "vitnt": _percentiles(scores.raw),
+        "vitnt": _percentiles(scores.raw_score),
         "attention": _percentiles(scores.attention),
         "norm": _percentiles(scores.norm),
-        "estimate": _percentiles(load_scorer(target, device="cpu", quality="estimate").score(views).raw),
+        "estimate": _percentiles(load_scorer(target, device="cpu", quality="estimate").score(views).raw_score),
     }
     card = msgspec.structs.replace(card, calibration=tables, calibration_version="pool112-half-degraded-1")
     _write(target, packed, card)

@@ -192,8 +192,8 @@ def hour(folder: Path) -> None:
             print(f"after {tenth * 2400:6} visits: console {process.memory_info().rss / 1e6:.0f} MB, pages {heap}")
             for n in range(2400 if tenth < 10 else 0):
                 number = 10_000 + 2400 * tenth + n
-                store.keep_shots([entry(number, track=number)])
-                store.keep_news([news(number, f"P{n % 9}" if n % 3 else None, ended=True)])
+                store.add_shots([entry(number, track=number)])
+                store.update_visits([news(number, f"P{n % 9}" if n % 3 else None, ended=True)])
                 sleep(0.005)
 
 
@@ -232,8 +232,8 @@ def fill(path: Path, shots: int) -> None:
                             news(track, f"P{track % 40}", ended=True), visit=f"run/{camera}/{track}", camera=camera
                         )
                     )
-            store.keep_shots(batch)
-            store.keep_news(known)
+            store.add_shots(batch)
+            store.update_visits(known)
 
 
 @contextmanager

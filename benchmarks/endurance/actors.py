@@ -47,7 +47,7 @@ def write(path: Path, seed: int) -> None:
     with StoreWriter(path, create=True) as store:
         for number in count():
             visit = f"{seed}/door/{number}"
-            store.keep_news(
+            store.update_visits(
                 [VisitUpdate(visit, "door", number, f"person {number % 7}", 0.9, 0.1, 1e-3, time(), True)]
             )
             sys.stdout.write(visit + "\n")
@@ -73,7 +73,7 @@ def tidy(path: Path, seed: int) -> None:
         with Retention(path) as retention:
             now = time()
             by_age = retention.trusts(clock, now, elapsed_s())
-            retention.tidy(path.parent / "recordings", RetentionLimits(days=30, max_mb=10_000), now, by_age=by_age)
+            retention.apply(path.parent / "recordings", RetentionLimits(days=30, max_mb=10_000), now, by_age=by_age)
         sleep(0.05)
 
 

@@ -76,7 +76,7 @@ def simulate(cameras: int, gates: int) -> None:
     )
     world = World(1, wishes, Remembered())
     for _ in range(gates):
-        world.join(NodeStatus(host="h", capacity=CAPACITY, most=MOST))
+        world.join(NodeStatus(host="h", capacity=CAPACITY, max_cameras=MOST))
     told(world, "begun", {})
     world.bucket.writes.clear()
     world.run(RESTED_S)
@@ -86,7 +86,7 @@ def simulate(cameras: int, gates: int) -> None:
     world.gates[victim].dead = True
     told(world, f"one has died, which had {Counter(owners.values())[victim]}", owners)
     owners = world.bucket.owners()
-    world.join(NodeStatus(host="h", capacity=CAPACITY, most=MOST))
+    world.join(NodeStatus(host="h", capacity=CAPACITY, max_cameras=MOST))
     told(world, f"one has come, whose share is {cameras / gates:.0f}", owners)
 
 
@@ -148,7 +148,7 @@ def looks(site: Path, data: Path, gates: int, port: int) -> float:
                 status = admin.run(admin.status(place_of_fleet))
             except FacegateError:
                 continue
-            sums.append(sum(each.looks_per_s for each in status.cameras.values()))
+            sums.append(sum(each.processed_fps for each in status.cameras.values()))
         return statistics.mean(sums)
     finally:
         process.terminate()

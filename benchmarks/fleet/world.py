@@ -133,7 +133,7 @@ class SimulatedGate:
 
         def told() -> None:
             for key, (value, revision) in snapshot:
-                self.member.see(key, value, revision, self.clock())
+                self.member.on_update(key, value, revision, self.clock())
             self.member.synced(self.clock())
 
         self._later(told, self._lag())
@@ -144,7 +144,7 @@ class SimulatedGate:
         def not_made() -> None:
             if self._connection == connection:
                 self._last_heard = self.world.now
-                self.member.not_made(write, self.clock())
+                self.member.write_rejected(write, self.clock())
 
         def arrives() -> None:
             if self.cut and self.world.random.random() < 0.5:
@@ -161,7 +161,7 @@ class SimulatedGate:
             def answered() -> None:
                 if self._connection == connection:
                     self._last_heard = self.world.now
-                    self.member.wrote(write, revision, self.clock())
+                    self.member.write_observed(write, revision, self.clock())
 
             self._later(answered, self._lag())
 
@@ -175,7 +175,7 @@ class SimulatedGate:
 
         def told() -> None:
             if self._connection == connection:
-                self.member.see(key, value, revision, self.clock())
+                self.member.on_update(key, value, revision, self.clock())
 
         self._later(told, self._lag())
 

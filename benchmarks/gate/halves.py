@@ -96,17 +96,17 @@ def watched(source: Path, yunet: Path, observers: list[Observer], visits: tuple[
 
 
 def _clip(observer: Observer, runner: Runner, config: RunConfig, visits: tuple[LabeledVisit, ...]) -> Clip:
-    learning = runner.deciders(config.model_copy(update={"gate": GateConfig(keep=KEEP, keep_sample=1.0)}))
+    learning = runner.gates_for_replay(config.model_copy(update={"gate": GateConfig(keep=KEEP, keep_sample=1.0)}))
     observer.decide(learning)
     best = [
         quality
         for decider in learning.cameras.values()
-        if decider.gate.keeping is not None
-        for quality in decider.gate.keeping.state().best
+        if decider.gate.recall is not None
+        for quality in decider.gate.recall.state().best
     ]
     played = {}
     for threshold in THRESHOLDS:
-        observer.decide(runner.deciders(config.model_copy(update={"gate": GateConfig(min_quality=threshold)})))
+        observer.decide(runner.gates_for_replay(config.model_copy(update={"gate": GateConfig(min_quality=threshold)})))
         result = compare([observer], visits, "", "").policies["facegate"]
         played[threshold] = Played(result.fr_calls, result.identified, result.false_identifications)
     return Clip(best, played)
@@ -115,8 +115,8 @@ def _clip(observer: Observer, runner: Runner, config: RunConfig, visits: tuple[L
 def cell(name: str, learned: list[Clip], measured: list[Clip]) -> str:
     """One line: what was chosen, and what came of it."""
     best = [quality for clip in learned for quality in clip.best]
-    settings = RecallSettings(keep=KEEP, sample=1.0, floor=1, high=60)
-    chosen = RecallThreshold(settings, "run", "camera", RecallState("", best, 1)).wanted()
+    settings = RecallSettings(target_recall=KEEP, exploration_rate=1.0, floor=1, max_threshold=60)
+    chosen = RecallThreshold(settings, "run", "camera", RecallState("", best, 1)).target_threshold()
     nearest = max(threshold for threshold in THRESHOLDS if threshold <= chosen)
     totals = {threshold: _sum([clip.played[threshold] for clip in measured]) for threshold in THRESHOLDS}
     default, then = totals[1], totals[nearest]

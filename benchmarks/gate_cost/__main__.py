@@ -99,7 +99,7 @@ def compare(
         seen = max(report.observed, 1)
         ours.append(
             {
-                "look_ms": 1000 * beside / cost.looks,
+                "look_ms": 1000 * beside / cost.frames,
                 "score_ms_per_face": 1000 * cost.score_s / seen,
                 "score_ms_per_scored": 1000 * cost.score_s / max(scoring.batches * scoring.batch_mean, 1),
             }
@@ -125,7 +125,7 @@ def compare(
     scored = report.scoring.batches * report.scoring.batch_mean
     return {
         "clip": clip.name,
-        "looks": report.cost.looks,
+        "looks": report.cost.frames,
         "faces": report.observed,
         "share_scored": round(scored / max(report.observed, 1), 3),
         "gate": {key: round(value, 2) for key, value in mine.items()},

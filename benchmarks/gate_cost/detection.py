@@ -56,15 +56,15 @@ class GateRun:
         """The faces of one frame."""
         look = self._attention.step(image, pts_s, cut=self._cuts.step(image))
         faces: list[Detection] = []
-        if look is DetectionMode.FOLLOW:
-            expected = self._attention.expected(pts_s)
-            found = self._detector.follow([image], [expected])[0] if expected else []
+        if look is DetectionMode.TRACK_ONLY:
+            expected = self._attention.expected_boxes(pts_s)
+            found = self._detector.detect_near([image], [expected])[0] if expected else []
             faces = [face for face in found if face is not None]
-            if not self._attention.followed(found, pts_s):
-                look = DetectionMode.SEARCH
-        if look is DetectionMode.SEARCH:
+            if not self._attention.tracked(found, pts_s):
+                look = DetectionMode.FULL_FRAME
+        if look is DetectionMode.FULL_FRAME:
             faces = self._detector.detect([image])[0]
-            self._attention.searched(faces, pts_s)
+            self._attention.detected(faces, pts_s)
         self.counts[look] += 1
         return faces
 

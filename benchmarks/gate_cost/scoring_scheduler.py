@@ -49,7 +49,7 @@ def play(recording: Recording, fps: float, settings: GateSettings) -> tuple[int,
     for frame in thinned(recording.frames(), fps):
         camera = frame.frame.camera
         contest = contests.setdefault(camera, ScoringScheduler(settings, "benchmark"))
-        wanted = contest.choose([tracked(face) for face in frame.faces])
+        wanted = contest.select([tracked(face) for face in frame.faces])
         kept = [face for face, want in zip(frame.faces, wanted, strict=True) if want]
         contest.scored(kept)
         contest.ended(frame.ended)

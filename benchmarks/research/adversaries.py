@@ -124,12 +124,12 @@ def main() -> None:
     attacker = Attacker(scorer)
     with torch.no_grad():  # what is attacked is the score itself
         same = attacker.value(torch.from_numpy(good[:8].copy()).float()).numpy()
-    np.testing.assert_allclose(same, scorer.score(good[:8], embedding=False).raw, atol=1e-5)
+    np.testing.assert_allclose(same, scorer.score(good[:8], embedding=False).raw_score, atol=1e-5)
 
     def numbers(each: Crops) -> dict[str, Array]:
         out = scorer.score(each)
         assert out.norm is not None
-        raw = {"vitnt": out.raw, "attention": out.attention, "norm": out.norm, "estimate": estimate.score(each).raw}
+        raw = {"vitnt": out.raw_score, "attention": out.attention, "norm": out.norm, "estimate": estimate.score(each).raw_score}
         return {name: scales[name].exact(values) for name, values in raw.items()}
 
     def apart(told: dict[str, Array]) -> dict[str, Array]:

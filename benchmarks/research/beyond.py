@@ -74,7 +74,7 @@ def main() -> None:
             ]
             told = []
             for name, scorer in scorers.items():
-                raw = np.stack([scorer.score(view).raw for view in (each, *views)]).astype(np.float64)
+                raw = np.stack([scorer.score(view).raw_score for view in (each, *views)]).astype(np.float64)
                 falls = mean_interval((raw[-1] < raw[0]).astype(np.float64), arguments.seed)
                 follows = spearmanr(severities, raw[1:].mean(1)).statistic
                 told.append(f"{name} {follows:+.2f}, falls in {falls[0]:.2f} ({falls[1]:.2f} to {falls[2]:.2f})")

@@ -33,7 +33,7 @@ def main() -> None:
         found = {}
         for distance in ("euclidean", "cosine"):
             scorer = load_scorer(distance=distance, **fixed)  # type: ignore[arg-type]
-            found[distance] = scorer.score(crops, embedding=False).raw.astype(np.float64)
+            found[distance] = scorer.score(crops, embedding=False).raw_score.astype(np.float64)
         print(ratios(photographs, found, "euclidean", arguments.seed), flush=True)
         plain = load_scorer(**fixed)  # type: ignore[arg-type]
         steps, received = ways(plain, crops)

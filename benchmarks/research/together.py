@@ -29,7 +29,7 @@ def main() -> None:
         found: dict[str, Array] = {}
         for name in ("vitnt", "attention", "norm", "estimate"):
             scorer = load_scorer(device="cpu", quality=name)
-            found[name] = scorer.score(crops).raw.astype(np.float64)
+            found[name] = scorer.score(crops).raw_score.astype(np.float64)
         found["sharpness"] = LaplacianQuality().score(photographs.faces, lambda done, total: None)
         print("clean" if degraded is None else "half degraded")
         for judge in photographs.judges:

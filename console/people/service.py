@@ -67,7 +67,7 @@ class EnrollmentService:
         with self._opened() as people:
             return encode_jpeg(people.crop(row), 90)
 
-    def enrol(self, name: str, files: Sequence[tuple[str, bytes]], *, accept: bool = False) -> EnrollmentResult:
+    def enroll(self, name: str, files: Sequence[tuple[str, bytes]], *, accept: bool = False) -> EnrollmentResult:
         """Enrol uploaded pictures of a person, each with its name.
 
         Raises:
@@ -78,17 +78,17 @@ class EnrollmentService:
         for source, content in files:
             pixels_of(source, content)
         with self._lock:
-            looks = [self._look_at(content, source) for source, content in files]
-            return self._take(name, looks, accept)
+            looks = [self._extract(content, source) for source, content in files]
+            return self._enroll(name, looks, accept)
 
-    def enrol_crop(
+    def enroll_crop(
         self, name: str, source: str, jpeg: bytes, quality: int, *, accept: bool = False
     ) -> EnrollmentResult:
-        """Enrol a face that the gate has sent; see :meth:`enrol`."""
+        """Enrol a face that the gate has sent; see :meth:`enroll`."""
         name = person_name(name)
-        return self._take(name, [_look(source, jpeg, quality)], accept)
+        return self._enroll(name, [_look(source, jpeg, quality)], accept)
 
-    def not_this(self, name: str, source: str, jpeg: bytes, quality: int) -> None:
+    def reject(self, name: str, source: str, jpeg: bytes, quality: int) -> None:
         """A face that must not be taken for this person any more.
 
         Raises:
@@ -122,7 +122,7 @@ class EnrollmentService:
 
     def faults(self) -> list[Fault]:
         """Everything that is wrong with the gallery."""
-        with self._enrolling() as enroller:
+        with self._open_enroller() as enroller:
             return enroller.check()
 
     def unknowns(self) -> list[UnknownCluster]:
@@ -161,9 +161,9 @@ class EnrollmentService:
         """What the worker recognises with too; loaded at the first call."""
         return self._loaded()
 
-    def _take(self, name: str, looks: Sequence[FaceSample], accept: bool) -> EnrollmentResult:
+    def _enroll(self, name: str, looks: Sequence[FaceSample], accept: bool) -> EnrollmentResult:
         new = [(PictureFile(name, Path(look.source)), look) for look in looks]
-        with self._enrolling() as enroller:
+        with self._open_enroller() as enroller:
             taken = enroller.take(new, [accept] * len(new))
         return EnrollmentResult(taken.added, taken.faults)
 
@@ -174,10 +174,10 @@ class EnrollmentService:
                 self._parts = load_recognition(embedder, card, "auto", None, fpir=fpir)
             return self._parts
 
-    def _look_at(self, content: bytes, source: str) -> FaceSample:
+    def _extract(self, content: bytes, source: str) -> FaceSample:
         if self._looker is None:
-            self._looker = self._loaded().looker()
-        return self._looker.look(content, source)
+            self._looker = self._loaded().face_extractor()
+        return self._looker.extract(content, source)
 
     @contextmanager
     def _opened(self) -> Iterator[GalleryStore]:
@@ -185,10 +185,10 @@ class EnrollmentService:
             yield people
 
     @contextmanager
-    def _enrolling(self) -> Iterator[Enroller]:
+    def _open_enroller(self) -> Iterator[Enroller]:
         parts = self._loaded()
         with self._opened() as people:
-            yield Enroller(people, parts.looker, parts.embedder, parts.rule)
+            yield Enroller(people, parts.face_extractor, parts.embedder, parts.rule)
 
 
 def _look(source: str, jpeg: bytes, quality: int) -> FaceSample:

@@ -67,7 +67,7 @@ class RecognizerSettings(msgspec.Struct, frozen=True):
     fpir: float | None = None
     key: Path | None = None
 
-    def arguments(self) -> list[str]:
+    def to_arguments(self) -> list[str]:
         """As ``facegate recognize`` takes them."""
         given = {"--card": self.card, "--fpir": self.fpir, "--key": self.key}
         options = [text for name, value in given.items() if value is not None for text in (name, str(value))]
@@ -121,12 +121,12 @@ class Supervisor:
         """Held while the file and what runs are on their way from one version to another."""
         self._stop = Event()
         self._worrying: deque[LogLine] = deque(maxlen=MAX_LOG_LINES)
-        self._gate, self._worker = Subprocess("gate", self._heard), Subprocess("worker", self._heard)
+        self._gate, self._worker = Subprocess("gate", self._on_log_line), Subprocess("worker", self._on_log_line)
         self._finished = False
         self._running: ConfigVersion = file.version()
         if self._running.problem is not None:
             raise ConfigError(self._running.problem)
-        self._take(self._running)
+        self._apply(self._running)
         self._stamp = self._stat()
         self._opened = ExitStack()
         # A socket's path has room for a hundred letters: it cannot lie in any folder.
@@ -171,16 +171,16 @@ class Supervisor:
         with self._changing:
             with self._lock:
                 before = self._running
-                self._take(version)
+                self._apply(version)
                 self._finished = False
-                self._gate.again_at_once()
+                self._gate.restart_now()
                 running = self._gate.running
             try:
                 if _wanted(version) is None or not running:
                     return  # the thread starts or ends it
                 restart = bool(self.client.reload().ignored)
             except GateRefusedError as error:
-                self._take(before)
+                self._apply(before)
                 raise ConfigError(str(error)) from error
             except GateUnreachableError:
                 restart = True
@@ -238,7 +238,7 @@ class Supervisor:
         """What is running."""
         return self._running
 
-    def _take(self, version: ConfigVersion) -> None:
+    def _apply(self, version: ConfigVersion) -> None:
         part = self._folder.running.with_suffix(".part")
         try:
             part.touch(mode=0o600)
@@ -254,13 +254,13 @@ class Supervisor:
         try:
             while not self._stop.wait(POLL_INTERVAL_S):
                 with self._lock:
-                    self._look()
+                    self._poll()
         finally:
-            self._worker.ask_to_end()  # they end side by side
+            self._worker.terminate()  # they end side by side
             self._gate.stop()
             self._worker.stop()
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         for child in (self._gate, self._worker):
             code = child.ended()
             if code is not None:
@@ -277,11 +277,11 @@ class Supervisor:
             self._tell("health", {"process": "worker", "started": True})
         if self._changing.acquire(blocking=False):
             try:
-                self._look_at_file()
+                self._check_config_file()
             finally:
                 self._changing.release()
 
-    def _look_at_file(self) -> None:
+    def _check_config_file(self) -> None:
         stamp = self._stat()
         if stamp == self._stamp:
             return
@@ -306,11 +306,11 @@ class Supervisor:
         where = str(endpoint).replace("://0.0.0.0:", "://127.0.0.1:").replace("://*:", "://127.0.0.1:")
         store = self._folder.store.absolute()
         return [
-            *("recognize", *self._recogniser.arguments(), "--connect", where, "--output", "/dev/null"),
+            *("recognize", *self._recogniser.to_arguments(), "--connect", where, "--output", "/dev/null"),
             *("--to", f"store://{store}", "--waiting", str(self._folder.data / "names")),
         ]
 
-    def _heard(self, line: LogLine) -> None:
+    def _on_log_line(self, line: LogLine) -> None:
         if line.level in NOTABLE_LEVELS:
             self._worrying.append(line)
             self._tell("line", line)

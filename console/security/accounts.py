@@ -62,7 +62,7 @@ class ApiToken(msgspec.Struct, frozen=True):
     id: int
     name: str
     role: Role
-    made: float
+    created: float
     """Unix time (UTC)."""
 
 
@@ -83,7 +83,7 @@ class Accounts(Database):
         self._hasher = PasswordHasher()  # Argon2id, RFC 9106's second recommendation
         self._nobody = self._hasher.hash(secrets.token_urlsafe())
 
-    def needed(self) -> bool:
+    def auth_required(self) -> bool:
         """Whether anybody has a password: then nobody comes in without one."""
         with self._alone, self._errors():
             return bool(self._db.execute("SELECT 1 FROM users LIMIT 1").fetchone())
@@ -107,7 +107,7 @@ class Accounts(Database):
                 (name, role, hashed),
             )
 
-    def come_in(self, name: str, password: str, now: float) -> str | None:
+    def log_in(self, name: str, password: str, now: float) -> str | None:
         """Begin a session; return its key, or ``None`` where name or password are wrong."""
         with self._alone, self._errors():
             row = self._db.execute("SELECT hash FROM users WHERE name = ?", (name,)).fetchone()
@@ -124,7 +124,7 @@ class Accounts(Database):
             self._db.execute("INSERT INTO sessions VALUES (?, ?, ?, ?)", (_kept(key), name, now, now))
         return key
 
-    def of_session(self, key: str, now: float) -> Principal | None:
+    def session_principal(self, key: str, now: float) -> Principal | None:
         """Whose session it is, while it lasts."""
         kept = _kept(key)
         with self._alone, self._errors():
@@ -137,12 +137,12 @@ class Accounts(Database):
                 self._db.execute("UPDATE sessions SET used = ? WHERE key = ?", (now, kept))
         return None if row is None else Principal(row[0], row[1])
 
-    def leave(self, key: str) -> None:
+    def log_out(self, key: str) -> None:
         """End a session."""
         with self._alone, self._transaction():
             self._db.execute("DELETE FROM sessions WHERE key = ?", (_kept(key),))
 
-    def make_token(self, name: str, role: Role, now: float) -> tuple[ApiToken, str]:
+    def create_token(self, name: str, role: Role, now: float) -> tuple[ApiToken, str]:
         """A token for a program; it is told this once."""
         secret = TOKEN + secrets.token_urlsafe(32)
         with self._alone, self._transaction():
@@ -159,12 +159,12 @@ class Accounts(Database):
                 ApiToken(*row) for row in self._db.execute("SELECT id, name, role, made FROM tokens ORDER BY id")
             ]
 
-    def revoke(self, token: int) -> bool:
+    def revoke_token(self, token: int) -> bool:
         """Let a token count no more; return whether there was one."""
         with self._alone, self._transaction():
             return self._db.execute("DELETE FROM tokens WHERE id = ?", (token,)).rowcount > 0
 
-    def of_token(self, secret: str) -> Principal | None:
+    def token_principal(self, secret: str) -> Principal | None:
         """Whose token it is."""
         with self._alone, self._errors():
             row = self._db.execute("SELECT name, role FROM tokens WHERE key = ?", (_kept(secret),)).fetchone()

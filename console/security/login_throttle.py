@@ -24,13 +24,13 @@ class LoginThrottle:
             return 0.0
         return max(0.0, last + min(FIRST_S * 2.0 ** min(count - FREE_ATTEMPTS, 10), LONGEST_S) - now)
 
-    def failed(self, who: str, now: float) -> None:
+    def record_failure(self, who: str, now: float) -> None:
         """An attempt was wrong."""
         count, last = self._failed.pop(who, (0, 0.0))
         self._failed[who] = (1 if now - last > FORGET_S else count + 1, now)
         while len(self._failed) > MAX_ADDRESSES:
             self._failed.popitem(last=False)
 
-    def succeeded(self, who: str) -> None:
+    def record_success(self, who: str) -> None:
         """One was right."""
         self._failed.pop(who, None)

@@ -70,9 +70,9 @@ class AccessMiddleware:
             await self._app(scope, receive, send)
             return
         headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
-        who = self._who(headers)
+        who = self._principal(headers)
         scope.setdefault("state", {})["who"] = who
-        refusal = self._refusal(scope, headers, who)
+        refusal = self._rejection(scope, headers, who)
         if refusal is not None:
             await _refuse(refusal, scope, send)
             return
@@ -113,18 +113,18 @@ class AccessMiddleware:
                 raise
             await _refuse(_Refusal(503, "ending", "the console is ending", "start it again"), scope, send)
 
-    def _who(self, headers: dict[str, str]) -> Principal | None:
-        if not self._accounts.needed():
+    def _principal(self, headers: dict[str, str]) -> Principal | None:
+        if not self._accounts.auth_required():
             return LOCAL_USER
         scheme, _, secret = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and secret:
-            return self._accounts.of_token(secret.strip())
+            return self._accounts.token_principal(secret.strip())
         key = session_key(headers.get("cookie", ""))
-        return None if key is None else self._accounts.of_session(key, time())
+        return None if key is None else self._accounts.session_principal(key, time())
 
-    def _refusal(self, scope: Scope, headers: dict[str, str], who: Principal | None) -> _Refusal | None:
+    def _rejection(self, scope: Scope, headers: dict[str, str], who: Principal | None) -> _Refusal | None:
         host = headers.get("host", "")
-        if not self._known(host):
+        if not self._authenticate(host):
             return _Refusal(
                 421,
                 "wrong_host",
@@ -142,7 +142,7 @@ class AccessMiddleware:
             return _Refusal(403, "not_allowed", f"{who.name} may look but not change", "ask an administrator")
         return None
 
-    def _known(self, host: str) -> bool:
+    def _authenticate(self, host: str) -> bool:
         try:
             name = urlsplit(f"//{host}").hostname or ""
         except ValueError:

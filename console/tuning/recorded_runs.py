@@ -29,7 +29,7 @@ class RecordedRun(msgspec.Struct, frozen=True):
         """See :class:`~facegate.pipeline.recording.replay.ReplaySource`."""
         return config_of(self.header.gates)
 
-    def seen(self) -> Iterator[ScoredFrame | FeedbackBatch | GateChange]:
+    def events(self) -> Iterator[ScoredFrame | FeedbackBatch | GateChange]:
         """See :class:`~facegate.pipeline.recording.replay.ReplaySource`."""
         return iter(self.items)
 
@@ -88,7 +88,7 @@ class RecordedRuns:
         grouped = _grouped(recording, camera)
         items = [
             item
-            for item in recording.seen()
+            for item in recording.events()
             if not isinstance(item, ScoredFrame) or item.frame.camera == camera or grouped
         ]
         frames = [item for item in items if isinstance(item, ScoredFrame) and item.frame.camera == camera]

@@ -85,7 +85,7 @@ class Tuner:
             cut=faces >= MAX_FACES,
         )
 
-    def play(self, camera: str, hours: float, changes: dict[str, Any] | None, *, named: bool) -> TuningOutcome:
+    def replay(self, camera: str, hours: float, changes: dict[str, Any] | None, *, named: bool) -> TuningOutcome:
         """Decide again.
 
         Args:

@@ -40,7 +40,7 @@ def create_app(console: ConsoleState, hosts: Collection[str] = ()) -> FastAPI:
             lambda: console.supervisor.health().worker.running,
         )
         console.broker.begin()
-        tasks = [asyncio.create_task(follower.follow()), asyncio.create_task(follower.tidy())]
+        tasks = [asyncio.create_task(follower.follow()), asyncio.create_task(follower.apply_retention())]
         tasks.append(asyncio.create_task(follower.end_abandoned()))
         try:
             yield

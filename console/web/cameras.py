@@ -175,7 +175,7 @@ def tracks(
                 faces=track.faces,
                 quality=track.quality,
                 outcomes=track.outcomes,
-                sent=sum(fate.shot_id is not None for fate in track.story),
+                sent=sum(fate.shot_id is not None for fate in track.events),
             )
             for track in console.store.tracks(name, since, most)
         ]
@@ -245,7 +245,7 @@ def states(console: ConsoleState) -> list[dict[str, Any]]:
             "name": camera.name,
             "state": camera.state,
             "problem": camera.problem,
-            "looks_per_s": camera.looks_per_s,
+            "looks_per_s": camera.processed_fps,
             "observed": camera.observed,
             "sent": camera.outcomes.get("forwarded", 0),
         }

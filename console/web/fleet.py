@@ -39,7 +39,7 @@ class FleetCameraOut(BaseModel):
     gate: str | None
     state: str
     since_s: float | None
-    looks_per_s: float
+    processed_fps: float
 
 
 class FleetOut(BaseModel):

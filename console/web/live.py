@@ -48,7 +48,7 @@ async def events(console: RouteErrors, request: Request) -> StreamingResponse:
 
 
 async def _stream(broker: EventBus) -> AsyncIterator[bytes]:
-    async with broker.listening() as queue:
+    async with broker.subscribe() as queue:
         yield b"retry: 1000\n\n"
         while True:
             try:

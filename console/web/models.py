@@ -95,17 +95,17 @@ class CameraOut(BaseModel):
     frames_processed: int = 0
     frames_searched: int = 0
     frames_overwritten: int = 0
-    frames_still: int = 0
-    packets_not_decoded: int = 0
-    packets_at_rest: int = 0
+    frames_without_motion: int = 0
+    packets_skipped: int = 0
+    packets_idle: int = 0
     reconnects: int = 0
-    looks_per_s: float = 0.0
+    processed_fps: float = 0.0
     decode_s: float = 0.0
     age_ms: dict[str, float] | None = None
     observed: int = 0
     outcomes: dict[str, int] = {}
     threshold: int | None = None
-    splits: int = 0
+    identity_switches: int = 0
     loss: dict[str, Any] | None = None
     drift: dict[str, Any] | None = None
 
@@ -200,7 +200,7 @@ class VisitOut(BaseModel):
     best: str | None
     """``shot_id``."""
     quality: int
-    answered: bool
+    recognized: bool
     name: str | None
     similarity: float | None
     margin: float | None
@@ -241,7 +241,7 @@ class TimelineOut(BaseModel):
     outcomes: dict[str, int]
     threshold: int | None
     """``min_quality`` of the camera now."""
-    story: list[FaceOutcomeOut]
+    events: list[FaceOutcomeOut]
     shots: list[ShotOut]
 
 

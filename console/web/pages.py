@@ -43,7 +43,7 @@ def healthz(console: RouteErrors) -> Response:
 @router.get("/login")
 def login(console: RouteErrors) -> Response:
     """Where one logs in."""
-    if not console.accounts.needed():
+    if not console.accounts.auth_required():
         return RedirectResponse("/live", 303)
     return _page("login.html", title="Log in")
 

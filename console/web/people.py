@@ -150,14 +150,14 @@ def rename(console: RouteErrors, name: str, new: NewName) -> None:
     """Call somebody otherwise, here and on what is stored."""
     name, wanted = _known(console, name), person_name(new.name)
     console.people.rename(name, wanted)
-    console.renamed(name, wanted)
+    console.rename_person(name, wanted)
 
 
 @router.delete("/people/{name}")
 def remove(console: RouteErrors, name: str) -> list[ErasedOut]:
     """Remove somebody everywhere: pictures, unknown faces, stored visits, what waits to be delivered."""
     name = _known(console, name)
-    return [ErasedOut(**msgspec.structs.asdict(each)) for each in console.forget(name)]
+    return [ErasedOut(**msgspec.structs.asdict(each)) for each in console.erase_person(name)]
 
 
 @router.post("/people/{name}/merge")
@@ -165,7 +165,7 @@ def merge(console: RouteErrors, name: str, into: NewName) -> dict[str, int]:
     """Give somebody's pictures to another person."""
     name, kept = _known(console, name), _known(console, into.name)
     moved = console.people.merge(name, kept)
-    console.renamed(name, kept)
+    console.rename_person(name, kept)
     return {"moved": moved}
 
 
@@ -187,14 +187,14 @@ def enrol(
                 413, "too_large", f"a picture of more than {MAX_FILE_BYTES // 2**20} MiB", "make it smaller"
             )
         contents.append(((file.filename or "upload")[:200], content))
-    return _verdict(console.people.enrol(name, contents, accept=accept))
+    return _verdict(console.people.enroll(name, contents, accept=accept))
 
 
 @router.post("/people/{name}/shots")
 def enrol_shot(console: RouteErrors, name: PersonName, wanted: FromShot) -> EnrollmentResultOut:
     """Enrol a face that the gate has sent."""
     shot, jpeg = _shot(console, wanted.shot_id)
-    verdict = console.people.enrol_crop(name, f"shot {shot.shot_id}", jpeg, shot.quality, accept=wanted.accept)
+    verdict = console.people.enroll_crop(name, f"shot {shot.shot_id}", jpeg, shot.quality, accept=wanted.accept)
     return _verdict(verdict)
 
 
@@ -203,7 +203,7 @@ def not_this_person(console: RouteErrors, name: str, wanted: FromShot) -> None:
     """A face that must not be taken for this person any more."""
     name = _known(console, name)
     shot, jpeg = _shot(console, wanted.shot_id)
-    console.people.not_this(name, f"shot {shot.shot_id}", jpeg, shot.quality)
+    console.people.reject(name, f"shot {shot.shot_id}", jpeg, shot.quality)
 
 
 @router.get("/unknowns")

@@ -53,7 +53,7 @@ def score(console: RouteErrors, picture: Annotated[UploadFile, File()]) -> Score
     if len(content) > MAX_FILE_BYTES:
         most = MAX_FILE_BYTES // 2**20
         raise ApiError(413, "too_large", f"a picture of more than {most} MiB", "make it smaller")
-    return _out(console.scoring.judge("the picture", content))
+    return _out(console.scoring.score("the picture", content))
 
 
 def _out(found: ScoredPicture) -> ScoreOut:
@@ -68,7 +68,7 @@ def _face(face: ScoredPictureFace, info: QualityInfo) -> ScoredOut:
         landmarks=[(round(float(x), 2), round(float(y), 2)) for x, y in face.detection.landmarks],
         quality=QualityOut(
             value=face.quality,
-            raw=face.raw,
+            raw=face.raw_score,
             algorithm=info.algorithm,
             model=info.model,
             calibration=info.calibration,

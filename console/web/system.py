@@ -26,7 +26,7 @@ class ProcessOut(BaseModel):
     since: float | None
     starts: int
     last_exit: int | None
-    last_words: str | None
+    last_log_lines: str | None
 
 
 class LogLineOut(BaseModel):
@@ -134,7 +134,7 @@ def session(console: RouteErrors, request: Request) -> SessionOut:
     """Who is here."""
     who: Principal | None = request.state.who
     return SessionOut(
-        needed=console.accounts.needed(),
+        needed=console.accounts.auth_required(),
         name=None if who is None else who.name,
         role=None if who is None else who.role,
     )
@@ -151,17 +151,17 @@ def log_in(console: RouteErrors, request: Request, response: Response, login: Lo
                 429, "too_many_attempts", "too many wrong attempts", f"try again in {max(1, round(wait))} seconds"
             )
     old = session_key(request.headers.get("cookie", ""))
-    key = console.accounts.come_in(login.name, login.password.get_secret_value(), time())
+    key = console.accounts.log_in(login.name, login.password.get_secret_value(), time())
     if key is None:
         for who in (f"from {asker}", f"as {login.name}"):
-            console.patience.failed(who, time())
+            console.patience.record_failure(who, time())
         raise ApiError(401, "wrong_login", "name or password is wrong", "try again, or ask an administrator")
     if old is not None:
-        console.accounts.leave(old)
-    console.patience.succeeded(f"from {asker}")
-    console.patience.succeeded(f"as {login.name}")
+        console.accounts.log_out(old)
+    console.patience.record_success(f"from {asker}")
+    console.patience.record_success(f"as {login.name}")
     response.set_cookie(COOKIE, key, httponly=True, samesite="strict", secure=console.secure, path="/")
-    found = console.accounts.of_session(key, time())
+    found = console.accounts.session_principal(key, time())
     assert found is not None
     return SessionOut(needed=True, name=found.name, role=found.role)
 
@@ -171,7 +171,7 @@ def log_out(console: RouteErrors, request: Request, response: Response) -> None:
     """End the session; its cookie is worth nothing any more."""
     key = session_key(request.headers.get("cookie", ""))
     if key is not None:
-        console.accounts.leave(key)
+        console.accounts.log_out(key)
     response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict", secure=console.secure)
 
 
@@ -185,14 +185,14 @@ def tokens(console: RouteErrors, request: Request) -> list[TokenOut]:
 @router.post("/tokens", status_code=201)
 def make_token(console: RouteErrors, wanted: TokenCreate) -> TokenCreatedOut:
     """Make a token; a program sends it as ``Authorization: Bearer TOKEN``."""
-    token, secret = console.accounts.make_token(wanted.name, wanted.role, time())
+    token, secret = console.accounts.create_token(wanted.name, wanted.role, time())
     return TokenCreatedOut(**msgspec.structs.asdict(token), token=secret)
 
 
 @router.delete("/tokens/{token}", status_code=204)
 def revoke(console: RouteErrors, token: RowId) -> None:
     """Let a token count no more."""
-    if not console.accounts.revoke(token):
+    if not console.accounts.revoke_token(token):
         raise not_found("such token")
 
 

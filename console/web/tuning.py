@@ -69,7 +69,7 @@ def play(
     """
     _gate(console, name)
     changes = change.model_dump(exclude_unset=True)
-    played = console.tuner.play(name, hours, changes or None, named=named)
+    played = console.tuner.replay(name, hours, changes or None, named=named)
     return TuningOutcomeOut(**msgspec.structs.asdict(played))
 
 

@@ -106,7 +106,7 @@ def timeline(console: RouteErrors, run_id: str, camera: str, track_id: RowId) ->
     config = console.supervisor.running().config
     known = config is not None and any(each.name == camera for each in config.cameras)
     kept = track is not None and _piece_kept(console, track)
-    story = () if track is None else track.story
+    story = () if track is None else track.events
     return TimelineOut(
         visit=None if visit is None else visit_out(visit),
         camera=camera,
@@ -116,7 +116,7 @@ def timeline(console: RouteErrors, run_id: str, camera: str, track_id: RowId) ->
         faces=0 if track is None else track.faces,
         outcomes={} if track is None else track.outcomes,
         threshold=config.gate_for(camera).min_quality if config is not None and known else None,
-        story=[
+        events=[
             FaceOutcomeOut(
                 face_id=fate.face_id,
                 pts_s=fate.pts_s,
@@ -149,16 +149,16 @@ def face(
 
 
 def _piece_kept(console: ConsoleState, track: TrackRecord) -> bool:
-    return track.piece is not None and (console.folder.recordings / track.run_id / track.piece).is_file()
+    return track.segment is not None and (console.folder.recordings / track.run_id / track.segment).is_file()
 
 
 def _recorded(console: ConsoleState, track: TrackRecord, face_id: str) -> ScoredFace | None:
-    wanted = next((fate for fate in track.story if fate.face_id == face_id), None)
-    if wanted is None or wanted.quality is None or track.piece is None or not _piece_kept(console, track):
+    wanted = next((fate for fate in track.events if fate.face_id == face_id), None)
+    if wanted is None or wanted.quality is None or track.segment is None or not _piece_kept(console, track):
         return None
     try:
         recording = Recording(console.folder.recordings / track.run_id)
-        for frame in recording.frames_from(RecordingPosition(track.piece, track.offset)):
+        for frame in recording.frames_from(RecordingPosition(track.segment, track.offset)):
             if frame.frame.camera != track.camera:
                 continue
             for each in frame.faces:

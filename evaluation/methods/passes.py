@@ -27,7 +27,7 @@ class ScorerQuality:
         """See :class:`QualityMethod`."""
         parts = []
         for start in range(0, len(faces.crops), CHUNK):
-            parts.append(self._scorer.score(faces.crops[start : start + CHUNK], embedding=False).raw)
+            parts.append(self._scorer.score(faces.crops[start : start + CHUNK], embedding=False).raw_score)
             progress(start, len(faces.crops))
         return np.concatenate(parts).astype(np.float64)
 

@@ -99,8 +99,8 @@ class Camera:
         self._last: FrameRef = FrameRef(config.name, 0, 0.0, 0.0, None, 0, 0) if after is None else after._last
         self._seen = 0
         self._overwritten = 0 if after is None else after.overwritten
-        self._not_decoded = 0 if after is None else after.not_decoded
-        self._at_rest = 0 if after is None else after.packets_at_rest
+        self._not_decoded = 0 if after is None else after.packets_skipped
+        self._at_rest = 0 if after is None else after.packets_idle
         self._live_since: float | None = None
 
     @property
@@ -119,14 +119,14 @@ class Camera:
         return self.permit is None or self.permit.holds()
 
     @property
-    def not_decoded(self) -> int:
+    def packets_skipped(self) -> int:
         """Packets that were left out in order to catch up."""
-        return self._not_decoded + self.source.not_decoded
+        return self._not_decoded + self.source.packets_skipped
 
     @property
-    def packets_at_rest(self) -> int:
+    def packets_idle(self) -> int:
         """Packets that were not decoded because nobody was there and nothing moved."""
-        return self._at_rest + self.source.packets_at_rest
+        return self._at_rest + self.source.packets_idle
 
     @property
     def overwritten(self) -> int:
@@ -140,7 +140,7 @@ class Camera:
         try:
             while not self.stopped.is_set() and (lost := self._connection()) is not None:
                 live_for = 0.0 if self._live_since is None else monotonic() - self._live_since
-                unauthorised = self.state is CameraState.UNAUTHORISED
+                unauthorised = self.state is CameraState.UNAUTHORIZED
                 wait = backoff.wait_s(unauthorised=unauthorised, live_for_s=live_for)
                 if lost != told or self._live_since is not None or monotonic() - told_s >= LOG_REPEAT_S:
                     event = "camera lost, trying again" if self._seen else "waiting for the camera, trying again"
@@ -161,9 +161,9 @@ class Camera:
                 if self.stopped.is_set():
                     break
                 if self._live_since is None:
-                    self._came_live(frame)
+                    self._went_live(frame)
                 self.received += 1
-                placed = self._stream.place(rotated(frame, self.config.rotate))
+                placed = self._stream.stitch(rotated(frame, self.config.rotate))
                 if self.permit is not None:
                     placed = msgspec.structs.replace(
                         placed, ref=msgspec.structs.replace(placed.ref, lease=self.permit.lease)
@@ -172,24 +172,24 @@ class Camera:
                 self.lane.put(placed)
         except SourceError as error:
             self.error = error
-            return self._broken(error)
-        if self.source.returns and self.config.reconnect and not self.stopped.is_set():
+            return self._connection_lost(error)
+        if self.source.reconnectable and self.config.reconnect and not self.stopped.is_set():
             self.state = CameraState.STALLED
             return "the stream ended"
-        self._ended()
+        self._mark_ended()
         return None
 
-    def _ended(self) -> None:
+    def _mark_ended(self) -> None:
         self.state = CameraState.ENDED
         log.info("camera ended", camera=self.name, frames=self.received)
 
-    def _broken(self, error: SourceError) -> str | None:
+    def _connection_lost(self, error: SourceError) -> str | None:
         if self.stopped.is_set():
-            self._ended()  # whatever it says by then
+            self._mark_ended()  # whatever it says by then
             return None
-        again = self.source.returns and self.config.reconnect
+        again = self.source.reconnectable and self.config.reconnect
         if isinstance(error, UnauthorizedError):
-            self.state = CameraState.UNAUTHORISED
+            self.state = CameraState.UNAUTHORIZED
         else:
             self.state = CameraState.STALLED if again else CameraState.FAILED
         if again:
@@ -197,7 +197,7 @@ class Camera:
         log.error("camera failed", camera=self.name, reason=str(error))
         return None
 
-    def _came_live(self, frame: Frame) -> None:
+    def _went_live(self, frame: Frame) -> None:
         self._live_since = monotonic()
         self.reconnects += self._seen > 0
         self._seen += 1

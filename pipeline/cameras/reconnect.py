@@ -48,7 +48,7 @@ class TimestampStitcher:
         """The next frame comes from a new connection."""
         self._first = True
 
-    def place(self, frame: Frame) -> Frame:
+    def stitch(self, frame: Frame) -> Frame:
         """The frame with its place in the whole stream."""
         ref, last = frame.ref, self._last
         if last is not None and self._first:

@@ -37,7 +37,7 @@ class DataFolder:
             raise StoreError(f"cannot keep anything in {folder}: {(error.strerror or 'error').lower()}") from error
         self._waiting = folder / "store.spool"
 
-    def stores(self, config: RunConfig) -> RunConfig:
+    def with_store_sink(self, config: RunConfig) -> RunConfig:
         """The configuration with the store as one more place for shots."""
         place = OutputConfig(kind="store", to=str(self.store), spool=self._waiting)
         delivery = config.delivery
@@ -65,36 +65,36 @@ class ConsoleFeed:
         """Where the run is to be recorded."""
         return None if self._data is None else self._data.recordings
 
-    def stores(self, config: RunConfig) -> RunConfig:
+    def with_store_sink(self, config: RunConfig) -> RunConfig:
         """The configuration as it is to run."""
-        return config if self._data is None else self._data.stores(config)
+        return config if self._data is None else self._data.with_store_sink(config)
 
-    def see(self, frame: ScoredFrame) -> None:
+    def on_frame(self, frame: ScoredFrame) -> None:
         """Take a frame before it is decided; from the gate's thread."""
-        self._live.see(frame)
+        self._live.on_frame(frame)
         if self._tracks is not None:
-            self._tracks.see(frame)
+            self._tracks.on_frame(frame)
 
-    def decided(self, decision: Decision) -> None:
+    def on_decisions(self, decision: Decision) -> None:
         """Take the fate of a face; from the gate's thread."""
         if self._tracks is not None:
-            self._tracks.decided(decision)
+            self._tracks.on_decisions(decision)
 
     @contextmanager
-    def of(self, runner: Runner, reload: Callable[[], ConfigDiff]) -> Iterator[None]:
+    def attach(self, runner: Runner, reload: Callable[[], ConfigDiff]) -> Iterator[None]:
         """Show and keep this run.
 
         Args:
-            runner: whose :meth:`see` and :meth:`decided` these are.
+            runner: whose :meth:`on_frame` and :meth:`on_decisions` these are.
             reload: goes over to what its configuration file says now.
 
         Raises:
             DeliveryError: the control socket cannot be bound.
         """
-        self._live.of(runner.shown, runner.people, runner.info.model)
+        self._live.attach(runner.latest_frame, runner.current_people, runner.info.model)
         with ExitStack() as opened:
             if self._tracks is not None:
-                opened.enter_context(self._tracks.of(runner.run_id, runner.recorded))
+                opened.enter_context(self._tracks.attach(runner.run_id, runner.recording_position))
             if self._control is not None:
                 opened.enter_context(
                     ControlServer(

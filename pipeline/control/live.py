@@ -24,7 +24,7 @@ class LiveView:
         self._model = ""
         self._faces: dict[str, ScoredFrame] = {}
 
-    def of(
+    def attach(
         self,
         shown: Callable[[str], tuple[FrameRef, Image] | None],
         people: Callable[[str], Mapping[int, int]],
@@ -41,11 +41,11 @@ class LiveView:
         self._shown = shown
         self._people = people
 
-    def see(self, frame: ScoredFrame) -> None:
+    def on_frame(self, frame: ScoredFrame) -> None:
         """Take a frame that was scored; from the gate's thread."""
         self._faces[frame.frame.camera] = frame
 
-    def answer(self, ask: LiveRequest) -> tuple[LiveCamera, ...]:
+    def reply(self, ask: LiveRequest) -> tuple[LiveCamera, ...]:
         """What the cameras show."""
         found = []
         for camera, have in ask.have.items():

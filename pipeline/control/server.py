@@ -107,7 +107,7 @@ class ControlServer:
             if len(request.have) > MAX_CAMERAS:
                 self._reply(route, ErrorReply(f"at most {MAX_CAMERAS} cameras at a time"))
             else:
-                self._reply(route, LiveReply(self._run_id, self._live.answer(request)))
+                self._reply(route, LiveReply(self._run_id, self._live.reply(request)))
         else:
             self._reply(route, ReportReply(self._report()))
 

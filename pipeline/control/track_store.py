@@ -87,8 +87,8 @@ class _OpenTrack:
             faces=self.faces,
             quality=self.quality,
             outcomes=dict(self.outcomes),
-            story=tuple(sorted(self.story, key=lambda fate: fate.pts_s)),
-            piece=place.piece or None,
+            events=tuple(sorted(self.story, key=lambda fate: fate.pts_s)),
+            segment=place.segment or None,
             offset=place.offset,
         )
 
@@ -114,7 +114,7 @@ class TrackBook:
         self._stop = Event()
         self._thread = Thread(target=self._run, name="facegate-tracks", daemon=True)
 
-    def of(self, run_id: str, place: Callable[[], RecordingPosition | None]) -> Self:
+    def attach(self, run_id: str, place: Callable[[], RecordingPosition | None]) -> Self:
         """Say whose tracks they are, and what tells where the last frame was recorded."""
         self._run_id, self._place = run_id, place
         return self
@@ -129,13 +129,13 @@ class TrackBook:
         self._stop.set()
         self._thread.join()
 
-    def see(self, frame: ScoredFrame) -> None:
+    def on_frame(self, frame: ScoredFrame) -> None:
         """Take a frame before it is decided; from the gate's thread."""
         place = self._place()
         if place is not None:
             self._places[frame.frame.camera].append((frame.frame.pts_s, place))
 
-    def decided(self, decision: Decision) -> None:
+    def on_decisions(self, decision: Decision) -> None:
         """Take the fate of a face; from the gate's thread."""
         if decision.outcome is Outcome.UNTRACKED:
             return  # seen once: no track
@@ -179,7 +179,7 @@ class TrackBook:
             tracks = [track.track() for track in new]
             counted = [track.faces for track in new]
         if tracks:
-            self._store.keep_tracks(tracks)
+            self._store.add_tracks(tracks)
         with self._lock:
             for track, faces in zip(new, counted, strict=True):
                 if track.faces == faces:

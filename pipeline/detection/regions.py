@@ -51,25 +51,25 @@ class Regions:
             report: faces whose middle is in none of these polygons are not reported; everywhere by default.
             mask: what nobody may look at.
         """
-        self._search = search
-        self._report = [np.array(polygon, np.float32) for polygon in report]
-        self._mask = [np.array(polygon, np.float64) for polygon in mask]
+        self._roi = search
+        self._zones = [np.array(polygon, np.float32) for polygon in report]
+        self._masks = [np.array(polygon, np.float64) for polygon in mask]
 
     def masked(self, image: Image) -> Image:
         """The picture with masked parts black."""
-        if not self._mask:
+        if not self._masks:
             return image
         size = np.array([image.shape[1], image.shape[0]])
         copy = image.copy()
-        cv2.fillPoly(copy, [np.rint(polygon * size).astype(np.int32) for polygon in self._mask], (0, 0, 0))
+        cv2.fillPoly(copy, [np.rint(polygon * size).astype(np.int32) for polygon in self._masks], (0, 0, 0))
         return copy
 
-    def searched(self, image: Image) -> Image:
+    def crop_to_roi(self, image: Image) -> Image:
         """The part of the picture in which faces are looked for."""
         left, top, right, bottom = self._edges(image)
         return contiguous(image[top:bottom, left:right])
 
-    def placed(self, found: Sequence[Detection], image: Image) -> list[Detection]:
+    def to_frame_coords(self, found: Sequence[Detection], image: Image) -> list[Detection]:
         """Detections in the searched part, in pixels of the whole picture."""
         left, top, _, _ = self._edges(image)
         if not left and not top:
@@ -84,16 +84,16 @@ class Regions:
             for face in found
         ]
 
-    def reports(self, face: Detection, width: int, height: int) -> bool:
+    def in_zone(self, face: Detection, width: int, height: int) -> bool:
         """Whether the face's middle is where faces count."""
-        if not self._report:
+        if not self._zones:
             return True
         x, y = (face.box[0] + face.box[2]) / 2 / width, (face.box[1] + face.box[3]) / 2 / height
-        return any(cv2.pointPolygonTest(polygon, (x, y), False) >= 0 for polygon in self._report)
+        return any(cv2.pointPolygonTest(polygon, (x, y), False) >= 0 for polygon in self._zones)
 
     def _edges(self, image: Image) -> tuple[int, int, int, int]:
         height, width = image.shape[:2]
-        if self._search is None:
+        if self._roi is None:
             return 0, 0, width, height
-        left, top, right, bottom = self._search
+        left, top, right, bottom = self._roi
         return round(left * width), round(top * height), round(right * width), round(bottom * height)

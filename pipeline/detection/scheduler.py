@@ -48,11 +48,11 @@ MAX_EXTRAPOLATION_S = 1.0
 class DetectionMode(StrEnum):
     """What is done with a frame."""
 
-    NONE = "none"
+    SKIP = "none"
     """Nothing moved and nobody is there."""
-    FOLLOW = "follow"
+    TRACK_ONLY = "follow"
     """Known faces are looked for where they are expected."""
-    SEARCH = "search"
+    FULL_FRAME = "search"
     """The whole frame is searched."""
 
 
@@ -60,20 +60,20 @@ class _KnownFace(msgspec.Struct, frozen=True, eq=False):
     """A face of the last look."""
 
     box: Box
-    speed: tuple[float, float]
+    velocity: tuple[float, float]
     """Pixels per second of its middle."""
-    looks: FaceTemplatePatch | None
+    patch: FaceTemplatePatch | None
 
-    def at(self, passed_s: float) -> Box:
+    def extrapolate(self, passed_s: float) -> Box:
         """Where it is expected after so long."""
         ahead = min(passed_s, MAX_EXTRAPOLATION_S)
-        dx, dy = (speed * ahead for speed in self.speed)
+        dx, dy = (speed * ahead for speed in self.velocity)
         x1, y1, x2, y2 = self.box
         return (x1 + dx, y1 + dy, x2 + dx, y2 + dy)
 
 
 class DetectionScheduler:
-    """Decides for one camera. For every frame ``step``; then ``followed`` or ``searched`` with what was found."""
+    """Decides for one camera. For every frame ``step``; then ``tracked`` or ``detected`` with what was found."""
 
     def __init__(
         self,
@@ -91,102 +91,102 @@ class DetectionScheduler:
             skip_still: leave out frames in which nothing has moved although somebody is there.
             follow: ``False`` searches every frame that is looked at.
         """
-        self._scarce_s = (
+        self._overload_gap_s = (
             None if look_s is None else max(OVERLOAD_FACTOR * look_s, MAX_DISCOVERY_DELAY_S / 2 + CLOCK_JITTER_S)
         )
-        self._idle_s = None if idle_fps is None else 1.0 / idle_fps
+        self._idle_interval_s = None if idle_fps is None else 1.0 / idle_fps
         self._skip_still = skip_still
-        self._follow = follow
+        self._track_between = follow
         self._known: list[_KnownFace] = []
         self._image: Image | None = None
         """The frame that is looked at."""
         self._thumbnail: NDArray[Any] | None = None
         """Of the last frame that was looked at, where the next may be left out."""
-        self.at_rest = False
+        self.is_idle = False
         """Nobody is there and nothing has moved for a while, as far as the last frame told."""
-        self._moved_s: float | None = None
-        self._looked_s: float | None = None
-        self._seen_s: float | None = None
+        self._last_motion_s: float | None = None
+        self._processed_s: float | None = None
+        self._known_s: float | None = None
         """Of the known faces' places."""
-        self._face_s: float | None = None
-        self._waiting_s: float | None = None
+        self._last_face_s: float | None = None
+        self._unsearched_since_s: float | None = None
         """The first look since the last search that was none: how long a new face may have waited already."""
-        self._followed = 0
+        self._track_only_run = 0
         """Looks since the last search."""
 
     def step(self, image: Image, pts_s: float, *, cut: bool = False) -> DetectionMode:
         """Say how to look at the next frame."""
-        before = self._looked_s
+        before = self._processed_s
         self._image = image
         if before is None or cut or pts_s < before:
             self._known = []
-            self._looked_s, self._thumbnail = pts_s, None
-            self.at_rest, self._moved_s = False, pts_s
-            return DetectionMode.SEARCH
-        if self._unmoved(image, pts_s - before, pts_s):
-            return DetectionMode.NONE
-        self._looked_s = pts_s
-        first = pts_s if self._waiting_s is None else self._waiting_s
+            self._processed_s, self._thumbnail = pts_s, None
+            self.is_idle, self._last_motion_s = False, pts_s
+            return DetectionMode.FULL_FRAME
+        if self._no_motion(image, pts_s - before, pts_s):
+            return DetectionMode.SKIP
+        self._processed_s = pts_s
+        first = pts_s if self._unsearched_since_s is None else self._unsearched_since_s
         next_s = pts_s + (pts_s - before)
         late = next_s - first > MAX_DISCOVERY_DELAY_S + CLOCK_JITTER_S
-        if self._scarce_s is not None and pts_s - before > self._scarce_s and self._known:
-            late = self._followed >= MAX_TRACK_ONLY_RUN
-        if late or not self._follow:
-            return DetectionMode.SEARCH
-        self._waiting_s = first
-        self._followed += 1
-        return DetectionMode.FOLLOW
+        if self._overload_gap_s is not None and pts_s - before > self._overload_gap_s and self._known:
+            late = self._track_only_run >= MAX_TRACK_ONLY_RUN
+        if late or not self._track_between:
+            return DetectionMode.FULL_FRAME
+        self._unsearched_since_s = first
+        self._track_only_run += 1
+        return DetectionMode.TRACK_ONLY
 
-    def expected(self, pts_s: float) -> list[Box]:
+    def expected_boxes(self, pts_s: float) -> list[Box]:
         """Where the known faces should be now: by their speed, and where the picture looks like them."""
-        passed_s = 0.0 if self._seen_s is None else pts_s - self._seen_s
-        places = [(known.at(passed_s), known.looks) for known in self._known]
+        passed_s = 0.0 if self._known_s is None else pts_s - self._known_s
+        places = [(known.extrapolate(passed_s), known.patch) for known in self._known]
         image = self._image
         return [
             place if image is None or looks is None else match_template(image, looks, place)
             for place, looks in places
         ]
 
-    def followed(self, found: Sequence[Detection | None], pts_s: float) -> bool:
+    def tracked(self, found: Sequence[Detection | None], pts_s: float) -> bool:
         """Take what was found at the expected places; ``False`` where one was lost and a search has to follow."""
         pairs = [(face, known) for face, known in zip(found, self._known, strict=True) if face is not None]
         if len(pairs) < len(found):
             return False
-        self._keep(pairs, pts_s)
+        self._update_known(pairs, pts_s)
         return True
 
-    def searched(self, found: Sequence[Detection], pts_s: float) -> None:
+    def detected(self, found: Sequence[Detection], pts_s: float) -> None:
         """Take what a search has found."""
-        expected = list(zip(self.expected(pts_s), self._known, strict=True))
+        expected = list(zip(self.expected_boxes(pts_s), self._known, strict=True))
         pairs = []
         for face in found:
             known = next((known for box, known in expected if same_face(box, face.box)), None)
             pairs.append((face, known))
-        self._keep(pairs, pts_s)
-        self._waiting_s = None
-        self._followed = 0
+        self._update_known(pairs, pts_s)
+        self._unsearched_since_s = None
+        self._track_only_run = 0
 
-    def _keep(self, pairs: Sequence[tuple[Detection, _KnownFace | None]], pts_s: float) -> None:
-        passed_s = 0.0 if self._seen_s is None else pts_s - self._seen_s
+    def _update_known(self, pairs: Sequence[tuple[Detection, _KnownFace | None]], pts_s: float) -> None:
+        passed_s = 0.0 if self._known_s is None else pts_s - self._known_s
         image = self._image
         self._known = [
             _KnownFace(
                 box=face.box,
-                speed=_velocity(known, face.box, passed_s),
-                looks=None if image is None else make_patch(image, face.box),
+                velocity=_velocity(known, face.box, passed_s),
+                patch=None if image is None else make_patch(image, face.box),
             )
             for face, known in pairs
         ]
         self._image = None  # not held until the next one
-        self._seen_s = pts_s
+        self._known_s = pts_s
         if pairs:
-            self._face_s = pts_s
+            self._last_face_s = pts_s
 
-    def _unmoved(self, image: Image, passed_s: float, pts_s: float) -> bool:
-        quiet = self._face_s is None or pts_s - self._face_s >= IDLE_AFTER_S
-        self.at_rest = False
-        if quiet and self._idle_s is not None:
-            longest = self._idle_s
+    def _no_motion(self, image: Image, passed_s: float, pts_s: float) -> bool:
+        quiet = self._last_face_s is None or pts_s - self._last_face_s >= IDLE_AFTER_S
+        self.is_idle = False
+        if quiet and self._idle_interval_s is not None:
+            longest = self._idle_interval_s
         elif self._skip_still:
             longest = STATIC_SCENE_INTERVAL_S
         else:
@@ -194,9 +194,9 @@ class DetectionScheduler:
             return False
         now, seen = _thumbnail(image), self._thumbnail
         still = seen is not None and np.abs(now - seen).max() < MOTION_THRESHOLD
-        if not still or self._moved_s is None:
-            self._moved_s = pts_s
-        self.at_rest = quiet and self._idle_s is not None and pts_s - self._moved_s >= NO_MOTION_S
+        if not still or self._last_motion_s is None:
+            self._last_motion_s = pts_s
+        self.is_idle = quiet and self._idle_interval_s is not None and pts_s - self._last_motion_s >= NO_MOTION_S
         if still and passed_s + CLOCK_JITTER_S < longest:
             return True
         self._thumbnail = now
@@ -208,7 +208,7 @@ def _velocity(known: _KnownFace | None, box: Box, passed_s: float) -> tuple[floa
     if known is None or passed_s <= 0:
         return (0.0, 0.0)
     dx, dy = (((box[i] + box[i + 2]) - (known.box[i] + known.box[i + 2])) / 2 / passed_s for i in (0, 1))
-    return ((known.speed[0] + dx) / 2, (known.speed[1] + dy) / 2)
+    return ((known.velocity[0] + dx) / 2, (known.velocity[1] + dy) / 2)
 
 
 def _thumbnail(image: Image) -> NDArray[np.int16]:

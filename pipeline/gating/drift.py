@@ -43,7 +43,7 @@ class DriftDetector:
         else:
             self.recent.append(pair)
 
-    def moved(self) -> SimilarityShift | None:
+    def shift(self) -> SimilarityShift | None:
         """What has moved, if anything has."""
         if len(self.recent) < RECENT:
             return None

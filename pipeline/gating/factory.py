@@ -35,17 +35,17 @@ log = structlog.get_logger(__name__)
 class LearnedState(msgspec.Struct, frozen=True):
     """What a camera has learned, for whoever decides for it next."""
 
-    keep: RecallState | None = None
+    recall: RecallState | None = None
 
 
 class FleetPeers(Protocol):
     """Other gates of a fleet, which decide for other cameras of a group, and for these ones later."""
 
-    def met(self, group: str, embedding: NDArray[np.float32], at_s: float) -> None:
+    def on_sighting(self, group: str, embedding: NDArray[np.float32], at_s: float) -> None:
         """Somebody was let through: ``(D,)`` of unit length, when by this host's monotonic clock."""
         ...
 
-    def learned(self, camera: str, learned: LearnedState) -> None:
+    def on_learned_state(self, camera: str, learned: LearnedState) -> None:
         """A camera has learned more."""
         ...
 
@@ -56,7 +56,7 @@ class StepResult(msgspec.Struct, frozen=True):
     now: float
     """Media time of the camera's last frame."""
     decisions: list[Decision]
-    ends: list[TrackEnd]
+    ended_tracks: list[TrackEnd]
     """Tracks of which no more shots will come."""
 
 
@@ -71,20 +71,20 @@ class GateFactory:
         people: IdentityThresholds | None,
         learned: dict[str, RecallState] | None = None,
     ) -> None:
-        """Take the configuration; ``learned`` is what a recording's cameras began with, not what is on disk."""
+        """Take the configuration; ``on_learned_state`` is what a recording's cameras began with, not what is on disk."""
         self.run_id, self._info, self._people = run_id, quality_info, people
         self._settings: dict[str, GateConfig] = {}
         self._groups: dict[str, RecentPeople] = {}
-        self._keeping: dict[str, RecallThreshold] = {}
-        self._kept: dict[str, RecallState] = {}
+        self._recall: dict[str, RecallThreshold] = {}
+        self._saved: dict[str, RecallState] = {}
         """As it is on disk."""
         self._learned = learned
-        self._handed: dict[str, LearnedState] = {}
-        self._outside: FleetPeers | None = None
+        self._restored: dict[str, LearnedState] = {}
+        self._peers: FleetPeers | None = None
         self.configure(config)
 
     def configure(self, config: RunConfig, learned: dict[str, RecallState] | None = None) -> None:
-        """Make what comes from now on by another configuration; ``learned`` as above.
+        """Make what comes from now on by another configuration; ``on_learned_state`` as above.
 
         A camera that is not in it keeps its settings: frames of it may still be on the way.
         """
@@ -92,33 +92,33 @@ class GateFactory:
             self._learned = (self._learned or {}) | learned
         self._settings |= {camera.name: config.gate_for(camera.name) for camera in config.cameras}
 
-    def share(self, outside: FleetPeers) -> None:
+    def connect_peers(self, outside: FleetPeers) -> None:
         """Tell other gates what they need."""
-        self._outside = outside
+        self._peers = outside
 
-    def hand_over(self, learned: Mapping[str, LearnedState]) -> None:
+    def restore(self, learned: Mapping[str, LearnedState]) -> None:
         """Let cameras that begin from now on go on with what they have learned elsewhere."""
-        self._handed |= learned
+        self._restored |= learned
 
-    def hear(self, met: PeerSighting) -> None:
+    def add_sighting(self, met: PeerSighting) -> None:
         """Somebody was let through by another gate."""
         # By the configuration, not by who has sent a frame: a recording leaves out frames in which nothing happens.
         wanted = next((gate.people for gate in self._settings.values() if gate.people.group == met.group), None)
         if wanted is not None and self._people is not None:
-            self._group(met.group, wanted.group_s, self._people).meet(np.frombuffer(met.embedding, "<f4"), met.at_s)
+            self._group(met.group, wanted.group_s, self._people).add_embedding(np.frombuffer(met.embedding, "<f4"), met.at_s)
 
     def settings(self, camera: str) -> GateConfig:
         """How the camera's gate is configured now, or was when the camera was removed."""
         return self._settings[camera]
 
-    def guard(self, camera: str, first_id: int = 0) -> IdentitySwitchGuard:
+    def identity_guard(self, camera: str, first_id: int = 0) -> IdentitySwitchGuard:
         """The camera's purity guard; its track ids begin with ``first_id``."""
         gate = self.settings(camera)
         people = self._people if gate.people.guard else None
         merge_s = 0.0 if people is None else gate.people.merge_s
         return IdentitySwitchGuard(people, reliable=gate.min_quality, merge_s=merge_s, first_id=first_id)
 
-    def gate(self, camera: str) -> GatePolicy:
+    def track_gate(self, camera: str) -> GatePolicy:
         """The camera's gate.
 
         Raises:
@@ -140,54 +140,54 @@ class GateFactory:
         settings = gate_settings(gate)
         return GatePolicy(
             self.run_id, camera, settings, self._info,
-            recent=recent, group=group, keeping=self._keeper(camera, gate),
+            recent=recent, group=group, keeping=self._recall_threshold(camera, gate),
         )  # fmt: skip
 
-    def contest(self, camera: str, *, everything: bool) -> ScoringScheduler:
+    def scoring_scheduler(self, camera: str, *, everything: bool) -> ScoringScheduler:
         """What says which of the camera's faces are worth scoring."""
         return ScoringScheduler(gate_settings(self.settings(camera)), self.run_id, everything=everything)
 
     def save(self) -> None:
         """Keep the learned thresholds for the next run."""
-        for camera in self._keeping:
-            self.keep_learned(camera)
+        for camera in self._recall:
+            self.save_learned(camera)
 
     def _group(self, name: str, group_s: float, people: IdentityThresholds) -> RecentPeople:
         def tell(unit: NDArray[np.float32], at_s: float) -> None:
-            if self._outside is not None:
-                self._outside.met(name, unit, at_s)
+            if self._peers is not None:
+                self._peers.on_sighting(name, unit, at_s)
 
         if name not in self._groups:
             self._groups[name] = RecentPeople(group_s, people.same_above, tell)
         return self._groups[name]
 
-    def keep_learned(self, camera: str) -> None:
+    def save_learned(self, camera: str) -> None:
         """Keep what a camera has learned, where it has a place for that and anything is new."""
-        self._hand_on(camera)
-        folder, keeping = self.settings(camera).state, self._keeping.get(camera)
+        self._publish_learned(camera)
+        folder, keeping = self.settings(camera).state, self._recall.get(camera)
         if folder is not None and keeping is not None and self._learned is None:
             state = keeping.state()
-            if state != self._kept.get(camera):
+            if state != self._saved.get(camera):
                 _try_to_write(_learned_file(folder, camera, self._info), state)
-                self._kept[camera] = state
+                self._saved[camera] = state
 
-    def _hand_on(self, camera: str) -> None:
-        keeping = self._keeping.get(camera)
-        if self._outside is not None and keeping is not None:
-            self._handed[camera] = LearnedState(keeping.state())
-            self._outside.learned(camera, self._handed[camera])
+    def _publish_learned(self, camera: str) -> None:
+        keeping = self._recall.get(camera)
+        if self._peers is not None and keeping is not None:
+            self._restored[camera] = LearnedState(keeping.state())
+            self._peers.on_learned_state(camera, self._restored[camera])
 
-    def learned(self) -> dict[str, RecallState]:
-        """What each camera with ``keep`` begins with."""
+    def initial_states(self) -> dict[str, RecallState]:
+        """What each camera with ``recall`` begins with."""
         found = {camera: self._state(camera, gate) for camera, gate in self._settings.items() if gate.keep}
         return {camera: state for camera, state in found.items() if state is not None}
 
     def _state(self, camera: str, gate: GateConfig) -> RecallState | None:
         if self._learned is not None:
             return self._learned.get(camera)
-        handed = self._handed.get(camera)
-        if handed is not None and handed.keep is not None:
-            return handed.keep
+        handed = self._restored.get(camera)
+        if handed is not None and handed.recall is not None:
+            return handed.recall
         path = None if gate.state is None else _learned_file(gate.state, camera, self._info)
         if path is None or not path.is_file():
             return None
@@ -196,14 +196,14 @@ class GateFactory:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path} holds nothing that a gate has learned: remove it to start anew") from error
 
-    def _keeper(self, camera: str, gate: GateConfig) -> RecallThreshold | None:
+    def _recall_threshold(self, camera: str, gate: GateConfig) -> RecallThreshold | None:
         if gate.keep is None:
             return None
         settings = RecallSettings(
-            keep=gate.keep, sample=gate.keep_sample, floor=gate.min_quality, high=gate.keep_high
+            target_recall=gate.keep, exploration_rate=gate.keep_sample, floor=gate.min_quality, max_threshold=gate.keep_high
         )
         keeping = RecallThreshold(settings, self.run_id, camera, self._state(camera, gate))
-        self._keeping[camera] = keeping
+        self._recall[camera] = keeping
         return keeping
 
 
@@ -254,13 +254,13 @@ class CameraGate:
 
     def __init__(self, gates: GateFactory, camera: str, *, first_id: int = 0) -> None:
         self._run_id, self._camera = gates.run_id, camera
-        self._shown: set[int] = set()
+        self._with_shots: set[int] = set()
         """Tracks of which shots have come."""
-        self._over: set[int] = set()
+        self._ended: set[int] = set()
         """Of those, the ones that have ended; some may be held for an answer."""
         self._now = 0.0
-        self.guard = gates.guard(camera, first_id)
-        self.gate = gates.gate(camera)
+        self.guard = gates.identity_guard(camera, first_id)
+        self.gate = gates.track_gate(camera)
         self.ended = False
 
     def step(self, frame: ScoredFrame) -> StepResult:
@@ -272,35 +272,35 @@ class CameraGate:
         if frame.last:
             self.ended = True
             decisions += self.gate.finish(frame.frame.pts_s)
-        self._shown |= {decision.shot.track_id for decision in decisions if decision.shot is not None}
-        self._over |= self._shown if frame.last else self._shown & ended
-        return self._decided(decisions)
+        self._with_shots |= {decision.shot.track_id for decision in decisions if decision.shot is not None}
+        self._ended |= self._with_shots if frame.last else self._with_shots & ended
+        return self._result(decisions)
 
-    def answered(self, answer: RecognitionFeedback) -> StepResult:
+    def on_feedback(self, answer: RecognitionFeedback) -> StepResult:
         """Take what a recogniser said of a shot of this camera."""
-        return self._decided(self.gate.answered(answer))
+        return self._result(self.gate.on_feedback(answer))
 
-    def give_up(self) -> StepResult:
+    def settle_pending(self) -> StepResult:
         """Wait for no more answers."""
-        return self._decided(self.gate.give_up())
+        return self._result(self.gate.settle_pending())
 
-    def sure(self) -> frozenset[int]:
+    def is_conclusive(self) -> frozenset[int]:
         """The tracker's tracks of which nothing more will be sent, as their recogniser is sure."""
-        present = self.guard.present().items()
-        return frozenset(track for track, person in present if self.gate.sure_of(person))
+        present = self.guard.current_people().items()
+        return frozenset(track for track, person in present if self.gate.is_conclusive(person))
 
     def live(self) -> tuple[int, ...]:
         """Tracks of which shots have come and more may come."""
-        return tuple(sorted(self._shown))
+        return tuple(sorted(self._with_shots))
 
     @property
-    def waits(self) -> bool:
+    def awaits_feedback(self) -> bool:
         """Whether tracks that have ended are held for an answer."""
-        return any(self.gate.holds(track_id) for track_id in self._over)
+        return any(self.gate.is_held(track_id) for track_id in self._ended)
 
-    def _decided(self, decisions: list[Decision]) -> StepResult:
-        over = {track_id for track_id in self._over if not self.gate.holds(track_id)}
-        self._over, self._shown = self._over - over, self._shown - over
+    def _result(self, decisions: list[Decision]) -> StepResult:
+        over = {track_id for track_id in self._ended if not self.gate.is_held(track_id)}
+        self._ended, self._with_shots = self._ended - over, self._with_shots - over
         ends = [TrackEnd(self._run_id, self._camera, track_id, self._now) for track_id in sorted(over)]
         return StepResult(self._now, decisions, ends)
 
@@ -321,31 +321,31 @@ class CameraGates:
         if decider is None or decider.ended:
             # A camera whose configuration was changed comes back under its name; its track ids go on.
             if decider is not None:
-                yield decider.give_up()
+                yield decider.settle_pending()
             first_id = 0 if decider is None else decider.guard.next_id
             decider = self.cameras[camera] = CameraGate(self._gates, camera, first_id=first_id)
-            decider.gate.expect(self._answering)
+            decider.gate.set_feedback_expected(self._answering)
         yield decider.step(frame)
 
-    def hear(self, answers: FeedbackBatch) -> Iterator[StepResult]:
+    def on_feedback(self, answers: FeedbackBatch) -> Iterator[StepResult]:
         """Take what recognisers have said; what nobody asked is ignored."""
         if answers.expected != self._answering:
             self._answering = answers.expected
             for decider in self.cameras.values():
-                decider.gate.expect(answers.expected)
-        for met in answers.met:
-            self._gates.hear(met)
-        for answer in answers.given:
+                decider.gate.set_feedback_expected(answers.expected)
+        for met in answers.sightings:
+            self._gates.add_sighting(met)
+        for answer in answers.items:
             for decider in self.cameras.values():
-                if decider.gate.asked(answer.shot_id):
-                    yield decider.answered(answer)
+                if decider.gate.awaits_feedback(answer.shot_id):
+                    yield decider.on_feedback(answer)
 
-    def give_up(self) -> Iterator[StepResult]:
+    def settle_pending(self) -> Iterator[StepResult]:
         """Wait for no more answers."""
         for decider in self.cameras.values():
-            yield decider.give_up()
+            yield decider.settle_pending()
 
     @property
-    def waits(self) -> bool:
+    def awaits_feedback(self) -> bool:
         """Whether more could come by an answer alone."""
-        return any(decider.waits for decider in self.cameras.values())
+        return any(decider.awaits_feedback for decider in self.cameras.values())

@@ -33,17 +33,17 @@ class ReserveShots:
         self._kept.remove(worst)
         return [worst]
 
-    def sent(self, face: ScoredFace) -> None:
+    def record_sent(self, face: ScoredFace) -> None:
         """A face of the track was sent."""
         unit = unit_embedding(face)
         if unit is not None:
             self._sent.append(unit)
 
-    def take(self) -> ScoredFace | None:
+    def take_best(self) -> ScoredFace | None:
         """The best that is different from what was sent: the very same, by its embedding, counts for nothing."""
         if not self._kept:
             return None
-        best = max(self._kept, key=lambda face: (face.rank[0] * (1 - self._known(face)), face.raw))
+        best = max(self._kept, key=lambda face: (face.rank[0] * (1 - self._similarity_to_sent(face)), face.raw_score))
         self._kept.remove(best)
         return best
 
@@ -52,7 +52,7 @@ class ReserveShots:
         let_go, self._kept = self._kept, []
         return let_go
 
-    def _known(self, face: ScoredFace) -> float:
+    def _similarity_to_sent(self, face: ScoredFace) -> float:
         unit = unit_embedding(face)
         if unit is None or not self._sent:
             return 0.0

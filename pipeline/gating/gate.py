@@ -53,20 +53,20 @@ class GateSettings(msgspec.Struct, frozen=True):
     mode: Mode = "end"
     good_enough: int = 60
     improve_margin: int = 10
-    every_s: float = 5.0
+    interval_s: float = 5.0
     max_wait_s: float = 0.5
     top_k: int = 1
-    apart_s: float = 1.0
-    apart_deg: float = 15.0
+    min_gap_s: float = 1.0
+    min_yaw_gap_deg: float = 15.0
     max_shots: int = 20
-    more_shots: int = 4
+    max_followups: int = 4
     """After the first of a track, while its recogniser is not sure."""
     min_track_faces: int = 1
     limits: FaceLimits = FaceLimits()
-    primary_px: float | None = None
+    primary_face_min_px: float | None = None
     """Only the largest face counts, if it is at least this wide; ``None`` lets all count."""
-    per_minute: int | None = None
-    shadow: float = 0.0
+    max_per_minute: int | None = None
+    shadow_rate: float = 0.0
     dry_run: bool = False
 
 
@@ -86,21 +86,21 @@ class _Track(msgspec.Struct):
     best_quality: int = 0
     """Of all faces that were scored."""
     named: bool = False
-    open: bool = False
+    is_open: bool = False
     sent_rank: float | None = None
     """Best rank that was sent, or would have been but for a policy that held it back."""
     sent_s: float = 0.0
     sent: int = 0
-    spares: ReserveShots = msgspec.field(default_factory=ReserveShots)
-    unanswered: set[str] = msgspec.field(default_factory=set)
+    reserves: ReserveShots = msgspec.field(default_factory=ReserveShots)
+    awaiting: set[str] = msgspec.field(default_factory=set)
     """Shots of which the recogniser has said nothing yet."""
-    unsure: bool = False
+    inconclusive: bool = False
     """The last answer was not sure, and no other shot has followed."""
-    sure: bool = False
-    due_s: float = 0.0
+    conclusive: bool = False
+    follow_up_due_s: float = 0.0
     """Media time from which it may be asked again while it goes on."""
-    wait_s: float = FIRST_FOLLOWUP_DELAY_S
-    held_s: float = 0.0
+    follow_up_delay_s: float = FIRST_FOLLOWUP_DELAY_S
+    held_since_s: float = 0.0
     """This host's clock when the track had ended and the last shot was sent."""
 
 
@@ -120,57 +120,57 @@ class GatePolicy:
     ) -> None:
         self._run_id, self._camera, self._info = run_id, camera, quality_info
         self._settings = settings
-        self._recent, self._group, self.keeping = recent, group, keeping
+        self._recent, self._group, self.recall = recent, group, keeping
         self._hysteresis = Hysteresis(settings.hysteresis)
-        self._primary = None if settings.primary_px is None else PrimaryFace(settings.primary_px)
-        self._budget = None if settings.per_minute is None else Budget(settings.per_minute)
-        self._shadow = ShadowSample(settings.shadow, run_id)
+        self._primary = None if settings.primary_face_min_px is None else PrimaryFace(settings.primary_face_min_px)
+        self._budget = None if settings.max_per_minute is None else Budget(settings.max_per_minute)
+        self._shadow = ShadowSample(settings.shadow_rate, run_id)
         self._tracks: dict[int, _Track] = {}
         self._held: dict[int, _Track] = {}
         """Ended, and waiting for an answer."""
         self._shots: dict[str, tuple[int, int]] = {}
         """Unanswered shots: their tracks and qualities."""
-        self._asks = settings.more_shots > 0 and settings.mode != "interval" and not settings.dry_run
-        self._answering = False
+        self._follow_ups_enabled = settings.max_followups > 0 and settings.mode != "interval" and not settings.dry_run
+        self._feedback_expected = False
         self._now = 0.0
         self._clock = 0.0
 
-    def expect(self, answering: bool) -> None:
+    def set_feedback_expected(self, answering: bool) -> None:
         """Whether recognisers that answer are there."""
-        self._answering = answering and self._asks
+        self._feedback_expected = answering and self._follow_ups_enabled
 
-    def holds(self, track_id: int) -> bool:
+    def is_held(self, track_id: int) -> bool:
         """Whether more shots may come of a track that has ended."""
         return track_id in self._held
 
-    def asked(self, shot_id: str) -> bool:
+    def awaits_feedback(self, shot_id: str) -> bool:
         """Whether an answer to this shot would change anything."""
         return shot_id in self._shots
 
-    def sure_of(self, track_id: int) -> bool:
+    def is_conclusive(self, track_id: int) -> bool:
         """Whether nothing more will be sent of a track, as its recogniser is sure."""
         track = self._tracks.get(track_id)
-        return track is not None and track.sure
+        return track is not None and track.conclusive
 
-    def answered(self, answer: RecognitionFeedback) -> list[Decision]:
+    def on_feedback(self, answer: RecognitionFeedback) -> list[Decision]:
         """Take what a recogniser says of a shot; what it says of others is ignored."""
         track_id, quality = self._shots.pop(answer.shot_id, (-1, 0))
         track = self._tracks.get(track_id) or self._held.get(track_id)
-        if track is None or track.sure:
+        if track is None or track.conclusive:
             return []
-        track.unanswered.discard(answer.shot_id)
+        track.awaiting.discard(answer.shot_id)
         track.named |= answer.named
-        if self.keeping is not None:
-            self.keeping.answered(quality, answer)
-        track.sure, track.unsure = answer.sure, not answer.sure
-        track.due_s, track.wait_s = self._now + track.wait_s, 2 * track.wait_s
-        if track.sure:
+        if self.recall is not None:
+            self.recall.on_feedback(quality, answer)
+        track.conclusive, track.inconclusive = answer.conclusive, not answer.conclusive
+        track.follow_up_due_s, track.follow_up_delay_s = self._now + track.follow_up_delay_s, 2 * track.follow_up_delay_s
+        if track.conclusive:
             kept, track.best.kept = track.best.kept, []
-            decisions = [Decision(face, Outcome.SUPERSEDED) for face in kept] + self._let_go(track)
+            decisions = [Decision(face, Outcome.SUPERSEDED) for face in kept] + self._drop_reserves(track)
             return decisions + (self._release_held(track_id) if track_id in self._held else [])
-        return self._ask_held(track_id, track) if track_id in self._held else []
+        return self._follow_up_ended(track_id, track) if track_id in self._held else []
 
-    def give_up(self) -> list[Decision]:
+    def settle_pending(self) -> list[Decision]:
         """Wait for no more answers: what was held is settled."""
         return [decision for track_id in list(self._held) for decision in self._release_held(track_id)]
 
@@ -179,18 +179,18 @@ class GatePolicy:
         decisions: list[Decision] = []
         now = frame.frame.pts_s
         self._now, self._clock = now, frame.frame.received_s
-        primary = None if self._primary is None else self._primary.of((*frame.faces, *frame.skipped))
+        primary = None if self._primary is None else self._primary.track_of((*frame.faces, *frame.skipped))
         for face in frame.faces:
             track = self._track(face, now)
             track.best_quality = max(track.best_quality, face.quality)
-            refused = self._refuse(track, face, primary)
+            refused = self._rejection(track, face, primary)
             if refused is None:
                 for lost in track.best.add(face):
-                    decisions += self._spare(track, lost)
+                    decisions += self._reserve(track, lost)
             elif refused is Outcome.SUPERSEDED:
-                decisions += self._spare(track, face)
+                decisions += self._reserve(track, face)
             else:
-                decisions.append(self._rejected(face, refused))
+                decisions.append(self._reject(face, refused))
             decisions += self._release(track, now)
         for skipped in frame.skipped:
             decisions.append(Decision(skipped, skipped.outcome))
@@ -198,9 +198,9 @@ class GatePolicy:
         for track_id in frame.ended:
             decisions += self._end(track_id, now)
         if self._tracks and (len(self._tracks) > MAX_TRACKS or not frame.frame.seq % 256):
-            decisions += self._clear_out(now)
+            decisions += self._expire_tracks(now)
         for track_id, track in list(self._held.items()):
-            if self._clock - track.held_s > FEEDBACK_TIMEOUT_S:
+            if self._clock - track.held_since_s > FEEDBACK_TIMEOUT_S:
                 decisions += self._release_held(track_id)
         return decisions
 
@@ -212,34 +212,34 @@ class GatePolicy:
         track = self._tracks.get(face.track_id)
         if track is None:
             s = self._settings
-            track = self._tracks[face.track_id] = _Track(now, now, BestShots(s.top_k, s.apart_s, s.apart_deg))
+            track = self._tracks[face.track_id] = _Track(now, now, BestShots(s.top_k, s.min_gap_s, s.min_yaw_gap_deg))
         track.faces += 1
         track.last_s = now
         return track
 
-    def _refuse(self, track: _Track, face: ScoredFace, primary: int | None) -> Outcome | None:
-        if track.sure:
+    def _rejection(self, track: _Track, face: ScoredFace, primary: int | None) -> Outcome | None:
+        if track.conclusive:
             return Outcome.SUPERSEDED
         s = self._settings
-        refused = s.limits.refuse(face.face.detection, face.face.frame)
+        refused = s.limits.rejection(face.face.detection, face.face.frame)
         if refused is not None:
             return refused
         if self._primary is not None and face.track_id != primary:
             return Outcome.NOT_PRIMARY
-        threshold = s.min_quality if self.keeping is None else self.keeping.least(face.track_id)
-        track.open = self._hysteresis.admits(track.open, face.quality, threshold)
-        if not track.open:
+        threshold = s.min_quality if self.recall is None else self.recall.threshold_for(face.track_id)
+        track.is_open = self._hysteresis.admits(track.is_open, face.quality, threshold)
+        if not track.is_open:
             return Outcome.BELOW_THRESHOLD
-        return Outcome.SUPERSEDED if face.rank[0] < self._floor(track) else None
+        return Outcome.SUPERSEDED if face.rank[0] < self._improvement_floor(track) else None
 
-    def _floor(self, track: _Track) -> float:
+    def _improvement_floor(self, track: _Track) -> float:
         """What a face needs to be worth another shot of its track."""
         if track.sent_rank is None or self._settings.mode == "interval":
             return 0
         return track.sent_rank + self._settings.improve_margin
 
-    def _rejected(self, face: ScoredFace, outcome: Outcome) -> Decision:
-        if self._shadow.takes(face.face):
+    def _reject(self, face: ScoredFace, outcome: Outcome) -> Decision:
+        if self._shadow.selects(face.face):
             return Decision(face, Outcome.SHADOW, self._shot(face, 0, Reason.SHADOW))
         return Decision(face, outcome)
 
@@ -248,19 +248,19 @@ class GatePolicy:
         s = self._settings
         if track.faces < s.min_track_faces or track.sent >= s.max_shots:
             return []
-        if self._budget is not None and not self._budget.left(now):
+        if self._budget is not None and not self._budget.has_left(now):
             return []  # it may still go when the minute is over, or as the track ends
         if not track.best.kept:
-            return self._ask_going(track, now)
+            return self._follow_up_live(track, now)
         best = track.best.kept[0]
         reason: Reason | None = None
-        if track.unsure and not track.unanswered and track.sent <= s.more_shots:
-            reason = Reason.ASKED  # better by the margin than what it was not sure of
+        if track.inconclusive and not track.awaiting and track.sent <= s.max_followups:
+            reason = Reason.FOLLOW_UP  # better by the margin than what it was not sure of
         elif s.mode == "early" and track.sent_rank is not None:
             reason = Reason.IMPROVED
         elif s.mode == "early" and best.quality >= s.good_enough:
             reason = Reason.GOOD_ENOUGH
-        elif s.mode == "interval" and (track.sent_rank is None or now - track.sent_s >= s.every_s):
+        elif s.mode == "interval" and (track.sent_rank is None or now - track.sent_s >= s.interval_s):
             reason = Reason.INTERVAL
         elif track.sent_rank is None and now - track.first_s >= s.max_wait_s:
             reason = Reason.MAX_WAIT
@@ -268,40 +268,40 @@ class GatePolicy:
             return []
         track.best.kept.pop(0)
         decisions = [self._send(track, best, reason, now)]
-        floor = self._floor(track)
+        floor = self._improvement_floor(track)
         below = [face for face in track.best.kept if face.rank[0] < floor]
         track.best.kept = [face for face in track.best.kept if face.rank[0] >= floor]
-        return decisions + [decision for face in below for decision in self._spare(track, face)]
+        return decisions + [decision for face in below for decision in self._reserve(track, face)]
 
-    def _spare(self, track: _Track, face: ScoredFace) -> list[Decision]:
+    def _reserve(self, track: _Track, face: ScoredFace) -> list[Decision]:
         """Keep a face that is not sent for now, where it may be asked for."""
-        let_go = track.spares.add(face) if self._answering and not track.sure else [face]
+        let_go = track.reserves.add(face) if self._feedback_expected and not track.conclusive else [face]
         return [Decision(other, Outcome.SUPERSEDED) for other in let_go]
 
-    def _let_go(self, track: _Track) -> list[Decision]:
-        for shot_id in track.unanswered:
+    def _drop_reserves(self, track: _Track) -> list[Decision]:
+        for shot_id in track.awaiting:
             self._shots.pop(shot_id, None)
-        return [Decision(face, Outcome.SUPERSEDED) for face in track.spares.clear()]
+        return [Decision(face, Outcome.SUPERSEDED) for face in track.reserves.clear()]
 
-    def _ask_going(self, track: _Track, now: float) -> list[Decision]:
+    def _follow_up_live(self, track: _Track, now: float) -> list[Decision]:
         """Ask again for a track that goes on, keeping one chance for its end."""
         s = self._settings
-        if not track.unsure or track.unanswered or now < track.due_s or track.sent >= s.more_shots:
+        if not track.inconclusive or track.awaiting or now < track.follow_up_due_s or track.sent >= s.max_followups:
             return []
-        face = track.spares.take()
-        return [] if face is None else [self._send(track, face, Reason.ASKED, now)]
+        face = track.reserves.take_best()
+        return [] if face is None else [self._send(track, face, Reason.FOLLOW_UP, now)]
 
-    def _ask_held(self, track_id: int, track: _Track) -> list[Decision]:
+    def _follow_up_ended(self, track_id: int, track: _Track) -> list[Decision]:
         """Ask again for a track that has ended, or let it go."""
         s = self._settings
-        if track.unanswered:
+        if track.awaiting:
             return []
-        left = track.sent <= s.more_shots and track.sent < s.max_shots
-        if track.unsure and left and (self._budget is None or self._budget.left(self._now)):
-            face = track.spares.take()
+        left = track.sent <= s.max_followups and track.sent < s.max_shots
+        if track.inconclusive and left and (self._budget is None or self._budget.has_left(self._now)):
+            face = track.reserves.take_best()
             if face is not None:
-                track.held_s = self._clock
-                return [self._send(track, face, Reason.ASKED, self._now)]
+                track.held_since_s = self._clock
+                return [self._send(track, face, Reason.FOLLOW_UP, self._now)]
         return self._release_held(track_id)
 
     def _end(self, track_id: int, now: float) -> list[Decision]:
@@ -317,22 +317,22 @@ class GatePolicy:
                 decisions.append(Decision(face, Outcome.SUPERSEDED))
             else:
                 decisions.append(self._send(track, face, Reason.TRACK_ENDED, now))
-        if not self._answering or not (track.unanswered or track.unsure):
-            self._over(track_id, track)
-            return decisions + self._let_go(track)
-        track.held_s = self._clock
+        if not self._feedback_expected or not (track.awaiting or track.inconclusive):
+            self._learn_from(track_id, track)
+            return decisions + self._drop_reserves(track)
+        track.held_since_s = self._clock
         self._held[track_id] = track
-        return decisions + self._ask_held(track_id, track)
+        return decisions + self._follow_up_ended(track_id, track)
 
     def _release_held(self, track_id: int) -> list[Decision]:
         track = self._held.pop(track_id)
-        self._over(track_id, track)
-        return self._let_go(track)
+        self._learn_from(track_id, track)
+        return self._drop_reserves(track)
 
-    def _over(self, track_id: int, track: _Track) -> None:
+    def _learn_from(self, track_id: int, track: _Track) -> None:
         """A track is over; learn from it."""
-        if self.keeping is not None and track.named and self.keeping.at_floor(track_id):
-            self.keeping.named(track.best_quality)
+        if self.recall is not None and track.named and self.recall.is_explored(track_id):
+            self.recall.on_named_visit(track.best_quality)
 
     def _send(self, track: _Track, face: ScoredFace, reason: Reason, now: float) -> Decision:
         """Send a face, unless somebody or something holds it back."""
@@ -340,12 +340,12 @@ class GatePolicy:
         track.sent_s = now
         clock = face.face.frame.received_s
         # What a track has sent itself does not hold back its further shots.
-        if not track.sent and self._recent is not None and self._recent.holds(face, now):
+        if not track.sent and self._recent is not None and self._recent.contains(face, now):
             return Decision(face, Outcome.COOLDOWN)
-        if not track.sent and self._group is not None and self._group.holds(face, clock):
+        if not track.sent and self._group is not None and self._group.contains(face, clock):
             return Decision(face, Outcome.DUPLICATE)
         if self._budget is not None:
-            if not self._budget.left(now):
+            if not self._budget.has_left(now):
                 return Decision(face, Outcome.OVER_BUDGET)
             self._budget.spend(now)
         track.sent += 1
@@ -355,14 +355,14 @@ class GatePolicy:
         if self._settings.dry_run:
             return Decision(face, Outcome.DRY_RUN)
         shot = self._shot(face, track.sent, reason)
-        if self._answering:
-            track.unsure = False
-            track.unanswered.add(shot.shot_id)
+        if self._feedback_expected:
+            track.inconclusive = False
+            track.awaiting.add(shot.shot_id)
             self._shots[shot.shot_id] = (face.track_id, face.quality)
-            track.spares.sent(face)
+            track.reserves.record_sent(face)
         return Decision(face, Outcome.FORWARDED, shot)
 
-    def _clear_out(self, now: float) -> list[Decision]:
+    def _expire_tracks(self, now: float) -> list[Decision]:
         """End tracks that the tracker has forgotten to end, and the oldest beyond the bound."""
         stale = [track_id for track_id, track in self._tracks.items() if now - track.last_s > TRACK_TIMEOUT_S]
         beyond = len(self._tracks) - len(stale) - MAX_TRACKS

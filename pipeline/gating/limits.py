@@ -19,7 +19,7 @@ class FaceLimits(msgspec.Struct, frozen=True):
     max_pitch_deg: float | None = None
     max_roll_deg: float | None = None
 
-    def refuse(self, detection: Detection, frame: FrameRef) -> Outcome | None:
+    def rejection(self, detection: Detection, frame: FrameRef) -> Outcome | None:
         """The outcome of a face that fails, ``None`` for one that passes."""
         left, top, right, bottom = detection.box
         if self.max_face_px is not None and right - left > self.max_face_px:

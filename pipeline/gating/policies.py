@@ -33,7 +33,7 @@ class BestShots:
     """The best ``k`` faces of a track so far, apart from each other in time or yaw."""
 
     def __init__(self, k: int, apart_s: float, apart_deg: float) -> None:
-        self._k, self._apart_s, self._apart_deg = k, apart_s, apart_deg
+        self._k, self._min_gap_s, self._min_yaw_gap_deg = k, apart_s, apart_deg
         self.kept: list[ScoredFace] = []
         """Best first."""
 
@@ -44,7 +44,7 @@ class BestShots:
                 return [face]
             lost, self.kept = self.kept, [face]
             return lost
-        close = [other for other in self.kept if not self._apart(face, other)]
+        close = [other for other in self.kept if not self._distinct(face, other)]
         if any(other.rank >= face.rank for other in close):
             return [face]
         self.kept = [other for other in self.kept if other not in close] + [face]
@@ -53,22 +53,22 @@ class BestShots:
         self.kept = self.kept[: self._k]
         return lost
 
-    def _apart(self, a: ScoredFace, b: ScoredFace) -> bool:
-        if abs(a.face.frame.pts_s - b.face.frame.pts_s) >= self._apart_s:
+    def _distinct(self, a: ScoredFace, b: ScoredFace) -> bool:
+        if abs(a.face.frame.pts_s - b.face.frame.pts_s) >= self._min_gap_s:
             return True
-        return abs(pose(a.face.detection)[0] - pose(b.face.detection)[0]) >= self._apart_deg
+        return abs(pose(a.face.detection)[0] - pose(b.face.detection)[0]) >= self._min_yaw_gap_deg
 
 
 class PrimaryFace:
     """Only the largest near face of a frame counts; it stays so until another is clearly larger."""
 
-    CLEARLY = 1.2
+    SWITCH_RATIO = 1.2
 
     def __init__(self, min_px: float) -> None:
         self._min_px = min_px
         self._track: int | None = None
 
-    def of(self, faces: tuple[ScoredFace | SkippedFace, ...]) -> int | None:
+    def track_of(self, faces: tuple[ScoredFace | SkippedFace, ...]) -> int | None:
         """Track of the frame's primary face, ``None`` where nobody is near."""
         widths = {face.track_id: face.face.detection.width for face in faces}
         near = {track: width for track, width in widths.items() if width >= self._min_px}
@@ -76,7 +76,7 @@ class PrimaryFace:
             self._track = None
             return None
         largest = max(near, key=lambda track: near[track])
-        if self._track not in near or near[largest] > self.CLEARLY * near[self._track]:
+        if self._track not in near or near[largest] > self.SWITCH_RATIO * near[self._track]:
             self._track = largest
         return self._track
 
@@ -94,7 +94,7 @@ class RecentPeople:
         self._window_s, self._same_above, self._tell = window_s, same_above, tell
         self._people: deque[tuple[float, NDArray[np.float32]]] = deque(maxlen=MAX_RECENT_PEOPLE)
 
-    def holds(self, face: ScoredFace, now: float) -> bool:
+    def contains(self, face: ScoredFace, now: float) -> bool:
         """Whether this person was forwarded recently."""
         while self._people and now - self._people[0][0] > self._window_s:
             self._people.popleft()
@@ -108,10 +108,10 @@ class RecentPeople:
         """Remember a person that is being forwarded."""
         unit = unit_embedding(face)
         if unit is not None:
-            self.meet(unit, now)
+            self.add_embedding(unit, now)
             self._tell(unit, now)
 
-    def meet(self, unit: NDArray[np.float32], now: float) -> None:
+    def add_embedding(self, unit: NDArray[np.float32], now: float) -> None:
         """Remember somebody whom another gate has let through."""
         self._people.append((now, unit))
 
@@ -123,7 +123,7 @@ class Budget:
         self._per_minute = per_minute
         self._times: deque[float] = deque()
 
-    def left(self, now: float) -> bool:
+    def has_left(self, now: float) -> bool:
         """Whether one more may go."""
         while self._times and now - self._times[0] >= 60.0:
             self._times.popleft()
@@ -140,7 +140,7 @@ class ShadowSample:
     def __init__(self, share: float, run_id: str) -> None:
         self._share, self._run_id = share, run_id
 
-    def takes(self, face: Face) -> bool:
+    def selects(self, face: Face) -> bool:
         """Whether to forward this reject, marked."""
         if not self._share:
             return False

@@ -38,19 +38,19 @@ log = structlog.get_logger(__name__)
 class RecallSettings(msgspec.Struct, frozen=True):
     """What is to be kept."""
 
-    keep: float
+    target_recall: float
     """Share of identifications that must survive the threshold, 0..1."""
-    sample: float
+    exploration_rate: float
     """Share of visits that always have the floor."""
     floor: int
-    high: int
+    max_threshold: int
     """The threshold never leaves these."""
 
 
 class RecallState(msgspec.Struct):
     """What must be kept from run to run: numbers alone."""
 
-    recogniser: str
+    recognizer: str
     best: list[int]
     """Best quality of each named visit that had the floor, oldest first."""
     threshold: int
@@ -67,7 +67,7 @@ class RecallLoss(msgspec.Struct, frozen=True):
     lost: float
     low: float
     high: float
-    missing: int
+    visits_needed: int
     """Named visits that are still needed before the threshold may leave its floor."""
 
 
@@ -81,52 +81,52 @@ class RecallThreshold:
         self._settings = settings
         self._name, self._camera = f"{run_id}/{camera}", camera
         self._best: deque[int] = deque([] if state is None else state.best[-MAX_VISITS:], MAX_VISITS)
-        self._recogniser = "" if state is None else state.recogniser
+        self._recognizer = "" if state is None else state.recognizer
         self._others = 0
         self._since = 0
         self.drift = DriftDetector([], []) if state is None else DriftDetector(state.reference, state.recent)
         self._warned = False
         kept = settings.floor if state is None else state.threshold
-        self.threshold = min(max(kept, settings.floor), settings.high)
+        self.threshold = min(max(kept, settings.floor), settings.max_threshold)
 
     @property
     def floor(self) -> int:
         """Where it began."""
         return self._settings.floor
 
-    def at_floor(self, track_id: int) -> bool:
+    def is_explored(self, track_id: int) -> bool:
         """Whether a visit has the floor, to learn from; by its number alone, so that a replay chooses the same."""
         if self.threshold == self._settings.floor:
             return True
         digest = hashlib.blake2b(f"{self._name}/{track_id}".encode(), digest_size=8).digest()
-        return int.from_bytes(digest) / 2**64 < self._settings.sample
+        return int.from_bytes(digest) / 2**64 < self._settings.exploration_rate
 
-    def least(self, track_id: int) -> int:
+    def threshold_for(self, track_id: int) -> int:
         """The quality from which faces of a visit pass."""
-        return self._settings.floor if self.at_floor(track_id) else self.threshold
+        return self._settings.floor if self.is_explored(track_id) else self.threshold
 
-    def answered(self, quality: int, answer: RecognitionFeedback) -> None:
+    def on_feedback(self, quality: int, answer: RecognitionFeedback) -> None:
         """An answer to a shot of this quality has come; what was learned from another recogniser does not hold."""
-        recogniser = answer.recogniser
+        recogniser = answer.recognizer
         if answer.named:
             self.drift.add(quality, answer.similarity)
             self._warn()
-        self._others = self._others + 1 if recogniser != self._recogniser else 0
-        if self._others and (not self._recogniser or self._others >= RECOGNIZER_CHANGE_AFTER):
-            if self._recogniser:
+        self._others = self._others + 1 if recogniser != self._recognizer else 0
+        if self._others and (not self._recognizer or self._others >= RECOGNIZER_CHANGE_AFTER):
+            if self._recognizer:
                 log.warning("another recogniser: the threshold is learned anew", camera=self._camera)
-            self._recogniser, self._others, self.threshold = recogniser, 0, self._settings.floor
+            self._recognizer, self._others, self.threshold = recogniser, 0, self._settings.floor
             self._best.clear()
             self.drift = DriftDetector([], [])
 
-    def named(self, best: int) -> None:
+    def on_named_visit(self, best: int) -> None:
         """A visit that had the floor is over and got a name; ``best`` is the best quality it has shown."""
         self._best.append(best)
         self._since += 1
         if self._since < UPDATE_INTERVAL:
             return
         self._since = 0
-        wanted = self.wanted()
+        wanted = self.target_threshold()
         if wanted != self.threshold:
             loss = self.loss(wanted)
             log.info(
@@ -141,16 +141,16 @@ class RecallThreshold:
         lost = sum(best < (self.threshold if threshold is None else threshold) for best in self._best)
         low = 0.0 if not lost else float(betaincinv(lost + 0.5, visits - lost + 0.5, 0.025))
         high = 1.0 if not visits else float(betaincinv(lost + 0.5, visits - lost + 0.5, 0.975))
-        return RecallLoss(visits, lost / max(visits, 1), low, high, max(0, self._needed - visits))
+        return RecallLoss(visits, lost / max(visits, 1), low, high, max(0, self._min_visits - visits))
 
     def state(self) -> RecallState:
         """For the next run."""
         return RecallState(
-            self._recogniser, list(self._best), self.threshold, list(self.drift.reference), list(self.drift.recent)
+            self._recognizer, list(self._best), self.threshold, list(self.drift.reference), list(self.drift.recent)
         )
 
     def _warn(self) -> None:
-        moved = self.drift.moved()
+        moved = self.drift.shift()
         if moved is not None and not self._warned:
             log.warning(
                 "similarity has moved: look at the camera's picture", camera=self._camera, before=moved.before,
@@ -159,19 +159,19 @@ class RecallThreshold:
         self._warned = moved is not None
 
     @cached_property
-    def _needed(self) -> int:
+    def _min_visits(self) -> int:
         """Visits of which none may be lost before anything can be said."""
         return next(
-            n for n in range(10, 10**7, 10) if _upper_bound(0, n) <= LOSS_TOLERANCE * (1 - self._settings.keep)
+            n for n in range(10, 10**7, 10) if _upper_bound(0, n) <= LOSS_TOLERANCE * (1 - self._settings.target_recall)
         )
 
-    def wanted(self) -> int:
+    def target_threshold(self) -> int:
         """The threshold that follows from what was seen so far."""
         settings, best = self._settings, sorted(self._best)
         wanted = settings.floor
-        for threshold in range(settings.floor + 1, settings.high + 1):
+        for threshold in range(settings.floor + 1, settings.max_threshold + 1):
             lost = bisect_left(best, threshold)
-            if _upper_bound(lost, len(best)) > LOSS_TOLERANCE * (1 - settings.keep):
+            if _upper_bound(lost, len(best)) > LOSS_TOLERANCE * (1 - settings.target_recall):
                 break
             wanted = threshold
         return wanted

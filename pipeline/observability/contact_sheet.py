@@ -46,7 +46,7 @@ class ContactSheet:
             ) from error
         self._tracks: dict[tuple[str, int], _Extremes] = {}
 
-    def see(self, decision: Decision) -> None:
+    def add(self, decision: Decision) -> None:
         """Take one decision."""
         face = decision.face
         camera = face.face.frame.camera
@@ -61,8 +61,8 @@ class ContactSheet:
                 return
             known = self._tracks[key] = _Extremes(camera=camera, best=face, worst=face)
         known.faces += 1
-        known.best = max(known.best, face, key=lambda item: item.raw)
-        known.worst = min(known.worst, face, key=lambda item: item.raw)
+        known.best = max(known.best, face, key=lambda item: item.raw_score)
+        known.worst = min(known.worst, face, key=lambda item: item.raw_score)
         if decision.shot is not None:
             name = f"{camera}_track{face.track_id:04d}_{decision.shot.rank}_q{face.quality:03d}.png"
             _write(self._shots / name, face.face.crop)

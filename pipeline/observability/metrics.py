@@ -104,7 +104,7 @@ class RunCollector(Collector):
         report = self._report()
         if report is not None:
             yield from _per_camera(report.cameras)
-            yield from _per_destination({"workers": report.delivery, **report.delivery.others})
+            yield from _per_destination({"workers": report.delivery, **report.delivery.outputs})
             yield _feedback(report.delivery)
             yield from self._timings()
         fleet = self._fleet()
@@ -131,9 +131,9 @@ def _feedback(delivery: DeliveryReport) -> Metric:
     feedback = CounterMetricFamily(
         "facegate_recognition_feedback", "Recognition feedback on shots by result.", labels=["result"]
     )
-    feedback.add_metric(["conclusive"], delivery.answered - delivery.unsure)
-    feedback.add_metric(["inconclusive"], delivery.unsure)
-    feedback.add_metric(["invalid"], delivery.odd)
+    feedback.add_metric(["conclusive"], delivery.answered - delivery.inconclusive)
+    feedback.add_metric(["inconclusive"], delivery.inconclusive)
+    feedback.add_metric(["invalid"], delivery.invalid)
     return feedback
 
 

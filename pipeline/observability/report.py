@@ -18,7 +18,7 @@ class CameraState(StrEnum):
     LIVE = "live"
     STALLED = "stalled"
     """Lost; it is tried again."""
-    UNAUTHORISED = "unauthorised"
+    UNAUTHORIZED = "unauthorised"
     FAILED = "failed"
     ENDED = "ended"
 
@@ -43,17 +43,17 @@ class CameraReport(msgspec.Struct, frozen=True):
     problem: str | None
     frames_received: int
     frames_processed: int
-    looks_per_s: float
+    processed_fps: float
     """Frames looked at per second of the run: what the processor held for this camera, at most its ``max_fps``."""
     frames_searched: int
     """Of the processed ones, searched as a whole; in the others known faces were followed."""
     frames_overwritten: int
     """Replaced by a newer one before anybody looked."""
-    frames_still: int
+    frames_without_motion: int
     """Left out because nothing had moved and nobody was there (``idle_fps``), or at all (``skip_still``)."""
-    packets_not_decoded: int
+    packets_skipped: int
     """Left out by a decoder that had to catch up."""
-    packets_at_rest: int
+    packets_idle: int
     """Not decoded because nobody was there and nothing moved (``idle_fps``)."""
     age_ms: FrameAge | None
     """Of the last thousand frames."""
@@ -64,7 +64,7 @@ class CameraReport(msgspec.Struct, frozen=True):
     outcomes: dict[str, int]
     threshold: int
     """The gate's threshold at the end; with ``gate.keep``, what it was last set to."""
-    splits: int
+    identity_switches: int
     """Times a track passed from one person to another and was split."""
     loss: RecallLoss | None = None
     """With ``gate.keep``: what the threshold costs in identifications."""
@@ -85,7 +85,7 @@ class CostReport(msgspec.Struct, frozen=True):
     deliver_s: float
     rest_s: float
     """Of everything else in the process: reading packets, libraries' own threads, whatever runs beside facegate."""
-    looks: int
+    frames: int
     cores: float
     """Mean over the run."""
 
@@ -100,10 +100,10 @@ class CostReport(msgspec.Struct, frozen=True):
             name.removesuffix("_s"): getattr(self, name) for name in self.__struct_fields__ if name.endswith("_s")
         }
 
-    def ms_per_look(self, *parts: str) -> float | None:
+    def ms_per_frame(self, *parts: str) -> float | None:
         """Mean of these parts, ``None`` where nothing was looked at."""
         spent = self.parts()
-        return 1000 * sum(spent[part] for part in parts) / self.looks if self.looks else None
+        return 1000 * sum(spent[part] for part in parts) / self.frames if self.frames else None
 
 
 class ScoringReport(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ class ScoringPriority:
     def __init__(self) -> None:
         self._scored: dict[tuple[str, int], float] = {}
 
-    def choose(self, faces: Sequence[TrackedFace], most: int) -> set[int]:
+    def select(self, faces: Sequence[TrackedFace], most: int) -> set[int]:
         """Return the indices of at most ``most`` faces to score, the most promising ones.
 
         Of one track only the best face counts with the track's waiting time, so that a crowd is not starved by one

@@ -87,7 +87,7 @@ class _Track(msgspec.Struct):
 
 
 class ScoringScheduler:
-    """Decides for one camera. For every frame ``choose``; then ``scored`` with what came of it."""
+    """Decides for one camera. For every frame ``select``; then ``scored`` with what came of it."""
 
     def __init__(self, settings: GateSettings, run_id: str, *, everything: bool = False) -> None:
         """Configure.
@@ -98,9 +98,9 @@ class ScoringScheduler:
             everything: score every face.
         """
         self._settings = settings
-        self._shadow = ShadowSample(settings.shadow, run_id)
+        self._shadow = ShadowSample(settings.shadow_rate, run_id)
         self._everything = everything
-        self.sure: Set[int] | None = None
+        self.conclusive_tracks: Set[int] | None = None
         """Tracks of which nothing more will be sent, as their recogniser is sure; ``None`` where nobody answers."""
         self._tracks: dict[int, _Track] = {}
         self._learned, self._dark = 0, 0
@@ -109,21 +109,21 @@ class ScoringScheduler:
         self._expected: dict[str, tuple[float, float, Features, Features]] = {}
         """Of the last frame's chosen faces: quality and variance expected, features, thumbnail."""
 
-    def choose(self, faces: Sequence[TrackedFace]) -> list[bool]:
+    def select(self, faces: Sequence[TrackedFace]) -> list[bool]:
         """For each face of one frame, whether to score it."""
         self._look += 1
         self._expected.clear()  # what was chosen before and then left out under overload
         if self._everything:
             return [True] * len(faces)
         boxes = [face.face.detection.box for face in faces]
-        return [self._wants(face, boxes[:i] + boxes[i + 1 :]) for i, face in enumerate(faces)]
+        return [self._must_score(face, boxes[:i] + boxes[i + 1 :]) for i, face in enumerate(faces)]
 
     def scored(self, faces: Sequence[ScoredFace]) -> None:
         """Learn from the faces that were scored."""
         for face in faces:
             expected = self._expected.pop(face.face.face_id, None)
             if expected is not None:
-                self._learn(face, *expected)
+                self._update(face, *expected)
 
     def ended(self, tracks: Sequence[int]) -> None:
         """Forget tracks."""
@@ -136,16 +136,16 @@ class ScoringScheduler:
         return PRIOR_SPREAD * sqrt(min(max(self._surprise / self._surprises, 0.1), 4.0))
 
     @property
-    def in_the_dark(self) -> bool:
+    def is_dark_camera(self) -> bool:
         """Whether most faces are so dark that the threshold drops some whom a recogniser would still name."""
         return self._learned >= DARK_AFTER and 2 * self._dark > self._learned and self._settings.min_quality > 1
 
     @property
-    def _asks(self) -> bool:
+    def _follow_ups_enabled(self) -> bool:
         """Whether a track may be asked for more, since somebody answers."""
-        return self.sure is not None and self._settings.more_shots > 0
+        return self.conclusive_tracks is not None and self._settings.max_followups > 0
 
-    def _wants(self, face: TrackedFace, others: list[Box]) -> bool:
+    def _must_score(self, face: TrackedFace, others: list[Box]) -> bool:
         now, detection = face.face.frame.pts_s, face.face.detection
         track = self._tracks.get(face.track_id)
         if track is None:
@@ -157,28 +157,28 @@ class ScoringScheduler:
         features = face_features(face, grey)
         thumb = _thumb(grey)
         if track.scored_s is None or track.features is None or track.thumb is None:
-            return self._chosen(face, (0.0, 0.0, features, thumb))
+            return self._select(face, (0.0, 0.0, features, thumb))
         passed_s, alike = now - track.scored_s, float(thumb @ track.thumb)
-        mean, variance = self._foreseen(track, features, passed_s, alike)
+        mean, variance = self._predict(track, features, passed_s, alike)
         doubt = (
             not 0 <= passed_s < MAX_UNSCORED_S
             or gap_s > GAP_S
             or alike < SAME_APPEARANCE
             or any(same_face(detection.box, other, CONTEXT_MARGIN) for other in others)
-            or self._shadow.takes(face.face)
+            or self._shadow.selects(face.face)
         )
-        beat = self._to_beat(track, now)
-        worth = min(MIN_EXPECTED_GAIN, max(WORTH_SHARE * beat, LEAST_WORTH)) if self._asks else MIN_EXPECTED_GAIN
+        beat = self._incumbent_quality(track, now)
+        worth = min(MIN_EXPECTED_GAIN, max(WORTH_SHARE * beat, LEAST_WORTH)) if self._follow_ups_enabled else MIN_EXPECTED_GAIN
         gain = _expected_gain(mean, sqrt(variance), beat)
-        if doubt or (gain >= worth and face.track_id not in (self.sure or ())):
-            return self._chosen(face, (mean, variance, features, thumb))
+        if doubt or (gain >= worth and face.track_id not in (self.conclusive_tracks or ())):
+            return self._select(face, (mean, variance, features, thumb))
         return False
 
-    def _chosen(self, face: TrackedFace, expected: tuple[float, float, Features, Features]) -> bool:
+    def _select(self, face: TrackedFace, expected: tuple[float, float, Features, Features]) -> bool:
         self._expected[face.face.face_id] = expected
         return True
 
-    def _foreseen(self, track: _Track, features: Features, passed_s: float, alike: float) -> tuple[float, float]:
+    def _predict(self, track: _Track, features: Features, passed_s: float, alike: float) -> tuple[float, float]:
         """Mean and variance of the next quality of a track."""
         assert track.features is not None and track.mean_features is not None
         kept = exp(-FORGETTING * sqrt(max(passed_s, 0.0) * max(1.0 - alike, MIN_CHANGE)))
@@ -186,21 +186,21 @@ class ScoringScheduler:
         mean = track.mean + float((features - track.mean_features) @ SLOPES) + kept * was
         return mean, max(self.spread**2 * (1 - kept * kept), 1.0)
 
-    def _to_beat(self, track: _Track, now: float) -> float:
+    def _incumbent_quality(self, track: _Track, now: float) -> float:
         s = self._settings
-        if s.mode == "interval" and now - track.best_s >= s.every_s:
+        if s.mode == "interval" and now - track.best_s >= s.interval_s:
             track.best = -1.0
-        elif s.top_k > 1 and now - track.best_s >= s.apart_s:
+        elif s.top_k > 1 and now - track.best_s >= s.min_gap_s:
             track.best = -1.0  # apart from the best so far, others may win beside it
         elif track.sent is None and now - track.first_s >= s.max_wait_s and track.best >= s.min_quality:
             track.sent = track.best
         least = float(s.min_quality - s.hysteresis)
         # Of a track that is asked again, what is no better than the shot may be wanted, too.
-        if track.sent is None or s.mode == "interval" or s.top_k > 1 or self._asks:
+        if track.sent is None or s.mode == "interval" or s.top_k > 1 or self._follow_ups_enabled:
             return max(track.best, least)
         return max(track.best, track.sent + s.improve_margin, least)
 
-    def _learn(self, face: ScoredFace, mean: float, variance: float, features: Features, thumb: Features) -> None:
+    def _update(self, face: ScoredFace, mean: float, variance: float, features: Features, thumb: Features) -> None:
         track = self._tracks.get(face.track_id)
         if track is None:
             return

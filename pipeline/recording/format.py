@@ -53,13 +53,13 @@ class RecordedFace(msgspec.Struct, frozen=True, array_like=True):
     confidence: float
     landmarks: bytes
     quality: int
-    raw: float
+    raw_score: float
     patches: bytes
     embedding: bytes | None
     left_early: bool
     """Of a face that an earlier version did not score to the end; now never."""
     crop: bytes
-    fused: float | None = None
+    rank_score: float | None = None
 
 
 class RecordedSkip(msgspec.Struct, frozen=True, array_like=True):
@@ -88,7 +88,7 @@ class RecordedFrame(msgspec.Struct, frozen=True, array_like=True, tag="frame"):
 class RecordedFeedback(msgspec.Struct, frozen=True, array_like=True, tag="answers"):
     """What recognisers had said when the next frame came."""
 
-    said: FeedbackBatch
+    batch: FeedbackBatch
 
 
 class RecordedGates(msgspec.Struct, frozen=True, array_like=True, tag="gates"):
@@ -108,12 +108,12 @@ def record_face(face: ScoredFace) -> RecordedFace:
         confidence=detection.confidence,
         landmarks=_floats(detection.landmarks),
         quality=face.quality,
-        raw=face.raw,
+        raw_score=face.raw_score,
         patches=_floats(face.patches),
         embedding=None if face.embedding is None else _floats(face.embedding),
         left_early=False,
         crop=encode_jpeg(face.face.crop, JPEG_QUALITY),
-        fused=face.fused,
+        rank_score=face.rank_score,
     )
 
 
@@ -157,10 +157,10 @@ def _face(seen: RecordedFace, ref: FrameRef, crops: bool) -> ScoredFace:
         face=_seen_face(seen, ref, crops),
         track_id=seen.track_id,
         quality=seen.quality,
-        raw=seen.raw,
+        raw_score=seen.raw_score,
         patches=np.frombuffer(seen.patches, "<f4"),
         embedding=None if seen.embedding is None else np.frombuffer(seen.embedding, "<f4"),
-        fused=seen.fused,
+        rank_score=seen.rank_score,
     )
 
 

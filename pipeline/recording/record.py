@@ -51,7 +51,7 @@ log = structlog.get_logger(__name__)
 class RecordingPosition(msgspec.Struct, frozen=True):
     """Where in a recording something was written."""
 
-    piece: str
+    segment: str
     """Name of the file."""
     offset: int
 
@@ -68,15 +68,15 @@ class RecordingWriter(Protocol):
     """Writes what a gate sees."""
 
     @property
-    def place(self) -> RecordingPosition:
+    def position(self) -> RecordingPosition:
         """Of what was written last."""
         ...
 
-    def see(self, item: ScoredFrame | FeedbackBatch) -> None:
+    def write(self, item: ScoredFrame | FeedbackBatch) -> None:
         """Record what the gate decides by; frames in which nothing happens are left out."""
         ...
 
-    def over_to(self, config: RunConfig, learned: dict[str, RecallState]) -> None:
+    def change_gates(self, config: RunConfig, learned: dict[str, RecallState]) -> None:
         """Cameras that begin from now on have other gates. For any thread."""
         ...
 
@@ -110,12 +110,12 @@ class Recorder:
         self._lock = Lock()
         self.size = 0
         """Bytes written."""
-        self.place = RecordingPosition(path.name, 0)
+        self.position = RecordingPosition(path.name, 0)
         self._write(
             Header(FORMAT, begin.run_id, begin.info, begin.people, _gates(config), learned, round(time(), 3))
         )
 
-    def see(self, item: ScoredFrame | FeedbackBatch) -> None:
+    def write(self, item: ScoredFrame | FeedbackBatch) -> None:
         """See :class:`RecordingWriter`."""
         if isinstance(item, FeedbackBatch):
             self._write(RecordedFeedback(item))
@@ -126,7 +126,7 @@ class Recorder:
             skipped = tuple(record_skip(face, self._every_crop) for face in frame.skipped)
             self._write(RecordedFrame(frame.frame, faces, frame.ended, frame.last, skipped))
 
-    def over_to(self, config: RunConfig, learned: dict[str, RecallState]) -> None:
+    def change_gates(self, config: RunConfig, learned: dict[str, RecallState]) -> None:
         """See :class:`RecordingWriter`."""
         self._write(RecordedGates(_gates(config), learned))
 
@@ -137,7 +137,7 @@ class Recorder:
     def _write(self, item: Header | RecordedFrame | RecordedFeedback | RecordedGates) -> None:
         content = msgspec.msgpack.encode(item)
         with self._lock:
-            self.place = RecordingPosition(self.place.piece, self.size)
+            self.position = RecordingPosition(self.position.segment, self.size)
             whole = _LENGTH.pack(len(content)) + content
             if self._file.write(whole) != len(whole):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -183,7 +183,7 @@ class Recording:
         """The recorded gates, as a configuration without sources."""
         return config_of(self.header.gates)
 
-    def seen(self) -> Iterator[ScoredFrame | FeedbackBatch | GateChange]:
+    def events(self) -> Iterator[ScoredFrame | FeedbackBatch | GateChange]:
         """Everything that the gate decided by, in its order; a last object that was cut off is left out.
 
         Raises:
@@ -201,7 +201,7 @@ class Recording:
         Raises:
             ConfigError: damaged.
         """
-        return (item for item in self.seen() if isinstance(item, ScoredFrame))
+        return (item for item in self.events() if isinstance(item, ScoredFrame))
 
     def frames_from(self, place: RecordingPosition) -> Iterator[ScoredFrame]:
         """The frames from a place on; none where its piece is gone.
@@ -210,8 +210,8 @@ class Recording:
             ConfigError: damaged.
         """
         for piece in self._pieces():
-            if piece.name >= place.piece:
-                offset = place.offset if piece.name == place.piece else 0
+            if piece.name >= place.segment:
+                offset = place.offset if piece.name == place.segment else 0
                 yield from (item for item in self._items(piece, offset) if isinstance(item, ScoredFrame))
 
     def _pieces(self) -> list[Path]:
@@ -255,7 +255,7 @@ class Recording:
                 try:
                     item = msgspec.msgpack.decode(content, type=RecordedFrame | RecordedFeedback | RecordedGates)
                     if isinstance(item, RecordedFeedback):
-                        yield item.said
+                        yield item.batch
                     elif isinstance(item, RecordedGates):
                         yield GateChange(config_of(self._current(item.gates)), item.learned)
                     else:

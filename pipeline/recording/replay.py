@@ -46,7 +46,7 @@ class ReplaySource(Protocol):
         """The recorded gates, as a configuration without sources."""
         ...
 
-    def seen(self) -> Iterator[ScoredFrame | FeedbackBatch | GateChange]:
+    def events(self) -> Iterator[ScoredFrame | FeedbackBatch | GateChange]:
         """Everything that the gate decided by, in its order."""
         ...
 
@@ -64,14 +64,14 @@ def decide(recording: ReplaySource, config: RunConfig | None = None) -> Iterator
     first = recording.config() if given is None else _for_cameras(given, list(header.gates))
     gates = GateFactory(first, header.run_id, header.quality_info, people, header.learned)
     deciders = CameraGates(gates)
-    for item in recording.seen():
+    for item in recording.events():
         if isinstance(item, GateChange):
             names = [camera.name for camera in item.config.cameras]
             gates.configure(item.config if given is None else _for_cameras(given, names), item.learned)
             continue
-        for decided in deciders.step(item) if isinstance(item, ScoredFrame) else deciders.hear(item):
+        for decided in deciders.step(item) if isinstance(item, ScoredFrame) else deciders.on_feedback(item):
             yield from ((decided.now, decision) for decision in decided.decisions)
-    for decided in deciders.give_up():
+    for decided in deciders.settle_pending():
         yield from ((decided.now, decision) for decision in decided.decisions)
 
 

@@ -54,18 +54,18 @@ class SegmentedRecorder:
         self._piece = self._next()
 
     @property
-    def place(self) -> RecordingPosition:
+    def position(self) -> RecordingPosition:
         """See :class:`~facegate.pipeline.recording.record.RecordingWriter`."""
-        return self._piece.place
+        return self._piece.position
 
-    def see(self, item: ScoredFrame | FeedbackBatch) -> None:
+    def write(self, item: ScoredFrame | FeedbackBatch) -> None:
         """See :class:`~facegate.pipeline.recording.record.RecordingWriter`; what a full disk does not take is left out."""
-        self._try(lambda piece: piece.see(item))
+        self._try(lambda piece: piece.write(item))
 
-    def over_to(self, config: RunConfig, learned: dict[str, RecallState]) -> None:
+    def change_gates(self, config: RunConfig, learned: dict[str, RecallState]) -> None:
         """See :class:`~facegate.pipeline.recording.record.RecordingWriter`."""
         self._config = config
-        self._try(lambda piece: piece.over_to(config, learned))
+        self._try(lambda piece: piece.change_gates(config, learned))
 
     def close(self) -> None:
         """See :class:`~facegate.pipeline.recording.record.RecordingWriter`."""

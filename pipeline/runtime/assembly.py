@@ -69,7 +69,7 @@ class Pipeline:
         self.track = TrackStage(self._make_tracker, self.ledger)
         self.score = ScoreStage(
             scorer,
-            partial(self.gates.contest, everything=config.scorer.every_face),
+            partial(self.gates.scoring_scheduler, everything=config.scorer.every_face),
             self._sure,
             live=self._live,
             max_frames=config.scorer.max_frames,
@@ -83,9 +83,9 @@ class Pipeline:
         if record is not None:
             begin = RunInfo(run_id, self.info, scorer.card.people)
             if record.is_dir():
-                self.recorder = SegmentedRecorder(record, config, begin, self.gates.learned)
+                self.recorder = SegmentedRecorder(record, config, begin, self.gates.initial_states)
             else:
-                self.recorder = Recorder(record, config, begin, self.gates.learned())
+                self.recorder = Recorder(record, config, begin, self.gates.initial_states())
         self._on_scored = on_scored
         self.sink = make_sink()
         self._met: deque[PeerSighting] = deque(maxlen=MAX_RECENT_PEOPLE)
@@ -99,7 +99,7 @@ class Pipeline:
             config,
             self.channels[0],
             after=after,
-            at_rest=lambda: attention is not None and attention.at_rest,
+            at_rest=lambda: attention is not None and attention.is_idle,
             permit=self._permits.get(config.name),
         )
         (self._live.add if camera.source.live else self._live.discard)(camera.name)
@@ -112,20 +112,20 @@ class Pipeline:
             follow=config.follow,
         )
         self.detect.watch(
-            camera.name, CameraDetection(view=view, min_face_px=gate.min_face_px, attention=attention)
+            camera.name, CameraDetection(regions=view, min_face_px=gate.min_face_px, scheduler=attention)
         )
         return camera
 
-    def meet(self, met: PeerSighting) -> None:
+    def add_sighting(self, met: PeerSighting) -> None:
         """Hear of somebody whom another gate has let through; for any thread."""
         self._met.append(met)
 
     def _answers(self) -> FeedbackBatch:
-        answers = self.sink.answers()
+        answers = self.sink.feedback()
         if not self._met:
             return answers
         return FeedbackBatch(
-            answers.expected, answers.given, tuple(self._met.popleft() for _ in range(len(self._met)))
+            answers.expected, answers.items, tuple(self._met.popleft() for _ in range(len(self._met)))
         )
 
     def permit(self, permits: Mapping[str, LeaseGuard]) -> None:
@@ -140,7 +140,7 @@ class Pipeline:
         """
         gates = GateFactory(config, self.run_id, self.info, self._people)
         for camera in config.cameras:
-            gates.gate(camera.name)
+            gates.track_gate(camera.name)
         return gates
 
     def _make_tracker(self) -> FaceTracker:
@@ -150,10 +150,10 @@ class Pipeline:
         )
 
     def _sure(self, camera: str) -> frozenset[int] | None:
-        return self.gate.sure(camera)  # which is made after what asks it
+        return self.gate.conclusive_tracks(camera)  # which is made after what asks it
 
     def _seen(self, item: ScoredFrame | FeedbackBatch) -> None:
         if self.recorder is not None:
-            self.recorder.see(item)
+            self.recorder.write(item)
         if isinstance(item, ScoredFrame):
             self._on_scored(item)

@@ -63,7 +63,7 @@ def _cost(threads_s: Mapping[str, float], cpu_s: float, looks: int, duration_s: 
         decode_s=decode_s,
         **stages,
         rest_s=round(max(0.0, cpu_s - decode_s - sum(stages.values())), 3),
-        looks=looks,
+        frames=looks,
         cores=round(cpu_s / max(duration_s, 1e-3), 3),
     )
 
@@ -73,19 +73,19 @@ def _camera_report(
 ) -> CameraReport:
     watched = parts.detect.watched(camera.name)
     decider = parts.gate.cameras().get(camera.name)
-    keeping = None if decider is None else decider.gate.keeping
+    keeping = None if decider is None else decider.gate.recall
     return CameraReport(
         camera=camera.name,
         state=camera.state,
         problem=None if camera.error is None else str(camera.error),
         frames_received=camera.received,
         frames_processed=watched.frames,
-        looks_per_s=round(watched.frames / max(duration_s, 1e-3), 2),
+        processed_fps=round(watched.frames / max(duration_s, 1e-3), 2),
         frames_searched=watched.frames_searched,
         frames_overwritten=camera.overwritten,
-        frames_still=watched.frames_still,
-        packets_not_decoded=camera.not_decoded,
-        packets_at_rest=camera.packets_at_rest,
+        frames_without_motion=watched.frames_without_motion,
+        packets_skipped=camera.packets_skipped,
+        packets_idle=camera.packets_idle,
         age_ms=watched.age_ms(),
         reconnects=camera.reconnects,
         decode_s=round(threads_s.get(THREAD_NAME_PREFIX + camera.name, 0.0), 3),
@@ -93,6 +93,6 @@ def _camera_report(
         outcomes=parts.ledger.outcomes(camera.name),
         threshold=parts.gates.settings(camera.name).min_quality if keeping is None else keeping.threshold,
         loss=None if keeping is None else keeping.loss(),
-        drift=None if keeping is None else keeping.drift.moved(),
-        splits=0 if decider is None else decider.guard.splits,
+        drift=None if keeping is None else keeping.drift.shift(),
+        identity_switches=0 if decider is None else decider.guard.identity_switches,
     )

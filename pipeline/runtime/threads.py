@@ -29,8 +29,8 @@ class ThreadGroup:
         self._on_finished = on_finished
         self._changed = Condition()
         self._running = 0
-        self._at_work: dict[int, str] = {}
-        self._worked_s: defaultdict[str, float] = defaultdict(float)
+        self._active: dict[int, str] = {}
+        self._finished_cpu_s: defaultdict[str, float] = defaultdict(float)
 
     def spawn(self, name: str, target: Callable[..., None], *args: Any) -> None:
         """Start a thread."""
@@ -46,7 +46,7 @@ class ThreadGroup:
             return self._changed.wait_for(lambda: self._running == 0, timeout_s)
 
     def wait_for(self, reached: Callable[[], bool]) -> None:
-        """Wait until ``reached`` holds; looked at whenever a thread ends or :meth:`look` is called."""
+        """Wait until ``reached`` holds; looked at whenever a thread ends or :meth:`notify` is called."""
         with self._changed:
             self._changed.wait_for(reached)
 
@@ -59,37 +59,37 @@ class ThreadGroup:
     def cpu_s(self) -> dict[str, float]:
         """Processor seconds of each thread so far, by name; those of the same name together."""
         with self._changed:  # nobody in it can end meanwhile: the clock of a thread that is gone must not be read
-            spent = dict(self._worked_s)
-            for thread, name in self._at_work.items():
+            spent = dict(self._finished_cpu_s)
+            for thread, name in self._active.items():
                 spent[name] = spent.get(name, 0.0) + _cpu_s(thread)
         return spent
 
-    def look(self) -> None:
+    def notify(self) -> None:
         """Let whoever waits look again."""
         with self._changed:
             self._changed.notify_all()
 
     def _guard(self, name: str, target: Callable[..., None], *args: Any) -> None:
         with self._changed:
-            self._at_work[get_ident()] = name
+            self._active[get_ident()] = name
         try:
             target(*args)
         except Aborted:
             pass
         except BaseException as error:  # kept and raised by the owner
-            self._keep(name, error)
+            self._record_error(name, error)
             self._on_error()
         finally:
             with self._changed:
-                del self._at_work[get_ident()]
-                self._worked_s[name] += time.thread_time()
+                del self._active[get_ident()]
+                self._finished_cpu_s[name] += time.thread_time()
                 self._running -= 1
                 last = self._running == 0
                 self._changed.notify_all()
             if last:
                 self._on_finished()
 
-    def _keep(self, name: str, error: BaseException) -> None:
+    def _record_error(self, name: str, error: BaseException) -> None:
         """First error wins."""
         with self._changed:
             if self.error is None:

@@ -62,13 +62,13 @@ class Backlog:
     """How far behind a decoder is, and what FFmpeg may leave undecoded (``skip_frame``) so that it catches up."""
 
     def __init__(self) -> None:
-        self.skip = "DEFAULT"
+        self.skip_frame = "DEFAULT"
         self.behind_s = 0.0
         self._cost_s = 0.0
 
-    def worked(self, seconds: float) -> None:
+    def record_decode_time(self, seconds: float) -> None:
         """Note how long a packet took, from being taken to the next being asked for."""
-        if self.skip == "DEFAULT":
+        if self.skip_frame == "DEFAULT":
             self._cost_s += 0.1 * (seconds - self._cost_s)
 
     def step(self, *, waited_s: float, waiting: int, period_s: float) -> str:
@@ -86,10 +86,10 @@ class Backlog:
         spare = 1.0 - self._cost_s / max(period_s, 1e-6)
         drained_s = waiting * self._cost_s / spare if spare > 0 or not waiting else float("inf")
         if self.behind_s < CALM_S:
-            self.skip = "DEFAULT"
-        elif self.skip != "DEFAULT" or drained_s > DRAINED_S:
+            self.skip_frame = "DEFAULT"
+        elif self.skip_frame != "DEFAULT" or drained_s > DRAINED_S:
             if self.behind_s >= RUSH_S:
-                self.skip = "NONKEY"
-            elif self.behind_s >= HURRY_S and self.skip == "DEFAULT":
-                self.skip = "NONREF"
-        return self.skip
+                self.skip_frame = "NONKEY"
+            elif self.behind_s >= HURRY_S and self.skip_frame == "DEFAULT":
+                self.skip_frame = "NONREF"
+        return self.skip_frame

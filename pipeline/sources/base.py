@@ -32,16 +32,16 @@ class Source(Protocol):
 
     live: bool
     """Live sources keep the newest frame and count what is overwritten; files lose nothing."""
-    returns: bool
+    reconnectable: bool
     """Whether it is worth trying again after it ended."""
 
     @property
-    def not_decoded(self) -> int:
+    def packets_skipped(self) -> int:
         """Packets left undecoded in this connection in order to catch up."""
         ...
 
     @property
-    def packets_at_rest(self) -> int:
+    def packets_idle(self) -> int:
         """Packets left undecoded in this connection because nobody was there and nothing moved."""
         ...
 

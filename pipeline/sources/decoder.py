@@ -114,11 +114,11 @@ class Decoder:
         self._stream = container.streams.video[0]
         # Frame threading would hold back one frame per thread; slices add no delay.
         self._stream.thread_type = "SLICE" if live else "AUTO"
-        self.not_decoded = 0
+        self.packets_skipped = 0
         """Packets that were left out in order to catch up."""
-        self.at_rest = 0
+        self.packets_idle = 0
         """Packets of a scene at rest that nobody needed."""
-        self._asked_at_rest = at_rest
+        self._is_idle = at_rest
         self._fps = float(self._stream.average_rate or self._stream.guessed_rate or 25)
         self._decoded = 0
         self._keys: deque[float] = deque(maxlen=10)
@@ -219,7 +219,7 @@ class Decoder:
         with self._open_packets(self._container, self._stream, name) as reader:
             for arrived in self._packets(reader, backlog, stop):
                 arrivals.step(arrived.arrived_s)
-                if self._held(rest, held, arrived, backlog):
+                if self._hold_packet(rest, held, arrived, backlog):
                     continue
                 taken_s = reader.now()
                 skip = backlog.step(
@@ -227,27 +227,27 @@ class Decoder:
                 )
                 self._stream.codec_context.skip_frame = skip
                 pictures = _decoded(arrived.packet)
-                rest.worked(reader.now() - taken_s)
+                rest.record_decode_time(reader.now() - taken_s)
                 self._decoded += len(pictures)
-                self.not_decoded += skip != "DEFAULT" and not pictures
+                self.packets_skipped += skip != "DEFAULT" and not pictures
                 for picture in pictures:
                     stamp_s = _stamp_s(picture)
                     pts_s = clock.step(stamp_s, arrived.arrived_s, arrivals.period_s)
                     captured_at = self._captured_at(stamp_s, clock.believed)
                     yield picture, _Timing(pts_s, reader.now(), backlog.behind_s, captured_at)
-                backlog.worked(reader.now() - taken_s)
+                backlog.record_decode_time(reader.now() - taken_s)
 
-    def _held(self, rest: KeyframeOnlyMode, held: list[Any], arrived: ReceivedPacket, backlog: Backlog) -> bool:
+    def _hold_packet(self, rest: KeyframeOnlyMode, held: list[Any], arrived: ReceivedPacket, backlog: Backlog) -> bool:
         """Whether a packet is kept for later; when it is not, what was kept is decoded or no longer needed."""
         packet = arrived.packet
         how = rest.step(
-            packet.size, key=packet.is_keyframe, at_rest=backlog.skip == "DEFAULT" and self._asked_at_rest()
+            packet.size, key=packet.is_keyframe, at_rest=backlog.skip_frame == "DEFAULT" and self._is_idle()
         )
         if how is PacketAction.HOLD:
             held.append(packet)
             return True
-        if how is PacketAction.RESTART:
-            self.at_rest += len(held)
+        if how is PacketAction.DECODE_KEYFRAME:
+            self.packets_idle += len(held)
         else:
             for before in held:  # their pictures show nothing new; the next one needs them
                 _decoded(before)
@@ -258,8 +258,8 @@ class Decoder:
         """Packets until the end or ``stop``; raises where nothing comes that can be decoded."""
         config, last, key_seen = self._config, reader.now(), False
         while not stop.is_set():
-            if backlog.skip == "NONKEY":
-                self.not_decoded += reader.skip_to_newest_key()
+            if backlog.skip_frame == "NONKEY":
+                self.packets_skipped += reader.skip_to_newest_key()
             try:
                 arrived = reader.take(STOP_POLL_INTERVAL_S)
             except EOFError:
@@ -270,11 +270,11 @@ class Decoder:
             if arrived is not None:
                 key_seen = key_seen or arrived.packet.is_keyframe
                 yield arrived
-            if self._decoded > before or (arrived is not None and backlog.skip != "DEFAULT"):
+            if self._decoded > before or (arrived is not None and backlog.skip_frame != "DEFAULT"):
                 last = reader.now()
             # A stream may be joined long before its next key frame: nothing can be decoded until then.
             patience_s = config.timeout_s * (1 if key_seen else KEY_FRAME_TIMEOUTS)
-            if self._asked_at_rest():  # key frames alone are decoded, and some cameras send one in twenty seconds
+            if self._is_idle():  # key frames alone are decoded, and some cameras send one in twenty seconds
                 patience_s = config.timeout_s * KEY_FRAME_TIMEOUTS
             if reader.now() - last > patience_s:
                 raise SourceError(f"{self._shown} sends nothing that can be decoded for {patience_s:g} s")

@@ -40,17 +40,17 @@ class DualStreamSource:
     """Frames of ``small``, each with the picture that ``large`` gave at that moment, where there is one."""
 
     live = True
-    returns = True
-    packets_at_rest = 0
+    reconnectable = True
+    packets_idle = 0
 
     def __init__(self, small: NetworkSource, large: NetworkSource) -> None:
         self._small = small
         self._large = large
 
     @property
-    def not_decoded(self) -> int:
+    def packets_skipped(self) -> int:
         """See :class:`facegate.pipeline.sources.base.Source`."""
-        return self._small.not_decoded + self._large.not_decoded
+        return self._small.packets_skipped + self._large.packets_skipped
 
     def info(self) -> StreamInfo:
         """Of the small stream."""

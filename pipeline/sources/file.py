@@ -22,9 +22,9 @@ class FileSource:
     """A video file: every frame, in order."""
 
     live = False
-    returns = False
-    not_decoded = 0
-    packets_at_rest = 0
+    reconnectable = False
+    packets_skipped = 0
+    packets_idle = 0
 
     def __init__(self, config: CameraConfig) -> None:
         self._config = config
@@ -52,9 +52,9 @@ class RealtimePlayback:
     """A recording played like a camera: frames come when they are due, and the newest wins."""
 
     live = True
-    returns = False
-    not_decoded = 0
-    packets_at_rest = 0
+    reconnectable = False
+    packets_skipped = 0
+    packets_idle = 0
 
     def __init__(self, recording: Source) -> None:
         self._recording = recording

@@ -30,9 +30,9 @@ class ImageFolderSource:
     """Every picture of a folder by name; ``timestamps.csv`` (file, seconds) says when, else 25 come a second."""
 
     live = False
-    returns = False
-    not_decoded = 0
-    packets_at_rest = 0
+    reconnectable = False
+    packets_skipped = 0
+    packets_idle = 0
 
     def __init__(self, config: CameraConfig) -> None:
         self._config = config

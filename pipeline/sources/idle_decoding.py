@@ -30,7 +30,7 @@ class PacketAction(StrEnum):
 
     DECODE = "decode"
     """It and what is held."""
-    RESTART = "restart"
+    DECODE_KEYFRAME = "restart"
     """It alone: nothing that is held is needed for it."""
     HOLD = "hold"
 
@@ -46,7 +46,7 @@ class KeyframeOnlyMode:
         self._cost_s = 0.0
         self._held = 0
 
-    def worked(self, seconds: float) -> None:
+    def record_decode_time(self, seconds: float) -> None:
         """Note how long one packet took to decode."""
         self._cost_s += 0.1 * (seconds - self._cost_s)
 
@@ -61,23 +61,23 @@ class KeyframeOnlyMode:
         if not at_rest:
             self._sizes.clear()
             self._learnt = 0
-            return self._let_through(PacketAction.DECODE)
+            return self._release(PacketAction.DECODE)
         if key:
-            return self._let_through(PacketAction.RESTART)
+            return self._release(PacketAction.DECODE_KEYFRAME)
         if len(self._sizes) < WARM_UP_PACKETS:
-            self._learn(size)
-            return self._let_through(PacketAction.DECODE)
+            self._update_size_model(size)
+            return self._release(PacketAction.DECODE)
         if size > self._most or self._held >= MAX_HELD_PACKETS or (self._held + 1) * self._cost_s > CATCH_UP_S:
-            return self._let_through(PacketAction.DECODE)
-        self._learn(size)
+            return self._release(PacketAction.DECODE)
+        self._update_size_model(size)
         self._held += 1
         return PacketAction.HOLD
 
-    def _let_through(self, how: PacketAction) -> PacketAction:
+    def _release(self, how: PacketAction) -> PacketAction:
         self._held = 0
         return how
 
-    def _learn(self, size: int) -> None:
+    def _update_size_model(self, size: int) -> None:
         self._sizes.append(size)
         self._learnt += 1
         if self._learnt % RENEW:

@@ -56,19 +56,19 @@ class NetworkSource:
             raise ConfigError(f"{redact(config.source)} is not a URL: {str(error).lower()}") from error
         self._rtsp = parts.scheme in RTSP
         self.live = self._rtsp or PurePosixPath(parts.path).suffix.lower() not in DOWNLOADS
-        self.returns = self.live
+        self.reconnectable = self.live
         self._playlist = parts.path.lower().endswith(PLAYLIST)
         self._decoder: Decoder | None = None
 
     @property
-    def not_decoded(self) -> int:
+    def packets_skipped(self) -> int:
         """See :class:`facegate.pipeline.sources.base.Source`."""
-        return 0 if self._decoder is None else self._decoder.not_decoded
+        return 0 if self._decoder is None else self._decoder.packets_skipped
 
     @property
-    def packets_at_rest(self) -> int:
+    def packets_idle(self) -> int:
         """See :class:`facegate.pipeline.sources.base.Source`."""
-        return 0 if self._decoder is None else self._decoder.at_rest
+        return 0 if self._decoder is None else self._decoder.packets_idle
 
     def info(self) -> StreamInfo:
         """See :class:`facegate.pipeline.sources.base.Source`."""

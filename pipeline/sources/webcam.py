@@ -22,9 +22,9 @@ class WebcamSource:
     """A local camera."""
 
     live = True
-    returns = True
-    not_decoded = 0
-    packets_at_rest = 0
+    reconnectable = True
+    packets_skipped = 0
+    packets_idle = 0
 
     def __init__(self, config: CameraConfig) -> None:
         self._config = config

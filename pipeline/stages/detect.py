@@ -29,19 +29,19 @@ AGES = 1000
 class CameraDetection(msgspec.Struct):
     """What detection keeps of one camera."""
 
-    view: Regions
+    regions: Regions
     min_face_px: float
-    attention: DetectionScheduler = msgspec.field(default_factory=DetectionScheduler)
+    scheduler: DetectionScheduler = msgspec.field(default_factory=DetectionScheduler)
     cuts: CutDetector = msgspec.field(default_factory=CutDetector)
     frames: int = 0
     """Frames looked at."""
     frames_searched: int = 0
     """Of those, frames searched as a whole; in the others known faces were followed."""
-    frames_still: int = 0
+    frames_without_motion: int = 0
     """Frames left out because nothing had moved."""
     ages_s: deque[float] = msgspec.field(default_factory=lambda: deque(maxlen=AGES))
     """Ages of frames when they were taken, the stream's own delay included."""
-    shown: tuple[FrameRef, Image] | None = None
+    latest_frame: tuple[FrameRef, Image] | None = None
     """The last frame, masked."""
 
     def age_ms(self) -> FrameAge | None:
@@ -59,25 +59,25 @@ class _Detections:
     def __init__(self, frame: Frame, watched: CameraDetection) -> None:
         self.frame = frame
         self.watched = watched
-        self.image: Image = watched.view.masked(frame.image)
-        self.part: Image = watched.view.searched(self.image)
+        self.image: Image = watched.regions.masked(frame.image)
+        self.part: Image = watched.regions.crop_to_roi(self.image)
         self.cut = watched.cuts.step(self.image)
-        self.look = watched.attention.step(self.part, frame.ref.pts_s, cut=self.cut)
+        self.look = watched.scheduler.step(self.part, frame.ref.pts_s, cut=self.cut)
         self.found: list[Detection] = []
-        watched.shown = (frame.ref, self.image)
+        watched.latest_frame = (frame.ref, self.image)
 
     def follow(self, found: list[Detection | None]) -> None:
         """Take what is where faces were expected; where one was lost, the frame is to be searched after all."""
-        if self.watched.attention.followed(found, self.frame.ref.pts_s):
+        if self.watched.scheduler.tracked(found, self.frame.ref.pts_s):
             self.found = [face for face in found if face is not None]
         else:
-            self.look = DetectionMode.SEARCH
+            self.look = DetectionMode.FULL_FRAME
 
     def search(self, found: list[Detection]) -> None:
         """Take what a search has found."""
         self.found = found
         self.watched.frames_searched += 1
-        self.watched.attention.searched(found, self.frame.ref.pts_s)
+        self.watched.scheduler.detected(found, self.frame.ref.pts_s)
 
 
 class DetectStage:
@@ -115,10 +115,10 @@ class DetectStage:
         """What was counted of a camera."""
         return self._cameras[camera]
 
-    def shown(self, camera: str) -> tuple[FrameRef, Image] | None:
+    def latest_frame(self, camera: str) -> tuple[FrameRef, Image] | None:
         """The last frame of a camera that came this far, masked."""
         watched = self._cameras.get(camera)
-        return None if watched is None else watched.shown
+        return None if watched is None else watched.latest_frame
 
     def run(self, inbox: Channel[Frame | CameraEnded], outbox: Lane[FrameFaces | CameraEnded]) -> None:
         """See :class:`~facegate.pipeline.stages.base.Stage`."""
@@ -135,47 +135,47 @@ class DetectStage:
                     self._cameras[ref.camera].ages_s.append(age_s)
                     self.frame_age.labels(ref.camera).observe(age_s)
             for group in rounds(items, self._live, _camera):
-                for found in self._look(group):
+                for found in self._process(group):
                     outbox.put(found)
 
-    def _look(self, group: list[Frame | CameraEnded]) -> Iterator[FrameFaces | CameraEnded]:
+    def _process(self, group: list[Frame | CameraEnded]) -> Iterator[FrameFaces | CameraEnded]:
         seen = [_Detections(item, self._cameras[item.ref.camera]) for item in group if isinstance(item, Frame)]
         for one in seen:
-            one.watched.frames_still += one.look is DetectionMode.NONE
-        follow = [one for one in seen if one.look is DetectionMode.FOLLOW]
-        expected = [one.watched.attention.expected(one.frame.ref.pts_s) for one in follow]
+            one.watched.frames_without_motion += one.look is DetectionMode.SKIP
+        follow = [one for one in seen if one.look is DetectionMode.TRACK_ONLY]
+        expected = [one.watched.scheduler.expected_boxes(one.frame.ref.pts_s) for one in follow]
         if any(expected):
-            places = self._detector.follow([one.part for one in follow], expected)
+            places = self._detector.detect_near([one.part for one in follow], expected)
         else:
             places = [[] for _ in follow]
         for one, found in zip(follow, places, strict=True):
             one.follow(found)
-        search = [one for one in seen if one.look is DetectionMode.SEARCH]
+        search = [one for one in seen if one.look is DetectionMode.FULL_FRAME]
         for one, faces in zip(search, self._detector.detect([one.part for one in search]), strict=True):
             one.search(faces)
         by_frame = {id(one.frame): one for one in seen}
         for item in group:
             if isinstance(item, CameraEnded):
                 yield item
-            elif (one := by_frame[id(item)]).look is not DetectionMode.NONE:
+            elif (one := by_frame[id(item)]).look is not DetectionMode.SKIP:
                 yield self._faces(one)
 
     def _faces(self, seen: _Detections) -> FrameFaces:
         frame, image, detections, watched = seen.frame, seen.image, seen.found, seen.watched
         ref = frame.ref
         watched.frames += 1
-        source = image if frame.large is None or not detections else watched.view.masked(frame.large)
+        source = image if frame.large is None or not detections else watched.regions.masked(frame.large)
         scale = ref.width / image.shape[1], ref.height / image.shape[0]
         context = None if self._context_px is None or not detections else shrink_to(source, self._context_px)[0]
         kept = []
-        for index, detected in enumerate(watched.view.placed(detections, image)):
+        for index, detected in enumerate(watched.regions.to_frame_coords(detections, image)):
             detection = detected if frame.large is None else rescaled(detected, *scale)
             crop = align(source, detection.landmarks)
             face = Face(face_id=f"{ref.seq}-{index}", frame=ref, detection=detection, crop=crop, context=context)
             self._ledger.observe(face)
             if detection.width < watched.min_face_px:
                 self._ledger.settle(face, Outcome.TOO_SMALL)
-            elif not watched.view.reports(detection, ref.width, ref.height):
+            elif not watched.regions.in_zone(detection, ref.width, ref.height):
                 self._ledger.settle(face, Outcome.OUTSIDE)
             else:
                 kept.append(face)

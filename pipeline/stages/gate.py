@@ -53,11 +53,11 @@ class GateStage:
         self._live_s = 0.0
         self._blocked_s = 0.0
 
-    def sure(self, camera: str) -> frozenset[int] | None:
+    def conclusive_tracks(self, camera: str) -> frozenset[int] | None:
         """Tracks of a camera of which nothing more is sent; ``None`` where nobody answers. For any thread."""
         return self._sure.get(camera, frozenset()) if self._answering else None
 
-    def present(self, camera: str) -> dict[int, int]:
+    def current_people(self, camera: str) -> dict[int, int]:
         """For each of the tracker's tracks, the one under which it is decided. For any thread."""
         return self._present.get(camera, {})
 
@@ -66,21 +66,21 @@ class GateStage:
         while True:
             try:
                 # A camera whose last face has left may send nothing for seconds; an answer is not to wait for it.
-                frames = inbox.take(timeout_s=POLL_S if self._deciders.waits else LIVE_S)
+                frames = inbox.take(timeout_s=POLL_S if self._deciders.awaits_feedback else LIVE_S)
             except EndOfStream:
-                self._last_answers(inbox, outbox)
+                self._await_feedback(inbox, outbox)
                 self._gates.save()
                 return
-            self._hear(outbox)
+            self._take_feedback(outbox)
             for frame in frames:
                 self._record(frame)
                 self._settle(self._deciders.step(frame), outbox)
                 camera = frame.frame.camera
                 decider = self._deciders.cameras[camera]
-                self._present[camera] = decider.guard.present()
+                self._present[camera] = decider.guard.current_people()
                 self._frame_s[camera] = self._clock()
                 if self._answering:
-                    self._sure[camera] = decider.sure()
+                    self._sure[camera] = decider.is_conclusive()
             self._tell_live(outbox)
 
     def _clock(self) -> float:
@@ -99,26 +99,26 @@ class GateStage:
         }
         outbox.put(LiveTracks(self._gates.run_id, cameras))
 
-    def _hear(self, outbox: Lane[Shot | TrackEnd | LiveTracks]) -> bool:
+    def _take_feedback(self, outbox: Lane[Shot | TrackEnd | LiveTracks]) -> bool:
         """Take what recognisers have said; return whether it was anything."""
         answers = self._answers()
-        if answers.given or answers.met or answers.expected != self._answering:
+        if answers.items or answers.sightings or answers.expected != self._answering:
             self._answering = answers.expected
             self._record(answers)
-            self._settle(self._deciders.hear(answers), outbox)
-        return bool(answers.given)
+            self._settle(self._deciders.on_feedback(answers), outbox)
+        return bool(answers.items)
 
-    def _last_answers(self, inbox: Channel[ScoredFrame], outbox: Lane[Shot | TrackEnd | LiveTracks]) -> None:
+    def _await_feedback(self, inbox: Channel[ScoredFrame], outbox: Lane[Shot | TrackEnd | LiveTracks]) -> None:
         """No more frames come: wait for the answers that may earn a track another shot."""
         deadline = monotonic() + FEEDBACK_TIMEOUT_S
-        while self._deciders.waits and self._answering and monotonic() < deadline:
+        while self._deciders.awaits_feedback and self._answering and monotonic() < deadline:
             if inbox.aborted:
                 raise Aborted
-            if self._hear(outbox):
+            if self._take_feedback(outbox):
                 deadline = monotonic() + FEEDBACK_TIMEOUT_S
             else:
                 sleep(POLL_S)
-        self._settle(self._deciders.give_up(), outbox)
+        self._settle(self._deciders.settle_pending(), outbox)
 
     def _settle(self, steps: Iterable[StepResult], outbox: Lane[Shot | TrackEnd | LiveTracks]) -> None:
         for decided in steps:
@@ -127,9 +127,9 @@ class GateStage:
                 self._observe(decision)
                 if decision.shot is not None:
                     self._put(decision.shot, outbox)
-            for end in decided.ends:
+            for end in decided.ended_tracks:
                 self._put(end, outbox)
-                self._gates.keep_learned(end.camera)
+                self._gates.save_learned(end.camera)
 
     def _put(self, item: Shot | TrackEnd, outbox: Lane[Shot | TrackEnd | LiveTracks]) -> None:
         started = monotonic()

@@ -88,7 +88,7 @@ class ScoreStage:
                 self._score_frames(batch, outbox)
 
     def _score_frames(self, frames: list[TrackedFrame], outbox: Lane[ScoredFrame]) -> None:
-        wanted = [face for frame in frames for face in self._wanted(frame)]
+        wanted = [face for frame in frames for face in self._selected(frame)]
         scored = self._score(wanted)
         left_out = {id(face) for face in wanted if id(face) not in scored}
         for frame in frames:
@@ -105,7 +105,7 @@ class ScoreStage:
             )
             contest = self._contests[camera]
             contest.scored(faces)
-            if contest.in_the_dark and camera not in self._dark:
+            if contest.is_dark_camera and camera not in self._dark:
                 self._dark.add(camera)
                 log.warning(
                     "most faces here are so dark that min_quality drops people whom a recogniser may still name: "
@@ -120,12 +120,12 @@ class ScoreStage:
                 ScoredFrame(frame=frame.frame, faces=faces, ended=frame.ended, last=frame.last, skipped=skipped)
             )
 
-    def _wanted(self, frame: TrackedFrame) -> list[TrackedFace]:
+    def _selected(self, frame: TrackedFrame) -> list[TrackedFace]:
         camera = frame.frame.camera
         if camera not in self._contests:
             self._contests[camera] = self._make_contest(camera)
-        self._contests[camera].sure = self._sure(camera)
-        choice = self._contests[camera].choose(frame.faces)
+        self._contests[camera].conclusive_tracks = self._sure(camera)
+        choice = self._contests[camera].select(frame.faces)
         return [face for face, wanted in zip(frame.faces, choice, strict=True) if wanted]
 
     def _gather(self, inbox: Channel[TrackedFrame]) -> list[TrackedFrame]:
@@ -140,7 +140,7 @@ class ScoreStage:
 
     def _score(self, faces: list[TrackedFace]) -> dict[int, ScoredFace]:
         """The scored ones by identity of the tracked face; under overload some are missing."""
-        chosen = self._chosen(faces)
+        chosen = self._shed_load(faces)
         if not chosen:
             return {}
         started = monotonic()
@@ -163,19 +163,19 @@ class ScoreStage:
                 face=face.face,
                 track_id=face.track_id,
                 quality=int(scores.quality[row]),
-                raw=float(scores.raw[row]),
+                raw_score=float(scores.raw_score[row]),
                 patches=scores.patches[row],
                 embedding=None if scores.embedding is None else scores.embedding[row],
-                fused=float(scores.rank[row]),
+                rank_score=float(scores.rank[row]),
             )
             for row, face in enumerate(chosen)
         }
 
-    def _chosen(self, faces: list[TrackedFace]) -> list[TrackedFace]:
+    def _shed_load(self, faces: list[TrackedFace]) -> list[TrackedFace]:
         """What there is time for. A batch is all live or all of one file."""
         if not faces or faces[0].face.frame.camera not in self._live or self._s_per_crop == 0:
             return faces
-        kept = self._priority.choose(faces, max(1, int(self._budget_s / self._s_per_crop)))
+        kept = self._priority.select(faces, max(1, int(self._budget_s / self._s_per_crop)))
         return [faces[index] for index in sorted(kept)]
 
     def _learn(self, s_per_crop: float) -> None:

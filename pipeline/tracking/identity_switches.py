@@ -50,7 +50,7 @@ class IdentitySwitchGuard:
         self._tracks: dict[int, list[_Person]] = {}
         self._gone: list[_Person] = []
         self.next_id = first_id
-        self.splits = 0
+        self.identity_switches = 0
         """People found inside tracks of somebody else so far."""
 
     def step(self, frame: ScoredFrame) -> ScoredFrame:
@@ -70,7 +70,7 @@ class IdentitySwitchGuard:
         self._gone = [p for p in self._gone if p.left_s is not None and now - p.left_s < self._merge_s]
         return ScoredFrame(frame=frame.frame, faces=faces, ended=tuple(sorted(ended)), skipped=skipped)
 
-    def present(self) -> dict[int, int]:
+    def current_people(self) -> dict[int, int]:
         """Of each track of the tracker, the person whom a face is taken for that nobody looks at closely."""
         return {track: people[-1].track_id for track, people in self._tracks.items()}
 
@@ -78,7 +78,7 @@ class IdentitySwitchGuard:
         """Whom a face is taken for that nobody looked at closely."""
         people = self._tracks.get(track)
         if people is None:
-            people = self._tracks[track] = [self._new()]
+            people = self._tracks[track] = [self._new_person()]
         return people[-1]
 
     def _person(self, face: ScoredFace, now: float) -> _Person:
@@ -86,18 +86,18 @@ class IdentitySwitchGuard:
         believed = self._people is not None and face.quality >= self._reliable
         unit = unit_embedding(face) if believed else None
         if people is None:
-            person = self._returned(unit, now) or self._new()
+            person = self._returning_person(unit, now) or self._new_person()
             self._tracks[face.track_id] = [person]
         elif unit is None or self._people is None:
             person = people[-1]
         else:
-            person = self._most_alike(people, unit)
+            person = self._most_similar(people, unit)
         if unit is not None:
             mixed: Any = unit if person.mean is None else MEAN_DECAY * person.mean + (1 - MEAN_DECAY) * unit
             person.mean = mixed / np.float32(np.sqrt(mixed @ mixed))
         return person
 
-    def _most_alike(self, people: list[_Person], unit: NDArray[np.float32]) -> _Person:
+    def _most_similar(self, people: list[_Person], unit: NDArray[np.float32]) -> _Person:
         assert self._people is not None
         best, likeness = people[-1], -1.0
         for person in people:
@@ -107,15 +107,15 @@ class IdentitySwitchGuard:
             if cosine > likeness:
                 best, likeness = person, cosine
         if likeness < self._people.split_below and len(people) < MAX_PEOPLE_PER_TRACK:
-            best = self._new()
+            best = self._new_person()
             people.append(best)
-            self.splits += 1
+            self.identity_switches += 1
         elif people[-1] is not best:  # the last one is who poor faces are taken for
             people.remove(best)
             people.append(best)
         return best
 
-    def _returned(self, unit: NDArray[np.float32] | None, now: float) -> _Person | None:
+    def _returning_person(self, unit: NDArray[np.float32] | None, now: float) -> _Person | None:
         if unit is None or self._people is None or not self._merge_s:
             return None
         known = [person for person in self._gone if person.mean is not None and person.left_s != now]
@@ -130,7 +130,7 @@ class IdentitySwitchGuard:
         person.left_s = None
         return person
 
-    def _new(self) -> _Person:
+    def _new_person(self) -> _Person:
         person = _Person(track_id=self.next_id)
         self.next_id += 1
         return person

@@ -111,7 +111,7 @@ def _by_itself(picture: Picture, own: Floats, others: Sequence[Picture], same: f
     if picture.quality < (WORST_QUALITY if spared else MIN_QUALITY):
         reason = f"quality {picture.quality}, {MIN_QUALITY} is needed"
         found.append(_fault(FaultKind.POOR, picture, reason, "take a sharper, brighter picture"))
-    if picture.turn > MAX_YAW_RATIO and not confirmed:
+    if picture.yaw_ratio > MAX_YAW_RATIO and not confirmed:
         found.append(_fault(FaultKind.TURNED, picture, "the face is seen from the side", "take one from the front"))
     if picture.faces > 2 or (picture.faces == 2 and not confirmed):
         reason = f"{picture.faces} faces of about the same size; the largest was taken"

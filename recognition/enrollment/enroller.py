@@ -29,7 +29,7 @@ THUMBNAIL = 16
 class DuplicateRule(Protocol):
     """Says from which similarity on two of so many people are probably one."""
 
-    def alike(self, people: int) -> float:
+    def duplicate_threshold(self, people: int) -> float:
         """Similarity of two templates."""
         ...
 
@@ -131,7 +131,7 @@ class Enroller:
 
     def examine(self, files: Sequence[PictureFile], progress: Progress = lambda done, total: None) -> list[Fault]:
         """Take in all pictures that have a face, and say everything that is wrong with them and the others."""
-        faults, looks, _ = self._look(self._spelled(files), progress)
+        faults, looks, _ = self._sample(self._spelled(files), progress)
         for person in sorted({file.person for file, _ in looks}):
             self.people.add(person, [look for file, look in looks if file.person == person])
         return faults + self.check()
@@ -150,7 +150,7 @@ class Enroller:
             progress: called with files done and in all.
         """
         kept = {(p.person, p.digest) for p in self.people.pictures() if p.kind == "enrolled"}
-        faults, new, known = self._look(self._spelled(files), progress, kept)
+        faults, new, known = self._sample(self._spelled(files), progress, kept)
         taken = self.take(new, [accept(file.path) for file, _ in new])
         return EnrollmentReport(taken.added, known, faults + taken.faults)
 
@@ -196,7 +196,7 @@ class Enroller:
         spelled = {name: self.people.spelling(name) for name in {file.person for file in files}}
         return [PictureFile(spelled[file.person], file.path) for file in files]
 
-    def _look(
+    def _sample(
         self, files: Sequence[PictureFile], progress: Progress, kept: Collection[tuple[str, str]] = ()
     ) -> tuple[list[Fault], list[tuple[PictureFile, FaceSample]], int]:
         """What is wrong, what is new, and how many files of ``kept`` people and digests there are."""
@@ -213,18 +213,18 @@ class Enroller:
                     faults.append(Fault(FaultKind.TWICE, file.person, str(file.path), reason, remedy))
                 else:
                     seen[key] = file.path
-                    looks.append((file, self.look(content, str(file.path))))
+                    looks.append((file, self.extract(content, str(file.path))))
             except (GalleryError, SourceError) as error:
                 reason, _, remedy = str(error).rpartition(": ")
                 faults.append(Fault(FaultKind.UNUSABLE, file.person, str(file.path), reason or remedy, remedy))
             progress(index + 1, len(files))
         return faults, looks, known
 
-    def look(self, content: bytes, source: str) -> FaceSample:
+    def extract(self, content: bytes, source: str) -> FaceSample:
         """See :meth:`FaceExtractor.look`."""
         if self._looker is None:
             self._looker = self._make_looker()
-        return self._looker.look(content, source)
+        return self._looker.extract(content, source)
 
     def _embed(self, crops: Sequence[Image]) -> Floats:
         parts = [self._embedder.embed(crops[start : start + CHUNK]) for start in range(0, len(crops), CHUNK)]
@@ -247,7 +247,7 @@ class Enroller:
         if not evidence.pictures:
             return []
         people = len({picture.person for picture in evidence.pictures})
-        return find_faults(evidence, self._embedder.threshold, self._alike.alike(people))
+        return find_faults(evidence, self._embedder.threshold, self._alike.duplicate_threshold(people))
 
 
 def _as_picture(row: int, file: PictureFile, look: FaceSample) -> Picture:
@@ -259,7 +259,7 @@ def _as_picture(row: int, file: PictureFile, look: FaceSample) -> Picture:
         digest=look.digest,
         quality=look.quality,
         width=look.width,
-        turn=look.turn,
+        yaw_ratio=look.yaw_ratio,
         faces=look.faces,
         accepted=False,
     )

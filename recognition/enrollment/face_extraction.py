@@ -28,7 +28,7 @@ class FaceExtractor:
         self._detector = detector
         self._scorer = scorer
 
-    def look(self, content: bytes, source: str) -> FaceSample:
+    def extract(self, content: bytes, source: str) -> FaceSample:
         """Find the largest face of a picture file and measure it.
 
         Args:
@@ -59,7 +59,7 @@ class FaceExtractor:
             crop=crop,
             quality=quality,
             width=largest.width,
-            turn=yaw_ratio(largest.landmarks),
+            yaw_ratio=yaw_ratio(largest.landmarks),
             faces=sum(face.width >= SECOND_FACE_RATIO * largest.width for face in faces),
             advice=why.say if why is not None and why.defect is not None else "",
         )

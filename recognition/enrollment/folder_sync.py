@@ -129,7 +129,7 @@ def _see(
     if (file.person, digest) in before or (file.person, digest) in wanted:
         return digest, None
     try:
-        return digest, enroller.look(content, str(file.path))
+        return digest, enroller.extract(content, str(file.path))
     except (GalleryError, SourceError) as error:
         raise _UnusableError(digest, str(error)) from error
 

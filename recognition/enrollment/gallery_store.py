@@ -105,7 +105,7 @@ class GalleryStore(GalleryFile):
                     "faces, accepted, added) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         *(person, kind, look.source, look.digest, encode_crop(look.crop)),
-                        *(look.quality, look.width, look.turn, look.faces, accepted, now),
+                        *(look.quality, look.width, look.yaw_ratio, look.faces, accepted, now),
                     ),
                 ).rowcount
         return new

@@ -37,7 +37,7 @@ class FaceSample(msgspec.Struct, frozen=True, eq=False):
     """0..100."""
     width: float
     """Of the face in the picture, pixels; of an aligned crop that came as such, what the detector found in it."""
-    turn: float
+    yaw_ratio: float
     """0 seen from the front, 1 from the side."""
     faces: int
     """In the picture: the largest and those not much smaller."""
@@ -55,7 +55,7 @@ class Picture(msgspec.Struct, frozen=True):
     digest: str
     quality: int
     width: float
-    turn: float
+    yaw_ratio: float
     faces: int
     accepted: bool
     """Somebody has said that it is right, whatever :mod:`checks` find."""

@@ -68,7 +68,7 @@ def erase_stored(data: Path, name: str) -> list[Erased]:
         pieces = sum(
             _erase_recorded(recordings, track) for track in {track.visit: track for track in tracks}.values()
         )
-        found = store.forget(name, visits)
+        found = store.erase_person(name, visits)
     return [
         Erased(str(path), found, "stored visits"),
         Erased(str(recordings), pieces, "pieces of recordings"),
@@ -118,10 +118,10 @@ def _waiting(path: Path, name: str) -> set[str]:
 def _erase_recorded(recordings: Path, track: TrackRecord) -> int:
     """Remove the pieces in which a track is; others who are in them go with it."""
     gone = 0
-    if track.piece is None:
+    if track.segment is None:
         return gone
     for piece in sorted((recordings / track.run_id).glob("*" + SUFFIX)):
-        if piece.name >= track.piece:
+        if piece.name >= track.segment:
             try:
                 over = piece.stat().st_mtime > track.last + SLACK_S
                 piece.unlink()

@@ -41,7 +41,7 @@ class Match(msgspec.Struct, frozen=True):
     """A stranger gets so good a score in this gallery with this probability; ``None`` where that is not known."""
 
     @property
-    def second(self) -> float:
+    def runner_up_similarity(self) -> float:
         """Cosine to the second person's template; 0, or less, where there is none."""
         return min(self.similarity, self.similarity - self.margin)
 
@@ -49,11 +49,11 @@ class Match(msgspec.Struct, frozen=True):
 class DecisionRule(Protocol):
     """From which score on a face is named."""
 
-    def taken(self, embeddings: Floats) -> Floats:
+    def normalization(self, embeddings: Floats) -> Floats:
         """What is taken from the similarities of unit embeddings ``(N, D)``: ``(N,)``."""
         ...
 
-    def limit(self, people: int) -> float:
+    def threshold(self, people: int) -> float:
         """Least score that is named, in a gallery of so many."""
         ...
 
@@ -61,19 +61,19 @@ class DecisionRule(Protocol):
         """Probability that a stranger scores at least so much against one of so many; ``None`` if unknown."""
         ...
 
-    def sure(self, score: float, people: int) -> bool:
+    def is_conclusive(self, score: float, people: int) -> bool:
         """Whether more shots would hardly change a name with this score."""
         ...
 
-    def strange(self, score: float, people: int) -> bool:
+    def is_impostor(self, score: float, people: int) -> bool:
         """Whether a good face with this score is nobody's of so many."""
         ...
 
-    def alike(self, people: int) -> float:
+    def duplicate_threshold(self, people: int) -> float:
         """Similarity from which two of so many people are probably one."""
         ...
 
-    def words(self, people: int) -> str:
+    def describe(self, people: int) -> str:
         """What it means, for people to read."""
         ...
 
@@ -84,11 +84,11 @@ class FixedThresholdRule:
     def __init__(self, similarity: float) -> None:
         self._similarity = similarity
 
-    def taken(self, embeddings: Floats) -> Floats:
+    def normalization(self, embeddings: Floats) -> Floats:
         """See :class:`DecisionRule`."""
         return np.zeros(len(embeddings), np.float32)
 
-    def limit(self, people: int) -> float:
+    def threshold(self, people: int) -> float:
         """See :class:`DecisionRule`."""
         return self._similarity
 
@@ -96,19 +96,19 @@ class FixedThresholdRule:
         """See :class:`DecisionRule`."""
         return None
 
-    def sure(self, score: float, people: int) -> bool:
+    def is_conclusive(self, score: float, people: int) -> bool:
         """See :class:`DecisionRule`."""
         return score >= self._similarity + SURE_BY
 
-    def strange(self, score: float, people: int) -> bool:
+    def is_impostor(self, score: float, people: int) -> bool:
         """See :class:`DecisionRule`."""
         return score <= IMPOSTOR_FRACTION * self._similarity
 
-    def alike(self, people: int) -> float:
+    def duplicate_threshold(self, people: int) -> float:
         """See :class:`DecisionRule`."""
         return self._similarity
 
-    def words(self, people: int) -> str:
+    def describe(self, people: int) -> str:
         """See :class:`DecisionRule`."""
         return f"similarity {self._similarity:.3f}, which promises no rate"
 
@@ -128,11 +128,11 @@ class FpirRule:
         self._fpir = fpir
         self._chances = chances
 
-    def taken(self, embeddings: Floats) -> Floats:
+    def normalization(self, embeddings: Floats) -> Floats:
         """See :class:`DecisionRule`."""
-        return self._strangers.nearness(embeddings)
+        return self._strangers.cohort_mean_similarity(embeddings)
 
-    def limit(self, people: int) -> float:
+    def threshold(self, people: int) -> float:
         """See :class:`DecisionRule`."""
         return self._strangers.tail.score_at(-math.expm1(math.log1p(-self._fpir) / max(people * self._chances, 1)))
 
@@ -140,22 +140,22 @@ class FpirRule:
         """See :class:`DecisionRule`."""
         return -math.expm1(people * self._chances * math.log1p(-self._strangers.tail.rate(score)))
 
-    def sure(self, score: float, people: int) -> bool:
+    def is_conclusive(self, score: float, people: int) -> bool:
         """See :class:`DecisionRule`."""
         return self.fpir(score, people) <= SURE_PART * self._fpir
 
-    def strange(self, score: float, people: int) -> bool:
+    def is_impostor(self, score: float, people: int) -> bool:
         """See :class:`DecisionRule`."""
-        return score <= IMPOSTOR_FRACTION * self.limit(people)
+        return score <= IMPOSTOR_FRACTION * self.threshold(people)
 
-    def alike(self, people: int) -> float:
+    def duplicate_threshold(self, people: int) -> float:
         """See :class:`DecisionRule`; one pair of strangers in five galleries is as much alike."""
         pairs = max(1, people * (people - 1) // 2)
-        return self._strangers.tail.score_at(min(0.5, 0.2 / pairs)) + self._strangers.tail.typical
+        return self._strangers.tail.score_at(min(0.5, 0.2 / pairs)) + self._strangers.tail.median_normalization
 
-    def words(self, people: int) -> str:
+    def describe(self, people: int) -> str:
         """See :class:`DecisionRule`."""
-        similarity = self.limit(people) + self._strangers.tail.typical
+        similarity = self.threshold(people) + self._strangers.tail.median_normalization
         return f"FPIR {self._fpir:g}, about similarity {similarity:.3f} among {people} people"
 
 
@@ -214,10 +214,10 @@ class Gallery:
         best = int(np.argmax(similarities))
         similarity = float(similarities[best])
         second = float(np.delete(similarities, best).max()) if len(rows) > 1 else 0.0
-        score = similarity - float(rule.taken(embedding[None])[0])
+        score = similarity - float(rule.normalization(embedding[None])[0])
         people = len(self.names)
         return Match(
-            name=self.names[rows[best]] if score >= rule.limit(people) else None,
+            name=self.names[rows[best]] if score >= rule.threshold(people) else None,
             similarity=similarity,
             margin=similarity - second,
             score=score,

@@ -53,7 +53,7 @@ class ScoreTail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of the generalised Pareto distribution of what lies above; below 0 it ends somewhere."""
     body: tuple[float, ...]
     """Scores at the rates of ``BODY``."""
-    typical: float
+    median_normalization: float
     """Median of what is taken from a similarity: score + typical is about a similarity."""
     comparisons: int
     """Non-mated comparisons it was fit on."""
@@ -141,7 +141,7 @@ def fit_tail(scores: Floats, *, model: str, typical: float, cohort: Floats, sour
         scale=round(float(scale), 5),
         shape=round(float(shape), 5),
         body=tuple(round(float(value), 5) for value in np.quantile(scores, [1 - rate for rate in BODY])),
-        typical=round(typical, 5),
+        median_normalization=round(typical, 5),
         comparisons=len(scores),
         cohort_sha256=hashlib.sha256(_pack(cohort)).hexdigest(),
         source=source,

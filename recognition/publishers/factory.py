@@ -68,7 +68,7 @@ class NamesStore(StoreTarget):
     def write(self, store: StoreWriter, entries: Sequence[EncodedShot]) -> None:
         """See :class:`StoreTarget`."""
         events = [msgspec.json.decode(entry.header, type=VisitEvent) for entry in entries]
-        store.keep_news(
+        store.update_visits(
             [
                 VisitUpdate(
                     visit=event.visit,
@@ -158,7 +158,7 @@ class PublisherSet:
         for outbox in self._outboxes:
             outbox.rewrite(lambda entry: renamed_line(entry.header, new_name))
 
-    def tell(self, events: Sequence[VisitEvent]) -> None:
+    def publish(self, events: Sequence[VisitEvent]) -> None:
         """Take events, in order; when this returns they are on disk, or on their way to subscribers."""
         entries = [_entry(event) for event in events]
         for outbox in self._outboxes:

@@ -93,7 +93,7 @@ class JetStreamWorker:
         await client.subscribe(f"{ENDED_SUBJECT}.>", cb=self._ended)
         await client.subscribe(LIVE_SUBJECT, cb=self._live)
         while not stop.is_set():
-            self._recognizer.tend()
+            self._recognizer.expire_visits()
             try:
                 found = await shots.fetch(BATCH_SIZE, timeout=POLL_INTERVAL_S)
             except self._nats.errors.TimeoutError:
@@ -129,7 +129,7 @@ class JetStreamWorker:
             if message.metadata.num_delivered > MAX_DELIVERIES:
                 raise DeliveryError(f"came {message.metadata.num_delivered} times and was never acknowledged")
             header, crop = unpack(message.data)
-            (answer,) = self._recognizer.answer([(header, crop)])
+            (answer,) = self._recognizer.recognize([(header, crop)])
             if isinstance(answer, DeliveryError):
                 raise answer
         except DeliveryError as error:

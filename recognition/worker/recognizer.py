@@ -84,7 +84,7 @@ class Recognizer:
         """
         self._newest = gallery
         self._gallery = gallery()
-        """As all of one batch, or one round of :meth:`tend`, is matched with."""
+        """As all of one batch, or one round of :meth:`expire_visits`, is matched with."""
         self._embedder = embedder
         self._rule = rule
         self._recogniser = recognizer_id(embedder)
@@ -96,7 +96,7 @@ class Recognizer:
         self._file_fails = False
         self._output = output
         self._unknowns = unknowns
-        self._elsewhere = tell
+        self._publish_events = tell
         self._best: dict[VisitKey, _BestFace] = {}
         self._seen: OrderedDict[str, wire.Ack] = OrderedDict()
         self.results = 0
@@ -105,7 +105,7 @@ class Recognizer:
         if visits is not None:
             self._resume(visits[1], written)
 
-    def answer(self, shots: Sequence[tuple[wire.ShotHeader, bytes]]) -> list[wire.Ack | DeliveryError]:
+    def recognize(self, shots: Sequence[tuple[wire.ShotHeader, bytes]]) -> list[wire.Ack | DeliveryError]:
         """Recognise shots, together; return their receipts.
 
         A crop that cannot be read gets an error instead: sent again, it would be as damaged.
@@ -129,13 +129,13 @@ class Recognizer:
             match = self._gallery.match(embedding, self._rule)
             events = self._visits.shot(header, embedding, match, monotonic())
             if self._visits.is_open(visit_key(header)):
-                self._remember(header, new[header.shot_id][1], embedding)
+                self._keep_best(header, new[header.shot_id][1], embedding)
             latency_ms = round((perf_counter() - started) * 1000 / len(new), 3)
             told += [_result(header, match.name, match.similarity, latency_ms), *events]
-            self._seen[header.shot_id] = self._receipt(header, match, latency_ms)
+            self._seen[header.shot_id] = self._ack(header, match, latency_ms)
             if len(self._seen) > MAX_REMEMBERED_SHOTS + len(shots):
                 self._seen.popitem(last=False)
-        self._tell(told)
+        self._save_and_publish(told)
         return [
             self._seen[header.shot_id] if result is None else result
             for result, (header, _) in zip(results, shots, strict=True)
@@ -152,23 +152,23 @@ class Recognizer:
 
     def live(self, live: wire.LiveTracksMessage) -> None:
         """A gate reports which tracks live."""
-        self._tell(self._visits.live(live, monotonic()))
+        self._save_and_publish(self._visits.live(live, monotonic()))
 
     def run_over(self, run_id: str) -> None:
         """A gate's run has ended."""
         self._visits.run_over(run_id, monotonic())
 
-    def tend(self) -> None:
+    def expire_visits(self) -> None:
         """End visits that are over, and follow the gallery; to be called every second or so."""
         self._follow_gallery()
-        self._tell(self._visits.over(monotonic()))
+        self._save_and_publish(self._visits.expire(monotonic()))
         if self._scrub:
             self._scrub = False
             self._keep(OpenVisits.scrub)
 
     def finish(self) -> None:
         """End all visits."""
-        self._tell(self._visits.finish(monotonic()))
+        self._save_and_publish(self._visits.finish(monotonic()))
 
     def present(self) -> list[VisitEvent]:
         """The visits that are open, each as an event."""
@@ -189,7 +189,7 @@ class Recognizer:
         self._visits.resume(kept.opened, kept.ended, monotonic())
         names = {None, *self._gallery.names}
         events = [event for event in kept.untold if event.event == "ended" or event.name in names]
-        self._pass_on(
+        self._publish(
             written=written,
             lines=[
                 event if event.name in names and event.before in names
@@ -197,14 +197,14 @@ class Recognizer:
                 for event in events
             ]
         )  # fmt: skip
-        self._tell([])
+        self._save_and_publish([])
 
-    def _receipt(self, header: wire.ShotHeader, match: Match, latency_ms: float) -> wire.Ack:
-        named, sure = self._visits.standing(header)
-        answer = wire.Feedback(named, sure, match.similarity, match.second, self._recogniser)
+    def _ack(self, header: wire.ShotHeader, match: Match, latency_ms: float) -> wire.Ack:
+        named, sure = self._visits.status(header)
+        answer = wire.Feedback(named, sure, match.similarity, match.runner_up_similarity, self._recogniser)
         return wire.Ack(header.shot_id, latency_ms, answer)
 
-    def _remember(self, header: wire.ShotHeader, crop: Image, embedding: Floats) -> None:
+    def _keep_best(self, header: wire.ShotHeader, crop: Image, embedding: Floats) -> None:
         key = visit_key(header)
         known = self._best.get(key)
         if self._unknowns is not None and (known is None or header.quality.value > known.header.quality.value):
@@ -226,7 +226,7 @@ class Recognizer:
         except GalleryError as error:
             log.error("unknown face not kept", visit=event.visit, reason=str(error))
 
-    def _tell(self, lines: Sequence[ShotResult | VisitEvent]) -> None:
+    def _save_and_publish(self, lines: Sequence[ShotResult | VisitEvent]) -> None:
         """Keep what has changed, then tell it: a process that is killed in between leaves it for the next one."""
         events = [line for line in lines if isinstance(line, VisitEvent)]
         self._keep(lambda file: file.save(self._visits.touched(), events))
@@ -240,9 +240,9 @@ class Recognizer:
                 self.named += line.name is not None
                 self.metrics.shots.labels("unknown" if line.name is None else "named").inc()
                 self.metrics.duration.observe(line.latency_ms / 1000)
-        self._pass_on(lines)
+        self._publish(lines)
 
-    def _pass_on(self, lines: Sequence[ShotResult | VisitEvent], written: Collection[str] = ()) -> None:
+    def _publish(self, lines: Sequence[ShotResult | VisitEvent], written: Collection[str] = ()) -> None:
         for line in lines:
             if isinstance(line, VisitEvent) and line.id in written:
                 continue
@@ -251,8 +251,8 @@ class Recognizer:
             self._output.flush()
         events = [line for line in lines if isinstance(line, VisitEvent)]
         if events:
-            if self._elsewhere is not None:
-                self._elsewhere(events)
+            if self._publish_events is not None:
+                self._publish_events(events)
             self._keep(OpenVisits.told)
 
     def _keep(self, change: Callable[[OpenVisits], None]) -> None:

@@ -114,7 +114,7 @@ class Visits:
         events = [event_of("seen", state, str(state.opening))]
         if alone.name is not None:
             events.append(event_of("named", state, header.shot_id))
-        return events + self._make_room()
+        return events + self._evict()
 
     def _add(
         self, visit: _Open, header: ShotHeader, embedding: Floats, alone: Match, now: float
@@ -166,7 +166,7 @@ class Visits:
         state.best, state.opening = alone, state.opening + 1
         return [event_of("named", state, header.shot_id), event_of("ended", state, str(state.opening))]
 
-    def standing(self, header: ShotHeader) -> tuple[bool, bool]:
+    def status(self, header: ShotHeader) -> tuple[bool, bool]:
         """Whether the visit of a shot has a name, and whether more shots would hardly change that."""
         key = visit_key(header)
         visit = self._open.get(key)
@@ -175,8 +175,8 @@ class Visits:
             return False, False
         people = len(self._gallery().names)
         if state.best.name is not None:
-            return True, self._rule.sure(state.best.score, people)
-        return False, state.quality >= GOOD_QUALITY and self._rule.strange(state.best.score, people)
+            return True, self._rule.is_conclusive(state.best.score, people)
+        return False, state.quality >= GOOD_QUALITY and self._rule.is_impostor(state.best.score, people)
 
     def live(self, live: LiveTracksMessage, now: float) -> list[VisitEvent]:
         """The gate reports which tracks live: visits of other tracks are over, and silence ends none of these."""
@@ -218,7 +218,7 @@ class Visits:
         for key in [key for key in self._lingering if key[0] == run_id]:
             self._forget_face(self._ended[key])
 
-    def over(self, now: float) -> list[VisitEvent]:
+    def expire(self, now: float) -> list[VisitEvent]:
         """Match visits again where the gallery has changed, and end the visits that are over."""
         for key in [key for key, since in self._lingering.items() if now - since > LINGER_S]:
             self._forget_face(self._ended[key])
@@ -337,9 +337,9 @@ class Visits:
         events = [event_of("seen", state, str(state.opening))]
         if state.best.name is not None:
             events.append(event_of("named", state, f"seen-{state.opening}"))
-        return events + self._make_room()
+        return events + self._evict()
 
-    def _make_room(self) -> list[VisitEvent]:
+    def _evict(self) -> list[VisitEvent]:
         return self._end(next(iter(self._open)), 0.0, over=True) if len(self._open) > MAX_OPEN else []
 
     def _end(self, key: VisitKey, now: float, *, over: bool) -> list[VisitEvent]:

@@ -50,7 +50,7 @@ class _GateConnection:
         except zmq.ZMQError as error:
             raise DeliveryError(f"cannot connect to {endpoint}: use tcp://HOST:PORT") from error
 
-    def waiting(self, most: int) -> Iterator[list[bytes]]:
+    def receive(self, most: int) -> Iterator[list[bytes]]:
         """Messages that have come, at most so many."""
         for _ in range(most):
             try:
@@ -108,13 +108,13 @@ class Worker:
             while not stop.is_set() and (running or not once):
                 if monotonic() >= beat:
                     for gate in self._gates:
-                        gate.send(wire.READY, wire.encode(wire.Ready(WINDOW, visits=True, answers=True, live=True)))
+                        gate.send(wire.READY, wire.encode(wire.Ready(WINDOW, visits=True, feedback=True, live=True)))
                     beat = monotonic() + HEARTBEAT_S
-                    self._recognizer.tend()
+                    self._recognizer.expire_visits()
                 shots: list[_ReceivedShot] = []
                 for socket, _ in poller.poll(POLL_MS):
                     gate = gates[socket]
-                    for frames in gate.waiting(WINDOW - len(shots)):
+                    for frames in gate.receive(WINDOW - len(shots)):
                         if frames[:1] == [wire.END]:
                             log.info("the gate ended its run", gate=gate.endpoint)
                             running.discard(gate)
@@ -161,7 +161,7 @@ class Worker:
 
     def _answer(self, shots: Sequence[_ReceivedShot]) -> None:
         """Recognise what waits together, and acknowledge it."""
-        answers = self._recognizer.answer([(given.header, given.crop) for given in shots]) if shots else []
+        answers = self._recognizer.recognize([(given.header, given.crop) for given in shots]) if shots else []
         for given, answer in zip(shots, answers, strict=True):
             receipt = answer
             if isinstance(receipt, DeliveryError):

@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 class Connection:
     """Publishes entries; one is delivered when the broker has acknowledged all of its messages."""
 
-    together = 16
+    batch_size = 16
     status = "status"
     """Topic below the prefix where the broker says whether the publisher is there."""
 

@@ -46,7 +46,7 @@ class SubprocessState(msgspec.Struct, frozen=True):
     starts: int
     last_exit: int | None
     """Exit code of the one before; negative for a signal."""
-    last_words: str | None
+    last_log_lines: str | None
     """The last line that it said when it ended by itself."""
 
 
@@ -98,7 +98,7 @@ class Subprocess:
         )
         assert self._process.stderr is not None
         Thread(
-            target=self._listen, args=(self._process.stderr,), name=f"facegate-log-{self.name}", daemon=True
+            target=self._read_log, args=(self._process.stderr,), name=f"facegate-log-{self.name}", daemon=True
         ).start()
         with self._lock:
             self._starts += 1
@@ -117,7 +117,7 @@ class Subprocess:
         self._due_s = monotonic() + self._wait_s
         return code
 
-    def ask_to_end(self) -> None:
+    def terminate(self) -> None:
         """Ask it to end, once: a second signal would end it in the middle of that. :meth:`stop` waits for it."""
         if self._process is not None and not self._asked:
             self._process.send_signal(signal.SIGTERM)
@@ -127,7 +127,7 @@ class Subprocess:
         """End it: asked first, then made to."""
         if self._process is None:
             return
-        self.ask_to_end()
+        self.terminate()
         try:
             code = self._process.wait(patience_s)
         except subprocess.TimeoutExpired:
@@ -136,7 +136,7 @@ class Subprocess:
         self._forget(code)
         self._due_s, self._wait_s = 0.0, FIRST_WAIT_S
 
-    def again_at_once(self) -> None:
+    def restart_now(self) -> None:
         """Do not wait any longer: something has changed."""
         self._due_s, self._wait_s = 0.0, FIRST_WAIT_S
 
@@ -151,7 +151,7 @@ class Subprocess:
                 since=self._since,
                 starts=self._starts,
                 last_exit=self._last_exit,
-                last_words=self._last_words,
+                last_log_lines=self._last_words,
             )
 
     def lines(self) -> list[LogLine]:
@@ -164,7 +164,7 @@ class Subprocess:
             self._last_exit, self._process, self._since = code, None, None
             self._last_words = self._lines[-1].event if self._lines else None
 
-    def _listen(self, stream: IO[bytes]) -> None:
+    def _read_log(self, stream: IO[bytes]) -> None:
         with stream:
             while raw := stream.readline(MAX_LINE_BYTES):
                 line = _parsed(self.name, raw)

@@ -67,17 +67,17 @@ def test_known_faces_are_followed_and_where_none_is_none_is_found(
     shifted = [tuple(value + 0.1 * face.width for value in face.box) for face in faces]
     nowhere = (10.0, 10.0, 60.0, 60.0)
     other = np.full_like(group, 127)
-    found, none = detector.follow([group, other], [[*shifted, nowhere], [shifted[0]]])  # type: ignore[list-item]
+    found, none = detector.detect_near([group, other], [[*shifted, nowhere], [shifted[0]]])  # type: ignore[list-item]
     assert none == [None] and found[-1] is None
     for face, near in zip(faces, found[:-1], strict=True):
         assert near is not None and same_face(face.box, near.box, 0.6)
         assert np.abs(face.landmarks - near.landmarks).mean() < 0.06 * face.width
-    assert detector.follow([group, other], [[], []]) == [[], []]
+    assert detector.detect_near([group, other], [[], []]) == [[], []]
 
 
 def test_a_face_beside_the_picture_is_not_followed(mtcnn: Detector, yunet: Detector, group: Image) -> None:
     for detector in (mtcnn, yunet):
-        assert detector.follow([group], [[(-300.0, -300.0, -250.0, -250.0)]]) == [[None]]
+        assert detector.detect_near([group], [[(-300.0, -300.0, -250.0, -250.0)]]) == [[None]]
 
 
 def test_a_picture_without_faces_and_a_tiny_one_give_nothing(mtcnn: Detector, yunet: Detector) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from ..console.serving import Served, served
 from ..helpers import facegate
-from .in_view import write_clip
+from .scenes import write_clip
 
 BILL, ANGELINA = "Bill_Gates", "Angelina_Jolie"
 LEFT_S = 15.0

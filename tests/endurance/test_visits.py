@@ -25,7 +25,7 @@ import pytest
 from ..helpers import facegate, free_port, json_lines, process
 from ..sinks.test_jetstream import Server
 from ..sinks.test_mqtt import Broker
-from .in_view import Heard, heard, write_clip
+from .scenes import Heard, heard, write_clip
 
 KILLS = int(os.environ.get("FACEGATE_KILLS", "3"))
 SEED = int(os.environ.get("FACEGATE_SEED", "7"))

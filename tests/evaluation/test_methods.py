@@ -62,7 +62,7 @@ def test_readings_by_depth_are_those_of_shorter_passes(torch_scorer: Scorer, cro
         weights = torch.tensor(torch_scorer.card.fusion)
         np.testing.assert_allclose(found.estimate[:, index], (numbers * weights).sum(1), rtol=1e-5, atol=1e-4)
     whole = torch_scorer.score(crops)
-    np.testing.assert_allclose(found.vitnt[:, -1], whole.raw, atol=1e-5)
+    np.testing.assert_allclose(found.vitnt[:, -1], whole.raw_score, atol=1e-5)
     np.testing.assert_allclose(found.attention[:, -1], whole.attention, atol=1e-5)
 
 

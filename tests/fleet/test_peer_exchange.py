@@ -37,14 +37,14 @@ class Two:
         self.left.model = self.right.model = "m"
 
     def talk(self) -> None:
-        for message in self.left.to_say():
-            self.right.hear(message)
+        for message in self.left.outgoing():
+            self.right.on_message(message)
 
 
 def test_whom_one_gate_has_sent_the_other_of_the_group_does_not() -> None:
     two = Two()
     one = gates(people={"group": "hall"})
-    one.share(two.left)
+    one.connect_peers(two.left)
     deciders = CameraGates(one)
     now = monotonic()
     sent = frame(0, seen(0, 1, 50, who=ANN, pts_s=now - 5.0), ended=(1,), pts_s=now - 5.0)
@@ -57,7 +57,7 @@ def test_whom_one_gate_has_sent_the_other_of_the_group_does_not() -> None:
     assert abs(met.at_s - (now - 5.0)) <= talked_s, "as long ago as it was"
 
     other = CameraGates(gates(people={"group": "hall"}))
-    list(other.hear(FeedbackBatch(False, met=(met,))))
+    list(other.on_feedback(FeedbackBatch(False, sightings=(met,))))
     faces = seen(1, 1, 50, who=ANN, pts_s=now), seen(1, 2, 50, who=BOB, pts_s=now)
     fates = {
         d.face.track_id: d.outcome
@@ -66,7 +66,7 @@ def test_whom_one_gate_has_sent_the_other_of_the_group_does_not() -> None:
     }
     assert sorted(fates.items()) == [(0, Outcome.DUPLICATE), (1, Outcome.FORWARDED)]
     elsewhere = CameraGates(gates(people={"group": "yard"}))
-    list(elsewhere.hear(FeedbackBatch(False, met=(met,))))
+    list(elsewhere.on_feedback(FeedbackBatch(False, sightings=(met,))))
     (step,) = elsewhere.step(frame(1, faces[0], ended=(1,), pts_s=now))
     assert [d.outcome for d in step.decisions] == [Outcome.FORWARDED]
 
@@ -77,8 +77,8 @@ def test_a_replay_has_heard_the_same(tmp_path: Path) -> None:
         {"cameras": [{"name": "cam", "source": "0", "gate": {"min_quality": 0, "people": {"group": "hall"}}}]}
     )
     recorder = Recorder(path, config, RunInfo("run", INFO, PEOPLE), {})
-    recorder.see(FeedbackBatch(False, met=(PeerSighting("hall", ANN.astype("<f4").tobytes(), 0.0),)))
-    recorder.see(frame(1, seen(1, 1, 50, who=ANN), ended=(1,)))
+    recorder.write(FeedbackBatch(False, sightings=(PeerSighting("hall", ANN.astype("<f4").tobytes(), 0.0),)))
+    recorder.write(frame(1, seen(1, 1, 50, who=ANN), ended=(1,)))
     recorder.close()
     assert [decision.outcome for _, decision in decide(Recording(path))] == [Outcome.DUPLICATE]
 
@@ -96,12 +96,12 @@ def test_what_is_old_foreign_or_no_message_is_left_out() -> None:
         replace(said, embedding=b"odd"),
     ]
     for each in wrong:
-        two.right.hear(msgspec.msgpack.encode(each))
+        two.right.on_message(msgspec.msgpack.encode(each))
     for each in (b"", b"nonsense", b"\x00" * (MAX_MESSAGE_BYTES + 1)):
-        two.right.hear(each)
+        two.right.on_message(each)
     assert two.heard == []
     before = monotonic()
-    two.right.hear(msgspec.msgpack.encode(said))
+    two.right.on_message(msgspec.msgpack.encode(said))
     (met,) = two.heard
     assert before - 1.0 <= met.at_s <= monotonic() - 1.0
 
@@ -110,26 +110,26 @@ def test_what_a_camera_has_learned_goes_on_elsewhere() -> None:
     two = Two()
     settings: dict[str, Any] = {"keep": 0.99, "max_wait_s": 100}
     one = gates(**settings)
-    one.share(two.left)
+    one.connect_peers(two.left)
     deciders = CameraGates(one)
-    list(deciders.hear(FeedbackBatch(expected=True)))
+    list(deciders.on_feedback(FeedbackBatch(expected=True)))
     for seq in range(0, 600, 2):
         sent = list(deciders.step(frame(seq, seen(seq, seq, 50))))
         sent += deciders.step(frame(seq + 1, ended=(seq,)))
         shots = [decision.shot for step in sent for decision in step.decisions if decision.shot is not None]
         given = tuple(RecognitionFeedback(shot.shot_id, True, True, 0.9, 0.1, "recognizer") for shot in shots)
-        list(deciders.hear(FeedbackBatch(True, given)))
-        one.keep_learned("cam")
-    keeping = deciders.cameras["cam"].gate.keeping
+        list(deciders.on_feedback(FeedbackBatch(True, given)))
+        one.save_learned("cam")
+    keeping = deciders.cameras["cam"].gate.recall
     assert keeping is not None and keeping.threshold == 50
-    (value,) = two.left.to_keep().values()
-    assert two.left.to_keep() == {} and two.left.to_keep("cam") == {}, "written once"
-    two.right.kept("cam", value)
-    learned = two.right.begins_with("cam")
+    (value,) = two.left.states_to_save().values()
+    assert two.left.states_to_save() == {} and two.left.states_to_save("cam") == {}, "written once"
+    two.right.state_saved("cam", value)
+    learned = two.right.initial_state("cam")
     assert isinstance(learned, LearnedState)
     other = gates(**settings)
-    other.hand_over({"cam": learned})
-    began = other.gate("cam").keeping
+    other.restore({"cam": learned})
+    began = other.track_gate("cam").recall
     assert began is not None and began.state() == keeping.state()
-    two.right.kept("cam", b"nonsense")
-    assert two.right.begins_with("cam") is None and two.right.begins_with("yard") is None
+    two.right.state_saved("cam", b"nonsense")
+    assert two.right.initial_state("cam") is None and two.right.initial_state("yard") is None

@@ -21,9 +21,9 @@ def fleets(draw: st.DrawFn) -> tuple[list[CameraRequest], list[NodeCapacity], di
             host=draw(hosts),
             tags=tuple(draw(st.sets(st.sampled_from(["gpu", "dmz"])))),
             capacity=draw(st.floats(5.0, 200.0)),
-            most=draw(st.integers(0, 20)),
+            max_cameras=draw(st.integers(0, 20)),
             leaving=draw(st.booleans()) and draw(st.booleans()),
-            refused=frozenset(draw(st.sets(st.sampled_from(["c0", "c1"])))),
+            config_error=frozenset(draw(st.sets(st.sampled_from(["c0", "c1"])))),
         )
         for i in range(draw(st.integers(0, 6)))
     ]
@@ -31,7 +31,7 @@ def fleets(draw: st.DrawFn) -> tuple[list[CameraRequest], list[NodeCapacity], di
         CameraRequest(
             camera=f"c{i}",
             cost=draw(costs),
-            near=tuple(draw(st.sets(hosts, max_size=1))),
+            hosts=tuple(draw(st.sets(hosts, max_size=1))),
             tags=tuple(draw(st.sets(st.just("gpu")))),
             group=draw(st.sampled_from(["", "", "hall"])),
         )
@@ -51,13 +51,13 @@ def test_all_that_can_be_placed_is_and_placing_again_moves_nothing(
     by_name = {seat.gate: seat for seat in seats}
     for wish in wishes:
         if wish.camera in plan:
-            assert by_name[plan[wish.camera]].takes(wish)
+            assert by_name[plan[wish.camera]].accepts(wish)
         else:
             held = list(plan.values())
-            assert all(held.count(seat.gate) >= seat.most for seat in seats if seat.takes(wish))
+            assert all(held.count(seat.gate) >= seat.max_cameras for seat in seats if seat.accepts(wish))
     for seat in seats:
         began = sum(owner == seat.gate for owner in owners.values())
-        assert list(plan.values()).count(seat.gate) <= max(seat.most, began)
+        assert list(plan.values()).count(seat.gate) <= max(seat.max_cameras, began)
     assert place(list(reversed(wishes)), list(reversed(seats)), owners) == plan, "order does not matter"
     assert place(wishes, seats, plan) == plan
 

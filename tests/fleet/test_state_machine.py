@@ -47,7 +47,7 @@ class SimulatedFleet(RuleBasedStateMachine):
     @rule(capacity=st.floats(1.0, 30.0))
     def join(self, capacity: float) -> None:
         if sum(not gate.dead for gate in self.world.gates.values()) < 5:
-            self.world.join(NodeStatus(host="h", capacity=capacity, most=MOST))
+            self.world.join(NodeStatus(host="h", capacity=capacity, max_cameras=MOST))
             self.changed()
 
     @rule(index=Index)
@@ -183,7 +183,7 @@ test_fleet = SimulatedFleet.TestCase
 def settled(seed: int, gates: int = 3) -> World:
     world = World(seed, [CameraRequest(f"c{i}", 1.0) for i in range(12)], place)
     for _ in range(gates):
-        world.join(NodeStatus(host="h", capacity=20.0, most=64))
+        world.join(NodeStatus(host="h", capacity=20.0, max_cameras=64))
     world.run(10.0)
     assert not world.unwatched_since
     return world
@@ -222,7 +222,7 @@ def test_a_gate_that_is_cut_off_before_it_could_give_a_camera_away_watches_on() 
 @pytest.mark.parametrize("moment", range(0, 24, 2))
 def test_cameras_stay_or_arrive_while_nobody_decides(moment: int) -> None:
     world, outage_s = settled(moment), 8.0
-    world.join(NodeStatus(host="h", capacity=20.0, most=64))
+    world.join(NodeStatus(host="h", capacity=20.0, max_cameras=64))
     world.run(1.0 + moment / 8)  # cameras are about to go to it, on their way, or there
     world.leaderless = True
     gap_s = longest_gap_s(world, outage_s)
@@ -236,7 +236,7 @@ def test_a_death_moves_its_own_cameras_alone_and_a_newcomer_gets_its_share(seed:
     wishes = [CameraRequest(f"c{i}", 5.0) for i in range(120)]
     world = World(seed, wishes, place)
     for _ in range(6):
-        world.join(NodeStatus(host="h", capacity=100.0, most=64))
+        world.join(NodeStatus(host="h", capacity=100.0, max_cameras=64))
     world.run(10.0)
     assert not world.unwatched_since
     before = world.bucket.owners()
@@ -246,7 +246,7 @@ def test_a_death_moves_its_own_cameras_alone_and_a_newcomer_gets_its_share(seed:
     world.run(10.0)
     after = world.bucket.owners()
     assert not world.unwatched_since and {camera for camera in before if before[camera] != after[camera]} == own
-    new = world.join(NodeStatus(host="h", capacity=100.0, most=64)).name
+    new = world.join(NodeStatus(host="h", capacity=100.0, max_cameras=64)).name
     world.run(10.0)
     now = world.bucket.owners()
     moved = {camera for camera in after if after[camera] != now[camera]}

@@ -65,7 +65,7 @@ def folder(tmp_path: Path) -> Path:
         for number in range(30):
             people.add(f"person {number:02}", [look(number)])
     with StoreWriter(data / "store.db", create=True) as store:
-        store.keep_news([news(number) for number in range(3000)])
+        store.update_visits([news(number) for number in range(3000)])
     Accounts(data / "accounts.db", create=True).close()
     spool = Spool(data / "shots.spool")
     spool.put([EncodedShot(f"shot {number}", "door", 1, b"h", b"crop" * 500) for number in range(20)])
@@ -101,7 +101,7 @@ def test_a_backup_is_whole_while_the_gallery_and_store_change(folder: Path, tmp_
         with GalleryStore(folder / "people.db") as people, StoreWriter(folder / "store.db") as store:
             for number in range(1000, 1200):
                 people.add(f"new {number}", [look(number)])
-                store.keep_news([news(number + 9000, f"new {number}")])
+                store.update_visits([news(number + 9000, f"new {number}")])
         done.set()
 
     thread = Thread(target=change)
@@ -142,7 +142,7 @@ def test_a_damaged_file_is_replaced_from_the_newest_backup(name: str, harm: obje
     assert back_up(backups, data_files(folder), NOW) is not None
     if name == "store.db":
         with StoreWriter(folder / "store.db") as store:
-            store.keep_news([news(number) for number in range(5000, 5020)])
+            store.update_visits([news(number) for number in range(5000, 5020)])
     harm(folder / name)
     [file] = [file for file in data_files(folder) if file.name == name]
     assert file.kind is not None
@@ -169,7 +169,7 @@ def test_what_can_be_read_is_kept_where_there_is_no_backup(folder: Path) -> None
     with StoreReader(file.path) as store:
         assert 1000 < store.count()["visits"] <= 3000
     with StoreWriter(file.path) as writer:
-        writer.keep_news([news(9999)])
+        writer.update_visits([news(9999)])
 
 
 def test_rows_behind_a_page_that_cannot_be_read_are_found(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_who_is_removed_everywhere_is_in_no_automatic_backup(folder: Path) -> No
     with UnknownStore(folder / "people.db") as unknowns:
         unknowns.keep("r/door/1", "door", NOW, 90, look(1).crop, "v", np.ones(3, np.float32))
     with StoreWriter(folder / "store.db") as store:
-        store.keep_news([news(5, "person 05")])
+        store.update_visits([news(5, "person 05")])
     backup = back_up(folder / FOLDER, data_files(folder), NOW)
     assert backup is not None
     assert forget_in_backups(folder / FOLDER, "person 05") == 1

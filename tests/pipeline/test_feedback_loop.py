@@ -34,7 +34,7 @@ def worker(endpoint: str, says: Says, stop: Event) -> None:
     socket.connect(endpoint)
     rng = np.random.default_rng(0)
     while not stop.is_set():
-        socket.send_multipart([wire.READY, wire.encode(wire.Ready(4, answers=True))])
+        socket.send_multipart([wire.READY, wire.encode(wire.Ready(4, feedback=True))])
         while socket.poll(200):
             kind, *rest = socket.recv_multipart()
             if kind == wire.SHOT:
@@ -52,7 +52,7 @@ def run(
     thread = Thread(target=worker, args=(sink.endpoint, says, stop))
     thread.start()
     try:
-        while not sink.answers().expected:
+        while not sink.feedback().expected:
             assert not stop.wait(0.01)
         config = RunConfig(
             cameras=(CameraConfig(name="cam", source=str(clip)),),
@@ -73,14 +73,14 @@ def run(
 
 def unsure(rng: np.random.Generator) -> wire.Feedback:
     del rng
-    return wire.Feedback(named=False, sure=False, similarity=0.2, second=0.1)
+    return wire.Feedback(named=False, conclusive=False, similarity=0.2, runner_up_similarity=0.1)
 
 
 def test_unsure_answers_earn_shots_and_a_replay_decides_the_same(
     short_clip: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     report, decisions, shots = run(short_clip, tiny_model, unsure, tmp_path / "loop.rec")
-    assert report.delivery.answered == report.delivery.unsure == report.shots
+    assert report.delivery.answered == report.delivery.inconclusive == report.shots
     assert set(shots.values()) == {1 + MORE}, "each track was asked to the end, after the clip's end too"
     reasons = Counter(decision.shot.reason.value for decision in decisions if decision.shot is not None)
     assert reasons["asked"] == MORE * len(shots)
@@ -104,4 +104,4 @@ def test_a_worker_that_lies_gets_no_more_than_the_bound_and_every_track_is_sent(
 ) -> None:
     report, _, shots = run(short_clip, tiny_model, says)
     assert set(shots) == set(range(len(shots))) and max(shots.values()) <= most
-    assert (report.delivery.odd > 0) == odd
+    assert (report.delivery.invalid > 0) == odd

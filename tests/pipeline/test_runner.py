@@ -44,7 +44,7 @@ class Collector:
     def cameras(self, cameras: Mapping[str, CameraStatus], *, complete: bool) -> None:
         self.told.append(dict(cameras))
 
-    def answers(self) -> FeedbackBatch:
+    def feedback(self) -> FeedbackBatch:
         return FeedbackBatch(expected=False)
 
     def send(self, *shots: Shot) -> None:
@@ -201,7 +201,7 @@ def test_watch_yields_shots_and_leaves_no_thread(short_clip: Path) -> None:
 def test_leaving_a_watch_early_stops_every_thread(clip: object, config: Make) -> None:
     with facegate.watch(config(clip.path)) as shots:  # type: ignore[attr-defined]
         first = next(shots)
-    assert isinstance(first, Shot) and np.isfinite(first.scored.raw)
+    assert isinstance(first, Shot) and np.isfinite(first.scored.raw_score)
     assert own_threads() == []
 
 

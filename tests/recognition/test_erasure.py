@@ -86,7 +86,7 @@ def spool(tmp_path: Path) -> Path:
     made.put([shot(0, ADA), shot(1, BO), shot(2, ADA)])
     made.put([EncodedShot("v/named/1", "door", 1, json.dumps(LINES[2]).encode(), b"")])
     made.put([EncodedShot("v/named/2", "door", 1, json.dumps(LINES[5]).encode(), b"")])
-    made.bury(made.after(0, 1)[0])
+    made.dead_letter(made.after(0, 1)[0])
     made.close()
     return path
 
@@ -155,8 +155,8 @@ def folder(tmp_path: Path) -> Path:
     data = tmp_path / "data"
     (data / "names").mkdir(parents=True)
     with StoreWriter(data / "store.db", create=True) as store:
-        store.keep_news([news(track, name) for track, name in ((1, "Ada"), (2, "Bo"))])
-        store.keep_news([news(3, None)])
+        store.update_visits([news(track, name) for track, name in ((1, "Ada"), (2, "Bo"))])
+        store.update_visits([news(3, None)])
     outbox = Spool(data / "names" / "x.spool")
     outbox.put([
         EncodedShot(f"{track}/{kind}", "door", track, told(kind, track, name), b"")
@@ -177,13 +177,13 @@ def test_nothing_that_comes_late_brings_back_who_was_removed(gallery: Path, fold
     assert waiting(folder / "names" / "x.spool") == [("ended", None), ("ended", "Bo"), ("seen", None)]
     with StoreWriter(path) as store, StoreReader(path) as reader:
         for track in (1, 3):
-            store.keep_news([news(track, "Ada"), news(track, None)])
-            store.keep_tracks([TrackRecord("r", "door", track, 1.0, 2.0, 1, None, {}, ())])
+            store.update_visits([news(track, "Ada"), news(track, None)])
+            store.add_tracks([TrackRecord("r", "door", track, 1.0, 2.0, 1, None, {}, ())])
             assert reader.visit(f"r/door/{track}") is None and reader.track(f"r/door/{track}") is None
         late = msgspec.structs.replace(
             wire.decode_header(shot(0, ADA).header), run_id="r", camera="door", track_id=1
         )
-        store.keep_shots([EncodedShot("late", "door", 1, wire.encode(late), shot(0, ADA).crop)])
+        store.add_shots([EncodedShot("late", "door", 1, wire.encode(late), shot(0, ADA).crop)])
         assert reader.count() == {"shots": 0, "visits": 1}
 
 
@@ -213,6 +213,6 @@ def test_a_visit_that_nobody_will_end_is_over_and_one_that_a_worker_holds_is_not
         runs[0] = False  # and never comes back
         assert watch.end(1000.0 + WORKER_AWAY_S) == ["r/door/2"]
         with StoreWriter(folder / "store.db") as writer:
-            writer.keep_news([news(2, "Bo")])
+            writer.update_visits([news(2, "Bo")])
         assert list(store.open_visits()) == ["r/door/2"], "somebody holds it open after all"
     owner.close()

@@ -208,7 +208,7 @@ def test_a_running_worker_takes_over_what_changes_in_a_folder_and_in_a_file(
         (folder / "bob" / "1.png").unlink()
         Event().wait(1.5)
         assert kept.gallery.names == ["bob"], "an empty gallery is no gallery"
-    look = FaceExtractor(yunet, load_scorer()).look(pictures[0].read_bytes(), "1.png")
+    look = FaceExtractor(yunet, load_scorer()).extract(pictures[0].read_bytes(), "1.png")
     with (
         GalleryStore(tmp_path / "people.db", create=True) as people,
         keeper(tmp_path / "people.db", yunet, tmp_path) as kept,

@@ -72,12 +72,12 @@ def test_a_web_address_that_is_away_gets_everything_later_in_order_and_once(tmp_
     port = free_port()
     url = f"http://127.0.0.1:{port}/names"
     places = PublisherSet([url], tmp_path)
-    places.tell(VISITS[:3])
+    places.publish(VISITS[:3])
     places._outboxes[0].abort()  # the worker is in a hurry
     assert sum(report.kept for report in places.close().values()) == 3
     with web(port) as heard:
         places = PublisherSet([url.replace("//", "//me:new-password@")], tmp_path)
-        places.tell(VISITS[3:])
+        places.publish(VISITS[3:])
         (report,) = places.close().values()
     assert (report.acknowledged, report.undelivered) == (5, 0)
     assert [(line["event"], line["name"]) for line in heard] == [(each.event, each.name) for each in VISITS]
@@ -89,7 +89,7 @@ def test_home_assistant_learns_who_is_there_and_unknown_is_nobody_who_is_known(t
     try:
         with listening(broker, "site/#", "homeassistant/#") as heard:
             places = PublisherSet([broker.url], tmp_path, presence=["Ada"])
-            places.tell(VISITS)
+            places.publish(VISITS)
             (report,) = places.close().values()
             found: dict[str, list[bytes]] = {}
             while found.get("site/names/status", [b""])[-1] != b"offline":
@@ -142,7 +142,7 @@ def test_a_worker_that_dies_and_a_broker_that_forgets_leave_presence_as_it_is(
     """Both at the same time: the next worker knows the cameras, the last person and who is still there."""
     places = PublisherSet([broker.url], tmp_path, presence=["Ada"])
     places.people(["Ada", "Bo"])
-    places.tell([event("seen", 1), event("named", 1, "Ada")])
+    places.publish([event("seen", 1), event("named", 1, "Ada")])
     until(broker, "site/names/people/Ada/presence", b"ON")
     before = kept(broker)
     broker.end()
@@ -155,7 +155,7 @@ def test_a_worker_that_dies_and_a_broker_that_forgets_leave_presence_as_it_is(
     places.begin([event("named", 1, "Ada")])
     assert kept(broker) == before
     assert before["site/door/presence"] == b"ON" and before["site/door/person"] == b"Ada"
-    places.tell([event("ended", 1, "Ada")])
+    places.publish([event("ended", 1, "Ada")])
     until(broker, "site/door/presence", b"OFF")
     until(broker, "site/names/people/Ada/presence", b"OFF")
     places.close()
@@ -172,16 +172,16 @@ def notes(folder: Path) -> dict[str, bytes | None]:
 def test_of_who_is_removed_or_renamed_the_broker_keeps_nothing(broker: Broker, tmp_path: Path) -> None:
     places = PublisherSet([broker.url], tmp_path, presence=["Ada", "Bo"])
     places.people(["Ada", "Bo"])
-    places.tell([event("seen", 1), event("named", 1, "Ada"), event("seen", 2, camera="hall")])
-    places.tell([event("named", 2, "Bo", camera="hall"), event("ended", 2, "Bo", camera="hall", shots=2)])
+    places.publish([event("seen", 1), event("named", 1, "Ada"), event("seen", 2, camera="hall")])
+    places.publish([event("named", 2, "Bo", camera="hall"), event("ended", 2, "Bo", camera="hall", shots=2)])
     until(broker, "site/hall/presence", b"OFF")
     assert b"Ada" in kept(broker).values()
     places.people(["Bo", "Cy"])  # renamed
     until(broker, "homeassistant/device/site_person_Ada/config", None)
     assert not [(topic, payload) for topic, payload in kept(broker).items() if "Ada" in topic or b"Ada" in payload]
     changed = msgspec.structs.replace(event("changed", 1), before="Ada")
-    places.tell([changed, event("named", 1, "Ada", shots=2)])  # which was on its way
-    places.tell([event("seen", 3)])
+    places.publish([changed, event("named", 1, "Ada", shots=2)])  # which was on its way
+    places.publish([event("seen", 3)])
     until(broker, "site/door/presence", b"ON")
     assert not [payload for payload in kept(broker).values() if b"Ada" in payload]
     assert kept(broker)["site/hall/person"] == b"Bo"
@@ -199,9 +199,9 @@ def test_of_who_is_removed_or_renamed_the_broker_keeps_nothing(broker: Broker, t
 
 def test_a_name_that_is_taken_back_is_nobodys_presence_and_no_last_person(broker: Broker, tmp_path: Path) -> None:
     places = PublisherSet([broker.url], tmp_path, presence=["Ada"])
-    places.tell([event("seen", 1), event("named", 1, "Ada")])
+    places.publish([event("seen", 1), event("named", 1, "Ada")])
     until(broker, "site/names/people/Ada/presence", b"ON")
-    places.tell([msgspec.structs.replace(event("changed", 1, shots=2), before="Ada")])
+    places.publish([msgspec.structs.replace(event("changed", 1, shots=2), before="Ada")])
     until(broker, "site/names/people/Ada/presence", b"OFF")
     found = kept(broker)
     assert found["site/door/presence"] == b"ON" and "site/door/person" not in found
@@ -210,16 +210,16 @@ def test_a_name_that_is_taken_back_is_nobodys_presence_and_no_last_person(broker
 
 def test_a_camera_that_the_gate_calls_removed_is_cleared_and_stays_away(broker: Broker, tmp_path: Path) -> None:
     places = PublisherSet([broker.url], tmp_path)
-    places.tell([event("seen", 1), event("named", 1, "Ada"), event("seen", 2, camera="hall")])
+    places.publish([event("seen", 1), event("named", 1, "Ada"), event("seen", 2, camera="hall")])
     until(broker, "site/hall/presence", b"ON")
     say(broker, "site/removed", b'["door"]', retain=True)
     until(broker, "homeassistant/device/site_door_names/config", None)
-    places.tell([event("ended", 1, "Ada"), event("ended", 2, camera="hall", shots=2)])
+    places.publish([event("ended", 1, "Ada"), event("ended", 2, camera="hall", shots=2)])
     until(broker, "site/hall/presence", b"OFF")
     assert not [topic for topic in kept(broker) if "door" in topic]
     say(broker, "site/removed", b"[]", retain=True)
     say(broker, "homeassistant/device/site_hall_names/config", b"", retain=True)  # deleted by hand
-    places.tell([event("seen", 3)])
+    places.publish([event("seen", 3)])
     until(broker, "site/door/presence", b"ON")
     assert "homeassistant/device/site_hall_names/config" not in kept(broker)
     places.close()
@@ -261,10 +261,10 @@ def test_a_stream_and_subscribers_get_the_lines(tmp_path: Path) -> None:
             dashboard.subscribe(b"door")
             first: list[bytes] = []
             while not first:  # until the subscription has arrived
-                places.tell([event("seen", 99)])
+                places.publish([event("seen", 99)])
                 if dashboard.poll(50):
                     first = dashboard.recv_multipart()
-            places.tell(VISITS)
+            places.publish(VISITS)
             lines = [first]
             while json.loads(lines[-1][1])["shots"] != 3:
                 lines.append(dashboard.recv_multipart())

@@ -119,7 +119,7 @@ def test_what_waits_goes_out_under_the_names_that_hold_now(tmp_path: Path) -> No
             told = VisitEvent(
                 kind, f"r/c/{track}", "c", track, given, 0.7, 0.3, None, 1, 0.0, 1.0, id=f"{track}/{kind}"
             )
-            places.tell([told])
+            places.publish([told])
     places.rename(lambda name: {"Ann": "Ann Smith", "Bob": None}.get(name, name))
     for outbox in places._outboxes:
         outbox.abort()

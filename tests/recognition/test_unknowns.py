@@ -131,7 +131,7 @@ def test_a_worker_keeps_the_best_face_of_a_visit_without_a_name(tmp_path: Path) 
     with UnknownStore(path, create=True) as unknowns:
         output = io.StringIO()
         recognizer = Recognizer(lambda: gallery, model, FixedThresholdRule(0.95), output, unknowns)
-        recognizer.answer(
+        recognizer.recognize(
             [sent(1, 1, 80, known.crop), sent(2, 2, 50, stranger.crop), sent(3, 2, 90, stranger.crop)]
         )
         recognizer.finish()

@@ -67,11 +67,11 @@ def test_a_name_comes_at_once_and_the_visit_ends_with_it() -> None:
     visits = Visits(lambda: GALLERY, RULE)
     assert told(take(visits, header(), towards(1, 0.2), 0.0)) == [("seen", None), ("named", "ann")]
     assert take(visits, header(pts_s=1.5), towards(1, 0, 0.3), 1.0) == []
-    assert visits.over(2.0) == []
+    assert visits.expire(2.0) == []
     first = header()
     visits.ended(TrackEnded(first.run_id, first.camera, 1, 2.0), 2.0)
-    assert visits.over(2.0) == [], "a shot may be late"
-    (end,) = visits.over(2.0 + LATE_SHOT_GRACE_S)
+    assert visits.expire(2.0) == [], "a shot may be late"
+    (end,) = visits.expire(2.0 + LATE_SHOT_GRACE_S)
     assert (end.event, end.name, end.shots, end.last_pts_s) == ("ended", "ann", 2, 1.5)
     assert visits.finish() == []
 
@@ -97,8 +97,8 @@ def test_a_visit_that_nobody_ends_is_over_after_a_while() -> None:
     visits = Visits(lambda: GALLERY, RULE)
     take(visits, header(1), towards(0, 0, 0, 1), 0.0)
     take(visits, header(2), towards(1), VISIT_TIMEOUT_S / 2)
-    assert told(visits.over(VISIT_TIMEOUT_S)) == [("ended", None)]
-    assert told(visits.over(2 * VISIT_TIMEOUT_S)) == [("ended", "ann")]
+    assert told(visits.expire(VISIT_TIMEOUT_S)) == [("ended", None)]
+    assert told(visits.expire(2 * VISIT_TIMEOUT_S)) == [("ended", "ann")]
 
 
 @given(
@@ -185,16 +185,16 @@ def test_the_gate_is_told_whether_more_shots_would_change_anything() -> None:
         ]
     ):
         shot = header(track, quality=quality)
-        assert visits.standing(shot) == (False, False)
+        assert visits.status(shot) == (False, False)
         take(visits, shot, vector, 0.0)
-        assert visits.standing(shot) == standing
+        assert visits.status(shot) == standing
 
 
 def test_a_poor_shot_does_not_make_a_stranger_of_somebody_who_is_nearly_named() -> None:
     visits = Visits(lambda: GALLERY, RULE)
     take(visits, header(), towards(0.5, 0, 0, 0.87), 0.0)
     take(visits, header(quality=1), towards(0, 0, 0, -1), 0.0)
-    assert visits.standing(header()) == (False, False), "another shot may still name it"
+    assert visits.status(header()) == (False, False), "another shot may still name it"
     (end,) = visits.finish()
     assert end.name is None and end.similarity > 0.49
 
@@ -213,18 +213,18 @@ def test_a_visit_lives_as_long_as_its_track_however_long_no_shot_comes() -> None
     visits = Visits(lambda: GALLERY, RULE)
     take(visits, header(1), towards(1), 0.0)
     for second in range(1, 600):
-        assert visits.live(live(1, 2), float(second)) == [] and visits.over(float(second)) == []
+        assert visits.live(live(1, 2), float(second)) == [] and visits.expire(float(second)) == []
     visits.live(live(2), 600.0)
-    assert visits.over(600.5) == [], "a shot may be late"
-    assert told(visits.over(600.0 + LATE_SHOT_GRACE_S)) == [("ended", "ann")]
+    assert visits.expire(600.5) == [], "a shot may be late"
+    assert told(visits.expire(600.0 + LATE_SHOT_GRACE_S)) == [("ended", "ann")]
 
 
 def test_silence_counts_once_the_gate_is_silent_and_what_still_lives_then_goes_on() -> None:
     visits = Visits(lambda: GALLERY, RULE)
     first = take(visits, header(1), towards(1), 0.0)
     visits.live(live(1), 1.0)
-    assert visits.over(SILENT_S) == []
-    last = visits.over(1.0 + SILENT_S)
+    assert visits.expire(SILENT_S) == []
+    last = visits.expire(1.0 + SILENT_S)
     assert told(last) == [("ended", "ann")]
     again = visits.live(live(1), 60.0)
     assert told(again) == [("seen", None), ("named", "ann")]
@@ -259,7 +259,7 @@ def test_whatever_comes_late_no_event_has_the_id_of_another(steps: list[tuple[st
             events += visits.finish(now)
         else:
             now += {"wait": 20.0, "over": 1.0}[kind]
-            events += visits.over(now)
+            events += visits.expire(now)
     events += visits.finish(now)
     ids = [event.id for event in events]
     assert len(set(ids)) == len(ids)
@@ -275,7 +275,7 @@ def test_a_late_shot_of_an_ended_track_tells_nothing_unless_it_says_who_it_was()
     take(visits, header(2), towards(0.1, 0, 0, 1), 0.0)
     for track in (1, 2):
         visits.ended(end_of(track), 1.0)
-    assert told(visits.over(3.0)) == [("ended", "ann"), ("ended", None)]
+    assert told(visits.expire(3.0)) == [("ended", "ann"), ("ended", None)]
     assert take(visits, header(1), towards(1), 4.0) == []
     assert told(take(visits, header(2), towards(0, 1), 4.0)) == [("named", "bob"), ("ended", "bob")]
     assert take(visits, header(2), towards(0, 1), 5.0) == [] and visits.finish(6.0) == []
@@ -285,8 +285,8 @@ def test_a_shot_of_a_run_that_is_over_does_not_keep_anybody_present_for_long() -
     visits = Visits(lambda: GALLERY, RULE)
     visits.run_over(header().run_id, 0.0)
     take(visits, header(1), towards(1), 1.0)
-    assert visits.over(1.0 + BEHIND_S / 2) == []
-    assert told(visits.over(1.0 + BEHIND_S)) == [("ended", "ann")]
+    assert visits.expire(1.0 + BEHIND_S / 2) == []
+    assert told(visits.expire(1.0 + BEHIND_S)) == [("ended", "ann")]
 
 
 def changing() -> tuple[Visits, list[Gallery]]:
@@ -300,13 +300,13 @@ def test_who_is_renamed_removed_or_enrolled_while_in_view_is_told_at_once_and_ne
     take(visits, header(2), towards(0, 1), 0.0)
     take(visits, header(3), towards(0, 0, 0, 1), 0.0)
     now[0] = Gallery(["Ann Smith", "eve", "new"], np.eye(4, dtype=np.float32)[[0, 2, 3]])
-    events = visits.over(1.0)
+    events = visits.expire(1.0)
     assert [(event.event, event.track_id, event.name, event.before) for event in events] == [
         ("changed", 1, "Ann Smith", None),
         ("changed", 2, None, None),
         ("named", 3, "new", None),
     ]
-    assert visits.over(2.0) == []
+    assert visits.expire(2.0) == []
     ends = visits.finish(3.0)
     assert [event.name for event in ends] == ["Ann Smith", None, "new"]
     assert not visits.face_is_wanted(ends[1].key) and visits.face_is_wanted(ends[2].key)
@@ -328,7 +328,7 @@ def test_what_is_kept_of_visits_is_matched_again_before_anything_is_told(tmp_pat
     again = Visits(lambda: now[0], RULE)
     again.resume(kept.opened, kept.ended, 0.0)
     again.live(live(1), 1.0)
-    told_now = again.over(1.0 + LATE_SHOT_GRACE_S)
+    told_now = again.expire(1.0 + LATE_SHOT_GRACE_S)
     assert [(e.event, e.track_id, e.name) for e in told_now] == [
         ("changed", 1, "Ann Smith"),
         ("changed", 2, None),

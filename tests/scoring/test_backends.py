@@ -52,17 +52,17 @@ def test_a_backend_scores_as_torch_does(cache: Path, data: Path, faces: NDArray[
     without = scorer.score(faces[:2], embedding=False)
     assert without.embedding is None and without.norm is None
     again = scorer.score(faces)
-    np.testing.assert_array_equal(again.raw, other.raw)  # results do not share memory with the runtime
-    assert scorer.score(faces[:0]).raw.shape == (0,)
+    np.testing.assert_array_equal(again.raw_score, other.raw_score)  # results do not share memory with the runtime
+    assert scorer.score(faces[:0]).raw_score.shape == (0,)
 
 
 def test_int8_runs_in_onnx_runtime_when_asked(cache: Path, data: Path, faces: NDArray[np.uint8]) -> None:
     scorer = load_scorer(data / "parity" / "tiny_p8.safetensors", device="cpu", dtype="int8")
     exact = load_scorer(data / "parity" / "tiny_p8.safetensors", device="cpu", dtype="fp32", backend="torch")
     assert (scorer.backend.name, scorer.backend.dtype) == ("onnxruntime", "int8")
-    together = scorer.score(faces).raw
-    assert spearmanr(together, exact.score(faces).raw).statistic > 0.9
-    np.testing.assert_array_equal(together[:1], scorer.score(faces[:1]).raw)  # whoever comes along changes nothing
+    together = scorer.score(faces).raw_score
+    assert spearmanr(together, exact.score(faces).raw_score).statistic > 0.9
+    np.testing.assert_array_equal(together[:1], scorer.score(faces[:1]).raw_score)  # whoever comes along changes nothing
 
 
 def test_auto_takes_what_was_measured_here_and_says_so(cache: Path, data: Path) -> None:
@@ -122,7 +122,7 @@ def test_in_bf16_too_a_score_does_not_depend_on_the_batch(tiny_model: Path, size
     crops = np.random.default_rng(size).integers(0, 256, (size, 112, 112, 3)).astype(np.uint8)
     position %= size
     together, alone = scorer.score(crops), scorer.score(crops[position : position + 1])
-    np.testing.assert_allclose(together.raw[position], alone.raw[0], atol=5e-3)
+    np.testing.assert_allclose(together.raw_score[position], alone.raw_score[0], atol=5e-3)
     np.testing.assert_allclose(together.patches[position], alone.patches[0], atol=5e-3)
 
 
@@ -142,5 +142,5 @@ def test_on_cuda_scores_are_those_of_the_processor(data: Path, faces: NDArray[np
         scorer = load_scorer(weights, device="cuda", dtype=dtype)  # type: ignore[arg-type]
         for count in (1, 3, 32):
             out = scorer.score(faces[:count])
-            np.testing.assert_allclose(out.raw, cpu.raw[:count], atol=tolerance)
-        np.testing.assert_array_equal(scorer.score(faces).raw, scorer.score(faces).raw)
+            np.testing.assert_allclose(out.raw_score, cpu.raw_score[:count], atol=tolerance)
+        np.testing.assert_array_equal(scorer.score(faces).raw_score, scorer.score(faces).raw_score)

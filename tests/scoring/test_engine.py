@@ -39,7 +39,7 @@ def test_a_score_does_not_depend_on_batch_size_or_position(
     batch = crops(size, seed)
     position %= size
     together, alone = scorer.score(batch), scorer.score(batch[position : position + 1])
-    np.testing.assert_allclose(together.raw[position], alone.raw[0], atol=1e-5)
+    np.testing.assert_allclose(together.raw_score[position], alone.raw_score[0], atol=1e-5)
     np.testing.assert_allclose(together.patches[position], alone.patches[0], atol=1e-5)
     assert together.embedding is not None and alone.embedding is not None
     np.testing.assert_allclose(together.embedding[position], alone.embedding[0], atol=1e-4)
@@ -47,21 +47,21 @@ def test_a_score_does_not_depend_on_batch_size_or_position(
 
 def test_shapes_and_ranges(tiny: Scorer) -> None:
     out = tiny.score(crops(3))
-    assert out.raw.shape == out.quality.shape == out.attention.shape == (3,)
+    assert out.raw_score.shape == out.quality.shape == out.attention.shape == (3,)
     assert out.patches.shape == (3, 49) and out.embedding is not None and out.embedding.shape == (3, 16)
     assert ((out.patches > 0) & (out.patches <= 1)).all() and ((out.quality >= 0) & (out.quality <= 100)).all()
 
 
 def test_nothing_in_nothing_out(tiny: Scorer) -> None:
     out = tiny.score(crops(0))
-    assert out.raw.shape == (0,) and out.patches.shape == (0, 49)
+    assert out.raw_score.shape == (0,) and out.patches.shape == (0, 49)
     assert out.embedding is not None and out.embedding.shape == (0, 16)
 
 
 def test_without_the_embedding_the_score_is_the_same_and_later_blocks_do_not_run(tiny_model: Path) -> None:
     scorer = load_scorer(tiny_model, blocks=(0, 1), device="cpu", dtype="fp32", backend="torch")
     with_embedding, without = scorer.score(crops(2)), scorer.score(crops(2), embedding=False)
-    np.testing.assert_array_equal(with_embedding.raw, without.raw)
+    np.testing.assert_array_equal(with_embedding.raw_score, without.raw_score)
     assert without.embedding is None and without.norm is None
     ran: list[int] = []
     for index, block in enumerate(scorer.network.blocks):
@@ -155,7 +155,7 @@ def real_crops(data: Path) -> NDArray[np.uint8]:
 def test_bf16_ranks_as_fp32_does(data: Path) -> None:
     faces = real_crops(data)
     exact, half = (load_scorer(device="cpu", dtype=dtype).score(faces) for dtype in ("fp32", "bf16"))  # type: ignore[arg-type]
-    assert spearmanr(exact.raw, half.raw).statistic >= 0.999
+    assert spearmanr(exact.raw_score, half.raw_score).statistic >= 0.999
     assert exact.embedding is not None and half.embedding is not None
     cosine = (exact.embedding * half.embedding).sum(1) / (np.asarray(exact.norm) * np.asarray(half.norm))
     assert cosine.min() >= 0.999
@@ -189,7 +189,7 @@ def test_faces_of_a_track_are_compared_by_path_and_length_together(scorer: Score
     scores = scorer.score(crops)
     assert scores.norm is not None
     path, length = (Calibration(scorer.card.calibration[name]) for name in ("vitnt", "norm"))
-    expected = np.sqrt((path.exact(scores.raw) + 1) * (length.exact(scores.norm) + 1)) - 1
+    expected = np.sqrt((path.exact(scores.raw_score) + 1) * (length.exact(scores.norm) + 1)) - 1
     assert np.allclose(scores.rank, expected) and scores.rank.min() >= 0 and scores.rank.max() <= 100
     by_length = load_scorer(device="cpu", quality="norm").score(crops)
     assert np.array_equal(np.rint(by_length.rank), by_length.quality), "whoever chose a number is given that"

@@ -121,7 +121,7 @@ def test_a_pulled_model_is_used_by_its_hub_id(
     monkeypatch.setenv("FACEGATE_CACHE", str(tmp_path))
     crops = np.zeros((1, 112, 112, 3), np.uint8)
     found, wanted = (load_scorer(w, device="cpu", dtype="fp32").score(crops) for w in ("owner/tiny", tiny_model))
-    np.testing.assert_array_equal(found.raw, wanted.raw)
+    np.testing.assert_array_equal(found.raw_score, wanted.raw_score)
 
 
 def test_an_interrupted_pull_goes_on_where_it_stopped(hub: Hub, tmp_path: Path) -> None:

@@ -117,17 +117,17 @@ def test_graphs_take_landmarks_too(
     exact, graph = load(model).score(crops, landmarks=landmarks), load(model, backend=backend)
     found = graph.score(crops, landmarks=landmarks)
     assert exact.embedding is not None and found.embedding is not None
-    np.testing.assert_allclose(found.raw, exact.raw, atol=1e-4)
+    np.testing.assert_allclose(found.raw_score, exact.raw_score, atol=1e-4)
     np.testing.assert_allclose(found.embedding, exact.embedding, atol=1e-3)
     one = graph.score(crops[1:2], landmarks=landmarks[1:2])
-    np.testing.assert_allclose(one.raw, exact.raw[1:2], atol=1e-4)
+    np.testing.assert_allclose(one.raw_score, exact.raw_score[1:2], atol=1e-4)
 
 
 def test_without_landmarks_they_are_the_templates(model: Path, crops: NDArray[np.uint8]) -> None:
     scorer = load(model)
     template = np.repeat(ARCFACE_TEMPLATE[None], 3, 0)
-    np.testing.assert_array_equal(scorer.score(crops).raw, scorer.score(crops, landmarks=template).raw)
-    assert not np.allclose(scorer.score(crops).raw, scorer.score(crops, landmarks=template + 5).raw, rtol=1e-3)
+    np.testing.assert_array_equal(scorer.score(crops).raw_score, scorer.score(crops, landmarks=template).raw_score)
+    assert not np.allclose(scorer.score(crops).raw_score, scorer.score(crops, landmarks=template + 5).raw_score, rtol=1e-3)
     assert scorer.wants_landmarks and not load_scorer(device="cpu").wants_landmarks
     for wrong in (template[:2], np.full((3, 5, 2), np.nan, np.float32)):
         with pytest.raises(ConfigError, match="landmarks must be finite"):
@@ -187,6 +187,6 @@ def test_on_cuda_landmarks_come_along(
     expected = load(model).score(crops, landmarks=landmarks)
     scorer = load(model, device="cuda", backend="auto")
     found = scorer.score(crops, landmarks=landmarks)
-    np.testing.assert_allclose(found.raw, expected.raw, atol=1e-4)
+    np.testing.assert_allclose(found.raw_score, expected.raw_score, atol=1e-4)
     moved = scorer.score(crops, landmarks=landmarks + 6)
-    assert not np.allclose(moved.raw, found.raw, rtol=1e-3)
+    assert not np.allclose(moved.raw_score, found.raw_score, rtol=1e-3)

@@ -33,7 +33,7 @@ def test_vitnt_scores_equal_the_published_vectors(data: Path, model: str) -> Non
             dtype="fp32",
             backend="torch",
         )
-        np.testing.assert_allclose(scorer.score(crops).raw, case["raw"], atol=1e-6, rtol=0)
+        np.testing.assert_allclose(scorer.score(crops).raw_score, case["raw"], atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -21,16 +21,16 @@ def told(sink: ZmqSink, count: int) -> list[RecognitionFeedback]:
     given: list[RecognitionFeedback] = []
     until = monotonic() + PATIENCE_S
     while len(given) < count and monotonic() < until:
-        given += sink.answers().given
+        given += sink.feedback().items
         sleep(0.01)
     return given
 
 
 def expects(sink: ZmqSink, somebody: bool) -> bool:
     until = monotonic() + PATIENCE_S
-    while sink.answers().expected != somebody and monotonic() < until:
+    while sink.feedback().expected != somebody and monotonic() < until:
         sleep(0.01)
-    return sink.answers().expected == somebody
+    return sink.feedback().expected == somebody
 
 
 def answer(worker: Peer, shot_id: str, block: wire.Feedback | None) -> None:
@@ -42,21 +42,21 @@ def test_answers_come_back_once_and_only_while_somebody_gives_them() -> None:
     try:
         sink.put(entries(1))
         sink.put(entries(2))
-        assert not sink.answers().expected
+        assert not sink.feedback().expected
         with peers(sink.endpoint, 2) as (old, new):
             old.ready(1)
             old.ack(old.shot())
             old.socket.send_multipart([wire.BYE, b""])
-            new.socket.send_multipart([wire.READY, wire.encode(wire.Ready(4, answers=True))])
+            new.socket.send_multipart([wire.READY, wire.encode(wire.Ready(4, feedback=True))])
             shot_id = new.shot()
             assert expects(sink, True)
             answer(new, shot_id, wire.Feedback(True, False, 0.5, 0.25))
             (given,) = told(sink, 1)
-            assert (given.shot_id, given.named, given.sure, given.similarity) == (shot_id, True, False, 0.5)
+            assert (given.shot_id, given.named, given.conclusive, given.similarity) == (shot_id, True, False, 0.5)
             new.socket.send_multipart([wire.BYE, b""])
             assert expects(sink, False)
         report = sink.close(PATIENCE_S)
-        assert (report.acknowledged, report.answered, report.unsure, report.odd) == (2, 1, 1, 0)
+        assert (report.acknowledged, report.answered, report.inconclusive, report.invalid) == (2, 1, 1, 0)
     finally:
         sink.abort()
 
@@ -73,11 +73,11 @@ def test_answers_come_back_once_and_only_while_somebody_gives_them() -> None:
 )
 def test_what_cannot_be_is_not_believed(block: wire.Feedback) -> None:
     box = FeedbackQueue()
-    box.take_in(wire.Ack("a", 1.0, block))
-    assert not box.fetch().given and (box.odd, box.answered) == (1, 0)
+    box.put(wire.Ack("a", 1.0, block))
+    assert not box.fetch().items and (box.odd, box.answered) == (1, 0)
 
 
 def test_who_says_nothing_is_an_old_worker() -> None:
     box = FeedbackQueue()
-    box.take_in(wire.Ack("a", 1.0))
-    assert not box.fetch().given and (box.odd, box.answered) == (0, 0)
+    box.put(wire.Ack("a", 1.0))
+    assert not box.fetch().items and (box.odd, box.answered) == (0, 0)

@@ -41,7 +41,7 @@ def test_shots_survive_and_come_back_in_order(tmp_path: Path) -> None:
     again = Spool(tmp_path / "s.db")
     found = again.after(0, 10)
     assert [item.shot_id for item in found] == [f"shot-{i}" for i in range(5)] and found[2].crop == bytes([2]) * 100
-    again.done(found[:2])
+    again.delete(found[:2])
     assert len(again) == 3 and again.bytes == 3 * 106
     assert [item.shot_id for item in again.after(found[2].row, 10)] == ["shot-3", "shot-4"]
     again.close()
@@ -60,7 +60,7 @@ def test_counts_are_those_of_the_file_whatever_was_done(
         elif what == "d":
             spool.drop_oldest()
         else:
-            spool.done(spool.after(0, number))
+            spool.delete(spool.after(0, number))
     assert len(spool) == len(spool.after(0, 100)) == spool.status().shots
     assert spool.bytes == sum(len(item.header) + len(item.crop) for item in spool.after(0, 100))
     spool.close()
@@ -328,14 +328,14 @@ def test_a_shot_that_nobody_acknowledges_is_put_aside_shown_and_tried_again(
     sink.put([deadly, good])
     with peers(sink.endpoint) as (worker,):
         until, done = monotonic() + PATIENCE_S, 0
-        while sink.report().dead < 1 or not done:
+        while sink.report().dead_lettered < 1 or not done:
             assert monotonic() < until
             worker.ready(2)
             if worker.has_mail(100) and (shot_id := worker.shot()) == good.shot_id:
                 worker.ack(shot_id)
                 done += 1
         report = sink.close(PATIENCE_S)
-    assert (report.accepted, report.acknowledged, report.undelivered, report.dead) == (1, 1, 0, 1)
+    assert (report.accepted, report.acknowledged, report.undelivered, report.dead_lettered) == (1, 1, 0, 1)
     assert json.loads(facegate("spool", "status", path).stdout)["dead"] == 1
     listed = facegate("spool", "dead", path, "--to", tmp_path / "dead", "--retry")
     assert json.loads(listed.stdout)["shot_id"] == deadly.shot_id, listed.stderr

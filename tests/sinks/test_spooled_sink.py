@@ -127,8 +127,8 @@ def test_a_dead_place_delays_only_itself_and_gets_everything_later(tmp_path: Pat
     wait_until(lambda: not lines.report().undelivered)
     report = sink.close(0.5)
     assert report.undelivered == 20 and "hidden" not in str(report)
-    assert report.others[lines.name].acknowledged == 20
-    assert report.others[dead.name].kept == 20
+    assert report.outputs[lines.name].acknowledged == 20
+    assert report.outputs[dead.name].kept == 20
     assert [line["shot_id"] for line in json_lines(tmp_path / "shots.jsonl")] == ids(20)
     with serving(Site(port=port)) as site:
         late = outbox(Webhook(site.url.replace("//", "//user:hid%40den@")), tmp_path / "web")
@@ -152,7 +152,7 @@ def test_a_place_that_never_answers_is_not_waited_for(tmp_path: Path) -> None:
             while held.recv(65_536):
                 pass
         held.close()
-    assert [other.kept for other in report.others.values()] == [1, 1, 1]
+    assert [other.kept for other in report.outputs.values()] == [1, 1, 1]
 
 
 def test_a_place_with_a_fault_of_its_own_stops_nobody(tmp_path: Path) -> None:
@@ -294,5 +294,5 @@ def test_a_spool_that_cannot_be_written_loses_its_own_shots_counts_them_and_stop
         sink.send(make_shot(0))
     sink.send(make_shot(1))
     report = sink.close(0.5)
-    assert report.accepted == 2 and report.others[full.name].dropped == 1
+    assert report.accepted == 2 and report.outputs[full.name].dropped == 1
     assert [line["shot_id"] for line in json_lines(tmp_path / "shots.jsonl")] == ids(2)[1:]

@@ -48,7 +48,7 @@ class Delivery(RuleBasedStateMachine):
         for _ in range(count):
             self.waiting.append(EncodedShot(str(self.made), "door", 1, b"", b""))
             self.made += 1
-        while self.waiting and (name := self.workers.give(self.waiting[0], self.now)) is not None:
+        while self.waiting and (name := self.workers.assign(self.waiting[0], self.now)) is not None:
             self.given[self.waiting.pop(0).shot_id] = (name, self.now)
 
     @rule(choice=CHOICE, name=NAMES)
@@ -65,19 +65,19 @@ class Delivery(RuleBasedStateMachine):
 
     @rule(name=NAMES)
     def a_worker_leaves(self, name: bytes) -> None:
-        self.come_back(self.workers.leave(name))
+        self.come_back(self.workers.remove(name))
         self.windows.pop(name, None)
 
     @rule()
     def leases_run_out(self) -> None:
         late = {key for key, (_, given) in self.given.items() if self.now - given >= LEASE_S}
-        back = self.workers.expired(self.now)
+        back = self.workers.expired_leases(self.now)
         assert {entry.shot_id for entry in back} == late
         self.come_back(back)
 
     @rule()
     def the_silent_are_forgotten(self) -> None:
-        for name in self.workers.silent(self.now):
+        for name in self.workers.timed_out(self.now):
             assert self.now - self.heard[name] > worker_pool.WORKER_TIMEOUT_S
             self.a_worker_leaves(name)
 
@@ -116,7 +116,7 @@ def test_a_quick_worker_is_given_more_and_a_slow_one_is_not_forgotten() -> None:
     number = 0
     for tick in range(600):
         now = tick / 20
-        while (name := workers.give(shot(number), now)) is not None:
+        while (name := workers.assign(shot(number), now)) is not None:
             start = max([now, *(end for end, _ in busy[name])])
             busy[name].append((start + pace[name], str(number)))
             number += 1
@@ -130,7 +130,7 @@ def test_a_quick_worker_is_given_more_and_a_slow_one_is_not_forgotten() -> None:
 def test_patience_ends_for_the_loud_alone_and_returns() -> None:
     patience, told = MessageRateLimiter(), 0
     for _ in range(3 * worker_pool.IDLE_WORDS):
-        told += patience.heard(b"loud", 1.0)
-    patience.heard(b"quiet", 1.0)
-    assert told == 1 and patience.lost(b"loud", 60.0) and not patience.lost(b"quiet", 60.0)
-    assert not patience.lost(b"loud", 61.1)
+        told += patience.record(b"loud", 1.0)
+    patience.record(b"quiet", 1.0)
+    assert told == 1 and patience.is_blocked(b"loud", 60.0) and not patience.is_blocked(b"quiet", 60.0)
+    assert not patience.is_blocked(b"loud", 61.1)

@@ -60,11 +60,11 @@ def path(tmp_path: Path) -> Path:
 
 def test_shots_make_visits_and_names_reach_their_shots_whichever_comes_first(path: Path) -> None:
     with StoreWriter(path, create=True) as writer, StoreReader(path) as reader:
-        writer.keep_shots([entry(1, quality=40), entry(2, quality=60), entry(3, track=1), entry(4, shadow=True)])
-        writer.keep_news([news(0, "Ada"), news(2, "Bob")])
-        writer.keep_shots([entry(5, track=2), entry(1, quality=40)])
+        writer.add_shots([entry(1, quality=40), entry(2, quality=60), entry(3, track=1), entry(4, shadow=True)])
+        writer.update_visits([news(0, "Ada"), news(2, "Bob")])
+        writer.add_shots([entry(5, track=2), entry(1, quality=40)])
         ada = reader.visit("run/door/0")
-        assert ada is not None and (ada.name, ada.shots, ada.quality, ada.answered) == ("Ada", 2, 60, True)
+        assert ada is not None and (ada.name, ada.shots, ada.quality, ada.recognized) == ("Ada", 2, 60, True)
         assert ada.best == entry(2).shot_id and (ada.first, ada.last) == (1001.0, 1002.0)
         assert [shot.name for shot in reader.shots(VisitFilter(name="Bob")).items] == ["Bob"]
         assert [shot.seen for shot in reader.shots(VisitFilter(shadow=True)).items] == [1004.0]
@@ -75,7 +75,7 @@ def test_shots_make_visits_and_names_reach_their_shots_whichever_comes_first(pat
         assert reader.changes(reader.revision()) == []
         writer.rename("Ada", "Ada L.")
         assert [visit.name for visit in reader.changes(changed[-1].revision)] == ["Ada L."]
-        assert writer.forget("Ada L.") == 1
+        assert writer.erase_person("Ada L.") == 1
         assert reader.crop(entry(2).shot_id) is None and reader.crop(entry(3, track=1).shot_id) is not None
 
 
@@ -93,7 +93,7 @@ def test_pages_show_everything_that_is_wanted_once(
     path = tmp_path_factory.mktemp("pages") / "store.db"
     with StoreWriter(path, create=True) as writer, StoreReader(path) as reader:
         kept = [entry(n, camera=c, quality=q, track=n, shadow=s) for n, (c, q, s) in enumerate(shots)]
-        writer.keep_shots(kept)
+        writer.add_shots(kept)
         for wanted in (
             VisitFilter(),
             VisitFilter(camera="a"),
@@ -131,11 +131,11 @@ def test_what_is_old_or_too_much_goes(path: Path, tmp_path: Path) -> None:
         piece.write_bytes(bytes(1_000_000))
         os.utime(piece, (1000 + number, 1000 + number))
     with StoreWriter(path, create=True) as writer, StoreReader(path) as reader, Retention(path) as retention:
-        writer.keep_shots([entry(n, track=n) for n in range(10)])
-        writer.keep_tracks([track(n) for n in range(10)])
+        writer.add_shots([entry(n, track=n) for n in range(10)])
+        writer.add_tracks([track(n) for n in range(10)])
         day = 86_400.0
-        gone = retention.tidy(recordings, RetentionLimits(days=1, max_mb=1000), 1005.0 + day)
-        assert (gone.shots, gone.visits, gone.tracks, gone.pieces) == (5, 5, 5, 4)
+        gone = retention.apply(recordings, RetentionLimits(days=1, max_mb=1000), 1005.0 + day)
+        assert (gone.shots, gone.visits, gone.tracks, gone.segments) == (5, 5, 5, 4)
         assert reader.visit("run/door/4") is None and reader.visit("run/door/5") is not None
         assert not recordings.joinpath("run").exists()
         (recordings / "run").mkdir()
@@ -143,17 +143,17 @@ def test_what_is_old_or_too_much_goes(path: Path, tmp_path: Path) -> None:
             piece = recordings / "run" / f"{number}.rec"
             piece.write_bytes(bytes(1_000_000))
             os.utime(piece, (1000 + number, 1000 + number))
-        writer.keep_shots([entry(n, track=n) for n in range(10, 1400)])
+        writer.add_shots([entry(n, track=n) for n in range(10, 1400)])
         writer._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         size = path.stat().st_size
-        gone = retention.tidy(recordings, RetentionLimits(days=1000, max_mb=1), 2000.0)
-        assert gone.shots == gone.visits > 0 and gone.pieces == 3
+        gone = retention.apply(recordings, RetentionLimits(days=1000, max_mb=1), 2000.0)
+        assert gone.shots == gone.visits > 0 and gone.segments == 3
         assert {shot.visit for shot in reader.shots(VisitFilter(), most=5000).items} == {
             visit.visit for visit in reader.visits(VisitFilter(), most=5000).items
         }
         assert [piece.name for piece in (recordings / "run").iterdir()] == ["3.rec"]
         assert reader.visit("run/door/1399") is not None
-        assert retention.tidy(recordings, RetentionLimits(days=1000, max_mb=1), 2000.0).shots == 0
+        assert retention.apply(recordings, RetentionLimits(days=1000, max_mb=1), 2000.0).shots == 0
         writer._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         assert path.stat().st_size < min(size, 1_100_000)
 

@@ -30,7 +30,7 @@ class LoadedRecognizer(msgspec.Struct, frozen=True):
     @property
     def words(self) -> str:
         """When a face is named."""
-        return self.rule.words(len(self.gallery.names))
+        return self.rule.describe(len(self.gallery.names))
 
 
 def load_known(
@@ -50,7 +50,7 @@ def load_known(
     parts = load_recognition(embedder, None, detector, detector_path, threshold=threshold, fpir=fpir)
     with (
         counting("enrolling") as progress,
-        GalleryWatcher(gallery, parts.embedder, parts.rule, parts.looker, cache_folder(), progress) as people,
+        GalleryWatcher(gallery, parts.embedder, parts.rule, parts.face_extractor, cache_folder(), progress) as people,
     ):
         return LoadedRecognizer(parts.embedder, parts.rule, people.gallery)
 

@@ -55,7 +55,7 @@ def watch_for_fleet(
 
     watching = FleetNode(
         place,
-        NodeIdentity(gate=name, host=host, tags=tags, most=most, capacity=capacity),
+        NodeIdentity(gate=name, host=host, tags=tags, max_cameras=most, capacity=capacity),
         own_folder(folder or data_folder() / "gates" / name),
         override,
         make_runner,
@@ -63,7 +63,7 @@ def watch_for_fleet(
     interrupted = Interrupt(watching.stop)
     with ExitStack() as told:
         if metrics:
-            told.enter_context(Monitor(metrics, watching.report, watching.timings, watching.standing))
+            told.enter_context(Monitor(metrics, watching.report, watching.timings, watching.fleet_health))
         result = watching.run()
     if result is not None:
         if report is not None:

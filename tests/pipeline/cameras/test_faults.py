@@ -93,7 +93,7 @@ def test_a_stalled_a_garbled_and_an_unauthorised_camera_do_not_touch_the_fourth(
 
         def seen() -> int:
             now = runner.report().cameras[0]
-            return now.frames_received + now.packets_not_decoded - begun.frames_received - begun.packets_not_decoded
+            return now.frames_received + now.packets_skipped - begun.frames_received - begun.packets_skipped
 
         wait_until(lambda: watch.pictures >= sent + 50)
         wait_until(lambda: seen() >= 50, "all that the server has sent since")
@@ -133,7 +133,7 @@ def test_a_camera_that_says_nothing_holds_up_nobody_when_it_goes(clip: DemoClip,
         with running(cameras(dead=silent, door=good.url)) as runner:
             wait_until(lambda: live("door"))
             runner.reload(cameras(door=good.url, hall=good.url))
-            assert "dead" in runner.watching(), "FFmpeg waits for it"
+            assert "dead" in runner.active_cameras(), "FFmpeg waits for it"
             runner.reload(cameras(dead=good.url, door=good.url, hall=good.url, yard=good.url))
             wait_until(lambda: all(map(live, ("dead", "door", "hall", "yard"))))
             assert [camera.camera for camera in runner.report().cameras].count("dead") == 1

@@ -41,9 +41,9 @@ def test_numbers_and_times_go_on_over_a_reconnection() -> None:
         return Frame(ref, np.zeros((4, 4, 3), np.uint8))
 
     stream = TimestampStitcher()
-    first = [stream.place(frame(i, 7 + i / 10, 100 + i / 10)).ref for i in range(3)]
+    first = [stream.stitch(frame(i, 7 + i / 10, 100 + i / 10)).ref for i in range(3)]
     stream.reconnected()
-    second = [stream.place(frame(i, i / 10, 105 + i / 10)).ref for i in range(3)]
+    second = [stream.stitch(frame(i, i / 10, 105 + i / 10)).ref for i in range(3)]
     assert [ref.seq for ref in (*first, *second)] == [0, 1, 2, 3, 4, 5]
     assert second[0].pts_s - first[-1].pts_s == pytest.approx(4.8)
     assert second[1].pts_s - second[0].pts_s == pytest.approx(0.1)

@@ -29,8 +29,8 @@ def live_view() -> LiveView:
     landmarks, crop = np.zeros((5, 2), np.float32), np.zeros((112, 112, 3), np.uint8)
     faces = [Face(f"7-{i}", REF, Detection((64.0 * i, 36, 128, 72), 1, landmarks), crop) for i in range(2)]
     view = LiveView()
-    view.of(lambda camera: (REF, IMAGE) if camera == "door" else None, lambda camera: {3: 30}, "some-model")
-    view.see(
+    view.attach(lambda camera: (REF, IMAGE) if camera == "door" else None, lambda camera: {3: 30}, "some-model")
+    view.on_frame(
         ScoredFrame(
             REF,
             (ScoredFace(faces[0], 3, 55, 0.5, np.zeros(64, np.float32), None),),

@@ -56,9 +56,9 @@ def test_a_face_found_in_the_searched_part_lies_where_it_is_in_the_whole(
 ) -> None:
     image = np.zeros((300, 400, 3), np.uint8)
     view = Regions(search=(left, top, 1.0, 1.0))
-    part = view.searched(image)
+    part = view.crop_to_roi(image)
     dx, dy = 400 - part.shape[1], 300 - part.shape[0]
-    moved = view.placed([face(x, y)], image)[0]
+    moved = view.to_frame_coords([face(x, y)], image)[0]
     assert moved.box == pytest.approx((x - 10 + dx, y - 10 + dy, x + 10 + dx, y + 10 + dy))
     np.testing.assert_allclose(moved.landmarks, face(x + dx, y + dy).landmarks, rtol=1e-6)
 
@@ -71,8 +71,8 @@ def test_masks_are_black_and_the_original_is_untouched() -> None:
 
 def test_faces_count_by_their_middle() -> None:
     view = Regions(report=(LEFT,))
-    assert view.reports(face(50, 50), 200, 100) and not view.reports(face(150, 50), 200, 100)
-    assert Regions().reports(face(150, 50), 200, 100)
+    assert view.in_zone(face(50, 50), 200, 100) and not view.in_zone(face(150, 50), 200, 100)
+    assert Regions().in_zone(face(150, 50), 200, 100)
 
 
 def test_a_run_counts_what_lies_outside_and_sees_nothing_behind_a_mask(short_clip: Path, tiny_model: Path) -> None:

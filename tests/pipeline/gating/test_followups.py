@@ -10,13 +10,13 @@ from .faces import ANN, BOB, frame, make, seen
 
 def asking(**settings: object) -> GatePolicy:
     gate = make(min_quality=0, max_wait_s=100.0, **settings)
-    gate.expect(True)
+    gate.set_feedback_expected(True)
     return gate
 
 
 def says(gate: GatePolicy, decisions: list[Decision], *, sure: bool) -> list[Decision]:
     """Answer the last shot in ``decisions``."""
-    return gate.answered(RecognitionFeedback(shots(decisions)[-1].shot_id, sure, sure, 0.4, 0.1))
+    return gate.on_feedback(RecognitionFeedback(shots(decisions)[-1].shot_id, sure, sure, 0.4, 0.1))
 
 
 def shots(decisions: list[Decision]) -> list[Shot]:
@@ -28,11 +28,11 @@ def test_an_unsure_answer_earns_another_shot_until_one_is_sure() -> None:
     for i, quality in enumerate((50, 90, 30, 70)):
         gate.step(frame(5 * i, seen(5 * i, 1, quality)))
     first = gate.step(frame(20, ended=(1,)))
-    assert [s.quality for s in shots(first)] == [90] and gate.holds(1)
+    assert [s.quality for s in shots(first)] == [90] and gate.is_held(1)
     second = says(gate, first, sure=False)
-    assert [(s.quality, s.reason, s.rank) for s in shots(second)] == [(70, Reason.ASKED, 2)]
+    assert [(s.quality, s.reason, s.rank) for s in shots(second)] == [(70, Reason.FOLLOW_UP, 2)]
     last = says(gate, second, sure=True)
-    assert [d.outcome for d in last] == [Outcome.SUPERSEDED] * 2 and not gate.holds(1)
+    assert [d.outcome for d in last] == [Outcome.SUPERSEDED] * 2 and not gate.is_held(1)
 
 
 def test_of_faces_as_good_the_one_least_like_what_was_sent_is_asked_for() -> None:
@@ -46,7 +46,7 @@ def test_of_faces_as_good_the_one_least_like_what_was_sent_is_asked_for() -> Non
     third = says(gate, second, sure=False)
     assert [s.quality for s in shots(first + second + third)] == [80, 70, 79]
     last = says(gate, third, sure=False)
-    assert not shots(says(gate, last, sure=False)) and not gate.holds(1), "nothing is left"
+    assert not shots(says(gate, last, sure=False)) and not gate.is_held(1), "nothing is left"
 
 
 def test_among_poor_faces_one_that_is_hardly_different_but_much_better_is_asked_for() -> None:
@@ -64,9 +64,9 @@ def test_no_more_than_so_many_shots_are_earned() -> None:
     decisions = gate.step(frame(60, ended=(1,)))
     sent = len(shots(decisions))
     while answered := shots(decisions):
-        decisions = gate.answered(RecognitionFeedback(answered[-1].shot_id, False, False, 0.0, 0.0))
+        decisions = gate.on_feedback(RecognitionFeedback(answered[-1].shot_id, False, False, 0.0, 0.0))
         sent += len(shots(decisions))
-    assert sent == 3 and not gate.holds(1)
+    assert sent == 3 and not gate.is_held(1)
 
 
 def test_a_track_that_goes_on_is_asked_less_and_less_often_and_keeps_a_chance_for_its_end() -> None:
@@ -79,7 +79,7 @@ def test_a_track_that_goes_on_is_asked_less_and_less_often_and_keeps_a_chance_fo
             says(gate, decisions, sure=False)
         decisions = gate.step(frame(i, seen(i, 1, 41 + i % 5)))
     assert len(sent) == 4 and [b - a > 1.5 * (d - c) for a, b, c, d in [(*sent[2:4], *sent[1:3])]] == [True]
-    assert [s.reason for s in shots(gate.step(frame(200, ended=(1,))))] == [Reason.ASKED]
+    assert [s.reason for s in shots(gate.step(frame(200, ended=(1,))))] == [Reason.FOLLOW_UP]
 
 
 def test_after_a_sure_answer_nothing_more_is_sent_however_good() -> None:
@@ -94,10 +94,10 @@ def test_who_never_answers_holds_nothing_up_for_long() -> None:
     gate.step(frame(0, seen(0, 1, 50)))
     gate.step(frame(5, seen(5, 1, 40)))
     gate.step(frame(10, ended=(1,)))
-    assert gate.holds(1)
+    assert gate.is_held(1)
     late = gate.step(frame(11 + int(10 * FEEDBACK_TIMEOUT_S)))
-    assert [d.outcome for d in late] == [Outcome.SUPERSEDED] and not gate.holds(1)
-    gate.expect(False)
+    assert [d.outcome for d in late] == [Outcome.SUPERSEDED] and not gate.is_held(1)
+    gate.set_feedback_expected(False)
     gate.step(frame(100, seen(100, 2, 50)))
     gate.step(frame(110, ended=(2,)))
-    assert not gate.holds(2), "nobody is there who answers"
+    assert not gate.is_held(2), "nobody is there who answers"

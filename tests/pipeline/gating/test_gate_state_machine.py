@@ -46,13 +46,13 @@ class GateMachine(RuleBasedStateMachine):
     ) -> None:  # fmt: skip
         self.settings = GateSettings(
             min_quality=min_quality, hysteresis=hysteresis, mode=mode, top_k=top_k, max_shots=max_shots,
-            per_minute=per_minute, shadow=shadow, more_shots=more_shots, max_wait_s=2.0, every_s=1.0, apart_s=0.5,
+            max_per_minute=per_minute, shadow_rate=shadow, max_followups=more_shots, max_wait_s=2.0, interval_s=1.0, min_gap_s=0.5,
         )  # fmt: skip
         recent = RecentPeople(5.0, 0.6) if cooldown else None
         self.guard = guard()
         self.gate = GatePolicy("run", "cam", self.settings, INFO, recent=recent)
         self.answering = answering and more_shots > 0 and mode != "interval"
-        self.gate.expect(answering)
+        self.gate.set_feedback_expected(answering)
         self.sure: dict[int, int] = {}
         """Tracks of which a sure answer has come, and how many decisions there were before it."""
         self.seq, self.now = 0, 0.0
@@ -90,11 +90,11 @@ class GateMachine(RuleBasedStateMachine):
         """Late, twice, or to a shot that was never sent."""
         shots = [d.shot for _, d in self.decisions if d.shot is not None]
         shot = shots[pick % len(shots)] if shots else None
-        new = shot is not None and known and self.gate.asked(shot.shot_id)
+        new = shot is not None and known and self.gate.awaits_feedback(shot.shot_id)
         if shot is not None and new and sure:
             self.sure.setdefault(shot.track_id, len(self.decisions))
         answer = RecognitionFeedback(shot.shot_id if shot is not None and known else "other", sure, sure, 0.5, 0.1)
-        self.decisions += [(self.now, decision) for decision in self.gate.answered(answer)]
+        self.decisions += [(self.now, decision) for decision in self.gate.on_feedback(answer)]
 
     def _take(self, item: ScoredFrame) -> None:
         self.decisions += [(self.now, decision) for decision in self.gate.step(self.guard.step(item))]
@@ -110,8 +110,8 @@ class GateMachine(RuleBasedStateMachine):
             return
         self.now += 1.0
         self.decisions += [(self.now, decision) for decision in self.gate.finish(self.now)]
-        self.decisions += [(self.now, decision) for decision in self.gate.give_up()]
-        assert not any(self.gate.holds(track) for track in range(1000)) and not self.gate._shots
+        self.decisions += [(self.now, decision) for decision in self.gate.settle_pending()]
+        assert not any(self.gate.is_held(track) for track in range(1000)) and not self.gate._shots
         for track, before in self.sure.items():
             later = [d.shot for _, d in self.decisions[before:] if d.shot is not None]
             assert track not in [shot.track_id for shot in later if shot.rank > 0]
@@ -131,9 +131,9 @@ class GateMachine(RuleBasedStateMachine):
             assert len(qualities) <= s.max_shots
             if s.mode != "interval" and s.top_k == 1 and not self.answering:
                 assert all(b >= a + s.improve_margin for a, b in itertools.pairwise(qualities))
-        if s.per_minute is not None:
+        if s.max_per_minute is not None:
             for at in times:
-                assert sum(at - 60 < other <= at for other in times) <= s.per_minute
+                assert sum(at - 60 < other <= at for other in times) <= s.max_per_minute
 
 
 GateMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30)

@@ -106,10 +106,10 @@ def test_kept_shots_are_few_apart_and_hold_the_best(items: list[tuple[int, float
 def test_a_kiosk_takes_the_largest_near_face_and_stays_with_it() -> None:
     near, nearer, far = (0, 0, 100, 100), (0, 0, 110, 110), (0, 0, 60, 60)
     primary = PrimaryFace(80)
-    assert primary.of((seen(0, 1, 50, box=near), seen(0, 2, 50, box=far))) == 1
-    assert primary.of((seen(1, 1, 50, box=near), seen(1, 2, 50, box=nearer))) == 1, "hardly larger"
-    assert primary.of((seen(2, 1, 50, box=near), seen(2, 2, 50, box=(0, 0, 130, 130)))) == 2
-    assert primary.of((seen(3, 1, 50, box=far),)) is None
+    assert primary.track_of((seen(0, 1, 50, box=near), seen(0, 2, 50, box=far))) == 1
+    assert primary.track_of((seen(1, 1, 50, box=near), seen(1, 2, 50, box=nearer))) == 1, "hardly larger"
+    assert primary.track_of((seen(2, 1, 50, box=near), seen(2, 2, 50, box=(0, 0, 130, 130)))) == 2
+    assert primary.track_of((seen(3, 1, 50, box=far),)) is None
     gate = make(min_quality=0, primary_px=80)
     assert fates(gate.step(frame(0, seen(0, 1, 50, box=near), seen(0, 2, 90, box=far)))) == [Outcome.NOT_PRIMARY]
 
@@ -153,9 +153,9 @@ def test_cameras_of_a_group_do_not_send_the_same_person_twice() -> None:
 def test_the_budget_counts_any_minute_and_a_face_may_wait_for_it() -> None:
     budget = Budget(2)
     for at in (0.0, 30.0):
-        assert budget.left(at)
+        assert budget.has_left(at)
         budget.spend(at)
-    assert not budget.left(59.9) and budget.left(60.0)
+    assert not budget.has_left(59.9) and budget.has_left(60.0)
     gate = make(min_quality=0, per_minute=1, max_wait_s=0.5)
     gate.step(frame(0, seen(0, 1, 80)))
     assert len(shots(gate.step(frame(1, seen(1, 1, 50), pts_s=1.0)))) == 1

@@ -27,7 +27,7 @@ from facegate.pipeline.records import FeedbackBatch, Outcome, RecognitionFeedbac
 
 from .faces import INFO, frame, seen
 
-SETTINGS = RecallSettings(keep=0.99, sample=0.1, floor=1, high=60)
+SETTINGS = RecallSettings(target_recall=0.99, exploration_rate=0.1, floor=1, max_threshold=60)
 
 
 def says(recogniser: str, similarity: float = 0.5, *, named: bool = False) -> RecognitionFeedback:
@@ -46,16 +46,16 @@ def week(rng: np.random.Generator) -> tuple[Any, Any, Any]:
 def live(best: Any, named: Any, name: str) -> tuple[RecallThreshold, float, float]:
     """Let a camera live a week; after the warm-up: share of names kept, and calls as a multiple of the oracle's."""
     keeping = RecallThreshold(SETTINGS, "run", name)
-    keeping.answered(50, says("recogniser"))
+    keeping.on_feedback(50, says("recogniser"))
     oracle = np.quantile(best[named], 0.01, method="lower")
     kept, could, calls, least_calls, warm = 0, 0, 0, 0, False
     for visit, (quality, known) in enumerate(zip(best, named, strict=True)):
-        warm = warm or keeping.loss().missing == 0
-        passes = quality >= keeping.least(visit)
+        warm = warm or keeping.loss().visits_needed == 0
+        passes = quality >= keeping.threshold_for(visit)
         calls, least_calls = calls + warm * passes, least_calls + warm * (quality >= oracle)
         kept, could = kept + warm * (known and passes), could + warm * known
-        if known and passes and keeping.at_floor(visit):
-            keeping.named(int(quality))
+        if known and passes and keeping.is_explored(visit):
+            keeping.on_named_visit(int(quality))
     return keeping, kept / could, calls / least_calls
 
 
@@ -76,37 +76,37 @@ def test_the_share_is_kept_for_few_calls_and_the_interval_covers_the_truth() -> 
 
 def test_it_stays_at_the_floor_until_enough_has_been_seen() -> None:
     keeping = RecallThreshold(SETTINGS, "run", "cam")
-    needed = keeping.loss().missing
+    needed = keeping.loss().visits_needed
     for _ in range(needed - 25):
-        keeping.named(50)
-        assert keeping.threshold == 1 and keeping.loss().missing > 0
+        keeping.on_named_visit(50)
+        assert keeping.threshold == 1 and keeping.loss().visits_needed > 0
     for _ in range(50):
-        keeping.named(50)
-    assert keeping.threshold == 50 and keeping.loss().missing == 0
+        keeping.on_named_visit(50)
+    assert keeping.threshold == 50 and keeping.loss().visits_needed == 0
 
 
 def test_another_recogniser_begins_anew_and_a_single_stray_answer_does_not() -> None:
     keeping = RecallThreshold(SETTINGS, "run", "cam", RecallState("a", [50] * 400, 40))
-    keeping.answered(50, says("b"))
-    keeping.answered(50, says("a"))
+    keeping.on_feedback(50, says("b"))
+    keeping.on_feedback(50, says("a"))
     assert keeping.threshold == 40
     for _ in range(RECOGNIZER_CHANGE_AFTER):
-        keeping.answered(50, says("b"))
-    assert keeping.threshold == 1 and keeping.loss().visits == 0 and keeping.state().recogniser == "b"
+        keeping.on_feedback(50, says("b"))
+    assert keeping.threshold == 1 and keeping.loss().visits == 0 and keeping.state().recognizer == "b"
 
 
 def test_the_gate_learns_from_answers_and_sends_less() -> None:
     gate = GatePolicy(
         "run", "cam", GateSettings(max_wait_s=100.0), INFO, keeping=RecallThreshold(SETTINGS, "run", "cam")
     )
-    gate.expect(True)
+    gate.set_feedback_expected(True)
     for visit in range(300):
         at = 10 * visit
         gate.step(frame(at, seen(at, visit, 60 + visit % 10)))
         (sent,) = gate.step(frame(at + 5, ended=(visit,)))
         assert sent.shot is not None
-        gate.answered(RecognitionFeedback(sent.shot.shot_id, True, True, 0.9, 0.1, "recogniser"))
-    assert gate.keeping is not None and gate.keeping.threshold == 60
+        gate.on_feedback(RecognitionFeedback(sent.shot.shot_id, True, True, 0.9, 0.1, "recogniser"))
+    assert gate.recall is not None and gate.recall.threshold == 60
     refused = [gate.step(frame(i, seen(i, i, 40))) for i in range(4000, 4100)]
     assert 70 <= sum(bool(d) and d[0].outcome is Outcome.BELOW_THRESHOLD for d in refused) < 100, (
         "some have the floor"
@@ -120,14 +120,14 @@ def config(folder: Path | None = None) -> Any:
 
 def learn(gates: GateFactory, visits: int) -> None:
     deciders = CameraGates(gates)
-    list(deciders.hear(FeedbackBatch(expected=True)))
+    list(deciders.on_feedback(FeedbackBatch(expected=True)))
     for visit in range(visits):
         at = 10 * visit
         steps = [*deciders.step(frame(at, seen(at, visit, 70))), *deciders.step(frame(at + 5, ended=(visit,)))]
         shots = [d.shot for step in steps for d in step.decisions if d.shot is not None]
         given = tuple(RecognitionFeedback(shot.shot_id, True, True, 0.9, 0.1, "recogniser") for shot in shots)
-        list(deciders.hear(FeedbackBatch(expected=True, given=given)))
-        gates.keep_learned("cam")
+        list(deciders.on_feedback(FeedbackBatch(expected=True, items=given)))
+        gates.save_learned("cam")
 
 
 def test_what_was_learned_is_kept_on_disk_for_this_model_and_a_recording_has_its_own(tmp_path: Path) -> None:
@@ -135,16 +135,16 @@ def test_what_was_learned_is_kept_on_disk_for_this_model_and_a_recording_has_its
     learn(first, 300)
     (file,) = tmp_path.iterdir()
     second = GateFactory(config(tmp_path), "again", INFO, None)
-    keeping = second.gate("cam").keeping
-    assert keeping is not None and keeping.threshold == 60 and second.learned() == first.learned()
+    keeping = second.track_gate("cam").recall
+    assert keeping is not None and keeping.threshold == 60 and second.initial_states() == first.initial_states()
     replayed = GateFactory(config(tmp_path), "again", INFO, None, {"cam": RecallState("recogniser", [], 20)})
-    keeping = replayed.gate("cam").keeping
+    keeping = replayed.track_gate("cam").recall
     assert keeping is not None and keeping.threshold == 20
     learn(replayed, 30)
-    assert GateFactory(config(tmp_path), "x", INFO, None).learned() == first.learned(), "a replay writes nothing"
+    assert GateFactory(config(tmp_path), "x", INFO, None).initial_states() == first.initial_states(), "a replay writes nothing"
     file.write_text("{}")
     with pytest.raises(ConfigError, match="remove it to start anew"):
-        GateFactory(config(tmp_path), "run", INFO, None).gate("cam")
+        GateFactory(config(tmp_path), "run", INFO, None).track_gate("cam")
 
 
 @pytest.mark.parametrize(
@@ -173,12 +173,12 @@ def test_a_shift_of_similarity_at_equal_quality_is_told_and_other_qualities_alon
         drift = DriftDetector(shots(rng, REFERENCE), [])
         for quality, similarity in shots(rng, 3 * RECENT):
             drift.add(min(quality, 50), similarity if quality <= 50 else 0.3 + 0.2 + rng.normal(0, 0.1))
-        alarms += drift.moved() is not None
+        alarms += drift.shift() is not None
         for quality, similarity in shots(rng, RECENT, -0.1):
             drift.add(quality, similarity)
-        found += drift.moved() is not None
+        found += drift.shift() is not None
     assert alarms <= 2 and found >= 95
-    moved = drift.moved()
+    moved = drift.shift()
     assert moved is not None and moved.before - moved.after == pytest.approx(0.1, abs=0.05)
 
 
@@ -187,9 +187,9 @@ def test_the_alarm_is_logged_once_and_outlives_a_restart() -> None:
     keeping = RecallThreshold(SETTINGS, "run", "cam")
     with capture_logs() as logs:
         for quality, similarity in [*shots(rng, REFERENCE), *shots(rng, 2 * RECENT, -0.2)]:
-            keeping.answered(quality, says("r", similarity, named=True))
+            keeping.on_feedback(quality, says("r", similarity, named=True))
     assert [line["event"] for line in logs] == ["similarity has moved: look at the camera's picture"]
-    assert RecallThreshold(SETTINGS, "again", "cam", keeping.state()).drift.moved() == keeping.drift.moved()
+    assert RecallThreshold(SETTINGS, "again", "cam", keeping.state()).drift.shift() == keeping.drift.shift()
 
 
 def live_for_ever(folder: Path, run: int) -> None:
@@ -207,7 +207,7 @@ def test_what_was_learned_survives_being_killed_at_any_time(tmp_path: Path) -> N
         child.join(float(rng.uniform(0.02, 0.2)))
         child.kill()
         child.join()
-        state = GateFactory(config(tmp_path), "reader", INFO, None).learned().get("cam")
+        state = GateFactory(config(tmp_path), "reader", INFO, None).initial_states().get("cam")
         learned = 0 if state is None else len(state.best)
         assert learned >= min(known, MAX_VISITS), "nothing that was kept is lost"
         known = learned

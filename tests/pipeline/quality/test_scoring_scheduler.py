@@ -36,7 +36,7 @@ def face(at_s: float, crop: Image = ANNS, track: int = 1, **how: Any) -> ScoredF
 
 
 def step(contest: ScoringScheduler, *faces: ScoredFace) -> list[bool]:
-    wanted = contest.choose([TrackedFace(face=item.face, track_id=item.track_id) for item in faces])
+    wanted = contest.select([TrackedFace(face=item.face, track_id=item.track_id) for item in faces])
     contest.scored([item for item, want in zip(faces, wanted, strict=True) if want])
     return wanted
 
@@ -145,8 +145,8 @@ def test_the_same_faces_give_the_same_choice(items: list[tuple[int, int, int]]) 
 def test_of_a_track_whose_recogniser_is_sure_only_what_the_guard_needs_is_scored() -> None:
     moving = [portrait(1, 3.0 - 0.14 * i) for i in range(20)]
     open_, closed = contest(), contest()
-    open_.sure = frozenset()
-    closed.sure = frozenset({1})
+    open_.conclusive_tracks = frozenset()
+    closed.conclusive_tracks = frozenset({1})
     assert sum(play(closed, [1] * 20, moving)) < sum(play(open_, [1] * 20, moving))
     assert play(closed, [1], moving[:1]) == [True], "somebody may have come back under the number"
 
@@ -154,7 +154,7 @@ def test_of_a_track_whose_recogniser_is_sure_only_what_the_guard_needs_is_scored
 def test_after_a_shot_more_is_scored_where_a_recogniser_may_ask_for_it() -> None:
     drifting = [cv2.add(ANNS, np.full_like(ANNS, 2 * i)).astype(np.uint8) for i in range(40)]
     alone, asked = contest(), contest()
-    asked.sure = frozenset()
+    asked.conclusive_tracks = frozenset()
     assert sum(play(alone, [50] * 40, drifting)) < sum(play(asked, [50] * 40, drifting))
 
 
@@ -163,7 +163,7 @@ def test_while_a_recogniser_is_unsure_a_poor_track_is_looked_at_more_closely_tha
 
     def scored(quality: int, sure: frozenset[int] | None) -> int:
         subject = contest()
-        subject.sure = sure
+        subject.conclusive_tracks = sure
         return sum(play(subject, [quality] * 40, drifting))
 
     asked, alone = (scored(5, sure) - scored(80, sure) for sure in (frozenset[int](), None))
@@ -178,5 +178,5 @@ def test_a_camera_that_is_too_dark_for_its_threshold_is_noticed(gate: int, crop:
     noticed = []
     for track in range(1, 130):
         step(subject, face(track * 0.2, crop, track))
-        noticed.append(subject.in_the_dark)
+        noticed.append(subject.is_dark_camera)
     assert noticed[-1] is dark and not any(noticed[:98])

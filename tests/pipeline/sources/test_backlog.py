@@ -28,7 +28,7 @@ def test_sampling_keeps_the_rate_and_nothing_is_lost_below_it(max_fps: float, st
 def test_what_waits_is_lateness_and_leads_to_hurry_and_back() -> None:
     backlog = Backlog()
     for _ in range(50):
-        backlog.worked(0.05)  # a decoder that is slower than 25 pictures a second
+        backlog.record_decode_time(0.05)  # a decoder that is slower than 25 pictures a second
 
     def step(waiting: int) -> str:
         return backlog.step(waited_s=0.0, waiting=waiting, period_s=0.04)
@@ -44,7 +44,7 @@ def test_what_waits_is_lateness_and_leads_to_hurry_and_back() -> None:
 def test_a_burst_that_is_worked_off_at_once_costs_no_picture() -> None:
     backlog = Backlog()
     for _ in range(50):
-        backlog.worked(0.004)
+        backlog.record_decode_time(0.004)
     assert backlog.step(waited_s=0.0, waiting=75, period_s=0.04) == "DEFAULT"
     assert backlog.behind_s == pytest.approx(3.0), "and its age is told"
 

@@ -20,7 +20,7 @@ from facegate.pipeline.records import Detection, Face, FrameRef
 from facegate.pipeline.tracking.bytetrack import FaceTracker
 
 from ...helpers import transcode
-from .own_time import OwnTime, on_time
+from .fake_time import OwnTime, on_time
 
 LOOKS_PER_S, JOINING_S, SECONDS = 5.0, 2.0, 7.0
 KINDS = {"good": Faults(), "delivers a fifth of what it stamps": Faults(slow=5.0), **wrong_clocks(3.0)}

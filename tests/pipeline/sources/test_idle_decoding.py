@@ -21,7 +21,7 @@ from facegate.pipeline.sources.idle_decoding import (
     PacketAction,
 )
 
-from .own_time import OwnTime
+from .fake_time import OwnTime
 from .test_sources import AT_ONCE
 
 FPS, KEY_EVERY, SECONDS, APPEARS_S = 25, 100, 11, 9.3
@@ -53,16 +53,16 @@ def movie(tmp_path_factory: pytest.TempPathFactory) -> Movie:
 def test_a_scene_at_rest_is_hardly_decoded_and_what_moves_is_looked_at_in_time(movie: Movie) -> None:
     attention, looks = DetectionScheduler(), dict[float, bool]()
     with RtspServer(movie, faults=AT_ONCE) as server:
-        source = OwnTime(AT_ONCE).watch(server.url, lambda: attention.at_rest, max_fps=5.0)
+        source = OwnTime(AT_ONCE).watch(server.url, lambda: attention.is_idle, max_fps=5.0)
         for frame in source.frames(Event()):
             pts_s, look = frame.ref.pts_s, attention.step(frame.image, frame.ref.pts_s)
             there = bool(np.abs(frame.image[PLACE].astype(int) - 100).mean() > 30)
-            if look is not DetectionMode.NONE:
+            if look is not DetectionMode.SKIP:
                 looks[pts_s] = there
-            if look is DetectionMode.SEARCH or (
-                look is DetectionMode.FOLLOW and not attention.followed([SOMEBODY] * there, pts_s)
+            if look is DetectionMode.FULL_FRAME or (
+                look is DetectionMode.TRACK_ONLY and not attention.tracked([SOMEBODY] * there, pts_s)
             ):
-                attention.searched([SOMEBODY] * there, pts_s)
+                attention.detected([SOMEBODY] * there, pts_s)
     assert source.packets_at_rest > 0.4 * FPS * SECONDS
     assert source.not_decoded == 0
     first = min(pts_s for pts_s, somebody in looks.items() if somebody)
@@ -84,13 +84,13 @@ def test_every_packet_that_is_not_decoded_comes_before_a_key_frame(sizes: list[i
     assert rest.step(jump, key=False, at_rest=True) is PacketAction.DECODE, "what stands out is decoded"
     for size in sizes[:since]:
         assert rest.step(size, key=False, at_rest=False) is PacketAction.DECODE, "awake, all is"
-    assert rest.step(20_000, key=True, at_rest=True) is PacketAction.RESTART
+    assert rest.step(20_000, key=True, at_rest=True) is PacketAction.DECODE_KEYFRAME
 
 
 def test_what_would_take_long_to_decode_is_not_held_for_long() -> None:
     rest = KeyframeOnlyMode()
     for _ in range(100):
-        rest.worked(0.03)
+        rest.record_decode_time(0.03)
     decided = [rest.step(1000, key=False, at_rest=True) for _ in range(WARM_UP_PACKETS + 90)]
     runs = "".join("h" if how is PacketAction.HOLD else " " for how in decided[WARM_UP_PACKETS:]).split()
     assert max(map(len, runs)) <= 8 and len(runs) > 5

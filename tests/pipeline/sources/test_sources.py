@@ -29,7 +29,7 @@ from facegate.pipeline.sources.network import NetworkSource
 from facegate.pipeline.sources.webcam import WebcamSource
 
 from ...helpers import free_port, transcode
-from .own_time import OwnTime
+from .fake_time import OwnTime
 
 AT_ONCE = Faults(at_once=True)
 
@@ -295,7 +295,7 @@ def test_sampling_and_own_speed(short_clip: Path) -> None:
     assert [pts for _, pts in sampled] == pytest.approx(np.arange(10) / 5, abs=0.001)
     assert [seq for seq, _ in sampled] == list(range(10))
     played = open_source(cam(short_clip, realtime=True))
-    assert played.live and not played.returns
+    assert played.live and not played.reconnectable
     arrivals = [frame.ref.received_s - frame.ref.pts_s for frame in played.frames(Event())]
     assert len(arrivals) == 50 and min(arrivals) > arrivals[0] - 1e-3, "never before it is due"
 

@@ -20,7 +20,7 @@ from facegate.pipeline.sources.file import FileSource
 
 from ...helpers import free_port, transcode, wait_until
 from ..life import config, running
-from .own_time import OwnTime
+from .fake_time import OwnTime
 from .test_sources import AT_ONCE, cam
 
 KINDS = {

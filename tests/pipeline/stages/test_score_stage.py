@@ -99,7 +99,7 @@ def test_live_cameras_share_a_batch_and_frames_keep_their_order(scorer_tiny: Sco
     for item in found:
         assert [face.face.face_id for face in item.faces] == [f"{item.frame.seq}-{track}" for track in range(3)]
         alone = scorer_tiny.score(np.stack([face.face.crop for face in item.faces]))
-        np.testing.assert_allclose([face.raw for face in item.faces], alone.raw, atol=1e-5)
+        np.testing.assert_allclose([face.raw_score for face in item.faces], alone.raw_score, atol=1e-5)
     report = stage.report()
     assert (report.batches, report.batch_mean, report.batch_max) == (4, 6.0, 6)
     assert report.wait_p95_ms > 0 and report.ms_per_crop > 0
@@ -113,7 +113,7 @@ def test_a_files_scores_do_not_depend_on_when_its_frames_came(scorer_tiny: Score
     raws = []
     for frames in (file, mixed, [*live, *file]):
         found, _ = run_stage(scorer_tiny, frames, {"live"}, 1e9)
-        raws.append([face.raw for item in found if item.frame.camera == "a" for face in item.faces])
+        raws.append([face.raw_score for item in found if item.frame.camera == "a" for face in item.faces])
     assert len(raws[0]) == 27 and raws[0] == raws[1] == raws[2]
 
 
@@ -161,23 +161,23 @@ def test_a_new_track_goes_before_one_scored_just_now_and_a_frontal_face_before_a
     priority = ScoringPriority()
     known, new = tracked("a", 1, 1), tracked("a", 1, 2)
     priority.scored([known])
-    assert priority.choose([known, new], 1) == {1}
+    assert priority.select([known, new], 1) == {1}
     side = tracked("a", 1, 3, points=PROFILE)
-    assert priority.choose([side, tracked("a", 1, 4)], 1) == {1}
+    assert priority.select([side, tracked("a", 1, 4)], 1) == {1}
     assert frontality(known.face.detection) == 1.0 and frontality(side.face.detection) < 0.1
 
 
 def test_one_person_in_many_frames_does_not_starve_a_crowd() -> None:
     many = [tracked("a", seq, 1, width=110) for seq in range(6)]
     crowd = [tracked("b", 0, track, width=60) for track in range(2, 5)]
-    chosen = ScoringPriority().choose([*many, *crowd], 4)
+    chosen = ScoringPriority().select([*many, *crowd], 4)
     assert {6, 7, 8} <= chosen
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.floats(1, 300)), max_size=20), st.integers(0, 25))
 def test_the_choice_never_exceeds_its_number_nor_falls_short(items: list[tuple[int, float]], most: int) -> None:
     faces = [tracked("a", seq, track, width=width) for seq, (track, width) in enumerate(items)]
-    assert len(ScoringPriority().choose(faces, most)) == min(most, len(faces))
+    assert len(ScoringPriority().select(faces, most)) == min(most, len(faces))
 
 
 def test_the_stage_forgets_tracks_that_have_ended() -> None:

@@ -75,7 +75,7 @@ def test_the_guard_splits_a_track_that_passes_to_another_person(
             out = scorer.score(crop[None])
             assert out.embedding is not None
             item = ScoredFace(
-                Face(f"{seq}-0", ref, face, crop), 3, int(out.quality[0]), float(out.raw[0]), out.patches[0],
+                Face(f"{seq}-0", ref, face, crop), 3, int(out.quality[0]), float(out.raw_score[0]), out.patches[0],
                 out.embedding[0],
             )  # fmt: skip
             frame = guard.step(ScoredFrame(ref, (item,), ()))

@@ -73,7 +73,7 @@ def up(
             data=(data or data_folder() / "fleet").absolute(),
             port=port,
             worker=worker,
-            most=most,
+            max_cameras=most,
         )
     )
     interrupted = Interrupt(fleet.stop)
@@ -218,6 +218,6 @@ def _show(found: FleetSummary) -> None:
     cameras = Table("camera", "gate", "state", "since", "looks/s", box=box.SIMPLE)
     for name, camera in found.cameras.items():
         since = "" if camera.since_s is None else f"{camera.since_s:.0f} s"
-        cameras.add_row(name, camera.gate or "-", camera.state, since, f"{camera.looks_per_s:.1f}")
+        cameras.add_row(name, camera.gate or "-", camera.state, since, f"{camera.processed_fps:.1f}")
     for table in (gates, cameras):
         console.print(table)

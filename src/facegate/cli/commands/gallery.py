@@ -263,7 +263,7 @@ def not_this_person(
     with _opened(gallery) as people:
         people.pictures(name)  # there is such a person
         looker = FaceExtractor(load_detector(detector, detector_path), load_scorer())
-        looks = [looker.look(read_picture_file(path), str(path)) for path in pictures]
+        looks = [looker.extract(read_picture_file(path), str(path)) for path in pictures]
         added = people.add(name, looks, kind="negative")
     sys.stdout.write(f"{added} faces are not {name}'s\n")
 

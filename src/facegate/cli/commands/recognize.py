@@ -127,7 +127,7 @@ def recognize(  # noqa: PLR0915
         model, rule = OneAtATime(parts.embedder), parts.rule
         with counting("enrolling") as progress:
             people = stack.enter_context(
-                GalleryWatcher(gallery, model, rule, parts.looker, cache_folder(), progress, strict=strict)
+                GalleryWatcher(gallery, model, rule, parts.face_extractor, cache_folder(), progress, strict=strict)
             )
         if parts.warning is not None:
             log.warning(parts.warning, embedder=model.name)
@@ -148,7 +148,7 @@ def recognize(  # noqa: PLR0915
             rule,
             out,
             unknowns,
-            places.tell,
+            places.publish,
             visits=(visits, kept),
             written=_written(output) if kept.untold else (),
             renamed=lambda names: places.rename(lambda name: names.get(name, name)),
@@ -159,7 +159,7 @@ def recognize(  # noqa: PLR0915
             stack.enter_context(MetricsServer(metrics, recognizer.health, [recognizer.metrics]))
         worker = JetStreamWorker(streams[0], recognizer) if streams else Worker(endpoints, recognizer, key)
         known = len(people.gallery.names)
-        log.info("worker ready", people=known, embedder=model.name, named_from=rule.words(known), gate=place)
+        log.info("worker ready", people=known, embedder=model.name, named_from=rule.describe(known), gate=place)
         worker.run(stop, once=once)
         log.info("worker ended", shots=recognizer.results, named=recognizer.named)
     raise typer.Exit(interrupted.exit_code)

@@ -192,7 +192,7 @@ def _watch(
 
     def read_config() -> RunConfig:
         config = _override(config_for(source), changes)
-        config = showing.stores(config)
+        config = showing.with_store_sink(config)
         cameras = tuple(camera.model_copy(update=everywhere) for camera in config.cameras)
         return config.model_copy(update={"cameras": cameras})
 
@@ -204,21 +204,21 @@ def _watch(
 
     def decided(decision: Decision) -> None:
         if sheet is not None:
-            sheet.see(decision)
-        showing.decided(decision)
+            sheet.add(decision)
+        showing.on_decisions(decision)
 
     runner = Runner(
         config,
         lambda: make_sink(delivery),
         on_decision=decided,
-        on_scored=showing.see,
+        on_scored=showing.on_frame,
         record=record or showing.recordings,
     )
     interrupted = Interrupt(runner.stop)
     reload = ReloadRequests(runner, read_config)
     signal.signal(signal.SIGHUP, reload.ask)
     with ExitStack() as told:
-        told.enter_context(showing.of(runner, lambda: runner.reload(read_config())))
+        told.enter_context(showing.attach(runner, lambda: runner.reload(read_config())))
         if metrics:
             told.enter_context(Monitor(metrics, runner.report, runner.timings))
         runner.start()

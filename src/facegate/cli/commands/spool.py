@@ -55,9 +55,9 @@ def retry(
         delivery = delivery.model_copy(update={"bind": bind})
     report = make_sink(delivery).close(seconds)
     places = {"workers": report} if delivery.spool is not None else {}
-    for name, found in (places | report.others).items():
+    for name, found in (places | report.outputs).items():
         sys.stdout.write(f"{name}: {found.acknowledged} delivered, {found.undelivered} still wait\n")
-    waiting = report.undelivered + sum(other.undelivered for other in report.others.values())
+    waiting = report.undelivered + sum(other.undelivered for other in report.outputs.values())
     raise typer.Exit(1 if waiting else 0)
 
 
@@ -145,7 +145,7 @@ def dead(
                 folder.deliver(found)
         sys.stdout.buffer.flush()
         if retry:
-            sys.stderr.write(f"{opened.revive()} shots will be delivered again\n")
+            sys.stderr.write(f"{opened.requeue_dead()} shots will be delivered again\n")
 
 
 def _existing(path: Path) -> Any:

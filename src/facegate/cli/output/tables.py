@@ -31,7 +31,7 @@ def summary_table(report: RunReport) -> Table:
         table.add_row(
             camera.camera,
             _count(camera.frames_processed),
-            f"{camera.looks_per_s:.1f}",
+            f"{camera.processed_fps:.1f}",
             _count(camera.frames_overwritten),
             _count(camera.observed),
             *(_count(camera.outcomes.get(outcome, 0)) for outcome in named),
@@ -54,7 +54,7 @@ def _cost_line(cost: CostReport) -> str:
     said = ", ".join(
         f"{name} {100 * spent / cost.total_s:.0f} %" for name, spent in shares if spent >= cost.total_s / 200
     )
-    beside = cost.ms_per_look("detect", "track", "score", "gate", "deliver")
+    beside = cost.ms_per_frame("detect", "track", "score", "gate", "deliver")
     looks = "" if beside is None else f"; {beside:.1f} ms a look beside decoding"
     return f"cost: {cost.cores:.2f} cores ({said}){looks}"
 
@@ -71,15 +71,15 @@ def show_summary(report: RunReport) -> None:
         f"{report.observed} faces on {report.tracks} tracks, {report.shots} forwarded "
         f"({kept:.1f} % kept from recognition); {report.duration_s:.1f} s"
     )
-    if delivery.accepted or not delivery.others:
+    if delivery.accepted or not delivery.outputs:
         sure = (
-            f"; sure after {delivery.answered - delivery.unsure} of {delivery.answered}"
+            f"; sure after {delivery.answered - delivery.inconclusive} of {delivery.answered}"
             if delivery.answered
             else ""
         )
-        odd = f", {delivery.odd} answers that cannot be" if delivery.odd else ""
+        odd = f", {delivery.invalid} answers that cannot be" if delivery.invalid else ""
         console.print(f"workers: {delivery.acknowledged} acknowledged, {delivery.undelivered} not{sure}{odd}")
-    for name, place in delivery.others.items():
+    for name, place in delivery.outputs.items():
         dropped = f", {place.dropped} dropped" if place.dropped else ""
         console.print(f"{name}: {place.acknowledged} delivered, {place.undelivered} kept for later{dropped}")
     avoided = report.avoided
@@ -90,8 +90,8 @@ def show_summary(report: RunReport) -> None:
         )
     for camera in report.cameras:
         loss = camera.loss
-        if loss is not None and loss.missing:
-            console.print(_missing(camera.camera, loss.missing))
+        if loss is not None and loss.visits_needed:
+            console.print(_missing(camera.camera, loss.visits_needed))
         elif loss is not None:
             console.print(
                 f"{camera.camera}: of 100 visits that would be named, the threshold of {camera.threshold} loses "
@@ -165,7 +165,7 @@ def show_calibration(found: CalibrationReport) -> None:
             str(camera.floor.fr_calls),
             str(camera.floor.visits),
             str(camera.chosen.min_quality),
-            "unknown" if loss.missing else bounds,
+            "unknown" if loss.visits_needed else bounds,
             str(camera.chosen.fr_calls),
             str(camera.chosen.visits),
         )
@@ -173,8 +173,8 @@ def show_calibration(found: CalibrationReport) -> None:
     for camera in found.cameras:
         if len(camera.hours) > 1:
             console.print(_by_hour(camera))
-        if camera.loss.missing:
-            console.print(_missing(camera.camera, camera.loss.missing))
+        if camera.loss.visits_needed:
+            console.print(_missing(camera.camera, camera.loss.visits_needed))
 
 
 def _by_hour(camera: CameraCalibration) -> Table:

@@ -113,7 +113,7 @@ def calibrate(
     known = load_known(gallery, embedder, detector, detector_path, threshold=None, fpir=fpir)
     cameras = []
     for observer, runner in observed(list(zip([source.name for source in sources], configs, strict=True)), known):
-        camera, learned = calibrate_camera(observer, runner.deciders(), partial(_fixed, runner), began_s)
+        camera, learned = calibrate_camera(observer, runner.gates_for_replay(), partial(_fixed, runner), began_s)
         cameras.append(camera)
         if state is not None:
             write_learned_state(state, camera.camera, runner.info, learned)
@@ -173,4 +173,4 @@ def _forget(camera: str, state: Path | None) -> None:
 def _fixed(runner: Runner, min_quality: int) -> CameraGates:
     config = runner.config
     gate = config.gate.model_copy(update={"keep": None, "min_quality": min_quality})
-    return runner.deciders(config.model_copy(update={"gate": gate}))
+    return runner.gates_for_replay(config.model_copy(update={"gate": gate}))

@@ -66,7 +66,7 @@ def savings(
     ]
     observers = []
     for observer, runner in observed(list(zip([source.name for source in sources], configs, strict=True)), known):
-        observer.decide(runner.deciders())
+        observer.decide(runner.gates_for_replay())
         observers.append(observer)
     found = compare(observers, truth, known.embedder.name, known.words)
     if json_file is not None:
