@@ -6,7 +6,7 @@ Chosen on one half of LFW's folds, reported on the other, both ways round, clean
     python -m benchmarks.block_selection --weights student.safetensors
 
 A figure is the ratio of mean FNMR over 0-30 % discard to FNMR at 0 % (FMR 1e-3, mode ``schlett``), averaged over
-two recognisers and over the clean and the degraded copy; lower is better, 1 is chance.
+two recognizers and over the clean and the degraded copy; lower is better, 1 is chance.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def paths(scorer: Scorer, crops: NDArray[np.uint8]) -> tuple[torch.Tensor, torch
     """Steps between consecutive blocks ``(L - 1, B, N)`` and attention received after each block ``(L, B, N)``."""
     network, steps, received = scorer.network, [], []
     for start in range(0, len(crops), 64):
-        x = network.tokens(scorer.one_pass.normalised(torch.from_numpy(crops[start : start + 64])))
+        x = network.tokens(scorer.one_pass.normalized(torch.from_numpy(crops[start : start + 64])))
         units, shares = [], []
         for block in network.blocks:
             x, weights, _ = block(x, True, False)

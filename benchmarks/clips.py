@@ -89,7 +89,7 @@ def largest(image: Image, detector: Detector) -> Image | None:
 
 
 def galleries(data: Path, detector: Detector, visits: tuple[LabeledVisit, ...]) -> dict[str, list[Image]]:
-    """Crops per person: the enrolled and the distractors, those of a quality that enrolment takes."""
+    """Crops per person: the enrolled and the distractors, those of a quality that enrollment takes."""
     scorer = load_scorer()
     people: dict[str, list[Image]] = {}
     for folder in sorted((data / "photos").iterdir()):

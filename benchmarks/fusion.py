@@ -1,4 +1,4 @@
-"""How well a fusion chooses within a track that knows what a recogniser makes of all other tracks: a bound."""
+"""How well a fusion chooses within a track that knows what a recognizer makes of all other tracks: a bound."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ to their template) and of strangers, one at a time, on one core. Memory is what 
 the process had before, the mapped pages included.
 
 ``--worker`` measures what a worker waits for instead: the first and the second start with a folder of a thousand
-pictures, beyond loading the recogniser, and shots recognised one by one and eight together, in turn. ``--faults``
+pictures, beyond loading the recognizer, and shots recognized one by one and eight together, in turn. ``--faults``
 plants ten faults in each of four galleries of 60 people, and counts which are found and who else is accused.
 """
 
@@ -65,7 +65,7 @@ NUMBERS = 128
 
 
 def crowd(count: int, rng: np.random.Generator) -> Floats:
-    """Unit vectors as the built-in recogniser's templates lie, in their ``NUMBERS`` strongest directions."""
+    """Unit vectors as the built-in recognizer's templates lie, in their ``NUMBERS`` strongest directions."""
     embedder = load_embedder("builtin")
     strangers = find_impostor_model(embedder.version, embedder.name)
     assert strangers is not None

@@ -239,8 +239,8 @@ def plain_loop(url: str, cameras: int, seconds: float, detect: bool) -> dict[str
     }
 
 
-def neighbours(movie: Path, good: int, seconds: float, rounds: int) -> dict[str, object]:
-    """Frames per second of ``good`` cameras alone, and beside a stalled, a garbled and an unauthorised one."""
+def neighbors(movie: Path, good: int, seconds: float, rounds: int) -> dict[str, object]:
+    """Frames per second of ``good`` cameras alone, and beside a stalled, a garbled and an unauthorized one."""
     with (
         server(movie) as url,
         server(movie, "--stall-at", "1") as stalled,
@@ -295,7 +295,7 @@ def restarts(movie: Path, times: int) -> dict[str, object]:
     }
 
 
-STATES = {"live": (), "stalled": ("--stall-at", "1"), "unauthorised": ("--login", "me:secret"), "no server": None}
+STATES = {"live": (), "stalled": ("--stall-at", "1"), "unauthorized": ("--login", "me:secret"), "no server": None}
 SAID_S = 120.0
 """A gate that has not said by then what it is waited for never will."""
 
@@ -333,7 +333,7 @@ class Extent(msgspec.Struct, frozen=True):
     seconds: float
     long_warm_up_s: float
     long_s: float
-    neighbours: int
+    neighbors: int
     rounds: int
     restarts: int
     large: tuple[int, ...]
@@ -377,7 +377,7 @@ def main() -> None:
             keep("plain OpenCV, detecting in the loop", plain_loop(url, most, short_s, detect=True))
             long = watch(url, most, extent.long_warm_up_s, extent.long_s, SAMPLE_FPS)
             keep(f"long run: {most} cameras, {SAMPLE_FPS:g} fps", long)
-        keep("bad neighbours", neighbours(small, extent.neighbours, short_s, extent.rounds))
+        keep("bad neighbors", neighbors(small, extent.neighbors, short_s, extent.rounds))
         keep("restarts", restarts(small, extent.restarts))
         keep("Ctrl-C", interrupts(small, 1.0 if arguments.quick else 3.0))
         with server(large) as url:

@@ -1,7 +1,7 @@
 """What one crop costs in the shipped model, as a share of ViT-B/24: CPU time, one thread, interleaved, medians.
 
 python -m benchmarks.scorer_cost
-python -m benchmarks.scorer_cost --recogniser mobilefacenet-y1.onnx    # both shipped models beside a recogniser
+python -m benchmarks.scorer_cost --recognizer mobilefacenet-y1.onnx    # both shipped models beside a recognizer
 python -m benchmarks.scorer_cost --agreement pool112.zip                # bf16 and int8 against fp32, on faces
 """
 
@@ -37,8 +37,8 @@ def one_by_one(graph: onnxruntime.InferenceSession, crops: NDArray[np.uint8]) ->
         graph.run(None, {CROPS: crops[row : row + 1]})
 
 
-def beside_a_recogniser(path: Path, crops: NDArray[np.uint8], rounds: int) -> None:
-    """Print what a crop costs in the shipped model (score and embedding) and in a recogniser."""
+def beside_a_recognizer(path: Path, crops: NDArray[np.uint8], rounds: int) -> None:
+    """Print what a crop costs in the shipped model (score and embedding) and in a recognizer."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     jobs: dict[str, Job] = {}
@@ -90,7 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--recogniser", type=Path, help="An ONNX file of one 3x112x112 input, run in ONNX Runtime.")
+    parser.add_argument("--recognizer", type=Path, help="An ONNX file of one 3x112x112 input, run in ONNX Runtime.")
     parser.add_argument("--agreement", type=Path, metavar="POOL", help="A zip of aligned crops.")
     arguments = parser.parse_args()
     limit_threads(1)
@@ -98,8 +98,8 @@ def main() -> None:
     if arguments.agreement is not None:
         agreement(arguments.agreement)
         return
-    if arguments.recogniser is not None:
-        beside_a_recogniser(arguments.recogniser, crops, arguments.rounds)
+    if arguments.recognizer is not None:
+        beside_a_recognizer(arguments.recognizer, crops, arguments.rounds)
         return
     large = TorchCpu(random_reading(builtin_card("cvlface-vit-base"), torch.float32).one_pass, "fp32")
     jobs: dict[str, Job] = {"ViT-B/24, score and embedding": lambda: large.run([crops], True)}

@@ -94,7 +94,7 @@ def measure(card_name: str, batch: int, rounds: int) -> dict[str, object]:
     reading = random_reading(card, torch.float32)
     exact = reading.one_pass
     crops = np.random.default_rng(0).integers(0, 256, (batch, 112, 112, 3)).astype(np.uint8)
-    images = exact.normalised(torch.from_numpy(crops))
+    images = exact.normalized(torch.from_numpy(crops))
 
     def oracle() -> object:
         network = exact.network

@@ -48,7 +48,7 @@ def child(setting: str) -> None:
 
 
 def measure(rounds: int) -> dict[str, dict[str, float]]:
-    """Median over rounds for every setting, alone and beside the neighbour."""
+    """Median over rounds for every setting, alone and beside the neighbor."""
     found: dict[str, dict[str, list[float]]] = {s: {"alone": [], "beside a busy process": []} for s in SETTINGS}
     for _ in range(rounds):
         for setting in SETTINGS:

@@ -1,4 +1,4 @@
-"""What the shipped recogniser cards say: similarity and FNMR at an FMR, and what is known of their strangers.
+"""What the shipped recognizer cards say: similarity and FNMR at an FMR, and what is known of their strangers.
 
     python -m benchmarks.thresholds --data ../shared/data
     python -m benchmarks.thresholds --data ../shared/data --tails recognition/cards
@@ -30,7 +30,7 @@ from facegate.scoring.engine import load_scorer
 
 ROOT = Path(__file__).parent.parent
 FOLDS = (1, 2)
-RECOGNISERS = ("mobilefacenet-y1.onnx", "mobilefacenet-casia.onnx", "dlib", "builtin")
+RECOGNIZERS = ("mobilefacenet-y1.onnx", "mobilefacenet-casia.onnx", "dlib", "builtin")
 CHUNK = 256
 SIZES = (50, 500, 1500)
 SAME = msgspec.yaml.decode((Path(__file__).parent / "lfw-same.yaml").read_bytes(), type=dict[str, str])
@@ -54,7 +54,7 @@ def main() -> None:
         strangers(faces, data / "faces" / "pool112.zip", data / "models", arguments.tails)
         return
     print(f"{len(rows)} pictures of {len(set(names))} people")
-    for name in RECOGNISERS:
+    for name in RECOGNIZERS:
         embedder = load_embedder(str(data / "models" / name) if name.endswith(".onnx") else name)
         embeddings = np.concatenate([embedder.embed([faces.crops[row]]) for row in rows])
         comparisons = compare_all(embeddings, names)
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def strangers(faces: FaceSet, pool: Path, models: Path, folder: Path | None) -> None:
-    """Learn what strangers look like to the shipped recognisers; without a folder, measure what that promises."""
+    """Learn what strangers look like to the shipped recognizers; without a folder, measure what that promises."""
     crops, names = list(faces.crops), faces.names
     with zipfile.ZipFile(pool) as archive:
         for entry in sorted(archive.namelist()):
@@ -74,7 +74,7 @@ def strangers(faces: FaceSet, pool: Path, models: Path, folder: Path | None) -> 
                 names.append(entry.split("/")[1])
     people = np.array([SAME.get(name, name) for name in names])
     quality = load_scorer().score(np.stack(crops), embedding=False).quality
-    for name in RECOGNISERS:
+    for name in RECOGNIZERS:
         embedder = load_embedder(str(models / name) if name.endswith(".onnx") else name)
         embeddings = np.concatenate([embedder.embed(crops[i : i + CHUNK]) for i in range(0, len(crops), CHUNK)])
         known = Faces(people, embeddings, quality)

@@ -81,7 +81,7 @@ def main() -> None:
 def beside_a_folder(
     people: dict[str, list[Image]], judge: Embedder, data: Path, seed: int, *, faults: bool
 ) -> Gallery:
-    """The people of the clips, and those of a folder as a worker enrols it."""
+    """The people of the clips, and those of a folder as a worker enrolls it."""
     own = enrolled({name: crops for name, crops in people.items() if not name.startswith("lfw:")}, judge)
     pictures, _, _ = gallery_with_faults(data / "faces" / "lfw-folds-1-4.zip", seed, faults=faults)
     with tempfile.TemporaryDirectory() as scratch:

@@ -48,7 +48,7 @@ class ServeOptions(msgspec.Struct, frozen=True):
     data: Path
     listen: str
     """``HOST:PORT``."""
-    recogniser: RecognizerSettings
+    recognizer: RecognizerSettings
     limits: RetentionLimits
     hosts: tuple[str, ...] = ()
     """Names of this host beside its addresses."""
@@ -88,9 +88,9 @@ def serve(wanted: ServeOptions) -> None:
         listener = opened.enter_context(_listener(wanted.listen, locked=accounts.auth_required()))
         store = opened.enter_context(StoreReader(folder.store, create=True))
         broker = EventBus()
-        recogniser = wanted.recogniser
-        people = EnrollmentService(recogniser.gallery, recogniser.embedder, recogniser.card, recogniser.fpir)
-        supervisor = opened.enter_context(Supervisor(ConfigFile(wanted.config), folder, recogniser, broker.publish))
+        recognizer = wanted.recognizer
+        people = EnrollmentService(recognizer.gallery, recognizer.embedder, recognizer.card, recognizer.fpir)
+        supervisor = opened.enter_context(Supervisor(ConfigFile(wanted.config), folder, recognizer, broker.publish))
         scoring = opened.enter_context(ScoringService(lambda: supervisor.running().config))
         console = ConsoleState(
             folder=folder,
@@ -100,7 +100,7 @@ def serve(wanted: ServeOptions) -> None:
             broker=broker,
             people=people,
             scoring=scoring,
-            tuner=Tuner(folder.recordings, recogniser.gallery, people.recognition),
+            tuner=Tuner(folder.recordings, recognizer.gallery, people.recognition),
             limits=wanted.limits,
             patience=LoginThrottle(),
             secure=wanted.certificate is not None,
@@ -113,7 +113,7 @@ def serve(wanted: ServeOptions) -> None:
 
 def _keep_whole(data: Path, wanted: ServeOptions, opened: ExitStack) -> None:
     """Replace what is damaged before anybody uses it, and make a backup a day from now on."""
-    gallery, backups = wanted.recogniser.gallery, data / FOLDER
+    gallery, backups = wanted.recognizer.gallery, data / FOLDER
 
     def files() -> list[DataFile]:
         return data_files(data, gallery, wanted.config)

@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 
 class StoreWatcher:
-    """Runs on the console's loop until cancelled."""
+    """Runs on the console's loop until canceled."""
 
     def __init__(
         self,

@@ -28,7 +28,7 @@ ENROLLED = (0, 2, 3, 5)
 PORTRAIT = "distractor-portrait"
 PORTRAIT_S = 2.0
 
-# Seconds, centre x and y as a share of the picture, and how many picture pixels the frame is wide.
+# Seconds, center x and y as a share of the picture, and how many picture pixels the frame is wide.
 _PATH = (
     (0.0, 0.18, 0.36, 620),
     (2.0, 0.22, 0.36, 560),
@@ -61,8 +61,8 @@ class DemoClip(msgspec.Struct, frozen=True):
         if pts_s >= _PATH[-1][0]:
             return PORTRAIT
         matrix = _camera(pts_s, self.picture_size)
-        centre = np.array([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2])
-        x, y = cv2.invertAffineTransform(matrix) @ np.append(centre, 1.0)
+        center = np.array([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2])
+        x, y = cv2.invertAffineTransform(matrix) @ np.append(center, 1.0)
         for person in self.people:
             if person.box and person.box[0] <= x <= person.box[2] and person.box[1] <= y <= person.box[3]:
                 return person.name
@@ -126,8 +126,8 @@ def _camera(pts_s: float, picture_size: tuple[int, int]) -> np.ndarray[tuple[int
     eased = share * share * (3 - 2 * share)
     x, y, width = (start[i] + (end[i] - start[i]) * eased for i in (1, 2, 3))
     scale = WIDTH / width
-    centre_x, centre_y = x * picture_size[0], y * picture_size[1]
-    return np.array([[scale, 0, WIDTH / 2 - scale * centre_x], [0, scale, HEIGHT / 2 - scale * centre_y]])
+    center_x, center_y = x * picture_size[0], y * picture_size[1]
+    return np.array([[scale, 0, WIDTH / 2 - scale * center_x], [0, scale, HEIGHT / 2 - scale * center_y]])
 
 
 def _film(path: Path, picture: Image, portrait: Image, rng: np.random.Generator) -> int:

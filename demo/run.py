@@ -146,7 +146,7 @@ def _show(clip: DemoClip, report: RunReport, shots: list[_Shot], verdict: DemoVe
         "faces forwarded (best shots)": str(report.shots),
         "FR calls avoided": f"{100 * (1 - report.forwarded_share):.1f} %",
         "faces per second": f"{report.observed / report.duration_s:.1f}",
-        "shots recognised / unknown": f"{len(shots) - verdict.unknown} / {verdict.unknown}",
+        "shots recognized / unknown": f"{len(shots) - verdict.unknown} / {verdict.unknown}",
         "enrolled people named": f"{len(verdict.named)} of {enrolled}",
         "wrong names, distractors included": str(len(verdict.wrong)),
     }

@@ -37,14 +37,14 @@ def similarity_transform(source: Floats, target: Floats) -> NDArray[np.float64]:
         source: ``(N, 2)`` points.
         target: ``(N, 2)`` points.
 
-    Coincident source points have no unique solution; they map to the target's centre with scale zero.
+    Coincident source points have no unique solution; they map to the target's center with scale zero.
     """
     src = np.asarray(source, dtype=np.float64)
     dst = np.asarray(target, dtype=np.float64)
     src_mean, dst_mean = src.mean(0), dst.mean(0)
-    src_centred, dst_centred = src - src_mean, dst - dst_mean
-    variance = (src_centred**2).sum() / len(src)
-    u, singular, vt = np.linalg.svd(dst_centred.T @ src_centred / len(src))
+    src_centerd, dst_centerd = src - src_mean, dst - dst_mean
+    variance = (src_centerd**2).sum() / len(src)
+    u, singular, vt = np.linalg.svd(dst_centerd.T @ src_centerd / len(src))
     sign = np.array([1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt)) or 1.0])
     rotation = u @ np.diag(sign) @ vt
     scale = float((singular * sign).sum() / variance) if variance > 1e-12 else 0.0
@@ -94,7 +94,7 @@ def _shrink_region(image: Image, matrix: NDArray[np.float64], scale: float) -> t
     size = (max(1, round((x2 - x1) * scale)), max(1, round((y2 - y1) * scale)))
     small = cv2.resize(region, size, interpolation=cv2.INTER_AREA)
     ratio_x, ratio_y = size[0] / (x2 - x1), size[1] / (y2 - y1)
-    # A pixel's centre sits at +0.5, so shrinking moves coordinates by half a pixel as well.
+    # A pixel's center sits at +0.5, so shrinking moves coordinates by half a pixel as well.
     to_full = np.array(
         [
             [1 / ratio_x, 0.0, 0.5 / ratio_x - 0.5 + x1],

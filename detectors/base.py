@@ -24,7 +24,9 @@ class Detector(Protocol):
         """Return the faces of each ``(H, W, 3)`` RGB image, in pixels of that image, most confident first."""
         ...
 
-    def detect_near(self, images: Sequence[Image], expected: Sequence[Sequence[Box]]) -> list[list[Detection | None]]:
+    def detect_near(
+        self, images: Sequence[Image], expected: Sequence[Sequence[Box]]
+    ) -> list[list[Detection | None]]:
         """Look for faces only where they are expected, which costs a small part of :meth:`detect`.
 
         Returns, for each image, one entry per expected box: the face there, or ``None`` where there is none.

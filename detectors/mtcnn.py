@@ -115,7 +115,9 @@ class MtcnnDetector:
                 results[index].append(make_detection(boxes[i], float(scores[i]), points[i], scale, shape))
         return results
 
-    def detect_near(self, images: Sequence[Image], expected: Sequence[Sequence[Box]]) -> list[list[Detection | None]]:
+    def detect_near(
+        self, images: Sequence[Image], expected: Sequence[Sequence[Box]]
+    ) -> list[list[Detection | None]]:
         """See :class:`facegate.detectors.base.Detector`.
 
         O-Net alone, and again where its first look leads away; where it is in doubt, the surroundings are searched.
@@ -198,10 +200,10 @@ def _sizes(boxes: Floats) -> Floats:
 
 
 def _square(boxes: Floats) -> Floats:
-    """Grow boxes to squares around their centres."""
-    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    """Grow boxes to squares around their centers."""
+    center = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]).max(1, keepdims=True, initial=0) / 2
-    return np.concatenate([centre - half, centre + half], 1)
+    return np.concatenate([center - half, center + half], 1)
 
 
 def _best(boxes: Floats, scores: Floats, owner: Owners, iou: float) -> NDArray[np.int64]:
@@ -228,7 +230,7 @@ def _patches(images: list[Image], boxes: Floats, owner: Owners, size: int) -> li
     patches: list[Image] = []
     for (x1, y1, x2, y2), image in zip(boxes.tolist(), owner.tolist(), strict=True):
         step_x, step_y = (x2 - x1) / (2 * size), (y2 - y1) / (2 * size)
-        # A pixel's centre sits at +0.5, and so does a sample's.
+        # A pixel's center sits at +0.5, and so does a sample's.
         place = np.array([[step_x, 0, x1 + step_x / 2 - 0.5], [0, step_y, y1 + step_y / 2 - 0.5]])
         samples = cv2.warpAffine(
             images[image],

@@ -62,7 +62,9 @@ class ScrfdDetector:
         """See :class:`facegate.detectors.base.Detector`; insightface takes images one by one."""
         return [self._detect_one(image) for image in images]
 
-    def detect_near(self, images: Sequence[Image], expected: Sequence[Sequence[Box]]) -> list[list[Detection | None]]:
+    def detect_near(
+        self, images: Sequence[Image], expected: Sequence[Sequence[Box]]
+    ) -> list[list[Detection | None]]:
         """See :class:`facegate.detectors.base.Detector`."""
         return face_window.follow(images, expected, partial(self._detect_one, side=face_window.SIDE))
 

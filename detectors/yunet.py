@@ -37,7 +37,9 @@ class YuNetDetector:
         """See :class:`facegate.detectors.base.Detector`; images are taken one by one."""
         return [self._detect_one(image) for image in images]
 
-    def detect_near(self, images: Sequence[Image], expected: Sequence[Sequence[Box]]) -> list[list[Detection | None]]:
+    def detect_near(
+        self, images: Sequence[Image], expected: Sequence[Sequence[Box]]
+    ) -> list[list[Detection | None]]:
         """See :class:`facegate.detectors.base.Detector`."""
         return face_window.follow(images, expected, self._detect_one)
 

@@ -163,7 +163,7 @@ def plot(found: CalibrationReport, path: Path) -> None:
             axis.plot(found.shares, curve, label=name)
         axis.set_title(camera.camera, fontsize=11)
         axis.set_xlabel("share of faces discarded")
-        axis.set_ylabel("not recognised, of those left")
+        axis.set_ylabel("not recognized, of those left")
         axis.set_ylim(0)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0][0].legend(frameon=False)

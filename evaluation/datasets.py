@@ -116,8 +116,8 @@ def _crop(content: bytes, detector: Detector) -> tuple[Image, float, float] | No
     middle = np.array(image.shape[1::-1]) / 2
 
     def prominence(face: Detection) -> float:
-        centre = np.array([face.box[0] + face.box[2], face.box[1] + face.box[3]]) / 2
-        return face.width - 2 * float(np.abs(centre - middle).max())
+        center = np.array([face.box[0] + face.box[2], face.box[1] + face.box[3]]) / 2
+        return face.width - 2 * float(np.abs(center - middle).max())
 
     face = max(faces, key=prominence)
     return align(image, face.landmarks), face.width, face.confidence

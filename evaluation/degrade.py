@@ -32,9 +32,9 @@ def motion_blur(crop: Image, severity: float, rng: np.random.Generator) -> Image
     angle = rng.uniform(0, np.pi)
     side = int(np.ceil(length)) | 1
     kernel = np.zeros((side, side), dtype=np.float32)
-    centre = (side - 1) / 2
+    center = (side - 1) / 2
     reach = (length - 1) / 2 * np.array([np.cos(angle), np.sin(angle)])
-    start, end = centre - reach, centre + reach
+    start, end = center - reach, center + reach
     scale = 256  # cv2.line takes fixed-point coordinates with 8 fractional bits
     points = [tuple(round(float(v) * scale) for v in point) for point in (start, end)]
     cv2.line(kernel, points[0], points[1], 1.0, 1, cv2.LINE_AA, 8)
@@ -52,7 +52,7 @@ def downscale(crop: Image, severity: float, rng: np.random.Generator) -> Image:
 
 
 def noise(crop: Image, severity: float, rng: np.random.Generator) -> Image:
-    """Gaussian noise, sigma 6 to 22 grey levels."""
+    """Gaussian noise, sigma 6 to 22 gray levels."""
     noisy = crop + rng.normal(0.0, _between(6.0, 22.0, severity), crop.shape).astype(np.float32)
     return contiguous(np.clip(noisy, 0, 255))
 

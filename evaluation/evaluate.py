@@ -1,4 +1,4 @@
-"""The work behind ``facegate evaluate``: quality methods against recognisers on a set of people's pictures."""
+"""The work behind ``facegate evaluate``: quality methods against recognizers on a set of people's pictures."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ RESEARCH = {
 
 
 class MethodResult(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One method against one recogniser."""
+    """One method against one recognizer."""
 
     method: str
     problem: str | None = None
@@ -61,14 +61,14 @@ class MethodResult(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RecognizerResult(msgspec.Struct, frozen=True):
-    """One recogniser and all methods."""
+    """One recognizer and all methods."""
 
-    recogniser: str
+    recognizer: str
     verification_accuracy: float | None
     mated: int
     non_mated: int
     similarity: float
-    """What a pair must exceed to match, at the FMR: the threshold for a recogniser's card."""
+    """What a pair must exceed to match, at the FMR: the threshold for a recognizer's card."""
     fnmr0: float
     oracle_mean_fnmr: float
     methods: tuple[MethodResult, ...]
@@ -84,7 +84,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     fmr: float
     limit: float
     mode: Mode
-    recognisers: tuple[RecognizerResult, ...]
+    recognizers: tuple[RecognizerResult, ...]
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -179,7 +179,7 @@ class Results:
         )
 
     def embeddings(self, embedder: Embedder) -> NDArray[np.float32]:
-        """Unit embeddings ``(N, D)`` of a recogniser."""
+        """Unit embeddings ``(N, D)`` of a recognizer."""
         return self._kept(f"embedding:{embedder.version}", lambda: self._embed(embedder)).astype(np.float32)
 
     def _embed(self, embedder: Embedder) -> NDArray[np.float64]:
@@ -211,7 +211,7 @@ def evaluate_methods(
     settings: Settings,
     pairs: list[Pair] | None,
 ) -> RecognizerResult:
-    """Judge methods by one recogniser.
+    """Judge methods by one recognizer.
 
     Raises:
         ConfigError: the set has no mated or too few non-mated comparisons.
@@ -238,7 +238,7 @@ def evaluate_methods(
         for name in methods
     )
     return RecognizerResult(
-        recogniser=embedder.name,
+        recognizer=embedder.name,
         verification_accuracy=verification_accuracy(pairs, faces.files, embeddings) if pairs else None,
         mated=len(comparisons.mated),
         non_mated=len(comparisons.non_mated),
@@ -272,15 +272,15 @@ def _method_result(
 
 
 def plot(evaluation: Evaluation, path: Path) -> None:
-    """Draw the curves, one panel per recogniser."""
+    """Draw the curves, one panel per recognizer."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    count = len(evaluation.recognisers)
+    count = len(evaluation.recognizers)
     figure, panels = pyplot.subplots(1, count, figsize=(6 * count, 4.5), squeeze=False)
-    for panel, result in zip(panels[0], evaluation.recognisers, strict=True):
+    for panel, result in zip(panels[0], evaluation.recognizers, strict=True):
         for method in result.methods:
             if method.discard is not None and method.fnmr is not None:
                 label = f"{method.method} ({method.ratio:.2f})" if method.ratio else method.method
@@ -292,7 +292,7 @@ def plot(evaluation: Evaluation, path: Path) -> None:
             ylim=(0, 1.5 * result.fnmr0 or 1.0),
             xlabel="share of comparisons discarded",
             ylabel=f"FNMR at FMR {evaluation.fmr:g}",
-            title=result.recogniser,
+            title=result.recognizer,
         )
         panel.grid(alpha=0.3)
         panel.legend(fontsize=8)

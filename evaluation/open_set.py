@@ -1,6 +1,6 @@
 """Open-set identification (ISO/IEC 19795-1): how many strangers get a name, and how many enrolled people none.
 
-Half of the people are the development set: the recogniser's strangers (cohort and tail) are learnt from them. Of
+Half of the people are the development set: the recognizer's strangers (cohort and tail) are learnt from them. Of
 the other half, some are enrolled with up to three pictures and probed with the rest, the others are strangers. Then
 the halves change places.
 """
@@ -244,7 +244,7 @@ def _summary(size: int, shots: int, trials: Sequence[_Trial]) -> OpenSet:
 
 
 def plot(results: Mapping[str, Sequence[OpenSet]], path: Path) -> None:
-    """Draw FNIR over FPIR, a panel per recogniser: the rule that ships, and dotted one similarity for all."""
+    """Draw FNIR over FPIR, a panel per recognizer: the rule that ships, and dotted one similarity for all."""
     import matplotlib
 
     matplotlib.use("Agg")

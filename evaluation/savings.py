@@ -1,4 +1,4 @@
-"""What a gate saves and what it costs: the same footage with every face recognised, with a naive gate, with ours.
+"""What a gate saves and what it costs: the same footage with every face recognized, with a naive gate, with ours.
 
 Every policy sees the same detections, tracks and scores. Each face is embedded once, and the times and bytes of the
 faces that a policy forwards are its bill. A right name counts for every visit of that person in which the face's
@@ -120,7 +120,7 @@ class Savings(msgspec.Struct, frozen=True):
     rule: str
     """When a face is named, in words."""
     faces: int
-    labelled: bool
+    labeled: bool
     """Whether visits come from labels; else each track is a visit, named as most of its faces are."""
     missed: dict[str, tuple[str, ...]]
     """Per policy, the visits of enrolled people that were not identified."""
@@ -151,7 +151,8 @@ class NeverSure(ShotQueue):
     def send(self, *shots: Shot) -> None:
         """See :class:`~facegate.sinks.base.Sink`."""
         self._said.extend(
-            RecognitionFeedback(shot.shot_id, named=False, conclusive=False, similarity=0, runner_up_similarity=0) for shot in shots
+            RecognitionFeedback(shot.shot_id, named=False, conclusive=False, similarity=0, runner_up_similarity=0)
+            for shot in shots
         )
         super().send(*shots)
 
@@ -161,7 +162,7 @@ class NeverSure(ShotQueue):
 
 
 class Observer:
-    """Watches a run and recognises every face; then decides it again, answering the gate."""
+    """Watches a run and recognizes every face; then decides it again, answering the gate."""
 
     def __init__(self, source: str, embedder: Embedder, gallery: Gallery, rule: DecisionRule) -> None:
         self._source, self._embedder, self._gallery, self._rule = source, embedder, gallery, rule
@@ -170,7 +171,7 @@ class Observer:
         self.scores: dict[str, ScoredFace] = {}
         """What the gate knows of the faces that were scored, by face."""
         self.embeddings: dict[str, Floats] = {}
-        """The recogniser's, by face."""
+        """The recognizer's, by face."""
         self.sent: list[SentFace] = []
         self.events: list[VisitEvent] = []
         """What a worker tells of the visits."""
@@ -197,7 +198,11 @@ class Observer:
             waiting = list(deciders.step(frame))
             while waiting:
                 answers = [self._feedback(shot, decided.now, visits, names) for decided, shot in _shots(waiting)]
-                waiting = list(deciders.on_feedback(FeedbackBatch(expected=True, items=tuple(answers)))) if answers else []
+                waiting = (
+                    list(deciders.on_feedback(FeedbackBatch(expected=True, items=tuple(answers))))
+                    if answers
+                    else []
+                )
         self.events += visits.finish()
 
     def forget(self) -> None:
@@ -205,7 +210,9 @@ class Observer:
         self._frames.clear()
         self.scores.clear()
 
-    def _feedback(self, shot: Shot, now: float, visits: Visits, names: dict[int, str | None]) -> RecognitionFeedback:
+    def _feedback(
+        self, shot: Shot, now: float, visits: Visits, names: dict[int, str | None]
+    ) -> RecognitionFeedback:
         header, embedding = header_of(shot), self.embeddings[shot.scored.face.face_id]
         alone = self._gallery.match(embedding, self._rule)
         events = visits.shot(header, embedding, alone, now)
@@ -278,7 +285,7 @@ def compare(
         recognizer=recognizer,
         rule=rule,
         faces=len(every),
-        labelled=labels is not None,
+        labeled=labels is not None,
         missed={name: missed for name, (_, missed) in judged.items()},
         policies={name: result for name, (result, _) in judged.items()},
     )
@@ -368,14 +375,14 @@ def plot(savings: Savings, path: Path) -> None:
     from matplotlib import pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), constrained_layout=True)
-    colours = ("#8c959f", "#d08a1e", "#0a7d33")
+    colors = ("#8c959f", "#d08a1e", "#0a7d33")
     names = [name.replace("_", " ") for name in savings.policies]
     results = list(savings.policies.values())
     for axis, values, title in (
         (left, [r.fr_calls for r in results], "FR calls (log scale)"),
         (right, [r.identified for r in results], f"visits identified, of {results[0].visits}"),
     ):
-        bars = axis.bar(names, values, color=colours)
+        bars = axis.bar(names, values, color=colors)
         axis.bar_label(bars)
         axis.set_title(title, fontsize=11)
         axis.spines[["top", "right"]].set_visible(False)

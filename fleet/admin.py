@@ -166,7 +166,9 @@ async def _status(bucket: Bucket, place: BucketAddress) -> FleetSummary:
 def _camera(name: str, view: BucketView, sessions: dict[str, NodeSession], now: float) -> CameraSummary:
     owner = view.owner(name)
     if owner is None:
-        why = next((session.config_error[name] for session in sessions.values() if name in session.config_error), "")
+        why = next(
+            (session.config_error[name] for session in sessions.values() if name in session.config_error), ""
+        )
         state = "paused" if name in view.paused else "waiting" + (f": {why}" if why else "")
         return CameraSummary(None, state, None, 0.0)
     said = sessions[owner].cameras.get(name)

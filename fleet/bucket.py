@@ -50,11 +50,11 @@ class BucketAddress(msgspec.Struct, frozen=True):
         return f"{server_name(self.url)}/{self.name}"
 
 
-def parse(text: str, *, plain: bool = False) -> BucketAddress:
+def parse(text: str, *, allow_insecure: bool = False) -> BucketAddress:
     """Read a fleet's address.
 
     Raises:
-        FleetError: it is none, or would go to another host without encryption (``plain`` allows that).
+        FleetError: it is none, or would go to another host without encryption (``allow_insecure`` allows that).
         ConfigError: a port is none.
     """
     scheme, separator, rest = text.partition("://")
@@ -68,9 +68,13 @@ def parse(text: str, *, plain: bool = False) -> BucketAddress:
         raise FleetError("a fleet's name, behind the server's address, is up to 32 letters, digits, '_' and '-'")
     url = f"{scheme}://{authority}"
     server_name(url)  # raises where a port is none
-    if scheme == "nats" and not plain and any(urlsplit(each).hostname not in LOCAL for each in servers(url)):
+    if (
+        scheme == "nats"
+        and not allow_insecure
+        and any(urlsplit(each).hostname not in LOCAL for each in servers(url))
+    ):
         raise FleetError(
-            f"{server_name(url)} is another host, and nats:// is not encrypted: use tls://, or say --plain on a "
+            f"{server_name(url)} is another host, and nats:// is not encrypted: use tls://, or say --allow-insecure on a "
             "network that you trust"
         )
     return BucketAddress(url, name)

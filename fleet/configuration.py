@@ -81,7 +81,7 @@ def check(data: Any, where: str) -> RunConfig:
         place = f"{where}: cameras[{index}]"
         if "password" in camera and not _VARIABLE.fullmatch(str(camera["password"])):
             raise ConfigError(f"{place}.password is written out: give ${{NAME}}, which each gate has for itself")
-        for name in ("source", "crops"):
+        for name in ("source", "main_stream"):
             _check_url(str(camera.get(name, "")), f"{place}.{name}")
         if not config.cameras[index].reconnect:
             raise ConfigError(f"{place}.reconnect: a fleet watches its cameras for ever")
@@ -91,11 +91,11 @@ def check(data: Any, where: str) -> RunConfig:
             f"{where}: delivery.bind and spool are one gate's own: a fleet's shots go to its NATS "
             "server, where 'facegate recognize --connect nats://…' takes them"
         )
-    for index, other in enumerate(delivery.get("others") or ()):
-        place = f"{where}: delivery.others[{index}]"
+    for index, other in enumerate(delivery.get("outputs") or ()):
+        place = f"{where}: delivery.outputs[{index}]"
         if other.get("secret") is not None and not _VARIABLE.fullmatch(str(other["secret"])):
             raise ConfigError(f"{place}.secret is written out: give ${{NAME}}, which each gate has for itself")
-        _check_url(str(other.get("to", "")), f"{place}.to")
+        _check_url(str(other.get("url", "")), f"{place}.url")
     if len(msgspec.json.encode(_plain(data))) > MAX_BYTES:
         raise ConfigError(f"{where}: at most {MAX_BYTES // 1000} kB can be applied: make two fleets of it")
     return config
@@ -144,9 +144,9 @@ def follow(applied: AppliedConfig, environment: Mapping[str, str] = os.environ) 
         CameraRequest(
             camera=camera.name,
             cost=camera.max_fps or DEFAULT_FPS,
-            hosts=camera.near,
+            hosts=camera.hosts,
             tags=camera.tags,
-            group=whole.gate_for(camera.name).people.group or "",
+            group=whole.gate_for(camera.name).identity.group or "",
         )
         for camera in enabled
     )
@@ -157,11 +157,13 @@ def follow(applied: AppliedConfig, environment: Mapping[str, str] = os.environ) 
 
 def delivering(config: RunConfig, url: str, folder: Path) -> RunConfig:
     """The configuration with the fleet's server as the place for shots, and what waits on disk in this folder."""
-    own = OutputConfig(kind="jetstream", to=url, spool=folder / "shots.spool", plain=True)  # said at the start
+    own = OutputConfig(
+        kind="jetstream", url=url, spool=folder / "shots.spool", allow_insecure=True
+    )  # said at the start
     others = tuple(
-        other.model_copy(update={"spool": folder / other.spool.name}) for other in config.delivery.others
+        other.model_copy(update={"spool": folder / other.spool.name}) for other in config.delivery.outputs
     )
-    delivery = config.delivery.model_copy(update={"bind": None, "others": (own, *others)})
+    delivery = config.delivery.model_copy(update={"bind": None, "outputs": (own, *others)})
     return config.model_copy(update={"delivery": delivery})
 
 

@@ -162,7 +162,7 @@ class LocalFleet:
     def _gate_arguments(self, name: str, own_cores: str) -> list[str]:
         return [
             "run", "--fleet", self._upped.url, "--gate", f"{self._host}-{name}", "--cores", own_cores,
-            "--most", str(self._upped.max_cameras), "--data", str(self._upped.data / name),
+            "--max-cameras", str(self._upped.max_cameras), "--data", str(self._upped.data / name),
         ]  # fmt: skip
 
     def _on_log_line(self, line: LogLine) -> None:

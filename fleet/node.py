@@ -74,7 +74,9 @@ class FleetNode:
         self._identity, self._folder = identity, folder
         self._place, self._override, self._make_runner = place, override, make_runner
         capacity = identity.capacity or UNMEASURED * cores()
-        about = NodeStatus(host=identity.host, tags=identity.tags, capacity=capacity, max_cameras=identity.max_cameras)
+        about = NodeStatus(
+            host=identity.host, tags=identity.tags, capacity=capacity, max_cameras=identity.max_cameras
+        )
         self._sharing = PeerExchange(identity.gate, self._on_sighting)
         self._agent = Agent(place, Member(identity.gate, lambda: str(ULID())), about, self._sharing)
         self._about = about

@@ -175,7 +175,9 @@ class Member:
         if now >= self.term.until:
             return {}
         return {
-            camera: revision for camera, revision in self.held_leases().items() if self._giving.is_held(camera, revision)
+            camera: revision
+            for camera, revision in self.held_leases().items()
+            if self._giving.is_held(camera, revision)
         }
 
     def step(
@@ -244,7 +246,9 @@ class Member:
         own = self.view.gates.get(self.gate)
         if own is not None and own.value.alive and own.value.session != self._session:
             # Of this name's last process: it may still be watching.
-            return Write(name, b"", own.revision, now) if self._expired_sessions(own, now, now - own.since) else None
+            return (
+                Write(name, b"", own.revision, now) if self._expired_sessions(own, now, now - own.since) else None
+            )
         if now < self._next_renewal_s or name in self._writes:
             return None
         if not self._session:
@@ -335,7 +339,9 @@ class Member:
         Giving one away takes a write: while nobody decides on writes, cameras stay.
         """
         others = {
-            camera: revision for camera, revision in self.held_leases().items() if self._plan.get(camera) != self.gate
+            camera: revision
+            for camera, revision in self.held_leases().items()
+            if self._plan.get(camera) != self.gate
         }
         if self._giving.release(others, now - self._writes.answered_s <= FRESH_S):
             sent_s = self._next_renewal_s - RENEW_S
@@ -386,7 +392,9 @@ class Member:
         free_since = self._free_since(wish.camera)
         if now - free_since < NEXT_S:
             return False
-        others = [seat for seat in self._seats if seat.accepts(wish) and not seat.is_silent and seat.gate != planned]
+        others = [
+            seat for seat in self._seats if seat.accepts(wish) and not seat.is_silent and seat.gate != planned
+        ]
         return now - free_since >= NEXT_S * (1 + self._turn(wish.camera, others))
 
     def _turn(self, name: str, seats: Sequence[NodeCapacity]) -> int:

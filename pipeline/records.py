@@ -129,7 +129,7 @@ class ScoredFace(Record, frozen=True, eq=False):
     patches: Floats
     """``(N,)`` quality of each patch token, 0..1."""
     embedding: Floats | None
-    """``(D,)``, not normalised; ``None`` for a model without an embedding."""
+    """``(D,)``, not normalized; ``None`` for a model without an embedding."""
     rank_score: float | None = None
     """By which faces of one track are compared, 0..100; without it ``quality`` is (recordings of before)."""
 
@@ -169,7 +169,7 @@ class Reason(StrEnum):
     IMPROVED = "improved"
     INTERVAL = "interval"
     FOLLOW_UP = "asked"
-    """The recogniser was not sure of what it has of the track."""
+    """The recognizer was not sure of what it has of the track."""
     SHADOW = "shadow"
     """A reject, sent to estimate what the gate costs."""
 
@@ -222,19 +222,19 @@ class Shot(Record, frozen=True, eq=False):
 
 
 class RecognitionFeedback(Record, frozen=True, eq=False):
-    """What a recogniser made of a shot: numbers alone, no name."""
+    """What a recognizer made of a shot: numbers alone, no name. Recordings hold the names given to ``field``."""
 
     shot_id: str
     named: bool
     """Whether the shot's visit has a name."""
-    conclusive: bool
+    conclusive: bool = msgspec.field(name="sure")
     """Whether more shots would hardly change that."""
     similarity: float
     """Of this shot to the nearest person, -1..1."""
-    runner_up_similarity: float
+    runner_up_similarity: float = msgspec.field(name="second")
     """To the next one, -1..1."""
-    recognizer: str = ""
-    """Changes with what recognises: what was learned from one does not hold for another."""
+    recognizer: str = msgspec.field(default="", name="recogniser")
+    """Changes with what recognizes: what was learned from one does not hold for another."""
 
 
 class PeerSighting(Record, frozen=True, eq=False):
@@ -248,12 +248,12 @@ class PeerSighting(Record, frozen=True, eq=False):
 
 
 class FeedbackBatch(Record, frozen=True, eq=False):
-    """What recognisers, and other gates of a fleet, have said since it was last asked."""
+    """What recognizers, and other gates of a fleet, have said since it was last asked."""
 
     expected: bool
     """Whether somebody is there who answers."""
-    items: tuple[RecognitionFeedback, ...] = ()
-    sightings: tuple[PeerSighting, ...] = ()
+    items: tuple[RecognitionFeedback, ...] = msgspec.field(default=(), name="given")
+    sightings: tuple[PeerSighting, ...] = msgspec.field(default=(), name="met")
 
 
 class TrackEnd(Record, frozen=True, eq=False):

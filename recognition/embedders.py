@@ -1,6 +1,6 @@
-"""Face recognisers behind one protocol: aligned crops in, unit embeddings out.
+"""Face recognizers behind one protocol: aligned crops in, unit embeddings out.
 
-Four kinds: the embedding of facegate's own model, any ONNX recogniser described by a small card, the recogniser of
+Four kinds: the embedding of facegate's own model, any ONNX recognizer described by a small card, the recognizer of
 a local insightface pack, and dlib's ResNet, whose weights arrive inside a package. Nothing is downloaded.
 """
 
@@ -47,12 +47,12 @@ class Embedder(Protocol):
 
 
 def recognizer_id(embedder: Embedder) -> str:
-    """What tells gates one recogniser from another: 16 hex digits."""
+    """What tells gates one recognizer from another: 16 hex digits."""
     return hashlib.sha256(embedder.version.encode()).hexdigest()[:16]
 
 
 class OnnxCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What an ONNX recogniser expects, and the threshold measured for it."""
+    """What an ONNX recognizer expects, and the threshold measured for it."""
 
     name: str
     threshold: float
@@ -62,12 +62,12 @@ class OnnxCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     columns: tuple[int, int] = (0, CROP_SIZE)
     """First and last-plus-one column of the 112x112 crop that the network sees."""
     sha256: str | None = None
-    licence: str = "unknown"
+    license: str = "unknown"
     source: str = ""
 
 
 class OnnxEmbedder:
-    """Any ONNX recogniser with one image input and one embedding output."""
+    """Any ONNX recognizer with one image input and one embedding output."""
 
     def __init__(self, model: Path, card: OnnxCard) -> None:
         """Load the model.
@@ -106,7 +106,7 @@ class OnnxEmbedder:
         return unit(self.raw(crops))
 
     def raw(self, crops: Sequence[Image]) -> Floats:
-        """Return the network's own output ``(B, D)``; its length is a quality signal of many recognisers."""
+        """Return the network's own output ``(B, D)``; its length is a quality signal of many recognizers."""
         if not crops:
             return np.empty((0, 0), np.float32)
         rows = []
@@ -156,12 +156,12 @@ class FaceViTEmbedder:
 
 
 class InsightfaceEmbedder:
-    """The recogniser of a local insightface pack (``w600k_*.onnx``, ``glintr100.onnx``, ...)."""
+    """The recognizer of a local insightface pack (``w600k_*.onnx``, ``glintr100.onnx``, ...)."""
 
     threshold = INSIGHTFACE_THRESHOLD
 
     def __init__(self, pack: Path) -> None:
-        """Load the pack's recogniser.
+        """Load the pack's recognizer.
 
         Raises:
             ModelError: the directory holds none.
@@ -205,7 +205,7 @@ class OneAtATime:
 
 
 _DLIB_CHIP = 150
-# Eye centres of dlib's five-point mean face in a 150 px chip with 25 % padding, from its published mean shape.
+# Eye centers of dlib's five-point mean face in a 150 px chip with 25 % padding, from its published mean shape.
 _DLIB_EYES = ((47.7, 47.1), (100.3, 47.1))
 _ARCFACE_EYES = ((38.2946, 51.6963), (73.5318, 51.5014))
 
@@ -215,7 +215,7 @@ class DlibEmbedder:
 
     dlib aligns by eye corners; the crop's template fixes the eyes, so one constant transform maps crop to chip.
     dlib's vectors all lie in a narrow cone; a fixed mean face is subtracted so that similarities spread out as
-    with other recognisers.
+    with other recognizers.
     """
 
     name = version = "dlib-resnet"
@@ -230,7 +230,7 @@ class DlibEmbedder:
         """
         spec = importlib.util.find_spec("face_recognition_models")
         if importlib.util.find_spec("dlib") is None or spec is None or not spec.submodule_search_locations:
-            raise ModelError("dlib's recogniser is not installed: pip install 'facegate[dlib]'")
+            raise ModelError("dlib's recognizer is not installed: pip install 'facegate[dlib]'")
         import dlib
 
         # The package itself imports pkg_resources, which current setuptools no longer has; only its file is needed.

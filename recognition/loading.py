@@ -1,4 +1,4 @@
-"""From what somebody chose to what recognises and enrols people."""
+"""From what somebody chose to what recognizes and enrolls people."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from facegate.recognition.matching.score_tail import find_impostor_model
 
 
 class Recognition(msgspec.Struct, frozen=True):
-    """A recogniser, the rule by which it names, and what looks at pictures to be enrolled."""
+    """A recognizer, the rule by which it names, and what looks at pictures to be enrolled."""
 
     embedder: Embedder
     rule: DecisionRule

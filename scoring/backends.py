@@ -45,7 +45,7 @@ class Backend(Protocol):
 
 
 class OnnxRuntime:
-    """An exported graph in ONNX Runtime on the processor; int8 is a graph quantised on this machine.
+    """An exported graph in ONNX Runtime on the processor; int8 is a graph quantized on this machine.
 
     In int8 each crop goes alone: the scales of its products come from what is in the batch, and no score may depend
     on whose crop came along.

@@ -52,7 +52,7 @@ class Scores(msgspec.Struct, frozen=True, eq=False):
     attention: NDArray[np.float32]
     """``(B,)`` mean pre-softmax attention logit of the last block that ran; unbounded."""
     embedding: NDArray[np.float32] | None
-    """``(B, D)``, not normalised, or ``None`` when not asked for."""
+    """``(B, D)``, not normalized, or ``None`` when not asked for."""
     norm: NDArray[np.float32] | None
     """``(B,)`` Euclidean length of the embedding, or ``None``."""
     rank: NDArray[np.float64]

@@ -1,6 +1,6 @@
 """One ONNX graph for any runtime: crops in, score, quality and embedding out.
 
-Normalisation, the network, the formula and the calibration are all inside, so that TensorRT, OpenVINO, Triton or a
+Normalization, the network, the formula and the calibration are all inside, so that TensorRT, OpenVINO, Triton or a
 browser need nothing of facegate.
 """
 

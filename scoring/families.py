@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from facegate.scoring.network.vit import FaceViT
 
 DEFAULT_MODEL = "facegate-mobile-s"
-"""The model that ships: gates score with it where nothing else is asked for, and it is the built-in recogniser."""
+"""The model that ships: gates score with it where nothing else is asked for, and it is the built-in recognizer."""
 Quality = Literal["vitnt", "attention", "norm", "estimate"]
 QUALITIES: tuple[Quality, ...] = get_args(Quality)
 Table = tuple[tuple[float, float], ...]
@@ -31,7 +31,7 @@ TORCH_SUFFIXES = (".pt", ".pth", ".bin")
 ARCHITECTURE_KEYS = ("patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio")
 
 FACE_MEAN = (0.5, 0.5, 0.5)
-"""Face recognisers normalise with (pixel / 255 - 0.5) / 0.5."""
+"""Face recognizers normalize with (pixel / 255 - 0.5) / 0.5."""
 
 
 class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,7 +57,7 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mean: tuple[float, float, float] = FACE_MEAN
     std: tuple[float, float, float] = FACE_MEAN
     alpha: float = 8.0
-    licence: str = "unknown"
+    license: str = "unknown"
     source: str = ""
     note: str = ""
     hub: str = ""
@@ -107,7 +107,10 @@ def decode_embedded(text: str, where: str) -> ModelCard:
     """
     try:
         fields = msgspec.json.decode(text, type=dict[str, Any])
-        fields.pop("spread", None)  # weights written by earlier versions have this field, empty
+        # Weights written by earlier versions have these fields.
+        fields.pop("spread", None)
+        if "licence" in fields:
+            fields["license"] = fields.pop("licence")
         return msgspec.convert(fields, ModelCard)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"the card inside {where} is not valid: {error}") from error

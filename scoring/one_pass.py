@@ -12,7 +12,7 @@ from facegate.scoring.network.vit import FaceViT
 
 
 class OnePass(nn.Module):
-    """Normalises, runs the network once, and picks the number that stands for quality."""
+    """Normalizes, runs the network once, and picks the number that stands for quality."""
 
     mean: Tensor
     std: Tensor
@@ -38,12 +38,12 @@ class OnePass(nn.Module):
 
         ``landmarks`` ``(B, 5, 2)``, in pixels of the crop, for networks that look at them.
         """
-        images = self.normalised(crops)
+        images = self.normalized(crops)
         whole = embedding or self.quality in ("norm", "estimate")
         out = self.network(images, self.settings, whole=whole, landmarks=landmarks)
         return msgspec.structs.replace(out, raw=self._chosen(out))  # type: ignore[no-any-return]
 
-    def normalised(self, crops: Tensor) -> Tensor:
+    def normalized(self, crops: Tensor) -> Tensor:
         """Uint8 RGB crops ``(B, 112, 112, 3)`` to what the network takes, ``(B, 3, 112, 112)``."""
         return ((crops.permute(0, 3, 1, 2).float() - self.mean) / self.std).to(self.dtype)
 

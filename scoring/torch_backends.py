@@ -52,7 +52,7 @@ class TorchCpu:
 class TorchCuda:
     """The network on a CUDA device: one graph per batch bucket, one wait for all batches of a call.
 
-    Crops travel as uint8 through pinned memory and are normalised on the device; everything that a pass yields
+    Crops travel as uint8 through pinned memory and are normalized on the device; everything that a pass yields
     comes back in one copy.
     """
 

@@ -48,7 +48,7 @@ class CameraStatus(msgspec.Struct, frozen=True):
     """How a camera is doing."""
 
     state: str
-    """``connecting``, ``live``, ``stalled``, ``unauthorised``, ``failed`` or ``ended``."""
+    """``connecting``, ``live``, ``stalled``, ``unauthorized``, ``failed`` or ``ended``."""
     problem: str | None = None
     """Why it is not live."""
 
@@ -82,7 +82,7 @@ class Sink(Protocol):
         ...
 
     def feedback(self) -> FeedbackBatch:
-        """What recognisers have said of shots since this was last called; never waits."""
+        """What recognizers have said of shots since this was last called; never waits."""
         ...
 
     def report(self) -> DeliveryReport:

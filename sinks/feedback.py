@@ -31,7 +31,10 @@ class FeedbackQueue:
         if said is None:
             return
         most = 1 + ROUNDING
-        possible = -most <= said.runner_up_similarity <= said.similarity <= most and len(said.recognizer) <= MAX_RECOGNIZER_CHARS
+        possible = (
+            -most <= said.runner_up_similarity <= said.similarity <= most
+            and len(said.recognizer) <= MAX_RECOGNIZER_CHARS
+        )
         with self._lock:
             if not possible:  # a comparison with NaN is false, too
                 self.odd += 1
@@ -40,7 +43,12 @@ class FeedbackQueue:
             self.unsure += not said.conclusive
             self._given.append(
                 RecognitionFeedback(
-                    ack.shot_id, said.named, said.conclusive, said.similarity, said.runner_up_similarity, said.recognizer
+                    ack.shot_id,
+                    said.named,
+                    said.conclusive,
+                    said.similarity,
+                    said.runner_up_similarity,
+                    said.recognizer,
                 )
             )
 

@@ -98,7 +98,7 @@ class Feedback(msgspec.Struct, frozen=True):
     runner_up_similarity: float
     """To the next one, -1..1."""
     recognizer: str = ""
-    """At most 64 characters that change with what recognises."""
+    """At most 64 characters that change with what recognizes."""
 
 
 class Ack(msgspec.Struct, frozen=True):

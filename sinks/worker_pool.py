@@ -103,7 +103,12 @@ class WorkerPool:
         if identity not in self._workers and len(self._workers) >= MAX_WORKERS:
             raise DeliveryError(f"more than {MAX_WORKERS} workers")
         worker = self._workers.setdefault(identity, _Worker())
-        worker.window, worker.visits, worker.feedback, worker.last_seen = says.window, says.visits, says.feedback, now
+        worker.window, worker.visits, worker.feedback, worker.last_seen = (
+            says.window,
+            says.visits,
+            says.feedback,
+            now,
+        )
         worker.live = says.live
 
     def assign(self, shot: EncodedShot, now: float) -> bytes | None:

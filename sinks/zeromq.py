@@ -57,7 +57,7 @@ class ZmqSink:
         spool: Spool | None = None,
         when_full: WhenFull = "block",
         keys: Path | None = None,
-        plain: bool = False,
+        allow_insecure: bool = False,
     ) -> None:
         """Bind at once.
 
@@ -69,7 +69,7 @@ class ZmqSink:
                 runs is delivered too.
             when_full: of a spool: ``block`` waits, ``drop_oldest`` deletes and counts, ``stop`` raises.
             keys: folder of ``facegate keys``: what leaves is encrypted, and only known workers get in.
-            plain: allow an endpoint beyond loopback without keys.
+            allow_insecure: allow an endpoint beyond loopback without keys.
 
         Raises:
             DeliveryError: the endpoint cannot be bound, or would show faces to anybody, or another gate delivers
@@ -106,7 +106,7 @@ class ZmqSink:
             zmq.ROUTER,
             endpoint,
             keys=keys,
-            plain=plain,
+            allow_insecure=allow_insecure,
             # A worker that is gone is to be an error, not silence.
             options={zmq.ROUTER_MANDATORY: 1, zmq.MAXMSGSIZE: wire.MAX_WORD_BYTES},
         )

@@ -61,7 +61,7 @@ class BoundSocket:
         endpoint: str,
         *,
         keys: Path | None = None,
-        plain: bool = False,
+        allow_insecure: bool = False,
         options: Mapping[int, int] | None = None,
     ) -> None:
         """Bind at once.
@@ -70,7 +70,7 @@ class BoundSocket:
             kind: such as ``zmq.ROUTER``.
             endpoint: where peers connect.
             keys: folder of ``facegate keys``: what leaves is encrypted, and only known workers get in.
-            plain: allow an endpoint beyond loopback without keys.
+            allow_insecure: allow an endpoint beyond loopback without keys.
             options: of the socket, set before it is bound.
 
         Raises:
@@ -78,10 +78,10 @@ class BoundSocket:
             ConfigError: the folder of keys holds none.
         """
         own = None if keys is None else load_key(keys / GATE, secret=True)
-        if own is None and not plain and not endpoint.startswith(LOOPBACK):
+        if own is None and not allow_insecure and not endpoint.startswith(LOOPBACK):
             raise DeliveryError(
                 f"{endpoint} can be reached from other hosts, and delivery is not encrypted: make keys with "
-                "'facegate keys new WORKER' and name their folder (--keys), or say --plain on a network you trust"
+                "'facegate keys new WORKER' and name their folder (--keys), or say --allow-insecure on a network you trust"
             )
         self._refusal_log = RateLimitedLog()
         self._authenticator: ThreadAuthenticator | None = None

@@ -92,9 +92,9 @@ class TrackRecord(msgspec.Struct, frozen=True):
     quality: int | None
     """Of its best face; ``None`` where none was scored."""
     outcomes: dict[str, int]
-    events: tuple[FaceOutcome, ...]
+    events: tuple[FaceOutcome, ...] = msgspec.field(name="story")
     """By the time of their frames; of very long tracks, the first ones and those that were sent."""
-    segment: str | None = None
+    segment: str | None = msgspec.field(default=None, name="piece")
     """Of the recording, in which the track begins."""
     offset: int = 0
     """Bytes into that piece."""

@@ -75,6 +75,7 @@ def transcode(
         out = writer.add_stream(
             codec, rate=rate, options={"preset": "ultrafast", "crf": "18", "g": "15", **options}
         )
+        assert isinstance(out, av.VideoStream)
         out.width, out.height = size or (stream.width // 2 * 2, stream.height // 2 * 2)
         out.pix_fmt = pixels
         out.codec_context.max_b_frames = 0

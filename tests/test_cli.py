@@ -53,7 +53,7 @@ def bad_inputs(folder: Path, clip: DemoClip) -> dict[str, tuple[list[object], in
     empty.mkdir()
     wall = folder / "wall" / "nobody"
     wall.mkdir(parents=True)
-    cv2.imwrite(str(wall / "grey.png"), np.full((200, 200, 3), 127, np.uint8))
+    cv2.imwrite(str(wall / "gray.png"), np.full((200, 200, 3), 127, np.uint8))
     quick = ["--linger", "0"]
     once = [*quick, "--no-reconnect"]
     return {
@@ -117,7 +117,7 @@ def test_a_port_in_use_is_said(clip: DemoClip) -> None:
     assert result.returncode == 1 and "the port is in use; choose another" in result.stderr
 
 
-def test_a_camera_that_refuses_the_password_is_unauthorised_and_the_password_stays_secret(
+def test_a_camera_that_refuses_the_password_is_unauthorized_and_the_password_stays_secret(
     clip: DemoClip, tmp_path: Path
 ) -> None:
     report = tmp_path / "report.json"
@@ -259,5 +259,5 @@ def test_the_summary_fits_into_eighty_columns() -> None:
     screen.print(summary_table(report))
     lines = screen.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert max(map(len, lines)) <= 80 and "…" not in "".join(lines)
-    for number in ("12.3M", "1235k", "2346k", "23456", "346k", "123k", "unauthorised"):
+    for number in ("12.3M", "1235k", "2346k", "23456", "346k", "123k", "unauthorized"):
         assert number in "".join(lines)

@@ -16,7 +16,7 @@ from facegate.demo.rtsp.server import RtspServer
 from .helpers import PATIENCE_S, facegate, free_port, process, shots_of, transcode
 
 
-def recognise(
+def recognize(
     data: Path,
     folder: Path,
     source: Path | str,
@@ -52,7 +52,7 @@ def cameras(folder: Path, clips: dict[str, Path]) -> Path:
 def test_the_singer_and_the_pianist_are_named(data: Path, tmp_path: Path) -> None:
     """dlib at 0.5: the pianist's face is 24 pixels wide, too few for the MobileFaceNets."""
     clip = data / "clips" / "short_hamilton_clip.mp4"
-    report, lines = recognise(data, tmp_path, clip, "dlib", ["--threshold", "0.5"])
+    report, lines = recognize(data, tmp_path, clip, "dlib", ["--threshold", "0.5"])
     assert {line["name"] for line in lines} - {None} == {"Lin-Manuel_Miranda", "Alex_Lacamoire"}
     assert report["frames_processed"] == 275
 
@@ -68,7 +68,7 @@ def test_a_known_person_is_named_and_strangers_are_not(data: Path, tmp_path: Pat
             "stranger-2": clips / "1034_03_006_jet_li.avi",
         },
     )
-    _, lines = recognise(data, tmp_path, source, str(data / "models" / "mobilefacenet-y1.onnx"))
+    _, lines = recognize(data, tmp_path, source, str(data / "models" / "mobilefacenet-y1.onnx"))
     named = {(line["camera"], line["name"]) for line in lines if line["name"] is not None}
     assert named == {("Bill_Gates", "Bill_Gates")}
 
@@ -89,7 +89,7 @@ def test_the_three_colleagues_are_found_in_every_frame_of_the_file_and_live_over
     clip = data / "clips" / "multi_face.avi"
     quick = ["--weights", tiny_model, "--min-quality", 0]
     embedder = str(data / "models" / "mobilefacenet-casia.onnx")
-    report, lines = recognise(data, tmp_path, clip, embedder, gate_options=quick)
+    report, lines = recognize(data, tmp_path, clip, embedder, gate_options=quick)
     assert report["frames_processed"] == report["frames_received"] == 702
     assert three_people(lines, 640) == {0, 1, 2}
 
@@ -97,7 +97,7 @@ def test_the_three_colleagues_are_found_in_every_frame_of_the_file_and_live_over
     live = tmp_path / "live"
     live.mkdir()
     with RtspServer(movie) as server:
-        report, lines = recognise(data, live, server.url, embedder, gate_options=[*quick, "--no-reconnect"])
+        report, lines = recognize(data, live, server.url, embedder, gate_options=[*quick, "--no-reconnect"])
     (camera,) = report["cameras"]
     assert camera["frames_received"] == LIVE
     assert camera["frames_processed"] + camera["frames_overwritten"] == LIVE

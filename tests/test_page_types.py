@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+from facegate.console.state import ConsoleState
 from facegate.console.web.app import create_app
 
 TYPES = Path(__file__).parent.parent / "console" / "web" / "api.d.ts"
@@ -37,7 +38,7 @@ def typescript(schema: dict[str, Any]) -> str:
 
 def declarations() -> str:
     """An interface for each schema of the API, as TypeScript."""
-    console = cast("ConsoleState", SimpleNamespace(accounts=None))
+    console = cast(ConsoleState, SimpleNamespace(accounts=None))
     schemas = create_app(console).openapi()["components"]["schemas"]
     out = [HEAD]
     for name, schema in sorted(schemas.items()):

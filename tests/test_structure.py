@@ -1,44 +1,29 @@
-"""The shape of the project: who may import whom, one OpenCV, and wheels that hold what the tree holds."""
+"""The shape of the project: who may import whom, one OpenCV, unique names, and folders that are parts of a package."""
 
 from __future__ import annotations
 
 import ast
 import re
-import shutil
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from graphlib import TopologicalSorter
 from importlib import metadata
 from pathlib import Path
-from shutil import ignore_patterns
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = (
-    "pipeline",
-    "detectors",
-    "scoring",
-    "sinks",
-    "store",
-    "recognition",
-    "evaluation",
-    "training",
-    "demo",
-    "maintenance",
-    "fleet",
-    "console",
-    "facegate",
-)
+PACKAGE = ROOT / "src" / "facegate"
+FOLDERS = tuple(sorted(path.name for path in PACKAGE.iterdir() if path.is_symlink()))
+"""Folders at the top that are parts of the package."""
 
 # A module may import from its own room and from rooms above it in this list; the longest prefix counts.
 ROOMS = (
     "facegate.errors",
-    "facegate.clock",
+    "facegate.paths",
     "facegate.database",
     "facegate.parent",
-    "facegate.paths",
     "facegate.subprocesses",
     "facegate.pipeline.records",
     "facegate.pipeline.addresses",
@@ -46,12 +31,14 @@ ROOMS = (
     "facegate.cpu",
     "facegate.detectors",
     "facegate.scoring",
-    "facegate.pipeline.seeing",
+    "facegate.pipeline.detection",
     "facegate.sinks",
     "facegate.store",
     "facegate.pipeline.config",
     "facegate.pipeline.flow",
     "facegate.pipeline.gating",
+    "facegate.pipeline.tracking",
+    "facegate.pipeline.quality",
     "facegate.pipeline.recording",
     "facegate.pipeline.observability",
     "facegate.pipeline.sources",
@@ -62,7 +49,6 @@ ROOMS = (
     "facegate.pipeline.control",
     "facegate.pipeline.watch",
     "facegate.recognition",
-    "facegate.maintenance",
     "facegate.evaluation",
     "facegate.training",
     "facegate.demo",
@@ -71,7 +57,7 @@ ROOMS = (
     "facegate.console",
     "facegate",
 )
-MOST_FILES, MOST_LINES = 15, 400
+MAX_FILES, MAX_LINES = 15, 400
 
 
 def rank(module: str) -> int:
@@ -81,13 +67,13 @@ def rank(module: str) -> int:
 
 def modules() -> list[tuple[str, Path]]:
     found = []
-    for folder in FOLDERS:
+    for folder in (*FOLDERS, "src/facegate"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             relative = path.relative_to(ROOT).with_suffix("")
-            parts = [part for part in relative.parts if part != "__init__"]
-            if folder == "facegate" and len(relative.parts) > 2:
-                continue  # the linked folders, seen under their own names
-            found.append((".".join(parts if folder == "facegate" else ["facegate", *parts]), path))
+            parts = [part for part in relative.parts if part not in ("__init__", "src")]
+            if folder == "src/facegate" and path.resolve() != path:
+                continue  # a linked folder, seen under its own name
+            found.append((".".join(parts if parts[0] == "facegate" else ["facegate", *parts]), path))
     return found
 
 
@@ -110,17 +96,7 @@ def test_imports_point_from_the_edges_to_the_records(module: str, path: Path) ->
             assert name != "facegate.cli.app" or module == "facegate.__main__"
             if module.startswith("facegate.scoring."):
                 assert not name.startswith("facegate.pipeline"), f"{module} must not import pipeline code"
-        assert name.split(".")[0] not in FOLDERS[:-1], f"{module}: write facegate.{name}"
-
-
-def test_nothing_of_the_product_needs_what_wheels_leave_out() -> None:
-    left_out = ("facegate.training", "facegate.evaluation.research")
-    need = {
-        module
-        for module, path in modules()
-        if not module.startswith(left_out) and any(name.startswith(left_out) for name in imports(path))
-    }
-    assert need == {"facegate.evaluation.evaluate"}, "which says so where they are missing"
+        assert name.split(".")[0] not in FOLDERS, f"{module}: write facegate.{name}"
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:
@@ -136,8 +112,8 @@ def tracked() -> list[Path]:
 
 def test_rooms_stay_small_enough_to_look_over() -> None:
     files = tracked() or [path for _, path in modules()]
-    crowded = {folder: n for folder, n in Counter(file.parent for file in files).items() if n > MOST_FILES}
-    long = {file: n for file in files if (n := len(file.read_text(encoding="utf-8").splitlines())) > MOST_LINES}
+    crowded = {folder: n for folder, n in Counter(file.parent for file in files).items() if n > MAX_FILES}
+    long = {file: n for file in files if (n := len(file.read_text(encoding="utf-8").splitlines())) > MAX_LINES}
     assert not crowded and not long
 
 
@@ -147,28 +123,42 @@ def test_every_room_says_what_it_is_for() -> None:
             assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), module
 
 
-def test_every_path_on_the_map_exists() -> None:
+def used_outside(path: Path, name: str) -> bool:
+    """Whether another file imports a class from this one; one that never leaves its file may have any name."""
+    return any(
+        isinstance(node, ast.ImportFrom) and any(alias.name == name for alias in node.names)
+        for other in tracked()
+        if other != path
+        for node in ast.walk(ast.parse(other.read_text(encoding="utf-8")))
+    )
+
+
+def test_a_class_name_has_one_meaning() -> None:
+    places: defaultdict[str, list[Path]] = defaultdict(list)
+    for path in tracked():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].append(path)
+    twice = {name: paths for name, paths in places.items() if len(paths) > 1}
+    assert {name for name, paths in twice.items() if any(used_outside(path, name) for path in paths)} == set()
+
+
+def test_every_path_in_the_architecture_exists() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", text))
     assert len(named) > 30
     assert not [path for path in sorted(named) if not (ROOT / path).exists()]
 
 
-@pytest.mark.parametrize("folder", [*FOLDERS[:-1], "configs"])
-def test_a_checkout_without_symbolic_links_says_so(folder: str, tmp_path: Path) -> None:
-    """Git writes a link as a file with its target, where the file system has none (Windows, some archives)."""
-    shutil.copytree(ROOT / "facegate", tmp_path / "facegate", symlinks=True, ignore=ignore_patterns("__pycache__"))
-    link = tmp_path / "facegate" / folder
-    link.unlink()
-    link.write_text(f"../{folder}")
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_folder_of_the_package_cannot_be_imported_under_a_second_name(folder: str) -> None:
+    if not list((ROOT / folder).glob("*.py")):
+        pytest.skip("holds no modules")
     done = subprocess.run(
-        [sys.executable, "-c", "import facegate"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-c", f"import {folder}"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == (
-        f"ImportError: facegate/{folder} is no link to ../{folder}: this copy was made without symbolic links; "
-        "clone with 'git clone -c core.symlinks=true', or install the wheel (docs/architecture.md)"
-    )
+    assert done.stderr.splitlines()[-1] == f"ImportError: import facegate.{folder}, not {folder}"
 
 
 def test_exactly_one_opencv_is_installed() -> None:
@@ -176,15 +166,14 @@ def test_exactly_one_opencv_is_installed() -> None:
     assert {name for name in installed if name.startswith("opencv")} == {"opencv-python"}
 
 
-def test_every_package_folder_is_linked_into_facegate() -> None:
-    for folder in (*FOLDERS[:-1], "configs"):
-        link = ROOT / "facegate" / folder
-        assert link.is_symlink() and link.resolve() == (ROOT / folder).resolve()
+def test_no_link_is_committed() -> None:
+    listed = subprocess.run(["git", "ls-files", "-s"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert not [line for line in listed.stdout.splitlines() if line.startswith("120000")]
 
 
-def test_what_runs_exported_graphs_does_not_wait_for_torch() -> None:
+def test_a_gate_and_a_worker_do_not_load_torch() -> None:
     """Importing torch takes seconds; a gate and a worker with the model that ships need only its graph."""
     heavy = "'torch', 'torchvision', 'timm', 'matplotlib', 'scipy.stats'"
-    modules = "facegate.pipeline.runner, facegate.detectors.mtcnn, facegate.recognition.worker.zmq_worker"
-    code = f"import sys, {modules}; print(*{{{heavy}}} & set(sys.modules))"
+    loaded = "facegate.pipeline.runner, facegate.detectors.mtcnn, facegate.recognition.worker.zmq_worker"
+    code = f"import sys, {loaded}; print(*{{{heavy}}} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == ""

@@ -22,7 +22,7 @@ from facegate.training.distill import Trainer, train
 from facegate.training.export import CALIBRATION_CROPS, export_model
 from facegate.training.pool import load_pool
 from facegate.training.recipe import Recipe
-from facegate.training.teacher import Recogniser, Teacher
+from facegate.training.teacher import Recognizer, Teacher
 from facegate.training.views import ViewSettings
 
 HOLD_OUT_EVERY = 100
@@ -53,7 +53,7 @@ def distil(
         "runs/student.pt"
     ),
     second: Annotated[
-        list[Path] | None, typer.Option(help="Another recogniser asked about a view's quality, such as CASIA's.")
+        list[Path] | None, typer.Option(help="Another recognizer asked about a view's quality, such as CASIA's.")
     ] = None,
     start: Annotated[
         Path | None, typer.Option(help="An exported model to go on from, where there is no checkpoint.")
@@ -75,7 +75,7 @@ def distil(
     threads: Annotated[int, typer.Option(min=1)] = 2,
     seed: int = 0,
 ) -> None:
-    """Distil a small face ViT from a recogniser. Ctrl-C loses at most the time since the last checkpoint."""
+    """Distil a small face ViT from a recognizer. Ctrl-C loses at most the time since the last checkpoint."""
     until = None if for_s is None else monotonic() + for_s
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)  # Views are small, and OpenCV's threads would not survive the fork of the workers.
@@ -100,7 +100,7 @@ def distil(
         embedding_weight=embedding_weight,
         views=ViewSettings(degraded=degraded),
     )
-    others = [Recogniser(path, device, dtype) for path in second or []]
+    others = [Recognizer(path, device, dtype) for path in second or []]
     trainer = Trainer(recipe, pool_.only(~held & ~out), master, others, device, dtype, workers)
     if checkpoint.is_file():
         trainer.resume(checkpoint)

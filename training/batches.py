@@ -1,4 +1,4 @@
-"""Batches to learn from: views, and what the recognisers say about them."""
+"""Batches to learn from: views, and what the recognizers say about them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from facegate.training.fairness import group_offsets
 from facegate.training.pool import Pool
 from facegate.training.recipe import Recipe
-from facegate.training.teacher import Recogniser, Seen, Teacher
+from facegate.training.teacher import Recognizer, Seen, Teacher
 from facegate.training.views import Views, make_batch
 
 
@@ -27,26 +27,26 @@ class Batch(msgspec.Struct, frozen=True, eq=False):
     map: Tensor
     stages: tuple[Tensor, ...]
     estimates: Tensor
-    """``(B, 2)``: standardised length of the recognisers' embeddings, survival."""
+    """``(B, 2)``: standardized length of the recognizers' embeddings, survival."""
     changed: Tensor
     """``(B,)`` bool: views that were degraded."""
 
 
 class Scales(msgspec.Struct, frozen=True, eq=False):
-    """Mean and spread of what the recognisers say, so that every target has unit variance."""
+    """Mean and spread of what the recognizers say, so that every target has unit variance."""
 
     map_mean: Tensor
     map_std: Tensor
     stages: tuple[tuple[Tensor, Tensor], ...]
     lengths: tuple[tuple[float, float], ...]
-    """Mean and spread of the embedding's length, for each recogniser."""
+    """Mean and spread of the embedding's length, for each recognizer."""
 
 
 class BatchMaker:
-    """Asks the recognisers about views."""
+    """Asks the recognizers about views."""
 
     def __init__(
-        self, recipe: Recipe, pool: Pool, teacher: Teacher, others: Sequence[Recogniser], device: torch.device
+        self, recipe: Recipe, pool: Pool, teacher: Teacher, others: Sequence[Recognizer], device: torch.device
     ) -> None:
         """Ask about the whole pool once, which takes a while.
 
@@ -54,7 +54,7 @@ class BatchMaker:
             recipe: decides the views.
             pool: what is trained on.
             teacher: says what to learn.
-            others: say beside it how well a view can be recognised.
+            others: say beside it how well a view can be recognized.
             device: of the batches.
         """
         self._recipe, self._pool, self._teacher, self._others = recipe, pool.crops, teacher, tuple(others)
@@ -63,7 +63,7 @@ class BatchMaker:
         self.scales = self._measure_scales()
 
     def _seen(self, crops: Tensor) -> list[Seen]:
-        """What each recogniser but the teacher says."""
+        """What each recognizer but the teacher says."""
         return [other.seen(crops) for other in self._others]
 
     def _clean_lengths(self) -> NDArray[np.float32]:
@@ -121,7 +121,7 @@ class BatchMaker:
         )
 
     def _estimates(self, views: Views, rows: Tensor, clean: Seen, degraded: Seen, number: int) -> Tensor:
-        """``(B, 2)``: standardised length and survival as one recogniser sees them."""
+        """``(B, 2)``: standardized length and survival as one recognizer sees them."""
         survival = torch.ones_like(clean.length)
         survival[rows] = (degraded.unit[: len(rows)] * clean.unit[rows]).sum(1)
         offsets, (mean, std) = self._offsets[number], self.scales.lengths[number]

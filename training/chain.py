@@ -1,4 +1,4 @@
-"""A recogniser's ONNX file as a chain of torch functions.
+"""A recognizer's ONNX file as a chain of torch functions.
 
 The files are plain chains of a few kinds of node, so torch runs them directly: in bf16 on a processor that
 multiplies it natively that is about four times as fast as ONNX Runtime, and on a GPU it needs nothing else.
@@ -40,7 +40,7 @@ class Chain:
             ModelError: missing, or without one of these values.
         """
         if not path.is_file():
-            raise ModelError(f"no teacher at {path}: give the ONNX file of a recogniser")
+            raise ModelError(f"no teacher at {path}: give the ONNX file of a recognizer")
         graph = onnx.load(str(path)).graph
         self.device = device
         self.nodes: list[Any] = [node for node in graph.node if node.op_type not in _FLATTENING]

@@ -1,6 +1,6 @@
-"""``python -m facegate.training.depth pool112.zip --recogniser y1.onnx``: learn how to weigh readings by depth.
+"""``python -m facegate.training.depth pool112.zip --recognizer y1.onnx``: learn how to weigh readings by depth.
 
-Crops are degraded at random, and a recogniser says how much of each is left: the similarity to what it was. Weights
+Crops are degraded at random, and a recognizer says how much of each is left: the similarity to what it was. Weights
 that never fall with depth are fitted to that by non-negative least squares over their increments, a set for each
 number (:mod:`facegate.evaluation.research.depth`).
 """
@@ -28,7 +28,7 @@ DIGITS = 4
 
 def main(
     pool: Annotated[Path, typer.Argument(help="Zip of aligned 112x112 crops that no evaluation uses.")],
-    recogniser: Annotated[str, typer.Option(help="Says what is left of a degraded crop.")],
+    recognizer: Annotated[str, typer.Option(help="Says what is left of a degraded crop.")],
     cache: Annotated[Path, typer.Option(help="File for the decoded pool.")] = Path("runs/pool.npy"),
     output: Annotated[Path, typer.Option(help="Written.")] = Path("evaluation/research/depth.json"),
     crops: Annotated[int, typer.Option()] = 3000,
@@ -40,7 +40,7 @@ def main(
     loaded = load_pool(pool, cache)
     chosen = loaded.crops[np.sort(rng.choice(len(loaded.crops), crops, replace=False))]
     spoilt = np.stack([degrade_one(crop, rng) for crop in chosen])
-    judge, scorer = load_embedder(recogniser), load_scorer(device="cpu", dtype="fp32", backend="torch")
+    judge, scorer = load_embedder(recognizer), load_scorer(device="cpu", dtype="fp32", backend="torch")
     readings: dict[str, list[NDArray[np.float64]]] = {number: [] for number in NUMBERS}
     left = []
     for start in range(0, crops, TOGETHER):
@@ -56,7 +56,7 @@ def main(
 
 
 def rising(readings: NDArray[np.float64], target: NDArray[np.float64]) -> list[float]:
-    """Weights of standardised readings ``(N, K)`` that never fall from one to the next; they sum to one."""
+    """Weights of standardized readings ``(N, K)`` that never fall from one to the next; they sum to one."""
     standard = (readings - readings.mean(0)) / readings.std(0)
     # A weight is the sum of the increments up to it: column k holds what the k-th increment adds to.
     steps = np.cumsum(standard[:, ::-1], axis=1)[:, ::-1]

@@ -1,16 +1,16 @@
-"""Distils the default face ViT from a recogniser: quality and embedding from one small network.
+"""Distils the default face ViT from a recognizer: quality and embedding from one small network.
 
 The student's stem and head start as the teacher's own layers (``start.py``); what lies between them is learnt.
 
 The student sees degraded views. Its targets are the teacher's of the clean view: the last feature map (scaled to
-unit variance) and the unit embedding, both by plain squared error on un-normalised outputs. What that rewards is
+unit variance) and the unit embedding, both by plain squared error on un-normalized outputs. What that rewards is
 the conditional mean, whose length is the expected cosine with the truth: the norm of the embedding becomes a
 quality between 0 and 1. The convolutional stem learns the teacher's early maps of the view that the student sees,
 which is what lets it learn from few pictures.
 
-Two numbers are estimated beside the embedding, and no label is needed for either: the length of a recogniser's own
+Two numbers are estimated beside the embedding, and no label is needed for either: the length of a recognizer's own
 embedding of the clean view, less what a group owes it (``fairness.py``), and *survival*, its cosine between the
-view and its clean self. Each is the mean over the teacher and the other recognisers: no one's taste decides.
+view and its clean self. Each is the mean over the teacher and the other recognizers: no one's taste decides.
 
 The paths of the patch tokens are trained too: over a batch, and over its clean views alone, the logarithm of the
 ViTNT-FIQA score shall correlate with the sum of those two numbers. So the score that reads steadiness finds it.
@@ -41,14 +41,14 @@ from facegate.training.batches import Batch, BatchMaker
 from facegate.training.pool import Pool
 from facegate.training.recipe import FUSION, MEAN, SCORED_BLOCKS, STD, Recipe, student_architecture
 from facegate.training.start import fade, freeze_early, inherit
-from facegate.training.teacher import Recogniser, Teacher
+from facegate.training.teacher import Recognizer, Teacher
 from facegate.training.views import stream
 
 BATCHES_AHEAD = 3
 
 
 class StudentOutput(msgspec.Struct, frozen=True, eq=False):
-    """What the student says, un-normalised."""
+    """What the student says, un-normalized."""
 
     embedding: Tensor
     map: Tensor
@@ -66,7 +66,7 @@ class Trainer:
         recipe: Recipe,
         pool: Pool,
         teacher: Teacher,
-        others: Sequence[Recogniser],
+        others: Sequence[Recognizer],
         device: torch.device,
         dtype: torch.dtype,
         workers: int = 0,
@@ -77,7 +77,7 @@ class Trainer:
             recipe: decides the result.
             pool: what is trained on.
             teacher: says what to learn.
-            others: say beside it how well a view can be recognised.
+            others: say beside it how well a view can be recognized.
             device: of the student.
             dtype: of the student's products.
             workers: processes that make views; 0 for a thread.
@@ -270,7 +270,7 @@ class Trainer:
         part.replace(path)
 
     def start_from(self, state: dict[str, Tensor], samples_done: int) -> None:
-        """Go on from weights alone, such as an exported model's: optimiser and average begin anew."""
+        """Go on from weights alone, such as an exported model's: optimizer and average begin anew."""
         self.network.load_state_dict({name: value.float() for name, value in state.items()})
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.samples_done = self._began = samples_done

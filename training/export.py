@@ -38,7 +38,7 @@ def export_model(checkpoint: Path, target: Path, name: str, crops: NDArray[np.ui
         fusion=FUSION,
         mean=MEAN,
         std=STD,
-        licence="weights for non-commercial research (trained on research data)",
+        license="weights for non-commercial research (trained on research data)",
         source=f"distilled from MobileFaceNet-y1, {state['samples_done']} samples",
     )
     average: dict[str, torch.Tensor] = state["average"]

@@ -1,6 +1,6 @@
 """What the length of the teacher's embedding owes to a group and not to the picture.
 
-A recogniser's embeddings are shorter for groups that it saw less of. A student that learns this length would call
+A recognizer's embeddings are shorter for groups that it saw less of. A student that learns this length would call
 their faces worse. So the part of it that UTKFace's labels, or a person's name, explain is taken off the target.
 """
 

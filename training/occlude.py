@@ -1,6 +1,6 @@
 """What covers a face, painted on aligned crops: closed lids, dark glasses, a mask, a hand.
 
-A recogniser hardly minds closed eyes, and its pool shows few hands; so they are painted where the template has
+A recognizer hardly minds closed eyes, and its pool shows few hands; so they are painted where the template has
 eyes, mouth and cheeks (``facegate.detectors.align``). Randomness comes from the caller.
 """
 
@@ -20,17 +20,17 @@ Cover = Callable[[Image, np.random.Generator], Image]
 
 
 def _skin(crop: Image, rng: np.random.Generator) -> NDArray[np.float32]:
-    """The colour of a cheek, a little lighter or darker."""
+    """The color of a cheek, a little lighter or darker."""
     x, y = CHEEKS[int(rng.integers(2))]
-    colour = np.median(crop[y - 4 : y + 5, x - 4 : x + 5].reshape(-1, 3), axis=0)
-    return np.asarray(np.clip(colour * rng.uniform(0.75, 1.1), 0, 255), np.float32)
+    color = np.median(crop[y - 4 : y + 5, x - 4 : x + 5].reshape(-1, 3), axis=0)
+    return np.asarray(np.clip(color * rng.uniform(0.75, 1.1), 0, 255), np.float32)
 
 
-def _painted(crop: Image, mask: NDArray[np.float32], colour: NDArray[np.float32]) -> Image:
-    """``colour`` with a soft edge, keeping a quarter of the light and shade below."""
+def _painted(crop: Image, mask: NDArray[np.float32], color: NDArray[np.float32]) -> Image:
+    """``color`` with a soft edge, keeping a quarter of the light and shade below."""
     soft = cv2.GaussianBlur(mask, (0, 0), 1.2)[:, :, None]
     shade = 0.25 * (crop.astype(np.float32) - crop.mean((0, 1)))
-    return contiguous(np.clip(crop * (1 - soft) + (colour + shade) * soft, 0, 255))
+    return contiguous(np.clip(crop * (1 - soft) + (color + shade) * soft, 0, 255))
 
 
 def lids(crop: Image, rng: np.random.Generator) -> Image:
@@ -67,14 +67,14 @@ def mask(crop: Image, rng: np.random.Generator) -> Image:
 
 
 def hand(crop: Image, rng: np.random.Generator) -> Image:
-    """A few fingers across the face, in the colour of its skin."""
+    """A few fingers across the face, in the color of its skin."""
     covered = np.zeros(crop.shape[:2], np.float32)
     angle, at = rng.uniform(0, np.pi), rng.uniform(30, 82, 2)
     along = np.array([np.cos(angle), np.sin(angle)])
     across = np.array([-along[1], along[0]])
     for finger in range(int(rng.integers(2, 5))):
-        centre = at + across * 11 * finger
-        ends = [tuple(int(v) for v in np.rint(centre + along * reach)) for reach in (-60, rng.uniform(5, 30))]
+        center = at + across * 11 * finger
+        ends = [tuple(int(v) for v in np.rint(center + along * reach)) for reach in (-60, rng.uniform(5, 30))]
         cv2.line(covered, ends[0], ends[1], 1.0, int(rng.integers(8, 12)), cv2.LINE_AA)
     return _painted(crop, covered, _skin(crop, rng))
 

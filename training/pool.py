@@ -21,7 +21,7 @@ from facegate.errors import ConfigError
 
 SUFFIXES = (".webp", ".jpg", ".jpeg", ".png")
 KEPT_OUT = 5
-"""One of so many labelled pictures is kept out."""
+"""One of so many labeled pictures is kept out."""
 GENDERS = ("male", "female")
 RACES = ("White", "Black", "Asian", "Indian", "others")
 AGES = ((0, 2), (3, 12), (13, 19), (20, 39), (40, 59), (60, 120))

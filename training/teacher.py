@@ -1,4 +1,4 @@
-"""The teacher: MobileFaceNet-y1, opened at its feature maps; and a second recogniser, asked for its opinion.
+"""The teacher: MobileFaceNet-y1, opened at its feature maps; and a second recognizer, asked for its opinion.
 
 A feature map gives many times as many numbers to learn from as the embedding alone. The layers after the last map
 are also read, as a start for the student's own head of the same shape.
@@ -31,7 +31,7 @@ _VECTORS = ("expand.bias", "act.weight", "gdc.bias", "linear.bias")
 
 
 class Seen(msgspec.Struct, frozen=True, eq=False):
-    """What a recogniser says about ``B`` crops, fp32."""
+    """What a recognizer says about ``B`` crops, fp32."""
 
     unit: Tensor
     """``(B, 128)`` embedding of length one."""
@@ -60,8 +60,8 @@ class Layer(msgspec.Struct, frozen=True, eq=False):
     slopes: Tensor | None
 
 
-class Recogniser:
-    """A recogniser that says how well a face can be recognised: by the length and the change of its embedding."""
+class Recognizer:
+    """A recognizer that says how well a face can be recognized: by the length and the change of its embedding."""
 
     def __init__(self, path: Path, device: torch.device, dtype: torch.dtype) -> None:
         """Load MobileFaceNet trained on CASIA-WebFace, or whatever takes its input.

@@ -113,7 +113,7 @@ def watch(folder: Path) -> None:
             for page in pages:
                 page.close()
             sleep(2)
-        looks = sum(each["looks_per_s"] for each in console.get("/cameras")["cameras"])
+        looks = sum(each["processed_fps"] for each in console.get("/cameras")["cameras"])
         print(f"{CAMERAS} cameras, {looks:.1f} looks/s, tiles with pictures in each browser: {shown}")
         for name, found in spent.items():
             own, gate = (statistics.median(each) for each in zip(*found, strict=True))

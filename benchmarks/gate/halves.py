@@ -43,7 +43,7 @@ class Played(msgspec.Struct, frozen=True):
 
 
 class Clip(msgspec.Struct, frozen=True):
-    """A clip as one recogniser sees it."""
+    """A clip as one recognizer sees it."""
 
     best: list[int]
     """Qualities of the best faces of visits that got a name."""
@@ -96,7 +96,9 @@ def watched(source: Path, yunet: Path, observers: list[Observer], visits: tuple[
 
 
 def _clip(observer: Observer, runner: Runner, config: RunConfig, visits: tuple[LabeledVisit, ...]) -> Clip:
-    learning = runner.gates_for_replay(config.model_copy(update={"gate": GateConfig(keep=KEEP, keep_sample=1.0)}))
+    learning = runner.gates_for_replay(
+        config.model_copy(update={"gate": GateConfig(target_recall=KEEP, exploration_rate=1.0)})
+    )
     observer.decide(learning)
     best = [
         quality
@@ -106,7 +108,9 @@ def _clip(observer: Observer, runner: Runner, config: RunConfig, visits: tuple[L
     ]
     played = {}
     for threshold in THRESHOLDS:
-        observer.decide(runner.gates_for_replay(config.model_copy(update={"gate": GateConfig(min_quality=threshold)})))
+        observer.decide(
+            runner.gates_for_replay(config.model_copy(update={"gate": GateConfig(min_quality=threshold)}))
+        )
         result = compare([observer], visits, "", "").policies["facegate"]
         played[threshold] = Played(result.fr_calls, result.identified, result.false_identifications)
     return Clip(best, played)

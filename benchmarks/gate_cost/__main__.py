@@ -1,6 +1,6 @@
-"""The gate's own bill: is it cheaper than recognising every face, and how many cameras does a machine hold?
+"""The gate's own bill: is it cheaper than recognizing every face, and how many cameras does a machine hold?
 
-    python -m benchmarks.gate_cost --yunet yunet_n_640_640.onnx --recogniser mobilefacenet-y1.onnx multi_face.avi
+    python -m benchmarks.gate_cost --yunet yunet_n_640_640.onnx --recognizer mobilefacenet-y1.onnx multi_face.avi
     python -m benchmarks.gate_cost ... --uhd                     # the clip as a 4K camera would send it in H.265
     python -m benchmarks.gate_cost ... --load                    # cameras over RTSP too, about five minutes
 
@@ -69,25 +69,25 @@ def decoding(clip: Path) -> float:
     return process_time() - start
 
 
-def plain_embedding(recogniser: str) -> Callable[[Image], object]:
+def plain_embedding(recognizer: str) -> Callable[[Image], object]:
     """An embedding as most scripts make it: one crop at a time in ONNX Runtime."""
-    embedder = load_embedder(recogniser)
+    embedder = load_embedder(recognizer)
     if not isinstance(embedder, OnnxEmbedder):
         return lambda crop: embedder.embed([crop])
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(recogniser, options)
+    session = onnxruntime.InferenceSession(recognizer, options)
     name = session.get_inputs()[0].name
     return lambda crop: session.run(None, {name: embedder.prepare(crop)[None]})
 
 
 def compare(
-    clip: Path, yunet: Path, recogniser: str, config: RunConfig, rounds: int, *, unsure: bool
+    clip: Path, yunet: Path, recognizer: str, config: RunConfig, rounds: int, *, unsure: bool
 ) -> dict[str, object]:
     """The gate and the plain way, in turn."""
-    detector, embed = load_detector("yunet", yunet), plain_embedding(recogniser)
+    detector, embed = load_detector("yunet", yunet), plain_embedding(recognizer)
     frames = [image for _, image in looks(clip, SAMPLE_FPS)]
     ours: list[dict[str, float]] = []
     theirs: list[dict[str, float]] = []
@@ -178,7 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", nargs="*", type=Path, help="The demo's clip is always measured.")
     parser.add_argument("--yunet", type=Path, required=True)
-    parser.add_argument("--recogniser", required=True)
+    parser.add_argument("--recognizer", required=True)
     parser.add_argument("--weights", type=Path, help="Of the scorer; the built-in model by default.")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--one-core", action="store_true", help="Keep to one core (not with --load).")
@@ -205,7 +205,7 @@ def main() -> None:
             clips = [scaled(clips[-1], folder / "4k-h265.mp4", 3840, 2160, codec="libx265", most=150)]
         for clip in clips:
             print(
-                json.dumps(compare(clip, args.yunet, args.recogniser, config, args.rounds, unsure=args.unsure)),
+                json.dumps(compare(clip, args.yunet, args.recognizer, config, args.rounds, unsure=args.unsure)),
                 flush=True,
             )
         if args.load:

@@ -73,7 +73,7 @@ def measure(path: Path, fps: float, mtcnn: Detector, yunet: Detector, scorer: Sc
     """One clip's figures."""
     gate = GateRun(mtcnn)
     frames = looks(path, fps)
-    spent: dict[str, list[float]] = {"search": [], "gate": [], "yunet": []}
+    spent: dict[str, list[float]] = {"detect_region": [], "gate": [], "yunet": []}
     searched: list[list[Detection]] = []
     gated: list[list[Detection]] = []
     for pts_s, image in frames:
@@ -107,7 +107,7 @@ def measure(path: Path, fps: float, mtcnn: Detector, yunet: Detector, scorer: Sc
         "clip": path.name,
         "looks": len(frames),
         "how": {look.value: count for look, count in gate.counts.items()},
-        "ms_per_look": {name: round(value, 2) for name, value in ms.items()},
+        "ms_per_frame": {name: round(value, 2) for name, value in ms.items()},
         "gate_over_yunet": round(ms["gate"] / ms["yunet"], 3),
         "search_over_yunet": round(ms["search"] / ms["yunet"], 3),
         "faces": wanted,

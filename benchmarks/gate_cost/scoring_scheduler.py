@@ -78,8 +78,8 @@ def fit(recordings: list[Recording], lag_s: float = 0.2) -> None:
                 key, now = (frame.frame.camera, face.track_id), frame.frame.pts_s
                 if key in last and now - last[key][0] < lag_s:
                     continue
-                grey = cv2.cvtColor(face.face.crop, cv2.COLOR_RGB2GRAY)
-                seen = face_features(tracked(face), grey)
+                gray = cv2.cvtColor(face.face.crop, cv2.COLOR_RGB2GRAY)
+                seen = face_features(tracked(face), gray)
                 if key in last and now - last[key][0] < 2 * lag_s:
                     rows.append(seen - last[key][2])
                     changes.append(face.quality - last[key][1])

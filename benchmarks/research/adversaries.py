@@ -3,7 +3,7 @@
     python -m benchmarks.research.adversaries
 
 FGSM and PGD (ten steps) on ViTNT-FIQA through the shipped network: bad faces raised, good ones sunk, by at most
-2, 4 and 8 grey levels; a sticker learned for all bad faces at once; JPEG and resizing as a defence. Does
+2, 4 and 8 gray levels; a sticker learned for all bad faces at once; JPEG and resizing as a defense. Does
 recognition follow (similarity to the untouched crop)? And do the four numbers of one pass disagree when one is
 attacked? The flag is the difference of calibrated ``vitnt`` and each other number; judged by AUC, with a
 bootstrap over faces.
@@ -40,9 +40,9 @@ class Attacker:
         self._pass, self._settings = scorer.one_pass, scorer.settings
 
     def value(self, pixels: Tensor) -> Tensor:
-        """The raw score ``(B,)`` of pixels ``(B, 112, 112, 3)`` in grey levels; the pass itself works in place."""
+        """The raw score ``(B,)`` of pixels ``(B, 112, 112, 3)`` in gray levels; the pass itself works in place."""
         network, blocks = self._pass.network, self._settings.blocks
-        x, units, received = network.tokens(self._pass.normalised(pixels)), [], pixels.new_zeros(0)
+        x, units, received = network.tokens(self._pass.normalized(pixels)), [], pixels.new_zeros(0)
         for index in range(blocks[-1] + 1):
             x, weights, _ = network.blocks[index](x, index == blocks[-1], False)
             if index in blocks:
@@ -129,7 +129,12 @@ def main() -> None:
     def numbers(each: Crops) -> dict[str, Array]:
         out = scorer.score(each)
         assert out.norm is not None
-        raw = {"vitnt": out.raw_score, "attention": out.attention, "norm": out.norm, "estimate": estimate.score(each).raw_score}
+        raw = {
+            "vitnt": out.raw_score,
+            "attention": out.attention,
+            "norm": out.norm,
+            "estimate": estimate.score(each).raw_score,
+        }
         return {name: scales[name].exact(values) for name, values in raw.items()}
 
     def apart(told: dict[str, Array]) -> dict[str, Array]:
@@ -160,7 +165,7 @@ def main() -> None:
             print(
                 f"  {name:12} "
                 + ", ".join(f"{what} {v[0]:.0f} ({v[1]:.0f} to {v[2]:.0f})" for what, v in after.items())
-                + f"; recogniser's similarity to before {same.mean():.2f}; vitnt after "
+                + f"; recognizer's similarity to before {same.mean():.2f}; vitnt after "
                 + ", ".join(f"{what} {value:.0f}" for what, value in defended.items())
             )
             flags = {what: auc_interval(values, clean[what], arguments.seed) for what, values in differ.items()}

@@ -2,7 +2,7 @@
 
     python -m benchmarks.research.blocks
 
-Every range of blocks of the shipped network, from one pass; ratios by both recognisers on LFW folds 1-4 with
+Every range of blocks of the shipped network, from one pass; ratios by both recognizers on LFW folds 1-4 with
 half of it degraded. Without labels: how well a range agrees, by rank, with all others; how steeply its score
 falls when crops are degraded; how widely its scores spread. Each rule is judged by its rank correlation with
 the ratio.

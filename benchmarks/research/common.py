@@ -1,4 +1,4 @@
-"""What the questions share: the photographs, who is alike by a recogniser, and intervals."""
+"""What the questions share: the photographs, who is alike by a recognizer, and intervals."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def begin(doc: str | None, *more: Callable[[argparse.ArgumentParser], object]) -
 
 
 class Judge(msgspec.Struct, frozen=True, eq=False):
-    """A recogniser, and all comparisons of a set by it."""
+    """A recognizer, and all comparisons of a set by it."""
 
     embedder: Embedder
     units: NDArray[np.float32]
@@ -51,7 +51,7 @@ class Judge(msgspec.Struct, frozen=True, eq=False):
 
 
 class Photographs(msgspec.Struct, frozen=True, eq=False):
-    """LFW's folds 1-4 as they are, or half degraded, with two recognisers."""
+    """LFW's folds 1-4 as they are, or half degraded, with two recognizers."""
 
     faces: FaceSet
     judges: dict[str, Judge]
@@ -78,7 +78,7 @@ def lfw(data: Path, degraded: int | None = None) -> Photographs:
 
 
 def ratios(photographs: Photographs, methods: dict[str, Array], reference: str | None, seed: int) -> str:
-    """A table of ratios by both recognisers, with intervals and, against ``reference``, of the differences."""
+    """A table of ratios by both recognizers, with intervals and, against ``reference``, of the differences."""
     lines = []
     for name, judge in photographs.judges.items():
         resampled = bootstrap(judge.comparisons, methods, FMR, limit=LIMIT, resamples=RESAMPLES, seed=seed)

@@ -5,7 +5,7 @@
 ViTNT-FIQA, the attention score and the estimate of the shipped network, read after every block on LFW folds
 1-4, clean and half degraded; fused with weights that grow linearly with depth, and with monotone ones learned
 on other crops. Each is held against the block that hindsight would have chosen for that number, set and
-recogniser.
+recognizer.
 """
 
 from __future__ import annotations

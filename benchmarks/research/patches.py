@@ -38,7 +38,7 @@ def main() -> None:
     with torch.inference_mode():
         for start in range(0, len(crops), TOGETHER):
             batch = torch.from_numpy(np.ascontiguousarray(crops[start : start + TOGETHER]))
-            x = network.tokens(scorer.one_pass.normalised(batch))
+            x = network.tokens(scorer.one_pass.normalized(batch))
             normed = []
             for index, block in enumerate(network.blocks):
                 x = block(x, False, False)[0]

@@ -57,8 +57,8 @@ def main() -> None:
             quality, size = int(scores.quality[0]), (image.shape[1], image.shape[0])
             why = reasons(crop, face, size, scores.patches[0], quality, scorer.card.name)
             assert why.advice is not None
-            grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
-            sharp = float(cv2.Laplacian(grey, cv2.CV_64F).var())
+            gray = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+            sharp = float(cv2.Laplacian(gray, cv2.CV_64F).var())
             looks.append((file, crop, why.components, why.advice, quality, scores.patches[0], sharp, face.width))
     rank = np.array([each[4] for each in looks])
     promise = (rankdata([each[6] for each in looks]) + rankdata([each[7] for each in looks])) / 2

@@ -3,7 +3,7 @@
     python -m benchmarks.research.together
 
 Rank correlations with mated similarity on LFW folds 1-4, alone and once what the others explain is taken out;
-then ratios of their fusions (mean of ranks), against ViTNT-FIQA alone, by both recognisers. Clean and half
+then ratios of their fusions (mean of ranks), against ViTNT-FIQA alone, by both recognizers. Clean and half
 degraded.
 """
 

@@ -21,7 +21,7 @@ from facegate.recognition.enrollment.face_extraction import FaceExtractor
 from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.names import person_name
 from facegate.recognition.enrollment.records import Erased, FaceSample, Person, Picture
-from facegate.recognition.enrollment.unknowns import UnknownCluster, UnknownStore, enrol_cluster
+from facegate.recognition.enrollment.unknowns import UnknownCluster, UnknownStore, enroll_cluster
 from facegate.recognition.loading import Recognition, load_recognition
 from facegate.recognition.matching.gallery import DEFAULT_FPIR
 
@@ -68,7 +68,7 @@ class EnrollmentService:
             return encode_jpeg(people.crop(row), 90)
 
     def enroll(self, name: str, files: Sequence[tuple[str, bytes]], *, accept: bool = False) -> EnrollmentResult:
-        """Enrol uploaded pictures of a person, each with its name.
+        """Enroll uploaded pictures of a person, each with its name.
 
         Raises:
             GalleryError: a name that cannot be one, or no picture in which a face can be found.
@@ -84,7 +84,7 @@ class EnrollmentService:
     def enroll_crop(
         self, name: str, source: str, jpeg: bytes, quality: int, *, accept: bool = False
     ) -> EnrollmentResult:
-        """Enrol a face that the gate has sent; see :meth:`enroll`."""
+        """Enroll a face that the gate has sent; see :meth:`enroll`."""
         name = person_name(name)
         return self._enroll(name, [_look(source, jpeg, quality)], accept)
 
@@ -137,7 +137,7 @@ class EnrollmentService:
             return encode_jpeg(unknowns.crop(row), 90)
 
     def name_unknown(self, cluster: int, name: str, without: Sequence[int]) -> int:
-        """Enrol an unknown visitor; return how many pictures are new.
+        """Enroll an unknown visitor; return how many pictures are new.
 
         Raises:
             GalleryError: there is no such cluster, or the name cannot be one.
@@ -147,7 +147,7 @@ class EnrollmentService:
         if found is None:
             raise GalleryError("this unknown visitor is not there any more: load the page again")
         with self._lock, UnknownStore(self._path) as unknowns, GalleryStore(self._path) as people:
-            return enrol_cluster(unknowns, people, found, name, set(without))
+            return enroll_cluster(unknowns, people, found, name, set(without))
 
     def forget_unknown(self, cluster: int) -> None:
         """Forget an unknown visitor's faces."""
@@ -158,7 +158,7 @@ class EnrollmentService:
             unknowns.forget(rows)
 
     def recognition(self) -> Recognition:
-        """What the worker recognises with too; loaded at the first call."""
+        """What the worker recognizes with too; loaded at the first call."""
         return self._loaded()
 
     def _enroll(self, name: str, looks: Sequence[FaceSample], accept: bool) -> EnrollmentResult:

@@ -59,7 +59,7 @@ class ConsoleFolder(msgspec.Struct, frozen=True):
 
 
 class RecognizerSettings(msgspec.Struct, frozen=True):
-    """How the worker is to recognise."""
+    """How the worker is to recognize."""
 
     gallery: Path
     embedder: str = "auto"
@@ -98,7 +98,7 @@ class Supervisor:
         self,
         file: ConfigFile,
         folder: ConsoleFolder,
-        recogniser: RecognizerSettings,
+        recognizer: RecognizerSettings,
         tell: Callable[[str, Any], None] = lambda kind, what: None,
     ) -> None:
         """Prepare; nothing is started before the context is entered.
@@ -106,7 +106,7 @@ class Supervisor:
         Args:
             file: says what is to run.
             folder: where everything is kept.
-            recogniser: what the worker uses.
+            recognizer: what the worker uses.
             tell: is told what happens: a kind, and details; from any thread.
 
         Raises:
@@ -114,7 +114,7 @@ class Supervisor:
         """
         self.file = file
         self._folder = folder
-        self._recogniser = recogniser
+        self._recognizer = recognizer
         self._tell = tell
         self._lock = Lock()
         self._changing = RLock()
@@ -306,8 +306,8 @@ class Supervisor:
         where = str(endpoint).replace("://0.0.0.0:", "://127.0.0.1:").replace("://*:", "://127.0.0.1:")
         store = self._folder.store.absolute()
         return [
-            *("recognize", *self._recogniser.to_arguments(), "--connect", where, "--output", "/dev/null"),
-            *("--to", f"store://{store}", "--waiting", str(self._folder.data / "names")),
+            *("recognize", *self._recognizer.to_arguments(), "--connect", where, "--output", "/dev/null"),
+            *("--publish", f"store://{store}", "--spool-dir", str(self._folder.data / "names")),
         ]
 
     def _on_log_line(self, line: LogLine) -> None:

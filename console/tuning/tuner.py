@@ -1,4 +1,4 @@
-"""What a camera's gate let through, and what another would have: decided and recognised again."""
+"""What a camera's gate let through, and what another would have: decided and recognized again."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Tuner:
             camera: whose gate.
             hours: how far back.
             changes: of its ``gate`` section; ``None`` for the gate as it was.
-            named: also recognise what would be sent, which takes a moment for faces that are new.
+            named: also recognize what would be sent, which takes a moment for faces that are new.
 
         Raises:
             ConfigError: these changes make no gate.

@@ -13,11 +13,11 @@ export interface Camera {
   frames_processed: number;
   frames_searched: number;
   frames_overwritten: number;
-  frames_still: number;
-  packets_not_decoded: number;
-  packets_at_rest: number;
+  frames_without_motion: number;
+  packets_skipped: number;
+  packets_idle: number;
   reconnects: number;
-  looks_per_s: number;
+  processed_fps: number;
   decode_s: number;
   age_ms: Record<string, number> | null;
   observed: number;
@@ -80,7 +80,7 @@ export interface CameraOut {
   gate: string | null;
   state: string;
   since_s: number | null;
-  looks_per_s: number;
+  processed_fps: number;
 }
 
 export interface Cameras {
@@ -145,7 +145,7 @@ export interface FromShot {
 export interface GateChange {
   min_quality?: number | null;
   mode?: "end" | "early" | "interval" | null;
-  per_minute?: number | null;
+  max_per_minute?: number | null;
   good_enough?: number | null;
   top_k?: number | null;
 }

@@ -40,7 +40,7 @@ SCHEMES = ("rtsp://", "rtsps://", "http://", "https://")
 PROBE_S = 3.0
 MAX_TRACKS = 500
 OWN = ("state", "problem")
-SECRET = ("password", "password_file", "source", "crops", "name", "enabled", "user")
+SECRET = ("password", "password_file", "source", "main_stream", "name", "enabled", "user")
 IfMatch = Annotated[str | None, Header(description="Version of the configuration that the change is for.")]
 
 
@@ -82,7 +82,7 @@ def camera_list(console: ConsoleState) -> CamerasOut:
 @router.post("/cameras", status_code=201)
 def add_camera(console: RouteErrors, camera: CameraCreate, if_match: IfMatch = None) -> ConfigVersionOut:
     """Watch one more camera, at once."""
-    _check_source(camera.source, camera.crops)
+    _check_source(camera.source, camera.main_stream)
     given = _given(camera)
 
     def edit(data: CommentedMap) -> None:
@@ -104,7 +104,7 @@ def change_camera(
     console: RouteErrors, name: Name, change: CameraUpdate, if_match: IfMatch = None
 ) -> ConfigVersionOut:
     """Change a camera. Its tracks end, its counts go on, the others do not notice."""
-    _check_source(change.source, change.crops)
+    _check_source(change.source, change.main_stream)
     given = _given(change)
 
     def edit(data: CommentedMap) -> None:
@@ -162,7 +162,7 @@ def tracks(
     console: RouteErrors,
     name: Name,
     since: Annotated[float, Query(ge=0, le=1e11)] = 0.0,
-    most: Annotated[int, Query(ge=1, le=MAX_TRACKS)] = 50,
+    limit: Annotated[int, Query(ge=1, le=MAX_TRACKS)] = 50,
 ) -> TracksOut:
     """The newest tracks, those of which nothing was sent too."""
     return TracksOut(
@@ -177,7 +177,7 @@ def tracks(
                 outcomes=track.outcomes,
                 sent=sum(fate.shot_id is not None for fate in track.events),
             )
-            for track in console.store.tracks(name, since, most)
+            for track in console.store.tracks(name, since, limit)
         ]
     )
 
@@ -245,7 +245,7 @@ def states(console: ConsoleState) -> list[dict[str, Any]]:
             "name": camera.name,
             "state": camera.state,
             "problem": camera.problem,
-            "looks_per_s": camera.processed_fps,
+            "processed_fps": camera.processed_fps,
             "observed": camera.observed,
             "sent": camera.outcomes.get("forwarded", 0),
         }

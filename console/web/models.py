@@ -34,18 +34,18 @@ class CameraSettings(Strict):
 
     user: Annotated[str, Field(max_length=200)] | None = None
     password: SecretStr | None = None
-    crops: Annotated[str, Field(max_length=4096)] | None = None
+    main_stream: Annotated[str, Field(max_length=4096)] | None = None
     transport: Literal["tcp", "udp"] | None = None
     timeout_s: Annotated[float, Field(gt=0, le=120)] | None = None
     max_fps: Annotated[float, Field(gt=0, le=1000)] | None = None
     idle_fps: Annotated[float, Field(ge=0.1, le=1000)] | None = None
-    aspect: Aspect | None = None
+    display_aspect_ratio: Aspect | None = None
     rotate: Literal[0, 90, 180, 270] | None = None
-    search: Region | None = None
-    report: Annotated[list[Polygon], Field(max_length=50)] | None = None
+    detect_region: Region | None = None
+    zones: Annotated[list[Polygon], Field(max_length=50)] | None = None
     mask: Annotated[list[Polygon], Field(max_length=50)] | None = None
     skip_still: bool | None = None
-    follow: bool | None = None
+    track_between_detections: bool | None = None
     reconnect: bool | None = None
     decoder: Literal["auto", "cpu", "cuda", "vaapi", "qsv"] | None = None
     realtime: bool | None = None
@@ -81,7 +81,7 @@ class CameraOut(BaseModel):
     name: str
     enabled: bool
     state: str
-    """``connecting``, ``live``, ``stalled``, ``unauthorised``, ``failed``, ``ended``; ``paused``; ``waiting`` for
+    """``connecting``, ``live``, ``stalled``, ``unauthorized``, ``failed``, ``ended``; ``paused``; ``waiting`` for
     the gate."""
     problem: str | None
     source: str

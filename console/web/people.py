@@ -170,13 +170,13 @@ def merge(console: RouteErrors, name: str, into: NewName) -> dict[str, int]:
 
 
 @router.post("/people/{name}/pictures")
-def enrol(
+def enroll(
     console: RouteErrors,
     name: PersonName,
     files: Annotated[list[UploadFile], File(max_length=MAX_FILES)],
     accept: Annotated[bool, Form()] = False,
 ) -> EnrollmentResultOut:
-    """Enrol pictures from files; each is judged, and those with a fault are left out unless ``accept`` says so."""
+    """Enroll pictures from files; each is judged, and those with a fault are left out unless ``accept`` says so."""
     if len(files) > MAX_FILES:
         raise ApiError(413, "too_large", f"more than {MAX_FILES} files at a time", "send fewer")
     contents = []
@@ -191,8 +191,8 @@ def enrol(
 
 
 @router.post("/people/{name}/shots")
-def enrol_shot(console: RouteErrors, name: PersonName, wanted: FromShot) -> EnrollmentResultOut:
-    """Enrol a face that the gate has sent."""
+def enroll_shot(console: RouteErrors, name: PersonName, wanted: FromShot) -> EnrollmentResultOut:
+    """Enroll a face that the gate has sent."""
     shot, jpeg = _shot(console, wanted.shot_id)
     verdict = console.people.enroll_crop(name, f"shot {shot.shot_id}", jpeg, shot.quality, accept=wanted.accept)
     return _verdict(verdict)

@@ -24,7 +24,7 @@ class GateUpdate(Strict):
 
     min_quality: Quality | None = None
     mode: Literal["end", "early", "interval"] | None = None
-    per_minute: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    max_per_minute: Annotated[int, Field(ge=0, le=100_000)] | None = None
     good_enough: Quality | None = None
     top_k: Annotated[int, Field(ge=1, le=10)] | None = None
 
@@ -65,7 +65,7 @@ def play(
 ) -> TuningOutcomeOut:
     """Decide all of it again with another gate; nothing is changed by that.
 
-    The counts are those of ``facegate replay``. With ``named``, what would be sent is recognised too.
+    The counts are those of ``facegate replay``. With ``named``, what would be sent is recognized too.
     """
     _gate(console, name)
     changes = change.model_dump(exclude_unset=True)

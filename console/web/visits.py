@@ -43,7 +43,7 @@ def shots(
     max_quality: Percent = None,
     outcome: Annotated[str | None, Query(pattern="^(forwarded|shadow)$")] = None,
     before: Before = None,
-    most: Limit = 50,
+    limit: Limit = 50,
 ) -> ShotsOut:
     """Shots, newest first."""
     wanted = VisitFilter(
@@ -56,7 +56,7 @@ def shots(
         max_quality=max_quality,
         shadow=None if outcome is None else outcome == "shadow",
     )
-    page = console.store.shots(wanted, before, most)
+    page = console.store.shots(wanted, before, limit)
     return ShotsOut(shots=[_shot(shot) for shot in page.items], next=page.next)
 
 
@@ -88,11 +88,11 @@ def visits(
     until: Time = None,
     min_quality: Percent = None,
     before: Before = None,
-    most: Limit = 50,
+    limit: Limit = 50,
 ) -> VisitsOut:
     """Visits, newest first."""
     wanted = VisitFilter(camera=camera, name=name, known=known, since=since, until=until, min_quality=min_quality)
-    page = console.store.visits(wanted, before, most)
+    page = console.store.visits(wanted, before, limit)
     return VisitsOut(visits=[visit_out(visit) for visit in page.items], next=page.next)
 
 

@@ -124,7 +124,7 @@ class RtspSession:
 
     def _answer(self, method: str, path: str, headers: dict[str, str]) -> bool:
         """Answer one request; return whether the conversation goes on."""
-        if method != "OPTIONS" and not self._authorised(method, headers.get("authorization", "")):
+        if method != "OPTIONS" and not self._authorized(method, headers.get("authorization", "")):
             self._reply(headers, "401 Unauthorized", {"WWW-Authenticate": self._challenge()})
         elif method == "OPTIONS":
             self._reply(headers, "200 OK", {"Public": "OPTIONS, DESCRIBE, SETUP, PLAY, GET_PARAMETER, TEARDOWN"})
@@ -210,7 +210,7 @@ class RtspSession:
             return f'Digest realm="{REALM}", nonce="{self._nonce}"'
         return f'Basic realm="{REALM}"'
 
-    def _authorised(self, method: str, given: str) -> bool:
+    def _authorized(self, method: str, given: str) -> bool:
         if self._terms.credentials is None:
             return True
         user, password = self._terms.credentials.user, self._terms.credentials.password

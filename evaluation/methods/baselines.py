@@ -29,8 +29,8 @@ class LaplacianQuality:
     def score(self, faces: FaceSet, progress: Progress) -> NDArray[np.float64]:
         """See :class:`QualityMethod`."""
         del progress
-        grey = [cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) for crop in faces.crops]
-        return np.array([cv2.Laplacian(image, cv2.CV_64F).var() for image in grey])
+        gray = [cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) for crop in faces.crops]
+        return np.array([cv2.Laplacian(image, cv2.CV_64F).var() for image in gray])
 
 
 class WidthQuality:

@@ -1,4 +1,4 @@
-"""What a network says in one pass: the scorer's own, or a recogniser's norm."""
+"""What a network says in one pass: the scorer's own, or a recognizer's norm."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class ScorerQuality:
 
 
 class NormQuality:
-    """Length of a recogniser's embedding before normalisation (the idea of MagFace)."""
+    """Length of a recognizer's embedding before normalization (the idea of MagFace)."""
 
     def __init__(self, model: Path) -> None:
         embedder = load_embedder(str(model))
         if not isinstance(embedder, OnnxEmbedder):
-            raise ConfigError(f"the norm of {model} needs an ONNX recogniser")
+            raise ConfigError(f"the norm of {model} needs an ONNX recognizer")
         self._embedder = embedder
         self.name = f"norm:{embedder.version}"
 

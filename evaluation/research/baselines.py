@@ -51,8 +51,8 @@ class SimilarityQuality:
     Of a picture whose person has no other, nothing is known: it gets the median of the others.
     """
 
-    def __init__(self, recogniser: str) -> None:
-        self._embedder: Embedder = load_embedder(recogniser)
+    def __init__(self, recognizer: str) -> None:
+        self._embedder: Embedder = load_embedder(recognizer)
         self.name = f"sdd:{self._embedder.version}"
 
     def score(self, faces: FaceSet, progress: Progress) -> NDArray[np.float64]:

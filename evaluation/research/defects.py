@@ -111,7 +111,7 @@ def covered(image: Image, landmarks: Floats, rng: np.random.Generator) -> Image:
         [(30, 74), (80, 70), (96, 84), (100, 112), (50, 114), (34, 98)],
     )
     which = int(rng.integers(3))
-    colour = ((rng.integers(60, 256, 3)), rng.integers(0, 40, 3), _skin(image, landmarks) * rng.uniform(0.75, 1.1))[
+    color = ((rng.integers(60, 256, 3)), rng.integers(0, 40, 3), _skin(image, landmarks) * rng.uniform(0.75, 1.1))[
         which
     ]
     back = cv2.invertAffineTransform(similarity_transform(landmarks, ARCFACE_TEMPLATE))
@@ -120,7 +120,7 @@ def covered(image: Image, landmarks: Floats, rng: np.random.Generator) -> Image:
     cv2.fillPoly(over, [np.rint(points).astype(np.int32)], 255)
     soft = cv2.GaussianBlur(over, (0, 0), 1.0)[:, :, None].astype(np.float32) / 255
     shade = cv2.GaussianBlur(rng.normal(0, 30, image.shape[:2]).astype(np.float32), (0, 0), 6)[:, :, None]
-    cloth = np.clip(np.asarray(colour, np.float32) + shade + rng.normal(0, 4, image.shape), 0, 255)
+    cloth = np.clip(np.asarray(color, np.float32) + shade + rng.normal(0, 4, image.shape), 0, 255)
     return contiguous(image * (1 - soft) + cloth * soft)
 
 

@@ -2,7 +2,7 @@
 
 Everything comes from one pass. After block ``k`` there are: ViTNT-FIQA over the scored blocks up to ``k``, weighed
 by that block's attention; the attention score of block ``k``; and what the estimate's head reads from the tokens
-there. Readings of different depth differ in scale, so each is standardised over the set before it is weighed:
+there. Readings of different depth differ in scale, so each is standardized over the set before it is weighed:
 ``linear`` weights grow with depth as 1, 2, 3, …; ``monotone`` ones grow as was learned on crops that no evaluation
 uses (``python -m facegate.training.depth``).
 """
@@ -59,7 +59,7 @@ def read(scorer: Scorer, crops: NDArray[np.uint8]) -> Readings:
     network, settings = scorer.network, scorer.settings
     path = TokenPath(network.norm, settings.distance)
     vitnt, attention, estimate = [], [], []
-    x = network.tokens(scorer.one_pass.normalised(torch.from_numpy(np.ascontiguousarray(crops))))
+    x = network.tokens(scorer.one_pass.normalized(torch.from_numpy(np.ascontiguousarray(crops))))
     for index in range(network.arch.depth):
         x, weights, logits = network.blocks[index](x, index in settings.blocks, True)
         attention.append(logits)
@@ -145,7 +145,7 @@ class DepthQuality:
 
 
 def fused(readings: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weighed mean ``(N,)`` of standardised readings ``(N, K)``."""
+    """Weighed mean ``(N,)`` of standardized readings ``(N, K)``."""
     spread = readings.std(0)
     standard = (readings - readings.mean(0)) / np.where(spread > 0, spread, 1.0)
     mean: NDArray[np.float64] = standard @ weights / weights.sum()

@@ -1,8 +1,8 @@
 """GraFIQs (arXiv 2404.12203): how far one crop is from what a network was trained on, by its gradients.
 
-The statistics that batch normalisation would have of the crop are compared with the stored ones, and the squared
+The statistics that batch normalization would have of the crop are compared with the stored ones, and the squared
 difference is followed backwards to the tokens before the first block; large gradients mean a poor face. A backward
-pass a crop: a reference, not for the gate, and only for networks that have batch normalisation.
+pass a crop: a reference, not for the gate, and only for networks that have batch normalization.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class GradientQuality:
         """Take the network.
 
         Raises:
-            ConfigError: it has no batch normalisation.
+            ConfigError: it has no batch normalization.
         """
         check_walkable(scorer)
         self._scorer = scorer
@@ -35,7 +35,7 @@ class GradientQuality:
         ]
         if not self._layers:
             raise ConfigError(
-                f"model '{scorer.card.name}' has no batch normalisation, from which grafiqs reads: "
+                f"model '{scorer.card.name}' has no batch normalization, from which grafiqs reads: "
                 "CVLFace's and insightface's ViTs have"
             )
         self.name = f"{scorer.card.name}:{scorer.reading.model.fingerprint}:grafiqs"
@@ -52,7 +52,7 @@ class GradientQuality:
     def _one(self, crop: Tensor) -> float:
         network = self._scorer.network
         with torch.no_grad():
-            start = network.tokens(self._scorer.one_pass.normalised(crop)).float()
+            start = network.tokens(self._scorer.one_pass.normalized(crop)).float()
         start.requires_grad_(True)
         differences: list[Tensor] = []
 

@@ -35,7 +35,7 @@ class StochasticQuality:
         generator = torch.Generator().manual_seed(self.SEED)
         for start in range(0, len(faces.crops), CHUNK // 4):
             crops = torch.from_numpy(np.ascontiguousarray(faces.crops[start : start + CHUNK // 4]))
-            x = network.tokens(self._scorer.one_pass.normalised(crops))
+            x = network.tokens(self._scorer.one_pass.normalized(crops))
             for block in network.blocks:
                 x = block(x, False, False)[0]
             units = []

@@ -140,8 +140,8 @@ class Camera:
         try:
             while not self.stopped.is_set() and (lost := self._connection()) is not None:
                 live_for = 0.0 if self._live_since is None else monotonic() - self._live_since
-                unauthorised = self.state is CameraState.UNAUTHORIZED
-                wait = backoff.wait_s(unauthorised=unauthorised, live_for_s=live_for)
+                unauthorized = self.state is CameraState.UNAUTHORIZED
+                wait = backoff.wait_s(unauthorized=unauthorized, live_for_s=live_for)
                 if lost != told or self._live_since is not None or monotonic() - told_s >= LOG_REPEAT_S:
                     event = "camera lost, trying again" if self._seen else "waiting for the camera, trying again"
                     log.warning(event, camera=self.name, reason=lost, again_in_s=round(wait, 1))

@@ -22,9 +22,9 @@ class Backoff:
         self._random = random.Random(seed)
         self._next_s = INITIAL_BACKOFF_S
 
-    def wait_s(self, *, unauthorised: bool, live_for_s: float) -> float:
+    def wait_s(self, *, unauthorized: bool, live_for_s: float) -> float:
         """Seconds until the next attempt, after one that was live for ``live_for_s``."""
-        if unauthorised:
+        if unauthorized:
             return UNAUTHORIZED_RETRY_S
         if live_for_s >= STABLE_AFTER_S:
             self._next_s = INITIAL_BACKOFF_S

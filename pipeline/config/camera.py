@@ -28,7 +28,7 @@ class CameraConfig(Section):
     """Best as ``${NAME}``, from the environment."""
     password_file: Path | None = None
     """A file with the password instead, read at every connection."""
-    crops: Text | None = None
+    main_stream: Text | None = None
     """URL of the same camera's large stream: faces are found in ``source`` and cut from this one."""
     reconnect: bool = True
     """Try a lost live camera again, for ever. Without it, the camera ends with its stream."""
@@ -42,14 +42,14 @@ class CameraConfig(Section):
     """Look at no more frames per second than this; all are decoded."""
     realtime: bool = False
     """Play a file at its own speed, like a camera: the newest frame wins."""
-    aspect: Aspect | None = None
+    display_aspect_ratio: Aspect | None = None
     """Width to height as the picture is meant to be seen (``16:9``, ``4:3``, ``1.78``), for cameras and recorders
     that send it squeezed and do not say so. Before ``rotate``; a ratio in the stream is followed by itself."""
     rotate: Literal[0, 90, 180, 270] = 0
     """Turn the picture counter-clockwise by this many degrees."""
-    search: Region | None = None
+    detect_region: Region | None = None
     """Look for faces in this part alone: left, top, right, bottom as fractions of the picture."""
-    report: tuple[Polygon, ...] = ()
+    zones: tuple[Polygon, ...] = ()
     """Faces whose middle is in none of these polygons are dropped; corners as fractions of width and height."""
     mask: tuple[Polygon, ...] = ()
     """Parts that nobody may look at: black before anything else."""
@@ -57,9 +57,9 @@ class CameraConfig(Section):
     """Do not look at frames in which nothing has moved, but twice a second."""
     idle_fps: float | None = Field(0.5, ge=0.1)
     """Looks per second while nobody is there and nothing moves; ``null`` looks at every frame."""
-    follow: bool = True
+    track_between_detections: bool = True
     """Between searches of the whole picture, follow known faces; ``false`` searches every picture."""
-    near: tuple[Name, ...] = Field((), max_length=100)
+    hosts: tuple[Name, ...] = Field((), max_length=100)
     """In a fleet: hosts that reach the camera; all do where this is empty."""
     tags: tuple[Name, ...] = Field((), max_length=100)
     """In a fleet: what the gate that watches it must have (``facegate run --fleet … --tag``), each of them."""
@@ -68,10 +68,10 @@ class CameraConfig(Section):
 
     @property
     def aspect_ratio(self) -> float | None:
-        """``aspect`` as a number."""
-        return None if self.aspect is None else ratio(self.aspect)
+        """``display_aspect_ratio`` as a number."""
+        return None if self.display_aspect_ratio is None else ratio(self.display_aspect_ratio)
 
-    @field_validator("source", "crops")
+    @field_validator("source", "main_stream")
     @classmethod
     def _login_is_encoded(cls, value: str | None) -> str | None:
         problem = None if value is None else login_problem(value)
@@ -86,7 +86,7 @@ class CameraConfig(Section):
             raise ValueError("give password or password_file, not both")
         if given and self.user is None:
             raise ValueError(f"{given[0]} needs a user beside it")
-        if self.user is not None and any(has_login(url) for url in (self.source, self.crops) if url):
+        if self.user is not None and any(has_login(url) for url in (self.source, self.main_stream) if url):
             raise ValueError("the login stands in the URL and in 'user': give it once")
         if self.user is not None and "://" not in self.source:
             raise ValueError("only a camera behind a URL has a login")
@@ -94,8 +94,8 @@ class CameraConfig(Section):
 
     @model_validator(mode="after")
     def _two_streams_are_two_urls(self) -> Self:
-        if self.crops is not None and not all("://" in url for url in (self.source, self.crops)):
-            raise ValueError("crops needs two streams: source and crops must both be URLs")
+        if self.main_stream is not None and not all("://" in url for url in (self.source, self.main_stream)):
+            raise ValueError("main_stream needs two streams: source and main_stream must both be URLs")
         return self
 
     @field_validator("source", mode="before")

@@ -30,20 +30,25 @@ class SpoolConfig(_OnDisk):
     when_full: Literal["block", "drop_oldest", "stop"] = "block"
 
 
+_SCHEMES = {"webhook": ("http", "https"), "mqtt": ("mqtt", "mqtts"), "jetstream": ("nats", "tls")}
+
+
 class OutputConfig(_OnDisk):
     """Another place for shots, beside the workers. When its spool is full, the oldest go and are counted."""
 
-    kind: Literal["lines", "folder", "webhook", "mqtt", "jetstream", "store"]
-    """``lines``: a file, a JSON line per shot. ``folder``: crops with an index. ``webhook``: a POST per shot.
+    kind: Literal["jsonl", "folder", "webhook", "mqtt", "jetstream", "store"]
+    """``jsonl``: a file, a JSON line per shot. ``folder``: crops with an index. ``webhook``: a POST per shot.
     ``mqtt``: a broker, with discovery by Home Assistant. ``jetstream``: a NATS server's stream. ``store``: the file
     that a console on this host shows."""
-    to: str = Field(min_length=1, max_length=2000)
-    """The file, the folder, or the URL."""
+    url: str | None = Field(None, min_length=1, max_length=2000)
+    """Where a ``webhook``, ``mqtt`` or ``jetstream`` is."""
+    path: Path | None = None
+    """The file or folder of ``jsonl``, ``folder`` or ``store``."""
     spool: Path
     """Shots wait here; a spool of its own."""
     secret: str | None = Field(None, min_length=8)
     """Of a webhook: key of the signature."""
-    plain: bool = False
+    allow_insecure: bool = False
     """Allow an address on another host without TLS."""
     retain: bool = True
     """Of an MQTT broker: let it keep the last face, picture and quality of each camera, so that Home Assistant has
@@ -51,20 +56,26 @@ class OutputConfig(_OnDisk):
     console: str | None = Field(None, max_length=2000)
     """Of an MQTT broker: the address under which people reach the console, which Home Assistant links to."""
 
+    @property
+    def target(self) -> str:
+        """The URL or the path, whichever this kind has."""
+        return str(self.path) if self.url is None else self.url
+
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Self:
-        schemes = {"webhook": ("http", "https"), "mqtt": ("mqtt", "mqtts"), "jetstream": ("nats", "tls")}.get(
-            self.kind, ()
-        )
-        for parts in map(urlsplit, servers(self.to) if self.kind == "jetstream" else [self.to]):
+        schemes = _SCHEMES.get(self.kind, ())
+        given, other = ("url", "path") if schemes else ("path", "url")
+        if getattr(self, given) is None or getattr(self, other) is not None:
+            raise ValueError(f"kind '{self.kind}' needs '{given}' and no '{other}'")
+        for parts in map(urlsplit, servers(self.target) if self.kind == "jetstream" else [self.target]):
             # Reading a port that is none raises ValueError.
             if schemes and (parts.scheme not in schemes or not parts.hostname or parts.port == 0):
                 raise ValueError(f"a {self.kind} goes to {schemes[1]}://HOST or, on this host, {schemes[0]}://HOST")
-            if schemes and parts.scheme == schemes[0] and parts.hostname not in LOCAL and not self.plain:
+            if schemes and parts.scheme == schemes[0] and parts.hostname not in LOCAL and not self.allow_insecure:
                 raise ValueError(
-                    f"{schemes[0]}:// to another host is not encrypted: use {schemes[1]}://, or say 'plain: true'"
+                    f"{schemes[0]}:// to another host is not encrypted: use {schemes[1]}:// or set 'allow_insecure: true'"
                 )
-        parts = urlsplit(self.to)
+        parts = urlsplit(self.target)
         if self.kind == "mqtt" and not re.fullmatch(r"(/[\w.-]+)*/?", parts.path):
             raise ValueError("the path of an MQTT address is the topic prefix: letters, digits, '_', '.', '-', '/'")
         if self.console is not None and not re.fullmatch(r"https?://[^\s/?#@]+(/\S*)?", self.console):
@@ -83,7 +94,7 @@ class DeliveryConfig(Section):
     """ZeroMQ endpoint for workers; ``null`` where shots go to other places alone."""
     keys: Path | None = None
     """Folder of ``facegate keys``: delivery is encrypted, and only known workers get in."""
-    plain: bool = False
+    allow_insecure: bool = False
     """Allow workers on other hosts without keys: anybody who connects gets faces."""
     linger_s: float = Field(30.0, ge=0, le=3600)
     """At the end, wait this many seconds for workers to acknowledge what was sent."""
@@ -95,11 +106,11 @@ class DeliveryConfig(Section):
     """Send the whole picture with each shot, shrunk to this longer side."""
     embedding: bool = False
     """Send the face's template with each shot."""
-    others: tuple[OutputConfig, ...] = Field((), max_length=16)
+    outputs: tuple[OutputConfig, ...] = Field((), max_length=16)
 
     @model_validator(mode="after")
     def _shots_go_somewhere(self) -> Self:
-        if self.bind is None and not self.others:
+        if self.bind is None and not self.outputs:
             raise ValueError("shots would go nowhere: give an endpoint to bind, or other places")
         if self.bind is None and self.spool is not None:
             raise ValueError("this spool is for workers, and without an endpoint to bind there are none")
@@ -107,7 +118,7 @@ class DeliveryConfig(Section):
 
     @model_validator(mode="after")
     def _every_spool_is_its_own(self) -> Self:
-        spools = [other.spool for other in self.others] + ([self.spool.path] if self.spool else [])
+        spools = [other.spool for other in self.outputs] + ([self.spool.path] if self.spool else [])
         if len(set(spools)) < len(spools):
             raise ValueError("every place that shots go to needs a spool of its own")
         return self

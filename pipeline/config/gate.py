@@ -25,7 +25,7 @@ class LimitsConfig(Section):
 class PeopleConfig(Section):
     """What is done with the embedding that comes free with the score."""
 
-    guard: bool = True
+    split_identity_switches: bool = True
     """Split a track that passes from one person to another."""
     merge_s: float = Field(3, ge=0, le=600)
     """Seconds within which somebody who comes back goes on under the old track, so that a dropout does not make two
@@ -51,50 +51,52 @@ class GateConfig(Section):
     """Of ``early``: quality at which a face is sent at once."""
     improve_margin: int = Field(10, ge=1, le=100)
     """After a shot, only a face better by this much is worth another."""
-    every_s: float = Field(5.0, gt=0)
+    interval_s: float = Field(5.0, gt=0)
     """Of ``interval``."""
     max_wait_s: float = Field(0.5, gt=0)
     """When somebody stays, the best shot so far is sent after this many seconds."""
     top_k: int = Field(1, ge=1, le=10)
     """Shots kept per track, apart from each other."""
-    apart_s: float = Field(1.0, ge=0)
-    apart_deg: float = Field(15.0, ge=0)
+    min_gap_s: float = Field(1.0, ge=0)
+    min_yaw_gap_deg: float = Field(15.0, ge=0)
     """Shots are apart by this time or by this much yaw."""
     max_shots: int = Field(20, ge=1, le=1000)
     """Forwards per track, whatever else is set."""
-    more_shots: int = Field(4, ge=0, le=20)
-    """Shots of a track that may follow its first while its recogniser is not sure; none in ``interval``."""
+    max_followups: int = Field(4, ge=0, le=20)
+    """Shots of a track that may follow its first while its recognizer is not sure; none in ``interval``."""
     min_track_faces: int = Field(1, ge=1)
     """Shorter tracks send nothing."""
     min_face_px: float = Field(24, ge=0)
     """Faces narrower than this many pixels of the full frame are dropped before scoring."""
-    primary_px: float | None = Field(None, ge=0)
+    primary_face_min_px: float | None = Field(None, ge=0)
     """Turnstile or kiosk: only the largest face counts, if it is at least this wide."""
-    per_minute: int | None = Field(None, ge=0)
+    max_per_minute: int | None = Field(None, ge=0)
     """Forwards within any minute, at most."""
-    shadow: float = Field(0, ge=0, le=1)
+    shadow_rate: float = Field(0, ge=0, le=1)
     """Share of rejects that is forwarded and marked, to estimate what the gate costs."""
-    keep: float | None = Field(None, ge=0.5, lt=1)
+    target_recall: float | None = Field(None, ge=0.5, lt=1)
     """Instead of a fixed ``min_quality``: share of identifications that must survive the threshold."""
-    keep_sample: float = Field(0.1, gt=0, le=1)
-    """Of ``keep``: share of visits that always have ``min_quality``, to learn from."""
-    keep_high: int = Field(60, ge=0, le=100)
-    """Of ``keep``: the threshold never rises beyond."""
+    exploration_rate: float = Field(0.1, gt=0, le=1)
+    """Of ``target_recall``: share of visits that always have ``min_quality``, to learn from."""
+    max_threshold: int = Field(60, ge=0, le=100)
+    """Of ``target_recall``: the threshold never rises beyond."""
     state: Path | None = None
-    """Of ``keep``: folder in which what each camera has learned is kept from run to run."""
+    """Of ``target_recall``: folder in which what each camera has learned is kept from run to run."""
     dry_run: bool = False
     """Decide and count, but send nothing."""
     limits: LimitsConfig = LimitsConfig()
-    people: PeopleConfig = PeopleConfig()
+    identity: PeopleConfig = PeopleConfig()
 
     @model_validator(mode="after")
     def _one_threshold(self) -> Self:
-        if self.keep is None:
+        if self.target_recall is None:
             return self
         if self.hysteresis:
-            raise ValueError("keep sets the threshold: remove hysteresis")
-        if self.mode == "interval" or not self.more_shots or self.dry_run:
-            raise ValueError("keep learns from answers: it needs more_shots, and no dry_run or mode interval")
-        if self.keep_high < self.min_quality:
-            raise ValueError("keep_high is below min_quality")
+            raise ValueError("target_recall sets the threshold: remove hysteresis")
+        if self.mode == "interval" or not self.max_followups or self.dry_run:
+            raise ValueError(
+                "target_recall learns from recognition feedback: it needs max_followups, and neither dry_run nor mode interval"
+            )
+        if self.max_threshold < self.min_quality:
+            raise ValueError("max_threshold is below min_quality")
         return self

@@ -39,10 +39,10 @@ class DataFolder:
 
     def with_store_sink(self, config: RunConfig) -> RunConfig:
         """The configuration with the store as one more place for shots."""
-        place = OutputConfig(kind="store", to=str(self.store), spool=self._waiting)
+        place = OutputConfig(kind="store", path=self.store, spool=self._waiting)
         delivery = config.delivery
         return config.model_copy(
-            update={"delivery": delivery.model_copy(update={"others": (*delivery.others, place)})}
+            update={"delivery": delivery.model_copy(update={"outputs": (*delivery.outputs, place)})}
         )
 
 

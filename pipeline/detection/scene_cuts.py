@@ -14,7 +14,7 @@ from facegate.pipeline.records import Image
 
 THUMBNAIL = (32, 18)
 MIN_DIFFERENCE = 15.0
-"""Mean grey-level change of the thumbnail (0..255) below which nothing is a cut."""
+"""Mean gray-level change of the thumbnail (0..255) below which nothing is a cut."""
 MIN_RISE = 2.5
 """A cut is also a jump: this many times the change before it. A waving camera changes as much, but again and again.
 On the research clips the three real cuts rise 3.5-fold or more, the largest other changes 1.2-fold."""
@@ -29,13 +29,13 @@ class CutDetector:
 
     def step(self, image: Image) -> bool:
         """Return whether ``image`` starts a new scene."""
-        # Nearest-neighbour to a modest size first: area averaging a full 4K frame would cost more than detection.
+        # Nearest-neighbor to a modest size first: area averaging a full 4K frame would cost more than detection.
         small = cv2.resize(image, (THUMBNAIL[0] * 4, THUMBNAIL[1] * 4), interpolation=cv2.INTER_NEAREST)
         small = cv2.resize(small, THUMBNAIL, interpolation=cv2.INTER_AREA)
-        grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.int16)
-        previous, self._previous = self._previous, grey
+        gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.int16)
+        previous, self._previous = self._previous, gray
         if previous is None:
             return False
-        change, before = float(np.abs(grey - previous).mean()), self._change
+        change, before = float(np.abs(gray - previous).mean()), self._change
         self._change = change
         return before is not None and change > MIN_DIFFERENCE and change > MIN_RISE * before

@@ -39,7 +39,7 @@ NO_MOTION_S = 2.0
 STATIC_SCENE_INTERVAL_S = 0.5
 """With ``skip_still``, a still scene is looked at this often, so that tracks do not end."""
 MOTION_THRESHOLD = 8.0
-"""Grey levels (0..255) by which a cell of the thumbnail changes when something moves; above a camera's noise."""
+"""Gray levels (0..255) by which a cell of the thumbnail changes when something moves; above a camera's noise."""
 THUMBNAIL = (64, 36)
 MAX_EXTRAPOLATION_S = 1.0
 """A face's speed is not believed over more time than this."""
@@ -212,9 +212,9 @@ def _velocity(known: _KnownFace | None, box: Box, passed_s: float) -> tuple[floa
 
 
 def _thumbnail(image: Image) -> NDArray[np.int16]:
-    # Nearest-neighbour first: averaging a whole 4K picture would cost more than detection.
+    # Nearest-neighbor first: averaging a whole 4K picture would cost more than detection.
     small = cv2.resize(image, (THUMBNAIL[0] * 4, THUMBNAIL[1] * 4), interpolation=cv2.INTER_NEAREST)
-    grey: NDArray[Any] = cv2.cvtColor(
+    gray: NDArray[Any] = cv2.cvtColor(
         cv2.resize(small, THUMBNAIL, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY
     )
-    return grey.astype(np.int16)
+    return gray.astype(np.int16)

@@ -24,7 +24,7 @@ MIN_CORRELATION = 0.5
 
 
 class FaceTemplatePatch(msgspec.Struct, frozen=True, eq=False):
-    """A face's last picture, small and grey."""
+    """A face's last picture, small and gray."""
 
     patch: NDArray[np.uint8]
     """``(h, w)``, at most ``PATCH_SIDE`` each."""
@@ -64,7 +64,7 @@ def match_template(image: Image, known: FaceTemplatePatch, expected: Box) -> Box
 
 
 def _gray_patch(image: Image, box: Box, scale: float) -> tuple[NDArray[np.uint8] | None, tuple[int, int]]:
-    """What of ``box`` is in the picture, grey and scaled, and its left upper corner in the picture."""
+    """What of ``box`` is in the picture, gray and scaled, and its left upper corner in the picture."""
     left, top = max(0, round(box[0])), max(0, round(box[1]))
     right, bottom = min(image.shape[1], round(box[2])), min(image.shape[0], round(box[3]))
     size = round((right - left) * scale), round((bottom - top) * scale)
@@ -74,5 +74,5 @@ def _gray_patch(image: Image, box: Box, scale: float) -> tuple[NDArray[np.uint8]
     step = max(1, int(1 / (OVERSAMPLING * scale)))
     part = np.ascontiguousarray(image[top:bottom:step, left:right:step])
     small = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
-    grey: NDArray[Any] = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-    return grey, (left, top)
+    gray: NDArray[Any] = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    return gray, (left, top)

@@ -1,7 +1,7 @@
 """How many threads the numeric libraries may use.
 
 Stages already run in parallel, so each gets its share of the cores. OpenMP's default is to spin while waiting,
-which starves the neighbours on a busy machine; it must be told before torch is imported.
+which starves the neighbors on a busy machine; it must be told before torch is imported.
 """
 
 from __future__ import annotations

@@ -103,9 +103,11 @@ class GateFactory:
     def add_sighting(self, met: PeerSighting) -> None:
         """Somebody was let through by another gate."""
         # By the configuration, not by who has sent a frame: a recording leaves out frames in which nothing happens.
-        wanted = next((gate.people for gate in self._settings.values() if gate.people.group == met.group), None)
+        wanted = next((gate.identity for gate in self._settings.values() if gate.identity.group == met.group), None)
         if wanted is not None and self._people is not None:
-            self._group(met.group, wanted.group_s, self._people).add_embedding(np.frombuffer(met.embedding, "<f4"), met.at_s)
+            self._group(met.group, wanted.group_s, self._people).add_embedding(
+                np.frombuffer(met.embedding, "<f4"), met.at_s
+            )
 
     def settings(self, camera: str) -> GateConfig:
         """How the camera's gate is configured now, or was when the camera was removed."""
@@ -114,8 +116,8 @@ class GateFactory:
     def identity_guard(self, camera: str, first_id: int = 0) -> IdentitySwitchGuard:
         """The camera's purity guard; its track ids begin with ``first_id``."""
         gate = self.settings(camera)
-        people = self._people if gate.people.guard else None
-        merge_s = 0.0 if people is None else gate.people.merge_s
+        people = self._people if gate.identity.split_identity_switches else None
+        merge_s = 0.0 if people is None else gate.identity.merge_s
         return IdentitySwitchGuard(people, reliable=gate.min_quality, merge_s=merge_s, first_id=first_id)
 
     def track_gate(self, camera: str) -> GatePolicy:
@@ -125,7 +127,7 @@ class GateFactory:
             ConfigError: a policy by person with a model whose embedding does not tell people apart.
         """
         gate = self.settings(camera)
-        wanted = gate.people
+        wanted = gate.identity
         if self._people is None and (wanted.cooldown_s or wanted.group):
             raise ConfigError(
                 f"camera {camera}: cooldown_s and group need a model whose card says how alike two faces "
@@ -179,7 +181,7 @@ class GateFactory:
 
     def initial_states(self) -> dict[str, RecallState]:
         """What each camera with ``recall`` begins with."""
-        found = {camera: self._state(camera, gate) for camera, gate in self._settings.items() if gate.keep}
+        found = {camera: self._state(camera, gate) for camera, gate in self._settings.items() if gate.target_recall}
         return {camera: state for camera, state in found.items() if state is not None}
 
     def _state(self, camera: str, gate: GateConfig) -> RecallState | None:
@@ -197,10 +199,13 @@ class GateFactory:
             raise ConfigError(f"{path} holds nothing that a gate has learned: remove it to start anew") from error
 
     def _recall_threshold(self, camera: str, gate: GateConfig) -> RecallThreshold | None:
-        if gate.keep is None:
+        if gate.target_recall is None:
             return None
         settings = RecallSettings(
-            target_recall=gate.keep, exploration_rate=gate.keep_sample, floor=gate.min_quality, max_threshold=gate.keep_high
+            target_recall=gate.target_recall,
+            exploration_rate=gate.exploration_rate,
+            floor=gate.min_quality,
+            max_threshold=gate.max_threshold,
         )
         keeping = RecallThreshold(settings, self.run_id, camera, self._state(camera, gate))
         self._recall[camera] = keeping
@@ -277,7 +282,7 @@ class CameraGate:
         return self._result(decisions)
 
     def on_feedback(self, answer: RecognitionFeedback) -> StepResult:
-        """Take what a recogniser said of a shot of this camera."""
+        """Take what a recognizer said of a shot of this camera."""
         return self._result(self.gate.on_feedback(answer))
 
     def settle_pending(self) -> StepResult:
@@ -285,7 +290,7 @@ class CameraGate:
         return self._result(self.gate.settle_pending())
 
     def is_conclusive(self) -> frozenset[int]:
-        """The tracker's tracks of which nothing more will be sent, as their recogniser is sure."""
+        """The tracker's tracks of which nothing more will be sent, as their recognizer is sure."""
         present = self.guard.current_people().items()
         return frozenset(track for track, person in present if self.gate.is_conclusive(person))
 
@@ -328,7 +333,7 @@ class CameraGates:
         yield decider.step(frame)
 
     def on_feedback(self, answers: FeedbackBatch) -> Iterator[StepResult]:
-        """Take what recognisers have said; what nobody asked is ignored."""
+        """Take what recognizers have said; what nobody asked is ignored."""
         if answers.expected != self._answering:
             self._answering = answers.expected
             for decider in self.cameras.values():

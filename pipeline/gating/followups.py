@@ -1,7 +1,7 @@
-"""Asking again: what a track still offers when its recogniser was not sure. Pure; the gate decides when.
+"""Asking again: what a track still offers when its recognizer was not sure. Pure; the gate decides when.
 
 One best shot is one chance. Of faces that are about as good, the one that looks least like what was sent, by its
-embedding, tells a recogniser most.
+embedding, tells a recognizer most.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class ReserveShots:
         """The best that is different from what was sent: the very same, by its embedding, counts for nothing."""
         if not self._kept:
             return None
-        best = max(self._kept, key=lambda face: (face.rank[0] * (1 - self._similarity_to_sent(face)), face.raw_score))
+        best = max(
+            self._kept, key=lambda face: (face.rank[0] * (1 - self._similarity_to_sent(face)), face.raw_score)
+        )
         self._kept.remove(best)
         return best
 

@@ -9,7 +9,7 @@ Of the faces that pass limits and threshold, each track keeps its best so far. W
 and in every mode after ``max_wait_s`` when nothing of the track was sent yet. What is to be sent may still be held
 back: too short a track, a person who was sent recently, the minute's budget.
 
-Where recognisers answer, an unsure answer earns the track another, different shot, also after it has ended; a sure
+Where recognizers answer, an unsure answer earns the track another, different shot, also after it has ended; a sure
 one closes it.
 """
 
@@ -60,7 +60,7 @@ class GateSettings(msgspec.Struct, frozen=True):
     min_yaw_gap_deg: float = 15.0
     max_shots: int = 20
     max_followups: int = 4
-    """After the first of a track, while its recogniser is not sure."""
+    """After the first of a track, while its recognizer is not sure."""
     min_track_faces: int = 1
     limits: FaceLimits = FaceLimits()
     primary_face_min_px: float | None = None
@@ -93,7 +93,7 @@ class _Track(msgspec.Struct):
     sent: int = 0
     reserves: ReserveShots = msgspec.field(default_factory=ReserveShots)
     awaiting: set[str] = msgspec.field(default_factory=set)
-    """Shots of which the recogniser has said nothing yet."""
+    """Shots of which the recognizer has said nothing yet."""
     inconclusive: bool = False
     """The last answer was not sure, and no other shot has followed."""
     conclusive: bool = False
@@ -130,13 +130,15 @@ class GatePolicy:
         """Ended, and waiting for an answer."""
         self._shots: dict[str, tuple[int, int]] = {}
         """Unanswered shots: their tracks and qualities."""
-        self._follow_ups_enabled = settings.max_followups > 0 and settings.mode != "interval" and not settings.dry_run
+        self._follow_ups_enabled = (
+            settings.max_followups > 0 and settings.mode != "interval" and not settings.dry_run
+        )
         self._feedback_expected = False
         self._now = 0.0
         self._clock = 0.0
 
     def set_feedback_expected(self, answering: bool) -> None:
-        """Whether recognisers that answer are there."""
+        """Whether recognizers that answer are there."""
         self._feedback_expected = answering and self._follow_ups_enabled
 
     def is_held(self, track_id: int) -> bool:
@@ -148,12 +150,12 @@ class GatePolicy:
         return shot_id in self._shots
 
     def is_conclusive(self, track_id: int) -> bool:
-        """Whether nothing more will be sent of a track, as its recogniser is sure."""
+        """Whether nothing more will be sent of a track, as its recognizer is sure."""
         track = self._tracks.get(track_id)
         return track is not None and track.conclusive
 
     def on_feedback(self, answer: RecognitionFeedback) -> list[Decision]:
-        """Take what a recogniser says of a shot; what it says of others is ignored."""
+        """Take what a recognizer says of a shot; what it says of others is ignored."""
         track_id, quality = self._shots.pop(answer.shot_id, (-1, 0))
         track = self._tracks.get(track_id) or self._held.get(track_id)
         if track is None or track.conclusive:
@@ -163,7 +165,10 @@ class GatePolicy:
         if self.recall is not None:
             self.recall.on_feedback(quality, answer)
         track.conclusive, track.inconclusive = answer.conclusive, not answer.conclusive
-        track.follow_up_due_s, track.follow_up_delay_s = self._now + track.follow_up_delay_s, 2 * track.follow_up_delay_s
+        track.follow_up_due_s, track.follow_up_delay_s = (
+            self._now + track.follow_up_delay_s,
+            2 * track.follow_up_delay_s,
+        )
         if track.conclusive:
             kept, track.best.kept = track.best.kept, []
             decisions = [Decision(face, Outcome.SUPERSEDED) for face in kept] + self._drop_reserves(track)
@@ -212,7 +217,9 @@ class GatePolicy:
         track = self._tracks.get(face.track_id)
         if track is None:
             s = self._settings
-            track = self._tracks[face.track_id] = _Track(now, now, BestShots(s.top_k, s.min_gap_s, s.min_yaw_gap_deg))
+            track = self._tracks[face.track_id] = _Track(
+                now, now, BestShots(s.top_k, s.min_gap_s, s.min_yaw_gap_deg)
+            )
         track.faces += 1
         track.last_s = now
         return track

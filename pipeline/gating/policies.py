@@ -32,8 +32,8 @@ class Hysteresis:
 class BestShots:
     """The best ``k`` faces of a track so far, apart from each other in time or yaw."""
 
-    def __init__(self, k: int, apart_s: float, apart_deg: float) -> None:
-        self._k, self._min_gap_s, self._min_yaw_gap_deg = k, apart_s, apart_deg
+    def __init__(self, k: int, min_gap_s: float, min_yaw_gap_deg: float) -> None:
+        self._k, self._min_gap_s, self._min_yaw_gap_deg = k, min_gap_s, min_yaw_gap_deg
         self.kept: list[ScoredFace] = []
         """Best first."""
 
@@ -119,8 +119,8 @@ class RecentPeople:
 class Budget:
     """At most so many forwards within any minute."""
 
-    def __init__(self, per_minute: int) -> None:
-        self._per_minute = per_minute
+    def __init__(self, max_per_minute: int) -> None:
+        self._per_minute = max_per_minute
         self._times: deque[float] = deque()
 
     def has_left(self, now: float) -> bool:

@@ -1,4 +1,4 @@
-"""A threshold that keeps a stated share of identifications, learned from what the recogniser says. Pure.
+"""A threshold that keeps a stated share of identifications, learned from what the recognizer says. Pure.
 
 A visit whose best face has quality ``b`` is lost by every threshold above ``b``. So of the visits that were
 named with the threshold at its floor, the share with ``b`` below ``t`` is what a threshold ``t`` costs: a
@@ -30,7 +30,7 @@ UPDATE_INTERVAL = 25
 LOSS_TOLERANCE = 1.5
 """Of the share that may be lost: what is excluded with 95 % confidence."""
 RECOGNIZER_CHANGE_AFTER = 20
-"""Answers of another recogniser in a row after which what was learned from the one before is forgotten."""
+"""Answers of another recognizer in a row after which what was learned from the one before is forgotten."""
 
 log = structlog.get_logger(__name__)
 
@@ -48,9 +48,9 @@ class RecallSettings(msgspec.Struct, frozen=True):
 
 
 class RecallState(msgspec.Struct):
-    """What must be kept from run to run: numbers alone."""
+    """What must be kept from run to run: numbers alone. Files hold the name given to ``field``."""
 
-    recognizer: str
+    recognizer: str = msgspec.field(name="recogniser")
     best: list[int]
     """Best quality of each named visit that had the floor, oldest first."""
     threshold: int
@@ -106,16 +106,16 @@ class RecallThreshold:
         return self._settings.floor if self.is_explored(track_id) else self.threshold
 
     def on_feedback(self, quality: int, answer: RecognitionFeedback) -> None:
-        """An answer to a shot of this quality has come; what was learned from another recogniser does not hold."""
-        recogniser = answer.recognizer
+        """An answer to a shot of this quality has come; what was learned from another recognizer does not hold."""
+        recognizer = answer.recognizer
         if answer.named:
             self.drift.add(quality, answer.similarity)
             self._warn()
-        self._others = self._others + 1 if recogniser != self._recognizer else 0
+        self._others = self._others + 1 if recognizer != self._recognizer else 0
         if self._others and (not self._recognizer or self._others >= RECOGNIZER_CHANGE_AFTER):
             if self._recognizer:
-                log.warning("another recogniser: the threshold is learned anew", camera=self._camera)
-            self._recognizer, self._others, self.threshold = recogniser, 0, self._settings.floor
+                log.warning("another recognizer: the threshold is learned anew", camera=self._camera)
+            self._recognizer, self._others, self.threshold = recognizer, 0, self._settings.floor
             self._best.clear()
             self.drift = DriftDetector([], [])
 
@@ -162,7 +162,9 @@ class RecallThreshold:
     def _min_visits(self) -> int:
         """Visits of which none may be lost before anything can be said."""
         return next(
-            n for n in range(10, 10**7, 10) if _upper_bound(0, n) <= LOSS_TOLERANCE * (1 - self._settings.target_recall)
+            n
+            for n in range(10, 10**7, 10)
+            if _upper_bound(0, n) <= LOSS_TOLERANCE * (1 - self._settings.target_recall)
         )
 
     def target_threshold(self) -> int:

@@ -18,7 +18,7 @@ class CameraState(StrEnum):
     LIVE = "live"
     STALLED = "stalled"
     """Lost; it is tried again."""
-    UNAUTHORIZED = "unauthorised"
+    UNAUTHORIZED = "unauthorized"
     FAILED = "failed"
     ENDED = "ended"
 
@@ -76,7 +76,7 @@ class CostReport(msgspec.Struct, frozen=True):
     """Where the processor's time went, in seconds of one core."""
 
     decode_s: float
-    """Of the cameras' threads: decoding, colours, sampling."""
+    """Of the cameras' threads: decoding, colors, sampling."""
     detect_s: float
     """Searching, following and aligning."""
     track_s: float

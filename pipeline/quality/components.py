@@ -34,9 +34,9 @@ AROUND = slice(26, CROP_SIZE), slice(18, 94)
 MIN_SIDE = 24
 """Detail is measured in no fewer pixels."""
 WHITE = 250
-"""Grey levels above are white."""
+"""Gray levels above are white."""
 NOISE = 4.0
-"""Grey levels squared that are no contrast."""
+"""Gray levels squared that are no contrast."""
 
 
 class FaceMeasurements(msgspec.Struct, frozen=True):

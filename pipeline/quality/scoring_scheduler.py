@@ -9,7 +9,7 @@ learned from each camera: where they surprise, more is scored.
 
 Scored in any case: a track's first face, one that may be somebody else (after a gap, beside another face, changed
 in looks), one that stands for the rejects in a shadow sample, and one every ``MAX_UNSCORED_S``. Nothing else of a track
-whose recogniser is sure.
+whose recognizer is sure.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from facegate.pipeline.records import Box, Image, ScoredFace, TrackedFace
 MIN_EXPECTED_GAIN = 1.5
 """Points of quality (of 100) that scoring a face must promise."""
 WORTH_SHARE, LEAST_WORTH = 0.0175, 0.1
-"""Where a recogniser answers and is not sure, so much of what is to be beaten is worth it, but no less than that:
+"""Where a recognizer answers and is not sure, so much of what is to be beaten is worth it, but no less than that:
 of poor faces a point tells more, and each may be the one that gets the name. From 0.0125 to 0.02 it makes
 hardly a difference (docs/savings.md)."""
 PRIOR_SPREAD = 13.0
@@ -101,7 +101,7 @@ class ScoringScheduler:
         self._shadow = ShadowSample(settings.shadow_rate, run_id)
         self._everything = everything
         self.conclusive_tracks: Set[int] | None = None
-        """Tracks of which nothing more will be sent, as their recogniser is sure; ``None`` where nobody answers."""
+        """Tracks of which nothing more will be sent, as their recognizer is sure; ``None`` where nobody answers."""
         self._tracks: dict[int, _Track] = {}
         self._learned, self._dark = 0, 0
         self._look = 0
@@ -137,7 +137,7 @@ class ScoringScheduler:
 
     @property
     def is_dark_camera(self) -> bool:
-        """Whether most faces are so dark that the threshold drops some whom a recogniser would still name."""
+        """Whether most faces are so dark that the threshold drops some whom a recognizer would still name."""
         return self._learned >= DARK_AFTER and 2 * self._dark > self._learned and self._settings.min_quality > 1
 
     @property
@@ -153,9 +153,9 @@ class ScoringScheduler:
         # Where looks are far apart, no more than that is no gap.
         gap_s = now - track.seen_s if self._look - track.look > 1 else 0.0
         track.seen_s, track.look = now, self._look
-        grey = cv2.cvtColor(face.face.crop, cv2.COLOR_RGB2GRAY)
-        features = face_features(face, grey)
-        thumb = _thumb(grey)
+        gray = cv2.cvtColor(face.face.crop, cv2.COLOR_RGB2GRAY)
+        features = face_features(face, gray)
+        thumb = _thumb(gray)
         if track.scored_s is None or track.features is None or track.thumb is None:
             return self._select(face, (0.0, 0.0, features, thumb))
         passed_s, alike = now - track.scored_s, float(thumb @ track.thumb)
@@ -168,7 +168,11 @@ class ScoringScheduler:
             or self._shadow.selects(face.face)
         )
         beat = self._incumbent_quality(track, now)
-        worth = min(MIN_EXPECTED_GAIN, max(WORTH_SHARE * beat, LEAST_WORTH)) if self._follow_ups_enabled else MIN_EXPECTED_GAIN
+        worth = (
+            min(MIN_EXPECTED_GAIN, max(WORTH_SHARE * beat, LEAST_WORTH))
+            if self._follow_ups_enabled
+            else MIN_EXPECTED_GAIN
+        )
         gain = _expected_gain(mean, sqrt(variance), beat)
         if doubt or (gain >= worth and face.track_id not in (self.conclusive_tracks or ())):
             return self._select(face, (mean, variance, features, thumb))
@@ -231,18 +235,18 @@ def _expected_gain(mean: float, spread: float, beat: float) -> float:
     return (mean - beat) * 0.5 * (1 + erf(z / sqrt(2))) + spread * exp(-z * z / 2) / sqrt(2 * pi)
 
 
-def face_features(face: TrackedFace, grey: NDArray[np.uint8]) -> Features:
+def face_features(face: TrackedFace, gray: NDArray[np.uint8]) -> Features:
     """What tells of a face's quality without the network; :data:`SLOPES` says how much."""
-    inside = grey[20:100, 20:92]
+    inside = gray[20:100, 20:92]
     sharpness = np.log1p(cv2.Laplacian(inside, cv2.CV_32F).var())
     detection = face.face.detection
     front = np.cos(np.radians(pose(detection)[0]))
     return np.array([sharpness, front, detection.confidence, inside.mean() / 255.0], np.float32)
 
 
-def _thumb(grey: Image | NDArray[np.uint8]) -> Features:
+def _thumb(gray: Image | NDArray[np.uint8]) -> Features:
     """A small picture of the face, of mean 0 and length 1."""
-    small = cv2.resize(grey, (THUMB, THUMB), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
+    small = cv2.resize(gray, (THUMB, THUMB), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
     small -= small.mean()
     unit: Features = small / np.float32(max(float(np.sqrt(small @ small)), 1e-6))
     return unit

@@ -86,7 +86,7 @@ class RecordedFrame(msgspec.Struct, frozen=True, array_like=True, tag="frame"):
 
 
 class RecordedFeedback(msgspec.Struct, frozen=True, array_like=True, tag="answers"):
-    """What recognisers had said when the next frame came."""
+    """What recognizers had said when the next frame came."""
 
     batch: FeedbackBatch
 

@@ -1,17 +1,35 @@
-"""What recordings of earlier versions hold and this version does not have."""
+"""What recordings of earlier versions hold under other names, or this version does not have."""
 
 from __future__ import annotations
 
 from typing import Any
 
 REMOVED_GATE_SETTINGS = ("online",)
+RENAMED_GATE_SETTINGS = {
+    "every_s": "interval_s",
+    "apart_s": "min_gap_s",
+    "apart_deg": "min_yaw_gap_deg",
+    "more_shots": "max_followups",
+    "primary_px": "primary_face_min_px",
+    "per_minute": "max_per_minute",
+    "shadow": "shadow_rate",
+    "keep": "target_recall",
+    "keep_sample": "exploration_rate",
+    "keep_high": "max_threshold",
+    "people": "identity",
+    "guard": "split_identity_switches",
+}
 
 
 def current_gates(gates: dict[str, dict[str, Any]]) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """Recorded gate configurations without removed settings, and which of those were in use (``gate.online``)."""
+    """Recorded gate configurations in today's words, and which removed settings were in use (``gate.online``)."""
     used = {name for gate in gates.values() for name in REMOVED_GATE_SETTINGS if gate.get(name) is not None}
-    current = {
-        camera: {key: value for key, value in gate.items() if key not in REMOVED_GATE_SETTINGS}
-        for camera, gate in gates.items()
+    return {camera: _renamed(gate) for camera, gate in gates.items()}, [f"gate.{name}" for name in sorted(used)]
+
+
+def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
+    return {
+        RENAMED_GATE_SETTINGS.get(key, key): _renamed(value) if isinstance(value, dict) else value
+        for key, value in settings.items()
+        if key not in REMOVED_GATE_SETTINGS
     }
-    return current, [f"gate.{name}" for name in sorted(used)]

@@ -2,7 +2,7 @@
 
 Format: a stream of MessagePack objects, each after its length (4 bytes, big endian): one :class:`Header`, then one
 :class:`RecordedFrame` for each frame with faces or ended tracks and for each camera's last, and between them, where
-recognisers answer, what they said (format 2), and where gates changed, what they are from then on (format 3). Crops
+recognizers answer, what they said (format 2), and where gates changed, what they are from then on (format 3). Crops
 are JPEG; decisions need the numbers alone. Sources are not in it, so no address or password is.
 
 A recording is one file, or a folder of pieces, each of which is one.

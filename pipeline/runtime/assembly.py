@@ -104,12 +104,12 @@ class Pipeline:
         )
         (self._live.add if camera.source.live else self._live.discard)(camera.name)
         gate = self.gates.settings(camera.name)
-        view = Regions(search=config.search, report=config.report, mask=config.mask)
+        view = Regions(search=config.detect_region, report=config.zones, mask=config.mask)
         attention = DetectionScheduler(
             look_s=1 / config.max_fps if config.max_fps and camera.source.live else None,
             idle_fps=config.idle_fps,
             skip_still=config.skip_still,
-            follow=config.follow,
+            follow=config.track_between_detections,
         )
         self.detect.watch(
             camera.name, CameraDetection(regions=view, min_face_px=gate.min_face_px, scheduler=attention)

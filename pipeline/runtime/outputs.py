@@ -27,7 +27,7 @@ def make_sink(settings: DeliveryConfig) -> Sink:
     """
     with ExitStack() as opened:
         others = []
-        for other in settings.others:
+        for other in settings.outputs:
             others.append(_outbox(other, context=settings.context_px is not None))
             opened.callback(others[-1].close, 0.0)
             if sum(made.name == others[-1].name for made in others) > 1:
@@ -42,10 +42,14 @@ def make_sink(settings: DeliveryConfig) -> Sink:
 def _workers(bind: str, settings: DeliveryConfig, opened: ExitStack) -> ZmqSink:
     wanted = settings.spool
     if wanted is None:
-        return ZmqSink(bind, max_pending=settings.max_pending, keys=settings.keys, plain=settings.plain)
+        return ZmqSink(
+            bind, max_pending=settings.max_pending, keys=settings.keys, allow_insecure=settings.allow_insecure
+        )
     spool = _spool(wanted.path, wanted)
     opened.callback(spool.close)
-    return ZmqSink(bind, spool=spool, when_full=wanted.when_full, keys=settings.keys, plain=settings.plain)
+    return ZmqSink(
+        bind, spool=spool, when_full=wanted.when_full, keys=settings.keys, allow_insecure=settings.allow_insecure
+    )
 
 
 def _spool(path: Path, settings: SpoolConfig | OutputConfig) -> Spool:
@@ -70,13 +74,13 @@ def _outbox(settings: OutputConfig, *, context: bool) -> SpooledSink:
 
 def _target(settings: OutputConfig, spool: Spool, *, context: bool) -> Target:
     if settings.kind == "webhook":
-        return Webhook(settings.to, settings.secret)
+        return Webhook(settings.target, settings.secret)
     if settings.kind == "mqtt":
-        return Mqtt(settings.to, spool, context=context, console=settings.console, retain=settings.retain)
+        return Mqtt(settings.target, spool, context=context, console=settings.console, retain=settings.retain)
     if settings.kind == "jetstream":
-        return JetStream(settings.to)
+        return JetStream(settings.target)
     if settings.kind == "store":
-        return StoreTarget(Path(settings.to))
+        return StoreTarget(Path(settings.target))
     if settings.kind == "folder":
-        return CropFolder(Path(settings.to))
-    return JsonLines(Path(settings.to))
+        return CropFolder(Path(settings.target))
+    return JsonLines(Path(settings.target))

@@ -237,7 +237,9 @@ class Decoder:
                     yield picture, _Timing(pts_s, reader.now(), backlog.behind_s, captured_at)
                 backlog.record_decode_time(reader.now() - taken_s)
 
-    def _hold_packet(self, rest: KeyframeOnlyMode, held: list[Any], arrived: ReceivedPacket, backlog: Backlog) -> bool:
+    def _hold_packet(
+        self, rest: KeyframeOnlyMode, held: list[Any], arrived: ReceivedPacket, backlog: Backlog
+    ) -> bool:
         """Whether a packet is kept for later; when it is not, what was kept is decoded or no longer needed."""
         packet = arrived.packet
         how = rest.step(

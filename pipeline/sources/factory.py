@@ -31,9 +31,9 @@ def open_source(config: CameraConfig, at_rest: Callable[[], bool] = lambda: Fals
     if "://" in source:
         if source.split("://")[0].lower() not in RTSP + HTTP:
             raise ConfigError(f"{redact(source)}: only rtsp://, rtsps://, http:// and https:// URLs are supported")
-        if config.crops is not None:
+        if config.main_stream is not None:
             # The small stream is sampled; of the large one every picture must be at hand.
-            large = config.model_copy(update={"source": config.crops, "max_fps": None})
+            large = config.model_copy(update={"source": config.main_stream, "max_fps": None})
             return DualStreamSource(NetworkSource(config), NetworkSource(large))
         recording: Source = NetworkSource(config, at_rest)
     else:

@@ -36,7 +36,7 @@ class GateStage:
         Args:
             gates: makes what decides for each camera.
             ledger: of fates.
-            answers: what recognisers and other gates have said since it was last called.
+            answers: what recognizers and other gates have said since it was last called.
             observe: is told each decision.
             record: is told what is decided by, in the order in which it comes.
         """
@@ -100,7 +100,7 @@ class GateStage:
         outbox.put(LiveTracks(self._gates.run_id, cameras))
 
     def _take_feedback(self, outbox: Lane[Shot | TrackEnd | LiveTracks]) -> bool:
-        """Take what recognisers have said; return whether it was anything."""
+        """Take what recognizers have said; return whether it was anything."""
         answers = self._answers()
         if answers.items or answers.sightings or answers.expected != self._answering:
             self._answering = answers.expected

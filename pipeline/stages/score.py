@@ -108,7 +108,7 @@ class ScoreStage:
             if contest.is_dark_camera and camera not in self._dark:
                 self._dark.add(camera)
                 log.warning(
-                    "most faces here are so dark that min_quality drops people whom a recogniser may still name: "
+                    "most faces here are so dark that min_quality drops people whom a recognizer may still name: "
                     "give this camera 'min_quality: 1' or 'keep: 0.99'",
                     camera=camera,
                 )

@@ -20,7 +20,7 @@ MIN_QUALITY, WORST_QUALITY, BETTER_QUALITY = 20, 9, 70
 """What is needed; of a picture that its person's others confirm, and that are no better; and what is better."""
 MAX_YAW_RATIO = 1.05
 SAME_PICTURE, NEAR_COPY = 0.97, 4.0
-"""Cosine of two embeddings, and mean difference of two small grey crops in levels, of one picture."""
+"""Cosine of two embeddings, and mean difference of two small gray crops in levels, of one picture."""
 FAR_DISTANCE = 0.42
 """A picture is rarely less like its person's others than this share of how alike those are."""
 NEARER_MARGIN = 0.1
@@ -63,7 +63,7 @@ class PersonEvidence(msgspec.Struct, frozen=True, eq=False):
     vectors: Floats
     """``(N, D)`` unit embeddings."""
     thumbnails: Floats
-    """``(N, T)`` small grey crops, in levels."""
+    """``(N, T)`` small gray crops, in levels."""
 
 
 def find_faults(evidence: PersonEvidence, same: float, alike: float) -> list[Fault]:

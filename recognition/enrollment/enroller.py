@@ -112,7 +112,7 @@ class Enroller:
         self._alike = alike
 
     def embed_missing(self, progress: Progress = lambda done, total: None) -> None:
-        """Embed the kept crops that this recogniser has not seen yet."""
+        """Embed the kept crops that this recognizer has not seen yet."""
         rows = self.people.missing(self._embedder.version)
         for start in range(0, len(rows), CHUNK):
             chunk = rows[start : start + CHUNK]
@@ -121,7 +121,7 @@ class Enroller:
             progress(min(start + CHUNK, len(rows)), len(rows))
 
     def unseen(self) -> bool:
-        """Whether this recogniser has not seen all pictures yet."""
+        """Whether this recognizer has not seen all pictures yet."""
         return bool(self.people.missing(self._embedder.version))
 
     def check(self) -> list[Fault]:
@@ -142,10 +142,10 @@ class Enroller:
         accept: Callable[[Path], bool] = lambda path: False,
         progress: Progress = lambda done, total: None,
     ) -> EnrollmentReport:
-        """Enrol pictures; those with a fault are left out unless accepted. A person's come in together.
+        """Enroll pictures; those with a fault are left out unless accepted. A person's come in together.
 
         Args:
-            files: what to enrol.
+            files: what to enroll.
             accept: says of a file that it is right whatever is found.
             progress: called with files done and in all.
         """
@@ -155,7 +155,7 @@ class Enroller:
         return EnrollmentReport(taken.added, known, faults + taken.faults)
 
     def take(self, new: Sequence[tuple[PictureFile, FaceSample]], right: Sequence[bool]) -> EnrollmentReport:
-        """Enrol faces that were looked at already; see :meth:`add`.
+        """Enroll faces that were looked at already; see :meth:`add`.
 
         Args:
             new: whose, and what they look like.
@@ -267,8 +267,8 @@ def _as_picture(row: int, file: PictureFile, look: FaceSample) -> Picture:
 
 def _thumbnail(crop: Image) -> Floats:
     small = cv2.resize(crop, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
-    grey: Floats = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32).reshape(-1)
-    return grey
+    gray: Floats = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32).reshape(-1)
+    return gray
 
 
 def _advised(fault: Fault, look: FaceSample) -> Fault:

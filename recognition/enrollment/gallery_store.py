@@ -1,6 +1,6 @@
 """People, their pictures and embeddings in one SQLite file, ``people.db``.
 
-What is enrolled is kept as aligned crops (lossless), so another recogniser embeds them anew. Every change is one
+What is enrolled is kept as aligned crops (lossless), so another recognizer embeds them anew. Every change is one
 transaction: a person is there with all pictures of an ``add`` or not at all, whoever is killed when. Several
 processes may read and write; :meth:`GalleryStore.changed` tells a reader when somebody else has.
 """
@@ -181,7 +181,7 @@ class GalleryStore(GalleryFile):
             self._db.executemany("INSERT INTO unusable VALUES (?, ?)", list(reasons.items()))
 
     def missing(self, version: str) -> list[int]:
-        """Pictures that have no embedding of this recogniser yet."""
+        """Pictures that have no embedding of this recognizer yet."""
         with self._errors():
             rows = self._db.execute(
                 "SELECT id FROM pictures WHERE id NOT IN (SELECT picture FROM embeddings WHERE version = ?) "
@@ -200,7 +200,7 @@ class GalleryStore(GalleryFile):
             )
 
     def embedded(self, version: str) -> Embedded:
-        """All pictures with an embedding of one recogniser.
+        """All pictures with an embedding of one recognizer.
 
         Raises:
             GalleryError: they are of different lengths, or not finite: the file is damaged.

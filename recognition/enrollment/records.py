@@ -62,7 +62,7 @@ class Picture(msgspec.Struct, frozen=True):
 
 
 class Embedded(msgspec.Struct, frozen=True, eq=False):
-    """``N`` pictures of the gallery as one recogniser sees them."""
+    """``N`` pictures of the gallery as one recognizer sees them."""
 
     names: list[str]
     """Everybody, in alphabetical order."""

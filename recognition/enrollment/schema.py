@@ -86,7 +86,7 @@ class GalleryFile(Database):
     application = APPLICATION
     steps = (_SCHEMA, _NAME_KEYS)
     pragmas = (
-        "synchronous=FULL",  # enrolment is rare and made by hand
+        "synchronous=FULL",  # enrollment is rare and made by hand
         "foreign_keys=ON",
         "secure_delete=ON",  # removed people leave no pixels in the file
     )

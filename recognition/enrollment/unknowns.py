@@ -123,7 +123,7 @@ class UnknownStore(GalleryFile):
         """Everybody unknown, those with the most visits first.
 
         Args:
-            embedder: embeds anew what another recogniser has kept.
+            embedder: embeds anew what another recognizer has kept.
             alike: similarity from which two faces are one person.
         """
         with self._errors():
@@ -168,10 +168,10 @@ def _labels(vectors: Sequence[Floats], alike: float) -> list[int]:
     return [int(label) for label in fcluster(tree, 1 - alike, criterion="distance")]
 
 
-def enrol_cluster(
+def enroll_cluster(
     unknowns: UnknownStore, people: GalleryStore, cluster: UnknownCluster, name: str, without: Collection[int]
 ) -> int:
-    """Enrol the best faces of a cluster as somebody's, and forget those; return how many pictures were new.
+    """Enroll the best faces of a cluster as somebody's, and forget those; return how many pictures were new.
 
     Args:
         unknowns: of the same file as ``people``.

@@ -120,7 +120,7 @@ class FpirRule:
         """Promise a rate.
 
         Args:
-            strangers: what is known of the recogniser's.
+            strangers: what is known of the recognizer's.
             fpir: probability that a stranger gets a name.
             chances: independent ones that a stranger has, as if there were so many times as many people.
         """
@@ -239,14 +239,14 @@ def choose_rule(
     Args:
         threshold: a similarity that somebody has asked for.
         fpir: the rate to be promised otherwise.
-        strangers: what is known of the recogniser's.
-        usual: similarity of the recogniser's card, for one of whose strangers nothing is known.
+        strangers: what is known of the recognizer's.
+        usual: similarity of the recognizer's card, for one of whose strangers nothing is known.
     """
     if threshold is not None:
         return FixedThresholdRule(threshold), None
     if strangers is not None:
         return FpirRule(strangers, fpir, chances=CHANCES_PER_VISIT), None
     return FixedThresholdRule(usual), (
-        "nothing is known of this recogniser's strangers, so no rate of false names can be promised: "
+        "nothing is known of this recognizer's strangers, so no rate of false names can be promised: "
         "'facegate evaluate --open-set --tail' finds out"
     )

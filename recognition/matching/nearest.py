@@ -1,6 +1,6 @@
 """The templates nearest to a face: all of them up to a size, and beyond it those that a coarse scan finds, exactly.
 
-The scan is faiss's fast scan of product-quantised vectors (André, Kermarrec, Le Scouarnec 2015): four bits for each
+The scan is faiss's fast scan of product-quantized vectors (André, Kermarrec, Le Scouarnec 2015): four bits for each
 two numbers, compared with all templates in processor registers. What it finds is compared again with the whole
 templates, so that similarities are exact whoever found them.
 """

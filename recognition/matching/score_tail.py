@@ -1,13 +1,13 @@
-"""How often strangers come how near: the tail of a recogniser's non-mated scores, and what it promises.
+"""How often strangers come how near: the tail of a recognizer's non-mated scores, and what it promises.
 
 A face is compared with people *relative to strangers*: from its similarity to a person, the mean similarity to its
-nearest strangers in a cohort is taken (adaptive score normalisation in its simplest form, on the side of the probe
+nearest strangers in a cohort is taken (adaptive score normalization in its simplest form, on the side of the probe
 alone). Some faces are near to everybody; a fixed similarity names them falsely. What is left is nearly the same for
-all probes, so that one tail, a generalised Pareto distribution beyond the highest thousandth (Pickands 1975), tells
+all probes, so that one tail, a generalized Pareto distribution beyond the highest thousandth (Pickands 1975), tells
 how often a stranger scores above a limit, and the limit that keeps a promise in a gallery of any size (false
 positive identification rate, ISO/IEC 19795-1): ``FPIR = 1 - (1 - rate) ** people``.
 
-A cohort is of means of several people each; nobody can be recognised by it.
+A cohort is of means of several people each; nobody can be recognized by it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class ScoreTail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Score that ``SHARE`` of the non-mated comparisons reach."""
     scale: float
     shape: float
-    """Of the generalised Pareto distribution of what lies above; below 0 it ends somewhere."""
+    """Of the generalized Pareto distribution of what lies above; below 0 it ends somewhere."""
     body: tuple[float, ...]
     """Scores at the rates of ``BODY``."""
     median_normalization: float
@@ -103,7 +103,7 @@ def cohort_mean_similarity(embeddings: Floats, cohort: Floats) -> Floats:
 
 
 def make_cohort(people: Floats, seed: int = 0) -> Floats:
-    """Means of neighbouring people, ``(C, D)`` of unit length.
+    """Means of neighboring people, ``(C, D)`` of unit length.
 
     Args:
         people: ``(P, D)`` one unit embedding per person.
@@ -157,7 +157,7 @@ def write_impostor_model(strangers: ImpostorModel, folder: Path, name: str) -> t
 
 
 def find_impostor_model(version: str, name: str, beside: Path | None = None) -> ImpostorModel | None:
-    """What is known of a recogniser's strangers; ``None`` where nothing is.
+    """What is known of a recognizer's strangers; ``None`` where nothing is.
 
     Args:
         version: of the embedder.

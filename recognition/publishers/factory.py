@@ -96,7 +96,7 @@ class PublisherSet:
         *,
         presence: Sequence[str] = (),
         console: str | None = None,
-        plain: bool = False,
+        allow_insecure: bool = False,
         hold: bool = False,
     ) -> None:
         """Start delivering, what waits from earlier runs first.
@@ -108,7 +108,7 @@ class PublisherSet:
             folder: what waits is kept there, a file for each place.
             presence: people of whom a broker is told whether they are there.
             console: address under which people reach the console, for Home Assistant to link to.
-            plain: allow addresses on other hosts without encryption.
+            allow_insecure: allow addresses on other hosts without encryption.
             hold: deliver nothing before :meth:`begin`.
 
         Raises:
@@ -119,19 +119,21 @@ class PublisherSet:
         self._publishers: list[BoundSocket] = []
         self._brokers: list[NamesMqtt] = []
         if len(set(urls)) < len(urls):
-            raise ConfigError("--to names the same place twice")
+            raise ConfigError("--publish has the same address twice")
         with ExitStack() as opened:
             for url in urls:
                 if url.startswith(("tcp://", "ipc://")):
-                    if not url.startswith(LOOPBACK) and not plain:
+                    if not url.startswith(LOOPBACK) and not allow_insecure:
                         raise ConfigError(
                             f"{url} can be reached from other hosts, and names are not encrypted there: bind "
-                            "127.0.0.1, or say --plain on a network you trust"
+                            "127.0.0.1, or say --allow-insecure on a network you trust"
                         )
-                    self._publishers.append(BoundSocket(zmq.PUB, url, plain=plain, options={zmq.SNDHWM: 10_000}))
+                    self._publishers.append(
+                        BoundSocket(zmq.PUB, url, allow_insecure=allow_insecure, options={zmq.SNDHWM: 10_000})
+                    )
                     opened.callback(self._publishers[-1].close)
                 else:
-                    outbox, target = _outbox(url, folder, presence, console, plain, hold)
+                    outbox, target = _outbox(url, folder, presence, console, allow_insecure, hold)
                     self._outboxes.append(outbox)
                     if isinstance(target, NamesMqtt):
                         self._brokers.append(target)
@@ -196,7 +198,7 @@ def _entry(event: VisitEvent) -> EncodedShot:
 
 
 def _outbox(
-    url: str, folder: Path, presence: Sequence[str], console: str | None, plain: bool, hold: bool
+    url: str, folder: Path, presence: Sequence[str], console: str | None, allow_insecure: bool, hold: bool
 ) -> tuple[SpooledSink, Target]:
     try:
         kind = _KINDS.get(urlsplit(url).scheme)
@@ -204,7 +206,7 @@ def _outbox(
         kind = None
     if kind is None:
         raise ConfigError(
-            f"--to {url.rpartition('@')[2]}: names go to https://, mqtts://, tls:// (NATS) or tcp:// addresses"
+            f"--publish {url.rpartition('@')[2]}: expected an https://, mqtts://, tls:// (NATS) or tcp:// address"
         )
     # By the place alone: what waits still goes out when a password has changed.
     place = urlsplit(url)._replace(netloc=urlsplit(url).netloc.rpartition("@")[2]).geturl()
@@ -212,12 +214,23 @@ def _outbox(
     secret = os.environ.get(SECRET) if kind == "webhook" else None
     path = folder / f"{name}.spool"
     try:
-        to = urlsplit(url).path if kind == "store" else url
         own = console if kind == "mqtt" else None
-        checked = OutputConfig(kind=kind, to=to, spool=path, secret=secret, plain=plain, console=own)
+        checked = OutputConfig(
+            kind=kind,
+            url=None if kind == "store" else url,
+            path=Path(urlsplit(url).path) if kind == "store" else None,
+            spool=path,
+            secret=secret,
+            allow_insecure=allow_insecure,
+            console=own,
+        )
     except ValidationError as error:
-        reason = str(error.errors()[0]["msg"]).removeprefix("Value error, ").replace("'plain: true'", "--plain")
-        raise ConfigError(f"--to {url.rpartition('@')[2]}: {reason}") from None
+        reason = (
+            str(error.errors()[0]["msg"])
+            .removeprefix("Value error, ")
+            .replace("set 'allow_insecure: true'", "add --allow-insecure")
+        )
+        raise ConfigError(f"--publish {url.rpartition('@')[2]}: {reason}") from None
     with ExitStack() as opened:
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -232,7 +245,7 @@ def _outbox(
         elif kind == "mqtt":
             target = NamesMqtt(url, presence, spool, console=checked.console)
         elif kind == "store":
-            target = NamesStore(Path(checked.to))
+            target = NamesStore(Path(checked.target))
         else:
             target = NamesJetStream(url)
         opened.callback(target.close)

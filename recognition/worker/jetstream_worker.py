@@ -124,7 +124,7 @@ class JetStreamWorker:
             log.error("message refused", subject=message.subject, reason=str(error))
 
     async def _answer(self, stream: Any, message: Any) -> None:
-        """Recognise a shot, or put it aside where nobody ever will."""
+        """Recognize a shot, or put it aside where nobody ever will."""
         try:
             if message.metadata.num_delivered > MAX_DELIVERIES:
                 raise DeliveryError(f"came {message.metadata.num_delivered} times and was never acknowledged")

@@ -187,7 +187,7 @@ def claim_visits(folder: Path, outputs: Sequence[str]) -> tuple[OpenVisits, Kept
             finally:
                 os.close(lock)
         if own is None:
-            raise DeliveryError(f"{folder} is used by {MAX_WORKERS} workers: give another with --waiting")
+            raise DeliveryError(f"{folder} is used by {MAX_WORKERS} workers: give another with --spool-dir")
         return own, kept, stack.pop_all()
 
 

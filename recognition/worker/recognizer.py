@@ -23,13 +23,13 @@ from facegate.recognition.worker.visits import VisitEvent, VisitKey, Visits, vis
 from facegate.sinks import wire
 
 MAX_REMEMBERED_SHOTS = 10_000
-"""Shot ids kept to recognise duplicates by."""
+"""Shot ids kept to recognize duplicates by."""
 
 log = structlog.get_logger(__name__)
 
 
 class ShotResult(msgspec.Struct, frozen=True, tag_field="event", tag="shot", omit_defaults=True):
-    """One recognised (or unknown) shot by itself: a line of the output; see :class:`VisitEvent` for the others."""
+    """One recognized (or unknown) shot by itself: a line of the output; see :class:`VisitEvent` for the others."""
 
     shot_id: str
     camera: str
@@ -87,7 +87,7 @@ class Recognizer:
         """As all of one batch, or one round of :meth:`expire_visits`, is matched with."""
         self._embedder = embedder
         self._rule = rule
-        self._recogniser = recognizer_id(embedder)
+        self._recognizer = recognizer_id(embedder)
         self._visits = Visits(lambda: self._gallery, rule)
         self._renamed = renamed
         self._scrub = False
@@ -106,7 +106,7 @@ class Recognizer:
             self._resume(visits[1], written)
 
     def recognize(self, shots: Sequence[tuple[wire.ShotHeader, bytes]]) -> list[wire.Ack | DeliveryError]:
-        """Recognise shots, together; return their receipts.
+        """Recognize shots, together; return their receipts.
 
         A crop that cannot be read gets an error instead: sent again, it would be as damaged.
         """
@@ -201,7 +201,7 @@ class Recognizer:
 
     def _ack(self, header: wire.ShotHeader, match: Match, latency_ms: float) -> wire.Ack:
         named, sure = self._visits.status(header)
-        answer = wire.Feedback(named, sure, match.similarity, match.runner_up_similarity, self._recogniser)
+        answer = wire.Feedback(named, sure, match.similarity, match.runner_up_similarity, self._recognizer)
         return wire.Ack(header.shot_id, latency_ms, answer)
 
     def _keep_best(self, header: wire.ShotHeader, crop: Image, embedding: Floats) -> None:

@@ -13,7 +13,7 @@ import structlog
 import zmq
 
 from facegate.errors import DeliveryError
-from facegate.recognition.worker.recognizer import Recognizer
+from facegate.recognition.worker.recognizer import Recognizer, ShotResult
 from facegate.sinks import wire
 from facegate.sinks.keys import KeyFile, load_key
 
@@ -108,7 +108,9 @@ class Worker:
             while not stop.is_set() and (running or not once):
                 if monotonic() >= beat:
                     for gate in self._gates:
-                        gate.send(wire.READY, wire.encode(wire.Ready(WINDOW, visits=True, feedback=True, live=True)))
+                        gate.send(
+                            wire.READY, wire.encode(wire.Ready(WINDOW, visits=True, feedback=True, live=True))
+                        )
                     beat = monotonic() + HEARTBEAT_S
                     self._recognizer.expire_visits()
                 shots: list[_ReceivedShot] = []
@@ -160,7 +162,7 @@ class Worker:
             self._recognizer.run_over(run_id)
 
     def _answer(self, shots: Sequence[_ReceivedShot]) -> None:
-        """Recognise what waits together, and acknowledge it."""
+        """Recognize what waits together, and acknowledge it."""
         answers = self._recognizer.recognize([(given.header, given.crop) for given in shots]) if shots else []
         for given, answer in zip(shots, answers, strict=True):
             receipt = answer

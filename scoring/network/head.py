@@ -21,10 +21,10 @@ class GdcHead(nn.Module):
         self.linear = nn.Linear(self.WIDE, arch.embedding_dim)
 
     def feature_map(self, tokens: Tensor) -> Tensor:
-        """Normalised patch tokens ``(B, N, D)`` to a map ``(B, 128, 7, 7)``."""
+        """Normalized patch tokens ``(B, N, D)`` to a map ``(B, 128, 7, 7)``."""
         return self.reduce(tokens).transpose(1, 2).unflatten(2, (self.GRID, self.GRID))  # type: ignore[no-any-return]
 
     def forward(self, feature_map: Tensor) -> Tensor:
-        """Map to embedding ``(B, E)``, not normalised."""
+        """Map to embedding ``(B, E)``, not normalized."""
         x = self.gdc(self.act(self.expand(feature_map)))
         return self.linear(x.flatten(1))  # type: ignore[no-any-return]

@@ -59,7 +59,7 @@ class Inverted(nn.Module):
 
 
 class MobileStem(Stem):
-    """Tokens by MobileFaceNet's first stages (arXiv 1804.07573), thinned: stride 16 in all, no normalisation."""
+    """Tokens by MobileFaceNet's first stages (arXiv 1804.07573), thinned: stride 16 in all, no normalization."""
 
     WIDTHS = (64, 64, 128)
     BLOCKS = (2, 3)

@@ -1,7 +1,7 @@
 """One Vision Transformer for every supported family, and the one pass that yields quality and embedding.
 
 Parameter names follow timm, so state dicts of CVLFace, insightface and timm load strictly after their prefix is
-removed. Two designs are covered: the face recognisers' (no class token, no qkv bias, ReLU6, flattened head with
+removed. Two designs are covered: the face recognizers' (no class token, no qkv bias, ReLU6, flattened head with
 BatchNorm) and DINOv2's (class token, biases, GELU, LayerScale).
 """
 
@@ -64,7 +64,7 @@ class FaceViT(nn.Module):
             self.feature.float()
 
     def tokens(self, images: Tensor) -> Tensor:
-        """Embed normalised images ``(B, 3, S, S)`` to tokens ``(B, T, D)`` with positions."""
+        """Embed normalized images ``(B, 3, S, S)`` to tokens ``(B, T, D)`` with positions."""
         arch = self.arch
         x = self.patch_embed(images)
         # shape[0], not len(): an exported graph must keep its batch dynamic.
@@ -96,7 +96,7 @@ class FaceViT(nn.Module):
         return self.estimate(self.norm(tokens[:, self.prefix_tokens :]).mean(1)).float()  # type: ignore[no-any-return]
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Embedding ``(B, D)`` from the tokens after the last block, not normalised."""
+        """Embedding ``(B, D)`` from the tokens after the last block, not normalized."""
         if self.arch.head == "flatten":
             tokens = self.norm(tokens) if self.arch.head_norm else tokens
             return self.feature(tokens.flatten(1)).float()  # type: ignore[no-any-return]
@@ -117,7 +117,7 @@ class FaceViT(nn.Module):
         """Run once for quality and, if asked, embedding and estimates.
 
         Args:
-            images: normalised ``(B, 3, S, S)``.
+            images: normalized ``(B, 3, S, S)``.
             settings: blocks, aggregation, alpha and distance. All blocks up to the last selected one run.
             whole: run to the last block, for the embedding and the estimates.
             landmarks: ``(B, 5, 2)`` in pixels of the crop, where the architecture looks at ``keypoints``.

@@ -1,4 +1,4 @@
-"""facegate: watch camera streams and let only the faces worth recognising through.
+"""facegate: watch camera streams and let only the faces worth recognizing through.
 
 >>> import facegate
 >>> with facegate.watch("clip.mp4") as shots:      # doctest: +SKIP

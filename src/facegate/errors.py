@@ -6,7 +6,7 @@
     ├── ConfigError      wrong usage or configuration        (exit 2)
     ├── SourceError      a camera, stream, file or image     (exit 1)
     ├── ModelError       weights, cards, detector packs      (exit 1)
-    ├── GalleryError     enrolment pictures                  (exit 1)
+    ├── GalleryError     enrollment pictures                  (exit 1)
     ├── DeliveryError    sockets and messages                (exit 1)
     ├── StoreError       what is kept of shots and visits    (exit 1)
     ├── FleetError       what gates share                    (exit 1)

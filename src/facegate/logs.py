@@ -12,7 +12,7 @@ from facegate.pipeline.addresses import redact
 
 
 def _redact_values(_: Any, __: str, event: Any) -> Any:
-    """Last line of defence: no URL leaves with its password."""
+    """Last line of defense: no URL leaves with its password."""
     return {key: redact(value) if isinstance(value, str) else value for key, value in event.items()}
 
 

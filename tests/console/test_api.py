@@ -41,21 +41,21 @@ def test_a_camera_is_live_and_shows_what_it_sees(console: Served) -> None:
 
 def test_shots_and_visits_come_in_pages_and_by_what_is_asked(console: Served) -> None:
     seen: list[str] = []
-    page = console.get("/visits?most=2")
+    page = console.get("/visits?limit=2")
     while True:
         seen += [visit["visit"] for visit in page["visits"]]
         if page["next"] is None:
             break
-        page = console.get(f"/visits?most=2&before={page['next']}")
+        page = console.get(f"/visits?limit=2&before={page['next']}")
     assert len(seen) == len(set(seen)) >= 3
-    shots = console.get("/shots?most=200")["shots"]
+    shots = console.get("/shots?limit=200")["shots"]
     assert {shot["visit"] for shot in shots} <= set(seen) | {
         shot["visit"] for shot in shots if shot["outcome"] == "shadow"
     }
     assert len(shots) >= len(seen)
     best = max(shots, key=lambda shot: shot["quality"]["value"])
     quality = best["quality"]["value"]
-    only = console.get(f"/shots?most=200&min_quality={quality}&max_quality={quality}")["shots"]
+    only = console.get(f"/shots?limit=200&min_quality={quality}&max_quality={quality}")["shots"]
     assert best["shot_id"] in {shot["shot_id"] for shot in only}
     assert {shot["quality"]["value"] for shot in only} == {quality}
     assert console.get("/shots?camera=nobody")["shots"] == []
@@ -84,7 +84,7 @@ def test_a_timeline_has_every_face_and_its_fate(console: Served) -> None:
     scored = next(fate for fate in timeline["story"] if fate["quality"] is not None)
     heat = console.api("GET", f"/visits/{visit['visit']}/face.jpg?face_id={scored['face_id']}&heat=true")
     assert picture(heat.body)[1] > picture(heat.body)[0]
-    tracks = console.get("/cameras/door/tracks?most=500")["tracks"]
+    tracks = console.get("/cameras/door/tracks?limit=500")["tracks"]
     assert timeline["track_id"] in {track["track_id"] for track in tracks}
 
 

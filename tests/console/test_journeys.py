@@ -52,7 +52,7 @@ def test_from_nothing_to_a_name(page: Page, tmp_path: Path, camera_url: str) -> 
         good.click()
         expect(page.locator("dialog svg.chart circle").first).to_be_visible()
         page.get_by_label("Name", exact=True).last.fill("Ada")
-        page.get_by_role("button", name="Enrol", exact=True).click()
+        page.get_by_role("button", name="Enroll", exact=True).click()
         expect(page.get_by_text("Enrolled as Ada.")).to_be_visible()
         page.get_by_role("button", name="Close").click()
         named = page.locator(".face", has_text="Ada").first

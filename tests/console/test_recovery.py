@@ -26,12 +26,12 @@ TROUBLE = ("not recorded", "delivery put off", "shots lost", "tracks not kept, t
 
 def stored(console: Served) -> set[str]:
     found: set[str] = set()
-    page = console.get("/shots?most=200")
+    page = console.get("/shots?limit=200")
     while True:
         found |= {shot["shot_id"] for shot in page["shots"]}
         if page["next"] is None:
             return found
-        page = console.get(f"/shots?most=200&before={page['next']}")
+        page = console.get(f"/shots?limit=200&before={page['next']}")
 
 
 def test_a_killed_worker_and_a_killed_gate_lose_nothing(tmp_path: Path, camera_url: str) -> None:
@@ -53,10 +53,10 @@ def test_a_killed_worker_and_a_killed_gate_lose_nothing(tmp_path: Path, camera_u
         seen = stored(console)
         assert before <= seen
         console.until("/visits", lambda page: page["visits"] and page["visits"][0]["answered"])
-        # What the last gate sent is all there, and all was recognised: nothing waits anywhere.
+        # What the last gate sent is all there, and all was recognized: nothing waits anywhere.
         console.api("PATCH", "/cameras/door", {"enabled": False})
         console.until("/health", lambda found: not found["gate"]["running"])
-        console.until("/visits?most=200", lambda page: all(visit["answered"] for visit in page["visits"]))
+        console.until("/visits?limit=200", lambda page: all(visit["answered"] for visit in page["visits"]))
 
 
 def test_a_full_disk_is_said_and_survived(tmp_path: Path, camera_url: str) -> None:

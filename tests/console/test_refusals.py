@@ -96,7 +96,7 @@ def test_pages_may_load_nothing_from_elsewhere(console: Served) -> None:
         ({"name": "x", "source": "file:///etc/passwd"}, "no address of a camera"),
         ({"name": "x", "source": "0"}, "no address of a camera"),
         ({"name": "x", "source": "gopher://10.0.0.1/"}, "no address of a camera"),
-        ({"name": "x", "source": "rtsp://10.0.0.1/x", "crops": "/etc/passwd"}, "no address of a camera"),
+        ({"name": "x", "source": "rtsp://10.0.0.1/x", "main_stream": "/etc/passwd"}, "no address of a camera"),
         ({"name": "x", "source": "rtsp://${HOME}/x"}, "${NAME}"),
         ({"name": "../x", "source": "rtsp://10.0.0.1/x"}, "name"),
         ({"name": "<script>", "source": "rtsp://10.0.0.1/x"}, "name"),

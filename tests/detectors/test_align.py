@@ -51,7 +51,7 @@ def test_coincident_landmarks_give_a_crop_and_no_error() -> None:
 
 
 def test_a_close_up_is_averaged_not_aliased() -> None:
-    """Stripes far finer than the crop's pixels average to grey; bilinear sampling would keep some of them."""
+    """Stripes far finer than the crop's pixels average to gray; bilinear sampling would keep some of them."""
     factor = 9.0
     side = round(112 * factor)
     stripes = np.zeros((side, side, 3), np.uint8)

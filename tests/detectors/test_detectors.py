@@ -140,9 +140,9 @@ def test_scrfd_of_a_local_pack_is_loaded_and_decoded(tmp_path: Path) -> None:
     scrfd_graph(tmp_path / "det_10g.onnx", (row * 20 + column) * 2)
     detector = load_detector("scrfd", tmp_path, max_side=320)
     ((face,),) = detector.detect([np.zeros((640, 640, 3), np.uint8)])
-    centre = np.array([column, row]) * 16.0 * 2  # the picture is twice as large as the network's input
-    np.testing.assert_allclose(face.box, (*(centre - 64), *(centre + 64)), atol=0.01)
-    np.testing.assert_allclose(face.landmarks, np.tile(centre, (5, 1)), atol=0.01)
+    center = np.array([column, row]) * 16.0 * 2  # the picture is twice as large as the network's input
+    np.testing.assert_allclose(face.box, (*(center - 64), *(center + 64)), atol=0.01)
+    np.testing.assert_allclose(face.landmarks, np.tile(center, (5, 1)), atol=0.01)
     assert face.confidence == pytest.approx(0.9)
 
 

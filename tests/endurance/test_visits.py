@@ -60,8 +60,8 @@ def presence_of(gallery: Path, broker: Broker, folder: Path, connect: str, *to: 
     """A worker that tells the broker who is there."""
     with process(
         "recognize", "--gallery", gallery, "--connect", connect, "--output", folder / "names.jsonl",
-        "--to", broker.url, "--presence", "Bill_Gates", "--waiting", folder / "waiting",
-        *(word for url in to for word in ("--to", url)),
+        "--publish", broker.url, "--presence", "Bill_Gates", "--spool-dir", folder / "waiting",
+        *(word for url in to for word in ("--publish", url)),
     ) as worker:  # fmt: skip
         yield worker
 
@@ -128,8 +128,8 @@ async def names_in(url: str) -> list[dict[str, Any]]:
 def start_worker(gallery: Path, broker: Broker, folder: Path, port: int) -> subprocess.Popen[bytes]:
     command = [
         sys.executable, "-m", "facegate", "recognize", "--gallery", gallery, "--connect", f"tcp://127.0.0.1:{port}",
-        "--output", folder / "names.jsonl", "--to", broker.url, "--presence", "Bill_Gates",
-        "--waiting", folder / "waiting",
+        "--output", folder / "names.jsonl", "--publish", broker.url, "--presence", "Bill_Gates",
+        "--spool-dir", folder / "waiting",
     ]  # fmt: skip
     return subprocess.Popen([*map(str, command)], stderr=subprocess.DEVNULL, start_new_session=True)
 

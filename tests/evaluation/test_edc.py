@@ -90,7 +90,7 @@ def brute_force(comparisons: Comparisons, quality: NDArray[np.float64], fmr: flo
 @given(
     st.integers(0, 10**6), st.sampled_from([0.1, 0.2, 0.33]), st.sampled_from([0.2, 0.3, 1.0]), st.integers(1, 6)
 )
-def test_the_vectorised_curve_equals_brute_force(seed: int, fmr: float, limit: float, levels: int) -> None:
+def test_the_vectorized_curve_equals_brute_force(seed: int, fmr: float, limit: float, levels: int) -> None:
     rng = np.random.default_rng(seed)
     names = [f"p{i}" for i in rng.integers(0, 6, 24)]
     rows = rng.normal(size=(24, 3)).round(1).astype(np.float32)
@@ -134,9 +134,9 @@ def test_the_crfiqa_mode_sets_its_threshold_anew_at_every_share(seed: int) -> No
 
 def people(rng: np.random.Generator, count: int = 60, each: int = 4) -> tuple[Comparisons, NDArray[np.float64]]:
     """Noisy samples of people; quality is how little noise a sample has."""
-    centres = rng.normal(size=(count, 16)).repeat(each, 0)
+    centers = rng.normal(size=(count, 16)).repeat(each, 0)
     noise = rng.choice([0.3, 1.4], count * each, p=[0.8, 0.2]) * rng.uniform(0.9, 1.1, count * each)
-    rows = centres + noise[:, None] * rng.normal(size=centres.shape)
+    rows = centers + noise[:, None] * rng.normal(size=centers.shape)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return compare_all(rows.astype(np.float32), [f"p{i // each}" for i in range(count * each)]), -noise
 

@@ -31,7 +31,7 @@ def test_evaluate_ranks_methods_and_keeps_its_work(data: Path, tmp_path: Path) -
     first = facegate(*arguments)
     assert first.returncode == 0, first.stderr
     result = json.loads((tmp_path / "r.json").read_text())
-    (judged,) = result["recognisers"]
+    (judged,) = result["recognizers"]
     methods = {method["method"]: method for method in judged["methods"]}
     assert set(methods) == {"random", "laplacian", "width", "norm:mobilefacenet-y1"}
     assert methods["norm:mobilefacenet-y1"]["mean_fnmr"] < methods["random"]["mean_fnmr"]

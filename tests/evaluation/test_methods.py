@@ -45,7 +45,7 @@ def torch_scorer() -> Scorer:
 @torch.inference_mode()
 def test_readings_by_depth_are_those_of_shorter_passes(torch_scorer: Scorer, crops: NDArray[np.uint8]) -> None:
     found, network = read(torch_scorer, crops), torch_scorer.network
-    settings_, images = torch_scorer.settings, torch_scorer.one_pass.normalised(torch.from_numpy(crops))
+    settings_, images = torch_scorer.settings, torch_scorer.one_pass.normalized(torch.from_numpy(crops))
     for column in range(len(settings_.blocks) - 1):
         blocks = settings_.blocks[: column + 2]
         literal, _ = score_pass(network, images, blocks, "attention", settings_.alpha)
@@ -114,7 +114,7 @@ def test_grafiqs_equals_gradients_taken_one_by_one(data: Path, crops: NDArray[np
     found = GradientQuality(scorer).score(face_set(crops[:3]), lambda done, total: None)
     literal = []
     for crop in crops[:3]:
-        start = network.tokens(scorer.one_pass.normalised(torch.from_numpy(crop[None]))).detach()
+        start = network.tokens(scorer.one_pass.normalized(torch.from_numpy(crop[None]))).detach()
 
         def loss(tokens: torch.Tensor) -> torch.Tensor:
             x = tokens
@@ -142,8 +142,8 @@ def test_grafiqs_equals_gradients_taken_one_by_one(data: Path, crops: NDArray[np
     assert network.training is False and all(parameter.grad is None for parameter in network.parameters())
 
 
-def test_grafiqs_needs_batch_normalisation(torch_scorer: Scorer) -> None:
-    with pytest.raises(ConfigError, match="no batch normalisation"):
+def test_grafiqs_needs_batch_normalization(torch_scorer: Scorer) -> None:
+    with pytest.raises(ConfigError, match="no batch normalization"):
         GradientQuality(torch_scorer)
 
 
@@ -176,7 +176,7 @@ def test_the_sdd_oracle_is_the_distance_between_two_sorted_lists(data: Path) -> 
 def test_stochastic_passes_equal_passes_made_one_by_one(torch_scorer: Scorer, crops: NDArray[np.uint8]) -> None:
     found = StochasticQuality(torch_scorer).score(face_set(crops), lambda done, total: None)
     network = torch_scorer.network
-    x = network.tokens(torch_scorer.one_pass.normalised(torch.from_numpy(crops)))
+    x = network.tokens(torch_scorer.one_pass.normalized(torch.from_numpy(crops)))
     for block in network.blocks:
         x = _block(block, x)[0]  # type: ignore[arg-type]
     rng = torch.Generator().manual_seed(StochasticQuality.SEED)
@@ -197,7 +197,7 @@ def test_stochastic_passes_equal_passes_made_one_by_one(torch_scorer: Scorer, cr
 def test_attention_and_norm_are_those_of_a_second_pass(torch_scorer: Scorer, crops: NDArray[np.uint8]) -> None:
     with torch.inference_mode():
         embedding, logits = embedding_pass(
-            torch_scorer.network, torch_scorer.one_pass.normalised(torch.from_numpy(crops))
+            torch_scorer.network, torch_scorer.one_pass.normalized(torch.from_numpy(crops))
         )
     scorers = {name: make_method(name, load) for name in ("attention", "norm")}
     found = {name: method.score(face_set(crops), lambda done, total: None) for name, method in scorers.items()}

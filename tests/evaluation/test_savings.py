@@ -22,10 +22,10 @@ from ..helpers import facegate
 POINTS = np.zeros((5, 2), np.float32)
 
 
-class ByColour:
-    """Recognises people by the colour of their crop; costs nothing."""
+class ByColor:
+    """Recognizes people by the color of their crop; costs nothing."""
 
-    name, version, threshold = "colour", "colour-1", 0.5
+    name, version, threshold = "color", "color-1", 0.5
 
     def embed(self, crops: object) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
         rows = [np.eye(4, dtype=np.float32)[int(crop[0, 0, 0])] for crop in crops]  # type: ignore[attr-defined]
@@ -45,7 +45,7 @@ def face(seq: int, track: int, who: int, *, width: float = 50, texture: int = 0,
 
 def watch() -> Observer:
     """Ann on track 1 in frames 0 to 3, named in all but the first; a stranger is taken for Bob once on track 2."""
-    observer = Observer("clip", ByColour(), GALLERY, FixedThresholdRule(0.5))
+    observer = Observer("clip", ByColor(), GALLERY, FixedThresholdRule(0.5))
     plan = [
         [face(0, 1, 3)],
         [face(1, 1, 0, texture=10), face(1, 2, 2, quality=5)],
@@ -63,7 +63,7 @@ def watch() -> Observer:
 
 def test_bills_visits_and_false_names_by_labels() -> None:
     visits = (LabeledVisit("clip", 0.0, 3.0, "ann"), LabeledVisit("clip", 0.0, 3.0, None))
-    found = compare([watch()], visits, "colour", "0.5")
+    found = compare([watch()], visits, "color", "0.5")
     every, naive, ours = (found.policies[name] for name in ("every_face", "naive", "facegate"))
     assert (every.fr_calls, naive.fr_calls, ours.fr_calls) == (7, 2, 1)
     assert (every.identified, every.visits, every.false_identifications) == (1, 1, 1)
@@ -71,7 +71,7 @@ def test_bills_visits_and_false_names_by_labels() -> None:
     assert (ours.identified, ours.seconds_to_first, ours.false_identifications) == (1, 3.0, 0)
     assert every.seconds_to_first == 1.0 and every.bytes > naive.bytes > ours.bytes > 0
     assert found.missed == {"every_face": (), "naive": (), "facegate": ()}
-    absent = compare([watch()], (LabeledVisit("clip", 0.0, 3.0, "bob", box=(0, 0, 10, 10)),), "colour", "0.5")
+    absent = compare([watch()], (LabeledVisit("clip", 0.0, 3.0, "bob", box=(0, 0, 10, 10)),), "color", "0.5")
     assert (
         absent.missed["facegate"] == ("bob in clip from 0 s",)
         and absent.policies["every_face"].false_identifications == 4
@@ -85,14 +85,14 @@ def test_a_right_name_counts_for_every_visit_of_the_person_that_its_track_was_se
         LabeledVisit("clip", 0.1, 3.0, "ann", box=(400, 0, 500, 50)),  # nobody was tracked there
         LabeledVisit("clip", 0.0, 0.5, "bob"),
     )
-    found = compare([watch()], visits, "colour", "0.5")
+    found = compare([watch()], visits, "color", "0.5")
     assert found.missed["facegate"] == ("ann in clip from 0.1 s", "bob in clip from 0 s")
     assert found.policies["facegate"].identified == 2 and found.policies["facegate"].seconds_to_first == 1.75
 
 
 def test_without_labels_a_track_is_a_visit_of_whom_most_of_its_faces_name() -> None:
-    found = compare([watch()], None, "colour", "0.5")
-    assert not found.labelled and found.policies["facegate"].visits == 1
+    found = compare([watch()], None, "color", "0.5")
+    assert not found.labeled and found.policies["facegate"].visits == 1
     assert found.policies["every_face"].false_identifications == 1
 
 
@@ -122,8 +122,8 @@ def test_the_command_compares_and_writes(clip: DemoClip, short_clip: Path, tmp_p
 
 
 def test_the_gate_is_answered_and_asks_again() -> None:
-    """The best face of Ann's track is not recognised; the next one is, and closes it."""
-    observer = Observer("clip", ByColour(), GALLERY, FixedThresholdRule(0.5))
+    """The best face of Ann's track is not recognized; the next one is, and closes it."""
+    observer = Observer("clip", ByColor(), GALLERY, FixedThresholdRule(0.5))
     for seq, (who, quality) in enumerate([(3, 28), (0, 26), (0, 24)]):
         ref = FrameRef("cam", seq, float(seq), float(seq), None, 640, 480)
         observer.scored(ScoredFrame(ref, (face(seq, 1, who, quality=quality),), (1,) if seq == 2 else ()))
@@ -151,8 +151,8 @@ def test_calibrate_says_what_a_threshold_would_cost_and_keeps_what_it_learned(
     (file,) = state.iterdir()
     learned = json.loads(file.read_text())
     assert len(learned["best"]) == camera["floor"]["visits"] > 0
-    # Regression: the first answer of a worker made the gate forget it, as it seemed to be of another recogniser.
-    assert learned["recogniser"] == recognizer_id(load_embedder("builtin"))
+    # Regression: the first answer of a worker made the gate forget it, as it seemed to be of another recognizer.
+    assert learned["recognizer"] == recognizer_id(load_embedder("builtin"))
     other = facegate("calibrate", "--forget", "nobody", "--state", state)
     assert other.returncode == 2 and file.exists()
     assert facegate("calibrate", "--forget", short_clip.stem, "--state", state).returncode == 0

@@ -280,7 +280,7 @@ def leader(url: str, stream: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Without colours and line ends."""
+    """Without colors and line ends."""
     return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split())
 
 

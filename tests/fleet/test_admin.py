@@ -64,7 +64,7 @@ def test_a_configuration_is_applied_seen_kept_and_taken_back(tmp_path: Path, ser
     assert facegate("fleet", "apply", path, "--fleet", fleet).returncode == 0
     found = json.loads(facegate("fleet", "status", "--json", "--fleet", fleet).stdout)
     assert found["gates"] == {} and set(found["cameras"]) == {"door", "yard"}
-    assert found["cameras"]["door"] == {"gate": None, "state": "waiting", "since_s": None, "looks_per_s": 0.0}
+    assert found["cameras"]["door"] == {"gate": None, "state": "waiting", "since_s": None, "processed_fps": 0.0}
     lines = facegate("fleet", "history", "--fleet", fleet).stdout.splitlines()
     assert len(lines) == 2 and all("2 cameras" in line for line in lines)
     shown = facegate("fleet", "history", "--show", lines[1].split()[0], "--fleet", fleet).stdout
@@ -146,6 +146,6 @@ def test_names_of_any_kind_are_keys() -> None:
     for name in ("door", "a.b", "..", "Tür-7", "x_y.z"):
         written = key("camera", name)
         assert parse_key(written) == ("camera", name) and written.isascii() and written.count(".") == 1
-    assert parse("nats://u:p@one:1,two:2/x", plain=True).url == "nats://u:p@one:1,two:2"
+    assert parse("nats://u:p@one:1,two:2/x", allow_insecure=True).url == "nats://u:p@one:1,two:2"
     with pytest.raises(FacegateError, match="port"):
         parse("nats://127.0.0.1:99999")

@@ -74,7 +74,7 @@ def test_whom_one_gate_has_sent_the_other_of_the_group_does_not() -> None:
 def test_a_replay_has_heard_the_same(tmp_path: Path) -> None:
     path = tmp_path / "cam.rec"
     config = build_config(
-        {"cameras": [{"name": "cam", "source": "0", "gate": {"min_quality": 0, "people": {"group": "hall"}}}]}
+        {"cameras": [{"name": "cam", "source": "0", "gate": {"min_quality": 0, "identity": {"group": "hall"}}}]}
     )
     recorder = Recorder(path, config, RunInfo("run", INFO, PEOPLE), {})
     recorder.write(FeedbackBatch(False, sightings=(PeerSighting("hall", ANN.astype("<f4").tobytes(), 0.0),)))
@@ -108,7 +108,7 @@ def test_what_is_old_foreign_or_no_message_is_left_out() -> None:
 
 def test_what_a_camera_has_learned_goes_on_elsewhere() -> None:
     two = Two()
-    settings: dict[str, Any] = {"keep": 0.99, "max_wait_s": 100}
+    settings: dict[str, Any] = {"target_recall": 0.99, "max_wait_s": 100}
     one = gates(**settings)
     one.connect_peers(two.left)
     deciders = CameraGates(one)

@@ -82,8 +82,8 @@ class Setup:
 
     def worker(self) -> subprocess.Popen[str]:
         options = [
-            "--to", f"mqtt://127.0.0.1:{self.broker_port}", "--presence", "Bill_Gates", "--presence",
-            "Lin-Manuel_Miranda", "--console", CONSOLE, "--waiting", self._folder / "names",
+            "--publish", f"mqtt://127.0.0.1:{self.broker_port}", "--presence", "Bill_Gates", "--presence",
+            "Lin-Manuel_Miranda", "--console", CONSOLE, "--spool-dir", self._folder / "names",
             "--output", "/dev/null",
         ]  # fmt: skip
         return self._stack.enter_context(

@@ -28,7 +28,7 @@ def test_what_is_commented_out_in_the_example_of_every_setting_is_valid_too(
     text = next(path for path in CONFIGS if path.name == "one-camera.yaml").read_text()
     place = text.index("delivery:")
     (tmp_path / "all.yaml").write_text(text[:place] + re.sub(r"^  # ", "  ", text[place:], flags=re.M))
-    assert {other.kind for other in load_config(tmp_path / "all.yaml").delivery.others} == {
+    assert {other.kind for other in load_config(tmp_path / "all.yaml").delivery.outputs} == {
         "lines", "folder", "webhook", "mqtt", "jetstream",
     }  # fmt: skip
 
@@ -43,7 +43,7 @@ def test_there_are_example_configurations() -> None:
         ({"cameras": [{"name": "a", "sorce": "x.mp4"}]}, ("cameras[0].sorce", "did you mean 'source'")),
         ({"camera": []}, ("camera: unknown key", "did you mean 'cameras'")),
         (
-            {"cameras": [{"name": "a", "source": "0"}], "delivery": {"others": [{"kinds": "lines"}]}},
+            {"cameras": [{"name": "a", "source": "0"}], "delivery": {"outputs": [{"kinds": "lines"}]}},
             ("delivery.others[0].kinds", "did you mean 'kind'"),
         ),
         (

@@ -57,7 +57,7 @@ def run(
         config = RunConfig(
             cameras=(CameraConfig(name="cam", source=str(clip)),),
             scorer=ScorerConfig(weights=model, every_face=True),
-            gate=GateConfig(min_quality=0, more_shots=MORE),
+            gate=GateConfig(min_quality=0, max_followups=MORE),
         )
         with Runner(config, lambda: FanOut(sink), on_decision=decisions.append, record=record) as runner:
             runner.wait()

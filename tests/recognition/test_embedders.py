@@ -54,7 +54,7 @@ def test_nothing_in_gives_nothing_out() -> None:
 
 
 def identity_model(path: Path) -> None:
-    """An ONNX 'recogniser' whose embedding is the mean colour of its 4x112 input, so the card's effect shows."""
+    """An ONNX 'recognizer' whose embedding is the mean color of its 4x112 input, so the card's effect shows."""
     axes = numpy_helper.from_array(np.array([2, 3], np.int64), "axes")
     nodes = [helper.make_node("ReduceMean", ["x"], ["m"], axes=[2, 3], keepdims=0)]
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 3, 112, "w"])
@@ -63,7 +63,7 @@ def identity_model(path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
 
 
-def test_a_card_beside_the_file_sets_colour_order_normalisation_and_columns(tmp_path: Path) -> None:
+def test_a_card_beside_the_file_sets_color_order_normalization_and_columns(tmp_path: Path) -> None:
     identity_model(tmp_path / "m.onnx")
     crop = np.zeros((112, 112, 3), np.uint8)
     crop[:, 8:104] = (200, 100, 0)
@@ -95,8 +95,8 @@ def test_missing_and_unknown_embedders_are_refused(tmp_path: Path) -> None:
         load_embedder(str(tmp_path))
 
 
-def test_the_recogniser_of_an_insightface_pack_is_found_and_gets_what_it_expects(tmp_path: Path) -> None:
-    """A stand-in for a pack's recogniser: insightface routes by input size and feeds RGB scaled to -1..1."""
+def test_the_recognizer_of_an_insightface_pack_is_found_and_gets_what_it_expects(tmp_path: Path) -> None:
+    """A stand-in for a pack's recognizer: insightface routes by input size and feeds RGB scaled to -1..1."""
     weight = numpy_helper.from_array(np.ones((512, 3), np.float32), "w")
     nodes = [
         helper.make_node("ReduceMean", ["input.1"], ["m"], axes=[2, 3], keepdims=0),

@@ -1,4 +1,4 @@
-"""Enrolment is judged: planted faults are found, and what is refused does not come in."""
+"""Enrollment is judged: planted faults are found, and what is refused does not come in."""
 
 from __future__ import annotations
 

@@ -35,10 +35,10 @@ from ..sinks.test_wire import make_shot
 ADA, BO = (220, 60, 60), (60, 220, 60)
 
 
-class Colours:
-    """Tells people apart by the colour of their crops, which a JPEG keeps."""
+class Colors:
+    """Tells people apart by the color of their crops, which a JPEG keeps."""
 
-    name = version = "colours"
+    name = version = "colors"
     threshold = 0.9
 
     def embed(self, crops: Sequence[Image]) -> Floats:
@@ -46,13 +46,13 @@ class Colours:
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)  # type: ignore[no-any-return]
 
 
-def crop(colour: tuple[int, int, int]) -> Image:
-    return np.full((112, 112, 3), colour, np.uint8)
+def crop(color: tuple[int, int, int]) -> Image:
+    return np.full((112, 112, 3), color, np.uint8)
 
 
-def shot(number: int, colour: tuple[int, int, int]) -> EncodedShot:
+def shot(number: int, color: tuple[int, int, int]) -> EncodedShot:
     made = make_shot(number)
-    face = msgspec.structs.replace(made.scored.face, crop=crop(colour))
+    face = msgspec.structs.replace(made.scored.face, crop=crop(color))
     return wire.pack(msgspec.structs.replace(made, scored=msgspec.structs.replace(made.scored, face=face)))
 
 
@@ -73,9 +73,9 @@ def gallery(tmp_path: Path) -> Path:
     with GalleryStore(path, create=True) as people, UnknownStore(path) as unknowns:
         people.add("Ada", [FaceSample("a.png", "a" * 64, crop(ADA), 80, 90.0, 0.1, 1)])
         people.add("Bo", [FaceSample("b.png", "b" * 64, crop(BO), 80, 90.0, 0.1, 1)])
-        for number, colour in enumerate((ADA, BO, ADA)):
-            vector = Colours().embed([crop(colour)])[0]
-            unknowns.keep(f"r/door/{number}", "door", time(), 60, crop(colour), "colours", vector)
+        for number, color in enumerate((ADA, BO, ADA)):
+            vector = Colors().embed([crop(color)])[0]
+            unknowns.keep(f"r/door/{number}", "door", time(), 60, crop(color), "colors", vector)
     return path
 
 
@@ -96,7 +96,7 @@ def test_one_goes_from_everywhere_and_the_others_stay(tmp_path: Path, gallery: P
     torn = b'{"event":"shot","name":"Ad\n'
     results.write_bytes(b"".join(json.dumps(line).encode() + b"\n" for line in LINES) + torn)
     results.chmod(0o640)
-    erased = erase_everywhere(gallery, "Ada", Colours(), Colours.threshold, [spool], [results])
+    erased = erase_everywhere(gallery, "Ada", Colors(), Colors.threshold, [spool], [results])
     assert erased == [
         Erased(str(spool), 3, "that waited"),
         Erased(str(results), 5, "lines"),
@@ -110,22 +110,22 @@ def test_one_goes_from_everywhere_and_the_others_stay(tmp_path: Path, gallery: P
     kept = b"".join(json.dumps(line).encode() + b"\n" for line in LINES[5:]) + torn
     assert results.read_bytes() == kept and results.stat().st_mode & 0o777 == 0o640
     with GalleryStore(gallery) as people, UnknownStore(gallery) as unknowns:
-        assert [person.name for person in people.people()] == ["Bo"] and len(unknowns.vectors(Colours())[0]) == 1
+        assert [person.name for person in people.people()] == ["Bo"] and len(unknowns.vectors(Colors())[0]) == 1
     with pytest.raises(GalleryError, match="Ada"):
-        erase_everywhere(gallery, "Ada", Colours(), Colours.threshold)
+        erase_everywhere(gallery, "Ada", Colors(), Colors.threshold)
 
 
 def test_nothing_is_removed_where_a_place_is_missing_or_in_use(tmp_path: Path, gallery: Path, spool: Path) -> None:
     results = tmp_path / "names.jsonl"
     results.write_text(json.dumps(LINES[0]) + "\n")
     with pytest.raises(GalleryError, match="nothing was removed"):
-        erase_everywhere(gallery, "Ada", Colours(), 0.9, [spool, tmp_path / "no.spool"], [results])
+        erase_everywhere(gallery, "Ada", Colors(), 0.9, [spool, tmp_path / "no.spool"], [results])
     with results.open("a") as worker:
         fcntl.flock(worker, fcntl.LOCK_SH)
         with pytest.raises(GalleryError, match="stop it first"):
-            erase_everywhere(gallery, "Ada", Colours(), 0.9, [], [results])
+            erase_everywhere(gallery, "Ada", Colors(), 0.9, [], [results])
     with pytest.raises(DeliveryError):
-        erase_everywhere(gallery, "Ada", Colours(), 0.9, [results])
+        erase_everywhere(gallery, "Ada", Colors(), 0.9, [results])
     with GalleryStore(gallery) as people:
         assert len(people.people()) == 2
     assert results.read_text() == json.dumps(LINES[0]) + "\n"
@@ -172,7 +172,7 @@ def news(track: int, name: str | None) -> VisitUpdate:
 
 def test_nothing_that_comes_late_brings_back_who_was_removed(gallery: Path, folder: Path) -> None:
     """Stored, about to be stored under the name, or still in view: what follows of these visits is refused."""
-    erase_everywhere(gallery, "Ada", Colours(), Colours.threshold, data=folder)
+    erase_everywhere(gallery, "Ada", Colors(), Colors.threshold, data=folder)
     path = folder / "store.db"
     assert waiting(folder / "names" / "x.spool") == [("ended", None), ("ended", "Bo"), ("seen", None)]
     with StoreWriter(path) as store, StoreReader(path) as reader:

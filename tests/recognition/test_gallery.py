@@ -32,10 +32,10 @@ from ..helpers import wait_until
 LIMIT = FixedThresholdRule(0.9)
 
 
-class MeanColour:
-    """An embedder that only knows colours: enough to see who is who in a gallery."""
+class MeanColor:
+    """An embedder that only knows colors: enough to see who is who in a gallery."""
 
-    name = version = "mean-colour"
+    name = version = "mean-color"
     threshold = 0.9
 
     def embed(self, crops: Sequence[Image]) -> Floats:
@@ -51,7 +51,7 @@ def keeper(
             steps.append((done, total))
 
     return GalleryWatcher(
-        path, MeanColour(), LIMIT, lambda: FaceExtractor(detector, load_scorer()), cache, progress, strict=False
+        path, MeanColor(), LIMIT, lambda: FaceExtractor(detector, load_scorer()), cache, progress, strict=False
     )
 
 
@@ -129,7 +129,7 @@ def test_a_tightly_cropped_picture_is_enrolled_too(clip: DemoClip, mtcnn: Detect
 def test_what_cannot_be_enrolled_is_refused_by_name(tmp_path: Path, mtcnn: Detector) -> None:
     def strictly() -> None:
         looker = FaceExtractor(mtcnn, load_scorer())
-        GalleryWatcher(folder, MeanColour(), LIMIT, lambda: looker, tmp_path, strict=True).close()
+        GalleryWatcher(folder, MeanColor(), LIMIT, lambda: looker, tmp_path, strict=True).close()
 
     folder = tmp_path / "staff"
     with pytest.raises(GalleryError, match="no gallery at"):
@@ -140,16 +140,16 @@ def test_what_cannot_be_enrolled_is_refused_by_name(tmp_path: Path, mtcnn: Detec
     with pytest.raises(GalleryError, match="is empty"):
         find_people(folder)
     (folder / "wall").mkdir()
-    cv2.imwrite(str(folder / "wall" / "grey.png"), np.full((200, 200, 3), 127, np.uint8))
+    cv2.imwrite(str(folder / "wall" / "gray.png"), np.full((200, 200, 3), 127, np.uint8))
     for _ in range(2):  # the second time it is known
         with pytest.raises(GalleryError, match="no picture in the gallery can be used"):
             keeper(folder, mtcnn, tmp_path)
-    with pytest.raises(GalleryError, match=r"no face found in .*grey\.png"):
+    with pytest.raises(GalleryError, match=r"no face found in .*gray\.png"):
         strictly()
-    (folder / "wall" / "grey.png").write_bytes(b"no picture")
-    with pytest.raises((GalleryError, SourceError), match=r"grey\.png is not a picture"):
+    (folder / "wall" / "gray.png").write_bytes(b"no picture")
+    with pytest.raises((GalleryError, SourceError), match=r"gray\.png is not a picture"):
         strictly()
-    (folder / "wall" / "grey.png").unlink()
+    (folder / "wall" / "gray.png").unlink()
     (folder / "door").mkdir()
     (folder / "door" / "notes.txt").write_text("no picture")
     with pytest.raises((GalleryError, SourceError), match=r"notes\.txt is not a picture"):

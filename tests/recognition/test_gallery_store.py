@@ -71,7 +71,7 @@ def test_people_are_added_shown_renamed_merged_and_removed(tmp_path: Path) -> No
     assert (tmp_path / "people.db").stat().st_mode & 0o077 == 0, "faces are for their owner alone"
 
 
-def test_embeddings_are_kept_by_recogniser(tmp_path: Path) -> None:
+def test_embeddings_are_kept_by_recognizer(tmp_path: Path) -> None:
     with GalleryStore(tmp_path / "people.db", create=True) as people:
         people.add("ann", [look(1), look(2)])
         rows = people.missing("a")

@@ -25,7 +25,7 @@ from facegate.recognition.enrollment.names import MAX_NAME, is_person_name, name
 from facegate.recognition.enrollment.records import FaceSample
 from facegate.scoring.engine import load_scorer
 
-from .test_gallery import LIMIT, MeanColour, keeper
+from .test_gallery import LIMIT, MeanColor, keeper
 
 JOSE = unicodedata.normalize("NFC", "José"), unicodedata.normalize("NFD", "José")
 ONE = [["Ann", "ann", "ANN ", " Ann", "Ann\u200b", "A\u00adnn", "\u202aAnn\u202c", "Ann\ufe0f"], [*JOSE, "JOSÉ "]]
@@ -151,4 +151,4 @@ def test_folders_that_spell_one_name_are_one_person_and_a_folder_may_change_its_
 @contextmanager
 def enrolling_file(path: Path, detector: Detector) -> Iterator[Enroller]:
     with GalleryStore(path, create=True) as people:
-        yield Enroller(people, lambda: FaceExtractor(detector, load_scorer()), MeanColour(), LIMIT)
+        yield Enroller(people, lambda: FaceExtractor(detector, load_scorer()), MeanColor(), LIMIT)

@@ -290,7 +290,7 @@ async def stored(url: str) -> list[str]:
     ("urls", "words"),
     [
         (["ftp://x/y"], "names go to https://"),
-        (["http://10.0.0.5/x"], "say --plain"),
+        (["http://10.0.0.5/x"], "say --allow-insecure"),
         (["tcp://0.0.0.0:5580"], "names are not encrypted there"),
         (["https://me:s3cret@[x"], "names go to https://"),
         (["http://127.0.0.1/a", "http://127.0.0.1/a"], "the same place twice"),

@@ -81,10 +81,10 @@ def test_a_visit_outlives_its_worker_and_ends_with_its_track(
 
     @contextmanager
     def worker() -> Iterator[None]:
-        to = ("--to", f"store://{store}") if stored else ()
+        to = ("--publish", f"store://{store}") if stored else ()
         with process(
             "recognize", "--gallery", clip.gallery, "--embedder", "builtin", "--connect", gate.sink.endpoint,
-            "--output", output, "--waiting", tmp_path / "waiting", *to,
+            "--output", output, "--spool-dir", tmp_path / "waiting", *to,
         ):  # fmt: skip
             yield  # and then it is killed
 
@@ -145,7 +145,7 @@ def test_a_name_that_goes_while_somebody_is_in_view_goes_from_the_next_lines_too
         people.add("Ann", [look])
         with process(
             "recognize", "--gallery", gallery, "--embedder", "builtin", "--connect", gate.sink.endpoint,
-            "--output", output, "--waiting", tmp_path / "waiting", "--threshold", "0.9",
+            "--output", output, "--spool-dir", tmp_path / "waiting", "--threshold", "0.9",
         ):  # fmt: skip
             gate.sink.put(entries(1))
             until(output, "named")

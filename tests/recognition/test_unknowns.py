@@ -20,7 +20,7 @@ from facegate.pipeline.records import Floats, Image
 from facegate.recognition.embedders import load_embedder
 from facegate.recognition.enrollment import unknowns as module
 from facegate.recognition.enrollment.gallery_store import GalleryStore
-from facegate.recognition.enrollment.unknowns import MAX_AGE_S, UnknownStore, enrol_cluster
+from facegate.recognition.enrollment.unknowns import MAX_AGE_S, UnknownStore, enroll_cluster
 from facegate.recognition.matching.gallery import FixedThresholdRule, Gallery
 from facegate.recognition.worker.zmq_worker import Recognizer
 from facegate.sinks import wire
@@ -73,7 +73,7 @@ def test_unknowns_are_put_together_named_and_forgotten(tmp_path: Path) -> None:
         assert len(unknowns.clusters(EMBEDDER, 0.8)) == 2, "nobody can tell whose so poor a face is"
         wrong = clusters[0].visits[1].row
         assert not people.changed(), "nobody follows the unknown"
-        assert enrol_cluster(unknowns, people, clusters[0], "ann", {wrong}) == 2
+        assert enroll_cluster(unknowns, people, clusters[0], "ann", {wrong}) == 2
         assert [picture.accepted for picture in people.pictures("ann")] == [True, True]
         left = unknowns.clusters(EMBEDDER, 0.8)
         assert sorted(visit.row for cluster in left for visit in cluster.visits) == sorted(
@@ -154,7 +154,7 @@ def test_a_face_that_is_not_this_persons_gets_no_name(tmp_path: Path, clip: obje
     path = tmp_path / "people.db"
     done = facegate("gallery", "add", path, pictures[0], "--name", "ann", "--embedder", "builtin")
     assert done.returncode == 0, done.stdout + done.stderr
-    done = facegate("gallery", "not", path, "ann", pictures[1])
+    done = facegate("gallery", "reject", path, "ann", pictures[1])
     assert done.stdout == "1 faces are not ann's\n", done.stderr
     assert json.loads(facegate("gallery", "list", path, "--json").stdout)[0]["negatives"] == 1
     model = load_embedder("builtin")
@@ -169,5 +169,5 @@ def test_a_face_that_is_not_this_persons_gets_no_name(tmp_path: Path, clip: obje
     assert gallery.match(model.embed([ann])[0], rule).name == "ann"
     blurred = np.asarray(cv2.GaussianBlur(other, (0, 0), 1.0), np.uint8)
     assert gallery.match(model.embed([blurred])[0], FixedThresholdRule(-0.99)).name is None
-    refused = facegate("gallery", "not", path, "bob", pictures[1])
+    refused = facegate("gallery", "reject", path, "bob", pictures[1])
     assert refused.returncode == 1 and "there is no bob" in refused.stderr

@@ -62,7 +62,9 @@ def test_int8_runs_in_onnx_runtime_when_asked(cache: Path, data: Path, faces: ND
     assert (scorer.backend.name, scorer.backend.dtype) == ("onnxruntime", "int8")
     together = scorer.score(faces).raw_score
     assert spearmanr(together, exact.score(faces).raw_score).statistic > 0.9
-    np.testing.assert_array_equal(together[:1], scorer.score(faces[:1]).raw_score)  # whoever comes along changes nothing
+    np.testing.assert_array_equal(
+        together[:1], scorer.score(faces[:1]).raw_score
+    )  # whoever comes along changes nothing
 
 
 def test_auto_takes_what_was_measured_here_and_says_so(cache: Path, data: Path) -> None:

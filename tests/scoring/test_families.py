@@ -142,7 +142,9 @@ def test_the_model_that_ships_is_loaded_by_name_in_fp32_and_with_its_own_card() 
     scorer = load_scorer(DEFAULT_MODEL, device="cpu", dtype="fp32", backend="torch")
     scores = scorer.score(CROPS)
     assert scorer.card.name == DEFAULT_MODEL and scorer.card.people is not None
-    assert scores.embedding is not None and scores.embedding.shape == (2, 128) and np.isfinite(scores.raw_score).all()
+    assert (
+        scores.embedding is not None and scores.embedding.shape == (2, 128) and np.isfinite(scores.raw_score).all()
+    )
     assert {tensor.dtype for tensor in load_shipped().network.parameters()} == {torch.float32}
     with pytest.raises(ConfigError, match="leave --model-card out"):
         load_scorer(DEFAULT_MODEL, card="cvlface-vit-base")

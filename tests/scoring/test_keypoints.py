@@ -100,7 +100,7 @@ def test_it_equals_a_literal_version(model: Path, crops: NDArray[np.uint8], land
     scorer = load(model)
     out = scorer.score(crops, landmarks=landmarks)
     network = scorer.network
-    images = scorer.one_pass.normalised(torch.from_numpy(crops))
+    images = scorer.one_pass.normalized(torch.from_numpy(crops))
     for row in range(3):
         tokens, embedding = literal(network, images[row], landmarks[row])
         assert out.embedding is not None
@@ -127,7 +127,9 @@ def test_without_landmarks_they_are_the_templates(model: Path, crops: NDArray[np
     scorer = load(model)
     template = np.repeat(ARCFACE_TEMPLATE[None], 3, 0)
     np.testing.assert_array_equal(scorer.score(crops).raw_score, scorer.score(crops, landmarks=template).raw_score)
-    assert not np.allclose(scorer.score(crops).raw_score, scorer.score(crops, landmarks=template + 5).raw_score, rtol=1e-3)
+    assert not np.allclose(
+        scorer.score(crops).raw_score, scorer.score(crops, landmarks=template + 5).raw_score, rtol=1e-3
+    )
     assert scorer.wants_landmarks and not load_scorer(device="cpu").wants_landmarks
     for wrong in (template[:2], np.full((3, 5, 2), np.nan, np.float32)):
         with pytest.raises(ConfigError, match="landmarks must be finite"):
@@ -163,7 +165,7 @@ def test_what_goes_block_by_block_is_refused(model: Path, spec: str) -> None:
 
 @torch.inference_mode()
 @pytest.mark.parametrize("name", ["cvlface-vit-small", "insightface-vit-t"])
-def test_the_recognisers_head_takes_normed_tokens(name: str) -> None:
+def test_the_recognizers_head_takes_normed_tokens(name: str) -> None:
     """As in CVLFace's and insightface's own forward pass, from which their weights come."""
     arch = msgspec.structs.replace(builtin_card(name).architecture, depth=2, embed_dim=64, num_heads=4)
     torch.manual_seed(0)

@@ -164,7 +164,7 @@ def test_the_worker_of_the_examples_takes_what_two_gates_publish(tmp_path: Path)
     assert all(words[1:3] == ["door", "88"] for words in said)
 
 
-def test_the_built_in_worker_recognises_puts_aside_what_it_cannot_read_and_empties_the_stream(
+def test_the_built_in_worker_recognizes_puts_aside_what_it_cannot_read_and_empties_the_stream(
     clip: DemoClip, tmp_path: Path
 ) -> None:
     server = Server(tmp_path / "js")
@@ -178,7 +178,7 @@ def test_the_built_in_worker_recognises_puts_aside_what_it_cannot_read_and_empti
     lines = shots_of(result.stdout)
     assert [line["shot_id"] for line in lines] == [entry.shot_id for entry in entries(0, 1)]
     waiting, dead = asyncio.run(look(server.url))
-    assert waiting == 0, "a face does not stay at the server when it was recognised"
+    assert waiting == 0, "a face does not stay at the server when it was recognized"
     reasons = {data == b"no shot": reason for data, reason in dead}
     assert "malformed message" in reasons[True] and "not a 112x112 JPEG" in reasons[False]
     keyed = facegate("recognize", "--connect", server.url, "--key", tmp_path / "k.json")
@@ -278,8 +278,10 @@ async def look(url: str) -> tuple[int, list[tuple[bytes, str]]]:
     ],
 )
 def test_an_address_that_is_wrong_or_not_encrypted_is_refused(to: str, words: str) -> None:
-    other = {"kind": "jetstream", "to": to, "spool": "a.db"}
+    other = {"kind": "jetstream", "url": to, "spool": "a.db"}
     with pytest.raises(ConfigError, match=words):
-        build_config({"cameras": [{"name": "a", "source": "0"}], "delivery": {"others": [other]}})
+        build_config({"cameras": [{"name": "a", "source": "0"}], "delivery": {"outputs": [other]}})
     if "10." in to:
-        build_config({"cameras": [{"name": "a", "source": "0"}], "delivery": {"others": [other | {"plain": True}]}})
+        build_config(
+            {"cameras": [{"name": "a", "source": "0"}], "delivery": {"outputs": [other | {"allow_insecure": True}]}}
+        )

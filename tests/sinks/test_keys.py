@@ -86,7 +86,7 @@ def test_beyond_this_host_without_keys_is_refused_unless_said(endpoint: str) -> 
     with pytest.raises(DeliveryError, match="facegate keys new"):
         ZmqSink(endpoint)
     if "[" not in endpoint:
-        sink = ZmqSink(endpoint, plain=True)
+        sink = ZmqSink(endpoint, allow_insecure=True)
         sink.abort()
         sink.close(0.0)
 

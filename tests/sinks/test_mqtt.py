@@ -340,13 +340,13 @@ def test_names_become_identifiers_that_stay_different_and_are_shown_as_people_wr
     ],
 )
 def test_an_address_that_is_wrong_or_not_encrypted_is_refused(to: str, words: str) -> None:
-    other = {"kind": "mqtt", "to": to, "spool": "a.db"}
+    other = {"kind": "mqtt", "url": to, "spool": "a.db"}
     with pytest.raises(ConfigError, match=words):
-        build_config({"cameras": [{"name": "a", "source": "0"}], "delivery": {"others": [other]}})
+        build_config({"cameras": [{"name": "a", "source": "0"}], "delivery": {"outputs": [other]}})
 
 
 @pytest.mark.parametrize("console", ["console.lan", "ftp://console.lan", "https://me:secret@console.lan"])
 def test_a_console_that_is_no_page_is_refused(console: str) -> None:
-    other = {"kind": "mqtt", "to": "mqtts://x", "spool": "a.db", "console": console}
+    other = {"kind": "mqtt", "url": "mqtts://x", "spool": "a.db", "console": console}
     with pytest.raises(ConfigError, match="without a login"):
-        build_config({"cameras": [{"name": "a", "source": "0"}], "delivery": {"others": [other]}})
+        build_config({"cameras": [{"name": "a", "source": "0"}], "delivery": {"outputs": [other]}})

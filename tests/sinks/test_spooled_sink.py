@@ -179,9 +179,9 @@ def test_what_waits_for_any_place_is_delivered_without_a_camera(tmp_path: Path) 
         "cameras": [{"name": "door", "source": "0"}],
         "delivery": {
             "bind": f"ipc://{tmp_path}/gate",
-            "others": [
-                {"kind": "lines", "to": str(tmp_path / "s.jsonl"), "spool": str(tmp_path / "s.db")},
-                {"kind": "folder", "to": str(tmp_path / "crops"), "spool": str(tmp_path / "c.db")},
+            "outputs": [
+                {"kind": "jsonl", "path": str(tmp_path / "s.jsonl"), "spool": str(tmp_path / "s.db")},
+                {"kind": "folder", "path": str(tmp_path / "crops"), "spool": str(tmp_path / "c.db")},
             ],
         },
     }
@@ -213,9 +213,9 @@ def test_a_run_delivers_to_its_other_places(short_clip: Path, tiny_model: Path, 
             "linger_s": 20,
             "context_px": 160,
             "embedding": True,
-            "others": [
-                {"kind": "lines", "to": str(tmp_path / "s.jsonl"), "spool": str(tmp_path / "s.db")},
-                {"kind": "folder", "to": str(tmp_path / "crops"), "spool": str(tmp_path / "c.db")},
+            "outputs": [
+                {"kind": "jsonl", "path": str(tmp_path / "s.jsonl"), "spool": str(tmp_path / "s.db")},
+                {"kind": "folder", "path": str(tmp_path / "crops"), "spool": str(tmp_path / "c.db")},
             ],
         },
     }
@@ -225,7 +225,7 @@ def test_a_run_delivers_to_its_other_places(short_clip: Path, tiny_model: Path, 
     report = json.loads((tmp_path / "run.json").read_text())
     lines = json_lines(tmp_path / "s.jsonl")
     assert len(lines) == report["shots"] > 0 and {line["camera"] for line in lines} == {"door"}, result.stderr
-    assert [other["acknowledged"] for other in report["delivery"]["others"].values()] == [len(lines)] * 2
+    assert [other["acknowledged"] for other in report["delivery"]["outputs"].values()] == [len(lines)] * 2
     for line in lines:
         whole = cv2.imread(str(tmp_path / "crops" / f"door-{line['shot_id']}.context.jpg"))
         assert whole is not None and list(whole.shape[1::-1]) == line["context_size"] and whole.shape[1] == 160
@@ -234,32 +234,35 @@ def test_a_run_delivers_to_its_other_places(short_clip: Path, tiny_model: Path, 
 
 
 @pytest.mark.parametrize(
-    ("others", "words"),
+    ("outputs", "words"),
     [
-        ([{"kind": "webhook", "to": "ftp://x", "spool": "a"}], "http"),
-        ([{"kind": "lines", "to": "x", "spool": "a", "secret": "long enough"}], "only a webhook"),
-        ([{"kind": "lines", "to": "x", "spool": "a"}, {"kind": "folder", "to": "y", "spool": "a"}], "of its own"),
-        ([{"kind": "mail", "to": "x", "spool": "a"}], "kind"),
+        ([{"kind": "webhook", "url": "ftp://x", "spool": "a"}], "http"),
+        ([{"kind": "jsonl", "path": "x", "spool": "a", "secret": "long enough"}], "only a webhook"),
+        (
+            [{"kind": "jsonl", "path": "x", "spool": "a"}, {"kind": "folder", "path": "y", "spool": "a"}],
+            "of its own",
+        ),
+        ([{"kind": "mail", "url": "x", "spool": "a"}], "kind"),
     ],
 )
 def test_what_cannot_work_is_refused(others: list[dict[str, str]], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        build_config({"cameras": [{"name": "a", "source": "0"}], "delivery": {"others": others}})
+        build_config({"cameras": [{"name": "a", "source": "0"}], "delivery": {"outputs": others}})
 
 
 def test_two_places_that_are_one_are_refused_and_nothing_stays_open(tmp_path: Path) -> None:
-    others = [{"kind": "webhook", "to": f"https://x/faces?{n}", "spool": str(tmp_path / f"{n}.db")} for n in "ab"]
+    others = [{"kind": "webhook", "url": f"https://x/faces?{n}", "spool": str(tmp_path / f"{n}.db")} for n in "ab"]
     camera = {"cameras": [{"name": "a", "source": "0"}]}
-    config = build_config(camera | {"delivery": {"bind": None, "others": others}})
+    config = build_config(camera | {"delivery": {"bind": None, "outputs": others}})
     for _ in range(2):
         with pytest.raises(ConfigError, match="https://x/faces is named twice"):
             make_sink(config.delivery)
 
 
 def test_a_secret_is_not_shown_when_it_is_refused() -> None:
-    other = {"kind": "webhook", "to": "https://me:hidden@x", "spool": "a", "secret": "s3cret"}
+    other = {"kind": "webhook", "url": "https://me:hidden@x", "spool": "a", "secret": "s3cret"}
     with pytest.raises(ConfigError, match="at least 8 characters") as caught:
-        build_config({"cameras": [{"name": "a", "source": "0"}], "delivery": {"others": [other]}})
+        build_config({"cameras": [{"name": "a", "source": "0"}], "delivery": {"outputs": [other]}})
     assert "s3cret" not in str(caught.value) and "hidden" not in str(caught.value)
 
 
@@ -267,9 +270,9 @@ def test_shots_go_somewhere() -> None:
     camera = {"cameras": [{"name": "a", "source": "0"}]}
     with pytest.raises(ConfigError, match="nowhere"):
         build_config(camera | {"delivery": {"bind": None}})
-    others = [{"kind": "lines", "to": "x", "spool": "a"}]
+    others = [{"kind": "jsonl", "path": "x", "spool": "a"}]
     with pytest.raises(ConfigError, match="for workers"):
-        build_config(camera | {"delivery": {"bind": None, "others": others, "spool": {"path": "b"}}})
+        build_config(camera | {"delivery": {"bind": None, "outputs": others, "spool": {"path": "b"}}})
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path) -> None:

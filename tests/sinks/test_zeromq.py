@@ -300,4 +300,4 @@ def test_a_port_in_use_and_a_foreign_address_are_refused(sink: ZmqSink) -> None:
     with pytest.raises(DeliveryError, match="the port is in use; choose another"):
         ZmqSink(sink.endpoint)
     with pytest.raises(DeliveryError, match="give an address of this host"):
-        ZmqSink("tcp://192.0.2.1:5555", plain=True)
+        ZmqSink("tcp://192.0.2.1:5555", allow_insecure=True)

@@ -24,7 +24,7 @@ from facegate.training.occlude import COVERS
 from facegate.training.pool import Labels, Pool, kept_out, labels
 from facegate.training.recipe import Recipe, student_architecture
 from facegate.training.start import fade, inherit
-from facegate.training.teacher import MAP, Recogniser, Teacher
+from facegate.training.teacher import MAP, Recognizer, Teacher
 from facegate.training.views import ViewSettings, make_batch
 
 CPU = torch.device("cpu")
@@ -42,8 +42,8 @@ def pool(crops: NDArray[np.uint8]) -> Pool:
 
 
 @pytest.fixture(scope="module")
-def casia(data: Path) -> Recogniser:
-    return Recogniser(data / "models" / "mobilefacenet-casia.onnx", CPU, torch.float32)
+def casia(data: Path) -> Recognizer:
+    return Recognizer(data / "models" / "mobilefacenet-casia.onnx", CPU, torch.float32)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_a_cover_changes_its_part_of_the_face_and_nothing_else(kind: str, crops:
         assert covered.shape == crop.shape and 0 < changed < 0.8, (seed, changed)
 
 
-def test_a_fifth_of_the_labelled_pictures_is_kept_out_whatever_else_is_in_the_archive() -> None:
+def test_a_fifth_of_the_labeled_pictures_is_kept_out_whatever_else_is_in_the_archive() -> None:
     names = [f"utk/{1 + i % 100}_{i % 2}_{i % 5}_2017{i:09d}.webp" for i in range(5000)]
     assert 0.18 < np.mean([kept_out(name) for name in names]) < 0.22
     assert not kept_out("glint/somebody/1.webp") and not kept_out("utk/61_1_20170109.webp")
@@ -95,7 +95,7 @@ def test_what_a_group_owes_its_length_is_taken_off_and_pictures_keep_their_own()
 
 
 def test_the_teacher_in_torch_is_the_onnx_file_and_its_tail_gives_its_embedding(
-    data: Path, crops: NDArray[np.uint8], pool: Pool, teacher: Teacher, casia: Recogniser
+    data: Path, crops: NDArray[np.uint8], pool: Pool, teacher: Teacher, casia: Recognizer
 ) -> None:
     targets = teacher.targets(torch.from_numpy(crops))
     session = onnxruntime.InferenceSession(str(data / "models" / "mobilefacenet-y1.onnx"))
@@ -130,7 +130,7 @@ def test_the_student_starts_as_the_teachers_first_layers(crops: NDArray[np.uint8
 
 
 def test_a_resumed_run_ends_as_an_unbroken_one_and_exports(
-    crops: NDArray[np.uint8], pool: Pool, teacher: Teacher, casia: Recogniser, tmp_path: Path
+    crops: NDArray[np.uint8], pool: Pool, teacher: Teacher, casia: Recognizer, tmp_path: Path
 ) -> None:
     recipe = Recipe(samples=16, batch=4, statistics=16)
 

@@ -5,11 +5,11 @@ import { api, ask, attempt, dialog, field, get, h, hear, mayChange, penOf, show,
 
 /** @import { Camera, CameraChange, Cameras } from "../api.d.ts" */
 /** @typedef {[x: number, y: number]} Point */
-/** @typedef {"mask" | "report"} Area */
-/** @typedef {Area | "search"} Kind */
+/** @typedef {"mask" | "zones"} Area */
+/** @typedef {Area | "detect_region"} Kind */
 
 /** @type {Area[]} */
-const AREAS = ["mask", "report"];
+const AREAS = ["mask", "zones"];
 
 /** @param {string} name */
 const path = (name) => `/cameras/${encodeURIComponent(name)}`;
@@ -24,7 +24,7 @@ function wanted(form, all) {
   const given = values(form);
   /** @type {Record<string, string | number | null>} */
   const out = {};
-  for (const [key, kind] of Object.entries({ source: "text", user: "text", password: "text", crops: "text", transport: "text", aspect: "text", max_fps: "number", rotate: "number" })) {
+  for (const [key, kind] of Object.entries({ source: "text", user: "text", password: "text", main_stream: "text", transport: "text", display_aspect_ratio: "text", max_fps: "number", rotate: "number" })) {
     if (!(key in given)) continue;
     if (given[key] !== "") out[key] = kind === "number" ? Number(given[key]) : given[key];
     else if (all && key !== "password" && key !== "source") out[key] = null;
@@ -79,7 +79,7 @@ function addForm() {
     h("div", { class: "row" },
       field("Looks a second, at most", { name: "max_fps", type: "number", min: 0.1, step: 0.1, value: 5 }),
       field("Transport", { name: "transport", options: [["tcp", "TCP"], ["udp", "UDP"]] }),
-      field("Shape", { name: "aspect", placeholder: "as it comes", size: 10 }),
+      field("Shape", { name: "display_aspect_ratio", placeholder: "as it comes", size: 10 }),
       field("Turn", { name: "rotate", options: [[0, "not at all"], [90, "90° left"], [180, "180°"], [270, "90° right"]] }),
       h("button", {}, "Add"), button), out);
   return form;
@@ -92,13 +92,13 @@ function addForm() {
 function drawing(camera) {
   const canvas = h("canvas", { width: 640, height: 360, tabindex: 0, role: "img", "aria-label": "The camera's picture with masks and areas; corners can be written below" });
   /** @type {[Kind, string][]} */
-  const kinds = [["mask", "#000"], ["report", "#35d08f"], ["search", "#4f83cc"]];
+  const kinds = [["mask", "#000"], ["zones", "#35d08f"], ["detect_region", "#4f83cc"]];
   const kind = h("select", { "aria-label": "What is drawn" },
     h("option", { value: "mask" }, "a mask: nobody may look there"),
-    h("option", { value: "report" }, "an area whose faces count"),
-    h("option", { value: "search" }, "the part that is searched"));
-  /** @type {{ mask: Point[][], report: Point[][], search: number[] | null }} */
-  const state = { mask: camera.settings.mask ?? [], report: camera.settings.report ?? [], search: camera.settings.search ?? null };
+    h("option", { value: "zones" }, "an area whose faces count"),
+    h("option", { value: "detect_region" }, "the part that is searched"));
+  /** @type {{ mask: Point[][], zones: Point[][], detect_region: number[] | null }} */
+  const state = { mask: camera.settings.mask ?? [], zones: camera.settings.zones ?? [], detect_region: camera.settings.detect_region ?? null };
   /** @type {Point[]} */
   let open = [];
   const image = new Image();
@@ -122,12 +122,12 @@ function drawing(camera) {
       if (close) pen.closePath();
     };
     pen.lineWidth = Math.max(2, width / 250);
-    for (const [name, colour] of kinds) {
-      const polygons = name === "search" ? (state.search ? [corners(state.search)] : []) : state[name];
+    for (const [name, color] of kinds) {
+      const polygons = name === "detect_region" ? (state.detect_region ? [corners(state.detect_region)] : []) : state[name];
       for (const polygon of polygons) {
         trace(polygon, true);
-        pen.fillStyle = name === "mask" ? "rgb(0 0 0 / 75%)" : `${colour}33`;
-        pen.strokeStyle = name === "mask" ? "#d04437" : colour;
+        pen.fillStyle = name === "mask" ? "rgb(0 0 0 / 75%)" : `${color}33`;
+        pen.strokeStyle = name === "mask" ? "#d04437" : color;
         pen.fill();
         pen.stroke();
       }
@@ -139,7 +139,7 @@ function drawing(camera) {
       open.forEach(([x, y]) => pen.fillRect(x * width - 3, y * height - 3, 6, 6));
     }
     for (const name of AREAS) if (document.activeElement !== texts[name]) texts[name].value = text(state[name]);
-    if (document.activeElement !== texts.search) texts.search.value = state.search ? state.search.map((v) => v.toFixed(3)).join(",") : "";
+    if (document.activeElement !== texts.detect_region) texts.detect_region.value = state.detect_region ? state.detect_region.map((v) => v.toFixed(3)).join(",") : "";
   }
   /**
    * @param {number[]} box
@@ -151,13 +151,13 @@ function drawing(camera) {
     /** @param {number} v */
     const clip = (v) => Math.min(1, Math.max(0, Number(v.toFixed(4))));
     open.push([clip((event.clientX - box.left) / box.width), clip((event.clientY - box.top) / box.height)]);
-    if (kind.value === "search" && open.length === 2) finish();
+    if (kind.value === "detect_region" && open.length === 2) finish();
     paint();
   });
   function finish() {
-    if (kind.value === "search" && open.length === 2) {
+    if (kind.value === "detect_region" && open.length === 2) {
       const [[x1, y1], [x2, y2]] = open;
-      state.search = [Math.min(x1, x2), Math.min(y1, y2), Math.max(x1, x2), Math.max(y1, y2)];
+      state.detect_region = [Math.min(x1, x2), Math.min(y1, y2), Math.max(x1, x2), Math.max(y1, y2)];
     } else if (open.length >= 3) {
       const area = /** @type {Area} */ (kind.value);
       state[area] = [...state[area], open];
@@ -170,11 +170,11 @@ function drawing(camera) {
       state[name] = texts[name].value.trim().split("\n").filter((line) => line.trim())
         .map((line) => line.trim().split(/\s+/).map((point) => /** @type {Point} */ (point.split(",").map(Number))));
     }
-    state.search = texts.search.value.trim() ? texts.search.value.split(",").map(Number) : null;
+    state.detect_region = texts.detect_region.value.trim() ? texts.detect_region.value.split(",").map(Number) : null;
     paint();
   };
   const write = () => h("textarea", { rows: 2, spellcheck: "false", onchange: read });
-  const texts = { mask: write(), report: write(), search: write() };
+  const texts = { mask: write(), zones: write(), detect_region: write() };
   image.onload = paint;
   image.src = `/api/v1${path(camera.name)}/snapshot.jpg?side=960`;
   paint();
@@ -183,13 +183,13 @@ function drawing(camera) {
       h("div", { class: "draw" }, canvas),
       h("div", { class: "row" }, h("label", {}, "Draw", kind),
         h("button", { type: "button", class: "quiet", onclick: finish }, "Close the shape"),
-        h("button", { type: "button", class: "quiet", onclick: () => { open = []; if (kind.value === "search") state.search = null; else state[/** @type {Area} */ (kind.value)] = []; paint(); } }, "Remove these")),
+        h("button", { type: "button", class: "quiet", onclick: () => { open = []; if (kind.value === "detect_region") state.detect_region = null; else state[/** @type {Area} */ (kind.value)] = []; paint(); } }, "Remove these")),
       h("p", { class: "note" }, "Press corner after corner, then close the shape; the part that is searched takes two corners. Or write corners as fractions, x,y x,y x,y; a line for each shape."),
-      h("div", { class: "row" }, h("label", {}, "Masks", texts.mask), h("label", {}, "Areas whose faces count", texts.report), h("label", {}, "Searched: left,top,right,bottom", texts.search))),
+      h("div", { class: "row" }, h("label", {}, "Masks", texts.mask), h("label", {}, "Areas whose faces count", texts.zones), h("label", {}, "Searched: left,top,right,bottom", texts.detect_region))),
     read: () => ({
       mask: state.mask.length ? state.mask : null,
-      report: state.report.length ? state.report : null,
-      search: state.search,
+      zones: state.zones.length ? state.zones : null,
+      detect_region: state.detect_region,
     }),
   };
 }
@@ -216,7 +216,7 @@ function changeDialog(camera) {
       h("div", { class: "row" },
         field("Looks a second, at most", { name: "max_fps", type: "number", min: 0.1, step: 0.1, value: camera.settings.max_fps ?? "" }),
         field("Transport", { name: "transport", value: camera.settings.transport ?? "tcp", options: [["tcp", "TCP"], ["udp", "UDP"]] }),
-        field("Shape", { name: "aspect", value: camera.settings.aspect ?? "", placeholder: "as it comes", size: 10 }),
+        field("Shape", { name: "display_aspect_ratio", value: camera.settings.display_aspect_ratio ?? "", placeholder: "as it comes", size: 10 }),
         field("Turn", { name: "rotate", value: String(camera.settings.rotate ?? 0), options: [["0", "not at all"], ["90", "90° left"], ["180", "180°"], ["270", "90° right"]] }),
         button), out,
       h("h3", {}, "What it may look at"), drawn.part,
@@ -244,7 +244,7 @@ async function load() {
       h("td", {}, h("b", {}, camera.name)),
       h("td", {}, h("span", { class: `state ${camera.state}` }, camera.state), camera.problem ? h("div", { class: "bad note" }, camera.problem) : null),
       h("td", {}, camera.source),
-      h("td", { class: "n" }, camera.looks_per_s.toFixed(1)),
+      h("td", { class: "n" }, camera.processed_fps.toFixed(1)),
       h("td", { class: "n" }, camera.observed),
       h("td", { class: "n" }, camera.outcomes.forwarded ?? 0),
       h("td", {}, mayChange ? h("div", { class: "row" },

@@ -42,7 +42,7 @@ function camera([name, each]) {
     h("td", {}, name), h("td", {}, each.gate ?? "–"),
     h("td", { class: fine ? "" : "warn" }, each.state),
     h("td", { class: "n" }, each.since_s === null ? "" : `${each.since_s.toFixed(0)} s`),
-    h("td", { class: "n" }, each.looks_per_s.toFixed(1)),
+    h("td", { class: "n" }, each.processed_fps.toFixed(1)),
     h("td", {}, mayChange ? h("button", { class: "quiet",
       onclick: () => wish(`/fleet/cameras/${encodeURIComponent(name)}`, { paused: !paused }, paused ? "It is watched again." : "Nobody watches it.") },
       paused ? `Watch ${name} again` : `Pause ${name}`) : null));

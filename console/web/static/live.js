@@ -7,7 +7,7 @@ import { visitCard, visitDialog } from "./visit.js";
 /** @import { Camera, Visit, Visits } from "../api.d.ts" */
 /** @typedef {{ track_id: number, box: [number, number, number, number], quality: number | null, advice: string, name: string | null }} LiveFace */
 /** @typedef {{ camera: string, seq: number, age_s: number | null, width: number, height: number, bytes: number, faces: LiveFace[] }} LiveCamera */
-/** @typedef {{ name: string, state: string, problem: string | null, looks_per_s: number, observed: number, sent: number }} State */
+/** @typedef {{ name: string, state: string, problem: string | null, processed_fps: number, observed: number, sent: number }} State */
 /**
  * @typedef {{
  *   box: HTMLElement, canvas: HTMLCanvasElement, state: HTMLElement, counts: HTMLElement, problem: HTMLElement,
@@ -63,14 +63,14 @@ function draw(mine, told, picture) {
   pen.lineWidth = Math.max(1.5, width / 300);
   for (const face of told.faces) {
     const [x1, y1, x2, y2] = face.box;
-    const colour = face.name ? "#35d08f" : "#ffc44d";
-    pen.strokeStyle = colour;
+    const color = face.name ? "#35d08f" : "#ffc44d";
+    pen.strokeStyle = color;
     pen.strokeRect(x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height);
     const text = `${face.name ?? "#" + face.track_id}${face.quality === null ? "" : " · " + face.quality}`;
     const across = pen.measureText(text).width + 8;
     const tall = Math.max(15, width / 34);
     const top = Math.max(0, y1 * height - tall);
-    pen.fillStyle = colour;
+    pen.fillStyle = color;
     pen.fillRect(x1 * width - 1, top, across, tall);
     pen.fillStyle = "#111";
     pen.fillText(text, x1 * width + 3, top + tall * 0.75);
@@ -120,7 +120,7 @@ function states(cameras) {
     mine.state.className = `state ${camera.state}`;
     mine.problem.textContent = camera.problem ?? "";
     const age = mine.age === null ? "" : ` · ${mine.age.toFixed(1)} s old`;
-    const rate = !camera.looks_per_s ? "" : `${camera.looks_per_s.toFixed(1)} looks/s · `;
+    const rate = !camera.processed_fps ? "" : `${camera.processed_fps.toFixed(1)} looks/s · `;
     mine.counts.textContent = `${rate}${camera.observed} faces, ${camera.sent} sent${age}`;
   }
 }
@@ -140,7 +140,7 @@ function visit(found) {
 
 async function start() {
   /** @type {[{ cameras: Camera[] }, Visits]} */
-  const [{ cameras }, { visits }] = await Promise.all([get("/cameras"), get(`/visits?most=${KEPT}`)]);
+  const [{ cameras }, { visits }] = await Promise.all([get("/cameras"), get(`/visits?limit=${KEPT}`)]);
   if (!cameras.length) return location.replace("/cameras");
   tiles.clear();
   seen.clear();

@@ -37,14 +37,14 @@ function uploadForm(name, done) {
     out.append(
       h("p", { class: verdict.added ? "good" : "warn" }, `${verdict.added} of ${all} enrolled.`),
       ...faultList(verdict.faults),
-      verdict.faults.length && verdict.added < all ? h("button", { class: "quiet", onclick: () => send(true) }, "They are right: enrol them all the same") : "",
+      verdict.faults.length && verdict.added < all ? h("button", { class: "quiet", onclick: () => send(true) }, "They are right: enroll them all the same") : "",
     );
     if (verdict.added) done();
   };
   return h("form", { onsubmit: (event) => { event.preventDefault(); send(false); } },
     h("div", { class: "row" },
       name ? null : h("label", {}, "Name", who),
-      h("label", {}, "Pictures (JPEG, PNG, WebP)", files), h("button", {}, "Enrol")), out);
+      h("label", {}, "Pictures (JPEG, PNG, WebP)", files), h("button", {}, "Enroll")), out);
 }
 
 /** @param {PersonOut} person */
@@ -128,7 +128,7 @@ function cluster(unknown) {
         const done = await attempt(() => api("POST", `/unknowns/${unknown.id}/name`, { name: name.trim(), without: [...wrong] }));
         if (done) { say(`${done.added} pictures of ${name} enrolled.`); await load(); }
       },
-    }, field("This is", { name: "name", required: true, maxlength: 100 }), h("button", {}, "Enrol"),
+    }, field("This is", { name: "name", required: true, maxlength: 100 }), h("button", {}, "Enroll"),
       h("button", {
         type: "button", class: "quiet",
         onclick: async () => { await attempt(() => api("DELETE", `/unknowns/${unknown.id}`), "Forgotten."); await load(); },
@@ -149,7 +149,7 @@ async function load() {
       h("tbody", {}, people.map((person) => h("tr", {},
         h("td", {}, h("button", { class: "quiet", onclick: () => personDialog(person) }, person.name)),
         h("td", { class: "n" }, person.pictures), h("td", {}, when(person.added)))))))
-    : h("p", { class: "empty" }, "Nobody can be named yet. Enrol somebody from pictures here, or from a visit."));
+    : h("p", { class: "empty" }, "Nobody can be named yet. Enroll somebody from pictures here, or from a visit."));
   strangers.replaceChildren(h("p", { class: "note" }, "Looking who came without a name …"));
   /** @type {Unknown[] | undefined} */
   const unknowns = await attempt(() => get("/unknowns"));
@@ -165,7 +165,7 @@ async function check() {
 show(
   h("section", { class: "card", "aria-label": "Known" }, list,
     h("p", {}, h("button", { class: "quiet", onclick: check }, "Look for mistakes")), wrong),
-  mayChange ? h("section", { class: "card" }, h("h2", {}, "Enrol somebody"), uploadForm(null, load)) : null,
+  mayChange ? h("section", { class: "card" }, h("h2", {}, "Enroll somebody"), uploadForm(null, load)) : null,
   h("h2", {}, "Came without a name"), strangers);
 await load();
 watchHealth();

@@ -16,7 +16,7 @@ const number = h("output", {}, "0");
 const mode = h("select", { name: "mode" },
   [["end", "the best of a track when it leaves"], ["early", "as soon as one is good enough"], ["interval", "the best every few seconds"]]
     .map(([value, text]) => h("option", { value }, text)));
-const budget = h("input", { type: "number", name: "per_minute", min: 0, max: 100000, placeholder: "no limit" });
+const budget = h("input", { type: "number", name: "max_per_minute", min: 0, max: 100000, placeholder: "no limit" });
 const picture = h("div", {});
 const table = h("div", { role: "status" });
 const about = h("p", { class: "note" });
@@ -37,7 +37,7 @@ function change() {
   if (Number(slider.value) !== gate.min_quality) wanted.min_quality = Number(slider.value);
   if (mode.value !== gate.mode) wanted.mode = /** @type {GateChange["mode"]} */ (mode.value);
   const minute = budget.value === "" ? null : Number(budget.value);
-  if (minute !== gate.per_minute) wanted.per_minute = minute;
+  if (minute !== gate.max_per_minute) wanted.max_per_minute = minute;
   return wanted;
 }
 
@@ -114,7 +114,7 @@ async function load() {
   if (!evidence) return;
   slider.value = evidence.gate.min_quality;
   mode.value = evidence.gate.mode;
-  budget.value = evidence.gate.per_minute ?? "";
+  budget.value = evidence.gate.max_per_minute ?? "";
   about.textContent = evidence.faces
     ? `${evidence.faces} faces recorded since ${when(evidence.since)}, ${evidence.scored} of them scored${evidence.cut ? "; of more, only the newest count" : ""}.`
     : "Nothing was recorded in this time.";
@@ -139,7 +139,7 @@ const page = [
       h("label", {}, h("span", {}, "Least quality: ", number), slider),
       h("div", { class: "row" }, h("label", {}, "Send", mode), h("label", {}, "Shots a minute, at most", budget))),
     table, cost,
-    h("p", { class: "note" }, "Decided again from the recording, as 'facegate replay' does; what would be sent is recognised anew."),
+    h("p", { class: "note" }, "Decided again from the recording, as 'facegate replay' does; what would be sent is recognized anew."),
     h("div", { class: "row" }, save, undo)),
 ];
 await load();

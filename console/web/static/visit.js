@@ -6,9 +6,9 @@ import { api, attempt, clock, dialog, get, h, mayChange, when, words } from "./a
 /** @import { Fate, Shot, Timeline, VerdictOut, Visit } from "../api.d.ts" */
 
 /** @type {Record<string, string>} */
-const COLOURS = { forwarded: "#12915a", shadow: "#8e54c9", superseded: "#4f83cc", below_threshold: "#d04437", not_needed: "#8c959f" };
+const COLORS = { forwarded: "#12915a", shadow: "#8e54c9", superseded: "#4f83cc", below_threshold: "#d04437", not_needed: "#8c959f" };
 /** @param {string} outcome */
-const colour = (outcome) => COLOURS[outcome] ?? "#c98a1b";
+const color = (outcome) => COLORS[outcome] ?? "#c98a1b";
 
 /**
  * @param {Visit} visit
@@ -50,10 +50,10 @@ function chart(timeline) {
     const at = x(fate.pts_s);
     const text = `${(fate.pts_s - first).toFixed(2)} s${fate.quality === null ? "" : `, quality ${fate.quality}`}: ${words(fate.outcome)}`;
     if (fate.quality === null) {
-      marks.push(h("line", { x1: at, x2: at, y1: tall - base, y2: tall - base + 6, stroke: colour(fate.outcome) }, h("title", {}, text)));
+      marks.push(h("line", { x1: at, x2: at, y1: tall - base, y2: tall - base + 6, stroke: color(fate.outcome) }, h("title", {}, text)));
     } else {
-      marks.push(h("circle", { cx: at, cy: y(fate.quality), r: 3.5, fill: colour(fate.outcome) }, h("title", {}, text)));
-      if (fate.shot_id) marks.push(h("circle", { cx: at, cy: y(fate.quality), r: 8, fill: "none", stroke: colour(fate.outcome), "stroke-width": 2 }));
+      marks.push(h("circle", { cx: at, cy: y(fate.quality), r: 3.5, fill: color(fate.outcome) }, h("title", {}, text)));
+      if (fate.shot_id) marks.push(h("circle", { cx: at, cy: y(fate.quality), r: 8, fill: "none", stroke: color(fate.outcome), "stroke-width": 2 }));
     }
   }
   marks.push(h("text", { x: left, y: tall - 4 }, "0 s"), h("text", { x: wide - right, y: tall - 4, "text-anchor": "end" }, `${span.toFixed(1)} s`));
@@ -70,19 +70,19 @@ function actions(visit, shot, close) {
   const name = h("input", { name: "name", required: true, maxlength: 100, value: visit?.name ?? "", "aria-label": "Name" });
   const out = h("div", { role: "status" });
   /** @param {boolean} accept */
-  const enrol = async (accept) => {
+  const enroll = async (accept) => {
     /** @type {VerdictOut | undefined} */
     const verdict = await attempt(() => api("POST", `/people/${encodeURIComponent(name.value.trim())}/shots`, { shot_id: shot.shot_id, accept }));
     if (!verdict) return;
     out.replaceChildren(
       h("p", { class: verdict.added ? "good" : "warn" }, verdict.added ? `Enrolled as ${name.value.trim()}.` : "Not enrolled."),
       ...verdict.faults.map((fault) => h("p", { class: "warn" }, `${fault.kind}: ${fault.reason}; ${fault.remedy}`)),
-      ...(verdict.added ? [] : [h("button", { class: "quiet", onclick: () => enrol(true) }, "It is right: enrol it all the same")]),
+      ...(verdict.added ? [] : [h("button", { class: "quiet", onclick: () => enroll(true) }, "It is right: enroll it all the same")]),
     );
   };
   /** @type {HTMLElement[]} */
-  const parts = [h("form", { class: "row", onsubmit: (event) => { event.preventDefault(); enrol(false); } },
-    h("label", {}, "Enrol this face as", name), h("button", {}, "Enrol"))];
+  const parts = [h("form", { class: "row", onsubmit: (event) => { event.preventDefault(); enroll(false); } },
+    h("label", {}, "Enroll this face as", name), h("button", {}, "Enroll"))];
   const named = visit?.name;
   if (named) {
     parts.push(h("button", {

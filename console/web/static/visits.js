@@ -6,11 +6,11 @@ import { visitCard, visitDialog } from "./visit.js";
 
 /** @import { Cameras, Visit, Visits } from "../api.d.ts" */
 
-const MOST = 60;
+const LIMIT = 60;
 const SHOWN = 300; // the oldest leave a page that has been open for days
 const list = h("ul", { class: "faces", "aria-label": "Visits" });
 const more = h("button", { class: "quiet", onclick: () => load(next) }, "Older ones");
-const none = h("p", { class: "empty" }, "Nobody yet. As soon as somebody is worth recognising, they appear here.");
+const none = h("p", { class: "empty" }, "Nobody yet. As soon as somebody is worth recognizing, they appear here.");
 /** @type {number | null} */
 let next = null;
 
@@ -30,7 +30,7 @@ const asked = () => Object.fromEntries(Object.entries(values(filter)).filter(([,
 
 /** @param {number | null} before */
 async function load(before = null) {
-  const query = new URLSearchParams({ ...asked(), most: String(MOST), ...(before === null ? {} : { before: String(before) }) });
+  const query = new URLSearchParams({ ...asked(), limit: String(LIMIT), ...(before === null ? {} : { before: String(before) }) });
   /** @type {Visits} */
   const page = await get(`/visits?${query}`);
   if (before === null) list.replaceChildren();

@@ -34,7 +34,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Watch camera streams and let only the faces worth recognising through.",
+    help="Watch camera streams and let only the faces worth recognizing through.",
 )
 for verb in (
     serve,

@@ -1,4 +1,4 @@
-"""What several verbs need to run footage and recognise every face in it."""
+"""What several verbs need to run footage and recognize every face in it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class LoadedRecognizer(msgspec.Struct, frozen=True):
-    """A recogniser, the rule by which it names, and whom it knows."""
+    """A recognizer, the rule by which it names, and whom it knows."""
 
     embedder: Embedder
     rule: DecisionRule
@@ -42,7 +42,7 @@ def load_known(
     threshold: float | None,
     fpir: float,
 ) -> LoadedRecognizer:
-    """Load a recogniser and a gallery as ``facegate recognize`` does."""
+    """Load a recognizer and a gallery as ``facegate recognize`` does."""
     from facegate.cli.output.progress import counting
     from facegate.recognition.matching.gallery_watcher import GalleryWatcher
     from facegate.scoring.backend_selection import cache_folder
@@ -50,7 +50,9 @@ def load_known(
     parts = load_recognition(embedder, None, detector, detector_path, threshold=threshold, fpir=fpir)
     with (
         counting("enrolling") as progress,
-        GalleryWatcher(gallery, parts.embedder, parts.rule, parts.face_extractor, cache_folder(), progress) as people,
+        GalleryWatcher(
+            gallery, parts.embedder, parts.rule, parts.face_extractor, cache_folder(), progress
+        ) as people,
     ):
         return LoadedRecognizer(parts.embedder, parts.rule, people.gallery)
 
@@ -81,7 +83,7 @@ def footage_config(
 def observed(
     configs: Sequence[tuple[str, RunConfig]], known: LoadedRecognizer
 ) -> Iterator[tuple[Observer, Runner]]:
-    """Run each source and recognise every face; the runner says how its gate decides."""
+    """Run each source and recognize every face; the runner says how its gate decides."""
     from facegate.evaluation.savings import Observer
     from facegate.pipeline.flow.cores import share_cores
 

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 def watch_for_fleet(
     fleet: str,
     *,
-    plain: bool,
+    allow_insecure: bool,
     gate: str | None,
     tags: tuple[str, ...],
-    most: int,
+    max_cameras: int,
     capacity: float | None,
     folder: Path | None,
     metrics: str | None,
@@ -42,7 +42,7 @@ def watch_for_fleet(
     from facegate.pipeline.runner import Runner
     from facegate.pipeline.runtime.outputs import make_sink
 
-    place = parse(fleet, plain=plain)
+    place = parse(fleet, allow_insecure=allow_insecure)
     host = re.sub(r"[^\w.-]", "_", socket.gethostname())[:64] or "host"
     name = gate or host
     if not re.fullmatch(r"[\w.-]{1,64}", name):
@@ -55,7 +55,7 @@ def watch_for_fleet(
 
     watching = FleetNode(
         place,
-        NodeIdentity(gate=name, host=host, tags=tags, max_cameras=most, capacity=capacity),
+        NodeIdentity(gate=name, host=host, tags=tags, max_cameras=max_cameras, capacity=capacity),
         own_folder(folder or data_folder() / "gates" / name),
         override,
         make_runner,

@@ -75,7 +75,7 @@ def test_fifty_damaged_files_end_with_a_clear_line_each(short_clip: Path, tiny_m
         assert "frames=" in told[0] or "reason=" in told[0]
 
 
-def test_a_stalled_a_garbled_and_an_unauthorised_camera_do_not_touch_the_fourth(
+def test_a_stalled_a_garbled_and_an_unauthorized_camera_do_not_touch_the_fourth(
     clip: DemoClip, tiny_model: Path
 ) -> None:
     movie = Movie(clip.path)
@@ -139,13 +139,13 @@ def test_a_camera_that_says_nothing_holds_up_nobody_when_it_goes(clip: DemoClip,
             assert [camera.camera for camera in runner.report().cameras].count("dead") == 1
 
 
-@pytest.mark.parametrize("state", ["connecting", "stalled", "unauthorised", "waiting", "loading"])
+@pytest.mark.parametrize("state", ["connecting", "stalled", "unauthorized", "waiting", "loading"])
 def test_ctrl_c_ends_the_run_at_once_in_every_other_state_than_live(
     state: str, clip: DemoClip, tiny_model: Path
 ) -> None:
     movie = Movie(clip.path)
     faults = Faults(stall_at_s=0.5) if state == "stalled" else None
-    locked = Credentials("me", "right") if state == "unauthorised" else None
+    locked = Credentials("me", "right") if state == "unauthorized" else None
     with RtspServer(movie, loop=True, faults=faults, credentials=locked) as server, silent_server() as silent:
         url = {
             "connecting": f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x",

@@ -27,11 +27,11 @@ RESTARTS = int(os.environ.get("FACEGATE_RESTARTS", "3"))
 @given(st.text(max_size=5), st.lists(st.floats(0, 30), min_size=1, max_size=40))
 def test_waits_grow_to_the_cap_and_begin_anew_after_a_steady_time(seed: str, lives: list[float]) -> None:
     backoff = Backoff(seed)
-    waits = [backoff.wait_s(unauthorised=False, live_for_s=live) for live in lives]
+    waits = [backoff.wait_s(unauthorized=False, live_for_s=live) for live in lives]
     assert all(0 < wait <= MAX_BACKOFF_S for wait in waits)
-    assert backoff.wait_s(unauthorised=False, live_for_s=3600) <= 0.25
-    assert backoff.wait_s(unauthorised=True, live_for_s=0) == UNAUTHORIZED_RETRY_S
-    many = [Backoff(str(i)).wait_s(unauthorised=False, live_for_s=0) for i in range(20)]
+    assert backoff.wait_s(unauthorized=False, live_for_s=3600) <= 0.25
+    assert backoff.wait_s(unauthorized=True, live_for_s=0) == UNAUTHORIZED_RETRY_S
+    many = [Backoff(str(i)).wait_s(unauthorized=False, live_for_s=0) for i in range(20)]
     assert len(set(many)) > 15, "cameras do not knock together"
 
 

@@ -130,9 +130,9 @@ def test_pictures_on_their_side_are_turned_back(short_clip: Path, tiny_model: Pa
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"search": [0.5, 0, 0.5, 1]}, "right must be greater than left"),
+        ({"detect_region": [0.5, 0, 0.5, 1]}, "right must be greater than left"),
         ({"mask": [[[0, 0], [1, 1]]]}, "at least 3"),
-        ({"report": [[[0, 0], [1, 1], [2, 0]]]}, "less than or equal to 1"),
+        ({"zones": [[[0, 0], [1, 1], [2, 0]]]}, "less than or equal to 1"),
         ({"rotate": 45}, "0, 90, 180 or 270"),
         ({"max_fps": 0}, "greater than 0"),
     ],

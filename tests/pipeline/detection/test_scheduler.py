@@ -16,7 +16,7 @@ from facegate.pipeline.detection.scheduler import (
 )
 from facegate.pipeline.records import Box, Detection, Image
 
-GREY = np.full((36, 64, 3), 90, np.uint8)
+GRAY = np.full((36, 64, 3), 90, np.uint8)
 
 
 def face(x: float, y: float = 100.0, side: float = 50.0) -> Detection:
@@ -37,12 +37,14 @@ def test_a_new_face_is_found_in_time_and_most_looks_are_no_search(
     first_s = next(t for t in times if t >= appears_s)
     looks = []
     for t in times:
-        looks.append(attention.step(GREY, t))
+        looks.append(attention.step(GRAY, t))
         if looks[-1] is DetectionMode.FULL_FRAME:
             attention.detected([], t)
         else:
             assert attention.tracked([], t)
-    found_s = next(t for t, look in zip(times, looks, strict=True) if t >= first_s and look is DetectionMode.FULL_FRAME)
+    found_s = next(
+        t for t, look in zip(times, looks, strict=True) if t >= first_s and look is DetectionMode.FULL_FRAME
+    )
     assert found_s - first_s <= MAX_DISCOVERY_DELAY_S + 0.05
     if fps >= 4:
         assert looks.count(DetectionMode.FULL_FRAME) <= 0.51 * len(looks) + 1
@@ -50,14 +52,14 @@ def test_a_new_face_is_found_in_time_and_most_looks_are_no_search(
 
 def test_a_known_face_is_expected_where_it_goes_and_a_lost_one_asks_for_a_search() -> None:
     attention = DetectionScheduler(idle_fps=None)
-    assert attention.step(GREY, 0.0) is DetectionMode.FULL_FRAME
+    assert attention.step(GRAY, 0.0) is DetectionMode.FULL_FRAME
     attention.detected([face(100)], 0.0)
     for step in range(1, 3):
-        assert attention.step(GREY, 0.1 * step) is DetectionMode.TRACK_ONLY
+        assert attention.step(GRAY, 0.1 * step) is DetectionMode.TRACK_ONLY
         assert attention.tracked([face(100 + 10 * step)], 0.1 * step)
     (box,) = attention.expected_boxes(0.3)
     assert 125 <= box[0] <= 130 and box[2] - box[0] == 50
-    assert attention.step(GREY, 0.3) is DetectionMode.TRACK_ONLY
+    assert attention.step(GRAY, 0.3) is DetectionMode.TRACK_ONLY
     assert not attention.tracked([None], 0.3)
     attention.detected([face(400), face(130)], 0.3)
     places: list[Box] = attention.expected_boxes(0.4)
@@ -68,16 +70,16 @@ def test_a_known_face_is_expected_where_it_goes_and_a_lost_one_asks_for_a_search
 def test_a_cut_and_a_clock_that_jumps_back_forget_every_face() -> None:
     for cut, pts_s in ((True, 0.1), (False, -5.0)):
         attention = DetectionScheduler()
-        attention.step(GREY, 0.0)
+        attention.step(GRAY, 0.0)
         attention.detected([face(100)], 0.0)
-        assert attention.step(GREY, pts_s, cut=cut) is DetectionMode.FULL_FRAME
+        assert attention.step(GRAY, pts_s, cut=cut) is DetectionMode.FULL_FRAME
         assert attention.expected_boxes(pts_s) == []
 
 
 def test_without_following_every_look_is_a_search() -> None:
     attention = DetectionScheduler(follow=False, idle_fps=None)
     for step in range(9):
-        assert attention.step(GREY, step / 25) is DetectionMode.FULL_FRAME
+        assert attention.step(GRAY, step / 25) is DetectionMode.FULL_FRAME
         attention.detected([face(100)], step / 25)
 
 
@@ -186,7 +188,7 @@ def test_under_overload_every_third_look_is_a_search() -> None:
         attention, found = DetectionScheduler(look_s=look_s), 0
         for step in range(12):
             t = step * 0.8
-            if attention.step(GREY, t) is DetectionMode.FULL_FRAME:
+            if attention.step(GRAY, t) is DetectionMode.FULL_FRAME:
                 attention.detected([face(10, 10, 10)], t)
                 found += 1
             else:

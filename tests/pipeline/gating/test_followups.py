@@ -58,7 +58,7 @@ def test_among_poor_faces_one_that_is_hardly_different_but_much_better_is_asked_
 
 
 def test_no_more_than_so_many_shots_are_earned() -> None:
-    gate = asking(more_shots=2)
+    gate = asking(max_followups=2)
     for i in range(10):
         gate.step(frame(5 * i, seen(5 * i, 1, 50 + i)))
     decisions = gate.step(frame(60, ended=(1,)))

@@ -61,7 +61,7 @@ def test_early_sends_at_once_when_good_enough_and_then_only_improvements() -> No
 
 
 def test_interval_sends_the_first_at_once_and_then_the_best_of_each_interval() -> None:
-    gate = make(min_quality=20, mode="interval", every_s=1.0)
+    gate = make(min_quality=20, mode="interval", interval_s=1.0)
     sent = []
     for i in range(25):
         sent += [(i, q) for q, _ in shots(gate.step(frame(i, seen(i, 1, 30 + (i * 7) % 40))))]
@@ -71,20 +71,20 @@ def test_interval_sends_the_first_at_once_and_then_the_best_of_each_interval() -
 
 
 def test_hysteresis_lets_a_track_dip_without_flapping() -> None:
-    gate = make(min_quality=50, hysteresis=10, top_k=5, apart_s=0.0)
+    gate = make(min_quality=50, hysteresis=10, top_k=5, min_gap_s=0.0)
     outcomes = [fates(gate.step(frame(i, seen(i, 1, q)))) for i, q in enumerate((45, 50, 45, 39, 45, 50))]
     low = [Outcome.BELOW_THRESHOLD]
     assert [o == low for o in outcomes] == [True, False, False, True, True, False]
 
 
 def test_top_k_shots_are_apart_in_time_or_yaw_and_the_best_there_are() -> None:
-    gate = make(min_quality=0, top_k=2, apart_s=1.0, apart_deg=15, max_wait_s=5.0)
+    gate = make(min_quality=0, top_k=2, min_gap_s=1.0, min_yaw_gap_deg=15, max_wait_s=5.0)
     qualities = {0: 50, 3: 90, 5: 80, 14: 70, 18: 60}
     for i, q in qualities.items():
         gate.step(frame(i, seen(i, 1, q)))
     end = gate.step(frame(30, ended=(1,)))
     assert [q for q, _ in shots(end)] == [90, 70]
-    turned = make(min_quality=0, top_k=2, apart_s=100.0, apart_deg=15)
+    turned = make(min_quality=0, top_k=2, min_gap_s=100.0, min_yaw_gap_deg=15)
     turned.step(frame(0, seen(0, 1, 90), seen(0, 1, 80)))
     turned.step(frame(1, seen(1, 1, 70, points=SIDE)))
     assert [q for q, _ in shots(turned.step(frame(2, ended=(1,))))] == [90, 70]
@@ -92,7 +92,7 @@ def test_top_k_shots_are_apart_in_time_or_yaw_and_the_best_there_are() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 100), st.floats(0, 20)), max_size=30), st.integers(1, 4))
 def test_kept_shots_are_few_apart_and_hold_the_best(items: list[tuple[int, float]], k: int) -> None:
-    best = BestShots(k, apart_s=1.0, apart_deg=1000)
+    best = BestShots(k, min_gap_s=1.0, min_yaw_gap_deg=1000)
     lost: list[ScoredFace] = []
     for seq, (quality, at) in enumerate(items):
         lost += best.add(seen(seq, 1, quality, pts_s=at))
@@ -110,7 +110,7 @@ def test_a_kiosk_takes_the_largest_near_face_and_stays_with_it() -> None:
     assert primary.track_of((seen(1, 1, 50, box=near), seen(1, 2, 50, box=nearer))) == 1, "hardly larger"
     assert primary.track_of((seen(2, 1, 50, box=near), seen(2, 2, 50, box=(0, 0, 130, 130)))) == 2
     assert primary.track_of((seen(3, 1, 50, box=far),)) is None
-    gate = make(min_quality=0, primary_px=80)
+    gate = make(min_quality=0, primary_face_min_px=80)
     assert fates(gate.step(frame(0, seen(0, 1, 50, box=near), seen(0, 2, 90, box=far)))) == [Outcome.NOT_PRIMARY]
 
 
@@ -135,7 +135,7 @@ def test_no_better_face_slips_past_the_cool_down(mode: Any) -> None:
     """A track that was held back is asked again, not waved through."""
     recent = RecentPeople(60.0, 0.8)
     recent.add(seen(0, 9, 80, who=ANN), 0.0)
-    gate = make(recent=recent, min_quality=0, mode=mode, good_enough=20, max_wait_s=0.1, every_s=0.5)
+    gate = make(recent=recent, min_quality=0, mode=mode, good_enough=20, max_wait_s=0.1, interval_s=0.5)
     decisions = [d for i, q in enumerate((30, 45, 60, 80, 95)) for d in gate.step(frame(i, seen(i, 1, q, who=ANN)))]
     decisions += gate.step(frame(9, ended=(1,)))
     assert {d.outcome for d in decisions} <= {Outcome.COOLDOWN, Outcome.SUPERSEDED} and len(decisions) == 5
@@ -156,7 +156,7 @@ def test_the_budget_counts_any_minute_and_a_face_may_wait_for_it() -> None:
         assert budget.has_left(at)
         budget.spend(at)
     assert not budget.has_left(59.9) and budget.has_left(60.0)
-    gate = make(min_quality=0, per_minute=1, max_wait_s=0.5)
+    gate = make(min_quality=0, max_per_minute=1, max_wait_s=0.5)
     gate.step(frame(0, seen(0, 1, 80)))
     assert len(shots(gate.step(frame(1, seen(1, 1, 50), pts_s=1.0)))) == 1
     gate.step(frame(2, seen(2, 2, 80), pts_s=2.0))

@@ -30,8 +30,8 @@ from .faces import INFO, frame, seen
 SETTINGS = RecallSettings(target_recall=0.99, exploration_rate=0.1, floor=1, max_threshold=60)
 
 
-def says(recogniser: str, similarity: float = 0.5, *, named: bool = False) -> RecognitionFeedback:
-    return RecognitionFeedback("shot", named, named, similarity, 0.0, recogniser)
+def says(recognizer: str, similarity: float = 0.5, *, named: bool = False) -> RecognitionFeedback:
+    return RecognitionFeedback("shot", named, named, similarity, 0.0, recognizer)
 
 
 def week(rng: np.random.Generator) -> tuple[Any, Any, Any]:
@@ -46,7 +46,7 @@ def week(rng: np.random.Generator) -> tuple[Any, Any, Any]:
 def live(best: Any, named: Any, name: str) -> tuple[RecallThreshold, float, float]:
     """Let a camera live a week; after the warm-up: share of names kept, and calls as a multiple of the oracle's."""
     keeping = RecallThreshold(SETTINGS, "run", name)
-    keeping.on_feedback(50, says("recogniser"))
+    keeping.on_feedback(50, says("recognizer"))
     oracle = np.quantile(best[named], 0.01, method="lower")
     kept, could, calls, least_calls, warm = 0, 0, 0, 0, False
     for visit, (quality, known) in enumerate(zip(best, named, strict=True)):
@@ -85,7 +85,7 @@ def test_it_stays_at_the_floor_until_enough_has_been_seen() -> None:
     assert keeping.threshold == 50 and keeping.loss().visits_needed == 0
 
 
-def test_another_recogniser_begins_anew_and_a_single_stray_answer_does_not() -> None:
+def test_another_recognizer_begins_anew_and_a_single_stray_answer_does_not() -> None:
     keeping = RecallThreshold(SETTINGS, "run", "cam", RecallState("a", [50] * 400, 40))
     keeping.on_feedback(50, says("b"))
     keeping.on_feedback(50, says("a"))
@@ -105,7 +105,7 @@ def test_the_gate_learns_from_answers_and_sends_less() -> None:
         gate.step(frame(at, seen(at, visit, 60 + visit % 10)))
         (sent,) = gate.step(frame(at + 5, ended=(visit,)))
         assert sent.shot is not None
-        gate.on_feedback(RecognitionFeedback(sent.shot.shot_id, True, True, 0.9, 0.1, "recogniser"))
+        gate.on_feedback(RecognitionFeedback(sent.shot.shot_id, True, True, 0.9, 0.1, "recognizer"))
     assert gate.recall is not None and gate.recall.threshold == 60
     refused = [gate.step(frame(i, seen(i, i, 40))) for i in range(4000, 4100)]
     assert 70 <= sum(bool(d) and d[0].outcome is Outcome.BELOW_THRESHOLD for d in refused) < 100, (
@@ -114,7 +114,7 @@ def test_the_gate_learns_from_answers_and_sends_less() -> None:
 
 
 def config(folder: Path | None = None) -> Any:
-    gate = {"keep": 0.99, "max_wait_s": 100} | ({} if folder is None else {"state": str(folder)})
+    gate = {"target_recall": 0.99, "max_wait_s": 100} | ({} if folder is None else {"state": str(folder)})
     return build_config({"cameras": [{"name": "cam", "source": "0", "gate": gate}]})
 
 
@@ -125,7 +125,7 @@ def learn(gates: GateFactory, visits: int) -> None:
         at = 10 * visit
         steps = [*deciders.step(frame(at, seen(at, visit, 70))), *deciders.step(frame(at + 5, ended=(visit,)))]
         shots = [d.shot for step in steps for d in step.decisions if d.shot is not None]
-        given = tuple(RecognitionFeedback(shot.shot_id, True, True, 0.9, 0.1, "recogniser") for shot in shots)
+        given = tuple(RecognitionFeedback(shot.shot_id, True, True, 0.9, 0.1, "recognizer") for shot in shots)
         list(deciders.on_feedback(FeedbackBatch(expected=True, items=given)))
         gates.save_learned("cam")
 
@@ -137,11 +137,13 @@ def test_what_was_learned_is_kept_on_disk_for_this_model_and_a_recording_has_its
     second = GateFactory(config(tmp_path), "again", INFO, None)
     keeping = second.track_gate("cam").recall
     assert keeping is not None and keeping.threshold == 60 and second.initial_states() == first.initial_states()
-    replayed = GateFactory(config(tmp_path), "again", INFO, None, {"cam": RecallState("recogniser", [], 20)})
+    replayed = GateFactory(config(tmp_path), "again", INFO, None, {"cam": RecallState("recognizer", [], 20)})
     keeping = replayed.track_gate("cam").recall
     assert keeping is not None and keeping.threshold == 20
     learn(replayed, 30)
-    assert GateFactory(config(tmp_path), "x", INFO, None).initial_states() == first.initial_states(), "a replay writes nothing"
+    assert GateFactory(config(tmp_path), "x", INFO, None).initial_states() == first.initial_states(), (
+        "a replay writes nothing"
+    )
     file.write_text("{}")
     with pytest.raises(ConfigError, match="remove it to start anew"):
         GateFactory(config(tmp_path), "run", INFO, None).track_gate("cam")
@@ -150,11 +152,11 @@ def test_what_was_learned_is_kept_on_disk_for_this_model_and_a_recording_has_its
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"keep": 0.99, "hysteresis": 5},
-        {"keep": 0.99, "mode": "interval"},
-        {"keep": 0.99, "more_shots": 0},
-        {"keep": 0.99, "min_quality": 50, "keep_high": 40},
-        {"keep": 1.0},
+        {"target_recall": 0.99, "hysteresis": 5},
+        {"target_recall": 0.99, "mode": "interval"},
+        {"target_recall": 0.99, "max_followups": 0},
+        {"target_recall": 0.99, "min_quality": 50, "max_threshold": 40},
+        {"target_recall": 1.0},
     ],
 )
 def test_settings_that_contradict_keep_are_refused(wrong: dict[str, Any]) -> None:

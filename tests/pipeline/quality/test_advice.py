@@ -1,4 +1,4 @@
-"""Advice names what was done to a face, and leaves a good one alone; a shot carries it to its recogniser."""
+"""Advice names what was done to a face, and leaves a good one alone; a shot carries it to its recognizer."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def test_a_hopeless_face_is_compared_with_the_gate_and_not_with_its_own_best() -
     assert sum(hopeless) < sum(hopeful) / 2
 
 
-@pytest.mark.parametrize("settings_", [{"mode": "interval", "every_s": 0.5}, {"top_k": 3, "apart_s": 0.5}])
+@pytest.mark.parametrize("settings_", [{"mode": "interval", "interval_s": 0.5}, {"top_k": 3, "min_gap_s": 0.5}])
 def test_modes_that_send_more_than_one_score_more(settings_: dict[str, Any]) -> None:
     assert sum(play(contest(**settings_), [50] * 30, [ANNS] * 30)) > sum(play(contest(), [50] * 30, [ANNS] * 30))
 
@@ -142,7 +142,7 @@ def test_the_same_faces_give_the_same_choice(items: list[tuple[int, int, int]]) 
     assert first == second
 
 
-def test_of_a_track_whose_recogniser_is_sure_only_what_the_guard_needs_is_scored() -> None:
+def test_of_a_track_whose_recognizer_is_sure_only_what_the_guard_needs_is_scored() -> None:
     moving = [portrait(1, 3.0 - 0.14 * i) for i in range(20)]
     open_, closed = contest(), contest()
     open_.conclusive_tracks = frozenset()
@@ -151,14 +151,14 @@ def test_of_a_track_whose_recogniser_is_sure_only_what_the_guard_needs_is_scored
     assert play(closed, [1], moving[:1]) == [True], "somebody may have come back under the number"
 
 
-def test_after_a_shot_more_is_scored_where_a_recogniser_may_ask_for_it() -> None:
+def test_after_a_shot_more_is_scored_where_a_recognizer_may_ask_for_it() -> None:
     drifting = [cv2.add(ANNS, np.full_like(ANNS, 2 * i)).astype(np.uint8) for i in range(40)]
     alone, asked = contest(), contest()
     asked.conclusive_tracks = frozenset()
     assert sum(play(alone, [50] * 40, drifting)) < sum(play(asked, [50] * 40, drifting))
 
 
-def test_while_a_recogniser_is_unsure_a_poor_track_is_looked_at_more_closely_than_a_good_one() -> None:
+def test_while_a_recognizer_is_unsure_a_poor_track_is_looked_at_more_closely_than_a_good_one() -> None:
     drifting = [cv2.add(ANNS, np.full_like(ANNS, 2 * i)).astype(np.uint8) for i in range(40)]
 
     def scored(quality: int, sure: frozenset[int] | None) -> int:

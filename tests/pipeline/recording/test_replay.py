@@ -73,7 +73,7 @@ def test_another_gate_decides_otherwise_and_the_table_says_how(
     scored = before.total() - before["not_needed"]
     assert f"+{scored}" in result.stdout and "lose their last shot" in result.stdout
     (tmp_path / "gate.yaml").write_text(
-        "cameras: [{name: other, source: x.mp4}]\ngate: {mode: interval, every_s: 0.2, min_quality: 0}\n"
+        "cameras: [{name: other, source: x.mp4}]\ngate: {mode: interval, interval_s: 0.2, min_quality: 0}\n"
     )
     more = facegate("replay", path, "--config", tmp_path / "gate.yaml", "--log", tmp_path / "log")
     assert more.returncode == 0, more.stderr

@@ -77,7 +77,11 @@ def test_a_face_of_a_squeezed_camera_is_the_face_it_is(
 
     quality, who = largest(short_clip)
     blind, _ = largest(silent)
-    for movie, settings in ((telling, {}), (silent, {"aspect": "16:9"}), (telling, {"aspect": 1.7778})):
+    for movie, settings in (
+        (telling, {}),
+        (silent, {"display_aspect_ratio": "16:9"}),
+        (telling, {"display_aspect_ratio": 1.7778}),
+    ):
         found, other = largest(movie, **settings)
         assert abs(found - quality) <= 5, (movie.name, settings)
         assert float(who @ other) >= 0.9, (movie.name, settings)
@@ -127,4 +131,4 @@ def test_probe_tells_coded_size_shape_and_what_to_set(telling: Path, short_clip:
 @pytest.mark.parametrize("wrong", ["wide", "16:0", 969, "-1.5", "16:9:4", ":", "1e3"])
 def test_a_shape_that_is_none_is_refused_with_an_example(wrong: object) -> None:
     with pytest.raises(ConfigError, match=r'cameras\[0\]\.aspect: a shape is "WIDTH:HEIGHT" with quotes, such as'):
-        build_config({"cameras": [{"name": "a", "source": "x.mp4", "aspect": wrong}]})
+        build_config({"cameras": [{"name": "a", "source": "x.mp4", "display_aspect_ratio": wrong}]})

@@ -53,7 +53,7 @@ def test_pictures_pair_by_the_cameras_clock_and_else_by_arrival() -> None:
 
 def test_faces_are_found_small_and_cut_large(short_clip: Path, small_clip: Path, tiny_model: Path) -> None:
     with RtspServer(Movie(short_clip), loop=True) as large, RtspServer(Movie(small_clip), loop=True) as small:
-        camera = {"name": "cam", "source": small.url, "crops": large.url, "max_fps": 10}
+        camera = {"name": "cam", "source": small.url, "main_stream": large.url, "max_fps": 10}
         config = build_config({"cameras": [camera], "scorer": {"weights": str(tiny_model)}})
         seen: list[ScoredFrame] = []
         queue, enough = ShotQueue(), Event()
@@ -83,7 +83,7 @@ def test_faces_are_found_small_and_cut_large(short_clip: Path, small_clip: Path,
 
 def test_a_large_stream_that_is_not_there_is_the_cameras_problem(small_clip: Path) -> None:
     with RtspServer(Movie(small_clip), loop=True) as small:
-        camera = CameraConfig(name="c", source=small.url, crops=f"rtsp://me:s3cret@127.0.0.1:{free_port()}/x")
+        camera = CameraConfig(name="c", source=small.url, main_stream=f"rtsp://me:s3cret@127.0.0.1:{free_port()}/x")
         with pytest.raises(SourceError, match="connection refused") as caught:
             for _ in open_source(camera).frames(Event()):
                 pass
@@ -92,4 +92,4 @@ def test_a_large_stream_that_is_not_there_is_the_cameras_problem(small_clip: Pat
 
 def test_two_streams_need_two_urls() -> None:
     with pytest.raises(ConfigError, match="must both be URLs"):
-        build_config({"cameras": [{"name": "c", "source": "clip.mp4", "crops": "rtsp://h/x"}]})
+        build_config({"cameras": [{"name": "c", "source": "clip.mp4", "main_stream": "rtsp://h/x"}]})

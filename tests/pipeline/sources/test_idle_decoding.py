@@ -44,8 +44,8 @@ def movie(tmp_path_factory: pytest.TempPathFactory) -> Movie:
             picture = base + rng.normal(0, 2, base.shape)
             if index >= FPS * APPEARS_S:
                 picture[PLACE] = somebody
-            grey = np.clip(picture, 0, 255).astype(np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey[:, :, None].repeat(3, 2), format="rgb24")))
+            gray = np.clip(picture, 0, 255).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(gray[:, :, None].repeat(3, 2), format="rgb24")))
         container.mux(stream.encode())
     return Movie(path)
 
@@ -63,7 +63,7 @@ def test_a_scene_at_rest_is_hardly_decoded_and_what_moves_is_looked_at_in_time(m
                 look is DetectionMode.TRACK_ONLY and not attention.tracked([SOMEBODY] * there, pts_s)
             ):
                 attention.detected([SOMEBODY] * there, pts_s)
-    assert source.packets_at_rest > 0.4 * FPS * SECONDS
+    assert source.packets_idle > 0.4 * FPS * SECONDS
     assert source.not_decoded == 0
     first = min(pts_s for pts_s, somebody in looks.items() if somebody)
     assert first - APPEARS_S <= MAX_DISCOVERY_DELAY_S

@@ -24,7 +24,7 @@ from .fake_time import OwnTime
 from .test_sources import AT_ONCE, cam
 
 KINDS = {
-    "grey (4:0:0)": {"pixels": "gray"},
+    "gray (4:0:0)": {"pixels": "gray"},
     "4:4:4": {"pixels": "yuv444p"},
     "ten bits": {"pixels": "yuv420p10le"},
     "an odd size": {"pixels": "yuv444p", "size": (321, 181)},

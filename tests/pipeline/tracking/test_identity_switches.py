@@ -36,7 +36,7 @@ def pictures(path: Path, count: int) -> list[Image]:
         ]
 
 
-def centred(images: list[Image], detector: Detector) -> list[Image]:
+def centerd(images: list[Image], detector: Detector) -> list[Image]:
     """Every frame moved and scaled so that its face is 90 pixels wide in the middle."""
     found = []
     for image in images:
@@ -53,7 +53,7 @@ def centred(images: list[Image], detector: Detector) -> list[Image]:
 
 @pytest.fixture(scope="module")
 def people(data: Path, yunet: Detector) -> list[list[Image]]:
-    return [centred(pictures(data / "clips" / clip, 60), yunet)[:40] for clip in CLIPS]
+    return [centerd(pictures(data / "clips" / clip, 60), yunet)[:40] for clip in CLIPS]
 
 
 @pytest.mark.parametrize("order", list(pairwise((*range(4), 0))))

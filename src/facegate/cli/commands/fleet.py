@@ -26,8 +26,8 @@ FleetOption = Annotated[
         help="Where the fleet is: nats://HOST:4222/NAME, or tls://; several hosts with commas.",
     ),
 ]
-PlainOption = Annotated[
-    bool, typer.Option("--plain", help="Allow nats:// to another host, on a network you trust.")
+AllowInsecureOption = Annotated[
+    bool, typer.Option("--allow-insecure", help="Allow nats:// to another host, on a network you trust.")
 ]
 HERE = "nats://127.0.0.1:4222"
 
@@ -40,15 +40,15 @@ def up(
     ] = None,
     gallery: Annotated[
         Path | None,
-        typer.Option(help="Recognise: a file of 'facegate gallery add', or a folder.", show_default=False),
+        typer.Option(help="Recognize: a file of 'facegate gallery add', or a folder.", show_default=False),
     ] = None,
-    embedder: Annotated[str, typer.Option(help="What recognises, as of 'facegate recognize'.")] = "auto",
+    embedder: Annotated[str, typer.Option(help="What recognizes, as of 'facegate recognize'.")] = "auto",
     data: Annotated[
         Path | None,
         typer.Option(help="Keep everything in this folder.", show_default="~/.local/share/facegate/fleet"),
     ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Of the NATS server, on this host alone.")] = 4222,
-    most: Annotated[int, typer.Option(min=1, help="Cameras for each gate at most.")] = 64,
+    max_cameras: Annotated[int, typer.Option(min=1, help="Cameras for each gate at most.")] = 64,
 ) -> None:
     """Run a whole fleet on this host: a NATS server, gates on cores of their own, and a worker. Ctrl-C ends all.
 
@@ -73,7 +73,7 @@ def up(
             data=(data or data_folder() / "fleet").absolute(),
             port=port,
             worker=worker,
-            max_cameras=most,
+            max_cameras=max_cameras,
         )
     )
     interrupted = Interrupt(fleet.stop)
@@ -87,13 +87,13 @@ def apply(
     config: Annotated[Path, typer.Argument(help="CONFIG.yaml with the cameras of all gates.")],
     fleet: FleetOption = HERE,
     replace: Annotated[bool, typer.Option("--replace", help="Also where the fleet watches other cameras.")] = False,
-    plain: PlainOption = False,
+    allow_insecure: AllowInsecureOption = False,
 ) -> None:
     """Publish a configuration; gates go over to it at once, and only cameras that change blink.
 
     \b
     facegate fleet apply site.yaml
-    facegate fleet apply site.yaml --fleet nats://10.0.0.7:4222/museum --plain
+    facegate fleet apply site.yaml --fleet nats://10.0.0.7:4222/museum --allow-insecure
 
     Secrets stand in it as ${NAME}; each gate reads them from its own environment.
     """
@@ -101,7 +101,7 @@ def apply(
     from facegate.fleet.configuration import read
 
     data = read(config)
-    place = _place(fleet, plain)
+    place = _place(fleet, allow_insecure)
     revision = admin.run(admin.apply(place, data, replace=replace))
     sys.stderr.write(f"revision {revision} of {place.shown}: {len(data['cameras'])} cameras\n")
 
@@ -110,7 +110,7 @@ def apply(
 def status(
     fleet: FleetOption = HERE,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    plain: PlainOption = False,
+    allow_insecure: AllowInsecureOption = False,
 ) -> None:
     """Print which gate watches what.
 
@@ -120,7 +120,7 @@ def status(
     """
     from facegate.fleet import admin
 
-    found = admin.run(admin.status(_place(fleet, plain)))
+    found = admin.run(admin.status(_place(fleet, allow_insecure)))
     if json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n")
     else:
@@ -132,7 +132,7 @@ def drain(
     gate: Annotated[str, typer.Argument(help="Name of a gate, as 'fleet status' prints it.")],
     undo: Annotated[bool, typer.Option("--undo", help="Let it take cameras again.")] = False,
     fleet: FleetOption = HERE,
-    plain: PlainOption = False,
+    allow_insecure: AllowInsecureOption = False,
 ) -> None:
     """Let a gate give its cameras to others and take no more, before its host is worked on.
 
@@ -143,7 +143,7 @@ def drain(
     from facegate.fleet import admin
     from facegate.fleet.records import DRAIN
 
-    admin.run(admin.request(_place(fleet, plain), DRAIN, gate, wanted=not undo))
+    admin.run(admin.request(_place(fleet, allow_insecure), DRAIN, gate, wanted=not undo))
 
 
 @app.command()
@@ -151,7 +151,7 @@ def pause(
     camera: Annotated[str, typer.Argument(help="Name of a camera.")],
     undo: Annotated[bool, typer.Option("--undo", help="Let it be watched again.")] = False,
     fleet: FleetOption = HERE,
-    plain: PlainOption = False,
+    allow_insecure: AllowInsecureOption = False,
 ) -> None:
     """Let nobody watch a camera for a while.
 
@@ -162,14 +162,14 @@ def pause(
     from facegate.fleet import admin
     from facegate.fleet.records import PAUSE
 
-    admin.run(admin.request(_place(fleet, plain), PAUSE, camera, wanted=not undo))
+    admin.run(admin.request(_place(fleet, allow_insecure), PAUSE, camera, wanted=not undo))
 
 
 @app.command()
 def history(
     fleet: FleetOption = HERE,
     show: Annotated[int | None, typer.Option(help="Print this revision as JSON.", show_default=False)] = None,
-    plain: PlainOption = False,
+    allow_insecure: AllowInsecureOption = False,
 ) -> None:
     """Print the last configurations: who applied them, when, and what they hold.
 
@@ -180,7 +180,7 @@ def history(
     from facegate.errors import FleetError
     from facegate.fleet import admin
 
-    found = admin.run(admin.history(_place(fleet, plain)))
+    found = admin.run(admin.history(_place(fleet, allow_insecure)))
     if show is not None:
         wanted = next((applied for applied in found if applied.revision == show), None)
         if wanted is None:
@@ -193,10 +193,10 @@ def history(
         sys.stdout.write(f"{applied.revision:6}  {at}  {applied.by}  {len(applied.data['cameras'])} cameras\n")
 
 
-def _place(fleet: str, plain: bool) -> BucketAddress:
+def _place(fleet: str, allow_insecure: bool) -> BucketAddress:
     from facegate.fleet.bucket import parse
 
-    return parse(fleet, plain=plain)
+    return parse(fleet, allow_insecure=allow_insecure)
 
 
 def _show(found: FleetSummary) -> None:

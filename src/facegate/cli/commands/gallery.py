@@ -52,7 +52,7 @@ def add(
     detector_path: DetectorPathOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Enrol people. What would spoil recognition is refused, each picture with its reason and remedy.
+    """Enroll people. What would spoil recognition is refused, each picture with its reason and remedy.
 
     \b
     facegate gallery add people.db staff/
@@ -228,7 +228,7 @@ def name_unknown(
     facegate gallery name people.db 17 "Ann Smith"
     facegate gallery name people.db 17 "Ann Smith" --without 23
     """
-    from facegate.recognition.enrollment.unknowns import UnknownStore, enrol_cluster
+    from facegate.recognition.enrollment.unknowns import UnknownStore, enroll_cluster
 
     with UnknownStore(gallery) as opened, _opened(gallery) as people:
         found = [cluster for cluster in _clusters(opened, embedder, card) if cluster.id == number]
@@ -237,11 +237,11 @@ def name_unknown(
         wrong = set(without or [])
         if strange := wrong - {visit.row for visit in found[0].visits}:
             raise ConfigError(f"--without {min(strange)}: that is no face of unknown person {number}")
-        added = enrol_cluster(opened, people, found[0], name, wrong)
+        added = enroll_cluster(opened, people, found[0], name, wrong)
     sys.stdout.write(f"{added} pictures of {name} added\n")
 
 
-@app.command("not")
+@app.command("reject")
 def not_this_person(
     gallery: GalleryArgument,
     name: Annotated[str, typer.Argument(help="Whose name was given.")],
@@ -252,7 +252,7 @@ def not_this_person(
     """Say that a face is not this person's: faces more like it than like the person get no name any more.
 
     \b
-    facegate gallery not people.db "Ann Smith" shots/door-12-1.jpg
+    facegate gallery reject people.db "Ann Smith" shots/door-12-1.jpg
     """
     end_at_once_while_loading()
     from facegate.detectors.base import load_detector

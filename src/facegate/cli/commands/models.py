@@ -35,7 +35,7 @@ def list_models() -> None:
         mark = " (default)" if name == DEFAULT_MODEL else ""
         place = f"\n  hub: {card.hub} (facegate models pull {name})" if card.hub else ""
         size = f"patch {arch.patch_size}, {arch.embed_dim} wide, {arch.depth} blocks, {arch.num_heads} heads"
-        sys.stdout.write(f"{name}{mark}\n  {size}\n  {card.source}\n  licence: {card.licence}{place}\n")
+        sys.stdout.write(f"{name}{mark}\n  {size}\n  {card.source}\n  license: {card.license}{place}\n")
 
 
 @app.command()
@@ -56,7 +56,7 @@ def show(
 def verify(
     weights: Annotated[Path, typer.Argument(help="A .safetensors or .pt file.")], model_card: ModelCardOption = None
 ) -> None:
-    """Load a file strictly, score one grey crop, and print what it is.
+    """Load a file strictly, score one gray crop, and print what it is.
 
     \b
     facegate models verify adaface_vit_base.pt --model-card cvlface-vit-base

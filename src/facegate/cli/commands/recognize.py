@@ -51,7 +51,7 @@ def recognize(  # noqa: PLR0915
         float | None,
         typer.Option(min=-1, max=1, help="A fixed similarity instead, which promises no rate.", show_default=False),
     ] = None,
-    to: Annotated[
+    publish: Annotated[
         list[str] | None,
         typer.Option(
             help="Send what becomes known of visits there too: https://, mqtts:// or tls:// (NATS), http://, "
@@ -70,12 +70,12 @@ def recognize(  # noqa: PLR0915
             show_default=False,
         ),
     ] = None,
-    waiting: Annotated[
+    spool_dir: Annotated[
         Path | None,
         typer.Option(help="Folder where names wait for places that are away.", show_default="in the user's cache"),
     ] = None,
-    plain: Annotated[
-        bool, typer.Option("--plain", help="Allow --to addresses on other hosts without encryption.")
+    allow_insecure: Annotated[
+        bool, typer.Option("--allow-insecure", help="Allow --publish addresses on other hosts without encryption.")
     ] = False,
     metrics: MetricsOption = None,
     detector: DetectorOption = DetectorKind.AUTO,
@@ -94,8 +94,8 @@ def recognize(  # noqa: PLR0915
     facegate recognize --gallery people/ --embedder arcface.onnx --card arcface.yaml --output names.jsonl
     facegate recognize --gallery people/ --connect tcp://127.0.0.1:5570 --connect tcp://127.0.0.1:5571
     facegate recognize --gallery people/ --connect tls://user:${PASSWORD}@nats.lan:4222
-    facegate recognize --gallery people.db --to mqtts://me:${PASSWORD}@hass.lan/facegate --presence Ada
-    facegate recognize --gallery people.db --to https://door.lan/names --to tcp://127.0.0.1:5580
+    facegate recognize --gallery people.db --publish mqtts://me:${PASSWORD}@hass.lan/facegate --presence Ada
+    facegate recognize --gallery people.db --publish https://door.lan/names --publish tcp://127.0.0.1:5580
     """
     end_at_once_while_loading()
     from facegate.cli.output.progress import counting
@@ -119,8 +119,15 @@ def recognize(  # noqa: PLR0915
         raise ConfigError("--key is for a gate's endpoint: a JetStream server takes user and password in its URL")
     with ExitStack() as stack:
         out = _open_output(output, stack)
-        folder = cache_folder() / "names" if waiting is None else waiting
-        where = PublisherSet(to or (), folder, presence=presence or (), console=console, plain=plain, hold=True)
+        folder = cache_folder() / "names" if spool_dir is None else spool_dir
+        where = PublisherSet(
+            publish or (),
+            folder,
+            presence=presence or (),
+            console=console,
+            allow_insecure=allow_insecure,
+            hold=True,
+        )
         places = stack.enter_context(closing(where))
         _keep_whole(gallery, stack)
         parts = load_recognition(embedder, card, detector, detector_path, threshold=threshold, fpir=fpir)
@@ -140,7 +147,7 @@ def recognize(  # noqa: PLR0915
             stack.enter_context(unknowns)
         stop = Event()
         interrupted = Interrupt(stop.set)
-        visits, kept, held = claim_visits(folder, _outputs(output, to or (), endpoints))
+        visits, kept, held = claim_visits(folder, _outputs(output, publish or (), endpoints))
         stack.enter_context(held)
         recognizer = Recognizer(
             lambda: people.gallery,

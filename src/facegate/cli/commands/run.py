@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 FOR_FLEETS = {
-    "fleet", "gate", "tag", "most", "capacity", "cores", "data", "metrics", "report", "plain",
+    "fleet", "gate", "tag", "max_cameras", "capacity", "cores", "data", "metrics", "report", "allow_insecure",
     "detector", "detector_path", "weights", "model_card",
 }  # fmt: skip
 """Options that a gate of a fleet has for itself."""
@@ -42,8 +42,9 @@ def run(
             help="Folder of 'facegate keys': encrypt, and let known workers in alone.", show_default=False
         ),
     ] = None,
-    plain: Annotated[
-        bool, typer.Option("--plain", help="Allow workers on other hosts without keys, on a network you trust.")
+    allow_insecure: Annotated[
+        bool,
+        typer.Option("--allow-insecure", help="Allow workers on other hosts without keys, on a network you trust."),
     ] = False,
     report: Annotated[Path | None, typer.Option(help="Write the run's report as JSON.", show_default=False)] = None,
     save: Annotated[
@@ -91,7 +92,7 @@ def run(
     tag: Annotated[
         list[str] | None, typer.Option(help="What this gate has that cameras ask for ('tags'); again for more.")
     ] = None,
-    most: Annotated[int, typer.Option(min=1, help="Take at most so many cameras of the fleet.")] = 64,
+    max_cameras: Annotated[int, typer.Option(min=1, help="Take at most so many cameras of the fleet.")] = 64,
     capacity: Annotated[
         float | None,
         typer.Option(min=0.1, help="Looks per second that this gate can sustain.", show_default="measured"),
@@ -131,7 +132,7 @@ def run(
         "delivery": {
             "bind": bind,
             "keys": keys,
-            "plain": plain or None,
+            "allow_insecure": allow_insecure or None,
             "linger_s": linger,
             "spool": None if spool is None else {"path": str(spool)},
         },
@@ -145,10 +146,10 @@ def run(
 
         watch_for_fleet(
             fleet,
-            plain=plain,
+            allow_insecure=allow_insecure,
             gate=gate,
             tags=tuple(tag or ()),
-            most=most,
+            max_cameras=max_cameras,
             capacity=capacity,
             folder=data,
             metrics=metrics,

@@ -46,7 +46,9 @@ def serve(
         str | None,
         typer.Option(help="Also show the fleet at nats://HOST:4222/NAME.", show_default=False),
     ] = None,
-    plain: Annotated[bool, typer.Option("--plain", help="Allow --fleet on another host without TLS.")] = False,
+    allow_insecure: Annotated[
+        bool, typer.Option("--allow-insecure", help="Allow --fleet on another host without TLS.")
+    ] = False,
     set_password: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Give somebody a password, asked for or from stdin.", show_default=False),
@@ -55,7 +57,7 @@ def serve(
         bool, typer.Option("--viewer", help="With --set-password: may look, but change nothing.")
     ] = False,
 ) -> None:
-    """Watch, recognise, keep and show: gate, worker and a page for everything, in one command.
+    """Watch, recognize, keep and show: gate, worker and a page for everything, in one command.
 
     \b
     facegate serve
@@ -97,13 +99,13 @@ def serve(
                 config=path,
                 data=folder.data,
                 listen=listen,
-                recogniser=RecognizerSettings(people, embedder, card, fpir, worker_key),
+                recognizer=RecognizerSettings(people, embedder, card, fpir, worker_key),
                 limits=RetentionLimits(days, max_mb),
                 hosts=tuple(host or ()),
                 metrics=metrics,
                 certificate=certificate,
                 key=certificate_key,
-                fleet=None if fleet is None else parse(fleet, plain=plain),
+                fleet=None if fleet is None else parse(fleet, allow_insecure=allow_insecure),
             )
         )
 

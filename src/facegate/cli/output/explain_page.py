@@ -145,9 +145,9 @@ def _timeline(story: TrackStory, min_quality: int) -> str:
             continue
         at = f"cx={x(face.face.frame.pts_s):.1f} cy={y(face.quality):.1f}"
         words = f"{face.face.frame.pts_s:.2f} s, quality {face.quality}: {decision.outcome.value}"
-        marks.append(f'<circle {at} r=3 fill="{_colour(decision.outcome)}"><title>{escape(words)}</title></circle>')
+        marks.append(f'<circle {at} r=3 fill="{_color(decision.outcome)}"><title>{escape(words)}</title></circle>')
         if decision.shot is not None:
-            marks.append(f'<circle {at} r=7 fill=none stroke="{_colour(decision.outcome)}" stroke-width=2 />')
+            marks.append(f'<circle {at} r=7 fill=none stroke="{_color(decision.outcome)}" stroke-width=2 />')
     for pts_s, anchor in ((start, "start"), (times[-1], "end")):
         marks.append(
             f'<text x={x(pts_s):.1f} y={HEIGHT - 6} font-size=11 text-anchor={anchor} fill="#57606a">'
@@ -182,8 +182,8 @@ def _data_url(image: Image) -> str:
 
 
 def _dot(outcome: Outcome) -> str:
-    return f'<span class=dot style="background:{_colour(outcome)}"></span>'
+    return f'<span class=dot style="background:{_color(outcome)}"></span>'
 
 
-def _colour(outcome: Outcome) -> str:
+def _color(outcome: Outcome) -> str:
     return COLORS.get(outcome, OTHER)

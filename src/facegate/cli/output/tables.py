@@ -105,12 +105,12 @@ def show_summary(report: RunReport) -> None:
 
 
 def show_evaluation(evaluation: Evaluation) -> None:
-    """Print a table per recogniser to stdout."""
+    """Print a table per recognizer to stdout."""
     console = Console()
     degraded = "" if evaluation.degraded_seed is None else f", half degraded (seed {evaluation.degraded_seed})"
-    for result in evaluation.recognisers:
+    for result in evaluation.recognizers:
         title = (
-            f"{result.recogniser}: {evaluation.pictures} pictures of {evaluation.people} people{degraded}; "
+            f"{result.recognizer}: {evaluation.pictures} pictures of {evaluation.people} people{degraded}; "
             f"FNMR {result.fnmr0:.4f} at FMR {evaluation.fmr:g} (similarity {result.similarity:.3f})"
         )
         if result.verification_accuracy is not None:
@@ -132,9 +132,9 @@ def show_evaluation(evaluation: Evaluation) -> None:
         console.print(table)
 
 
-def show_open_set(recogniser: str, results: Sequence[OpenSet]) -> None:
-    """Print a table of a recogniser to stdout."""
-    table = Table(title=f"{recogniser}: open set", title_justify="left")
+def show_open_set(recognizer: str, results: Sequence[OpenSet]) -> None:
+    """Print a table of a recognizer to stdout."""
+    table = Table(title=f"{recognizer}: open set", title_justify="left")
     columns = ("people", "shots", "FPIR ≤", "FPIR", "false", "of", "FNIR", "fixed", "mean")
     for column in columns:
         table.add_column(column, justify="right")
@@ -194,7 +194,7 @@ def _missing(camera: str, visits: int) -> str:
 def show_savings(savings: Savings) -> None:
     """Print the comparison to stdout, and whom each policy missed."""
     console = Console(highlight=False)
-    truth = "labelled visits" if savings.labelled else "tracks taken as visits, named by vote"
+    truth = "labeled visits" if savings.labeled else "tracks taken as visits, named by vote"
     title = (
         f"{savings.faces} faces of {len(savings.sources)} sources; {savings.recognizer}, {savings.rule}; {truth}"
     )

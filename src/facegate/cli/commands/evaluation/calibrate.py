@@ -73,7 +73,7 @@ def calibrate(
 ) -> None:
     """Find out from footage which min_quality keeps a share of the identifications, and what it would cost.
 
-    Every face is scored and recognised; nothing has to be labelled.
+    Every face is scored and recognized; nothing has to be labeled.
 
     \b
     facegate calibrate door.mp4 hall.mp4 --gallery people.db
@@ -100,7 +100,11 @@ def calibrate(
     names = [source.stem for source in sources]
     file = None if write is None else _with_cameras(write, names)
     base = load_config(config) if config is not None else None
-    learning = {"keep": keep, "keep_sample": 1.0, "state": None}  # begins with nothing: no visit counts twice
+    learning = {
+        "target_recall": keep,
+        "exploration_rate": 1.0,
+        "state": None,
+    }  # begins with nothing: no visit counts twice
     configs = []
     for source in sources:
         own = footage_config(
@@ -172,5 +176,5 @@ def _forget(camera: str, state: Path | None) -> None:
 
 def _fixed(runner: Runner, min_quality: int) -> CameraGates:
     config = runner.config
-    gate = config.gate.model_copy(update={"keep": None, "min_quality": min_quality})
+    gate = config.gate.model_copy(update={"target_recall": None, "min_quality": min_quality})
     return runner.gates_for_replay(config.model_copy(update={"gate": gate}))

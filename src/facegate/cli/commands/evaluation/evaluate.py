@@ -1,4 +1,4 @@
-"""``facegate evaluate``: quality methods against recognisers."""
+"""``facegate evaluate``: quality methods against recognizers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def evaluate(
     fmr: Annotated[float, typer.Option(min=0, max=1, help="False match rate of the threshold.")] = 1e-3,
     limit: Annotated[float, typer.Option(min=0.01, max=1, help="Share discarded up to which the mean goes.")] = 0.3,
     open_set: Annotated[
-        bool, typer.Option("--open-set", help="Judge recognisers instead: strangers named, and people missed.")
+        bool, typer.Option("--open-set", help="Judge recognizers instead: strangers named, and people missed.")
     ] = False,
     sizes: Annotated[str, typer.Option(help="With --open-set: people enrolled, comma separated.")] = "50,500,1500",
     same: Annotated[
@@ -53,7 +53,7 @@ def evaluate(
     tail: Annotated[
         Path | None,
         typer.Option(
-            help="With --open-set: folder for what 'recognize --fpir' needs to know of a recogniser.",
+            help="With --open-set: folder for what 'recognize --fpir' needs to know of a recognizer.",
             show_default=False,
         ),
     ] = None,
@@ -127,7 +127,7 @@ def evaluate(
         fmr=fmr,
         limit=limit,
         mode=settings.mode,
-        recognisers=found,
+        recognizers=found,
     )
     if json_file is not None:
         write_whole(json_file, msgspec.json.format(msgspec.json.encode(evaluation), indent=2) + b"\n")

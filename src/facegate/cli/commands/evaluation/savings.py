@@ -42,7 +42,7 @@ def savings(
     detector: DetectorOption = DetectorKind.AUTO,
     detector_path: DetectorPathOption = None,
 ) -> None:
-    """Run footage with every face recognised, with a naive gate and with ours: calls, time, bytes, who was named.
+    """Run footage with every face recognized, with a naive gate and with ours: calls, time, bytes, who was named.
 
     \b
     facegate savings monday.mp4 --gallery people/
