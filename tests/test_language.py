@@ -1,0 +1,84 @@
+"""What users read: plain words, one spelling, log events that stay the same, defaults that are the code's."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .test_structure import ROOT, modules
+
+BANNED = (
+    "so many", "so long", "so often", "anew", "by itself", "any more", "what became of", "is told", "stands",
+    "takes along", "such a", "whoever", "as good as",
+)  # fmt: skip
+BRITISH = (
+    "recognis", "colour", "grey", "centre", "neighbour", "normalis", "quantis", "authoris", "behaviour", "licence",
+    "enrolment", "optimis", "serialis", "initialis", "organis", "labelled", "favour",
+)  # fmt: skip
+WORDS = re.compile(r"\b(" + "|".join(BANNED) + r")\b|" + "|".join(BRITISH), re.IGNORECASE)
+LEVELS = ("debug", "info", "warning", "error", "exception")
+
+
+def docstrings(tree: ast.AST) -> set[int]:
+    """Line numbers of strings that are statements of their own."""
+    return {
+        node.value.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    }
+
+
+def strings(path: Path) -> Iterator[tuple[int, str]]:
+    """Every piece of text in a module that is no docstring."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    skipped = docstrings(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.lineno not in skipped:
+            yield node.lineno, node.value
+
+
+@pytest.mark.parametrize(("module", "path"), modules(), ids=lambda value: value if isinstance(value, str) else "")
+def test_what_a_module_can_say(module: str, path: Path) -> None:
+    del module
+    found = [f"{path.name}:{line}: {match[0]!r} in {text!r}" for line, text in strings(path) if (match := WORDS.search(text))]
+    assert not found
+
+
+PAGES = sorted((ROOT / "console" / "web").rglob("*.js")) + sorted((ROOT / "console" / "web").rglob("*.html"))
+TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*.md"))]
+
+
+@pytest.mark.parametrize("path", [*PAGES, *TEXTS], ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_a_page_says(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if path.name in ("renamed.md", "CONTRIBUTING.md"):
+        pytest.skip("names old or banned words on purpose")
+    assert not [f"{n}: {match[0]!r}" for n, line in enumerate(lines, 1) if (match := WORDS.search(line))]
+
+
+def log_events() -> Iterator[tuple[str, ast.expr]]:
+    for module, path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in LEVELS
+                and isinstance(node.func.value, ast.Name)
+                and node.func.value.id in ("log", "_log")
+                and node.args
+            ):
+                yield f"{module}:{node.lineno}", node.args[0]
+
+
+def test_log_events_are_short_phrases_that_stay_the_same() -> None:
+    wrong = []
+    for place, event in log_events():
+        if not (isinstance(event, ast.Constant) and isinstance(event.value, str)):
+            wrong.append(f"{place}: not a constant; what varies belongs into fields")
+        elif not re.fullmatch(r"[a-z0-9][^.:;]*", event.value) or len(event.value.split()) > 8:
+            wrong.append(f"{place}: {event.value!r} is no short lower-case phrase")
+    assert not wrong
