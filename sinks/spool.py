@@ -1,8 +1,8 @@
 """Spool: shots on disk from the decision to forward until the acknowledgement. SQLite in WAL mode.
 
 A shot is committed before it is sent and deleted when it is acknowledged, so it survives a crash of the gate. A
-batch is one transaction. With ``synchronous: normal`` commits survive the process, but a power cut may lose the last
-few; ``full`` waits for the disk at every commit.
+batch is one transaction. With ``synchronous: normal`` commits survive the process, but a power cut may lose the
+last few; ``full`` waits for the disk at every commit.
 """
 
 from __future__ import annotations
@@ -267,7 +267,7 @@ class Spool:
         return gone
 
     def rewrite(self, change: Callable[[EncodedShot], Header | None]) -> int:
-        """Replace each header by ``change(entry)``, or delete the entry if that is ``None``; return the number deleted."""
+        """Replace each header by ``change(entry)``; delete entries where that is ``None``, return their number."""
         gone, rewritten = 0, False
         with self._lock:
             with self._transaction():

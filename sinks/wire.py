@@ -1,8 +1,8 @@
 """Messages between gate and worker: MessagePack headers (msgspec), pictures in separate ZeroMQ frames.
 
-Every message starts with a one-word kind; ``SHOT`` carries header, crop and optionally the whole picture, the others
-at most a small body. The header states its version: newer minor versions, which only append fields and frames,
-are accepted; other major versions are refused.
+Every message starts with a one-word kind; ``SHOT`` carries header, crop and optionally the whole picture, the
+others at most a small body. The header states its version: newer minor versions, which only append fields and
+frames, are accepted; other major versions are refused.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class ReasonsBlock(msgspec.Struct, frozen=True):
     advice: str = ""
     """What would help most, one sentence; empty if the model has no advice."""
     defect: str | None = None
-    """Subject of the advice: ``dark``, ``bright``, ``blurred``, ``small``, ``turned``, ``covered`` or ``cut off``."""
+    """Defect advised on: ``dark``, ``bright``, ``blurred``, ``small``, ``turned``, ``covered`` or ``cut off``."""
     gain: int = 0
     """Expected gain of quality from following it, points."""
 
@@ -346,7 +346,7 @@ def unpack_context(header: ShotHeader, payload: bytes) -> Image:
     width, height = header.context_size
     if not (0 < width <= MAX_CONTEXT_SIDE and 0 < height <= MAX_CONTEXT_SIDE) or len(payload) > MAX_CONTEXT_BYTES:
         raise DeliveryError(
-            f"context of {width}x{height}, {len(payload)} bytes refused: at most {MAX_CONTEXT_SIDE} pixels per side "
+            f"context of {width}x{height}, {len(payload)} bytes refused: at most {MAX_CONTEXT_SIDE} pixels a side "
             f"and {MAX_CONTEXT_BYTES} bytes are allowed"
         )
     return _picture(header, payload, (height, width, 3), "context")

@@ -1,8 +1,8 @@
 """Delivery to workers: a ZeroMQ ROUTER with credit-based flow control (after the Majordomo pattern).
 
-A worker (DEALER) opens a window, the maximum number of shots in flight to it, and acknowledges each by its id. A shot
-that is not acknowledged within its lease, or whose worker leaves or falls silent, returns to the front of the queue;
-a duplicate has the same id. One thread owns the socket; ``put`` hands over through a bounded queue.
+A worker (DEALER) opens a window, the maximum number of shots in flight to it, and acknowledges each by its id. A
+shot that is not acknowledged within its lease, or whose worker leaves or falls silent, returns to the front of the
+queue; a duplicate has the same id. One thread owns the socket; ``put`` hands over through a bounded queue.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class ZmqSink:
             lease_s: a shot that is not acknowledged within this time goes to another worker.
             spool: keeps shots on disk until they are acknowledged; the sink closes it. Its shots of earlier runs
                 are delivered too.
-            when_full: policy for a full spool: ``block`` waits, ``drop_oldest`` deletes and counts, ``stop`` raises.
+            when_full: policy for a full spool: ``block`` waits, ``drop_oldest`` deletes and counts, ``stop``
+            raises.
             keys: folder of ``facegate keys``: encrypts, and admits known workers only.
             allow_insecure: allow an endpoint beyond loopback without keys.
 
@@ -165,8 +166,8 @@ class ZmqSink:
             return True
         if self._when_full == "stop":
             raise DeliveryError(
-                f"the spool is full ({self._spool.bytes} of {self._spool.max_bytes} bytes): start workers, or raise "
-                "delivery.spool.max_mb"
+                f"the spool is full ({self._spool.bytes} of {self._spool.max_bytes} bytes): start workers, or "
+                "raise delivery.spool.max_mb"
             )
         if self._when_full == "block":
             return False

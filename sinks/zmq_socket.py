@@ -81,8 +81,8 @@ class BoundSocket:
         if own is None and not allow_insecure and not endpoint.startswith(LOOPBACK):
             raise DeliveryError(
                 f"{endpoint} is reachable from other hosts, and delivery is not encrypted: create keys with "
-                "'facegate keys new WORKER' and pass their folder with --keys, or use --allow-insecure on a trusted "
-                "network"
+                "'facegate keys new WORKER' and pass their folder with --keys, or use --allow-insecure on a "
+                "trusted network"
             )
         self._refusal_log = RateLimitedLog()
         self._authenticator: ThreadAuthenticator | None = None
