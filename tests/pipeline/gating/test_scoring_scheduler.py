@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facegate.pipeline.gating.gate import GateSettings
-from facegate.pipeline.quality.scoring_scheduler import GAP_S, MAX_UNSCORED_S, PRIOR_SPREAD, ScoringScheduler
+from facegate.pipeline.gating.scoring_scheduler import GAP_S, MAX_UNSCORED_S, PRIOR_SPREAD, ScoringScheduler
 from facegate.pipeline.records import Image, ScoredFace, TrackedFace
 
 from .faces import SIDE, seen
