@@ -15,7 +15,7 @@ MAX_SCANNED_ROWS = 100_000
 """Maximum number of rows scanned per page; a page of rare matches may be short and still have a next one."""
 Item = TypeVar("Item")
 _SHOT = ", ".join(StoredShot.__struct_fields__)
-_VISIT = ", ".join("answered" if name == "recognized" else name for name in StoredVisit.__struct_fields__)
+_VISIT = ", ".join(StoredVisit.__struct_fields__)
 
 
 class VisitFilter(msgspec.Struct, frozen=True):
@@ -187,4 +187,4 @@ class StoreReader(StoreFile):
 
 def _visit(row: Any) -> StoredVisit:
     fields = dict(zip(StoredVisit.__struct_fields__, row, strict=True))
-    return StoredVisit(**fields | {"recognized": bool(fields["recognized"]), "ended": bool(fields["ended"])})
+    return StoredVisit(**fields | {"answered": bool(fields["answered"]), "ended": bool(fields["ended"])})

@@ -55,7 +55,7 @@ class StoredVisit(msgspec.Struct, frozen=True):
     """``shot_id`` of the best shot, while it is stored."""
     quality: int
     """Quality of the best shot, 0..100."""
-    recognized: bool
+    answered: bool
     """Whether a worker has reported on it."""
     name: str | None
     similarity: float | None

@@ -200,7 +200,7 @@ class VisitOut(BaseModel):
     best: str | None
     """``shot_id``."""
     quality: int
-    recognized: bool
+    answered: bool
     name: str | None
     similarity: float | None
     margin: float | None

@@ -61,7 +61,7 @@ def probe_command(
     if found.advice is not None:
         console.print(
             f"Recorders send {found.coded_width} x {found.coded_height} squeezed, and this stream does not say so: "
-            f'if its people look narrow or wide, set aspect: "{found.advice}"'
+            f'if its people look narrow or wide, set display_aspect_ratio: "{found.advice}"'
         )
 
 
