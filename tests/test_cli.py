@@ -114,7 +114,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 def test_a_port_in_use_is_said(clip: DemoClip) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         result = facegate("run", clip.path, "--bind", f"tcp://127.0.0.1:{taken.getsockname()[1]}")
-    assert result.returncode == 1 and "the port is in use; choose another" in result.stderr
+    assert result.returncode == 1 and "the address is in use; choose another port" in result.stderr
 
 
 def test_a_camera_that_refuses_the_password_is_unauthorized_and_the_password_stays_secret(
