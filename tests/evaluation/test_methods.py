@@ -225,7 +225,7 @@ def test_variants_are_written_as_they_are_named(spec: str, algorithm: str) -> No
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ("vitnt/sideways", "is no variant"),
+        ("vitnt/sideways", "invalid variant"),
         ("vitnt/5-2", "increasing"),
         ("attention@9", "after the blocks"),
         ("vitnt@2", "after the blocks"),
