@@ -91,12 +91,12 @@ def test_a_configuration_is_applied_seen_kept_and_taken_back(tmp_path: Path, ser
         ),
         ("cameras:\n  - {name: a, source: 'rtsp://h/s', user: u, password: abc}\n", "password is written out"),
         ("cameras:\n  - {name: a, source: x}\ndelivery: {bind: 'tcp://127.0.0.1:5570'}\n", "one gate's own"),
-        ("cameras:\n  - {name: a, source: x, nera: [h]}\n", "did you mean 'near'?"),
+        ("cameras:\n  - {name: a, source: x, hsots: [h]}\n", "did you mean 'hosts'?"),
         ("cameras:\n  - {name: a, source: x}\n  - {name: a, source: y}\n", "occurs twice"),
         ("cameras:\n  - {name: a, source: 'rtsp://h/s', reconnect: false}\n", "watches its cameras for ever"),
         ("cameras: [", "not valid YAML"),
         (
-            "cameras:\n  - {name: a, source: x}\ndelivery: {others: [{kind: webhook, to: 'https://h/', spool: s, "
+            "cameras:\n  - {name: a, source: x}\ndelivery: {outputs: [{kind: webhook, url: 'https://h/', spool: s, "
             "secret: long-enough}]}\n",
             "secret is written out",
         ),
