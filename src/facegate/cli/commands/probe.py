@@ -72,4 +72,4 @@ def _size(found: Probe) -> str:
     shown = f"{found.width} x {found.height}"
     if found.coded_width is None or found.pixel in (None, "1:1"):
         return shown
-    return f"{found.coded_width} x {found.coded_height}, pixel aspect ratio {found.pixel}, displayed as {shown}"
+    return f"{found.coded_width} x {found.coded_height}, SAR {found.pixel}, displayed as {shown}"
