@@ -29,7 +29,7 @@ class EventBus:
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._listeners: set[asyncio.Queue[ConsoleEvent | None]] = set()
+        self._subscribers: set[asyncio.Queue[ConsoleEvent | None]] = set()
 
     def begin(self) -> None:
         """Bind to the running event loop."""
@@ -37,33 +37,33 @@ class EventBus:
 
     def end(self) -> None:
         """End all subscriptions."""
-        for queue in self._listeners:
+        for queue in self._subscribers:
             _put(queue, None)
 
     @property
     def has_subscribers(self) -> bool:
         """Whether there is a subscription."""
-        return bool(self._listeners)
+        return bool(self._subscribers)
 
     def publish(self, kind: str, payload: Any) -> None:
         """Send an event to all current subscribers."""
-        if self._loop is not None and self._listeners:
+        if self._loop is not None and self._subscribers:
             event = ConsoleEvent(kind, msgspec.json.encode(payload))
             self._loop.call_soon_threadsafe(self._publish, event)
 
     def _publish(self, event: ConsoleEvent) -> None:
-        for queue in self._listeners:
+        for queue in self._subscribers:
             _put(queue, event)
 
     @asynccontextmanager
     async def subscribe(self) -> AsyncIterator[asyncio.Queue[ConsoleEvent | None]]:
         """Subscribe; ``None`` in the queue marks the end."""
         queue: asyncio.Queue[ConsoleEvent | None] = asyncio.Queue(MAX_QUEUED)
-        self._listeners.add(queue)
+        self._subscribers.add(queue)
         try:
             yield queue
         finally:
-            self._listeners.discard(queue)
+            self._subscribers.discard(queue)
 
 
 def _put(queue: asyncio.Queue[ConsoleEvent | None], event: ConsoleEvent | None) -> None:
