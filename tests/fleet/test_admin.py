@@ -139,7 +139,7 @@ def test_wrong_dead_and_unfit_servers_are_named(tmp_path: Path, server: NatsServ
         said = refused("status", "--fleet", locked.url.replace("//", "//u:wrong@"))
         assert "refuses the login" in said and "wrong" not in said
     done = facegate("run", "clip.mp4", "--fleet", server.url)
-    assert done.returncode == 2 and "a source and --fleet" in done.stderr
+    assert done.returncode == 2 and "SOURCE cannot be combined with --fleet" in done.stderr
 
 
 def test_names_of_any_kind_are_keys() -> None:

@@ -72,7 +72,7 @@ def test_auto_takes_what_was_measured_here_and_says_so(cache: Path, data: Path) 
     before = load_scorer(weights, device="cpu", dtype="fp32")
     assert before.backend.name == "onnxruntime" and "models tune" in before.why
     result = facegate("models", "tune", weights, env={"FACEGATE_CACHE": str(cache)})
-    assert result.returncode == 0 and "taken" in result.stdout and "openvino" in result.stdout, result.stderr
+    assert result.returncode == 0 and "selected" in result.stdout and "openvino" in result.stdout, result.stderr
     after = load_scorer(weights, device="cpu", dtype="fp32")
     assert "measured on this machine" in after.why
 
