@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from pydantic import BaseModel
 
 from facegate.errors import FacegateError
 from facegate.pipeline.config import (
@@ -104,7 +105,9 @@ def described(cls: type) -> Iterator[Described]:
             yield from described(base)
             break
     (body,) = (
-        node.body for node in ast.parse(textwrap.dedent(inspect.getsource(cls))).body if isinstance(node, ast.ClassDef)
+        node.body
+        for node in ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+        if isinstance(node, ast.ClassDef)
     )
     for node, after in zip(body, [*body[1:], None], strict=True):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
@@ -116,7 +119,11 @@ def described(cls: type) -> Iterator[Described]:
         if name.startswith(("_", "model_")):
             continue
         text = ""
-        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and isinstance(after.value.value, str):
+        if (
+            isinstance(after, ast.Expr)
+            and isinstance(after.value, ast.Constant)
+            and isinstance(after.value.value, str)
+        ):
             text = prose(after.value.value)
         yield Described(name, annotation, node.value, text)
 
@@ -153,14 +160,16 @@ def setting(field: Described, cls: Any) -> tuple[str, str, str, str]:
         default = "required"
     else:
         value = info.get_default(call_default_factory=True)
-        default = "section" if hasattr(value, "model_fields") else f"`{plain(value)}`"
+        default = "section" if isinstance(value, BaseModel) else f"`{plain(value)}`"
     bounds = [
         f"{words}{getattr(item, name)}"
         for item in info.metadata
         for name, words in BOUNDS.items()
         if getattr(item, name, None) is not None
     ]
-    shown = kind(field.annotation) + (f"; {', '.join(bounds)}" if bounds and "`" not in kind(field.annotation)[:1] else "")
+    shown = kind(field.annotation) + (
+        f"; {', '.join(bounds)}" if bounds and "`" not in kind(field.annotation)[:1] else ""
+    )
     return f"`{field.name}`", shown, default, field.text
 
 
@@ -178,7 +187,9 @@ def settings() -> str:
     out = []
     for name, cls in SECTIONS:
         rows = [setting(field, cls) for field in described(cls)]
-        out.append(f"## `{name}`\n\n{prose(cls.__doc__)}\n\n" + table(("setting", "type", "default", "meaning"), rows))
+        out.append(
+            f"## `{name}`\n\n{prose(cls.__doc__)}\n\n" + table(("setting", "type", "default", "meaning"), rows)
+        )
     return "\n".join(out)
 
 
@@ -209,7 +220,11 @@ def records(*classes: type) -> str:
 def exit_codes() -> str:
     """Which error ends the command line with which code."""
     kinds = sorted(FacegateError.__subclasses__(), key=lambda cls: (cls.exit_code, cls.__name__))
-    rows = [(str(cls.exit_code), f"`{cls.__name__}`", prose(cls.__doc__)) for cls in kinds if cls.__module__ == "facegate.errors"]
+    rows = [
+        (str(cls.exit_code), f"`{cls.__name__}`", prose(cls.__doc__))
+        for cls in kinds
+        if cls.__module__ == "facegate.errors"
+    ]
     return table(("code", "error", "meaning"), rows)
 
 
@@ -222,7 +237,12 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "exit-codes": exit_codes,
     "visit-event": lambda: record(VisitEvent),
     "run-report": lambda: records(
-        report.RunReport, report.CameraReport, report.FrameAge, report.ScoringReport, report.CostReport, DeliveryReport
+        report.RunReport,
+        report.CameraReport,
+        report.FrameAge,
+        report.ScoringReport,
+        report.CostReport,
+        DeliveryReport,
     ),
     "wire-messages": lambda: records(wire.Ready, wire.Ack, wire.Feedback, wire.TrackEnded, wire.LiveTracksMessage),
 }

@@ -25,7 +25,7 @@ def rest_operations() -> str:
         for method, operation in methods.items():
             cells = (
                 f"`{method.upper()} {path.removeprefix('/api/v1')}`",
-                _prose(operation.get("description", "")),
+                _text(operation),
                 ", ".join(_parameter(each) for each in operation.get("parameters", ()) if each["in"] != "path"),
                 _content(operation.get("requestBody", {})),
                 _result(operation["responses"]),
@@ -42,18 +42,22 @@ def rest_schemas() -> str:
             continue
         needed = schema.get("required", ())
         rows = "".join(
-            f"| `{key}` | {_kind(each)}{'' if key in needed else '; optional'} | {_prose(each.get('description', ''))} |\n"
+            f"| `{key}` | {_kind(each)}{'' if key in needed else '; optional'} | {_text(each)} |\n"
             for key, each in schema["properties"].items()
         )
         title = "Form of an upload" if name.startswith("Body_") else name
-        text = _prose(schema.get("description", ""))
+        text = _text(schema)
         anchor = f'<a id="{name.lower()}"></a>\n\n'
-        out.append(f"{anchor}### {title}\n\n{text}\n\n| field | type | meaning |\n|---|---|---|\n{rows}".replace("\n\n\n\n", "\n\n"))
+        out.append(
+            f"{anchor}### {title}\n\n{text}\n\n| field | type | meaning |\n|---|---|---|\n{rows}".replace(
+                "\n\n\n\n", "\n\n"
+            )
+        )
     return "\n".join(out)
 
 
-def _prose(text: str) -> str:
-    return " ".join(text.split()).replace("``", "`").replace("|", "\\|")
+def _text(part: dict[str, Any]) -> str:
+    return " ".join(part.get("description", "").split()).replace("``", "`").replace("|", "\\|")
 
 
 def _parameter(parameter: dict[str, Any]) -> str:

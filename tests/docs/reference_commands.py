@@ -32,9 +32,11 @@ def _command(path: str, command: Any) -> str:
     shown = " ".join(_argument(param) for param in arguments)
     usage = "COMMAND" if hasattr(command, "commands") else f"[OPTIONS]{' ' + shown if shown else ''}"
     out = [f"{level} `{path}`\n\n{text}\n\n`{path} {usage}`\n"]
-    rows = [
-        (f"`{_argument(param).strip('[]')}`", _cell(param.help), _default(param)) for param in arguments
-    ] + [(f"`{', '.join(param.opts)}`", _cell(param.help), _default(param)) for param in command.params if hasattr(param, "is_flag")]
+    rows = [(f"`{_argument(param).strip('[]')}`", _cell(param.help), _default(param)) for param in arguments] + [
+        (f"`{', '.join(param.opts)}`", _cell(param.help), _default(param))
+        for param in command.params
+        if hasattr(param, "is_flag")
+    ]
     rows = [row for row in rows if row[0] != "`--help`"]
     if rows:
         out.append("| | meaning | default |\n|---|---|---|\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows))

@@ -10,7 +10,6 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from facegate.console.metrics import ConsoleCollector, Requests
-from facegate.pipeline.config import RunConfig
 from facegate.pipeline.gating.recall_threshold import RecallLoss
 from facegate.pipeline.observability.metrics import FleetHealth, RunCollector
 from facegate.pipeline.observability.report import (
@@ -34,12 +33,19 @@ HISTOGRAMS = (
 
 def metrics() -> str:
     """Every metric of gate, worker and console."""
-    console = ConsoleCollector(lambda: (_process("gate"), _process("worker")), lambda: {"store": 0, "recordings": 0, "free": 0})
-    common = (("facegate_build_info", "gauge", "version, python_version", "Version of facegate and of Python."),
-              ("process_*", "", "", "Memory, processor time, file descriptors and start time of the process."),)
+    console = ConsoleCollector(
+        lambda: (_process("gate"), _process("worker")), lambda: {"store": 0, "recordings": 0, "free": 0}
+    )
+    common = (
+        ("facegate_build_info", "gauge", "version, python_version", "Version of facegate and of Python."),
+        ("process_*", "", "", "Memory, processor time, file descriptors and start time of the process."),
+    )
     parts = (
         ("Every process", common),
-        ("A gate (`facegate run --metrics`)", sorted([*_rows([RunCollector(_report, tuple, _fleet)]), *_histograms()])),
+        (
+            "A gate (`facegate run --metrics`)",
+            sorted([*_rows([RunCollector(_report, tuple, _fleet)]), *_histograms()]),
+        ),
         ("A worker (`facegate recognize --metrics`)", sorted(_rows([WorkerMetrics(lambda: 0)]))),
         ("A console (`facegate serve --metrics`)", sorted(_rows([Requests(), console]))),
     )
@@ -68,7 +74,7 @@ def _row(metric: Metric) -> tuple[str, str, str, str]:
 
 
 def _values(label: str, values: list[str]) -> str:
-    """The values of a label that are always the same; cameras and destinations have names from the configuration."""
+    """The values of a label, unless they come from the configuration."""
     return "" if label in ("camera", "destination", "outcome") else f" ({', '.join(values)})"
 
 
@@ -90,9 +96,9 @@ def _fleet() -> FleetHealth:
 
 def _report() -> RunReport:
     camera = CameraReport(
-        camera="door", state=CameraState.LIVE, problem=None, frames_received=0, frames_processed=0, processed_fps=0.0,
-        frames_searched=0, frames_overwritten=0, frames_without_motion=0, packets_skipped=0, packets_idle=0,
-        age_ms=None, reconnects=0, decode_s=0.0, observed=0, outcomes={}, threshold=0, identity_switches=0,
+        camera="door", state=CameraState.LIVE, problem=None, frames_received=0, frames_processed=0,
+        processed_fps=0.0, frames_searched=0, frames_overwritten=0, frames_without_motion=0, packets_skipped=0,
+        packets_idle=0,        age_ms=None, reconnects=0, decode_s=0.0, observed=0, outcomes={}, threshold=0, identity_switches=0,
         loss=RecallLoss(0, 0.0, 0.0, 0.0, 0),
     )  # fmt: skip
     cost = CostReport(

@@ -47,7 +47,8 @@ def test_names_of_topics_subjects_and_streams_are_in_the_reference() -> None:
     text = (REFERENCE / "messaging.md").read_text(encoding="utf-8")
     names = (
         jetstream.STREAM, jetstream.SUBJECT, jetstream.ENDED_SUBJECT, jetstream.LIVE_SUBJECT, jetstream.DEAD_STREAM,
-        jetstream.DEAD_SUBJECT, peer_exchange.SUBJECT, connection.PREFIX, shots.REMOVED, discovery.DISCOVERY, SECRET,
+        jetstream.DEAD_SUBJECT, peer_exchange.SUBJECT, connection.PREFIX, shots.REMOVED, discovery.DISCOVERY,
+        SECRET,
     )  # fmt: skip
     assert [name for name in names if name not in text] == []
 
