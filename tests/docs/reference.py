@@ -170,7 +170,8 @@ def setting(field: Described, cls: Any) -> tuple[str, str, str, str]:
     shown = kind(field.annotation) + (
         f"; {', '.join(bounds)}" if bounds and "`" not in kind(field.annotation)[:1] else ""
     )
-    return f"`{field.name}`", shown, default, field.text
+    meaning = field.text or ("See the section of this name." if default == "section" else "")
+    return f"`{field.name}`", shown, default, meaning
 
 
 def plain(value: object) -> str:

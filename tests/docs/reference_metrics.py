@@ -98,7 +98,8 @@ def _report() -> RunReport:
     camera = CameraReport(
         camera="door", state=CameraState.LIVE, problem=None, frames_received=0, frames_processed=0,
         processed_fps=0.0, frames_searched=0, frames_overwritten=0, frames_without_motion=0, packets_skipped=0,
-        packets_idle=0,        age_ms=None, reconnects=0, decode_s=0.0, observed=0, outcomes={}, threshold=0, identity_switches=0,
+        packets_idle=0, age_ms=None, reconnects=0, decode_s=0.0, observed=0, outcomes={}, threshold=0,
+        identity_switches=0,
         loss=RecallLoss(0, 0.0, 0.0, 0.0, 0),
     )  # fmt: skip
     cost = CostReport(
