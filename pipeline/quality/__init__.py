@@ -1,1 +1,1 @@
-"""What a quality score consists of, how to explain it, and which faces are worth scoring."""
+"""Quality components and advice, and which faces are scored."""
