@@ -196,7 +196,7 @@ class Agent:
                 followed = self._followed
                 if followed is not None:
                     refused = {**about.config_error, **followed.refused}
-                    about = msgspec.structs.replace(about, config=followed.revision, refused=refused)
+                    about = msgspec.structs.replace(about, config=followed.revision, config_error=refused)
                 wishes = () if followed is None else followed.wishes
                 for write in self._member.step(clock(), about, wishes, watching):
                     task = asyncio.create_task(self._write(bucket, write))

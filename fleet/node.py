@@ -218,7 +218,7 @@ class FleetNode:
         self._about = msgspec.structs.replace(
             self._about,
             load=load,
-            refused=self._refused,
+            config_error=self._refused,
             problem=self._problem,
             cameras=cameras,
         )

@@ -57,4 +57,4 @@ class OnePass(nn.Module):
         if self.quality == "estimate":
             assert out.estimates is not None
             return (out.estimates.float() * self.fusion).sum(1)
-        return out.raw_score
+        return out.raw

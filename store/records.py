@@ -55,7 +55,7 @@ class StoredVisit(msgspec.Struct, frozen=True):
     """``shot_id`` of the best shot, while it is kept."""
     quality: int
     """Of the best shot."""
-    recognized: bool
+    answered: bool
     """Whether a worker has said anything of it."""
     name: str | None
     similarity: float | None

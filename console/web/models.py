@@ -208,7 +208,7 @@ class VisitOut(BaseModel):
     best: str | None
     """``shot_id`` of the best shot."""
     quality: int
-    recognized: bool
+    answered: bool
     name: str | None
     similarity: float | None
     margin: float | None

@@ -143,7 +143,7 @@ def _per_destination(destinations: dict[str, DeliveryReport]) -> Iterator[Metric
         "shots_acknowledged": ("Shots acknowledged by their destination.", "acknowledged"),
         "shots_redelivered": ("Shots sent again.", "redelivered"),
         "shots_dropped": ("Shots deleted before they were delivered.", "dropped"),
-        "shots_dead_lettered": ("Shots set aside because no worker ever acknowledged them.", "dead"),
+        "shots_dead_lettered": ("Shots set aside because no worker ever acknowledged them.", "dead_lettered"),
         "shots_sent_bytes": ("Bytes of shots sent.", "bytes_sent"),
     }
     for name, (text, field) in counters.items():
@@ -167,7 +167,7 @@ def _per_camera(cameras: tuple[CameraReport, ...]) -> Iterator[Metric]:
         "packets_idle": ("Packets not decoded because the scene was idle.", "packets_idle"),
         "camera_reconnects": ("Successful reconnects of the camera.", "reconnects"),
         "faces": ("Faces detected.", "observed"),
-        "identity_switches": ("Tracks split because they passed from one person to another.", "splits"),
+        "identity_switches": ("Tracks split because they passed from one person to another.", "identity_switches"),
     }
     for name, (text, field) in counters.items():
         counter = CounterMetricFamily(f"facegate_{name}", text, labels=["camera"])
@@ -185,7 +185,7 @@ def _per_camera(cameras: tuple[CameraReport, ...]) -> Iterator[Metric]:
     )
     lost = GaugeMetricFamily(
         "facegate_identifications_lost_ratio",
-        "Share of identifications that the threshold of gate.keep loses, with its 95 % interval.",
+        "Share of identifications that the threshold of gate.target_recall loses, with its 95 % interval.",
         labels=["camera", "bound"],
     )
     for camera in cameras:

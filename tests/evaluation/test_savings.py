@@ -140,7 +140,7 @@ def test_calibrate_says_what_a_threshold_would_cost_and_keeps_what_it_learned(
     result = facegate("calibrate", short_clip, *arguments, "--state", state, "--began", "23:59:59")
     assert result.returncode == 0, result.stderr
     (camera,) = json.loads(out.read_text())["cameras"]
-    assert camera["floor"] == camera["chosen"] and camera["loss"]["missing"] > 100, "too few visits to move"
+    assert camera["floor"] == camera["chosen"] and camera["loss"]["visits_needed"] > 100, "too few visits to move"
     assert "more identified visits" in result.stdout and picture.stat().st_size > 5000
     assert {len(curve) for curve in camera["curves"].values()} == {19}
     assert [hour["hour"] for hour in camera["hours"]] == [23, 0] and "00:00" in result.stdout

@@ -12,10 +12,10 @@ import numpy as np
 from facegate.fleet.peer_exchange import MAX_MESSAGE_BYTES, PeerExchange, SightingMessage
 from facegate.pipeline.config import build_config
 from facegate.pipeline.gating.factory import CameraGates, GateFactory, LearnedState
-from facegate.pipeline.gating.policies import IdentityThresholds
 from facegate.pipeline.recording.record import Recorder, Recording, RunInfo
 from facegate.pipeline.recording.replay import decide
 from facegate.pipeline.records import FeedbackBatch, Outcome, PeerSighting, RecognitionFeedback
+from facegate.pipeline.tracking.identity import IdentityThresholds
 
 from ..pipeline.gating.faces import ANN, BOB, INFO, frame, seen
 

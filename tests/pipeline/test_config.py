@@ -29,7 +29,7 @@ def test_what_is_commented_out_in_the_example_of_every_setting_is_valid_too(
     place = text.index("delivery:")
     (tmp_path / "all.yaml").write_text(text[:place] + re.sub(r"^  # ", "  ", text[place:], flags=re.M))
     assert {other.kind for other in load_config(tmp_path / "all.yaml").delivery.outputs} == {
-        "lines", "folder", "webhook", "mqtt", "jetstream",
+        "jsonl", "folder", "webhook", "mqtt", "jetstream",
     }  # fmt: skip
 
 
@@ -44,7 +44,7 @@ def test_there_are_example_configurations() -> None:
         ({"camera": []}, ("camera: unknown key", "did you mean 'cameras'")),
         (
             {"cameras": [{"name": "a", "source": "0"}], "delivery": {"outputs": [{"kinds": "lines"}]}},
-            ("delivery.others[0].kinds", "did you mean 'kind'"),
+            ("delivery.outputs[0].kinds", "did you mean 'kind'"),
         ),
         (
             {"cameras": [{"name": "a", "source": "x"}], "gate": {"min_quality": "high"}},

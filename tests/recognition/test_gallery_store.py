@@ -22,11 +22,11 @@ WRITER = f"""
 import os, random, sys
 from tests.recognition.test_gallery_store import look
 from facegate.errors import GalleryError
-from facegate.recognition.enrollment.gallery_store import People
+from facegate.recognition.enrollment.gallery_store import GalleryStore
 
 if os.fork() == 0:  # at once: the imports are paid once, and the fork dies alone
     chance = random.Random(int(sys.argv[2]))
-    with People(sys.argv[1] and __import__("pathlib").Path(sys.argv[1])) as people:
+    with GalleryStore(sys.argv[1] and __import__("pathlib").Path(sys.argv[1])) as people:
         print("ready", flush=True)
         while True:
             name = f"p{{chance.randrange(6)}}"

@@ -82,7 +82,7 @@ def test_unknowns_are_put_together_named_and_forgotten(tmp_path: Path) -> None:
 
 
 def test_no_more_than_so_many_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST", 5)
+    monkeypatch.setattr(module, "MAX_VISITS", 5)
     now = time()
     with UnknownStore(tmp_path / "people.db", create=True) as unknowns:
         for number in range(12):

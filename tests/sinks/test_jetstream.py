@@ -213,14 +213,14 @@ def test_a_shot_that_kills_its_workers_is_put_aside(tmp_path: Path, monkeypatch:
         deaths = 0
         metrics = WorkerMetrics(lambda: 0)
 
-        def answer(self, shots: Sequence[tuple[ShotHeader, bytes]]) -> list[float | DeliveryError]:
+        def recognize(self, shots: Sequence[tuple[ShotHeader, bytes]]) -> list[float | DeliveryError]:
             self.deaths += 1
             raise MemoryError
 
-        def tend(self) -> None:
+        def expire_visits(self) -> None:
             pass
 
-        finish = tend
+        finish = expire_visits
 
     server, dying = Server(tmp_path / "js"), Dying()
     sink = SpooledSink(JetStream(server.url), Spool(tmp_path / "s.db"))

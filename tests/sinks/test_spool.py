@@ -321,7 +321,7 @@ def test_the_command_line_shows_exports_erases_and_delivers(tmp_path: Path) -> N
 def test_a_shot_that_nobody_acknowledges_is_put_aside_shown_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(zeromq, "DEADLY", 2)
+    monkeypatch.setattr(zeromq, "DEAD_LETTER_AFTER", 2)
     path = tmp_path / "s.db"
     deadly, good = entries(1)[0], entries(2)[0]
     sink = ZmqSink("tcp://127.0.0.1:*", lease_s=0.3, spool=Spool(path))

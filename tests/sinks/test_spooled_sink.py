@@ -234,7 +234,7 @@ def test_a_run_delivers_to_its_other_places(short_clip: Path, tiny_model: Path, 
 
 
 @pytest.mark.parametrize(
-    ("outputs", "words"),
+    ("others", "words"),
     [
         ([{"kind": "webhook", "url": "ftp://x", "spool": "a"}], "http"),
         ([{"kind": "jsonl", "path": "x", "spool": "a", "secret": "long enough"}], "only a webhook"),

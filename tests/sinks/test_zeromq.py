@@ -120,7 +120,7 @@ def test_a_worker_that_says_goodbye_returns_its_shots_to_the_queue(sink: ZmqSink
 
 
 def test_a_silent_worker_is_forgotten_and_its_shots_returned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_pool, "SILENCE_S", 0.3)
+    monkeypatch.setattr(worker_pool, "WORKER_TIMEOUT_S", 0.3)
     sink = ZmqSink("tcp://127.0.0.1:*")
     try:
         sink.put(entries(1))

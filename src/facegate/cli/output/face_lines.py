@@ -105,7 +105,7 @@ def _score_one(
                 file=str(file),
                 box=tuple(round(value, 2) for value in face.box),  # type: ignore[arg-type]
                 landmarks=[[round(float(v), 2) for v in point] for point in face.landmarks],
-                raw=float(scores.raw[index]),
+                raw=float(scores.raw_score[index]),
                 quality=int(scores.quality[index]),
                 algorithm=scorer.algorithm,
                 components=None if why is None else why.components,
