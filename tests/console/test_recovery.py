@@ -110,7 +110,7 @@ def test_who_still_waits_when_the_console_ends_is_told(tmp_path: Path) -> None:
         with silent.accept()[0]:
             console.process.send_signal(signal.SIGTERM)
             answer = waiting.result(PATIENCE_S)
-        assert answer.status == 503 and answer.json()["error"] == "ending"
+        assert answer.status == 503 and answer.json()["code"] == "shutting_down"
         assert console.process.wait(PATIENCE_S) == 128 + signal.SIGTERM
         assert "Traceback" not in console.log.read_text()
 

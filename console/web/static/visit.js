@@ -15,8 +15,8 @@ const color = (outcome) => COLORS[outcome] ?? "#c98a1b";
  * @param {() => unknown} act
  */
 export function visitCard(visit, act) {
-  const label = visit.name ?? (visit.recognized ? "unknown" : "pending");
-  const similarity = visit.recognized && visit.similarity !== null && visit.similarity > 0 ? ` · ${visit.similarity.toFixed(2)}` : "";
+  const label = visit.name ?? (visit.answered ? "unknown" : "pending");
+  const similarity = visit.answered && visit.similarity !== null && visit.similarity > 0 ? ` · ${visit.similarity.toFixed(2)}` : "";
   return h("button", { class: "face", onclick: act, "aria-label": `${label}, ${visit.camera}, ${when(visit.last)}` },
     visit.best
       ? h("img", { src: `/api/v1/shots/${visit.best}/crop.jpg`, alt: "", loading: "lazy" })
@@ -125,7 +125,7 @@ export async function visitDialog(visit) {
     return [
       h("p", { class: "soft" },
         `${when(timeline.first)} to ${clock(timeline.last)}, ${timeline.faces} faces, ${timeline.shots.length} sent. `,
-        known?.recognized && known.similarity !== null && known.margin !== null && known.similarity > 0 ? `Similarity ${known.similarity.toFixed(3)}, ${known.margin.toFixed(3)} above the runner-up` : "",
+        known?.answered && known.similarity !== null && known.margin !== null && known.similarity > 0 ? `Similarity ${known.similarity.toFixed(3)}, ${known.margin.toFixed(3)} above the runner-up` : "",
         known?.fpir ? `; an unknown visitor reaches this score in one of ${Math.round(1 / known.fpir).toLocaleString()} visits.` : ""),
       timeline.events.length ? chart(timeline) : h("p", { class: "note" }, "The decision history of this visit has expired."),
       h("p", { class: "note" }, Object.entries(timeline.outcomes).map(([name, n]) => `${words(name)} ${n}`).join(" · ")),
