@@ -21,7 +21,7 @@ function faultList(faults) {
 function uploadForm(name, done) {
   const out = h("div", { role: "status" });
   const files = h("input", { type: "file", name: "files", accept: "image/jpeg,image/png,image/webp", multiple: true, required: true });
-  const who = h("input", { name: "name", required: true, maxlength: 100, value: name ?? "", readonly: Boolean(name) });
+  const nameInput = h("input", { name: "name", required: true, maxlength: 100, value: name ?? "", readonly: Boolean(name) });
   /** @param {boolean} accept */
   const send = async (accept) => {
     const chosen = files.files ?? [];
@@ -30,7 +30,7 @@ function uploadForm(name, done) {
     body.append("accept", String(accept));
     out.replaceChildren(h("p", { class: "note" }, "Checking the pictures; the first time takes a moment …"));
     /** @type {EnrollmentResultOut | undefined} */
-    const result = await attempt(() => api("POST", `${path(who.value.trim())}/pictures`, body));
+    const result = await attempt(() => api("POST", `${path(nameInput.value.trim())}/pictures`, body));
     out.replaceChildren();
     if (!result) return;
     const all = chosen.length;
@@ -43,7 +43,7 @@ function uploadForm(name, done) {
   };
   return h("form", { onsubmit: (event) => { event.preventDefault(); send(false); } },
     h("div", { class: "row" },
-      name ? null : h("label", {}, "Name", who),
+      name ? null : h("label", {}, "Name", nameInput),
       h("label", {}, "Pictures (JPEG, PNG, WebP)", files), h("button", {}, "Enroll")), out);
 }
 
