@@ -188,7 +188,7 @@ def tune(
                 backend=backend.name,
                 dtype=backend.dtype,
                 ms_per_crop=1000 * median(spent) / len(batches[0]),
-                rank_agreement=float(spearmanr(reference.raw_score, found.raw_score).statistic),
+                rank_agreement=float(spearmanr(reference.raw, found.raw).statistic),
                 embedding_agreement=_least_cosine(reference, found),
             )
         )
@@ -200,7 +200,7 @@ def tune(
 def _together(parts: list[PassArrays]) -> PassArrays:
     embeddings = [part.embedding for part in parts if part.embedding is not None]
     return PassArrays(
-        raw_score=np.concatenate([part.raw_score for part in parts]),
+        raw=np.concatenate([part.raw for part in parts]),
         patches=np.concatenate([part.patches for part in parts]),
         attention=np.concatenate([part.attention for part in parts]),
         embedding=np.concatenate(embeddings),

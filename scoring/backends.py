@@ -25,7 +25,7 @@ Floats = NDArray[np.float32]
 class PassArrays(msgspec.Struct, frozen=True, eq=False):
     """One pass over ``B`` crops, on the host, fp32."""
 
-    raw_score: Floats
+    raw: Floats
     patches: Floats
     attention: Floats
     embedding: Floats | None
@@ -126,7 +126,7 @@ def _inputs(batches: list[NDArray[np.uint8]], landmarks: list[Floats] | None) ->
 def _named(arrays: list[Any], embedding: bool) -> PassArrays:
     values = dict(zip(OUTPUTS, arrays, strict=True))
     return PassArrays(
-        raw_score=values["raw"],
+        raw=values["raw"],
         patches=values["patches"],
         attention=values["attention"],
         embedding=values["embedding"] if embedding else None,

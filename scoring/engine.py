@@ -138,7 +138,7 @@ class Scorer:
         for part in parts:
             self._check(part)
         arch = self.card.architecture
-        raw = _joined([part.raw_score for part in parts], ())
+        raw = _joined([part.raw for part in parts], ())
         embedded: NDArray[np.float32] | None = None
         if embedding:
             embedded = _joined([part.embedding for part in parts], (arch.embedding_dim,))
@@ -161,7 +161,7 @@ class Scorer:
         return together
 
     def _check(self, part: PassArrays) -> None:
-        arrays = (part.raw_score, part.patches, part.attention, part.embedding)
+        arrays = (part.raw, part.patches, part.attention, part.embedding)
         if not all(array is None or np.isfinite(array).all() for array in arrays):
             raise ModelError(
                 f"model '{self.card.name}' produced values that are not finite: its weights are damaged"

@@ -42,7 +42,7 @@ class TorchCpu:
         where = None if landmarks is None else torch.from_numpy(landmarks)
         out: PassOutput = self._one_pass(torch.from_numpy(np.ascontiguousarray(crops)), embedding, where)
         return PassArrays(
-            raw_score=out.raw_score.float().numpy(),
+            raw=out.raw.float().numpy(),
             patches=out.patches.float().numpy(),
             attention=out.attention.float().numpy(),
             embedding=out.embedding.float().numpy() if embedding and out.embedding is not None else None,
@@ -84,7 +84,7 @@ class TorchCuda:
     def _unpacked(self, flat: Floats, embedding: bool) -> PassArrays:
         patches = self._one_pass.network.arch.patches
         return PassArrays(
-            raw_score=flat[:, 0].copy(),
+            raw=flat[:, 0].copy(),
             attention=flat[:, 1].copy(),
             patches=flat[:, 2 : 2 + patches].copy(),
             embedding=flat[:, 2 + patches :].copy() if embedding else None,
@@ -122,7 +122,7 @@ class _CudaGraph:
 
 def _flat(out: PassOutput, embedding: bool) -> torch.Tensor:
     """Everything of a pass in one fp32 tensor ``(B, 2 + N (+ E))``."""
-    parts = [out.raw_score[:, None], out.attention[:, None], out.patches]
+    parts = [out.raw[:, None], out.attention[:, None], out.patches]
     if embedding:
         assert out.embedding is not None
         parts.append(out.embedding)

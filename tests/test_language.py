@@ -44,7 +44,11 @@ def strings(path: Path) -> Iterator[tuple[int, str]]:
 @pytest.mark.parametrize(("module", "path"), modules(), ids=lambda value: value if isinstance(value, str) else "")
 def test_what_a_module_can_say(module: str, path: Path) -> None:
     del module
-    found = [f"{path.name}:{line}: {match[0]!r} in {text!r}" for line, text in strings(path) if (match := WORDS.search(text))]
+    found = [
+        f"{path.name}:{line}: {match[0]!r} in {text!r}"
+        for line, text in strings(path)
+        if (match := WORDS.search(text))
+    ]
     assert not found
 
 

@@ -22,7 +22,7 @@ from facegate.training.distill import Trainer, train
 from facegate.training.export import CALIBRATION_CROPS, export_model
 from facegate.training.pool import load_pool
 from facegate.training.recipe import Recipe
-from facegate.training.teacher import Recognizer, Teacher
+from facegate.training.teacher import Teacher, TeacherRecognizer
 from facegate.training.views import ViewSettings
 
 HOLD_OUT_EVERY = 100
@@ -100,7 +100,7 @@ def distil(
         embedding_weight=embedding_weight,
         views=ViewSettings(degraded=degraded),
     )
-    others = [Recognizer(path, device, dtype) for path in second or []]
+    others = [TeacherRecognizer(path, device, dtype) for path in second or []]
     trainer = Trainer(recipe, pool_.only(~held & ~out), master, others, device, dtype, workers)
     if checkpoint.is_file():
         trainer.resume(checkpoint)

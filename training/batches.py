@@ -14,7 +14,7 @@ from torch import Tensor
 from facegate.training.fairness import group_offsets
 from facegate.training.pool import Pool
 from facegate.training.recipe import Recipe
-from facegate.training.teacher import Recognizer, Seen, Teacher
+from facegate.training.teacher import Seen, Teacher, TeacherRecognizer
 from facegate.training.views import Views, make_batch
 
 
@@ -46,7 +46,12 @@ class BatchMaker:
     """Asks the recognizers about views."""
 
     def __init__(
-        self, recipe: Recipe, pool: Pool, teacher: Teacher, others: Sequence[Recognizer], device: torch.device
+        self,
+        recipe: Recipe,
+        pool: Pool,
+        teacher: Teacher,
+        others: Sequence[TeacherRecognizer],
+        device: torch.device,
     ) -> None:
         """Ask about the whole pool once, which takes a while.
 

@@ -41,7 +41,7 @@ from facegate.training.batches import Batch, BatchMaker
 from facegate.training.pool import Pool
 from facegate.training.recipe import FUSION, MEAN, SCORED_BLOCKS, STD, Recipe, student_architecture
 from facegate.training.start import fade, freeze_early, inherit
-from facegate.training.teacher import Recognizer, Teacher
+from facegate.training.teacher import Teacher, TeacherRecognizer
 from facegate.training.views import stream
 
 BATCHES_AHEAD = 3
@@ -66,7 +66,7 @@ class Trainer:
         recipe: Recipe,
         pool: Pool,
         teacher: Teacher,
-        others: Sequence[Recognizer],
+        others: Sequence[TeacherRecognizer],
         device: torch.device,
         dtype: torch.dtype,
         workers: int = 0,

@@ -60,7 +60,7 @@ class Layer(msgspec.Struct, frozen=True, eq=False):
     slopes: Tensor | None
 
 
-class Recognizer:
+class TeacherRecognizer:
     """A recognizer that says how well a face can be recognized: by the length and the change of its embedding."""
 
     def __init__(self, path: Path, device: torch.device, dtype: torch.dtype) -> None:

@@ -52,29 +52,29 @@ class Remembered:
         self._known: dict[object, dict[str, str]] = {}
 
     def __call__(
-        self, wishes: Sequence[CameraRequest], seats: Sequence[NodeCapacity], owners: Mapping[str, str]
+        self, requests: Sequence[CameraRequest], nodes: Sequence[NodeCapacity], owners: Mapping[str, str]
     ) -> dict[str, str]:
-        asked = (tuple(wishes), tuple(seats), tuple(sorted(owners.items())))
+        asked = (tuple(requests), tuple(nodes), tuple(sorted(owners.items())))
         if asked not in self._known:
             if len(self._known) > 64:
                 self._known.clear()
-            self._known[asked] = place(wishes, seats, owners)
+            self._known[asked] = place(requests, nodes, owners)
         return dict(self._known[asked])
 
 
 def simulate(cameras: int, gates: int) -> None:
     """A fleet begins, rests, loses a gate and gets one."""
-    wishes = [CameraRequest(f"camera-{index}", COST) for index in range(cameras)]
-    seats = [NodeCapacity(f"g{index}", "h", (), CAPACITY, MOST) for index in range(gates)]
+    requests = [CameraRequest(f"camera-{index}", COST) for index in range(cameras)]
+    nodes = [NodeCapacity(f"g{index}", "h", (), CAPACITY, MOST) for index in range(gates)]
     began = perf_counter()
-    plan = place(wishes, seats, {})
+    plan = place(requests, nodes, {})
     first = perf_counter() - began
     began = perf_counter()
-    place(wishes, seats, plan)
+    place(requests, nodes, plan)
     print(
         f"placement: {first:.2f} s from nothing, {1000 * (perf_counter() - began):.1f} ms when nothing has changed"
     )
-    world = World(1, wishes, Remembered())
+    world = World(1, requests, Remembered())
     for _ in range(gates):
         world.join(NodeStatus(host="h", capacity=CAPACITY, max_cameras=MOST))
     told(world, "begun", {})

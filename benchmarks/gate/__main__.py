@@ -12,8 +12,8 @@ import numpy as np
 
 from benchmarks.host_info import cpu
 from facegate.pipeline.gating.gate import GatePolicy, GateSettings
-from facegate.pipeline.gating.policies import IdentityThresholds
 from facegate.pipeline.records import Detection, Face, FrameRef, QualityInfo, ScoredFace, ScoredFrame
+from facegate.pipeline.tracking.identity import IdentityThresholds
 from facegate.pipeline.tracking.identity_switches import IdentitySwitchGuard
 
 FRAMES, FACES, TRACK_FRAMES = 4000, 10, 75

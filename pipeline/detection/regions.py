@@ -42,17 +42,17 @@ class Regions:
     """Masks and regions of one camera. Pure."""
 
     def __init__(
-        self, *, search: Box | None = None, report: Sequence[Polygon] = (), mask: Sequence[Polygon] = ()
+        self, *, detect_region: Box | None = None, zones: Sequence[Polygon] = (), mask: Sequence[Polygon] = ()
     ) -> None:
         """Configure; all in fractions of the frame's width and height.
 
         Args:
-            search: left, top, right, bottom of the part that is searched for faces; all of it by default.
-            report: faces whose middle is in none of these polygons are not reported; everywhere by default.
+            detect_region: left, top, right, bottom of the part that is searched for faces; all of it by default.
+            zones: faces whose middle is in none of these polygons are not reported; everywhere by default.
             mask: what nobody may look at.
         """
-        self._roi = search
-        self._zones = [np.array(polygon, np.float32) for polygon in report]
+        self._roi = detect_region
+        self._zones = [np.array(polygon, np.float32) for polygon in zones]
         self._masks = [np.array(polygon, np.float64) for polygon in mask]
 
     def masked(self, image: Image) -> Image:

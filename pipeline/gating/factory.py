@@ -16,9 +16,9 @@ from facegate.errors import ConfigError
 from facegate.pipeline.config import GateConfig, RunConfig
 from facegate.pipeline.gating.gate import Decision, GatePolicy, GateSettings
 from facegate.pipeline.gating.limits import FaceLimits
-from facegate.pipeline.gating.policies import IdentityThresholds, RecentPeople
+from facegate.pipeline.gating.policies import RecentPeople
 from facegate.pipeline.gating.recall_threshold import RecallSettings, RecallState, RecallThreshold
-from facegate.pipeline.quality.scoring_scheduler import ScoringScheduler
+from facegate.pipeline.gating.scoring_scheduler import ScoringScheduler
 from facegate.pipeline.records import (
     FeedbackBatch,
     PeerSighting,
@@ -27,6 +27,7 @@ from facegate.pipeline.records import (
     ScoredFrame,
     TrackEnd,
 )
+from facegate.pipeline.tracking.identity import IdentityThresholds
 from facegate.pipeline.tracking.identity_switches import IdentitySwitchGuard
 
 log = structlog.get_logger(__name__)

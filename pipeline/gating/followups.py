@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from facegate.pipeline.gating.policies import unit_embedding
 from facegate.pipeline.records import Floats, ScoredFace
+from facegate.pipeline.tracking.identity import unit_embedding
 
 MAX_RESERVES = 8
 """Kept for each track. With 6 to 32 the same visits are identified."""

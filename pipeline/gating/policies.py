@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from facegate.detectors.pose import pose
 from facegate.pipeline.records import Face, ScoredFace, SkippedFace
+from facegate.pipeline.tracking.identity import unit_embedding
 
 MAX_RECENT_PEOPLE = 2000
 """People remembered at once; the oldest are forgotten first."""
@@ -147,21 +146,3 @@ class ShadowSample:
         text = f"{self._run_id}/{face.frame.camera}/{face.face_id}"
         digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
         return int.from_bytes(digest) / 2**64 < self._share
-
-
-class IdentityThresholds(msgspec.Struct, frozen=True):
-    """What a model's embedding says about two faces, by their cosine."""
-
-    split_below: float
-    """Not the same person, even within a track."""
-    same_above: float
-    """The same person, even across tracks."""
-
-
-def unit_embedding(face: ScoredFace) -> NDArray[np.float32] | None:
-    """The face's embedding at length one, ``None`` where there is none."""
-    if face.embedding is None:
-        return None
-    length = float(np.sqrt(face.embedding @ face.embedding))
-    unit: Any = face.embedding / length if length > 1e-9 else None
-    return unit  # type: ignore[no-any-return]

@@ -185,7 +185,7 @@ def _per_camera(cameras: tuple[CameraReport, ...]) -> Iterator[Metric]:
     )
     lost = GaugeMetricFamily(
         "facegate_identifications_lost_ratio",
-        "Share of identifications that the threshold of gate.keep loses, with its 95 % interval.",
+        "Share of identifications that the threshold of gate.target_recall loses, with its 95 % interval.",
         labels=["camera", "bound"],
     )
     for camera in cameras:

@@ -1,1 +1,1 @@
-"""What a quality score consists of, how to explain it, and which faces are worth scoring."""
+"""What a quality score consists of, what would improve it, and which faces to score first under load."""

@@ -11,10 +11,10 @@ import msgspec
 from facegate.pipeline.config import CameraConfig, RunConfig
 from facegate.pipeline.gating.factory import CameraGates, GateFactory
 from facegate.pipeline.gating.gate import Decision
-from facegate.pipeline.gating.policies import IdentityThresholds
 from facegate.pipeline.recording.format import Header
 from facegate.pipeline.recording.record import GateChange
 from facegate.pipeline.records import FeedbackBatch, ScoredFace, ScoredFrame
+from facegate.pipeline.tracking.identity import IdentityThresholds
 
 
 class DecisionLine(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -15,7 +15,7 @@ from facegate.pipeline.detection.scheduler import DetectionScheduler
 from facegate.pipeline.flow.channel import Channel
 from facegate.pipeline.gating.factory import GateFactory
 from facegate.pipeline.gating.gate import Decision
-from facegate.pipeline.gating.policies import MAX_RECENT_PEOPLE, IdentityThresholds
+from facegate.pipeline.gating.policies import MAX_RECENT_PEOPLE
 from facegate.pipeline.observability.ledger import Ledger
 from facegate.pipeline.recording.record import Recorder, RecordingWriter, RunInfo
 from facegate.pipeline.recording.segments import SegmentedRecorder
@@ -27,6 +27,7 @@ from facegate.pipeline.stages.gate import GateStage
 from facegate.pipeline.stages.score import ScoreStage
 from facegate.pipeline.stages.track import TrackStage
 from facegate.pipeline.tracking.bytetrack import FaceTracker
+from facegate.pipeline.tracking.identity import IdentityThresholds
 from facegate.sinks.base import Sink
 
 
@@ -104,7 +105,7 @@ class Pipeline:
         )
         (self._live.add if camera.source.live else self._live.discard)(camera.name)
         gate = self.gates.settings(camera.name)
-        view = Regions(search=config.detect_region, report=config.zones, mask=config.mask)
+        view = Regions(detect_region=config.detect_region, zones=config.zones, mask=config.mask)
         attention = DetectionScheduler(
             look_s=1 / config.max_fps if config.max_fps and camera.source.live else None,
             idle_fps=config.idle_fps,

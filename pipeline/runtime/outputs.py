@@ -32,7 +32,7 @@ def make_sink(settings: DeliveryConfig) -> Sink:
             opened.callback(others[-1].close, 0.0)
             if sum(made.name == others[-1].name for made in others) > 1:
                 raise ConfigError(
-                    f"delivery.others: {others[-1].name} is named twice, and the report could not tell which"
+                    f"delivery.outputs: {others[-1].name} is named twice, and the report could not tell which"
                 )
         workers = None if settings.bind is None else _workers(settings.bind, settings, opened)
         opened.pop_all()

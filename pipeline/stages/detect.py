@@ -106,7 +106,7 @@ class DetectStage:
         """Say how to look at a camera, before its first frame; a camera that is known keeps its counts."""
         known = self._cameras.get(camera)
         if known is not None:
-            for count in ("frames", "frames_searched", "frames_without_motion", "ages_s", "shown"):
+            for count in ("frames", "frames_searched", "frames_without_motion", "ages_s", "latest_frame"):
                 setattr(watched, count, getattr(known, count))
         self._cameras[camera] = watched
         self.frame_age.labels(camera)

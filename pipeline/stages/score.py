@@ -13,9 +13,9 @@ from prometheus_client import Histogram
 from facegate.detectors.align import aligned_landmarks
 from facegate.pipeline.flow.batching import rounds
 from facegate.pipeline.flow.channel import Channel, EndOfStream, Lane
+from facegate.pipeline.gating.scoring_scheduler import ScoringScheduler
 from facegate.pipeline.observability.report import LATENCIES_S, ScoringReport
 from facegate.pipeline.quality.load_shedding import ScoringPriority
-from facegate.pipeline.quality.scoring_scheduler import ScoringScheduler
 from facegate.pipeline.records import Outcome, ScoredFace, ScoredFrame, SkippedFace, TrackedFace, TrackedFrame
 from facegate.scoring.engine import Scorer
 

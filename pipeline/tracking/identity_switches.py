@@ -14,8 +14,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from facegate.pipeline.gating.policies import IdentityThresholds, unit_embedding
 from facegate.pipeline.records import ScoredFace, ScoredFrame
+from facegate.pipeline.tracking.identity import IdentityThresholds, unit_embedding
 
 MEAN_DECAY = 0.9
 """Weight of the past in a person's mean embedding."""

@@ -75,7 +75,7 @@ class ScoreSettings(msgspec.Struct, frozen=True):
 class PassOutput(msgspec.Struct, frozen=True, eq=False):
     """What one forward pass over ``B`` crops yields; all on the network's device."""
 
-    raw_score: Tensor
+    raw: Tensor
     """``(B,)`` ViTNT-FIQA score."""
     patches: Tensor
     """``(B, N)``"""

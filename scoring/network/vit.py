@@ -147,7 +147,7 @@ class FaceViT(nn.Module):
         quality = path.patch_quality(settings.alpha)
         assert logits is not None
         return PassOutput(
-            raw_score=image_quality(quality, received),
+            raw=image_quality(quality, received),
             patches=quality,
             attention=logits,
             embedding=self.embed(x) if whole else None,

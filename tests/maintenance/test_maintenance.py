@@ -202,8 +202,8 @@ def test_a_file_in_use_is_not_set_aside(folder: Path) -> None:
     with GalleryStore(path), pytest.raises(StoreError, match="in use by this process"):
         set_aside(path)
     code = (
-        "import sys, pathlib; from facegate.recognition.enrollment.gallery_store import People\n"
-        "people = People(pathlib.Path(sys.argv[1])); print('open', flush=True); sys.stdin.read()"
+        "import sys, pathlib; from facegate.recognition.enrollment.gallery_store import GalleryStore\n"
+        "people = GalleryStore(pathlib.Path(sys.argv[1])); print('open', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE

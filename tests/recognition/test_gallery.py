@@ -93,7 +93,7 @@ def test_better_pictures_count_for_more_and_a_negative_takes_a_name_away() -> No
 def test_a_large_gallery_is_searched_by_an_index_and_finds_the_same(
     exact: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gallery_module, "Nearest", partial(NearestNeighbors, exact=exact))
+    monkeypatch.setattr(gallery_module, "NearestNeighbors", partial(NearestNeighbors, exact=exact))
     rng = np.random.default_rng(0)
     templates = unit(rng.normal(size=(5000, 64)).astype(np.float32))
     gallery = Gallery([str(number) for number in range(5000)], templates, templates[7:8], np.array([7]))

@@ -22,11 +22,11 @@ WRITER = f"""
 import os, random, sys
 from tests.recognition.test_gallery_store import look
 from facegate.errors import GalleryError
-from facegate.recognition.enrollment.gallery_store import People
+from facegate.recognition.enrollment.gallery_store import GalleryStore
 
 if os.fork() == 0:  # at once: the imports are paid once, and the fork dies alone
     chance = random.Random(int(sys.argv[2]))
-    with People(sys.argv[1] and __import__("pathlib").Path(sys.argv[1])) as people:
+    with GalleryStore(sys.argv[1] and __import__("pathlib").Path(sys.argv[1])) as people:
         print("ready", flush=True)
         while True:
             name = f"p{{chance.randrange(6)}}"
@@ -140,7 +140,7 @@ def test_what_is_no_gallery_is_refused(tmp_path: Path) -> None:
     other = sqlite3.connect(path)
     other.execute("PRAGMA user_version=9")
     other.close()
-    with pytest.raises(GalleryError, match="is of version 9; this facegate reads 2"):
+    with pytest.raises(GalleryError, match="has version 9, above 2"):
         GalleryStore(path)
 
 

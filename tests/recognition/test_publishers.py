@@ -289,11 +289,11 @@ async def stored(url: str) -> list[str]:
 @pytest.mark.parametrize(
     ("urls", "words"),
     [
-        (["ftp://x/y"], "names go to https://"),
-        (["http://10.0.0.5/x"], "say --allow-insecure"),
+        (["ftp://x/y"], "expected an https://"),
+        (["http://10.0.0.5/x"], "add --allow-insecure"),
         (["tcp://0.0.0.0:5580"], "names are not encrypted there"),
-        (["https://me:s3cret@[x"], "names go to https://"),
-        (["http://127.0.0.1/a", "http://127.0.0.1/a"], "the same place twice"),
+        (["https://me:s3cret@[x"], "expected an https://"),
+        (["http://127.0.0.1/a", "http://127.0.0.1/a"], "the same address twice"),
     ],
 )
 def test_an_address_that_is_wrong_or_not_encrypted_is_refused(tmp_path: Path, urls: list[str], words: str) -> None:
@@ -304,5 +304,5 @@ def test_an_address_that_is_wrong_or_not_encrypted_is_refused(tmp_path: Path, ur
 
 def test_the_command_says_so_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "people").mkdir()
-    done = facegate("recognize", "--gallery", tmp_path / "people", "--to", "ftp://x")
-    assert done.returncode == 2 and "names go to https://" in done.stderr.splitlines()[-1]
+    done = facegate("recognize", "--gallery", tmp_path / "people", "--publish", "ftp://x")
+    assert done.returncode == 2 and "expected an https://" in done.stderr.splitlines()[-1]

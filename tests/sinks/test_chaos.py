@@ -35,14 +35,14 @@ from pathlib import Path
 from time import sleep
 from facegate.logs import configure
 from facegate.sinks.jetstream import JetStream
-from facegate.sinks.spooled_sink import Outbox
+from facegate.sinks.spooled_sink import SpooledSink
 from facegate.sinks.spool import Spool
 from facegate.sinks.zeromq import ZmqSink
 from tests.sinks.test_wire import entries
 configure(json=False, debug=False)
 address, spool = sys.argv[1], Spool(Path(sys.argv[2]))
 if address.startswith("nats"):
-    sink = Outbox(JetStream(address), spool)
+    sink = SpooledSink(JetStream(address), spool)
 else:
     sink = ZmqSink(address, spool=spool, lease_s=5.0)
 first, count, step = (int(item) for item in sys.argv[3:6])

@@ -118,7 +118,7 @@ def test_one_server_of_several_takes_connections_and_says_nothing(tmp_path: Path
                 target.deliver([entry])
                 target.close()
             alone = JetStream(f"nats://127.0.0.1:{silent.port}")
-            with pytest.raises(DeliveryError, match="does not take shots"):
+            with pytest.raises(DeliveryError, match="refused shots"):
                 alone.deliver(entries(1))
             alone.close()
     finally:
@@ -213,14 +213,14 @@ def test_a_shot_that_kills_its_workers_is_put_aside(tmp_path: Path, monkeypatch:
         deaths = 0
         metrics = WorkerMetrics(lambda: 0)
 
-        def answer(self, shots: Sequence[tuple[ShotHeader, bytes]]) -> list[float | DeliveryError]:
+        def recognize(self, shots: Sequence[tuple[ShotHeader, bytes]]) -> list[float | DeliveryError]:
             self.deaths += 1
             raise MemoryError
 
-        def tend(self) -> None:
+        def expire_visits(self) -> None:
             pass
 
-        finish = tend
+        finish = expire_visits
 
     server, dying = Server(tmp_path / "js"), Dying()
     sink = SpooledSink(JetStream(server.url), Spool(tmp_path / "s.db"))
@@ -248,7 +248,7 @@ def test_user_and_password_may_hold_any_letter_and_stay_secret(tmp_path: Path) -
         wrong.put(entries(0))
         wait_until(lambda: said)
         assert wrong.close(0.0).kept == 1
-    assert "does not take shots" in said[0]["reason"] and "s3cret" not in str(said)
+    assert "refused shots" in said[0]["reason"] and "s3cret" not in str(said)
     end(server.process)
 
 

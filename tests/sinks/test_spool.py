@@ -305,7 +305,7 @@ def test_the_command_line_shows_exports_erases_and_delivers(tmp_path: Path) -> N
     again = facegate("spool", "export", path, tmp_path / "out")
     assert again.returncode == 2 and "give a new folder" in again.stderr
     nothing = facegate("spool", "purge", path)
-    assert nothing.returncode == 2 and "say what to erase" in nothing.stderr
+    assert nothing.returncode == 2 and "nothing selected" in nothing.stderr
     assert "0 shots" in facegate("spool", "purge", path, "--camera", "other").stdout
     alone = facegate("spool", "purge", path, "--track", 7)
     assert alone.returncode == 2 and "give --camera too" in alone.stderr
@@ -321,7 +321,7 @@ def test_the_command_line_shows_exports_erases_and_delivers(tmp_path: Path) -> N
 def test_a_shot_that_nobody_acknowledges_is_put_aside_shown_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(zeromq, "DEADLY", 2)
+    monkeypatch.setattr(zeromq, "DEAD_LETTER_AFTER", 2)
     path = tmp_path / "s.db"
     deadly, good = entries(1)[0], entries(2)[0]
     sink = ZmqSink("tcp://127.0.0.1:*", lease_s=0.3, spool=Spool(path))
@@ -339,7 +339,7 @@ def test_a_shot_that_nobody_acknowledges_is_put_aside_shown_and_tried_again(
     assert json.loads(facegate("spool", "status", path).stdout)["dead"] == 1
     listed = facegate("spool", "dead", path, "--to", tmp_path / "dead", "--retry")
     assert json.loads(listed.stdout)["shot_id"] == deadly.shot_id, listed.stderr
-    assert listed.stderr == "1 shots will be delivered again\n"
+    assert listed.stderr == "1 shots requeued\n"
     assert len(list((tmp_path / "dead").glob("*.jpg"))) == 1
     with closing(Spool(path)) as spool:
         assert len(spool) == 1 and spool.status().dead == 0

@@ -120,7 +120,7 @@ def test_a_worker_that_says_goodbye_returns_its_shots_to_the_queue(sink: ZmqSink
 
 
 def test_a_silent_worker_is_forgotten_and_its_shots_returned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_pool, "SILENCE_S", 0.3)
+    monkeypatch.setattr(worker_pool, "WORKER_TIMEOUT_S", 0.3)
     sink = ZmqSink("tcp://127.0.0.1:*")
     try:
         sink.put(entries(1))
@@ -213,7 +213,7 @@ def test_who_says_too_much_is_not_listened_to_and_told_of_once(sink: ZmqSink) ->
         loud.ready(4)
         sink.put(entries(1))
         held = loud.shot()
-        for _ in range(3 * worker_pool.IDLE_WORDS):
+        for _ in range(3 * worker_pool.MAX_IDLE_MESSAGES):
             loud.socket.send_multipart([wire.ACK, wire.encode(wire.Ack("none", 1.0))])
         worker.ready(1)
         assert worker.shot() == held, "what it had goes to somebody else"
@@ -223,7 +223,7 @@ def test_who_says_too_much_is_not_listened_to_and_told_of_once(sink: ZmqSink) ->
         for _ in range(2):
             worker.ack(worker.shot())
         assert sink.close(PATIENCE_S).acknowledged == 3
-    assert sum("says too much" in line["event"] for line in said) == 1
+    assert sum("rate limit" in line["event"] for line in said) == 1
 
 
 def test_half_open_and_foreign_connections_do_not_keep_a_worker_out(sink: ZmqSink) -> None:

@@ -64,7 +64,7 @@ def test_shots_make_visits_and_names_reach_their_shots_whichever_comes_first(pat
         writer.update_visits([news(0, "Ada"), news(2, "Bob")])
         writer.add_shots([entry(5, track=2), entry(1, quality=40)])
         ada = reader.visit("run/door/0")
-        assert ada is not None and (ada.name, ada.shots, ada.quality, ada.recognized) == ("Ada", 2, 60, True)
+        assert ada is not None and (ada.name, ada.shots, ada.quality, ada.answered) == ("Ada", 2, 60, True)
         assert ada.best == entry(2).shot_id and (ada.first, ada.last) == (1001.0, 1002.0)
         assert [shot.name for shot in reader.shots(VisitFilter(name="Bob")).items] == ["Bob"]
         assert [shot.seen for shot in reader.shots(VisitFilter(shadow=True)).items] == [1004.0]
@@ -163,7 +163,7 @@ def test_a_killed_writer_leaves_whole_shots(path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from tests.store.test_store import entry, StoreWriter\n"
         "w = StoreWriter(Path(sys.argv[1])); n = int(sys.argv[2])\n"
-        "while True:\n    w.keep_shots([entry(n, track=n)]); print(n, flush=True); n += 1\n"
+        "while True:\n    w.add_shots([entry(n, track=n)]); print(n, flush=True); n += 1\n"
     )
     kept = 0
     for round_ in range(5):

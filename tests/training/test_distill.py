@@ -24,7 +24,7 @@ from facegate.training.occlude import COVERS
 from facegate.training.pool import Labels, Pool, kept_out, labels
 from facegate.training.recipe import Recipe, student_architecture
 from facegate.training.start import fade, inherit
-from facegate.training.teacher import MAP, Recognizer, Teacher
+from facegate.training.teacher import MAP, Teacher, TeacherRecognizer
 from facegate.training.views import ViewSettings, make_batch
 
 CPU = torch.device("cpu")
@@ -42,8 +42,8 @@ def pool(crops: NDArray[np.uint8]) -> Pool:
 
 
 @pytest.fixture(scope="module")
-def casia(data: Path) -> Recognizer:
-    return Recognizer(data / "models" / "mobilefacenet-casia.onnx", CPU, torch.float32)
+def casia(data: Path) -> TeacherRecognizer:
+    return TeacherRecognizer(data / "models" / "mobilefacenet-casia.onnx", CPU, torch.float32)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_what_a_group_owes_its_length_is_taken_off_and_pictures_keep_their_own()
 
 
 def test_the_teacher_in_torch_is_the_onnx_file_and_its_tail_gives_its_embedding(
-    data: Path, crops: NDArray[np.uint8], pool: Pool, teacher: Teacher, casia: Recognizer
+    data: Path, crops: NDArray[np.uint8], pool: Pool, teacher: Teacher, casia: TeacherRecognizer
 ) -> None:
     targets = teacher.targets(torch.from_numpy(crops))
     session = onnxruntime.InferenceSession(str(data / "models" / "mobilefacenet-y1.onnx"))
@@ -130,7 +130,7 @@ def test_the_student_starts_as_the_teachers_first_layers(crops: NDArray[np.uint8
 
 
 def test_a_resumed_run_ends_as_an_unbroken_one_and_exports(
-    crops: NDArray[np.uint8], pool: Pool, teacher: Teacher, casia: Recognizer, tmp_path: Path
+    crops: NDArray[np.uint8], pool: Pool, teacher: Teacher, casia: TeacherRecognizer, tmp_path: Path
 ) -> None:
     recipe = Recipe(samples=16, batch=4, statistics=16)
 

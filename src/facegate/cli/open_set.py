@@ -1,4 +1,4 @@
-"""``facegate evaluate --open-set``: what a promised rate of false names comes to."""
+"""``facegate evaluate --open-set``: FPIR and FNIR of recognizers at a promised FPIR."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def judge_open_set(
     detector: str,
     detector_path: Path | None,
 ) -> None:
-    """Do what the options say."""
+    """Evaluate recognizers in open-set mode; the options of ``facegate evaluate``."""
     for path in (json_file, picture):
         check_writable(path)
     if tail is not None and not tail.is_dir():
-        raise ConfigError(f"--tail {tail} is no folder: make it first")
+        raise ConfigError(f"--tail {tail} is not a folder; create it first")
     enrolled = _numbers(sizes)
     aliases = {} if same is None else _aliases(same)
     judges = [load_embedder(name) for name in recognizers]
@@ -74,7 +74,7 @@ def _numbers(text: str) -> list[int]:
     except ValueError:
         found = []
     if not found or min(found) < 1:
-        raise ConfigError(f"--sizes {text}: give numbers of people such as 50,500")
+        raise ConfigError(f"--sizes {text} is not a list of numbers; give numbers of people such as 50,500")
     return found
 
 
@@ -84,4 +84,4 @@ def _aliases(path: Path) -> dict[str, str]:
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from error
     except msgspec.DecodeError as error:
-        raise ConfigError(f"{path} is not a list of names: write 'a: b', one a line ({error})") from error
+        raise ConfigError(f"{path} is not a mapping of names ({error}); write 'a: b', one per line") from error

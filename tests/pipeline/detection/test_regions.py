@@ -55,7 +55,7 @@ def test_a_face_found_in_the_searched_part_lies_where_it_is_in_the_whole(
     left: float, top: float, x: float, y: float
 ) -> None:
     image = np.zeros((300, 400, 3), np.uint8)
-    view = Regions(search=(left, top, 1.0, 1.0))
+    view = Regions(detect_region=(left, top, 1.0, 1.0))
     part = view.crop_to_roi(image)
     dx, dy = 400 - part.shape[1], 300 - part.shape[0]
     moved = view.to_frame_coords([face(x, y)], image)[0]
@@ -70,18 +70,18 @@ def test_masks_are_black_and_the_original_is_untouched() -> None:
 
 
 def test_faces_count_by_their_middle() -> None:
-    view = Regions(report=(LEFT,))
+    view = Regions(zones=(LEFT,))
     assert view.in_zone(face(50, 50), 200, 100) and not view.in_zone(face(150, 50), 200, 100)
     assert Regions().in_zone(face(150, 50), 200, 100)
 
 
 def test_a_run_counts_what_lies_outside_and_sees_nothing_behind_a_mask(short_clip: Path, tiny_model: Path) -> None:
     plain = run(short_clip, tiny_model)
-    reported = run(short_clip, tiny_model, report=[LEFT])
+    reported = run(short_clip, tiny_model, zones=[LEFT])
     outside = reported.outcomes.get(Outcome.OUTSIDE, 0)
     assert 0 < outside < reported.observed == plain.observed == sum(reported.outcomes.values())
     masked = run(short_clip, tiny_model, mask=[LEFT])
-    searched = run(short_clip, tiny_model, search=(0.5, 0, 1, 1))
+    searched = run(short_clip, tiny_model, detect_region=(0.5, 0, 1, 1))
     for part in (masked, searched):
         assert 0 < part.observed < plain.observed
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facegate.pipeline.gating.gate import Decision, GatePolicy, GateSettings
-from facegate.pipeline.gating.policies import IdentityThresholds, RecentPeople
+from facegate.pipeline.gating.policies import RecentPeople
 from facegate.pipeline.records import (
     Detection,
     Face,
@@ -19,6 +19,7 @@ from facegate.pipeline.records import (
     ScoredFace,
     ScoredFrame,
 )
+from facegate.pipeline.tracking.identity import IdentityThresholds
 from facegate.pipeline.tracking.identity_switches import IdentitySwitchGuard
 
 INFO = QualityInfo(algorithm="a", model="m", calibration="c")

@@ -13,9 +13,9 @@ import pytest
 from facegate.detectors.align import align
 from facegate.detectors.base import Detector
 from facegate.pipeline.config import DetectorConfig, config_for
-from facegate.pipeline.gating.policies import IdentityThresholds
 from facegate.pipeline.records import Face, FrameRef, Image, ScoredFace, ScoredFrame
 from facegate.pipeline.runner import Runner
+from facegate.pipeline.tracking.identity import IdentityThresholds
 from facegate.pipeline.tracking.identity_switches import IdentitySwitchGuard
 from facegate.pipeline.watch import ShotQueue
 from facegate.scoring.engine import Scorer

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facegate.pipeline.gating.gate import GateSettings
-from facegate.pipeline.quality.scoring_scheduler import GAP_S, MAX_UNSCORED_S, PRIOR_SPREAD, ScoringScheduler
+from facegate.pipeline.gating.scoring_scheduler import GAP_S, MAX_UNSCORED_S, PRIOR_SPREAD, ScoringScheduler
 from facegate.pipeline.records import Image, ScoredFace, TrackedFace
 
-from .faces import SIDE, seen
+from ..gating.faces import SIDE, seen
 
 
 def portrait(seed: int = 0, blur: float = 0.0) -> Image:
@@ -101,7 +101,7 @@ def test_a_clock_that_jumps_back_is_no_reason_to_leave_a_face_out() -> None:
 
 
 def test_shadow_samples_see_every_face_and_everything_means_everything() -> None:
-    assert all(play(contest(shadow=1.0), [50] * 10, [ANNS] * 10))
+    assert all(play(contest(shadow_rate=1.0), [50] * 10, [ANNS] * 10))
     assert all(play(contest(everything=True), [50] * 10, [ANNS] * 10))
 
 
