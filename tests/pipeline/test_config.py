@@ -43,7 +43,7 @@ def test_there_are_example_configurations() -> None:
         ({"cameras": [{"name": "a", "sorce": "x.mp4"}]}, ("cameras[0].sorce", "did you mean 'source'")),
         ({"camera": []}, ("camera: unknown key", "did you mean 'cameras'")),
         (
-            {"cameras": [{"name": "a", "source": "0"}], "delivery": {"outputs": [{"kinds": "jsonl"}]}},
+            {"cameras": [{"name": "a", "source": "0"}], "delivery": {"outputs": [{"kinds": "lines"}]}},
             ("delivery.outputs[0].kinds", "did you mean 'kind'"),
         ),
         (
