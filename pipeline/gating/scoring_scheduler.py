@@ -58,8 +58,8 @@ SAME_APPEARANCE = 0.5
 CONTEXT_MARGIN = 0.05
 """Overlap with another face from which a tracker may mix them up."""
 DARK, DARK_AFTER = 0.15, 100
-"""Lightness (0..1) below which quality falls faster than recognition does (docs/findings.md), and how many scored
-faces show that a camera is so."""
+"""Lightness (0..1) below which quality falls faster than recognition does (docs/research/findings.md), and how many
+scored faces show that a camera is so."""
 THUMB = 14
 """Side of the thumbnails, in pixels."""
 
