@@ -101,4 +101,4 @@ def _variable(name: str, where: str, environment: Mapping[str, str] | None) -> s
 def _kind(data: Any) -> str:
     if data is None:
         return "nothing"
-    return {list: "a list", str: "text"}.get(type(data), "a single value")
+    return "a list" if isinstance(data, list) else "text" if isinstance(data, str) else "a single value"
