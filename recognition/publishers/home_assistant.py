@@ -1,6 +1,6 @@
 """Names to an MQTT broker, and who is there, as Home Assistant shows it.
 
-Topics below the prefix (docs/recognition.md):
+Topics below the prefix (docs/reference/messaging.md):
 
 - ``CAMERA/visit``: every event of a visit as JSON;
 - ``CAMERA/person``: the name that a visit got last, retained;

@@ -21,7 +21,6 @@ from ..helpers import PATIENCE_S
 from .serving import Served, served
 
 KILLS = {"worker": 20, "gate": 5}
-TROUBLE = ("not recorded", "delivery failed, will retry", "shots lost", "tracks not kept, trying again")
 
 
 def stored(console: Served) -> set[str]:
