@@ -1,4 +1,4 @@
-"""The console: one command that watches, recognizes, keeps and shows. It holds no truth of its own."""
+"""The console: runs a gate and a worker, and serves pages and a REST API over their data."""
 
 if __name__ != "facegate.console":
     raise ImportError(f"import facegate.console, not {__name__}")

@@ -1,4 +1,4 @@
-"""The demonstration's camera for the console: real faces on a loop, behind a real RTSP address."""
+"""Demonstration camera: a looped clip with real faces, served over RTSP."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ NAME = "demo"
 
 @contextmanager
 def demo_camera(config: Path, data: Path) -> Iterator[str]:
-    """Serve the clip while the context is open, and have the camera in the configuration; yields its address.
+    """Serve the clip and add the camera to the configuration while the context is open; yields its URL.
 
     Raises:
-        ModelError: the photographs are not where the ``insightface`` package keeps them.
+        ModelError: the photographs of the ``insightface`` package are missing.
         ConfigError: the configuration cannot be changed.
     """
     clip = data / "demo" / "clip.mp4"
@@ -28,13 +28,13 @@ def demo_camera(config: Path, data: Path) -> Iterator[str]:
         make_clip(clip.parent)
     file = ConfigFile(config)
     with RtspServer(Movie(clip), loop=True) as server:
-        file.change(lambda content: _point(content, server.url))
+        file.change(lambda content: _set_camera(content, server.url))
         yield server.url
 
 
-def _point(content: Any, url: str) -> None:
+def _set_camera(content: Any, url: str) -> None:
     for camera in content["cameras"]:
         if camera["name"] == NAME:
-            camera["source"] = url  # another port than last time
+            camera["source"] = url  # the port differs from the last run
             return
     content["cameras"].append({"name": NAME, "source": url, "max_fps": 5})

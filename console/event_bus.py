@@ -1,4 +1,4 @@
-"""What happens, on its way to everybody who has a page open; who does not keep up is told to look anew."""
+"""Distributes events to open pages; a page that falls behind gets ``resync`` instead."""
 
 from __future__ import annotations
 
@@ -13,57 +13,57 @@ MAX_QUEUED = 200
 
 
 class ConsoleEvent(msgspec.Struct, frozen=True):
-    """One of them."""
+    """An event."""
 
     kind: str
     data: bytes
     """JSON."""
 
 
-RESYNC = ConsoleEvent("anew", b"{}")
-"""Some were left out: load again what is shown."""
+RESYNC = ConsoleEvent("resync", b"{}")
+"""Events were dropped: the page must reload its data."""
 
 
 class EventBus:
-    """Of one event loop; :meth:`publish` may be called from any thread."""
+    """Event bus of one event loop; :meth:`publish` is thread-safe."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._listeners: set[asyncio.Queue[ConsoleEvent | None]] = set()
+        self._subscribers: set[asyncio.Queue[ConsoleEvent | None]] = set()
 
     def begin(self) -> None:
-        """Called on the loop, once."""
+        """Bind to the running event loop."""
         self._loop = asyncio.get_running_loop()
 
     def end(self) -> None:
-        """Let all listeners go."""
-        for queue in self._listeners:
+        """End all subscriptions."""
+        for queue in self._subscribers:
             _put(queue, None)
 
     @property
     def has_subscribers(self) -> bool:
-        """Whether anybody listens."""
-        return bool(self._listeners)
+        """Whether there is a subscription."""
+        return bool(self._subscribers)
 
-    def publish(self, kind: str, what: Any) -> None:
-        """Tell everybody who listens now."""
-        if self._loop is not None and self._listeners:
-            event = ConsoleEvent(kind, msgspec.json.encode(what))
+    def publish(self, kind: str, payload: Any) -> None:
+        """Send an event to all current subscribers."""
+        if self._loop is not None and self._subscribers:
+            event = ConsoleEvent(kind, msgspec.json.encode(payload))
             self._loop.call_soon_threadsafe(self._publish, event)
 
     def _publish(self, event: ConsoleEvent) -> None:
-        for queue in self._listeners:
+        for queue in self._subscribers:
             _put(queue, event)
 
     @asynccontextmanager
     async def subscribe(self) -> AsyncIterator[asyncio.Queue[ConsoleEvent | None]]:
-        """A queue of events; ``None`` is its end."""
+        """Subscribe; ``None`` in the queue marks the end."""
         queue: asyncio.Queue[ConsoleEvent | None] = asyncio.Queue(MAX_QUEUED)
-        self._listeners.add(queue)
+        self._subscribers.add(queue)
         try:
             yield queue
         finally:
-            self._listeners.discard(queue)
+            self._subscribers.discard(queue)
 
 
 def _put(queue: asyncio.Queue[ConsoleEvent | None], event: ConsoleEvent | None) -> None:

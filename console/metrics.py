@@ -1,4 +1,4 @@
-"""The metrics of a console: its requests, its processes, its disk, and its gate's report."""
+"""Metrics of a console: requests, processes, disk, and the report of its gate."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Requests(Collector):
                 self._counter.labels(method, code)
 
     def count(self, method: str, status: int) -> None:
-        """Count a request that was answered with ``status``."""
+        """Count a request with its response status."""
         self._counter.labels(method if method in METHODS else "other", f"{status // 100}xx").inc()
 
     def collect(self) -> Iterator[Metric]:
@@ -56,7 +56,7 @@ class CountRequests:
 
 
 class ConsoleCollector(Collector):
-    """The console's processes and its disk at each scrape."""
+    """Processes and disk usage, read at each scrape."""
 
     def __init__(
         self, processes: Callable[[], tuple[SubprocessState, ...]], disk: Callable[[], dict[str, int]]
@@ -66,17 +66,17 @@ class ConsoleCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """See prometheus_client's collectors."""
         running = GaugeMetricFamily(
-            "facegate_console_process_running", "1 if the process runs, 0 if it does not.", labels=["process"]
+            "facegate_console_process_running", "1 if the process is running, else 0.", labels=["process"]
         )
-        starts = CounterMetricFamily(
-            "facegate_console_process_starts", "Times the process was started.", labels=["process"]
-        )
+        starts = CounterMetricFamily("facegate_console_process_starts", "Process starts.", labels=["process"])
         for process in self._processes():
             running.add_metric([process.name], process.running)
             starts.add_metric([process.name], process.starts)
         disk = self._disk()
-        used = GaugeMetricFamily("facegate_console_storage_bytes", "Bytes on disk by kind.", labels=["kind"])
+        used = GaugeMetricFamily("facegate_console_storage_bytes", "Bytes of stored data by kind.", labels=["kind"])
         for kind in ("store", "recordings"):
             used.add_metric([kind], disk[kind])
-        free = GaugeMetricFamily("facegate_console_storage_free_bytes", "Bytes free on that disk.", disk["free"])
+        free = GaugeMetricFamily(
+            "facegate_console_storage_free_bytes", "Free bytes on the disk of the data folder.", disk["free"]
+        )
         yield from (running, starts, used, free)

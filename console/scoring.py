@@ -1,4 +1,4 @@
-"""Faces in pictures that somebody sends, judged as the gate judges them; who comes together shares a batch."""
+"""Scores the faces of uploaded pictures; concurrent requests share a batch."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ from facegate.pipeline.runtime.models import detector_of, scorer_of
 from facegate.scoring.engine import Scorer
 
 BATCH_SIZE = 8
-"""Pictures in one go."""
+"""Maximum number of pictures in a batch."""
 MAX_WAITING = 64
+"""Maximum number of pictures in the queue."""
 MAX_FACES = 100
-"""Of a picture, those that the detector is surest of."""
+"""Maximum number of faces per picture, by falling confidence."""
 
 
 class BusyError(FacegateError):
-    """More is asked than can be done."""
+    """The queue is full, or the console is shutting down."""
 
 
 class ScoredPictureFace(msgspec.Struct, frozen=True, eq=False):
-    """A face of a picture."""
+    """A scored face of a picture."""
 
     detection: Detection
     """In pixels of the picture."""
@@ -49,76 +50,76 @@ class ScoredPictureFace(msgspec.Struct, frozen=True, eq=False):
 
 
 class ScoredPicture(msgspec.Struct, frozen=True, eq=False):
-    """What there is in a picture."""
+    """Size and scored faces of a picture."""
 
     width: int
     height: int
     info: QualityInfo
-    """What measured the quality."""
+    """Model and algorithm of the quality."""
     faces: tuple[ScoredPictureFace, ...]
-    """The surest first."""
+    """By falling confidence."""
 
 
-class _Asked(msgspec.Struct, frozen=True, eq=False):
+class _Request(msgspec.Struct, frozen=True, eq=False):
     source: str
     content: bytes
     pixels: int
-    answer: Future[ScoredPicture]
+    result: Future[ScoredPicture]
 
 
 class ScoringService:
-    """Judges pictures, for any thread; models are loaded once somebody asks. Its owner closes it."""
+    """Scores pictures in one thread; thread-safe. Models are loaded at the first request."""
 
     def __init__(self, config: Callable[[], RunConfig | None]) -> None:
-        """Take what says how the gate detects and scores; read when the models are loaded."""
+        """Take a function that returns the gate's configuration; it is called when models are loaded."""
         self._config = config
-        self._waiting: deque[_Asked] = deque()
+        self._waiting: deque[_Request] = deque()
         self._changed = Condition()
         self._closed = False
         self._thread: Thread | None = None
         self._models: tuple[Detector, Scorer] | None = None
 
     def __enter__(self) -> Self:
-        """The desk."""
+        """The service."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        """Refuse what still waits, and end."""
+        """Refuse queued requests and stop the thread."""
         with self._changed:
             self._closed = True
             left = list(self._waiting)
             self._waiting.clear()
             self._changed.notify()
             thread = self._thread
-        for asked in left:
-            asked.answer.set_exception(BusyError("this console is ending; ask again"))
+        for request in left:
+            request.result.set_exception(BusyError("the console is shutting down; retry after it has restarted"))
         if thread is not None:
             thread.join()
 
     def score(self, source: str, content: bytes) -> ScoredPicture:
-        """Find and judge the faces of a picture.
+        """Detect and score the faces of a picture.
 
         Args:
-            source: what messages call it.
-            content: of the file.
+            source: name of the picture for messages.
+            content: encoded file.
 
         Raises:
-            SourceError: not a picture, more than one, or too large.
-            BusyError: too many ask.
+            SourceError: not a picture, an animation, or too large.
+            BusyError: the queue is full.
             FacegateError: a model cannot be loaded.
         """
-        asked = _Asked(source, content, pixels_of(source, content), Future())
+        request = _Request(source, content, pixels_of(source, content), Future())
         with self._changed:
             if self._closed or len(self._waiting) >= MAX_WAITING:
-                raise BusyError(f"{MAX_WAITING} pictures wait to be scored; ask again in a second")
-            self._waiting.append(asked)
+                raise BusyError(f"{MAX_WAITING} pictures are queued; retry in a second")
+            self._waiting.append(request)
             self._changed.notify()
             if self._thread is None:
-                self._thread = Thread(target=self._run, name="score-desk", daemon=True)
+                self._thread = Thread(target=self._run, name="scoring-service", daemon=True)
                 self._thread.start()
-        return asked.answer.result()
+        return request.result.result()
 
     def _run(self) -> None:
         while True:
@@ -126,31 +127,31 @@ class ScoringService:
             if not batch:
                 return
             try:
-                self._answer(batch)
+                self._score(batch)
             except Exception as error:
-                for asked in batch:
-                    if not asked.answer.done():
-                        asked.answer.set_exception(error)
+                for request in batch:
+                    if not request.result.done():
+                        request.result.set_exception(error)
 
-    def _take(self) -> list[_Asked]:
-        """What waits, as far as it fits into memory together; nothing once it is closed."""
+    def _take(self) -> list[_Request]:
+        """Next batch of queued pictures that fits into memory; empty once the service is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
-            batch: list[_Asked] = []
+            batch: list[_Request] = []
             room = MAX_PIXELS
             while self._waiting and len(batch) < BATCH_SIZE and self._waiting[0].pixels <= room:
                 batch.append(self._waiting.popleft())
                 room -= batch[-1].pixels
             return batch
 
-    def _answer(self, batch: list[_Asked]) -> None:
+    def _score(self, batch: list[_Request]) -> None:
         detector, scorer = self._loaded()
-        images: list[tuple[_Asked, Image]] = []
-        for asked in batch:
+        images: list[tuple[_Request, Image]] = []
+        for request in batch:
             try:
-                images.append((asked, decode_image(asked.content, asked.source)))
+                images.append((request, decode_image(request.content, request.source)))
             except SourceError as error:
-                asked.answer.set_exception(error)
+                request.result.set_exception(error)
         if not images:
             return
         found = [faces[:MAX_FACES] for faces in detector.detect([image for _, image in images])]
@@ -162,9 +163,9 @@ class ScoringService:
         scores = scorer.score(stacked, landmarks=landmarks, embedding=False)
         info = QualityInfo(scorer.algorithm, scorer.card.name, scorer.calibration)
         ends = np.cumsum([0, *map(len, found)]).tolist()
-        for (asked, image), faces, (start, end) in zip(images, found, pairwise(ends), strict=True):
+        for (request, image), faces, (start, end) in zip(images, found, pairwise(ends), strict=True):
             height, width = image.shape[:2]
-            judged = tuple(
+            scored = tuple(
                 ScoredPictureFace(
                     detection=face,
                     crop=crops[row],
@@ -176,7 +177,7 @@ class ScoringService:
                 )
                 for face, row in zip(faces, range(start, end), strict=True)
             )
-            asked.answer.set_result(ScoredPicture(width, height, info, judged))
+            request.result.set_result(ScoredPicture(width, height, info, scored))
 
     def _loaded(self) -> tuple[Detector, Scorer]:
         if self._models is None:

@@ -1,4 +1,4 @@
-"""Puts the console together and serves it until it is told to stop."""
+"""Assembles the console and serves it until SIGINT or SIGTERM."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from facegate.console.security.login_throttle import LoginThrottle
 from facegate.console.state import ConsoleState
 from facegate.console.tuning.tuner import Tuner
 from facegate.console.web.app import create_app
-from facegate.errors import ConfigError
+from facegate.errors import ConfigError, StoreError
 from facegate.fleet.bucket import BucketAddress
 from facegate.maintenance.backups import FOLDER, BackupKeeper
 from facegate.maintenance.files import DataFile, data_files
@@ -42,7 +42,7 @@ LINGER_S = 1
 
 
 class ServeOptions(msgspec.Struct, frozen=True):
-    """How the console is to run."""
+    """Options of ``facegate serve``."""
 
     config: Path
     data: Path
@@ -51,7 +51,7 @@ class ServeOptions(msgspec.Struct, frozen=True):
     recognizer: RecognizerSettings
     limits: RetentionLimits
     hosts: tuple[str, ...] = ()
-    """Names of this host beside its addresses."""
+    """Host names that are accepted in addition to addresses."""
     metrics: str | None = None
     """``HOST:PORT`` of ``/metrics``."""
     certificate: Path | None = None
@@ -60,37 +60,39 @@ class ServeOptions(msgspec.Struct, frozen=True):
 
 
 def make_folder(data: Path) -> ConsoleFolder:
-    """The folder, for this user alone.
+    """Create the data folder with mode 700.
 
     Raises:
-        ConfigError: it cannot be made.
+        ConfigError: it cannot be created.
     """
     try:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
         (data / "recordings").mkdir(exist_ok=True, mode=0o700)
     except OSError as error:
-        raise ConfigError(f"cannot keep anything in {data}: {(error.strerror or 'error').lower()}") from error
+        raise ConfigError(f"cannot create data folder {data}: {(error.strerror or 'error').lower()}") from error
     return ConsoleFolder(data.absolute())
 
 
-def serve(wanted: ServeOptions) -> None:
+def serve(options: ServeOptions) -> None:
     """Run until SIGINT or SIGTERM.
 
     Raises:
-        ConfigError: an address that cannot be had, or would let anybody in.
-        FacegateError: a file that cannot be used.
+        ConfigError: an address that cannot be bound, or that needs a password or certificate.
+        FacegateError: a file that cannot be used, or a data folder in use.
     """
-    folder = make_folder(wanted.data)
+    folder = make_folder(options.data)
     with ExitStack() as opened:
         opened.enter_context(_alone(folder.data))
-        _keep_whole(folder.data, wanted, opened)
+        _keep_whole(folder.data, options, opened)
         accounts = opened.enter_context(Accounts(folder.accounts, create=True))
-        listener = opened.enter_context(_listener(wanted.listen, locked=accounts.auth_required()))
+        listener = opened.enter_context(_listener(options.listen, locked=accounts.auth_required()))
         store = opened.enter_context(StoreReader(folder.store, create=True))
         broker = EventBus()
-        recognizer = wanted.recognizer
+        recognizer = options.recognizer
         people = EnrollmentService(recognizer.gallery, recognizer.embedder, recognizer.card, recognizer.fpir)
-        supervisor = opened.enter_context(Supervisor(ConfigFile(wanted.config), folder, recognizer, broker.publish))
+        supervisor = opened.enter_context(
+            Supervisor(ConfigFile(options.config), folder, recognizer, broker.publish)
+        )
         scoring = opened.enter_context(ScoringService(lambda: supervisor.running().config))
         console = ConsoleState(
             folder=folder,
@@ -101,22 +103,22 @@ def serve(wanted: ServeOptions) -> None:
             people=people,
             scoring=scoring,
             tuner=Tuner(folder.recordings, recognizer.gallery, people.recognition),
-            limits=wanted.limits,
-            patience=LoginThrottle(),
-            secure=wanted.certificate is not None,
-            fleet=wanted.fleet,
+            limits=options.limits,
+            throttle=LoginThrottle(),
+            secure=options.certificate is not None,
+            fleet=options.fleet,
         )
-        if wanted.metrics:
-            opened.enter_context(MetricsServer(wanted.metrics, lambda: _health(console), _collectors(console)))
-        _serve(console, listener, wanted)
+        if options.metrics:
+            opened.enter_context(MetricsServer(options.metrics, lambda: _health(console), _collectors(console)))
+        _serve(console, listener, options)
 
 
-def _keep_whole(data: Path, wanted: ServeOptions, opened: ExitStack) -> None:
-    """Replace what is damaged before anybody uses it, and make a backup a day from now on."""
-    gallery, backups = wanted.recognizer.gallery, data / FOLDER
+def _keep_whole(data: Path, options: ServeOptions, opened: ExitStack) -> None:
+    """Replace damaged files before they are used, and make a backup every day."""
+    gallery, backups = options.recognizer.gallery, data / FOLDER
 
     def files() -> list[DataFile]:
-        return data_files(data, gallery, wanted.config)
+        return data_files(data, gallery, options.config)
 
     heal_all(files(), [backups, gallery.parent / FOLDER])
     opened.enter_context(closing(BackupKeeper(backups, files)))
@@ -139,12 +141,12 @@ def _collectors(console: ConsoleState) -> list[Collector]:
     return [console.requests, ConsoleCollector(processes, console.disk), RunCollector(report)]
 
 
-def _serve(console: ConsoleState, listener: socket.socket, wanted: ServeOptions) -> None:
+def _serve(console: ConsoleState, listener: socket.socket, options: ServeOptions) -> None:
     host, port = listener.getsockname()[:2]
-    scheme = "http" if wanted.certificate is None else "https"
+    scheme = "http" if options.certificate is None else "https"
     name = f"[{host}]" if ":" in host else host
     config = uvicorn.Config(
-        create_app(console, _names(wanted)),
+        create_app(console, _names(options)),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -152,21 +154,28 @@ def _serve(console: ConsoleState, listener: socket.socket, wanted: ServeOptions)
         ws="none",
         timeout_keep_alive=30,
         timeout_graceful_shutdown=LINGER_S,
-        ssl_certfile=wanted.certificate,
-        ssl_keyfile=wanted.key,
+        ssl_certfile=options.certificate,
+        ssl_keyfile=options.key,
     )
     try:
         config.load()
     except (OSError, ValueError) as error:
-        raise ConfigError(f"certificate or key cannot be used: {str(error).lower()}") from error
-    login = "" if console.accounts.auth_required() else " (no login: only this host can reach it)"
-    log.info(f"the console is at {scheme}://{name}:{port}{login}", config=str(wanted.config), data=str(wanted.data))
+        raise ConfigError(
+            f"certificate or key cannot be used: {str(error).lower()}; give a PEM certificate and its private key"
+        ) from error
+    log.info(
+        "console ready",
+        url=f"{scheme}://{name}:{port}",
+        login_required=console.accounts.auth_required(),
+        config=str(options.config),
+        data=str(options.data),
+    )
     _Server(config, console.broker).run(sockets=[listener])
-    log.info("the console has ended")
+    log.info("console stopped")
 
 
 class _Server(uvicorn.Server):
-    """Lets open pages go before it waits for requests to end: their streams of events never would."""
+    """Ends event streams first at shutdown, as uvicorn waits for open requests."""
 
     def __init__(self, config: uvicorn.Config, broker: EventBus) -> None:
         super().__init__(config)
@@ -178,25 +187,25 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _names(wanted: ServeOptions) -> Collection[str]:
-    host = wanted.listen.rpartition(":")[0]
-    return (*wanted.hosts, host) if host else wanted.hosts
+def _names(options: ServeOptions) -> Collection[str]:
+    host = options.listen.rpartition(":")[0]
+    return (*options.hosts, host) if host else options.hosts
 
 
 @contextmanager
 def _listener(listen: str, *, locked: bool) -> Iterator[socket.socket]:
-    """A socket that listens; beyond this host only where one has to log in."""
+    """A listening socket; non-loopback addresses require a password."""
     host, _, port = listen.rpartition(":")
     host = host.strip("[]") or "127.0.0.1"
     if not port.isdecimal() or int(port) > 65_535:
-        raise ConfigError(f"--listen {listen}: give HOST:PORT, such as 127.0.0.1:8090")
+        raise ConfigError(f"--listen {listen} is not an address; give HOST:PORT, such as 127.0.0.1:8090")
     try:
         found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
         address = ipaddress.ip_address(found[4][0])
         if not address.is_loopback and not locked:
             raise ConfigError(
-                f"{host} can be reached from other hosts, and nobody would have to log in: first give yourself a "
-                "password with 'facegate serve --set-password NAME'"
+                f"--listen {listen} is reachable from other hosts, but no password is set; set one with "
+                "'facegate serve --set-password NAME'"
             )
         listener = socket.create_server((str(address), int(port)), family=found[0], reuse_port=False, backlog=128)
     except OSError as error:
@@ -208,10 +217,10 @@ def _listener(listen: str, *, locked: bool) -> Iterator[socket.socket]:
 
 @contextmanager
 def _alone(data: Path) -> Iterator[None]:
-    """One console for a folder."""
+    """Hold the lock of the data folder."""
     with (data / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ConfigError(f"another console uses {data}: end it, or give another --data") from None
+            raise StoreError(f"{data} is in use by another console; stop it, or give another --data") from None
         yield

@@ -1,4 +1,4 @@
-"""Everything that the pages and the API stand on."""
+"""The services behind the pages and the API."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from facegate.store.retention import RetentionLimits
 
 
 class ConsoleState(msgspec.Struct, frozen=True):
-    """Whoever makes it closes what is in it."""
+    """Services of a console; their creator closes them."""
 
     folder: ConsoleFolder
     supervisor: Supervisor
@@ -38,39 +38,39 @@ class ConsoleState(msgspec.Struct, frozen=True):
     scoring: ScoringService
     tuner: Tuner
     limits: RetentionLimits
-    patience: LoginThrottle
+    throttle: LoginThrottle
     secure: bool
-    """Whether it is reached by TLS alone."""
+    """Whether it is served over TLS."""
     fleet: BucketAddress | None = None
-    """Of whose gates it has a page."""
+    """Fleet shown on the fleet page."""
     requests: Requests = msgspec.field(default_factory=Requests)
 
     def healthy(self) -> bool:
-        """Whether the gate and the worker run, or there is nothing to run."""
+        """Whether the worker runs, and the gate too if a camera is enabled."""
         found = self.supervisor.health()
         return found.worker.running and (
             found.gate.running or found.gate_finished or self.supervisor.running().config is None
         )
 
     def disk(self) -> dict[str, int]:
-        """Bytes of the store and of recordings, and what is free."""
+        """Bytes of ``store`` and ``recordings``, and ``free`` bytes of the disk."""
         recordings = sum(map(_size, self.folder.recordings.glob("*/*.rec")))
         store = sum(map(_size, self.folder.data.glob("store.db*")))
         return {"store": store, "recordings": recordings, "free": shutil.disk_usage(self.folder.data).free}
 
     def notices(self) -> list[str]:
-        """Files that were damaged and what took their place, until somebody removes the notes beside them."""
+        """Damaged files and their replacements, from the notes beside them."""
         return notes(*dict.fromkeys([self.folder.data, self.folder.data / "names", self.people.gallery.parent]))
 
     def rename_person(self, name: str, new: str) -> None:
-        """Somebody has another name: so have their stored visits."""
+        """Rename a person in the stored visits."""
         rename_stored(self.folder.data, name, new)
 
     def erase_person(self, name: str) -> list[Erased]:
-        """Remove somebody everywhere.
+        """Remove a person from the gallery, the data folder and the backups.
 
         Raises:
-            GalleryError: there is no such person.
+            GalleryError: the person is not enrolled.
             StoreError: the store cannot be written.
         """
         backups = forget_in_backups(self.folder.data / FOLDER, name)
@@ -78,7 +78,7 @@ class ConsoleState(msgspec.Struct, frozen=True):
         return [Erased(str(self.folder.data / FOLDER), backups, "automatic backups"), *erased]
 
     def report(self) -> dict[str, Any] | None:
-        """The gate's report, ``None`` while there is no gate that answers."""
+        """The gate's report; ``None`` while no gate answers."""
         if not self.supervisor.health().gate.running:
             return None
         try:
@@ -91,4 +91,4 @@ def _size(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError:
-        return 0  # it was tidied away meanwhile
+        return 0  # removed in the meantime

@@ -1,4 +1,4 @@
-"""Looks, while anybody has a page open, for what gates and workers have written and counted."""
+"""Polls the store and the gate while a page is open, and publishes changes as events."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from facegate.store.retention import Retention, RetentionLimits
 POLL_INTERVAL_S = 0.3
 STATE_INTERVAL_S = 2.0
 RETENTION_INTERVAL_S = 60.0
-ABANDONED_LOOK_S = 2.0
+ABANDONED_INTERVAL_S = 2.0
 
 log = structlog.get_logger(__name__)
 
 
 class StoreWatcher:
-    """Runs on the console's loop until canceled."""
+    """Background tasks on the console's event loop; they run until canceled."""
 
     def __init__(
         self,
@@ -38,15 +38,15 @@ class StoreWatcher:
         states: Callable[[], object],
         worker_runs: Callable[[], bool],
     ) -> None:
-        """Take what is followed.
+        """Configure.
 
         Args:
-            broker: tells pages.
-            store: of shots and visits.
-            folder: of the console.
-            limits: what is kept.
-            states: tells how the cameras are doing, from a thread.
-            worker_runs: tells whether the worker is there, from a thread.
+            broker: receives the events.
+            store: shots and visits.
+            folder: data folder of the console.
+            limits: retention limits.
+            states: returns the states of the cameras; called from a thread.
+            worker_runs: returns whether the worker runs; called from a thread.
         """
         self._broker = broker
         self._store = store
@@ -58,49 +58,49 @@ class StoreWatcher:
         self._abandoned = AbandonedVisits(store, folder.store, folder.data / "names", worker_runs)
 
     async def follow(self) -> None:
-        """Tell of changed visits and of the cameras' states."""
-        heard, states_s = False, 0.0
+        """Publish changed visits and the states of the cameras."""
+        subscribed, states_s = False, 0.0
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(POLL_INTERVAL_S)
             if not self._broker.has_subscribers:
-                heard = False
+                subscribed = False
                 continue
             try:
-                if not heard:  # what happened while nobody looked is on the pages that they load
-                    self._seen, heard, states_s = await asyncio.to_thread(self._store.revision), True, 0.0
+                if not subscribed:  # a page loads earlier changes itself
+                    self._seen, subscribed, states_s = await asyncio.to_thread(self._store.revision), True, 0.0
                 elif self._store.touched():
                     await self._publish_visits()
                 if loop.time() >= states_s:
                     self._broker.publish("cameras", await asyncio.to_thread(self._states))
                     states_s = loop.time() + STATE_INTERVAL_S
             except FacegateError as error:
-                log.error("pages are not told what is new", reason=str(error))
+                log.error("live updates failed", reason=str(error))
 
     async def end_abandoned(self) -> None:
         """End visits that no worker will end."""
-        told = ""
+        reported = ""
         while True:
-            await asyncio.sleep(ABANDONED_LOOK_S)
+            await asyncio.sleep(ABANDONED_INTERVAL_S)
             try:
-                over = await asyncio.to_thread(self._abandoned.end, monotonic())
-                if over:
-                    log.info("visits ended that no worker holds open", visits=len(over))
-                told = ""
+                ended = await asyncio.to_thread(self._abandoned.end, monotonic())
+                if ended:
+                    log.info("abandoned visits ended", visits=len(ended))
+                reported = ""
             except FacegateError as error:
-                if str(error) != told:
-                    log.error("open visits not looked after", reason=str(error))
-                told = str(error)
+                if str(error) != reported:
+                    log.error("cannot end abandoned visits", reason=str(error))
+                reported = str(error)
 
     async def apply_retention(self) -> None:
-        """Remove what is old or too much, now and then."""
+        """Apply the retention limits every minute."""
         while True:
             try:
-                gone = await asyncio.to_thread(self._apply_retention)
-                if any(msgspec.structs.astuple(gone)):
-                    log.info("old shots and recordings removed", **msgspec.structs.asdict(gone))
+                removed = await asyncio.to_thread(self._apply_retention)
+                if any(msgspec.structs.astuple(removed)):
+                    log.info("retention applied", **msgspec.structs.asdict(removed))
             except StoreError as error:
-                log.error("old shots and recordings not removed", reason=str(error))
+                log.error("retention failed", reason=str(error))
             await asyncio.sleep(RETENTION_INTERVAL_S)
 
     def _apply_retention(self) -> msgspec.Struct:

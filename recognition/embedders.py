@@ -315,7 +315,9 @@ def _card_for(model: Path, card: Path | None) -> OnnxCard:
             known = _decode_card(file.read_bytes(), file.name)
             if known.sha256 == digest:
                 return known
-    raise ConfigError(f"{model} has no card: put {beside.name} beside it, or give --card (see docs/recognizers.md)")
+    raise ConfigError(
+        f"{model} has no card: put {beside.name} beside it, or give --card (docs/guide/recognizer.md)"
+    )
 
 
 def _decode_card(content: bytes, where: str) -> OnnxCard:

@@ -67,7 +67,7 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 USELESS: frozenset[tuple[str, Quality]] = frozenset({(DEFAULT_MODEL, "attention")})
-"""Numbers of a model that say nothing of quality: discarding by them is as good as chance (docs/findings.md)."""
+"""Numbers of a model that carry no information about quality (docs/research/findings.md)."""
 
 IDENTITY: Table = ((0.0, 0.0), (1.0, 100.0))
 """Raw score in percent: what an uncalibrated model has."""

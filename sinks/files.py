@@ -17,7 +17,7 @@ INDEX = "index.jsonl"
 
 
 class JsonLines:
-    """One line per shot: its header as JSON (docs/wire.md). A duplicate has the same ``shot_id``."""
+    """One line per shot: its header as JSON (docs/reference/wire.md). A duplicate has the same ``shot_id``."""
 
     batch_size = 32
 

@@ -37,7 +37,7 @@ class StoredShot(msgspec.Struct, frozen=True):
     name: str | None
     """Name of its visit."""
     header: bytes
-    """As on the wire (docs/wire.md)."""
+    """As on the wire (docs/reference/wire.md)."""
 
 
 class StoredVisit(msgspec.Struct, frozen=True):

@@ -84,7 +84,7 @@ def bad_inputs(folder: Path, clip: DemoClip) -> dict[str, tuple[list[object], in
         "keep and hysteresis": (
             ["calibrate", clip.path, "--gallery", clip.gallery, "--config", contrary],
             2,
-            "keep sets the threshold: remove hysteresis",
+            "target_recall sets the threshold",
         ),
         "no image": (["score", folder / "none.jpg"], 1, "cannot read"),
     }
@@ -176,7 +176,9 @@ def test_shots_that_no_worker_took_are_said_and_counted(short_clip: Path, tiny_m
     assert "waiting for acknowledgements" in result.stderr
 
 
-@pytest.mark.parametrize(("scheme", "words"), [("tcp", "worker ready"), ("nats", "server not connected, will retry")])
+@pytest.mark.parametrize(
+    ("scheme", "words"), [("tcp", "worker ready"), ("nats", "server not connected, will retry")]
+)
 def test_a_worker_waits_for_its_gate_and_leaves_on_ctrl_c(clip: DemoClip, scheme: str, words: str) -> None:
     address = (
         f"{scheme}://me:s3cret@127.0.0.1:{free_port()}" if scheme == "nats" else f"tcp://127.0.0.1:{free_port()}"

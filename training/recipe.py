@@ -10,7 +10,8 @@ from facegate.training.views import ViewSettings
 SCORED_BLOCKS = (1, 2, 3, 4, 5)
 FUSION = (1.0, 8.0)
 """How the two estimates add up to one quality: standardized length of the recognizers' embeddings, and survival.
-What the recognizers themselves would reach with it on degraded faces decided the eight (docs/model-card.md)."""
+What the recognizers themselves would reach with it on degraded faces decided the eight
+(docs/research/model-card.md)."""
 MEAN = (0.5, 0.5, 0.5)
 STD = (0.5, 0.5, 0.5)
 

@@ -1,6 +1,6 @@
 """10: sharp faces with low scores: what do they have in common, and how can they be noticed?
 
-    python -m benchmarks.research.sharp [--picture docs/sharp.png]
+    python -m benchmarks.research.sharp [--picture sharp.png]
 
 The fifty photographs of LFW folds 1-4 whose score lies furthest below what their sharpness and size promise
 (ranks), beside all others: what can be seen of them, what the advice says, and whether recognition agrees with

@@ -1,4 +1,4 @@
-"""The gallery as the pages use it: one question or change at a time, and heavy models only once they are needed."""
+"""Enrollment for the pages: serialized access to the gallery; models are loaded at the first use."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from facegate.recognition.matching.gallery import DEFAULT_FPIR
 
 
 class EnrollmentResult(msgspec.Struct, frozen=True):
-    """What came of enrolling pictures."""
+    """Result of an enrollment."""
 
     added: int
     faults: list[Fault]
-    """Why the others were not, and what is odd now."""
+    """Reasons of rejected pictures, and problems of the gallery after the change."""
 
 
 class EnrollmentService:
-    """One gallery's file; of any thread."""
+    """A gallery file; thread-safe."""
 
     def __init__(
         self, path: Path, embedder: str = "auto", card: Path | None = None, fpir: float | None = None
     ) -> None:
-        """Make the file where it is missing.
+        """Open the gallery; a missing file is created.
 
         Raises:
             GalleryError: it cannot be used.
@@ -49,120 +49,120 @@ class EnrollmentService:
         self._chosen = (embedder, card, fpir or DEFAULT_FPIR)
         self._lock = RLock()
         self._parts: Recognition | None = None
-        self._looker: FaceExtractor | None = None
+        self._extractor: FaceExtractor | None = None
         GalleryStore(path, create=True).close()
 
     def people(self) -> list[Person]:
-        """Everybody."""
+        """All enrolled people."""
         with self._opened() as people:
             return people.people()
 
     def pictures(self, name: str) -> list[Picture]:
-        """Of one person; raises :class:`GalleryError` where there is none."""
+        """Pictures of a person; raises :class:`GalleryError` if the person is not enrolled."""
         with self._opened() as people:
             return people.pictures(name)
 
     def picture(self, row: int) -> bytes:
-        """A crop as JPEG; raises :class:`GalleryError` where it is gone."""
+        """A crop as JPEG; raises :class:`GalleryError` if it does not exist."""
         with self._opened() as people:
             return encode_jpeg(people.crop(row), 90)
 
     def enroll(self, name: str, files: Sequence[tuple[str, bytes]], *, accept: bool = False) -> EnrollmentResult:
-        """Enroll uploaded pictures of a person, each with its name.
+        """Enroll uploaded pictures of a person, given as (file name, content).
 
         Raises:
-            GalleryError: a name that cannot be one, or no picture in which a face can be found.
-            SourceError: a file that is no picture.
+            GalleryError: the name is invalid, or a picture has no usable face.
+            SourceError: a file is not a picture.
         """
         name = person_name(name)
         for source, content in files:
             pixels_of(source, content)
         with self._lock:
-            looks = [self._extract(content, source) for source, content in files]
-            return self._enroll(name, looks, accept)
+            samples = [self._extract(content, source) for source, content in files]
+            return self._enroll(name, samples, accept)
 
     def enroll_crop(
         self, name: str, source: str, jpeg: bytes, quality: int, *, accept: bool = False
     ) -> EnrollmentResult:
-        """Enroll a face that the gate has sent; see :meth:`enroll`."""
+        """Enroll the crop of a shot; see :meth:`enroll`."""
         name = person_name(name)
-        return self._enroll(name, [_look(source, jpeg, quality)], accept)
+        return self._enroll(name, [_sample(source, jpeg, quality)], accept)
 
     def reject(self, name: str, source: str, jpeg: bytes, quality: int) -> None:
-        """A face that must not be taken for this person any more.
+        """Add a counterexample, which is no longer matched to this person.
 
         Raises:
-            GalleryError: there is no such person.
+            GalleryError: the person is not enrolled.
         """
         with self._opened() as people:
             people.pictures(name)
-            people.add(name, [_look(source, jpeg, quality)], kind="negative")
+            people.add(name, [_sample(source, jpeg, quality)], kind="negative")
 
     def rename(self, name: str, new: str) -> None:
-        """Call somebody otherwise; raises :class:`GalleryError`."""
+        """Rename a person; raises :class:`GalleryError`."""
         with self._opened() as people:
             people.rename(name, new)
 
     def merge(self, name: str, into: str) -> int:
-        """Give somebody's pictures to another; raises :class:`GalleryError`."""
+        """Merge a person into another, return the number of moved pictures; raises :class:`GalleryError`."""
         with self._opened() as people:
             return people.merge(name, into)
 
     def remove_picture(self, row: int) -> None:
-        """Remove one picture; raises :class:`GalleryError` where there is none."""
+        """Remove a picture; raises :class:`GalleryError` if it does not exist."""
         with self._opened() as people:
             people.crop(row)
             people.remove_pictures([row])
 
     def remove(self, name: str, data: Path) -> list[Erased]:
-        """Remove somebody from the gallery, from the unknown faces and from all that a console's folder holds."""
+        """Erase a person from the gallery, the unknown faces and the data folder."""
         parts = self._loaded()
         with self._lock:
             return erase_everywhere(self._path, name, parts.embedder, parts.embedder.threshold, data=data)
 
     def faults(self) -> list[Fault]:
-        """Everything that is wrong with the gallery."""
+        """Problems of the gallery."""
         with self._open_enroller() as enroller:
             return enroller.check()
 
     def unknowns(self) -> list[UnknownCluster]:
-        """Unknown visitors, those with the most visits first."""
+        """Unknown visitors, most visits first."""
         parts = self._loaded()
         with self._lock, UnknownStore(self._path) as unknowns:
             return unknowns.clusters(parts.embedder, parts.embedder.threshold)
 
     def unknown(self, row: int) -> bytes:
-        """A face as JPEG; raises :class:`GalleryError` where it is gone."""
+        """An unknown face as JPEG; raises :class:`GalleryError` if it does not exist."""
         with self._lock, UnknownStore(self._path) as unknowns:
             return encode_jpeg(unknowns.crop(row), 90)
 
     def name_unknown(self, cluster: int, name: str, without: Sequence[int]) -> int:
-        """Enroll an unknown visitor; return how many pictures are new.
+        """Enroll an unknown visitor without the rows in ``without``; return the number of new pictures.
 
         Raises:
-            GalleryError: there is no such cluster, or the name cannot be one.
+            GalleryError: the cluster does not exist, or the name is invalid.
         """
         name = person_name(name)
         found = next((each for each in self.unknowns() if each.id == cluster), None)
         if found is None:
-            raise GalleryError("this unknown visitor is not there any more: load the page again")
+            raise GalleryError(f"there is no unknown visitor {cluster}; reload the page")
         with self._lock, UnknownStore(self._path) as unknowns, GalleryStore(self._path) as people:
             return enroll_cluster(unknowns, people, found, name, set(without))
 
     def forget_unknown(self, cluster: int) -> None:
-        """Forget an unknown visitor's faces."""
+        """Delete the faces of an unknown visitor; raises :class:`GalleryError` if there are none."""
         rows = [visit.row for each in self.unknowns() if each.id == cluster for visit in each.visits]
         if not rows:
-            raise GalleryError("this unknown visitor is not there any more: load the page again")
+            raise GalleryError(f"there is no unknown visitor {cluster}; reload the page")
         with self._lock, UnknownStore(self._path) as unknowns:
             unknowns.forget(rows)
 
     def recognition(self) -> Recognition:
-        """What the worker recognizes with too; loaded at the first call."""
+        """The recognizer, as used by the worker; loaded at the first call."""
         return self._loaded()
 
-    def _enroll(self, name: str, looks: Sequence[FaceSample], accept: bool) -> EnrollmentResult:
-        new = [(PictureFile(name, Path(look.source)), look) for look in looks]
+    def _enroll(self, name: str, samples: Sequence[FaceSample], accept: bool) -> EnrollmentResult:
+        new = [(PictureFile(name, Path(sample.source)), sample) for sample in samples]
         with self._open_enroller() as enroller:
             taken = enroller.take(new, [accept] * len(new))
         return EnrollmentResult(taken.added, taken.faults)
@@ -175,9 +175,9 @@ class EnrollmentService:
             return self._parts
 
     def _extract(self, content: bytes, source: str) -> FaceSample:
-        if self._looker is None:
-            self._looker = self._loaded().face_extractor()
-        return self._looker.extract(content, source)
+        if self._extractor is None:
+            self._extractor = self._loaded().face_extractor()
+        return self._extractor.extract(content, source)
 
     @contextmanager
     def _opened(self) -> Iterator[GalleryStore]:
@@ -191,6 +191,6 @@ class EnrollmentService:
             yield Enroller(people, parts.face_extractor, parts.embedder, parts.rule)
 
 
-def _look(source: str, jpeg: bytes, quality: int) -> FaceSample:
+def _sample(source: str, jpeg: bytes, quality: int) -> FaceSample:
     crop = decode_image(jpeg, source)
     return FaceSample(source, hashlib.sha256(crop.tobytes()).hexdigest(), crop, quality, float(CROP_SIZE), 0.0, 1)

@@ -1,1 +1,1 @@
-"""What the console runs: a gate and a worker in processes of their own, and the file that configures them."""
+"""Gate and worker processes of the console, and their configuration file."""

@@ -1,4 +1,4 @@
-"""Visits in the store that no worker will end: its worker has lost them, or gate and worker are gone for good."""
+"""Ends open visits in the store that no worker will end."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from facegate.store.reader import StoreReader
 from facegate.store.writer import StoreWriter
 
 ABANDONED_S = 8.0
-"""A visit ends after this long without news that no worker holds open."""
+"""A visit that no worker holds open ends after this long without a change, seconds."""
 WORKER_AWAY_S = 60.0
-"""Likewise one that a worker holds open which does not run: it may be on its way."""
+"""The same for a visit held open by a worker that does not run: it may be restarting."""
 
 
 class AbandonedVisits:
-    """Ends them; of one thread at a time. Counts on a monotonic clock alone: the host's may leap."""
+    """Ends abandoned visits, by the monotonic clock alone; not thread-safe."""
 
     def __init__(self, store: StoreReader, path: Path, names: Path, worker_runs: Callable[[], bool]) -> None:
         """Configure.
 
         Args:
-            store: reads the store.
-            path: of the store.
-            names: the folder in which workers keep their open visits.
-            worker_runs: whether the worker that owns them is there.
+            store: reader of the store.
+            path: path of the store.
+            names: folder with the open visits of workers.
+            worker_runs: returns whether the worker runs.
         """
         self._store = store
         self._path = path
         self._names = names
         self._worker_runs = worker_runs
         self._since: dict[str, tuple[tuple[int, float], float]] = {}
-        """For each open visit what was known of it last, and since when that has not changed."""
+        """Last state of each open visit, and since when it has not changed."""
 
     def end(self, now: float) -> list[str]:
-        """End what is abandoned at a monotonic time; return these visits.
+        """End visits that are abandoned at ``now`` (monotonic seconds); return their IDs.
 
         Raises:
             FacegateError: a file cannot be read or written.
@@ -53,10 +53,10 @@ class AbandonedVisits:
             with OpenVisits(file) as kept:
                 held |= kept.open_ids()
         away = not self._worker_runs()
-        over = [
+        abandoned = [
             visit for visit, seconds in quiet.items() if visit not in held or (away and seconds >= WORKER_AWAY_S)
         ]
-        if over:
+        if abandoned:
             with StoreWriter(self._path) as store:
-                store.end_visits(over)
-        return over
+                store.end_visits(abandoned)
+        return abandoned

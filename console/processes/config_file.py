@@ -1,4 +1,4 @@
-"""The configuration file as the console changes it: comments stay, hands that write meanwhile are noticed."""
+"""Edits the configuration file: keeps comments, detects concurrent edits."""
 
 from __future__ import annotations
 
@@ -18,39 +18,37 @@ from ruamel.yaml.error import YAMLError
 from facegate.errors import ConfigError, FacegateError
 from facegate.pipeline.config import RunConfig, build_config
 
-HEADER = (
-    "# facegate's configuration: written by 'facegate serve', and yours to change. docs/cameras.md, docs/gate.md\n"
-)
+HEADER = "# facegate configuration, created by 'facegate serve'; can be edited. See docs/reference/settings.md\n"
 MAX_BYTES = 4 * 2**20
 
 
-class ChangedMeanwhileError(FacegateError):
-    """The file is not any more what the change was made for."""
+class ConfigConflictError(FacegateError):
+    """The file has changed since the version that the change is for."""
 
 
 class ConfigVersion(msgspec.Struct, frozen=True):
-    """What the file says at a moment."""
+    """A version of the file."""
 
     tag: str
-    """Differs whenever the content does."""
+    """Hash of the content."""
     config: RunConfig | None
-    """``None`` while no camera is in it."""
+    """``None`` if it has no camera."""
     problem: str | None
-    """Why it cannot be used as it is."""
+    """Why it is invalid; ``None`` if it is valid."""
     text: str
-    """As it is written."""
+    """Content of the file."""
     content: dict[str, Any]
-    """The same as plain data, secrets as ``${NAME}``; with no camera where it is no YAML."""
+    """Content as plain data, secrets as ``${NAME}``; without cameras if it is not valid YAML."""
 
 
 class ConfigFile:
-    """One file; of any thread."""
+    """The configuration file; thread-safe."""
 
     def __init__(self, path: Path) -> None:
-        """Take the file; one that is missing is made, with no camera in it.
+        """Open the file; a missing file is created without cameras.
 
         Raises:
-            ConfigError: it cannot be read or made.
+            ConfigError: it cannot be read or created.
         """
         self.path = path
         self._lock = Lock()
@@ -66,33 +64,31 @@ class ConfigFile:
         self._read()
 
     def version(self) -> ConfigVersion:
-        """What the file says now; where it cannot be read, why."""
+        """Current version; if it cannot be read, ``problem`` says why."""
         try:
             text = self._read()
         except ConfigError as error:
             return ConfigVersion("", None, str(error), "", {"cameras": []})
         known = self._last
-        if known is None or known.text != text:  # parsing takes longer than anything else that is asked of the file
+        if known is None or known.text != text:  # parsing is slow
             known = self._last = _version(text, self.path)
         return known
 
     def change(self, edit: Callable[[CommentedMap], None], expected: str | None = None) -> ConfigVersion:
-        """Change the file as it is now: all of the change, or nothing.
+        """Edit the current file atomically.
 
         Args:
             edit: changes the data in place.
-            expected: the ``tag`` of the version that the change was made for.
+            expected: ``tag`` of the version to change; ``None`` for any.
 
         Raises:
-            ChangedMeanwhileError: it is of another version by now.
-            ConfigError: the outcome would not be valid, or cannot be written.
+            ConfigConflictError: the file has another version.
+            ConfigError: the result is invalid, or cannot be written.
         """
         with self._lock:
             text = self._read()
             if expected is not None and expected != _tag(text):
-                raise ChangedMeanwhileError(
-                    f"{self.path.name} was changed meanwhile: look at it again, then change it"
-                )
+                raise ConfigConflictError(f"{self.path.name} has changed since it was read; reload it and retry")
             data = _parse(text, self.path)
             edit(data)
             _checked(data, self.path)
@@ -103,15 +99,15 @@ class ConfigFile:
             return _version(out.getvalue(), self.path)
 
     def undo(self) -> ConfigVersion:
-        """Take back the last change that was made here, if the file is still as that left it.
+        """Undo the last :meth:`change`.
 
         Raises:
-            ConfigError: there is none.
+            ConfigError: there is nothing to undo.
         """
         with self._lock:
             before = self._before
             if before is None:
-                raise ConfigError("there is nothing to take back")
+                raise ConfigError("nothing to undo")
             self._replace(self._read(), before)
             self._before = None
             return _version(before, self.path)
@@ -119,7 +115,7 @@ class ConfigFile:
     def _read(self) -> str:
         try:
             if self.path.stat().st_size > MAX_BYTES:
-                raise ConfigError(f"{self.path} is too large to be a configuration")
+                raise ConfigError(f"{self.path} exceeds {MAX_BYTES // 2**20} MiB: give a configuration file")
             return self.path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = (getattr(error, "strerror", None) or "not text").lower()
@@ -136,7 +132,7 @@ class ConfigFile:
                 os.fsync(file.fileno())
             part.chmod(self.path.stat().st_mode & 0o777)
             if self._read() != before:
-                raise ChangedMeanwhileError(f"{self.path.name} was changed by hand just now: try again")
+                raise ConfigConflictError(f"{self.path.name} was edited by hand at the same time; retry")
             part.replace(self.path)
         except OSError as error:
             raise ConfigError(f"cannot write {self.path}: {(error.strerror or 'error').lower()}") from error
@@ -188,12 +184,12 @@ def _checked(data: CommentedMap, path: Path) -> RunConfig | None:
 
 
 def to_plain(value: Any) -> Any:
-    """Without what the YAML library remembers of how a value was written."""
+    """Convert values of the YAML library, which keep their formatting, to plain values."""
     if isinstance(value, dict):
         return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [to_plain(item) for item in value]
-    for kind in (bool, int, float, str):  # the library's own kinds of them remember how they were written
+    for kind in (bool, int, float, str):  # subclasses of the YAML library
         if isinstance(value, kind):
             return kind(value)
     return value

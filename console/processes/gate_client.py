@@ -1,4 +1,4 @@
-"""The console's end of a gate's control socket."""
+"""Client of a gate's control socket."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from facegate.pipeline.control.messages import (
 
 REPLY_TIMEOUT_S = 2.0
 RELOAD_S = 150.0
-"""Cameras that leave are waited for, at most as long as their ``timeout_s``."""
+"""A reload waits for removed cameras, at most for their ``timeout_s``."""
 
 Answer = TypeVar("Answer", LiveReply, ReportReply, ReloadReply)
 
 
 class GateUnreachableError(FacegateError):
-    """The gate does not answer: it is starting, or gone."""
+    """The gate does not answer."""
 
 
 class GateRefusedError(FacegateError):
-    """The gate answered, and did nothing."""
+    """The gate rejected the request and changed nothing."""
 
 
 class GateClient:
-    """Asks the gate behind a socket file, from any thread."""
+    """Sends requests to a gate; thread-safe."""
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
@@ -53,10 +53,10 @@ class GateClient:
         self._context.destroy(linger=0)
 
     def live(self, have: dict[str, int], longer_side: int, jpeg_quality: int = 75) -> LiveReply:
-        """What cameras show; see :class:`LiveRequest`.
+        """Current frames of cameras; see :class:`LiveRequest`.
 
         Raises:
-            GateAwayError: no answer came.
+            GateUnreachableError: the gate does not answer.
         """
         return self._ask(LiveRequest(have, longer_side, jpeg_quality), LiveReply, REPLY_TIMEOUT_S)
 
@@ -64,37 +64,39 @@ class GateClient:
         """The run's report as JSON.
 
         Raises:
-            GateAwayError: no answer came.
+            GateUnreachableError: the gate does not answer.
         """
         return self._ask(ReportRequest(), ReportReply, REPLY_TIMEOUT_S).json
 
     def reload(self) -> ReloadReply:
-        """Let it read its configuration file again.
+        """Make the gate reload its configuration file.
 
         Raises:
-            GateAwayError: no answer came.
-            GateRefusedError: it goes on with what it had.
+            GateUnreachableError: the gate does not answer.
+            GateRefusedError: the configuration was rejected; the gate keeps the previous one.
         """
         return self._ask(ReloadRequest(), ReloadReply, RELOAD_S)
 
     def _ask(
-        self, request: LiveRequest | ReportRequest | ReloadRequest, kind: type[Answer], patience_s: float
+        self, request: LiveRequest | ReportRequest | ReloadRequest, kind: type[Answer], timeout_s: float
     ) -> Answer:
         socket = self._socket()
         try:
             socket.send(msgspec.msgpack.encode(request), zmq.NOBLOCK)
-            if not socket.poll(round(1000 * patience_s)):
-                raise GateUnreachableError("the gate does not answer: it is starting, or was ended")
+            if not socket.poll(round(1000 * timeout_s)):
+                raise GateUnreachableError(
+                    "the gate does not answer; it is starting or has stopped, retry in a moment"
+                )
             reply = msgspec.msgpack.decode(socket.recv(), type=Reply)
         except (zmq.ZMQError, msgspec.DecodeError, GateUnreachableError) as error:
-            self._drop()  # a late answer must not be taken for that to the next question
+            self._drop()  # a late reply must not be read as the reply to the next request
             if isinstance(error, GateUnreachableError):
                 raise
-            raise GateUnreachableError(f"the gate does not answer: {error}") from error
+            raise GateUnreachableError(f"the gate does not answer ({error}); retry in a moment") from error
         if isinstance(reply, ErrorReply):
             raise GateRefusedError(reply.reason)
         if not isinstance(reply, kind):
-            raise GateUnreachableError("the gate answers something else")
+            raise GateUnreachableError("unexpected reply from the gate (version mismatch?); restart the console")
         return reply
 
     def _socket(self) -> zmq.Socket[bytes]:

@@ -1,4 +1,4 @@
-"""Keeps a gate and a worker running for what the configuration file says."""
+"""Supervises the gate and worker processes of a configuration file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Self
 import msgspec
 import structlog
 
-from facegate.console.processes.config_file import ChangedMeanwhileError, ConfigFile, ConfigVersion
+from facegate.console.processes.config_file import ConfigConflictError, ConfigFile, ConfigVersion
 from facegate.console.processes.gate_client import GateClient, GateRefusedError, GateUnreachableError
 from facegate.errors import ConfigError
 from facegate.pipeline.config import RunConfig
@@ -28,38 +28,38 @@ log = structlog.get_logger(__name__)
 
 
 class ConsoleFolder(msgspec.Struct, frozen=True):
-    """Where the console keeps what."""
+    """Paths in the data folder of a console."""
 
     data: Path
 
     @property
     def store(self) -> Path:
-        """Shots, visits, tracks."""
+        """Database of shots, visits and tracks."""
         return self.data / "store.db"
 
     @property
     def recordings(self) -> Path:
-        """What gates saw."""
+        """Folder of recordings."""
         return self.data / "recordings"
 
     @property
     def running(self) -> Path:
-        """The configuration that runs, whatever somebody is writing into the file meanwhile."""
+        """Copy of the running configuration, independent of edits of the file."""
         return self.data / "running.yaml"
 
     @property
     def accounts(self) -> Path:
-        """Who may come in."""
+        """Database of users and tokens."""
         return self.data / "accounts.db"
 
     @property
     def secrets(self) -> Path:
-        """Passwords of cameras, a file each."""
+        """Folder of camera passwords, one file each."""
         return self.data / "secrets"
 
 
 class RecognizerSettings(msgspec.Struct, frozen=True):
-    """How the worker is to recognize."""
+    """Options of the recognition worker."""
 
     gallery: Path
     embedder: str = "auto"
@@ -68,59 +68,59 @@ class RecognizerSettings(msgspec.Struct, frozen=True):
     key: Path | None = None
 
     def to_arguments(self) -> list[str]:
-        """As ``facegate recognize`` takes them."""
+        """Arguments for ``facegate recognize``."""
         given = {"--card": self.card, "--fpir": self.fpir, "--key": self.key}
         options = [text for name, value in given.items() if value is not None for text in (name, str(value))]
         return ["--gallery", str(self.gallery), "--embedder", self.embedder, *options]
 
 
 class ProcessHealth(msgspec.Struct, frozen=True):
-    """How everything that runs is doing."""
+    """Health of the processes and the configuration."""
 
     gate: SubprocessState
     gate_finished: bool
-    """Its files have been watched to their ends; nothing is wrong."""
+    """The gate has processed its files to the end and exited normally."""
     worker: SubprocessState
     config_tag: str
-    """The version of the file that is running."""
+    """Version of the running configuration."""
     config_changed: bool
-    """Somebody has changed the file by hand since."""
+    """Whether the file was edited by hand since."""
     config_problem: str | None
-    """Why the file, as it is now, cannot be used."""
+    """Why the current file is invalid; ``None`` if it is valid."""
     lines: tuple[LogLine, ...]
     """Warnings and errors, oldest first."""
 
 
 class Supervisor:
-    """Owns the two processes; one thread looks after them."""
+    """Starts, restarts and stops both processes in one thread."""
 
     def __init__(
         self,
         file: ConfigFile,
         folder: ConsoleFolder,
         recognizer: RecognizerSettings,
-        tell: Callable[[str, Any], None] = lambda kind, what: None,
+        publish: Callable[[str, Any], None] = lambda kind, payload: None,
     ) -> None:
-        """Prepare; nothing is started before the context is entered.
+        """Prepare; processes start when the context is entered.
 
         Args:
-            file: says what is to run.
-            folder: where everything is kept.
-            recognizer: what the worker uses.
-            tell: is told what happens: a kind, and details; from any thread.
+            file: configuration to run.
+            folder: data folder.
+            recognizer: options of the worker.
+            publish: called with the kind and payload of each event, from any thread.
 
         Raises:
-            ConfigError: the file cannot be used.
+            ConfigError: the configuration is invalid.
         """
         self.file = file
         self._folder = folder
         self._recognizer = recognizer
-        self._tell = tell
+        self._publish = publish
         self._lock = Lock()
         self._changing = RLock()
-        """Held while the file and what runs are on their way from one version to another."""
+        """Held while the file and the processes change from one version to another."""
         self._stop = Event()
-        self._worrying: deque[LogLine] = deque(maxlen=MAX_LOG_LINES)
+        self._log_lines: deque[LogLine] = deque(maxlen=MAX_LOG_LINES)
         self._gate, self._worker = Subprocess("gate", self._on_log_line), Subprocess("worker", self._on_log_line)
         self._finished = False
         self._running: ConfigVersion = file.version()
@@ -129,7 +129,7 @@ class Supervisor:
         self._apply(self._running)
         self._stamp = self._stat()
         self._opened = ExitStack()
-        # A socket's path has room for a hundred letters: it cannot lie in any folder.
+        # Paths of Unix sockets have about 100 characters, so that the data folder may be too long.
         sockets = self._opened.enter_context(tempfile.TemporaryDirectory(prefix="facegate-"))
         self._shots = f"ipc://{sockets}/shots"
         self.client = self._opened.enter_context(GateClient(f"ipc://{sockets}/gate"))
@@ -147,7 +147,7 @@ class Supervisor:
         self._opened.close()
 
     def health(self) -> ProcessHealth:
-        """How it is going."""
+        """Health of the processes and the configuration."""
         now = self.file.version()
         with self._lock:
             return ProcessHealth(
@@ -157,14 +157,14 @@ class Supervisor:
                 config_tag=self._running.tag,
                 config_changed=now.tag != self._running.tag,
                 config_problem=now.problem,
-                lines=tuple(self._worrying),
+                lines=tuple(self._log_lines),
             )
 
     def apply(self, version: ConfigVersion) -> None:
-        """Go over to a version of the file.
+        """Apply a version of the file.
 
         Raises:
-            ConfigError: it cannot be used; what ran before goes on.
+            ConfigError: it is invalid or rejected; the previous one keeps running.
         """
         if version.problem is not None:
             raise ConfigError(version.problem)
@@ -176,8 +176,8 @@ class Supervisor:
                 self._gate.restart_now()
                 running = self._gate.running
             try:
-                if _wanted(version) is None or not running:
-                    return  # the thread starts or ends it
+                if _active_config(version) is None or not running:
+                    return  # the thread starts or stops it
                 restart = bool(self.client.reload().ignored)
             except GateRefusedError as error:
                 self._apply(before)
@@ -191,16 +191,16 @@ class Supervisor:
                     self._gate.stop()
 
     def change(self, edit: Callable[[Any], None], expected: str | None = None) -> ConfigVersion:
-        """Change the file and go over to it; where the gate refuses, the file is as it was.
+        """Edit the file and apply it; if the gate rejects it, the edit is undone.
 
         Raises:
-            ConfigError: it cannot be used.
-            ChangedMeanwhileError: the file is another one by now.
+            ConfigError: the result is invalid or rejected.
+            ConfigConflictError: the file has another version.
         """
         with self._changing:
             if self.file.version().tag != self._running.tag:
                 name = self.file.path.name
-                raise ChangedMeanwhileError(f"{name} was changed by hand; take that over first, on the Health page")
+                raise ConfigConflictError(f"{name} was edited by hand; load it first, on the Health page")
             version = self.file.change(edit, expected)
             try:
                 self.apply(version)
@@ -208,34 +208,34 @@ class Supervisor:
                 self.file.undo()
                 self._stamp = self._stat()
                 raise
-        self._tell("config", {"tag": version.tag})
+        self._publish("config", {"tag": version.tag})
         return version
 
     def load(self) -> ConfigVersion:
-        """Take over what somebody wrote into the file by hand.
+        """Apply the file after it was edited by hand.
 
         Raises:
-            ConfigError: it cannot be used.
+            ConfigError: it is invalid or rejected.
         """
         version = self.file.version()
         self.apply(version)
-        self._tell("config", {"tag": version.tag})
+        self._publish("config", {"tag": version.tag})
         return version
 
     def undo(self) -> ConfigVersion:
-        """Take the last change back.
+        """Undo the last change.
 
         Raises:
-            ConfigError: there is none.
+            ConfigError: there is nothing to undo.
         """
         with self._changing:
             version = self.file.undo()
             self.apply(version)
-        self._tell("config", {"tag": version.tag})
+        self._publish("config", {"tag": version.tag})
         return version
 
     def running(self) -> ConfigVersion:
-        """What is running."""
+        """The running version."""
         return self._running
 
     def _apply(self, version: ConfigVersion) -> None:
@@ -256,7 +256,7 @@ class Supervisor:
                 with self._lock:
                     self._poll()
         finally:
-            self._worker.terminate()  # they end side by side
+            self._worker.terminate()  # both stop in parallel
             self._gate.stop()
             self._worker.stop()
 
@@ -266,15 +266,15 @@ class Supervisor:
             if code is not None:
                 self._finished = self._finished or (child is self._gate and code == 0)
                 if code != 0:
-                    log.warning("process ended, starting it again", process=child.name, exit_code=code)
-                self._tell("health", {"process": child.name, "exit_code": code})
-        config = _wanted(self._running)
+                    log.warning("process exited, restarting", process=child.name, exit_code=code)
+                self._publish("health", {"process": child.name, "exit_code": code})
+        config = _active_config(self._running)
         if config is None:
             self._gate.stop()
         elif not self._finished and self._gate.start_if_due(self._gate_arguments()):
-            self._tell("health", {"process": "gate", "started": True})
+            self._publish("health", {"process": "gate", "started": True})
         if self._worker.start_if_due(self._worker_arguments(config)):
-            self._tell("health", {"process": "worker", "started": True})
+            self._publish("health", {"process": "worker", "started": True})
         if self._changing.acquire(blocking=False):
             try:
                 self._check_config_file()
@@ -287,8 +287,12 @@ class Supervisor:
             return
         self._stamp = stamp
         if self.file.version().tag != self._running.tag:
-            log.warning("the configuration was changed by hand; the page asks whether to load it")
-            self._tell("health", {"config_changed": True})
+            log.warning(
+                "configuration file edited by hand",
+                path=str(self.file.path),
+                remedy="load it on the Health page",
+            )
+            self._publish("health", {"config_changed": True})
 
     def _gate_arguments(self) -> list[str]:
         data = self._folder.data
@@ -312,8 +316,8 @@ class Supervisor:
 
     def _on_log_line(self, line: LogLine) -> None:
         if line.level in NOTABLE_LEVELS:
-            self._worrying.append(line)
-            self._tell("line", line)
+            self._log_lines.append(line)
+            self._publish("line", line)
 
     def _stat(self) -> tuple[int, int, int] | None:
         try:
@@ -323,7 +327,7 @@ class Supervisor:
         return (found.st_mtime_ns, found.st_size, found.st_ino)
 
 
-def _wanted(version: ConfigVersion) -> RunConfig | None:
-    """What the gate is to run; ``None`` where no camera is enabled."""
+def _active_config(version: ConfigVersion) -> RunConfig | None:
+    """Configuration for the gate; ``None`` if no camera is enabled."""
     config = version.config
     return None if config is None or not any(camera.enabled for camera in config.cameras) else config

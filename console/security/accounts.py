@@ -1,4 +1,4 @@
-"""Users, their sessions, and tokens for programs: one file, and of secrets only what they can be checked by."""
+"""Users, sessions and API tokens in one SQLite file; secrets are stored as hashes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from facegate.database import Database
 from facegate.errors import ConfigError
 
 Role = Literal["viewer", "administrator"]
-SHORTEST, LONGEST = 10, 200
-"""Letters of a password."""
-IDLE_S, LONGEST_S = 12 * 3600.0, 7 * 86_400.0
-"""A session ends when nothing came for so long, and whatever came, so long after its beginning."""
+MIN_PASSWORD, MAX_PASSWORD = 10, 200
+"""Length of a password in characters."""
+IDLE_TIMEOUT_S, MAX_SESSION_S = 12 * 3600.0, 7 * 86_400.0
+"""A session ends this long after its last request, and this long after the login."""
 TOKEN = "fgt_"
 
 _FIRST = """
@@ -45,19 +45,19 @@ CREATE TABLE tokens (
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Somebody who has come in."""
+    """An authenticated user or token."""
 
     name: str
     role: Role
 
     @property
     def may_change(self) -> bool:
-        """Whether they may do more than look."""
+        """Whether the role may change anything."""
         return self.role == "administrator"
 
 
 class ApiToken(msgspec.Struct, frozen=True):
-    """A token without itself."""
+    """A token without its secret."""
 
     id: int
     name: str
@@ -70,7 +70,7 @@ class Accounts(Database):
     """One connection, for any thread."""
 
     what = "file of accounts"
-    remedy = "'facegate serve --set-password NAME' makes one"
+    remedy = "'facegate serve --set-password NAME' creates one"
     application = 0x66674143
     steps = (_FIRST,)
     pragmas = ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON")
@@ -84,20 +84,22 @@ class Accounts(Database):
         self._nobody = self._hasher.hash(secrets.token_urlsafe())
 
     def auth_required(self) -> bool:
-        """Whether anybody has a password: then nobody comes in without one."""
+        """Whether a login is required: as soon as a user exists."""
         with self._alone, self._errors():
             return bool(self._db.execute("SELECT 1 FROM users LIMIT 1").fetchone())
 
     def set_password(self, name: str, password: str, role: Role) -> None:
-        """Make a user, or give one another password and role; their sessions end.
+        """Create a user, or change password and role; ends the user's sessions.
 
         Raises:
-            ConfigError: a password that is too short or too long.
+            ConfigError: the name or the password is too short or too long.
         """
         if not 1 <= len(name) <= 64 or not name.isprintable():
-            raise ConfigError("a user's name has 1 to 64 letters")
-        if not SHORTEST <= len(password) <= LONGEST:
-            raise ConfigError(f"a password has {SHORTEST} to {LONGEST} letters")
+            raise ConfigError(f"{name[:80]!r} is not a valid user name: use 1 to 64 printable characters")
+        if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+            raise ConfigError(
+                f"the password has {len(password)} characters: use {MIN_PASSWORD} to {MAX_PASSWORD} characters"
+            )
         hashed = self._hasher.hash(password)
         with self._alone, self._transaction():
             self._db.execute("DELETE FROM sessions WHERE user = ?", (name,))
@@ -108,30 +110,32 @@ class Accounts(Database):
             )
 
     def log_in(self, name: str, password: str, now: float) -> str | None:
-        """Begin a session; return its key, or ``None`` where name or password are wrong."""
+        """Start a session; return its key, or ``None`` if name or password is wrong."""
         with self._alone, self._errors():
             row = self._db.execute("SELECT hash FROM users WHERE name = ?", (name,)).fetchone()
         try:
-            # Somebody who is not known takes as long.
-            self._hasher.verify(row[0] if row else self._nobody, password[:LONGEST])
+            # An unknown user takes the same time.
+            self._hasher.verify(row[0] if row else self._nobody, password[:MAX_PASSWORD])
         except (VerificationError, InvalidHashError):
             return None
         if row is None:
             return None
         key = secrets.token_urlsafe(32)
         with self._alone, self._transaction():
-            self._db.execute("DELETE FROM sessions WHERE used < ? OR began < ?", (now - IDLE_S, now - LONGEST_S))
+            self._db.execute(
+                "DELETE FROM sessions WHERE used < ? OR began < ?", (now - IDLE_TIMEOUT_S, now - MAX_SESSION_S)
+            )
             self._db.execute("INSERT INTO sessions VALUES (?, ?, ?, ?)", (_kept(key), name, now, now))
         return key
 
     def session_principal(self, key: str, now: float) -> Principal | None:
-        """Whose session it is, while it lasts."""
+        """User of a session; ``None`` if it has ended."""
         kept = _kept(key)
         with self._alone, self._errors():
             row = self._db.execute(
                 "SELECT name, role, used FROM sessions JOIN users ON name = user "
                 "WHERE key = ? AND used >= ? AND began >= ?",
-                (kept, now - IDLE_S, now - LONGEST_S),
+                (kept, now - IDLE_TIMEOUT_S, now - MAX_SESSION_S),
             ).fetchone()
             if row is not None and now - row[2] > 60:
                 self._db.execute("UPDATE sessions SET used = ? WHERE key = ?", (now, kept))
@@ -143,7 +147,7 @@ class Accounts(Database):
             self._db.execute("DELETE FROM sessions WHERE key = ?", (_kept(key),))
 
     def create_token(self, name: str, role: Role, now: float) -> tuple[ApiToken, str]:
-        """A token for a program; it is told this once."""
+        """Create a token; return it and its secret, which is not stored."""
         secret = TOKEN + secrets.token_urlsafe(32)
         with self._alone, self._transaction():
             row = self._db.execute(
@@ -153,24 +157,24 @@ class Accounts(Database):
         return ApiToken(row[0], name, role, now), secret
 
     def tokens(self) -> list[ApiToken]:
-        """All of them."""
+        """All tokens, oldest first."""
         with self._alone, self._errors():
             return [
                 ApiToken(*row) for row in self._db.execute("SELECT id, name, role, made FROM tokens ORDER BY id")
             ]
 
     def revoke_token(self, token: int) -> bool:
-        """Let a token count no more; return whether there was one."""
+        """Revoke a token; return whether it existed."""
         with self._alone, self._transaction():
             return self._db.execute("DELETE FROM tokens WHERE id = ?", (token,)).rowcount > 0
 
     def token_principal(self, secret: str) -> Principal | None:
-        """Whose token it is."""
+        """Principal of a token; ``None`` if it is unknown."""
         with self._alone, self._errors():
             row = self._db.execute("SELECT name, role FROM tokens WHERE key = ?", (_kept(secret),)).fetchone()
         return None if row is None else Principal(f"token {row[0]}", row[1])
 
 
 def _kept(secret: str) -> str:
-    """What is kept of a random secret; so many bits need no slow hash."""
+    """Hash of a random secret; 256 bits of entropy need no slow hash."""
     return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What every request passes first: is it meant for this host, from this page, by somebody who may?"""
+"""Access control of every request: host, origin, authentication, role, size."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ import socket
 from collections.abc import Collection
 from http.cookies import CookieError, SimpleCookie
 from time import time
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from facegate.console.problems import MEDIA_TYPE, problem
 from facegate.console.security.accounts import Accounts, Principal
 
 COOKIE = "facegate"
-MOST_BODY, MOST_UPLOAD = 256 * 1024, 12 * 2**20
-"""Bytes of a request: of a form or JSON, and of one with pictures."""
-OPEN = ("/login", "/static/", "/api/v1/session", "/healthz")
-"""Paths for everybody who reaches this host."""
+MAX_BODY, MAX_UPLOAD = 256 * 1024, 12 * 2**20
+"""Maximum bytes of a request body: JSON or a form; with uploaded files."""
+PUBLIC = ("/login", "/static/", "/api/v1/session", "/healthz")
+"""Paths that need no login."""
 SAFE = ("GET", "HEAD", "OPTIONS")
-ASKING = ("/api/v1/score",)
-"""Paths that take something and change nothing: for who may look, too."""
+READ_ONLY_POSTS = ("/api/v1/score",)
+"""Paths that viewers may post to, because nothing is changed."""
 LOCAL_USER = Principal("this host", "administrator")
 HEADERS = {
     "content-security-policy": (
@@ -38,27 +40,20 @@ HEADERS = {
 }
 
 
-class _Refusal(msgspec.Struct, frozen=True):
-    status: int
-    error: str
-    message: str
-    remedy: str
-
-
 class _TooLargeError(Exception):
-    """More came than was announced, or than is taken."""
+    """The body is larger than the limit."""
 
 
 class AccessMiddleware:
-    """ASGI middleware; leaves who it is in ``scope["state"]["who"]``."""
+    """ASGI middleware; puts the authenticated :class:`Principal` into ``scope["state"]["principal"]``."""
 
     def __init__(self, app: ASGIApp, accounts: Accounts, hosts: Collection[str]) -> None:
         """Configure.
 
         Args:
-            app: what is guarded.
-            accounts: of whom may come in.
-            hosts: names of this host beside its addresses, ``localhost`` and its own name.
+            app: the protected app.
+            accounts: users, sessions and tokens.
+            hosts: accepted host names in addition to addresses, ``localhost`` and the name of this host.
         """
         self._app = app
         self._accounts = accounts
@@ -70,22 +65,22 @@ class AccessMiddleware:
             await self._app(scope, receive, send)
             return
         headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
-        who = self._principal(headers)
-        scope.setdefault("state", {})["who"] = who
-        refusal = self._rejection(scope, headers, who)
-        if refusal is not None:
-            await _refuse(refusal, scope, send)
+        principal = self._principal(headers)
+        scope.setdefault("state", {})["principal"] = principal
+        rejection = self._rejection(scope, headers, principal)
+        if rejection is not None:
+            await _reject(rejection, scope, send)
             return
-        limit = MOST_UPLOAD if headers.get("content-type", "").startswith("multipart/") else MOST_BODY
+        limit = MAX_UPLOAD if headers.get("content-type", "").startswith("multipart/") else MAX_BODY
         if headers.get("content-length", "0").isdigit() and int(headers.get("content-length", "0")) > limit:
-            await _refuse(_too_large(limit), scope, send)
+            await _reject(_too_large(limit), scope, send)
             return
-        begun = False
+        started = False
 
         async def guarded_send(message: Message) -> None:
-            nonlocal begun
+            nonlocal started
             if message["type"] == "http.response.start":
-                begun = True
+                started = True
                 own = {key.encode(): value.encode() for key, value in HEADERS.items()}
                 if not scope["path"].startswith("/static/"):
                     own[b"cache-control"] = b"no-store"
@@ -93,25 +88,26 @@ class AccessMiddleware:
                 message["headers"] += [(key, value) for key, value in own.items() if key not in present]
             await send(message)
 
-        came = 0
+        received = 0
 
         async def guarded_receive() -> Message:
-            nonlocal came
+            nonlocal received
             message = await receive()
-            came += len(message.get("body", b""))
-            if came > limit:
+            received += len(message.get("body", b""))
+            if received > limit:
                 raise _TooLargeError
             return message
 
         try:
             await self._app(scope, guarded_receive, guarded_send)
         except _TooLargeError:
-            if not begun:
-                await _refuse(_too_large(limit), scope, send)
-        except asyncio.CancelledError:  # what took longer than a console that ends waits for
-            if begun:
+            if not started:
+                await _reject(_too_large(limit), scope, send)
+        except asyncio.CancelledError:  # longer than the shutdown waits
+            if started:
                 raise
-            await _refuse(_Refusal(503, "ending", "the console is ending", "start it again"), scope, send)
+            rejection = problem("shutting_down", "the console is shutting down", "retry after it has restarted")
+            await _reject(rejection, scope, send)
 
     def _principal(self, headers: dict[str, str]) -> Principal | None:
         if not self._accounts.auth_required():
@@ -122,27 +118,28 @@ class AccessMiddleware:
         key = session_key(headers.get("cookie", ""))
         return None if key is None else self._accounts.session_principal(key, time())
 
-    def _rejection(self, scope: Scope, headers: dict[str, str], who: Principal | None) -> _Refusal | None:
+    def _rejection(
+        self, scope: Scope, headers: dict[str, str], principal: Principal | None
+    ) -> dict[str, Any] | None:
         host = headers.get("host", "")
-        if not self._authenticate(host):
-            return _Refusal(
-                421,
+        if not self._is_own_host(host):
+            return problem(
                 "wrong_host",
-                "this is not a name of this host",
-                "open it by its address, or start with --host NAME",
+                f"{host[:80]!r} is not a host name of this console",
+                "use its address, or start 'facegate serve' with --host NAME",
             )
         path, method = scope["path"], scope["method"]
         if method not in SAFE and "authorization" not in headers and not _same_origin(headers, host):
-            return _Refusal(403, "cross_site", "another page asked for this", "do it on the console's own page")
-        if path.startswith(OPEN):
+            return problem("cross_site", "the request comes from another site", "use the pages of the console")
+        if path.startswith(PUBLIC):
             return None
-        if who is None:
-            return _Refusal(401, "login_needed", "nobody is logged in", "log in, or send a token")
-        if method not in SAFE and path not in ASKING and not who.may_change:
-            return _Refusal(403, "not_allowed", f"{who.name} may look but not change", "ask an administrator")
+        if principal is None:
+            return problem("login_required", "not logged in", "log in, or send a token")
+        if method not in SAFE and path not in READ_ONLY_POSTS and not principal.may_change:
+            return problem("forbidden", f"{principal.name} is a viewer", "ask an administrator")
         return None
 
-    def _authenticate(self, host: str) -> bool:
+    def _is_own_host(self, host: str) -> bool:
         try:
             name = urlsplit(f"//{host}").hostname or ""
         except ValueError:
@@ -151,11 +148,11 @@ class AccessMiddleware:
             ipaddress.ip_address(name)
         except ValueError:
             return name.lower().removesuffix(".local") in self._hosts or name.lower() in self._hosts
-        return True  # by an address nobody is led here from another page's name
+        return True  # DNS rebinding needs a name
 
 
 def session_key(cookies: str) -> str | None:
-    """The session in a request's cookies."""
+    """Session key in the cookies of a request; ``None`` if there is none."""
     try:
         found = SimpleCookie(cookies).get(COOKIE)
     except CookieError:
@@ -164,7 +161,7 @@ def session_key(cookies: str) -> str | None:
 
 
 def _same_origin(headers: dict[str, str], host: str) -> bool:
-    """Whether a browser says that the console's own page asks; programs that say nothing are no browsers."""
+    """Whether the request comes from the console's own pages, or from a program that sends neither header."""
     site = headers.get("sec-fetch-site")
     if site is not None and site not in ("same-origin", "none"):
         return False
@@ -172,20 +169,20 @@ def _same_origin(headers: dict[str, str], host: str) -> bool:
     return origin is None or urlsplit(origin).netloc == host
 
 
-def _too_large(limit: int) -> _Refusal:
-    return _Refusal(413, "too_large", f"more than {limit // 1024} KiB", "send less, or smaller pictures")
+def _too_large(limit: int) -> dict[str, Any]:
+    return problem("too_large", f"the body exceeds {limit // 1024} KiB", "send less, or smaller pictures")
 
 
-async def _refuse(refusal: _Refusal, scope: Scope, send: Send) -> None:
+async def _reject(document: dict[str, Any], scope: Scope, send: Send) -> None:
     page = not scope["path"].startswith("/api/")
     headers = [(key.encode(), value.encode()) for key, value in HEADERS.items()]
-    if page and refusal.status == 401:
+    if page and document["status"] == 401:
         await send({"type": "http.response.start", "status": 303, "headers": [(b"location", b"/login"), *headers]})
         await send({"type": "http.response.body", "body": b""})
         return
-    body = msgspec.json.encode({"error": refusal.error, "message": refusal.message, "remedy": refusal.remedy})
-    kind = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
-    if refusal.status == 401:
+    body = msgspec.json.encode(document)
+    kind = [(b"content-type", MEDIA_TYPE.encode()), (b"cache-control", b"no-store")]
+    if document["status"] == 401:
         kind.append((b"www-authenticate", b"Bearer"))
-    await send({"type": "http.response.start", "status": refusal.status, "headers": [*kind, *headers]})
+    await send({"type": "http.response.start", "status": document["status"], "headers": [*kind, *headers]})
     await send({"type": "http.response.body", "body": body})

@@ -1,1 +1,1 @@
-"""What another gate would have done, decided again from what was recorded."""
+"""Replay of recorded faces with other gate settings."""

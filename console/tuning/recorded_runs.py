@@ -1,4 +1,4 @@
-"""What a camera's gate saw lately, kept in memory so that it can be decided again at once."""
+"""Recent recordings of a camera, cached in memory for fast replay."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from facegate.pipeline.recording.record import SUFFIX, GateChange, Recording, co
 from facegate.pipeline.records import FeedbackBatch, ScoredFrame
 
 MAX_FACES = 100_000
-"""About so many, the newest; some 2 KB each."""
+"""Approximate maximum number of cached faces, newest first; about 2 KB each."""
 
 
 class RecordedRun(msgspec.Struct, frozen=True):
-    """One run of the gate, as far as it concerns a camera."""
+    """The part of a run that concerns one camera."""
 
     folder: Path
     header: Header
@@ -35,26 +35,26 @@ class RecordedRun(msgspec.Struct, frozen=True):
 
 
 class RunSegment(msgspec.Struct, frozen=True):
-    """What a piece of a recording has for one camera."""
+    """The part of a segment that concerns one camera."""
 
     recording: Recording
     items: list[ScoredFrame | FeedbackBatch | GateChange]
     faces: int
     size: int
-    """Bytes that it had when it was read."""
+    """Size of the file in bytes when it was read."""
 
 
 class RecordedRuns:
-    """Runs as far as they concern cameras; of one thread. A piece is read again only when it has grown."""
+    """Cache of recorded runs; not thread-safe. A segment is read again only when it has grown."""
 
     def __init__(self, recordings: Path) -> None:
         self._recordings = recordings
         self._pieces: dict[tuple[str, Path], RunSegment] = {}
 
     def runs(self, camera: str, since: float) -> list[RecordedRun]:
-        """Runs that were recorded since a time (Unix, UTC), oldest first; damaged pieces are left out.
+        """Runs of a camera since a time (Unix seconds, UTC), oldest first; damaged segments are skipped.
 
-        Of a piece that began before and went on, all is taken; when there is too much, the oldest pieces are not.
+        A segment that spans ``since`` is included as a whole; above ``MAX_FACES``, the oldest segments are dropped.
         """
         used: dict[tuple[str, Path], RunSegment] = {}
         found: list[RecordedRun] = []
@@ -68,14 +68,14 @@ class RecordedRuns:
                 try:
                     piece = self._read(camera, path)
                 except (ConfigError, OSError):
-                    continue  # it went meanwhile, or is damaged
+                    continue  # removed in the meantime, or damaged
                 used[camera, path] = piece
                 pieces.insert(0, piece)
                 left -= piece.faces
             if sum(piece.faces for piece in pieces):
                 found.insert(0, _run(folder, pieces))
         others = {key: piece for key, piece in self._pieces.items() if key[0] != camera}
-        # One other camera's is kept beside this one's: operators go back and forth between two.
+        # Keeps one other camera: operators switch between two.
         kept = next(iter(others), (None, None))[0]
         self._pieces = {key: piece for key, piece in others.items() if key[0] == kept} | used
         return found
@@ -106,7 +106,7 @@ def _run(folder: Path, pieces: list[RunSegment]) -> RecordedRun:
 
 
 def _grouped(recording: Recording, camera: str) -> bool:
-    """Whether other cameras' faces decide too."""
+    """Whether the faces of other cameras influence the decisions."""
     gate = recording.header.gates.get(camera, {})
     return bool((gate.get("people") or {}).get("group"))
 
@@ -115,4 +115,4 @@ def _changed(piece: Path) -> float:
     try:
         return piece.stat().st_mtime
     except OSError:
-        return 0.0  # it went meanwhile
+        return 0.0  # removed in the meantime

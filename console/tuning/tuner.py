@@ -1,4 +1,4 @@
-"""What a camera's gate let through, and what another would have: decided and recognized again."""
+"""Replays the recorded faces of a camera with other gate settings, and recognizes the selected shots."""
 
 from __future__ import annotations
 
@@ -25,40 +25,40 @@ from facegate.recognition.worker.visits import Visits
 from facegate.sinks import wire
 
 FRESH_S = 30.0
-"""What has come since is looked for after so long; until then, one set of faces is compared."""
+"""Recordings are read again after this long; until then, all replays use the same faces."""
 MAX_EMBEDDINGS = 20_000
 SENT = (Outcome.FORWARDED, Outcome.DRY_RUN)
 
 
 class TuningOutcome(msgspec.Struct, frozen=True):
-    """What a gate makes of what the camera saw."""
+    """Result of a replay."""
 
     faces: int
     shots: int
     tracks: int
-    """Of which at least one shot is sent."""
+    """Tracks with at least one shot."""
     outcomes: dict[str, int]
     named: int | None
-    """Visits that get a name by these shots; ``None`` where that was not asked."""
+    """Visits that these shots identify; ``None`` if not requested."""
     people: list[str] | None
-    """Who they are."""
+    """Names of the identified people."""
 
 
 class TuningEvidence(msgspec.Struct, frozen=True):
-    """What there is to decide again."""
+    """Recorded faces of a camera."""
 
     since: float
-    """Unix time (UTC) from which on there is anything."""
+    """Unix time (UTC) of the first face."""
     faces: int
     scored: int
     histogram: list[int]
-    """Scored faces by quality: 20 classes of five."""
+    """Number of scored faces per quality bin: 20 bins of 5 points."""
     cut: bool
-    """There was more than is remembered."""
+    """Whether older faces were dropped."""
 
 
 class Tuner:
-    """One at a time, of any thread."""
+    """Replays recordings, one at a time; thread-safe."""
 
     def __init__(self, recordings: Path, gallery: Path, recognition: Callable[[], Recognition]) -> None:
         self._memory = RecordedRuns(recordings)
@@ -66,11 +66,11 @@ class Tuner:
         self._recognition = recognition
         self._lock = Lock()
         self._last: tuple[tuple[str, float], float, list[RecordedRun]] | None = None
-        """What was asked for last, when, and what there was."""
+        """Last request, its time, and the runs that were read."""
         self._embeddings: OrderedDict[str, Floats] = OrderedDict()
 
     def evidence(self, camera: str, hours: float) -> TuningEvidence:
-        """What a camera's gate saw in the last hours."""
+        """Recorded faces of a camera in the last hours."""
         with self._lock:
             runs = self._runs(camera, hours)
         histogram = np.zeros(20, int)
@@ -86,22 +86,22 @@ class Tuner:
         )
 
     def replay(self, camera: str, hours: float, changes: dict[str, Any] | None, *, named: bool) -> TuningOutcome:
-        """Decide again.
+        """Replay the recorded faces of a camera.
 
         Args:
-            camera: whose gate.
-            hours: how far back.
-            changes: of its ``gate`` section; ``None`` for the gate as it was.
-            named: also recognize what would be sent, which takes a moment for faces that are new.
+            camera: name of the camera.
+            hours: length of the period, up to now.
+            changes: changed settings of its ``gate`` section; ``None`` for the recorded gate.
+            named: also recognize the selected shots; slower for new faces.
 
         Raises:
-            ConfigError: these changes make no gate.
+            ConfigError: the changed settings are invalid.
         """
         with self._lock:
             runs = self._runs(camera, hours)
             outcomes: Counter[str] = Counter()
             faces = tracks = 0
-            who: Counter[str] = Counter()
+            identified: Counter[str] = Counter()
             for run in runs:
                 config = None if changes is None else _changed(run.config(), camera, changes)
                 shots: list[Shot] = []
@@ -116,14 +116,14 @@ class Tuner:
                         shots += _shot(decision)
                 tracks += len(sent)
                 if named:
-                    who += self._names(run, shots)
+                    identified += self._names(run, shots)
         return TuningOutcome(
             faces=faces,
             shots=sum(outcomes[outcome.value] for outcome in SENT),
             tracks=tracks,
             outcomes=dict(outcomes),
-            named=who.total() if named else None,
-            people=sorted(who) if named else None,
+            named=identified.total() if named else None,
+            people=sorted(identified) if named else None,
         )
 
     def _runs(self, camera: str, hours: float) -> list[RecordedRun]:
@@ -133,7 +133,7 @@ class Tuner:
         return known[2]
 
     def _names(self, run: RecordedRun, shots: list[Shot]) -> Counter[str]:
-        """The names of the visits that these shots make, as a worker would name them."""
+        """Names of the visits that consist of these shots, as a worker assigns them."""
         with GalleryStore(self._gallery) as people:
             if not people.people():
                 return Counter()

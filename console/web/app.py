@@ -1,10 +1,11 @@
-"""The app: API, pages and what guards them."""
+"""The ASGI app: API, pages and access control."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
@@ -15,23 +16,33 @@ from facegate.console.security.middleware import AccessMiddleware
 from facegate.console.state import ConsoleState
 from facegate.console.store_watcher import StoreWatcher
 from facegate.console.web import cameras, fleet, live, pages, people, score, system, tuning, visits
-from facegate.console.web.errors import add_problems
+from facegate.console.web.errors import add_problems, declare_problems
 from facegate.sinks.wire import SOFTWARE
 
 API = "/api/v1"
+
+
+class _Api(FastAPI):
+    """An app whose OpenAPI document declares errors as problem documents."""
+
+    def openapi(self) -> dict[str, Any]:
+        """See FastAPI; built once."""
+        if self.openapi_schema is None:
+            declare_problems(super().openapi())
+        return super().openapi()
 
 
 def create_app(console: ConsoleState, hosts: Collection[str] = ()) -> FastAPI:
     """Build the app.
 
     Args:
-        console: what it shows; its owner closes it after the app has ended.
-        hosts: names of this host beside its addresses.
+        console: services of the app; its owner closes it after the app has ended.
+        hosts: host names that are accepted in addition to addresses.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        follower = StoreWatcher(
+        watcher = StoreWatcher(
             console.broker,
             console.store,
             console.folder,
@@ -40,8 +51,8 @@ def create_app(console: ConsoleState, hosts: Collection[str] = ()) -> FastAPI:
             lambda: console.supervisor.health().worker.running,
         )
         console.broker.begin()
-        tasks = [asyncio.create_task(follower.follow()), asyncio.create_task(follower.apply_retention())]
-        tasks.append(asyncio.create_task(follower.end_abandoned()))
+        tasks = [asyncio.create_task(watcher.follow()), asyncio.create_task(watcher.apply_retention())]
+        tasks.append(asyncio.create_task(watcher.end_abandoned()))
         try:
             yield
         finally:
@@ -51,10 +62,10 @@ def create_app(console: ConsoleState, hosts: Collection[str] = ()) -> FastAPI:
                 with suppress(asyncio.CancelledError):
                     await task
 
-    app = FastAPI(
+    app = _Api(
         title="facegate",
         version=SOFTWARE,
-        description="What cameras show, who was there, and what the gate let through.",
+        description="Cameras, visits, people, tuning and health. Errors are problem documents (RFC 9457).",
         openapi_url=f"{API}/openapi.json",
         docs_url=None,
         redoc_url=None,

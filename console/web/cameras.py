@@ -1,4 +1,4 @@
-"""``/cameras``: what is watched, how it is doing, and changing it."""
+"""Routes ``/cameras``: cameras, their state, and changes of the configuration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ruamel.yaml.comments import CommentedMap
 from facegate.console.processes.config_file import to_plain
 from facegate.console.processes.gate_client import GateUnreachableError
 from facegate.console.state import ConsoleState
-from facegate.console.web.errors import ERROR_RESPONSES, ApiError, RouteErrors, not_found
+from facegate.console.web.errors import ERROR_RESPONSES, ApiError, ConsoleDep, not_found
 from facegate.console.web.models import (
     CameraCreate,
     CameraOut,
@@ -41,12 +41,14 @@ PROBE_S = 3.0
 MAX_TRACKS = 500
 OWN = ("state", "problem")
 SECRET = ("password", "password_file", "source", "main_stream", "name", "enabled", "user")
-IfMatch = Annotated[str | None, Header(description="Version of the configuration that the change is for.")]
+IfMatch = Annotated[
+    str | None, Header(description="Version of the configuration to change; another version gives 409.")
+]
 
 
 @router.get("/cameras")
-def cameras(console: RouteErrors) -> CamerasOut:
-    """Every camera of the configuration, with its state and its counts."""
+def cameras(console: ConsoleDep) -> CamerasOut:
+    """All cameras of the configuration, with state and counters."""
     return camera_list(console)
 
 
@@ -80,18 +82,15 @@ def camera_list(console: ConsoleState) -> CamerasOut:
 
 
 @router.post("/cameras", status_code=201)
-def add_camera(console: RouteErrors, camera: CameraCreate, if_match: IfMatch = None) -> ConfigVersionOut:
-    """Watch one more camera, at once."""
+def add_camera(console: ConsoleDep, camera: CameraCreate, if_match: IfMatch = None) -> ConfigVersionOut:
+    """Add a camera and start it."""
     _check_source(camera.source, camera.main_stream)
     given = _given(camera)
 
     def edit(data: CommentedMap) -> None:
         if any(str(entry["name"]) == camera.name for entry in data["cameras"]):
             raise ApiError(
-                409,
-                "name_taken",
-                f"there is a camera {camera.name} already",
-                "give it another name, or change that",
+                "name_taken", f"camera {camera.name} already exists", "use another name, or change that camera"
             )
         data["cameras"].append(CommentedMap(given | kept))
 
@@ -101,9 +100,9 @@ def add_camera(console: RouteErrors, camera: CameraCreate, if_match: IfMatch = N
 
 @router.patch("/cameras/{name}")
 def change_camera(
-    console: RouteErrors, name: Name, change: CameraUpdate, if_match: IfMatch = None
+    console: ConsoleDep, name: Name, change: CameraUpdate, if_match: IfMatch = None
 ) -> ConfigVersionOut:
-    """Change a camera. Its tracks end, its counts go on, the others do not notice."""
+    """Change a camera. Its tracks end, its counters continue, other cameras are not interrupted."""
     _check_source(change.source, change.main_stream)
     given = _given(change)
 
@@ -124,8 +123,8 @@ def change_camera(
 
 
 @router.delete("/cameras/{name}")
-def remove_camera(console: RouteErrors, name: Name, if_match: IfMatch = None) -> ConfigVersionOut:
-    """Watch a camera no more. What it has shown stays until it is too old."""
+def remove_camera(console: ConsoleDep, name: Name, if_match: IfMatch = None) -> ConfigVersionOut:
+    """Remove a camera. Its visits and recordings are kept until they expire."""
 
     def edit(data: CommentedMap) -> None:
         data["cameras"].remove(_entry(data, name))
@@ -136,35 +135,35 @@ def remove_camera(console: RouteErrors, name: Name, if_match: IfMatch = None) ->
 
 
 @router.post("/cameras/probe")
-def probe_camera(wanted: ProbeRequest) -> dict[str, Any]:
-    """Watch an address for three seconds and say what it offers, as ``facegate probe`` does."""
-    _check_source(wanted.source, None)
-    password = None if wanted.password is None else wanted.password.get_secret_value()
+def probe_camera(request: ProbeRequest) -> dict[str, Any]:
+    """Measure a stream for three seconds, as ``facegate probe`` does."""
+    _check_source(request.source, None)
+    password = None if request.password is None else request.password.get_secret_value()
     camera = _built(
-        {"name": "probe", "source": wanted.source, "transport": wanted.transport}
-        | ({} if wanted.user is None else {"user": wanted.user, "password": password or ""})
+        {"name": "probe", "source": request.source, "transport": request.transport}
+        | ({} if request.user is None else {"user": request.user, "password": password or ""})
     )
     found: Probe = probe(camera, PROBE_S, Event())
     return msgspec.structs.asdict(found)
 
 
 @router.get("/cameras/{name}/snapshot.jpg", response_class=Response)
-def snapshot(console: RouteErrors, name: Name, side: Annotated[int, Query(ge=64, le=3840)] = 1280) -> Response:
-    """What the camera shows now, masked parts black."""
+def snapshot(console: ConsoleDep, name: Name, side: Annotated[int, Query(ge=64, le=3840)] = 1280) -> Response:
+    """Current frame of a camera as JPEG, masked parts black."""
     live = console.supervisor.client.live({name: -1}, side, 85)
     if not live.cameras or live.cameras[0].jpeg is None:
-        raise GateUnreachableError("this camera has shown nothing yet")
+        raise GateUnreachableError(f"camera {name} has no frame yet; retry in a moment")
     return Response(live.cameras[0].jpeg, media_type="image/jpeg")
 
 
 @router.get("/cameras/{name}/tracks")
 def tracks(
-    console: RouteErrors,
+    console: ConsoleDep,
     name: Name,
     since: Annotated[float, Query(ge=0, le=1e11)] = 0.0,
     limit: Annotated[int, Query(ge=1, le=MAX_TRACKS)] = 50,
 ) -> TracksOut:
-    """The newest tracks, those of which nothing was sent too."""
+    """Newest tracks of a camera, including tracks without a sent shot."""
     return TracksOut(
         tracks=[
             TrackSummaryOut(
@@ -175,7 +174,7 @@ def tracks(
                 faces=track.faces,
                 quality=track.quality,
                 outcomes=track.outcomes,
-                sent=sum(fate.shot_id is not None for fate in track.events),
+                sent=sum(event.shot_id is not None for event in track.events),
             )
             for track in console.store.tracks(name, since, limit)
         ]
@@ -190,12 +189,12 @@ def _entry(data: CommentedMap, name: str) -> CommentedMap:
 
 
 def _given(camera: CameraSettings) -> dict[str, Any]:
-    """What is to stand in the file."""
+    """Settings as they are written to the file."""
     given = camera.model_dump(mode="json", exclude_unset=True, exclude_none=True, exclude={"password"})
     if "${" in str(given):
-        raise ConfigError("a value here cannot be ${NAME}; that is for the configuration file")
+        raise ConfigError("${NAME} is only allowed in the configuration file; give the value")
     if _names_state(given.get("gate")):
-        raise ConfigError("gate: state is a folder of this host; that is for the configuration file")
+        raise ConfigError("gate.state is a folder on this host; set it in the configuration file")
     return given
 
 
@@ -204,25 +203,25 @@ def _names_state(value: Any) -> bool:
 
 
 def _check_source(*urls: str | None) -> None:
-    """Only cameras behind an address: files and devices of this host are for whoever writes the file."""
+    """Allow stream URLs only; files and devices of this host must be set in the configuration file."""
     for url in urls:
         if url is not None and not url.startswith(SCHEMES):
             raise ConfigError(
-                f"{redact(url)[:80]} is no address of a camera; give rtsp://, rtsps://, http:// or https://"
+                f"{redact(url)[:80]} is not a camera URL; give rtsp://, rtsps://, http:// or https://"
             )
 
 
 def _built(camera: dict[str, Any]) -> CameraConfig:
     if "${" in str(camera):
-        raise ConfigError("a value here cannot be ${NAME}; that is for the configuration file")
+        raise ConfigError("${NAME} is only allowed in the configuration file; give the value")
     return build_config({"cameras": [camera]}, "camera").cameras[0]
 
 
 @contextmanager
 def _kept_password(console: ConsoleState, name: str, password: SecretStr | None) -> Iterator[dict[str, str]]:
-    """What is to stand in the configuration for a password, which is in a file of its own.
+    """Write a password to a file; yields the setting that names it.
 
-    A new file for each: a gate sees that the camera has changed, and where the block fails all is as it was.
+    A new file per password, so that a gate notices the change; it is removed if the block fails.
     """
     if password is None:
         yield {}
@@ -239,7 +238,7 @@ def _kept_password(console: ConsoleState, name: str, password: SecretStr | None)
 
 
 def states(console: ConsoleState) -> list[dict[str, Any]]:
-    """How the cameras are doing, in short; for the events of open pages."""
+    """Short state of all cameras, for the ``cameras`` event."""
     return [
         {
             "name": camera.name,

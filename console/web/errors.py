@@ -1,15 +1,17 @@
-"""Every refusal of the API has one form: what is wrong for programs and for people, and what to do about it."""
+"""Errors of the API as problem documents (RFC 9457), and the console as a parameter of routes."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
+import structlog
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from facegate.console.processes.config_file import ChangedMeanwhileError
+from facegate.console.problems import MEDIA_TYPE, PROBLEMS, problem
+from facegate.console.processes.config_file import ConfigConflictError
 from facegate.console.processes.gate_client import GateRefusedError, GateUnreachableError
 from facegate.console.scoring import BusyError
 from facegate.console.state import ConsoleState
@@ -18,72 +20,95 @@ from facegate.errors import ConfigError, FacegateError, FleetError, GalleryError
 from facegate.fleet.admin import UnknownNameError
 from facegate.pipeline.addresses import redact
 
-_STATUS: dict[type[FacegateError], tuple[int, str]] = {
-    ChangedMeanwhileError: (409, "changed_meanwhile"),
-    GateUnreachableError: (503, "gate_away"),
-    GateRefusedError: (422, "refused"),
-    ConfigError: (422, "not_valid"),
-    GalleryError: (422, "not_enrolled"),
-    SourceError: (422, "source"),
-    StoreError: (503, "store"),
-    BusyError: (503, "busy"),
-    UnknownNameError: (404, "not_found"),
-    FleetError: (503, "fleet"),
+log = structlog.get_logger(__name__)
+
+_CODES: dict[type[FacegateError], str] = {
+    ConfigConflictError: "conflict",
+    GateUnreachableError: "gate_unavailable",
+    GateRefusedError: "gate_refused",
+    ConfigError: "invalid",
+    GalleryError: "not_enrolled",
+    SourceError: "source_failed",
+    StoreError: "store_unavailable",
+    BusyError: "busy",
+    UnknownNameError: "not_found",
+    FleetError: "fleet_unavailable",
 }
-ERROR_CODES = {
-    400: ("bad_request", "send what /api/docs describes"),
-    404: ("not_found", "look at the list it should be in"),
-    405: ("method_not_allowed", "send what /api/docs describes"),
-    415: ("media_type", "send application/json"),
+_HTTP_ERRORS = {
+    400: ("bad_request", "see /api/docs for the format of this request"),
+    404: ("not_found", "see /api/docs for the paths that exist"),
+    405: ("method_not_allowed", "see /api/docs for the methods of this path"),
+    415: ("unsupported_media_type", "send application/json"),
 }
 
 
 class ApiError(Exception):
-    """A refusal with its own words."""
+    """A refused request.
 
-    def __init__(self, status: int, error: str, message: str, remedy: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.problem = Problem(error=error, message=message, remedy=remedy)
+    Args:
+        code: key of :data:`~facegate.console.problems.PROBLEMS`.
+        detail: what is wrong, with the value.
+        remedy: what to do about it.
+    """
+
+    def __init__(self, code: str, detail: str, remedy: str) -> None:
+        super().__init__(detail)
+        self.problem = problem(code, detail, remedy)
 
 
 def not_found(what: str) -> ApiError:
-    """There is no such thing."""
-    return ApiError(404, "not_found", f"there is no {what}", "load the list again: it may have gone")
+    """The error for a resource that does not exist."""
+    return ApiError("not_found", f"there is no {what}", "reload the list; it may have been removed")
 
 
 def add_problems(app: FastAPI) -> None:
-    """Let an app answer so."""
+    """Let an app answer every error with a problem document."""
 
     @app.exception_handler(ApiError)
-    def _own(request: Request, error: ApiError) -> JSONResponse:
-        return JSONResponse(error.problem.model_dump(), error.status)
+    def _api_error(request: Request, error: ApiError) -> JSONResponse:
+        return _response(error.problem)
 
     @app.exception_handler(FacegateError)
-    def _ours(request: Request, error: FacegateError) -> JSONResponse:
-        status, name = next((found for kind, found in _STATUS.items() if isinstance(error, kind)), (500, "failed"))
-        message, _, remedy = redact(" ".join(str(error).split())).partition("; ")
-        return _problem(status, name, message, remedy or "change what the message names, and try again")
+    def _facegate_error(request: Request, error: FacegateError) -> JSONResponse:
+        code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), "internal_error")
+        detail, _, remedy = redact(" ".join(str(error).split())).partition("; ")
+        return _response(problem(code, detail, remedy or "change the value named in the detail, and retry"))
 
     @app.exception_handler(RequestValidationError)
-    def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
+    def _validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"][1:])
+        field = ".".join(str(part) for part in first["loc"][1:])
         message = str(first["msg"]).removeprefix("Value error, ")
-        return _problem(
-            422, "not_valid", f"{place}: {message}" if place else message, "send what /api/docs describes"
-        )
+        detail = f"{field}: {message}" if field else message
+        return _response(problem("invalid", detail, "see /api/docs for the format of this request"))
 
     @app.exception_handler(HTTPException)
-    def _http(request: Request, error: HTTPException) -> JSONResponse:
-        name, remedy = ERROR_CODES.get(error.status_code, ("failed", "try again"))
-        answer = _problem(error.status_code, name, str(error.detail).lower(), remedy)
-        answer.headers.update(error.headers or {})
-        return answer
+    def _http_error(request: Request, error: HTTPException) -> JSONResponse:
+        code, remedy = _HTTP_ERRORS.get(error.status_code, ("bad_request", "see /api/docs"))
+        document = problem(code, str(error.detail).lower(), remedy) | {"status": error.status_code}
+        response = _response(document)
+        response.headers.update(error.headers or {})
+        return response
+
+    @app.exception_handler(Exception)
+    def _unexpected_error(request: Request, error: Exception) -> JSONResponse:
+        log.error("request failed", path=request.url.path, error=type(error).__name__)
+        return _response(problem("internal_error", "unexpected error", "see the log of the console, and report it"))
 
 
-def _problem(status: int, error: str, message: str, remedy: str) -> JSONResponse:
-    return JSONResponse(Problem(error=error, message=message, remedy=remedy).model_dump(), status)
+def declare_problems(schema: dict[str, Any]) -> dict[str, Any]:
+    """Declare the errors of an OpenAPI document, which FastAPI gives as JSON, as problem documents."""
+    for path in schema["paths"].values():
+        for route in path.values():
+            for status, response in route["responses"].items():
+                if not status.startswith("2"):
+                    (content,) = response["content"].values()
+                    response["content"] = {MEDIA_TYPE: content}
+    return schema
+
+
+def _response(document: dict[str, Any]) -> JSONResponse:
+    return JSONResponse(document, document["status"], media_type=MEDIA_TYPE)
 
 
 def _console(request: Request) -> ConsoleState:
@@ -91,20 +116,13 @@ def _console(request: Request) -> ConsoleState:
     return console
 
 
-RouteErrors = Annotated[ConsoleState, Depends(_console)]
+ConsoleDep = Annotated[ConsoleState, Depends(_console)]
 """The console, as a parameter of a route."""
 ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": text}
-    for status, text in {
-        400: "Not even JSON.",
-        401: "Nobody is logged in.",
-        403: "Not allowed, or asked by another page.",
-        404: "There is no such thing.",
-        409: "Changed meanwhile.",
-        413: "Too large.",
-        421: "Not a name of this host.",
-        422: "Not valid.",
-        429: "Too many wrong attempts.",
-        503: "The gate or the store is away for the moment.",
-    }.items()
+    status: {
+        "model": Problem,
+        "description": " ".join(title for each, title in PROBLEMS.values() if each == status),
+    }
+    for status in sorted({status for status, _ in PROBLEMS.values()} - {405, 415})
 }
+"""The errors that any route may answer with, for OpenAPI."""

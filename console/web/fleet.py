@@ -1,4 +1,4 @@
-"""``/fleet``: the gates that share cameras, where this console was told of a fleet."""
+"""Routes ``/fleet``: nodes and cameras of the fleet given by ``--fleet``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel
 
-from facegate.console.web.errors import ERROR_RESPONSES, RouteErrors, not_found
+from facegate.console.web.errors import ERROR_RESPONSES, ConsoleDep, not_found
 from facegate.console.web.models import Strict
 from facegate.fleet import admin
 from facegate.fleet.bucket import BucketAddress
@@ -18,16 +18,16 @@ Named = Annotated[str, Path(pattern=r"^[\w.-]{1,64}$")]
 
 
 class FleetNodeOut(BaseModel):
-    """A gate that is there."""
+    """A node of the fleet."""
 
     host: str
     cameras: int
     capacity: float
-    """Looks per second that it can sustain."""
+    """Processed frames per second that it can sustain."""
     load: float
-    """Share of it that is in use."""
+    """Fraction of the capacity in use."""
     seen_s: float
-    """Seconds since it was last heard of."""
+    """Seconds since its last heartbeat."""
     drained: bool
     config: int
     problem: str
@@ -43,49 +43,49 @@ class FleetCameraOut(BaseModel):
 
 
 class FleetOut(BaseModel):
-    """How the fleet is doing."""
+    """Status of the fleet."""
 
     fleet: str
     config: int
-    """Revision of its configuration; 0 without one."""
+    """Revision of the configuration; 0 if there is none."""
     gates: dict[str, FleetNodeOut]
     cameras: dict[str, FleetCameraOut]
 
 
-class DrainedOut(Strict):
-    """Whether a gate is to give its cameras away and take no more."""
+class DrainRequest(Strict):
+    """Whether a node is drained: its cameras move to other nodes, and it gets no new ones."""
 
     drained: bool
 
 
-class PausedOut(Strict):
-    """Whether nobody is to watch a camera."""
+class PauseRequest(Strict):
+    """Whether a camera is paused on all nodes."""
 
     paused: bool
 
 
 @router.get("/fleet")
-def fleet(console: RouteErrors) -> FleetOut:
-    """Which gate watches what, as ``facegate fleet status`` prints it."""
-    found = admin.run(admin.status(_place(console)))
+def fleet(console: ConsoleDep) -> FleetOut:
+    """Status of nodes and cameras, as ``facegate fleet status`` prints it."""
+    found = admin.run(admin.status(_address(console)))
     return FleetOut.model_validate(found, from_attributes=True)
 
 
 @router.put("/fleet/gates/{name}", status_code=204)
-def drain(console: RouteErrors, name: Named, wanted: DrainedOut) -> Response:
-    """Drain a gate, or let it take cameras again."""
-    admin.run(admin.request(_place(console), DRAIN, name, wanted=wanted.drained))
+def drain(console: ConsoleDep, name: Named, request: DrainRequest) -> Response:
+    """Drain a node, or undo that."""
+    admin.run(admin.request(_address(console), DRAIN, name, wanted=request.drained))
     return Response(status_code=204)
 
 
 @router.put("/fleet/cameras/{name}", status_code=204)
-def pause(console: RouteErrors, name: Named, wanted: PausedOut) -> Response:
-    """Let nobody watch a camera for a while, or let it be watched again."""
-    admin.run(admin.request(_place(console), PAUSE, name, wanted=wanted.paused))
+def pause(console: ConsoleDep, name: Named, request: PauseRequest) -> Response:
+    """Pause or resume a camera."""
+    admin.run(admin.request(_address(console), PAUSE, name, wanted=request.paused))
     return Response(status_code=204)
 
 
-def _place(console: RouteErrors) -> BucketAddress:
+def _address(console: ConsoleDep) -> BucketAddress:
     if console.fleet is None:
-        raise not_found("fleet: this console was started without --fleet")
+        raise not_found("fleet: the console was started without --fleet")
     return console.fleet

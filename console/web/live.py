@@ -1,4 +1,4 @@
-"""``/live`` and ``/events``: what goes on right now."""
+"""Routes ``/live`` and ``/events``: current frames and server-sent events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.responses import StreamingResponse
 
 from facegate.console.event_bus import EventBus
 from facegate.console.state import ConsoleState
-from facegate.console.web.errors import ERROR_RESPONSES, ApiError, RouteErrors
+from facegate.console.web.errors import ERROR_RESPONSES, ApiError, ConsoleDep
 from facegate.pipeline.control.messages import MAX_CAMERAS, LiveCamera, LiveReply
 
 router = APIRouter(tags=["live"], responses=ERROR_RESPONSES)
@@ -21,27 +21,30 @@ PING_S = 15.0
 
 @router.get("/live", response_class=Response, responses={200: {"content": {"application/octet-stream": {}}}})
 def live(
-    console: RouteErrors,
-    have: Annotated[str, Query(max_length=20_000, description="CAMERA:FRAME,..; frame -1 for none yet")],
+    console: ConsoleDep,
+    have: Annotated[
+        str,
+        Query(max_length=20_000, description="CAMERA:FRAME,...: last received frame of each camera, -1 for none"),
+    ],
     side: Annotated[int, Query(ge=64, le=1920)] = 320,
 ) -> Response:
-    """What cameras show now, in one answer.
+    """Current frames of several cameras.
 
-    Four bytes (big endian) say how long the JSON after them is; then come its pictures, one after the other. Of a
-    frame that the asker has already, no picture comes. Boxes are fractions of the picture.
+    Four bytes (big endian) give the length of the JSON that follows; then come its JPEG pictures. A frame that the
+    client already has comes without a picture. Boxes are fractions of width and height.
     """
     found = console.supervisor.client.live(_have(have), side)
     names = _names(console, found)
-    told = [_told(found.run_id, camera, names) for camera in found.cameras]
-    head = msgspec.json.encode({"run_id": found.run_id, "cameras": told})
+    shown = [_camera(found.run_id, camera, names) for camera in found.cameras]
+    head = msgspec.json.encode({"run_id": found.run_id, "cameras": shown})
     pictures = [camera.jpeg or b"" for camera in found.cameras]
     body = len(head).to_bytes(4, "big") + head + b"".join(pictures)
     return Response(body, media_type="application/octet-stream")
 
 
 @router.get("/events", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
-async def events(console: RouteErrors, request: Request) -> StreamingResponse:
-    """Server-sent: ``visit``, ``cameras``, ``health``, ``config``, ``line``; ``anew`` if some are missing."""
+async def events(console: ConsoleDep, request: Request) -> StreamingResponse:
+    """Server-sent events ``visit``, ``cameras``, ``health``, ``config``, ``line``; ``resync`` after a loss."""
     return StreamingResponse(
         _stream(console.broker), media_type="text/event-stream", headers={"x-accel-buffering": "no"}
     )
@@ -54,7 +57,7 @@ async def _stream(broker: EventBus) -> AsyncIterator[bytes]:
             try:
                 event = await asyncio.wait_for(queue.get(), PING_S)
             except TimeoutError:
-                yield b": still here\n\n"
+                yield b": keep-alive\n\n"
                 continue
             if event is None:
                 return
@@ -66,10 +69,10 @@ def _have(text: str) -> dict[str, int]:
     for part in text.split(","):
         camera, _, frame = part.rpartition(":")
         if not camera or not frame.removeprefix("-").isdecimal() or len(frame) > 18:
-            raise ApiError(422, "not_valid", f"have: {part[:80]!r} is not CAMERA:FRAME", "send door:-1,hall:1234")
+            raise ApiError("invalid", f"have: {part[:80]!r} is not CAMERA:FRAME", "send door:-1,hall:1234")
         found[camera] = int(frame)
     if len(found) > MAX_CAMERAS:
-        raise ApiError(422, "not_valid", f"have: more than {MAX_CAMERAS} cameras", "ask for those that are shown")
+        raise ApiError("invalid", f"have: more than {MAX_CAMERAS} cameras", "request visible cameras only")
     return found
 
 
@@ -80,7 +83,7 @@ def _names(console: ConsoleState, found: LiveReply) -> dict[str, str]:
     return console.store.names_of(visits) if visits else {}
 
 
-def _told(run_id: str, camera: LiveCamera, names: dict[str, str]) -> dict[str, object]:
+def _camera(run_id: str, camera: LiveCamera, names: dict[str, str]) -> dict[str, object]:
     return {
         "camera": camera.camera,
         "seq": camera.seq,

@@ -1,4 +1,4 @@
-"""What the API takes and gives, as OpenAPI shows it. Times are Unix time (UTC)."""
+"""Requests and responses of the API, as in its OpenAPI document. Times are Unix time in seconds (UTC)."""
 
 from __future__ import annotations
 
@@ -15,22 +15,30 @@ RowId = Annotated[int, Field(ge=0, le=2**62)]
 
 
 class Strict(BaseModel):
-    """Refuses what it does not know."""
+    """A request; unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class Problem(BaseModel):
-    """Why something was not done."""
+    """Problem details (RFC 9457) with a code for programs and a remedy for people."""
 
-    error: str
-    """For programs."""
-    message: str
+    type: str
+    """Relative URI of the description of the code."""
+    title: str
+    """Summary of the code; the same for every occurrence."""
+    status: int
+    """HTTP status."""
+    detail: str
+    """What is wrong, with the value."""
+    code: str
+    """Stable name of the problem."""
     remedy: str
+    """What to do about it."""
 
 
 class CameraSettings(Strict):
-    """Of a camera, as in the configuration (docs/cameras.md); what is left out has its default."""
+    """Settings of a camera, as in the configuration; omitted settings have their defaults."""
 
     user: Annotated[str, Field(max_length=200)] | None = None
     password: SecretStr | None = None
@@ -54,20 +62,20 @@ class CameraSettings(Strict):
 
 
 class CameraCreate(CameraSettings):
-    """A camera to add."""
+    """A new camera."""
 
     name: Name
     source: Annotated[str, Field(min_length=1, max_length=4096)]
 
 
 class CameraUpdate(CameraSettings):
-    """What is to be otherwise of a camera. A setting that is ``null`` goes back to its default."""
+    """Changed settings of a camera; ``null`` resets a setting to its default."""
 
     source: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
 
 
 class ProbeRequest(Strict):
-    """A camera to be watched for a moment."""
+    """A stream to probe."""
 
     source: Annotated[str, Field(min_length=1, max_length=4096)]
     user: Annotated[str, Field(max_length=200)] | None = None
@@ -76,22 +84,22 @@ class ProbeRequest(Strict):
 
 
 class CameraOut(BaseModel):
-    """A camera and how it is doing."""
+    """A camera with its state and counters."""
 
     name: str
     enabled: bool
     state: str
-    """``connecting``, ``live``, ``stalled``, ``unauthorized``, ``failed``, ``ended``; ``paused``; ``waiting`` for
-    the gate."""
+    """``connecting``, ``live``, ``stalled``, ``unauthorized``, ``failed``, ``ended``, ``paused``, or ``waiting``
+    (for the gate)."""
     problem: str | None
     source: str
-    """Without its login."""
+    """URL without credentials."""
     user: str | None
     has_password: bool
     settings: dict[str, Any]
     """As in the configuration file, without secrets."""
     frames_received: int = 0
-    """This and the following as in the run's report; of a camera that the gate does not have, nothing."""
+    """This and the following as in the run's report; zero for a camera that the gate does not run."""
     frames_processed: int = 0
     frames_searched: int = 0
     frames_overwritten: int = 0
@@ -111,22 +119,22 @@ class CameraOut(BaseModel):
 
 
 class CamerasOut(BaseModel):
-    """All of them."""
+    """All cameras."""
 
     config: str
-    """Version of the configuration; send it as ``If-Match`` to change nothing but this version."""
+    """Version of the configuration; send it as ``If-Match`` to change only this version."""
     cameras: list[CameraOut]
 
 
 class ConfigVersionOut(BaseModel):
-    """The configuration was changed."""
+    """Version of the configuration after a change."""
 
     config: str
-    """Its version now."""
+    """New version."""
 
 
 class QualityOut(BaseModel):
-    """Quality and what measured it."""
+    """Quality, 0 to 100, and the model and algorithm that measured it."""
 
     value: int
     raw: float
@@ -137,20 +145,20 @@ class QualityOut(BaseModel):
 
 
 class ReasonsOut(BaseModel):
-    """Why the quality is what it is."""
+    """Components of the quality, and advice to improve it."""
 
     components: dict[str, int]
-    """What can be seen, 0 (worst) to 100 each."""
+    """Quality components, 0 (worst) to 100 each."""
     advice: str = ""
-    """What would help most, in one sentence; empty for a model for which that was not learned."""
+    """Most helpful change, in one sentence; empty for a model without learned advice."""
     defect: str | None = None
-    """What the advice is about."""
+    """Defect that the advice addresses."""
     gain: int = 0
-    """Points of quality that following it is expected to win."""
+    """Expected gain in quality points."""
 
 
 class ShotOut(BaseModel):
-    """A face that was sent, or a sample of the others: its header as on the wire (docs/wire.md), and more."""
+    """A sent face, or a shadow sample: its wire header (docs/reference/wire.md), visit and name."""
 
     shot_id: str
     run_id: str
@@ -169,27 +177,27 @@ class ShotOut(BaseModel):
     landmarks: list[tuple[float, float]]
     quality: QualityOut
     reasons: ReasonsOut | None = None
-    """Of shots that gates have sent since wire version 1.5."""
+    """Only in shots of wire version 1.5 or newer."""
     crop_encoding: str
     visit: str
     """``RUN/CAMERA/TRACK``."""
     name: str | None
-    """Of its visit."""
+    """Name of the visit."""
     outcome: Literal["forwarded", "shadow"]
 
 
 class ShotsOut(BaseModel):
-    """A page of them, newest first. It may be short, even empty, while ``next`` is there."""
+    """A page of shots, newest first. It may be short or empty although ``next`` is set."""
 
     shots: list[ShotOut]
     next: int | None
 
 
 class VisitOut(BaseModel):
-    """A track of which a shot was sent."""
+    """A track with at least one sent shot."""
 
     id: int
-    """Grows with every visit; a page ``before`` it begins with the one that came before."""
+    """Increases with every visit; use it as ``before`` of the next page."""
     visit: str
     """``RUN/CAMERA/TRACK``."""
     camera: str
@@ -198,7 +206,7 @@ class VisitOut(BaseModel):
     last: float
     shots: int
     best: str | None
-    """``shot_id``."""
+    """``shot_id`` of the best shot."""
     quality: int
     answered: bool
     name: str | None
@@ -209,14 +217,14 @@ class VisitOut(BaseModel):
 
 
 class VisitsOut(BaseModel):
-    """A page of them; see :class:`ShotsOut`."""
+    """A page of visits; see :class:`ShotsOut`."""
 
     visits: list[VisitOut]
     next: int | None
 
 
 class FaceOutcomeOut(BaseModel):
-    """What became of one face of a track."""
+    """Outcome of one face of a track."""
 
     face_id: str
     pts_s: float
@@ -225,14 +233,14 @@ class FaceOutcomeOut(BaseModel):
     reason: str | None
     shot_id: str | None
     picture: bool
-    """Whether its picture is still kept; of faces that were not scored none is."""
+    """Whether its picture is available; unscored faces have none."""
 
 
 class TimelineOut(BaseModel):
-    """Everything that was decided of one track."""
+    """All decisions about one track."""
 
     visit: VisitOut | None
-    """``None`` where nothing of it was sent."""
+    """``null`` if no shot was sent."""
     camera: str
     track_id: int
     first: float
@@ -240,7 +248,7 @@ class TimelineOut(BaseModel):
     faces: int
     outcomes: dict[str, int]
     threshold: int | None
-    """``min_quality`` of the camera now."""
+    """Current ``min_quality`` of the camera."""
     events: list[FaceOutcomeOut]
     shots: list[ShotOut]
 
@@ -259,11 +267,11 @@ class TrackSummaryOut(BaseModel):
 
 
 class TracksOut(BaseModel):
-    """A camera's newest tracks, those that sent nothing too."""
+    """Newest tracks of a camera, including tracks without a sent shot."""
 
     tracks: list[TrackSummaryOut]
 
 
 def visit_out(visit: StoredVisit) -> VisitOut:
-    """A stored visit as the API gives it."""
+    """Convert a stored visit."""
     return VisitOut.model_validate({name: getattr(visit, name) for name in VisitOut.model_fields})

@@ -1,4 +1,4 @@
-"""The pages: thin shells that scripts of our own fill from the API."""
+"""The HTML pages: shells that the static scripts fill from the API."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from fastapi import APIRouter, Request
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from facegate.console.problems import PROBLEMS
 from facegate.console.security.accounts import Principal
 from facegate.console.state import ConsoleState
-from facegate.console.web.errors import RouteErrors
+from facegate.console.web.errors import ConsoleDep
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -30,27 +31,27 @@ _templates = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape
 
 @router.get("/")
 def start() -> RedirectResponse:
-    """The first page."""
+    """Redirect to the first page."""
     return RedirectResponse("/live", 303)
 
 
 @router.get("/healthz")
-def healthz(console: RouteErrors) -> Response:
-    """For whoever watches over this host: 200 while the gate and the worker run, or there is nothing to run."""
+def healthz(console: ConsoleDep) -> Response:
+    """Health check: 200 while the gate and the worker run, or no camera is enabled; else 503."""
     return Response(status_code=200 if console.healthy() else 503)
 
 
 @router.get("/login")
-def login(console: RouteErrors) -> Response:
-    """Where one logs in."""
+def login(console: ConsoleDep) -> Response:
+    """Login page."""
     if not console.accounts.auth_required():
         return RedirectResponse("/live", 303)
     return _page("login.html", title="Log in")
 
 
 @router.get("/api/docs")
-def docs(console: RouteErrors, request: Request) -> HTMLResponse:
-    """The API for people."""
+def docs(console: ConsoleDep, request: Request) -> HTMLResponse:
+    """Documentation of the API."""
     schema = request.app.openapi()
     return _page(
         "docs.html",
@@ -59,17 +60,18 @@ def docs(console: RouteErrors, request: Request) -> HTMLResponse:
         page="docs",
         routes=_routes(schema),
         schemas=_schemas(schema),
+        problems=PROBLEMS,
     )
 
 
 @router.get("/{page}")
-def page(console: RouteErrors, page: str, request: Request) -> Response:
-    """One of the pages."""
+def page(console: ConsoleDep, page: str, request: Request) -> Response:
+    """A page, or a 404 page."""
     pages = _pages(console)
     if page not in pages:
-        return _page("missing.html", 404, title="Nothing here", pages=pages, page="")
-    who: Principal = request.state.who
-    return _page("page.html", title=pages[page], pages=pages, page=page, who=who)
+        return _page("missing.html", 404, title="Page not found", pages=pages, page="")
+    principal: Principal = request.state.principal
+    return _page("page.html", title=pages[page], pages=pages, page=page, principal=principal)
 
 
 def _pages(console: ConsoleState) -> dict[str, str]:
@@ -88,7 +90,7 @@ def _routes(schema: dict[str, Any]) -> list[dict[str, Any]]:
             "words": route.get("description") or route.get("summary", ""),
             "parameters": route.get("parameters", []),
             "body": _name(route.get("requestBody", {})),
-            "answer": next(
+            "response": next(
                 (_name(answer) for status, answer in route["responses"].items() if status.startswith("2")), ""
             ),
         }
@@ -111,7 +113,7 @@ def _schemas(schema: dict[str, Any]) -> list[dict[str, Any]]:
             "name": name,
             "words": each.get("description", ""),
             "fields": [
-                {"name": field, "type": _type(about), "needed": field in each.get("required", [])}
+                {"name": field, "type": _type(about), "required": field in each.get("required", [])}
                 for field, about in each.get("properties", {}).items()
             ],
         }

@@ -1,4 +1,4 @@
-"""``/people`` and ``/unknowns``: who can be named."""
+"""Routes ``/people`` and ``/unknowns``: enrolled people and unknown visitors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from facegate.console.people.service import EnrollmentResult
 from facegate.console.state import ConsoleState
-from facegate.console.web.errors import ERROR_RESPONSES, ApiError, RouteErrors, not_found
+from facegate.console.web.errors import ERROR_RESPONSES, ApiError, ConsoleDep, not_found
 from facegate.console.web.models import PersonName, RowId, Strict
 from facegate.console.web.visits import JPEG
 from facegate.errors import GalleryError
@@ -24,7 +24,7 @@ MAX_FILE_BYTES = 8 * 2**20
 
 
 class PersonOut(BaseModel):
-    """Somebody who can be named."""
+    """An enrolled person."""
 
     name: str
     pictures: int
@@ -33,18 +33,18 @@ class PersonOut(BaseModel):
 
 
 class PictureOut(BaseModel):
-    """A picture in the gallery."""
+    """A picture of the gallery."""
 
     row: int
     kind: str
-    """``enrolled``, or ``negative``: of somebody else, who must not be taken for this person."""
+    """``enrolled``, or ``negative``: a counterexample that must not be matched to this person."""
     source: str
     quality: int
     accepted: bool
 
 
 class FaultOut(BaseModel):
-    """Something that is wrong with a picture, or with two people."""
+    """A problem of a picture, or of two similar people."""
 
     kind: str
     person: str
@@ -55,23 +55,23 @@ class FaultOut(BaseModel):
 
 
 class EnrollmentResultOut(BaseModel):
-    """What came of it."""
+    """Result of an enrollment."""
 
     added: int
     faults: list[FaultOut]
-    """Why pictures were not added, and what is odd now."""
+    """Reasons of rejected pictures, and problems of the gallery after the change."""
 
 
 class FromShot(Strict):
-    """A face that was sent."""
+    """A sent face."""
 
     shot_id: Annotated[str, Field(max_length=64)]
     accept: bool = False
-    """It is right, whatever is found."""
+    """Enroll it even if a check rejects it."""
 
 
 class NewName(Strict):
-    """Another name."""
+    """Name of a person."""
 
     name: PersonName
 
@@ -86,7 +86,7 @@ class UnknownVisitOut(BaseModel):
 
 
 class UnknownOut(BaseModel):
-    """Somebody unknown."""
+    """An unknown visitor."""
 
     id: int
     visits: list[UnknownVisitOut]
@@ -95,15 +95,15 @@ class UnknownOut(BaseModel):
 
 
 class NameUnknownIn(Strict):
-    """Who it is."""
+    """Name of an unknown visitor."""
 
     name: PersonName
     without: Annotated[tuple[RowId, ...], Field(max_length=2000)] = ()
-    """Rows of faces that are somebody else's."""
+    """Rows of faces to leave out."""
 
 
 class ErasedOut(BaseModel):
-    """What was found of a person in one place, and is gone."""
+    """Data of a person that was erased in one place."""
 
     place: str
     found: int
@@ -111,58 +111,58 @@ class ErasedOut(BaseModel):
 
 
 @router.get("/people")
-def people(console: RouteErrors) -> list[PersonOut]:
-    """Everybody who can be named."""
+def people(console: ConsoleDep) -> list[PersonOut]:
+    """List enrolled people."""
     return [PersonOut(**msgspec.structs.asdict(person)) for person in console.people.people()]
 
 
 @router.get("/gallery/faults")
-def faults(console: RouteErrors) -> list[FaultOut]:
-    """Everything that is wrong with the gallery, as ``facegate gallery check`` says it."""
+def faults(console: ConsoleDep) -> list[FaultOut]:
+    """List problems of the gallery, as ``facegate gallery check`` does."""
     return [_fault(fault) for fault in console.people.faults()]
 
 
 @router.get("/people/pictures/{row}.jpg", response_class=Response, responses=JPEG)
-def picture(console: RouteErrors, row: RowId) -> Response:
-    """A picture of the gallery."""
+def picture(console: ConsoleDep, row: RowId) -> Response:
+    """A picture of the gallery as JPEG."""
     return _picture(lambda: console.people.picture(row))
 
 
 @router.delete("/people/pictures/{row}", status_code=204)
-def remove_picture(console: RouteErrors, row: RowId) -> None:
+def remove_picture(console: ConsoleDep, row: RowId) -> None:
     """Remove one picture."""
     try:
         console.people.remove_picture(row)
     except GalleryError as error:
-        raise not_found("such picture") from error
+        raise not_found(f"picture {row}") from error
 
 
 @router.get("/people/{name}")
-def pictures(console: RouteErrors, name: str) -> list[PictureOut]:
-    """Somebody's pictures."""
+def pictures(console: ConsoleDep, name: str) -> list[PictureOut]:
+    """List the pictures of a person."""
     name = _known(console, name)
     fields = PictureOut.model_fields
     return [PictureOut(**{key: getattr(each, key) for key in fields}) for each in console.people.pictures(name)]
 
 
 @router.patch("/people/{name}", status_code=204)
-def rename(console: RouteErrors, name: str, new: NewName) -> None:
-    """Call somebody otherwise, here and on what is stored."""
-    name, wanted = _known(console, name), person_name(new.name)
-    console.people.rename(name, wanted)
-    console.rename_person(name, wanted)
+def rename(console: ConsoleDep, name: str, new: NewName) -> None:
+    """Rename a person in the gallery and in stored visits."""
+    name, renamed = _known(console, name), person_name(new.name)
+    console.people.rename(name, renamed)
+    console.rename_person(name, renamed)
 
 
 @router.delete("/people/{name}")
-def remove(console: RouteErrors, name: str) -> list[ErasedOut]:
-    """Remove somebody everywhere: pictures, unknown faces, stored visits, what waits to be delivered."""
+def remove(console: ConsoleDep, name: str) -> list[ErasedOut]:
+    """Erase a person: pictures, unknown faces, stored visits, undelivered events, backups."""
     name = _known(console, name)
     return [ErasedOut(**msgspec.structs.asdict(each)) for each in console.erase_person(name)]
 
 
 @router.post("/people/{name}/merge")
-def merge(console: RouteErrors, name: str, into: NewName) -> dict[str, int]:
-    """Give somebody's pictures to another person."""
+def merge(console: ConsoleDep, name: str, into: NewName) -> dict[str, int]:
+    """Merge a person into another."""
     name, kept = _known(console, name), _known(console, into.name)
     moved = console.people.merge(name, kept)
     console.rename_person(name, kept)
@@ -171,44 +171,44 @@ def merge(console: RouteErrors, name: str, into: NewName) -> dict[str, int]:
 
 @router.post("/people/{name}/pictures")
 def enroll(
-    console: RouteErrors,
+    console: ConsoleDep,
     name: PersonName,
     files: Annotated[list[UploadFile], File(max_length=MAX_FILES)],
     accept: Annotated[bool, Form()] = False,
 ) -> EnrollmentResultOut:
-    """Enroll pictures from files; each is judged, and those with a fault are left out unless ``accept`` says so."""
+    """Enroll uploaded pictures; pictures with a problem are rejected unless ``accept`` is set."""
     if len(files) > MAX_FILES:
-        raise ApiError(413, "too_large", f"more than {MAX_FILES} files at a time", "send fewer")
+        raise ApiError("too_large", f"more than {MAX_FILES} files", "send fewer at a time")
     contents = []
     for file in files:
         content = file.file.read(MAX_FILE_BYTES + 1)
         if len(content) > MAX_FILE_BYTES:
             raise ApiError(
-                413, "too_large", f"a picture of more than {MAX_FILE_BYTES // 2**20} MiB", "make it smaller"
+                "too_large", f"a picture exceeds {MAX_FILE_BYTES // 2**20} MiB", "send a smaller picture"
             )
         contents.append(((file.filename or "upload")[:200], content))
-    return _verdict(console.people.enroll(name, contents, accept=accept))
+    return _result(console.people.enroll(name, contents, accept=accept))
 
 
 @router.post("/people/{name}/shots")
-def enroll_shot(console: RouteErrors, name: PersonName, wanted: FromShot) -> EnrollmentResultOut:
-    """Enroll a face that the gate has sent."""
-    shot, jpeg = _shot(console, wanted.shot_id)
-    verdict = console.people.enroll_crop(name, f"shot {shot.shot_id}", jpeg, shot.quality, accept=wanted.accept)
-    return _verdict(verdict)
+def enroll_shot(console: ConsoleDep, name: PersonName, request: FromShot) -> EnrollmentResultOut:
+    """Enroll the face of a shot."""
+    shot, jpeg = _shot(console, request.shot_id)
+    result = console.people.enroll_crop(name, f"shot {shot.shot_id}", jpeg, shot.quality, accept=request.accept)
+    return _result(result)
 
 
 @router.post("/people/{name}/not", status_code=204)
-def not_this_person(console: RouteErrors, name: str, wanted: FromShot) -> None:
-    """A face that must not be taken for this person any more."""
+def not_this_person(console: ConsoleDep, name: str, request: FromShot) -> None:
+    """Add the face of a shot as a counterexample: it is no longer matched to this person."""
     name = _known(console, name)
-    shot, jpeg = _shot(console, wanted.shot_id)
+    shot, jpeg = _shot(console, request.shot_id)
     console.people.reject(name, f"shot {shot.shot_id}", jpeg, shot.quality)
 
 
 @router.get("/unknowns")
-def unknowns(console: RouteErrors, most: Annotated[int, Query(ge=1, le=500)] = 50) -> list[UnknownOut]:
-    """Unknown visitors, those with the most visits first."""
+def unknowns(console: ConsoleDep, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> list[UnknownOut]:
+    """List unknown visitors, most visits first."""
     return [
         UnknownOut(
             id=cluster.id,
@@ -219,30 +219,30 @@ def unknowns(console: RouteErrors, most: Annotated[int, Query(ge=1, le=500)] = 5
                 for each in cluster.visits
             ],
         )
-        for cluster in console.people.unknowns()[:most]
+        for cluster in console.people.unknowns()[:limit]
     ]
 
 
 @router.get("/unknowns/faces/{row}.jpg", response_class=Response, responses=JPEG)
-def unknown_face(console: RouteErrors, row: RowId) -> Response:
-    """A face of an unknown visitor."""
+def unknown_face(console: ConsoleDep, row: RowId) -> Response:
+    """A face of an unknown visitor as JPEG."""
     return _picture(lambda: console.people.unknown(row))
 
 
 @router.post("/unknowns/{cluster}/name")
-def name_unknown(console: RouteErrors, cluster: RowId, naming: NameUnknownIn) -> dict[str, int]:
-    """Say who an unknown visitor is."""
+def name_unknown(console: ConsoleDep, cluster: RowId, naming: NameUnknownIn) -> dict[str, int]:
+    """Enroll an unknown visitor under a name."""
     return {"added": console.people.name_unknown(cluster, naming.name, naming.without)}
 
 
 @router.delete("/unknowns/{cluster}", status_code=204)
-def forget_unknown(console: RouteErrors, cluster: RowId) -> None:
-    """Forget an unknown visitor's faces."""
+def forget_unknown(console: ConsoleDep, cluster: RowId) -> None:
+    """Delete the faces of an unknown visitor."""
     console.people.forget_unknown(cluster)
 
 
 def _known(console: ConsoleState, name: str) -> str:
-    """The name as the gallery spells it."""
+    """Name as spelled in the gallery; raises a 404 for an unknown person."""
     key = name_key(name)
     found = next((person.name for person in console.people.people() if name_key(person.name) == key), None)
     if found is None:
@@ -253,7 +253,7 @@ def _known(console: ConsoleState, name: str) -> str:
 def _shot(console: ConsoleState, shot_id: str) -> tuple[StoredShot, bytes]:
     shot, jpeg = console.store.shot(shot_id), console.store.crop(shot_id)
     if shot is None or jpeg is None:
-        raise not_found("such shot any more")
+        raise not_found(f"shot {shot_id}")
     return shot, jpeg
 
 
@@ -261,7 +261,7 @@ def _picture(read: Any) -> Response:
     try:
         jpeg = read()
     except GalleryError as error:
-        raise not_found("such picture") from error
+        raise not_found("picture with this number") from error
     return Response(jpeg, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
 
 
@@ -276,5 +276,5 @@ def _fault(fault: Fault) -> FaultOut:
     )
 
 
-def _verdict(verdict: EnrollmentResult) -> EnrollmentResultOut:
-    return EnrollmentResultOut(added=verdict.added, faults=[_fault(fault) for fault in verdict.faults])
+def _result(result: EnrollmentResult) -> EnrollmentResultOut:
+    return EnrollmentResultOut(added=result.added, faults=[_fault(fault) for fault in result.faults])

@@ -1,4 +1,4 @@
-"""``/score``: the faces of a picture, judged as the gate judges them."""
+"""Route ``/score``: scores the faces of a picture as the gate does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastapi import APIRouter, File, UploadFile
 from pydantic import BaseModel
 
 from facegate.console.scoring import ScoredPicture, ScoredPictureFace
-from facegate.console.web.errors import ERROR_RESPONSES, ApiError, RouteErrors
+from facegate.console.web.errors import ERROR_RESPONSES, ApiError, ConsoleDep
 from facegate.console.web.models import QualityOut, ReasonsOut
 from facegate.console.web.people import MAX_FILE_BYTES
 from facegate.pipeline.images import encode_jpeg
@@ -21,38 +21,38 @@ router = APIRouter(tags=["score"], responses=ERROR_RESPONSES)
 
 
 class ScoredOut(BaseModel):
-    """A face of the picture."""
+    """A scored face."""
 
     box: tuple[float, float, float, float]
-    """Pixels of the picture."""
+    """x1, y1, x2, y2 in pixels of the picture."""
     confidence: float
     landmarks: list[tuple[float, float]]
-    """Left eye, right eye, nose, corners of the mouth, as seen in the picture."""
+    """Left eye, right eye, nose, left and right mouth corner as seen in the picture, in pixels."""
     quality: QualityOut
     reasons: ReasonsOut
     crop: str
-    """Base64 of a JPEG, 112x112, aligned."""
+    """Aligned crop, a 112x112 JPEG in Base64."""
 
 
 class ScoreOut(BaseModel):
-    """What there is in a picture."""
+    """Faces of a picture."""
 
     width: int
     height: int
     faces: list[ScoredOut]
-    """The surest first, a hundred at most; empty where none was found."""
+    """By falling confidence; at most 100."""
 
 
 @router.post("/score")
-def score(console: RouteErrors, picture: Annotated[UploadFile, File()]) -> ScoreOut:
-    """Find the faces of one picture (JPEG, PNG, WebP, BMP) and say how good they are, why, and what would help.
+def score(console: ConsoleDep, picture: Annotated[UploadFile, File()]) -> ScoreOut:
+    """Detect and score the faces of one picture (JPEG, PNG, WebP, BMP).
 
-    Nothing of it is kept. Requests that come together are scored together.
+    The picture is not stored. Concurrent requests share a batch.
     """
     content = picture.file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
-        most = MAX_FILE_BYTES // 2**20
-        raise ApiError(413, "too_large", f"a picture of more than {most} MiB", "make it smaller")
+        limit = MAX_FILE_BYTES // 2**20
+        raise ApiError("too_large", f"the picture exceeds {limit} MiB", "send a smaller picture")
     return _out(console.scoring.score("the picture", content))
 
 

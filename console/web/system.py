@@ -1,4 +1,4 @@
-"""``/health``, ``/config``, ``/session`` and ``/tokens``."""
+"""Routes ``/health``, ``/config``, ``/session`` and ``/tokens``."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pydantic import BaseModel, Field, SecretStr
 
 from facegate.console.security.accounts import Principal
 from facegate.console.security.middleware import COOKIE, session_key
-from facegate.console.web.errors import ERROR_RESPONSES, ApiError, RouteErrors, not_found
+from facegate.console.web.errors import ERROR_RESPONSES, ApiError, ConsoleDep, not_found
 from facegate.console.web.models import ConfigVersionOut, RowId, Strict
 
 router = APIRouter(tags=["system"], responses=ERROR_RESPONSES)
 
 
 class ProcessOut(BaseModel):
-    """A process of the console."""
+    """State of a process of the console."""
 
     name: str
     running: bool
@@ -30,7 +30,7 @@ class ProcessOut(BaseModel):
 
 
 class LogLineOut(BaseModel):
-    """Something that a process said."""
+    """A log line of a process."""
 
     at: float
     process: str
@@ -40,67 +40,67 @@ class LogLineOut(BaseModel):
 
 
 class HealthOut(BaseModel):
-    """How everything is doing."""
+    """Health of the console and its processes."""
 
     gate: ProcessOut
     gate_finished: bool
     worker: ProcessOut
     config: str
-    """Version of the configuration that runs."""
+    """Version of the running configuration."""
     config_changed: bool
-    """The file was changed by hand since: ``POST /config/load`` takes it over."""
+    """The file was edited by hand; ``POST /config/load`` applies it."""
     config_problem: str | None
     report: dict[str, Any] | None
-    """The gate's (docs/performance.md): counts, cost, delivery; ``null`` while it does not answer."""
+    """Report of the gate (docs/reference/run-report.md); ``null`` while the gate is unreachable."""
     lines: list[LogLineOut]
     stored: dict[str, int]
     disk: dict[str, int]
-    """Bytes of the store and of recordings, and what is free."""
+    """Bytes of the store and of the recordings, and free space."""
     notices: list[str]
-    """Files that were damaged, and what took their place."""
+    """Damaged files and their replacements."""
 
 
 class LoginIn(Strict):
-    """Somebody who wants to come in."""
+    """Credentials."""
 
     name: Annotated[str, Field(max_length=64)]
     password: SecretStr
 
 
 class SessionOut(BaseModel):
-    """Who is here."""
+    """The logged-in user."""
 
     needed: bool
-    """Whether one has to log in."""
+    """Whether a login is required."""
     name: str | None
     role: str | None
 
 
 class TokenCreate(Strict):
-    """A token for a program."""
+    """A new token for a program."""
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
     role: Literal["viewer", "administrator"] = "viewer"
 
 
 class TokenOut(BaseModel):
-    """A token without itself."""
+    """A token without its secret."""
 
     id: int
     name: str
     role: str
-    made: float
+    created: float
 
 
 class TokenCreatedOut(TokenOut):
-    """A new one; ``token`` is shown this once."""
+    """A new token; ``token`` is only shown once."""
 
     token: str
 
 
 @router.get("/health")
-def health(console: RouteErrors) -> HealthOut:
-    """Processes, the gate's report, and log lines that matter."""
+def health(console: ConsoleDep) -> HealthOut:
+    """Processes, the gate's report, warnings and errors."""
     found = console.supervisor.health()
     return HealthOut(
         gate=ProcessOut(**msgspec.structs.asdict(found.gate)),
@@ -118,48 +118,47 @@ def health(console: RouteErrors) -> HealthOut:
 
 
 @router.post("/config/load")
-def load(console: RouteErrors) -> ConfigVersionOut:
-    """Take over what was written into the configuration file by hand."""
+def load(console: ConsoleDep) -> ConfigVersionOut:
+    """Apply the configuration file after it was edited by hand."""
     return ConfigVersionOut(config=console.supervisor.load().tag)
 
 
 @router.post("/config/undo")
-def undo(console: RouteErrors) -> ConfigVersionOut:
-    """Take back the last change that was made here."""
+def undo(console: ConsoleDep) -> ConfigVersionOut:
+    """Undo the last change of the configuration made by the console."""
     return ConfigVersionOut(config=console.supervisor.undo().tag)
 
 
 @router.get("/session")
-def session(console: RouteErrors, request: Request) -> SessionOut:
-    """Who is here."""
-    who: Principal | None = request.state.who
+def session(console: ConsoleDep, request: Request) -> SessionOut:
+    """The logged-in user."""
+    principal: Principal | None = request.state.principal
     return SessionOut(
         needed=console.accounts.auth_required(),
-        name=None if who is None else who.name,
-        role=None if who is None else who.role,
+        name=None if principal is None else principal.name,
+        role=None if principal is None else principal.role,
     )
 
 
 @router.post("/session")
-def log_in(console: RouteErrors, request: Request, response: Response, login: LoginIn) -> SessionOut:
-    """Begin a session, with a new cookie."""
-    asker = request.client.host if request.client else "?"
-    for who in (f"from {asker}", f"as {login.name}"):
-        wait = console.patience.wait_s(who, time())
+def log_in(console: ConsoleDep, request: Request, response: Response, login: LoginIn) -> SessionOut:
+    """Log in; sets a session cookie."""
+    address = request.client.host if request.client else "?"
+    sources = (f"from {address}", f"as {login.name}")
+    for source in sources:
+        wait = console.throttle.wait_s(source, time())
         if wait > 0:
-            raise ApiError(
-                429, "too_many_attempts", "too many wrong attempts", f"try again in {max(1, round(wait))} seconds"
-            )
+            raise ApiError("too_many_attempts", "too many failed logins", f"retry in {max(1, round(wait))} seconds")
     old = session_key(request.headers.get("cookie", ""))
     key = console.accounts.log_in(login.name, login.password.get_secret_value(), time())
     if key is None:
-        for who in (f"from {asker}", f"as {login.name}"):
-            console.patience.record_failure(who, time())
-        raise ApiError(401, "wrong_login", "name or password is wrong", "try again, or ask an administrator")
+        for source in sources:
+            console.throttle.record_failure(source, time())
+        raise ApiError("wrong_credentials", "name or password is wrong", "retry, or ask an administrator")
     if old is not None:
         console.accounts.log_out(old)
-    console.patience.record_success(f"from {asker}")
-    console.patience.record_success(f"as {login.name}")
+    for source in sources:
+        console.throttle.record_success(source)
     response.set_cookie(COOKIE, key, httponly=True, samesite="strict", secure=console.secure, path="/")
     found = console.accounts.session_principal(key, time())
     assert found is not None
@@ -167,8 +166,8 @@ def log_in(console: RouteErrors, request: Request, response: Response, login: Lo
 
 
 @router.delete("/session", status_code=204)
-def log_out(console: RouteErrors, request: Request, response: Response) -> None:
-    """End the session; its cookie is worth nothing any more."""
+def log_out(console: ConsoleDep, request: Request, response: Response) -> None:
+    """Log out; the session cookie becomes invalid."""
     key = session_key(request.headers.get("cookie", ""))
     if key is not None:
         console.accounts.log_out(key)
@@ -176,27 +175,27 @@ def log_out(console: RouteErrors, request: Request, response: Response) -> None:
 
 
 @router.get("/tokens")
-def tokens(console: RouteErrors, request: Request) -> list[TokenOut]:
-    """Tokens of programs; for administrators."""
+def tokens(console: ConsoleDep, request: Request) -> list[TokenOut]:
+    """List tokens; for administrators."""
     _administrator(request)
     return [TokenOut(**msgspec.structs.asdict(token)) for token in console.accounts.tokens()]
 
 
 @router.post("/tokens", status_code=201)
-def make_token(console: RouteErrors, wanted: TokenCreate) -> TokenCreatedOut:
-    """Make a token; a program sends it as ``Authorization: Bearer TOKEN``."""
-    token, secret = console.accounts.create_token(wanted.name, wanted.role, time())
+def make_token(console: ConsoleDep, request: TokenCreate) -> TokenCreatedOut:
+    """Create a token, to be sent as ``Authorization: Bearer TOKEN``."""
+    token, secret = console.accounts.create_token(request.name, request.role, time())
     return TokenCreatedOut(**msgspec.structs.asdict(token), token=secret)
 
 
 @router.delete("/tokens/{token}", status_code=204)
-def revoke(console: RouteErrors, token: RowId) -> None:
-    """Let a token count no more."""
+def revoke(console: ConsoleDep, token: RowId) -> None:
+    """Revoke a token."""
     if not console.accounts.revoke_token(token):
-        raise not_found("such token")
+        raise not_found(f"token {token}")
 
 
 def _administrator(request: Request) -> None:
-    who: Principal = request.state.who
-    if not who.may_change:
-        raise ApiError(403, "not_allowed", "this is for administrators", "ask one")
+    principal: Principal = request.state.principal
+    if not principal.may_change:
+        raise ApiError("forbidden", "tokens are for administrators only", "ask an administrator")

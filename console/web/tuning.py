@@ -1,4 +1,4 @@
-"""``/cameras/NAME/tune``: what another gate would have let through."""
+"""Routes ``/cameras/NAME/tune``: replays recorded faces with other gate settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from facegate.console.state import ConsoleState
 from facegate.console.web.cameras import IfMatch
-from facegate.console.web.errors import ERROR_RESPONSES, RouteErrors, not_found
+from facegate.console.web.errors import ERROR_RESPONSES, ConsoleDep, not_found
 from facegate.console.web.models import ConfigVersionOut, Quality, Strict
 from facegate.pipeline.config.values import Name
 
@@ -20,7 +20,7 @@ Hours = Annotated[float, Query(gt=0, le=24 * 31)]
 
 
 class GateUpdate(Strict):
-    """Settings of a camera's gate (docs/gate.md); those that are left out stay."""
+    """Gate settings of a camera (docs/reference/settings.md); omitted settings do not change."""
 
     min_quality: Quality | None = None
     mode: Literal["end", "early", "interval"] | None = None
@@ -30,19 +30,19 @@ class GateUpdate(Strict):
 
 
 class EvidenceOut(BaseModel):
-    """What there is to decide again, and the gate that runs."""
+    """Recorded faces of a camera, and its current gate settings."""
 
     since: float
     faces: int
     scored: int
     histogram: list[int]
-    """Scored faces by quality, 20 classes of five."""
+    """Number of scored faces per quality bin: 20 bins of 5 points."""
     cut: bool
     gate: dict[str, Any]
 
 
 class TuningOutcomeOut(BaseModel):
-    """What a gate makes of it."""
+    """Result of a replay."""
 
     faces: int
     shots: int
@@ -53,29 +53,29 @@ class TuningOutcomeOut(BaseModel):
 
 
 @router.get("/cameras/{name}/tune")
-def evidence(console: RouteErrors, name: Name, hours: Hours = 24.0) -> EvidenceOut:
-    """What the camera's gate saw, as a histogram of quality."""
+def evidence(console: ConsoleDep, name: Name, hours: Hours = 24.0) -> EvidenceOut:
+    """Recorded faces of a camera as a histogram of quality."""
     gate = _gate(console, name)
     return EvidenceOut(**msgspec.structs.asdict(console.tuner.evidence(name, hours)), gate=gate)
 
 
 @router.post("/cameras/{name}/tune")
 def play(
-    console: RouteErrors, name: Name, change: GateUpdate, hours: Hours = 24.0, named: bool = False
+    console: ConsoleDep, name: Name, change: GateUpdate, hours: Hours = 24.0, named: bool = False
 ) -> TuningOutcomeOut:
-    """Decide all of it again with another gate; nothing is changed by that.
+    """Replay the recorded faces with other gate settings; changes nothing.
 
-    The counts are those of ``facegate replay``. With ``named``, what would be sent is recognized too.
+    Counts equal those of ``facegate replay``. With ``named``, the selected shots are also recognized.
     """
     _gate(console, name)
     changes = change.model_dump(exclude_unset=True)
-    played = console.tuner.replay(name, hours, changes or None, named=named)
-    return TuningOutcomeOut(**msgspec.structs.asdict(played))
+    outcome = console.tuner.replay(name, hours, changes or None, named=named)
+    return TuningOutcomeOut(**msgspec.structs.asdict(outcome))
 
 
 @router.put("/cameras/{name}/tune")
-def apply(console: RouteErrors, name: Name, change: GateUpdate, if_match: IfMatch = None) -> ConfigVersionOut:
-    """Give the camera this gate."""
+def apply(console: ConsoleDep, name: Name, change: GateUpdate, if_match: IfMatch = None) -> ConfigVersionOut:
+    """Write the gate settings of a camera to the configuration and apply them."""
     _gate(console, name)
 
     def edit(data: CommentedMap) -> None:

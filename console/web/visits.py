@@ -1,4 +1,4 @@
-"""``/shots`` and ``/visits``: who was here, what was sent, and what became of every other face."""
+"""Routes ``/shots`` and ``/visits``: sent shots, visits, and the outcome of every face."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 from fastapi import APIRouter, Query, Response
 
 from facegate.console.state import ConsoleState
-from facegate.console.web.errors import ERROR_RESPONSES, RouteErrors, not_found
+from facegate.console.web.errors import ERROR_RESPONSES, ConsoleDep, not_found
 from facegate.console.web.models import FaceOutcomeOut, RowId, ShotOut, ShotsOut, TimelineOut, VisitsOut, visit_out
 from facegate.errors import ConfigError
 from facegate.pipeline.images import encode_jpeg
@@ -23,17 +23,17 @@ router = APIRouter(tags=["visits"], responses=ERROR_RESPONSES)
 Text = Annotated[str | None, Query(max_length=200)]
 Time = Annotated[float | None, Query(ge=0, le=1e11, description="Unix time (UTC)")]
 Percent = Annotated[int | None, Query(ge=0, le=100)]
-Before = Annotated[RowId | None, Query(description="next of the page before")]
+Before = Annotated[RowId | None, Query(description="`next` of the previous page")]
 Limit = Annotated[int, Query(ge=1, le=200)]
 Id = Annotated[str, Query(max_length=100)]
 JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
 LATE_STORE_S = 3.0
-"""Frames are recorded in the order in which they were decided on, which is nearly that of their times."""
+"""Frames are recorded in order of decision, which may differ from their timestamps by less than this."""
 
 
 @router.get("/shots")
 def shots(
-    console: RouteErrors,
+    console: ConsoleDep,
     camera: Text = None,
     name: Text = None,
     known: bool | None = None,
@@ -46,7 +46,7 @@ def shots(
     limit: Limit = 50,
 ) -> ShotsOut:
     """Shots, newest first."""
-    wanted = VisitFilter(
+    query = VisitFilter(
         camera=camera,
         name=name,
         known=known,
@@ -56,31 +56,31 @@ def shots(
         max_quality=max_quality,
         shadow=None if outcome is None else outcome == "shadow",
     )
-    page = console.store.shots(wanted, before, limit)
+    page = console.store.shots(query, before, limit)
     return ShotsOut(shots=[_shot(shot) for shot in page.items], next=page.next)
 
 
 @router.get("/shots/{shot_id}")
-def shot(console: RouteErrors, shot_id: str) -> ShotOut:
+def shot(console: ConsoleDep, shot_id: str) -> ShotOut:
     """One shot."""
     found = console.store.shot(shot_id)
     if found is None:
-        raise not_found("such shot")
+        raise not_found(f"shot {shot_id[:100]}")
     return _shot(found)
 
 
 @router.get("/shots/{shot_id}/crop.jpg", response_class=Response, responses=JPEG)
-def crop(console: RouteErrors, shot_id: str) -> Response:
-    """Its face, 112x112."""
+def crop(console: ConsoleDep, shot_id: str) -> Response:
+    """Aligned crop of a shot, a 112x112 JPEG."""
     jpeg = console.store.crop(shot_id)
     if jpeg is None:
-        raise not_found("such shot")
+        raise not_found(f"shot {shot_id[:100]}")
     return Response(jpeg, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
 
 
 @router.get("/visits")
 def visits(
-    console: RouteErrors,
+    console: ConsoleDep,
     camera: Text = None,
     name: Text = None,
     known: bool | None = None,
@@ -91,22 +91,22 @@ def visits(
     limit: Limit = 50,
 ) -> VisitsOut:
     """Visits, newest first."""
-    wanted = VisitFilter(camera=camera, name=name, known=known, since=since, until=until, min_quality=min_quality)
-    page = console.store.visits(wanted, before, limit)
+    query = VisitFilter(camera=camera, name=name, known=known, since=since, until=until, min_quality=min_quality)
+    page = console.store.visits(query, before, limit)
     return VisitsOut(visits=[visit_out(visit) for visit in page.items], next=page.next)
 
 
 @router.get("/visits/{run_id}/{camera}/{track_id}")
-def timeline(console: RouteErrors, run_id: str, camera: str, track_id: RowId) -> TimelineOut:
-    """Everything that was decided of a track, those of which nothing was sent too."""
+def timeline(console: ConsoleDep, run_id: str, camera: str, track_id: RowId) -> TimelineOut:
+    """All decisions about a track, with or without sent shots."""
     visit_id = f"{run_id}/{camera}/{track_id}"
     visit, track = console.store.visit(visit_id), console.store.track(visit_id)
     if visit is None and track is None:
-        raise not_found("such visit")
+        raise not_found(f"visit {visit_id[:200]}")
     config = console.supervisor.running().config
     known = config is not None and any(each.name == camera for each in config.cameras)
-    kept = track is not None and _piece_kept(console, track)
-    story = () if track is None else track.events
+    kept = track is not None and _has_segment(console, track)
+    decisions = () if track is None else track.events
     return TimelineOut(
         visit=None if visit is None else visit_out(visit),
         camera=camera,
@@ -118,15 +118,15 @@ def timeline(console: RouteErrors, run_id: str, camera: str, track_id: RowId) ->
         threshold=config.gate_for(camera).min_quality if config is not None and known else None,
         events=[
             FaceOutcomeOut(
-                face_id=fate.face_id,
-                pts_s=fate.pts_s,
-                quality=fate.quality,
-                outcome=fate.outcome.value,
-                reason=fate.reason,
-                shot_id=fate.shot_id,
-                picture=kept and fate.quality is not None,
+                face_id=event.face_id,
+                pts_s=event.pts_s,
+                quality=event.quality,
+                outcome=event.outcome.value,
+                reason=event.reason,
+                shot_id=event.shot_id,
+                picture=kept and event.quality is not None,
             )
-            for fate in story
+            for event in decisions
         ],
         shots=[_shot(shot) for shot in console.store.shots_of(visit_id)],
     )
@@ -134,13 +134,13 @@ def timeline(console: RouteErrors, run_id: str, camera: str, track_id: RowId) ->
 
 @router.get("/visits/{run_id}/{camera}/{track_id}/face.jpg", response_class=Response, responses=JPEG)
 def face(
-    console: RouteErrors, run_id: str, camera: str, track_id: RowId, face_id: Id, heat: bool = False
+    console: ConsoleDep, run_id: str, camera: str, track_id: RowId, face_id: Id, heat: bool = False
 ) -> Response:
-    """A scored face of a track as it was recorded; with ``heat``, beside what the score saw in each part of it."""
+    """Crop of a scored face from the recording; with ``heat``, next to its heat map of patch qualities."""
     track = console.store.track(f"{run_id}/{camera}/{track_id}")
     found = None if track is None else _recorded(console, track, face_id)
     if found is None:
-        raise not_found("picture of this face any more")
+        raise not_found(f"recorded picture of face {face_id}")
     picture = found.face.crop
     if heat:
         picture = heatmap(found.face.crop, found.patches)
@@ -148,13 +148,13 @@ def face(
     return Response(jpeg, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
 
 
-def _piece_kept(console: ConsoleState, track: TrackRecord) -> bool:
+def _has_segment(console: ConsoleState, track: TrackRecord) -> bool:
     return track.segment is not None and (console.folder.recordings / track.run_id / track.segment).is_file()
 
 
 def _recorded(console: ConsoleState, track: TrackRecord, face_id: str) -> ScoredFace | None:
-    wanted = next((fate for fate in track.events if fate.face_id == face_id), None)
-    if wanted is None or wanted.quality is None or track.segment is None or not _piece_kept(console, track):
+    target = next((event for event in track.events if event.face_id == face_id), None)
+    if target is None or target.quality is None or track.segment is None or not _has_segment(console, track):
         return None
     try:
         recording = Recording(console.folder.recordings / track.run_id)
@@ -164,10 +164,10 @@ def _recorded(console: ConsoleState, track: TrackRecord, face_id: str) -> Scored
             for each in frame.faces:
                 if each.face.face_id == face_id:
                     return each
-            if frame.frame.pts_s > wanted.pts_s + LATE_STORE_S:
+            if frame.frame.pts_s > target.pts_s + LATE_STORE_S:
                 return None
     except ConfigError:
-        return None  # its pieces have gone meanwhile
+        return None  # its segments were removed in the meantime
     return None
 
 

@@ -63,13 +63,13 @@ class CameraReport(msgspec.Struct, frozen=True):
     observed: int
     outcomes: dict[str, int]
     threshold: int
-    """The gate's threshold at the end; with ``gate.keep``, what it was last set to."""
+    """The gate's threshold at the end; with ``gate.target_recall``, what it was last set to."""
     identity_switches: int
     """Times a track passed from one person to another and was split."""
     loss: RecallLoss | None = None
-    """With ``gate.keep``: what the threshold costs in identifications."""
+    """With ``gate.target_recall``: what the threshold costs in identifications."""
     drift: SimilarityShift | None = None
-    """With ``gate.keep``: similarity at the same quality, where it has moved."""
+    """With ``gate.target_recall``: similarity at the same quality, where it has moved."""
 
 
 class CostReport(msgspec.Struct, frozen=True):

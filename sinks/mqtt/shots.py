@@ -3,7 +3,7 @@
 Topics, ``PREFIX`` being the path of the URL or ``facegate``:
 
 - ``PREFIX/CAMERA/state``: ``{"state": "live", "problem": null}`` and so on, retained;
-- ``PREFIX/CAMERA/shot``: the header as JSON (docs/wire.md), published after its pictures; an event, never retained;
+- ``PREFIX/CAMERA/shot``: the header as JSON (docs/reference/wire.md), after its pictures; never retained;
 - ``PREFIX/CAMERA/crop`` and ``PREFIX/CAMERA/context``: JPEG, retained by default;
 - ``PREFIX/CAMERA/quality``: quality and data of the last shot, retained as the pictures are;
 - ``PREFIX/status``: ``online``, or ``offline`` (the gate's last will); retained;

@@ -91,12 +91,12 @@ def test_a_configuration_is_applied_seen_kept_and_taken_back(tmp_path: Path, ser
         ),
         ("cameras:\n  - {name: a, source: 'rtsp://h/s', user: u, password: abc}\n", "password is a literal secret"),
         ("cameras:\n  - {name: a, source: x}\ndelivery: {bind: 'tcp://127.0.0.1:5570'}\n", "one gate's own"),
-        ("cameras:\n  - {name: a, source: x, nera: [h]}\n", "did you mean 'near'?"),
+        ("cameras:\n  - {name: a, source: x, hsots: [h]}\n", "did you mean 'hosts'?"),
         ("cameras:\n  - {name: a, source: x}\n  - {name: a, source: y}\n", "occurs twice"),
         ("cameras:\n  - {name: a, source: 'rtsp://h/s', reconnect: false}\n", "reconnect cannot be false"),
         ("cameras: [", "not valid YAML"),
         (
-            "cameras:\n  - {name: a, source: x}\ndelivery: {others: [{kind: webhook, to: 'https://h/', spool: s, "
+            "cameras:\n  - {name: a, source: x}\ndelivery: {outputs: [{kind: webhook, url: 'https://h/', spool: s, "
             "secret: long-enough}]}\n",
             "secret is a literal secret",
         ),
@@ -139,7 +139,7 @@ def test_wrong_dead_and_unfit_servers_are_named(tmp_path: Path, server: NatsServ
         said = refused("status", "--fleet", locked.url.replace("//", "//u:wrong@"))
         assert "refuses the login" in said and "wrong" not in said
     done = facegate("run", "clip.mp4", "--fleet", server.url)
-    assert done.returncode == 2 and "a source and --fleet" in done.stderr
+    assert done.returncode == 2 and "SOURCE cannot be combined with --fleet" in done.stderr
 
 
 def test_names_of_any_kind_are_keys() -> None:

@@ -123,7 +123,7 @@ def test_every_planted_fault_is_found_and_hardly_anybody_else_is_accused(
     again = json.loads(facegate("gallery", "add", kept, folder / name, "--name", name, *models, "--json").stdout)
     assert (again["added"], again["known"]) == (0, len(shown))
     done = facegate("gallery", "merge", kept, "Somebody", min(one - {"Somebody"}))
-    assert done.returncode == 0 and "got 2 pictures" in done.stdout
+    assert done.returncode == 0 and ": 2 pictures moved" in done.stdout
 
 
 def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
@@ -131,10 +131,10 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
     for arguments, message in {
         ("list", db): "no gallery at",
         ("add", tmp_path / "people.txt", tmp_path): "is empty",
-        ("add", db, tmp_path, tmp_path): "--name for pictures of one person",
+        ("add", db, tmp_path, tmp_path): "several PICTURES without --name",
         ("add", db, tmp_path / "none.jpg", "--name", "ann"): "does not exist",
         ("remove", db, "ann"): "no gallery at",
-        ("check", tmp_path, "--accept", "x"): "--accept is noted in a gallery's file",
+        ("check", tmp_path, "--accept", "x"): "--accept needs a gallery file",
     }.items():
         done = facegate("gallery", *arguments)
         assert done.returncode != 0 and message in done.stderr and done.stderr.count("\n") == 1, done.stderr

@@ -305,10 +305,10 @@ def test_the_command_line_shows_exports_erases_and_delivers(tmp_path: Path) -> N
     again = facegate("spool", "export", path, tmp_path / "out")
     assert again.returncode == 2 and "give a new folder" in again.stderr
     nothing = facegate("spool", "purge", path)
-    assert nothing.returncode == 2 and "say what to erase" in nothing.stderr
+    assert nothing.returncode == 2 and "nothing selected" in nothing.stderr
     assert "0 shots" in facegate("spool", "purge", path, "--camera", "other").stdout
     alone = facegate("spool", "purge", path, "--track", 7)
-    assert alone.returncode == 2 and "give --camera too" in alone.stderr
+    assert alone.returncode == 2 and "--track needs --camera" in alone.stderr
     endpoint = f"ipc://{tmp_path}/gate"
     with process("spool", "retry", path, "--bind", endpoint) as gate:
         assert len(take(endpoint, 3, acknowledge=True)) == 3
@@ -339,7 +339,7 @@ def test_a_shot_that_nobody_acknowledges_is_put_aside_shown_and_tried_again(
     assert json.loads(facegate("spool", "status", path).stdout)["dead"] == 1
     listed = facegate("spool", "dead", path, "--to", tmp_path / "dead", "--retry")
     assert json.loads(listed.stdout)["shot_id"] == deadly.shot_id, listed.stderr
-    assert listed.stderr == "1 shots will be delivered again\n"
+    assert listed.stderr == "1 shots requeued\n"
     assert len(list((tmp_path / "dead").glob("*.jpg"))) == 1
     with closing(Spool(path)) as spool:
         assert len(spool) == 1 and spool.status().dead == 0

@@ -187,7 +187,7 @@ def test_what_waits_for_any_place_is_delivered_without_a_camera(tmp_path: Path) 
     }
     (tmp_path / "site.yaml").write_text(yaml.safe_dump(site))
     result = facegate("spool", "retry", tmp_path / "site.yaml")
-    assert result.returncode == 0 and result.stdout.count("2 delivered, 0 still wait") == 2, result.stderr
+    assert result.returncode == 0 and result.stdout.count("2 delivered, 0 pending") == 2, result.stderr
     assert [line["shot_id"] for line in json_lines(tmp_path / "s.jsonl")] == ids(2)
     assert len(list((tmp_path / "crops").glob("*.jpg"))) == 2
 

@@ -101,7 +101,7 @@ def test_when_a_frame_came_is_told_by_the_wall_clock() -> None:
 
 
 def test_the_documentation_knows_every_field_and_its_example_is_a_header() -> None:
-    text = (ROOT / "docs" / "wire.md").read_text()
+    text = (ROOT / "docs" / "reference" / "wire.md").read_text()
     example = msgspec.json.decode(text.split("```json\n")[1].split("```")[0], type=wire.ShotHeader)
     assert example.version == wire.VERSION and example.embedding is not None
     for field in (*msgspec.structs.fields(wire.ShotHeader), *msgspec.structs.fields(wire.QualityBlock)):

@@ -1,4 +1,4 @@
-"""The command line: ``app.py`` gathers the verbs, ``verbs/`` has one file each, ``output/`` what people see."""
+"""The command line: ``app.py`` registers the commands, ``commands/`` implements them, ``output/`` prints."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ __all__ = ["command", "main"]
 
 
 def command() -> NoReturn:
-    """Run the command line as a process of its own, and end that at once.
+    """Entry point of the ``facegate`` script: run the command line and exit without interpreter shutdown.
 
-    Everything of ours is closed and written by then. Taking torch, OpenVINO and the interpreter apart around their
-    sleeping threads costs up to a second, and was once seen not to end.
+    Everything is closed and written by then. Shutting down torch, OpenVINO and the interpreter around their
+    sleeping threads takes up to a second, and has hung once.
     """
     code: object = 0
     try:
         main()
-    except SystemExit as left:
-        code = left.code
-    with contextlib.suppress(OSError):  # a reader that has left
+    except SystemExit as exit_:
+        code = exit_.code
+    with contextlib.suppress(OSError):  # the reader of the pipe is gone
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code if isinstance(code, int) else int(code is not None))

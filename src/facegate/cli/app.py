@@ -1,4 +1,4 @@
-"""The ``facegate`` command: one verb per job, data on stdout, everything for people on stderr."""
+"""The ``facegate`` command: one subcommand per job, data on stdout, messages and logs on stderr."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from facegate.cli.commands.replay import replay
 from facegate.cli.commands.run import run
 from facegate.cli.commands.serve import serve
 from facegate.cli.commands.spool import app as spool_app
+from facegate.cli.exit_codes import ExitCode
 from facegate.cli.signals import leave
 from facegate.errors import FacegateError
 from facegate.pipeline.flow.cores import set_wait_policy
@@ -34,9 +35,9 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Watch camera streams and let only the faces worth recognizing through.",
+    help="Select the best face shots of camera streams and send only those to recognition.",
 )
-for verb in (
+for command in (
     serve,
     run,
     recognize,
@@ -52,7 +53,7 @@ for verb in (
     restore,
     doctor,
 ):
-    app.command(verb.__name__.removesuffix("_command").replace("_", "-"))(verb)
+    app.command(command.__name__.removesuffix("_command").replace("_", "-"))(command)
 app.add_typer(fleet_app, name="fleet")
 app.add_typer(gallery_app, name="gallery")
 app.add_typer(models_app, name="models")
@@ -60,22 +61,31 @@ app.add_typer(spool_app, name="spool")
 app.add_typer(keys_app, name="keys")
 
 
-def _print_version(wanted: bool) -> None:
+def _print_version(requested: bool) -> None:
     from facegate import __version__
 
-    if wanted:
+    if requested:
         sys.stdout.write(f"facegate {__version__}\n")
         raise typer.Exit
 
 
 @app.callback()
 def _global(
-    debug: Annotated[bool, typer.Option(help="Show tracebacks and debug logs.")] = False,
-    log_json: Annotated[bool, typer.Option(help="Write logs as JSON lines.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug logs.")] = False,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Write logs as JSON lines.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
+    """Select the best face shots of camera streams and send only those to recognition.
+
+    \b
+    facegate demo
+    facegate serve
+    facegate run rtsp://10.0.0.5/stream
+
+    Exit codes: 0 done, 1 failed or refused, 2 wrong usage or configuration, 130 interrupted.
+    """
     del version
     from facegate.logs import configure
 
@@ -83,7 +93,7 @@ def _global(
 
 
 def main() -> None:
-    """Run the command line; every expected error is one line and an exit code."""
+    """Run the command line; every expected error is one line on stderr and an :class:`ExitCode`."""
     try:
         code = app(standalone_mode=False)
     except FacegateError as error:
@@ -97,5 +107,5 @@ def main() -> None:
         sys.stderr.write(f"facegate: {error.format_message()} (see facegate --help)\n")
         leave(error.exit_code)
     except KeyboardInterrupt:
-        leave(130)
-    leave(code or 0)
+        leave(ExitCode.INTERRUPTED)
+    leave(code or ExitCode.DONE)

@@ -1,4 +1,4 @@
-"""What several verbs need to run footage and recognize every face in it."""
+"""Runs footage and recognizes every face in it, for several commands."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class LoadedRecognizer(msgspec.Struct, frozen=True):
-    """A recognizer, the rule by which it names, and whom it knows."""
+    """A recognizer, its decision rule and its gallery."""
 
     embedder: Embedder
     rule: DecisionRule
@@ -29,7 +29,7 @@ class LoadedRecognizer(msgspec.Struct, frozen=True):
 
     @property
     def words(self) -> str:
-        """When a face is named."""
+        """The decision rule in words."""
         return self.rule.describe(len(self.gallery.names))
 
 
@@ -66,7 +66,7 @@ def footage_config(
     weights: Path | None,
     model_card: str | None,
 ) -> RunConfig:
-    """The configuration of one file: ``base`` with the options on top."""
+    """Configuration of one file: ``base`` with the options on top."""
     from facegate.pipeline.config import config_for
 
     own = config_for(source)
@@ -83,7 +83,7 @@ def footage_config(
 def observed(
     configs: Sequence[tuple[str, RunConfig]], known: LoadedRecognizer
 ) -> Iterator[tuple[Observer, Runner]]:
-    """Run each source and recognize every face; the runner says how its gate decides."""
+    """Run each source and recognize every face; yields the faces and the runner with its gates."""
     from facegate.evaluation.savings import Observer
     from facegate.pipeline.flow.cores import share_cores
 

@@ -1,4 +1,4 @@
-"""``facegate run --fleet``: a gate that takes its cameras from a fleet."""
+"""``facegate run --fleet``: a node whose cameras are assigned by a fleet."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ def watch_for_fleet(
     report: Path | None,
     override: Callable[[RunConfig], RunConfig],
 ) -> None:
-    """Watch what the fleet gives until a signal comes; the options of ``facegate run``."""
+    """Run the cameras that the fleet assigns until a signal arrives; the options of ``facegate run``.
+
+    Raises:
+        FleetError: the fleet's URL is invalid, or its server cannot be used.
+    """
     from facegate.cli.output.tables import show_summary
     from facegate.fleet.bucket import parse
     from facegate.fleet.node import FleetNode, NodeIdentity, own_folder
@@ -42,29 +46,31 @@ def watch_for_fleet(
     from facegate.pipeline.runner import Runner
     from facegate.pipeline.runtime.outputs import make_sink
 
-    place = parse(fleet, allow_insecure=allow_insecure)
+    address = parse(fleet, allow_insecure=allow_insecure)
     host = re.sub(r"[^\w.-]", "_", socket.gethostname())[:64] or "host"
     name = gate or host
     if not re.fullmatch(r"[\w.-]{1,64}", name):
-        raise typer.BadParameter("--gate is up to 64 letters, digits, '_', '.' and '-'")
+        raise typer.BadParameter(
+            f"--gate {name!r} is not a valid name: use up to 64 letters, digits, '_', '.' and '-'"
+        )
     check_writable(report)
     share_cores()
 
     def make_runner(config: RunConfig) -> Runner:
         return Runner(config, lambda: make_sink(config.delivery), stays=True)
 
-    watching = FleetNode(
-        place,
+    node = FleetNode(
+        address,
         NodeIdentity(gate=name, host=host, tags=tags, max_cameras=max_cameras, capacity=capacity),
         own_folder(folder or data_folder() / "gates" / name),
         override,
         make_runner,
     )
-    interrupted = Interrupt(watching.stop)
-    with ExitStack() as told:
+    interrupted = Interrupt(node.stop)
+    with ExitStack() as stack:
         if metrics:
-            told.enter_context(Monitor(metrics, watching.report, watching.timings, watching.fleet_health))
-        result = watching.run()
+            stack.enter_context(Monitor(metrics, node.report, node.timings, node.fleet_health))
+        result = node.run()
     if result is not None:
         if report is not None:
             write_whole(report, to_json(result))

@@ -1,4 +1,4 @@
-"""Options that several verbs share."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -18,48 +18,86 @@ class DetectorKind(StrEnum):
     SCRFD = "scrfd"
 
 
+class SettingDefault(str):
+    """Default of a setting (``section.field``) as help shows it.
+
+    Read from the configuration's model when it is formatted: importing that takes 0.3 s, which only help needs.
+    """
+
+    __slots__ = ()
+
+    def __format__(self, spec: str) -> str:
+        """The value, a number as short as possible."""
+        from pydantic import BaseModel
+
+        from facegate.pipeline.config import RunConfig
+
+        section, _, name = self.partition(".")
+        model = RunConfig.model_fields[section].annotation
+        assert isinstance(model, type) and issubclass(model, BaseModel), self
+        default = model.model_fields[name].default
+        return format(f"{default:g}" if isinstance(default, float) else str(default), spec)
+
+
 DetectorOption = Annotated[
     DetectorKind,
-    typer.Option("--detector", help="Face detector; auto: SCRFD or YuNet where given, else MTCNN."),
+    typer.Option(
+        "--detector", help="Face detector; auto uses SCRFD or YuNet if --detector-path is given, else MTCNN."
+    ),
 ]
 DetectorPathOption = Annotated[
     Path | None,
-    typer.Option(help="YuNet's ONNX file, or the directory of an insightface pack.", show_default=False),
+    typer.Option(help="ONNX file of YuNet, or directory of an insightface pack (SCRFD).", show_default=False),
 ]
 
 
 CacheOption = Annotated[
     Path | None,
-    typer.Option(help="Keeps crops, scores and embeddings.", show_default="$FACEGATE_CACHE or ~/.cache/facegate"),
+    typer.Option(
+        help="Cache folder for crops, scores and embeddings.", show_default="$FACEGATE_CACHE or ~/.cache/facegate"
+    ),
 ]
 WeightsOption = Annotated[
     Path | None,
     typer.Option(
-        help="Another model: a .safetensors or .pt file, or the name of one that ships.", show_default=False
+        help="Quality model: a .safetensors or .pt file, or the name of a model that ships.", show_default=False
     ),
 ]
 ModelCardOption = Annotated[
     str | None,
-    typer.Option("--model-card", help="Card of the weights: a name or a YAML file.", show_default=False),
+    typer.Option("--model-card", help="Model card of the weights: a name or a YAML file.", show_default=False),
 ]
 EmbedderOption = Annotated[
-    str, typer.Option(help="auto, builtin, dlib, an .onnx file, or the directory of an insightface pack.")
+    str,
+    typer.Option(help="Recognizer: auto, builtin, dlib, an .onnx file, or the directory of an insightface pack."),
 ]
-CardOption = Annotated[Path | None, typer.Option(help="YAML card of the ONNX file.", show_default=False)]
+CardOption = Annotated[
+    Path | None, typer.Option(help="YAML card of the recognizer's ONNX file.", show_default=False)
+]
 FpirOption = Annotated[
     float,
-    typer.Option(min=1e-9, max=0.5, help="Share of unknown visits that may get somebody's name (ISO/IEC 19795-1)."),
+    typer.Option(
+        min=1e-9, max=0.5, help="Maximum share of unknown visits that get a name (FPIR, ISO/IEC 19795-1)."
+    ),
 ]
-JsonFileOption = Annotated[Path | None, typer.Option("--json", help="Write everything here.", show_default=False)]
-PlotOption = Annotated[Path | None, typer.Option("--plot", help="Draw it here.", show_default=False)]
+JsonFileOption = Annotated[
+    Path | None, typer.Option("--json", help="Write the results to this file as JSON.", show_default=False)
+]
+PlotOption = Annotated[
+    Path | None, typer.Option("--plot", help="Write a plot to this image file.", show_default=False)
+]
 FootageConfigOption = Annotated[
-    Path | None, typer.Option(help="Configuration whose gate, tracker and scorer count.", show_default=False)
+    Path | None, typer.Option(help="Configuration of gate, tracker and scorer.", show_default=False)
 ]
 MetricsOption = Annotated[
     str | None,
-    typer.Option(help="Serve /healthz and /metrics at HOST:PORT; :9108 means loopback.", show_default=False),
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Serve /healthz and /metrics at HOST:PORT; :PORT binds loopback.",
+        show_default=False,
+    ),
 ]
 DataOption = Annotated[
     Path | None,
-    typer.Option(help="Data folder of 'facegate serve': visits stored there change too.", show_default=False),
+    typer.Option(help="Data folder of 'facegate serve' whose stored visits are updated too.", show_default=False),
 ]

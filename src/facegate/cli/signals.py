@@ -12,11 +12,11 @@ from typing import Any, NoReturn
 from facegate.parent import end_with_parent
 
 SIGNAL_EXIT = 128
-"""Exit codes above it name the signal that ended the process."""
+"""A process that a signal ends exits with this plus the number of the signal."""
 
 
 class Interrupt:
-    """Ctrl-C and SIGTERM: the first asks to stop, the second ends at once."""
+    """Handles Ctrl-C and SIGTERM: the first calls ``stop``, the second exits at once."""
 
     def __init__(self, stop: Any) -> None:
         self.exit_code = 0
@@ -33,9 +33,9 @@ class Interrupt:
 
 
 def end_at_once_while_loading() -> None:
-    """Until something has to be closed, a signal ends the process.
+    """Exit on a signal while modules are imported, when nothing has to be closed yet.
 
-    Python's own way is an exception, which may come up inside somebody's import and be swallowed there.
+    Python would raise ``KeyboardInterrupt``, which code that is being imported may swallow.
     """
     end_with_parent()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -43,11 +43,10 @@ def end_at_once_while_loading() -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process.
+    """Exit the process; everything is closed and written by now.
 
-    After a signal, at once: taking the interpreter and torch apart can cost a second. And where a thread of ours is
-    still inside a torch or FFmpeg call, which nothing can interrupt, taking them apart around it can crash. By now
-    everything of ours is closed and written.
+    After a signal, and while a thread of ours is inside a torch or FFmpeg call, without interpreter shutdown:
+    shutdown can take a second, and can crash around a running call.
     """
     working = any(thread.name.startswith("facegate-") for thread in threading.enumerate())
     if working or code > SIGNAL_EXIT:

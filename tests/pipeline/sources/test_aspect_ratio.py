@@ -114,7 +114,7 @@ def test_known_squeezed_sizes_are_named_with_what_to_set() -> None:
 
 def test_probe_tells_coded_size_shape_and_what_to_set(telling: Path, short_clip: Path, tmp_path: Path) -> None:
     told = facegate("probe", telling, "--seconds", "0.2")
-    assert "320 x 360, pixels 2:1, seen as 640 x 360" in told.stdout
+    assert "320 x 360, SAR 2:1, displayed as 640 x 360" in told.stdout
     with av.open(str(tmp_path / "n.mp4"), "w") as writer:
         out = writer.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
         out.width, out.height, out.pix_fmt = 960, 1080, "yuv420p"
@@ -130,5 +130,7 @@ def test_probe_tells_coded_size_shape_and_what_to_set(telling: Path, short_clip:
 
 @pytest.mark.parametrize("wrong", ["wide", "16:0", 969, "-1.5", "16:9:4", ":", "1e3"])
 def test_a_shape_that_is_none_is_refused_with_an_example(wrong: object) -> None:
-    with pytest.raises(ConfigError, match=r'cameras\[0\]\.display_aspect_ratio: a shape is "WIDTH:HEIGHT" with quotes, such as'):
+    with pytest.raises(
+        ConfigError, match=r'cameras\[0\]\.display_aspect_ratio: a shape is "WIDTH:HEIGHT" with quotes, such as'
+    ):
         build_config({"cameras": [{"name": "a", "source": "x.mp4", "display_aspect_ratio": wrong}]})

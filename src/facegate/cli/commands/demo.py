@@ -1,4 +1,4 @@
-"""``facegate demo``: the whole thing on this machine."""
+"""``facegate demo``: camera, gate and worker on this machine."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from typing import Annotated
 
 import typer
 
+from facegate.cli.exit_codes import ExitCode
+
 
 def demo(
     save: Annotated[
         Path | None,
-        typer.Option(help="Keep best shots and a contact sheet in this folder.", show_default=False),
+        typer.Option(help="Write best shots and a contact sheet to this folder.", show_default=False),
     ] = None,
-    embedder: Annotated[str, typer.Option(help="As for 'facegate recognize'.")] = "auto",
+    embedder: Annotated[str, typer.Option(help="Recognizer, as for 'facegate recognize'.")] = "auto",
 ) -> None:
-    """Show the whole thing on this machine, with no download: camera, gate and worker.
+    """Run a camera, a gate and a worker on this machine; downloads nothing.
 
     \b
     facegate demo
@@ -24,4 +26,4 @@ def demo(
     from facegate.demo.run import run_demo
 
     verdict = run_demo(save, embedder)
-    raise typer.Exit(0 if verdict.good else 1)
+    raise typer.Exit(ExitCode.DONE if verdict.good else ExitCode.REFUSED)

@@ -1,4 +1,4 @@
-"""``facegate explain``: a page that says why this shot and not another."""
+"""``facegate explain``: a page that shows why each shot was sent."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from facegate.cli.files import check_writable, write_whole
 
 def explain(
     recording: RecordingArgument,
-    to: Annotated[Path, typer.Option(help="The page to write.")] = Path("explain.html"),
-    track: Annotated[str | None, typer.Option(help="Only this track: CAMERA/NUMBER.", show_default=False)] = None,
+    to: Annotated[Path, typer.Option(help="HTML page to write.")] = Path("explain.html"),
+    track: Annotated[
+        str | None, typer.Option(metavar="CAMERA/NUMBER", help="Show only this track.", show_default=False)
+    ] = None,
     config: ConfigOption = None,
     min_quality: QualityOption = None,
 ) -> None:
-    """Write a page with each track's timeline: quality over time, what was sent, why the rest was not.
+    """Write a page with the timeline of each track: quality over time, shots sent, reasons for the rest.
 
     \b
     facegate explain day.rec --to day.html
@@ -37,7 +39,7 @@ def explain(
     if track is not None:
         known = [f"{story.camera}/{story.track_id}" for story in stories]
         if track not in known:
-            raise ConfigError(f"no track {track} in {recording}: it has {', '.join(known[:8])}")
+            raise ConfigError(f"--track {track} is not in {recording}; it has {', '.join(known[:8])}")
         stories = [story for story in stories if f"{story.camera}/{story.track_id}" == track]
     named = {camera.name for camera in used.cameras}
     marks = {

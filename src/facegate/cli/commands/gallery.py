@@ -1,4 +1,4 @@
-"""``facegate gallery``: who can be named."""
+"""``facegate gallery``: enrolled people and unknown visitors."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
+from facegate.cli.exit_codes import ExitCode
 from facegate.cli.options import (
     CardOption,
     DataOption,
@@ -19,18 +19,23 @@ from facegate.cli.options import (
     DetectorPathOption,
     EmbedderOption,
 )
+from facegate.cli.output.lines import print_faults, print_json
 from facegate.cli.signals import end_at_once_while_loading
-from facegate.errors import ConfigError
+from facegate.errors import ConfigError, GalleryError
 
 if TYPE_CHECKING:
-    from facegate.recognition.enrollment.checks import Fault
     from facegate.recognition.enrollment.gallery_store import GalleryStore
     from facegate.recognition.enrollment.unknowns import UnknownCluster, UnknownStore
 
-app = typer.Typer(no_args_is_help=True, help="Who can be named, and who came without being known.")
+app = typer.Typer(no_args_is_help=True, help="Manage enrolled people and unknown visitors.")
 
-GalleryArgument = Annotated[Path, typer.Argument(metavar="GALLERY.db", help="The gallery's file.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+GalleryArgument = Annotated[Path, typer.Argument(metavar="GALLERY.db", help="Gallery file (SQLite).")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the person.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+PageOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.html", help="Write a page with the faces to this file.", show_default=False),
+]
 
 
 @app.command()
@@ -39,12 +44,13 @@ def add(
     pictures: Annotated[
         list[Path],
         typer.Argument(
-            help="A folder with one sub-folder per person; with --name, pictures or folders of one person."
+            metavar="PICTURES",
+            help="Folder with one subfolder per person; with --name, pictures or folders of one person.",
         ),
     ],
-    name: Annotated[str | None, typer.Option(help="Whose pictures these are.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the pictured person.", show_default=False)] = None,
     accept: Annotated[
-        list[Path] | None, typer.Option(help="A picture that is right whatever is found; may be repeated.")
+        list[Path] | None, typer.Option(help="Enroll this picture even if a check rejects it. Repeatable.")
     ] = None,
     embedder: EmbedderOption = "auto",
     card: CardOption = None,
@@ -52,7 +58,7 @@ def add(
     detector_path: DetectorPathOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Enroll people. What would spoil recognition is refused, each picture with its reason and remedy.
+    """Enroll people from pictures; rejected pictures are listed with reason and remedy.
 
     \b
     facegate gallery add people.db staff/
@@ -66,28 +72,28 @@ def add(
     from facegate.recognition.matching.gallery_watcher import gallery_path
 
     if name is None and len(pictures) > 1:
-        raise ConfigError("give one folder with a sub-folder per person, or --name for pictures of one person")
+        raise ConfigError("several PICTURES without --name: give one folder with a subfolder per person, or --name")
     files = find_people(pictures[0]) if name is None else find_pictures(pictures, name)
-    right = {path.resolve() for path in accept or []}
-    if unknown := right - {file.path.resolve() for file in files}:
-        raise ConfigError(f"--accept {min(unknown)}: that is none of the pictures to be added")
+    accepted = {path.resolve() for path in accept or []}
+    if unknown := accepted - {file.path.resolve() for file in files}:
+        raise ConfigError(f"--accept {min(unknown)} is not one of the pictures to add")
     with (
         enrolling(gallery_path(gallery), embedder, card, detector, detector_path, create=True) as enroller,
         counting("pictures") as progress,
     ):
-        enrolled = enroller.add(files, lambda path: path.resolve() in right, progress)
+        enrolled = enroller.add(files, lambda path: path.resolve() in accepted, progress)
     if as_json:
-        _print_json(enrolled)
+        print_json(enrolled)
     else:
-        known = f", {enrolled.known} there already" if enrolled.known else ""
+        known = f", {enrolled.known} already enrolled" if enrolled.known else ""
         sys.stdout.write(f"{enrolled.added} pictures added{known}\n")
-        _print_faults(enrolled.faults)
-    raise typer.Exit(1 if enrolled.faults else 0)
+        print_faults(enrolled.faults)
+    raise typer.Exit(ExitCode.REFUSED if enrolled.faults else ExitCode.DONE)
 
 
 @app.command("list")
 def list_people(gallery: GalleryArgument, as_json: JsonOption = False) -> None:
-    """List who can be named.
+    """List enrolled people.
 
     \b
     facegate gallery list people.db
@@ -95,18 +101,16 @@ def list_people(gallery: GalleryArgument, as_json: JsonOption = False) -> None:
     with _opened(gallery) as people:
         found = people.people()
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     for person in found:
-        negatives = f", {person.negatives} of others" if person.negatives else ""
+        negatives = f", {person.negatives} counterexamples" if person.negatives else ""
         sys.stdout.write(f"{person.name}: {person.pictures} picture{'s' * (person.pictures != 1)}{negatives}\n")
 
 
 @app.command()
-def show(
-    gallery: GalleryArgument, name: Annotated[str, typer.Argument(help="Who.")], as_json: JsonOption = False
-) -> None:
-    """List somebody's pictures.
+def show(gallery: GalleryArgument, name: NameArgument, as_json: JsonOption = False) -> None:
+    """List the pictures of a person.
 
     \b
     facegate gallery show people.db "Ann Smith"
@@ -114,23 +118,21 @@ def show(
     with _opened(gallery) as people:
         found = people.pictures(name)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     for picture in found:
-        words = ["not this person"] * (picture.kind == "negative") + ["accepted"] * picture.accepted
+        words = ["counterexample"] * (picture.kind == "negative") + ["accepted"] * picture.accepted
         sys.stdout.write(f"{picture.source}: quality {picture.quality}{''.join(f', {word}' for word in words)}\n")
 
 
 @app.command()
 def check(
     gallery: Annotated[
-        Path, typer.Argument(help="The gallery's file, or a folder with one sub-folder per person.")
+        Path, typer.Argument(metavar="GALLERY", help="Gallery file, or folder with one subfolder per person.")
     ],
-    page: Annotated[
-        Path | None, typer.Option(metavar="FILE.html", help="Write a page with the pictures.", show_default=False)
-    ] = None,
+    page: PageOption = None,
     accept: Annotated[
-        list[str] | None, typer.Option(help="A picture, as this command prints it, that is right; may be repeated.")
+        list[str] | None, typer.Option(help="Accept this picture, named as printed by this command. Repeatable.")
     ] = None,
     embedder: EmbedderOption = "auto",
     card: CardOption = None,
@@ -138,7 +140,7 @@ def check(
     detector_path: DetectorPathOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find poor, wrong and doubled pictures, and people who look alike. Exits 1 where something is wrong.
+    """Check for poor, mislabeled and duplicate pictures and similar people; exits with 1 if any are found.
 
     \b
     facegate gallery check people.db --page check.html
@@ -154,7 +156,7 @@ def check(
     from facegate.recognition.loading import enrolling
 
     if accept and gallery.is_dir():
-        raise ConfigError("--accept is noted in a gallery's file: 'facegate gallery add' makes one of a folder")
+        raise ConfigError("--accept needs a gallery file: 'facegate gallery add' makes one from a folder")
     check_writable(page)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "people.db" if gallery.is_dir() else gallery
@@ -168,25 +170,23 @@ def check(
             if page is not None:
                 write_whole(page, gallery_page(enroller.people, faults).encode())
     if as_json:
-        _print_json(faults)
+        print_json(faults)
     elif faults:
-        _print_faults(faults)
+        print_faults(faults)
     else:
-        sys.stdout.write("nothing is wrong\n")
-    raise typer.Exit(1 if faults else 0)
+        sys.stdout.write("no problems found\n")
+    raise typer.Exit(ExitCode.REFUSED if faults else ExitCode.DONE)
 
 
 @app.command()
 def unknowns(
     gallery: GalleryArgument,
-    page: Annotated[
-        Path | None, typer.Option(metavar="FILE.html", help="Write a page with the faces.", show_default=False)
-    ] = None,
+    page: PageOption = None,
     embedder: EmbedderOption = "auto",
     card: CardOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List who came without being known, as workers with this gallery have seen them: put together by person.
+    """List unknown visitors that workers with this gallery have seen, grouped by person.
 
     \b
     facegate gallery unknowns people.db --page unknowns.html
@@ -201,7 +201,7 @@ def unknowns(
         if page is not None:
             write_whole(page, unknowns_page(opened, found).encode())
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     for cluster in found:
         visits, days = len(cluster.visits), cluster.days
@@ -214,15 +214,17 @@ def unknowns(
 @app.command("name")
 def name_unknown(
     gallery: GalleryArgument,
-    number: Annotated[int, typer.Argument(help="Of the unknown person, as 'gallery unknowns' lists it.")],
-    name: Annotated[str, typer.Argument(help="Who it is: somebody new or known.")],
+    number: Annotated[
+        int, typer.Argument(metavar="NUMBER", help="Number of the unknown person, as listed by 'gallery unknowns'.")
+    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a new or enrolled person.")],
     without: Annotated[
-        list[int] | None, typer.Option(help="A visit's face ('row' of --json) that is not this person's.")
+        list[int] | None, typer.Option(help="Face to leave out ('row' in --json). Repeatable.")
     ] = None,
     embedder: EmbedderOption = "auto",
     card: CardOption = None,
 ) -> None:
-    """Say who an unknown person is: the best faces are enrolled.
+    """Name an unknown person and enroll their best faces.
 
     \b
     facegate gallery name people.db 17 "Ann Smith"
@@ -233,23 +235,25 @@ def name_unknown(
     with UnknownStore(gallery) as opened, _opened(gallery) as people:
         found = [cluster for cluster in _clusters(opened, embedder, card) if cluster.id == number]
         if not found:
-            raise ConfigError(f"there is no unknown person {number}: 'facegate gallery unknowns' lists them")
-        wrong = set(without or [])
-        if strange := wrong - {visit.row for visit in found[0].visits}:
-            raise ConfigError(f"--without {min(strange)}: that is no face of unknown person {number}")
-        added = enroll_cluster(opened, people, found[0], name, wrong)
+            raise GalleryError(f"there is no unknown person {number}; 'facegate gallery unknowns' lists them")
+        excluded = set(without or [])
+        if unknown := excluded - {visit.row for visit in found[0].visits}:
+            raise GalleryError(f"--without {min(unknown)} is not a face of unknown person {number}")
+        added = enroll_cluster(opened, people, found[0], name, excluded)
     sys.stdout.write(f"{added} pictures of {name} added\n")
 
 
 @app.command("reject")
 def not_this_person(
     gallery: GalleryArgument,
-    name: Annotated[str, typer.Argument(help="Whose name was given.")],
-    pictures: Annotated[list[Path], typer.Argument(help="Faces that got it and are somebody else's.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the person that was wrongly assigned.")],
+    pictures: Annotated[
+        list[Path], typer.Argument(metavar="PICTURES", help="Face pictures of other people that got this name.")
+    ],
     detector: DetectorOption = DetectorKind.AUTO,
     detector_path: DetectorPathOption = None,
 ) -> None:
-    """Say that a face is not this person's: faces more like it than like the person get no name any more.
+    """Add counterexamples: faces more similar to them than to the person are no longer named.
 
     \b
     facegate gallery reject people.db "Ann Smith" shots/door-12-1.jpg
@@ -261,28 +265,31 @@ def not_this_person(
     from facegate.scoring.engine import load_scorer
 
     with _opened(gallery) as people:
-        people.pictures(name)  # there is such a person
-        looker = FaceExtractor(load_detector(detector, detector_path), load_scorer())
-        looks = [looker.extract(read_picture_file(path), str(path)) for path in pictures]
-        added = people.add(name, looks, kind="negative")
-    sys.stdout.write(f"{added} faces are not {name}'s\n")
+        people.pictures(name)  # raises GalleryError for an unknown name
+        extractor = FaceExtractor(load_detector(detector, detector_path), load_scorer())
+        samples = [extractor.extract(read_picture_file(path), str(path)) for path in pictures]
+        added = people.add(name, samples, kind="negative")
+    sys.stdout.write(f"{added} counterexamples added to {name}\n")
 
 
 @app.command()
 def remove(
     gallery: GalleryArgument,
-    name: Annotated[str, typer.Argument(help="Who.")],
+    name: NameArgument,
     everywhere: Annotated[
-        bool, typer.Option("--everywhere", help="From unknown faces, --spool, --results and --data too.")
+        bool,
+        typer.Option(
+            "--everywhere", help="Also erase unknown faces, backups, and entries in --spool, --results and --data."
+        ),
     ] = False,
-    spool: Annotated[list[Path] | None, typer.Option(help="Of a gate or worker; may be repeated.")] = None,
-    results: Annotated[list[Path] | None, typer.Option(help="Lines of a worker; may be repeated.")] = None,
+    spool: Annotated[list[Path] | None, typer.Option(help="Erase from this spool file. Repeatable.")] = None,
+    results: Annotated[list[Path] | None, typer.Option(help="Erase from this results file. Repeatable.")] = None,
     data: DataOption = None,
     embedder: EmbedderOption = "auto",
     card: CardOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove somebody with all pictures.
+    """Remove a person with all pictures.
 
     \b
     facegate gallery remove people.db "Ann Smith"
@@ -290,7 +297,7 @@ def remove(
     """
     if not everywhere:
         with _opened(gallery) as people:
-            sys.stdout.write(f"{name} removed, with {people.remove(name)} pictures\n")
+            sys.stdout.write(f"{name} removed with {people.remove(name)} pictures\n")
         return
     from facegate.maintenance.backups import FOLDER, forget_in_backups
     from facegate.recognition.embedders import load_embedder
@@ -302,7 +309,7 @@ def remove(
     copies = gallery.absolute().parent / FOLDER
     erased.insert(0, Erased(str(copies), forget_in_backups(copies, name), "automatic backups"))
     if as_json:
-        _print_json(erased)
+        print_json(erased)
         return
     for place in erased:
         sys.stdout.write(f"{place.place}: {place.found} {place.what} removed\n")
@@ -311,11 +318,11 @@ def remove(
 @app.command()
 def rename(
     gallery: GalleryArgument,
-    name: Annotated[str, typer.Argument(help="Who.")],
-    new: Annotated[str, typer.Argument(help="How they are called from now on.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Current name of the person.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="New name of the person.")],
     data: DataOption = None,
 ) -> None:
-    """Call somebody otherwise.
+    """Rename a person.
 
     \b
     facegate gallery rename people.db ann "Ann Smith" --data facegate-data
@@ -325,17 +332,17 @@ def rename(
     with _opened(gallery) as people:
         people.rename(name, new)
     rename_stored(data, name, new)
-    sys.stdout.write(f"{name} is called {new} now\n")
+    sys.stdout.write(f"{name} renamed to {new}\n")
 
 
 @app.command()
 def merge(
     gallery: GalleryArgument,
-    name: Annotated[str, typer.Argument(help="Who goes.")],
-    into: Annotated[str, typer.Argument(help="Who gets the pictures.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Person to merge.")],
+    into: Annotated[str, typer.Argument(metavar="INTO", help="Person to keep.")],
     data: DataOption = None,
 ) -> None:
-    """Give somebody's pictures to another person, where both are one.
+    """Merge two entries of one person.
 
     \b
     facegate gallery merge people.db "A. Smith" "Ann Smith"
@@ -345,12 +352,15 @@ def merge(
     with _opened(gallery) as people:
         moved = people.merge(name, into)
     rename_stored(data, name, into)
-    sys.stdout.write(f"{name} is {into} now, who got {moved} pictures\n")
+    sys.stdout.write(f"{name} merged into {into}: {moved} pictures moved\n")
 
 
 @app.command()
-def export(gallery: GalleryArgument, to: Annotated[Path, typer.Argument(help="A new folder.")]) -> None:
-    """Write all aligned crops as PNG, one sub-folder per person, as 'gallery add' takes them.
+def export(
+    gallery: GalleryArgument,
+    to: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder for the new crops.")],
+) -> None:
+    """Export all aligned crops as PNG, one subfolder per person, as 'gallery add' reads them.
 
     \b
     facegate gallery export people.db staff/
@@ -358,7 +368,7 @@ def export(gallery: GalleryArgument, to: Annotated[Path, typer.Argument(help="A 
     import cv2
 
     if to.exists() and any(to.iterdir()):
-        raise ConfigError(f"{to} is not empty: give a new folder")
+        raise ConfigError(f"{to} is not empty; give a new folder")
     with _opened(gallery) as people:
         pictures = [picture for picture in people.pictures() if picture.kind == "enrolled"]
         for picture in pictures:
@@ -378,7 +388,7 @@ def _accept(people: GalleryStore, sources: list[str]) -> None:
     rows = {picture.source: picture.row for picture in people.pictures()}
     for source in sources:
         if source not in rows:
-            raise ConfigError(f"--accept {source}: there is no such picture in the gallery")
+            raise ConfigError(f"--accept {source} is not a picture of the gallery")
     people.accept([rows[source] for source in sources])
 
 
@@ -388,13 +398,3 @@ def _opened(gallery: Path) -> Iterator[GalleryStore]:
 
     with GalleryStore(gallery) as people:
         yield people
-
-
-def _print_json(found: object) -> None:
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n")
-
-
-def _print_faults(faults: list[Fault]) -> None:
-    for fault in faults:
-        where = "" if fault.source is None else f": {fault.source}"
-        sys.stdout.write(f"{fault.person}{where}: {fault.reason}; {fault.remedy}\n")

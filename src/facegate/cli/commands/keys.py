@@ -1,4 +1,4 @@
-"""``facegate keys``: who may attach to a gate beyond this host."""
+"""``facegate keys``: keys of workers on other hosts."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Keys for encrypted delivery beyond this host (CurveZMQ).")
+app = typer.Typer(
+    no_args_is_help=True, help="Manage keys for encrypted delivery to workers on other hosts (CurveZMQ)."
+)
 
-KeysOption = Annotated[Path, typer.Option("--keys", help="The gate's folder of keys.")]
+KeysOption = Annotated[Path, typer.Option("--keys", help="Key folder of the gate.")]
 DEFAULT = Path("keys")
 
 
 @app.command()
 def new(
-    name: Annotated[str, typer.Argument(help="What to call the worker.", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new worker.", show_default=False)],
     keys: KeysOption = DEFAULT,
     to: Annotated[
-        Path | None, typer.Option(help="Write the worker's file here.", show_default="NAME.key.json")
+        Path | None, typer.Option(help="Key file to write for the worker.", show_default="NAME.key.json")
     ] = None,
 ) -> None:
-    """Make a worker's key, and the gate's with the first. Carry the worker's file to its host by a safe way.
+    """Create a key for a worker; the first call also creates the gate's. Copy the file to the worker securely.
 
     \b
     facegate keys new worker-1
@@ -33,12 +35,14 @@ def new(
 
     target = to or Path(f"{name}.key.json")
     new_worker(keys, name, target)
-    sys.stderr.write(f"{target} is the worker's key: keep it secret, carry it to the worker, delete it here\n")
+    sys.stderr.write(
+        f"{target} is the secret key of the worker: copy it to the worker's host, then delete it here\n"
+    )
 
 
 @app.command("list")
 def list_workers(keys: KeysOption = DEFAULT) -> None:
-    """Print the names of the workers that are let in.
+    """List the workers that may connect.
 
     \b
     facegate keys list
@@ -51,13 +55,14 @@ def list_workers(keys: KeysOption = DEFAULT) -> None:
 
 @app.command()
 def revoke(
-    name: Annotated[str, typer.Argument(help="The worker.", show_default=False)], keys: KeysOption = DEFAULT
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the worker.", show_default=False)],
+    keys: KeysOption = DEFAULT,
 ) -> None:
-    """Shut a worker out, from its next connection on.
+    """Revoke the key of a worker; it applies from its next connection.
 
     \b
     facegate keys revoke worker-1
     """
-    from facegate.sinks.keys import revoke as shut_out
+    from facegate.sinks.keys import revoke as revoke_key
 
-    shut_out(keys, name)
+    revoke_key(keys, name)

@@ -1,4 +1,4 @@
-"""``facegate backup``, ``restore`` and ``doctor``: kept data."""
+"""``facegate backup``, ``restore`` and ``doctor``: stored data."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ from typing import Annotated
 
 import typer
 
-from facegate.errors import ConfigError
+from facegate.cli.exit_codes import ExitCode
+from facegate.errors import ConfigError, StoreError
 
 DataOption = Annotated[
     Path | None,
-    typer.Option(help="Folder of 'facegate serve' or 'run --data'.", show_default="~/.local/share/facegate"),
+    typer.Option(help="Data folder of 'facegate serve' or 'run --data'.", show_default="~/.local/share/facegate"),
 ]
 GalleryOption = Annotated[
-    Path | None, typer.Option(help="The gallery, where it is another file.", show_default="DATA/people.db")
+    Path | None, typer.Option(help="Gallery file, if it is outside the data folder.", show_default="DATA/people.db")
 ]
 ConfigOption = Annotated[
     Path | None,
-    typer.Option(help="The configuration, where it is another file.", show_default="DATA/facegate.yaml"),
+    typer.Option(help="Configuration file, if it is outside the data folder.", show_default="DATA/facegate.yaml"),
 ]
 
 
 def backup(
-    folder: Annotated[Path, typer.Argument(help="A new folder for the copies.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="New folder for the backup.")],
     data: DataOption = None,
     gallery: GalleryOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Copy everything that is kept, except recordings, while everything runs.
+    """Back up all data except recordings; nothing has to be stopped.
 
     \b
     facegate backup /mnt/usb/facegate-1
@@ -43,18 +44,20 @@ def backup(
 
     files = data_files(_folder(data), gallery, config)
     if not files:
-        raise ConfigError(f"there is nothing to back up in {_folder(data)}: give the right --data")
+        raise ConfigError(f"{_folder(data)} contains nothing to back up; give another --data")
     for saved in make_backup(files, folder, time()).files:
         sys.stdout.write(f"{saved.name}: {saved.bytes} bytes\n")
 
 
 def restore(
-    folder: Annotated[Path, typer.Argument(help="A folder of 'facegate backup', or of DATA/backups.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Backup folder, made by 'facegate backup' or in DATA/backups.")
+    ],
     data: DataOption = None,
     gallery: GalleryOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Put a backup back; what is there now is backed up into DATA/backups first.
+    """Restore a backup; current data is backed up to DATA/backups first.
 
     \b
     facegate restore /mnt/usb/facegate-1
@@ -67,19 +70,19 @@ def restore(
     where = _folder(data)
     kinds = {"people.db": GALLERY, "store.db": STORE, "accounts.db": ACCOUNTS}
     places = {"people.db": gallery, "facegate.yaml": config}
-    wanted = []
+    targets = []
     for name in (saved.name for saved in read_manifest(folder).files):
         if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise ConfigError(f"{folder} is no backup of facegate: it names {name}")
+            raise ConfigError(f"{folder} is not a facegate backup: its manifest names {name}")
         kind = SPOOL if name.endswith(".spool") else kinds.get(name)
-        wanted.append(DataFile(name, places.get(name) or where / name, kind))
+        targets.append(DataFile(name, places.get(name) or where / name, kind))
     where.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _alone(where):
         present = data_files(where, gallery, config)
         sound = [file for file in present if file.kind is None or examine(file.path, file.kind).state == "sound"]
         if sound:
             back_up(where / FOLDER, sound, time(), at_once=True)
-        for line in restore_backup(folder, wanted):
+        for line in restore_backup(folder, targets):
             sys.stdout.write(line + "\n")
 
 
@@ -88,10 +91,10 @@ def doctor(
     gallery: GalleryOption = None,
     config: ConfigOption = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Recover what can be recovered, and set permissions right.")
+        bool, typer.Option("--repair", help="Recover damaged files and correct permissions.")
     ] = False,
 ) -> None:
-    """Check every file that is kept, versions, free space, clock and permissions; exit code 1 where one is wrong.
+    """Check data files, versions, free space, clock and permissions; exits with 1 if a check fails.
 
     \b
     facegate doctor
@@ -103,12 +106,12 @@ def doctor(
 
     where = _folder(data)
     folders = list(dict.fromkeys([where / FOLDER, (gallery or where / "people.db").absolute().parent / FOLDER]))
-    wrong = False
+    failed = False
     for line in diagnose(where, data_files(where, gallery, config), folders, time(), repair=repair):
-        wrong = wrong or line.level == "error"
+        failed = failed or line.level == "error"
         sys.stdout.write(f"{line.level:8}{line.text}\n")
         sys.stdout.flush()
-    raise typer.Exit(int(wrong))
+    raise typer.Exit(ExitCode.REFUSED if failed else ExitCode.DONE)
 
 
 def _folder(data: Path | None) -> Path:
@@ -119,12 +122,14 @@ def _folder(data: Path | None) -> Path:
 
 @contextmanager
 def _alone(data: Path) -> Iterator[None]:
-    """No console serves from this folder meanwhile."""
+    """Hold the lock of the data folder."""
     import fcntl
 
     with (data / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ConfigError(f"a console uses {data}: end it, restore, and start it again") from None
+            raise StoreError(
+                f"{data} is in use by 'facegate serve'; stop it, restore, and start it again"
+            ) from None
         yield

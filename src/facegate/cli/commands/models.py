@@ -1,4 +1,4 @@
-"""``facegate models``: which quality models are known, where they come from, and what runs them best here."""
+"""``facegate models``: quality models, their cards, and the fastest backend for this machine."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
 from facegate.cli.options import ModelCardOption
+from facegate.cli.output.lines import print_json
 from facegate.errors import ModelError
 
-app = typer.Typer(no_args_is_help=True, help="Known quality models: list, show, pull, verify, tune, export.")
+app = typer.Typer(no_args_is_help=True, help="Manage quality models: list, show, pull, verify, tune, export.")
 
 Weights = Annotated[
     Path | None,
-    typer.Argument(help="A .safetensors or .pt file; the built-in model by default.", show_default=False),
+    typer.Argument(metavar="WEIGHTS", help="Weights (.safetensors or .pt).", show_default="the built-in model"),
 ]
 
 
@@ -40,7 +40,7 @@ def list_models() -> None:
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="Name of a card, or a YAML file.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a model card, or YAML file.")],
 ) -> None:
     """Print a model card as JSON.
 
@@ -49,14 +49,15 @@ def show(
     """
     from facegate.scoring.families import read_card
 
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(read_card(name)), indent=2).decode() + "\n")
+    print_json(read_card(name))
 
 
 @app.command()
 def verify(
-    weights: Annotated[Path, typer.Argument(help="A .safetensors or .pt file.")], model_card: ModelCardOption = None
+    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="Weights (.safetensors or .pt).")],
+    model_card: ModelCardOption = None,
 ) -> None:
-    """Load a file strictly, score one gray crop, and print what it is.
+    """Load weights strictly, score one gray crop, and print the model card and SHA-256.
 
     \b
     facegate models verify adaface_vit_base.pt --model-card cvlface-vit-base
@@ -69,18 +70,18 @@ def verify(
     scorer = load_scorer(weights, card=model_card, device="cpu", dtype="fp32")
     scorer.score(np.full((1, 112, 112, 3), 127, np.uint8))
     digest = file_sha256(weights)
-    sys.stdout.write(f"{weights}: fits card '{scorer.card.name}', SHA-256 {digest}\n")
+    sys.stdout.write(f"{weights}: matches card '{scorer.card.name}', SHA-256 {digest}\n")
 
 
 @app.command()
 def pull(
-    name: Annotated[str, typer.Argument(help="A known card, or a hub id: owner/name.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a model card, or hub ID (owner/name).")],
     file: Annotated[
         str | None,
-        typer.Option(help="The weight file in the repository, where it has several.", show_default=False),
+        typer.Option(help="Weights file in the repository, if it has several.", show_default=False),
     ] = None,
 ) -> None:
-    """Fetch weights from the Hugging Face hub; a pull that was interrupted goes on where it stopped.
+    """Download weights from the Hugging Face hub; an interrupted download is resumed.
 
     \b
     facegate models pull cvlface-vit-base
@@ -92,7 +93,7 @@ def pull(
     path = pull(name, file)
     sys.stdout.write(f"{path}\nSHA-256 {file_sha256(path)}\n")
     if "/" in name and card_of(name) is None:
-        sys.stderr.write(f"no known card names {name}: give --model-card, unless the file carries its own\n")
+        sys.stderr.write(f"no model card for {name}: use --model-card unless the file contains one\n")
 
 
 @app.command()
@@ -100,10 +101,10 @@ def tune(
     weights: Weights = None,
     model_card: ModelCardOption = None,
 ) -> None:
-    """Measure which backend runs a model fastest on this machine; 'auto' takes it from then on.
+    """Measure the fastest backend for a model on this machine; backend 'auto' then uses it.
 
-    Exports the model once (seconds to minutes), runs torch, ONNX Runtime and OpenVINO where installed, and leaves
-    out whatever ranks crops or embeds them differently from fp32.
+    Exports the model once (seconds to minutes), measures torch, ONNX Runtime and OpenVINO if installed, and
+    rejects a backend whose ranking of crops or embeddings differ from fp32.
 
     \b
     facegate models tune
@@ -119,10 +120,10 @@ def tune(
     scorer = load_scorer(weights, card=model_card, device="cpu", dtype="fp32", backend="torch")
     screen = Console(stderr=True, highlight=False)
     trials = tune(scorer.reading, example_crops(), native_bf16("cpu"), screen.print)
-    table = Table("backend", "format", "ms per crop", "rank agreement", "least cosine", "")
-    taken = next((trial for trial in trials if trial.acceptable(scorer.card)), None)
+    table = Table("backend", "format", "ms per crop", "rank agreement", "min. cosine", "")
+    selected = next((trial for trial in trials if trial.acceptable(scorer.card)), None)
     for trial in trials:
-        verdict = "taken" if trial is taken else "" if trial.acceptable(scorer.card) else "not exact enough"
+        verdict = "selected" if trial is selected else "" if trial.acceptable(scorer.card) else "too inaccurate"
         numbers = (f"{trial.ms_per_crop:.2f}", f"{trial.rank_agreement:.5f}", f"{trial.embedding_agreement:.5f}")
         table.add_row(trial.backend, trial.dtype, *numbers, verdict)
     Console(highlight=False).print(table)
@@ -130,11 +131,11 @@ def tune(
 
 @app.command()
 def export(
-    to: Annotated[Path, typer.Option(help="The .onnx file to write.")],
+    to: Annotated[Path, typer.Option(help="ONNX file to write.")],
     weights: Weights = None,
     model_card: ModelCardOption = None,
 ) -> None:
-    """Write one ONNX graph: uint8 crops in; raw score, quality and embedding out; dynamic batch.
+    """Export one ONNX graph: uint8 crops in; raw score, quality and embedding out; dynamic batch.
 
     \b
     facegate models export --to quality.onnx

@@ -1,4 +1,4 @@
-"""``facegate probe``: what a camera offers, or why it cannot be opened."""
+"""``facegate probe``: reports the properties of a stream, or why it cannot be opened."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ if TYPE_CHECKING:
 
 
 def probe_command(
-    source: Annotated[str, typer.Argument(help="URL, file or webcam, as for 'facegate run'.", show_default=False)],
-    seconds: Annotated[float, typer.Option(min=0.1, max=600, help="Watch for this long.")] = 3.0,
-    timeout: Annotated[
-        float, typer.Option(min=0.1, max=120, help="Give up after so long without an answer.")
-    ] = 5.0,
-    transport: Annotated[Literal["tcp", "udp"], typer.Option(help="Of RTSP.")] = "tcp",
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="Stream URL, file or webcam, as for 'facegate run'.", show_default=False
+        ),
+    ],
+    seconds: Annotated[float, typer.Option(min=0.1, max=600, help="Seconds to measure.")] = 3.0,
+    timeout: Annotated[float, typer.Option(min=0.1, max=120, help="Seconds to wait for the camera.")] = 5.0,
+    transport: Annotated[Literal["tcp", "udp"], typer.Option(help="RTSP transport protocol.")] = "tcp",
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Say what a camera offers: codec, size, frame rates, key frames, delay.
+    """Print codec, size, frame rate, key frame interval and start-up delay of a stream.
 
     \b
     facegate probe rtsp://viewer:${PASSWORD}@10.0.0.5/stream1
@@ -47,12 +50,12 @@ def probe_command(
         "kind": "live" if found.live else "file",
         "codec": found.codec or "-",
         "size": _size(found),
-        "frames per second": measured
+        "frame rate (fps)": measured
         if found.fps_declared is None
         else f"{measured}, {found.fps_declared:g} declared",
-        "a key frame every": "-" if found.key_frame_every_s is None else f"{found.key_frame_every_s:g} s",
-        "first frame after": f"{found.first_frame_s:g} s",
-        "tells its own time": "yes" if found.clock else "no",
+        "key frame interval": "-" if found.key_frame_every_s is None else f"{found.key_frame_every_s:g} s",
+        "time to first frame": f"{found.first_frame_s:g} s",
+        "sends wall-clock time": "yes" if found.clock else "no",
     }
     for name, value in rows.items():
         table.add_row(name, value)
@@ -60,8 +63,8 @@ def probe_command(
     console.print(table)
     if found.advice is not None:
         console.print(
-            f"Recorders send {found.coded_width} x {found.coded_height} squeezed, and this stream does not say so: "
-            f'if its people look narrow or wide, set display_aspect_ratio: "{found.advice}"'
+            f"Many recorders send {found.coded_width} x {found.coded_height} anamorphic without declaring it. "
+            f'If people look narrow or wide, set display_aspect_ratio: "{found.advice}"'
         )
 
 
@@ -69,4 +72,4 @@ def _size(found: Probe) -> str:
     shown = f"{found.width} x {found.height}"
     if found.coded_width is None or found.pixel in (None, "1:1"):
         return shown
-    return f"{found.coded_width} x {found.coded_height}, pixels {found.pixel}, seen as {shown}"
+    return f"{found.coded_width} x {found.coded_height}, SAR {found.pixel}, displayed as {shown}"

@@ -1,4 +1,4 @@
-"""``facegate recognize``: a worker that names what gates send."""
+"""``facegate recognize``: a worker that identifies the faces that gates send."""
 
 from __future__ import annotations
 
@@ -19,75 +19,90 @@ from facegate.cli.options import (
     EmbedderOption,
     FpirOption,
     MetricsOption,
+    SettingDefault,
 )
 from facegate.cli.signals import Interrupt, end_at_once_while_loading
 from facegate.errors import ConfigError
 
 TAIL_BYTES = 1_000_000
-"""Of a file of results: looked through for what a killed worker has written last."""
+"""Bytes at the end of a results file that are searched for the last events of a killed worker."""
 
 
 def recognize(  # noqa: PLR0915
     connect: Annotated[
         list[str] | None,
         typer.Option(
-            help="A gate's endpoint, once for each gate, or the nats:// or tls:// URL of a JetStream server.",
-            show_default="tcp://127.0.0.1:5570",
+            metavar="ENDPOINT",
+            help="Endpoint of a gate, or nats:// or tls:// URL of a JetStream server. Repeatable for gates.",
+            show_default=SettingDefault("delivery.bind"),
         ),
     ] = None,
     gallery: Annotated[
-        Path, typer.Option(help="A file of 'facegate gallery add', or a folder with one sub-folder per person.")
+        Path, typer.Option(help="Gallery file of 'facegate gallery add', or folder with one subfolder per person.")
     ] = Path("gallery"),
     output: Annotated[
-        Path | None, typer.Option(help="Append results here instead of stdout.", show_default=False)
+        Path | None, typer.Option(help="Append results to this file instead of stdout.", show_default=False)
     ] = None,
     embedder: EmbedderOption = "auto",
     key: Annotated[
-        Path | None, typer.Option(help="This worker's file of 'facegate keys new'.", show_default=False)
+        Path | None, typer.Option(help="Key file of this worker, made by 'facegate keys new'.", show_default=False)
     ] = None,
     card: CardOption = None,
     fpir: FpirOption = 1e-3,
     threshold: Annotated[
         float | None,
-        typer.Option(min=-1, max=1, help="A fixed similarity instead, which promises no rate.", show_default=False),
+        typer.Option(
+            min=-1, max=1, help="Fixed similarity threshold; disables the FPIR guarantee.", show_default=False
+        ),
     ] = None,
     publish: Annotated[
         list[str] | None,
         typer.Option(
-            help="Send what becomes known of visits there too: https://, mqtts:// or tls:// (NATS), http://, "
-            "mqtt://, nats:// or store:///FILE on this host, or tcp:// to bind for subscribers; may be repeated.",
+            metavar="URL",
+            help="Publish visit events to this URL: https://, mqtts:// or tls:// (NATS); on this host also "
+            "http://, mqtt://, nats:// or store:///FILE; or tcp:// to bind for subscribers. Repeatable.",
             show_default=False,
         ),
     ] = None,
     presence: Annotated[
         list[str] | None,
-        typer.Option(help="With an MQTT broker: tell whether this person is there.", show_default=False),
+        typer.Option(
+            metavar="NAME",
+            help="Publish the presence of this person to the MQTT broker. Repeatable.",
+            show_default=False,
+        ),
     ] = None,
     console: Annotated[
         str | None,
         typer.Option(
-            help="With an MQTT broker: address of the console, for Home Assistant to link to.",
+            metavar="URL",
+            help="Console URL that Home Assistant links to, with an MQTT broker.",
             show_default=False,
         ),
     ] = None,
     spool_dir: Annotated[
         Path | None,
-        typer.Option(help="Folder where names wait for places that are away.", show_default="in the user's cache"),
+        typer.Option(
+            help="Spool folder for events whose destination is unreachable.", show_default="in the user's cache"
+        ),
     ] = None,
     allow_insecure: Annotated[
-        bool, typer.Option("--allow-insecure", help="Allow --publish addresses on other hosts without encryption.")
+        bool,
+        typer.Option(
+            "--allow-insecure", help="Allow --publish to other hosts without encryption, on a network you trust."
+        ),
     ] = False,
     metrics: MetricsOption = None,
     detector: DetectorOption = DetectorKind.AUTO,
     detector_path: DetectorPathOption = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse a gallery with a picture that cannot be used.")
+        bool, typer.Option("--strict", help="Refuse a gallery that contains an unusable picture.")
     ] = False,
     once: Annotated[
-        bool, typer.Option("--once", help="Exit when the gate's run ends, or nothing waits in the stream any more.")
+        bool, typer.Option("--once", help="Exit when the gate's run ends or the stream is empty.")
     ] = False,
 ) -> None:
-    """Name the faces a gate sends: JSON lines of shots and visits, and visits wherever else they are wanted.
+    """Identify the faces that gates send; print shots and visits as JSON lines and publish visits.
 
     \b
     facegate recognize --connect tcp://127.0.0.1:5570 --gallery people/
@@ -99,6 +114,7 @@ def recognize(  # noqa: PLR0915
     """
     end_at_once_while_loading()
     from facegate.cli.output.progress import counting
+    from facegate.pipeline.config import DEFAULT_BIND
     from facegate.pipeline.observability.exposition import MetricsServer
     from facegate.recognition.embedders import OneAtATime
     from facegate.recognition.loading import load_recognition
@@ -110,13 +126,15 @@ def recognize(  # noqa: PLR0915
     from facegate.scoring.backend_selection import cache_folder
     from facegate.sinks.jetstream import server_name
 
-    endpoints = connect or ["tcp://127.0.0.1:5570"]
+    endpoints = connect or [DEFAULT_BIND]
     streams = [endpoint for endpoint in endpoints if endpoint.startswith(("nats://", "tls://"))]
     if streams and len(endpoints) > 1:
-        raise ConfigError("a worker connects to gates, or to one JetStream server")
+        raise ConfigError(
+            f"--connect {streams[0]} cannot be combined with others: give gates, or one JetStream server"
+        )
     place = server_name(streams[0]) if streams else ", ".join(endpoints)
     if streams and key is not None:
-        raise ConfigError("--key is for a gate's endpoint: a JetStream server takes user and password in its URL")
+        raise ConfigError("--key is for gates only: put user and password of a JetStream server into its URL")
     with ExitStack() as stack:
         out = _open_output(output, stack)
         folder = cache_folder() / "names" if spool_dir is None else spool_dir
@@ -137,11 +155,15 @@ def recognize(  # noqa: PLR0915
                 GalleryWatcher(gallery, model, rule, parts.face_extractor, cache_folder(), progress, strict=strict)
             )
         if parts.warning is not None:
-            log.warning(parts.warning, embedder=model.name)
+            log.warning("FPIR not guaranteed", embedder=model.name, reason=parts.warning)
         people.watch(places.people)
         missing = sorted(set(presence or ()) - set(people.gallery.names))
         if missing:
-            log.warning("--presence of somebody who is not enrolled", people=missing)
+            log.warning(
+                "presence of unknown people requested",
+                people=missing,
+                remedy="enroll them with 'facegate gallery add'",
+            )
         unknowns = people.unknowns()
         if unknowns is not None:
             stack.enter_context(unknowns)
@@ -173,7 +195,7 @@ def recognize(  # noqa: PLR0915
 
 
 def _keep_whole(gallery: Path, stack: ExitStack) -> None:
-    """Replace a damaged gallery before it is used, and back it up once a day, unless a console does."""
+    """Replace a damaged gallery before it is used, and back it up daily unless a console does."""
     from facegate.maintenance.backups import FOLDER, BackupKeeper, console_uses
     from facegate.maintenance.files import GALLERY, DataFile
     from facegate.maintenance.recovery import heal
@@ -188,7 +210,7 @@ def _keep_whole(gallery: Path, stack: ExitStack) -> None:
 
 
 def _outputs(output: Path | None, to: list[str] | tuple[str, ...], endpoints: list[str]) -> list[str]:
-    """Where events go, without secrets; for a terminal, which gates they come from."""
+    """Destinations of events without secrets; if there are none, the endpoints of the gates."""
     from urllib.parse import urlsplit
 
     places = [urlsplit(url)._replace(netloc=urlsplit(url).netloc.rpartition("@")[2]).geturl() for url in to]
@@ -204,7 +226,7 @@ def _tail(path: Path, size: int) -> bytes:
 
 
 def _written(path: Path | None) -> set[str]:
-    """Ids of the last events in a file of results."""
+    """IDs of the last events in a results file."""
     import msgspec
 
     found = set()
@@ -212,7 +234,7 @@ def _written(path: Path | None) -> set[str]:
         try:
             found.add(str(msgspec.json.decode(line, type=dict[str, object]).get("id")))
         except (msgspec.DecodeError, UnicodeDecodeError):
-            continue  # half a line
+            continue  # a partial line
     return found
 
 
@@ -222,8 +244,8 @@ def _open_output(path: Path | None, stack: ExitStack) -> IO[str]:
     try:
         out = stack.enter_context(path.open("a", encoding="utf-8"))
         if path.is_file() and not _tail(path, 1).endswith(b"\n") and path.stat().st_size:
-            out.write("\n")  # one that was killed has left half a line
-        fcntl.flock(out, fcntl.LOCK_SH)  # 'gallery remove --everywhere' rewrites no file that grows
+            out.write("\n")  # a killed worker left a partial line
+        fcntl.flock(out, fcntl.LOCK_SH)  # 'gallery remove --everywhere' does not rewrite a file in use
         return out
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {(error.strerror or 'unknown error').lower()}") from error

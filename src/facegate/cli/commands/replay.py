@@ -1,4 +1,4 @@
-"""``facegate replay``: what a recording's gates did, and what others would have done."""
+"""``facegate replay``: decides a recording again, with the recorded gate or another."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from facegate.cli.files import check_writable, write_whole
 
 RecordingArgument = Annotated[
     Path,
-    typer.Argument(help="File of 'facegate run ... --record FILE', or a run's folder in DATA/recordings."),
+    typer.Argument(
+        metavar="RECORDING", help="File of 'facegate run --record', or folder of a run in DATA/recordings."
+    ),
 ]
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="Decide with these gates instead.", show_default=False)
+    Path | None, typer.Option("--config", help="Use the gates of this configuration instead.", show_default=False)
 ]
 QualityOption = Annotated[
-    int | None, typer.Option(min=0, max=100, help="Decide with this threshold instead.", show_default=False)
+    int | None,
+    typer.Option(min=0, max=100, help="Use this quality threshold instead, 0 to 100.", show_default=False),
 ]
 
 
@@ -27,10 +30,10 @@ def replay(
     config: ConfigOption = None,
     min_quality: QualityOption = None,
     log: Annotated[
-        Path | None, typer.Option(help="Write every decision here, one JSON line each.", show_default=False)
+        Path | None, typer.Option(help="Write every decision to this file as JSON lines.", show_default=False)
     ] = None,
 ) -> None:
-    """Decide a recording again: what would another gate have done?
+    """Replay a recording with another gate and compare the outcomes.
 
     \b
     facegate replay day.rec --min-quality 50
@@ -50,16 +53,16 @@ def replay(
     after = before if changed is None else [line(at, decision) for at, decision in decide(seen, changed)]
     if log is not None:
         write_whole(log, b"".join(msgspec.json.encode(item) + b"\n" for item in after))
-    was, now = outcomes(before), outcomes(after)
-    table = Table("fate", title=f"{recording}: {len(before)} faces", title_justify="left")
+    recorded, replayed = outcomes(before), outcomes(after)
+    table = Table("outcome", title=f"{recording}: {len(before)} faces", title_justify="left")
     table.add_column("recorded gate", justify="right")
     if changed is not None:
         table.add_column("this gate", justify="right")
         table.add_column("difference", justify="right")
-    for name in sorted(was | now, key=lambda item: -(was[item] + now[item])):
-        cells = [str(was[name])]
+    for name in sorted(recorded | replayed, key=lambda item: -(recorded[item] + replayed[item])):
+        cells = [str(recorded[name])]
         if changed is not None:
-            cells += [str(now[name]), f"{now[name] - was[name]:+d}"]
+            cells += [str(replayed[name]), f"{replayed[name] - recorded[name]:+d}"]
         table.add_row(name.replace("_", " "), *cells)
     console = Console(highlight=False)
     console.print(table)
@@ -71,13 +74,13 @@ def replay(
             for lines in (before, after)
         ]
         console.print(
-            f"{moved} faces end differently; {len(tracks[0] - tracks[1])} tracks lose their last shot, "
-            f"{len(tracks[1] - tracks[0])} get a first one"
+            f"{moved} faces have another outcome; {len(tracks[0] - tracks[1])} tracks have no shots left, "
+            f"{len(tracks[1] - tracks[0])} have shots that had none"
         )
 
 
 def changed_gates(seen: Any, config: Path | None, min_quality: int | None) -> Any:
-    """The gates asked for, ``None`` for the recorded ones."""
+    """Configuration with the requested gates; ``None`` for the recorded ones."""
     from facegate.pipeline.config import build_config, load_config
 
     if config is None and min_quality is None:

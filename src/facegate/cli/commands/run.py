@@ -1,4 +1,4 @@
-"""``facegate run``: from cameras to best shots."""
+"""``facegate run``: sends the best face shots of cameras to recognition workers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from facegate.cli.exit_codes import ExitCode
 from facegate.cli.files import check_writable, write_whole
-from facegate.cli.options import DetectorKind, DetectorPathOption, MetricsOption, ModelCardOption, WeightsOption
+from facegate.cli.options import (
+    DetectorKind,
+    DetectorPathOption,
+    MetricsOption,
+    ModelCardOption,
+    SettingDefault,
+    WeightsOption,
+)
 from facegate.cli.signals import Interrupt, end_at_once_while_loading
 
 if TYPE_CHECKING:
@@ -20,99 +28,137 @@ if TYPE_CHECKING:
     from facegate.pipeline.observability.report import RunReport
 
 
-FOR_FLEETS = {
+FLEET_OPTIONS = {
     "fleet", "gate", "tag", "max_cameras", "capacity", "cores", "data", "metrics", "report", "allow_insecure",
     "detector", "detector_path", "weights", "model_card",
 }  # fmt: skip
-"""Options that a gate of a fleet has for itself."""
+"""Options that may be combined with ``--fleet``."""
 
 
 def run(
     context: typer.Context,
     source: Annotated[
         str | None,
-        typer.Argument(help="Video file, rtsp:// URL, webcam (0, /dev/video0) or CONFIG.yaml.", show_default=False),
+        typer.Argument(
+            metavar="SOURCE",
+            help="Video file, stream URL, webcam (0, /dev/video0) or CONFIG.yaml.",
+            show_default=False,
+        ),
     ] = None,
     bind: Annotated[
-        str | None, typer.Option(help="ZeroMQ endpoint for workers.", show_default="tcp://127.0.0.1:5570")
+        str | None,
+        typer.Option(
+            metavar="ENDPOINT",
+            help="ZeroMQ endpoint to bind for workers.",
+            show_default=SettingDefault("delivery.bind"),
+        ),
     ] = None,
     keys: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of 'facegate keys': encrypt, and let known workers in alone.", show_default=False
+            help="Key folder of 'facegate keys'; encrypts delivery and admits only known workers.",
+            show_default=False,
         ),
     ] = None,
     allow_insecure: Annotated[
         bool,
-        typer.Option("--allow-insecure", help="Allow workers on other hosts without keys, on a network you trust."),
+        typer.Option(
+            "--allow-insecure", help="Allow workers on other hosts without --keys, on a network you trust."
+        ),
     ] = False,
-    report: Annotated[Path | None, typer.Option(help="Write the run's report as JSON.", show_default=False)] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write the run's report to this JSON file.", show_default=False)
+    ] = None,
     save: Annotated[
         Path | None,
-        typer.Option(help="Keep best shots and a contact sheet in this folder.", show_default=False),
+        typer.Option(help="Write best shots and a contact sheet to this folder.", show_default=False),
     ] = None,
     spool: Annotated[
         Path | None,
-        typer.Option(help="Keep shots in this file until workers have them, over restarts.", show_default=False),
+        typer.Option(help="Spool file that keeps shots until workers acknowledge them.", show_default=False),
     ] = None,
     realtime: Annotated[
-        bool, typer.Option("--realtime", help="Play a file at its own speed, like a camera: the newest frame wins.")
+        bool, typer.Option("--realtime", help="Play a file at its own speed and drop late frames, like a camera.")
     ] = False,
     max_fps: Annotated[
-        float | None, typer.Option(min=0.01, help="Look at no more frames per second.", show_default=False)
+        float | None,
+        typer.Option(min=0.01, help="Maximum processed frames per second of each camera.", show_default=False),
     ] = None,
     no_reconnect: Annotated[
-        bool, typer.Option("--no-reconnect", help="End when a live stream ends, instead of trying again for ever.")
+        bool, typer.Option("--no-reconnect", help="Stop when a live stream is lost instead of reconnecting.")
     ] = False,
     metrics: MetricsOption = None,
     record: Annotated[
         Path | None,
-        typer.Option(help="Record what the gate sees, for replay and explain (4 KB per face).", show_default=False),
+        typer.Option(help="Record every face for 'replay' and 'explain' (4 KB per face).", show_default=False),
     ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Keep shots, tracks and what the gate sees in this folder, for 'facegate serve'.",
+            help="Store shots, tracks and recordings in this folder, for 'facegate serve'.",
             show_default=False,
         ),
     ] = None,
     control: Annotated[
         str | None,
-        typer.Option(help="Answer who asks for state, pictures and reloads at ipc://FILE.", show_default=False),
+        typer.Option(
+            metavar="ENDPOINT",
+            help="Serve a control socket (status, snapshots, reload) at ipc://FILE.",
+            show_default=False,
+        ),
     ] = None,
     fleet: Annotated[
         str | None,
         typer.Option(
-            help="Take cameras from the fleet at nats://HOST:4222/NAME instead of a source.", show_default=False
+            metavar="URL", help="Run the cameras of the fleet at nats://HOST:4222/NAME.", show_default=False
         ),
     ] = None,
     gate: Annotated[
-        str | None, typer.Option(help="Name of this gate in its fleet.", show_default="this host's name")
+        str | None, typer.Option(help="Name of this node in the fleet.", show_default="this host's name")
     ] = None,
     tag: Annotated[
-        list[str] | None, typer.Option(help="What this gate has that cameras ask for ('tags'); again for more.")
+        list[str] | None,
+        typer.Option(help="Capability tag of this node, matched against a camera's 'tags'. Repeatable."),
     ] = None,
-    max_cameras: Annotated[int, typer.Option(min=1, help="Take at most so many cameras of the fleet.")] = 64,
+    max_cameras: Annotated[int, typer.Option(min=1, help="Maximum number of cameras.")] = 64,
     capacity: Annotated[
         float | None,
-        typer.Option(min=0.1, help="Looks per second that this gate can sustain.", show_default="measured"),
+        typer.Option(
+            min=0.1, help="Processed frames per second that this node can sustain.", show_default="measured"
+        ),
     ] = None,
     cores: Annotated[
-        str | None, typer.Option(help="Run on these cores alone, such as 0-3.", show_default="all")
+        str | None, typer.Option(help="Processor cores to run on, such as 0-3.", show_default="all")
     ] = None,
-    detector: Annotated[DetectorKind | None, typer.Option(help="Face detector.", show_default="auto")] = None,
+    detector: Annotated[
+        DetectorKind | None,
+        typer.Option(
+            help="Face detector; auto uses SCRFD or YuNet if --detector-path is given, else MTCNN.",
+            show_default=SettingDefault("detector.kind"),
+        ),
+    ] = None,
     detector_path: DetectorPathOption = None,
     weights: WeightsOption = None,
     model_card: ModelCardOption = None,
     min_quality: Annotated[
-        int | None, typer.Option(min=0, max=100, help="Drop faces below this quality.", show_default="5")
+        int | None,
+        typer.Option(
+            min=0,
+            max=100,
+            help="Reject faces below this quality, 0 to 100.",
+            show_default=SettingDefault("gate.min_quality"),
+        ),
     ] = None,
     linger: Annotated[
         float | None,
-        typer.Option(min=0, help="Seconds to wait at the end for acknowledgements.", show_default="30"),
+        typer.Option(
+            min=0,
+            help="Seconds to wait for acknowledgements at the end.",
+            show_default=SettingDefault("delivery.linger_s"),
+        ),
     ] = None,
 ) -> None:
-    """Watch a source and send the best shots to recognition workers.
+    """Select the best face shots of a source and send them to recognition workers.
 
     \b
     facegate run clip.mp4
@@ -121,7 +167,7 @@ def run(
     facegate run configs/two-cameras.yaml --metrics :9108
     facegate run --fleet nats://127.0.0.1:4222 --gate left --cores 0-3
 
-    SIGHUP reads the configuration file again: cameras come, go and change without a restart.
+    SIGHUP reloads the configuration file; cameras are added, removed and changed without a restart.
     """
     end_at_once_while_loading()
     if cores:
@@ -141,7 +187,7 @@ def run(
         "gate": {"min_quality": min_quality},
     }
     if fleet is not None:
-        _refuse_what_the_fleet_says(context)
+        _refuse_source_options(context)
         from facegate.cli.fleet_gate import watch_for_fleet
 
         watch_for_fleet(
@@ -158,9 +204,9 @@ def run(
         )
         return
     if source is None:
-        raise typer.BadParameter("give a source, or --fleet")
-    wanted = {"max_fps": max_fps, "realtime": realtime or None, "reconnect": False if no_reconnect else None}
-    everywhere = {key: value for key, value in wanted.items() if value is not None}
+        raise typer.BadParameter("SOURCE is missing: give a source, or --fleet")
+    given = {"max_fps": max_fps, "realtime": realtime or None, "reconnect": False if no_reconnect else None}
+    everywhere = {key: value for key, value in given.items() if value is not None}
     check_writable(report)
     _watch(source, changes, everywhere, save=save, metrics=metrics, record=record, data=data, control=control,
            report=report)  # fmt: skip
@@ -178,7 +224,7 @@ def _watch(
     control: str | None,
     report: Path | None,
 ) -> None:
-    """Watch a source to its end, or until a signal comes; the options of ``facegate run``."""
+    """Run until the source ends or a signal arrives; the options of ``facegate run``."""
     from facegate.cli.output.progress import follow
     from facegate.cli.output.tables import show_summary
     from facegate.pipeline.config import config_for
@@ -193,35 +239,35 @@ def _watch(
 
     def read_config() -> RunConfig:
         config = _override(config_for(source), changes)
-        config = showing.with_store_sink(config)
+        config = feed.with_store_sink(config)
         cameras = tuple(camera.model_copy(update=everywhere) for camera in config.cameras)
         return config.model_copy(update={"cameras": cameras})
 
-    showing = ConsoleFeed(data, control)
+    feed = ConsoleFeed(data, control)
     config = read_config()
     sheet = ContactSheet(save) if save is not None else None
     share_cores()
     delivery = config.delivery
 
-    def decided(decision: Decision) -> None:
+    def on_decision(decision: Decision) -> None:
         if sheet is not None:
             sheet.add(decision)
-        showing.on_decisions(decision)
+        feed.on_decisions(decision)
 
     runner = Runner(
         config,
         lambda: make_sink(delivery),
-        on_decision=decided,
-        on_scored=showing.on_frame,
-        record=record or showing.recordings,
+        on_decision=on_decision,
+        on_scored=feed.on_frame,
+        record=record or feed.recordings,
     )
     interrupted = Interrupt(runner.stop)
     reload = ReloadRequests(runner, read_config)
     signal.signal(signal.SIGHUP, reload.ask)
-    with ExitStack() as told:
-        told.enter_context(showing.attach(runner, lambda: runner.reload(read_config())))
+    with ExitStack() as stack:
+        stack.enter_context(feed.attach(runner, lambda: runner.reload(read_config())))
         if metrics:
-            told.enter_context(Monitor(metrics, runner.report, runner.timings))
+            stack.enter_context(Monitor(metrics, runner.report, runner.timings))
         runner.start()
         follow(runner, reload.if_asked)
         result = runner.close(linger_s=0.2 if runner.stopping else None)
@@ -234,27 +280,29 @@ def _watch(
 
 
 def _exit_code(result: RunReport, bind: str | None) -> int:
-    """1 where something was left undone, which is said."""
+    """REFUSED if shots were not delivered or a camera failed."""
     if result.delivery.undelivered:
         sys.stderr.write(
-            f"facegate: {result.delivery.undelivered} shots were not acknowledged: "
+            f"facegate: {result.delivery.undelivered} shots were not acknowledged; "
             f"start a worker with 'facegate recognize --connect {bind}'\n"
         )
-    return int(bool(result.delivery.undelivered or any(camera.problem for camera in result.cameras)))
+    failed = result.delivery.undelivered or any(camera.problem for camera in result.cameras)
+    return ExitCode.REFUSED if failed else ExitCode.DONE
 
 
-def _refuse_what_the_fleet_says(context: typer.Context) -> None:
+def _refuse_source_options(context: typer.Context) -> None:
     for name in context.params:
         given = context.get_parameter_source(name)
-        if name not in FOR_FLEETS and given is not None and given.name == "COMMANDLINE":
-            shown = "a source" if name == "source" else "--" + name.replace("_", "-")
+        if name not in FLEET_OPTIONS and given is not None and given.name == "COMMANDLINE":
+            shown = "SOURCE" if name == "source" else "--" + name.replace("_", "-")
             raise typer.BadParameter(
-                f"{shown} and --fleet: what a gate of a fleet does stands in 'fleet apply CONFIG'"
+                f"{shown} cannot be combined with --fleet: cameras come from the configuration published with "
+                "'facegate fleet apply'"
             )
 
 
 def _override(config: RunConfig, changes: dict[str, dict[str, Any]]) -> RunConfig:
-    """Apply command line options on top of the file's values, with the same validation."""
+    """Apply command line options on top of the configuration, with the same validation."""
     from facegate.pipeline.config import build_config
 
     data = config.model_dump(mode="json")

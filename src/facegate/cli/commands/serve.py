@@ -1,4 +1,4 @@
-"""``facegate serve``: the console."""
+"""``facegate serve``: the console with its gate and worker."""
 
 from __future__ import annotations
 
@@ -17,47 +17,62 @@ from facegate.errors import ConfigError
 def serve(
     config: Annotated[
         Path | None,
-        typer.Argument(help="CONFIG.yaml; written when a page changes it.", show_default="DATA/facegate.yaml"),
+        typer.Argument(
+            metavar="CONFIG",
+            help="CONFIG.yaml; pages write their changes to it.",
+            show_default="DATA/facegate.yaml",
+        ),
     ] = None,
-    listen: Annotated[str, typer.Option(help="HOST:PORT of the pages.")] = "127.0.0.1:8090",
+    listen: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Address and port of the console.")
+    ] = "127.0.0.1:8090",
     data: Annotated[
         Path | None,
-        typer.Option(help="Folder for everything that is kept.", show_default="~/.local/share/facegate"),
+        typer.Option(help="Data folder of the console.", show_default="~/.local/share/facegate"),
     ] = None,
-    gallery: Annotated[Path | None, typer.Option(help="Who can be named.", show_default="DATA/people.db")] = None,
+    gallery: Annotated[
+        Path | None, typer.Option(help="Gallery file of enrolled people.", show_default="DATA/people.db")
+    ] = None,
     embedder: EmbedderOption = "auto",
     card: CardOption = None,
     fpir: FpirOption = 1e-3,
-    days: Annotated[float, typer.Option(min=0.01, help="Keep shots, visits and recordings for so long.")] = 30,
-    max_mb: Annotated[int, typer.Option(min=10, help="Keep so much of each, at most.")] = 10_000,
-    demo: Annotated[bool, typer.Option("--demo", help="Bring the demonstration's camera along.")] = False,
+    days: Annotated[float, typer.Option(min=0.01, help="Retention of shots, visits and recordings in days.")] = 30,
+    max_mb: Annotated[
+        int, typer.Option(min=10, help="Maximum size of the store and of the recordings in MB, each.")
+    ] = 10_000,
+    demo: Annotated[bool, typer.Option("--demo", help="Add the demonstration camera.")] = False,
     host: Annotated[
         list[str] | None,
-        typer.Option(help="A name by which this host is reached; may be repeated.", show_default=False),
+        typer.Option(help="Host name under which browsers reach the console. Repeatable.", show_default=False),
     ] = None,
-    certificate: Annotated[Path | None, typer.Option(help="PEM file, for https.", show_default=False)] = None,
-    certificate_key: Annotated[Path | None, typer.Option(help="PEM file with its key.", show_default=False)] = None,
+    certificate: Annotated[Path | None, typer.Option(help="TLS certificate (PEM).", show_default=False)] = None,
+    certificate_key: Annotated[Path | None, typer.Option(help="TLS private key (PEM).", show_default=False)] = None,
     metrics: MetricsOption = None,
     worker_key: Annotated[
         Path | None,
-        typer.Option(help="Key of the own worker, where delivery.keys is set.", show_default=False),
+        typer.Option(help="Key file of the console's worker, if delivery.keys is set.", show_default=False),
     ] = None,
     fleet: Annotated[
         str | None,
-        typer.Option(help="Also show the fleet at nats://HOST:4222/NAME.", show_default=False),
+        typer.Option(metavar="URL", help="Also show the fleet at nats://HOST:4222/NAME.", show_default=False),
     ] = None,
     allow_insecure: Annotated[
-        bool, typer.Option("--allow-insecure", help="Allow --fleet on another host without TLS.")
+        bool,
+        typer.Option("--allow-insecure", help="Allow --fleet on another host without TLS, on a network you trust."),
     ] = False,
     set_password: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Give somebody a password, asked for or from stdin.", show_default=False),
+        typer.Option(
+            metavar="NAME",
+            help="Set a user's password, prompted for or read from stdin, and exit.",
+            show_default=False,
+        ),
     ] = None,
     viewer: Annotated[
-        bool, typer.Option("--viewer", help="With --set-password: may look, but change nothing.")
+        bool, typer.Option("--viewer", help="Make the user of --set-password a read-only viewer.")
     ] = False,
 ) -> None:
-    """Watch, recognize, keep and show: gate, worker and a page for everything, in one command.
+    """Run the console: gate, recognition worker, store, web pages and REST API.
 
     \b
     facegate serve
@@ -83,14 +98,14 @@ def serve(
     if set_password is not None:
         with Accounts(folder.accounts, create=True) as accounts:
             accounts.set_password(set_password, _password(), "viewer" if viewer else "administrator")
-        sys.stderr.write(f"{set_password} can log in now\n")
+        sys.stderr.write(f"password of {set_password} set\n")
         return
     if (certificate is None) != (certificate_key is None):
-        raise ConfigError("--certificate and --certificate-key go together")
+        raise ConfigError("--certificate and --certificate-key go together: give both or neither")
     path = config or folder.data / "facegate.yaml"
     people = gallery_path((gallery or folder.data / "people.db").absolute())
     if config is not None and not config.is_file():
-        raise ConfigError(f"cannot read {config}: no such file; leave it out to begin with an empty one")
+        raise ConfigError(f"cannot read {config}: no such file; omit CONFIG to start with an empty configuration")
     with ExitStack() as opened:
         if demo:
             opened.enter_context(demo_camera(path, folder.data))
@@ -113,7 +128,7 @@ def serve(
 def _password() -> str:
     if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\r\n")
-    password = getpass("password: ")
-    if getpass("again: ") != password:
-        raise ConfigError("the two are not the same: nothing was changed")
+    password = getpass("Password: ")
+    if getpass("Repeat password: ") != password:
+        raise ConfigError("passwords do not match; nothing was changed")
     return password

@@ -1,4 +1,4 @@
-"""``facegate spool``: what waits on disk for a worker, and how to look at it or be rid of it."""
+"""``facegate spool``: shots on disk that have not been delivered."""
 
 from __future__ import annotations
 
@@ -10,34 +10,48 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Shots that wait on disk: status, retry, export, purge, dead.")
+from facegate.cli.exit_codes import ExitCode
+from facegate.cli.options import SettingDefault
+from facegate.cli.output.lines import print_json
 
-SpoolArgument = Annotated[Path, typer.Argument(help="The file of 'facegate run ... --spool FILE'.")]
+app = typer.Typer(
+    no_args_is_help=True, help="Manage undelivered shots on disk: status, retry, export, purge, dead."
+)
+
+SpoolArgument = Annotated[Path, typer.Argument(metavar="SPOOL", help="Spool file of 'facegate run --spool'.")]
 
 
 @app.command()
 def status(spool: SpoolArgument) -> None:
-    """Print what a spool holds, as JSON.
+    """Print the number, size and age of the shots in a spool as JSON.
 
     \b
     facegate spool status door.db
     """
     with _opened(spool) as opened:
         found = opened.status()
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n")
+    print_json(found)
 
 
 @app.command()
 def retry(
     spool: Annotated[
-        Path, typer.Argument(help="The file of 'facegate run ... --spool FILE', or a CONFIG.yaml for all places.")
+        Path,
+        typer.Argument(
+            metavar="SPOOL", help="Spool file of 'facegate run --spool', or CONFIG.yaml for all its outputs."
+        ),
     ],
     bind: Annotated[
-        str | None, typer.Option(help="Endpoint for workers.", show_default="tcp://127.0.0.1:5570")
+        str | None,
+        typer.Option(
+            metavar="ENDPOINT",
+            help="ZeroMQ endpoint to bind for workers.",
+            show_default=SettingDefault("delivery.bind"),
+        ),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0, help="Give up after this long.")] = 60.0,
+    seconds: Annotated[float, typer.Option(min=0, help="Seconds to wait for delivery.")] = 60.0,
 ) -> None:
-    """Deliver what spools hold without watching any camera.
+    """Deliver the shots in a spool without running a camera.
 
     \b
     facegate spool retry door.db --bind tcp://127.0.0.1:5570
@@ -54,19 +68,19 @@ def retry(
     if bind is not None:
         delivery = delivery.model_copy(update={"bind": bind})
     report = make_sink(delivery).close(seconds)
-    places = {"workers": report} if delivery.spool is not None else {}
-    for name, found in (places | report.outputs).items():
-        sys.stdout.write(f"{name}: {found.acknowledged} delivered, {found.undelivered} still wait\n")
-    waiting = report.undelivered + sum(other.undelivered for other in report.outputs.values())
-    raise typer.Exit(1 if waiting else 0)
+    destinations = {"workers": report} if delivery.spool is not None else {}
+    for name, found in (destinations | report.outputs).items():
+        sys.stdout.write(f"{name}: {found.acknowledged} delivered, {found.undelivered} pending\n")
+    pending = report.undelivered + sum(other.undelivered for other in report.outputs.values())
+    raise typer.Exit(ExitCode.REFUSED if pending else ExitCode.DONE)
 
 
 @app.command()
 def export(
     spool: SpoolArgument,
-    to: Annotated[Path, typer.Argument(help="Folder for the crops and index.jsonl.")],
+    to: Annotated[Path, typer.Argument(metavar="FOLDER", help="New folder for the crops and index.jsonl.")],
 ) -> None:
-    """Write every waiting crop as a JPEG, with an index of their headers.
+    """Export the pending crops as JPEG, with an index of their headers.
 
     \b
     facegate spool export door.db waiting/
@@ -75,26 +89,28 @@ def export(
     from facegate.sinks.files import INDEX, CropFolder
 
     if (to / INDEX).exists():
-        raise ConfigError(f"{to} holds crops already: give a new folder")
+        raise ConfigError(f"{to} already contains crops; give a new folder")
     with _opened(spool) as opened, closing(CropFolder(to)) as folder:
         row = written = 0
         while found := opened.after(row, 100):
             folder.deliver(found)
             row, written = found[-1].row, written + len(found)
-    sys.stdout.write(f"{written} crops in {to}\n")
+    sys.stdout.write(f"{written} crops written to {to}\n")
 
 
 @app.command()
 def purge(
     spool: SpoolArgument,
-    camera: Annotated[str | None, typer.Option(help="Only of this camera.", show_default=False)] = None,
-    track: Annotated[int | None, typer.Option(help="Only of this track.", show_default=False)] = None,
-    older_than_h: Annotated[
-        float | None, typer.Option(min=0, help="Only decided longer ago than this.", show_default=False)
+    camera: Annotated[str | None, typer.Option(help="Erase only shots of this camera.", show_default=False)] = None,
+    track: Annotated[
+        int | None, typer.Option(help="Erase only shots of this track of --camera.", show_default=False)
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Everything.")] = False,
+    older_than_h: Annotated[
+        float | None, typer.Option(min=0, help="Erase only shots older than this many hours.", show_default=False)
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Erase all pending shots.")] = False,
 ) -> None:
-    """Erase waiting shots: their pixels are overwritten in the file.
+    """Erase pending shots; their pixels are overwritten in the file.
 
     \b
     facegate spool purge door.db --camera door --track 12
@@ -105,9 +121,9 @@ def purge(
     from facegate.errors import ConfigError
 
     if camera is None and track is None and older_than_h is None and not everything:
-        raise ConfigError("say what to erase: --camera, --track, --older-than-h, or --all")
+        raise ConfigError("nothing selected: give --camera, --track, --older-than-h, or --all")
     if track is not None and camera is None:
-        raise ConfigError("track numbers are a camera's own: give --camera too")
+        raise ConfigError("--track needs --camera: track numbers are per camera")
     before = None if older_than_h is None else time() - 3600 * older_than_h
     with _opened(spool) as opened:
         erased = opened.erase(camera=camera, track_id=track, before=before)
@@ -118,11 +134,11 @@ def purge(
 def dead(
     spool: SpoolArgument,
     to: Annotated[
-        Path | None, typer.Option(help="Write their crops and index.jsonl into this folder.", show_default=False)
+        Path | None, typer.Option(help="Export their crops and index.jsonl to this folder.", show_default=False)
     ] = None,
-    retry: Annotated[bool, typer.Option("--retry", help="Let the next run or 'spool retry' deliver them.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Requeue them for the next run or 'spool retry'.")] = False,
 ) -> None:
-    """List shots that were put aside because nobody who got them ever acknowledged them, one JSON line each.
+    """List dead letters as JSON lines: shots that no worker acknowledged in all attempts.
 
     \b
     facegate spool dead door.db --to dead/
@@ -133,7 +149,7 @@ def dead(
     from facegate.sinks.wire import decode_header
 
     if to is not None and (to / INDEX).exists():
-        raise ConfigError(f"{to} holds crops already: give a new folder")
+        raise ConfigError(f"{to} already contains crops; give a new folder")
     with _opened(spool) as opened, ExitStack() as stack:
         folder = None if to is None else stack.enter_context(closing(CropFolder(to)))
         row = 0
@@ -145,7 +161,7 @@ def dead(
                 folder.deliver(found)
         sys.stdout.buffer.flush()
         if retry:
-            sys.stderr.write(f"{opened.requeue_dead()} shots will be delivered again\n")
+            sys.stderr.write(f"{opened.requeue_dead()} shots requeued\n")
 
 
 def _existing(path: Path) -> Any:
@@ -153,7 +169,7 @@ def _existing(path: Path) -> Any:
     from facegate.sinks.spool import Spool
 
     if not path.is_file():
-        raise ConfigError(f"no spool at {path}: it is made by 'facegate run ... --spool {path}'")
+        raise ConfigError(f"no spool at {path}; 'facegate run --spool {path}' creates it")
     return Spool(path)
 
 

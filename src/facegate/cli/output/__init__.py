@@ -1,1 +1,1 @@
-"""What people see: progress, tables, pages, pictures."""
+"""Terminal and file output: progress, tables, pages, pictures."""

@@ -1,4 +1,4 @@
-"""One self-contained page that shows what the gate did with each track, and why."""
+"""Self-contained page with the decisions about each track."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ td.n{text-align:right;font-variant-numeric:tabular-nums}
 
 
 class TrackStory(msgspec.Struct):
-    """Everything that was decided about one track."""
+    """All decisions about one track."""
 
     camera: str
     track_id: int
@@ -51,7 +51,7 @@ class TrackStory(msgspec.Struct):
 
 
 def collect(decisions: list[tuple[float, Decision]]) -> list[TrackStory]:
-    """Group decisions by track, in order of first sight."""
+    """Group decisions by track, in order of first detection."""
     stories: dict[tuple[str, int], TrackStory] = {}
     for decided_s, decision in decisions:
         key = (decision.face.face.frame.camera, decision.face.track_id)
@@ -65,10 +65,10 @@ def render(title: str, quality: QualityInfo, min_quality: dict[str, int], storie
     """Return the page as HTML.
 
     Args:
-        title: of the page.
-        quality: what scored the faces.
-        min_quality: threshold of each camera.
-        stories: tracks.
+        title: title of the page.
+        quality: model and algorithm of the scores.
+        min_quality: threshold of each camera, 0 to 100.
+        stories: tracks with their decisions.
     """
     faces = sum(len(story.decisions) for story in stories)
     total = Counter(d.outcome for story in stories for _, d in story.decisions)
@@ -76,12 +76,12 @@ def render(title: str, quality: QualityInfo, min_quality: dict[str, int], storie
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>",
         f"<h1>{escape(title)}</h1><p class=note>{faces} faces on {len(stories)} tracks, {sent} forwarded "
-        f"({100 * (1 - sent / max(faces, 1)):.1f} % kept from recognition). Quality by "
+        f"({100 * (1 - sent / max(faces, 1)):.1f} % not sent to recognition). Quality by "
         f"{escape(quality.algorithm)}.</p>",
         _counts(total),
     ]
     if len(stories) > MAX_TRACKS:
-        parts.append(f"<p class=note>The first {MAX_TRACKS} tracks are shown.</p>")
+        parts.append(f"<p class=note>Only the first {MAX_TRACKS} tracks are shown.</p>")
     for story in stories[:MAX_TRACKS]:
         parts.append(_track(story, min_quality.get(story.camera, 0), quality.model))
     return "\n".join(parts) + "</html>\n"
@@ -92,7 +92,7 @@ def _counts(total: Counter[Outcome]) -> str:
         f"<tr><td>{_dot(outcome)} {outcome.value.replace('_', ' ')}<td class=n>{count}"
         for outcome, count in total.most_common()
     )
-    return f"<table><tr><th>fate<th>faces{rows}</table>"
+    return f"<table><tr><th>outcome<th>faces{rows}</table>"
 
 
 def _track(story: TrackStory, min_quality: int, model: str) -> str:
@@ -113,8 +113,8 @@ def _track(story: TrackStory, min_quality: int, model: str) -> str:
 
 
 def _timeline(story: TrackStory, min_quality: int) -> str:
-    """Quality over time: a dot per face, a ring around what was sent, a line at the threshold; what was not scored
-    has no quality and is a tick on the axis."""
+    """Chart of quality over time: a dot per face, a ring per shot, a line at the threshold, a tick per unscored
+    face."""
     times = [d.face.face.frame.pts_s for _, d in story.decisions]
     start, span = times[0], max(times[-1] - times[0], 1e-3)
 

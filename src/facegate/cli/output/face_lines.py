@@ -1,4 +1,4 @@
-"""The work behind ``facegate score``: pictures in, one JSON line per face out."""
+"""Implements ``facegate score``: pictures in, one JSON line per face out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from facegate.scoring.engine import Scorer
 
 
 class FaceLine(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line of output."""
+    """A face in the output of ``facegate score``."""
 
     file: str
     box: Box
@@ -33,22 +33,22 @@ class FaceLine(msgspec.Struct, frozen=True, omit_defaults=True):
     quality: int
     algorithm: str
     components: Components | None = None
-    """What can be seen in the face, 0 (worst) to 100 each."""
+    """Quality components, 0 (worst) to 100 each."""
     advice: Advice | None = None
-    """What would help its quality most."""
+    """Change that would improve the quality most."""
     embedding: list[float] | None = None
 
 
 def prepare_heatmaps(folder: Path) -> None:
-    """Make the folder before anything is computed.
+    """Create the folder before anything is computed.
 
     Raises:
-        ConfigError: it cannot be made.
+        ConfigError: it cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"cannot make folder {folder}: {(error.strerror or 'unknown').lower()}") from error
+        raise ConfigError(f"cannot create folder {folder}: {(error.strerror or 'unknown').lower()}") from error
 
 
 def score_images(
@@ -60,7 +60,7 @@ def score_images(
     heatmaps: Path | None,
     with_reasons: bool = False,
 ) -> int:
-    """Score every face of every picture; return how many pictures could not be read or showed no face."""
+    """Score every face of every picture; return the number of unreadable pictures and pictures without a face."""
     failed = 0
     for file in files:
         try:

@@ -1,4 +1,4 @@
-"""One self-contained page that shows what is wrong with a gallery."""
+"""Self-contained pages with the faults of a gallery and with unknown visitors."""
 
 from __future__ import annotations
 
@@ -29,33 +29,34 @@ figcaption{overflow-wrap:anywhere}
 
 
 def gallery_page(people: GalleryStore, faults: Sequence[Fault]) -> str:
-    """Make the page: each fault with the picture, and its person's others beside it."""
+    """Render each fault with its picture and other pictures of the person."""
     pictures = [picture for picture in people.pictures() if picture.kind == "enrolled"]
     names = {picture.person for picture in pictures}
+    count = f"{len(pictures)} pictures of {len(names)} people, {len(faults)} problems"
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>Gallery</title><style>{STYLE}</style>",
-        f"<h1>Gallery</h1><p class=note>{len(pictures)} pictures of {len(names)} people, {len(faults)} faults</p>",
+        f"<h1>Gallery</h1><p class=note>{count}</p>",
     ]
     for fault in faults:
-        told = f"<b>{escape(fault.person)}</b>: {escape(fault.reason)}<p class=note>{escape(fault.remedy)}</p>"
+        text = f"<b>{escape(fault.person)}</b>: {escape(fault.reason)}<p class=note>{escape(fault.remedy)}</p>"
         accused = [picture for picture in pictures if picture.row == fault.row]
-        beside = [p for p in pictures if p.person in (fault.person, fault.other) and p.row != fault.row]
+        others = [p for p in pictures if p.person in (fault.person, fault.other) and p.row != fault.row]
         figures = [_figure(people, picture, "accused") for picture in accused]
-        figures += [_figure(people, picture, "") for picture in beside[:MAX_NEIGHBORS]]
-        parts.append(f"<div class=fault>{told}<div class=row>{''.join(figures)}</div></div>")
+        figures += [_figure(people, picture, "") for picture in others[:MAX_NEIGHBORS]]
+        parts.append(f"<div class=fault>{text}<div class=row>{''.join(figures)}</div></div>")
     if not faults:
-        parts.append("<p>Nothing is wrong.</p>")
+        parts.append("<p>No problems found.</p>")
     return "\n".join(parts) + "</html>\n"
 
 
 def unknowns_page(unknowns: UnknownStore, clusters: Sequence[UnknownCluster]) -> str:
-    """Make the page: each unknown person with the faces of their visits."""
+    """Render each unknown person with the faces of their visits."""
     parts = [
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>Unknown people</title><style>{STYLE}</style>",
-        f"<h1>Unknown people</h1><p class=note>{len(clusters)} people, as far as can be told</p>",
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>Unknown visitors</title><style>{STYLE}</style>",
+        f"<h1>Unknown visitors</h1><p class=note>{len(clusters)} people, grouped by similarity</p>",
     ]
     for cluster in clusters:
-        told = f"<b>{cluster.id}</b>: {len(cluster.visits)} visits on {cluster.days} days, "
+        text = f"<b>{cluster.id}</b>: {len(cluster.visits)} visits on {cluster.days} days, "
         figures = []
         for visit in cluster.visits[:MAX_SHOWN]:
             at = datetime.fromtimestamp(visit.seen, UTC).strftime("%Y-%m-%d %H:%M")
@@ -63,7 +64,7 @@ def unknowns_page(unknowns: UnknownStore, clusters: Sequence[UnknownCluster]) ->
             image = f"<img src='{_inline(unknowns.crop(visit.row))}' alt='face {visit.row}'>"
             figures.append(f"<figure>{image}<figcaption>{caption}</figcaption></figure>")
         cameras = escape(", ".join(cluster.cameras))
-        parts.append(f"<div class=fault>{told}{cameras}<p></p><div class=row>{''.join(figures)}</div></div>")
+        parts.append(f"<div class=fault>{text}{cameras}<p></p><div class=row>{''.join(figures)}</div></div>")
     return "\n".join(parts) + "</html>\n"
 
 

@@ -1,4 +1,4 @@
-"""What goes on right now, on stderr: one line that is only there on a terminal, else a log line now and then."""
+"""Progress on stderr: a live line on a terminal, a log line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -23,20 +23,17 @@ LOG_EVERY_S = 5.0
 log = structlog.get_logger("facegate.run")
 
 
-def follow(runner: Runner, meanwhile: Callable[[], None]) -> None:
-    """Show progress until the run ends or is being stopped: live on a terminal, else a log line now and then.
-
-    ``meanwhile`` is called again and again.
-    """
+def follow(runner: Runner, on_tick: Callable[[], None]) -> None:
+    """Show progress until the run ends or is being stopped; calls ``on_tick`` every 0.25 s."""
     if sys.stderr.isatty():
         with Live(console=Console(stderr=True), refresh_per_second=4, transient=True) as live:
             while not runner.wait(REFRESH_S) and not runner.stopping:
-                meanwhile()
+                on_tick()
                 live.update(Text(_line(runner.report())))
         return
     due = monotonic() + LOG_EVERY_S
     while not runner.wait(REFRESH_S) and not runner.stopping:
-        meanwhile()
+        on_tick()
         if monotonic() >= due:
             report = runner.report()
             log.info("progress", frames=report.frames_processed, faces=report.observed, forwarded=report.shots)
@@ -54,7 +51,7 @@ def _line(report: RunReport) -> str:
 
 @contextmanager
 def counting(what: str) -> Iterator[CountLine]:
-    """A line ``what done/total`` that is only there on a terminal."""
+    """Show a line ``what done/total``, on a terminal only."""
     line = CountLine(what)
     try:
         yield line
@@ -63,7 +60,7 @@ def counting(what: str) -> Iterator[CountLine]:
 
 
 class CountLine:
-    """Callable as ``(done, total)``."""
+    """Progress line, called with ``(done, total)``."""
 
     def __init__(self, what: str) -> None:
         self._what = what

@@ -1,4 +1,4 @@
-"""Tables: of a run on stderr, of evaluations and savings on stdout."""
+"""Tables: the summary of a run on stderr, evaluations and savings on stdout."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def summary_table(report: RunReport) -> Table:
-    """A row a camera; narrow enough for 80 columns: numbers keep their width, and a long name is folded."""
+    """Summary with a row per camera that fits 80 columns; long names are folded."""
     title = "facegate run" + (" (stopped)" if report.interrupted else "")
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False)
-    table.add_column("camera", overflow="fold", min_width=8)
-    for column in ("frames", "per s", "skipped", "faces", "sent", "lesser", "low", "other"):
+    table.add_column("camera", overflow="fold", min_width=7)
+    for column in ("frames", "fps", "skipped", "faces", "sent", "superseded", "below\nthreshold", "other"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
     for camera in report.cameras:
@@ -42,25 +42,25 @@ def summary_table(report: RunReport) -> Table:
 
 
 def _count(number: int) -> str:
-    """At most six letters; the report has every digit."""
+    """Number in at most six characters; the report has every digit."""
     if number < 100_000:
         return str(number)
     return f"{number / 1e3:.0f}k" if number < 10_000_000 else f"{number / 1e6:.1f}M"
 
 
 def _cost_line(cost: CostReport) -> str:
-    """Where the time went, the largest parts first."""
+    """CPU cost of each stage, largest first."""
     shares = sorted(cost.parts().items(), key=lambda item: -item[1])
-    said = ", ".join(
+    stages = ", ".join(
         f"{name} {100 * spent / cost.total_s:.0f} %" for name, spent in shares if spent >= cost.total_s / 200
     )
-    beside = cost.ms_per_frame("detect", "track", "score", "gate", "deliver")
-    looks = "" if beside is None else f"; {beside:.1f} ms a look beside decoding"
-    return f"cost: {cost.cores:.2f} cores ({said}){looks}"
+    latency = cost.ms_per_frame("detect", "track", "score", "gate", "deliver")
+    per_frame = "" if latency is None else f"; {latency:.1f} ms per processed frame without decoding"
+    return f"cost: {cost.cores:.2f} cores ({stages}){per_frame}"
 
 
 def show_summary(report: RunReport) -> None:
-    """Print what a run was to stderr."""
+    """Print the summary of a run to stderr."""
     console = Console(stderr=True)
     console.print(summary_table(report))
     if report.cost.total_s:
@@ -69,23 +69,25 @@ def show_summary(report: RunReport) -> None:
     kept = 100 * (1 - report.forwarded_share) if report.observed else 0.0
     console.print(
         f"{report.observed} faces on {report.tracks} tracks, {report.shots} forwarded "
-        f"({kept:.1f} % kept from recognition); {report.duration_s:.1f} s"
+        f"({kept:.1f} % not sent to recognition); {report.duration_s:.1f} s"
     )
     if delivery.accepted or not delivery.outputs:
-        sure = (
-            f"; sure after {delivery.answered - delivery.inconclusive} of {delivery.answered}"
+        feedback = (
+            f"; {delivery.answered - delivery.inconclusive} of {delivery.answered} results conclusive"
             if delivery.answered
             else ""
         )
-        odd = f", {delivery.invalid} answers that cannot be" if delivery.invalid else ""
-        console.print(f"workers: {delivery.acknowledged} acknowledged, {delivery.undelivered} not{sure}{odd}")
-    for name, place in delivery.outputs.items():
-        dropped = f", {place.dropped} dropped" if place.dropped else ""
-        console.print(f"{name}: {place.acknowledged} delivered, {place.undelivered} kept for later{dropped}")
+        invalid = f", {delivery.invalid} invalid" if delivery.invalid else ""
+        console.print(
+            f"workers: {delivery.acknowledged} acknowledged, {delivery.undelivered} not{feedback}{invalid}"
+        )
+    for name, output in delivery.outputs.items():
+        dropped = f", {output.dropped} dropped" if output.dropped else ""
+        console.print(f"{name}: {output.acknowledged} delivered, {output.undelivered} pending{dropped}")
     avoided = report.avoided
     if avoided.fr_ms:
         console.print(
-            f"spared: {avoided.fr_calls} recognitions, {avoided.fr_ms / 1000:.1f} s of recognition, "
+            f"avoided: {avoided.fr_calls} recognition calls, {avoided.fr_ms / 1000:.1f} s of recognition, "
             f"{avoided.bytes / 1e6:.1f} MB"
         )
     for camera in report.cameras:
@@ -94,13 +96,13 @@ def show_summary(report: RunReport) -> None:
             console.print(_missing(camera.camera, loss.visits_needed))
         elif loss is not None:
             console.print(
-                f"{camera.camera}: of 100 visits that would be named, the threshold of {camera.threshold} loses "
-                f"{100 * loss.lost:.1f} ({100 * loss.low:.1f} to {100 * loss.high:.1f}, 95 %)"
+                f"{camera.camera}: threshold {camera.threshold} loses {100 * loss.lost:.1f} % of identifications "
+                f"(95 % confidence interval {100 * loss.low:.1f} to {100 * loss.high:.1f} %)"
             )
         if camera.drift is not None:
             console.print(
-                f"{camera.camera}: named faces of one quality had a similarity of {camera.drift.before}, now it is "
-                f"{camera.drift.after}: look at its picture"
+                f"{camera.camera}: similarity drift from {camera.drift.before} to {camera.drift.after}; "
+                f"check the lens and lighting"
             )
 
 
@@ -117,23 +119,23 @@ def show_evaluation(evaluation: Evaluation) -> None:
             title += f"; accuracy on pairs {100 * result.verification_accuracy:.2f} %"
         table = Table(title=title, title_justify="left")
         table.add_column("quality")
-        columns = (f"mean FNMR to {100 * evaluation.limit:.0f} %", "ratio", "95 % interval", "less laplacian's")
+        columns = (f"mean FNMR to {100 * evaluation.limit:.0f} %", "ratio", "95 % interval", "vs. laplacian")
         for column in columns:
             table.add_column(column, justify="right")
         for method in sorted(result.methods, key=lambda item: 9.0 if item.mean_fnmr is None else item.mean_fnmr):
             if method.mean_fnmr is None or method.ratio is None:
                 table.add_row(method.method, "-", "-", method.problem or "no errors to avoid")
                 continue
-            around = "" if method.ratio_low is None else f"{method.ratio_low:.2f} .. {method.ratio_high:.2f}"
-            apart = (
+            interval = "" if method.ratio_low is None else f"{method.ratio_low:.2f} .. {method.ratio_high:.2f}"
+            difference = (
                 "" if method.against is None else f"{method.difference_low:+.2f} .. {method.difference_high:+.2f}"
             )
-            table.add_row(method.method, f"{method.mean_fnmr:.4f}", f"{method.ratio:.3f}", around, apart)
+            table.add_row(method.method, f"{method.mean_fnmr:.4f}", f"{method.ratio:.3f}", interval, difference)
         console.print(table)
 
 
 def show_open_set(recognizer: str, results: Sequence[OpenSet]) -> None:
-    """Print a table of a recognizer to stdout."""
+    """Print the open-set results of a recognizer to stdout."""
     table = Table(title=f"{recognizer}: open set", title_justify="left")
     columns = ("people", "shots", "FPIR ≤", "FPIR", "false", "of", "FNIR", "fixed", "mean")
     for column in columns:
@@ -149,12 +151,12 @@ def show_open_set(recognizer: str, results: Sequence[OpenSet]) -> None:
 
 
 def show_calibration(found: CalibrationReport) -> None:
-    """Print what was found for each camera, and what to do with it."""
+    """Print the calibrated threshold of each camera to stdout."""
     console = Console(highlight=False)
-    title = f"{found.recognizer}, {found.rule}\nto be kept: {100 * found.keep:g} % of the visits that get a name"
+    title = f"{found.recognizer}, {found.rule}\ntarget: keep {100 * found.keep:g} % of the identified visits"
     table = Table(title=title, title_justify="left")
     table.add_column("camera")
-    for column in ("faces", "calls", "named", "least quality", "loses", "calls then", "named then"):
+    for column in ("faces", "calls", "named", "min quality", "loss", "calls after", "named after"):
         table.add_column(column, justify="right")
     for camera in found.cameras:
         loss = camera.loss
@@ -178,8 +180,8 @@ def show_calibration(found: CalibrationReport) -> None:
 
 
 def _by_hour(camera: CameraCalibration) -> Table:
-    table = Table(title=f"{camera.camera}, by the hour", title_justify="left")
-    for column in ("hour", "faces", "named", "calls then", "named then"):
+    table = Table(title=f"{camera.camera}, by hour", title_justify="left")
+    for column in ("hour", "faces", "named", "calls after", "named after"):
         table.add_column(column, justify="right")
     for hour in camera.hours:
         counts = (hour.faces, hour.named_at_floor, hour.fr_calls, hour.named)
@@ -188,19 +190,19 @@ def _by_hour(camera: CameraCalibration) -> Table:
 
 
 def _missing(camera: str, visits: int) -> str:
-    return f"{camera}: {visits} more visits that get a name are needed before its threshold may rise"
+    return f"{camera}: {visits} more identified visits needed before the threshold can be raised"
 
 
 def show_savings(savings: Savings) -> None:
-    """Print the comparison to stdout, and whom each policy missed."""
+    """Print the comparison of policies, and the people each of them missed, to stdout."""
     console = Console(highlight=False)
-    truth = "labeled visits" if savings.labeled else "tracks taken as visits, named by vote"
+    truth = "labeled visits" if savings.labeled else "tracks as visits, named by majority"
     title = (
         f"{savings.faces} faces of {len(savings.sources)} sources; {savings.recognizer}, {savings.rule}; {truth}"
     )
     table = Table(title=title, title_justify="left")
     table.add_column("policy")
-    for column in ("FR calls", "FR ms", "kB", "identified", "false", "s to first"):
+    for column in ("FR calls", "FR ms", "kB", "identified", "false", "s to first ID"):
         table.add_column(column, justify="right")
     for name, result in savings.policies.items():
         table.add_row(

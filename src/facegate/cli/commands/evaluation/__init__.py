@@ -1,1 +1,1 @@
-"""Verbs that measure: scores, savings, what a threshold costs."""
+"""Commands that measure: scores, savings, thresholds."""

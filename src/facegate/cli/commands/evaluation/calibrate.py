@@ -1,4 +1,4 @@
-"""``facegate calibrate`` and ``calibrate-exit``: settings that follow from footage, and from pictures."""
+"""``facegate calibrate``: quality thresholds from footage."""
 
 from __future__ import annotations
 
@@ -34,13 +34,14 @@ if TYPE_CHECKING:
 
 def calibrate(
     sources: Annotated[
-        list[Path] | None, typer.Argument(help="Footage, a file per camera.", show_default=False)
+        list[Path] | None,
+        typer.Argument(metavar="SOURCES", help="Footage, one file per camera.", show_default=False),
     ] = None,
     gallery: Annotated[
         Path | None,
-        typer.Option(help="people.db, or a folder with a sub-folder of pictures per person.", show_default=False),
+        typer.Option(help="Gallery file, or folder with one subfolder of pictures per person.", show_default=False),
     ] = None,
-    keep: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Share of identifications to be kept.")] = 0.99,
+    keep: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Share of identifications to keep.")] = 0.99,
     config: FootageConfigOption = None,
     embedder: EmbedderOption = "auto",
     fpir: FpirOption = 1e-3,
@@ -48,21 +49,26 @@ def calibrate(
         str | None,
         typer.Option(
             metavar="HH:MM",
-            help="When the footage began, such as 07:30: what each hour of the day came to is shown, too.",
+            help="Start time of the footage; adds results by hour of the day.",
             show_default=False,
         ),
     ] = None,
     state: Annotated[
         Path | None,
-        typer.Option(help="Keep what was learned here, for a gate with keep and state.", show_default=False),
+        typer.Option(
+            help="Save the learned thresholds to this folder, for gate.target_recall and gate.state.",
+            show_default=False,
+        ),
     ] = None,
     write: Annotated[
         Path | None,
-        typer.Option(help="Give the cameras of this configuration their thresholds.", show_default=False),
+        typer.Option(help="Write the thresholds to the cameras of this configuration.", show_default=False),
     ] = None,
     forget: Annotated[
         str | None,
-        typer.Option(metavar="CAMERA", help="Erase what was learned of a camera in --state.", show_default=False),
+        typer.Option(
+            metavar="CAMERA", help="Erase the learned thresholds of this camera in --state.", show_default=False
+        ),
     ] = None,
     json_file: JsonFileOption = None,
     picture: PlotOption = None,
@@ -71,9 +77,9 @@ def calibrate(
     detector: DetectorOption = DetectorKind.AUTO,
     detector_path: DetectorPathOption = None,
 ) -> None:
-    """Find out from footage which min_quality keeps a share of the identifications, and what it would cost.
+    """Find the min_quality that keeps a share of the identifications in footage, and its recognition calls.
 
-    Every face is scored and recognized; nothing has to be labeled.
+    Scores and recognizes every face; needs no labels.
 
     \b
     facegate calibrate door.mp4 hall.mp4 --gallery people.db
@@ -86,7 +92,7 @@ def calibrate(
         _forget(forget, state)
         return
     if not sources or gallery is None:
-        raise ConfigError("give footage and --gallery")
+        raise ConfigError("SOURCES or --gallery is missing: give footage and a gallery")
     began_s = None if began is None else _seconds(began)
     from facegate.cli.evaluation_runs import footage_config, load_known, observed
     from facegate.cli.output.tables import show_calibration
@@ -104,7 +110,7 @@ def calibrate(
         "target_recall": keep,
         "exploration_rate": 1.0,
         "state": None,
-    }  # begins with nothing: no visit counts twice
+    }  # no prior state: no visit counts twice
     configs = []
     for source in sources:
         own = footage_config(
@@ -117,7 +123,9 @@ def calibrate(
     known = load_known(gallery, embedder, detector, detector_path, threshold=None, fpir=fpir)
     cameras = []
     for observer, runner in observed(list(zip([source.name for source in sources], configs, strict=True)), known):
-        camera, learned = calibrate_camera(observer, runner.gates_for_replay(), partial(_fixed, runner), began_s)
+        camera, learned = calibrate_camera(
+            observer, runner.gates_for_replay(), partial(_fixed_gates, runner), began_s
+        )
         cameras.append(camera)
         if state is not None:
             write_learned_state(state, camera.camera, runner.info, learned)
@@ -129,21 +137,21 @@ def calibrate(
     show_calibration(found)
     if file is not None:
         chosen = {name: camera.chosen.min_quality for name, camera in zip(names, cameras, strict=True)}
-        file.change(lambda content: _give(content, chosen))
-        sys.stderr.write(f"thresholds written to {write}: a gate takes them over at its next start, or on SIGHUP\n")
+        file.change(lambda content: _set_thresholds(content, chosen))
+        sys.stderr.write(f"thresholds written to {write}; a running gate applies them on SIGHUP\n")
 
 
 def _seconds(began: str) -> int:
-    """After midnight."""
+    """Seconds after midnight."""
     try:
         at = time.fromisoformat(began)
     except ValueError:
-        raise ConfigError(f"--began {began}: give a time of the day such as 07:30") from None
+        raise ConfigError(f"--began {began} is not a time of day; give HH:MM such as 07:30") from None
     return at.hour * 3600 + at.minute * 60 + at.second
 
 
 def _with_cameras(path: Path, names: list[str]) -> ConfigFile:
-    """The configuration, which must have cameras of these names."""
+    """The configuration file; raises ConfigError if a camera is missing."""
     from facegate.console.processes.config_file import ConfigFile
 
     if not path.is_file():
@@ -152,11 +160,11 @@ def _with_cameras(path: Path, names: list[str]) -> ConfigFile:
     known = {str(camera["name"]) for camera in file.version().content.get("cameras") or []}
     missing = sorted(set(names) - known)
     if missing:
-        raise ConfigError(f"{path} has no camera {missing[0]}: name footage after its camera, such as door.mp4")
+        raise ConfigError(f"{path} has no camera {missing[0]}; name footage after its camera, such as door.mp4")
     return file
 
 
-def _give(content: Any, chosen: dict[str, int]) -> None:
+def _set_thresholds(content: Any, chosen: dict[str, int]) -> None:
     for camera in content["cameras"]:
         if str(camera["name"]) in chosen:
             gate = camera.setdefault("gate", {})
@@ -165,16 +173,16 @@ def _give(content: Any, chosen: dict[str, int]) -> None:
 
 def _forget(camera: str, state: Path | None) -> None:
     if state is None:
-        raise ConfigError("--forget needs --state: the folder in which it was learned")
+        raise ConfigError("--forget needs --state: give the folder with the learned thresholds")
     found = [path for path in state.glob("*.keep.json") if path.name.rsplit(".", 3)[0] == camera]
     if not found:
-        raise ConfigError(f"nothing was learned of a camera {camera} in {state}")
+        raise ConfigError(f"{state} has no learned threshold of camera {camera}")
     for path in found:
         path.unlink()
-    sys.stderr.write(f"what was learned of {camera} is erased; a gate that runs has it until it ends\n")
+    sys.stderr.write(f"learned threshold of {camera} erased; a running gate keeps it until it stops\n")
 
 
-def _fixed(runner: Runner, min_quality: int) -> CameraGates:
+def _fixed_gates(runner: Runner, min_quality: int) -> CameraGates:
     config = runner.config
     gate = config.gate.model_copy(update={"target_recall": None, "min_quality": min_quality})
     return runner.gates_for_replay(config.model_copy(update={"gate": gate}))

@@ -1,4 +1,4 @@
-"""``facegate evaluate``: quality methods against recognizers."""
+"""``facegate evaluate``: quality methods and recognizers on a data set."""
 
 from __future__ import annotations
 
@@ -23,41 +23,48 @@ from facegate.cli.options import (
 
 
 def evaluate(
-    dataset: Annotated[Path, typer.Argument(help="Folder or zip with one folder of pictures per person.")],
+    dataset: Annotated[
+        Path, typer.Argument(metavar="DATASET", help="Folder or ZIP file with one folder of pictures per person.")
+    ],
     recognizer: Annotated[
-        list[str], typer.Option(help="Judge: as --embedder of 'facegate recognize'; may be repeated.")
+        list[str],
+        typer.Option(help="Recognizer to evaluate with, as --embedder of 'facegate recognize'. Repeatable."),
     ],
     quality: Annotated[
         str,
         typer.Option(
-            help="Comma separated: random, laplacian, width, confidence; of the model: default, vitnt, attention, "
-            "norm, estimate; vitnt/uniform/0-5/alpha4/cosine for what differs; norm:MODEL.onnx. From a clone of "
-            "the repository also stochastic, grafiqs, sdd:MODEL.onnx, lightqnet:MODEL.pb; attention@2 after block "
-            "2, @linear or @monotone over depth."
+            help="Quality methods, comma separated: random, laplacian, width, confidence, norm:MODEL.onnx; of the "
+            "model: default, vitnt, attention, norm, estimate, variants such as vitnt/uniform/0-5/alpha4/cosine. "
+            "In a clone of the repository also: stochastic, grafiqs, sdd:MODEL.onnx, lightqnet:MODEL.pb, and "
+            "attention@2 (after block 2), @linear or @monotone (over depth)."
         ),
     ] = "random,laplacian,default",
-    pairs: Annotated[Path | None, typer.Option(help="LFW-style pairs (TSV).", show_default=False)] = None,
+    pairs: Annotated[Path | None, typer.Option(help="Pairs file in LFW format (TSV).", show_default=False)] = None,
     degraded: Annotated[
-        int | None, typer.Option(help="Degrade half of the pictures with this seed.", show_default=False)
+        int | None, typer.Option(help="Degrade half of the pictures, selected by this seed.", show_default=False)
     ] = None,
-    fmr: Annotated[float, typer.Option(min=0, max=1, help="False match rate of the threshold.")] = 1e-3,
-    limit: Annotated[float, typer.Option(min=0.01, max=1, help="Share discarded up to which the mean goes.")] = 0.3,
+    fmr: Annotated[float, typer.Option(min=0, max=1, help="False match rate that sets the threshold.")] = 1e-3,
+    limit: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Upper discard fraction of the averaged FNMR.")
+    ] = 0.3,
     open_set: Annotated[
-        bool, typer.Option("--open-set", help="Judge recognizers instead: strangers named, and people missed.")
+        bool, typer.Option("--open-set", help="Evaluate recognizers in open-set mode (FPIR, FNIR).")
     ] = False,
-    sizes: Annotated[str, typer.Option(help="With --open-set: people enrolled, comma separated.")] = "50,500,1500",
+    sizes: Annotated[str, typer.Option(help="Gallery sizes for --open-set, comma separated.")] = "50,500,1500",
     same: Annotated[
         Path | None,
-        typer.Option(help="With --open-set: YAML of folders that show one person (a: b).", show_default=False),
+        typer.Option(help="YAML file for --open-set that maps folders of one person (a: b).", show_default=False),
     ] = None,
     tail: Annotated[
         Path | None,
         typer.Option(
-            help="With --open-set: folder for what 'recognize --fpir' needs to know of a recognizer.",
+            help="Folder for the impostor model of --open-set, which 'recognize --fpir' uses.",
             show_default=False,
         ),
     ] = None,
-    crfiqa: Annotated[bool, typer.Option("--crfiqa", help="Set the threshold anew at every share.")] = False,
+    crfiqa: Annotated[
+        bool, typer.Option("--crfiqa", help="Recompute the threshold at every discard fraction.")
+    ] = False,
     weights: WeightsOption = None,
     model_card: ModelCardOption = None,
     json_file: JsonFileOption = None,
@@ -66,7 +73,7 @@ def evaluate(
     detector: DetectorOption = DetectorKind.AUTO,
     detector_path: DetectorPathOption = None,
 ) -> None:
-    """Judge quality methods: how fast do false non-matches fall when the worst pictures go?
+    """Evaluate quality methods: error versus discard (FNMR at a fixed FMR).
 
     \b
     facegate evaluate lfw/ --recognizer arcface.onnx --quality random,laplacian,vitnt,norm --plot curves.png
@@ -74,9 +81,9 @@ def evaluate(
     facegate evaluate people/ --open-set --recognizer arcface.onnx --tail .
     """
     if open_set:
-        from facegate.cli.open_set import judge_open_set
+        from facegate.cli.open_set import run_open_set
 
-        judge_open_set(
+        run_open_set(
             dataset, recognizer, sizes, same, tail, json_file, picture, cache, detector.value, detector_path
         )
         return
@@ -108,7 +115,7 @@ def evaluate(
         return load_scorer(weights, card=model_card, quality=number, **settings)
 
     methods = {short_name(spec): make_method(spec, scorer) for spec in map(str.strip, quality.split(",")) if spec}
-    judges = [load_embedder(name) for name in recognizer]
+    embedders = [load_embedder(name) for name in recognizer]
     settings = Settings(fmr=fmr, limit=limit, mode="crfiqa" if crfiqa else "schlett")
     folder = cache or cache_folder()
     with counting("pictures") as progress:
@@ -118,7 +125,7 @@ def evaluate(
     with counting("crops") as progress:
         results = Results(folder, faces, lambda what, done, total: progress(done, total))
         scores = {spec: results.quality(method) for spec, method in methods.items()}
-        found = tuple(evaluate_methods(judge_, scores, results, faces, settings, protocol) for judge_ in judges)
+        found = tuple(evaluate_methods(each, scores, results, faces, settings, protocol) for each in embedders)
     evaluation = Evaluation(
         dataset=str(dataset),
         pictures=len(faces.files),

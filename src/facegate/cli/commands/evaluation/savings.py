@@ -1,4 +1,4 @@
-"""``facegate savings``: the same footage three ways."""
+"""``facegate savings``: recognition calls saved on footage."""
 
 from __future__ import annotations
 
@@ -24,15 +24,22 @@ from facegate.cli.options import (
 
 
 def savings(
-    sources: Annotated[list[Path], typer.Argument(help="Video files.", show_default=False)],
-    gallery: Annotated[Path, typer.Option(help="Folder with one sub-folder of pictures per person.")],
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="SOURCES", help="Video files of cameras.", show_default=False)
+    ],
+    gallery: Annotated[
+        Path, typer.Option(help="Gallery file, or folder with one subfolder of pictures per person.")
+    ],
     labels: Annotated[
-        Path | None, typer.Option(help="YAML of visits: who is in view, when.", show_default=False)
+        Path | None, typer.Option(help="YAML file of labeled visits: who is in view, and when.", show_default=False)
     ] = None,
     config: FootageConfigOption = None,
     embedder: EmbedderOption = "auto",
     threshold: Annotated[
-        float | None, typer.Option(min=-1, max=1, help="Fixed similarity that names.", show_default=False)
+        float | None,
+        typer.Option(
+            min=-1, max=1, help="Fixed similarity threshold; disables the FPIR guarantee.", show_default=False
+        ),
     ] = None,
     fpir: FpirOption = 1e-3,
     json_file: JsonFileOption = None,
@@ -42,7 +49,7 @@ def savings(
     detector: DetectorOption = DetectorKind.AUTO,
     detector_path: DetectorPathOption = None,
 ) -> None:
-    """Run footage with every face recognized, with a naive gate and with ours: calls, time, bytes, who was named.
+    """Compare footage without a gate, with a naive gate and with this gate: calls, time, bytes, names.
 
     \b
     facegate savings monday.mp4 --gallery people/

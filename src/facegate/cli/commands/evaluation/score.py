@@ -1,4 +1,4 @@
-"""``facegate score``: how good are the faces in these pictures?"""
+"""``facegate score``: quality of the faces in pictures."""
 
 from __future__ import annotations
 
@@ -8,28 +8,31 @@ from typing import Annotated
 
 import typer
 
+from facegate.cli.exit_codes import ExitCode
 from facegate.cli.options import DetectorKind, DetectorOption, DetectorPathOption, ModelCardOption, WeightsOption
 
 
 def score(
-    images: Annotated[list[Path], typer.Argument(help="Pictures (JPEG, PNG).", show_default=False)],
-    embedding: Annotated[bool, typer.Option("--embedding", help="Add each face's embedding.")] = False,
+    images: Annotated[
+        list[Path], typer.Argument(metavar="PICTURES", help="Pictures to score (JPEG, PNG).", show_default=False)
+    ],
+    embedding: Annotated[bool, typer.Option("--embedding", help="Add the embedding of each face.")] = False,
     reasons: Annotated[
         bool,
         typer.Option(
-            "--reasons", help="Add why: size, sharpness, light and pose, 0 to 100 each, and what would help."
+            "--reasons", help="Add size, sharpness, light and pose, 0 to 100 each, and advice to improve quality."
         ),
     ] = False,
     heatmap: Annotated[
         Path | None,
-        typer.Option(help="Write a picture per face with its patch qualities here.", show_default=False),
+        typer.Option(help="Write a heat map of patch qualities per face to this folder.", show_default=False),
     ] = None,
     detector: DetectorOption = DetectorKind.AUTO,
     detector_path: DetectorPathOption = None,
     weights: WeightsOption = None,
     model_card: ModelCardOption = None,
 ) -> None:
-    """Score the quality of every face in pictures: one JSON line per face.
+    """Score the quality of every face in pictures; prints one JSON line per face.
 
     \b
     facegate score portrait.jpg --reasons
@@ -52,4 +55,4 @@ def score(
         heatmap,
         reasons,
     )
-    raise typer.Exit(1 if failed else 0)
+    raise typer.Exit(ExitCode.REFUSED if failed else ExitCode.DONE)
