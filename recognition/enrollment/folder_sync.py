@@ -101,9 +101,9 @@ def sync(
             reason="none of their pictures passed the enrollment checks",
             remedy="add a clear picture",
         )
-    for somebody in people.people():
-        if somebody.name not in with_pictures:
-            people.remove(somebody.name)
+    for known in people.people():
+        if known.name not in with_pictures:
+            people.remove(known.name)
     people.keep_unusable(bad)
     if not wanted:
         raise GalleryError("no usable picture in the gallery: give clear pictures of one face each")

@@ -85,7 +85,7 @@ class GalleryStore(GalleryFile):
         return person_name(name) if found is None else str(found[0])
 
     def add(
-        self, name: str, looks: Sequence[FaceSample], *, kind: Kind = "enrolled", accepted: bool = False
+        self, name: str, samples: Sequence[FaceSample], *, kind: Kind = "enrolled", accepted: bool = False
     ) -> int:
         """Add pictures to a person, created if missing, in one transaction; return how many were new.
 
@@ -99,7 +99,7 @@ class GalleryStore(GalleryFile):
                 "INSERT OR IGNORE INTO people (name, key, added) VALUES (?, ?, ?)", (name, name_key(name), now)
             )
             person = self._id(name)
-            for sample in looks:
+            for sample in samples:
                 new += self._db.execute(
                     "INSERT OR IGNORE INTO pictures (person, kind, source, digest, crop, quality, width, turn, "
                     "faces, accepted, added) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

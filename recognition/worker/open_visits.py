@@ -100,7 +100,7 @@ class OpenVisits(Database):
                 "INSERT INTO untold (event) VALUES (?)", [(msgspec.json.encode(event),) for event in events]
             )
 
-    def told(self) -> None:
+    def mark_published(self) -> None:
         """Mark all saved events as published.
 
         Raises:

@@ -253,7 +253,7 @@ class Recognizer:
         if events:
             if self._publish_events is not None:
                 self._publish_events(events)
-            self._keep(OpenVisits.told)
+            self._keep(OpenVisits.mark_published)
 
     def _keep(self, change: Callable[[OpenVisits], None]) -> None:
         """Update the visits file; a full disk only affects what the next process can resume."""

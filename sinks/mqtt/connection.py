@@ -98,7 +98,7 @@ class Connection:
             return [] if self._kept.get(topic) == payload else self.keep(topic, payload, on_disk=on_disk)
 
     def clear(self, topic: str) -> None:
-        """Clear a topic, whoever published it; retried until the broker has acknowledged."""
+        """Clear a topic of any publisher; retried until the broker has acknowledged."""
         with self.lock:
             payload = self._kept.pop(topic, None)
             if payload is not None and topic.startswith(f"{DISCOVERY}/"):
