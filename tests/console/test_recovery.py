@@ -21,7 +21,7 @@ from ..helpers import PATIENCE_S
 from .serving import Served, served
 
 KILLS = {"worker": 20, "gate": 5}
-TROUBLE = ("not recorded", "delivery put off", "shots lost", "tracks not kept, trying again")
+TROUBLE = ("recording interrupted, will retry", "delivery put off", "shots lost", "tracks not stored, will retry")
 
 
 def stored(console: Served) -> set[str]:
