@@ -1,8 +1,8 @@
 """Shots to NATS JetStream: one durable stream for any number of gates and worker hosts.
 
 A message's subject is ``facegate.shots.CAMERA``, its payload a MessagePack array of the header
-(docs/reference/wire.md), the crop and optionally the whole picture, and its ``Nats-Msg-Id`` the ``shot_id``, by which
-the server drops duplicates within two minutes.
+(docs/reference/wire.md), the crop and optionally the whole picture, and its ``Nats-Msg-Id`` the ``shot_id``, by
+which the server drops duplicates within two minutes.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from facegate.fleet.state_machine import RENEW_S, Member, Term
 
 LOOK_S = 0.2
 START_S, STOP_S = 0.1, 0.3
-"""A gate needs so long to begin and to end watching a camera."""
+"""Time that a node needs to start and to stop watching a camera."""
 
 
 class SimulatedBucket:
@@ -72,7 +72,7 @@ class SimulatedGate:
         self.slow_s = 0.0
         self.loses_replies = False
         self.deaf = False
-        """Nothing that happens is told on this connection any more, though writes are answered."""
+        """Stall the watch of this connection; writes are still answered."""
         self.watching: dict[str, tuple[float, Term]] = {}
         """Cameras, when (simulated) each was begun, and by which term."""
         self._stopping: dict[str, float] = {}

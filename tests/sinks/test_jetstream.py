@@ -233,7 +233,7 @@ def test_a_shot_that_kills_its_workers_is_put_aside(tmp_path: Path, monkeypatch:
     worker.run(Event(), once=True)
     waiting, dead = asyncio.run(look(server.url))
     assert (dying.deaths, waiting) == (2, 0)
-    assert [reason for _, reason in dead] == ["came 3 times and was never acknowledged"]
+    assert [reason for _, reason in dead] == ["delivered 3 times, never acknowledged"]
     end(server.process)
 
 

@@ -62,7 +62,7 @@ def test_a_known_worker_gets_shots_and_others_get_nothing_and_one_line_each(keys
             context.destroy(linger=0)
     assert report.acknowledged == 1
     refused = [entry for entry in logs if entry["event"] == "peer refused"]
-    assert sorted(entry["peer"] for entry in refused) == sorted(["anybody", stranger.public[:8]])
+    assert sorted(entry["peer"] for entry in refused) == sorted(["unknown", stranger.public[:8]])
     assert all(known.secret not in str(entry) and stranger.secret not in str(entry) for entry in logs)
 
 
@@ -100,7 +100,7 @@ def test_key_files_are_private_and_never_overwritten(keys: Path, tmp_path: Path)
     with pytest.raises(ConfigError, match="file exists"):
         new_worker(keys, "two", tmp_path / "one.json")
     assert workers(keys) == ["one"] and not (tmp_path / "again.json").exists()
-    with pytest.raises(ConfigError, match="a worker's name"):
+    with pytest.raises(ConfigError, match="invalid worker name"):
         new_worker(keys, "../up", tmp_path / "up.json")
     with pytest.raises(ConfigError, match="known are one"):
         revoke(keys, "two")

@@ -65,7 +65,7 @@ def test_the_whole_picture_and_the_template_travel_where_they_are_asked_for() ->
     assert np.abs(wire.unpack_context(header, entry.context).astype(int) - picture).mean() < 5
     without = wire.pack(plain)
     assert wire.decode_header(without.header).embedding is None and without.pictures == [without.crop]
-    with pytest.raises(DeliveryError, match="without a picture"):
+    with pytest.raises(DeliveryError, match="has no context picture"):
         wire.unpack_context(wire.decode_header(without.header), b"")
     with pytest.raises(DeliveryError, match="not a 160x90 JPEG"):
         wire.unpack_context(header, entry.crop)

@@ -297,7 +297,7 @@ def test_an_abort_frees_a_waiting_sender_with_an_error() -> None:
 
 
 def test_a_port_in_use_and_a_foreign_address_are_refused(sink: ZmqSink) -> None:
-    with pytest.raises(DeliveryError, match="the port is in use; choose another"):
+    with pytest.raises(DeliveryError, match="the address is in use; choose another port"):
         ZmqSink(sink.endpoint)
     with pytest.raises(DeliveryError, match="give an address of this host"):
         ZmqSink("tcp://192.0.2.1:5555", allow_insecure=True)
