@@ -41,7 +41,7 @@ class OnePass(nn.Module):
         images = self.normalized(crops)
         whole = embedding or self.quality in ("norm", "estimate")
         out = self.network(images, self.settings, whole=whole, landmarks=landmarks)
-        return msgspec.structs.replace(out, raw_score=self._chosen(out))  # type: ignore[no-any-return]
+        return msgspec.structs.replace(out, raw=self._chosen(out))  # type: ignore[no-any-return]
 
     def normalized(self, crops: Tensor) -> Tensor:
         """Uint8 RGB crops ``(B, 112, 112, 3)`` to what the network takes, ``(B, 3, 112, 112)``."""
