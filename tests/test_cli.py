@@ -84,7 +84,7 @@ def bad_inputs(folder: Path, clip: DemoClip) -> dict[str, tuple[list[object], in
         "keep and hysteresis": (
             ["calibrate", clip.path, "--gallery", clip.gallery, "--config", contrary],
             2,
-            "keep sets the threshold: remove hysteresis",
+            "target_recall sets the threshold",
         ),
         "no image": (["score", folder / "none.jpg"], 1, "cannot read"),
     }

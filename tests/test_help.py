@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 from collections.abc import Iterator
 
@@ -10,11 +11,14 @@ import typer
 from typer.core import TyperArgument, TyperGroup, TyperOption
 from typer.testing import CliRunner
 
+from facegate import errors
 from facegate.cli.app import app
+from facegate.cli.exit_codes import ExitCode
 from facegate.pipeline.config import DEFAULT_BIND, DeliveryConfig, DetectorConfig, GateConfig
 from facegate.recognition.matching.gallery import DEFAULT_FPIR
 
 from .test_language import WORDS
+from .test_structure import modules
 
 SETTINGS = {
     ("run", "bind"): DeliveryConfig().bind,
@@ -104,3 +108,18 @@ def test_a_default_in_help_is_that_of_the_code(name: str) -> None:
             assert f"{param.show_default}" in DESCRIPTIONS, f"{param.name}: {param.show_default}"
         if param.name == "fpir":
             assert param.default == DEFAULT_FPIR
+
+
+def test_exit_codes_come_from_one_table() -> None:
+    kinds = [each for each in vars(errors).values() if isinstance(each, type)]
+    assert {kind.exit_code for kind in kinds if issubclass(kind, errors.FacegateError)} == {
+        ExitCode.REFUSED,
+        ExitCode.USAGE,
+    }
+    for module, path in modules():
+        if not module.startswith("facegate.cli."):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("typer.Exit", "leave", "sys.exit"):
+                literals = [part for part in ast.walk(node) if isinstance(part, ast.Constant)]
+                assert not literals, f"{module}:{node.lineno}: {ast.unparse(node)}"

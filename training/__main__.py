@@ -70,7 +70,7 @@ def distil(
     every_s: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 180.0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that make views; 0 for a thread.")] = 0,
     for_s: Annotated[
-        float | None, typer.Option(help="End after so many seconds, if --samples are not reached before.")
+        float | None, typer.Option(help="End after this number of seconds, or earlier when --samples are reached.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1)] = 2,
     seed: int = 0,

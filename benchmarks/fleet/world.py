@@ -209,7 +209,9 @@ class SimulatedGate:
 class World:
     """Everything, and its time."""
 
-    def __init__(self, seed: int, requests: Sequence[CameraRequest], placing: Callable[..., dict[str, str]]) -> None:
+    def __init__(
+        self, seed: int, requests: Sequence[CameraRequest], placing: Callable[..., dict[str, str]]
+    ) -> None:
         self.random = Random(seed)
         self.now = 0.0
         self.bucket = SimulatedBucket()

@@ -1,1 +1,1 @@
-"""Who is known: the gallery and the unknown visitors, as the pages need them."""
+"""People of the console: enrollment and unknown visitors."""

@@ -22,7 +22,7 @@ HEADER = "# facegate configuration, created by 'facegate serve'; can be edited. 
 MAX_BYTES = 4 * 2**20
 
 
-class ChangedMeanwhileError(FacegateError):
+class ConfigConflictError(FacegateError):
     """The file has changed since the version that the change is for."""
 
 
@@ -82,13 +82,13 @@ class ConfigFile:
             expected: ``tag`` of the version to change; ``None`` for any.
 
         Raises:
-            ChangedMeanwhileError: the file has another version.
+            ConfigConflictError: the file has another version.
             ConfigError: the result is invalid, or cannot be written.
         """
         with self._lock:
             text = self._read()
             if expected is not None and expected != _tag(text):
-                raise ChangedMeanwhileError(f"{self.path.name} has changed since it was read; reload it and retry")
+                raise ConfigConflictError(f"{self.path.name} has changed since it was read; reload it and retry")
             data = _parse(text, self.path)
             edit(data)
             _checked(data, self.path)
@@ -132,7 +132,7 @@ class ConfigFile:
                 os.fsync(file.fileno())
             part.chmod(self.path.stat().st_mode & 0o777)
             if self._read() != before:
-                raise ChangedMeanwhileError(f"{self.path.name} was edited by hand at the same time; retry")
+                raise ConfigConflictError(f"{self.path.name} was edited by hand at the same time; retry")
             part.replace(self.path)
         except OSError as error:
             raise ConfigError(f"cannot write {self.path}: {(error.strerror or 'error').lower()}") from error

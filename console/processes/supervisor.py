@@ -14,7 +14,7 @@ from typing import Any, Self
 import msgspec
 import structlog
 
-from facegate.console.processes.config_file import ChangedMeanwhileError, ConfigFile, ConfigVersion
+from facegate.console.processes.config_file import ConfigConflictError, ConfigFile, ConfigVersion
 from facegate.console.processes.gate_client import GateClient, GateRefusedError, GateUnreachableError
 from facegate.errors import ConfigError
 from facegate.pipeline.config import RunConfig
@@ -195,12 +195,12 @@ class Supervisor:
 
         Raises:
             ConfigError: the result is invalid or rejected.
-            ChangedMeanwhileError: the file has another version.
+            ConfigConflictError: the file has another version.
         """
         with self._changing:
             if self.file.version().tag != self._running.tag:
                 name = self.file.path.name
-                raise ChangedMeanwhileError(f"{name} was edited by hand; load it first, on the Health page")
+                raise ConfigConflictError(f"{name} was edited by hand; load it first, on the Health page")
             version = self.file.change(edit, expected)
             try:
                 self.apply(version)

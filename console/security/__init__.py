@@ -1,1 +1,1 @@
-"""Who may come in, and what comes in from them."""
+"""Access control: accounts, sessions, tokens and checks of every request."""

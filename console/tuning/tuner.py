@@ -101,7 +101,7 @@ class Tuner:
             runs = self._runs(camera, hours)
             outcomes: Counter[str] = Counter()
             faces = tracks = 0
-            who: Counter[str] = Counter()
+            identified: Counter[str] = Counter()
             for run in runs:
                 config = None if changes is None else _changed(run.config(), camera, changes)
                 shots: list[Shot] = []
@@ -116,14 +116,14 @@ class Tuner:
                         shots += _shot(decision)
                 tracks += len(sent)
                 if named:
-                    who += self._names(run, shots)
+                    identified += self._names(run, shots)
         return TuningOutcome(
             faces=faces,
             shots=sum(outcomes[outcome.value] for outcome in SENT),
             tracks=tracks,
             outcomes=dict(outcomes),
-            named=who.total() if named else None,
-            people=sorted(who) if named else None,
+            named=identified.total() if named else None,
+            people=sorted(identified) if named else None,
         )
 
     def _runs(self, camera: str, hours: float) -> list[RecordedRun]:

@@ -1,6 +1,30 @@
 // The records of the API, for checking the pages. Generated: python -m tests.test_page_types
 
-export interface Camera {
+export interface CameraCreate {
+  user?: string | null;
+  password?: string | null;
+  main_stream?: string | null;
+  transport?: "tcp" | "udp" | null;
+  timeout_s?: number | null;
+  max_fps?: number | null;
+  idle_fps?: number | null;
+  display_aspect_ratio?: string | null;
+  rotate?: 0 | 90 | 180 | 270 | null;
+  detect_region?: [number, number, number, number] | null;
+  zones?: Array<Array<[number, number]>> | null;
+  mask?: Array<Array<[number, number]>> | null;
+  skip_still?: boolean | null;
+  track_between_detections?: boolean | null;
+  reconnect?: boolean | null;
+  decoder?: "auto" | "cpu" | "cuda" | "vaapi" | "qsv" | null;
+  realtime?: boolean | null;
+  gate?: Record<string, any> | null;
+  enabled?: boolean | null;
+  name: string;
+  source: string;
+}
+
+export interface CameraOut {
   name: string;
   enabled: boolean;
   state: string;
@@ -23,27 +47,26 @@ export interface Camera {
   observed: number;
   outcomes: Record<string, number>;
   threshold: number | null;
-  splits: number;
-  quality_moved: number;
+  identity_switches: number;
   loss: Record<string, any> | null;
   drift: Record<string, any> | null;
 }
 
-export interface CameraChange {
+export interface CameraUpdate {
   user?: string | null;
   password?: string | null;
-  crops?: string | null;
+  main_stream?: string | null;
   transport?: "tcp" | "udp" | null;
   timeout_s?: number | null;
   max_fps?: number | null;
   idle_fps?: number | null;
-  aspect?: string | null;
+  display_aspect_ratio?: string | null;
   rotate?: 0 | 90 | 180 | 270 | null;
-  search?: [number, number, number, number] | null;
-  report?: Array<Array<[number, number]>> | null;
+  detect_region?: [number, number, number, number] | null;
+  zones?: Array<Array<[number, number]>> | null;
   mask?: Array<Array<[number, number]>> | null;
   skip_still?: boolean | null;
-  follow?: boolean | null;
+  track_between_detections?: boolean | null;
   reconnect?: boolean | null;
   decoder?: "auto" | "cpu" | "cuda" | "vaapi" | "qsv" | null;
   realtime?: boolean | null;
@@ -52,48 +75,22 @@ export interface CameraChange {
   source?: string | null;
 }
 
-export interface CameraNew {
-  user?: string | null;
-  password?: string | null;
-  crops?: string | null;
-  transport?: "tcp" | "udp" | null;
-  timeout_s?: number | null;
-  max_fps?: number | null;
-  idle_fps?: number | null;
-  aspect?: string | null;
-  rotate?: 0 | 90 | 180 | 270 | null;
-  search?: [number, number, number, number] | null;
-  report?: Array<Array<[number, number]>> | null;
-  mask?: Array<Array<[number, number]>> | null;
-  skip_still?: boolean | null;
-  follow?: boolean | null;
-  reconnect?: boolean | null;
-  decoder?: "auto" | "cpu" | "cuda" | "vaapi" | "qsv" | null;
-  realtime?: boolean | null;
-  gate?: Record<string, any> | null;
-  enabled?: boolean | null;
-  name: string;
-  source: string;
-}
-
-export interface CameraOut {
-  gate: string | null;
-  state: string;
-  since_s: number | null;
-  processed_fps: number;
-}
-
-export interface Cameras {
+export interface CamerasOut {
   config: string;
-  cameras: Array<Camera>;
+  cameras: Array<CameraOut>;
 }
 
-export interface Changed {
+export interface ConfigVersionOut {
   config: string;
 }
 
-export interface Drained {
+export interface DrainRequest {
   drained: boolean;
+}
+
+export interface EnrollmentResultOut {
+  added: number;
+  faults: Array<FaultOut>;
 }
 
 export interface ErasedOut {
@@ -111,7 +108,7 @@ export interface EvidenceOut {
   gate: Record<string, any>;
 }
 
-export interface Fate {
+export interface FaceOutcomeOut {
   face_id: string;
   pts_s: number;
   quality: number | null;
@@ -130,27 +127,14 @@ export interface FaultOut {
   other: string | null;
 }
 
-export interface FleetOut {
-  fleet: string;
-  config: number;
-  gates: Record<string, GateOut>;
-  cameras: Record<string, CameraOut>;
+export interface FleetCameraOut {
+  gate: string | null;
+  state: string;
+  since_s: number | null;
+  processed_fps: number;
 }
 
-export interface FromShot {
-  shot_id: string;
-  accept?: boolean;
-}
-
-export interface GateChange {
-  min_quality?: number | null;
-  mode?: "end" | "early" | "interval" | null;
-  max_per_minute?: number | null;
-  good_enough?: number | null;
-  top_k?: number | null;
-}
-
-export interface GateOut {
+export interface FleetNodeOut {
   host: string;
   cameras: number;
   capacity: number;
@@ -161,20 +145,41 @@ export interface GateOut {
   problem: string;
 }
 
+export interface FleetOut {
+  fleet: string;
+  config: number;
+  gates: Record<string, FleetNodeOut>;
+  cameras: Record<string, FleetCameraOut>;
+}
+
+export interface FromShot {
+  shot_id: string;
+  accept?: boolean;
+}
+
+export interface GateUpdate {
+  min_quality?: number | null;
+  mode?: "end" | "early" | "interval" | null;
+  max_per_minute?: number | null;
+  good_enough?: number | null;
+  top_k?: number | null;
+}
+
 export interface HealthOut {
-  gate: Process;
+  gate: ProcessOut;
   gate_finished: boolean;
-  worker: Process;
+  worker: ProcessOut;
   config: string;
   config_changed: boolean;
   config_problem: string | null;
   report: Record<string, any> | null;
-  lines: Array<Line>;
+  lines: Array<LogLineOut>;
   stored: Record<string, number>;
   disk: Record<string, number>;
+  notices: Array<string>;
 }
 
-export interface Line {
+export interface LogLineOut {
   at: number;
   process: string;
   level: string;
@@ -182,12 +187,12 @@ export interface Line {
   details: Record<string, string>;
 }
 
-export interface Login {
+export interface LoginIn {
   name: string;
   password: string;
 }
 
-export interface Naming {
+export interface NameUnknownIn {
   name: string;
   without?: Array<number>;
 }
@@ -196,7 +201,7 @@ export interface NewName {
   name: string;
 }
 
-export interface Paused {
+export interface PauseRequest {
   paused: boolean;
 }
 
@@ -215,16 +220,7 @@ export interface PictureOut {
   accepted: boolean;
 }
 
-export interface PlayedOut {
-  faces: number;
-  shots: number;
-  tracks: number;
-  outcomes: Record<string, number>;
-  named: number | null;
-  people: Array<string> | null;
-}
-
-export interface ProbeWanted {
+export interface ProbeRequest {
   source: string;
   user?: string | null;
   password?: string | null;
@@ -232,19 +228,22 @@ export interface ProbeWanted {
 }
 
 export interface Problem {
-  error: string;
-  message: string;
+  type: string;
+  title: string;
+  status: number;
+  detail: string;
+  code: string;
   remedy: string;
 }
 
-export interface Process {
+export interface ProcessOut {
   name: string;
   running: boolean;
   pid: number | null;
   since: number | null;
   starts: number;
   last_exit: number | null;
-  last_words: string | null;
+  last_log_lines: string | null;
 }
 
 export interface QualityOut {
@@ -278,13 +277,13 @@ export interface ScoredOut {
   crop: string;
 }
 
-export interface Session {
+export interface SessionOut {
   needed: boolean;
   name: string | null;
   role: string | null;
 }
 
-export interface Shot {
+export interface ShotOut {
   shot_id: string;
   run_id: string;
   camera: string;
@@ -308,13 +307,13 @@ export interface Shot {
   outcome: "forwarded" | "shadow";
 }
 
-export interface Shots {
-  shots: Array<Shot>;
+export interface ShotsOut {
+  shots: Array<ShotOut>;
   next: number | null;
 }
 
-export interface Timeline {
-  visit: Visit | null;
+export interface TimelineOut {
+  visit: VisitOut | null;
   camera: string;
   track_id: number;
   first: number;
@@ -322,15 +321,20 @@ export interface Timeline {
   faces: number;
   outcomes: Record<string, number>;
   threshold: number | null;
-  story: Array<Fate>;
-  shots: Array<Shot>;
+  events: Array<FaceOutcomeOut>;
+  shots: Array<ShotOut>;
 }
 
-export interface TokenMade {
+export interface TokenCreate {
+  name: string;
+  role?: "viewer" | "administrator";
+}
+
+export interface TokenCreatedOut {
   id: number;
   name: string;
   role: string;
-  made: number;
+  created: number;
   token: string;
 }
 
@@ -338,15 +342,10 @@ export interface TokenOut {
   id: number;
   name: string;
   role: string;
-  made: number;
+  created: number;
 }
 
-export interface TokenWanted {
-  name: string;
-  role?: "viewer" | "administrator";
-}
-
-export interface TrackSummary {
+export interface TrackSummaryOut {
   run_id: string;
   track_id: number;
   first: number;
@@ -357,30 +356,34 @@ export interface TrackSummary {
   sent: number;
 }
 
-export interface Tracks {
-  tracks: Array<TrackSummary>;
+export interface TracksOut {
+  tracks: Array<TrackSummaryOut>;
 }
 
-export interface Unknown {
+export interface TuningOutcomeOut {
+  faces: number;
+  shots: number;
+  tracks: number;
+  outcomes: Record<string, number>;
+  named: number | null;
+  people: Array<string> | null;
+}
+
+export interface UnknownOut {
   id: number;
-  visits: Array<UnknownVisit>;
+  visits: Array<UnknownVisitOut>;
   cameras: Array<string>;
   days: number;
 }
 
-export interface UnknownVisit {
+export interface UnknownVisitOut {
   row: number;
   camera: string;
   seen: number;
   quality: number;
 }
 
-export interface VerdictOut {
-  added: number;
-  faults: Array<FaultOut>;
-}
-
-export interface Visit {
+export interface VisitOut {
   id: number;
   visit: string;
   camera: string;
@@ -398,7 +401,7 @@ export interface Visit {
   ended: boolean;
 }
 
-export interface Visits {
-  visits: Array<Visit>;
+export interface VisitsOut {
+  visits: Array<VisitOut>;
   next: number | null;
 }

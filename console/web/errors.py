@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from facegate.console.problems import MEDIA_TYPE, PROBLEMS, problem
-from facegate.console.processes.config_file import ChangedMeanwhileError
+from facegate.console.processes.config_file import ConfigConflictError
 from facegate.console.processes.gate_client import GateRefusedError, GateUnreachableError
 from facegate.console.scoring import BusyError
 from facegate.console.state import ConsoleState
@@ -23,7 +23,7 @@ from facegate.pipeline.addresses import redact
 log = structlog.get_logger(__name__)
 
 _CODES: dict[type[FacegateError], str] = {
-    ChangedMeanwhileError: "conflict",
+    ConfigConflictError: "conflict",
     GateUnreachableError: "gate_unavailable",
     GateRefusedError: "gate_refused",
     ConfigError: "invalid",

@@ -83,8 +83,8 @@ def wrong_clocks(at_s: float) -> dict[str, Faults]:
         "steps back by an hour": Faults(jump_at_s=at_s, jump_by_s=-3600.0),
         "steps forward by an hour": Faults(jump_at_s=at_s, jump_by_s=3600.0),
         "rewinds 8 s and returns": Faults(jump_at_s=at_s, jump_by_s=-8.0, return_at_s=at_s + 3),
-        "stands still": Faults(still_at_s=at_s),
-        "stands still and returns": Faults(still_at_s=at_s, return_at_s=at_s + 4),
+        "stops": Faults(still_at_s=at_s),
+        "stops and returns": Faults(still_at_s=at_s, return_at_s=at_s + 4),
         "every 7th frame of another day": Faults(stray_every=7),
     }
 

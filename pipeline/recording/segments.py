@@ -59,7 +59,8 @@ class SegmentedRecorder:
         return self._piece.position
 
     def write(self, item: ScoredFrame | FeedbackBatch) -> None:
-        """See :class:`~facegate.pipeline.recording.record.RecordingWriter`; what a full disk does not take is left out."""
+        """See :class:`~facegate.pipeline.recording.record.RecordingWriter`; what a full disk does not take is left
+        out."""
         self._try(lambda piece: piece.write(item))
 
     def change_gates(self, config: RunConfig, learned: dict[str, RecallState]) -> None:

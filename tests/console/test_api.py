@@ -68,20 +68,20 @@ def test_shots_and_visits_come_in_pages_and_by_what_is_asked(console: Served) ->
 def test_a_timeline_has_every_face_and_its_fate(console: Served) -> None:
     visit = next(v for v in console.get("/visits")["visits"] if v["shots"])
     timeline = console.until(
-        f"/visits/{visit['visit']}", lambda found: found["faces"] and len(found["story"]) == found["faces"]
+        f"/visits/{visit['visit']}", lambda found: found["faces"] and len(found["events"]) == found["faces"]
     )
     assert sum(timeline["outcomes"].values()) == timeline["faces"]
     assert timeline["outcomes"]["forwarded"] == len(timeline["shots"])
-    sent = {fate["shot_id"] for fate in timeline["story"] if fate["shot_id"]}
+    sent = {fate["shot_id"] for fate in timeline["events"] if fate["shot_id"]}
     assert sent == {shot["shot_id"] for shot in timeline["shots"]}
-    assert [fate["picture"] for fate in timeline["story"]] == [
-        fate["quality"] is not None for fate in timeline["story"]
+    assert [fate["picture"] for fate in timeline["events"]] == [
+        fate["quality"] is not None for fate in timeline["events"]
     ]
-    for fate in (fate for fate in timeline["story"] if fate["picture"]):
+    for fate in (fate for fate in timeline["events"] if fate["picture"]):
         answer = console.api("GET", f"/visits/{visit['visit']}/face.jpg?face_id={fate['face_id']}")
-        assert answer.status == 200, (fate, timeline["story"][:3], answer.body)
+        assert answer.status == 200, (fate, timeline["events"][:3], answer.body)
         assert picture(answer.body) == (112, 112, 3)
-    scored = next(fate for fate in timeline["story"] if fate["quality"] is not None)
+    scored = next(fate for fate in timeline["events"] if fate["quality"] is not None)
     heat = console.api("GET", f"/visits/{visit['visit']}/face.jpg?face_id={scored['face_id']}&heat=true")
     assert picture(heat.body)[1] > picture(heat.body)[0]
     tracks = console.get("/cameras/door/tracks?limit=500")["tracks"]
@@ -119,7 +119,7 @@ def test_the_file_keeps_its_comments_and_hands_are_noticed(tmp_path: Path, camer
         text = path.read_text()
         assert "# ours" in text and "# the long one" in text and "rotate: 90" in text
         late = console.api("PATCH", "/cameras/hall", {"rotate": 180}, if_match=before)
-        assert (late.status, late.json()["error"]) == (409, "changed_meanwhile")
+        assert (late.status, late.json()["code"]) == (409, "conflict")
         assert path.read_text() == text
         path.write_text(text.replace("rotate: 90", "rotate: 270"))
         console.until("/health", lambda found: found["config_changed"])
@@ -174,7 +174,29 @@ def test_a_probe_says_what_a_camera_offers(console: Served, camera_url: str) -> 
     found = console.api("POST", "/cameras/probe", {"source": camera_url}).json()
     assert (found["width"], found["height"], found["codec"]) == (640, 360, "h264")
     gone = console.api("POST", "/cameras/probe", {"source": "rtsp://127.0.0.1:9/x"})
-    assert gone.status == 422 and "refused" in gone.json()["message"]
+    assert gone.status == 422 and "refused" in gone.json()["detail"]
+
+
+def test_problems_have_the_form_of_rfc_9457(console: Served) -> None:
+    described = console.get("/openapi.json")
+    (media,) = described["paths"]["/api/v1/cameras"]["post"]["responses"]["409"]["content"]
+    docs = console.ask("GET", "/api/docs").body.decode()
+    for method, path, body, status, code in (
+        ("GET", "/visits/a/b/1", None, 404, "not_found"),
+        ("GET", "/nothing", None, 404, "not_found"),
+        ("PUT", "/visits", {}, 405, "method_not_allowed"),
+        ("GET", "/visits?limit=0", None, 422, "invalid"),
+        ("POST", "/cameras", {"name": "x", "source": "/etc/passwd"}, 422, "invalid"),
+        ("POST", "/cameras", {"name": "x" * 300_000, "source": "rtsp://x"}, 413, "too_large"),
+    ):
+        answer = console.api(method, path, body)
+        found = answer.json()
+        assert answer.headers["Content-Type"] == media == "application/problem+json"
+        assert list(found) == ["type", "title", "status", "detail", "code", "remedy"]
+        assert (answer.status, found["status"], found["code"]) == (status, status, code)
+        assert found["title"] and found["detail"] and found["remedy"]
+        page, _, fragment = found["type"].partition("#")
+        assert page == "/api/docs" and f'id="{fragment}"' in docs
 
 
 def test_events_tell_of_visits_and_states(console: Served) -> None:

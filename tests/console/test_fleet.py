@@ -34,13 +34,13 @@ def test_a_fleet_is_seen_drained_and_paused(page: Page, tmp_path: Path, clip: De
             assert console.get("/fleet")["gates"]["left"]["cameras"] == 1
             page.get_by_role("button", name="Pause door").click()
             expect(row).to_contain_text("paused")
-            page.get_by_role("button", name="Watch door again").click()
+            page.get_by_role("button", name="Resume door").click()
             expect(row).to_contain_text("live")
             page.get_by_role("button", name="Drain left").click()
-            page.get_by_role("button", name="Drain it").click()
+            page.get_by_role("button", name="Drain", exact=True).click()
             expect(row).to_contain_text("waiting")
             assert console.api("PUT", "/fleet/gates/right", {"drained": True}).status == 404
-            page.get_by_role("button", name="Use left again").click()
+            page.get_by_role("button", name="Undrain left").click()
             expect(row).to_contain_text("live")
             folder = os.environ.get("FACEGATE_SCREENSHOTS")
             if folder:

@@ -34,7 +34,7 @@ def add_camera(page: Page, console: Served, name: str, url: str) -> None:
     page.goto(console.url)
     page.get_by_label("Name").fill(name)
     page.get_by_label("Address").fill(url)
-    page.get_by_role("button", name="Try it").click()
+    page.get_by_role("button", name="Test", exact=True).click()
     expect(page.get_by_text("640x360, ")).to_be_visible()
     page.get_by_role("button", name="Add", exact=True).click()
     expect(page.locator(f"tr[data-camera={name}] .state")).to_have_text("live")
@@ -45,7 +45,7 @@ def test_from_nothing_to_a_name(page: Page, tmp_path: Path, camera_url: str) -> 
         add_camera(page, console, "door", camera_url)
         page.get_by_role("link", name="Live").click()
         canvas = page.locator("canvas")
-        expect(canvas).to_have_attribute("aria-label", re.compile("door: .*somebody unknown"))
+        expect(canvas).to_have_attribute("aria-label", re.compile("door: .*unknown person"))
         assert canvas.evaluate(LIT) > 100
         page.get_by_role("link", name="Visits").click()
         good = page.locator(".face", has_text=re.compile(r"quality [4-9]\d")).first
@@ -82,9 +82,9 @@ def test_nobody_is_seen_behind_a_mask(page: Page, tmp_path: Path, camera_url: st
         assert box is not None
         for x, y in ((0.012, 0.015), (0.988, 0.015), (0.988, 0.985), (0.012, 0.985)):
             canvas.click(position={"x": x * box["width"], "y": y * box["height"]})
-        page.get_by_role("button", name="Close the shape").click()
+        page.get_by_role("button", name="Close polygon").click()
         page.get_by_role("button", name="Save").click()
-        expect(page.get_by_text("Changed.")).to_be_visible()
+        expect(page.get_by_text("Saved.")).to_be_visible()
         console.until("/cameras", lambda found: found["cameras"][0]["settings"].get("mask"))
         page.get_by_role("link", name="Live").click()
         live = page.locator("canvas")
@@ -109,10 +109,10 @@ def test_the_slider_says_what_replay_says(page: Page, tmp_path: Path, clip: Demo
         assert forwarded is not None and forwarded[1] != forwarded[2]
         expect(page.locator("[data-now=shots]")).to_have_text(forwarded[2])
         page.get_by_role("button", name="Apply").click()
-        expect(page.get_by_text("Applied")).to_be_visible()
+        expect(page.get_by_text("Settings applied")).to_be_visible()
         assert "min_quality: 35" in path.read_text() and "# ours" in path.read_text()
         page.get_by_role("button", name="Undo").click()
-        expect(page.get_by_text("Taken back.")).to_be_visible()
+        expect(page.get_by_text("Undone.")).to_be_visible()
         assert "min_quality" not in path.read_text()
 
 
@@ -140,7 +140,7 @@ def test_one_logs_in_is_refused_and_logs_out(page: Page, tmp_path: Path) -> None
         page.get_by_label("Name").fill("eve")
         page.get_by_label("Password").fill("correct horse battery")
         page.get_by_role("button", name="Log in").click()
-        expect(page.get_by_text("No camera is watched yet")).to_be_visible()
+        expect(page.get_by_text("No cameras yet")).to_be_visible()
         assert page.get_by_role("heading", name="Add a camera").count() == 0
 
 
@@ -170,9 +170,9 @@ def test_a_page_goes_on_after_the_gate_was_killed(page: Page, tmp_path: Path, ca
         console.api("POST", "/cameras", {"name": "door", "source": camera_url, "max_fps": 5})
         console.until("/cameras", lambda found: found["cameras"][0]["state"] == "live")
         page.goto(f"{console.url}/live")
-        expect(page.locator("canvas")).to_have_attribute("aria-label", re.compile("somebody"))
+        expect(page.locator("canvas")).to_have_attribute("aria-label", re.compile("unknown person"))
         os.kill(console.get("/health")["gate"]["pid"], signal.SIGKILL)
-        expect(page.locator("#alarm")).to_have_text("the gate is starting again")
+        expect(page.locator("#alarm")).to_have_text("the gate is restarting")
         expect(page.locator("#alarm")).to_have_text("")
         expect(page.locator(".state").first).to_have_text("live")
         seen = page.locator("canvas").get_attribute("aria-label")
@@ -183,7 +183,7 @@ def test_the_keyboard_is_enough(page: Page, console: Served) -> None:
     page.goto(f"{console.url}/visits")
     page.locator(".face").first.wait_for()
     page.keyboard.press("Tab")
-    expect(page.get_by_text("To the content")).to_be_focused()
+    expect(page.get_by_text("Skip to content")).to_be_focused()
     for _ in range(30):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.classList.contains('face')"):

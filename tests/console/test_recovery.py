@@ -21,7 +21,6 @@ from ..helpers import PATIENCE_S
 from .serving import Served, served
 
 KILLS = {"worker": 20, "gate": 5}
-TROUBLE = ("not recorded", "delivery failed, will retry", "shots lost", "tracks not kept, trying again")
 
 
 def stored(console: Served) -> set[str]:
@@ -67,8 +66,12 @@ def test_a_full_disk_is_said_and_survived(tmp_path: Path, camera_url: str) -> No
         pid = console.get("/health")["gate"]["pid"]
         before, kept = resource.prlimit(pid, resource.RLIMIT_FSIZE), stored(console)
         # Of this process only: one that is started in its place has room again.
+        full = time()
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, before[1]))
-        console.until("/health", lambda found: any(line["event"] in TROUBLE for line in found["lines"]))
+        console.until(
+            "/health",
+            lambda found: any(line["process"] == "gate" and line["at"] > full for line in found["lines"]),
+        )
         sleep(15)  # the clip is twelve seconds long: there were shots
         if console.get("/health")["gate"]["pid"] == pid:
             resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
@@ -110,7 +113,7 @@ def test_who_still_waits_when_the_console_ends_is_told(tmp_path: Path) -> None:
         with silent.accept()[0]:
             console.process.send_signal(signal.SIGTERM)
             answer = waiting.result(PATIENCE_S)
-        assert answer.status == 503 and answer.json()["error"] == "ending"
+        assert answer.status == 503 and answer.json()["code"] == "shutting_down"
         assert console.process.wait(PATIENCE_S) == 128 + signal.SIGTERM
         assert "Traceback" not in console.log.read_text()
 

@@ -64,13 +64,13 @@ def test_what_is_no_picture_is_refused_with_words(console: Served, portrait: Pat
     def refused(content: bytes) -> tuple[int, str]:
         answer = console.upload("/score", "picture", content)
         problem = answer.json()
-        assert set(problem) == {"error", "message", "remedy"}
-        return answer.status, problem["message"]
+        assert problem["status"] == answer.status and problem["remedy"]
+        return answer.status, problem["detail"]
 
     film = BytesIO()
     frames = [Pillow.fromarray(np.full((40, 40, 3), level, np.uint8)) for level in (0, 90, 200)]
     frames[0].save(film, "PNG", save_all=True, append_images=frames[1:])
-    assert refused(film.getvalue()) == (422, "the picture is a film of 3 pictures")
+    assert refused(film.getvalue()) == (422, "the picture is an animation with 3 frames")
     assert refused(b"no picture")[0] == 422 and refused(b"")[0] == 422
     assert refused(portrait.read_bytes()[:400])[0] == 422
     bomb = BytesIO()

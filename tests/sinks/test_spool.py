@@ -308,7 +308,7 @@ def test_the_command_line_shows_exports_erases_and_delivers(tmp_path: Path) -> N
     assert nothing.returncode == 2 and "nothing selected" in nothing.stderr
     assert "0 shots" in facegate("spool", "purge", path, "--camera", "other").stdout
     alone = facegate("spool", "purge", path, "--track", 7)
-    assert alone.returncode == 2 and "give --camera too" in alone.stderr
+    assert alone.returncode == 2 and "--track needs --camera" in alone.stderr
     endpoint = f"ipc://{tmp_path}/gate"
     with process("spool", "retry", path, "--bind", endpoint) as gate:
         assert len(take(endpoint, 3, acknowledge=True)) == 3

@@ -1,5 +1,5 @@
 // @ts-check
-// What every page needs: building elements, asking the API, hearing events, saying what happened.
+// Shared by all pages: elements, API requests, events, notifications.
 
 /** @import { Problem, HealthOut } from "../api.d.ts" */
 /** @typedef {Node | string | number | boolean | null | undefined} Child */
@@ -22,7 +22,7 @@ export const content = byId("content");
 export const mayChange = main.dataset.role === "administrator";
 
 /**
- * An element: h("p", { class: "note", onclick: f }, "text", child, ...). Text is text, never HTML.
+ * Create an element: h("p", { class: "note", onclick: f }, "text", child, ...). Text is text, never HTML.
  * @template {string} Tag
  * @param {Tag} tag
  * @param {Attributes} attributes
@@ -54,19 +54,19 @@ export function show(...children) {
   content.removeAttribute("aria-busy");
 }
 
-export class Refused extends Error {
+export class ApiError extends Error {
   /**
-   * @param {Pick<Problem, "message" | "remedy">} problem
+   * @param {Pick<Problem, "detail" | "remedy">} problem
    * @param {number} status
    */
   constructor(problem, status) {
-    super(problem.message);
+    super(problem.detail);
     this.problem = problem;
     this.status = status;
   }
 }
 
-class Lost extends Error {}
+class ConnectionLost extends Error {}
 
 /**
  * @param {string} method
@@ -77,44 +77,44 @@ class Lost extends Error {}
  */
 export async function api(method, path, body, headers = {}) {
   const form = body instanceof FormData;
-  const answer = await fetch("/api/v1" + path, {
+  const response = await fetch("/api/v1" + path, {
     method,
     headers: body === undefined || form ? headers : { "content-type": "application/json", ...headers },
     body: body === undefined ? undefined : form ? body : JSON.stringify(body),
-  }).catch(() => { throw new Lost("no connection"); });
-  if (answer.status === 401) location.assign("/login");
-  if (!answer.ok) {
-    const problem = await answer.json().catch(() => ({ message: answer.statusText, remedy: "try again" }));
-    throw new Refused(problem, answer.status);
+  }).catch(() => { throw new ConnectionLost("no connection"); });
+  if (response.status === 401) location.assign("/login");
+  if (!response.ok) {
+    const problem = await response.json().catch(() => ({ detail: response.statusText, remedy: "retry" }));
+    throw new ApiError(problem, response.status);
   }
-  return answer.status === 204 ? null : answer.json();
+  return response.status === 204 ? null : response.json();
 }
 /** @param {string} path */
 export const get = (path) => api("GET", path);
 
 /**
  * @param {string} text
- * @param {boolean} wrong
+ * @param {boolean} isError
  */
-export function say(text, wrong = false) {
-  const toast = h("div", { class: wrong ? "toast wrong" : "toast" }, text);
+export function notify(text, isError = false) {
+  const toast = h("div", { class: isError ? "toast wrong" : "toast" }, text);
   byId("toasts").append(toast);
-  setTimeout(() => toast.remove(), wrong ? 9000 : 4000);
+  setTimeout(() => toast.remove(), isError ? 9000 : 4000);
 }
 
-/** @param {Refused} refused */
-const sayRefused = (refused) => say(`${refused.message}: ${refused.problem.remedy}`, true);
+/** @param {ApiError} error */
+const notifyError = (error) => notify(`${error.message}: ${error.problem.remedy}`, true);
 
-// Leaving a page, or a console that ends, breaks off what was being fetched; what comes back says so by itself.
-// What a page asked for by itself and was refused is said like what somebody asked for.
+// Errors of requests that a page makes on its own are shown too. A lost connection is not: it happens whenever a page
+// is left, and the event stream reports it.
 addEventListener("unhandledrejection", (event) => {
-  if (!(event.reason instanceof Lost || event.reason instanceof Refused)) return;
+  if (!(event.reason instanceof ConnectionLost || event.reason instanceof ApiError)) return;
   event.preventDefault();
-  if (event.reason instanceof Refused) sayRefused(event.reason);
+  if (event.reason instanceof ApiError) notifyError(event.reason);
 });
 
 /**
- * Do something and say what went wrong, if anything did.
+ * Run an action; notify on success (`done`) or failure.
  * @template Result
  * @param {() => Promise<Result>} work
  * @param {string} [done]
@@ -123,12 +123,12 @@ addEventListener("unhandledrejection", (event) => {
 export async function attempt(work, done) {
   try {
     const result = await work();
-    if (done) say(done);
+    if (done) notify(done);
     return result;
   } catch (error) {
-    if (error instanceof Lost) say("no connection to the console", true);
-    if (!(error instanceof Refused)) throw error;
-    sayRefused(error);
+    if (error instanceof ConnectionLost) notify("No connection to the console", true);
+    if (!(error instanceof ApiError)) throw error;
+    notifyError(error);
     return undefined;
   }
 }
@@ -136,29 +136,29 @@ export async function attempt(work, done) {
 /** @type {EventSource | null} */
 let source = null;
 /** @type {(() => unknown)[]} */
-const anew = [];
+const reloads = [];
 /**
- * Hear events of a kind; `again` is called when some may have been missed.
+ * Subscribe to events of a kind; `reload` is called when events may have been missed.
  * @param {string} kind
  * @param {(data: any) => unknown} act
- * @param {() => unknown} [again]
+ * @param {() => unknown} [reload]
  */
-export function hear(kind, act, again) {
+export function subscribe(kind, act, reload) {
   if (!source) {
     const opened = new EventSource("/api/v1/events");
     source = opened;
     let lost = false;
-    opened.onerror = () => { lost = true; alarm("no connection"); };
+    opened.onerror = () => { lost = true; alarm("No connection"); };
     opened.onopen = () => {
       alarm("");
-      if (lost) anew.forEach((each) => each());
+      if (lost) reloads.forEach((each) => each());
       lost = false;
     };
-    opened.addEventListener("anew", () => anew.forEach((each) => each()));
+    opened.addEventListener("resync", () => reloads.forEach((each) => each()));
     addEventListener("pagehide", () => opened.close());
   }
   source.addEventListener(kind, (event) => act(JSON.parse(event.data)));
-  if (again) anew.push(again);
+  if (reload) reloads.push(reload);
 }
 
 /** @param {string} text */
@@ -180,7 +180,7 @@ export const words = (name) => name.replaceAll("_", " ");
 export const bytes = (n) => (n > 1e9 ? `${(n / 1e9).toFixed(1)} GB` : n > 1e6 ? `${(n / 1e6).toFixed(1)} MB` : `${Math.round(n / 1e3)} kB`);
 
 /**
- * A dialog with a head; `fill(close)` gives what is in it.
+ * A dialog with a title; `fill(close)` returns its content.
  * @param {string} title
  * @param {(close: () => void) => Child | Child[]} fill
  */
@@ -208,7 +208,7 @@ export function ask(title, text, button, act) {
     h("p", {}, text),
     h("div", { class: "row" },
       h("button", { class: "danger", onclick: async () => { close(); await act(); } }, button),
-      h("button", { class: "quiet", onclick: close }, "Leave it")),
+      h("button", { class: "quiet", onclick: close }, "Cancel")),
   ]);
 }
 
@@ -226,28 +226,28 @@ export function field(label, attributes = {}) {
 }
 
 /**
- * What a form without files holds.
+ * Values of a form without files.
  * @param {HTMLFormElement} form
  */
 export const values = (form) => /** @type {Record<string, string>} */ (Object.fromEntries(new FormData(form)));
 
-document.getElementById("leave")?.addEventListener("click", async () => {
+document.getElementById("log-out")?.addEventListener("click", async () => {
   await api("DELETE", "/session");
   location.assign("/login");
 });
 
-// What an operator must know on every page.
+// Problems that are shown on every page.
 export async function watchHealth() {
-  const look = async () => {
+  const refresh = async () => {
     /** @type {HealthOut | null} */
     const health = await get("/health").catch(() => null);
     if (!health) return;
     const parts = [];
-    if (health.notices.length) parts.push("a damaged file was replaced: see Health");
-    if (health.config_changed) parts.push("configuration changed by hand");
-    if (!health.worker.running) parts.push("recognition is starting again");
-    if (!health.gate.running && health.gate.starts && !health.gate_finished) parts.push("the gate is starting again");
+    if (health.notices.length) parts.push("damaged file replaced: see Health");
+    if (health.config_changed) parts.push("configuration edited by hand: see Health");
+    if (!health.worker.running) parts.push("recognition is restarting");
+    if (!health.gate.running && health.gate.starts && !health.gate_finished) parts.push("the gate is restarting");
     alarm(parts.join(" · "));
   };
-  hear("health", look, look);
+  subscribe("health", refresh, refresh);
 }

@@ -1,9 +1,9 @@
 // @ts-check
-// Adding, changing and removing cameras.
+// Cameras: add, change, pause, remove.
 
-import { api, ask, attempt, dialog, field, get, h, hear, mayChange, penOf, show, values, watchHealth } from "./app.js";
+import { api, ask, attempt, dialog, field, get, h, mayChange, penOf, show, subscribe, values, watchHealth } from "./app.js";
 
-/** @import { Camera, CameraChange, Cameras } from "../api.d.ts" */
+/** @import { CameraOut, CamerasOut } from "../api.d.ts" */
 /** @typedef {[x: number, y: number]} Point */
 /** @typedef {"mask" | "zones"} Area */
 /** @typedef {Area | "detect_region"} Kind */
@@ -16,11 +16,11 @@ const path = (name) => `/cameras/${encodeURIComponent(name)}`;
 let version = "";
 
 /**
- * The values of a form as the API wants them; empty ones go back to their default.
+ * Values of a form for the API; empty ones are reset to their defaults.
  * @param {HTMLFormElement} form
  * @param {boolean} all
  */
-function wanted(form, all) {
+function settings(form, all) {
   const given = values(form);
   /** @type {Record<string, string | number | null>} */
   const out = {};
@@ -43,17 +43,17 @@ function probeButton(form) {
     onclick: async () => {
       const { source, user, password, transport } = values(form());
       button.disabled = true;
-      out.replaceChildren(h("p", { class: "note" }, "Watching it for three seconds …"));
+      out.replaceChildren(h("p", { class: "note" }, "Measuring for three seconds …"));
       const found = await attempt(() => api("POST", "/cameras/probe", {
         source, transport, ...(user ? { user, password } : {}),
       }));
       button.disabled = false;
       out.replaceChildren(found
-        ? h("p", { class: "good" }, `${found.width}x${found.height}, ${found.fps_measured} pictures a second, ${found.codec ?? "pictures"}; the first came after ${found.first_frame_s} s.`)
+        ? h("p", { class: "good" }, `${found.width}x${found.height}, ${found.fps_measured} fps, ${found.codec ?? "pictures"}, first frame after ${found.first_frame_s} s.`)
         : "");
-      if (found?.advice) out.append(h("p", { class: "warn" }, `It sends a squeezed picture: set the shape to ${found.advice}.`));
+      if (found?.advice) out.append(h("p", { class: "warn" }, `The picture is probably anamorphic: set the aspect ratio to ${found.advice}.`));
     },
-  }, "Try it");
+  }, "Test");
   return [button, out];
 }
 
@@ -64,7 +64,7 @@ function addForm() {
     onsubmit: async (event) => {
       event.preventDefault();
       const { name } = values(form);
-      if (await attempt(() => api("POST", "/cameras", { name, ...wanted(form, false) }), `${name} is being watched.`)) {
+      if (await attempt(() => api("POST", "/cameras", { name, ...settings(form, false) }), `${name} added.`)) {
         form.reset();
         await load();
       }
@@ -72,31 +72,31 @@ function addForm() {
   },
     h("h2", {}, "Add a camera"),
     h("div", { class: "row" },
-      field("Name", { name: "name", required: true, pattern: "[A-Za-z0-9_.\\-]{1,64}", title: "letters, digits, _ . -", placeholder: "door" }),
+      field("Name", { name: "name", required: true, pattern: "[A-Za-z0-9_.\\-]{1,64}", title: "Letters, digits, _ . -", placeholder: "door" }),
       field("Address", { name: "source", required: true, placeholder: "rtsp://10.0.0.5/stream", size: 38 }),
       field("User", { name: "user", autocomplete: "off" }),
       field("Password", { name: "password", type: "password", autocomplete: "new-password" })),
     h("div", { class: "row" },
-      field("Looks a second, at most", { name: "max_fps", type: "number", min: 0.1, step: 0.1, value: 5 }),
+      field("Max. processed fps", { name: "max_fps", type: "number", min: 0.1, step: 0.1, value: 5 }),
       field("Transport", { name: "transport", options: [["tcp", "TCP"], ["udp", "UDP"]] }),
-      field("Shape", { name: "display_aspect_ratio", placeholder: "as it comes", size: 10 }),
-      field("Turn", { name: "rotate", options: [[0, "not at all"], [90, "90° left"], [180, "180°"], [270, "90° right"]] }),
+      field("Aspect ratio", { name: "display_aspect_ratio", placeholder: "automatic", size: 10 }),
+      field("Rotation", { name: "rotate", options: [[0, "none"], [90, "90° left"], [180, "180°"], [270, "90° right"]] }),
       h("button", {}, "Add"), button), out);
   return form;
 }
 
 /**
- * Polygons and the search area, drawn on the picture, or written as fractions of width and height.
- * @param {Camera} camera
+ * Editor of masks, zones and the detection region: drawn on the picture, or as fractions of width and height.
+ * @param {CameraOut} camera
  */
 function drawing(camera) {
-  const canvas = h("canvas", { width: 640, height: 360, tabindex: 0, role: "img", "aria-label": "The camera's picture with masks and areas; corners can be written below" });
+  const canvas = h("canvas", { width: 640, height: 360, tabindex: 0, role: "img", "aria-label": "Picture of the camera with masks and zones; coordinates can be entered below" });
   /** @type {[Kind, string][]} */
   const kinds = [["mask", "#000"], ["zones", "#35d08f"], ["detect_region", "#4f83cc"]];
-  const kind = h("select", { "aria-label": "What is drawn" },
-    h("option", { value: "mask" }, "a mask: nobody may look there"),
-    h("option", { value: "zones" }, "an area whose faces count"),
-    h("option", { value: "detect_region" }, "the part that is searched"));
+  const kind = h("select", { "aria-label": "Kind of area" },
+    h("option", { value: "mask" }, "mask (blacked out)"),
+    h("option", { value: "zones" }, "zone (only its faces count)"),
+    h("option", { value: "detect_region" }, "detection region"));
   /** @type {{ mask: Point[][], zones: Point[][], detect_region: number[] | null }} */
   const state = { mask: camera.settings.mask ?? [], zones: camera.settings.zones ?? [], detect_region: camera.settings.detect_region ?? null };
   /** @type {Point[]} */
@@ -182,10 +182,10 @@ function drawing(camera) {
     part: h("div", {},
       h("div", { class: "draw" }, canvas),
       h("div", { class: "row" }, h("label", {}, "Draw", kind),
-        h("button", { type: "button", class: "quiet", onclick: finish }, "Close the shape"),
-        h("button", { type: "button", class: "quiet", onclick: () => { open = []; if (kind.value === "detect_region") state.detect_region = null; else state[/** @type {Area} */ (kind.value)] = []; paint(); } }, "Remove these")),
-      h("p", { class: "note" }, "Press corner after corner, then close the shape; the part that is searched takes two corners. Or write corners as fractions, x,y x,y x,y; a line for each shape."),
-      h("div", { class: "row" }, h("label", {}, "Masks", texts.mask), h("label", {}, "Areas whose faces count", texts.zones), h("label", {}, "Searched: left,top,right,bottom", texts.detect_region))),
+        h("button", { type: "button", class: "quiet", onclick: finish }, "Close polygon"),
+        h("button", { type: "button", class: "quiet", onclick: () => { open = []; if (kind.value === "detect_region") state.detect_region = null; else state[/** @type {Area} */ (kind.value)] = []; paint(); } }, "Clear")),
+      h("p", { class: "note" }, "Click the corners, then close the polygon; a detection region takes two corners. Or enter corners as fractions: x,y x,y x,y, one polygon per line."),
+      h("div", { class: "row" }, h("label", {}, "Masks", texts.mask), h("label", {}, "Zones", texts.zones), h("label", {}, "Detection region: left,top,right,bottom", texts.detect_region))),
     read: () => ({
       mask: state.mask.length ? state.mask : null,
       zones: state.zones.length ? state.zones : null,
@@ -194,7 +194,7 @@ function drawing(camera) {
   };
 }
 
-/** @param {Camera} camera */
+/** @param {CameraOut} camera */
 function changeDialog(camera) {
   dialog(camera.name, (close) => {
     const drawn = drawing(camera);
@@ -203,27 +203,27 @@ function changeDialog(camera) {
       onsubmit: async (event) => {
         event.preventDefault();
         /** @type {Record<string, unknown>} */
-        const change = { ...wanted(form, true), ...drawn.read() };
-        if (change.source === camera.source) delete change.source; // shown without its login
-        const done = await attempt(() => api("PATCH", path(camera.name), change, { "if-match": version }), "Changed.");
+        const change = { ...settings(form, true), ...drawn.read() };
+        if (change.source === camera.source) delete change.source; // shown without credentials
+        const done = await attempt(() => api("PATCH", path(camera.name), change, { "if-match": version }), "Saved.");
         if (done) { close(); await load(); }
       },
     },
       h("div", { class: "row" },
         field("Address", { name: "source", required: true, value: camera.source, size: 38 }),
         field("User", { name: "user", value: camera.user ?? "", autocomplete: "off" }),
-        field("Password", { name: "password", type: "password", autocomplete: "new-password", placeholder: camera.has_password ? "as it is" : "" })),
+        field("Password", { name: "password", type: "password", autocomplete: "new-password", placeholder: camera.has_password ? "unchanged" : "" })),
       h("div", { class: "row" },
-        field("Looks a second, at most", { name: "max_fps", type: "number", min: 0.1, step: 0.1, value: camera.settings.max_fps ?? "" }),
+        field("Max. processed fps", { name: "max_fps", type: "number", min: 0.1, step: 0.1, value: camera.settings.max_fps ?? "" }),
         field("Transport", { name: "transport", value: camera.settings.transport ?? "tcp", options: [["tcp", "TCP"], ["udp", "UDP"]] }),
-        field("Shape", { name: "display_aspect_ratio", value: camera.settings.display_aspect_ratio ?? "", placeholder: "as it comes", size: 10 }),
-        field("Turn", { name: "rotate", value: String(camera.settings.rotate ?? 0), options: [["0", "not at all"], ["90", "90° left"], ["180", "180°"], ["270", "90° right"]] }),
+        field("Aspect ratio", { name: "display_aspect_ratio", value: camera.settings.display_aspect_ratio ?? "", placeholder: "automatic", size: 10 }),
+        field("Rotation", { name: "rotate", value: String(camera.settings.rotate ?? 0), options: [["0", "none"], ["90", "90° left"], ["180", "180°"], ["270", "90° right"]] }),
         button), out,
-      h("h3", {}, "What it may look at"), drawn.part,
+      h("h3", {}, "Masks, zones and detection region"), drawn.part,
       h("div", { class: "row" }, h("button", {}, "Save"),
         h("button", {
           type: "button", class: "danger",
-          onclick: () => ask(`Remove ${camera.name}`, "It is watched no more. What it has shown stays until it is too old.", "Remove", async () => {
+          onclick: () => ask(`Remove ${camera.name}`, "The camera is removed. Its visits and recordings are kept until they expire.", "Remove", async () => {
             close();
             await attempt(() => api("DELETE", path(camera.name)), "Removed.");
             await load();
@@ -235,11 +235,11 @@ function changeDialog(camera) {
 
 const list = h("div", {});
 async function load() {
-  /** @type {Cameras} */
+  /** @type {CamerasOut} */
   const found = await get("/cameras");
   version = found.config;
   list.replaceChildren(found.cameras.length ? h("section", { class: "card scroll" }, h("table", {},
-    h("thead", {}, h("tr", {}, ["camera", "state", "address", "looks/s", "faces", "sent", ""].map((text) => h("th", {}, text)))),
+    h("thead", {}, h("tr", {}, ["camera", "state", "address", "fps", "faces", "sent", ""].map((text) => h("th", {}, text)))),
     h("tbody", {}, found.cameras.map((camera) => h("tr", { "data-camera": camera.name },
       h("td", {}, h("b", {}, camera.name)),
       h("td", {}, h("span", { class: `state ${camera.state}` }, camera.state), camera.problem ? h("div", { class: "bad note" }, camera.problem) : null),
@@ -255,11 +255,11 @@ async function load() {
             await attempt(() => api("PATCH", path(camera.name), { enabled: camera.enabled ? false : null }));
             await load();
           },
-        }, camera.enabled ? "Pause" : "Go on")) : null))))))
-    : h("p", { class: "empty" }, "No camera is watched yet.", mayChange ? " Add the first one here: its address is in its manual, or on its own page." : ""));
+        }, camera.enabled ? "Pause" : "Resume")) : null))))))
+    : h("p", { class: "empty" }, "No cameras yet.", mayChange ? " Add one: its address is in its manual or on its web page." : ""));
 }
 
 show(list, mayChange ? addForm() : null);
 await load();
 watchHealth();
-hear("cameras", load, load);
+subscribe("cameras", load, load);

@@ -1,10 +1,10 @@
 // @ts-check
-// What every camera shows right now: two pictures a second, of tiles that can be seen.
+// Live view: two frames per second of each visible tile.
 
-import { alarm, get, h, hear, penOf, show, watchHealth } from "./app.js";
+import { alarm, get, h, penOf, show, subscribe, watchHealth } from "./app.js";
 import { visitCard, visitDialog } from "./visit.js";
 
-/** @import { Camera, Visit, Visits } from "../api.d.ts" */
+/** @import { CameraOut, VisitOut, VisitsOut } from "../api.d.ts" */
 /** @typedef {{ track_id: number, box: [number, number, number, number], quality: number | null, advice: string, name: string | null }} LiveFace */
 /** @typedef {{ camera: string, seq: number, age_s: number | null, width: number, height: number, bytes: number, faces: LiveFace[] }} LiveCamera */
 /** @typedef {{ name: string, state: string, problem: string | null, processed_fps: number, observed: number, sent: number }} State */
@@ -29,9 +29,9 @@ const watcher = new IntersectionObserver((entries) => {
   }
 });
 
-/** @param {Camera} camera */
+/** @param {CameraOut} camera */
 function tile(camera) {
-  const canvas = h("canvas", { width: 640, height: 360, role: "img", "aria-label": `${camera.name}: nothing yet` });
+  const canvas = h("canvas", { width: 640, height: 360, role: "img", "aria-label": `${camera.name}: no frame yet` });
   const state = h("span", { class: `state ${camera.state}` }, camera.state);
   const counts = h("span", { class: "note" });
   const problem = h("span", { class: "bad note" }, camera.problem ?? "");
@@ -44,10 +44,10 @@ function tile(camera) {
 
 /**
  * @param {Tile} mine
- * @param {LiveCamera} told
+ * @param {LiveCamera} shown
  * @param {ImageBitmap | null} picture
  */
-function draw(mine, told, picture) {
+function draw(mine, shown, picture) {
   const { canvas } = mine;
   if (picture) {
     canvas.width = picture.width;
@@ -61,7 +61,7 @@ function draw(mine, told, picture) {
   pen.drawImage(mine.picture, 0, 0);
   pen.font = `600 ${Math.max(11, width / 46)}px system-ui`;
   pen.lineWidth = Math.max(1.5, width / 300);
-  for (const face of told.faces) {
+  for (const face of shown.faces) {
     const [x1, y1, x2, y2] = face.box;
     const color = face.name ? "#35d08f" : "#ffc44d";
     pen.strokeStyle = color;
@@ -82,23 +82,23 @@ function draw(mine, told, picture) {
       pen.fillText(face.advice, x1 * width + 3, below + tall * 0.75);
     }
   }
-  const who = told.faces.map((face) => face.name ?? "somebody unknown");
-  canvas.setAttribute("aria-label", `${told.camera}: ${who.length ? who.join(", ") : "nobody"}`);
+  const people = shown.faces.map((face) => face.name ?? "unknown person");
+  canvas.setAttribute("aria-label", `${shown.camera}: ${people.length ? people.join(", ") : "nobody"}`);
 }
 
-async function look() {
-  const wanted = [...seen].flatMap((name) => { const mine = tiles.get(name); return mine ? [{ name, mine }] : []; });
-  if (document.hidden || !wanted.length) return;
-  const have = wanted.map(({ name, mine }) => `${name}:${mine.seq}`).join(",");
-  const side = Math.min(640, Math.max(240, Math.round(wanted[0].mine.box.clientWidth * devicePixelRatio)));
-  const answer = await fetch(`/api/v1/live?have=${encodeURIComponent(have)}&side=${side}`);
-  if (answer.status === 401) location.assign("/login");
-  if (!answer.ok) return;
-  const body = await answer.arrayBuffer();
+async function refresh() {
+  const visible = [...seen].flatMap((name) => { const mine = tiles.get(name); return mine ? [{ name, mine }] : []; });
+  if (document.hidden || !visible.length) return;
+  const have = visible.map(({ name, mine }) => `${name}:${mine.seq}`).join(",");
+  const side = Math.min(640, Math.max(240, Math.round(visible[0].mine.box.clientWidth * devicePixelRatio)));
+  const response = await fetch(`/api/v1/live?have=${encodeURIComponent(have)}&side=${side}`);
+  if (response.status === 401) location.assign("/login");
+  if (!response.ok) return;
+  const body = await response.arrayBuffer();
   const length = new DataView(body).getUint32(0);
-  const told = JSON.parse(new TextDecoder().decode(new Uint8Array(body, 4, length)));
+  const head = JSON.parse(new TextDecoder().decode(new Uint8Array(body, 4, length)));
   let at = 4 + length;
-  for (const camera of /** @type {LiveCamera[]} */ (told.cameras)) {
+  for (const camera of /** @type {LiveCamera[]} */ (head.cameras)) {
     const mine = tiles.get(camera.camera);
     const jpeg = camera.bytes ? new Blob([new Uint8Array(body, at, camera.bytes)], { type: "image/jpeg" }) : null;
     at += camera.bytes;
@@ -119,14 +119,14 @@ function states(cameras) {
     mine.state.textContent = camera.state;
     mine.state.className = `state ${camera.state}`;
     mine.problem.textContent = camera.problem ?? "";
-    const age = mine.age === null ? "" : ` · ${mine.age.toFixed(1)} s old`;
-    const rate = !camera.processed_fps ? "" : `${camera.processed_fps.toFixed(1)} looks/s · `;
+    const age = mine.age === null ? "" : ` · ${mine.age.toFixed(1)} s ago`;
+    const rate = !camera.processed_fps ? "" : `${camera.processed_fps.toFixed(1)} fps · `;
     mine.counts.textContent = `${rate}${camera.observed} faces, ${camera.sent} sent${age}`;
   }
 }
 
 const latest = h("ul", { class: "faces" });
-/** @param {Visit} found */
+/** @param {VisitOut} found */
 function visit(found) {
   const old = latest.querySelector(`[data-visit="${CSS.escape(found.visit)}"]`);
   const item = h("li", { "data-visit": found.visit }, visitCard(found, () => visitDialog(found)));
@@ -139,7 +139,7 @@ function visit(found) {
 }
 
 async function start() {
-  /** @type {[{ cameras: Camera[] }, Visits]} */
+  /** @type {[{ cameras: CameraOut[] }, VisitsOut]} */
   const [{ cameras }, { visits }] = await Promise.all([get("/cameras"), get(`/visits?limit=${KEPT}`)]);
   if (!cameras.length) return location.replace("/cameras");
   tiles.clear();
@@ -147,19 +147,19 @@ async function start() {
   latest.replaceChildren();
   show(h("div", { class: "split" },
     h("section", { class: "grid", "aria-label": "Cameras" }, cameras.map(tile)),
-    h("section", { class: "card", "aria-label": "Who was just here" }, h("h2", {}, "Just here"), latest)));
+    h("section", { class: "card", "aria-label": "Recent visits" }, h("h2", {}, "Recent visits"), latest)));
   [...visits].reverse().forEach(visit);
 }
 
 await start();
 if (tiles.size) {
   watchHealth();
-  hear("visit", visit, start);
-  hear("cameras", states);
-  hear("config", start);
+  subscribe("visit", visit, start);
+  subscribe("cameras", states);
+  subscribe("config", start);
   for (;;) {
     const began = performance.now();
-    await look().catch(() => alarm("no connection"));
+    await refresh().catch(() => alarm("No connection"));
     await new Promise((done) => setTimeout(done, Math.max(50, EVERY_MS - (performance.now() - began))));
   }
 }

@@ -1,5 +1,5 @@
 // @ts-check
-import { Refused, byId, values } from "./app.js";
+import { ApiError, byId, values } from "./app.js";
 
 const form = /** @type {HTMLFormElement} */ (byId("login"));
 form.addEventListener("submit", async (event) => {
@@ -8,14 +8,14 @@ form.addEventListener("submit", async (event) => {
   refused.textContent = "";
   const { name, password } = values(form);
   try {
-    const answer = await fetch("/api/v1/session", {
+    const response = await fetch("/api/v1/session", {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: JSON.stringify({ name, password }),
     });
-    if (!answer.ok) throw new Refused(await answer.json(), answer.status);
+    if (!response.ok) throw new ApiError(await response.json(), response.status);
     location.assign("/live");
   } catch (error) {
-    refused.textContent = error instanceof Refused ? `${error.message}: ${error.problem.remedy}` : "no connection";
+    refused.textContent = error instanceof ApiError ? `${error.message}: ${error.problem.remedy}` : "No connection";
   }
 });

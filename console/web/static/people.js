@@ -1,9 +1,9 @@
 // @ts-check
-// Who can be named, what is wrong with their pictures, and who came without a name.
+// People: enrolled people, problems of their pictures, unknown visitors.
 
-import { api, ask, attempt, dialog, field, get, h, mayChange, say, show, values, watchHealth, when } from "./app.js";
+import { api, ask, attempt, dialog, field, get, h, mayChange, notify, show, values, watchHealth, when } from "./app.js";
 
-/** @import { ErasedOut, FaultOut, PersonOut, PictureOut, Unknown, VerdictOut } from "../api.d.ts" */
+/** @import { EnrollmentResultOut, ErasedOut, FaultOut, PersonOut, PictureOut, UnknownOut } from "../api.d.ts" */
 
 /** @param {string} name */
 const path = (name) => `/people/${encodeURIComponent(name)}`;
@@ -21,29 +21,29 @@ function faultList(faults) {
 function uploadForm(name, done) {
   const out = h("div", { role: "status" });
   const files = h("input", { type: "file", name: "files", accept: "image/jpeg,image/png,image/webp", multiple: true, required: true });
-  const who = h("input", { name: "name", required: true, maxlength: 100, value: name ?? "", readonly: Boolean(name) });
+  const nameInput = h("input", { name: "name", required: true, maxlength: 100, value: name ?? "", readonly: Boolean(name) });
   /** @param {boolean} accept */
   const send = async (accept) => {
     const chosen = files.files ?? [];
     const body = new FormData();
     for (const file of chosen) body.append("files", file);
     body.append("accept", String(accept));
-    out.replaceChildren(h("p", { class: "note" }, "Looking at the pictures; the first time takes a moment."));
-    /** @type {VerdictOut | undefined} */
-    const verdict = await attempt(() => api("POST", `${path(who.value.trim())}/pictures`, body));
+    out.replaceChildren(h("p", { class: "note" }, "Checking the pictures; the first time takes a moment …"));
+    /** @type {EnrollmentResultOut | undefined} */
+    const result = await attempt(() => api("POST", `${path(nameInput.value.trim())}/pictures`, body));
     out.replaceChildren();
-    if (!verdict) return;
+    if (!result) return;
     const all = chosen.length;
     out.append(
-      h("p", { class: verdict.added ? "good" : "warn" }, `${verdict.added} of ${all} enrolled.`),
-      ...faultList(verdict.faults),
-      verdict.faults.length && verdict.added < all ? h("button", { class: "quiet", onclick: () => send(true) }, "They are right: enroll them all the same") : "",
+      h("p", { class: result.added ? "good" : "warn" }, `${result.added} of ${all} enrolled.`),
+      ...faultList(result.faults),
+      result.faults.length && result.added < all ? h("button", { class: "quiet", onclick: () => send(true) }, "Enroll anyway") : "",
     );
-    if (verdict.added) done();
+    if (result.added) done();
   };
   return h("form", { onsubmit: (event) => { event.preventDefault(); send(false); } },
     h("div", { class: "row" },
-      name ? null : h("label", {}, "Name", who),
+      name ? null : h("label", {}, "Name", nameInput),
       h("label", {}, "Pictures (JPEG, PNG, WebP)", files), h("button", {}, "Enroll")), out);
 }
 
@@ -55,7 +55,7 @@ async function personDialog(person) {
   dialog(person.name, (close) => {
     const again = async () => { close(); await load(); };
     /** @param {number} row */
-    const remove = (row) => ask("Remove a picture", "It will not count any more.", "Remove", async () => {
+    const remove = (row) => ask("Remove a picture", "The picture is no longer used for recognition.", "Remove", async () => {
       await attempt(() => api("DELETE", `/people/pictures/${row}`), "Removed.");
       await again();
     });
@@ -66,22 +66,22 @@ async function personDialog(person) {
         const { name } = values(event.target);
         if (await attempt(() => api("PATCH", path(person.name), { name }).then(() => true), "Renamed.")) await again();
       },
-    }, field("Call them", { name: "name", required: true, maxlength: 100, value: person.name }), h("button", { class: "quiet" }, "Rename"));
+    }, field("Name", { name: "name", required: true, maxlength: 100, value: person.name }), h("button", { class: "quiet" }, "Rename"));
     const others = people.filter((each) => each.name !== person.name);
     const merge = others.length ? h("form", {
       class: "row",
       onsubmit: (event) => {
         event.preventDefault();
         const { into } = values(event.target);
-        ask(`Merge ${person.name} into ${into}`, "All pictures and visits become theirs; that cannot be taken back.", "Merge", async () => {
+        ask(`Merge ${person.name} into ${into}`, "All pictures and visits are moved. This cannot be undone.", "Merge", async () => {
           if (await attempt(() => api("POST", `${path(person.name)}/merge`, { name: into }), "Merged.")) await again();
         });
       },
-    }, field("Is the same as", { name: "into", options: others.map((each) => [each.name, each.name]) }), h("button", { class: "quiet" }, "Merge")) : null;
+    }, field("Merge into", { name: "into", options: others.map((each) => [each.name, each.name]) }), h("button", { class: "quiet" }, "Merge")) : null;
     return [
       h("div", { class: "strip" }, pictures.map((picture) => h("figure", {},
         h("img", { src: `/api/v1/people/pictures/${picture.row}.jpg`, alt: picture.source }),
-        h("figcaption", {}, `${picture.kind === "negative" ? "not them" : `quality ${picture.quality}`}`),
+        h("figcaption", {}, `${picture.kind === "negative" ? "counterexample" : `quality ${picture.quality}`}`),
         mayChange ? h("button", { class: "quiet", "aria-label": `Remove ${picture.source}`, onclick: () => remove(picture.row) }, "Remove") : null))),
       mayChange ? h("h3", {}, "More pictures") : null,
       mayChange ? uploadForm(person.name, load) : null,
@@ -91,11 +91,11 @@ async function personDialog(person) {
       mayChange ? h("p", {}, h("button", {
         class: "danger",
         onclick: () => ask(`Remove ${person.name} everywhere`,
-          "Pictures, stored visits, unknown faces that look like them, what waits to be delivered, and the pieces of recordings they are in. That cannot be taken back.",
+          "Erases pictures, stored visits, similar unknown faces, undelivered events, and recording segments with this person. This cannot be undone.",
           "Remove everywhere", async () => {
             /** @type {ErasedOut[] | undefined} */
             const erased = await attempt(() => api("DELETE", path(person.name)));
-            if (erased) say(erased.filter((each) => each.found).map((each) => `${each.found} ${each.what}`).join(", ") + " removed.");
+            if (erased) notify(erased.filter((each) => each.found).map((each) => `${each.found} ${each.what}`).join(", ") + " removed.");
             await again();
           }),
       }, "Remove everywhere")) : null,
@@ -103,12 +103,12 @@ async function personDialog(person) {
   });
 }
 
-/** @param {Unknown} unknown */
+/** @param {UnknownOut} unknown */
 function cluster(unknown) {
   const wrong = new Set();
   const faces = unknown.visits.slice(-12).map((visit) => {
     const mark = h("button", {
-      class: "face", "aria-pressed": "false", "aria-label": `Somebody else: ${visit.camera}, ${when(visit.seen)}`,
+      class: "face", "aria-pressed": "false", "aria-label": `Leave out: ${visit.camera}, ${when(visit.seen)}`,
       onclick: () => {
         wrong.has(visit.row) ? wrong.delete(visit.row) : wrong.add(visit.row);
         mark.setAttribute("aria-pressed", String(wrong.has(visit.row)));
@@ -126,46 +126,46 @@ function cluster(unknown) {
         event.preventDefault();
         const { name } = values(event.target);
         const done = await attempt(() => api("POST", `/unknowns/${unknown.id}/name`, { name: name.trim(), without: [...wrong] }));
-        if (done) { say(`${done.added} pictures of ${name} enrolled.`); await load(); }
+        if (done) { notify(`${done.added} pictures of ${name} enrolled.`); await load(); }
       },
-    }, field("This is", { name: "name", required: true, maxlength: 100 }), h("button", {}, "Enroll"),
+    }, field("Name", { name: "name", required: true, maxlength: 100 }), h("button", {}, "Enroll"),
       h("button", {
         type: "button", class: "quiet",
-        onclick: async () => { await attempt(() => api("DELETE", `/unknowns/${unknown.id}`), "Forgotten."); await load(); },
-      }, "Forget"), h("span", { class: "note" }, "Press a face that is somebody else's.")) : null);
+        onclick: async () => { await attempt(() => api("DELETE", `/unknowns/${unknown.id}`), "Deleted."); await load(); },
+      }, "Delete"), h("span", { class: "note" }, "Click a face to leave it out.")) : null);
 }
 
 /** @type {PersonOut[]} */
 let people = [];
 const list = h("div", {});
-const strangers = h("div", {});
-const wrong = h("div", { role: "status" });
+const unknownList = h("div", {});
+const problems = h("div", { role: "status" });
 
 async function load() {
   people = await get("/people");
   list.replaceChildren(people.length
     ? h("div", { class: "scroll" }, h("table", {},
-      h("thead", {}, h("tr", {}, h("th", {}, "name"), h("th", { class: "n" }, "pictures"), h("th", {}, "since"))),
+      h("thead", {}, h("tr", {}, h("th", {}, "name"), h("th", { class: "n" }, "pictures"), h("th", {}, "enrolled"))),
       h("tbody", {}, people.map((person) => h("tr", {},
         h("td", {}, h("button", { class: "quiet", onclick: () => personDialog(person) }, person.name)),
         h("td", { class: "n" }, person.pictures), h("td", {}, when(person.added)))))))
-    : h("p", { class: "empty" }, "Nobody can be named yet. Enroll somebody from pictures here, or from a visit."));
-  strangers.replaceChildren(h("p", { class: "note" }, "Looking who came without a name …"));
-  /** @type {Unknown[] | undefined} */
+    : h("p", { class: "empty" }, "No people enrolled yet. Enroll a person from pictures, or from a visit."));
+  unknownList.replaceChildren(h("p", { class: "note" }, "Loading unknown visitors …"));
+  /** @type {UnknownOut[] | undefined} */
   const unknowns = await attempt(() => get("/unknowns"));
-  strangers.replaceChildren(...(unknowns?.length ? unknowns.map(cluster) : [h("p", { class: "empty" }, "Nobody came without a name.")]));
+  unknownList.replaceChildren(...(unknowns?.length ? unknowns.map(cluster) : [h("p", { class: "empty" }, "No unknown visitors.")]));
 }
 
 async function check() {
-  wrong.replaceChildren(h("p", { class: "note" }, "Looking at every picture …"));
+  problems.replaceChildren(h("p", { class: "note" }, "Checking all pictures …"));
   const faults = await attempt(() => get("/gallery/faults"));
-  wrong.replaceChildren(...(faults?.length ? faultList(faults) : [h("p", { class: "good" }, "Nothing is wrong with these pictures.")]));
+  problems.replaceChildren(...(faults?.length ? faultList(faults) : [h("p", { class: "good" }, "No problems found.")]));
 }
 
 show(
-  h("section", { class: "card", "aria-label": "Known" }, list,
-    h("p", {}, h("button", { class: "quiet", onclick: check }, "Look for mistakes")), wrong),
-  mayChange ? h("section", { class: "card" }, h("h2", {}, "Enroll somebody"), uploadForm(null, load)) : null,
-  h("h2", {}, "Came without a name"), strangers);
+  h("section", { class: "card", "aria-label": "Enrolled people" }, list,
+    h("p", {}, h("button", { class: "quiet", onclick: check }, "Check pictures")), problems),
+  mayChange ? h("section", { class: "card" }, h("h2", {}, "Enroll a person"), uploadForm(null, load)) : null,
+  h("h2", {}, "Unknown visitors"), unknownList);
 await load();
 watchHealth();

@@ -1,20 +1,20 @@
 // @ts-check
-// What the gate let through, and what another would have: decided again from what was recorded.
+// Tuning: replays recorded faces with other gate settings.
 
-import { api, attempt, get, h, mayChange, say, show, watchHealth, when } from "./app.js";
+import { api, attempt, get, h, mayChange, notify, show, watchHealth, when } from "./app.js";
 
-/** @import { Cameras, EvidenceOut, GateChange, PlayedOut } from "../api.d.ts" */
+/** @import { CamerasOut, EvidenceOut, GateUpdate, TuningOutcomeOut } from "../api.d.ts" */
 
 const WAIT_MS = 150;
-/** @type {Cameras} */
+/** @type {CamerasOut} */
 const { cameras } = await get("/cameras");
 const camera = h("select", { name: "camera" }, cameras.map((each) => h("option", {}, each.name)));
-const hours = h("select", { name: "hours" }, [[1, "the last hour"], [24, "the last day"], [48, "two days"], [168, "a week"]].map(([value, text]) => h("option", { value }, text)));
+const hours = h("select", { name: "hours" }, [[1, "last hour"], [24, "last day"], [48, "last 2 days"], [168, "last week"]].map(([value, text]) => h("option", { value }, text)));
 hours.value = "24";
 const slider = h("input", { type: "range", name: "min_quality", min: 0, max: 100, value: 0 });
 const number = h("output", {}, "0");
 const mode = h("select", { name: "mode" },
-  [["end", "the best of a track when it leaves"], ["early", "as soon as one is good enough"], ["interval", "the best every few seconds"]]
+  [["end", "best shot when the track ends"], ["early", "first shot that is good enough"], ["interval", "best shot at intervals"]]
     .map(([value, text]) => h("option", { value }, text)));
 const budget = h("input", { type: "number", name: "max_per_minute", min: 0, max: 100000, placeholder: "no limit" });
 const picture = h("div", {});
@@ -23,7 +23,7 @@ const about = h("p", { class: "note" });
 const cost = h("p", { class: "note" });
 /** @type {EvidenceOut} */
 let evidence;
-/** @type {PlayedOut} */
+/** @type {TuningOutcomeOut} */
 let before;
 let timer = 0;
 let asked = 0;
@@ -31,14 +31,14 @@ let asked = 0;
 const where = (query = "") => `/cameras/${encodeURIComponent(camera.value)}/tune?hours=${hours.value}${query}`;
 
 function change() {
-  /** @type {GateChange} */
-  const wanted = {};
+  /** @type {GateUpdate} */
+  const changes = {};
   const gate = evidence.gate;
-  if (Number(slider.value) !== gate.min_quality) wanted.min_quality = Number(slider.value);
-  if (mode.value !== gate.mode) wanted.mode = /** @type {GateChange["mode"]} */ (mode.value);
+  if (Number(slider.value) !== gate.min_quality) changes.min_quality = Number(slider.value);
+  if (mode.value !== gate.mode) changes.mode = /** @type {GateUpdate["mode"]} */ (mode.value);
   const minute = budget.value === "" ? null : Number(budget.value);
-  if (minute !== gate.max_per_minute) wanted.max_per_minute = minute;
-  return wanted;
+  if (minute !== gate.max_per_minute) changes.max_per_minute = minute;
+  return changes;
 }
 
 function histogram() {
@@ -57,7 +57,7 @@ function histogram() {
   return h("svg", { class: "chart", viewBox: `0 0 ${wide} ${tall}`, role: "img", "aria-label": "Scored faces by quality, with the threshold" }, parts);
 }
 
-/** @param {PlayedOut} now */
+/** @param {TuningOutcomeOut} now */
 function compare(now) {
   /**
    * @param {string} label
@@ -73,21 +73,21 @@ function compare(now) {
   const lost = people && before.people ? before.people.filter((name) => !people.includes(name)) : [];
   table.replaceChildren(
     h("div", { class: "scroll" }, h("table", {},
-      h("thead", {}, h("tr", {}, h("th", {}, ""), h("th", { class: "n" }, "as it was"), h("th", { class: "n" }, "with this gate"), h("th", { class: "n" }, "difference"))),
-      h("tbody", {}, row("faces seen", "faces"), row("shots sent to recognition", "shots"), row("visits with a shot", "tracks"), row("visits with a name", "named")))),
-    lost.length ? h("p", { class: "bad" }, `Not named any more: ${lost.join(", ")}`) : "");
+      h("thead", {}, h("tr", {}, h("th", {}, ""), h("th", { class: "n" }, "recorded"), h("th", { class: "n" }, "with these settings"), h("th", { class: "n" }, "difference"))),
+      h("tbody", {}, row("faces", "faces"), row("shots sent to recognition", "shots"), row("visits with a shot", "tracks"), row("identified visits", "named")))),
+    lost.length ? h("p", { class: "bad" }, `No longer identified: ${lost.join(", ")}`) : "");
 }
 
 async function play() {
   const mine = ++asked;
   number.textContent = slider.value;
   picture.replaceChildren(histogram());
-  const wanted = change();
-  save.disabled = !mayChange || !Object.keys(wanted).length;
-  const quick = await attempt(() => api("POST", where(), wanted));
+  const changes = change();
+  save.disabled = !mayChange || !Object.keys(changes).length;
+  const quick = await attempt(() => api("POST", where(), changes));
   if (!quick || mine !== asked) return;
   compare(quick);
-  const whole = await attempt(() => api("POST", where("&named=true"), wanted));
+  const whole = await attempt(() => api("POST", where("&named=true"), changes));
   if (whole && mine === asked) compare(whole);
 }
 const soon = () => { number.textContent = slider.value; picture.replaceChildren(histogram()); clearTimeout(timer); timer = setTimeout(play, WAIT_MS); };
@@ -96,7 +96,7 @@ const save = h("button", {
   disabled: true,
   onclick: async () => {
     if (await attempt(() => api("PUT", `/cameras/${encodeURIComponent(camera.value)}/tune`, change()))) {
-      say("Applied; the camera has this gate now.");
+      notify("Settings applied.");
       await load();
     }
   },
@@ -104,26 +104,26 @@ const save = h("button", {
 const undo = h("button", {
   class: "quiet", disabled: !mayChange,
   onclick: async () => {
-    if (await attempt(() => api("POST", "/config/undo"), "Taken back.")) await load();
+    if (await attempt(() => api("POST", "/config/undo"), "Undone.")) await load();
   },
-}, "Undo the last change");
+}, "Undo last change");
 
 async function load() {
-  if (!camera.value) return show(h("p", { class: "empty" }, "There is no camera yet: ", h("a", { href: "/cameras" }, "add one"), "."));
+  if (!camera.value) return show(h("p", { class: "empty" }, "No cameras yet: ", h("a", { href: "/cameras" }, "add one"), "."));
   evidence = await attempt(() => get(where()));
   if (!evidence) return;
   slider.value = evidence.gate.min_quality;
   mode.value = evidence.gate.mode;
   budget.value = evidence.gate.max_per_minute ?? "";
   about.textContent = evidence.faces
-    ? `${evidence.faces} faces recorded since ${when(evidence.since)}, ${evidence.scored} of them scored${evidence.cut ? "; of more, only the newest count" : ""}.`
-    : "Nothing was recorded in this time.";
-  /** @type {Cameras} */
+    ? `${evidence.faces} faces recorded since ${when(evidence.since)}, ${evidence.scored} of them scored${evidence.cut ? "; older faces are not included" : ""}.`
+    : "No faces recorded in this period.";
+  /** @type {CamerasOut} */
   const found = await get("/cameras");
   const loss = found.cameras.find((each) => each.name === camera.value)?.loss;
   cost.textContent = !loss ? ""
-    : loss.missing ? `What the threshold costs is known once ${loss.missing} more visits have got a name.`
-    : `Of 100 visits that would be named, the threshold loses ${(100 * loss.lost).toFixed(1)} (${(100 * loss.low).toFixed(1)} to ${(100 * loss.high).toFixed(1)}, 95 %).`;
+    : loss.visits_needed ? `The loss of the threshold can be estimated after ${loss.visits_needed} more identified visits.`
+    : `The threshold loses ${(100 * loss.lost).toFixed(1)} % of identifications (95 % confidence interval ${(100 * loss.low).toFixed(1)} to ${(100 * loss.high).toFixed(1)} %).`;
   before = { ...(await attempt(() => api("POST", where(), {}))), named: null };
   show(...page);
   await play();
@@ -133,13 +133,13 @@ async function load() {
 
 const page = [
   h("form", { class: "card row", onsubmit: (event) => event.preventDefault(), onchange: (event) => { if (event.target === camera || event.target === hours) load(); } },
-    h("label", {}, "Camera", camera), h("label", {}, "What it saw in", hours), about),
+    h("label", {}, "Camera", camera), h("label", {}, "Period", hours), about),
   h("section", { class: "card" }, h("h2", {}, "Faces by quality"), picture,
     h("form", { oninput: soon, onsubmit: (event) => event.preventDefault() },
-      h("label", {}, h("span", {}, "Least quality: ", number), slider),
-      h("div", { class: "row" }, h("label", {}, "Send", mode), h("label", {}, "Shots a minute, at most", budget))),
+      h("label", {}, h("span", {}, "Minimum quality: ", number), slider),
+      h("div", { class: "row" }, h("label", {}, "Send", mode), h("label", {}, "Max. shots per minute", budget))),
     table, cost,
-    h("p", { class: "note" }, "Decided again from the recording, as 'facegate replay' does; what would be sent is recognized anew."),
+    h("p", { class: "note" }, "Replayed from the recording, like 'facegate replay'; selected shots are recognized again."),
     h("div", { class: "row" }, save, undo)),
 ];
 await load();

@@ -1,38 +1,38 @@
 // @ts-check
-// Who was here, newest first, and as they come.
+// Visits, newest first, updated live.
 
-import { get, h, hear, show, values, watchHealth } from "./app.js";
+import { get, h, show, subscribe, values, watchHealth } from "./app.js";
 import { visitCard, visitDialog } from "./visit.js";
 
-/** @import { Cameras, Visit, Visits } from "../api.d.ts" */
+/** @import { CamerasOut, VisitOut, VisitsOut } from "../api.d.ts" */
 
 const LIMIT = 60;
-const SHOWN = 300; // the oldest leave a page that has been open for days
+const SHOWN = 300; // limits pages that stay open for days
 const list = h("ul", { class: "faces", "aria-label": "Visits" });
-const more = h("button", { class: "quiet", onclick: () => load(next) }, "Older ones");
-const none = h("p", { class: "empty" }, "Nobody yet. As soon as somebody is worth recognizing, they appear here.");
+const more = h("button", { class: "quiet", onclick: () => load(next) }, "Older visits");
+const none = h("p", { class: "empty" }, "No visits yet. They appear here as soon as a face shot is sent.");
 /** @type {number | null} */
 let next = null;
 
 const which = h("select", { name: "camera" }, h("option", { value: "" }, "all"));
-const filter = h("form", { class: "card row", "aria-label": "Which visits", oninput: () => load(), onsubmit: (event) => event.preventDefault() },
+const filter = h("form", { class: "card row", "aria-label": "Filter", oninput: () => load(), onsubmit: (event) => event.preventDefault() },
   h("label", {}, "Camera", which),
   h("label", {}, "Name", h("input", { name: "name", type: "search", maxlength: 100 })),
-  h("label", {}, "Who", h("select", { name: "known" }, h("option", { value: "" }, "everybody"), h("option", { value: "true" }, "known"), h("option", { value: "false" }, "unknown"))),
-  h("label", {}, "Quality from", h("input", { name: "min_quality", type: "number", min: 0, max: 100, placeholder: "0" })));
+  h("label", {}, "People", h("select", { name: "known" }, h("option", { value: "" }, "all"), h("option", { value: "true" }, "known"), h("option", { value: "false" }, "unknown"))),
+  h("label", {}, "Min. quality", h("input", { name: "min_quality", type: "number", min: 0, max: 100, placeholder: "0" })));
 
-/** @param {Visit} visit */
+/** @param {VisitOut} visit */
 function item(visit) {
   return h("li", { "data-visit": visit.visit, "data-id": visit.id }, visitCard(visit, () => visitDialog(visit)));
 }
 
-const asked = () => Object.fromEntries(Object.entries(values(filter)).filter(([, value]) => value !== ""));
+const query = () => Object.fromEntries(Object.entries(values(filter)).filter(([, value]) => value !== ""));
 
 /** @param {number | null} before */
 async function load(before = null) {
-  const query = new URLSearchParams({ ...asked(), limit: String(LIMIT), ...(before === null ? {} : { before: String(before) }) });
-  /** @type {Visits} */
-  const page = await get(`/visits?${query}`);
+  const parameters = new URLSearchParams({ ...query(), limit: String(LIMIT), ...(before === null ? {} : { before: String(before) }) });
+  /** @type {VisitsOut} */
+  const page = await get(`/visits?${parameters}`);
   if (before === null) list.replaceChildren();
   list.append(...page.visits.map(item));
   next = page.next;
@@ -40,9 +40,9 @@ async function load(before = null) {
   none.hidden = list.children.length > 0;
 }
 
-/** @param {Visit} visit */
-function heard(visit) {
-  const { camera, name, known, min_quality } = asked();
+/** @param {VisitOut} visit */
+function onVisit(visit) {
+  const { camera, name, known, min_quality } = query();
   const old = list.querySelector(`[data-visit="${CSS.escape(visit.visit)}"]`);
   const fits = (!camera || camera === visit.camera) && (!name || name === visit.name)
     && (!known || (known === "true") === (visit.name !== null)) && (!min_quality || visit.quality >= Number(min_quality));
@@ -63,8 +63,8 @@ function heard(visit) {
 
 await load();
 show(filter, list, none, more);
-/** @type {Cameras} */
+/** @type {CamerasOut} */
 const { cameras } = await get("/cameras");
 which.append(...cameras.map((camera) => h("option", {}, camera.name)));
 watchHealth();
-hear("visit", heard, () => load());
+subscribe("visit", onVisit, () => load());

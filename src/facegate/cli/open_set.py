@@ -22,26 +22,26 @@ from facegate.scoring.backend_selection import cache_folder
 from facegate.scoring.engine import load_scorer
 
 
-def judge_open_set(
+def run_open_set(
     dataset: Path,
     recognizers: list[str],
     sizes: str,
     same: Path | None,
     tail: Path | None,
     json_file: Path | None,
-    picture: Path | None,
+    plot_file: Path | None,
     cache: Path | None,
     detector: str,
     detector_path: Path | None,
 ) -> None:
     """Evaluate recognizers in open-set mode; the options of ``facegate evaluate``."""
-    for path in (json_file, picture):
+    for path in (json_file, plot_file):
         check_writable(path)
     if tail is not None and not tail.is_dir():
         raise ConfigError(f"--tail {tail} is not a folder; create it first")
     enrolled = _numbers(sizes)
     aliases = {} if same is None else _aliases(same)
-    judges = [load_embedder(name) for name in recognizers]
+    embedders = [load_embedder(name) for name in recognizers]
     folder = cache or cache_folder()
     with counting("pictures") as progress:
         faces = load_set(dataset, load_detector(detector, detector_path), folder, progress)
@@ -50,22 +50,22 @@ def judge_open_set(
     with counting("crops") as progress:
         results = Results(folder, faces, lambda what, done, total: progress(done, total))
         quality = load_scorer().score(faces.crops, embedding=False).quality
-        embeddings = [results.embeddings(judge) for judge in judges]
-    for spec, judge, rows in zip(recognizers, judges, embeddings, strict=True):
+        embeddings = [results.embeddings(embedder) for embedder in embedders]
+    for spec, embedder, rows in zip(recognizers, embedders, embeddings, strict=True):
         known = Faces(names, rows, quality)
         if tail is not None:
-            model = judge.version.split(":")[0]
+            model = embedder.version.split(":")[0]
             strangers = fit_impostor_model(known, model=model, source=f"{len(set(names))} people of {dataset.name}")
-            stem = Path(spec).stem if Path(spec).is_file() else judge.name
+            stem = Path(spec).stem if Path(spec).is_file() else embedder.name
             for file in write_impostor_model(strangers, tail, stem):
                 sys.stderr.write(f"{file} written\n")
         with counting("divisions") as progress:
-            found[judge.name] = evaluate_open_set(known, enrolled, progress=progress)
-        show_open_set(judge.name, found[judge.name])
+            found[embedder.name] = evaluate_open_set(known, enrolled, progress=progress)
+        show_open_set(embedder.name, found[embedder.name])
     if json_file is not None:
         write_whole(json_file, msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
-    if picture is not None:
-        plot(found, picture)
+    if plot_file is not None:
+        plot(found, plot_file)
 
 
 def _numbers(text: str) -> list[int]:

@@ -40,9 +40,9 @@ def gallery_page(people: GalleryStore, faults: Sequence[Fault]) -> str:
     for fault in faults:
         text = f"<b>{escape(fault.person)}</b>: {escape(fault.reason)}<p class=note>{escape(fault.remedy)}</p>"
         accused = [picture for picture in pictures if picture.row == fault.row]
-        beside = [p for p in pictures if p.person in (fault.person, fault.other) and p.row != fault.row]
+        others = [p for p in pictures if p.person in (fault.person, fault.other) and p.row != fault.row]
         figures = [_figure(people, picture, "accused") for picture in accused]
-        figures += [_figure(people, picture, "") for picture in beside[:MAX_NEIGHBORS]]
+        figures += [_figure(people, picture, "") for picture in others[:MAX_NEIGHBORS]]
         parts.append(f"<div class=fault>{text}<div class=row>{''.join(figures)}</div></div>")
     if not faults:
         parts.append("<p>No problems found.</p>")

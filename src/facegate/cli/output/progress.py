@@ -23,17 +23,17 @@ LOG_EVERY_S = 5.0
 log = structlog.get_logger("facegate.run")
 
 
-def follow(runner: Runner, meanwhile: Callable[[], None]) -> None:
-    """Show progress until the run ends or is being stopped; calls ``meanwhile`` every 0.25 s."""
+def follow(runner: Runner, on_tick: Callable[[], None]) -> None:
+    """Show progress until the run ends or is being stopped; calls ``on_tick`` every 0.25 s."""
     if sys.stderr.isatty():
         with Live(console=Console(stderr=True), refresh_per_second=4, transient=True) as live:
             while not runner.wait(REFRESH_S) and not runner.stopping:
-                meanwhile()
+                on_tick()
                 live.update(Text(_line(runner.report())))
         return
     due = monotonic() + LOG_EVERY_S
     while not runner.wait(REFRESH_S) and not runner.stopping:
-        meanwhile()
+        on_tick()
         if monotonic() >= due:
             report = runner.report()
             log.info("progress", frames=report.frames_processed, faces=report.observed, forwarded=report.shots)

@@ -21,7 +21,7 @@ def summary_table(report: RunReport) -> Table:
     """Summary with a row per camera that fits 80 columns; long names are folded."""
     title = "facegate run" + (" (stopped)" if report.interrupted else "")
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False)
-    table.add_column("camera", overflow="fold", min_width=8)
+    table.add_column("camera", overflow="fold", min_width=7)
     for column in ("frames", "fps", "skipped", "faces", "sent", "superseded", "below\nthreshold", "other"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)

@@ -81,9 +81,9 @@ def evaluate(
     facegate evaluate people/ --open-set --recognizer arcface.onnx --tail .
     """
     if open_set:
-        from facegate.cli.open_set import judge_open_set
+        from facegate.cli.open_set import run_open_set
 
-        judge_open_set(
+        run_open_set(
             dataset, recognizer, sizes, same, tail, json_file, picture, cache, detector.value, detector_path
         )
         return
@@ -115,7 +115,7 @@ def evaluate(
         return load_scorer(weights, card=model_card, quality=number, **settings)
 
     methods = {short_name(spec): make_method(spec, scorer) for spec in map(str.strip, quality.split(",")) if spec}
-    judges = [load_embedder(name) for name in recognizer]
+    embedders = [load_embedder(name) for name in recognizer]
     settings = Settings(fmr=fmr, limit=limit, mode="crfiqa" if crfiqa else "schlett")
     folder = cache or cache_folder()
     with counting("pictures") as progress:
@@ -125,7 +125,7 @@ def evaluate(
     with counting("crops") as progress:
         results = Results(folder, faces, lambda what, done, total: progress(done, total))
         scores = {spec: results.quality(method) for spec, method in methods.items()}
-        found = tuple(evaluate_methods(judge_, scores, results, faces, settings, protocol) for judge_ in judges)
+        found = tuple(evaluate_methods(each, scores, results, faces, settings, protocol) for each in embedders)
     evaluation = Evaluation(
         dataset=str(dataset),
         pictures=len(faces.files),
