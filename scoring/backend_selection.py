@@ -191,7 +191,7 @@ def tune(
                 backend=backend.name,
                 dtype=backend.dtype,
                 ms_per_crop=1000 * median(spent) / len(batches[0]),
-                rank_agreement=float(spearmanr(reference.raw_score, found.raw_score).statistic),
+                rank_agreement=float(spearmanr(reference.raw, found.raw).statistic),
                 embedding_agreement=_min_cosine(reference, found),
             )
         )

@@ -44,9 +44,9 @@ class QualityGraph(nn.Module):
         """Run on uint8 crops, and on landmarks if the network uses them."""
         out = self.one_pass(crops, landmarks=landmarks)
         # The table as a sum of ramps, which every runtime supports, unlike a table search.
-        rise = torch.minimum((out.raw_score[:, None] - self.start).clamp_min(0.0), self.width)
+        rise = torch.minimum((out.raw[:, None] - self.start).clamp_min(0.0), self.width)
         quality = (rise * self.slope).sum(1) + self._lowest
-        return out.raw_score, quality, out.embedding, out.patches, out.attention
+        return out.raw, quality, out.embedding, out.patches, out.attention
 
 
 def export_onnx(one_pass: OnePass, card: ModelCard, algorithm: str, target: Path) -> None:

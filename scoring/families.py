@@ -67,7 +67,7 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 USELESS: frozenset[tuple[str, Quality]] = frozenset({(DEFAULT_MODEL, "attention")})
-"""Quality measures without information: discarding by them is no better than chance (docs/findings.md)."""
+"""Quality measures without information: discarding by them is no better than chance (docs/research/findings.md)."""
 
 IDENTITY: Table = ((0.0, 0.0), (1.0, 100.0))
 """Calibration of an uncalibrated model: the raw score in percent."""

@@ -121,7 +121,7 @@ class _CudaGraph:
 
 def _flat(out: PassOutput, embedding: bool) -> torch.Tensor:
     """All results of a pass in one fp32 tensor ``(B, 2 + N (+ E))``."""
-    parts = [out.raw_score[:, None], out.attention[:, None], out.patches]
+    parts = [out.raw[:, None], out.attention[:, None], out.patches]
     if embedding:
         assert out.embedding is not None
         parts.append(out.embedding)

@@ -105,7 +105,7 @@ class Pipeline:
         )
         (self._live.add if camera.source.live else self._live.discard)(camera.name)
         gate = self.gates.settings(camera.name)
-        regions = Regions(search=config.detect_region, report=config.zones, mask=config.mask)
+        regions = Regions(detect_region=config.detect_region, zones=config.zones, mask=config.mask)
         scheduler = DetectionScheduler(
             look_s=1 / config.max_fps if config.max_fps and camera.source.live else None,
             idle_fps=config.idle_fps,

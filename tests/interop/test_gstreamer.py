@@ -90,7 +90,9 @@ def test_a_stream_of_gstreamers_server_is_seen_whole(kind: str, clip: DemoClip, 
         refs = [frame.ref for frame in source.frames(Event())]
     media, received = (np.array([getattr(ref, name) for ref in refs]) for name in ("pts_s", "received_s"))
     print(f"\n{kind}: {len(refs)} of 300 frames, codec {source.info().codec}, undecoded {source.packets_skipped}")
-    assert len(refs) + source.packets_skipped >= 290 and (source.packets_skipped == 0 or delays.worst_s > CAUGHT_UP_S)
+    assert len(refs) + source.packets_skipped >= 290 and (
+        source.packets_skipped == 0 or delays.worst_s > CAUGHT_UP_S
+    )
     assert (np.diff(media) > 0).all()
     assert abs(media[-1] - (received[-1] - received[0])) < 1.0 + delays.worst_s
 
