@@ -76,8 +76,8 @@ def test_a_configuration_is_applied_seen_kept_and_taken_back(tmp_path: Path, ser
     assert camera(fleet, "door")["state"] == "paused"
     assert facegate("fleet", "pause", "door", "--undo", "--fleet", fleet).returncode == 0
     assert camera(fleet, "door")["state"] == "waiting"
-    assert "there are door, yard" in refused("pause", "dor", "--fleet", fleet)
-    assert "there are none" in refused("drain", "left", "--fleet", fleet)
+    assert "known: door, yard" in refused("pause", "dor", "--fleet", fleet)
+    assert "known: none" in refused("drain", "left", "--fleet", fleet)
     assert "does not exist" in refused("history", "--show", "999", "--fleet", fleet)
     assert "door" in plain(facegate("fleet", "status", "--fleet", fleet).stdout)
 
