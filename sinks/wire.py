@@ -20,7 +20,7 @@ from facegate.pipeline.images import encode_jpeg
 from facegate.pipeline.quality.explain import QualityReasons, reasons_of
 from facegate.pipeline.records import Box, Image, Shot, contiguous
 
-VERSION = (1, 6)
+VERSION = (1, 7)
 SOFTWARE = version("facegate")
 MAX_HEADER_BYTES = 64 * 1024
 MAX_WORKER_MESSAGE_BYTES = 4096

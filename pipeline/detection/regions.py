@@ -47,7 +47,7 @@ class Regions:
         """Configure; all in fractions of the frame's width and height.
 
         Args:
-            detect_region: left, top, right, bottom of the part in which faces are detected; the whole frame by default.
+            detect_region: left, top, right, bottom of the part in which faces are detected; by default all.
             zones: faces whose center is in none of them do not count. Everywhere by default.
             mask: privacy masks.
         """

@@ -58,8 +58,8 @@ SAME_APPEARANCE = 0.5
 CONTEXT_MARGIN = 0.05
 """Overlap with another face from which a tracker may swap them."""
 DARK, DARK_AFTER = 0.15, 100
-"""Lightness (0..1) below which quality falls faster than recognition does (docs/research/findings.md), and the number of
-scored faces needed to call a camera dark."""
+"""Lightness (0..1) below which quality falls faster than recognition does (docs/research/findings.md), and the
+number of scored faces needed to call a camera dark."""
 THUMB = 14
 """Side of the thumbnails, in pixels."""
 

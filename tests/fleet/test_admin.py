@@ -78,7 +78,7 @@ def test_a_configuration_is_applied_seen_kept_and_taken_back(tmp_path: Path, ser
     assert camera(fleet, "door")["state"] == "waiting"
     assert "known: door, yard" in refused("pause", "dor", "--fleet", fleet)
     assert "known: none" in refused("drain", "left", "--fleet", fleet)
-    assert "is not kept" in refused("history", "--show", "999", "--fleet", fleet)
+    assert "does not exist" in refused("history", "--show", "999", "--fleet", fleet)
     assert "door" in plain(facegate("fleet", "status", "--fleet", fleet).stdout)
 
 

@@ -172,8 +172,8 @@ RAW = (
 
 @pytest.mark.parametrize(
     "text",
-    ["a: [1, 2", "a: [", "a: {b", "a: b: c", "a:\n\t- b", "a: 'x", "a: *x", 'a: "\\q"', "a: !x 1", "a: @x", "- a\nb: c",
-     "a: x\x01", "a: |x"],
+    ["a: [1, 2", "a: [", "a: {b", "a: b: c", "a:\n\t- b", "a: 'x", "a: *x", 'a: "\\q"', "a: !x 1", "a: @x",
+     "- a\nb: c", "a: x\x01", "a: |x"],
 )  # fmt: skip
 def test_broken_yaml_is_described_in_plain_words(text: str, tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"

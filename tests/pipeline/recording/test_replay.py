@@ -96,7 +96,7 @@ def test_the_page_is_self_contained_and_shows_every_track(
     one = facegate("explain", path, "--to", tmp_path / "one.html", "--track", f"{camera}/{min(tracks)}")
     assert one.returncode == 0 and (tmp_path / "one.html").read_text().count("<h2>") == 1
     none = facegate("explain", path, "--to", tmp_path / "one.html", "--track", "nobody/7")
-    assert none.returncode == 2 and "no track nobody/7" in none.stderr
+    assert none.returncode == 2 and "--track nobody/7 is not in" in none.stderr
 
 
 def test_a_recording_holds_no_source(recorded: tuple[Path, list[Decision]], short_clip: Path) -> None:
