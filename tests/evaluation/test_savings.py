@@ -99,7 +99,7 @@ def test_without_labels_a_track_is_a_visit_of_whom_most_of_its_faces_name() -> N
 def test_labels_are_checked(tmp_path: Path) -> None:
     path = tmp_path / "visits.yaml"
     path.write_text("visits: [{source: a.mp4, start_s: 0, end_s: 1, persn: ann}]")
-    with pytest.raises(ConfigError, match="not a file of visits"):
+    with pytest.raises(ConfigError, match="not a valid visits file"):
         load_labels(path)
     with pytest.raises(ConfigError, match="cannot read"):
         load_labels(tmp_path / "none.yaml")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from benchmarks.fleet.world import SimulatedGate, World
-from facegate.fleet.pending_writes import UNTOLD_S
+from facegate.fleet.pending_writes import UNOBSERVED_S
 from facegate.fleet.placement import place
 from facegate.fleet.records import DRAIN, PAUSE, CameraRequest, NodeStatus, key
 from facegate.fleet.state_machine import HOLD_S, RENEW_S, TAKE_S
@@ -201,7 +201,7 @@ def test_a_gate_that_is_not_told_any_more_what_happens_notices() -> None:
     world = settled(0)
     gate = world.gates["g0"]
     gate.deaf = True
-    world.run(RENEW_S + UNTOLD_S + 1.0)
+    world.run(RENEW_S + UNOBSERVED_S + 1.0)
     assert not gate.deaf, "it listens anew"
     assert not world.unwatched_since
 

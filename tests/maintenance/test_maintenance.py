@@ -209,7 +209,7 @@ def test_a_file_in_use_is_not_set_aside(folder: Path) -> None:
         [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
         assert child.stdout is not None and child.stdout.readline() == b"open\n"
-        with pytest.raises(StoreError, match="in use by another process: end it"):
+        with pytest.raises(StoreError, match="in use by another process: stop it"):
             set_aside(path)
         child.communicate()
     aside = set_aside(path)

@@ -272,9 +272,9 @@ async def look(url: str) -> tuple[int, list[tuple[bytes, str]]]:
 @pytest.mark.parametrize(
     ("to", "words"),
     [
-        ("http://x", "a jetstream goes to"),
+        ("http://x", "the URL of a jetstream output"),
         ("nats://10.0.0.5:4222", "use tls://"),
-        ("nats://", "a jetstream goes to"),
+        ("nats://", "the URL of a jetstream output"),
     ],
 )
 def test_an_address_that_is_wrong_or_not_encrypted_is_refused(to: str, words: str) -> None:

@@ -102,7 +102,7 @@ def test_key_files_are_private_and_never_overwritten(keys: Path, tmp_path: Path)
     assert workers(keys) == ["one"] and not (tmp_path / "again.json").exists()
     with pytest.raises(ConfigError, match="invalid worker name"):
         new_worker(keys, "../up", tmp_path / "up.json")
-    with pytest.raises(ConfigError, match="known are one"):
+    with pytest.raises(ConfigError, match="known workers: one"):
         revoke(keys, "two")
 
 

@@ -331,9 +331,9 @@ def test_names_become_identifiers_that_stay_different_and_are_shown_as_people_wr
 @pytest.mark.parametrize(
     ("to", "words"),
     [
-        ("http://x", "a mqtt goes to"),
+        ("http://x", "the URL of a mqtt output"),
         ("mqtt://10.0.0.5", "use mqtts://"),
-        ("mqtt://", "a mqtt goes to"),
+        ("mqtt://", "the URL of a mqtt output"),
         ("mqtts://x/+/a", "topic"),
         ("mqtts://x:99999", "port out of range"),
         ("mqtts://x:abc", "port could not be"),
