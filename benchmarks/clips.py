@@ -298,7 +298,7 @@ def main() -> None:
         for name in [*dict.fromkeys(visit.source for visit in visits), *STRANGERS]:
             source = altered(data / "clips" / name, arguments.alter, Path(folder))
             config = config_for(source)
-            camera = config.cameras[0].model_copy(update={"follow": not arguments.whole})
+            camera = config.cameras[0].model_copy(update={"track_between_detections": not arguments.whole})
             config = config.model_copy(
                 update={
                     "cameras": (camera,),

@@ -303,7 +303,7 @@ class FanOut:
     def report(self) -> DeliveryReport:
         """Of the workers, with the others' in it."""
         report = DeliveryReport() if self._workers is None else self._workers.report()
-        return msgspec.structs.replace(report, others={other.name: other.report() for other in self._outputs})
+        return msgspec.structs.replace(report, outputs={other.name: other.report() for other in self._outputs})
 
     def close(self, linger_s: float) -> DeliveryReport:
         """See :class:`facegate.sinks.base.Sink`; all of them at the same time."""
@@ -313,7 +313,7 @@ class FanOut:
             report = DeliveryReport() if self._workers is None else self._workers.close(linger_s)
         finally:
             others = {other.name: other.close(linger_s) for other in self._outputs}
-        return msgspec.structs.replace(report, others=others)
+        return msgspec.structs.replace(report, outputs=others)
 
     def abort(self) -> None:
         """See :class:`facegate.sinks.base.Sink`."""

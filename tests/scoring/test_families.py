@@ -99,7 +99,8 @@ def test_an_ambiguous_file_is_refused_with_the_cards_that_fit(tmp_path: Path) ->
     path = tmp_path / "t.pt"
     torch.save({key: torch.zeros(value.shape, dtype=value.dtype) for key, value in shapes.items()}, path)
     with pytest.raises(
-        ModelError, match="head counts cannot be inferred from weights: its shapes match --model-card insightface-vit-t"
+        ModelError,
+        match="head counts cannot be inferred from weights: its shapes match --model-card insightface-vit-t",
     ):
         load_scorer(path)
 

@@ -77,11 +77,11 @@ def test_faces_count_by_their_middle() -> None:
 
 def test_a_run_counts_what_lies_outside_and_sees_nothing_behind_a_mask(short_clip: Path, tiny_model: Path) -> None:
     plain = run(short_clip, tiny_model)
-    reported = run(short_clip, tiny_model, report=[LEFT])
+    reported = run(short_clip, tiny_model, zones=[LEFT])
     outside = reported.outcomes.get(Outcome.OUTSIDE, 0)
     assert 0 < outside < reported.observed == plain.observed == sum(reported.outcomes.values())
     masked = run(short_clip, tiny_model, mask=[LEFT])
-    searched = run(short_clip, tiny_model, search=(0.5, 0, 1, 1))
+    searched = run(short_clip, tiny_model, detect_region=(0.5, 0, 1, 1))
     for part in (masked, searched):
         assert 0 < part.observed < plain.observed
 

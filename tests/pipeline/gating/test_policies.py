@@ -168,7 +168,7 @@ def test_the_budget_counts_any_minute_and_a_face_may_wait_for_it() -> None:
 
 def test_a_share_of_rejects_is_forwarded_marked_and_the_same_in_every_replay() -> None:
     def run() -> list[str]:
-        gate = make(min_quality=100, shadow=0.1)
+        gate = make(min_quality=100, shadow_rate=0.1)
         decisions = [d for i in range(1000) for d in gate.step(frame(i, seen(i, 1, 50)))]
         assert all((d.shot is not None) == (d.outcome is Outcome.SHADOW) for d in decisions)
         assert all(d.shot.reason is Reason.SHADOW and d.shot.rank == 0 for d in decisions if d.shot)

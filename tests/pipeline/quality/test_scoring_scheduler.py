@@ -101,7 +101,7 @@ def test_a_clock_that_jumps_back_is_no_reason_to_leave_a_face_out() -> None:
 
 
 def test_shadow_samples_see_every_face_and_everything_means_everything() -> None:
-    assert all(play(contest(shadow=1.0), [50] * 10, [ANNS] * 10))
+    assert all(play(contest(shadow_rate=1.0), [50] * 10, [ANNS] * 10))
     assert all(play(contest(everything=True), [50] * 10, [ANNS] * 10))
 
 

@@ -48,7 +48,7 @@ def logged(decisions: list[Decision]) -> list[tuple[str, str, str | None]]:
 def test_pieces_decide_as_the_run_did_through_a_reload(
     clip: object, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(segments, "PIECE_BYTES", 60_000)
+    monkeypatch.setattr(segments, "SEGMENT_BYTES", 60_000)
     run, live = played(clip.path, tiny_model, tmp_path)  # type: ignore[attr-defined]
     assert len(list(run.glob("*.rec"))) > 2
     again = [line(at, decision) for at, decision in decide(Recording(run))]
@@ -73,7 +73,7 @@ def test_faces_that_were_not_scored_have_no_picture_and_places_lead_to_the_other
 def test_a_full_disk_leaves_a_gap_and_the_run_goes_on(
     short_clip: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(segments, "AGAIN_S", 0.05)
+    monkeypatch.setattr(segments, "RETRY_S", 0.05)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:

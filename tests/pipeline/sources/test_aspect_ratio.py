@@ -91,7 +91,7 @@ def test_a_face_of_a_squeezed_camera_is_the_face_it_is(
 def test_boxes_crops_and_sizes_are_in_square_pixels_also_after_a_turn(silent: Path, telling: Path) -> None:
     assert first(FileSource(cam(telling))).image.shape == (360, 640, 3)
     assert first(FileSource(cam(silent))).image.shape == (360, 320, 3)
-    frame = first(FileSource(cam(silent, aspect="4:3")))
+    frame = first(FileSource(cam(silent, display_aspect_ratio="4:3")))
     assert frame.image.shape == (360, 480, 3) and (frame.ref.width, frame.ref.height) == (480, 360)
 
 
@@ -130,5 +130,7 @@ def test_probe_tells_coded_size_shape_and_what_to_set(telling: Path, short_clip:
 
 @pytest.mark.parametrize("wrong", ["wide", "16:0", 969, "-1.5", "16:9:4", ":", "1e3"])
 def test_a_shape_that_is_none_is_refused_with_an_example(wrong: object) -> None:
-    with pytest.raises(ConfigError, match=r'cameras\[0\]\.display_aspect_ratio: must be "WIDTH:HEIGHT" in quotes, such as'):
+    with pytest.raises(
+        ConfigError, match=r'cameras\[0\]\.display_aspect_ratio: must be "WIDTH:HEIGHT" in quotes, such as'
+    ):
         build_config({"cameras": [{"name": "a", "source": "x.mp4", "display_aspect_ratio": wrong}]})
