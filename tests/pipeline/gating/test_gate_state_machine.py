@@ -35,14 +35,14 @@ class GateMachine(RuleBasedStateMachine):
         top_k=st.integers(1, 3),
         max_shots=st.integers(1, 4),
         max_per_minute=st.none() | st.integers(0, 5),
-        shadow=st.sampled_from([0.0, 0.3]),
+        shadow_rate=st.sampled_from([0.0, 0.3]),
         cooldown=st.booleans(),
         answering=st.booleans(),
         max_followups=st.integers(0, 4),
     )
     def start(
         self, min_quality: int, hysteresis: int, mode: Any, top_k: int, max_shots: int,
-        max_per_minute: int | None, shadow: float, cooldown: bool, answering: bool, max_followups: int,
+        max_per_minute: int | None, shadow_rate: float, cooldown: bool, answering: bool, max_followups: int,
     ) -> None:  # fmt: skip
         self.settings = GateSettings(
             min_quality=min_quality, hysteresis=hysteresis, mode=mode, top_k=top_k, max_shots=max_shots,
