@@ -34,7 +34,7 @@ class SettingDefault(str):
 
         section, _, name = self.partition(".")
         model = RunConfig.model_fields[section].annotation
-        assert model is not None and issubclass(model, BaseModel), self
+        assert isinstance(model, type) and issubclass(model, BaseModel), self
         default = model.model_fields[name].default
         return format(f"{default:g}" if isinstance(default, float) else str(default), spec)
 
