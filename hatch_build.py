@@ -1,7 +1,7 @@
 """Build hook: the top-level folders are parts of the ``facegate`` package.
 
-They are mapped into a wheel as ``facegate/FOLDER``. For an editable install, and for tools that read the tree (mypy),
-they are linked into ``src/facegate/``, which Git ignores: no link is ever committed, so an archive of the repository
+They are mapped into a wheel as ``facegate/FOLDER``. For an editable install, and for tools that read the tree, they
+are linked into ``src/facegate/``, which Git ignores: no link is ever committed, so an archive of the repository
 installs anywhere. ``python hatch_build.py`` makes the links alone.
 """
 

@@ -1,10 +1,11 @@
-"""What a camera's wrong clock costs: looks, tracks and pictures, beside a good camera in the same run.
+"""Cost of a camera's wrong clock: processed frames, tracks and pictures, beside a good camera in the same run.
 
     python -m benchmarks.clocks --seconds 20
 
-The demo's clip loops over RTSP (25 fps, a key frame every 4 s), five looks a second, through the whole gate. Its
-faces come and go, so how many tracks there are depends on which fifth of the pictures is looked at, and a wrong
-clock looks at another fifth than a good one: first, five good cameras, one picture apart, say what that alone does.
+The demo's clip loops over RTSP (25 fps, a key frame every 4 s), five processed frames per second, through the whole
+gate. Its faces come and go, so how many tracks there are depends on which fifth of the pictures is looked at, and a
+wrong clock processes another fifth than a good one: first, five good cameras, one picture apart, say what that
+alone does.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ from facegate.pipeline.records import ScoredFrame
 KINDS = {"good": Faults(), **wrong_clocks(5.0), "holds for 3 s, then bursts": Faults(hold_at_s=6.0)}
 MAX_FPS = 5
 PHASES = 5
-"""Of every so many pictures one is looked at."""
+"""One in this many pictures is processed."""
 JOINING_S = 3.0
 
 
 class Watched(msgspec.Struct, frozen=True):
-    """What became of one camera."""
+    """Result of one camera."""
 
     processed_fps: float
     tracks: int
@@ -94,7 +95,7 @@ def main() -> None:
             if args.only in kind:
                 good, bad = watch([movies[0]] * 2, [Faults(), fault], args.seconds)
                 print(
-                    f"{kind:32s} {bad.processed_fps:5.2f} looks/s, beside it {good.processed_fps:5.2f} "
+                    f"{kind:32s} {bad.processed_fps:5.2f} fps, beside it {good.processed_fps:5.2f} "
                     f"({bad.processed_fps / good.processed_fps:.2f}); tracks {bad.tracks} and {good.tracks}; "
                     f"{bad.undecoded} undecoded, {bad.reconnects} reconnections",
                     flush=True,

@@ -309,7 +309,7 @@ def interrupts(movie: Path, settled_s: float) -> dict[str, object]:
             command = [sys.executable, "-m", "facegate", "run", target, "--bind", f"ipc://{movie.parent}/gate"]
             with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:
                 assert child.stderr is not None
-                words = "camera live" if state in ("live", "stalled") else "waiting for the camera"
+                words = "camera live" if state in ("live", "stalled") else "camera unreachable"
                 late = threading.Timer(SAID_S, child.kill)
                 late.start()
                 if not any(words in line for line in child.stderr):

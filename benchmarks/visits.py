@@ -93,7 +93,7 @@ def beside_a_folder(
 
 
 def judged(observer: Observer, judge: Embedder, gallery: Gallery, truth: tuple[LabeledVisit, ...]) -> Counter[str]:
-    """Count what became of one clip's visits."""
+    """Count the outcomes of one clip's visits."""
     rule, count = rule_of(judge), Counter[str]()
     for track in sorted({sent.track_id for sent in observer.sent}):
         sent = [sent for sent in observer.sent if sent.track_id == track]

@@ -1,8 +1,8 @@
 """Makes the demo's clip and gallery from the photographs inside the ``insightface`` package.
 
 A camera pans and zooms over a group picture of six people; another person's portrait is shown at the end. The
-picture gets what cameras do to faces: motion blur while panning, sensor noise, exposure that drifts, compression.
-Four of the six are enrolled. Because the camera's position is known at every instant, so is who stands where.
+picture gets the defects of cameras: motion blur while panning, sensor noise, drifting exposure, compression. Four
+of the six are enrolled. The camera's position is known at every instant, and so is the identity of each face.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _PATH = (
 
 
 class DemoPerson(msgspec.Struct, frozen=True):
-    """Somebody in the clip, and where in the group picture (``None`` for the portrait)."""
+    """A person in the clip, with the face box in the group picture (``None`` for the portrait)."""
 
     name: str
     enrolled: bool
@@ -48,7 +48,7 @@ class DemoPerson(msgspec.Struct, frozen=True):
 
 
 class DemoClip(msgspec.Struct, frozen=True):
-    """The clip, the gallery, and the truth about both."""
+    """The clip, the gallery, and the ground truth."""
 
     path: Path
     gallery: Path
@@ -57,7 +57,7 @@ class DemoClip(msgspec.Struct, frozen=True):
     picture_size: tuple[int, int]
 
     def who(self, pts_s: float, box: Box) -> str | None:
-        """Name the person whose face is at ``box`` (frame pixels) at ``pts_s``."""
+        """Return the name of the person whose face is at ``box`` (frame pixels) at ``pts_s``."""
         if pts_s >= _PATH[-1][0]:
             return PORTRAIT
         matrix = _camera(pts_s, self.picture_size)
@@ -73,7 +73,7 @@ def make_clip(folder: Path, seed: int = 7) -> DemoClip:
     """Write ``clip.mp4`` (H.264) and ``gallery/<name>/1.png`` into ``folder``.
 
     Raises:
-        ModelError: the photographs are not where the ``insightface`` package keeps them.
+        ModelError: the photographs of the ``insightface`` package are missing.
     """
     picture, portrait = _photographs()
     people = _people(picture)
@@ -118,7 +118,7 @@ def _surroundings(picture: Image, box: Box) -> Image:
 
 
 def _camera(pts_s: float, picture_size: tuple[int, int]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """The ``(2, 3)`` map from picture to frame pixels at ``pts_s``; eased between the path's stations."""
+    """Return the ``(2, 3)`` map from picture to frame pixels at ``pts_s``, eased between the points of the path."""
     times = [station[0] for station in _PATH]
     index = int(np.clip(np.searchsorted(times, pts_s, side="right") - 1, 0, len(_PATH) - 2))
     start, end = _PATH[index], _PATH[index + 1]
@@ -162,7 +162,7 @@ def _group_frame(picture: Image, index: int, size: tuple[int, int]) -> Image:
 
 
 def _portrait_frame(portrait: Image, index: int) -> Image:
-    """The portrait drifting over a plain wall, a little larger from frame to frame."""
+    """The portrait drifting over a plain wall, slowly growing."""
     side = 170 + index
     frame = np.full((HEIGHT, WIDTH, 3), (172, 164, 150), dtype=np.uint8)
     x, y = 180 + index * 2, 70
@@ -171,7 +171,7 @@ def _portrait_frame(portrait: Image, index: int) -> Image:
 
 
 def _expose(image: Image, index: int, rng: np.random.Generator) -> Image:
-    """Exposure drifts slowly and dips once; noise grows as light falls."""
+    """Apply a slowly drifting exposure with one dip; noise grows in the dark."""
     seconds = index / FPS
     dip = 0.55 * np.exp(-(((seconds - 5.0) / 0.5) ** 2))
     light = 1.0 + 0.12 * np.sin(seconds * 1.3) - dip

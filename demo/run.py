@@ -1,4 +1,4 @@
-"""Runs the demonstration: RTSP server, gate and worker as separate processes, and the table at the end."""
+"""Runs the demo: RTSP server, gate and worker as separate processes, and a table of results."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ WORKER_EXIT_S = 30.0
 
 
 class DemoError(FacegateError):
-    """The demonstration did not show what it should."""
+    """The demo failed."""
 
 
 class _Shot(msgspec.Struct, frozen=True):
-    """The part of a worker's line that the demo judges."""
+    """The part of a worker's output line that the demo evaluates."""
 
     event: str
     name: str | None
@@ -41,17 +41,17 @@ class _Shot(msgspec.Struct, frozen=True):
 
 
 class DemoVerdict(msgspec.Struct, frozen=True):
-    """What came back from the worker, held against the truth."""
+    """The worker's results compared with the ground truth."""
 
     named: tuple[str, ...]
     missed: tuple[str, ...]
     wrong: tuple[str, ...]
-    """Shots named as somebody else, distractors named included."""
+    """Shots that were misidentified, including named distractors."""
     unknown: int
 
     @property
     def good(self) -> bool:
-        """Everybody enrolled was named and nobody else was."""
+        """Whether all enrolled people were identified and nobody else was."""
         return not self.missed and not self.wrong
 
 
@@ -75,7 +75,7 @@ def run_demo(save: Path | None, embedder: str = "auto") -> DemoVerdict:
 
 
 def evaluate_run(clip: DemoClip, shots: list[_Shot]) -> DemoVerdict:
-    """Hold the worker's names against who really stood there."""
+    """Compare the worker's names with the ground truth."""
     enrolled = {person.name for person in clip.people if person.enrolled}
     truth = [(shot, clip.who(shot.pts_s, shot.box)) for shot in shots]
     right = {shot.name for shot, who in truth if shot.name is not None and shot.name == who}
@@ -96,15 +96,15 @@ def _run_processes(
     recognize = ["recognize", "--connect", endpoint, "--gallery", str(clip.gallery), "--output", str(results)]
     recognize += ["--embedder", embedder, "--once"]
     with RtspServer(Movie(clip.path)) as server:
-        console.print(f"serving it at {server.url}; gate and worker are starting ...")
+        console.print(f"serving it at {server.url}; starting gate and worker ...")
         run = ["run", server.url, "--bind", endpoint, "--report", str(report), "--linger", "60", "--no-reconnect"]
         if save is not None:
             run += ["--save", str(save)]
         with _process(recognize) as worker, _process(run) as gate:
             if gate.wait() != 0:
-                raise DemoError(f"the gate process ended with exit code {gate.returncode}: see the lines above")
+                raise DemoError(f"the gate process exited with code {gate.returncode}: see its output above")
             if worker.wait(WORKER_EXIT_S) != 0:
-                raise DemoError(f"the worker process ended with exit code {worker.returncode}: see the lines above")
+                raise DemoError(f"the worker process exited with code {worker.returncode}: see its output above")
     lines = results.read_text(encoding="utf-8").splitlines()
     return (
         msgspec.json.decode(report.read_bytes(), type=RunReport),
@@ -142,19 +142,19 @@ def _show(clip: DemoClip, report: RunReport, shots: list[_Shot], verdict: DemoVe
     rows = {
         "frames sent by the camera": str(clip.frames),
         "frames processed (newest first, the rest skipped)": str(report.frames_processed),
-        "faces seen": str(report.observed),
+        "faces detected": str(report.observed),
         "faces forwarded (best shots)": str(report.shots),
-        "FR calls avoided": f"{100 * (1 - report.forwarded_share):.1f} %",
+        "recognition calls avoided": f"{100 * (1 - report.forwarded_share):.1f} %",
         "faces per second": f"{report.observed / report.duration_s:.1f}",
-        "shots recognized / unknown": f"{len(shots) - verdict.unknown} / {verdict.unknown}",
-        "enrolled people named": f"{len(verdict.named)} of {enrolled}",
+        "shots identified / unknown": f"{len(shots) - verdict.unknown} / {verdict.unknown}",
+        "enrolled people identified": f"{len(verdict.named)} of {enrolled}",
         "wrong names, distractors included": str(len(verdict.wrong)),
     }
     for what, value in rows.items():
         table.add_row(what, value)
     Console().print(table)
-    print("Clip and gallery come from the same photographs, so recognition is easier here than in life.")
-    print("To see it live, and to add cameras: facegate serve --demo")
+    print("Clip and gallery come from the same photographs, so recognition is easier than in practice.")
+    print("To see it live and add cameras, run: facegate serve --demo")
     for label, names in (("missed", verdict.missed), ("wrong", verdict.wrong)):
         if names:
             print(f"{label}: {', '.join(names)}")

@@ -1,4 +1,4 @@
-"""Five-point alignment onto the ArcFace template: the one function that every path uses.
+"""Five-point alignment to the ArcFace template, used by every path.
 
 The similarity transform is the least-squares solution of Umeyama (IEEE TPAMI 13(4), 1991), warped from the
 full-resolution image. Plain bilinear sampling aliases when the face is larger than the crop, which would change
@@ -42,9 +42,9 @@ def similarity_transform(source: Floats, target: Floats) -> NDArray[np.float64]:
     src = np.asarray(source, dtype=np.float64)
     dst = np.asarray(target, dtype=np.float64)
     src_mean, dst_mean = src.mean(0), dst.mean(0)
-    src_centerd, dst_centerd = src - src_mean, dst - dst_mean
-    variance = (src_centerd**2).sum() / len(src)
-    u, singular, vt = np.linalg.svd(dst_centerd.T @ src_centerd / len(src))
+    src_centered, dst_centered = src - src_mean, dst - dst_mean
+    variance = (src_centered**2).sum() / len(src)
+    u, singular, vt = np.linalg.svd(dst_centered.T @ src_centered / len(src))
     sign = np.array([1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt)) or 1.0])
     rotation = u @ np.diag(sign) @ vt
     scale = float((singular * sign).sum() / variance) if variance > 1e-12 else 0.0
@@ -72,8 +72,8 @@ def align(image: Image, landmarks: Floats) -> Image:
 
 
 def aligned_landmarks(faces: Sequence[Floats]) -> Floats:
-    """Where the landmarks of ``B`` faces, ``(5, 2)`` each in pixels of the frame, lie in their aligned crops:
-    ``(B, 5, 2)`` in pixels of the crop."""
+    """Return the landmarks of ``B`` faces, ``(5, 2)`` each in pixels of the frame, in pixels of their aligned
+    crops: ``(B, 5, 2)``."""
     inside: Floats = np.empty((len(faces), *ARCFACE_TEMPLATE.shape), np.float32)
     for row, landmarks in enumerate(faces):
         matrix = similarity_transform(landmarks, ARCFACE_TEMPLATE)
@@ -82,7 +82,7 @@ def aligned_landmarks(faces: Sequence[Floats]) -> Floats:
 
 
 def _shrink_region(image: Image, matrix: NDArray[np.float64], scale: float) -> tuple[Image, NDArray[np.float64]]:
-    """Cut the face's surroundings and area-average them to about the crop's resolution."""
+    """Cut the region around the face and area-average it to about the crop's resolution."""
     inverse = cv2.invertAffineTransform(matrix)
     corners = np.array([(0, 0, 1), (CROP_SIZE, 0, 1), (0, CROP_SIZE, 1), (CROP_SIZE, CROP_SIZE, 1)])
     reach = corners @ inverse.T

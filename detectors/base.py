@@ -12,7 +12,7 @@ from facegate.errors import ModelError
 from facegate.pipeline.records import Box, Detection, Floats, Image
 
 FOLLOWED_IOU = 0.3
-"""A face that overlaps its expected place by less is another one, or has moved too fast to be sure of it."""
+"""Minimum overlap (IoU) of a known face with its expected box; below, it is another face or moved too fast."""
 
 
 class Detector(Protocol):
@@ -27,9 +27,9 @@ class Detector(Protocol):
     def detect_near(
         self, images: Sequence[Image], expected: Sequence[Sequence[Box]]
     ) -> list[list[Detection | None]]:
-        """Look for faces only where they are expected, which costs a small part of :meth:`detect`.
+        """Detect faces near their expected boxes only, at a small part of the cost of :meth:`detect`.
 
-        Returns, for each image, one entry per expected box: the face there, or ``None`` where there is none.
+        Returns for each image one entry per expected box: the face, or ``None``.
         """
         ...
 
@@ -67,10 +67,10 @@ def load_detector(
             YuNet if ``path`` names its ONNX file, and the built-in MTCNN otherwise.
         path: the YuNet ONNX file, or the insightface pack's directory.
         max_side: detection runs on the image shrunk to this longer side; crops still come from full resolution.
-        min_face_px: smallest face searched for, in pixels of the shrunk image (MTCNN only).
+        min_face_px: smallest face detected, in pixels of the shrunk image (MTCNN only).
 
     Raises:
-        ModelError: the file or pack is missing or not of that kind.
+        ModelError: the file or pack is missing or of another kind.
     """
     from facegate.detectors import mtcnn, scrfd, yunet
 

@@ -1,4 +1,4 @@
-"""Looking for a face in a cut-out around the place where it is expected, with any detector."""
+"""Detects a face in a window around its expected box, with any detector."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from facegate.detectors.base import make_detection, same_face
 from facegate.pipeline.images import shrink
 from facegate.pipeline.records import Box, Detection, Image, contiguous
 
-WIDER = 2.5
-"""The cut-out's side in widths of the face."""
+WINDOW_WIDTHS = 2.5
+"""Side of the window in widths of the face."""
 SIDE = 160
-"""Pixels of the cut-out's longer side when it is searched: the face is then as large as detectors like it."""
+"""Side in pixels to which the window is scaled: the face then has a good size for detectors."""
 
 
 def follow(
@@ -22,13 +22,13 @@ def follow(
     expected: Sequence[Sequence[Box]],
     detect: Callable[[Image], list[Detection]],
 ) -> list[list[Detection | None]]:
-    """See :class:`facegate.detectors.base.Detector`; ``detect`` searches one square picture of ``SIDE`` pixels."""
+    """See :class:`facegate.detectors.base.Detector`; ``detect`` takes one square picture of ``SIDE`` pixels."""
     return [[near(image, box, detect) for box in boxes] for image, boxes in zip(images, expected, strict=True)]
 
 
 def near(image: Image, box: Box, detect: Callable[[Image], list[Detection]]) -> Detection | None:
-    """The face at one expected place, or ``None``."""
-    reach = WIDER * max(box[2] - box[0], box[3] - box[1]) / 2
+    """Return the face near one expected box, or ``None``."""
+    reach = WINDOW_WIDTHS * max(box[2] - box[0], box[3] - box[1]) / 2
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     left, top = max(0, int(x - reach)), max(0, int(y - reach))
     right, bottom = min(image.shape[1], int(x + reach) + 1), min(image.shape[0], int(y + reach) + 1)

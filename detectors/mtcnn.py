@@ -36,20 +36,20 @@ SHA256 = {
 PYRAMID_STEP = 0.709
 P_THRESHOLD, R_THRESHOLD, O_THRESHOLD = 0.6, 0.7, 0.7
 SAME_IOU = 0.4
-"""Two boxes of one face overlap by more."""
+"""Overlap (IoU) above which two boxes are of one face."""
 MAX_DRIFT = 0.8
-"""A face that overlaps its expected place by less is looked at again, where it was found."""
+"""Overlap (IoU) with its expected box below which a face is refined again at its new box."""
 MIN_STAGE_SCORE = 0.1
-"""Where O-Net sees less of a face than this, none is near."""
+"""O-Net score below which no face is near."""
 OUTSIDE = (127.0, 127.0, 127.0)
-"""What lies beyond the picture: no signal, for these networks."""
+"""Padding beyond the picture: zero input for these networks."""
 P_WINDOW = np.array([0, 0, 12, 12], np.float32)
-"""What P-Net sees around each of its places."""
+"""Receptive field of P-Net at each position."""
 MAX_PROPOSALS = 512
 """Per image, after P-Net: bounds the work that a noisy picture can cause."""
 
 Owners = NDArray[np.int64]
-"""``(K,)`` which image each box belongs to."""
+"""``(K,)`` index of each box's image."""
 
 
 def weights_directory() -> Path:
@@ -107,7 +107,7 @@ class MtcnnDetector:
         for indices in by_size.values():
             group = [shrunk[i][0] for i in indices]
             proposed, owner = self._refine(group, *self._propose(group))
-            boxes, points, scores = self._look(group, proposed, owner)
+            boxes, points, scores = self._finalize(group, proposed, owner)
             sure = np.flatnonzero(scores > O_THRESHOLD)
             for i in sure[_best(boxes[sure], scores[sure], owner[sure], SAME_IOU)].tolist():
                 index = indices[int(owner[i])]
@@ -120,7 +120,7 @@ class MtcnnDetector:
     ) -> list[list[Detection | None]]:
         """See :class:`facegate.detectors.base.Detector`.
 
-        O-Net alone, and again where its first look leads away; where it is in doubt, the surroundings are searched.
+        O-Net only, and once more if the box has moved; if in doubt, a window around the expected box is searched.
         """
         shrunk = [shrink_to(image, self._max_side) for image in images]
         group = [small for small, _ in shrunk]
@@ -128,9 +128,9 @@ class MtcnnDetector:
         owner = np.array([i for i, _ in places], np.int64)
         scales = np.array([scale for _, scale in shrunk], np.float32)[owner][:, None]
         wanted = np.array([box for _, box in places], np.float32).reshape(-1, 4) * scales
-        boxes, points, scores = self._look(group, _square(wanted), owner)
+        boxes, points, scores = self._finalize(group, _square(wanted), owner)
         away = np.flatnonzero(_overlaps(boxes, wanted) < MAX_DRIFT)
-        boxes[away], points[away], scores[away] = self._look(group, _square(boxes[away]), owner[away])
+        boxes[away], points[away], scores[away] = self._finalize(group, _square(boxes[away]), owner[away])
         sure = np.flatnonzero(scores > O_THRESHOLD)
         kept = set(sure[_best(boxes[sure], scores[sure], owner[sure], SAME_IOU)].tolist())
         results: list[list[Detection | None]] = [[] for _ in images]
@@ -146,7 +146,7 @@ class MtcnnDetector:
         return results
 
     def _propose(self, images: list[Image]) -> tuple[Floats, Owners]:
-        """P-Net over the pyramid: square boxes ``(K, 4)`` and the image each belongs to ``(K,)``."""
+        """P-Net over the pyramid: return square boxes ``(K, 4)`` and their images ``(K,)``."""
         height, width = images[0].shape[:2]
         scale = 12.0 / self._min_face_px
         boxes, scores, owners, levels = [], [], [], images
@@ -173,7 +173,7 @@ class MtcnnDetector:
         return _square(box[keep]), owner[keep]
 
     def _refine(self, images: list[Image], boxes: Floats, owner: Owners) -> tuple[Floats, Owners]:
-        """R-Net: reject and adjust."""
+        """R-Net: reject and adjust boxes."""
         if not len(boxes):
             return boxes, owner
         offsets, logits = self._rnet(_patches(images, boxes, owner, 24))
@@ -184,8 +184,8 @@ class MtcnnDetector:
         keep = _best(boxes, score, owner, 0.7)
         return _square(boxes[keep]), owner[keep]
 
-    def _look(self, images: list[Image], boxes: Floats, owner: Owners) -> tuple[Floats, Floats, Floats]:
-        """O-Net: final boxes, ``(K, 5, 2)`` landmarks and scores, one of each per square box."""
+    def _finalize(self, images: list[Image], boxes: Floats, owner: Owners) -> tuple[Floats, Floats, Floats]:
+        """O-Net: return final boxes, landmarks ``(K, 5, 2)`` and scores, one of each per square box."""
         if not len(boxes):
             return boxes, np.empty((0, 5, 2), np.float32), np.empty(0, np.float32)
         offsets, marks, logits = self._onet(_patches(images, boxes, owner, 48))
@@ -207,7 +207,7 @@ def _square(boxes: Floats) -> Floats:
 
 
 def _best(boxes: Floats, scores: Floats, owner: Owners, iou: float) -> NDArray[np.int64]:
-    """Of boxes of one image that overlap by more than ``iou``, the best; their indices, best first."""
+    """Non-maximum suppression per image: return the indices of the boxes kept, best first."""
     places: Any = boxes.astype(np.float64)
     places[:, 2:] -= places[:, :2]
     sure: Any = scores
@@ -244,6 +244,6 @@ def _patches(images: list[Image], boxes: Floats, owner: Owners, size: int) -> li
 
 
 def _probability(logits: Floats) -> Floats:
-    """Of a face, from the two logits along the second axis."""
+    """Probability of a face from the two logits along the second axis."""
     found: Floats = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
     return found

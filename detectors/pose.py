@@ -1,4 +1,4 @@
-"""Where a face looks, roughly, from five landmarks."""
+"""Head pose estimated from five landmarks."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from facegate.pipeline.records import Detection
 
 
 def pose(detection: Detection) -> tuple[float, float, float]:
-    """Yaw, pitch and roll in degrees, roughly, from five landmarks.
+    """Return approximate yaw, pitch and roll in degrees, from five landmarks.
 
     Yaw is positive when the nose points to the right in the image, pitch when it points up, roll when the head
     tilts clockwise. The nose tip is taken to stand off the plane of eyes and mouth by 0.55 of the distance between
-    the eyes, and to lie 0.55 of the way from eyes to mouth in a level face; five points allow no more than that.
+    the eyes, and to be 0.55 of the way from eyes to mouth in a level face; five points do not allow more precision.
     """
     (lx, ly), (rx, ry), (nx, ny), (mlx, mly), (mrx, mry) = ((float(x), float(y)) for x, y in detection.landmarks)
     apart = hypot(rx - lx, ry - ly)

@@ -30,7 +30,7 @@ def find_pack() -> Path | None:
 
 
 def _detector_file(pack: Path) -> Path | None:
-    """Packs name their SCRFD file ``det_*.onnx`` or ``scrfd_*.onnx``."""
+    """Return the SCRFD file of a pack: ``det_*.onnx`` or ``scrfd_*.onnx``."""
     files = sorted([*pack.glob("det_*.onnx"), *pack.glob("scrfd_*.onnx")])
     return files[0] if files else None
 
@@ -51,9 +51,9 @@ class ScrfdDetector:
         try:
             model: Any = get_model(str(file), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime and onnx raise many unrelated types here
-            raise ModelError(f"{file} is not an ONNX model that can be loaded: {error}") from error
+            raise ModelError(f"cannot load ONNX model {file}: {error}") from error
         if model is None or not hasattr(model, "use_kps") or not model.use_kps:
-            raise ModelError(f"{file} is not SCRFD with key points (nine or fifteen outputs)")
+            raise ModelError(f"{file} is not SCRFD with key points: use a model with nine or fifteen outputs")
         side = max(32, max_side // 32 * 32)
         model.prepare(ctx_id=-1, input_size=(side, side), det_thresh=min_confidence)
         self._model = model

@@ -1,4 +1,4 @@
-"""Small convolutional networks, from their arrays to an ONNX graph that OpenVINO runs.
+"""Builds ONNX graphs of small convolutional networks from arrays, for OpenVINO.
 
 OpenVINO needs about half of torch's time for networks as small as MTCNN's.
 """
@@ -17,20 +17,20 @@ from facegate.cpu import compiled
 
 Array = NDArray[np.float32]
 PICTURES = "pictures"
-FEW = 8
-"""Larger batches are filled up to a multiple of this."""
+BATCH_MULTIPLE = 8
+"""Larger batches are padded to a multiple of this."""
 
 
 def build(arrays: Sequence[Array], pools: Sequence[tuple[int, bool] | None], side: int | None) -> bytes:
-    """The graph of convolutions with PReLU and pooling, an optional dense layer, and linear heads.
+    """Build the graph: convolutions with PReLU and pooling, an optional dense layer, and linear heads.
 
     Args:
         arrays: kernels ``(H, W, in, out)``, biases and slopes of each convolution; weights ``(in, out)``, bias and
             slopes of the dense layer, if there is one; kernels and biases of the heads.
-        pools: after each convolution, size and whether the last, incomplete window counts; ``None`` for no pooling.
-        side: of the square pictures, ``None`` for pictures of any size.
+        pools: for each convolution, pooling size and whether an incomplete last window counts; ``None``: no
+        pooling. side: side of the square pictures in pixels; ``None``: any size.
 
-    Pictures come in as ``(N, H, W, 3)`` uint8; the outputs are the heads', ``(N, K)`` or ``(N, K, H', W')``.
+    Input: ``(N, H, W, 3)`` uint8. Outputs: one per head, ``(N, K)`` or ``(N, K, H', W')``.
     """
     graph = _Graph()
     x = graph.add("Cast", [PICTURES], to=TensorProto.FLOAT)
@@ -69,14 +69,14 @@ class Network:
     """A compiled graph."""
 
     def __init__(self, graph: bytes, threads: int) -> None:
-        """Compile ``graph``, made by :func:`build`, to run with so many threads."""
+        """Compile ``graph``, made by :func:`build`, to run with ``threads`` threads."""
         self._model = compiled(graph, threads)
 
     def __call__(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Array]:
-        """The heads' outputs for pictures of one size, at least one."""
+        """Run on one or more pictures of one size; return the heads' outputs."""
         count = len(pictures)
-        # OpenVINO prepares each batch size anew, so few sizes occur.
-        rows = count if count <= FEW else -(-count // FEW) * FEW
+        # OpenVINO prepares every new batch size, so only few sizes are used.
+        rows = count if count <= BATCH_MULTIPLE else -(-count // BATCH_MULTIPLE) * BATCH_MULTIPLE
         batch = np.zeros((rows, *pictures[0].shape), np.uint8)
         for row, picture in zip(batch, pictures, strict=False):
             row[:] = picture
@@ -85,7 +85,7 @@ class Network:
 
 
 class _Graph:
-    """Collects nodes and constants, and names them."""
+    """Collects and names nodes and constants."""
 
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []

@@ -15,13 +15,13 @@ from facegate.pipeline.records import Box, Detection, Image
 
 
 class YuNetDetector:
-    """YuNet (libfacedetection.train); small, quick, any image size."""
+    """YuNet (libfacedetection.train): small, fast, any image size."""
 
     name = "yunet"
 
     def __init__(self, path: Path, *, max_side: int = 640, min_confidence: float = 0.4) -> None:
         if not path.is_file():
-            raise ModelError(f"no YuNet model at {path}: give the path of its ONNX file")
+            raise ModelError(f"no YuNet model at {path}: set the path of its ONNX file")
         self._max_side = max_side
         # OpenCV 5 warns about its own default target at every load.
         level = cv2.utils.logging.getLogLevel()
@@ -29,7 +29,9 @@ class YuNetDetector:
         try:
             self._net = cv2.FaceDetectorYN.create(str(path), "", (320, 320), min_confidence, 0.3, 5000)
         except cv2.error as error:
-            raise ModelError(f"{path} is not a YuNet ONNX file that OpenCV can load ({error.func})") from error
+            raise ModelError(
+                f"{path} is not a YuNet ONNX file that OpenCV can load ({error.func}): give another file"
+            ) from error
         finally:
             cv2.utils.logging.setLogLevel(level)
 

@@ -1,4 +1,4 @@
-"""Judging face image quality: degradations, error-versus-discard curves, baselines and data sets."""
+"""Evaluation of face image quality: error-versus-discard curves, methods, data sets, open-set tests, savings."""
 
 if __name__ != "facegate.evaluation":
     raise ImportError(f"import facegate.evaluation, not {__name__}")

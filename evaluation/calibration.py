@@ -1,4 +1,4 @@
-"""What a threshold would cost on a camera, and which score finds its good faces: from footage without labels."""
+"""Calibration of a camera's threshold from unlabeled footage, and comparison of scores on it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from facegate.pipeline.gating.factory import CameraGates
 from facegate.pipeline.gating.recall_threshold import RecallLoss, RecallState
 
 SHARES = tuple(round(0.05 * step, 2) for step in range(19))
-"""Discarded, of all faces."""
+"""Fractions of all faces discarded."""
 
 
 class PolicyReplay(msgspec.Struct, frozen=True):
-    """What a gate did with the footage."""
+    """Result of a gate on the footage."""
 
     min_quality: int
     fr_calls: int
     visits: int
-    """That got a name."""
+    """Visits that got a name."""
 
 
 class HourSummary(msgspec.Struct, frozen=True):
-    """What the footage of one hour of the day came to."""
+    """Result for one hour of the day."""
 
     hour: int
     """0 to 23."""
@@ -36,13 +36,13 @@ class HourSummary(msgspec.Struct, frozen=True):
     fr_calls: int
     """With the chosen threshold."""
     named_at_floor: int
-    """Visits that began in it and got a name with the threshold at its floor."""
+    """Visits begun in this hour that got a name with the threshold at its floor."""
     named: int
-    """And with the chosen one."""
+    """The same with the chosen threshold."""
 
 
 class CameraCalibration(msgspec.Struct, frozen=True):
-    """One camera's."""
+    """Calibration of one camera."""
 
     camera: str
     faces: int
@@ -50,18 +50,18 @@ class CameraCalibration(msgspec.Struct, frozen=True):
     floor: PolicyReplay
     """With the threshold at its floor."""
     chosen: PolicyReplay
-    """With the one that keeps what is asked for; the floor where the evidence is too thin."""
+    """With the threshold for the target recall; the floor if there are too few samples."""
     loss: RecallLoss
-    """Of the chosen one."""
+    """Recall loss of the chosen threshold."""
     curves: dict[str, tuple[float, ...]]
-    """For each score, the share of faces without their track's name among those that are left when the worst
-    :data:`SHARES` of them are discarded."""
+    """For each score, the fraction of the remaining faces without their track's name, when the worst :data:`SHARES`
+    are discarded."""
     hours: tuple[HourSummary, ...] = ()
-    """In the footage's order, where it is known when that began."""
+    """In the order of the footage; empty if its start is unknown."""
 
 
 class CalibrationReport(msgspec.Struct, frozen=True):
-    """What ``facegate calibrate`` found."""
+    """Result of ``facegate calibrate``."""
 
     recognizer: str
     rule: str
@@ -73,19 +73,19 @@ class CalibrationReport(msgspec.Struct, frozen=True):
 def calibrate(
     observer: Observer, learning: CameraGates, fixed: Callable[[int], CameraGates], began_s: int | None = None
 ) -> tuple[CameraCalibration, RecallState]:
-    """Find the threshold of the one camera that ``observer`` has seen; also what its gate may begin with.
+    """Choose the threshold of the camera seen by ``observer``; return it with the state its gate can start from.
 
     Args:
-        observer: has seen the footage.
-        learning: a gate with ``keep`` that learns at its floor.
-        fixed: makes one with that ``min_quality``.
-        began_s: seconds after midnight at which the footage began; without it nothing is told by the hour.
+        observer: observer of the footage.
+        learning: a gate with ``target_recall`` that learns at its floor.
+        fixed: returns a gate with a fixed ``min_quality``.
+        began_s: start of the footage, seconds after midnight; without it there is no summary by hour.
     """
     observer.decide(learning)
     curves = discard_curves(observer)
     ((camera, decider),) = learning.cameras.items()
     keeping = decider.gate.recall
-    assert keeping is not None, "the gate has no keep"
+    assert keeping is not None, "the gate has no target_recall"
     floor, wanted = played(observer, keeping.floor), keeping.target_threshold()
     at_floor = _named(observer)
     observer.decide(fixed(wanted))
@@ -103,12 +103,12 @@ def calibrate(
 
 
 def played(observer: Observer, min_quality: int) -> PolicyReplay:
-    """Count what was decided last."""
+    """Count the last decisions."""
     return PolicyReplay(min_quality, len(observer.sent), len(_named(observer)))
 
 
 def _named(observer: Observer) -> dict[int, float]:
-    """When each visit began that got a name."""
+    """Start times of the named visits, by track."""
     ended = (event for event in observer.events if event.event == "ended" and event.name is not None)
     return {event.track_id: event.first_pts_s for event in ended}
 
@@ -125,7 +125,7 @@ def _hours(observer: Observer, at_floor: dict[int, float], began_s: int) -> tupl
 
 
 def discard_curves(observer: Observer) -> dict[str, tuple[float, ...]]:
-    """Error versus discard of each score, over the faces of tracks that got a name by any of their faces."""
+    """Error-versus-discard curve of each score, over the faces of tracks with a named face."""
     names: dict[int, list[str]] = {}
     for face in observer.faces.values():
         if face.name is not None:
@@ -137,7 +137,7 @@ def discard_curves(observer: Observer) -> dict[str, tuple[float, ...]]:
     wrong = np.array([face.name != usual[face.track_id] for face in faces], np.float64)
     values = {
         "ViTNT-FIQA": [observer.scores[face.face_id].raw_score for face in faces],
-        "path and length (chooses the shot)": [observer.scores[face.face_id].rank[0] for face in faces],
+        "rank score (path and length)": [observer.scores[face.face_id].rank[0] for face in faces],
         "sharpness": [face.sharpness for face in faces],
         "size": [face.width for face in faces],
     }
@@ -162,8 +162,8 @@ def plot(found: CalibrationReport, path: Path) -> None:
         for name, curve in camera.curves.items():
             axis.plot(found.shares, curve, label=name)
         axis.set_title(camera.camera, fontsize=11)
-        axis.set_xlabel("share of faces discarded")
-        axis.set_ylabel("not recognized, of those left")
+        axis.set_xlabel("fraction of faces discarded")
+        axis.set_ylabel("unrecognized fraction of the rest")
         axis.set_ylim(0)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0][0].legend(frameon=False)

@@ -1,4 +1,4 @@
-"""Evaluation sets: people's pictures from a folder or zip, aligned once and kept."""
+"""Evaluation sets: pictures by person from a folder or zip, aligned once and cached."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ Progress = Callable[[int, int], None]
 
 
 class FaceSet(msgspec.Struct, frozen=True, eq=False):
-    """``N`` aligned crops with identities, and what the detector said of each."""
+    """``N`` aligned crops with identities and detector results."""
 
     files: list[str]
     """``<person>/<picture>`` within the set."""
     crops: NDArray[np.uint8]
     """``(N, 112, 112, 3)`` RGB."""
     widths: NDArray[np.float64]
-    """Face width in the picture, pixels; NaN for pictures that were aligned already."""
+    """``(N,)`` face width in the picture, pixels; NaN for pre-aligned pictures."""
     confidences: NDArray[np.float64]
-    """Detector's confidence; NaN for pictures that were aligned already."""
+    """``(N,)`` detector confidence; NaN for pre-aligned pictures."""
 
     @property
     def names(self) -> list[str]:
@@ -42,26 +42,26 @@ class FaceSet(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def digest(self) -> str:
-        """Hash of the crops: the key under which results are kept."""
+        """Hash of the crops, the cache key of results."""
         return hashlib.sha256(np.ascontiguousarray(self.crops).tobytes()).hexdigest()[:16]
 
     def with_crops(self, crops: NDArray[np.uint8]) -> FaceSet:
-        """The same people with other pixels (a degraded copy)."""
+        """A copy with other pixels, such as degraded ones."""
         return FaceSet(files=self.files, crops=crops, widths=self.widths, confidences=self.confidences)
 
 
 def load_set(path: Path, detector: Detector, cache: Path, progress: Progress = lambda done, total: None) -> FaceSet:
-    """Read a folder or zip of ``<person>/<picture>``; pictures of exactly 112x112 are taken as aligned.
+    """Read a folder or zip of ``<person>/<picture>``; pictures of exactly 112x112 count as aligned.
 
-    The largest face nearest the middle counts. A picture without a face is left out and counted by the caller's
-    comparison of lengths. The result is kept in ``cache`` by the content of the set.
+    The largest, most central face is used; pictures without a face are omitted. The result is cached in ``cache``
+    by the content of the set.
 
     Raises:
         ConfigError: no such set, or no picture in it.
     """
     entries = list(_entries(path))
     if not entries:
-        raise ConfigError(f"{path} holds no pictures: it needs one sub-folder (or zip folder) per person")
+        raise ConfigError(f"{path} holds no pictures: give one subfolder (or zip folder) per person")
     key = hashlib.sha256(detector.name.encode())
     for name, content in entries:
         key.update(name.encode())
@@ -80,7 +80,7 @@ def load_set(path: Path, detector: Detector, cache: Path, progress: Progress = l
             confidences.append(found[2])
         progress(index + 1, len(entries))
     if not crops:
-        raise ConfigError(f"no face was found in any of the {len(entries)} pictures of {path}")
+        raise ConfigError(f"no face found in any of the {len(entries)} pictures of {path}: give other pictures")
     result = FaceSet(files, np.stack(crops), np.array(widths), np.array(confidences))
     cache.mkdir(parents=True, exist_ok=True)
     part = kept.with_suffix(".part.npz")
@@ -100,7 +100,7 @@ def _entries(path: Path) -> Iterator[tuple[str, bytes]]:
                 if info.filename.lower().endswith(SUFFIXES) and info.file_size <= MAX_PICTURE_BYTES:
                     yield "/".join(PurePosixPath(info.filename).parts[-2:]), archive.read(info)
     else:
-        raise ConfigError(f"no evaluation set at {path}: give a folder or a zip with one folder per person")
+        raise ConfigError(f"no evaluation set at {path}: give a folder or zip with one folder per person")
 
 
 def _crop(content: bytes, detector: Detector) -> tuple[Image, float, float] | None:
@@ -133,10 +133,10 @@ class Pair(msgspec.Struct, frozen=True):
 
 
 def load_pairs(path: Path) -> list[Pair]:
-    """Read LFW-style pairs: tab separated ``fold, a, b, same`` with a heading.
+    """Read LFW-style pairs: tab-separated ``fold, a, b, same`` with a header line.
 
     Raises:
-        ConfigError: unreadable, or a line that does not fit.
+        ConfigError: unreadable, or a malformed line.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -146,7 +146,7 @@ def load_pairs(path: Path) -> list[Pair]:
     for number, line in enumerate(lines[1:], start=2):
         parts = line.split("\t")
         if len(parts) != 4 or not parts[0].isdecimal() or parts[3] not in ("0", "1"):
-            raise ConfigError(f"{path}, line {number}: expected fold, picture, picture, 0 or 1 with tabs between")
+            raise ConfigError(f"{path}, line {number}: expected fold, picture, picture, 0 or 1, separated by tabs")
         pairs.append(Pair(int(parts[0]), parts[1], parts[2], parts[3] == "1"))
     return pairs
 

@@ -1,6 +1,6 @@
-"""What cameras do to faces: seven kinds of degradation of an aligned crop, each with a severity from 0 to 1.
+"""Seven degradations of aligned crops, each with a severity from 0 to 1.
 
-Used to make degraded copies of evaluation sets and views for training. Randomness comes from the caller.
+Used for degraded copies of evaluation sets and for training views. The caller supplies the random generator.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Error versus discard: how fast false non-matches fall when the worst samples are left out.
+"""Error-versus-discard characteristic: false non-match rate when the worst samples are discarded.
 
 A pair's quality is the minimum of its two samples'. Two modes:
 
 - ``schlett`` (Schlett et al., arXiv 2303.13294): the threshold is fixed once, on all non-mated comparisons, for the
-  FMR asked; only mated comparisons are discarded, lowest quality first, and equal qualities go together.
-- ``crfiqa`` (as in the figures of CR-FIQA and ViTNT-FIQA): at each share, that part of *all* comparisons goes and
-  the threshold is set anew on what remains.
+  given FMR; only mated comparisons are discarded, lowest quality first, equal qualities together.
+- ``crfiqa`` (as in the figures of CR-FIQA and ViTNT-FIQA): that fraction of *all* comparisons is discarded, and the
+  threshold is set again on the rest.
 
 Intervals come from a bootstrap over identities; two methods are compared by their difference within each resample.
 """
@@ -25,13 +25,13 @@ Mode = Literal["schlett", "crfiqa"]
 Array = NDArray[np.float64]
 CRFIQA_STEPS = np.arange(20) * 0.05
 PAIRS_PER_ERROR = 10
-"""An FMR is only resolved by this many times 1/FMR non-mated comparisons."""
+"""Non-mated comparisons needed to resolve an FMR, as a multiple of 1/FMR."""
 TOP_SHARE = 20.0
-"""Non-mated comparisons kept for thresholds, as a multiple of the FMR: resampling never needs more in practice."""
+"""Non-mated comparisons kept for thresholds, as a multiple of the FMR; resampling rarely needs more."""
 
 
 class Comparisons(msgspec.Struct, frozen=True, eq=False):
-    """All comparisons within a set of ``N`` samples; non-mated ones sorted by falling similarity."""
+    """All comparisons within a set of ``N`` samples; non-mated ones sorted by descending similarity."""
 
     identities: NDArray[np.int64]
     """``(N,)`` 0-based identity of each sample."""
@@ -40,7 +40,7 @@ class Comparisons(msgspec.Struct, frozen=True, eq=False):
     mated_pairs: NDArray[np.int64]
     """``(M, 2)`` sample indices."""
     non_mated: Array
-    """``(K,)`` similarities, falling."""
+    """``(K,)`` similarities, descending."""
     non_mated_pairs: NDArray[np.int64]
     """``(K, 2)`` sample indices."""
 
@@ -49,12 +49,12 @@ class Curve(msgspec.Struct, frozen=True, eq=False):
     """An error-versus-discard curve."""
 
     discard: Array
-    """Shares discarded at which the rate changes, from 0."""
+    """Discarded fractions at which the rate changes, from 0."""
     fnmr: Array
-    """Rate from each share on."""
+    """Rate from each fraction on."""
     fnmr0: float
     mean_fnmr: float
-    """Area up to the limit, divided by the limit."""
+    """Area under the curve up to the limit, divided by the limit."""
     limit: float
 
     @property
@@ -82,7 +82,7 @@ def compare_all(embeddings: NDArray[np.float32], names: list[str]) -> Comparison
         ConfigError: embeddings that are not finite, or no mated or no non-mated comparison.
     """
     if not np.isfinite(embeddings).all():
-        raise ConfigError("some embeddings are not finite: leave those pictures out")
+        raise ConfigError("some embeddings are not finite: remove those pictures")
     identities = np.unique(names, return_inverse=True)[1].astype(np.int64)
     first, second = np.triu_indices(len(names), 1)
     similarity = (embeddings @ embeddings.T)[first, second].astype(np.float64)
@@ -102,16 +102,16 @@ def compare_all(embeddings: NDArray[np.float32], names: list[str]) -> Comparison
 
 
 def check_fmr(comparisons: Comparisons, fmr: float) -> None:
-    """Refuse an FMR that the non-mated comparisons cannot resolve.
+    """Check that the non-mated comparisons can resolve an FMR.
 
     Raises:
-        ConfigError: with the number of comparisons that would be needed.
+        ConfigError: too few comparisons.
     """
     needed = round(PAIRS_PER_ERROR / fmr)
     if len(comparisons.non_mated) < needed:
         raise ConfigError(
-            f"FMR {fmr:g} needs {needed} non-mated comparisons, there are {len(comparisons.non_mated)}: "
-            "ask for a higher FMR or add people"
+            f"FMR {fmr:g} needs {needed} non-mated comparisons, got {len(comparisons.non_mated)}: "
+            "use a higher FMR or add people"
         )
 
 
@@ -129,7 +129,7 @@ def edc(
         comparisons: of ``N`` samples.
         quality: ``(N,)``, higher is better.
         fmr: false match rate of the threshold.
-        limit: share discarded up to which the mean is taken.
+        limit: upper discard fraction of the averaged FNMR.
         mode: see the module.
 
     Raises:
@@ -139,7 +139,7 @@ def edc(
     if quality.shape != comparisons.identities.shape or not np.isfinite(quality).all():
         bad = int((~np.isfinite(quality)).sum())
         raise ConfigError(
-            f"{bad} of {quality.size} qualities are not finite, {len(comparisons.identities)} are needed"
+            f"{bad} of {quality.size} qualities are not finite; {len(comparisons.identities)} finite ones needed"
         )
     threshold = similarity_at(comparisons, fmr)
     if mode == "crfiqa":
@@ -149,7 +149,7 @@ def edc(
 
 
 def similarity_at(comparisons: Comparisons, fmr: float) -> float:
-    """Return the similarity that a pair must exceed to match, so that ``fmr`` of the non-mated ones do.
+    """Return the similarity threshold for a false match rate; matches exceed it.
 
     Raises:
         ConfigError: an FMR that cannot be resolved.
@@ -159,13 +159,13 @@ def similarity_at(comparisons: Comparisons, fmr: float) -> float:
 
 
 class _Thresholds:
-    """The similarity that a pair must exceed to match, for any weights of the identities."""
+    """Similarity thresholds for any weights of the identities."""
 
     def __init__(self, comparisons: Comparisons, fmr: float) -> None:
         self._fmr = fmr
         pairs = comparisons.identities[comparisons.non_mated_pairs]
         people = int(comparisons.identities.max()) + 1
-        # How many comparisons each two people have: the total weight of all, for any weights, without all of them.
+        # Number of comparisons of each pair of people: gives the total for any weights without enumerating all.
         self._counts = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (people, people)).tocsr()
         top = min(len(comparisons.non_mated), int(len(comparisons.non_mated) * fmr * TOP_SHARE) + 10)
         self._all = comparisons
@@ -213,7 +213,7 @@ class _MatedOrder:
 
 
 def _curve(discard: Array, fnmr: Array, limit: float) -> Curve:
-    """Stepwise: each rate holds until the next share."""
+    """Step function: each rate holds until the next fraction."""
     ends = np.append(discard[1:], 1.0)
     widths = np.clip(np.minimum(ends, limit) - discard, 0.0, None)
     return Curve(discard, fnmr, float(fnmr[0]), float((widths * fnmr).sum() / limit), limit)
@@ -230,7 +230,7 @@ def _crfiqa(comparisons: Comparisons, quality: Array, fmr: float, limit: float) 
         others = comparisons.non_mated[other_quality >= cut]
         if not len(mated) or not len(others):
             break
-        # The nearest attainable rate; of two equally near, the lower.
+        # The nearest attainable rate; the lower one of a tie.
         position = min(max(int(np.ceil(fmr * len(others) - 0.5)), 1), len(others)) - 1
         threshold = np.arccos(np.clip(others[position], -1, 1)) / np.pi
         rates.append(float((np.arccos(np.clip(mated, -1, 1)) / np.pi >= threshold).mean()))
@@ -278,7 +278,7 @@ def interval(value: float, resampled: Array) -> Interval:
 
 
 def suspects(comparisons: Comparisons, *, near: float = 0.98, alike: float = 0.6) -> tuple[Array, Array]:
-    """Return pairs that may be label noise: near-duplicate mated ``(P, 2)`` and look-alike non-mated ``(Q, 2)``."""
+    """Return possible label noise: near-duplicate mated ``(P, 2)`` and look-alike non-mated ``(Q, 2)`` pairs."""
     return (
         comparisons.mated_pairs[comparisons.mated > near].astype(np.float64),
         comparisons.non_mated_pairs[comparisons.non_mated > alike].astype(np.float64),

@@ -1,4 +1,4 @@
-"""The work behind ``facegate evaluate``: quality methods against recognizers on a set of people's pictures."""
+"""Evaluation of quality methods against recognizers (``facegate evaluate``)."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ PLAIN: dict[str, type[QualityMethod]] = {
     "confidence": ConfidenceQuality,
 }
 REFERENCE = "laplacian"
-"""What every method is compared with, where it was asked for: sharpness costs next to nothing."""
+"""Baseline that all methods are compared with, if it is among them: sharpness costs next to nothing."""
 OWN = ("default", *QUALITIES)
-"""What facegate's own model gives: the quality of its card, or any of its numbers."""
+"""Methods of facegate's own model: the quality of its card, or any of its numbers."""
 RESEARCH = {
     "stochastic": "stochastic",
     "grafiqs": "grafiqs",
     "sdd": "sdd:MODEL.onnx",
     "lightqnet": "lightqnet:MODEL.pb",
 }
-"""Methods to compare with, from a clone of the repository alone, and how they are written."""
+"""Research methods, available in a clone of the repository only, with their syntax."""
 
 
 class MethodResult(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -53,7 +53,7 @@ class MethodResult(msgspec.Struct, frozen=True, omit_defaults=True):
     ratio_low: float | None = None
     ratio_high: float | None = None
     against: str | None = None
-    """The method to which the difference of the ratios was taken, by the same resamples."""
+    """Baseline of the difference of ratios, on the same resamples."""
     difference_low: float | None = None
     difference_high: float | None = None
     discard: list[float] | None = None
@@ -68,14 +68,14 @@ class RecognizerResult(msgspec.Struct, frozen=True):
     mated: int
     non_mated: int
     similarity: float
-    """What a pair must exceed to match, at the FMR: the threshold for a recognizer's card."""
+    """Similarity threshold at the FMR, for a recognizer's card."""
     fnmr0: float
     oracle_mean_fnmr: float
     methods: tuple[MethodResult, ...]
 
 
 class Evaluation(msgspec.Struct, frozen=True):
-    """Everything ``facegate evaluate`` found."""
+    """Result of ``facegate evaluate``."""
 
     dataset: str
     pictures: int
@@ -88,7 +88,7 @@ class Evaluation(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What is asked of an evaluation."""
+    """Settings of an evaluation."""
 
     fmr: float = 1e-3
     limit: float = 0.3
@@ -99,11 +99,11 @@ class Settings(msgspec.Struct, frozen=True):
 def make_method(spec: str, load: Loader) -> QualityMethod:
     """Build the method that ``spec`` names.
 
-    ``laplacian``; ``vitnt``; ``vitnt/uniform/0-5/alpha4/cosine``, with what differs from the card; ``attention@2``,
-    read after block 2; ``estimate@linear`` or ``@monotone``, fused over depth; ``norm:model.onnx``.
+    ``laplacian``; ``vitnt``; ``vitnt/uniform/0-5/alpha4/cosine``, a variant of the card; ``attention@2``, read
+    after block 2; ``estimate@linear`` or ``@monotone``, fused over depth; ``norm:model.onnx``.
 
     Raises:
-        ConfigError: there is no such method.
+        ConfigError: unknown method.
     """
     kind, _, path = spec.partition(":")
     if kind == "norm" and path:
@@ -117,7 +117,7 @@ def make_method(spec: str, load: Loader) -> QualityMethod:
     if "@" in kind or kind in RESEARCH:
         return _research_method(spec, load)
     known = [*PLAIN, *OWN, "vitnt/VARIANT", "norm:MODEL.onnx", "NUMBER@BLOCK", *RESEARCH.values()]
-    raise ConfigError(f"quality method '{spec}' is unknown: choose from {', '.join(known)}")
+    raise ConfigError(f"unknown quality method '{spec}': choose from {', '.join(known)}")
 
 
 def _research_method(spec: str, load: Loader) -> QualityMethod:
@@ -125,14 +125,14 @@ def _research_method(spec: str, load: Loader) -> QualityMethod:
         from facegate.evaluation.research.factory import make_research_method
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"quality method '{spec}' is a research method, which the installed package does not have: run it from "
-            "a clone of the repository"
+            f"quality method '{spec}' is a research method, not part of the installed package: run it from a "
+            "clone of the repository"
         ) from error
     return make_research_method(spec, load)
 
 
 def _settings(spec: str) -> dict[str, Any]:
-    """Of ``vitnt/uniform/0-5/alpha4/cosine``."""
+    """Parse a variant such as ``vitnt/uniform/0-5/alpha4/cosine``."""
     settings: dict[str, Any] = {}
     for part in spec.split("/")[1:]:
         first, _, last = part.partition("-")
@@ -145,7 +145,9 @@ def _settings(spec: str) -> dict[str, Any]:
         elif part.startswith("alpha") and _number(part[5:]) is not None:
             settings["alpha"] = _number(part[5:])
         else:
-            raise ConfigError(f"'{part}' in '{spec}' is no variant: write vitnt/uniform/0-5/alpha4/cosine")
+            raise ConfigError(
+                f"invalid variant '{part}' in '{spec}': write for example vitnt/uniform/0-5/alpha4/cosine"
+            )
     return settings
 
 
@@ -157,13 +159,13 @@ def _number(text: str) -> float | None:
 
 
 def short_name(spec: str) -> str:
-    """``norm:models/a.onnx`` as tables show it: ``norm:a``."""
+    """Name for tables: ``norm:a`` for ``norm:models/a.onnx``."""
     kind, _, path = spec.partition(":")
     return f"{kind}:{Path(path).stem}" if path else kind
 
 
 class Results:
-    """Keeps scores and embeddings on disk by the content they were computed from, so a broken run goes on."""
+    """Caches scores and embeddings on disk by content, so that an interrupted run can continue."""
 
     def __init__(self, folder: Path, faces: FaceSet, progress: Progress) -> None:
         self._folder = folder
@@ -211,7 +213,7 @@ def evaluate_methods(
     settings: Settings,
     pairs: list[Pair] | None,
 ) -> RecognizerResult:
-    """Judge methods by one recognizer.
+    """Evaluate methods against one recognizer.
 
     Raises:
         ConfigError: the set has no mated or too few non-mated comparisons.
@@ -290,7 +292,7 @@ def plot(evaluation: Evaluation, path: Path) -> None:
         panel.set(
             xlim=(0, evaluation.limit),
             ylim=(0, 1.5 * result.fnmr0 or 1.0),
-            xlabel="share of comparisons discarded",
+            xlabel="fraction of comparisons discarded",
             ylabel=f"FNMR at FMR {evaluation.fmr:g}",
             title=result.recognizer,
         )

@@ -1,8 +1,8 @@
-"""Open-set identification (ISO/IEC 19795-1): how many strangers get a name, and how many enrolled people none.
+"""Open-set identification (ISO/IEC 19795-1): FPIR and FNIR of a recognizer.
 
-Half of the people are the development set: the recognizer's strangers (cohort and tail) are learnt from them. Of
-the other half, some are enrolled with up to three pictures and probed with the rest, the others are strangers. Then
-the halves change places.
+Half of the people are the development set, to which the impostor model (cohort and tail) is fitted. Of the other
+half, some are enrolled with up to three pictures and probed with the rest; the others are non-mated. Then the
+halves swap.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from facegate.recognition.matching.gallery import FpirRule, quality_weight
 from facegate.recognition.matching.score_tail import ImpostorModel, cohort_mean_similarity, fit_tail, make_cohort
 
 ENROLLED = 3
-"""Pictures of a person at most."""
+"""Maximum number of enrolled pictures per person."""
 RATES = (0.001, 0.01)
 CURVE = tuple(float(rate) for rate in np.geomspace(1e-3, 0.3, 26))
 MIN_PEOPLE = 800
 
 
 class Faces(msgspec.Struct, frozen=True, eq=False):
-    """What open-set identification needs of ``N`` pictures."""
+    """Embeddings of ``N`` pictures for open-set identification."""
 
     names: NDArray[np.str_]
     """``(N,)``."""
@@ -38,23 +38,23 @@ class Faces(msgspec.Struct, frozen=True, eq=False):
     """``(N,)`` 0..100."""
 
     def fused(self, rows: Sequence[NDArray[np.int64]]) -> Floats:
-        """Quality-weighted mean of each group of pictures, ``(G, D)`` of unit length."""
+        """Quality-weighted means of groups of pictures, ``(G, D)`` of unit length."""
         weights = quality_weight(self.quality)[:, None]
         means = [(self.embeddings[group] * weights[group]).sum(0) for group in rows]
         return unit(np.array(means, np.float32).reshape(len(rows), -1))
 
 
 class AtRate(msgspec.Struct, frozen=True):
-    """What a promised rate came to."""
+    """Measured rates at a target FPIR."""
 
     promised: float
     fpir: float
-    """Share of the strangers' visits that got a name."""
+    """Fraction of non-mated visits that got a name."""
     false: int
     fnir: float
-    """Share of the enrolled people's visits that did not get their own."""
+    """Fraction of mated visits that did not get the right name."""
     fnir_fixed: float
-    """The same with one similarity for all, set so that the very same FPIR comes out."""
+    """The same with one fixed similarity threshold at the same FPIR."""
     fnir_mean: float
     """The same with unweighted mean templates."""
 
@@ -65,20 +65,20 @@ class OpenSet(msgspec.Struct, frozen=True):
     enrolled: int
     shots: int
     strangers: int
-    """Visits of strangers."""
+    """Number of non-mated visits."""
     mated: int
-    """Visits of enrolled people."""
+    """Number of mated visits."""
     rates: tuple[AtRate, ...]
     fpir: tuple[float, ...]
-    """Of the curve, with ``fnir`` and ``fnir_fixed`` at each."""
+    """FPIR of the curve's points, with ``fnir`` and ``fnir_fixed`` at each."""
     fnir: tuple[float, ...]
     fnir_fixed: tuple[float, ...]
 
 
 def fit_impostor_model(faces: Faces, *, model: str, source: str, seed: int = 0) -> ImpostorModel:
-    """Make the cohort of all people, and the tail from halves that were each scored with the other's cohort.
+    """Compute the cohort of all people, and fit the tail to halves that are scored with each other's cohort.
 
-    A person whose picture is in the cohort would seem to have near strangers.
+    A person in the cohort would seem to have near impostors.
 
     Raises:
         ConfigError: too few people.
@@ -110,21 +110,21 @@ def evaluate_open_set(
     draws: int = 4,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[OpenSet]:
-    """Measure what rates come to in galleries of these sizes.
+    """Measure FPIR and FNIR in galleries of these sizes.
 
     Args:
-        faces: of many people.
-        sizes: people enrolled; a gallery larger than a quarter of all is filled up from the development half.
-        shots: pictures that are fused in a visit, at most.
-        draws: random divisions, each used both ways.
-        progress: called with divisions done and in all.
+        faces: faces of many people.
+        sizes: numbers of enrolled people; beyond a quarter of all, people of the development half fill up.
+        shots: maximum numbers of pictures fused per visit.
+        draws: number of random splits, each used both ways.
+        progress: called with the number of splits done and in total.
 
     Raises:
         ConfigError: too few people.
     """
     rows = _rows(faces.names)
     if len(rows) < MIN_PEOPLE:
-        raise ConfigError(f"an open set needs {MIN_PEOPLE} or more people; there are {len(rows)}")
+        raise ConfigError(f"an open-set evaluation needs at least {MIN_PEOPLE} people, got {len(rows)}: add people")
     found: dict[tuple[int, int], list[_Trial]] = {(size, shot): [] for size in sizes for shot in shots}
     for draw in range(draws):
         rng = np.random.default_rng(draw)
@@ -142,7 +142,7 @@ def evaluate_open_set(
 
 
 class _Trial(msgspec.Struct, frozen=True, eq=False):
-    """Best scores of one gallery's visits, by method; a mated visit whose best is somebody else has -inf."""
+    """Best scores of a gallery's visits, by method; -inf for a mated visit whose best match is another person."""
 
     limits: dict[float, float]
     stranger: dict[str, Floats]
@@ -158,7 +158,7 @@ def _rows(names: NDArray[np.str_]) -> dict[str, NDArray[np.int64]]:
 def _galleries(
     size: int, development: NDArray[np.str_], test: NDArray[np.str_]
 ) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
-    """Galleries of a size, each with the strangers that go with it."""
+    """Galleries of a size, each with its non-mated people."""
     half = len(test) // 2
     others = [str(name) for name in test[half:]]
     for start in range(0, half - size + 1, size):
@@ -244,7 +244,7 @@ def _summary(size: int, shots: int, trials: Sequence[_Trial]) -> OpenSet:
 
 
 def plot(results: Mapping[str, Sequence[OpenSet]], path: Path) -> None:
-    """Draw FNIR over FPIR, a panel per recognizer: the rule that ships, and dotted one similarity for all."""
+    """Draw FNIR over FPIR, one panel per recognizer; dotted: a fixed similarity threshold."""
     import matplotlib
 
     matplotlib.use("Agg")

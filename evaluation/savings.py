@@ -1,13 +1,14 @@
-"""What a gate saves and what it costs: the same footage with every face recognized, with a naive gate, with ours.
+"""Savings of the gate: the same footage with every face recognized, with a naive gate, and with facegate.
 
-Every policy sees the same detections, tracks and scores. Each face is embedded once, and the times and bytes of the
-faces that a policy forwards are its bill. A right name counts for every visit of that person in which the face's
-track was seen: who is named and followed is known for as long as the track lasts.
+Every policy gets the same detections, tracks and scores. Each face is embedded once; a policy's cost is the time
+and bytes of the faces it forwards. A correct name counts for every visit of that person that contains the face's
+track: a person stays identified for as long as the track lasts.
 
-- ``every_face``: no gate; each face is named by itself.
-- ``every_face``: of each track, when it ends: among the quarter of its largest faces the sharpest (Laplacian variance).
-- ``facegate``: the configured gate with a worker that answers at once: shots of a track are put together to one
-  visit, and where that is unsure the gate is asked for another.
+- ``every_face``: no gate; each face is recognized separately.
+- ``naive``: one face per track, at its end: the sharpest (Laplacian variance) of the largest quarter.
+- ``facegate``: the configured gate with a worker that sends feedback at once: shots of a track are combined into
+one
+  visit, and inconclusive ones make the gate send another.
 """
 
 from __future__ import annotations
@@ -44,19 +45,19 @@ from facegate.sinks.wire import header_of
 
 POLICIES = ("every_face", "naive", "facegate")
 HEADER_BYTES = 400
-"""Of a shot's message, beside the picture."""
+"""Size of a shot's message without the picture."""
 JPEG_QUALITY = 95
 
 
 class LabeledVisit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Somebody is in view from ``start_s`` to ``end_s``; ``person`` is a name of the gallery, or absent."""
+    """A person in view from ``start_s`` to ``end_s``; ``person`` is a name of the gallery, or absent."""
 
     source: str
     start_s: float
     end_s: float
     person: str | None = None
     box: Box | None = None
-    """Where the middle of the face is, where several people are in view at once."""
+    """Region of the face's center, to separate people in view at the same time."""
 
     def holds(self, source: str, pts_s: float, box: Box) -> bool:
         """Whether a face belongs to this visit."""
@@ -89,18 +90,18 @@ class ObservedFace(msgspec.Struct, frozen=True):
 
 
 class SentFace(msgspec.Struct, frozen=True):
-    """A face that our gate sent."""
+    """A face sent by the facegate policy."""
 
     at: float
     """Media time of the decision."""
     face: ObservedFace
-    """With the name that its visit had then."""
+    """With the name of its visit at that time."""
     track_id: int
-    """The gate's, by which visits go."""
+    """Track id of the gate, which defines the visit."""
 
 
 class PolicyResult(msgspec.Struct, frozen=True):
-    """One policy's bill and its yield."""
+    """Cost and result of one policy."""
 
     fr_calls: int
     fr_ms: float
@@ -109,21 +110,21 @@ class PolicyResult(msgspec.Struct, frozen=True):
     identified: int
     false_identifications: int
     seconds_to_first: float | None
-    """Mean over identified visits: from the visit's start to the moment when the face that named it was sent."""
+    """Mean time from the start of an identified visit until the naming face was sent, s."""
 
 
 class Savings(msgspec.Struct, frozen=True):
-    """The comparison."""
+    """Comparison of the policies."""
 
     sources: tuple[str, ...]
     recognizer: str
     rule: str
-    """When a face is named, in words."""
+    """Description of the decision rule."""
     faces: int
     labeled: bool
-    """Whether visits come from labels; else each track is a visit, named as most of its faces are."""
+    """Whether visits come from labels; if not, each track is a visit with the majority name of its faces."""
     missed: dict[str, tuple[str, ...]]
-    """Per policy, the visits of enrolled people that were not identified."""
+    """Unidentified visits of enrolled people, by policy."""
     policies: dict[str, PolicyResult]
 
 
@@ -131,26 +132,26 @@ def load_labels(path: Path) -> tuple[LabeledVisit, ...]:
     """Read visits from YAML.
 
     Raises:
-        ConfigError: unreadable or not valid.
+        ConfigError: unreadable or invalid.
     """
     try:
         return msgspec.convert(yaml.safe_load(path.read_text()), _Labels).visits
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from error
     except (yaml.YAMLError, msgspec.ValidationError) as error:
-        raise ConfigError(f"{path} is not a file of visits: {error}") from error
+        raise ConfigError(f"{path} is not a valid visits file: {error}") from error
 
 
 class NeverSure(ShotQueue):
-    """Takes the shots of a run that is decided again later: it is scored as for a worker that is never sure."""
+    """Sink with inconclusive feedback for every shot, so that the run scores as many faces as any worker needs."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._said: deque[RecognitionFeedback] = deque()
+        self._pending: deque[RecognitionFeedback] = deque()
 
     def send(self, *shots: Shot) -> None:
         """See :class:`~facegate.sinks.base.Sink`."""
-        self._said.extend(
+        self._pending.extend(
             RecognitionFeedback(shot.shot_id, named=False, conclusive=False, similarity=0, runner_up_similarity=0)
             for shot in shots
         )
@@ -158,28 +159,28 @@ class NeverSure(ShotQueue):
 
     def feedback(self) -> FeedbackBatch:
         """See :class:`~facegate.sinks.base.Sink`."""
-        return FeedbackBatch(True, tuple(self._said.popleft() for _ in range(len(self._said))))
+        return FeedbackBatch(True, tuple(self._pending.popleft() for _ in range(len(self._pending))))
 
 
 class Observer:
-    """Watches a run and recognizes every face; then decides it again, answering the gate."""
+    """Recognizes every face of a run, then replays the gate's decisions with feedback."""
 
     def __init__(self, source: str, embedder: Embedder, gallery: Gallery, rule: DecisionRule) -> None:
         self._source, self._embedder, self._gallery, self._rule = source, embedder, gallery, rule
         self._frames: list[ScoredFrame] = []
         self.faces: dict[str, ObservedFace] = {}
         self.scores: dict[str, ScoredFace] = {}
-        """What the gate knows of the faces that were scored, by face."""
+        """Scored faces, by face id."""
         self.embeddings: dict[str, Floats] = {}
-        """The recognizer's, by face."""
+        """Embeddings of the recognizer, by face id."""
         self.sent: list[SentFace] = []
         self.events: list[VisitEvent] = []
-        """What a worker tells of the visits."""
+        """Visit events of the simulated worker."""
         self.ended: dict[int, float] = {}
         self._now = 0.0
 
     def scored(self, frame: ScoredFrame) -> None:
-        """Take a frame before it is decided."""
+        """Record a frame before the gate decides."""
         self._now = frame.frame.pts_s
         self._frames.append(frame)
         seen: list[ScoredFace | SkippedFace] = [*frame.faces, *frame.skipped]
@@ -189,7 +190,7 @@ class Observer:
         self.ended |= dict.fromkeys(frame.ended, self._now)
 
     def decide(self, deciders: CameraGates) -> None:
-        """Let the gate decide everything that was seen, and answer each shot before the next frame."""
+        """Replay all frames through the gate, with feedback on each shot before the next frame."""
         self.sent, self.events = [], []
         visits = Visits(lambda: self._gallery, self._rule)
         names: dict[int, str | None] = {}
@@ -206,7 +207,7 @@ class Observer:
         self.events += visits.finish()
 
     def forget(self) -> None:
-        """Let the frames go: nothing is decided any more."""
+        """Release the frames after the last replay."""
         self._frames.clear()
         self.scores.clear()
 
@@ -223,13 +224,18 @@ class Observer:
         seen = self.faces[shot.scored.face.face_id]
         named_face = msgspec.structs.replace(seen, name=names.get(shot.track_id))
         self.sent.append(SentFace(now, named_face, shot.track_id))
-        named, sure = visits.status(header)
+        named, conclusive = visits.status(header)
         return RecognitionFeedback(
-            shot.shot_id, named, sure, alone.similarity, alone.runner_up_similarity, recognizer_id(self._embedder)
+            shot.shot_id,
+            named,
+            conclusive,
+            alone.similarity,
+            alone.runner_up_similarity,
+            recognizer_id(self._embedder),
         )
 
-    def every_face(self) -> list[tuple[float, str]]:
-        """What the naive gate sends, and when."""
+    def naive(self) -> list[tuple[float, str]]:
+        """Media time and id of each face sent by the naive gate."""
         tracks: dict[int, list[ObservedFace]] = {}
         for face in self.faces.values():
             tracks.setdefault(face.track_id, []).append(face)
@@ -264,19 +270,19 @@ class Observer:
 def compare(
     observers: Sequence[Observer], labels: tuple[LabeledVisit, ...] | None, recognizer: str, rule: str
 ) -> Savings:
-    """Bring the three policies together.
+    """Compare the three policies.
 
     Args:
         observers: one per source, after its run and :meth:`Observer.decide`.
-        labels: visits and their truth; without them every track is a visit of whom most of its named faces name.
-        recognizer: its name.
-        rule: when a face was named, in words.
+        labels: ground truth of visits; without it, each track is a visit with the majority name of its faces.
+        recognizer: name of the recognizer.
+        rule: description of the decision rule.
     """
     sent: dict[str, list[tuple[float, ObservedFace]]] = {name: [] for name in POLICIES}
     every = [face for observer in observers for face in observer.faces.values()]
     for observer in observers:
         sent["every_face"] += [(face.pts_s, face) for face in observer.faces.values()]
-        sent["naive"] += [(at, observer.faces[face]) for at, face in observer.every_face()]
+        sent["naive"] += [(at, observer.faces[face]) for at, face in observer.naive()]
         sent["facegate"] += [(sent_face.at, sent_face.face) for sent_face in observer.sent]
     truth = _Truth.of_labels(every, labels) if labels is not None else _Truth.of_tracks(every)
     judged = {name: truth.judge(items) for name, items in sent.items()}
@@ -296,7 +302,7 @@ def _shots(steps: Sequence[StepResult]) -> list[tuple[StepResult, Shot]]:
 
 
 class _Truth:
-    """Which visits a face belongs to, and who each visit is of."""
+    """Ground truth: the visits of a face, and the person of each visit."""
 
     def __init__(
         self,
@@ -311,7 +317,7 @@ class _Truth:
 
     @classmethod
     def of_labels(cls, faces: Sequence[ObservedFace], visits: Sequence[LabeledVisit]) -> _Truth:
-        """By hand; a face outside every visit is a stranger's."""
+        """From labels; a face outside all visits is non-mated."""
         named = {f"{v.person} in {v.source} from {v.start_s:g} s": v for v in visits}
         return cls(
             faces,
@@ -321,7 +327,7 @@ class _Truth:
 
     @classmethod
     def of_tracks(cls, faces: Sequence[ObservedFace]) -> _Truth:
-        """Each track is a visit, of whom at least half of its faces name."""
+        """Each track is a visit, of the person named by at least half of its faces."""
 
         def key(face: ObservedFace) -> str:
             return f"track {face.track_id} of {face.source}"
@@ -337,7 +343,7 @@ class _Truth:
         return cls(faces, people, lambda face: [key(face)])
 
     def judge(self, items: list[tuple[float, ObservedFace]]) -> tuple[PolicyResult, tuple[str, ...]]:
-        """A policy's bill, and the visits of enrolled people that it missed."""
+        """Result of a policy, and the visits of enrolled people that it missed."""
         delays: dict[str, float] = {}
         false = 0
         for at, face in items:

@@ -1,4 +1,7 @@
-"""A worker in plain pyzmq and msgpack: attach anything to a gate.  python examples/plain_worker.py [ENDPOINT]"""
+"""A minimal worker in pyzmq and msgspec, to connect any recognizer to a gate.
+
+python examples/plain_worker.py [ENDPOINT]
+"""
 
 import sys
 import time
@@ -24,5 +27,5 @@ while True:
     header = msgspec.msgpack.decode(body[0])
     crop = cv2.imdecode(np.frombuffer(body[1], np.uint8), cv2.IMREAD_COLOR)  # 112x112 BGR, aligned
     print(header["camera"], header["track_id"], header["quality"]["value"], crop.shape, flush=True)
-    receipt = {"shot_id": header["shot_id"], "latency_ms": 0.0}
-    socket.send_multipart([b"ACK", msgspec.msgpack.encode(receipt)])
+    ack = {"shot_id": header["shot_id"], "latency_ms": 0.0}
+    socket.send_multipart([b"ACK", msgspec.msgpack.encode(ack)])

@@ -1,7 +1,7 @@
-"""Many gates share cameras: each camera has exactly one, decided over a NATS server's key-value bucket.
+"""Fleet: several nodes share cameras, each watched by exactly one, coordinated in a NATS key-value bucket.
 
-What is decided is pure and takes time as an argument: :mod:`facegate.fleet.placement` (who should watch what) and
-:mod:`facegate.fleet.state_machine` (what one gate does next). The rest carries it out.
+Decisions are pure and take time as an argument: :mod:`facegate.fleet.placement` (which node watches which camera)
+and :mod:`facegate.fleet.state_machine` (what a node does next). The other modules carry them out.
 """
 
 if __name__ != "facegate.fleet":

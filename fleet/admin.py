@@ -1,4 +1,4 @@
-"""What an operator does with a fleet: apply a configuration, see how it is doing, drain gates, pause cameras."""
+"""Administration of a fleet: apply a configuration, show the status, drain nodes, pause cameras."""
 
 from __future__ import annotations
 
@@ -21,52 +21,52 @@ T = TypeVar("T")
 
 
 class UnknownNameError(FleetError):
-    """There is no gate or camera of this name."""
+    """No node or camera has this name."""
 
 
 class NodeSummary(msgspec.Struct, frozen=True):
-    """A gate that is there."""
+    """Status of a live node."""
 
     host: str
     cameras: int
     capacity: float
-    """Looks per second that it can sustain."""
+    """Processed frames per second that it can sustain."""
     load: float
-    """Share of it that is in use."""
+    """Share of the capacity in use."""
     seen_s: float
-    """Seconds since it was last heard of."""
+    """Seconds since its last renewal."""
     drained: bool
     config: int
-    """Revision that it follows."""
+    """Revision of the configuration in use."""
     problem: str
 
 
 class CameraSummary(msgspec.Struct, frozen=True):
-    """A camera of the configuration."""
+    """Status of a camera of the configuration."""
 
     gate: str | None
     state: str
-    """As its gate tells; ``waiting``, with the reason where one is known, or ``paused`` without a gate."""
+    """As its node reports; without a node ``waiting``, with the reason if known, or ``paused``."""
     since_s: float | None
-    """Seconds for which it has had this gate."""
+    """Seconds since its node got it."""
     processed_fps: float
 
 
 class FleetSummary(msgspec.Struct, frozen=True):
-    """How a fleet is doing."""
+    """Status of a fleet."""
 
     fleet: str
     config: int
-    """Revision of the configuration; 0 without one."""
+    """Revision of the configuration; 0 if there is none."""
     gates: dict[str, NodeSummary]
     cameras: dict[str, CameraSummary]
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Do something with a fleet, now.
+    """Run an operation on a fleet to completion.
 
     Raises:
-        FleetError: it cannot be done.
+        FleetError: the operation failed.
     """
     from facegate.sinks.jetstream import load_nats
 
@@ -74,68 +74,68 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     except (load_nats().errors.Error, OSError, TimeoutError) as error:
         reason = str(error).lower() or "timeout"
-        raise FleetError(f"the fleet's server does not answer: {reason}; try again") from error
+        raise FleetError(f"the fleet's server did not answer: {reason}; try again") from error
 
 
-async def apply(place: BucketAddress, data: dict[str, Any], *, replace: bool) -> int:
+async def apply(address: BucketAddress, data: dict[str, Any], *, replace: bool) -> int:
     """Publish a configuration; return its revision.
 
     Raises:
-        FleetError: the fleet has quite another one, and ``replace`` is not given.
+        FleetError: the current one has none of these cameras, and ``replace`` is not set.
     """
-    async with opened(place) as bucket:
+    async with opened(address) as bucket:
         before = await bucket.history()
         if before and not replace:
-            _check_same_fleet(place, before[-1], data)
+            _check_same_fleet(address, before[-1], data)
         return await bucket.apply(encode(data, f"{getpass.getuser()}@{socket.gethostname()}", time()))
 
 
-def _check_same_fleet(place: BucketAddress, before: AppliedConfig, data: dict[str, Any]) -> None:
+def _check_same_fleet(address: BucketAddress, before: AppliedConfig, data: dict[str, Any]) -> None:
     known = {str(camera["name"]) for camera in before.data["cameras"]}
     if not known & {str(camera["name"]) for camera in data["cameras"]}:
         some = ", ".join(sorted(known)[:3]) + (", …" if len(known) > 3 else "")
         raise FleetError(
-            f"the fleet at {place.shown} watches other cameras ({some}), and none of this configuration: give "
-            "this fleet a name of its own behind the server's address, or say --replace"
+            f"the fleet at {address.shown} has other cameras ({some}) and none of this configuration: append "
+            "another fleet name to the server's address, or use --replace"
         )
 
 
-async def history(place: BucketAddress) -> list[AppliedConfig]:
+async def history(address: BucketAddress) -> list[AppliedConfig]:
     """The last configurations, newest last."""
-    async with opened(place, make=False) as bucket:
+    async with opened(address, make=False) as bucket:
         return await bucket.history()
 
 
-async def request(place: BucketAddress, word: str, name: str, *, wanted: bool) -> None:
-    """Drain a gate or pause a camera, or let it be again.
+async def request(address: BucketAddress, word: str, name: str, *, wanted: bool) -> None:
+    """Drain a node or pause a camera, or undo that.
 
     Raises:
-        FleetError: there is none of this name.
+        UnknownNameError: no node or camera has this name.
     """
-    async with opened(place, make=False) as bucket:
-        status = await _status(bucket, place)
+    async with opened(address, make=False) as bucket:
+        status = await _status(bucket, address)
         known = status.gates if word == DRAIN else status.cameras
-        what = "gate" if word == DRAIN else "camera"
+        what = "node" if word == DRAIN else "camera"
         if name not in known and wanted:
-            there = ", ".join(sorted(known)[:10]) or "none"
-            raise UnknownNameError(f"there is no {what} '{name}' in the fleet at {place.shown}: there are {there}")
+            known_names = ", ".join(sorted(known)[:10]) or "none"
+            raise UnknownNameError(f"no {what} '{name}' in the fleet at {address.shown}; known: {known_names}")
         await bucket.put(key(word, name), b"1" if wanted else b"")
 
 
-async def status(place: BucketAddress) -> FleetSummary:
-    """How the fleet is doing."""
-    async with opened(place, make=False) as bucket:
-        return await _status(bucket, place)
+async def status(address: BucketAddress) -> FleetSummary:
+    """Read the status of the fleet."""
+    async with opened(address, make=False) as bucket:
+        return await _status(bucket, address)
 
 
-async def _status(bucket: Bucket, place: BucketAddress) -> FleetSummary:
-    told, now = await bucket.all()
+async def _status(bucket: Bucket, address: BucketAddress) -> FleetSummary:
+    entries, now = await bucket.all()
     applied = next(iter(reversed(await bucket.history())), None)
     view, seen_s, sessions = BucketView(), {}, {}
-    for news, age in told:
-        view.on_update(news.key, news.value, news.revision, 0.0)
-        word, name = parse_key(news.key)
-        if word == GATE and (session := decode(news.value, NodeSession)).alive:
+    for entry, age in entries:
+        view.on_update(entry.key, entry.value, entry.revision, 0.0)
+        word, name = parse_key(entry.key)
+        if word == GATE and (session := decode(entry.value, NodeSession)).alive:
             seen_s[name], sessions[name] = age, session
     cameras = {}
     if applied is not None:
@@ -160,7 +160,7 @@ async def _status(bucket: Bucket, place: BucketAddress) -> FleetSummary:
         )
         for name, session in sorted(sessions.items())
     }
-    return FleetSummary(place.shown, 0 if applied is None else applied.revision, gates, cameras)
+    return FleetSummary(address.shown, 0 if applied is None else applied.revision, gates, cameras)
 
 
 def _camera(name: str, view: BucketView, sessions: dict[str, NodeSession], now: float) -> CameraSummary:
@@ -171,7 +171,7 @@ def _camera(name: str, view: BucketView, sessions: dict[str, NodeSession], now: 
         )
         state = "paused" if name in view.paused else "waiting" + (f": {why}" if why else "")
         return CameraSummary(None, state, None, 0.0)
-    said = sessions[owner].cameras.get(name)
-    if said is None:
+    watched = sessions[owner].cameras.get(name)
+    if watched is None:
         return CameraSummary(owner, "connecting", None, 0.0)
-    return CameraSummary(owner, said.state, round(max(0.0, now - said.since), 1), said.processed_fps)
+    return CameraSummary(owner, watched.state, round(max(0.0, now - watched.since), 1), watched.processed_fps)

@@ -1,4 +1,4 @@
-"""Carries out what a member decides: a thread that listens to the bucket, writes to it, and says what to watch."""
+"""Carries out the decisions of a :class:`Member`: a thread that watches the bucket and writes to it."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ POLL_INTERVAL_S = 0.2
 RECONNECT_S = 0.5
 LEAVE_S = 3.0
 SERVER_TIMEOUT_S = 2 * RENEW_S + 0.5
-"""A connection on which no write is answered for so long is given up."""
+"""A connection is closed when a write has had no answer for this long."""
 LEADERLESS_S = 15.0
-"""As is one whose server has told for so long that nobody decides: perhaps there is no such fleet any more."""
+"""A connection is closed when the bucket has had no leader for this long: the fleet may have been deleted."""
 LOG_REPEAT_S = 60.0
-WATCH_STALLED = "the server does not tell any more what happens"
+WATCH_STALLED = "the server no longer sends updates of the bucket"
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 log = structlog.get_logger(__name__)
 
 
 def clock() -> float:
-    """This host's monotonic time, which goes on while the host sleeps where the system has such a clock."""
+    """Monotonic time of this host, s; includes time in which it slept, if the system has such a clock."""
     return time.clock_gettime(_CLOCK)
 
 
 class LeasePermit:
-    """A camera's permit: holds until the term of its lease is over, and never again."""
+    """Permission to watch a camera; valid until the term of its lease ends, and never again."""
 
     def __init__(self, lease: int, term: Term) -> None:
         self._lease, self.term = lease, term
@@ -57,38 +57,38 @@ class LeasePermit:
         return self._lease
 
     def holds(self) -> bool:
-        """Whether the camera may be watched at this moment."""
+        """Whether the camera may be watched now."""
         if clock() >= self.term.until:
             self.over = True
         return not self.over
 
 
 class Assignment(msgspec.Struct, frozen=True, eq=False):
-    """What the gate is to watch."""
+    """Cameras that this node is to watch."""
 
     followed: FollowedConfig | None
-    """``None`` before there is a configuration."""
+    """``None`` while there is no configuration."""
     permits: Mapping[str, LeasePermit]
     learned: Mapping[str, LearnedState] = {}
-    """What these cameras have learned elsewhere."""
+    """State that these cameras have learned on other nodes."""
 
 
 class Agent:
-    """Takes part in a fleet until closed; its thread owns the connection."""
+    """Membership in a fleet until closed; its thread owns the connection."""
 
-    def __init__(self, place: BucketAddress, member: Member, about: NodeStatus, sharing: PeerExchange) -> None:
+    def __init__(self, address: BucketAddress, member: Member, about: NodeStatus, sharing: PeerExchange) -> None:
         """Prepare; nothing is connected yet.
 
         Args:
-            place: where the fleet is.
-            member: this gate.
-            about: what to tell of it at first.
-            sharing: what it tells other gates of its cameras, and hears of theirs.
+            address: of the fleet.
+            member: this node's state machine.
+            about: the initial status.
+            sharing: exchange with other nodes.
         """
         self.changed = Event()
-        """Set whenever ``wanted`` has become another one, and when the agent has failed."""
+        """Set when ``wanted`` changes and when the agent fails."""
         self.error: FacegateError | None = None
-        self._place, self._member, self._sharing = place, member, sharing
+        self._address, self._member, self._sharing = address, member, sharing
         self._lock = Lock()
         self._about = about
         self._watching: Set[str] = frozenset()
@@ -100,10 +100,10 @@ class Agent:
         self._lost_replies = (load_nats().errors.Error, OSError, TimeoutError)
         self._stop = Event()
         self._unanswered_s: float | None = None
-        """Since when a write has had no answer, while no other has had one."""
+        """Time since which no write has been answered."""
         self._leaderless_s: float | None = None
-        """Since when no write could be made."""
-        self._told, self._told_s = "", 0.0
+        """Time since which writes have been rejected for lack of a leader."""
+        self._logged, self._logged_s = "", 0.0
         self._thread = Thread(target=self._run, name="facegate-fleet", daemon=True)
 
     def __enter__(self) -> Self:
@@ -114,20 +114,20 @@ class Agent:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._thread.join(LEAVE_S)  # a server that does not answer is not waited for: the session ends by itself
+        self._thread.join(LEAVE_S)  # if the server does not answer, the session expires
 
     @property
     def wanted(self) -> Assignment:
-        """What is to be watched now."""
+        """Current assignment."""
         return self._wanted
 
     def report_status(self, about: NodeStatus, watching: Set[str]) -> None:
-        """Say how the gate is doing, and which cameras it watches or may still be watching."""
+        """Update this node's status and the cameras that it watches or may still be watching."""
         with self._lock:
             self._about, self._watching = about, frozenset(watching)
 
     def fleet_status(self) -> FleetHealth:
-        """How the gate stands in its fleet."""
+        """Health of the connection to the fleet."""
         return FleetHealth(
             connected=self._connected,
             lease_s=round(max(0.0, self._member.term.until - clock()), 1),
@@ -139,7 +139,7 @@ class Agent:
     def _run(self) -> None:
         try:
             asyncio.run(self._live())
-        except BaseException as error:  # raised by whoever owns the gate
+        except BaseException as error:  # raised by the owner
             self.error = error if isinstance(error, FleetError) else StageError("fleet", error)
         finally:
             self._connected = False
@@ -151,7 +151,7 @@ class Agent:
         try:
             while not self._stop.is_set():
                 try:
-                    async with opened(self._place) as bucket:
+                    async with opened(self._address) as bucket:
                         await self._serve(bucket)
                 except FleetError as error:
                     self._on_disconnect(str(error))
@@ -165,12 +165,12 @@ class Agent:
 
     def _on_disconnect(self, reason: str) -> None:
         self._connected, self._problem = False, reason
-        if reason != self._told or clock() - self._told_s > LOG_REPEAT_S:
-            log.warning("waiting for the fleet", reason=reason)
-            self._told, self._told_s = reason, clock()
+        if reason != self._logged or clock() - self._logged_s > LOG_REPEAT_S:
+            log.warning("fleet not connected, will retry", reason=reason)
+            self._logged, self._logged_s = reason, clock()
 
     async def _serve(self, bucket: Bucket) -> None:
-        """Until the connection is of no use any more, or the end."""
+        """Work until the connection is unusable or the agent stops."""
         self._member.cut_off()
         self._unanswered_s = self._leaderless_s = None
         listening = [asyncio.create_task(work(bucket)) for work in self._tasks]
@@ -187,18 +187,18 @@ class Agent:
                     LEADERLESS_S, self._leaderless_s
                 )
                 if not bucket.connected or silent:
-                    raise FleetError(f"the server at {self._place.shown} does not answer")
+                    raise FleetError(f"the server at {self._address.shown} did not answer")
                 self._check_name(began)
                 self._post()
                 with self._lock:
-                    # What was said to be wanted may just be beginning: it is given up after it was revoked.
+                    # Cameras just assigned may be starting: they count as watched until revoked.
                     about, watching = self._about, self._watching | self._wanted.permits.keys()
                 followed = self._followed
                 if followed is not None:
                     refused = {**about.config_error, **followed.refused}
                     about = msgspec.structs.replace(about, config=followed.revision, config_error=refused)
-                wishes = () if followed is None else followed.wishes
-                for write in self._member.step(clock(), about, wishes, watching):
+                requests = () if followed is None else followed.requests
+                for write in self._member.step(clock(), about, requests, watching):
                     task = asyncio.create_task(self._write(bucket, write))
                     writing.add(task)
                     task.add_done_callback(writing.discard)
@@ -215,12 +215,12 @@ class Agent:
             self._member.cut_off()
 
     def _check_name(self, began: float) -> None:
-        """Whether another gate that is alive has this one's name."""
+        """Fail if another live node has this node's name."""
         own = self._member.view.gates.get(self._member.gate)
         if own is not None and own.value.alive and clock() - began > 2 * TAKE_S and self._member.unclaimed_cameras:
             raise NameTakenError(
-                f"another gate of this fleet is called {self._member.gate} (on {own.value.host}): give this one a "
-                "name of its own with --gate"
+                f"the name {self._member.gate} is used by another node of this fleet (on {own.value.host}): choose "
+                "another with --gate"
             )
 
     async def _listen(self, bucket: Bucket) -> None:
@@ -235,7 +235,7 @@ class Agent:
             try:
                 self._member.on_update(news.key, news.value, news.revision, clock())
             except FleetError as error:
-                log.error("left out", key=news.key, reason=str(error))
+                log.error("invalid record ignored", key=news.key, reason=str(error))
 
     async def _follow(self, bucket: Bucket) -> None:
         async for news in bucket.configurations():
@@ -243,27 +243,27 @@ class Agent:
                 await self._take(decode(news.value, news.revision))
             except FleetError as error:
                 self._problem = str(error)
-                log.error("configuration not taken over, going on with the old one", reason=str(error))
+                log.error("configuration rejected, keeping the previous one", reason=str(error))
 
     async def _take(self, applied: AppliedConfig) -> None:
         if self._followed is not None and applied.revision == self._followed.revision:
             return
         try:
-            # Thousands of cameras take a second, in which the session has to be renewed.
+            # Thousands of cameras take a second, during which the session must be renewed.
             followed = await asyncio.to_thread(follow, applied)
         except ConfigError as error:
             self._problem = str(error)
-            log.error("configuration not taken over, going on with the old one", reason=str(error))
+            log.error("configuration rejected, keeping the previous one", reason=str(error))
             return
         for camera, reason in followed.refused.items():
-            log.warning("this gate cannot watch the camera", camera=camera, reason=reason)
-        log.info("configuration taken over", revision=followed.revision, cameras=len(followed.wishes))
+            log.warning("camera not supported by this node", camera=camera, reason=reason)
+        log.info("configuration applied", revision=followed.revision, cameras=len(followed.requests))
         self._followed = followed
         self._post()
 
     async def _broadcast(self, bucket: Bucket) -> None:
         while True:
-            with suppress(*self._lost_replies, WriteRejectedError):  # what is not kept now is at the next time
+            with suppress(*self._lost_replies, WriteRejectedError):  # saved at the next attempt
                 for message in self._sharing.outgoing():
                     await bucket.publish(message)
                 await self._save_state(bucket)
@@ -278,13 +278,13 @@ class Agent:
             await bucket.put(key(KEPT, name), value)
 
     async def _write(self, bucket: Bucket, write: Write) -> None:
-        with suppress(*self._lost_replies):  # nobody knows whether it was made: what the bucket tells counts
+        with suppress(*self._lost_replies):  # outcome unknown: the bucket's updates tell
             word, name = parse_key(write.key)
             if self._unanswered_s is None:
                 self._unanswered_s = clock()
             try:
                 if word == CAMERA and name in self._member.held_leases():
-                    await self._save_state(bucket, name)  # before anybody else has the camera
+                    await self._save_state(bucket, name)  # before another node has the camera
                 revision = await bucket.write(write)
             except WriteRejectedError as error:
                 self._unanswered_s = None
@@ -294,12 +294,12 @@ class Agent:
                 return
             self._unanswered_s = self._leaderless_s = None
             if not self._connected:
-                log.info("in the fleet", fleet=self._place.shown, gate=self._member.gate)
-                self._connected, self._problem, self._told = True, None, ""
+                log.info("fleet joined", fleet=self._address.shown, gate=self._member.gate)
+                self._connected, self._problem, self._logged = True, None, ""
             self._member.write_observed(write, revision, clock())
 
     async def _keep_posting(self) -> None:
-        """Also while there is no connection: then terms end."""
+        """Update the assignment also without a connection, as terms end."""
         while True:
             self._post()
             await asyncio.sleep(POLL_INTERVAL_S)
@@ -318,8 +318,8 @@ class Agent:
             permit is before.permits[camera] for camera, permit in permits.items()
         )
         if not unchanged or self._followed is not before.followed:
-            begin = {camera: self._sharing.initial_state(camera) for camera in permits}
-            learned = {camera: found for camera, found in begin.items() if found is not None}
+            states = {camera: self._sharing.initial_state(camera) for camera in permits}
+            learned = {camera: state for camera, state in states.items() if state is not None}
             self._wanted = Assignment(self._followed, permits, learned)
             self.changed.set()
 
@@ -329,4 +329,4 @@ def _longer_than(seconds: float, since: float | None) -> bool:
 
 
 class NameTakenError(FleetError):
-    """Another gate has this one's name."""
+    """Another node has this node's name."""

@@ -1,4 +1,4 @@
-"""What one gate knows of the bucket: every key's last revision, and since when it has known it. Pure."""
+"""A node's view of the bucket: the last revision of every key, and when it was first seen. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from facegate.fleet.records import CAMERA, DRAIN, GATE, PAUSE, Lease, NodeSessio
 
 
 class NodeRecord(Generic[Value]):
-    """A key's value."""
+    """Value of a key."""
 
     __slots__ = ("revision", "since", "value")
 
@@ -19,11 +19,11 @@ class NodeRecord(Generic[Value]):
         self.revision = revision
         self.value: Value = value
         self.since = since
-        """This host's monotonic time when this revision was first heard of."""
+        """Monotonic time of this host when this revision was first seen."""
 
 
 class BucketView:
-    """The bucket, as far as it has been heard of."""
+    """The bucket as far as it has been seen."""
 
     def __init__(self) -> None:
         self.gates: dict[str, NodeRecord[NodeSession]] = {}
@@ -31,19 +31,19 @@ class BucketView:
         self.drained: set[str] = set()
         self.paused: set[str] = set()
         self.members_since = 0.0
-        """When a gate last came, went, or changed what it can do."""
+        """When a node last joined, left, or changed its capacity or tags."""
         self.changes = 0
-        """Grows with whatever placement depends on."""
+        """Incremented by every change that placement depends on."""
         self._awaited: set[str] | None = None
 
     def restart(self) -> None:
-        """Everything will be told anew; what is not has gone meanwhile."""
+        """Prepare for a new watch: keys that it does not report have been deleted meanwhile."""
         self._awaited = {f"{GATE}.{name}" for name in self.gates} | {f"{CAMERA}.{name}" for name in self.leases}
         self.drained.clear()
         self.paused.clear()
 
     def complete(self, now: float) -> None:
-        """Everything has been told."""
+        """Handle the end of the initial values."""
         for text in self._awaited or ():
             word, _, name = text.partition(".")
             (self.gates if word == GATE else self.leases).pop(name, None)
@@ -52,10 +52,10 @@ class BucketView:
         self.changes += 1
 
     def on_update(self, key: str, value: bytes, revision: int, now: float) -> None:
-        """Hear of a key's value; an empty one is a key that was deleted.
+        """Handle a new value of a key; empty if the key was deleted.
 
         Raises:
-            FleetError: the value is none that belongs there.
+            FleetError: the value is invalid.
         """
         word, name = parse_key(key)
         if self._awaited is not None:
@@ -82,11 +82,11 @@ class BucketView:
             self.changes += 1
 
     def alive(self) -> Iterator[tuple[str, NodeRecord[NodeSession]]]:
-        """Gates whose session is not over."""
+        """Nodes with an active session."""
         return ((name, seen) for name, seen in self.gates.items() if seen.value.alive)
 
     def owner(self, camera: str) -> str | None:
-        """The gate that has the camera; ``None`` where none does."""
+        """The node that has the camera, or ``None``."""
         seen = self.leases.get(camera)
         if seen is None or not seen.value.session:
             return None
@@ -95,5 +95,5 @@ class BucketView:
 
 
 def _ability(session: NodeSession) -> NodeSession:
-    """What matters to placement."""
+    """The fields that placement depends on."""
     return msgspec.structs.replace(session, seq=0, load=0.0, config=0, cameras={}, problem="")

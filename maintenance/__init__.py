@@ -1,4 +1,4 @@
-"""Kept data: backups, restoring, what is wrong with files and what can be recovered of them."""
+"""Maintenance of data: backups, restoring, checks and recovery of damaged files."""
 
 if __name__ != "facegate.maintenance":
     raise ImportError(f"import facegate.maintenance, not {__name__}")

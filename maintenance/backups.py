@@ -1,4 +1,4 @@
-"""Copies of what is kept, made while everything runs, and put back."""
+"""Backups, made while everything runs, and restoring them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from facegate.store.writer import StoreWriter
 FOLDER = "backups"
 MANIFEST = "backup.json"
 LOCK = "lock"
-"""Held in a data folder by its console, and in a folder of backups by who makes one."""
+"""Lock file, held in a data folder by its console, and in a backup folder during a backup."""
 KEPT = 7
 EVERY_S = 86_400.0
-FIRST_S, LOOK_S = 60.0, 600.0
+FIRST_S, POLL_INTERVAL_S = 60.0, 600.0
 SPARE = 10
-"""An automatic backup leaves out a file of which there is not room for this many copies."""
+"""An automatic backup skips a file if the disk has no room for this many copies."""
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +43,7 @@ class Saved(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What is in a backup."""
+    """Content of a backup."""
 
     made: float
     """Unix time (UTC)."""
@@ -52,22 +52,22 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 def copy_database(source: Path, target: Path) -> None:
-    """Copy a database into another, in one step, whoever uses the one or the other.
+    """Copy a database into another as one snapshot; both may be in use.
 
     Raises:
         sqlite3.Error: one of them cannot be used.
-        OSError: the target cannot be made.
+        OSError: the target cannot be created.
     """
     with closing(connect(source, read_only=True)) as before, closing(connect(target, create=True)) as after:
         before.backup(after)
 
 
 def make_backup(files: Sequence[DataFile], folder: Path, now: float) -> Manifest:
-    """Copy files into a new folder, which appears when all are there and sound.
+    """Copy files into a new folder, which appears only when all copies are sound.
 
     Args:
-        files: of :func:`facegate.maintenance.files.data_files`.
-        folder: a new one.
+        files: see :func:`facegate.maintenance.files.data_files`.
+        folder: a new folder.
         now: Unix time.
 
     Raises:
@@ -105,32 +105,32 @@ def _copy(file: DataFile, target: Path) -> None:
     try:
         copy_database(file.path, target)
         with closing(connect(target)) as copy:
-            copy.execute("PRAGMA journal_mode=DELETE")  # one file, without another beside it
+            copy.execute("PRAGMA journal_mode=DELETE")  # a single file, without a write-ahead log
     except sqlite3.Error as error:
-        raise StoreError(f"{file.path} cannot be backed up: {error}; see 'facegate doctor'") from error
+        raise StoreError(f"cannot back up {file.path}: {error}; see 'facegate doctor'") from error
     found = examine(target, file.kind, full=True)
     if found.state != "sound":
-        raise StoreError(f"{file.path} cannot be backed up: {found.reason}; see 'facegate doctor'")
+        raise StoreError(f"cannot back up {file.path}: {found.reason}; see 'facegate doctor'")
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """What a backup holds.
+    """Read the manifest of a backup.
 
     Raises:
-        StoreError: it is none.
+        StoreError: the folder is not a backup.
     """
     try:
         return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
     except (OSError, msgspec.DecodeError) as error:
-        raise StoreError(f"{folder} is no backup: give a folder of 'facegate backup'") from error
+        raise StoreError(f"{folder} is not a backup: give a folder made by 'facegate backup'") from error
 
 
 def restore(folder: Path, files: Sequence[DataFile]) -> Iterator[str]:
-    """Put a backup's files in the place of others; a line for each.
+    """Restore a backup's files; yields a line for each.
 
     Args:
-        folder: of :func:`make_backup`.
-        files: where each of the backup's files belongs; databases that are there may be in use.
+        folder: folder of :func:`make_backup`.
+        files: destinations of the backup's files; existing databases may be in use.
 
     Raises:
         StoreError: the backup is damaged (then nothing was changed), or a file cannot be written.
@@ -148,7 +148,7 @@ def restore(folder: Path, files: Sequence[DataFile]) -> Iterator[str]:
             file.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             yield _restore_file(folder / file.name, file)
         except (sqlite3.Error, OSError) as error:
-            raise StoreError(f"{file.path} cannot be restored: {error}") from error
+            raise StoreError(f"cannot restore {file.path}: {error}") from error
 
 
 def _restore_file(source: Path, file: DataFile) -> str:
@@ -164,15 +164,15 @@ def _restore_file(source: Path, file: DataFile) -> str:
         return f"{file.path}: restored"
     aside = set_aside(file.path)
     install(source, file.path, file.kind)
-    return f"{file.path}: restored; the {state} file before it is {aside.name}"
+    return f"{file.path}: restored; the {state} file was renamed to {aside.name}"
 
 
 def install(source: Path, path: Path, kind: Kind) -> None:
-    """Copy a sound database to where it belongs; who follows the one that is there sees a change.
+    """Copy a sound database to its destination; readers of an existing one see a change.
 
     Raises:
-        sqlite3.Error: it cannot be written.
-        OSError: it cannot be made.
+        sqlite3.Error: the destination cannot be written.
+        OSError: the destination cannot be created.
     """
     before = _revision(path, kind)
     copy_database(source, path)
@@ -188,11 +188,11 @@ def _revision(path: Path, kind: Kind) -> int:
         with closing(connect(path)) as db:
             return int(db.execute("SELECT number FROM revision").fetchone()[0])
     except sqlite3.Error:
-        return 0  # a new file, or an older one
+        return 0  # an empty file, or one of an older version
 
 
 def automatic(folder: Path) -> list[Path]:
-    """Automatic backups in a folder of them, oldest first."""
+    """Automatic backups in a folder, oldest first."""
     return sorted(path.parent for path in folder.glob(f"*-*Z/{MANIFEST}"))
 
 
@@ -205,28 +205,28 @@ def newest_with(folder: Path, name: str, kind: Kind) -> Path | None:
 
 
 def due(folder: Path, now: float) -> bool:
-    """Whether a day has gone since the last automatic backup, or its time cannot be right."""
+    """Whether the last automatic backup is older than a day, or its time is implausible."""
     made = [read_manifest(path).made for path in automatic(folder)[-1:]]
     return not made or not -3600 <= now - made[0] < EVERY_S
 
 
 def back_up(folder: Path, files: Sequence[DataFile], now: float, *, at_once: bool = False) -> Path | None:
-    """Make an automatic backup where one is due (or ``at_once``), and remove those that are too many.
+    """Make an automatic backup if one is due (or ``at_once``), and delete all but the last ``KEPT``.
 
     Raises:
-        StoreError: a file is damaged, or there is no room; what was backed up before stays.
+        StoreError: a file is damaged, or there is no room; earlier backups are kept.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _alone(folder) as alone:
-        if not alone or not (at_once or due(folder, now)):
+    with _locked(folder) as locked:
+        if not locked or not (at_once or due(folder, now)):
             return None
         free = shutil.disk_usage(folder).free
         wanted = []
         for file in files:
             if file.kind is SPOOL:
-                continue  # it holds what is on its way, for minutes
+                continue  # its content is obsolete within minutes
             if SPARE * file.path.stat().st_size > free:
-                log.warning("not in the automatic backup: too large for the disk", file=str(file.path))
+                log.warning("file not in automatic backup", file=str(file.path), reason="too large for the disk")
                 continue
             wanted.append(file)
         before = automatic(folder)
@@ -239,16 +239,16 @@ def back_up(folder: Path, files: Sequence[DataFile], now: float, *, at_once: boo
 
 
 def console_uses(data: Path) -> bool:
-    """Whether a console runs with this folder: then it makes the backups."""
+    """Whether a console uses this folder, and therefore makes the backups."""
     if not (data / LOCK).is_file():
         return False
-    with _alone(data) as alone:
-        return not alone
+    with _locked(data) as locked:
+        return not locked
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[bool]:
-    """Whether nobody else holds this folder's lock; until the end nobody does."""
+def _locked(folder: Path) -> Iterator[bool]:
+    """Try to hold this folder's lock; yields whether that succeeded."""
     with (folder / LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -259,7 +259,7 @@ def _alone(folder: Path) -> Iterator[bool]:
 
 
 def forget_in_backups(folder: Path, name: str) -> int:
-    """Remove somebody from automatic backups, and with them all unknown faces; return in how many they were.
+    """Erase a person and all unknown faces from automatic backups; return the number of backups with the person.
 
     Raises:
         FacegateError: a backup cannot be written.
@@ -281,14 +281,14 @@ def forget_in_backups(folder: Path, name: str) -> int:
 
 
 class BackupKeeper:
-    """Makes automatic backups in a thread of its own until it is closed."""
+    """Makes automatic backups in its own thread until closed."""
 
     def __init__(self, folder: Path, files: Callable[[], Sequence[DataFile]]) -> None:
-        """Begin.
+        """Start.
 
         Args:
-            folder: of automatic backups.
-            files: tells what is backed up; asked each time.
+            folder: folder of automatic backups.
+            files: returns the files to back up; called each time.
         """
         self._files = files
         self._folder = folder
@@ -297,14 +297,14 @@ class BackupKeeper:
         self._thread.start()
 
     def close(self) -> None:
-        """End; a copy that is under way is left as it is."""
+        """Stop; a running backup is abandoned."""
         self._stop.set()
         self._thread.join(1.0)
 
     def _run(self) -> None:
         wait_s = FIRST_S
         while not self._stop.wait(wait_s):
-            wait_s = LOOK_S
+            wait_s = POLL_INTERVAL_S
             try:
                 files = [file for file in self._files() if file.path.is_file()]
                 made = back_up(self._folder, files, time.time()) if files else None

@@ -1,4 +1,4 @@
-"""Looks through everything that is kept: files, versions, room, clock and permissions."""
+"""Checks a data folder: files, versions, disk space, clock, permissions and backups."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from facegate.maintenance.files import DAMAGED, DataFile, examine, notes
 from facegate.maintenance.recovery import heal
 from facegate.sinks.wire import SOFTWARE
 
-LEAST_FREE_BYTES = 1_000_000_000
+MIN_FREE_BYTES = 1_000_000_000
 OLD_BACKUP_S = 2 * 86_400.0
 EARLIEST = 1_735_689_600.0
-"""2025: a clock that says less has lost its battery."""
+"""2025-01-01; a clock before that has lost its battery."""
 
 Level = Literal["ok", "fixed", "warning", "error"]
 
 
 class Diagnosis(msgspec.Struct, frozen=True):
-    """One thing that was looked at."""
+    """Result of one check."""
 
     level: Level
     text: str
@@ -39,14 +39,14 @@ class Diagnosis(msgspec.Struct, frozen=True):
 def diagnose(
     data: Path, files: Sequence[DataFile], backups: Sequence[Path], now: float, *, repair: bool = False
 ) -> Iterator[Diagnosis]:
-    """Look at everything, a line for each.
+    """Run all checks.
 
     Args:
-        data: the folder of what is kept.
-        files: of :func:`facegate.maintenance.files.data_files`.
+        data: the data folder.
+        files: see :func:`facegate.maintenance.files.data_files`.
         backups: folders of automatic backups, best first.
         now: Unix time.
-        repair: put in order what can be.
+        repair: repair what can be repaired.
     """
     yield Diagnosis("ok", f"facegate {SOFTWARE}, SQLite {sqlite3.sqlite_version}")
     for file in files:
@@ -59,7 +59,7 @@ def diagnose(
     yield _backups(backups, now)
     for folder in dict.fromkeys([data, *(file.path.parent for file in files)]):
         for line in notes(folder):
-            yield Diagnosis("warning", f"earlier: {line} (remove *{DAMAGED}* when you need it no more)")
+            yield Diagnosis("warning", f"earlier: {line} (delete *{DAMAGED}* when no longer needed)")
 
 
 def _file(file: DataFile, backups: Sequence[Path], repair: bool) -> Iterator[Diagnosis]:
@@ -70,7 +70,7 @@ def _file(file: DataFile, backups: Sequence[Path], repair: bool) -> Iterator[Dia
     if found.state == "sound":
         yield Diagnosis("ok", f"{file.path}: sound {file.kind.what}, {file.path.stat().st_size / 1e6:.1f} MB")
     elif found.state in ("foreign", "newer"):
-        remedy = "give another file" if found.state == "foreign" else "update facegate, or restore a backup"
+        remedy = "choose another file" if found.state == "foreign" else "upgrade facegate, or restore a backup"
         yield Diagnosis("error", f"{file.path}: {found.reason}; {remedy}")
     elif found.state in ("missing", "unusable"):
         yield Diagnosis("error", f"{file.path}: {found.state} ({found.reason}); check the disk and permissions")
@@ -83,13 +83,13 @@ def _file(file: DataFile, backups: Sequence[Path], repair: bool) -> Iterator[Dia
             yield Diagnosis("error", str(error))
             return
         if done is None:
-            yield Diagnosis("warning", f"{file.path}: {found.reason}, and there is no backup; it will be filled")
+            yield Diagnosis("warning", f"{file.path}: {found.reason}, and there is no backup; it will be recreated")
         else:
             yield Diagnosis("fixed", done)
 
 
 def _mode(path: Path, wanted: int, repair: bool) -> Iterator[Diagnosis]:
-    """Nobody else may read it."""
+    """Check that other users cannot read a path."""
     for each in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
         try:
             mode = stat.S_IMODE(each.stat().st_mode)
@@ -97,33 +97,36 @@ def _mode(path: Path, wanted: int, repair: bool) -> Iterator[Diagnosis]:
                 continue
             if not repair:
                 yield Diagnosis(
-                    "warning", f"{each}: others may read it ({mode:o}); 'chmod {wanted:o}', or --repair"
+                    "warning",
+                    f"{each}: readable by other users ({mode:o}); run 'chmod {wanted:o}', or use --repair",
                 )
                 continue
             each.chmod(wanted)
         except OSError:
             continue
-        yield Diagnosis("fixed", f"{each}: was readable by others ({mode:o}), is {wanted:o}")
+        yield Diagnosis("fixed", f"{each}: was readable by other users ({mode:o}), now {wanted:o}")
 
 
 def _room(data: Path) -> Diagnosis:
     free = shutil.disk_usage(data).free
-    if free < LEAST_FREE_BYTES:
-        return Diagnosis("warning", f"{data}: {free / 1e9:.1f} GB are free; lower --max-mb or --days, or make room")
-    return Diagnosis("ok", f"{data}: {free / 1e9:.1f} GB are free")
+    if free < MIN_FREE_BYTES:
+        return Diagnosis(
+            "warning", f"{data}: {free / 1e9:.1f} GB free; lower --max-mb or --days, or free disk space"
+        )
+    return Diagnosis("ok", f"{data}: {free / 1e9:.1f} GB free")
 
 
 def _clock(files: Sequence[DataFile], now: float) -> Diagnosis:
     date = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now))
     known = [found for file in files if file.kind is not None and (found := _trusted(file.path)) is not None]
     if now < EARLIEST:
-        return Diagnosis("error", f"clock: it says {date}; set the host's date, and let a time server keep it")
+        return Diagnosis("error", f"clock: {date} is wrong; set the host's date, and use a time server")
     if known and not -JUMP_S <= now - max(known) <= MAX_GAP_S:
         last = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(max(known)))
         return Diagnosis(
             "warning",
-            f"clock: it says {date}, and was last trusted at {last}; nothing is deleted by age until it has run "
-            "steadily for a day: check the host's date",
+            f"clock: {date}, last trusted at {last}; deletion by age is suspended until it has run steadily for a "
+            "day: check the host's date",
         )
     return Diagnosis("ok", f"clock: {date}")
 
@@ -141,7 +144,7 @@ def _backups(backups: Sequence[Path], now: float) -> Diagnosis:
     found = [made for folder in backups for path in automatic(folder)[-1:] if (made := read_manifest(path).made)]
     if not found:
         return Diagnosis(
-            "warning", "backups: none yet; a console or worker makes one a day, 'facegate backup' one now"
+            "warning", "backups: none yet; a console or worker makes one per day, 'facegate backup' makes one now"
         )
     date = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(max(found)))
     count = sum(len(automatic(folder)) for folder in backups)

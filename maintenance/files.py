@@ -1,4 +1,4 @@
-"""Which files a data folder holds, and whether they are sound."""
+"""Files of a data folder, and checks of their integrity."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from facegate.store.schema import StoreFile
 
 State = Literal["sound", "missing", "empty", "damaged", "foreign", "newer", "unusable"]
 SMALL_BYTES = 256_000_000
-"""Up to this size every page is read before a file is used; of a larger one the doctor and backups do it."""
+"""Up to this size all pages are checked before a file is used; larger files only by the doctor and backups."""
 SHARED_FIRST, SHARED_SIZE = 0x40000002, 510
-"""The bytes of a file that SQLite locks while anybody has it open."""
+"""Byte range that SQLite locks while a file is open."""
 DAMAGED = ".damaged-"
 
 
@@ -31,41 +31,41 @@ class Kind(msgspec.Struct, frozen=True):
     what: str
     application: int
     version: int
-    """The newest that is known."""
+    """Newest supported version."""
     append_only: bool = False
-    """Rows are never changed into somebody else's: what is read of a damaged file can join a backup."""
+    """Rows keep their identity, so that rows salvaged from a damaged file can be merged into a backup."""
 
 
 GALLERY = Kind("gallery", GalleryFile.application, len(GalleryFile.steps))
 STORE = Kind("store", StoreFile.application, len(StoreFile.steps), append_only=True)
 SPOOL = Kind("spool", spool.APPLICATION, spool.VERSION)
-ACCOUNTS = Kind("file of accounts", 0x66674143, 1)
+ACCOUNTS = Kind("accounts file", 0x66674143, 1)
 
 
 class DataFile(msgspec.Struct, frozen=True):
-    """A file that is kept."""
+    """A file of a data folder."""
 
     name: str
     """Its path in a backup."""
     path: Path
     kind: Kind | None
-    """``None``: no database."""
+    """``None`` if it is not a database."""
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What was found out about a file."""
+    """Result of examining a file."""
 
     state: State
     reason: str = ""
 
 
 def data_files(data: Path, gallery: Path | None = None, config: Path | None = None) -> list[DataFile]:
-    """What a console keeps, beside recordings, where it exists.
+    """Existing files of a console's data folder, without recordings.
 
     Args:
-        data: its folder.
-        gallery: where that is another file than ``people.db`` of the folder.
-        config: where that is another file than ``facegate.yaml`` of the folder.
+        data: the data folder.
+        gallery: the gallery, ``people.db`` of the folder by default.
+        config: the configuration, ``facegate.yaml`` of the folder by default.
     """
     found = [
         DataFile("people.db", gallery or data / "people.db", GALLERY),
@@ -88,12 +88,12 @@ def data_files(data: Path, gallery: Path | None = None, config: Path | None = No
 
 
 def examine(path: Path, kind: Kind, *, full: bool = False) -> Finding:
-    """Whether a file can be used; nothing is written to it.
+    """Check whether a file can be used, without writing to it.
 
     Args:
-        path: the file; others may be using it.
-        kind: what it has to be.
-        full: read every page, however large it is, and compare indexes too.
+        path: the file; may be in use.
+        kind: its expected kind.
+        full: check all pages regardless of size, and indexes.
     """
     try:
         size = path.stat().st_size
@@ -113,14 +113,14 @@ def examine(path: Path, kind: Kind, *, full: bool = False) -> Finding:
             )
             unmarked = kind is SPOOL and application == 0 and version
             if tables and application != kind.application and not unmarked:
-                return Finding("foreign", f"it is a database but no {kind.what}")
+                return Finding("foreign", f"a database, but not a {kind.what}")
             if version > kind.version:
-                return Finding("newer", f"it is of version {version}; this facegate reads {kind.version}")
+                return Finding("newer", f"version {version} is above the supported {kind.version}")
             if full or size <= SMALL_BYTES:
                 check = "integrity_check(10)" if full else "quick_check(1)"
-                said = [row[0] for row in db.execute(f"PRAGMA {check}")]
-                if said != ["ok"]:
-                    return Finding("damaged", _short(said[0]))
+                messages = [row[0] for row in db.execute(f"PRAGMA {check}")]
+                if messages != ["ok"]:
+                    return Finding("damaged", _short(messages[0]))
     except sqlite3.Error as error:
         name = getattr(error, "sqlite_errorname", "")
         if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR_SHORT_READ")):
@@ -131,18 +131,18 @@ def examine(path: Path, kind: Kind, *, full: bool = False) -> Finding:
     return Finding("sound")
 
 
-def _short(said: str) -> str:
-    return " ".join(said.split()).removeprefix("*** in database main *** ")[:120]
+def _short(message: str) -> str:
+    return " ".join(message.split()).removeprefix("*** in database main *** ")[:120]
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a file, with its log, so that another can take its place; return its new path.
+    """Rename a file with its write-ahead log, so that another can replace it; return its new path.
 
     Raises:
-        StoreError: somebody is using it, or it cannot be renamed.
+        StoreError: the file is in use, or cannot be renamed.
     """
     if is_open(path):
-        raise StoreError(f"{path} is in use by this process: it was not set aside")
+        raise StoreError(f"{path} is in use by this process and was not renamed: close it first")
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     aside = path.with_name(f"{path.name}{DAMAGED}{stamp}")
     number = 1
@@ -151,7 +151,7 @@ def set_aside(path: Path) -> Path:
         aside = path.with_name(f"{path.name}{DAMAGED}{stamp}-{number}")
     try:
         with path.open("r+b") as file:
-            # Nobody comes in while it is renamed: what another process has open would delete the new file's log.
+            # Keep others out during the rename: a process with the old file open would delete the new one's log.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, SHARED_SIZE, SHARED_FIRST)
             path.rename(aside)
             for end in ("-wal", "-shm"):
@@ -159,18 +159,18 @@ def set_aside(path: Path) -> Path:
                 if beside.exists():
                     beside.rename(aside.with_name(aside.name + end))
     except BlockingIOError:
-        raise StoreError(f"{path} is in use by another process: end it, then try again") from None
+        raise StoreError(f"{path} is in use by another process: stop it, then try again") from None
     except OSError as error:
-        raise StoreError(f"{path} cannot be set aside: {(error.strerror or 'error').lower()}") from error
+        raise StoreError(f"cannot rename {path}: {(error.strerror or 'error').lower()}") from error
     return aside
 
 
 def note(aside: Path, line: str) -> None:
-    """Write beside a file that was set aside why; :func:`notes` reads it."""
+    """Write why a file was set aside, beside it; see :func:`notes`."""
     aside.with_name(aside.name + ".txt").write_text(line + "\n", encoding="utf-8")
 
 
 def notes(*folders: Path) -> list[str]:
-    """What was set aside in these folders and why, until somebody removes the notes."""
+    """Read the notes of files set aside in these folders."""
     found = sorted({path for folder in folders for path in folder.glob(f"*{DAMAGED}*.txt")})
     return [path.read_text(encoding="utf-8", errors="replace").strip() for path in found]

@@ -1,4 +1,4 @@
-"""A damaged file is set aside; a backup, or what can be read of it, takes its place."""
+"""Recovery: replaces a damaged file by a backup, or by what can be read of it."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ log = structlog.get_logger(__name__)
 
 
 class Salvaged(msgspec.Struct, frozen=True):
-    """What was read of a damaged file."""
+    """Rows salvaged from a damaged file."""
 
     rows: dict[str, int]
-    """By table; those that were not there already."""
+    """Number of new rows by table."""
     whole: bool
-    """Whether no page was missing."""
+    """Whether all pages were readable."""
 
 
 def heal(file: DataFile, backups: Sequence[Path], found: Finding | None = None) -> str | None:
-    """Put a damaged file in order before anybody uses it; return what was done, in one line.
+    """Replace a damaged file before it is used; return one line on what was done, ``None`` if it is sound.
 
     Args:
         file: a database.
         backups: folders of automatic backups, best first.
-        found: what is known of it already.
+        found: result of an earlier examination.
 
     Raises:
-        StoreError: somebody uses it.
+        StoreError: the file is in use.
     """
     assert file.kind is not None
     found = examine(file.path, file.kind) if found is None else found
@@ -49,7 +49,7 @@ def heal(file: DataFile, backups: Sequence[Path], found: Finding | None = None) 
     aside = set_aside(file.path)
     line = _replace(file, file.kind, found, aside, sources[0] if sources else None)
     note(aside, line)
-    log.error("a damaged file was replaced", file=str(file.path), what=line)
+    log.error("damaged file replaced", file=str(file.path), what=line)
     return line
 
 
@@ -59,19 +59,19 @@ def heal_all(files: Sequence[DataFile], backups: Sequence[Path]) -> list[str]:
 
 
 def _replace(file: DataFile, kind: Kind, found: Finding, aside: Path, source: Path | None) -> str:
-    begin = f"{file.path} was damaged ({found.reason}) and is now {aside.name}; "
+    begin = f"{file.path} was damaged ({found.reason}) and was renamed to {aside.name}; "
     if source is not None:
         install(source, file.path, kind)
         made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(_made(source, file)))
         if not kind.append_only:
-            return f"{begin}the backup of {made} took its place, what was changed since then is lost"
+            return f"{begin}replaced by the backup of {made}; later changes are lost"
         rows = sum(salvage(aside, file.path).rows.values())
-        return f"{begin}the backup of {made} took its place, with {rows} newer rows read from the damaged file"
+        return f"{begin}replaced by the backup of {made} and {rows} newer rows read from the damaged file"
     read = salvage(aside, file.path)
     if not read.rows:
-        return f"{begin}there is no backup and nothing could be read of it: all that was in it is lost"
+        return f"{begin}there is no backup, and nothing could be read from it: its content is lost"
     kept = ", ".join(f"{count} {table}" for table, count in read.rows.items())
-    return f"{begin}there is no backup; {kept} were read from it, the rest is lost"
+    return f"{begin}there is no backup; {kept} rows were read from it, the rest is lost"
 
 
 def _made(source: Path, file: DataFile) -> float:
@@ -82,18 +82,18 @@ def _made(source: Path, file: DataFile) -> float:
 
 
 def salvage(damaged: Path, target: Path) -> Salvaged:
-    """Copy what can be read of a damaged database into another, which is made where it is missing.
+    """Copy all readable rows of a damaged database into another, created if missing.
 
-    Rows that the target has already stay as they are.
+    Existing rows of the target are not changed.
 
     Args:
-        damaged: nobody uses it; it is not changed.
-        target: a file of the same kind, or none.
+        damaged: the damaged file, not in use; it is not changed.
+        target: a file of the same kind, or a missing one.
     """
     rows: dict[str, int] = {}
     try:
         with closing(connect(damaged, read_only=True)) as source:
-            source.execute("PRAGMA writable_schema=ON")  # reads a file that is shorter than it should be
+            source.execute("PRAGMA writable_schema=ON")  # allows reading a truncated file
             schema = source.execute(
                 "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
             ).fetchall()
@@ -133,12 +133,12 @@ def _copy_rows(source: sqlite3.Connection, into: sqlite3.Connection, table: str)
         try:
             into.execute(f"INSERT OR IGNORE INTO {table} VALUES ({places})", row)
         except sqlite3.Error:
-            reader.whole = False  # of another type, or too short: no row of ours
+            reader.whole = False  # wrong types or number of columns: not a valid row
     return into.total_changes - before, reader.whole
 
 
 class _Reader:
-    """Rows of a table, those behind a page that cannot be read too."""
+    """Rows of a table, including those behind an unreadable page."""
 
     def __init__(self, source: sqlite3.Connection, table: str) -> None:
         self._source = source
@@ -146,7 +146,7 @@ class _Reader:
         self.whole = True
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
-        """All that can be read, some of them twice."""
+        """All readable rows; some may come twice."""
         at, step = -1, 1
         while at < MAX_ROW:
             try:
@@ -164,7 +164,7 @@ class _Reader:
             except sqlite3.DatabaseError:
                 self.whole = False
             at, step = at + step, 2 * step
-        try:  # what a stride has passed over
+        try:  # rows passed over by a stride
             for row in self._source.execute(f"SELECT rowid, * FROM {self._table} ORDER BY rowid DESC"):
                 yield row[1:]
         except sqlite3.Error:

@@ -1,33 +1,33 @@
-"""Addresses of cameras: logins in them, and how they are shown without their passwords."""
+"""URLs of cameras and servers: their logins, and how to show them without passwords."""
 
 from __future__ import annotations
 
 import re
 from urllib.parse import quote, urlsplit
 
-# Up to the last @: passwords may hold @ and / too, and hiding a bit of the path as well does no harm.
+# Up to the last @: passwords may contain @ and / too; hiding a part of the path is harmless.
 _USERINFO = re.compile(r"(?<=://)\S*@")
 _BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 def redact(text: str) -> str:
-    """Hide the user part of every URL in ``text``: ``rtsp://user:secret@host`` becomes ``rtsp://***@host``."""
+    """Hide the login of every URL in ``text``: ``rtsp://user:secret@host`` becomes ``rtsp://***@host``."""
     return _USERINFO.sub("***@", text)
 
 
 def has_login(url: str) -> bool:
-    """Whether a URL names a user."""
+    """Whether a URL has a login."""
     return "://" in url and "@" in _authority(url)
 
 
 def with_login(url: str, user: str, password: str) -> str:
-    """The URL with a login in it, encoded (RFC 3986)."""
+    """Return the URL with a login, percent-encoded (RFC 3986)."""
     scheme, rest = url.split("://", 1)
     return f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{rest}"
 
 
 def servers(url: str) -> list[str]:
-    """A URL of several servers, ``nats://user:secret@one:4222,two:4222``, as one URL each."""
+    """Split a URL of several servers, ``nats://user:secret@one:4222,two:4222``, into one URL each."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         return [url]
@@ -37,9 +37,9 @@ def servers(url: str) -> list[str]:
 
 
 def login_problem(url: str) -> str | None:
-    """What is wrong with the login in a URL, where a letter in it ends it too early; ``None`` where nothing is.
+    """Return how to fix a login in a URL that contains a character that must be encoded; ``None`` if it is valid.
 
-    ``rtsp://me:pass/word@host/x`` is a URL of the host ``me``: nobody means that.
+    ``rtsp://me:pass/word@host/x`` is a valid URL of the host ``me``, which is never intended.
     """
     if "://" not in url or "@" not in url:
         return None
@@ -54,11 +54,11 @@ def login_problem(url: str) -> str | None:
     if not wrong:
         return None
     written = " and ".join(f"{letter} as {quote(letter, safe='')}" for letter in sorted(wrong))
-    return f"in the login of a URL, write {written}; or give 'user' and 'password' beside 'source', as they are"
+    return f"the login in the URL is not encoded: write {written}, or set 'user' and 'password' instead"
 
 
 def suspicious(url: str) -> bool:
-    """Whether the login of a URL that is valid may have ended too early: there is an @ behind the host."""
+    """Whether a valid URL has an ``@`` after the host: its login may contain a character that must be encoded."""
     return "://" in url and "@" in url.split("://", 1)[1][len(_authority(url)) :]
 
 

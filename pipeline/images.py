@@ -1,4 +1,4 @@
-"""Pictures: reading them from files, making them smaller."""
+"""Reading, encoding and shrinking pictures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_FILE_BYTES = 64 * 1024 * 1024
 
 
 def read_image(path: Path) -> Image:
-    """Read a picture as ``(H, W, 3)`` RGB, turned upright by its EXIF tag.
+    """Read a picture as ``(H, W, 3)`` RGB, rotated by its EXIF tag.
 
     Raises:
         SourceError: missing, too large, or not a picture.
@@ -33,44 +33,44 @@ def read_picture_file(path: Path) -> bytes:
     try:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
-            raise SourceError(f"{path} is larger than {MAX_FILE_BYTES // 2**20} MiB: shrink the picture first")
+            raise SourceError(f"{path} is larger than {MAX_FILE_BYTES // 2**20} MiB: use a smaller picture")
         return path.read_bytes()
     except OSError as error:
         raise SourceError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from error
 
 
 def decode_image(content: bytes, shown: str) -> Image:
-    """Decode a picture file's content to ``(H, W, 3)`` RGB, turned upright by its EXIF tag.
+    """Decode a picture file's content to ``(H, W, 3)`` RGB, rotated by its EXIF tag.
 
     Raises:
-        SourceError: not a picture; ``shown`` is what the message calls it.
+        SourceError: not a picture; ``shown`` names it in the message.
     """
     image = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_COLOR) if content else None
     if image is None:
-        raise SourceError(f"{shown} is not a picture that can be read: use JPEG or PNG")
+        raise SourceError(f"{shown} is not a readable picture: use JPEG or PNG")
     return contiguous(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
 
 def encode_jpeg(image: Image, quality: int) -> bytes:
-    """``(H, W, 3)`` RGB as JPEG at a quality of 1 to 100."""
+    """Encode ``(H, W, 3)`` RGB as JPEG with quality 1 to 100."""
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
 
 def shrink(image: Image, size: tuple[int, int]) -> Image:
-    """``image`` at ``size`` (width, height), which is no larger; halved as often as possible, which is quick."""
+    """Scale ``image`` down to ``size`` (width, height), halving it first where possible, which is fast."""
     picture: NDArray[Any] = image
     while picture.shape[1] >= 2 * size[0] and picture.shape[0] >= 2 * size[1]:
         even = picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2]
         picture = cv2.resize(even, (even.shape[1] // 2, even.shape[0] // 2), interpolation=cv2.INTER_AREA)
     if picture.shape[1::-1] != size:
-        # What is left is less than a half: a third of the time of averaging, and hardly different.
+        # The rest is less than a factor of two: bilinear takes a third of the time of averaging and hardly differs.
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
     return contiguous(picture)
 
 
 def shrink_to(image: Image, longer_side: int) -> tuple[Image, float]:
-    """``image`` with its longer side at most so many pixels, and the scale applied (<= 1)."""
+    """Return ``image`` with its longer side at most ``longer_side`` pixels, and the scale applied (<= 1)."""
     scale = min(1.0, longer_side / max(image.shape[:2]))
     if scale == 1.0:
         return image, 1.0

@@ -3,7 +3,7 @@
 Frozen; arrays are numpy, ``uint8`` RGB and C-contiguous. Boxes are ``(x1, y1, x2, y2)`` in pixels of the
 full-resolution frame, landmarks ``(5, 2)`` in the same pixels: left eye, right eye, nose, left and right mouth
 corner, as seen in the image. Times are seconds: ``pts_s`` on the media clock, ``received_s`` on this host's
-monotonic clock, ``captured_at`` as Unix time (UTC) and only where the camera tells it.
+monotonic clock, ``captured_at`` as Unix time (UTC), if the camera sends it.
 
 Ids: ``camera`` is the name from the configuration, ``run_id`` a ULID, ``face_id`` and ``track_id`` are unique
 within (camera, run), and ``shot_id`` is a hash of run, camera, track and face: the idempotency key downstream.
@@ -27,11 +27,11 @@ Box = tuple[float, float, float, float]
 
 
 class Record(msgspec.Struct, frozen=True, eq=False):
-    """Base of all records: immutable and compared by identity, since they hold arrays."""
+    """Base of all records: immutable, compared by identity."""
 
 
 class FrameRef(Record, frozen=True, eq=False):
-    """Which frame a face was seen in, without its pixels."""
+    """Reference to a frame, without its pixels."""
 
     camera: str
     seq: int
@@ -41,9 +41,9 @@ class FrameRef(Record, frozen=True, eq=False):
     width: int
     height: int
     behind_s: float = 0.0
-    """How long the frame had waited in buffers when it was received, as far as the media clock tells."""
+    """Seconds the frame had waited in buffers when it was received, by the media clock."""
     lease: int = 0
-    """In a fleet: revision of the lease by which the camera was watched; a later one of the camera is higher."""
+    """In a fleet: revision of the camera's lease; later leases have higher revisions."""
 
 
 class Frame(Record, frozen=True, eq=False):
@@ -52,18 +52,18 @@ class Frame(Record, frozen=True, eq=False):
     ref: FrameRef
     image: Image
     large: Image | None = None
-    """The same moment in the camera's large stream, from which crops are cut; ``ref`` has its size."""
+    """The same moment in the camera's main stream, from which crops are cut; ``ref`` has its size."""
 
 
 class CameraEnded(Record, frozen=True, eq=False):
-    """No more frames will come from this camera; its tracks end."""
+    """The camera sends no more frames; its tracks end."""
 
     frame: FrameRef
-    """The last frame seen, or an empty one."""
+    """The last frame, or an empty reference."""
 
 
 class Detection(Record, frozen=True, eq=False):
-    """One detected face: where, how sure (0..1), and five landmarks."""
+    """One detected face: box, confidence (0..1) and five landmarks."""
 
     box: Box
     confidence: float
@@ -88,16 +88,16 @@ class Face(Record, frozen=True, eq=False):
     detection: Detection
     crop: Image
     context: Image | None = None
-    """The whole picture, shrunk; one for all faces of a frame, and only where delivery sends it."""
+    """The whole picture, scaled down; shared by all faces of a frame, only if delivery sends it."""
 
 
 class FrameFaces(Record, frozen=True, eq=False):
-    """All faces of one frame; frames without faces pass too, because tracks age by them."""
+    """All faces of one frame; frames without faces are passed on too, because tracks age by them."""
 
     frame: FrameRef
     faces: tuple[Face, ...]
     cut: bool
-    """A new scene starts with this frame: no track goes on into it."""
+    """A new scene starts with this frame; all tracks end before it."""
 
 
 class TrackedFace(Record, frozen=True, eq=False):
@@ -118,7 +118,7 @@ class TrackedFrame(Record, frozen=True, eq=False):
 
 
 class ScoredFace(Record, frozen=True, eq=False):
-    """A tracked face with what the one ViT pass said about it."""
+    """A tracked face with the results of the forward pass."""
 
     face: Face
     track_id: int
@@ -131,11 +131,11 @@ class ScoredFace(Record, frozen=True, eq=False):
     embedding: Floats | None
     """``(D,)``, not normalized; ``None`` for a model without an embedding."""
     rank_score: float | None = None
-    """By which faces of one track are compared, 0..100; without it ``quality`` is (recordings of before)."""
+    """Score by which faces of one track are compared, 0..100; ``None`` in old recordings: ``quality`` is used."""
 
     @property
     def rank(self) -> tuple[float, float]:
-        """The higher, the better a face of its track; the raw score breaks ties."""
+        """Sort key within a track, higher is better; the raw score breaks ties."""
         return (float(self.quality) if self.rank_score is None else self.rank_score, self.raw_score)
 
 
@@ -157,11 +157,11 @@ class ScoredFrame(Record, frozen=True, eq=False):
     last: bool = False
     """The camera has ended; nothing comes after this."""
     skipped: tuple[SkippedFace, ...] = ()
-    """Faces that were seen and not scored."""
+    """Faces that were not scored."""
 
 
 class Reason(StrEnum):
-    """Why a shot was sent when it was."""
+    """Why a shot was sent."""
 
     TRACK_ENDED = "track_ended"
     MAX_WAIT = "max_wait"
@@ -169,13 +169,13 @@ class Reason(StrEnum):
     IMPROVED = "improved"
     INTERVAL = "interval"
     FOLLOW_UP = "asked"
-    """The recognizer was not sure of what it has of the track."""
+    """Recognition of the track was inconclusive."""
     SHADOW = "shadow"
-    """A reject, sent to estimate what the gate costs."""
+    """A rejected face, sent to estimate what the gate loses."""
 
 
 class QualityInfo(Record, frozen=True, eq=False):
-    """What produced a quality value: algorithm, model and calibration, by name and version."""
+    """How a quality value was computed: algorithm, model and calibration."""
 
     algorithm: str
     model: str
@@ -183,7 +183,7 @@ class QualityInfo(Record, frozen=True, eq=False):
 
 
 class Shot(Record, frozen=True, eq=False):
-    """A face that was let through: the best of its track so far."""
+    """A forwarded face: the best of its track so far."""
 
     shot_id: str
     run_id: str
@@ -207,7 +207,7 @@ class Shot(Record, frozen=True, eq=False):
 
     @property
     def box(self) -> Box:
-        """Where the face was in its frame."""
+        """Box of the face in its frame, pixels."""
         return self.scored.face.detection.box
 
     @property
@@ -222,74 +222,74 @@ class Shot(Record, frozen=True, eq=False):
 
 
 class RecognitionFeedback(Record, frozen=True, eq=False):
-    """What a recognizer made of a shot: numbers alone, no name. Recordings hold the names given to ``field``."""
+    """Recognition result of a shot: numbers only, no name. Recordings use the names passed to ``field``."""
 
     shot_id: str
     named: bool
-    """Whether the shot's visit has a name."""
+    """Whether the shot's visit was identified."""
     conclusive: bool = msgspec.field(name="sure")
-    """Whether more shots would hardly change that."""
+    """Whether further shots would hardly change the result."""
     similarity: float
-    """Of this shot to the nearest person, -1..1."""
+    """Cosine similarity to the most similar person, -1..1."""
     runner_up_similarity: float = msgspec.field(name="second")
-    """To the next one, -1..1."""
+    """Cosine similarity to the second most similar person, -1..1."""
     recognizer: str = msgspec.field(default="", name="recogniser")
-    """Changes with what recognizes: what was learned from one does not hold for another."""
+    """Id of recognizer and gallery; state learned with one is not valid for another."""
 
 
 class PeerSighting(Record, frozen=True, eq=False):
-    """Somebody whom another gate has let through, at a camera of a group that has cameras here, too."""
+    """A person forwarded by another node, at a camera of a group that also has cameras here."""
 
     group: str
     embedding: bytes
-    """Of unit length; float32, little-endian."""
+    """Unit embedding, float32, little-endian."""
     at_s: float
-    """By this host's monotonic clock."""
+    """This host's monotonic time, seconds."""
 
 
 class FeedbackBatch(Record, frozen=True, eq=False):
-    """What recognizers, and other gates of a fleet, have said since it was last asked."""
+    """Recognition feedback and sightings since the last poll."""
 
     expected: bool
-    """Whether somebody is there who answers."""
+    """Whether a recognizer that sends feedback is connected."""
     items: tuple[RecognitionFeedback, ...] = msgspec.field(default=(), name="given")
     sightings: tuple[PeerSighting, ...] = msgspec.field(default=(), name="met")
 
 
 class TrackEnd(Record, frozen=True, eq=False):
-    """No more shots will come of a track that some came of."""
+    """A track that has sent shots will send no more."""
 
     run_id: str
     camera: str
     track_id: int
     pts_s: float
-    """Media time at which that was known, seconds."""
+    """Media time of the decision, seconds."""
 
 
 class LiveTracks(Record, frozen=True, eq=False):
-    """The tracks of which shots were sent and more may come."""
+    """Tracks that have sent shots and may send more."""
 
     run_id: str
     cameras: dict[str, tuple[int, ...]]
-    """Track ids of every camera that has sent a frame; empty for a camera that has gone silent."""
+    """Track ids of every camera that has sent a frame; empty for a silent camera."""
 
 
 class Outcome(StrEnum):
-    """The one fate of an observed face."""
+    """The outcome of an observed face."""
 
     FORWARDED = "forwarded"
     SUPERSEDED = "superseded"
     BELOW_THRESHOLD = "below_threshold"
     NOT_NEEDED = "not_needed"
-    """Not scored, because it could hardly have been better than its track's best."""
+    """Not scored, because it was unlikely to beat its track's best."""
     NOT_SCORED = "not_scored"
-    """More came than could be scored, and others promised more."""
+    """Not scored under overload; other faces were more promising."""
     OFF_POSE = "off_pose"
     TOO_SMALL = "too_small"
     TOO_LARGE = "too_large"
     AT_BORDER = "at_border"
     OUTSIDE = "outside"
-    """Not in the part of the picture where faces count."""
+    """Outside all zones."""
     LOW_CONFIDENCE = "low_confidence"
     NOT_PRIMARY = "not_primary"
     SHORT_TRACK = "short_track"
@@ -299,17 +299,17 @@ class Outcome(StrEnum):
     """The person was forwarded by another camera of the group recently."""
     OVER_BUDGET = "over_budget"
     DRY_RUN = "dry_run"
-    """Would have been forwarded."""
+    """Would have been forwarded without ``dry_run``."""
     SHADOW = "shadow"
-    """A reject that was forwarded and marked, to estimate what the gate costs."""
+    """A rejected face that was forwarded and marked, to estimate what the gate loses."""
     UNTRACKED = "untracked"
-    """Seen, but never confirmed as a track by a second sighting."""
+    """Never confirmed as a track by a second detection."""
     STOPPED = "stopped"
-    """The run was stopped or failed before a decision."""
+    """The run stopped or failed before a decision."""
 
 
 def make_shot_id(run_id: str, camera: str, track_id: int, face_id: str) -> str:
-    """Return the idempotency key of a shot: 32 hex digits, the same for the same four ids."""
+    """Return the idempotency key of a shot: 32 hex digits, a hash of the four ids."""
     key = msgspec.msgpack.encode((run_id, camera, track_id, face_id))
     return hashlib.blake2b(key, digest_size=16).hexdigest()
 

@@ -1,8 +1,8 @@
-"""A run's life: start, stop, reload, end, report. It owns every thread: one per camera, one per stage.
+"""The life cycle of a run: start, stop, reload, end, report. It owns every thread: one per camera and stage.
 
-Start in order, stop from the source end: end of stream flows through, so a file run loses nothing. A camera's
-error changes that camera's state and the others go on; a stage's error is kept, everything is stopped, and it is
-raised to the owner with the stage's name. After ``stop`` the stages may drain for a moment, then they are aborted.
+A run stops from the sources on: end of stream flows through the stages, so a file run loses nothing. A camera's
+error changes that camera's state only; a stage's error stops the run and is raised to the owner with the stage's
+name. After ``stop`` the stages may drain for ``DRAIN_S``, then they are aborted.
 """
 
 from __future__ import annotations
@@ -36,15 +36,16 @@ from facegate.pipeline.sources.factory import open_source
 from facegate.sinks.base import CameraStatus, DeliveryReport, Sink
 
 STAGE_CAPACITY = 16
-TIDY_S = 20.0
-LOOK_S = 0.5
-"""How often the cameras' states are looked at, for those who show them."""
+TRIM_INTERVAL_S = 20.0
+"""Seconds between two releases of freed memory."""
+POLL_INTERVAL_S = 0.5
+"""Seconds between two checks of the cameras' states, which are reported to the sink."""
 DRAIN_S = 0.8
-"""After a stop, how long stages may finish what they hold; then they are aborted."""
+"""Seconds after a stop in which stages may finish what they hold."""
 
 
 class Runner:
-    """A run from configuration to report. Use as a context manager, or call ``close`` yourself."""
+    """A run from configuration to report. Use as a context manager, or call ``close``."""
 
     def __init__(
         self,
@@ -65,10 +66,10 @@ class Runner:
             make_sink: called once; the runner owns the sink and closes it.
             run_id: a ULID by default.
             on_decision: called from the gate's thread for every decided face.
-            on_scored: called from the gate's thread for every frame that reaches it, before anything is decided.
-            record: also write those frames here, for ``facegate replay``; into a folder, piece by piece.
+            on_scored: called from the gate's thread for every frame before its decisions.
+            record: file or folder to record those frames to, for ``facegate replay``; a folder gets segments.
             on_finished: called from the last thread that ends.
-            stays: go on without a camera, until :meth:`stop`; others may come.
+            stays: keep running without cameras, until :meth:`stop`.
 
         Raises:
             FacegateError: a model is missing or the sink cannot be bound.
@@ -77,16 +78,16 @@ class Runner:
         self.run_id = run_id or str(ULID())
         self.config = config
         self._stop = Event()
-        self._crew = ThreadGroup(self._abort, on_finished)
+        self._threads = ThreadGroup(self._abort, on_finished)
         self._parts = Pipeline(
             config, make_sink, self.run_id, on_decision=on_decision, on_scored=on_scored, record=record
         )
-        self._cameras = CameraSet(self._parts.cameras, self._crew, self._stop)
-        self._keeper: Lane[Any] | None = self._parts.channels[0].lane(1) if stays else None
+        self._cameras = CameraSet(self._parts.cameras, self._threads, self._stop)
+        self._open_lane: Lane[Any] | None = self._parts.channels[0].lane(1) if stays else None
         self.ledger = self._parts.ledger
         self.info = self._parts.info
-        self._tidying = Thread(target=self._tidy, name=THREAD_PREFIX + "memory", daemon=True)
-        self._told: dict[str, CameraStatus] | None = None
+        self._maintenance = Thread(target=self._maintain, name=THREAD_PREFIX + "memory", daemon=True)
+        self._reported_cameras: dict[str, CameraStatus] | None = None
         self._delivery: DeliveryReport | None = None
         self._closed = False
         self._started = self._finished = 0.0
@@ -111,31 +112,31 @@ class Runner:
         for index, stage in enumerate(self._parts.stages):
             following = channels[index + 1] if index + 1 < len(channels) else Channel()
             outbox: Lane[Any] = following.lane(STAGE_CAPACITY)
-            self._crew.spawn(stage.name, self._run_stage, stage, channels[index], outbox)
-        self._tell_cameras()
+            self._threads.spawn(stage.name, self._run_stage, stage, channels[index], outbox)
+        self._report_cameras()
         self._cameras.start()
-        self._tidying.start()
+        self._maintenance.start()
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until everything has finished or failed; return whether that is so."""
-        return self._crew.wait(timeout_s)
+        """Wait until all threads have ended; return whether they have."""
+        return self._threads.wait(timeout_s)
 
     def stop(self) -> None:
-        """Ask the sources to end. Returns at once; ``close`` does the waiting."""
+        """Ask the sources to end. Returns at once; ``close`` waits."""
         self._stop_sources()
-        self._crew.notify()
+        self._threads.notify()
 
     @property
     def stopping(self) -> bool:
-        """Whether a stop was asked for or something has failed."""
+        """Whether the run was asked to stop or has failed."""
         return self._stop.is_set()
 
     def connect_peers(self, outside: FleetPeers) -> None:
-        """In a fleet: tell other gates what they need."""
+        """In a fleet: report sightings and learned states to other nodes."""
         self._parts.gates.connect_peers(outside)
 
     def add_sighting(self, met: PeerSighting) -> None:
-        """In a fleet: hear of somebody whom another gate has let through."""
+        """In a fleet: take a person who was forwarded by another node."""
         self._parts.add_sighting(met)
 
     def reload(
@@ -144,29 +145,31 @@ class Runner:
         permits: Mapping[str, LeaseGuard] | None = None,
         learned: Mapping[str, LearnedState] | None = None,
     ) -> ConfigDiff:
-        """Go over to another configuration while running: cameras come, go and change, the others do not blink.
+        """Switch to another configuration while running, without interrupting unchanged cameras.
 
-        Cameras and gates change; whatever else differs is named in ``ignored`` and needs a restart. A camera that
-        changes ends its tracks; its counts, frame numbers and track ids go on.
+        Cameras and gates are changed; other differing sections are listed in ``ignored`` and need a restart. A
+        changed camera ends its tracks; its counts, frame numbers and track ids continue.
 
         Args:
-            config: what is to run.
-            permits: in a fleet, what cameras ask at every frame; a camera whose permit is another begins anew.
-            learned: in a fleet, what cameras have learned elsewhere.
+            config: the new configuration.
+            permits: in a fleet, the lease guards of cameras; a camera whose guard differs is restarted.
+            learned: in a fleet, states that cameras have learned on other nodes.
 
         Raises:
-            ConfigError: the new configuration cannot work; everything stays as it was.
+            ConfigError: the new configuration is invalid; the previous one stays in use.
         """
         parts = self._parts
         parts.checked_gates(config)
         for camera in config.cameras:
             open_source(camera)
         permits = permits or {}
-        anew = {camera.name for camera in self._cameras.present if camera.permit is not permits.get(camera.name)}
+        restarted = {
+            camera.name for camera in self._cameras.present if camera.permit is not permits.get(camera.name)
+        }
         parts.permit(permits)
         parts.gates.restore(learned or {})
-        result = differences(self.config, config, parts.gates.settings, anew)
-        # Held open meanwhile: with all lanes closed the run would end.
+        result = differences(self.config, config, parts.gates.settings, restarted)
+        # Held open meanwhile: the run would end with all lanes closed.
         keeper = parts.channels[0].lane(1)
         try:
             parts.gates.configure(config)
@@ -182,7 +185,7 @@ class Runner:
         """Wait for the end, deliver, release everything and report. A second call only reports.
 
         Args:
-            linger_s: how long to wait for acknowledgements; the configuration's by default.
+            linger_s: seconds to wait for acknowledgements; the configuration's by default.
 
         Raises:
             StageError: a stage failed.
@@ -191,12 +194,12 @@ class Runner:
         """
         if self._closed:
             return self.report()
-        if self._crew.wait_for_end_or(self._stop.is_set):
+        if self._threads.wait_for_end_or(self._stop.is_set):
             self._drain()
         self._closed = True
-        if self.wait(0.0) and self._tidying.is_alive():
-            self._tidying.join()
-        recorder, sink, error = self._parts.recorder, self._parts.sink, self._crew.error
+        if self.wait(0.0) and self._maintenance.is_alive():
+            self._maintenance.join()
+        recorder, sink, error = self._parts.recorder, self._parts.sink, self._threads.error
         if recorder is not None:
             recorder.close()
         self._finished, self._finished_cpu_s = monotonic(), process_time()
@@ -212,23 +215,23 @@ class Runner:
         return self.report()
 
     def recording_position(self) -> RecordingPosition | None:
-        """Where the frame that the gate has now was recorded."""
+        """Position in the recording of the gate's current frame."""
         return None if self._parts.recorder is None else self._parts.recorder.position
 
     def latest_frame(self, camera: str) -> tuple[FrameRef, Image] | None:
-        """The last frame of a camera, masked; ``None`` where it has none, or there is no such camera."""
+        """Return the last frame of a camera, masked; ``None`` if there is none."""
         return self._parts.detect.latest_frame(camera)
 
     def current_people(self, camera: str) -> Mapping[int, int]:
-        """For each of a camera's tracks, the one under which its faces are decided."""
+        """Return, for each of the tracker's tracks of a camera, the id under which it is decided."""
         return self._parts.gate.current_people(camera)
 
     def gates_for_replay(self, config: RunConfig | None = None) -> CameraGates:
-        """What decides frames again as this run's gates decide them, or those of another configuration."""
+        """Return gates to replay frames with: this run's, or those of another configuration."""
         return CameraGates(self._parts.checked_gates(config or self.config))
 
     def active_cameras(self) -> set[str]:
-        """Cameras from which frames may still come."""
+        """Names of cameras that may still send frames."""
         return {camera.name for camera in self._cameras if not camera.done}
 
     def report(self) -> RunReport:
@@ -236,7 +239,7 @@ class Runner:
         return run_report(
             self._parts,
             self._cameras,
-            self._crew.cpu_s(),
+            self._threads.cpu_s(),
             cpu_s=(self._finished_cpu_s or process_time()) - self._started_cpu_s,
             duration_s=(self._finished or monotonic()) - self._started,
             interrupted=self._stop.is_set(),
@@ -255,26 +258,26 @@ class Runner:
         finally:
             outbox.close()
 
-    def _tidy(self) -> None:
-        due = monotonic() + TIDY_S
-        while not self.wait(LOOK_S):
-            self._tell_cameras()
+    def _maintain(self) -> None:
+        due = monotonic() + TRIM_INTERVAL_S
+        while not self.wait(POLL_INTERVAL_S):
+            self._report_cameras()
             if monotonic() >= due:
                 trim_memory()
-                due = monotonic() + TIDY_S
+                due = monotonic() + TRIM_INTERVAL_S
 
-    def _tell_cameras(self) -> None:
-        told = {camera.name: camera.status for camera in self._cameras.present if camera.permitted}
-        if told != self._told:
-            self._told = told
-            # In a fleet the others are another gate's.
-            self._parts.sink.cameras(told, complete=self._keeper is None)
+    def _report_cameras(self) -> None:
+        cameras = {camera.name: camera.status for camera in self._cameras.present if camera.permitted}
+        if cameras != self._reported_cameras:
+            self._reported_cameras = cameras
+            # In a fleet other nodes have the others.
+            self._parts.sink.cameras(cameras, complete=self._open_lane is None)
 
     def _stop_sources(self) -> None:
         self._stop.set()
         self._cameras.stop()
-        if self._keeper is not None:
-            self._keeper.close()
+        if self._open_lane is not None:
+            self._open_lane.close()
 
     def _abort(self) -> None:
         self._stop_sources()

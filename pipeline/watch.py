@@ -16,7 +16,7 @@ QUEUE_CAPACITY = 64
 
 
 class ShotQueue:
-    """A sink that keeps shots for a consumer in this process; when full, the pipeline waits."""
+    """A sink that queues shots for a consumer in this process; when it is full, the pipeline waits."""
 
     def __init__(self) -> None:
         self.channel: Channel[Shot] = Channel()
@@ -30,16 +30,16 @@ class ShotQueue:
             self._accepted += 1
 
     def ended(self, *tracks: TrackEnd) -> None:
-        """See :class:`facegate.sinks.base.Sink`; nobody here wants to know."""
+        """See :class:`facegate.sinks.base.Sink`; not used here."""
 
     def live(self, tracks: LiveTracks) -> None:
-        """See :class:`facegate.sinks.base.Sink`; nobody here wants to know."""
+        """See :class:`facegate.sinks.base.Sink`; not used here."""
 
     def cameras(self, cameras: Mapping[str, CameraStatus], *, complete: bool) -> None:
-        """See :class:`facegate.sinks.base.Sink`; nobody here wants to know."""
+        """See :class:`facegate.sinks.base.Sink`; not used here."""
 
     def feedback(self) -> FeedbackBatch:
-        """See :class:`facegate.sinks.base.Sink`; nobody here does."""
+        """See :class:`facegate.sinks.base.Sink`; there is no feedback."""
         return FeedbackBatch(expected=False)
 
     def report(self) -> DeliveryReport:
@@ -47,7 +47,7 @@ class ShotQueue:
         return DeliveryReport(accepted=self._accepted, acknowledged=self._accepted)
 
     def __iter__(self) -> Iterator[Shot]:
-        """Shots until the run ends or is torn down."""
+        """Yield shots until the run ends or is aborted."""
         while True:
             try:
                 yield self.channel.take()[0]
@@ -55,7 +55,7 @@ class ShotQueue:
                 return
 
     def end(self) -> None:
-        """Let the consumer's iteration end after what is queued."""
+        """End the consumer's iteration after the queued shots."""
         self._lane.close()
 
     def close(self, linger_s: float) -> DeliveryReport:
@@ -81,7 +81,7 @@ def watch(source: str | Path | RunConfig) -> Iterator[Iterator[Shot]]:
         ``track_id``, ``pts_s``). It ends with the source; leaving the block stops every thread.
 
     Raises:
-        FacegateError: configuration, source, model or stage problems, raised from the block or the iteration.
+        FacegateError: problems of the configuration, a source, a model or a stage; from the block or the iteration.
     """
     queue = ShotQueue()
     with Runner(config_for(source), lambda: queue, on_finished=queue.end) as runner:

@@ -1,4 +1,4 @@
-"""The recognition side: embedders, galleries, matching and the worker."""
+"""Recognition: embedders, gallery and enrollment, matching, publishers, worker."""
 
 if __name__ != "facegate.recognition":
     raise ImportError(f"import facegate.recognition, not {__name__}")

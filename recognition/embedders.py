@@ -1,7 +1,7 @@
-"""Face recognizers behind one protocol: aligned crops in, unit embeddings out.
+"""Face recognition models behind one protocol: aligned crops in, unit embeddings out.
 
-Four kinds: the embedding of facegate's own model, any ONNX recognizer described by a small card, the recognizer of
-a local insightface pack, and dlib's ResNet, whose weights arrive inside a package. Nothing is downloaded.
+Four kinds: the embedding of facegate's own model, any ONNX model described by a card, the recognition model of a
+local insightface pack, and dlib's ResNet, whose weights are part of a package. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from facegate.scoring.families import DEFAULT_MODEL
 CARDS = "facegate.recognition"
 BATCH = 8
 INSIGHTFACE_THRESHOLD = 0.40
-"""A usual starting point for ArcFace models; set your own with ``--threshold``."""
+"""Typical similarity threshold of ArcFace models; override it with ``--threshold``."""
 
 
 class Embedder(Protocol):
@@ -37,9 +37,9 @@ class Embedder(Protocol):
 
     name: str
     version: str
-    """Changes whenever the embeddings do: the key under which they are kept."""
+    """Cache key of embeddings; changes whenever they do."""
     threshold: float
-    """Similarity from which two faces count as one person, unless the user says otherwise."""
+    """Default similarity from which two faces count as the same person."""
 
     def embed(self, crops: Sequence[Image]) -> Floats:
         """Embed ``(112, 112, 3)`` RGB crops; return ``(B, D)`` float32 rows of unit length."""
@@ -47,12 +47,12 @@ class Embedder(Protocol):
 
 
 def recognizer_id(embedder: Embedder) -> str:
-    """What tells gates one recognizer from another: 16 hex digits."""
+    """Identifier of a recognizer in feedback to gates, 16 hex digits."""
     return hashlib.sha256(embedder.version.encode()).hexdigest()[:16]
 
 
 class OnnxCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What an ONNX recognizer expects, and the threshold measured for it."""
+    """Card of an ONNX model: its input format and measured threshold."""
 
     name: str
     threshold: float
@@ -60,30 +60,32 @@ class OnnxCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mean: float = 127.5
     std: float = 127.5
     columns: tuple[int, int] = (0, CROP_SIZE)
-    """First and last-plus-one column of the 112x112 crop that the network sees."""
+    """Columns of the 112x112 crop given to the network: first, and last plus one."""
     sha256: str | None = None
     license: str = "unknown"
     source: str = ""
 
 
 class OnnxEmbedder:
-    """Any ONNX recognizer with one image input and one embedding output."""
+    """Any ONNX model with one image input and one embedding output."""
 
     def __init__(self, model: Path, card: OnnxCard) -> None:
         """Load the model.
 
         Raises:
-            ModelError: missing, damaged, or not the file its card describes.
+            ModelError: the file is missing, damaged, or not the one its card describes.
         """
         import openvino
 
         content = _read(model)
         digest = hashlib.sha256(content).hexdigest()
         if card.sha256 is not None and digest != card.sha256:
-            raise ModelError(f"{model} is not the file that card '{card.name}' describes: its SHA-256 differs")
+            raise ModelError(
+                f"{model} does not match card '{card.name}': the SHA-256 differs; give the card of this file"
+            )
         core = openvino.Core()
         settings = {
-            "INFERENCE_PRECISION_HINT": "f32",  # processors with bf16 would take that
+            "INFERENCE_PRECISION_HINT": "f32",  # the default is bf16 where supported
             "INFERENCE_NUM_THREADS": threads(),
             "PERFORMANCE_HINT": "LATENCY",
             **NO_CPU_PINNING,
@@ -91,11 +93,11 @@ class OnnxEmbedder:
         try:
             network = core.read_model(content)
             # Some exported models have a fixed batch of one.
-            self._together = BATCH if network.input(0).partial_shape[0].is_dynamic else 1
+            self._batch_size = BATCH if network.input(0).partial_shape[0].is_dynamic else 1
             self._network: Any = core.compile_model(network, "CPU", settings)
         except Exception as error:  # openvino raises RuntimeError for everything
             reason = " ".join(str(error).split())[:200]
-            raise ModelError(f"{model} is not an ONNX model that can be loaded: {reason}") from error
+            raise ModelError(f"cannot load ONNX model {model}: {reason}") from error
         self._card = card
         self.name = card.name
         self.version = f"{digest}:{card.color}:{card.mean}:{card.std}:{card.columns}"
@@ -106,23 +108,23 @@ class OnnxEmbedder:
         return unit(self.raw(crops))
 
     def raw(self, crops: Sequence[Image]) -> Floats:
-        """Return the network's own output ``(B, D)``; its length is a quality signal of many recognizers."""
+        """Return the unnormalized output ``(B, D)``; its length is a quality signal of many models."""
         if not crops:
             return np.empty((0, 0), np.float32)
         rows = []
-        for start in range(0, len(crops), self._together):
-            tensor = np.stack([self.prepare(crop) for crop in crops[start : start + self._together]])
+        for start in range(0, len(crops), self._batch_size):
+            tensor = np.stack([self.prepare(crop) for crop in crops[start : start + self._batch_size]])
             try:
                 found = np.array(self._network(tensor)[0], np.float32)
             except Exception as error:
                 raise ModelError(
-                    f"'{self._card.name}' does not take the input its card describes: {error}"
+                    f"model '{self._card.name}' rejects the input described by its card: {error}"
                 ) from error
             rows.append(found.reshape(len(tensor), -1))
         return np.concatenate(rows)
 
     def prepare(self, crop: Image) -> Floats:
-        """What the network takes of a crop: ``(3, 112, W)`` float32."""
+        """Preprocess a crop: ``(3, 112, W)`` float32."""
         card = self._card
         first, last = card.columns
         pixels = crop[:, first:last, :: -1 if card.color == "bgr" else 1]
@@ -131,16 +133,18 @@ class OnnxEmbedder:
 
 
 class FaceViTEmbedder:
-    """The embedding that a face ViT of facegate gives beside its score."""
+    """The embedding of a face ViT of facegate, a by-product of its score."""
 
     def __init__(self, scorer: Scorer) -> None:
-        """Take a loaded model.
+        """Create from a loaded model.
 
         Raises:
-            ModelError: its card does not say from which cosine on two faces are the same person.
+            ModelError: its card has no similarity threshold for people.
         """
         if scorer.card.people is None:
-            raise ModelError(f"the embedding of '{scorer.card.name}' does not tell people apart: take another")
+            raise ModelError(
+                f"the embedding of '{scorer.card.name}' cannot distinguish people: choose another model"
+            )
         self._scorer = scorer
         self.name = scorer.card.name
         self.version = f"{scorer.reading.model.fingerprint}:{scorer.backend.name}-{scorer.backend.dtype}"
@@ -156,15 +160,15 @@ class FaceViTEmbedder:
 
 
 class InsightfaceEmbedder:
-    """The recognizer of a local insightface pack (``w600k_*.onnx``, ``glintr100.onnx``, ...)."""
+    """The recognition model of a local insightface pack (``w600k_*.onnx``, ``glintr100.onnx``, ...)."""
 
     threshold = INSIGHTFACE_THRESHOLD
 
     def __init__(self, pack: Path) -> None:
-        """Load the pack's recognizer.
+        """Load the pack's recognition model.
 
         Raises:
-            ModelError: the directory holds none.
+            ModelError: the directory is missing or holds none.
         """
         from insightface.model_zoo import get_model
 
@@ -174,13 +178,15 @@ class InsightfaceEmbedder:
             try:
                 model: Any = get_model(str(file), providers=["CPUExecutionProvider"])
             except Exception as error:  # onnxruntime and onnx raise many unrelated types here
-                raise ModelError(f"{file} cannot be loaded: {error}") from error
+                raise ModelError(f"cannot load {file}: {error}") from error
             if getattr(model, "taskname", "") == "recognition":
                 self._model = model
                 self.name = f"insightface:{pack.name}/{file.stem}"
                 self.version = hashlib.sha256(_read(file)).hexdigest()
                 return
-        raise ModelError(f"no recognition model in {pack}: a pack such as buffalo_l holds w600k_r50.onnx")
+        raise ModelError(
+            f"no recognition model in {pack}: give a pack such as buffalo_l, which holds w600k_r50.onnx"
+        )
 
     def embed(self, crops: Sequence[Image]) -> Floats:
         """See :class:`Embedder`."""
@@ -191,7 +197,7 @@ class InsightfaceEmbedder:
 
 
 class OneAtATime:
-    """An embedder that several threads may use: not every kind may run twice at once."""
+    """Thread-safe wrapper that serializes calls of an embedder."""
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
@@ -214,8 +220,8 @@ class DlibEmbedder:
     """dlib's ResNet (128-d) from the ``dlib-bin`` and ``face-recognition-models`` packages.
 
     dlib aligns by eye corners; the crop's template fixes the eyes, so one constant transform maps crop to chip.
-    dlib's vectors all lie in a narrow cone; a fixed mean face is subtracted so that similarities spread out as
-    with other recognizers.
+    dlib's vectors lie in a narrow cone; a fixed mean is subtracted so that similarities spread as with other
+    models.
     """
 
     name = version = "dlib-resnet"
@@ -230,10 +236,10 @@ class DlibEmbedder:
         """
         spec = importlib.util.find_spec("face_recognition_models")
         if importlib.util.find_spec("dlib") is None or spec is None or not spec.submodule_search_locations:
-            raise ModelError("dlib's recognizer is not installed: pip install 'facegate[dlib]'")
+            raise ModelError("dlib is not installed: pip install 'facegate[dlib]'")
         import dlib
 
-        # The package itself imports pkg_resources, which current setuptools no longer has; only its file is needed.
+        # Importing the package fails with current setuptools, which lack pkg_resources; only its file is needed.
         file = Path(spec.submodule_search_locations[0]) / "models" / "dlib_face_recognition_resnet_model_v1.dat"
         if not file.is_file():
             raise ModelError(f"{file} is missing: pip install --force-reinstall face-recognition-models")
@@ -270,12 +276,12 @@ def load_embedder(spec: str = "auto", card: Path | None = None) -> Embedder:
         spec: ``auto`` (a local insightface pack if there is one, else ``builtin``), ``builtin`` (the embedding of
             facegate's own model), ``dlib``, a ``.safetensors`` or ``.onnx`` file, or the directory of an
             insightface pack.
-        card: the YAML card of an ONNX file. Without it, a card beside the file (same name, ``.yaml``) or one that
-            ships with facegate (found by SHA-256) is taken.
+        card: YAML card of an ONNX file. The default is a card beside the file (same name, ``.yaml``), else one
+            shipped with facegate (found by SHA-256).
 
     Raises:
-        ModelError: it cannot be loaded.
-        ConfigError: there is no such kind, or an ONNX file without a card.
+        ModelError: the model cannot be loaded.
+        ConfigError: unknown kind, or an ONNX file without a card.
     """
     if spec == "auto":
         packs = sorted(Path("~/.insightface/models").expanduser().glob("*/w600k_*.onnx"))
@@ -292,8 +298,8 @@ def load_embedder(spec: str = "auto", card: Path | None = None) -> Embedder:
     if path.is_dir():
         return InsightfaceEmbedder(path)
     raise ConfigError(
-        f"embedder '{spec}' is neither 'auto', 'builtin', 'dlib', a .onnx or .safetensors file nor an insightface "
-        "pack's directory"
+        f"unknown embedder '{spec}': give 'auto', 'builtin', 'dlib', an .onnx or .safetensors file, or the "
+        "directory of an insightface pack"
     )
 
 
@@ -309,14 +315,16 @@ def _card_for(model: Path, card: Path | None) -> OnnxCard:
             known = _decode_card(file.read_bytes(), file.name)
             if known.sha256 == digest:
                 return known
-    raise ConfigError(f"{model} has no card: put {beside.name} beside it or give --card (see docs/recognizers.md)")
+    raise ConfigError(
+        f"{model} has no card: put {beside.name} beside it, or give --card (docs/guide/recognizer.md)"
+    )
 
 
 def _decode_card(content: bytes, where: str) -> OnnxCard:
     try:
         return msgspec.yaml.decode(content, type=OnnxCard)
     except msgspec.DecodeError as error:
-        raise ConfigError(f"card {where} is not valid: {error}") from error
+        raise ConfigError(f"invalid card {where}: {error}") from error
 
 
 def _read(path: Path) -> bytes:
@@ -327,7 +335,7 @@ def _read(path: Path) -> bytes:
 
 
 def unit(rows: NDArray[np.float32]) -> Floats:
-    """Scale rows to unit length; a zero row stays zero and matches nobody."""
+    """Scale rows ``(N, D)`` to unit length; a zero row stays zero and matches no template."""
     lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
     scaled: Floats = (rows / np.maximum(lengths, 1e-12)).astype(np.float32)
     return scaled

@@ -1,4 +1,4 @@
-"""From what somebody chose to what recognizes and enrolls people."""
+"""Builds the objects for recognition and enrollment from options."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from facegate.recognition.matching.score_tail import find_impostor_model
 
 
 class Recognition(msgspec.Struct, frozen=True):
-    """A recognizer, the rule by which it names, and what looks at pictures to be enrolled."""
+    """Embedder, decision rule, and a factory of the extractor for enrollment pictures."""
 
     embedder: Embedder
     rule: DecisionRule
     warning: str | None
-    """Why nothing is promised, where nothing is."""
+    """Why no false-positive rate is guaranteed, if so."""
     face_extractor: Callable[[], FaceExtractor]
 
 
@@ -35,9 +35,9 @@ def load_recognition(
     threshold: float | None = None,
     fpir: float = DEFAULT_FPIR,
 ) -> Recognition:
-    """Load what the options say; see :func:`choose_rule`."""
+    """Load embedder and rule; see :func:`load_embedder` and :func:`choose_rule`."""
 
-    def looker() -> FaceExtractor:
+    def extractor() -> FaceExtractor:
         from facegate.detectors.base import load_detector
         from facegate.scoring.engine import load_scorer
 
@@ -48,7 +48,7 @@ def load_recognition(
     rule, warning = choose_rule(
         threshold, fpir, find_impostor_model(model.version, model.name, beside), model.threshold
     )
-    return Recognition(model, rule, warning, looker)
+    return Recognition(model, rule, warning, extractor)
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def enrolling(
     *,
     create: bool,
 ) -> Iterator[Enroller]:
-    """The gallery with what is needed to judge pictures."""
+    """Open the gallery with an :class:`Enroller`."""
     parts = load_recognition(embedder, card, detector, detector_path)
     with GalleryStore(path, create=create) as people:
         yield Enroller(people, parts.face_extractor, parts.embedder, parts.rule)

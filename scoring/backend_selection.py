@@ -1,6 +1,6 @@
-"""Which backend runs a model on this machine: measured once, kept, and said; and the graphs that some need.
+"""Selects the backend that runs a model on this machine, by measurement, and caches exported graphs.
 
-``facegate models tune`` measures, ``load_scorer`` reads.
+``facegate models tune`` measures, ``load_scorer`` reads the result.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ from facegate.scoring.score_reading import ScoreReading
 
 BATCH, ROUNDS = 8, 5
 RANK_AGREEMENT, EMBEDDING_AGREEMENT = 0.999, 0.995
-"""Least Spearman correlation of scores and least embedding cosine with fp32, or ``auto`` does not take a format."""
+"""Minimum Spearman correlation of scores, and minimum embedding cosine, with fp32 for a format that ``auto`` may
+use."""
 
 
 class BackendChoice(msgspec.Struct, frozen=True):
-    """A backend, a number format, and in words why."""
+    """A backend, a number format, and the reason in words."""
 
     backend: BackendName
     dtype: Dtype
@@ -39,34 +40,36 @@ class BackendChoice(msgspec.Struct, frozen=True):
 
 
 class BackendTrial(msgspec.Struct, frozen=True):
-    """What one backend did."""
+    """Measurement of one backend."""
 
     backend: BackendName
     dtype: Dtype
     ms_per_crop: float
-    """Processor time, all threads."""
+    """CPU milliseconds per crop, over all threads."""
     rank_agreement: float
     """Spearman correlation of the scores with torch in fp32."""
     embedding_agreement: float
-    """Least cosine with torch's embeddings in fp32."""
+    """Minimum cosine with torch's embeddings in fp32."""
 
     def acceptable(self, card: ModelCard) -> bool:
-        """Whether ``auto`` may take it for the model of ``card``."""
+        """Whether ``auto`` may use it for the model of ``card``."""
         exact = self.rank_agreement >= RANK_AGREEMENT and self.embedding_agreement >= EMBEDDING_AGREEMENT
         return exact and (card.bf16 or self.dtype != "bf16")
 
 
 class Tuning(msgspec.Struct, frozen=True):
-    """What was measured for one model on one machine."""
+    """Measurements of one model on one machine."""
 
     machine: str
     trials: tuple[BackendTrial, ...]
 
 
 def check_combination(on: str, dtype: str, backend: str) -> None:
-    """Refuse what cannot run together; raises :class:`ConfigError`."""
+    """Raise :class:`ConfigError` if device, number format and backend exclude each other."""
     if on == "cuda" and (backend not in ("auto", "torch") or dtype == "int8"):
-        raise ConfigError("on CUDA only the torch backend runs, in fp32, bf16 or fp16")
+        raise ConfigError(
+            "CUDA supports the torch backend in fp32, bf16 or fp16 only: change scorer.backend or scorer.dtype"
+        )
     if on == "cpu" and dtype == "fp16":
         raise ConfigError("fp16 needs a CUDA device: use fp32 or bf16 on the CPU")
     if dtype == "int8" and backend in ("torch", "openvino"):
@@ -76,13 +79,13 @@ def check_combination(on: str, dtype: str, backend: str) -> None:
 
 
 def cache_folder() -> Path:
-    """Where graphs, measurements and pulled models are kept: ``$FACEGATE_CACHE``, or ``~/.cache/facegate``."""
+    """Folder for graphs, measurements and pulled models: ``$FACEGATE_CACHE``, or ``~/.cache/facegate``."""
     given = os.environ.get("FACEGATE_CACHE")
     return Path(given) if given else Path.home() / ".cache" / "facegate"
 
 
 def machine() -> str:
-    """What a measurement depends on: processor and library versions."""
+    """Return what a measurement depends on: processor and library versions."""
     model, flags = processor()
     digest = hashlib.sha256(" ".join(sorted(flags)).encode()).hexdigest()[:8]
     name = f"{model} {digest}" if flags else platform.processor() or platform.machine()
@@ -93,7 +96,7 @@ def graph_for(reading: ScoreReading, dtype: Dtype) -> Path:
     """Return the exported graph of a model with its settings, from the cache or exported now.
 
     Raises:
-        ModelError: the weights do not fit their card, or hold something that ONNX does not have.
+        ModelError: the weights do not fit their card, or cannot be exported to ONNX.
     """
     card = reading.card
     exact = cache_folder() / "graphs" / f"{card.name}-{reading.key}.onnx"
@@ -113,7 +116,7 @@ def graph_for(reading: ScoreReading, dtype: Dtype) -> Path:
 
 
 def measured_choice(card: ModelCard, dtype: str) -> BackendChoice | None:
-    """The fastest backend that was measured here and is exact enough, or ``None``."""
+    """Return the fastest measured backend that is exact enough, or ``None``."""
     tuning = _read(card.name)
     if tuning is None:
         return None
@@ -125,9 +128,9 @@ def measured_choice(card: ModelCard, dtype: str) -> BackendChoice | None:
 
 
 def example_crops(count: int = 48) -> NDArray[np.uint8]:
-    """Crops to compare number formats on, made from a seed: soft ovals with eyes, lit and blurred differently.
+    """Return synthetic crops to compare number formats on: ovals with eyes, differently lit and blurred.
 
-    No photograph ships with the package; what counts is a spread of scores.
+    No photographs ship with the package; a spread of scores is all that is needed.
     """
     rng = np.random.default_rng(0)
     crops = np.empty((count, 112, 112, 3), dtype=np.uint8)
@@ -146,7 +149,7 @@ def example_crops(count: int = 48) -> NDArray[np.uint8]:
 def tune(
     reading: ScoreReading, crops: NDArray[np.uint8], native_bf16: bool, show: Callable[[str], None]
 ) -> tuple[BackendTrial, ...]:
-    """Measure every backend that is installed on ``crops``, keep the result, and return it, fastest first."""
+    """Measure every installed backend on ``crops``, save the result, and return it, fastest first."""
     from facegate.scoring.torch_backends import TorchCpu
 
     count, one_pass = threads(), reading.one_pass
@@ -164,7 +167,7 @@ def tune(
         makers.append(("openvino bf16", lambda: OpenVino(graph("fp32"), "bf16", count)))
         # Last: it leaves the network in bf16.
         makers.append(("torch bf16", lambda: TorchCpu(one_pass, "bf16")))
-    from scipy.stats import spearmanr  # most of a second, which no run has to wait for
+    from scipy.stats import spearmanr  # imports in most of a second, which runs need not wait for
 
     reference: PassArrays | None = None
     trials = []
@@ -173,10 +176,10 @@ def tune(
         try:
             backend = make()
         except ModelError as error:
-            show(f"  left out: {error}")
+            show(f"  skipped: {error}")
             continue
         batches = [crops[i : i + BATCH] for i in range(0, len(crops), BATCH)]
-        found = _together(backend.run(batches, True))
+        found = _concatenated(backend.run(batches, True))
         reference = reference or found
         spent = []
         for _ in range(ROUNDS):
@@ -189,7 +192,7 @@ def tune(
                 dtype=backend.dtype,
                 ms_per_crop=1000 * median(spent) / len(batches[0]),
                 rank_agreement=float(spearmanr(reference.raw, found.raw).statistic),
-                embedding_agreement=_least_cosine(reference, found),
+                embedding_agreement=_min_cosine(reference, found),
             )
         )
     ordered = tuple(sorted(trials, key=lambda trial: trial.ms_per_crop))
@@ -197,7 +200,7 @@ def tune(
     return ordered
 
 
-def _together(parts: list[PassArrays]) -> PassArrays:
+def _concatenated(parts: list[PassArrays]) -> PassArrays:
     embeddings = [part.embedding for part in parts if part.embedding is not None]
     return PassArrays(
         raw=np.concatenate([part.raw for part in parts]),
@@ -207,7 +210,7 @@ def _together(parts: list[PassArrays]) -> PassArrays:
     )
 
 
-def _least_cosine(a: PassArrays, b: PassArrays) -> float:
+def _min_cosine(a: PassArrays, b: PassArrays) -> float:
     assert a.embedding is not None and b.embedding is not None
     lengths = np.linalg.norm(a.embedding, axis=1) * np.linalg.norm(b.embedding, axis=1)
     return float(((a.embedding * b.embedding).sum(1) / lengths).min())

@@ -1,4 +1,4 @@
-"""What runs the pass without torch: an exported graph in ONNX Runtime or OpenVINO; and what every backend gives."""
+"""The backend protocol, and backends without torch: exported graphs in ONNX Runtime and OpenVINO."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ BackendName = Literal["torch", "onnxruntime", "openvino"]
 Dtype = Literal["fp32", "bf16", "fp16", "int8"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 CROPS, LANDMARKS = "crops", "landmarks"
-"""Inputs of an exported graph; the second only of networks that look at landmarks."""
+"""Inputs of an exported graph; the second only for networks that use landmarks."""
 OUTPUTS = ("raw", "quality", "embedding", "patches", "attention")
 
 Floats = NDArray[np.float32]
 
 
 class PassArrays(msgspec.Struct, frozen=True, eq=False):
-    """One pass over ``B`` crops, on the host, fp32."""
+    """Results of one pass over ``B`` crops, in host memory, fp32."""
 
     raw: Floats
     patches: Floats
@@ -40,15 +40,15 @@ class Backend(Protocol):
     def run(
         self, batches: list[NDArray[np.uint8]], embedding: bool, landmarks: list[Floats] | None = None
     ) -> list[PassArrays]:
-        """Run every batch; the results in order. ``landmarks`` go with networks that look at them."""
+        """Run every batch; return results in order. ``landmarks`` are for networks that use them."""
         ...
 
 
 class OnnxRuntime:
-    """An exported graph in ONNX Runtime on the processor; int8 is a graph quantized on this machine.
+    """An exported graph in ONNX Runtime on the CPU; int8 graphs are quantized on this machine.
 
-    In int8 each crop goes alone: the scales of its products come from what is in the batch, and no score may depend
-    on whose crop came along.
+    In int8 crops are scored one by one: quantization scales depend on the batch, and no score may depend on the
+    other crops of its batch.
     """
 
     name: BackendName = "onnxruntime"
@@ -57,7 +57,7 @@ class OnnxRuntime:
         """Load the graph.
 
         Raises:
-            ModelError: not a graph that ONNX Runtime accepts.
+            ModelError: ONNX Runtime rejects the graph.
         """
         import onnxruntime
 
@@ -89,7 +89,7 @@ class OnnxRuntime:
 
 
 class OpenVino:
-    """An exported graph in OpenVINO on the processor."""
+    """An exported graph in OpenVINO on the CPU."""
 
     name: BackendName = "openvino"
     HINTS: dict[Dtype, Literal["f32", "bf16"]] = {"fp32": "f32", "bf16": "bf16"}  # noqa: RUF012 - never changed
@@ -98,7 +98,7 @@ class OpenVino:
         """Compile the graph.
 
         Raises:
-            ModelError: OpenVINO refuses the graph.
+            ModelError: OpenVINO rejects the graph.
         """
         self.dtype = dtype
         try:

@@ -1,4 +1,4 @@
-"""From a raw score to an integer 0..100 (ISO/IEC 29794-1 style), by the model card's monotone table."""
+"""Maps raw scores to integers 0..100 (ISO/IEC 29794-1 style) by the model card's monotone table."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from facegate.errors import ModelError
 
 
 class Calibration:
-    """Piecewise linear, monotone map; raw scores beyond the table's ends take the ends' quality."""
+    """Piecewise linear, monotone map, constant beyond the ends of the table."""
 
     def __init__(self, table: Sequence[tuple[float, float]]) -> None:
-        """Take ``(raw, quality)`` points with strictly rising raw and never falling quality within 0..100.
+        """Take ``(raw, quality)`` points with strictly increasing raw and non-decreasing quality within 0..100.
 
         Raises:
             ModelError: the table is not monotone or leaves 0..100.
@@ -23,10 +23,10 @@ class Calibration:
         quality = np.array([point[1] for point in table], dtype=np.float64)
         if len(raw) < 2 or (np.diff(raw) <= 0).any() or (np.diff(quality) < 0).any():
             raise ModelError(
-                "a calibration table needs two or more points, rising in raw and not falling in quality"
+                "invalid calibration table: use two or more points, raw increasing and quality not decreasing"
             )
         if quality[0] < 0 or quality[-1] > 100:
-            raise ModelError("a calibration table's qualities must lie within 0..100")
+            raise ModelError("invalid calibration table: qualities must be within 0..100")
         self._raw, self._quality = raw, quality
 
     def __call__(self, raw: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -34,5 +34,5 @@ class Calibration:
         return np.rint(self.exact(raw)).astype(np.int64)
 
     def exact(self, raw: NDArray[np.float32]) -> NDArray[np.float64]:
-        """The same before it is rounded."""
+        """Map raw ``(B,)`` to unrounded qualities ``(B,)``."""
         return np.interp(raw, self._raw, self._quality)

@@ -1,6 +1,7 @@
-"""Weight files (safetensors, or torch files with nothing but tensors) and the networks that are built from them.
+"""Reads weight files (safetensors, or torch files of tensors only) and builds networks from them.
 
-Files of other architectures are refused by name, because their keys would otherwise fail with a riddle.
+Files of known other architectures are rejected by name, because loading their keys would fail with an obscure
+error.
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ from facegate.scoring.network.architecture import Architecture
 from facegate.scoring.network.vit import FaceViT
 
 PREFIXES = ("module.", "net.", "model.", "backbone.")
-"""Wrappers that training code leaves in front of every key."""
+"""Prefixes that training code leaves in front of every key."""
 IGNORED = ("mask_token",)
-"""Present in some insightface files, used in their training only."""
+"""Keys of some insightface files that are used in training only."""
 FOREIGN = {
     "KP-RPE": ("kprpe", "rpe_", "rel_keys"),
     "iRPE": ("lookup_table_weight",),
     "Swin": ("relative_position_bias_table", "relative_coords_table", "layers.0.blocks"),
     "part-fViT": ("stn.", "landmarkcnn", "part_embed"),
 }
-"""Architectures that share the ViT's name but not its design, and pieces of their keys."""
+"""Other architectures with the ViT's name, and parts of their keys."""
 
 
 def build_network(arch: Architecture, path: Path) -> FaceViT:
-    """The network of a weight file, in fp32.
+    """Build the network of a weight file, in fp32.
 
     Raises:
         ModelError: unreadable, of another architecture, or weights that do not fit ``arch``.
@@ -40,13 +41,13 @@ def build_network(arch: Architecture, path: Path) -> FaceViT:
     state = read_weights(path)
     if not arch.keypoints and any(key.startswith("keypoint_linear") for key in state):
         raise ModelError(
-            f"{path} is a KP-RPE model, whose attention looks at landmarks: give it a card with 'keypoints: true', "
+            f"{path} is a KP-RPE model, whose attention uses landmarks: give it a card with 'keypoints: true', "
             "such as --model-card cvlface-vit-base-kprpe"
         )
     if arch.class_token and "pos_embed" in state:
         prefix = arch.prefix_tokens if arch.prefix_position else 0
         if state["pos_embed"].shape[1] != arch.grid**2 + prefix:
-            from timm.layers.pos_embed import resample_abs_pos_embed  # two seconds, and seldom needed
+            from timm.layers.pos_embed import resample_abs_pos_embed  # imports in two seconds, and is rarely needed
 
             state["pos_embed"] = resample_abs_pos_embed(
                 state["pos_embed"], [arch.grid, arch.grid], num_prefix_tokens=prefix
@@ -61,7 +62,7 @@ def build_network(arch: Architecture, path: Path) -> FaceViT:
 
 
 def fitting_cards(path: Path) -> list[str]:
-    """Names of the cards whose shapes fit a file's weights.
+    """Return the names of the cards whose shapes match a file's weights.
 
     Raises:
         ModelError: unreadable, or of another architecture.
@@ -85,7 +86,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     state = _read_torch(path) if path.suffix in TORCH_SUFFIXES else _read_safetensors(path)
     for name, marks in FOREIGN.items():
         if any(mark in key.lower() for key in state for mark in marks):
-            raise ModelError(f"{path} is a {name} model, which is another architecture: use a plain ViT checkpoint")
+            raise ModelError(f"{path} is a {name} model, an unsupported architecture: use a plain ViT checkpoint")
     return _cleaned(state)
 
 
@@ -102,12 +103,12 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0][:160]
-        raise ModelError(f"{path} is not a torch file that holds tensors alone: {reason}") from error
+        raise ModelError(f"{path} is not a torch file of tensors only: {reason}") from error
     for key in ("state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
     if not isinstance(loaded, dict) or not loaded or not all(isinstance(v, Tensor) for v in loaded.values()):
-        raise ModelError(f"{path} holds no state dict: save it with torch.save(model.state_dict(), ...)")
+        raise ModelError(f"{path} has no state dict: save it with torch.save(model.state_dict(), ...)")
     return loaded
 
 

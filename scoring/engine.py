@@ -1,4 +1,4 @@
-"""The scorer: crops in, quality and embedding out; device, number format and backend are taken care of."""
+"""The scorer: quality and embedding of face crops, on the selected device, number format and backend."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from facegate.scoring.one_pass import OnePass
 
 MAX_BATCH = 32
-"""Crops per forward pass; bounds activation memory whatever the caller hands in."""
+"""Maximum crops per forward pass; bounds activation memory."""
 
 CROP_SHAPE = (112, 112, 3)
 NVIDIA_DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/nvmap", "/dev/dxg")
@@ -43,21 +43,21 @@ class Scores(msgspec.Struct, frozen=True, eq=False):
     """Scores of ``B`` crops."""
 
     raw_score: NDArray[np.float32]
-    """``(B,)`` the number that stands for quality, before calibration: by the card ViTNT-FIQA in (0, 1], the
-    attention score, the embedding's norm, or the fused estimate."""
+    """``(B,)`` quality measure before calibration: ViTNT-FIQA in (0, 1], the attention score, the embedding's norm,
+    or the fused estimate."""
     quality: NDArray[np.int64]
     """``(B,)`` calibrated 0..100."""
     patches: NDArray[np.float32]
     """``(B, N)`` ViTNT-FIQA patch qualities in (0, 1]."""
     attention: NDArray[np.float32]
-    """``(B,)`` mean pre-softmax attention logit of the last block that ran; unbounded."""
+    """``(B,)`` mean pre-softmax attention logit of the last executed block; unbounded."""
     embedding: NDArray[np.float32] | None
-    """``(B, D)``, not normalized, or ``None`` when not asked for."""
+    """``(B, D)``, not normalized; ``None`` if not requested."""
     norm: NDArray[np.float32] | None
-    """``(B,)`` Euclidean length of the embedding, or ``None``."""
+    """``(B,)`` Euclidean norm of the embedding, or ``None``."""
     rank: NDArray[np.float64]
-    """``(B,)`` by which faces of one track are compared, 0..100: where the model has both, the geometric mean of
-    what ViTNT-FIQA and the embedding's length say; else the quality before rounding."""
+    """``(B,)`` score by which faces of one track are compared, 0..100: the geometric mean of the calibrated
+    ViTNT-FIQA score and embedding norm if the model has both, else the unrounded quality."""
 
 
 class Scorer:
@@ -76,14 +76,14 @@ class Scorer:
         self.quality = reading.quality
         self.backend = backend
         self.why = why
-        """In words: what runs the network, and why that was chosen."""
+        """Why this backend was chosen, in words."""
         self._calibration = Calibration(reading.card.calibration[reading.quality])
         length = reading.card.calibration.get("norm") if reading.quality == "vitnt" else None
-        self._length = None if length is None else Calibration(length)
+        self._norm_calibration = None if length is None else Calibration(length)
 
     @property
     def one_pass(self) -> OnePass:
-        """In torch, whatever runs it here; loads torch where that was not needed so far."""
+        """The pass in torch, independent of the backend; imports torch on first use."""
         return self.reading.one_pass
 
     @property
@@ -93,7 +93,7 @@ class Scorer:
 
     @property
     def wants_landmarks(self) -> bool:
-        """Whether the network looks at landmarks beside the crop."""
+        """Whether the network uses landmarks in addition to the crop."""
         return self.card.architecture.keypoints
 
     @property
@@ -107,7 +107,7 @@ class Scorer:
 
     @property
     def calibration(self) -> str:
-        """Version of the table behind ``quality``; marked where the settings are not those it was made for."""
+        """Version of the calibration table; marked if it was made for other settings."""
         card, s = self.card, self.settings
         same = self.quality != "vitnt" or s == ScoreSettings(blocks=card.blocks, alpha=card.alpha)
         return card.calibration_version if same else f"{card.calibration_version} (made for other settings)"
@@ -118,10 +118,10 @@ class Scorer:
         """Score aligned crops.
 
         Args:
-            crops: ``(B, 112, 112, 3)`` uint8 RGB; ``B`` may be zero.
-            landmarks: ``(B, 5, 2)`` in pixels of the crops, for networks that look at them (``wants_landmarks``);
-                without them those of the template, to which the crops were aligned.
-            embedding: also return embeddings (the network runs to its last block).
+            crops: ``(B, 112, 112, 3)`` uint8 RGB; ``B`` may be zero. landmarks: ``(B, 5, 2)`` in pixels of the
+            crops, for networks that use them (``wants_landmarks``); by default
+                those of the alignment template.
+            embedding: also return embeddings (runs the network to its last block).
 
         Raises:
             ConfigError: wrong dtype or shape.
@@ -155,9 +155,9 @@ class Scorer:
 
     def _rank(self, raw: NDArray[np.float32], norm: NDArray[np.float32] | None) -> NDArray[np.float64]:
         by_path = self._calibration.exact(raw)
-        if self._length is None or norm is None:
+        if self._norm_calibration is None or norm is None:
             return by_path
-        together: NDArray[np.float64] = np.sqrt((by_path + 1) * (self._length.exact(norm) + 1)) - 1
+        together: NDArray[np.float64] = np.sqrt((by_path + 1) * (self._norm_calibration.exact(norm) + 1)) - 1
         return together
 
     def _check(self, part: PassArrays) -> None:
@@ -189,21 +189,19 @@ def load_scorer(
             models pull`` has fetched.
         card: the file's card (a name that ships with the package, or a YAML file); not needed for a safetensors
             file that carries its own, nor for a hub id that a known card names.
-        quality: the number that stands for quality: ``vitnt``, ``attention``, ``norm`` or ``estimate``; the card's
-            choice by default.
-        blocks: increasing block indices that ViTNT-FIQA scores; the card's by default.
-        aggregation: ``uniform``, ``attention`` or ``attention_mean`` (see :mod:`facegate.scoring.vitnt`).
-        alpha: steepness; the card's by default.
-        distance: ``euclidean`` (the published one) or ``cosine``.
-        device: ``auto`` takes CUDA where torch finds it.
-        dtype: ``auto`` takes bf16 where the processor multiplies it natively (AVX512-BF16, AMX, CUDA from compute
-            capability 8.0), else fp32. ``int8`` (ONNX Runtime) is never taken unasked.
-        backend: ``auto`` takes the fastest that ``facegate models tune`` measured on this machine, else ONNX
+        quality: quality measure: ``vitnt``, ``attention``, ``norm`` or ``estimate``; the card's by default. blocks:
+        increasing block indices that ViTNT-FIQA scores; the card's by default. aggregation: ``uniform``,
+        ``attention`` or ``attention_mean`` (see :mod:`facegate.scoring.vitnt`). alpha: steepness; the card's by
+        default. distance: ``euclidean`` (the published one) or ``cosine``. device: ``auto`` uses CUDA if torch
+        finds it. dtype: ``auto`` uses bf16 if the processor supports it natively (AVX512-BF16, AMX, CUDA from
+        compute capability
+            8.0), else fp32. ``int8`` (ONNX Runtime) must be requested.
+        backend: ``auto`` uses the fastest that ``facegate models tune`` measured on this machine, else ONNX
             Runtime for fp32 on the CPU (its graph is exported at first use), else torch.
 
     Raises:
-        ModelError: weights missing, unreadable or unfit; a backend that is not installed.
-        ConfigError: a setting that does not exist or does not go with another.
+        ModelError: weights are missing, unreadable or do not fit; a backend is not installed.
+        ConfigError: unknown settings, or settings that exclude each other.
     """
     _check_choices(
         aggregation=(aggregation, AGGREGATIONS),
@@ -214,11 +212,11 @@ def load_scorer(
         quality=(quality or "vitnt", QUALITIES),
     )
     if device == "cuda" and not cuda_found():
-        raise ConfigError("device 'cuda' was asked for, but torch finds no CUDA device: use --device cpu")
+        raise ConfigError("device 'cuda' is not available: torch finds no CUDA device; use --device cpu")
     weights = DEFAULT_MODEL if weights is None else weights
     if str(weights) == DEFAULT_MODEL:
         if card not in (None, str(weights)):
-            raise ConfigError(f"model '{weights}' ships with its own card: leave --model-card out")
+            raise ConfigError(f"model '{weights}' ships with its own card: remove --model-card")
         model = load_shipped()
     else:
         file, card = resolve_weights(weights, card)
@@ -227,7 +225,7 @@ def load_scorer(
     chosen = loaded.quality if quality is None else quality
     if chosen not in loaded.calibration:
         known = ", ".join(loaded.calibration)
-        raise ConfigError(f"model '{loaded.name}' has no calibration for quality '{chosen}': it has {known}")
+        raise ConfigError(f"model '{loaded.name}' has no calibration for quality '{chosen}': choose one of {known}")
     settings = ScoreSettings(
         blocks=_checked_blocks(loaded.blocks if blocks is None else tuple(blocks), loaded.architecture.depth),
         aggregation=aggregation,
@@ -236,40 +234,40 @@ def load_scorer(
     )
     reading = ScoreReading(model, settings, chosen)
     on = "cuda" if device == "cuda" or (device == "auto" and cuda_found()) else "cpu"
-    wanted = _decide(reading, on, dtype, backend)
+    choice = _decide(reading, on, dtype, backend)
     try:
-        made = _make_backend(reading, on, wanted)
+        made = _make_backend(reading, on, choice)
     except (ModelError, OSError) as error:
-        if backend != "auto" or wanted.backend == "torch":
+        if backend != "auto" or choice.backend == "torch":
             raise
-        wanted = BackendChoice("torch", "fp32", f"torch, as no graph could be made: {error}")
-        made = _make_backend(reading, on, wanted)
-    return Scorer(reading, made, why=wanted.why)
+        choice = BackendChoice("torch", "fp32", f"torch: the graph could not be exported: {error}")
+        made = _make_backend(reading, on, choice)
+    return Scorer(reading, made, why=choice.why)
 
 
 def _decide(reading: ScoreReading, on: str, dtype: str, backend: str) -> BackendChoice:
-    """Which backend and number format, and why."""
+    """Choose backend and number format."""
     check_combination(on, dtype, backend)
     card = reading.card
     if dtype == "int8":
-        return BackendChoice("onnxruntime", "int8", "int8 was asked for")
+        return BackendChoice("onnxruntime", "int8", "int8 was requested")
     if backend == "auto" and on == "cpu":
         measured = measured_choice(card, dtype)
         if measured is not None:
             return measured
     name: BackendName = "torch" if backend == "auto" else backend  # type: ignore[assignment]
     if backend == "auto" and on == "cpu" and _exported_is_best(reading, dtype):
-        why = "fp32: ONNX Runtime is quicker than torch on processors (facegate models tune measures)"
+        why = "fp32: ONNX Runtime is faster than torch on CPUs (facegate models tune measures)"
         return BackendChoice("onnxruntime", "fp32", why)
     if dtype != "auto":
-        return BackendChoice(name, dtype, f"{dtype} was asked for")  # type: ignore[arg-type]
+        return BackendChoice(name, dtype, f"{dtype} was requested")  # type: ignore[arg-type]
     if name == "onnxruntime":
         return BackendChoice(name, "fp32", "ONNX Runtime has no bf16 on the CPU")
     if not native_bf16(on):
-        return BackendChoice(name, "fp32", "fp32: bf16 products are not native here")
+        return BackendChoice(name, "fp32", "fp32: no native bf16 on this processor")
     if not card.bf16:
-        return BackendChoice(name, "fp32", "fp32: in bf16 this model's embeddings of poor crops differ too much")
-    return BackendChoice(name, "bf16", "bf16: its products are native here")
+        return BackendChoice(name, "fp32", "fp32: this model's embeddings of poor crops differ too much in bf16")
+    return BackendChoice(name, "bf16", "bf16: native on this processor")
 
 
 def _exported_is_best(reading: ScoreReading, dtype: str) -> bool:
@@ -287,7 +285,7 @@ def _make_backend(reading: ScoreReading, on: str, choice: BackendChoice) -> Back
 
 
 def cuda_found() -> bool:
-    """Whether there is a CUDA device that torch can use; torch is only asked where the system shows one."""
+    """Whether torch can use a CUDA device; torch is imported only if the system has one."""
     if sys.platform == "linux" and not any(Path(device).exists() for device in NVIDIA_DEVICES):
         return False
     import torch
@@ -296,7 +294,7 @@ def cuda_found() -> bool:
 
 
 def native_bf16(device: str) -> bool:
-    """Whether bf16 products are native; elsewhere they are emulated, and slower than fp32."""
+    """Whether bf16 is native; emulated bf16 is slower than fp32."""
     if device == "cuda":
         import torch
 

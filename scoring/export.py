@@ -1,7 +1,7 @@
-"""One ONNX graph for any runtime: crops in, score, quality and embedding out.
+"""Exports one ONNX graph for any runtime, from crops to score, quality and embedding.
 
 Normalization, the network, the formula and the calibration are all inside, so that TensorRT, OpenVINO, Triton or a
-browser need nothing of facegate.
+browser need no code of facegate.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ OPSET = 18
 
 
 class QualityGraph(nn.Module):
-    """What is exported: uint8 RGB crops ``(B, 112, 112, 3)`` to :data:`OUTPUTS`."""
+    """The exported module: uint8 RGB crops ``(B, 112, 112, 3)`` to :data:`OUTPUTS`."""
 
     start: Tensor
     width: Tensor
@@ -41,9 +41,9 @@ class QualityGraph(nn.Module):
         self._lowest = float(table[0, 1])
 
     def forward(self, crops: Tensor, landmarks: Tensor | None = None) -> tuple[Tensor | None, ...]:
-        """Run on uint8 crops, and landmarks where the network looks at them."""
+        """Run on uint8 crops, and on landmarks if the network uses them."""
         out = self.one_pass(crops, landmarks=landmarks)
-        # The table as a sum of ramps, which every runtime knows; a search in a table not every one does.
+        # The table as a sum of ramps, which every runtime supports, unlike a table search.
         rise = torch.minimum((out.raw[:, None] - self.start).clamp_min(0.0), self.width)
         quality = (rise * self.slope).sum(1) + self._lowest
         return out.raw, quality, out.embedding, out.patches, out.attention
@@ -53,7 +53,7 @@ def export_onnx(one_pass: OnePass, card: ModelCard, algorithm: str, target: Path
     """Write ``one_pass`` (fp32, on the CPU) as ONNX with a dynamic batch; the card goes into its metadata.
 
     Raises:
-        ModelError: the network holds something that ONNX does not have.
+        ModelError: the network cannot be exported to ONNX.
     """
     import onnx
 
@@ -61,11 +61,11 @@ def export_onnx(one_pass: OnePass, card: ModelCard, algorithm: str, target: Path
     examples: dict[str, Tensor] = {CROPS: torch.zeros((2, 112, 112, 3), dtype=torch.uint8)}
     if card.architecture.keypoints:
         examples[LANDMARKS] = torch.zeros((2, 5, 2))
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")  # several processes may begin at once
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")  # several processes may export at the same time
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         try:
-            # The tracing exporter: a second where the newer one takes ten and needs another package.
+            # The tracing exporter takes a second; the newer one takes ten and needs another package.
             torch.onnx.export(
                 graph,
                 tuple(examples.values()),
@@ -86,14 +86,12 @@ def export_onnx(one_pass: OnePass, card: ModelCard, algorithm: str, target: Path
 
 
 def quantize_onnx(source: Path, target: Path) -> None:
-    """Write a copy of an exported graph with int8 matrix products: weights per channel, inputs on the fly."""
+    """Write an int8 copy of an exported graph: weights quantized per channel, activations dynamically."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     part = target.with_name(target.name + ".part")
     level = logging.getLogger().level
-    logging.getLogger().setLevel(
-        logging.ERROR
-    )  # it advises on the root logger about a step that is not needed here
+    logging.getLogger().setLevel(logging.ERROR)  # it logs advice to the root logger that does not apply here
     try:
         quantize_dynamic(
             str(source),

@@ -1,7 +1,6 @@
-"""What a model is: a card, and weights of which the network is built.
+"""Models: an architecture, weights and a model card.
 
-A model is an architecture, weights and a card that travels with them. A safetensors file whose metadata carry the
-architecture's numbers is its own card.
+A safetensors file whose metadata contain the architecture needs no card.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ if TYPE_CHECKING:
     from facegate.scoring.network.vit import FaceViT
 
 DEFAULT_MODEL = "facegate-mobile-s"
-"""The model that ships: gates score with it where nothing else is asked for, and it is the built-in recognizer."""
+"""The built-in model: the default of the scorer, and the built-in recognizer."""
 Quality = Literal["vitnt", "attention", "norm", "estimate"]
 QUALITIES: tuple[Quality, ...] = get_args(Quality)
 Table = tuple[tuple[float, float], ...]
 TORCH_SUFFIXES = (".pt", ".pth", ".bin")
-"""Of files whose weights torch itself has written."""
+"""Suffixes of torch weight files."""
 ARCHITECTURE_KEYS = ("patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio")
 
 FACE_MEAN = (0.5, 0.5, 0.5)
@@ -35,25 +34,26 @@ FACE_MEAN = (0.5, 0.5, 0.5)
 
 
 class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything needed to use a set of weights, and what they may be used for."""
+    """Everything needed to use a set of weights, and their license."""
 
     name: str
     architecture: Architecture
     blocks: tuple[int, ...]
     """Scored blocks, increasing, 0-based."""
     calibration: dict[Quality, Table]
-    """For each number that may stand for quality, a monotone table raw -> 0..100."""
+    """For each quality measure, a monotone table raw -> 0..100."""
     calibration_version: str
     quality: Quality = "vitnt"
-    """The number that stands for quality: ``vitnt`` (ViTNT-FIQA), ``attention`` (ATTN-FIQA), ``norm`` (of the
+    """Default quality measure: ``vitnt`` (ViTNT-FIQA), ``attention`` (ATTN-FIQA), ``norm`` (of the
     embedding) or ``estimate`` (read from the tokens by a small head)."""
     fusion: tuple[float, ...] = ()
-    """How the architecture's estimates add up to one number."""
+    """Weights of the architecture's estimates in the fused estimate."""
     people: tuple[float, float] | None = None
-    """Cosines of the embedding: below the first, two faces of a track are different people; from the second on, two
-    faces of different tracks are the same person. ``None``: the embedding does not tell people apart."""
+    """Cosine thresholds of the embedding: below the first, two faces of a track are different people; from the
+    second on, faces of different tracks are the same person. ``None``: the embedding does not distinguish
+    people."""
     bf16: bool = True
-    """Whether scores and embeddings in bf16 agree with fp32's (``scoring.choice``); else ``auto`` takes another."""
+    """Whether scores and embeddings in bf16 agree with fp32; otherwise ``auto`` does not use bf16."""
     mean: tuple[float, float, float] = FACE_MEAN
     std: tuple[float, float, float] = FACE_MEAN
     alpha: float = 8.0
@@ -61,37 +61,37 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str = ""
     note: str = ""
     hub: str = ""
-    """Repository on the Hugging Face hub from which ``facegate models pull`` gets the weights."""
+    """Repository on the Hugging Face hub for ``facegate models pull``."""
     sha256: str = ""
-    """Of the weight file, where known."""
+    """SHA-256 of the weight file, if known."""
 
 
 USELESS: frozenset[tuple[str, Quality]] = frozenset({(DEFAULT_MODEL, "attention")})
-"""Numbers of a model that say nothing of quality: discarding by them is as good as chance (docs/findings.md)."""
+"""Quality measures without information: discarding by them is no better than chance (docs/research/findings.md)."""
 
 IDENTITY: Table = ((0.0, 0.0), (1.0, 100.0))
-"""Raw score in percent: what an uncalibrated model has."""
+"""Calibration of an uncalibrated model: the raw score in percent."""
 
 CARD_KEY = "facegate_card"
 """Metadata key under which a safetensors file of our own carries its card as JSON."""
 
 
 class Model:
-    """A card, and the weights that it describes.
+    """A card and its weights.
 
-    The network is built when it is first asked for: who runs an exported graph never waits for torch.
+    The network is built on first use, so that running an exported graph does not import torch.
     """
 
     def __init__(self, card: ModelCard, fingerprint: str, build: Callable[[], FaceViT]) -> None:
-        """Take a card, what identifies the weights, and what makes the network of both."""
+        """Take a card, the fingerprint of the weights, and a function that builds the network."""
         self.card = card
         self.fingerprint = fingerprint
-        """Changes with the weights: the key under which what was computed with them is kept."""
+        """Id of the weights, for cache keys."""
         self._build = build
 
     @cached_property
     def network(self) -> FaceViT:
-        """In fp32 on the CPU, to be evaluated.
+        """The network in fp32 on the CPU, in evaluation mode.
 
         Raises:
             ModelError: the weights are unreadable, of another architecture, or do not fit the card.
@@ -113,7 +113,7 @@ def decode_embedded(text: str, where: str) -> ModelCard:
             fields["license"] = fields.pop("licence")
         return msgspec.convert(fields, ModelCard)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ModelError(f"the card inside {where} is not valid: {error}") from error
+        raise ModelError(f"the model card inside {where} is not valid: {error}") from error
 
 
 def builtin_card(name: str) -> ModelCard:
@@ -138,16 +138,16 @@ def _decode_card(content: bytes, where: str) -> ModelCard:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, read in pieces."""
+    """Return the SHA-256 of a file as hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_card(name: str) -> ModelCard:
-    """Read a card of this package by name, or from a YAML file.
+    """Read a built-in card by name, or a card from a YAML file.
 
     Raises:
-        ModelError: there is none, or it is not valid.
+        ModelError: it does not exist or is not valid.
     """
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
@@ -161,6 +161,6 @@ def read_card(name: str) -> ModelCard:
 
 
 def card_names() -> list[str]:
-    """Names of the cards that ship with the package."""
+    """Return the names of the built-in cards."""
     files = (resources.files("facegate.scoring") / "cards").iterdir()
     return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))

@@ -1,4 +1,4 @@
-"""From a name or a weight file to a model; torch is loaded only where the network itself is asked for."""
+"""Loads a model by name or weight file; torch is imported only when the network itself is needed."""
 
 from __future__ import annotations
 
@@ -30,29 +30,27 @@ if TYPE_CHECKING:
 
 
 def load_shipped() -> Model:
-    """Find :data:`DEFAULT_MODEL` and its card.
+    """Load :data:`DEFAULT_MODEL` and its card.
 
     Raises:
-        ModelError: its weights are missing, or not those that the card describes.
+        ModelError: its weights are missing or do not match the card.
     """
     path = Path(str(resources.files("facegate.scoring") / "models" / f"{DEFAULT_MODEL}.safetensors"))
     card = builtin_card(DEFAULT_MODEL)
     if not path.is_file():
-        raise ModelError(f"the model that ships with facegate is not at {path}: install facegate again")
+        raise ModelError(f"the built-in model is missing at {path}: reinstall facegate")
     digest = file_sha256(path)
     if digest != card.sha256:
-        raise ModelError(
-            f"{path} is not the model that its card describes (SHA-256 {digest}): install facegate again"
-        )
+        raise ModelError(f"{path} does not match its model card (SHA-256 {digest}): reinstall facegate")
     return _model(card, path, digest)
 
 
 def load_file(path: Path, card_name: str | None = None) -> Model:
-    """Read what a weight file is.
+    """Load a weight file's model.
 
     Args:
-        path: ``.safetensors``, or a torch file that holds tensors alone (``.pt``, ``.pth``, ``.bin``).
-        card_name: a card of this package, or a YAML file. A safetensors file whose metadata carry its card or its
+        path: ``.safetensors``, or a torch file of tensors only (``.pt``, ``.pth``, ``.bin``).
+        card_name: a built-in card, or a YAML file. A safetensors file whose metadata contain its card or its
             architecture needs none.
 
     Raises:
@@ -70,9 +68,9 @@ def load_file(path: Path, card_name: str | None = None) -> Model:
 
         fitting = fitting_cards(path)
         raise ModelError(
-            f"{path} does not say its architecture, and head counts cannot be read from weights: "
+            f"{path} does not contain its architecture, and head counts cannot be inferred from weights: "
             + (
-                f"its shapes fit --model-card {' or --model-card '.join(fitting)}"
+                f"its shapes match --model-card {' or --model-card '.join(fitting)}"
                 if fitting
                 else f"give its card as YAML, or one of {', '.join(card_names())}"
             )
@@ -112,7 +110,7 @@ def _own_card(path: Path, metadata: dict[str, str]) -> ModelCard:
             embedding_dim=int(metadata.get("num_classes", 512)),
         )
     except ValueError as error:
-        raise ModelError(f"{path} carries an architecture that is not numbers: {error}") from error
+        raise ModelError(f"the metadata of {path} contain an invalid architecture: {error}") from error
     return ModelCard(
         name=path.stem,
         architecture=arch,

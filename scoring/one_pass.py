@@ -1,4 +1,4 @@
-"""From uint8 crops to every number of one pass: what all backends run or export."""
+"""The forward pass from uint8 crops to all results, as run or exported by the backends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from facegate.scoring.network.vit import FaceViT
 
 
 class OnePass(nn.Module):
-    """Normalizes, runs the network once, and picks the number that stands for quality."""
+    """Normalizes, runs the network once, and selects the quality measure."""
 
     mean: Tensor
     std: Tensor
@@ -30,13 +30,13 @@ class OnePass(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the network's weights."""
+        """Dtype of the network's weights."""
         return self.network.pos_embed.dtype
 
     def forward(self, crops: Tensor, embedding: bool = True, landmarks: Tensor | None = None) -> PassOutput:
-        """Run on uint8 RGB crops ``(B, 112, 112, 3)``; ``raw`` of the result is the chosen quality.
+        """Run on uint8 RGB crops ``(B, 112, 112, 3)``; ``raw_score`` of the result is the selected measure.
 
-        ``landmarks`` ``(B, 5, 2)``, in pixels of the crop, for networks that look at them.
+        ``landmarks`` ``(B, 5, 2)``, in pixels of the crop, for networks that use them.
         """
         images = self.normalized(crops)
         whole = embedding or self.quality in ("norm", "estimate")
@@ -44,7 +44,7 @@ class OnePass(nn.Module):
         return msgspec.structs.replace(out, raw=self._chosen(out))  # type: ignore[no-any-return]
 
     def normalized(self, crops: Tensor) -> Tensor:
-        """Uint8 RGB crops ``(B, 112, 112, 3)`` to what the network takes, ``(B, 3, 112, 112)``."""
+        """Normalize uint8 RGB crops ``(B, 112, 112, 3)`` to network input ``(B, 3, 112, 112)``."""
         return ((crops.permute(0, 3, 1, 2).float() - self.mean) / self.std).to(self.dtype)
 
     def _chosen(self, out: PassOutput) -> Tensor:

@@ -1,4 +1,4 @@
-"""What is read from a model in its one pass, and by which settings; it names what is kept of that on disk."""
+"""A model with the settings of its quality measure, and the cache key of both."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ScoreReading:
-    """A model, the settings of ViTNT-FIQA, and the number that stands for quality."""
+    """A model, the settings of ViTNT-FIQA, and the quality measure."""
 
     def __init__(self, model: Model, settings: ScoreSettings, quality: Quality) -> None:
         self.model = model
@@ -25,18 +25,18 @@ class ScoreReading:
 
     @property
     def card(self) -> ModelCard:
-        """The model's."""
+        """The model's card."""
         return self.model.card
 
     @property
     def key(self) -> str:
-        """16 hex digits that change with the weights, the card and what is read."""
+        """16 hex digits that identify weights, card and settings."""
         what = (self.model.fingerprint, self.card, self.settings, self.quality)
         return hashlib.sha256(msgspec.json.encode(what)).hexdigest()[:16]
 
     @cached_property
     def one_pass(self) -> OnePass:
-        """In torch; built when it is first asked for.
+        """The pass in torch, built on first use.
 
         Raises:
             ModelError: the weights do not fit their card.

@@ -1,4 +1,4 @@
-"""What runs the pass in torch: the network as it is on the processor, captured graphs on CUDA."""
+"""Backends in torch: eager on the CPU, captured graphs on CUDA."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TORCH_DTYPES: dict[Dtype, torch.dtype] = {
 
 
 class TorchCpu:
-    """The network as it is, on the processor."""
+    """The network in eager mode on the CPU."""
 
     name: BackendName = "torch"
 
@@ -50,10 +50,9 @@ class TorchCpu:
 
 
 class TorchCuda:
-    """The network on a CUDA device: one graph per batch bucket, one wait for all batches of a call.
+    """The network on a CUDA device: one graph per batch size, one synchronization per call.
 
-    Crops travel as uint8 through pinned memory and are normalized on the device; everything that a pass yields
-    comes back in one copy.
+    Crops are copied as uint8 through pinned memory and normalized on the device; all results come back in one copy.
     """
 
     name: BackendName = "torch"
@@ -92,16 +91,16 @@ class TorchCuda:
 
 
 class _CudaGraph:
-    """One captured pass of a fixed batch size, with its buffers."""
+    """A captured pass of a fixed batch size, with its buffers."""
 
     def __init__(self, one_pass: OnePass, size: int, embedding: bool) -> None:
         self._input = torch.zeros((size, 112, 112, 3), dtype=torch.uint8, device="cuda")
-        looks = one_pass.network.arch.keypoints
-        self._landmarks = torch.zeros((size, LANDMARKS, 2), device="cuda") if looks else None
+        uses_landmarks = one_pass.network.arch.keypoints
+        self._landmarks = torch.zeros((size, LANDMARKS, 2), device="cuda") if uses_landmarks else None
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
-            for _ in range(2):  # libraries choose their kernels before the capture
+            for _ in range(2):  # warm-up: libraries choose their kernels before the capture
                 _flat(one_pass(self._input, embedding, landmarks=self._landmarks), embedding)
         torch.cuda.current_stream().wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
@@ -109,7 +108,7 @@ class _CudaGraph:
             self._output = _flat(one_pass(self._input, embedding, landmarks=self._landmarks), embedding)
 
     def enqueue(self, crops: NDArray[np.uint8], landmarks: Floats | None) -> torch.Tensor:
-        """Queue copy, pass and copy back; the returned pinned tensor is filled once the stream has come to here."""
+        """Queue copy, pass and copy back; the returned pinned tensor is valid after synchronization."""
         pinned = torch.from_numpy(np.ascontiguousarray(crops)).pin_memory()
         self._input[: len(crops)].copy_(pinned, non_blocking=True)
         if self._landmarks is not None and landmarks is not None:
@@ -121,7 +120,7 @@ class _CudaGraph:
 
 
 def _flat(out: PassOutput, embedding: bool) -> torch.Tensor:
-    """Everything of a pass in one fp32 tensor ``(B, 2 + N (+ E))``."""
+    """All results of a pass in one fp32 tensor ``(B, 2 + N (+ E))``."""
     parts = [out.raw[:, None], out.attention[:, None], out.patches]
     if embedding:
         assert out.embedding is not None

@@ -1,7 +1,7 @@
-"""The ViTNT-FIQA formula (arXiv 2601.05741), and nothing else.
+"""The ViTNT-FIQA formula (arXiv 2601.05741).
 
 Patch tokens ``z_t`` after each selected block pass the network's final LayerNorm and are scaled to unit length;
-a patch whose tokens move little from block to block is steady, and steady patches mean a good face.
+a patch whose tokens move little from block to block is stable, and stable patches indicate a good face.
 Only the previous block's tokens are kept, so memory does not grow with the number of blocks.
 """
 
@@ -32,10 +32,10 @@ class TokenPath:
         """Take the patch tokens ``(B, N, D)`` after the next selected block."""
         norm = self._norm
         unit = F.layer_norm(tokens.float(), norm.normalized_shape, norm.weight.float(), norm.bias.float(), norm.eps)
-        # In place throughout: at this size, fresh memory costs more than the arithmetic.
+        # In place: at this size, allocation costs more than the arithmetic.
         unit.div_(torch.linalg.vector_norm(unit, dim=-1, keepdim=True).clamp_min_(1e-12))
         if self._previous is not None:
-            # Not 2 - 2 u.v: that loses its digits exactly where tokens are steady.
+            # Not 2 - 2 u.v, which cancels where tokens are stable.
             step = self._previous.sub_(unit)
             length = torch.linalg.vector_norm(step, dim=-1)
             if self._cosine:
@@ -60,7 +60,7 @@ def attention_received(attention: Tensor, prefix_tokens: int) -> Tensor:
 
     Args:
         attention: softmaxed attention ``(B, H, T, T)`` over all ``T`` tokens.
-        prefix_tokens: class and register tokens in front, which are left out.
+        prefix_tokens: number of class and register tokens in front, which are excluded.
     """
     patches = attention[:, :, prefix_tokens:, prefix_tokens:]
     return patches.float().mean(1).sum(1)

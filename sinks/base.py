@@ -13,13 +13,13 @@ from facegate.pipeline.records import FeedbackBatch, LiveTracks, Shot, TrackEnd
 from facegate.sinks.wire import MAX_HEADER_BYTES, EncodedShot, LiveTracksMessage
 
 MAX_ENDS = 10_000
-"""Ended tracks that wait to be told; older ones are forgotten, and no longer listed as live."""
+"""Maximum number of ended tracks waiting to be announced; the oldest are dropped and no longer listed as live."""
 REPEAT_S = 3.0
-"""The live tracks are told again after this long without a newer report: the pipeline waits for delivery."""
+"""Live tracks are announced again after this time without a newer report, as the pipeline waits for delivery."""
 
 
 class DeliveryReport(msgspec.Struct, frozen=True):
-    """What became of the shots handed to a sink."""
+    """Delivery counters of a sink."""
 
     accepted: int = 0
     acknowledged: int = 0
@@ -27,25 +27,25 @@ class DeliveryReport(msgspec.Struct, frozen=True):
     redelivered: int = 0
     bytes_sent: int = 0
     dropped: int = 0
-    """Deleted unsent: a spool was full, they had waited too long, or somebody erased them."""
+    """Deleted unsent: the spool was full, the shots expired, or they were erased."""
     dead_lettered: int = 0
-    """Put aside in the spool, as nobody who got them ever acknowledged them; not among the accepted any more."""
+    """Moved to the spool's dead letters after repeated delivery without acknowledgement; not in ``accepted``."""
     kept: int = 0
-    """Of the undelivered, those that a spool keeps for the next run."""
+    """Undelivered shots that a spool keeps for the next run."""
     answered: int = 0
-    """Of the acknowledged, those of which the worker said what it made of them."""
+    """Acknowledged shots with recognition feedback."""
     inconclusive: int = 0
-    """Of these, those after which it was not sure yet."""
+    """Shots whose feedback was inconclusive."""
     invalid: int = 0
-    """Answers that cannot be, such as similarities beyond 1; they are not believed."""
+    """Feedback ignored as impossible, such as similarities beyond 1."""
     recognition_ms: float = 0.0
-    """Sum of the time that workers spent on acknowledged shots."""
+    """Time that workers spent on acknowledged shots, ms, summed."""
     outputs: dict[str, DeliveryReport] = {}
-    """Of the other places that shots go to, by name."""
+    """Reports of the other outputs, by name."""
 
 
 class CameraStatus(msgspec.Struct, frozen=True):
-    """How a camera is doing."""
+    """State of a camera."""
 
     state: str
     """``connecting``, ``live``, ``stalled``, ``unauthorized``, ``failed`` or ``ended``."""
@@ -57,7 +57,7 @@ class Sink(Protocol):
     """Takes shots. One owner calls ``close`` once; ``abort`` may come from another thread."""
 
     def send(self, *shots: Shot) -> None:
-        """Accept shots, together; waits while the sink is full.
+        """Accept shots as one batch; blocks while the sink is full.
 
         Raises:
             DeliveryError: the sink was aborted or can take no more.
@@ -65,32 +65,32 @@ class Sink(Protocol):
         ...
 
     def ended(self, *tracks: TrackEnd) -> None:
-        """Tell whoever wants to know that no more shots will come of these tracks; never waits, may be lost."""
+        """Announce that these tracks have ended. Never blocks; may be lost."""
         ...
 
     def live(self, tracks: LiveTracks) -> None:
-        """Tell whoever wants to know which tracks live; never waits, may be lost, comes again every second."""
+        """Announce the live tracks. Never blocks; may be lost, is repeated every second."""
         ...
 
     def cameras(self, cameras: Mapping[str, CameraStatus], *, complete: bool) -> None:
-        """Tell the state of each camera, at the start and when one changes; never waits.
+        """Publish the state of each camera, at the start and at every change. Never blocks.
 
         Args:
             cameras: by name.
-            complete: there are no others; in a fleet other gates have some.
+            complete: there are no other cameras; ``False`` in a fleet, where other nodes have some.
         """
         ...
 
     def feedback(self) -> FeedbackBatch:
-        """What recognizers have said of shots since this was last called; never waits."""
+        """Recognition feedback received since the last call. Never blocks."""
         ...
 
     def report(self) -> DeliveryReport:
-        """The counts so far."""
+        """The counters so far."""
         ...
 
     def close(self, linger_s: float) -> DeliveryReport:
-        """Deliver what is pending for at most ``linger_s`` seconds, release everything, report."""
+        """Deliver what is pending for at most ``linger_s`` seconds, release all resources, report."""
         ...
 
     def abort(self) -> None:
@@ -99,10 +99,10 @@ class Sink(Protocol):
 
 
 class EncodedSink(Protocol):
-    """Where encoded shots are delivered to. Owned and ended like a :class:`Sink`."""
+    """Takes encoded shots. Owned and closed like a :class:`Sink`."""
 
     def put(self, entries: Sequence[EncodedShot]) -> None:
-        """Accept shots, together; see :meth:`Sink.send`."""
+        """Accept shots as one batch; see :meth:`Sink.send`."""
         ...
 
     def ended(self, tracks: Sequence[TrackEnd]) -> None:
@@ -114,7 +114,7 @@ class EncodedSink(Protocol):
         ...
 
     def feedback(self) -> FeedbackBatch:
-        """See :meth:`Sink.answers`."""
+        """See :meth:`Sink.feedback`."""
         ...
 
     def report(self) -> DeliveryReport:
@@ -131,9 +131,9 @@ class EncodedSink(Protocol):
 
 
 class TrackNews:
-    """Which tracks live and which have ended, on its way to workers. Thread-safe.
+    """Announcements of live and ended tracks for workers. Thread-safe.
 
-    A track counts as live until its end was told.
+    A track is live until its end has been announced.
     """
 
     def __init__(self) -> None:
@@ -145,44 +145,44 @@ class TrackNews:
         self._again_s = 0.0
 
     def ended(self, tracks: Sequence[TrackEnd]) -> None:
-        """Tracks have ended."""
+        """Record that tracks have ended."""
         with self._lock:
             self._ends.extend(tracks)
             for end in tracks:
                 self._live.get(end.camera, set()).discard(end.track_id)
 
     def live(self, tracks: LiveTracks) -> None:
-        """These tracks live."""
+        """Record the live tracks."""
         with self._lock:
             self._run_id, self._new = tracks.run_id, True
             self._live = {camera: set(ids) for camera, ids in tracks.cameras.items()}
 
     def shots(self, entries: Sequence[EncodedShot]) -> None:
-        """Shots of tracks that the last report may not know yet."""
+        """Record the tracks of shots, which the last report of live tracks may lack."""
         with self._lock:
             for entry in entries if self._run_id is not None else ():
                 self._live.setdefault(entry.camera, set()).add(entry.track_id)
 
     def __len__(self) -> int:
-        """Ends that wait."""
+        """Number of track ends not announced yet."""
         return len(self._ends)
 
     @property
     def new(self) -> bool:
-        """Whether there is a report of live tracks that was not told yet."""
+        """Whether a report of live tracks waits to be announced."""
         return self._new
 
     def take_ends(self, ripe: Callable[[TrackEnd], bool] = lambda end: True) -> list[TrackEnd]:
-        """The ends that are to be told now, oldest first; the others wait."""
+        """Remove and return the track ends to announce now, oldest first."""
         with self._lock:
             ends = [end for end in self._ends if ripe(end)]
             if ends:
-                told = set(map(id, ends))
-                self._ends = deque((end for end in self._ends if id(end) not in told), maxlen=MAX_ENDS)
+                taken = set(map(id, ends))
+                self._ends = deque((end for end in self._ends if id(end) not in taken), maxlen=MAX_ENDS)
         return ends
 
     def take_live(self, now: float) -> list[LiveTracksMessage]:
-        """What is to be told of live tracks at a monotonic time, if anything."""
+        """The messages about live tracks due at ``now``, seconds of a monotonic clock."""
         with self._lock:
             if self._run_id is None or not (self._new or now >= self._again_s):
                 return []
@@ -195,7 +195,7 @@ class TrackNews:
 
 
 def live_messages(run_id: str, cameras: Mapping[str, Sequence[int]]) -> list[LiveTracksMessage]:
-    """As few messages as hold all cameras, each short enough to be accepted."""
+    """Split the live tracks into as few messages as possible, each within the size limit."""
     parts: list[dict[str, list[int]]] = [{}]
     size = 0
     for camera, ids in cameras.items():

@@ -1,4 +1,4 @@
-"""What workers say of shots, on its way from the thread that hears it to the one that decides."""
+"""Recognition feedback on its way from the delivery thread to the gate."""
 
 from __future__ import annotations
 
@@ -10,51 +10,52 @@ from facegate.sinks.wire import MAX_RECOGNIZER_CHARS, Ack
 
 MAX_WAITING = 10_000
 ROUNDING = 1e-3
+"""Tolerance for similarities beyond -1..1."""
 
 
 class FeedbackQueue:
-    """Takes receipts, keeps what they say until it is fetched, and counts."""
+    """Queues the feedback of acknowledgements until it is fetched, and counts it. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._given: deque[RecognitionFeedback] = deque(maxlen=MAX_WAITING)
+        self._items: deque[RecognitionFeedback] = deque(maxlen=MAX_WAITING)
         self._expected = False
-        self.answered = self.unsure = self.odd = 0
+        self.answered = self.inconclusive = self.invalid = 0
 
-    def expect(self, somebody: bool) -> None:
-        """Whether a worker is there that answers."""
-        self._expected = somebody
+    def expect(self, expected: bool) -> None:
+        """Set whether a connected worker sends feedback."""
+        self._expected = expected
 
     def put(self, ack: Ack) -> None:
-        """Keep what a receipt says, if it says anything that can be."""
-        said = ack.feedback
-        if said is None:
+        """Queue the feedback of an acknowledgement; impossible values are counted and dropped."""
+        feedback = ack.feedback
+        if feedback is None:
             return
-        most = 1 + ROUNDING
+        limit = 1 + ROUNDING
         possible = (
-            -most <= said.runner_up_similarity <= said.similarity <= most
-            and len(said.recognizer) <= MAX_RECOGNIZER_CHARS
+            -limit <= feedback.runner_up_similarity <= feedback.similarity <= limit
+            and len(feedback.recognizer) <= MAX_RECOGNIZER_CHARS
         )
         with self._lock:
             if not possible:  # a comparison with NaN is false, too
-                self.odd += 1
+                self.invalid += 1
                 return
             self.answered += 1
-            self.unsure += not said.conclusive
-            self._given.append(
+            self.inconclusive += not feedback.conclusive
+            self._items.append(
                 RecognitionFeedback(
                     ack.shot_id,
-                    said.named,
-                    said.conclusive,
-                    said.similarity,
-                    said.runner_up_similarity,
-                    said.recognizer,
+                    feedback.named,
+                    feedback.conclusive,
+                    feedback.similarity,
+                    feedback.runner_up_similarity,
+                    feedback.recognizer,
                 )
             )
 
     def fetch(self) -> FeedbackBatch:
-        """What has come since the last call."""
+        """Return and forget what has come since the last call."""
         with self._lock:
-            given = tuple(self._given)
-            self._given.clear()
-        return FeedbackBatch(self._expected, given)
+            items = tuple(self._items)
+            self._items.clear()
+        return FeedbackBatch(self._expected, items)

@@ -17,7 +17,7 @@ INDEX = "index.jsonl"
 
 
 class JsonLines:
-    """One line per shot: its header as JSON (docs/wire.md). A shot that came twice has the same ``shot_id``."""
+    """One line per shot: its header as JSON (docs/reference/wire.md). A duplicate has the same ``shot_id``."""
 
     batch_size = 32
 
@@ -25,7 +25,7 @@ class JsonLines:
         """Open ``path`` for appending.
 
         Raises:
-            DeliveryError: it cannot be written.
+            DeliveryError: the file cannot be written.
         """
         self.name = f"lines in {path}"
         self._path = path
@@ -35,7 +35,7 @@ class JsonLines:
             raise _cannot_write(path, error) from error
 
     def deliver(self, entries: Sequence[EncodedShot]) -> None:
-        """See :class:`facegate.sinks.spooled_sink.Target`; whole lines, or the file stays as it was."""
+        """See :class:`facegate.sinks.spooled_sink.Target`; on an error the file is truncated to whole lines."""
         headers = [wire.decode_header(entry.header) for entry in entries]
         lines = b"".join(msgspec.json.encode(header) + b"\n" for header in headers)
         end = self._file.seek(0, os.SEEK_END)
@@ -53,18 +53,18 @@ class JsonLines:
 
 
 class CropFolder:
-    """``CAMERA-SHOT_ID.jpg`` per shot, and ``index.jsonl`` with the headers; a crop is there before its line.
+    """``CAMERA-SHOT_ID.jpg`` per shot, and ``index.jsonl`` with the headers; a crop is written before its line.
 
-    The whole picture, where one came with the shot, is ``CAMERA-SHOT_ID.context.jpg``.
+    The whole picture, if the shot has one, is ``CAMERA-SHOT_ID.context.jpg``.
     """
 
     batch_size = 32
 
     def __init__(self, folder: Path) -> None:
-        """Make the folder.
+        """Create the folder.
 
         Raises:
-            DeliveryError: it cannot be written.
+            DeliveryError: the folder cannot be written.
         """
         self.name = f"folder {folder}"
         self._folder = folder

@@ -1,8 +1,8 @@
-"""Shots to NATS JetStream: durable between hosts, for several gates and several hosts of workers on one stream.
+"""Shots to NATS JetStream: one durable stream for any number of gates and worker hosts.
 
-A message's subject is ``facegate.shots.CAMERA``, its payload a MessagePack array of the header (docs/wire.md), the
-crop and perhaps the whole picture, and its ``Nats-Msg-Id`` the ``shot_id``, by which the server drops second copies
-within two minutes.
+A message's subject is ``facegate.shots.CAMERA``, its payload a MessagePack array of the header
+(docs/reference/wire.md), the crop and optionally the whole picture, and its ``Nats-Msg-Id`` the ``shot_id``, by
+which the server drops duplicates within two minutes.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from facegate.sinks.wire import EncodedShot
 STREAM = "FACEGATE"
 SUBJECT = "facegate.shots"
 ENDED_SUBJECT = "facegate.ended"
-"""Tracks that are over (:class:`facegate.sinks.wire.TrackEnded`), to every worker that listens; not kept."""
+"""Ended tracks (:class:`facegate.sinks.wire.TrackEnded`) for every subscribed worker; not stored."""
 LIVE_SUBJECT = "facegate.live"
-"""Tracks that live (:class:`facegate.sinks.wire.LiveTracksMessage`), every second, to every worker that listens; not kept."""
+"""Live tracks (:class:`facegate.sinks.wire.LiveTracksMessage`), every second; not stored."""
 DEAD_STREAM, DEAD_SUBJECT = "FACEGATE_DEAD", "facegate.dead"
-"""Where workers put what they cannot read, or what has come too often."""
+"""Dead letters: messages that workers cannot read or that were redelivered too often."""
 DUPLICATES_S = 120.0
 DEAD_AGE_S = 7 * 86_400.0
 TIMEOUT_S = 10.0
 CONNECT_S = 2.0
-"""A server that has not answered by then is taken for one that is not there."""
+"""A server that does not answer within this time is unreachable."""
 COPIES = 3
 NOT_CLUSTERED, NO_PEERS, NO_ROOM = 10074, 10005, 10023
-"""Error codes of NATS: copies without a cluster; fewer servers than copies; none with resources for it."""
+"""NATS error codes: replicas need a cluster; fewer servers than replicas; insufficient resources."""
 MAX_MESSAGE_BYTES = wire.MAX_HEADER_BYTES + wire.MAX_CROP_BYTES + wire.MAX_CONTEXT_BYTES
 
 
@@ -45,22 +45,22 @@ SHOTS = (
     {"name": STREAM, "subjects": [f"{SUBJECT}.>"], "retention": "workqueue", "duplicate_window": DUPLICATES_S},
     {"name": DEAD_STREAM, "subjects": [DEAD_SUBJECT], "max_age": DEAD_AGE_S},
 )
-"""The stream of shots, from which each goes when it is acknowledged, and that of dead ones."""
+"""The work queue of shots, deleted when acknowledged, and the stream of dead letters."""
 
 
 class JetStream:
-    """Publishes to the stream ``FACEGATE``, made where it does not exist; a shot is delivered when that has it."""
+    """Publishes to the stream ``FACEGATE``, created if missing. A stored shot is delivered."""
 
     batch_size = 64
     streams: Sequence[dict[str, Any]] = SHOTS
-    """Made where they do not exist; the first is published to."""
+    """Created if missing; the first is published to."""
     subject = SUBJECT
 
     def __init__(self, url: str) -> None:
         """Configure; nothing is connected yet.
 
         Args:
-            url: ``nats://`` or ``tls://``, with user and password where the server asks for them.
+            url: ``nats://`` or ``tls://``, with user and password if the server requires them.
 
         Raises:
             ConfigError: the ``nats`` extra is not installed.
@@ -73,20 +73,20 @@ class JetStream:
 
     def deliver(self, entries: Sequence[EncodedShot]) -> None:
         """See :class:`facegate.sinks.spooled_sink.Target`."""
-        self._do(self._publish(entries))
+        self._do(self._publish_shots(entries))
 
     def ended(self, tracks: Sequence[TrackEnd]) -> None:
         """See :class:`facegate.sinks.spooled_sink.AcceptsTrackEnds`."""
         ends = [(end.camera, wire.TrackEnded(end.run_id, end.camera, end.track_id, end.pts_s)) for end in tracks]
         self._do(
-            self._tell_all(
+            self._publish_all(
                 [(f"{ENDED_SUBJECT}.{camera.replace('.', '_')}", wire.encode(end)) for camera, end in ends]
             )
         )
 
     def live(self, tracks: Sequence[wire.LiveTracksMessage]) -> None:
         """See :class:`facegate.sinks.spooled_sink.AcceptsTrackEnds`."""
-        self._do(self._tell_all([(LIVE_SUBJECT, wire.encode(each)) for each in tracks]))
+        self._do(self._publish_all([(LIVE_SUBJECT, wire.encode(each)) for each in tracks]))
 
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -94,7 +94,7 @@ class JetStream:
         except (self._nats.errors.Error, OSError, TimeoutError) as error:
             self._disconnect()
             reason = str(error).lower() or type(error).__name__
-            raise DeliveryError(f"{self.name} does not take shots: {reason}") from error
+            raise DeliveryError(f"{self.name} refused shots: {reason}") from error
 
     def close(self) -> None:
         """See :class:`facegate.sinks.spooled_sink.Target`."""
@@ -102,7 +102,7 @@ class JetStream:
         self._loop.close()
 
     def payload(self, entry: EncodedShot) -> bytes:
-        """What is published."""
+        """The message body for a shot."""
         return msgspec.msgpack.encode((msgspec.Raw(entry.header), *entry.pictures))
 
     async def _connected(self) -> Any:
@@ -111,13 +111,13 @@ class JetStream:
             await make_streams(self._nats, self._client.jetstream(), self.streams)
         return self._client
 
-    async def _tell_all(self, messages: Sequence[tuple[str, bytes]]) -> None:
+    async def _publish_all(self, messages: Sequence[tuple[str, bytes]]) -> None:
         client = await self._connected()
         for subject, body in messages:
             await client.publish(subject, body)
         await client.flush()
 
-    async def _publish(self, entries: Sequence[EncodedShot]) -> None:
+    async def _publish_shots(self, entries: Sequence[EncodedShot]) -> None:
         stream = (await self._connected()).jetstream()
         await asyncio.gather(
             *(
@@ -141,7 +141,7 @@ def unpack(message: bytes) -> tuple[wire.ShotHeader, bytes]:
     """Return header and crop of a message in the stream.
 
     Raises:
-        DeliveryError: too large, or no shot.
+        DeliveryError: too large, or not a shot.
     """
     if len(message) > MAX_MESSAGE_BYTES:
         raise DeliveryError(f"message of {len(message)} bytes refused: at most {MAX_MESSAGE_BYTES} are allowed")
@@ -153,7 +153,7 @@ def unpack(message: bytes) -> tuple[wire.ShotHeader, bytes]:
 
 
 def load_nats() -> Any:
-    """Return the client library.
+    """Import the client library.
 
     Raises:
         ConfigError: the ``nats`` extra is not installed.
@@ -166,10 +166,10 @@ def load_nats() -> Any:
 
 
 def server_name(url: str) -> str:
-    """The address of the server, or of each of several, without secrets.
+    """Addresses of the servers without credentials.
 
     Raises:
-        ConfigError: a port is none.
+        ConfigError: a port is invalid.
     """
     hosts = []
     for each in servers(url):
@@ -177,23 +177,23 @@ def server_name(url: str) -> str:
         try:
             hosts.append(f"{parts.hostname}:{parts.port or 4222}")
         except ValueError as error:
-            raise ConfigError(f"the port of {parts.scheme}://{parts.hostname} is a number up to 65535") from error
+            raise ConfigError(f"invalid port of {parts.hostname}: give a number from 1 to 65535") from error
     return f"{url.partition('://')[0]}://{','.join(hosts)}"
 
 
 async def connect(nats: Any, url: str) -> Any:
-    """Connect to one of the servers; coming back after an outage is the caller's business, who knows what got lost.
+    """Connect to one of the servers. No automatic reconnection: the caller knows what an outage lost.
 
-    Each is tried once, in any order: the client gives all of them up where one takes connections and says nothing.
+    Each is tried once, in random order: given a list, the client gives up at a server that never answers.
 
     Raises:
-        nats.errors.Error: no server there, or one refuses.
-        OSError: no server there.
-        TimeoutError: likewise.
+        nats.errors.Error: no server answers, or one refuses the login.
+        OSError: no server is reachable.
+        TimeoutError: no server answers in time.
     """
 
     async def quiet(error: Exception) -> None:
-        """Whatever it is, the call that fails tells of it."""
+        """Ignore the error: the call that fails raises it."""
 
     each = [urlsplit(server) for server in servers(url)]
     first = each[0]
@@ -213,7 +213,7 @@ async def connect(nats: Any, url: str) -> Any:
                 error_cb=quiet,
                 connect_timeout=CONNECT_S,
                 allow_reconnect=False,
-                max_reconnect_attempts=1,  # the first connection too would be tried for two minutes
+                max_reconnect_attempts=1,  # or the first connection is retried for two minutes
                 reconnect_time_wait=0,
             )
         except (nats.errors.Error, OSError, TimeoutError) as error:
@@ -222,13 +222,13 @@ async def connect(nats: Any, url: str) -> Any:
 
 
 def refused(error: Exception) -> bool:
-    """Whether a server is there, but does not take the login."""
+    """Whether a server was reached and rejected the login."""
     return "uthorization" in str(error)
 
 
-async def make_streams(nats: Any, stream: Any, wanted: Sequence[dict[str, Any]] = SHOTS) -> None:
-    """Make the streams that do not exist yet, on three servers where there are so many."""
-    for settings in wanted:
+async def make_streams(nats: Any, stream: Any, streams: Sequence[dict[str, Any]] = SHOTS) -> None:
+    """Create missing streams, with three replicas where the cluster allows."""
+    for settings in streams:
         try:
             await stream.stream_info(settings["name"])
         except nats.js.errors.NotFoundError:
@@ -236,7 +236,7 @@ async def make_streams(nats: Any, stream: Any, wanted: Sequence[dict[str, Any]] 
 
 
 async def replicated(nats: Any, make: Callable[..., Awaitable[Any]]) -> Any:
-    """Make something with three copies; with one where the server is alone, or too few of a cluster are up."""
+    """Call ``make`` for three replicas; for one if there is no cluster or too few of its servers are up."""
     try:
         return await make(num_replicas=COPIES)
     except (

@@ -2,7 +2,7 @@
 
 A folder on the gate's host holds the gate's key (``gate.json``) and the public halves of its workers
 (``workers/NAME.json``). A worker's own file holds its two halves and the gate's public one, and is all that is
-carried to the worker's host. Taking a file out of ``workers/`` shuts that worker out at its next connection.
+copied to the worker's host. Removing a file from ``workers/`` revokes that worker from its next connection on.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from facegate.sinks.rate_limited_log import RateLimitedLog
 GATE = "gate.json"
 WORKERS = "workers"
 MAX_KEY_BYTES = 4096
+NEW_KEY = "create one with 'facegate keys new'"
 
 _KEY = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 _NAME = re.compile(r"[\w.-]{1,64}")
 
 
 class KeyFile(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A key as it is kept; Z85 text."""
+    """Content of a key file; keys are Z85 text."""
 
     public: str
     secret: str = ""
@@ -39,38 +40,38 @@ def load_key(path: Path, *, secret: bool, gate: bool = False) -> KeyFile:
 
     Args:
         path: the file.
-        secret: it must hold the secret half.
-        gate: it must hold the gate's public half.
+        secret: the secret half is required.
+        gate: the gate's public half is required.
 
     Raises:
-        ConfigError: missing, or not such a key.
+        ConfigError: the file is missing, or not a key of that kind.
     """
     try:
         if path.stat().st_size > MAX_KEY_BYTES:
-            raise ConfigError(f"{path} is no key of 'facegate keys'")
+            raise ConfigError(f"{path} is not a key file: {NEW_KEY}")
         key = msgspec.json.decode(path.read_bytes(), type=KeyFile)
     except OSError as error:
         reason = (error.strerror or "unknown error").lower()
-        raise ConfigError(f"cannot read key {path}: {reason}; make one with 'facegate keys new'") from error
+        raise ConfigError(f"cannot read key {path}: {reason}; {NEW_KEY}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no key of 'facegate keys'") from error
+        raise ConfigError(f"{path} is not a key file: {NEW_KEY}") from error
     needed = [key.public] + ([key.secret] if secret else []) + ([key.gate] if gate else [])
     if not all(_KEY.fullmatch(part) for part in needed):
-        raise ConfigError(f"{path} is no key of 'facegate keys', or not the right half of one")
+        raise ConfigError(f"{path} is not a key file, or lacks a half that is needed here: {NEW_KEY}")
     return key
 
 
 def new_worker(folder: Path, name: str, target: Path) -> None:
-    """Make a worker's key, and the gate's where there is none yet; write the worker's file to ``target``.
+    """Create a worker's key, and the gate's if there is none yet; write the worker's file to ``target``.
 
     Raises:
-        ConfigError: the name is taken or cannot be a file's, or a file cannot be written.
+        ConfigError: the name is taken or not a valid file name, or a file cannot be written.
     """
     if not _NAME.fullmatch(name):
-        raise ConfigError(f"'{name}': a worker's name is 1 to 64 letters, digits, '_', '.', '-'")
+        raise ConfigError(f"invalid worker name '{name}': use 1 to 64 letters, digits, '_', '.' or '-'")
     known = folder / WORKERS / f"{name}.json"
     if known.exists():
-        raise ConfigError(f"there is a worker '{name}' already: revoke it first, or take another name")
+        raise ConfigError(f"worker '{name}' exists already: revoke it first, or choose another name")
     try:
         known.parent.mkdir(parents=True, exist_ok=True)
         if not (folder / GATE).exists():
@@ -87,12 +88,12 @@ def new_worker(folder: Path, name: str, target: Path) -> None:
 
 
 def workers(folder: Path) -> list[str]:
-    """Names of the workers that are let in."""
+    """Names of the authorized workers."""
     return sorted(file.stem for file in (folder / WORKERS).glob("*.json"))
 
 
 def revoke(folder: Path, name: str) -> None:
-    """Shut a worker out from its next connection on.
+    """Revoke a worker's key, from its next connection on.
 
     Raises:
         ConfigError: there is no such worker.
@@ -101,26 +102,26 @@ def revoke(folder: Path, name: str) -> None:
         (folder / WORKERS / f"{name}.json").unlink()
     except OSError as error:
         raise ConfigError(
-            f"no worker '{name}' in {folder}: known are {', '.join(workers(folder)) or 'none'}"
+            f"no worker '{name}' in {folder}; known workers: {', '.join(workers(folder)) or 'none'}"
         ) from error
 
 
 def _write(path: Path, key: KeyFile) -> None:
-    """Create a file that only its owner can read; never over another."""
+    """Create a file that only its owner can read; never overwrites."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(msgspec.json.encode(key) + b"\n")
 
 
 class CurveAuthenticator:
-    """Lets known workers in (a ZAP credentials provider) and tells of others, once a minute each."""
+    """Admits known workers (a ZAP credentials provider) and logs others, once a minute each."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._refusals = RateLimitedLog()
 
     def callback(self, domain: str, key: bytes) -> bool:
-        """Whether ``key`` (Z85) is a worker's; the folder is read anew, so that a revoked one is out."""
+        """Whether ``key`` (Z85) is a worker's; reads the folder at every call, so that revoking takes effect."""
         del domain
         text = key.decode("ascii", "replace")
         for name in workers(self._folder):
@@ -128,6 +129,6 @@ class CurveAuthenticator:
                 if load_key(self._folder / WORKERS / f"{name}.json", secret=False).public == text:
                     return True
             except ConfigError as error:
-                self._refusals.warn("worker refused", name, str(error))
-        self._refusals.warn("worker refused", text, "its key is not known")
+                self._refusals.warn("worker", name, str(error))
+        self._refusals.warn("worker", text, "unknown key")
         return False

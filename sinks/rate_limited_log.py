@@ -1,4 +1,4 @@
-"""What a peer is refused is told once a minute, however often it knocks."""
+"""Log of refused peers, limited to one line per peer and minute."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ class RateLimitedLog:
     """Logs refusals, one line per peer and minute. One thread at a time."""
 
     def __init__(self) -> None:
-        self._told: dict[str, float] = {}
+        self._logged_s: dict[str, float] = {}
 
     def warn(self, what: str, peer: str, reason: str) -> None:
-        """Log a refusal unless this peer's was logged a moment ago.
+        """Log a refusal unless this peer was logged within the last minute.
 
         Args:
-            what: the event, such as ``worker refused``.
-            peer: whoever is refused.
-            reason: why, in words.
+            what: what was refused, ``worker`` or ``message``.
+            peer: name, key or identity; its first 8 characters are logged.
+            reason: why.
         """
         now = monotonic()
-        if now - self._told.get(peer, -MIN_INTERVAL_S) < MIN_INTERVAL_S:
+        if now - self._logged_s.get(peer, -MIN_INTERVAL_S) < MIN_INTERVAL_S:
             return
-        if len(self._told) >= MAX_PEERS:
-            self._told.clear()
-        self._told[peer] = now
-        log.warning(what, peer=peer[:8], reason=reason)
+        if len(self._logged_s) >= MAX_PEERS:
+            self._logged_s.clear()
+        self._logged_s[peer] = now
+        log.warning("peer refused", what=what, peer=peer[:8], reason=reason)

@@ -1,8 +1,8 @@
-"""Shots on disk from the decision to forward until the acknowledgement: SQLite in WAL mode.
+"""Spool: shots on disk from the decision to forward until the acknowledgement. SQLite in WAL mode.
 
-A shot is committed before it may leave, and deleted when a worker has acknowledged it, so it survives the death of
-the gate. Shots that come together are committed together. With ``synchronous: normal`` a commit survives the
-process but the last few may not survive a power cut; ``full`` waits for the disk at every commit.
+A shot is committed before it is sent and deleted when it is acknowledged, so it survives a crash of the gate. A
+batch is one transaction. With ``synchronous: normal`` commits survive the process, but a power cut may lose the
+last few; ``full`` waits for the disk at every commit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from facegate.sinks.wire import EncodedShot
 
 Synchronous = Literal["normal", "full"]
 Header = bytes
-"""Within :class:`Spool`, ``bytes`` is a number."""
+"""Alias of ``bytes``, which is a property within :class:`Spool`."""
 WhenFull = Literal["block", "drop_oldest", "stop"]
 
 _SCHEMA = """
@@ -49,23 +49,23 @@ _FROM_1 = "ALTER TABLE shots ADD COLUMN context BLOB NOT NULL DEFAULT x''"
 _FROM_2 = "ALTER TABLE shots ADD COLUMN dead INTEGER NOT NULL DEFAULT 0"
 VERSION = 3
 APPLICATION = 0x66675351
-"""Tells this file from other SQLite files."""
+"""SQLite application id of a spool."""
 MAX_BYTES = 1_000_000_000
 Note = bytes | None
 TIDY_S = 60.0
-"""How often whoever holds a spool looks for shots that have waited too long."""
+"""Interval at which the owner of a spool deletes expired shots."""
 
 
 class SpoolStatus(msgspec.Struct, frozen=True):
-    """What a spool holds."""
+    """Content of a spool."""
 
     shots: int
     bytes: int
     oldest_s: float | None
-    """Age of the oldest shot."""
+    """Age of the oldest shot, s."""
     cameras: dict[str, int]
     dead: int
-    """Put aside: their workers never acknowledged them."""
+    """Dead letters: delivered repeatedly, never acknowledged."""
 
 
 class Spool:
@@ -84,8 +84,8 @@ class Spool:
         Args:
             path: the file; two more appear beside it while it is open.
             synchronous: what a commit survives.
-            max_bytes: with so much in it, the spool is full.
-            max_age_s: how long a shot may wait; for ever by default.
+            max_bytes: size at which the spool is full, bytes of headers and pictures.
+            max_age_s: age at which a shot is deleted, s; never by default.
 
         Raises:
             DeliveryError: not a spool, or not writable.
@@ -100,7 +100,7 @@ class Spool:
             self._db = connect(path, create=True, timeout_s=5.0)
             try:
                 self._prepare(synchronous)
-                self._expired(time(), elapsed_s())  # the clock is watched from now on
+                self._expired(time(), elapsed_s())  # starts watching the clock
             except BaseException:
                 self._db.close()
                 raise
@@ -114,12 +114,12 @@ class Spool:
     def _prepare(self, synchronous: Synchronous) -> None:
         version, application = self._one("PRAGMA user_version"), self._one("PRAGMA application_id")
         columns = {row[1] for row in self._db.execute("PRAGMA table_info(shots)")}
-        # Spools of earlier versions carry no mark.
+        # Spools of earlier versions have no application id.
         ours = application == APPLICATION or (not application and columns >= {"shot_id", "crop", "header"})
         if not ours and self._one("SELECT COUNT(*) FROM sqlite_master"):
-            raise DeliveryError(f"{self._path} is a database but no spool: give another file")
+            raise DeliveryError(f"{self._path} is a database but not a spool: choose another file")
         if version not in (0, 1, 2, VERSION):
-            raise DeliveryError(f"spool {self._path} is of version {version}; this version reads {VERSION}")
+            raise DeliveryError(f"spool {self._path} has version {version}, above {VERSION}: upgrade facegate")
         self._db.execute("PRAGMA page_size=8192")  # a crop is about that large; of a new file only
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute(f"PRAGMA synchronous={synchronous}")
@@ -133,10 +133,10 @@ class Spool:
         self._db.execute(f"PRAGMA user_version={VERSION}")
 
     def lock(self) -> None:
-        """Become the one that delivers from this file, until ``close``.
+        """Take the exclusive right to deliver from this file, until ``close``.
 
         Raises:
-            DeliveryError: somebody else does already.
+            DeliveryError: another process has it.
         """
         lock = os.open(self._path.with_name(self._path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -157,12 +157,12 @@ class Spool:
         return self._bytes >= self.max_bytes
 
     def __len__(self) -> int:
-        """Shots that are not acknowledged."""
+        """Number of unacknowledged shots."""
         return self._count
 
     @property
     def newest(self) -> int:
-        """Row of the shot that came last; 0 while there is none."""
+        """Row of the newest shot; 0 if there is none."""
         with self._lock:
             return int(self._one("SELECT COALESCE(MAX(id), 0) FROM shots"))
 
@@ -190,7 +190,7 @@ class Spool:
         return added
 
     def after(self, row: int, limit: int, *, dead: bool = False) -> list[EncodedShot]:
-        """The next shots, oldest first; or the dead ones, see :meth:`dead_letter`."""
+        """Up to ``limit`` shots after ``row``, oldest first; with ``dead`` the dead letters."""
         with self._lock:
             found = self._db.execute(
                 "SELECT shot_id, camera, track_id, header, crop, context, id FROM shots "
@@ -214,21 +214,21 @@ class Spool:
         return len(removed)
 
     def dead_letter(self, entry: EncodedShot) -> bool:
-        """Put a shot aside that its workers die of, it seems; return whether it was still there."""
+        """Make a shot a dead letter; return whether it was still there."""
         with self._lock, self._transaction():
             found = self._db.execute("UPDATE shots SET dead = 1 WHERE id = ?", (entry.row,)).rowcount
             self._recount()
         return bool(found)
 
     def requeue_dead(self) -> int:
-        """Let the dead be delivered again by whoever delivers from this file next; return how many there are."""
+        """Deliver dead letters again when this file is next delivered from; return their number."""
         with self._lock, self._transaction():
             found = self._db.execute("UPDATE shots SET dead = 0 WHERE dead").rowcount
             self._recount()
         return found
 
     def drop_oldest(self) -> str | None:
-        """Delete the oldest shot to make room; return its id."""
+        """Delete the oldest shot to make room; return its id, ``None`` if there is none."""
         with self._lock:
             with self._transaction():
                 found = self._db.execute(
@@ -253,12 +253,12 @@ class Spool:
                     (camera, track_id, before),
                 ).fetchall()
             self._recount()
-            # What was deleted must not live on in the log beside the file.
+            # Deleted pixels must not remain in the write-ahead log.
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return [shot_id for (shot_id,) in erased]
 
     def erase_rows(self, rows: Sequence[int]) -> int:
-        """Delete these shots, pixels too; return how many were there."""
+        """Delete these rows, pixels too; return how many there were."""
         with self._lock:
             with self._transaction():
                 gone = sum(self._db.execute("DELETE FROM shots WHERE id = ?", (row,)).rowcount for row in rows)
@@ -267,7 +267,7 @@ class Spool:
         return gone
 
     def rewrite(self, change: Callable[[EncodedShot], Header | None]) -> int:
-        """Give entries another header, or delete them, where ``None`` is returned; return how many were deleted."""
+        """Replace each header by ``change(entry)``; delete entries where that is ``None``, return their number."""
         gone, rewritten = 0, False
         with self._lock:
             with self._transaction():
@@ -293,11 +293,11 @@ class Spool:
         return gone
 
     def expire(self, now: float, elapsed: float) -> None:
-        """Erase what has waited too long, unless the clock was moved, and count again: others may have erased too.
+        """Delete expired shots unless the clock was moved, and recount: other processes may have deleted some.
 
         Args:
             now: Unix time.
-            elapsed: of :func:`facegate.clock.elapsed_s`.
+            elapsed: see :func:`facegate.clock.elapsed_s`.
 
         Raises:
             DeliveryError: the file cannot be written.
@@ -306,7 +306,7 @@ class Spool:
             try:
                 old = self._expired(now, elapsed)
             except sqlite3.Error as error:
-                raise DeliveryError(f"spool {self._path} cannot be tidied: {error}") from error
+                raise DeliveryError(f"cannot delete expired shots from spool {self._path}: {error}") from error
             if old is not None:
                 with self._transaction():
                     self._db.execute("DELETE FROM shots WHERE id <= ?", (old,))
@@ -314,7 +314,7 @@ class Spool:
             self._recount()
 
     def _expired(self, now: float, elapsed: float) -> int | None:
-        """The last row that has waited too long."""
+        """The newest expired row."""
         if self._max_age_s is None:
             return None
         newest = self._db.execute("SELECT created FROM shots ORDER BY id DESC LIMIT 1").fetchone()
@@ -323,9 +323,9 @@ class Spool:
         return expired_row(self._db, "shots", "created", now - self._max_age_s, now)
 
     def changed_elsewhere(self) -> bool:
-        """Whether somebody else has written to the file since the last call."""
+        """Whether another connection has written to the file since the last call."""
         with self._lock:
-            version = self._one("PRAGMA data_version")  # changes with commits of other connections alone
+            version = self._one("PRAGMA data_version")  # changes only with commits of other connections
             touched, self._version = version != self._version, version
         return bool(touched)
 
@@ -338,7 +338,7 @@ class Spool:
             )
 
     def remember(self, key: str, value: Note) -> None:
-        """Note what its deliverer has to know after a restart.
+        """Save a note for the process that delivers from this file next.
 
         Raises:
             DeliveryError: the disk is full or gone.
@@ -347,12 +347,12 @@ class Spool:
             self._db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (key, value))
 
     def remembered(self) -> dict[str, Note]:
-        """Everything noted, oldest first."""
+        """All notes, oldest first."""
         with self._lock:
             return dict(self._db.execute("SELECT key, value FROM notes ORDER BY rowid").fetchall())
 
     def forget(self, key: str, value: Note = None) -> None:
-        """Delete a note for good; with a value, only if it has that.
+        """Delete a note; if a value is given, only a note with that value.
 
         Raises:
             DeliveryError: the disk is gone.
@@ -361,7 +361,7 @@ class Spool:
             self._db.execute("DELETE FROM notes WHERE key = ?1 AND (?2 IS NULL OR value = ?2)", (key, value))
 
     def status(self) -> SpoolStatus:
-        """Count what is there."""
+        """Count the shots."""
         with self._lock:
             oldest = self._one("SELECT MIN(created) FROM shots WHERE NOT dead")
             dead = self._one("SELECT COUNT(*) FROM shots WHERE dead")
@@ -381,13 +381,13 @@ class Spool:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """All or nothing; whatever goes wrong is one error."""
+        """Commit all or nothing; SQLite errors become DeliveryError."""
         try:
             with self._db:
                 self._db.execute("BEGIN IMMEDIATE")
                 yield
         except sqlite3.Error as error:
-            raise DeliveryError(f"spool {self._path} cannot be written: {error}") from error
+            raise DeliveryError(f"cannot write spool {self._path}: {error}") from error
 
     def _recount(self) -> None:
         self._count, self._bytes = self._db.execute(

@@ -1,4 +1,4 @@
-"""Other places for shots than workers: each with its own spool, thread and patience; one delays only itself."""
+"""Outputs besides workers: each has its own spool, thread and retries, so that one delays only itself."""
 
 from __future__ import annotations
 
@@ -19,57 +19,58 @@ from facegate.sinks.spool import TIDY_S, Spool
 from facegate.sinks.wire import EncodedShot
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
+"""Delays before a retry: the first, and the bound of exponential backoff."""
 FINAL_GRACE_S = 0.2
-"""At the end, how long a delivery that is under way may go on."""
+"""Time that a running delivery gets beyond the deadline at the end."""
 
 log = structlog.get_logger(__name__)
 
 
 class Target(Protocol):
-    """Where an outbox delivers to."""
+    """Destination of a :class:`SpooledSink`."""
 
     name: str
     """For logs and reports; without secrets."""
     batch_size: int
-    """At most so many shots at a time."""
+    """Maximum number of shots per delivery."""
 
     def deliver(self, entries: Sequence[EncodedShot]) -> None:
-        """Deliver shots, oldest first; when this returns, they are delivered.
+        """Deliver shots, oldest first; they are delivered when this returns.
 
         Raises:
-            DeliveryError: not now; the same shots come again later, those that had arrived too.
+            DeliveryError: delivery failed; all of these shots are delivered again later.
         """
         ...
 
     def close(self) -> None:
-        """Release what is held."""
+        """Release all resources."""
         ...
 
 
 @runtime_checkable
 class AcceptsTrackEnds(Protocol):
-    """A target behind which somebody puts visits together."""
+    """A target whose consumers group shots into visits."""
 
     def ended(self, tracks: Sequence[TrackEnd]) -> None:
-        """Tell that no more shots will come of these tracks.
+        """Announce that these tracks have ended.
 
         Raises:
-            DeliveryError: not now; they are not told again.
+            DeliveryError: delivery failed; not repeated.
         """
         ...
 
     def live(self, tracks: Sequence[wire.LiveTracksMessage]) -> None:
-        """Tell which tracks live.
+        """Announce the live tracks.
 
         Raises:
-            DeliveryError: not now; a newer report follows.
+            DeliveryError: delivery failed; a newer report follows.
         """
         ...
 
 
 @runtime_checkable
-class HearsCameras(Protocol):
-    """A target that shows how cameras are doing."""
+class AcceptsCameraStatus(Protocol):
+    """A target that publishes camera states."""
 
     def cameras(self, cameras: Mapping[str, CameraStatus], *, complete: bool) -> None:
         """See :meth:`facegate.sinks.base.Sink.cameras`; called from another thread than the others."""
@@ -77,15 +78,18 @@ class HearsCameras(Protocol):
 
 
 class SpooledSink:
-    """Keeps shots in its spool until its target has them. When the spool is full, the oldest go."""
+    """Keeps shots in its spool until they are delivered. A full spool drops the oldest."""
 
     def __init__(self, target: Target, spool: Spool, *, hold: bool = False) -> None:
-        """Start delivering what the spool holds from earlier runs; its thread closes target and spool.
+        """Start delivering what the spool holds from earlier runs; the thread closes target and spool.
 
-        With ``hold``, nothing is delivered before :meth:`start`.
+        Args:
+            target: the destination.
+            spool: of this output alone.
+            hold: deliver nothing before :meth:`start`.
 
         Raises:
-            DeliveryError: somebody else delivers from this spool.
+            DeliveryError: another process delivers from this spool.
         """
         spool.lock()
         self.name = target.name
@@ -104,19 +108,19 @@ class SpooledSink:
             self.start()
 
     def start(self) -> None:
-        """Begin to deliver; more than once is fine."""
+        """Start delivering; idempotent."""
         if not self._started:
             self._started = True
             self._thread.start()
 
     def rewrite(self, change: Callable[[EncodedShot], bytes | None]) -> None:
-        """Give entries that wait another header, or delete them, where ``None`` is returned."""
+        """See :meth:`facegate.sinks.spool.Spool.rewrite`."""
         with self._changed:
             self._dropped += (gone := self._spool.rewrite(change))
             self._accepted -= gone
 
     def put(self, entries: Sequence[EncodedShot]) -> None:
-        """See :class:`facegate.sinks.base.EncodedSink`; never waits. What the spool cannot take is lost, and counted."""
+        """See :class:`facegate.sinks.base.EncodedSink`; never blocks. Shots lost to a full disk are counted."""
         with self._changed:
             while self._spool.full and self._spool.drop_oldest() is not None:
                 self._dropped += 1
@@ -130,7 +134,7 @@ class SpooledSink:
             self._changed.notify_all()
 
     def ended(self, tracks: Sequence[TrackEnd]) -> None:
-        """See :class:`facegate.sinks.base.EncodedSink`; told once nothing waits any more."""
+        """See :class:`facegate.sinks.base.EncodedSink`; announced once the spool is empty."""
         if isinstance(self._target, AcceptsTrackEnds):
             with self._changed:
                 self._tracks.ended(tracks)
@@ -145,7 +149,7 @@ class SpooledSink:
 
     def cameras(self, cameras: Mapping[str, CameraStatus], *, complete: bool) -> None:
         """See :class:`facegate.sinks.base.Sink`."""
-        if isinstance(self._target, HearsCameras) and self._thread.is_alive():
+        if isinstance(self._target, AcceptsCameraStatus) and self._thread.is_alive():
             self._target.cameras(cameras, complete=complete)
 
     def report(self) -> DeliveryReport:
@@ -164,15 +168,15 @@ class SpooledSink:
     def close(self, linger_s: float) -> DeliveryReport:
         """See :class:`facegate.sinks.base.EncodedSink`."""
         deadline = self.finish(linger_s)
-        if not self._started:  # held, and never begun
+        if not self._started:  # held, and never started
             self._started, self._aborted = True, True
             self._thread.start()
-        # Who hangs in a call to a place that does not answer is not waited for; what it holds is in the spool.
+        # A thread blocked by an unresponsive target is not waited for; its shots are in the spool.
         self._thread.join(max(0.0, deadline - monotonic()) + FINAL_GRACE_S)
         return self.report()
 
     def finish(self, linger_s: float) -> float:
-        """End when everything is delivered, or so many seconds from the first call; return that time."""
+        """Stop when all is delivered, or ``linger_s`` after the first call; return that monotonic time."""
         with self._changed:
             if self._deadline is None:
                 self._deadline = monotonic() if self._aborted else monotonic() + linger_s
@@ -205,16 +209,16 @@ class SpooledSink:
                     if self._is_over() or not (len(self._spool) or len(self._tracks) or self._deadline is None):
                         return
                 try:
-                    self._tell_tracks()
+                    self._announce_tracks()
                     if not len(self._spool):
                         continue
                     self._expire()
                     entries = self._spool.after(0, self._target.batch_size)
                     self._target.deliver(entries)
                     done = self._spool.delete(entries)
-                except Exception as error:  # whatever one place does, the gate and the other places go on
+                except Exception as error:  # a failing output must not stop the gate or other outputs
                     reason = str(error) if isinstance(error, DeliveryError) else repr(error)
-                    log.warning("delivery put off", to=self.name, reason=reason, again_in_s=wait_s)
+                    log.warning("delivery failed, will retry", to=self.name, reason=reason, retry_in_s=wait_s)
                     with self._changed:
                         self._changed.wait_for(self._is_over, min(wait_s, self._left_s()))
                     wait_s = min(2 * wait_s, LONGEST_WAIT_S)
@@ -227,8 +231,8 @@ class SpooledSink:
             self._target.close()
             self._spool.close()
 
-    def _tell_tracks(self) -> None:
-        """Tell which tracks live, and once nothing waits any more, which have ended."""
+    def _announce_tracks(self) -> None:
+        """Announce live tracks and, once the spool is empty, ended ones."""
         if not isinstance(self._target, AcceptsTrackEnds):
             return
         if not len(self._spool) and (ends := self._tracks.take_ends()):
@@ -253,7 +257,7 @@ class SpooledSink:
 
 
 class FanOut:
-    """Workers and other places beside them, or these alone; each shot is encoded once for all."""
+    """Delivers to workers and other outputs, or to these alone; each shot is encoded once."""
 
     def __init__(
         self, workers: EncodedSink | None, others: Sequence[SpooledSink] = (), *, embedding: bool = False
@@ -261,9 +265,9 @@ class FanOut:
         """Own all of them.
 
         Args:
-            workers: may make the pipeline wait.
-            others: never do.
-            embedding: send the face's template too.
+            workers: may block the pipeline.
+            others: never block.
+            embedding: include the face template.
         """
         self._workers = workers
         self._outputs = tuple(others)
@@ -292,28 +296,28 @@ class FanOut:
             self._workers.live(tracks)
 
     def cameras(self, cameras: Mapping[str, CameraStatus], *, complete: bool) -> None:
-        """See :class:`facegate.sinks.base.Sink`; the workers do not ask."""
+        """See :class:`facegate.sinks.base.Sink`; not sent to workers."""
         for other in self._outputs:
             other.cameras(cameras, complete=complete)
 
     def feedback(self) -> FeedbackBatch:
-        """See :class:`facegate.sinks.base.Sink`; of the workers alone."""
+        """See :class:`facegate.sinks.base.Sink`; from workers only."""
         return FeedbackBatch(expected=False) if self._workers is None else self._workers.feedback()
 
     def report(self) -> DeliveryReport:
-        """Of the workers, with the others' in it."""
+        """The workers' report, with those of the other outputs in ``outputs``."""
         report = DeliveryReport() if self._workers is None else self._workers.report()
         return msgspec.structs.replace(report, outputs={other.name: other.report() for other in self._outputs})
 
     def close(self, linger_s: float) -> DeliveryReport:
-        """See :class:`facegate.sinks.base.Sink`; all of them at the same time."""
+        """See :class:`facegate.sinks.base.Sink`; all outputs finish concurrently."""
         for other in self._outputs:
             other.finish(linger_s)
         try:
             report = DeliveryReport() if self._workers is None else self._workers.close(linger_s)
         finally:
-            others = {other.name: other.close(linger_s) for other in self._outputs}
-        return msgspec.structs.replace(report, outputs=others)
+            outputs = {other.name: other.close(linger_s) for other in self._outputs}
+        return msgspec.structs.replace(report, outputs=outputs)
 
     def abort(self) -> None:
         """See :class:`facegate.sinks.base.Sink`."""

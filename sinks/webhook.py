@@ -1,4 +1,4 @@
-"""Shots to a web address: one POST each, signed."""
+"""Webhook: one signed POST per shot."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TIMEOUT_S = 10.0
 SIGNATURE = "X-Facegate-Signature"
 REFUSED = range(400, 500)
 RETRY_STATUSES = (408, 425, 429)
-"""Of the 4xx, those that mean "later"; the others say that this shot will never be taken."""
+"""Client errors that are retried; the others reject the shot for good."""
 
 log = structlog.get_logger(__name__)
 
@@ -29,9 +29,9 @@ log = structlog.get_logger(__name__)
 class Webhook:
     """POSTs ``{"shot": header, "jpeg": base64, "context": base64}`` as JSON.
 
-    Where a secret is set, ``X-Facegate-Signature`` has the HMAC-SHA256 of the body.
-    2xx is a receipt. Other 4xx than 408, 425 and 429 refuse the shot for good: it is logged and not sent again.
-    Anything else is tried again later. Redirects are not followed.
+    With a secret, ``X-Facegate-Signature`` is the HMAC-SHA256 of the body.
+    2xx acknowledges the shot. 4xx except 408, 425 and 429 reject it: that is logged, and it is not sent again.
+    Everything else is retried. Redirects are not followed.
     """
 
     batch_size = 1
@@ -58,7 +58,7 @@ class Webhook:
         """See :class:`facegate.sinks.spooled_sink.Target`."""
 
     def body(self, entry: EncodedShot) -> bytes:
-        """What is posted, as JSON."""
+        """The JSON body for a shot."""
         shot = {"shot": wire.decode_header(entry.header), "jpeg": base64.b64encode(entry.crop).decode()}
         if entry.context:
             shot["context"] = base64.b64encode(entry.context).decode()
@@ -77,8 +77,8 @@ class Webhook:
         except urllib.error.HTTPError as error:
             with error:
                 if error.code not in REFUSED or error.code in RETRY_STATUSES:
-                    raise DeliveryError(f"{self.name} answers {error.code}") from error
-                log.error("shot refused for good", to=self.name, shot_id=entry.shot_id, status=error.code)
+                    raise DeliveryError(f"{self.name} returned HTTP status {error.code}") from error
+                log.error("shot rejected", to=self.name, shot_id=entry.shot_id, status=error.code)
         except (OSError, ValueError) as error:
             cause = getattr(error, "reason", error)
             reason = str(getattr(cause, "strerror", None) or cause).lower()
@@ -86,7 +86,7 @@ class Webhook:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect could carry faces to somebody else."""
+    """Follows no redirects, which could send faces to another host."""
 
     def redirect_request(self, *args: object) -> None:
         return None

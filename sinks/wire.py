@@ -1,8 +1,8 @@
-"""The messages between gate and worker: MessagePack headers (msgspec), pictures in ZeroMQ frames of their own.
+"""Messages between gate and worker: MessagePack headers (msgspec), pictures in separate ZeroMQ frames.
 
-Every message starts with a one-word kind; ``SHOT`` carries header, crop and perhaps the whole picture, the others
-at most a small body. The header names its version: a newer minor version only adds fields, and frames behind those
-that are known, and is read; another major is refused.
+Every message starts with a one-word kind; ``SHOT`` carries header, crop and optionally the whole picture, the
+others at most a small body. The header states its version: newer minor versions, which only append fields and
+frames, are accepted; other major versions are refused.
 """
 
 from __future__ import annotations
@@ -20,53 +20,53 @@ from facegate.pipeline.images import encode_jpeg
 from facegate.pipeline.quality.explain import QualityReasons, reasons_of
 from facegate.pipeline.records import Box, Image, Shot, contiguous
 
-VERSION = (1, 6)
+VERSION = (1, 7)
 SOFTWARE = version("facegate")
 MAX_HEADER_BYTES = 64 * 1024
-MAX_WORD_BYTES = 4096
-"""Of what a worker says."""
+MAX_WORKER_MESSAGE_BYTES = 4096
+"""Maximum size of a worker's message."""
 MAX_RECOGNIZER_CHARS = 64
 MAX_CROP_BYTES = 256 * 1024
 MAX_CONTEXT_BYTES = 640 * 1024
-"""All three together stay below the megabyte that a NATS server takes."""
+"""Header, crop and context together stay below the default message limit of a NATS server, 1 MiB."""
 CROP_SIDE = 112
 MAX_CONTEXT_SIDE = 1280
 CROP_JPEG, CONTEXT_JPEG = 95, (80, 50, 20)
-"""JPEG quality: the crop is looked at by a network, the picture around it by people; less where it is too large."""
+"""JPEG quality of the crop, and of the context: the first value at which it is small enough."""
 
 READY = b"READY"
 """Worker to gate, at the start and as a heartbeat: :class:`Ready`."""
 SHOT = b"SHOT"
-"""Gate to worker: :class:`ShotHeader`, the encoded crop, and the whole picture where ``context_size`` says so."""
+"""Gate to worker: :class:`ShotHeader`, the encoded crop, and the whole picture if ``context_size`` is set."""
 ACK = b"ACK"
-"""Worker to gate: :class:`Ack`, this shot is done."""
+"""Worker to gate: :class:`Ack`, a shot is done."""
 BYE = b"BYE"
-"""Worker to gate: it leaves; what it has not acknowledged goes to others."""
+"""Worker to gate: it leaves; its unacknowledged shots go to others."""
 ENDED = b"ENDED"
-"""Gate to worker: :class:`TrackEnded`, a track is over; to those who have asked for it."""
+"""Gate to worker: :class:`TrackEnded`, a track has ended; for workers that subscribed."""
 LIVE = b"LIVE"
-"""Gate to worker, every second: :class:`LiveTracksMessage`, the tracks that live; to those who have asked for it."""
+"""Gate to worker, every second: :class:`LiveTracksMessage`, the live tracks; for workers that subscribed."""
 END = b"END"
 """Gate to worker: the run has ended."""
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """A worker is there and takes at most ``window`` unacknowledged shots at a time.
+    """A worker is ready for at most ``window`` unacknowledged shots at a time.
 
-    The number is absolute, so repeating the message is harmless and a restarted gate learns of its workers.
+    The number is absolute: repeating the message is harmless, and a restarted gate learns of its workers.
     """
 
     window: int
     visits: bool = False
-    """Wants to be told of tracks that have ended; since 1.2."""
+    """Subscribes to ended tracks; since 1.2."""
     feedback: bool = False
-    """Says with its receipts what it made of the shots; since 1.3."""
+    """Sends feedback with acknowledgements; since 1.3."""
     live: bool = False
-    """Wants to be told every second which tracks live; since 1.6."""
+    """Subscribes to live tracks; since 1.6."""
 
 
 class TrackEnded(msgspec.Struct, frozen=True):
-    """No more shots will come of a track; since 1.2. May be lost, and may be late."""
+    """No more shots of a track will follow; since 1.2. May be lost or late."""
 
     run_id: str
     camera: str
@@ -75,10 +75,10 @@ class TrackEnded(msgspec.Struct, frozen=True):
 
 
 class LiveTracksMessage(msgspec.Struct, frozen=True):
-    """The tracks of a run of which shots were sent and more may come; since 1.6.
+    """The tracks of a run that have sent shots and may send more; since 1.6.
 
-    Complete for each camera that it names: a track of such a camera that is not listed is over. A run with many
-    cameras is told in several messages.
+    Complete for each camera in it: an unlisted track of a listed camera has ended. A run with many cameras
+    needs several messages.
     """
 
     run_id: str
@@ -87,22 +87,22 @@ class LiveTracksMessage(msgspec.Struct, frozen=True):
 
 
 class Feedback(msgspec.Struct, frozen=True):
-    """What a worker made of a shot, in numbers alone: whether the gate should send another of the same track."""
+    """Recognition feedback on a shot, by which the gate decides whether to send another of the track."""
 
     named: bool
     """Whether the shot's visit has a name."""
     conclusive: bool
-    """Whether more shots would hardly change that."""
+    """Whether more shots are unlikely to change that."""
     similarity: float
-    """Of this shot to the nearest person, -1..1."""
+    """Similarity of this shot to the nearest person, -1..1."""
     runner_up_similarity: float
-    """To the next one, -1..1."""
+    """Similarity to the second nearest person, -1..1."""
     recognizer: str = ""
-    """At most 64 characters that change with what recognizes."""
+    """Identifier of the recognition model, at most 64 characters; changes when the model does."""
 
 
 class Ack(msgspec.Struct, frozen=True):
-    """A worker's receipt; ``latency_ms`` is the time it spent on the shot."""
+    """A worker's acknowledgement; ``latency_ms`` is the time it spent on the shot."""
 
     shot_id: str
     latency_ms: float
@@ -119,24 +119,24 @@ class QualityBlock(msgspec.Struct, frozen=True):
     model: str
     calibration: str
     version: str = ""
-    """Of the software that computed it; since 1.1."""
+    """Version of the software that computed it; since 1.1."""
 
 
 class ReasonsBlock(msgspec.Struct, frozen=True):
     """Why the quality is what it is."""
 
     components: dict[str, int]
-    """What can be seen, 0 (worst) to 100 each; later minors may know more of them."""
+    """Quality components, 0 (worst) to 100 each; later minor versions may add some."""
     advice: str = ""
-    """What would help most, in one sentence; empty for a model for which that was not learned."""
+    """What would help most, one sentence; empty if the model has no advice."""
     defect: str | None = None
-    """What it is about: ``dark``, ``bright``, ``blurred``, ``small``, ``turned``, ``covered`` or ``cut off``."""
+    """Defect advised on: ``dark``, ``bright``, ``blurred``, ``small``, ``turned``, ``covered`` or ``cut off``."""
     gain: int = 0
-    """Points of quality that following it is expected to win."""
+    """Expected gain of quality from following it, points."""
 
 
 class EmbeddingBlock(msgspec.Struct, frozen=True):
-    """The face template of the gate's model; comparable with those of the same model alone."""
+    """Face template of the gate's model; comparable only with those of the same model."""
 
     model: str
     values: bytes
@@ -144,7 +144,7 @@ class EmbeddingBlock(msgspec.Struct, frozen=True):
 
 
 class ShotHeader(msgspec.Struct, frozen=True):
-    """Everything about a shot but its pixels. Coordinates are pixels of the full frame."""
+    """Metadata of a shot. Coordinates are pixels of the full frame."""
 
     version: tuple[int, int]
     shot_id: str
@@ -158,7 +158,7 @@ class ShotHeader(msgspec.Struct, frozen=True):
     pts_s: float
     """Seconds on the stream's media clock."""
     captured_at: float | None
-    """Unix time (UTC) by the camera's clock, where it tells it."""
+    """Unix time (UTC) by the camera's clock, if known."""
     frame_size: tuple[int, int]
     """Width and height."""
     box: Box
@@ -167,20 +167,20 @@ class ShotHeader(msgspec.Struct, frozen=True):
     quality: QualityBlock
     crop_encoding: Literal["jpeg", "rgb24"]
     received_at: float | None = None
-    """Unix time (UTC) by the gate's clock when the frame came; since 1.1."""
+    """Unix time (UTC) of the frame's arrival by the gate's clock; since 1.1."""
     context_size: tuple[int, int] | None = None
     """Width and height of the whole picture, a JPEG in the frame after the crop; since 1.1."""
     embedding: EmbeddingBlock | None = None
     """Since 1.1."""
     lease: int = 0
-    """In a fleet: revision of the lease by which the camera was watched; since 1.4. Of two gates that have sent
-    shots of a camera, the one with the lower number had it before."""
+    """In a fleet: revision of the camera's lease (fencing token); since 1.4. Of two nodes that sent shots of a
+    camera, the one with the lower number held it first."""
     reasons: ReasonsBlock | None = None
     """Since 1.5."""
 
 
 class EncodedShot(msgspec.Struct, frozen=True, eq=False):
-    """One shot as it will be sent."""
+    """A shot encoded for delivery."""
 
     shot_id: str
     camera: str
@@ -188,13 +188,13 @@ class EncodedShot(msgspec.Struct, frozen=True, eq=False):
     header: bytes
     crop: bytes
     context: bytes = b""
-    """JPEG of the whole picture; empty without one."""
+    """JPEG of the whole picture, or empty."""
     row: int = 0
-    """Place in the spool; 0 for a shot that is in memory alone."""
+    """Row in the spool; 0 for a shot in memory only."""
 
     @property
     def pictures(self) -> list[bytes]:
-        """What follows the header on the wire."""
+        """The frames after the header."""
         return [self.crop, self.context] if self.context else [self.crop]
 
     @property
@@ -244,8 +244,8 @@ def pack(shot: Shot, *, embedding: bool = False) -> EncodedShot:
     """Encode a shot.
 
     Args:
-        shot: what the gate let through.
-        embedding: with the face's template, where the model gives one.
+        shot: the shot.
+        embedding: include the face template, if the model provides one.
     """
     face = shot.scored.face
     context = b"" if face.context is None else _context(face.context)
@@ -264,7 +264,7 @@ def pack(shot: Shot, *, embedding: bool = False) -> EncodedShot:
 def header_of(
     shot: Shot, *, context_size: tuple[int, int] | None = None, embedding: EmbeddingBlock | None = None
 ) -> ShotHeader:
-    """The header of a shot that is sent now."""
+    """Build the header of a shot."""
     face, info = shot.scored.face, shot.quality_info
     return ShotHeader(
         version=VERSION,
@@ -300,7 +300,7 @@ def header_of(
 
 
 def reasons_block(why: QualityReasons) -> ReasonsBlock:
-    """As it travels."""
+    """Convert quality reasons to their wire form."""
     seen, advice = msgspec.structs.asdict(why.components), why.advice
     return ReasonsBlock(seen) if advice is None else ReasonsBlock(seen, advice.say, advice.defect, advice.gain)
 
@@ -314,7 +314,7 @@ def _embedding(shot: Shot) -> EmbeddingBlock | None:
 
 
 def _context(image: Image) -> bytes:
-    """JPEG of at most ``MAX_CONTEXT_BYTES``; nothing where even the coarsest is larger."""
+    """JPEG of at most ``MAX_CONTEXT_BYTES``; empty if even the coarsest is larger."""
     coarser = (encode_jpeg(image, quality) for quality in CONTEXT_JPEG)
     return next((encoded for encoded in coarser if len(encoded) <= MAX_CONTEXT_BYTES), b"")
 
@@ -323,7 +323,7 @@ def unpack_crop(header: ShotHeader, payload: bytes) -> Image:
     """Return the ``(112, 112, 3)`` RGB crop.
 
     Raises:
-        DeliveryError: too large, not decodable, or of another size.
+        DeliveryError: too large, not decodable, or not 112 x 112.
     """
     if len(payload) > MAX_CROP_BYTES:
         raise DeliveryError(f"crop of {len(payload)} bytes refused: at most {MAX_CROP_BYTES} are allowed")
@@ -339,10 +339,10 @@ def unpack_context(header: ShotHeader, payload: bytes) -> Image:
     """Return the whole picture, ``(H, W, 3)`` RGB as ``context_size`` says; boxes scale by ``W / frame_size[0]``.
 
     Raises:
-        DeliveryError: there is none, or it is too large, not decodable, or of another size.
+        DeliveryError: there is none, or it is too large, not decodable, or of another size than stated.
     """
     if header.context_size is None:
-        raise DeliveryError(f"shot {header.shot_id} came without a picture of its surroundings")
+        raise DeliveryError(f"shot {header.shot_id} has no context picture")
     width, height = header.context_size
     if not (0 < width <= MAX_CONTEXT_SIDE and 0 < height <= MAX_CONTEXT_SIDE) or len(payload) > MAX_CONTEXT_BYTES:
         raise DeliveryError(
@@ -353,7 +353,7 @@ def unpack_context(header: ShotHeader, payload: bytes) -> Image:
 
 
 def _picture(header: ShotHeader, payload: bytes, shape: tuple[int, int, int], what: str) -> Image:
-    # imdecode would allocate whatever a forged JPEG header asks for; look at the size first.
+    # imdecode would allocate the size in a forged JPEG header: check it first.
     if _jpeg_size(payload) != shape[:2]:
         raise DeliveryError(f"{what} of shot {header.shot_id} is not a {shape[1]}x{shape[0]} JPEG")
     image = cv2.imdecode(np.frombuffer(payload, dtype=np.uint8), cv2.IMREAD_COLOR)

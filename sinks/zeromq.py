@@ -1,9 +1,8 @@
-"""The gate's end of delivery: a ZeroMQ ROUTER that gives shots to workers by credit (after the Majordomo pattern).
+"""Delivery to workers: a ZeroMQ ROUTER with credit-based flow control (after the Majordomo pattern).
 
-A worker (DEALER) opens a window, the gate never has more shots in flight to it than that, and each shot is
-acknowledged by its id. A shot that is not acknowledged within its lease, or whose worker says goodbye or falls
-silent, goes back to the front of the queue; a duplicate carries the same id. One thread owns the socket;
-``put`` hands over through a bounded queue.
+A worker (DEALER) opens a window, the maximum number of shots in flight to it, and acknowledges each by its id. A
+shot that is not acknowledged within its lease, or whose worker leaves or falls silent, returns to the front of the
+queue; a duplicate has the same id. One thread owns the socket; ``put`` hands over through a bounded queue.
 """
 
 from __future__ import annotations
@@ -27,17 +26,17 @@ from facegate.sinks.feedback import FeedbackQueue
 from facegate.sinks.rate_limited_log import RateLimitedLog
 from facegate.sinks.spool import TIDY_S, Spool, WhenFull
 from facegate.sinks.wire import EncodedShot
-from facegate.sinks.worker_pool import WORKER_TIMEOUT_S, MessageRateLimiter, WorkerPool
+from facegate.sinks.worker_pool import MINUTE_S, WORKER_TIMEOUT_S, MessageRateLimiter, WorkerPool
 from facegate.sinks.zmq_socket import BoundSocket, WakeupPipe
 
 LEASE_S = 30.0
 TICK_MS = 200
 MAX_MESSAGES_PER_TICK = 1000
-"""Messages read before shots are sent again: a flood of them does not starve the others."""
+"""Messages read before shots are sent again: a flood does not starve the workers."""
 DEPRIORITIZE_AFTER = 3
-"""A shot that has come back so often goes behind the others: it may be what its workers die of."""
+"""Returns after which a shot goes to the end of the queue: it may be what crashes its workers."""
 DEAD_LETTER_AFTER = 10
-"""A shot that has come back so often is put aside in the spool."""
+"""Returns after which a shot becomes a dead letter in the spool."""
 MAX_LATENCY_MS = 3_600_000.0
 BATCH = 256
 """Shots read from the spool at a time."""
@@ -63,25 +62,26 @@ class ZmqSink:
 
         Args:
             endpoint: where workers connect.
-            max_pending: shots kept in memory; ``send`` waits while there are more.
+            max_pending: maximum number of shots in memory; ``put`` blocks while there are more.
             lease_s: a shot that is not acknowledged within this time goes to another worker.
-            spool: keeps shots on disk until they are acknowledged; the sink closes it. What it holds from earlier
-                runs is delivered too.
-            when_full: of a spool: ``block`` waits, ``drop_oldest`` deletes and counts, ``stop`` raises.
-            keys: folder of ``facegate keys``: what leaves is encrypted, and only known workers get in.
+            spool: keeps shots on disk until they are acknowledged; the sink closes it. Its shots of earlier runs
+                are delivered too.
+            when_full: policy for a full spool: ``block`` waits, ``drop_oldest`` deletes and counts, ``stop``
+            raises.
+            keys: folder of ``facegate keys``: encrypts, and admits known workers only.
             allow_insecure: allow an endpoint beyond loopback without keys.
 
         Raises:
-            DeliveryError: the endpoint cannot be bound, or would show faces to anybody, or another gate delivers
+            DeliveryError: the endpoint cannot be bound, or would expose faces unencrypted, or another gate delivers
                 from this spool.
-            ConfigError: the folder of keys holds none.
+            ConfigError: the folder of keys holds no valid key.
         """
         if spool is not None:
             spool.lock()
         self._spool = spool
         self._when_full = when_full
         self._loaded = 0
-        """Row up to which shots were taken from the spool."""
+        """Row up to which shots have been loaded from the spool."""
         self._newest = 0 if spool is None else spool.newest
         self._tidies = 0.0
         self._done: list[EncodedShot] = []
@@ -92,12 +92,12 @@ class ZmqSink:
         self._tracks = TrackNews()
         self._returns: Counter[str] = Counter()
         self._workers = WorkerPool(lease_s)
-        self._patience = MessageRateLimiter()
+        self._rate_limiter = MessageRateLimiter()
         self._accepted = len(spool) if spool is not None else 0
         if spool is not None and len(spool):
-            log.info("shots of an earlier run will be delivered", shots=len(spool))
+            log.info("delivering shots of an earlier run", shots=len(spool))
         self._recognition_ms = 0.0
-        self._answers = FeedbackQueue()
+        self._feedback = FeedbackQueue()
         self._aborted = False
         self._deadline: float | None = None
         self._failure: BaseException | None = None
@@ -107,46 +107,46 @@ class ZmqSink:
             endpoint,
             keys=keys,
             allow_insecure=allow_insecure,
-            # A worker that is gone is to be an error, not silence.
-            options={zmq.ROUTER_MANDATORY: 1, zmq.MAXMSGSIZE: wire.MAX_WORD_BYTES},
+            # Sending to a worker that is gone must raise.
+            options={zmq.ROUTER_MANDATORY: 1, zmq.MAXMSGSIZE: wire.MAX_WORKER_MESSAGE_BYTES},
         )
         self._router = self._bound.socket
         self.endpoint = self._bound.endpoint
-        self._bell = WakeupPipe()
+        self._wakeup = WakeupPipe()
         self._thread = Thread(target=self._serve, name="zmq-gate", daemon=True)
         self._thread.start()
 
     def put(self, entries: Sequence[EncodedShot]) -> None:
-        """See :class:`facegate.sinks.base.EncodedSink`; a full queue is overstepped by at most the shots of one call."""
+        """See :class:`facegate.sinks.base.EncodedSink`; may exceed a full queue by the shots of one call."""
         with self._changed:
             self._changed.wait_for(lambda: self._aborted or self._failure is not None or self._has_room())
             if self._failure is not None:
-                raise DeliveryError(f"delivery has failed: {self._failure}") from self._failure
+                raise DeliveryError(f"delivery failed: {self._failure}") from self._failure
             if self._aborted:
-                raise DeliveryError("delivery was stopped before this shot could be queued")
+                raise DeliveryError("delivery was aborted before this shot was queued")
             if self._spool is None:
                 self._pending.extend(entries)
                 self._accepted += len(entries)
         self._tracks.shots(entries)
         if self._spool is not None:
             self._spool_shots(self._spool, entries)
-        self._bell.wake()
+        self._wakeup.wake()
 
     def ended(self, tracks: Sequence[TrackEnd]) -> None:
         """See :class:`facegate.sinks.base.EncodedSink`."""
         self._tracks.ended(tracks)
-        self._bell.wake()
+        self._wakeup.wake()
 
     def live(self, tracks: LiveTracks) -> None:
         """See :class:`facegate.sinks.base.EncodedSink`."""
-        self._tracks.live(tracks)  # told at the next tick
+        self._tracks.live(tracks)  # announced at the next tick
 
     def feedback(self) -> FeedbackBatch:
         """See :class:`facegate.sinks.base.EncodedSink`."""
-        return self._answers.fetch()
+        return self._feedback.fetch()
 
     def _spool_shots(self, spool: Spool, entries: Sequence[EncodedShot]) -> None:
-        """Commit, and leave what memory has room for to be sent from there; the rest is read back in its turn."""
+        """Commit shots; those that fit are kept in memory too, the rest is read back later."""
         added = spool.put(entries)
         if not added:
             return
@@ -159,14 +159,14 @@ class ZmqSink:
             self._newest = added[-1].row
 
     def _has_room(self) -> bool:
-        """Whether a shot can be taken; makes room or refuses where the policy says so."""
+        """Whether a shot can be accepted; drops old ones or raises where the policy for a full spool demands it."""
         if self._spool is None:
             return len(self._pending) < self._max_pending
         if not self._spool.full:
             return True
         if self._when_full == "stop":
             raise DeliveryError(
-                f"the spool holds {self._spool.bytes} bytes of at most {self._spool.max_bytes}: start workers, or "
+                f"the spool is full ({self._spool.bytes} of {self._spool.max_bytes} bytes): start workers, or "
                 "raise delivery.spool.max_mb"
             )
         if self._when_full == "block":
@@ -185,11 +185,11 @@ class ZmqSink:
             waiting, workers = self._accepted - self._acknowledged, len(self._workers)
         if waiting and linger_s > 1:
             log.info("waiting for acknowledgements", shots=waiting, workers=workers, seconds=linger_s)
-        self._bell.wake()
+        self._wakeup.wake()
         self._thread.join()
-        self._bell.close()
+        self._wakeup.close()
         if self._failure is not None:
-            raise DeliveryError(f"delivery has failed: {self._failure}") from self._failure
+            raise DeliveryError(f"delivery failed: {self._failure}") from self._failure
         return self.report()
 
     def abort(self) -> None:
@@ -197,19 +197,19 @@ class ZmqSink:
         with self._changed:
             self._aborted = True
             self._changed.notify_all()
-        self._bell.wake()
+        self._wakeup.wake()
 
     def report(self) -> DeliveryReport:
-        """Return the counts so far."""
+        """See :class:`facegate.sinks.base.EncodedSink`."""
         with self._changed:
             return DeliveryReport(
                 accepted=self._accepted,
                 acknowledged=self._acknowledged,
                 undelivered=self._accepted - self._acknowledged,
                 redelivered=self._redelivered,
-                answered=self._answers.answered,
-                inconclusive=self._answers.unsure,
-                invalid=self._answers.odd,
+                answered=self._feedback.answered,
+                inconclusive=self._feedback.inconclusive,
+                invalid=self._feedback.invalid,
                 bytes_sent=self._bytes,
                 recognition_ms=round(self._recognition_ms, 3),
                 dropped=self._dropped,
@@ -221,24 +221,24 @@ class ZmqSink:
         try:
             poller = zmq.Poller()
             poller.register(self._router, zmq.POLLIN)
-            poller.register(self._bell, zmq.POLLIN)
+            poller.register(self._wakeup, zmq.POLLIN)
             monitor = self._bound.monitor
             if monitor is not None:
                 poller.register(monitor, zmq.POLLIN)
             while not self._finished():
                 events = dict(poller.poll(TICK_MS))
-                if self._bell.fileno() in events:
-                    self._bell.drain()
+                if self._wakeup.fileno() in events:
+                    self._wakeup.drain()
                 if self._router in events:
                     self._receive_all()
                 if monitor in events:
                     self._bound.log_refusals()
                 self._reclaim(monotonic())
-                self._answers.expect(self._workers.has_feedback_worker)
+                self._feedback.expect(self._workers.has_feedback_worker)
                 self._settle()
                 self._dispatch(monotonic())
-                self._tell_tracks(monotonic())
-            self._tell(list(self._workers), wire.END)
+                self._announce_tracks(monotonic())
+            self._broadcast(list(self._workers), wire.END)
         except BaseException as error:  # kept for the owner, who raises it
             with self._changed:
                 self._failure = error
@@ -250,13 +250,13 @@ class ZmqSink:
                 self._spool.close()
 
     def _settle(self) -> None:
-        """Delete from the spool what was acknowledged, and fetch what is to be sent next."""
+        """Delete acknowledged shots from the spool, and load the next ones."""
         if self._spool is None:
             return
         done, self._done = self._done, []
         removed = self._spool.delete(done)
         with self._changed:
-            # One that was dropped while a worker had it counts as dropped.
+            # A shot dropped while a worker had it counts as dropped.
             self._acknowledged += removed
             if done:
                 self._changed.notify_all()
@@ -273,7 +273,7 @@ class ZmqSink:
         self._tidies = monotonic() + TIDY_S
         spool.expire(time(), elapsed_s())
         with self._changed:
-            # Shots may be committed that are not counted as accepted yet: then the next time tells.
+            # Committed shots may not be counted as accepted yet: the next call corrects that.
             if not (erased := max(0, self._accepted - self._acknowledged - len(spool))):
                 return
             log.warning("shots erased", to="workers", shots=erased)
@@ -295,19 +295,19 @@ class ZmqSink:
                 identity, *frames = self._router.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            if self._patience.is_blocked(identity, now):
+            if self._rate_limiter.is_blocked(identity, now):
                 continue
-            receipt = False
+            acknowledged = False
             try:
-                receipt = self._handle(identity, frames, now)
+                acknowledged = self._handle(identity, frames, now)
             except DeliveryError as error:
-                self._refusals.warn("message refused", identity.hex(), str(error))
-            if not receipt and self._patience.record(identity, now):
-                log.warning("peer says too much and is not listened to for a minute", peer=identity.hex()[:8])
+                self._refusals.warn("message", identity.hex(), str(error))
+            if not acknowledged and self._rate_limiter.record(identity, now):
+                log.warning("peer exceeded the message rate limit", peer=identity.hex()[:8], ignored_for_s=MINUTE_S)
                 self._requeue(self._workers.remove(identity))
 
     def _handle(self, identity: bytes, frames: list[bytes], now: float) -> bool:
-        """Do what a peer says; return whether it was the receipt of a shot that it had."""
+        """Handle a message; return whether it acknowledged a shot assigned to this peer."""
         kind, body = frames[0] if frames else b"", frames[1] if len(frames) == 2 else b""
         if kind == wire.ACK:
             return self._acknowledge(identity, wire.decode(body, wire.Ack), now)
@@ -322,8 +322,8 @@ class ZmqSink:
     def _acknowledge(self, identity: bytes, ack: wire.Ack, now: float) -> bool:
         entry = self._workers.acknowledge(identity, ack.shot_id, now)
         if entry is None:
-            return False  # late, for a shot whose lease ran out: someone else has it now
-        self._answers.put(ack)
+            return False  # late: the lease expired, and another worker has the shot
+        self._feedback.put(ack)
         if self._spool is not None:
             self._done.append(entry)  # counted when it is deleted
         with self._changed:
@@ -334,12 +334,12 @@ class ZmqSink:
 
     def _reclaim(self, now: float) -> None:
         for identity in self._workers.timed_out(now):
-            log.warning("worker silent", peer=identity.hex(), seconds=WORKER_TIMEOUT_S)
+            log.warning("worker timed out", peer=identity.hex(), timeout_s=WORKER_TIMEOUT_S)
             self._requeue(self._workers.remove(identity))
         self._requeue(self._workers.expired_leases(now))
 
     def _requeue(self, entries: list[EncodedShot]) -> None:
-        """Take shots back that somebody had, but for those that were erased or dropped meanwhile."""
+        """Queue shots taken back from workers, except those erased or dropped meanwhile."""
         entries = [entry for entry in entries if self._spool is None or self._spool.contains(entry)]
         if not entries:
             return
@@ -355,34 +355,34 @@ class ZmqSink:
                     self._pending.append(entry)
 
     def _dead_letter(self, entry: EncodedShot) -> bool:
-        """Put a shot aside, where there is a spool to keep it; return whether that was done."""
+        """Move a shot to the spool's dead letters; return whether that was possible."""
         if self._spool is None or not self._spool.dead_letter(entry):
             return False
-        log.error("shot put aside: nobody acknowledges it", shot_id=entry.shot_id, times=DEAD_LETTER_AFTER)
+        log.error("shot never acknowledged, dead-lettered", shot_id=entry.shot_id, attempts=DEAD_LETTER_AFTER)
         self._dead += 1
         self._accepted -= 1
         self._returns.pop(entry.shot_id)
         self._changed.notify_all()
         return True
 
-    def _tell_tracks(self, now: float) -> None:
-        """Tell which tracks live, and of those that have ended once all of their shots were acknowledged."""
+    def _announce_tracks(self, now: float) -> None:
+        """Announce live tracks, and ended ones once all of their shots are acknowledged."""
         with self._changed:
             behind = self._spool is not None and self._loaded < self._newest
             waiting = {(entry.camera, entry.track_id) for entry in self._pending} | self._workers.in_flight()
         for end in self._tracks.take_ends(lambda end: not behind and (end.camera, end.track_id) not in waiting):
             body = wire.encode(wire.TrackEnded(end.run_id, end.camera, end.track_id, end.pts_s))
-            self._tell(self._workers.visit_workers(), wire.ENDED, body)
+            self._broadcast(self._workers.visit_workers(), wire.ENDED, body)
         for live in self._tracks.take_live(now):
-            self._tell(self._workers.wanting_live(), wire.LIVE, wire.encode(live))
+            self._broadcast(self._workers.live_workers(), wire.LIVE, wire.encode(live))
 
-    def _tell(self, peers: Sequence[bytes], *frames: bytes) -> None:
+    def _broadcast(self, peers: Sequence[bytes], *frames: bytes) -> None:
         for identity in peers:
-            with contextlib.suppress(zmq.ZMQError):  # gone, or reads nothing: it has a time-out of its own
+            with contextlib.suppress(zmq.ZMQError):  # gone, or not reading: its timeout handles that
                 self._router.send_multipart([identity, *frames], zmq.NOBLOCK)
 
     def _dispatch(self, now: float) -> None:
-        """Send while somebody has credit."""
+        """Send shots while a worker has credit."""
         while True:
             with self._changed:
                 identity = self._workers.assign(self._pending[0], now) if self._pending else None
@@ -396,5 +396,5 @@ class ZmqSink:
             except zmq.ZMQError as error:
                 if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                     raise
-                # Its connection is gone, or it reads nothing: it is not a worker until it says READY again.
+                # Disconnected, or not reading: not a worker until its next READY.
                 self._requeue(self._workers.remove(identity))

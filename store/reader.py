@@ -1,4 +1,4 @@
-"""Out of the store: pages of shots and visits, single tracks, and what has changed."""
+"""Reads the store: pages of shots and visits, single tracks, and changes."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from facegate.store.records import StoredShot, StoredVisit, TrackRecord
 from facegate.store.schema import StoreFile
 
 MAX_SCANNED_ROWS = 100_000
-"""Rows that one page looks at; a page of a rare kind may be short, or empty, and still have a next one."""
+"""Maximum number of rows scanned per page; a page of rare matches may be short and still have a next one."""
 Item = TypeVar("Item")
 _SHOT = ", ".join(StoredShot.__struct_fields__)
 _VISIT = ", ".join(StoredVisit.__struct_fields__)
 
 
 class VisitFilter(msgspec.Struct, frozen=True):
-    """Which shots or visits."""
+    """Conditions on shots or visits; ``None`` matches everything. Times are Unix times (UTC)."""
 
     camera: str | None = None
     name: str | None = None
     known: bool | None = None
-    """With a name, or without."""
+    """With a name (``True``) or without."""
     since: float | None = None
     until: float | None = None
     min_quality: int | None = None
     max_quality: int | None = None
     shadow: bool | None = None
-    """Of shots: samples of what was dropped, or real ones."""
+    """For shots: samples of dropped faces (``True``), or delivered ones."""
 
     def conditions(self, time: str) -> tuple[list[str], list[Any]]:
-        """SQL, and what it compares with; ``time`` is the column that tells when."""
-        asked: list[tuple[str, Any]] = [
+        """SQL conditions and their parameters; ``time`` is the name of the time column."""
+        filters: list[tuple[str, Any]] = [
             ("camera = ?", self.camera),
             ("name = ?", self.name),
             (f"{time} >= ?", self.since),
@@ -42,27 +42,27 @@ class VisitFilter(msgspec.Struct, frozen=True):
             ("quality >= ?", self.min_quality),
             ("quality <= ?", self.max_quality),
         ]
-        conditions = [sql for sql, value in asked if value is not None]
+        conditions = [sql for sql, value in filters if value is not None]
         if self.known is not None:
             conditions.append("name IS NOT NULL" if self.known else "name IS NULL")
         if self.shadow is not None:
             conditions.append("reason = 'shadow'" if self.shadow else "reason != 'shadow'")
-        return conditions, [value for _, value in asked if value is not None]
+        return conditions, [value for _, value in filters if value is not None]
 
 
 class Page(msgspec.Struct, Generic[Item], frozen=True):
-    """Some of them, newest first."""
+    """One page, newest first."""
 
     items: list[Item]
     next: int | None
-    """Where the following page begins; ``None`` where nothing older is left."""
+    """Cursor of the next page; ``None`` on the last one."""
 
 
 class StoreReader(StoreFile):
-    """A reader for any thread; one question at a time."""
+    """A reader. Thread-safe; queries run one at a time."""
 
     def _prepare(self) -> None:
-        self._asking = Lock()
+        self._query_lock = Lock()
         self._data_version = 0
         super()._prepare()
 
@@ -70,9 +70,9 @@ class StoreReader(StoreFile):
         """Shots, newest first.
 
         Args:
-            wanted: which.
-            before: ``next`` of the page before; the newest by default.
-            most: so many at most.
+            wanted: the filter.
+            before: ``next`` of the previous page; the newest page by default.
+            most: maximum number of items.
         """
         rows, following = self._page("shots", _SHOT, "seen", wanted, before, most)
         return Page([StoredShot(*row) for row in rows], following)
@@ -88,7 +88,7 @@ class StoreReader(StoreFile):
         return StoredShot(*rows[0]) if rows else None
 
     def crop(self, shot_id: str) -> bytes | None:
-        """Its JPEG."""
+        """JPEG of a shot's crop."""
         rows = self._rows("SELECT jpeg FROM crops JOIN shots ON shots.id = shot WHERE shot_id = ?", [shot_id])
         return bytes(rows[0][0]) if rows else None
 
@@ -98,19 +98,19 @@ class StoreReader(StoreFile):
         return _visit(rows[0]) if rows else None
 
     def shots_of(self, visit: str) -> list[StoredShot]:
-        """The shots of a visit, in the order in which they came."""
+        """The shots of a visit, oldest first."""
         return [
             StoredShot(*row)
             for row in self._rows(f"SELECT {_SHOT} FROM shots WHERE visit = ? ORDER BY id", [visit])
         ]
 
     def track(self, visit: str) -> TrackRecord | None:
-        """What was decided of a track."""
+        """The decision history of a track."""
         rows = self._rows("SELECT track FROM tracks WHERE visit = ?", [visit])
         return msgspec.msgpack.decode(rows[0][0], type=TrackRecord) if rows else None
 
     def tracks(self, camera: str, since: float, most: int) -> list[TrackRecord]:
-        """A camera's newest tracks since a time, newest first; those that sent nothing too."""
+        """A camera's tracks since a Unix time, newest first, including those without a shot."""
         rows = self._rows(
             "SELECT track FROM tracks WHERE camera = ? AND last >= ? ORDER BY last DESC LIMIT ?",
             [camera, since, most],
@@ -118,30 +118,30 @@ class StoreReader(StoreFile):
         return [msgspec.msgpack.decode(row[0], type=TrackRecord) for row in rows]
 
     def tracks_of(self, name: str) -> list[TrackRecord]:
-        """The tracks of somebody's visits."""
+        """The tracks of a person's visits."""
         rows = self._rows(
             "SELECT track FROM tracks JOIN visits ON tracks.visit = visits.visit WHERE name = ?", [name]
         )
         return [msgspec.msgpack.decode(row[0], type=TrackRecord) for row in rows]
 
     def changes(self, since: int, most: int = 200) -> list[StoredVisit]:
-        """Visits that have changed since a revision, oldest change first."""
+        """Visits changed since a revision, oldest change first."""
         rows = self._rows(
             f"SELECT {_VISIT} FROM visits WHERE revision > ? ORDER BY revision LIMIT ?", [since, most]
         )
         return [_visit(row) for row in rows]
 
     def touched(self) -> bool:
-        """Whether anybody has written anything since this was last asked; costs next to nothing."""
+        """Whether another connection has written since the last call; cheap."""
         before, self._data_version = self._data_version, int(self._rows("PRAGMA data_version", [])[0][0])
         return before != self._data_version
 
     def revision(self) -> int:
-        """Of the newest change."""
+        """Revision of the newest change."""
         return int(self._rows("SELECT number FROM revision", [])[0][0])
 
     def names_of(self, visits: Sequence[str]) -> dict[str, str]:
-        """The names that visits have got."""
+        """Names of those of these visits that have one."""
         marks = ",".join("?" * len(visits))
         rows = self._rows(
             f"SELECT visit, name FROM visits WHERE visit IN ({marks}) AND name IS NOT NULL", list(visits)
@@ -149,7 +149,7 @@ class StoreReader(StoreFile):
         return dict(rows)
 
     def open_visits(self, most: int = 10_000) -> dict[str, tuple[int, float]]:
-        """Visits that have not ended, the oldest first: their revision, and when their track was last seen."""
+        """Visits not ended, oldest first: revision, and Unix time when their track was last seen, or 0."""
         rows = self._rows(
             "SELECT visits.visit, revision, coalesce(tracks.last, 0) FROM visits "
             "LEFT JOIN tracks ON tracks.visit = visits.visit WHERE NOT ended ORDER BY id LIMIT ?",
@@ -158,7 +158,7 @@ class StoreReader(StoreFile):
         return {visit: (revision, last) for visit, revision, last in rows}
 
     def count(self) -> dict[str, int]:
-        """How much there is."""
+        """Number of shots and of visits."""
         shots, visits = self._rows("SELECT (SELECT count(*) FROM shots), (SELECT count(*) FROM visits)", [])[0]
         return {"shots": shots, "visits": visits}
 
@@ -169,7 +169,7 @@ class StoreReader(StoreFile):
         start = newest + 1 if before is None else min(before, newest + 1)
         conditions, values = wanted.conditions(time)
         if not conditions or set(conditions) == {"camera = ?"} or "name = ?" in conditions:
-            least = 0  # an index leads straight to them
+            least = 0  # served by an index
         else:
             least = max(0, start - MAX_SCANNED_ROWS)
         where = " AND ".join(["id < ?", "id >= ?", *conditions])
@@ -181,7 +181,7 @@ class StoreReader(StoreFile):
         return rows, least if least > 0 else None
 
     def _rows(self, sql: str, values: Sequence[Any]) -> list[Any]:
-        with self._asking, self._errors():
+        with self._query_lock, self._errors():
             return self._db.execute(sql, values).fetchall()
 
 

@@ -1,4 +1,4 @@
-"""What the store holds, as records. Times are Unix time (UTC), by the gate's clock."""
+"""Records of the store. Times are Unix times (UTC) by the gate's clock."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from facegate.pipeline.records import Box, Outcome
 
 
 class VisitUpdate(msgspec.Struct, frozen=True):
-    """What a worker knows of a visit by now."""
+    """Current recognition result of a visit."""
 
     visit: str
     """``RUN/CAMERA/TRACK``."""
@@ -26,7 +26,7 @@ class StoredShot(msgspec.Struct, frozen=True):
     """A shot without its pixels."""
 
     id: int
-    """Grows with every shot that is stored."""
+    """Row id; increases with every stored shot."""
     shot_id: str
     visit: str
     camera: str
@@ -35,13 +35,13 @@ class StoredShot(msgspec.Struct, frozen=True):
     rank: int
     reason: str
     name: str | None
-    """Of its visit."""
+    """Name of its visit."""
     header: bytes
-    """As on the wire (docs/wire.md)."""
+    """As on the wire (docs/reference/wire.md)."""
 
 
 class StoredVisit(msgspec.Struct, frozen=True):
-    """A track of which a shot was sent."""
+    """A track that sent a shot."""
 
     id: int
     visit: str
@@ -49,25 +49,25 @@ class StoredVisit(msgspec.Struct, frozen=True):
     track_id: int
     first: float
     last: float
-    """When the frames of its first and last shots came."""
+    """Arrival of the frames of its first and last shots."""
     shots: int
     best: str | None
-    """``shot_id`` of the best shot, while it is kept."""
+    """``shot_id`` of the best shot, while it is stored."""
     quality: int
-    """Of the best shot."""
+    """Quality of the best shot, 0..100."""
     answered: bool
-    """Whether a worker has said anything of it."""
+    """Whether a worker has reported on it."""
     name: str | None
     similarity: float | None
     margin: float | None
     fpir: float | None
     ended: bool
     revision: int
-    """Grows with every change of any visit."""
+    """Number of its last change; increases with every change of any visit."""
 
 
 class FaceOutcome(msgspec.Struct, frozen=True, array_like=True):
-    """One face of a track and what became of it."""
+    """A face of a track and its outcome."""
 
     face_id: str
     pts_s: float
@@ -76,12 +76,12 @@ class FaceOutcome(msgspec.Struct, frozen=True, array_like=True):
     outcome: Outcome
     box: Box
     reason: str | None = None
-    """Of a shot."""
+    """Reason of the shot, if one was sent."""
     shot_id: str | None = None
 
 
 class TrackRecord(msgspec.Struct, frozen=True):
-    """Everything that was decided of a track."""
+    """Decision history of a track."""
 
     run_id: str
     camera: str
@@ -90,16 +90,16 @@ class TrackRecord(msgspec.Struct, frozen=True):
     last: float
     faces: int
     quality: int | None
-    """Of its best face; ``None`` where none was scored."""
+    """Quality of its best face, 0..100; ``None`` if none was scored."""
     outcomes: dict[str, int]
     events: tuple[FaceOutcome, ...] = msgspec.field(name="story")
-    """By the time of their frames; of very long tracks, the first ones and those that were sent."""
+    """In order of their frames; very long tracks keep the first ones and those that were sent."""
     segment: str | None = msgspec.field(default=None, name="piece")
-    """Of the recording, in which the track begins."""
+    """Segment of the recording in which the track begins."""
     offset: int = 0
-    """Bytes into that piece."""
+    """Offset into that segment, bytes."""
 
     @property
     def visit(self) -> str:
-        """Its id as a visit."""
+        """Id of the visit."""
         return f"{self.run_id}/{self.camera}/{self.track_id}"

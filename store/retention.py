@@ -1,4 +1,4 @@
-"""What is old, or too much, goes: from the store, and of the recordings beside it."""
+"""Retention: deletes what is too old or too large from the store and the recordings beside it."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from facegate.errors import StoreError
 from facegate.store.schema import StoreFile
 
 CHUNK = 500
-"""Rows that go in one step, so that nobody waits long for the file."""
+"""Rows deleted per transaction, so that other writers do not wait long."""
 
 
 TABLES = (("visits", "last"), ("shots", "seen"), ("tracks", "last"))
 
 
 class RetentionLimits(msgspec.Struct, frozen=True):
-    """How much is kept."""
+    """Limits of what is kept."""
 
     days: float
     max_mb: int
-    """Of the store and of the recordings, each."""
+    """Size limit of the store and of the recordings, MB each."""
 
 
 class Deleted(msgspec.Struct, frozen=True):
-    """What was removed."""
+    """Numbers of what was deleted."""
 
     visits: int
     shots: int
     tracks: int
     segments: int
-    """Of recordings."""
+    """Segments of recordings."""
 
 
 class Retention(StoreFile):
-    """Removes from the store."""
+    """Deletes from the store."""
 
     def trusts(self, clock: FileClock, now: float, elapsed: float) -> bool:
-        """Whether anything is to be removed by its age now.
+        """Whether the clock may be trusted to delete by age.
 
         Args:
-            clock: the same one each time.
+            clock: the same instance at every call.
             now: Unix time.
-            elapsed: of :func:`facegate.clock.elapsed_s`.
+            elapsed: see :func:`facegate.clock.elapsed_s`.
 
         Raises:
             StoreError: the store cannot be written.
@@ -55,13 +55,13 @@ class Retention(StoreFile):
             return clock.check(self._db, None if row is None else row[0], now, elapsed)
 
     def apply(self, recordings: Path, limits: RetentionLimits, now: float, *, by_age: bool = True) -> Deleted:
-        """Remove what is older than the limits allow, then the oldest while there is more.
+        """Delete what is older than the limit, then the oldest while the size exceeds its limit.
 
         Args:
-            recordings: the folder of recordings, a folder for each run.
-            limits: what is kept.
+            recordings: folder of recordings, with one folder per run.
+            limits: the limits.
             now: Unix time.
-            by_age: whether ``now`` can be trusted; otherwise only what is too much goes.
+            by_age: whether ``now`` can be trusted; if not, only the size limit applies.
 
         Raises:
             StoreError: the store cannot be written.
@@ -77,11 +77,11 @@ class Retention(StoreFile):
         with self._errors():
             self._db.executescript("PRAGMA incremental_vacuum")  # "execute" would free a single page
         visits, shots, tracks = gone
-        pieces = self._tidy_pieces(recordings, oldest, now, 1_000_000 * limits.max_mb)
-        return Deleted(visits, shots, tracks, pieces)
+        segments = self._delete_segments(recordings, oldest, now, 1_000_000 * limits.max_mb)
+        return Deleted(visits, shots, tracks, segments)
 
     def _delete_before(self, oldest: float, now: float) -> list[int]:
-        """Remove what is older from every table, so that no visit is left without its shots; how much of each."""
+        """Delete older rows from every table, so that no visit is left without its shots; return the counts."""
         gone = []
         for table, time in TABLES:
             with self._errors():
@@ -90,7 +90,7 @@ class Retention(StoreFile):
         return gone
 
     def _through(self, table: str, end: int) -> int:
-        """Remove the rows up to ``end``; return how many there were."""
+        """Delete the rows up to ``end``; return how many there were."""
         total = 0
         while True:
             with self._transaction():
@@ -104,7 +104,7 @@ class Retention(StoreFile):
                 return total
 
     def _chunk_end(self, now: float) -> float | None:
-        """A time before which there is a chunk of one table and not more of another; ``None``: nobody knows one."""
+        """Unix time before which no table has more than a chunk of rows; ``None`` if unknown."""
         with self._errors():
             ends = [
                 self._db.execute(
@@ -117,7 +117,7 @@ class Retention(StoreFile):
         return min((nextafter(end, inf) for end in ends if end is not None), default=None)
 
     def _first_chunks(self) -> list[int]:
-        """Remove what came first, where all of it bears times that cannot be right; how much of each table."""
+        """Delete the first chunk of each table, where all times are implausible; return the counts."""
         gone = []
         for table, _ in TABLES:
             with self._errors():
@@ -128,11 +128,11 @@ class Retention(StoreFile):
         return gone
 
     def _bytes(self) -> int:
-        """In use; free pages go back to the disk at the end."""
+        """Bytes in use; free pages are returned to the disk at the end."""
         with self._errors():
             return (self._pragma("page_count") - self._pragma("freelist_count")) * self._pragma("page_size")
 
-    def _tidy_pieces(self, recordings: Path, oldest: float, now: float, max_bytes: int) -> int:
+    def _delete_segments(self, recordings: Path, oldest: float, now: float, max_bytes: int) -> int:
         try:
             found = {path: path.stat() for path in recordings.glob("*/*.rec")}
             order = self._arrived(recordings, {path: stat.st_mtime for path, stat in found.items()})
@@ -141,7 +141,7 @@ class Retention(StoreFile):
             old = expired([found[path].st_mtime for path in order], oldest, now)
             gone = 0
             for index, path in enumerate(order):
-                # The piece that is being written stays, whatever its size.
+                # The segment that is being written stays, whatever its size.
                 if path == newest[path.parent] and index >= old:
                     continue
                 if index < old or total > max_bytes:
@@ -152,11 +152,11 @@ class Retention(StoreFile):
             return gone
         except OSError as error:
             raise StoreError(
-                f"recordings in {recordings} cannot be tidied: {(error.strerror or 'error').lower()}"
+                f"cannot delete old recordings in {recordings}: {(error.strerror or 'error').lower()}"
             ) from error
 
     def _arrived(self, recordings: Path, found: dict[Path, float]) -> list[Path]:
-        """Pieces (with the times of their last change) in the order in which they were first seen here."""
+        """Segments (with the times of their last change) in the order in which they were first seen."""
         names = {str(path.relative_to(recordings)): path for path in sorted(found, key=lambda path: found[path])}
         with self._errors():
             known = [name for (name,) in self._db.execute("SELECT piece FROM pieces ORDER BY id")]

@@ -69,7 +69,7 @@ CREATE TABLE pieces (
     piece TEXT NOT NULL UNIQUE
 ) STRICT
 """
-"""Of recordings, in the order in which retention has met them: their times may be wrong."""
+"""Segments of recordings in the order in which retention first saw them: their times may be wrong."""
 
 _ERASED = """
 CREATE TABLE erased (
@@ -78,20 +78,20 @@ CREATE TABLE erased (
 ) STRICT;
 CREATE INDEX visits_open ON visits (id) WHERE NOT ended
 """
-"""Tombstones: what comes late of a visit that was erased is refused."""
+"""Tombstones: late data of an erased visit is refused."""
 
 
 class StoreFile(Database):
-    """One connection to the store. Of one thread at a time."""
+    """A connection to the store. For one thread at a time."""
 
     what = "store"
-    remedy = "'facegate run ... --data FOLDER' or 'facegate serve' makes one"
+    remedy = "'facegate run ... --data FOLDER' or 'facegate serve' creates one"
     application = 0x66675354
     steps = (_FIRST, _PIECES, _ERASED)
     pragmas = ("synchronous=NORMAL", "foreign_keys=ON", "secure_delete=ON")
     failure = StoreError
 
     def _next_revision(self) -> int:
-        """Within a transaction: the number of the change that it makes."""
+        """Allocate the revision of a change, within its transaction."""
         row = self._db.execute("UPDATE revision SET number = number + 1 RETURNING number").fetchone()
         return int(row[0])

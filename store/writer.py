@@ -1,4 +1,4 @@
-"""Into the store: shots and tracks from gates, names from workers."""
+"""Writes the store: shots and tracks from gates, names from workers."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ SHADOW = "shadow"
 
 
 def visit_id(run_id: str, camera: str, track_id: int) -> str:
-    """The name of a visit."""
+    """Id of a visit."""
     return f"{run_id}/{camera}/{track_id}"
 
 
 class StoreWriter(StoreFile):
-    """One writer's connection."""
+    """A writer's connection."""
 
     def add_shots(self, entries: Sequence[EncodedShot]) -> None:
-        """Keep shots and the visits that they belong to; one that is there already changes nothing.
+        """Store shots and the visits that they belong to; duplicates change nothing.
 
         Raises:
             StoreError: the file cannot be written; nothing was.
@@ -51,7 +51,7 @@ class StoreWriter(StoreFile):
             return
         self._db.execute("INSERT INTO crops VALUES (?, ?)", (row[0], entry.crop))
         if header.reason == SHADOW:
-            return  # a sample of what was dropped, and nobody's visit
+            return  # a sample of a dropped face is not part of a visit
         self._make_visit(visit, header.camera, header.track_id, seen)
         self._db.execute(
             "UPDATE visits SET shots = shots + 1, first = min(first, ?1), last = max(last, ?1), "
@@ -61,7 +61,7 @@ class StoreWriter(StoreFile):
         )
 
     def update_visits(self, news: Sequence[VisitUpdate]) -> None:
-        """Keep what workers know of visits; what came twice changes nothing.
+        """Store recognition results of visits; idempotent.
 
         Raises:
             StoreError: the file cannot be written; nothing was.
@@ -90,7 +90,7 @@ class StoreWriter(StoreFile):
         )
 
     def rename(self, name: str, new: str) -> None:
-        """Call somebody otherwise.
+        """Rename a person.
 
         Raises:
             StoreError: the file cannot be written.
@@ -100,10 +100,12 @@ class StoreWriter(StoreFile):
             self._db.execute("UPDATE visits SET name = ?, revision = ? WHERE name = ?", (new, revision, name))
             self._db.execute("UPDATE shots SET name = ? WHERE name = ?", (new, name))
         with self._errors():
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nor does the old name stay in the file beside it
+            self._db.execute(
+                "PRAGMA wal_checkpoint(TRUNCATE)"
+            )  # the old name must not remain in the write-ahead log
 
     def end_visits(self, visits: Iterable[str]) -> None:
-        """Note that visits are over of which no worker will say so.
+        """Mark visits as ended of which no worker will report the end.
 
         Raises:
             StoreError: the file cannot be written.
@@ -119,13 +121,13 @@ class StoreWriter(StoreFile):
         return self._db.execute("SELECT 1 FROM erased WHERE visit = ?", (visit,)).fetchone() is not None
 
     def erase_person(self, name: str, also: Iterable[str] = ()) -> int:
-        """Delete somebody's visits with shots and tracks; return how many there were.
+        """Delete a person's visits with shots and tracks; return how many there were.
 
-        What comes of them later is refused.
+        Late data of these visits is refused.
 
         Args:
-            name: whose.
-            also: visits of this person under whose name they are not stored yet.
+            name: the person.
+            also: further visits of this person, not stored under the name yet.
 
         Raises:
             StoreError: the file cannot be written.
@@ -140,11 +142,11 @@ class StoreWriter(StoreFile):
             for table in ("shots", "tracks", "visits"):
                 self._db.executemany(f"DELETE FROM {table} WHERE visit = ?", visits)
         with self._errors():
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nor do they stay in the file beside it
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nothing may remain in the write-ahead log
         return len(visits)
 
     def add_tracks(self, tracks: Sequence[TrackRecord]) -> None:
-        """Keep what was decided of tracks, in place of what was known of them before.
+        """Store the decision histories of tracks, replacing earlier ones.
 
         Raises:
             StoreError: the file cannot be written; nothing was.
@@ -161,7 +163,7 @@ class StoreWriter(StoreFile):
 
 
 class StoreTarget:
-    """A place for shots: the store of a console on this host."""
+    """Output for shots: the store of a console on this host."""
 
     batch_size = 32
 
@@ -169,7 +171,7 @@ class StoreTarget:
         """Open the store.
 
         Raises:
-            StoreError: it cannot be used.
+            StoreError: the file cannot be used.
         """
         self.name = f"store {path}"
         self._store = StoreWriter(path, create=True)
@@ -182,7 +184,11 @@ class StoreTarget:
             raise DeliveryError(str(error)) from error
 
     def write(self, store: StoreWriter, entries: Sequence[EncodedShot]) -> None:
-        """Keep them; raises :class:`StoreError` where that cannot be."""
+        """Store shots.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
         store.add_shots(entries)
 
     def close(self) -> None:

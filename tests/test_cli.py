@@ -58,7 +58,7 @@ def bad_inputs(folder: Path, clip: DemoClip) -> dict[str, tuple[list[object], in
     once = [*quick, "--no-reconnect"]
     return {
         "missing file": (["run", folder / "none.mp4", *quick], 1, "no video file at"),
-        "not a video": (["run", text, *quick], 1, "is not a video that can be read"),
+        "not a video": (["run", text, *quick], 1, "is not a readable video"),
         "no webcam": (["run", "97", *once], 1, "no webcam at 97"),
         "unreachable": (["run", f"rtsp://me:s3cret@127.0.0.1:{free_port()}/x", *once], 1, "connection refused"),
         "unknown key": (["run", unknown_key], 2, "did you mean 'min_quality'?"),
@@ -79,7 +79,7 @@ def bad_inputs(folder: Path, clip: DemoClip) -> dict[str, tuple[list[object], in
         ),
         "photo refused": (["recognize", "--gallery", folder / "wall", "--strict"], 1, "no face found in"),
         "no port": (["run", clip.path, "--bind", "tcp://127.0.0.1:99999"], 2, "a port is a number from 0 to 65535"),
-        "login": (["run", "rtsp://me:p@ss@host/x"], 2, "in the login of a URL, write @ as %40"),
+        "login": (["run", "rtsp://me:p@ss@host/x"], 2, "the login in the URL is not encoded: write @ as %40"),
         "no embedder": (["recognize", "--gallery", clip.gallery, "--embedder", "x"], 2, "neither 'auto'"),
         "keep and hysteresis": (
             ["calibrate", clip.path, "--gallery", clip.gallery, "--config", contrary],
@@ -114,7 +114,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 def test_a_port_in_use_is_said(clip: DemoClip) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         result = facegate("run", clip.path, "--bind", f"tcp://127.0.0.1:{taken.getsockname()[1]}")
-    assert result.returncode == 1 and "the port is in use; choose another" in result.stderr
+    assert result.returncode == 1 and "the address is in use; choose another port" in result.stderr
 
 
 def test_a_camera_that_refuses_the_password_is_unauthorized_and_the_password_stays_secret(
@@ -176,7 +176,9 @@ def test_shots_that_no_worker_took_are_said_and_counted(short_clip: Path, tiny_m
     assert "waiting for acknowledgements" in result.stderr
 
 
-@pytest.mark.parametrize(("scheme", "words"), [("tcp", "worker ready"), ("nats", "waiting for the server")])
+@pytest.mark.parametrize(
+    ("scheme", "words"), [("tcp", "worker ready"), ("nats", "server not connected, will retry")]
+)
 def test_a_worker_waits_for_its_gate_and_leaves_on_ctrl_c(clip: DemoClip, scheme: str, words: str) -> None:
     address = (
         f"{scheme}://me:s3cret@127.0.0.1:{free_port()}" if scheme == "nats" else f"tcp://127.0.0.1:{free_port()}"
@@ -235,7 +237,7 @@ def test_two_cameras_in_one_run_and_results_as_json_lines(
 def test_a_webcam_that_is_not_there_is_waited_for_and_that_is_said(tmp_path: Path, tiny_model: Path) -> None:
     with process("run", "97", "--weights", tiny_model, "--bind", f"tcp://127.0.0.1:{free_port()}") as child:
         said = "".join(wait_for_line(child, "no webcam at 97"))
-    assert "waiting for the camera, trying again" in said and "plug it in" in said
+    assert "camera unreachable, retrying" in said and "plug it in" in said
     assert "OpenCV" not in said and "VIDEOIO" not in said
 
 

@@ -20,6 +20,8 @@ BRITISH = (
     "enrolment", "optimis", "serialis", "initialis", "organis", "labelled", "favour",
 )  # fmt: skip
 WORDS = re.compile(r"\b(" + "|".join(BANNED) + r")\b|" + "|".join(BRITISH), re.IGNORECASE)
+FILE_KEYS = ("recogniser", "licence")
+"""Keys in files of earlier versions, which nobody is shown."""
 LEVELS = ("debug", "info", "warning", "error", "exception")
 
 
@@ -37,7 +39,9 @@ def strings(path: Path) -> Iterator[tuple[int, str]]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     skipped = docstrings(tree)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.lineno not in skipped:
+        if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+            continue
+        if node.lineno not in skipped and node.value not in FILE_KEYS:
             yield node.lineno, node.value
 
 

@@ -1,4 +1,4 @@
-"""Start weights for facegate's own face ViT."""
+"""Training of facegate's face ViT by distillation."""
 
 if __name__ != "facegate.training":
     raise ImportError(f"import facegate.training, not {__name__}")

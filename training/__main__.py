@@ -49,36 +49,38 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 def distil(
     pool: Annotated[Path, typer.Option(help="Zip of aligned 112x112 crops.")],
     teacher: Annotated[Path, typer.Option(help="MobileFaceNet-y1 as ONNX.")],
-    checkpoint: Annotated[Path, typer.Option(help="Written regularly; resumed from if it exists.")] = Path(
-        "runs/student.pt"
-    ),
+    checkpoint: Annotated[
+        Path, typer.Option(help="Checkpoint file, written regularly; resumed if it exists.")
+    ] = Path("runs/student.pt"),
     second: Annotated[
-        list[Path] | None, typer.Option(help="Another recognizer asked about a view's quality, such as CASIA's.")
+        list[Path] | None, typer.Option(help="Further recognizer that rates the quality of views. Repeatable.")
     ] = None,
     start: Annotated[
-        Path | None, typer.Option(help="An exported model to go on from, where there is no checkpoint.")
+        Path | None, typer.Option(help="Exported model to start from if there is no checkpoint.")
     ] = None,
-    start_samples: Annotated[int, typer.Option(min=0, help="Samples that it has seen.")] = 0,
+    start_samples: Annotated[int, typer.Option(min=0, help="Samples that the --start model was trained on.")] = 0,
     samples: Annotated[int, typer.Option(min=1)] = Recipe().samples,
     batch: Annotated[int, typer.Option(min=1)] = Recipe().batch,
-    rate: Annotated[float, typer.Option(min=0, help="Factor on the recipe's rates, for larger batches.")] = 1.0,
-    warmup: Annotated[int, typer.Option(min=1, help="Samples until the rates are up.")] = Recipe().warmup,
+    rate: Annotated[
+        float, typer.Option(min=0, help="Factor on the recipe's learning rates, for larger batches.")
+    ] = 1.0,
+    warmup: Annotated[
+        int, typer.Option(min=1, help="Samples until the full learning rates are reached.")
+    ] = Recipe().warmup,
     embedding_weight: Annotated[float, typer.Option(min=0)] = Recipe().embedding_weight,
     degraded: Annotated[
         float, typer.Option(min=0, max=1, help="Share of degraded views.")
     ] = ViewSettings().degraded,
     every_s: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 180.0,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that make views; 0 for a thread.")] = 0,
-    for_s: Annotated[
-        float | None, typer.Option(help="End after so many seconds, if --samples are not reached before.")
-    ] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that generate views; 0: a thread.")] = 0,
+    for_s: Annotated[float | None, typer.Option(help="Maximum run time in seconds.")] = None,
     threads: Annotated[int, typer.Option(min=1)] = 2,
     seed: int = 0,
 ) -> None:
     """Distil a small face ViT from a recognizer. Ctrl-C loses at most the time since the last checkpoint."""
     until = None if for_s is None else monotonic() + for_s
     torch.set_num_threads(threads)
-    cv2.setNumThreads(1)  # Views are small, and OpenCV's threads would not survive the fork of the workers.
+    cv2.setNumThreads(1)  # Views are small, and OpenCV's threads do not survive the fork of the workers.
     cuda = torch.cuda.is_available()
     device = torch.device("cuda" if cuda else "cpu")
     native = cuda or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

@@ -28,9 +28,9 @@ from facegate.pipeline.records import Image
 from facegate.scoring.engine import Scorer, load_scorer
 
 GOOD_QUALITY = 60
-"""Of a face that nothing was done to; below, something may be wrong with it already."""
+"""Minimum quality of an unmodified face; poorer ones may already have a defect."""
 BORDER = 69
-"""Around a crop of the pool, so that a detector finds the face in it; the last pixels go on."""
+"""Border around a crop, replicated pixels, so that a detector finds the face."""
 PENALTY = 1e-3
 DIGITS = 5
 
@@ -40,7 +40,7 @@ Row = tuple[NDArray[np.float32], float]
 
 def main(
     pool: Annotated[Path, typer.Argument(help="Zip of aligned 112x112 crops that no evaluation uses.")],
-    output: Annotated[Path, typer.Option(help="Written.")] = Path("pipeline/quality/advice.json"),
+    output: Annotated[Path, typer.Option(help="Output file.")] = Path("pipeline/quality/advice.json"),
     faces: Annotated[int, typer.Option(help="Faces of good quality to learn from.")] = 1500,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
@@ -76,7 +76,7 @@ def main(
 
 
 def line(pairs: NDArray[np.float64]) -> list[float]:
-    """Constant and slope of what undoing a defect won, ``(N, 2)`` quality with it and points won."""
+    """Intercept and slope of the gain from undoing a defect; ``(N, 2)``: quality with it, points gained."""
     slope, constant = np.polyfit(pairs[:, 0], pairs[:, 1], 1)
     return [round(float(constant), DIGITS), round(float(slope), DIGITS)]
 
@@ -92,7 +92,7 @@ def pictures(pool: Path, rng: np.random.Generator) -> Iterator[Image]:
 
 
 def seen_in(frame: Image, detector: Detector, scorer: Scorer) -> Row | None:
-    """Features and quality of the face that the detector is surest of."""
+    """Features and quality of the face with the highest detector confidence."""
     found = detector.detect([frame])[0]
     if not found:
         return None
@@ -104,7 +104,7 @@ def seen_in(frame: Image, detector: Detector, scorer: Scorer) -> Row | None:
 
 
 def regression(rows: NDArray[np.float32], causes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Multinomial logistic regression with a ridge, all causes alike: weights ``(C, F + 1)`` for plain features."""
+    """Class-balanced multinomial logistic regression with a ridge: weights ``(C, F + 1)`` for raw features."""
     middle, spread = rows.mean(0), rows.std(0) + 1e-6
     x = np.hstack([(rows - middle) / spread, np.ones((len(rows), 1))]).astype(np.float64)
     count = int(causes.max()) + 1

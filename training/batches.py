@@ -1,4 +1,4 @@
-"""Batches to learn from: views, and what the recognizers say about them."""
+"""Training batches: views, and the recognizers' targets for them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from facegate.training.views import Views, make_batch
 
 
 class Batch(msgspec.Struct, frozen=True, eq=False):
-    """Views for the student and what it should say about them."""
+    """Views for the student, and its targets."""
 
     views: Tensor
     """``(B, 112, 112, 3)`` uint8."""
@@ -33,7 +33,7 @@ class Batch(msgspec.Struct, frozen=True, eq=False):
 
 
 class Scales(msgspec.Struct, frozen=True, eq=False):
-    """Mean and spread of what the recognizers say, so that every target has unit variance."""
+    """Mean and standard deviation of the recognizers' outputs, so that every target has unit variance."""
 
     map_mean: Tensor
     map_std: Tensor
@@ -43,7 +43,7 @@ class Scales(msgspec.Struct, frozen=True, eq=False):
 
 
 class BatchMaker:
-    """Asks the recognizers about views."""
+    """Computes the recognizers' targets for views."""
 
     def __init__(
         self,
@@ -53,12 +53,12 @@ class BatchMaker:
         others: Sequence[TeacherRecognizer],
         device: torch.device,
     ) -> None:
-        """Ask about the whole pool once, which takes a while.
+        """Evaluate the whole pool once, which takes a while.
 
         Args:
             recipe: decides the views.
             pool: what is trained on.
-            teacher: says what to learn.
+            teacher: provides the targets.
             others: say beside it how well a view can be recognized.
             device: of the batches.
         """
@@ -68,11 +68,11 @@ class BatchMaker:
         self.scales = self._measure_scales()
 
     def _seen(self, crops: Tensor) -> list[Seen]:
-        """What each recognizer but the teacher says."""
+        """Outputs of each recognizer except the teacher."""
         return [other.seen(crops) for other in self._others]
 
     def _clean_lengths(self) -> NDArray[np.float32]:
-        """``(R, N)`` lengths of the embeddings of the pool as it is; the longest part of the preparation."""
+        """``(R, N)`` embedding lengths of the unmodified pool; the longest part of the preparation."""
         parts, size = [], len(self._pool)
         for first in range(0, size, self._recipe.batch):
             rows = np.arange(first, first + self._recipe.batch) % size  # every batch as large as those of training
@@ -101,7 +101,7 @@ class BatchMaker:
             return None
         clean, student = (torch.from_numpy(view).to(self._device) for view in (views.clean, views.student))
         changed = (clean != student).flatten(1).any(1)
-        # Few sizes of batches: cuDNN plans every new one anew, which takes a hundred times as long as running it.
+        # Few batch sizes: cuDNN plans each new one, which takes a hundred times as long as running it.
         rows, step = changed.nonzero()[:, 0], max(self._recipe.batch // 4, 1)
         padded = student[F.pad(rows, (0, max(len(rows) + -len(rows) % step, step) - len(rows)))]
         truth, scales = self._teacher.targets(clean), self.scales

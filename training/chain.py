@@ -21,7 +21,7 @@ from facegate.cpu import NO_CPU_PINNING
 from facegate.errors import ModelError
 
 _FLATTENING = ("Constant", "Shape", "Gather", "Unsqueeze", "Concat")
-"""What only works out the shape of the reshape at the end."""
+"""Nodes that only compute the shape of the final reshape."""
 
 
 class Chain:
@@ -52,7 +52,7 @@ class Chain:
         """Every weight as it is in the file."""
         self._names = tuple(names) or (str(graph.output[0].name),)
         if not set(self._names) <= {output for node in self.nodes for output in node.output}:
-            raise ModelError(f"{path} is not the network that this recipe was written for")
+            raise ModelError(f"{path} is not the network this recipe was written for: give MobileFaceNet-y1")
         self._input = str(graph.input[0].name)
         self._dtype = dtype
         self._weights = {name: self._placed(tensor) for name, tensor in self.original.items()}
@@ -117,4 +117,4 @@ def _apply(node: Any, inputs: list[Any]) -> Tensor:
         return flat
     if node.op_type == "Gemm":
         return F.linear(*inputs)
-    raise ModelError(f"the teacher holds a node of kind {node.op_type}, which this recipe does not know")
+    raise ModelError(f"the teacher has an unsupported node of type {node.op_type}: give MobileFaceNet-y1")

@@ -28,9 +28,9 @@ DIGITS = 4
 
 def main(
     pool: Annotated[Path, typer.Argument(help="Zip of aligned 112x112 crops that no evaluation uses.")],
-    recognizer: Annotated[str, typer.Option(help="Says what is left of a degraded crop.")],
+    recognizer: Annotated[str, typer.Option(help="ONNX recognizer that rates degraded crops.")],
     cache: Annotated[Path, typer.Option(help="File for the decoded pool.")] = Path("runs/pool.npy"),
-    output: Annotated[Path, typer.Option(help="Written.")] = Path("evaluation/research/depth.json"),
+    output: Annotated[Path, typer.Option(help="Output file.")] = Path("evaluation/research/depth.json"),
     crops: Annotated[int, typer.Option()] = 3000,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:

@@ -48,7 +48,7 @@ BATCHES_AHEAD = 3
 
 
 class StudentOutput(msgspec.Struct, frozen=True, eq=False):
-    """What the student says, un-normalized."""
+    """Embedding of the student, not normalized."""
 
     embedding: Tensor
     map: Tensor
@@ -76,7 +76,7 @@ class Trainer:
         Args:
             recipe: decides the result.
             pool: what is trained on.
-            teacher: says what to learn.
+            teacher: provides the targets.
             others: say beside it how well a view can be recognized.
             device: of the student.
             dtype: of the student's products.
@@ -85,7 +85,7 @@ class Trainer:
         self.recipe = recipe
         self.samples_done = 0
         self.samples = recipe.samples
-        """Where the run ends; may be moved until the rates begin to fall."""
+        """Number of samples at the end; may be changed until the learning rates begin to fall."""
         self._pool = pool.crops
         self._workers = workers
         self._began = 0
@@ -191,7 +191,7 @@ class Trainer:
         stage_losses = [F.mse_loss(x.float(), y) for x, y in zip(probed, batch.stages, strict=True)]
         off = (out.estimates.float() - batch.estimates).square().mean(0)
         raw, quality = out.raw.float().log(), batch.estimates @ self._fusion
-        # Over all views survival decides; the order among good faces is learnt from those alone.
+        # Survival decides over all views; the order among good faces is learned from good faces alone.
         steadiness = _correlation(raw, quality)
         steadiness_clean = _correlation(raw[~batch.changed], quality[~batch.changed])
         loss = (
@@ -221,7 +221,7 @@ class Trainer:
         }
 
     def forward(self, views: Tensor) -> StudentOutput:
-        """The student on uint8 views, with everything that training looks at."""
+        """Run the student on uint8 views; return all outputs that the losses need."""
         network = self.network
         x = (views.to(self._device).permute(0, 3, 1, 2).float() - self._mean) / self._std
         stem: Any = network.patch_embed
@@ -230,11 +230,11 @@ class Trainer:
         tokens: list[Tensor] = []
         weights = x
         for index, block in enumerate(network.blocks):
-            # With weights: plain products, whose backward pass is far faster on a CPU than fused attention's.
+            # With weights: separate products, whose backward pass is far faster on a CPU than fused attention's.
             x, weights, _ = block(x, True, False)
             if index in SCORED_BLOCKS:
                 tokens.append(F.normalize(network.norm(x).float(), dim=-1))
-        # The formula once more, because TokenPath works in place and leaves no gradient.
+        # Repeats the formula, because TokenPath works in place and has no gradient.
         moved = torch.stack([(b - a).norm(dim=-1) for a, b in pairwise(tokens)]).mean(0)
         raw = image_quality(2 * torch.sigmoid(-8.0 * moved), attention_received(weights, 0))
         head: Any = network.feature
@@ -254,7 +254,7 @@ class Trainer:
         torch._foreach_lerp_(list(self.average.values()), list(self.network.state_dict().values()), 1 - keep)
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint, all or nothing."""
+        """Write a checkpoint atomically."""
         part = path.with_suffix(".part")
         torch.save(
             {
@@ -270,13 +270,13 @@ class Trainer:
         part.replace(path)
 
     def start_from(self, state: dict[str, Tensor], samples_done: int) -> None:
-        """Go on from weights alone, such as an exported model's: optimizer and average begin anew."""
+        """Start from weights alone, such as an exported model's; optimizer and average are reset."""
         self.network.load_state_dict({name: value.float() for name, value in state.items()})
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.samples_done = self._began = samples_done
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint."""
+        """Resume from a checkpoint."""
         state = torch.load(path, map_location=self._device, weights_only=True)
         self.network.load_state_dict(state["network"])
         self._probes.load_state_dict(state["probes"])

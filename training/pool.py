@@ -21,7 +21,7 @@ from facegate.errors import ConfigError
 
 SUFFIXES = (".webp", ".jpg", ".jpeg", ".png")
 KEPT_OUT = 5
-"""One of so many labeled pictures is kept out."""
+"""One in this many labeled pictures is held out."""
 GENDERS = ("male", "female")
 RACES = ("White", "Black", "Asian", "Indian", "others")
 AGES = ((0, 2), (3, 12), (13, 19), (20, 39), (40, 59), (60, 120))
@@ -46,12 +46,12 @@ class Pool(msgspec.Struct, frozen=True, eq=False):
         return Pool(self.crops[rows], tuple(name for name, wanted in zip(self.names, rows, strict=True) if wanted))
 
     def kept_out(self) -> NDArray[np.bool_]:
-        """``(N,)``: which are never trained on."""
+        """Mask ``(N,)`` of the crops that are never trained on."""
         return np.array([kept_out(name) for name in self.names])
 
 
 def kept_out(name: str) -> bool:
-    """Whether a picture of the archive is kept out of training."""
+    """Whether a picture of the archive is held out of training."""
     return labels(name) is not None and zlib.crc32(Path(name).name.encode()) % KEPT_OUT == 0
 
 
@@ -84,7 +84,7 @@ def load_pool(archive: Path, cache: Path) -> Pool:
             part.replace(cache)
     mapped: NDArray[np.uint8] = np.load(cache, mmap_mode="r")
     if len(mapped) != len(names):
-        raise ConfigError(f"{cache} was made from another archive than {archive}: remove it")
+        raise ConfigError(f"{cache} was made from another archive than {archive}: delete it")
     return Pool(mapped, tuple(names))
 
 
@@ -97,6 +97,6 @@ def _decoded(archive: Path, pool: zipfile.ZipFile, names: Sequence[str]) -> NDAr
     with ThreadPoolExecutor() as executor:
         for index, image in enumerate(executor.map(_picture, map(pool.read, names))):
             if image is None or image.shape != (112, 112, 3):
-                raise ConfigError(f"{archive}: {names[index]} is not a 112x112 picture")
+                raise ConfigError(f"{names[index]} of {archive} is not a 112x112 picture: remove it")
             crops[index] = image[:, :, ::-1]
     return crops

@@ -10,7 +10,8 @@ from facegate.training.views import ViewSettings
 SCORED_BLOCKS = (1, 2, 3, 4, 5)
 FUSION = (1.0, 8.0)
 """How the two estimates add up to one quality: standardized length of the recognizers' embeddings, and survival.
-What the recognizers themselves would reach with it on degraded faces decided the eight (docs/model-card.md)."""
+What the recognizers themselves would reach with it on degraded faces decided the eight
+(docs/research/model-card.md)."""
 MEAN = (0.5, 0.5, 0.5)
 STD = (0.5, 0.5, 0.5)
 
@@ -31,9 +32,9 @@ class Recipe(msgspec.Struct, frozen=True):
     layer_decay: float = 0.95
     """Each earlier block learns this much slower than the next."""
     early_until: int = 60_000
-    """Samples after which the stem's first layers learn no more."""
+    """Samples after which the stem's first layers are frozen."""
     warmup: int = 3000
-    """Samples until the rates are up; then they stay."""
+    """Samples until the full learning rates are reached."""
     cooldown: float = 0.25
     """Share of the run, at its end, over which the rates fall to a hundredth."""
     weight_decay: float = 0.02
@@ -44,7 +45,7 @@ class Recipe(msgspec.Struct, frozen=True):
     path_weight: float = 0.3
     """Of the term that makes steady tokens mean a good face."""
     average: float = 0.999
-    """Decay of the running average of the weights, which is what is kept."""
+    """Decay of the moving average of the weights, which is exported."""
     statistics: int = 512
     """Views from which the teacher's scales are measured at the start."""
     views: ViewSettings = ViewSettings()

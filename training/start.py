@@ -20,7 +20,7 @@ TEACHER_GAIN = 255.0 / 2 * 0.0078125
 
 
 class _Sloped(torch.autograd.Function):
-    """PReLU with slopes that are not learnt; on a CPU the one that learns them takes longer than a convolution."""
+    """PReLU with fixed slopes; on a CPU, learning them takes longer than a convolution."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, slopes: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ class FadingPReLU(nn.Module):
 
 
 def freeze_early(stem: MobileStem) -> None:
-    """Learn no more in the layers at stride 2, which are general and take half of the stem's time."""
+    """Freeze the layers at stride 2, which are general and take half of the stem's time."""
     first: Any = stem.stages[1]
     for module in (stem.stages[0], first[0]):
         module.requires_grad_(False)

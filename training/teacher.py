@@ -1,4 +1,4 @@
-"""The teacher: MobileFaceNet-y1, opened at its feature maps; and a second recognizer, asked for its opinion.
+"""The teacher, MobileFaceNet-y1 with access to its feature maps, and further recognizers.
 
 A feature map gives many times as many numbers to learn from as the embedding alone. The layers after the last map
 are also read, as a start for the student's own head of the same shape.
@@ -31,7 +31,7 @@ _VECTORS = ("expand.bias", "act.weight", "gdc.bias", "linear.bias")
 
 
 class Seen(msgspec.Struct, frozen=True, eq=False):
-    """What a recognizer says about ``B`` crops, fp32."""
+    """Outputs of a recognizer for ``B`` crops, fp32."""
 
     unit: Tensor
     """``(B, 128)`` embedding of length one."""
@@ -40,7 +40,7 @@ class Seen(msgspec.Struct, frozen=True, eq=False):
 
 
 class Targets(Seen, frozen=True, eq=False):
-    """What the teacher says beside that."""
+    """Further outputs of the teacher."""
 
     map: Tensor
     """``(B, 128, 7, 7)`` before the last 1x1 convolution."""
@@ -61,10 +61,10 @@ class Layer(msgspec.Struct, frozen=True, eq=False):
 
 
 class TeacherRecognizer:
-    """A recognizer that says how well a face can be recognized: by the length and the change of its embedding."""
+    """A recognizer that rates how recognizable a face is, by the length and change of its embedding."""
 
     def __init__(self, path: Path, device: torch.device, dtype: torch.dtype) -> None:
-        """Load MobileFaceNet trained on CASIA-WebFace, or whatever takes its input.
+        """Load MobileFaceNet trained on CASIA-WebFace, or another network with the same input.
 
         Raises:
             ModelError: missing.
@@ -81,7 +81,7 @@ class TeacherRecognizer:
 
 
 class Teacher:
-    """MobileFaceNet-y1, opened at its feature maps."""
+    """MobileFaceNet-y1 with access to its feature maps."""
 
     def __init__(self, path: Path, device: torch.device, dtype: torch.dtype) -> None:
         """Load the file.

@@ -36,7 +36,7 @@ class ViewSettings(msgspec.Struct, frozen=True):
 
 
 class Views(msgspec.Struct, frozen=True, eq=False):
-    """What teacher and student see, and of whom: rows of the pool, the second with its share."""
+    """Views of teacher and student, and the rows of the pool they come from, with the share of the first."""
 
     clean: NDArray[np.uint8]
     """``(B, 112, 112, 3)``"""

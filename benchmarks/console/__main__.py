@@ -1,7 +1,7 @@
 """What the console costs while nobody and while two browsers watch sixteen cameras, and how it answers when full.
 
     python -m benchmarks.console --watch            # processor time, interleaved windows, medians
-    python -m benchmarks.console --lists 1000000    # lists and pages with so many shots in the store
+    python -m benchmarks.console --lists 1000000    # lists and pages with this many shots in the store
     python -m benchmarks.console --score            # fifty clients' pictures at once, and one by one
 
 Needs Chromium. The browsers' own time is theirs and not counted.
@@ -34,7 +34,7 @@ from facegate.store.writer import StoreWriter
 from tests.console.serving import Served, served
 from tests.store.test_store import entry, news
 
-CAMERAS, LOOKS = 16, 5
+CAMERAS, PROCESSED_FPS = 16, 5
 WINDOW_S, ROUNDS = 12.0, 5
 BROWSERS = 2
 ASKED = 20
@@ -90,8 +90,10 @@ def watch(folder: Path) -> None:
     clip = make_clip(folder / "clip").path
     with camera(clip) as url, ExitStack() as stack:
         config = folder / "cameras.yaml"
-        # A detector that hardly looks: what is measured is what the pages add, and two cores must not be full.
-        cameras = "".join(f"  - {{name: c{n}, source: '{url}', max_fps: {LOOKS}}}\n" for n in range(CAMERAS))
+        # A detector that rarely runs: the cost of the pages is measured, and two cores must not be full.
+        cameras = "".join(
+            f"  - {{name: c{n}, source: '{url}', max_fps: {PROCESSED_FPS}}}\n" for n in range(CAMERAS)
+        )
         config.write_text(f"detector: {{max_side: 160, min_face_px: 100}}\ncameras:\n{cameras}")
         console = stack.enter_context(served(folder / "data", config=config))
         console.until("/cameras", lambda found: all(each["state"] == "live" for each in found["cameras"]))
@@ -113,8 +115,8 @@ def watch(folder: Path) -> None:
             for page in pages:
                 page.close()
             sleep(2)
-        looks = sum(each["processed_fps"] for each in console.get("/cameras")["cameras"])
-        print(f"{CAMERAS} cameras, {looks:.1f} looks/s, tiles with pictures in each browser: {shown}")
+        fps = sum(each["processed_fps"] for each in console.get("/cameras")["cameras"])
+        print(f"{CAMERAS} cameras, {fps:.1f} fps, tiles with pictures in each browser: {shown}")
         for name, found in spent.items():
             own, gate = (statistics.median(each) for each in zip(*found, strict=True))
             print(f"{name:10} console {own:.3f} cores, gate {gate:.3f}")
@@ -133,7 +135,7 @@ def cores(console: Served) -> tuple[float, float]:
 
 
 def lists(folder: Path, shots: int) -> None:
-    """Every kind of list, and pages in a browser, over a store with so many shots."""
+    """Every kind of list, and pages in a browser, over a store with this many shots."""
     data = folder / "full"
     data.mkdir()
     fill(data / "store.db", shots)

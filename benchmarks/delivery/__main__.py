@@ -148,7 +148,7 @@ def published(items: list[Shot]) -> tuple[float, int]:
         for name, crop in packed:
             sender.send_jpg(name, crop)
         size = -1
-        while log.stat().st_size != size:  # until nothing comes any more
+        while log.stat().st_size != size:  # until the file stops growing
             size = log.stat().st_size
             sleep(0.5)
         process.kill()
@@ -223,7 +223,7 @@ def lost(count: int, how: str, killed: bool) -> object:
         else:
             answers = how == "REQ/REP"
             sender = imagezmq.ImageSender(connect_to=DATA, REQ_REP=answers)
-            sender.zmq_socket.setsockopt(zmq.RCVTIMEO, 10_000)  # by itself it would wait for ever
+            sender.zmq_socket.setsockopt(zmq.RCVTIMEO, 10_000)  # the default is to wait forever
             arguments = ["hub", DATA, "answers" if answers else "hears", delay, log]
         process = peer(*arguments)
 

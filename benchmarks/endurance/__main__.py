@@ -25,7 +25,7 @@ KNOWN_S = 5.0
 SLACK_S = 0.25
 """A change may be seen this long before the process that made it says so."""
 READY_S = 90.0
-NEWS = ("gallery taken over", "worker ready")
+NEWS = ("gallery reloaded", "worker ready")
 
 
 class WorkerProcess:

@@ -1,7 +1,7 @@
 """What a fleet does: in simulated time with thousands of cameras, and one host with one gate and with several.
 
 python -m benchmarks.fleet --simulate 2000 100     # cameras, gates: moves, balance, messages, convergence
-python -m benchmarks.fleet --up 2 --cameras 16     # looks/s of 'fleet up' with so many gates against one
+python -m benchmarks.fleet --up 2 --cameras 16     # processed fps of 'fleet up' with N nodes against one
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from facegate.fleet.records import CameraRequest, NodeCapacity, NodeStatus
 
 ROUNDS, WARM_S, WINDOW_S = 3, 20.0, 20.0
 CAPACITY, COST, MOST = 100.0, 5.0, 64
-LOOKS = 5
+PROCESSED_FPS = 5
 RESTED_S = 20.0
 
 
@@ -36,7 +36,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--simulate", nargs=2, type=int, metavar=("CAMERAS", "GATES"))
     parser.add_argument("--up", type=int, metavar="GATES")
-    parser.add_argument("--cameras", type=int, default=16, help="Of --up; each wants five looks a second.")
+    parser.add_argument(
+        "--cameras",
+        type=int,
+        default=16,
+        help="Number of cameras with --up; each needs five processed frames per second.",
+    )
     arguments = parser.parse_args()
     print(cpu())
     if arguments.simulate:
@@ -52,29 +57,29 @@ class Remembered:
         self._known: dict[object, dict[str, str]] = {}
 
     def __call__(
-        self, wishes: Sequence[CameraRequest], seats: Sequence[NodeCapacity], owners: Mapping[str, str]
+        self, requests: Sequence[CameraRequest], nodes: Sequence[NodeCapacity], owners: Mapping[str, str]
     ) -> dict[str, str]:
-        asked = (tuple(wishes), tuple(seats), tuple(sorted(owners.items())))
+        asked = (tuple(requests), tuple(nodes), tuple(sorted(owners.items())))
         if asked not in self._known:
             if len(self._known) > 64:
                 self._known.clear()
-            self._known[asked] = place(wishes, seats, owners)
+            self._known[asked] = place(requests, nodes, owners)
         return dict(self._known[asked])
 
 
 def simulate(cameras: int, gates: int) -> None:
     """A fleet begins, rests, loses a gate and gets one."""
-    wishes = [CameraRequest(f"camera-{index}", COST) for index in range(cameras)]
-    seats = [NodeCapacity(f"g{index}", "h", (), CAPACITY, MOST) for index in range(gates)]
+    requests = [CameraRequest(f"camera-{index}", COST) for index in range(cameras)]
+    nodes = [NodeCapacity(f"g{index}", "h", (), CAPACITY, MOST) for index in range(gates)]
     began = perf_counter()
-    plan = place(wishes, seats, {})
+    plan = place(requests, nodes, {})
     first = perf_counter() - began
     began = perf_counter()
-    place(wishes, seats, plan)
+    place(requests, nodes, plan)
     print(
         f"placement: {first:.2f} s from nothing, {1000 * (perf_counter() - began):.1f} ms when nothing has changed"
     )
-    world = World(1, wishes, Remembered())
+    world = World(1, requests, Remembered())
     for _ in range(gates):
         world.join(NodeStatus(host="h", capacity=CAPACITY, max_cameras=MOST))
     told(world, "begun", {})
@@ -108,7 +113,7 @@ def told(world: World, what: str, before: Mapping[str, str]) -> None:
 
 
 def up(gates: int, cameras: int) -> None:
-    """Looks per second of all gates, interleaved with one gate on the same cores."""
+    """Processed frames per second of all nodes, interleaved with one node on the same cores."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clip = make_clip(folder).path
@@ -118,20 +123,20 @@ def up(gates: int, cameras: int) -> None:
             site.write_text(
                 "cameras:\n"
                 + "".join(
-                    f"  - {{name: c{n}, source: '{base}/c{n}', max_fps: {LOOKS}, idle_fps: null}}\n"
+                    f"  - {{name: c{n}, source: '{base}/c{n}', max_fps: {PROCESSED_FPS}, idle_fps: null}}\n"
                     for n in range(cameras)
                 )
             )
             found: dict[int, list[float]] = {1: [], gates: []}
             for index in range(ROUNDS):
                 for count in (1, gates) if index % 2 == 0 else (gates, 1):
-                    found[count].append(looks(site, folder / f"data-{index}-{count}", count, 4300 + index))
-                    print(f"{count} gates: {found[count][-1]:.1f} looks/s", flush=True)
+                    found[count].append(processed_fps(site, folder / f"data-{index}-{count}", count, 4300 + index))
+                    print(f"{count} gates: {found[count][-1]:.1f} fps", flush=True)
     one, many = (statistics.median(found[count]) for count in (1, gates))
-    print(f"{cameras} cameras: {one:.1f} looks/s with one gate, {many:.1f} with {gates}: {many / one:.2f}")
+    print(f"{cameras} cameras: {one:.1f} fps with one gate, {many:.1f} with {gates}: {many / one:.2f}")
 
 
-def looks(site: Path, data: Path, gates: int, port: int) -> float:
+def processed_fps(site: Path, data: Path, gates: int, port: int) -> float:
     """Of one fleet, in a window after it has warmed up."""
     process = subprocess.Popen(
         [sys.executable, "-m", "facegate", "fleet", "up", str(site), "--gates", str(gates),

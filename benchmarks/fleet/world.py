@@ -18,7 +18,7 @@ from facegate.fleet.state_machine import RENEW_S, Member, Term
 
 LOOK_S = 0.2
 START_S, STOP_S = 0.1, 0.3
-"""A gate needs so long to begin and to end watching a camera."""
+"""Time that a node needs to start and to stop watching a camera."""
 
 
 class SimulatedBucket:
@@ -72,7 +72,7 @@ class SimulatedGate:
         self.slow_s = 0.0
         self.loses_replies = False
         self.deaf = False
-        """Nothing that happens is told on this connection any more, though writes are answered."""
+        """Stall the watch of this connection; writes are still answered."""
         self.watching: dict[str, tuple[float, Term]] = {}
         """Cameras, when (simulated) each was begun, and by which term."""
         self._stopping: dict[str, float] = {}
@@ -114,7 +114,7 @@ class SimulatedGate:
         for camera in set(wanted) - set(self.watching):
             self.watching[camera] = (self.world.now, self.member.term)
         if self.connected:
-            for write in self.member.step(now, self.about, self.world.wishes, set(self.watching)):
+            for write in self.member.step(now, self.about, self.world.requests, set(self.watching)):
                 self._send(write)
 
     def disconnect(self) -> None:
@@ -209,12 +209,14 @@ class SimulatedGate:
 class World:
     """Everything, and its time."""
 
-    def __init__(self, seed: int, wishes: Sequence[CameraRequest], placing: Callable[..., dict[str, str]]) -> None:
+    def __init__(
+        self, seed: int, requests: Sequence[CameraRequest], placing: Callable[..., dict[str, str]]
+    ) -> None:
         self.random = Random(seed)
         self.now = 0.0
         self.bucket = SimulatedBucket()
         self.gates: dict[str, SimulatedGate] = {}
-        self.wishes = tuple(wishes)
+        self.requests = tuple(requests)
         self.placing = placing
         self.sessions = count()
         self.leaderless = False
@@ -245,7 +247,7 @@ class World:
             gate.hears(key, value, revision)
 
     def put(self, key: str, value: bytes) -> None:
-        """An operator's wish."""
+        """An operator's request."""
         self.publish(key, value, self.bucket.put(key, value))
 
     def run(self, seconds: float, check_every_s: float = 0.05) -> None:
@@ -275,8 +277,8 @@ class World:
         for gate in self.gates.values():
             seen.update(gate.sees())
         self.twice_s += step_s * sum(number - 1 for number in seen.values() if number > 1)
-        for wish in self.wishes:
-            if seen[wish.camera]:
-                self.unwatched_since.pop(wish.camera, None)
+        for request in self.requests:
+            if seen[request.camera]:
+                self.unwatched_since.pop(request.camera, None)
             else:
-                self.unwatched_since.setdefault(wish.camera, self.now)
+                self.unwatched_since.setdefault(request.camera, self.now)

@@ -1,1 +1,1 @@
-"""The gate by itself: what deciding costs, and whether what it promises holds."""
+"""The gate alone: cost of decisions, and whether its target recall holds."""

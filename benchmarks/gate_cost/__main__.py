@@ -1,15 +1,15 @@
-"""The gate's own bill: is it cheaper than recognizing every face, and how many cameras does a machine hold?
+"""Cost of the gate: against recognizing every face, and with many cameras on one machine.
 
     python -m benchmarks.gate_cost --yunet yunet_n_640_640.onnx --recognizer mobilefacenet-y1.onnx multi_face.avi
     python -m benchmarks.gate_cost ... --uhd                     # the clip as a 4K camera would send it in H.265
     python -m benchmarks.gate_cost ... --load                    # cameras over RTSP too, about five minutes
 
-A clip is played at five looks a second through the whole gate as a file, and through the plain way: YuNet on every
-look and an embedding of every face, in ONNX Runtime. Both in this process, in turn, processor time of all threads
-with one thread for each library, medians of the rounds; decoding, which both need, is measured alone and taken off.
-``--one-core`` keeps the process on one core: where two virtual ones share a real one, the gate's stages slow each
-other, which the plain way, a single thread, does not pay. ``--load`` adds live cameras on loopback: many small
-ones, an empty scene, one of 1080p and one of 4K.
+A clip is played at five frames per second through the whole gate as a file, and through the baseline: YuNet on
+every frame and an embedding of every face, in ONNX Runtime. Both in this process, in turn, processor time of all
+threads with one thread for each library, medians of the rounds; decoding, which both need, is measured alone and
+taken off. ``--one-core`` keeps the process on one core: where two virtual ones share a real one, the gate's stages
+slow each other, which does not affect the baseline, a single thread. ``--load`` adds live cameras on loopback: many
+small ones, an empty scene, one of 1080p and one of 4K.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from time import process_time
 import numpy as np
 import onnxruntime
 
-from benchmarks.gate_cost.detection import looks
+from benchmarks.gate_cost.detection import sampled_frames
 from benchmarks.host_info import cpu
 from benchmarks.ingest import SAMPLE_FPS, scaled, server, watch
 from facegate.cpu import limit_threads, threads
@@ -61,7 +61,7 @@ def gate(clip: Path, config: RunConfig, *, unsure: bool) -> RunReport:
 
 
 def decoding(clip: Path) -> float:
-    """Processor time of decoding the looks of a clip and nothing else."""
+    """Processor time of decoding the sampled frames of a clip and nothing else."""
     source = open_source(CameraConfig(name="clip", source=str(clip), max_fps=SAMPLE_FPS))
     start = process_time()
     for _ in source.frames(Event()):
@@ -88,7 +88,7 @@ def compare(
 ) -> dict[str, object]:
     """The gate and the plain way, in turn."""
     detector, embed = load_detector("yunet", yunet), plain_embedding(recognizer)
-    frames = [image for _, image in looks(clip, SAMPLE_FPS)]
+    frames = [image for _, image in sampled_frames(clip, SAMPLE_FPS)]
     ours: list[dict[str, float]] = []
     theirs: list[dict[str, float]] = []
     report = gate(clip, config, unsure=unsure)  # graphs are made and prepared
@@ -125,7 +125,7 @@ def compare(
     scored = report.scoring.batches * report.scoring.batch_mean
     return {
         "clip": clip.name,
-        "looks": report.cost.frames,
+        "frames": report.cost.frames,
         "faces": report.observed,
         "share_scored": round(scored / max(report.observed, 1), 3),
         "gate": {key: round(value, 2) for key, value in mine.items()},

@@ -33,7 +33,7 @@ MIN_QUALITY = 20
 Timed = tuple[float, Image]
 
 
-def looks(path: Path, fps: float) -> list[Timed]:
+def sampled_frames(path: Path, fps: float) -> list[Timed]:
     """The frames that a camera limited to ``fps`` would be looked at."""
     kept: list[Timed] = []
     with av.open(str(path)) as container:
@@ -45,7 +45,7 @@ def looks(path: Path, fps: float) -> list[Timed]:
 
 
 class GateRun:
-    """Looks as the detect stage does."""
+    """Runs detection as the detect stage does."""
 
     def __init__(self, detector: Detector) -> None:
         self._detector = detector
@@ -72,7 +72,7 @@ class GateRun:
 def measure(path: Path, fps: float, mtcnn: Detector, yunet: Detector, scorer: Scorer) -> dict[str, object]:
     """One clip's figures."""
     gate = GateRun(mtcnn)
-    frames = looks(path, fps)
+    frames = sampled_frames(path, fps)
     spent: dict[str, list[float]] = {"detect_region": [], "gate": [], "yunet": []}
     searched: list[list[Detection]] = []
     gated: list[list[Detection]] = []
@@ -105,7 +105,7 @@ def measure(path: Path, fps: float, mtcnn: Detector, yunet: Detector, scorer: Sc
     ms = {name: 1000 * float(np.mean(values)) for name, values in spent.items()}
     return {
         "clip": path.name,
-        "looks": len(frames),
+        "frames": len(frames),
         "how": {look.value: count for look, count in gate.counts.items()},
         "ms_per_frame": {name: round(value, 2) for name, value in ms.items()},
         "gate_over_yunet": round(ms["gate"] / ms["yunet"], 3),

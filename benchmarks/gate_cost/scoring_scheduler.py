@@ -4,7 +4,7 @@
     python -m benchmarks.gate_cost.scoring_scheduler clip.rec other.rec
     python -m benchmarks.gate_cost.scoring_scheduler --fit --fps 5 *.rec
 
-For each rate of looks: the share of faces that would have been scored; over tracks of five faces or more, how much
+For each frame rate: the share of faces that would have been scored; over tracks of five faces or more, how much
 better the best face was than the best that was scored, mean and worst, and the percentile of that in the track.
 ``--fit`` prints the slopes within tracks that the contest begins with.
 """
@@ -107,7 +107,7 @@ def main() -> None:
             faces, scored, tracks = faces + seen, scored + kept, tracks + ends
         loss = np.array([best - got for best, got, _ in tracks])
         print(
-            f"{fps:g} looks/s: {scored / faces:.3f} of {faces} faces scored; {len(tracks)} tracks, best quality "
+            f"{fps:g} fps: {scored / faces:.3f} of {faces} faces scored; {len(tracks)} tracks, best quality "
             f"{loss.mean():.2f} lower (worst {loss.max()}), percentile {np.mean([p for *_, p in tracks]):.1f}"
         )
 

@@ -1,1 +1,1 @@
-"""Questions about the score, a module each: what docs/findings.md says, anybody can make again."""
+"""Questions about the score, a module each: what docs/research/findings.md says, anybody can make again."""

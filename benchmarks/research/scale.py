@@ -45,7 +45,7 @@ def utk(data: Any) -> Any:
 
 
 def clips(data: Any) -> Any:
-    """Faces of four clips, two looks a second."""
+    """Faces of four clips, two frames per second."""
     from threading import Event
 
     from facegate.detectors.align import align

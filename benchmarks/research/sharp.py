@@ -1,6 +1,6 @@
 """10: sharp faces with low scores: what do they have in common, and how can they be noticed?
 
-    python -m benchmarks.research.sharp [--picture docs/sharp.png]
+    python -m benchmarks.research.sharp [--picture sharp.png]
 
 The fifty photographs of LFW folds 1-4 whose score lies furthest below what their sharpness and size promise
 (ranks), beside all others: what can be seen of them, what the advice says, and whether recognition agrees with
@@ -39,7 +39,7 @@ def main() -> None:
     arguments = begin(__doc__, add_picture)
     photographs, scorer = lfw(arguments.data), load_scorer(device="cpu")
     finder = load_detector("yunet", arguments.data / "models" / "yunet_n_640_640.onnx")
-    looks: list[tuple[str, Any, Components, Advice, int, Any, float, float]] = []
+    samples: list[tuple[str, Any, Components, Advice, int, Any, float, float]] = []
     names = {file: index for index, file in enumerate(photographs.faces.files)}
     with zipfile.ZipFile(arguments.data / "faces" / "lfw-folds-1-4.zip") as archive:
         for name in sorted(archive.namelist()):
@@ -59,24 +59,26 @@ def main() -> None:
             assert why.advice is not None
             gray = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
             sharp = float(cv2.Laplacian(gray, cv2.CV_64F).var())
-            looks.append((file, crop, why.components, why.advice, quality, scores.patches[0], sharp, face.width))
-    rank = np.array([each[4] for each in looks])
-    promise = (rankdata([each[6] for each in looks]) + rankdata([each[7] for each in looks])) / 2
+            samples.append((file, crop, why.components, why.advice, quality, scores.patches[0], sharp, face.width))
+    rank = np.array([each[4] for each in samples])
+    promise = (rankdata([each[6] for each in samples]) + rankdata([each[7] for each in samples])) / 2
     worst = np.argsort(rankdata(rank) - promise)[:WORST]
-    odd = np.zeros(len(looks), dtype=bool)
+    odd = np.zeros(len(samples), dtype=bool)
     odd[worst] = True
-    print(f"{len(looks)} photographs; the {WORST}: quality {rank[odd].mean():.0f}, others {rank[~odd].mean():.0f}")
-    seen = np.array([msgspec.structs.astuple(each[2]) for each in looks], dtype=float)
+    print(
+        f"{len(samples)} photographs; the {WORST}: quality {rank[odd].mean():.0f}, others {rank[~odd].mean():.0f}"
+    )
+    seen = np.array([msgspec.structs.astuple(each[2]) for each in samples], dtype=float)
     for column, field in enumerate(Components.__struct_fields__):
         a, b = (mean_interval(seen[which, column], arguments.seed) for which in (odd, ~odd))
         print(f"  {field:12} {a[0]:5.1f} ({a[1]:.1f} to {a[2]:.1f}), others {b[0]:5.1f} ({b[1]:.1f} to {b[2]:.1f})")
     for which, what in ((odd, "the fifty"), (~odd, "others")):
-        said = Counter(looks[i][3].say for i in np.flatnonzero(which))
+        said = Counter(samples[i][3].say for i in np.flatnonzero(which))
         print(f"  {what}: " + ", ".join(f"{say} {count / which.sum():.2f}" for say, count in said.most_common()))
     low = rank <= np.quantile(rank, 0.2)
     for judge in photographs.judges:
         mated = mated_similarity(photographs, judge)
-        of = np.array([mated[names[each[0]]] for each in looks])
+        of = np.array([mated[names[each[0]]] for each in samples])
         groups = {"the fifty": odd, "others as low": low & ~odd, "all others": ~odd & ~low}
         told = {what: mean_interval(of[which & ~np.isnan(of)], arguments.seed) for what, which in groups.items()}
         print(
@@ -84,7 +86,7 @@ def main() -> None:
             + ", ".join(f"{w} {v[0]:.3f} ({v[1]:.3f} to {v[2]:.3f})" for w, v in told.items())
         )
     if arguments.picture:
-        tiles = [looks[i][1] for i in worst]
+        tiles = [samples[i][1] for i in worst]
         rows = [np.hstack(tiles[start : start + 10]) for start in range(0, WORST, 10)]
         cv2.imwrite(str(arguments.picture), np.vstack(rows)[:, :, ::-1])
 

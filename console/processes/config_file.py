@@ -18,7 +18,7 @@ from ruamel.yaml.error import YAMLError
 from facegate.errors import ConfigError, FacegateError
 from facegate.pipeline.config import RunConfig, build_config
 
-HEADER = "# facegate configuration, created by 'facegate serve'; can be edited. See docs/cameras.md, docs/gate.md\n"
+HEADER = "# facegate configuration, created by 'facegate serve'; can be edited. See docs/reference/settings.md\n"
 MAX_BYTES = 4 * 2**20
 
 

@@ -38,7 +38,7 @@ class Problem(BaseModel):
 
 
 class CameraSettings(Strict):
-    """Settings of a camera, as in the configuration (docs/cameras.md); omitted settings have their defaults."""
+    """Settings of a camera, as in the configuration; omitted settings have their defaults."""
 
     user: Annotated[str, Field(max_length=200)] | None = None
     password: SecretStr | None = None
@@ -158,7 +158,7 @@ class ReasonsOut(BaseModel):
 
 
 class ShotOut(BaseModel):
-    """A sent face, or a shadow sample: its wire header (docs/wire.md), visit and name."""
+    """A sent face, or a shadow sample: its wire header (docs/reference/wire.md), visit and name."""
 
     shot_id: str
     run_id: str

@@ -51,7 +51,7 @@ class HealthOut(BaseModel):
     """The file was edited by hand; ``POST /config/load`` applies it."""
     config_problem: str | None
     report: dict[str, Any] | None
-    """Report of the gate (docs/performance.md); ``null`` while the gate is unreachable."""
+    """Report of the gate (docs/reference/run-report.md); ``null`` while the gate is unreachable."""
     lines: list[LogLineOut]
     stored: dict[str, int]
     disk: dict[str, int]

@@ -20,7 +20,7 @@ Hours = Annotated[float, Query(gt=0, le=24 * 31)]
 
 
 class GateUpdate(Strict):
-    """Gate settings of a camera (docs/gate.md); omitted settings do not change."""
+    """Gate settings of a camera (docs/reference/settings.md); omitted settings do not change."""
 
     min_quality: Quality | None = None
     mode: Literal["end", "early", "interval"] | None = None

@@ -1,1 +1,1 @@
-"""A small RTSP server (RFC 2326) for tests and the demo: plays files at their own speed, well or badly."""
+"""A small RTSP server (RFC 2326) for tests and the demo: plays files in real time, optionally with faults."""

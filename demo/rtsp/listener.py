@@ -1,4 +1,4 @@
-"""A TCP server on loopback with a thread per connection, all of which end with it."""
+"""A TCP server on loopback with one thread per connection; all threads end with it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Self
 
 
 class Listener:
-    """Accepts connections and hands each to ``serve`` in a thread of its own."""
+    """Accepts connections and runs ``serve`` for each in its own thread."""
 
     def __init__(self, serve: Callable[[socket.socket], None], port: int = 0) -> None:
         """Bind; nothing is accepted before the context is entered.
 
         Args:
-            serve: gets a connection, and owns it.
+            serve: called with a connection, which it owns.
             port: a free one by default.
         """
         self._serve = serve
@@ -34,7 +34,7 @@ class Listener:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Accept no more and wait for every thread; whoever serves has to see that they end."""
+        """Stop accepting and wait for every thread; the owner must make them end."""
         self.stop()
         with self._lock:
             threads = list(self._threads)
@@ -42,14 +42,14 @@ class Listener:
             thread.join()
 
     def stop(self) -> None:
-        """Accept no more."""
+        """Stop accepting."""
         self.stopping.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
     def spawn(self, target: Callable[..., None], *args: object) -> None:
-        """Start a thread that the end waits for."""
+        """Start a thread that ``__exit__`` waits for."""
         thread = Thread(target=target, args=args, daemon=True)
         with self._lock:
             self._threads.append(thread)

@@ -1,4 +1,4 @@
-"""Sends a movie as RTP (RFC 3550) when its pictures are due, and does wrong what it is told to."""
+"""Sends a movie as RTP (RFC 3550) in real time, with configurable faults."""
 
 from __future__ import annotations
 
@@ -15,52 +15,52 @@ from facegate.demo.rtsp.movie import Movie
 
 CLOCK_HZ = 90_000
 NTP_EPOCH_S = 2_208_988_800
-"""From 1900 to 1970."""
+"""Seconds from 1900 to 1970."""
 PAYLOAD_TYPE = 96
 STRAY_S = 5 * 3600.0
 
 
 class Faults(msgspec.Struct, frozen=True):
-    """What the server does wrong, for tests; times are seconds since PLAY."""
+    """Faults of the server, for tests; times are seconds since PLAY."""
 
     corrupt: float = 0.0
-    """Share of packets whose payload is replaced by noise, ..."""
+    """Share of packets whose payload is replaced by noise (0..1), ..."""
     corrupt_at_s: float = 0.0
     """... from here on."""
     stall_at_s: float | None = None
-    """From here on nothing is sent, and the connection stays."""
+    """From here on nothing is sent; the connection stays open."""
     hold_at_s: float | None = None
     hold_for_s: float = 3.0
-    """From then on nothing is sent for so long; then everything that is overdue comes at once."""
+    """Nothing is sent for this many seconds; then everything overdue is sent at once."""
     slow: float = 1.0
-    """Play this many times slower than time passes; the stamps say what they always say."""
+    """Play this many times slower than real time, with unchanged timestamps."""
     stamp_rate: float = 1.0
-    """The stamps run this many times as fast as time passes; the pictures come as they should."""
+    """Timestamps run this many times as fast as real time; frames are sent on time."""
     jump_at_s: float | None = None
     jump_by_s: float = 3600.0
     """Timestamps jump by this much, once."""
     return_at_s: float | None = None
-    """From here on the timestamps are again what they were to be."""
+    """From here on the timestamps are correct again."""
     still_at_s: float | None = None
-    """From here on (to ``return_at_s``) every picture has the same stamp."""
+    """From here on (to ``return_at_s``) every frame has the same timestamp."""
     stray_every: int = 0
-    """One of so many pictures has a stamp of another day."""
+    """Every n-th frame has a timestamp hours away; 0 for none."""
     bare_sdp: bool = False
-    """The session description does not tell the parameter sets."""
+    """The session description lacks the parameter sets."""
     at_once: bool = False
-    """Everything is sent as fast as it is read: when it is due is a matter of the reader's own time."""
+    """Send everything as fast as the client reads."""
     late_key: bool = False
-    """Play from the second picture on: nothing can be decoded before the next key frame."""
+    """Play from the second frame on: nothing can be decoded before the next key frame."""
     seed: int = 0
 
     def due_s(self, pts_s: float) -> float:
-        """When a picture is to be sent, in seconds since PLAY."""
+        """Return when a frame is sent, in seconds since PLAY."""
         due_s = pts_s * self.slow
         held = self.hold_at_s is not None and due_s >= self.hold_at_s
         return max(due_s, (self.hold_at_s or 0.0) + self.hold_for_s) if held else due_s
 
     def stamp_s(self, pts_s: float, index: int) -> float:
-        """What is written on the picture number ``index`` that is due at ``pts_s``."""
+        """Return the timestamp of frame ``index`` with media time ``pts_s``, seconds."""
         returned = self.return_at_s is not None and pts_s >= self.return_at_s
         if self.stray_every and index % self.stray_every == self.stray_every - 1:
             return pts_s + STRAY_S * (1 if index // self.stray_every % 2 else -1)
@@ -72,7 +72,7 @@ class Faults(msgspec.Struct, frozen=True):
 
 
 def wrong_clocks(at_s: float) -> dict[str, Faults]:
-    """What users of recorders report of their cameras' clocks; what happens once happens at ``at_s``."""
+    """Clock faults reported of real cameras and recorders; single events happen at ``at_s``."""
     return {
         "stamps 25, delivers 20.8 fps": Faults(slow=25 / 20.8),
         "clock at half speed": Faults(stamp_rate=0.5),
@@ -83,8 +83,8 @@ def wrong_clocks(at_s: float) -> dict[str, Faults]:
         "steps back by an hour": Faults(jump_at_s=at_s, jump_by_s=-3600.0),
         "steps forward by an hour": Faults(jump_at_s=at_s, jump_by_s=3600.0),
         "rewinds 8 s and returns": Faults(jump_at_s=at_s, jump_by_s=-8.0, return_at_s=at_s + 3),
-        "stands still": Faults(still_at_s=at_s),
-        "stands still and returns": Faults(still_at_s=at_s, return_at_s=at_s + 4),
+        "stops": Faults(still_at_s=at_s),
+        "stops and returns": Faults(still_at_s=at_s, return_at_s=at_s + 4),
         "every 7th frame of another day": Faults(stray_every=7),
     }
 
@@ -114,7 +114,7 @@ class Player:
         self.first_timestamp = 1 + secrets.randbits(31)
 
     def play(self, done: Event) -> bool:
-        """Send everything when it is due, until the end or ``done``; return whether the end was reached."""
+        """Send everything on time, until the end or ``done``; return whether the end was reached."""
         self._send_report()
         ended = self._play_all(done)
         if ended:
@@ -153,7 +153,7 @@ class Player:
         self._send(0, packets)
 
     def _send_report(self) -> None:
-        """The sender report that ties RTP timestamps to the time of day."""
+        """Send the sender report that maps RTP timestamps to wall-clock time."""
         seconds, fraction = divmod(time() + NTP_EPOCH_S, 1)
         stamp = struct.pack("!III", int(seconds), int(fraction * 2**32), self.first_timestamp)
         self._send(1, [struct.pack("!BBHI", 0x80, 200, 6, self._ssrc) + stamp + struct.pack("!II", 0, 0)])

@@ -1,4 +1,4 @@
-"""The server: who may connect, and what everybody gets.
+"""The RTSP server.
 
     python -m facegate.demo.rtsp.server clip.mp4 --port 8554
 
@@ -40,14 +40,14 @@ class RtspServer:
         """Bind; nothing is served before the context is entered.
 
         Args:
-            movie: what every client sees.
-            credentials: asked for, if given.
-            digest: how they are asked for; Basic otherwise.
+            movie: played to every client.
+            credentials: required of clients, if given.
+            digest: use Digest authentication, else Basic.
             loop: start again at the end.
             port: a free one by default.
             then: follows the movie in the same stream; it may have another size.
             faults: what goes wrong.
-            timeout_s: whoever says nothing for so long is let go.
+            timeout_s: seconds of silence after which a client is disconnected.
         """
         self._listener = Listener(self._serve, port)
         self.port = self._listener.port
@@ -66,12 +66,12 @@ class RtspServer:
 
     @property
     def url(self) -> str:
-        """Where to watch, without credentials; any other path shows the same."""
+        """URL of the stream, without credentials; any other path plays the same."""
         return f"rtsp://127.0.0.1:{self.port}/live"
 
     @property
     def watches(self) -> list[Viewing]:
-        """Who watches and who has, oldest first."""
+        """Current and past clients, oldest first."""
         return list(self._terms.watches)
 
     def __enter__(self) -> Self:
@@ -99,20 +99,22 @@ class RtspServer:
             with client:
                 RtspSession(client, self._terms).run()
         except (OSError, ValueError):
-            pass  # the client left or spoke nonsense; the next one is not affected
+            pass  # the client left or sent garbage; others are not affected
         finally:
             with self._lock:
                 self._clients.discard(client)
 
 
 def main() -> None:
-    """Serve a file until the process is ended."""
+    """Serve a file until the process is terminated."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("movie", type=Path)
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--login", metavar="USER:PASSWORD", help="Ask for these credentials.")
-    parser.add_argument("--stall-at", type=float, metavar="SECONDS", help="Send nothing from then on.")
-    parser.add_argument("--corrupt", type=float, default=0.0, metavar="SHARE", help="Packets replaced by noise.")
+    parser.add_argument("--login", metavar="USER:PASSWORD", help="Require these credentials.")
+    parser.add_argument("--stall-at", type=float, metavar="SECONDS", help="Send nothing after SECONDS of playback.")
+    parser.add_argument(
+        "--corrupt", type=float, default=0.0, metavar="SHARE", help="Share of packets replaced by noise, 0 to 1."
+    )
     arguments = parser.parse_args()
     login = None if arguments.login is None else Credentials(*arguments.login.split(":", 1))
     faults = Faults(stall_at_s=arguments.stall_at, corrupt=arguments.corrupt)

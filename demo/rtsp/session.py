@@ -1,4 +1,4 @@
-"""One client's conversation: describing, setting up, playing, tearing down, and who may watch (RFC 2617)."""
+"""One client's RTSP session: DESCRIBE, SETUP, PLAY, TEARDOWN and authentication (RFC 2617)."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ MAX_REQUEST = 16 * 1024
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """Who may watch."""
+    """User name and password of clients."""
 
     user: str
     password: str
 
 
 class Viewing:
-    """Somebody who watched, as the server saw it; times are monotonic."""
+    """One client's playback; times are monotonic."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.began_s = monotonic()
         self.ended_s: float | None = None
-        """``None`` while it goes on."""
+        """``None`` while it plays."""
         self.pictures = 0
-        """Sent so far."""
+        """Frames sent so far."""
 
 
 class SessionOptions(msgspec.Struct, frozen=True):
-    """What every client of a server gets."""
+    """Options common to all clients of a server."""
 
     movies: tuple[Movie, ...]
     url: str
@@ -52,20 +52,20 @@ class SessionOptions(msgspec.Struct, frozen=True):
     credentials: Credentials | None
     digest: bool
     timeout_s: int | None
-    """A session in which the client says nothing for so long is ended (RFC 2326, 12.37)."""
+    """Seconds of silence after which a session ends (RFC 2326, 12.37)."""
     watches: list[Viewing]
-    """Who watches and who has."""
+    """Current and past clients."""
 
 
 class RtspSession:
-    """One client's conversation."""
+    """One client's session."""
 
     def __init__(self, client: socket.socket, terms: SessionOptions) -> None:
         self._client = client
         self._terms = terms
         self._watch: Viewing | None = None
         if terms.timeout_s is not None:
-            # Of what is received alone: a client that reads slowly is not one that says nothing.
+            # For receiving only: a client that reads slowly is not silent.
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", terms.timeout_s, 0))
         self._udp: tuple[socket.socket, socket.socket] | None = None
         self._nonce = secrets.token_hex(8)
@@ -76,7 +76,7 @@ class RtspSession:
         self._playing: Thread | None = None
 
     def run(self) -> None:
-        """Answer until the client leaves or its socket is shut down."""
+        """Serve requests until the client leaves or its socket is shut down."""
         try:
             for method, path, headers in self._requests():
                 if not self._answer(method, path, headers):
@@ -86,7 +86,7 @@ class RtspSession:
                 self._watch.ended_s = monotonic()
             self._done.set()
             with contextlib.suppress(OSError):
-                self._client.shutdown(socket.SHUT_RDWR)  # whoever does not read would hold up what plays
+                self._client.shutdown(socket.SHUT_RDWR)  # a client that does not read would block the player
             if self._playing is not None:
                 self._playing.join()
             for sock in self._udp or ():
@@ -123,7 +123,7 @@ class RtspSession:
             buffer += chunk
 
     def _answer(self, method: str, path: str, headers: dict[str, str]) -> bool:
-        """Answer one request; return whether the conversation goes on."""
+        """Answer one request; return whether the session continues."""
         if method != "OPTIONS" and not self._authorized(method, headers.get("authorization", "")):
             self._reply(headers, "401 Unauthorized", {"WWW-Authenticate": self._challenge()})
         elif method == "OPTIONS":
@@ -160,7 +160,7 @@ class RtspSession:
         return True
 
     def _set_up(self, asked: str) -> str | None:
-        """Agree on a transport; ``None`` for one that is not known."""
+        """Set up a transport; return ``None`` for an unsupported one."""
         if "interleaved" in asked:
             return "RTP/AVP/TCP;unicast;interleaved=0-1"
         ports = re.search(r"client_port=(\d+)-(\d+)", asked)
@@ -190,7 +190,7 @@ class RtspSession:
             self._client.sendall(data)
 
     def _play(self) -> None:
-        # The client may have gone; the conversation notices that by itself.
+        # The client may have left; the session loop notices that.
         with contextlib.suppress(OSError):
             if self._player.play(self._done):
                 self._client.shutdown(socket.SHUT_RDWR)
@@ -224,14 +224,14 @@ class RtspSession:
         return secrets.compare_digest(fields.get("response", "").encode(), expected.encode())
 
     def _send(self, channel: int, packets: list[bytes]) -> None:
-        """RTP on channel 0, a picture at a time; RTCP on 1."""
+        """Send RTP on channel 0, one frame at a time, and RTCP on 1."""
         if channel == 0 and self._watch is not None:
             self._watch.pictures += 1
         if self._udp is None:
             self._write(b"".join(struct.pack("!BBH", 0x24, channel, len(packet)) + packet for packet in packets))
             return
         for packet in packets:
-            with contextlib.suppress(ConnectionRefusedError):  # the client has left; the TCP connection will tell
+            with contextlib.suppress(ConnectionRefusedError):  # the client has left; the TCP connection will close
                 self._udp[channel].send(packet)
 
 

@@ -1,1 +1,1 @@
-"""Ways to measure how good a face is, from chance to oracle."""
+"""Quality methods, from chance to the scorer."""

@@ -1,4 +1,4 @@
-"""Quality methods behind one protocol, so that any of them can be judged by the same curve."""
+"""Protocol of quality methods."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class QualityMethod(Protocol):
     """Scores every crop of a set; higher is better."""
 
     name: str
-    """Also the key under which scores are kept: it must say everything that changes them."""
+    """Also the cache key of scores: must identify everything that affects them."""
 
     def score(self, faces: FaceSet, progress: Progress) -> NDArray[np.float64]:
-        """Return ``(N,)``; NaN where the method has nothing to go by."""
+        """Return scores ``(N,)``; NaN where the method does not apply."""
         ...
 
 
 class Loader(Protocol):
-    """Makes scorers of one model."""
+    """Creates scorers of one model."""
 
     def __call__(self, quality: Quality | None = None, **settings: Any) -> Scorer:
-        """The scorer whose quality is the named number, by default the card's; settings as of ``load_scorer``."""
+        """Create a scorer with the named quality, by default the card's; settings as for ``load_scorer``."""
         ...

@@ -1,4 +1,4 @@
-"""What needs no face network: chance, sharpness, and what the detector said."""
+"""Baselines without a face network: chance, sharpness, width and detector confidence."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from facegate.evaluation.methods.base import Progress
 
 
 class RandomQuality:
-    """Chance: the reference that any method must beat."""
+    """Chance."""
 
     name = "random"
 
@@ -22,7 +22,7 @@ class RandomQuality:
 
 
 class LaplacianQuality:
-    """Variance of the Laplacian: the usual measure of sharpness."""
+    """Variance of the Laplacian, a common measure of sharpness."""
 
     name = "laplacian"
 

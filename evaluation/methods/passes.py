@@ -1,4 +1,4 @@
-"""What a network says in one pass: the scorer's own, or a recognizer's norm."""
+"""Methods of one network pass: the scorer's quality, or the norm of a recognizer's embedding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from facegate.scoring.engine import Scorer
 
 
 class ScorerQuality:
-    """The number that a scorer gives: ViTNT-FIQA, the attention score, the norm, or the fused estimate."""
+    """Quality of a scorer: ViTNT-FIQA, the attention score, the norm, or the fused estimate."""
 
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
@@ -38,7 +38,9 @@ class NormQuality:
     def __init__(self, model: Path) -> None:
         embedder = load_embedder(str(model))
         if not isinstance(embedder, OnnxEmbedder):
-            raise ConfigError(f"the norm of {model} needs an ONNX recognizer")
+            raise ConfigError(
+                f"{model} is not an ONNX recognizer, which the method 'norm' needs: give an .onnx file"
+            )
         self._embedder = embedder
         self.name = f"norm:{embedder.version}"
 

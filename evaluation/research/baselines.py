@@ -1,4 +1,4 @@
-"""What other networks say: a network trained for quality, and an oracle that knows who is who."""
+"""Baselines from other networks: one trained for quality, and an oracle that knows the identities."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LightQNetQuality:
             self.name = f"lightqnet:{hashlib.sha256(model.read_bytes()).hexdigest()}"
             self._net: Any = cv2.dnn.readNetFromTensorflow(str(model))
         except (cv2.error, OSError) as error:
-            raise ModelError(f"{model} is not a LightQNet graph that OpenCV can load") from error
+            raise ModelError(f"cannot load {model}: give a LightQNet graph") from error
 
     def score(self, faces: FaceSet, progress: Progress) -> NDArray[np.float64]:
         """See :class:`QualityMethod`."""
@@ -71,5 +71,5 @@ class SimilarityQuality:
                 other = people != people[index]
                 distances[index] = wasserstein_distance(similarities[mated], similarities[other])
         if np.isnan(distances).all():
-            raise ConfigError("the sdd oracle needs two pictures of one person: none has two")
+            raise ConfigError("the sdd oracle needs a person with two pictures: add pictures")
         return np.where(np.isnan(distances), np.nanmedian(distances), distances)

@@ -34,7 +34,7 @@ TOGETHER = 32
 
 
 class Readings(msgspec.Struct, frozen=True, eq=False):
-    """Of ``B`` crops; a column for each block after which there is something to read."""
+    """Readings of ``B`` crops, one column per readable block."""
 
     vitnt: Tensor
     """``(B, T - 1)``: after each scored block but the first."""
@@ -79,7 +79,7 @@ def read(scorer: Scorer, crops: NDArray[np.uint8]) -> Readings:
 
 @lru_cache(maxsize=1)
 def _of_set(scorer: Scorer, faces: FaceSet) -> Readings:
-    """Of a whole set: the same for every number and every weighing of it."""
+    """Readings of a whole set, cached for all numbers and weightings."""
     crops = faces.crops
     parts = [read(scorer, crops[start : start + TOGETHER]) for start in range(0, len(crops), TOGETHER)]
     has = scorer.card.architecture.estimates > 0
@@ -92,14 +92,14 @@ def _of_set(scorer: Scorer, faces: FaceSet) -> Readings:
 
 @cache
 def learned_for(model: str) -> DepthWeights:
-    """The weights learned for the model of this name.
+    """Load the weights learned for a model.
 
     Raises:
-        ConfigError: none were.
+        ConfigError: there are none.
     """
     kept = msgspec.json.decode(files(__package__).joinpath("depth.json").read_bytes(), type=DepthWeights)
     if kept.model != model:
-        raise ConfigError(f"weights by depth were not learned for {model}: use @linear")
+        raise ConfigError(f"no depth weights for model {model}: use @linear")
     return kept
 
 
@@ -115,16 +115,16 @@ class DepthQuality:
             what: index of the block after which it is read, or how depths are weighed.
 
         Raises:
-            ConfigError: the network does not have that.
+            ConfigError: the network lacks the number or block.
         """
         check_walkable(scorer)
         self._scorer, self._number, self._what = scorer, number, what
         arch = scorer.card.architecture
         if number == "estimate" and not arch.estimates:
-            raise ConfigError(f"model '{scorer.card.name}' has no estimate")
+            raise ConfigError(f"model '{scorer.card.name}' has no estimate: choose another number")
         self._blocks = scorer.settings.blocks[1:] if number == "vitnt" else tuple(range(arch.depth))
         if isinstance(what, int) and what not in self._blocks:
-            raise ConfigError(f"{number} can be read after the blocks {list(self._blocks)}, not after {what}")
+            raise ConfigError(f"{number} cannot be read after block {what}: choose from {list(self._blocks)}")
         self._weights: NDArray[np.float64] | None = None
         if what == "linear":
             self._weights = np.arange(1.0, len(self._blocks) + 1)

@@ -1,4 +1,4 @@
-"""From the name of a research method to the method."""
+"""Factory of research methods."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def make_research_method(spec: str, load: Loader) -> QualityMethod:
     ``estimate@linear`` or ``@monotone``, fused over depth.
 
     Raises:
-        ConfigError: there is no such method.
+        ConfigError: unknown method.
     """
     kind, _, path = spec.partition(":")
     if "@" in kind:
@@ -39,7 +39,7 @@ def _by_depth(spec: str, load: Loader) -> QualityMethod:
     weights = next((known for known in WEIGHTS if known == what), None)
     if found is None or (weights is None and not what.isdecimal()):
         raise ConfigError(
-            f"'{spec}' cannot be read: write {', '.join(NUMBERS)}, @, and a block or {' or '.join(WEIGHTS)}"
+            f"invalid method '{spec}': write {', '.join(NUMBERS)}, @, and a block or {' or '.join(WEIGHTS)}"
         )
     scorer = load("vitnt", device="cpu", dtype="fp32", backend="torch")
     return DepthQuality(scorer, found, int(what) if weights is None else weights)

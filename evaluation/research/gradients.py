@@ -35,8 +35,8 @@ class GradientQuality:
         ]
         if not self._layers:
             raise ConfigError(
-                f"model '{scorer.card.name}' has no batch normalization, from which grafiqs reads: "
-                "CVLFace's and insightface's ViTs have"
+                f"model '{scorer.card.name}' has no batch normalization, which grafiqs needs: use a ViT of CVLFace "
+                "or insightface"
             )
         self.name = f"{scorer.card.name}:{scorer.reading.model.fingerprint}:grafiqs"
 

@@ -1,4 +1,4 @@
-"""Going through a network block by block."""
+"""Block-by-block evaluation of a network."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from facegate.scoring.engine import Scorer
 
 
 def check_walkable(scorer: Scorer) -> None:
-    """Whether a method may go through the network block by block.
+    """Check that a network can be evaluated block by block.
 
     Raises:
         ConfigError: its blocks need more than tokens.
     """
     if scorer.wants_landmarks:
         raise ConfigError(
-            f"model '{scorer.card.name}' looks at landmarks in every block: vitnt, attention and norm can be judged"
+            f"model '{scorer.card.name}' uses landmarks in every block: choose vitnt, attention or norm"
         )

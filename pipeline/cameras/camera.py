@@ -1,4 +1,4 @@
-"""One camera of a run: its thread's work, its state, and its return after a loss."""
+"""One camera of a run: its thread, its state and its reconnection."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from facegate.sinks.base import CameraStatus
 
 FILE_FRAMES_AHEAD = 4
 LOG_REPEAT_S = 60.0
-"""A camera that stays away for the same reason is told of this often."""
+"""Seconds between two log lines about a camera that stays away for the same reason."""
 
 log = structlog.get_logger(__name__)
 
 
 class LeaseGuard(Protocol):
-    """Says whether a camera may be watched, again at every frame: in a fleet another gate may have it by now."""
+    """In a fleet: whether this node still holds the camera's lease; asked at every frame."""
 
     @property
     def lease(self) -> int:
@@ -37,28 +37,28 @@ class LeaseGuard(Protocol):
         ...
 
     def holds(self) -> bool:
-        """Whether it may be; once it may not, it never may again."""
+        """Whether the lease holds; once lost, it never holds again."""
         ...
 
 
 class _LeaseAwareEvent(Event):
-    """Is set when it was set, and from when on its permit does not hold; asked before every packet."""
+    """An event that is also set when the lease is lost; checked before every packet."""
 
     def __init__(self, permit: LeaseGuard | None) -> None:
         super().__init__()
         self._permit = permit
 
     def is_set(self) -> bool:
-        """Whether the camera is to end."""
+        """Whether the camera must end."""
         if self._permit is not None and not self._permit.holds():
             self.set()
         return super().is_set()
 
 
 class Camera:
-    """Feeds a lane from a source until that ends or is stopped.
+    """Feeds a lane from a source until the source ends or is stopped.
 
-    A source's error is this camera's state and nobody else's.
+    A source's error changes this camera's state only.
     """
 
     def __init__(
@@ -74,13 +74,13 @@ class Camera:
 
         Args:
             config: the camera.
-            inbox: where its frames go.
-            after: the camera of this name before a change of its configuration; numbers and counts go on from it.
-            at_rest: says whether nobody is there and nothing moves, as far as the last frame told.
-            permit: where that does not hold any more, the camera ends before another frame is looked at.
+            inbox: channel for its frames.
+            after: the camera of this name before its configuration changed; frame numbers and counts continue.
+            at_rest: whether the scene was idle at the last frame (no face, no motion).
+            permit: the camera ends before the next frame when this no longer holds.
 
         Raises:
-            ConfigError: the source is of no known kind.
+            ConfigError: the source is of an unknown kind.
         """
         self.config = config
         self.permit = permit
@@ -92,7 +92,7 @@ class Camera:
         self.received: int = 0 if after is None else after.received
         self.reconnects: int = 0 if after is None else after.reconnects
         self.stopped: Event = _LeaseAwareEvent(permit)
-        """Set to end this camera alone."""
+        """Set to end this camera only."""
         self.done = False
         self._stream: TimestampStitcher = TimestampStitcher() if after is None else after._stream
         self._stream.reconnected()
@@ -105,47 +105,53 @@ class Camera:
 
     @property
     def name(self) -> str:
-        """From the configuration."""
+        """Name from the configuration."""
         return self.config.name
 
     @property
     def status(self) -> CameraStatus:
-        """How it is doing, for those who show it."""
+        """State and problem, for delivery."""
         return CameraStatus(self.state.value, None if self.error is None else str(self.error))
 
     @property
     def permitted(self) -> bool:
-        """Whether it may be watched here; in a fleet another gate may have it."""
+        """Whether this node may watch it; always outside a fleet."""
         return self.permit is None or self.permit.holds()
 
     @property
     def packets_skipped(self) -> int:
-        """Packets that were left out in order to catch up."""
+        """Packets that were not decoded in order to catch up."""
         return self._not_decoded + self.source.packets_skipped
 
     @property
     def packets_idle(self) -> int:
-        """Packets that were not decoded because nobody was there and nothing moved."""
+        """Packets that were not decoded because the scene was idle."""
         return self._at_rest + self.source.packets_idle
 
     @property
     def overwritten(self) -> int:
-        """Frames that a newer one replaced before anybody looked at them."""
+        """Frames that a newer one replaced before they were processed."""
         return self._overwritten + self.lane.overwritten
 
     def run(self) -> None:
-        """Feed the lane until the end; the lane's last word is :class:`CameraEnded`."""
+        """Feed the lane until the end; its last item is :class:`CameraEnded`."""
         backoff = Backoff(self.name)
-        told, told_s = "", 0.0
+        logged, logged_s = "", 0.0
         try:
             while not self.stopped.is_set() and (lost := self._connection()) is not None:
                 live_for = 0.0 if self._live_since is None else monotonic() - self._live_since
                 unauthorized = self.state is CameraState.UNAUTHORIZED
                 wait = backoff.wait_s(unauthorized=unauthorized, live_for_s=live_for)
-                if lost != told or self._live_since is not None or monotonic() - told_s >= LOG_REPEAT_S:
-                    event = "camera lost, trying again" if self._seen else "waiting for the camera, trying again"
-                    log.warning(event, camera=self.name, reason=lost, again_in_s=round(wait, 1))
-                    told, told_s = lost, monotonic()
+                if lost != logged or self._live_since is not None or monotonic() - logged_s >= LOG_REPEAT_S:
+                    if self._seen:
+                        log.warning(
+                            "camera lost, reconnecting", camera=self.name, reason=lost, retry_in_s=round(wait, 1)
+                        )
+                    else:
+                        log.warning(
+                            "camera unreachable, retrying", camera=self.name, reason=lost, retry_in_s=round(wait, 1)
+                        )
+                    logged, logged_s = lost, monotonic()
                 if self.stopped.wait(wait):
                     return
                 self._stream.reconnected()
@@ -154,7 +160,7 @@ class Camera:
             self.lane.close(CameraEnded(frame=self._last))
 
     def _connection(self) -> str | None:
-        """Watch until the source ends; return why it is to be tried again, ``None`` when it is not."""
+        """Read until the source ends; return why to reconnect, or ``None`` not to."""
         self._live_since = None
         try:
             for frame in self.source.frames(self.stopped):
@@ -185,7 +191,7 @@ class Camera:
 
     def _connection_lost(self, error: SourceError) -> str | None:
         if self.stopped.is_set():
-            self._mark_ended()  # whatever it says by then
+            self._mark_ended()  # whatever the error is by then
             return None
         again = self.source.reconnectable and self.config.reconnect
         if isinstance(error, UnauthorizedError):

@@ -1,4 +1,4 @@
-"""What a camera offers, found out by watching it for a moment."""
+"""Probes a source: what its stream offers, measured for a moment."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ from facegate.pipeline.sources.factory import open_source
 
 
 class Probe(msgspec.Struct, frozen=True):
-    """What was seen of a source."""
+    """Result of probing a source."""
 
     source: str
     """Without its password."""
     live: bool
     codec: str | None
     coded_width: int | None
-    """As the stream is coded; ``None`` where it is no stream."""
+    """Width as coded; ``None`` if it is not a stream."""
     coded_height: int | None
     pixel: str | None
-    """A pixel's width to its height, such as ``2:1``; ``None`` where the stream does not tell."""
+    """Pixel aspect ratio, such as ``2:1``; ``None`` if the stream has none."""
     width: int
     """With square pixels."""
     height: int
     advice: str | None
-    """What to set as ``aspect``, where the coded size is known to be squeezed and the stream does not say so."""
+    """Suggested ``display_aspect_ratio``, for a size known to be squeezed in a stream without aspect ratio."""
     fps_declared: float | None
     fps_measured: float
-    """Of frames that arrived; for a file, by its media time."""
+    """Frame rate as received; for a file, by its media time."""
     key_frame_every_s: float | None
-    """``None`` where fewer than two key frames came."""
+    """Mean seconds between key frames; ``None`` with fewer than two."""
     first_frame_s: float
-    """From asking to the first decoded frame."""
+    """Seconds from opening to the first decoded frame."""
     clock: bool
-    """Whether the camera tells when a frame was taken."""
+    """Whether the camera sends capture times."""
     frames: int
 
 
 def probe(config: CameraConfig, seconds: float, stop: Event) -> Probe:
-    """Watch a source for ``seconds`` of its media time, or until it ends or ``stop``.
+    """Read a source for ``seconds`` of its media time, or until it ends or ``stop``.
 
     Raises:
-        SourceError: it cannot be opened, with the reason.
-        ConfigError: a source of no known kind.
+        SourceError: it cannot be opened, or gave no frame.
+        ConfigError: the source is of an unknown kind.
     """
     source = open_source(config)
     asked = monotonic()
@@ -66,7 +66,7 @@ def probe(config: CameraConfig, seconds: float, stop: Event) -> Probe:
     info: StreamInfo = source.info()
     watching.close()  # type: ignore[attr-defined]
     if first is None or last is None:
-        raise SourceError(f"{redact(config.source)}: no frame came before the probe was stopped")
+        raise SourceError(f"{redact(config.source)}: no frame was received before the probe was stopped")
     passed = (last.received_s - first.received_s) if source.live else (last.pts_s - first.pts_s)
     return Probe(
         source=redact(config.source),

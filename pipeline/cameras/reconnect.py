@@ -1,4 +1,4 @@
-"""When to try a lost camera again, and how its frames go on as one stream. Pure logic."""
+"""Reconnection: backoff, and one continuous stream of frame numbers and times. Pure logic."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from facegate.pipeline.records import Frame, FrameRef
 
 INITIAL_BACKOFF_S, MAX_BACKOFF_S = 0.25, 3.0
 UNAUTHORIZED_RETRY_S = 60.0
-"""A camera that refuses the credentials locks out who knocks too often."""
+"""Seconds between two attempts with rejected credentials; many cameras lock out clients that retry too often."""
 STABLE_AFTER_S = 10.0
-"""A camera that was live for this long starts with the shortest wait again."""
+"""Seconds of live frames after which the backoff starts over."""
 
 
 class Backoff:
@@ -34,9 +34,9 @@ class Backoff:
 
 
 class TimestampStitcher:
-    """Numbers and times that go on over a reconnection: both start at zero again in every connection.
+    """Continues frame numbers and media times over reconnections; sources start both at zero.
 
-    The gap between two connections is as long as it was on our clock.
+    The gap between two connections is as long as it was on this host's monotonic clock.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class TimestampStitcher:
         self._first = True
 
     def stitch(self, frame: Frame) -> Frame:
-        """The frame with its place in the whole stream."""
+        """Return the frame with its number and media time in the whole stream."""
         ref, last = frame.ref, self._last
         if last is not None and self._first:
             self._seq = last.seq + 1 - ref.seq

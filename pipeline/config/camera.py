@@ -1,4 +1,4 @@
-"""``cameras``: one entry each."""
+"""``cameras``: one entry per camera."""
 
 from __future__ import annotations
 
@@ -15,54 +15,66 @@ class CameraConfig(Section):
     """One camera."""
 
     name: Name
-    """Appears in every record; letters, digits, ``_``, ``.``, ``-``."""
+    """Name of the camera, in every record and file name: 1 to 64 letters, digits, ``_``, ``.`` and ``-``."""
     source: Text
     """``rtsp(s)://`` or ``http(s)://`` URL, video file, folder of pictures, or webcam (``0``, ``/dev/video0``).
-    ``${NAME}`` is read from the environment."""
+    ``${NAME}`` is replaced from the environment."""
 
     enabled: bool = True
-    """``false`` keeps the camera in the file and leaves it alone."""
+    """``false`` keeps the camera in the file and does not open it."""
     user: Text | None = None
-    """Of the camera's login; encoded for the URL, so it may hold any letter."""
+    """User name of the camera's login. facegate encodes it for the URL, so any character is allowed."""
     password: Text | None = None
-    """Best as ``${NAME}``, from the environment."""
+    """Password of the camera's login, best as ``${NAME}`` from the environment. Needs ``user``."""
     password_file: Path | None = None
-    """A file with the password instead, read at every connection."""
+    """File that holds the password, read at every connection; instead of ``password``. Needs ``user``."""
     main_stream: Text | None = None
-    """URL of the same camera's large stream: faces are found in ``source`` and cut from this one."""
+    """URL of the same camera's high-resolution stream: faces are detected in ``source`` (the sub stream) and crops
+    are cut from this one. Costs a second decoder. By default crops come from ``source``."""
     reconnect: bool = True
-    """Try a lost live camera again, for ever. Without it, the camera ends with its stream."""
+    """Reconnect to a lost live camera, without limit. ``false``: the camera ends with its stream."""
     timeout_s: float = Field(5.0, gt=0, le=120)
-    """A live camera that gives nothing for so long is lost."""
+    """Seconds without data after which a live camera counts as lost. Lower notices a failure sooner; too low drops
+    cameras with long pauses between packets."""
     transport: Literal["tcp", "udp"] = "tcp"
-    """Of RTSP."""
+    """RTSP transport. ``udp`` has less delay on a good network; packet loss then damages pictures."""
     decoder: Literal["auto", "cpu", "cuda", "vaapi", "qsv"] = "auto"
-    """``auto`` decodes in hardware where it answers, else on the CPU."""
+    """``auto`` decodes in hardware where a decoder is available, else on the CPU; any other value is used without
+    fallback."""
     max_fps: float | None = Field(None, gt=0)
-    """Look at no more frames per second than this; all are decoded."""
+    """Maximum number of frames per second that are processed; every frame by default. Lower saves CPU time and
+    misses faces that appear briefly. All frames are still decoded."""
     realtime: bool = False
-    """Play a file at its own speed, like a camera: the newest frame wins."""
+    """Play a file at its own speed like a live camera: frames that cannot be processed in time are dropped. By
+    default every frame of a file is processed."""
     display_aspect_ratio: Aspect | None = None
-    """Width to height as the picture is meant to be seen (``16:9``, ``4:3``, ``1.78``), for cameras and recorders
-    that send it squeezed and do not say so. Before ``rotate``; a ratio in the stream is followed by itself."""
+    """Width to height at which the picture is meant to be displayed (``"16:9"``, ``"4:3"``, ``1.78``; 0.2 to 5),
+    for recorders that send a squeezed picture without saying so. Overrides the stream's own aspect ratio, which is
+    used by default. Applied before ``rotate``."""
     rotate: Literal[0, 90, 180, 270] = 0
-    """Turn the picture counter-clockwise by this many degrees."""
+    """Degrees by which the picture is rotated counterclockwise."""
     detect_region: Region | None = None
-    """Look for faces in this part alone: left, top, right, bottom as fractions of the picture."""
+    """Part of the picture in which faces are detected: left, top, right, bottom as fractions of width and height (0
+    to 1); the whole picture by default. A smaller region costs less and finds smaller faces."""
     zones: tuple[Polygon, ...] = ()
-    """Faces whose middle is in none of these polygons are dropped; corners as fractions of width and height."""
+    """Polygons in which faces count: corners as fractions of width and height. Faces whose center is in none of
+    them are dropped (``outside``). Everywhere by default."""
     mask: tuple[Polygon, ...] = ()
-    """Parts that nobody may look at: black before anything else."""
+    """Privacy masks: polygons that are painted black before anything else; corners as fractions of width and
+    height."""
     skip_still: bool = False
-    """Do not look at frames in which nothing has moved, but twice a second."""
+    """While nothing moves, process only two frames per second, even when a face is in the picture."""
     idle_fps: float | None = Field(0.5, ge=0.1)
-    """Looks per second while nobody is there and nothing moves; ``null`` looks at every frame."""
+    """Frames per second that are processed while no face is present and nothing moves; ``null`` processes every
+    frame. Lower saves CPU time; a face that appears without motion is then found later (at 0.5 within 2 s)."""
     track_between_detections: bool = True
-    """Between searches of the whole picture, follow known faces; ``false`` searches every picture."""
+    """Between detections on the whole frame, look for known faces only where they are expected. ``false`` runs
+    detection on every processed frame, which costs more."""
     hosts: tuple[Name, ...] = Field((), max_length=100)
-    """In a fleet: hosts that reach the camera; all do where this is empty."""
+    """In a fleet: hosts that can reach the camera; all of them by default."""
     tags: tuple[Name, ...] = Field((), max_length=100)
-    """In a fleet: what the gate that watches it must have (``facegate run --fleet … --tag``), each of them."""
+    """In a fleet: tags that a node must have (``facegate run --fleet URL --tag TAG``) to be assigned this camera;
+    none by default."""
     gate: dict[str, Any] = Field(default_factory=dict)
     """Settings of ``gate`` that differ for this camera."""
 
@@ -73,32 +85,32 @@ class CameraConfig(Section):
 
     @field_validator("source", "main_stream")
     @classmethod
-    def _login_is_encoded(cls, value: str | None) -> str | None:
+    def _check_login_encoding(cls, value: str | None) -> str | None:
         problem = None if value is None else login_problem(value)
         if problem is not None:
             raise ValueError(problem)
         return value
 
     @model_validator(mode="after")
-    def _one_login(self) -> Self:
+    def _check_login(self) -> Self:
         given = [name for name in ("password", "password_file") if getattr(self, name) is not None]
         if len(given) > 1:
-            raise ValueError("give password or password_file, not both")
+            raise ValueError("password and password_file cannot be combined: remove one")
         if given and self.user is None:
-            raise ValueError(f"{given[0]} needs a user beside it")
+            raise ValueError(f"{given[0]} needs 'user'")
         if self.user is not None and any(has_login(url) for url in (self.source, self.main_stream) if url):
-            raise ValueError("the login stands in the URL and in 'user': give it once")
+            raise ValueError("the login is given both in the URL and in 'user': remove one")
         if self.user is not None and "://" not in self.source:
-            raise ValueError("only a camera behind a URL has a login")
+            raise ValueError("'user' needs a source that is a URL")
         return self
 
     @model_validator(mode="after")
-    def _two_streams_are_two_urls(self) -> Self:
+    def _check_main_stream(self) -> Self:
         if self.main_stream is not None and not all("://" in url for url in (self.source, self.main_stream)):
-            raise ValueError("main_stream needs two streams: source and main_stream must both be URLs")
+            raise ValueError("source and main_stream must both be URLs")
         return self
 
     @field_validator("source", mode="before")
     @classmethod
-    def _webcam_number(cls, value: Any) -> Any:
+    def _webcam_index_as_text(cls, value: Any) -> Any:
         return str(value) if isinstance(value, int) and not isinstance(value, bool) else value

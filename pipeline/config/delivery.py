@@ -1,4 +1,4 @@
-"""``delivery``: where shots go, and what is kept of them until they are there."""
+"""``delivery``: outputs for shots, and the spools in which shots wait."""
 
 from __future__ import annotations
 
@@ -14,111 +14,128 @@ from facegate.pipeline.config.values import DEFAULT_BIND, LOCAL, Endpoint, Secti
 
 
 class _OnDisk(Section):
-    """What holds for every spool."""
+    """Settings of every spool."""
 
     synchronous: Literal["normal", "full"] = "normal"
-    """``normal`` survives the death of the process, ``full`` also a power cut, at the price of speed."""
+    """``normal`` survives the death of the process; ``full`` also survives a power failure and is slower."""
     max_mb: int = Field(1000, ge=1)
+    """Maximum size of the spool in MB. Higher bridges longer outages and needs more disk space."""
     max_age_h: float | None = Field(None, gt=0)
-    """What has waited longer is erased and counted."""
+    """Hours after which a shot that could not be delivered is deleted and counted as dropped; never by default."""
 
 
 class SpoolConfig(_OnDisk):
-    """Shots on disk until they are acknowledged."""
+    """Spool of the shots for workers."""
 
     path: Path
+    """SQLite file of the spool."""
     when_full: Literal["block", "drop_oldest", "stop"] = "block"
+    """What happens when the spool is full: ``block`` pauses the pipeline (live cameras drop frames),
+    ``drop_oldest`` deletes the oldest shots and counts them, ``stop`` ends the run with an error."""
 
 
 _SCHEMES = {"webhook": ("http", "https"), "mqtt": ("mqtt", "mqtts"), "jetstream": ("nats", "tls")}
 
 
 class OutputConfig(_OnDisk):
-    """Another place for shots, beside the workers. When its spool is full, the oldest go and are counted."""
+    """An output for shots besides the workers."""
 
     kind: Literal["jsonl", "folder", "webhook", "mqtt", "jetstream", "store"]
-    """``jsonl``: a file, a JSON line per shot. ``folder``: crops with an index. ``webhook``: a POST per shot.
-    ``mqtt``: a broker, with discovery by Home Assistant. ``jetstream``: a NATS server's stream. ``store``: the file
-    that a console on this host shows."""
+    """``jsonl``: a file with one JSON line per shot. ``folder``: crops with an index. ``webhook``: an HTTP POST per
+    shot. ``mqtt``: a broker, with Home Assistant discovery. ``jetstream``: a NATS JetStream stream. ``store``: the
+    database that a console on this host shows."""
     url: str | None = Field(None, min_length=1, max_length=2000)
-    """Where a ``webhook``, ``mqtt`` or ``jetstream`` is."""
+    """URL of a ``webhook``, ``mqtt`` or ``jetstream`` output."""
     path: Path | None = None
-    """The file or folder of ``jsonl``, ``folder`` or ``store``."""
+    """File or folder of a ``jsonl``, ``folder`` or ``store`` output."""
     spool: Path
-    """Shots wait here; a spool of its own."""
+    """SQLite file in which shots wait until they are delivered; each output needs its own. When it is full, the
+    oldest shots are deleted and counted."""
     secret: str | None = Field(None, min_length=8)
-    """Of a webhook: key of the signature."""
+    """Webhook only: key of the HMAC signature, at least 8 characters; unsigned by default."""
     allow_insecure: bool = False
-    """Allow an address on another host without TLS."""
+    """Allow a URL on another host without TLS."""
     retain: bool = True
-    """Of an MQTT broker: let it keep the last face, picture and quality of each camera, so that Home Assistant has
-    them after a restart. ``false``: it keeps no faces, and they are unknown until the next shot."""
+    """MQTT only: the broker retains the last face, picture and quality of each camera, so that Home Assistant has
+    them after a restart. ``false``: the broker stores no faces; the values are unknown until the next shot."""
     console: str | None = Field(None, max_length=2000)
-    """Of an MQTT broker: the address under which people reach the console, which Home Assistant links to."""
+    """MQTT only: URL at which browsers reach the console; Home Assistant links to it. No link by default."""
 
     @property
     def target(self) -> str:
-        """The URL or the path, whichever this kind has."""
+        """The output's URL or path."""
         return str(self.path) if self.url is None else self.url
 
     @model_validator(mode="after")
-    def _fits_its_kind(self) -> Self:
+    def _check_kind(self) -> Self:
         schemes = _SCHEMES.get(self.kind, ())
         given, other = ("url", "path") if schemes else ("path", "url")
         if getattr(self, given) is None or getattr(self, other) is not None:
-            raise ValueError(f"kind '{self.kind}' needs '{given}' and no '{other}'")
+            raise ValueError(f"an output of kind '{self.kind}' takes '{given}', not '{other}'")
         for parts in map(urlsplit, servers(self.target) if self.kind == "jetstream" else [self.target]):
-            # Reading a port that is none raises ValueError.
+            # Reading an invalid port raises ValueError.
             if schemes and (parts.scheme not in schemes or not parts.hostname or parts.port == 0):
-                raise ValueError(f"a {self.kind} goes to {schemes[1]}://HOST or, on this host, {schemes[0]}://HOST")
+                raise ValueError(
+                    f"the URL of a {self.kind} output must be {schemes[1]}://HOST or, on this host, {schemes[0]}://HOST"
+                )
             if schemes and parts.scheme == schemes[0] and parts.hostname not in LOCAL and not self.allow_insecure:
                 raise ValueError(
-                    f"{schemes[0]}:// to another host is not encrypted: use {schemes[1]}:// or set 'allow_insecure: true'"
+                    f"{schemes[0]}:// to another host is not encrypted: "
+                    f"use {schemes[1]}:// or set 'allow_insecure: true'"
                 )
         parts = urlsplit(self.target)
         if self.kind == "mqtt" and not re.fullmatch(r"(/[\w.-]+)*/?", parts.path):
-            raise ValueError("the path of an MQTT address is the topic prefix: letters, digits, '_', '.', '-', '/'")
+            raise ValueError(
+                "the path of an MQTT URL is the topic prefix: use letters, digits, '_', '.', '-' and '/' only"
+            )
         if self.console is not None and not re.fullmatch(r"https?://[^\s/?#@]+(/\S*)?", self.console):
-            raise ValueError("the console's address is http://HOST or https://HOST, without a login")
+            raise ValueError("console must be http://HOST or https://HOST, without a login")
         if self.kind != "mqtt" and (self.console is not None or not self.retain):
-            raise ValueError("'console' and 'retain' are for an MQTT broker")
+            raise ValueError("'console' and 'retain' apply to kind 'mqtt' only")
         if self.kind != "webhook" and self.secret is not None:
-            raise ValueError("only a webhook has a secret")
+            raise ValueError("'secret' applies to kind 'webhook' only")
         return self
 
 
 class DeliveryConfig(Section):
-    """Where shots go."""
+    """Outputs for shots."""
 
     bind: Endpoint | None = DEFAULT_BIND
-    """ZeroMQ endpoint for workers; ``null`` where shots go to other places alone."""
+    """ZeroMQ endpoint that workers connect to (``tcp://HOST:PORT`` or ``ipc://FILE``); ``null`` when shots go to
+    ``outputs`` only."""
     keys: Path | None = None
-    """Folder of ``facegate keys``: delivery is encrypted, and only known workers get in."""
+    """Folder made by ``facegate keys``: encrypts delivery and accepts known workers only. Without encryption by
+    default."""
     allow_insecure: bool = False
-    """Allow workers on other hosts without keys: anybody who connects gets faces."""
+    """Allow workers on other hosts without keys: anyone who can connect receives faces."""
     linger_s: float = Field(30.0, ge=0, le=3600)
-    """At the end, wait this many seconds for workers to acknowledge what was sent."""
+    """Seconds to wait at the end of a run for workers to acknowledge what was sent. Lower exits sooner; shots that
+    are not acknowledged by then are lost without a ``spool``."""
     max_pending: int = Field(1000, ge=1, le=100_000)
-    """Shots kept in memory for workers; when full, the pipeline waits and live cameras skip frames."""
+    """Maximum number of shots held in memory for workers, without a ``spool``. When it is reached, the pipeline
+    waits and live cameras drop frames. Higher bridges longer pauses of the workers and needs more memory."""
     spool: SpoolConfig | None = None
-    """Keep shots on disk until a worker has acknowledged them; they survive the death of the gate."""
+    """Keep shots for workers on disk until they are acknowledged, so that they survive the death of the gate. In
+    memory by default."""
     context_px: int | None = Field(None, ge=64, le=1280)
-    """Send the whole picture with each shot, shrunk to this longer side."""
+    """Also send the whole picture with each shot, with its longer side scaled to this many pixels; no picture by
+    default. Higher shows more and sends more bytes."""
     embedding: bool = False
-    """Send the face's template with each shot."""
+    """Also send the face embedding with each shot."""
     outputs: tuple[OutputConfig, ...] = Field((), max_length=16)
+    """Further outputs besides the workers, at most 16."""
 
     @model_validator(mode="after")
-    def _shots_go_somewhere(self) -> Self:
+    def _check_outputs(self) -> Self:
         if self.bind is None and not self.outputs:
-            raise ValueError("shots would go nowhere: give an endpoint to bind, or other places")
+            raise ValueError("no output for shots: set 'bind' or add an output to 'outputs'")
         if self.bind is None and self.spool is not None:
-            raise ValueError("this spool is for workers, and without an endpoint to bind there are none")
+            raise ValueError("spool is for workers and bind is null: set 'bind' or remove 'spool'")
         return self
 
     @model_validator(mode="after")
-    def _every_spool_is_its_own(self) -> Self:
-        spools = [other.spool for other in self.outputs] + ([self.spool.path] if self.spool else [])
+    def _check_spools(self) -> Self:
+        spools = [output.spool for output in self.outputs] + ([self.spool.path] if self.spool else [])
         if len(set(spools)) < len(spools):
-            raise ValueError("every place that shots go to needs a spool of its own")
+            raise ValueError("each output needs its own spool file")
         return self

@@ -1,19 +1,18 @@
-"""From a file, plain data or a source to a configuration; every refusal is one line with the nearest known key."""
+"""Builds a configuration from a YAML file, plain data or a source; an error is one line that names the setting."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from facegate.errors import ConfigError, SourceError
-from facegate.pipeline.addresses import redact
+from facegate.pipeline.config.messages import problem, yaml_problem
 from facegate.pipeline.config.run import RunConfig
 
 
@@ -24,20 +23,19 @@ def build_config(
 
     Args:
         data: mappings, lists, texts, numbers.
-        where: it came from, for messages.
-        environment: what ``${NAME}`` stands for; with ``None`` it stands, unseen, for a text that fits everywhere.
+        where: name of the source of ``data``, for messages.
+        environment: values for ``${NAME}``; with ``None`` every variable is replaced by a placeholder that is valid
+            in any text setting.
 
     Raises:
-        ConfigError: one line that names the place, the problem and, for an unknown key, the nearest known one.
+        ConfigError: one line that names the setting, the problem and, for an unknown key, the nearest known one.
     """
     if not isinstance(data, dict):
-        raise ConfigError(f"{where}: expected keys such as 'cameras:', got {type(data).__name__}")
+        raise ConfigError(f"{where}: expected keys such as 'cameras:' at the top level, got {_kind(data)}")
     try:
         return RunConfig.model_validate(_expand(data, where, environment))
     except ValidationError as error:
-        # A misspelt key is also a missing one; the spelling is the better hint.
-        first = min(error.errors(include_url=False), key=lambda item: item["type"] != "extra_forbidden")
-        raise ConfigError(" ".join(f"{where}: {_explain(first)}".split())) from None
+        raise ConfigError(f"{where}: {problem(error, RunConfig)}") from None
 
 
 def load_config(path: Path) -> RunConfig:
@@ -53,20 +51,18 @@ def load_config(path: Path) -> RunConfig:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" near line {mark.line + 1}" if mark else ""
-        raise ConfigError(
-            f"{path} is not valid YAML{line}: {getattr(error, 'problem', None) or 'not text'}"
-        ) from error
+        raise ConfigError(f"{path} is not valid YAML{line}: {yaml_problem(error)}") from error
     return build_config(data, str(path))
 
 
 def config_for(source: str | Path | RunConfig) -> RunConfig:
-    """Return the configuration a user means by ``source``: a config file, or one camera with defaults.
+    """Return the configuration that ``source`` names: a YAML file's, or one camera with default settings.
 
-    Cameras that are not enabled are left out.
+    Disabled cameras are left out.
 
     Raises:
         ConfigError: the configuration is not valid.
-        SourceError: a file that is not there (told before the models are loaded, which takes seconds).
+        SourceError: the video file does not exist (checked here, before models are loaded).
     """
     if isinstance(source, RunConfig):
         return source.watched()
@@ -88,44 +84,21 @@ def _expand(value: Any, where: str, environment: Mapping[str, str] | None) -> An
     if isinstance(value, list):
         return [_expand(item, where, environment) for item in value]
     if isinstance(value, str):
-        return re.sub(r"\$\{(\w+)\}", lambda match: _looked_up(match.group(1), where, environment), value)
+        return re.sub(r"\$\{(\w+)\}", lambda match: _variable(match.group(1), where, environment), value)
     return value
 
 
-def _looked_up(name: str, where: str, environment: Mapping[str, str] | None) -> str:
+def _variable(name: str, where: str, environment: Mapping[str, str] | None) -> str:
     if environment is None:
         return "unseen"
     if name not in environment:
-        raise ConfigError(f"{where}: environment variable {name} is not set")
+        raise ConfigError(
+            f"{where}: environment variable {name} is not set: set it, or write its value in its place"
+        )
     return environment[name]
 
 
-def _explain(error: Any) -> str:
-    location: tuple[Any, ...] = error["loc"]
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
-    if error["type"] == "extra_forbidden":
-        known = _keys_at(location[:-1])
-        close = get_close_matches(str(location[-1]), known, 1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
-        return f"{place}: unknown key, {hint}"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    given = error.get("input")
-    tell = isinstance(given, str | int | float | bool) and error["loc"][-1:] not in (("secret",), ("password",))
-    shown = f" (got {redact(str(given))!r})" if tell else ""
-    return f"{place}: ".removeprefix(": ") + f"{message[:1].lower()}{message[1:]}{shown}"
-
-
-def _keys_at(location: tuple[Any, ...]) -> list[str]:
-    """Names of the fields of the section at ``location``."""
-    model: type[BaseModel] = RunConfig
-    for part in location:
-        if not isinstance(part, int):
-            model = _section_in(model.model_fields[part].annotation) or model
-    return list(model.model_fields)
-
-
-def _section_in(annotation: Any) -> type[BaseModel] | None:
-    """The section that a field holds, perhaps inside a tuple or beside ``None``."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for inner in get_args(annotation) if (found := _section_in(inner)) is not None), None)
+def _kind(data: Any) -> str:
+    if data is None:
+        return "nothing"
+    return "a list" if isinstance(data, list) else "text" if isinstance(data, str) else "a single value"

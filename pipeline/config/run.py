@@ -1,8 +1,7 @@
-"""A whole run: its sections, and each camera's own gate on top of the common one."""
+"""The configuration of a run: its sections, with each camera's own gate settings merged into the common ones."""
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Any, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -12,34 +11,41 @@ from facegate.pipeline.config.camera import CameraConfig
 from facegate.pipeline.config.delivery import DeliveryConfig
 from facegate.pipeline.config.detector import DetectorConfig
 from facegate.pipeline.config.gate import GateConfig
+from facegate.pipeline.config.messages import problem
 from facegate.pipeline.config.scorer import ScorerConfig
 from facegate.pipeline.config.tracker import TrackerConfig
 from facegate.pipeline.config.values import Section
 
 
 class RunConfig(Section):
-    """A whole run."""
+    """The configuration of a run."""
 
     cameras: tuple[CameraConfig, ...] = Field(min_length=1)
+    """Cameras, at least one."""
     detector: DetectorConfig = DetectorConfig()
+    """Face detection."""
     tracker: TrackerConfig = TrackerConfig()
+    """Tracking."""
     scorer: ScorerConfig = ScorerConfig()
+    """Quality model."""
     gate: GateConfig = GateConfig()
+    """Gate settings of all cameras."""
     delivery: DeliveryConfig = DeliveryConfig()
+    """Outputs for shots."""
 
     def watched(self) -> Self:
-        """Without the cameras that are not enabled.
+        """Return the configuration without disabled cameras.
 
         Raises:
-            ConfigError: no other is left.
+            ConfigError: no camera is enabled.
         """
         enabled = tuple(camera for camera in self.cameras if camera.enabled)
         if not enabled:
-            raise ConfigError("no camera is enabled: set 'enabled: true' for one")
+            raise ConfigError("no camera is enabled: set 'enabled: true' for at least one")
         return self.model_copy(update={"cameras": enabled})
 
     def gate_for(self, camera: str) -> GateConfig:
-        """The gate of one camera: the common one with the camera's own settings on top."""
+        """Return a camera's gate settings: the common ones, overridden by its own."""
         own = next(item.gate for item in self.cameras if item.name == camera)
         return GateConfig.model_validate(_merged(self.gate.model_dump(), own))
 
@@ -49,13 +55,7 @@ class RunConfig(Section):
             try:
                 self.gate_for(camera.name)
             except ValidationError as error:
-                first = error.errors(include_url=False)[0]
-                place = ".".join(str(part) for part in first["loc"])
-                problem = first["msg"]
-                if first["type"] == "extra_forbidden":
-                    close = get_close_matches(str(first["loc"][-1]), list(GateConfig.model_fields), 1)
-                    problem = "unknown key" + (f", did you mean '{close[0]}'?" if close else "")
-                raise ValueError(f"cameras[{index}].gate.{place}: {problem}") from None
+                raise ValueError(problem(error, GateConfig, f"cameras[{index}].gate")) from None
         return self
 
     @field_validator("cameras")
@@ -64,12 +64,12 @@ class RunConfig(Section):
         names = [camera.name for camera in cameras]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"camera names must be unique, '{twice[0]}' occurs twice")
+            raise ValueError(f"camera names must be unique, but '{twice[0]}' occurs twice")
         return cameras
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """``base`` with ``changes`` on top, section by section."""
+    """Return ``base`` overridden by ``changes``, section by section."""
     merged = dict(base)
     for key, value in changes.items():
         known = merged.get(key)

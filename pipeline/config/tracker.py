@@ -1,4 +1,4 @@
-"""``tracker``: when a face is still the same one."""
+"""``tracker``: how detections are associated with tracks (ByteTrack)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from facegate.pipeline.config.values import Section
 
 
 class TrackerConfig(Section):
-    """ByteTrack."""
+    """The tracker."""
 
     lost_s: float = Field(1.0, gt=0, le=60)
-    """A track ends after this many seconds without a sighting."""
+    """Seconds without a detection after which a track ends. Higher bridges longer occlusions, delays the best shot
+    of mode ``end``, and raises the risk of an identity switch."""
     high_confidence: float = Field(0.7, ge=0, le=1)
-    """Detections below this may continue a track, but never start one."""
+    """Detector confidence (0 to 1) that a detection needs to start a track; detections below it can only continue
+    one. Higher starts fewer false tracks and misses weak faces."""
     min_iou: float = Field(0.1, gt=0, lt=1)
-    """Overlap with the predicted box needed to continue a track."""
+    """Minimum overlap (intersection over union, 0 to 1) with the predicted box to continue a track. Lower follows
+    faster motion; higher makes identity switches rarer."""

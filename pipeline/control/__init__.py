@@ -1,1 +1,1 @@
-"""What a gate shows of itself while it runs, to a console or to whoever moves cameras about; it knows neither."""
+"""State of a running gate for a console: control socket, live view, tracks for the store."""

@@ -1,4 +1,4 @@
-"""Everything that a run shows and keeps for a console, put together."""
+"""What a run stores and serves for a console."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ from facegate.pipeline.runtime.reload import ConfigDiff
 
 
 class DataFolder:
-    """The folder in which a gate keeps what a console shows: where what is."""
+    """Layout of the folder that a gate and its console share."""
 
     def __init__(self, folder: Path) -> None:
-        """Make it where it is missing.
+        """Create it if missing.
 
         Raises:
-            StoreError: it cannot be made.
+            StoreError: it cannot be created.
         """
         self.recordings = folder / "recordings"
-        """What gates saw, a folder for each run."""
+        """Recordings, one folder per run."""
         self.store = folder / "store.db"
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.recordings.mkdir(exist_ok=True, mode=0o700)
         except OSError as error:
-            raise StoreError(f"cannot keep anything in {folder}: {(error.strerror or 'error').lower()}") from error
+            raise StoreError(f"cannot create {folder}: {(error.strerror or 'error').lower()}") from error
         self._waiting = folder / "store.spool"
 
     def with_store_sink(self, config: RunConfig) -> RunConfig:
-        """The configuration with the store as one more place for shots."""
-        place = OutputConfig(kind="store", path=self.store, spool=self._waiting)
+        """Return the configuration with the store as a further output."""
+        output = OutputConfig(kind="store", path=self.store, spool=self._waiting)
         delivery = config.delivery
         return config.model_copy(
-            update={"delivery": delivery.model_copy(update={"outputs": (*delivery.outputs, place)})}
+            update={"delivery": delivery.model_copy(update={"outputs": (*delivery.outputs, output)})}
         )
 
 
 class ConsoleFeed:
-    """What a run is asked to keep (``data``) and to answer (``control``); nothing of either by default."""
+    """Stores a run's data (``data``) and serves its control socket (``control``); neither by default."""
 
     def __init__(self, data: Path | None, control: str | None) -> None:
-        """Open what is kept.
+        """Open the data folder.
 
         Raises:
-            StoreError: it cannot be.
+            StoreError: it cannot be opened.
         """
         self._control = control
         self._live = LiveView()
@@ -62,31 +62,31 @@ class ConsoleFeed:
 
     @property
     def recordings(self) -> Path | None:
-        """Where the run is to be recorded."""
+        """Folder for the recording of this run."""
         return None if self._data is None else self._data.recordings
 
     def with_store_sink(self, config: RunConfig) -> RunConfig:
-        """The configuration as it is to run."""
+        """Return the configuration to run."""
         return config if self._data is None else self._data.with_store_sink(config)
 
     def on_frame(self, frame: ScoredFrame) -> None:
-        """Take a frame before it is decided; from the gate's thread."""
+        """Take a scored frame before its decisions; called from the gate's thread."""
         self._live.on_frame(frame)
         if self._tracks is not None:
             self._tracks.on_frame(frame)
 
     def on_decisions(self, decision: Decision) -> None:
-        """Take the fate of a face; from the gate's thread."""
+        """Take a decision; called from the gate's thread."""
         if self._tracks is not None:
             self._tracks.on_decisions(decision)
 
     @contextmanager
     def attach(self, runner: Runner, reload: Callable[[], ConfigDiff]) -> Iterator[None]:
-        """Show and keep this run.
+        """Serve and store this run.
 
         Args:
-            runner: whose :meth:`on_frame` and :meth:`on_decisions` these are.
-            reload: goes over to what its configuration file says now.
+            runner: the run that calls :meth:`on_frame` and :meth:`on_decisions`.
+            reload: reloads its configuration file.
 
         Raises:
             DeliveryError: the control socket cannot be bound.

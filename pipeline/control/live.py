@@ -1,4 +1,4 @@
-"""What each camera shows right now: kept as it is, and made into small pictures only when somebody asks."""
+"""Live view: the latest frame and faces of each camera; pictures are encoded on request only."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from facegate.pipeline.records import Box, FrameRef, Image, ScoredFace, ScoredFr
 
 SMALLEST, LARGEST = 64, 3840
 STALE_S = 1.5
-"""Faces of a frame so much older than the picture are gone."""
+"""Seconds of media time by which faces may be older than the picture and are still shown."""
 
 
 class LiveView:
-    """Remembers the faces of each camera's last frame; pictures are asked for."""
+    """Keeps the faces of each camera's last frame and answers live requests."""
 
     def __init__(self) -> None:
         self._shown: Callable[[str], tuple[FrameRef, Image] | None] = lambda camera: None
@@ -30,23 +30,23 @@ class LiveView:
         people: Callable[[str], Mapping[int, int]],
         model: str,
     ) -> None:
-        """Say what knows the rest.
+        """Connect to a run.
 
         Args:
-            shown: the last frame of a camera, masked; ``None`` where it has none or there is no such camera.
-            people: for each of a camera's tracks, the number under which its decisions are made.
-            model: name of the one that scores the faces.
+            shown: returns the last frame of a camera, masked; ``None`` if there is none.
+            people: returns, for each of the tracker's tracks of a camera, the id under which it is decided.
+            model: name of the quality model.
         """
         self._model = model
         self._shown = shown
         self._people = people
 
     def on_frame(self, frame: ScoredFrame) -> None:
-        """Take a frame that was scored; from the gate's thread."""
+        """Take a scored frame; called from the gate's thread."""
         self._faces[frame.frame.camera] = frame
 
     def reply(self, ask: LiveRequest) -> tuple[LiveCamera, ...]:
-        """What the cameras show."""
+        """Return the live view of the requested cameras."""
         found = []
         for camera, have in ask.have.items():
             shown = self._shown(camera)

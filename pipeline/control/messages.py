@@ -1,4 +1,4 @@
-"""What a gate is asked on its control socket, and what it answers: MessagePack, one request, one reply."""
+"""Messages of the control socket: MessagePack, one reply per request."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ MAX_REQUEST_BYTES = 64 * 1024
 
 
 class ReportRequest(msgspec.Struct, frozen=True, tag="report"):
-    """The run's counts so far: JSON, as of ``facegate run --report``."""
+    """Request the run's counts so far, as the JSON of ``facegate run --report``."""
 
 
 class ReloadRequest(msgspec.Struct, frozen=True, tag="reload"):
-    """Read the configuration file again and go over to it."""
+    """Request a reload of the configuration file."""
 
 
 class LiveRequest(msgspec.Struct, frozen=True, tag="live"):
-    """What cameras show right now."""
+    """Request the live view of cameras."""
 
     have: dict[str, int]
-    """Cameras, and the frame of each that the asker has already (-1: none): it gets no picture of that again."""
+    """Cameras, each with the number of the frame that the client already has (-1: none); it is not sent again."""
     longer_side: int = 320
-    """Of the pictures, in pixels."""
+    """Longer side of the pictures in pixels."""
     jpeg_quality: int = 75
 
 
@@ -32,58 +32,58 @@ Request = ReportRequest | ReloadRequest | LiveRequest
 
 
 class LiveFace(msgspec.Struct, frozen=True, array_like=True):
-    """A face that is seen right now."""
+    """A face in the current frame."""
 
     track_id: int
     box: Box
-    """In fractions of the picture's width and height."""
+    """Fractions of the picture's width and height."""
     quality: int | None
-    """``None`` for one that was not scored."""
+    """0 to 100; ``None`` for a face that was not scored."""
     advice: str = ""
-    """What would help its quality most; empty where nothing would, or that is not known."""
+    """What would improve its quality most; empty if nothing would, or it is unknown."""
 
 
 class LiveCamera(msgspec.Struct, frozen=True):
-    """What a camera shows."""
+    """Live view of a camera."""
 
     camera: str
     seq: int
-    """Of the frame."""
+    """Number of the frame."""
     age_s: float
-    """Of the frame when this was answered."""
+    """Age of the frame at the time of the reply, seconds."""
     width: int
     height: int
-    """Of the frame, not of the picture."""
+    """Size of the frame in pixels, not of the picture."""
     faces: tuple[LiveFace, ...]
     jpeg: bytes | None
-    """The picture, masked parts black; ``None`` where the asker has it, or nothing has come yet."""
+    """The picture, masked parts black; ``None`` if the client has it already."""
 
 
 class LiveReply(msgspec.Struct, frozen=True, tag="live"):
-    """The answer to :class:`LiveRequest`; a camera that the gate does not have is left out."""
+    """Reply to :class:`LiveRequest`; unknown cameras are missing."""
 
     run_id: str
     cameras: tuple[LiveCamera, ...]
 
 
 class ReportReply(msgspec.Struct, frozen=True, tag="report"):
-    """The answer to :class:`ReportRequest`."""
+    """Reply to :class:`ReportRequest`."""
 
     json: bytes
 
 
 class ReloadReply(msgspec.Struct, frozen=True, tag="reloaded"):
-    """The answer to :class:`ReloadRequest`."""
+    """Reply to :class:`ReloadRequest`: names of cameras."""
 
     added: tuple[str, ...]
     removed: tuple[str, ...]
     changed: tuple[str, ...]
     ignored: tuple[str, ...]
-    """Sections that only a restart changes."""
+    """Changed sections that need a restart."""
 
 
 class ErrorReply(msgspec.Struct, frozen=True, tag="refused"):
-    """Nothing was done, and why."""
+    """The request was refused; nothing was done."""
 
     reason: str
 

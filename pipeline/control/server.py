@@ -1,4 +1,4 @@
-"""A gate's control socket: who may open its file may ask how it is doing, see what it sees, and let it reload."""
+"""A gate's control socket: report, live view and reload. Access is controlled by the permissions of its file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 
 class ControlServer:
-    """Answers on a socket file until closed. The folder of that file decides who may ask."""
+    """Serves a socket file until closed; the permissions of its folder control access."""
 
     def __init__(
         self,
@@ -49,16 +49,18 @@ class ControlServer:
 
         Args:
             endpoint: ``ipc://FILE``.
-            run_id: of the run.
-            report: its counts so far, as JSON.
-            reload: goes over to what the configuration file says now.
-            live: what the cameras show.
+            run_id: id of the run.
+            report: returns its counts so far, as JSON.
+            reload: reloads the configuration file.
+            live: the live view.
 
         Raises:
-            DeliveryError: not a socket file, or it cannot be bound.
+            DeliveryError: not an ipc:// endpoint, or it cannot be bound.
         """
         if not endpoint.startswith("ipc://"):
-            raise DeliveryError(f"{endpoint} is no place for --control: give ipc://FILE in a folder of your own")
+            raise DeliveryError(
+                f"invalid control endpoint {endpoint}: use ipc://FILE in a folder that only you can open"
+            )
         self._run_id, self._report, self._reload, self._live = run_id, report, reload, live
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
@@ -68,7 +70,7 @@ class ControlServer:
             self._socket.bind(endpoint)
         except zmq.ZMQError as error:
             self._context.destroy(linger=0)
-            raise DeliveryError(f"cannot bind {endpoint}: {error.strerror.lower()}") from error
+            raise DeliveryError(f"cannot bind {endpoint}: {error.strerror.lower()}; use another file") from error
         self._stop = Event()
         self._pending: dict[Future[Reply], list[bytes]] = {}
         self._changing = ThreadPoolExecutor(1, "facegate-reload")
@@ -98,14 +100,14 @@ class ControlServer:
         try:
             request = msgspec.msgpack.decode(body, type=Request)
         except msgspec.DecodeError as error:
-            self._reply(route, ErrorReply(f"not a request: {error}"))
+            self._reply(route, ErrorReply(f"invalid request: {error}"))
             return
         if isinstance(request, ReloadRequest):
-            # Cameras that leave are waited for, which may take seconds; others go on asking meanwhile.
+            # Waits for removed cameras to end, which may take seconds; other requests are served meanwhile.
             self._pending[self._changing.submit(self._reloaded)] = route
         elif isinstance(request, LiveRequest):
             if len(request.have) > MAX_CAMERAS:
-                self._reply(route, ErrorReply(f"at most {MAX_CAMERAS} cameras at a time"))
+                self._reply(route, ErrorReply(f"too many cameras: request at most {MAX_CAMERAS} at a time"))
             else:
                 self._reply(route, LiveReply(self._run_id, self._live.reply(request)))
         else:
@@ -115,7 +117,7 @@ class ControlServer:
         try:
             result = self._reload()
         except FacegateError as error:
-            log.error("configuration not taken over, going on with the old one", reason=str(error))
+            log.error("configuration rejected, keeping the previous one", reason=str(error))
             return ErrorReply(str(error))
         return ReloadReply(result.added, result.removed, result.changed, result.ignored)
 

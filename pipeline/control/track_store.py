@@ -1,4 +1,4 @@
-"""Everything that is decided of each track, kept in the store while the gate runs."""
+"""Writes the decisions on each track to the store while the gate runs."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from facegate.store.writer import StoreWriter
 
 WRITE_INTERVAL_S = 1.0
 KEEP_ENDED_S = 120.0
-"""A track of which nothing was decided for so long is over."""
+"""Seconds without a decision after which a track is finished."""
 MAX_POSITIONS = 500
-"""Frames of each camera whose places in the recording are known."""
+"""Frames of each camera whose positions in the recording are remembered."""
 MAX_FACES = 1000
-"""In a story; of a longer track, only what was sent is added."""
+"""Faces per track that are stored; beyond, only shots are added."""
 
 log = structlog.get_logger(__name__)
 
 
 class _OpenTrack:
-    """A track of which more may come."""
+    """A track that may get more decisions."""
 
     def __init__(self, run_id: str, camera: str, track_id: int) -> None:
         self.run_id, self.camera, self.track_id = run_id, camera, track_id
         self.place: RecordingPosition | None = None
-        """Where its first frame was recorded, or one before it."""
+        """Position of its first frame in the recording, or of one before it."""
         self.first_s = float("inf")
         """Media time of its first face."""
         self.first, self.last = float("inf"), 0.0
@@ -46,7 +46,7 @@ class _OpenTrack:
         self.story: list[FaceOutcome] = []
         self.touched_s = 0.0
         self.due_s: float | None = None
-        """When it is to be written; ``None`` where nothing is new."""
+        """Monotonic time at which it is written; ``None`` if nothing is new."""
 
     def add(self, decision: Decision, now: float) -> None:
         face, frame = decision.face, decision.face.face.frame
@@ -74,7 +74,7 @@ class _OpenTrack:
         if self.due_s is None:
             self.due_s = now + WRITE_INTERVAL_S * (
                 1 + len(self.story) / 100
-            )  # a long story is not written at every face
+            )  # a long track is not written at every face
 
     def track(self) -> TrackRecord:
         place = self.place or RecordingPosition("", 0)
@@ -94,13 +94,13 @@ class _OpenTrack:
 
 
 class TrackBook:
-    """Collects decisions by track and writes them once a second, from a thread of its own."""
+    """Collects decisions by track and writes them once a second from its own thread."""
 
     def __init__(self, path: Path) -> None:
         """Open the store; nothing is written before the context is entered.
 
         Raises:
-            StoreError: it cannot be used.
+            StoreError: it cannot be opened.
         """
         self._store = StoreWriter(path, create=True)
         self._run_id = ""
@@ -109,13 +109,13 @@ class TrackBook:
         self._places: defaultdict[str, deque[tuple[float, RecordingPosition]]] = defaultdict(
             lambda: deque(maxlen=MAX_POSITIONS)
         )
-        """Media times of each camera's last frames, and where they were recorded."""
+        """Media times of each camera's last frames, and their positions in the recording."""
         self._place: Callable[[], RecordingPosition | None] = lambda: None
         self._stop = Event()
         self._thread = Thread(target=self._run, name="facegate-tracks", daemon=True)
 
     def attach(self, run_id: str, place: Callable[[], RecordingPosition | None]) -> Self:
-        """Say whose tracks they are, and what tells where the last frame was recorded."""
+        """Set the run id, and the function that returns the recording position of the last frame."""
         self._run_id, self._place = run_id, place
         return self
 
@@ -130,13 +130,13 @@ class TrackBook:
         self._thread.join()
 
     def on_frame(self, frame: ScoredFrame) -> None:
-        """Take a frame before it is decided; from the gate's thread."""
+        """Take a scored frame before its decisions; called from the gate's thread."""
         place = self._place()
         if place is not None:
             self._places[frame.frame.camera].append((frame.frame.pts_s, place))
 
     def on_decisions(self, decision: Decision) -> None:
-        """Take the fate of a face; from the gate's thread."""
+        """Take a decision; called from the gate's thread."""
         if decision.outcome is Outcome.UNTRACKED:
             return  # seen once: no track
         camera, track_id = decision.face.face.frame.camera, decision.face.track_id
@@ -151,23 +151,23 @@ class TrackBook:
             track.add(decision, monotonic())
 
     def _recorded(self, camera: str, pts_s: float) -> RecordingPosition | None:
-        """Where a frame of this camera was recorded, or one before it."""
+        """Position of a frame of this camera in the recording, or of one before it."""
         places = self._places[camera]
         before = [place for at, place in places if at <= pts_s]
         return before[-1] if before else places[0][1] if places else None
 
     def _run(self) -> None:
-        told = False
+        failed = False
         try:
             while True:
                 ended = self._stop.wait(WRITE_INTERVAL_S)
                 try:
                     self._write(monotonic(), everything=ended)
-                    told = False
+                    failed = False
                 except StoreError as error:
-                    if not told:
-                        log.error("tracks not kept, trying again", reason=str(error))
-                    told = True
+                    if not failed:
+                        log.error("tracks not stored, will retry", reason=str(error))
+                    failed = True
                 if ended:
                     return
         finally:

@@ -1,4 +1,4 @@
-"""What a camera is to look at: turned upright, masked, a region to search, regions to report."""
+"""Rotation, privacy masks, the detection region and the zones of a camera."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Polygon = tuple[tuple[float, float], ...]
 
 
 def rotated(frame: Frame, degrees: int) -> Frame:
-    """The frame turned counter-clockwise by a multiple of 90 degrees."""
+    """Return the frame rotated counterclockwise by a multiple of 90 degrees."""
     if not degrees:
         return frame
     image, large = (
@@ -29,7 +29,7 @@ def rotated(frame: Frame, degrees: int) -> Frame:
 
 
 def rescaled(face: Detection, scale_x: float, scale_y: float) -> Detection:
-    """The same face in a picture of another size."""
+    """Return the detection in the pixels of a picture of another size."""
     x1, y1, x2, y2 = face.box
     return Detection(
         box=(x1 * scale_x, y1 * scale_y, x2 * scale_x, y2 * scale_y),
@@ -47,16 +47,16 @@ class Regions:
         """Configure; all in fractions of the frame's width and height.
 
         Args:
-            detect_region: left, top, right, bottom of the part that is searched for faces; all of it by default.
-            zones: faces whose middle is in none of these polygons are not reported; everywhere by default.
-            mask: what nobody may look at.
+            detect_region: left, top, right, bottom of the part in which faces are detected; by default all.
+            zones: faces whose center is in none of them do not count. Everywhere by default.
+            mask: privacy masks.
         """
         self._roi = detect_region
         self._zones = [np.array(polygon, np.float32) for polygon in zones]
         self._masks = [np.array(polygon, np.float64) for polygon in mask]
 
     def masked(self, image: Image) -> Image:
-        """The picture with masked parts black."""
+        """Return the picture with masked parts black."""
         if not self._masks:
             return image
         size = np.array([image.shape[1], image.shape[0]])
@@ -65,12 +65,12 @@ class Regions:
         return copy
 
     def crop_to_roi(self, image: Image) -> Image:
-        """The part of the picture in which faces are looked for."""
+        """Return the part of the picture in which faces are detected."""
         left, top, right, bottom = self._edges(image)
         return contiguous(image[top:bottom, left:right])
 
     def to_frame_coords(self, found: Sequence[Detection], image: Image) -> list[Detection]:
-        """Detections in the searched part, in pixels of the whole picture."""
+        """Return detections of the cropped part in pixels of the whole picture."""
         left, top, _, _ = self._edges(image)
         if not left and not top:
             return list(found)
@@ -85,7 +85,7 @@ class Regions:
         ]
 
     def in_zone(self, face: Detection, width: int, height: int) -> bool:
-        """Whether the face's middle is where faces count."""
+        """Whether the face's center is in a zone."""
         if not self._zones:
             return True
         x, y = (face.box[0] + face.box[2]) / 2 / width, (face.box[1] + face.box[3]) / 2 / height

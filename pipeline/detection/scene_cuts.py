@@ -1,7 +1,7 @@
-"""Notices hard cuts, so that a track never runs from one scene into the next.
+"""Detects hard cuts, so that a track never continues from one scene into the next.
 
-Pure: the same frames give the same answers. A fixed camera hardly ever cuts; broadcast and edited footage does, and
-a face in the next scene may well stand where the last one stood.
+Pure: the same frames give the same result. A fixed camera hardly ever cuts; broadcast and edited footage does, and
+a face in the next scene may be where the last one was.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ THUMBNAIL = (32, 18)
 MIN_DIFFERENCE = 15.0
 """Mean gray-level change of the thumbnail (0..255) below which nothing is a cut."""
 MIN_RISE = 2.5
-"""A cut is also a jump: this many times the change before it. A waving camera changes as much, but again and again.
+"""A cut also exceeds the previous change by this factor; a shaking camera changes as much at every frame.
 On the research clips the three real cuts rise 3.5-fold or more, the largest other changes 1.2-fold."""
 
 

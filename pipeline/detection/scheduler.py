@@ -1,12 +1,12 @@
-"""How closely each frame of one camera is looked at: searched whole, only where faces are expected, or not at all.
+"""Decides for each frame of a camera: detect on the whole frame, track known faces only, or skip.
 
-Searching is dear and following cheap. A face that is known is followed from its last places and its look; the
-whole frame is searched as soon as one is lost, after a cut, and so often that a new face is found at most
-``MAX_DISCOVERY_DELAY_S`` after the look that a search would have found it in. Under overload that cannot be promised, and every
-third look is a search: otherwise looks would become dearer just when there are too many of them. Where nobody was
-seen for a while and nothing moves, the camera is looked at seldom.
+Detection on the whole frame is expensive; detecting known faces near their expected boxes is cheap. The whole frame
+is detected when a known face is lost, after a scene cut, and often enough that a new face is found at most
+``MAX_DISCOVERY_DELAY_S`` later than by detecting every frame. Under overload (frames too far apart) that cannot be
+guaranteed, and every third frame is detected whole. While no face is present and nothing moves, most frames are
+skipped.
 
-Pure, with time as an argument: the same frames and faces give the same looks.
+Pure, with time as an argument: the same frames and faces give the same decisions.
 """
 
 from __future__ import annotations
@@ -25,47 +25,47 @@ from facegate.pipeline.detection.template_match import FaceTemplatePatch, make_p
 from facegate.pipeline.records import Box, Detection, Image
 
 MAX_DISCOVERY_DELAY_S = 0.4
-"""A new face is found at most so much later than by searching every frame."""
+"""Maximum delay of finding a new face, compared with detecting every frame, seconds."""
 OVERLOAD_FACTOR = 1.5
-"""Looks are scarce when so much more time lies between two than was asked for."""
+"""Overload: the gap between two processed frames exceeds the configured one by this factor."""
 MAX_TRACK_ONLY_RUN = 2
-"""So many looks in turn follow known faces while looks are scarce."""
+"""Consecutive track-only frames under overload."""
 CLOCK_JITTER_S = 0.02
-"""Cameras' clocks tremble by so much."""
+"""Jitter of cameras' timestamps, seconds."""
 IDLE_AFTER_S = 3.0
-"""Without a face for so long, a still camera is looked at seldom."""
+"""Seconds without a face after which frames without motion are skipped."""
 NO_MOTION_S = 2.0
-"""A quiet camera in whose pictures nothing has moved for so long is at rest: few of its packets need decoding."""
+"""Seconds without a face and without motion after which the camera is idle: few of its packets need decoding."""
 STATIC_SCENE_INTERVAL_S = 0.5
-"""With ``skip_still``, a still scene is looked at this often, so that tracks do not end."""
+"""With ``skip_still``, seconds between two processed frames without motion, so that tracks do not end."""
 MOTION_THRESHOLD = 8.0
-"""Gray levels (0..255) by which a cell of the thumbnail changes when something moves; above a camera's noise."""
+"""Change of a thumbnail cell in gray levels (0..255) that counts as motion; above a camera's noise."""
 THUMBNAIL = (64, 36)
 MAX_EXTRAPOLATION_S = 1.0
-"""A face's speed is not believed over more time than this."""
+"""Maximum time over which a face's velocity is extrapolated, seconds."""
 
 
 class DetectionMode(StrEnum):
     """What is done with a frame."""
 
     SKIP = "none"
-    """Nothing moved and nobody is there."""
+    """Not processed: no motion and no face."""
     TRACK_ONLY = "follow"
-    """Known faces are looked for where they are expected."""
+    """Known faces are detected near their expected boxes."""
     FULL_FRAME = "search"
-    """The whole frame is searched."""
+    """Detection on the whole frame."""
 
 
 class _KnownFace(msgspec.Struct, frozen=True, eq=False):
-    """A face of the last look."""
+    """A face of the last processed frame."""
 
     box: Box
     velocity: tuple[float, float]
-    """Pixels per second of its middle."""
+    """Velocity of its center in pixels per second."""
     patch: FaceTemplatePatch | None
 
     def extrapolate(self, passed_s: float) -> Box:
-        """Where it is expected after so long."""
+        """Return the box expected after ``passed_s`` seconds."""
         ahead = min(passed_s, MAX_EXTRAPOLATION_S)
         dx, dy = (speed * ahead for speed in self.velocity)
         x1, y1, x2, y2 = self.box
@@ -73,7 +73,7 @@ class _KnownFace(msgspec.Struct, frozen=True, eq=False):
 
 
 class DetectionScheduler:
-    """Decides for one camera. For every frame ``step``; then ``tracked`` or ``detected`` with what was found."""
+    """Decides for one camera: call ``step`` for every frame, then ``tracked`` or ``detected`` with the result."""
 
     def __init__(
         self,
@@ -86,10 +86,10 @@ class DetectionScheduler:
         """Configure.
 
         Args:
-            look_s: seconds between two looks where nothing is overloaded; ``None`` where that is not known.
-            idle_fps: looks per second at a still scene without faces; ``None`` looks at every frame.
-            skip_still: leave out frames in which nothing has moved although somebody is there.
-            follow: ``False`` searches every frame that is looked at.
+            look_s: seconds between two processed frames without overload; ``None`` if unknown.
+            idle_fps: processed frames per second while no face is present and nothing moves; ``None`` for all.
+            skip_still: skip frames without motion even while a face is present.
+            follow: ``False`` runs detection on every processed frame.
         """
         self._overload_gap_s = (
             None if look_s is None else max(OVERLOAD_FACTOR * look_s, MAX_DISCOVERY_DELAY_S / 2 + CLOCK_JITTER_S)
@@ -99,23 +99,23 @@ class DetectionScheduler:
         self._track_between = follow
         self._known: list[_KnownFace] = []
         self._image: Image | None = None
-        """The frame that is looked at."""
+        """The current frame."""
         self._thumbnail: NDArray[Any] | None = None
-        """Of the last frame that was looked at, where the next may be left out."""
+        """Thumbnail of the last processed frame, if the next may be skipped."""
         self.is_idle = False
-        """Nobody is there and nothing has moved for a while, as far as the last frame told."""
+        """No face and no motion for a while, as of the last frame."""
         self._last_motion_s: float | None = None
         self._processed_s: float | None = None
         self._known_s: float | None = None
-        """Of the known faces' places."""
+        """Media time of the known faces' boxes."""
         self._last_face_s: float | None = None
         self._unsearched_since_s: float | None = None
-        """The first look since the last search that was none: how long a new face may have waited already."""
+        """Media time of the first track-only frame since the last detection; a new face may wait since then."""
         self._track_only_run = 0
-        """Looks since the last search."""
+        """Track-only frames since the last detection."""
 
     def step(self, image: Image, pts_s: float, *, cut: bool = False) -> DetectionMode:
-        """Say how to look at the next frame."""
+        """Return what to do with the next frame."""
         before = self._processed_s
         self._image = image
         if before is None or cut or pts_s < before:
@@ -138,17 +138,16 @@ class DetectionScheduler:
         return DetectionMode.TRACK_ONLY
 
     def expected_boxes(self, pts_s: float) -> list[Box]:
-        """Where the known faces should be now: by their speed, and where the picture looks like them."""
+        """Return the expected boxes of the known faces: extrapolated, then refined by template matching."""
         passed_s = 0.0 if self._known_s is None else pts_s - self._known_s
-        places = [(known.extrapolate(passed_s), known.patch) for known in self._known]
+        expected = [(known.extrapolate(passed_s), known.patch) for known in self._known]
         image = self._image
         return [
-            place if image is None or looks is None else match_template(image, looks, place)
-            for place, looks in places
+            box if image is None or patch is None else match_template(image, patch, box) for box, patch in expected
         ]
 
     def tracked(self, found: Sequence[Detection | None], pts_s: float) -> bool:
-        """Take what was found at the expected places; ``False`` where one was lost and a search has to follow."""
+        """Take the faces found at the expected boxes; return ``False`` if one was lost: then detect."""
         pairs = [(face, known) for face, known in zip(found, self._known, strict=True) if face is not None]
         if len(pairs) < len(found):
             return False
@@ -156,7 +155,7 @@ class DetectionScheduler:
         return True
 
     def detected(self, found: Sequence[Detection], pts_s: float) -> None:
-        """Take what a search has found."""
+        """Take the faces of a detection on the whole frame."""
         expected = list(zip(self.expected_boxes(pts_s), self._known, strict=True))
         pairs = []
         for face in found:
@@ -204,7 +203,7 @@ class DetectionScheduler:
 
 
 def _velocity(known: _KnownFace | None, box: Box, passed_s: float) -> tuple[float, float]:
-    """Half of what was known of it, half of what the last step shows."""
+    """Mean of the previous velocity and that of the last step, pixels per second."""
     if known is None or passed_s <= 0:
         return (0.0, 0.0)
     dx, dy = (((box[i] + box[i + 2]) - (known.box[i] + known.box[i + 2])) / 2 / passed_s for i in (0, 1))

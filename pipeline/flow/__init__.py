@@ -1,1 +1,1 @@
-"""What joins cameras and stages: bounded channels, fair batches, who goes first under load, shared cores."""
+"""Bounded channels, fair batching and sharing of cores between cameras and stages."""

@@ -1,7 +1,7 @@
-"""What is looked at or scored together: of live cameras one frame each, of a file one frame alone.
+"""Batching: one frame of each live camera per batch; a file's frame is a batch of its own.
 
-The last bits of a network's output depend on what shares its batch. A file's frames therefore share theirs with
-nothing: two runs over a file give the same numbers, bit for bit.
+The last bits of a network's output depend on the other items of its batch. A file's frames are therefore processed
+one by one, so that two runs over a file give bit-identical numbers.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ T = TypeVar("T")
 
 
 def rounds(items: Sequence[T], live: Set[str], camera_of: Callable[[T], str]) -> Iterator[list[T]]:
-    """Split what was taken from a channel into batches; each camera's order is kept.
+    """Split items of a channel into batches; each camera's order is kept.
 
     Args:
-        items: in the order in which they came.
+        items: in order of arrival.
         live: names of the live cameras.
-        camera_of: the camera of an item.
+        camera_of: returns the camera of an item.
     """
     together: dict[str, T] = {}
     for item in items:

@@ -5,7 +5,7 @@ overwrites its oldest record and counts it (live cameras keep the newest frame w
 consumer takes from the lanes in turn, so a busy camera cannot starve the others.
 
 End of stream travels through: when every lane is closed and empty, ``take`` raises :class:`EndOfStream`.
-``abort`` wakes everybody with :class:`Aborted`; what was queued is lost, on purpose.
+``abort`` wakes all waiters with :class:`Aborted`; queued records are discarded.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class EndOfStream(Exception):  # noqa: N818 - a signal, not an error
 
 
 class Aborted(Exception):  # noqa: N818 - a signal, not an error
-    """The run is being torn down; whoever waits must return."""
+    """The run is being aborted; every waiter must return."""
 
 
 class Lane(Generic[T]):
@@ -52,7 +52,7 @@ class Lane(Generic[T]):
 
     @property
     def full(self) -> bool:
-        """Whether the next :meth:`put` would wait, or replace something."""
+        """Whether the next :meth:`put` would wait or overwrite."""
         return len(self._items) >= self._capacity
 
     def drained(self) -> None:
@@ -62,7 +62,7 @@ class Lane(Generic[T]):
             changed.wait_for(lambda: self._channel.aborted or not self._items)
 
     def close(self, last: T | None = None) -> None:
-        """Say that nothing more will come; ``last`` is queued beyond the capacity and displaces nothing."""
+        """Mark the end of the stream; ``last`` is queued beyond the capacity and overwrites nothing."""
         with self._channel.changed:
             if last is not None:
                 self._items.append(last)
@@ -79,7 +79,7 @@ class Channel(Generic[T]):
         self._lanes: deque[Lane[T]] = deque()
 
     def lane(self, capacity: int, *, overwrite: bool = False) -> Lane[T]:
-        """Add a producer. The stream ends when every lane is closed and empty, so the first must come in time."""
+        """Add a producer. The stream ends when every lane is closed and empty, so add the first before taking."""
         lane = Lane(self, capacity, overwrite)
         with self.changed:
             self._lanes.append(lane)
@@ -96,7 +96,7 @@ class Channel(Generic[T]):
 
         Raises:
             EndOfStream: all lanes are closed and empty.
-            Aborted: the run is being torn down.
+            Aborted: the run is being aborted.
         """
         deadline = None if timeout_s is None else monotonic() + timeout_s
         with self.changed:
@@ -124,7 +124,7 @@ class Channel(Generic[T]):
                 items.append(lane._items.popleft())
                 idle = 0
             elif lane._closed and len(self._lanes) > 1:
-                self._lanes.pop()  # a camera that is gone for good
+                self._lanes.pop()  # a camera that has ended
             else:
                 idle += 1
         return items

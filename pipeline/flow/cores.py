@@ -1,7 +1,7 @@
-"""How many threads the numeric libraries may use.
+"""Limits the threads of the numeric libraries.
 
-Stages already run in parallel, so each gets its share of the cores. OpenMP's default is to spin while waiting,
-which starves the neighbors on a busy machine; it must be told before torch is imported.
+Stages run in parallel, so each gets its share of the cores. OpenMP spins while waiting by default, which starves
+other threads on a busy machine; the policy must be set before torch is imported.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Whether faces of one quality are as similar to whom they show as they were: a dirty lens, other light.
+"""Detects drift of the mated similarity at equal quality, as by a dirty lens or other lighting.
 
-Pure. The first named shots of a camera are the reference; the last ones are compared with what the reference had at
-the same quality. An alarm needs both a shift that matters and one that chance explains in one case of thousands.
+Pure. The first named shots of a camera are the reference; recent ones are compared with reference shots of the same
+quality. An alarm needs a shift that is both relevant and statistically significant (4 standard errors).
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ import msgspec
 import numpy as np
 
 REFERENCE, RECENT = 200, 100
-"""Named shots at the beginning, and of late."""
+"""Number of named shots in the reference and in the recent window."""
 BINS = (20, 40, 60, 80)
-"""Qualities at which one group of shots ends and the next begins."""
+"""Edges of the quality bins."""
 MIN_IN_BIN = 8
 MATTERS, SURE = 0.05, 4.0
-"""Of cosine similarity, and in standard errors."""
+"""Minimum shift in cosine similarity, and in standard errors."""
 
 
 class SimilarityShift(msgspec.Struct, frozen=True):
-    """Mean similarity of named shots of the same quality."""
+    """Mean cosine similarity of named shots of the same quality, before and after."""
 
     before: float
     after: float
 
 
 class DriftDetector:
-    """One camera's, since it began or since its state was removed."""
+    """Drift detector of one camera."""
 
     def __init__(self, reference: list[tuple[int, float]], recent: list[tuple[int, float]]) -> None:
-        """Go on from what was kept; qualities 0..100 and similarities."""
+        """Continue from a saved state: pairs of quality (0..100) and similarity."""
         self.reference = list(reference[:REFERENCE])
         self.recent: deque[tuple[int, float]] = deque(recent, RECENT)
 
@@ -44,7 +44,7 @@ class DriftDetector:
             self.recent.append(pair)
 
     def shift(self) -> SimilarityShift | None:
-        """What has moved, if anything has."""
+        """Return the shift, or ``None`` if there is none."""
         if len(self.recent) < RECENT:
             return None
         before, after = (np.array(pairs, np.float64) for pairs in (self.reference, list(self.recent)))

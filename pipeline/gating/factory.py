@@ -1,4 +1,4 @@
-"""From the configuration to a camera's guard and gate."""
+"""Builds each camera's identity guard and gate from the configuration."""
 
 from __future__ import annotations
 
@@ -34,35 +34,35 @@ log = structlog.get_logger(__name__)
 
 
 class LearnedState(msgspec.Struct, frozen=True):
-    """What a camera has learned, for whoever decides for it next."""
+    """Learned state of a camera, for the next run or node."""
 
     recall: RecallState | None = None
 
 
 class FleetPeers(Protocol):
-    """Other gates of a fleet, which decide for other cameras of a group, and for these ones later."""
+    """Other nodes of a fleet: they share sightings of a group, and may take over cameras."""
 
     def on_sighting(self, group: str, embedding: NDArray[np.float32], at_s: float) -> None:
-        """Somebody was let through: ``(D,)`` of unit length, when by this host's monotonic clock."""
+        """A person was forwarded: unit embedding ``(D,)`` and monotonic time of this host."""
         ...
 
     def on_learned_state(self, camera: str, learned: LearnedState) -> None:
-        """A camera has learned more."""
+        """The learned state of a camera has changed."""
         ...
 
 
 class StepResult(msgspec.Struct, frozen=True):
-    """What one step of a camera's gate has decided."""
+    """Decisions of one step of a camera's gate."""
 
     now: float
     """Media time of the camera's last frame."""
     decisions: list[Decision]
     ended_tracks: list[TrackEnd]
-    """Tracks of which no more shots will come."""
+    """Tracks that will send no more shots."""
 
 
 class GateFactory:
-    """Makes the guard and the gate of each camera, and keeps what cameras share or runs hand on."""
+    """Makes each camera's guard and gate, and holds what cameras share or what is kept between runs."""
 
     def __init__(
         self,
@@ -72,74 +72,76 @@ class GateFactory:
         people: IdentityThresholds | None,
         learned: dict[str, RecallState] | None = None,
     ) -> None:
-        """Take the configuration; ``on_learned_state`` is what a recording's cameras began with, not what is on disk."""
+        """Take the configuration; ``learned``: initial states of a recording, used instead of those on disk."""
         self.run_id, self._info, self._people = run_id, quality_info, people
         self._settings: dict[str, GateConfig] = {}
         self._groups: dict[str, RecentPeople] = {}
         self._recall: dict[str, RecallThreshold] = {}
         self._saved: dict[str, RecallState] = {}
-        """As it is on disk."""
+        """States as last saved to disk."""
         self._learned = learned
         self._restored: dict[str, LearnedState] = {}
         self._peers: FleetPeers | None = None
         self.configure(config)
 
     def configure(self, config: RunConfig, learned: dict[str, RecallState] | None = None) -> None:
-        """Make what comes from now on by another configuration; ``on_learned_state`` as above.
+        """Use another configuration for gates made from now on; ``learned`` as above.
 
-        A camera that is not in it keeps its settings: frames of it may still be on the way.
+        A camera that is not in it keeps its settings: its last frames may still be in the pipeline.
         """
         if learned is not None:
             self._learned = (self._learned or {}) | learned
         self._settings |= {camera.name: config.gate_for(camera.name) for camera in config.cameras}
 
     def connect_peers(self, outside: FleetPeers) -> None:
-        """Tell other gates what they need."""
+        """Report sightings and learned states to other nodes."""
         self._peers = outside
 
     def restore(self, learned: Mapping[str, LearnedState]) -> None:
-        """Let cameras that begin from now on go on with what they have learned elsewhere."""
+        """Set the initial states of cameras taken over from other nodes."""
         self._restored |= learned
 
     def add_sighting(self, met: PeerSighting) -> None:
-        """Somebody was let through by another gate."""
-        # By the configuration, not by who has sent a frame: a recording leaves out frames in which nothing happens.
-        wanted = next((gate.identity for gate in self._settings.values() if gate.identity.group == met.group), None)
-        if wanted is not None and self._people is not None:
-            self._group(met.group, wanted.group_s, self._people).add_embedding(
+        """Take a person who was forwarded by another node."""
+        # By the configuration, not by which cameras have sent frames: recordings omit frames without faces.
+        identity = next(
+            (gate.identity for gate in self._settings.values() if gate.identity.group == met.group), None
+        )
+        if identity is not None and self._people is not None:
+            self._group(met.group, identity.group_s, self._people).add_embedding(
                 np.frombuffer(met.embedding, "<f4"), met.at_s
             )
 
     def settings(self, camera: str) -> GateConfig:
-        """How the camera's gate is configured now, or was when the camera was removed."""
+        """Return the camera's gate settings; of a removed camera the last ones."""
         return self._settings[camera]
 
     def identity_guard(self, camera: str, first_id: int = 0) -> IdentitySwitchGuard:
-        """The camera's purity guard; its track ids begin with ``first_id``."""
+        """Return a new identity guard of the camera; its track ids start at ``first_id``."""
         gate = self.settings(camera)
         people = self._people if gate.identity.split_identity_switches else None
         merge_s = 0.0 if people is None else gate.identity.merge_s
         return IdentitySwitchGuard(people, reliable=gate.min_quality, merge_s=merge_s, first_id=first_id)
 
     def track_gate(self, camera: str) -> GatePolicy:
-        """The camera's gate.
+        """Return a new gate of the camera.
 
         Raises:
-            ConfigError: a policy by person with a model whose embedding does not tell people apart.
+            ConfigError: ``cooldown_s`` or ``group`` with a model whose embedding does not distinguish people.
         """
         gate = self.settings(camera)
-        wanted = gate.identity
-        if self._people is None and (wanted.cooldown_s or wanted.group):
+        identity = gate.identity
+        if self._people is None and (identity.cooldown_s or identity.group):
             raise ConfigError(
-                f"camera {camera}: cooldown_s and group need a model whose card says how alike two faces "
-                "of one person are ('people'): the embedding of this one does not tell people apart"
+                f"camera {camera}: the model's embedding does not distinguish people: remove cooldown_s and group, "
+                "or use a model whose card has 'people'"
             )
         recent = group = None
         if self._people is not None:
             same = self._people.same_above
-            recent = RecentPeople(wanted.cooldown_s, same) if wanted.cooldown_s else None
-            if wanted.group:
-                group = self._group(wanted.group, wanted.group_s, self._people)
+            recent = RecentPeople(identity.cooldown_s, same) if identity.cooldown_s else None
+            if identity.group:
+                group = self._group(identity.group, identity.group_s, self._people)
         settings = gate_settings(gate)
         return GatePolicy(
             self.run_id, camera, settings, self._info,
@@ -147,11 +149,11 @@ class GateFactory:
         )  # fmt: skip
 
     def scoring_scheduler(self, camera: str, *, everything: bool) -> ScoringScheduler:
-        """What says which of the camera's faces are worth scoring."""
+        """Return a new scoring scheduler of the camera."""
         return ScoringScheduler(gate_settings(self.settings(camera)), self.run_id, everything=everything)
 
     def save(self) -> None:
-        """Keep the learned thresholds for the next run."""
+        """Save the learned thresholds for the next run."""
         for camera in self._recall:
             self.save_learned(camera)
 
@@ -165,23 +167,23 @@ class GateFactory:
         return self._groups[name]
 
     def save_learned(self, camera: str) -> None:
-        """Keep what a camera has learned, where it has a place for that and anything is new."""
+        """Publish the learned state of a camera, and save it if ``gate.state`` is set and it has changed."""
         self._publish_learned(camera)
-        folder, keeping = self.settings(camera).state, self._recall.get(camera)
-        if folder is not None and keeping is not None and self._learned is None:
-            state = keeping.state()
+        folder, threshold = self.settings(camera).state, self._recall.get(camera)
+        if folder is not None and threshold is not None and self._learned is None:
+            state = threshold.state()
             if state != self._saved.get(camera):
                 _try_to_write(_learned_file(folder, camera, self._info), state)
                 self._saved[camera] = state
 
     def _publish_learned(self, camera: str) -> None:
-        keeping = self._recall.get(camera)
-        if self._peers is not None and keeping is not None:
-            self._restored[camera] = LearnedState(keeping.state())
+        threshold = self._recall.get(camera)
+        if self._peers is not None and threshold is not None:
+            self._restored[camera] = LearnedState(threshold.state())
             self._peers.on_learned_state(camera, self._restored[camera])
 
     def initial_states(self) -> dict[str, RecallState]:
-        """What each camera with ``recall`` begins with."""
+        """Return the initial state of each camera with ``target_recall``."""
         found = {camera: self._state(camera, gate) for camera, gate in self._settings.items() if gate.target_recall}
         return {camera: state for camera, state in found.items() if state is not None}
 
@@ -197,7 +199,7 @@ class GateFactory:
         try:
             return msgspec.json.decode(path.read_bytes(), type=RecallState)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} holds nothing that a gate has learned: remove it to start anew") from error
+            raise ConfigError(f"{path} is not a learned threshold: remove it to learn from the start") from error
 
     def _recall_threshold(self, camera: str, gate: GateConfig) -> RecallThreshold | None:
         if gate.target_recall is None:
@@ -208,13 +210,13 @@ class GateFactory:
             floor=gate.min_quality,
             max_threshold=gate.max_threshold,
         )
-        keeping = RecallThreshold(settings, self.run_id, camera, self._state(camera, gate))
-        self._recall[camera] = keeping
-        return keeping
+        threshold = RecallThreshold(settings, self.run_id, camera, self._state(camera, gate))
+        self._recall[camera] = threshold
+        return threshold
 
 
 def _write(path: Path, state: RecallState) -> None:
-    """As a whole or not at all."""
+    """Replace the file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     part.write_bytes(msgspec.json.encode(state))
@@ -222,16 +224,16 @@ def _write(path: Path, state: RecallState) -> None:
 
 
 def _try_to_write(path: Path, state: RecallState) -> None:
-    """A full disk costs what was learned since, and no camera."""
+    """A full disk loses the learned state, not the camera."""
     try:
         _write(path, state)
     except OSError as error:
         reason = (error.strerror or "unknown error").lower()
-        log.error("what was learned is not kept", file=str(path), reason=reason)
+        log.error("cannot save the learned threshold", file=str(path), reason=reason)
 
 
 def write_learned_state(folder: Path, camera: str, info: QualityInfo, state: RecallState) -> None:
-    """Keep what a camera begins with, in place of what was there.
+    """Save the initial state of a camera, replacing an existing one.
 
     Raises:
         ConfigError: it cannot be written.
@@ -244,26 +246,26 @@ def write_learned_state(folder: Path, camera: str, info: QualityInfo, state: Rec
 
 
 def _learned_file(folder: Path, camera: str, info: QualityInfo) -> Path:
-    """Qualities of another model or calibration are other numbers: they have another file."""
+    """Path of a camera's state; each model and calibration has its own, since qualities are not comparable."""
     what = f"{info.algorithm}/{info.model}/{info.calibration}"
     return folder / f"{camera}.{hashlib.sha256(what.encode()).hexdigest()[:8]}.keep.json"
 
 
 def gate_settings(gate: GateConfig) -> GateSettings:
-    """The pure settings of a configured gate."""
+    """Return the settings of a gate without pydantic."""
     fields = gate.model_dump(include=set(GateSettings.__struct_fields__) - {"limits"})
     return GateSettings(**fields, limits=FaceLimits(**gate.limits.model_dump()))
 
 
 class CameraGate:
-    """Guard and gate of one camera, one after the other: the whole way from a scored frame to its decisions."""
+    """Identity guard and gate of one camera: from scored frames to decisions."""
 
     def __init__(self, gates: GateFactory, camera: str, *, first_id: int = 0) -> None:
         self._run_id, self._camera = gates.run_id, camera
         self._with_shots: set[int] = set()
-        """Tracks of which shots have come."""
+        """Tracks that have sent shots."""
         self._ended: set[int] = set()
-        """Of those, the ones that have ended; some may be held for an answer."""
+        """Those of them that have ended; some may be held for feedback."""
         self._now = 0.0
         self.guard = gates.identity_guard(camera, first_id)
         self.gate = gates.track_gate(camera)
@@ -283,25 +285,25 @@ class CameraGate:
         return self._result(decisions)
 
     def on_feedback(self, answer: RecognitionFeedback) -> StepResult:
-        """Take what a recognizer said of a shot of this camera."""
+        """Take recognition feedback on a shot of this camera."""
         return self._result(self.gate.on_feedback(answer))
 
     def settle_pending(self) -> StepResult:
-        """Wait for no more answers."""
+        """Settle held tracks without waiting for feedback."""
         return self._result(self.gate.settle_pending())
 
     def is_conclusive(self) -> frozenset[int]:
-        """The tracker's tracks of which nothing more will be sent, as their recognizer is sure."""
+        """Tracks of the tracker that send no more shots, because their recognition is conclusive."""
         present = self.guard.current_people().items()
         return frozenset(track for track, person in present if self.gate.is_conclusive(person))
 
     def live(self) -> tuple[int, ...]:
-        """Tracks of which shots have come and more may come."""
+        """Tracks that have sent shots and may send more."""
         return tuple(sorted(self._with_shots))
 
     @property
     def awaits_feedback(self) -> bool:
-        """Whether tracks that have ended are held for an answer."""
+        """Whether ended tracks are held for feedback."""
         return any(self.gate.is_held(track_id) for track_id in self._ended)
 
     def _result(self, decisions: list[Decision]) -> StepResult:
@@ -312,31 +314,31 @@ class CameraGate:
 
 
 class CameraGates:
-    """What decides for each camera of a run, live or replayed."""
+    """The gates of all cameras of a run, live or replayed."""
 
     def __init__(self, gates: GateFactory) -> None:
         self._gates = gates
-        self._answering = False
+        self._feedback_expected = False
         self.cameras: dict[str, CameraGate] = {}
-        """Of those that have sent a frame."""
+        """Gates of the cameras that have sent a frame."""
 
     def step(self, frame: ScoredFrame) -> Iterator[StepResult]:
-        """Take a camera's next frame; the fates that are known by it."""
+        """Take a camera's next frame; yield the decisions it causes."""
         camera = frame.frame.camera
         decider = self.cameras.get(camera)
         if decider is None or decider.ended:
-            # A camera whose configuration was changed comes back under its name; its track ids go on.
+            # A camera whose configuration was changed starts again under its name; its track ids continue.
             if decider is not None:
                 yield decider.settle_pending()
             first_id = 0 if decider is None else decider.guard.next_id
             decider = self.cameras[camera] = CameraGate(self._gates, camera, first_id=first_id)
-            decider.gate.set_feedback_expected(self._answering)
+            decider.gate.set_feedback_expected(self._feedback_expected)
         yield decider.step(frame)
 
     def on_feedback(self, answers: FeedbackBatch) -> Iterator[StepResult]:
-        """Take what recognizers have said; what nobody asked is ignored."""
-        if answers.expected != self._answering:
-            self._answering = answers.expected
+        """Take recognition feedback and sightings; feedback on unknown shots is ignored."""
+        if answers.expected != self._feedback_expected:
+            self._feedback_expected = answers.expected
             for decider in self.cameras.values():
                 decider.gate.set_feedback_expected(answers.expected)
         for met in answers.sightings:
@@ -347,11 +349,11 @@ class CameraGates:
                     yield decider.on_feedback(answer)
 
     def settle_pending(self) -> Iterator[StepResult]:
-        """Wait for no more answers."""
+        """Settle held tracks without waiting for feedback."""
         for decider in self.cameras.values():
             yield decider.settle_pending()
 
     @property
     def awaits_feedback(self) -> bool:
-        """Whether more could come by an answer alone."""
+        """Whether feedback alone could cause more shots."""
         return any(decider.awaits_feedback for decider in self.cameras.values())

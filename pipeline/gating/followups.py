@@ -1,7 +1,7 @@
-"""Asking again: what a track still offers when its recognizer was not sure. Pure; the gate decides when.
+"""Follow-up shots: a track's reserve faces, for inconclusive recognition. Pure; the gate decides when.
 
-One best shot is one chance. Of faces that are about as good, the one that looks least like what was sent, by its
-embedding, tells a recognizer most.
+Among faces of similar quality, the one that differs most from the shots already sent, by its embedding, gives the
+recognizer the most information.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from facegate.pipeline.records import Floats, ScoredFace
 from facegate.pipeline.tracking.identity import unit_embedding
 
 MAX_RESERVES = 8
-"""Kept for each track. With 6 to 32 the same visits are identified."""
+"""Reserve faces per track. From 6 to 32 the same visits are identified."""
 FIRST_FOLLOWUP_DELAY_S = 0.5
-"""A track that goes on is asked again so long after an unsure answer, then after twice as long, and so on."""
+"""Seconds from inconclusive feedback to the first follow-up of a live track; doubled for each further one."""
 
 
 class ReserveShots:
-    """The faces of one track that may be asked for, and what was sent of it."""
+    """The reserve faces of one track, and the embeddings of its shots."""
 
     def __init__(self) -> None:
         self._kept: list[ScoredFace] = []
         self._sent: list[Floats] = []
 
     def add(self, face: ScoredFace) -> list[ScoredFace]:
-        """Take a face; return the one that is let go for it, perhaps itself."""
+        """Take a face; return the faces dropped for it, perhaps itself."""
         self._kept.append(face)
         if len(self._kept) <= MAX_RESERVES:
             return []
@@ -34,13 +34,13 @@ class ReserveShots:
         return [worst]
 
     def record_sent(self, face: ScoredFace) -> None:
-        """A face of the track was sent."""
+        """Note that a face of the track was sent."""
         unit = unit_embedding(face)
         if unit is not None:
             self._sent.append(unit)
 
     def take_best(self) -> ScoredFace | None:
-        """The best that is different from what was sent: the very same, by its embedding, counts for nothing."""
+        """Remove and return the face with the best product of quality and difference from the shots sent."""
         if not self._kept:
             return None
         best = max(
@@ -50,9 +50,9 @@ class ReserveShots:
         return best
 
     def clear(self) -> list[ScoredFace]:
-        """Let all go."""
-        let_go, self._kept = self._kept, []
-        return let_go
+        """Drop and return all."""
+        dropped, self._kept = self._kept, []
+        return dropped
 
     def _similarity_to_sent(self, face: ScoredFace) -> float:
         unit = unit_embedding(face)

@@ -1,16 +1,16 @@
-"""The gate of one camera: combines the policies, and gives every face its one fate.
+"""The gate of one camera: combines the policies and gives every face exactly one outcome.
 
-Of the faces that pass limits and threshold, each track keeps its best so far. When one is sent:
+Of the faces that pass limits and threshold, each track keeps its best so far. It is sent:
 
 - ``end``: when the track ends;
 - ``early``: at once when it is good enough, then again only when better by the margin;
-- ``interval``: the best of every so many seconds, the first one at once;
+- ``interval``: the first at once, then the best of every ``interval_s``;
 
-and in every mode after ``max_wait_s`` when nothing of the track was sent yet. What is to be sent may still be held
-back: too short a track, a person who was sent recently, the minute's budget.
+and in every mode after ``max_wait_s`` when nothing of the track was sent yet. A shot can still be held back: the
+track is too short, the person was sent recently, or the budget per minute is used up.
 
-Where recognizers answer, an unsure answer earns the track another, different shot, also after it has ended; a sure
-one closes it.
+With recognition feedback, an inconclusive result gives the track another, different shot, even after it has ended;
+a conclusive one closes it.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from facegate.pipeline.records import (
 
 Mode = Literal["end", "early", "interval"]
 MAX_TRACKS = 1000
-"""Tracks of one camera at once; beyond, the one not seen for longest ends."""
+"""Maximum number of tracks of one camera; beyond, the one not seen for longest ends."""
 TRACK_TIMEOUT_S = 600.0
-"""A track not seen for this long ends, whatever the tracker says."""
+"""Seconds without a face after which a track ends, whatever the tracker says."""
 FEEDBACK_TIMEOUT_S = 5.0
-"""A track that has ended is held so long for an answer to its last shot."""
+"""Seconds for which an ended track is held for feedback on its last shot."""
 
 
 class GateSettings(msgspec.Struct, frozen=True):
@@ -60,18 +60,18 @@ class GateSettings(msgspec.Struct, frozen=True):
     min_yaw_gap_deg: float = 15.0
     max_shots: int = 20
     max_followups: int = 4
-    """After the first of a track, while its recognizer is not sure."""
+    """Follow-ups per track while its recognition is inconclusive."""
     min_track_faces: int = 1
     limits: FaceLimits = FaceLimits()
     primary_face_min_px: float | None = None
-    """Only the largest face counts, if it is at least this wide; ``None`` lets all count."""
+    """Only the largest face counts, if it is at least this wide; ``None``: all count."""
     max_per_minute: int | None = None
     shadow_rate: float = 0.0
     dry_run: bool = False
 
 
 class Decision(msgspec.Struct, frozen=True, eq=False):
-    """The fate of one face; ``shot`` is set when it leaves."""
+    """The outcome of one face; ``shot`` is set when it is sent."""
 
     face: ScoredFace | SkippedFace
     outcome: Outcome
@@ -84,24 +84,24 @@ class _Track(msgspec.Struct):
     best: BestShots
     faces: int = 0
     best_quality: int = 0
-    """Of all faces that were scored."""
+    """Best quality of all scored faces."""
     named: bool = False
     is_open: bool = False
     sent_rank: float | None = None
-    """Best rank that was sent, or would have been but for a policy that held it back."""
+    """Best rank that was sent or held back by a policy."""
     sent_s: float = 0.0
     sent: int = 0
     reserves: ReserveShots = msgspec.field(default_factory=ReserveShots)
     awaiting: set[str] = msgspec.field(default_factory=set)
-    """Shots of which the recognizer has said nothing yet."""
+    """Shots without feedback yet."""
     inconclusive: bool = False
-    """The last answer was not sure, and no other shot has followed."""
+    """The last feedback was inconclusive, and no shot has followed."""
     conclusive: bool = False
     follow_up_due_s: float = 0.0
-    """Media time from which it may be asked again while it goes on."""
+    """Media time of the earliest follow-up while the track goes on."""
     follow_up_delay_s: float = FIRST_FOLLOWUP_DELAY_S
     held_since_s: float = 0.0
-    """This host's clock when the track had ended and the last shot was sent."""
+    """Monotonic time at which the ended track sent its last shot."""
 
 
 class GatePolicy:
@@ -127,9 +127,9 @@ class GatePolicy:
         self._shadow = ShadowSample(settings.shadow_rate, run_id)
         self._tracks: dict[int, _Track] = {}
         self._held: dict[int, _Track] = {}
-        """Ended, and waiting for an answer."""
+        """Ended tracks that wait for feedback."""
         self._shots: dict[str, tuple[int, int]] = {}
-        """Unanswered shots: their tracks and qualities."""
+        """Shots without feedback: their tracks and qualities."""
         self._follow_ups_enabled = (
             settings.max_followups > 0 and settings.mode != "interval" and not settings.dry_run
         )
@@ -138,24 +138,24 @@ class GatePolicy:
         self._clock = 0.0
 
     def set_feedback_expected(self, answering: bool) -> None:
-        """Whether recognizers that answer are there."""
+        """Set whether recognizers that send feedback are connected."""
         self._feedback_expected = answering and self._follow_ups_enabled
 
     def is_held(self, track_id: int) -> bool:
-        """Whether more shots may come of a track that has ended."""
+        """Whether an ended track may still send shots."""
         return track_id in self._held
 
     def awaits_feedback(self, shot_id: str) -> bool:
-        """Whether an answer to this shot would change anything."""
+        """Whether feedback on this shot is expected."""
         return shot_id in self._shots
 
     def is_conclusive(self, track_id: int) -> bool:
-        """Whether nothing more will be sent of a track, as its recognizer is sure."""
+        """Whether a track sends no more shots because its recognition is conclusive."""
         track = self._tracks.get(track_id)
         return track is not None and track.conclusive
 
     def on_feedback(self, answer: RecognitionFeedback) -> list[Decision]:
-        """Take what a recognizer says of a shot; what it says of others is ignored."""
+        """Take recognition feedback on a shot; feedback on unknown shots is ignored."""
         track_id, quality = self._shots.pop(answer.shot_id, (-1, 0))
         track = self._tracks.get(track_id) or self._held.get(track_id)
         if track is None or track.conclusive:
@@ -176,11 +176,11 @@ class GatePolicy:
         return self._follow_up_ended(track_id, track) if track_id in self._held else []
 
     def settle_pending(self) -> list[Decision]:
-        """Wait for no more answers: what was held is settled."""
+        """Settle held tracks without waiting for feedback."""
         return [decision for track_id in list(self._held) for decision in self._release_held(track_id)]
 
     def step(self, frame: ScoredFrame) -> list[Decision]:
-        """Take one scored frame; return the faces whose fate is now known (the best of a track may stay open)."""
+        """Take one scored frame; return the decisions it causes (the best face of a track may stay undecided)."""
         decisions: list[Decision] = []
         now = frame.frame.pts_s
         self._now, self._clock = now, frame.frame.received_s
@@ -240,7 +240,7 @@ class GatePolicy:
         return Outcome.SUPERSEDED if face.rank[0] < self._improvement_floor(track) else None
 
     def _improvement_floor(self, track: _Track) -> float:
-        """What a face needs to be worth another shot of its track."""
+        """Minimum rank for another shot of the track."""
         if track.sent_rank is None or self._settings.mode == "interval":
             return 0
         return track.sent_rank + self._settings.improve_margin
@@ -251,18 +251,18 @@ class GatePolicy:
         return Decision(face, outcome)
 
     def _release(self, track: _Track, now: float) -> list[Decision]:
-        """Send the best of a track that goes on, if it is time."""
+        """Send the best face of a live track if it is due."""
         s = self._settings
         if track.faces < s.min_track_faces or track.sent >= s.max_shots:
             return []
         if self._budget is not None and not self._budget.has_left(now):
-            return []  # it may still go when the minute is over, or as the track ends
+            return []  # it may still be sent when the minute is over, or when the track ends
         if not track.best.kept:
             return self._follow_up_live(track, now)
         best = track.best.kept[0]
         reason: Reason | None = None
         if track.inconclusive and not track.awaiting and track.sent <= s.max_followups:
-            reason = Reason.FOLLOW_UP  # better by the margin than what it was not sure of
+            reason = Reason.FOLLOW_UP  # better by the margin than the inconclusive shot
         elif s.mode == "early" and track.sent_rank is not None:
             reason = Reason.IMPROVED
         elif s.mode == "early" and best.quality >= s.good_enough:
@@ -281,9 +281,9 @@ class GatePolicy:
         return decisions + [decision for face in below for decision in self._reserve(track, face)]
 
     def _reserve(self, track: _Track, face: ScoredFace) -> list[Decision]:
-        """Keep a face that is not sent for now, where it may be asked for."""
-        let_go = track.reserves.add(face) if self._feedback_expected and not track.conclusive else [face]
-        return [Decision(other, Outcome.SUPERSEDED) for other in let_go]
+        """Keep a face in reserve if follow-ups are possible."""
+        dropped = track.reserves.add(face) if self._feedback_expected and not track.conclusive else [face]
+        return [Decision(other, Outcome.SUPERSEDED) for other in dropped]
 
     def _drop_reserves(self, track: _Track) -> list[Decision]:
         for shot_id in track.awaiting:
@@ -291,7 +291,7 @@ class GatePolicy:
         return [Decision(face, Outcome.SUPERSEDED) for face in track.reserves.clear()]
 
     def _follow_up_live(self, track: _Track, now: float) -> list[Decision]:
-        """Ask again for a track that goes on, keeping one chance for its end."""
+        """Send a follow-up of a live track, keeping one for its end."""
         s = self._settings
         if not track.inconclusive or track.awaiting or now < track.follow_up_due_s or track.sent >= s.max_followups:
             return []
@@ -299,7 +299,7 @@ class GatePolicy:
         return [] if face is None else [self._send(track, face, Reason.FOLLOW_UP, now)]
 
     def _follow_up_ended(self, track_id: int, track: _Track) -> list[Decision]:
-        """Ask again for a track that has ended, or let it go."""
+        """Send a follow-up of an ended track, or release it."""
         s = self._settings
         if track.awaiting:
             return []
@@ -337,16 +337,16 @@ class GatePolicy:
         return self._drop_reserves(track)
 
     def _learn_from(self, track_id: int, track: _Track) -> None:
-        """A track is over; learn from it."""
+        """Learn from a finished track."""
         if self.recall is not None and track.named and self.recall.is_explored(track_id):
             self.recall.on_named_visit(track.best_quality)
 
     def _send(self, track: _Track, face: ScoredFace, reason: Reason, now: float) -> Decision:
-        """Send a face, unless somebody or something holds it back."""
+        """Send a face unless a policy holds it back."""
         track.sent_rank = max(face.rank[0], track.sent_rank or 0.0)
         track.sent_s = now
         clock = face.face.frame.received_s
-        # What a track has sent itself does not hold back its further shots.
+        # A track's own shots do not hold back its further ones.
         if not track.sent and self._recent is not None and self._recent.contains(face, now):
             return Decision(face, Outcome.COOLDOWN)
         if not track.sent and self._group is not None and self._group.contains(face, clock):
@@ -370,7 +370,7 @@ class GatePolicy:
         return Decision(face, Outcome.FORWARDED, shot)
 
     def _expire_tracks(self, now: float) -> list[Decision]:
-        """End tracks that the tracker has forgotten to end, and the oldest beyond the bound."""
+        """End stale tracks, and the oldest beyond ``MAX_TRACKS``."""
         stale = [track_id for track_id, track in self._tracks.items() if now - track.last_s > TRACK_TIMEOUT_S]
         beyond = len(self._tracks) - len(stale) - MAX_TRACKS
         if beyond > 0:

@@ -1,4 +1,4 @@
-"""Limits on single faces: size, border, confidence, pose. Whoever fails one is dropped at once, with its reason."""
+"""Limits on single faces: size, distance from the border, confidence, pose."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from facegate.pipeline.records import Detection, FrameRef, Outcome
 
 
 class FaceLimits(msgspec.Struct, frozen=True):
-    """What a face must fulfil; ``None`` or 0 where nothing is asked."""
+    """Limits of a face in pixels and degrees; ``None`` or 0: no limit."""
 
     max_face_px: float | None = None
     border_px: float = 0.0
-    """Least distance of the box from the frame's border."""
+    """Minimum distance of the box from the frame's border."""
     min_confidence: float = 0.0
     max_yaw_deg: float | None = None
     max_pitch_deg: float | None = None
     max_roll_deg: float | None = None
 
     def rejection(self, detection: Detection, frame: FrameRef) -> Outcome | None:
-        """The outcome of a face that fails, ``None`` for one that passes."""
+        """Return the outcome of a face that fails, ``None`` if it passes."""
         left, top, right, bottom = detection.box
         if self.max_face_px is not None and right - left > self.max_face_px:
             return Outcome.TOO_LARGE

@@ -18,18 +18,18 @@ MAX_RECENT_PEOPLE = 2000
 
 
 class Hysteresis:
-    """Opens at the threshold and closes only below ``threshold - band``, so that a track does not flap."""
+    """Opens at the threshold and closes only below ``threshold - band``."""
 
     def __init__(self, band: int) -> None:
         self._band = band
 
     def admits(self, was_open: bool, quality: int, threshold: int) -> bool:
-        """Whether a face passes; also the track's new state."""
+        """Whether a face passes, which is also the track's new state."""
         return quality >= (threshold - self._band if was_open else threshold)
 
 
 class BestShots:
-    """The best ``k`` faces of a track so far, apart from each other in time or yaw."""
+    """The best ``k`` faces of a track so far, distinct in time or yaw."""
 
     def __init__(self, k: int, min_gap_s: float, min_yaw_gap_deg: float) -> None:
         self._k, self._min_gap_s, self._min_yaw_gap_deg = k, min_gap_s, min_yaw_gap_deg
@@ -37,7 +37,7 @@ class BestShots:
         """Best first."""
 
     def add(self, face: ScoredFace) -> list[ScoredFace]:
-        """Take a face; return those that lose their place, perhaps the new one itself."""
+        """Take a face; return the faces it displaces, perhaps itself."""
         if self._k == 1:
             if self.kept and face.rank <= self.kept[0].rank:
                 return [face]
@@ -59,7 +59,7 @@ class BestShots:
 
 
 class PrimaryFace:
-    """Only the largest near face of a frame counts; it stays so until another is clearly larger."""
+    """Selects the largest face that is near; it stays selected until another is clearly larger."""
 
     SWITCH_RATIO = 1.2
 
@@ -68,7 +68,7 @@ class PrimaryFace:
         self._track: int | None = None
 
     def track_of(self, faces: tuple[ScoredFace | SkippedFace, ...]) -> int | None:
-        """Track of the frame's primary face, ``None`` where nobody is near."""
+        """Return the track of the frame's primary face, ``None`` if no face is near."""
         widths = {face.track_id: face.face.detection.width for face in faces}
         near = {track: width for track, width in widths.items() if width >= self._min_px}
         if not near:
@@ -81,7 +81,7 @@ class PrimaryFace:
 
 
 class RecentPeople:
-    """Who was forwarded within the last ``window_s``, by embedding. One per camera, or one for a group of them."""
+    """People forwarded within the last ``window_s``, by embedding; of one camera or of a group."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class RecentPeople:
         same_above: float,
         tell: Callable[[NDArray[np.float32], float], None] = lambda unit, now: None,
     ) -> None:
-        """Begin; ``tell`` is told of everybody who is remembered: the unit embedding, and when."""
+        """Configure; ``tell`` is called for every person added: unit embedding ``(D,)`` and time."""
         self._window_s, self._same_above, self._tell = window_s, same_above, tell
         self._people: deque[tuple[float, NDArray[np.float32]]] = deque(maxlen=MAX_RECENT_PEOPLE)
 
@@ -104,43 +104,43 @@ class RecentPeople:
         return bool((known @ unit).max() >= self._same_above)
 
     def add(self, face: ScoredFace, now: float) -> None:
-        """Remember a person that is being forwarded."""
+        """Add a person who is being forwarded."""
         unit = unit_embedding(face)
         if unit is not None:
             self.add_embedding(unit, now)
             self._tell(unit, now)
 
     def add_embedding(self, unit: NDArray[np.float32], now: float) -> None:
-        """Remember somebody whom another gate has let through."""
+        """Add a person who was forwarded by another node: unit embedding ``(D,)``."""
         self._people.append((now, unit))
 
 
 class Budget:
-    """At most so many forwards within any minute."""
+    """Maximum number of shots within any minute."""
 
     def __init__(self, max_per_minute: int) -> None:
         self._per_minute = max_per_minute
         self._times: deque[float] = deque()
 
     def has_left(self, now: float) -> bool:
-        """Whether one more may go."""
+        """Whether one more may be sent."""
         while self._times and now - self._times[0] >= 60.0:
             self._times.popleft()
         return len(self._times) < self._per_minute
 
     def spend(self, now: float) -> None:
-        """One went."""
+        """Count one shot."""
         self._times.append(now)
 
 
 class ShadowSample:
-    """Chooses a small share of rejected faces, by the face alone: a replay chooses the same."""
+    """Selects a share of rejected faces by a hash of their ids, so that a replay selects the same."""
 
     def __init__(self, share: float, run_id: str) -> None:
         self._share, self._run_id = share, run_id
 
     def selects(self, face: Face) -> bool:
-        """Whether to forward this reject, marked."""
+        """Whether to forward this reject as a shadow sample."""
         if not self._share:
             return False
         text = f"{self._run_id}/{face.frame.camera}/{face.face_id}"

@@ -1,1 +1,1 @@
-"""What is told of a run: the one fate of every face, the report, health and metrics, contact sheets."""
+"""Observability of a run: the ledger of outcomes, the report, health and metrics, contact sheets."""

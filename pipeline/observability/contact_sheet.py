@@ -1,4 +1,4 @@
-"""Keeps the shots of a run as pictures, and shows the best and the worst crop of each track side by side."""
+"""Writes the shots of a run as pictures, and a sheet with the best and the worst crop of each track."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.records import Image, ScoredFace
 
 MAX_TRACKS = 200
-"""Tracks on the sheet; later ones are counted, not shown, so that memory and picture stay bounded."""
+"""Maximum number of tracks on the sheet; bounds memory and the size of the picture."""
 COLUMNS = 4
 CROP = 112
 CAPTION = 20
@@ -28,22 +28,20 @@ class _Extremes(msgspec.Struct):
 
 
 class ContactSheet:
-    """Watches a gate's decisions; ``write`` makes ``contact_sheet.png``. Shots are written as they are decided."""
+    """Collects a gate's decisions; ``write`` makes ``contact_sheet.png``. Shots are written as they are decided."""
 
     def __init__(self, folder: Path) -> None:
-        """Make the folder.
+        """Create the folder.
 
         Raises:
-            ConfigError: it cannot be made.
+            ConfigError: it cannot be created.
         """
         self._shots = folder / "shots"
         self._sheet = folder / "contact_sheet.png"
         try:
             self._shots.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigError(
-                f"cannot make folder {folder}: {(error.strerror or 'unknown error').lower()}"
-            ) from error
+            raise ConfigError(f"cannot create {folder}: {(error.strerror or 'unknown error').lower()}") from error
         self._tracks: dict[tuple[str, int], _Extremes] = {}
 
     def add(self, decision: Decision) -> None:
@@ -81,7 +79,7 @@ class ContactSheet:
 
 
 def _cell(extremes: _Extremes) -> Image:
-    """Best crop left, worst right, a caption above."""
+    """Best crop on the left, worst on the right, caption above."""
     caption = _blank(2 * CROP + GAP, CAPTION)
     text = (
         f"#{extremes.best.track_id} {extremes.camera[:10]} n={extremes.faces} "
@@ -98,4 +96,4 @@ def _blank(width: int, height: int) -> Image:
 
 def _write(path: Path, image: Image) -> None:
     if not cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
-        raise ConfigError(f"cannot write {path}: is the disk full or the folder read-only?")
+        raise ConfigError(f"cannot write {path}: check free disk space and the folder's permissions")

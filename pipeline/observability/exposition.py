@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
 HealthCheck = Callable[[], tuple[bool, bytes]]
-"""Whether the process is healthy, and the JSON that says why."""
+"""Returns whether the process is healthy, and the JSON body of ``/healthz``."""
 
 
 class _BuildInfo(Collector):
@@ -38,7 +38,7 @@ class _Handler(WSGIRequestHandler):
     timeout = 5.0
 
     def log_message(self, format: str, *args: Any) -> None:
-        """A scrape every few seconds is not worth a line."""
+        """Do not log requests."""
 
 
 class MetricsServer:
@@ -49,8 +49,8 @@ class MetricsServer:
 
         Args:
             bind: ``host:port``; an empty host means loopback.
-            health: the answer of ``/healthz``: 200 or 503, and its body.
-            collectors: what ``/metrics`` shows beside ``facegate_build_info`` and ``process_*``.
+            health: returns whether the process is healthy (200 or 503), and the JSON body of ``/healthz``.
+            collectors: metrics besides ``facegate_build_info`` and ``process_*``.
 
         Raises:
             ConfigError: the address cannot be bound.

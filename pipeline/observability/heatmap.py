@@ -1,4 +1,4 @@
-"""What the score saw where in a face, as a picture."""
+"""Patch qualities of a face as a heat map."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HEATMAP_SCALE = 4
 
 
 def heatmap(crop: Image, patches: Floats) -> Image:
-    """Return the crop beside its patch qualities, from blue (the crop's lowest) to red (its highest)."""
+    """Return the crop next to its patch qualities, from blue (the crop's lowest) to red (its highest)."""
     side = crop.shape[0] * HEATMAP_SCALE
     large = cv2.resize(crop, (side, side), interpolation=cv2.INTER_CUBIC)
     grid = round(len(patches) ** 0.5)

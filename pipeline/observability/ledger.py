@@ -1,7 +1,7 @@
-"""Every observed face ends in exactly one outcome; this ledger proves it.
+"""The ledger: checks that every observed face ends in exactly one outcome.
 
 The invariant ``observed == sum(outcomes)`` holds at the end of every run. Faces still undecided when a run is
-stopped or fails end as ``stopped``; on a regular end there must be none, and :meth:`Ledger.close` says so.
+stopped or fails end as ``stopped``; at a regular end there must be none, which :meth:`Ledger.close` checks.
 """
 
 from __future__ import annotations
@@ -67,12 +67,12 @@ class Ledger:
                 faces.clear()
 
     def observed(self, camera: str | None = None) -> int:
-        """Return how many faces were detected on one camera, or on all."""
+        """Return the number of faces detected by one camera, or by all."""
         with self._lock:
             return self._observed.total() if camera is None else self._observed[camera]
 
     def outcomes(self, camera: str | None = None) -> dict[str, int]:
-        """Return a count per outcome that occurred, on one camera or on all."""
+        """Return the count of each outcome that occurred, for one camera or for all."""
         with self._lock:
             counters = self._outcomes.values() if camera is None else [self._outcomes.get(camera, Counter())]
             total: Counter[Outcome] = Counter()

@@ -1,4 +1,4 @@
-"""Logs of a run inside somebody else's program."""
+"""Logging when facegate is used as a library."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import structlog
 
 
 def log_as_a_library() -> None:
-    """Unless somebody has configured structlog, log through the standard library, which is quiet by default.
+    """Log through the standard library, which is quiet by default, unless structlog is configured.
 
-    structlog's own default prints to stdout, where data belongs.
+    structlog's own default prints to stdout, which is reserved for data.
     """
     if not structlog.is_configured():
         structlog.configure(

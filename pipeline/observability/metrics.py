@@ -1,4 +1,4 @@
-"""The health and the metrics of a gate: ``/healthz`` and ``/metrics``."""
+"""Health and metrics of a gate: ``/healthz`` and ``/metrics``."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from facegate.pipeline.observability.report import CameraReport, CameraState, Ru
 from facegate.pipeline.records import Outcome
 from facegate.sinks.base import DeliveryReport
 
-FINE = (CameraState.LIVE, CameraState.ENDED)
+HEALTHY = (CameraState.LIVE, CameraState.ENDED)
 
 
 class FleetHealth(msgspec.Struct, frozen=True):
-    """How a gate stands in its fleet."""
+    """State of a node's fleet connection."""
 
     connected: bool
-    """Heard and listened to."""
+    """Whether the fleet connection is up."""
     lease_s: float
-    """For how much longer it may watch without being heard; 0 where it may not."""
+    """Seconds until the lease expires; 0 without a lease."""
     watching: int
-    """Cameras that are its own."""
+    """Number of cameras assigned to this node."""
     config: int
-    """Revision of the configuration that it follows; 0 before there is one."""
+    """Revision of the configuration in use; 0 without one."""
     problem: str | None
 
 
 class GateHealth(msgspec.Struct, frozen=True):
-    """The answer of ``/healthz``: 200 when ``ok``, else 503."""
+    """Body of ``/healthz``: status 200 if ``ok``, else 503."""
 
     ok: bool
-    """At least one camera is live or has ended well; in a fleet: it is connected, and none or one is live."""
+    """At least one camera is live or has ended; in a fleet: connected, and that or no camera is assigned."""
     run_id: str
     uptime_s: float
     cameras: dict[str, str]
-    """State of each, with the reason where something is wrong."""
+    """State of each camera, with the problem if there is one."""
     fleet: FleetHealth | None = None
 
 
 def health(report: RunReport | None, fleet: FleetHealth | None = None) -> GateHealth:
-    """What ``/healthz`` says of a run, or of a gate that has no configuration yet."""
+    """Return the health of a run, or of a gate without a configuration (``None``)."""
     if report is None:
         return GateHealth(ok=False, run_id="", uptime_s=0.0, cameras={}, fleet=fleet)
-    fine = any(camera.state in FINE for camera in report.cameras)
+    is_fine = any(camera.state in HEALTHY for camera in report.cameras)
     return GateHealth(
-        ok=fine if fleet is None else fleet.connected and (fine or not fleet.watching),
+        ok=is_fine if fleet is None else fleet.connected and (is_fine or not fleet.watching),
         fleet=fleet,
         run_id=report.run_id,
         uptime_s=report.duration_s,
@@ -73,9 +73,9 @@ class Monitor(MetricsServer):
 
         Args:
             bind: ``host:port``; an empty host means loopback.
-            report: the run's counts so far.
-            timings: histograms of the run's stages.
-            fleet: the state of the gate's fleet connection, if it is in one.
+            report: returns the run's counts so far.
+            timings: returns the histograms of the run's stages.
+            fleet: returns the state of the fleet connection, if there is one.
 
         Raises:
             ConfigError: the address cannot be bound.
@@ -100,7 +100,7 @@ class RunCollector(Collector):
         self._report, self._timings, self._fleet = report, timings, fleet
 
     def collect(self) -> Iterator[Metric]:
-        """See prometheus_client's collectors."""
+        """Yield the metrics; see ``prometheus_client.registry.Collector``."""
         report = self._report()
         if report is not None:
             yield from _per_camera(report.cameras)
@@ -160,7 +160,7 @@ def _per_destination(destinations: dict[str, DeliveryReport]) -> Iterator[Metric
 def _per_camera(cameras: tuple[CameraReport, ...]) -> Iterator[Metric]:
     counters = {
         "frames_received": ("Frames received from the camera.", "frames_received"),
-        "frames_processed": ("Frames in which faces were searched or followed.", "frames_processed"),
+        "frames_processed": ("Frames processed by detection or tracking.", "frames_processed"),
         "frames_overwritten": ("Frames replaced by a newer one before they were processed.", "frames_overwritten"),
         "frames_without_motion": ("Frames not processed because nothing moved.", "frames_without_motion"),
         "packets_skipped": ("Packets not decoded because the decoder had to catch up.", "packets_skipped"),

@@ -1,4 +1,4 @@
-"""What a run says of itself: the summary that is shown and, with ``--report``, written as JSON."""
+"""The report of a run: shown as a summary and, with ``--report``, written as JSON."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from facegate.sinks.base import DeliveryReport
 
 
 class CameraState(StrEnum):
-    """Where a camera is in its life."""
+    """State of a camera."""
 
     CONNECTING = "connecting"
     LIVE = "live"
     STALLED = "stalled"
-    """Lost; it is tried again."""
+    """Connection lost; reconnecting."""
     UNAUTHORIZED = "unauthorized"
     FAILED = "failed"
     ENDED = "ended"
 
 
 class FrameAge(msgspec.Struct, frozen=True):
-    """How old frames were when detection took them, in milliseconds; the stream's own delay is included."""
+    """Age of frames when detection takes them, in milliseconds, delays of the stream included."""
 
     p50: float
     p95: float
@@ -32,7 +32,7 @@ class FrameAge(msgspec.Struct, frozen=True):
 
 
 LATENCIES_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""Upper bounds of the buckets of latency histograms."""
+"""Upper bounds of the buckets of latency histograms, seconds."""
 
 
 class CameraReport(msgspec.Struct, frozen=True):
@@ -44,70 +44,70 @@ class CameraReport(msgspec.Struct, frozen=True):
     frames_received: int
     frames_processed: int
     processed_fps: float
-    """Frames looked at per second of the run: what the processor held for this camera, at most its ``max_fps``."""
+    """Mean number of processed frames per second of the run."""
     frames_searched: int
-    """Of the processed ones, searched as a whole; in the others known faces were followed."""
+    """Processed frames with detection on the whole frame; in the others only known faces were tracked."""
     frames_overwritten: int
-    """Replaced by a newer one before anybody looked."""
+    """Frames replaced by a newer one before they were processed."""
     frames_without_motion: int
-    """Left out because nothing had moved and nobody was there (``idle_fps``), or at all (``skip_still``)."""
+    """Frames not processed because nothing moved (``idle_fps``, ``skip_still``)."""
     packets_skipped: int
-    """Left out by a decoder that had to catch up."""
+    """Packets not decoded because the decoder had to catch up."""
     packets_idle: int
-    """Not decoded because nobody was there and nothing moved (``idle_fps``)."""
+    """Packets not decoded because the scene was idle (``idle_fps``)."""
     age_ms: FrameAge | None
-    """Of the last thousand frames."""
+    """Ages of the last thousand frames."""
     reconnects: int
     decode_s: float
-    """Processor seconds of its thread."""
+    """CPU seconds of its thread."""
     observed: int
     outcomes: dict[str, int]
     threshold: int
-    """The gate's threshold at the end; with ``gate.keep``, what it was last set to."""
+    """Quality threshold of the gate; with ``gate.target_recall``, the learned one."""
     identity_switches: int
-    """Times a track passed from one person to another and was split."""
+    """Tracks split because they passed from one person to another."""
     loss: RecallLoss | None = None
-    """With ``gate.keep``: what the threshold costs in identifications."""
+    """With ``gate.target_recall``: share of identifications that the threshold loses."""
     drift: SimilarityShift | None = None
-    """With ``gate.keep``: similarity at the same quality, where it has moved."""
+    """With ``gate.target_recall``: drift of the similarity at equal quality, if detected."""
 
 
 class CostReport(msgspec.Struct, frozen=True):
-    """Where the processor's time went, in seconds of one core."""
+    """CPU time by stage, in seconds of one core."""
 
     decode_s: float
-    """Of the cameras' threads: decoding, colors, sampling."""
+    """The cameras' threads: decoding, color conversion, sampling."""
     detect_s: float
-    """Searching, following and aligning."""
+    """Detection, tracking of known faces, and alignment."""
     track_s: float
     score_s: float
     gate_s: float
     deliver_s: float
     rest_s: float
-    """Of everything else in the process: reading packets, libraries' own threads, whatever runs beside facegate."""
+    """Everything else in the process: reading packets, threads of libraries, code besides facegate."""
     frames: int
     cores: float
-    """Mean over the run."""
+    """Mean number of cores in use."""
 
     @property
     def total_s(self) -> float:
-        """All of it."""
+        """Total CPU seconds."""
         return sum(self.parts().values())
 
     def parts(self) -> dict[str, float]:
-        """Seconds by what they were spent on."""
+        """Return CPU seconds by part."""
         return {
             name.removesuffix("_s"): getattr(self, name) for name in self.__struct_fields__ if name.endswith("_s")
         }
 
     def ms_per_frame(self, *parts: str) -> float | None:
-        """Mean of these parts, ``None`` where nothing was looked at."""
+        """Return the mean of these parts per processed frame, ``None`` without one."""
         spent = self.parts()
         return 1000 * sum(spent[part] for part in parts) / self.frames if self.frames else None
 
 
 class ScoringReport(msgspec.Struct, frozen=True):
-    """How crops were batched. Waits run from a frame's arrival to the start of its crops' scoring."""
+    """Batches of crops. Waits run from the arrival of a frame to the start of its scoring."""
 
     backend: str
     dtype: str
@@ -121,16 +121,16 @@ class ScoringReport(msgspec.Struct, frozen=True):
 
 
 class Avoided(msgspec.Struct, frozen=True):
-    """What the faces that were not forwarded would have cost, at the mean cost of those that were."""
+    """Cost avoided by not forwarding faces, at the mean cost of the forwarded ones."""
 
     fr_calls: int
     bytes: int
     fr_ms: float
-    """0 where no worker acknowledged anything."""
+    """0 if no worker acknowledged a shot."""
 
 
 class RunReport(msgspec.Struct, frozen=True):
-    """The whole run. ``observed`` equals the sum of ``outcomes``."""
+    """Report of a run. ``observed`` equals the sum of ``outcomes``."""
 
     run_id: str
     duration_s: float
@@ -151,7 +151,7 @@ class RunReport(msgspec.Struct, frozen=True):
 
     @property
     def avoided(self) -> Avoided:
-        """The bill that the gate spared."""
+        """Recognition cost that the gate avoided."""
         calls, delivery = self.observed - self.shots, self.delivery
         return Avoided(
             fr_calls=calls,

@@ -1,10 +1,9 @@
-"""What to say to whoever stands before the camera: the one thing whose repair would help the score most.
+"""Advice to the person in front of the camera: the one defect whose removal would raise the quality most.
 
-A repaired picture would have to be scored again, which costs what the score does. So counterfactuals were scored
-ahead: faces of good quality, with seven things done to each, and the score with and without (``python -m
-facegate.training.advice``). From these it is learned, linearly, how likely each is by what can be seen of a face
-and by which of its patches are unsteady, and how many points undoing it wins. The advice is where the product is
-largest.
+Testing that on the picture itself would cost another forward pass per defect. Instead, counterfactuals were scored
+in advance: faces of good quality with and without each of seven defects (``python -m facegate.training.advice``). A
+linear model estimates from measurements and patch qualities how probable each defect is and how many points
+removing it gains. The advice is the defect with the highest product.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ from facegate.pipeline.quality.components import FaceMeasurements
 from facegate.pipeline.records import Floats
 
 MIN_GAIN = 4.0
-"""Points of quality (of 100) that undoing something must promise, or it is not mentioned."""
+"""Minimum expected gain in points of quality (of 100) for a defect to be mentioned."""
 CLEAR = 40
-"""Below this quality, a face with nothing to mend is not called good."""
+"""Below this quality, a face without a detected defect is not called good."""
 GRID = 7
-"""Patches are told apart on so many rows and columns."""
+"""Rows and columns of the grid to which patch qualities are resampled."""
 EYE_ROWS, MOUTH_ROWS = slice(2, 4), slice(5, 7)
 
 
 class Defect(StrEnum):
-    """What may be wrong."""
+    """Defects of a face picture."""
 
     DARK = "dark"
     BRIGHT = "bright"
@@ -52,42 +51,42 @@ SENTENCES = {
     Defect.CUT_OFF: "step into the picture",
 }
 EYES, MOUTH = "uncover the eyes", "uncover the mouth"
-GOOD, UNCLEAR = "good", "poor, and it cannot be seen why"
+GOOD, UNCLEAR = "good", "poor, cause unknown"
 
 
 class Advice(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One sentence."""
+    """Advice in one sentence."""
 
     say: str
     defect: Defect | None = None
-    """``None`` where there is nothing to mend."""
+    """``None`` if no defect was detected."""
     gain: int = 0
-    """Points of quality that undoing it is expected to win."""
+    """Expected gain in points of quality when it is removed."""
 
 
 class AdviceModel(msgspec.Struct, frozen=True):
-    """What was learned for one model: ``C`` causes (none, then each defect), ``F`` features."""
+    """Learned parameters for one quality model: ``C`` classes (none, then each defect), ``F`` features."""
 
     model: str
-    """Name of the model whose scores and patches these are."""
+    """Name of the quality model."""
     weights: list[list[float]]
-    """``(C, F + 1)``: log odds by feature, and a constant."""
+    """``(C, F + 1)``: log odds by feature, and the intercept."""
     gains: list[list[float]]
-    """``(C - 1, 2)``: points won by undoing a defect, as a straight line of the quality."""
+    """``(C - 1, 2)``: points gained by removing a defect: intercept and slope over the quality."""
 
 
 class Adviser:
-    """Advises by what was learned."""
+    """Gives advice with the learned parameters."""
 
     def __init__(self, learned: AdviceModel) -> None:
         self._weights = np.array(learned.weights, np.float32)
         self._gains = np.array(learned.gains, np.float32)
 
     def advise(self, seen: FaceMeasurements, patches: Floats, quality: float) -> Advice:
-        """Say what to do.
+        """Return the advice for a face.
 
         Args:
-            seen: what was measured.
+            seen: measurements of the face.
             patches: ``(N,)`` patch qualities in (0, 1], row by row.
             quality: 0..100.
         """
@@ -104,7 +103,7 @@ class Adviser:
 
 
 def features(seen: FaceMeasurements, patches: Floats, quality: float) -> Floats:
-    """What the advice is learned from, ``(F,)``, each of the order of one."""
+    """Return the features ``(F,)`` of the linear model, each of the order of one."""
     steady = _grid(patches)
     middle, spread = cv2.meanStdDev(steady)
     relative = (steady - middle) / max(spread[0, 0], 1e-3)
@@ -122,7 +121,7 @@ def features(seen: FaceMeasurements, patches: Floats, quality: float) -> Floats:
 
 @cache
 def adviser_for(model: str) -> Adviser | None:
-    """What was learned for the model of this name; ``None`` where nothing was."""
+    """Return the adviser for a quality model; ``None`` if none was trained for it."""
     kept = msgspec.json.decode(files(__package__).joinpath("advice.json").read_bytes(), type=AdviceModel)
     return Adviser(kept) if kept.model == model else None
 

@@ -1,9 +1,9 @@
-"""What can be seen in one face by itself, a number each: components in the spirit of ISO/IEC 29794-5:2025.
+"""Quality components of a single face, modeled on ISO/IEC 29794-5:2025.
 
 Each is 0 to 100, higher is better, and falls with its own defect and as little as possible with the others: a dark
-face is not less sharp, a small one not blurred. They are made of what is there anyway (the aligned crop, landmarks,
-frame size), say nothing of how the network judges the face, and are not the standard's own measures: those need a
-segmentation of the face and 98 landmarks.
+face is not less sharp, a small one not blurred. They use the aligned crop, the landmarks and the frame size only,
+are independent of the quality score, and are not the standard's own measures, which need a segmentation of the face
+and 98 landmarks.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from facegate.detectors.pose import pose
 from facegate.pipeline.records import Detection, Floats, Image
 
 EYES_PX = float(ARCFACE_TEMPLATE[1, 0] - ARCFACE_TEMPLATE[0, 0])
-"""Between the eyes of an aligned crop: fewer pixels in the frame have to be made up."""
+"""Distance between the eyes of an aligned crop, pixels."""
 SHARP, BLURRED = -3.6, -5.5
-"""``FaceMeasurements.detail`` of most photographs of LFW, and of one blurred by a tenth of the distance between the eyes."""
+"""``FaceMeasurements.detail`` of most photographs of LFW, and of one blurred by a tenth of the eye distance."""
 DARKEST, DARK, BRIGHT, BRIGHTEST = 0.04, 0.30, 0.70, 0.97
-"""Mean lightness: 98 of 100 photographs of LFW lie between the middle two; nothing is seen beyond the outer."""
+"""Mean lightness: 98 of 100 photographs of LFW lie between the middle two; nothing is visible beyond the outer."""
 FLAT = 0.16
-"""Standard deviation of lightness over its mean that is enough: nine of ten photographs of LFW have it."""
+"""Sufficient standard deviation of lightness over its mean: nine of ten photographs of LFW have it."""
 FACE_PX = (32.0, 40.0)
 """Half axes of the inner face in an aligned crop."""
 AROUND = slice(26, CROP_SIZE), slice(18, 94)
-"""Rows and columns of a crop that hold the inner face and what a filter needs around it."""
+"""Rows and columns of a crop that contain the inner face and the margin of the filters."""
 MIN_SIDE = 24
-"""Detail is measured in no fewer pixels."""
+"""Minimum side in pixels at which detail is measured."""
 WHITE = 250
-"""Gray levels above are white."""
+"""Gray levels above this count as white."""
 NOISE = 4.0
-"""Gray levels squared that are no contrast."""
+"""Noise variance in squared gray levels."""
 
 
 class FaceMeasurements(msgspec.Struct, frozen=True):
-    """What is measured, in its own units."""
+    """Measurements of a face, each in its own unit."""
 
     eyes_px: float
-    """Between the eyes, in pixels of the frame."""
+    """Distance between the eyes in pixels of the frame."""
     detail: float
     """Logarithm of the share of the face's contrast that is fine (one to three pixels of the frame)."""
     lightness: float
@@ -51,34 +51,34 @@ class FaceMeasurements(msgspec.Struct, frozen=True):
     contrast: float
     """Standard deviation of lightness, 0..1."""
     white: float
-    """Share of the inner face that is white."""
+    """Share of the inner face that is white, 0..1."""
     sides: float
-    """Difference of light from left and right, over their mean."""
+    """Difference in lightness between the left and the right half, over their mean."""
     yaw: float
     """Degrees, as of :func:`facegate.detectors.pose.pose`."""
     pitch: float
     roll: float
     inside: float
-    """Share of the inner face that is in the frame."""
+    """Share of the inner face that is in the frame, 0..1."""
 
 
 class Components(msgspec.Struct, frozen=True):
-    """0 (worst) to 100 each."""
+    """Quality components, each 0 (worst) to 100."""
 
     size: int
-    """Pixels between the eyes, against those of the crop."""
+    """Distance between the eyes, relative to the crop's."""
     sharpness: int
     brightness: int
     """Too dark or too bright."""
     contrast: int
     evenness: int
-    """Of light from left and right."""
+    """Evenness of the lighting from left and right."""
     yaw: int
-    """Turned aside."""
+    """Head turned left or right."""
     pitch: int
-    """Looking up or down."""
+    """Head tilted up or down."""
     roll: int
-    """Head tilted."""
+    """Head tilted sideways."""
     whole: int
     """Share of the face that is inside the frame."""
 
@@ -88,7 +88,7 @@ def measure(crop: Image, detection: Detection, frame_size: tuple[int, int]) -> F
 
     Args:
         crop: the aligned ``(112, 112, 3)`` uint8 RGB crop.
-        detection: of the face, in pixels of the frame.
+        detection: the face in pixels of the frame.
         frame_size: width and height of that frame.
     """
     values = cv2.cvtColor(crop[AROUND], cv2.COLOR_RGB2GRAY).astype(np.float32)
@@ -112,7 +112,7 @@ def measure(crop: Image, detection: Detection, frame_size: tuple[int, int]) -> F
 
 
 def components(seen: FaceMeasurements) -> Components:
-    """What was measured, 0 to 100 each."""
+    """Map measurements to components of 0 to 100."""
     light = seen.lightness
     brightness = min((light - DARKEST) / (DARK - DARKEST), (BRIGHTEST - light) / (BRIGHTEST - BRIGHT))
     return Components(
@@ -140,7 +140,7 @@ def _detail(values: Floats, scale: float) -> float:
 
 
 def _shrunk(part: Floats, side: int) -> Floats:
-    """A part of a crop as it is in a crop of so many rows."""
+    """Scale a part of a crop as if the crop had ``side`` rows."""
     size = (max(1, part.shape[1] * side // CROP_SIZE), max(1, part.shape[0] * side // CROP_SIZE))
     shrunk: Floats = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
     return shrunk
@@ -148,7 +148,7 @@ def _shrunk(part: Floats, side: int) -> Floats:
 
 @cache
 def _face(side: int) -> Floats:
-    """Weights of the inner face's pixels in a crop of so many rows, that sum to one."""
+    """Weights of the inner face's pixels in a crop of ``side`` rows; they sum to one."""
     face = _regions()[0][AROUND]
     return _weights(face if side == CROP_SIZE else _shrunk(face, side))
 
@@ -159,10 +159,10 @@ def _facing(degrees: float) -> int:
 
 
 def _placed(landmarks: Floats) -> tuple[complex, complex]:
-    """The template's middle in the frame, and what turns and scales the crop's pixels to the frame's.
+    """Center of the template in the frame, and the rotation and scale from the crop's pixels to the frame's.
 
     The least-squares similarity of :func:`facegate.detectors.align.similarity_transform` the other way round, in
-    complex numbers: this is asked of every face, and a matrix decomposition would be a quarter of all it costs.
+    complex numbers: this runs for every face, and a matrix decomposition would be a quarter of the total cost.
     """
     points = [complex(float(x), float(y)) for x, y in landmarks]
     middle = sum(points) / len(points)
@@ -199,10 +199,10 @@ def _weights(region: Floats) -> Floats:
 
 
 _MEANS = np.stack([_weights(region[AROUND]) for region in _regions()])
-"""Of the inner face and its halves: products with a crop's pixels are their means."""
+"""Weights of the inner face and its halves: products with a crop's pixels are their means."""
 _TEMPLATE = [complex(x, y) for x, y in (ARCFACE_TEMPLATE - ARCFACE_TEMPLATE.mean(0)).tolist()]
 _TEMPLATE_SIZE = sum(abs(place) ** 2 for place in _TEMPLATE)
 _PLACES = np.stack([*np.nonzero(_regions()[0])[::-1]], 1)[::23] @ (1, 1j) - complex(
     *ARCFACE_TEMPLATE.mean(0).tolist()
 )
-"""Places of the inner face in the crop, from its middle; every 23rd tells as much as all."""
+"""Points of the inner face relative to its center; every 23rd is enough."""

@@ -1,4 +1,4 @@
-"""Why a face has the quality it has: what can be seen of it, and what would help."""
+"""Explains a quality: components, and advice on what would improve it."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from facegate.pipeline.records import Detection, Floats, Image, ScoredFace
 
 
 class QualityReasons(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Of one face."""
+    """Components and advice of one face."""
 
     components: Components
     """0 (worst) to 100 each."""
     advice: Advice | None = None
-    """``None`` for a model for which nothing was learned."""
+    """``None`` for a quality model without a trained adviser."""
 
 
 def reasons(
     crop: Image, detection: Detection, frame_size: tuple[int, int], patches: Floats, quality: int, model: str
 ) -> QualityReasons:
-    """Say why.
+    """Explain the quality of a face.
 
     Args:
         crop: the aligned ``(112, 112, 3)`` uint8 RGB crop.
-        detection: of the face, in pixels of its frame.
+        detection: the face in pixels of its frame.
         frame_size: width and height of that frame.
         patches: ``(N,)`` patch qualities in (0, 1].
         quality: 0..100.
-        model: name of the model that scored it.
+        model: name of the quality model.
     """
     seen = measure(crop, detection, frame_size)
     adviser = adviser_for(model)
@@ -37,7 +37,7 @@ def reasons(
 
 
 def reasons_of(scored: ScoredFace, model: str) -> QualityReasons:
-    """Of a face that a gate has scored with this model."""
+    """Explain the quality of a scored face."""
     face = scored.face
     size = (face.frame.width, face.frame.height)
     return reasons(face.crop, face.detection, size, scored.patches, scored.quality, model)

@@ -1,7 +1,6 @@
-"""Which crops are worth scoring when there are more than the machine can score. Pure logic.
+"""Load shedding: which crops to score when there are more than the machine can score. Pure logic.
 
-What counts is what a crop may add to its track: large, frontal, surely detected faces of tracks that have waited
-long come first.
+Large, frontal, confidently detected faces of tracks that have waited long come first.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ import numpy as np
 from facegate.pipeline.records import Detection, TrackedFace
 
 FULL_SIZE_PX = 112.0
-"""A face this wide fills its crop; more pixels do not help."""
+"""Width in pixels from which a face fills its crop."""
 MAX_WAIT_S = 5.0
-"""A track that was never scored, or not for this long, has waited as long as it counts."""
+"""Maximum waiting time that counts, seconds; also that of a track that was never scored."""
 
 
 class ScoringPriority:
@@ -27,8 +26,8 @@ class ScoringPriority:
     def select(self, faces: Sequence[TrackedFace], most: int) -> set[int]:
         """Return the indices of at most ``most`` faces to score, the most promising ones.
 
-        Of one track only the best face counts with the track's waiting time, so that a crowd is not starved by one
-        person who is seen in many frames.
+        The waiting time of a track counts for its best face only, so that one person who is in many frames does not
+        starve the others.
         """
         if len(faces) <= most:
             return set(range(len(faces)))
@@ -60,7 +59,7 @@ class ScoringPriority:
 
 
 def frontality(detection: Detection) -> float:
-    """1 for a face seen from the front, towards 0 for a profile: how far the nose is from the eyes' middle."""
+    """Return 1 for a frontal face, towards 0 for a profile: by the nose's distance from the center of the eyes."""
     left, right, nose = (detection.landmarks[i] for i in range(3))
     apart = float(np.linalg.norm(right - left))
     if apart < 1e-6:

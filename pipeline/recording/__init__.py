@@ -1,1 +1,1 @@
-"""What a gate saw, in a file, and deciding it again."""
+"""Recordings of what a gate decides on, and replay."""

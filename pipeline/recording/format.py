@@ -1,4 +1,4 @@
-"""The objects of a recording, and from the records that flow to them and back."""
+"""Objects of a recording, and conversion from and to the pipeline's records."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from facegate.pipeline.records import (
 
 JPEG_QUALITY = 90
 NO_CROP: Image = np.zeros((112, 112, 3), np.uint8)
-"""Stands for crops that were not decoded, or not recorded."""
+"""Placeholder for crops that were not decoded or not recorded."""
 
 
 class Header(msgspec.Struct, frozen=True, tag="facegate-recording"):
-    """How the recording was made."""
+    """Header: the run and its gates."""
 
     format: int
     run_id: str
@@ -39,9 +39,9 @@ class Header(msgspec.Struct, frozen=True, tag="facegate-recording"):
     gates: dict[str, dict[str, Any]]
     """Each camera's gate configuration."""
     learned: dict[str, RecallState] = {}
-    """What cameras with ``keep`` had learned when it began."""
+    """Initial states of cameras with ``target_recall``."""
     began: float = 0.0
-    """Unix time (UTC); 0 in recordings of before."""
+    """Unix time (UTC) of the start; 0 in recordings of earlier versions."""
 
 
 class RecordedFace(msgspec.Struct, frozen=True, array_like=True):
@@ -57,7 +57,7 @@ class RecordedFace(msgspec.Struct, frozen=True, array_like=True):
     patches: bytes
     embedding: bytes | None
     left_early: bool
-    """Of a face that an earlier version did not score to the end; now never."""
+    """Early exit of earlier versions; never set now."""
     crop: bytes
     rank_score: float | None = None
 
@@ -72,7 +72,7 @@ class RecordedSkip(msgspec.Struct, frozen=True, array_like=True):
     landmarks: bytes
     outcome: Outcome
     crop: bytes
-    """Empty where crops of faces that were not scored are left out."""
+    """JPEG; empty if crops of unscored faces are not recorded."""
 
 
 class RecordedFrame(msgspec.Struct, frozen=True, array_like=True, tag="frame"):
@@ -86,20 +86,20 @@ class RecordedFrame(msgspec.Struct, frozen=True, array_like=True, tag="frame"):
 
 
 class RecordedFeedback(msgspec.Struct, frozen=True, array_like=True, tag="answers"):
-    """What recognizers had said when the next frame came."""
+    """Recognition feedback received before the next frame."""
 
     batch: FeedbackBatch
 
 
 class RecordedGates(msgspec.Struct, frozen=True, array_like=True, tag="gates"):
-    """Other gates; cameras that were there go on with theirs to their last frame."""
+    """Changed gate settings; running cameras keep theirs to their last frame."""
 
     gates: dict[str, dict[str, Any]]
     learned: dict[str, RecallState] = {}
 
 
 def record_face(face: ScoredFace) -> RecordedFace:
-    """From a scored face."""
+    """Convert a scored face."""
     detection = face.face.detection
     return RecordedFace(
         face_id=face.face.face_id,
@@ -118,7 +118,7 @@ def record_face(face: ScoredFace) -> RecordedFace:
 
 
 def record_skip(face: SkippedFace, crop: bool) -> RecordedSkip:
-    """From a face that was not scored."""
+    """Convert a face that was not scored."""
     detection = face.face.detection
     return RecordedSkip(
         face_id=face.face.face_id,
@@ -136,7 +136,7 @@ def _floats(values: Any) -> bytes:
 
 
 def scored_frame(seen: RecordedFrame, crops: bool) -> ScoredFrame:
-    """Back to a frame; raises ``ValueError`` where a crop cannot be read."""
+    """Convert back to a frame; raises ``ValueError`` if a crop cannot be decoded."""
     faces = tuple(_face(face, seen.frame, crops) for face in seen.faces if not face.left_early)
     skipped: list[tuple[RecordedFace | RecordedSkip, Outcome]] = [(face, face.outcome) for face in seen.skipped]
     skipped += [(face, Outcome.BELOW_THRESHOLD) for face in seen.faces if face.left_early]
@@ -167,5 +167,5 @@ def _face(seen: RecordedFace, ref: FrameRef, crops: bool) -> ScoredFace:
 def _decoded(jpeg: bytes) -> Image:
     image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     if image is None or image.shape != (112, 112, 3):
-        raise ValueError("a crop is not a 112x112 picture")
+        raise ValueError("a crop is not a 112x112 JPEG")
     return np.ascontiguousarray(image[:, :, ::-1]).astype(np.uint8, copy=False)

@@ -1,4 +1,4 @@
-"""What recordings of earlier versions hold under other names, or this version does not have."""
+"""Settings of recordings of earlier versions that were renamed or removed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ RENAMED_GATE_SETTINGS = {
 
 
 def current_gates(gates: dict[str, dict[str, Any]]) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """Recorded gate configurations in today's words, and which removed settings were in use (``gate.online``)."""
+    """Return recorded gate settings under their current names, and the removed settings in use
+    (``gate.online``)."""
     used = {name for gate in gates.values() for name in REMOVED_GATE_SETTINGS if gate.get(name) is not None}
     return {camera: _renamed(gate) for camera, gate in gates.items()}, [f"gate.{name}" for name in sorted(used)]
 

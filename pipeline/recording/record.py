@@ -1,11 +1,11 @@
-"""What a gate saw, in a file: so that it can be decided again, explained and compared.
+"""Recordings of a gate's input, for replay, explanation and comparison.
 
-Format: a stream of MessagePack objects, each after its length (4 bytes, big endian): one :class:`Header`, then one
-:class:`RecordedFrame` for each frame with faces or ended tracks and for each camera's last, and between them, where
-recognizers answer, what they said (format 2), and where gates changed, what they are from then on (format 3). Crops
-are JPEG; decisions need the numbers alone. Sources are not in it, so no address or password is.
+Format: a stream of MessagePack objects, each preceded by its length (4 bytes, big endian): one :class:`Header`,
+then one :class:`RecordedFrame` for each frame with faces or ended tracks and for each camera's last frame. Between
+them are recognition feedback (since format 2) and changed gate settings (since format 3). Crops are JPEG; decisions
+need the numbers only. Sources are not recorded, so a recording contains no URL or password.
 
-A recording is one file, or a folder of pieces, each of which is one.
+A recording is one file, or a folder of segments, each of which is a recording.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ from facegate.pipeline.records import FeedbackBatch, QualityInfo, ScoredFrame
 
 FORMAT = 4
 READABLE = (1, 2, 3, 4)
-"""The first knew no answers, the second no change of gates, the third no other gates of a fleet."""
+"""Format 1 has no feedback, 2 no changes of gates, 3 no sightings of a fleet."""
 SUFFIX = ".rec"
 MAX_OBJECT_BYTES = 64 * 2**20
-"""Bytes of one object; more is refused before it is read."""
+"""Maximum size of one object; larger ones are rejected before they are read."""
 _LENGTH = struct.Struct(">I")
 
 log = structlog.get_logger(__name__)
 
 
 class RecordingPosition(msgspec.Struct, frozen=True):
-    """Where in a recording something was written."""
+    """Position in a recording."""
 
     segment: str
     """Name of the file."""
@@ -57,7 +57,7 @@ class RecordingPosition(msgspec.Struct, frozen=True):
 
 
 class RunInfo(msgspec.Struct, frozen=True):
-    """What a recording says of its run, whatever its gates are."""
+    """Data of a run that does not depend on its gates."""
 
     run_id: str
     info: QualityInfo
@@ -65,19 +65,19 @@ class RunInfo(msgspec.Struct, frozen=True):
 
 
 class RecordingWriter(Protocol):
-    """Writes what a gate sees."""
+    """Writes a gate's input."""
 
     @property
     def position(self) -> RecordingPosition:
-        """Of what was written last."""
+        """Position of the last object."""
         ...
 
     def write(self, item: ScoredFrame | FeedbackBatch) -> None:
-        """Record what the gate decides by; frames in which nothing happens are left out."""
+        """Record an input of the gate; frames without faces or ended tracks are omitted."""
         ...
 
     def change_gates(self, config: RunConfig, learned: dict[str, RecallState]) -> None:
-        """Cameras that begin from now on have other gates. For any thread."""
+        """Record changed gates, for cameras that start from now on. Thread-safe."""
         ...
 
     def close(self) -> None:
@@ -97,13 +97,13 @@ class Recorder:
         *,
         every_crop: bool = True,
     ) -> None:
-        """Open ``path`` and write the header; crops of faces that were not scored are kept with ``every_crop``.
+        """Open ``path`` and write the header; crops of unscored faces are recorded with ``every_crop``.
 
         Raises:
             ConfigError: it cannot be written.
         """
         try:
-            self._file = path.open("wb", buffering=0)  # whoever reads it meanwhile misses nothing
+            self._file = path.open("wb", buffering=0)  # concurrent readers see every object
         except OSError as error:
             raise ConfigError(f"cannot write {path}: {(error.strerror or 'unknown error').lower()}") from error
         self._every_crop = every_crop
@@ -148,13 +148,13 @@ def _gates(config: RunConfig) -> dict[str, dict[str, Any]]:
     gates = {}
     for camera in config.cameras:
         gate = config.gate_for(camera.name).model_dump(mode="json")
-        gate["state"] = None  # a replay starts from nothing and changes nothing
+        gate["state"] = None  # a replay reads and writes no state
         gates[camera.name] = gate
     return gates
 
 
 class GateChange(msgspec.Struct, frozen=True):
-    """From here on, cameras that begin have these gates."""
+    """Changed gates, for cameras that start from here on."""
 
     config: RunConfig
     """Without sources."""
@@ -162,14 +162,14 @@ class GateChange(msgspec.Struct, frozen=True):
 
 
 class Recording:
-    """A recording that was read: its header, and its frames as often as wanted."""
+    """Reads a recording; can be iterated repeatedly."""
 
     def __init__(self, path: Path, *, crops: bool = True) -> None:
         """Read the header.
 
         Args:
-            path: a file, or a folder of pieces, which are read in the order of their names.
-            crops: decode them too; decisions need none, and it is most of the work.
+            path: a file, or a folder of segments, which are read in the order of their names.
+            crops: also decode crops, which decisions do not need and which takes most of the time.
 
         Raises:
             ConfigError: not a recording, or of another version.
@@ -184,7 +184,7 @@ class Recording:
         return config_of(self.header.gates)
 
     def events(self) -> Iterator[ScoredFrame | FeedbackBatch | GateChange]:
-        """Everything that the gate decided by, in its order; a last object that was cut off is left out.
+        """Yield the gate's inputs in order; a truncated last object is omitted.
 
         Raises:
             ConfigError: damaged.
@@ -196,7 +196,7 @@ class Recording:
             yield from self._items(piece, 0)
 
     def frames(self) -> Iterator[ScoredFrame]:
-        """The frames alone.
+        """Yield the frames only.
 
         Raises:
             ConfigError: damaged.
@@ -204,7 +204,7 @@ class Recording:
         return (item for item in self.events() if isinstance(item, ScoredFrame))
 
     def frames_from(self, place: RecordingPosition) -> Iterator[ScoredFrame]:
-        """The frames from a place on; none where its piece is gone.
+        """Yield the frames from a position on; none if its segment was deleted.
 
         Raises:
             ConfigError: damaged.
@@ -231,19 +231,23 @@ class Recording:
                     f"{piece} is not a recording: make one with 'facegate run ... --record'"
                 ) from error
         if header.format not in READABLE:
-            raise ConfigError(f"{piece} has format {header.format}; this version reads up to {FORMAT}")
+            raise ConfigError(
+                f"{piece} has format {header.format}, this version reads up to {FORMAT}: install a newer facegate"
+            )
         return msgspec.structs.replace(header, gates=self._current(header.gates))
 
     def _current(self, gates: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         current, removed = current_gates(gates)
         for setting in removed:
-            self._warn(f"this recording used {setting}, which was removed; decided with min_quality alone")
+            self._warn(setting, "min_quality alone decides")
         return current
 
-    def _warn(self, message: str) -> None:
-        if message not in self._warned:
-            self._warned.add(message)
-            log.warning(message, recording=str(self._path))
+    def _warn(self, feature: str, effect: str) -> None:
+        if feature not in self._warned:
+            self._warned.add(feature)
+            log.warning(
+                "recording uses a removed feature", feature=feature, effect=effect, recording=str(self._path)
+            )
 
     def _items(self, piece: Path, offset: int) -> Iterator[ScoredFrame | FeedbackBatch | GateChange]:
         with _open(piece) as file:
@@ -260,7 +264,7 @@ class Recording:
                         yield GateChange(config_of(self._current(item.gates)), item.learned)
                     else:
                         if any(face.left_early for face in item.faces):
-                            self._warn("this recording used early exit, which was removed; those faces fail")
+                            self._warn("early exit", "faces that left early end as below_threshold")
                         yield scored_frame(item, self._crops)
                 except (msgspec.DecodeError, ValueError) as error:
                     raise ConfigError(f"{piece} is damaged: {error}") from error
@@ -286,6 +290,6 @@ def _read(file: Any, path: Path) -> bytes | None:
         return None
     (length,) = _LENGTH.unpack(prefix)
     if length > MAX_OBJECT_BYTES:
-        raise ConfigError(f"{path} is not a recording, or damaged: an object of {length} bytes")
+        raise ConfigError(f"{path} is not a recording, or is damaged: an object of {length} bytes")
     content: bytes = file.read(length)
     return content if len(content) == length else None

@@ -1,4 +1,4 @@
-"""Decides a recording again, with its own or with other gates. Same recording and gates, same decisions."""
+"""Replays a recording with its own or other gates. Same recording and gates, same decisions."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from facegate.pipeline.tracking.identity import IdentityThresholds
 
 
 class DecisionLine(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One decision, for a log that can be compared line by line."""
+    """One decision, as a line of a log that can be compared line by line."""
 
     camera: str
     decided_s: float
-    """Media time at which the fate was known."""
+    """Media time of the decision."""
     seen_s: float
     """Media time of the face's frame."""
     face_id: str
@@ -35,11 +35,11 @@ class DecisionLine(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ReplaySource(Protocol):
-    """A recording, or what is remembered of one."""
+    """A recording, in a file or in memory."""
 
     @property
     def header(self) -> Header:
-        """How it was made."""
+        """Header of the recording."""
         ...
 
     def config(self) -> RunConfig:
@@ -47,7 +47,7 @@ class ReplaySource(Protocol):
         ...
 
     def events(self) -> Iterator[ScoredFrame | FeedbackBatch | GateChange]:
-        """Everything that the gate decided by, in its order."""
+        """Yield the gate's inputs in order."""
         ...
 
 
@@ -55,8 +55,8 @@ def decide(recording: ReplaySource, config: RunConfig | None = None) -> Iterator
     """Yield every decision with the media time at which it was made.
 
     Args:
-        recording: what the gates saw.
-        config: other gates; the recorded ones by default. A camera that it does not name gets its common gate.
+        recording: inputs of the gates.
+        config: other gates; the recorded ones by default. A camera that is not in it gets the common gate.
     """
     header = recording.header
     given = config
@@ -76,7 +76,7 @@ def decide(recording: ReplaySource, config: RunConfig | None = None) -> Iterator
 
 
 def line(decided_s: float, decision: Decision) -> DecisionLine:
-    """The log line of a decision."""
+    """Return the log line of a decision."""
     face = decision.face
     return DecisionLine(
         camera=face.face.frame.camera,
@@ -92,7 +92,7 @@ def line(decided_s: float, decision: Decision) -> DecisionLine:
 
 
 def outcomes(lines: list[DecisionLine]) -> Counter[str]:
-    """How often each fate occurred."""
+    """Count the outcomes."""
     return Counter(item.outcome for item in lines)
 
 

@@ -1,6 +1,6 @@
-"""A recording without end: a folder of pieces, each a recording by itself, so that the oldest can go.
+"""A continuous recording: a folder of segments, each a complete recording, so that the oldest can be deleted.
 
-Nine faces of ten are not scored, and their pictures would be nine tenths of it: they are left out.
+Nine of ten faces are not scored; their crops would be nine tenths of the size and are not recorded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from facegate.pipeline.records import FeedbackBatch, ScoredFrame
 SEGMENT_BYTES = 32 * 2**20
 SEGMENT_S = 900.0
 RETRY_S = 10.0
-"""After a disk was full, a new piece is tried so often."""
+"""Seconds between two attempts to start a new segment after a write error."""
 
 log = structlog.get_logger(__name__)
 
@@ -31,13 +31,13 @@ class SegmentedRecorder:
     def __init__(
         self, folder: Path, config: RunConfig, begin: RunInfo, learned: Callable[[], dict[str, RecallState]]
     ) -> None:
-        """Begin the first piece.
+        """Start the first segment.
 
         Args:
-            folder: in which this run gets a folder of its own.
-            config: whose gates are recorded.
-            begin: what is the same in every piece.
-            learned: tells what cameras with ``keep`` know now.
+            folder: folder in which this run gets its own folder.
+            config: configuration whose gates are recorded.
+            begin: data common to all segments.
+            learned: returns the current states of cameras with ``target_recall``.
 
         Raises:
             ConfigError: it cannot be written.
@@ -59,7 +59,7 @@ class SegmentedRecorder:
         return self._piece.position
 
     def write(self, item: ScoredFrame | FeedbackBatch) -> None:
-        """See :class:`~facegate.pipeline.recording.record.RecordingWriter`; what a full disk does not take is left out."""
+        """See :class:`~facegate.pipeline.recording.record.RecordingWriter`; does nothing while the disk is full."""
         self._try(lambda piece: piece.write(item))
 
     def change_gates(self, config: RunConfig, learned: dict[str, RecallState]) -> None:
@@ -82,9 +82,9 @@ class SegmentedRecorder:
             write(self._piece)
             self._lost = False
         except (OSError, ConfigError) as error:
-            # Cameras and delivery go on. The piece may end in half an object: what comes later goes into another.
+            # Cameras and delivery go on. The segment may end in a truncated object, so a new one is started later.
             if not self._lost:
-                log.error("not recorded", folder=str(self._folder), reason=str(error).lower())
+                log.error("recording interrupted, will retry", folder=str(self._folder), reason=str(error).lower())
             self._lost, self._ends_s = True, now + RETRY_S
 
     def _next(self) -> Recorder:

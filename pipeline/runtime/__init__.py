@@ -1,1 +1,1 @@
-"""What a run is made of, its threads, its cameras, and going over to another configuration."""
+"""Assembly of a run, its threads, its cameras, and reloading the configuration."""

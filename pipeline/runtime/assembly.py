@@ -1,4 +1,4 @@
-"""What a run is made of: models, stages and the channels between them, gates, ledger, recorder and sink."""
+"""Assembles a run: models, stages and the channels between them, gates, ledger, recorder and sink."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from facegate.sinks.base import Sink
 
 
 class Pipeline:
-    """Loads models and binds the sink; starts nothing. Whoever makes it closes ``recorder`` and ``sink``."""
+    """The assembled pipeline; starts nothing. The owner closes ``recorder`` and ``sink``."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Pipeline:
         on_scored: Callable[[ScoredFrame], None],
         record: Path | None,
     ) -> None:
-        """Make everything; arguments as for :class:`~facegate.pipeline.runner.Runner`.
+        """Load models and bind the sink; arguments as for :class:`~facegate.pipeline.runner.Runner`.
 
         Raises:
             FacegateError: a model is missing or the sink cannot be bound.
@@ -71,14 +71,14 @@ class Pipeline:
         self.score = ScoreStage(
             scorer,
             partial(self.gates.scoring_scheduler, everything=config.scorer.every_face),
-            self._sure,
+            self._conclusive_tracks,
             live=self._live,
             max_frames=config.scorer.max_frames,
             wait_s=config.scorer.wait_ms / 1000,
             budget_s=config.scorer.budget_ms / 1000,
         )
         self.channels: list[Channel[Any]] = [Channel() for _ in range(5)]
-        """The first takes the cameras' frames; each stage takes from one and puts to the next."""
+        """The first takes the cameras' frames; each stage reads one channel and writes the next."""
         self.cameras = [self.prepare(camera) for camera in config.cameras]
         self.recorder: RecordingWriter | None = None
         if record is not None:
@@ -89,55 +89,55 @@ class Pipeline:
                 self.recorder = Recorder(record, config, begin, self.gates.initial_states())
         self._on_scored = on_scored
         self.sink = make_sink()
-        self._met: deque[PeerSighting] = deque(maxlen=MAX_RECENT_PEOPLE)
-        self.gate = GateStage(self.gates, self.ledger, self._answers, on_decision, self._seen)
+        self._sightings: deque[PeerSighting] = deque(maxlen=MAX_RECENT_PEOPLE)
+        self.gate = GateStage(self.gates, self.ledger, self._feedback, on_decision, self._record)
         self.stages: list[Any] = [self.detect, self.track, self.score, self.gate, DeliverStage(self.sink)]
 
     def prepare(self, config: CameraConfig, after: Camera | None = None) -> Camera:
-        """Make a camera and tell the stages of it; ``after`` is the one it replaces."""
-        attention: DetectionScheduler | None = None
+        """Make a camera and register it with the stages; ``after`` is the one it replaces."""
+        scheduler: DetectionScheduler | None = None
         camera = Camera(
             config,
             self.channels[0],
             after=after,
-            at_rest=lambda: attention is not None and attention.is_idle,
+            at_rest=lambda: scheduler is not None and scheduler.is_idle,
             permit=self._permits.get(config.name),
         )
         (self._live.add if camera.source.live else self._live.discard)(camera.name)
         gate = self.gates.settings(camera.name)
-        view = Regions(detect_region=config.detect_region, zones=config.zones, mask=config.mask)
-        attention = DetectionScheduler(
+        regions = Regions(detect_region=config.detect_region, zones=config.zones, mask=config.mask)
+        scheduler = DetectionScheduler(
             look_s=1 / config.max_fps if config.max_fps and camera.source.live else None,
             idle_fps=config.idle_fps,
             skip_still=config.skip_still,
             follow=config.track_between_detections,
         )
         self.detect.watch(
-            camera.name, CameraDetection(regions=view, min_face_px=gate.min_face_px, scheduler=attention)
+            camera.name, CameraDetection(regions=regions, min_face_px=gate.min_face_px, scheduler=scheduler)
         )
         return camera
 
     def add_sighting(self, met: PeerSighting) -> None:
-        """Hear of somebody whom another gate has let through; for any thread."""
-        self._met.append(met)
+        """Take a person who was forwarded by another node; thread-safe."""
+        self._sightings.append(met)
 
-    def _answers(self) -> FeedbackBatch:
+    def _feedback(self) -> FeedbackBatch:
         answers = self.sink.feedback()
-        if not self._met:
+        if not self._sightings:
             return answers
         return FeedbackBatch(
-            answers.expected, answers.items, tuple(self._met.popleft() for _ in range(len(self._met)))
+            answers.expected, answers.items, tuple(self._sightings.popleft() for _ in range(len(self._sightings)))
         )
 
     def permit(self, permits: Mapping[str, LeaseGuard]) -> None:
-        """Let cameras that are made from now on ask these, by name."""
+        """Set the lease guards of cameras made from now on, by name."""
         self._permits = permits
 
     def checked_gates(self, config: RunConfig) -> GateFactory:
-        """The gates of a configuration; a policy that cannot work is refused now, not when a face comes.
+        """Return the gates of a configuration, checked.
 
         Raises:
-            ConfigError: there is one.
+            ConfigError: a policy needs an embedding that the model does not have.
         """
         gates = GateFactory(config, self.run_id, self.info, self._people)
         for camera in config.cameras:
@@ -150,10 +150,10 @@ class Pipeline:
             lost_s=settings.lost_s, high_confidence=settings.high_confidence, min_iou=settings.min_iou
         )
 
-    def _sure(self, camera: str) -> frozenset[int] | None:
-        return self.gate.conclusive_tracks(camera)  # which is made after what asks it
+    def _conclusive_tracks(self, camera: str) -> frozenset[int] | None:
+        return self.gate.conclusive_tracks(camera)  # the gate stage is made after the score stage
 
-    def _seen(self, item: ScoredFrame | FeedbackBatch) -> None:
+    def _record(self, item: ScoredFrame | FeedbackBatch) -> None:
         if self.recorder is not None:
             self.recorder.write(item)
         if isinstance(item, ScoredFrame):

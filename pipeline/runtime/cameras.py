@@ -1,4 +1,4 @@
-"""The cameras of a run, those that were removed included: their threads, and one taking another's place."""
+"""The cameras of a run, removed ones included: their threads and their replacement."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ THREAD_NAME_PREFIX = "camera-"
 
 
 class CameraSet:
-    """Every camera of a run; present ones first when iterated."""
+    """All cameras of a run; iteration yields present ones first."""
 
     def __init__(self, cameras: list[Camera], crew: ThreadGroup, stopping: Event) -> None:
         self._present = cameras
@@ -29,29 +29,28 @@ class CameraSet:
 
     @property
     def present(self) -> Sequence[Camera]:
-        """Those that were not removed."""
+        """Cameras that were not removed."""
         return self._present
 
     def start(self) -> None:
-        """Start each one's thread."""
+        """Start each camera's thread."""
         for camera in self._present:
             self._crew.spawn(THREAD_NAME_PREFIX + camera.name, camera.run)
 
     def stop(self) -> None:
-        """Ask each to end."""
+        """Ask each camera to end."""
         for camera in self._present:
             camera.stopped.set()
 
     def replace(
         self,
         result: ConfigDiff,
-        wanted: dict[str, CameraConfig],
+        configs: dict[str, CameraConfig],
         prepare: Callable[[CameraConfig, Camera | None], Camera],
     ) -> None:
-        """Let leaving cameras end and new ones start; counts, frame numbers and track ids of a camera go on.
+        """End removed cameras and start new ones; counts, frame numbers and track ids of a changed camera continue.
 
-        Only a camera that has a successor is waited for, when all others have begun: one that says nothing takes
-        its time to end.
+        Only changed cameras are waited for, after all others have started: a silent one takes seconds to end.
         """
         before = {camera.name: camera for camera in self._present}
         leaving = [before[name] for name in (*result.removed, *result.changed)]
@@ -64,7 +63,7 @@ class CameraSet:
             last = self._removed.get(name)
             if last is not None:
                 self._wait_for(last)
-            new = prepare(wanted[name], last)
+            new = prepare(configs[name], last)
             self._removed.pop(name, None)
             self._present.append(new)
             if self._stopping.is_set():
@@ -72,7 +71,7 @@ class CameraSet:
             self._crew.spawn(THREAD_NAME_PREFIX + name, new.run)
 
     def raise_problem(self) -> None:
-        """Raise why there was no frame.
+        """Raise the reason why no camera gave a frame.
 
         Raises:
             SourceError: a camera has failed.
@@ -81,9 +80,9 @@ class CameraSet:
         if len(errors) == 1:
             raise errors[0]
         if errors:
-            raise SourceError(f"none of {len(errors)} cameras gave a frame; the first: {errors[0]}")
+            raise SourceError(f"none of {len(errors)} cameras gave a frame; first error: {errors[0]}")
 
     def _wait_for(self, camera: Camera) -> None:
-        """Until its thread has ended and its last frame was taken; FFmpeg may read on until its time-out."""
+        """Wait until its thread has ended and its last frame was taken; FFmpeg may block until its time-out."""
         self._crew.wait_for(lambda: camera.done or self._stopping.is_set())
         camera.lane.drained()

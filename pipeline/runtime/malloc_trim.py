@@ -1,7 +1,7 @@
-"""Memory that the C library keeps after it was freed goes back to the system.
+"""Returns freed memory to the system.
 
-Frames and network activations come and go in many threads, and glibc keeps what each thread has freed, so a process
-with many cameras would grow for hours without holding anything.
+Frames and activations are allocated in many threads, and glibc keeps what each thread has freed, so a process with
+many cameras would grow for hours without a leak.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 
 @cache
 def _glibc() -> Any:
-    """The C library where it is glibc, else ``None``."""
+    """The C library if it is glibc, else ``None``."""
     library = ctypes.CDLL(None)
     return library if hasattr(library, "malloc_trim") else None
 
 
 def trim_memory() -> None:
-    """Give freed memory back; takes milliseconds."""
+    """Return freed memory to the system; takes milliseconds."""
     if _glibc() is not None:
         _glibc().malloc_trim(0)

@@ -1,4 +1,4 @@
-"""The models of a run, as its configuration says."""
+"""Loads the models of a run."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ log = structlog.get_logger(__name__)
 
 
 def detector_of(config: DetectorConfig) -> Detector:
-    """The detector; raises :class:`~facegate.errors.ModelError`."""
+    """Load the detector; raises :class:`~facegate.errors.ModelError`."""
     return load_detector(config.kind, config.path, max_side=config.max_side, min_face_px=config.min_face_px)
 
 
 def scorer_of(config: ScorerConfig, min_quality: int) -> Scorer:
-    """The scorer of a gate with this threshold.
+    """Load the scorer of a gate with this threshold.
 
     Raises:
-        ModelError: a model is missing or not fit.
-        ConfigError: settings that do not go together.
+        ModelError: a model is missing or does not fit.
+        ConfigError: settings exclude each other.
     """
     scorer = load_scorer(
         config.weights,
@@ -37,12 +37,16 @@ def scorer_of(config: ScorerConfig, min_quality: int) -> Scorer:
 
 
 def _warn(scorer: Scorer, min_quality: int) -> None:
-    """Of what will run and disappoint."""
+    """Warn of settings that run but give poor results."""
     name = scorer.card.name
     if (name, scorer.quality) in USELESS:
-        log.warning(f"'{scorer.quality}' of {name} says nothing of quality: leave scorer.quality out")
+        log.warning(
+            "quality measure is uninformative", model=name, measure=scorer.quality, remedy="remove scorer.quality"
+        )
     if scorer.card.calibration[scorer.quality] == IDENTITY and min_quality > 1:
         log.warning(
-            f"{name} is not calibrated: min_quality {min_quality} is its raw score in percent, which means "
-            "something else for every model; 'facegate calibrate' finds what fits a camera"
+            "model is not calibrated",
+            model=name,
+            effect=f"min_quality {min_quality} is compared with the raw score in percent",
+            remedy="find min_quality for each camera with 'facegate calibrate'",
         )

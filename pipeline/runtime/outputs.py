@@ -1,4 +1,4 @@
-"""From the configuration to the sink of a run."""
+"""Builds the sink of a run from its configuration."""
 
 from __future__ import annotations
 
@@ -19,36 +19,38 @@ from facegate.store.writer import StoreTarget
 
 
 def make_sink(settings: DeliveryConfig) -> Sink:
-    """Bind the gate's end of delivery, and start what delivers elsewhere.
+    """Bind the endpoint for workers and start the other outputs.
 
     Raises:
-        DeliveryError: the endpoint cannot be bound, or a spool or file not be opened.
-        ConfigError: the keys cannot be read, or two places are the same.
+        DeliveryError: the endpoint cannot be bound, or a spool or file cannot be opened.
+        ConfigError: the keys cannot be read, or two outputs have the same target.
     """
     with ExitStack() as opened:
-        others = []
-        for other in settings.outputs:
-            others.append(_outbox(other, context=settings.context_px is not None))
-            opened.callback(others[-1].close, 0.0)
-            if sum(made.name == others[-1].name for made in others) > 1:
-                raise ConfigError(
-                    f"delivery.outputs: {others[-1].name} is named twice, and the report could not tell which"
-                )
+        outputs = []
+        for output in settings.outputs:
+            outputs.append(_output(output, context=settings.context_px is not None))
+            opened.callback(outputs[-1].close, 0.0)
+            if sum(made.name == outputs[-1].name for made in outputs) > 1:
+                raise ConfigError(f"delivery.outputs: {outputs[-1].name} occurs twice: remove one")
         workers = None if settings.bind is None else _workers(settings.bind, settings, opened)
         opened.pop_all()
-    return FanOut(workers, others, embedding=settings.embedding)
+    return FanOut(workers, outputs, embedding=settings.embedding)
 
 
 def _workers(bind: str, settings: DeliveryConfig, opened: ExitStack) -> ZmqSink:
-    wanted = settings.spool
-    if wanted is None:
+    spool_settings = settings.spool
+    if spool_settings is None:
         return ZmqSink(
             bind, max_pending=settings.max_pending, keys=settings.keys, allow_insecure=settings.allow_insecure
         )
-    spool = _spool(wanted.path, wanted)
+    spool = _spool(spool_settings.path, spool_settings)
     opened.callback(spool.close)
     return ZmqSink(
-        bind, spool=spool, when_full=wanted.when_full, keys=settings.keys, allow_insecure=settings.allow_insecure
+        bind,
+        spool=spool,
+        when_full=spool_settings.when_full,
+        keys=settings.keys,
+        allow_insecure=settings.allow_insecure,
     )
 
 
@@ -61,15 +63,15 @@ def _spool(path: Path, settings: SpoolConfig | OutputConfig) -> Spool:
     )
 
 
-def _outbox(settings: OutputConfig, *, context: bool) -> SpooledSink:
+def _output(settings: OutputConfig, *, context: bool) -> SpooledSink:
     with ExitStack() as opened:
         spool = _spool(settings.spool, settings)
         opened.callback(spool.close)
         target = _target(settings, spool, context=context)
         opened.callback(target.close)
-        outbox = SpooledSink(target, spool)
+        sink = SpooledSink(target, spool)
         opened.pop_all()
-    return outbox
+    return sink
 
 
 def _target(settings: OutputConfig, spool: Spool, *, context: bool) -> Target:

@@ -1,4 +1,4 @@
-"""Going over to another configuration while a run goes on: cameras come, go and change, the others do not blink."""
+"""Reloading the configuration of a run: cameras are added, removed and changed without interrupting the others."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from facegate.errors import FacegateError
 from facegate.pipeline.config import GateConfig, RunConfig
 
 SECTIONS = ("detector", "tracker", "scorer", "delivery")
-"""What only a restart changes."""
+"""Sections that need a restart."""
 
 log = structlog.get_logger(__name__)
 
 
 class ConfigDiff(msgspec.Struct, frozen=True):
-    """What a new configuration changed, by camera name."""
+    """Changes of a reload, by camera name."""
 
     added: tuple[str, ...]
     removed: tuple[str, ...]
     changed: tuple[str, ...]
     ignored: tuple[str, ...]
-    """Sections that only a restart changes."""
+    """Changed sections that need a restart."""
 
 
 def differences(
@@ -35,22 +35,22 @@ def differences(
     gate_before: Callable[[str], GateConfig],
     anew: Set[str] = frozenset(),
 ) -> ConfigDiff:
-    """What going over means.
+    """Compare two configurations.
 
     Args:
-        before: what runs.
-        after: what is to run.
-        gate_before: tells the gate that a camera has now.
-        anew: cameras that have to begin anew, whatever they are.
+        before: the running configuration.
+        after: the new one.
+        gate_before: returns the current gate settings of a camera.
+        anew: cameras that must restart even if unchanged.
     """
     known = {camera.name: camera for camera in before.cameras}
-    wanted = {camera.name: camera for camera in after.cameras}
+    new = {camera.name: camera for camera in after.cameras}
     return ConfigDiff(
-        added=tuple(name for name in wanted if name not in known),
-        removed=tuple(name for name in known if name not in wanted),
+        added=tuple(name for name in new if name not in known),
+        removed=tuple(name for name in known if name not in new),
         changed=tuple(
             name
-            for name, camera in wanted.items()
+            for name, camera in new.items()
             if name in known
             and (name in anew or camera != known[name] or after.gate_for(name) != gate_before(name))
         ),
@@ -59,15 +59,16 @@ def differences(
 
 
 class Reloadable(Protocol):
-    """A run that can go over."""
+    """A run whose configuration can be reloaded."""
 
     def reload(self, config: RunConfig) -> ConfigDiff:
-        """Go over to ``config``; raises a :class:`FacegateError` and stays as it was where that cannot work."""
+        """Switch to ``config``; raises a :class:`FacegateError` and keeps the previous one if that is
+        impossible."""
         ...
 
 
 class ReloadRequests:
-    """Remembers that a reload was asked for, and does it outside the signal handler."""
+    """Records a requested reload, and runs it outside the signal handler."""
 
     def __init__(self, runner: Reloadable, read: Callable[[], RunConfig]) -> None:
         self._runner = runner
@@ -75,20 +76,20 @@ class ReloadRequests:
         self._asked = Event()
 
     def ask(self, number: int, frame: FrameType | None) -> None:
-        """The handler of SIGHUP."""
+        """Handle SIGHUP."""
         del number, frame
         self._asked.set()
 
     def if_asked(self) -> None:
-        """Reload if that was asked for; a configuration that cannot work changes nothing and is logged."""
+        """Reload if requested; an invalid configuration changes nothing and is logged."""
         if not self._asked.is_set():
             return
         self._asked.clear()
         try:
             result = self._runner.reload(self._read())
         except FacegateError as error:
-            log.error("configuration not taken over, going on with the old one", reason=str(error))
+            log.error("configuration rejected, keeping the previous one", reason=str(error))
             return
-        log.info("configuration taken over", added=result.added, removed=result.removed, changed=result.changed)
+        log.info("configuration reloaded", added=result.added, removed=result.removed, changed=result.changed)
         if result.ignored:
-            log.warning("needs a restart", sections=result.ignored)
+            log.warning("changed sections need a restart", sections=result.ignored)

@@ -1,4 +1,4 @@
-"""The threads of a run: every one has a name and an end, and the first error of any is kept for the owner."""
+"""The threads of a run: each has a name, and the first error is kept for the owner."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class ThreadGroup:
         thread.start()
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until every thread has ended; return whether that is so."""
+        """Wait until every thread has ended; return whether they have."""
         with self._changed:
             return self._changed.wait_for(lambda: self._running == 0, timeout_s)
 
     def wait_for(self, reached: Callable[[], bool]) -> None:
-        """Wait until ``reached`` holds; looked at whenever a thread ends or :meth:`notify` is called."""
+        """Wait until ``reached`` holds; checked whenever a thread ends or :meth:`notify` is called."""
         with self._changed:
             self._changed.wait_for(reached)
 
@@ -57,15 +57,15 @@ class ThreadGroup:
             return self._running > 0
 
     def cpu_s(self) -> dict[str, float]:
-        """Processor seconds of each thread so far, by name; those of the same name together."""
-        with self._changed:  # nobody in it can end meanwhile: the clock of a thread that is gone must not be read
+        """Return CPU seconds of the threads so far, summed by name."""
+        with self._changed:  # no thread can end meanwhile: the clock of an ended thread must not be read
             spent = dict(self._finished_cpu_s)
             for thread, name in self._active.items():
                 spent[name] = spent.get(name, 0.0) + _cpu_s(thread)
         return spent
 
     def notify(self) -> None:
-        """Let whoever waits look again."""
+        """Wake all waiters to check their conditions."""
         with self._changed:
             self._changed.notify_all()
 
@@ -90,7 +90,7 @@ class ThreadGroup:
                 self._on_finished()
 
     def _record_error(self, name: str, error: BaseException) -> None:
-        """First error wins."""
+        """Keep the first error."""
         with self._changed:
             if self.error is None:
                 self.error = error if isinstance(error, FacegateError) else StageError(name, error)
@@ -98,7 +98,7 @@ class ThreadGroup:
 
 
 def _cpu_s(thread: int) -> float:
-    """Processor seconds of a living thread; 0 on systems that do not tell."""
+    """CPU seconds of a live thread; 0 on systems without per-thread clocks."""
     if not hasattr(time, "pthread_getcpuclockid"):
         return 0.0
     return time.clock_gettime(time.pthread_getcpuclockid(thread))

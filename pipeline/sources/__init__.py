@@ -1,1 +1,1 @@
-"""Where frames come from: video files, RTSP streams and webcams."""
+"""Sources of frames: video files, folders of pictures, network streams and webcams."""

@@ -1,4 +1,4 @@
-"""Pictures with square pixels: what a stream says of their shape, or what the configuration says where it does not.
+"""Square pixels: aspect ratios of streams and of the configuration.
 
 A recorder that stores 1920x1080 as 960x1080 to save bits ("1080N"), or D1 as 704x480, sends squeezed faces. A
 detector still finds them, but landmarks, crops and embeddings are off. The height is kept and the width follows.
@@ -15,9 +15,9 @@ import numpy as np
 from facegate.pipeline.records import Image, contiguous
 
 RATIO_TOLERANCE = 0.01
-"""A width that is off by less is left alone: 1088 coded lines, ratios such as 4095:4096."""
-LEAST, MOST = Fraction(1, 4), Fraction(4)
-"""A pixel's width over its height; what is beyond is a damaged header."""
+"""Relative deviation of the width that is ignored: 1088 coded lines, ratios such as 4095:4096."""
+MIN_PIXEL_RATIO, MAX_PIXEL_RATIO = Fraction(1, 4), Fraction(4)
+"""Pixel aspect ratios beyond these come from damaged headers and are ignored."""
 MAX_PX = 16_384
 ANAMORPHIC_SIZES = {
     "16:9": (
@@ -28,28 +28,28 @@ ANAMORPHIC_SIZES = {
         (720, 288), (480, 480), (480, 576),
     ),
 }  # fmt: skip
-"""Sizes that recorders store squeezed, by the shape in which they are meant to be seen."""
+"""Coded sizes that recorders store squeezed, by their display aspect ratio."""
 
 
 def square_width(width: int, height: int, pixel: Fraction | None, aspect: float | None) -> int:
-    """The width with square pixels of a picture that keeps its height.
+    """Return the width with square pixels; the height is kept.
 
     Args:
         width: as coded.
         height: as coded.
-        pixel: a pixel's width over its height, as the stream tells it; ``None`` or 0 where it does not.
-        aspect: width over height as it is meant to be seen, from the configuration; it outranks the stream.
+        pixel: pixel aspect ratio of the stream; ``None`` or 0 if unknown.
+        aspect: display aspect ratio from the configuration; overrides the stream.
     """
-    wanted = float(width)
+    target = float(width)
     if aspect is not None:
-        wanted = height * aspect
-    elif pixel and LEAST <= pixel <= MOST:
-        wanted = float(width * pixel)
-    return width if abs(wanted / width - 1) < RATIO_TOLERANCE else min(round(wanted), MAX_PX)
+        target = height * aspect
+    elif pixel and MIN_PIXEL_RATIO <= pixel <= MAX_PIXEL_RATIO:
+        target = float(width * pixel)
+    return width if abs(target / width - 1) < RATIO_TOLERANCE else min(round(target), MAX_PX)
 
 
 def to_rgb(picture: Any, pixel: Fraction | None, aspect: float | None) -> Image:
-    """PyAV's picture as RGB with square pixels, upright by its display matrix."""
+    """Convert PyAV's frame to RGB with square pixels, rotated by its display matrix."""
     width = square_width(picture.width, picture.height, pixel, aspect)
     if width != picture.width:
         picture = picture.reformat(width=width, height=picture.height, format="rgb24")
@@ -59,16 +59,16 @@ def to_rgb(picture: Any, pixel: Fraction | None, aspect: float | None) -> Image:
 
 
 def with_aspect(image: Image, aspect: float | None) -> Image:
-    """A picture that tells nothing of its shape, as the configuration says it is."""
+    """Scale a picture without aspect ratio to the configured display aspect ratio."""
     height, width = image.shape[:2]
-    wanted = square_width(width, height, None, aspect)
-    if wanted == width:
+    target = square_width(width, height, None, aspect)
+    if target == width:
         return image
-    return contiguous(cv2.resize(image, (wanted, height), interpolation=cv2.INTER_LINEAR))
+    return contiguous(cv2.resize(image, (target, height), interpolation=cv2.INTER_LINEAR))
 
 
 def aspect_ratio_advice(width: int, height: int, pixel: Fraction | None) -> str | None:
-    """The ``aspect`` to set for a coded size that recorders squeeze, where the stream tells no other shape."""
+    """Return the ``display_aspect_ratio`` to set for a size that recorders squeeze; ``None`` if none is needed."""
     if pixel not in (None, 0, 1):
         return None
     return next((aspect for aspect, sizes in ANAMORPHIC_SIZES.items() if (width, height) in sizes), None)

@@ -1,4 +1,4 @@
-"""What a source is, and what it says of itself."""
+"""The source protocol."""
 
 from __future__ import annotations
 
@@ -14,49 +14,49 @@ from facegate.pipeline.records import Frame
 
 
 class StreamInfo(msgspec.Struct, frozen=True):
-    """What a stream says of itself, as far as it does."""
+    """Properties of a stream; ``None`` where unknown."""
 
     codec: str | None = None
     width: int | None = None
-    """Coded pixels."""
+    """Coded width in pixels."""
     height: int | None = None
     pixel: Fraction | None = None
-    """A pixel's width over its height; ``None`` where the stream does not tell."""
+    """Pixel aspect ratio (width over height)."""
     fps: float | None = None
     key_frame_every_s: float | None = None
-    """As seen so far."""
+    """Mean seconds between key frames so far."""
 
 
 class Source(Protocol):
-    """One camera's frames. It owns whatever it opens and closes it when ``frames`` ends."""
+    """A camera's frames. It owns what it opens and closes it when ``frames`` ends."""
 
     live: bool
     """Live sources keep the newest frame and count what is overwritten; files lose nothing."""
     reconnectable: bool
-    """Whether it is worth trying again after it ended."""
+    """Whether to reconnect after it ended."""
 
     @property
     def packets_skipped(self) -> int:
-        """Packets left undecoded in this connection in order to catch up."""
+        """Packets of this connection that were not decoded in order to catch up."""
         ...
 
     @property
     def packets_idle(self) -> int:
-        """Packets left undecoded in this connection because nobody was there and nothing moved."""
+        """Packets of this connection that were not decoded because the scene was idle."""
         ...
 
     def info(self) -> StreamInfo:
-        """What is known of the stream that was opened last."""
+        """Return the properties of the last opened stream."""
         ...
 
     def frames(self, stop: Event) -> Iterator[Frame]:
         """Open, yield frames until the end or ``stop``, close.
 
         Raises:
-            SourceError: it cannot be opened, or breaks off.
+            SourceError: it cannot be opened, or the connection breaks.
         """
         ...
 
 
 class UnauthorizedError(SourceError):
-    """The camera refuses the credentials."""
+    """The camera rejects the credentials."""

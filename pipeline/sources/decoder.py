@@ -1,4 +1,4 @@
-"""Decoding by PyAV (FFmpeg), for files and network streams alike."""
+"""Decodes files and network streams with PyAV (FFmpeg)."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from facegate.pipeline.sources.packet_reader import PacketReader, Packets, Recei
 HARDWARE = ("cuda", "vaapi", "qsv")
 SAMPLING_TOLERANCE = 0.15
 STOP_POLL_INTERVAL_S = 0.2
-"""How often a camera that sends nothing is asked whether it is to stop."""
+"""Seconds between two checks for a stop while a camera sends nothing."""
 KEY_FRAME_TIMEOUTS = 4
-"""Before the first key frame, a camera has so many time-outs: some send one in twenty seconds."""
+"""Time-outs to wait for the first key frame: some cameras send one in twenty seconds."""
 
 log = structlog.get_logger(__name__)
 
 
 @cache
 def hardware_decoder() -> str | None:
-    """The kind of this machine's hardware decoder, tried once; ``None`` where there is none."""
+    """Return the kind of this machine's hardware decoder, tried once; ``None`` without one."""
     for kind in HARDWARE:
         try:
             HWAccel(device_type=kind, allow_software_fallback=False).create(av.Codec("h264", "r"))
@@ -47,12 +47,12 @@ def hardware_decoder() -> str | None:
             continue
         log.info("decoding in hardware", kind=kind)
         return kind
-    log.debug("decoding on the CPU: no hardware decoder answers", tried=HARDWARE)
+    log.debug("no hardware decoder, decoding on the CPU", tried=HARDWARE)
     return None
 
 
 def hwaccel(config: CameraConfig) -> HWAccel | None:
-    """What ``av.open`` needs to decode as the configuration says; only ``auto`` falls back to the CPU."""
+    """Return the configured hardware decoder for ``av.open``; only ``auto`` falls back to the CPU."""
     if config.decoder == "cpu":
         return None
     if config.decoder != "auto":
@@ -62,7 +62,7 @@ def hwaccel(config: CameraConfig) -> HWAccel | None:
 
 
 def error_reason(error: BaseException) -> str:
-    """The cause alone: FFmpeg's own text repeats the URL, password included."""
+    """Return the cause only: FFmpeg's own text repeats the URL with its password."""
     if isinstance(error, av.error.ExitError | av.error.TimeoutError):
         return "nothing received within the time-out"
     text = getattr(error, "strerror", None) or type(error).__name__
@@ -70,7 +70,7 @@ def error_reason(error: BaseException) -> str:
 
 
 class _Timing(msgspec.Struct, frozen=True):
-    """When a picture belongs."""
+    """Times of a decoded frame."""
 
     pts_s: float
     received_s: float
@@ -79,7 +79,7 @@ class _Timing(msgspec.Struct, frozen=True):
 
 
 class Decoder:
-    """Turns one opened container's video into frames. The caller owns the container."""
+    """Decodes the video of an open container. The caller owns the container."""
 
     def __init__(
         self,
@@ -95,17 +95,17 @@ class Decoder:
 
         Args:
             config: the camera.
-            container: of ``av.open``.
-            shown: how messages name it, without its password.
-            live: decode without delay, and hurry where packets wait.
-            at_rest: says whether nobody is there and nothing moves, as far as the last picture told.
-            packets: opens what a live stream's packets and the time come from, given container, stream and name.
+            container: result of ``av.open``.
+            shown: name for messages, without its password.
+            live: decode without delay, and skip frames to catch up.
+            at_rest: returns whether the scene was idle at the last frame (no face, no motion).
+            packets: makes the packet reader of a live stream, given container, stream and name.
 
         Raises:
-            SourceError: there is no video in it.
+            SourceError: it has no video stream.
         """
         if not container.streams.video:
-            raise SourceError(f"{shown} has no video stream")
+            raise SourceError(f"{shown} has no video stream: check the path")
         self._config = config
         self._container = container
         self._shown = shown
@@ -115,16 +115,16 @@ class Decoder:
         # Frame threading would hold back one frame per thread; slices add no delay.
         self._stream.thread_type = "SLICE" if live else "AUTO"
         self.packets_skipped = 0
-        """Packets that were left out in order to catch up."""
+        """Packets that were not decoded in order to catch up."""
         self.packets_idle = 0
-        """Packets of a scene at rest that nobody needed."""
+        """Packets that were not decoded because the scene was idle."""
         self._is_idle = at_rest
         self._fps = float(self._stream.average_rate or self._stream.guessed_rate or 25)
         self._decoded = 0
         self._keys: deque[float] = deque(maxlen=10)
 
     def info(self) -> StreamInfo:
-        """What the container and its key frames say."""
+        """Return the properties of the stream."""
         stream, keys = self._stream, list(self._keys)
         rate = stream.average_rate or stream.guessed_rate
         return StreamInfo(
@@ -142,30 +142,28 @@ class Decoder:
             try:
                 image = self.to_rgb(picture)
             except SourceError:
-                self._decoded -= 1  # damaged: a stream of nothing else is one that cannot be decoded
+                self._decoded -= 1  # damaged; a stream of damaged frames only counts as undecodable
                 continue
             yield Frame(ref=msgspec.structs.replace(ref, width=image.shape[1], height=image.shape[0]), image=image)
 
     def to_rgb(self, picture: Any) -> Image:
-        """One of :meth:`pictures` as RGB, upright and with square pixels.
+        """Convert one of :meth:`pictures` to RGB, upright and with square pixels.
 
         Raises:
-            SourceError: what damage has made of it cannot be shown.
+            SourceError: it is damaged beyond conversion.
         """
         try:
             return to_rgb(picture, self._pixel, self._config.aspect_ratio)
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise SourceError(
-                f"{self._shown} sent a picture that cannot be shown: {error_reason(error)}"
-            ) from error
+            raise SourceError(f"{self._shown} sent a damaged picture: {error_reason(error)}") from error
 
     @property
     def _pixel(self) -> Fraction | None:
-        """A pixel's width over its height, as far as the stream tells it."""
+        """Pixel aspect ratio of the stream, if it has one."""
         return self._stream.codec_context.sample_aspect_ratio or self._stream.sample_aspect_ratio or None
 
     def pictures(self, stop: Event) -> Iterator[tuple[FrameRef, Any]]:
-        """Yield PyAV's pictures, not converted yet, and what they are."""
+        """Yield unconverted PyAV frames with their references."""
         keep = sampler(self._config.max_fps, early=SAMPLING_TOLERANCE if self._live else 0.0)
         count = seq = 0
         for picture, timing in self._live_pictures(stop) if self._live else self._file_pictures():
@@ -189,7 +187,7 @@ class Decoder:
             yield ref, picture
             seq += 1
         if count == 0 and not stop.is_set():
-            raise SourceError(f"{self._shown} holds no frame that can be decoded")
+            raise SourceError(f"{self._shown} has no decodable frame: check the file or the camera's codec")
 
     def _file_pictures(self) -> Iterator[tuple[Any, _Timing]]:
         clock, period_s = FileMediaClock(), 1 / self._fps
@@ -204,7 +202,7 @@ class Decoder:
         except (av.error.EOFError, av.error.ConnectionResetError):
             pass
         except (av.error.FFmpegError, OSError) as error:
-            broken = SourceError(f"{self._shown} broke off: {error_reason(error)}")
+            broken = SourceError(f"{self._shown} was interrupted: {error_reason(error)}")
             broken.__cause__ = error
         if held is not None:
             yield held, _Timing(clock.step(_stamp_s(held), None, period_s), monotonic())
@@ -212,14 +210,14 @@ class Decoder:
             raise broken
 
     def _live_pictures(self, stop: Event) -> Iterator[tuple[Any, _Timing]]:
-        """Decode what waits; where too much does, leave out what can be."""
+        """Decode waiting packets; skip frames when too many wait."""
         clock, arrivals, backlog = MediaClock(), Arrivals(1 / self._fps), Backlog()
-        rest, held = KeyframeOnlyMode(), list[Any]()
+        idle, held = KeyframeOnlyMode(), list[Any]()
         name = f"facegate-camera-{self._config.name}-packets"
         with self._open_packets(self._container, self._stream, name) as reader:
             for arrived in self._packets(reader, backlog, stop):
                 arrivals.step(arrived.arrived_s)
-                if self._hold_packet(rest, held, arrived, backlog):
+                if self._hold_packet(idle, held, arrived, backlog):
                     continue
                 taken_s = reader.now()
                 skip = backlog.step(
@@ -227,7 +225,7 @@ class Decoder:
                 )
                 self._stream.codec_context.skip_frame = skip
                 pictures = _decoded(arrived.packet)
-                rest.record_decode_time(reader.now() - taken_s)
+                idle.record_decode_time(reader.now() - taken_s)
                 self._decoded += len(pictures)
                 self.packets_skipped += skip != "DEFAULT" and not pictures
                 for picture in pictures:
@@ -238,26 +236,26 @@ class Decoder:
                 backlog.record_decode_time(reader.now() - taken_s)
 
     def _hold_packet(
-        self, rest: KeyframeOnlyMode, held: list[Any], arrived: ReceivedPacket, backlog: Backlog
+        self, idle: KeyframeOnlyMode, held: list[Any], arrived: ReceivedPacket, backlog: Backlog
     ) -> bool:
-        """Whether a packet is kept for later; when it is not, what was kept is decoded or no longer needed."""
+        """Return whether to hold a packet; otherwise, held packets are decoded first, or dropped at a key frame."""
         packet = arrived.packet
-        how = rest.step(
+        action = idle.step(
             packet.size, key=packet.is_keyframe, at_rest=backlog.skip_frame == "DEFAULT" and self._is_idle()
         )
-        if how is PacketAction.HOLD:
+        if action is PacketAction.HOLD:
             held.append(packet)
             return True
-        if how is PacketAction.DECODE_KEYFRAME:
+        if action is PacketAction.DECODE_KEYFRAME:
             self.packets_idle += len(held)
         else:
-            for before in held:  # their pictures show nothing new; the next one needs them
+            for before in held:  # their frames show nothing new, but the next one refers to them
                 _decoded(before)
         held.clear()
         return False
 
     def _packets(self, reader: Packets, backlog: Backlog, stop: Event) -> Iterator[ReceivedPacket]:
-        """Packets until the end or ``stop``; raises where nothing comes that can be decoded."""
+        """Yield packets until the end or ``stop``; raises if nothing decodable arrives in time."""
         config, last, key_seen = self._config, reader.now(), False
         while not stop.is_set():
             if backlog.skip_frame == "NONKEY":
@@ -267,22 +265,22 @@ class Decoder:
             except EOFError:
                 return
             except (av.error.FFmpegError, OSError) as error:
-                raise SourceError(f"{self._shown} broke off: {error_reason(error)}") from error
+                raise SourceError(f"{self._shown} was interrupted: {error_reason(error)}") from error
             before = self._decoded
             if arrived is not None:
                 key_seen = key_seen or arrived.packet.is_keyframe
                 yield arrived
             if self._decoded > before or (arrived is not None and backlog.skip_frame != "DEFAULT"):
                 last = reader.now()
-            # A stream may be joined long before its next key frame: nothing can be decoded until then.
-            patience_s = config.timeout_s * (1 if key_seen else KEY_FRAME_TIMEOUTS)
-            if self._is_idle():  # key frames alone are decoded, and some cameras send one in twenty seconds
-                patience_s = config.timeout_s * KEY_FRAME_TIMEOUTS
-            if reader.now() - last > patience_s:
-                raise SourceError(f"{self._shown} sends nothing that can be decoded for {patience_s:g} s")
+            # A stream may be joined long before its next key frame; nothing can be decoded until then.
+            timeout_s = config.timeout_s * (1 if key_seen else KEY_FRAME_TIMEOUTS)
+            if self._is_idle():  # only key frames are decoded, and some cameras send one in twenty seconds
+                timeout_s = config.timeout_s * KEY_FRAME_TIMEOUTS
+            if reader.now() - last > timeout_s:
+                raise SourceError(f"{self._shown} sent no decodable frame for {timeout_s:g} s")
 
     def _captured_at(self, stamp_s: float | None, believed: bool) -> float | None:
-        """Unix time at which the camera says it took a picture, where it says so and its stamps make sense."""
+        """Unix time of capture, if the camera sends it and its timestamps are plausible."""
         started = self._container.start_time_realtime
         return started / 1e6 + stamp_s if started and stamp_s is not None and believed else None
 
@@ -292,7 +290,7 @@ def _stamp_s(picture: Any) -> float | None:
 
 
 def _decoded(packet: Any) -> list[Any]:
-    """The pictures that a packet completes; a damaged packet costs its pictures and no more."""
+    """Return the frames that a packet completes; a damaged packet gives none."""
     try:
         pictures: list[Any] = packet.decode()
     except av.error.FFmpegError:

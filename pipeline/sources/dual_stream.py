@@ -1,4 +1,4 @@
-"""Cameras with two streams: faces are found in the small one and cut from the large one."""
+"""Cameras with two streams: faces are detected in the sub stream and cut from the main stream."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from facegate.pipeline.sources.base import StreamInfo
 from facegate.pipeline.sources.network import NetworkSource
 
 MAX_BUFFERED_FRAMES = 12
-"""Pictures of the large stream that wait for their small one; about half a second."""
+"""Frames of the main stream that wait for their sub-stream frame; about half a second."""
 MAX_PAIR_GAP_S = 0.1
-"""A large picture that is further away in time shows somebody else's place."""
+"""Maximum time between two frames of a pair, seconds; beyond, faces have moved."""
 
 Large = tuple[FrameRef, Any]
 
 
 def nearest(ref: FrameRef, kept: list[Large]) -> Large | None:
-    """The large picture taken at the same time: by the camera's clock where both tell it, else by arrival."""
+    """Return the main-stream frame of the same time: by capture times if both have them, else by arrival."""
     best, least = None, MAX_PAIR_GAP_S
     for large in kept:
         other = large[0]
@@ -37,7 +37,7 @@ def nearest(ref: FrameRef, kept: list[Large]) -> Large | None:
 
 
 class DualStreamSource:
-    """Frames of ``small``, each with the picture that ``large`` gave at that moment, where there is one."""
+    """Frames of ``small``, each with the frame of ``large`` of the same time, if there is one."""
 
     live = True
     reconnectable = True
@@ -53,7 +53,7 @@ class DualStreamSource:
         return self._small.packets_skipped + self._large.packets_skipped
 
     def info(self) -> StreamInfo:
-        """Of the small stream."""
+        """Return the properties of the sub stream."""
         return self._small.info()
 
     def frames(self, stop: Event) -> Iterator[Frame]:
@@ -78,14 +78,14 @@ class DualStreamSource:
                 if ended:
                     if ended[0] is not None:
                         raise ended[0]
-                    raise SourceError("the stream that crops come from has ended")
+                    raise SourceError("the main stream has ended: check main_stream")
                 large = nearest(frame.ref, list(kept))
                 if large is None:
                     yield frame
                     continue
                 try:
                     image = self._large.to_rgb(large[1])
-                except SourceError:  # damaged; the next one is there soon
+                except SourceError:  # damaged; the next one follows soon
                     yield frame
                     continue
                 size = {"width": image.shape[1], "height": image.shape[0]}

@@ -1,4 +1,4 @@
-"""From the text a user gives to a source. A new kind of source is one new file and one line here."""
+"""Chooses a source by its configuration. A new kind of source is one new file and one line here."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from facegate.pipeline.sources.webcam import WebcamSource
 def open_source(config: CameraConfig, at_rest: Callable[[], bool] = lambda: False) -> Source:
     """Choose the source: a webcam index or device, a URL, a folder of pictures, or a video file.
 
-    Nothing is opened yet; that happens when frames are asked for. ``at_rest`` says whether nobody is there and
-    nothing moves, as far as the last frame told; a network stream then decodes no more than it must.
+    Nothing is opened before frames are requested. ``at_rest`` returns whether the scene was idle at the last frame;
+    a network stream then decodes as little as possible.
 
     Raises:
-        ConfigError: a URL of a kind that is not supported.
+        ConfigError: the URL's scheme is not supported.
     """
     source = config.source
     if source.isdecimal() or source.startswith("/dev/"):
         return WebcamSource(config)
     if "://" in source:
         if source.split("://")[0].lower() not in RTSP + HTTP:
-            raise ConfigError(f"{redact(source)}: only rtsp://, rtsps://, http:// and https:// URLs are supported")
+            raise ConfigError(f"{redact(source)}: unsupported URL: use rtsp://, rtsps://, http:// or https://")
         if config.main_stream is not None:
-            # The small stream is sampled; of the large one every picture must be at hand.
+            # The sub stream is sampled; of the main stream every frame is needed.
             large = config.model_copy(update={"source": config.main_stream, "max_fps": None})
             return DualStreamSource(NetworkSource(config), NetworkSource(large))
         recording: Source = NetworkSource(config, at_rest)

@@ -1,4 +1,4 @@
-"""Video files: every frame as fast as the pipeline takes it, or at the file's own speed like a camera."""
+"""Video files: every frame as fast as possible, or in real time like a camera."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class FileSource:
         try:
             container = av.open(str(path), hwaccel=hwaccel(self._config))
         except (av.error.FFmpegError, OSError, RuntimeError) as error:
-            raise SourceError(f"{path} is not a video that can be read: {error_reason(error)}") from error
+            raise SourceError(f"{path} is not a readable video: {error_reason(error)}") from error
         with container:
             self._decoder = Decoder(self._config, container, str(path), live=False)
             yield from self._decoder.frames(stop)
 
 
 class RealtimePlayback:
-    """A recording played like a camera: frames come when they are due, and the newest wins."""
+    """Plays a file in real time like a camera; late frames are dropped."""
 
     live = True
     reconnectable = False

@@ -1,4 +1,4 @@
-"""A folder of pictures, with times: repeatable tests, and stills of a camera."""
+"""A folder of pictures with times, for repeatable tests and stills of a camera."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 
 class ImageFolderSource:
-    """Every picture of a folder by name; ``timestamps.csv`` (file, seconds) says when, else 25 come a second."""
+    """The pictures of a folder in order of their names, at the seconds of ``timestamps.csv``, else at 25 fps."""
 
     live = False
     reconnectable = False
@@ -54,13 +54,13 @@ class ImageFolderSource:
             try:
                 image = with_aspect(read_image(path), self._config.aspect_ratio)
             except SourceError as error:
-                log.warning("picture left out", camera=self._config.name, reason=str(error))
+                log.warning("picture skipped", camera=self._config.name, reason=str(error))
                 continue
             size = image.shape[1], image.shape[0]
             yield Frame(FrameRef(self._config.name, seq, pts_s, monotonic(), None, *size), image)
             seq += 1
         if seq == 0:
-            raise SourceError(f"no picture in {self._folder} can be read ({', '.join(SUFFIXES)})")
+            raise SourceError(f"no readable picture in {self._folder}: use {', '.join(SUFFIXES)}")
 
     def _pictures(self) -> list[tuple[float, Path]]:
         times = self._folder / TIMES
@@ -71,8 +71,8 @@ class ImageFolderSource:
             with times.open(newline="", encoding="utf-8") as file:
                 rows = [(float(seconds), self._folder / Path(name).name) for name, seconds in csv.reader(file)]
         except (ValueError, OSError) as error:
-            raise SourceError(f"{times}: each line must be 'file,seconds'") from error
+            raise SourceError(f"{times} is not valid: each line must be 'file,seconds'") from error
         seconds = [row[0] for row in rows]
         if not all(map(math.isfinite, seconds)) or seconds != sorted(seconds):
-            raise SourceError(f"{times}: the seconds must be finite and must not fall")
+            raise SourceError(f"{times} is not valid: the seconds must be finite and must not decrease")
         return rows

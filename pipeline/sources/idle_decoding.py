@@ -1,8 +1,8 @@
-"""Which packets of a scene at rest need not be decoded. Pure logic.
+"""Key-frame-only decoding of idle scenes. Pure logic.
 
-Most cameras see nothing most of the time, and decoding that is most of what they cost. Their packets tell when this
-changes: what moves has to be sent, so the packet is larger than those before it. Until then only key frames are
-decoded, which need no other picture; the packets since are held, and decoded at once when one stands out.
+Most scenes are idle most of the time, and decoding them is most of their cost. Packet sizes show when that changes:
+motion makes a packet larger than those before it. Until then only key frames are decoded; the packets since are
+held and decoded at once when one is an outlier.
 """
 
 from __future__ import annotations
@@ -13,26 +13,27 @@ from enum import StrEnum
 import numpy as np
 
 WARM_UP_PACKETS = 25
-"""So many packets of the scene at rest are decoded before any is held."""
-WINDOW, RENEW = 100, 25
-"""Sizes that are compared with, and after how many packets the comparison is made anew."""
+"""Packets of an idle scene that are decoded before any is held."""
+WINDOW, UPDATE_INTERVAL = 100, 25
+"""Number of sizes in the window, and of packets between two updates of the limit."""
 OUTLIER_DEVIATIONS = 4.0
-"""A packet stands out when it is larger than the median by so many robust standard deviations, ..."""
-LEAST_SHARE, LEAST_BYTES = 0.15, 64
-"""... by this share of the median, and by so many bytes."""
+"""An outlier exceeds the median by this many robust standard deviations, ..."""
+MIN_EXCESS_SHARE, MIN_EXCESS_BYTES = 0.15, 64
+"""... by this share of the median, and by this many bytes."""
 CATCH_UP_S = 0.25
-"""So long it may take to decode what is held."""
+"""Maximum seconds needed to decode the held packets."""
 MAX_HELD_PACKETS = 250
 
 
 class PacketAction(StrEnum):
-    """What is done with a packet."""
+    """What to do with a packet."""
 
     DECODE = "decode"
-    """It and what is held."""
+    """Decode the held packets and this one."""
     DECODE_KEYFRAME = "restart"
-    """It alone: nothing that is held is needed for it."""
+    """Decode this key frame only; held packets are dropped."""
     HOLD = "hold"
+    """Hold this packet."""
 
 
 class KeyframeOnlyMode:
@@ -40,34 +41,34 @@ class KeyframeOnlyMode:
 
     def __init__(self) -> None:
         self._sizes: deque[int] = deque(maxlen=WINDOW)
-        self._learnt = 0
-        self._most = 0.0
-        """Bytes above which a packet stands out."""
+        self._updates = 0
+        self._limit = 0.0
+        """Bytes above which a packet is an outlier."""
         self._cost_s = 0.0
         self._held = 0
 
     def record_decode_time(self, seconds: float) -> None:
-        """Note how long one packet took to decode."""
+        """Record the decoding time of a packet."""
         self._cost_s += 0.1 * (seconds - self._cost_s)
 
     def step(self, size: int, *, key: bool, at_rest: bool) -> PacketAction:
         """Take the next packet.
 
         Args:
-            size: its bytes.
-            key: whether it needs no other.
-            at_rest: nobody is there and nothing has moved for a while, as far as decoded pictures tell.
+            size: its size in bytes.
+            key: whether it is a key frame.
+            at_rest: whether the scene is idle, as of the last decoded frame.
         """
         if not at_rest:
             self._sizes.clear()
-            self._learnt = 0
+            self._updates = 0
             return self._release(PacketAction.DECODE)
         if key:
             return self._release(PacketAction.DECODE_KEYFRAME)
         if len(self._sizes) < WARM_UP_PACKETS:
             self._update_size_model(size)
             return self._release(PacketAction.DECODE)
-        if size > self._most or self._held >= MAX_HELD_PACKETS or (self._held + 1) * self._cost_s > CATCH_UP_S:
+        if size > self._limit or self._held >= MAX_HELD_PACKETS or (self._held + 1) * self._cost_s > CATCH_UP_S:
             return self._release(PacketAction.DECODE)
         self._update_size_model(size)
         self._held += 1
@@ -79,10 +80,10 @@ class KeyframeOnlyMode:
 
     def _update_size_model(self, size: int) -> None:
         self._sizes.append(size)
-        self._learnt += 1
-        if self._learnt % RENEW:
+        self._updates += 1
+        if self._updates % UPDATE_INTERVAL:
             return
         sizes = np.array(self._sizes)
         median = float(np.median(sizes))
         spread = 1.4826 * float(np.median(np.abs(sizes - median)))
-        self._most = median + max(OUTLIER_DEVIATIONS * spread, LEAST_SHARE * median, LEAST_BYTES)
+        self._limit = median + max(OUTLIER_DEVIATIONS * spread, MIN_EXCESS_SHARE * median, MIN_EXCESS_BYTES)

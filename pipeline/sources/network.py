@@ -25,7 +25,7 @@ RTSP = ("rtsp", "rtsps")
 HTTP = ("http", "https")
 PLAYLIST = ".m3u8"
 DOWNLOADS = (".mp4", ".mkv", ".avi", ".mov", ".webm")
-"""Behind HTTP these are files: they lose nothing and end."""
+"""Files behind HTTP: every frame is processed, and they end."""
 
 
 class NetworkSource:
@@ -53,7 +53,7 @@ class NetworkSource:
         try:
             parts = urlsplit(config.source)
         except ValueError as error:
-            raise ConfigError(f"{redact(config.source)} is not a URL: {str(error).lower()}") from error
+            raise ConfigError(f"{redact(config.source)} is not a valid URL: {str(error).lower()}") from error
         self._rtsp = parts.scheme in RTSP
         self.live = self._rtsp or PurePosixPath(parts.path).suffix.lower() not in DOWNLOADS
         self.reconnectable = self.live
@@ -80,12 +80,12 @@ class NetworkSource:
             yield from decoder.frames(stop)
 
     def pictures(self, stop: Event) -> Iterator[tuple[FrameRef, Any]]:
-        """As ``frames``, not converted yet."""
+        """As ``frames``, unconverted."""
         with self._opened() as decoder:
             yield from decoder.pictures(stop)
 
     def to_rgb(self, picture: Any) -> Image:
-        """One of :meth:`pictures` as RGB, upright and with square pixels."""
+        """Convert one of :meth:`pictures` to RGB, upright and with square pixels."""
         assert self._decoder is not None
         return self._decoder.to_rgb(picture)
 
@@ -103,14 +103,14 @@ class NetworkSource:
                 hwaccel=hwaccel(config),
             )
         except (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError) as error:
-            raise UnauthorizedError(f"{shown} refuses the credentials: check user and password") from error
+            raise UnauthorizedError(f"{shown} rejected the credentials: check user and password") from error
         except (av.error.FFmpegError, OSError, RuntimeError) as error:
-            # An open that was given up says "invalid data" or "exit requested"; only the clock tells.
+            # A timed-out open reports "invalid data" or "exit requested"; only the clock shows it.
             gave_up = monotonic() - started >= config.timeout_s
             cause = f"no answer within {config.timeout_s:g} s" if gave_up else error_reason(error)
             check = "check address, port and path"
             if suspicious(config.source):
-                check += "; a password with / ? # or @ in it goes into 'password', beside 'user'"
+                check += "; set a password that contains / ? # or @ with 'user' and 'password'"
             raise SourceError(f"cannot open {shown}: {cause}; {check}") from error
         with container:
             self._decoder = Decoder(
@@ -119,10 +119,10 @@ class NetworkSource:
             yield self._decoder
 
     def _address(self) -> str:
-        """The URL with its login.
+        """Return the URL with its login.
 
         Raises:
-            SourceError: the password's file cannot be read.
+            SourceError: the password file cannot be read.
         """
         config = self._config
         if config.user is None:
@@ -137,14 +137,14 @@ class NetworkSource:
         return with_login(config.source, config.user, password)
 
     def _options(self) -> dict[str, str]:
-        # "nobuffer" would throw away what was received while probing: a second or two of faces.
+        # "nobuffer" would discard what was received while probing: one or two seconds of faces.
         options = {"analyzeduration": "500000"}
         if self._rtsp:
-            # Frame rates are measured here; probing for one would hold back the first half second.
+            # Frame rates are measured here; probing for one would delay the first half second.
             return options | {"rtsp_transport": self._config.transport, "fpsprobesize": "0"}
         # A playlist must not lead to files of this machine.
         options["protocol_whitelist"] = "http,https,tcp,tls,crypto,httpproxy"
         if self.live and not self._playlist:
-            # Pictures that a camera sends one after the other carry no time; their arrival has to do.
+            # MJPEG pictures carry no timestamps; their arrival is used.
             options["use_wallclock_as_timestamps"] = "1"
         return options

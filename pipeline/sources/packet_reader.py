@@ -1,6 +1,6 @@
-"""Packets of a live stream, read in a thread of their own, so that it is known when each arrived and how many wait.
+"""Reads packets of a live stream in its own thread, with their arrival times and the length of the queue.
 
-The reader does nothing but read: what waits here waits for the decoder, and for nothing else.
+The reader only reads: packets that wait here wait for the decoder.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import msgspec
 
 MAX_QUEUED_PACKETS = 2000
 MAX_QUEUED_BYTES = 64 * 2**20
-"""More is left in the network's own buffers."""
+"""Maximum queue; more stays in the network buffers."""
 
 
 class ReceivedPacket(msgspec.Struct, frozen=True, eq=False):
-    """A packet, when it arrived (monotonic) and how many waited behind it when it was taken."""
+    """A packet, its arrival time (monotonic), and the number of packets behind it when it was taken."""
 
     packet: Any
     arrived_s: float
@@ -28,7 +28,7 @@ class ReceivedPacket(msgspec.Struct, frozen=True, eq=False):
 
 
 class Packets(Protocol):
-    """Where a decoder takes its packets from, and reads the time: a reader, or a test whose time is its own."""
+    """A decoder's source of packets and time: a reader, or a test with simulated time."""
 
     def __enter__(self) -> Self: ...
 
@@ -37,7 +37,7 @@ class Packets(Protocol):
     ) -> None: ...
 
     def now(self) -> float:
-        """Seconds, on the clock by which packets arrive."""
+        """Return seconds on the clock of the arrival times."""
 
     def take(self, timeout_s: float) -> ReceivedPacket | None:
         """See :meth:`PacketReader.take`."""
@@ -47,10 +47,10 @@ class Packets(Protocol):
 
 
 class PacketReader:
-    """Reads until the end, an error or its close; the error is raised where packets are taken."""
+    """Reads until the end, an error or ``close``; the error is raised by :meth:`take`."""
 
     def __init__(self, container: Any, stream: Any, name: str) -> None:
-        """Prepare; the container stays its owner's, who closes it after this."""
+        """Prepare; the caller owns the container and closes it after this."""
         self._container = container
         self._stream = stream
         self._packets: deque[ReceivedPacket] = deque()
@@ -68,7 +68,7 @@ class PacketReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the reading; a read that waits for the network goes on until FFmpeg's time-out."""
+        """Stop reading; a blocked read ends at FFmpeg's time-out."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -79,11 +79,11 @@ class PacketReader:
         return monotonic()
 
     def take(self, timeout_s: float) -> ReceivedPacket | None:
-        """The oldest packet that waits, or ``None`` when none came in time.
+        """Return the oldest waiting packet, or ``None`` if none arrived in time.
 
         Raises:
             EOFError: the stream has ended.
-            Exception: whatever reading raised.
+            Exception: the error of the reading thread.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._packets or self._ended, timeout_s)
@@ -96,7 +96,7 @@ class PacketReader:
             return None
 
     def skip_to_newest_key(self) -> int:
-        """Throw away what waits before the newest key frame, if one does; return how many packets that were."""
+        """Discard the packets before the newest waiting key frame; return their number."""
         with self._changed:
             keys = [index for index, item in enumerate(self._packets) if item.packet.is_keyframe]
             for _ in range(keys[-1] if keys else 0):

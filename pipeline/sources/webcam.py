@@ -36,7 +36,7 @@ class WebcamSource:
 
     def frames(self, stop: Event) -> Iterator[Frame]:
         """See :class:`facegate.pipeline.sources.base.Source`."""
-        # Looked for first: OpenCV fills the terminal with its own account of a device that is not there.
+        # Checked first: OpenCV floods the terminal when a device is missing.
         device = Path(f"/dev/video{self._device}" if isinstance(self._device, int) else self._device)
         missing = f"no webcam at {self._device}: plug it in, or list devices with 'ls /dev/video*'"
         if sys.platform == "linux" and not device.exists():
@@ -57,9 +57,7 @@ class WebcamSource:
             ok, image = capture.read()
             if not ok:
                 if seq == 0:
-                    raise SourceError(
-                        f"webcam {self._device} opened but gives no picture: is another program using it?"
-                    )
+                    raise SourceError(f"webcam {self._device} gives no picture: close other programs that use it")
                 return
             now = monotonic()
             if not keep(now - started):

@@ -1,1 +1,1 @@
-"""One file a stage, from frames to shots; each is a class with ``run(inbox, outbox)``."""
+"""The stages from frames to shots, one per file; each is a class with ``run(inbox, outbox)``."""

@@ -1,4 +1,4 @@
-"""What a stage is. A stage never swallows an error: what it cannot handle goes up to the runner, which names it."""
+"""The stage protocol. A stage never swallows an error; the runner raises it with the stage's name."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Out = TypeVar("Out")
 
 
 class Stage(Protocol[In, Out]):
-    """Takes from ``inbox`` until the end of the stream, puts to ``outbox``. The runner closes ``outbox``."""
+    """Reads ``inbox`` until the end of the stream and writes ``outbox``, which the runner closes."""
 
     name: str
 
     def run(self, inbox: Channel[In], outbox: Lane[Out]) -> None:
-        """Work until :class:`~facegate.pipeline.flow.channel.EndOfStream`."""
+        """Run until :class:`~facegate.pipeline.flow.channel.EndOfStream`."""
         ...

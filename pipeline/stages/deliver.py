@@ -11,7 +11,7 @@ from facegate.pipeline.records import LiveTracks, Shot, TrackEnd
 from facegate.sinks.base import Sink
 
 SHOTS_TOGETHER = 64
-"""One commit for so many, when they come faster than the disk takes them."""
+"""Maximum number of shots handed over at once, to share one commit to disk."""
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +32,7 @@ class DeliverStage:
                 taken = inbox.take(SHOTS_TOGETHER)
             except EndOfStream:
                 return
-            # A report of live tracks knows the shots before it, and not those after it.
+            # A report of live tracks covers the shots before it, not those after it.
             start = 0
             for index, item in enumerate(taken):
                 if isinstance(item, LiveTracks):
@@ -45,7 +45,7 @@ class DeliverStage:
         shots = [item for item in items if isinstance(item, Shot)]
         if shots:
             self._sink.send(*shots)
-        # Told when it is done: where there is a spool, such a shot is not lost any more.
+        # Logged when done: with a spool, the shot is now on disk.
         for shot in shots:
             log.info(
                 "shot",

@@ -1,4 +1,4 @@
-"""The stage that looks at frames: detects and aligns, and observes every face in the ledger."""
+"""The stage that detects and aligns faces, and registers every face in the ledger."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ AGES = 1000
 
 
 class CameraDetection(msgspec.Struct):
-    """What detection keeps of one camera."""
+    """Detection state of one camera."""
 
     regions: Regions
     min_face_px: float
     scheduler: DetectionScheduler = msgspec.field(default_factory=DetectionScheduler)
     cuts: CutDetector = msgspec.field(default_factory=CutDetector)
     frames: int = 0
-    """Frames looked at."""
+    """Processed frames."""
     frames_searched: int = 0
-    """Of those, frames searched as a whole; in the others known faces were followed."""
+    """Processed frames with detection on the whole frame; in the others only known faces were tracked."""
     frames_without_motion: int = 0
-    """Frames left out because nothing had moved."""
+    """Frames skipped because nothing moved."""
     ages_s: deque[float] = msgspec.field(default_factory=lambda: deque(maxlen=AGES))
-    """Ages of frames when they were taken, the stream's own delay included."""
+    """Ages of frames when detection takes them, seconds, delays of the stream included."""
     latest_frame: tuple[FrameRef, Image] | None = None
     """The last frame, masked."""
 
     def age_ms(self) -> FrameAge | None:
-        """The ages as the report shows them."""
+        """Return percentiles of the ages; ``None`` without frames."""
         ages = 1000 * np.array(list(self.ages_s))
         if not len(ages):
             return None
@@ -54,7 +54,7 @@ class CameraDetection(msgspec.Struct):
 
 
 class _Detections:
-    """One frame on its way through the stage: how it is looked at, and what was found."""
+    """One frame in the stage: its detection mode and the faces found."""
 
     def __init__(self, frame: Frame, watched: CameraDetection) -> None:
         self.frame = frame
@@ -62,26 +62,26 @@ class _Detections:
         self.image: Image = watched.regions.masked(frame.image)
         self.part: Image = watched.regions.crop_to_roi(self.image)
         self.cut = watched.cuts.step(self.image)
-        self.look = watched.scheduler.step(self.part, frame.ref.pts_s, cut=self.cut)
+        self.mode = watched.scheduler.step(self.part, frame.ref.pts_s, cut=self.cut)
         self.found: list[Detection] = []
         watched.latest_frame = (frame.ref, self.image)
 
     def follow(self, found: list[Detection | None]) -> None:
-        """Take what is where faces were expected; where one was lost, the frame is to be searched after all."""
+        """Take the faces found at the expected boxes; if one was lost, detect on the whole frame."""
         if self.watched.scheduler.tracked(found, self.frame.ref.pts_s):
             self.found = [face for face in found if face is not None]
         else:
-            self.look = DetectionMode.FULL_FRAME
+            self.mode = DetectionMode.FULL_FRAME
 
     def search(self, found: list[Detection]) -> None:
-        """Take what a search has found."""
+        """Take the faces of a detection on the whole frame."""
         self.found = found
         self.watched.frames_searched += 1
         self.watched.scheduler.detected(found, self.frame.ref.pts_s)
 
 
 class DetectStage:
-    """Detects and aligns; a batch takes what is waiting, one frame per camera in turn."""
+    """Detects and aligns faces; a batch holds one frame per camera in turn."""
 
     name = "detect"
 
@@ -103,7 +103,7 @@ class DetectStage:
         )
 
     def watch(self, camera: str, watched: CameraDetection) -> None:
-        """Say how to look at a camera, before its first frame; a camera that is known keeps its counts."""
+        """Register a camera before its first frame; a known camera keeps its counts."""
         known = self._cameras.get(camera)
         if known is not None:
             for count in ("frames", "frames_searched", "frames_without_motion", "ages_s", "latest_frame"):
@@ -112,11 +112,11 @@ class DetectStage:
         self.frame_age.labels(camera)
 
     def watched(self, camera: str) -> CameraDetection:
-        """What was counted of a camera."""
+        """Return the detection state of a camera."""
         return self._cameras[camera]
 
     def latest_frame(self, camera: str) -> tuple[FrameRef, Image] | None:
-        """The last frame of a camera that came this far, masked."""
+        """Return the last frame of a camera, masked; ``None`` if there is none."""
         watched = self._cameras.get(camera)
         return None if watched is None else watched.latest_frame
 
@@ -141,8 +141,8 @@ class DetectStage:
     def _process(self, group: list[Frame | CameraEnded]) -> Iterator[FrameFaces | CameraEnded]:
         seen = [_Detections(item, self._cameras[item.ref.camera]) for item in group if isinstance(item, Frame)]
         for one in seen:
-            one.watched.frames_without_motion += one.look is DetectionMode.SKIP
-        follow = [one for one in seen if one.look is DetectionMode.TRACK_ONLY]
+            one.watched.frames_without_motion += one.mode is DetectionMode.SKIP
+        follow = [one for one in seen if one.mode is DetectionMode.TRACK_ONLY]
         expected = [one.watched.scheduler.expected_boxes(one.frame.ref.pts_s) for one in follow]
         if any(expected):
             places = self._detector.detect_near([one.part for one in follow], expected)
@@ -150,14 +150,14 @@ class DetectStage:
             places = [[] for _ in follow]
         for one, found in zip(follow, places, strict=True):
             one.follow(found)
-        search = [one for one in seen if one.look is DetectionMode.FULL_FRAME]
+        search = [one for one in seen if one.mode is DetectionMode.FULL_FRAME]
         for one, faces in zip(search, self._detector.detect([one.part for one in search]), strict=True):
             one.search(faces)
         by_frame = {id(one.frame): one for one in seen}
         for item in group:
             if isinstance(item, CameraEnded):
                 yield item
-            elif (one := by_frame[id(item)]).look is not DetectionMode.SKIP:
+            elif (one := by_frame[id(item)]).mode is not DetectionMode.SKIP:
                 yield self._faces(one)
 
     def _faces(self, seen: _Detections) -> FrameFaces:

@@ -1,4 +1,4 @@
-"""The stage that decides."""
+"""The stage that decides which faces are forwarded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SILENT_S = 15.0
 
 
 class GateStage:
-    """Guards tracks, decides, settles every face in the ledger, and lets shots through."""
+    """Splits identity switches, decides, settles every face in the ledger, and forwards shots."""
 
     name = "gate"
 
@@ -34,11 +34,11 @@ class GateStage:
         """Configure.
 
         Args:
-            gates: makes what decides for each camera.
-            ledger: of fates.
-            answers: what recognizers and other gates have said since it was last called.
-            observe: is told each decision.
-            record: is told what is decided by, in the order in which it comes.
+            gates: makes the gates of cameras.
+            ledger: settles outcomes.
+            answers: returns recognition feedback and sightings since the last call.
+            observe: called with each decision.
+            record: called with each input of the gates, in order.
         """
         self._gates = gates
         self._ledger = ledger
@@ -46,26 +46,26 @@ class GateStage:
         self._observe = observe
         self._record = record
         self._deciders = CameraGates(gates)
-        self._answering = False
-        self._sure: dict[str, frozenset[int]] = {}
+        self._feedback_expected = False
+        self._conclusive: dict[str, frozenset[int]] = {}
         self._present: dict[str, dict[int, int]] = {}
         self._frame_s: dict[str, float] = {}
         self._live_s = 0.0
         self._blocked_s = 0.0
 
     def conclusive_tracks(self, camera: str) -> frozenset[int] | None:
-        """Tracks of a camera of which nothing more is sent; ``None`` where nobody answers. For any thread."""
-        return self._sure.get(camera, frozenset()) if self._answering else None
+        """Return a camera's tracks with conclusive recognition; ``None`` without feedback. Thread-safe."""
+        return self._conclusive.get(camera, frozenset()) if self._feedback_expected else None
 
     def current_people(self, camera: str) -> dict[int, int]:
-        """For each of the tracker's tracks, the one under which it is decided. For any thread."""
+        """Return, for each of the tracker's tracks, the id under which it is decided. Thread-safe."""
         return self._present.get(camera, {})
 
     def run(self, inbox: Channel[ScoredFrame], outbox: Lane[Shot | TrackEnd | LiveTracks]) -> None:
         """See :class:`~facegate.pipeline.stages.base.Stage`."""
         while True:
             try:
-                # A camera whose last face has left may send nothing for seconds; an answer is not to wait for it.
+                # A camera without faces may send nothing for seconds; feedback must not wait for it.
                 frames = inbox.take(timeout_s=POLL_S if self._deciders.awaits_feedback else LIVE_S)
             except EndOfStream:
                 self._await_feedback(inbox, outbox)
@@ -79,15 +79,16 @@ class GateStage:
                 decider = self._deciders.cameras[camera]
                 self._present[camera] = decider.guard.current_people()
                 self._frame_s[camera] = self._clock()
-                if self._answering:
-                    self._sure[camera] = decider.is_conclusive()
-            self._tell_live(outbox)
+                if self._feedback_expected:
+                    self._conclusive[camera] = decider.is_conclusive()
+            self._report_live(outbox)
 
     def _clock(self) -> float:
-        """Seconds, standing still while delivery blocks this stage: no camera is silent because of that."""
+        """Monotonic seconds without the time in which delivery blocked this stage, so that no camera seems
+        silent."""
         return monotonic() - self._blocked_s
 
-    def _tell_live(self, outbox: Lane[Shot | TrackEnd | LiveTracks]) -> None:
+    def _report_live(self, outbox: Lane[Shot | TrackEnd | LiveTracks]) -> None:
         """Report the live tracks once a second, in order with shots and ends; never waits."""
         now = self._clock()
         if now < self._live_s or outbox.full:
@@ -100,18 +101,18 @@ class GateStage:
         outbox.put(LiveTracks(self._gates.run_id, cameras))
 
     def _take_feedback(self, outbox: Lane[Shot | TrackEnd | LiveTracks]) -> bool:
-        """Take what recognizers have said; return whether it was anything."""
+        """Take recognition feedback; return whether there was any."""
         answers = self._answers()
-        if answers.items or answers.sightings or answers.expected != self._answering:
-            self._answering = answers.expected
+        if answers.items or answers.sightings or answers.expected != self._feedback_expected:
+            self._feedback_expected = answers.expected
             self._record(answers)
             self._settle(self._deciders.on_feedback(answers), outbox)
         return bool(answers.items)
 
     def _await_feedback(self, inbox: Channel[ScoredFrame], outbox: Lane[Shot | TrackEnd | LiveTracks]) -> None:
-        """No more frames come: wait for the answers that may earn a track another shot."""
+        """After the last frame: wait for feedback that may cause follow-ups."""
         deadline = monotonic() + FEEDBACK_TIMEOUT_S
-        while self._deciders.awaits_feedback and self._answering and monotonic() < deadline:
+        while self._deciders.awaits_feedback and self._feedback_expected and monotonic() < deadline:
             if inbox.aborted:
                 raise Aborted
             if self._take_feedback(outbox):
@@ -137,5 +138,5 @@ class GateStage:
         self._blocked_s += monotonic() - started
 
     def cameras(self) -> dict[str, CameraGate]:
-        """What decides for each camera that has sent a frame."""
+        """Return the gates of the cameras that have sent a frame."""
         return dict(self._deciders.cameras)

@@ -1,4 +1,4 @@
-"""The stage that batches the crops worth scoring, of all cameras, through the face ViT."""
+"""The stage that scores faces of all cameras in batches."""
 
 from __future__ import annotations
 
@@ -21,17 +21,16 @@ from facegate.scoring.engine import Scorer
 
 log = structlog.get_logger(__name__)
 RECENT = 10_000
-"""Waits kept for the report."""
+"""Number of waits kept for the report."""
 
 
 class ScoreStage:
-    """Scores what may win and is waiting in one batch, and passes frames on in order.
+    """Scores the selected faces of the waiting frames in one batch, and passes frames on in order.
 
-    A camera's contest says which crops may win; the others pass unscored, as ``not_needed``. Latency first: nothing
-    of a live camera waits for a batch to fill unless ``wait_s`` says so, and a batch grows by what has come while
-    the one before was scored. When live cameras bring more than can be scored within ``budget_s``, the crops most
-    likely to improve their track are scored and the others pass as ``not_scored``. Files are never cut short, and
-    nothing of them depends on timing.
+    Each camera's scoring scheduler selects the faces that can become their track's best; the others pass unscored,
+    as ``not_needed``. Frames of live cameras do not wait for a batch to fill, except for ``wait_s``. When live
+    cameras bring more than can be scored within ``budget_s``, the most promising faces are scored and the others
+    pass as ``not_scored``. Files are scored completely, independent of timing.
     """
 
     name = "score"
@@ -39,8 +38,8 @@ class ScoreStage:
     def __init__(
         self,
         scorer: Scorer,
-        make_contest: Callable[[str], ScoringScheduler],
-        sure: Callable[[str], Set[int] | None],
+        make_scheduler: Callable[[str], ScoringScheduler],
+        conclusive: Callable[[str], Set[int] | None],
         *,
         live: Set[str],
         max_frames: int,
@@ -50,11 +49,11 @@ class ScoreStage:
         self._scorer = scorer
         self._live = live
         self._max_frames = max_frames
-        self._make_contest = make_contest
-        self._sure = sure
-        self._contests: dict[str, ScoringScheduler] = {}
+        self._make_scheduler = make_scheduler
+        self._conclusive = conclusive
+        self._schedulers: dict[str, ScoringScheduler] = {}
         self._dark: set[str] = set()
-        """Cameras of which that was said."""
+        """Cameras that were reported as dark."""
         self._wait_s = wait_s
         self._budget_s = budget_s
         self._priority = ScoringPriority()
@@ -88,9 +87,9 @@ class ScoreStage:
                 self._score_frames(batch, outbox)
 
     def _score_frames(self, frames: list[TrackedFrame], outbox: Lane[ScoredFrame]) -> None:
-        wanted = [face for frame in frames for face in self._selected(frame)]
-        scored = self._score(wanted)
-        left_out = {id(face) for face in wanted if id(face) not in scored}
+        selected = [face for frame in frames for face in self._selected(frame)]
+        scored = self._score(selected)
+        shed = {id(face) for face in selected if id(face) not in scored}
         for frame in frames:
             camera = frame.frame.camera
             faces = tuple(scored[id(face)] for face in frame.faces if id(face) in scored)
@@ -98,35 +97,36 @@ class ScoreStage:
                 SkippedFace(
                     face=face.face,
                     track_id=face.track_id,
-                    outcome=Outcome.NOT_SCORED if id(face) in left_out else Outcome.NOT_NEEDED,
+                    outcome=Outcome.NOT_SCORED if id(face) in shed else Outcome.NOT_NEEDED,
                 )
                 for face in frame.faces
                 if id(face) not in scored
             )
-            contest = self._contests[camera]
-            contest.scored(faces)
-            if contest.is_dark_camera and camera not in self._dark:
+            scheduler = self._schedulers[camera]
+            scheduler.scored(faces)
+            if scheduler.is_dark_camera and camera not in self._dark:
                 self._dark.add(camera)
                 log.warning(
-                    "most faces here are so dark that min_quality drops people whom a recognizer may still name: "
-                    "give this camera 'min_quality: 1' or 'keep: 0.99'",
+                    "scene too dark for min_quality",
                     camera=camera,
+                    effect="people whom a recognizer may still identify are dropped",
+                    remedy="set 'min_quality: 1' or 'target_recall: 0.99' for this camera",
                 )
-            contest.ended(frame.ended)
+            scheduler.ended(frame.ended)
             self._priority.ended(camera, frame.ended)
-            if frame.last:  # whatever comes under this name later may be configured otherwise
-                del self._contests[camera]
+            if frame.last:  # a later camera of this name may be configured differently
+                del self._schedulers[camera]
             outbox.put(
                 ScoredFrame(frame=frame.frame, faces=faces, ended=frame.ended, last=frame.last, skipped=skipped)
             )
 
     def _selected(self, frame: TrackedFrame) -> list[TrackedFace]:
         camera = frame.frame.camera
-        if camera not in self._contests:
-            self._contests[camera] = self._make_contest(camera)
-        self._contests[camera].conclusive_tracks = self._sure(camera)
-        choice = self._contests[camera].select(frame.faces)
-        return [face for face, wanted in zip(frame.faces, choice, strict=True) if wanted]
+        if camera not in self._schedulers:
+            self._schedulers[camera] = self._make_scheduler(camera)
+        self._schedulers[camera].conclusive_tracks = self._conclusive(camera)
+        choice = self._schedulers[camera].select(frame.faces)
+        return [face for face, is_selected in zip(frame.faces, choice, strict=True) if is_selected]
 
     def _gather(self, inbox: Channel[TrackedFrame]) -> list[TrackedFrame]:
         frames = inbox.take(self._max_frames)
@@ -135,11 +135,11 @@ class ScoreStage:
             try:
                 frames += inbox.take(self._max_frames - len(frames), timeout_s=left)
             except EndOfStream:
-                break  # what was taken is scored first; the next take ends the stage
+                break  # the frames taken are scored first; the next take ends the stage
         return frames
 
     def _score(self, faces: list[TrackedFace]) -> dict[int, ScoredFace]:
-        """The scored ones by identity of the tracked face; under overload some are missing."""
+        """Return scored faces by ``id()`` of the tracked face; under overload some are missing."""
         chosen = self._shed_load(faces)
         if not chosen:
             return {}
@@ -172,18 +172,18 @@ class ScoreStage:
         }
 
     def _shed_load(self, faces: list[TrackedFace]) -> list[TrackedFace]:
-        """What there is time for. A batch is all live or all of one file."""
+        """Return the faces that can be scored in time. A batch is all live or all of one file."""
         if not faces or faces[0].face.frame.camera not in self._live or self._s_per_crop == 0:
             return faces
         kept = self._priority.select(faces, max(1, int(self._budget_s / self._s_per_crop)))
         return [faces[index] for index in sorted(kept)]
 
     def _learn(self, s_per_crop: float) -> None:
-        """Follow the machine's speed: the mean over about the last ten batches."""
+        """Update the machine's speed: the mean over about the last ten batches."""
         self._s_per_crop = s_per_crop if self._s_per_crop == 0 else 0.9 * self._s_per_crop + 0.1 * s_per_crop
 
     def report(self) -> ScoringReport:
-        """Batch sizes and waits so far."""
+        """Return batch sizes and waits so far."""
         sizes = np.repeat(list(self._batches), list(self._batches.values())) if self._batches else np.zeros(1)
         waits = np.array(list(self._waits)) if self._waits else np.zeros(1)
         return ScoringReport(

@@ -1,4 +1,4 @@
-"""The stage that gives each face its track."""
+"""The stage that assigns faces to tracks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from facegate.pipeline.tracking.bytetrack import FaceTracker
 
 
 class TrackStage:
-    """Gives each face its track, with one tracker per camera."""
+    """Assigns faces to tracks, with one tracker per camera."""
 
     name = "track"
 

@@ -1,7 +1,7 @@
-"""Follows faces from frame to frame of one camera: ByteTrack from the ``trackers`` package, with ends reported.
+"""Tracks the faces of one camera with ByteTrack from the ``trackers`` package, and reports ended tracks.
 
 Pure logic with time as an argument: the same frames give the same tracks. One instance per camera, so ids never
-mix. A face becomes a track at its second sighting; until then it has no track.
+mix. A face gets a track at its second detection.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class FaceTracker:
         """Configure.
 
         Args:
-            lost_s: a track ends after this many seconds without a sighting.
+            lost_s: a track ends after this many seconds without a detection.
             high_confidence: detections below this may continue a track (ByteTrack's second stage), never start one.
             min_iou: overlap with the predicted box needed to continue a track.
         """
@@ -43,7 +43,7 @@ class FaceTracker:
         self._next_id = 0
 
     def _start_over(self) -> None:
-        """Forget every track; ids go on, since a reset tracker counts from zero again."""
+        """Drop every track; ids continue, although a reset tracker counts from zero."""
         self._tracker.reset()
         self._first_id = self._next_id
 

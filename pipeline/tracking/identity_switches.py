@@ -1,9 +1,9 @@
-"""The purity guard: a track that jumps to another person is split; no best shot belongs to someone else.
+"""The identity guard: splits a track that switches to another person, so that each track shows one person.
 
-A tracker follows boxes, and a box can pass from one person to the next without a gap. The embedding that comes free
-with the score tells. Each face goes to the person of its track that it resembles most, or to a new one when it
-resembles none; unreliable embeddings (of a low quality) never make a new person. Ids are given here, unique per
-camera and run. Optionally somebody who comes back within a window goes on under the old id.
+A tracker associates boxes, and a box can pass from one person to the next without a gap; the embedding, which
+comes with the score at no extra cost, shows it. Each face is assigned to the most similar person of its track, or
+to a new one when it resembles none; unreliable embeddings (of low quality) never make a new person. Ids are unique
+per camera and run. A person who returns within ``merge_s`` can keep the old id.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from facegate.pipeline.tracking.identity import IdentityThresholds, unit_embeddi
 MEAN_DECAY = 0.9
 """Weight of the past in a person's mean embedding."""
 MAX_PEOPLE_PER_TRACK = 4
-"""People per track of the tracker; a fifth joins whom they resemble most."""
+"""Maximum number of people per track of the tracker; a further one is assigned to the most similar."""
 
 
 class _Person(msgspec.Struct):
@@ -38,11 +38,11 @@ class IdentitySwitchGuard:
         """Configure.
 
         Args:
-            people: the model's cosines; ``None`` for a model whose embedding does not tell people apart: tracks are
-                renumbered and nothing else.
-            reliable: quality from which an embedding is believed.
-            merge_s: somebody who comes back within this time keeps the id.
-            first_id: of the first track.
+            people: cosine thresholds; ``None`` for a model whose embedding does not distinguish people: tracks are
+                only renumbered.
+            reliable: minimum quality of a reliable embedding.
+            merge_s: a person who returns within this many seconds keeps the id.
+            first_id: id of the first track.
         """
         self._people = people
         self._reliable = reliable
@@ -51,7 +51,7 @@ class IdentitySwitchGuard:
         self._gone: list[_Person] = []
         self.next_id = first_id
         self.identity_switches = 0
-        """People found inside tracks of somebody else so far."""
+        """Number of splits so far."""
 
     def step(self, frame: ScoredFrame) -> ScoredFrame:
         """Return the frame with the guard's ids and ends."""
@@ -71,11 +71,11 @@ class IdentitySwitchGuard:
         return ScoredFrame(frame=frame.frame, faces=faces, ended=tuple(sorted(ended)), skipped=skipped)
 
     def current_people(self) -> dict[int, int]:
-        """Of each track of the tracker, the person whom a face is taken for that nobody looks at closely."""
+        """Return, for each track of the tracker, the person to whom unscored faces are assigned."""
         return {track: people[-1].track_id for track, people in self._tracks.items()}
 
     def _unscored(self, track: int) -> _Person:
-        """Whom a face is taken for that nobody looked at closely."""
+        """Return the person to whom an unscored face is assigned."""
         people = self._tracks.get(track)
         if people is None:
             people = self._tracks[track] = [self._new_person()]
@@ -83,8 +83,8 @@ class IdentitySwitchGuard:
 
     def _person(self, face: ScoredFace, now: float) -> _Person:
         people = self._tracks.get(face.track_id)
-        believed = self._people is not None and face.quality >= self._reliable
-        unit = unit_embedding(face) if believed else None
+        is_reliable = self._people is not None and face.quality >= self._reliable
+        unit = unit_embedding(face) if is_reliable else None
         if people is None:
             person = self._returning_person(unit, now) or self._new_person()
             self._tracks[face.track_id] = [person]
@@ -99,18 +99,18 @@ class IdentitySwitchGuard:
 
     def _most_similar(self, people: list[_Person], unit: NDArray[np.float32]) -> _Person:
         assert self._people is not None
-        best, likeness = people[-1], -1.0
+        best, similarity = people[-1], -1.0
         for person in people:
-            if person.mean is None:  # seen so far only in faces too poor to say who it is
+            if person.mean is None:  # known so far only from unreliable faces
                 return person
             cosine = float(person.mean @ unit)
-            if cosine > likeness:
-                best, likeness = person, cosine
-        if likeness < self._people.split_below and len(people) < MAX_PEOPLE_PER_TRACK:
+            if cosine > similarity:
+                best, similarity = person, cosine
+        if similarity < self._people.split_below and len(people) < MAX_PEOPLE_PER_TRACK:
             best = self._new_person()
             people.append(best)
             self.identity_switches += 1
-        elif people[-1] is not best:  # the last one is who poor faces are taken for
+        elif people[-1] is not best:  # unreliable faces are assigned to the last one
             people.remove(best)
             people.append(best)
         return best
@@ -121,9 +121,9 @@ class IdentitySwitchGuard:
         known = [person for person in self._gone if person.mean is not None and person.left_s != now]
         if not known:
             return None
-        likeness = [float(person.mean @ unit) for person in known if person.mean is not None]
-        best = int(np.argmax(likeness))
-        if likeness[best] < self._people.same_above:
+        similarity = [float(person.mean @ unit) for person in known if person.mean is not None]
+        best = int(np.argmax(similarity))
+        if similarity[best] < self._people.same_above:
             return None
         person = known[best]
         self._gone.remove(person)

@@ -1,1 +1,1 @@
-"""Who can be named: people and their pictures in one file, and what is wrong with them."""
+"""Enrollment: the gallery file, checks of pictures, unknown visitors, erasure."""

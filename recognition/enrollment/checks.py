@@ -1,6 +1,6 @@
-"""What is wrong with enrolled pictures: found in what was measured of them and in how alike they are. Pure logic.
+"""Checks of enrolled pictures by their measurements and similarities. Pure logic.
 
-Recognition is no better than its gallery: one picture of somebody else under a name, and strangers get that name.
+One picture of somebody else under a person's name makes recognition give that name to strangers.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ from facegate.recognition.enrollment.records import Picture
 
 MIN_WIDTH = 40.0
 MIN_QUALITY, WORST_QUALITY, BETTER_QUALITY = 20, 9, 70
-"""What is needed; of a picture that its person's others confirm, and that are no better; and what is better."""
+"""Minimum quality; the same for a picture confirmed by others of its person that are not good; good quality."""
 MAX_YAW_RATIO = 1.05
 SAME_PICTURE, NEAR_COPY = 0.97, 4.0
-"""Cosine of two embeddings, and mean difference of two small gray crops in levels, of one picture."""
+"""Duplicates: minimum cosine of the embeddings, maximum mean difference of the thumbnails in gray levels."""
 FAR_DISTANCE = 0.42
-"""A picture is rarely less like its person's others than this share of how alike those are."""
+"""Minimum similarity of a picture to its person's others, relative to the similarity among those."""
 NEARER_MARGIN = 0.1
+"""Minimum excess of the similarity to another person."""
 
 
 class FaultKind(StrEnum):
-    """What can be wrong."""
+    """Kinds of faults."""
 
     UNUSABLE = "unusable"
-    """No picture, or no face in it."""
+    """Not a picture, or no face in it."""
     SMALL = "small"
     POOR = "poor"
     TURNED = "turned"
@@ -42,50 +43,50 @@ class FaultKind(StrEnum):
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """Something that is wrong with a picture, or with two people."""
+    """A fault of a picture or of a pair of people."""
 
     kind: FaultKind
     person: str
     source: str | None
-    """The picture; ``None`` where it is about two people."""
+    """The picture; ``None`` for a pair of people."""
     reason: str
     remedy: str
     row: int | None = None
-    """Of the picture in the gallery."""
+    """Row of the picture in the gallery."""
     other: str | None = None
     """The second of two people."""
 
 
 class PersonEvidence(msgspec.Struct, frozen=True, eq=False):
-    """``N`` enrolled pictures and what is known of them."""
+    """``N`` enrolled pictures with their measurements."""
 
     pictures: Sequence[Picture]
     vectors: Floats
     """``(N, D)`` unit embeddings."""
     thumbnails: Floats
-    """``(N, T)`` small gray crops, in levels."""
+    """``(N, T)`` thumbnails, gray levels."""
 
 
 def find_faults(evidence: PersonEvidence, same: float, alike: float) -> list[Fault]:
-    """Everything that is wrong; pictures that somebody has accepted are taken as right.
+    """Find all faults; pictures accepted by the user have none.
 
     Args:
-        evidence: of all enrolled pictures, those of one person together.
+        evidence: all enrolled pictures, grouped by person.
         same: similarity from which two pictures show one person.
-        alike: similarity from which the pictures of two people, taken together, show one.
+        alike: similarity from which the templates of two people show one person.
     """
     starts = [i for i, p in enumerate(evidence.pictures) if not i or evidence.pictures[i - 1].person != p.person]
     found: list[Fault] = []
     accused: set[int] = set()
     for start, end in pairwise([*starts, len(evidence.pictures)]):
-        # A person at a time: all against all at once would not fit a large gallery.
+        # One person at a time: the full matrix of a large gallery does not fit in memory.
         similarities = evidence.vectors[start:end] @ evidence.vectors.T
         for index in range(start, end):
             picture, row = evidence.pictures[index], similarities[index - start]
             others = [other for other in range(start, end) if other != index]
-            faults = _by_itself(
-                picture, row[others], [evidence.pictures[other] for other in others], same
-            ) + _copies(evidence, index, row)
+            faults = _single(picture, row[others], [evidence.pictures[other] for other in others], same) + _copies(
+                evidence, index, row
+            )
             if not faults:
                 far = _far(similarities, start, others, same)
                 faults = _stray(evidence.pictures, starts, picture, row, others, far, same)
@@ -100,22 +101,22 @@ def _fault(kind: FaultKind, picture: Picture, reason: str, remedy: str) -> Fault
     return Fault(kind, picture.person, picture.source, reason, remedy, picture.row)
 
 
-def _by_itself(picture: Picture, own: Floats, others: Sequence[Picture], same: float) -> list[Fault]:
-    """What can be seen in a picture; less matters of one that is like its person's others."""
+def _single(picture: Picture, own: Floats, others: Sequence[Picture], same: float) -> list[Fault]:
+    """Faults of a picture alone; more lenient if it resembles its person's others."""
     confirmed = len(own) > 0 and float(own.max()) >= same
-    spared = confirmed and float(np.median([other.quality for other in others])) < BETTER_QUALITY
+    lenient = confirmed and float(np.median([other.quality for other in others])) < BETTER_QUALITY
     found = []
     if picture.width < MIN_WIDTH:
-        reason = f"the face is {picture.width:.0f} pixels wide, {MIN_WIDTH:.0f} are needed"
+        reason = f"the face is {picture.width:.0f} pixels wide; the minimum is {MIN_WIDTH:.0f}"
         found.append(_fault(FaultKind.SMALL, picture, reason, "take a larger picture"))
-    if picture.quality < (WORST_QUALITY if spared else MIN_QUALITY):
-        reason = f"quality {picture.quality}, {MIN_QUALITY} is needed"
+    if picture.quality < (WORST_QUALITY if lenient else MIN_QUALITY):
+        reason = f"quality {picture.quality}; the minimum is {MIN_QUALITY}"
         found.append(_fault(FaultKind.POOR, picture, reason, "take a sharper, brighter picture"))
     if picture.yaw_ratio > MAX_YAW_RATIO and not confirmed:
-        found.append(_fault(FaultKind.TURNED, picture, "the face is seen from the side", "take one from the front"))
+        found.append(_fault(FaultKind.TURNED, picture, "the face is in profile", "take a frontal picture"))
     if picture.faces > 2 or (picture.faces == 2 and not confirmed):
-        reason = f"{picture.faces} faces of about the same size; the largest was taken"
-        found.append(_fault(FaultKind.SEVERAL, picture, reason, f"cut {picture.person} out of it"))
+        reason = f"{picture.faces} faces of similar size; the largest was used"
+        found.append(_fault(FaultKind.SEVERAL, picture, reason, f"crop the picture to {picture.person}"))
     return found
 
 
@@ -139,25 +140,25 @@ def _stray(
     far: float,
     same: float,
 ) -> list[Fault]:
-    """A picture that is nearer to somebody else, or far from what the others of its person agree on."""
+    """Faults of a picture that is nearer to another person, or too unlike its person's others."""
     if not others:
         return []
     own = float(row[list(others)].max())
     most = np.maximum.reduceat(row, starts)
     most[[i for i, start in enumerate(starts) if pictures[start].person == picture.person]] = -1.0
     nearest, who = float(most.max()), pictures[starts[int(most.argmax())]].person
-    if nearest >= same > own and nearest > own + NEARER_MARGIN:  # near to both: two people alike
-        reason = f"nearer to {who} ({nearest:.2f}) than to {picture.person}'s others ({own:.2f})"
+    if nearest >= same > own and nearest > own + NEARER_MARGIN:  # if near to both, the two people are alike
+        reason = f"more similar to {who} ({nearest:.2f}) than to other pictures of {picture.person} ({own:.2f})"
         return [_fault(FaultKind.NEARER, picture, reason, f"move it to {who}, or remove it")]
     doubtful = len(others) > 1 or picture.quality <= pictures[others[0]].quality
     if doubtful and own < far:
-        reason = f"unlike {picture.person}'s others ({own:.2f})"
+        reason = f"unlike the other pictures of {picture.person} ({own:.2f})"
         return [_fault(FaultKind.UNLIKE, picture, reason, "remove it: it may show somebody else")]
     return []
 
 
 def _far(similarities: Floats, start: int, others: Sequence[int], same: float) -> float:
-    """Below this similarity a picture is unlike the others; the more these agree, the more is asked of it."""
+    """Minimum similarity of a picture to the others; increases with the similarity among those."""
     among = similarities[np.ix_([other - start for other in others], list(others))]
     agreement = same if len(others) < 2 else float(np.median(among[np.triu_indices(len(others), 1)]))
     return FAR_DISTANCE * agreement if agreement >= FAR_DISTANCE * same else -1.0
@@ -180,7 +181,7 @@ def _alike(evidence: PersonEvidence, alike: float, accused: set[int]) -> list[Fa
             names[first],
             None,
             f"{names[first]} and {names[second]} look like one person ({similarities[first, second]:.2f})",
-            f"if they are: facegate gallery merge GALLERY '{names[second]}' '{names[first]}'",
+            f"if so: facegate gallery merge GALLERY '{names[second]}' '{names[first]}'",
             other=names[second],
         )
         for first, second in np.argwhere(np.triu(similarities >= alike, 1))

@@ -1,4 +1,4 @@
-"""Enrolling: from folders of pictures into ``people.db``, with every picture judged before it counts."""
+"""Enrollment: from picture files into ``people.db``, with checks of every picture."""
 
 from __future__ import annotations
 
@@ -27,43 +27,43 @@ THUMBNAIL = 16
 
 
 class DuplicateRule(Protocol):
-    """Says from which similarity on two of so many people are probably one."""
+    """Similarity from which two of a number of people are probably one."""
 
     def duplicate_threshold(self, people: int) -> float:
-        """Similarity of two templates."""
+        """Threshold on the cosine of two templates."""
         ...
 
 
 class PictureFile(msgspec.Struct, frozen=True):
-    """A file that may be a picture of somebody."""
+    """A file that may be a picture of a person."""
 
     person: str
     path: Path
 
 
 class EnrollmentReport(msgspec.Struct, frozen=True):
-    """What came of an ``add``."""
+    """Result of an enrollment."""
 
     added: int
     known: int
-    """Files whose very content was there already."""
+    """Files enrolled before, by content."""
     faults: list[Fault]
-    """Of the new pictures; these were not added, but for those that are about two people."""
+    """Faults of the new pictures, which were not added, and pairs of people that look alike."""
 
 
 def find_people(folder: Path) -> list[PictureFile]:
-    """List the files of everybody in ``folder/<name>/``; which of them are pictures shows when they are read.
+    """List the files of all people, ``folder/<name>/*``; they need not be pictures.
 
     Raises:
-        GalleryError: no such folder, nobody in it, or a folder whose name cannot be one.
+        GalleryError: no such folder, no people in it, or an invalid name.
     """
     if not folder.is_dir():
-        raise GalleryError(f"no gallery at {folder}: give a folder with one sub-folder of pictures per person")
+        raise GalleryError(f"no gallery at {folder}: give a folder with one subfolder of pictures per person")
     names: dict[str, str] = {}
     found = []
     for person in sorted(folder.iterdir()):
         if person.is_dir() and not person.name.startswith(".") and (files := _files(person)):
-            # Folders whose names are one name hold one person's pictures.
+            # Folders whose names differ only in spelling belong to one person.
             name = names.setdefault(name_key(person.name), person_name(person.name))
             found += [PictureFile(name, file) for file in files]
     if not found:
@@ -75,15 +75,15 @@ def find_pictures(paths: Sequence[Path], name: str) -> list[PictureFile]:
     """List pictures of one person: files, and the files of folders.
 
     Raises:
-        GalleryError: one is missing, none is left, or the name cannot be one.
+        GalleryError: a path is missing, there are no files, or the name is invalid.
     """
     name, found = person_name(name), list[PictureFile]()
     for path in paths:
         if not path.exists():
-            raise GalleryError(f"no picture at {path}: give files or folders of pictures")
+            raise GalleryError(f"{path} does not exist: give files or folders of pictures")
         found += [PictureFile(name, file) for file in (_files(path) if path.is_dir() else [path])]
     if not found:
-        raise GalleryError(f"there are no pictures in {', '.join(map(str, paths))}")
+        raise GalleryError(f"no pictures in {', '.join(map(str, paths))}: give files or folders of pictures")
     return found
 
 
@@ -92,27 +92,27 @@ def _files(folder: Path) -> list[Path]:
 
 
 class Enroller:
-    """Looks at files, judges them beside what is enrolled, and keeps those that are right."""
+    """Extracts faces from files, checks them against the gallery, and adds those without faults."""
 
     def __init__(
         self, people: GalleryStore, looker: Callable[[], FaceExtractor], embedder: Embedder, alike: DuplicateRule
     ) -> None:
-        """Take the gallery and what is needed to look at pictures.
+        """Create an enroller.
 
         Args:
             people: the gallery; its owner closes it.
-            looker: makes what finds and measures faces; asked only where a file is new.
-            embedder: tells who is who.
-            alike: tells from when on two people may be one.
+            looker: creates the face extractor; called when the first new file is read.
+            embedder: computes embeddings.
+            alike: decides which pairs of people look alike.
         """
         self.people = people
-        self._make_looker = looker
-        self._looker: FaceExtractor | None = None
+        self._make_extractor = looker
+        self._extractor: FaceExtractor | None = None
         self._embedder = embedder
         self._alike = alike
 
     def embed_missing(self, progress: Progress = lambda done, total: None) -> None:
-        """Embed the kept crops that this recognizer has not seen yet."""
+        """Embed the stored crops that have no embedding of this model yet."""
         rows = self.people.missing(self._embedder.version)
         for start in range(0, len(rows), CHUNK):
             chunk = rows[start : start + CHUNK]
@@ -121,19 +121,19 @@ class Enroller:
             progress(min(start + CHUNK, len(rows)), len(rows))
 
     def unseen(self) -> bool:
-        """Whether this recognizer has not seen all pictures yet."""
+        """Whether some pictures have no embedding of this model yet."""
         return bool(self.people.missing(self._embedder.version))
 
     def check(self) -> list[Fault]:
-        """Everything that is wrong with what is enrolled."""
+        """Find all faults of the gallery."""
         self.embed_missing()
         return self._faults(self._evidence([], np.empty((0, 0), np.float32)))
 
     def examine(self, files: Sequence[PictureFile], progress: Progress = lambda done, total: None) -> list[Fault]:
-        """Take in all pictures that have a face, and say everything that is wrong with them and the others."""
-        faults, looks, _ = self._sample(self._spelled(files), progress)
-        for person in sorted({file.person for file, _ in looks}):
-            self.people.add(person, [look for file, look in looks if file.person == person])
+        """Add all pictures with a face, and find all faults of the gallery."""
+        faults, samples, _ = self._sample(self._spelled(files), progress)
+        for person in sorted({file.person for file, _ in samples}):
+            self.people.add(person, [sample for file, sample in samples if file.person == person])
         return faults + self.check()
 
     def add(
@@ -142,12 +142,12 @@ class Enroller:
         accept: Callable[[Path], bool] = lambda path: False,
         progress: Progress = lambda done, total: None,
     ) -> EnrollmentReport:
-        """Enroll pictures; those with a fault are left out unless accepted. A person's come in together.
+        """Enroll pictures; those with a fault are skipped unless accepted. One transaction per person.
 
         Args:
             files: what to enroll.
-            accept: says of a file that it is right whatever is found.
-            progress: called with files done and in all.
+            accept: whether a file is enrolled even if a check rejects it.
+            progress: called with the number of files done and in total.
         """
         kept = {(p.person, p.digest) for p in self.people.pictures() if p.kind == "enrolled"}
         faults, new, known = self._sample(self._spelled(files), progress, kept)
@@ -155,18 +155,18 @@ class Enroller:
         return EnrollmentReport(taken.added, known, faults + taken.faults)
 
     def take(self, new: Sequence[tuple[PictureFile, FaceSample]], right: Sequence[bool]) -> EnrollmentReport:
-        """Enroll faces that were looked at already; see :meth:`add`.
+        """Enroll extracted faces; see :meth:`add`.
 
         Args:
-            new: whose, and what they look like.
-            right: of each, whether it is right whatever is found.
+            new: files and their faces.
+            right: for each, whether it is enrolled even if a check rejects it.
         """
         self.embed_missing()
-        new = list(zip(self._spelled([file for file, _ in new]), [look for _, look in new], strict=True))
+        new = list(zip(self._spelled([file for file, _ in new]), [sample for _, sample in new], strict=True))
         faults: list[Fault] = []
-        vectors = self._embed([look.crop for _, look in new])
+        vectors = self._embed([sample.crop for _, sample in new])
         found = self._faults(self._evidence(new, vectors))
-        # New pictures have rows below zero while they are judged.
+        # New pictures have negative rows while they are checked.
         wrong = {fault.row for fault in found if fault.row is not None and fault.row < 0}
         faults += [
             _advised(fault, new[-1 - fault.row][1])
@@ -192,15 +192,15 @@ class Enroller:
         return EnrollmentReport(added, 0, faults)
 
     def _spelled(self, files: Sequence[PictureFile]) -> list[PictureFile]:
-        """The same files, with names as the gallery spells them."""
+        """The same files with the gallery's spelling of names."""
         spelled = {name: self.people.spelling(name) for name in {file.person for file in files}}
         return [PictureFile(spelled[file.person], file.path) for file in files]
 
     def _sample(
         self, files: Sequence[PictureFile], progress: Progress, kept: Collection[tuple[str, str]] = ()
     ) -> tuple[list[Fault], list[tuple[PictureFile, FaceSample]], int]:
-        """What is wrong, what is new, and how many files of ``kept`` people and digests there are."""
-        faults, looks, known = [], [], 0
+        """Extract faces; return faults, new faces, and the number of files among ``kept`` people and digests."""
+        faults, samples, known = [], [], 0
         seen: dict[tuple[str, str], Path] = {}
         for index, file in enumerate(files):
             try:
@@ -213,18 +213,18 @@ class Enroller:
                     faults.append(Fault(FaultKind.TWICE, file.person, str(file.path), reason, remedy))
                 else:
                     seen[key] = file.path
-                    looks.append((file, self.extract(content, str(file.path))))
+                    samples.append((file, self.extract(content, str(file.path))))
             except (GalleryError, SourceError) as error:
                 reason, _, remedy = str(error).rpartition(": ")
                 faults.append(Fault(FaultKind.UNUSABLE, file.person, str(file.path), reason or remedy, remedy))
             progress(index + 1, len(files))
-        return faults, looks, known
+        return faults, samples, known
 
     def extract(self, content: bytes, source: str) -> FaceSample:
-        """See :meth:`FaceExtractor.look`."""
-        if self._looker is None:
-            self._looker = self._make_looker()
-        return self._looker.extract(content, source)
+        """See :meth:`FaceExtractor.extract`."""
+        if self._extractor is None:
+            self._extractor = self._make_extractor()
+        return self._extractor.extract(content, source)
 
     def _embed(self, crops: Sequence[Image]) -> Floats:
         parts = [self._embedder.embed(crops[start : start + CHUNK]) for start in range(0, len(crops), CHUNK)]
@@ -234,9 +234,9 @@ class Enroller:
         embedded: Embedded = self.people.embedded(self._embedder.version)
         place = {int(row): index for index, row in enumerate(embedded.rows)}
         kept = [p for p in self.people.pictures() if p.kind == "enrolled" and p.row in place]
-        pictures = kept + [_as_picture(-1 - index, file, look) for index, (file, look) in enumerate(new)]
+        pictures = kept + [_as_picture(-1 - index, file, sample) for index, (file, sample) in enumerate(new)]
         own = embedded.vectors[[place[picture.row] for picture in kept]]
-        crops = [self.people.crop(picture.row) for picture in kept] + [look.crop for _, look in new]
+        crops = [self.people.crop(picture.row) for picture in kept] + [sample.crop for _, sample in new]
         return PersonEvidence(
             pictures=pictures,
             vectors=own if not len(vectors) else np.concatenate([own.reshape(-1, vectors.shape[1]), vectors]),
@@ -250,17 +250,17 @@ class Enroller:
         return find_faults(evidence, self._embedder.threshold, self._alike.duplicate_threshold(people))
 
 
-def _as_picture(row: int, file: PictureFile, look: FaceSample) -> Picture:
+def _as_picture(row: int, file: PictureFile, sample: FaceSample) -> Picture:
     return Picture(
         row=row,
         person=file.person,
         kind="enrolled",
-        source=look.source,
-        digest=look.digest,
-        quality=look.quality,
-        width=look.width,
-        yaw_ratio=look.yaw_ratio,
-        faces=look.faces,
+        source=sample.source,
+        digest=sample.digest,
+        quality=sample.quality,
+        width=sample.width,
+        yaw_ratio=sample.yaw_ratio,
+        faces=sample.faces,
         accepted=False,
     )
 
@@ -271,8 +271,8 @@ def _thumbnail(crop: Image) -> Floats:
     return gray
 
 
-def _advised(fault: Fault, look: FaceSample) -> Fault:
-    """A poor picture is to be taken again, and the network knows what would help."""
-    if fault.kind is not FaultKind.POOR or not look.advice:
+def _advised(fault: Fault, sample: FaceSample) -> Fault:
+    """Replace the remedy of a poor picture by the model's advice."""
+    if fault.kind is not FaultKind.POOR or not sample.advice:
         return fault
-    return msgspec.structs.replace(fault, remedy=f"take another picture: {look.advice}")
+    return msgspec.structs.replace(fault, remedy=f"take another picture: {sample.advice}")

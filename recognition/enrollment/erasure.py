@@ -1,4 +1,4 @@
-"""A person is taken out of everything that was written about them: gallery, unknown faces, spools, result files."""
+"""Erasure of a person from gallery, unknown faces, spools, result files and a console's data."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ def erase_everywhere(
     results: Sequence[Path] = (),
     data: Path | None = None,
 ) -> list[Erased]:
-    """Delete what shows or names a person. The gallery comes last: cut short, the same call finds the rest.
+    """Delete everything that shows or names a person. The gallery comes last: after an interruption, call again.
 
     Args:
         gallery: the gallery's file.
-        name: of a person in it.
-        embedder: compares the faces.
+        name: a person in it.
+        embedder: computes embeddings.
         alike: similarity from which two faces are one person.
-        spools: of gates and workers.
-        results: lines that a worker has written; nobody may be writing to them.
-        data: a console's folder: stored visits, recordings and every spool in it.
+        spools: spools of gates and workers.
+        results: output files of workers; no worker may be writing to them.
+        data: a console's data folder: its store, recordings and spools.
 
     Raises:
-        GalleryError: no such gallery or person, or a file of results that cannot be read or is being written to.
-        DeliveryError: what is said to be a spool is none.
+        GalleryError: no such gallery or person, or a result file that cannot be read or is being written to.
+        DeliveryError: a file is not a spool.
     """
     for path in (*spools, *results):
         if not path.is_file():
-            raise GalleryError(f"there is no file {path}: nothing was removed")
+            raise GalleryError(f"no file {path}: nothing was removed")
     erased = []
     if data is not None:
         spools = [*spools, *(path for path in spools_of(data) if path not in spools)]
@@ -62,7 +62,7 @@ def erase_everywhere(
         templates = embedder.embed(crops) if crops else np.zeros((0, 1), np.float32)
 
         def shows(vectors: Floats) -> Any:
-            """Which of ``(N, D)`` vectors are this person's."""
+            """Mask ``(N,)`` of the vectors ``(N, D)`` that show this person."""
             if not len(templates) or not len(vectors):
                 return np.zeros(len(vectors), bool)
             return (vectors @ templates.T).max(1) >= alike
@@ -70,7 +70,7 @@ def erase_everywhere(
         if data is not None:
             erased += erase_stored(data, name)
         for path in spools:
-            erased.append(Erased(str(path), _from_spool(path, name, embedder, shows), "that waited"))
+            erased.append(Erased(str(path), _from_spool(path, name, embedder, shows), "pending entries"))
         for path in results:
             erased.append(Erased(str(path), _from_results(path, name), "lines"))
         with UnknownStore(gallery) as unknowns:
@@ -108,11 +108,11 @@ def _crop(entry: EncodedShot) -> Any:
     try:
         return wire.unpack_crop(wire.decode_header(entry.header), entry.crop)
     except DeliveryError:
-        return None  # nobody can see a face in it
+        return None  # unreadable, so it shows no face
 
 
-class _Told(msgspec.Struct, frozen=True):
-    """What of a worker's line says whom it is about."""
+class _NamedLine(msgspec.Struct, frozen=True):
+    """Fields of a worker's line that name a person."""
 
     name: str | None = None
     before: str | None = None
@@ -122,20 +122,20 @@ class _Told(msgspec.Struct, frozen=True):
         return name_key(name) in [name_key(own) for own in (self.name, self.before) if own is not None]
 
 
-def _told(line: bytes) -> _Told:
+def _parse(line: bytes) -> _NamedLine:
     try:
-        return msgspec.json.decode(line, type=_Told)
+        return msgspec.json.decode(line, type=_NamedLine)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return _Told()  # half a line, or none of ours
+        return _NamedLine()  # an incomplete or foreign line
 
 
 def _from_results(path: Path, name: str) -> int:
-    """Leave out the lines that name somebody, and the others of the visits that did."""
+    """Delete the lines that name a person, and all other lines of these visits."""
     try:
-        with _alone(path):
-            lines = [(line, _told(line)) for line in path.read_bytes().splitlines(keepends=True)]
-            visits = {told.visit for _, told in lines if told.names(name)} - {None}
-            kept = [line for line, told in lines if not told.names(name) and told.visit not in visits]
+        with _exclusive(path):
+            lines = [(line, _parse(line)) for line in path.read_bytes().splitlines(keepends=True)]
+            visits = {fields.visit for _, fields in lines if fields.names(name)} - {None}
+            kept = [line for line, fields in lines if not fields.names(name) and fields.visit not in visits]
             if len(kept) < len(lines):
                 part = path.with_name(path.name + ".part")
                 part.touch(mode=path.stat().st_mode & 0o777)
@@ -147,10 +147,10 @@ def _from_results(path: Path, name: str) -> int:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def _exclusive(path: Path) -> Iterator[None]:
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise GalleryError(f"a worker writes to {path}: stop it first") from None
+            raise GalleryError(f"a worker is writing to {path}: stop it first") from None
         yield

@@ -1,4 +1,4 @@
-"""From a picture file to a face that may be enrolled, with what can be measured of it."""
+"""Extracts and measures the face of a picture file for enrollment."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from facegate.recognition.enrollment.records import FaceSample
 from facegate.scoring.engine import Scorer
 
 SECOND_FACE_RATIO = 0.75
-"""A face so wide, as a share of the largest face's width, may be whom the picture is meant to show."""
+"""Faces at least this wide, relative to the largest one, make the picture ambiguous."""
 
 
 class FaceExtractor:
-    """Looks at picture files."""
+    """Extracts faces from picture files."""
 
     def __init__(self, detector: Detector, scorer: Scorer) -> None:
-        """Take what finds faces and what measures their quality."""
+        """Create with a detector and a scorer for the quality."""
         self._detector = detector
         self._scorer = scorer
 
     def extract(self, content: bytes, source: str) -> FaceSample:
-        """Find the largest face of a picture file and measure it.
+        """Extract and measure the largest face of a picture file.
 
         Args:
-            content: of the file.
-            source: what messages call it.
+            content: content of the file.
+            source: name of the file in messages.
 
         Raises:
             SourceError: not a picture.
-            GalleryError: no face is in it.
+            GalleryError: no face found.
         """
         image = decode_image(content, source)
         faces = self._detector.detect([image])[0]
@@ -66,7 +66,7 @@ class FaceExtractor:
 
 
 def yaw_ratio(landmarks: Floats) -> float:
-    """How far a face is turned to a side: 0 with the nose midway between the eyes, 1 with it below one of them.
+    """Yaw of a face as the offset of the nose: 0 midway between the eyes, 1 below one of them.
 
     Args:
         landmarks: ``(5, 2)`` eyes, nose, corners of the mouth.

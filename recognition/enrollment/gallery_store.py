@@ -1,8 +1,8 @@
 """People, their pictures and embeddings in one SQLite file, ``people.db``.
 
-What is enrolled is kept as aligned crops (lossless), so another recognizer embeds them anew. Every change is one
-transaction: a person is there with all pictures of an ``add`` or not at all, whoever is killed when. Several
-processes may read and write; :meth:`GalleryStore.changed` tells a reader when somebody else has.
+Pictures are stored as aligned crops (lossless), from which another model computes its own embeddings. Every change
+is one transaction: a crash leaves all pictures of an ``add`` or none. Several processes may read and write;
+:meth:`GalleryStore.changed` tells readers of changes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _COLUMNS = "pictures.id, name, kind, source, digest, quality, width, turn, faces
 
 
 class GalleryStore(GalleryFile):
-    """People and their pictures. Of one thread."""
+    """People and their pictures. For one thread."""
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
         """Open ``path``; see :class:`GalleryFile`."""
@@ -33,12 +33,12 @@ class GalleryStore(GalleryFile):
         self._seen = self._revision()
 
     def changed(self) -> bool:
-        """Whether people or their pictures were changed, by whomever, since this was last asked."""
+        """Whether people or pictures have changed since the last call."""
         before, self._seen = self._seen, self._revision()
         return self._seen != before
 
     def people(self) -> list[Person]:
-        """Everybody, by name."""
+        """All people, sorted by name."""
         with self._errors():
             rows = self._db.execute(
                 "SELECT name, count(*) FILTER (WHERE kind = 'enrolled'), "
@@ -48,10 +48,10 @@ class GalleryStore(GalleryFile):
         return [Person(*row) for row in rows]
 
     def pictures(self, name: str | None = None) -> list[Picture]:
-        """Pictures of a person, or of all, in the order of names and of being added.
+        """Pictures of a person or of all, sorted by name and order of adding.
 
         Raises:
-            GalleryError: there is no such person.
+            GalleryError: no such person.
         """
         where = "" if name is None else f"WHERE person = {self._id(name)}"
         with self._errors():
@@ -66,19 +66,19 @@ class GalleryStore(GalleryFile):
         """The aligned crop of a picture, ``(112, 112, 3)`` uint8 RGB.
 
         Raises:
-            GalleryError: it is gone, or damaged.
+            GalleryError: the picture was removed, or is damaged.
         """
         with self._errors():
             found = self._db.execute("SELECT crop FROM pictures WHERE id = ?", (row,)).fetchone()
         if found is None:
-            raise GalleryError("a picture was removed from the gallery in the meantime")
+            raise GalleryError("a picture was removed from the gallery meanwhile: try again")
         return decode_crop(found[0], self._path)
 
     def spelling(self, name: str) -> str:
-        """How the gallery spells a name; as it is to be kept, where nobody has it.
+        """The gallery's spelling of a name; normalized if no person has it.
 
         Raises:
-            GalleryError: the name cannot be one.
+            GalleryError: the name is invalid.
         """
         with self._errors():
             found = self._db.execute("SELECT name FROM people WHERE key = ?", (name_key(name),)).fetchone()
@@ -87,10 +87,10 @@ class GalleryStore(GalleryFile):
     def add(
         self, name: str, looks: Sequence[FaceSample], *, kind: Kind = "enrolled", accepted: bool = False
     ) -> int:
-        """Add pictures to a person, who is made where missing; all or none. Return how many were new.
+        """Add pictures to a person, created if missing, in one transaction; return how many were new.
 
         Raises:
-            GalleryError: the name cannot be one.
+            GalleryError: the name is invalid.
         """
         name = person_name(name)
         new, now = 0, time()
@@ -99,13 +99,13 @@ class GalleryStore(GalleryFile):
                 "INSERT OR IGNORE INTO people (name, key, added) VALUES (?, ?, ?)", (name, name_key(name), now)
             )
             person = self._id(name)
-            for look in looks:
+            for sample in looks:
                 new += self._db.execute(
                     "INSERT OR IGNORE INTO pictures (person, kind, source, digest, crop, quality, width, turn, "
                     "faces, accepted, added) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
-                        *(person, kind, look.source, look.digest, encode_crop(look.crop)),
-                        *(look.quality, look.width, look.yaw_ratio, look.faces, accepted, now),
+                        *(person, kind, sample.source, sample.digest, encode_crop(sample.crop)),
+                        *(sample.quality, sample.width, sample.yaw_ratio, sample.faces, accepted, now),
                     ),
                 ).rowcount
         return new
@@ -114,14 +114,14 @@ class GalleryStore(GalleryFile):
         """Remove a person with all pictures; return how many there were.
 
         Raises:
-            GalleryError: there is no such person.
+            GalleryError: no such person.
         """
         with self._change():
             person = self._id(name)
             count = self._db.execute("SELECT count(*) FROM pictures WHERE person = ?", (person,)).fetchone()[0]
             self._db.execute("DELETE FROM people WHERE id = ?", (person,))
         with self._errors():
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nor do they stay in the file beside it
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nothing may remain in the write-ahead log
         return int(count)
 
     def remove_pictures(self, rows: Sequence[int]) -> None:
@@ -130,39 +130,39 @@ class GalleryStore(GalleryFile):
             self._db.executemany("DELETE FROM pictures WHERE id = ?", [(row,) for row in rows])
 
     def accept(self, rows: Sequence[int]) -> None:
-        """Note that pictures are right."""
+        """Mark pictures as accepted despite faults."""
         with self._transaction():
             self._db.executemany("UPDATE pictures SET accepted = 1 WHERE id = ?", [(row,) for row in rows])
 
     def use(self, unused: Sequence[int]) -> None:
-        """Leave these pictures out of templates, and use all others."""
+        """Exclude these pictures from templates, and include all others."""
         with self._change():
             self._db.execute("UPDATE pictures SET used = 1 WHERE NOT used")
             self._db.executemany("UPDATE pictures SET used = 0 WHERE id = ?", [(row,) for row in unused])
 
     def rename(self, name: str, new: str) -> None:
-        """Call somebody otherwise.
+        """Rename a person.
 
         Raises:
-            GalleryError: there is no such person, somebody has the new name, or it cannot be one.
+            GalleryError: no such person, or the new name is taken or invalid.
         """
         new = person_name(new)
         with self._change():
             person, key = self._id(name), name_key(new)
             if self._db.execute("SELECT 1 FROM people WHERE key = ? AND id != ?", (key, person)).fetchone():
-                raise GalleryError(f"there is somebody called {new} already: 'facegate gallery merge' joins two")
+                raise GalleryError(f"the name {new} is taken: use 'facegate gallery merge' to join the two")
             self._db.execute("UPDATE people SET name = ?, key = ? WHERE id = ?", (new, key, person))
 
     def merge(self, name: str, into: str) -> int:
-        """Give somebody's pictures to another person, and remove the first; return how many were new to the other.
+        """Move a person's pictures to another person and remove the first; return how many were new to the other.
 
         Raises:
-            GalleryError: one of them is missing, or they are the same.
+            GalleryError: one is missing, or both are the same.
         """
         with self._change():
             source, target = self._id(name), self._id(into)
             if source == target:
-                raise GalleryError(f"{name} cannot be merged with themselves")
+                raise GalleryError(f"cannot merge {name} with itself: give two different people")
             moved = self._db.execute(
                 "UPDATE OR IGNORE pictures SET person = ? WHERE person = ?", (target, source)
             ).rowcount
@@ -170,18 +170,18 @@ class GalleryStore(GalleryFile):
         return moved
 
     def unusable(self) -> dict[str, str]:
-        """Why files of these digests cannot be enrolled, as found before."""
+        """Reasons why files cannot be enrolled, by digest."""
         with self._errors():
             return dict(self._db.execute("SELECT digest, reason FROM unusable").fetchall())
 
     def keep_unusable(self, reasons: Mapping[str, str]) -> None:
-        """Remember why files (by their digests) cannot be enrolled, and forget all others."""
+        """Replace the reasons why files cannot be enrolled, by digest."""
         with self._transaction():
             self._db.execute("DELETE FROM unusable")
             self._db.executemany("INSERT INTO unusable VALUES (?, ?)", list(reasons.items()))
 
     def missing(self, version: str) -> list[int]:
-        """Pictures that have no embedding of this recognizer yet."""
+        """Rows of pictures without an embedding of this version."""
         with self._errors():
             rows = self._db.execute(
                 "SELECT id FROM pictures WHERE id NOT IN (SELECT picture FROM embeddings WHERE version = ?) "
@@ -191,7 +191,7 @@ class GalleryStore(GalleryFile):
         return [row[0] for row in rows]
 
     def keep_embeddings(self, version: str, embeddings: Mapping[int, Floats]) -> None:
-        """Keep unit embeddings ``(D,)`` of pictures; those of pictures that are gone are left out."""
+        """Store unit embeddings ``(D,)`` by row; those of removed pictures are ignored."""
         with self._transaction():
             self._db.executemany(
                 "INSERT OR REPLACE INTO embeddings (picture, version, vector) "
@@ -200,10 +200,10 @@ class GalleryStore(GalleryFile):
             )
 
     def embedded(self, version: str) -> Embedded:
-        """All pictures with an embedding of one recognizer.
+        """All pictures with an embedding of one version.
 
         Raises:
-            GalleryError: they are of different lengths, or not finite: the file is damaged.
+            GalleryError: the file is damaged: embeddings differ in length or are not finite.
         """
         with self._errors():
             names = self._db.execute("SELECT id, name FROM people ORDER BY name").fetchall()
@@ -233,7 +233,7 @@ class GalleryStore(GalleryFile):
         with self._errors():
             found = self._db.execute("SELECT id FROM people WHERE key = ?", (name_key(name),)).fetchone()
         if found is None:
-            raise GalleryError(f"there is no {name} in {self._path}: 'facegate gallery list' tells who is")
+            raise GalleryError(f"no person '{name}' in {self._path}: see 'facegate gallery list'")
         return int(found[0])
 
     def _revision(self) -> int:
@@ -242,7 +242,7 @@ class GalleryStore(GalleryFile):
 
     @contextmanager
     def _change(self) -> Iterator[None]:
-        """A transaction that those who follow the gallery take over."""
+        """A transaction that increments the revision, so that readers notice it."""
         with self._transaction():
             yield
             self._db.execute("UPDATE revision SET number = number + 1")

@@ -1,6 +1,6 @@
-"""What people are called: one spelling of each name, by which nobody is taken for two. Pure logic.
+"""Normalization of people's names, so that different spellings are one person. Pure logic.
 
-Everything that comes in as a name passes :func:`person_name`; :func:`name_key` says whether two are one person's.
+Every name that comes in passes :func:`person_name`; names with the same :func:`name_key` belong to one person.
 """
 
 from __future__ import annotations
@@ -12,30 +12,30 @@ from collections.abc import Container
 from facegate.errors import GalleryError
 
 MAX_NAME = 100
-"""Characters."""
+"""Maximum length in characters."""
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f-\x9f\ud800-\udfff/\\:*?"<>|]')
 _JOINERS = "\u200c\u200d"
-"""Not seen, but part of words of some scripts, and of emoji."""
+"""Invisible, but part of words of some scripts and of emoji."""
 _FILLERS = "\u034f\u115f\u1160\u3164\uffa0"
-"""Neither space nor format character by their category, and not seen either."""
+"""Invisible, although neither spaces nor format characters by category."""
 
 
 def person_name(name: str) -> str:
-    """A name as it is kept: NFC, trimmed, single spaces, without characters that nobody sees.
+    """Normalize a name: NFC, trimmed, single spaces, no invisible characters.
 
     Raises:
-        GalleryError: it cannot be a name, nor a folder's on every system.
+        GalleryError: the name is invalid; it must also be a folder name on every system.
     """
     found = _spelled(name)
     if _FORBIDDEN.search(name) or not name_key(found) or len(found) > MAX_NAME or found.startswith("."):
         raise GalleryError(
-            f'{name!r} cannot be a name: up to {MAX_NAME} letters, none of / \\ : * ? " < > |, no dot at the start'
+            f'invalid name {name!r}: use up to {MAX_NAME} characters, none of / \\ : * ? " < > |, no leading dot'
         )
     return found
 
 
 def is_person_name(name: str) -> bool:
-    """Whether it is in the form in which names are kept."""
+    """Whether a name is normalized."""
     try:
         return person_name(name) == name
     except GalleryError:
@@ -43,17 +43,17 @@ def is_person_name(name: str) -> bool:
 
 
 def name_key(name: str) -> str:
-    """Equal for names of one person: case, Unicode form and characters that nobody sees do not count."""
+    """Comparison key of a name: ignores case, Unicode form and invisible characters."""
     return _spelled(_seen(unicodedata.normalize("NFC", _spelled(name).casefold())))
 
 
 def another_name(name: str, taken: Container[str], number: int) -> str:
-    """A name for somebody whose own, as an older gallery holds it, cannot be one or is somebody else's.
+    """A replacement for a name of an older gallery that is invalid or taken.
 
     Args:
-        name: what the gallery holds.
+        name: the name in the gallery.
         taken: keys of other people's names.
-        number: of the person, where nothing is left of the name.
+        number: number used if nothing is left of the name.
     """
     found = _spelled(_FORBIDDEN.sub("", name))
     while found.startswith("."):
@@ -70,7 +70,7 @@ def another_name(name: str, taken: Container[str], number: int) -> str:
 
 
 def _spelled(name: str) -> str:
-    """Until nothing changes: what is taken out may leave neighbors that compose, or spaces at an end."""
+    """Repeat until stable: a removal may leave characters that compose, or spaces at an end."""
     while True:
         seen = "".join(c for c in unicodedata.normalize("NFC", name) if not _unseen(c)).strip(_JOINERS)
         found = unicodedata.normalize("NFC", " ".join(seen.split()))
@@ -84,5 +84,5 @@ def _unseen(character: str) -> bool:
 
 
 def _seen(name: str) -> str:
-    """What of it takes part in the comparison: no joiners, no variation selectors."""
+    """Remove what comparison ignores: joiners and variation selectors."""
     return "".join(c for c in name if c not in _JOINERS and unicodedata.name(c, "")[:18] != "VARIATION SELECTOR")

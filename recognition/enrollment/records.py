@@ -1,4 +1,4 @@
-"""People and pictures of a gallery, as records."""
+"""Records of a gallery: people and pictures."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from facegate.pipeline.records import Floats, Image
 
 Kind = Literal["enrolled", "negative"]
-"""A picture of the person; or of somebody else, who must not be taken for this person."""
+"""``enrolled``: a picture of the person; ``negative``: of somebody else who was mistaken for this person."""
 
 
 class Person(msgspec.Struct, frozen=True):
-    """Somebody who can be named."""
+    """An enrolled person."""
 
     name: str
     pictures: int
@@ -25,10 +25,10 @@ class Person(msgspec.Struct, frozen=True):
 
 
 class FaceSample(msgspec.Struct, frozen=True, eq=False):
-    """A face in a picture file, as it may be enrolled."""
+    """A face extracted from a picture file for enrollment."""
 
     source: str
-    """Where the picture came from, for people to read."""
+    """Origin of the picture, for display."""
     digest: str
     """SHA-256 of the file (hex)."""
     crop: Image
@@ -36,17 +36,17 @@ class FaceSample(msgspec.Struct, frozen=True, eq=False):
     quality: int
     """0..100."""
     width: float
-    """Of the face in the picture, pixels; of an aligned crop that came as such, what the detector found in it."""
+    """Width of the face in the picture, pixels."""
     yaw_ratio: float
-    """0 seen from the front, 1 from the side."""
+    """0 frontal, 1 profile; see :func:`face_extraction.yaw_ratio`."""
     faces: int
-    """In the picture: the largest and those not much smaller."""
+    """Number of faces in the picture: the largest and those of similar size."""
     advice: str = ""
-    """What would help its quality most; empty where nothing would, or that is not known."""
+    """How to improve its quality; empty if unknown or unnecessary."""
 
 
 class Picture(msgspec.Struct, frozen=True):
-    """A picture that the gallery holds, without its pixels."""
+    """A picture of the gallery, without its pixels."""
 
     row: int
     person: str
@@ -58,30 +58,30 @@ class Picture(msgspec.Struct, frozen=True):
     yaw_ratio: float
     faces: int
     accepted: bool
-    """Somebody has said that it is right, whatever :mod:`checks` find."""
+    """Accepted by the user despite faults found by :mod:`checks`."""
 
 
 class Embedded(msgspec.Struct, frozen=True, eq=False):
-    """``N`` pictures of the gallery as one recognizer sees them."""
+    """``N`` pictures of the gallery with embeddings of one model."""
 
     names: list[str]
-    """Everybody, in alphabetical order."""
+    """Names of all people, sorted."""
     rows: NDArray[np.int64]
-    """``(N,)`` which picture."""
+    """``(N,)`` rows of the pictures."""
     people: NDArray[np.int64]
-    """``(N,)`` whose: indices into ``names``."""
+    """``(N,)`` people: indices into ``names``."""
     negative: NDArray[np.bool_]
-    """``(N,)`` pictures of somebody who must not be taken for that person."""
+    """``(N,)`` whether they are negatives."""
     quality: NDArray[np.int64]
     """``(N,)`` 0..100."""
     used: NDArray[np.bool_]
-    """``(N,)`` whether they count in templates: see :meth:`People.use`."""
+    """``(N,)`` whether they are part of templates, see :meth:`GalleryStore.use`."""
     vectors: Floats
     """``(N, D)`` of unit length."""
 
 
 class Erased(msgspec.Struct, frozen=True):
-    """What was found of a person in one place, and is gone."""
+    """What was erased of a person in one file or folder."""
 
     place: str
     found: int

@@ -1,4 +1,4 @@
-"""The SQLite file of a gallery: opened, versioned, changed in whole steps."""
+"""Schema of a gallery's SQLite file, and encoding of crops."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from facegate.recognition.enrollment.names import another_name, is_person_name, 
 log = structlog.get_logger(__name__)
 
 APPLICATION = 0x66675042
-"""Tells this file from other SQLite files."""
+"""SQLite application id of a gallery."""
 MAX_CROP_BYTES = 256 * 1024
 
 _SCHEMA = """
@@ -75,18 +75,18 @@ _NAME_KEYS = """
 ALTER TABLE people ADD COLUMN key TEXT NOT NULL DEFAULT '';
 CREATE UNIQUE INDEX people_by_key ON people (key) WHERE key != ''
 """
-"""What no two people's names may have in common; rows of before get theirs when the file is opened."""
+"""Unique keys of names; existing rows get theirs when the file is opened."""
 
 
 class GalleryFile(Database):
-    """One connection to the file; its owner closes it. Of one thread at a time."""
+    """A connection to the file; its owner closes it. For one thread at a time."""
 
     what = "gallery"
-    remedy = "'facegate gallery add {path} FOLDER' makes one"
+    remedy = "'facegate gallery add {path} FOLDER' creates one"
     application = APPLICATION
     steps = (_SCHEMA, _NAME_KEYS)
     pragmas = (
-        "synchronous=FULL",  # enrollment is rare and made by hand
+        "synchronous=FULL",  # enrollment is rare and manual
         "foreign_keys=ON",
         "secure_delete=ON",  # removed people leave no pixels in the file
     )
@@ -102,7 +102,7 @@ class GalleryFile(Database):
             raise
 
     def _make_names_unique(self) -> None:
-        """Bring names of an older gallery into the form in which they are kept; who shares one is renamed."""
+        """Normalize names of an older gallery; people with the same name are renamed."""
         with self._errors():
             if self._db.execute("SELECT 1 FROM people WHERE key = '' LIMIT 1").fetchone() is None:
                 return
@@ -120,7 +120,7 @@ class GalleryFile(Database):
             for row, name in rows:
                 if stay.get(name) != row:
                     new = another_name(name, keys, row)
-                    _tell(self._path, name, new, keys.get(name_key(name)))
+                    _log_renamed(self._path, name, new, keys.get(name_key(name)))
                     keys[name_key(new)] = new
                     self._spell(row, new)
             self._db.execute("UPDATE revision SET number = number + 1")
@@ -129,26 +129,26 @@ class GalleryFile(Database):
         self._db.execute("UPDATE people SET name = ?, key = ? WHERE id = ?", (name, name_key(name), row))
 
 
-def _tell(path: Path, name: str, new: str, owner: str | None) -> None:
+def _log_renamed(path: Path, name: str, new: str, owner: str | None) -> None:
     if owner is None:
         log.info("name corrected", gallery=str(path), name=name, corrected=new)
         return
-    remedy = "'facegate gallery merge' joins the two"
-    log.warning("two people had one name", gallery=str(path), name=owner, other=name, renamed_to=new, remedy=remedy)
+    remedy = "if they are one person: facegate gallery merge"
+    log.warning("duplicate name renamed", gallery=str(path), name=owner, other=name, renamed_to=new, remedy=remedy)
 
 
 def encode_crop(crop: Image) -> bytes:
-    """Lossless."""
+    """Encode a crop as PNG, lossless."""
     ok, coded = cv2.imencode(".png", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR))
     assert ok
     return coded.tobytes()
 
 
 def decode_crop(coded: object, path: Path) -> Image:
-    """What :func:`encode_crop` made, ``(112, 112, 3)`` uint8 RGB.
+    """Decode the result of :func:`encode_crop`, ``(112, 112, 3)`` uint8 RGB.
 
     Raises:
-        GalleryError: it is not.
+        GalleryError: it is damaged.
     """
     picture = None
     if isinstance(coded, bytes) and len(coded) <= MAX_CROP_BYTES:

@@ -1,4 +1,4 @@
-"""What a console's folder holds of somebody: renamed, or removed."""
+"""A person's data in a console's data folder: renaming and erasure."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from facegate.store.records import TrackRecord
 from facegate.store.writer import StoreWriter
 
 SLACK_S = 30.0
-"""A piece that was written this long after a track ended has all of it."""
+"""A segment last written this long after a track's end contains all of it."""
 
 
 def store_of(data: Path) -> Path:
-    """The store in a console's folder."""
+    """Path of the store in a console's data folder."""
     return data / "store.db"
 
 
 def spools_of(data: Path) -> list[Path]:
-    """Every spool in a console's folder: of its gate, and of its worker."""
-    return [*sorted(data.glob("*.spool")), *_outboxes(data)]
+    """Paths of all spools in a console's data folder, of its gate and its worker."""
+    return [*sorted(data.glob("*.spool")), *_publisher_spools(data)]
 
 
 def rename_stored(data: Path | None, name: str, new: str) -> None:
-    """Let everything that is stored in a folder, if there is one, and what waits there have somebody's new name.
+    """Rename a person in the store and in the pending events of a data folder, if there is one.
 
     Raises:
         FacegateError: a file cannot be written.
     """
     if data is None:
         return
-    for path in _outboxes(data):
+    for path in _publisher_spools(data):
         rename_waiting(path, lambda each: new if each == name else each)
     if store_of(data).is_file():
         with StoreWriter(store_of(data)) as store:
@@ -46,9 +46,9 @@ def rename_stored(data: Path | None, name: str, new: str) -> None:
 
 
 def erase_stored(data: Path, name: str) -> list[Erased]:
-    """Remove somebody's stored visits, and recordings that show them; what comes late of these visits is refused.
+    """Erase a person's stored visits and the recordings that show them; late data of these visits is refused.
 
-    Cut short, the same call finds the rest: the store tells where the recordings are.
+    After an interruption, call again: the store comes last, as it tells where the recordings are.
 
     Raises:
         FacegateError: a file cannot be read or written.
@@ -56,7 +56,7 @@ def erase_stored(data: Path, name: str) -> list[Erased]:
     path, recordings = store_of(data), data / "recordings"
     if not path.is_file():
         return []
-    visits = {visit for outbox in _outboxes(data) for visit in _waiting(outbox, name)}
+    visits = {visit for spool in _publisher_spools(data) for visit in _pending_visits(spool, name)}
     for file in sorted((data / "names").glob("*.visits")):
         with OpenVisits(file) as kept:
             visits |= {visit for visit, given in kept.names().items() if given == name}
@@ -65,28 +65,28 @@ def erase_stored(data: Path, name: str) -> list[Erased]:
             *reader.tracks_of(name),
             *(track for visit in visits if (track := reader.track(visit)) is not None),
         ]
-        pieces = sum(
+        segments = sum(
             _erase_recorded(recordings, track) for track in {track.visit: track for track in tracks}.values()
         )
         found = store.erase_person(name, visits)
     return [
         Erased(str(path), found, "stored visits"),
-        Erased(str(recordings), pieces, "pieces of recordings"),
+        Erased(str(recordings), segments, "recording segments"),
     ]
 
 
 def rename_waiting(path: Path, new_name: Callable[[str], str | None]) -> int:
-    """Let events that wait in a spool go out under the names that hold now; return how many have changed.
+    """Apply current names to the events pending in a spool; return how many have changed.
 
     Raises:
-        DeliveryError: it is no spool, or cannot be written.
+        DeliveryError: the file is not a spool, or cannot be written.
     """
     changed = 0
 
     def header(entry: EncodedShot) -> bytes | None:
         nonlocal changed
         if entry.crop:
-            return entry.header  # a shot: nobody is named in it
+            return entry.header  # shots contain no names
         renamed = renamed_line(entry.header, new_name)
         changed += renamed != entry.header
         return renamed
@@ -99,12 +99,12 @@ def rename_waiting(path: Path, new_name: Callable[[str], str | None]) -> int:
     return changed
 
 
-def _outboxes(data: Path) -> list[Path]:
+def _publisher_spools(data: Path) -> list[Path]:
     return sorted((data / "names").glob("*.spool"))
 
 
-def _waiting(path: Path, name: str) -> set[str]:
-    """Visits of somebody that an event which waits tells of."""
+def _pending_visits(path: Path, name: str) -> set[str]:
+    """Visits of a person with a pending event."""
     spool, found, row = Spool(path), set(), 0
     try:
         while page := spool.after(row, 256):
@@ -116,19 +116,19 @@ def _waiting(path: Path, name: str) -> set[str]:
 
 
 def _erase_recorded(recordings: Path, track: TrackRecord) -> int:
-    """Remove the pieces in which a track is; others who are in them go with it."""
+    """Delete the segments that contain a track, with everything else in them; return their number."""
     gone = 0
     if track.segment is None:
         return gone
-    for piece in sorted((recordings / track.run_id).glob("*" + SUFFIX)):
-        if piece.name >= track.segment:
+    for segment in sorted((recordings / track.run_id).glob("*" + SUFFIX)):
+        if segment.name >= track.segment:
             try:
-                over = piece.stat().st_mtime > track.last + SLACK_S
-                piece.unlink()
+                over = segment.stat().st_mtime > track.last + SLACK_S
+                segment.unlink()
             except FileNotFoundError:
-                continue  # removed meanwhile, with another track
+                continue  # deleted with another track
             except OSError as error:
-                raise FacegateError(f"cannot remove {piece}: {(error.strerror or 'error').lower()}") from error
+                raise FacegateError(f"cannot delete {segment}: {(error.strerror or 'error').lower()}") from error
             gone += 1
             if over:
                 break

@@ -1,7 +1,7 @@
-"""Faces of visits that got no name: kept for a while, put together where they surely are one person.
+"""Unknown visitors: best faces of visits without a name, clustered into people.
 
-Clusters are by complete linkage: every two faces of a cluster are alike enough to be one person by themselves, so
-one face in between never joins two people. Which is why a person may be in several clusters; naming all is no harm.
+Clusters use complete linkage: any two faces of a cluster are similar enough to be one person, so that one face in
+between never joins two people. A person may therefore have several clusters.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ MAX_VISITS = 2000
 MAX_AGE_S = 30 * 86400.0
 MAX_ENROLLED_SHOTS = 5
 MIN_QUALITY = 30
-"""Of a poorer face nobody can tell whose it is."""
+"""Minimum quality; poorer faces are useless for enrollment."""
 
 
 class UnknownVisit(msgspec.Struct, frozen=True):
-    """The best face of a visit that got no name."""
+    """The best face of a visit without a name."""
 
     row: int
     visit: str
@@ -42,29 +42,29 @@ class UnknownCluster(msgspec.Struct, frozen=True):
     """Visits of one unknown person."""
 
     id: int
-    """The row of its first visit."""
+    """Row of its first visit."""
     visits: list[UnknownVisit]
     """Oldest first."""
     cameras: list[str]
     days: int
-    """On how many days (UTC) there was a visit."""
+    """Number of days (UTC) with a visit."""
 
 
 class UnknownStore(GalleryFile):
-    """The unknown faces in a gallery's file."""
+    """Unknown faces in a gallery's file."""
 
     def keep(
         self, visit: str, camera: str, seen: float, quality: int, crop: Image, version: str, vector: Floats
     ) -> None:
-        """Keep the best face of a visit, and let those go that came first where there are too many.
+        """Store the best face of a visit; beyond ``MAX_VISITS``, the oldest are deleted.
 
         Args:
-            visit: its id; what is kept of it already is replaced.
-            camera: which saw it.
+            visit: id of the visit; replaces its earlier face.
+            camera: name of the camera.
             seen: Unix time (UTC).
-            quality: 0..100; a face below ``MIN_QUALITY`` is not kept.
+            quality: 0..100; a face below ``MIN_QUALITY`` is not stored.
             crop: ``(112, 112, 3)`` uint8 RGB.
-            version: of the embedder.
+            version: version of the embedder.
             vector: ``(D,)`` unit embedding.
         """
         if quality < MIN_QUALITY:
@@ -82,12 +82,12 @@ class UnknownStore(GalleryFile):
             )
 
     def tidy(self, clock: FileClock, now: float, elapsed: float) -> int:
-        """Let faces go that are too old, unless the host's clock was moved; return how many.
+        """Delete faces older than ``MAX_AGE_S``, unless the host's clock was moved; return how many.
 
         Args:
-            clock: the same one each time.
+            clock: the same instance at every call.
             now: Unix time.
-            elapsed: of :func:`facegate.clock.elapsed_s`.
+            elapsed: see :func:`facegate.clock.elapsed_s`.
         """
         with self._errors():
             newest = self._db.execute("SELECT seen FROM unknowns ORDER BY id DESC LIMIT 1").fetchone()
@@ -110,20 +110,20 @@ class UnknownStore(GalleryFile):
             self._db.execute("DELETE FROM unknowns")
 
     def crop(self, row: int) -> Image:
-        """An unknown's face, ``(112, 112, 3)`` uint8 RGB.
+        """An unknown face, ``(112, 112, 3)`` uint8 RGB.
 
         Raises:
-            GalleryError: it is gone, or damaged.
+            GalleryError: it was deleted, or is damaged.
         """
         with self._errors():
             found = self._db.execute("SELECT crop FROM unknowns WHERE id = ?", (row,)).fetchone()
         return decode_crop(None if found is None else found[0], self._path)
 
     def clusters(self, embedder: Embedder, alike: float) -> list[UnknownCluster]:
-        """Everybody unknown, those with the most visits first.
+        """Cluster the unknown faces, largest clusters first.
 
         Args:
-            embedder: embeds anew what another recognizer has kept.
+            embedder: computes missing embeddings of faces stored with another model.
             alike: similarity from which two faces are one person.
         """
         with self._errors():
@@ -171,21 +171,23 @@ def _labels(vectors: Sequence[Floats], alike: float) -> list[int]:
 def enroll_cluster(
     unknowns: UnknownStore, people: GalleryStore, cluster: UnknownCluster, name: str, without: Collection[int]
 ) -> int:
-    """Enroll the best faces of a cluster as somebody's, and forget those; return how many pictures were new.
+    """Enroll the best faces of a cluster and delete its unknown faces; return how many pictures were new.
 
     Args:
-        unknowns: of the same file as ``people``.
+        unknowns: unknown faces of the same file as ``people``.
         people: the gallery.
-        cluster: of ``unknowns``.
-        name: of a person, who is made where missing.
-        without: rows of faces that are somebody else's; they stay unknown.
+        cluster: the cluster.
+        name: the person, created if missing.
+        without: rows of faces of other people; they stay unknown.
     """
     right = [unknown for unknown in cluster.visits if unknown.row not in without]
-    looks = []
+    samples = []
     for unknown in sorted(right, key=lambda unknown: -unknown.quality)[:MAX_ENROLLED_SHOTS]:
         crop = unknowns.crop(unknown.row)
         digest = hashlib.sha256(crop.tobytes()).hexdigest()
-        looks.append(FaceSample(f"visit {unknown.visit}", digest, crop, unknown.quality, float(CROP_SIZE), 0.0, 1))
-    added = people.add(name, looks, accepted=True)
+        samples.append(
+            FaceSample(f"visit {unknown.visit}", digest, crop, unknown.quality, float(CROP_SIZE), 0.0, 1)
+        )
+    added = people.add(name, samples, accepted=True)
     unknowns.forget([unknown.row for unknown in right])
     return added

@@ -1,1 +1,1 @@
-"""Who a face belongs to: templates, and from which score on a name is worth its promise."""
+"""Matching: templates, decision rules, impostor score tails."""

@@ -1,4 +1,4 @@
-"""The gallery in memory: a template per person, and the rule by which a face gets a name."""
+"""The gallery in memory, one template per person, and the decision rules."""
 
 from __future__ import annotations
 
@@ -16,70 +16,70 @@ from facegate.recognition.matching.nearest import NearestNeighbors
 from facegate.recognition.matching.score_tail import ImpostorModel
 
 DEFAULT_FPIR = 1e-3
-"""One unknown visit in a thousand gets somebody's name."""
+"""Default false-positive identification rate: one unknown visit in 1000 gets a name."""
 ROUNDING = 1e-5
 SURE_PART, SURE_BY = 1 / 3, 0.03
-"""A name is sure at a third of the rate that is promised, or by so much more than a fixed similarity."""
+"""A name is conclusive at this fraction of the guaranteed rate, or this far above a fixed similarity threshold."""
 IMPOSTOR_FRACTION = 0.4
-"""Of the limit: below, a good face is nobody's. On the development clips 0 to 3 % of the good faces of enrolled
-people are, and two thirds to nine tenths of the strangers'."""
+"""Fraction of the threshold below which a good face is an impostor's. On the development clips 0 to 3 % of the good
+mated faces are below, and two thirds to nine tenths of the non-mated ones."""
 CHANCES_PER_VISIT = 2
-"""Naming a visit at any of its first three shots errs as often as one shot among twice as many people: measured."""
+"""Naming a visit at any of its first three shots errs as often as one shot among twice the people (measured)."""
 
 
 class Match(msgspec.Struct, frozen=True):
-    """The nearest person, named only where the rule allows it."""
+    """The nearest person, named only if the rule allows it."""
 
     name: str | None
     similarity: float
     """Cosine to the nearest person's template."""
     margin: float
-    """By how much the second is less similar; the similarity itself where there is no second."""
+    """Similarity minus that of the second person; the similarity itself if there is no second."""
     score: float
-    """What the rule compares with its limit."""
+    """Score that the rule compares with its threshold."""
     fpir: float | None
-    """A stranger gets so good a score in this gallery with this probability; ``None`` where that is not known."""
+    """Probability of a non-mated score this high in this gallery; ``None`` if unknown."""
 
     @property
     def runner_up_similarity(self) -> float:
-        """Cosine to the second person's template; 0, or less, where there is none."""
+        """Cosine to the second person's template; 0 or less if there is none."""
         return min(self.similarity, self.similarity - self.margin)
 
 
 class DecisionRule(Protocol):
-    """From which score on a face is named."""
+    """Decides whether a face is named."""
 
     def normalization(self, embeddings: Floats) -> Floats:
-        """What is taken from the similarities of unit embeddings ``(N, D)``: ``(N,)``."""
+        """Amount ``(N,)`` subtracted from the similarities of unit embeddings ``(N, D)``."""
         ...
 
     def threshold(self, people: int) -> float:
-        """Least score that is named, in a gallery of so many."""
+        """Minimum score that is named in a gallery of ``people``."""
         ...
 
     def fpir(self, score: float, people: int) -> float | None:
-        """Probability that a stranger scores at least so much against one of so many; ``None`` if unknown."""
+        """Probability of a non-mated score of at least ``score`` among ``people``; ``None`` if unknown."""
         ...
 
     def is_conclusive(self, score: float, people: int) -> bool:
-        """Whether more shots would hardly change a name with this score."""
+        """Whether more shots are unlikely to change a name with this score."""
         ...
 
     def is_impostor(self, score: float, people: int) -> bool:
-        """Whether a good face with this score is nobody's of so many."""
+        """Whether a good face with this score belongs to none of ``people``."""
         ...
 
     def duplicate_threshold(self, people: int) -> float:
-        """Similarity from which two of so many people are probably one."""
+        """Similarity from which two of ``people`` are probably one."""
         ...
 
     def describe(self, people: int) -> str:
-        """What it means, for people to read."""
+        """Description of the rule for display."""
         ...
 
 
 class FixedThresholdRule:
-    """Named from a similarity on, however many people there are; it promises nothing."""
+    """Fixed similarity threshold for galleries of any size; guarantees no rate."""
 
     def __init__(self, similarity: float) -> None:
         self._similarity = similarity
@@ -110,19 +110,19 @@ class FixedThresholdRule:
 
     def describe(self, people: int) -> str:
         """See :class:`DecisionRule`."""
-        return f"similarity {self._similarity:.3f}, which promises no rate"
+        return f"similarity {self._similarity:.3f}, no guaranteed FPIR"
 
 
 class FpirRule:
-    """Named where a stranger would be so named with at most a promised probability (FPIR)."""
+    """Threshold that bounds the false-positive identification rate (FPIR)."""
 
     def __init__(self, strangers: ImpostorModel, fpir: float, *, chances: int = 1) -> None:
-        """Promise a rate.
+        """Create for a rate.
 
         Args:
-            strangers: what is known of the recognizer's.
-            fpir: probability that a stranger gets a name.
-            chances: independent ones that a stranger has, as if there were so many times as many people.
+            strangers: impostor model of the embedder.
+            fpir: maximum probability that an unknown person gets a name, 0..1.
+            chances: number of independent attempts; acts as a factor on the number of people.
         """
         self._strangers = strangers
         self._fpir = fpir
@@ -149,14 +149,14 @@ class FpirRule:
         return score <= IMPOSTOR_FRACTION * self.threshold(people)
 
     def duplicate_threshold(self, people: int) -> float:
-        """See :class:`DecisionRule`; one pair of strangers in five galleries is as much alike."""
+        """See :class:`DecisionRule`; exceeded by one non-mated pair in five galleries."""
         pairs = max(1, people * (people - 1) // 2)
         return self._strangers.tail.score_at(min(0.5, 0.2 / pairs)) + self._strangers.tail.median_normalization
 
     def describe(self, people: int) -> str:
         """See :class:`DecisionRule`."""
         similarity = self.threshold(people) + self._strangers.tail.median_normalization
-        return f"FPIR {self._fpir:g}, about similarity {similarity:.3f} among {people} people"
+        return f"FPIR {self._fpir:g}, about similarity {similarity:.3f} for {people} people"
 
 
 class Gallery:
@@ -169,12 +169,12 @@ class Gallery:
         negatives: Floats | None = None,
         whose: NDArray[np.int64] | None = None,
     ) -> None:
-        """Take who can be named.
+        """Create from templates.
 
         Args:
-            names: of ``P`` people.
+            names: names of ``P`` people.
             templates: ``(P, D)`` of unit length.
-            negatives: ``(M, D)`` faces of people who were taken for somebody in the gallery, and are not.
+            negatives: ``(M, D)`` faces of people who were mistaken for somebody in the gallery.
             whose: ``(M,)`` for whom: indices into ``names``.
         """
         self.names = names
@@ -185,7 +185,7 @@ class Gallery:
 
     @classmethod
     def of(cls, embedded: Embedded) -> Gallery:
-        """Make the templates of everybody who has a picture; better pictures count for more."""
+        """Compute quality-weighted templates of all people with a picture."""
         positive = ~embedded.negative & embedded.used
         present = np.unique(embedded.people[positive])
         place = np.full(len(embedded.names), -1)
@@ -202,12 +202,12 @@ class Gallery:
         )
 
     def match(self, embedding: Floats, rule: DecisionRule) -> Match:
-        """Compare a unit embedding ``(D,)`` with everybody (open set: nobody is a possible answer)."""
+        """Open-set identification of a unit embedding ``(D,)``."""
         if not self.names:
             return Match(None, 0.0, 0.0, 0.0, None)
         rows, similarities = self._nearest.search(embedding)
         if len(self._whose):
-            # More like somebody who was mistaken for this person than like this person: not this person.
+            # More similar to a negative of this person than to the person: not this person.
             worst = np.full(len(self.names), -np.inf, np.float32)
             np.maximum.at(worst, self._whose, self._negatives @ embedding)
             similarities = np.where(worst[rows] >= similarities - ROUNDING, -1.0, similarities)
@@ -226,7 +226,7 @@ class Gallery:
 
 
 def quality_weight(quality: NDArray[np.int64]) -> Floats:
-    """How much pictures of these qualities (0..100) count in a template or a visit."""
+    """Weights of pictures by quality (0..100) in a template or visit."""
     found: Floats = (quality / 100 + 0.05).astype(np.float32)
     return found
 
@@ -234,19 +234,19 @@ def quality_weight(quality: NDArray[np.int64]) -> Floats:
 def choose_rule(
     threshold: float | None, fpir: float, strangers: ImpostorModel | None, usual: float
 ) -> tuple[DecisionRule, str | None]:
-    """Choose how faces are named; return the rule, and a warning where it promises nothing.
+    """Choose the decision rule; return it with a warning if it guarantees no rate.
 
     Args:
-        threshold: a similarity that somebody has asked for.
-        fpir: the rate to be promised otherwise.
-        strangers: what is known of the recognizer's.
-        usual: similarity of the recognizer's card, for one of whose strangers nothing is known.
+        threshold: fixed similarity threshold set by the user, or ``None``.
+        fpir: rate to guarantee if there is no fixed threshold.
+        strangers: impostor model of the embedder, if known.
+        usual: similarity threshold of the embedder, used without an impostor model.
     """
     if threshold is not None:
         return FixedThresholdRule(threshold), None
     if strangers is not None:
         return FpirRule(strangers, fpir, chances=CHANCES_PER_VISIT), None
     return FixedThresholdRule(usual), (
-        "nothing is known of this recognizer's strangers, so no rate of false names can be promised: "
-        "'facegate evaluate --open-set --tail' finds out"
+        "no impostor score tail for this recognizer, so no false-positive rate is guaranteed: "
+        "measure one with 'facegate evaluate --open-set --tail'"
     )

@@ -1,4 +1,4 @@
-"""A gallery that follows its file or folder while a worker runs."""
+"""Reloads a gallery when its file or folder changes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 
 class GalleryWatcher:
-    """Owns the gallery's file; ``gallery`` is always whole, and at most ``REFRESH_S`` old while it is watched."""
+    """Owns the gallery's file; ``gallery`` is consistent, and at most ``REFRESH_S`` old while watched."""
 
     def __init__(
         self,
@@ -44,16 +44,16 @@ class GalleryWatcher:
         """Load the gallery.
 
         Args:
-            path: a ``people.db``, or a folder with one sub-folder of pictures per person.
-            embedder: of the worker. Of several threads.
-            rule: tells when two people are alike.
-            looker: makes what finds and measures faces in new pictures of a folder.
-            cache: folder in which what was seen in a folder is kept.
-            progress: called with pictures done and in all.
-            strict: refuse a folder of which something would be left out.
+            path: a ``people.db``, or a folder with one subfolder of pictures per person.
+            embedder: embedder of the worker; thread-safe.
+            rule: decides which pairs of people look alike.
+            looker: creates the face extractor for new pictures of a folder.
+            cache: folder for the gallery files made from folders.
+            progress: called with the number of pictures done and in total.
+            strict: raise instead of skipping pictures of a folder.
 
         Raises:
-            GalleryError: missing, damaged, or nobody can be named.
+            GalleryError: missing, damaged, or a folder without a usable picture.
         """
         self._folder = path if path.is_dir() or path.suffix != GALLERY_SUFFIX else None
         self._path = path
@@ -74,19 +74,19 @@ class GalleryWatcher:
             self._people.close()
             raise
         if not self._gallery.names:
-            log.warning("nobody can be named yet: the gallery is empty", gallery=str(path))
+            log.warning("gallery empty", gallery=str(path), remedy="add people with 'facegate gallery add'")
 
     def unknowns(self) -> UnknownStore | None:
-        """A connection to the unknown faces in the gallery's file, which the caller closes; a folder has none."""
+        """Open the unknown faces in the gallery's file, for the caller to close; ``None`` for a folder."""
         return None if self._folder is not None else UnknownStore(self._path)
 
     @property
     def gallery(self) -> Gallery:
-        """As it is now."""
+        """The current gallery."""
         return self._gallery
 
     def watch(self, on_change: Callable[[Collection[str]], None] = lambda names: None) -> None:
-        """Take over changes from now on, until ``close``; ``on_change`` gets the names, now and after each."""
+        """Reload on changes until ``close``; ``on_change`` gets the names, now and after each reload."""
         on_change(self._gallery.names)
         self._on_change = on_change
         self._thread = Thread(target=self._watch, name="facegate-gallery", daemon=True)
@@ -106,10 +106,10 @@ class GalleryWatcher:
         self.close()
 
     def refresh(self) -> bool:
-        """Take over what has changed; return whether anything had.
+        """Reload if the gallery has changed; return whether it had.
 
         Raises:
-            FacegateError: it cannot be used as it is now; the gallery stays as it was.
+            FacegateError: it cannot be loaded; the previous one stays in use.
         """
         if self._folder is not None:
             stamp = Stamp.of(self._folder)
@@ -120,11 +120,11 @@ class GalleryWatcher:
         elif not self._people.changed():
             return False
         self._gallery = self._load()
-        log.info("gallery taken over", people=len(self._gallery.names))
+        log.info("gallery reloaded", people=len(self._gallery.names))
         return True
 
     def _watch(self) -> None:
-        told = ""
+        logged = ""
         tidy_s = 0.0
         clock = FileClock("unknown faces")
         while not self._stop.wait(REFRESH_S):
@@ -135,11 +135,11 @@ class GalleryWatcher:
                     with UnknownStore(self._path) as unknowns:
                         unknowns.tidy(clock, time(), elapsed_s())
                     tidy_s = monotonic() + TIDY_S
-                told = ""
+                logged = ""
             except FacegateError as error:
-                if str(error) != told:
-                    log.error("the gallery stays as it was", reason=str(error))
-                told = str(error)
+                if str(error) != logged:
+                    log.error("gallery not reloaded, keeping the previous one", reason=str(error))
+                logged = str(error)
 
     def _load(self, progress: Progress = lambda done, total: None) -> Gallery:
         self._enroller.embed_missing(progress)
@@ -152,14 +152,14 @@ def _kept(folder: Path, embedder: Embedder, cache: Path) -> Path:
 
 
 def gallery_path(path: Path) -> Path:
-    """Where a gallery's file is to be: ``path`` itself, which must be named so.
+    """Check that a path can be a gallery's file, and return it.
 
     Raises:
-        GalleryError: it is not.
+        GalleryError: it has another suffix.
     """
     if path.suffix != GALLERY_SUFFIX:
         raise GalleryError(
-            f"{path} cannot be a gallery's file: name it people{GALLERY_SUFFIX} or so, and bring a folder of "
-            "pictures in with 'facegate gallery add'"
+            f"{path} is not a gallery file: use a name such as people{GALLERY_SUFFIX}, and add a folder of "
+            "pictures with 'facegate gallery add'"
         )
     return path

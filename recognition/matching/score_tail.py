@@ -1,13 +1,13 @@
-"""How often strangers come how near: the tail of a recognizer's non-mated scores, and what it promises.
+"""Tail of a recognizer's non-mated scores, from which thresholds for a given FPIR follow.
 
-A face is compared with people *relative to strangers*: from its similarity to a person, the mean similarity to its
-nearest strangers in a cohort is taken (adaptive score normalization in its simplest form, on the side of the probe
-alone). Some faces are near to everybody; a fixed similarity names them falsely. What is left is nearly the same for
-all probes, so that one tail, a generalized Pareto distribution beyond the highest thousandth (Pickands 1975), tells
-how often a stranger scores above a limit, and the limit that keeps a promise in a gallery of any size (false
-positive identification rate, ISO/IEC 19795-1): ``FPIR = 1 - (1 - rate) ** people``.
+Scores are normalized by a cohort: from a probe's similarity to a person, its mean similarity to the nearest cohort
+vectors is subtracted (adaptive score normalization on the probe side alone). Some faces resemble everybody, and a
+fixed similarity misidentifies them. Normalized non-mated scores are distributed nearly alike for all probes, so one
+tail, a generalized Pareto distribution above the highest thousandth (Pickands 1975), gives the rate above a
+threshold, and the threshold for a false-positive identification rate (ISO/IEC 19795-1) in a gallery of any size:
+``FPIR = 1 - (1 - rate) ** people``.
 
-A cohort is of means of several people each; nobody can be recognized by it.
+Each cohort vector is the mean of several people, so that nobody can be recognized by it.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from facegate.errors import ConfigError, ModelError
 from facegate.pipeline.records import Floats
 
 SHARE = 1e-3
-"""The tail is what lies above all but this share of the non-mated scores."""
+"""Fraction of the non-mated scores that form the tail."""
 BODY = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002)
-"""Rates below the tail whose scores are kept as they are."""
+"""Rates below the tail whose empirical scores are stored."""
 NEAREST_SHARE = 1 / 13
-"""Of the cohort, so many are a face's nearest strangers."""
+"""Fraction of the cohort averaged for the normalization."""
 COHORT_MEMBERS = 3
-"""People of whom each vector of a cohort is the mean, on average."""
+"""Average number of people per cohort vector."""
 MAX_COHORT = 512
 MIN_PEOPLE = 200
 MAX_COHORT_BYTES = 64 * 1024 * 1024
@@ -42,26 +42,26 @@ SUFFIX, COHORT_SUFFIX = ".tail.yaml", ".cohort.safetensors"
 
 
 class ScoreTail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is known of strangers' scores."""
+    """Distribution of non-mated scores."""
 
     model: str
-    """What the embedder's version starts with."""
+    """Prefix of the embedder's version."""
     above: float
-    """Score that ``SHARE`` of the non-mated comparisons reach."""
+    """Score exceeded by ``SHARE`` of the non-mated comparisons."""
     scale: float
     shape: float
-    """Of the generalized Pareto distribution of what lies above; below 0 it ends somewhere."""
+    """Shape of the generalized Pareto distribution of the excess; below 0 it is bounded."""
     body: tuple[float, ...]
     """Scores at the rates of ``BODY``."""
     median_normalization: float
-    """Median of what is taken from a similarity: score + typical is about a similarity."""
+    """Median normalization: a score plus this is roughly a similarity."""
     comparisons: int
-    """Non-mated comparisons it was fit on."""
+    """Number of non-mated comparisons it was fitted to."""
     cohort_sha256: str
     source: str
 
     def rate(self, score: float) -> float:
-        """Share of the comparisons with strangers that score at least so much."""
+        """Fraction of non-mated comparisons with at least this score."""
         if score < self.above:
             scores, logs = [*self.body, self.above], [*(math.log(rate) for rate in BODY), math.log(SHARE)]
             return math.exp(float(np.interp(score, scores, logs)))
@@ -72,7 +72,7 @@ class ScoreTail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return SHARE * base ** (-1 / self.shape) if base > 0 else 0.0
 
     def score_at(self, rate: float) -> float:
-        """The score that this share of the comparisons with strangers reaches (the inverse of ``rate``)."""
+        """Score reached by this fraction of non-mated comparisons (inverse of ``rate``)."""
         if rate > SHARE:
             scores, logs = [*self.body, self.above], [*(math.log(rate) for rate in BODY), math.log(SHARE)]
             return float(np.interp(-math.log(rate), [-log for log in logs], scores))
@@ -83,19 +83,19 @@ class ScoreTail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ImpostorModel(msgspec.Struct, frozen=True, eq=False):
-    """A cohort and the tail that was fit with it."""
+    """A cohort and the score tail fitted with it."""
 
     tail: ScoreTail
     cohort: Floats
     """``(C, D)``, unit length."""
 
     def cohort_mean_similarity(self, embeddings: Floats) -> Floats:
-        """How near each unit embedding ``(N, D)`` is to its nearest strangers: ``(N,)`` mean similarities."""
+        """See :func:`cohort_mean_similarity`."""
         return cohort_mean_similarity(embeddings, self.cohort)
 
 
 def cohort_mean_similarity(embeddings: Floats, cohort: Floats) -> Floats:
-    """Mean similarity of each of ``(N, D)`` to its nearest in ``(C, D)``; ``(N,)``."""
+    """Mean similarity ``(N,)`` of unit embeddings ``(N, D)`` to their nearest cohort vectors of ``(C, D)``."""
     nearest = max(1, round(len(cohort) * NEAREST_SHARE))
     similarities = embeddings @ cohort.T
     found: Floats = np.partition(similarities, -nearest, axis=1)[:, -nearest:].mean(1)
@@ -103,36 +103,36 @@ def cohort_mean_similarity(embeddings: Floats, cohort: Floats) -> Floats:
 
 
 def make_cohort(people: Floats, seed: int = 0) -> Floats:
-    """Means of neighboring people, ``(C, D)`` of unit length.
+    """Cluster people into cohort vectors, ``(C, D)`` of unit length.
 
     Args:
         people: ``(P, D)`` one unit embedding per person.
-        seed: of the clustering.
+        seed: seed of the clustering.
 
     Raises:
-        ConfigError: too few people.
+        ConfigError: fewer than ``MIN_PEOPLE``.
     """
     from scipy.cluster.vq import kmeans2
 
     if len(people) < MIN_PEOPLE:
-        raise ConfigError(f"a cohort needs {MIN_PEOPLE} or more people; there are {len(people)}")
+        raise ConfigError(f"a cohort needs at least {MIN_PEOPLE} people, got {len(people)}: give more people")
     count = min(MAX_COHORT, len(people) // COHORT_MEMBERS)
     means = kmeans2(people.astype(np.float64), count, seed=seed, minit="points")[0]
-    # As it is kept, so that the tail is fit with the very numbers.
+    # As stored, so that the tail is fitted with the same values.
     unit: Floats = (means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)).astype(np.float16)
     return unit.astype(np.float32)
 
 
 def fit_tail(scores: Floats, *, model: str, typical: float, cohort: Floats, source: str) -> ScoreTail:
-    """Fit the tail of non-mated scores ``(N,)``.
+    """Fit the tail to non-mated scores ``(N,)``.
 
     Raises:
-        ConfigError: too few to know a tail by.
+        ConfigError: too few scores.
     """
     from scipy.stats import genpareto
 
     if len(scores) * SHARE < 100:
-        raise ConfigError(f"{len(scores)} comparisons are too few to know their tail by: give more people")
+        raise ConfigError(f"{len(scores)} comparisons are too few to fit a tail: give more people")
     above = float(np.quantile(scores, 1 - SHARE))
     shape, _, scale = genpareto.fit(scores[scores > above].astype(float) - above, floc=0)
     return ScoreTail(
@@ -149,7 +149,7 @@ def fit_tail(scores: Floats, *, model: str, typical: float, cohort: Floats, sour
 
 
 def write_impostor_model(strangers: ImpostorModel, folder: Path, name: str) -> tuple[Path, Path]:
-    """Write tail and cohort as ``name`` into ``folder``, as :func:`find_impostor_model` finds them; return the files."""
+    """Write tail and cohort into ``folder`` where :func:`find_impostor_model` finds them; return the files."""
     files = folder / (name + SUFFIX), folder / (name + COHORT_SUFFIX)
     files[1].write_bytes(_pack(strangers.cohort))
     files[0].write_bytes(msgspec.yaml.encode(strangers.tail))
@@ -157,21 +157,23 @@ def write_impostor_model(strangers: ImpostorModel, folder: Path, name: str) -> t
 
 
 def find_impostor_model(version: str, name: str, beside: Path | None = None) -> ImpostorModel | None:
-    """What is known of a recognizer's strangers; ``None`` where nothing is.
+    """Load the impostor model of an embedder; ``None`` if there is none.
 
     Args:
-        version: of the embedder.
-        name: of the embedder.
-        beside: its file; what lies beside it is taken before what ships.
+        version: version of the embedder.
+        name: name of the embedder.
+        beside: file of the embedder; an impostor model beside it takes precedence over a shipped one.
 
     Raises:
         ModelError: it is damaged.
-        ConfigError: it is not valid, or lies beside another model's file.
+        ConfigError: it is invalid, or of another embedder.
     """
     if beside is not None and beside.with_suffix(SUFFIX).is_file():
         found = _read(beside.with_suffix(SUFFIX), beside.with_suffix(COHORT_SUFFIX))
         if not version.startswith(found.tail.model):
-            raise ConfigError(f"{beside.with_suffix(SUFFIX)} was made for another model: make it anew or remove it")
+            raise ConfigError(
+                f"{beside.with_suffix(SUFFIX)} belongs to another model: measure it again or remove it"
+            )
         return found
     cards = resources.files("facegate.recognition") / "cards"
     tail = cards / (name + SUFFIX)
@@ -186,15 +188,17 @@ def _read(tail: Any, cohort: Any) -> ImpostorModel:
         known = msgspec.yaml.decode(tail.read_bytes(), type=ScoreTail)
         content = cohort.read_bytes()
     except msgspec.DecodeError as error:
-        raise ConfigError(f"{tail.name} is not valid: {error}") from error
+        raise ConfigError(f"invalid {tail.name}: {error}") from error
     except OSError as error:
-        raise ModelError(f"{tail.name} has no cohort beside it: {cohort.name} cannot be read") from error
+        raise ModelError(
+            f"cannot read {cohort.name}, the cohort of {tail.name}: put it beside that file"
+        ) from error
     if len(content) > MAX_COHORT_BYTES or hashlib.sha256(content).hexdigest() != known.cohort_sha256:
-        raise ModelError(f"{cohort.name} is not the cohort that {tail.name} was made with")
+        raise ModelError(f"{cohort.name} does not match {tail.name}: restore both files")
     try:
         vectors: NDArray[Any] = load(content)["cohort"]
     except (SafetensorError, KeyError, ValueError) as error:
-        raise ModelError(f"{cohort.name} cannot be read: {error}") from error
+        raise ModelError(f"cannot read {cohort.name}: {error}") from error
     return ImpostorModel(known, vectors.astype(np.float32))
 
 

@@ -1,1 +1,1 @@
-"""Names go where they are needed: a web address, an MQTT broker, a JetStream server, dashboards."""
+"""Publishers of visit events: webhook, MQTT, JetStream, ZeroMQ, a console's store."""

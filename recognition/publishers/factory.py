@@ -1,4 +1,4 @@
-"""Where names go beside the worker's own lines; one that is slow or gone delays only itself, and misses nothing."""
+"""Publishers of a worker's visit events, each with its own spool: a slow or absent one delays only itself."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from facegate.store.writer import StoreTarget, StoreWriter
 
 LINGER_S = 5.0
 SECRET = "FACEGATE_WEBHOOK_SECRET"
-"""Environment: key of a webhook's signature."""
+"""Environment variable with the key of webhook signatures."""
 RETENTION_S = 7 * 86_400.0
 MAX_SPOOL_BYTES = 100_000_000
 _KINDS: dict[str, Literal["webhook", "mqtt", "jetstream", "store"]] = {
@@ -63,7 +63,7 @@ class NamesJetStream(JetStream):
 
 
 class NamesStore(StoreTarget):
-    """Keeps the newest of what is known of each visit."""
+    """Stores the current result of each visit."""
 
     def write(self, store: StoreWriter, entries: Sequence[EncodedShot]) -> None:
         """See :class:`StoreTarget`."""
@@ -87,7 +87,7 @@ class NamesStore(StoreTarget):
 
 
 class PublisherSet:
-    """The places of one worker; their owner closes them. Used by one thread."""
+    """The publishers of a worker; its owner closes it. For one thread."""
 
     def __init__(
         self,
@@ -99,45 +99,45 @@ class PublisherSet:
         allow_insecure: bool = False,
         hold: bool = False,
     ) -> None:
-        """Start delivering, what waits from earlier runs first.
+        """Start delivering; events pending from earlier runs come first.
 
         Args:
             urls: ``https://``, ``mqtts://`` and ``tls://`` (a NATS server), or on this host ``http://``,
                 ``mqtt://``, ``nats://`` and ``store:///FILE``; ``tcp://`` is bound here, for subscribers (ZeroMQ
                 PUB).
-            folder: what waits is kept there, a file for each place.
-            presence: people of whom a broker is told whether they are there.
-            console: address under which people reach the console, for Home Assistant to link to.
+            folder: folder for spools, one per publisher.
+            presence: people whose presence is published over MQTT.
+            console: URL of the console that Home Assistant links to.
             allow_insecure: allow addresses on other hosts without encryption.
             hold: deliver nothing before :meth:`begin`.
 
         Raises:
-            ConfigError: an address that is none, or the same twice.
-            DeliveryError: an address cannot be bound, or a file not be opened.
+            ConfigError: an invalid or duplicate address.
+            DeliveryError: an address cannot be bound, or a spool cannot be opened.
         """
-        self._outboxes: list[SpooledSink] = []
+        self._sinks: list[SpooledSink] = []
         self._publishers: list[BoundSocket] = []
         self._brokers: list[NamesMqtt] = []
         if len(set(urls)) < len(urls):
-            raise ConfigError("--publish has the same address twice")
+            raise ConfigError("duplicate URL of --publish: give each URL once")
         with ExitStack() as opened:
             for url in urls:
                 if url.startswith(("tcp://", "ipc://")):
                     if not url.startswith(LOOPBACK) and not allow_insecure:
                         raise ConfigError(
-                            f"{url} can be reached from other hosts, and names are not encrypted there: bind "
-                            "127.0.0.1, or say --allow-insecure on a network you trust"
+                            f"{url} is reachable from other hosts, and names are not encrypted: bind 127.0.0.1, or "
+                            "use --allow-insecure on a trusted network"
                         )
                     self._publishers.append(
                         BoundSocket(zmq.PUB, url, allow_insecure=allow_insecure, options={zmq.SNDHWM: 10_000})
                     )
                     opened.callback(self._publishers[-1].close)
                 else:
-                    outbox, target = _outbox(url, folder, presence, console, allow_insecure, hold)
-                    self._outboxes.append(outbox)
+                    sink, target = _spooled_sink(url, folder, presence, console, allow_insecure, hold)
+                    self._sinks.append(sink)
                     if isinstance(target, NamesMqtt):
                         self._brokers.append(target)
-                    opened.callback(self._outboxes[-1].close, 0.0)
+                    opened.callback(self._sinks[-1].close, 0.0)
             opened.pop_all()
 
     def begin(
@@ -146,44 +146,44 @@ class PublisherSet:
         """Start delivering what was held.
 
         Args:
-            present: the visits that are open, for places that tell who is there; not delivered as events.
-            new_name: what somebody who is named in a waiting event is called now; ``None`` for nobody.
+            present: the open visits, for publishers of presence; not delivered as events.
+            new_name: current name of a person in a pending event; ``None`` if removed.
         """
         self.rename(new_name)
         for broker in self._brokers:
             broker.resume(present)
-        for outbox in self._outboxes:
-            outbox.start()
+        for sink in self._sinks:
+            sink.start()
 
     def rename(self, new_name: Callable[[str], str | None]) -> None:
-        """Let what waits go out under the names that hold now; see :meth:`begin`."""
-        for outbox in self._outboxes:
-            outbox.rewrite(lambda entry: renamed_line(entry.header, new_name))
+        """Apply current names to pending events; see :meth:`begin`."""
+        for sink in self._sinks:
+            sink.rewrite(lambda entry: renamed_line(entry.header, new_name))
 
     def publish(self, events: Sequence[VisitEvent]) -> None:
-        """Take events, in order; when this returns they are on disk, or on their way to subscribers."""
+        """Accept events in order; they are on disk, or sent to subscribers, when this returns."""
         entries = [_entry(event) for event in events]
-        for outbox in self._outboxes:
-            outbox.put(entries)
+        for sink in self._sinks:
+            sink.put(entries)
         for publisher in self._publishers:
             for entry in entries:
                 publisher.socket.send_multipart([entry.camera.encode(), entry.header])
 
     def people(self, known: Collection[str]) -> None:
-        """Tell who can be named now; for any thread."""
+        """Set who is enrolled; thread-safe."""
         for broker in self._brokers:
             broker.people(known)
 
     def close(self) -> dict[str, DeliveryReport]:
-        """Deliver what is pending for a moment, release everything; what remains goes out in the next run."""
-        for outbox in self._outboxes:
-            outbox.finish(LINGER_S)
-        reports = {outbox.name: outbox.close(LINGER_S) for outbox in self._outboxes}
+        """Deliver for at most ``LINGER_S``, release all resources; the rest is delivered in the next run."""
+        for sink in self._sinks:
+            sink.finish(LINGER_S)
+        reports = {sink.name: sink.close(LINGER_S) for sink in self._sinks}
         for publisher in self._publishers:
             publisher.close()
         for name, report in reports.items():
             if report.kept:
-                log.warning("names not delivered yet, kept for the next run", to=name, events=report.kept)
+                log.warning("undelivered events kept for the next run", to=name, events=report.kept)
         return reports
 
 
@@ -197,7 +197,7 @@ def _entry(event: VisitEvent) -> EncodedShot:
     )
 
 
-def _outbox(
+def _spooled_sink(
     url: str, folder: Path, presence: Sequence[str], console: str | None, allow_insecure: bool, hold: bool
 ) -> tuple[SpooledSink, Target]:
     try:
@@ -206,11 +206,11 @@ def _outbox(
         kind = None
     if kind is None:
         raise ConfigError(
-            f"--publish {url.rpartition('@')[2]}: expected an https://, mqtts://, tls:// (NATS) or tcp:// address"
+            f"invalid --publish {url.rpartition('@')[2]}: give an https://, mqtts://, tls:// (NATS) or tcp:// URL"
         )
-    # By the place alone: what waits still goes out when a password has changed.
-    place = urlsplit(url)._replace(netloc=urlsplit(url).netloc.rpartition("@")[2]).geturl()
-    name = hashlib.sha256(place.encode()).hexdigest()[:16]
+    # Without credentials: pending events must still be delivered after a change of the password.
+    address = urlsplit(url)._replace(netloc=urlsplit(url).netloc.rpartition("@")[2]).geturl()
+    name = hashlib.sha256(address.encode()).hexdigest()[:16]
     secret = os.environ.get(SECRET) if kind == "webhook" else None
     path = folder / f"{name}.spool"
     try:
@@ -230,13 +230,13 @@ def _outbox(
             .removeprefix("Value error, ")
             .replace("set 'allow_insecure: true'", "add --allow-insecure")
         )
-        raise ConfigError(f"--publish {url.rpartition('@')[2]}: {reason}") from None
+        raise ConfigError(f"invalid --publish {url.rpartition('@')[2]}: {reason}") from None
     with ExitStack() as opened:
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             reason = (error.strerror or "unknown error").lower()
-            raise DeliveryError(f"cannot keep names in {folder}: {reason}") from error
+            raise DeliveryError(f"cannot write to spool folder {folder}: {reason}") from error
         spool = Spool(path, max_bytes=MAX_SPOOL_BYTES, max_age_s=RETENTION_S)
         opened.callback(spool.close)
         target: Target
@@ -249,6 +249,6 @@ def _outbox(
         else:
             target = NamesJetStream(url)
         opened.callback(target.close)
-        outbox = SpooledSink(target, spool, hold=hold)
+        sink = SpooledSink(target, spool, hold=hold)
         opened.pop_all()
-    return outbox, target
+    return sink, target

@@ -1,16 +1,16 @@
-"""Names to an MQTT broker, and who is there, as Home Assistant shows it.
+"""Visit events and presence to an MQTT broker, with Home Assistant discovery.
 
-Topics below the prefix (docs/recognition.md):
+Topics below the prefix (docs/reference/messaging.md):
 
 - ``CAMERA/visit``: every event of a visit as JSON;
-- ``CAMERA/person``: the name that a visit got last, retained;
-- ``CAMERA/unknown``: the event, when a visit ended without a name, and then alone;
+- ``CAMERA/person``: the last name given to a visit, retained;
+- ``CAMERA/unknown``: the event of a visit that ended without a name;
 - ``CAMERA/presence``: ``ON`` while a visit is open, retained;
-- ``names/people/ID/presence``: the same for a person who was asked about with ``--presence``, wherever the camera;
+- ``names/people/ID/presence``: the same for a person of ``--presence``, over all cameras;
 - ``names/status``: ``online`` or ``offline``, retained.
 
-Cameras and people are announced at every connect. People who are removed from the gallery and cameras that the gate
-calls removed are cleared.
+Cameras and people are announced at every connect. People removed from the gallery and cameras removed from the gate
+are cleared.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ ATTRIBUTES = ("name", "similarity", "margin", "fpir", "shots", "visit", "seen_at
 
 
 class Presence:
-    """Which visits are open, and whose. Pure logic; hearing an event twice changes nothing."""
+    """Open visits and their people. Pure logic; events are idempotent."""
 
     def __init__(self) -> None:
         self._open: dict[str, tuple[str, str | None]] = {}
 
-    def hear(self, event: VisitEvent) -> None:
-        """Take an event; one without a name takes the name back that the visit had."""
+    def apply(self, event: VisitEvent) -> None:
+        """Apply an event; one without a name removes the visit's name."""
         if event.event == "ended":
             self._open.pop(event.visit, None)
         else:
             self._open[event.visit] = event.camera, event.name
 
     def camera(self, camera: str) -> bool:
-        """Whether a visit is open there."""
+        """Whether a visit is open at a camera."""
         return any(where == camera for where, _ in self._open.values())
 
     def person(self, name: str) -> bool:
-        """Whether a visit of that person is open anywhere."""
+        """Whether a visit of a person is open at any camera."""
         return any(who == name for _, who in self._open.values())
 
 
@@ -74,8 +74,8 @@ class NamesMqtt(Connection):
 
         Args:
             url: of the broker.
-            people: whose presence is told.
-            spool: remembers what the broker keeps.
+            people: people whose presence is published.
+            spool: remembers the retained messages.
             console: URL that Home Assistant links to.
         """
         self._presence = Presence()
@@ -87,19 +87,19 @@ class NamesMqtt(Connection):
         super().__init__(url, spool)
 
     def people(self, known: Collection[str]) -> None:
-        """Hear who can be named now: of all others nothing is kept."""
+        """Set who is enrolled; retained messages of all others are cleared."""
         with self.lock:
             self._known = frozenset(known)
             if self._ready:
-                self._tell_people()
+                self._publish_people()
 
     def resume(self, present: Sequence[VisitEvent]) -> None:
-        """Take the visits that are open at the start; until then what an earlier process told is left as it is."""
+        """Set the open visits at the start; until then, messages of an earlier process stay retained."""
         with self.lock:
             for event in present:
-                self._hear(event)
+                self._apply(event)
             self._ready = True
-            self._tell_people()
+            self._publish_people()
 
     def publish(self, entry: EncodedShot) -> list[Any]:
         """See :class:`Connection`."""
@@ -107,8 +107,8 @@ class NamesMqtt(Connection):
         with self.lock:
             if not self._ready:
                 self.resume(())
-            name = self._hear(event)
-            return [*self._tell_people(), *self._tell(event, name)]
+            name = self._apply(event)
+            return [*self._publish_people(), *self._publish_event(event, name)]
 
     def heard(self, topic: str, payload: bytes) -> None:
         """See :class:`Connection`."""
@@ -120,7 +120,7 @@ class NamesMqtt(Connection):
             for camera in self._cameras() & self._removed:
                 self._clear_camera(camera)
         elif not payload:
-            # Somebody has deleted the device in Home Assistant, or the gate has: it comes back with the next visit.
+            # The device was deleted in Home Assistant or by the gate: the next visit announces it again.
             for camera in self._cameras():
                 topics = of_worker(self.prefix, camera)
                 if topic == topics[0]:
@@ -130,13 +130,13 @@ class NamesMqtt(Connection):
     def _subscribed(self) -> tuple[str, ...]:
         return (CONFIGS, self.topic(REMOVED))
 
-    def _hear(self, event: VisitEvent) -> str | None:
-        """Take an event; return the name in it if somebody is still called that."""
+    def _apply(self, event: VisitEvent) -> str | None:
+        """Apply an event; return its name if that person is still enrolled."""
         name = event.name if self._known is None or event.name in self._known else None
-        self._presence.hear(msgspec.structs.replace(event, name=name))
+        self._presence.apply(msgspec.structs.replace(event, name=name))
         return name
 
-    def _tell(self, event: VisitEvent, name: str | None) -> Iterator[Any]:
+    def _publish_event(self, event: VisitEvent, name: str | None) -> Iterator[Any]:
         camera, line = event.camera, msgspec.json.encode(event)
         yield self.post(self.topic(camera, "visit"), line)
         if event.event == "ended" and event.name is None:
@@ -153,19 +153,19 @@ class NamesMqtt(Connection):
                 self.clear(person)
         yield from self.announce(self.topic(camera, "presence"), ON if self._presence.camera(camera) else OFF)
 
-    def _tell_people(self) -> list[Any]:
-        """Announce who is asked about and can be named, and how that is; clear what is kept of others."""
-        told, wanted = [], set()
+    def _publish_people(self) -> list[Any]:
+        """Announce the selected people that are enrolled, with their presence; clear all others."""
+        sent, wanted = [], set()
         for name in self._wanted:
             if self._known is not None and name not in self._known:
                 continue
             object_id, payload = person_announcement(self.prefix, name, console=self._console)
             state = self.topic(*_person(name))
             wanted |= {config_topic(object_id), state}
-            told += self.announce(config_topic(object_id), encoded(payload))
-            told += self.announce(state, ON if self._presence.person(name) else OFF)
+            sent += self.announce(config_topic(object_id), encoded(payload))
+            sent += self.announce(state, ON if self._presence.person(name) else OFF)
         self._clear_others(wanted)
-        return told
+        return sent
 
     def _clear_others(self, wanted: set[str]) -> None:
         for camera in self._cameras():
@@ -183,7 +183,7 @@ class NamesMqtt(Connection):
             self.clear(topic)
 
     def _cameras(self) -> set[str]:
-        """Those that are announced."""
+        """Announced cameras."""
         start, end = f"{self.prefix}/", "/presence"
         found = {t[len(start) : -len(end)] for t in self.kept() if t.startswith(start) and t.endswith(end)}
         return {camera for camera in found if "/" not in camera}
@@ -194,10 +194,10 @@ def _person(name: str) -> tuple[str, ...]:
 
 
 def camera_announcement(prefix: str, camera: str, *, console: str | None = None) -> dict[str, Any]:
-    """A camera's visits; they join the device that the gate announces for the same camera.
+    """Payload for a camera's visits, part of the device that the gate announces for that camera.
 
     Returns:
-        the last person, an event when somebody unknown has gone, and whether somebody is there.
+        entities for the last person, unknown visits, and occupancy.
     """
     topic = f"{prefix}/{camera}"
     attributes = ", ".join(f"'{name}': value_json.{name}" for name in ATTRIBUTES)
@@ -236,7 +236,7 @@ def camera_announcement(prefix: str, camera: str, *, console: str | None = None)
 
 
 def person_announcement(prefix: str, name: str, *, console: str | None = None) -> tuple[str, dict[str, Any]]:
-    """A person's presence over all cameras: its object id, and the payload."""
+    """Object id and payload for a person's presence over all cameras."""
     object_id = identifier(f"{prefix}_person_{name}")
     presence = {
         "platform": "binary_sensor",

@@ -1,1 +1,1 @@
-"""The worker: receives shots, says whose visits they belong to, and acknowledges."""
+"""Recognition worker: receives shots, recognizes people, groups shots into visits."""

@@ -1,4 +1,4 @@
-"""The recognition worker on a JetStream server: one of any number, on any host, over the shots of any gates."""
+"""Recognition worker on NATS JetStream; any number of them on any hosts share one stream."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from facegate.sinks.jetstream import (
 )
 
 DURABLE = "recognition"
-"""All workers share this consumer; another durable name would be refused, since a shot is for one of them."""
+"""Consumer shared by all workers; a work queue allows only one."""
 ACK_WAIT_S = 30.0
 MAX_PENDING = 256
 MAX_DELIVERIES = 5
-"""A shot that has come so often kills its workers, it seems: it is put aside."""
+"""Deliveries after which a shot becomes a dead letter: it may crash its workers."""
 BATCH_SIZE = 8
 POLL_INTERVAL_S = 0.5
 RECONNECT_S = 1.0
@@ -39,14 +39,14 @@ log = structlog.get_logger(__name__)
 
 
 class JetStreamWorker:
-    """Takes shots from the stream until stopped; each is acknowledged when its line is written."""
+    """Consumes shots until stopped; each is acknowledged once its line is written."""
 
     def __init__(self, url: str, recognizer: Recognizer) -> None:
         """Configure; nothing is connected yet.
 
         Args:
-            url: ``nats://`` or ``tls://``, with user and password where the server asks for them.
-            recognizer: does the work.
+            url: ``nats://`` or ``tls://``, with user and password if the server requires them.
+            recognizer: recognizes the shots.
 
         Raises:
             ConfigError: the ``nats`` extra is not installed.
@@ -56,34 +56,34 @@ class JetStreamWorker:
         self._recognizer = recognizer
 
     def run(self, stop: Event, *, once: bool = False) -> None:
-        """Serve until ``stop``, over any outage of the server; with ``once``, until nothing waits any more."""
+        """Serve until ``stop``, reconnecting after outages; with ``once``, until the stream is empty."""
         try:
             asyncio.run(self._run(stop, once))
         finally:
             self._recognizer.finish()
 
     async def _run(self, stop: Event, once: bool) -> None:
-        told = ""
+        logged = ""
         while not stop.is_set():
             try:
                 client = await connect(self._nats, self._url)
                 try:
-                    told = ""
+                    logged = ""
                     if await self._serve(client, stop, once):
                         return
                 finally:
                     await client.close()
             except (self._nats.errors.Error, OSError) as error:
                 reason = str(error).lower() or type(error).__name__
-                if reason != told:
-                    log.warning("waiting for the server", server=server_name(self._url), reason=reason)
-                    told = reason
+                if reason != logged:
+                    log.warning("server not connected, will retry", server=server_name(self._url), reason=reason)
+                    logged = reason
                 again = monotonic() + RECONNECT_S
                 while monotonic() < again and not stop.is_set():
                     await asyncio.sleep(0.1)
 
     async def _serve(self, client: Any, stop: Event, once: bool) -> bool:
-        """Return whether the work is done; otherwise the connection is gone."""
+        """Return ``True`` when the work is done, ``False`` when the connection is lost."""
         stream = client.jetstream()
         await make_streams(self._nats, stream)
         config = self._nats.js.api.ConsumerConfig(
@@ -105,36 +105,36 @@ class JetStreamWorker:
                         return True
                 continue
             for message in found:
-                await self._answer(stream, message)
+                await self._process(stream, message)
         return True
 
     async def _ended(self, message: Any) -> None:
-        """Every worker hears of every track; whoever has shots of it knows the visit."""
+        """Handle an ended track; all workers receive all of them."""
         try:
             self._recognizer.ended(wire.decode(message.data, wire.TrackEnded))
         except DeliveryError as error:
             self._recognizer.metrics.messages_rejected.inc()
-            log.error("message refused", subject=message.subject, reason=str(error))
+            log.error("invalid message ignored", subject=message.subject, reason=str(error))
 
     async def _live(self, message: Any) -> None:
-        """Every worker hears of the live tracks of every gate."""
+        """Handle the live tracks of a gate; all workers receive all of them."""
         try:
             self._recognizer.live(wire.decode(message.data, wire.LiveTracksMessage))
         except DeliveryError as error:
-            log.error("message refused", subject=message.subject, reason=str(error))
+            log.error("invalid message ignored", subject=message.subject, reason=str(error))
 
-    async def _answer(self, stream: Any, message: Any) -> None:
-        """Recognize a shot, or put it aside where nobody ever will."""
+    async def _process(self, stream: Any, message: Any) -> None:
+        """Recognize and acknowledge a shot, or dead-letter it."""
         try:
             if message.metadata.num_delivered > MAX_DELIVERIES:
-                raise DeliveryError(f"came {message.metadata.num_delivered} times and was never acknowledged")
+                raise DeliveryError(f"delivered {message.metadata.num_delivered} times, never acknowledged")
             header, crop = unpack(message.data)
-            (answer,) = self._recognizer.recognize([(header, crop)])
-            if isinstance(answer, DeliveryError):
-                raise answer
+            (result,) = self._recognizer.recognize([(header, crop)])
+            if isinstance(result, DeliveryError):
+                raise result
         except DeliveryError as error:
             self._recognizer.metrics.messages_rejected.inc()
-            log.error("shot put aside", subject=DEAD_SUBJECT, reason=str(error))
+            log.error("shot dead-lettered", subject=DEAD_SUBJECT, reason=str(error))
             await stream.publish(DEAD_SUBJECT, message.data, headers={"Reason": str(error)[:200]})
             await message.term()
         else:

@@ -14,14 +14,16 @@ LATENCIES_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5
 
 
 class WorkerMetrics(Collector):
-    """Counts what one worker does; for any thread."""
+    """Metrics of one worker; thread-safe."""
 
     def __init__(self, people: Callable[[], int]) -> None:
-        """Begin at zero; ``people`` is the number of people in the gallery now."""
-        self.shots = Counter("facegate_worker_shots", "Shots received by result.", ["result"], registry=None)
-        self.visit_events = Counter("facegate_worker_visit_events", "Events of visits.", ["event"], registry=None)
+        """Create; ``people`` returns the current number of people in the gallery."""
+        self.shots = Counter("facegate_worker_shots", "Shots by result.", ["result"], registry=None)
+        self.visit_events = Counter(
+            "facegate_worker_visit_events", "Visit events by type.", ["event"], registry=None
+        )
         self.messages_rejected = Counter(
-            "facegate_worker_messages_rejected", "Messages that were rejected.", registry=None
+            "facegate_worker_messages_rejected", "Invalid messages rejected.", registry=None
         )
         self.duration = Histogram(
             "facegate_worker_recognition_duration_seconds",

@@ -1,4 +1,4 @@
-"""What a change of the gallery means for names that were given before."""
+"""Applies changes of the gallery to names given before."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import msgspec
 from facegate.recognition.matching.gallery import Gallery
 
 SAME_PERSON = 0.9
-"""Cosine from which a template under a new name is that of the person whose name is gone."""
+"""Cosine from which a new name's template belongs to the person of a removed name."""
 
 
 def vanished(before: Gallery, after: Gallery) -> dict[str, str | None]:
-    """The names that are no longer in a gallery, each with the person's new name or ``None``."""
+    """Names no longer in the gallery, each with the person's new name or ``None``."""
     remaining = set(after.names)
     gone: dict[str, str | None] = {}
     comparable = len(after.names) > 0 and before.templates.shape[1] == after.templates.shape[1]
@@ -30,28 +30,28 @@ def vanished(before: Gallery, after: Gallery) -> dict[str, str | None]:
 
 
 def renamed_line(line: bytes, new_name: Callable[[str], str | None]) -> bytes | None:
-    """A worker's line under the names that hold now; ``None`` where nothing is left to tell.
+    """Apply current names to a worker's line; ``None`` if nothing is left to report.
 
     Args:
-        line: an event of a visit, JSON; anything else is returned as it is.
-        new_name: what somebody is called now, ``None`` for somebody who was removed.
+        line: a visit event, JSON; anything else is returned unchanged.
+        new_name: returns a person's current name, ``None`` if removed.
     """
-    told = _decoded(line)
-    name, before = told.get("name"), told.get("before")
+    fields = _decoded(line)
+    name, before = fields.get("name"), fields.get("before")
     now = new_name(name) if isinstance(name, str) else None
     earlier = new_name(before) if isinstance(before, str) else None
     if (now, earlier) == (name, before):
         return line
-    if now is None and told.get("event") == "named":
+    if now is None and fields.get("event") == "named":
         return None
-    return msgspec.json.encode(told | {"name": now, "before": earlier})
+    return msgspec.json.encode(fields | {"name": now, "before": earlier})
 
 
 def named_visit(line: bytes, name: str) -> str | None:
-    """The visit that a worker's line is about, if it names somebody."""
-    told = _decoded(line)
-    visit = told.get("visit")
-    return visit if isinstance(visit, str) and name in (told.get("name"), told.get("before")) else None
+    """Visit id of a worker's line, if it contains the name."""
+    fields = _decoded(line)
+    visit = fields.get("visit")
+    return visit if isinstance(visit, str) and name in (fields.get("name"), fields.get("before")) else None
 
 
 def _decoded(line: bytes) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The visits of a worker on disk, so that the next one goes on with them or ends them."""
+"""A worker's visits on disk, for the next worker process to resume or end."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from facegate.recognition.worker.visit import VisitEvent, VisitState
 from facegate.recognition.worker.visits import MAX_ENDED
 
 MAX_WORKERS = 64
-"""Workers on one host with the same outputs; each has a file of its own."""
+"""Maximum number of workers on one host with the same outputs; each has its own file."""
 TIDY_EVERY = 1000
-"""Changes after which visits that ended long ago are removed."""
+"""Number of changes after which old ended visits are deleted."""
 
 _FIRST = """
 CREATE TABLE visits (
@@ -38,7 +38,7 @@ CREATE TABLE untold (
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """What an earlier process knew."""
+    """State of an earlier process."""
 
     opened: list[VisitState]
     ended: list[VisitState]
@@ -47,10 +47,10 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class OpenVisits(Database):
-    """One worker's visits. A commit does not wait for the disk: it outlives the process, not a power cut."""
+    """One worker's visits. Commits survive the process; a power cut may lose the last ones."""
 
-    what = "file of visits"
-    remedy = "'facegate recognize' makes one"
+    what = "visits file"
+    remedy = "'facegate recognize' creates one"
     application = 0x66675649
     steps = (_FIRST,)
     pragmas = ("synchronous=NORMAL", "secure_delete=ON")
@@ -62,7 +62,7 @@ class OpenVisits(Database):
         self._number = int(row[0])
 
     def load(self) -> Kept:
-        """Read everything; what cannot be read is left out.
+        """Read everything; unreadable entries are skipped.
 
         Raises:
             DeliveryError: the file is damaged.
@@ -78,7 +78,7 @@ class OpenVisits(Database):
         )
 
     def save(self, changes: Sequence[tuple[VisitState, bool]], events: Sequence[VisitEvent] = ()) -> None:
-        """Keep visits, each with whether it is open, and what is about to be told of them, all or none.
+        """Save visits, each with whether it is open, and the events about to be published; one transaction.
 
         Raises:
             DeliveryError: the file cannot be written.
@@ -101,7 +101,7 @@ class OpenVisits(Database):
             )
 
     def told(self) -> None:
-        """Everything that was about to be told has been.
+        """Mark all saved events as published.
 
         Raises:
             DeliveryError: the file cannot be written.
@@ -110,7 +110,7 @@ class OpenVisits(Database):
             self._db.execute("DELETE FROM untold")
 
     def scrub(self) -> None:
-        """Let nothing that was changed or deleted live on in the log beside the file.
+        """Truncate the write-ahead log, which may hold changed or deleted data.
 
         Raises:
             DeliveryError: the file cannot be written.
@@ -119,7 +119,7 @@ class OpenVisits(Database):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def clear(self) -> None:
-        """Forget everything: another file has it.
+        """Delete everything, after another file has taken it over.
 
         Raises:
             DeliveryError: the file cannot be written.
@@ -129,7 +129,7 @@ class OpenVisits(Database):
             self._db.execute("DELETE FROM untold")
 
     def open_ids(self) -> set[str]:
-        """The visits that are open now.
+        """Ids of the open visits.
 
         Raises:
             DeliveryError: the file is damaged.
@@ -138,22 +138,22 @@ class OpenVisits(Database):
             return {row[0] for row in self._db.execute("SELECT visit FROM visits WHERE open").fetchall()}
 
     def names(self) -> dict[str, str]:
-        """The names of the open visits that have one, by visit."""
+        """Names of the open visits that have one, by visit id."""
         return {state.visit: state.best.name for state in self.load().opened if state.best.name is not None}
 
 
 def claim_visits(folder: Path, outputs: Sequence[str]) -> tuple[OpenVisits, Kept, ExitStack]:
-    """Become the owner of a file of visits, and take over those of workers with the same outputs that are gone.
+    """Lock a visits file, and take over the visits of dead workers with the same outputs.
 
     Args:
-        folder: where the files are.
-        outputs: what tells where events go: the next worker with the same ones takes the visits over.
+        folder: folder of the files.
+        outputs: identify the worker's outputs: the next worker with the same ones takes its visits over.
 
     Returns:
-        The file, what is to be gone on with, and what the owner closes.
+        The file, the state to resume, and a stack for the owner to close.
 
     Raises:
-        DeliveryError: no file can be used.
+        DeliveryError: all files are in use.
     """
     key = hashlib.sha256("\n".join(outputs).encode()).hexdigest()[:16]
     own: OpenVisits | None = None
@@ -187,7 +187,7 @@ def claim_visits(folder: Path, outputs: Sequence[str]) -> tuple[OpenVisits, Kept
             finally:
                 os.close(lock)
         if own is None:
-            raise DeliveryError(f"{folder} is used by {MAX_WORKERS} workers: give another with --spool-dir")
+            raise DeliveryError(f"{folder} is used by {MAX_WORKERS} workers: give another folder with --spool-dir")
         return own, kept, stack.pop_all()
 
 

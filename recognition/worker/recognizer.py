@@ -1,4 +1,4 @@
-"""Names shots and puts visits together: what every worker does, wherever its shots come from."""
+"""Recognizes shots and groups them into visits, independent of the transport."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from facegate.recognition.worker.visits import VisitEvent, VisitKey, Visits, vis
 from facegate.sinks import wire
 
 MAX_REMEMBERED_SHOTS = 10_000
-"""Shot ids kept to recognize duplicates by."""
+"""Number of shot ids remembered to detect duplicates."""
 
 log = structlog.get_logger(__name__)
 
 
 class ShotResult(msgspec.Struct, frozen=True, tag_field="event", tag="shot", omit_defaults=True):
-    """One recognized (or unknown) shot by itself: a line of the output; see :class:`VisitEvent` for the others."""
+    """Result of one shot: a line of the output; see :class:`VisitEvent` for the other lines."""
 
     shot_id: str
     camera: str
@@ -42,11 +42,11 @@ class ShotResult(msgspec.Struct, frozen=True, tag_field="event", tag="shot", omi
     rank: int
     box: Box
     lease: int = 0
-    """Of a gate in a fleet; where another shot of the camera has a higher one, that gate had the camera before."""
+    """Fencing token of a node in a fleet; a shot with a higher one comes from a later owner of the camera."""
 
 
 class _BestFace(msgspec.Struct, frozen=True, eq=False):
-    """The best of a visit so far."""
+    """Best face of a visit so far."""
 
     header: wire.ShotHeader
     crop: Image
@@ -54,7 +54,7 @@ class _BestFace(msgspec.Struct, frozen=True, eq=False):
 
 
 class Recognizer:
-    """Names the person of each shot and writes a line for it; a shot that comes twice is written once."""
+    """Identifies the person of each shot and writes a line for it; duplicates are written once."""
 
     def __init__(
         self,
@@ -72,26 +72,26 @@ class Recognizer:
         """Configure.
 
         Args:
-            gallery: what to compare with; it may change.
-            embedder: how.
-            rule: who is named.
-            output: where lines go.
-            unknowns: keeps the best face of visits without a name; its owner closes it.
-            tell: takes the events of visits to other places.
-            visits: where open visits are kept, and what an earlier process has left there.
+            gallery: returns the current gallery.
+            embedder: computes embeddings.
+            rule: the decision rule.
+            output: receives the lines.
+            unknowns: stores the best face of visits without a name; its owner closes it.
+            tell: publishes visit events.
+            visits: file of open visits, and the state that an earlier process left there.
             written: ids of events that an earlier process has written to ``output``.
-            renamed: told the names that are no longer in the gallery, with the new name where there is one.
+            renamed: called with names no longer in the gallery, and their new names or ``None``.
         """
         self._newest = gallery
         self._gallery = gallery()
-        """As all of one batch, or one round of :meth:`expire_visits`, is matched with."""
+        """Gallery for one batch, or one round of :meth:`expire_visits`."""
         self._embedder = embedder
         self._rule = rule
         self._recognizer = recognizer_id(embedder)
         self._visits = Visits(lambda: self._gallery, rule)
         self._renamed = renamed
         self._scrub = False
-        """Names have gone that the file may still hold."""
+        """Whether the visits file may still hold removed names."""
         self._file = None if visits is None else visits[0]
         self._file_fails = False
         self._output = output
@@ -106,9 +106,9 @@ class Recognizer:
             self._resume(visits[1], written)
 
     def recognize(self, shots: Sequence[tuple[wire.ShotHeader, bytes]]) -> list[wire.Ack | DeliveryError]:
-        """Recognize shots, together; return their receipts.
+        """Recognize a batch of shots; return their acknowledgements.
 
-        A crop that cannot be read gets an error instead: sent again, it would be as damaged.
+        An unreadable crop gets an error instead; sending it again would not help.
         """
         started = perf_counter()
         results: list[DeliveryError | None] = [None] * len(shots)
@@ -124,42 +124,42 @@ class Recognizer:
                 results[index] = error
         embeddings = self._embedder.embed([crop for _, crop in new.values()])
         self._follow_gallery()
-        told: list[ShotResult | VisitEvent] = []
+        lines: list[ShotResult | VisitEvent] = []
         for (header, _), embedding in zip(new.values(), embeddings, strict=True):
             match = self._gallery.match(embedding, self._rule)
             events = self._visits.shot(header, embedding, match, monotonic())
             if self._visits.is_open(visit_key(header)):
                 self._keep_best(header, new[header.shot_id][1], embedding)
             latency_ms = round((perf_counter() - started) * 1000 / len(new), 3)
-            told += [_result(header, match.name, match.similarity, latency_ms), *events]
+            lines += [_result(header, match.name, match.similarity, latency_ms), *events]
             self._seen[header.shot_id] = self._ack(header, match, latency_ms)
             if len(self._seen) > MAX_REMEMBERED_SHOTS + len(shots):
                 self._seen.popitem(last=False)
-        self._save_and_publish(told)
+        self._save_and_publish(lines)
         return [
             self._seen[header.shot_id] if result is None else result
             for result, (header, _) in zip(results, shots, strict=True)
         ]
 
     def health(self) -> tuple[bool, bytes]:
-        """Return the answer of ``/healthz``: a worker that runs is healthy."""
+        """Return the response of ``/healthz``: a running worker is healthy."""
         found = {"ok": True, "people": len(self._gallery.names), "shots": self.results, "named": self.named}
         return True, msgspec.json.encode(found)
 
     def ended(self, end: wire.TrackEnded) -> None:
-        """A track is over."""
+        """Handle the end of a track."""
         self._visits.ended(end, monotonic())
 
     def live(self, live: wire.LiveTracksMessage) -> None:
-        """A gate reports which tracks live."""
+        """Handle a gate's report of live tracks."""
         self._save_and_publish(self._visits.live(live, monotonic()))
 
     def run_over(self, run_id: str) -> None:
-        """A gate's run has ended."""
+        """Handle the end of a gate's run."""
         self._visits.run_over(run_id, monotonic())
 
     def expire_visits(self) -> None:
-        """End visits that are over, and follow the gallery; to be called every second or so."""
+        """End visits that are over, and apply changes of the gallery; call about every second."""
         self._follow_gallery()
         self._save_and_publish(self._visits.expire(monotonic()))
         if self._scrub:
@@ -171,7 +171,7 @@ class Recognizer:
         self._save_and_publish(self._visits.finish(monotonic()))
 
     def present(self) -> list[VisitEvent]:
-        """The visits that are open, each as an event."""
+        """The open visits, one event each."""
         return self._visits.present()
 
     def _follow_gallery(self) -> None:
@@ -185,7 +185,7 @@ class Recognizer:
             self._scrub = True
 
     def _resume(self, kept: Kept, written: Collection[str]) -> None:
-        """Go on with the visits of an earlier process, and tell what it may not have told."""
+        """Resume the visits of an earlier process, and publish its pending events."""
         self._visits.resume(kept.opened, kept.ended, monotonic())
         names = {None, *self._gallery.names}
         events = [event for event in kept.untold if event.event == "ended" or event.name in names]
@@ -200,9 +200,9 @@ class Recognizer:
         self._save_and_publish([])
 
     def _ack(self, header: wire.ShotHeader, match: Match, latency_ms: float) -> wire.Ack:
-        named, sure = self._visits.status(header)
-        answer = wire.Feedback(named, sure, match.similarity, match.runner_up_similarity, self._recognizer)
-        return wire.Ack(header.shot_id, latency_ms, answer)
+        named, conclusive = self._visits.status(header)
+        feedback = wire.Feedback(named, conclusive, match.similarity, match.runner_up_similarity, self._recognizer)
+        return wire.Ack(header.shot_id, latency_ms, feedback)
 
     def _keep_best(self, header: wire.ShotHeader, crop: Image, embedding: Floats) -> None:
         key = visit_key(header)
@@ -224,10 +224,10 @@ class Recognizer:
                 event.visit, header.camera, seen, header.quality.value, face.crop, version, face.embedding
             )
         except GalleryError as error:
-            log.error("unknown face not kept", visit=event.visit, reason=str(error))
+            log.error("cannot store unknown face", visit=event.visit, reason=str(error))
 
     def _save_and_publish(self, lines: Sequence[ShotResult | VisitEvent]) -> None:
-        """Keep what has changed, then tell it: a process that is killed in between leaves it for the next one."""
+        """Save changes, then publish them: after a crash in between, the next process publishes them."""
         events = [line for line in lines if isinstance(line, VisitEvent)]
         self._keep(lambda file: file.save(self._visits.touched(), events))
         for event in events:
@@ -256,7 +256,7 @@ class Recognizer:
             self._keep(OpenVisits.told)
 
     def _keep(self, change: Callable[[OpenVisits], None]) -> None:
-        """A full disk costs what the next process would know, and nothing else."""
+        """Update the visits file; a full disk only affects what the next process can resume."""
         if self._file is None:
             self._visits.touched()
             return
@@ -265,7 +265,7 @@ class Recognizer:
             self._file_fails = False
         except DeliveryError as error:
             if not self._file_fails:
-                log.error("open visits not kept", reason=str(error))
+                log.error("cannot save open visits", reason=str(error))
             self._file_fails = True
 
 

@@ -1,4 +1,4 @@
-"""What is known of a visit, and what is told of it."""
+"""State and events of a visit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Kind = Literal["seen", "named", "changed", "ended"]
 
 
 class VisitEvent(msgspec.Struct, frozen=True):
-    """Something that became known of a visit: a line of the worker's output."""
+    """An event of a visit: a line of the worker's output."""
 
     event: Kind
     visit: str
@@ -25,29 +25,29 @@ class VisitEvent(msgspec.Struct, frozen=True):
     name: str | None
     similarity: float
     margin: float
-    """By how much the second person is less similar."""
+    """Similarity minus that of the second person."""
     fpir: float | None
-    """Probability that a stranger's visit gets so good a score; ``None`` where no rate is known."""
+    """Probability that an unknown person's visit scores this high; ``None`` if unknown."""
     shots: int
     first_pts_s: float
     last_pts_s: float
-    """Media times of the first and last shot, seconds."""
+    """Media times of the first and last shot, s."""
     seen_at: float | None = None
-    """Unix time (UTC) by the gate's clock when the first shot's frame came."""
+    """Unix time (UTC) of arrival of the first shot's frame, by the gate's clock."""
     before: str | None = None
-    """The name that ``changed`` takes back, while somebody of that name is in the gallery."""
+    """For ``changed``: the previous name, if that person is still enrolled."""
     id: str = ""
-    """The same whenever this event is delivered, and different for every other event."""
+    """Unique id of the event, the same in duplicate deliveries."""
 
     @property
     def key(self) -> VisitKey:
-        """Which visit it belongs to."""
+        """Key of its visit."""
         run_id = self.visit.split("/", 1)[0]
         return (run_id, self.camera, self.track_id)
 
 
 class VisitState(msgspec.Struct, eq=False):
-    """All that is known of a visit; MessagePack can hold it."""
+    """State of a visit, serializable as MessagePack."""
 
     run_id: str
     camera: str
@@ -56,49 +56,49 @@ class VisitState(msgspec.Struct, eq=False):
     last_pts_s: float
     seen_at: float | None
     best: Match
-    """The decision: the best match so far, by its score; one with a name before any without."""
+    """The decision: the best match so far by score; one with a name takes precedence."""
     sum: bytes
     """Weighted sum of the embeddings, float32; empty when the track has ended."""
     single: bytes
-    """Embedding of the shot that fits best by itself, float32."""
+    """Embedding of the shot with the best single match, float32; empty when the track has ended."""
     quality: int
-    """The best of its shots'."""
+    """Best quality of its shots, 0..100."""
     shots: int
     recent: list[str]
     """Ids of the last shots."""
     opening: int = 1
-    """How often it was told as ``seen``."""
+    """Number of its ``seen`` events."""
     corrections: int = 0
-    """How often a change of the gallery changed its name."""
+    """Number of name changes caused by changes of the gallery."""
     over: bool = False
-    """The gate has said that the track has ended."""
+    """The gate has reported the end of the track."""
     removed: bool = False
-    """It had a name that was removed from the gallery: its face is not kept as an unknown one."""
+    """Its name was removed from the gallery: its face is not stored as an unknown one."""
 
     @property
     def key(self) -> VisitKey:
-        """Which visit it is."""
+        """Key of the visit."""
         return (self.run_id, self.camera, self.track_id)
 
     @property
     def visit(self) -> str:
-        """Its id."""
+        """Id of the visit."""
         return f"{self.run_id}/{self.camera}/{self.track_id}"
 
 
 def pack(vector: Floats) -> bytes:
-    """As it is kept: float32, little-endian."""
+    """Serialize as float32, little-endian."""
     return np.asarray(vector, "<f4").tobytes()
 
 
 def unpack(packed: bytes) -> Floats:
-    """What :func:`pack` packed, ``(D,)``."""
+    """Deserialize the result of :func:`pack`, ``(D,)``."""
     vector: Floats = np.frombuffer(packed, "<f4").astype(np.float32, copy=False)
     return vector
 
 
 def event_of(event: Kind, state: VisitState, cause: str, before: str | None = None) -> VisitEvent:
-    """Tell something of a visit; ``cause`` makes the event's id unique within the visit and kind."""
+    """Create an event; ``cause`` makes its id unique within the visit and kind."""
     best = state.best
     named = best.name is not None and event != "seen"
     return VisitEvent(

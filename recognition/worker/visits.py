@@ -1,11 +1,11 @@
-"""One name per visit: the shots of a track, put together into one decision that only strengthens. Pure logic.
+"""Visits: the shots of a track combined into one decision. Pure logic.
 
-The embeddings of a visit's shots are averaged, weighted by quality, and matched again with each shot, so an early
-shot gives a name at once and later ones confirm it. A name once given stays unless another fits better than it ever
-did, or the gallery changes: then the visit is matched again with all that is known of it.
+The embeddings of a visit's shots are averaged, weighted by quality, and matched again with each shot, so that an
+early shot gives a name at once and later ones confirm it. A name stays unless another one scores higher than it
+ever did, or the gallery changes: then the visit is matched again.
 
-A visit lives as long as its track: the gate reports every second which tracks live. Silence ends it only where the
-gate itself is silent. What has ended is remembered, so that a late shot does not tell the visit a second time.
+A visit lasts as long as its track: the gate reports live tracks every second. It times out only if the gate itself
+is silent. Ended visits are remembered, so that a late shot does not start a new one.
 """
 
 from __future__ import annotations
@@ -25,76 +25,76 @@ from facegate.sinks.wire import LiveTracksMessage, ShotHeader, TrackEnded
 __all__ = ["VisitEvent", "VisitKey", "Visits", "visit_key"]
 
 VISIT_TIMEOUT_S = 30.0
-"""A visit ends after this long without a shot where the gate does not report live tracks (before wire 1.6)."""
+"""A visit ends after this long without a shot if the gate does not report live tracks (before wire 1.6)."""
 SILENT_S = 15.0
 """A visit ends after this long without a report of live tracks from a gate that sends them."""
 RESUME_S = 8.0
-"""A visit of an earlier process ends after this long, unless its gate reports that its track lives."""
+"""A visit of an earlier process ends after this long unless its track is reported as live."""
 LATE_SHOT_GRACE_S = 1.0
-"""A shot may come this much later than the news that its track has ended."""
+"""A shot may arrive this long after the end of its track was reported."""
 BEHIND_S = 3.0
-"""A shot of a run that is over (it waited in a spool) may be followed by others within this time."""
+"""A spooled shot of a run that is over may be followed by others within this time."""
 LINGER_S = 600.0
-"""A visit that ended because its gate was silent goes on if its track is heard of again within this time."""
+"""A visit that ended because its gate was silent resumes if its track is reported again within this time."""
 MAX_OPEN = 10_000
 MAX_ENDED = 10_000
 MAX_RUNS = 1000
 MAX_RECENT = 64
-"""Shot ids remembered per visit, to tell a second delivery from another shot."""
+"""Number of shot ids remembered per visit, to detect duplicates."""
 MAX_REMATCHED = 500
-"""Visits matched again at a time when the gallery has changed."""
+"""Maximum number of visits matched again per round after a change of the gallery."""
 GOOD_QUALITY = 30
-"""From which a face that is like nobody enrolled is believed to be nobody's."""
+"""Minimum quality from which a low score is conclusive."""
 
 
 def visit_key(header: ShotHeader | TrackEnded) -> VisitKey:
-    """Which visit something belongs to."""
+    """Key of the visit that a message belongs to."""
     return (header.run_id, header.camera, header.track_id)
 
 
 class _Open(msgspec.Struct, eq=False):
     state: VisitState
     due: float
-    """Monotonic time at which it is over unless something more comes."""
+    """Monotonic time at which it ends unless a message extends it."""
     gallery: Gallery | None
-    """What it was matched with."""
+    """Gallery it was last matched with."""
     ending: bool = False
-    """The gate does not list its track any more."""
+    """The gate no longer lists its track."""
 
 
 class _Run(msgspec.Struct, eq=False):
-    """What is known of a gate's run."""
+    """State of a gate's run."""
 
-    heard: float | None = None
-    """When it last reported its live tracks."""
+    last_report: float | None = None
+    """Monotonic time of its last report of live tracks."""
     live: dict[str, frozenset[int]] = {}
     over: bool = False
 
 
 class Visits:
-    """All visits of which a worker has shots."""
+    """All visits of a worker."""
 
     def __init__(self, gallery: Callable[[], Gallery], rule: DecisionRule) -> None:
-        """Take what to compare with (it may change), and who is named."""
+        """Create with a function that returns the current gallery, and the decision rule."""
         self._gallery = gallery
         self._rule = rule
         self._open: OrderedDict[VisitKey, _Open] = OrderedDict()
         self._ended: OrderedDict[VisitKey, VisitState] = OrderedDict()
         self._runs: OrderedDict[str, _Run] = OrderedDict()
         self._matched: Gallery | None = gallery()
-        """What all visits were matched with when this was last complete."""
+        """Gallery that all visits have been matched with."""
         self._touched: dict[VisitKey, None] = {}
         self._lingering: dict[VisitKey, float] = {}
-        """Ended visits whose tracks may live, and since when."""
+        """Ended visits whose tracks may still live, and since when."""
 
     def shot(self, header: ShotHeader, embedding: Floats, alone: Match, now: float) -> list[VisitEvent]:
-        """Take a shot at a monotonic time; return what is new.
+        """Add a shot; return the events.
 
         Args:
-            header: of the shot.
+            header: header of the shot.
             embedding: ``(D,)`` of unit length.
-            alone: its match by itself.
-            now: monotonic seconds.
+            alone: match of this shot alone.
+            now: monotonic time, s.
         """
         key = visit_key(header)
         visit = self._open.get(key)
@@ -109,7 +109,7 @@ class Visits:
             pack(embedding * quality_weight(np.array(header.quality.value))), pack(embedding),
             header.quality.value, 1, [header.shot_id],
         )  # fmt: skip
-        self._open[key] = _Open(state, now + self._patience_s(key[0]), self._gallery())
+        self._open[key] = _Open(state, now + self._timeout_s(key[0]), self._gallery())
         self._touched[key] = None
         events = [event_of("seen", state, str(state.opening))]
         if alone.name is not None:
@@ -131,10 +131,10 @@ class Visits:
         state.last_pts_s = max(state.last_pts_s, header.pts_s)
         state.quality = max(state.quality, header.quality.value)
         if not visit.ending:
-            visit.due = now + self._patience_s(state.run_id)
+            visit.due = now + self._timeout_s(state.run_id)
         else:
             visit.due = max(visit.due, now + LATE_SHOT_GRACE_S)
-        # What the shot says by itself counts too: the mean of good and bad shots may be worse than the good one.
+        # The single match counts too: the mean of good and bad shots may be worse than the good one.
         together = self._gallery().match(unit(total), self._rule)
         before = state.best
         state.best = max(before, alone, together, key=_fit)
@@ -149,7 +149,7 @@ class Visits:
     def _late(
         self, state: VisitState, header: ShotHeader, embedding: Floats, alone: Match, now: float
     ) -> list[VisitEvent]:
-        """A shot of a visit that was told as ended."""
+        """Handle a shot of a visit that has ended."""
         if header.shot_id in state.recent:
             return []
         run = self._runs.get(state.run_id)
@@ -162,12 +162,12 @@ class Visits:
         self._touched[state.key] = None
         if state.best.name is not None or alone.name is None or state.removed:
             return []
-        # Nobody is there any more, but who it was is worth telling.
+        # The visit is over, but its name is still worth publishing.
         state.best, state.opening = alone, state.opening + 1
         return [event_of("named", state, header.shot_id), event_of("ended", state, str(state.opening))]
 
     def status(self, header: ShotHeader) -> tuple[bool, bool]:
-        """Whether the visit of a shot has a name, and whether more shots would hardly change that."""
+        """Whether the visit of a shot has a name, and whether that is conclusive."""
         key = visit_key(header)
         visit = self._open.get(key)
         state = self._ended.get(key) if visit is None else visit.state
@@ -179,9 +179,9 @@ class Visits:
         return False, state.quality >= GOOD_QUALITY and self._rule.is_impostor(state.best.score, people)
 
     def live(self, live: LiveTracksMessage, now: float) -> list[VisitEvent]:
-        """The gate reports which tracks live: visits of other tracks are over, and silence ends none of these."""
+        """Handle a report of live tracks: visits of all other tracks of these cameras end."""
         run = self._run(live.run_id)
-        run.heard, run.over = now, False
+        run.last_report, run.over = now, False
         cameras = {camera: frozenset(ids) for camera, ids in live.cameras.items()}
         run.live = {**run.live, **cameras}
         for (run_id, camera, track_id), visit in self._open.items():
@@ -189,7 +189,7 @@ class Visits:
                 continue
             visit.ending = track_id not in cameras[camera]
             visit.due = min(visit.due, now + LATE_SHOT_GRACE_S) if visit.ending else now + SILENT_S
-        # Told as ended while the gate could not be heard, and still there.
+        # Ended while the gate was silent, but still live.
         back = [
             (run_id, camera, track_id)
             for run_id, camera, track_id in self._lingering
@@ -198,7 +198,7 @@ class Visits:
         return [event for key in back for event in self._reopen(self._ended[key], now)]
 
     def ended(self, end: TrackEnded, now: float) -> None:
-        """The gate says that a track is over."""
+        """Handle the end of a track."""
         key = visit_key(end)
         visit = self._open.get(key)
         if visit is not None:
@@ -207,7 +207,7 @@ class Visits:
             self._forget_face(state)
 
     def run_over(self, run_id: str, now: float) -> None:
-        """A run has ended, or another one has taken its place."""
+        """Handle the end of a run, or its replacement by another."""
         run = self._run(run_id)
         if run.over:
             return
@@ -219,7 +219,7 @@ class Visits:
             self._forget_face(self._ended[key])
 
     def expire(self, now: float) -> list[VisitEvent]:
-        """Match visits again where the gallery has changed, and end the visits that are over."""
+        """Match visits again after a change of the gallery, and end the visits that are over."""
         for key in [key for key, since in self._lingering.items() if now - since > LINGER_S]:
             self._forget_face(self._ended[key])
         events = self.rematch()
@@ -228,7 +228,7 @@ class Visits:
         return events
 
     def rematch(self) -> list[VisitEvent]:
-        """Match some of the visits again if the gallery has changed; return what is new."""
+        """Match up to ``MAX_REMATCHED`` visits again if the gallery has changed; return the events."""
         gallery = self._gallery()
         if gallery is self._matched:
             return []
@@ -244,30 +244,30 @@ class Visits:
         return [event for visit in stale[:MAX_REMATCHED] for event in self._rematch(visit)]
 
     def finish(self, now: float = 0.0) -> list[VisitEvent]:
-        """End all visits; those whose tracks live go on if this worker is started again in time."""
+        """End all visits; those with live tracks resume if the worker is restarted in time."""
         return [event for key in list(self._open) for event in self._end(key, now, over=self._open[key].ending)]
 
     def resume(self, opened: Iterable[VisitState], ended: Iterable[VisitState], now: float) -> None:
-        """Go on with what an earlier process knew; names are matched again before anything is told."""
+        """Resume the state of an earlier process; names are matched again before anything is published."""
         self._open.update((state.key, _Open(state, now + RESUME_S, None)) for state in opened)
         self._ended.update((state.key, state) for state in ended)
         self._lingering.update((key, now) for key, state in self._ended.items() if not state.over)
         self._matched = None
 
     def present(self) -> list[VisitEvent]:
-        """The open visits as they are: an event for each."""
+        """The open visits, one event each."""
         return [
             event_of("seen" if visit.state.best.name is None else "named", visit.state, "")
             for visit in self._open.values()
         ]
 
     def face_is_wanted(self, key: VisitKey) -> bool:
-        """Whether the face of an ended visit without a name may be kept."""
+        """Whether the face of an ended visit without a name may be stored."""
         state = self._ended.get(key)
         return state is None or not state.removed
 
     def is_open(self, key: VisitKey) -> bool:
-        """Whether a visit has begun and not ended."""
+        """Whether a visit is open."""
         return key in self._open
 
     def touched(self) -> list[tuple[VisitState, bool]]:
@@ -289,27 +289,27 @@ class Visits:
         return run
 
     def _lives(self, key: VisitKey, now: float) -> bool | None:
-        """Whether the gate lists a track as live; ``None`` where it does not say."""
+        """Whether the gate lists a track as live; ``None`` if unknown."""
         run = self._runs.get(key[0])
-        if run is None or run.heard is None or now - run.heard > SILENT_S:
+        if run is None or run.last_report is None or now - run.last_report > SILENT_S:
             return None
         return key[2] in run.live.get(key[1], ())
 
-    def _patience_s(self, run_id: str) -> float:
+    def _timeout_s(self, run_id: str) -> float:
         run = self._runs.get(run_id)
-        if run is None or (run.heard is None and not run.over):
+        if run is None or (run.last_report is None and not run.over):
             return VISIT_TIMEOUT_S
         return BEHIND_S if run.over else SILENT_S
 
     def _rematch(self, visit: _Open) -> list[VisitEvent]:
-        """Decide again where the gallery has changed."""
+        """Match a visit again if the gallery has changed."""
         gallery, state, before = self._gallery(), visit.state, visit.state.best
         if visit.gallery is gallery:
             return []
         visit.gallery = gallery
         vectors = [unit(unpack(state.sum)), unpack(state.single)]
         length = gallery.templates.shape[1]
-        if gallery.names and any(len(vector) != length for vector in vectors):  # of another recognizer
+        if gallery.names and any(len(vector) != length for vector in vectors):  # of another model
             vectors = []
         found = [gallery.match(vector, self._rule) for vector in vectors]
         if not found:
@@ -323,14 +323,14 @@ class Visits:
         gone = before.name is not None and before.name not in gallery.names
         state.removed = state.best.name is None and (gone or state.removed)
         kind: Kind = "named" if before.name is None else "changed"
-        # A name that was renamed or removed is not repeated.
+        # A renamed or removed name is not published again.
         return [event_of(kind, state, f"gallery-{state.corrections}", None if gone else before.name)]
 
     def _reopen(self, state: VisitState, now: float) -> list[VisitEvent]:
         del self._ended[state.key]
         self._lingering.pop(state.key, None)
         state.opening += 1
-        visit = _Open(state, now + self._patience_s(state.run_id), None)
+        visit = _Open(state, now + self._timeout_s(state.run_id), None)
         self._open[state.key] = visit
         self._rematch(visit)
         self._touched[state.key] = None
@@ -356,7 +356,7 @@ class Visits:
         return [*events, event_of("ended", visit.state, str(visit.state.opening))]
 
     def _forget_face(self, state: VisitState) -> None:
-        """The track is over: what could recognize the person is not kept."""
+        """Delete the embeddings of an ended track."""
         state.over, state.sum, state.single = True, b"", b""
         self._lingering.pop(state.key, None)
         self._touched[state.key] = None

@@ -1,4 +1,4 @@
-"""The recognition worker: receives shots, embeds, matches, writes JSON lines of shots and visits, acknowledges."""
+"""Recognition worker over ZeroMQ: receives shots from gates, recognizes and acknowledges them."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ HEARTBEAT_S = 1.0
 POLL_MS = 100
 WINDOW = 8
 MAX_RUNS = 100
-"""Remembered per gate."""
+"""Maximum number of runs remembered per gate."""
 
 log = structlog.get_logger(__name__)
 
 
 class _GateConnection:
-    """The worker's end of one gate."""
+    """Connection to one gate."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, own: KeyFile | None) -> None:
         self.endpoint = endpoint
         self.runs: OrderedDict[str, None] = OrderedDict()
-        """Runs that it has told of, the newest last."""
+        """Its known runs, newest last."""
         self.socket = context.socket(zmq.DEALER)
         self.socket.setsockopt(zmq.LINGER, 500)
         self.socket.setsockopt(zmq.RECONNECT_IVL, 100)
@@ -50,16 +50,16 @@ class _GateConnection:
         except zmq.ZMQError as error:
             raise DeliveryError(f"cannot connect to {endpoint}: use tcp://HOST:PORT") from error
 
-    def receive(self, most: int) -> Iterator[list[bytes]]:
-        """Messages that have come, at most so many."""
-        for _ in range(most):
+    def receive(self, limit: int) -> Iterator[list[bytes]]:
+        """Received messages, at most ``limit``."""
+        for _ in range(limit):
             try:
                 yield self.socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
 
     def send(self, kind: bytes, body: bytes) -> None:
-        # Without a gate the queue would fill with heartbeats; a full one needs no more of them.
+        # While the gate is away the queue fills with heartbeats; a full one needs no more.
         try:
             self.socket.send_multipart([kind, body], zmq.NOBLOCK)
         except zmq.Again:
@@ -67,7 +67,7 @@ class _GateConnection:
 
 
 class _ReceivedShot(msgspec.Struct, frozen=True, eq=False):
-    """A shot, and where its receipt goes."""
+    """A shot and the gate to acknowledge it to."""
 
     gate: _GateConnection
     header: wire.ShotHeader
@@ -75,15 +75,15 @@ class _ReceivedShot(msgspec.Struct, frozen=True, eq=False):
 
 
 class Worker:
-    """Connects to gates and answers their shots in turn until stopped."""
+    """Connects to gates and processes their shots until stopped."""
 
     def __init__(self, endpoints: Sequence[str], recognizer: Recognizer, key: Path | None = None) -> None:
         """Connect (ZeroMQ keeps trying until the gates are there).
 
         Args:
-            endpoints: of the gates.
-            recognizer: does the work.
-            key: this worker's key, the same for all gates.
+            endpoints: endpoints of the gates.
+            recognizer: recognizes the shots.
+            key: key file of this worker, used for all gates.
 
         Raises:
             DeliveryError: an endpoint is malformed.
@@ -99,7 +99,7 @@ class Worker:
             raise
 
     def run(self, stop: Event, *, once: bool = False) -> None:
-        """Serve until ``stop``; with ``once``, until every gate has said that its run has ended."""
+        """Serve until ``stop``; with ``once``, until every gate has ended its run."""
         poller, gates = zmq.Poller(), {gate.socket: gate for gate in self._gates}
         for gate in self._gates:
             poller.register(gate.socket, zmq.POLLIN)
@@ -118,21 +118,21 @@ class Worker:
                     gate = gates[socket]
                     for frames in gate.receive(WINDOW - len(shots)):
                         if frames[:1] == [wire.END]:
-                            log.info("the gate ended its run", gate=gate.endpoint)
+                            log.info("run of the gate ended", gate=gate.endpoint)
                             running.discard(gate)
                             self._over(gate, [*gate.runs])
                             continue
-                        running.add(gate)  # it may have come back
-                        shots += self._take(gate, frames)
-                self._answer(shots)
+                        running.add(gate)  # it may have restarted
+                        shots += self._handle(gate, frames)
+                self._process(shots)
             for gate in running:
                 gate.send(wire.BYE, b"")
         finally:
             self._recognizer.finish()
             self._context.destroy(linger=500)
 
-    def _take(self, gate: _GateConnection, frames: list[bytes]) -> list[_ReceivedShot]:
-        """The shot in a message, if it is one."""
+    def _handle(self, gate: _GateConnection, frames: list[bytes]) -> list[_ReceivedShot]:
+        """Handle a message; return its shot, if it is one."""
         try:
             if len(frames) == 2 and frames[0] == wire.ENDED:
                 self._recognizer.ended(wire.decode(frames[1], wire.TrackEnded))
@@ -145,29 +145,28 @@ class Worker:
                 return []
             if len(frames) < 3 or frames[0] != wire.SHOT:
                 raise DeliveryError(f"unexpected message of {len(frames)} parts")
-            given = _ReceivedShot(gate, wire.decode_header(frames[1]), frames[2])
-            gate.runs[given.header.run_id] = None
+            shot = _ReceivedShot(gate, wire.decode_header(frames[1]), frames[2])
+            gate.runs[shot.header.run_id] = None
             if len(gate.runs) > MAX_RUNS:
                 gate.runs.popitem(last=False)
-            return [given]
+            return [shot]
         except DeliveryError as error:
             self._recognizer.metrics.messages_rejected.inc()
-            log.error("message refused", gate=gate.endpoint, reason=str(error))
+            log.error("invalid message ignored", gate=gate.endpoint, reason=str(error))
             return []
 
     def _over(self, gate: _GateConnection, runs: Sequence[str]) -> None:
-        """A gate has one run at a time: these are over."""
+        """End runs of a gate, which has one at a time."""
         for run_id in runs:
             del gate.runs[run_id]
             self._recognizer.run_over(run_id)
 
-    def _answer(self, shots: Sequence[_ReceivedShot]) -> None:
-        """Recognize what waits together, and acknowledge it."""
-        answers = self._recognizer.recognize([(given.header, given.crop) for given in shots]) if shots else []
-        for given, answer in zip(shots, answers, strict=True):
-            receipt = answer
-            if isinstance(receipt, DeliveryError):
-                # Acknowledged all the same: sent again, it would be as damaged.
-                log.error("shot refused", shot_id=given.header.shot_id, reason=str(receipt))
-                receipt = wire.Ack(given.header.shot_id, 0.0)
-            given.gate.send(wire.ACK, wire.encode(receipt))
+    def _process(self, shots: Sequence[_ReceivedShot]) -> None:
+        """Recognize and acknowledge a batch of shots."""
+        results = self._recognizer.recognize([(shot.header, shot.crop) for shot in shots]) if shots else []
+        for shot, ack in zip(shots, results, strict=True):
+            if isinstance(ack, DeliveryError):
+                # Acknowledged anyway: sending it again would not help.
+                log.error("invalid shot ignored", shot_id=shot.header.shot_id, reason=str(ack))
+                ack = wire.Ack(shot.header.shot_id, 0.0)
+            shot.gate.send(wire.ACK, wire.encode(ack))

@@ -1,1 +1,1 @@
-"""The one Vision Transformer for every supported family, and its one pass for quality and embedding."""
+"""The Vision Transformer of all supported families, with one pass for quality and embedding."""

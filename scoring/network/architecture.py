@@ -1,4 +1,4 @@
-"""What defines a network, what is read from it, and what a pass yields."""
+"""Architecture and score settings of a network, and the results of a pass."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DISTANCES: tuple[Distance, ...] = ("euclidean", "cosine")
 
 
 class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The few numbers that define a network; part of every model card."""
+    """Numbers that define a network; part of every model card."""
 
     patch_size: int
     embed_dim: int
@@ -27,7 +27,7 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     embedding_dim: int = 512
     class_token: bool = False
     prefix_position: bool = True
-    """Whether the tokens in front have positions of their own (in DINOv2 with registers they have none)."""
+    """Whether prefix tokens have position embeddings (not in DINOv2 with registers)."""
     registers: int = 0
     pre_norm: bool = False
     """A LayerNorm before the first block, and no bias in the patch projection (CLIP)."""
@@ -39,11 +39,11 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     head: Literal["flatten", "class_token", "gdc"] = "flatten"
     head_norm: bool = False
     """Whether the flattened head takes the tokens after the final LayerNorm, as CVLFace's and insightface's code
-    does; ViTNT-FIQA's copy of that network, of which the test vectors are, takes them before it."""
+    does; ViTNT-FIQA's copy of that network, which made the test vectors, takes them before it."""
     keypoints: bool = False
     """Whether attention depends on the five landmarks (KP-RPE, :mod:`facegate.scoring.network.keypoints`)."""
     estimates: int = 0
-    """Numbers read from the mean patch token by a small head, beside the embedding."""
+    """Number of estimates computed from the mean patch token by a small head."""
 
     @property
     def prefix_tokens(self) -> int:
@@ -62,7 +62,7 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ScoreSettings(msgspec.Struct, frozen=True):
-    """How ViTNT-FIQA reads the network."""
+    """Settings of ViTNT-FIQA."""
 
     blocks: tuple[int, ...]
     """Increasing indices of the scored blocks, at least two."""
@@ -73,14 +73,14 @@ class ScoreSettings(msgspec.Struct, frozen=True):
 
 
 class PassOutput(msgspec.Struct, frozen=True, eq=False):
-    """What one forward pass over ``B`` crops yields; all on the network's device."""
+    """Results of one forward pass over ``B`` crops, on the network's device."""
 
     raw: Tensor
     """``(B,)`` ViTNT-FIQA score."""
     patches: Tensor
     """``(B, N)``"""
     attention: Tensor
-    """``(B,)`` attention score of the last block that ran."""
+    """``(B,)`` attention score of the last executed block."""
     embedding: Tensor | None
     """``(B, E)``"""
     estimates: Tensor | None

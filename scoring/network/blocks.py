@@ -10,7 +10,7 @@ from facegate.scoring.network.architecture import Architecture
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; fused unless the softmax matrix itself is needed."""
+    """Multi-head self-attention; fused unless the softmax matrix is needed."""
 
     def __init__(self, arch: Architecture) -> None:
         super().__init__()
@@ -28,8 +28,8 @@ class Attention(nn.Module):
     def mix(
         self, q: Tensor, k: Tensor, v: Tensor, need_weights: bool, bias: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Attend; the softmax matrix ``(B, H, T, T)`` comes only when asked for. ``bias`` of that shape is added to
-        the logits."""
+        """Attend; the softmax matrix ``(B, H, T, T)`` is returned only with ``need_weights``. ``bias`` of that
+        shape is added to the logits."""
         if need_weights:
             logits = (q * self.scale) @ k.transpose(-2, -1)
             weights = (logits if bias is None else logits + bias).softmax(-1)
@@ -49,7 +49,7 @@ class QuickGelu(nn.Module):
     """``x * sigmoid(1.702 x)``, as OpenAI's CLIP uses it."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply element by element."""
+        """Apply elementwise."""
         return x * torch.sigmoid(1.702 * x)
 
 
@@ -98,7 +98,7 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, need_weights: bool, need_logits: bool, bias: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Return the new tokens, the softmax matrix and the attention score, the last two where asked for.
+        """Return the new tokens, the softmax matrix and the attention score, the last two on request.
 
         ``bias`` ``(B, H, T, T)`` is added to the attention logits.
         """

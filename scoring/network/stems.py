@@ -1,4 +1,4 @@
-"""From pixels to patch tokens; a new stem is a class here and a line in ``STEMS``."""
+"""Stems: from pixels to patch tokens. A new stem is a class here and a line in ``STEMS``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from facegate.scoring.network.architecture import Architecture
 
 
 class PatchEmbed(nn.Module):
-    """Non-overlapping patches to tokens; pixels that do not fill a patch are left out, as a strided conv does."""
+    """Non-overlapping patches to tokens; pixels that do not fill a patch are ignored, as by a strided
+    convolution."""
 
     def __init__(self, arch: Architecture) -> None:
         super().__init__()
@@ -41,7 +42,7 @@ class Stem(nn.Module):
 
 
 class Inverted(nn.Module):
-    """A narrow map widened, filtered channel by channel and narrowed again (MobileNetV2, arXiv 1801.04381)."""
+    """Inverted residual block (MobileNetV2, arXiv 1801.04381)."""
 
     def __init__(self, before: int, wide: int, after: int, stride: int) -> None:
         super().__init__()
@@ -59,7 +60,7 @@ class Inverted(nn.Module):
 
 
 class MobileStem(Stem):
-    """Tokens by MobileFaceNet's first stages (arXiv 1804.07573), thinned: stride 16 in all, no normalization."""
+    """Thinned first stages of MobileFaceNet (arXiv 1804.07573): total stride 16, no normalization."""
 
     WIDTHS = (64, 64, 128)
     BLOCKS = (2, 3)

@@ -1,4 +1,4 @@
-"""One Vision Transformer for every supported family, and the one pass that yields quality and embedding.
+"""The Vision Transformer of all supported families, with one pass for quality and embedding.
 
 Parameter names follow timm, so state dicts of CVLFace, insightface and timm load strictly after their prefix is
 removed. Two designs are covered: the face recognizers' (no class token, no qkv bias, ReLU6, flattened head with
@@ -58,7 +58,7 @@ class FaceViT(nn.Module):
             )
 
     def set_dtype(self, dtype: torch.dtype) -> None:
-        """Convert the weights; the small convolutional head stays exact, because bf16 costs it a third digit."""
+        """Convert the weights; the convolutional head stays fp32, because bf16 costs it the third digit."""
         self.to(dtype=dtype)
         if self.arch.head == "gdc":
             self.feature.float()
@@ -78,25 +78,24 @@ class FaceViT(nn.Module):
         return self.norm_pre(x)  # type: ignore[no-any-return]
 
     def positions(self, landmarks: Tensor) -> Tensor:
-        """What landmarks ``(B, 5, 2)``, in pixels of the crop, say of each block, head and patch:
-        ``(B, L, H, N, 49)``."""
+        """Return the position biases ``(B, L, H, N, 49)`` of landmarks ``(B, 5, 2)`` in pixels of the crop."""
         arch, weight = self.arch, self.keypoint_linear.weight
         lies = offsets(landmarks.float(), arch.grid, arch.img_size).to(weight.dtype)
         found = self.keypoint_linear(lies).view(-1, arch.patches, arch.depth, arch.num_heads, BUCKETS)
         return found.permute(0, 2, 3, 1, 4)  # type: ignore[no-any-return]
 
     def bias(self, positions: Tensor, block: int) -> Tensor:
-        """Of one block, to be added to its attention logits, ``(B, H, N, N)``."""
+        """Return the bias of one block's attention logits, ``(B, H, N, N)``."""
         of_block = positions[:, block]
         index = buckets(self.arch.grid, positions.device)
         return of_block.gather(3, index.expand(of_block.shape[0], of_block.shape[1], -1, -1))
 
     def estimated(self, tokens: Tensor) -> Tensor:
-        """The architecture's ``estimates`` numbers ``(B, K)`` from the tokens after the last block."""
+        """Return the estimates ``(B, K)`` from the tokens after the last block."""
         return self.estimate(self.norm(tokens[:, self.prefix_tokens :]).mean(1)).float()  # type: ignore[no-any-return]
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Embedding ``(B, D)`` from the tokens after the last block, not normalized."""
+        """Return the embedding ``(B, D)`` from the tokens after the last block, not normalized."""
         if self.arch.head == "flatten":
             tokens = self.norm(tokens) if self.arch.head_norm else tokens
             return self.feature(tokens.flatten(1)).float()  # type: ignore[no-any-return]
@@ -114,13 +113,13 @@ class FaceViT(nn.Module):
         whole: bool = True,
         landmarks: Tensor | None = None,
     ) -> PassOutput:
-        """Run once for quality and, if asked, embedding and estimates.
+        """Run once for quality and, with ``whole``, embedding and estimates.
 
         Args:
             images: normalized ``(B, 3, S, S)``.
             settings: blocks, aggregation, alpha and distance. All blocks up to the last selected one run.
             whole: run to the last block, for the embedding and the estimates.
-            landmarks: ``(B, 5, 2)`` in pixels of the crop, where the architecture looks at ``keypoints``.
+            landmarks: ``(B, 5, 2)`` in pixels of the crop, for architectures with ``keypoints``.
         """
         selected = set(settings.blocks)
         last = settings.blocks[-1]

@@ -1,1 +1,1 @@
-"""MQTT: a connection that a broker's restart does not hurt, shots, and what Home Assistant needs to find them."""
+"""MQTT: a connection that survives restarts of the broker, shots, and Home Assistant discovery."""

@@ -1,9 +1,9 @@
-"""A connection to an MQTT broker that finds its way back, and what the broker is to keep.
+"""A connection to an MQTT broker that reconnects, and the retained messages of the publisher.
 
-A broker keeps the last retained message of each topic, or nothing when it restarts without a disk. What it should
-keep is therefore remembered here: in memory, and in the output's spool for after a restart. All of it is published
-at every connect and when Home Assistant says that it has started; what is no longer wanted is cleared, even if the
-broker was away at that time.
+A broker keeps the last retained message of each topic, or nothing when it restarts without persistence. Retained
+messages are therefore remembered here: in memory, and in the output's spool across restarts. All are published at
+every connect and when Home Assistant reports its start; obsolete ones are cleared, even if the broker was away at
+that time.
 
 MQTT 3.1.1, quality of service 1.
 """
@@ -28,7 +28,7 @@ PREFIX = "facegate"
 CONNECT_S, ACKNOWLEDGE_S = 2.0, 10.0
 POLL_INTERVAL_S = 0.2
 GONE_S = 86_400.0
-"""For how long a cleared device is remembered, in case Home Assistant was not running at that time."""
+"""Time that a cleared device is remembered, in case Home Assistant was not running."""
 MAX_GONE = 1000
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 
@@ -36,19 +36,19 @@ log = structlog.get_logger(__name__)
 
 
 class Connection:
-    """Publishes entries; one is delivered when the broker has acknowledged all of its messages."""
+    """Publishes shots; one is delivered once the broker has acknowledged all of its messages."""
 
     batch_size = 16
     status = "status"
-    """Topic below the prefix where the broker says whether the publisher is there."""
+    """Availability topic below the prefix."""
 
     def __init__(self, url: str, spool: Spool | None = None) -> None:
-        """Start connecting, and stay connected, so that Home Assistant knows whether the publisher is there.
+        """Connect in the background and stay connected, so that Home Assistant sees the publisher as online.
 
         Args:
-            url: ``mqtt://`` or ``mqtts://``, with user and password where the broker asks for them, and the topic
+            url: ``mqtt://`` or ``mqtts://``, with user and password if the broker requires them, and the topic
                 prefix as its path.
-            spool: remembers what the broker keeps; its owner closes it after this.
+            spool: remembers the retained messages; its owner closes it after this.
 
         Raises:
             ConfigError: the ``mqtt`` extra is not installed.
@@ -67,7 +67,7 @@ class Connection:
         self._connected = Event()
         self._problem = "cannot be reached"
         self.lock = RLock()
-        """Held while what is kept changes; never while the client is ended, whose thread may want it."""
+        """Held while retained messages change; never while the client is stopped, whose thread may need it."""
         self._kept: dict[str, bytes | None] = {}
         self._clearing: set[str] = set()
         self._clears: dict[int, str] = {}
@@ -75,15 +75,15 @@ class Connection:
         self._recall()
         self._client = self._started()
 
-    # What the broker keeps
+    # Retained messages
 
     def kept(self) -> dict[str, bytes | None]:
-        """What the broker is to keep, by topic; ``None`` for payloads of an earlier process that are too large."""
+        """Retained payloads by topic; ``None`` for those of an earlier process that are not on disk."""
         with self.lock:
             return dict(self._kept)
 
     def keep(self, topic: str, payload: bytes, *, on_disk: bool = True) -> list[Any]:
-        """Let the broker keep this from now on; ``on_disk`` says whether a restart of this process remembers it."""
+        """Publish a retained message; with ``on_disk`` the payload survives a restart of this process."""
         with self.lock:
             if self._kept.get(topic) != payload:
                 self._kept[topic] = payload
@@ -93,12 +93,12 @@ class Connection:
             return [self.post(topic, payload, retain=True)] if self._connected.is_set() else []
 
     def announce(self, topic: str, payload: bytes, *, on_disk: bool = True) -> list[Any]:
-        """As :meth:`keep`, where it is news."""
+        """As :meth:`keep`, if the payload is new."""
         with self.lock:
             return [] if self._kept.get(topic) == payload else self.keep(topic, payload, on_disk=on_disk)
 
     def clear(self, topic: str) -> None:
-        """Let the broker keep nothing there, whoever had published it; tried until the broker has acknowledged."""
+        """Clear a topic, whoever published it; retried until the broker has acknowledged."""
         with self.lock:
             payload = self._kept.pop(topic, None)
             if payload is not None and topic.startswith(f"{DISCOVERY}/"):
@@ -111,17 +111,17 @@ class Connection:
                 self._post_clear(topic)
 
     def drop(self, topic: str) -> None:
-        """Keep this no longer: somebody else has cleared it."""
+        """Forget a topic that another publisher has cleared."""
         with self.lock:
             if topic in self._kept:
                 del self._kept[topic]
                 self.forget(topic)
 
     def heard(self, topic: str, payload: bytes) -> None:
-        """A message of a subscription has come; called from the client's thread with the lock held."""
+        """Handle a message of a subscription; called from the client's thread with the lock held."""
 
     def note(self, key: str, value: bytes | None) -> None:
-        """Remember on disk; what a full disk cannot take is lost with the process."""
+        """Remember on disk; on a full disk the note is lost with the process."""
         if self._spool is not None:
             self._try(self._spool.remember, key, value)
 
@@ -134,10 +134,10 @@ class Connection:
         try:
             write(key, value)
         except DeliveryError as error:
-            log.error("published state not remembered", to=self.name, reason=str(error))
+            log.error("cannot save retained state", to=self.name, reason=str(error))
 
     def _recall(self) -> None:
-        """Take up what an earlier process let the broker keep, or had still to clear."""
+        """Restore what an earlier process retained or had still to clear."""
         for topic, payload in () if self._spool is None else self._spool.remembered().items():
             if payload == b"":
                 self._clearing.add(topic)
@@ -145,7 +145,7 @@ class Connection:
                 self._kept[topic] = payload
 
     def leave(self, *topics: str) -> None:
-        """Clear these no more: somebody else uses them."""
+        """Stop clearing these topics: another publisher uses them."""
         with self.lock:
             for topic in self._clearing & set(topics):
                 self._cleared(topic)
@@ -161,7 +161,7 @@ class Connection:
         self.forget(topic, b"")
 
     def _post_everything(self) -> None:
-        """Devices first, then their states, then that the publisher is there."""
+        """Publish devices first, then their states, then the availability."""
         for topic in tuple(self._clearing):
             self._post_clear(topic)
         for topic, payload in sorted(self._kept.items(), key=lambda item: not item[0].startswith(f"{DISCOVERY}/")):
@@ -170,9 +170,9 @@ class Connection:
         self.post(self.topic(self.status), b"online", retain=True)
 
     def _reborn(self) -> None:
-        """Home Assistant has started: it may still remember devices that were cleared while it was away.
+        """Publish all after a start of Home Assistant, which may still know devices cleared while it was down.
 
-        It removes only what it has discovered, so those are announced once more, unretained, and cleared.
+        It removes only devices it has discovered, so those are announced again, not retained, and cleared.
         """
         now = monotonic()
         for topic, (payload, until) in self._gone.items():
@@ -193,14 +193,14 @@ class Connection:
         for message in sent:
             while not message.is_published():
                 if monotonic() > deadline or not self._connected.is_set():
-                    # What this client still holds must not pile up: the same entries come again.
+                    # A new client drops what this one still queues: the shots are sent again.
                     self._end()
                     self._client = self._started()
-                    raise DeliveryError(f"{self.name} has not acknowledged what was sent")
+                    raise DeliveryError(f"{self.name} did not acknowledge within {ACKNOWLEDGE_S:.0f} s")
                 message.wait_for_publish(POLL_INTERVAL_S)
 
     def publish(self, entry: EncodedShot) -> list[Any]:
-        """Hand an entry's messages to the client; it is delivered when the broker has acknowledged all."""
+        """Hand the messages of a shot to the client and return them."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -218,7 +218,7 @@ class Connection:
         return self._client.publish(topic, payload, qos=1, retain=retain)
 
     def _started(self) -> Any:
-        """A client that connects, again and again."""
+        """Start a client that connects and reconnects."""
         client = self._make()
 
         def on_connect(client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
@@ -228,8 +228,8 @@ class Connection:
             client.subscribe([(topic, 1) for topic in (BIRTH, *self._subscribed())])
 
         def on_subscribe(client: Any, data: Any, mid: Any, reasons: Any, properties: Any) -> None:
-            # Only now: after the connection's acknowledgement the client first repeats what was not acknowledged
-            # before, which is older than what is kept.
+            # Not before: after the connection's acknowledgement the client first repeats what was not acknowledged,
+            # which is older than the retained messages.
             with self.lock:
                 if client is self._client:
                     self._clears.clear()
@@ -247,14 +247,14 @@ class Connection:
                     self.heard(message.topic, message.payload)
 
         def on_publish(client: Any, data: Any, mid: Any, reason: Any, properties: Any) -> None:
-            # Without the lock: the client holds its own here, and whoever publishes takes them the other way round.
+            # Without the lock: the client holds its own here, and publishers take the two in the opposite order.
             topic = self._clears.pop(mid, None)
             if topic is not None:
                 self._cleared(topic)
 
         def on_disconnect(client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
             if self._connected.is_set():
-                self._problem = "has gone away"
+                self._problem = "closed the connection"
             self._connected.clear()
 
         client.on_connect, client.on_disconnect = on_connect, on_disconnect
@@ -271,7 +271,7 @@ class Connection:
         return client
 
     def _subscribed(self) -> tuple[str, ...]:
-        """What to hear beside Home Assistant's birth."""
+        """Topics to subscribe to besides Home Assistant's birth message."""
         return ()
 
     def _end(self) -> None:

@@ -1,4 +1,4 @@
-"""What Home Assistant is told of devices (MQTT device discovery), and their names there. Pure."""
+"""Home Assistant's MQTT device discovery: payloads, topics and identifiers. Pure."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from facegate.sinks import wire
 
 DISCOVERY = "homeassistant"
 BIRTH = f"{DISCOVERY}/status"
-"""Where Home Assistant says ``online`` when it has started or has reached the broker again."""
+"""Home Assistant publishes ``online`` here when it starts or reconnects."""
 CONFIGS = f"{DISCOVERY}/device/+/config"
 ATTRIBUTES = ("shot_id", "track_id", "reason", "rank", "pts_s", "captured_at", "received_at", "box")
-"""Of a shot's header, what Home Assistant shows beside the quality."""
+"""Fields of a shot's header shown as attributes of the quality."""
 LIVE = "live"
-"""State of a camera that delivers frames."""
+"""State of a camera that delivers frames, see :class:`facegate.sinks.base.CameraStatus`."""
 
 Components = dict[str, dict[str, Any]]
 
 
 def identifier(name: str) -> str:
-    """A name in the letters that Home Assistant allows; names that differ stay different."""
+    """A name in the characters that Home Assistant allows; different names stay different."""
     plain = re.sub(r"[^a-zA-Z0-9_-]", "_", name)
     return plain if plain == name else f"{plain}_{blake2b(name.encode(), digest_size=4).hexdigest()}"
 
 
 def readable(name: str) -> str:
-    """A name as people write it: folders and cameras are often named with ``_`` for a space."""
+    """A name for display: ``_`` becomes a space."""
     return " ".join(name.replace("_", " ").split()) or name
 
 
 def camera_id(prefix: str, camera: str) -> str:
-    """Identifier of a camera's device; what the gate and a worker announce of a camera is one device."""
+    """Identifier of a camera's device, shared by the announcements of gate and worker."""
     return identifier(f"{prefix}_{camera}")
 
 
 def config_topic(object_id: str) -> str:
-    """Where a device is announced."""
+    """Topic where a device is announced."""
     return f"{DISCOVERY}/device/{object_id}/config"
 
 
@@ -60,9 +60,9 @@ def announcement(
         object_id: in the topic.
         name: of the camera or person.
         model: what the device is.
-        components: entities by key; one without ``availability`` gets that of the publisher.
+        components: entities by key; the default ``availability`` is the publisher's.
         availability: topic of the publisher's status.
-        device_id: identifier of the device, if another; each entity's unique id begins with it.
+        device_id: identifier of the device, ``object_id`` by default; prefix of each entity's unique id.
         console: URL that the device's page links to.
     """
     common = {"availability": [{"topic": availability}]}
@@ -85,14 +85,14 @@ def announcement(
 
 
 def encoded(payload: dict[str, Any]) -> bytes:
-    """As it is published."""
+    """Encode a payload as JSON."""
     return msgspec.json.encode(payload)
 
 
 def camera_announcement(
     prefix: str, camera: str, availability: str, *, context: bool, console: str | None = None
 ) -> dict[str, Any]:
-    """A camera as the gate announces it.
+    """The payload that announces a camera of the gate.
 
     Args:
         prefix: of the topics.
@@ -102,8 +102,8 @@ def camera_announcement(
         console: URL that the device's page links to.
 
     Returns:
-        whether the camera delivers frames; and, available while it does, an event per shot to start automations by,
-        the quality with the shot's data as attributes, and the pictures.
+        entities for the connection, an event per shot for automations, the quality with the shot's data as
+        attributes, and the pictures; all but the first are available while the camera delivers frames.
     """
     topic = f"{prefix}/{camera}"
     attributes = ", ".join(f"'{name}': value_json.{name}" for name in ATTRIBUTES)

@@ -1,13 +1,13 @@
-"""Shots to an MQTT broker, and cameras with their states, as Home Assistant finds and shows them.
+"""Shots and camera states to an MQTT broker, with Home Assistant discovery.
 
 Topics, ``PREFIX`` being the path of the URL or ``facegate``:
 
 - ``PREFIX/CAMERA/state``: ``{"state": "live", "problem": null}`` and so on, retained;
-- ``PREFIX/CAMERA/shot``: the header as JSON (docs/wire.md), after its pictures; never retained: it is an event;
-- ``PREFIX/CAMERA/crop`` and ``PREFIX/CAMERA/context``: JPEG, retained unless told otherwise;
-- ``PREFIX/CAMERA/quality``: quality and data of the last shot, as the pictures;
-- ``PREFIX/status``: ``online``, or ``offline`` by the broker itself when the gate is gone; retained;
-- ``PREFIX/removed``: names of cameras that are gone, for workers on the same broker; retained;
+- ``PREFIX/CAMERA/shot``: the header as JSON (docs/reference/wire.md), after its pictures; never retained;
+- ``PREFIX/CAMERA/crop`` and ``PREFIX/CAMERA/context``: JPEG, retained by default;
+- ``PREFIX/CAMERA/quality``: quality and data of the last shot, retained as the pictures are;
+- ``PREFIX/status``: ``online``, or ``offline`` (the gate's last will); retained;
+- ``PREFIX/removed``: names of removed cameras, for workers on the same broker; retained;
 - ``homeassistant/device/PREFIX_CAMERA/config``: discovery, retained.
 """
 
@@ -48,17 +48,17 @@ class Mqtt(Connection):
 
         Args:
             url: of the broker.
-            spool: remembers what the broker keeps.
-            context: whole pictures come with the shots.
+            spool: remembers the retained messages.
+            context: shots carry whole pictures.
             console: URL that Home Assistant links to.
-            retain: let the broker keep the last face, picture and quality of each camera.
+            retain: retain the last face, picture and quality of each camera.
         """
         self._context, self._console, self._retain = context, console, retain
         self._present: frozenset[str] | None = None
         super().__init__(url, spool)
 
     def cameras(self, cameras: Mapping[str, CameraStatus], *, complete: bool) -> None:
-        """See :class:`facegate.sinks.spooled_sink.HearsCameras`."""
+        """See :class:`facegate.sinks.spooled_sink.AcceptsCameraStatus`."""
         with self.lock:
             self._present = frozenset(cameras) if complete else None
             for camera, status in cameras.items():
@@ -75,7 +75,7 @@ class Mqtt(Connection):
             gone = [topic for topic in self.kept() if topic not in self._wanted(cameras)]
             if complete:
                 self._clear(gone, frozenset(cameras))
-            else:  # other gates may have what this one has no longer
+            else:  # another node may have taken the camera over
                 for topic in gone:
                     self.drop(topic)
 
@@ -92,7 +92,7 @@ class Mqtt(Connection):
         ):
             topic = self.topic(entry.camera, name)
             if payload and keeps:
-                # What pictures show is not for the disk: a restart of the gate leaves them to the broker.
+                # Pictures are not written to disk: after a restart of the gate, the broker still has them.
                 sent += self.keep(topic, payload, on_disk=name == "quality")
             elif payload:
                 sent.append(self.post(topic, payload))
@@ -100,7 +100,7 @@ class Mqtt(Connection):
 
     def _recall(self) -> None:
         super()._recall()
-        # The broker may still keep what an earlier process knew of cameras that nobody has reached since.
+        # The broker may retain the last state of cameras that nobody has reached since.
         for topic in self._kept:
             if topic.startswith(f"{self.prefix}/") and topic.endswith(STATE):
                 self._kept[topic] = msgspec.json.encode(STARTING)
@@ -114,7 +114,7 @@ class Mqtt(Connection):
         return wanted
 
     def _clear(self, gone: Iterable[str], present: frozenset[str]) -> None:
-        """Clear what is kept of cameras that are no more, or under another prefix."""
+        """Clear the retained messages of removed cameras and of other prefixes."""
         start = f"{self.prefix}/"
         removed = [t[len(start) : -len(STATE)] for t in gone if t.startswith(start) and t.endswith(STATE)]
         for topic in gone:
@@ -122,9 +122,9 @@ class Mqtt(Connection):
         for camera in removed:
             for topic in of_worker(self.prefix, camera):
                 self.clear(topic)
-        self._tell_removed(removed, present)
+        self._announce_removed(removed, present)
 
-    def _tell_removed(self, removed: list[str], present: frozenset[str]) -> None:
+    def _announce_removed(self, removed: list[str], present: frozenset[str]) -> None:
         topic = self.topic(REMOVED)
         known = self.kept().get(topic)
         before: list[str] = [] if known is None else msgspec.json.decode(known, type=list[str])
@@ -134,7 +134,7 @@ class Mqtt(Connection):
 
 
 def of_worker(prefix: str, camera: str) -> tuple[str, ...]:
-    """Retained topics in which a worker tells of a camera's visits."""
+    """Topics where a worker retains messages about a camera's visits."""
     return (
         config_topic(f"{camera_id(prefix, camera)}_names"),
         f"{prefix}/{camera}/person",

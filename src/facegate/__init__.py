@@ -1,4 +1,4 @@
-"""facegate: watch camera streams and let only the faces worth recognizing through.
+"""facegate: watch camera streams and forward only the faces worth recognizing.
 
 >>> import facegate
 >>> with facegate.watch("clip.mp4") as shots:      # doctest: +SKIP
@@ -27,7 +27,7 @@ from facegate.errors import (
 
 for _folder in Path(__file__).parent.iterdir():
     if not _folder.suffix and _folder.is_file():
-        # Git writes a link as a file with its target where the file system has no links.
+        # Without symbolic links in the file system, git writes a link as a file that holds its target.
         raise ImportError(
             f"facegate/{_folder.name} is no link to ../{_folder.name}: this copy was made without symbolic links; "
             "clone with 'git clone -c core.symlinks=true', or install the wheel (docs/architecture.md)"

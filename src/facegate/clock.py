@@ -1,4 +1,4 @@
-"""Whether the wall clock may delete: a bad time server or an empty battery moves it by months."""
+"""Guards deletion by age against a wall clock that was moved: bad time servers and empty batteries do that."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ import msgspec
 import structlog
 
 JUMP_S = 3600.0
-"""Time servers correct by less; who moves the clock by more has to wait."""
+"""Larger steps of the clock suspend deletion; corrections by time servers are smaller."""
 MAX_GAP_S = 2 * 86_400.0
-"""After a restart, time may have gone on by this much without a question."""
+"""Gap across a restart that is accepted without suspending deletion."""
 SETTLE_S = 86_400.0
-"""How long a clock that was moved has to run steadily before anything is deleted by it."""
+"""Time that a moved clock must run steadily before anything is deleted by it."""
 SAVE_S = 600.0
 
 log = structlog.get_logger(__name__)
 
 
 def elapsed_s() -> float:
-    """Seconds that no one can set, those in which the host slept included where the system counts them."""
+    """Monotonic seconds, including time in which the host slept if the system counts that."""
     boot = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if boot is None else time.clock_gettime(boot)
 
 
 class ClockState(msgspec.Struct, frozen=True):
-    """What is known of the wall clock, across restarts."""
+    """State of a :class:`ClockGuard` that survives restarts."""
 
     trusted: float | None = None
     """Unix time of the last check at which it was trusted."""
     doubted: float | None = None
     """Unix time of the last check at which it was not, if that is the newest one."""
     steady_s: float = 0.0
-    """For how long it has run steadily since it was moved."""
+    """Time that it has run steadily since it was moved, s."""
 
 
 class ClockGuard:
-    """Compares the wall clock with one that only runs. Pure: both readings are arguments."""
+    """Compares the wall clock with a monotonic one. Pure: both readings are arguments."""
 
     def __init__(self, state: ClockState | None = None) -> None:
-        """Go on with what an earlier process knew."""
+        """Start with the state of an earlier process, if there is one."""
         self.state = ClockState() if state is None else state
         self._offset: float | None = None
-        """Wall clock less elapsed time while it is trusted."""
+        """Wall clock minus elapsed time while it is trusted."""
         self._moved: float | None = None
         """The same while it is not."""
         self._checked = self._began = 0.0
@@ -54,7 +54,7 @@ class ClockGuard:
 
         Args:
             wall: Unix time.
-            elapsed: seconds since any fixed moment, see :func:`elapsed_s`; never less than before.
+            elapsed: monotonic seconds, see :func:`elapsed_s`.
         """
         offset = wall - elapsed
         first = self._offset is None and self._moved is None
@@ -79,8 +79,8 @@ class ClockGuard:
 
     def _steady(self, wall: float, elapsed: float, offset: float) -> float:
         if self._moved is not None:
-            going_on = abs(offset - self._moved) <= JUMP_S
-            return self.state.steady_s + elapsed - self._checked if going_on else 0.0
+            is_steady = abs(offset - self._moved) <= JUMP_S
+            return self.state.steady_s + elapsed - self._checked if is_steady else 0.0
         doubted = self.state.doubted
         if self._offset is None and doubted is not None and -JUMP_S <= wall - doubted <= MAX_GAP_S:
             return self.state.steady_s  # an earlier process waited for this too
@@ -93,24 +93,24 @@ _TABLE = """CREATE TABLE IF NOT EXISTS clock (
 
 
 class FileClock:
-    """A :class:`ClockGuard` for one SQLite file, which keeps its state there. Of one thread at a time."""
+    """A :class:`ClockGuard` that keeps its state in a SQLite file. For one thread at a time."""
 
     def __init__(self, what: str) -> None:
-        """``what`` is named in logs: what is not deleted."""
+        """``what`` names the data in logs."""
         self._what = what
         self._guard: ClockGuard | None = None
         self._saved: ClockState | None = None
-        self._told = False
+        self._logged = False
 
     def check(self, db: sqlite3.Connection, newest: float | None, wall: float, elapsed: float) -> bool:
-        """Whether to delete by age now; see :meth:`ClockGuard.check`. In no transaction.
+        """Whether to delete by age now; see :meth:`ClockGuard.check`. Call outside transactions.
 
         Args:
             db: a connection to the file; it is written to.
-            newest: Unix time of what came last into the file, for files from before this was kept; ``None``: there
-                is nothing to delete.
+            newest: Unix time of the newest entry, for files without saved state; ``None`` if there is nothing to
+                delete.
             wall: Unix time.
-            elapsed: of :func:`elapsed_s`.
+            elapsed: see :func:`elapsed_s`.
 
         Raises:
             sqlite3.Error: the file cannot be read or written.
@@ -119,14 +119,14 @@ class FileClock:
             self._guard = ClockGuard(_load(db, newest))
         trusted = self._guard.check(wall, elapsed)
         state = self._guard.state
-        if not trusted and not self._told:
+        if not trusted and not self._logged:
             log.warning(
-                "nothing is deleted by age",
+                "deletion by age suspended",
                 of=self._what,
-                reason="the host's clock was moved, or this host was off for days",
-                remedy=f"check the host's date; deleting goes on after {SETTLE_S / 3600:.0f} h of a steady clock",
+                reason="the host's clock was moved, or the host was off for days",
+                remedy=f"check the host's date; deletion resumes after {SETTLE_S / 3600:.0f} h of steady clock",
             )
-        self._told = not trusted
+        self._logged = not trusted
         if _differ(state, self._saved):
             _save(db, state)
             self._saved = state
@@ -134,7 +134,7 @@ class FileClock:
 
 
 def _differ(state: ClockState, saved: ClockState | None) -> bool:
-    """By enough to be written."""
+    """Whether the states differ enough to be saved."""
     if saved is None or (state.doubted is None) != (saved.doubted is None):
         return True
     at, before = (found.trusted if found.doubted is None else found.doubted for found in (state, saved))
@@ -152,12 +152,12 @@ def _save(db: sqlite3.Connection, state: ClockState) -> None:
 
 
 def expired_row(db: sqlite3.Connection, table: str, column: str, oldest: float, now: float) -> int | None:
-    """The same for a table whose row ids grow: the last row that is to go, with all before it.
+    """Last expired row of a table with increasing row ids, see :func:`expired`; all rows before it expire too.
 
     Args:
         db: a connection.
-        table: which.
-        column: with Unix times; indexed.
+        table: name of the table.
+        column: indexed column of Unix times.
         oldest: see :func:`expired`.
         now: see :func:`expired`.
 
@@ -176,15 +176,15 @@ def expired_row(db: sqlite3.Connection, table: str, column: str, oldest: float, 
 
 
 def expired(times: Sequence[float], oldest: float, now: float) -> int:
-    """How many of the first are to go, of things in the order in which they came.
+    """How many of the first entries are expired.
 
-    What came while the clock was wrong has a wrong time, and its neighbors tell: what came after something that is
-    to stay stays too, and what came before something old is old, whatever its time says.
+    Entries are in order of arrival. Those that arrived while the clock was wrong have wrong times, so neighbors
+    decide: what arrived after an entry that stays stays too, and what arrived before an expired one is expired.
 
     Args:
-        times: Unix times by the clock of the host, as it was.
-        oldest: what is older goes.
-        now: Unix time; later times are wrong ones.
+        times: Unix times by the host's clock at arrival.
+        oldest: older entries expire, Unix time.
+        now: Unix time; later times are wrong.
     """
     gone = 0
     for index, time_ in enumerate(times):

@@ -1,4 +1,4 @@
-"""This processor: what it can do, how many threads may use it, and ONNX graphs compiled for it with OpenVINO."""
+"""The processor: its features, cores and thread limits, and ONNX graphs compiled for it with OpenVINO."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import cv2
 from facegate.errors import ConfigError
 
 NO_CPU_PINNING = {"ENABLE_CPU_PINNING": False}
-"""For OpenVINO, which otherwise holds every thread that calls it, of every process, to the first core meanwhile."""
+"""OpenVINO setting; the default pins every calling thread of every process to the first core during a call."""
 
 
 def threads() -> int:
-    """How many threads a graph may use: ``OMP_NUM_THREADS``, which every numeric library heeds, or one per core."""
+    """Number of threads a graph may use: ``OMP_NUM_THREADS``, as in other numeric libraries, or one per core."""
     given = os.environ.get("OMP_NUM_THREADS", "")
     return int(given) if given.isdigit() and int(given) else cores()
 
 
 def limit_threads(count: int) -> None:
-    """Let each numeric library of this process use so many; torch too, loaded already or later."""
+    """Set the number of threads of each numeric library of this process, including torch, loaded or not."""
     os.environ["OMP_NUM_THREADS"] = str(count)
     cv2.setNumThreads(count)
     if "torch" in sys.modules:
@@ -31,23 +31,23 @@ def limit_threads(count: int) -> None:
 
 
 def cores() -> int:
-    """How many this process may run on."""
+    """Number of cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache
 def processor() -> tuple[str, frozenset[str]]:
-    """Its name and what it can do (``avx2``, ``avx512_bf16`` …), as far as the system tells."""
+    """Name and feature flags (``avx2``, ``avx512_bf16`` …) of the processor; empty if unknown."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return "", frozenset()
-    said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
-    return said.get("model name", ""), frozenset(said.get("flags", "").split())
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
+    return fields.get("model name", ""), frozenset(fields.get("flags", "").split())
 
 
 def compiled(graph: bytes | Path, threads: int, precision: Literal["f32", "bf16"] = "f32") -> Any:
-    """Return a compiled model to call with arrays, run by one caller at a time.
+    """Compile a graph; call the result with arrays, from one thread at a time.
 
     Raises:
         RuntimeError: OpenVINO refuses the graph.
@@ -65,10 +65,10 @@ def compiled(graph: bytes | Path, threads: int, precision: Literal["f32", "bf16"
 
 @cache
 def _core() -> Any:
-    """One for the process, never let go.
+    """The OpenVINO core of this process, never released.
 
-    With the last core its library is unloaded while threads of it still sleep inside: the next signal wakes them to
-    code that is gone, and a Ctrl-C ends in a segmentation fault.
+    Releasing the last core unloads its library while its threads still sleep in it: the next signal wakes them in
+    unmapped code, and Ctrl-C ends in a segmentation fault.
     """
     import openvino
 
@@ -76,10 +76,10 @@ def _core() -> Any:
 
 
 def pin(given: str) -> None:
-    """Let this process run on these cores alone, ``0-3,8``.
+    """Restrict this process to these cores, such as ``0-3,8``.
 
     Raises:
-        ConfigError: no such cores, or a system that cannot do that.
+        ConfigError: no such cores, or not supported by the system.
     """
     wanted: set[int] = set()
     try:
@@ -88,4 +88,4 @@ def pin(given: str) -> None:
             wanted |= set(range(int(first), int(last or first) + 1))
         os.sched_setaffinity(0, wanted)
     except (ValueError, OSError, AttributeError) as error:
-        raise ConfigError(f"--cores {given}: give cores of this host, such as 0-3 or 0,2") from error
+        raise ConfigError(f"invalid --cores {given}: give cores of this host, such as 0-3 or 0,2") from error

@@ -1,10 +1,9 @@
-"""A SQLite file of ours: opened, told from other files, brought to the newest version, changed in whole steps.
+"""SQLite files: opening, identification, migration to the newest version, transactions.
 
-SQLite guards its files with POSIX locks, which belong to the process: whenever a process closes any descriptor of
-a file, all locks that it holds on that file are gone, those of its SQLite connections too. Other processes then
-believe that nobody uses the file, and delete the log beneath it. So :func:`connect` is the one way by which SQLite
-files are opened here, and a file that :func:`is_open` must not be opened, copied or hashed by other means in this
-process.
+SQLite guards its files with POSIX locks, which belong to the process: when a process closes any descriptor of a
+file, it loses all its locks on that file, including those of its SQLite connections. Other processes then consider
+the file unused and delete its write-ahead log. So SQLite files are opened only by :func:`connect`, and a file that
+:func:`is_open` must not be opened, copied or hashed by other means in this process.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from facegate.errors import FacegateError
 
 BUSY_S = 10.0
 PRIVATE = 0o600
-"""Faces, names and hashes of passwords: for this user alone. SQLite gives the files beside it the same mode."""
+"""Owner-only mode, for faces, names and password hashes. SQLite gives the files beside it the same mode."""
 
 _creating = Lock()
 """Held while a missing file is created and closed again: nobody in this process may open it in between."""
@@ -50,17 +49,17 @@ def connect(
 
     Args:
         path: the file.
-        create: make it where it is missing, for this user alone.
-        read_only: never write, not even what is in its log into the file.
-        timeout_s: how long statements wait for other connections.
+        create: create a missing file, for this user only.
+        read_only: never write, nor move the write-ahead log into the file.
+        timeout_s: maximum time that a statement waits for other connections.
 
     Raises:
-        OSError: it cannot be made.
-        sqlite3.Error: it cannot be opened.
+        OSError: the file cannot be created.
+        sqlite3.Error: the file cannot be opened.
     """
     with _creating:
         if create:
-            # Only a file that is not there: closing one that SQLite has open would drop its locks.
+            # Only a missing file: closing one that SQLite has open would drop its locks.
             with suppress(FileExistsError):
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE))
         connection = sqlite3.connect(
@@ -89,30 +88,30 @@ def is_open(path: Path) -> bool:
 
 
 class Database:
-    """One connection to a file; its owner closes it. Of one thread at a time. Many processes may have one each."""
+    """A connection to a file; its owner closes it. For one thread at a time; processes may have one each."""
 
     what: ClassVar[str]
-    """What messages call the file."""
+    """Name of the kind of file in messages."""
     remedy: ClassVar[str]
-    """What to do where there is none; ``{path}`` is filled in."""
+    """Remedy for a missing file; ``{path}`` is filled in."""
     application: ClassVar[int]
-    """Tells this kind of file from other SQLite files."""
+    """SQLite application id of this kind of file."""
     steps: ClassVar[tuple[str, ...]]
-    """Statements that bring an empty file to version 1, that one to version 2, and so on."""
+    """Migrations: statements from an empty file to version 1, from that to version 2, and so on."""
     pragmas: ClassVar[tuple[str, ...]]
-    """Of every connection."""
+    """Pragmas set on every connection."""
     failure: ClassVar[type[FacegateError]]
-    """What is raised."""
+    """Class of the errors raised."""
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
         """Open ``path``.
 
         Args:
             path: the file; two more appear beside it while it is open.
-            create: make it where it is missing.
+            create: create a missing file.
 
         Raises:
-            FacegateError: missing, something else, damaged, of a later version, or not writable.
+            FacegateError: the file is missing, of another kind, damaged, of a later version, or not writable.
         """
         self._path = path
         if not create and not path.is_file():
@@ -131,14 +130,14 @@ class Database:
         version, application = self._pragma("user_version"), self._pragma("application_id")
         tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if tables and application != self.application:
-            raise self.failure(f"{self._path} is a database but no {self.what}: give another file")
+            raise self.failure(f"{self._path} is a database but not a {self.what}: choose another file")
         if version > newest:
-            raise self.failure(f"{self.what} {self._path} is of version {version}; this facegate reads {newest}")
+            raise self.failure(f"{self.what} {self._path} has version {version}, above {newest}: upgrade facegate")
         for pragma in ("auto_vacuum=INCREMENTAL", "journal_mode=WAL", *self.pragmas):
             self._db.execute(f"PRAGMA {pragma}")
         if version < newest:
             with self._transaction():
-                # Whoever waited for another process to do this finds it done.
+                # Another process may have migrated the file meanwhile.
                 for step in self.steps[self._pragma("user_version") :]:
                     for statement in step.split(";"):
                         self._db.execute(statement)
@@ -146,7 +145,7 @@ class Database:
                 self._db.execute(f"PRAGMA user_version={newest}")
 
     def close(self) -> None:
-        """Close the file; more than once is fine."""
+        """Close the file; idempotent."""
         self._db.close()
 
     def __enter__(self) -> Self:
@@ -160,7 +159,7 @@ class Database:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """All or nothing; waits for other writers."""
+        """Commit all or nothing; waits for other writers."""
         with self._errors():
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -177,4 +176,4 @@ class Database:
             yield
         except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
             reason: Any = getattr(error, "strerror", None) or str(error)
-            raise self.failure(f"{self.what} {self._path} cannot be used: {reason.lower()}") from error
+            raise self.failure(f"cannot use {self.what} {self._path}: {reason.lower()}") from error

@@ -1,4 +1,4 @@
-"""Everything facegate raises on purpose.
+"""Exceptions raised by facegate.
 
 ::
 
@@ -6,20 +6,20 @@
     ├── ConfigError      wrong usage or configuration        (exit 2)
     ├── SourceError      a camera, stream, file or image     (exit 1)
     ├── ModelError       weights, cards, detector packs      (exit 1)
-    ├── GalleryError     enrollment pictures                  (exit 1)
+    ├── GalleryError     enrollment pictures                 (exit 1)
     ├── DeliveryError    sockets and messages                (exit 1)
-    ├── StoreError       what is kept of shots and visits    (exit 1)
-    ├── FleetError       what gates share                    (exit 1)
+    ├── StoreError       the store of shots and visits       (exit 1)
+    ├── FleetError       servers and state of a fleet        (exit 1)
     └── StageError       a pipeline stage failed; names it   (exit 1)
 
-A message is one line: what is wrong, then what to do about it.
+A message is one line: what is wrong, then the remedy.
 """
 
 from __future__ import annotations
 
 
 class FacegateError(Exception):
-    """Base of every error raised on purpose; ``exit_code`` is what the command line returns."""
+    """Base class; ``exit_code`` is the exit status of the command line."""
 
     exit_code = 1
 
@@ -39,7 +39,7 @@ class ModelError(FacegateError):
 
 
 class GalleryError(FacegateError):
-    """The gallery holds nobody, or a picture in it cannot be enrolled."""
+    """The gallery is empty, or a picture in it cannot be enrolled."""
 
 
 class DeliveryError(FacegateError):

@@ -1,4 +1,4 @@
-"""Logs: structured lines on stderr, for people by default and as JSON when asked."""
+"""Structured logs on stderr, human-readable by default, optionally JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from facegate.pipeline.addresses import redact
 
 
 def _redact_values(_: Any, __: str, event: Any) -> Any:
-    """Last line of defense: no URL leaves with its password."""
+    """Redact passwords in URLs of every field, as a last line of defense."""
     return {key: redact(value) if isinstance(value, str) else value for key, value in event.items()}
 
 
@@ -29,7 +29,7 @@ def configure(*, json: bool = False, debug: bool = False) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if debug else logging.INFO),
-        # Looked up anew each time: a live display replaces sys.stderr while it is on the screen.
+        # Looked up at every call: a live display replaces sys.stderr while it is shown.
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )

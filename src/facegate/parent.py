@@ -1,4 +1,4 @@
-"""A process that is not to outlive the one that started it."""
+"""Ends a process when its parent ends."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import signal
 import sys
 
 PARENT = "FACEGATE_PARENT"
-"""Environment: number of the process without which this one is to end too."""
+"""Environment variable with the process id of the parent."""
 _PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent() -> None:
-    """End when the process that started this one is gone, however it went, where it has asked for that (Linux)."""
+    """End with the parent process, even if that is killed; only if ``PARENT`` is set, and on Linux."""
     parent = os.environ.pop(PARENT, None)
     if parent is None or not sys.platform.startswith("linux"):
         return
@@ -24,6 +24,6 @@ def end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    # Another program, which does not know of this: what is asked of the system here holds for it, too.
+    # For other programs: the setting survives exec.
     end_with_parent()
     os.execvp(sys.argv[1], sys.argv[1:])

@@ -1,4 +1,4 @@
-"""Where facegate keeps things unless it is told otherwise."""
+"""Default locations of files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from pathlib import Path
 
 
 def data_folder() -> Path:
-    """This user's folder for what is to last (XDG)."""
+    """This user's data folder (XDG)."""
     base = os.environ.get("XDG_DATA_HOME")
     return (Path(base) if base else Path.home() / ".local" / "share") / "facegate"

@@ -1,4 +1,4 @@
-"""A process that is to run: started, listened to, started again when it dies."""
+"""Supervised subprocesses: started, their logs read, restarted when they exit."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from facegate.parent import PARENT
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 5.0
 STEADY_S = 30.0
-"""A process that ran for so long is started again at once."""
+"""A process that ran for this long restarts after the shortest delay."""
 END_S = 5.0
 MAX_LINES = 300
 MAX_LINE_BYTES = 2000
 
 
 class LogLine(msgspec.Struct, frozen=True):
-    """Something that a process said."""
+    """A log line of a process."""
 
     at: float
     """Unix time (UTC)."""
@@ -36,7 +36,7 @@ class LogLine(msgspec.Struct, frozen=True):
 
 
 class SubprocessState(msgspec.Struct, frozen=True):
-    """How a process is doing."""
+    """State of a process."""
 
     name: str
     running: bool
@@ -45,13 +45,13 @@ class SubprocessState(msgspec.Struct, frozen=True):
     """Unix time (UTC) of its start."""
     starts: int
     last_exit: int | None
-    """Exit code of the one before; negative for a signal."""
+    """Exit code of the last one; negative for a signal."""
     last_log_lines: str | None
-    """The last line that it said when it ended by itself."""
+    """Last log line before it exited."""
 
 
 class Subprocess:
-    """One process. Of the supervisor's thread, but for :meth:`state` and :meth:`lines`."""
+    """One process. For the supervisor's thread, except :meth:`state` and :meth:`lines`."""
 
     def __init__(self, name: str, log: Callable[[LogLine], None]) -> None:
         self.name = name
@@ -65,23 +65,28 @@ class Subprocess:
         self._due_s = 0.0
         self._wait_s = FIRST_WAIT_S
         self._last_exit: int | None = None
-        self._last_words: str | None = None
-        self._asked = False
+        self._last_line: str | None = None
+        self._terminating = False
 
     @property
     def running(self) -> bool:
-        """Whether it is there."""
+        """Whether the process exists."""
         return self._process is not None
 
     def start_if_due(self, arguments: Sequence[str], output: int | None = subprocess.DEVNULL) -> bool:
-        """Start ``facegate`` with ``arguments`` unless it runs, or has just died; return whether it was.
+        """Start ``facegate`` with ``arguments`` unless it runs or its restart delay has not passed.
 
-        ``output`` is where its stdout goes, as :mod:`subprocess` takes it.
+        Args:
+            arguments: of the command line.
+            output: destination of stdout, as in :mod:`subprocess`.
+
+        Returns:
+            whether it was started.
         """
         return self._start_if_due([sys.executable, "-m", "facegate", "--log-json", *arguments], output)
 
     def start_other_if_due(self, program: str, arguments: Sequence[str]) -> bool:
-        """The same for another program."""
+        """As :meth:`start_if_due`, for another program."""
         command = [sys.executable, "-m", "facegate.parent", program, *arguments]
         return self._start_if_due(command, subprocess.DEVNULL)
 
@@ -94,7 +99,7 @@ class Subprocess:
             stdout=output,
             stderr=subprocess.PIPE,
             env=os.environ | {PARENT: str(os.getpid())},
-            start_new_session=True,  # Ctrl-C on the terminal is for the console, which ends this one in order
+            start_new_session=True,  # Ctrl-C goes to the supervisor, which ends this process
         )
         assert self._process.stderr is not None
         Thread(
@@ -102,13 +107,13 @@ class Subprocess:
         ).start()
         with self._lock:
             self._starts += 1
-            self._asked = False
+            self._terminating = False
             self._since = time()
         self._started_s = monotonic()
         return True
 
     def ended(self) -> int | None:
-        """The exit code, once, if it has ended by itself."""
+        """The exit code, once, if the process has exited on its own."""
         if self._process is None or (code := self._process.poll()) is None:
             return None
         self._forget(code)
@@ -118,13 +123,13 @@ class Subprocess:
         return code
 
     def terminate(self) -> None:
-        """Ask it to end, once: a second signal would end it in the middle of that. :meth:`stop` waits for it."""
-        if self._process is not None and not self._asked:
+        """Send SIGTERM, once: a second one would abort the shutdown. :meth:`stop` waits for the end."""
+        if self._process is not None and not self._terminating:
             self._process.send_signal(signal.SIGTERM)
-            self._asked = True
+            self._terminating = True
 
     def stop(self, patience_s: float = END_S) -> None:
-        """End it: asked first, then made to."""
+        """End the process: SIGTERM, then SIGKILL after ``patience_s`` seconds."""
         if self._process is None:
             return
         self.terminate()
@@ -137,11 +142,11 @@ class Subprocess:
         self._due_s, self._wait_s = 0.0, FIRST_WAIT_S
 
     def restart_now(self) -> None:
-        """Do not wait any longer: something has changed."""
+        """Reset the restart delay, after a change."""
         self._due_s, self._wait_s = 0.0, FIRST_WAIT_S
 
     def state(self) -> SubprocessState:
-        """How it is doing."""
+        """State of the process."""
         with self._lock:
             process = self._process
             return SubprocessState(
@@ -151,18 +156,18 @@ class Subprocess:
                 since=self._since,
                 starts=self._starts,
                 last_exit=self._last_exit,
-                last_log_lines=self._last_words,
+                last_log_lines=self._last_line,
             )
 
     def lines(self) -> list[LogLine]:
-        """What it said lately."""
+        """Its last log lines."""
         with self._lock:
             return list(self._lines)
 
     def _forget(self, code: int) -> None:
         with self._lock:
             self._last_exit, self._process, self._since = code, None, None
-            self._last_words = self._lines[-1].event if self._lines else None
+            self._last_line = self._lines[-1].event if self._lines else None
 
     def _read_log(self, stream: IO[bytes]) -> None:
         with stream:

@@ -130,4 +130,4 @@ def test_a_damaged_gallery_is_replaced_at_start_and_every_page_says_so(tmp_path:
         [notice] = console.get("/health")["notices"]
         assert "people.db was damaged (file is not a database)" in notice and "the backup of" in notice
         assert [person["name"] for person in console.get("/people")] == ["Ann"]
-    assert "a damaged file was replaced" in (tmp_path / "data.log").read_text()
+    assert "damaged file replaced" in (tmp_path / "data.log").read_text()

@@ -136,7 +136,7 @@ def test_names_are_text_wherever_they_appear(console: Served) -> None:
     shot = console.get("/shots")["shots"][0]["shot_id"]
     name = "%3Cimg%20src=x%20onerror=alert(1)%3E"
     refused = console.api("POST", f"/people/{name}/shots", {"shot_id": shot})
-    assert refused.status == 422 and "cannot be a name" in refused.json()["detail"]
+    assert refused.status == 422 and "invalid name" in refused.json()["detail"]
 
 
 def test_nothing_comes_without_a_login(locked: Served) -> None:

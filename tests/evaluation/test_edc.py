@@ -173,7 +173,7 @@ def test_what_cannot_be_judged_is_refused_with_the_reason() -> None:
     with pytest.raises(ConfigError, match="not finite"):
         compare_all(rows * np.nan, ["a", "a", "b", "b"])
     comparisons = compare_all(rows, ["a", "a", "b", "b"])
-    with pytest.raises(ConfigError, match=r"FMR 0\.001 needs 10000 non-mated comparisons, there are 4"):
+    with pytest.raises(ConfigError, match=r"FMR 0\.001 needs 10000 non-mated comparisons, got 4"):
         edc(comparisons, np.ones(4), 1e-3)
     many = made([0.9, 0.8], [i / 100 for i in range(100)])
     with pytest.raises(ConfigError, match="1 of 4 qualities are not finite"):

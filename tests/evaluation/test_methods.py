@@ -168,7 +168,7 @@ def test_the_sdd_oracle_is_the_distance_between_two_sorted_lists(data: Path) -> 
     for i, value in literal.items():
         assert found[i] == pytest.approx(value, abs=1e-5)
     assert found[5] == pytest.approx(float(np.median(list(literal.values()))), abs=1e-5), "alone: the median"
-    with pytest.raises(ConfigError, match="two pictures of one person"):
+    with pytest.raises(ConfigError, match="a person with two pictures"):
         oracle.score(face_set(crops[:2], ["a", "b"]), lambda done, total: None)
 
 
@@ -225,12 +225,12 @@ def test_variants_are_written_as_they_are_named(spec: str, algorithm: str) -> No
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ("vitnt/sideways", "is no variant"),
+        ("vitnt/sideways", "invalid variant"),
         ("vitnt/5-2", "increasing"),
         ("attention@9", "after the blocks"),
         ("vitnt@2", "after the blocks"),
-        ("attention@often", "cannot be read"),
-        ("beauty@2", "cannot be read"),
+        ("attention@often", "invalid method"),
+        ("beauty@2", "invalid method"),
         ("sdd", "needs a model"),
         ("beauty", "unknown"),
     ],

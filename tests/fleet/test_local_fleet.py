@@ -68,7 +68,7 @@ def test_one_command_runs_heals_and_ends_everything(tmp_path: Path, clip: DemoCl
             until(lambda: b'"name"' in names.read_bytes(), "a name on stdout")
             (own, *_) = status(url)["gates"]
             twin = facegate("run", "--fleet", url, "--gate", own, "--data", tmp_path / "twin")
-            assert twin.returncode == 1 and f"another gate of this fleet is called {own}" in twin.stderr
+            assert twin.returncode == 1 and f"the name {own} is used by another node" in twin.stderr
             second = facegate("fleet", "up", site, "--data", tmp_path / "data", "--port", free_port())
             assert second.returncode == 2 and "another fleet uses" in second.stderr
             taken = facegate("fleet", "up", site, "--data", tmp_path / "other", "--port", port)
@@ -113,4 +113,4 @@ def test_what_cannot_be_is_said_before_anything_starts(tmp_path: Path) -> None:
     site = tmp_path / "site.yaml"
     site.write_text("cameras:\n  - {name: a, source: 'rtsp://u:secret@h/s'}\n")
     done = facegate("fleet", "up", site, "--data", tmp_path / "data", "--port", free_port())
-    assert done.returncode == 2 and "written out" in done.stderr and not (tmp_path / "data").exists()
+    assert done.returncode == 2 and "literal" in done.stderr and not (tmp_path / "data").exists()

@@ -46,7 +46,11 @@ def test_a_gate_that_its_server_does_not_tell_what_happens_asks_anew(tmp_path: P
         with GateProcess("left", server.url, tmp_path) as gate:
             began_s = until(lambda: camera(server.url, "door")["state"] == "live", "the camera is watched")
             forget_who_listens(server.url, "KV_facegate-facegate-leases")
-            until(lambda: gate.told("waiting for the fleet"), "it notices; nats-py would after 20 s", 8 + began_s)
+            until(
+                lambda: gate.told("fleet not connected, will retry"),
+                "it notices; nats-py would after 20 s",
+                8 + began_s,
+            )
             assert facegate("fleet", "pause", "door", "--fleet", server.url).returncode == 0
             until(
                 lambda: all(watch.ended_s is not None for watch in cameras.watches), "it hears of it", 8 + began_s
@@ -97,7 +101,7 @@ def test_a_gate_follows_tells_when_it_is_alone_and_leaves(tmp_path: Path, clip: 
             until(lambda: "too" in str(status(nats_server.url)), "the new configuration")
             assert len([watch for watch in cameras.watches if watch.path == "/one"]) == 1, "the others do not blink"
             put(nats_server.url, "facegate-facegate", "config", b"nonsense")
-            until(lambda: gate.told("configuration not taken over, going on with the old one"), "it says so")
+            until(lambda: gate.told("configuration rejected, keeping the previous one"), "it says so")
             assert watched(cameras.watches, ["one"])
             apply(three)
             nats_server.kill()

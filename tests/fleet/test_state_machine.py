@@ -27,10 +27,10 @@ class SimulatedFleet(RuleBasedStateMachine):
 
     @initialize(seed=st.integers(0, 2**32), gates=st.integers(1, 4))
     def begin(self, seed: int, gates: int) -> None:
-        wishes = [
+        requests = [
             CameraRequest(f"cam.{i}", 1.0 + i % 3, group="hall" if i % 4 == 0 else "") for i in range(CAMERAS)
         ]
-        self.world = World(seed, wishes, place)
+        self.world = World(seed, requests, place)
         self.paused: set[str] = set()
         self.healthy_since: dict[str, float] = {}
         self.changed_s = 0.0
@@ -233,8 +233,8 @@ def test_cameras_stay_or_arrive_while_nobody_decides(moment: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_death_moves_its_own_cameras_alone_and_a_newcomer_gets_its_share(seed: int) -> None:
-    wishes = [CameraRequest(f"c{i}", 5.0) for i in range(120)]
-    world = World(seed, wishes, place)
+    requests = [CameraRequest(f"c{i}", 5.0) for i in range(120)]
+    world = World(seed, requests, place)
     for _ in range(6):
         world.join(NodeStatus(host="h", capacity=100.0, max_cameras=64))
     world.run(10.0)

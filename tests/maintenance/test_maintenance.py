@@ -193,7 +193,7 @@ def test_a_foreign_file_is_left_alone(folder: Path) -> None:
     assert examine(path, STORE).state == "foreign"
     before = path.read_bytes()
     lines = [line for line in diagnose(folder, data_files(folder), [], NOW, repair=True) if line.level == "error"]
-    assert [line.text for line in lines] == [f"{path}: it is a database but no store; give another file"]
+    assert [line.text for line in lines] == [f"{path}: a database, but not a store; choose another file"]
     assert path.read_bytes() == before and not heal_all(data_files(folder), [])
 
 
@@ -233,7 +233,7 @@ def test_a_damaged_file_takes_no_good_backup_away(folder: Path) -> None:
     backups = folder / FOLDER
     kept = back_up(backups, data_files(folder), NOW)
     scramble(folder / "people.db")
-    with pytest.raises(StoreError, match=r"cannot be backed up: .*; see 'facegate doctor'"):
+    with pytest.raises(StoreError, match=r"cannot back up .*; see 'facegate doctor'"):
         back_up(backups, data_files(folder), NOW + 2 * EVERY_S)
     assert automatic(backups) == [kept] and not list(backups.glob("*.part"))
 
@@ -259,11 +259,11 @@ def test_the_verbs(folder: Path, tmp_path: Path) -> None:
     zero(folder / "people.db")
     (folder / "store.db").chmod(0o644)
     found = facegate("doctor", "--data", str(folder))
-    assert found.returncode == 1 and "others may read it (644)" in found.stdout
+    assert found.returncode == 1 and "readable by other users (644)" in found.stdout
     assert "people.db: damaged (file is not a database); see 'facegate doctor --repair'" in found.stdout
     back = facegate("restore", str(tmp_path / "kept"), "--data", str(folder))
     assert back.returncode == 0, back.stderr
-    assert "people.db: restored; the damaged file before it is people.db.damaged-" in back.stdout
+    assert "people.db: restored; the damaged file was renamed to people.db.damaged-" in back.stdout
     assert len(names(folder / "people.db")) == 30
     assert facegate("doctor", "--data", str(folder), "--repair").returncode == 0
     assert (folder / "store.db").stat().st_mode & 0o777 == 0o600

@@ -42,7 +42,7 @@ def test_a_password_of_any_letters_opens_the_door(short_clip: Path, tmp_path: Pa
 def test_a_password_that_ends_the_url_is_told_with_how_to_write_it(url: str, words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         config_for(url)
-    assert words in str(caught.value) and "or give 'user' and 'password' beside 'source'" in str(caught.value)
+    assert words in str(caught.value) and "or set 'user' and 'password' instead" in str(caught.value)
     assert redact(str(caught.value)) == str(caught.value) and ":pa" not in str(caught.value)
 
 
@@ -70,9 +70,9 @@ def test_an_encoded_login_is_never_a_problem_and_never_shown(password: str) -> N
 def test_a_login_is_given_once_and_whole(tmp_path: Path) -> None:
     for settings, words in (
         ({"user": "a", "password": "b", "source": "rtsp://c:d@host/x"}, "in the URL and in 'user'"),
-        ({"password": "topsecret"}, "password needs a user"),
-        ({"user": "a", "password": "b", "password_file": "f"}, "not both"),
-        ({"user": "a", "source": "clip.mp4"}, "only a camera behind a URL"),
+        ({"password": "topsecret"}, "password needs 'user'"),
+        ({"user": "a", "password": "b", "password_file": "f"}, "cannot be combined"),
+        ({"user": "a", "source": "clip.mp4"}, "needs a source that is a URL"),
         ({"user": "a", "password": "top\nsecret"}, "cameras[0].password"),
     ):
         with pytest.raises(ConfigError) as caught:
@@ -83,5 +83,5 @@ def test_a_login_is_given_once_and_whole(tmp_path: Path) -> None:
 
 
 def test_a_camera_that_cannot_be_opened_hints_at_its_password() -> None:
-    with pytest.raises(SourceError, match="a password with / \\? # or @ in it goes into 'password'"):
+    with pytest.raises(SourceError, match="set a password that contains / \\? # or @ with 'user' and 'password'"):
         read_all(NetworkSource(cam("rtsp://me:12/34@127.0.0.1:9/x", timeout_s=1)))

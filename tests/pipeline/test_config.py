@@ -104,3 +104,81 @@ def test_broken_yaml_and_a_missing_file_are_refused_in_one_line(tmp_path: Path) 
     path.write_text("cameras: [")
     with pytest.raises(ConfigError, match="not valid YAML near line"):
         load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"gate": {"min_quality": -1}}, "gate.min_quality: must be at least 0 (got -1)"),
+        ({"gate": {"min_quality": 101}}, "gate.min_quality: must be at most 100 (got 101)"),
+        ({"gate": {"min_quality": "high"}}, "gate.min_quality: must be a whole number (got 'high')"),
+        ({"gate": {"interval_s": 0}}, "gate.interval_s: must be greater than 0 (got 0)"),
+        ({"gate": {"interval_s": float("nan")}}, "gate.interval_s: must be a finite number (got nan)"),
+        ({"gate": {"target_recall": 1}}, "gate.target_recall: must be less than 1 (got 1)"),
+        ({"gate": {"mode": "erly"}}, "gate.mode: must be 'end', 'early' or 'interval' (got 'erly')"),
+        ({"gate": {"dry_run": "perhaps"}}, "gate.dry_run: must be true or false (got 'perhaps')"),
+        ({"gate": 5}, "gate: must be a group of settings such as 'key: value' (got 5)"),
+        ({"delivery": {"spool": {}}}, "delivery.spool.path: is missing"),
+        ({"delivery": {"keys": 5}}, "delivery.keys: must be a path (got 5)"),
+        ({"cameras": []}, "cameras: must have 1 or more entries"),
+        ({"cameras": "door"}, "cameras: must be a list (got 'door')"),
+        ({"name": 5}, "cameras[0].name: must be text; put it in quotes if it looks like a number (got 5)"),
+        ({"name": "a b"}, "cameras[0].name: must be 1 to 64 letters, digits, '_', '.' or '-' (got 'a b')"),
+        ({"source": ""}, "cameras[0].source: must have a minimum length of 1 (got '')"),
+        ({"user": "a\tb"}, "cameras[0].user: must not contain line breaks or other control characters"),
+        ({"max_fps": "x"}, "cameras[0].max_fps: must be a number (got 'x')"),
+        ({"mask": [[[0, 0], [1, 1]]]}, "cameras[0].mask[0]: must have 3 or more entries"),
+        ({"hosts": ["a"] * 101}, "cameras[0].hosts: must have 100 or fewer entries"),
+        ({"gate": {"min_quality": 500}, "name": "a"}, "cameras[0].gate.min_quality: must be at most 100 (got 500)"),
+        ({"gate": {"limits": {"yaw": 5}}, "name": "a"}, "cameras[0].gate.limits.yaw: unknown key, "),
+        (
+            {"gate": {"target_recall": 0.9, "hysteresis": 2}, "name": "a"},
+            "cameras[0].gate: target_recall cannot be combined with hysteresis: remove hysteresis",
+        ),
+    ],
+)  # fmt: skip
+def test_an_invalid_value_is_described_in_plain_words(section: dict[str, object], message: str) -> None:
+    camera = {"name": "a", "source": "x"}
+    sections = ("gate", "delivery", "cameras")
+    own = "name" in section or not any(key in sections for key in section)
+    data = {"cameras": [camera | section]} if own else {"cameras": [camera]} | section
+    with pytest.raises(ConfigError) as caught:
+        build_config(data)
+    assert str(caught.value).startswith(f"configuration: {message}")
+
+
+def test_secrets_are_not_repeated() -> None:
+    output = {"kind": "webhook", "url": "https://example.org", "spool": "w.db", "secret": "short"}
+    with pytest.raises(
+        ConfigError, match=re.escape("delivery.outputs[0].secret: must have a minimum length of 8")
+    ) as caught:
+        build_config({"cameras": [{"name": "a", "source": "x"}], "delivery": {"outputs": [output]}})
+    assert "short" not in str(caught.value)
+
+
+RAW = (
+    "while parsing",
+    "but found",
+    "found",
+    "token",
+    "node",
+    "stream",
+    "scalar",
+    "mapping",
+    "constructor",
+    "block",
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: [1, 2", "a: [", "a: {b", "a: b: c", "a:\n\t- b", "a: 'x", "a: *x", 'a: "\\q"', "a: !x 1", "a: @x",
+     "- a\nb: c", "a: x\x01", "a: |x"],
+)  # fmt: skip
+def test_broken_yaml_is_described_in_plain_words(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="not valid YAML") as caught:
+        load_config(path)
+    message = str(caught.value).removeprefix(str(path))
+    assert not [word for word in RAW if word in message]

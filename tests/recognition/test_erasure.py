@@ -98,7 +98,7 @@ def test_one_goes_from_everywhere_and_the_others_stay(tmp_path: Path, gallery: P
     results.chmod(0o640)
     erased = erase_everywhere(gallery, "Ada", Colors(), Colors.threshold, [spool], [results])
     assert erased == [
-        Erased(str(spool), 3, "that waited"),
+        Erased(str(spool), 3, "pending entries"),
         Erased(str(results), 5, "lines"),
         Erased(str(gallery), 2, "unknown faces"),
         Erased(str(gallery), 1, "pictures"),

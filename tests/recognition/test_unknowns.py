@@ -170,4 +170,4 @@ def test_a_face_that_is_not_this_persons_gets_no_name(tmp_path: Path, clip: obje
     blurred = np.asarray(cv2.GaussianBlur(other, (0, 0), 1.0), np.uint8)
     assert gallery.match(model.embed([blurred])[0], FixedThresholdRule(-0.99)).name is None
     refused = facegate("gallery", "reject", path, "bob", pictures[1])
-    assert refused.returncode == 1 and "there is no bob" in refused.stderr
+    assert refused.returncode == 1 and "no person 'bob'" in refused.stderr

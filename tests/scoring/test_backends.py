@@ -46,7 +46,7 @@ def test_a_backend_scores_as_torch_does(cache: Path, data: Path, faces: NDArray[
     scorer = load_scorer(weights, device="cpu", dtype="fp32", backend=backend)
     other = scorer.score(faces)
     assert scorer.backend.name == backend
-    for name in ("raw", "patches", "attention", "embedding", "norm"):
+    for name in ("raw_score", "patches", "attention", "embedding", "norm"):
         np.testing.assert_allclose(getattr(other, name), getattr(torch_, name), atol=1e-4, err_msg=name)
     np.testing.assert_allclose(other.quality, torch_.quality, atol=1)
     without = scorer.score(faces[:2], embedding=False)

@@ -109,7 +109,7 @@ def test_a_damaged_or_unfit_file_is_refused(tiny_model: Path, tmp_path: Path) ->
     state = load_file(tiny_model)
     bare = tmp_path / "bare.safetensors"
     save_file(state, bare)
-    with pytest.raises(ModelError, match="head counts cannot be read"):
+    with pytest.raises(ModelError, match="head counts cannot be inferred"):
         load_scorer(bare)
     metadata = {
         "patch_size": "16",

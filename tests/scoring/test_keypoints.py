@@ -148,7 +148,7 @@ def test_landmarks_of_a_frame_are_found_in_its_crop() -> None:
 
 
 def test_it_needs_a_card_that_says_so(model: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"whose attention looks at landmarks.*cvlface-vit-base-kprpe"):
+    with pytest.raises(ModelError, match=r"whose attention uses landmarks.*cvlface-vit-base-kprpe"):
         load_scorer(model, card="cvlface-vit-base", device="cpu").network  # noqa: B018
     card = builtin_card("cvlface-vit-base-kprpe")
     assert card.architecture.keypoints and card.architecture.head_norm

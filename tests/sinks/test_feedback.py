@@ -74,10 +74,10 @@ def test_answers_come_back_once_and_only_while_somebody_gives_them() -> None:
 def test_what_cannot_be_is_not_believed(block: wire.Feedback) -> None:
     box = FeedbackQueue()
     box.put(wire.Ack("a", 1.0, block))
-    assert not box.fetch().items and (box.odd, box.answered) == (1, 0)
+    assert not box.fetch().items and (box.invalid, box.answered) == (1, 0)
 
 
 def test_who_says_nothing_is_an_old_worker() -> None:
     box = FeedbackQueue()
     box.put(wire.Ack("a", 1.0))
-    assert not box.fetch().items and (box.odd, box.answered) == (0, 0)
+    assert not box.fetch().items and (box.invalid, box.answered) == (0, 0)

@@ -121,7 +121,7 @@ def test_any_file_is_a_key_or_refused(tmp_path_factory: Any, content: bytes | di
 
 
 def test_a_live_gate_outlives_any_message_and_serves_its_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_pool, "IDLE_WORDS", 10**9)  # or it would soon not listen
+    monkeypatch.setattr(worker_pool, "MAX_IDLE_MESSAGES", 10**9)  # or the peer would be blocked
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     sink = ZmqSink("tcp://127.0.0.1:*")
     try:

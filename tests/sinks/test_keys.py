@@ -61,8 +61,8 @@ def test_a_known_worker_gets_shots_and_others_get_nothing_and_one_line_each(keys
             report = sink.close(PATIENCE_S)
             context.destroy(linger=0)
     assert report.acknowledged == 1
-    refused = [entry for entry in logs if entry["event"] == "worker refused"]
-    assert sorted(entry["peer"] for entry in refused) == sorted(["anybody", stranger.public[:8]])
+    refused = [entry for entry in logs if entry["event"] == "peer refused"]
+    assert sorted(entry["peer"] for entry in refused) == sorted(["unknown", stranger.public[:8]])
     assert all(known.secret not in str(entry) and stranger.secret not in str(entry) for entry in logs)
 
 
@@ -100,7 +100,7 @@ def test_key_files_are_private_and_never_overwritten(keys: Path, tmp_path: Path)
     with pytest.raises(ConfigError, match="file exists"):
         new_worker(keys, "two", tmp_path / "one.json")
     assert workers(keys) == ["one"] and not (tmp_path / "again.json").exists()
-    with pytest.raises(ConfigError, match="a worker's name"):
+    with pytest.raises(ConfigError, match="invalid worker name"):
         new_worker(keys, "../up", tmp_path / "up.json")
     with pytest.raises(ConfigError, match="known are one"):
         revoke(keys, "two")
@@ -119,7 +119,7 @@ def test_key_files_are_private_and_never_overwritten(keys: Path, tmp_path: Path)
 )
 def test_what_is_no_key_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "key.json").write_bytes(content)
-    with pytest.raises(ConfigError, match="is no key"):
+    with pytest.raises(ConfigError, match="is not a key file"):
         load_key(tmp_path / "key.json", secret=True)
 
 

@@ -255,7 +255,7 @@ def test_two_places_that_are_one_are_refused_and_nothing_stays_open(tmp_path: Pa
     camera = {"cameras": [{"name": "a", "source": "0"}]}
     config = build_config(camera | {"delivery": {"bind": None, "outputs": others}})
     for _ in range(2):
-        with pytest.raises(ConfigError, match="https://x/faces is named twice"):
+        with pytest.raises(ConfigError, match="https://x/faces occurs twice"):
             make_sink(config.delivery)
 
 

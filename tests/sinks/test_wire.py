@@ -65,7 +65,7 @@ def test_the_whole_picture_and_the_template_travel_where_they_are_asked_for() ->
     assert np.abs(wire.unpack_context(header, entry.context).astype(int) - picture).mean() < 5
     without = wire.pack(plain)
     assert wire.decode_header(without.header).embedding is None and without.pictures == [without.crop]
-    with pytest.raises(DeliveryError, match="without a picture"):
+    with pytest.raises(DeliveryError, match="has no context picture"):
         wire.unpack_context(wire.decode_header(without.header), b"")
     with pytest.raises(DeliveryError, match="not a 160x90 JPEG"):
         wire.unpack_context(header, entry.crop)
@@ -101,7 +101,7 @@ def test_when_a_frame_came_is_told_by_the_wall_clock() -> None:
 
 
 def test_the_documentation_knows_every_field_and_its_example_is_a_header() -> None:
-    text = (ROOT / "docs" / "wire.md").read_text()
+    text = (ROOT / "docs" / "reference" / "wire.md").read_text()
     example = msgspec.json.decode(text.split("```json\n")[1].split("```")[0], type=wire.ShotHeader)
     assert example.version == wire.VERSION and example.embedding is not None
     for field in (*msgspec.structs.fields(wire.ShotHeader), *msgspec.structs.fields(wire.QualityBlock)):

@@ -129,7 +129,7 @@ def test_a_quick_worker_is_given_more_and_a_slow_one_is_not_forgotten() -> None:
 
 def test_patience_ends_for_the_loud_alone_and_returns() -> None:
     patience, told = MessageRateLimiter(), 0
-    for _ in range(3 * worker_pool.IDLE_WORDS):
+    for _ in range(3 * worker_pool.MAX_IDLE_MESSAGES):
         told += patience.record(b"loud", 1.0)
     patience.record(b"quiet", 1.0)
     assert told == 1 and patience.is_blocked(b"loud", 60.0) and not patience.is_blocked(b"quiet", 60.0)

@@ -213,7 +213,7 @@ def test_who_says_too_much_is_not_listened_to_and_told_of_once(sink: ZmqSink) ->
         loud.ready(4)
         sink.put(entries(1))
         held = loud.shot()
-        for _ in range(3 * worker_pool.IDLE_WORDS):
+        for _ in range(3 * worker_pool.MAX_IDLE_MESSAGES):
             loud.socket.send_multipart([wire.ACK, wire.encode(wire.Ack("none", 1.0))])
         worker.ready(1)
         assert worker.shot() == held, "what it had goes to somebody else"
@@ -223,7 +223,7 @@ def test_who_says_too_much_is_not_listened_to_and_told_of_once(sink: ZmqSink) ->
         for _ in range(2):
             worker.ack(worker.shot())
         assert sink.close(PATIENCE_S).acknowledged == 3
-    assert sum("says too much" in line["event"] for line in said) == 1
+    assert sum("rate limit" in line["event"] for line in said) == 1
 
 
 def test_half_open_and_foreign_connections_do_not_keep_a_worker_out(sink: ZmqSink) -> None:
@@ -297,7 +297,7 @@ def test_an_abort_frees_a_waiting_sender_with_an_error() -> None:
 
 
 def test_a_port_in_use_and_a_foreign_address_are_refused(sink: ZmqSink) -> None:
-    with pytest.raises(DeliveryError, match="the port is in use; choose another"):
+    with pytest.raises(DeliveryError, match="the address is in use; choose another port"):
         ZmqSink(sink.endpoint)
     with pytest.raises(DeliveryError, match="give an address of this host"):
         ZmqSink("tcp://192.0.2.1:5555", allow_insecure=True)

@@ -185,7 +185,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         StoreReader(tmp_path / "missing.db")
     damaged = tmp_path / "damaged.db"
     damaged.write_bytes(b"no database at all, but long enough to be looked at" * 10)
-    with pytest.raises(StoreError, match="cannot be used"):
+    with pytest.raises(StoreError, match="cannot use store"):
         StoreReader(damaged)
     newer = tmp_path / "newer.db"
     with StoreWriter(newer, create=True) as store:

@@ -158,7 +158,7 @@ def test_ctrl_c_ends_the_run_at_once_in_every_other_state_than_live(
             elif state == "loading":
                 sleep(1.0)
             else:
-                wait_for_line(gate, "camera live" if state == "stalled" else "waiting for the camera")
+                wait_for_line(gate, "camera live" if state == "stalled" else "camera unreachable")
                 sleep(1.5 if state == "stalled" else 0.0)
             gate.send_signal(signal.SIGINT)
             gate.wait(PATIENCE_S)

@@ -130,11 +130,11 @@ def test_pictures_on_their_side_are_turned_back(short_clip: Path, tiny_model: Pa
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"detect_region": [0.5, 0, 0.5, 1]}, "right must be greater than left"),
-        ({"mask": [[[0, 0], [1, 1]]]}, "at least 3"),
-        ({"zones": [[[0, 0], [1, 1], [2, 0]]]}, "less than or equal to 1"),
+        ({"detect_region": [0.5, 0, 0.5, 1]}, "left < right"),
+        ({"mask": [[[0, 0], [1, 1]]]}, "3 or more entries"),
+        ({"zones": [[[0, 0], [1, 1], [2, 0]]]}, "must be at most 1"),
         ({"rotate": 45}, "0, 90, 180 or 270"),
-        ({"max_fps": 0}, "greater than 0"),
+        ({"max_fps": 0}, "must be greater than 0"),
     ],
 )
 def test_a_view_that_cannot_be_is_refused(settings: dict[str, object], words: str) -> None:

@@ -145,7 +145,7 @@ def test_what_was_learned_is_kept_on_disk_for_this_model_and_a_recording_has_its
         "a replay writes nothing"
     )
     file.write_text("{}")
-    with pytest.raises(ConfigError, match="remove it to start anew"):
+    with pytest.raises(ConfigError, match="remove it to learn from the start"):
         GateFactory(config(tmp_path), "run", INFO, None).track_gate("cam")
 
 
@@ -190,7 +190,7 @@ def test_the_alarm_is_logged_once_and_outlives_a_restart() -> None:
     with capture_logs() as logs:
         for quality, similarity in [*shots(rng, REFERENCE), *shots(rng, 2 * RECENT, -0.2)]:
             keeping.on_feedback(quality, says("r", similarity, named=True))
-    assert [line["event"] for line in logs] == ["similarity has moved: look at the camera's picture"]
+    assert [line["event"] for line in logs] == ["similarity drift detected"]
     assert RecallThreshold(SETTINGS, "again", "cam", keeping.state()).drift.shift() == keeping.drift.shift()
 
 
@@ -221,4 +221,4 @@ def test_a_folder_that_cannot_be_written_to_is_said_and_ends_nothing(tmp_path: P
     gates = GateFactory(config(tmp_path / "file" / "state"), "run", INFO, None)
     with capture_logs() as logs:
         learn(gates, 2)
-    assert {line["event"] for line in logs} == {"what was learned is not kept"}
+    assert {line["event"] for line in logs} == {"cannot save the learned threshold"}

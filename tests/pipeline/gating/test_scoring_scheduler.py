@@ -15,7 +15,7 @@ from facegate.pipeline.gating.gate import GateSettings
 from facegate.pipeline.gating.scoring_scheduler import GAP_S, MAX_UNSCORED_S, PRIOR_SPREAD, ScoringScheduler
 from facegate.pipeline.records import Image, ScoredFace, TrackedFace
 
-from .faces import SIDE, seen
+from ..gating.faces import SIDE, seen
 
 
 def portrait(seed: int = 0, blur: float = 0.0) -> Image:

@@ -90,11 +90,11 @@ def test_cameras_come_go_and_change_while_the_others_do_not_blink(
 
             config.write_text("cameras: [{name: broken")
             gate.send_signal(signal.SIGHUP)
-            assert "not valid YAML" in wait_for_line(gate, "not taken over")[-1]
+            assert "not valid YAML" in wait_for_line(gate, "configuration rejected")[-1]
 
             write(config, tiny_model, {"stays": url, "changes": url | {"max_fps": 2.0}, "comes": url})
             gate.send_signal(signal.SIGHUP)
-            assert "comes" in wait_for_line(gate, "taken over")[-1]
+            assert "comes" in wait_for_line(gate, "configuration reloaded")[-1]
             before = until(port, "ended", "goes")
             until(port, "facegate_frames_processed_total", "comes")
             seen = until(
@@ -112,7 +112,7 @@ def test_cameras_come_go_and_change_while_the_others_do_not_blink(
             )
             write(config, tiny_model, {"stays": url, "goes": url, "comes": url})
             gate.send_signal(signal.SIGHUP)
-            wait_for_line(gate, "taken over")
+            wait_for_line(gate, "configuration reloaded")
             before = scrape(port)
             until(
                 port,
@@ -135,7 +135,7 @@ def test_nothing_else_is_served_and_no_camera_is_not_healthy(tiny_model: Path, t
     config, port = tmp_path / "site.yaml", free_port()
     write(config, tiny_model, {"dead": {"source": f"rtsp://me:s3cret@127.0.0.1:{free_port()}/x"}})
     with process("run", config, "--metrics", f":{port}") as gate:
-        wait_for_line(gate, "waiting for the camera")
+        wait_for_line(gate, "camera unreachable")
         with pytest.raises(HTTPError) as caught:
             urlopen(f"http://127.0.0.1:{port}/healthz", timeout=PATIENCE_S)
         body = caught.value.read().decode()

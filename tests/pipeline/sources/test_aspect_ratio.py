@@ -130,5 +130,7 @@ def test_probe_tells_coded_size_shape_and_what_to_set(telling: Path, short_clip:
 
 @pytest.mark.parametrize("wrong", ["wide", "16:0", 969, "-1.5", "16:9:4", ":", "1e3"])
 def test_a_shape_that_is_none_is_refused_with_an_example(wrong: object) -> None:
-    with pytest.raises(ConfigError, match=r'cameras\[0\]\.display_aspect_ratio: a shape is "WIDTH:HEIGHT" with quotes, such as'):
+    with pytest.raises(
+        ConfigError, match=r'cameras\[0\]\.display_aspect_ratio: must be "WIDTH:HEIGHT" in quotes, such as'
+    ):
         build_config({"cameras": [{"name": "a", "source": "x.mp4", "display_aspect_ratio": wrong}]})

@@ -131,7 +131,8 @@ def test_parts_that_each_begin_somewhere_play_one_after_the_other(parts: list[tu
     rises = [a < b for a, b in pairwise(stamps)]
     for step, pause, rising in zip(steps, paused, rises, strict=True):
         assert step < PAUSE_S + PERIOD or pause
-        assert rising or step == pytest.approx(PERIOD, abs=1e-6)
+        # A part of a single frame may look like a stray between two others, and then takes half of the way.
+        assert rising or step <= PERIOD + 1e-6
 
 
 @given(

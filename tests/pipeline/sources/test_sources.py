@@ -143,7 +143,7 @@ def test_the_source_follows_from_the_text() -> None:
     assert isinstance(open_source(cam("/dev/video3")), WebcamSource)
     assert isinstance(open_source(cam("rtsp://h/x")), NetworkSource)
     assert isinstance(open_source(cam("clip.mp4")), FileSource)
-    with pytest.raises(ConfigError, match=r"only rtsp://, rtsps://, http:// and https:// URLs"):
+    with pytest.raises(ConfigError, match=r"use rtsp://, rtsps://, http:// or https://"):
         open_source(cam("ftp://me:secret@host/x"))
 
 
@@ -181,7 +181,7 @@ def test_damaged_packets_cost_frames_and_garbage_is_given_up(short_clip: Path) -
         assert read_all(NetworkSource(cam(server.url)))
     with (
         RtspServer(Movie(short_clip), loop=True, faults=Faults(corrupt=1.0)) as server,
-        pytest.raises(SourceError, match=r"no answer within|nothing that can be decoded|cannot open"),
+        pytest.raises(SourceError, match=r"no answer within|no decodable frame|cannot open"),
     ):
         read_all(NetworkSource(cam(server.url, timeout_s=1.0)))
 
@@ -192,7 +192,7 @@ def test_a_camera_at_rest_that_sends_garbage_is_given_up_in_time(short_clip: Pat
     faults = Faults(corrupt=1.0, corrupt_at_s=1.0, at_once=True)
     with RtspServer(Movie(short_clip), faults=faults, loop=True) as server:
         source = OwnTime(faults).watch(server.url, rest.is_set, timeout_s=5.0)
-        with pytest.raises(SourceError, match="sends nothing that can be decoded for 20 s"):
+        with pytest.raises(SourceError, match="sent no decodable frame for 20 s"):
             for _ in source.frames(Event()):
                 rest.set()
 
@@ -201,7 +201,7 @@ def test_a_stall_is_noticed_within_the_time_out(short_clip: Path) -> None:
     faults = Faults(stall_at_s=1.0, at_once=True)
     with RtspServer(Movie(short_clip), loop=True, faults=faults) as server:
         got = 0
-        with pytest.raises(SourceError, match=r"nothing received within the time-out|be decoded for 3 s"):
+        with pytest.raises(SourceError, match=r"nothing received within the time-out|no decodable frame for 3 s"):
             for _ in NetworkSource(cam(server.url, timeout_s=3.0)).frames(Event()):
                 got += 1
     assert got >= 20
@@ -252,7 +252,7 @@ def test_a_file_behind_http_is_whole_and_hls_and_mjpeg_are_live(web: tuple[str, 
     hls = NetworkSource(cam(f"{address}/live.m3u8"))
     assert hls.live and len(read_all(hls)) == 50
     motion, times = NetworkSource(cam(f"{address}/motion")), []
-    with pytest.raises(SourceError, match="broke off"):
+    with pytest.raises(SourceError, match="was interrupted"):
         for frame in motion.frames(Event()):
             times.append(frame.ref.pts_s)
     assert motion.live and len(times) >= 15 and times[0] == 0.0 and times[-1] > 0.02 * len(times) * 0.9
@@ -281,7 +281,7 @@ def test_a_folder_of_pictures_plays_by_name_or_by_its_times(tmp_path: Path, shor
     (tmp_path / "timestamps.csv").write_text("000.png,1.5\n003.png,7\n")
     assert [pts for _, pts in read_all(open_source(cam(tmp_path)))] == [1.5, 7.0]
     for wrong, words in (
-        ("000.png,2\n003.png,1\n", "must not fall"),
+        ("000.png,2\n003.png,1\n", "must not decrease"),
         ("000.png\n", "file,seconds"),
         ("a,nan\n", "finite"),
     ):
