@@ -24,7 +24,7 @@ from facegate.sinks.spool import Spool
 from facegate.store.reader import StoreReader
 from facegate.store.writer import StoreWriter
 
-from .test_structure import FOLDERS, ROOT, modules
+from .test_structure import ROOT, modules
 
 OPENERS: dict[str, tuple[Callable[[Path], Any], ...]] = {
     "gallery": (lambda path: GalleryStore(path, create=True), lambda path: UnknownStore(path, create=True)),
@@ -108,13 +108,13 @@ def test_sqlite_is_used_through_one_module() -> None:
                 assert node.attr != "connect", f"{module}: use facegate.database.connect"
             if isinstance(node, ast.ImportFrom):
                 assert node.module != "sqlite3", module
-    assert "facegate" in FOLDERS and (ROOT / "facegate" / "database.py").is_file()
+    assert (ROOT / "src" / "facegate" / "database.py").is_file()
 
 
 def test_another_database_is_no_spool(tmp_path: Path) -> None:
     with StoreWriter(tmp_path / "store.db", create=True) as store:
         columns = store._db.execute("PRAGMA table_info(shots)").fetchall()
-    with pytest.raises(DeliveryError, match="is a database but no spool"):
+    with pytest.raises(DeliveryError, match="is a database but not a spool"):
         Spool(tmp_path / "store.db")
     with StoreWriter(tmp_path / "store.db") as store:
         assert store._db.execute("PRAGMA table_info(shots)").fetchall() == columns, "and it was not changed"

@@ -127,8 +127,10 @@ class Database:
 
     def _prepare(self) -> None:
         newest = len(self.steps)
-        version, application = self._pragma("user_version"), self._pragma("application_id")
+        self._db.execute("BEGIN")  # one view of the file: another process may be making it
         tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        version, application = self._pragma("user_version"), self._pragma("application_id")
+        self._db.execute("COMMIT")
         if tables and application != self.application:
             raise self.failure(f"{self._path} is a database but not a {self.what}: choose another file")
         if version > newest:

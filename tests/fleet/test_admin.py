@@ -90,7 +90,7 @@ def test_a_configuration_is_applied_seen_kept_and_taken_back(tmp_path: Path, ser
             "cameras[0].source contains a literal password",
         ),
         ("cameras:\n  - {name: a, source: 'rtsp://h/s', user: u, password: abc}\n", "password is a literal secret"),
-        ("cameras:\n  - {name: a, source: x}\ndelivery: {bind: 'tcp://127.0.0.1:5570'}\n", "one gate's own"),
+        ("cameras:\n  - {name: a, source: x}\ndelivery: {bind: 'tcp://127.0.0.1:5570'}\n", "not allowed in a fleet"),
         ("cameras:\n  - {name: a, source: x, hsots: [h]}\n", "did you mean 'hosts'?"),
         ("cameras:\n  - {name: a, source: x}\n  - {name: a, source: y}\n", "occurs twice"),
         ("cameras:\n  - {name: a, source: 'rtsp://h/s', reconnect: false}\n", "reconnect cannot be false"),
@@ -137,7 +137,7 @@ def test_wrong_dead_and_unfit_servers_are_named(tmp_path: Path, server: NatsServ
         assert "has no JetStream" in refused("status", "--fleet", bare.url)
     with NatsServer(tmp_path / "js", "--user", "u", "--pass", "right") as locked:
         said = refused("status", "--fleet", locked.url.replace("//", "//u:wrong@"))
-        assert "refuses the login" in said and "wrong" not in said
+        assert "rejected the login" in said and "wrong" not in said
     done = facegate("run", "clip.mp4", "--fleet", server.url)
     assert done.returncode == 2 and "SOURCE cannot be combined with --fleet" in done.stderr
 

@@ -43,7 +43,7 @@ class Two:
 
 def test_whom_one_gate_has_sent_the_other_of_the_group_does_not() -> None:
     two = Two()
-    one = gates(identity={"group": "hall"})
+    one = gates(identity={"group": "hall", "merge_s": 0})
     one.connect_peers(two.left)
     deciders = CameraGates(one)
     now = monotonic()
@@ -56,7 +56,7 @@ def test_whom_one_gate_has_sent_the_other_of_the_group_does_not() -> None:
     assert met.group == "hall" and np.frombuffer(met.embedding, "<f4") @ ANN > 0.999
     assert abs(met.at_s - (now - 5.0)) <= talked_s, "as long ago as it was"
 
-    other = CameraGates(gates(identity={"group": "hall"}))
+    other = CameraGates(gates(identity={"group": "hall", "merge_s": 0}))
     list(other.on_feedback(FeedbackBatch(False, sightings=(met,))))
     faces = seen(1, 1, 50, who=ANN, pts_s=now), seen(1, 2, 50, who=BOB, pts_s=now)
     fates = {
@@ -65,7 +65,7 @@ def test_whom_one_gate_has_sent_the_other_of_the_group_does_not() -> None:
         for d in step.decisions
     }
     assert sorted(fates.items()) == [(0, Outcome.DUPLICATE), (1, Outcome.FORWARDED)]
-    elsewhere = CameraGates(gates(identity={"group": "yard"}))
+    elsewhere = CameraGates(gates(identity={"group": "yard", "merge_s": 0}))
     list(elsewhere.on_feedback(FeedbackBatch(False, sightings=(met,))))
     (step,) = elsewhere.step(frame(1, faces[0], ended=(1,), pts_s=now))
     assert [d.outcome for d in step.decisions] == [Outcome.FORWARDED]

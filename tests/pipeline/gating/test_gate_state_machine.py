@@ -46,7 +46,7 @@ class GateMachine(RuleBasedStateMachine):
     ) -> None:  # fmt: skip
         self.settings = GateSettings(
             min_quality=min_quality, hysteresis=hysteresis, mode=mode, top_k=top_k, max_shots=max_shots,
-            max_per_minute=max_per_minute, shadow_rate=shadow, max_followups=max_followups,
+            max_per_minute=max_per_minute, shadow_rate=shadow_rate, max_followups=max_followups,
             max_wait_s=2.0, interval_s=1.0, min_gap_s=0.5,
         )  # fmt: skip
         recent = RecentPeople(5.0, 0.6) if cooldown else None

@@ -155,7 +155,7 @@ def recognize(  # noqa: PLR0915
                 GalleryWatcher(gallery, model, rule, parts.face_extractor, cache_folder(), progress, strict=strict)
             )
         if parts.warning is not None:
-            log.warning("FPIR not guaranteed", embedder=model.name, reason=parts.warning)
+            log.warning("no guaranteed false-positive rate", embedder=model.name, reason=parts.warning)
         people.watch(places.people)
         missing = sorted(set(presence or ()) - set(people.gallery.names))
         if missing:
