@@ -64,7 +64,7 @@ def bad_inputs(folder: Path, clip: DemoClip) -> dict[str, tuple[list[object], in
         "unknown key": (["run", unknown_key], 2, "did you mean 'min_quality'?"),
         "wrong type": (["run", wrong_type], 2, "gate.min_quality"),
         "missing config": (["run", folder / "none.yaml"], 2, "cannot read"),
-        "foreign URL": (["run", "ftp://me:s3cret@host/x"], 2, "only rtsp://"),
+        "foreign URL": (["run", "ftp://me:s3cret@host/x"], 2, "use rtsp://"),
         "bad endpoint": (["run", clip.path, "--bind", "5570"], 2, "delivery.bind"),
         "bad option": (["run", clip.path, "--min-quality", "200"], 2, "less than or equal to 100"),
         "unknown option": (["run", clip.path, "--speed"], 2, "--speed"),

@@ -37,7 +37,7 @@ def test_both_ways_to_a_wheel_give_the_same_files(tmp_path: Path) -> None:
     for needed in (
         "facegate/pipeline/records.py",
         "facegate/scoring/models/facegate-mobile-s.safetensors",
-        "src/facegate/py.typed",
+        "facegate/py.typed",
     ):
         assert needed in direct
     left_out = ("facegate/training/", "facegate/evaluation/research/")

@@ -227,8 +227,8 @@ def test_variants_are_written_as_they_are_named(spec: str, algorithm: str) -> No
     [
         ("vitnt/sideways", "invalid variant"),
         ("vitnt/5-2", "increasing"),
-        ("attention@9", "after the blocks"),
-        ("vitnt@2", "after the blocks"),
+        ("attention@9", "cannot be read after block"),
+        ("vitnt@2", "cannot be read after block"),
         ("attention@often", "invalid method"),
         ("beauty@2", "invalid method"),
         ("sdd", "needs a model"),

@@ -152,7 +152,7 @@ def test_calibrate_says_what_a_threshold_would_cost_and_keeps_what_it_learned(
     learned = json.loads(file.read_text())
     assert len(learned["best"]) == camera["floor"]["visits"] > 0
     # Regression: the first answer of a worker made the gate forget it, as it seemed to be of another recognizer.
-    assert learned["recognizer"] == recognizer_id(load_embedder("builtin"))
+    assert learned["recogniser"] == recognizer_id(load_embedder("builtin"))
     other = facegate("calibrate", "--forget", "nobody", "--state", state)
     assert other.returncode == 2 and file.exists()
     assert facegate("calibrate", "--forget", short_clip.stem, "--state", state).returncode == 0

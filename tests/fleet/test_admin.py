@@ -90,7 +90,10 @@ def test_a_configuration_is_applied_seen_kept_and_taken_back(tmp_path: Path, ser
             "cameras[0].source contains a literal password",
         ),
         ("cameras:\n  - {name: a, source: 'rtsp://h/s', user: u, password: abc}\n", "password is a literal secret"),
-        ("cameras:\n  - {name: a, source: x}\ndelivery: {bind: 'tcp://127.0.0.1:5570'}\n", "not allowed in a fleet"),
+        (
+            "cameras:\n  - {name: a, source: x}\ndelivery: {bind: 'tcp://127.0.0.1:5570'}\n",
+            "not allowed in a fleet",
+        ),
         ("cameras:\n  - {name: a, source: x, hsots: [h]}\n", "did you mean 'hosts'?"),
         ("cameras:\n  - {name: a, source: x}\n  - {name: a, source: y}\n", "occurs twice"),
         ("cameras:\n  - {name: a, source: 'rtsp://h/s', reconnect: false}\n", "reconnect cannot be false"),

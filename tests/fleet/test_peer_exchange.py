@@ -74,7 +74,15 @@ def test_whom_one_gate_has_sent_the_other_of_the_group_does_not() -> None:
 def test_a_replay_has_heard_the_same(tmp_path: Path) -> None:
     path = tmp_path / "cam.rec"
     config = build_config(
-        {"cameras": [{"name": "cam", "source": "0", "gate": {"min_quality": 0, "identity": {"group": "hall"}}}]}
+        {
+            "cameras": [
+                {
+                    "name": "cam",
+                    "source": "0",
+                    "gate": {"min_quality": 0, "identity": {"group": "hall", "merge_s": 0}},
+                }
+            ]
+        }
     )
     recorder = Recorder(path, config, RunInfo("run", INFO, PEOPLE), {})
     recorder.write(FeedbackBatch(False, sightings=(PeerSighting("hall", ANN.astype("<f4").tobytes(), 0.0),)))

@@ -79,7 +79,7 @@ def test_an_onnx_file_without_card_or_with_a_wrong_one_is_refused(tmp_path: Path
         load_embedder(str(tmp_path / "m.onnx"))
     card = tmp_path / "card.yaml"
     card.write_text("name: m\nthreshhold: 0.3\n")
-    with pytest.raises(ConfigError, match=r"card .* is not valid"):
+    with pytest.raises(ConfigError, match=r"invalid card"):
         load_embedder(str(tmp_path / "m.onnx"), card)
     card.write_text(f"name: m\nthreshold: 0.3\nsha256: {'ab' * 32}\n")
     with pytest.raises(ModelError, match="SHA-256 differs"):
@@ -87,7 +87,7 @@ def test_an_onnx_file_without_card_or_with_a_wrong_one_is_refused(tmp_path: Path
 
 
 def test_missing_and_unknown_embedders_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="neither 'auto', 'builtin', 'dlib'"):
+    with pytest.raises(ConfigError, match="unknown embedder"):
         load_embedder("nonsense")
     with pytest.raises(ModelError, match="cannot read"):
         load_embedder(str(tmp_path / "none.onnx"))

@@ -134,7 +134,7 @@ def test_what_cannot_be_enrolled_is_refused_by_name(tmp_path: Path, mtcnn: Detec
     folder = tmp_path / "staff"
     with pytest.raises(GalleryError, match="no gallery at"):
         find_people(folder)
-    with pytest.raises(GalleryError, match=r"no gallery at .*: 'facegate gallery add .*' makes one"):
+    with pytest.raises(GalleryError, match=r"no gallery at .*: 'facegate gallery add .*' creates one"):
         keeper(tmp_path / "none.db", mtcnn, tmp_path)
     folder.mkdir()
     with pytest.raises(GalleryError, match="is empty"):

@@ -73,7 +73,7 @@ def test_a_web_address_that_is_away_gets_everything_later_in_order_and_once(tmp_
     url = f"http://127.0.0.1:{port}/names"
     places = PublisherSet([url], tmp_path)
     places.publish(VISITS[:3])
-    places._outboxes[0].abort()  # the worker is in a hurry
+    places._sinks[0].abort()  # the worker is in a hurry
     assert sum(report.kept for report in places.close().values()) == 3
     with web(port) as heard:
         places = PublisherSet([url.replace("//", "//me:new-password@")], tmp_path)
@@ -238,8 +238,8 @@ def test_presence_is_whether_a_visit_is_open_and_hearing_twice_changes_nothing(
     visits: dict[int, str | None] = {}
     for track, kind, name in heard:
         told = event(kind, track, name if kind == "named" else None, camera=f"c{track % 2}")
-        presence.hear(told)
-        twice.hear(told), twice.hear(told)
+        presence.apply(told)
+        twice.apply(told), twice.apply(told)
         visits.pop(track, None)
         if kind != "ended":
             visits[track] = told.name
@@ -289,11 +289,11 @@ async def stored(url: str) -> list[str]:
 @pytest.mark.parametrize(
     ("urls", "words"),
     [
-        (["ftp://x/y"], "expected an https://"),
+        (["ftp://x/y"], "give an https://"),
         (["http://10.0.0.5/x"], "add --allow-insecure"),
-        (["tcp://0.0.0.0:5580"], "names are not encrypted there"),
-        (["https://me:s3cret@[x"], "expected an https://"),
-        (["http://127.0.0.1/a", "http://127.0.0.1/a"], "the same address twice"),
+        (["tcp://0.0.0.0:5580"], "names are not encrypted"),
+        (["https://me:s3cret@[x"], "give an https://"),
+        (["http://127.0.0.1/a", "http://127.0.0.1/a"], "duplicate URL of --publish"),
     ],
 )
 def test_an_address_that_is_wrong_or_not_encrypted_is_refused(tmp_path: Path, urls: list[str], words: str) -> None:
@@ -305,4 +305,4 @@ def test_an_address_that_is_wrong_or_not_encrypted_is_refused(tmp_path: Path, ur
 def test_the_command_says_so_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "people").mkdir()
     done = facegate("recognize", "--gallery", tmp_path / "people", "--publish", "ftp://x")
-    assert done.returncode == 2 and "expected an https://" in done.stderr.splitlines()[-1]
+    assert done.returncode == 2 and "give an https://" in done.stderr.splitlines()[-1]

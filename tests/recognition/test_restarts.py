@@ -121,7 +121,7 @@ def test_what_waits_goes_out_under_the_names_that_hold_now(tmp_path: Path) -> No
             )
             places.publish([told])
     places.rename(lambda name: {"Ann": "Ann Smith", "Bob": None}.get(name, name))
-    for outbox in places._outboxes:
+    for outbox in places._sinks:
         outbox.abort()
     places.close()
     spool = Spool(next(tmp_path.glob("*.spool")))

@@ -83,7 +83,7 @@ def test_without_a_place_for_graphs_torch_runs_and_says_why(
     (tmp_path / "file").touch()
     monkeypatch.setenv("FACEGATE_CACHE", str(tmp_path / "file"))
     scorer = load_scorer(tiny_model, device="cpu", dtype="fp32")
-    assert scorer.backend.name == "torch" and "no graph could be made" in scorer.why
+    assert scorer.backend.name == "torch" and "the graph could not be exported" in scorer.why
     with pytest.raises(OSError, match="file"):
         load_scorer(tiny_model, device="cpu", backend="onnxruntime")
 

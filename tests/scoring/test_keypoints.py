@@ -159,7 +159,7 @@ def test_it_needs_a_card_that_says_so(model: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("spec", ["attention@1", "stochastic", "grafiqs"])
 def test_what_goes_block_by_block_is_refused(model: Path, spec: str) -> None:
-    with pytest.raises(ConfigError, match="looks at landmarks in every block"):
+    with pytest.raises(ConfigError, match="uses landmarks in every block"):
         make_method(spec, lambda quality=None, **settings: load(model))
 
 

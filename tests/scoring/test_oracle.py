@@ -60,7 +60,7 @@ def test_the_fast_pass_equals_the_formula(
     images = torch.randn(3, 3, 112, 112, generator=torch.Generator().manual_seed(2))
     out = net(images, ScoreSettings(tuple(blocks), aggregation, alpha, distance), whole=embedding)
     raw, patches = score_pass(net, images, blocks, aggregation, alpha, distance)
-    torch.testing.assert_close(out.raw_score, raw, atol=1e-6, rtol=0)
+    torch.testing.assert_close(out.raw, raw, atol=1e-6, rtol=0)
     torch.testing.assert_close(out.patches, patches, atol=1e-6, rtol=0)
     if embedding:
         expected, attention = embedding_pass(net, images)

@@ -182,7 +182,7 @@ def test_the_built_in_worker_recognizes_puts_aside_what_it_cannot_read_and_empti
     reasons = {data == b"no shot": reason for data, reason in dead}
     assert "malformed message" in reasons[True] and "not a 112x112 JPEG" in reasons[False]
     keyed = facegate("recognize", "--connect", server.url, "--key", tmp_path / "k.json")
-    assert keyed.returncode == 2 and "--key is for a gate" in keyed.stderr
+    assert keyed.returncode == 2 and "--key is for gates only" in keyed.stderr
     nowhere = facegate("recognize", "--connect", "nats://x:99999")
     assert nowhere.returncode == 2 and "up to 65535" in nowhere.stderr
     end(server.process)

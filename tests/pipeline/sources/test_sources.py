@@ -72,11 +72,11 @@ def test_missing_damaged_and_pictureless_files_are_refused(tmp_path: Path, short
         read_all(FileSource(cam(tmp_path / "none.mp4")))
     text = tmp_path / "text.mp4"
     text.write_text("this is not a video")
-    with pytest.raises(SourceError, match="not a video"):
+    with pytest.raises(SourceError, match="not a readable video"):
         read_all(FileSource(cam(text)))
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(short_clip.read_bytes()[:2000])
-    with pytest.raises(SourceError, match="not a video"):
+    with pytest.raises(SourceError, match="not a readable video"):
         read_all(FileSource(cam(cut)))
 
 
