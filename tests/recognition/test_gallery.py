@@ -142,7 +142,7 @@ def test_what_cannot_be_enrolled_is_refused_by_name(tmp_path: Path, mtcnn: Detec
     (folder / "wall").mkdir()
     cv2.imwrite(str(folder / "wall" / "gray.png"), np.full((200, 200, 3), 127, np.uint8))
     for _ in range(2):  # the second time it is known
-        with pytest.raises(GalleryError, match="no picture in the gallery can be used"):
+        with pytest.raises(GalleryError, match="no usable picture in the gallery"):
             keeper(folder, mtcnn, tmp_path)
     with pytest.raises(GalleryError, match=r"no face found in .*gray\.png"):
         strictly()

@@ -141,7 +141,7 @@ def test_what_cannot_be_pulled_is_said_in_a_line(hub: Hub, tmp_path: Path) -> No
     unknown = facegate("models", "pull", "owner/none", env=env)
     assert unknown.returncode == 1 and "no repository owner/none on the hub" in unknown.stderr
     nameless = facegate("models", "pull", "cvlface", env=env)
-    assert nameless.returncode == 1 and "neither a known card nor a hub id" in nameless.stderr
+    assert nameless.returncode == 1 and "neither a built-in model card nor a hub id" in nameless.stderr
     hub.files["second.safetensors"] = b"x"
     several = facegate("models", "pull", "owner/tiny", env=env)
     assert several.returncode == 1 and "give one with --file" in several.stderr

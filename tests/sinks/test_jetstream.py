@@ -184,7 +184,7 @@ def test_the_built_in_worker_recognizes_puts_aside_what_it_cannot_read_and_empti
     keyed = facegate("recognize", "--connect", server.url, "--key", tmp_path / "k.json")
     assert keyed.returncode == 2 and "--key is for gates only" in keyed.stderr
     nowhere = facegate("recognize", "--connect", "nats://x:99999")
-    assert nowhere.returncode == 2 and "up to 65535" in nowhere.stderr
+    assert nowhere.returncode == 2 and "from 1 to 65535" in nowhere.stderr
     end(server.process)
 
 
