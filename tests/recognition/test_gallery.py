@@ -147,12 +147,12 @@ def test_what_cannot_be_enrolled_is_refused_by_name(tmp_path: Path, mtcnn: Detec
     with pytest.raises(GalleryError, match=r"no face found in .*gray\.png"):
         strictly()
     (folder / "wall" / "gray.png").write_bytes(b"no picture")
-    with pytest.raises((GalleryError, SourceError), match=r"gray\.png is not a picture"):
+    with pytest.raises((GalleryError, SourceError), match=r"gray\.png is not a readable picture"):
         strictly()
     (folder / "wall" / "gray.png").unlink()
     (folder / "door").mkdir()
     (folder / "door" / "notes.txt").write_text("no picture")
-    with pytest.raises((GalleryError, SourceError), match=r"notes\.txt is not a picture"):
+    with pytest.raises((GalleryError, SourceError), match=r"notes\.txt is not a readable picture"):
         strictly()
 
 

@@ -144,7 +144,7 @@ def test_what_cannot_be_pulled_is_said_in_a_line(hub: Hub, tmp_path: Path) -> No
     assert nameless.returncode == 1 and "neither a built-in model card nor a hub id" in nameless.stderr
     hub.files["second.safetensors"] = b"x"
     several = facegate("models", "pull", "owner/tiny", env=env)
-    assert several.returncode == 1 and "give one with --file" in several.stderr
+    assert several.returncode == 1 and "choose one with --file" in several.stderr
     for result in (unknown, nameless, several):
         assert "Traceback" not in result.stderr
     offline = facegate("models", "pull", "owner/tiny", env=environment(None, tmp_path))
