@@ -14,7 +14,6 @@ setup: $(READY)
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "facegate needs Python 3.11 or newer: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
-	@test -d facegate/pipeline/ || { echo "facegate/pipeline is no link to ../pipeline: this copy was made without symbolic links; clone with 'git clone -c core.symlinks=true'"; exit 2; }
 	@free=$$(df -Pk . | awk 'NR==2 {print int($$4/1048576)}'); \
 	  if [ ! -d $(VENV) ] && [ $$free -lt $(NEED_GIB) ]; then \
 	    echo "only $$free GiB free here, setting up needs about $(NEED_GIB) GiB (PyTorch is 5 of them)"; exit 2; fi
