@@ -12,7 +12,6 @@ should not.
 from __future__ import annotations
 
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facegate.errors import (
@@ -24,14 +23,6 @@ from facegate.errors import (
     SourceError,
     StageError,
 )
-
-for _folder in Path(__file__).parent.iterdir():
-    if not _folder.suffix and _folder.is_file():
-        # Without symbolic links in the file system, git writes a link as a file that holds its target.
-        raise ImportError(
-            f"facegate/{_folder.name} is no link to ../{_folder.name}: this copy was made without symbolic links; "
-            "clone with 'git clone -c core.symlinks=true', or install the wheel (docs/architecture.md)"
-        )
 
 if TYPE_CHECKING:
     from facegate.detectors.align import align
