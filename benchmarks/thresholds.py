@@ -30,7 +30,8 @@ from facegate.scoring.engine import load_scorer
 
 ROOT = Path(__file__).parent.parent
 FOLDS = (1, 2)
-RECOGNISERS = ("mobilefacenet-y1.onnx", "mobilefacenet-casia.onnx", "dlib", "builtin")
+INTEL = "face-reidentification-retail-0095.xml"
+RECOGNISERS = ("mobilefacenet-y1.onnx", "mobilefacenet-casia.onnx", INTEL, "dlib", "builtin")
 CHUNK = 256
 SIZES = (50, 500, 1500)
 SAME = msgspec.yaml.decode((Path(__file__).parent / "lfw-same.yaml").read_bytes(), type=dict[str, str])
@@ -55,7 +56,7 @@ def main() -> None:
         return
     print(f"{len(rows)} pictures of {len(set(names))} people")
     for name in RECOGNISERS:
-        embedder = load_embedder(str(data / "models" / name) if name.endswith(".onnx") else name)
+        embedder = load_embedder(str(data / "models" / name) if name.endswith((".onnx", ".xml")) else name)
         embeddings = np.concatenate([embedder.embed([faces.crops[row]]) for row in rows])
         comparisons = compare_all(embeddings, names)
         for fmr in (1e-3, 1e-4):
@@ -75,7 +76,7 @@ def strangers(faces: FaceSet, pool: Path, models: Path, folder: Path | None) -> 
     people = np.array([SAME.get(name, name) for name in names])
     quality = load_scorer().score(np.stack(crops), embedding=False).quality
     for name in RECOGNISERS:
-        embedder = load_embedder(str(models / name) if name.endswith(".onnx") else name)
+        embedder = load_embedder(str(models / name) if name.endswith((".onnx", ".xml")) else name)
         embeddings = np.concatenate([embedder.embed(crops[i : i + CHUNK]) for i in range(0, len(crops), CHUNK)])
         known = Faces(people, embeddings, quality)
         if folder is None:

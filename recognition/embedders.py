@@ -1,7 +1,8 @@
 """Face recognisers behind one protocol: aligned crops in, unit embeddings out.
 
-Four kinds: the embedding of facegate's own model, any ONNX recogniser described by a small card, the recogniser of
-a local insightface pack, and dlib's ResNet, whose weights arrive inside a package. Nothing is downloaded.
+Four kinds: the embedding of facegate's own model, any ONNX file or OpenVINO IR described by a small card, the
+recogniser of a local insightface pack, and dlib's ResNet, whose weights arrive inside a package. Nothing is
+downloaded.
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facegate.compiling import ANYWHERE, threads
-from facegate.detectors.align import CROP_SIZE
+from facegate.detectors.align import ARCFACE_TEMPLATE, CROP_SIZE, similarity_transform
 from facegate.errors import ConfigError, ModelError
-from facegate.pipeline.records import Floats, Image
+from facegate.pipeline.records import Floats, Image, contiguous
 from facegate.scoring.engine import Scorer, load_scorer
 from facegate.scoring.families import DEFAULT_MODEL
 
 CARDS = "facegate.recognition"
 BATCH = 8
+CARD_SUFFIXES = (".onnx.yaml", ".xml.yaml")
+"""Of the cards that ship."""
 INSIGHTFACE_THRESHOLD = 0.40
 """A usual starting point for ArcFace models; set your own with ``--threshold``."""
 
@@ -52,7 +55,7 @@ def recogniser_id(embedder: Embedder) -> str:
 
 
 class OnnxCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What an ONNX recogniser expects, and the threshold measured for it."""
+    """What a recognizer in an ONNX file or in OpenVINO IR expects, and the threshold measured for it."""
 
     name: str
     threshold: float
@@ -60,14 +63,20 @@ class OnnxCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mean: float = 127.5
     std: float = 127.5
     columns: tuple[int, int] = (0, CROP_SIZE)
-    """First and last-plus-one column of the 112x112 crop that the network sees."""
+    """First and last-plus-one column of the 112x112 crop that the network sees, where it has no ``landmarks``."""
+    side: int = CROP_SIZE
+    """Height and width of its input in pixels, where it has ``landmarks``."""
+    landmarks: tuple[tuple[float, float], ...] = ()
+    """Where it wants left eye, right eye, nose, left and right mouth corner, in pixels of its input; empty for the
+    ArcFace template of the 112x112 crop."""
     sha256: str | None = None
+    """Of the ONNX file, or of the ``.xml`` with the ``.bin`` after it."""
     licence: str = "unknown"
     source: str = ""
 
 
 class OnnxEmbedder:
-    """Any ONNX recogniser with one image input and one embedding output."""
+    """Any ONNX file or OpenVINO IR with one image input and one embedding output."""
 
     def __init__(self, model: Path, card: OnnxCard) -> None:
         """Load the model.
@@ -77,8 +86,8 @@ class OnnxEmbedder:
         """
         import openvino
 
-        content = _read(model)
-        digest = hashlib.sha256(content).hexdigest()
+        content = _network_files(model)
+        digest = hashlib.sha256(b"".join(content)).hexdigest()
         if card.sha256 is not None and digest != card.sha256:
             raise ModelError(f"{model} is not the file that card '{card.name}' describes: its SHA-256 differs")
         core = openvino.Core()
@@ -89,16 +98,18 @@ class OnnxEmbedder:
             **ANYWHERE,
         }
         try:
-            network = core.read_model(content)
+            network = core.read_model(*content)
             # Some exported models have a fixed batch of one.
             self._together = BATCH if network.input(0).partial_shape[0].is_dynamic else 1
             self._network: Any = core.compile_model(network, "CPU", settings)
         except Exception as error:  # openvino raises RuntimeError for everything
             reason = " ".join(str(error).split())[:200]
-            raise ModelError(f"{model} is not an ONNX model that can be loaded: {reason}") from error
+            raise ModelError(f"{model} cannot be loaded as ONNX or OpenVINO IR: {reason}") from error
         self._card = card
+        self._warp = _to_template(card)
         self.name = card.name
-        self.version = f"{digest}:{card.color}:{card.mean}:{card.std}:{card.columns}"
+        placed = f":{card.side}:{card.landmarks}" if self._warp is not None else ""
+        self.version = f"{digest}:{card.color}:{card.mean}:{card.std}:{card.columns}{placed}"
         self.threshold = card.threshold
 
     def embed(self, crops: Sequence[Image]) -> Floats:
@@ -122,12 +133,28 @@ class OnnxEmbedder:
         return np.concatenate(rows)
 
     def prepare(self, crop: Image) -> Floats:
-        """What the network takes of a crop: ``(3, 112, W)`` float32."""
+        """What the network takes of a crop: ``(3, H, W)`` float32."""
         card = self._card
-        first, last = card.columns
-        pixels = crop[:, first:last, :: -1 if card.color == "bgr" else 1]
+        if self._warp is None:
+            first, last = card.columns
+            crop = crop[:, first:last]
+        else:
+            size = (card.side, card.side)
+            crop = contiguous(cv2.warpAffine(crop, self._warp, size, borderMode=cv2.BORDER_REPLICATE))
+        pixels = crop[:, :, :: -1 if card.color == "bgr" else 1]
         scaled: Floats = ((pixels.astype(np.float32) - card.mean) / card.std).transpose(2, 0, 1)
         return scaled
+
+
+def _to_template(card: OnnxCard) -> NDArray[np.float64] | None:
+    """What moves the crop's landmarks to the network's own template, ``(2, 3)``; ``None`` where it has none."""
+    if not card.landmarks:
+        if card.side != CROP_SIZE:
+            raise ConfigError(f"card '{card.name}' has side {card.side} and no landmarks: add the five points")
+        return None
+    if len(card.landmarks) != len(ARCFACE_TEMPLATE):
+        raise ConfigError(f"card '{card.name}' has {len(card.landmarks)} landmarks: give five points")
+    return similarity_transform(ARCFACE_TEMPLATE, np.array(card.landmarks, np.float32))
 
 
 class FaceViTEmbedder:
@@ -268,14 +295,14 @@ def load_embedder(spec: str = "auto", card: Path | None = None) -> Embedder:
 
     Args:
         spec: ``auto`` (a local insightface pack if there is one, else ``builtin``), ``builtin`` (the embedding of
-            facegate's own model), ``dlib``, a ``.safetensors`` or ``.onnx`` file, or the directory of an
-            insightface pack.
-        card: the YAML card of an ONNX file. Without it, a card beside the file (same name, ``.yaml``) or one that
-            ships with facegate (found by SHA-256) is taken.
+            facegate's own model), ``dlib``, a ``.safetensors``, ``.onnx`` or ``.xml`` (OpenVINO IR) file,
+            or the directory of an insightface pack.
+        card: the YAML card of an ONNX or IR file. Without it, a card beside the file (same name, ``.yaml``) or one
+            that ships with facegate (found by SHA-256) is taken.
 
     Raises:
         ModelError: it cannot be loaded.
-        ConfigError: there is no such kind, or an ONNX file without a card.
+        ConfigError: there is no such kind, or an ONNX or IR file without a card.
     """
     if spec == "auto":
         packs = sorted(Path("~/.insightface/models").expanduser().glob("*/w600k_*.onnx"))
@@ -287,13 +314,13 @@ def load_embedder(spec: str = "auto", card: Path | None = None) -> Embedder:
     path = Path(spec)
     if path.suffix == ".safetensors":
         return FaceViTEmbedder(load_scorer(path))
-    if path.suffix == ".onnx":
+    if path.suffix in (".onnx", ".xml"):
         return OnnxEmbedder(path, _card_for(path, card))
     if path.is_dir():
         return InsightfaceEmbedder(path)
     raise ConfigError(
-        f"embedder '{spec}' is neither 'auto', 'builtin', 'dlib', a .onnx or .safetensors file nor an insightface "
-        "pack's directory"
+        f"embedder '{spec}' is neither 'auto', 'builtin', 'dlib', a .onnx, .xml or .safetensors file nor an "
+        "insightface pack's directory"
     )
 
 
@@ -303,9 +330,9 @@ def _card_for(model: Path, card: Path | None) -> OnnxCard:
         card = beside
     if card is not None:
         return _decode_card(_read(card), str(card))
-    digest = hashlib.sha256(_read(model)).hexdigest()
+    digest = hashlib.sha256(b"".join(_network_files(model))).hexdigest()
     for file in (resources.files(CARDS) / "cards").iterdir():
-        if file.name.endswith(".onnx.yaml"):
+        if file.name.endswith(CARD_SUFFIXES):
             known = _decode_card(file.read_bytes(), file.name)
             if known.sha256 == digest:
                 return known
@@ -317,6 +344,11 @@ def _decode_card(content: bytes, where: str) -> OnnxCard:
         return msgspec.yaml.decode(content, type=OnnxCard)
     except msgspec.DecodeError as error:
         raise ConfigError(f"card {where} is not valid: {error}") from error
+
+
+def _network_files(model: Path) -> tuple[bytes, ...]:
+    """The content of an ONNX file, or of an IR's ``.xml`` and ``.bin``."""
+    return (_read(model), _read(model.with_suffix(".bin"))) if model.suffix == ".xml" else (_read(model),)
 
 
 def _read(path: Path) -> bytes:

@@ -43,9 +43,9 @@ ModelCardOption = Annotated[
     typer.Option("--model-card", help="Card of the weights: a name or a YAML file.", show_default=False),
 ]
 EmbedderOption = Annotated[
-    str, typer.Option(help="auto, builtin, dlib, an .onnx file, or the directory of an insightface pack.")
+    str, typer.Option(help="auto, builtin, dlib, an .onnx or .xml (OpenVINO IR) file, or the directory of an insightface pack.")
 ]
-CardOption = Annotated[Path | None, typer.Option(help="YAML card of the ONNX file.", show_default=False)]
+CardOption = Annotated[Path | None, typer.Option(help="YAML card of the ONNX or IR file.", show_default=False)]
 FpirOption = Annotated[
     float,
     typer.Option(min=1e-9, max=0.5, help="Share of unknown visits that may get somebody's name (ISO/IEC 19795-1)."),
