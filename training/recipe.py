@@ -7,10 +7,16 @@ import msgspec
 from facegate.scoring.network.architecture import Architecture
 from facegate.training.views import ViewSettings
 
-SCORED_BLOCKS = (1, 2, 3, 4, 5)
+SCORED_BLOCKS = (0, 1, 2, 3, 4)
+"""Blocks over which the token paths are trained."""
 FUSION = (1.0, 8.0)
-"""How the two estimates add up to one quality: standardised length of the recognisers' embeddings, and survival.
-What the recognisers themselves would reach with it on degraded faces decided the eight (docs/model-card.md)."""
+"""How the two estimates add up to one quality: standardized length of the recognizers' embeddings, and survival."""
+LENGTHS = (0.5, 0.5)
+SURVIVALS = (1.0, 0.0)
+"""Shares of Intel's and dlib's opinion in either estimate. What the recognizers themselves would reach with them on
+other people decided all of these (docs/model-card.md)."""
+NO_FACE = (-3.0, 0.0)
+"""Both estimates where there is no face."""
 MEAN = (0.5, 0.5, 0.5)
 STD = (0.5, 0.5, 0.5)
 
@@ -19,19 +25,13 @@ class Recipe(msgspec.Struct, frozen=True):
     """Everything that decides the result."""
 
     seed: int = 0
-    samples: int = 200_000
+    samples: int = 300_000
     batch: int = 32
     trunk_rate: float = 8e-4
     fresh_rate: float = 2e-3
-    """For the new layers of stem and heads."""
-    stem_rate: float = 4e-4
-    """For the layers of the stem that start as the teacher's."""
-    slopes_until: int = 20_000
-    """Samples after which nothing is left of the teacher's slopes."""
+    """For stem, heads and probes."""
     layer_decay: float = 0.95
     """Each earlier block learns this much slower than the next."""
-    early_until: int = 60_000
-    """Samples after which the stem's first layers learn no more."""
     warmup: int = 3000
     """Samples until the rates are up; then they stay."""
     cooldown: float = 0.25
@@ -39,10 +39,16 @@ class Recipe(msgspec.Struct, frozen=True):
     weight_decay: float = 0.02
     map_weight: float = 1.0
     embedding_weight: float = 2.0
+    stem_until: int = 20_000
+    """Samples until which the stem learns the teacher's early maps and nothing else does: five times as fast."""
     stage_weight: float = 0.5
+    stages_until: int = 400_000
+    """Samples after which the stem no longer learns the teacher's early maps, which saves asking for them."""
     estimate_weight: float = 0.3
     path_weight: float = 0.3
     """Of the term that makes steady tokens mean a good face."""
+    rounding_from: int = 60_000
+    """Samples after which every second step rounds what goes into the token paths' products to 8 bits."""
     average: float = 0.999
     """Decay of the running average of the weights, which is what is kept."""
     statistics: int = 512
@@ -51,18 +57,18 @@ class Recipe(msgspec.Struct, frozen=True):
 
 
 def student_architecture() -> Architecture:
-    """A small ViT on the teacher's 7x7 grid, with the teacher's kind of head."""
+    """A small ViT on a 7x7 grid of tokens."""
     return Architecture(
         patch_size=16,
         embed_dim=192,
-        depth=6,
+        depth=5,
         num_heads=3,
         mlp_ratio=3,
-        embedding_dim=128,
+        embedding_dim=256,
         qkv_bias=True,
         activation="gelu",
         norm_eps=1e-6,
-        stem="mobile",
+        stem="dense",
         head="gdc",
         estimates=2,
     )

@@ -35,7 +35,7 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     layer_scale: bool = False
     activation: Literal["relu6", "gelu", "quick_gelu"] = "relu6"
     norm_eps: float = 1e-5
-    stem: Literal["patch", "mobile"] = "patch"
+    stem: Literal["patch", "mobile", "dense"] = "patch"
     head: Literal["flatten", "class_token", "gdc"] = "flatten"
     head_norm: bool = False
     """Whether the flattened head takes the tokens after the final LayerNorm, as CVLFace's and insightface's code
