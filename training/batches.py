@@ -11,9 +11,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facegate.training.recipe import LENGTHS, NO_FACE, SURVIVALS, Recipe
+from facegate.training.recipe import AGREEMENT, DLIB_LENGTH, INTEL_LENGTH, INTEL_SURVIVAL, NO_FACE, Recipe
 from facegate.training.teacher import DlibTeacher, Seen, Teacher
-from facegate.training.views import Views, make_batch
+from facegate.training.views import Views
+
+RIDGE = 5e-3
+"""Of the map from dlib's embeddings to Intel's, for each crop."""
 
 
 class Batch(msgspec.Struct, frozen=True, eq=False):
@@ -27,7 +30,7 @@ class Batch(msgspec.Struct, frozen=True, eq=False):
     stages: tuple[Tensor, ...]
     """The teacher's early maps of the views; none where they are not learned."""
     estimates: Tensor
-    """``(B, 2)``: standardized length of the recognizers' embeddings, survival."""
+    """``(B, 2)``: how well the recognizers know the face (standardized), and survival."""
     face: Tensor
     """``(B,)`` bool: views that show a face."""
     changed: Tensor
@@ -40,8 +43,8 @@ class Scales(msgspec.Struct, frozen=True, eq=False):
     map_mean: Tensor
     map_std: Tensor
     stages: tuple[tuple[Tensor, Tensor], ...]
-    lengths: tuple[tuple[float, float], ...]
-    """Mean and spread of the embedding's length, for each recognizer."""
+    known: tuple[tuple[float, float], ...]
+    """Mean and spread of what makes up the first estimate: either length, and agreement."""
 
 
 class BatchMaker:
@@ -61,16 +64,27 @@ class BatchMaker:
         """
         self._recipe, self._pool, self._teacher, self._second = recipe, pool, teacher, second
         self._device = device
-        views = make_batch(pool, np.arange(recipe.statistics), recipe.seed, recipe.views)
-        clean = torch.from_numpy(views.clean[views.face])
-        second.center(second.descriptors(clean))
-        targets, stages, other = teacher.targets(clean), teacher.stages(clean), second.seen(clean)
+        crops = np.array(pool[np.linspace(0, len(pool) - 1, recipe.statistics).astype(int)])
+        parts = [torch.from_numpy(crops[i : i + recipe.batch]) for i in range(0, len(crops), recipe.batch)]
+        second.center(torch.cat([second.descriptors(part) for part in parts]))
+        found = [(teacher.targets(part), second.seen(part), teacher.stages(part)) for part in parts]
+        own, other = (torch.cat([each[row].unit for each in found]) for row in (0, 1))
+        ridge = RIDGE * len(other) * torch.eye(other.shape[1], device=other.device)
+        self._foretold = torch.linalg.solve(other.T @ other + ridge, other.T @ own)
+        known = torch.cat([self._known(first, then) for first, then, _ in found])
+        maps = torch.cat([first.map for first, _, _ in found])
+        stages = [torch.cat([each[row] for *_, each in found[:8]]) for row in (0, 1)]
         self.scales = Scales(
-            map_mean=targets.map.mean((0, 2, 3), keepdim=True),
-            map_std=targets.map.std((0, 2, 3), keepdim=True),
+            map_mean=maps.mean((0, 2, 3), keepdim=True),
+            map_std=maps.std((0, 2, 3), keepdim=True),
             stages=tuple((x.mean((0, 2, 3), keepdim=True), x.std((0, 2, 3), keepdim=True)) for x in stages),
-            lengths=tuple((float(seen.length.mean()), float(seen.length.std())) for seen in (targets, other)),
+            known=tuple((float(column.mean()), float(column.std())) for column in known.T),
         )
+
+    def _known(self, own: Seen, other: Seen) -> Tensor:
+        """``(B, 3)``: length of Intel's embedding and of dlib's, cosine of Intel's with what dlib's foretells."""
+        agreement = F.cosine_similarity(other.unit @ self._foretold, own.unit)
+        return torch.stack([own.length, other.length, agreement], 1)
 
     def next_stem_batch(self, stream: Iterator[Views]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The next views of ``stream`` and the teacher's early maps of them, standardized."""
@@ -93,15 +107,13 @@ class BatchMaker:
         rows, step = changed.nonzero()[:, 0], max(self._recipe.batch // 4, 1)
         padded = student[F.pad(rows, (0, max(len(rows) + -len(rows) % step, step) - len(rows)))]
         truth, scales = self._teacher.targets(clean), self.scales
-        opinions = (
-            self._opinion(0, rows, truth, self._teacher.seen(padded)),
-            self._opinion(1, rows, self._second.seen(clean), self._second.seen(padded)),
-        )
-        length, survival = (
-            sum((share * opinion[row] for share, opinion in zip(shares, opinions, strict=True)), torch.zeros(()))
-            for row, shares in enumerate((LENGTHS, SURVIVALS))
-        )
-        estimates = torch.stack([length, survival], 1)
+        other = self._second.seen(clean)
+        mean, std = (clean.new_tensor(values, dtype=torch.float32) for values in zip(*scales.known, strict=True))
+        shares = mean.new_tensor((INTEL_LENGTH, DLIB_LENGTH, AGREEMENT))
+        known = ((self._known(truth, other) - mean) / std) @ (shares / shares.sum())
+        survival = INTEL_SURVIVAL * _survival(rows, truth, self._teacher.seen(padded))
+        survival += (1 - INTEL_SURVIVAL) * _survival(rows, other, self._second.seen(padded))
+        estimates = torch.stack([known, survival], 1)
         return Batch(
             views=student,
             unit=truth.unit * face[:, None],
@@ -112,9 +124,9 @@ class BatchMaker:
             changed=changed | ~face,
         )
 
-    def _opinion(self, number: int, rows: Tensor, clean: Seen, degraded: Seen) -> tuple[Tensor, Tensor]:
-        """Standardized length and survival ``(B,)`` as one recognizer sees them."""
-        survival = torch.ones_like(clean.length)
-        survival[rows] = (degraded.unit[: len(rows)] * clean.unit[rows]).sum(1)
-        mean, std = self.scales.lengths[number]
-        return (clean.length - mean) / std, survival
+
+def _survival(rows: Tensor, clean: Seen, degraded: Seen) -> Tensor:
+    """``(B,)``: cosine of a view with its clean self; 1 but for the ``rows`` that were degraded."""
+    survival = torch.ones_like(clean.length)
+    survival[rows] = (degraded.unit[: len(rows)] * clean.unit[rows]).sum(1)
+    return survival

@@ -8,8 +8,9 @@ the conditional mean, whose length is the expected cosine with the truth: the no
 quality between 0 and 1, and without a face the embedding is to be zero. The convolutional stem learns the teacher's
 early maps of the view that the student sees, which is what lets it learn from few pictures.
 
-Two numbers are estimated beside the embedding, and no label is needed for either: the length of the recognizers'
-own embeddings of the clean view, and *survival*, the cosine between the view and its clean self.
+Two numbers are estimated beside the embedding, and no label is needed for either: how well the recognizers know the
+face (the length of their own embeddings of the clean view, and how well dlib's foretells Intel's), and *survival*,
+the cosine between the view and its clean self.
 
 The paths of the patch tokens are trained too: over a batch, and over its clean views alone, the logarithm of the
 ViTNT-FIQA score is to correlate with the sum of those two numbers. So the score that reads steadiness finds it. So
@@ -130,7 +131,7 @@ class Trainer:
     def _scale_head(self) -> None:
         # The teacher's layers start the head; divided by its mean length they give embeddings of about length one.
         head: Any = self.network.feature
-        length, _ = self._scales.lengths[0]
+        length, _ = self._scales.known[0]
         head.linear.weight /= length
         head.linear.bias /= length
         head.reduce.weight.mul_(0.1)
@@ -241,7 +242,7 @@ class Trainer:
             "cosine": cosine.detach(),
             "stage28": first.detach(),
             "stage14": second.detach(),
-            "length": off[0].detach(),
+            "known": off[0].detach(),
             "survival": off[1].detach(),
             "steadiness": steadiness.detach(),
             "steadiness_clean": steadiness_clean.detach(),

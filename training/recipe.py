@@ -10,11 +10,13 @@ from facegate.training.views import ViewSettings
 SCORED_BLOCKS = (0, 1, 2, 3, 4)
 """Blocks over which the token paths are trained."""
 FUSION = (1.0, 8.0)
-"""How the two estimates add up to one quality: standardized length of the recognizers' embeddings, and survival."""
-LENGTHS = (0.5, 0.5)
-SURVIVALS = (1.0, 0.0)
-"""Shares of Intel's and dlib's opinion in either estimate. What the recognizers themselves would reach with them on
-other people decided all of these (docs/model-card.md)."""
+"""How the two estimates add up to one quality: how well the recognizers know the face, and survival."""
+INTEL_LENGTH, DLIB_LENGTH, AGREEMENT = 1.0, 0.4, 0.5
+"""Shares of the first estimate: how long either recognizer's embedding of the clean view is, and how well dlib's
+foretells Intel's."""
+INTEL_SURVIVAL = 0.8
+"""Share of Intel's opinion in survival; the rest is dlib's. What the recognizers themselves would reach with these
+numbers on other people decided all of them (docs/model-card.md)."""
 NO_FACE = (-3.0, 0.0)
 """Both estimates where there is no face."""
 MEAN = (0.5, 0.5, 0.5)
@@ -51,8 +53,8 @@ class Recipe(msgspec.Struct, frozen=True):
     """Samples after which every second step rounds what goes into the token paths' products to 8 bits."""
     average: float = 0.999
     """Decay of the running average of the weights, which is what is kept."""
-    statistics: int = 512
-    """Views from which the teacher's scales are measured at the start."""
+    statistics: int = 1536
+    """Crops of the pool from which the recognizers' scales are measured at the start."""
     views: ViewSettings = ViewSettings()
 
 
