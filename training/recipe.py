@@ -11,7 +11,7 @@ SCORED_BLOCKS = (0, 1, 2, 3, 4)
 """Blocks over which the token paths are trained."""
 FUSION = (1.0, 8.0)
 """How the two estimates add up to one quality: how well the recognizers know the face, and survival."""
-INTEL_LENGTH, DLIB_LENGTH, AGREEMENT = 1.0, 0.4, 0.5
+INTEL_LENGTH, DLIB_LENGTH, AGREEMENT = 1.0, 0.8, 0.5
 """Shares of the first estimate: how long either recognizer's embedding of the clean view is, and how well dlib's
 foretells Intel's."""
 INTEL_SURVIVAL = 0.8
