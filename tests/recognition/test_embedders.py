@@ -17,6 +17,8 @@ from facegate.errors import ConfigError, ModelError
 from facegate.pipeline.images import read_image
 from facegate.pipeline.records import Image
 from facegate.recognition.embedders import Embedder, load_embedder
+from facegate.recognition.matching.gallery import choose_rule
+from facegate.recognition.matching.tail import find_strangers
 
 needs_dlib = pytest.mark.skipif(importlib.util.find_spec("dlib") is None, reason="the dlib extra is not installed")
 
@@ -108,6 +110,16 @@ def test_a_card_with_landmarks_moves_the_crop_to_the_networks_own_template(tmp_p
         card.write_text(f"name: m\nthreshold: 0.3\n{wrong}")
         with pytest.raises(ConfigError, match=said):
             load_embedder(str(tmp_path / "m.onnx"))
+
+
+def test_a_name_is_promised_with_the_recognizer_that_anyone_may_use(data: Path) -> None:
+    """Its cohort is of generated faces, and its tail goes with this very file."""
+    path = data / "models" / "face-reidentification-retail-0095.xml"
+    embedder = load_embedder(str(path))
+    strangers = find_strangers(embedder.version, embedder.name, path)
+    assert strangers is not None and "generated" in strangers.tail.source
+    rule, warning = choose_rule(None, 1e-3, strangers, embedder.threshold)
+    assert warning is None and 0.1 < rule.limit(1) < rule.limit(1000) < 0.6
 
 
 def test_ir_without_its_weights_or_with_other_ones_is_refused(tmp_path: Path, data: Path) -> None:
