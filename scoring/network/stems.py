@@ -94,7 +94,7 @@ class DenseStem(Stem):
     whose filters at stride 2 take longest."""
 
     WIDTHS = (32, 64, 128)
-    BLOCKS = (1, 3)
+    BLOCKS = (1, 2)
     """Residual blocks at strides 4 and 8."""
 
     def __init__(self, arch: Architecture) -> None:
