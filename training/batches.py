@@ -15,6 +15,8 @@ from facegate.training.recipe import AGREEMENT, DLIB_LENGTH, INTEL_LENGTH, INTEL
 from facegate.training.teacher import DlibTeacher, Seen, Teacher
 from facegate.training.views import Views
 
+STAGE_CROPS = 256
+"""Crops from which the scales of the early maps are measured, which are large."""
 RIDGE = 5e-3
 """Of the map from dlib's embeddings to Intel's, for each crop."""
 
@@ -67,13 +69,14 @@ class BatchMaker:
         crops = np.array(pool[np.linspace(0, len(pool) - 1, recipe.statistics).astype(int)])
         parts = [torch.from_numpy(crops[i : i + recipe.batch]) for i in range(0, len(crops), recipe.batch)]
         second.center(torch.cat([second.descriptors(part) for part in parts]))
-        found = [(teacher.targets(part), second.seen(part), teacher.stages(part)) for part in parts]
-        own, other = (torch.cat([each[row].unit for each in found]) for row in (0, 1))
+        found = [(teacher.targets(part), second.seen(part)) for part in parts]
+        own, other = torch.cat([first.unit for first, _ in found]), torch.cat([then.unit for _, then in found])
         ridge = RIDGE * len(other) * torch.eye(other.shape[1], device=other.device)
         self._foretold = torch.linalg.solve(other.T @ other + ridge, other.T @ own)
-        known = torch.cat([self._known(first, then) for first, then, _ in found])
-        maps = torch.cat([first.map for first, _, _ in found])
-        stages = [torch.cat([each[row] for *_, each in found[:8]]) for row in (0, 1)]
+        known = torch.cat([self._known(first, then) for first, then in found])
+        maps = torch.cat([first.map for first, _ in found])
+        early = [teacher.stages(part) for part in parts[: max(1, STAGE_CROPS // recipe.batch)]]
+        stages = [torch.cat(each) for each in zip(*early, strict=True)]
         self.scales = Scales(
             map_mean=maps.mean((0, 2, 3), keepdim=True),
             map_std=maps.std((0, 2, 3), keepdim=True),

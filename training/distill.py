@@ -357,7 +357,7 @@ def train(
         rate = (trainer.samples_done - first) / (now - started)
         left = (trainer.samples - trainer.samples_done) / rate
         with log.open("a", newline="") as file:
-            for name, value in means.items():
-                csv.writer(file).writerow([trainer.samples_done, name, f"{value:.5f}"])
+            rows = ([trainer.samples_done, name, f"{mean:.5f}"] for name, mean in means.items())
+            csv.writer(file).writerows(rows)
         shown = " ".join(f"{name} {value:.4f}" for name, value in means.items())
         show(f"{trainer.samples_done}/{trainer.samples} {rate:.1f}/s {left / 60:.0f} min left  {shown}  {judge()}")

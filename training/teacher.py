@@ -104,7 +104,7 @@ class Teacher:
         bgr = _sampled(crops, self._grid).flip(1)
         embedding, last = self._whole(bgr)
         embedding = embedding.flatten(1)
-        own = (last.flatten(2) @ self._resampling.T).unflatten(2, (GRID, GRID))
+        own = (last.flatten(2) @ self._resampling.T).reshape(*last.shape[:2], GRID, GRID)
         return Targets(unit=F.normalize(embedding, dim=1), length=embedding.norm(dim=1), map=own)
 
     def seen(self, crops: Tensor) -> Seen:

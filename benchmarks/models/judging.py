@@ -1,7 +1,7 @@
 """Which of several models orders faces better: four copies of LFW, four recognizers as judges, paired over people.
 
-    python -m benchmarks.judging --data ../shared/data --weights new.safetensors
-    python -m benchmarks.judging --data ../shared/data --judges     # the recognizers themselves, on every copy
+    python -m benchmarks.models.judging --data ../shared/data --weights new.safetensors
+    python -m benchmarks.models.judging --data ../shared/data --judges  # the recognizers alone
 
 Models are the one that ships and those given; LightQNet is beside them. A figure is the ratio of mean FNMR over
 0-30 % discard to FNMR at 0 % (FMR 1e-3, mode ``schlett``); lower is better, 1 is chance. Differences are paired
@@ -36,7 +36,7 @@ from facegate.scoring.families import DEFAULT_MODEL
 from facegate.training.dlib_resnet import dlib_weights
 from facegate.training.teacher import DlibTeacher
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 FMR, RESAMPLES, CHUNK = 1e-3, 200, 64
 FACE_SHARE = 77 / 112
 """Width of a face in its crop, as detectors frame it."""

@@ -1,0 +1,1 @@
+"""What models and recognizers are worth, side by side."""
