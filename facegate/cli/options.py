@@ -43,7 +43,8 @@ ModelCardOption = Annotated[
     typer.Option("--model-card", help="Card of the weights: a name or a YAML file.", show_default=False),
 ]
 EmbedderOption = Annotated[
-    str, typer.Option(help="auto, builtin, dlib, an .onnx or .xml (OpenVINO IR) file, or the directory of an insightface pack.")
+    str,
+    typer.Option(help="auto, builtin, dlib, an .onnx or .xml (OpenVINO) file, or an insightface pack's directory."),
 ]
 CardOption = Annotated[Path | None, typer.Option(help="YAML card of the ONNX or IR file.", show_default=False)]
 FpirOption = Annotated[
