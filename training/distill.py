@@ -349,7 +349,9 @@ def train(
         falling = trainer.samples - trainer.samples_done <= trainer.recipe.cooldown * trainer.samples
         if until is not None and not falling and now - started > 2 * every_s:
             recent = (trainer.samples_done - before) / (now - last)
-            trainer.samples = min(trainer.recipe.samples, trainer.samples_done + int(recent * (until - now)))
+            trainer.samples = min(
+                trainer.recipe.samples, trainer.samples_done + int(recent * max(0.0, until - now))
+            )
         last, before = now, trainer.samples_done
         trainer.save(checkpoint)
         means = {name: float(torch.stack(values).mean()) for name, values in history.items()}
