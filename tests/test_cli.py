@@ -75,7 +75,7 @@ def bad_inputs(folder: Path, clip: DemoClip) -> dict[str, tuple[list[object], in
         "photo without face": (
             ["recognize", "--gallery", folder / "wall"],
             1,
-            "no picture in the gallery can be used",
+            "no usable picture in the gallery",
         ),
         "photo refused": (["recognize", "--gallery", folder / "wall", "--strict"], 1, "no face found in"),
         "no port": (["run", clip.path, "--bind", "tcp://127.0.0.1:99999"], 2, "a port is a number from 0 to 65535"),

@@ -10,6 +10,7 @@ MQTT 3.1.1, quality of service 1.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from threading import Event, RLock
@@ -190,14 +191,22 @@ class Connection:
             raise DeliveryError(f"{self.name} {self._problem}")
         sent = [message for entry in entries for message in self.publish(entry)]
         deadline = monotonic() + ACKNOWLEDGE_S
-        for message in sent:
-            while not message.is_published():
-                if monotonic() > deadline or not self._connected.is_set():
-                    # A new client drops what this one still queues: the shots are sent again.
-                    self._end()
-                    self._client = self._started()
-                    raise DeliveryError(f"{self.name} did not acknowledge within {ACKNOWLEDGE_S:.0f} s")
-                message.wait_for_publish(POLL_INTERVAL_S)
+        try:
+            acknowledged = all(self._acknowledged(message, deadline) for message in sent)
+        except (RuntimeError, ValueError):  # paho: the message was never queued, as the connection had gone
+            acknowledged = False
+        if not acknowledged:
+            # A new client drops what this one still queues: the shots are sent again.
+            self._end()
+            self._client = self._started()
+            raise DeliveryError(f"{self.name} did not acknowledge within {ACKNOWLEDGE_S:.0f} s")
+
+    def _acknowledged(self, message: Any, deadline: float) -> bool:
+        while not message.is_published():
+            if monotonic() > deadline or not self._connected.is_set():
+                return False
+            message.wait_for_publish(POLL_INTERVAL_S)
+        return True
 
     def publish(self, entry: EncodedShot) -> list[Any]:
         """Hand the messages of a shot to the client and return them."""
@@ -205,8 +214,10 @@ class Connection:
 
     def close(self) -> None:
         """See :class:`facegate.sinks.spooled_sink.Target`."""
-        if self._connected.is_set():
-            self.post(self.topic(self.status), b"offline", retain=True).wait_for_publish(1.0)
+        # A broker that goes at this moment publishes the same as the last will.
+        with contextlib.suppress(RuntimeError, ValueError):
+            if self._connected.is_set():
+                self.post(self.topic(self.status), b"offline", retain=True).wait_for_publish(1.0)
         self._end()
 
     def topic(self, *parts: str) -> str:
