@@ -78,13 +78,17 @@ def bad_inputs(folder: Path, clip: DemoClip) -> dict[str, tuple[list[object], in
             "no usable picture in the gallery",
         ),
         "photo refused": (["recognize", "--gallery", folder / "wall", "--strict"], 1, "no face found in"),
-        "no port": (["run", clip.path, "--bind", "tcp://127.0.0.1:99999"], 2, "port must be a number from 0 to 65535"),
+        "no port": (
+            ["run", clip.path, "--bind", "tcp://127.0.0.1:99999"],
+            2,
+            "port must be a number from 0 to 65535",
+        ),
         "login": (["run", "rtsp://me:p@ss@host/x"], 2, "the login in the URL is not encoded: write @ as %40"),
-        "no embedder": (["recognize", "--gallery", clip.gallery, "--embedder", "x"], 2, "neither 'auto'"),
+        "no embedder": (["recognize", "--gallery", clip.gallery, "--embedder", "x"], 2, "unknown embedder 'x'"),
         "keep and hysteresis": (
             ["calibrate", clip.path, "--gallery", clip.gallery, "--config", contrary],
             2,
-            "target_recall sets the threshold",
+            "cannot be combined with hysteresis",
         ),
         "no image": (["score", folder / "none.jpg"], 1, "cannot read"),
     }
