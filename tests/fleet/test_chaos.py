@@ -153,7 +153,7 @@ def test_a_person_at_two_gates_of_a_group_is_sent_once_and_a_drained_camera_take
     ):
         base, site = cameras.url.removesuffix("/live"), tmp_path / "site.yaml"
         site.write_text(
-            "gate: {people: {group: hall, group_s: 600}, keep: 0.99}\n"
+            "gate: {identity: {group: hall, group_s: 600}, target_recall: 0.99}\n"
             "cameras:\n"
             f"  - {{name: one, source: '{base}/one', max_fps: 3, tags: [left]}}\n"
             f"  - {{name: two, source: '{base}/two', max_fps: 3, tags: [right]}}\n"
@@ -177,4 +177,4 @@ def test_a_person_at_two_gates_of_a_group_is_sent_once_and_a_drained_camera_take
         assert report["outcomes"]["duplicate"] > 0, "people whom the other gate had sent"
         assert {shot.camera for shot in list(shots.headers.values())[:known]} == {"one"}
         after = leases(server.url)["kept.one"]
-        assert json.loads(learned)["keep"]["threshold"] == json.loads(after)["keep"]["threshold"] == 1
+        assert json.loads(learned)["recall"]["threshold"] == json.loads(after)["recall"]["threshold"] == 1

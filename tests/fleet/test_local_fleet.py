@@ -72,7 +72,7 @@ def test_one_command_runs_heals_and_ends_everything(tmp_path: Path, clip: DemoCl
             second = facegate("fleet", "up", site, "--data", tmp_path / "data", "--port", free_port())
             assert second.returncode == 2 and "another fleet uses" in second.stderr
             taken = facegate("fleet", "up", site, "--data", tmp_path / "other", "--port", port)
-            assert taken.returncode == 2 and "give --port" in taken.stderr
+            assert taken.returncode == 2 and "choose another --port" in taken.stderr
             for name in ("gate-1", "recognize", "nats-server"):
                 old = family(fleet)[name]
                 old.kill()

@@ -71,12 +71,12 @@ def test_a_gate_follows_tells_when_it_is_alone_and_leaves(tmp_path: Path, clip: 
 
         one = f"cameras:\n  - {{name: one, source: '{base}/one', max_fps: 2}}\n"
         two = one + f"  - {{name: two, source: '{base}/two', max_fps: 2, user: u, password: '${{TWO}}'}}\n"
-        three = two + f"  - {{name: three, source: '{base}/three', near: [elsewhere]}}\n"
+        three = two + f"  - {{name: three, source: '{base}/three', hosts: [elsewhere]}}\n"
         scorer = load_scorer(device="cpu")
         info = QualityInfo(scorer.algorithm, scorer.card.name, scorer.calibration)
         write_learned_state(tmp_path, "odd", info, RecallState("", [], 1))
         next(tmp_path.glob("odd.*")).write_text("nonsense")
-        three += f"  - {{name: odd, source: '{base}/odd', gate: {{keep: 0.99, state: {tmp_path}}}}}\n"
+        three += f"  - {{name: odd, source: '{base}/odd', gate: {{target_recall: 0.99, state: {tmp_path}}}}}\n"
         apply(three)
 
         def healthz() -> dict[str, object]:
@@ -93,7 +93,7 @@ def test_a_gate_follows_tells_when_it_is_alone_and_leaves(tmp_path: Path, clip: 
             found = status(nats_server.url)["cameras"]
             assert found["one"]["gate"] == "gate.1" and found["three"]["state"] == "waiting"
             assert "variable TWO is not set" in found["two"]["state"], "a secret that this host does not have"
-            until(lambda: "nothing that a gate" in camera(nats_server.url, "odd")["state"], "why not")
+            until(lambda: "not a learned threshold" in camera(nats_server.url, "odd")["state"], "why not")
             assert healthz()["ok"] and healthz()["fleet"]["connected"]  # type: ignore[index]
             until(lambda: gate.told("shot"), "a shot")
             check_exposition(exposition(port))
