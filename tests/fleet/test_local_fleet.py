@@ -79,7 +79,6 @@ def test_one_command_runs_heals_and_ends_everything(tmp_path: Path, clip: DemoCl
                 until(lambda name=name, old=old: family(fleet).get(name, old) != old, f"{name} again")
             until(
                 lambda: len({c["gate"] for c in status(url)["cameras"].values()} - {None}) == 2,
-                60,
                 "all well again",
             )
             site.write_text(text.replace("name: c3", "name: new"))
