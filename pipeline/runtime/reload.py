@@ -33,7 +33,7 @@ def differences(
     before: RunConfig,
     after: RunConfig,
     gate_before: Callable[[str], GateConfig],
-    anew: Set[str] = frozenset(),
+    must_restart: Set[str] = frozenset(),
 ) -> ConfigDiff:
     """Compare two configurations.
 
@@ -41,7 +41,7 @@ def differences(
         before: the running configuration.
         after: the new one.
         gate_before: returns the current gate settings of a camera.
-        anew: cameras that must restart even if unchanged.
+        must_restart: cameras that restart even if unchanged.
     """
     known = {camera.name: camera for camera in before.cameras}
     new = {camera.name: camera for camera in after.cameras}
@@ -52,7 +52,7 @@ def differences(
             name
             for name, camera in new.items()
             if name in known
-            and (name in anew or camera != known[name] or after.gate_for(name) != gate_before(name))
+            and (name in must_restart or camera != known[name] or after.gate_for(name) != gate_before(name))
         ),
         ignored=tuple(name for name in SECTIONS if getattr(after, name) != getattr(before, name)),
     )
