@@ -86,8 +86,8 @@ def beside_a_folder(
     pictures, _, _ = gallery_with_faults(data / "faces" / "lfw-folds-1-4.zip", seed, faults=faults)
     with tempfile.TemporaryDirectory() as scratch:
         folder = write(pictures, Path(scratch) / "people")
-        looker = FaceExtractor(load_detector("yunet", data / "models" / "yunet_n_640_640.onnx"), load_scorer())
-        with GalleryWatcher(folder, judge, rule_of(judge), lambda: looker, Path(scratch) / "cache") as keeper:
+        extractor = FaceExtractor(load_detector("yunet", data / "models" / "yunet_n_640_640.onnx"), load_scorer())
+        with GalleryWatcher(folder, judge, rule_of(judge), lambda: extractor, Path(scratch) / "cache") as keeper:
             others = keeper.gallery
     return Gallery([*own.names, *others.names], np.concatenate([own.templates, others.templates]))
 

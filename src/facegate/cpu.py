@@ -81,11 +81,11 @@ def pin(given: str) -> None:
     Raises:
         ConfigError: no such cores, or not supported by the system.
     """
-    wanted: set[int] = set()
+    cpus: set[int] = set()
     try:
         for part in given.split(","):
             first, _, last = part.partition("-")
-            wanted |= set(range(int(first), int(last or first) + 1))
-        os.sched_setaffinity(0, wanted)
+            cpus |= set(range(int(first), int(last or first) + 1))
+        os.sched_setaffinity(0, cpus)
     except (ValueError, OSError, AttributeError) as error:
         raise ConfigError(f"invalid --cores {given}: give cores of this host, such as 0-3 or 0,2") from error
