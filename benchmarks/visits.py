@@ -19,10 +19,10 @@ import numpy as np
 
 from benchmarks.clips import ROOT, STRANGERS, Crops, altered, as_played, enrolled, galleries, rule_of, run
 from benchmarks.host_info import cpu
+from facegate.cpu import share_cores
 from facegate.detectors.base import load_detector
 from facegate.evaluation.savings import LabeledVisit, Observer, SentFace, load_labels
 from facegate.pipeline.config import DetectorConfig, GateConfig, config_for
-from facegate.pipeline.flow.cores import share_cores
 from facegate.pipeline.records import Image
 from facegate.recognition.embedders import Embedder, load_embedder
 from facegate.recognition.enrollment.face_extraction import FaceExtractor

@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 
 def clock() -> float:
-    """Monotonic time of this host, s; includes time in which it slept, if the system has such a clock."""
+    """Monotonic time of this host, s; includes time in which it slept, on systems with CLOCK_BOOTTIME."""
     return time.clock_gettime(_CLOCK)
 
 

@@ -169,7 +169,7 @@ def _shot(decided_s: float, decision: Decision, model: str) -> str:
 def _figure(face: ScoredFace, caption: str, model: str) -> str:
     advice = reasons_of(face, model).advice
     if advice is not None:
-        caption += f"<br>{escape(advice.say)}"
+        caption += f"<br>{escape(advice.text)}"
     picture = cv2.resize(heatmap(face.face.crop, face.patches), None, fx=0.3, fy=0.3, interpolation=cv2.INTER_AREA)
     height, width = picture.shape[:2]
     return (
