@@ -68,7 +68,7 @@ class OutputConfig(_OnDisk):
 
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
-        schemes = _SCHEMES.get(self.kind, ())
+        schemes: tuple[str, ...] = _SCHEMES.get(self.kind, ())
         given, other = ("url", "path") if schemes else ("path", "url")
         if getattr(self, given) is None or getattr(self, other) is not None:
             raise ValueError(f"an output of kind '{self.kind}' takes '{given}', not '{other}'")
