@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from threading import Event, Thread
-from typing import Any
 
+import av
 import msgspec
 
 from facegate.errors import FacegateError, SourceError
@@ -19,7 +19,7 @@ MAX_BUFFERED_FRAMES = 12
 MAX_PAIR_GAP_S = 0.1
 """Maximum time between two frames of a pair, seconds; beyond, faces have moved."""
 
-Large = tuple[FrameRef, Any]
+Large = tuple[FrameRef, av.VideoFrame]
 
 
 def nearest(ref: FrameRef, kept: list[Large]) -> Large | None:
