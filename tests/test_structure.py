@@ -22,6 +22,7 @@ FOLDERS = tuple(sorted(path.name for path in PACKAGE.iterdir() if path.is_symlin
 ROOMS = (
     "facegate.errors",
     "facegate.background",
+    "facegate.backoff",
     "facegate.clock",
     "facegate.paths",
     "facegate.database",

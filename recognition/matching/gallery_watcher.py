@@ -19,7 +19,8 @@ from facegate.recognition.enrollment.face_extraction import FaceExtractor
 from facegate.recognition.enrollment.folder_sync import Stamp, sync
 from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.unknowns import UnknownStore
-from facegate.recognition.matching.gallery import DecisionRule, Gallery
+from facegate.recognition.matching.decision_rule import DecisionRule
+from facegate.recognition.matching.gallery import Gallery
 
 REFRESH_S = 1.0
 TIDY_S = 60.0

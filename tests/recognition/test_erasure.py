@@ -21,7 +21,7 @@ from facegate.recognition.enrollment.records import Erased, FaceSample
 from facegate.recognition.enrollment.unknowns import UnknownStore
 from facegate.recognition.matching.gallery import Match
 from facegate.recognition.worker.open_visits import claim_visits
-from facegate.recognition.worker.visit import VisitEvent, VisitState
+from facegate.recognition.worker.visit_state import VisitEvent, VisitState
 from facegate.sinks import wire
 from facegate.sinks.spool import Spool
 from facegate.sinks.wire import EncodedShot
