@@ -16,7 +16,7 @@ from facegate.scoring.families import CARD_KEY, IDENTITY, QUALITIES, ModelCard, 
 from facegate.training.recipe import FUSION, MEAN, STD, student_architecture
 
 CALIBRATION_CROPS = 2000
-BLOCKS = (2, 3, 4, 5)
+BLOCKS = (0, 1, 2, 3)
 """Scored blocks, chosen with ``benchmarks/block_selection.py``."""
 CALIBRATION_LEVELS = (0, 1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 99, 100)
 
@@ -38,8 +38,8 @@ def export_model(checkpoint: Path, target: Path, name: str, crops: NDArray[np.ui
         fusion=FUSION,
         mean=MEAN,
         std=STD,
-        license="weights for non-commercial research (trained on research data)",
-        source=f"distilled from MobileFaceNet-y1, {state['samples_done']} samples",
+        license="Apache-2.0 (teachers: Apache-2.0 and CC0; pictures: docs/research/model-card.md)",
+        source=f"distilled from face-reidentification-retail-0095 and dlib's ResNet, {state['samples_done']} views",
     )
     average: dict[str, torch.Tensor] = state["average"]
     packed = {name: (v.half() if v.is_floating_point() else v).contiguous() for name, v in average.items()}
@@ -53,7 +53,7 @@ def export_model(checkpoint: Path, target: Path, name: str, crops: NDArray[np.ui
         "norm": _percentiles(scores.norm),
         "estimate": _percentiles(load_scorer(target, device="cpu", quality="estimate").score(views).raw_score),
     }
-    card = msgspec.structs.replace(card, calibration=tables, calibration_version="pool112-half-degraded-1")
+    card = msgspec.structs.replace(card, calibration=tables, calibration_version="pool-half-degraded-1")
     _write(target, packed, card)
 
 
