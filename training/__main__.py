@@ -21,12 +21,13 @@ from facegate.pipeline.flow.cores import set_wait_policy
 from facegate.scoring.loading import load_file
 from facegate.training.batches import load_facts, pool_facts
 from facegate.training.distill import Trainer, train
-from facegate.training.dlib_resnet import dlib_weights
 from facegate.training.export import CALIBRATION_CROPS, export_model
-from facegate.training.openvino_ir import IrNetwork
 from facegate.training.pool import load_pool
+from facegate.training.provenance import TEACHERS, pool_ingredients
 from facegate.training.recipe import Recipe
-from facegate.training.teacher import DlibTeacher, Teacher
+from facegate.training.teachers.dlib_resnet import dlib_weights
+from facegate.training.teachers.openvino_ir import IrNetwork
+from facegate.training.teachers.recognizers import DlibTeacher, Teacher
 from facegate.training.views import ViewSettings
 
 HOLD_OUT_EVERY = 100
@@ -131,8 +132,9 @@ def export(
     name: str = "facegate-open-s",
 ) -> None:
     """Write a checkpoint's averaged weights with their card; the raw score is calibrated on the pool."""
-    crops = load_pool(pool, checkpoint.parent / "pool.npy").crops
-    export_model(checkpoint, target, name, crops[:: max(1, len(crops) // CALIBRATION_CROPS)])
+    pool_ = load_pool(pool, checkpoint.parent / "pool.npy")
+    chosen = pool_.crops[:: max(1, len(pool_.crops) // CALIBRATION_CROPS)]
+    export_model(checkpoint, target, name, chosen, (*TEACHERS, *pool_ingredients(pool_.names)))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facegate.training.recipe import AGREEMENT, DLIB_LENGTH, INTEL_LENGTH, NO_FACE_ESTIMATES, Recipe
-from facegate.training.teacher import DlibTeacher, Teacher
+from facegate.training.teachers.recognizers import DlibTeacher, Teacher
 from facegate.training.views import BLEND, NO_FACE, Views
 
 CHUNK = 64

@@ -40,10 +40,10 @@ from facegate.scoring.network.vit import FaceViT
 from facegate.scoring.vitnt import attention_received, image_quality
 from facegate.training.batches import Batch, BatchMaker, Facts
 from facegate.training.inherit import inherit
-from facegate.training.openvino_ir import IrNetwork
 from facegate.training.recipe import FUSION, MEAN, SCORED_BLOCKS, STD, Recipe, student_architecture
 from facegate.training.rounding import Rounding
-from facegate.training.teacher import Teacher
+from facegate.training.teachers.openvino_ir import IrNetwork
+from facegate.training.teachers.recognizers import Teacher
 from facegate.training.views import stream
 
 BATCHES_AHEAD = 3

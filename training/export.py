@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 
 from facegate.evaluation.degrade import degrade_half
 from facegate.scoring.engine import load_scorer
-from facegate.scoring.families import CARD_KEY, IDENTITY, QUALITIES, ModelCard, Quality, Table
+from facegate.scoring.families import CARD_KEY, IDENTITY, QUALITIES, Ingredient, ModelCard, Quality, Table
+from facegate.training.provenance import may_be_used_for_anything
 from facegate.training.recipe import FUSION, MEAN, STD, student_architecture
 
 CALIBRATION_CROPS = 2000
@@ -21,11 +22,13 @@ BLOCKS = (0, 1, 2, 3)
 CALIBRATION_LEVELS = (0, 1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 99, 100)
 
 
-def export_model(checkpoint: Path, target: Path, name: str, crops: NDArray[np.uint8]) -> None:
+def export_model(
+    checkpoint: Path, target: Path, name: str, crops: NDArray[np.uint8], made_from: tuple[Ingredient, ...]
+) -> None:
     """Write the averaged weights of ``checkpoint`` to ``target``.
 
     For each number that may stand for quality, the calibration table maps it to its percentile on ``crops``, half
-    of them degraded (seed 0).
+    of them degraded (seed 0). The license follows from ``made_from``.
     """
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     card = ModelCard(
@@ -38,7 +41,8 @@ def export_model(checkpoint: Path, target: Path, name: str, crops: NDArray[np.ui
         fusion=FUSION,
         mean=MEAN,
         std=STD,
-        license="Apache-2.0 (teachers: Apache-2.0 and CC0; pictures: docs/research/model-card.md)",
+        license="Apache-2.0" if may_be_used_for_anything(made_from) else "see what it was made from",
+        made_from=made_from,
         source=f"distilled from face-reidentification-retail-0095 and dlib's ResNet, {state['samples_done']} views",
     )
     average: dict[str, torch.Tensor] = state["average"]

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from facegate.scoring.network.head import GdcHead
 from facegate.scoring.network.stems import GatedInverted, GatedStem, Leaky
 from facegate.scoring.network.vit import FaceViT
-from facegate.training.openvino_ir import IrNetwork, Operation
-from facegate.training.teacher import GRID, resampling
+from facegate.training.teachers.openvino_ir import IrNetwork, Operation
+from facegate.training.teachers.recognizers import GRID, resampling
 
 TEACHER_BLOCKS = (4, 6, 2)
 """Residual blocks of the teacher's stages at strides 4, 8 and 16."""

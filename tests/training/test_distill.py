@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import zipfile
 from pathlib import Path
 from time import monotonic
 
@@ -22,15 +23,16 @@ from facegate.scoring.engine import load_scorer
 from facegate.scoring.network.vit import FaceViT
 from facegate.training.batches import Facts, load_facts, pool_facts
 from facegate.training.distill import Trainer, train
-from facegate.training.dlib_resnet import dlib_weights
 from facegate.training.export import export_model
 from facegate.training.inherit import inherit
 from facegate.training.occlude import COVERS
-from facegate.training.openvino_ir import IrNetwork
 from facegate.training.pool import Labels, kept_out, labels
+from facegate.training.provenance import TEACHERS, may_be_used_for_anything, pool_ingredients
 from facegate.training.recipe import Recipe, student_architecture
 from facegate.training.rounding import Rounding, rounded
-from facegate.training.teacher import EMBEDDING, MAP, DlibTeacher, Teacher
+from facegate.training.teachers.dlib_resnet import dlib_weights
+from facegate.training.teachers.openvino_ir import IrNetwork
+from facegate.training.teachers.recognizers import EMBEDDING, MAP, DlibTeacher, Teacher
 from facegate.training.views import BLEND, NO_FACE, ViewSettings, make_batch
 
 WHOLE = ((64, 128, 64, 4), (64, 256, 128, 6), (128, 512, 128, 2))
@@ -160,6 +162,16 @@ def test_what_the_recognizers_know_of_a_pool_is_kept(
     np.testing.assert_array_equal(again.map_std, found.map_std)
 
 
+def test_a_pool_says_its_licenses_and_an_unknown_folder_is_not_permissive(data: Path) -> None:
+    with zipfile.ZipFile(data / "faces" / "pool-open112.zip") as archive:
+        names = [name for name in archive.namelist() if name.endswith(".webp")]
+    found = pool_ingredients(names)
+    assert sum(int(item.name.split()[1]) for item in found) == len(names)
+    assert may_be_used_for_anything((*TEACHERS, *found)) and all(item.source for item in found)
+    assert not may_be_used_for_anything(pool_ingredients([*names, "utk/1_0_0_1.webp"]))
+    assert not may_be_used_for_anything(())
+
+
 def test_rounding_leaves_256_levels_for_each_sample_and_lets_gradients_through() -> None:
     x = torch.randn(3, 40, 30, requires_grad=True)
     near = rounded(x * torch.tensor([1.0, 5.0, 100.0]).view(3, 1, 1))
@@ -214,10 +226,11 @@ def test_a_resumed_run_ends_as_an_unbroken_one_and_exports(
 
     resumed.save(tmp_path / "c.pt")
     target = tmp_path / "student.safetensors"
-    export_model(tmp_path / "c.pt", target, "student", np.concatenate([crops, degrade_half(crops, 1)]))
+    export_model(tmp_path / "c.pt", target, "student", np.concatenate([crops, degrade_half(crops, 1)]), TEACHERS)
     packed = load_scorer(target, device="cpu", dtype="fp32")
     exact = load_scorer(target, device="cpu", dtype="fp32")
     exact.network.load_state_dict({name: value.float() for name, value in resumed.average.items()})
+    assert packed.card.license == "Apache-2.0" and packed.card.made_from == TEACHERS
     a, b = packed.score(crops), exact.score(crops)
     assert spearmanr(a.raw_score, b.raw_score).statistic > 0.99
     assert a.embedding is not None and b.embedding is not None

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from facegate.cpu import NO_CPU_PINNING
 from facegate.detectors.align import ARCFACE_TEMPLATE, CROP_SIZE, similarity_transform
-from facegate.training.dlib_resnet import SIDE as DLIB_SIDE
-from facegate.training.dlib_resnet import DlibResNet
-from facegate.training.openvino_ir import IrNetwork
+from facegate.training.teachers.dlib_resnet import SIDE as DLIB_SIDE
+from facegate.training.teachers.dlib_resnet import DlibResNet
+from facegate.training.teachers.openvino_ir import IrNetwork
 
 EMBEDDING, MAP = "658", "652"
 """Names of operations of the file: the embedding, and the map ``(128, 8, 8)`` from which it is made."""
