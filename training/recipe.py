@@ -31,7 +31,7 @@ class Recipe(msgspec.Struct, frozen=True):
     """For the layers that start as the teacher's."""
     fresh_rate: float = 1e-3
     """For the transformer blocks and the estimates."""
-    front_until: int = 40_000
+    front_until: int = 24_000
     """Samples after which the stages at strides 2 and 4 are frozen, which makes a step a third cheaper."""
     warmup: int = 2000
     """Samples until the full learning rates are reached."""

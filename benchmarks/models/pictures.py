@@ -105,15 +105,15 @@ def _gray(crop: Image, row: int) -> Image:
 COPIES: dict[str, Copy] = {
     "clean": lambda crops: crops,
     "half degraded": lambda crops: degrade_half(crops, 0),
-    "24 px wide": at_width(24),
     "32 px wide": at_width(32),
+    "H.264 QP 38": at_qp(38),
+    "24 px wide": at_width(24),
     "48 px wide": at_width(48),
     "64 px wide": at_width(64),
+    "infrared": _each(lambda crop, row: infrared(crop, 0.5, np.random.default_rng((1, row)))),
     "H.264 QP 32": at_qp(32),
-    "H.264 QP 38": at_qp(38),
     "JPEG quality 20": as_jpeg(20),
     "gray": _each(_gray),
-    "infrared": _each(lambda crop, row: infrared(crop, 0.5, np.random.default_rng((1, row)))),
     "mirrored": lambda crops: np.ascontiguousarray(crops[:, :, ::-1]),
 }
 """Copies of a set, by condition."""
