@@ -100,14 +100,14 @@ class Pipeline:
             config,
             self.channels[0],
             after=after,
-            at_rest=lambda: scheduler is not None and scheduler.is_idle,
+            is_idle=lambda: scheduler is not None and scheduler.is_idle,
             permit=self._permits.get(config.name),
         )
         (self._live.add if camera.source.live else self._live.discard)(camera.name)
         gate = self.gates.settings(camera.name)
         regions = Regions(detect_region=config.detect_region, zones=config.zones, mask=config.mask)
         scheduler = DetectionScheduler(
-            look_s=1 / config.max_fps if config.max_fps and camera.source.live else None,
+            frame_interval_s=1 / config.max_fps if config.max_fps and camera.source.live else None,
             idle_fps=config.idle_fps,
             skip_still=config.skip_still,
             follow=config.track_between_detections,

@@ -16,10 +16,10 @@ from facegate.pipeline.sources.network import HTTP, RTSP, NetworkSource
 from facegate.pipeline.sources.webcam import WebcamSource
 
 
-def open_source(config: CameraConfig, at_rest: Callable[[], bool] = lambda: False) -> Source:
+def open_source(config: CameraConfig, is_idle: Callable[[], bool] = lambda: False) -> Source:
     """Choose the source: a webcam index or device, a URL, a folder of pictures, or a video file.
 
-    Nothing is opened before frames are requested. ``at_rest`` returns whether the scene was idle at the last frame;
+    Nothing is opened before frames are requested. ``is_idle`` returns whether the scene was idle at the last frame;
     a network stream then decodes as little as possible.
 
     Raises:
@@ -35,7 +35,7 @@ def open_source(config: CameraConfig, at_rest: Callable[[], bool] = lambda: Fals
             # The sub stream is sampled; of the main stream every frame is needed.
             large = config.model_copy(update={"source": config.main_stream, "max_fps": None})
             return DualStreamSource(NetworkSource(config), NetworkSource(large))
-        recording: Source = NetworkSource(config, at_rest)
+        recording: Source = NetworkSource(config, is_idle)
     else:
         recording = ImageFolderSource(config) if Path(source).is_dir() else FileSource(config)
     return RealtimePlayback(recording) if config.realtime and not recording.live else recording

@@ -51,15 +51,15 @@ class KeyframeOnlyMode:
         """Record the decoding time of a packet."""
         self._cost_s += 0.1 * (seconds - self._cost_s)
 
-    def step(self, size: int, *, key: bool, at_rest: bool) -> PacketAction:
+    def step(self, size: int, *, key: bool, is_idle: bool) -> PacketAction:
         """Take the next packet.
 
         Args:
             size: its size in bytes.
             key: whether it is a key frame.
-            at_rest: whether the scene is idle, as of the last decoded frame.
+            is_idle: whether the scene is idle, as of the last decoded frame.
         """
-        if not at_rest:
+        if not is_idle:
             self._sizes.clear()
             self._updates = 0
             return self._release(PacketAction.DECODE)

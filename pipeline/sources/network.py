@@ -34,21 +34,21 @@ class NetworkSource:
     def __init__(
         self,
         config: CameraConfig,
-        at_rest: Callable[[], bool] = lambda: False,
+        is_idle: Callable[[], bool] = lambda: False,
         packets: Callable[[Any, Any, str], Packets] = PacketReader,
     ) -> None:
         """Prepare; nothing is opened yet.
 
         Args:
             config: the camera.
-            at_rest: see :class:`~facegate.pipeline.sources.decoder.Decoder`.
+            is_idle: see :class:`~facegate.pipeline.sources.decoder.Decoder`.
             packets: see :class:`~facegate.pipeline.sources.decoder.Decoder`.
 
         Raises:
             ConfigError: not a URL.
         """
         self._config = config
-        self._at_rest = at_rest
+        self._is_idle = is_idle
         self._packets = packets
         try:
             parts = urlsplit(config.source)
@@ -114,7 +114,7 @@ class NetworkSource:
             raise SourceError(f"cannot open {shown}: {cause}; {check}") from error
         with container:
             self._decoder = Decoder(
-                config, container, shown, live=self.live, at_rest=self._at_rest, packets=self._packets
+                config, container, shown, live=self.live, is_idle=self._is_idle, packets=self._packets
             )
             yield self._decoder
 
