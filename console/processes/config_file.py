@@ -17,6 +17,7 @@ from ruamel.yaml.error import YAMLError
 
 from facegate.errors import ConfigError, FacegateError
 from facegate.pipeline.config import RunConfig, build_config
+from facegate.pipeline.config.messages import yaml_problem
 
 HEADER = "# facegate configuration, created by 'facegate serve'; can be edited. See docs/reference/settings.md\n"
 MAX_BYTES = 4 * 2**20
@@ -152,11 +153,7 @@ def _parse(text: str, path: Path) -> CommentedMap:
     try:
         data = _yaml().load(text)
     except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" near line {mark.line + 1}" if mark else ""
-        raise ConfigError(
-            f"{path} is not valid YAML{line}: {getattr(error, 'problem', None) or 'not text'}"
-        ) from error
+        raise yaml_problem(path, error) from error
     if not isinstance(data, CommentedMap):
         raise ConfigError(f"{path}: expected keys such as 'cameras:'")
     if data.get("cameras") is None:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from facegate.errors import ConfigError, DeliveryError
 from facegate.pipeline.config.delivery import OutputConfig
+from facegate.pipeline.config.messages import problem
 from facegate.recognition.publishers.home_assistant import NamesMqtt
 from facegate.recognition.worker.name_changes import renamed_line
 from facegate.recognition.worker.visits import VisitEvent
@@ -225,11 +226,8 @@ def _spooled_sink(
             console=own,
         )
     except ValidationError as error:
-        reason = (
-            str(error.errors()[0]["msg"])
-            .removeprefix("Value error, ")
-            .replace("set 'allow_insecure: true'", "add --allow-insecure")
-        )
+        reason = problem(error, OutputConfig).replace("set 'allow_insecure: true'", "add --allow-insecure")
+        reason = reason.replace("secret: ", f"{SECRET} ", 1)
         raise ConfigError(f"invalid --publish {url.rpartition('@')[2]}: {reason}") from None
     with ExitStack() as opened:
         try:

@@ -104,6 +104,12 @@ def main() -> None:
         sys.stderr.write(f"facegate: {redact(' '.join(str(error).split()))}\n")
         leave(error.exit_code)
     except typer.TyperException as error:
+        from pydantic import ValidationError
+
+        from facegate.pipeline.config.messages import explain
+
+        if isinstance(error.__cause__, ValidationError):  # typer passes on the text of pydantic
+            error.message = explain(error.__cause__.errors()[0])
         sys.stderr.write(f"facegate: {error.format_message()} (see facegate --help)\n")
         leave(error.exit_code)
     except KeyboardInterrupt:
