@@ -15,8 +15,8 @@ import typer
 from numpy.typing import NDArray
 from torch import Tensor
 
+from facegate.cpu import set_wait_policy
 from facegate.errors import FacegateError
-from facegate.pipeline.flow.cores import set_wait_policy
 from facegate.scoring.loading import load_file
 from facegate.training.distill import Trainer, train
 from facegate.training.export import CALIBRATION_CROPS, export_model

@@ -80,7 +80,7 @@ class DetectionScheduler:
     def __init__(
         self,
         *,
-        look_s: float | None = None,
+        frame_interval_s: float | None = None,
         idle_fps: float | None = 0.5,
         skip_still: bool = False,
         follow: bool = True,
@@ -88,13 +88,15 @@ class DetectionScheduler:
         """Configure.
 
         Args:
-            look_s: seconds between two processed frames without overload; ``None`` if unknown.
+            frame_interval_s: seconds between two processed frames without overload; ``None`` if unknown.
             idle_fps: processed frames per second while no face is present and nothing moves; ``None`` for all.
             skip_still: skip frames without motion even while a face is present.
             follow: ``False`` runs detection on every processed frame.
         """
         self._overload_gap_s = (
-            None if look_s is None else max(OVERLOAD_FACTOR * look_s, MAX_DISCOVERY_DELAY_S / 2 + CLOCK_JITTER_S)
+            None
+            if frame_interval_s is None
+            else max(OVERLOAD_FACTOR * frame_interval_s, MAX_DISCOVERY_DELAY_S / 2 + CLOCK_JITTER_S)
         )
         self._idle_interval_s = None if idle_fps is None else 1.0 / idle_fps
         self._skip_still = skip_still

@@ -100,7 +100,7 @@ class Pipeline:
             config,
             self.channels[0],
             after=after,
-            at_rest=lambda: scheduler is not None and scheduler.is_idle,
+            is_idle=lambda: scheduler is not None and scheduler.is_idle,
             main_wanted=lambda: scheduler is not None and scheduler.sees_faces and self._undecided(config.name),
             permit=self._permits.get(config.name),
         )
@@ -108,7 +108,7 @@ class Pipeline:
         gate = self.gates.settings(camera.name)
         regions = Regions(detect_region=config.detect_region, zones=config.zones, mask=config.mask)
         scheduler = DetectionScheduler(
-            look_s=1 / config.max_fps if config.max_fps and camera.source.live else None,
+            frame_interval_s=1 / config.max_fps if config.max_fps and camera.source.live else None,
             idle_fps=config.idle_fps,
             skip_still=config.skip_still,
             follow=config.track_between_detections,

@@ -88,7 +88,7 @@ class Decoder:
         shown: str,
         *,
         live: bool,
-        at_rest: Callable[[], bool] = lambda: False,
+        is_idle: Callable[[], bool] = lambda: False,
         packets: Callable[[Any, Any, str], Packets] = PacketReader,
         make_mode: Callable[[], DecodingMode] = KeyframeOnlyMode,
     ) -> None:
@@ -99,7 +99,7 @@ class Decoder:
             container: result of ``av.open``.
             shown: name for messages, without its password.
             live: decode without delay, and skip frames to catch up.
-            at_rest: returns whether the scene was idle at the last frame (no face, no motion).
+            is_idle: returns whether the scene was idle at the last frame (no face, no motion).
             packets: makes the packet reader of a live stream, given container, stream and name.
             make_mode: makes what decides which packets of a live stream are decoded while it is idle.
 
@@ -121,7 +121,7 @@ class Decoder:
         """Packets that were not decoded in order to catch up."""
         self.packets_idle = 0
         """Packets that were not decoded because the scene was idle."""
-        self._is_idle = at_rest
+        self._is_idle = is_idle
         self._fps = float(self._stream.average_rate or self._stream.guessed_rate or 25)
         self._decoded = 0
         self._keys: deque[float] = deque(maxlen=10)
@@ -234,7 +234,7 @@ class Decoder:
                 for picture in pictures:
                     stamp_s = _stamp_s(picture)
                     pts_s = clock.step(stamp_s, arrived.arrived_s, arrivals.period_s)
-                    captured_at = self._captured_at(stamp_s, clock.believed)
+                    captured_at = self._captured_at(stamp_s, clock.trusted)
                     yield picture, _Timing(pts_s, reader.now(), backlog.behind_s, captured_at)
                 backlog.record_decode_time(reader.now() - taken_s)
 
@@ -243,7 +243,7 @@ class Decoder:
         frame."""
         packet = arrived.packet
         action = mode.step(
-            packet.size, key=packet.is_keyframe, at_rest=backlog.skip_frame == "DEFAULT" and self._is_idle()
+            packet.size, key=packet.is_keyframe, is_idle=backlog.skip_frame == "DEFAULT" and self._is_idle()
         )
         if action in (PacketAction.HOLD_KEYFRAME, PacketAction.DROP):
             self.packets_idle += len(held) + (action is PacketAction.DROP)
@@ -290,10 +290,10 @@ class Decoder:
             if reader.now() - last > timeout_s:
                 raise SourceError(f"{self._shown} sent no decodable frame for {timeout_s:g} s")
 
-    def _captured_at(self, stamp_s: float | None, believed: bool) -> float | None:
+    def _captured_at(self, stamp_s: float | None, trusted: bool) -> float | None:
         """Unix time of capture, if the camera sends it and its timestamps are plausible."""
         started = self._container.start_time_realtime
-        return started / 1e6 + stamp_s if started and stamp_s is not None and believed else None
+        return started / 1e6 + stamp_s if started and stamp_s is not None and trusted else None
 
 
 def _stamp_s(picture: Any) -> float | None:

@@ -19,12 +19,12 @@ from facegate.pipeline.sources.webcam import WebcamSource
 
 def open_source(
     config: CameraConfig,
-    at_rest: Callable[[], bool] = lambda: False,
+    is_idle: Callable[[], bool] = lambda: False,
     main_wanted: Callable[[], bool] = lambda: True,
 ) -> Source:
     """Choose the source: a webcam index or device, a URL, a folder of pictures, or a video file.
 
-    Nothing is opened before frames are requested. ``at_rest`` returns whether the scene was idle at the last frame;
+    Nothing is opened before frames are requested. ``is_idle`` returns whether the scene was idle at the last frame;
     a network stream then decodes as little as possible. ``main_wanted`` returns whether a face is present that is
     worth the size of the main stream, which is not decoded until then.
 
@@ -41,8 +41,8 @@ def open_source(
             # The sub stream is sampled; of the main stream every frame is needed.
             large = config.model_copy(update={"source": config.main_stream, "max_fps": None})
             main = NetworkSource(large, lambda: not main_wanted(), make_mode=OnDemandMode)
-            return DualStreamSource(NetworkSource(config, at_rest), main, main_wanted)
-        recording: Source = NetworkSource(config, at_rest)
+            return DualStreamSource(NetworkSource(config, is_idle), main, main_wanted)
+        recording: Source = NetworkSource(config, is_idle)
     else:
         recording = ImageFolderSource(config) if Path(source).is_dir() else FileSource(config)
     return RealtimePlayback(recording) if config.realtime and not recording.live else recording

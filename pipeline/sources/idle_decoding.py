@@ -50,13 +50,13 @@ class DecodingMode(Protocol):
     decodes_idle: bool
     """Whether some packets of an idle scene are decoded, so that a stream without decodable ones is broken."""
 
-    def step(self, size: int, *, key: bool, at_rest: bool) -> PacketAction:
+    def step(self, size: int, *, key: bool, is_idle: bool) -> PacketAction:
         """Take the next packet.
 
         Args:
             size: its size in bytes.
             key: whether it is a key frame.
-            at_rest: whether the scene is idle, as of the last decoded frame.
+            is_idle: whether the scene is idle, as of the last decoded frame.
         """
 
     def record_decode_time(self, seconds: float) -> None:
@@ -80,9 +80,9 @@ class KeyframeOnlyMode:
         """See :class:`DecodingMode`."""
         self._cost_s += 0.1 * (seconds - self._cost_s)
 
-    def step(self, size: int, *, key: bool, at_rest: bool) -> PacketAction:
+    def step(self, size: int, *, key: bool, is_idle: bool) -> PacketAction:
         """See :class:`DecodingMode`."""
-        if not at_rest:
+        if not is_idle:
             self._sizes.clear()
             self._updates = 0
             return self._release(PacketAction.DECODE)
@@ -125,7 +125,7 @@ class OnDemandMode:
     def record_decode_time(self, seconds: float) -> None:
         """See :class:`DecodingMode`; the time is not used."""
 
-    def step(self, size: int, *, key: bool, at_rest: bool) -> PacketAction:
+    def step(self, size: int, *, key: bool, is_idle: bool) -> PacketAction:
         """See :class:`DecodingMode`."""
         if key:
             self._packets = self._bytes = 0
@@ -135,7 +135,7 @@ class OnDemandMode:
         if not self._decodable:
             self._packets = self._bytes = 0
             return PacketAction.DROP
-        if not at_rest:
+        if not is_idle:
             self._packets = self._bytes = 0
             return PacketAction.DECODE
         self._packets += 1

@@ -35,7 +35,7 @@ class NetworkSource:
     def __init__(
         self,
         config: CameraConfig,
-        at_rest: Callable[[], bool] = lambda: False,
+        is_idle: Callable[[], bool] = lambda: False,
         packets: Callable[[Any, Any, str], Packets] = PacketReader,
         make_mode: Callable[[], DecodingMode] = KeyframeOnlyMode,
     ) -> None:
@@ -43,7 +43,7 @@ class NetworkSource:
 
         Args:
             config: the camera.
-            at_rest: see :class:`~facegate.pipeline.sources.decoder.Decoder`.
+            is_idle: see :class:`~facegate.pipeline.sources.decoder.Decoder`.
             packets: see :class:`~facegate.pipeline.sources.decoder.Decoder`.
             make_mode: see :class:`~facegate.pipeline.sources.decoder.Decoder`.
 
@@ -51,7 +51,7 @@ class NetworkSource:
             ConfigError: not a URL.
         """
         self._config = config
-        self._at_rest = at_rest
+        self._is_idle = is_idle
         self._packets = packets
         self._make_mode = make_mode
         try:
@@ -122,7 +122,7 @@ class NetworkSource:
                 container,
                 shown,
                 live=self.live,
-                at_rest=self._at_rest,
+                is_idle=self._is_idle,
                 packets=self._packets,
                 make_mode=self._make_mode,
             )

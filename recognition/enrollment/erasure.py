@@ -30,7 +30,7 @@ def erase_everywhere(
     gallery: Path,
     name: str,
     embedder: Embedder,
-    alike: float,
+    min_similarity: float,
     spools: Sequence[Path] = (),
     results: Sequence[Path] = (),
     data: Path | None = None,
@@ -41,7 +41,7 @@ def erase_everywhere(
         gallery: the gallery's file.
         name: a person in it.
         embedder: computes embeddings.
-        alike: similarity from which two faces are one person.
+        min_similarity: similarity from which two faces are one person.
         spools: spools of gates and workers.
         results: output files of workers; no worker may be writing to them.
         data: a console's data folder: its store, recordings and spools.
@@ -65,7 +65,7 @@ def erase_everywhere(
             """Mask ``(N,)`` of the vectors ``(N, D)`` that show this person."""
             if not len(templates) or not len(vectors):
                 return np.zeros(len(vectors), bool)
-            return (vectors @ templates.T).max(1) >= alike
+            return (vectors @ templates.T).max(1) >= min_similarity
 
         if data is not None:
             erased += erase_stored(data, name)

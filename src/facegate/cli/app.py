@@ -26,8 +26,8 @@ from facegate.cli.commands.serve import serve
 from facegate.cli.commands.spool import app as spool_app
 from facegate.cli.exit_codes import ExitCode
 from facegate.cli.signals import leave
+from facegate.cpu import set_wait_policy
 from facegate.errors import FacegateError
-from facegate.pipeline.flow.cores import set_wait_policy
 
 set_wait_policy()
 

@@ -55,9 +55,9 @@ def run_open_set(
         known = Faces(names, rows, quality)
         if tail is not None:
             model = embedder.version.split(":")[0]
-            strangers = fit_impostor_model(known, model=model, source=f"{len(set(names))} people of {dataset.name}")
+            impostors = fit_impostor_model(known, model=model, source=f"{len(set(names))} people of {dataset.name}")
             stem = Path(spec).stem if Path(spec).is_file() else embedder.name
-            for file in write_impostor_model(strangers, tail, stem):
+            for file in write_impostor_model(impostors, tail, stem):
                 sys.stderr.write(f"{file} written\n")
         with counting("divisions") as progress:
             found[embedder.name] = evaluate_open_set(known, enrolled, progress=progress)
