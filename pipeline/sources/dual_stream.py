@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facegate.errors import FacegateError, SourceError
-from facegate.pipeline.records import Frame, FrameRef
+from facegate.pipeline.records import Frame, FrameRef, contiguous
 from facegate.pipeline.sources.base import StreamInfo
 from facegate.pipeline.sources.network import NetworkSource
 from facegate.pipeline.sources.stream_alignment import THUMBNAIL, StreamAlignment
@@ -204,7 +204,7 @@ def _thumbnail(picture: av.VideoFrame) -> NDArray[np.uint8]:
         plane = picture.planes[0]
         luma = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: picture.height, : picture.width]
     else:
-        luma = picture.to_ndarray(format="gray")
+        luma = contiguous(picture.to_ndarray(format="gray"))
     return _shrunk(luma)
 
 
