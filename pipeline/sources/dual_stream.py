@@ -202,7 +202,9 @@ def _thumbnail(picture: av.VideoFrame) -> NDArray[np.uint8]:
     """Gray thumbnail of a decoded picture, from its luma where it has one."""
     if picture.format.name in LUMA_FORMATS:
         plane = picture.planes[0]
-        luma = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: picture.height, : picture.width]
+        luma = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[
+            : picture.height, : picture.width
+        ]
     else:
         luma = contiguous(picture.to_ndarray(format="gray"))
     return _shrunk(luma)
