@@ -1,7 +1,7 @@
 """Cameras with two streams: faces are detected in the sub stream and cut from the main stream.
 
-The sub stream is always decoded. The main stream is only received, and decoded from its last key frame on once a
-face is worth it; see :class:`~facegate.pipeline.sources.idle_decoding.OnDemandMode`.
+The sub stream is always decoded. The main stream is only received, but for its first picture, and decoded from its
+last key frame on once a face is worth it; see :class:`~facegate.pipeline.sources.idle_decoding.OnDemandMode`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facegate.errors import FacegateError, SourceError
-from facegate.pipeline.records import Frame, FrameRef, contiguous
+from facegate.pipeline.records import Frame, FrameRef, Image, contiguous
 from facegate.pipeline.sources.base import StreamInfo
 from facegate.pipeline.sources.network import NetworkSource
 from facegate.pipeline.sources.stream_alignment import THUMBNAIL, StreamAlignment
@@ -100,23 +100,16 @@ class DualStreamSource:
         with _MainStream(self._large) as main:
             for frame in self._small.frames(stop):
                 main.check()
-                if not self._wanted():
+                if self._wanted():
+                    large = main.matching(frame)
+                else:
                     main.clear()
-                    yield frame
-                    continue
-                large = main.matching(frame)
-                image = None if large is None else self._converted(large)
-                if image is None:
-                    yield frame
-                    continue
-                size = {"width": image.shape[1], "height": image.shape[0]}
-                yield Frame(ref=msgspec.structs.replace(frame.ref, **size), image=frame.image, large=image)
-
-    def _converted(self, large: Large) -> Any:
-        try:
-            return self._large.to_rgb(large[1])
-        except SourceError:  # damaged; the next one follows soon
-            return None
+                    large = None
+                image = None if large is None else _converted(self._large, large[1])
+                # Boxes are always in pixels of the main stream, so that tracks continue with either picture.
+                height, width = (main.shape or frame.image.shape)[:2]
+                ref = msgspec.structs.replace(frame.ref, width=width, height=height)
+                yield Frame(ref=ref, image=frame.image, large=image)
 
 
 class _MainStream:
@@ -124,6 +117,8 @@ class _MainStream:
 
     def __init__(self, source: NetworkSource) -> None:
         self._source = source
+        self.shape: tuple[int, ...] | None = None
+        """Shape of its converted pictures, from the first one on."""
         self._kept: deque[Large] = deque(maxlen=MAX_BUFFERED_FRAMES)
         self._alignment = StreamAlignment()
         self._by_capture = False
@@ -183,6 +178,8 @@ class _MainStream:
         error: FacegateError = SourceError("the main stream has ended: check main_stream")
         try:
             for ref, picture in self._source.pictures(self._enough):
+                if self.shape is None and (image := _converted(self._source, picture)) is not None:
+                    self.shape = image.shape
                 at_s = self._time(ref)
                 thumbnail = _thumbnail(picture) if self._alignment.measuring(at_s) else None
                 with self._changed:
@@ -196,6 +193,13 @@ class _MainStream:
             with self._changed:
                 self._ended = error
                 self._changed.notify_all()
+
+
+def _converted(source: NetworkSource, picture: av.VideoFrame) -> Image | None:
+    try:
+        return source.to_rgb(picture)
+    except SourceError:  # damaged; the next one follows soon
+        return None
 
 
 def _thumbnail(picture: av.VideoFrame) -> NDArray[np.uint8]:

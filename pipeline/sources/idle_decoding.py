@@ -113,12 +113,14 @@ class KeyframeOnlyMode:
 
 
 class OnDemandMode:
-    """Decodes nothing while the scene is idle, and then everything since the last key frame."""
+    """Decodes the first key frame, nothing more while the scene is idle, and then everything since the last key
+    frame."""
 
     decodes_idle = False
 
     def __init__(self) -> None:
         self._packets = self._bytes = 0
+        self._first = True
         self._decodable = False
         """Whether every packet since a key frame was decoded or is held."""
 
@@ -135,8 +137,9 @@ class OnDemandMode:
         if not self._decodable:
             self._packets = self._bytes = 0
             return PacketAction.DROP
-        if not is_idle:
+        if not is_idle or self._first:
             self._packets = self._bytes = 0
+            self._first = False
             return PacketAction.DECODE
         self._packets += 1
         self._bytes += size
