@@ -13,7 +13,7 @@ from prometheus_client.core import Metric
 from ulid import ULID
 
 from facegate.cpu import cores
-from facegate.errors import ConfigError
+from facegate.errors import ConfigError, os_errors
 from facegate.fleet.agent import Agent, Assignment
 from facegate.fleet.bucket import BucketAddress
 from facegate.fleet.configuration import delivering
@@ -284,8 +284,6 @@ def own_folder(folder: Path) -> Path:
     Raises:
         ConfigError: it cannot be created.
     """
-    try:
+    with os_errors(ConfigError, f"cannot write to {folder}"):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise ConfigError(f"cannot write to {folder}: {(error.strerror or 'error').lower()}") from error
     return folder

@@ -15,8 +15,9 @@ import msgspec
 import structlog
 
 from facegate.database import connect
-from facegate.errors import FacegateError, StoreError
+from facegate.errors import FacegateError, StoreError, os_reason
 from facegate.maintenance.files import GALLERY, SPOOL, STORE, DataFile, Kind, examine, set_aside
+from facegate.paths import replacing
 from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.unknowns import UnknownStore
 from facegate.sinks.wire import SOFTWARE
@@ -90,7 +91,7 @@ def make_backup(files: Sequence[DataFile], folder: Path, now: float) -> Manifest
         part.replace(folder)
     except OSError as error:
         shutil.rmtree(part, ignore_errors=True)
-        raise StoreError(f"cannot back up to {folder}: {(error.strerror or 'error').lower()}") from error
+        raise StoreError(f"cannot back up to {folder}: {os_reason(error)}") from error
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
@@ -153,10 +154,8 @@ def restore(folder: Path, files: Sequence[DataFile]) -> Iterator[str]:
 
 def _restore_file(source: Path, file: DataFile) -> str:
     if file.kind is None:
-        part = file.path.with_name(file.path.name + ".part")
-        part.touch(mode=0o600)
-        part.write_bytes(source.read_bytes())
-        part.replace(file.path)
+        with replacing(file.path, 0o600) as part:
+            part.write_bytes(source.read_bytes())
         return f"{file.path}: restored"
     state = examine(file.path, file.kind).state
     if state in ("missing", "sound", "empty"):

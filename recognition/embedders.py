@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from facegate.cpu import NO_CPU_PINNING, threads
 from facegate.detectors.align import CROP_SIZE
-from facegate.errors import ConfigError, ModelError
+from facegate.errors import ConfigError, ModelError, os_errors
 from facegate.pipeline.records import Floats, Image
 from facegate.scoring.engine import Scorer, load_scorer
 from facegate.scoring.families import DEFAULT_MODEL
@@ -328,10 +328,8 @@ def _decode_card(content: bytes, where: str) -> OnnxCard:
 
 
 def _read(path: Path) -> bytes:
-    try:
+    with os_errors(ModelError, f"cannot read {path}"):
         return path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from error
 
 
 def unit(rows: NDArray[np.float32]) -> Floats:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from facegate.errors import ConfigError, SourceError
+from facegate.errors import ConfigError, SourceError, os_errors
 from facegate.pipeline.config.messages import problem, yaml_problem
 from facegate.pipeline.config.run import RunConfig
 
@@ -48,10 +48,9 @@ def read_yaml(path: Path) -> Any:
         ConfigError: unreadable, or not YAML.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        with os_errors(ConfigError, f"cannot read {path}"):
+            return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
         raise yaml_problem(path, error) from error
 
 

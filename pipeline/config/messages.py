@@ -109,14 +109,12 @@ def _value(given: Any) -> str:
 
 
 def yaml_problem(path: Path, error: Exception) -> ConfigError:
-    """Return the error for a file that PyYAML or ruamel.yaml cannot parse, or that is not UTF-8."""
+    """Return the error for a file that PyYAML or ruamel.yaml cannot parse."""
     mark = getattr(error, "problem_mark", None)
     line = f" near line {mark.line + 1}" if mark else ""
     text = str(getattr(error, "problem", None) or "")
     reason = next((message for start, message in _YAML.items() if text.startswith(start)), None)
-    if isinstance(error, UnicodeDecodeError):
-        reason = "it is not UTF-8 text"
-    elif hasattr(error, "character"):
+    if hasattr(error, "character"):
         reason = "a control character"
     return ConfigError(f"{path} is not valid YAML{line}: {reason or 'check quotes, colons and indentation there'}")
 

@@ -12,7 +12,8 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from facegate.errors import ConfigError
+from facegate.errors import ConfigError, os_errors, os_reason
+from facegate.paths import replacing
 from facegate.pipeline.config import GateConfig, RunConfig
 from facegate.pipeline.gating.gate import Decision, GatePolicy, GateSettings
 from facegate.pipeline.gating.limits import FaceLimits
@@ -218,9 +219,8 @@ class GateFactory:
 def _write(path: Path, state: RecallState) -> None:
     """Replace the file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_bytes(msgspec.json.encode(state))
-    part.replace(path)
+    with replacing(path) as part:
+        part.write_bytes(msgspec.json.encode(state))
 
 
 def _try_to_write(path: Path, state: RecallState) -> None:
@@ -228,8 +228,7 @@ def _try_to_write(path: Path, state: RecallState) -> None:
     try:
         _write(path, state)
     except OSError as error:
-        reason = (error.strerror or "unknown error").lower()
-        log.error("cannot save the learned threshold", file=str(path), reason=reason)
+        log.error("cannot save the learned threshold", file=str(path), reason=os_reason(error))
 
 
 def write_learned_state(folder: Path, camera: str, info: QualityInfo, state: RecallState) -> None:
@@ -239,10 +238,8 @@ def write_learned_state(folder: Path, camera: str, info: QualityInfo, state: Rec
         ConfigError: it cannot be written.
     """
     path = _learned_file(folder, camera, info)
-    try:
+    with os_errors(ConfigError, f"cannot write {path}"):
         _write(path, state)
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {(error.strerror or 'unknown error').lower()}") from error
 
 
 def _learned_file(folder: Path, camera: str, info: QualityInfo) -> Path:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import av
 import av.error
 
-from facegate.errors import ConfigError, SourceError
+from facegate.errors import ConfigError, SourceError, os_errors
 from facegate.pipeline.addresses import redact, suspicious, with_login
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.records import Frame, FrameRef, Image
@@ -139,11 +139,8 @@ class NetworkSource:
             return config.source
         password = config.password or ""
         if config.password_file is not None:
-            try:
+            with os_errors(SourceError, f"cannot read password_file {config.password_file}"):
                 password = config.password_file.read_text(encoding="utf-8").rstrip("\r\n")
-            except (OSError, UnicodeDecodeError) as error:
-                why = (getattr(error, "strerror", None) or "not text").lower()
-                raise SourceError(f"cannot read password_file {config.password_file}: {why}") from error
         return with_login(config.source, config.user, password)
 
     def _options(self) -> dict[str, str]:

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from facegate.errors import DeliveryError, GalleryError
+from facegate.errors import DeliveryError, GalleryError, os_errors
+from facegate.paths import replacing
 from facegate.pipeline.records import Floats
 from facegate.recognition.embedders import Embedder
 from facegate.recognition.enrollment.gallery_store import GalleryStore
@@ -131,19 +132,14 @@ def _parse(line: bytes) -> _NamedLine:
 
 def _from_results(path: Path, name: str) -> int:
     """Delete the lines that name a person, and all other lines of these visits."""
-    try:
-        with _exclusive(path):
-            lines = [(line, _parse(line)) for line in path.read_bytes().splitlines(keepends=True)]
-            visits = {fields.visit for _, fields in lines if fields.names(name)} - {None}
-            kept = [line for line, fields in lines if not fields.names(name) and fields.visit not in visits]
-            if len(kept) < len(lines):
-                part = path.with_name(path.name + ".part")
-                part.touch(mode=path.stat().st_mode & 0o777)
+    with os_errors(GalleryError, f"cannot rewrite {path}"), _exclusive(path):
+        lines = [(line, _parse(line)) for line in path.read_bytes().splitlines(keepends=True)]
+        visits = {fields.visit for _, fields in lines if fields.names(name)} - {None}
+        kept = [line for line, fields in lines if not fields.names(name) and fields.visit not in visits]
+        if len(kept) < len(lines):
+            with replacing(path, path.stat().st_mode & 0o777) as part:
                 part.write_bytes(b"".join(kept))
-                part.replace(path)
-            return len(lines) - len(kept)
-    except OSError as error:
-        raise GalleryError(f"cannot rewrite {path}: {(error.strerror or 'unknown error').lower()}") from error
+        return len(lines) - len(kept)
 
 
 @contextmanager

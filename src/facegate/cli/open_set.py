@@ -12,7 +12,7 @@ from facegate.cli.files import check_writable, write_whole
 from facegate.cli.output.progress import counting
 from facegate.cli.output.tables import show_open_set
 from facegate.detectors.base import load_detector
-from facegate.errors import ConfigError
+from facegate.errors import ConfigError, os_errors
 from facegate.evaluation.datasets import load_set
 from facegate.evaluation.evaluate import Results
 from facegate.evaluation.open_set import Faces, OpenSet, evaluate_open_set, fit_impostor_model, plot
@@ -80,8 +80,7 @@ def _numbers(text: str) -> list[int]:
 
 def _aliases(path: Path) -> dict[str, str]:
     try:
-        return msgspec.yaml.decode(path.read_bytes(), type=dict[str, str])
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from error
+        with os_errors(ConfigError, f"cannot read {path}"):
+            return msgspec.yaml.decode(path.read_bytes(), type=dict[str, str])
     except msgspec.DecodeError as error:
         raise ConfigError(f"{path} is not a mapping of names ({error}); write 'a: b', one per line") from error

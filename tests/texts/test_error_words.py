@@ -15,8 +15,8 @@ from facegate.fleet import configuration
 from facegate.pipeline.config import RunConfig, build_config, load_config
 from facegate.recognition.publishers.factory import SECRET, PublisherSet
 
-from .console.serving import served
-from .helpers import facegate
+from ..console.serving import served
+from ..helpers import facegate
 
 RAW = (
     "Input should", "Value error", "String should", "Field required", "validation error", "type=", "Extra inputs",
@@ -141,7 +141,7 @@ def test_wrong_files_and_values_of_commands(tmp_path: Path) -> None:
     broken, wrong = tmp_path / "broken.yaml", tmp_path / "wrong.yaml"
     broken.write_text("cameras: [")
     wrong.write_text("cameras: [{name: a, source: x.mp4, max_fps: fast}]")
-    clip = Path(__file__).parent / "fixtures" / "recording-4.rec"
+    clip = Path(__file__).parent.parent / "fixtures" / "recording-4.rec"
     commands: tuple[tuple[object, ...], ...] = (
         ("run", broken),
         ("replay", clip, "--config", wrong),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .test_structure import ROOT, modules
+from ..test_structure import ROOT, modules
 
 BANNED = (
     "so many", "so long", "so often", "anew", "by itself", "any more", "what became of", "is told", "stands",
