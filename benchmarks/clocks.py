@@ -21,12 +21,12 @@ import msgspec
 
 from benchmarks.host_info import cpu
 from benchmarks.ingest import running, scaled
+from facegate.cpu import share_cores
 from facegate.demo.clip import make_clip
 from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.player import Faults, wrong_clocks
 from facegate.demo.rtsp.server import RtspServer
 from facegate.pipeline.config import CameraConfig, DetectorConfig, RunConfig
-from facegate.pipeline.flow.cores import share_cores
 from facegate.pipeline.records import ScoredFrame
 
 KINDS = {"good": Faults(), **wrong_clocks(5.0), "holds for 3 s, then bursts": Faults(hold_at_s=6.0)}

@@ -38,10 +38,10 @@ import numpy as np
 import psutil
 
 from benchmarks.host_info import cpu
+from facegate.cpu import share_cores
 from facegate.demo.clip import make_clip
 from facegate.detectors.base import load_detector
 from facegate.pipeline.config import CameraConfig, RunConfig
-from facegate.pipeline.flow.cores import share_cores
 from facegate.pipeline.observability.report import RunReport
 from facegate.pipeline.records import ScoredFrame
 from facegate.pipeline.runner import Runner

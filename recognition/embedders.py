@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from facegate.cpu import NO_CPU_PINNING, threads
 from facegate.detectors.align import ARCFACE_TEMPLATE, CROP_SIZE, similarity_transform
-from facegate.errors import ConfigError, ModelError
+from facegate.errors import ConfigError, ModelError, os_errors
 from facegate.pipeline.records import Floats, Image, contiguous
 from facegate.scoring.engine import Scorer, load_scorer
 from facegate.scoring.families import DEFAULT_MODEL
@@ -364,10 +364,8 @@ def _model_files(model: Path) -> tuple[bytes, ...]:
 
 
 def _read(path: Path) -> bytes:
-    try:
+    with os_errors(ModelError, f"cannot read {path}"):
         return path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from error
 
 
 def unit(rows: NDArray[np.float32]) -> Floats:

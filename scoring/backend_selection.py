@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from facegate.cpu import processor, threads
 from facegate.errors import ConfigError, ModelError
+from facegate.paths import replacing
 from facegate.scoring.backends import Backend, BackendName, Dtype, OnnxRuntime, OpenVino, PassArrays
 from facegate.scoring.families import ModelCard
 from facegate.scoring.score_reading import ScoreReading
@@ -230,6 +231,5 @@ def _read(model: str) -> Tuning | None:
 def _write(model: str, tuning: Tuning) -> None:
     path = _file(model)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_bytes(msgspec.json.format(msgspec.json.encode(tuning), indent=2))
-    part.replace(path)
+    with replacing(path) as part:
+        part.write_bytes(msgspec.json.format(msgspec.json.encode(tuning), indent=2))

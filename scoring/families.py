@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
-from facegate.errors import ModelError
+from facegate.errors import ModelError, os_errors
 from facegate.scoring.network.architecture import Architecture
 
 if TYPE_CHECKING:
@@ -164,12 +164,8 @@ def read_card(name: str) -> ModelCard:
     """
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
-        try:
+        with os_errors(ModelError, f"cannot read model card {path}"):
             return _decode_card(path.read_bytes(), name)
-        except OSError as error:
-            raise ModelError(
-                f"cannot read model card {path}: {(error.strerror or 'unknown error').lower()}"
-            ) from error
     return builtin_card(name)
 
 

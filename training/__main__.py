@@ -16,8 +16,8 @@ import typer
 from numpy.typing import NDArray
 from torch import Tensor
 
+from facegate.cpu import set_wait_policy
 from facegate.errors import FacegateError
-from facegate.pipeline.flow.cores import set_wait_policy
 from facegate.scoring.loading import load_file
 from facegate.training.batches import load_facts, pool_facts
 from facegate.training.distill import Trainer, train

@@ -50,10 +50,10 @@ class OwnTime:
         del name
         return OwnTimePackets(self, container, stream)
 
-    def watch(self, url: str, at_rest: Callable[[], bool] = lambda: False, **settings: object) -> NetworkSource:
+    def watch(self, url: str, is_idle: Callable[[], bool] = lambda: False, **settings: object) -> NetworkSource:
         """The server's stream as a source."""
         config = CameraConfig.model_validate({"name": "cam", "source": url} | settings)
-        return NetworkSource(config, at_rest, self.open)
+        return NetworkSource(config, is_idle, self.open)
 
 
 class OwnTimePackets:

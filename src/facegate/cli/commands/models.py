@@ -126,7 +126,7 @@ def tune(
     from rich.console import Console
     from rich.table import Table
 
-    from facegate.pipeline.flow.cores import share_cores
+    from facegate.cpu import share_cores
     from facegate.scoring.backend_selection import example_crops, tune
     from facegate.scoring.engine import load_scorer, native_bf16
 
