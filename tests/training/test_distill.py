@@ -23,7 +23,7 @@ from facegate.scoring.engine import load_scorer
 from facegate.scoring.network.vit import FaceViT
 from facegate.training.batches import Facts, load_facts, pool_facts
 from facegate.training.distill import Trainer, train
-from facegate.training.export import export_model
+from facegate.training.export import agrees_in_bf16, export_model
 from facegate.training.inherit import inherit
 from facegate.training.occlude import COVERS
 from facegate.training.pool import Labels, kept_out, labels
@@ -231,6 +231,7 @@ def test_a_resumed_run_ends_as_an_unbroken_one_and_exports(
     exact = load_scorer(target, device="cpu", dtype="fp32")
     exact.network.load_state_dict({name: value.float() for name, value in resumed.average.items()})
     assert packed.card.license == "Apache-2.0" and packed.card.made_from == TEACHERS
+    assert packed.card.bf16 == agrees_in_bf16(target, np.concatenate([crops, degrade_half(crops, 1)]))
     a, b = packed.score(crops), exact.score(crops)
     assert spearmanr(a.raw_score, b.raw_score).statistic > 0.99
     assert a.embedding is not None and b.embedding is not None
