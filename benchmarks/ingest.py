@@ -56,7 +56,7 @@ Figures = dict[str, float]
 @contextmanager
 def server(movie: Path, *options: str) -> Iterator[str]:
     """The RTSP server in a process of its own; yields its URL."""
-    command = [sys.executable, "-m", "facegate.demo.rtsp.server", str(movie), *options]
+    command = [sys.executable, "-m", "tests.camera_faults", str(movie), *options]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout is not None

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from facegate.demo.rtsp.player import Faults
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.sources.network import NetworkSource
 from facegate.pipeline.sources.packet_reader import ReceivedPacket
+
+from ...camera_faults import Faults
 
 BEGAN_S = 1000.0
 

@@ -54,7 +54,7 @@ def movie(tmp_path_factory: pytest.TempPathFactory) -> Movie:
 
 def test_a_scene_at_rest_is_hardly_decoded_and_what_moves_is_looked_at_in_time(movie: Movie) -> None:
     attention, looks = DetectionScheduler(), dict[float, bool]()
-    with RtspServer(movie, faults=AT_ONCE) as server:
+    with RtspServer(movie, playback=AT_ONCE) as server:
         source = OwnTime(AT_ONCE).watch(server.url, lambda: attention.is_idle, max_fps=5.0)
         for frame in source.frames(Event()):
             pts_s, look = frame.ref.pts_s, attention.step(frame.image, frame.ref.pts_s)
