@@ -280,12 +280,12 @@ def _open(path: Path) -> IO[bytes]:
         return path.open("rb")
 
 
-def _read(file: Any, path: Path) -> bytes | None:
+def _read(file: IO[bytes], path: Path) -> bytes | None:
     prefix = file.read(_LENGTH.size)
     if len(prefix) < _LENGTH.size:
         return None
     (length,) = _LENGTH.unpack(prefix)
     if length > MAX_OBJECT_BYTES:
         raise ConfigError(f"{path} is not a recording, or is damaged: an object of {length} bytes")
-    content: bytes = file.read(length)
+    content = file.read(length)
     return content if len(content) == length else None

@@ -8,13 +8,15 @@ from fractions import Fraction
 from functools import cache
 from threading import Event
 from time import monotonic
-from typing import Any
 
 import av
 import av.error
 import msgspec
 import structlog
 from av.codec.hwaccel import HWAccel
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
 
 from facegate.errors import SourceError
 from facegate.pipeline.addresses import redact
@@ -84,12 +86,12 @@ class Decoder:
     def __init__(
         self,
         config: CameraConfig,
-        container: Any,
+        container: InputContainer,
         shown: str,
         *,
         live: bool,
         is_idle: Callable[[], bool] = lambda: False,
-        packets: Callable[[Any, Any, str], Packets] = PacketReader,
+        packets: Callable[[InputContainer, VideoStream, str], Packets] = PacketReader,
         make_mode: Callable[[], DecodingMode] = KeyframeOnlyMode,
     ) -> None:
         """Prepare to decode.
@@ -149,7 +151,7 @@ class Decoder:
                 continue
             yield Frame(ref=msgspec.structs.replace(ref, width=image.shape[1], height=image.shape[0]), image=image)
 
-    def to_rgb(self, picture: Any) -> Image:
+    def to_rgb(self, picture: av.VideoFrame) -> Image:
         """Convert one of :meth:`pictures` to RGB, upright and with square pixels.
 
         Raises:
@@ -165,7 +167,7 @@ class Decoder:
         """Pixel aspect ratio of the stream, if it has one."""
         return self._stream.codec_context.sample_aspect_ratio or self._stream.sample_aspect_ratio or None
 
-    def pictures(self, stop: Event) -> Iterator[tuple[FrameRef, Any]]:
+    def pictures(self, stop: Event) -> Iterator[tuple[FrameRef, av.VideoFrame]]:
         """Yield unconverted PyAV frames with their references."""
         keep = sampler(self._config.max_fps, early=SAMPLING_TOLERANCE if self._live else 0.0)
         count = seq = 0
@@ -192,9 +194,9 @@ class Decoder:
         if count == 0 and not stop.is_set():
             raise SourceError(f"{self._shown} has no decodable frame: check the file or the camera's codec")
 
-    def _file_pictures(self) -> Iterator[tuple[Any, _Timing]]:
+    def _file_pictures(self) -> Iterator[tuple[av.VideoFrame, _Timing]]:
         clock, period_s = FileMediaClock(), 1 / self._fps
-        held: Any = None
+        held: av.VideoFrame | None = None
         broken: SourceError | None = None
         try:
             for packet in self._container.demux(self._stream):
@@ -212,10 +214,11 @@ class Decoder:
         if broken is not None:
             raise broken
 
-    def _live_pictures(self, stop: Event) -> Iterator[tuple[Any, _Timing]]:
+    def _live_pictures(self, stop: Event) -> Iterator[tuple[av.VideoFrame, _Timing]]:
         """Decode waiting packets; skip frames when too many wait."""
         clock, arrivals, backlog = MediaClock(), Arrivals(1 / self._fps), Backlog()
-        mode, held = self._make_mode(), list[Any]()
+        mode = self._make_mode()
+        held: list[Packet[VideoStream]] = []
         name = f"facegate-camera-{self._config.name}-packets"
         with self._open_packets(self._container, self._stream, name) as reader:
             for arrived in self._packets(reader, backlog, mode, stop):
@@ -238,7 +241,9 @@ class Decoder:
                     yield picture, _Timing(pts_s, reader.now(), backlog.behind_s, captured_at)
                 backlog.record_decode_time(reader.now() - taken_s)
 
-    def _hold_packet(self, mode: DecodingMode, held: list[Any], arrived: ReceivedPacket, backlog: Backlog) -> bool:
+    def _hold_packet(
+        self, mode: DecodingMode, held: list[Packet[VideoStream]], arrived: ReceivedPacket, backlog: Backlog
+    ) -> bool:
         """Return whether to hold or drop a packet; otherwise, held packets are decoded first, or dropped at a key
         frame."""
         packet = arrived.packet
@@ -296,14 +301,13 @@ class Decoder:
         return started / 1e6 + stamp_s if started and stamp_s is not None and trusted else None
 
 
-def _stamp_s(picture: Any) -> float | None:
+def _stamp_s(picture: av.VideoFrame) -> float | None:
     return None if picture.time is None else float(picture.time)
 
 
-def _decoded(packet: Any) -> list[Any]:
+def _decoded(packet: Packet[VideoStream]) -> list[av.VideoFrame]:
     """Return the frames that a packet completes; a damaged packet gives none."""
     try:
-        pictures: list[Any] = packet.decode()
+        return packet.decode()
     except av.error.FFmpegError:
         return []
-    return pictures

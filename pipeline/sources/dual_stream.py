@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from threading import Condition, Event, Thread
-from typing import Any
 
 import av
 import cv2
@@ -32,7 +31,7 @@ MAX_WAIT_S = 0.6
 LUMA_FORMATS = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "nv12", "gray"})
 """Pixel formats whose first plane is 8-bit luma."""
 
-Large = tuple[FrameRef, Any]
+Large = tuple[FrameRef, av.VideoFrame]
 
 
 def arrival_s(ref: FrameRef) -> float:

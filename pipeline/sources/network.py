@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 from threading import Event
 from time import monotonic
-from typing import Any
 from urllib.parse import urlsplit
 
 import av
 import av.error
+from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from facegate.errors import ConfigError, SourceError, os_errors
 from facegate.pipeline.addresses import redact, suspicious, with_login
@@ -36,7 +37,7 @@ class NetworkSource:
         self,
         config: CameraConfig,
         is_idle: Callable[[], bool] = lambda: False,
-        packets: Callable[[Any, Any, str], Packets] = PacketReader,
+        packets: Callable[[InputContainer, VideoStream, str], Packets] = PacketReader,
         make_mode: Callable[[], DecodingMode] = KeyframeOnlyMode,
     ) -> None:
         """Prepare; nothing is opened yet.
@@ -83,12 +84,12 @@ class NetworkSource:
         with self._opened() as decoder:
             yield from decoder.frames(stop)
 
-    def pictures(self, stop: Event) -> Iterator[tuple[FrameRef, Any]]:
+    def pictures(self, stop: Event) -> Iterator[tuple[FrameRef, av.VideoFrame]]:
         """As ``frames``, unconverted."""
         with self._opened() as decoder:
             yield from decoder.pictures(stop)
 
-    def to_rgb(self, picture: Any) -> Image:
+    def to_rgb(self, picture: av.VideoFrame) -> Image:
         """Convert one of :meth:`pictures` to RGB, upright and with square pixels."""
         assert self._decoder is not None
         return self._decoder.to_rgb(picture)
