@@ -66,9 +66,14 @@ def frames(photo: Path, seconds: float) -> Iterator[NDArray[np.uint8]]:
     leaves = [
         (int(rng.integers(0, width - 300)), int(rng.integers(0, 500)), float(rng.uniform(1, 4))) for _ in range(40)
     ]
+    # A sensor's noise, in a few pictures that take turns: it is what most of a camera's bits are spent on.
+    noisy = []
+    for _ in range(5):
+        noise = cv2.resize(rng.normal(0, 5, (height // 2, width // 2)), LARGE, interpolation=cv2.INTER_LINEAR)
+        noisy.append(np.clip(wall + noise[:, :, None], 0, 255).astype(np.uint8))
     for index in range(round(seconds * FPS)):
         at = index / FPS
-        frame = wall.copy()
+        frame = noisy[index % len(noisy)].copy()
         for x, y, pace in leaves:
             left = min(max(0, x + round(60 * math.sin(at * pace + x))), width - 120)
             frame[y : y + 90, left : left + 120] = (70, 120 + round(30 * math.sin(at * pace)), 60)
@@ -80,7 +85,7 @@ def frames(photo: Path, seconds: float) -> Iterator[NDArray[np.uint8]]:
 
 def write_streams(photo: Path, folder: Path, seconds: float) -> None:
     """Write both streams of the scene."""
-    options = {"preset": "ultrafast", "g": str(KEY_EVERY), "crf": "26", "sc_threshold": "0"}
+    options = {"preset": "ultrafast", "g": str(KEY_EVERY), "crf": "24", "sc_threshold": "0"}
     with av.open(str(folder / "large.mp4"), "w") as large, av.open(str(folder / "small.mp4"), "w") as small:
         streams = []
         for writer, size in ((large, LARGE), (small, SMALL)):

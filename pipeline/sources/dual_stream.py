@@ -20,7 +20,7 @@ from facegate.errors import FacegateError, SourceError
 from facegate.pipeline.records import Frame, FrameRef, Image, contiguous
 from facegate.pipeline.sources.base import StreamInfo
 from facegate.pipeline.sources.network import NetworkSource
-from facegate.pipeline.sources.stream_alignment import THUMBNAIL, StreamAlignment
+from facegate.pipeline.sources.stream_alignment import MAX_OFFSET_S, THUMBNAIL, StreamAlignment, most_alike
 
 MAX_BUFFERED_FRAMES = 12
 """Frames of the main stream that wait for their sub-stream frame; about half a second."""
@@ -28,6 +28,8 @@ MAX_PAIR_GAP_S = 0.1
 """Maximum time between two frames of a pair, seconds; beyond, faces have moved."""
 MAX_WAIT_S = 0.6
 """Maximum time to wait for a main stream that arrives later than the sub stream, seconds."""
+UNKNOWN_OFFSET_WAIT_S = 0.2
+"""Seconds of the main stream beyond a frame's time that are waited for until the streams' offset is known."""
 LUMA_FORMATS = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "nv12", "gray"})
 """Pixel formats whose first plane is 8-bit luma."""
 
@@ -119,6 +121,8 @@ class _MainStream:
         self.shape: tuple[int, ...] | None = None
         """Shape of its converted pictures, from the first one on."""
         self._kept: deque[Large] = deque(maxlen=MAX_BUFFERED_FRAMES)
+        self._thumbnails: deque[NDArray[np.uint8]] = deque(maxlen=MAX_BUFFERED_FRAMES)
+        """Thumbnails of the newest of them, while the offset is measured."""
         self._alignment = StreamAlignment()
         self._by_capture = False
         self._changed = Condition()
@@ -143,32 +147,50 @@ class _MainStream:
         """Let go of the frames: nobody is there."""
         with self._changed:
             self._kept.clear()
+            self._thumbnails.clear()
 
     def matching(self, frame: Frame) -> Large | None:
         """Return the frame of the same moment; waits a little for a stream that is late."""
         with self._changed:
-            offset_s = self._alignment.offset_s or 0.0
-            wait_s = MAX_WAIT_S if self._kept else 0.0
-            reached = self._changed.wait_for(lambda: self._reaches(frame.ref, offset_s), wait_s)
-            kept = list(self._kept)
-            if kept and reached:
-                self._measure(frame, kept)
-        return nearest(frame.ref, kept, offset_s)
+            offset_s = self._alignment.offset_s
+            until_s = UNKNOWN_OFFSET_WAIT_S if offset_s is None else offset_s - MAX_PAIR_GAP_S / 4
+            reached = self._changed.wait_for(
+                lambda: self._reaches(frame.ref, until_s), MAX_WAIT_S if self._kept else 0.0
+            )
+            kept, thumbnails = list(self._kept), list(self._thumbnails)
+            if not kept or not reached:
+                return None
+            shown = self._measure(frame, kept[-1][0])
+        if offset_s is not None:
+            return nearest(frame.ref, kept, offset_s)
+        recent = kept[max(0, len(kept) - len(thumbnails)) :]
+        candidates = [
+            (large, thumbnail)
+            for large, thumbnail in zip(recent, thumbnails[-len(recent) :], strict=True)
+            if abs(time_between(frame.ref, large[0])) <= MAX_OFFSET_S
+        ]
+        if shown is None or not candidates:
+            return nearest(frame.ref, kept)
+        index = most_alike(shown, [thumbnail for _, thumbnail in candidates])
+        return nearest(frame.ref, kept) if index is None else candidates[index][0]
 
-    def _reaches(self, ref: FrameRef, offset_s: float) -> bool:
-        """Whether the stream has come to a frame's moment, or has ended or paused."""
+    def _reaches(self, ref: FrameRef, until_s: float) -> bool:
+        """Whether the stream has come to a time after a frame's, or has ended or paused."""
         if self._ended is not None or not self._kept:
             return True
-        return time_between(ref, self._kept[-1][0]) >= offset_s - MAX_PAIR_GAP_S / 4
+        return time_between(ref, self._kept[-1][0]) >= until_s
 
-    def _measure(self, frame: Frame, kept: list[Large]) -> None:
-        ref, newest = frame.ref, kept[-1][0]
-        by_capture = ref.captured_at is not None and newest.captured_at is not None
+    def _measure(self, frame: Frame, newest: FrameRef) -> NDArray[np.uint8] | None:
+        """While the offset is measured, take a frame of the sub stream and return its thumbnail."""
+        by_capture = frame.ref.captured_at is not None and newest.captured_at is not None
         if by_capture != self._by_capture:  # times of the two kinds must not be mixed
             self._by_capture, self._alignment = by_capture, StreamAlignment()
-        at_s = self._time(ref)
-        if self._alignment.measuring(at_s):
-            self._alignment.add_small(at_s, _shrunk(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY)))
+        at_s = self._time(frame.ref)
+        if not self._alignment.measuring(at_s):
+            return None
+        shown = _shrunk(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY))
+        self._alignment.add_small(at_s, shown)
+        return shown
 
     def _time(self, ref: FrameRef) -> float:
         return ref.captured_at if self._by_capture and ref.captured_at is not None else arrival_s(ref)
@@ -183,7 +205,10 @@ class _MainStream:
                 thumbnail = _thumbnail(picture) if self._alignment.measuring(at_s) else None
                 with self._changed:
                     self._kept.append((ref, picture))
-                    if thumbnail is not None:
+                    if thumbnail is None:
+                        self._thumbnails.clear()
+                    else:
+                        self._thumbnails.append(thumbnail)
                         self._alignment.add_large(at_s, thumbnail)
                     self._changed.notify_all()
         except FacegateError as broken:

@@ -27,6 +27,8 @@ MIN_CONTRAST = 0.35
 DISTINCT_S = 0.2
 MIN_MOTION = 1.0
 """Minimum mean change of the moving cells, in gray levels."""
+MIN_DISTINCT_MOTION = 6.0
+"""The same within half a second, for pictures that are compared singly; above noise."""
 VERIFY_INTERVAL_S = 60.0
 """Seconds after which a measured offset is measured again."""
 
@@ -59,6 +61,26 @@ class StreamAlignment:
             self.offset_s, self._measured_s = measured, at_s
             self._small.clear()
             self._large.clear()
+
+
+def most_alike(small: NDArray[np.uint8], large: list[NDArray[np.uint8]]) -> int | None:
+    """Return the index of the picture that shows what a small one shows, judged by what changes between them.
+
+    Args:
+        small: gray thumbnail ``(H, W)``.
+        large: thumbnails of the same size, in order of time, the newest last.
+
+    Returns:
+        ``None`` where nothing changes, or where the newest is the most alike: the right one may be still to come.
+    """
+    pictures = np.stack(large).astype(np.float32)
+    changing = pictures.std(0)
+    cells = changing > max(MIN_DISTINCT_MOTION, float(np.quantile(changing, 0.8)))
+    if not cells.any():
+        return None
+    apart = np.abs(pictures[:, cells] - small.astype(np.float32)[cells]).mean(1)
+    best = int(np.argmin(apart))
+    return None if best == len(large) - 1 else best
 
 
 def _add(series: deque[tuple[float, Gray]], at_s: float, thumbnail: NDArray[np.uint8]) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from facegate.pipeline.sources.stream_alignment import STEP_S, StreamAlignment, offset
+from facegate.pipeline.sources.stream_alignment import STEP_S, StreamAlignment, most_alike, offset
 
 RNG = np.random.default_rng(3)
 PATH = np.cumsum(RNG.normal(0, 1.2, 400)).clip(-40, 40)
@@ -74,3 +74,18 @@ def test_an_offset_is_measured_once_and_verified_later() -> None:
             )
         assert alignment.offset_s == pytest.approx(delay_s, abs=0.04)
         assert not alignment.measuring(start_s + 5)
+
+
+@pytest.mark.parametrize("moving", [True, False])
+def test_before_the_offset_is_known_a_picture_is_found_by_what_it_shows(moving: bool) -> None:
+    large = [gray.astype(np.uint8) for _, gray in series(25.0, 7.0, 0.0, moving)[:12]]
+    found = []
+    for index in range(12):
+        small = scene(7.0 + index / 25, 4242 + index, moving).astype(np.uint8)
+        found.append(most_alike(small, large))
+    if not moving:
+        assert found == [None] * 12
+        return
+    places = [int(np.interp(70 + index / 2.5, np.arange(len(PATH)), PATH)) for index in range(12)]
+    apart = [abs(places[each] - place) for each, place in zip(found, places, strict=True) if each is not None]
+    assert len(apart) >= 6 and max(apart) <= 1
