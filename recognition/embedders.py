@@ -1,7 +1,8 @@
 """Face recognition models behind one protocol: aligned crops in, unit embeddings out.
 
-Four kinds: the embedding of facegate's own model, any ONNX model described by a card, the recognition model of a
-local insightface pack, and dlib's ResNet, whose weights are part of a package. Nothing is downloaded.
+Four kinds: the embedding of facegate's own model, any ONNX or OpenVINO IR model described by a card, the
+recognition model of a local insightface pack, and dlib's ResNet, whose weights are part of a package. Nothing is
+downloaded.
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facegate.cpu import NO_CPU_PINNING, threads
-from facegate.detectors.align import CROP_SIZE
+from facegate.detectors.align import ARCFACE_TEMPLATE, CROP_SIZE, similarity_transform
 from facegate.errors import ConfigError, ModelError, os_errors
-from facegate.pipeline.records import Floats, Image
+from facegate.pipeline.records import Floats, Image, contiguous
 from facegate.scoring.engine import Scorer, load_scorer
 from facegate.scoring.families import DEFAULT_MODEL
 
 CARDS = "facegate.recognition"
 BATCH = 8
+CARD_SUFFIXES = (".onnx.yaml", ".xml.yaml")
+"""Of the shipped cards."""
 INSIGHTFACE_THRESHOLD = 0.40
 """Typical similarity threshold of ArcFace models; override it with ``--threshold``."""
 
@@ -52,7 +55,7 @@ def recognizer_id(embedder: Embedder) -> str:
 
 
 class OnnxCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Card of an ONNX model: its input format and measured threshold."""
+    """Card of an ONNX or OpenVINO IR model: its input format and measured threshold."""
 
     name: str
     threshold: float
@@ -60,25 +63,32 @@ class OnnxCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mean: float = 127.5
     std: float = 127.5
     columns: tuple[int, int] = (0, CROP_SIZE)
-    """Columns of the 112x112 crop given to the network: first, and last plus one."""
+    """Columns of the 112x112 crop given to a network without ``landmarks``: first, and last plus one."""
+    side: int = CROP_SIZE
+    """Height and width of the input of a network with ``landmarks``, in pixels."""
+    landmarks: tuple[tuple[float, float], ...] = ()
+    """Positions of left eye, right eye, nose, left and right mouth corner in the network's input, in pixels; empty
+    for the ArcFace template of the 112x112 crop."""
     sha256: str | None = None
+    """Of the ONNX file, or of the ``.xml`` followed by its ``.bin``."""
     license: str = "unknown"
     source: str = ""
 
 
 class OnnxEmbedder:
-    """Any ONNX model with one image input and one embedding output."""
+    """Any ONNX or OpenVINO IR model with one image input and one embedding output."""
 
     def __init__(self, model: Path, card: OnnxCard) -> None:
         """Load the model.
 
         Raises:
             ModelError: the file is missing, damaged, or not the one its card describes.
+            ConfigError: the card's landmarks are not five points.
         """
         import openvino
 
-        content = _read(model)
-        digest = hashlib.sha256(content).hexdigest()
+        content = _model_files(model)
+        digest = hashlib.sha256(b"".join(content)).hexdigest()
         if card.sha256 is not None and digest != card.sha256:
             raise ModelError(
                 f"{model} does not match card '{card.name}': the SHA-256 differs; give the card of this file"
@@ -91,16 +101,18 @@ class OnnxEmbedder:
             **NO_CPU_PINNING,
         }
         try:
-            network = core.read_model(content)
+            network = core.read_model(*content)
             # Some exported models have a fixed batch of one.
             self._batch_size = BATCH if network.input(0).partial_shape[0].is_dynamic else 1
             self._network: Any = core.compile_model(network, "CPU", settings)
         except Exception as error:  # openvino raises RuntimeError for everything
             reason = " ".join(str(error).split())[:200]
-            raise ModelError(f"cannot load ONNX model {model}: {reason}") from error
+            raise ModelError(f"cannot load {model}: {reason}") from error
         self._card = card
+        self._warp = _template_transform(card)
         self.name = card.name
-        self.version = f"{digest}:{card.color}:{card.mean}:{card.std}:{card.columns}"
+        template = f":{card.side}:{card.landmarks}" if card.landmarks else ""
+        self.version = f"{digest}:{card.color}:{card.mean}:{card.std}:{card.columns}{template}"
         self.threshold = card.threshold
 
     def embed(self, crops: Sequence[Image]) -> Floats:
@@ -124,12 +136,30 @@ class OnnxEmbedder:
         return np.concatenate(rows)
 
     def prepare(self, crop: Image) -> Floats:
-        """Preprocess a crop: ``(3, 112, W)`` float32."""
+        """Preprocess a crop: ``(3, H, W)`` float32."""
         card = self._card
-        first, last = card.columns
-        pixels = crop[:, first:last, :: -1 if card.color == "bgr" else 1]
+        if self._warp is None:
+            first, last = card.columns
+            crop = crop[:, first:last]
+        else:
+            size = (card.side, card.side)
+            crop = contiguous(cv2.warpAffine(crop, self._warp, size, borderMode=cv2.BORDER_REPLICATE))
+        pixels = crop[:, :, :: -1 if card.color == "bgr" else 1]
         scaled: Floats = ((pixels.astype(np.float32) - card.mean) / card.std).transpose(2, 0, 1)
         return scaled
+
+
+def _template_transform(card: OnnxCard) -> NDArray[np.float64] | None:
+    """Transform ``(2, 3)`` from the crop to the network's own template; ``None`` if the card has none."""
+    if not card.landmarks:
+        if card.side != CROP_SIZE:
+            raise ConfigError(
+                f"card '{card.name}' has side {card.side} but no landmarks: add the network's five points"
+            )
+        return None
+    if len(card.landmarks) != len(ARCFACE_TEMPLATE):
+        raise ConfigError(f"card '{card.name}' has {len(card.landmarks)} landmarks: give five points")
+    return similarity_transform(ARCFACE_TEMPLATE, np.array(card.landmarks, np.float32))
 
 
 class FaceViTEmbedder:
@@ -274,14 +304,14 @@ def load_embedder(spec: str = "auto", card: Path | None = None) -> Embedder:
 
     Args:
         spec: ``auto`` (a local insightface pack if there is one, else ``builtin``), ``builtin`` (the embedding of
-            facegate's own model), ``dlib``, a ``.safetensors`` or ``.onnx`` file, or the directory of an
-            insightface pack.
-        card: YAML card of an ONNX file. The default is a card beside the file (same name, ``.yaml``), else one
-            shipped with facegate (found by SHA-256).
+            facegate's own model), ``dlib``, a ``.safetensors``, ``.onnx`` or ``.xml`` (OpenVINO IR) file, or the
+            directory of an insightface pack.
+        card: YAML card of an ONNX or IR file. The default is a card beside the file (same name, ``.yaml``), else
+            one shipped with facegate (found by SHA-256).
 
     Raises:
         ModelError: the model cannot be loaded.
-        ConfigError: unknown kind, or an ONNX file without a card.
+        ConfigError: unknown kind, or an ONNX or IR file without a card.
     """
     if spec == "auto":
         packs = sorted(Path("~/.insightface/models").expanduser().glob("*/w600k_*.onnx"))
@@ -293,13 +323,13 @@ def load_embedder(spec: str = "auto", card: Path | None = None) -> Embedder:
     path = Path(spec)
     if path.suffix == ".safetensors":
         return FaceViTEmbedder(load_scorer(path))
-    if path.suffix == ".onnx":
+    if path.suffix in (".onnx", ".xml"):
         return OnnxEmbedder(path, _card_for(path, card))
     if path.is_dir():
         return InsightfaceEmbedder(path)
     raise ConfigError(
-        f"unknown embedder '{spec}': give 'auto', 'builtin', 'dlib', an .onnx or .safetensors file, or the "
-        "directory of an insightface pack"
+        f"unknown embedder '{spec}': give 'auto', 'builtin', 'dlib', an .onnx, .xml or .safetensors file, or "
+        "the directory of an insightface pack"
     )
 
 
@@ -309,9 +339,9 @@ def _card_for(model: Path, card: Path | None) -> OnnxCard:
         card = beside
     if card is not None:
         return _decode_card(_read(card), str(card))
-    digest = hashlib.sha256(_read(model)).hexdigest()
+    digest = hashlib.sha256(b"".join(_model_files(model))).hexdigest()
     for file in (resources.files(CARDS) / "cards").iterdir():
-        if file.name.endswith(".onnx.yaml"):
+        if file.name.endswith(CARD_SUFFIXES):
             known = _decode_card(file.read_bytes(), file.name)
             if known.sha256 == digest:
                 return known
@@ -325,6 +355,12 @@ def _decode_card(content: bytes, where: str) -> OnnxCard:
         return msgspec.yaml.decode(content, type=OnnxCard)
     except msgspec.DecodeError as error:
         raise ConfigError(f"invalid card {where}: {error}") from error
+
+
+def _model_files(model: Path) -> tuple[bytes, ...]:
+    """Contents of an ONNX file, or of an ``.xml`` and its ``.bin``."""
+    weights = (_read(model.with_suffix(".bin")),) if model.suffix == ".xml" else ()
+    return (_read(model), *weights)
 
 
 def _read(path: Path) -> bytes:

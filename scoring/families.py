@@ -33,6 +33,17 @@ FACE_MEAN = (0.5, 0.5, 0.5)
 """Face recognizers normalize with (pixel / 255 - 0.5) / 0.5."""
 
 
+class Ingredient(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Something a model was made from."""
+
+    part: str
+    """``teacher``, ``pictures``, ..."""
+    name: str
+    license: str
+    """As its source states it."""
+    source: str = ""
+
+
 class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything needed to use a set of weights, and their license."""
 
@@ -59,6 +70,8 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     alpha: float = 8.0
     license: str = "unknown"
     source: str = ""
+    made_from: tuple[Ingredient, ...] = ()
+    """Initial weights, teachers and training pictures, with their licenses."""
     note: str = ""
     hub: str = ""
     """Repository on the Hugging Face hub for ``facegate models pull``."""

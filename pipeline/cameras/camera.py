@@ -68,6 +68,7 @@ class Camera:
         *,
         after: Camera | None = None,
         is_idle: Callable[[], bool] = lambda: False,
+        main_wanted: Callable[[], bool] = lambda: True,
         permit: LeaseGuard | None = None,
     ) -> None:
         """Prepare; nothing is opened yet.
@@ -77,6 +78,7 @@ class Camera:
             inbox: channel for its frames.
             after: the camera of this name before its configuration changed; frame numbers and counts continue.
             is_idle: whether the scene was idle at the last frame (no face, no motion).
+            main_wanted: whether a face is present that is worth the size of the main stream.
             permit: the camera ends before the next frame when this no longer holds.
 
         Raises:
@@ -84,7 +86,7 @@ class Camera:
         """
         self.config = config
         self.permit = permit
-        self.source: Source = open_source(config, is_idle)
+        self.source: Source = open_source(config, is_idle, main_wanted)
         live = self.source.live
         self.lane: Lane[Frame | CameraEnded] = inbox.lane(1 if live else FILE_FRAMES_AHEAD, overwrite=live)
         self.state = CameraState.CONNECTING

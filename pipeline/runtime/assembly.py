@@ -127,6 +127,7 @@ class Pipeline:
             self.frames,
             after=after,
             is_idle=lambda: scheduler is not None and scheduler.is_idle,
+            main_wanted=lambda: scheduler is not None and scheduler.sees_faces and self._undecided(config.name),
             permit=self._permits.get(config.name),
         )
         (self._live.add if camera.source.live else self._live.discard)(camera.name)
@@ -178,6 +179,11 @@ class Pipeline:
 
     def _conclusive_tracks(self, camera: str) -> frozenset[int] | None:
         return self.gate.conclusive_tracks(camera)  # the gate stage is made after the score stage
+
+    def _undecided(self, camera: str) -> bool:
+        """Whether a track of a camera may still send shots: recognition of one of them is not conclusive."""
+        conclusive = self._conclusive_tracks(camera)
+        return not conclusive or not self.gate.current_people(camera).keys() <= conclusive
 
     def _record(self, item: ScoredFrame | FeedbackBatch) -> None:
         if self.recorder is not None:

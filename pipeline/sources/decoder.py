@@ -25,7 +25,7 @@ from facegate.pipeline.records import Frame, FrameRef, Image
 from facegate.pipeline.sources.aspect_ratio import to_rgb
 from facegate.pipeline.sources.backlog import Arrivals, Backlog, sampler
 from facegate.pipeline.sources.base import StreamInfo
-from facegate.pipeline.sources.idle_decoding import KeyframeOnlyMode, PacketAction
+from facegate.pipeline.sources.idle_decoding import DecodingMode, KeyframeOnlyMode, PacketAction
 from facegate.pipeline.sources.media_clock import FileMediaClock, MediaClock
 from facegate.pipeline.sources.packet_reader import PacketReader, Packets, ReceivedPacket
 
@@ -92,6 +92,7 @@ class Decoder:
         live: bool,
         is_idle: Callable[[], bool] = lambda: False,
         packets: Callable[[InputContainer, VideoStream, str], Packets] = PacketReader,
+        make_mode: Callable[[], DecodingMode] = KeyframeOnlyMode,
     ) -> None:
         """Prepare to decode.
 
@@ -102,6 +103,7 @@ class Decoder:
             live: decode without delay, and skip frames to catch up.
             is_idle: returns whether the scene was idle at the last frame (no face, no motion).
             packets: makes the packet reader of a live stream, given container, stream and name.
+            make_mode: makes what decides which packets of a live stream are decoded while it is idle.
 
         Raises:
             SourceError: it has no video stream.
@@ -113,6 +115,7 @@ class Decoder:
         self._shown = shown
         self._live = live
         self._open_packets = packets
+        self._make_mode = make_mode
         self._stream = container.streams.video[0]
         # Frame threading would hold back one frame per thread; slices add no delay.
         self._stream.thread_type = "SLICE" if live else "AUTO"
@@ -214,13 +217,13 @@ class Decoder:
     def _live_pictures(self, stop: Event) -> Iterator[tuple[av.VideoFrame, _Timing]]:
         """Decode waiting packets; skip frames when too many wait."""
         clock, arrivals, backlog = MediaClock(), Arrivals(1 / self._fps), Backlog()
-        idle = KeyframeOnlyMode()
+        mode = self._make_mode()
         held: list[Packet[VideoStream]] = []
         name = f"facegate-camera-{self._config.name}-packets"
         with self._open_packets(self._container, self._stream, name) as reader:
-            for arrived in self._packets(reader, backlog, stop):
+            for arrived in self._packets(reader, backlog, mode, stop):
                 arrivals.step(arrived.arrived_s)
-                if self._hold_packet(idle, held, arrived, backlog):
+                if self._hold_packet(mode, held, arrived, backlog):
                     continue
                 taken_s = reader.now()
                 skip = backlog.step(
@@ -228,7 +231,7 @@ class Decoder:
                 )
                 self._stream.codec_context.skip_frame = skip
                 pictures = _decoded(arrived.packet)
-                idle.record_decode_time(reader.now() - taken_s)
+                mode.record_decode_time(reader.now() - taken_s)
                 self._decoded += len(pictures)
                 self.packets_skipped += skip != "DEFAULT" and not pictures
                 for picture in pictures:
@@ -239,15 +242,22 @@ class Decoder:
                 backlog.record_decode_time(reader.now() - taken_s)
 
     def _hold_packet(
-        self, idle: KeyframeOnlyMode, held: list[Packet[VideoStream]], arrived: ReceivedPacket, backlog: Backlog
+        self, mode: DecodingMode, held: list[Packet[VideoStream]], arrived: ReceivedPacket, backlog: Backlog
     ) -> bool:
-        """Return whether to hold a packet; otherwise, held packets are decoded first, or dropped at a key frame."""
+        """Return whether to hold or drop a packet; otherwise, held packets are decoded first, or dropped at a key
+        frame."""
         packet = arrived.packet
-        action = idle.step(
+        action = mode.step(
             packet.size, key=packet.is_keyframe, is_idle=backlog.skip_frame == "DEFAULT" and self._is_idle()
         )
-        if action is PacketAction.HOLD:
+        if action in (PacketAction.HOLD_KEYFRAME, PacketAction.DROP):
+            self.packets_idle += len(held) + (action is PacketAction.DROP)
+            held.clear()
+            # The decoder must not return pictures from before the gap once it continues.
+            self._stream.codec_context.flush_buffers()
+        if action in (PacketAction.HOLD, PacketAction.HOLD_KEYFRAME):
             held.append(packet)
+        if action not in (PacketAction.DECODE, PacketAction.DECODE_KEYFRAME):
             return True
         if action is PacketAction.DECODE_KEYFRAME:
             self.packets_idle += len(held)
@@ -257,7 +267,9 @@ class Decoder:
         held.clear()
         return False
 
-    def _packets(self, reader: Packets, backlog: Backlog, stop: Event) -> Iterator[ReceivedPacket]:
+    def _packets(
+        self, reader: Packets, backlog: Backlog, mode: DecodingMode, stop: Event
+    ) -> Iterator[ReceivedPacket]:
         """Yield packets until the end or ``stop``; raises if nothing decodable arrives in time."""
         config, last, key_seen = self._config, reader.now(), False
         while not stop.is_set():
@@ -273,7 +285,8 @@ class Decoder:
             if arrived is not None:
                 key_seen = key_seen or arrived.packet.is_keyframe
                 yield arrived
-            if self._decoded > before or (arrived is not None and backlog.skip_frame != "DEFAULT"):
+            undecoded = backlog.skip_frame != "DEFAULT" or (not mode.decodes_idle and self._is_idle())
+            if self._decoded > before or (arrived is not None and undecoded):
                 last = reader.now()
             # A stream may be joined long before its next key frame; nothing can be decoded until then.
             timeout_s = config.timeout_s * (1 if key_seen else KEY_FRAME_TIMEOUTS)

@@ -20,6 +20,7 @@ from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.records import Frame, FrameRef, Image
 from facegate.pipeline.sources.base import StreamInfo, UnauthorizedError
 from facegate.pipeline.sources.decoder import Decoder, error_reason, hwaccel
+from facegate.pipeline.sources.idle_decoding import DecodingMode, KeyframeOnlyMode
 from facegate.pipeline.sources.packet_reader import PacketReader, Packets
 
 RTSP = ("rtsp", "rtsps")
@@ -37,6 +38,7 @@ class NetworkSource:
         config: CameraConfig,
         is_idle: Callable[[], bool] = lambda: False,
         packets: Callable[[InputContainer, VideoStream, str], Packets] = PacketReader,
+        make_mode: Callable[[], DecodingMode] = KeyframeOnlyMode,
     ) -> None:
         """Prepare; nothing is opened yet.
 
@@ -44,6 +46,7 @@ class NetworkSource:
             config: the camera.
             is_idle: see :class:`~facegate.pipeline.sources.decoder.Decoder`.
             packets: see :class:`~facegate.pipeline.sources.decoder.Decoder`.
+            make_mode: see :class:`~facegate.pipeline.sources.decoder.Decoder`.
 
         Raises:
             ConfigError: not a URL.
@@ -51,6 +54,7 @@ class NetworkSource:
         self._config = config
         self._is_idle = is_idle
         self._packets = packets
+        self._make_mode = make_mode
         try:
             parts = urlsplit(config.source)
         except ValueError as error:
@@ -115,7 +119,13 @@ class NetworkSource:
             raise SourceError(f"cannot open {shown}: {cause}; {check}") from error
         with container:
             self._decoder = Decoder(
-                config, container, shown, live=self.live, is_idle=self._is_idle, packets=self._packets
+                config,
+                container,
+                shown,
+                live=self.live,
+                is_idle=self._is_idle,
+                packets=self._packets,
+                make_mode=self._make_mode,
             )
             yield self._decoder
 
