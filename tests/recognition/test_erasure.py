@@ -167,7 +167,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def news(track: int, name: str | None) -> VisitUpdate:
-    return VisitUpdate(f"r/door/{track}", "door", track, name, 0.7, 0.3, 1e-5, time(), False)
+    return VisitUpdate(f"r/door/{track}", "door", track, name, 0.7, 0.3, 1e-5, time(), "named")
 
 
 def test_nothing_that_comes_late_brings_back_who_was_removed(gallery: Path, folder: Path) -> None:
