@@ -46,11 +46,12 @@ def load_key(path: Path, *, secret: bool, gate: bool = False) -> KeyFile:
     Raises:
         ConfigError: the file is missing, or not a key of that kind.
     """
+    with os_errors(ConfigError, f"cannot read key {path}", NEW_KEY):
+        if path.stat().st_size > MAX_KEY_BYTES:
+            raise ConfigError(f"{path} is not a key file: {NEW_KEY}")
+        content = path.read_bytes()
     try:
-        with os_errors(ConfigError, f"cannot read key {path}", NEW_KEY):
-            if path.stat().st_size > MAX_KEY_BYTES:
-                raise ConfigError(f"{path} is not a key file: {NEW_KEY}")
-            key = msgspec.json.decode(path.read_bytes(), type=KeyFile)
+        key = msgspec.json.decode(content, type=KeyFile)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not a key file: {NEW_KEY}") from error
     needed = [key.public] + ([key.secret] if secret else []) + ([key.gate] if gate else [])

@@ -66,7 +66,7 @@ def bad_inputs(folder: Path, clip: DemoClip) -> dict[str, tuple[list[object], in
         "missing config": (["run", folder / "none.yaml"], 2, "cannot read"),
         "foreign URL": (["run", "ftp://me:s3cret@host/x"], 2, "use rtsp://"),
         "bad endpoint": (["run", clip.path, "--bind", "5570"], 2, "delivery.bind"),
-        "bad option": (["run", clip.path, "--min-quality", "200"], 2, "less than or equal to 100"),
+        "bad option": (["run", clip.path, "--min-quality", "200"], 2, "must be at most 100"),
         "unknown option": (["run", clip.path, "--speed"], 2, "--speed"),
         "report nowhere": (["run", clip.path, "--report", folder / "no" / "r.json"], 2, "existing folder"),
         "no yunet": (["run", clip.path, "--detector", "yunet"], 1, "--detector-path"),
