@@ -19,9 +19,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from facegate.cpu import NO_CPU_PINNING, threads
+from facegate.cpu import threads
 from facegate.detectors.align import CROP_SIZE
 from facegate.errors import ConfigError, ModelError
+from facegate.extras import installed, require
+from facegate.inference import session
 from facegate.pipeline.records import Floats, Image
 from facegate.scoring.engine import Scorer, load_scorer
 from facegate.scoring.families import DEFAULT_MODEL
@@ -75,29 +77,17 @@ class OnnxEmbedder:
         Raises:
             ModelError: the file is missing, damaged, or not the one its card describes.
         """
-        import openvino
-
         content = _read(model)
         digest = hashlib.sha256(content).hexdigest()
         if card.sha256 is not None and digest != card.sha256:
             raise ModelError(
                 f"{model} does not match card '{card.name}': the SHA-256 differs; give the card of this file"
             )
-        core = openvino.Core()
-        settings = {
-            "INFERENCE_PRECISION_HINT": "f32",  # the default is bf16 where supported
-            "INFERENCE_NUM_THREADS": threads(),
-            "PERFORMANCE_HINT": "LATENCY",
-            **NO_CPU_PINNING,
-        }
-        try:
-            network = core.read_model(content)
-            # Some exported models have a fixed batch of one.
-            self._batch_size = BATCH if network.input(0).partial_shape[0].is_dynamic else 1
-            self._network: Any = core.compile_model(network, "CPU", settings)
-        except Exception as error:  # openvino raises RuntimeError for everything
-            reason = " ".join(str(error).split())[:200]
-            raise ModelError(f"cannot load ONNX model {model}: {reason}") from error
+        self._network: Any = session(model, threads())
+        network_input = self._network.get_inputs()[0]
+        self._input = network_input.name
+        # Some exported models have a fixed batch of one.
+        self._batch_size = 1 if isinstance(network_input.shape[0], int) else BATCH
         self._card = card
         self.name = card.name
         self.version = f"{digest}:{card.color}:{card.mean}:{card.std}:{card.columns}"
@@ -115,7 +105,7 @@ class OnnxEmbedder:
         for start in range(0, len(crops), self._batch_size):
             tensor = np.stack([self.prepare(crop) for crop in crops[start : start + self._batch_size]])
             try:
-                found = np.array(self._network(tensor)[0], np.float32)
+                found = np.asarray(self._network.run(None, {self._input: tensor})[0], np.float32)
             except Exception as error:
                 raise ModelError(
                     f"model '{self._card.name}' rejects the input described by its card: {error}"
@@ -170,6 +160,7 @@ class InsightfaceEmbedder:
         Raises:
             ModelError: the directory is missing or holds none.
         """
+        require("insightface", "an insightface pack")
         from insightface.model_zoo import get_model
 
         if not pack.is_dir():
@@ -232,12 +223,13 @@ class DlibEmbedder:
         """Load the network.
 
         Raises:
-            ModelError: the packages are not installed.
+            ConfigError: the packages are not installed.
         """
-        spec = importlib.util.find_spec("face_recognition_models")
-        if importlib.util.find_spec("dlib") is None or spec is None or not spec.submodule_search_locations:
-            raise ModelError("dlib is not installed: pip install 'facegate[dlib]'")
+        require("dlib", "embedder 'dlib'")
         import dlib
+
+        spec = importlib.util.find_spec("face_recognition_models")
+        assert spec is not None and spec.submodule_search_locations
 
         # Importing the package fails with current setuptools, which lack pkg_resources; only its file is needed.
         file = Path(spec.submodule_search_locations[0]) / "models" / "dlib_face_recognition_resnet_model_v1.dat"
@@ -285,7 +277,7 @@ def load_embedder(spec: str = "auto", card: Path | None = None) -> Embedder:
     """
     if spec == "auto":
         packs = sorted(Path("~/.insightface/models").expanduser().glob("*/w600k_*.onnx"))
-        spec = str(packs[0].parent) if packs else "builtin"
+        spec = str(packs[0].parent) if packs and installed("insightface") else "builtin"
     if spec == "builtin":
         return FaceViTEmbedder(load_scorer(DEFAULT_MODEL))
     if spec == "dlib":

@@ -25,6 +25,7 @@ from facegate.cli.commands.run import run
 from facegate.cli.commands.serve import serve
 from facegate.cli.commands.spool import app as spool_app
 from facegate.cli.exit_codes import ExitCode
+from facegate.cli.needed_extras import check_commands
 from facegate.cli.signals import leave
 from facegate.errors import FacegateError
 from facegate.pipeline.flow.cores import set_wait_policy
@@ -59,6 +60,7 @@ app.add_typer(gallery_app, name="gallery")
 app.add_typer(models_app, name="models")
 app.add_typer(spool_app, name="spool")
 app.add_typer(keys_app, name="keys")
+check_commands(app)
 
 
 def _print_version(requested: bool) -> None:
