@@ -64,8 +64,9 @@ def load_detector(
     """Load a detector.
 
     Args:
-        kind: ``auto``, ``mtcnn``, ``yunet`` or ``scrfd``. ``auto`` takes SCRFD if a local insightface pack exists
-            and the ``insightface`` extra is installed, YuNet if ``path`` names its ONNX file, and the built-in MTCNN otherwise.
+        kind: ``auto``, ``mtcnn``, ``yunet`` or ``scrfd``. ``auto`` takes SCRFD if a local insightface pack and the
+            ``insightface`` extra are installed, YuNet if ``path`` names its ONNX file, and the built-in MTCNN
+            otherwise.
         path: the YuNet ONNX file, or the insightface pack's directory.
         max_side: detection runs on the image shrunk to this longer side; crops still come from full resolution.
         min_face_px: smallest face detected, in pixels of the shrunk image (MTCNN only).

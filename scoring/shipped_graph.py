@@ -48,9 +48,9 @@ class Structure(msgspec.Struct, frozen=True):
     def fits(self, reading: ScoreReading) -> bool:
         """Whether the graph computes what ``reading`` asks for."""
         card = reading.card
-        return (self.architecture, self.settings, self.quality, self.mean, self.std, self.lowest) == (
-            card.architecture, reading.settings, reading.quality, card.mean, card.std, lowest_quality(card, self.quality)
-        )  # fmt: skip
+        lowest = lowest_quality(card, reading.quality)
+        wanted = (card.architecture, reading.settings, reading.quality, card.mean, card.std, lowest)
+        return (self.architecture, self.settings, self.quality, self.mean, self.std, self.lowest) == wanted
 
 
 def lowest_quality(card: ModelCard, quality: Quality) -> float:

@@ -92,7 +92,7 @@ class FaceTracker:
         self._next_id = 0
 
     def step(
-        self, faces: Sequence[Face], pts_s: float, *, cut: bool = False
+        self, faces: Sequence[Face], pts_s: float, *, cut: bool = False, still: bool = False
     ) -> tuple[list[int | None], tuple[int, ...]]:
         """Take one frame's faces; return a track id (or ``None``) for each, and the tracks that have now ended.
 
@@ -100,6 +100,7 @@ class FaceTracker:
             faces: of one frame of this camera.
             pts_s: the frame's media time; a frame before the last one continues no track.
             cut: a new scene starts here; every track ends before it.
+            still: a picture by itself: its sure faces get a track at once, and no later frame continues them.
         """
         if cut:
             self._tracks, self._last_s = [], None
@@ -107,6 +108,8 @@ class FaceTracker:
         if self._last_s is None or pts_s >= self._last_s:
             self._move_on(pts_s)
             self._assign(faces, ids)
+            if still:
+                self._confirm(faces, ids)
         alive = {track.id for track in self._tracks if track.id >= 0}
         ended = tuple(sorted(self._alive - alive))
         self._alive = alive
@@ -132,19 +135,33 @@ class FaceTracker:
         boxes = np.array([face.detection.box for face in faces], np.float32).astype(np.float64).reshape(-1, 4)
         sure = np.array([face.detection.confidence for face in faces], np.float32) >= self._high_confidence
         high, low = np.flatnonzero(sure).tolist(), np.flatnonzero(~sure).tolist()
-        left = self._tracks
-        for indices in (high, low):
-            pairs = self._pairs(left, boxes[indices])
-            for row, column in pairs:
-                self._continue(left[row], boxes[indices[column]], indices[column], ids)
-            if indices is high:
-                started = [index for place, index in enumerate(high) if place not in {pair[1] for pair in pairs}]
-            left = [track for row, track in enumerate(left) if row not in {pair[0] for pair in pairs}]
+        left, started = self._continue_all(self._tracks, boxes, high, ids)
+        self._continue_all(left, boxes, low, ids)
         self._tracks = [track for track in self._tracks if track.id >= 0 or track.seen]
         self._tracks += [_Track(boxes[index]) for index in started]
 
+    def _continue_all(
+        self, tracks: Sequence[_Track], boxes: Box, indices: Sequence[int], ids: list[int | None]
+    ) -> tuple[list[_Track], list[int]]:
+        """Continue tracks with the boxes at ``indices``; return the tracks and the indices that are left."""
+        pairs = self._pairs(tracks, boxes[indices]) if indices else []
+        for row, column in pairs:
+            self._continue(tracks[row], boxes[indices[column]], indices[column], ids)
+        rows, columns = {row for row, _ in pairs}, {column for _, column in pairs}
+        return (
+            [track for row, track in enumerate(tracks) if row not in rows],
+            [index for column, index in enumerate(indices) if column not in columns],
+        )
+
+    def _confirm(self, faces: Sequence[Face], ids: list[int | None]) -> None:
+        """Give every track that has just started its id."""
+        sure = [place for place, face in enumerate(faces) if face.detection.confidence >= self._high_confidence]
+        for place, track in zip(sure, self._tracks, strict=True):
+            track.id = ids[place] = self._next_id
+            self._next_id += 1
+
     def _pairs(self, tracks: Sequence[_Track], boxes: Box) -> list[tuple[int, int]]:
-        if not tracks or not len(boxes):
+        if not tracks:
             return []
         similarity = overlaps(np.stack([track.box for track in tracks]), boxes)
         return [(row, column) for row, column in best_pairs(similarity) if similarity[row, column] >= self._min_iou]
