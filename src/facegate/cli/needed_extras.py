@@ -16,7 +16,7 @@ import typer
 from facegate.extras import SCHEMES, TORCH_SUFFIXES, require
 
 COMMANDS = {
-    "facegate demo": "insightface",
+    "facegate demo": "demo",
     "facegate evaluate": "evaluate",
     "facegate models export": "torch",
     "facegate models pull": "torch",
@@ -53,7 +53,7 @@ def _needed(path: str, options: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if path.startswith("facegate fleet ") or options.get("fleet"):
         yield "nats", f"'{path}'" if path.startswith("facegate fleet ") else "--fleet"
     if options.get("demo") is True:
-        yield "insightface", "--demo"
+        yield "demo", "--demo"
     if options.get("picture") is not None:
         yield "evaluate", "--plot"
     for name in ("embedder", "recognizer"):

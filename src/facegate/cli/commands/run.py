@@ -24,6 +24,7 @@ from facegate.cli.options import (
 from facegate.cli.signals import Interrupt, end_at_once_while_loading
 
 if TYPE_CHECKING:
+    from facegate.cli.output.best_shots import BestShots
     from facegate.pipeline.config import RunConfig
     from facegate.pipeline.gating.gate import Decision
     from facegate.pipeline.observability.report import RunReport
@@ -245,12 +246,9 @@ def _watch(
 
     Unless it ``needs_worker``, a run whose shots nobody acknowledged is complete: its best shots are shown.
     """
-    from rich.console import Console
-
     from facegate.cli.output.best_shots import DEFAULT_FOLDER, BestShots
     from facegate.cli.output.progress import follow
     from facegate.cli.output.tables import show_summary
-    from facegate.pipeline.addresses import redact
     from facegate.pipeline.config import config_for
     from facegate.pipeline.control.data_folder import ConsoleFeed
     from facegate.pipeline.flow.cores import share_cores
@@ -297,25 +295,36 @@ def _watch(
         runner.start()
         follow(runner, reload.if_asked)
         alone = not needs_worker and not runner.report().delivery.acknowledged
-        linger_s = WORKER_GRACE_S if alone else None
-        result = runner.close(linger_s=0.2 if runner.stopping else linger_s)
+        result = runner.close(linger_s=0.2 if runner.stopping else WORKER_GRACE_S if alone else None)
     if sheet is not None:
         sheet.write()
     if report is not None:
         write_whole(report, to_json(result))
     alone = alone and not result.delivery.acknowledged
     show_summary(result, without_worker=alone)
-    folder = DEFAULT_FOLDER if save is None and alone and not _is_live(config) else save
-    if folder is not None and best.shots:
-        screen = Console(stderr=True, highlight=False)
+    if best.shots:
+        is_recording = alone and not _is_live(config)
+        _show_best(
+            best, source, save or (DEFAULT_FOLDER if is_recording else None), crops=save is None, alone=alone
+        )
+    raise typer.Exit(interrupted.exit_code or _exit_code(result, delivery.bind, alone=alone))
+
+
+def _show_best(best: BestShots, source: str, folder: Path | None, *, crops: bool, alone: bool) -> None:
+    """Show the best shots on the screen and in a folder; say how to add names if no worker did."""
+    from rich.console import Console
+
+    from facegate.pipeline.addresses import redact
+
+    screen = Console(stderr=True, highlight=False)
+    if folder is not None:
         best.show(screen)
-        screen.print(f"page: {best.write(folder, crops=save is None)}", soft_wrap=True)
-    if alone and best.shots:
+        screen.print(f"page: {best.write(folder, crops=crops)}", soft_wrap=True)
+    if alone:
         sys.stderr.write(
             f"no worker was connected: for names, run 'facegate try {redact(source)} --gallery people/', or first "
             f"'facegate recognize --gallery people/' (people/ holds a folder of pictures per person)\n"
         )
-    raise typer.Exit(interrupted.exit_code or _exit_code(result, delivery.bind, alone=alone))
 
 
 def _is_live(config: RunConfig) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,7 +37,8 @@ def try_source(
         ),
     ] = None,
     save: Annotated[
-        Path | None, typer.Option(help="Write best shots and the page to this folder.", show_default="facegate-shots")
+        Path | None,
+        typer.Option(help="Write best shots and the page to this folder.", show_default="facegate-shots"),
     ] = None,
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open the page in the browser.")] = False,
     film: FilmOption = False,
@@ -73,15 +74,15 @@ def try_source(
     show_warnings_only()
     screen = Console(highlight=False)
     best = BestShots(source, film=film)
+    names: dict[TrackKey, str] = {}
     if gallery is None:
         code = _watch(config, best, lambda shot: None)
-        names = None
     else:
-        names = {}
         with _recognition(gallery, embedder, card, fpir, lambda event: _tell(event, names, best, screen)) as take:
             code = _watch(config, best, take)
-    best.show(screen, names)
-    page = best.write(save or DEFAULT_FOLDER, names)
+    known = None if gallery is None else names
+    best.show(screen, known)
+    page = best.write(save or DEFAULT_FOLDER, known)
     screen.print(f"page: {page}", soft_wrap=True)
     if gallery is None:
         screen.print(f"to add names: facegate try {source} --gallery people/ (a folder of pictures per person)")
@@ -123,9 +124,12 @@ def _recognition(
             GalleryWatcher(gallery, parts.embedder, parts.rule, parts.face_extractor, cache_folder(), progress)
         )
         lines = opened.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
-        recognizer = Recognizer(
-            lambda: people.gallery, parts.embedder, parts.rule, lines, tell=lambda events: [tell(e) for e in events]
-        )
+
+        def tell_all(events: Sequence[VisitEvent]) -> None:
+            for event in events:
+                tell(event)
+
+        recognizer = Recognizer(lambda: people.gallery, parts.embedder, parts.rule, lines, tell=tell_all)
 
         def take(shot: Shot) -> None:
             packed = wire.pack(shot)

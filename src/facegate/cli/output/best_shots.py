@@ -59,7 +59,9 @@ class BestShots:
         frame = scored.face.frame
         key = (frame.camera, decision.shot.track_id)
         known = self._best.get(key)
-        if (known is None and len(self._best) >= MAX_TRACKS) or (known is not None and known.rank >= scored.rank[0]):
+        if known is None and len(self._best) >= MAX_TRACKS:
+            return
+        if known is not None and known.rank >= scored.rank[0]:
             return
         self._best[key] = BestShot(*key, frame.pts_s, scored.quality, scored.rank[0], scored.face.crop)
 
@@ -104,7 +106,7 @@ class BestShots:
             page.write_text(self._page(names), encoding="utf-8")
         except OSError as error:
             reason = (error.strerror or "unknown error").lower()
-            raise ConfigError(f"cannot write best shots to {folder}: {reason}; choose a folder with --save") from error
+            raise ConfigError(f"cannot write best shots to {folder}: {reason}; give --save a folder") from error
         return page
 
     def _page(self, names: Mapping[TrackKey, str] | None) -> str:
