@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from benchmarks.fusion import Track, learned
 from benchmarks.host_info import cpu
 from facegate.cli.output.tables import show_savings
+from facegate.cpu import share_cores
 from facegate.detectors.align import align
 from facegate.detectors.base import Detector, load_detector
 from facegate.detectors.pose import pose
@@ -32,7 +33,6 @@ from facegate.evaluation.datasets import FaceSet
 from facegate.evaluation.research.baselines import LightQNetQuality
 from facegate.evaluation.savings import LabeledVisit, NeverSure, Observer, Savings, compare, load_labels
 from facegate.pipeline.config import DetectorConfig, GateConfig, RunConfig, ScorerConfig, config_for
-from facegate.pipeline.flow.cores import share_cores
 from facegate.pipeline.images import read_image
 from facegate.pipeline.records import Image, ScoredFace, ScoredFrame, SkippedFace, contiguous
 from facegate.pipeline.runner import Runner

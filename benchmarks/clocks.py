@@ -21,13 +21,13 @@ import msgspec
 
 from benchmarks.host_info import cpu
 from benchmarks.ingest import running, scaled
+from facegate.cpu import share_cores
 from facegate.demo.clip import make_clip
 from facegate.demo.rtsp.movie import Movie
-from facegate.demo.rtsp.player import Faults, wrong_clocks
 from facegate.demo.rtsp.server import RtspServer
 from facegate.pipeline.config import CameraConfig, DetectorConfig, RunConfig
-from facegate.pipeline.flow.cores import share_cores
 from facegate.pipeline.records import ScoredFrame
+from tests.camera_faults import Faults, wrong_clocks
 
 KINDS = {"good": Faults(), **wrong_clocks(5.0), "holds for 3 s, then bursts": Faults(hold_at_s=6.0)}
 MAX_FPS = 5
@@ -50,7 +50,7 @@ def watch(movies: Sequence[Movie], faults: Sequence[Faults], seconds: float) -> 
     with ExitStack() as stack:
         cameras = []
         for index, (movie, fault) in enumerate(zip(movies, faults, strict=True)):
-            server = stack.enter_context(RtspServer(movie, loop=True, faults=fault))
+            server = stack.enter_context(RtspServer(movie, loop=True, playback=fault))
             cameras.append(CameraConfig(name=str(index), source=server.url, max_fps=MAX_FPS))
         config = RunConfig(cameras=tuple(cameras), detector=DetectorConfig(max_side=320))
         seen: dict[str, set[int]] = {camera.name: set() for camera in cameras}

@@ -119,11 +119,11 @@ def pictures(archive: Path, folder: Path) -> None:
 def starts(folder: Path, cache: Path, embedder: Embedder) -> list[float]:
     """Seconds of the first and of the second start with a folder of pictures."""
     spent = []
-    looker = FaceExtractor(load_detector("mtcnn"), load_scorer())
+    extractor = FaceExtractor(load_detector("mtcnn"), load_scorer())
     for _ in range(2):
         start = perf_counter()
         with GalleryWatcher(
-            folder, embedder, FixedThresholdRule(embedder.threshold), lambda: looker, cache
+            folder, embedder, FixedThresholdRule(embedder.threshold), lambda: extractor, cache
         ) as keeper:
             assert keeper.gallery.names
         spent.append(round(perf_counter() - start, 2))
@@ -178,14 +178,14 @@ def judge_galleries(data: Path, name: str) -> list[dict[str, int]]:
     rule = choose_rule(
         None, DEFAULT_FPIR, find_impostor_model(embedder.version, embedder.name), embedder.threshold
     )[0]
-    looker = FaceExtractor(load_detector("yunet", data / "models" / "yunet_n_640_640.onnx"), load_scorer())
+    extractor = FaceExtractor(load_detector("yunet", data / "models" / "yunet_n_640_640.onnx"), load_scorer())
     found = []
     for seed in range(GALLERIES):
         planted, wrong, one = gallery_with_faults(data / "faces" / "lfw-folds-1-4.zip", seed)
         with tempfile.TemporaryDirectory() as scratch:
             folder = write(planted, Path(scratch) / "people")
             with GalleryStore(Path(scratch) / "people.db", create=True) as people:
-                faults = Enroller(people, lambda: looker, embedder, rule).examine(find_people(folder))
+                faults = Enroller(people, lambda: extractor, embedder, rule).examine(find_people(folder))
         accused = {(fault.person, Path(fault.source).name) for fault in faults if fault.source}
         found.append(
             {

@@ -38,10 +38,10 @@ import numpy as np
 import psutil
 
 from benchmarks.host_info import cpu
+from facegate.cpu import share_cores
 from facegate.demo.clip import make_clip
 from facegate.detectors.base import load_detector
 from facegate.pipeline.config import CameraConfig, RunConfig
-from facegate.pipeline.flow.cores import share_cores
 from facegate.pipeline.observability.report import RunReport
 from facegate.pipeline.records import ScoredFrame
 from facegate.pipeline.runner import Runner
@@ -56,7 +56,7 @@ Figures = dict[str, float]
 @contextmanager
 def server(movie: Path, *options: str) -> Iterator[str]:
     """The RTSP server in a process of its own; yields its URL."""
-    command = [sys.executable, "-m", "facegate.demo.rtsp.server", str(movie), *options]
+    command = [sys.executable, "-m", "tests.camera_faults", str(movie), *options]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout is not None

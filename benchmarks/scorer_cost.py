@@ -2,6 +2,7 @@
 
 python -m benchmarks.scorer_cost
 python -m benchmarks.scorer_cost --recognizer mobilefacenet-y1.onnx    # both shipped models beside a recognizer
+python -m benchmarks.scorer_cost --weights new.safetensors               # another model beside the shipped one
 python -m benchmarks.scorer_cost --agreement pool112.zip                # bf16 and int8 against fp32, on faces
 """
 
@@ -25,7 +26,7 @@ from facegate.cpu import limit_threads
 from facegate.evaluation.degrade import degrade_half
 from facegate.scoring.backend_selection import cache_folder
 from facegate.scoring.backends import CROPS, BackendName, Dtype
-from facegate.scoring.engine import load_scorer
+from facegate.scoring.engine import load_scorer, native_bf16
 from facegate.scoring.export import export_onnx, quantize_onnx
 from facegate.scoring.families import builtin_card
 from facegate.scoring.torch_backends import TorchCpu
@@ -60,11 +61,36 @@ def beside_a_recognizer(path: Path, crops: NDArray[np.uint8], rounds: int) -> No
         print(f"{name:52s} {1000 * statistics.median(times) / len(crops):8.2f} ms per crop")
 
 
-def agreement(pool: Path, count: int = 512) -> None:
-    """Print how far other number formats of the default model agree with fp32 on faces, half of them degraded."""
+def beside_the_shipped(weights: Path, crops: NDArray[np.uint8], rounds: int) -> None:
+    """Print what a crop costs (quality and embedding) in two models, in each format of this processor."""
+    jobs: dict[str, Job] = {}
+    formats: list[tuple[BackendName, Dtype]] = [
+        ("onnxruntime", "fp32"),
+        ("openvino", "fp32"),
+        ("onnxruntime", "int8"),
+    ]
+    if native_bf16("cpu"):
+        formats.append(("openvino", "bf16"))
+    for name, path in (("shipped", None), (weights.stem, weights)):
+        for backend, dtype in formats:
+            scorer = load_scorer(path, device="cpu", dtype=dtype, backend=backend)
+            jobs[f"{name}, {backend} {dtype}"] = partial(scorer.score, crops)
+    medians = {name: statistics.median(times) for name, times in interleaved(jobs, rounds).items()}
+    print(cpu(), f"batch {len(crops)}", sep="; ")
+    for name, seconds in medians.items():
+        format_ = name.split(", ")[1]
+        share = seconds / medians[f"shipped, {format_}"], seconds / medians["shipped, onnxruntime fp32"]
+        print(
+            f"{name:48s} {1000 * seconds / len(crops):6.2f} ms per crop, {share[0]:.2f} of the shipped model here,"
+            f" {share[1]:.2f} of it in ONNX Runtime fp32"
+        )
+
+
+def agreement(pool: Path, weights: Path | None, count: int = 512) -> None:
+    """Print how far other number formats of a model agree with fp32 on faces, half of them degraded."""
     faces = load_pool(pool, cache_folder() / f"{pool.stem}.npy").crops
     crops = degrade_half(np.array(faces[:: len(faces) // count][:count]), 7)
-    exact = load_scorer(device="cpu", dtype="fp32", backend="torch").score(crops)
+    exact = load_scorer(weights, device="cpu", dtype="fp32", backend="torch").score(crops)
     print(cpu(), f"{count} crops of {pool.name}", sep="; ")
     formats: tuple[tuple[BackendName, Dtype], ...] = (
         ("torch", "bf16"),
@@ -73,7 +99,7 @@ def agreement(pool: Path, count: int = 512) -> None:
         ("onnxruntime", "int8"),
     )
     for backend, dtype in formats:
-        found = load_scorer(device="cpu", dtype=dtype, backend=backend).score(crops)
+        found = load_scorer(weights, device="cpu", dtype=dtype, backend=backend).score(crops)
         assert found.embedding is not None and exact.embedding is not None
         assert found.norm is not None and exact.norm is not None
         cosines = (found.embedding * exact.embedding).sum(1) / (found.norm * exact.norm)
@@ -92,11 +118,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--recognizer", type=Path, help="An ONNX file of one 3x112x112 input, run in ONNX Runtime.")
     parser.add_argument("--agreement", type=Path, metavar="POOL", help="A zip of aligned crops.")
+    parser.add_argument("--weights", type=Path, help="Another model, beside the shipped one or in its place.")
     arguments = parser.parse_args()
     limit_threads(1)
     crops = np.random.default_rng(0).integers(0, 256, (arguments.batch, 112, 112, 3)).astype(np.uint8)
     if arguments.agreement is not None:
-        agreement(arguments.agreement)
+        agreement(arguments.agreement, arguments.weights)
+        return
+    if arguments.weights is not None:
+        beside_the_shipped(arguments.weights, crops, arguments.rounds)
         return
     if arguments.recognizer is not None:
         beside_a_recognizer(arguments.recognizer, crops, arguments.rounds)

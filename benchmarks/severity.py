@@ -15,6 +15,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from facegate.detectors.base import load_detector
+from facegate.evaluation.cameras import CAMERA_KINDS
 from facegate.evaluation.datasets import load_set
 from facegate.evaluation.degrade import KINDS
 from facegate.scoring.backend_selection import cache_folder
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("--set", type=Path, required=True)
     parser.add_argument("--crops", type=int, default=60)
     parser.add_argument("--plot", type=Path)
+    parser.add_argument("--weights", type=Path, help="Another model than the shipped one.")
     arguments = parser.parse_args()
     crops = load_set(arguments.set, load_detector("mtcnn"), cache_folder()).crops
     crops = crops[:: max(1, len(crops) // arguments.crops)][: arguments.crops]
@@ -36,9 +38,9 @@ def main() -> None:
     means: dict[str, dict[str, list[float]]] = {}
     scorers = {}
     for quality in QUALITIES:
-        scorers[quality] = load_scorer(quality=quality, device="cpu")  # type: ignore[arg-type]
+        scorers[quality] = load_scorer(arguments.weights, quality=quality, device="cpu")  # type: ignore[arg-type]
         means[quality] = {}
-    for kind, degrade in KINDS.items():
+    for kind, degrade in (KINDS | CAMERA_KINDS).items():
         for severity in severities:
             views = np.stack(
                 [

@@ -25,7 +25,7 @@ BATCH = 8
 
 def child(setting: str) -> None:
     """Print the median wall time of one pass in milliseconds."""
-    from facegate.pipeline.flow.cores import set_wait_policy, share_cores
+    from facegate.cpu import set_wait_policy, share_cores
 
     if setting == "facegate":
         set_wait_policy()

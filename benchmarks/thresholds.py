@@ -1,17 +1,21 @@
-"""What the shipped recognizer cards say: similarity and FNMR at an FMR, and what is known of their strangers.
+"""Measures the shipped recognizer cards: similarity and FNMR at an FMR, cohorts and tails of non-mated scores.
 
     python -m benchmarks.thresholds --data ../shared/data
     python -m benchmarks.thresholds --data ../shared/data --tails recognition/cards
     python -m benchmarks.thresholds --data ../shared/data --open-set
+    python -m benchmarks.thresholds --recognizer face-reidentification-retail-0095.xml --tails recognition/cards \
+        --cohort ../shared/data/faces/pool-open112.zip
 
-Thresholds are of LFW folds 1-2, all against all; strangers (``--tails``) are the people of LFW folds 1-4 and those
-of LFW who occur in no pair, whose crops lie in the training pool.
+Thresholds are of LFW folds 1-2, all against all. Tails (``--tails``) are of the people of LFW folds 1-4 and those
+of LFW who occur in no pair, whose crops are in the research pool. With ``--cohort``, the cohort is made of the
+generated faces of a permissive pool, which show nobody, and only the tail is of LFW.
 """
 
 from __future__ import annotations
 
 import argparse
 import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -23,14 +27,16 @@ from facegate.evaluation.datasets import FaceSet, load_pairs, load_set
 from facegate.evaluation.edc import compare_all, edc, similarity_at
 from facegate.evaluation.open_set import Faces, evaluate_open_set, fit_impostor_model
 from facegate.pipeline.images import decode_image
+from facegate.pipeline.records import Image
 from facegate.recognition.embedders import load_embedder
-from facegate.recognition.matching.score_tail import write_impostor_model
+from facegate.recognition.matching.score_tail import make_cohort, write_impostor_model
 from facegate.scoring.backend_selection import cache_folder
 from facegate.scoring.engine import load_scorer
 
 ROOT = Path(__file__).parent.parent
 FOLDS = (1, 2)
-RECOGNIZERS = ("mobilefacenet-y1.onnx", "mobilefacenet-casia.onnx", "dlib", "builtin")
+INTEL = "face-reidentification-retail-0095.xml"
+RECOGNIZERS = ("mobilefacenet-y1.onnx", "mobilefacenet-casia.onnx", INTEL, "dlib", "builtin")
 CHUNK = 256
 SIZES = (50, 500, 1500)
 SAME = msgspec.yaml.decode((Path(__file__).parent / "lfw-same.yaml").read_bytes(), type=dict[str, str])
@@ -42,7 +48,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--tails", type=Path, metavar="FOLDER", help="Write tails and cohorts there.")
     parser.add_argument("--open-set", action="store_true", help="Measure promised rates on the same people.")
+    parser.add_argument("--cohort", type=Path, metavar="ZIP", help="Make cohorts of its generated faces.")
+    parser.add_argument("--recognizer", action="append", help="Measure only this one. Repeatable.")
     arguments = parser.parse_args()
+    chosen: tuple[str, ...] = tuple(arguments.recognizer or RECOGNIZERS)
     data: Path = arguments.data
     detector = load_detector("yunet", data / "models" / "yunet_n_640_640.onnx")
     faces = load_set(data / "faces" / "lfw-folds-1-4.zip", detector, cache_folder())
@@ -51,11 +60,12 @@ def main() -> None:
     rows = [row for row, file in enumerate(faces.files) if file in wanted]
     names = [faces.names[row] for row in rows]
     if arguments.tails is not None or arguments.open_set:
-        strangers(faces, data / "faces" / "pool112.zip", data / "models", arguments.tails)
+        pool = data / "faces" / "pool112.zip"
+        impostors(chosen, faces, pool, data / "models", arguments.tails, arguments.cohort)
         return
     print(f"{len(rows)} pictures of {len(set(names))} people")
-    for name in RECOGNIZERS:
-        embedder = load_embedder(str(data / "models" / name) if name.endswith(".onnx") else name)
+    for name in chosen:
+        embedder = load_embedder(str(data / "models" / name) if name.endswith((".onnx", ".xml")) else name)
         embeddings = np.concatenate([embedder.embed([faces.crops[row]]) for row in rows])
         comparisons = compare_all(embeddings, names)
         for fmr in (1e-3, 1e-4):
@@ -64,26 +74,38 @@ def main() -> None:
             print(f"{embedder.name:22s} FMR {fmr:g}: similarity {similarity:.3f}, FNMR {fnmr:.3f}")
 
 
-def strangers(faces: FaceSet, pool: Path, models: Path, folder: Path | None) -> None:
-    """Learn what strangers look like to the shipped recognizers; without a folder, measure what that promises."""
+def pictures(archive: Path, prefix: str) -> Iterator[tuple[str, Image]]:
+    """Names and crops of an archive's entries with this prefix."""
+    with zipfile.ZipFile(archive) as pool:
+        for entry in sorted(pool.namelist()):
+            if entry.startswith(prefix) and entry.endswith(".webp"):
+                yield entry, decode_image(pool.read(entry), entry)
+
+
+def impostors(
+    chosen: Sequence[str], faces: FaceSet, pool: Path, models: Path, folder: Path | None, generated: Path | None
+) -> None:
+    """Fit impostor models of recognizers and write them to ``folder``; without one, measure the rates they give."""
     crops, names = list(faces.crops), faces.names
-    with zipfile.ZipFile(pool) as archive:
-        for entry in sorted(archive.namelist()):
-            if entry.startswith("lfw/") and entry.endswith(".webp"):
-                crops.append(decode_image(archive.read(entry), entry))
-                names.append(entry.split("/")[1])
+    for entry, crop in pictures(pool, "lfw/"):
+        crops.append(crop)
+        names.append(entry.split("/")[1])
+    nobody = [crop for _, crop in pictures(generated, "generated")] if generated is not None else []
     people = np.array([SAME.get(name, name) for name in names])
     quality = load_scorer().score(np.stack(crops), embedding=False).quality
-    for name in RECOGNIZERS:
-        embedder = load_embedder(str(models / name) if name.endswith(".onnx") else name)
+    for name in chosen:
+        embedder = load_embedder(str(models / name) if name.endswith((".onnx", ".xml")) else name)
         embeddings = np.concatenate([embedder.embed(crops[i : i + CHUNK]) for i in range(0, len(crops), CHUNK)])
         known = Faces(people, embeddings, quality)
+        cohort = make_cohort(embedder.embed(nobody)) if nobody else None
         if folder is None:
-            show_open_set(embedder.name, evaluate_open_set(known, SIZES))
+            show_open_set(embedder.name, evaluate_open_set(known, SIZES, cohort=cohort))
             continue
         source = f"{len(crops)} pictures of {len(set(people))} people of LFW"
+        if nobody:
+            source = f"cohort: {len(nobody)} generated faces; tail: {source}"
         model = embedder.version.split(":")[0]
-        found = fit_impostor_model(known, model=model, source=source)
+        found = fit_impostor_model(known, model=model, source=source, cohort=cohort)
         for file in write_impostor_model(found, folder, embedder.name):
             print(file)
 

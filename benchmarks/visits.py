@@ -19,10 +19,10 @@ import numpy as np
 
 from benchmarks.clips import ROOT, STRANGERS, Crops, altered, as_played, enrolled, galleries, rule_of, run
 from benchmarks.host_info import cpu
+from facegate.cpu import share_cores
 from facegate.detectors.base import load_detector
 from facegate.evaluation.savings import LabeledVisit, Observer, SentFace, load_labels
 from facegate.pipeline.config import DetectorConfig, GateConfig, config_for
-from facegate.pipeline.flow.cores import share_cores
 from facegate.pipeline.records import Image
 from facegate.recognition.embedders import Embedder, load_embedder
 from facegate.recognition.enrollment.face_extraction import FaceExtractor
@@ -86,8 +86,8 @@ def beside_a_folder(
     pictures, _, _ = gallery_with_faults(data / "faces" / "lfw-folds-1-4.zip", seed, faults=faults)
     with tempfile.TemporaryDirectory() as scratch:
         folder = write(pictures, Path(scratch) / "people")
-        looker = FaceExtractor(load_detector("yunet", data / "models" / "yunet_n_640_640.onnx"), load_scorer())
-        with GalleryWatcher(folder, judge, rule_of(judge), lambda: looker, Path(scratch) / "cache") as keeper:
+        extractor = FaceExtractor(load_detector("yunet", data / "models" / "yunet_n_640_640.onnx"), load_scorer())
+        with GalleryWatcher(folder, judge, rule_of(judge), lambda: extractor, Path(scratch) / "cache") as keeper:
             others = keeper.gallery
     return Gallery([*own.names, *others.names], np.concatenate([own.templates, others.templates]))
 

@@ -26,7 +26,7 @@ from facegate.console.security.proxy import NO_PROXY, ProxySettings
 from facegate.console.state import ConsoleState
 from facegate.console.tuning.tuner import Tuner
 from facegate.console.web.app import create_app
-from facegate.errors import ConfigError, StoreError
+from facegate.errors import ConfigError, StoreError, os_errors, os_reason
 from facegate.fleet.bucket import BucketAddress
 from facegate.maintenance.backups import FOLDER, BackupKeeper
 from facegate.maintenance.files import DataFile, data_files
@@ -67,11 +67,9 @@ def make_folder(data: Path) -> ConsoleFolder:
     Raises:
         ConfigError: it cannot be created.
     """
-    try:
+    with os_errors(ConfigError, f"cannot create data folder {data}"):
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
         (data / "recordings").mkdir(exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise ConfigError(f"cannot create data folder {data}: {(error.strerror or 'error').lower()}") from error
     return ConsoleFolder(data.absolute())
 
 
@@ -215,8 +213,7 @@ def _listener(listen: str, *, locked: bool) -> Iterator[socket.socket]:
             )
         listener = socket.create_server((str(address), int(port)), family=found[0], reuse_port=False, backlog=128)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ConfigError(f"cannot listen at {listen}: {reason}; choose another with --listen") from error
+        raise ConfigError(f"cannot listen at {listen}: {os_reason(error)}; choose another with --listen") from error
     with listener:
         yield listener
 

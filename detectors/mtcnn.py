@@ -120,16 +120,16 @@ class MtcnnDetector:
     ) -> list[list[Detection | None]]:
         """See :class:`facegate.detectors.base.Detector`.
 
-        O-Net only, and once more if the box has moved; if in doubt, a window around the expected box is searched.
+        O-Net only, and once more if the box has moved; if in doubt, a window around the placed box is searched.
         """
         shrunk = [shrink_to(image, self._max_side) for image in images]
         group = [small for small, _ in shrunk]
         places = [(i, box) for i, boxes in enumerate(expected) for box in boxes]
         owner = np.array([i for i, _ in places], np.int64)
         scales = np.array([scale for _, scale in shrunk], np.float32)[owner][:, None]
-        wanted = np.array([box for _, box in places], np.float32).reshape(-1, 4) * scales
-        boxes, points, scores = self._finalize(group, _square(wanted), owner)
-        away = np.flatnonzero(_overlaps(boxes, wanted) < MAX_DRIFT)
+        placed = np.array([box for _, box in places], np.float32).reshape(-1, 4) * scales
+        boxes, points, scores = self._finalize(group, _square(placed), owner)
+        away = np.flatnonzero(_overlaps(boxes, placed) < MAX_DRIFT)
         boxes[away], points[away], scores[away] = self._finalize(group, _square(boxes[away]), owner[away])
         sure = np.flatnonzero(scores > O_THRESHOLD)
         kept = set(sure[_best(boxes[sure], scores[sure], owner[sure], SAME_IOU)].tolist())

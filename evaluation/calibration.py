@@ -84,9 +84,9 @@ def calibrate(
     observer.decide(learning)
     curves = discard_curves(observer)
     ((camera, decider),) = learning.cameras.items()
-    keeping = decider.gate.recall
-    assert keeping is not None, "the gate has no target_recall"
-    floor, wanted = played(observer, keeping.floor), keeping.target_threshold()
+    recall = decider.gate.recall
+    assert recall is not None, "the gate has no target_recall"
+    floor, wanted = played(observer, recall.floor), recall.target_threshold()
     at_floor = _named(observer)
     observer.decide(fixed(wanted))
     found = CameraCalibration(
@@ -95,11 +95,11 @@ def calibrate(
         tracks=len({face.track_id for face in observer.faces.values()}),
         floor=floor,
         chosen=played(observer, wanted),
-        loss=keeping.loss(wanted),
+        loss=recall.loss(wanted),
         curves=curves,
         hours=() if began_s is None else _hours(observer, at_floor, began_s),
     )
-    return found, msgspec.structs.replace(keeping.state(), threshold=wanted)
+    return found, msgspec.structs.replace(recall.state(), threshold=wanted)
 
 
 def played(observer: Observer, min_quality: int) -> PolicyReplay:

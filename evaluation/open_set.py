@@ -75,10 +75,13 @@ class OpenSet(msgspec.Struct, frozen=True):
     fnir_fixed: tuple[float, ...]
 
 
-def fit_impostor_model(faces: Faces, *, model: str, source: str, seed: int = 0) -> ImpostorModel:
+def fit_impostor_model(
+    faces: Faces, *, model: str, source: str, seed: int = 0, cohort: Floats | None = None
+) -> ImpostorModel:
     """Compute the cohort of all people, and fit the tail to halves that are scored with each other's cohort.
 
-    A person in the cohort would seem to have near impostors.
+    A person in the cohort would seem to have near impostors. With a ``cohort`` ``(C, D)`` of other people, only the
+    tail is fitted.
 
     Raises:
         ConfigError: too few people.
@@ -88,16 +91,17 @@ def fit_impostor_model(faces: Faces, *, model: str, source: str, seed: int = 0) 
     halves = people[: len(people) // 2], people[len(people) // 2 :]
     scores, taken = [], []
     for own, others in (halves, halves[::-1]):
-        cohort = make_cohort(faces.fused([rows[name] for name in others]), seed)
+        used = make_cohort(faces.fused([rows[name] for name in others]), seed) if cohort is None else cohort
         templates = faces.fused([rows[name][:ENROLLED] for name in own])
         several = [index for index, name in enumerate(own) if len(rows[name]) > 1]
         whose = np.concatenate([np.repeat(np.arange(len(own)), [len(rows[name]) for name in own]), several])
         probes = np.concatenate([faces.embeddings[np.concatenate([rows[n] for n in own])], templates[several]])
-        near = cohort_mean_similarity(probes, cohort)
+        near = cohort_mean_similarity(probes, used)
         found = probes @ templates.T - near[:, None]
         scores.append(found[whose[:, None] != np.arange(len(own))])
         taken.append(near)
-    cohort = make_cohort(faces.fused([rows[name] for name in people]), seed)
+    if cohort is None:
+        cohort = make_cohort(faces.fused([rows[name] for name in people]), seed)
     typical = float(np.median(np.concatenate(taken)))
     tail = fit_tail(np.concatenate(scores), model=model, typical=typical, cohort=cohort, source=source)
     return ImpostorModel(tail, cohort)
@@ -109,6 +113,7 @@ def evaluate_open_set(
     shots: Sequence[int] = (1, 3),
     draws: int = 4,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    cohort: Floats | None = None,
 ) -> list[OpenSet]:
     """Measure FPIR and FNIR in galleries of these sizes.
 
@@ -118,6 +123,7 @@ def evaluate_open_set(
         shots: maximum numbers of pictures fused per visit.
         draws: number of random splits, each used both ways.
         progress: called with the number of splits done and in total.
+        cohort: of other people, see :func:`fit_impostor_model`.
 
     Raises:
         ConfigError: too few people.
@@ -133,7 +139,7 @@ def evaluate_open_set(
         for side, (development, test) in enumerate((halves, halves[::-1])):
             chosen = np.concatenate([rows[name] for name in development])
             part = Faces(faces.names[chosen], faces.embeddings[chosen], faces.quality[chosen])
-            strangers = fit_impostor_model(part, model="", source="")
+            strangers = fit_impostor_model(part, model="", source="", cohort=cohort)
             for (size, shot), trials in found.items():
                 for gallery, others in _galleries(size, development, test):
                     trials.append(_trial(faces, rows, gallery, others, shot, strangers, rng))

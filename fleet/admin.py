@@ -106,7 +106,7 @@ async def history(address: BucketAddress) -> list[AppliedConfig]:
         return await bucket.history()
 
 
-async def request(address: BucketAddress, word: str, name: str, *, wanted: bool) -> None:
+async def request(address: BucketAddress, word: str, name: str, *, enabled: bool) -> None:
     """Drain a node or pause a camera, or undo that.
 
     Raises:
@@ -116,10 +116,10 @@ async def request(address: BucketAddress, word: str, name: str, *, wanted: bool)
         status = await _status(bucket, address)
         known = status.gates if word == DRAIN else status.cameras
         what = "node" if word == DRAIN else "camera"
-        if name not in known and wanted:
+        if name not in known and enabled:
             known_names = ", ".join(sorted(known)[:10]) or "none"
             raise UnknownNameError(f"no {what} '{name}' in the fleet at {address.shown}; known: {known_names}")
-        await bucket.put(key(word, name), b"1" if wanted else b"")
+        await bucket.put(key(word, name), b"1" if enabled else b"")
 
 
 async def status(address: BucketAddress) -> FleetSummary:

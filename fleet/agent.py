@@ -19,14 +19,14 @@ from facegate.fleet.configuration import AppliedConfig, FollowedConfig, decode, 
 from facegate.fleet.peer_exchange import PeerExchange
 from facegate.fleet.pending_writes import Write
 from facegate.fleet.records import CAMERA, KEPT, NodeStatus, key, parse_key
-from facegate.fleet.state_machine import RENEW_S, TAKE_S, Member, Term
+from facegate.fleet.state_machine import RENEW_S, TAKEOVER_S, Member, Term
 from facegate.pipeline.gating.factory import LearnedState
 from facegate.pipeline.observability.metrics import FleetHealth
 from facegate.sinks.jetstream import load_nats
 
 POLL_INTERVAL_S = 0.2
 RECONNECT_S = 0.5
-LEAVE_S = 3.0
+LEAVE_TIMEOUT_S = 3.0
 SERVER_TIMEOUT_S = 2 * RENEW_S + 0.5
 """A connection is closed when a write has had no answer for this long."""
 LEADERLESS_S = 15.0
@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 
 def clock() -> float:
-    """Monotonic time of this host, s; includes time in which it slept, if the system has such a clock."""
+    """Monotonic time of this host, s; includes time in which it slept, on systems with CLOCK_BOOTTIME."""
     return time.clock_gettime(_CLOCK)
 
 
@@ -86,7 +86,7 @@ class Agent:
             sharing: exchange with other nodes.
         """
         self.changed = Event()
-        """Set when ``wanted`` changes and when the agent fails."""
+        """Set when ``assignment`` changes and when the agent fails."""
         self.error: FacegateError | None = None
         self._address, self._member, self._sharing = address, member, sharing
         self._lock = Lock()
@@ -114,10 +114,10 @@ class Agent:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._thread.join(LEAVE_S)  # if the server does not answer, the session expires
+        self._thread.join(LEAVE_TIMEOUT_S)  # if the server does not answer, the session expires
 
     @property
-    def wanted(self) -> Assignment:
+    def assignment(self) -> Assignment:
         """Current assignment."""
         return self._wanted
 
@@ -217,7 +217,12 @@ class Agent:
     def _check_name(self, began: float) -> None:
         """Fail if another live node has this node's name."""
         own = self._member.view.gates.get(self._member.gate)
-        if own is not None and own.value.alive and clock() - began > 2 * TAKE_S and self._member.unclaimed_cameras:
+        if (
+            own is not None
+            and own.value.alive
+            and clock() - began > 2 * TAKEOVER_S
+            and self._member.unclaimed_cameras
+        ):
             raise NameTakenError(
                 f"the name {self._member.gate} is used by another node of this fleet (on {own.value.host}): choose "
                 "another with --gate"

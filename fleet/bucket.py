@@ -24,7 +24,7 @@ from facegate.pipeline.config.values import LOCAL
 from facegate.pipeline.gating.policies import MAX_RECENT_PEOPLE
 from facegate.sinks.jetstream import connect, load_nats, refused, replicated, server_name
 
-ANSWER_S = 2.0
+REPLY_TIMEOUT_S = 2.0
 HISTORY = 32
 """Number of versions of the configuration kept."""
 META, CONFIG = "meta", "config"
@@ -149,12 +149,14 @@ class Bucket:
 
     async def all(self) -> tuple[list[tuple[BucketUpdate, float]], float]:
         """Every lease key with the age of its value in seconds, and Unix time, both by the server's clock."""
-        kept = self._client.jetstream(timeout=ANSWER_S)
-        info = await kept._api_request(f"{kept._prefix}.STREAM.INFO.{self._leases._stream}", timeout=ANSWER_S)
+        kept = self._client.jetstream(timeout=REPLY_TIMEOUT_S)
+        info = await kept._api_request(
+            f"{kept._prefix}.STREAM.INFO.{self._leases._stream}", timeout=REPLY_TIMEOUT_S
+        )
         seconds = _unix(info["ts"])
         async with aclosing(self._entries(self._leases, ">")) as entries:
             found = [
-                (_news(entry), max(0.0, seconds - entry.created.timestamp()))
+                (_update(entry), max(0.0, seconds - entry.created.timestamp()))
                 async for entry in _initial_values(entries)
             ]
         return found, seconds
@@ -190,7 +192,7 @@ class Bucket:
     async def _watch(self, bucket: Any, keys: str) -> AsyncIterator[BucketUpdate]:
         async with aclosing(self._entries(bucket, keys)) as entries:
             async for entry in entries:
-                yield BucketUpdate("", b"", 0) if entry is None else _news(entry)
+                yield BucketUpdate("", b"", 0) if entry is None else _update(entry)
 
     async def _entries(self, bucket: Any, keys: str, **how: bool) -> AsyncGenerator[Any]:
         """Current entries of these keys, ``None`` once, then their updates."""
@@ -208,12 +210,12 @@ class Bucket:
             await watcher.stop()
 
     async def _is_empty(self, bucket: Any, keys: str) -> bool:
-        stream = self._client.jetstream(timeout=ANSWER_S)
+        stream = self._client.jetstream(timeout=REPLY_TIMEOUT_S)
         info = await stream.stream_info(bucket._stream, subjects_filter=f"{bucket._pre}{keys}")
         return not info.state.subjects
 
 
-def _news(entry: Any) -> BucketUpdate:
+def _update(entry: Any) -> BucketUpdate:
     return BucketUpdate(entry.key, b"" if entry.operation else entry.value or b"", entry.revision)
 
 
@@ -250,7 +252,7 @@ async def opened(address: BucketAddress, *, make: bool = True) -> AsyncIterator[
 
 
 async def _bucket(nats: Any, client: Any, address: BucketAddress, make: bool) -> Bucket:
-    stream = client.jetstream(timeout=ANSWER_S)
+    stream = client.jetstream(timeout=REPLY_TIMEOUT_S)
     try:
         await stream.account_info()
     except (nats.errors.Error, nats.js.errors.APIError, TimeoutError) as error:

@@ -68,8 +68,8 @@ class BucketView:
                 self.leases[name] = NodeRecord(revision, decode(value, Lease), now)
                 self.changes += 1
         elif word in (DRAIN, PAUSE):
-            wanted = self.drained if word == DRAIN else self.paused
-            (wanted.add if value else wanted.discard)(name)
+            marked = self.drained if word == DRAIN else self.paused
+            (marked.add if value else marked.discard)(name)
             self.changes += 1
 
     def _on_session(self, name: str, session: NodeSession, revision: int, now: float) -> None:
@@ -77,7 +77,7 @@ class BucketView:
         if known is not None and known.revision >= revision:
             return
         self.gates[name] = NodeRecord(revision, session, now)
-        if known is None or _ability(known.value) != _ability(session):
+        if known is None or _capabilities(known.value) != _capabilities(session):
             self.members_since = now
             self.changes += 1
 
@@ -94,6 +94,6 @@ class BucketView:
         return seen.value.gate if gate is not None and gate.value.session == seen.value.session else None
 
 
-def _ability(session: NodeSession) -> NodeSession:
+def _capabilities(session: NodeSession) -> NodeSession:
     """The fields that placement depends on."""
     return msgspec.structs.replace(session, seq=0, load=0.0, config=0, cameras={}, problem="")

@@ -14,12 +14,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
-import yaml
 
 from facegate.errors import ConfigError, FacegateError, FleetError
 from facegate.fleet.records import CameraRequest
 from facegate.pipeline.config import RunConfig, build_config
 from facegate.pipeline.config.delivery import OutputConfig
+from facegate.pipeline.config.load import UNRESOLVED, read_yaml
 
 MAX_BYTES = 900_000
 """The default message limit of a NATS server is 1 MiB."""
@@ -59,14 +59,7 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: invalid, or not suitable for a fleet.
     """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path} is not valid YAML: {getattr(error, 'problem', None) or 'not UTF-8 text'}"
-        ) from error
+    data = read_yaml(path)
     check(data, str(path))
     found: dict[str, Any] = data
     return found
@@ -174,9 +167,9 @@ def delivering(config: RunConfig, url: str, folder: Path) -> RunConfig:
 def _check_url(url: str, place: str) -> None:
     if "://" not in url or "@" not in url:
         return
-    login = urlsplit(_VARIABLE.sub("unseen", url)).netloc.rpartition("@")[0]
+    login = urlsplit(_VARIABLE.sub(UNRESOLVED, url)).netloc.rpartition("@")[0]
     password = login.partition(":")[2]
-    if password and password != "unseen":
+    if password and password != UNRESOLVED:
         raise ConfigError(f"{place} contains a literal password: use ${{NAME}}, set in each node's environment")
 
 

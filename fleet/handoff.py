@@ -32,17 +32,17 @@ class LeaseHandoff:
         write = self._in_flight.get(camera)
         return write is not None and write.expected == revision
 
-    def release(self, leases: Mapping[str, int], now_is_the_time: bool) -> bool:
+    def release(self, leases: Mapping[str, int], may_release: bool) -> bool:
         """Release exactly these leases; return whether some have to wait.
 
         Args:
             leases: leases that other nodes are to have.
-            now_is_the_time: whether further leases may be released now.
+            may_release: whether further leases may be released now.
         """
         self._released = {
             camera: revision
             for camera, revision in leases.items()
-            if now_is_the_time or self.was_released(camera, revision)
+            if may_release or self.was_released(camera, revision)
         }
         return len(self._released) < len(leases)
 

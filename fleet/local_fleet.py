@@ -19,7 +19,7 @@ import msgspec
 import structlog
 
 from facegate.cpu import cores
-from facegate.errors import ConfigError, FleetError
+from facegate.errors import ConfigError, FleetError, os_errors
 from facegate.fleet import admin, configuration
 from facegate.fleet.bucket import parse
 from facegate.subprocesses import LogLine, Subprocess
@@ -174,23 +174,16 @@ class LocalFleet:
 
 
 def _check_free(port: int) -> None:
-    try:
+    with os_errors(ConfigError, f"cannot use port {port}", "stop the other fleet, or choose another --port"):
         socket.create_server(("127.0.0.1", port)).close()
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ConfigError(
-            f"cannot use port {port}: {reason}; stop the other fleet, or choose another --port"
-        ) from error
 
 
 @contextmanager
 def _alone(data: Path) -> Iterator[None]:
     """Lock the folder for one fleet."""
-    try:
+    with os_errors(ConfigError, f"cannot write to {data}"):
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = (data / "lock").open("w")
-    except OSError as error:
-        raise ConfigError(f"cannot write to {data}: {(error.strerror or 'error').lower()}") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

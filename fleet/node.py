@@ -13,7 +13,7 @@ from prometheus_client.core import Metric
 from ulid import ULID
 
 from facegate.cpu import cores
-from facegate.errors import ConfigError
+from facegate.errors import ConfigError, os_errors
 from facegate.fleet.agent import Agent, Assignment
 from facegate.fleet.bucket import BucketAddress
 from facegate.fleet.configuration import delivering
@@ -29,7 +29,7 @@ from facegate.pipeline.runtime.reload import SECTIONS
 
 POLL_INTERVAL_S = 0.2
 REPORT_INTERVAL_S = 1.0
-LET_GO_S = 1.5
+RELEASE_TIMEOUT_S = 1.5
 """Maximum wait for cameras to end; one that takes longer sends nothing."""
 UNMEASURED = 15.0
 """Assumed capacity until it is measured, processed frames per second and core."""
@@ -119,7 +119,7 @@ class FleetNode:
                 while not self._stop.is_set() and self._agent.error is None:
                     self._agent.changed.wait(POLL_INTERVAL_S)
                     self._agent.changed.clear()
-                    self._apply_config(self._agent.wanted)
+                    self._apply_config(self._agent.assignment)
                     if self._runner is not None and self._runner.wait(0.0):
                         break  # it has failed
                     if monotonic() - reported_s >= REPORT_INTERVAL_S:
@@ -135,38 +135,38 @@ class FleetNode:
         """Stop watching all cameras before the session ends, as other nodes then start."""
         if self._runner is not None:
             self._runner.stop()
-            deadline = monotonic() + LET_GO_S
+            deadline = monotonic() + RELEASE_TIMEOUT_S
             while self._runner.active_cameras() and monotonic() < deadline:
                 sleep(0.02)
 
-    def _apply_config(self, wanted: Assignment) -> None:
+    def _apply_config(self, assignment: Assignment) -> None:
         """Apply an assignment to the run."""
-        if wanted is self._applied or wanted.followed is None:
+        if assignment is self._applied or assignment.followed is None:
             return
         # First of all: cameras that may be watched from here on are not handed off.
         before = set() if self._applied is None else set(self._applied.permits)
-        self._agent.report_status(self._about, before | set(wanted.permits))
+        self._agent.report_status(self._about, before | set(assignment.permits))
         try:
-            config = self._within_capacity(wanted)
+            config = self._within_capacity(assignment)
             if self._runner is None or any(
                 getattr(config, name) != getattr(self._runner.config, name) for name in SECTIONS
             ):
                 self._restart_pipeline(config.model_copy(update={"cameras": ()}))
             assert self._runner is not None
-            if self._applied is None or wanted.followed is not self._applied.followed:
+            if self._applied is None or assignment.followed is not self._applied.followed:
                 self._refused = {}
-            self._refused = {**self._refused, **_reload(self._runner, config, wanted)}
+            self._refused = {**self._refused, **_reload(self._runner, config, assignment)}
             self._problem = ""
         except ConfigError as error:
             self._problem = str(error)
             log.error("configuration rejected, keeping the previous one", reason=self._problem)
-        self._applied = wanted
+        self._applied = assignment
         self._report_status()
 
-    def _within_capacity(self, wanted: Assignment) -> RunConfig:
+    def _within_capacity(self, assignment: Assignment) -> RunConfig:
         """The fleet's configuration for this node, with the cameras assigned to it."""
-        assert wanted.followed is not None
-        followed = wanted.followed
+        assert assignment.followed is not None
+        followed = assignment.followed
         if self._sections is None or self._sections[0] != followed.revision:
             # A placeholder camera: validating thousands would take a second at every move.
             placeholder = followed.config.model_copy(
@@ -174,7 +174,7 @@ class FleetNode:
             )
             delivered = delivering(placeholder, self._address.url, self._folder)
             self._sections = (followed.revision, self._override(delivered))
-        cameras = tuple(camera for camera in followed.config.cameras if camera.name in wanted.permits)
+        cameras = tuple(camera for camera in followed.config.cameras if camera.name in assignment.permits)
         return self._sections[1].model_copy(update={"cameras": cameras})
 
     def _restart_pipeline(self, config: RunConfig) -> None:
@@ -189,10 +189,10 @@ class FleetNode:
         self._meter = _Meter()
         self._runner.start()
 
-    def _on_sighting(self, met: PeerSighting) -> None:
+    def _on_sighting(self, sighting: PeerSighting) -> None:
         runner = self._runner
         if runner is not None:
-            runner.add_sighting(met)
+            runner.add_sighting(sighting)
 
     def _report_status(self) -> None:
         """Report this node's status to the fleet."""
@@ -227,13 +227,13 @@ class FleetNode:
         self._agent.report_status(self._about, watching | set(self._applied.permits))
 
 
-def _reload(runner: Runner, config: RunConfig, wanted: Assignment) -> dict[str, str]:
+def _reload(runner: Runner, config: RunConfig, assignment: Assignment) -> dict[str, str]:
     """Reload the run with a configuration; return the cameras that it refuses, and why.
 
     A failure of one camera does not affect the others.
     """
     try:
-        runner.reload(config, wanted.permits, wanted.learned)
+        runner.reload(config, assignment.permits, assignment.learned)
     except ConfigError as error:
         log.error("reload failed, trying cameras one by one", reason=str(error))
     else:
@@ -241,9 +241,9 @@ def _reload(runner: Runner, config: RunConfig, wanted: Assignment) -> dict[str, 
     fine: tuple[CameraConfig, ...] = ()
     refused = {}
     for camera in config.cameras:
-        permits = {name: permit for name, permit in wanted.permits.items() if name not in refused}
+        permits = {name: permit for name, permit in assignment.permits.items() if name not in refused}
         try:
-            runner.reload(config.model_copy(update={"cameras": (*fine, camera)}), permits, wanted.learned)
+            runner.reload(config.model_copy(update={"cameras": (*fine, camera)}), permits, assignment.learned)
         except ConfigError as error:
             refused[camera.name] = str(error)
         else:
@@ -284,8 +284,6 @@ def own_folder(folder: Path) -> Path:
     Raises:
         ConfigError: it cannot be created.
     """
-    try:
+    with os_errors(ConfigError, f"cannot write to {folder}"):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise ConfigError(f"cannot write to {folder}: {(error.strerror or 'error').lower()}") from error
     return folder

@@ -20,7 +20,7 @@ from facegate.pipeline.gating.factory import LearnedState
 from facegate.pipeline.gating.policies import MAX_RECENT_PEOPLE
 from facegate.pipeline.records import PeerSighting
 
-SUBJECT = "facegate.met"
+SUBJECT = "facegate.sightings"
 KEEP_S = 60.0
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_AGE_S = 3600.0
@@ -45,11 +45,11 @@ class PeerExchange:
     """Queues outgoing and decodes incoming messages; thread-safe. A
     :class:`~facegate.pipeline.gating.factory.FleetPeers`."""
 
-    def __init__(self, gate: str, meet: Callable[[PeerSighting], None]) -> None:
-        """Create; ``meet`` is called with every sighting of another node."""
+    def __init__(self, gate: str, on_sighting: Callable[[PeerSighting], None]) -> None:
+        """Create; ``on_sighting`` is called with every sighting of another node."""
         self.model = ""
         """Model of this node's embeddings; empty while there is no run."""
-        self._gate, self._meet = gate, meet
+        self._gate, self._on_sighting = gate, on_sighting
         self._lock = Lock()
         self._met: deque[tuple[float, str, bytes]] = deque(maxlen=MAX_RECENT_PEOPLE)
         self._learned: dict[str, LearnedState] = {}
@@ -86,7 +86,7 @@ class PeerExchange:
             return
         if sighting.gate == self._gate or sighting.model != self.model or not 0 <= sighting.age_s <= MAX_AGE_S:
             return
-        self._meet(PeerSighting(sighting.group, unit.tobytes(), monotonic() - sighting.age_s))
+        self._on_sighting(PeerSighting(sighting.group, unit.tobytes(), monotonic() - sighting.age_s))
 
     def states_to_save(self, camera: str | None = None) -> dict[str, bytes]:
         """States to write now: of one camera that is about to be handed off, or of all that are due."""

@@ -8,7 +8,7 @@ import msgspec
 
 LOST_S = 2.0
 """A write without an answer for this long counts as lost; updates of the bucket show its outcome."""
-AGAIN_S = 0.5
+RETRY_AFTER_S = 0.5
 """Delay before a rejected write is repeated."""
 UNOBSERVED_S = 1.0
 """The watch has stalled if it does not report a revision for this long."""
@@ -83,7 +83,7 @@ class PendingWrites:
         self.answered_s = float("-inf")
         last = self._in_flight.get(write.key) is write
         if last:
-            self._in_flight[write.key] = msgspec.structs.replace(write, sent_s=now - LOST_S + AGAIN_S)
+            self._in_flight[write.key] = msgspec.structs.replace(write, sent_s=now - LOST_S + RETRY_AFTER_S)
         return last
 
     def stale(self, now: float, revision_of: Callable[[str], int]) -> bool:

@@ -5,7 +5,7 @@ session. So a node with many cameras renews one key, and nothing else is written
 on the revision that its writer knows: the bucket's order decides who was first.
 
 ***Fencing.** A node may watch until ``HOLD_S`` after it *sent* the last renewal known to have arrived, by its own
-clock. Another node ends the session no sooner than ``TAKE_S`` after it *observed* the last renewal, by its own
+clock. Another node ends the session no sooner than ``TAKEOVER_S`` after it *observed* the last renewal, by its own
 clock, and by a write that fails after another renewal. Sending precedes observing, and clock rates need to agree
 only within the difference of the two, so a camera is never watched twice. Clocks of different hosts are never
 compared, and suspended processes are safe: they resume with an expired term, or their write is refused. A camera
@@ -38,16 +38,16 @@ from facegate.fleet.records import (
     parse_key,
 )
 
-RENEW_S, HOLD_S, TAKE_S = 2.0, 5.5, 6.5
-FRESH_S = 0.5
+RENEW_S, HOLD_S, TAKEOVER_S = 2.0, 5.5, 6.5
+ANSWER_MAX_AGE_S = 0.5
 """Cameras are released only within this time of an answer of the bucket, as the handoff needs a write."""
 JOIN_S = 0.5
 """Delay before a new node claims cameras, as others may be joining too."""
 SETTLE_S = 2.0
 """Time without joins and leaves before cameras move for balance."""
-NEXT_S = 1.0
+CLAIM_INTERVAL_S = 1.0
 """Time after which an unclaimed camera may be claimed by the next node in rank, and so on."""
-TURN_S = 0.2
+STAGGER_S = 0.2
 """Stagger between the nodes' attempts to end a dead node's session."""
 
 
@@ -253,7 +253,7 @@ class Member:
 
     def _expired_sessions(self, seen: NodeRecord[NodeSession], now: float, steady_s: float) -> bool:
         """Whether a session may be ended: not renewed for long enough while this node was observing."""
-        return min(now - seen.since, steady_s) >= TAKE_S
+        return min(now - seen.since, steady_s) >= TAKEOVER_S
 
     def _endings(self, now: float) -> list[Write]:
         """Writes that end sessions of dead nodes, staggered so that not all nodes write at once."""
@@ -265,7 +265,7 @@ class Member:
             if name == self.gate or not self._expired_sessions(seen, now, steady_s):
                 continue
             healthy = [node for node in self._nodes if node.gate != name and not node.is_silent]
-            if min(now - seen.since, steady_s) >= TAKE_S + TURN_S * min(self._turn(name, healthy), 5):
+            if min(now - seen.since, steady_s) >= TAKEOVER_S + STAGGER_S * min(self._turn(name, healthy), 5):
                 found.append(Write(key(GATE, name), b"", seen.revision, now))
         return found
 
@@ -281,7 +281,7 @@ class Member:
         if basis == self._planned_for:
             return
         self._planned_for = basis
-        wanted = [request for request in requests if request.camera not in self.view.paused]
+        active = [request for request in requests if request.camera not in self.view.paused]
         self._nodes = [
             NodeCapacity(
                 gate=name,
@@ -296,22 +296,22 @@ class Member:
             for name, seen in self.view.alive()
         ]
         owners = {}
-        for request in wanted:
+        for request in active:
             owner = self.view.owner(request.camera)
             if owner is not None:
                 owners[request.camera] = owner
-        plan = self._placing(wanted, self._nodes, owners)
+        plan = self._placing(active, self._nodes, owners)
         if not settled:
             # Move only what has to.
             takes = {node.gate: node for node in self._nodes}
             plan |= {
                 request.camera: owner
-                for request in wanted
+                for request in active
                 if (owner := self.view.owner(request.camera)) is not None and takes[owner].accepts(request)
             }
         self._plan = plan
         self._mine = next((node for node in self._nodes if node.gate == self.gate), None)
-        self._free = [request for request in wanted if self.view.owner(request.camera) is None]
+        self._free = [request for request in active if self.view.owner(request.camera) is None]
 
     def _release(self, now: float) -> None:
         """Stop watching cameras that other nodes are to have.
@@ -323,9 +323,9 @@ class Member:
             for camera, revision in self.held_leases().items()
             if self._plan.get(camera) != self.gate
         }
-        if self._giving.release(others, now - self._writes.answered_s <= FRESH_S):
+        if self._giving.release(others, now - self._writes.answered_s <= ANSWER_MAX_AGE_S):
             sent_s = self._next_renewal_s - RENEW_S
-            self._next_renewal_s = min(self._next_renewal_s, max(now, sent_s + 2 * FRESH_S))
+            self._next_renewal_s = min(self._next_renewal_s, max(now, sent_s + 2 * ANSWER_MAX_AGE_S))
 
     def _hand_off(self, now: float, watching: Set[str]) -> list[Write]:
         """Writes that hand off released cameras, once they are no longer watched."""
@@ -343,10 +343,10 @@ class Member:
         seen = self.view.gates.get(self._plan.get(camera, ""))
         return Lease() if seen is None else Lease(gate=self._plan[camera], session=seen.value.session)
 
-    def _claim(self, now: float, most: int) -> list[Write]:
+    def _claim(self, now: float, limit: int) -> list[Write]:
         if self._joined_s is None or now - self._joined_s < JOIN_S or self._mine is None or self._mine.leaving:
             return []
-        room = most - len(self.held_leases()) - self._writes.is_pending(CAMERA)
+        room = limit - len(self.held_leases()) - self._writes.is_pending(CAMERA)
         found: list[Write] = []
         value = msgspec.json.encode(Lease(gate=self.gate, session=self._session))
         for camera, revision in self.held_leases().items():
@@ -360,19 +360,19 @@ class Member:
                 found.append(Write(name, value, 0 if seen is None else seen.revision, now))
         return found
 
-    def _is_my_turn(self, request: CameraRequest, mine: NodeCapacity, now: float) -> bool:
+    def _is_my_turn(self, request: CameraRequest, own: NodeCapacity, now: float) -> bool:
         planned = self._plan.get(request.camera)
         if planned == self.gate:
             return True
-        if not mine.accepts(request):
+        if not own.accepts(request):
             return False
         free_since = self._free_since(request.camera)
-        if now - free_since < NEXT_S:
+        if now - free_since < CLAIM_INTERVAL_S:
             return False
         others = [
             node for node in self._nodes if node.accepts(request) and not node.is_silent and node.gate != planned
         ]
-        return now - free_since >= NEXT_S * (1 + self._turn(request.camera, others))
+        return now - free_since >= CLAIM_INTERVAL_S * (1 + self._turn(request.camera, others))
 
     def _turn(self, name: str, nodes: Sequence[NodeCapacity]) -> int:
         """Number of these nodes ranked above this one for a camera or node of this name."""

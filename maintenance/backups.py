@@ -15,8 +15,9 @@ import msgspec
 import structlog
 
 from facegate.database import connect
-from facegate.errors import FacegateError, StoreError
+from facegate.errors import FacegateError, StoreError, os_reason
 from facegate.maintenance.files import GALLERY, SPOOL, STORE, DataFile, Kind, examine, set_aside
+from facegate.paths import replacing
 from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.unknowns import UnknownStore
 from facegate.sinks.wire import SOFTWARE
@@ -27,9 +28,9 @@ MANIFEST = "backup.json"
 LOCK = "lock"
 """Lock file, held in a data folder by its console, and in a backup folder during a backup."""
 KEPT = 7
-EVERY_S = 86_400.0
+INTERVAL_S = 86_400.0
 FIRST_S, POLL_INTERVAL_S = 60.0, 600.0
-SPARE = 10
+FREE_SPACE_FACTOR = 10
 """An automatic backup skips a file if the disk has no room for this many copies."""
 
 log = structlog.get_logger(__name__)
@@ -90,7 +91,7 @@ def make_backup(files: Sequence[DataFile], folder: Path, now: float) -> Manifest
         part.replace(folder)
     except OSError as error:
         shutil.rmtree(part, ignore_errors=True)
-        raise StoreError(f"cannot back up to {folder}: {(error.strerror or 'error').lower()}") from error
+        raise StoreError(f"cannot back up to {folder}: {os_reason(error)}") from error
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
@@ -136,14 +137,14 @@ def restore(folder: Path, files: Sequence[DataFile]) -> Iterator[str]:
         StoreError: the backup is damaged (then nothing was changed), or a file cannot be written.
     """
     names = {saved.name for saved in read_manifest(folder).files}
-    wanted = [file for file in files if file.name in names]
-    for file in wanted:
+    selected = [file for file in files if file.name in names]
+    for file in selected:
         found = examine(folder / file.name, file.kind, full=True) if file.kind else None
         if found is not None and found.state != "sound":
             raise StoreError(f"{folder / file.name} is {found.state} ({found.reason}): nothing was restored")
         if not (folder / file.name).is_file():
             raise StoreError(f"{folder / file.name} is missing: nothing was restored")
-    for file in wanted:
+    for file in selected:
         try:
             file.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             yield _restore_file(folder / file.name, file)
@@ -153,10 +154,8 @@ def restore(folder: Path, files: Sequence[DataFile]) -> Iterator[str]:
 
 def _restore_file(source: Path, file: DataFile) -> str:
     if file.kind is None:
-        part = file.path.with_name(file.path.name + ".part")
-        part.touch(mode=0o600)
-        part.write_bytes(source.read_bytes())
-        part.replace(file.path)
+        with replacing(file.path, 0o600) as part:
+            part.write_bytes(source.read_bytes())
         return f"{file.path}: restored"
     state = examine(file.path, file.kind).state
     if state in ("missing", "sound", "empty"):
@@ -207,7 +206,7 @@ def newest_with(folder: Path, name: str, kind: Kind) -> Path | None:
 def due(folder: Path, now: float) -> bool:
     """Whether the last automatic backup is older than a day, or its time is implausible."""
     made = [read_manifest(path).made for path in automatic(folder)[-1:]]
-    return not made or not -3600 <= now - made[0] < EVERY_S
+    return not made or not -3600 <= now - made[0] < INTERVAL_S
 
 
 def back_up(folder: Path, files: Sequence[DataFile], now: float, *, at_once: bool = False) -> Path | None:
@@ -221,18 +220,18 @@ def back_up(folder: Path, files: Sequence[DataFile], now: float, *, at_once: boo
         if not locked or not (at_once or due(folder, now)):
             return None
         free = shutil.disk_usage(folder).free
-        wanted = []
+        selected = []
         for file in files:
             if file.kind is SPOOL:
                 continue  # its content is obsolete within minutes
-            if SPARE * file.path.stat().st_size > free:
+            if FREE_SPACE_FACTOR * file.path.stat().st_size > free:
                 log.warning("file not in automatic backup", file=str(file.path), reason="too large for the disk")
                 continue
-            wanted.append(file)
+            selected.append(file)
         before = automatic(folder)
         number = int(before[-1].name.partition("-")[0]) + 1 if before else 1
         target = folder / f"{number:06}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}"
-        make_backup(wanted, target, now)
+        make_backup(selected, target, now)
         for old in [*before, target][:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
         return target

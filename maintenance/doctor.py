@@ -88,7 +88,7 @@ def _file(file: DataFile, backups: Sequence[Path], repair: bool) -> Iterator[Dia
             yield Diagnosis("fixed", done)
 
 
-def _mode(path: Path, wanted: int, repair: bool) -> Iterator[Diagnosis]:
+def _mode(path: Path, expected: int, repair: bool) -> Iterator[Diagnosis]:
     """Check that other users cannot read a path."""
     for each in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
         try:
@@ -98,13 +98,13 @@ def _mode(path: Path, wanted: int, repair: bool) -> Iterator[Diagnosis]:
             if not repair:
                 yield Diagnosis(
                     "warning",
-                    f"{each}: readable by other users ({mode:o}); run 'chmod {wanted:o}', or use --repair",
+                    f"{each}: readable by other users ({mode:o}); run 'chmod {expected:o}', or use --repair",
                 )
                 continue
-            each.chmod(wanted)
+            each.chmod(expected)
         except OSError:
             continue
-        yield Diagnosis("fixed", f"{each}: was readable by other users ({mode:o}), now {wanted:o}")
+        yield Diagnosis("fixed", f"{each}: was readable by other users ({mode:o}), now {expected:o}")
 
 
 def _room(data: Path) -> Diagnosis:

@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from facegate.database import connect, is_open
-from facegate.errors import StoreError
+from facegate.errors import StoreError, os_reason
 from facegate.recognition.enrollment.schema import GalleryFile
 from facegate.sinks import spool
 from facegate.store.schema import StoreFile
@@ -127,7 +127,7 @@ def examine(path: Path, kind: Kind, *, full: bool = False) -> Finding:
             return Finding("damaged", str(error))
         return Finding("unusable", str(error))
     except OSError as error:
-        return Finding("unusable", (error.strerror or "error").lower())
+        return Finding("unusable", os_reason(error))
     return Finding("sound")
 
 
@@ -161,7 +161,7 @@ def set_aside(path: Path) -> Path:
     except BlockingIOError:
         raise StoreError(f"{path} is in use by another process: stop it, then try again") from None
     except OSError as error:
-        raise StoreError(f"cannot rename {path}: {(error.strerror or 'error').lower()}") from error
+        raise StoreError(f"cannot rename {path}: {os_reason(error)}") from error
     return aside
 
 

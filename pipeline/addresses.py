@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 # Up to the last @: passwords may contain @ and / too; hiding a part of the path is harmless.
 _USERINFO = re.compile(r"(?<=://)\S*@")
@@ -34,6 +34,23 @@ def servers(url: str) -> list[str]:
     authority, slash, path = rest.partition("/")
     login, at, hosts = authority.rpartition("@")
     return [f"{scheme}://{login}{at}{host}{slash}{path}" for host in hosts.split(",")]
+
+
+def parse_server(url: str) -> SplitResult:
+    """Split the URL of one server.
+
+    Raises:
+        ValueError: its address or port is invalid, in the user's words.
+    """
+    try:
+        parts = urlsplit(url)
+        if parts.port == 0:
+            raise ValueError
+    except ValueError:
+        raise ValueError(
+            "the address of the URL is not valid: give HOST:PORT, the port from 1 to 65535, an IPv6 address in []"
+        ) from None
+    return parts
 
 
 def login_problem(url: str) -> str | None:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facegate.errors import SourceError
+from facegate.errors import SourceError, os_errors
 from facegate.pipeline.records import Image, contiguous
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
@@ -30,13 +30,11 @@ def read_picture_file(path: Path) -> bytes:
     Raises:
         SourceError: missing, or too large.
     """
-    try:
+    with os_errors(SourceError, f"cannot read {path}"):
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
             raise SourceError(f"{path} is larger than {MAX_FILE_BYTES // 2**20} MiB: use a smaller picture")
         return path.read_bytes()
-    except OSError as error:
-        raise SourceError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from error
 
 
 def decode_image(content: bytes, shown: str) -> Image:

@@ -12,14 +12,13 @@ from pathlib import Path
 from threading import Event, Thread
 from time import monotonic, process_time
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from prometheus_client.core import Metric
 from ulid import ULID
 
 from facegate.pipeline.cameras.camera import LeaseGuard
 from facegate.pipeline.config import RunConfig
-from facegate.pipeline.flow.channel import Channel, Lane
 from facegate.pipeline.gating.factory import CameraGates, FleetPeers, LearnedState
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.observability.library_logging import log_as_a_library
@@ -36,7 +35,6 @@ from facegate.pipeline.runtime.threads import THREAD_PREFIX, ThreadGroup
 from facegate.pipeline.sources.factory import open_source
 from facegate.sinks.base import CameraStatus, DeliveryReport, Sink
 
-STAGE_CAPACITY = 16
 TRIM_INTERVAL_S = 20.0
 """Seconds between two releases of freed memory."""
 POLL_INTERVAL_S = 0.5
@@ -85,7 +83,7 @@ class Runner:
             config, make_sink, self.run_id, on_decision=on_decision, on_scored=on_scored, record=record
         )
         self._cameras = CameraSet(self._parts.cameras, self._threads, self._stop)
-        self._open_lane: Lane[Any] | None = self._parts.channels[0].lane(1) if stays else None
+        self._open_lane = self._parts.frames.lane(1) if stays else None
         self.ledger = self._parts.ledger
         self.info = self._parts.info
         self._maintenance = Thread(target=self._maintain, name=THREAD_PREFIX + "memory", daemon=True)
@@ -110,11 +108,8 @@ class Runner:
     def start(self) -> None:
         """Start every thread."""
         self._started, self._started_cpu_s = monotonic(), process_time()
-        channels = self._parts.channels
-        for index, stage in enumerate(self._parts.stages):
-            following = channels[index + 1] if index + 1 < len(channels) else Channel()
-            outbox: Lane[Any] = following.lane(STAGE_CAPACITY)
-            self._threads.spawn(stage.name, self._run_stage, stage, channels[index], outbox)
+        for name, run in self._parts.threads.items():
+            self._threads.spawn(name, run)
         self._report_cameras()
         self._cameras.start()
         self._maintenance.start()
@@ -172,7 +167,7 @@ class Runner:
         parts.gates.restore(learned or {})
         result = differences(self.config, config, parts.gates.settings, restarted)
         # Held open meanwhile: the run would end with all lanes closed.
-        keeper = parts.channels[0].lane(1)
+        keeper = parts.frames.lane(1)
         try:
             parts.gates.configure(config)
             if parts.recorder is not None:
@@ -254,12 +249,6 @@ class Runner:
         for histogram in (detect.frame_age, score.wait, score.duration, score.batch_crops):
             yield from histogram.collect()
 
-    def _run_stage(self, stage: Any, inbox: Channel[Any], outbox: Lane[Any]) -> None:
-        try:
-            stage.run(inbox, outbox)
-        finally:
-            outbox.close()
-
     def _maintain(self) -> None:
         due = monotonic() + TRIM_INTERVAL_S
         while not self.wait(POLL_INTERVAL_S):
@@ -283,8 +272,8 @@ class Runner:
 
     def _abort(self) -> None:
         self._stop_sources()
-        for channel in self._parts.channels:
-            channel.abort()
+        for abort in self._parts.abort_channels:
+            abort()
         self._parts.sink.abort()
 
     def _drain(self) -> None:

@@ -1,14 +1,15 @@
 """Face recognition models behind one protocol: aligned crops in, unit embeddings out.
 
-Four kinds: the embedding of facegate's own model, any ONNX model described by a card, the recognition model of a
-local insightface pack, and dlib's ResNet, whose weights are part of a package. Nothing is downloaded.
+Four kinds: the embedding of facegate's own model, any ONNX or OpenVINO IR model described by a card, the
+recognition model of a local insightface pack, and dlib's ResNet, whose weights are part of a package. Nothing is
+downloaded.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from threading import Lock
@@ -19,17 +20,19 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from facegate.cpu import threads
-from facegate.detectors.align import CROP_SIZE
-from facegate.errors import ConfigError, ModelError
+from facegate.cpu import NO_CPU_PINNING, threads
+from facegate.detectors.align import ARCFACE_TEMPLATE, CROP_SIZE, similarity_transform
+from facegate.errors import ConfigError, ModelError, os_errors
 from facegate.extras import installed, require
 from facegate.inference import session
-from facegate.pipeline.records import Floats, Image
+from facegate.pipeline.records import Floats, Image, contiguous
 from facegate.scoring.engine import Scorer, load_scorer
 from facegate.scoring.families import DEFAULT_MODEL
 
 CARDS = "facegate.recognition"
 BATCH = 8
+CARD_SUFFIXES = (".onnx.yaml", ".xml.yaml")
+"""Of the shipped cards."""
 INSIGHTFACE_THRESHOLD = 0.40
 """Typical similarity threshold of ArcFace models; override it with ``--threshold``."""
 
@@ -54,7 +57,7 @@ def recognizer_id(embedder: Embedder) -> str:
 
 
 class OnnxCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Card of an ONNX model: its input format and measured threshold."""
+    """Card of an ONNX or OpenVINO IR model: its input format and measured threshold."""
 
     name: str
     threshold: float
@@ -62,35 +65,40 @@ class OnnxCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mean: float = 127.5
     std: float = 127.5
     columns: tuple[int, int] = (0, CROP_SIZE)
-    """Columns of the 112x112 crop given to the network: first, and last plus one."""
+    """Columns of the 112x112 crop given to a network without ``landmarks``: first, and last plus one."""
+    side: int = CROP_SIZE
+    """Height and width of the input of a network with ``landmarks``, in pixels."""
+    landmarks: tuple[tuple[float, float], ...] = ()
+    """Positions of left eye, right eye, nose, left and right mouth corner in the network's input, in pixels; empty
+    for the ArcFace template of the 112x112 crop."""
     sha256: str | None = None
+    """Of the ONNX file, or of the ``.xml`` followed by its ``.bin``."""
     license: str = "unknown"
     source: str = ""
 
 
 class OnnxEmbedder:
-    """Any ONNX model with one image input and one embedding output."""
+    """Any ONNX or OpenVINO IR model with one image input and one embedding output."""
 
     def __init__(self, model: Path, card: OnnxCard) -> None:
         """Load the model.
 
         Raises:
             ModelError: the file is missing, damaged, or not the one its card describes.
+            ConfigError: the card's landmarks are not five points.
         """
-        content = _read(model)
-        digest = hashlib.sha256(content).hexdigest()
+        content = _model_files(model)
+        digest = hashlib.sha256(b"".join(content)).hexdigest()
         if card.sha256 is not None and digest != card.sha256:
             raise ModelError(
                 f"{model} does not match card '{card.name}': the SHA-256 differs; give the card of this file"
             )
-        self._network: Any = session(model, threads())
-        network_input = self._network.get_inputs()[0]
-        self._input = network_input.name
-        # Some exported models have a fixed batch of one.
-        self._batch_size = 1 if isinstance(network_input.shape[0], int) else BATCH
+        self._run, self._batch_size = (_ir_network if model.suffix == ".xml" else _onnx_network)(model, content)
         self._card = card
+        self._warp = _template_transform(card)
         self.name = card.name
-        self.version = f"{digest}:{card.color}:{card.mean}:{card.std}:{card.columns}"
+        template = f":{card.side}:{card.landmarks}" if card.landmarks else ""
+        self.version = f"{digest}:{card.color}:{card.mean}:{card.std}:{card.columns}{template}"
         self.threshold = card.threshold
 
     def embed(self, crops: Sequence[Image]) -> Floats:
@@ -105,7 +113,7 @@ class OnnxEmbedder:
         for start in range(0, len(crops), self._batch_size):
             tensor = np.stack([self.prepare(crop) for crop in crops[start : start + self._batch_size]])
             try:
-                found = np.asarray(self._network.run(None, {self._input: tensor})[0], np.float32)
+                found = self._run(tensor)
             except Exception as error:
                 raise ModelError(
                     f"model '{self._card.name}' rejects the input described by its card: {error}"
@@ -114,12 +122,68 @@ class OnnxEmbedder:
         return np.concatenate(rows)
 
     def prepare(self, crop: Image) -> Floats:
-        """Preprocess a crop: ``(3, 112, W)`` float32."""
+        """Preprocess a crop: ``(3, H, W)`` float32."""
         card = self._card
-        first, last = card.columns
-        pixels = crop[:, first:last, :: -1 if card.color == "bgr" else 1]
+        if self._warp is None:
+            first, last = card.columns
+            crop = crop[:, first:last]
+        else:
+            size = (card.side, card.side)
+            crop = contiguous(cv2.warpAffine(crop, self._warp, size, borderMode=cv2.BORDER_REPLICATE))
+        pixels = crop[:, :, :: -1 if card.color == "bgr" else 1]
         scaled: Floats = ((pixels.astype(np.float32) - card.mean) / card.std).transpose(2, 0, 1)
         return scaled
+
+
+def _onnx_network(model: Path, content: tuple[bytes, ...]) -> tuple[Callable[[Floats], Floats], int]:
+    """What runs an ONNX model, and its batch size."""
+    del content
+    loaded = session(model, threads())
+    entry = loaded.get_inputs()[0]
+
+    def run(tensor: Floats) -> Floats:
+        return np.asarray(loaded.run(None, {entry.name: tensor})[0], np.float32)
+
+    # Some exported models have a fixed batch of one.
+    return run, 1 if isinstance(entry.shape[0], int) else BATCH
+
+
+def _ir_network(model: Path, content: tuple[bytes, ...]) -> tuple[Callable[[Floats], Floats], int]:
+    """The same of an OpenVINO IR model."""
+    require("openvino", f"{model}")
+    import openvino
+
+    core = openvino.Core()
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",  # the default is bf16 where supported
+        "INFERENCE_NUM_THREADS": threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+        **NO_CPU_PINNING,
+    }
+    try:
+        network = core.read_model(*content)
+        loaded: Any = core.compile_model(network, "CPU", settings)
+    except Exception as error:  # openvino raises RuntimeError for everything
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"cannot load {model}: {reason}") from error
+
+    def run(tensor: Floats) -> Floats:
+        return np.array(loaded(tensor)[0], np.float32)
+
+    return run, BATCH if network.input(0).partial_shape[0].is_dynamic else 1
+
+
+def _template_transform(card: OnnxCard) -> NDArray[np.float64] | None:
+    """Transform ``(2, 3)`` from the crop to the network's own template; ``None`` if the card has none."""
+    if not card.landmarks:
+        if card.side != CROP_SIZE:
+            raise ConfigError(
+                f"card '{card.name}' has side {card.side} but no landmarks: add the network's five points"
+            )
+        return None
+    if len(card.landmarks) != len(ARCFACE_TEMPLATE):
+        raise ConfigError(f"card '{card.name}' has {len(card.landmarks)} landmarks: give five points")
+    return similarity_transform(ARCFACE_TEMPLATE, np.array(card.landmarks, np.float32))
 
 
 class FaceViTEmbedder:
@@ -266,14 +330,14 @@ def load_embedder(spec: str = "auto", card: Path | None = None) -> Embedder:
 
     Args:
         spec: ``auto`` (a local insightface pack if there is one, else ``builtin``), ``builtin`` (the embedding of
-            facegate's own model), ``dlib``, a ``.safetensors`` or ``.onnx`` file, or the directory of an
-            insightface pack.
-        card: YAML card of an ONNX file. The default is a card beside the file (same name, ``.yaml``), else one
-            shipped with facegate (found by SHA-256).
+            facegate's own model), ``dlib``, a ``.safetensors``, ``.onnx`` or ``.xml`` (OpenVINO IR) file, or the
+            directory of an insightface pack.
+        card: YAML card of an ONNX or IR file. The default is a card beside the file (same name, ``.yaml``), else
+            one shipped with facegate (found by SHA-256).
 
     Raises:
         ModelError: the model cannot be loaded.
-        ConfigError: unknown kind, or an ONNX file without a card.
+        ConfigError: unknown kind, or an ONNX or IR file without a card.
     """
     if spec == "auto":
         packs = sorted(Path("~/.insightface/models").expanduser().glob("*/w600k_*.onnx"))
@@ -285,13 +349,13 @@ def load_embedder(spec: str = "auto", card: Path | None = None) -> Embedder:
     path = Path(spec)
     if path.suffix == ".safetensors":
         return FaceViTEmbedder(load_scorer(path))
-    if path.suffix == ".onnx":
+    if path.suffix in (".onnx", ".xml"):
         return OnnxEmbedder(path, _card_for(path, card))
     if path.is_dir():
         return InsightfaceEmbedder(path)
     raise ConfigError(
-        f"unknown embedder '{spec}': give 'auto', 'builtin', 'dlib', an .onnx or .safetensors file, or the "
-        "directory of an insightface pack"
+        f"unknown embedder '{spec}': give 'auto', 'builtin', 'dlib', an .onnx, .xml or .safetensors file, or "
+        "the directory of an insightface pack"
     )
 
 
@@ -301,9 +365,9 @@ def _card_for(model: Path, card: Path | None) -> OnnxCard:
         card = beside
     if card is not None:
         return _decode_card(_read(card), str(card))
-    digest = hashlib.sha256(_read(model)).hexdigest()
+    digest = hashlib.sha256(b"".join(_model_files(model))).hexdigest()
     for file in (resources.files(CARDS) / "cards").iterdir():
-        if file.name.endswith(".onnx.yaml"):
+        if file.name.endswith(CARD_SUFFIXES):
             known = _decode_card(file.read_bytes(), file.name)
             if known.sha256 == digest:
                 return known
@@ -319,11 +383,15 @@ def _decode_card(content: bytes, where: str) -> OnnxCard:
         raise ConfigError(f"invalid card {where}: {error}") from error
 
 
+def _model_files(model: Path) -> tuple[bytes, ...]:
+    """Contents of an ONNX file, or of an ``.xml`` and its ``.bin``."""
+    weights = (_read(model.with_suffix(".bin")),) if model.suffix == ".xml" else ()
+    return (_read(model), *weights)
+
+
 def _read(path: Path) -> bytes:
-    try:
+    with os_errors(ModelError, f"cannot read {path}"):
         return path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from error
 
 
 def unit(rows: NDArray[np.float32]) -> Floats:

@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 from facegate.cpu import processor, threads
 from facegate.errors import ConfigError, ModelError
 from facegate.extras import require
+from facegate.paths import replacing
 from facegate.scoring.backends import Backend, BackendName, Dtype, OnnxRuntime, OpenVino, PassArrays
 from facegate.scoring.families import ModelCard
 from facegate.scoring.score_reading import ScoreReading
 from facegate.scoring.shipped_graph import shipped_graph
 
 BATCH, ROUNDS = 8, 5
-RANK_AGREEMENT, EMBEDDING_AGREEMENT = 0.999, 0.995
+RANK_AGREEMENT, EMBEDDING_AGREEMENT = 0.999, 0.998
 """Minimum Spearman correlation of scores, and minimum embedding cosine, with fp32 for a format that ``auto`` may
 use."""
 
@@ -248,6 +249,5 @@ def _read(model: str) -> Tuning | None:
 def _write(model: str, tuning: Tuning) -> None:
     path = _file(model)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_bytes(msgspec.json.format(msgspec.json.encode(tuning), indent=2))
-    part.replace(path)
+    with replacing(path) as part:
+        part.write_bytes(msgspec.json.format(msgspec.json.encode(tuning), indent=2))

@@ -7,7 +7,6 @@ browser need no code of facegate.
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from facegate.errors import ModelError
+from facegate.paths import replacing
 from facegate.scoring.backends import CROPS, LANDMARKS, OUTPUTS
 from facegate.scoring.families import CARD_KEY, ModelCard
 from facegate.scoring.one_pass import OnePass
@@ -62,8 +62,7 @@ def export_onnx(one_pass: OnePass, card: ModelCard, algorithm: str, target: Path
     examples: dict[str, Tensor] = {CROPS: torch.zeros((2, 112, 112, 3), dtype=torch.uint8)}
     if card.architecture.keypoints:
         examples[LANDMARKS] = torch.zeros((2, 5, 2))
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")  # several processes may export at the same time
-    with warnings.catch_warnings(), torch.no_grad():
+    with replacing(target) as part, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         try:
             # The tracing exporter takes a second; the newer one takes ten and needs another package.
@@ -78,32 +77,29 @@ def export_onnx(one_pass: OnePass, card: ModelCard, algorithm: str, target: Path
                 dynamic_axes={name: {0: "batch"} for name in (*examples, *OUTPUTS)},
             )
         except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
-            part.unlink(missing_ok=True)
             raise ModelError(f"model '{card.name}' cannot be exported: {str(error).splitlines()[0]}") from error
-    model = onnx.load(str(part))
-    onnx.helper.set_model_props(model, {CARD_KEY: msgspec.json.encode(card).decode(), "algorithm": algorithm})
-    onnx.save(model, str(part))
-    part.replace(target)
+        model = onnx.load(str(part))
+        onnx.helper.set_model_props(model, {CARD_KEY: msgspec.json.encode(card).decode(), "algorithm": algorithm})
+        onnx.save(model, str(part))
 
 
 def quantize_onnx(source: Path, target: Path) -> None:
     """Write an int8 copy of an exported graph: weights quantized per channel, activations dynamically."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    part = target.with_name(target.name + ".part")
     level = logging.getLogger().level
     logging.getLogger().setLevel(logging.ERROR)  # it logs advice to the root logger that does not apply here
     try:
-        quantize_dynamic(
-            str(source),
-            str(part),
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            op_types_to_quantize=["MatMul", "Gemm"],
-        )
+        with replacing(target) as part:
+            quantize_dynamic(
+                str(source),
+                str(part),
+                per_channel=True,
+                weight_type=QuantType.QInt8,
+                op_types_to_quantize=["MatMul", "Gemm"],
+            )
     finally:
         logging.getLogger().setLevel(level)
-    part.replace(target)
 
 
 def write_structure(reading: ScoreReading, folder: Path) -> None:

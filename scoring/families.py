@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
-from facegate.errors import ModelError
+from facegate.errors import ModelError, os_errors
 from facegate.scoring.network.architecture import Architecture
 
 if TYPE_CHECKING:
@@ -29,6 +29,17 @@ ARCHITECTURE_KEYS = ("patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio
 
 FACE_MEAN = (0.5, 0.5, 0.5)
 """Face recognizers normalize with (pixel / 255 - 0.5) / 0.5."""
+
+
+class Ingredient(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Something a model was made from."""
+
+    part: str
+    """``teacher``, ``pictures``, ..."""
+    name: str
+    license: str
+    """As its source states it."""
+    source: str = ""
 
 
 class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,6 +68,8 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     alpha: float = 8.0
     license: str = "unknown"
     source: str = ""
+    made_from: tuple[Ingredient, ...] = ()
+    """Initial weights, teachers and training pictures, with their licenses."""
     note: str = ""
     hub: str = ""
     """Repository on the Hugging Face hub for ``facegate models pull``."""
@@ -150,12 +163,8 @@ def read_card(name: str) -> ModelCard:
     """
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
-        try:
+        with os_errors(ModelError, f"cannot read model card {path}"):
             return _decode_card(path.read_bytes(), name)
-        except OSError as error:
-            raise ModelError(
-                f"cannot read model card {path}: {(error.strerror or 'unknown error').lower()}"
-            ) from error
     return builtin_card(name)
 
 

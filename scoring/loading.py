@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
 
-from facegate.errors import ModelError
+from facegate.errors import ModelError, os_errors
 from facegate.extras import TORCH_SUFFIXES, require
 from facegate.scoring.families import (
     ARCHITECTURE_KEYS,
@@ -78,10 +78,8 @@ def load_file(path: Path, card_name: str | None = None) -> Model:
                 else f"give its card as YAML, or one of {', '.join(card_names())}"
             )
         )
-    try:
+    with os_errors(ModelError, f"cannot read {path}"):
         return _model(card, path, file_sha256(path))
-    except OSError as error:
-        raise ModelError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from error
 
 
 def _model(card: ModelCard, path: Path, digest: str) -> Model:

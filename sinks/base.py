@@ -172,10 +172,10 @@ class TrackNews:
         """Whether a report of live tracks waits to be announced."""
         return self._new
 
-    def take_ends(self, ripe: Callable[[TrackEnd], bool] = lambda end: True) -> list[TrackEnd]:
+    def take_ends(self, is_due: Callable[[TrackEnd], bool] = lambda end: True) -> list[TrackEnd]:
         """Remove and return the track ends to announce now, oldest first."""
         with self._lock:
-            ends = [end for end in self._ends if ripe(end)]
+            ends = [end for end in self._ends if is_due(end)]
             if ends:
                 taken = set(map(id, ends))
                 self._ends = deque((end for end in self._ends if id(end) not in taken), maxlen=MAX_ENDS)

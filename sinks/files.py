@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import msgspec
 
-from facegate.errors import DeliveryError
+from facegate.errors import DeliveryError, os_errors
+from facegate.paths import replacing
 from facegate.sinks import wire
 from facegate.sinks.wire import EncodedShot
 
@@ -29,23 +31,22 @@ class JsonLines:
         """
         self.name = f"lines in {path}"
         self._path = path
-        try:
+        with _writing(path):
             self._file = path.open("ab", buffering=0)
-        except OSError as error:
-            raise _cannot_write(path, error) from error
 
     def deliver(self, entries: Sequence[EncodedShot]) -> None:
         """See :class:`facegate.sinks.spooled_sink.Target`; on an error the file is truncated to whole lines."""
         headers = [wire.decode_header(entry.header) for entry in entries]
         lines = b"".join(msgspec.json.encode(header) + b"\n" for header in headers)
         end = self._file.seek(0, os.SEEK_END)
-        try:
-            if self._file.write(lines) != len(lines):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            self._file.truncate(end)
-            raise _cannot_write(self._path, error) from error
+        with _writing(self._path):
+            try:
+                if self._file.write(lines) != len(lines):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(self._file.fileno())
+            except OSError:
+                self._file.truncate(end)
+                raise
 
     def close(self) -> None:
         """See :class:`facegate.sinks.spooled_sink.Target`."""
@@ -68,10 +69,8 @@ class CropFolder:
         """
         self.name = f"folder {folder}"
         self._folder = folder
-        try:
+        with _writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _cannot_write(folder, error) from error
         self._index = JsonLines(folder / INDEX)
 
     def deliver(self, entries: Sequence[EncodedShot]) -> None:
@@ -89,13 +88,9 @@ class CropFolder:
 
     def _write(self, name: str, content: bytes) -> None:
         path = self._folder / name
-        part = path.with_suffix(".part")
-        try:
+        with _writing(path), replacing(path) as part:
             part.write_bytes(content)
-            part.replace(path)
-        except OSError as error:
-            raise _cannot_write(path, error) from error
 
 
-def _cannot_write(path: Path, error: OSError) -> DeliveryError:
-    return DeliveryError(f"cannot write {path}: {(error.strerror or 'unknown error').lower()}")
+def _writing(path: Path) -> AbstractContextManager[None]:
+    return os_errors(DeliveryError, f"cannot write {path}")

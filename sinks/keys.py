@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import zmq
 
-from facegate.errors import ConfigError
+from facegate.errors import ConfigError, os_errors, os_reason
 from facegate.sinks.rate_limited_log import RateLimitedLog
 
 GATE = "gate.json"
@@ -47,12 +47,10 @@ def load_key(path: Path, *, secret: bool, gate: bool = False) -> KeyFile:
         ConfigError: the file is missing, or not a key of that kind.
     """
     try:
-        if path.stat().st_size > MAX_KEY_BYTES:
-            raise ConfigError(f"{path} is not a key file: {NEW_KEY}")
-        key = msgspec.json.decode(path.read_bytes(), type=KeyFile)
-    except OSError as error:
-        reason = (error.strerror or "unknown error").lower()
-        raise ConfigError(f"cannot read key {path}: {reason}; {NEW_KEY}") from error
+        with os_errors(ConfigError, f"cannot read key {path}", NEW_KEY):
+            if path.stat().st_size > MAX_KEY_BYTES:
+                raise ConfigError(f"{path} is not a key file: {NEW_KEY}")
+            key = msgspec.json.decode(path.read_bytes(), type=KeyFile)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not a key file: {NEW_KEY}") from error
     needed = [key.public] + ([key.secret] if secret else []) + ([key.gate] if gate else [])
@@ -82,9 +80,7 @@ def new_worker(folder: Path, name: str, target: Path) -> None:
         _write(target, KeyFile(public=public, secret=secret, gate=gate.public))
         _write(known, KeyFile(public=public))
     except OSError as error:
-        raise ConfigError(
-            f"cannot write {error.filename}: {(error.strerror or 'unknown error').lower()}"
-        ) from error
+        raise ConfigError(f"cannot write {error.filename}: {os_reason(error)}") from error
 
 
 def workers(folder: Path) -> list[str]:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
 from time import time
@@ -20,7 +19,7 @@ from typing import Any, Literal
 import msgspec
 
 from facegate.clock import FileClock, elapsed_s, expired_row
-from facegate.database import connect
+from facegate.database import Database
 from facegate.errors import DeliveryError
 from facegate.sinks.wire import EncodedShot
 
@@ -29,25 +28,25 @@ Header = bytes
 """Alias of ``bytes``, which is a property within :class:`Spool`."""
 WhenFull = Literal["block", "drop_oldest", "stop"]
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS shots (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    shot_id TEXT NOT NULL UNIQUE,
-    camera TEXT NOT NULL,
-    track_id INTEGER NOT NULL,
-    created REAL NOT NULL,
-    size INTEGER NOT NULL,
-    header BLOB NOT NULL,
-    crop BLOB NOT NULL,
-    context BLOB NOT NULL DEFAULT x'',
-    dead INTEGER NOT NULL DEFAULT 0
-);
-CREATE INDEX IF NOT EXISTS shots_by_time ON shots (created);
-CREATE TABLE IF NOT EXISTS notes (key TEXT PRIMARY KEY, value BLOB);
-"""
-_FROM_1 = "ALTER TABLE shots ADD COLUMN context BLOB NOT NULL DEFAULT x''"
-_FROM_2 = "ALTER TABLE shots ADD COLUMN dead INTEGER NOT NULL DEFAULT 0"
-VERSION = 3
+_STEPS = (
+    """
+    CREATE TABLE shots (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        shot_id TEXT NOT NULL UNIQUE,
+        camera TEXT NOT NULL,
+        track_id INTEGER NOT NULL,
+        created REAL NOT NULL,
+        size INTEGER NOT NULL,
+        header BLOB NOT NULL,
+        crop BLOB NOT NULL
+    );
+    CREATE INDEX shots_by_time ON shots (created)
+    """,
+    "ALTER TABLE shots ADD COLUMN context BLOB NOT NULL DEFAULT x''",
+    "ALTER TABLE shots ADD COLUMN dead INTEGER NOT NULL DEFAULT 0",
+    "CREATE TABLE IF NOT EXISTS notes (key TEXT PRIMARY KEY, value BLOB)",
+)
+VERSION = len(_STEPS)
 APPLICATION = 0x66675351
 """SQLite application id of a spool."""
 MAX_BYTES = 1_000_000_000
@@ -68,8 +67,15 @@ class SpoolStatus(msgspec.Struct, frozen=True):
     """Dead letters: delivered repeatedly, never acknowledged."""
 
 
-class Spool:
+class Spool(Database):
     """One file; its owner closes it. Thread-safe."""
+
+    what = "spool"
+    application = APPLICATION
+    steps = _STEPS
+    pragmas = ("page_size=8192", "secure_delete=ON")
+    """A crop is about a page; erased faces leave no pixels in the file."""
+    failure = DeliveryError
 
     def __init__(
         self,
@@ -91,46 +97,22 @@ class Spool:
             DeliveryError: not a spool, or not writable.
         """
         self._lock = Lock()
-        self._path = path
         self._max_age_s = max_age_s
         self._claim: int | None = None
         self._clock = FileClock(f"spool {path}")
         self.max_bytes = max_bytes
-        try:
-            self._db = connect(path, create=True, timeout_s=5.0)
-            try:
-                self._prepare(synchronous)
-                self._expired(time(), elapsed_s())  # starts watching the clock
-            except BaseException:
-                self._db.close()
-                raise
-        except (sqlite3.Error, OSError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise DeliveryError(f"cannot open spool {path}: {reason.lower()}") from error
+        super().__init__(path, create=True)
+        with self._errors():
+            self._db.execute(f"PRAGMA synchronous={synchronous}")
+            self._expired(time(), elapsed_s())  # starts watching the clock
         self._bytes = self._count = 0
-        self._version = self._one("PRAGMA data_version")
+        self._version = self._pragma("data_version")
         self._recount()
 
-    def _prepare(self, synchronous: Synchronous) -> None:
-        version, application = self._one("PRAGMA user_version"), self._one("PRAGMA application_id")
+    def _is_own(self, application: int) -> bool:
         columns = {row[1] for row in self._db.execute("PRAGMA table_info(shots)")}
         # Spools of earlier versions have no application id.
-        ours = application == APPLICATION or (not application and columns >= {"shot_id", "crop", "header"})
-        if not ours and self._one("SELECT COUNT(*) FROM sqlite_master"):
-            raise DeliveryError(f"{self._path} is a database but not a spool: choose another file")
-        if version not in (0, 1, 2, VERSION):
-            raise DeliveryError(f"spool {self._path} has version {version}, above {VERSION}: upgrade facegate")
-        self._db.execute("PRAGMA page_size=8192")  # a crop is about that large; of a new file only
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute(f"PRAGMA synchronous={synchronous}")
-        self._db.execute("PRAGMA secure_delete=ON")  # erased faces leave no pixels in the file
-        if version == 1:
-            self._db.execute(_FROM_1)
-        if version in (1, 2):
-            self._db.execute(_FROM_2)
-        self._db.executescript(_SCHEMA)
-        self._db.execute(f"PRAGMA application_id={APPLICATION}")
-        self._db.execute(f"PRAGMA user_version={VERSION}")
+        return super()._is_own(application) or (not application and columns >= {"shot_id", "crop", "header"})
 
     def lock(self) -> None:
         """Take the exclusive right to deliver from this file, until ``close``.
@@ -325,7 +307,7 @@ class Spool:
     def changed_elsewhere(self) -> bool:
         """Whether another connection has written to the file since the last call."""
         with self._lock:
-            version = self._one("PRAGMA data_version")  # changes only with commits of other connections
+            version = self._pragma("data_version")  # changes only with commits of other connections
             touched, self._version = version != self._version, version
         return bool(touched)
 
@@ -374,20 +356,10 @@ class Spool:
     def close(self) -> None:
         """Close the file."""
         with self._lock:
-            self._db.close()
+            super().close()
             if self._claim is not None:
                 os.close(self._claim)
                 self._claim = None
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """Commit all or nothing; SQLite errors become DeliveryError."""
-        try:
-            with self._db:
-                self._db.execute("BEGIN IMMEDIATE")
-                yield
-        except sqlite3.Error as error:
-            raise DeliveryError(f"cannot write spool {self._path}: {error}") from error
 
     def _recount(self) -> None:
         self._count, self._bytes = self._db.execute(

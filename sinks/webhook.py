@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 import structlog
 
-from facegate.errors import DeliveryError
+from facegate.errors import DeliveryError, os_reason
 from facegate.sinks import wire
 from facegate.sinks.wire import EncodedShot
 
@@ -80,8 +80,8 @@ class Webhook:
                     raise DeliveryError(f"{self.name} returned HTTP status {error.code}") from error
                 log.error("shot rejected", to=self.name, shot_id=entry.shot_id, status=error.code)
         except (OSError, ValueError) as error:
-            cause = getattr(error, "reason", error)
-            reason = str(getattr(cause, "strerror", None) or cause).lower()
+            cause = getattr(error, "reason", error)  # of a URLError
+            reason = os_reason(cause) if isinstance(cause, Exception) else str(cause)
             raise DeliveryError(f"{self.name} cannot be reached: {reason}") from error
 
 

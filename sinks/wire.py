@@ -302,7 +302,7 @@ def header_of(
 def reasons_block(why: QualityReasons) -> ReasonsBlock:
     """Convert quality reasons to their wire form."""
     seen, advice = msgspec.structs.asdict(why.components), why.advice
-    return ReasonsBlock(seen) if advice is None else ReasonsBlock(seen, advice.say, advice.defect, advice.gain)
+    return ReasonsBlock(seen) if advice is None else ReasonsBlock(seen, advice.text, advice.defect, advice.gain)
 
 
 def _embedding(shot: Shot) -> EmbeddingBlock | None:

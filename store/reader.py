@@ -66,20 +66,20 @@ class StoreReader(StoreFile):
         self._data_version = 0
         super()._prepare()
 
-    def shots(self, wanted: VisitFilter, before: int | None = None, most: int = 50) -> Page[StoredShot]:
+    def shots(self, visit_filter: VisitFilter, before: int | None = None, limit: int = 50) -> Page[StoredShot]:
         """Shots, newest first.
 
         Args:
-            wanted: the filter.
+            visit_filter: the filter.
             before: ``next`` of the previous page; the newest page by default.
-            most: maximum number of items.
+            limit: maximum number of items.
         """
-        rows, following = self._page("shots", _SHOT, "seen", wanted, before, most)
+        rows, following = self._page("shots", _SHOT, "seen", visit_filter, before, limit)
         return Page([StoredShot(*row) for row in rows], following)
 
-    def visits(self, wanted: VisitFilter, before: int | None = None, most: int = 50) -> Page[StoredVisit]:
+    def visits(self, visit_filter: VisitFilter, before: int | None = None, limit: int = 50) -> Page[StoredVisit]:
         """Visits, newest first; see :meth:`shots`."""
-        rows, following = self._page("visits", _VISIT, "last", wanted, before, most)
+        rows, following = self._page("visits", _VISIT, "last", visit_filter, before, limit)
         return Page([_visit(row) for row in rows], following)
 
     def shot(self, shot_id: str) -> StoredShot | None:
@@ -109,11 +109,11 @@ class StoreReader(StoreFile):
         rows = self._rows("SELECT track FROM tracks WHERE visit = ?", [visit])
         return msgspec.msgpack.decode(rows[0][0], type=TrackRecord) if rows else None
 
-    def tracks(self, camera: str, since: float, most: int) -> list[TrackRecord]:
+    def tracks(self, camera: str, since: float, limit: int) -> list[TrackRecord]:
         """A camera's tracks since a Unix time, newest first, including those without a shot."""
         rows = self._rows(
             "SELECT track FROM tracks WHERE camera = ? AND last >= ? ORDER BY last DESC LIMIT ?",
-            [camera, since, most],
+            [camera, since, limit],
         )
         return [msgspec.msgpack.decode(row[0], type=TrackRecord) for row in rows]
 
@@ -124,10 +124,10 @@ class StoreReader(StoreFile):
         )
         return [msgspec.msgpack.decode(row[0], type=TrackRecord) for row in rows]
 
-    def changes(self, since: int, most: int = 200) -> list[StoredVisit]:
+    def changes(self, since: int, limit: int = 200) -> list[StoredVisit]:
         """Visits changed since a revision, oldest change first."""
         rows = self._rows(
-            f"SELECT {_VISIT} FROM visits WHERE revision > ? ORDER BY revision LIMIT ?", [since, most]
+            f"SELECT {_VISIT} FROM visits WHERE revision > ? ORDER BY revision LIMIT ?", [since, limit]
         )
         return [_visit(row) for row in rows]
 
@@ -148,12 +148,12 @@ class StoreReader(StoreFile):
         )
         return dict(rows)
 
-    def open_visits(self, most: int = 10_000) -> dict[str, tuple[int, float]]:
+    def open_visits(self, limit: int = 10_000) -> dict[str, tuple[int, float]]:
         """Visits not ended, oldest first: revision, and Unix time when their track was last seen, or 0."""
         rows = self._rows(
             "SELECT visits.visit, revision, coalesce(tracks.last, 0) FROM visits "
             "LEFT JOIN tracks ON tracks.visit = visits.visit WHERE NOT ended ORDER BY id LIMIT ?",
-            [most],
+            [limit],
         )
         return {visit: (revision, last) for visit, revision, last in rows}
 
@@ -163,20 +163,20 @@ class StoreReader(StoreFile):
         return {"shots": shots, "visits": visits}
 
     def _page(
-        self, table: str, columns: str, time: str, wanted: VisitFilter, before: int | None, most: int
+        self, table: str, columns: str, time: str, visit_filter: VisitFilter, before: int | None, limit: int
     ) -> tuple[list[Any], int | None]:
         newest = self._rows(f"SELECT max(id) FROM {table}", [])[0][0] or 0
         start = newest + 1 if before is None else min(before, newest + 1)
-        conditions, values = wanted.conditions(time)
+        conditions, values = visit_filter.conditions(time)
         if not conditions or set(conditions) == {"camera = ?"} or "name = ?" in conditions:
             least = 0  # served by an index
         else:
             least = max(0, start - MAX_SCANNED_ROWS)
         where = " AND ".join(["id < ?", "id >= ?", *conditions])
         rows = self._rows(
-            f"SELECT {columns} FROM {table} WHERE {where} ORDER BY id DESC LIMIT ?", [start, least, *values, most]
+            f"SELECT {columns} FROM {table} WHERE {where} ORDER BY id DESC LIMIT ?", [start, least, *values, limit]
         )
-        if len(rows) == most:
+        if len(rows) == limit:
             return rows, int(rows[-1][0])
         return rows, least if least > 0 else None
 

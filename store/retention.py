@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from facegate.clock import JUMP_S, FileClock, expired, expired_row
-from facegate.errors import StoreError
+from facegate.errors import StoreError, os_errors
 from facegate.store.schema import StoreFile
 
 CHUNK = 500
@@ -133,7 +133,7 @@ class Retention(StoreFile):
             return (self._pragma("page_count") - self._pragma("freelist_count")) * self._pragma("page_size")
 
     def _delete_segments(self, recordings: Path, oldest: float, now: float, max_bytes: int) -> int:
-        try:
+        with os_errors(StoreError, f"cannot delete old recordings in {recordings}"):
             found = {path: path.stat() for path in recordings.glob("*/*.rec")}
             order = self._arrived(recordings, {path: stat.st_mtime for path, stat in found.items()})
             newest = {path.parent: path for path in sorted(found)}
@@ -150,10 +150,6 @@ class Retention(StoreFile):
                     if not any(path.parent.iterdir()):
                         path.parent.rmdir()
             return gone
-        except OSError as error:
-            raise StoreError(
-                f"cannot delete old recordings in {recordings}: {(error.strerror or 'error').lower()}"
-            ) from error
 
     def _arrived(self, recordings: Path, found: dict[Path, float]) -> list[Path]:
         """Segments (with the times of their last change) in the order in which they were first seen."""

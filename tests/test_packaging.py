@@ -40,6 +40,7 @@ def test_both_ways_to_a_wheel_give_the_same_files(tmp_path: Path) -> None:
         "facegate/py.typed",
     ):
         assert needed in direct
+    assert {Path(name).name for name in direct if "/licenses/" in name} == {"LICENSE", "NOTICE"}
     left_out = ("facegate/training/", "facegate/evaluation/research/")
     assert not [name for name in direct if name.startswith(left_out)]
 

@@ -1,19 +1,19 @@
-"""Distils the default face ViT from a recognizer: quality and embedding from one small network.
+"""Distills the default face ViT from recognizers: quality and embedding from one small network.
 
-The student's stem and head start as the teacher's own layers (``start.py``); what lies between them is learnt.
+The student starts as the teacher's own layers (``inherit.py``) with a small transformer behind them.
 
 The student sees degraded views. Its targets are the teacher's of the clean view: the last feature map (scaled to
 unit variance) and the unit embedding, both by plain squared error on un-normalized outputs. What that rewards is
 the conditional mean, whose length is the expected cosine with the truth: the norm of the embedding becomes a
-quality between 0 and 1. The convolutional stem learns the teacher's early maps of the view that the student sees,
-which is what lets it learn from few pictures.
+quality between 0 and 1, and without a face the embedding is to be zero.
 
-Two numbers are estimated beside the embedding, and no label is needed for either: the length of a recognizer's own
-embedding of the clean view, less what a group owes it (``fairness.py``), and *survival*, its cosine between the
-view and its clean self. Each is the mean over the teacher and the other recognizers: no one's taste decides.
+Two numbers are estimated beside the embedding, and no label is needed for either: how well the recognizers know
+the face (the length of their own embeddings of the clean picture, and how well dlib's predicts Intel's), and
+*survival*, the cosine between the view and its clean self.
 
 The paths of the patch tokens are trained too: over a batch, and over its clean views alone, the logarithm of the
-ViTNT-FIQA score shall correlate with the sum of those two numbers. So the score that reads steadiness finds it.
+ViTNT-FIQA score is to correlate with the sum of those two numbers. So the score that reads steadiness finds it. So
+that 8 bits agree with 32, every second step rounds the inputs of the token paths' products.
 
 Resumable at any step and deterministic from the seed: a view depends on the sample's number alone.
 """
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -30,29 +30,30 @@ from time import monotonic
 from typing import Any
 
 import msgspec
+import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 
-from facegate.scoring.network.stems import MobileStem
 from facegate.scoring.network.vit import FaceViT
 from facegate.scoring.vitnt import attention_received, image_quality
-from facegate.training.batches import Batch, BatchMaker
-from facegate.training.pool import Pool
+from facegate.training.batches import Batch, BatchMaker, Facts
+from facegate.training.inherit import inherit
 from facegate.training.recipe import FUSION, MEAN, SCORED_BLOCKS, STD, Recipe, student_architecture
-from facegate.training.start import fade, freeze_early, inherit
-from facegate.training.teacher import Teacher, TeacherRecognizer
+from facegate.training.rounding import Rounding
+from facegate.training.teachers.openvino_ir import IrNetwork
+from facegate.training.teachers.recognizers import Teacher
 from facegate.training.views import stream
 
 BATCHES_AHEAD = 3
 
 
 class StudentOutput(msgspec.Struct, frozen=True, eq=False):
-    """Embedding of the student, not normalized."""
+    """Outputs of the student; the embedding is not normalized."""
 
     embedding: Tensor
     map: Tensor
-    stages: tuple[Tensor, ...]
     estimates: Tensor
     raw: Tensor
     """``(B,)`` ViTNT-FIQA score."""
@@ -64,9 +65,10 @@ class Trainer:
     def __init__(
         self,
         recipe: Recipe,
-        pool: Pool,
+        pool: NDArray[np.uint8],
+        facts: Facts,
         teacher: Teacher,
-        others: Sequence[TeacherRecognizer],
+        start: IrNetwork,
         device: torch.device,
         dtype: torch.dtype,
         workers: int = 0,
@@ -76,8 +78,9 @@ class Trainer:
         Args:
             recipe: decides the result.
             pool: what is trained on.
-            teacher: provides the targets.
-            others: say beside it how well a view can be recognized.
+            facts: what the recognizers say about the pool.
+            teacher: provides the other targets.
+            start: the teacher's layers.
             device: of the student.
             dtype: of the student's products.
             workers: processes that make views; 0 for a thread.
@@ -86,28 +89,21 @@ class Trainer:
         self.samples_done = 0
         self.samples = recipe.samples
         """Number of samples at the end; may be changed until the learning rates begin to fall."""
-        self._pool = pool.crops
+        self._pool = pool
         self._workers = workers
         self._began = 0
         self._device = device
         self._dtype = dtype
-        arch = student_architecture()
         torch.manual_seed(recipe.seed)
-        self.network = FaceViT(arch)
-        for name, parameter in self.network.named_parameters():
-            if name.startswith("blocks.") and parameter.ndim == 2:
-                nn.init.trunc_normal_(parameter, std=0.02)
-        nn.init.trunc_normal_(self.network.pos_embed, std=0.02)
-        self.network.load_state_dict({f"feature.{name}": v for name, v in teacher.tail().items()}, strict=False)
-        stem: Any = self.network.patch_embed
-        inherit(stem, teacher)
-        self._maker = BatchMaker(recipe, pool, teacher, others, device)
-        self._scales = self._maker.scales
-        self._scale_start()
-        self._probes = nn.ModuleList(nn.Conv2d(width, width, 1) for width in MobileStem.WIDTHS[1:])
-        self._scale_probes()
+        self.network = FaceViT(student_architecture())
+        inherit(self.network, start)
+        self._scale_head(facts.length)
+        self._rounding = Rounding(self.network)
         self.network.to(device).to(memory_format=torch.channels_last).train()
-        self._probes.to(device).train()
+        self._maker = BatchMaker(recipe, facts, teacher, device)
+        self._map_mean, self._map_std = (
+            torch.from_numpy(values).to(device).view(1, -1, 1, 1) for values in (facts.map_mean, facts.map_std)
+        )
         self._optimizer = torch.optim.AdamW(
             self._groups(), betas=(0.9, 0.98), weight_decay=recipe.weight_decay, fused=device.type == "cuda"
         )
@@ -117,41 +113,22 @@ class Trainer:
         self._std = torch.tensor(STD, device=device).view(1, 3, 1, 1) * 255
 
     @torch.no_grad()
-    def _scale_start(self) -> None:
-        # The teacher's layers start the head; divided by its mean length they give embeddings of about length one.
+    def _scale_head(self, length: float) -> None:
+        # Divided by its mean length, the teacher's layers give embeddings of about length one.
         head: Any = self.network.feature
-        length, _ = self._scales.lengths[0]
         head.linear.weight /= length
         head.linear.bias /= length
-        head.reduce.weight.mul_(0.1)
-        head.reduce.bias.copy_(self._scales.map_mean.flatten())
-
-    @torch.no_grad()
-    def _scale_probes(self) -> None:
-        # The stem's maps begin as something like the teacher's: a probe only has to scale them.
-        probes: Any = self._probes
-        for probe, (mean, std) in zip(probes, self._scales.stages, strict=True):
-            probe.weight.copy_(torch.diag(1 / std.flatten())[:, :, None, None])
-            probe.bias.copy_(-(mean / std).flatten())
 
     def _groups(self) -> list[dict[str, Any]]:
-        recipe, depth = self.recipe, self.network.arch.depth
+        recipe = self.recipe
         groups: dict[tuple[float, bool], list[Tensor]] = {}
         for name, parameter in self.network.named_parameters():
-            parts = name.split(".")
-            block = int(parts[1]) if parts[0] == "blocks" else -1 if name == "pos_embed" else depth
-            if name.startswith("patch_embed.stages."):
-                rate = recipe.stem_rate
-            elif name.startswith(("patch_embed.", "feature.reduce.", "estimate.")):
-                rate = recipe.fresh_rate
-            else:
-                rate = recipe.trunk_rate * recipe.layer_decay ** (depth - block)
-            groups.setdefault((rate, parameter.ndim >= 2), []).append(parameter)
-        groups.setdefault((recipe.fresh_rate, True), []).extend(self._probes.parameters())
-        decay = recipe.weight_decay
+            inherited = name.startswith(("patch_embed.", "feature."))
+            rate = recipe.inherited_rate if inherited else recipe.fresh_rate
+            groups.setdefault((rate, parameter.ndim >= 2 and not inherited), []).append(parameter)
         return [
-            {"params": parameters, "peak": rate, "lr": 0.0, "weight_decay": decay if matrix else 0.0}
-            for (rate, matrix), parameters in groups.items()
+            {"params": parameters, "peak": rate, "lr": 0.0, "weight_decay": recipe.weight_decay if decays else 0.0}
+            for (rate, decays), parameters in groups.items()
         ]
 
     def _set_rates(self) -> None:
@@ -161,10 +138,10 @@ class Trainer:
         share = min((self.samples_done - self._began) / recipe.warmup, fall)
         for group in self._optimizer.param_groups:
             group["lr"] = group["peak"] * max(share, 0.01)
-        if self.samples_done >= recipe.early_until:
-            stem: Any = self.network.patch_embed
-            freeze_early(stem)
-        fade(self.network, max(0.0, 1 - self.samples_done / recipe.slopes_until))
+        rounds = self.samples_done >= recipe.rounding_from
+        self._rounding.on = rounds and self.samples_done // recipe.batch % 2 == 1
+        stem: Any = self.network.patch_embed
+        stem.stages[:2].requires_grad_(self.samples_done < recipe.front_until)
 
     def steps(self) -> Iterator[dict[str, Tensor]]:
         """Train to the recipe's end; yield each step's losses, each a number on the device."""
@@ -180,53 +157,61 @@ class Trainer:
                 assert batch is not None
                 yield self._step(batch)
 
-    def _step(self, batch: Batch) -> dict[str, Tensor]:
-        self._set_rates()
-        recipe, scales = self.recipe, self._scales
-        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
-            out = self.forward(batch.views)
-            probed = [probe(x) for probe, x in zip(self._probes, out.stages, strict=True)]
-        map_loss = F.mse_loss((out.map.float() - scales.map_mean) / scales.map_std, batch.map)
-        error = (out.embedding.float() - batch.unit).square().sum(1).mean()
-        stage_losses = [F.mse_loss(x.float(), y) for x, y in zip(probed, batch.stages, strict=True)]
-        off = (out.estimates.float() - batch.estimates).square().mean(0)
-        raw, quality = out.raw.float().log(), batch.estimates @ self._fusion
-        # Survival decides over all views; the order among good faces is learned from good faces alone.
-        steadiness = _correlation(raw, quality)
-        steadiness_clean = _correlation(raw[~batch.changed], quality[~batch.changed])
-        loss = (
-            recipe.map_weight * map_loss
-            + recipe.embedding_weight * error
-            + recipe.stage_weight * (stage_losses[0] + stage_losses[1])
-            + recipe.estimate_weight * (off[0] + 10 * off[1])
-            + recipe.path_weight * (2 - steadiness - steadiness_clean)
-        )
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32)
+
+    def _descend(self, loss: Tensor) -> None:
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_([p for g in self._optimizer.param_groups for p in g["params"]], 2.0)
         self._optimizer.step()
-        self.samples_done += recipe.batch
+        self.samples_done += self.recipe.batch
         self._average()
-        cosine = F.cosine_similarity(out.embedding.float(), batch.unit).mean()
-        return {
-            "map": map_loss.detach(),
-            "error": error.detach(),
-            "cosine": cosine.detach(),
-            "stage28": stage_losses[0].detach(),
-            "stage14": stage_losses[1].detach(),
-            "length": off[0].detach(),
-            "survival": off[1].detach(),
-            "steadiness": steadiness.detach(),
-            "steadiness_clean": steadiness_clean.detach(),
+
+    def _images(self, views: Tensor) -> Tensor:
+        images = (views.to(self._device).permute(0, 3, 1, 2).float() - self._mean) / self._std
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def _step(self, batch: Batch) -> dict[str, Tensor]:
+        self._set_rates()
+        recipe = self.recipe
+        with self._autocast():
+            out = self.forward(batch.views)
+        face, faces = batch.face, batch.face.sum().clamp_min(1)
+        map_error = ((out.map.float() - self._map_mean) / self._map_std - batch.map).square().mean((1, 2, 3))
+        map_loss = (map_error * face).sum() / faces
+        error = (out.embedding.float() - batch.unit).square().sum(1).mean()
+        off = (out.estimates.float() - batch.estimates).square()
+        known = (off[:, 0] * batch.known).sum() / batch.known.sum().clamp_min(1)
+        survival = off[:, 1].mean()
+        raw, quality = out.raw.float().log(), batch.estimates @ self._fusion
+        # Survival decides over all views; the order among good faces is learned from good faces alone.
+        steadiness = _correlation(raw[batch.known], quality[batch.known])
+        good = batch.known & ~batch.changed
+        steadiness_clean = _correlation(raw[good], quality[good])
+        loss = (
+            recipe.map_weight * map_loss
+            + recipe.embedding_weight * error
+            + recipe.estimate_weight * (known + 10 * survival)
+            + recipe.path_weight * (2 - steadiness - steadiness_clean)
+        )
+        self._descend(loss)
+        cosine = (F.cosine_similarity(out.embedding.float(), batch.unit) * face).sum() / faces
+        found = {
+            "map": map_loss,
+            "error": error,
+            "cosine": cosine,
+            "known": known,
+            "survival": survival,
+            "steadiness": steadiness,
+            "steadiness_clean": steadiness_clean,
         }
+        return {name: value.detach() for name, value in found.items()}
 
     def forward(self, views: Tensor) -> StudentOutput:
         """Run the student on uint8 views; return all outputs that the losses need."""
         network = self.network
-        x = (views.to(self._device).permute(0, 3, 1, 2).float() - self._mean) / self._std
-        stem: Any = network.patch_embed
-        maps = stem.maps(x.contiguous(memory_format=torch.channels_last))
-        x = stem.proj(maps[-1]).flatten(2).transpose(1, 2) + network.pos_embed
+        x = network.tokens(self._images(views))
         tokens: list[Tensor] = []
         weights = x
         for index, block in enumerate(network.blocks):
@@ -238,18 +223,17 @@ class Trainer:
         moved = torch.stack([(b - a).norm(dim=-1) for a, b in pairwise(tokens)]).mean(0)
         raw = image_quality(2 * torch.sigmoid(-8.0 * moved), attention_received(weights, 0))
         head: Any = network.feature
-        feature_map = head.feature_map(network.norm(x))
+        feature_map = head.feature_map(x)
         return StudentOutput(
             embedding=head(feature_map),
             map=feature_map,
-            stages=tuple(maps[1:]),
             estimates=network.estimated(x),
             raw=raw,
         )
 
     @torch.no_grad()
     def _average(self) -> None:
-        # A short memory at first, so that the average does not drag the start along.
+        # Short at first, so that the average soon forgets the start.
         keep = min(self.recipe.average, self.samples_done / (self.samples_done + 10 * self.recipe.batch))
         torch._foreach_lerp_(list(self.average.values()), list(self.network.state_dict().values()), 1 - keep)
 
@@ -261,7 +245,6 @@ class Trainer:
                 "recipe": msgspec.json.encode(self.recipe),
                 "samples_done": self.samples_done,
                 "network": self.network.state_dict(),
-                "probes": self._probes.state_dict(),
                 "average": self.average,
                 "optimizer": self._optimizer.state_dict(),
             },
@@ -279,7 +262,6 @@ class Trainer:
         """Resume from a checkpoint."""
         state = torch.load(path, map_location=self._device, weights_only=True)
         self.network.load_state_dict(state["network"])
-        self._probes.load_state_dict(state["probes"])
         self.average = state["average"]
         peaks = [group["peak"] for group in self._optimizer.param_groups]
         self._optimizer.load_state_dict(state["optimizer"])
@@ -322,7 +304,9 @@ def train(
         falling = trainer.samples - trainer.samples_done <= trainer.recipe.cooldown * trainer.samples
         if until is not None and not falling and now - started > 2 * every_s:
             recent = (trainer.samples_done - before) / (now - last)
-            trainer.samples = min(trainer.recipe.samples, trainer.samples_done + int(recent * (until - now)))
+            trainer.samples = min(
+                trainer.recipe.samples, trainer.samples_done + int(recent * max(0.0, until - now))
+            )
         last, before = now, trainer.samples_done
         trainer.save(checkpoint)
         means = {name: float(torch.stack(values).mean()) for name, values in history.items()}
@@ -330,6 +314,7 @@ def train(
         rate = (trainer.samples_done - first) / (now - started)
         left = (trainer.samples - trainer.samples_done) / rate
         with log.open("a", newline="") as file:
-            csv.writer(file).writerow([trainer.samples_done, *(f"{value:.5f}" for value in means.values())])
+            rows = ([trainer.samples_done, name, f"{mean:.5f}"] for name, mean in means.items())
+            csv.writer(file).writerows(rows)
         shown = " ".join(f"{name} {value:.4f}" for name, value in means.items())
         show(f"{trainer.samples_done}/{trainer.samples} {rate:.1f}/s {left / 60:.0f} min left  {shown}  {judge()}")

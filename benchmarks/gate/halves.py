@@ -17,10 +17,10 @@ import msgspec
 
 from benchmarks.clips import ALTERATIONS, ROOT, STRANGERS, altered, as_played, enrolled, galleries, rule_of
 from benchmarks.host_info import cpu
+from facegate.cpu import share_cores
 from facegate.detectors.base import load_detector
 from facegate.evaluation.savings import LabeledVisit, NeverSure, Observer, compare, load_labels
 from facegate.pipeline.config import DetectorConfig, GateConfig, RunConfig, ScorerConfig, config_for
-from facegate.pipeline.flow.cores import share_cores
 from facegate.pipeline.gating.recall_threshold import RecallSettings, RecallState, RecallThreshold
 from facegate.pipeline.records import ScoredFrame
 from facegate.pipeline.runner import Runner

@@ -29,11 +29,11 @@ def main() -> None:
     shares, ratios, covered = [], [], []
     for number in range(arguments.weeks):
         best, named, chance = week(rng)
-        keeping, kept, ratio = live(best, named, str(number))
-        truth, loss = np.bincount(best, minlength=101) * chance, keeping.loss()
+        recall, kept, ratio = live(best, named, str(number))
+        truth, loss = np.bincount(best, minlength=101) * chance, recall.loss()
         shares.append(kept)
         ratios.append(ratio)
-        covered.append(loss.low <= truth[: keeping.threshold].sum() / truth.sum() <= loss.high)
+        covered.append(loss.low <= truth[: recall.threshold].sum() / truth.sum() <= loss.high)
     print(cpu(), f"{arguments.weeks} weeks", sep="; ")
     print(f"kept at least 98.5 % in {100 * np.mean(np.array(shares) >= 0.985):.1f} % of the weeks")
     median, most, worst = np.percentile(ratios, (50, 95, 100))

@@ -30,13 +30,12 @@ import onnxruntime
 from benchmarks.gate_cost.detection import sampled_frames
 from benchmarks.host_info import cpu
 from benchmarks.ingest import SAMPLE_FPS, scaled, server, watch
-from facegate.cpu import limit_threads, threads
+from facegate.cpu import limit_threads, share_cores, threads
 from facegate.demo.clip import make_clip
 from facegate.detectors.align import align
 from facegate.detectors.base import load_detector
 from facegate.evaluation.savings import NeverSure
 from facegate.pipeline.config import CameraConfig, DeliveryConfig, RunConfig
-from facegate.pipeline.flow.cores import share_cores
 from facegate.pipeline.observability.report import RunReport
 from facegate.pipeline.records import Image
 from facegate.pipeline.runner import Runner

@@ -21,11 +21,11 @@ import av
 import numpy as np
 
 from benchmarks.host_info import cpu
+from facegate.cpu import share_cores
 from facegate.detectors.align import align
 from facegate.detectors.base import Detector, load_detector, same_face
 from facegate.pipeline.detection.scene_cuts import CutDetector
 from facegate.pipeline.detection.scheduler import MAX_DISCOVERY_DELAY_S, DetectionMode, DetectionScheduler
-from facegate.pipeline.flow.cores import share_cores
 from facegate.pipeline.records import Box, Detection, Image, contiguous
 from facegate.scoring.engine import Scorer, load_scorer
 

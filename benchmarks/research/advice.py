@@ -22,11 +22,10 @@ import cv2
 import numpy as np
 
 from benchmarks.host_info import cpu
-from facegate.cpu import limit_threads
+from facegate.cpu import limit_threads, share_cores
 from facegate.detectors.align import align
 from facegate.detectors.base import Detector, load_detector
 from facegate.evaluation.research.defects import DEFECTS
-from facegate.pipeline.flow.cores import share_cores
 from facegate.pipeline.quality.advice import Advice, Adviser, Defect, adviser_for
 from facegate.pipeline.quality.components import components, measure
 from facegate.pipeline.records import Image
@@ -108,7 +107,7 @@ def main() -> None:
         if plain is None or plain[1] < GOOD_QUALITY:
             continue
         good += 1
-        said[None][plain[0].defect or plain[0].say] += 1
+        said[None][plain[0].defect or plain[0].text] += 1
         landmarks = bench.detector.detect([frame])[0][0].landmarks
         for defect in Defect:
             if said[defect].total() >= arguments.faces:

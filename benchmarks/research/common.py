@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata, spearmanr
 
 from benchmarks.host_info import cpu
-from facegate.cpu import limit_threads
+from facegate.cpu import limit_threads, share_cores
 from facegate.detectors.base import load_detector
 from facegate.evaluation.datasets import FaceSet, load_set
 from facegate.evaluation.degrade import degrade_half
 from facegate.evaluation.edc import Comparisons, bootstrap, compare_all, edc, interval
 from facegate.evaluation.evaluate import Results
-from facegate.pipeline.flow.cores import share_cores
 from facegate.recognition.embedders import Embedder, load_embedder
 from facegate.scoring.backend_selection import cache_folder
 

@@ -73,8 +73,8 @@ def main() -> None:
         a, b = (mean_interval(seen[which, column], arguments.seed) for which in (odd, ~odd))
         print(f"  {field:12} {a[0]:5.1f} ({a[1]:.1f} to {a[2]:.1f}), others {b[0]:5.1f} ({b[1]:.1f} to {b[2]:.1f})")
     for which, what in ((odd, "the fifty"), (~odd, "others")):
-        said = Counter(samples[i][3].say for i in np.flatnonzero(which))
-        print(f"  {what}: " + ", ".join(f"{say} {count / which.sum():.2f}" for say, count in said.most_common()))
+        said = Counter(samples[i][3].text for i in np.flatnonzero(which))
+        print(f"  {what}: " + ", ".join(f"{text} {count / which.sum():.2f}" for text, count in said.most_common()))
     low = rank <= np.quantile(rank, 0.2)
     for judge in photographs.judges:
         mated = mated_similarity(photographs, judge)

@@ -15,8 +15,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 
-from facegate.errors import ConfigError, FacegateError
+from facegate.errors import ConfigError, FacegateError, os_errors
+from facegate.paths import replacing
 from facegate.pipeline.config import RunConfig, build_config
+from facegate.pipeline.config.messages import yaml_problem
 
 HEADER = "# facegate configuration, created by 'facegate serve'; can be edited. See docs/reference/settings.md\n"
 MAX_BYTES = 4 * 2**20
@@ -55,12 +57,10 @@ class ConfigFile:
         self._before: str | None = None
         self._last: ConfigVersion | None = None
         if not path.exists():
-            try:
+            with os_errors(ConfigError, f"cannot write {path}"):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(HEADER + "cameras: []\n", encoding="utf-8")
                 path.chmod(0o600)
-            except OSError as error:
-                raise ConfigError(f"cannot write {path}: {(error.strerror or 'error').lower()}") from error
         self._read()
 
     def version(self) -> ConfigVersion:
@@ -113,31 +113,20 @@ class ConfigFile:
             return _version(before, self.path)
 
     def _read(self) -> str:
-        try:
+        with os_errors(ConfigError, f"cannot read {self.path}"):
             if self.path.stat().st_size > MAX_BYTES:
                 raise ConfigError(f"{self.path} exceeds {MAX_BYTES // 2**20} MiB: give a configuration file")
             return self.path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = (getattr(error, "strerror", None) or "not text").lower()
-            raise ConfigError(f"cannot read {self.path}: {reason}") from error
 
     def _replace(self, before: str, after: str) -> None:
-        part = self.path.with_name(self.path.name + ".part")
-        try:
-            with os.fdopen(
-                os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
-            ) as file:
+        with os_errors(ConfigError, f"cannot write {self.path}"):
+            mode = self.path.stat().st_mode & 0o777
+            with replacing(self.path, mode) as part, part.open("w", encoding="utf-8") as file:
                 file.write(after)
                 file.flush()
                 os.fsync(file.fileno())
-            part.chmod(self.path.stat().st_mode & 0o777)
-            if self._read() != before:
-                raise ConfigConflictError(f"{self.path.name} was edited by hand at the same time; retry")
-            part.replace(self.path)
-        except OSError as error:
-            raise ConfigError(f"cannot write {self.path}: {(error.strerror or 'error').lower()}") from error
-        finally:
-            part.unlink(missing_ok=True)
+                if self._read() != before:
+                    raise ConfigConflictError(f"{self.path.name} was edited by hand at the same time; retry")
 
 
 def _yaml() -> YAML:
@@ -152,11 +141,7 @@ def _parse(text: str, path: Path) -> CommentedMap:
     try:
         data = _yaml().load(text)
     except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" near line {mark.line + 1}" if mark else ""
-        raise ConfigError(
-            f"{path} is not valid YAML{line}: {getattr(error, 'problem', None) or 'not text'}"
-        ) from error
+        raise yaml_problem(path, error) from error
     if not isinstance(data, CommentedMap):
         raise ConfigError(f"{path}: expected keys such as 'cameras:'")
     if data.get("cameras") is None:

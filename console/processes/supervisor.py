@@ -16,7 +16,8 @@ import structlog
 
 from facegate.console.processes.config_file import ConfigConflictError, ConfigFile, ConfigVersion
 from facegate.console.processes.gate_client import GateClient, GateRefusedError, GateUnreachableError
-from facegate.errors import ConfigError
+from facegate.errors import ConfigError, os_errors
+from facegate.paths import replacing
 from facegate.pipeline.config import RunConfig
 from facegate.subprocesses import LogLine, Subprocess, SubprocessState
 
@@ -239,15 +240,9 @@ class Supervisor:
         return self._running
 
     def _apply(self, version: ConfigVersion) -> None:
-        part = self._folder.running.with_suffix(".part")
-        try:
-            part.touch(mode=0o600)
+        path = self._folder.running
+        with os_errors(ConfigError, f"cannot write {path}"), replacing(path, 0o600) as part:
             part.write_text(version.text, encoding="utf-8")
-            part.replace(self._folder.running)
-        except OSError as error:
-            raise ConfigError(
-                f"cannot write {self._folder.running}: {(error.strerror or 'error').lower()}"
-            ) from error
         self._running = version
 
     def _run(self) -> None:

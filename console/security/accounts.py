@@ -79,13 +79,13 @@ class Accounts(Database):
     def __init__(self, path: Path, *, create: bool = False) -> None:
         """See :class:`Database`."""
         super().__init__(path, create=create)
-        self._alone = Lock()
+        self._write_lock = Lock()
         self._hasher = PasswordHasher()  # Argon2id, RFC 9106's second recommendation
         self._nobody = self._hasher.hash(secrets.token_urlsafe())
 
     def auth_required(self) -> bool:
         """Whether a login is required: as soon as a user exists."""
-        with self._alone, self._errors():
+        with self._write_lock, self._errors():
             return bool(self._db.execute("SELECT 1 FROM users LIMIT 1").fetchone())
 
     def set_password(self, name: str, password: str, role: Role) -> None:
@@ -101,7 +101,7 @@ class Accounts(Database):
                 f"the password has {len(password)} characters: use {MIN_PASSWORD} to {MAX_PASSWORD} characters"
             )
         hashed = self._hasher.hash(password)
-        with self._alone, self._transaction():
+        with self._write_lock, self._transaction():
             self._db.execute("DELETE FROM sessions WHERE user = ?", (name,))
             self._db.execute(
                 "INSERT INTO users VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET role = excluded.role, "
@@ -111,7 +111,7 @@ class Accounts(Database):
 
     def log_in(self, name: str, password: str, now: float) -> str | None:
         """Start a session; return its key, or ``None`` if name or password is wrong."""
-        with self._alone, self._errors():
+        with self._write_lock, self._errors():
             row = self._db.execute("SELECT hash FROM users WHERE name = ?", (name,)).fetchone()
         try:
             # An unknown user takes the same time.
@@ -121,7 +121,7 @@ class Accounts(Database):
         if row is None:
             return None
         key = secrets.token_urlsafe(32)
-        with self._alone, self._transaction():
+        with self._write_lock, self._transaction():
             self._db.execute(
                 "DELETE FROM sessions WHERE used < ? OR began < ?", (now - IDLE_TIMEOUT_S, now - MAX_SESSION_S)
             )
@@ -131,7 +131,7 @@ class Accounts(Database):
     def session_principal(self, key: str, now: float) -> Principal | None:
         """User of a session; ``None`` if it has ended."""
         kept = _kept(key)
-        with self._alone, self._errors():
+        with self._write_lock, self._errors():
             row = self._db.execute(
                 "SELECT name, role, used FROM sessions JOIN users ON name = user "
                 "WHERE key = ? AND used >= ? AND began >= ?",
@@ -143,13 +143,13 @@ class Accounts(Database):
 
     def log_out(self, key: str) -> None:
         """End a session."""
-        with self._alone, self._transaction():
+        with self._write_lock, self._transaction():
             self._db.execute("DELETE FROM sessions WHERE key = ?", (_kept(key),))
 
     def create_token(self, name: str, role: Role, now: float) -> tuple[ApiToken, str]:
         """Create a token; return it and its secret, which is not stored."""
         secret = TOKEN + secrets.token_urlsafe(32)
-        with self._alone, self._transaction():
+        with self._write_lock, self._transaction():
             row = self._db.execute(
                 "INSERT INTO tokens (key, name, role, made) VALUES (?, ?, ?, ?) RETURNING id",
                 (_kept(secret), name, role, now),
@@ -158,19 +158,19 @@ class Accounts(Database):
 
     def tokens(self) -> list[ApiToken]:
         """All tokens, oldest first."""
-        with self._alone, self._errors():
+        with self._write_lock, self._errors():
             return [
                 ApiToken(*row) for row in self._db.execute("SELECT id, name, role, made FROM tokens ORDER BY id")
             ]
 
     def revoke_token(self, token: int) -> bool:
         """Revoke a token; return whether it existed."""
-        with self._alone, self._transaction():
+        with self._write_lock, self._transaction():
             return self._db.execute("DELETE FROM tokens WHERE id = ?", (token,)).rowcount > 0
 
     def token_principal(self, secret: str) -> Principal | None:
         """Principal of a token; ``None`` if it is unknown."""
-        with self._alone, self._errors():
+        with self._write_lock, self._errors():
             row = self._db.execute("SELECT name, role FROM tokens WHERE key = ?", (_kept(secret),)).fetchone()
         return None if row is None else Principal(f"token {row[0]}", row[1])
 

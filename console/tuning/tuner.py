@@ -24,7 +24,7 @@ from facegate.recognition.matching.gallery import Gallery
 from facegate.recognition.worker.visits import Visits
 from facegate.sinks import wire
 
-FRESH_S = 30.0
+CACHE_S = 30.0
 """Recordings are read again after this long; until then, all replays use the same faces."""
 MAX_EMBEDDINGS = 20_000
 SENT = (Outcome.FORWARDED, Outcome.DRY_RUN)
@@ -128,7 +128,7 @@ class Tuner:
 
     def _runs(self, camera: str, hours: float) -> list[RecordedRun]:
         known, now = self._last, time()
-        if known is None or known[0] != (camera, hours) or now - known[1] > FRESH_S:
+        if known is None or known[0] != (camera, hours) or now - known[1] > CACHE_S:
             known = self._last = ((camera, hours), now, self._memory.runs(camera, now - 3600 * hours))
         return known[2]
 

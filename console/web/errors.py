@@ -19,6 +19,7 @@ from facegate.console.web.models import Problem
 from facegate.errors import ConfigError, FacegateError, FleetError, GalleryError, SourceError, StoreError
 from facegate.fleet.admin import UnknownNameError
 from facegate.pipeline.addresses import redact
+from facegate.pipeline.config.messages import explain
 
 log = structlog.get_logger(__name__)
 
@@ -78,8 +79,7 @@ def add_problems(app: FastAPI) -> None:
     def _validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"][1:])
-        message = str(first["msg"]).removeprefix("Value error, ")
-        detail = f"{field}: {message}" if field else message
+        detail = f"{field or 'the request'}: {explain(first)}"
         return _response(problem("invalid", detail, "see /api/docs for the format of this request"))
 
     @app.exception_handler(HTTPException)

@@ -74,14 +74,14 @@ def fleet(console: ConsoleDep) -> FleetOut:
 @router.put("/fleet/gates/{name}", status_code=204)
 def drain(console: ConsoleDep, name: Named, request: DrainRequest) -> Response:
     """Drain a node, or undo that."""
-    admin.run(admin.request(_address(console), DRAIN, name, wanted=request.drained))
+    admin.run(admin.request(_address(console), DRAIN, name, enabled=request.drained))
     return Response(status_code=204)
 
 
 @router.put("/fleet/cameras/{name}", status_code=204)
 def pause(console: ConsoleDep, name: Named, request: PauseRequest) -> Response:
     """Pause or resume a camera."""
-    admin.run(admin.request(_address(console), PAUSE, name, wanted=request.paused))
+    admin.run(admin.request(_address(console), PAUSE, name, enabled=request.paused))
     return Response(status_code=204)
 
 

@@ -198,8 +198,8 @@ def enroll_shot(console: ConsoleDep, name: PersonName, request: FromShot) -> Enr
     return _result(result)
 
 
-@router.post("/people/{name}/not", status_code=204)
-def not_this_person(console: ConsoleDep, name: str, request: FromShot) -> None:
+@router.post("/people/{name}/negatives", status_code=204)
+def add_negative(console: ConsoleDep, name: str, request: FromShot) -> None:
     """Add the face of a shot as a counterexample: it is no longer matched to this person."""
     name = _known(console, name)
     shot, jpeg = _shot(console, request.shot_id)

@@ -1,15 +1,12 @@
-"""Sends a movie as RTP (RFC 3550) in real time, with configurable faults."""
+"""Sends a movie as RTP (RFC 3550) in real time."""
 
 from __future__ import annotations
 
-import random
 import secrets
 import struct
 from collections.abc import Callable, Sequence
 from threading import Event
 from time import monotonic, time
-
-import msgspec
 
 from facegate.demo.rtsp.movie import Movie
 
@@ -17,97 +14,49 @@ CLOCK_HZ = 90_000
 NTP_EPOCH_S = 2_208_988_800
 """Seconds from 1900 to 1970."""
 PAYLOAD_TYPE = 96
-STRAY_S = 5 * 3600.0
 
 
-class Faults(msgspec.Struct, frozen=True):
-    """Faults of the server, for tests; times are seconds since PLAY."""
+class Playback:
+    """When each frame is sent, and as what: on time and undamaged. Tests derive cameras with faults from it."""
 
-    corrupt: float = 0.0
-    """Share of packets whose payload is replaced by noise (0..1), ..."""
-    corrupt_at_s: float = 0.0
-    """... from here on."""
-    stall_at_s: float | None = None
-    """From here on nothing is sent; the connection stays open."""
-    hold_at_s: float | None = None
-    hold_for_s: float = 3.0
-    """Nothing is sent for this many seconds; then everything overdue is sent at once."""
-    slow: float = 1.0
-    """Play this many times slower than real time, with unchanged timestamps."""
-    stamp_rate: float = 1.0
-    """Timestamps run this many times as fast as real time; frames are sent on time."""
-    jump_at_s: float | None = None
-    jump_by_s: float = 3600.0
-    """Timestamps jump by this much, once."""
-    return_at_s: float | None = None
-    """From here on the timestamps are correct again."""
-    still_at_s: float | None = None
-    """From here on (to ``return_at_s``) every frame has the same timestamp."""
-    stray_every: int = 0
-    """Every n-th frame has a timestamp hours away; 0 for none."""
-    bare_sdp: bool = False
-    """The session description lacks the parameter sets."""
-    at_once: bool = False
-    """Send everything as fast as the client reads."""
-    late_key: bool = False
-    """Play from the second frame on: nothing can be decoded before the next key frame."""
-    seed: int = 0
+    first_frame = 0
+    """Index of the first frame that is sent."""
 
-    def due_s(self, pts_s: float) -> float:
-        """Return when a frame is sent, in seconds since PLAY."""
-        due_s = pts_s * self.slow
-        held = self.hold_at_s is not None and due_s >= self.hold_at_s
-        return max(due_s, (self.hold_at_s or 0.0) + self.hold_for_s) if held else due_s
+    def due_s(self, pts_s: float) -> float | None:
+        """Return when a frame is sent, in seconds since PLAY; ``None``: nothing is sent any longer."""
+        return pts_s
 
     def stamp_s(self, pts_s: float, index: int) -> float:
         """Return the timestamp of frame ``index`` with media time ``pts_s``, seconds."""
-        returned = self.return_at_s is not None and pts_s >= self.return_at_s
-        if self.stray_every and index % self.stray_every == self.stray_every - 1:
-            return pts_s + STRAY_S * (1 if index // self.stray_every % 2 else -1)
-        if self.jump_at_s is not None and pts_s >= self.jump_at_s and not returned:
-            return pts_s * self.stamp_rate + self.jump_by_s
-        if self.still_at_s is not None and pts_s >= self.still_at_s and not returned:
-            return self.still_at_s * self.stamp_rate
-        return pts_s * self.stamp_rate
+        return pts_s
 
+    def payload(self, payload: bytes, pts_s: float, seq: int) -> bytes:
+        """Return what is sent as packet ``seq``."""
+        return payload
 
-def wrong_clocks(at_s: float) -> dict[str, Faults]:
-    """Clock faults reported of real cameras and recorders; single events happen at ``at_s``."""
-    return {
-        "stamps 25, delivers 20.8 fps": Faults(slow=25 / 20.8),
-        "clock at half speed": Faults(stamp_rate=0.5),
-        "clock twice too fast": Faults(stamp_rate=2.0),
-        "clock fifty times too fast": Faults(stamp_rate=50.0),
-        "steps back by 3 s": Faults(jump_at_s=at_s, jump_by_s=-3.0),
-        "steps forward by 3 s": Faults(jump_at_s=at_s, jump_by_s=3.0),
-        "steps back by an hour": Faults(jump_at_s=at_s, jump_by_s=-3600.0),
-        "steps forward by an hour": Faults(jump_at_s=at_s, jump_by_s=3600.0),
-        "rewinds 8 s and returns": Faults(jump_at_s=at_s, jump_by_s=-8.0, return_at_s=at_s + 3),
-        "stops": Faults(still_at_s=at_s),
-        "stops and returns": Faults(still_at_s=at_s, return_at_s=at_s + 4),
-        "every 7th frame of another day": Faults(stray_every=7),
-    }
+    def sdp_parameters(self, parameters: str) -> str:
+        """Return the codec parameters of the session description."""
+        return parameters
 
 
 class Player:
     """Plays to one client."""
 
     def __init__(
-        self, movies: Sequence[Movie], faults: Faults, loop: bool, send: Callable[[int, list[bytes]], None]
+        self, movies: Sequence[Movie], playback: Playback, loop: bool, send: Callable[[int, list[bytes]], None]
     ) -> None:
         """Prepare.
 
         Args:
             movies: one after the other.
-            faults: what goes wrong.
+            playback: when each frame is sent, and as what.
             loop: start again at the end.
             send: takes a channel (0 for RTP, 1 for RTCP) and packets.
         """
         self._movies = movies
-        self._faults = faults
+        self._playback = playback
         self._loop = loop
         self._send = send
-        self._random = random.Random(faults.seed)
         self._ssrc = secrets.randbits(32)
         self.seq = 0
         # Random as RFC 3550 asks, and never zero, which FFmpeg takes for "not known yet".
@@ -122,33 +71,27 @@ class Player:
         return ended
 
     def _play_all(self, done: Event) -> bool:
-        faults, start, offset, index = self._faults, monotonic(), 0.0, 0
+        playback, start, offset, index = self._playback, monotonic(), 0.0, 0
         while True:
             for movie in self._movies:
-                for unit in movie.units[faults.late_key and not index :]:
+                for unit in movie.units[0 if index else playback.first_frame :]:
                     pts_s = offset + unit.pts_s
-                    if faults.stall_at_s is not None and pts_s >= faults.stall_at_s:
-                        done.wait()
+                    due_s = playback.due_s(pts_s)
+                    if done.wait(None if due_s is None else max(0.0, start + due_s - monotonic())):
                         return False
-                    wait_s = 0.0 if faults.at_once else start + faults.due_s(pts_s) - monotonic()
-                    if done.wait(max(0.0, wait_s)):
-                        return False
-                    corrupt = faults.corrupt if pts_s >= faults.corrupt_at_s else 0.0
-                    self._send_unit(movie.payloads(unit), faults.stamp_s(pts_s, index), corrupt)
+                    self._send_unit(movie.payloads(unit), pts_s, playback.stamp_s(pts_s, index))
                     index += 1
                 offset += movie.duration_s
             if not self._loop:
                 return True
 
-    def _send_unit(self, payloads: list[bytes], stamp_s: float, corrupt: float) -> None:
+    def _send_unit(self, payloads: list[bytes], pts_s: float, stamp_s: float) -> None:
         timestamp = (self.first_timestamp + round(stamp_s * CLOCK_HZ)) & 0xFFFFFFFF
         packets = []
         for index, payload in enumerate(payloads):
-            if corrupt and self._random.random() < corrupt:
-                payload = self._random.randbytes(len(payload))
             marker = 0x80 if index == len(payloads) - 1 else 0
             header = struct.pack("!BBHII", 0x80, marker | PAYLOAD_TYPE, self.seq, timestamp, self._ssrc)
-            packets.append(header + payload)
+            packets.append(header + self._playback.payload(payload, pts_s, self.seq))
             self.seq = (self.seq + 1) & 0xFFFF
         self._send(0, packets)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Event, Lock
 from types import TracebackType
@@ -18,7 +19,7 @@ from typing import Self
 
 from facegate.demo.rtsp.listener import Listener
 from facegate.demo.rtsp.movie import Movie
-from facegate.demo.rtsp.player import Faults
+from facegate.demo.rtsp.player import Playback
 from facegate.demo.rtsp.session import Credentials, RtspSession, SessionOptions, Viewing
 
 
@@ -34,7 +35,7 @@ class RtspServer:
         loop: bool = False,
         port: int = 0,
         then: Movie | None = None,
-        faults: Faults | None = None,
+        playback: Playback | None = None,
         timeout_s: int | None = None,
     ) -> None:
         """Bind; nothing is served before the context is entered.
@@ -46,7 +47,7 @@ class RtspServer:
             loop: start again at the end.
             port: a free one by default.
             then: follows the movie in the same stream; it may have another size.
-            faults: what goes wrong.
+            playback: when each frame is sent, and as what.
             timeout_s: seconds of silence after which a client is disconnected.
         """
         self._listener = Listener(self._serve, port)
@@ -55,7 +56,7 @@ class RtspServer:
             movies=(movie,) if then is None else (movie, then),
             url=self.url,
             loop=loop,
-            faults=faults or Faults(),
+            playback=playback or Playback(),
             credentials=credentials,
             digest=digest,
             timeout_s=timeout_s,
@@ -105,21 +106,16 @@ class RtspServer:
                 self._clients.discard(client)
 
 
-def main() -> None:
-    """Serve a file until the process is terminated."""
+def main(options: Sequence[str] | None = None, playback: Playback | None = None) -> None:
+    """Serve a file until the process is terminated; ``options`` of the process by default."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("movie", type=Path)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--login", metavar="USER:PASSWORD", help="Require these credentials.")
-    parser.add_argument("--stall-at", type=float, metavar="SECONDS", help="Send nothing after SECONDS of playback.")
-    parser.add_argument(
-        "--corrupt", type=float, default=0.0, metavar="SHARE", help="Share of packets replaced by noise, 0 to 1."
-    )
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(options)
     login = None if arguments.login is None else Credentials(*arguments.login.split(":", 1))
-    faults = Faults(stall_at_s=arguments.stall_at, corrupt=arguments.corrupt)
     movie = Movie(arguments.movie)
-    with RtspServer(movie, credentials=login, loop=True, port=arguments.port, faults=faults) as server:
+    with RtspServer(movie, credentials=login, loop=True, port=arguments.port, playback=playback) as server:
         print(server.url, flush=True)
         Event().wait()
 

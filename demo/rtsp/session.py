@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from facegate.demo.rtsp.movie import Movie
-from facegate.demo.rtsp.player import CLOCK_HZ, PAYLOAD_TYPE, Faults, Player
+from facegate.demo.rtsp.player import CLOCK_HZ, PAYLOAD_TYPE, Playback, Player
 
 REALM = "facegate"
 MAX_REQUEST = 16 * 1024
@@ -48,7 +48,7 @@ class SessionOptions(msgspec.Struct, frozen=True):
     movies: tuple[Movie, ...]
     url: str
     loop: bool
-    faults: Faults
+    playback: Playback
     credentials: Credentials | None
     digest: bool
     timeout_s: int | None
@@ -72,7 +72,7 @@ class RtspSession:
         self._session = secrets.token_hex(8)
         self._write_lock = Lock()
         self._done = Event()
-        self._player = Player(terms.movies, terms.faults, terms.loop, self._send)
+        self._player = Player(terms.movies, terms.playback, terms.loop, self._send)
         self._playing: Thread | None = None
 
     def run(self) -> None:
@@ -197,7 +197,7 @@ class RtspSession:
 
     def _describe(self) -> str:
         movie = self._terms.movies[0]
-        parameters = "" if self._terms.faults.bare_sdp else movie.sdp_parameters
+        parameters = self._terms.playback.sdp_parameters(movie.sdp_parameters)
         return (
             "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=facegate\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\na=control:*\r\n"
             f"m=video 0 RTP/AVP {PAYLOAD_TYPE}\r\na=rtpmap:{PAYLOAD_TYPE} {movie.encoding}/{CLOCK_HZ}\r\n"

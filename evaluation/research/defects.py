@@ -19,9 +19,9 @@ from facegate.pipeline.records import Floats, Image, contiguous
 Done = Callable[[Image, Floats, np.random.Generator], Image]
 
 HEAD_RADIUS = 52.0
-"""Of the cylinder that stands for a head, in pixels of an aligned crop."""
+"""Radius of the cylinder that models a head, pixels of an aligned crop."""
 NOSE_PX, NOSE_WIDTH_PX = 14.0, 9.0
-"""How far the tip stands off it, and how wide the nose is."""
+"""Length and width of the nose on it, pixels."""
 
 
 def dark(image: Image, landmarks: Floats, rng: np.random.Generator) -> Image:

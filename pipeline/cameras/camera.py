@@ -67,7 +67,8 @@ class Camera:
         inbox: Channel[Frame | CameraEnded],
         *,
         after: Camera | None = None,
-        at_rest: Callable[[], bool] = lambda: False,
+        is_idle: Callable[[], bool] = lambda: False,
+        main_wanted: Callable[[], bool] = lambda: True,
         permit: LeaseGuard | None = None,
     ) -> None:
         """Prepare; nothing is opened yet.
@@ -76,7 +77,8 @@ class Camera:
             config: the camera.
             inbox: channel for its frames.
             after: the camera of this name before its configuration changed; frame numbers and counts continue.
-            at_rest: whether the scene was idle at the last frame (no face, no motion).
+            is_idle: whether the scene was idle at the last frame (no face, no motion).
+            main_wanted: whether a face is present that is worth the size of the main stream.
             permit: the camera ends before the next frame when this no longer holds.
 
         Raises:
@@ -84,7 +86,7 @@ class Camera:
         """
         self.config = config
         self.permit = permit
-        self.source: Source = open_source(config, at_rest)
+        self.source: Source = open_source(config, is_idle, main_wanted)
         live = self.source.live
         self.lane: Lane[Frame | CameraEnded] = inbox.lane(1 if live else FILE_FRAMES_AHEAD, overwrite=live)
         self.state = CameraState.CONNECTING
@@ -100,7 +102,7 @@ class Camera:
         self._seen = 0
         self._overwritten = 0 if after is None else after.overwritten
         self._not_decoded = 0 if after is None else after.packets_skipped
-        self._at_rest = 0 if after is None else after.packets_idle
+        self._packets_idle = 0 if after is None else after.packets_idle
         self._live_since: float | None = None
 
     @property
@@ -126,7 +128,7 @@ class Camera:
     @property
     def packets_idle(self) -> int:
         """Packets that were not decoded because the scene was idle."""
-        return self._at_rest + self.source.packets_idle
+        return self._packets_idle + self.source.packets_idle
 
     @property
     def overwritten(self) -> int:

@@ -1,4 +1,4 @@
-"""The configuration file: a file a section, units in the names, unknown keys refused with the nearest known one."""
+"""The configuration: one module per section, units in the names; unknown keys are reported with the nearest one."""
 
 from facegate.pipeline.config.camera import CameraConfig
 from facegate.pipeline.config.delivery import DeliveryConfig, OutputConfig, SpoolConfig

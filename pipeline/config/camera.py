@@ -33,7 +33,7 @@ class CameraConfig(Section):
     """File that holds the password, read at every connection; instead of ``password``. Needs ``user``."""
     main_stream: Text | None = None
     """URL of the same camera's high-resolution stream: faces are detected in ``source`` (the sub stream) and crops
-    are cut from this one. Costs a second decoder. By default crops come from ``source``."""
+    are cut from this one, which is decoded only while a face is worth it. By default crops come from ``source``."""
     reconnect: bool = True
     """Reconnect to a lost live camera, without limit. ``false``: the camera ends with its stream."""
     timeout_s: float = Field(5.0, gt=0, le=120)

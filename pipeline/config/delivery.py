@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from facegate.pipeline.addresses import servers
+from facegate.pipeline.addresses import parse_server, servers
 from facegate.pipeline.config.values import DEFAULT_BIND, LOCAL, Endpoint, Section
 
 
@@ -68,23 +68,22 @@ class OutputConfig(_OnDisk):
 
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
-        schemes = _SCHEMES.get(self.kind, ())
+        schemes: tuple[str, ...] = _SCHEMES.get(self.kind, ())
         given, other = ("url", "path") if schemes else ("path", "url")
         if getattr(self, given) is None or getattr(self, other) is not None:
             raise ValueError(f"an output of kind '{self.kind}' takes '{given}', not '{other}'")
-        for parts in map(urlsplit, servers(self.target) if self.kind == "jetstream" else [self.target]):
-            # Reading an invalid port raises ValueError.
-            if schemes and (parts.scheme not in schemes or not parts.hostname or parts.port == 0):
+        urls = servers(self.target) if self.kind == "jetstream" else [self.target]
+        for parts in map(parse_server, urls if schemes else ()):
+            if parts.scheme not in schemes or not parts.hostname:
                 raise ValueError(
                     f"the URL of a {self.kind} output must be {schemes[1]}://HOST or, on this host, {schemes[0]}://HOST"
                 )
-            if schemes and parts.scheme == schemes[0] and parts.hostname not in LOCAL and not self.allow_insecure:
+            if parts.scheme == schemes[0] and parts.hostname not in LOCAL and not self.allow_insecure:
                 raise ValueError(
                     f"{schemes[0]}:// to another host is not encrypted: "
                     f"use {schemes[1]}:// or set 'allow_insecure: true'"
                 )
-        parts = urlsplit(self.target)
-        if self.kind == "mqtt" and not re.fullmatch(r"(/[\w.-]+)*/?", parts.path):
+        if self.kind == "mqtt" and not re.fullmatch(r"(/[\w.-]+)*/?", urlsplit(self.target).path):
             raise ValueError(
                 "the path of an MQTT URL is the topic prefix: use letters, digits, '_', '.', '-' and '/' only"
             )

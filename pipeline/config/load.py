@@ -11,9 +11,12 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from facegate.errors import ConfigError, SourceError
+from facegate.errors import ConfigError, SourceError, os_errors
 from facegate.pipeline.config.messages import problem, yaml_problem
 from facegate.pipeline.config.run import RunConfig
+
+UNRESOLVED = "unresolved"
+"""Placeholder for a variable; as long as the shortest secret."""
 
 
 def build_config(
@@ -25,7 +28,7 @@ def build_config(
         data: mappings, lists, texts, numbers.
         where: name of the source of ``data``, for messages.
         environment: values for ``${NAME}``; with ``None`` every variable is replaced by a placeholder that is valid
-            in any text setting.
+            in any text setting, but not as the port or the scheme of a URL, and not as a number.
 
     Raises:
         ConfigError: one line that names the setting, the problem and, for an unknown key, the nearest known one.
@@ -38,21 +41,26 @@ def build_config(
         raise ConfigError(f"{where}: {problem(error, RunConfig)}") from None
 
 
+def read_yaml(path: Path) -> Any:
+    """Read plain data from a YAML file.
+
+    Raises:
+        ConfigError: unreadable, or not YAML.
+    """
+    try:
+        with os_errors(ConfigError, f"cannot read {path}"):
+            return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise yaml_problem(path, error) from error
+
+
 def load_config(path: Path) -> RunConfig:
     """Read and validate a YAML file.
 
     Raises:
         ConfigError: unreadable, not YAML, or not valid.
     """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" near line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path} is not valid YAML{line}: {yaml_problem(error)}") from error
-    return build_config(data, str(path))
+    return build_config(read_yaml(path), str(path))
 
 
 def config_for(source: str | Path | RunConfig) -> RunConfig:
@@ -77,20 +85,26 @@ def config_for(source: str | Path | RunConfig) -> RunConfig:
     return build_config({"cameras": [camera]}, "command line")
 
 
-def _expand(value: Any, where: str, environment: Mapping[str, str] | None) -> Any:
+def _expand(value: Any, where: str, environment: Mapping[str, str] | None, key: Any = None) -> Any:
     """Replace ``${NAME}`` in strings."""
     if isinstance(value, dict):
-        return {key: _expand(item, where, environment) for key, item in value.items()}
+        return {key: _expand(item, where, environment, key) for key, item in value.items()}
     if isinstance(value, list):
         return [_expand(item, where, environment) for item in value]
     if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(f"{where}: {key or 'an entry'}: must be Unicode text without surrogates") from None
+        if environment is None and key in ("source", "main_stream") and re.fullmatch(r"\$\{\w+\}", value):
+            return f"rtsp://{UNRESOLVED}"
         return re.sub(r"\$\{(\w+)\}", lambda match: _variable(match.group(1), where, environment), value)
     return value
 
 
 def _variable(name: str, where: str, environment: Mapping[str, str] | None) -> str:
     if environment is None:
-        return "unseen"
+        return UNRESOLVED
     if name not in environment:
         raise ConfigError(
             f"{where}: environment variable {name} is not set: set it, or write its value in its place"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from facegate.errors import ConfigError
 from facegate.pipeline.addresses import redact
 from facegate.pipeline.config.values import NAME_PATTERN, TEXT_PATTERN
 
@@ -32,7 +33,9 @@ _MESSAGES = {
     "string_type": "must be text; put it in quotes if it looks like a number",
     "string_too_short": "must have a minimum length of {min_length}",
     "string_too_long": "must have a maximum length of {max_length}",
+    "string_pattern_mismatch": "has a character that is not allowed, or another format",
     "literal_error": "must be {expected}",
+    "enum": "must be {expected}",
     "path_type": "must be a path",
     "tuple_type": "must be a list",
     "list_type": "must be a list",
@@ -42,9 +45,11 @@ _MESSAGES = {
     "model_type": "must be a group of settings such as 'key: value'",
     "model_attributes_type": "must be a group of settings such as 'key: value'",
     "invalid_key": "has a key that is not text; put it in quotes",
+    "extra_forbidden": "is an unknown key",
+    "json_invalid": "is not valid JSON",
     "value_error": "{error}",
 }
-"""By pydantic's error type."""
+"""By pydantic's error type; any other is ``is not valid``."""
 _PATTERNS = {
     NAME_PATTERN: "must be 1 to 64 letters, digits, '_', '.' or '-'",
     TEXT_PATTERN: "must not contain line breaks or other control characters",
@@ -61,6 +66,7 @@ _YAML = {
     "found unexpected end of stream": "a quotation mark that is not closed",
     "found undefined alias": "text that starts with '*'; put it in quotes",
     "could not determine a constructor": "text that starts with '!'; put it in quotes",
+    "found duplicate key": "a key that occurs twice",
     "found unknown escape character": "an unknown escape in double quotes; use single quotes",
 }
 """By the start of the parser's text."""
@@ -89,10 +95,7 @@ def explain(error: Mapping[str, Any]) -> str:
         key: f"{value:g}" if isinstance(value, float) else value for key, value in error.get("ctx", {}).items()
     }
     pattern = _PATTERNS.get(str(context.get("pattern")))
-    known = _MESSAGES.get(error["type"])
-    message = pattern or (
-        str(error["msg"]).replace("Input should", "must") if known is None else known.format(**context)
-    )
+    message = pattern or _MESSAGES.get(error["type"], "is not valid").format(**context)
     given, location = error.get("input"), error["loc"]
     shown = isinstance(given, str | int | float) and not any(part in SECRETS for part in location[-1:])
     return f"{message[:1].lower()}{message[1:]}" + (f" (got {_value(given)})" if shown else "")
@@ -105,15 +108,15 @@ def _value(given: Any) -> str:
     return str(given).lower() if isinstance(given, bool) else str(given)
 
 
-def yaml_problem(error: yaml.YAMLError | UnicodeDecodeError) -> str:
-    """Describe why a file is not valid YAML, without its line."""
-    if isinstance(error, UnicodeDecodeError):
-        return "it is not UTF-8 text"
-    if isinstance(error, yaml.reader.ReaderError):
-        return "a control character"
+def yaml_problem(path: Path, error: Exception) -> ConfigError:
+    """Return the error for a file that PyYAML or ruamel.yaml cannot parse."""
+    mark = getattr(error, "problem_mark", None)
+    line = f" near line {mark.line + 1}" if mark else ""
     text = str(getattr(error, "problem", None) or "")
-    found = next((message for start, message in _YAML.items() if text.startswith(start)), None)
-    return found or "check quotes, colons and indentation there"
+    reason = next((message for start, message in _YAML.items() if text.startswith(start)), None)
+    if hasattr(error, "character"):
+        reason = "a control character"
+    return ConfigError(f"{path} is not valid YAML{line}: {reason or 'check quotes, colons and indentation there'}")
 
 
 def _unknown_key(location: tuple[int | str, ...], model: type[BaseModel]) -> str:

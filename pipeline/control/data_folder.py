@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from facegate.errors import StoreError
+from facegate.errors import StoreError, os_errors
 from facegate.pipeline.config import OutputConfig, RunConfig
 from facegate.pipeline.control.live import LiveView
 from facegate.pipeline.control.server import ControlServer
@@ -30,11 +30,9 @@ class DataFolder:
         self.recordings = folder / "recordings"
         """Recordings, one folder per run."""
         self.store = folder / "store.db"
-        try:
+        with os_errors(StoreError, f"cannot create {folder}"):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.recordings.mkdir(exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise StoreError(f"cannot create {folder}: {(error.strerror or 'error').lower()}") from error
         self._waiting = folder / "store.spool"
 
     def with_store_sink(self, config: RunConfig) -> RunConfig:

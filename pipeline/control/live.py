@@ -87,7 +87,7 @@ class LiveView:
 
     def _advice(self, face: ScoredFace) -> str:
         advice = reasons_of(face, self._model).advice
-        return "" if advice is None or advice.defect is None else advice.say
+        return "" if advice is None or advice.defect is None else advice.text
 
 
 def _fractions(box: Box, size: tuple[int, int]) -> Box:

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 import zmq
 
-from facegate.errors import DeliveryError, FacegateError
+from facegate.errors import DeliveryError, FacegateError, os_reason
 from facegate.pipeline.control.live import LiveView
 from facegate.pipeline.control.messages import (
     MAX_CAMERAS,
@@ -70,7 +70,7 @@ class ControlServer:
             self._socket.bind(endpoint)
         except zmq.ZMQError as error:
             self._context.destroy(linger=0)
-            raise DeliveryError(f"cannot bind {endpoint}: {error.strerror.lower()}; use another file") from error
+            raise DeliveryError(f"cannot bind {endpoint}: {os_reason(error)}; use another file") from error
         self._stop = Event()
         self._pending: dict[Future[Reply], list[bytes]] = {}
         self._changing = ThreadPoolExecutor(1, "facegate-reload")

@@ -43,8 +43,8 @@ class _OpenTrack:
         self.faces = 0
         self.quality: int | None = None
         self.outcomes: Counter[str] = Counter()
-        self.story: list[FaceOutcome] = []
-        self.touched_s = 0.0
+        self.events: list[FaceOutcome] = []
+        self.updated_s = 0.0
         self.due_s: float | None = None
         """Monotonic time at which it is written; ``None`` if nothing is new."""
 
@@ -59,7 +59,7 @@ class _OpenTrack:
             self.quality = max(quality, -1 if self.quality is None else self.quality)
         shot = decision.shot
         if self.faces <= MAX_FACES or shot is not None:
-            self.story.append(
+            self.events.append(
                 FaceOutcome(
                     face_id=face.face.face_id,
                     pts_s=frame.pts_s,
@@ -70,10 +70,10 @@ class _OpenTrack:
                     shot_id=None if shot is None else shot.shot_id,
                 )
             )
-        self.touched_s = now
+        self.updated_s = now
         if self.due_s is None:
             self.due_s = now + WRITE_INTERVAL_S * (
-                1 + len(self.story) / 100
+                1 + len(self.events) / 100
             )  # a long track is not written at every face
 
     def track(self) -> TrackRecord:
@@ -87,7 +87,7 @@ class _OpenTrack:
             faces=self.faces,
             quality=self.quality,
             outcomes=dict(self.outcomes),
-            events=tuple(sorted(self.story, key=lambda fate: fate.pts_s)),
+            events=tuple(sorted(self.events, key=lambda fate: fate.pts_s)),
             segment=place.segment or None,
             offset=place.offset,
         )
@@ -184,6 +184,6 @@ class TrackBook:
             for track, faces in zip(new, counted, strict=True):
                 if track.faces == faces:
                     track.due_s = None
-            over = [key for key, t in self._tracks.items() if t.due_s is None and now - t.touched_s > KEEP_ENDED_S]
+            over = [key for key, t in self._tracks.items() if t.due_s is None and now - t.updated_s > KEEP_ENDED_S]
             for key in over:
                 del self._tracks[key]

@@ -23,8 +23,9 @@ def rotated(frame: Frame, degrees: int) -> Frame:
         for picture in (frame.image, frame.large)
     )
     assert image is not None
-    shape = image.shape if large is None else large.shape
-    ref = msgspec.structs.replace(frame.ref, width=shape[1], height=shape[0])
+    ref = frame.ref
+    if degrees % 180:
+        ref = msgspec.structs.replace(ref, width=ref.height, height=ref.width)
     return Frame(ref=ref, image=image, large=large)
 
 

@@ -34,6 +34,8 @@ CLOCK_JITTER_S = 0.02
 """Jitter of cameras' timestamps, seconds."""
 IDLE_AFTER_S = 3.0
 """Seconds without a face after which frames without motion are skipped."""
+FACE_PRESENT_S = 1.0
+"""Seconds without a detection in which a face still counts as present."""
 NO_MOTION_S = 2.0
 """Seconds without a face and without motion after which the camera is idle: few of its packets need decoding."""
 STATIC_SCENE_INTERVAL_S = 0.5
@@ -78,7 +80,7 @@ class DetectionScheduler:
     def __init__(
         self,
         *,
-        look_s: float | None = None,
+        frame_interval_s: float | None = None,
         idle_fps: float | None = 0.5,
         skip_still: bool = False,
         follow: bool = True,
@@ -86,13 +88,15 @@ class DetectionScheduler:
         """Configure.
 
         Args:
-            look_s: seconds between two processed frames without overload; ``None`` if unknown.
+            frame_interval_s: seconds between two processed frames without overload; ``None`` if unknown.
             idle_fps: processed frames per second while no face is present and nothing moves; ``None`` for all.
             skip_still: skip frames without motion even while a face is present.
             follow: ``False`` runs detection on every processed frame.
         """
         self._overload_gap_s = (
-            None if look_s is None else max(OVERLOAD_FACTOR * look_s, MAX_DISCOVERY_DELAY_S / 2 + CLOCK_JITTER_S)
+            None
+            if frame_interval_s is None
+            else max(OVERLOAD_FACTOR * frame_interval_s, MAX_DISCOVERY_DELAY_S / 2 + CLOCK_JITTER_S)
         )
         self._idle_interval_s = None if idle_fps is None else 1.0 / idle_fps
         self._skip_still = skip_still
@@ -113,6 +117,12 @@ class DetectionScheduler:
         """Media time of the first track-only frame since the last detection; a new face may wait since then."""
         self._track_only_run = 0
         """Track-only frames since the last detection."""
+
+    @property
+    def sees_faces(self) -> bool:
+        """Whether a face was found in the last ``FACE_PRESENT_S`` seconds, as of the last processed frame."""
+        last_s, now = self._last_face_s, self._processed_s
+        return last_s is not None and now is not None and 0 <= now - last_s <= FACE_PRESENT_S
 
     def step(self, image: Image, pts_s: float, *, cut: bool = False) -> DetectionMode:
         """Return what to do with the next frame."""

@@ -1,1 +1,1 @@
-"""Bounded channels, fair batching and sharing of cores between cameras and stages."""
+"""Bounded channels, and fair batches over cameras."""

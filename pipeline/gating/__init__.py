@@ -1,1 +1,1 @@
-"""The gate: which faces are forwarded. Pure logic, time as an argument, no I/O; one small class per policy."""
+"""The gate: which faces are scored and forwarded. Pure logic, time as an argument; one small class per policy."""

@@ -16,7 +16,7 @@ REFERENCE, RECENT = 200, 100
 BINS = (20, 40, 60, 80)
 """Edges of the quality bins."""
 MIN_IN_BIN = 8
-MATTERS, SURE = 0.05, 4.0
+MIN_SHIFT, SIGNIFICANCE = 0.05, 4.0
 """Minimum shift in cosine similarity, and in standard errors."""
 
 
@@ -62,6 +62,6 @@ class DriftDetector:
             return None
         shift = float(np.mean(shifts))
         error = float(np.sqrt(np.var(shifts, ddof=1) / len(shifts) + variance / len(shifts) ** 2))
-        if abs(shift) < max(MATTERS, SURE * error):
+        if abs(shift) < max(MIN_SHIFT, SIGNIFICANCE * error):
             return None
         return SimilarityShift(round(float(np.mean(had)), 3), round(float(np.mean(has)), 3))

@@ -12,7 +12,8 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from facegate.errors import ConfigError
+from facegate.errors import ConfigError, os_errors, os_reason
+from facegate.paths import replacing
 from facegate.pipeline.config import GateConfig, RunConfig
 from facegate.pipeline.gating.gate import Decision, GatePolicy, GateSettings
 from facegate.pipeline.gating.limits import FaceLimits
@@ -101,15 +102,15 @@ class GateFactory:
         """Set the initial states of cameras taken over from other nodes."""
         self._restored |= learned
 
-    def add_sighting(self, met: PeerSighting) -> None:
+    def add_sighting(self, sighting: PeerSighting) -> None:
         """Take a person who was forwarded by another node."""
         # By the configuration, not by which cameras have sent frames: recordings omit frames without faces.
         identity = next(
-            (gate.identity for gate in self._settings.values() if gate.identity.group == met.group), None
+            (gate.identity for gate in self._settings.values() if gate.identity.group == sighting.group), None
         )
         if identity is not None and self._people is not None:
-            self._group(met.group, identity.group_s, self._people).add_embedding(
-                np.frombuffer(met.embedding, "<f4"), met.at_s
+            self._group(sighting.group, identity.group_s, self._people).add_embedding(
+                np.frombuffer(sighting.embedding, "<f4"), sighting.at_s
             )
 
     def settings(self, camera: str) -> GateConfig:
@@ -145,7 +146,7 @@ class GateFactory:
         settings = gate_settings(gate)
         return GatePolicy(
             self.run_id, camera, settings, self._info,
-            recent=recent, group=group, keeping=self._recall_threshold(camera, gate),
+            recent=recent, group=group, recall=self._recall_threshold(camera, gate),
         )  # fmt: skip
 
     def scoring_scheduler(self, camera: str, *, everything: bool) -> ScoringScheduler:
@@ -158,12 +159,12 @@ class GateFactory:
             self.save_learned(camera)
 
     def _group(self, name: str, group_s: float, people: IdentityThresholds) -> RecentPeople:
-        def tell(unit: NDArray[np.float32], at_s: float) -> None:
+        def on_sighting(unit: NDArray[np.float32], at_s: float) -> None:
             if self._peers is not None:
                 self._peers.on_sighting(name, unit, at_s)
 
         if name not in self._groups:
-            self._groups[name] = RecentPeople(group_s, people.same_above, tell)
+            self._groups[name] = RecentPeople(group_s, people.same_above, on_sighting)
         return self._groups[name]
 
     def save_learned(self, camera: str) -> None:
@@ -218,9 +219,8 @@ class GateFactory:
 def _write(path: Path, state: RecallState) -> None:
     """Replace the file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_bytes(msgspec.json.encode(state))
-    part.replace(path)
+    with replacing(path) as part:
+        part.write_bytes(msgspec.json.encode(state))
 
 
 def _try_to_write(path: Path, state: RecallState) -> None:
@@ -228,8 +228,7 @@ def _try_to_write(path: Path, state: RecallState) -> None:
     try:
         _write(path, state)
     except OSError as error:
-        reason = (error.strerror or "unknown error").lower()
-        log.error("cannot save the learned threshold", file=str(path), reason=reason)
+        log.error("cannot save the learned threshold", file=str(path), reason=os_reason(error))
 
 
 def write_learned_state(folder: Path, camera: str, info: QualityInfo, state: RecallState) -> None:
@@ -239,10 +238,8 @@ def write_learned_state(folder: Path, camera: str, info: QualityInfo, state: Rec
         ConfigError: it cannot be written.
     """
     path = _learned_file(folder, camera, info)
-    try:
+    with os_errors(ConfigError, f"cannot write {path}"):
         _write(path, state)
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {(error.strerror or 'unknown error').lower()}") from error
 
 
 def _learned_file(folder: Path, camera: str, info: QualityInfo) -> Path:
@@ -341,8 +338,8 @@ class CameraGates:
             self._feedback_expected = answers.expected
             for decider in self.cameras.values():
                 decider.gate.set_feedback_expected(answers.expected)
-        for met in answers.sightings:
-            self._gates.add_sighting(met)
+        for sighting in answers.sightings:
+            self._gates.add_sighting(sighting)
         for answer in answers.items:
             for decider in self.cameras.values():
                 if decider.gate.awaits_feedback(answer.shot_id):

@@ -116,11 +116,11 @@ class GatePolicy:
         *,
         recent: RecentPeople | None = None,
         group: RecentPeople | None = None,
-        keeping: RecallThreshold | None = None,
+        recall: RecallThreshold | None = None,
     ) -> None:
         self._run_id, self._camera, self._info = run_id, camera, quality_info
         self._settings = settings
-        self._recent, self._group, self.recall = recent, group, keeping
+        self._recent, self._group, self.recall = recent, group, recall
         self._hysteresis = Hysteresis(settings.hysteresis)
         self._primary = None if settings.primary_face_min_px is None else PrimaryFace(settings.primary_face_min_px)
         self._budget = None if settings.max_per_minute is None else Budget(settings.max_per_minute)

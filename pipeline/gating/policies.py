@@ -87,10 +87,10 @@ class RecentPeople:
         self,
         window_s: float,
         same_above: float,
-        tell: Callable[[NDArray[np.float32], float], None] = lambda unit, now: None,
+        on_sighting: Callable[[NDArray[np.float32], float], None] = lambda unit, now: None,
     ) -> None:
-        """Configure; ``tell`` is called for every person added: unit embedding ``(D,)`` and time."""
-        self._window_s, self._same_above, self._tell = window_s, same_above, tell
+        """Configure; ``on_sighting`` is called for every person added: unit embedding ``(D,)`` and time."""
+        self._window_s, self._same_above, self._on_sighting = window_s, same_above, on_sighting
         self._people: deque[tuple[float, NDArray[np.float32]]] = deque(maxlen=MAX_RECENT_PEOPLE)
 
     def contains(self, face: ScoredFace, now: float) -> bool:
@@ -108,7 +108,7 @@ class RecentPeople:
         unit = unit_embedding(face)
         if unit is not None:
             self.add_embedding(unit, now)
-            self._tell(unit, now)
+            self._on_sighting(unit, now)
 
     def add_embedding(self, unit: NDArray[np.float32], now: float) -> None:
         """Add a person who was forwarded by another node: unit embedding ``(D,)``."""

@@ -8,7 +8,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from facegate.errors import ConfigError
+from facegate.errors import ConfigError, os_errors
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.records import Image, ScoredFace
 
@@ -38,10 +38,8 @@ class ContactSheet:
         """
         self._shots = folder / "shots"
         self._sheet = folder / "contact_sheet.png"
-        try:
+        with os_errors(ConfigError, f"cannot create {folder}"):
             self._shots.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"cannot create {folder}: {(error.strerror or 'unknown error').lower()}") from error
         self._tracks: dict[tuple[str, int], _Extremes] = {}
 
     def add(self, decision: Decision) -> None:

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, disable_creat
 from prometheus_client.core import InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from facegate.errors import ConfigError
+from facegate.errors import ConfigError, os_reason
 from facegate.sinks.wire import SOFTWARE
 
 if TYPE_CHECKING:
@@ -77,9 +77,8 @@ class MetricsServer:
         try:
             self._server = make_server(host or "127.0.0.1", int(port), app, _Server, _Handler)
         except (OSError, ValueError, OverflowError) as error:
-            reason = (getattr(error, "strerror", None) or str(error)).lower()
             raise ConfigError(
-                f"cannot serve health and metrics at {bind}: {reason}; choose another port"
+                f"cannot serve health and metrics at {bind}: {os_reason(error)}; choose another port"
             ) from error
         self._thread = Thread(target=self._server.serve_forever, args=(0.1,), name="facegate-monitor", daemon=True)
 

@@ -1,1 +1,1 @@
-"""What a quality score consists of, what would improve it, and which faces to score first under load."""
+"""Quality components, advice on how to improve a score, and which faces to score first under load."""

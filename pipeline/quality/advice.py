@@ -57,7 +57,7 @@ GOOD, UNCLEAR = "good", "poor, cause unknown"
 class Advice(msgspec.Struct, frozen=True, omit_defaults=True):
     """Advice in one sentence."""
 
-    say: str
+    text: str
     defect: Defect | None = None
     """``None`` if no defect was detected."""
     gain: int = 0
@@ -98,8 +98,8 @@ class Adviser:
         if won[best] < MIN_GAIN:
             return Advice(GOOD if quality >= CLEAR else UNCLEAR)
         defect = tuple(Defect)[best]
-        say = _covered(patches) if defect is Defect.COVERED else SENTENCES[defect]
-        return Advice(say, defect, round(float(won[best])))
+        text = _covered(patches) if defect is Defect.COVERED else SENTENCES[defect]
+        return Advice(text, defect, round(float(won[best])))
 
 
 def features(seen: FaceMeasurements, patches: Floats, quality: float) -> Floats:

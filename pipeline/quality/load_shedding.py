@@ -23,13 +23,13 @@ class ScoringPriority:
     def __init__(self) -> None:
         self._scored: dict[tuple[str, int], float] = {}
 
-    def select(self, faces: Sequence[TrackedFace], most: int) -> set[int]:
-        """Return the indices of at most ``most`` faces to score, the most promising ones.
+    def select(self, faces: Sequence[TrackedFace], limit: int) -> set[int]:
+        """Return the indices of at most ``limit`` faces to score, the most promising ones.
 
         The waiting time of a track counts for its best face only, so that one person who is in many frames does not
         starve the others.
         """
-        if len(faces) <= most:
+        if len(faces) <= limit:
             return set(range(len(faces)))
         worth = np.array([_worth(face.face.detection) for face in faces])
         first_of_track: set[tuple[str, int]] = set()
@@ -39,7 +39,7 @@ class ScoringPriority:
             if _key(face) not in first_of_track:
                 first_of_track.add(_key(face))
                 value[index] *= 1.0 + self._waited_s(face)
-        return {int(index) for index in np.argsort(-value, kind="stable")[:most]}
+        return {int(index) for index in np.argsort(-value, kind="stable")[:limit]}
 
     def scored(self, faces: Sequence[TrackedFace]) -> None:
         """Note that these faces were scored."""

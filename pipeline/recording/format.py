@@ -7,6 +7,7 @@ from typing import Any
 import cv2
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from facegate.pipeline.gating.recall_threshold import RecallState
 from facegate.pipeline.images import encode_jpeg
@@ -131,7 +132,7 @@ def record_skip(face: SkippedFace, crop: bool) -> RecordedSkip:
     )
 
 
-def _floats(values: Any) -> bytes:
+def _floats(values: NDArray[np.floating[Any]]) -> bytes:
     return np.ascontiguousarray(values, "<f4").tobytes()
 
 

@@ -22,7 +22,7 @@ from typing import IO, Any, Protocol
 import msgspec
 import structlog
 
-from facegate.errors import ConfigError
+from facegate.errors import ConfigError, os_errors
 from facegate.pipeline.config import CameraConfig, RunConfig
 from facegate.pipeline.gating.recall_threshold import RecallState
 from facegate.pipeline.recording.format import (
@@ -102,10 +102,8 @@ class Recorder:
         Raises:
             ConfigError: it cannot be written.
         """
-        try:
+        with os_errors(ConfigError, f"cannot write {path}"):
             self._file = path.open("wb", buffering=0)  # concurrent readers see every object
-        except OSError as error:
-            raise ConfigError(f"cannot write {path}: {(error.strerror or 'unknown error').lower()}") from error
         self._every_crop = every_crop
         self._lock = Lock()
         self.size = 0
@@ -278,18 +276,16 @@ def config_of(gates: dict[str, dict[str, Any]]) -> RunConfig:
 
 
 def _open(path: Path) -> IO[bytes]:
-    try:
+    with os_errors(ConfigError, f"cannot read {path}"):
         return path.open("rb")
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from error
 
 
-def _read(file: Any, path: Path) -> bytes | None:
+def _read(file: IO[bytes], path: Path) -> bytes | None:
     prefix = file.read(_LENGTH.size)
     if len(prefix) < _LENGTH.size:
         return None
     (length,) = _LENGTH.unpack(prefix)
     if length > MAX_OBJECT_BYTES:
         raise ConfigError(f"{path} is not a recording, or is damaged: an object of {length} bytes")
-    content: bytes = file.read(length)
+    content = file.read(length)
     return content if len(content) == length else None

@@ -11,7 +11,7 @@ from time import monotonic
 
 import structlog
 
-from facegate.errors import ConfigError
+from facegate.errors import ConfigError, os_errors
 from facegate.pipeline.config import RunConfig
 from facegate.pipeline.gating.recall_threshold import RecallState
 from facegate.pipeline.recording.record import SUFFIX, Recorder, RecordingPosition, RunInfo
@@ -43,10 +43,8 @@ class SegmentedRecorder:
             ConfigError: it cannot be written.
         """
         self._folder = folder / begin.run_id
-        try:
+        with os_errors(ConfigError, f"cannot write {self._folder}"):
             self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"cannot write {self._folder}: {(error.strerror or 'error').lower()}") from error
         self._config, self._begin, self._learned = config, begin, learned
         self._number = 0
         self._ends_s = 0.0

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from facegate.pipeline.cameras.camera import Camera, LeaseGuard
 from facegate.pipeline.config import CameraConfig, RunConfig
@@ -19,8 +18,21 @@ from facegate.pipeline.gating.policies import MAX_RECENT_PEOPLE
 from facegate.pipeline.observability.ledger import Ledger
 from facegate.pipeline.recording.record import Recorder, RecordingWriter, RunInfo
 from facegate.pipeline.recording.segments import SegmentedRecorder
-from facegate.pipeline.records import FeedbackBatch, PeerSighting, QualityInfo, ScoredFrame
+from facegate.pipeline.records import (
+    CameraEnded,
+    FeedbackBatch,
+    Frame,
+    FrameFaces,
+    LiveTracks,
+    PeerSighting,
+    QualityInfo,
+    ScoredFrame,
+    Shot,
+    TrackedFrame,
+    TrackEnd,
+)
 from facegate.pipeline.runtime.models import detector_of, scorer_of
+from facegate.pipeline.stages.base import link
 from facegate.pipeline.stages.deliver import DeliverStage
 from facegate.pipeline.stages.detect import CameraDetection, DetectStage
 from facegate.pipeline.stages.gate import GateStage
@@ -77,8 +89,7 @@ class Pipeline:
             wait_s=config.scorer.wait_ms / 1000,
             budget_s=config.scorer.budget_ms / 1000,
         )
-        self.channels: list[Channel[Any]] = [Channel() for _ in range(5)]
-        """The first takes the cameras' frames; each stage reads one channel and writes the next."""
+        self.frames = Channel[Frame | CameraEnded]()
         self.cameras = [self.prepare(camera) for camera in config.cameras]
         self.recorder: RecordingWriter | None = None
         if record is not None:
@@ -91,23 +102,39 @@ class Pipeline:
         self.sink = make_sink()
         self._sightings: deque[PeerSighting] = deque(maxlen=MAX_RECENT_PEOPLE)
         self.gate = GateStage(self.gates, self.ledger, self._feedback, on_decision, self._record)
-        self.stages: list[Any] = [self.detect, self.track, self.score, self.gate, DeliverStage(self.sink)]
+        faces, tracked, scored = (
+            Channel[FrameFaces | CameraEnded](),
+            Channel[TrackedFrame](),
+            Channel[ScoredFrame](),
+        )
+        scored, shots, done = Channel[ScoredFrame](), Channel[Shot | TrackEnd | LiveTracks](), Channel[None]()
+        deliver = DeliverStage(self.sink)
+        self.threads = {
+            self.detect.name: link(self.detect, self.frames, faces),
+            self.track.name: link(self.track, faces, tracked),
+            self.score.name: link(self.score, tracked, scored),
+            self.gate.name: link(self.gate, scored, shots),
+            deliver.name: link(deliver, shots, done),
+        }
+        """Function of each stage's thread, by name."""
+        self.abort_channels = (self.frames.abort, faces.abort, tracked.abort, scored.abort, shots.abort)
 
     def prepare(self, config: CameraConfig, after: Camera | None = None) -> Camera:
         """Make a camera and register it with the stages; ``after`` is the one it replaces."""
         scheduler: DetectionScheduler | None = None
         camera = Camera(
             config,
-            self.channels[0],
+            self.frames,
             after=after,
-            at_rest=lambda: scheduler is not None and scheduler.is_idle,
+            is_idle=lambda: scheduler is not None and scheduler.is_idle,
+            main_wanted=lambda: scheduler is not None and scheduler.sees_faces and self._undecided(config.name),
             permit=self._permits.get(config.name),
         )
         (self._live.add if camera.source.live else self._live.discard)(camera.name)
         gate = self.gates.settings(camera.name)
         regions = Regions(detect_region=config.detect_region, zones=config.zones, mask=config.mask)
         scheduler = DetectionScheduler(
-            look_s=1 / config.max_fps if config.max_fps and camera.source.live else None,
+            frame_interval_s=1 / config.max_fps if config.max_fps and camera.source.live else None,
             idle_fps=config.idle_fps,
             skip_still=config.skip_still,
             follow=config.track_between_detections,
@@ -152,6 +179,11 @@ class Pipeline:
 
     def _conclusive_tracks(self, camera: str) -> frozenset[int] | None:
         return self.gate.conclusive_tracks(camera)  # the gate stage is made after the score stage
+
+    def _undecided(self, camera: str) -> bool:
+        """Whether a track of a camera may still send shots: recognition of one of them is not conclusive."""
+        conclusive = self._conclusive_tracks(camera)
+        return not conclusive or not self.gate.current_people(camera).keys() <= conclusive
 
     def _record(self, item: ScoredFrame | FeedbackBatch) -> None:
         if self.recorder is not None:

@@ -18,10 +18,10 @@ THREAD_NAME_PREFIX = "camera-"
 class CameraSet:
     """All cameras of a run; iteration yields present ones first."""
 
-    def __init__(self, cameras: list[Camera], crew: ThreadGroup, stopping: Event) -> None:
+    def __init__(self, cameras: list[Camera], threads: ThreadGroup, stopping: Event) -> None:
         self._present = cameras
         self._removed: dict[str, Camera] = {}
-        self._crew = crew
+        self._threads = threads
         self._stopping = stopping
 
     def __iter__(self) -> Iterator[Camera]:
@@ -35,7 +35,7 @@ class CameraSet:
     def start(self) -> None:
         """Start each camera's thread."""
         for camera in self._present:
-            self._crew.spawn(THREAD_NAME_PREFIX + camera.name, camera.run)
+            self._threads.spawn(THREAD_NAME_PREFIX + camera.name, camera.run)
 
     def stop(self) -> None:
         """Ask each camera to end."""
@@ -68,7 +68,7 @@ class CameraSet:
             self._present.append(new)
             if self._stopping.is_set():
                 new.stopped.set()
-            self._crew.spawn(THREAD_NAME_PREFIX + name, new.run)
+            self._threads.spawn(THREAD_NAME_PREFIX + name, new.run)
 
     def raise_problem(self) -> None:
         """Raise the reason why no camera gave a frame.
@@ -84,5 +84,5 @@ class CameraSet:
 
     def _wait_for(self, camera: Camera) -> None:
         """Wait until its thread has ended and its last frame was taken; FFmpeg may block until its time-out."""
-        self._crew.wait_for(lambda: camera.done or self._stopping.is_set())
+        self._threads.wait_for(lambda: camera.done or self._stopping.is_set())
         camera.lane.drained()

@@ -6,7 +6,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from threading import Condition, Thread, get_ident
-from typing import Any
 
 from facegate.errors import FacegateError, StageError
 from facegate.pipeline.flow.channel import Aborted
@@ -32,12 +31,12 @@ class ThreadGroup:
         self._active: dict[int, str] = {}
         self._finished_cpu_s: defaultdict[str, float] = defaultdict(float)
 
-    def spawn(self, name: str, target: Callable[..., None], *args: Any) -> None:
+    def spawn(self, name: str, target: Callable[[], None]) -> None:
         """Start a thread."""
         with self._changed:
             self._running += 1
         # Daemons: a read inside FFmpeg cannot be interrupted before its time-out, and must not hold up the exit.
-        thread = Thread(target=self._guard, args=(name, target, *args), name=THREAD_PREFIX + name, daemon=True)
+        thread = Thread(target=self._guard, args=(name, target), name=THREAD_PREFIX + name, daemon=True)
         thread.start()
 
     def wait(self, timeout_s: float | None = None) -> bool:
@@ -69,11 +68,11 @@ class ThreadGroup:
         with self._changed:
             self._changed.notify_all()
 
-    def _guard(self, name: str, target: Callable[..., None], *args: Any) -> None:
+    def _guard(self, name: str, target: Callable[[], None]) -> None:
         with self._changed:
             self._active[get_ident()] = name
         try:
-            target(*args)
+            target()
         except Aborted:
             pass
         except BaseException as error:  # kept and raised by the owner

@@ -7,8 +7,8 @@ detector still finds them, but landmarks, crops and embeddings are off. The heig
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
 
+import av
 import cv2
 import numpy as np
 
@@ -48,7 +48,7 @@ def square_width(width: int, height: int, pixel: Fraction | None, aspect: float 
     return width if abs(target / width - 1) < RATIO_TOLERANCE else min(round(target), MAX_PX)
 
 
-def to_rgb(picture: Any, pixel: Fraction | None, aspect: float | None) -> Image:
+def to_rgb(picture: av.VideoFrame, pixel: Fraction | None, aspect: float | None) -> Image:
     """Convert PyAV's frame to RGB with square pixels, rotated by its display matrix."""
     width = square_width(picture.width, picture.height, pixel, aspect)
     if width != picture.width:

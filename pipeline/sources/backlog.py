@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import Literal
 
 SKIP_NONREF_AFTER_S, SKIP_NONKEY_AFTER_S = 0.5, 2.0
 """Seconds behind from which non-reference frames are skipped, and from which all but key frames are."""
@@ -60,11 +61,14 @@ class Arrivals:
             self.period_s = (arrived_s - times[0]) / (len(times) - 1)
 
 
+SkipFrame = Literal["DEFAULT", "NONREF", "NONKEY"]
+
+
 class Backlog:
     """How far behind a decoder is, and what FFmpeg may skip (``skip_frame``) to catch up."""
 
     def __init__(self) -> None:
-        self.skip_frame = "DEFAULT"
+        self.skip_frame: SkipFrame = "DEFAULT"
         self.behind_s = 0.0
         self._cost_s = 0.0
 
@@ -73,7 +77,7 @@ class Backlog:
         if self.skip_frame == "DEFAULT":
             self._cost_s += 0.1 * (seconds - self._cost_s)
 
-    def step(self, *, waited_s: float, waiting: int, period_s: float) -> str:
+    def step(self, *, waited_s: float, waiting: int, period_s: float) -> SkipFrame:
         """Take the state of the queue; return FFmpeg's ``skip_frame``.
 
         Args:

@@ -8,13 +8,15 @@ from fractions import Fraction
 from functools import cache
 from threading import Event
 from time import monotonic
-from typing import Any
 
 import av
 import av.error
 import msgspec
 import structlog
 from av.codec.hwaccel import HWAccel
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
 
 from facegate.errors import SourceError
 from facegate.pipeline.addresses import redact
@@ -23,7 +25,7 @@ from facegate.pipeline.records import Frame, FrameRef, Image
 from facegate.pipeline.sources.aspect_ratio import to_rgb
 from facegate.pipeline.sources.backlog import Arrivals, Backlog, sampler
 from facegate.pipeline.sources.base import StreamInfo
-from facegate.pipeline.sources.idle_decoding import KeyframeOnlyMode, PacketAction
+from facegate.pipeline.sources.idle_decoding import DecodingMode, KeyframeOnlyMode, PacketAction
 from facegate.pipeline.sources.media_clock import FileMediaClock, MediaClock
 from facegate.pipeline.sources.packet_reader import PacketReader, Packets, ReceivedPacket
 
@@ -84,12 +86,13 @@ class Decoder:
     def __init__(
         self,
         config: CameraConfig,
-        container: Any,
+        container: InputContainer,
         shown: str,
         *,
         live: bool,
-        at_rest: Callable[[], bool] = lambda: False,
-        packets: Callable[[Any, Any, str], Packets] = PacketReader,
+        is_idle: Callable[[], bool] = lambda: False,
+        packets: Callable[[InputContainer, VideoStream, str], Packets] = PacketReader,
+        make_mode: Callable[[], DecodingMode] = KeyframeOnlyMode,
     ) -> None:
         """Prepare to decode.
 
@@ -98,8 +101,9 @@ class Decoder:
             container: result of ``av.open``.
             shown: name for messages, without its password.
             live: decode without delay, and skip frames to catch up.
-            at_rest: returns whether the scene was idle at the last frame (no face, no motion).
+            is_idle: returns whether the scene was idle at the last frame (no face, no motion).
             packets: makes the packet reader of a live stream, given container, stream and name.
+            make_mode: makes what decides which packets of a live stream are decoded while it is idle.
 
         Raises:
             SourceError: it has no video stream.
@@ -111,6 +115,7 @@ class Decoder:
         self._shown = shown
         self._live = live
         self._open_packets = packets
+        self._make_mode = make_mode
         self._stream = container.streams.video[0]
         # Frame threading would hold back one frame per thread; slices add no delay.
         self._stream.thread_type = "SLICE" if live else "AUTO"
@@ -118,7 +123,7 @@ class Decoder:
         """Packets that were not decoded in order to catch up."""
         self.packets_idle = 0
         """Packets that were not decoded because the scene was idle."""
-        self._is_idle = at_rest
+        self._is_idle = is_idle
         self._fps = float(self._stream.average_rate or self._stream.guessed_rate or 25)
         self._decoded = 0
         self._keys: deque[float] = deque(maxlen=10)
@@ -146,7 +151,7 @@ class Decoder:
                 continue
             yield Frame(ref=msgspec.structs.replace(ref, width=image.shape[1], height=image.shape[0]), image=image)
 
-    def to_rgb(self, picture: Any) -> Image:
+    def to_rgb(self, picture: av.VideoFrame) -> Image:
         """Convert one of :meth:`pictures` to RGB, upright and with square pixels.
 
         Raises:
@@ -162,7 +167,7 @@ class Decoder:
         """Pixel aspect ratio of the stream, if it has one."""
         return self._stream.codec_context.sample_aspect_ratio or self._stream.sample_aspect_ratio or None
 
-    def pictures(self, stop: Event) -> Iterator[tuple[FrameRef, Any]]:
+    def pictures(self, stop: Event) -> Iterator[tuple[FrameRef, av.VideoFrame]]:
         """Yield unconverted PyAV frames with their references."""
         keep = sampler(self._config.max_fps, early=SAMPLING_TOLERANCE if self._live else 0.0)
         count = seq = 0
@@ -189,9 +194,9 @@ class Decoder:
         if count == 0 and not stop.is_set():
             raise SourceError(f"{self._shown} has no decodable frame: check the file or the camera's codec")
 
-    def _file_pictures(self) -> Iterator[tuple[Any, _Timing]]:
+    def _file_pictures(self) -> Iterator[tuple[av.VideoFrame, _Timing]]:
         clock, period_s = FileMediaClock(), 1 / self._fps
-        held: Any = None
+        held: av.VideoFrame | None = None
         broken: SourceError | None = None
         try:
             for packet in self._container.demux(self._stream):
@@ -209,15 +214,16 @@ class Decoder:
         if broken is not None:
             raise broken
 
-    def _live_pictures(self, stop: Event) -> Iterator[tuple[Any, _Timing]]:
+    def _live_pictures(self, stop: Event) -> Iterator[tuple[av.VideoFrame, _Timing]]:
         """Decode waiting packets; skip frames when too many wait."""
         clock, arrivals, backlog = MediaClock(), Arrivals(1 / self._fps), Backlog()
-        idle, held = KeyframeOnlyMode(), list[Any]()
+        mode = self._make_mode()
+        held: list[Packet[VideoStream]] = []
         name = f"facegate-camera-{self._config.name}-packets"
         with self._open_packets(self._container, self._stream, name) as reader:
-            for arrived in self._packets(reader, backlog, stop):
+            for arrived in self._packets(reader, backlog, mode, stop):
                 arrivals.step(arrived.arrived_s)
-                if self._hold_packet(idle, held, arrived, backlog):
+                if self._hold_packet(mode, held, arrived, backlog):
                     continue
                 taken_s = reader.now()
                 skip = backlog.step(
@@ -225,26 +231,33 @@ class Decoder:
                 )
                 self._stream.codec_context.skip_frame = skip
                 pictures = _decoded(arrived.packet)
-                idle.record_decode_time(reader.now() - taken_s)
+                mode.record_decode_time(reader.now() - taken_s)
                 self._decoded += len(pictures)
                 self.packets_skipped += skip != "DEFAULT" and not pictures
                 for picture in pictures:
                     stamp_s = _stamp_s(picture)
                     pts_s = clock.step(stamp_s, arrived.arrived_s, arrivals.period_s)
-                    captured_at = self._captured_at(stamp_s, clock.believed)
+                    captured_at = self._captured_at(stamp_s, clock.trusted)
                     yield picture, _Timing(pts_s, reader.now(), backlog.behind_s, captured_at)
                 backlog.record_decode_time(reader.now() - taken_s)
 
     def _hold_packet(
-        self, idle: KeyframeOnlyMode, held: list[Any], arrived: ReceivedPacket, backlog: Backlog
+        self, mode: DecodingMode, held: list[Packet[VideoStream]], arrived: ReceivedPacket, backlog: Backlog
     ) -> bool:
-        """Return whether to hold a packet; otherwise, held packets are decoded first, or dropped at a key frame."""
+        """Return whether to hold or drop a packet; otherwise, held packets are decoded first, or dropped at a key
+        frame."""
         packet = arrived.packet
-        action = idle.step(
-            packet.size, key=packet.is_keyframe, at_rest=backlog.skip_frame == "DEFAULT" and self._is_idle()
+        action = mode.step(
+            packet.size, key=packet.is_keyframe, is_idle=backlog.skip_frame == "DEFAULT" and self._is_idle()
         )
-        if action is PacketAction.HOLD:
+        if action in (PacketAction.HOLD_KEYFRAME, PacketAction.DROP):
+            self.packets_idle += len(held) + (action is PacketAction.DROP)
+            held.clear()
+            # The decoder must not return pictures from before the gap once it continues.
+            self._stream.codec_context.flush_buffers()
+        if action in (PacketAction.HOLD, PacketAction.HOLD_KEYFRAME):
             held.append(packet)
+        if action not in (PacketAction.DECODE, PacketAction.DECODE_KEYFRAME):
             return True
         if action is PacketAction.DECODE_KEYFRAME:
             self.packets_idle += len(held)
@@ -254,7 +267,9 @@ class Decoder:
         held.clear()
         return False
 
-    def _packets(self, reader: Packets, backlog: Backlog, stop: Event) -> Iterator[ReceivedPacket]:
+    def _packets(
+        self, reader: Packets, backlog: Backlog, mode: DecodingMode, stop: Event
+    ) -> Iterator[ReceivedPacket]:
         """Yield packets until the end or ``stop``; raises if nothing decodable arrives in time."""
         config, last, key_seen = self._config, reader.now(), False
         while not stop.is_set():
@@ -270,7 +285,8 @@ class Decoder:
             if arrived is not None:
                 key_seen = key_seen or arrived.packet.is_keyframe
                 yield arrived
-            if self._decoded > before or (arrived is not None and backlog.skip_frame != "DEFAULT"):
+            undecoded = backlog.skip_frame != "DEFAULT" or (not mode.decodes_idle and self._is_idle())
+            if self._decoded > before or (arrived is not None and undecoded):
                 last = reader.now()
             # A stream may be joined long before its next key frame; nothing can be decoded until then.
             timeout_s = config.timeout_s * (1 if key_seen else KEY_FRAME_TIMEOUTS)
@@ -279,20 +295,19 @@ class Decoder:
             if reader.now() - last > timeout_s:
                 raise SourceError(f"{self._shown} sent no decodable frame for {timeout_s:g} s")
 
-    def _captured_at(self, stamp_s: float | None, believed: bool) -> float | None:
+    def _captured_at(self, stamp_s: float | None, trusted: bool) -> float | None:
         """Unix time of capture, if the camera sends it and its timestamps are plausible."""
         started = self._container.start_time_realtime
-        return started / 1e6 + stamp_s if started and stamp_s is not None and believed else None
+        return started / 1e6 + stamp_s if started and stamp_s is not None and trusted else None
 
 
-def _stamp_s(picture: Any) -> float | None:
+def _stamp_s(picture: av.VideoFrame) -> float | None:
     return None if picture.time is None else float(picture.time)
 
 
-def _decoded(packet: Any) -> list[Any]:
+def _decoded(packet: Packet[VideoStream]) -> list[av.VideoFrame]:
     """Return the frames that a packet completes; a damaged packet gives none."""
     try:
-        pictures: list[Any] = packet.decode()
+        return packet.decode()
     except av.error.FFmpegError:
         return []
-    return pictures

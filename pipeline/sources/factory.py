@@ -12,15 +12,21 @@ from facegate.pipeline.sources.base import Source
 from facegate.pipeline.sources.dual_stream import DualStreamSource
 from facegate.pipeline.sources.file import FileSource, RealtimePlayback
 from facegate.pipeline.sources.folder import ImageFolderSource
+from facegate.pipeline.sources.idle_decoding import OnDemandMode
 from facegate.pipeline.sources.network import HTTP, RTSP, NetworkSource
 from facegate.pipeline.sources.webcam import WebcamSource
 
 
-def open_source(config: CameraConfig, at_rest: Callable[[], bool] = lambda: False) -> Source:
+def open_source(
+    config: CameraConfig,
+    is_idle: Callable[[], bool] = lambda: False,
+    main_wanted: Callable[[], bool] = lambda: True,
+) -> Source:
     """Choose the source: a webcam index or device, a URL, a folder of pictures, or a video file.
 
-    Nothing is opened before frames are requested. ``at_rest`` returns whether the scene was idle at the last frame;
-    a network stream then decodes as little as possible.
+    Nothing is opened before frames are requested. ``is_idle`` returns whether the scene was idle at the last frame;
+    a network stream then decodes as little as possible. ``main_wanted`` returns whether a face is present that is
+    worth the size of the main stream, which is not decoded until then.
 
     Raises:
         ConfigError: the URL's scheme is not supported.
@@ -34,8 +40,9 @@ def open_source(config: CameraConfig, at_rest: Callable[[], bool] = lambda: Fals
         if config.main_stream is not None:
             # The sub stream is sampled; of the main stream every frame is needed.
             large = config.model_copy(update={"source": config.main_stream, "max_fps": None})
-            return DualStreamSource(NetworkSource(config), NetworkSource(large))
-        recording: Source = NetworkSource(config, at_rest)
+            main = NetworkSource(large, lambda: not main_wanted(), make_mode=OnDemandMode)
+            return DualStreamSource(NetworkSource(config, is_idle), main, main_wanted)
+        recording: Source = NetworkSource(config, is_idle)
     else:
         recording = ImageFolderSource(config) if Path(source).is_dir() else FileSource(config)
     return RealtimePlayback(recording) if config.realtime and not recording.live else recording

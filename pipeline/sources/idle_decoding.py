@@ -1,14 +1,16 @@
-"""Key-frame-only decoding of idle scenes. Pure logic.
+"""Which packets of a stream are decoded while little of it is needed. Pure logic.
 
 Most scenes are idle most of the time, and decoding them is most of their cost. Packet sizes show when that changes:
 motion makes a packet larger than those before it. Until then only key frames are decoded; the packets since are
-held and decoded at once when one is an outlier.
+held and decoded at once when one is an outlier (:class:`KeyframeOnlyMode`). The main stream of a camera with two
+streams is needed only while a face is present; until then nothing of it is decoded (:class:`OnDemandMode`).
 """
 
 from __future__ import annotations
 
 from collections import deque
 from enum import StrEnum
+from typing import Protocol
 
 import numpy as np
 
@@ -23,6 +25,8 @@ MIN_EXCESS_SHARE, MIN_EXCESS_BYTES = 0.15, 64
 CATCH_UP_S = 0.25
 """Maximum seconds needed to decode the held packets."""
 MAX_HELD_PACKETS = 250
+MAX_HELD_BYTES = 24 * 2**20
+"""Bytes of packets held on demand: sixteen seconds at 12 Mbit/s."""
 
 
 class PacketAction(StrEnum):
@@ -34,10 +38,35 @@ class PacketAction(StrEnum):
     """Decode this key frame only; held packets are dropped."""
     HOLD = "hold"
     """Hold this packet."""
+    HOLD_KEYFRAME = "hold_keyframe"
+    """Drop the held packets and hold this key frame."""
+    DROP = "drop"
+    """Drop the held packets and this one: without the packets before it, it cannot be decoded."""
+
+
+class DecodingMode(Protocol):
+    """Decides for one stream, packet by packet."""
+
+    decodes_idle: bool
+    """Whether some packets of an idle scene are decoded, so that a stream without decodable ones is broken."""
+
+    def step(self, size: int, *, key: bool, is_idle: bool) -> PacketAction:
+        """Take the next packet.
+
+        Args:
+            size: its size in bytes.
+            key: whether it is a key frame.
+            is_idle: whether the scene is idle, as of the last decoded frame.
+        """
+
+    def record_decode_time(self, seconds: float) -> None:
+        """Record the decoding time of a packet."""
 
 
 class KeyframeOnlyMode:
-    """Decides for one stream, packet by packet."""
+    """Decodes the key frames of an idle scene, and everything once a packet is an outlier."""
+
+    decodes_idle = True
 
     def __init__(self) -> None:
         self._sizes: deque[int] = deque(maxlen=WINDOW)
@@ -48,18 +77,12 @@ class KeyframeOnlyMode:
         self._held = 0
 
     def record_decode_time(self, seconds: float) -> None:
-        """Record the decoding time of a packet."""
+        """See :class:`DecodingMode`."""
         self._cost_s += 0.1 * (seconds - self._cost_s)
 
-    def step(self, size: int, *, key: bool, at_rest: bool) -> PacketAction:
-        """Take the next packet.
-
-        Args:
-            size: its size in bytes.
-            key: whether it is a key frame.
-            at_rest: whether the scene is idle, as of the last decoded frame.
-        """
-        if not at_rest:
+    def step(self, size: int, *, key: bool, is_idle: bool) -> PacketAction:
+        """See :class:`DecodingMode`."""
+        if not is_idle:
             self._sizes.clear()
             self._updates = 0
             return self._release(PacketAction.DECODE)
@@ -87,3 +110,37 @@ class KeyframeOnlyMode:
         median = float(np.median(sizes))
         spread = 1.4826 * float(np.median(np.abs(sizes - median)))
         self._limit = median + max(OUTLIER_DEVIATIONS * spread, MIN_EXCESS_SHARE * median, MIN_EXCESS_BYTES)
+
+
+class OnDemandMode:
+    """Decodes the first key frame, nothing more while the scene is idle, and then everything since the last key
+    frame."""
+
+    decodes_idle = False
+
+    def __init__(self) -> None:
+        self._packets = self._bytes = 0
+        self._first = True
+        self._decodable = False
+        """Whether every packet since a key frame was decoded or is held."""
+
+    def record_decode_time(self, seconds: float) -> None:
+        """See :class:`DecodingMode`; the time is not used."""
+
+    def step(self, size: int, *, key: bool, is_idle: bool) -> PacketAction:
+        """See :class:`DecodingMode`."""
+        if key:
+            self._packets = self._bytes = 0
+            self._decodable = True
+        if self._packets >= MAX_HELD_PACKETS or self._bytes + size > MAX_HELD_BYTES:
+            self._decodable = False
+        if not self._decodable:
+            self._packets = self._bytes = 0
+            return PacketAction.DROP
+        if not is_idle or self._first:
+            self._packets = self._bytes = 0
+            self._first = False
+            return PacketAction.DECODE
+        self._packets += 1
+        self._bytes += size
+        return PacketAction.HOLD_KEYFRAME if key else PacketAction.HOLD

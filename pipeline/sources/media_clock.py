@@ -26,7 +26,7 @@ class MediaClock:
         self._first_s = 0.0
         self._anchor_s = 0.0
         self._media_s = 0.0
-        self.believed = False
+        self.trusted = False
         """Whether the last step came from the timestamp."""
 
     def step(self, stamp_s: float | None, arrived_s: float, period_s: float) -> float:
@@ -39,7 +39,7 @@ class MediaClock:
         """
         if self._arrived_s is None:
             self._first_s = self._anchor_s = arrived_s
-            self.believed = stamp_s is not None
+            self.trusted = stamp_s is not None
         else:
             self._move(stamp_s, max(0.0, arrived_s - self._arrived_s), arrived_s, period_s)
         self._stamp_s, self._arrived_s = stamp_s, arrived_s
@@ -54,8 +54,8 @@ class MediaClock:
         if settling and 4 * passed_s < moved_s < SETTLING_S:
             self._anchor_s = min(self._anchor_s, arrived_s - self._media_s - moved_s)
         behind_s = arrived_s - self._anchor_s - self._media_s
-        self.believed = 0 < moved_s <= behind_s + MAX_DRIFT_S
-        step_s = moved_s if self.believed else passed_s
+        self.trusted = 0 < moved_s <= behind_s + MAX_DRIFT_S
+        step_s = moved_s if self.trusted else passed_s
         if behind_s - step_s > MAX_DRIFT_S:
             # At most twice the rate, and a stall counts as two frames: the burst after it brings the rest.
             step_s += min(behind_s - step_s - MAX_DRIFT_S, passed_s, 2 * period_s)

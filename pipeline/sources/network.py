@@ -7,18 +7,20 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 from threading import Event
 from time import monotonic
-from typing import Any
 from urllib.parse import urlsplit
 
 import av
 import av.error
+from av.container import InputContainer
+from av.video.stream import VideoStream
 
-from facegate.errors import ConfigError, SourceError
+from facegate.errors import ConfigError, SourceError, os_errors
 from facegate.pipeline.addresses import redact, suspicious, with_login
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.records import Frame, FrameRef, Image
 from facegate.pipeline.sources.base import StreamInfo, UnauthorizedError
 from facegate.pipeline.sources.decoder import Decoder, error_reason, hwaccel
+from facegate.pipeline.sources.idle_decoding import DecodingMode, KeyframeOnlyMode
 from facegate.pipeline.sources.packet_reader import PacketReader, Packets
 
 RTSP = ("rtsp", "rtsps")
@@ -34,22 +36,25 @@ class NetworkSource:
     def __init__(
         self,
         config: CameraConfig,
-        at_rest: Callable[[], bool] = lambda: False,
-        packets: Callable[[Any, Any, str], Packets] = PacketReader,
+        is_idle: Callable[[], bool] = lambda: False,
+        packets: Callable[[InputContainer, VideoStream, str], Packets] = PacketReader,
+        make_mode: Callable[[], DecodingMode] = KeyframeOnlyMode,
     ) -> None:
         """Prepare; nothing is opened yet.
 
         Args:
             config: the camera.
-            at_rest: see :class:`~facegate.pipeline.sources.decoder.Decoder`.
+            is_idle: see :class:`~facegate.pipeline.sources.decoder.Decoder`.
             packets: see :class:`~facegate.pipeline.sources.decoder.Decoder`.
+            make_mode: see :class:`~facegate.pipeline.sources.decoder.Decoder`.
 
         Raises:
             ConfigError: not a URL.
         """
         self._config = config
-        self._at_rest = at_rest
+        self._is_idle = is_idle
         self._packets = packets
+        self._make_mode = make_mode
         try:
             parts = urlsplit(config.source)
         except ValueError as error:
@@ -79,12 +84,12 @@ class NetworkSource:
         with self._opened() as decoder:
             yield from decoder.frames(stop)
 
-    def pictures(self, stop: Event) -> Iterator[tuple[FrameRef, Any]]:
+    def pictures(self, stop: Event) -> Iterator[tuple[FrameRef, av.VideoFrame]]:
         """As ``frames``, unconverted."""
         with self._opened() as decoder:
             yield from decoder.pictures(stop)
 
-    def to_rgb(self, picture: Any) -> Image:
+    def to_rgb(self, picture: av.VideoFrame) -> Image:
         """Convert one of :meth:`pictures` to RGB, upright and with square pixels."""
         assert self._decoder is not None
         return self._decoder.to_rgb(picture)
@@ -114,7 +119,13 @@ class NetworkSource:
             raise SourceError(f"cannot open {shown}: {cause}; {check}") from error
         with container:
             self._decoder = Decoder(
-                config, container, shown, live=self.live, at_rest=self._at_rest, packets=self._packets
+                config,
+                container,
+                shown,
+                live=self.live,
+                is_idle=self._is_idle,
+                packets=self._packets,
+                make_mode=self._make_mode,
             )
             yield self._decoder
 
@@ -129,11 +140,8 @@ class NetworkSource:
             return config.source
         password = config.password or ""
         if config.password_file is not None:
-            try:
+            with os_errors(SourceError, f"cannot read password_file {config.password_file}"):
                 password = config.password_file.read_text(encoding="utf-8").rstrip("\r\n")
-            except (OSError, UnicodeDecodeError) as error:
-                why = (getattr(error, "strerror", None) or "not text").lower()
-                raise SourceError(f"cannot read password_file {config.password_file}: {why}") from error
         return with_login(config.source, config.user, password)
 
     def _options(self) -> dict[str, str]:

@@ -9,10 +9,13 @@ from collections import deque
 from threading import Condition, Thread
 from time import monotonic
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import av.error
 import msgspec
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
 
 MAX_QUEUED_PACKETS = 2000
 MAX_QUEUED_BYTES = 64 * 2**20
@@ -22,7 +25,7 @@ MAX_QUEUED_BYTES = 64 * 2**20
 class ReceivedPacket(msgspec.Struct, frozen=True, eq=False):
     """A packet, its arrival time (monotonic), and the number of packets behind it when it was taken."""
 
-    packet: Any
+    packet: Packet[VideoStream]
     arrived_s: float
     waiting: int = 0
 
@@ -49,7 +52,7 @@ class Packets(Protocol):
 class PacketReader:
     """Reads until the end, an error or ``close``; the error is raised by :meth:`take`."""
 
-    def __init__(self, container: Any, stream: Any, name: str) -> None:
+    def __init__(self, container: InputContainer, stream: VideoStream, name: str) -> None:
         """Prepare; the caller owns the container and closes it after this."""
         self._container = container
         self._stream = stream

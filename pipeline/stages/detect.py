@@ -169,8 +169,8 @@ class DetectStage:
         context = None if self._context_px is None or not detections else shrink_to(source, self._context_px)[0]
         kept = []
         for index, detected in enumerate(watched.regions.to_frame_coords(detections, image)):
-            detection = detected if frame.large is None else rescaled(detected, *scale)
-            crop = align(source, detection.landmarks)
+            detection = detected if scale == (1.0, 1.0) else rescaled(detected, *scale)
+            crop = align(source, (detected if frame.large is None else detection).landmarks)
             face = Face(face_id=f"{ref.seq}-{index}", frame=ref, detection=detection, crop=crop, context=context)
             self._ledger.observe(face)
             if detection.width < watched.min_face_px:

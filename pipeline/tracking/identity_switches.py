@@ -49,6 +49,7 @@ class IdentitySwitchGuard:
         self._merge_s = merge_s
         self._tracks: dict[int, list[_Person]] = {}
         self._gone: list[_Person] = []
+        self._last_s: float | None = None
         self.next_id = first_id
         self.identity_switches = 0
         """Number of splits so far."""
@@ -56,6 +57,9 @@ class IdentitySwitchGuard:
     def step(self, frame: ScoredFrame) -> ScoredFrame:
         """Return the frame with the guard's ids and ends."""
         now = frame.frame.pts_s
+        # The end of a track is seen with the next frame, which may come minutes later.
+        silent = self._last_s is not None and now - self._last_s > self._merge_s
+        left_s, self._last_s = self._last_s if silent else now, now
         faces = tuple(
             msgspec.structs.replace(face, track_id=self._person(face, now).track_id) for face in frame.faces
         )
@@ -64,7 +68,7 @@ class IdentitySwitchGuard:
         )
         for track in frame.ended:
             for person in self._tracks.pop(track, []):
-                person.left_s = now
+                person.left_s = left_s
                 self._gone.append(person)
         ended = [p.track_id for p in self._gone if p.left_s is not None and now - p.left_s >= self._merge_s]
         self._gone = [p for p in self._gone if p.left_s is not None and now - p.left_s < self._merge_s]

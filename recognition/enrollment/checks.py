@@ -67,13 +67,13 @@ class PersonEvidence(msgspec.Struct, frozen=True, eq=False):
     """``(N, T)`` thumbnails, gray levels."""
 
 
-def find_faults(evidence: PersonEvidence, same: float, alike: float) -> list[Fault]:
+def find_faults(evidence: PersonEvidence, same: float, duplicate_threshold: float) -> list[Fault]:
     """Find all faults; pictures accepted by the user have none.
 
     Args:
         evidence: all enrolled pictures, grouped by person.
         same: similarity from which two pictures show one person.
-        alike: similarity from which the templates of two people show one person.
+        duplicate_threshold: similarity from which the templates of two people show one person.
     """
     starts = [i for i, p in enumerate(evidence.pictures) if not i or evidence.pictures[i - 1].person != p.person]
     found: list[Fault] = []
@@ -93,7 +93,7 @@ def find_faults(evidence: PersonEvidence, same: float, alike: float) -> list[Fau
             if faults and not picture.accepted:
                 found += faults
                 accused.add(index)
-    found += _alike(evidence, alike, accused)
+    found += _similar_people(evidence, duplicate_threshold, accused)
     return sorted(found, key=lambda fault: (fault.person, fault.source or ""))
 
 
@@ -144,9 +144,9 @@ def _stray(
     if not others:
         return []
     own = float(row[list(others)].max())
-    most = np.maximum.reduceat(row, starts)
-    most[[i for i, start in enumerate(starts) if pictures[start].person == picture.person]] = -1.0
-    nearest, who = float(most.max()), pictures[starts[int(most.argmax())]].person
+    by_person = np.maximum.reduceat(row, starts)
+    by_person[[i for i, start in enumerate(starts) if pictures[start].person == picture.person]] = -1.0
+    nearest, who = float(by_person.max()), pictures[starts[int(by_person.argmax())]].person
     if nearest >= same > own and nearest > own + NEARER_MARGIN:  # if near to both, the two people are alike
         reason = f"more similar to {who} ({nearest:.2f}) than to other pictures of {picture.person} ({own:.2f})"
         return [_fault(FaultKind.NEARER, picture, reason, f"move it to {who}, or remove it")]
@@ -164,7 +164,7 @@ def _far(similarities: Floats, start: int, others: Sequence[int], same: float) -
     return FAR_DISTANCE * agreement if agreement >= FAR_DISTANCE * same else -1.0
 
 
-def _alike(evidence: PersonEvidence, alike: float, accused: set[int]) -> list[Fault]:
+def _similar_people(evidence: PersonEvidence, duplicate_threshold: float, accused: set[int]) -> list[Fault]:
     kept = [i for i in range(len(evidence.pictures)) if i not in accused]
     names = sorted({evidence.pictures[i].person for i in kept})
     if len(names) < 2:
@@ -184,5 +184,5 @@ def _alike(evidence: PersonEvidence, alike: float, accused: set[int]) -> list[Fa
             f"if so: facegate gallery merge GALLERY '{names[second]}' '{names[first]}'",
             other=names[second],
         )
-        for first, second in np.argwhere(np.triu(similarities >= alike, 1))
+        for first, second in np.argwhere(np.triu(similarities >= duplicate_threshold, 1))
     ]

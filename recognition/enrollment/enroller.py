@@ -95,21 +95,25 @@ class Enroller:
     """Extracts faces from files, checks them against the gallery, and adds those without faults."""
 
     def __init__(
-        self, people: GalleryStore, looker: Callable[[], FaceExtractor], embedder: Embedder, alike: DuplicateRule
+        self,
+        people: GalleryStore,
+        make_extractor: Callable[[], FaceExtractor],
+        embedder: Embedder,
+        duplicate_rule: DuplicateRule,
     ) -> None:
         """Create an enroller.
 
         Args:
             people: the gallery; its owner closes it.
-            looker: creates the face extractor; called when the first new file is read.
+            make_extractor: creates the face extractor; called when the first new file is read.
             embedder: computes embeddings.
-            alike: decides which pairs of people look alike.
+            duplicate_rule: decides which pairs of people look alike.
         """
         self.people = people
-        self._make_extractor = looker
+        self._make_extractor = make_extractor
         self._extractor: FaceExtractor | None = None
         self._embedder = embedder
-        self._alike = alike
+        self._duplicate_rule = duplicate_rule
 
     def embed_missing(self, progress: Progress = lambda done, total: None) -> None:
         """Embed the stored crops that have no embedding of this model yet."""
@@ -247,7 +251,7 @@ class Enroller:
         if not evidence.pictures:
             return []
         people = len({picture.person for picture in evidence.pictures})
-        return find_faults(evidence, self._embedder.threshold, self._alike.duplicate_threshold(people))
+        return find_faults(evidence, self._embedder.threshold, self._duplicate_rule.duplicate_threshold(people))
 
 
 def _as_picture(row: int, file: PictureFile, sample: FaceSample) -> Picture:

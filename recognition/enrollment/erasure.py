@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from facegate.errors import DeliveryError, GalleryError
+from facegate.errors import DeliveryError, GalleryError, os_errors
+from facegate.paths import replacing
 from facegate.pipeline.records import Floats
 from facegate.recognition.embedders import Embedder
 from facegate.recognition.enrollment.gallery_store import GalleryStore
@@ -30,7 +31,7 @@ def erase_everywhere(
     gallery: Path,
     name: str,
     embedder: Embedder,
-    alike: float,
+    min_similarity: float,
     spools: Sequence[Path] = (),
     results: Sequence[Path] = (),
     data: Path | None = None,
@@ -41,7 +42,7 @@ def erase_everywhere(
         gallery: the gallery's file.
         name: a person in it.
         embedder: computes embeddings.
-        alike: similarity from which two faces are one person.
+        min_similarity: similarity from which two faces are one person.
         spools: spools of gates and workers.
         results: output files of workers; no worker may be writing to them.
         data: a console's data folder: its store, recordings and spools.
@@ -65,7 +66,7 @@ def erase_everywhere(
             """Mask ``(N,)`` of the vectors ``(N, D)`` that show this person."""
             if not len(templates) or not len(vectors):
                 return np.zeros(len(vectors), bool)
-            return (vectors @ templates.T).max(1) >= alike
+            return (vectors @ templates.T).max(1) >= min_similarity
 
         if data is not None:
             erased += erase_stored(data, name)
@@ -131,19 +132,14 @@ def _parse(line: bytes) -> _NamedLine:
 
 def _from_results(path: Path, name: str) -> int:
     """Delete the lines that name a person, and all other lines of these visits."""
-    try:
-        with _exclusive(path):
-            lines = [(line, _parse(line)) for line in path.read_bytes().splitlines(keepends=True)]
-            visits = {fields.visit for _, fields in lines if fields.names(name)} - {None}
-            kept = [line for line, fields in lines if not fields.names(name) and fields.visit not in visits]
-            if len(kept) < len(lines):
-                part = path.with_name(path.name + ".part")
-                part.touch(mode=path.stat().st_mode & 0o777)
+    with os_errors(GalleryError, f"cannot rewrite {path}"), _exclusive(path):
+        lines = [(line, _parse(line)) for line in path.read_bytes().splitlines(keepends=True)]
+        visits = {fields.visit for _, fields in lines if fields.names(name)} - {None}
+        kept = [line for line, fields in lines if not fields.names(name) and fields.visit not in visits]
+        if len(kept) < len(lines):
+            with replacing(path, path.stat().st_mode & 0o777) as part:
                 part.write_bytes(b"".join(kept))
-                part.replace(path)
-            return len(lines) - len(kept)
-    except OSError as error:
-        raise GalleryError(f"cannot rewrite {path}: {(error.strerror or 'unknown error').lower()}") from error
+        return len(lines) - len(kept)
 
 
 @contextmanager

@@ -61,7 +61,7 @@ class FaceExtractor:
             width=largest.width,
             yaw_ratio=yaw_ratio(largest.landmarks),
             faces=sum(face.width >= SECOND_FACE_RATIO * largest.width for face in faces),
-            advice=why.say if why is not None and why.defect is not None else "",
+            advice=why.text if why is not None and why.defect is not None else "",
         )
 
 

@@ -72,14 +72,14 @@ def sync(
     before = {(picture.person, picture.digest): picture.row for picture in people.pictures()}
     known_bad = people.unusable()
     bad: dict[str, str] = {}
-    wanted: set[tuple[str, str]] = set()
+    listed: set[tuple[str, str]] = set()
     samples: dict[str, list[FaceSample]] = {}
     for index, file in enumerate(files):
         try:
-            digest, sample = _extract_new(file, before, known_bad, wanted, enroller)
+            digest, sample = _extract_new(file, before, known_bad, listed, enroller)
             if sample is not None:
                 samples.setdefault(file.person, []).append(sample)
-            wanted.add((file.person, digest))
+            listed.add((file.person, digest))
         except (GalleryError, SourceError) as error:
             if strict:
                 raise
@@ -87,11 +87,11 @@ def sync(
             if isinstance(error, _UnusableError):
                 bad[error.digest] = str(error)
         progress(index + 1, len(files))
-    gone = [row for key, row in before.items() if key not in wanted]
-    people.remove_pictures(gone)
+    removed = [row for key, row in before.items() if key not in listed]
+    people.remove_pictures(removed)
     for person, found in samples.items():
         people.add(person, found)
-    with_pictures = {person for person, _ in wanted}
+    with_pictures = {person for person, _ in listed}
     for name in sorted({file.person for file in files} - with_pictures):
         if strict:
             raise GalleryError(f"no usable picture of {name}: add one, or remove the folder")
@@ -105,9 +105,9 @@ def sync(
         if known.name not in with_pictures:
             people.remove(known.name)
     people.keep_unusable(bad)
-    if not wanted:
+    if not listed:
         raise GalleryError("no usable picture in the gallery: give clear pictures of one face each")
-    if samples or gone or enroller.unseen():
+    if samples or removed or enroller.unseen():
         _apply_faults(people, enroller.check(), strict)
 
 
@@ -123,7 +123,7 @@ def _extract_new(
     file: PictureFile,
     before: dict[tuple[str, str], int],
     known_bad: dict[str, str],
-    wanted: set[tuple[str, str]],
+    listed: set[tuple[str, str]],
     enroller: Enroller,
 ) -> tuple[str, FaceSample | None]:
     """The digest of a file, and its face if the file is new."""
@@ -131,7 +131,7 @@ def _extract_new(
     digest = hashlib.sha256(content).hexdigest()
     if digest in known_bad:
         raise _UnusableError(digest, known_bad[digest])
-    if (file.person, digest) in before or (file.person, digest) in wanted:
+    if (file.person, digest) in before or (file.person, digest) in listed:
         return digest, None
     try:
         return digest, enroller.extract(content, str(file.path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from facegate.errors import FacegateError
+from facegate.errors import FacegateError, os_reason
 from facegate.pipeline.recording.record import SUFFIX
 from facegate.recognition.enrollment.records import Erased
 from facegate.recognition.worker.name_changes import named_visit, renamed_line
@@ -128,7 +128,7 @@ def _erase_recorded(recordings: Path, track: TrackRecord) -> int:
             except FileNotFoundError:
                 continue  # deleted with another track
             except OSError as error:
-                raise FacegateError(f"cannot delete {segment}: {(error.strerror or 'error').lower()}") from error
+                raise FacegateError(f"cannot delete {segment}: {os_reason(error)}") from error
             gone += 1
             if over:
                 break

@@ -120,12 +120,12 @@ class UnknownStore(GalleryFile):
             found = self._db.execute("SELECT crop FROM unknowns WHERE id = ?", (row,)).fetchone()
         return decode_crop(None if found is None else found[0], self._path)
 
-    def clusters(self, embedder: Embedder, alike: float) -> list[UnknownCluster]:
+    def clusters(self, embedder: Embedder, min_similarity: float) -> list[UnknownCluster]:
         """Cluster the unknown faces, largest clusters first.
 
         Args:
             embedder: computes missing embeddings of faces stored with another model.
-            alike: similarity from which two faces are one person.
+            min_similarity: similarity from which two faces are one person.
         """
         with self._errors():
             rows = self._db.execute(
@@ -134,7 +134,7 @@ class UnknownStore(GalleryFile):
         found = [UnknownVisit(*row[:5]) for row in rows]
         vectors = self._vectors(embedder, [(row[0], *row[5:]) for row in rows])
         groups: dict[int, list[UnknownVisit]] = {}
-        for unknown, label in zip(found, _labels(vectors, alike), strict=True):
+        for unknown, label in zip(found, _labels(vectors, min_similarity), strict=True):
             groups.setdefault(label, []).append(unknown)
         clusters = [
             UnknownCluster(
@@ -160,12 +160,12 @@ class UnknownStore(GalleryFile):
         ]
 
 
-def _labels(vectors: Sequence[Floats], alike: float) -> list[int]:
+def _labels(vectors: Sequence[Floats], min_similarity: float) -> list[int]:
     if len(vectors) < 2:
         return list(range(len(vectors)))
     rows = np.stack(vectors).astype(np.float64)
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    return complete_linkage(1 - rows @ rows.T, 1 - alike)
+    return complete_linkage(1 - rows @ rows.T, 1 - min_similarity)
 
 
 def enroll_cluster(

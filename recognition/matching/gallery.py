@@ -18,7 +18,7 @@ from facegate.recognition.matching.score_tail import ImpostorModel
 DEFAULT_FPIR = 1e-3
 """Default false-positive identification rate: one unknown visit in 1000 gets a name."""
 ROUNDING = 1e-5
-SURE_PART, SURE_BY = 1 / 3, 0.03
+CONCLUSIVE_FPIR_SHARE, CONCLUSIVE_MARGIN = 1 / 3, 0.03
 """A name is conclusive at this fraction of the guaranteed rate, or this far above a fixed similarity threshold."""
 IMPOSTOR_FRACTION = 0.4
 """Fraction of the threshold below which a good face is an impostor's. On the development clips 0 to 3 % of the good
@@ -98,7 +98,7 @@ class FixedThresholdRule:
 
     def is_conclusive(self, score: float, people: int) -> bool:
         """See :class:`DecisionRule`."""
-        return score >= self._similarity + SURE_BY
+        return score >= self._similarity + CONCLUSIVE_MARGIN
 
     def is_impostor(self, score: float, people: int) -> bool:
         """See :class:`DecisionRule`."""
@@ -116,33 +116,33 @@ class FixedThresholdRule:
 class FpirRule:
     """Threshold that bounds the false-positive identification rate (FPIR)."""
 
-    def __init__(self, strangers: ImpostorModel, fpir: float, *, chances: int = 1) -> None:
+    def __init__(self, impostors: ImpostorModel, fpir: float, *, chances: int = 1) -> None:
         """Create for a rate.
 
         Args:
-            strangers: impostor model of the embedder.
+            impostors: impostor model of the embedder.
             fpir: maximum probability that an unknown person gets a name, 0..1.
             chances: number of independent attempts; acts as a factor on the number of people.
         """
-        self._strangers = strangers
+        self._impostors = impostors
         self._fpir = fpir
         self._chances = chances
 
     def normalization(self, embeddings: Floats) -> Floats:
         """See :class:`DecisionRule`."""
-        return self._strangers.cohort_mean_similarity(embeddings)
+        return self._impostors.cohort_mean_similarity(embeddings)
 
     def threshold(self, people: int) -> float:
         """See :class:`DecisionRule`."""
-        return self._strangers.tail.score_at(-math.expm1(math.log1p(-self._fpir) / max(people * self._chances, 1)))
+        return self._impostors.tail.score_at(-math.expm1(math.log1p(-self._fpir) / max(people * self._chances, 1)))
 
     def fpir(self, score: float, people: int) -> float:
         """See :class:`DecisionRule`."""
-        return -math.expm1(people * self._chances * math.log1p(-self._strangers.tail.rate(score)))
+        return -math.expm1(people * self._chances * math.log1p(-self._impostors.tail.rate(score)))
 
     def is_conclusive(self, score: float, people: int) -> bool:
         """See :class:`DecisionRule`."""
-        return self.fpir(score, people) <= SURE_PART * self._fpir
+        return self.fpir(score, people) <= CONCLUSIVE_FPIR_SHARE * self._fpir
 
     def is_impostor(self, score: float, people: int) -> bool:
         """See :class:`DecisionRule`."""
@@ -151,11 +151,11 @@ class FpirRule:
     def duplicate_threshold(self, people: int) -> float:
         """See :class:`DecisionRule`; exceeded by one non-mated pair in five galleries."""
         pairs = max(1, people * (people - 1) // 2)
-        return self._strangers.tail.score_at(min(0.5, 0.2 / pairs)) + self._strangers.tail.median_normalization
+        return self._impostors.tail.score_at(min(0.5, 0.2 / pairs)) + self._impostors.tail.median_normalization
 
     def describe(self, people: int) -> str:
         """See :class:`DecisionRule`."""
-        similarity = self.threshold(people) + self._strangers.tail.median_normalization
+        similarity = self.threshold(people) + self._impostors.tail.median_normalization
         return f"FPIR {self._fpir:g}, about similarity {similarity:.3f} for {people} people"
 
 
@@ -232,20 +232,20 @@ def quality_weight(quality: NDArray[np.int64]) -> Floats:
 
 
 def choose_rule(
-    threshold: float | None, fpir: float, strangers: ImpostorModel | None, usual: float
+    threshold: float | None, fpir: float, impostors: ImpostorModel | None, usual: float
 ) -> tuple[DecisionRule, str | None]:
     """Choose the decision rule; return it with a warning if it guarantees no rate.
 
     Args:
         threshold: fixed similarity threshold set by the user, or ``None``.
         fpir: rate to guarantee if there is no fixed threshold.
-        strangers: impostor model of the embedder, if known.
+        impostors: impostor model of the embedder, if known.
         usual: similarity threshold of the embedder, used without an impostor model.
     """
     if threshold is not None:
         return FixedThresholdRule(threshold), None
-    if strangers is not None:
-        return FpirRule(strangers, fpir, chances=CHANCES_PER_VISIT), None
+    if impostors is not None:
+        return FpirRule(impostors, fpir, chances=CHANCES_PER_VISIT), None
     return FixedThresholdRule(usual), (
         "no impostor score tail for this recognizer, so no false-positive rate is guaranteed: "
         "measure one with 'facegate evaluate --open-set --tail'"

@@ -35,7 +35,7 @@ class GalleryWatcher:
         path: Path,
         embedder: Embedder,
         rule: DecisionRule,
-        looker: Callable[[], FaceExtractor],
+        make_extractor: Callable[[], FaceExtractor],
         cache: Path,
         progress: Progress = lambda done, total: None,
         *,
@@ -47,7 +47,7 @@ class GalleryWatcher:
             path: a ``people.db``, or a folder with one subfolder of pictures per person.
             embedder: embedder of the worker; thread-safe.
             rule: decides which pairs of people look alike.
-            looker: creates the face extractor for new pictures of a folder.
+            make_extractor: creates the face extractor for new pictures of a folder.
             cache: folder for the gallery files made from folders.
             progress: called with the number of pictures done and in total.
             strict: raise instead of skipping pictures of a folder.
@@ -62,7 +62,7 @@ class GalleryWatcher:
         self._people = (
             GalleryStore(path) if self._folder is None else GalleryStore(_kept(path, embedder, cache), create=True)
         )
-        self._enroller = Enroller(self._people, looker, embedder, rule)
+        self._enroller = Enroller(self._people, make_extractor, embedder, rule)
         self._stop = Event()
         self._thread: Thread | None = None
         self._on_change: Callable[[Collection[str]], None] = lambda names: None

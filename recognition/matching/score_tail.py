@@ -148,11 +148,11 @@ def fit_tail(scores: Floats, *, model: str, typical: float, cohort: Floats, sour
     )
 
 
-def write_impostor_model(strangers: ImpostorModel, folder: Path, name: str) -> tuple[Path, Path]:
+def write_impostor_model(impostors: ImpostorModel, folder: Path, name: str) -> tuple[Path, Path]:
     """Write tail and cohort into ``folder`` where :func:`find_impostor_model` finds them; return the files."""
     files = folder / (name + SUFFIX), folder / (name + COHORT_SUFFIX)
-    files[1].write_bytes(_pack(strangers.cohort))
-    files[0].write_bytes(msgspec.yaml.encode(strangers.tail))
+    files[1].write_bytes(_pack(impostors.cohort))
+    files[0].write_bytes(msgspec.yaml.encode(impostors.tail))
     return files
 
 

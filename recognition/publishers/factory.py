@@ -15,8 +15,9 @@ import structlog
 import zmq
 from pydantic import ValidationError
 
-from facegate.errors import ConfigError, DeliveryError
+from facegate.errors import ConfigError, DeliveryError, os_errors
 from facegate.pipeline.config.delivery import OutputConfig
+from facegate.pipeline.config.messages import problem
 from facegate.recognition.publishers.home_assistant import NamesMqtt
 from facegate.recognition.worker.name_changes import renamed_line
 from facegate.recognition.worker.visits import VisitEvent
@@ -225,18 +226,12 @@ def _spooled_sink(
             console=own,
         )
     except ValidationError as error:
-        reason = (
-            str(error.errors()[0]["msg"])
-            .removeprefix("Value error, ")
-            .replace("set 'allow_insecure: true'", "add --allow-insecure")
-        )
+        reason = problem(error, OutputConfig).replace("set 'allow_insecure: true'", "add --allow-insecure")
+        reason = reason.replace("secret: ", f"{SECRET} ", 1)
         raise ConfigError(f"invalid --publish {url.rpartition('@')[2]}: {reason}") from None
     with ExitStack() as opened:
-        try:
+        with os_errors(DeliveryError, f"cannot write to spool folder {folder}"):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            reason = (error.strerror or "unknown error").lower()
-            raise DeliveryError(f"cannot write to spool folder {folder}: {reason}") from error
         spool = Spool(path, max_bytes=MAX_SPOOL_BYTES, max_age_s=RETENTION_S)
         opened.callback(spool.close)
         target: Target

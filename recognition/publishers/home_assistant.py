@@ -110,7 +110,7 @@ class NamesMqtt(Connection):
             name = self._apply(event)
             return [*self._publish_people(), *self._publish_event(event, name)]
 
-    def heard(self, topic: str, payload: bytes) -> None:
+    def on_retained(self, topic: str, payload: bytes) -> None:
         """See :class:`Connection`."""
         if topic == self.topic(REMOVED):
             try:
@@ -155,27 +155,27 @@ class NamesMqtt(Connection):
 
     def _publish_people(self) -> list[Any]:
         """Announce the selected people that are enrolled, with their presence; clear all others."""
-        sent, wanted = [], set()
+        sent, current = [], set()
         for name in self._wanted:
             if self._known is not None and name not in self._known:
                 continue
             object_id, payload = person_announcement(self.prefix, name, console=self._console)
             state = self.topic(*_person(name))
-            wanted |= {config_topic(object_id), state}
+            current |= {config_topic(object_id), state}
             sent += self.announce(config_topic(object_id), encoded(payload))
             sent += self.announce(state, ON if self._presence.person(name) else OFF)
-        self._clear_others(wanted)
+        self._clear_others(current)
         return sent
 
-    def _clear_others(self, wanted: set[str]) -> None:
+    def _clear_others(self, current: set[str]) -> None:
         for camera in self._cameras():
-            wanted.update(of_worker(self.prefix, camera))
+            current.update(of_worker(self.prefix, camera))
             who = self.kept().get(self.topic(camera, "person"))
             if who is not None and self._known is not None and who.decode() not in self._known:
-                wanted.discard(self.topic(camera, "person"))
+                current.discard(self.topic(camera, "person"))
             self.announce(self.topic(camera, "presence"), ON if self._presence.camera(camera) else OFF)
         for topic in self.kept():
-            if topic not in wanted:
+            if topic not in current:
                 self.clear(topic)
 
     def _clear_camera(self, camera: str) -> None:

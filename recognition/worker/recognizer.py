@@ -63,7 +63,7 @@ class Recognizer:
         rule: DecisionRule,
         output: IO[str] = sys.stdout,
         unknowns: UnknownStore | None = None,
-        tell: Callable[[Sequence[VisitEvent]], None] | None = None,
+        on_events: Callable[[Sequence[VisitEvent]], None] | None = None,
         *,
         visits: tuple[OpenVisits, Kept] | None = None,
         written: Collection[str] = (),
@@ -77,7 +77,7 @@ class Recognizer:
             rule: the decision rule.
             output: receives the lines.
             unknowns: stores the best face of visits without a name; its owner closes it.
-            tell: publishes visit events.
+            on_events: publishes visit events.
             visits: file of open visits, and the state that an earlier process left there.
             written: ids of events that an earlier process has written to ``output``.
             renamed: called with names no longer in the gallery, and their new names or ``None``.
@@ -96,7 +96,7 @@ class Recognizer:
         self._file_fails = False
         self._output = output
         self._unknowns = unknowns
-        self._publish_events = tell
+        self._publish_events = on_events
         self._best: dict[VisitKey, _BestFace] = {}
         self._seen: OrderedDict[str, wire.Ack] = OrderedDict()
         self.results = 0

@@ -32,7 +32,7 @@ RESUME_S = 8.0
 """A visit of an earlier process ends after this long unless its track is reported as live."""
 LATE_SHOT_GRACE_S = 1.0
 """A shot may arrive this long after the end of its track was reported."""
-BEHIND_S = 3.0
+SPOOLED_SHOT_TIMEOUT_S = 3.0
 """A spooled shot of a run that is over may be followed by others within this time."""
 LINGER_S = 600.0
 """A visit that ended because its gate was silent resumes if its track is reported again within this time."""
@@ -153,7 +153,7 @@ class Visits:
         if header.shot_id in state.recent:
             return []
         run = self._runs.get(state.run_id)
-        if not state.over and (run is None or not run.over) and self._lives(state.key, now) is not False:
+        if not state.over and (run is None or not run.over) and self._is_live(state.key, now) is not False:
             events, visit = self._reopen(state, now), self._open.get(state.key)
             return events if visit is None else events + self._add(visit, header, embedding, alone, now)
         state.recent = [*state.recent[1 - MAX_RECENT :], header.shot_id]
@@ -288,7 +288,7 @@ class Visits:
             self._runs.popitem(last=False)
         return run
 
-    def _lives(self, key: VisitKey, now: float) -> bool | None:
+    def _is_live(self, key: VisitKey, now: float) -> bool | None:
         """Whether the gate lists a track as live; ``None`` if unknown."""
         run = self._runs.get(key[0])
         if run is None or run.last_report is None or now - run.last_report > SILENT_S:
@@ -299,7 +299,7 @@ class Visits:
         run = self._runs.get(run_id)
         if run is None or (run.last_report is None and not run.over):
             return VISIT_TIMEOUT_S
-        return BEHIND_S if run.over else SILENT_S
+        return SPOOLED_SHOT_TIMEOUT_S if run.over else SILENT_S
 
     def _rematch(self, visit: _Open) -> list[VisitEvent]:
         """Match a visit again if the gallery has changed."""

@@ -35,8 +35,11 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     layer_scale: bool = False
     activation: Literal["relu6", "gelu", "quick_gelu"] = "relu6"
     norm_eps: float = 1e-5
-    stem: Literal["patch", "mobile"] = "patch"
-    head: Literal["flatten", "class_token", "gdc"] = "flatten"
+    stem: Literal["patch", "mobile", "gated"] = "patch"
+    margin: int = 0
+    """Pixels at each edge of the crop that the network does not read (``gated`` only)."""
+    head: Literal["flatten", "class_token", "gdc", "gdc_unnormalized"] = "flatten"
+    """``gdc`` reads the tokens after the final LayerNorm, ``gdc_unnormalized`` before it."""
     head_norm: bool = False
     """Whether the flattened head takes the tokens after the final LayerNorm, as CVLFace's and insightface's code
     does; ViTNT-FIQA's copy of that network, which made the test vectors, takes them before it."""
@@ -53,7 +56,7 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def grid(self) -> int:
         """Patches per side."""
-        return self.img_size // self.patch_size
+        return (self.img_size - 2 * self.margin) // self.patch_size
 
     @property
     def patches(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facegate.scoring.network.architecture import Architecture
@@ -90,4 +92,83 @@ class MobileStem(Stem):
         )
 
 
-STEMS: dict[str, type[nn.Module]] = {"patch": PatchEmbed, "mobile": MobileStem}
+class Leaky(nn.Module):
+    """One fixed slope for all negative values, which may be any number."""
+
+    slope: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("slope", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply elementwise."""
+        # A plain number is several times faster than a tensor on a CPU; reading it from a GPU would stall.
+        return F.prelu(x, self.slope.view(1)) if x.is_cuda else F.leaky_relu(x, self.slope.item())
+
+
+class GatedInverted(nn.Module):
+    """Inverted residual block whose output channels are scaled by a squeeze-and-excitation (arXiv 1709.01507)."""
+
+    def __init__(self, before: int, wide: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.expand = nn.Conv2d(before, wide, 1)
+        self.act1 = Leaky()
+        self.depth = nn.Conv2d(wide, wide, 3, stride, 1, groups=wide)
+        self.act2 = Leaky()
+        self.project = nn.Conv2d(wide, after, 1)
+        self.squeeze = nn.Conv2d(after, after // 8, 1)
+        self.act3 = Leaky()
+        self.excite = nn.Conv2d(after // 8, after, 1)
+        self.shortcut = stride == 1 and before == after
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W)`` to ``(B, C', H / stride, W / stride)``."""
+        y = self.project(self.act2(self.depth(self.act1(self.expand(x)))))
+        y = y * torch.sigmoid(self.excite(self.act3(self.squeeze(y.mean((2, 3), keepdim=True)))))
+        return x + y if self.shortcut else y
+
+
+class GatedStem(nn.Module):
+    """MobileFaceNet with squeeze-and-excitation on the middle of the crop; the tokens are its last map (stride 16).
+
+    The layers are those of Intel's face-reidentification-retail-0095, whose weights can initialize them.
+    """
+
+    STAGES = ((64, 128, 64, 2), (64, 256, 128, 6), (128, 512, 128, 2))
+    """Channels before, inside and after the strided block of each stage, and the number of residual blocks."""
+
+    def __init__(self, arch: Architecture) -> None:
+        super().__init__()
+        width = self.STAGES[0][0]
+        self.margin = arch.margin
+        stages: list[nn.Module] = [
+            nn.Sequential(
+                nn.Conv2d(3, width, 3, 2, 1), Leaky(), nn.Conv2d(width, width, 3, 1, 1, groups=width), Leaky()
+            )
+        ]
+        for before, wide, after, blocks in self.STAGES:
+            stages.append(
+                nn.Sequential(
+                    GatedInverted(before, wide, after, 2),
+                    *(GatedInverted(after, 2 * after, after, 1) for _ in range(blocks)),
+                )
+            )
+        self.stages = nn.ModuleList(stages)
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """The feature map after each stage, strides 2, 4, 8 and 16."""
+        margin = self.margin
+        x = x[:, :, margin : x.shape[2] - margin, margin : x.shape[3] - margin]
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, 3, S, S)`` to ``(B, N, 128)``."""
+        return self.maps(x)[-1].flatten(2).transpose(1, 2)
+
+
+STEMS: dict[str, type[nn.Module]] = {"patch": PatchEmbed, "mobile": MobileStem, "gated": GatedStem}

@@ -46,7 +46,7 @@ class FaceViT(nn.Module):
                 nn.BatchNorm1d(arch.embedding_dim, eps=2e-5),
             )
 
-        elif arch.head == "gdc":
+        elif arch.head.startswith("gdc"):
             self.feature = GdcHead(arch)
         if arch.keypoints:
             self.keypoint_linear = nn.Linear(2 * LANDMARKS, BUCKETS * arch.num_heads * arch.depth)
@@ -60,7 +60,7 @@ class FaceViT(nn.Module):
     def set_dtype(self, dtype: torch.dtype) -> None:
         """Convert the weights; the convolutional head stays fp32, because bf16 costs it the third digit."""
         self.to(dtype=dtype)
-        if self.arch.head == "gdc":
+        if self.arch.head.startswith("gdc"):
             self.feature.float()
 
     def tokens(self, images: Tensor) -> Tensor:
@@ -99,8 +99,9 @@ class FaceViT(nn.Module):
         if self.arch.head == "flatten":
             tokens = self.norm(tokens) if self.arch.head_norm else tokens
             return self.feature(tokens.flatten(1)).float()  # type: ignore[no-any-return]
-        if self.arch.head == "gdc":
-            patches = self.norm(tokens[:, self.prefix_tokens :])
+        if self.arch.head.startswith("gdc"):
+            patches = tokens[:, self.prefix_tokens :]
+            patches = self.norm(patches) if self.arch.head == "gdc" else patches
             head = cast(GdcHead, self.feature)
             return head(head.feature_map(patches.to(head.reduce.weight.dtype))).float()  # type: ignore[no-any-return]
         return self.norm(tokens[:, 0]).float()  # type: ignore[no-any-return]

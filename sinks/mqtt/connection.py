@@ -29,9 +29,9 @@ from facegate.sinks.wire import EncodedShot
 PREFIX = "facegate"
 CONNECT_S, ACKNOWLEDGE_S = 2.0, 10.0
 POLL_INTERVAL_S = 0.2
-GONE_S = 86_400.0
+REMOVED_RETENTION_S = 86_400.0
 """Time that a cleared device is remembered, in case Home Assistant was not running."""
-MAX_GONE = 1000
+MAX_REMOVED_TOPICS = 1000
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 log = structlog.get_logger(__name__)
@@ -72,7 +72,7 @@ class Connection:
         self._kept: dict[str, bytes | None] = {}
         self._clearing: set[str] = set()
         self._clears: dict[int, str] = {}
-        self._gone: dict[str, tuple[bytes, float]] = {}
+        self._cleared_topics: dict[str, tuple[bytes, float]] = {}
         self._recall()
         self._client = self._started()
 
@@ -89,7 +89,7 @@ class Connection:
             if self._kept.get(topic) != payload:
                 self._kept[topic] = payload
                 self._clearing.discard(topic)
-                self._gone.pop(topic, None)
+                self._cleared_topics.pop(topic, None)
                 self.note(topic, payload if on_disk else None)
             return [self.post(topic, payload, retain=True)] if self._connected.is_set() else []
 
@@ -103,9 +103,9 @@ class Connection:
         with self.lock:
             payload = self._kept.pop(topic, None)
             if payload is not None and topic.startswith(f"{DISCOVERY}/"):
-                self._gone[topic] = payload, monotonic() + GONE_S
-                while len(self._gone) > MAX_GONE:
-                    self._gone.pop(next(iter(self._gone)))
+                self._cleared_topics[topic] = payload, monotonic() + REMOVED_RETENTION_S
+                while len(self._cleared_topics) > MAX_REMOVED_TOPICS:
+                    self._cleared_topics.pop(next(iter(self._cleared_topics)))
             self._clearing.add(topic)
             self.note(topic, b"")
             if self._connected.is_set():
@@ -118,7 +118,7 @@ class Connection:
                 del self._kept[topic]
                 self.forget(topic)
 
-    def heard(self, topic: str, payload: bytes) -> None:
+    def on_retained(self, topic: str, payload: bytes) -> None:
         """Handle a message of a subscription; called from the client's thread with the lock held."""
 
     def note(self, key: str, value: bytes | None) -> None:
@@ -170,17 +170,17 @@ class Connection:
                 self.post(topic, payload, retain=True)
         self.post(self.topic(self.status), b"online", retain=True)
 
-    def _reborn(self) -> None:
+    def _on_home_assistant_start(self) -> None:
         """Publish all after a start of Home Assistant, which may still know devices cleared while it was down.
 
         It removes only devices it has discovered, so those are announced again, not retained, and cleared.
         """
         now = monotonic()
-        for topic, (payload, until) in self._gone.items():
+        for topic, (payload, until) in self._cleared_topics.items():
             if until > now:
                 self.post(topic, payload)
                 self.post(topic, b"")
-        self._gone.clear()
+        self._cleared_topics.clear()
         self._post_everything()
 
     # Delivery
@@ -253,9 +253,9 @@ class Connection:
                     return
                 if message.topic == BIRTH:
                     if message.payload == b"online":
-                        self._reborn()
+                        self._on_home_assistant_start()
                 else:
-                    self.heard(message.topic, message.payload)
+                    self.on_retained(message.topic, message.payload)
 
         def on_publish(client: Any, data: Any, mid: Any, reason: Any, properties: Any) -> None:
             # Without the lock: the client holds its own here, and publishers take the two in the opposite order.

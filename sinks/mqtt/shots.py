@@ -106,12 +106,12 @@ class Mqtt(Connection):
                 self._kept[topic] = msgspec.json.encode(STARTING)
 
     def _wanted(self, cameras: Iterable[str]) -> set[str]:
-        wanted = {self.topic(REMOVED)}
+        current = {self.topic(REMOVED)}
         for camera in cameras:
-            wanted |= {config_topic(camera_id(self.prefix, camera)), self.topic(camera, "state")}
+            current |= {config_topic(camera_id(self.prefix, camera)), self.topic(camera, "state")}
             if self._retain:
-                wanted |= {self.topic(camera, name) for name in ("crop", "context", "quality")}
-        return wanted
+                current |= {self.topic(camera, name) for name in ("crop", "context", "quality")}
+        return current
 
     def _clear(self, gone: Iterable[str], present: frozenset[str]) -> None:
         """Clear the retained messages of removed cameras and of other prefixes."""

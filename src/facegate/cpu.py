@@ -1,4 +1,8 @@
-"""The processor: its features, cores and thread limits, and ONNX graphs compiled for it with OpenVINO."""
+"""The processor: its features, cores and thread limits, and ONNX graphs compiled for it with OpenVINO.
+
+Stages run in parallel, so each gets its share of the cores. OpenMP spins while waiting by default, which starves
+other threads on a busy machine; the policy must be set before torch is imported.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,6 @@ import sys
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
-
-import cv2
 
 from facegate.errors import ConfigError
 
@@ -24,6 +26,8 @@ def threads() -> int:
 
 def limit_threads(count: int) -> None:
     """Set the number of threads of each numeric library of this process, including torch, loaded or not."""
+    import cv2  # not at the top: every command imports this module
+
     os.environ["OMP_NUM_THREADS"] = str(count)
     cv2.setNumThreads(count)
     if "torch" in sys.modules:
@@ -33,6 +37,17 @@ def limit_threads(count: int) -> None:
 def cores() -> int:
     """Number of cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def set_wait_policy() -> None:
+    """Let idle OpenMP threads sleep. Has an effect only before torch is imported."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("KMP_BLOCKTIME", "0")
+
+
+def share_cores(stages: int = 2) -> None:
+    """Give each of ``stages`` busy stages (detection and scoring) an equal share of this process's cores."""
+    limit_threads(max(1, cores() // stages))
 
 
 @cache
@@ -81,11 +96,11 @@ def pin(given: str) -> None:
     Raises:
         ConfigError: no such cores, or not supported by the system.
     """
-    wanted: set[int] = set()
+    cpus: set[int] = set()
     try:
         for part in given.split(","):
             first, _, last = part.partition("-")
-            wanted |= set(range(int(first), int(last or first) + 1))
-        os.sched_setaffinity(0, wanted)
+            cpus |= set(range(int(first), int(last or first) + 1))
+        os.sched_setaffinity(0, cpus)
     except (ValueError, OSError, AttributeError) as error:
         raise ConfigError(f"invalid --cores {given}: give cores of this host, such as 0-3 or 0,2") from error

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock, RLock
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 from weakref import WeakSet
 
-from facegate.errors import FacegateError
+from facegate.errors import FacegateError, os_reason
 
 BUSY_S = 10.0
 PRIVATE = 0o600
@@ -131,11 +131,11 @@ class Database:
         tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         version, application = self._pragma("user_version"), self._pragma("application_id")
         self._db.execute("COMMIT")
-        if tables and application != self.application:
+        if tables and not self._is_own(application):
             raise self.failure(f"{self._path} is a database but not a {self.what}: choose another file")
         if version > newest:
             raise self.failure(f"{self.what} {self._path} has version {version}, above {newest}: upgrade facegate")
-        for pragma in ("auto_vacuum=INCREMENTAL", "journal_mode=WAL", *self.pragmas):
+        for pragma in ("auto_vacuum=INCREMENTAL", *self.pragmas, "journal_mode=WAL"):
             self._db.execute(f"PRAGMA {pragma}")
         if version < newest:
             with self._transaction():
@@ -145,6 +145,10 @@ class Database:
                         self._db.execute(statement)
                 self._db.execute(f"PRAGMA application_id={self.application}")
                 self._db.execute(f"PRAGMA user_version={newest}")
+
+    def _is_own(self, application: int) -> bool:
+        """Whether a file with this application id is of this kind."""
+        return application == self.application
 
     def close(self) -> None:
         """Close the file; idempotent."""
@@ -177,5 +181,4 @@ class Database:
         try:
             yield
         except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
-            reason: Any = getattr(error, "strerror", None) or str(error)
-            raise self.failure(f"cannot use {self.what} {self._path}: {reason.lower()}") from error
+            raise self.failure(f"cannot use {self.what} {self._path}: {os_reason(error)}") from error

@@ -17,6 +17,9 @@ A message is one line: what is wrong, then the remedy.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class FacegateError(Exception):
     """Base class; ``exit_code`` is the exit status of the command line."""
@@ -60,3 +63,19 @@ class StageError(FacegateError):
     def __init__(self, stage: str, error: BaseException) -> None:
         super().__init__(f"stage '{stage}' failed: {type(error).__name__}: {error}")
         self.stage = stage
+
+
+def os_reason(error: BaseException) -> str:
+    """The operating system's or a library's reason of an error, such as ``permission denied``."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8 text"
+    return str(getattr(error, "strerror", None) or error or type(error).__name__).lower()
+
+
+@contextmanager
+def os_errors(kind: type[FacegateError], failure: str, remedy: str = "") -> Iterator[None]:
+    """Raise an error of reading or writing as ``kind``: ``cannot read x.yaml: permission denied; remedy``."""
+    try:
+        yield
+    except (OSError, UnicodeDecodeError) as error:
+        raise kind(f"{failure}: {os_reason(error)}" + (f"; {remedy}" if remedy else "")) from error

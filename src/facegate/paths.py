@@ -1,8 +1,10 @@
-"""Default locations of files."""
+"""Default locations of files, and their atomic replacement."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -10,3 +12,25 @@ def data_folder() -> Path:
     """This user's data folder (XDG)."""
     base = os.environ.get("XDG_DATA_HOME")
     return (Path(base) if base else Path.home() / ".local" / "share") / "facegate"
+
+
+@contextmanager
+def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
+    """Replace a file atomically: yield a file to write, which takes its place unless the block raises.
+
+    Args:
+        path: the file to replace, or create.
+        mode: permissions, also while it is written.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # several processes may write the same file
+    try:
+        if mode is not None:
+            part.touch()
+            part.chmod(mode)
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

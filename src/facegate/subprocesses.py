@@ -17,7 +17,7 @@ import msgspec
 from facegate.parent import PARENT
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 5.0
-STEADY_S = 30.0
+STABLE_AFTER_S = 30.0
 """A process that ran for this long restarts after the shortest delay."""
 END_S = 5.0
 MAX_LINES = 300
@@ -117,7 +117,7 @@ class Subprocess:
         if self._process is None or (code := self._process.poll()) is None:
             return None
         self._forget(code)
-        steady = monotonic() - self._started_s >= STEADY_S
+        steady = monotonic() - self._started_s >= STABLE_AFTER_S
         self._wait_s = FIRST_WAIT_S if steady else min(2 * self._wait_s, LONGEST_WAIT_S)
         self._due_s = monotonic() + self._wait_s
         return code
@@ -128,13 +128,13 @@ class Subprocess:
             self._process.send_signal(signal.SIGTERM)
             self._terminating = True
 
-    def stop(self, patience_s: float = END_S) -> None:
-        """End the process: SIGTERM, then SIGKILL after ``patience_s`` seconds."""
+    def stop(self, timeout_s: float = END_S) -> None:
+        """End the process: SIGTERM, then SIGKILL after ``timeout_s`` seconds."""
         if self._process is None:
             return
         self.terminate()
         try:
-            code = self._process.wait(patience_s)
+            code = self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()

@@ -160,7 +160,7 @@ def test_somebody_is_enrolled_from_a_shot_named_and_removed(tmp_path: Path, came
         assert console.get("/visits?name=Ada%20L.")["visits"]
         played = console.api("POST", "/cameras/door/tune?hours=1&named=true", {}).json()
         assert played["people"] == ["Ada L."] and played["named"] >= 1
-        assert console.api("POST", "/people/Ada%20L./not", {"shot_id": visit["best"]}).status == 204
+        assert console.api("POST", "/people/Ada%20L./negatives", {"shot_id": visit["best"]}).status == 204
         erased = console.api("DELETE", "/people/Ada%20L.").json()
         assert sum(each["found"] for each in erased if each["what"] in ("stored visits", "pictures")) >= 3
         assert console.get("/people") == []

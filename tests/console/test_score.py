@@ -33,7 +33,7 @@ def test_it_says_what_the_command_line_says(console: Served, portrait: Path) -> 
     (face,) = found["faces"]
     assert (face["quality"]["value"], face["quality"]["algorithm"]) == (line["quality"], line["algorithm"])
     assert face["box"] == line["box"] and face["reasons"]["components"] == line["components"]
-    assert face["reasons"]["advice"] == line["advice"]["say"]
+    assert face["reasons"]["advice"] == line["advice"]["text"]
     crop = cv2.imdecode(np.frombuffer(base64.b64decode(face["crop"]), np.uint8), cv2.IMREAD_COLOR)
     assert crop.shape == (112, 112, 3)
 

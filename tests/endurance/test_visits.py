@@ -88,8 +88,8 @@ def test_somebody_who_sits_still_is_one_visit(kind: str, gallery: Path, photos: 
         connect, delivery = f"tcp://127.0.0.1:{port}", f"  bind: tcp://127.0.0.1:{port}\n"
     else:
         connect = server.url
-        other = f"{{kind: jetstream, to: '{server.url}', spool: {tmp_path}/gate.spool}}"
-        delivery = f"  bind: null\n  others:\n    - {other}\n"
+        output = f"{{kind: jetstream, url: '{server.url}', spool: {tmp_path}/gate.spool}}"
+        delivery = f"  bind: null\n  outputs:\n    - {output}\n"
     config = gate_config(tmp_path, clip, delivery)
     to = () if server is None else (server.url,)
     try:

@@ -13,7 +13,7 @@ from benchmarks.fleet.world import SimulatedGate, World
 from facegate.fleet.pending_writes import UNOBSERVED_S
 from facegate.fleet.placement import place
 from facegate.fleet.records import DRAIN, PAUSE, CameraRequest, NodeStatus, key
-from facegate.fleet.state_machine import HOLD_S, RENEW_S, TAKE_S
+from facegate.fleet.state_machine import HOLD_S, RENEW_S, TAKEOVER_S
 
 CAMERAS, MOST = 9, 6
 PROMISED_S = 10.0
@@ -216,7 +216,7 @@ def test_a_gate_that_is_cut_off_before_it_could_give_a_camera_away_watches_on() 
     gate.cut = True
     assert gate.member.watch(gate.clock()), "no write that gives them up has been sent"
     assert longest_gap_s(world, 2.0) <= 0.5
-    assert longest_gap_s(world, 12.0) < TAKE_S and not world.unwatched_since and world.twice_s == 0.0
+    assert longest_gap_s(world, 12.0) < TAKEOVER_S and not world.unwatched_since and world.twice_s == 0.0
 
 
 @pytest.mark.parametrize("moment", range(0, 24, 2))

@@ -58,8 +58,8 @@ class Setup:
         lines += [f"  - {{name: {name}, source: 'rtsp://127.0.0.1:9/live'}}" for name in cameras[1:]]
         (self._folder / "gate.yaml").write_text(
             "cameras:\n" + "\n".join(lines) + "\ngate: {min_quality: 0}\n"
-            f"delivery:\n  bind: {self.endpoint}\n  context_px: 320\n  others:\n"
-            f"    - {{kind: mqtt, to: 'mqtt://127.0.0.1:{self.broker_port}', spool: {self._folder}/mqtt.db,"
+            f"delivery:\n  bind: {self.endpoint}\n  context_px: 320\n  outputs:\n"
+            f"    - {{kind: mqtt, url: 'mqtt://127.0.0.1:{self.broker_port}', spool: {self._folder}/mqtt.db,"
             f" console: '{CONSOLE}'}}\n"
         )
 

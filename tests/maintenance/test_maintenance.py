@@ -16,8 +16,8 @@ from facegate.console.security.accounts import Accounts
 from facegate.database import connect
 from facegate.errors import StoreError
 from facegate.maintenance.backups import (
-    EVERY_S,
     FOLDER,
+    INTERVAL_S,
     KEPT,
     automatic,
     back_up,
@@ -219,13 +219,13 @@ def test_a_file_in_use_is_not_set_aside(folder: Path) -> None:
 def test_seven_automatic_backups_are_kept_one_a_day(folder: Path) -> None:
     backups = folder / FOLDER
     for day in range(10):
-        assert back_up(backups, data_files(folder), NOW + day * EVERY_S) is not None
-        assert back_up(backups, data_files(folder), NOW + day * EVERY_S + 60) is None
+        assert back_up(backups, data_files(folder), NOW + day * INTERVAL_S) is not None
+        assert back_up(backups, data_files(folder), NOW + day * INTERVAL_S + 60) is None
     assert len(automatic(backups)) == KEPT
     # A clock that leaps makes one more, and stops none.
-    assert back_up(backups, data_files(folder), NOW + 70 * EVERY_S) is not None
-    assert back_up(backups, data_files(folder), NOW + 10 * EVERY_S) is not None
-    assert back_up(backups, data_files(folder), NOW + 10 * EVERY_S + 60) is None
+    assert back_up(backups, data_files(folder), NOW + 70 * INTERVAL_S) is not None
+    assert back_up(backups, data_files(folder), NOW + 10 * INTERVAL_S) is not None
+    assert back_up(backups, data_files(folder), NOW + 10 * INTERVAL_S + 60) is None
     assert "backups" not in {file.path.parent.name for file in data_files(folder)}
 
 
@@ -234,7 +234,7 @@ def test_a_damaged_file_takes_no_good_backup_away(folder: Path) -> None:
     kept = back_up(backups, data_files(folder), NOW)
     scramble(folder / "people.db")
     with pytest.raises(StoreError, match=r"cannot back up .*; see 'facegate doctor'"):
-        back_up(backups, data_files(folder), NOW + 2 * EVERY_S)
+        back_up(backups, data_files(folder), NOW + 2 * INTERVAL_S)
     assert automatic(backups) == [kept] and not list(backups.glob("*.part"))
 
 

@@ -128,8 +128,8 @@ def test_a_tightly_cropped_picture_is_enrolled_too(clip: DemoClip, mtcnn: Detect
 
 def test_what_cannot_be_enrolled_is_refused_by_name(tmp_path: Path, mtcnn: Detector) -> None:
     def strictly() -> None:
-        looker = FaceExtractor(mtcnn, load_scorer())
-        GalleryWatcher(folder, MeanColor(), LIMIT, lambda: looker, tmp_path, strict=True).close()
+        extractor = FaceExtractor(mtcnn, load_scorer())
+        GalleryWatcher(folder, MeanColor(), LIMIT, lambda: extractor, tmp_path, strict=True).close()
 
     folder = tmp_path / "staff"
     with pytest.raises(GalleryError, match="no gallery at"):

@@ -19,9 +19,9 @@ from facegate.recognition.embedders import load_embedder
 from facegate.recognition.matching.gallery import FixedThresholdRule, Gallery
 from facegate.recognition.worker.open_visits import claim_visits
 from facegate.recognition.worker.visits import (
-    BEHIND_S,
     LATE_SHOT_GRACE_S,
     SILENT_S,
+    SPOOLED_SHOT_TIMEOUT_S,
     VISIT_TIMEOUT_S,
     VisitEvent,
     Visits,
@@ -285,8 +285,8 @@ def test_a_shot_of_a_run_that_is_over_does_not_keep_anybody_present_for_long() -
     visits = Visits(lambda: GALLERY, RULE)
     visits.run_over(header().run_id, 0.0)
     take(visits, header(1), towards(1), 1.0)
-    assert visits.expire(1.0 + BEHIND_S / 2) == []
-    assert told(visits.expire(1.0 + BEHIND_S)) == [("ended", "ann")]
+    assert visits.expire(1.0 + SPOOLED_SHOT_TIMEOUT_S / 2) == []
+    assert told(visits.expire(1.0 + SPOOLED_SHOT_TIMEOUT_S)) == [("ended", "ann")]
 
 
 def changing() -> tuple[Visits, list[Gallery]]:

@@ -40,6 +40,7 @@ def test_models_are_listed_shown_and_verified(tiny_model: Path, tmp_path: Path) 
     assert json.loads(facegate("models", "show", "cvlface-vit-base").stdout)["architecture"]["depth"] == 24
     good = facegate("models", "verify", tiny_model)
     assert good.returncode == 0 and "matches card 'tiny'" in good.stdout and "SHA-256" in good.stdout
+    assert "license: " in good.stdout
     bad = facegate("models", "verify", tiny_model, "--model-card", "insightface-vit-s")
     assert bad.returncode == 1 and "do not fit their card" in bad.stderr
     nowhere = facegate("models", "export", "--to", tmp_path / "no" / "q.onnx")

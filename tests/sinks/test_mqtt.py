@@ -335,8 +335,8 @@ def test_names_become_identifiers_that_stay_different_and_are_shown_as_people_wr
         ("mqtt://10.0.0.5", "use mqtts://"),
         ("mqtt://", "the URL of a mqtt output"),
         ("mqtts://x/+/a", "topic"),
-        ("mqtts://x:99999", "port out of range"),
-        ("mqtts://x:abc", "port could not be"),
+        ("mqtts://x:99999", "the port from 1 to 65535"),
+        ("mqtts://x:abc", "the port from 1 to 65535"),
     ],
 )
 def test_an_address_that_is_wrong_or_not_encrypted_is_refused(to: str, words: str) -> None:

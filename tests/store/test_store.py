@@ -88,13 +88,13 @@ SHOT = st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 100), st.booleans()
     st.integers(1, 7),
 )
 def test_pages_show_everything_that_is_wanted_once(
-    tmp_path_factory: pytest.TempPathFactory, shots: list[tuple[str, int, bool]], most: int
+    tmp_path_factory: pytest.TempPathFactory, shots: list[tuple[str, int, bool]], limit: int
 ) -> None:
     path = tmp_path_factory.mktemp("pages") / "store.db"
     with StoreWriter(path, create=True) as writer, StoreReader(path) as reader:
         kept = [entry(n, camera=c, quality=q, track=n, shadow=s) for n, (c, q, s) in enumerate(shots)]
         writer.add_shots(kept)
-        for wanted in (
+        for visit_filter in (
             VisitFilter(),
             VisitFilter(camera="a"),
             VisitFilter(min_quality=50),
@@ -103,7 +103,7 @@ def test_pages_show_everything_that_is_wanted_once(
             seen: list[str] = []
             before = None
             while True:
-                page = reader.shots(wanted, before, most)
+                page = reader.shots(visit_filter, before, limit)
                 seen += [shot.shot_id for shot in page.items]
                 before = page.next
                 if before is None:
@@ -111,9 +111,9 @@ def test_pages_show_everything_that_is_wanted_once(
             expected = [
                 each.shot_id
                 for each, (camera, quality, shadow) in zip(kept, shots, strict=True)
-                if wanted.camera in (None, camera)
-                and quality >= (wanted.min_quality or 0)
-                and wanted.shadow in (None, shadow)
+                if visit_filter.camera in (None, camera)
+                and quality >= (visit_filter.min_quality or 0)
+                and visit_filter.shadow in (None, shadow)
             ]
             assert seen == expected[::-1]
 
@@ -148,8 +148,8 @@ def test_what_is_old_or_too_much_goes(path: Path, tmp_path: Path) -> None:
         size = path.stat().st_size
         gone = retention.apply(recordings, RetentionLimits(days=1000, max_mb=1), 2000.0)
         assert gone.shots == gone.visits > 0 and gone.segments == 3
-        assert {shot.visit for shot in reader.shots(VisitFilter(), most=5000).items} == {
-            visit.visit for visit in reader.visits(VisitFilter(), most=5000).items
+        assert {shot.visit for shot in reader.shots(VisitFilter(), limit=5000).items} == {
+            visit.visit for visit in reader.visits(VisitFilter(), limit=5000).items
         }
         assert [piece.name for piece in (recordings / "run").iterdir()] == ["3.rec"]
         assert reader.visit("run/door/1399") is not None
@@ -176,7 +176,7 @@ def test_a_killed_writer_leaves_whole_shots(path: Path) -> None:
             writer.kill()
     with StoreReader(path) as reader:
         assert reader.count()["shots"] >= kept == 25
-        for shot in reader.shots(VisitFilter(), most=200).items:
+        for shot in reader.shots(VisitFilter(), limit=200).items:
             assert reader.crop(shot.shot_id) and reader.visit(shot.visit)
 
 

@@ -88,7 +88,7 @@ function actions(visit, shot, close) {
     parts.push(h("button", {
       class: "quiet",
       onclick: () => attempt(async () => {
-        await api("POST", `/people/${encodeURIComponent(named)}/not`, { shot_id: shot.shot_id });
+        await api("POST", `/people/${encodeURIComponent(named)}/negatives`, { shot_id: shot.shot_id });
         close();
       }, `This face is no longer matched to ${named}.`),
     }, `Not ${named}`));

@@ -28,8 +28,8 @@ from facegate.cli.commands.try_source import try_source
 from facegate.cli.exit_codes import ExitCode
 from facegate.cli.needed_extras import check_commands
 from facegate.cli.signals import leave
+from facegate.cpu import set_wait_policy
 from facegate.errors import FacegateError
-from facegate.pipeline.flow.cores import set_wait_policy
 
 set_wait_policy()
 
@@ -108,6 +108,12 @@ def main() -> None:
         sys.stderr.write(f"facegate: {redact(' '.join(str(error).split()))}\n")
         leave(error.exit_code)
     except typer.TyperException as error:
+        from pydantic import ValidationError
+
+        from facegate.pipeline.config.messages import explain
+
+        if isinstance(error.__cause__, ValidationError):  # typer passes on the text of pydantic
+            error.message = explain(error.__cause__.errors()[0])
         sys.stderr.write(f"facegate: {error.format_message()} (see facegate --help)\n")
         leave(error.exit_code)
     except KeyboardInterrupt:

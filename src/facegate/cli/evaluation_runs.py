@@ -84,8 +84,8 @@ def observed(
     configs: Sequence[tuple[str, RunConfig]], known: LoadedRecognizer
 ) -> Iterator[tuple[Observer, Runner]]:
     """Run each source and recognize every face; yields the faces and the runner with its gates."""
+    from facegate.cpu import share_cores
     from facegate.evaluation.savings import Observer
-    from facegate.pipeline.flow.cores import share_cores
 
     share_cores()
     for name, config in configs:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from facegate.errors import ConfigError
+from facegate.errors import ConfigError, os_errors
+from facegate.paths import replacing
 
 
 def check_writable(path: Path | None) -> None:
@@ -23,9 +24,5 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         ConfigError: the file cannot be written.
     """
-    part = path.with_name(path.name + ".part")
-    try:
+    with os_errors(ConfigError, f"cannot write {path}"), replacing(path) as part:
         part.write_bytes(content)
-        part.replace(path)
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {(error.strerror or 'unknown error').lower()}") from error

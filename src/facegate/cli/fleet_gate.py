@@ -37,10 +37,10 @@ def watch_for_fleet(
         FleetError: the fleet's URL is invalid, or its server cannot be used.
     """
     from facegate.cli.output.tables import show_summary
+    from facegate.cpu import share_cores
     from facegate.fleet.bucket import parse
     from facegate.fleet.node import FleetNode, NodeIdentity, own_folder
     from facegate.paths import data_folder
-    from facegate.pipeline.flow.cores import share_cores
     from facegate.pipeline.observability.metrics import Monitor
     from facegate.pipeline.observability.report import to_json
     from facegate.pipeline.runner import Runner

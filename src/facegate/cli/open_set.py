@@ -12,7 +12,7 @@ from facegate.cli.files import check_writable, write_whole
 from facegate.cli.output.progress import counting
 from facegate.cli.output.tables import show_open_set
 from facegate.detectors.base import load_detector
-from facegate.errors import ConfigError
+from facegate.errors import ConfigError, os_errors
 from facegate.evaluation.datasets import load_set
 from facegate.evaluation.evaluate import Results
 from facegate.evaluation.open_set import Faces, OpenSet, evaluate_open_set, fit_impostor_model, plot
@@ -55,9 +55,9 @@ def run_open_set(
         known = Faces(names, rows, quality)
         if tail is not None:
             model = embedder.version.split(":")[0]
-            strangers = fit_impostor_model(known, model=model, source=f"{len(set(names))} people of {dataset.name}")
+            impostors = fit_impostor_model(known, model=model, source=f"{len(set(names))} people of {dataset.name}")
             stem = Path(spec).stem if Path(spec).is_file() else embedder.name
-            for file in write_impostor_model(strangers, tail, stem):
+            for file in write_impostor_model(impostors, tail, stem):
                 sys.stderr.write(f"{file} written\n")
         with counting("divisions") as progress:
             found[embedder.name] = evaluate_open_set(known, enrolled, progress=progress)
@@ -80,8 +80,7 @@ def _numbers(text: str) -> list[int]:
 
 def _aliases(path: Path) -> dict[str, str]:
     try:
-        return msgspec.yaml.decode(path.read_bytes(), type=dict[str, str])
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from error
+        with os_errors(ConfigError, f"cannot read {path}"):
+            return msgspec.yaml.decode(path.read_bytes(), type=dict[str, str])
     except msgspec.DecodeError as error:
         raise ConfigError(f"{path} is not a mapping of names ({error}); write 'a: b', one per line") from error

@@ -73,10 +73,10 @@ ModelCardOption = Annotated[
 ]
 EmbedderOption = Annotated[
     str,
-    typer.Option(help="Recognizer: auto, builtin, dlib, an .onnx file, or the directory of an insightface pack."),
+    typer.Option(help="Recognizer: auto, builtin, dlib, an .onnx or .xml (OpenVINO) file, or an insightface pack."),
 ]
 CardOption = Annotated[
-    Path | None, typer.Option(help="YAML card of the recognizer's ONNX file.", show_default=False)
+    Path | None, typer.Option(help="YAML card of the recognizer's ONNX or OpenVINO file.", show_default=False)
 ]
 FpirOption = Annotated[
     float,

@@ -21,7 +21,6 @@ from structlog.testing import capture_logs
 
 from facegate.demo.clip import DemoClip
 from facegate.demo.rtsp.movie import Movie
-from facegate.demo.rtsp.player import Faults
 from facegate.demo.rtsp.server import RtspServer
 from facegate.demo.rtsp.session import Credentials
 from facegate.errors import ConfigError, SourceError
@@ -29,6 +28,7 @@ from facegate.pipeline.addresses import redact
 from facegate.pipeline.config import CameraConfig, RunConfig, build_config
 from facegate.pipeline.sources.factory import open_source
 
+from ...camera_faults import Faults
 from ...fault_proxy import FaultProxy
 from ...helpers import PATIENCE_S, facegate, free_port, process, wait_for_line, wait_until
 from ..life import config, running
@@ -81,8 +81,8 @@ def test_a_stalled_a_garbled_and_an_unauthorized_camera_do_not_touch_the_fourth(
     movie = Movie(clip.path)
     with (
         RtspServer(movie, loop=True) as good,
-        RtspServer(movie, loop=True, faults=Faults(stall_at_s=1.0)) as stalls,
-        RtspServer(movie, loop=True, faults=Faults(corrupt=1.0)) as garbles,
+        RtspServer(movie, loop=True, playback=Faults(stall_at_s=1.0)) as stalls,
+        RtspServer(movie, loop=True, playback=Faults(corrupt=1.0)) as garbles,
         RtspServer(movie, credentials=Credentials("me", "right")) as locked,
         running(config(good.url, stalls.url, garbles.url, locked.url, weights=tiny_model)) as runner,
     ):
@@ -146,7 +146,7 @@ def test_ctrl_c_ends_the_run_at_once_in_every_other_state_than_live(
     movie = Movie(clip.path)
     faults = Faults(stall_at_s=0.5) if state == "stalled" else None
     locked = Credentials("me", "right") if state == "unauthorized" else None
-    with RtspServer(movie, loop=True, faults=faults, credentials=locked) as server, silent_server() as silent:
+    with RtspServer(movie, loop=True, playback=faults, credentials=locked) as server, silent_server() as silent:
         url = {
             "connecting": f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x",
             "waiting": f"rtsp://127.0.0.1:{free_port()}/x",

@@ -184,8 +184,8 @@ def test_a_face_half_outside_and_a_picture_of_another_size_are_followed_all_the_
 
 
 def test_under_overload_every_third_look_is_a_search() -> None:
-    for look_s, searches in ((0.2, 4), (None, 12)):
-        attention, found = DetectionScheduler(look_s=look_s), 0
+    for frame_interval_s, searches in ((0.2, 4), (None, 12)):
+        attention, found = DetectionScheduler(frame_interval_s=frame_interval_s), 0
         for step in range(12):
             t = step * 0.8
             if attention.step(GRAY, t) is DetectionMode.FULL_FRAME:

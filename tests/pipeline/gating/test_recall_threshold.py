@@ -45,18 +45,18 @@ def week(rng: np.random.Generator) -> tuple[Any, Any, Any]:
 
 def live(best: Any, named: Any, name: str) -> tuple[RecallThreshold, float, float]:
     """Let a camera live a week; after the warm-up: share of names kept, and calls as a multiple of the oracle's."""
-    keeping = RecallThreshold(SETTINGS, "run", name)
-    keeping.on_feedback(50, says("recognizer"))
+    recall = RecallThreshold(SETTINGS, "run", name)
+    recall.on_feedback(50, says("recognizer"))
     oracle = np.quantile(best[named], 0.01, method="lower")
     kept, could, calls, least_calls, warm = 0, 0, 0, 0, False
     for visit, (quality, known) in enumerate(zip(best, named, strict=True)):
-        warm = warm or keeping.loss().visits_needed == 0
-        passes = quality >= keeping.threshold_for(visit)
+        warm = warm or recall.loss().visits_needed == 0
+        passes = quality >= recall.threshold_for(visit)
         calls, least_calls = calls + warm * passes, least_calls + warm * (quality >= oracle)
         kept, could = kept + warm * (known and passes), could + warm * known
-        if known and passes and keeping.is_explored(visit):
-            keeping.on_named_visit(int(quality))
-    return keeping, kept / could, calls / least_calls
+        if known and passes and recall.is_explored(visit):
+            recall.on_named_visit(int(quality))
+    return recall, kept / could, calls / least_calls
 
 
 def test_the_share_is_kept_for_few_calls_and_the_interval_covers_the_truth() -> None:
@@ -65,39 +65,39 @@ def test_the_share_is_kept_for_few_calls_and_the_interval_covers_the_truth() -> 
     held, ratios, covered = [], [], []
     for number in range(20):
         best, named, chance = week(rng)
-        keeping, kept, ratio = live(best, named, str(number))
+        recall, kept, ratio = live(best, named, str(number))
         truth = np.bincount(best, minlength=101) * chance
-        loss = keeping.loss()
+        loss = recall.loss()
         held.append(kept >= 0.985)
         ratios.append(ratio)
-        covered.append(loss.low <= truth[: keeping.threshold].sum() / truth.sum() <= loss.high)
+        covered.append(loss.low <= truth[: recall.threshold].sum() / truth.sum() <= loss.high)
     assert np.mean(held) >= 0.95 and max(ratios) <= 1.25 and np.mean(covered) >= 0.85
 
 
 def test_it_stays_at_the_floor_until_enough_has_been_seen() -> None:
-    keeping = RecallThreshold(SETTINGS, "run", "cam")
-    needed = keeping.loss().visits_needed
+    recall = RecallThreshold(SETTINGS, "run", "cam")
+    needed = recall.loss().visits_needed
     for _ in range(needed - 25):
-        keeping.on_named_visit(50)
-        assert keeping.threshold == 1 and keeping.loss().visits_needed > 0
+        recall.on_named_visit(50)
+        assert recall.threshold == 1 and recall.loss().visits_needed > 0
     for _ in range(50):
-        keeping.on_named_visit(50)
-    assert keeping.threshold == 50 and keeping.loss().visits_needed == 0
+        recall.on_named_visit(50)
+    assert recall.threshold == 50 and recall.loss().visits_needed == 0
 
 
 def test_another_recognizer_begins_anew_and_a_single_stray_answer_does_not() -> None:
-    keeping = RecallThreshold(SETTINGS, "run", "cam", RecallState("a", [50] * 400, 40))
-    keeping.on_feedback(50, says("b"))
-    keeping.on_feedback(50, says("a"))
-    assert keeping.threshold == 40
+    recall = RecallThreshold(SETTINGS, "run", "cam", RecallState("a", [50] * 400, 40))
+    recall.on_feedback(50, says("b"))
+    recall.on_feedback(50, says("a"))
+    assert recall.threshold == 40
     for _ in range(RECOGNIZER_CHANGE_AFTER):
-        keeping.on_feedback(50, says("b"))
-    assert keeping.threshold == 1 and keeping.loss().visits == 0 and keeping.state().recognizer == "b"
+        recall.on_feedback(50, says("b"))
+    assert recall.threshold == 1 and recall.loss().visits == 0 and recall.state().recognizer == "b"
 
 
 def test_the_gate_learns_from_answers_and_sends_less() -> None:
     gate = GatePolicy(
-        "run", "cam", GateSettings(max_wait_s=100.0), INFO, keeping=RecallThreshold(SETTINGS, "run", "cam")
+        "run", "cam", GateSettings(max_wait_s=100.0), INFO, recall=RecallThreshold(SETTINGS, "run", "cam")
     )
     gate.set_feedback_expected(True)
     for visit in range(300):
@@ -135,11 +135,11 @@ def test_what_was_learned_is_kept_on_disk_for_this_model_and_a_recording_has_its
     learn(first, 300)
     (file,) = tmp_path.iterdir()
     second = GateFactory(config(tmp_path), "again", INFO, None)
-    keeping = second.track_gate("cam").recall
-    assert keeping is not None and keeping.threshold == 60 and second.initial_states() == first.initial_states()
+    recall = second.track_gate("cam").recall
+    assert recall is not None and recall.threshold == 60 and second.initial_states() == first.initial_states()
     replayed = GateFactory(config(tmp_path), "again", INFO, None, {"cam": RecallState("recognizer", [], 20)})
-    keeping = replayed.track_gate("cam").recall
-    assert keeping is not None and keeping.threshold == 20
+    recall = replayed.track_gate("cam").recall
+    assert recall is not None and recall.threshold == 20
     learn(replayed, 30)
     assert GateFactory(config(tmp_path), "x", INFO, None).initial_states() == first.initial_states(), (
         "a replay writes nothing"
@@ -186,12 +186,12 @@ def test_a_shift_of_similarity_at_equal_quality_is_told_and_other_qualities_alon
 
 def test_the_alarm_is_logged_once_and_outlives_a_restart() -> None:
     rng = np.random.default_rng(0)
-    keeping = RecallThreshold(SETTINGS, "run", "cam")
+    recall = RecallThreshold(SETTINGS, "run", "cam")
     with capture_logs() as logs:
         for quality, similarity in [*shots(rng, REFERENCE), *shots(rng, 2 * RECENT, -0.2)]:
-            keeping.on_feedback(quality, says("r", similarity, named=True))
+            recall.on_feedback(quality, says("r", similarity, named=True))
     assert [line["event"] for line in logs] == ["similarity drift detected"]
-    assert RecallThreshold(SETTINGS, "again", "cam", keeping.state()).drift.shift() == keeping.drift.shift()
+    assert RecallThreshold(SETTINGS, "again", "cam", recall.state()).drift.shift() == recall.drift.shift()
 
 
 def live_for_ever(folder: Path, run: int) -> None:

@@ -64,7 +64,7 @@ def look(mtcnn: Detector, scorer: Scorer) -> Look:
 
 def test_a_good_portrait_is_good(portrait: Image, look: Look) -> None:
     advice = look(portrait).advice
-    assert advice is not None and (advice.say, advice.defect, advice.gain) == (GOOD, None, 0)
+    assert advice is not None and (advice.text, advice.defect, advice.gain) == (GOOD, None, 0)
 
 
 MILDER = {
@@ -81,7 +81,7 @@ def test_what_was_done_to_a_face_is_named(defect: Defect, portrait: Image, look:
     spoilt = MILDER[defect](portrait) if defect in MILDER else DEFECTS[defect](portrait, landmarks, rng)
     advice = look(spoilt).advice
     assert advice is not None and advice.defect is defect, advice
-    assert advice.gain >= 4 and advice.say in (SENTENCES[defect], EYES, MOUTH)
+    assert advice.gain >= 4 and advice.text in (SENTENCES[defect], EYES, MOUTH)
 
 
 def test_it_says_what_to_uncover(portrait: Image, look: Look, mtcnn: Detector) -> None:
@@ -93,7 +93,7 @@ def test_it_says_what_to_uncover(portrait: Image, look: Look, mtcnn: Detector) -
         corners = np.array([(22, top, 1), (90, top, 1), (90, bottom, 1), (22, bottom, 1)]) @ back.T
         cv2.fillPoly(image, [np.rint(corners).astype(np.int32)], (30, 30, 40))
         advice = look(image).advice
-        said.add(None if advice is None else advice.say)
+        said.add(None if advice is None else advice.text)
     assert said == {EYES, MOUTH}
 
 
@@ -104,8 +104,8 @@ def test_nothing_is_made_up() -> None:
     face = Detection((0.0, 0.0, 112.0, 112.0), 0.9, ARCFACE_TEMPLATE)
     seen, patches = measure(crop, face, (112, 112)), np.full(49, 0.4, np.float32)
     plain = [adviser.advise(seen, patches, quality) for quality in (99.0, 100.0)]
-    assert {advice.say for advice in plain} == {GOOD}, "nothing can be won"
-    assert UNCLEAR not in {advice.say for advice in plain}
+    assert {advice.text for advice in plain} == {GOOD}, "nothing can be won"
+    assert UNCLEAR not in {advice.text for advice in plain}
 
 
 @settings(max_examples=60)
@@ -125,7 +125,7 @@ def test_whatever_a_face_looks_like_something_is_said(
     patches = rng.uniform(0, 1, side * side).astype(np.float32)
     found = reasons(crop.astype(np.uint8), face, (320, 240), patches, int(rng.integers(101)), "facegate-mobile-s")
     assert all(0 <= value <= 100 for value in msgspec.structs.astuple(found.components))
-    assert found.advice is not None and found.advice.say and 0 <= found.advice.gain <= 100
+    assert found.advice is not None and found.advice.text and 0 <= found.advice.gain <= 100
 
 
 def test_landmarks_in_one_point_are_no_error() -> None:
@@ -154,5 +154,5 @@ def test_a_shot_says_why_on_the_wire(portrait: Image, mtcnn: Detector, scorer: S
 def test_score_says_what_would_help(portrait_file: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "dark.png"), (cv2.imread(str(portrait_file)) * 0.2).astype(np.uint8))
     (line,) = map(json.loads, facegate("score", tmp_path / "dark.png", "--reasons").stdout.splitlines())
-    assert line["advice"]["defect"] == "dark" and line["advice"]["say"] == SENTENCES[Defect.DARK]
+    assert line["advice"]["defect"] == "dark" and line["advice"]["text"] == SENTENCES[Defect.DARK]
     assert line["components"]["brightness"] < 40

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from facegate.demo.rtsp.player import Faults
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.sources.network import NetworkSource
 from facegate.pipeline.sources.packet_reader import ReceivedPacket
+
+from ...camera_faults import Faults
 
 BEGAN_S = 1000.0
 
@@ -50,10 +51,10 @@ class OwnTime:
         del name
         return OwnTimePackets(self, container, stream)
 
-    def watch(self, url: str, at_rest: Callable[[], bool] = lambda: False, **settings: object) -> NetworkSource:
+    def watch(self, url: str, is_idle: Callable[[], bool] = lambda: False, **settings: object) -> NetworkSource:
         """The server's stream as a source."""
         config = CameraConfig.model_validate({"name": "cam", "source": url} | settings)
-        return NetworkSource(config, at_rest, self.open)
+        return NetworkSource(config, is_idle, self.open)
 
 
 class OwnTimePackets:

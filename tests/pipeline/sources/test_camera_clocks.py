@@ -6,19 +6,19 @@ Time is the tests' own, so that a slow machine gives the same figures as a quick
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
 import numpy as np
 import pytest
-from msgspec.structs import replace
 
 from facegate.demo.rtsp.movie import Movie
-from facegate.demo.rtsp.player import Faults, wrong_clocks
 from facegate.demo.rtsp.server import RtspServer
 from facegate.pipeline.records import Detection, Face, FrameRef
 from facegate.pipeline.tracking.bytetrack import FaceTracker
 
+from ...camera_faults import Faults, wrong_clocks
 from ...helpers import transcode
 from .fake_time import OwnTime, on_time
 
@@ -48,7 +48,7 @@ def movie(short_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Movie:
 def watched(movie: Movie, time: OwnTime, faults: Faults) -> tuple[list[FrameRef], int]:
     """What a camera at five looks a second gives, and how many packets it leaves undecoded."""
     stop, refs = Event(), list[FrameRef]()
-    with RtspServer(movie, loop=True, faults=replace(faults, at_once=True)) as server:
+    with RtspServer(movie, loop=True, playback=replace(faults, at_once=True)) as server:
         source = time.watch(server.url, max_fps=LOOKS_PER_S)
         for frame in source.frames(stop):
             refs.append(frame.ref)
@@ -89,7 +89,7 @@ def test_a_wrong_clock_costs_no_look_and_no_picture(
 def test_a_stall_that_bursts_is_caught_up_with_and_its_age_is_told(movie: Movie) -> None:
     stop, refs = Event(), list[FrameRef]()
     faults = Faults(hold_at_s=2.0, hold_for_s=2.5, at_once=True)
-    with RtspServer(movie, loop=True, faults=faults) as server:
+    with RtspServer(movie, loop=True, playback=faults) as server:
         for frame in OwnTime(faults, movie.frame_s).watch(server.url, timeout_s=5.0).frames(stop):
             refs.append(frame.ref)
             if frame.ref.pts_s > 8.5:
@@ -106,7 +106,7 @@ def test_a_decoder_that_was_too_slow_catches_up_by_leaving_pictures_out(movie: M
     """Each picture takes three times as long as it shows, for the first seconds."""
     stop, refs, faults = Event(), list[FrameRef](), Faults(at_once=True)
     time = OwnTime(faults, movie.frame_s)
-    with RtspServer(movie, loop=True, faults=faults) as server:
+    with RtspServer(movie, loop=True, playback=faults) as server:
         source = time.watch(server.url)
         for frame in source.frames(stop):
             refs.append(frame.ref)

@@ -15,9 +15,11 @@ from facegate.demo.rtsp.server import RtspServer
 from facegate.pipeline.detection.scheduler import MAX_DISCOVERY_DELAY_S, DetectionMode, DetectionScheduler
 from facegate.pipeline.records import Detection
 from facegate.pipeline.sources.idle_decoding import (
+    MAX_HELD_BYTES,
     MAX_HELD_PACKETS,
     WARM_UP_PACKETS,
     KeyframeOnlyMode,
+    OnDemandMode,
     PacketAction,
 )
 
@@ -52,7 +54,7 @@ def movie(tmp_path_factory: pytest.TempPathFactory) -> Movie:
 
 def test_a_scene_at_rest_is_hardly_decoded_and_what_moves_is_looked_at_in_time(movie: Movie) -> None:
     attention, looks = DetectionScheduler(), dict[float, bool]()
-    with RtspServer(movie, faults=AT_ONCE) as server:
+    with RtspServer(movie, playback=AT_ONCE) as server:
         source = OwnTime(AT_ONCE).watch(server.url, lambda: attention.is_idle, max_fps=5.0)
         for frame in source.frames(Event()):
             pts_s, look = frame.ref.pts_s, attention.step(frame.image, frame.ref.pts_s)
@@ -78,19 +80,47 @@ def test_a_scene_at_rest_is_hardly_decoded_and_what_moves_is_looked_at_in_time(m
 def test_every_packet_that_is_not_decoded_comes_before_a_key_frame(sizes: list[int], jump: int, since: int) -> None:
     rest, undecoded = KeyframeOnlyMode(), 0
     for size in sizes:
-        how = rest.step(size, key=False, at_rest=True)
+        how = rest.step(size, key=False, is_idle=True)
         undecoded = undecoded + 1 if how is PacketAction.HOLD else 0
         assert undecoded <= MAX_HELD_PACKETS
-    assert rest.step(jump, key=False, at_rest=True) is PacketAction.DECODE, "what stands out is decoded"
+    assert rest.step(jump, key=False, is_idle=True) is PacketAction.DECODE, "what stands out is decoded"
     for size in sizes[:since]:
-        assert rest.step(size, key=False, at_rest=False) is PacketAction.DECODE, "awake, all is"
-    assert rest.step(20_000, key=True, at_rest=True) is PacketAction.DECODE_KEYFRAME
+        assert rest.step(size, key=False, is_idle=False) is PacketAction.DECODE, "awake, all is"
+    assert rest.step(20_000, key=True, is_idle=True) is PacketAction.DECODE_KEYFRAME
 
 
 def test_what_would_take_long_to_decode_is_not_held_for_long() -> None:
     rest = KeyframeOnlyMode()
     for _ in range(100):
         rest.record_decode_time(0.03)
-    decided = [rest.step(1000, key=False, at_rest=True) for _ in range(WARM_UP_PACKETS + 90)]
+    decided = [rest.step(1000, key=False, is_idle=True) for _ in range(WARM_UP_PACKETS + 90)]
     runs = "".join("h" if how is PacketAction.HOLD else " " for how in decided[WARM_UP_PACKETS:]).split()
     assert max(map(len, runs)) <= 8 and len(runs) > 5
+
+
+@given(
+    packets=st.lists(
+        st.tuples(
+            st.sampled_from([0, 0, 0, 0, 1]), st.booleans(), st.sampled_from([900, 90_000, MAX_HELD_BYTES // 3])
+        ),
+        max_size=400,
+    )
+)
+def test_on_demand_whatever_is_decoded_follows_a_key_frame_without_a_gap(
+    packets: list[tuple[int, bool, int]],
+) -> None:
+    mode, held, decoded = OnDemandMode(), list[int](), list[int]()
+    keys = {index for index, (key, _, _) in enumerate(packets) if key}
+    for index, (key, is_idle, size) in enumerate(packets):
+        action = mode.step(size, key=bool(key), is_idle=is_idle)
+        if action in (PacketAction.HOLD_KEYFRAME, PacketAction.DROP):
+            held.clear()
+        if action in (PacketAction.HOLD, PacketAction.HOLD_KEYFRAME):
+            held.append(index)
+            assert is_idle and len(held) <= MAX_HELD_PACKETS
+            assert sum(packets[each][2] for each in held) <= MAX_HELD_BYTES
+        elif action is PacketAction.DECODE:
+            assert not is_idle or not decoded, "idle, only the first key frame"
+            decoded += [*held, index]
+            held.clear()
+    assert all(index in keys or index - 1 in decoded for index in decoded)

@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 
 from facegate.demo.rtsp.movie import Movie
-from facegate.demo.rtsp.player import Faults
 from facegate.demo.rtsp.server import RtspServer
 from facegate.demo.rtsp.session import Credentials
 from facegate.errors import ConfigError, SourceError
@@ -28,6 +27,7 @@ from facegate.pipeline.sources.file import FileSource
 from facegate.pipeline.sources.network import NetworkSource
 from facegate.pipeline.sources.webcam import WebcamSource
 
+from ...camera_faults import Faults
 from ...helpers import free_port, transcode
 from .fake_time import OwnTime
 
@@ -90,7 +90,7 @@ def test_a_damaged_packet_costs_its_frames_and_no_more(tmp_path: Path, short_cli
 
 
 def test_rtsp_gives_the_whole_stream_with_its_times(short_clip: Path) -> None:
-    with RtspServer(Movie(short_clip), faults=AT_ONCE) as server:
+    with RtspServer(Movie(short_clip), playback=AT_ONCE) as server:
         frames = read_all(OwnTime(AT_ONCE).watch(server.url))
     assert len(frames) == 50
     np.testing.assert_allclose([pts for _, pts in frames], np.arange(50) / 25, atol=0.01)
@@ -154,7 +154,7 @@ def test_rtsp_over_udp_gives_the_stream_too(short_clip: Path) -> None:
 
 
 def test_the_cameras_own_clock_comes_with_each_frame(short_clip: Path) -> None:
-    with RtspServer(Movie(short_clip), faults=AT_ONCE) as server:
+    with RtspServer(Movie(short_clip), playback=AT_ONCE) as server:
         before = time()
         refs = [frame.ref for frame in OwnTime(AT_ONCE).watch(server.url).frames(Event())]
         after = time()
@@ -171,16 +171,16 @@ def test_a_stream_may_change_its_size(short_clip: Path, tmp_path: Path) -> None:
         for frame in reader.decode(video=0):
             writer.mux(out.encode(frame.reformat(320, 180, "yuv420p")))
         writer.mux(out.encode())
-    with RtspServer(Movie(short_clip), then=Movie(small), faults=AT_ONCE) as server:
+    with RtspServer(Movie(short_clip), then=Movie(small), playback=AT_ONCE) as server:
         sizes = [frame.ref.width for frame in OwnTime(AT_ONCE).watch(server.url).frames(Event())]
     assert sizes.count(640) == 50 and sizes.count(320) >= 45 and sizes == sorted(sizes, reverse=True)
 
 
 def test_damaged_packets_cost_frames_and_garbage_is_given_up(short_clip: Path) -> None:
-    with RtspServer(Movie(short_clip), faults=Faults(corrupt=0.1)) as server:
+    with RtspServer(Movie(short_clip), playback=Faults(corrupt=0.1)) as server:
         assert read_all(NetworkSource(cam(server.url)))
     with (
-        RtspServer(Movie(short_clip), loop=True, faults=Faults(corrupt=1.0)) as server,
+        RtspServer(Movie(short_clip), loop=True, playback=Faults(corrupt=1.0)) as server,
         pytest.raises(SourceError, match=r"no answer within|no decodable frame|cannot open"),
     ):
         read_all(NetworkSource(cam(server.url, timeout_s=1.0)))
@@ -190,7 +190,7 @@ def test_a_camera_at_rest_that_sends_garbage_is_given_up_in_time(short_clip: Pat
     # At rest only key frames need decoding, so the patience is that of a stream joined before its first one.
     rest = Event()
     faults = Faults(corrupt=1.0, corrupt_at_s=1.0, at_once=True)
-    with RtspServer(Movie(short_clip), faults=faults, loop=True) as server:
+    with RtspServer(Movie(short_clip), playback=faults, loop=True) as server:
         source = OwnTime(faults).watch(server.url, rest.is_set, timeout_s=5.0)
         with pytest.raises(SourceError, match="sent no decodable frame for 20 s"):
             for _ in source.frames(Event()):
@@ -199,7 +199,7 @@ def test_a_camera_at_rest_that_sends_garbage_is_given_up_in_time(short_clip: Pat
 
 def test_a_stall_is_noticed_within_the_time_out(short_clip: Path) -> None:
     faults = Faults(stall_at_s=1.0, at_once=True)
-    with RtspServer(Movie(short_clip), loop=True, faults=faults) as server:
+    with RtspServer(Movie(short_clip), loop=True, playback=faults) as server:
         got = 0
         with pytest.raises(SourceError, match=r"nothing received within the time-out|no decodable frame for 3 s"):
             for _ in NetworkSource(cam(server.url, timeout_s=3.0)).frames(Event()):

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from facegate.demo.rtsp.movie import Movie
-from facegate.demo.rtsp.player import Faults
 from facegate.demo.rtsp.server import RtspServer
 from facegate.pipeline.observability.report import CameraState
 from facegate.pipeline.records import Frame
 from facegate.pipeline.sources.file import FileSource
 
+from ...camera_faults import Faults
 from ...helpers import free_port, transcode, wait_until
 from ..life import config, running
 from .fake_time import OwnTime
@@ -98,14 +98,14 @@ def test_audio_and_b_frames_do_no_harm(short_clip: Path, tmp_path: Path) -> None
 def test_h265_over_rtsp_gives_the_whole_stream(short_clip: Path, tmp_path: Path) -> None:
     hevc = {"x265-params": "log-level=none:bframes=0"}
     path = transcode(short_clip, tmp_path / "hevc.mp4", codec="libx265", **hevc)
-    with RtspServer(Movie(path), faults=AT_ONCE) as server:
+    with RtspServer(Movie(path), playback=AT_ONCE) as server:
         source = OwnTime(AT_ONCE).watch(server.url)
         assert len(list(source.frames(Event()))) == 50 and source.info().codec == "hevc"
 
 
 def test_parameter_sets_may_come_in_the_stream_alone(short_clip: Path) -> None:
     faults = Faults(bare_sdp=True, at_once=True)
-    with RtspServer(Movie(short_clip), faults=faults) as server:
+    with RtspServer(Movie(short_clip), playback=faults) as server:
         assert len(list(OwnTime(faults).watch(server.url).frames(Event()))) == 50
 
 
@@ -125,7 +125,7 @@ def test_a_camera_whose_first_key_frame_comes_after_ten_seconds_is_waited_for(
             writer.mux(out.encode(picture))
         writer.mux(out.encode())
     faults = Faults(late_key=True, at_once=True)
-    with RtspServer(Movie(long), faults=faults) as server:
+    with RtspServer(Movie(long), playback=faults) as server:
         frames = list(OwnTime(faults).watch(server.url, timeout_s=5.0).frames(Event()))
     assert 20 <= len(frames) <= 26
 

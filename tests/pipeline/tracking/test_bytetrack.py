@@ -51,6 +51,18 @@ def test_a_short_gap_is_bridged_and_a_long_absence_ends_the_track() -> None:
     assert ended == (ids[0],)
 
 
+def test_a_camera_that_sent_nothing_for_long_ends_the_track_of_somebody_who_is_still_there() -> None:
+    tracker = make_tracker(lost_s=1.0)
+    for seq in range(4):
+        ids, _ = tracker.step([face(seq, 10)], seq * FRAME_S)
+    bridged, _ = tracker.step([face(10, 10)], 1.0)
+    assert bridged == ids
+    _, ended = tracker.step([face(180, 10)], 18.0)
+    assert ended == (ids[0],)
+    again, _ = tracker.step([face(181, 10)], 18.1)
+    assert again != ids and again[0] is not None
+
+
 def test_a_weak_detection_continues_a_track_but_never_starts_one() -> None:
     tracker = make_tracker()
     for seq in range(3):

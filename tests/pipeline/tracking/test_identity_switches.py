@@ -13,7 +13,7 @@ import pytest
 from facegate.detectors.align import align
 from facegate.detectors.base import Detector
 from facegate.pipeline.config import DetectorConfig, config_for
-from facegate.pipeline.records import Face, FrameRef, Image, ScoredFace, ScoredFrame
+from facegate.pipeline.records import Detection, Face, FrameRef, Image, ScoredFace, ScoredFrame
 from facegate.pipeline.runner import Runner
 from facegate.pipeline.tracking.identity import IdentityThresholds
 from facegate.pipeline.tracking.identity_switches import IdentitySwitchGuard
@@ -107,3 +107,23 @@ def test_no_shot_of_a_spliced_clip_belongs_to_the_wrong_half(
     splice_s = len(people[0]) / 25
     tracks = {shot.track_id: shot.pts_s < splice_s - 0.02 for shot in shots}
     assert sorted(tracks.values()) == [False, True], "one best shot per person"
+
+
+def test_who_is_still_there_after_a_long_silence_of_the_camera_is_a_new_visit() -> None:
+    """The end of the track is reported with the first frame after the silence."""
+    embedding = np.eye(1, 8, dtype=np.float32)[0]
+
+    def frame(seq: int, pts_s: float, track: int | None, ended: tuple[int, ...] = ()) -> ScoredFrame:
+        ref = FrameRef("cam", seq, pts_s, pts_s, None, 320, 240)
+        detection = Detection((10.0, 10.0, 70.0, 90.0), 0.9, np.zeros((5, 2), np.float32))
+        face = Face(f"{seq}-0", ref, detection, np.zeros((112, 112, 3), np.uint8))
+        scored = ScoredFace(face, track or 0, 50, 0.5, np.zeros(1, np.float32), embedding)
+        return ScoredFrame(frame=ref, faces=() if track is None else (scored,), ended=ended)
+
+    for silence_s, same in ((2.0, True), (17.0, False)):
+        guard = IdentitySwitchGuard(IdentityThresholds(0.2, 0.4), reliable=10, merge_s=3.0)
+        before = guard.step(frame(0, 1.0, 0)).faces[0].track_id
+        reported = guard.step(frame(1, 1.0 + silence_s, None, (0,)))
+        after = guard.step(frame(2, 1.2 + silence_s, 1)).faces[0].track_id
+        assert (before == after) is same
+        assert reported.ended == (() if same else (before,))

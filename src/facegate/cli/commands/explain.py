@@ -35,17 +35,17 @@ def explain(
     seen = Recording(recording)
     changed = changed_gates(seen, config, min_quality)
     used = changed or seen.config()
-    stories = collect(list(decide(seen, changed)))
+    histories = collect(list(decide(seen, changed)))
     if track is not None:
-        known = [f"{story.camera}/{story.track_id}" for story in stories]
+        known = [f"{history.camera}/{history.track_id}" for history in histories]
         if track not in known:
             raise ConfigError(f"--track {track} is not in {recording}; it has {', '.join(known[:8])}")
-        stories = [story for story in stories if f"{story.camera}/{story.track_id}" == track]
+        histories = [history for history in histories if f"{history.camera}/{history.track_id}" == track]
     named = {camera.name for camera in used.cameras}
     marks = {
         camera: (used.gate_for(camera) if camera in named else used.gate).min_quality
         for camera in seen.header.gates
     }
-    page = render(f"Run {seen.header.run_id}", seen.header.quality_info, marks, stories)
+    page = render(f"Run {seen.header.run_id}", seen.header.quality_info, marks, histories)
     write_whole(to, page.encode())
     typer.echo(str(to))

@@ -152,7 +152,7 @@ def drain(
     from facegate.fleet import admin
     from facegate.fleet.records import DRAIN
 
-    admin.run(admin.request(_address(fleet, allow_insecure), DRAIN, gate, wanted=not undo))
+    admin.run(admin.request(_address(fleet, allow_insecure), DRAIN, gate, enabled=not undo))
 
 
 @app.command()
@@ -171,7 +171,7 @@ def pause(
     from facegate.fleet import admin
     from facegate.fleet.records import PAUSE
 
-    admin.run(admin.request(_address(fleet, allow_insecure), PAUSE, camera, wanted=not undo))
+    admin.run(admin.request(_address(fleet, allow_insecure), PAUSE, camera, enabled=not undo))
 
 
 @app.command()

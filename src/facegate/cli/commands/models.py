@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,12 +12,24 @@ from facegate.cli.options import ModelCardOption
 from facegate.cli.output.lines import print_json
 from facegate.errors import ModelError
 
+if TYPE_CHECKING:
+    from facegate.scoring.families import ModelCard
+
 app = typer.Typer(no_args_is_help=True, help="Manage quality models: list, show, pull, verify, tune, export.")
 
 Weights = Annotated[
     Path | None,
     typer.Argument(metavar="WEIGHTS", help="Weights (.safetensors or .pt).", show_default="the built-in model"),
 ]
+
+
+def license_lines(card: ModelCard) -> str:
+    """License of the weights, and of what they were made from."""
+    lines = [f"  license: {card.license}"]
+    for item in card.made_from:
+        source = f" ({item.source})" if item.source else ""
+        lines.append(f"    {item.part}: {item.name}, {item.license}{source}")
+    return "\n".join(lines)
 
 
 @app.command("list")
@@ -35,7 +47,7 @@ def list_models() -> None:
         mark = " (default)" if name == DEFAULT_MODEL else ""
         place = f"\n  hub: {card.hub} (facegate models pull {name})" if card.hub else ""
         size = f"patch {arch.patch_size}, {arch.embed_dim} wide, {arch.depth} blocks, {arch.num_heads} heads"
-        sys.stdout.write(f"{name}{mark}\n  {size}\n  {card.source}\n  license: {card.license}{place}\n")
+        sys.stdout.write(f"{name}{mark}\n  {size}\n  {card.source}\n{license_lines(card)}{place}\n")
 
 
 @app.command()
@@ -57,7 +69,7 @@ def verify(
     weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="Weights (.safetensors or .pt).")],
     model_card: ModelCardOption = None,
 ) -> None:
-    """Load weights strictly, score one gray crop, and print the model card and SHA-256.
+    """Load weights strictly, score one gray crop, and print the model card's name, SHA-256 and licenses.
 
     \b
     facegate models verify adaface_vit_base.pt --model-card cvlface-vit-base
@@ -70,7 +82,9 @@ def verify(
     scorer = load_scorer(weights, card=model_card, device="cpu", dtype="fp32")
     scorer.score(np.full((1, 112, 112, 3), 127, np.uint8))
     digest = file_sha256(weights)
-    sys.stdout.write(f"{weights}: matches card '{scorer.card.name}', SHA-256 {digest}\n")
+    sys.stdout.write(
+        f"{weights}: matches card '{scorer.card.name}', SHA-256 {digest}\n{license_lines(scorer.card)}\n"
+    )
 
 
 @app.command()
@@ -112,7 +126,7 @@ def tune(
     from rich.console import Console
     from rich.table import Table
 
-    from facegate.pipeline.flow.cores import share_cores
+    from facegate.cpu import share_cores
     from facegate.scoring.backend_selection import example_crops, tune
     from facegate.scoring.engine import load_scorer, native_bf16
 

@@ -22,7 +22,7 @@ from facegate.cli.options import (
     SettingDefault,
 )
 from facegate.cli.signals import Interrupt, end_at_once_while_loading
-from facegate.errors import ConfigError
+from facegate.errors import ConfigError, os_errors
 
 TAIL_BYTES = 1_000_000
 """Bytes at the end of a results file that are searched for the last events of a killed worker."""
@@ -241,11 +241,9 @@ def _written(path: Path | None) -> set[str]:
 def _open_output(path: Path | None, stack: ExitStack) -> IO[str]:
     if path is None:
         return sys.stdout
-    try:
+    with os_errors(ConfigError, f"cannot write {path}"):
         out = stack.enter_context(path.open("a", encoding="utf-8"))
         if path.is_file() and not _tail(path, 1).endswith(b"\n") and path.stat().st_size:
             out.write("\n")  # a killed worker left a partial line
         fcntl.flock(out, fcntl.LOCK_SH)  # 'gallery remove --everywhere' does not rewrite a file in use
         return out
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {(error.strerror or 'unknown error').lower()}") from error

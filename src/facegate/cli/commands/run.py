@@ -249,9 +249,9 @@ def _watch(
     from facegate.cli.output.best_shots import DEFAULT_FOLDER, BestShots
     from facegate.cli.output.progress import follow
     from facegate.cli.output.tables import show_summary
+    from facegate.cpu import share_cores
     from facegate.pipeline.config import config_for
     from facegate.pipeline.control.data_folder import ConsoleFeed
-    from facegate.pipeline.flow.cores import share_cores
     from facegate.pipeline.observability.contact_sheet import ContactSheet
     from facegate.pipeline.observability.metrics import Monitor
     from facegate.pipeline.observability.report import to_json

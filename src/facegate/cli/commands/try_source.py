@@ -62,9 +62,9 @@ def try_source(
     from rich.console import Console
 
     from facegate.cli.output.best_shots import DEFAULT_FOLDER, BestShots, page_opener
+    from facegate.cpu import share_cores
     from facegate.logs import show_warnings_only
     from facegate.pipeline.config import config_for
-    from facegate.pipeline.flow.cores import share_cores
 
     config = config_for(source)
     config = config.model_copy(
@@ -129,7 +129,7 @@ def _recognition(
             for event in events:
                 tell(event)
 
-        recognizer = Recognizer(lambda: people.gallery, parts.embedder, parts.rule, lines, tell=tell_all)
+        recognizer = Recognizer(lambda: people.gallery, parts.embedder, parts.rule, lines, on_events=tell_all)
 
         def take(shot: Shot) -> None:
             packed = wire.pack(shot)

@@ -42,7 +42,7 @@ td.n{text-align:right;font-variant-numeric:tabular-nums}
 """
 
 
-class TrackStory(msgspec.Struct):
+class TrackHistory(msgspec.Struct):
     """All decisions about one track."""
 
     camera: str
@@ -50,40 +50,40 @@ class TrackStory(msgspec.Struct):
     decisions: list[tuple[float, Decision]]
 
 
-def collect(decisions: list[tuple[float, Decision]]) -> list[TrackStory]:
+def collect(decisions: list[tuple[float, Decision]]) -> list[TrackHistory]:
     """Group decisions by track, in order of first detection."""
-    stories: dict[tuple[str, int], TrackStory] = {}
+    histories: dict[tuple[str, int], TrackHistory] = {}
     for decided_s, decision in decisions:
         key = (decision.face.face.frame.camera, decision.face.track_id)
-        stories.setdefault(key, TrackStory(*key, [])).decisions.append((decided_s, decision))
-    for story in stories.values():
-        story.decisions.sort(key=lambda item: item[1].face.face.frame.pts_s)
-    return sorted(stories.values(), key=lambda s: (s.camera, s.decisions[0][1].face.face.frame.pts_s, s.track_id))
+        histories.setdefault(key, TrackHistory(*key, [])).decisions.append((decided_s, decision))
+    for history in histories.values():
+        history.decisions.sort(key=lambda item: item[1].face.face.frame.pts_s)
+    return sorted(histories.values(), key=lambda s: (s.camera, s.decisions[0][1].face.face.frame.pts_s, s.track_id))
 
 
-def render(title: str, quality: QualityInfo, min_quality: dict[str, int], stories: list[TrackStory]) -> str:
+def render(title: str, quality: QualityInfo, min_quality: dict[str, int], histories: list[TrackHistory]) -> str:
     """Return the page as HTML.
 
     Args:
         title: title of the page.
         quality: model and algorithm of the scores.
         min_quality: threshold of each camera, 0 to 100.
-        stories: tracks with their decisions.
+        histories: tracks with their decisions.
     """
-    faces = sum(len(story.decisions) for story in stories)
-    total = Counter(d.outcome for story in stories for _, d in story.decisions)
+    faces = sum(len(history.decisions) for history in histories)
+    total = Counter(d.outcome for history in histories for _, d in history.decisions)
     sent = total[Outcome.FORWARDED] + total[Outcome.DRY_RUN]
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>",
-        f"<h1>{escape(title)}</h1><p class=note>{faces} faces on {len(stories)} tracks, {sent} forwarded "
+        f"<h1>{escape(title)}</h1><p class=note>{faces} faces on {len(histories)} tracks, {sent} forwarded "
         f"({100 * (1 - sent / max(faces, 1)):.1f} % not sent to recognition). Quality by "
         f"{escape(quality.algorithm)}.</p>",
         _counts(total),
     ]
-    if len(stories) > MAX_TRACKS:
+    if len(histories) > MAX_TRACKS:
         parts.append(f"<p class=note>Only the first {MAX_TRACKS} tracks are shown.</p>")
-    for story in stories[:MAX_TRACKS]:
-        parts.append(_track(story, min_quality.get(story.camera, 0), quality.model))
+    for history in histories[:MAX_TRACKS]:
+        parts.append(_track(history, min_quality.get(history.camera, 0), quality.model))
     return "\n".join(parts) + "</html>\n"
 
 
@@ -95,27 +95,28 @@ def _counts(total: Counter[Outcome]) -> str:
     return f"<table><tr><th>outcome<th>faces{rows}</table>"
 
 
-def _track(story: TrackStory, min_quality: int, model: str) -> str:
-    first, last = story.decisions[0][1].face, story.decisions[-1][1].face
+def _track(history: TrackHistory, min_quality: int, model: str) -> str:
+    first, last = history.decisions[0][1].face, history.decisions[-1][1].face
     start, end = first.face.frame.pts_s, last.face.frame.pts_s
-    total = Counter(decision.outcome for _, decision in story.decisions)
-    shots = [(at, d) for at, d in story.decisions if d.shot is not None or d.outcome is Outcome.DRY_RUN]
+    total = Counter(decision.outcome for _, decision in history.decisions)
+    shots = [(at, d) for at, d in history.decisions if d.shot is not None or d.outcome is Outcome.DRY_RUN]
     pictures = "".join(_shot(at, d, model) for at, d in shots)
     if not shots:
-        scored = [d.face for _, d in story.decisions if isinstance(d.face, ScoredFace)]
+        scored = [d.face for _, d in history.decisions if isinstance(d.face, ScoredFace)]
         if scored:
             pictures = _figure(max(scored, key=lambda face: face.quality), "best, not sent", model)
     return (
-        f"<h2>{escape(story.camera)}, track {story.track_id}: {start:.2f} to {end:.2f} s, "
-        f"{len(story.decisions)} faces, {len(shots)} sent</h2><div class=track><div>{_timeline(story, min_quality)}"
-        f"</div><div>{_counts(total)}</div><div class=shots>{pictures}</div></div>"
+        f"<h2>{escape(history.camera)}, track {history.track_id}: {start:.2f} to {end:.2f} s, "
+        f"{len(history.decisions)} faces, {len(shots)} sent</h2>"
+        f"<div class=track><div>{_timeline(history, min_quality)}</div><div>{_counts(total)}</div>"
+        f"<div class=shots>{pictures}</div></div>"
     )
 
 
-def _timeline(story: TrackStory, min_quality: int) -> str:
+def _timeline(history: TrackHistory, min_quality: int) -> str:
     """Chart of quality over time: a dot per face, a ring per shot, a line at the threshold, a tick per unscored
     face."""
-    times = [d.face.face.frame.pts_s for _, d in story.decisions]
+    times = [d.face.face.frame.pts_s for _, d in history.decisions]
     start, span = times[0], max(times[-1] - times[0], 1e-3)
 
     def x(pts_s: float) -> float:
@@ -134,7 +135,7 @@ def _timeline(story: TrackStory, min_quality: int) -> str:
         f'<line x1=34 x2={WIDTH - 10} y1={y(min_quality):.1f} y2={y(min_quality):.1f} stroke="#c9382b" '
         f'stroke-dasharray="4 3"/>'
     )
-    for _, decision in story.decisions:
+    for _, decision in history.decisions:
         face = decision.face
         if not isinstance(face, ScoredFace):
             left, words = x(face.face.frame.pts_s), decision.outcome.value.replace("_", " ")
@@ -168,7 +169,7 @@ def _shot(decided_s: float, decision: Decision, model: str) -> str:
 def _figure(face: ScoredFace, caption: str, model: str) -> str:
     advice = reasons_of(face, model).advice
     if advice is not None:
-        caption += f"<br>{escape(advice.say)}"
+        caption += f"<br>{escape(advice.text)}"
     picture = cv2.resize(heatmap(face.face.crop, face.patches), None, fx=0.3, fy=0.3, interpolation=cv2.INTER_AREA)
     height, width = picture.shape[:2]
     return (

@@ -13,7 +13,7 @@ import numpy as np
 
 from facegate.detectors.align import align, aligned_landmarks
 from facegate.detectors.base import Detector
-from facegate.errors import ConfigError, SourceError
+from facegate.errors import ConfigError, SourceError, os_errors
 from facegate.pipeline.images import read_image
 from facegate.pipeline.observability.heatmap import heatmap
 from facegate.pipeline.quality.advice import Advice
@@ -45,10 +45,8 @@ def prepare_heatmaps(folder: Path) -> None:
     Raises:
         ConfigError: it cannot be created.
     """
-    try:
+    with os_errors(ConfigError, f"cannot create folder {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"cannot create folder {folder}: {(error.strerror or 'unknown').lower()}") from error
 
 
 def score_images(

@@ -36,7 +36,7 @@ def score(
 
     \b
     facegate score portrait.jpg --reasons
-    facegate score *.jpg --reasons | jq -r '.file + ": " + .advice.say'
+    facegate score *.jpg --reasons | jq -r '.file + ": " + .advice.text'
     facegate score *.jpg --heatmap maps/ | jq .quality
     """
     from facegate.cli.output.face_lines import prepare_heatmaps, score_images

@@ -1,15 +1,17 @@
-"""What users read: plain words, one spelling, log events that stay the same, defaults that are the code's."""
+"""What users and developers read: plain words, one spelling, and log events that stay the same."""
 
 from __future__ import annotations
 
 import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from .test_structure import ROOT, modules
+from ..test_structure import ROOT, modules
 
 BANNED = (
     "so many", "so long", "so often", "anew", "by itself", "any more", "what became of", "is told", "stands",
@@ -25,32 +27,23 @@ FILE_KEYS = ("recogniser", "licence")
 LEVELS = ("debug", "info", "warning", "error", "exception")
 
 
-def docstrings(tree: ast.AST) -> set[int]:
-    """Line numbers of strings that are statements of their own."""
-    return {
-        node.value.lineno
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-    }
-
-
-def strings(path: Path) -> Iterator[tuple[int, str]]:
-    """Every piece of text in a module that is no docstring."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    skipped = docstrings(tree)
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
-            continue
-        if node.lineno not in skipped and node.value not in FILE_KEYS:
+def texts(path: Path) -> Iterator[tuple[int, str]]:
+    """Every string, docstring, comment and name in a module, names in words."""
+    content = path.read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(content)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value not in FILE_KEYS:
             yield node.lineno, node.value
+    for token in tokenize.generate_tokens(io.StringIO(content).readline):
+        if token.type in (tokenize.COMMENT, tokenize.NAME):
+            yield token.start[0], token.string.replace("_", " ")
 
 
 @pytest.mark.parametrize(("module", "path"), modules(), ids=lambda value: value if isinstance(value, str) else "")
-def test_what_a_module_can_say(module: str, path: Path) -> None:
+def test_what_a_module_says(module: str, path: Path) -> None:
     del module
     found = [
         f"{path.name}:{line}: {match[0]!r} in {text!r}"
-        for line, text in strings(path)
+        for line, text in texts(path)
         if (match := WORDS.search(text))
     ]
     assert not found

@@ -17,8 +17,8 @@ from facegate.cli.exit_codes import ExitCode
 from facegate.pipeline.config import DEFAULT_BIND, DeliveryConfig, DetectorConfig, GateConfig
 from facegate.recognition.matching.gallery import DEFAULT_FPIR
 
+from ..test_structure import modules
 from .test_language import WORDS
-from .test_structure import modules
 
 SETTINGS = {
     ("run", "bind"): DeliveryConfig().bind,

@@ -1,0 +1,1 @@
+"""Quality models and recognizers, compared with each other."""

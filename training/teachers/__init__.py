@@ -1,0 +1,1 @@
+"""The recognizers that teach, as networks in torch or OpenVINO."""
