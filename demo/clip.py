@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from facegate.detectors.base import load_detector
-from facegate.errors import ModelError
+from facegate.extras import require
 from facegate.pipeline.images import read_image
 from facegate.pipeline.records import Box, Image
 
@@ -90,9 +90,9 @@ def make_clip(folder: Path, seed: int = 7) -> DemoClip:
 
 
 def _photographs() -> tuple[Image, Image]:
+    require("demo", "the demo, for its photographs,")
     spec = importlib.util.find_spec("insightface")
-    if spec is None or not spec.submodule_search_locations:
-        raise ModelError("the demo needs the photographs of the 'insightface' package: pip install insightface")
+    assert spec is not None and spec.submodule_search_locations
     images = Path(spec.submodule_search_locations[0]) / "data" / "images"
     return read_image(images / "t1.jpg"), read_image(images / "Tom_Hanks_54745.png")
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from facegate.errors import ModelError
+from facegate.extras import installed
 from facegate.pipeline.records import Box, Detection, Floats, Image
 
 FOLLOWED_IOU = 0.3
@@ -63,8 +64,9 @@ def load_detector(
     """Load a detector.
 
     Args:
-        kind: ``auto``, ``mtcnn``, ``yunet`` or ``scrfd``. ``auto`` takes SCRFD if a local insightface pack exists,
-            YuNet if ``path`` names its ONNX file, and the built-in MTCNN otherwise.
+        kind: ``auto``, ``mtcnn``, ``yunet`` or ``scrfd``. ``auto`` takes SCRFD if a local insightface pack and the
+            ``insightface`` extra are installed, YuNet if ``path`` names its ONNX file, and the built-in MTCNN
+            otherwise.
         path: the YuNet ONNX file, or the insightface pack's directory.
         max_side: detection runs on the image shrunk to this longer side; crops still come from full resolution.
         min_face_px: smallest face detected, in pixels of the shrunk image (MTCNN only).
@@ -78,7 +80,7 @@ def load_detector(
         if path is not None:
             kind = "yunet" if path.suffix == ".onnx" else "scrfd"
         else:
-            path = scrfd.find_pack()
+            path = scrfd.find_pack() if installed("insightface") else None
             kind = "mtcnn" if path is None else "scrfd"
     if kind == "mtcnn":
         return mtcnn.MtcnnDetector(max_side=max_side, min_face_px=min_face_px)

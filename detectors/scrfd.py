@@ -15,6 +15,7 @@ import cv2
 from facegate.detectors import face_window
 from facegate.detectors.base import make_detection
 from facegate.errors import ModelError
+from facegate.extras import require
 from facegate.pipeline.records import Box, Detection, Image
 
 PACKS = Path("~/.insightface/models")
@@ -41,6 +42,7 @@ class ScrfdDetector:
     name = "scrfd"
 
     def __init__(self, path: Path, *, max_side: int = 640, min_confidence: float = 0.4) -> None:
+        require("insightface", "detector 'scrfd'")
         from insightface.model_zoo import get_model
 
         file = _detector_file(path) if path.is_dir() else path

@@ -15,7 +15,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from facegate.errors import ModelError
-from facegate.scoring.families import TORCH_SUFFIXES, builtin_card, card_names
+from facegate.extras import TORCH_SUFFIXES
+from facegate.scoring.families import builtin_card, card_names
 from facegate.scoring.network.architecture import Architecture
 from facegate.scoring.network.vit import FaceViT
 

@@ -25,8 +25,6 @@ DEFAULT_MODEL = "facegate-mobile-s"
 Quality = Literal["vitnt", "attention", "norm", "estimate"]
 QUALITIES: tuple[Quality, ...] = get_args(Quality)
 Table = tuple[tuple[float, float], ...]
-TORCH_SUFFIXES = (".pt", ".pth", ".bin")
-"""Suffixes of torch weight files."""
 ARCHITECTURE_KEYS = ("patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio")
 
 FACE_MEAN = (0.5, 0.5, 0.5)
@@ -95,9 +93,10 @@ class Model:
     The network is built on first use, so that running an exported graph does not import torch.
     """
 
-    def __init__(self, card: ModelCard, fingerprint: str, build: Callable[[], FaceViT]) -> None:
-        """Take a card, the fingerprint of the weights, and a function that builds the network."""
+    def __init__(self, card: ModelCard, weights: Path, fingerprint: str, build: Callable[[], FaceViT]) -> None:
+        """Take a card, the weight file and its fingerprint, and a function that builds the network."""
         self.card = card
+        self.weights = weights
         self.fingerprint = fingerprint
         """Id of the weights, for cache keys."""
         self._build = build

@@ -61,7 +61,7 @@ class _Detections:
         self.watched = watched
         self.image: Image = watched.regions.masked(frame.image)
         self.part: Image = watched.regions.crop_to_roi(self.image)
-        self.cut = watched.cuts.step(self.image)
+        self.cut = watched.cuts.step(self.image) or frame.still
         self.mode = watched.scheduler.step(self.part, frame.ref.pts_s, cut=self.cut)
         self.found: list[Detection] = []
         watched.latest_frame = (frame.ref, self.image)
@@ -179,7 +179,7 @@ class DetectStage:
                 self._ledger.settle(face, Outcome.OUTSIDE)
             else:
                 kept.append(face)
-        return FrameFaces(frame=ref, faces=tuple(kept), cut=seen.cut)
+        return FrameFaces(frame=ref, faces=tuple(kept), cut=seen.cut, still=frame.still)
 
 
 def _camera(item: Frame | CameraEnded) -> str:

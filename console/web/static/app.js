@@ -69,6 +69,14 @@ export class ApiError extends Error {
 class ConnectionLost extends Error {}
 
 /**
+ * URL of a path of the console, which a reverse proxy may show below a prefix.
+ * @param {string} path
+ */
+export function at(path) {
+  return new URL("../" + path, import.meta.url).href;
+}
+
+/**
  * @param {string} method
  * @param {string} path
  * @param {unknown} [body]
@@ -77,12 +85,12 @@ class ConnectionLost extends Error {}
  */
 export async function api(method, path, body, headers = {}) {
   const form = body instanceof FormData;
-  const response = await fetch("/api/v1" + path, {
+  const response = await fetch(at("api/v1" + path), {
     method,
     headers: body === undefined || form ? headers : { "content-type": "application/json", ...headers },
     body: body === undefined ? undefined : form ? body : JSON.stringify(body),
   }).catch(() => { throw new ConnectionLost("no connection"); });
-  if (response.status === 401) location.assign("/login");
+  if (response.status === 401) location.assign(at("login"));
   if (!response.ok) {
     const problem = await response.json().catch(() => ({ detail: response.statusText, remedy: "retry" }));
     throw new ApiError(problem, response.status);
@@ -145,7 +153,7 @@ const reloads = [];
  */
 export function subscribe(kind, act, reload) {
   if (!source) {
-    const opened = new EventSource("/api/v1/events");
+    const opened = new EventSource(at("api/v1/events"));
     source = opened;
     let lost = false;
     opened.onerror = () => { lost = true; alarm("No connection"); };
@@ -233,7 +241,7 @@ export const values = (form) => /** @type {Record<string, string>} */ (Object.fr
 
 document.getElementById("log-out")?.addEventListener("click", async () => {
   await api("DELETE", "/session");
-  location.assign("/login");
+  location.assign(at("login"));
 });
 
 // Problems that are shown on every page.

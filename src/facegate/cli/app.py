@@ -24,7 +24,9 @@ from facegate.cli.commands.replay import replay
 from facegate.cli.commands.run import run
 from facegate.cli.commands.serve import serve
 from facegate.cli.commands.spool import app as spool_app
+from facegate.cli.commands.try_source import try_source
 from facegate.cli.exit_codes import ExitCode
+from facegate.cli.needed_extras import check_commands
 from facegate.cli.signals import leave
 from facegate.cpu import set_wait_policy
 from facegate.errors import FacegateError
@@ -49,16 +51,18 @@ for command in (
     explain,
     probe_command,
     demo,
+    try_source,
     backup,
     restore,
     doctor,
 ):
-    app.command(command.__name__.removesuffix("_command").replace("_", "-"))(command)
+    app.command(command.__name__.removesuffix("_command").removesuffix("_source").replace("_", "-"))(command)
 app.add_typer(fleet_app, name="fleet")
 app.add_typer(gallery_app, name="gallery")
 app.add_typer(models_app, name="models")
 app.add_typer(spool_app, name="spool")
 app.add_typer(keys_app, name="keys")
+check_commands(app)
 
 
 def _print_version(requested: bool) -> None:

@@ -59,8 +59,8 @@ def _cost_line(cost: CostReport) -> str:
     return f"cost: {cost.cores:.2f} cores ({stages}){per_frame}"
 
 
-def show_summary(report: RunReport) -> None:
-    """Print the summary of a run to stderr."""
+def show_summary(report: RunReport, *, without_worker: bool = False) -> None:
+    """Print the summary of a run to stderr; nothing about workers if the run needed none and had none."""
     console = Console(stderr=True)
     console.print(summary_table(report))
     if report.cost.total_s:
@@ -71,7 +71,7 @@ def show_summary(report: RunReport) -> None:
         f"{report.observed} faces on {report.tracks} tracks, {report.shots} forwarded "
         f"({kept:.1f} % not sent to recognition); {report.duration_s:.1f} s"
     )
-    if delivery.accepted or not delivery.outputs:
+    if (delivery.accepted or not delivery.outputs) and not without_worker:
         feedback = (
             f"; {delivery.answered - delivery.inconclusive} of {delivery.answered} results conclusive"
             if delivery.answered
