@@ -39,7 +39,8 @@ from facegate.pipeline.records import (
 )
 from facegate.pipeline.watch import ShotQueue
 from facegate.recognition.embedders import Embedder, recognizer_id
-from facegate.recognition.matching.gallery import DecisionRule, Gallery
+from facegate.recognition.matching.decision_rule import DecisionRule
+from facegate.recognition.matching.gallery import Gallery
 from facegate.recognition.worker.visits import VisitEvent, Visits
 from facegate.sinks.wire import header_of
 

@@ -12,7 +12,8 @@ import msgspec
 from facegate.cli.options import DetectorKind
 from facegate.recognition.embedders import Embedder
 from facegate.recognition.loading import load_recognition
-from facegate.recognition.matching.gallery import DecisionRule, Gallery
+from facegate.recognition.matching.decision_rule import DecisionRule
+from facegate.recognition.matching.gallery import Gallery
 
 if TYPE_CHECKING:
     from facegate.evaluation.savings import Observer

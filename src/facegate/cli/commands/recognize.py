@@ -206,7 +206,7 @@ def _keep_whole(gallery: Path, stack: ExitStack) -> None:
     file = DataFile("people.db", gallery.absolute(), GALLERY)
     folder = file.path.parent / FOLDER
     heal(file, [folder])
-    stack.enter_context(closing(BackupKeeper(folder, lambda: [] if console_uses(folder.parent) else [file])))
+    stack.enter_context(BackupKeeper(folder, lambda: [] if console_uses(folder.parent) else [file]))
 
 
 def _outputs(output: Path | None, to: list[str] | tuple[str, ...], endpoints: list[str]) -> list[str]:
