@@ -23,6 +23,7 @@ from facegate.cli.commands.recognize import recognize
 from facegate.cli.commands.replay import replay
 from facegate.cli.commands.run import run
 from facegate.cli.commands.serve import serve
+from facegate.cli.commands.service import app as service_app
 from facegate.cli.commands.spool import app as spool_app
 from facegate.cli.commands.try_source import try_source
 from facegate.cli.exit_codes import ExitCode
@@ -62,6 +63,7 @@ app.add_typer(gallery_app, name="gallery")
 app.add_typer(models_app, name="models")
 app.add_typer(spool_app, name="spool")
 app.add_typer(keys_app, name="keys")
+app.add_typer(service_app, name="service")
 check_commands(app)
 
 
