@@ -16,14 +16,14 @@ from facegate.cli.commands.explain import explain
 from facegate.cli.commands.fleet import app as fleet_app
 from facegate.cli.commands.gallery import app as gallery_app
 from facegate.cli.commands.keys import app as keys_app
-from facegate.cli.commands.maintenance import backup, doctor, restore
 from facegate.cli.commands.models import app as models_app
+from facegate.cli.commands.operation.maintenance import backup, doctor, restore
+from facegate.cli.commands.operation.service import app as service_app
 from facegate.cli.commands.probe import probe_command
 from facegate.cli.commands.recognize import recognize
 from facegate.cli.commands.replay import replay
 from facegate.cli.commands.run import run
 from facegate.cli.commands.serve import serve
-from facegate.cli.commands.service import app as service_app
 from facegate.cli.commands.spool import app as spool_app
 from facegate.cli.commands.try_source import try_source
 from facegate.cli.exit_codes import ExitCode
