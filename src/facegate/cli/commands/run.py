@@ -180,6 +180,9 @@ def run(
     cameras are added, removed and changed without a restart.
     """
     end_at_once_while_loading()
+    from facegate.pipeline.runtime.malloc_trim import limit_arenas
+
+    limit_arenas()
     if cores:
         from facegate.cpu import pin
 
