@@ -5,11 +5,11 @@
 # vector is divided by sqrt(sum of squares + 1.19e-7), the spacing of float32 at 1. A vector of length 1e-3 comes out
 # with length 0.945, one of length 1e-4 with 0.28. ONNX Runtime returns length 1 for both; zeros stay zeros in both.
 #
-# Why it matters: recognition models end in this operator, and the length of the embedding before it is a known measure
+# Why it matters: a recognition model may end in this operator, and the length of the embedding before it is a known measure
 # of face quality: poor faces have short embeddings. Where a model gives small values, their similarities shrink under
 # OpenVINO, and comparing such an embedding with itself no longer gives 1. Expected before the run: unit length from both.
 #
-# Seen (length in -> OpenVINO): 1 -> 1.0000, 1e-2 -> 0.9994, 1e-3 -> 0.9453, 1e-4 -> 0.2783, 1e-5 -> 0.0290.
+# Seen (length in -> OpenVINO): 1 -> 1.0000, 1e-2 -> 0.9994, 1e-3 -> 0.9452, 1e-4 -> 0.2782, 1e-5 -> 0.0290.
 set -euo pipefail
 T=$(mktemp -d)
 trap 'rm -rf "$T"' EXIT

@@ -8,7 +8,8 @@
 # Two people close together are two faces under one runtime and one under the other, so detections recorded with one
 # cannot be compared with the other's by count. Expected before the run: the same boxes from both.
 #
-# Seen: threshold 0.5, overlap 0.5: ONNX Runtime keeps 0 and 1, OpenVINO 0; with the threshold 0.51 both keep 0 and 1, with 0.49 both keep 0.
+# Seen: overlap 0.5, threshold 0.5: ONNX Runtime keeps both boxes, OpenVINO one; threshold 0.51: both runtimes keep
+# both; threshold 0.49: both keep one.
 set -euo pipefail
 T=$(mktemp -d)
 trap 'rm -rf "$T"' EXIT
