@@ -14,7 +14,7 @@ T=$(mktemp -d)
 trap 'rm -rf "$T"' EXIT
 python3 -m venv "$T/venv"
 "$T/venv/bin/pip" install -qq av==18.1.0 numpy==2.4.6
-"$T/venv/bin/python" - 2>/dev/null <<'EOF'
+SVT_LOG=1 "$T/venv/bin/python" - <<'EOF'
 import io
 
 import av
