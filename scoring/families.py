@@ -16,6 +16,7 @@ import msgspec
 
 from facegate.errors import ModelError, os_errors
 from facegate.scoring.network.architecture import Architecture
+from facegate.yaml_text import decode_yaml
 
 if TYPE_CHECKING:
     from facegate.scoring.network.vit import FaceViT
@@ -144,7 +145,7 @@ def builtin_card(name: str) -> ModelCard:
 
 def _decode_card(content: bytes, where: str) -> ModelCard:
     try:
-        return msgspec.yaml.decode(content, type=ModelCard)
+        return decode_yaml(content, ModelCard)
     except msgspec.DecodeError as error:
         raise ModelError(f"model card {where} is not valid: {error}") from error
 

@@ -21,6 +21,8 @@ FOLDERS = tuple(sorted(path.name for path in PACKAGE.iterdir() if path.is_symlin
 # A module may import from its own room and from rooms above it in this list; the longest prefix counts.
 ROOMS = (
     "facegate.errors",
+    "facegate.plurals",
+    "facegate.yaml_text",
     "facegate.clock",
     "facegate.paths",
     "facegate.database",

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from facegate.errors import ConfigError, SourceError, os_errors
 from facegate.pipeline.config.messages import problem, yaml_problem
 from facegate.pipeline.config.run import RunConfig
+from facegate.yaml_text import load_yaml
 
 UNRESOLVED = "unresolved"
 """Placeholder for a variable; as long as the shortest secret."""
@@ -49,7 +50,7 @@ def read_yaml(path: Path) -> Any:
     """
     try:
         with os_errors(ConfigError, f"cannot read {path}"):
-            return yaml.safe_load(path.read_text(encoding="utf-8"))
+            return load_yaml(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise yaml_problem(path, error) from error
 

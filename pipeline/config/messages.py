@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -66,7 +67,6 @@ _YAML = {
     "found unexpected end of stream": "a quotation mark that is not closed",
     "found undefined alias": "text that starts with '*'; put it in quotes",
     "could not determine a constructor": "text that starts with '!'; put it in quotes",
-    "found duplicate key": "a key that occurs twice",
     "found unknown escape character": "an unknown escape in double quotes; use single quotes",
 }
 """By the start of the parser's text."""
@@ -114,6 +114,8 @@ def yaml_problem(path: Path, error: Exception) -> ConfigError:
     line = f" near line {mark.line + 1}" if mark else ""
     text = str(getattr(error, "problem", None) or "")
     reason = next((message for start, message in _YAML.items() if text.startswith(start)), None)
+    if twice := re.match(r'found duplicate key "([^"\n]*)"', text):
+        reason = f"the key '{twice[1]}' occurs twice in one section; remove one of them"
     if hasattr(error, "character"):
         reason = "a control character"
     return ConfigError(f"{path} is not valid YAML{line}: {reason or 'check quotes, colons and indentation there'}")

@@ -104,14 +104,20 @@ class Recorder:
         """
         with os_errors(ConfigError, f"cannot write {path}"):
             self._file = path.open("wb", buffering=0)  # concurrent readers see every object
+        self._path = path
         self._every_crop = every_crop
         self._lock = Lock()
         self.size = 0
         """Bytes written."""
         self.position = RecordingPosition(path.name, 0)
-        self._write(
-            Header(FORMAT, begin.run_id, begin.info, begin.people, _gates(config), learned, round(time(), 3))
-        )
+        header = Header(FORMAT, begin.run_id, begin.info, begin.people, _gates(config), learned, round(time(), 3))
+        try:
+            self._write(header)
+        except ConfigError:
+            self._file.close()
+            if path.is_file():  # not a device
+                path.unlink()
+            raise
 
     def write(self, item: ScoredFrame | FeedbackBatch) -> None:
         """See :class:`RecordingWriter`."""
@@ -134,7 +140,7 @@ class Recorder:
 
     def _write(self, item: Header | RecordedFrame | RecordedFeedback | RecordedGates) -> None:
         content = msgspec.msgpack.encode(item)
-        with self._lock:
+        with self._lock, os_errors(ConfigError, f"cannot write {self._path}"):
             self.position = RecordingPosition(self.position.segment, self.size)
             whole = _LENGTH.pack(len(content)) + content
             if self._file.write(whole) != len(whole):

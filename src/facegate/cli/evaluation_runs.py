@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from facegate.cli.options import DetectorKind
+from facegate.plurals import count
 from facegate.recognition.embedders import Embedder
 from facegate.recognition.loading import load_recognition
 from facegate.recognition.matching.gallery import DecisionRule, Gallery
@@ -103,7 +104,7 @@ def _run(name: str, config: RunConfig, observer: Observer) -> Runner:
         for _ in queue:
             pass
         runner.close(linger_s=0)
-    sys.stderr.write(f"{name}: {len(observer.faces)} faces\n")
+    sys.stderr.write(f"{name}: {count(len(observer.faces), 'face')}\n")
     return runner
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from facegate.plurals import count
+
 if TYPE_CHECKING:
     from facegate.pipeline.cameras.probe import Probe
 
@@ -45,7 +47,7 @@ def probe_command(
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
         return
     table = Table(title=found.source, title_justify="left", show_header=False)
-    measured = f"{found.fps_measured:g} in {found.frames} frames"
+    measured = f"{found.fps_measured:g} in {count(found.frames, 'frame')}"
     rows = {
         "kind": "live" if found.live else "file",
         "codec": found.codec or "-",

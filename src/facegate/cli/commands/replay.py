@@ -9,6 +9,7 @@ import msgspec
 import typer
 
 from facegate.cli.files import check_writable, write_whole
+from facegate.plurals import count
 
 RecordingArgument = Annotated[
     Path,
@@ -54,7 +55,7 @@ def replay(
     if log is not None:
         write_whole(log, b"".join(msgspec.json.encode(item) + b"\n" for item in after))
     recorded, replayed = outcomes(before), outcomes(after)
-    table = Table("outcome", title=f"{recording}: {len(before)} faces", title_justify="left")
+    table = Table("outcome", title=f"{recording}: {count(len(before), 'face')}", title_justify="left")
     table.add_column("recorded gate", justify="right")
     if changed is not None:
         table.add_column("this gate", justify="right")
@@ -74,8 +75,8 @@ def replay(
             for lines in (before, after)
         ]
         console.print(
-            f"{moved} faces have another outcome; {len(tracks[0] - tracks[1])} tracks have no shots left, "
-            f"{len(tracks[1] - tracks[0])} have shots that had none"
+            f"faces with another outcome: {moved}; tracks without shots now: {len(tracks[0] - tracks[1])}, "
+            f"with shots only now: {len(tracks[1] - tracks[0])}"
         )
 
 
