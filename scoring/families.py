@@ -150,6 +150,16 @@ def _decode_card(content: bytes, where: str) -> ModelCard:
         raise ModelError(f"model card {where} is not valid: {error}") from error
 
 
+def check_readable(path: Path) -> None:
+    """Check that a file can be opened, before a library tries to, whose own words do not say so.
+
+    Raises:
+        ModelError: it cannot.
+    """
+    with os_errors(ModelError, f"cannot read {path}", "give a file that exists"), path.open("rb"):
+        pass
+
+
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file as hex."""
     with path.open("rb") as file:

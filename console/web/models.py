@@ -203,7 +203,9 @@ class VisitOut(BaseModel):
     camera: str
     track_id: int
     first: float
+    """Unix time at which the person came into view."""
     last: float
+    """Unix time at which the person was last seen; it grows until ``ended``."""
     shots: int
     best: str | None
     """``shot_id`` of the best shot."""
@@ -244,7 +246,9 @@ class TimelineOut(BaseModel):
     camera: str
     track_id: int
     first: float
+    """Unix time of the first face."""
     last: float
+    """Unix time of the last face so far."""
     faces: int
     outcomes: dict[str, int]
     threshold: int | None
@@ -259,7 +263,9 @@ class TrackSummaryOut(BaseModel):
     run_id: str
     track_id: int
     first: float
+    """Unix time of the first face."""
     last: float
+    """Unix time of the last face so far."""
     faces: int
     quality: int | None
     outcomes: dict[str, int]

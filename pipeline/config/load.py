@@ -76,6 +76,8 @@ def config_for(source: str | Path | RunConfig) -> RunConfig:
     if isinstance(source, RunConfig):
         return source.watched()
     text = str(source)
+    if not text.strip():
+        raise ConfigError("the source is empty: give a stream URL, a file, or the number of a webcam")
     if "://" not in text and Path(text).suffix.lower() in (".yaml", ".yml"):
         return load_config(Path(text)).watched()
     if not text.isdecimal() and "://" not in text and not Path(text).exists():

@@ -96,6 +96,8 @@ def explain(error: Mapping[str, Any]) -> str:
     }
     pattern = _PATTERNS.get(str(context.get("pattern")))
     message = pattern or _MESSAGES.get(error["type"], "is not valid").format(**context)
+    if error["type"] == "string_too_short" and not error.get("input"):
+        return "must not be empty"
     given, location = error.get("input"), error["loc"]
     shown = isinstance(given, str | int | float) and not any(part in SECRETS for part in location[-1:])
     return f"{message[:1].lower()}{message[1:]}" + (f" (got {_value(given)})" if shown else "")

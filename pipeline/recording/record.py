@@ -181,6 +181,9 @@ class Recording:
         self._path = path
         self._crops = crops
         self._warned: set[str] = set()
+        self.cut: str | None = None
+        """Where the recording is incomplete, after :meth:`events` has been read: its run goes on, was killed, or had
+        a full disk; or the file was copied in part. ``None`` if every object is whole."""
         self.header = self._header(self._pieces()[0])
 
     def config(self) -> RunConfig:
@@ -193,6 +196,7 @@ class Recording:
         Raises:
             ConfigError: damaged.
         """
+        self.cut = None
         for index, piece in enumerate(self._pieces()):
             header = self._header(piece)
             if index:
@@ -259,7 +263,9 @@ class Recording:
                 file.seek(offset)
             else:
                 _read(file, piece)
+            whole = file.tell()
             while (content := _read(file, piece)) is not None:
+                whole = file.tell()
                 try:
                     item = msgspec.msgpack.decode(content, type=RecordedFrame | RecordedFeedback | RecordedGates)
                     if isinstance(item, RecordedFeedback):
@@ -272,6 +278,8 @@ class Recording:
                         yield scored_frame(item, self._crops)
                 except (msgspec.DecodeError, ValueError) as error:
                     raise ConfigError(f"{piece} is damaged: {error}") from error
+            if file.seek(0, os.SEEK_END) > whole:
+                self.cut = f"{piece} ends in the middle of an object, after {whole} bytes"
 
 
 def config_of(gates: dict[str, dict[str, Any]]) -> RunConfig:

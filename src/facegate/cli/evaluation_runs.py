@@ -87,7 +87,9 @@ def observed(
     """Run each source and recognize every face; yields the faces and the runner with its gates."""
     from facegate.cpu import share_cores
     from facegate.evaluation.savings import Observer
+    from facegate.logs import show_warnings_only
 
+    show_warnings_only()  # the shots of these runs are not those of a gate
     share_cores()
     for name, config in configs:
         observer = Observer(name, known.embedder, known.gallery, known.rule)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from facegate.errors import ConfigError
 from facegate.plurals import count
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def probe_command(
     from facegate.pipeline.cameras.probe import probe
     from facegate.pipeline.config import build_config
 
+    if not source.strip():
+        raise ConfigError("SOURCE is empty: give a stream URL, a file, or the number of a webcam")
     camera = {"name": "probe", "source": source, "timeout_s": timeout, "transport": transport}
     config = build_config({"cameras": [camera]}, "command line").cameras[0]
     found = probe(config, seconds, Event())
