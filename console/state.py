@@ -62,7 +62,7 @@ class ConsoleState(msgspec.Struct, frozen=True):
         return {"store": store, "recordings": recordings, "free": shutil.disk_usage(self.folder.data).free}
 
     def stored(self) -> tuple[dict[str, int], list[str]]:
-        """Numbers of shots and visits, and notices: damaged files and their replacements, from the notes beside them.
+        """Numbers of shots and visits, and notices of damaged files and their replacements.
 
         The numbers are missing while the store cannot be read, and a notice says why.
         """
