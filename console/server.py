@@ -6,7 +6,7 @@ import fcntl
 import ipaddress
 import socket
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -123,7 +123,7 @@ def _keep_whole(data: Path, options: ServeOptions, opened: ExitStack) -> None:
         return data_files(data, gallery, options.config)
 
     heal_all(files(), [backups, gallery.parent / FOLDER])
-    opened.enter_context(closing(BackupKeeper(backups, files)))
+    opened.enter_context(BackupKeeper(backups, files))
 
 
 def _health(console: ConsoleState) -> tuple[bool, bytes]:

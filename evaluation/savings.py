@@ -37,11 +37,12 @@ from facegate.pipeline.records import (
     SkippedFace,
 )
 from facegate.pipeline.watch import ShotQueue
+from facegate.pipeline.yaml_text import decode_yaml
 from facegate.recognition.embedders import Embedder, recognizer_id
-from facegate.recognition.matching.gallery import DecisionRule, Gallery
+from facegate.recognition.matching.decision_rule import DecisionRule
+from facegate.recognition.matching.gallery import Gallery
 from facegate.recognition.worker.visits import VisitEvent, Visits
 from facegate.sinks.wire import header_of
-from facegate.yaml_text import decode_yaml
 
 POLICIES = ("every_face", "naive", "facegate")
 HEADER_BYTES = 400

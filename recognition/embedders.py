@@ -26,9 +26,9 @@ from facegate.errors import ConfigError, ModelError, os_errors
 from facegate.extras import installed, require
 from facegate.inference import session
 from facegate.pipeline.records import Floats, Image, contiguous
+from facegate.pipeline.yaml_text import decode_yaml
 from facegate.scoring.engine import Scorer, load_scorer
 from facegate.scoring.families import DEFAULT_MODEL
-from facegate.yaml_text import decode_yaml
 
 CARDS = "facegate.recognition"
 BATCH = 8

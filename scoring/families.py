@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import msgspec
 
 from facegate.errors import ModelError, os_errors
+from facegate.pipeline.yaml_text import decode_yaml
 from facegate.scoring.network.architecture import Architecture
-from facegate.yaml_text import decode_yaml
 
 if TYPE_CHECKING:
     from facegate.scoring.network.vit import FaceViT

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from facegate.errors import ConfigError, SourceError, os_errors
 from facegate.pipeline.config.messages import problem, yaml_problem
 from facegate.pipeline.config.run import RunConfig
-from facegate.yaml_text import load_yaml
+from facegate.pipeline.yaml_text import load_yaml
 
 UNRESOLVED = "unresolved"
 """Placeholder for a variable; as long as the shortest secret."""

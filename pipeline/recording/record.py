@@ -182,8 +182,8 @@ class Recording:
         self._crops = crops
         self._warned: set[str] = set()
         self.cut: str | None = None
-        """Where the recording is incomplete, after :meth:`events` has been read: its run goes on, was killed, or had
-        a full disk; or the file was copied in part. ``None`` if every object is whole."""
+        """Where the recording is incomplete, once :meth:`events` has been read; ``None`` if every object is whole.
+        The run goes on, was killed, or had a full disk; or the file was copied in part."""
         self.header = self._header(self._pieces()[0])
 
     def config(self) -> RunConfig:

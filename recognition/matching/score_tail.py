@@ -27,7 +27,7 @@ from safetensors.numpy import load, save
 from facegate.errors import ConfigError, ModelError, os_errors
 from facegate.paths import replacing
 from facegate.pipeline.records import Floats
-from facegate.yaml_text import decode_yaml
+from facegate.pipeline.yaml_text import decode_yaml
 
 SHARE = 1e-3
 """Fraction of the non-mated scores that form the tail."""

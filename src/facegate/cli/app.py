@@ -16,8 +16,9 @@ from facegate.cli.commands.explain import explain
 from facegate.cli.commands.fleet import app as fleet_app
 from facegate.cli.commands.gallery import app as gallery_app
 from facegate.cli.commands.keys import app as keys_app
-from facegate.cli.commands.maintenance import backup, doctor, restore
 from facegate.cli.commands.models import app as models_app
+from facegate.cli.commands.operation.maintenance import backup, doctor, restore
+from facegate.cli.commands.operation.service import app as service_app
 from facegate.cli.commands.probe import probe_command
 from facegate.cli.commands.recognize import recognize
 from facegate.cli.commands.replay import replay
@@ -63,6 +64,7 @@ app.add_typer(gallery_app, name="gallery")
 app.add_typer(models_app, name="models")
 app.add_typer(spool_app, name="spool")
 app.add_typer(keys_app, name="keys")
+app.add_typer(service_app, name="service")
 check_commands(app)
 
 

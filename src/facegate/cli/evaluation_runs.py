@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from facegate.cli.options import DetectorKind
-from facegate.plurals import count
+from facegate.pipeline.plurals import count
 from facegate.recognition.embedders import Embedder
 from facegate.recognition.loading import load_recognition
-from facegate.recognition.matching.gallery import DecisionRule, Gallery
+from facegate.recognition.matching.decision_rule import DecisionRule
+from facegate.recognition.matching.gallery import Gallery
 
 if TYPE_CHECKING:
     from facegate.evaluation.savings import Observer

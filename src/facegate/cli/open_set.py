@@ -16,11 +16,11 @@ from facegate.errors import ConfigError, os_errors
 from facegate.evaluation.datasets import load_set
 from facegate.evaluation.evaluate import Results
 from facegate.evaluation.open_set import Faces, OpenSet, evaluate_open_set, fit_impostor_model, plot
+from facegate.pipeline.yaml_text import decode_yaml
 from facegate.recognition.embedders import load_embedder
 from facegate.recognition.matching.score_tail import write_impostor_model
 from facegate.scoring.backend_selection import cache_folder
 from facegate.scoring.engine import load_scorer
-from facegate.yaml_text import decode_yaml
 
 
 def run_open_set(

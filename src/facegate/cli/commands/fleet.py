@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facegate.cli.output.lines import print_json
-from facegate.plurals import count
+from facegate.pipeline.plurals import count
 
 if TYPE_CHECKING:
     from facegate.fleet.admin import FleetSummary

@@ -22,7 +22,7 @@ from facegate.cli.options import (
 from facegate.cli.output.lines import print_faults, print_json
 from facegate.cli.signals import end_at_once_while_loading
 from facegate.errors import ConfigError, GalleryError
-from facegate.plurals import count
+from facegate.pipeline.plurals import count
 
 if TYPE_CHECKING:
     from facegate.recognition.enrollment.gallery_store import GalleryStore

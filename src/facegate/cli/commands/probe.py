@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from facegate.errors import ConfigError
-from facegate.plurals import count
+from facegate.pipeline.plurals import count
 
 if TYPE_CHECKING:
     from facegate.pipeline.cameras.probe import Probe

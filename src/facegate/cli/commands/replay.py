@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from facegate.cli.files import check_writable, write_whole
-from facegate.plurals import count
+from facegate.pipeline.plurals import count
 
 if TYPE_CHECKING:
     from facegate.pipeline.recording.record import Recording
@@ -89,8 +89,8 @@ def warn_if_cut(seen: Recording) -> None:
     """Say on stderr that a recording that was read is incomplete."""
     if seen.cut is not None:
         sys.stderr.write(
-            f"facegate: the recording is incomplete: {seen.cut}; later faces are missing here. Its run goes on or was "
-            "killed, or the file was not copied completely\n"
+            f"facegate: the recording is incomplete: {seen.cut}; later faces are missing here. Its run goes on "
+            "or was killed, or the file was not copied completely\n"
         )
 
 

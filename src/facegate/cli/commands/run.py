@@ -23,10 +23,10 @@ from facegate.cli.options import (
 )
 from facegate.cli.signals import Interrupt, end_at_once_while_loading
 from facegate.errors import ConfigError
-from facegate.plurals import count, were
+from facegate.pipeline.plurals import count, were
 
 if TYPE_CHECKING:
-    from facegate.cli.output.best_shots import BestShots
+    from facegate.cli.output.best_shots import ShotOverview
     from facegate.pipeline.config import RunConfig
     from facegate.pipeline.gating.gate import Decision
     from facegate.pipeline.observability.report import RunReport
@@ -182,6 +182,9 @@ def run(
     cameras are added, removed and changed without a restart.
     """
     end_at_once_while_loading()
+    from facegate.pipeline.runtime.malloc_trim import limit_arenas
+
+    limit_arenas()
     if cores:
         from facegate.cpu import pin
 
@@ -248,7 +251,7 @@ def _watch(
 
     Unless it ``needs_worker``, a run whose shots nobody acknowledged is complete: its best shots are shown.
     """
-    from facegate.cli.output.best_shots import DEFAULT_FOLDER, BestShots
+    from facegate.cli.output.best_shots import DEFAULT_FOLDER, ShotOverview
     from facegate.cli.output.progress import follow
     from facegate.cli.output.tables import show_summary
     from facegate.cpu import share_cores
@@ -270,7 +273,7 @@ def _watch(
     feed = ConsoleFeed(data, control)
     config = read_config()
     sheet = ContactSheet(save) if save is not None else None
-    best = BestShots(source, film=bool(everywhere.get("film")))
+    best = ShotOverview(source, film=bool(everywhere.get("film")))
     share_cores()
     delivery = config.delivery
 
@@ -312,7 +315,7 @@ def _watch(
     raise typer.Exit(interrupted.exit_code or _exit_code(result, delivery.bind, alone=alone))
 
 
-def _show_best(best: BestShots, source: str, folder: Path | None, *, crops: bool, alone: bool) -> None:
+def _show_best(best: ShotOverview, source: str, folder: Path | None, *, crops: bool, alone: bool) -> None:
     """Show the best shots on the screen and in a folder; say how to add names if no worker did."""
     from rich.console import Console
 

@@ -13,7 +13,7 @@ import typer
 from facegate.cli.exit_codes import ExitCode
 from facegate.cli.options import SettingDefault
 from facegate.cli.output.lines import print_json
-from facegate.plurals import count
+from facegate.pipeline.plurals import count
 
 app = typer.Typer(
     no_args_is_help=True, help="Manage undelivered shots on disk: status, retry, export, purge, dead."

@@ -42,7 +42,7 @@ class BestShot(msgspec.Struct, frozen=True, eq=False):
     crop: Image
 
 
-class BestShots:
+class ShotOverview:
     """Collects the best shot of each track."""
 
     def __init__(self, source: str, *, film: bool = False) -> None:

@@ -12,9 +12,9 @@ import msgspec
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.images import encode_jpeg
 from facegate.pipeline.observability.heatmap import heatmap
+from facegate.pipeline.plurals import count
 from facegate.pipeline.quality.explain import reasons_of
 from facegate.pipeline.records import Image, Outcome, QualityInfo, ScoredFace
-from facegate.plurals import count
 
 WIDTH, HEIGHT = 640, 150
 MAX_TRACKS = 500

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from html import escape
 
 from facegate.pipeline.images import encode_jpeg
+from facegate.pipeline.plurals import count
 from facegate.pipeline.records import Image
-from facegate.plurals import count
 from facegate.recognition.enrollment.checks import Fault
 from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.records import Picture

@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from facegate.plurals import count
+from facegate.pipeline.plurals import count
 
 if TYPE_CHECKING:
     from facegate.evaluation.calibration import CalibrationReport, CameraCalibration
