@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facegate.errors import SourceError, os_errors
+from facegate.paths import replacing
 from facegate.pipeline.records import Image, contiguous
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
@@ -53,6 +54,19 @@ def encode_jpeg(image: Image, quality: int) -> bytes:
     """Encode ``(H, W, 3)`` RGB as JPEG with quality 1 to 100."""
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+def write_png(path: Path, image: Image) -> None:
+    """Write ``(H, W, 3)`` RGB as PNG, whole or not at all.
+
+    OpenCV writes into the file itself, and reports neither a missing folder nor a full disk.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    content = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
+    with replacing(path) as part:
+        part.write_bytes(content)
 
 
 def shrink(image: Image, size: tuple[int, int]) -> Image:

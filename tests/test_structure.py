@@ -33,6 +33,8 @@ ROOMS = (
     "facegate.subprocesses",
     "facegate.pipeline.records",
     "facegate.pipeline.addresses",
+    "facegate.pipeline.plurals",
+    "facegate.pipeline.yaml_text",
     "facegate.pipeline.images",
     "facegate.cpu",
     "facegate.detectors",

@@ -202,8 +202,8 @@ class VisitOut(BaseModel):
     """``RUN/CAMERA/TRACK``."""
     camera: str
     track_id: int
-    first: float
-    last: float
+    first: Annotated[float, Field(description="Unix time of the first face, sent or not.")]
+    last: Annotated[float, Field(description="Unix time of the last face so far, sent or not; final once `ended`.")]
     shots: int
     best: str | None
     """``shot_id`` of the best shot."""
@@ -243,8 +243,8 @@ class TimelineOut(BaseModel):
     """``null`` if no shot was sent."""
     camera: str
     track_id: int
-    first: float
-    last: float
+    first: Annotated[float, Field(description="Unix time of the first face.")]
+    last: Annotated[float, Field(description="Unix time of the last face so far.")]
     faces: int
     outcomes: dict[str, int]
     threshold: int | None
@@ -258,8 +258,8 @@ class TrackSummaryOut(BaseModel):
 
     run_id: str
     track_id: int
-    first: float
-    last: float
+    first: Annotated[float, Field(description="Unix time of the first face.")]
+    last: Annotated[float, Field(description="Unix time of the last face so far.")]
     faces: int
     quality: int | None
     outcomes: dict[str, int]

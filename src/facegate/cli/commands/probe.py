@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from facegate.errors import ConfigError
+from facegate.pipeline.plurals import count
+
 if TYPE_CHECKING:
     from facegate.pipeline.cameras.probe import Probe
 
@@ -38,6 +41,8 @@ def probe_command(
     from facegate.pipeline.cameras.probe import probe
     from facegate.pipeline.config import build_config
 
+    if not source.strip():
+        raise ConfigError("SOURCE is empty: give a stream URL, a file, or the number of a webcam")
     camera = {"name": "probe", "source": source, "timeout_s": timeout, "transport": transport}
     config = build_config({"cameras": [camera]}, "command line").cameras[0]
     found = probe(config, seconds, Event())
@@ -45,7 +50,7 @@ def probe_command(
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
         return
     table = Table(title=found.source, title_justify="left", show_header=False)
-    measured = f"{found.fps_measured:g} in {found.frames} frames"
+    measured = f"{found.fps_measured:g} in {count(found.frames, 'frame')}"
     rows = {
         "kind": "live" if found.live else "file",
         "codec": found.codec or "-",

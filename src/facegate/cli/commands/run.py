@@ -22,6 +22,8 @@ from facegate.cli.options import (
     WeightsOption,
 )
 from facegate.cli.signals import Interrupt, end_at_once_while_loading
+from facegate.errors import ConfigError
+from facegate.pipeline.plurals import count, were
 
 if TYPE_CHECKING:
     from facegate.cli.output.best_shots import ShotOverview
@@ -217,7 +219,7 @@ def run(
         )
         return
     if source is None:
-        raise typer.BadParameter("SOURCE is missing: give a source, or --fleet")
+        raise ConfigError("SOURCE is missing: give a source, or --fleet (see facegate run --help)")
     given = {
         "max_fps": max_fps,
         "realtime": realtime or None,
@@ -341,9 +343,9 @@ def _exit_code(result: RunReport, bind: str | None, *, alone: bool) -> int:
     """REFUSED if shots were not delivered to a worker that the run needs, or a camera failed."""
     if alone:
         return ExitCode.REFUSED if any(camera.problem for camera in result.cameras) else ExitCode.DONE
-    if result.delivery.undelivered:
+    if lost := result.delivery.undelivered:
         sys.stderr.write(
-            f"facegate: {result.delivery.undelivered} shots were not acknowledged; "
+            f"facegate: {count(lost, 'shot')} {were(lost)} not acknowledged; "
             f"start a worker with 'facegate recognize --connect {bind}'\n"
         )
     failed = result.delivery.undelivered or any(camera.problem for camera in result.cameras)
@@ -355,7 +357,7 @@ def _refuse_source_options(context: typer.Context) -> None:
         given = context.get_parameter_source(name)
         if name not in FLEET_OPTIONS and given is not None and given.name == "COMMANDLINE":
             shown = "SOURCE" if name == "source" else "--" + name.replace("_", "-")
-            raise typer.BadParameter(
+            raise ConfigError(
                 f"{shown} cannot be combined with --fleet: cameras come from the configuration published with "
                 "'facegate fleet apply'"
             )
