@@ -126,7 +126,7 @@ class GatedInverted(nn.Module):
         """``(B, C, H, W)`` to ``(B, C', H / stride, W / stride)``."""
         y: Tensor = self.project(self.act2(self.depth(self.act1(self.expand(x)))))
         y = y * torch.sigmoid(self.excite(self.act3(self.squeeze(y.mean((2, 3), keepdim=True)))))
-        return x + y if self.shortcut else y  # type: ignore[no-any-return]
+        return x + y if self.shortcut else y
 
 
 class GatedStem(nn.Module):
