@@ -73,7 +73,7 @@ def measure(path: Path, fps: float, mtcnn: Detector, yunet: Detector, scorer: Sc
     """One clip's figures."""
     gate = GateRun(mtcnn)
     frames = sampled_frames(path, fps)
-    spent: dict[str, list[float]] = {"detect_region": [], "gate": [], "yunet": []}
+    spent: dict[str, list[float]] = {"search": [], "gate": [], "yunet": []}
     searched: list[list[Detection]] = []
     gated: list[list[Detection]] = []
     for pts_s, image in frames:
