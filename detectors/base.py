@@ -20,6 +20,9 @@ class Detector(Protocol):
 
     name: str
 
+    smallest_px: float
+    """Width of the smallest face that is found reliably, in pixels of the image."""
+
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
         """Return the faces of each ``(H, W, 3)`` RGB image, in pixels of that image, most confident first."""
         ...

@@ -89,7 +89,7 @@ class MtcnnDetector:
     def __init__(self, *, max_side: int = 640, min_face_px: int = 32, weights: Path | None = None) -> None:
         directory = weights or weights_directory()
         self._max_side = max_side
-        self._min_face_px = min_face_px
+        self.smallest_px = float(min_face_px)
         graphs = (
             build(load_weights("pnet", directory), [(2, True), None, None], None),
             build(load_weights("rnet", directory), [(3, True), (3, False), None], 24),
@@ -148,7 +148,7 @@ class MtcnnDetector:
     def _propose(self, images: list[Image]) -> tuple[Floats, Owners]:
         """P-Net over the pyramid: return square boxes ``(K, 4)`` and their images ``(K,)``."""
         height, width = images[0].shape[:2]
-        scale = 12.0 / self._min_face_px
+        scale = 12.0 / self.smallest_px
         boxes, scores, owners, levels = [], [], [], images
         while min(height, width) * scale >= 12:
             size = (max(12, round(width * scale)), max(12, round(height * scale)))

@@ -1,10 +1,10 @@
-"""Decides for each frame of a camera: detect on the whole frame, track known faces only, or skip.
+"""Decides for each frame of a camera: search for new faces, track known faces only, or skip.
 
-Detection on the whole frame is expensive; detecting known faces near their expected boxes is cheap. The whole frame
-is detected when a known face is lost, after a scene cut, and often enough that a new face is found at most
-``MAX_DISCOVERY_DELAY_S`` later than by detecting every frame. Under overload (frames too far apart) that cannot be
-guaranteed, and every third frame is detected whole. While no face is present and nothing moves, most frames are
-skipped.
+Searching is expensive; detecting known faces near their expected boxes is cheap. A frame is searched when a known
+face is lost, after a scene cut, and often enough that a new face is found at most ``MAX_DISCOVERY_DELAY_S`` later
+than by searching every frame. Under overload (frames too far apart) that cannot be guaranteed, and every third frame
+is searched. While no face is present and nothing moves, most frames are skipped. Where a frame is searched is the
+matter of :mod:`facegate.pipeline.detection.search_plan`.
 
 Pure, with time as an argument: the same frames and faces give the same decisions.
 """
@@ -52,8 +52,8 @@ class DetectionMode(StrEnum):
     """Not processed: no motion and no face."""
     TRACK_ONLY = "follow"
     """Known faces are detected near their expected boxes."""
-    FULL_FRAME = "search"
-    """Detection on the whole frame."""
+    SEARCH = "search"
+    """Known faces are tracked, and new ones searched."""
 
 
 class _KnownFace(msgspec.Struct, frozen=True, eq=False):
@@ -73,7 +73,7 @@ class _KnownFace(msgspec.Struct, frozen=True, eq=False):
 
 
 class DetectionScheduler:
-    """Decides for one camera: call ``step`` for every frame, then ``tracked`` or ``detected`` with the result."""
+    """Decides for one camera: call ``step`` for every frame, then ``update`` with the faces found."""
 
     def __init__(
         self,
@@ -89,17 +89,20 @@ class DetectionScheduler:
             look_s: seconds between two processed frames without overload; ``None`` if unknown.
             idle_fps: processed frames per second while no face is present and nothing moves; ``None`` for all.
             skip_still: skip frames without motion even while a face is present.
-            follow: ``False`` runs detection on every processed frame.
+            follow: ``False`` searches every processed frame.
         """
         self._overload_gap_s = (
             None if look_s is None else max(OVERLOAD_FACTOR * look_s, MAX_DISCOVERY_DELAY_S / 2 + CLOCK_JITTER_S)
         )
         self._idle_interval_s = None if idle_fps is None else 1.0 / idle_fps
         self._skip_still = skip_still
-        self._track_between = follow
+        self.tracks = follow
+        """Known faces are tracked between searches; else every frame is searched as a whole."""
         self._known: list[_KnownFace] = []
         self._image: Image | None = None
         """The current frame."""
+        self._expected: list[Box] | None = None
+        """Expected boxes of the known faces in the current frame."""
         self._thumbnail: NDArray[Any] | None = None
         """Thumbnail of the last processed frame, if the next may be skipped."""
         self.is_idle = False
@@ -117,12 +120,12 @@ class DetectionScheduler:
     def step(self, image: Image, pts_s: float, *, cut: bool = False) -> DetectionMode:
         """Return what to do with the next frame."""
         before = self._processed_s
-        self._image = image
+        self._image, self._expected = image, None
         if before is None or cut or pts_s < before:
             self._known = []
             self._processed_s, self._thumbnail = pts_s, None
             self.is_idle, self._last_motion_s = False, pts_s
-            return DetectionMode.FULL_FRAME
+            return DetectionMode.SEARCH
         if self._no_motion(image, pts_s - before, pts_s):
             return DetectionMode.SKIP
         self._processed_s = pts_s
@@ -131,55 +134,48 @@ class DetectionScheduler:
         late = next_s - first > MAX_DISCOVERY_DELAY_S + CLOCK_JITTER_S
         if self._overload_gap_s is not None and pts_s - before > self._overload_gap_s and self._known:
             late = self._track_only_run >= MAX_TRACK_ONLY_RUN
-        if late or not self._track_between:
-            return DetectionMode.FULL_FRAME
+        if late or not self.tracks:
+            return DetectionMode.SEARCH
         self._unsearched_since_s = first
         self._track_only_run += 1
         return DetectionMode.TRACK_ONLY
 
     def expected_boxes(self, pts_s: float) -> list[Box]:
         """Return the expected boxes of the known faces: extrapolated, then refined by template matching."""
-        passed_s = 0.0 if self._known_s is None else pts_s - self._known_s
-        expected = [(known.extrapolate(passed_s), known.patch) for known in self._known]
-        image = self._image
-        return [
-            box if image is None or patch is None else match_template(image, patch, box) for box, patch in expected
-        ]
+        if self._expected is None:
+            passed_s = 0.0 if self._known_s is None else pts_s - self._known_s
+            expected = [(known.extrapolate(passed_s), known.patch) for known in self._known]
+            image = self._image
+            self._expected = [
+                box if image is None or patch is None else match_template(image, patch, box)
+                for box, patch in expected
+            ]
+        return self._expected
 
-    def tracked(self, found: Sequence[Detection | None], pts_s: float) -> bool:
-        """Take the faces found at the expected boxes; return ``False`` if one was lost: then detect."""
-        pairs = [(face, known) for face, known in zip(found, self._known, strict=True) if face is not None]
-        if len(pairs) < len(found):
-            return False
-        self._update_known(pairs, pts_s)
-        return True
+    def update(self, found: Sequence[Detection], pts_s: float, *, searched: bool) -> None:
+        """Take all faces of the frame.
 
-    def detected(self, found: Sequence[Detection], pts_s: float) -> None:
-        """Take the faces of a detection on the whole frame."""
+        Args:
+            found: the faces, tracked and new.
+            pts_s: the frame's media time.
+            searched: the frame was searched for new faces.
+        """
         expected = list(zip(self.expected_boxes(pts_s), self._known, strict=True))
-        pairs = []
-        for face in found:
-            known = next((known for box, known in expected if same_face(box, face.box)), None)
-            pairs.append((face, known))
-        self._update_known(pairs, pts_s)
-        self._unsearched_since_s = None
-        self._track_only_run = 0
-
-    def _update_known(self, pairs: Sequence[tuple[Detection, _KnownFace | None]], pts_s: float) -> None:
         passed_s = 0.0 if self._known_s is None else pts_s - self._known_s
         image = self._image
-        self._known = [
-            _KnownFace(
-                box=face.box,
-                velocity=_velocity(known, face.box, passed_s),
-                patch=None if image is None else make_patch(image, face.box),
-            )
-            for face, known in pairs
-        ]
-        self._image = None  # not held until the next one
+        known = []
+        for face in found:
+            before = next((known for box, known in expected if same_face(box, face.box)), None)
+            patch = None if image is None else make_patch(image, face.box)
+            known.append(_KnownFace(box=face.box, velocity=_velocity(before, face.box, passed_s), patch=patch))
+        self._known = known
+        self._image = self._expected = None  # the picture is not held until the next one
         self._known_s = pts_s
-        if pairs:
+        if found:
             self._last_face_s = pts_s
+        if searched:
+            self._unsearched_since_s = None
+            self._track_only_run = 0
 
     def _no_motion(self, image: Image, passed_s: float, pts_s: float) -> bool:
         quiet = self._last_face_s is None or pts_s - self._last_face_s >= IDLE_AFTER_S
