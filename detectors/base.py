@@ -23,8 +23,13 @@ class Detector(Protocol):
     smallest_px: float
     """Width of the smallest face that is found reliably, in pixels of the image."""
 
-    def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
-        """Return the faces of each ``(H, W, 3)`` RGB image, in pixels of that image, most confident first."""
+    def detect(
+        self, images: Sequence[Image], known: Sequence[Sequence[Box]] | None = None
+    ) -> list[list[Detection]]:
+        """Return the faces of each ``(H, W, 3)`` RGB image, in pixels of that image, most confident first.
+
+        ``known``: boxes in each image of faces that need not be found again; a detector may save their cost.
+        """
         ...
 
     def detect_near(

@@ -59,7 +59,9 @@ class ScrfdDetector:
         model.prepare(ctx_id=-1, input_size=(side, side), det_thresh=min_confidence)
         self._model = model
 
-    def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
+    def detect(
+        self, images: Sequence[Image], known: Sequence[Sequence[Box]] | None = None
+    ) -> list[list[Detection]]:
         """See :class:`facegate.detectors.base.Detector`; insightface takes images one by one."""
         return [self._detect_one(image) for image in images]
 

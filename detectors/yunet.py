@@ -36,7 +36,9 @@ class YuNetDetector:
         finally:
             cv2.utils.logging.setLogLevel(level)
 
-    def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
+    def detect(
+        self, images: Sequence[Image], known: Sequence[Sequence[Box]] | None = None
+    ) -> list[list[Detection]]:
         """See :class:`facegate.detectors.base.Detector`; images are taken one by one."""
         return [self._detect_one(image) for image in images]
 

@@ -18,12 +18,16 @@ from facegate.pipeline.records import Image
 Cells = NDArray[np.bool_]
 """``(rows, columns)``, one entry per cell."""
 
+Picture = NDArray[np.float32]
+
 CELLS_ACROSS = 80
 """Cells along the picture's longer side."""
 CELL_PX = 4
 """Side of a cell in the gray picture that is compared."""
 MIN_CHANGE = 2.5
 """Mean change of a cell in gray levels (0..255) below which it is unchanged, whatever its noise."""
+SETTLED_PICTURES = 6
+"""Pictures without a change after which a cell is background."""
 NOISE_FACTOR = 2.0
 """A change exceeds the cell's usual change from picture to picture by this factor."""
 NOISE_RISE, NOISE_STEP, NOISE_FALL = 1.1, 0.1, 0.1
@@ -36,8 +40,13 @@ class ChangeMap:
     """Compares each picture of one camera with what was searched."""
 
     def __init__(self) -> None:
-        self._gray: NDArray[np.float32] | None = None
-        self._reference: NDArray[np.float32] | None = None
+        self._gray: Picture | None = None
+        self._reference: Picture | None = None
+        """What each cell showed when it was searched."""
+        self._background: Picture | None = None
+        """What each cell showed when it had not changed for a while; searched, too."""
+        self._unchanged: NDArray[np.int32] = np.empty((0, 0), np.int32)
+        """Pictures since each cell changed."""
         self._noise: NDArray[np.float32] | None = None
         self.shape = (0, 0)
         """Rows and columns of cells; zero before the first picture."""
@@ -56,19 +65,35 @@ class ChangeMap:
         before, self._gray = self._gray, gray
         if before is None or self._reference is None or before.shape != gray.shape or cut:
             self.shape = (rows, columns)
-            self._reference, self._noise = gray.copy(), None
+            self._reference, self._background, self._noise = gray.copy(), None, None
+            self._unchanged = np.zeros(self.shape, np.int32)
             return np.ones(self.shape, np.bool_)
         self._learn_noise(self._means(cv2.absdiff(gray, before * _gain(gray, before))))
         assert self._noise is not None
-        change = self._means(cv2.absdiff(gray, self._reference * _gain(gray, self._reference)))
-        return np.asarray(change > MIN_CHANGE + NOISE_FACTOR * self._noise)
+        threshold = MIN_CHANGE + NOISE_FACTOR * self._noise
+        changed = self._differs(gray, self._reference, threshold)
+        self._unchanged = np.where(changed, 0, self._unchanged + 1).astype(np.int32)
+        if self._background is not None:
+            changed &= self._differs(gray, self._background, threshold)
+        self._settle(gray)
+        return changed
+
+    def _differs(self, gray: Picture, other: Picture, threshold: NDArray[np.float32]) -> Cells:
+        change = self._means(cv2.absdiff(gray, other * _gain(gray, other)))
+        return np.asarray(change > threshold)
+
+    def _settle(self, gray: Picture) -> None:
+        """Take cells that have not changed for a while as background, to which they may return unsearched."""
+        settled = self._unchanged >= SETTLED_PICTURES
+        if self._background is None:
+            self._background = gray.copy()
+        _copy(gray, self._background, settled)
 
     def accept(self, cells: Cells) -> None:
         """Take the latest picture as what was searched in these cells."""
         if self._gray is None or self._reference is None:
             return
-        searched = cells.repeat(CELL_PX, 0).repeat(CELL_PX, 1)
-        np.copyto(self._reference, self._gray, where=searched)
+        _copy(self._gray, self._reference, cells)
 
     def _means(self, difference: Any) -> NDArray[np.float32]:
         means = cv2.resize(difference, self.shape[::-1], interpolation=cv2.INTER_AREA)
@@ -90,7 +115,11 @@ def grid(shape: tuple[int, ...]) -> tuple[int, int]:
     return rows, columns
 
 
-def _gain(now: NDArray[np.float32], before: NDArray[np.float32]) -> float:
+def _copy(source: Picture, target: Picture, cells: Cells) -> None:
+    np.copyto(target, source, where=cells.repeat(CELL_PX, 0).repeat(CELL_PX, 1))
+
+
+def _gain(now: Picture, before: Picture) -> float:
     """Return the factor by which the picture became brighter; 1 if that cannot be the light alone."""
     gain = float(np.median(now) + 1) / float(np.median(before) + 1)
     return gain if 1 / MAX_GAIN <= gain <= MAX_GAIN else 1.0

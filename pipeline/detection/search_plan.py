@@ -33,8 +33,11 @@ MARGIN_FACES = 1.5
 BUDGET_PX_PER_S = 5_000_000
 MIN_BUDGET_PX, MAX_BUDGET_PX = 250_000, 1_000_000
 """Pixels searched per frame at most: by the time that has passed, within these bounds."""
-ACTIVE_S, ACTIVE_INTERVAL_S = 15.0, 1.2
-"""Where something changed in the last ``ACTIVE_S`` is searched at least every ``ACTIVE_INTERVAL_S``."""
+ACTIVE_S, ACTIVE_INTERVAL_S, ACTIVE_GROWTH = 15.0, 1.2, 0.5
+"""Where something changed in the last ``ACTIVE_S`` is searched every ``ACTIVE_INTERVAL_S``, and less often the longer
+ago that was: in steps of this share of the time since."""
+BODY_SIDE, BODY_BELOW = 1.0, 6.0
+"""The body of a known face, in widths of the face to each side and below; it moves, and has no further face."""
 SCAN_PX_PER_S = 70_000
 """Pixels searched per second where nothing happens."""
 MIN_SCAN_S = 3.0
@@ -83,6 +86,9 @@ class SearchPlan:
         self._levels: list[_Level] = []
         self._shape: tuple[int, ...] = ()
         self._active_s: NDArray[np.float64] = np.empty((0, 0))
+        """When each cell changed last."""
+        self._fresh: Cells = np.empty((0, 0), np.bool_)
+        """Cells that differ from what was searched, as of the last search."""
         self._planned_s: float | None = None
         self.small: Image | None = None
         """The current picture, shrunk; for cutting windows."""
@@ -133,6 +139,7 @@ class SearchPlan:
         cells = grid(shape)
         self._levels = [_Level(scale, cells) for scale in self._scales(max(shape[:2]))]
         self._active_s = np.full(cells, -np.inf)
+        self._fresh = np.zeros(cells, np.bool_)
         self._changes = ChangeMap()
 
     def _scales(self, longer: int) -> list[float]:
@@ -150,6 +157,7 @@ class SearchPlan:
         self.small = shrink_to(image, COARSE_SIDE)[0]
         changed = self._changes.step(self.small, cut=cut)
         covered = self._cells_in(known)
+        self._fresh = changed & ~covered & ~self._cells_in([_body(box) for box in known])
         if not cut:
             self._active_s[changed & ~covered] = pts_s
         for box in lost:
@@ -188,7 +196,8 @@ class SearchPlan:
         if search:
             waiting = pts_s - level.searched_s
             active = pts_s - self._active_s
-            due |= ((active <= 0) & (waiting > 0)) | ((active <= ACTIVE_S) & (waiting >= ACTIVE_INTERVAL_S))
+            again_s = np.maximum(ACTIVE_INTERVAL_S, ACTIVE_GROWTH * active)
+            due |= self._fresh | ((active <= ACTIVE_S) & (waiting >= again_s))
         return due
 
     def _scan(self, level: _Level, pts_s: float, budget: float, passed_s: float) -> list[Window]:
@@ -246,3 +255,10 @@ class SearchPlan:
             top, bottom = (int(np.clip(np.ceil(y * rows / height - 0.5), 0, rows)) for y in (y1, y2))
             found[top:bottom, left:right] = True
         return found
+
+
+def _body(box: Box) -> Box:
+    """Return the box of the body below a face, and of the hair above."""
+    width, height = box[2] - box[0], box[3] - box[1]
+    side = BODY_SIDE * width
+    return (box[0] - side, box[1] - height / 2, box[2] + side, box[3] + BODY_BELOW * height)

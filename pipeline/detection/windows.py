@@ -45,9 +45,15 @@ class Window(msgspec.Struct, frozen=True):
         """Pixels that the detector sees."""
         return round((self.right - self.left) * (self.bottom - self.top) * self.scale**2)
 
-    def overlaps(self, box: Box) -> bool:
-        """Whether a box is at least partly inside."""
-        return box[0] < self.right and box[2] > self.left and box[1] < self.bottom and box[3] > self.top
+    def inside(self, box: Box) -> Box:
+        """Return a box of the picture in pixels of the window."""
+        x1, y1, x2, y2 = box
+        return (
+            (x1 - self.left) * self.scale,
+            (y1 - self.top) * self.scale,
+            (x2 - self.left) * self.scale,
+            (y2 - self.top) * self.scale,
+        )
 
     def cut_from(self, image: Image, small: Image | None = None) -> Image:
         """Return the window's pixels at its scale.

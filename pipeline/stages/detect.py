@@ -77,23 +77,27 @@ class _Detections:
             return []
         return self.watched.scheduler.expected_boxes(self.frame.ref.pts_s)
 
-    def windows(self, tracked: list[Detection | None]) -> list[tuple[Window, Image]]:
-        """Take the faces found at the expected boxes; return the windows to search, with their pixels."""
+    def windows(self, tracked: list[Detection | None]) -> list[tuple[Window, Image, list[Box]]]:
+        """Take the faces found at the expected boxes; return the windows to search, pixels and known faces in them."""
         scheduler, plan = self.watched.scheduler, self.watched.plan
         lost = [box for box, face in zip(self.expected, tracked, strict=True) if face is None]
         if lost:
             self.mode = DetectionMode.SEARCH
         self.found = distinct([], [face for face in tracked if face is not None])
+        known = [face.box for face in self.found]
         windows = plan.plan(
             self.part,
             self.frame.ref.pts_s,
             search=self.mode is DetectionMode.SEARCH,
-            known=[face.box for face in self.found],
+            known=known,
             lost=lost,
             cut=self.cut,
             whole=not scheduler.tracks,
         )
-        return [(window, window.cut_from(self.part, plan.small)) for window in windows]
+        return [
+            (window, window.cut_from(self.part, plan.small), [window.inside(box) for box in known])
+            for window in windows
+        ]
 
     def add(self, window: Window, faces: list[Detection]) -> None:
         """Take the faces found in a window."""
@@ -177,8 +181,8 @@ class DetectStage:
         else:
             tracked = [[] for _ in taken]
         parts = [(one, *part) for one, known in zip(taken, tracked, strict=True) for part in one.windows(known)]
-        found = self._detector.detect([image for _, _, image in parts])
-        for (one, window, _), faces in zip(parts, found, strict=True):
+        found = self._detector.detect([image for _, _, image, _ in parts], [known for _, _, _, known in parts])
+        for (one, window, _, _), faces in zip(parts, found, strict=True):
             one.add(window, faces)
         for one in taken:
             one.finish()
