@@ -66,7 +66,7 @@ def same_face(a: Box, b: Box, least: float = FOLLOWED_IOU) -> bool:
 
 
 def load_detector(
-    kind: str = "auto", path: Path | None = None, *, max_side: int = 640, min_face_px: int = 32
+    kind: str = "auto", path: Path | None = None, *, max_side: int | None = 640, min_face_px: int = 32
 ) -> Detector:
     """Load a detector.
 
@@ -74,7 +74,7 @@ def load_detector(
         kind: ``auto``, ``mtcnn``, ``yunet`` or ``scrfd``. ``auto`` takes SCRFD if a local insightface pack exists,
             YuNet if ``path`` names its ONNX file, and the built-in MTCNN otherwise.
         path: the YuNet ONNX file, or the insightface pack's directory.
-        max_side: detection runs on the image shrunk to this longer side; crops still come from full resolution.
+        max_side: detection runs on the image shrunk to this longer side; ``None`` never shrinks it.
         min_face_px: smallest face detected, in pixels of the shrunk image (MTCNN only).
 
     Raises:

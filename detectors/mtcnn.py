@@ -89,7 +89,7 @@ class MtcnnDetector:
 
     name = "mtcnn"
 
-    def __init__(self, *, max_side: int = 640, min_face_px: int = 32, weights: Path | None = None) -> None:
+    def __init__(self, *, max_side: int | None = 640, min_face_px: int = 32, weights: Path | None = None) -> None:
         directory = weights or weights_directory()
         self._max_side = max_side
         self.smallest_px = float(min_face_px)

@@ -20,7 +20,7 @@ class YuNetDetector:
     name = "yunet"
     smallest_px = 16.0
 
-    def __init__(self, path: Path, *, max_side: int = 640, min_confidence: float = 0.4) -> None:
+    def __init__(self, path: Path, *, max_side: int | None = 640, min_confidence: float = 0.4) -> None:
         if not path.is_file():
             raise ModelError(f"no YuNet model at {path}: set the path of its ONNX file")
         self._max_side = max_side

@@ -32,6 +32,8 @@ NOISE_FACTOR = 2.0
 """A change exceeds the cell's usual change from picture to picture by this factor."""
 NOISE_RISE, NOISE_STEP, NOISE_FALL = 1.1, 0.1, 0.1
 """The learned noise grows by this factor and step a picture, and approaches lower values by this share."""
+SPARSE = 5
+"""Every n-th row and column tells the brightness."""
 MAX_GAIN = 1.25
 """Change of the whole picture's brightness that is taken off; more than that is a change of everything."""
 
@@ -121,5 +123,5 @@ def _copy(source: Picture, target: Picture, cells: Cells) -> None:
 
 def _gain(now: Picture, before: Picture) -> float:
     """Return the factor by which the picture became brighter; 1 if that cannot be the light alone."""
-    gain = float(np.median(now) + 1) / float(np.median(before) + 1)
+    gain = float(np.median(now[::SPARSE, ::SPARSE]) + 1) / float(np.median(before[::SPARSE, ::SPARSE]) + 1)
     return gain if 1 / MAX_GAIN <= gain <= MAX_GAIN else 1.0

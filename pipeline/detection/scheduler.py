@@ -2,9 +2,9 @@
 
 Searching is expensive; detecting known faces near their expected boxes is cheap. A frame is searched when a known
 face is lost, after a scene cut, and often enough that a new face is found at most ``MAX_DISCOVERY_DELAY_S`` later
-than by searching every frame. Under overload (frames too far apart) that cannot be guaranteed, and every third frame
-is searched. While no face is present and nothing moves, most frames are skipped. Where a frame is searched is the
-matter of :mod:`facegate.pipeline.detection.search_plan`.
+than by searching every frame. Under overload (frames too far apart) that cannot be guaranteed, and every third
+frame is searched. While no face is present and nothing moves, most frames are skipped. Where in a frame to search is
+decided by :mod:`facegate.pipeline.detection.search_plan`.
 
 Pure, with time as an argument: the same frames and faces give the same decisions.
 """
@@ -117,8 +117,15 @@ class DetectionScheduler:
         self._track_only_run = 0
         """Track-only frames since the last detection."""
 
-    def step(self, image: Image, pts_s: float, *, cut: bool = False) -> DetectionMode:
-        """Return what to do with the next frame."""
+    def step(self, image: Image, pts_s: float, *, cut: bool = False, unsearched: bool = False) -> DetectionMode:
+        """Return what to do with the next frame.
+
+        Args:
+            image: the part of the picture in which faces are detected.
+            pts_s: media time.
+            cut: a new scene starts here.
+            unsearched: parts of the picture have never been searched: no frame is skipped.
+        """
         before = self._processed_s
         self._image, self._expected = image, None
         if before is None or cut or pts_s < before:
@@ -126,7 +133,10 @@ class DetectionScheduler:
             self._processed_s, self._thumbnail = pts_s, None
             self.is_idle, self._last_motion_s = False, pts_s
             return DetectionMode.SEARCH
-        if self._no_motion(image, pts_s - before, pts_s):
+        without_motion = self._no_motion(image, pts_s - before, pts_s)
+        if unsearched:
+            self.is_idle = False
+        elif without_motion:
             return DetectionMode.SKIP
         self._processed_s = pts_s
         first = pts_s if self._unsearched_since_s is None else self._unsearched_since_s

@@ -1,10 +1,10 @@
 """Plans where the next frame of a camera is searched for faces.
 
 A part of the picture is searched when it has changed since it was last searched; where something happened lately it
-is searched again now and then, and everything else a part at a time. Small faces are searched at the finest scale, at
-which ``min_face_px`` is the smallest face the detector finds; larger ones in the shrunk picture, a level per factor of
-three. The pixels per frame are bounded: what has waited longest comes first, larger faces before smaller ones, and
-what had to wait is counted.
+is searched again now and then, and everything else a part at a time. Small faces are searched at the finest scale,
+at which ``min_face_px`` is the smallest face the detector finds; larger ones in the shrunk picture, a level per
+factor of three. The pixels per frame are bounded: what has waited longest comes first, larger faces before smaller
+ones, and what had to wait is counted.
 
 Pure, with time as an argument: the same pictures and faces give the same windows.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -36,11 +37,15 @@ MIN_BUDGET_PX, MAX_BUDGET_PX = 250_000, 1_000_000
 ACTIVE_S, ACTIVE_INTERVAL_S, ACTIVE_GROWTH = 15.0, 1.2, 0.5
 """Where something changed in the last ``ACTIVE_S`` is searched every ``ACTIVE_INTERVAL_S``, and less often the longer
 ago that was: in steps of this share of the time since."""
-BODY_SIDE, BODY_BELOW = 1.0, 6.0
-"""The body of a known face, in widths of the face to each side and below; it moves, and has no further face."""
-SCAN_PX_PER_S = 70_000
+BODY_SIDE, BODY_BELOW = 1.5, 6.0
+"""The body of a known face, in widths of the face to each side and below."""
+BODY_INTERVAL_S = 3.0
+"""Bodies move all the time and hide no further face as a rule; where they changed is searched this often."""
+DENSE = 0.25
+"""Share of the cells in a face of a level's smallest size that have changed at least if a face is there."""
+SCAN_PX_PER_S = 50_000
 """Pixels searched per second where nothing happens."""
-MIN_SCAN_S = 3.0
+MIN_SCAN_S = 6.0
 """Seconds for a scan of the picture at one scale, at least."""
 MAX_GAP_S = 2.0
 """Longest time between two frames that counts for the budgets, seconds."""
@@ -88,11 +93,18 @@ class SearchPlan:
         self._active_s: NDArray[np.float64] = np.empty((0, 0))
         """When each cell changed last."""
         self._fresh: Cells = np.empty((0, 0), np.bool_)
-        """Cells that differ from what was searched, as of the last search."""
+        """Cells that differ from what was searched, as of the last search, without the bodies of known faces."""
+        self._body: Cells = np.empty((0, 0), np.bool_)
+        """Those of the bodies."""
         self._planned_s: float | None = None
         self.small: Image | None = None
         """The current picture, shrunk; for cutting windows."""
         self.counts = SearchCounts()
+
+    @property
+    def is_complete(self) -> bool:
+        """Every part of the picture has been searched at every scale."""
+        return all(bool(np.isfinite(level.searched_s).all()) for level in self._levels)
 
     def plan(
         self,
@@ -126,7 +138,7 @@ class SearchPlan:
         self.small = None
         if search:
             self._look_for_changes(image, pts_s, known, lost, cut=cut)
-        elif np.isfinite(self._levels[-1].searched_s).all():
+        elif self.is_complete:
             return []
         windows = [self._around_lost(box) for box in lost]
         budget -= sum(window.cost_px for window in windows)
@@ -139,7 +151,7 @@ class SearchPlan:
         cells = grid(shape)
         self._levels = [_Level(scale, cells) for scale in self._scales(max(shape[:2]))]
         self._active_s = np.full(cells, -np.inf)
-        self._fresh = np.zeros(cells, np.bool_)
+        self._fresh = self._body = np.zeros(cells, np.bool_)
         self._changes = ChangeMap()
 
     def _scales(self, longer: int) -> list[float]:
@@ -157,9 +169,10 @@ class SearchPlan:
         self.small = shrink_to(image, COARSE_SIDE)[0]
         changed = self._changes.step(self.small, cut=cut)
         covered = self._cells_in(known)
-        self._fresh = changed & ~covered & ~self._cells_in([_body(box) for box in known])
+        behind = self._cells_in([_body(box) for box in known])
+        self._fresh, self._body = changed & ~covered & ~behind, changed & ~covered & behind
         if not cut:
-            self._active_s[changed & ~covered] = pts_s
+            self._active_s[self._fresh] = pts_s
         for box in lost:
             self._active_s[self._cells_in([box])] = pts_s
         for level in self._levels:
@@ -197,8 +210,17 @@ class SearchPlan:
             waiting = pts_s - level.searched_s
             active = pts_s - self._active_s
             again_s = np.maximum(ACTIVE_INTERVAL_S, ACTIVE_GROWTH * active)
-            due |= self._fresh | ((active <= ACTIVE_S) & (waiting >= again_s))
+            changed = self._fresh | ((active <= ACTIVE_S) & (waiting >= again_s))
+            due |= self._dense(changed | (self._body & (waiting >= BODY_INTERVAL_S)), level)
         return due
+
+    def _dense(self, cells: Cells, level: _Level) -> Cells:
+        """Return the cells around which so much has changed that a face of the level may be there."""
+        side = int(self._smallest_px / level.scale * cells.shape[1] / self._shape[1])
+        if side < 2:
+            return cells
+        around = cv2.boxFilter(cells.astype(np.float32), -1, (side, side), borderType=cv2.BORDER_CONSTANT)
+        return np.asarray(cells & (around >= DENSE))
 
     def _scan(self, level: _Level, pts_s: float, budget: float, passed_s: float) -> list[Window]:
         """Return the window of the rest that has waited longest, if its turn has come."""

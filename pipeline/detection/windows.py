@@ -6,6 +6,7 @@ Pure geometry. A window is a rectangle of the camera's picture and the scale at 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import combinations, pairwise
 
 import cv2
 import msgspec
@@ -20,8 +21,8 @@ MAX_SIDE = 640
 """Longest side of a window in pixels as the detector sees it."""
 SIDE_STEP = 32
 """Windows have sides of multiples of this: detectors prepare for every new size."""
-MIN_SIDE = 128
-WINDOW_OVERHEAD_PX = 40_000
+MIN_SIDE = 96
+WINDOW_OVERHEAD_PX = 10_000
 """Pixels that cost as much as a further window; windows are merged where that is cheaper."""
 EDGE_PX = 2
 """A face within this of a window's edge is cut off there."""
@@ -148,7 +149,7 @@ def merged(windows: Sequence[Window], shape: tuple[int, ...]) -> list[Window]:
     again = True
     while again:
         again = False
-        for i, j in ((i, j) for i in range(len(found)) for j in range(i + 1, len(found))):
+        for i, j in combinations(range(len(found)), 2):
             a, b = found[i], found[j]
             box = (min(a.left, b.left), min(a.top, b.top), max(a.right, b.right), max(a.bottom, b.bottom))
             both = around(box, shape, a.scale)
@@ -182,7 +183,7 @@ def _split(count: int, longest: float) -> Iterator[tuple[int, int]]:
     """Split ``count`` cells evenly into parts of at most ``longest``."""
     parts = max(1, int(np.ceil(count / max(longest, 1.0))))
     edges = [round(count * part / parts) for part in range(parts + 1)]
-    yield from ((a, b) for a, b in zip(edges, edges[1:], strict=False) if b > a)
+    yield from ((a, b) for a, b in pairwise(edges) if b > a)
 
 
 def _edges(low: float, high: float, limit: int, scale: float) -> tuple[int, int]:

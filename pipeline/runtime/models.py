@@ -6,7 +6,6 @@ import structlog
 
 from facegate.detectors.base import Detector, load_detector
 from facegate.pipeline.config import DetectorConfig, ScorerConfig
-from facegate.pipeline.detection.windows import MAX_SIDE, SIDE_STEP
 from facegate.scoring.engine import Scorer, load_scorer
 from facegate.scoring.families import IDENTITY, USELESS
 
@@ -28,7 +27,7 @@ def window_detector_of(config: DetectorConfig) -> Detector:
         ModelError: a model is missing or does not fit.
     """
     smallest_px = min(SMALLEST_PX, config.min_face_px)
-    return load_detector(config.kind, config.path, max_side=MAX_SIDE + SIDE_STEP, min_face_px=smallest_px)
+    return load_detector(config.kind, config.path, max_side=None, min_face_px=smallest_px)
 
 
 def scorer_of(config: ScorerConfig, min_quality: int) -> Scorer:

@@ -65,7 +65,9 @@ class _Detections:
         self.image: Image = watched.regions.masked(frame.image)
         self.part: Image = watched.regions.crop_to_roi(self.image)
         self.cut = watched.cuts.step(self.image)
-        self.mode = watched.scheduler.step(self.part, frame.ref.pts_s, cut=self.cut)
+        self.mode = watched.scheduler.step(
+            self.part, frame.ref.pts_s, cut=self.cut, unsearched=not watched.plan.is_complete
+        )
         self.found: list[Detection] = []
         self._searched: list[Detection] = []
         watched.latest_frame = (frame.ref, self.image)
