@@ -6,8 +6,8 @@
 
 People of the development clips are pasted into scenes of 640x360 to 4K, five frames a second, with faces 24 to 150
 pixels wide. The oracle searches every frame as a whole at native scale with the same detector; what it found is
-kept in ``runs/cctv``. Recall counts its faces of people in the scene that were found in the same frame (overlap 0.4).
-Costs are processor time of the detection stage, with crops, medians over scenes of ratios of sums; every frame goes
+kept in ``runs/cctv``. Recall counts its faces of people in the scene that were found in the same frame (overlap
+0.4). Costs are processor time of the detection stage, with crops, medians over scenes of ratios of sums; every frame goes
 to the builds in turn, and to the oracle now and then.
 """
 

@@ -30,6 +30,8 @@ SETTLED_PICTURES = 6
 """Pictures without a change after which a cell is background."""
 NOISE_FACTOR = 2.0
 """A change exceeds the cell's usual change from picture to picture by this factor."""
+RESTLESS = 6.0
+"""Mean change of a cell in gray levels that is more than the noise of a sensor."""
 NOISE_RISE, NOISE_STEP, NOISE_FALL = 1.1, 0.1, 0.1
 """The learned noise grows by this factor and step a picture, and approaches lower values by this share."""
 SPARSE = 5
@@ -50,6 +52,8 @@ class ChangeMap:
         self._unchanged: NDArray[np.int32] = np.empty((0, 0), np.int32)
         """Pictures since each cell changed."""
         self._noise: NDArray[np.float32] | None = None
+        self.restless: Cells = np.empty((0, 0), np.bool_)
+        """Cells that differ by more than any sensor's noise, though it may be usual for them."""
         self.shape = (0, 0)
         """Rows and columns of cells; zero before the first picture."""
 
@@ -69,20 +73,25 @@ class ChangeMap:
             self.shape = (rows, columns)
             self._reference, self._background, self._noise = gray.copy(), None, None
             self._unchanged = np.zeros(self.shape, np.int32)
+            self.restless = np.zeros(self.shape, np.bool_)
             return np.ones(self.shape, np.bool_)
         self._learn_noise(self._means(cv2.absdiff(gray, before * _gain(gray, before))))
-        assert self._noise is not None
-        threshold = MIN_CHANGE + NOISE_FACTOR * self._noise
-        changed = self._differs(gray, self._reference, threshold)
+        change = self._change(gray, self._reference)
+        changed = change > self._threshold
+        self.restless = change > RESTLESS
         self._unchanged = np.where(changed, 0, self._unchanged + 1).astype(np.int32)
         if self._background is not None:
-            changed &= self._differs(gray, self._background, threshold)
+            changed &= self._change(gray, self._background) > self._threshold
         self._settle(gray)
         return changed
 
-    def _differs(self, gray: Picture, other: Picture, threshold: NDArray[np.float32]) -> Cells:
-        change = self._means(cv2.absdiff(gray, other * _gain(gray, other)))
-        return np.asarray(change > threshold)
+    @property
+    def _threshold(self) -> NDArray[np.float32]:
+        assert self._noise is not None
+        return MIN_CHANGE + NOISE_FACTOR * self._noise
+
+    def _change(self, gray: Picture, other: Picture) -> NDArray[np.float32]:
+        return self._means(cv2.absdiff(gray, other * _gain(gray, other)))
 
     def _settle(self, gray: Picture) -> None:
         """Take cells that have not changed for a while as background, to which they may return unsearched."""

@@ -3,8 +3,8 @@
 Searching is expensive; detecting known faces near their expected boxes is cheap. A frame is searched when a known
 face is lost, after a scene cut, and often enough that a new face is found at most ``MAX_DISCOVERY_DELAY_S`` later
 than by searching every frame. Under overload (frames too far apart) that cannot be guaranteed, and every third
-frame is searched. While no face is present and nothing moves, most frames are skipped. Where in a frame to search is
-decided by :mod:`facegate.pipeline.detection.search_plan`.
+frame is searched. While no face is present and nothing moves, most frames are skipped. Where in a frame to search
+is decided by :mod:`facegate.pipeline.detection.search_plan`.
 
 Pure, with time as an argument: the same frames and faces give the same decisions.
 """

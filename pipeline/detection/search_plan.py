@@ -32,15 +32,16 @@ LEVEL_FACTOR = 3.0
 MARGIN_FACES = 1.5
 """Margin of a window around what changed, in widths of the smallest face of its level."""
 BUDGET_PX_PER_S = 5_000_000
-MIN_BUDGET_PX, MAX_BUDGET_PX = 250_000, 1_000_000
-"""Pixels searched per frame at most: by the time that has passed, within these bounds."""
+MIN_BUDGET_PX, BEGIN_BUDGET_PX, MAX_BUDGET_PX = 250_000, 1_000_000, 2_500_000
+"""Pixels searched per frame, but for the last window: by the time since the last frame, within the first and the last
+bound; the second is that of a scene's first frame. A 4K picture is searched as a whole in less than three seconds."""
 ACTIVE_S, ACTIVE_INTERVAL_S, ACTIVE_GROWTH = 15.0, 1.2, 0.5
-"""Where something changed in the last ``ACTIVE_S`` is searched every ``ACTIVE_INTERVAL_S``, and less often the longer
-ago that was: in steps of this share of the time since."""
+"""Where something changed in the last ``ACTIVE_S`` is searched every ``ACTIVE_INTERVAL_S``, and less often the
+longer ago that was: in steps of this share of the time since."""
 BODY_SIDE, BODY_BELOW = 1.5, 6.0
 """The body of a known face, in widths of the face to each side and below."""
-BODY_INTERVAL_S = 3.0
-"""Bodies move all the time and hide no further face as a rule; where they changed is searched this often."""
+RESTLESS_INTERVAL_S = 2.0
+"""Bodies of known faces and places that always move, such as trees, are searched this often."""
 DENSE = 0.25
 """Share of the cells in a face of a level's smallest size that have changed at least if a face is there."""
 SCAN_PX_PER_S = 50_000
@@ -49,6 +50,8 @@ MIN_SCAN_S = 6.0
 """Seconds for a scan of the picture at one scale, at least."""
 MAX_GAP_S = 2.0
 """Longest time between two frames that counts for the budgets, seconds."""
+MAX_LOST = 8
+"""Lost faces searched in one frame; where others were is searched as if it had changed."""
 LOST_REACH = 1.0
 """A lost face is searched within this many of its widths around the expected place."""
 COMFORTABLE = 2.0
@@ -94,9 +97,15 @@ class SearchPlan:
         """When each cell changed last."""
         self._fresh: Cells = np.empty((0, 0), np.bool_)
         """Cells that differ from what was searched, as of the last search, without the bodies of known faces."""
-        self._body: Cells = np.empty((0, 0), np.bool_)
-        """Those of the bodies."""
+        self._restless: Cells = np.empty((0, 0), np.bool_)
+        """Cells that differ, but are a body or always in motion."""
         self._planned_s: float | None = None
+        self._looked_s = -np.inf
+        """When changes were looked for last."""
+        self._backlog = False
+        """Windows had to wait in the last frame."""
+        self._debt = 0.0
+        """Pixels by which the last frame exceeded its budget, negative."""
         self.small: Image | None = None
         """The current picture, shrunk; for cutting windows."""
         self.counts = SearchCounts()
@@ -122,25 +131,26 @@ class SearchPlan:
         Args:
             image: the part of the picture in which faces are detected.
             pts_s: media time.
-            search: look for what changed; otherwise only parts never searched are due.
+            search: look for what changed; otherwise only what had to wait is searched.
             known: boxes of faces that were found in this frame already.
             lost: expected boxes of known faces that were not found.
             cut: a new scene starts here.
             whole: search all of the picture at every scale, without a budget.
         """
-        passed_s = 0.0 if self._planned_s is None else min(MAX_GAP_S, max(0.0, pts_s - self._planned_s))
+        passed_s = 0.0 if self._planned_s is None else min(MAX_GAP_S, pts_s - self._planned_s)
         self._planned_s = pts_s
         budget = min(MAX_BUDGET_PX, max(MIN_BUDGET_PX, BUDGET_PX_PER_S * passed_s))
-        if cut or image.shape != self._shape or whole:
+        if cut or image.shape != self._shape or whole or passed_s < 0:
             self._begin(image.shape)
-            cut, budget = True, np.inf if whole else MAX_BUDGET_PX
+            cut, budget = True, np.inf if whole else BEGIN_BUDGET_PX
         self.counts.picture_px += round(image.shape[0] * image.shape[1] * self._levels[-1].scale ** 2)
         self.small = None
         if search:
             self._look_for_changes(image, pts_s, known, lost, cut=cut)
-        elif self.is_complete:
+        elif self.is_complete and not self._backlog:
             return []
-        windows = [self._around_lost(box) for box in lost]
+        windows = [self._around_lost(box) for box in lost[:MAX_LOST]]
+        budget += self._debt
         budget -= sum(window.cost_px for window in windows)
         windows += self._within(budget, pts_s, passed_s, search=search)
         self.counts.searched_px += sum(window.cost_px for window in windows)
@@ -151,7 +161,7 @@ class SearchPlan:
         cells = grid(shape)
         self._levels = [_Level(scale, cells) for scale in self._scales(max(shape[:2]))]
         self._active_s = np.full(cells, -np.inf)
-        self._fresh = self._body = np.zeros(cells, np.bool_)
+        self._fresh = self._restless = np.zeros(cells, np.bool_)
         self._changes = ChangeMap()
 
     def _scales(self, longer: int) -> list[float]:
@@ -167,14 +177,15 @@ class SearchPlan:
         self, image: Image, pts_s: float, known: Sequence[Box], lost: Sequence[Box], *, cut: bool
     ) -> None:
         self.small = shrink_to(image, COARSE_SIDE)[0]
+        self._looked_s = pts_s
         changed = self._changes.step(self.small, cut=cut)
         covered = self._cells_in(known)
         behind = self._cells_in([_body(box) for box in known])
-        self._fresh, self._body = changed & ~covered & ~behind, changed & ~covered & behind
+        self._fresh = changed & ~covered & ~behind
+        self._restless = (changed | self._changes.restless) & ~covered
         if not cut:
-            self._active_s[self._fresh] = pts_s
-        for box in lost:
-            self._active_s[self._cells_in([box])] = pts_s
+            self._fresh |= self._cells_in(lost[MAX_LOST:])
+            self._active_s[self._fresh | self._cells_in(lost)] = pts_s
         for level in self._levels:
             level.searched_s[covered] = pts_s
         self._changes.accept(covered)
@@ -184,12 +195,12 @@ class SearchPlan:
         waiting: list[tuple[float, int, _Level, Window]] = []
         for number, level in enumerate(self._levels):
             weight = COARSER_FIRST ** (len(self._levels) - 1 - number)
-            for window in cover(self._due(level, pts_s, search=search), self._shape, level.scale, self._margin_px):
+            for window in cover(self._due(level, pts_s), self._shape, level.scale, self._margin_px):
                 longest_s = pts_s - float(level.searched_s[self._cells(window)].min())
                 waiting.append((-longest_s * weight, number, level, window))
         taken: list[tuple[_Level, Window]] = []
         for _, _, level, window in sorted(waiting, key=lambda item: item[:2]):
-            if window.cost_px <= budget:
+            if budget > 0:  # the last one may exceed it, at the cost of the next frame
                 budget -= window.cost_px
                 taken.append((level, window))
             else:
@@ -201,18 +212,20 @@ class SearchPlan:
                 scanned = self._scan(level, pts_s, budget, passed_s)
                 taken += [(level, window) for window in scanned]
                 budget -= sum(window.cost_px for window in scanned)
+        self._debt = min(0.0, budget)
+        self._backlog = len(taken) < len(waiting)
         return [window for _, window in taken]
 
-    def _due(self, level: _Level, pts_s: float, *, search: bool) -> Cells:
+    def _due(self, level: _Level, pts_s: float) -> Cells:
         """Return the cells that are due at one level."""
         due = ~np.isfinite(level.searched_s)
-        if search:
-            waiting = pts_s - level.searched_s
-            active = pts_s - self._active_s
-            again_s = np.maximum(ACTIVE_INTERVAL_S, ACTIVE_GROWTH * active)
-            changed = self._fresh | ((active <= ACTIVE_S) & (waiting >= again_s))
-            due |= self._dense(changed | (self._body & (waiting >= BODY_INTERVAL_S)), level)
-        return due
+        waiting = pts_s - level.searched_s
+        active = pts_s - self._active_s
+        again_s = np.maximum(ACTIVE_INTERVAL_S, ACTIVE_GROWTH * active)
+        changed = self._fresh & (level.searched_s < self._looked_s)
+        changed |= (active <= ACTIVE_S) & (waiting >= again_s)
+        changed |= self._restless & (waiting >= RESTLESS_INTERVAL_S)
+        return np.asarray(due | self._dense(changed, level))
 
     def _dense(self, cells: Cells, level: _Level) -> Cells:
         """Return the cells around which so much has changed that a face of the level may be there."""

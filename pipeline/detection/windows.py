@@ -11,6 +11,7 @@ from itertools import combinations, pairwise
 import cv2
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from facegate.detectors.base import same_face
 from facegate.pipeline.detection.change_map import Cells
@@ -24,6 +25,8 @@ SIDE_STEP = 32
 MIN_SIDE = 96
 WINDOW_OVERHEAD_PX = 10_000
 """Pixels that cost as much as a further window; windows are merged where that is cheaper."""
+MAX_COMPONENTS = 24
+"""Parts of a picture that are covered one by one; more of them are joined."""
 EDGE_PX = 2
 """A face within this of a window's edge is cut off there."""
 SAME_IOU = 0.4
@@ -112,8 +115,10 @@ def cover(cells: Cells, shape: tuple[int, ...], scale: float, margin_px: float) 
     cell_w, cell_h = width / columns, height / rows
     margin = margin_px / scale
     reach = max(1, round(margin / min(cell_w, cell_h)))
-    joined = cv2.dilate(cells.astype(np.uint8), np.ones((reach + 1, reach + 1), np.uint8))
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+    count, labels, stats = _components(cells, reach)
+    while count > MAX_COMPONENTS and reach < max(rows, columns):
+        reach *= 2
+        count, labels, stats = _components(cells, reach)
     found: list[Window] = []
     for label in range(1, count):
         x, y, w, h = (int(value) for value in stats[label, :4])
@@ -133,6 +138,13 @@ def cover(cells: Cells, shape: tuple[int, ...], scale: float, margin_px: float) 
                 )
                 found.append(around(box, shape, scale))
     return merged(found, shape)
+
+
+def _components(cells: Cells, reach: int) -> tuple[int, NDArray[np.int32], NDArray[np.int32]]:
+    """Return the connected parts of cells, joined over gaps of ``reach`` cells: count, labels, edges."""
+    joined = cv2.dilate(cells.astype(np.uint8), np.ones((reach + 1, reach + 1), np.uint8))
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+    return count, labels, stats  # type: ignore[return-value]
 
 
 def around(box: Box, shape: tuple[int, ...], scale: float) -> Window:

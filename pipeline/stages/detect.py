@@ -80,7 +80,7 @@ class _Detections:
         return self.watched.scheduler.expected_boxes(self.frame.ref.pts_s)
 
     def windows(self, tracked: list[Detection | None]) -> list[tuple[Window, Image, list[Box]]]:
-        """Take the faces found at the expected boxes; return the windows to search, pixels and known faces in them."""
+        """Take the faces found at the expected boxes; return windows to search, their pixels and known faces."""
         scheduler, plan = self.watched.scheduler, self.watched.plan
         lost = [box for box, face in zip(self.expected, tracked, strict=True) if face is None]
         if lost:
