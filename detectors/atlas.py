@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import cv2
 import msgspec
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -42,14 +43,19 @@ class Atlas:
     def __init__(self, tiles: Sequence[tuple[Tile, int, int]], width: int, height: int) -> None:
         """Paste tiles, given with their left and upper edge (both even: the network's stride is two)."""
         self.picture: Image = np.full((height, width, 3), FILL, np.uint8)
+        pictures = [_even(tile.picture) for tile, _, _ in tiles]
         self._edges = np.array(
-            [(x, y, x + tile.picture.shape[1], y + tile.picture.shape[0]) for tile, x, y in tiles], np.int64
+            [
+                (x, y, x + picture.shape[1], y + picture.shape[0])
+                for picture, (_, x, y) in zip(pictures, tiles, strict=True)
+            ],
+            np.int64,
         )
         self.owners = np.array([tile.owner for tile, _, _ in tiles], np.int64)
         self.corners: Floats = self._edges[:, [0, 1, 0, 1]].astype(np.float32)
         self.scales = np.array([[tile.scale_x, tile.scale_y] * 2 for tile, _, _ in tiles], np.float32)
-        for tile, x, y in tiles:
-            self.picture[y : y + tile.picture.shape[0], x : x + tile.picture.shape[1]] = tile.picture
+        for picture, (x, y, right, bottom) in zip(pictures, self._edges.tolist(), strict=True):
+            self.picture[y:bottom, x:right] = picture
 
     def tile_at(self, x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the index of the tile that contains the receptive field at each position; -1 for none."""
@@ -83,6 +89,14 @@ def pack(tiles: Sequence[Tile]) -> Iterator[Atlas]:
         placed.append((tile, 2 * place, int(tops[place])))
         skyline[place : place + columns // 2] = tops[place] + rows
     yield Atlas(placed, width, _rounded(int(skyline.max())))
+
+
+def _even(picture: Image) -> Image:
+    """Repeat the last row and column of odd sides: the network pools pairs, and an incomplete last one counts."""
+    rows, columns = picture.shape[0] % 2, picture.shape[1] % 2
+    if not rows and not columns:
+        return picture
+    return np.asarray(cv2.copyMakeBorder(picture, 0, rows, 0, columns, cv2.BORDER_REPLICATE), np.uint8)
 
 
 def _rounded(side: int) -> int:

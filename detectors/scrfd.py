@@ -43,7 +43,7 @@ class ScrfdDetector:
     """SCRFD with key points, at a square input of ``max_side`` (a multiple of 32)."""
 
     name = "scrfd"
-    smallest_px = 16.0
+    smallest_px = 24.0
 
     def __init__(self, path: Path, *, max_side: int | None = 640, min_confidence: float = 0.4) -> None:
         from insightface.model_zoo import get_model

@@ -18,7 +18,7 @@ class YuNetDetector:
     """YuNet (libfacedetection.train): small, fast, any image size."""
 
     name = "yunet"
-    smallest_px = 16.0
+    smallest_px = 24.0
 
     def __init__(self, path: Path, *, max_side: int | None = 640, min_confidence: float = 0.4) -> None:
         if not path.is_file():

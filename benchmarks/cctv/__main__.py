@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cctv.oracle import Oracle
-from benchmarks.cctv.people import Person, load_people
+from benchmarks.cctv.people import Cutout, load_people
 from benchmarks.cctv.scenes import BACKGROUNDS, SIZES, Scene, SceneFrame, play
 from benchmarks.host_info import cpu
 from facegate.detectors.base import load_detector, same_face
@@ -157,7 +157,7 @@ def false_faces(frame: SceneFrame, faces: Sequence[Box]) -> int:
     return sum(not any(same_face(face, box, 0.1) for box in true) for face in faces)
 
 
-def run_scene(scene: Scene, people: list[Person], builds: list[Build], oracle: Oracle) -> dict[str, Any]:
+def run_scene(scene: Scene, people: list[Cutout], builds: list[Build], oracle: Oracle) -> dict[str, Any]:
     """Play a scene to every build in turn."""
     width, height = SIZES[scene.size]
     memory = SharedMemory(create=True, size=width * height * 3)

@@ -37,7 +37,7 @@ SIDE, ABOVE, BELOW = 1.0, 0.9, 1.3
 
 
 @dataclass(frozen=True)
-class Person:
+class Cutout:
     """One person's frames, five a second."""
 
     name: str
@@ -55,9 +55,9 @@ class Person:
         return float(np.median([box[2] - box[0] for box in self.boxes]))
 
 
-def load_people(data: Path, detector: Detector, cache: Path) -> list[Person]:
+def load_people(data: Path, detector: Detector, cache: Path) -> list[Cutout]:
     """Cut out the people of :data:`CLIPS`, the largest faces of each clip; kept in ``cache``."""
-    people: list[Person] = []
+    people: list[Cutout] = []
     for clip in CLIPS:
         kept = cache / f"people-{clip}.npz"
         if not kept.is_file():
@@ -71,7 +71,7 @@ def load_people(data: Path, detector: Detector, cache: Path) -> list[Person]:
                     beside[int(number)].append(_box(box))
                 places = [_box(box) for box in boxes.tolist()]
                 alpha = _soft_edge(*frames.shape[1:3])
-                people.append(Person(f"{clip.split('.')[0]}/{index}", list(frames), places, beside, alpha))
+                people.append(Cutout(f"{clip.split('.')[0]}/{index}", list(frames), places, beside, alpha))
     return people
 
 

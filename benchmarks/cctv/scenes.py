@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.cctv.people import SAMPLE_FPS, Person
+from benchmarks.cctv.people import SAMPLE_FPS, Cutout
 from facegate.pipeline.records import Box, Image
 
 SIZES = {"360p": (640, 360), "1080p": (1920, 1080), "4MP": (2560, 1440), "4K": (3840, 2160)}
@@ -56,7 +56,7 @@ class SceneFrame:
 
 @dataclass
 class _Actor:
-    person: Person
+    person: Cutout
     scale: float
     x: float
     y: float
@@ -81,7 +81,7 @@ class _Actor:
         return self.pictures[index]
 
 
-def play(scene: Scene, people: Sequence[Person]) -> Iterator[SceneFrame]:
+def play(scene: Scene, people: Sequence[Cutout]) -> Iterator[SceneFrame]:
     """Compose the frames of a scene."""
     width, height = SIZES[scene.size]
     rng = np.random.default_rng(abs(hash_of(scene.name)))
@@ -113,7 +113,7 @@ def hash_of(name: str) -> int:
 
 
 def _actors(
-    scene: Scene, people: Sequence[Person], width: int, height: int, rng: np.random.Generator
+    scene: Scene, people: Sequence[Cutout], width: int, height: int, rng: np.random.Generator
 ) -> list[_Actor]:
     """Give each person a size and a place of its own; places of a grid, so that hardly anybody hides another."""
     low, high = scene.faces_px

@@ -33,8 +33,9 @@ MARGIN_FACES = 1.5
 """Margin of a window around what changed, in widths of the smallest face of its level."""
 BUDGET_PX_PER_S = 5_000_000
 MIN_BUDGET_PX, BEGIN_BUDGET_PX, MAX_BUDGET_PX = 250_000, 1_000_000, 2_500_000
-"""Pixels searched per frame, but for the last window: by the time since the last frame, within the first and the last
-bound; the second is that of a scene's first frame. A 4K picture is searched as a whole in less than three seconds."""
+"""Pixels searched per frame, but for the last window: by the time since the last frame, within the first and the
+last bound; the second is that of a scene's first frame. A 4K picture is searched as a whole in less than three
+seconds."""
 ACTIVE_S, ACTIVE_INTERVAL_S, ACTIVE_GROWTH = 15.0, 1.2, 0.5
 """Where something changed in the last ``ACTIVE_S`` is searched every ``ACTIVE_INTERVAL_S``, and less often the
 longer ago that was: in steps of this share of the time since."""
