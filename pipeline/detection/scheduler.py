@@ -42,7 +42,9 @@ MOTION_THRESHOLD = 8.0
 """Change of a thumbnail cell in gray levels (0..255) that counts as motion; above a camera's noise."""
 THUMBNAIL = (64, 36)
 MAX_EXTRAPOLATION_S = 1.0
-"""Maximum time over which a face's velocity is extrapolated, seconds."""
+"""Maximum time over which a face's velocity is extrapolated, seconds; a face not found for so long is forgotten."""
+MAX_TRACKED = 32
+"""Known faces detected per frame. Of more, those found longest ago come first, and of these the largest."""
 
 
 class DetectionMode(StrEnum):
@@ -57,16 +59,18 @@ class DetectionMode(StrEnum):
 
 
 class _KnownFace(msgspec.Struct, frozen=True, eq=False):
-    """A face of the last processed frame."""
+    """A face that was found lately."""
 
     box: Box
+    seen_s: float
+    """Media time of the box."""
     velocity: tuple[float, float]
     """Velocity of its center in pixels per second."""
     patch: FaceTemplatePatch | None
 
-    def extrapolate(self, passed_s: float) -> Box:
-        """Return the box expected after ``passed_s`` seconds."""
-        ahead = min(passed_s, MAX_EXTRAPOLATION_S)
+    def extrapolate(self, pts_s: float) -> Box:
+        """Return the box expected at a media time."""
+        ahead = min(pts_s - self.seen_s, MAX_EXTRAPOLATION_S)
         dx, dy = (speed * ahead for speed in self.velocity)
         x1, y1, x2, y2 = self.box
         return (x1 + dx, y1 + dy, x2 + dx, y2 + dy)
@@ -101,16 +105,16 @@ class DetectionScheduler:
         self._known: list[_KnownFace] = []
         self._image: Image | None = None
         """The current frame."""
-        self._expected: list[Box] | None = None
-        """Expected boxes of the known faces in the current frame."""
+        self._expected: list[tuple[Box, _KnownFace]] | None = None
+        """Known faces to be detected in the current frame, and where."""
+        self._waiting: list[_KnownFace] = []
+        """Further known faces."""
         self._thumbnail: NDArray[Any] | None = None
         """Thumbnail of the last processed frame, if the next may be skipped."""
         self.is_idle = False
         """No face and no motion for a while, as of the last frame."""
         self._last_motion_s: float | None = None
         self._processed_s: float | None = None
-        self._known_s: float | None = None
-        """Media time of the known faces' boxes."""
         self._last_face_s: float | None = None
         self._unsearched_since_s: float | None = None
         """Media time of the first track-only frame since the last detection; a new face may wait since then."""
@@ -151,16 +155,24 @@ class DetectionScheduler:
         return DetectionMode.TRACK_ONLY
 
     def expected_boxes(self, pts_s: float) -> list[Box]:
-        """Return the expected boxes of the known faces: extrapolated, then refined by template matching."""
+        """Return the expected boxes of known faces: extrapolated, then refined by template matching.
+
+        At most ``MAX_TRACKED``; the others have their turn in the next frames.
+        """
         if self._expected is None:
-            passed_s = 0.0 if self._known_s is None else pts_s - self._known_s
-            expected = [(known.extrapolate(passed_s), known.patch) for known in self._known]
-            image = self._image
-            self._expected = [
-                box if image is None or patch is None else match_template(image, patch, box)
-                for box, patch in expected
-            ]
-        return self._expected
+            known = sorted(self._known, key=lambda face: (face.seen_s, face.box[0] - face.box[2]))
+            self._expected = [(self._moved(face, pts_s), face) for face in known[:MAX_TRACKED]]
+            self._waiting = [face for face in known[MAX_TRACKED:] if pts_s - face.seen_s <= MAX_EXTRAPOLATION_S]
+        return [box for box, _ in self._expected]
+
+    def waiting_boxes(self, pts_s: float) -> list[Box]:
+        """Return where further known faces are expected, which are not detected in this frame."""
+        self.expected_boxes(pts_s)
+        return [face.extrapolate(pts_s) for face in self._waiting]
+
+    def _moved(self, face: _KnownFace, pts_s: float) -> Box:
+        box, image = face.extrapolate(pts_s), self._image
+        return box if image is None or face.patch is None else match_template(image, face.patch, box)
 
     def update(self, found: Sequence[Detection], pts_s: float, *, searched: bool) -> None:
         """Take all faces of the frame.
@@ -170,17 +182,22 @@ class DetectionScheduler:
             pts_s: the frame's media time.
             searched: the frame was searched for new faces.
         """
-        expected = list(zip(self.expected_boxes(pts_s), self._known, strict=True))
-        passed_s = 0.0 if self._known_s is None else pts_s - self._known_s
+        self.expected_boxes(pts_s)
+        assert self._expected is not None
         image = self._image
         known = []
         for face in found:
-            before = next((known for box, known in expected if same_face(box, face.box)), None)
+            before = next((known for box, known in self._expected if same_face(box, face.box)), None)
             patch = None if image is None else make_patch(image, face.box)
-            known.append(_KnownFace(box=face.box, velocity=_velocity(before, face.box, passed_s), patch=patch))
-        self._known = known
+            known.append(
+                _KnownFace(box=face.box, seen_s=pts_s, velocity=_velocity(before, face.box, pts_s), patch=patch)
+            )
+        self._known = known + [
+            face
+            for face in self._waiting
+            if not any(same_face(face.extrapolate(pts_s), other.box) for other in found)
+        ]
         self._image = self._expected = None  # the picture is not held until the next one
-        self._known_s = pts_s
         if found:
             self._last_face_s = pts_s
         if searched:
@@ -208,8 +225,9 @@ class DetectionScheduler:
         return False
 
 
-def _velocity(known: _KnownFace | None, box: Box, passed_s: float) -> tuple[float, float]:
+def _velocity(known: _KnownFace | None, box: Box, pts_s: float) -> tuple[float, float]:
     """Mean of the previous velocity and that of the last step, pixels per second."""
+    passed_s = 0.0 if known is None else pts_s - known.seen_s
     if known is None or passed_s <= 0:
         return (0.0, 0.0)
     dx, dy = (((box[i] + box[i + 2]) - (known.box[i] + known.box[i + 2])) / 2 / passed_s for i in (0, 1))

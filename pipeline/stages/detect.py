@@ -87,6 +87,8 @@ class _Detections:
             self.mode = DetectionMode.SEARCH
         self.found = distinct([], [face for face in tracked if face is not None])
         known = [face.box for face in self.found]
+        if scheduler.tracks:
+            known += scheduler.waiting_boxes(self.frame.ref.pts_s)
         windows = plan.plan(
             self.part,
             self.frame.ref.pts_s,
