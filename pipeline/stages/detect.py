@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from time import monotonic
 
 import msgspec
@@ -173,6 +173,10 @@ class DetectStage:
             for group in rounds(items, self._live, _camera):
                 for found in self._process(group):
                     outbox.put(found)
+
+    def detect(self, frames: Sequence[Frame]) -> list[FrameFaces]:
+        """Return the faces of one frame per camera; skipped frames have no entry."""
+        return [found for found in self._process(list(frames)) if isinstance(found, FrameFaces)]
 
     def _process(self, group: list[Frame | CameraEnded]) -> Iterator[FrameFaces | CameraEnded]:
         seen = [_Detections(item, self._cameras[item.ref.camera]) for item in group if isinstance(item, Frame)]
