@@ -1,4 +1,4 @@
-"""What detection of a frame costs when known faces are tracked and only what changed is searched, and what is missed.
+"""What detection costs when known faces are tracked and only what changed is searched, and what is missed.
 
     python -m benchmarks.gate_cost.detection --yunet yunet_n_640_640.onnx clip.mp4 multi_face.avi
     python -m benchmarks.gate_cost.detection --yunet yunet_n_640_640.onnx --fps 25 clip.mp4

@@ -23,7 +23,9 @@ from facegate.pipeline.detection.windows import MAX_SIDE, Window, around, cover
 from facegate.pipeline.images import shrink_to
 from facegate.pipeline.records import Box, Image
 
-COARSE_SIDE = 640
+SMALL_SIDE = 640
+"""Longer side of the shrunk picture in which changes are looked for, and faces of coarse levels."""
+COARSEST_SIDE = 216
 """Longer side of the picture in which the largest faces are searched."""
 COARSER_FIRST = 2.0
 """A window of a coarser level, for larger faces, counts as if it had waited longer by this factor."""
@@ -36,12 +38,12 @@ MIN_BUDGET_PX, BEGIN_BUDGET_PX, MAX_BUDGET_PX = 250_000, 1_000_000, 2_500_000
 """Pixels searched per frame, but for the last window: by the time since the last frame, within the first and the
 last bound; the second is that of a scene's first frame. A 4K picture is searched as a whole in less than three
 seconds."""
-ACTIVE_S, ACTIVE_INTERVAL_S, ACTIVE_GROWTH = 15.0, 1.2, 0.5
+ACTIVE_S, ACTIVE_INTERVAL_S, ACTIVE_GROWTH = 15.0, 2.0, 0.5
 """Where something changed in the last ``ACTIVE_S`` is searched every ``ACTIVE_INTERVAL_S``, and less often the
 longer ago that was: in steps of this share of the time since."""
 BODY_SIDE, BODY_BELOW = 1.5, 6.0
 """The body of a known face, in widths of the face to each side and below."""
-RESTLESS_INTERVAL_S = 2.0
+RESTLESS_INTERVAL_S = 3.0
 """Bodies of known faces and places that always move, such as trees, are searched this often."""
 DENSE = 0.25
 """Share of the cells in a face of a level's smallest size that have changed at least if a face is there."""
@@ -51,8 +53,8 @@ MIN_SCAN_S = 6.0
 """Seconds for a scan of the picture at one scale, at least."""
 MAX_GAP_S = 2.0
 """Longest time between two frames that counts for the budgets, seconds."""
-MAX_LOST = 8
-"""Lost faces searched in one frame; where others were is searched as if it had changed."""
+MAX_LOST, LOST_S = 8, 3.0
+"""Lost faces that are searched in the frame that lost them; the places of all are searched for ``LOST_S`` after."""
 LOST_REACH = 1.0
 """A lost face is searched within this many of its widths around the expected place."""
 COMFORTABLE = 2.0
@@ -96,6 +98,8 @@ class SearchPlan:
         self._shape: tuple[int, ...] = ()
         self._active_s: NDArray[np.float64] = np.empty((0, 0))
         """When each cell changed last."""
+        self._lost_s: NDArray[np.float64] = np.empty((0, 0))
+        """When a known face was lost in each cell."""
         self._fresh: Cells = np.empty((0, 0), np.bool_)
         """Cells that differ from what was searched, as of the last search, without the bodies of known faces."""
         self._restless: Cells = np.empty((0, 0), np.bool_)
@@ -150,7 +154,7 @@ class SearchPlan:
             self._look_for_changes(image, pts_s, known, lost, cut=cut)
         elif self.is_complete and not self._backlog:
             return []
-        windows = [self._around_lost(box) for box in lost[:MAX_LOST]]
+        windows = [] if cut else self._around_lost(lost, pts_s)
         budget += self._debt
         budget -= sum(window.cost_px for window in windows)
         windows += self._within(budget, pts_s, passed_s, search=search)
@@ -161,23 +165,23 @@ class SearchPlan:
         self._shape = shape
         cells = grid(shape)
         self._levels = [_Level(scale, cells) for scale in self._scales(max(shape[:2]))]
-        self._active_s = np.full(cells, -np.inf)
+        self._active_s, self._lost_s = np.full(cells, -np.inf), np.full(cells, -np.inf)
         self._fresh = self._restless = np.zeros(cells, np.bool_)
         self._changes = ChangeMap()
 
     def _scales(self, longer: int) -> list[float]:
         """Return the scales of the levels, the coarsest first."""
         finest = min(self._finest, 1.0 if self._max_side is None else self._max_side / longer)
-        coarsest = min(finest, COARSE_SIDE / longer)
-        steps = int(np.ceil(np.log(finest / coarsest) / np.log(LEVEL_FACTOR) - 1e-6))
-        if finest * longer <= MAX_SIDE:
+        coarsest = min(finest, COARSEST_SIDE / longer)
+        if finest <= 2 * coarsest:
             return [finest]
+        steps = int(np.ceil(np.log(finest / coarsest) / np.log(LEVEL_FACTOR)))
         return [coarsest * (finest / coarsest) ** (step / steps) for step in range(steps + 1)]
 
     def _look_for_changes(
         self, image: Image, pts_s: float, known: Sequence[Box], lost: Sequence[Box], *, cut: bool
     ) -> None:
-        self.small = shrink_to(image, COARSE_SIDE)[0]
+        self.small = shrink_to(image, SMALL_SIDE)[0]
         self._looked_s = pts_s
         changed = self._changes.step(self.small, cut=cut)
         covered = self._cells_in(known)
@@ -185,8 +189,9 @@ class SearchPlan:
         self._fresh = changed & ~covered & ~behind
         self._restless = (changed | self._changes.restless) & ~covered
         if not cut:
-            self._fresh |= self._cells_in(lost[MAX_LOST:])
-            self._active_s[self._fresh | self._cells_in(lost)] = pts_s
+            self._lost_s[self._cells_in(lost)] = pts_s
+            self._fresh |= pts_s - self._lost_s <= LOST_S
+            self._active_s[self._fresh] = pts_s
         for level in self._levels:
             level.searched_s[covered] = pts_s
         self._changes.accept(covered)
@@ -251,13 +256,20 @@ class SearchPlan:
         self._mark(level, window, pts_s)
         return [window]
 
-    def _around_lost(self, box: Box) -> Window:
-        width, height = box[2] - box[0], box[3] - box[1]
-        fitting = [level for level in self._levels if width * level.scale >= COMFORTABLE * self._smallest_px]
-        scale = (fitting[0] if fitting else self._levels[-1]).scale
-        reach = LOST_REACH * max(width, height)
-        scale = min(scale, MAX_SIDE / (2 * reach + max(width, height)))
-        return around((box[0] - reach, box[1] - reach, box[2] + reach, box[3] + reach), self._shape, scale)
+    def _around_lost(self, lost: Sequence[Box], pts_s: float) -> list[Window]:
+        """Return windows around the first of the lost faces, at the scale that suits each."""
+        windows = []
+        for box in lost[:MAX_LOST]:
+            width, height = box[2] - box[0], box[3] - box[1]
+            fitting = [level for level in self._levels if width * level.scale >= COMFORTABLE * self._smallest_px]
+            level = fitting[0] if fitting else self._levels[-1]
+            reach = LOST_REACH * max(width, height)
+            scale = min(level.scale, MAX_SIDE / (2 * reach + max(width, height)))
+            box = (box[0] - reach, box[1] - reach, box[2] + reach, box[3] + reach)
+            windows.append(around(box, self._shape, scale))
+            if scale == level.scale:
+                self._mark(level, windows[-1], pts_s)
+        return windows
 
     @property
     def _margin_px(self) -> float:

@@ -64,18 +64,22 @@ class Window(msgspec.Struct, frozen=True):
 
         Args:
             image: the picture.
-            small: the whole picture shrunk, used for windows of its scale.
+            small: the whole picture shrunk, used for windows of no greater scale.
         """
         size = (
             max(1, round((self.right - self.left) * self.scale)),
             max(1, round((self.bottom - self.top) * self.scale)),
         )
-        if small is not None and self.scale < 1 and abs(small.shape[1] / image.shape[1] / self.scale - 1) < 0.01:
-            x = min(round(self.left * self.scale), small.shape[1] - 1)
-            y = min(round(self.top * self.scale), small.shape[0] - 1)
-            return contiguous(small[y : y + size[1], x : x + size[0]])
-        part = image[self.top : self.bottom, self.left : self.right]
-        return contiguous(part) if self.scale == 1 else shrink(contiguous(part), size)
+        ratio = 1.0 if small is None else small.shape[1] / image.shape[1]
+        if small is not None and self.scale <= ratio < 1:
+            image = small
+        else:
+            ratio = 1.0
+        left, top = round(self.left * ratio), round(self.top * ratio)
+        part = image[
+            top : max(top + 1, round(self.bottom * ratio)), left : max(left + 1, round(self.right * ratio))
+        ]
+        return contiguous(part) if part.shape[1::-1] == size else shrink(contiguous(part), size)
 
     def placed(self, faces: Sequence[Detection], image: Image) -> list[Detection]:
         """Return the faces in pixels of the picture, without those that the window's edge cuts off."""

@@ -172,7 +172,7 @@ def test_the_smallest_face_is_in_pixels_of_the_camera(
     for step in range(20):
         scales |= {window.scale for window in plan.plan(picture, step / FPS, search=True)}
     assert max(scales) == pytest.approx(finest)
-    assert min(scales) == pytest.approx(min(finest, 1 / 3))
+    assert min(scales) == pytest.approx(216 / 1920)
 
 
 @settings(deadline=None)
