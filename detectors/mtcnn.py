@@ -40,6 +40,8 @@ SAME_IOU = 0.4
 """Overlap (IoU) above which two boxes are of one face."""
 MAX_DRIFT = 0.8
 """Overlap (IoU) with its expected box below which a face is refined again at its new box."""
+KNOWN_THRESHOLD = 0.5
+"""O-Net score of a face near its expected place: known faces are not lost for a score that varies around 0.7."""
 MIN_STAGE_SCORE = 0.1
 """O-Net score below which no face is near."""
 OUTSIDE = (127.0, 127.0, 127.0)
@@ -139,7 +141,7 @@ class MtcnnDetector:
         boxes, points, scores = self._finalize(group, _square(wanted), owner)
         away = np.flatnonzero(_overlaps(boxes, wanted) < MAX_DRIFT)
         boxes[away], points[away], scores[away] = self._finalize(group, _square(boxes[away]), owner[away])
-        sure = np.flatnonzero(scores > O_THRESHOLD)
+        sure = np.flatnonzero(scores > KNOWN_THRESHOLD)
         kept = set(sure[_best(boxes[sure], scores[sure], owner[sure], SAME_IOU)].tolist())
         results: list[list[Detection | None]] = [[] for _ in images]
         for row, (i, box) in enumerate(places):

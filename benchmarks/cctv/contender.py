@@ -14,7 +14,7 @@ from time import monotonic, process_time
 
 import numpy as np
 
-from facegate.pipeline.config import CameraConfig, DetectorConfig, RunConfig
+from facegate.pipeline.config import CameraConfig, DetectorConfig, GateConfig, RunConfig
 from facegate.pipeline.flow.cores import share_cores
 from facegate.pipeline.records import Frame, FrameFaces, FrameRef
 from facegate.pipeline.runtime.assembly import Pipeline
@@ -35,7 +35,8 @@ def main() -> None:
             )
             # Processed as a live camera's frames would be; the file is never opened.
             camera = CameraConfig(name="scene", source="scene.mp4", max_fps=5, **options["camera"])
-            config = RunConfig(cameras=(camera,), detector=detector)
+            # What the gate would call too small is detected, too: recall is the detector's.
+            config = RunConfig(cameras=(camera,), detector=detector, gate=GateConfig(min_face_px=0))
             pipeline = Pipeline(
                 config,
                 ShotQueue,

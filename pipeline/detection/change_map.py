@@ -32,7 +32,7 @@ NOISE_FACTOR = 2.0
 """A change exceeds the cell's usual change from picture to picture by this factor."""
 RESTLESS = 6.0
 """Mean change of a cell in gray levels that is more than the noise of a sensor."""
-NOISE_RISE, NOISE_STEP, NOISE_FALL = 1.1, 0.1, 0.1
+NOISE_RISE, NOISE_STEP, NOISE_FALL = 1.2, 0.2, 0.05
 """The learned noise grows by this factor and step a picture, and approaches lower values by this share."""
 SPARSE = 5
 """Every n-th row and column tells the brightness."""
