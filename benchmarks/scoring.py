@@ -71,7 +71,7 @@ def random_reading(card: ModelCard, dtype: torch.dtype) -> ScoreReading:
     torch.nn.init.normal_(network.pos_embed, std=0.5)
     settings = ScoreSettings(blocks=card.blocks, alpha=card.alpha)
     made = network.to(dtype)
-    return ScoreReading(Model(card, "random", lambda: made), settings, "vitnt")
+    return ScoreReading(Model(card, Path("random.pt"), "random", lambda: made), settings, "vitnt")
 
 
 def interleaved(jobs: dict[str, Job], rounds: int) -> dict[str, list[float]]:

@@ -22,6 +22,7 @@ from facegate.console.processes.supervisor import ConsoleFolder, RecognizerSetti
 from facegate.console.scoring import ScoringService
 from facegate.console.security.accounts import Accounts
 from facegate.console.security.login_throttle import LoginThrottle
+from facegate.console.security.proxy import NO_PROXY, ProxySettings
 from facegate.console.state import ConsoleState
 from facegate.console.tuning.tuner import Tuner
 from facegate.console.web.app import create_app
@@ -57,6 +58,7 @@ class ServeOptions(msgspec.Struct, frozen=True):
     certificate: Path | None = None
     key: Path | None = None
     fleet: BucketAddress | None = None
+    proxy: ProxySettings = NO_PROXY
 
 
 def make_folder(data: Path) -> ConsoleFolder:
@@ -83,7 +85,9 @@ def serve(options: ServeOptions) -> None:
         opened.enter_context(_alone(folder.data))
         _keep_whole(folder.data, options, opened)
         accounts = opened.enter_context(Accounts(folder.accounts, create=True))
-        listener = opened.enter_context(_listener(options.listen, locked=accounts.auth_required()))
+        listener = opened.enter_context(
+            _listener(options.listen, locked=accounts.auth_required() or options.proxy.address is not None)
+        )
         store = opened.enter_context(StoreReader(folder.store, create=True))
         broker = EventBus()
         recognizer = options.recognizer
@@ -144,12 +148,14 @@ def _serve(console: ConsoleState, listener: socket.socket, options: ServeOptions
     scheme = "http" if options.certificate is None else "https"
     name = f"[{host}]" if ":" in host else host
     config = uvicorn.Config(
-        create_app(console, _names(options)),
+        create_app(console, _names(options), options.proxy),
         log_config=None,
         access_log=False,
         server_header=False,
         lifespan="on",
         ws="none",
+        # The peer itself has to be the proxy: no header of it counts.
+        proxy_headers=options.proxy.address is None,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=LINGER_S,
         ssl_certfile=options.certificate,

@@ -17,9 +17,9 @@ import msgspec
 import numpy as np
 
 from facegate.detectors.base import load_detector
-from facegate.errors import ModelError
-from facegate.pipeline.images import read_image
-from facegate.pipeline.records import Box, Image
+from facegate.extras import require
+from facegate.pipeline.images import read_image, write_png
+from facegate.pipeline.records import Box, Image, contiguous
 
 FPS = 25
 WIDTH, HEIGHT = 640, 360
@@ -82,7 +82,7 @@ def make_clip(folder: Path, seed: int = 7) -> DemoClip:
         if person.enrolled and person.box is not None:
             target = gallery / person.name
             target.mkdir(parents=True)
-            cv2.imwrite(str(target / "1.png"), cv2.cvtColor(_surroundings(picture, person.box), cv2.COLOR_RGB2BGR))
+            write_png(target / "1.png", contiguous(_surroundings(picture, person.box)))
     path = folder / "clip.mp4"
     frames = _film(path, picture, portrait, np.random.default_rng(seed))
     size = (picture.shape[1], picture.shape[0])
@@ -90,9 +90,9 @@ def make_clip(folder: Path, seed: int = 7) -> DemoClip:
 
 
 def _photographs() -> tuple[Image, Image]:
+    require("demo", "the demo, for its photographs,")
     spec = importlib.util.find_spec("insightface")
-    if spec is None or not spec.submodule_search_locations:
-        raise ModelError("the demo needs the photographs of the 'insightface' package: pip install insightface")
+    assert spec is not None and spec.submodule_search_locations
     images = Path(spec.submodule_search_locations[0]) / "data" / "images"
     return read_image(images / "t1.jpg"), read_image(images / "Tom_Hanks_54745.png")
 

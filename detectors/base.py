@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from facegate.errors import ModelError
+from facegate.extras import installed
 from facegate.pipeline.records import Box, Detection, Floats, Image
 
 FOLLOWED_IOU = 0.3
@@ -20,8 +21,16 @@ class Detector(Protocol):
 
     name: str
 
-    def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
-        """Return the faces of each ``(H, W, 3)`` RGB image, in pixels of that image, most confident first."""
+    smallest_px: float
+    """Width of the smallest face that is found reliably, in pixels of the image."""
+
+    def detect(
+        self, images: Sequence[Image], known: Sequence[Sequence[Box]] | None = None
+    ) -> list[list[Detection]]:
+        """Return the faces of each ``(H, W, 3)`` RGB image, in pixels of that image, most confident first.
+
+        ``known``: boxes in each image of faces that need not be found again; a detector may save their cost.
+        """
         ...
 
     def detect_near(
@@ -58,15 +67,16 @@ def same_face(a: Box, b: Box, least: float = FOLLOWED_IOU) -> bool:
 
 
 def load_detector(
-    kind: str = "auto", path: Path | None = None, *, max_side: int = 640, min_face_px: int = 32
+    kind: str = "auto", path: Path | None = None, *, max_side: int | None = 640, min_face_px: int = 32
 ) -> Detector:
     """Load a detector.
 
     Args:
-        kind: ``auto``, ``mtcnn``, ``yunet`` or ``scrfd``. ``auto`` takes SCRFD if a local insightface pack exists,
-            YuNet if ``path`` names its ONNX file, and the built-in MTCNN otherwise.
+        kind: ``auto``, ``mtcnn``, ``yunet`` or ``scrfd``. ``auto`` takes SCRFD if a local insightface pack and the
+            ``insightface`` extra are installed, YuNet if ``path`` names its ONNX file, and the built-in MTCNN
+            otherwise.
         path: the YuNet ONNX file, or the insightface pack's directory.
-        max_side: detection runs on the image shrunk to this longer side; crops still come from full resolution.
+        max_side: detection runs on the image shrunk to this longer side; ``None`` never shrinks it.
         min_face_px: smallest face detected, in pixels of the shrunk image (MTCNN only).
 
     Raises:
@@ -78,7 +88,7 @@ def load_detector(
         if path is not None:
             kind = "yunet" if path.suffix == ".onnx" else "scrfd"
         else:
-            path = scrfd.find_pack()
+            path = scrfd.find_pack() if installed("insightface") else None
             kind = "mtcnn" if path is None else "scrfd"
     if kind == "mtcnn":
         return mtcnn.MtcnnDetector(max_side=max_side, min_face_px=min_face_px)

@@ -53,6 +53,8 @@ class Frame(Record, frozen=True, eq=False):
     image: Image
     large: Image | None = None
     """The same moment in the camera's main stream, from which crops are cut; ``ref`` has its size."""
+    still: bool = False
+    """A picture by itself: it continues nothing, and each of its faces is a track of its own."""
 
 
 class CameraEnded(Record, frozen=True, eq=False):
@@ -97,6 +99,8 @@ class FrameFaces(Record, frozen=True, eq=False):
     frame: FrameRef
     faces: tuple[Face, ...]
     cut: bool
+    still: bool = False
+    """See :class:`Frame`."""
     """A new scene starts with this frame; all tracks end before it."""
 
 

@@ -28,6 +28,7 @@ from facegate.pipeline.records import FrameRef, Image, PeerSighting, ScoredFrame
 from facegate.pipeline.runtime.assembly import Pipeline
 from facegate.pipeline.runtime.cameras import CameraSet
 from facegate.pipeline.runtime.malloc_trim import trim_memory
+from facegate.pipeline.runtime.needed_extras import check_extras
 from facegate.pipeline.runtime.reload import ConfigDiff, differences
 from facegate.pipeline.runtime.report_builder import run_report
 from facegate.pipeline.runtime.threads import THREAD_PREFIX, ThreadGroup
@@ -70,9 +71,10 @@ class Runner:
             stays: keep running without cameras, until :meth:`stop`.
 
         Raises:
-            FacegateError: a model is missing or the sink cannot be bound.
+            FacegateError: an extra or a model is missing, or the sink cannot be bound.
         """
         log_as_a_library()
+        check_extras(config)
         self.run_id = run_id or str(ULID())
         self.config = config
         self._stop = Event()

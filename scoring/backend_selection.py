@@ -20,11 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facegate.cpu import processor, threads
-from facegate.errors import ConfigError, ModelError
+from facegate.errors import ConfigError, ModelError, os_errors
+from facegate.extras import require
 from facegate.paths import replacing
 from facegate.scoring.backends import Backend, BackendName, Dtype, OnnxRuntime, OpenVino, PassArrays
 from facegate.scoring.families import ModelCard
 from facegate.scoring.score_reading import ScoreReading
+from facegate.scoring.shipped_graph import shipped_graph
 
 BATCH, ROUNDS = 8, 5
 RANK_AGREEMENT, EMBEDDING_AGREEMENT = 0.999, 0.998
@@ -90,19 +92,31 @@ def machine() -> str:
     model, flags = processor()
     digest = hashlib.sha256(" ".join(sorted(flags)).encode()).hexdigest()[:8]
     name = f"{model} {digest}" if flags else platform.processor() or platform.machine()
-    return f"{name}, torch {metadata.version('torch')}, ort {metadata.version('onnxruntime')}"
+    return ", ".join([name, *(f"{each} {_version(each)}" for each in ("torch", "onnxruntime", "openvino"))])
 
 
-def graph_for(reading: ScoreReading, dtype: Dtype) -> Path:
-    """Return the exported graph of a model with its settings, from the cache or exported now.
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "none"
+
+
+def graph_for(reading: ScoreReading, dtype: Dtype) -> bytes | Path:
+    """Return the graph of a model with its settings: the shipped one, one from the cache, or one exported now.
 
     Raises:
+        ConfigError: it has to be exported, and torch is not installed.
         ModelError: the weights do not fit their card, or cannot be exported to ONNX.
     """
+    shipped = shipped_graph(reading) if dtype != "int8" else None
+    if shipped is not None:
+        return shipped
     card = reading.card
     exact = cache_folder() / "graphs" / f"{card.name}-{reading.key}.onnx"
     exact.parent.mkdir(parents=True, exist_ok=True)
     if not exact.is_file():
+        require("torch", f"model '{card.name}' with these settings")
         from facegate.scoring.export import export_onnx
 
         export_onnx(reading.one_pass, card, card.name, exact)
@@ -110,6 +124,7 @@ def graph_for(reading: ScoreReading, dtype: Dtype) -> Path:
         return exact
     small = exact.with_suffix(".int8.onnx")
     if not small.is_file():
+        require("torch", "scorer.dtype 'int8'")
         from facegate.scoring.export import quantize_onnx
 
         quantize_onnx(exact, small)
@@ -155,7 +170,7 @@ def tune(
 
     count, one_pass = threads(), reading.one_pass
 
-    def graph(dtype: Dtype) -> Path:
+    def graph(dtype: Dtype) -> bytes | Path:
         return graph_for(reading, dtype)
 
     makers: list[tuple[str, Callable[[], Backend]]] = [
@@ -168,8 +183,6 @@ def tune(
         makers.append(("openvino bf16", lambda: OpenVino(graph("fp32"), "bf16", count)))
         # Last: it leaves the network in bf16.
         makers.append(("torch bf16", lambda: TorchCpu(one_pass, "bf16")))
-    from scipy.stats import spearmanr  # imports in most of a second, which runs need not wait for
-
     reference: PassArrays | None = None
     trials = []
     for name, make in makers:
@@ -192,7 +205,7 @@ def tune(
                 backend=backend.name,
                 dtype=backend.dtype,
                 ms_per_crop=1000 * median(spent) / len(batches[0]),
-                rank_agreement=float(spearmanr(reference.raw, found.raw).statistic),
+                rank_agreement=_spearman(reference.raw, found.raw),
                 embedding_agreement=_min_cosine(reference, found),
             )
         )
@@ -209,6 +222,11 @@ def _concatenated(parts: list[PassArrays]) -> PassArrays:
         attention=np.concatenate([part.attention for part in parts]),
         embedding=np.concatenate(embeddings),
     )
+
+
+def _spearman(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """Correlation of ranks; scores of different crops are never equal."""
+    return float(np.corrcoef(a.argsort().argsort(), b.argsort().argsort())[0, 1])
 
 
 def _min_cosine(a: PassArrays, b: PassArrays) -> float:
@@ -230,6 +248,7 @@ def _read(model: str) -> Tuning | None:
 
 def _write(model: str, tuning: Tuning) -> None:
     path = _file(model)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part:
-        part.write_bytes(msgspec.json.format(msgspec.json.encode(tuning), indent=2))
+    with os_errors(ModelError, f"cannot write {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as part:
+            part.write_bytes(msgspec.json.format(msgspec.json.encode(tuning), indent=2))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from facegate.cpu import compiled
 from facegate.errors import ModelError
+from facegate.inference import session
 
 BackendName = Literal["torch", "onnxruntime", "openvino"]
 Dtype = Literal["fp32", "bf16", "fp16", "int8"]
@@ -53,25 +54,14 @@ class OnnxRuntime:
 
     name: BackendName = "onnxruntime"
 
-    def __init__(self, graph: Path, dtype: Dtype, threads: int) -> None:
+    def __init__(self, graph: bytes | Path, dtype: Dtype, threads: int) -> None:
         """Load the graph.
 
         Raises:
             ModelError: ONNX Runtime rejects the graph.
         """
-        import onnxruntime
-
         self.dtype = dtype
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        # Idle workers sleep instead of burning the core that decodes the next frame.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session: Any = onnxruntime.InferenceSession(
-                str(graph), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:
-            raise ModelError(f"ONNX Runtime cannot load {graph}: {str(error).splitlines()[0]}") from error
+        self._session: Any = session(graph, threads)
 
     def run(
         self, batches: list[NDArray[np.uint8]], embedding: bool, landmarks: list[Floats] | None = None
@@ -94,7 +84,7 @@ class OpenVino:
     name: BackendName = "openvino"
     HINTS: dict[Dtype, Literal["f32", "bf16"]] = {"fp32": "f32", "bf16": "bf16"}  # noqa: RUF012 - never changed
 
-    def __init__(self, graph: Path, dtype: Dtype, threads: int) -> None:
+    def __init__(self, graph: bytes | Path, dtype: Dtype, threads: int) -> None:
         """Compile the graph.
 
         Raises:
@@ -104,7 +94,7 @@ class OpenVino:
         try:
             self._model: Any = compiled(graph, threads, self.HINTS[dtype])
         except RuntimeError as error:
-            raise ModelError(f"OpenVINO cannot load {graph}: {str(error).splitlines()[0]}") from error
+            raise ModelError(f"OpenVINO cannot load the graph: {str(error).splitlines()[0]}") from error
 
     def run(
         self, batches: list[NDArray[np.uint8]], embedding: bool, landmarks: list[Floats] | None = None

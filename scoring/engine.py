@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from facegate.cpu import processor, threads
 from facegate.detectors.align import ARCFACE_TEMPLATE
 from facegate.errors import ConfigError, ModelError
+from facegate.extras import installed, require
 from facegate.scoring.backend_selection import BackendChoice, check_combination, graph_for, measured_choice
 from facegate.scoring.backends import DTYPES, Backend, BackendName, Dtype, OnnxRuntime, OpenVino, PassArrays
 from facegate.scoring.calibration import Calibration
@@ -36,6 +37,8 @@ MAX_BATCH = 32
 """Maximum crops per forward pass; bounds activation memory."""
 
 CROP_SHAPE = (112, 112, 3)
+NEEDS_EXTRA = {"cuda": "torch", "torch": "torch", "openvino": "openvino"}
+"""Devices and backends, and the extra that each needs."""
 NVIDIA_DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/nvmap", "/dev/dxg")
 
 
@@ -197,7 +200,7 @@ def load_scorer(
         compute capability
             8.0), else fp32. ``int8`` (ONNX Runtime) must be requested.
         backend: ``auto`` uses the fastest that ``facegate models tune`` measured on this machine, else ONNX
-            Runtime for fp32 on the CPU (its graph is exported at first use), else torch.
+            Runtime for fp32 on the CPU, else torch.
 
     Raises:
         ModelError: weights are missing, unreadable or do not fit; a backend is not installed.
@@ -211,6 +214,8 @@ def load_scorer(
         backend=(backend, ("auto", *get_args(BackendName))),
         quality=(quality or "vitnt", QUALITIES),
     )
+    for name in {device, backend} & NEEDS_EXTRA.keys():
+        require(NEEDS_EXTRA[name], f"'{name}'")
     if device == "cuda" and not cuda_found():
         raise ConfigError("device 'cuda' is not available: torch finds no CUDA device; use --device cpu")
     weights = DEFAULT_MODEL if weights is None else weights
@@ -238,7 +243,7 @@ def load_scorer(
     try:
         made = _make_backend(reading, on, choice)
     except (ModelError, OSError) as error:
-        if backend != "auto" or choice.backend == "torch":
+        if backend != "auto" or choice.backend == "torch" or not installed("torch"):
             raise
         choice = BackendChoice("torch", "fp32", f"torch: the graph could not be exported: {error}")
         made = _make_backend(reading, on, choice)
@@ -271,11 +276,14 @@ def _decide(reading: ScoreReading, on: str, dtype: str, backend: str) -> Backend
 
 
 def _exported_is_best(reading: ScoreReading, dtype: str) -> bool:
-    return dtype == "fp32" or (dtype == "auto" and not (reading.card.bf16 and native_bf16("cpu")))
+    return dtype == "fp32" or (
+        dtype == "auto" and not (reading.card.bf16 and native_bf16("cpu") and installed("torch"))
+    )
 
 
 def _make_backend(reading: ScoreReading, on: str, choice: BackendChoice) -> Backend:
     if on == "cuda" or choice.backend == "torch":
+        require("torch", f"scorer.dtype '{choice.dtype}'")
         from facegate.scoring.torch_backends import TorchCpu, TorchCuda
 
         return (TorchCuda if on == "cuda" else TorchCpu)(reading.one_pass, choice.dtype)
@@ -287,6 +295,8 @@ def _make_backend(reading: ScoreReading, on: str, choice: BackendChoice) -> Back
 def cuda_found() -> bool:
     """Whether torch can use a CUDA device; torch is imported only if the system has one."""
     if sys.platform == "linux" and not any(Path(device).exists() for device in NVIDIA_DEVICES):
+        return False
+    if not installed("torch"):
         return False
     import torch
 

@@ -11,7 +11,10 @@ import warnings
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from facegate.errors import ModelError
@@ -19,6 +22,8 @@ from facegate.paths import replacing
 from facegate.scoring.backends import CROPS, LANDMARKS, OUTPUTS
 from facegate.scoring.families import CARD_KEY, ModelCard
 from facegate.scoring.one_pass import OnePass
+from facegate.scoring.score_reading import ScoreReading
+from facegate.scoring.shipped_graph import GRAPH, STRUCTURE, Initializer, Structure, lowest_quality, ramps
 
 OPSET = 18
 
@@ -33,17 +38,13 @@ class QualityGraph(nn.Module):
     def __init__(self, one_pass: OnePass, card: ModelCard) -> None:
         super().__init__()
         self.one_pass = one_pass
-        table = torch.tensor(card.calibration[one_pass.quality], dtype=torch.float64)
-        steps = table[1:] - table[:-1]
-        self.register_buffer("start", table[:-1, 0].float())
-        self.register_buffer("width", steps[:, 0].float())
-        self.register_buffer("slope", (steps[:, 1] / steps[:, 0]).float())
-        self._lowest = float(table[0, 1])
+        for name, values in ramps(card.calibration[one_pass.quality]).items():
+            self.register_buffer(name, torch.from_numpy(values))
+        self._lowest = lowest_quality(card, one_pass.quality)
 
     def forward(self, crops: Tensor, landmarks: Tensor | None = None) -> tuple[Tensor | None, ...]:
         """Run on uint8 crops, and on landmarks if the network uses them."""
         out = self.one_pass(crops, landmarks=landmarks)
-        # The table as a sum of ramps, which every runtime supports, unlike a table search.
         rise = torch.minimum((out.raw[:, None] - self.start).clamp_min(0.0), self.width)
         quality = (rise * self.slope).sum(1) + self._lowest
         return out.raw, quality, out.embedding, out.patches, out.attention
@@ -99,3 +100,52 @@ def quantize_onnx(source: Path, target: Path) -> None:
             )
     finally:
         logging.getLogger().setLevel(level)
+
+
+def write_structure(reading: ScoreReading, folder: Path) -> None:
+    """Write the graph of ``reading`` without its weights, for :mod:`facegate.scoring.shipped_graph`.
+
+    Raises:
+        ModelError: an initializer is no tensor of the weight file, so that it cannot be taken from there.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    card = reading.card
+    whole = folder / f"{GRAPH}.part"
+    export_onnx(reading.one_pass, card, card.name, whole)
+    model = onnx.load(str(whole))
+    whole.unlink()
+    with safe_open(str(reading.model.weights), "np") as file:
+        tensors = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
+    found = []
+    for each in model.graph.initializer:
+        values = numpy_helper.to_array(each)
+        if each.name not in ramps(card.calibration[reading.quality]):
+            found.append(_source(each.name, values, tensors))
+    del model.graph.initializer[:]
+    del model.metadata_props[:]
+    for node in model.graph.node:
+        node.doc_string = ""
+    structure = Structure(
+        architecture=card.architecture,
+        settings=reading.settings,
+        quality=reading.quality,
+        mean=card.mean,
+        std=card.std,
+        lowest=lowest_quality(card, reading.quality),
+        initializers=tuple(found),
+    )
+    (folder / GRAPH).write_bytes(model.SerializeToString())
+    (folder / STRUCTURE).write_bytes(msgspec.json.format(msgspec.json.encode(structure), indent=1) + b"\n")
+
+
+def _source(name: str, values: NDArray[np.float32], tensors: dict[str, NDArray[np.float32]]) -> Initializer:
+    for tensor, weights in tensors.items():
+        if weights.size != values.size:
+            continue
+        if np.array_equal(weights.ravel(), values.ravel()):
+            return Initializer(name, tensor, values.shape)
+        if weights.ndim == 2 and np.array_equal(weights.T, values):
+            return Initializer(name, tensor, values.shape, transposed=True)
+    raise ModelError(f"initializer '{name}' is no tensor of the weight file: it cannot be left out of the graph")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import msgspec
 
 from facegate.errors import ModelError, os_errors
+from facegate.pipeline.yaml_text import decode_yaml
 from facegate.scoring.network.architecture import Architecture
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ DEFAULT_MODEL = "facegate-mobile-s"
 Quality = Literal["vitnt", "attention", "norm", "estimate"]
 QUALITIES: tuple[Quality, ...] = get_args(Quality)
 Table = tuple[tuple[float, float], ...]
-TORCH_SUFFIXES = (".pt", ".pth", ".bin")
-"""Suffixes of torch weight files."""
 ARCHITECTURE_KEYS = ("patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio")
 
 FACE_MEAN = (0.5, 0.5, 0.5)
@@ -95,9 +94,10 @@ class Model:
     The network is built on first use, so that running an exported graph does not import torch.
     """
 
-    def __init__(self, card: ModelCard, fingerprint: str, build: Callable[[], FaceViT]) -> None:
-        """Take a card, the fingerprint of the weights, and a function that builds the network."""
+    def __init__(self, card: ModelCard, weights: Path, fingerprint: str, build: Callable[[], FaceViT]) -> None:
+        """Take a card, the weight file and its fingerprint, and a function that builds the network."""
         self.card = card
+        self.weights = weights
         self.fingerprint = fingerprint
         """Id of the weights, for cache keys."""
         self._build = build
@@ -145,9 +145,19 @@ def builtin_card(name: str) -> ModelCard:
 
 def _decode_card(content: bytes, where: str) -> ModelCard:
     try:
-        return msgspec.yaml.decode(content, type=ModelCard)
+        return decode_yaml(content, ModelCard)
     except msgspec.DecodeError as error:
         raise ModelError(f"model card {where} is not valid: {error}") from error
+
+
+def check_readable(path: Path) -> None:
+    """Check that a file can be opened, before a library tries to, whose own words do not say so.
+
+    Raises:
+        ModelError: it cannot.
+    """
+    with os_errors(ModelError, f"cannot read {path}", "give a file that exists"), path.open("rb"):
+        pass
 
 
 def file_sha256(path: Path) -> str:

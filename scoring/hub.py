@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 from facegate.errors import ModelError
+from facegate.extras import TORCH_SUFFIXES, require
 from facegate.scoring.backend_selection import cache_folder
-from facegate.scoring.families import TORCH_SUFFIXES, builtin_card, card_names, file_sha256
+from facegate.scoring.families import builtin_card, card_names, file_sha256
 
 WEIGHT_SUFFIXES = (".safetensors", *TORCH_SUFFIXES)
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -46,6 +47,7 @@ def pull(name: str, file: str | None = None) -> Path:
     Raises:
         ModelError: unknown, unreachable, ambiguous, or the SHA-256 differs from the card's.
     """
+    require("torch", "downloading a model")
     from huggingface_hub import HfApi, hf_hub_download
     from huggingface_hub.errors import GatedRepoError, HTTPError, RepositoryNotFoundError  # type: ignore[attr-defined]
 

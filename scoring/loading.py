@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 from safetensors import SafetensorError, safe_open
 
 from facegate.errors import ModelError, os_errors
+from facegate.extras import TORCH_SUFFIXES, require
 from facegate.scoring.families import (
     ARCHITECTURE_KEYS,
     CARD_KEY,
     DEFAULT_MODEL,
     IDENTITY,
-    TORCH_SUFFIXES,
     Model,
     ModelCard,
     builtin_card,
     card_names,
+    check_readable,
     decode_embedded,
     file_sha256,
     read_card,
@@ -56,6 +57,9 @@ def load_file(path: Path, card_name: str | None = None) -> Model:
     Raises:
         ModelError: unreadable, or without a card; its ``network`` raises where the weights do not fit.
     """
+    if path.suffix in TORCH_SUFFIXES:
+        require("torch", str(path))
+    check_readable(path)
     metadata = {} if path.suffix in TORCH_SUFFIXES else _metadata(path)
     if card_name is not None:
         card = read_card(card_name)
@@ -64,6 +68,7 @@ def load_file(path: Path, card_name: str | None = None) -> Model:
     elif all(key in metadata for key in ARCHITECTURE_KEYS):
         card = _own_card(path, metadata)
     else:
+        require("torch", f"{path} without a model card")
         from facegate.scoring.checkpoints import fitting_cards
 
         fitting = fitting_cards(path)
@@ -81,11 +86,12 @@ def load_file(path: Path, card_name: str | None = None) -> Model:
 
 def _model(card: ModelCard, path: Path, digest: str) -> Model:
     def build() -> FaceViT:
+        require("torch", f"model '{card.name}'")
         from facegate.scoring.checkpoints import build_network
 
         return build_network(card.architecture, path)
 
-    return Model(card, digest[:16], build)
+    return Model(card, path, digest[:16], build)
 
 
 def _metadata(path: Path) -> dict[str, str]:

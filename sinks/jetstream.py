@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from facegate.errors import ConfigError, DeliveryError
+from facegate.extras import require
 from facegate.pipeline.addresses import servers
 from facegate.pipeline.records import TrackEnd
 from facegate.sinks import wire
@@ -158,10 +159,9 @@ def load_nats() -> Any:
     Raises:
         ConfigError: the ``nats`` extra is not installed.
     """
-    try:
-        import nats
-    except ImportError as error:
-        raise ConfigError("JetStream needs nats-py: pip install 'facegate[nats]'") from error
+    require("nats", "JetStream")
+    import nats
+
     return nats
 
 

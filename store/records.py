@@ -51,7 +51,7 @@ class StoredVisit(msgspec.Struct, frozen=True):
     track_id: int
     first: float
     last: float
-    """Arrival of the frames of its first and last shots."""
+    """Arrival of its first and last faces; of its first and last shots, while or where its track is not stored."""
     shots: int
     best: str | None
     """``shot_id`` of the best shot, while it is stored."""

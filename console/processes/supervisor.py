@@ -24,6 +24,9 @@ from facegate.subprocesses import LogLine, Subprocess, SubprocessState
 POLL_INTERVAL_S = 0.25
 MAX_LOG_LINES = 300
 NOTABLE_LEVELS = ("warning", "error", "critical")
+"""Log lines of gate and worker that pages show and the console's own log repeats."""
+CAMERA_EVENTS = ("camera live", "camera ended")
+"""Others that the console's log repeats, so that it says when a lost camera comes back."""
 
 log = structlog.get_logger(__name__)
 
@@ -303,6 +306,9 @@ class Supervisor(BackgroundThread):
         ]
 
     def _on_log_line(self, line: LogLine) -> None:
+        if line.level in NOTABLE_LEVELS or line.event in CAMERA_EVENTS:
+            write = log.info if line.level == "info" else log.warning if line.level == "warning" else log.error
+            write(line.event, **{**line.details, "process": line.process})
         if line.level in NOTABLE_LEVELS:
             self._log_lines.append(line)
             self._publish("line", line)

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from facegate.console.problems import MEDIA_TYPE, problem
 from facegate.console.security.accounts import Accounts, Principal
+from facegate.console.security.proxy import NO_PROXY, ProxySettings
 
 COOKIE = "facegate"
 MAX_BODY, MAX_UPLOAD = 256 * 1024, 12 * 2**20
@@ -38,6 +39,13 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
+FRAMED_HEADERS = {
+    "content-security-policy": HEADERS["content-security-policy"].replace(
+        "frame-ancestors 'none'", "frame-ancestors 'self'"
+    ),
+    "x-frame-options": "SAMEORIGIN",
+}
+"""Behind a proxy that logs users in, whose own pages show the console in a frame."""
 
 
 class _TooLargeError(Exception):
@@ -47,16 +55,21 @@ class _TooLargeError(Exception):
 class AccessMiddleware:
     """ASGI middleware; puts the authenticated :class:`Principal` into ``scope["state"]["principal"]``."""
 
-    def __init__(self, app: ASGIApp, accounts: Accounts, hosts: Collection[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, accounts: Accounts, hosts: Collection[str], proxy: ProxySettings = NO_PROXY
+    ) -> None:
         """Configure.
 
         Args:
             app: the protected app.
             accounts: users, sessions and tokens.
             hosts: accepted host names in addition to addresses, ``localhost`` and the name of this host.
+            proxy: the reverse proxy in front of the console.
         """
         self._app = app
         self._accounts = accounts
+        self._proxy = proxy
+        self._headers = HEADERS if proxy.address is None else HEADERS | FRAMED_HEADERS
         self._hosts = {"localhost", socket.gethostname().lower(), *(host.lower() for host in hosts)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,10 +77,12 @@ class AccessMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope = self._proxy.without_base_path(scope)
         headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
-        principal = self._principal(headers)
+        proxied = self._proxy.is_sender(scope)
+        principal = LOCAL_USER if proxied else self._principal(headers)
         scope.setdefault("state", {})["principal"] = principal
-        rejection = self._rejection(scope, headers, principal)
+        rejection = self._rejection(scope, headers, principal, proxied=proxied)
         if rejection is not None:
             await _reject(rejection, scope, send)
             return
@@ -81,7 +96,7 @@ class AccessMiddleware:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                own = {key.encode(): value.encode() for key, value in HEADERS.items()}
+                own = {key.encode(): value.encode() for key, value in self._headers.items()}
                 if not scope["path"].startswith("/static/"):
                     own[b"cache-control"] = b"no-store"
                 present = {key.lower() for key, _ in message["headers"]}
@@ -119,10 +134,12 @@ class AccessMiddleware:
         return None if key is None else self._accounts.session_principal(key, time())
 
     def _rejection(
-        self, scope: Scope, headers: dict[str, str], principal: Principal | None
+        self, scope: Scope, headers: dict[str, str], principal: Principal | None, *, proxied: bool
     ) -> dict[str, Any] | None:
         host = headers.get("host", "")
-        if not self._is_own_host(host):
+        if self._proxy.address is not None and not proxied and not self._proxy.is_health_check(scope):
+            return problem("forbidden", "only the reverse proxy may connect", "open the console through it")
+        if not proxied and not self._is_own_host(host):
             return problem(
                 "wrong_host",
                 f"{host[:80]!r} is not a host name of this console",
@@ -177,7 +194,9 @@ async def _reject(document: dict[str, Any], scope: Scope, send: Send) -> None:
     page = not scope["path"].startswith("/api/")
     headers = [(key.encode(), value.encode()) for key, value in HEADERS.items()]
     if page and document["status"] == 401:
-        await send({"type": "http.response.start", "status": 303, "headers": [(b"location", b"/login"), *headers]})
+        # Relative, as a reverse proxy may show the console below a prefix.
+        location = ("../" * (scope["path"].count("/") - 1) + "login").encode()
+        await send({"type": "http.response.start", "status": 303, "headers": [(b"location", location), *headers]})
         await send({"type": "http.response.body", "body": b""})
         return
     body = msgspec.json.encode(document)

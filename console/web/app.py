@@ -13,6 +13,7 @@ from starlette.staticfiles import StaticFiles
 
 from facegate.console.metrics import CountRequests
 from facegate.console.security.middleware import AccessMiddleware
+from facegate.console.security.proxy import NO_PROXY, ProxySettings
 from facegate.console.state import ConsoleState
 from facegate.console.store_watcher import StoreWatcher
 from facegate.console.web import cameras, fleet, live, pages, people, score, system, tuning, visits
@@ -32,12 +33,13 @@ class _Api(FastAPI):
         return super().openapi()
 
 
-def create_app(console: ConsoleState, hosts: Collection[str] = ()) -> FastAPI:
+def create_app(console: ConsoleState, hosts: Collection[str] = (), proxy: ProxySettings = NO_PROXY) -> FastAPI:
     """Build the app.
 
     Args:
         console: services of the app; its owner closes it after the app has ended.
         hosts: host names that are accepted in addition to addresses.
+        proxy: the reverse proxy in front of the console.
     """
 
     @asynccontextmanager
@@ -72,7 +74,7 @@ def create_app(console: ConsoleState, hosts: Collection[str] = ()) -> FastAPI:
         lifespan=lifespan,
         middleware=[
             Middleware(CountRequests, requests=console.requests),
-            Middleware(AccessMiddleware, accounts=console.accounts, hosts=hosts),
+            Middleware(AccessMiddleware, accounts=console.accounts, hosts=hosts, proxy=proxy),
         ],
     )
     app.state.console = console

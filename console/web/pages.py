@@ -32,7 +32,7 @@ _templates = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape
 @router.get("/")
 def start() -> RedirectResponse:
     """Redirect to the first page."""
-    return RedirectResponse("/live", 303)
+    return RedirectResponse("live", 303)
 
 
 @router.get("/healthz")
@@ -45,7 +45,7 @@ def healthz(console: ConsoleDep) -> Response:
 def login(console: ConsoleDep) -> Response:
     """Login page."""
     if not console.accounts.auth_required():
-        return RedirectResponse("/live", 303)
+        return RedirectResponse("live", 303)
     return _page("login.html", title="Log in")
 
 
@@ -55,6 +55,7 @@ def docs(console: ConsoleDep, request: Request) -> HTMLResponse:
     schema = request.app.openapi()
     return _page(
         "docs.html",
+        root="../",
         title="API",
         pages=_pages(console),
         page="docs",
@@ -78,8 +79,9 @@ def _pages(console: ConsoleState) -> dict[str, str]:
     return PAGES if console.fleet is None else PAGES | FLEET
 
 
-def _page(template: str, status: int = 200, **values: Any) -> HTMLResponse:
-    return HTMLResponse(_templates.get_template(template).render(**values), status)
+def _page(template: str, status: int = 200, *, root: str = "", **values: Any) -> HTMLResponse:
+    """Render a page; ``root`` leads from its path to the console's, so that links work below any prefix."""
+    return HTMLResponse(_templates.get_template(template).render(root=root, **values), status)
 
 
 def _routes(schema: dict[str, Any]) -> list[dict[str, Any]]:

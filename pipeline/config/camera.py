@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from facegate.pipeline.addresses import has_login, login_problem
+from facegate.pipeline.addresses import has_login, login_problem, parse_server, suspicious
 from facegate.pipeline.config.values import Aspect, Name, Polygon, Region, Section, Text, ratio
 
 
@@ -19,6 +19,9 @@ class CameraConfig(Section):
     source: Text
     """``rtsp(s)://`` or ``http(s)://`` URL, video file, folder of pictures, or webcam (``0``, ``/dev/video0``).
     ``${NAME}`` is replaced from the environment."""
+    film: bool = False
+    """Pictures of a folder are the frames of a film, 25 per second in order of their names. By default each picture
+    is by itself; with times in ``timestamps.csv`` they are a film."""
 
     enabled: bool = True
     """``false`` keeps the camera in the file and does not open it."""
@@ -89,6 +92,8 @@ class CameraConfig(Section):
         problem = None if value is None else login_problem(value)
         if problem is not None:
             raise ValueError(problem)
+        if value is not None and "://" in value and not suspicious(value):
+            parse_server(value)
         return value
 
     @model_validator(mode="after")

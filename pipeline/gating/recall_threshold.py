@@ -18,8 +18,8 @@ from functools import cached_property
 
 import msgspec
 import structlog
-from scipy.special import betaincinv
 
+from facegate.pipeline.gating.beta_quantile import beta_quantile
 from facegate.pipeline.gating.drift import DriftDetector
 from facegate.pipeline.records import RecognitionFeedback
 
@@ -139,8 +139,8 @@ class RecallThreshold:
         """Return the loss of ``threshold``, by default of the current one (Jeffreys interval)."""
         visits = len(self._best)
         lost = sum(best < (self.threshold if threshold is None else threshold) for best in self._best)
-        low = 0.0 if not lost else float(betaincinv(lost + 0.5, visits - lost + 0.5, 0.025))
-        high = 1.0 if not visits else float(betaincinv(lost + 0.5, visits - lost + 0.5, 0.975))
+        low = 0.0 if not lost else beta_quantile(lost + 0.5, visits - lost + 0.5, 0.025)
+        high = 1.0 if not visits else beta_quantile(lost + 0.5, visits - lost + 0.5, 0.975)
         return RecallLoss(visits, lost / max(visits, 1), low, high, max(0, self._min_visits - visits))
 
     def state(self) -> RecallState:
@@ -181,4 +181,4 @@ class RecallThreshold:
 
 def _upper_bound(lost: int, visits: int) -> float:
     """Upper 95 % confidence bound of the loss, with ``lost`` of ``visits`` lost."""
-    return 1.0 if lost >= visits else float(betaincinv(lost + 1, visits - lost, 0.95))
+    return 1.0 if lost >= visits else beta_quantile(lost + 1, visits - lost, 0.95)

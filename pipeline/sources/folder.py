@@ -1,4 +1,4 @@
-"""A folder of pictures with times, for repeatable tests and stills of a camera."""
+"""A folder of pictures: each by itself, or the frames of a film."""
 
 from __future__ import annotations
 
@@ -23,11 +23,23 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 TIMES = "timestamps.csv"
 FPS = 25.0
 
+STILL_S = 3600.0
+"""Media time from one picture to the next, if each is by itself."""
+
 log = structlog.get_logger(__name__)
 
 
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures of a folder in order of their names."""
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
+
+
 class ImageFolderSource:
-    """The pictures of a folder in order of their names, at the seconds of ``timestamps.csv``, else at 25 fps."""
+    """The pictures of a folder in order of their names.
+
+    A film at the seconds of ``timestamps.csv``, or at 25 fps with ``film``; otherwise each picture by itself, an
+    hour after the one before, so that nothing carries over.
+    """
 
     live = False
     reconnectable = False
@@ -45,6 +57,7 @@ class ImageFolderSource:
     def frames(self, stop: Event) -> Iterator[Frame]:
         """See :class:`facegate.pipeline.sources.base.Source`."""
         keep = sampler(self._config.max_fps)
+        still = not (self._config.film or self._config.realtime) and not (self._folder / TIMES).is_file()
         seq = 0
         for pts_s, path in self._pictures():
             if stop.is_set():
@@ -57,7 +70,7 @@ class ImageFolderSource:
                 log.warning("picture skipped", camera=self._config.name, reason=str(error))
                 continue
             size = image.shape[1], image.shape[0]
-            yield Frame(FrameRef(self._config.name, seq, pts_s, monotonic(), None, *size), image)
+            yield Frame(FrameRef(self._config.name, seq, pts_s, monotonic(), None, *size), image, still=still)
             seq += 1
         if seq == 0:
             raise SourceError(f"no readable picture in {self._folder}: use {', '.join(SUFFIXES)}")
@@ -65,8 +78,8 @@ class ImageFolderSource:
     def _pictures(self) -> list[tuple[float, Path]]:
         times = self._folder / TIMES
         if not times.is_file():
-            files = sorted(file for file in self._folder.iterdir() if file.suffix.lower() in SUFFIXES)
-            return [(index / FPS, file) for index, file in enumerate(files)]
+            step_s = 1 / FPS if self._config.film or self._config.realtime else STILL_S
+            return [(index * step_s, file) for index, file in enumerate(pictures_in(self._folder))]
         try:
             with times.open(newline="", encoding="utf-8") as file:
                 rows = [(float(seconds), self._folder / Path(name).name) for name, seconds in csv.reader(file)]

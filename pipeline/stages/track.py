@@ -41,7 +41,7 @@ class TrackStage:
         camera = item.frame.camera
         if camera not in self._trackers:
             self._trackers[camera] = self._make_tracker()
-        ids, ended = self._trackers[camera].step(item.faces, item.frame.pts_s, cut=item.cut)
+        ids, ended = self._trackers[camera].step(item.faces, item.frame.pts_s, cut=item.cut, still=item.still)
         self.tracks += len(ended)
         tracked = []
         for face, track_id in zip(item.faces, ids, strict=True):

@@ -17,6 +17,7 @@ from facegate.detectors.align import CROP_SIZE
 from facegate.pipeline.records import Floats, Image
 from facegate.recognition.embedders import Embedder
 from facegate.recognition.enrollment.gallery_store import GalleryStore
+from facegate.recognition.enrollment.linkage import complete_linkage
 from facegate.recognition.enrollment.records import FaceSample
 from facegate.recognition.enrollment.schema import GalleryFile, decode_crop, encode_crop
 
@@ -160,12 +161,11 @@ class UnknownStore(GalleryFile):
 
 
 def _labels(vectors: Sequence[Floats], min_similarity: float) -> list[int]:
-    from scipy.cluster.hierarchy import fcluster, linkage
-
     if len(vectors) < 2:
         return list(range(len(vectors)))
-    tree = linkage(np.stack(vectors).astype(np.float64), method="complete", metric="cosine")
-    return [int(label) for label in fcluster(tree, 1 - min_similarity, criterion="distance")]
+    rows = np.stack(vectors).astype(np.float64)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return complete_linkage(1 - rows @ rows.T, 1 - min_similarity)
 
 
 def enroll_cluster(

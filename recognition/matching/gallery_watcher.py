@@ -154,7 +154,7 @@ def gallery_path(path: Path) -> Path:
     """
     if path.suffix != GALLERY_SUFFIX:
         raise GalleryError(
-            f"{path} is not a gallery file: use a name such as people{GALLERY_SUFFIX}, and add a folder of "
-            "pictures with 'facegate gallery add'"
+            f"{path} is {'a folder' if path.is_dir() else 'not a gallery file'}: give a gallery file such as "
+            f"people{GALLERY_SUFFIX}; 'facegate gallery add people{GALLERY_SUFFIX} FOLDER' creates one"
         )
     return path

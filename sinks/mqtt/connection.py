@@ -20,7 +20,8 @@ from urllib.parse import unquote, urlsplit
 
 import structlog
 
-from facegate.errors import ConfigError, DeliveryError
+from facegate.errors import DeliveryError
+from facegate.extras import require
 from facegate.sinks.mqtt.discovery import BIRTH, DISCOVERY
 from facegate.sinks.spool import Spool
 from facegate.sinks.wire import EncodedShot
@@ -54,10 +55,9 @@ class Connection:
         Raises:
             ConfigError: the ``mqtt`` extra is not installed.
         """
-        try:
-            from paho.mqtt import client, enums
-        except ImportError as error:
-            raise ConfigError("MQTT needs paho-mqtt: pip install 'facegate[mqtt]'") from error
+        require("mqtt", "MQTT")
+        from paho.mqtt import client, enums
+
         self._make = partial(client.Client, enums.CallbackAPIVersion.VERSION2, clean_session=True)
         self._parts = urlsplit(url)
         self.prefix = self._parts.path.strip("/") or PREFIX

@@ -30,8 +30,9 @@ def limit_threads(count: int) -> None:
 
     os.environ["OMP_NUM_THREADS"] = str(count)
     cv2.setNumThreads(count)
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(count)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(count)
 
 
 def cores() -> int:

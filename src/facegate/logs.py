@@ -33,3 +33,8 @@ def configure(*, json: bool = False, debug: bool = False) -> None:
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
+
+
+def show_warnings_only() -> None:
+    """Leave out informational logs, for commands that print their results themselves."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))

@@ -88,7 +88,11 @@ class Served(Client):
 
 @contextmanager
 def served(
-    data: Path, *arguments: object, config: Path | None = None, tls: ssl.SSLContext | None = None
+    data: Path,
+    *arguments: object,
+    config: Path | None = None,
+    tls: ssl.SSLContext | None = None,
+    ready: str = "/login",
 ) -> Iterator[Served]:
     """``facegate serve`` on a free port until the block ends."""
     port, log = free_port(), data.parent / f"{data.name}.log"
@@ -102,7 +106,7 @@ def served(
         deadline = monotonic() + PATIENCE_S
         while True:
             with contextlib.suppress(OSError):
-                url = f"http://127.0.0.1:{port}/login" if tls is None else f"https://localhost:{port}/login"
+                url = f"http://127.0.0.1:{port}{ready}" if tls is None else f"https://localhost:{port}{ready}"
                 urllib.request.urlopen(url, timeout=PATIENCE_S, context=tls).close()
                 break
             assert process.poll() is None and monotonic() < deadline, log.read_text()

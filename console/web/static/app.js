@@ -69,6 +69,20 @@ export class ApiError extends Error {
 class ConnectionLost extends Error {}
 
 /**
+ * Why a request failed, for the line at the top of a page.
+ * @param {unknown} error
+ */
+export const reasonOf = (error) => (error instanceof ApiError ? `${error.message}: ${error.problem.remedy}` : "No connection");
+
+/**
+ * URL of a path of the console, which a reverse proxy may show below a prefix.
+ * @param {string} path
+ */
+export function at(path) {
+  return new URL("../" + path, import.meta.url).href;
+}
+
+/**
  * @param {string} method
  * @param {string} path
  * @param {unknown} [body]
@@ -77,12 +91,12 @@ class ConnectionLost extends Error {}
  */
 export async function api(method, path, body, headers = {}) {
   const form = body instanceof FormData;
-  const response = await fetch("/api/v1" + path, {
+  const response = await fetch(at("api/v1" + path), {
     method,
     headers: body === undefined || form ? headers : { "content-type": "application/json", ...headers },
     body: body === undefined ? undefined : form ? body : JSON.stringify(body),
   }).catch(() => { throw new ConnectionLost("no connection"); });
-  if (response.status === 401) location.assign("/login");
+  if (response.status === 401) location.assign(at("login"));
   if (!response.ok) {
     const problem = await response.json().catch(() => ({ detail: response.statusText, remedy: "retry" }));
     throw new ApiError(problem, response.status);
@@ -145,7 +159,7 @@ const reloads = [];
  */
 export function subscribe(kind, act, reload) {
   if (!source) {
-    const opened = new EventSource("/api/v1/events");
+    const opened = new EventSource(at("api/v1/events"));
     source = opened;
     let lost = false;
     opened.onerror = () => { lost = true; alarm("No connection"); };
@@ -233,7 +247,7 @@ export const values = (form) => /** @type {Record<string, string>} */ (Object.fr
 
 document.getElementById("log-out")?.addEventListener("click", async () => {
   await api("DELETE", "/session");
-  location.assign("/login");
+  location.assign(at("login"));
 });
 
 // Problems that are shown on every page.
@@ -243,7 +257,7 @@ export async function watchHealth() {
     const health = await get("/health").catch(() => null);
     if (!health) return;
     const parts = [];
-    if (health.notices.length) parts.push("damaged file replaced: see Health");
+    if (health.notices.length) parts.push("damaged file: see Health");
     if (health.config_changed) parts.push("configuration edited by hand: see Health");
     if (!health.worker.running) parts.push("recognition is restarting");
     if (!health.gate.running && health.gate.starts && !health.gate_finished) parts.push("the gate is restarting");

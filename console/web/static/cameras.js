@@ -1,7 +1,7 @@
 // @ts-check
 // Cameras: add, change, pause, remove.
 
-import { api, ask, attempt, dialog, field, get, h, mayChange, penOf, show, subscribe, values, watchHealth } from "./app.js";
+import { api, ask, at, attempt, dialog, field, get, h, mayChange, penOf, show, subscribe, values, watchHealth } from "./app.js";
 
 /** @import { CameraOut, CamerasOut } from "../api.d.ts" */
 /** @typedef {[x: number, y: number]} Point */
@@ -176,7 +176,7 @@ function drawing(camera) {
   const write = () => h("textarea", { rows: 2, spellcheck: "false", onchange: read });
   const texts = { mask: write(), zones: write(), detect_region: write() };
   image.onload = paint;
-  image.src = `/api/v1${path(camera.name)}/snapshot.jpg?side=960`;
+  image.src = at(`api/v1${path(camera.name)}/snapshot.jpg?side=960`);
   paint();
   return {
     part: h("div", {},

@@ -1,7 +1,7 @@
 // @ts-check
 // Live view: two frames per second of each visible tile.
 
-import { alarm, get, h, penOf, show, subscribe, watchHealth } from "./app.js";
+import { alarm, at, get, h, penOf, reasonOf, show, subscribe, watchHealth } from "./app.js";
 import { visitCard, visitDialog } from "./visit.js";
 
 /** @import { CameraOut, VisitOut, VisitsOut } from "../api.d.ts" */
@@ -91,8 +91,8 @@ async function refresh() {
   if (document.hidden || !visible.length) return;
   const have = visible.map(({ name, mine }) => `${name}:${mine.seq}`).join(",");
   const side = Math.min(640, Math.max(240, Math.round(visible[0].mine.box.clientWidth * devicePixelRatio)));
-  const response = await fetch(`/api/v1/live?have=${encodeURIComponent(have)}&side=${side}`);
-  if (response.status === 401) location.assign("/login");
+  const response = await fetch(at(`api/v1/live?have=${encodeURIComponent(have)}&side=${side}`));
+  if (response.status === 401) location.assign(at("login"));
   if (!response.ok) return;
   const body = await response.arrayBuffer();
   const length = new DataView(body).getUint32(0);
@@ -141,7 +141,7 @@ function visit(found) {
 async function start() {
   /** @type {[{ cameras: CameraOut[] }, VisitsOut]} */
   const [{ cameras }, { visits }] = await Promise.all([get("/cameras"), get(`/visits?limit=${KEPT}`)]);
-  if (!cameras.length) return location.replace("/cameras");
+  if (!cameras.length) return location.replace(at("cameras"));
   tiles.clear();
   seen.clear();
   latest.replaceChildren();
@@ -159,7 +159,7 @@ if (tiles.size) {
   subscribe("config", start);
   for (;;) {
     const began = performance.now();
-    await refresh().catch(() => alarm("No connection"));
+    await refresh().catch((error) => alarm(reasonOf(error)));
     await new Promise((done) => setTimeout(done, Math.max(50, EVERY_MS - (performance.now() - began))));
   }
 }

@@ -1,5 +1,5 @@
 // @ts-check
-import { ApiError, byId, values } from "./app.js";
+import { ApiError, at, byId, values } from "./app.js";
 
 const form = /** @type {HTMLFormElement} */ (byId("login"));
 form.addEventListener("submit", async (event) => {
@@ -8,13 +8,13 @@ form.addEventListener("submit", async (event) => {
   refused.textContent = "";
   const { name, password } = values(form);
   try {
-    const response = await fetch("/api/v1/session", {
+    const response = await fetch(at("api/v1/session"), {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: JSON.stringify({ name, password }),
     });
     if (!response.ok) throw new ApiError(await response.json(), response.status);
-    location.assign("/live");
+    location.assign(at("live"));
   } catch (error) {
     refused.textContent = error instanceof ApiError ? `${error.message}: ${error.problem.remedy}` : "No connection";
   }

@@ -1,7 +1,7 @@
 // @ts-check
 // People: enrolled people, problems of their pictures, unknown visitors.
 
-import { api, ask, attempt, dialog, field, get, h, mayChange, notify, show, values, watchHealth, when } from "./app.js";
+import { api, ask, at, attempt, dialog, field, get, h, mayChange, notify, show, values, watchHealth, when } from "./app.js";
 
 /** @import { EnrollmentResultOut, ErasedOut, FaultOut, PersonOut, PictureOut, UnknownOut } from "../api.d.ts" */
 
@@ -80,7 +80,7 @@ async function personDialog(person) {
     }, field("Merge into", { name: "into", options: others.map((each) => [each.name, each.name]) }), h("button", { class: "quiet" }, "Merge")) : null;
     return [
       h("div", { class: "strip" }, pictures.map((picture) => h("figure", {},
-        h("img", { src: `/api/v1/people/pictures/${picture.row}.jpg`, alt: picture.source }),
+        h("img", { src: at(`api/v1/people/pictures/${picture.row}.jpg`), alt: picture.source }),
         h("figcaption", {}, `${picture.kind === "negative" ? "counterexample" : `quality ${picture.quality}`}`),
         mayChange ? h("button", { class: "quiet", "aria-label": `Remove ${picture.source}`, onclick: () => remove(picture.row) }, "Remove") : null))),
       mayChange ? h("h3", {}, "More pictures") : null,
@@ -114,7 +114,7 @@ function cluster(unknown) {
         mark.setAttribute("aria-pressed", String(wrong.has(visit.row)));
         mark.style.opacity = wrong.has(visit.row) ? "0.3" : "1";
       },
-    }, h("img", { src: `/api/v1/unknowns/faces/${visit.row}.jpg`, alt: "", loading: "lazy" }));
+    }, h("img", { src: at(`api/v1/unknowns/faces/${visit.row}.jpg`), alt: "", loading: "lazy" }));
     return h("figure", {}, mark, h("figcaption", {}, when(visit.seen)));
   });
   return h("article", { class: "card" },

@@ -1,7 +1,7 @@
 // @ts-check
 // Tuning: replays recorded faces with other gate settings.
 
-import { api, attempt, get, h, mayChange, notify, show, watchHealth, when } from "./app.js";
+import { api, at, attempt, get, h, mayChange, notify, show, watchHealth, when } from "./app.js";
 
 /** @import { CamerasOut, EvidenceOut, GateUpdate, TuningOutcomeOut } from "../api.d.ts" */
 
@@ -109,7 +109,7 @@ const undo = h("button", {
 }, "Undo last change");
 
 async function load() {
-  if (!camera.value) return show(h("p", { class: "empty" }, "No cameras yet: ", h("a", { href: "/cameras" }, "add one"), "."));
+  if (!camera.value) return show(h("p", { class: "empty" }, "No cameras yet: ", h("a", { href: at("cameras") }, "add one"), "."));
   evidence = await attempt(() => get(where()));
   if (!evidence) return;
   slider.value = evidence.gate.min_quality;

@@ -1,7 +1,7 @@
 // @ts-check
 // A visit: its card in a list, and its dialog with all decisions.
 
-import { api, attempt, clock, dialog, get, h, mayChange, when, words } from "./app.js";
+import { api, at, attempt, clock, dialog, get, h, mayChange, when, words } from "./app.js";
 
 /** @import { EnrollmentResultOut, FaceOutcomeOut, ShotOut, TimelineOut, VisitOut } from "../api.d.ts" */
 
@@ -19,12 +19,19 @@ export function visitCard(visit, act) {
   const similarity = visit.answered && visit.similarity !== null && visit.similarity > 0 ? ` · ${visit.similarity.toFixed(2)}` : "";
   return h("button", { class: "face", onclick: act, "aria-label": `${label}, ${visit.camera}, ${when(visit.last)}` },
     visit.best
-      ? h("img", { src: `/api/v1/shots/${visit.best}/crop.jpg`, alt: "", loading: "lazy" })
-      : h("img", { src: "/static/icon.svg", alt: "" }),
+      ? h("img", { src: at(`api/v1/shots/${visit.best}/crop.jpg`), alt: "", loading: "lazy" })
+      : h("img", { src: at("static/icon.svg"), alt: "" }),
     h("span", { class: "text" },
       h("b", { class: visit.name ? "good" : "" }, label),
       h("span", { class: "soft" }, `${visit.camera} · quality ${visit.quality}${similarity}`), h("br"),
-      h("span", { class: "soft" }, when(visit.last))));
+      h("span", { class: "soft" }, period(visit))));
+}
+
+/** @param {VisitOut} visit */
+function period(visit) {
+  const s = Math.round(visit.last - visit.first);
+  const long = s >= 3600 ? `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min` : s >= 60 ? `${Math.floor(s / 60)} min ${s % 60} s` : `${s} s`;
+  return `${when(visit.first)} to ${clock(visit.last)}${s ? `, ${long}` : ""}`;
 }
 
 /** @param {TimelineOut} timeline */
@@ -112,7 +119,7 @@ export async function visitDialog(visit) {
   const title = `${timeline.visit?.name ?? (timeline.visit ? "Unknown" : "No shots sent")} · ${timeline.camera}, track ${timeline.track_id}`;
   dialog(title, (close) => {
     const known = timeline.visit;
-    const where = `/api/v1/visits/${visit.visit}/face.jpg`;
+    const where = at(`api/v1/visits/${visit.visit}/face.jpg`);
     const detail = h("div", {});
     const best = timeline.shots.find((shot) => shot.shot_id === known?.best) ?? timeline.shots.at(-1);
     /** @param {FaceOutcomeOut} face */
@@ -131,7 +138,7 @@ export async function visitDialog(visit) {
       h("p", { class: "note" }, Object.entries(timeline.outcomes).map(([name, n]) => `${words(name)} ${n}`).join(" · ")),
       h("h3", {}, "Sent shots"),
       h("div", { class: "strip" }, timeline.shots.map((shot) => h("figure", {},
-        h("img", { src: `/api/v1/shots/${shot.shot_id}/crop.jpg`, alt: `Shot ${shot.rank}` }),
+        h("img", { src: at(`api/v1/shots/${shot.shot_id}/crop.jpg`), alt: `Shot ${shot.rank}` }),
         h("figcaption", {}, `${shot.quality.value} · ${words(shot.reason)}`,
           shot.reasons?.advice ? [h("br"), h("span", { class: "soft" }, shot.reasons.advice)] : "")))),
       best ? actions(known, best, close) : null,

@@ -39,6 +39,10 @@ class SettingDefault(str):
         return format(f"{default:g}" if isinstance(default, float) else str(default), spec)
 
 
+FilmOption = Annotated[
+    bool,
+    typer.Option("--film", help="Take the pictures of a folder as the frames of a film, not each by itself."),
+]
 DetectorOption = Annotated[
     DetectorKind,
     typer.Option(

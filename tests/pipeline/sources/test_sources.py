@@ -274,9 +274,13 @@ def test_a_folder_of_pictures_plays_by_name_or_by_its_times(tmp_path: Path, shor
     for index, image in enumerate(frames):
         cv2.imwrite(str(tmp_path / f"{index:03d}.png"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     (tmp_path / "002.png").write_bytes(b"damaged")
-    source = open_source(cam(tmp_path))
+    alone = list(open_source(cam(tmp_path)).frames(Event()))
+    assert [frame.ref.pts_s for frame in alone] == [0, 3600, 3 * 3600, 4 * 3600]
+    assert all(frame.still for frame in alone)
+    source = open_source(cam(tmp_path, film=True))
     got = list(source.frames(Event()))
     assert [frame.ref.pts_s for frame in got] == pytest.approx([0, 0.04, 0.12, 0.16])
+    assert not any(frame.still for frame in got)
     assert np.array_equal(got[2].image, frames[3])
     (tmp_path / "timestamps.csv").write_text("000.png,1.5\n003.png,7\n")
     assert [pts for _, pts in read_all(open_source(cam(tmp_path)))] == [1.5, 7.0]

@@ -100,3 +100,12 @@ def test_a_new_scene_is_a_cut_and_a_pan_is_not() -> None:
     assert not any(pan)
     assert detector.step(np.ascontiguousarray(other[:, 190:830]))
     assert not detector.step(np.ascontiguousarray(other[:, 195:835]))
+
+
+def test_faces_of_a_still_are_tracks_at_once_and_nothing_continues_them() -> None:
+    tracker = make_tracker()
+    ids, ended = tracker.step([face(0, 10), face(0, 200), face(0, 400, confidence=0.5)], 0.0, cut=True, still=True)
+    assert ids == [0, 1, None] and ended == ()
+    ids, ended = tracker.step([face(1, 10)], 3600.0, cut=True, still=True)
+    assert ids == [2] and ended == (0, 1)
+    assert tracker.finish() == (2,)

@@ -116,6 +116,7 @@ def recognize(  # noqa: PLR0915
     from facegate.cli.output.progress import counting
     from facegate.pipeline.config import DEFAULT_BIND
     from facegate.pipeline.observability.exposition import MetricsServer
+    from facegate.pipeline.runtime.malloc_trim import limit_arenas
     from facegate.recognition.embedders import OneAtATime
     from facegate.recognition.loading import load_recognition
     from facegate.recognition.matching.gallery_watcher import GalleryWatcher
@@ -126,6 +127,7 @@ def recognize(  # noqa: PLR0915
     from facegate.scoring.backend_selection import cache_folder
     from facegate.sinks.jetstream import server_name
 
+    limit_arenas()
     endpoints = connect or [DEFAULT_BIND]
     streams = [endpoint for endpoint in endpoints if endpoint.startswith(("nats://", "tls://"))]
     if streams and len(endpoints) > 1:

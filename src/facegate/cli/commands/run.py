@@ -15,19 +15,25 @@ from facegate.cli.files import check_writable, write_whole
 from facegate.cli.options import (
     DetectorKind,
     DetectorPathOption,
+    FilmOption,
     MetricsOption,
     ModelCardOption,
     SettingDefault,
     WeightsOption,
 )
 from facegate.cli.signals import Interrupt, end_at_once_while_loading
+from facegate.errors import ConfigError
+from facegate.pipeline.plurals import count, were
 
 if TYPE_CHECKING:
+    from facegate.cli.output.best_shots import ShotOverview
     from facegate.pipeline.config import RunConfig
     from facegate.pipeline.gating.gate import Decision
     from facegate.pipeline.observability.report import RunReport
 
 
+WORKER_GRACE_S = 1.0
+"""Seconds in which a worker may still take the shots of a run that did not ask for one."""
 FLEET_OPTIONS = {
     "fleet", "gate", "tag", "max_cameras", "capacity", "cores", "data", "metrics", "report", "allow_insecure",
     "detector", "detector_path", "weights", "model_card",
@@ -71,7 +77,10 @@ def run(
     ] = None,
     save: Annotated[
         Path | None,
-        typer.Option(help="Write best shots and a contact sheet to this folder.", show_default=False),
+        typer.Option(
+            help="Write best shots, a page and a contact sheet to this folder.",
+            show_default="facegate-shots, for a recording and without a worker",
+        ),
     ] = None,
     spool: Annotated[
         Path | None,
@@ -84,6 +93,7 @@ def run(
         float | None,
         typer.Option(min=0.01, help="Maximum processed frames per second of each camera.", show_default=False),
     ] = None,
+    film: FilmOption = False,
     no_reconnect: Annotated[
         bool, typer.Option("--no-reconnect", help="Stop when a live stream is lost instead of reconnecting.")
     ] = False,
@@ -162,14 +172,19 @@ def run(
 
     \b
     facegate run clip.mp4
+    facegate run clip.mp4 --save shots/
     facegate run rtsp://user:${PASSWORD}@10.0.0.5/stream --report run.json
     facegate run 0 --bind tcp://127.0.0.1:6000
     facegate run configs/two-cameras.yaml --metrics :9108
     facegate run --fleet nats://127.0.0.1:4222 --gate left --cores 0-3
 
-    SIGHUP reloads the configuration file; cameras are added, removed and changed without a restart.
+    Without a worker, the best shots of a recording are written to a folder. SIGHUP reloads the configuration file;
+    cameras are added, removed and changed without a restart.
     """
     end_at_once_while_loading()
+    from facegate.pipeline.runtime.malloc_trim import limit_arenas
+
+    limit_arenas()
     if cores:
         from facegate.cpu import pin
 
@@ -204,12 +219,19 @@ def run(
         )
         return
     if source is None:
-        raise typer.BadParameter("SOURCE is missing: give a source, or --fleet")
-    given = {"max_fps": max_fps, "realtime": realtime or None, "reconnect": False if no_reconnect else None}
+        raise ConfigError("SOURCE is missing: give a source, or --fleet (see facegate run --help)")
+    given = {
+        "max_fps": max_fps,
+        "realtime": realtime or None,
+        "film": film or None,
+        "reconnect": False if no_reconnect else None,
+    }
     everywhere = {key: value for key, value in given.items() if value is not None}
     check_writable(report)
+    is_service = Path(source).suffix.lower() in (".yaml", ".yml") or any((data, control))
+    needs_worker = is_service or any(option is not None for option in (bind, keys, spool, linger))
     _watch(source, changes, everywhere, save=save, metrics=metrics, record=record, data=data, control=control,
-           report=report)  # fmt: skip
+           report=report, needs_worker=needs_worker)  # fmt: skip
 
 
 def _watch(
@@ -223,8 +245,13 @@ def _watch(
     data: Path | None,
     control: str | None,
     report: Path | None,
+    needs_worker: bool,
 ) -> None:
-    """Run until the source ends or a signal arrives; the options of ``facegate run``."""
+    """Run until the source ends or a signal arrives; the options of ``facegate run``.
+
+    Unless it ``needs_worker``, a run whose shots nobody acknowledged is complete: its best shots are shown.
+    """
+    from facegate.cli.output.best_shots import DEFAULT_FOLDER, ShotOverview
     from facegate.cli.output.progress import follow
     from facegate.cli.output.tables import show_summary
     from facegate.cpu import share_cores
@@ -246,12 +273,14 @@ def _watch(
     feed = ConsoleFeed(data, control)
     config = read_config()
     sheet = ContactSheet(save) if save is not None else None
+    best = ShotOverview(source, film=bool(everywhere.get("film")))
     share_cores()
     delivery = config.delivery
 
     def on_decision(decision: Decision) -> None:
         if sheet is not None:
             sheet.add(decision)
+        best.add(decision)
         feed.on_decisions(decision)
 
     runner = Runner(
@@ -270,20 +299,53 @@ def _watch(
             stack.enter_context(Monitor(metrics, runner.report, runner.timings))
         runner.start()
         follow(runner, reload.if_asked)
-        result = runner.close(linger_s=0.2 if runner.stopping else None)
+        alone = not needs_worker and not runner.report().delivery.acknowledged
+        result = runner.close(linger_s=0.2 if runner.stopping else WORKER_GRACE_S if alone else None)
     if sheet is not None:
         sheet.write()
     if report is not None:
         write_whole(report, to_json(result))
-    show_summary(result)
-    raise typer.Exit(interrupted.exit_code or _exit_code(result, delivery.bind))
+    alone = alone and not result.delivery.acknowledged
+    show_summary(result, without_worker=alone)
+    if best.shots:
+        is_recording = alone and not _is_live(config)
+        _show_best(
+            best, source, save or (DEFAULT_FOLDER if is_recording else None), crops=save is None, alone=alone
+        )
+    raise typer.Exit(interrupted.exit_code or _exit_code(result, delivery.bind, alone=alone))
 
 
-def _exit_code(result: RunReport, bind: str | None) -> int:
-    """REFUSED if shots were not delivered or a camera failed."""
-    if result.delivery.undelivered:
+def _show_best(best: ShotOverview, source: str, folder: Path | None, *, crops: bool, alone: bool) -> None:
+    """Show the best shots on the screen and in a folder; say how to add names if no worker did."""
+    from rich.console import Console
+
+    from facegate.pipeline.addresses import redact
+
+    screen = Console(stderr=True, highlight=False)
+    if folder is not None:
+        best.show(screen)
+        screen.print(f"page: {best.write(folder, crops=crops)}", soft_wrap=True)
+    if alone:
         sys.stderr.write(
-            f"facegate: {result.delivery.undelivered} shots were not acknowledged; "
+            f"no worker was connected: for names, run 'facegate try {redact(source)} --gallery people/', or first "
+            f"'facegate recognize --gallery people/' (people/ holds a folder of pictures per person)\n"
+        )
+
+
+def _is_live(config: RunConfig) -> bool:
+    """Whether a camera of the run is live; its shots would fill a folder that nobody asked for."""
+    from facegate.pipeline.sources.factory import open_source
+
+    return any(open_source(camera).live and not camera.realtime for camera in config.cameras)
+
+
+def _exit_code(result: RunReport, bind: str | None, *, alone: bool) -> int:
+    """REFUSED if shots were not delivered to a worker that the run needs, or a camera failed."""
+    if alone:
+        return ExitCode.REFUSED if any(camera.problem for camera in result.cameras) else ExitCode.DONE
+    if lost := result.delivery.undelivered:
+        sys.stderr.write(
+            f"facegate: {count(lost, 'shot')} {were(lost)} not acknowledged; "
             f"start a worker with 'facegate recognize --connect {bind}'\n"
         )
     failed = result.delivery.undelivered or any(camera.problem for camera in result.cameras)
@@ -295,7 +357,7 @@ def _refuse_source_options(context: typer.Context) -> None:
         given = context.get_parameter_source(name)
         if name not in FLEET_OPTIONS and given is not None and given.name == "COMMANDLINE":
             shown = "SOURCE" if name == "source" else "--" + name.replace("_", "-")
-            raise typer.BadParameter(
+            raise ConfigError(
                 f"{shown} cannot be combined with --fleet: cameras come from the configuration published with "
                 "'facegate fleet apply'"
             )

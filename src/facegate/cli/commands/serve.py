@@ -45,6 +45,20 @@ def serve(
         list[str] | None,
         typer.Option(help="Host name under which browsers reach the console. Repeatable.", show_default=False),
     ] = None,
+    base_path: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH", help="Prefix of the console's paths that a reverse proxy leaves on.", show_default=False
+        ),
+    ] = None,
+    proxy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Address of a reverse proxy that logs users in: only it may connect, without a login.",
+            show_default=False,
+        ),
+    ] = None,
     certificate: Annotated[Path | None, typer.Option(help="TLS certificate (PEM).", show_default=False)] = None,
     certificate_key: Annotated[Path | None, typer.Option(help="TLS private key (PEM).", show_default=False)] = None,
     metrics: MetricsOption = None,
@@ -79,6 +93,7 @@ def serve(
     facegate serve --demo
     facegate serve cameras.yaml --data /srv/facegate --gallery people.db
     facegate serve --set-password ada
+    facegate serve --base-path /facegate --host cams.lan
     facegate serve --listen 0.0.0.0:8443 --certificate cert.pem --certificate-key key.pem
     """
     end_at_once_while_loading()
@@ -87,6 +102,7 @@ def serve(
     from facegate.console.demo_camera import demo_camera
     from facegate.console.processes.supervisor import RecognizerSettings
     from facegate.console.security.accounts import Accounts
+    from facegate.console.security.proxy import proxy_settings
     from facegate.console.server import ServeOptions, make_folder
     from facegate.console.server import serve as serve_console
     from facegate.fleet.bucket import parse
@@ -120,6 +136,7 @@ def serve(
                 metrics=metrics,
                 certificate=certificate,
                 key=certificate_key,
+                proxy=proxy_settings(base_path, proxy),
                 fleet=None if fleet is None else parse(fleet, allow_insecure=allow_insecure),
             )
         )
