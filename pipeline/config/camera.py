@@ -21,7 +21,7 @@ class CameraConfig(Section):
     ``${NAME}`` is replaced from the environment."""
     film: bool = False
     """Pictures of a folder are the frames of a film, 25 per second in order of their names. By default each picture
-    is by itself; with times in ``timestamps.csv`` they are a film."""
+    is independent; with times in ``timestamps.csv`` they are a film."""
 
     enabled: bool = True
     """``false`` keeps the camera in the file and does not open it."""

@@ -44,7 +44,7 @@ MOTION_THRESHOLD = 8.0
 """Change of a thumbnail cell in gray levels (0..255) that counts as motion; above a camera's noise."""
 THUMBNAIL = (64, 36)
 MAX_EXTRAPOLATION_S = 1.0
-"""Maximum time over which a face's velocity is extrapolated, seconds; a face not found for so long is forgotten."""
+"""Maximum time over which a face's velocity is extrapolated, seconds; a face not found for longer is forgotten."""
 MAX_TRACKED = 32
 """Known faces detected per frame. Of more, those found longest ago come first, and of these the largest."""
 

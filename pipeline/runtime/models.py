@@ -21,7 +21,7 @@ def detector_of(config: DetectorConfig) -> Detector:
 
 
 def window_detector_of(config: DetectorConfig) -> Detector:
-    """Load the detector for windows of camera pictures, which are never shrunk any more.
+    """Load the detector for windows of camera pictures, which are not shrunk further.
 
     Raises:
         ModelError: a model is missing or does not fit.

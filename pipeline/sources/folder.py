@@ -1,4 +1,4 @@
-"""A folder of pictures: each by itself, or the frames of a film."""
+"""A folder of pictures: independent, or the frames of a film."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def pictures_in(folder: Path) -> list[Path]:
 class ImageFolderSource:
     """The pictures of a folder in order of their names.
 
-    A film at the seconds of ``timestamps.csv``, or at 25 fps with ``film``; otherwise each picture by itself, an
+    A film at the seconds of ``timestamps.csv``, or at 25 fps with ``film``; otherwise each picture is independent, an
     hour after the one before, so that nothing carries over.
     """
 

@@ -41,7 +41,9 @@ class SettingDefault(str):
 
 FilmOption = Annotated[
     bool,
-    typer.Option("--film", help="Take the pictures of a folder as the frames of a film, not each by itself."),
+    typer.Option(
+        "--film", help="Take the pictures of a folder as the frames of a film, not as independent pictures."
+    ),
 ]
 DetectorOption = Annotated[
     DetectorKind,
