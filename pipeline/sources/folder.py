@@ -24,7 +24,7 @@ TIMES = "timestamps.csv"
 FPS = 25.0
 
 STILL_S = 3600.0
-"""Media time from one picture to the next, if each is by itself."""
+"""Media time from one picture to the next, if each is independent."""
 
 log = structlog.get_logger(__name__)
 
@@ -37,8 +37,8 @@ def pictures_in(folder: Path) -> list[Path]:
 class ImageFolderSource:
     """The pictures of a folder in order of their names.
 
-    A film at the seconds of ``timestamps.csv``, or at 25 fps with ``film``; otherwise each picture is independent, an
-    hour after the one before, so that nothing carries over.
+    A film at the seconds of ``timestamps.csv``, or at 25 fps with ``film``; otherwise each picture is
+    independent, an hour after the one before, so that nothing carries over.
     """
 
     live = False
