@@ -85,6 +85,12 @@ def serve(options: ServeOptions) -> None:
         opened.enter_context(_alone(folder.data))
         _keep_whole(folder.data, options, opened)
         accounts = opened.enter_context(Accounts(folder.accounts, create=True))
+        if accounts.auth_required() and not accounts.has_users():
+            log.error(
+                "users are lost, nobody can log in",
+                file=str(folder.accounts),
+                remedy="'facegate serve --set-password NAME' creates a user",
+            )
         listener = opened.enter_context(
             _listener(options.listen, locked=accounts.auth_required() or options.proxy.address is not None)
         )

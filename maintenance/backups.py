@@ -18,15 +18,14 @@ from facegate.database import connect
 from facegate.errors import FacegateError, StoreError, os_reason
 from facegate.maintenance.files import GALLERY, SPOOL, STORE, DataFile, Kind, examine, set_aside
 from facegate.paths import replacing
-from facegate.recognition.enrollment.gallery_store import GalleryStore
-from facegate.recognition.enrollment.unknowns import UnknownStore
 from facegate.sinks.wire import SOFTWARE
-from facegate.store.writer import StoreWriter
 
 FOLDER = "backups"
 MANIFEST = "backup.json"
 LOCK = "lock"
 """Lock file, held in a data folder by its console, and in a backup folder during a backup."""
+PART = ".part"
+"""Ending of a backup that is not complete."""
 KEPT = 7
 INTERVAL_S = 86_400.0
 FIRST_S, POLL_INTERVAL_S = 60.0, 600.0
@@ -74,7 +73,7 @@ def make_backup(files: Sequence[DataFile], folder: Path, now: float) -> Manifest
     Raises:
         StoreError: a file is damaged, or there is no room.
     """
-    part = folder.with_name(folder.name + ".part")
+    part = folder.with_name(folder.name + PART)
     try:
         if folder.exists() and any(folder.iterdir()):
             raise StoreError(f"{folder} is not empty: give a new folder")
@@ -257,26 +256,15 @@ def _locked(folder: Path) -> Iterator[bool]:
         yield True
 
 
-def forget_in_backups(folder: Path, name: str) -> int:
-    """Erase a person and all unknown faces from automatic backups; return the number of backups with the person.
-
-    Raises:
-        FacegateError: a backup cannot be written.
-    """
-    count = 0
-    for backup in automatic(folder):
-        found = 0
-        people, store = backup / "people.db", backup / "store.db"
-        if people.is_file():
-            with GalleryStore(people) as gallery, UnknownStore(people) as unknowns:
-                if name in {person.name for person in gallery.people()}:
-                    found += 1 + gallery.remove(name)
-                unknowns.forget_all()
-        if store.is_file():
-            with StoreWriter(store) as visits:
-                found += visits.erase_person(name)
-        count += found > 0
-    return count
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Keep automatic backups from being made in a folder; waits for one that is being made."""
+    if not folder.is_dir():
+        yield
+        return
+    with (folder / LOCK).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 class BackupKeeper:

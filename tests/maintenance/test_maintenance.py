@@ -21,7 +21,6 @@ from facegate.maintenance.backups import (
     KEPT,
     automatic,
     back_up,
-    forget_in_backups,
     make_backup,
     restore,
 )
@@ -30,7 +29,6 @@ from facegate.maintenance.files import ACCOUNTS, GALLERY, SPOOL, STORE, data_fil
 from facegate.maintenance.recovery import heal, heal_all, salvage
 from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.records import FaceSample
-from facegate.recognition.enrollment.unknowns import UnknownStore
 from facegate.sinks.spool import Spool
 from facegate.sinks.wire import EncodedShot
 from facegate.store.reader import StoreReader
@@ -236,19 +234,6 @@ def test_a_damaged_file_takes_no_good_backup_away(folder: Path) -> None:
     with pytest.raises(StoreError, match=r"cannot back up .*; see 'facegate doctor'"):
         back_up(backups, data_files(folder), NOW + 2 * INTERVAL_S)
     assert automatic(backups) == [kept] and not list(backups.glob("*.part"))
-
-
-def test_who_is_removed_everywhere_is_in_no_automatic_backup(folder: Path) -> None:
-    with UnknownStore(folder / "people.db") as unknowns:
-        unknowns.keep("r/door/1", "door", NOW, 90, look(1).crop, "v", np.ones(3, np.float32))
-    with StoreWriter(folder / "store.db") as store:
-        store.update_visits([news(5, "person 05")])
-    backup = back_up(folder / FOLDER, data_files(folder), NOW)
-    assert backup is not None
-    assert forget_in_backups(folder / FOLDER, "person 05") == 1
-    assert "person 05" not in names(backup / "people.db")
-    for path in backup.iterdir():
-        assert b"person 05" not in path.read_bytes()
 
 
 def test_the_verbs(folder: Path, tmp_path: Path) -> None:
