@@ -1,32 +1,56 @@
-# Everything a checkout needs. The first call creates .venv; later ones start at once.
+# Each target installs what it needs: 'make demo' the core alone, in a minute; every other one everything, with PyTorch.
+# The first call creates .venv; later ones start at once.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CORE := $(VENV)/.core
 READY := $(VENV)/.ready
-NEED_GIB := 9
 TYPESCRIPT := 7.0.2
 TSC := .npm/node_modules/.bin/tsc
 
-.PHONY: demo test interop homeassistant console fleet endurance check scripts clean setup
+.PHONY: demo test graph image interop homeassistant console fleet endurance check scripts clean setup
 
 setup: $(READY)
 
-$(READY): pyproject.toml constraints.txt
+define check
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "facegate needs Python 3.11 or newer: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
 	@free=$$(df -Pk . | awk 'NR==2 {print int($$4/1048576)}'); \
-	  if [ ! -d $(VENV) ] && [ $$free -lt $(NEED_GIB) ]; then \
-	    echo "only $$free GiB free here, setting up needs about $(NEED_GIB) GiB (PyTorch is 5 of them)"; exit 2; fi
+	  if [ ! -e $@ ] && [ $$free -lt $(1) ]; then \
+	    echo "only $$free GiB free here, setting up needs about $(1) GiB"; exit 2; fi
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing into $(VENV) (a few minutes the first time) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,dlib]'
-	@touch $(READY)
+endef
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-demo: $(READY)
+# The demo takes only photographs from insightface, and nothing that insightface needs.
+$(CORE): pyproject.toml constraints.txt
+	$(call check,2)
+	@echo "installing the core into $(VENV) (a minute the first time) ..."
+	@$(INSTALL) -e .
+	@$(BIN)/python -c 'import insightface' 2>/dev/null || $(INSTALL) --no-deps insightface
+	@touch $(CORE)
+
+$(READY): pyproject.toml constraints.txt
+	$(call check,9)
+	@echo "installing everything into $(VENV) (a few minutes the first time; PyTorch is 5 GiB) ..."
+	@$(INSTALL) -e '.[dev]'
+	@touch $(CORE) $(READY)
+
+demo: $(CORE)
 	@$(BIN)/facegate demo --save demo-out
 
 test: check
 	@$(BIN)/python -m pytest
+
+# The built-in model's graph without its weights, after a change of the network or of what it is scored by.
+graph: $(READY)
+	@$(BIN)/python -c "from pathlib import Path; from facegate.scoring.engine import load_scorer; \
+	  from facegate.scoring.export import write_structure; \
+	  write_structure(load_scorer(device='cpu', backend='torch').reading, Path('scoring/models'))"
+
+# The container image, built with buildah and tried; says what is missing where it cannot be.
+image:
+	@deploy/image.sh
 
 # Against GStreamer's RTSP server and Mosquitto, where they are installed; says which packages are missing elsewhere.
 interop: $(READY)

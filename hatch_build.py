@@ -21,6 +21,7 @@ FOLDERS = (
     "configs",
     "console",
     "demo",
+    "deploy",
     "detectors",
     "evaluation",
     "fleet",

@@ -39,7 +39,8 @@ from facegate.pipeline.runner import Runner
 from facegate.pipeline.watch import ShotQueue
 from facegate.recognition.embedders import Embedder, load_embedder
 from facegate.recognition.enrollment.checks import MIN_QUALITY
-from facegate.recognition.matching.gallery import DEFAULT_FPIR, DecisionRule, Gallery, choose_rule
+from facegate.recognition.matching.decision_rule import DEFAULT_FPIR, DecisionRule, choose_rule
+from facegate.recognition.matching.gallery import Gallery
 from facegate.recognition.matching.score_tail import find_impostor_model
 from facegate.scoring.calibration import Calibration
 from facegate.scoring.engine import load_scorer

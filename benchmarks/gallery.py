@@ -49,7 +49,8 @@ from facegate.recognition.embedders import Embedder, load_embedder, unit
 from facegate.recognition.enrollment.enroller import Enroller, find_people
 from facegate.recognition.enrollment.face_extraction import FaceExtractor
 from facegate.recognition.enrollment.gallery_store import GalleryStore
-from facegate.recognition.matching.gallery import DEFAULT_FPIR, FixedThresholdRule, Gallery, choose_rule
+from facegate.recognition.matching.decision_rule import DEFAULT_FPIR, FixedThresholdRule, choose_rule
+from facegate.recognition.matching.gallery import Gallery
 from facegate.recognition.matching.gallery_watcher import GalleryWatcher
 from facegate.recognition.matching.nearest import NearestNeighbors
 from facegate.recognition.matching.score_tail import find_impostor_model

@@ -26,7 +26,8 @@ from facegate.pipeline.config import DetectorConfig, GateConfig, config_for
 from facegate.pipeline.records import Image
 from facegate.recognition.embedders import Embedder, load_embedder
 from facegate.recognition.enrollment.face_extraction import FaceExtractor
-from facegate.recognition.matching.gallery import DecisionRule, FixedThresholdRule, Gallery
+from facegate.recognition.matching.decision_rule import DecisionRule, FixedThresholdRule
+from facegate.recognition.matching.gallery import Gallery
 from facegate.recognition.matching.gallery_watcher import GalleryWatcher
 from facegate.scoring.engine import load_scorer
 from tests.recognition.test_enroller import gallery_with_faults, write

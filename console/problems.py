@@ -29,6 +29,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "gate_unavailable": (503, "The gate is unavailable."),
     "shutting_down": (503, "The console is shutting down."),
     "store_unavailable": (503, "The store is unavailable."),
+    "disk_full": (507, "The disk is full."),
 }
 
 

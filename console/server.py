@@ -7,7 +7,7 @@ import ipaddress
 import socket
 import stat
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -150,7 +150,7 @@ def _keep_whole(data: Path, options: ServeOptions, opened: ExitStack) -> None:
 
     remember_locations(data, Locations(gallery.absolute(), options.config.absolute()))
     heal_all(files(), [backups, gallery.parent / FOLDER])
-    opened.enter_context(closing(BackupKeeper(backups, files)))
+    opened.enter_context(BackupKeeper(backups, files))
 
 
 def _health(console: ConsoleState) -> tuple[bool, bytes]:

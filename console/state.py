@@ -17,12 +17,15 @@ from facegate.console.scoring import ScoringService
 from facegate.console.security.accounts import Accounts
 from facegate.console.security.login_throttle import LoginThrottle
 from facegate.console.tuning.tuner import Tuner
+from facegate.errors import StoreError
 from facegate.fleet.bucket import BucketAddress
 from facegate.maintenance.files import notes
 from facegate.recognition.enrollment.records import Erased
 from facegate.recognition.enrollment.stored_visits import rename_stored
 from facegate.store.reader import StoreReader
 from facegate.store.retention import RetentionLimits
+
+REPAIR = "if this lasts, restart the console, which repairs damaged files when it starts"
 
 
 class ConsoleState(msgspec.Struct, frozen=True):
@@ -57,9 +60,16 @@ class ConsoleState(msgspec.Struct, frozen=True):
         store = sum(map(_size, self.folder.data.glob("store.db*")))
         return {"store": store, "recordings": recordings, "free": shutil.disk_usage(self.folder.data).free}
 
-    def notices(self) -> list[str]:
-        """Damaged files and their replacements, from the notes beside them."""
-        return notes(*dict.fromkeys([self.folder.data, self.folder.data / "names", self.people.gallery.parent]))
+    def stored(self) -> tuple[dict[str, int], list[str]]:
+        """Numbers of shots and visits, and notices of damaged files and their replacements.
+
+        The numbers are missing while the store cannot be read, and a notice says why.
+        """
+        notices = notes(*dict.fromkeys([self.folder.data, self.folder.data / "names", self.people.gallery.parent]))
+        try:
+            return self.store.count(), notices
+        except StoreError as error:
+            return {}, [f"{error}; {REPAIR}", *notices]
 
     def rename_person(self, name: str, new: str) -> None:
         """Rename a person in the stored visits."""

@@ -18,8 +18,8 @@ import numpy as np
 
 from facegate.detectors.base import load_detector
 from facegate.extras import require
-from facegate.pipeline.images import read_image
-from facegate.pipeline.records import Box, Image
+from facegate.pipeline.images import read_image, write_png
+from facegate.pipeline.records import Box, Image, contiguous
 
 FPS = 25
 WIDTH, HEIGHT = 640, 360
@@ -82,7 +82,7 @@ def make_clip(folder: Path, seed: int = 7) -> DemoClip:
         if person.enrolled and person.box is not None:
             target = gallery / person.name
             target.mkdir(parents=True)
-            cv2.imwrite(str(target / "1.png"), cv2.cvtColor(_surroundings(picture, person.box), cv2.COLOR_RGB2BGR))
+            write_png(target / "1.png", contiguous(_surroundings(picture, person.box)))
     path = folder / "clip.mp4"
     frames = _film(path, picture, portrait, np.random.default_rng(seed))
     size = (picture.shape[1], picture.shape[0])

@@ -22,6 +22,7 @@ from facegate.demo.rtsp.server import RtspServer
 from facegate.errors import FacegateError
 from facegate.pipeline.observability.report import RunReport
 from facegate.pipeline.records import Box
+from facegate.recognition.embedders import load_embedder
 
 WORKER_EXIT_S = 30.0
 
@@ -61,6 +62,7 @@ def run_demo(save: Path | None, embedder: str = "auto") -> DemoVerdict:
     Raises:
         DemoError: a process failed.
     """
+    load_embedder(embedder)  # a wrong name is refused before anything is made
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="facegate-demo-") as temporary:
         folder = Path(temporary)

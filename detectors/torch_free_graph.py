@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from facegate import onnx_format
 from facegate.inference import session
+from facegate.onnx_format import FLOAT, constant, model, node
 
 Array = NDArray[np.float32]
 PICTURES = "pictures"
@@ -29,7 +29,7 @@ def build(arrays: Sequence[Array], pools: Sequence[tuple[int, bool] | None], sid
     Input: ``(N, H, W, 3)`` uint8. Outputs: one per head, ``(N, K)`` or ``(N, K, H', W')``.
     """
     graph = _Graph()
-    x = graph.add("Cast", [PICTURES], to=onnx_format.FLOAT)
+    x = graph.add("Cast", [PICTURES], to=FLOAT)
     x = graph.add("Sub", [x, graph.constant(np.array(127.5, np.float32))])
     x = graph.add("Mul", [x, graph.constant(np.array(1 / 128.0, np.float32))])
     x = graph.add("Transpose", [x], perm=[0, 3, 1, 2])
@@ -83,13 +83,13 @@ class _Graph:
 
     def constant(self, values: Array) -> str:
         name = f"constant{len(self._constants)}"
-        self._constants.append(onnx_format.constant(name, values))
+        self._constants.append(constant(name, values))
         return name
 
     def add(self, kind: str, inputs: list[str], **attributes: int | Sequence[int]) -> str:
         name = f"node{len(self._nodes)}"
-        self._nodes.append(onnx_format.node(kind, inputs, name, **attributes))
+        self._nodes.append(node(kind, inputs, name, **attributes))
         return name
 
     def finished(self, shape: list[int | None], outputs: list[str]) -> bytes:
-        return onnx_format.model(self._nodes, self._constants, given=(PICTURES, shape), results=outputs)
+        return model(self._nodes, self._constants, given=(PICTURES, shape), results=outputs)

@@ -76,11 +76,11 @@ def distant(crop: Image, severity: float, rng: np.random.Generator) -> Image:
 
 
 def infrared(crop: Image, severity: float, rng: np.random.Generator) -> Image:
-    """Grey, lit from the camera, with less of the skin's detail and a sensor's noise."""
+    """Gray, lit from the camera, with less of the skin's detail and a sensor's noise."""
     weights = np.array([0.7, 0.25, 0.05]) + 0.1 * rng.uniform(-1, 1, 3)
-    grey = (crop.astype(np.float32) @ (weights / weights.sum()).astype(np.float32)) / 255
-    grey = cv2.GaussianBlur(grey, (0, 0), _between(0.4, 1.2, severity))
-    lit = np.power(np.clip(grey, 0, 1), _between(0.9, 0.5, severity))
+    gray = (crop.astype(np.float32) @ (weights / weights.sum()).astype(np.float32)) / 255
+    gray = cv2.GaussianBlur(gray, (0, 0), _between(0.4, 1.2, severity))
+    lit = np.power(np.clip(gray, 0, 1), _between(0.9, 0.5, severity))
     side = crop.shape[0]
     y, x = np.mgrid[:side, :side].astype(np.float32) / side - 0.5
     spot = np.exp(-(x**2 + y**2) * _between(0.5, 3.0, severity))

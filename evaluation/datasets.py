@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from facegate.detectors.align import CROP_SIZE, align
 from facegate.detectors.base import Detector
-from facegate.errors import ConfigError
+from facegate.errors import ConfigError, os_errors
+from facegate.paths import replacing
 from facegate.pipeline.records import Detection, Image
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -82,10 +83,10 @@ def load_set(path: Path, detector: Detector, cache: Path, progress: Progress = l
     if not crops:
         raise ConfigError(f"no face found in any of the {len(entries)} pictures of {path}: give other pictures")
     result = FaceSet(files, np.stack(crops), np.array(widths), np.array(confidences))
-    cache.mkdir(parents=True, exist_ok=True)
-    part = kept.with_suffix(".part.npz")
-    np.savez(part, files=np.array(files), crops=result.crops, widths=widths, confidences=confidences)
-    part.replace(kept)
+    with os_errors(ConfigError, f"cannot write {kept}", "give another --cache folder"):
+        cache.mkdir(parents=True, exist_ok=True)
+        with replacing(kept, keep_suffix=True) as part:
+            np.savez(part, files=np.array(files), crops=result.crops, widths=widths, confidences=confidences)
     return result
 
 

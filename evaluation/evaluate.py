@@ -11,12 +11,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from facegate.errors import ConfigError
+from facegate.errors import ConfigError, os_errors
 from facegate.evaluation.datasets import FaceSet, Pair, verification_accuracy
 from facegate.evaluation.edc import Curve, Mode, bootstrap, compare_all, edc, interval, lower_bound, similarity_at
 from facegate.evaluation.methods.base import CHUNK, Loader, QualityMethod
 from facegate.evaluation.methods.baselines import ConfidenceQuality, LaplacianQuality, RandomQuality, WidthQuality
 from facegate.evaluation.methods.passes import NormQuality, ScorerQuality
+from facegate.paths import replacing
 from facegate.recognition.embedders import Embedder
 from facegate.scoring.families import QUALITIES
 from facegate.scoring.network.architecture import AGGREGATIONS, DISTANCES
@@ -198,10 +199,10 @@ class Results:
             kept: NDArray[np.float64] = np.load(path, allow_pickle=False)
             return kept
         values = compute()
-        self._folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part.npy")
-        np.save(part, values)
-        part.replace(path)
+        with os_errors(ConfigError, f"cannot write {path}", "give another --cache folder"):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with replacing(path, keep_suffix=True) as part:
+                np.save(part, values)
         return values
 
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from facegate.errors import ConfigError
 from facegate.pipeline.records import Floats
 from facegate.recognition.embedders import unit
-from facegate.recognition.matching.gallery import FpirRule, quality_weight
+from facegate.recognition.matching.decision_rule import FpirRule
+from facegate.recognition.matching.gallery import quality_weight
 from facegate.recognition.matching.score_tail import ImpostorModel, cohort_mean_similarity, fit_tail, make_cohort
 
 ENROLLED = 3

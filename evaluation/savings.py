@@ -21,7 +21,6 @@ from time import perf_counter
 import cv2
 import msgspec
 import numpy as np
-import yaml
 
 from facegate.errors import ConfigError
 from facegate.pipeline.gating.factory import CameraGates, StepResult
@@ -38,8 +37,10 @@ from facegate.pipeline.records import (
     SkippedFace,
 )
 from facegate.pipeline.watch import ShotQueue
+from facegate.pipeline.yaml_text import decode_yaml
 from facegate.recognition.embedders import Embedder, recognizer_id
-from facegate.recognition.matching.gallery import DecisionRule, Gallery
+from facegate.recognition.matching.decision_rule import DecisionRule
+from facegate.recognition.matching.gallery import Gallery
 from facegate.recognition.worker.visits import VisitEvent, Visits
 from facegate.sinks.wire import header_of
 
@@ -135,10 +136,10 @@ def load_labels(path: Path) -> tuple[LabeledVisit, ...]:
         ConfigError: unreadable or invalid.
     """
     try:
-        return msgspec.convert(yaml.safe_load(path.read_text()), _Labels).visits
+        return decode_yaml(path.read_bytes(), _Labels).visits
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {(error.strerror or 'unknown error').lower()}") from error
-    except (yaml.YAMLError, msgspec.ValidationError) as error:
+    except msgspec.DecodeError as error:
         raise ConfigError(f"{path} is not a valid visits file: {error}") from error
 
 

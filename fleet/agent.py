@@ -6,13 +6,12 @@ import asyncio
 import time
 from collections.abc import Mapping, Set
 from contextlib import suppress
-from threading import Event, Lock, Thread
-from types import TracebackType
-from typing import Self
+from threading import Event, Lock
 
 import msgspec
 import structlog
 
+from facegate.background import BackgroundThread
 from facegate.errors import ConfigError, FacegateError, FleetError, StageError
 from facegate.fleet.bucket import Bucket, BucketAddress, WriteRejectedError, opened
 from facegate.fleet.configuration import AppliedConfig, FollowedConfig, decode, follow
@@ -26,7 +25,6 @@ from facegate.sinks.jetstream import load_nats
 
 POLL_INTERVAL_S = 0.2
 RECONNECT_S = 0.5
-LEAVE_TIMEOUT_S = 3.0
 SERVER_TIMEOUT_S = 2 * RENEW_S + 0.5
 """A connection is closed when a write has had no answer for this long."""
 LEADERLESS_S = 15.0
@@ -73,8 +71,11 @@ class Assignment(msgspec.Struct, frozen=True, eq=False):
     """State that these cameras have learned on other nodes."""
 
 
-class Agent:
+class Agent(BackgroundThread):
     """Membership in a fleet until closed; its thread owns the connection."""
+
+    join_timeout_s = 3.0
+    """If the server does not answer by then, the session expires."""
 
     def __init__(self, address: BucketAddress, member: Member, about: NodeStatus, sharing: PeerExchange) -> None:
         """Prepare; nothing is connected yet.
@@ -85,6 +86,7 @@ class Agent:
             about: the initial status.
             sharing: exchange with other nodes.
         """
+        super().__init__("facegate-fleet")
         self.changed = Event()
         """Set when ``assignment`` changes and when the agent fails."""
         self.error: FacegateError | None = None
@@ -98,23 +100,11 @@ class Agent:
         self._connected = False
         self._tasks = (self._listen, self._follow, self._on_message, self._broadcast)
         self._lost_replies = (load_nats().errors.Error, OSError, TimeoutError)
-        self._stop = Event()
         self._unanswered_s: float | None = None
         """Time since which no write has been answered."""
         self._leaderless_s: float | None = None
         """Time since which writes have been rejected for lack of a leader."""
         self._logged, self._logged_s = "", 0.0
-        self._thread = Thread(target=self._run, name="facegate-fleet", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join(LEAVE_TIMEOUT_S)  # if the server does not answer, the session expires
 
     @property
     def assignment(self) -> Assignment:

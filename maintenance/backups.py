@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from threading import Event, Thread
 
 import msgspec
 import structlog
 
+from facegate.background import BackgroundThread
 from facegate.database import connect
 from facegate.errors import FacegateError, StoreError, os_reason
 from facegate.maintenance.files import GALLERY, SPOOL, STORE, DataFile, Kind, examine, in_use, set_aside
@@ -276,26 +276,21 @@ def exclusive(folder: Path) -> Iterator[None]:
         yield
 
 
-class BackupKeeper:
-    """Makes automatic backups in its own thread until closed."""
+class BackupKeeper(BackgroundThread):
+    """Makes automatic backups; at the end a running one is abandoned."""
+
+    join_timeout_s = 1.0
 
     def __init__(self, folder: Path, files: Callable[[], Sequence[DataFile]]) -> None:
-        """Start.
+        """Prepare.
 
         Args:
             folder: folder of automatic backups.
             files: returns the files to back up; called each time.
         """
+        super().__init__("facegate-backup")
         self._files = files
         self._folder = folder
-        self._stop = Event()
-        self._thread = Thread(target=self._run, name="facegate-backup", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop; a running backup is abandoned."""
-        self._stop.set()
-        self._thread.join(1.0)
 
     def _run(self) -> None:
         wait_s = FIRST_S

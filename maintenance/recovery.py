@@ -70,8 +70,8 @@ def _replace(file: DataFile, kind: Kind, found: Finding, aside: Path, source: Pa
     read = salvage(aside, file.path)
     if not read.rows:
         return f"{begin}there is no backup, and nothing could be read from it: its content is lost"
-    kept = ", ".join(f"{count} {table}" for table, count in read.rows.items())
-    return f"{begin}there is no backup; {kept} rows were read from it, the rest is lost"
+    kept = ", ".join(f"{number} of {table}" for table, number in read.rows.items())
+    return f"{begin}there is no backup; rows read from it: {kept}; the rest is lost"
 
 
 def _made(source: Path, file: DataFile) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facegate.errors import SourceError, os_errors
+from facegate.paths import replacing
 from facegate.pipeline.records import Image, contiguous
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
@@ -55,6 +56,19 @@ def encode_jpeg(image: Image, quality: int) -> bytes:
     return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
 
+def write_png(path: Path, image: Image) -> None:
+    """Write ``(H, W, 3)`` RGB as PNG, whole or not at all.
+
+    OpenCV writes into the file itself, and reports neither a missing folder nor a full disk.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    content = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
+    with replacing(path) as part:
+        part.write_bytes(content)
+
+
 def shrink(image: Image, size: tuple[int, int]) -> Image:
     """Scale ``image`` down to ``size`` (width, height), halving it first where possible, which is fast."""
     picture: NDArray[Any] = image
@@ -67,9 +81,9 @@ def shrink(image: Image, size: tuple[int, int]) -> Image:
     return contiguous(picture)
 
 
-def shrink_to(image: Image, longer_side: int) -> tuple[Image, float]:
+def shrink_to(image: Image, longer_side: int | None) -> tuple[Image, float]:
     """Return ``image`` with its longer side at most ``longer_side`` pixels, and the scale applied (<= 1)."""
-    scale = min(1.0, longer_side / max(image.shape[:2]))
+    scale = 1.0 if longer_side is None else min(1.0, longer_side / max(image.shape[:2]))
     if scale == 1.0:
         return image, 1.0
     return shrink(image, (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))), scale

@@ -26,6 +26,7 @@ from facegate.errors import ConfigError, ModelError, os_errors
 from facegate.extras import installed, require
 from facegate.inference import session
 from facegate.pipeline.records import Floats, Image, contiguous
+from facegate.pipeline.yaml_text import decode_yaml
 from facegate.scoring.engine import Scorer, load_scorer
 from facegate.scoring.families import DEFAULT_MODEL
 
@@ -306,7 +307,7 @@ class DlibEmbedder:
         shift = complex(cx, cy) - turn * complex(ax, ay)
         self._warp = np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
         mean = resources.files(CARDS) / "cards" / "dlib-mean.yaml"
-        self._mean: Floats = np.array(msgspec.yaml.decode(mean.read_bytes(), type=list[float]), dtype=np.float32)
+        self._mean: Floats = np.array(decode_yaml(mean.read_bytes(), list[float]), dtype=np.float32)
 
     def embed(self, crops: Sequence[Image]) -> Floats:
         """See :class:`Embedder`."""
@@ -378,7 +379,7 @@ def _card_for(model: Path, card: Path | None) -> OnnxCard:
 
 def _decode_card(content: bytes, where: str) -> OnnxCard:
     try:
-        return msgspec.yaml.decode(content, type=OnnxCard)
+        return decode_yaml(content, OnnxCard)
     except msgspec.DecodeError as error:
         raise ConfigError(f"invalid card {where}: {error}") from error
 

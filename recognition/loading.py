@@ -12,7 +12,7 @@ from facegate.recognition.embedders import Embedder, load_embedder
 from facegate.recognition.enrollment.enroller import Enroller
 from facegate.recognition.enrollment.face_extraction import FaceExtractor
 from facegate.recognition.enrollment.gallery_store import GalleryStore
-from facegate.recognition.matching.gallery import DEFAULT_FPIR, DecisionRule, choose_rule
+from facegate.recognition.matching.decision_rule import DEFAULT_FPIR, DecisionRule, choose_rule
 from facegate.recognition.matching.score_tail import find_impostor_model
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facegate.cpu import processor, threads
-from facegate.errors import ConfigError, ModelError
+from facegate.errors import ConfigError, ModelError, os_errors
 from facegate.extras import require
 from facegate.paths import replacing
 from facegate.scoring.backends import Backend, BackendName, Dtype, OnnxRuntime, OpenVino, PassArrays
@@ -248,6 +248,7 @@ def _read(model: str) -> Tuning | None:
 
 def _write(model: str, tuning: Tuning) -> None:
     path = _file(model)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part:
-        part.write_bytes(msgspec.json.format(msgspec.json.encode(tuning), indent=2))
+    with os_errors(ModelError, f"cannot write {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as part:
+            part.write_bytes(msgspec.json.format(msgspec.json.encode(tuning), indent=2))

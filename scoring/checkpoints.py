@@ -16,7 +16,7 @@ from torch import Tensor
 
 from facegate.errors import ModelError
 from facegate.extras import TORCH_SUFFIXES
-from facegate.scoring.families import builtin_card, card_names
+from facegate.scoring.families import builtin_card, card_names, check_readable
 from facegate.scoring.network.architecture import Architecture
 from facegate.scoring.network.vit import FaceViT
 
@@ -92,6 +92,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    check_readable(path)
     try:
         with safe_open(str(path), "pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
@@ -100,6 +101,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
+    check_readable(path)
     try:
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:

@@ -149,9 +149,3 @@ def _source(name: str, values: NDArray[np.float32], tensors: dict[str, NDArray[n
         if weights.ndim == 2 and np.array_equal(weights.T, values):
             return Initializer(name, tensor, values.shape, transposed=True)
     raise ModelError(f"initializer '{name}' is no tensor of the weight file: it cannot be left out of the graph")
-
-
-if __name__ == "__main__":
-    from facegate.scoring.engine import load_scorer
-
-    write_structure(load_scorer(device="cpu", backend="torch").reading, Path(__file__).parent / "models")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import msgspec
 
 from facegate.errors import ModelError, os_errors
+from facegate.pipeline.yaml_text import decode_yaml
 from facegate.scoring.network.architecture import Architecture
 
 if TYPE_CHECKING:
@@ -144,9 +145,19 @@ def builtin_card(name: str) -> ModelCard:
 
 def _decode_card(content: bytes, where: str) -> ModelCard:
     try:
-        return msgspec.yaml.decode(content, type=ModelCard)
+        return decode_yaml(content, ModelCard)
     except msgspec.DecodeError as error:
         raise ModelError(f"model card {where} is not valid: {error}") from error
+
+
+def check_readable(path: Path) -> None:
+    """Check that a file can be opened, before a library tries to, whose own words do not say so.
+
+    Raises:
+        ModelError: it cannot.
+    """
+    with os_errors(ModelError, f"cannot read {path}", "give a file that exists"), path.open("rb"):
+        pass
 
 
 def file_sha256(path: Path) -> str:

@@ -19,6 +19,7 @@ from facegate.scoring.families import (
     ModelCard,
     builtin_card,
     card_names,
+    check_readable,
     decode_embedded,
     file_sha256,
     read_card,
@@ -58,6 +59,7 @@ def load_file(path: Path, card_name: str | None = None) -> Model:
     """
     if path.suffix in TORCH_SUFFIXES:
         require("torch", str(path))
+    check_readable(path)
     metadata = {} if path.suffix in TORCH_SUFFIXES else _metadata(path)
     if card_name is not None:
         card = read_card(card_name)

@@ -1,6 +1,6 @@
 """The default model's graph without torch: its structure ships, its weights come from the weight file.
 
-``python -m facegate.scoring.export`` writes the structure: an ONNX graph without initializers, and a list of where
+``make graph`` writes the structure: an ONNX graph without initializers, and a list of where
 each initializer comes from. Weights of the same architecture, trained later, need no new structure.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 
-from facegate import onnx_format
+from facegate.onnx_format import constant, constants_only
 from facegate.scoring.families import ModelCard, Quality, Table
 from facegate.scoring.network.architecture import Architecture, ScoreSettings
 from facegate.scoring.score_reading import ScoreReading
@@ -72,13 +72,13 @@ def shipped_graph(reading: ScoreReading) -> bytes | None:
     structure = _structure()
     if reading.model.weights.suffix != ".safetensors" or not structure.fits(reading):
         return None
-    constants = [onnx_format.constant(*each) for each in ramps(reading.card.calibration[reading.quality]).items()]
+    constants = [constant(*each) for each in ramps(reading.card.calibration[reading.quality]).items()]
     with safe_open(str(reading.model.weights), "np") as file:
         for each in structure.initializers:
             values: NDArray[np.float32] = file.get_tensor(each.tensor).astype(np.float32)
             given = values.T if each.transposed else values
-            constants.append(onnx_format.constant(each.name, given.reshape(each.shape)))
-    return (folder / GRAPH).read_bytes() + onnx_format.constants_only(constants)
+            constants.append(constant(each.name, given.reshape(each.shape)))
+    return (folder / GRAPH).read_bytes() + constants_only(constants)
 
 
 @cache

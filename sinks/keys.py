@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import zmq
 
-from facegate.errors import ConfigError, os_errors, os_reason
+from facegate.errors import ConfigError, os_errors
 from facegate.sinks.rate_limited_log import RateLimitedLog
 
 GATE = "gate.json"
@@ -70,17 +70,25 @@ def new_worker(folder: Path, name: str, target: Path) -> None:
     known = folder / WORKERS / f"{name}.json"
     if known.exists():
         raise ConfigError(f"worker '{name}' exists already: revoke it first, or choose another name")
-    try:
+    with os_errors(ConfigError, f"cannot create {known.parent}"):
         known.parent.mkdir(parents=True, exist_ok=True)
-        if not (folder / GATE).exists():
-            public, secret = (half.decode() for half in zmq.curve_keypair())
-            _write(folder / GATE, KeyFile(public=public, secret=secret))
-        gate = load_key(folder / GATE, secret=True)
+    if not (folder / GATE).exists():
         public, secret = (half.decode() for half in zmq.curve_keypair())
-        _write(target, KeyFile(public=public, secret=secret, gate=gate.public))
+        _write(folder / GATE, KeyFile(public=public, secret=secret))
+    try:
+        gate = load_key(folder / GATE, secret=True)
+    except ConfigError as error:
+        raise ConfigError(
+            f"the key of the gate is damaged ({str(error).partition(':')[0]}): restore {folder / GATE} from a "
+            "backup; or delete it and the files of its workers, and create all keys again"
+        ) from error
+    public, secret = (half.decode() for half in zmq.curve_keypair())
+    _write(target, KeyFile(public=public, secret=secret, gate=gate.public))
+    try:
         _write(known, KeyFile(public=public))
-    except OSError as error:
-        raise ConfigError(f"cannot write {error.filename}: {os_reason(error)}") from error
+    except ConfigError:
+        target.unlink()  # a key that no gate knows
+        raise
 
 
 def workers(folder: Path) -> list[str]:
@@ -103,10 +111,15 @@ def revoke(folder: Path, name: str) -> None:
 
 
 def _write(path: Path, key: KeyFile) -> None:
-    """Create a file that only its owner can read; never overwrites."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(msgspec.json.encode(key) + b"\n")
+    """Create a file that only its owner can read, whole or not at all; never overwrites."""
+    with os_errors(ConfigError, f"cannot write {path}"):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(msgspec.json.encode(key) + b"\n")
+        except OSError:
+            path.unlink()
+            raise
 
 
 class CurveAuthenticator:

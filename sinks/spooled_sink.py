@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 import structlog
 
+from facegate.backoff import OUTPUT_RETRY_S, Backoff
 from facegate.clock import elapsed_s
 from facegate.errors import DeliveryError
 from facegate.pipeline.records import FeedbackBatch, LiveTracks, Shot, TrackEnd
@@ -18,8 +19,6 @@ from facegate.sinks.base import CameraStatus, DeliveryReport, EncodedSink, Track
 from facegate.sinks.spool import TIDY_S, Spool
 from facegate.sinks.wire import EncodedShot
 
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
-"""Delays before a retry: the first, and the bound of exponential backoff."""
 FINAL_GRACE_S = 0.2
 """Time that a running delivery gets beyond the deadline at the end."""
 
@@ -193,7 +192,7 @@ class SpooledSink:
         return self._aborted or (self._deadline is not None and monotonic() >= self._deadline)
 
     def _run(self) -> None:
-        wait_s = FIRST_WAIT_S
+        backoff = Backoff(OUTPUT_RETRY_S)
         try:
             while True:
                 with self._changed:
@@ -218,12 +217,12 @@ class SpooledSink:
                     done = self._spool.delete(entries)
                 except Exception as error:  # a failing output must not stop the gate or other outputs
                     reason = str(error) if isinstance(error, DeliveryError) else repr(error)
+                    wait_s = backoff.next_s()
                     log.warning("delivery failed, will retry", to=self.name, reason=reason, retry_in_s=wait_s)
                     with self._changed:
                         self._changed.wait_for(self._is_over, min(wait_s, self._left_s()))
-                    wait_s = min(2 * wait_s, LONGEST_WAIT_S)
                     continue
-                wait_s = FIRST_WAIT_S
+                backoff.reset()
                 with self._changed:
                     self._delivered += done
                     self._bytes += sum(entry.size for entry in entries)
@@ -253,7 +252,7 @@ class SpooledSink:
             self._accepted -= erased
 
     def _left_s(self) -> float:
-        return LONGEST_WAIT_S if self._deadline is None else max(0.0, self._deadline - monotonic())
+        return OUTPUT_RETRY_S[1] if self._deadline is None else max(0.0, self._deadline - monotonic())
 
 
 class FanOut:

@@ -15,7 +15,12 @@ MAX_SCANNED_ROWS = 100_000
 """Maximum number of rows scanned per page; a page of rare matches may be short and still have a next one."""
 Item = TypeVar("Item")
 _SHOT = ", ".join(StoredShot.__struct_fields__)
-_VISIT = ", ".join(StoredVisit.__struct_fields__)
+_PERIOD = {
+    # A track is stored while it is live; its times are those of all faces, not only of those that were sent.
+    "first": "min(first, coalesce((SELECT t.first FROM tracks t WHERE t.visit = visits.visit), first))",
+    "last": "max(last, coalesce((SELECT t.last FROM tracks t WHERE t.visit = visits.visit), last))",
+}
+_VISIT = ", ".join(_PERIOD.get(field, field) for field in StoredVisit.__struct_fields__)
 
 
 class VisitFilter(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ from facegate.pipeline.records import Box, Outcome
 
 
 class VisitUpdate(msgspec.Struct, frozen=True):
-    """Current recognition result of a visit."""
+    """Current result of a visit, as in a worker's event; decoded from its JSON."""
 
     visit: str
     """``RUN/CAMERA/TRACK``."""
@@ -18,8 +18,10 @@ class VisitUpdate(msgspec.Struct, frozen=True):
     similarity: float
     margin: float
     fpir: float | None
-    seen: float | None
-    ended: bool
+    seen: float | None = msgspec.field(default=None, name="seen_at")
+    """Unix time (UTC) of arrival of the first shot's frame."""
+    event: str = ""
+    """``ended``: no shot follows."""
 
 
 class StoredShot(msgspec.Struct, frozen=True):
@@ -49,7 +51,7 @@ class StoredVisit(msgspec.Struct, frozen=True):
     track_id: int
     first: float
     last: float
-    """Arrival of the frames of its first and last shots."""
+    """Arrival of its first and last faces; of its first and last shots, while or where its track is not stored."""
     shots: int
     best: str | None
     """``shot_id`` of the best shot, while it is stored."""

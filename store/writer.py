@@ -76,7 +76,7 @@ class StoreWriter(StoreFile):
                     "UPDATE visits SET answered = 1, name = ?, similarity = ?, margin = ?, fpir = ?, "
                     "ended = ?, revision = ? WHERE visit = ?",
                     (
-                        *(item.name, item.similarity, item.margin, item.fpir, item.ended),
+                        *(item.name, item.similarity, item.margin, item.fpir, item.event == "ended"),
                         *(self._next_revision(), item.visit),
                     ),
                 )

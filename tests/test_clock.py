@@ -145,7 +145,7 @@ def _store(path: Path) -> tuple[Put, Callable[[float, float], object], Callable[
 
     def put(now: float) -> None:
         one = next(number)
-        writer.update_visits([VisitUpdate(f"r/door/{one}", "door", one, None, None, None, None, now, True)])
+        writer.update_visits([VisitUpdate(f"r/door/{one}", "door", one, None, None, None, None, now, "ended")])
 
     def tidy(now: float, elapsed: float) -> None:
         with Retention(path / "store.db") as retention:

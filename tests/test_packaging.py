@@ -54,6 +54,8 @@ assert facegate.__file__.startswith(sys.argv[1]), facegate.__file__
 for found in pkgutil.walk_packages(facegate.__path__, "facegate."):
     if not found.name.endswith("__main__"):
         importlib.import_module(found.name)
+from facegate.demo.rtsp.player import Playback
+assert not Playback.__subclasses__(), "camera faults belong to the tests"
 assert make_method("laplacian", None).name
 for spec in ("stochastic", "sdd:a.onnx", "attention@2"):
     try:

@@ -160,10 +160,10 @@ def _no_face(crop: Image, rng: np.random.Generator) -> Image:
 
 
 def _photometric(crop: Image, rng: np.random.Generator) -> Image:
-    grey = rng.uniform() < 0.15
-    if grey:
+    gray = rng.uniform() < 0.15
+    if gray:
         crop = contiguous(cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB))
-    tint = np.zeros(3) if grey else rng.normal(0, 0.05, 3)
+    tint = np.zeros(3) if gray else rng.normal(0, 0.05, 3)
     gain = np.exp(rng.normal(0, 0.18) + tint)
     levels = np.linspace(0, 1, 256)[:, None] ** np.exp(rng.normal(0, 0.2)) * 255 * gain + float(rng.normal(0, 8))
     return contiguous(cv2.LUT(crop, contiguous(np.clip(levels, 0, 255))[None]))

@@ -48,7 +48,7 @@ def write(path: Path, seed: int) -> None:
         for number in count():
             visit = f"{seed}/door/{number}"
             store.update_visits(
-                [VisitUpdate(visit, "door", number, f"person {number % 7}", 0.9, 0.1, 1e-3, time(), True)]
+                [VisitUpdate(visit, "door", number, f"person {number % 7}", 0.9, 0.1, 1e-3, time(), "ended")]
             )
             sys.stdout.write(visit + "\n")
             sys.stdout.flush()

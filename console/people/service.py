@@ -23,7 +23,7 @@ from facegate.recognition.enrollment.names import person_name
 from facegate.recognition.enrollment.records import Erased, FaceSample, Person, Picture
 from facegate.recognition.enrollment.unknowns import UnknownCluster, UnknownStore, enroll_cluster
 from facegate.recognition.loading import Recognition, load_recognition
-from facegate.recognition.matching.gallery import DEFAULT_FPIR
+from facegate.recognition.matching.decision_rule import DEFAULT_FPIR
 
 
 class EnrollmentResult(msgspec.Struct, frozen=True):

@@ -59,8 +59,8 @@ class ConfigFile:
         if not path.exists():
             with os_errors(ConfigError, f"cannot write {path}"):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(HEADER + "cameras: []\n", encoding="utf-8")
-                path.chmod(0o600)
+                with replacing(path, 0o600) as part:
+                    part.write_text(HEADER + "cameras: []\n", encoding="utf-8")
         self._read()
 
     def version(self) -> ConfigVersion:

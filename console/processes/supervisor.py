@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from threading import Event, Lock, RLock, Thread
-from types import TracebackType
-from typing import Any, Self
+from threading import Lock, RLock
+from typing import Any
 
 import msgspec
 import structlog
 
+from facegate.background import BackgroundThread
 from facegate.console.processes.config_file import ConfigConflictError, ConfigFile, ConfigVersion
 from facegate.console.processes.gate_client import GateClient, GateRefusedError, GateUnreachableError
 from facegate.errors import ConfigError, os_errors
@@ -24,6 +24,9 @@ from facegate.subprocesses import LogLine, Subprocess, SubprocessState
 POLL_INTERVAL_S = 0.25
 MAX_LOG_LINES = 300
 NOTABLE_LEVELS = ("warning", "error", "critical")
+"""Log lines of gate and worker that pages show and the console's own log repeats."""
+CAMERA_EVENTS = ("camera live", "camera ended")
+"""Others that the console's log repeats, so that it says when a lost camera comes back."""
 
 log = structlog.get_logger(__name__)
 
@@ -92,7 +95,7 @@ class ProcessHealth(msgspec.Struct, frozen=True):
     """Warnings and errors, oldest first."""
 
 
-class Supervisor:
+class Supervisor(BackgroundThread):
     """Starts, restarts and stops both processes in one thread."""
 
     def __init__(
@@ -113,6 +116,7 @@ class Supervisor:
         Raises:
             ConfigError: the configuration is invalid.
         """
+        super().__init__("facegate-supervisor")
         self.file = file
         self._folder = folder
         self._recognizer = recognizer
@@ -120,7 +124,6 @@ class Supervisor:
         self._lock = Lock()
         self._changing = RLock()
         """Held while the file and the processes change from one version to another."""
-        self._stop = Event()
         self._log_lines: deque[LogLine] = deque(maxlen=MAX_LOG_LINES)
         self._gate, self._worker = Subprocess("gate", self._on_log_line), Subprocess("worker", self._on_log_line)
         self._finished = False
@@ -134,17 +137,10 @@ class Supervisor:
         sockets = self._opened.enter_context(tempfile.TemporaryDirectory(prefix="facegate-"))
         self._shots = f"ipc://{sockets}/shots"
         self.client = self._opened.enter_context(GateClient(f"ipc://{sockets}/gate"))
-        self._thread = Thread(target=self._run, name="facegate-supervisor", daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
+    def close(self) -> None:
+        """Stop both processes."""
+        super().close()
         self._opened.close()
 
     def health(self) -> ProcessHealth:
@@ -310,6 +306,9 @@ class Supervisor:
         ]
 
     def _on_log_line(self, line: LogLine) -> None:
+        if line.level in NOTABLE_LEVELS or line.event in CAMERA_EVENTS:
+            write = log.info if line.level == "info" else log.warning if line.level == "warning" else log.error
+            write(line.event, **{**line.details, "process": line.process})
         if line.level in NOTABLE_LEVELS:
             self._log_lines.append(line)
             self._publish("line", line)

@@ -29,7 +29,8 @@ from facegate.console.web.models import (
     TracksOut,
     TrackSummaryOut,
 )
-from facegate.errors import ConfigError
+from facegate.errors import ConfigError, os_errors
+from facegate.paths import replacing
 from facegate.pipeline.addresses import redact
 from facegate.pipeline.cameras.probe import Probe, probe
 from facegate.pipeline.config import CameraConfig, build_config
@@ -88,7 +89,7 @@ def add_camera(console: ConsoleDep, camera: CameraCreate, if_match: IfMatch = No
     given = _given(camera)
 
     def edit(data: CommentedMap) -> None:
-        if any(str(entry["name"]) == camera.name for entry in data["cameras"]):
+        if any(str(entry["name"]).casefold() == camera.name.casefold() for entry in data["cameras"]):
             raise ApiError(
                 "name_taken", f"camera {camera.name} already exists", "use another name, or change that camera"
             )
@@ -227,9 +228,10 @@ def _kept_password(console: ConsoleState, name: str, password: SecretStr | None)
         yield {}
         return
     path = console.folder.secrets / name / secrets.token_hex(8)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(password.get_secret_value(), encoding="utf-8")
+    with os_errors(ConfigError, f"cannot write the password to {path}"):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with replacing(path, 0o600) as part:
+            part.write_text(password.get_secret_value(), encoding="utf-8")
     try:
         yield {"password_file": str(path.absolute())}
     except BaseException:

@@ -14,9 +14,19 @@ from facegate.console.problems import MEDIA_TYPE, PROBLEMS, problem
 from facegate.console.processes.config_file import ConfigConflictError
 from facegate.console.processes.gate_client import GateRefusedError, GateUnreachableError
 from facegate.console.scoring import BusyError
-from facegate.console.state import ConsoleState
+from facegate.console.state import REPAIR, ConsoleState
 from facegate.console.web.models import Problem
-from facegate.errors import ConfigError, FacegateError, FleetError, GalleryError, SourceError, StoreError
+from facegate.errors import (
+    FREE_SPACE,
+    ConfigError,
+    FacegateError,
+    FleetError,
+    GalleryError,
+    SourceError,
+    StoreError,
+    is_disk_full,
+    os_reason,
+)
 from facegate.fleet.admin import UnknownNameError
 from facegate.pipeline.addresses import redact
 from facegate.pipeline.config.messages import explain
@@ -35,6 +45,13 @@ _CODES: dict[type[FacegateError], str] = {
     UnknownNameError: "not_found",
     FleetError: "fleet_unavailable",
 }
+_REMEDIES = {
+    "disk_full": FREE_SPACE,
+    "internal_error": "see the log of the console, and report it",
+    "invalid": "change the value named in the detail, and retry",
+    "store_unavailable": REPAIR,
+}
+"""For errors that name none."""
 _HTTP_ERRORS = {
     400: ("bad_request", "see /api/docs for the format of this request"),
     404: ("not_found", "see /api/docs for the paths that exist"),
@@ -72,8 +89,9 @@ def add_problems(app: FastAPI) -> None:
     @app.exception_handler(FacegateError)
     def _facegate_error(request: Request, error: FacegateError) -> JSONResponse:
         code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), "internal_error")
+        code = "disk_full" if is_disk_full(error) else code
         detail, _, remedy = redact(" ".join(str(error).split())).partition("; ")
-        return _response(problem(code, detail, remedy or "change the value named in the detail, and retry"))
+        return _response(problem(code, detail, remedy or _REMEDIES.get(code, _REMEDIES["invalid"])))
 
     @app.exception_handler(RequestValidationError)
     def _validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -93,7 +111,9 @@ def add_problems(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     def _unexpected_error(request: Request, error: Exception) -> JSONResponse:
         log.error("request failed", path=request.url.path, error=type(error).__name__)
-        return _response(problem("internal_error", "unexpected error", "see the log of the console, and report it"))
+        if is_disk_full(error):
+            return _response(problem("disk_full", os_reason(error), FREE_SPACE))
+        return _response(problem("internal_error", "unexpected error", _REMEDIES["internal_error"]))
 
 
 def declare_problems(schema: dict[str, Any]) -> dict[str, Any]:

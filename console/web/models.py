@@ -114,6 +114,9 @@ class CameraOut(BaseModel):
     outcomes: dict[str, int] = {}
     threshold: int | None = None
     identity_switches: int = 0
+    searched_share: float = 0.0
+    searched_pixels: int = 0
+    deferred_pixels: int = 0
     loss: dict[str, Any] | None = None
     drift: dict[str, Any] | None = None
 
@@ -202,8 +205,8 @@ class VisitOut(BaseModel):
     """``RUN/CAMERA/TRACK``."""
     camera: str
     track_id: int
-    first: float
-    last: float
+    first: Annotated[float, Field(description="Unix time of the first face, sent or not.")]
+    last: Annotated[float, Field(description="Unix time of the last face so far, sent or not; final once `ended`.")]
     shots: int
     best: str | None
     """``shot_id`` of the best shot."""
@@ -243,8 +246,8 @@ class TimelineOut(BaseModel):
     """``null`` if no shot was sent."""
     camera: str
     track_id: int
-    first: float
-    last: float
+    first: Annotated[float, Field(description="Unix time of the first face.")]
+    last: Annotated[float, Field(description="Unix time of the last face so far.")]
     faces: int
     outcomes: dict[str, int]
     threshold: int | None
@@ -258,8 +261,8 @@ class TrackSummaryOut(BaseModel):
 
     run_id: str
     track_id: int
-    first: float
-    last: float
+    first: Annotated[float, Field(description="Unix time of the first face.")]
+    last: Annotated[float, Field(description="Unix time of the last face so far.")]
     faces: int
     quality: int | None
     outcomes: dict[str, int]

@@ -54,10 +54,11 @@ class HealthOut(BaseModel):
     """Report of the gate (docs/reference/run-report.md); ``null`` while the gate is unreachable."""
     lines: list[LogLineOut]
     stored: dict[str, int]
+    """Numbers of ``shots`` and ``visits``; empty while the store cannot be read."""
     disk: dict[str, int]
     """Bytes of the store and of the recordings, and free space."""
     notices: list[str]
-    """Damaged files and their replacements."""
+    """Files that cannot be read, damaged files, and their replacements."""
 
 
 class LoginIn(Strict):
@@ -102,6 +103,7 @@ class TokenCreatedOut(TokenOut):
 def health(console: ConsoleDep) -> HealthOut:
     """Processes, the gate's report, warnings and errors."""
     found = console.supervisor.health()
+    stored, notices = console.stored()
     return HealthOut(
         gate=ProcessOut(**msgspec.structs.asdict(found.gate)),
         gate_finished=found.gate_finished,
@@ -111,9 +113,9 @@ def health(console: ConsoleDep) -> HealthOut:
         config_problem=found.config_problem,
         report=console.report(),
         lines=[LogLineOut(**msgspec.structs.asdict(line)) for line in found.lines],
-        stored=console.store.count(),
+        stored=stored,
         disk=console.disk(),
-        notices=console.notices(),
+        notices=notices,
     )
 
 

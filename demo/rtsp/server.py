@@ -21,6 +21,7 @@ from facegate.demo.rtsp.listener import Listener
 from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.player import Playback
 from facegate.demo.rtsp.session import Credentials, RtspSession, SessionOptions, Viewing
+from facegate.errors import os_reason
 
 
 class RtspServer:
@@ -109,12 +110,18 @@ class RtspServer:
 def main(options: Sequence[str] | None = None, playback: Playback | None = None) -> None:
     """Serve a file until the process is terminated; ``options`` of the process by default."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("movie", type=Path)
-    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("movie", type=Path, help="Video file in H.264 or H.265, served in a loop.")
+    parser.add_argument("--port", type=int, default=0, help="Port to listen on; 0 for a free one.")
     parser.add_argument("--login", metavar="USER:PASSWORD", help="Require these credentials.")
     arguments = parser.parse_args(options)
     login = None if arguments.login is None else Credentials(*arguments.login.split(":", 1))
-    movie = Movie(arguments.movie)
+    try:
+        movie = Movie(arguments.movie)
+    except (OSError, ValueError, IndexError) as error:
+        reason = "it has no video" if isinstance(error, IndexError) else os_reason(error)
+        parser.exit(
+            1, f"{parser.prog}: cannot serve {arguments.movie}: {reason}; give a file with H.264 or H.265\n"
+        )
     with RtspServer(movie, credentials=login, loop=True, port=arguments.port, playback=playback) as server:
         print(server.url, flush=True)
         Event().wait()

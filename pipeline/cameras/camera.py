@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from facegate.errors import SourceError
-from facegate.pipeline.cameras.reconnect import Backoff, TimestampStitcher
+from facegate.pipeline.cameras.reconnect import ReconnectDelay, TimestampStitcher
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.detection.regions import rotated
 from facegate.pipeline.flow.channel import Channel, Lane
@@ -137,13 +137,13 @@ class Camera:
 
     def run(self) -> None:
         """Feed the lane until the end; its last item is :class:`CameraEnded`."""
-        backoff = Backoff(self.name)
+        delay = ReconnectDelay(self.name)
         logged, logged_s = "", 0.0
         try:
             while not self.stopped.is_set() and (lost := self._connection()) is not None:
                 live_for = 0.0 if self._live_since is None else monotonic() - self._live_since
                 unauthorized = self.state is CameraState.UNAUTHORIZED
-                wait = backoff.wait_s(unauthorized=unauthorized, live_for_s=live_for)
+                wait = delay.wait_s(unauthorized=unauthorized, live_for_s=live_for)
                 if lost != logged or self._live_since is not None or monotonic() - logged_s >= LOG_REPEAT_S:
                     if self._seen:
                         log.warning(

@@ -6,31 +6,29 @@ import random
 
 import msgspec
 
+from facegate.backoff import CAMERA_RETRY_S, Backoff
 from facegate.pipeline.records import Frame, FrameRef
 
-INITIAL_BACKOFF_S, MAX_BACKOFF_S = 0.25, 3.0
 UNAUTHORIZED_RETRY_S = 60.0
 """Seconds between two attempts with rejected credentials; many cameras lock out clients that retry too often."""
 STABLE_AFTER_S = 10.0
 """Seconds of live frames after which the backoff starts over."""
 
 
-class Backoff:
-    """Waits that double up to a cap, with jitter, so that many cameras do not come back at the same moment."""
+class ReconnectDelay:
+    """Backoff with jitter, so that many cameras do not come back at the same moment."""
 
     def __init__(self, seed: str) -> None:
         self._random = random.Random(seed)
-        self._next_s = INITIAL_BACKOFF_S
+        self._backoff = Backoff(CAMERA_RETRY_S)
 
     def wait_s(self, *, unauthorized: bool, live_for_s: float) -> float:
         """Seconds until the next attempt, after one that was live for ``live_for_s``."""
         if unauthorized:
             return UNAUTHORIZED_RETRY_S
         if live_for_s >= STABLE_AFTER_S:
-            self._next_s = INITIAL_BACKOFF_S
-        wait = self._next_s * self._random.uniform(0.5, 1.0)
-        self._next_s = min(2 * self._next_s, MAX_BACKOFF_S)
-        return wait
+            self._backoff.reset()
+        return self._backoff.next_s() * self._random.uniform(0.5, 1.0)
 
 
 class TimestampStitcher:

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from facegate.pipeline.addresses import has_login, login_problem
+from facegate.pipeline.addresses import has_login, login_problem, parse_server, suspicious
 from facegate.pipeline.config.values import Aspect, Name, Polygon, Region, Section, Text, ratio
 
 
@@ -92,6 +92,8 @@ class CameraConfig(Section):
         problem = None if value is None else login_problem(value)
         if problem is not None:
             raise ValueError(problem)
+        if value is not None and "://" in value and not suspicious(value):
+            parse_server(value)
         return value
 
     @model_validator(mode="after")

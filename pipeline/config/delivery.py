@@ -70,8 +70,10 @@ class OutputConfig(_OnDisk):
     def _check_kind(self) -> Self:
         schemes: tuple[str, ...] = _SCHEMES.get(self.kind, ())
         given, other = ("url", "path") if schemes else ("path", "url")
-        if getattr(self, given) is None or getattr(self, other) is not None:
+        if getattr(self, other) is not None:
             raise ValueError(f"an output of kind '{self.kind}' takes '{given}', not '{other}'")
+        if getattr(self, given) is None:
+            raise ValueError(f"an output of kind '{self.kind}' needs '{given}'")
         urls = servers(self.target) if self.kind == "jetstream" else [self.target]
         for parts in map(parse_server, urls if schemes else ()):
             if parts.scheme not in schemes or not parts.hostname:

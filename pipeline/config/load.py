@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from facegate.errors import ConfigError, SourceError, os_errors
 from facegate.pipeline.config.messages import problem, yaml_problem
 from facegate.pipeline.config.run import RunConfig
+from facegate.pipeline.yaml_text import load_yaml
 
 UNRESOLVED = "unresolved"
 """Placeholder for a variable; as long as the shortest secret."""
@@ -49,7 +50,7 @@ def read_yaml(path: Path) -> Any:
     """
     try:
         with os_errors(ConfigError, f"cannot read {path}"):
-            return yaml.safe_load(path.read_text(encoding="utf-8"))
+            return load_yaml(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise yaml_problem(path, error) from error
 
@@ -75,6 +76,8 @@ def config_for(source: str | Path | RunConfig) -> RunConfig:
     if isinstance(source, RunConfig):
         return source.watched()
     text = str(source)
+    if not text.strip():
+        raise ConfigError("the source is empty: give a stream URL, a file, or the number of a webcam")
     if "://" not in text and Path(text).suffix.lower() in (".yaml", ".yml"):
         return load_config(Path(text)).watched()
     if not text.isdecimal() and "://" not in text and not Path(text).exists():

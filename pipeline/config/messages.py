@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -66,7 +67,6 @@ _YAML = {
     "found unexpected end of stream": "a quotation mark that is not closed",
     "found undefined alias": "text that starts with '*'; put it in quotes",
     "could not determine a constructor": "text that starts with '!'; put it in quotes",
-    "found duplicate key": "a key that occurs twice",
     "found unknown escape character": "an unknown escape in double quotes; use single quotes",
 }
 """By the start of the parser's text."""
@@ -96,6 +96,8 @@ def explain(error: Mapping[str, Any]) -> str:
     }
     pattern = _PATTERNS.get(str(context.get("pattern")))
     message = pattern or _MESSAGES.get(error["type"], "is not valid").format(**context)
+    if error["type"] == "string_too_short" and not error.get("input"):
+        return "must not be empty"
     given, location = error.get("input"), error["loc"]
     shown = isinstance(given, str | int | float) and not any(part in SECRETS for part in location[-1:])
     return f"{message[:1].lower()}{message[1:]}" + (f" (got {_value(given)})" if shown else "")
@@ -114,6 +116,8 @@ def yaml_problem(path: Path, error: Exception) -> ConfigError:
     line = f" near line {mark.line + 1}" if mark else ""
     text = str(getattr(error, "problem", None) or "")
     reason = next((message for start, message in _YAML.items() if text.startswith(start)), None)
+    if twice := re.match(r'found duplicate key "([^"\n]*)"', text):
+        reason = f"the key '{twice[1]}' occurs twice in one section; remove one of them"
     if hasattr(error, "character"):
         reason = "a control character"
     return ConfigError(f"{path} is not valid YAML{line}: {reason or 'check quotes, colons and indentation there'}")

@@ -61,10 +61,13 @@ class RunConfig(Section):
     @field_validator("cameras")
     @classmethod
     def _unique_names(cls, cameras: tuple[CameraConfig, ...]) -> tuple[CameraConfig, ...]:
-        names = [camera.name for camera in cameras]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"camera names must be unique, but '{twice[0]}' occurs twice")
+        known: dict[str, str] = {}
+        for camera in cameras:
+            key = camera.name.casefold()  # files are named after cameras, and some file systems ignore case
+            if key in known:
+                both = "occurs twice" if known[key] == camera.name else f"and '{known[key]}' differ only in case"
+                raise ValueError(f"camera names must be unique, but '{camera.name}' {both}")
+            known[key] = camera.name
         return cameras
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Event, Thread
-from types import TracebackType
-from typing import Self
 
 import msgspec
 import structlog
 import zmq
 
+from facegate.background import BackgroundThread
 from facegate.errors import DeliveryError, FacegateError, os_reason
 from facegate.pipeline.control.live import LiveView
 from facegate.pipeline.control.messages import (
@@ -33,7 +31,7 @@ POLL_MS = 100
 log = structlog.get_logger(__name__)
 
 
-class ControlServer:
+class ControlServer(BackgroundThread):
     """Serves a socket file until closed; the permissions of its folder control access."""
 
     def __init__(
@@ -61,6 +59,7 @@ class ControlServer:
             raise DeliveryError(
                 f"invalid control endpoint {endpoint}: use ipc://FILE in a folder that only you can open"
             )
+        super().__init__("facegate-control")
         self._run_id, self._report, self._reload, self._live = run_id, report, reload, live
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
@@ -71,20 +70,12 @@ class ControlServer:
         except zmq.ZMQError as error:
             self._context.destroy(linger=0)
             raise DeliveryError(f"cannot bind {endpoint}: {os_reason(error)}; use another file") from error
-        self._stop = Event()
         self._pending: dict[Future[Reply], list[bytes]] = {}
         self._changing = ThreadPoolExecutor(1, "facegate-reload")
-        self._thread = Thread(target=self._run, name="facegate-control", daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
+    def close(self) -> None:
+        """Release the endpoint."""
+        super().close()
         self._changing.shutdown(wait=False, cancel_futures=True)
         self._context.destroy(linger=200)
 

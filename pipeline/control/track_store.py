@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Lock
 from time import monotonic, time
-from types import TracebackType
 from typing import Self
 
 import structlog
 
+from facegate.background import BackgroundThread
 from facegate.errors import StoreError
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.recording.record import RecordingPosition
@@ -93,7 +93,7 @@ class _OpenTrack:
         )
 
 
-class TrackBook:
+class TrackBook(BackgroundThread):
     """Collects decisions by track and writes them once a second from its own thread."""
 
     def __init__(self, path: Path) -> None:
@@ -102,6 +102,7 @@ class TrackBook:
         Raises:
             StoreError: it cannot be opened.
         """
+        super().__init__("facegate-tracks")
         self._store = StoreWriter(path, create=True)
         self._run_id = ""
         self._lock = Lock()
@@ -111,23 +112,11 @@ class TrackBook:
         )
         """Media times of each camera's last frames, and their positions in the recording."""
         self._place: Callable[[], RecordingPosition | None] = lambda: None
-        self._stop = Event()
-        self._thread = Thread(target=self._run, name="facegate-tracks", daemon=True)
 
     def attach(self, run_id: str, place: Callable[[], RecordingPosition | None]) -> Self:
         """Set the run id, and the function that returns the recording position of the last frame."""
         self._run_id, self._place = run_id, place
         return self
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
 
     def on_frame(self, frame: ScoredFrame) -> None:
         """Take a scored frame before its decisions; called from the gate's thread."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from facegate.errors import ConfigError, os_errors
 from facegate.pipeline.gating.gate import Decision
+from facegate.pipeline.images import write_png
 from facegate.pipeline.records import Image, ScoredFace
 
 MAX_TRACKS = 200
@@ -93,5 +94,5 @@ def _blank(width: int, height: int) -> Image:
 
 
 def _write(path: Path, image: Image) -> None:
-    if not cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
-        raise ConfigError(f"cannot write {path}: check free disk space and the folder's permissions")
+    with os_errors(ConfigError, f"cannot write {path}", "check the folder's permissions"):
+        write_png(path, image)

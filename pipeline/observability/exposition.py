@@ -17,6 +17,8 @@ from prometheus_client.registry import Collector
 from facegate.errors import ConfigError, os_reason
 from facegate.sinks.wire import SOFTWARE
 
+MAX_PORT = 65535
+
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -74,9 +76,13 @@ class MetricsServer:
             return [body]
 
         host, _, port = bind.rpartition(":")
+        if not port.isdecimal() or int(port) > MAX_PORT:
+            raise ConfigError(
+                f"--metrics {bind} is not an address: give HOST:PORT, such as 127.0.0.1:9108, or :9108"
+            )
         try:
             self._server = make_server(host or "127.0.0.1", int(port), app, _Server, _Handler)
-        except (OSError, ValueError, OverflowError) as error:
+        except (OSError, UnicodeError) as error:
             raise ConfigError(
                 f"cannot serve health and metrics at {bind}: {os_reason(error)}; choose another port"
             ) from error

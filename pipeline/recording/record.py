@@ -104,14 +104,20 @@ class Recorder:
         """
         with os_errors(ConfigError, f"cannot write {path}"):
             self._file = path.open("wb", buffering=0)  # concurrent readers see every object
+        self._path = path
         self._every_crop = every_crop
         self._lock = Lock()
         self.size = 0
         """Bytes written."""
         self.position = RecordingPosition(path.name, 0)
-        self._write(
-            Header(FORMAT, begin.run_id, begin.info, begin.people, _gates(config), learned, round(time(), 3))
-        )
+        header = Header(FORMAT, begin.run_id, begin.info, begin.people, _gates(config), learned, round(time(), 3))
+        try:
+            self._write(header)
+        except ConfigError:
+            self._file.close()
+            if path.is_file():  # not a device
+                path.unlink()
+            raise
 
     def write(self, item: ScoredFrame | FeedbackBatch) -> None:
         """See :class:`RecordingWriter`."""
@@ -134,7 +140,7 @@ class Recorder:
 
     def _write(self, item: Header | RecordedFrame | RecordedFeedback | RecordedGates) -> None:
         content = msgspec.msgpack.encode(item)
-        with self._lock:
+        with self._lock, os_errors(ConfigError, f"cannot write {self._path}"):
             self.position = RecordingPosition(self.position.segment, self.size)
             whole = _LENGTH.pack(len(content)) + content
             if self._file.write(whole) != len(whole):
@@ -175,6 +181,9 @@ class Recording:
         self._path = path
         self._crops = crops
         self._warned: set[str] = set()
+        self.cut: str | None = None
+        """Where the recording is incomplete, once :meth:`events` has been read; ``None`` if every object is whole.
+        The run goes on, was killed, or had a full disk; or the file was copied in part."""
         self.header = self._header(self._pieces()[0])
 
     def config(self) -> RunConfig:
@@ -187,6 +196,7 @@ class Recording:
         Raises:
             ConfigError: damaged.
         """
+        self.cut = None
         for index, piece in enumerate(self._pieces()):
             header = self._header(piece)
             if index:
@@ -253,7 +263,9 @@ class Recording:
                 file.seek(offset)
             else:
                 _read(file, piece)
+            whole = file.tell()
             while (content := _read(file, piece)) is not None:
+                whole = file.tell()
                 try:
                     item = msgspec.msgpack.decode(content, type=RecordedFrame | RecordedFeedback | RecordedGates)
                     if isinstance(item, RecordedFeedback):
@@ -266,6 +278,8 @@ class Recording:
                         yield scored_frame(item, self._crops)
                 except (msgspec.DecodeError, ValueError) as error:
                     raise ConfigError(f"{piece} is damaged: {error}") from error
+            if file.seek(0, os.SEEK_END) > whole:
+                self.cut = f"{piece} ends in the middle of an object, after {whole} bytes"
 
 
 def config_of(gates: dict[str, dict[str, Any]]) -> RunConfig:

@@ -79,7 +79,7 @@ class SegmentedRecorder:
                 self._piece = self._next()
             write(self._piece)
             self._lost = False
-        except (OSError, ConfigError) as error:
+        except ConfigError as error:
             # Cameras and delivery go on. The segment may end in a truncated object, so a new one is started later.
             if not self._lost:
                 log.error("recording interrupted, will retry", folder=str(self._folder), reason=str(error).lower())

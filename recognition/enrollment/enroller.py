@@ -156,7 +156,7 @@ class Enroller:
         kept = {(p.person, p.digest) for p in self.people.pictures() if p.kind == "enrolled"}
         faults, new, known = self._sample(self._spelled(files), progress, kept)
         taken = self.take(new, [accept(file.path) for file, _ in new])
-        return EnrollmentReport(taken.added, known, faults + taken.faults)
+        return EnrollmentReport(taken.added, known + taken.known, faults + taken.faults)
 
     def take(self, new: Sequence[tuple[PictureFile, FaceSample]], right: Sequence[bool]) -> EnrollmentReport:
         """Enroll extracted faces; see :meth:`add`.
@@ -177,7 +177,7 @@ class Enroller:
             for fault in found
             if fault.row is not None and fault.row < 0 and not right[-1 - fault.row]
         ]
-        added = 0
+        added = known = 0
         for accepted in (False, True):
             for person in sorted({file.person for file, _ in new}):
                 chosen = [
@@ -186,14 +186,18 @@ class Enroller:
                     if file.person == person and right[index] == accepted and (accepted or -1 - index not in wrong)
                 ]
                 if chosen:
-                    added += self.people.add(person, [new[index][1] for index in chosen], accepted=accepted)
+                    fresh = self.people.add(person, [new[index][1] for index in chosen], accepted=accepted)
+                    added, known = (
+                        added + fresh,
+                        known + len(chosen) - fresh,
+                    )  # another process may have been faster
         newcomers = {file.person for file, _ in new}
         faults += [
             fault
             for fault in self.check()
             if fault.kind is FaultKind.ALIKE and {fault.person, fault.other} & newcomers
         ]
-        return EnrollmentReport(added, 0, faults)
+        return EnrollmentReport(added, known, faults)
 
     def _spelled(self, files: Sequence[PictureFile]) -> list[PictureFile]:
         """The same files with the gallery's spelling of names."""

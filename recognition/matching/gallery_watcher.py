@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection
 from pathlib import Path
-from threading import Event, Thread
 from time import monotonic, time
+from typing import Self
 
 import structlog
 
+from facegate.background import BackgroundThread
 from facegate.clock import FileClock, elapsed_s
 from facegate.errors import FacegateError, GalleryError
 from facegate.recognition.embedders import Embedder
@@ -18,7 +19,8 @@ from facegate.recognition.enrollment.face_extraction import FaceExtractor
 from facegate.recognition.enrollment.folder_sync import Stamp, sync
 from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.unknowns import UnknownStore
-from facegate.recognition.matching.gallery import DecisionRule, Gallery
+from facegate.recognition.matching.decision_rule import DecisionRule
+from facegate.recognition.matching.gallery import Gallery
 
 REFRESH_S = 1.0
 TIDY_S = 60.0
@@ -27,7 +29,7 @@ GALLERY_SUFFIX = ".db"
 log = structlog.get_logger(__name__)
 
 
-class GalleryWatcher:
+class GalleryWatcher(BackgroundThread):
     """Owns the gallery's file; ``gallery`` is consistent, and at most ``REFRESH_S`` old while watched."""
 
     def __init__(
@@ -55,6 +57,7 @@ class GalleryWatcher:
         Raises:
             GalleryError: missing, damaged, or a folder without a usable picture.
         """
+        super().__init__("facegate-gallery")
         self._folder = path if path.is_dir() or path.suffix != GALLERY_SUFFIX else None
         self._path = path
         self._stamp = None if self._folder is None else Stamp.of(path)
@@ -63,8 +66,6 @@ class GalleryWatcher:
             GalleryStore(path) if self._folder is None else GalleryStore(_kept(path, embedder, cache), create=True)
         )
         self._enroller = Enroller(self._people, make_extractor, embedder, rule)
-        self._stop = Event()
-        self._thread: Thread | None = None
         self._on_change: Callable[[Collection[str]], None] = lambda names: None
         try:
             if self._folder is not None:
@@ -89,21 +90,15 @@ class GalleryWatcher:
         """Reload on changes until ``close``; ``on_change`` gets the names, now and after each reload."""
         on_change(self._gallery.names)
         self._on_change = on_change
-        self._thread = Thread(target=self._watch, name="facegate-gallery", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Stop watching and close the file."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
+        super().close()
         self._people.close()
 
-    def __enter__(self) -> GalleryWatcher:
+    def __enter__(self) -> Self:
         return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     def refresh(self) -> bool:
         """Reload if the gallery has changed; return whether it had.
@@ -123,7 +118,7 @@ class GalleryWatcher:
         log.info("gallery reloaded", people=len(self._gallery.names))
         return True
 
-    def _watch(self) -> None:
+    def _run(self) -> None:
         logged = ""
         tidy_s = 0.0
         clock = FileClock("unknown faces")
@@ -159,7 +154,7 @@ def gallery_path(path: Path) -> Path:
     """
     if path.suffix != GALLERY_SUFFIX:
         raise GalleryError(
-            f"{path} is not a gallery file: use a name such as people{GALLERY_SUFFIX}, and add a folder of "
-            "pictures with 'facegate gallery add'"
+            f"{path} is {'a folder' if path.is_dir() else 'not a gallery file'}: give a gallery file such as "
+            f"people{GALLERY_SUFFIX}; 'facegate gallery add people{GALLERY_SUFFIX} FOLDER' creates one"
         )
     return path

@@ -24,8 +24,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from facegate.errors import ConfigError, ModelError
+from facegate.errors import ConfigError, ModelError, os_errors
+from facegate.paths import replacing
 from facegate.pipeline.records import Floats
+from facegate.pipeline.yaml_text import decode_yaml
 
 SHARE = 1e-3
 """Fraction of the non-mated scores that form the tail."""
@@ -151,8 +153,9 @@ def fit_tail(scores: Floats, *, model: str, typical: float, cohort: Floats, sour
 def write_impostor_model(impostors: ImpostorModel, folder: Path, name: str) -> tuple[Path, Path]:
     """Write tail and cohort into ``folder`` where :func:`find_impostor_model` finds them; return the files."""
     files = folder / (name + SUFFIX), folder / (name + COHORT_SUFFIX)
-    files[1].write_bytes(_pack(impostors.cohort))
-    files[0].write_bytes(msgspec.yaml.encode(impostors.tail))
+    for file, content in zip(files, (msgspec.yaml.encode(impostors.tail), _pack(impostors.cohort)), strict=True):
+        with os_errors(ConfigError, f"cannot write {file}"), replacing(file) as part:
+            part.write_bytes(content)
     return files
 
 
@@ -185,7 +188,7 @@ def find_impostor_model(version: str, name: str, beside: Path | None = None) -> 
 
 def _read(tail: Any, cohort: Any) -> ImpostorModel:
     try:
-        known = msgspec.yaml.decode(tail.read_bytes(), type=ScoreTail)
+        known = decode_yaml(tail.read_bytes(), ScoreTail)
         content = cohort.read_bytes()
     except msgspec.DecodeError as error:
         raise ConfigError(f"invalid {tail.name}: {error}") from error

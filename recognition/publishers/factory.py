@@ -68,23 +68,7 @@ class NamesStore(StoreTarget):
 
     def write(self, store: StoreWriter, entries: Sequence[EncodedShot]) -> None:
         """See :class:`StoreTarget`."""
-        events = [msgspec.json.decode(entry.header, type=VisitEvent) for entry in entries]
-        store.update_visits(
-            [
-                VisitUpdate(
-                    visit=event.visit,
-                    camera=event.camera,
-                    track_id=event.track_id,
-                    name=event.name,
-                    similarity=event.similarity,
-                    margin=event.margin,
-                    fpir=event.fpir,
-                    seen=event.seen_at,
-                    ended=event.event == "ended",
-                )
-                for event in events
-            ]
-        )
+        store.update_visits([msgspec.json.decode(entry.header, type=VisitUpdate) for entry in entries])
 
 
 class PublisherSet:

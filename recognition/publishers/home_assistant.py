@@ -1,6 +1,6 @@
 """Visit events and presence to an MQTT broker, with Home Assistant discovery.
 
-Topics below the prefix (docs/reference/messaging.md):
+Topics below the prefix (docs/reference/mqtt-and-nats.md):
 
 - ``CAMERA/visit``: every event of a visit as JSON;
 - ``CAMERA/person``: the last name given to a visit, retained;

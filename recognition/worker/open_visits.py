@@ -13,7 +13,7 @@ import msgspec
 
 from facegate.database import Database
 from facegate.errors import DeliveryError
-from facegate.recognition.worker.visit import VisitEvent, VisitState
+from facegate.recognition.worker.visit_state import VisitEvent, VisitState
 from facegate.recognition.worker.visits import MAX_ENDED
 
 MAX_WORKERS = 64

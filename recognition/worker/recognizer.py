@@ -15,7 +15,8 @@ from facegate.errors import DeliveryError, GalleryError
 from facegate.pipeline.records import Box, Floats, Image
 from facegate.recognition.embedders import Embedder, recognizer_id
 from facegate.recognition.enrollment.unknowns import UnknownStore
-from facegate.recognition.matching.gallery import DecisionRule, Gallery, Match
+from facegate.recognition.matching.decision_rule import DecisionRule
+from facegate.recognition.matching.gallery import Gallery, Match
 from facegate.recognition.worker.metrics import WorkerMetrics
 from facegate.recognition.worker.name_changes import vanished
 from facegate.recognition.worker.open_visits import Kept, OpenVisits

@@ -18,8 +18,9 @@ import numpy as np
 
 from facegate.pipeline.records import Floats
 from facegate.recognition.embedders import unit
-from facegate.recognition.matching.gallery import DecisionRule, Gallery, Match, quality_weight
-from facegate.recognition.worker.visit import Kind, VisitEvent, VisitKey, VisitState, event_of, pack, unpack
+from facegate.recognition.matching.decision_rule import DecisionRule
+from facegate.recognition.matching.gallery import Gallery, Match, quality_weight
+from facegate.recognition.worker.visit_state import Kind, VisitEvent, VisitKey, VisitState, event_of, pack, unpack
 from facegate.sinks.wire import LiveTracksMessage, ShotHeader, TrackEnded
 
 __all__ = ["VisitEvent", "VisitKey", "Visits", "visit_key"]

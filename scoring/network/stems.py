@@ -57,8 +57,8 @@ class Inverted(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` to ``(B, C', H / stride, W / stride)``."""
-        y = self.project(self.act2(self.depth(self.act1(self.expand(x)))))
-        return x + y if self.shortcut else y  # type: ignore[no-any-return]
+        y: Tensor = self.project(self.act2(self.depth(self.act1(self.expand(x)))))
+        return x + y if self.shortcut else y
 
 
 class MobileStem(Stem):
@@ -124,7 +124,7 @@ class GatedInverted(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` to ``(B, C', H / stride, W / stride)``."""
-        y = self.project(self.act2(self.depth(self.act1(self.expand(x)))))
+        y: Tensor = self.project(self.act2(self.depth(self.act1(self.expand(x)))))
         y = y * torch.sigmoid(self.excite(self.act3(self.squeeze(y.mean((2, 3), keepdim=True)))))
         return x + y if self.shortcut else y
 

@@ -17,8 +17,13 @@ A message is one line: what is wrong, then the remedy.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Codes of an ``OSError`` that say that there is no space for a file: a full disk, a quota, a limit of its size."""
+FREE_SPACE = "free some disk space, and retry"
 
 
 class FacegateError(Exception):
@@ -72,10 +77,30 @@ def os_reason(error: BaseException) -> str:
     return str(getattr(error, "strerror", None) or error or type(error).__name__).lower()
 
 
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error, or the one that caused it, says that there is no space for a file."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in DISK_FULL:
+            return True
+        if type(cause).__name__ == "OperationalError" and "disk is full" in str(cause):  # of SQLite
+            return True
+        cause = cause.__cause__
+    return False
+
+
 @contextmanager
 def os_errors(kind: type[FacegateError], failure: str, remedy: str = "") -> Iterator[None]:
-    """Raise an error of reading or writing as ``kind``: ``cannot read x.yaml: permission denied; remedy``."""
+    """Raise an error of reading or writing as ``kind``: ``cannot read x.yaml: permission denied; remedy``.
+
+    A full disk is no mistake of the caller: its remedy is free space, and its exit code 1.
+    """
     try:
         yield
     except (OSError, UnicodeDecodeError) as error:
-        raise kind(f"{failure}: {os_reason(error)}" + (f"; {remedy}" if remedy else "")) from error
+        full = is_disk_full(error)
+        remedy = FREE_SPACE if full else remedy
+        failed = kind(f"{failure}: {os_reason(error)}" + (f"; {remedy}" if remedy else ""))
+        if full:
+            failed.exit_code = FacegateError.exit_code
+        raise failed from error

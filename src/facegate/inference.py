@@ -24,6 +24,9 @@ def session(graph: bytes | Path, threads: int) -> Any:
     options.log_severity_level = ERROR
     # Idle workers sleep instead of burning the core that decodes the next frame.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # The arena keeps the largest tensors that a graph ever needed; batches and pictures differ too much for that.
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
     given = graph if isinstance(graph, bytes) else str(graph)
     try:
         return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])

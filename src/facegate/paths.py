@@ -15,17 +15,18 @@ def data_folder() -> Path:
 
 
 @contextmanager
-def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
+def replacing(path: Path, mode: int | None = None, *, keep_suffix: bool = False) -> Iterator[Path]:
     """Replace a file atomically: yield a file to write, which takes its place unless the block raises.
 
     Args:
         path: the file to replace, or create.
         mode: permissions, also while it is written.
+        keep_suffix: let the yielded file have the suffix of ``path``, by which libraries choose a format.
 
     Raises:
         OSError: it cannot be written.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # several processes may write the same file
+    part = path.with_name(f"{path.name}.{os.getpid()}.part{path.suffix if keep_suffix else ''}")  # one per process
     try:
         if mode is not None:
             part.touch()

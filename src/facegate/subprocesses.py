@@ -14,9 +14,9 @@ from typing import IO
 
 import msgspec
 
+from facegate.backoff import PROCESS_RETRY_S, Backoff
 from facegate.parent import PARENT
 
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 5.0
 STABLE_AFTER_S = 30.0
 """A process that ran for this long restarts after the shortest delay."""
 END_S = 5.0
@@ -63,7 +63,7 @@ class Subprocess:
         self._since: float | None = None
         self._started_s = 0.0
         self._due_s = 0.0
-        self._wait_s = FIRST_WAIT_S
+        self._backoff = Backoff(PROCESS_RETRY_S)
         self._last_exit: int | None = None
         self._last_line: str | None = None
         self._terminating = False
@@ -117,9 +117,9 @@ class Subprocess:
         if self._process is None or (code := self._process.poll()) is None:
             return None
         self._forget(code)
-        steady = monotonic() - self._started_s >= STABLE_AFTER_S
-        self._wait_s = FIRST_WAIT_S if steady else min(2 * self._wait_s, LONGEST_WAIT_S)
-        self._due_s = monotonic() + self._wait_s
+        if monotonic() - self._started_s >= STABLE_AFTER_S:
+            self._backoff.reset()
+        self._due_s = monotonic() + self._backoff.next_s()
         return code
 
     def terminate(self) -> None:
@@ -139,11 +139,12 @@ class Subprocess:
             self._process.kill()
             code = self._process.wait()
         self._forget(code)
-        self._due_s, self._wait_s = 0.0, FIRST_WAIT_S
+        self.restart_now()
 
     def restart_now(self) -> None:
         """Reset the restart delay, after a change."""
-        self._due_s, self._wait_s = 0.0, FIRST_WAIT_S
+        self._due_s = 0.0
+        self._backoff.reset()
 
     def state(self) -> SubprocessState:
         """State of the process."""

@@ -30,7 +30,7 @@ from facegate.pipeline.config import (
     TrackerConfig,
 )
 from facegate.pipeline.observability import report
-from facegate.recognition.worker.visit import VisitEvent
+from facegate.recognition.worker.visit_state import VisitEvent
 from facegate.sinks import wire
 from facegate.sinks.base import DeliveryReport
 

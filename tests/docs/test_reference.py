@@ -44,7 +44,7 @@ def test_every_section_of_the_configuration_is_in_the_reference() -> None:
 
 
 def test_names_of_topics_subjects_and_streams_are_in_the_reference() -> None:
-    text = (REFERENCE / "messaging.md").read_text(encoding="utf-8")
+    text = (REFERENCE / "mqtt-and-nats.md").read_text(encoding="utf-8")
     names = (
         jetstream.STREAM, jetstream.SUBJECT, jetstream.ENDED_SUBJECT, jetstream.LIVE_SUBJECT, jetstream.DEAD_STREAM,
         jetstream.DEAD_SUBJECT, peer_exchange.SUBJECT, connection.PREFIX, shots.REMOVED, discovery.DISCOVERY,

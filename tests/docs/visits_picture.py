@@ -110,7 +110,7 @@ def main() -> None:
                 )
                 rate = None if name is None else 1e-4
                 store.update_visits(
-                    [VisitUpdate(visit, CAMERAS[index % 3], index, name, similarity, 0.3, rate, at, True)]
+                    [VisitUpdate(visit, CAMERAS[index % 3], index, name, similarity, 0.3, rate, at, "ended")]
                 )
         with served(data) as console, sync_playwright() as playwright:
             chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])

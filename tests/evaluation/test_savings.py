@@ -15,7 +15,8 @@ from facegate.pipeline.config import build_config, load_config
 from facegate.pipeline.gating.factory import CameraGates, GateFactory
 from facegate.pipeline.records import Detection, Face, FrameRef, QualityInfo, ScoredFace, ScoredFrame
 from facegate.recognition.embedders import load_embedder, recognizer_id
-from facegate.recognition.matching.gallery import FixedThresholdRule, Gallery
+from facegate.recognition.matching.decision_rule import FixedThresholdRule
+from facegate.recognition.matching.gallery import Gallery
 
 from ..helpers import facegate
 

@@ -60,7 +60,7 @@ def look(number: int) -> FaceSample:
 
 
 def news(number: int, name: str | None = None) -> VisitUpdate:
-    return VisitUpdate(f"r/door/{number}", "door", number, name, None, None, None, NOW + number, True)
+    return VisitUpdate(f"r/door/{number}", "door", number, name, None, None, None, NOW + number, "ended")
 
 
 def names(path: Path) -> list[str]:

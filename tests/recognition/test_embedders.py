@@ -17,7 +17,7 @@ from facegate.errors import ConfigError, ModelError
 from facegate.pipeline.images import read_image
 from facegate.pipeline.records import Image
 from facegate.recognition.embedders import Embedder, load_embedder
-from facegate.recognition.matching.gallery import choose_rule
+from facegate.recognition.matching.decision_rule import choose_rule
 from facegate.recognition.matching.score_tail import find_impostor_model
 
 needs_dlib = pytest.mark.skipif(importlib.util.find_spec("dlib") is None, reason="the dlib extra is not installed")

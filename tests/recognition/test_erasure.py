@@ -21,7 +21,7 @@ from facegate.recognition.enrollment.records import Erased, FaceSample
 from facegate.recognition.enrollment.unknowns import UnknownStore
 from facegate.recognition.matching.gallery import Match
 from facegate.recognition.worker.open_visits import claim_visits
-from facegate.recognition.worker.visit import VisitEvent, VisitState
+from facegate.recognition.worker.visit_state import VisitEvent, VisitState
 from facegate.sinks import wire
 from facegate.sinks.spool import Spool
 from facegate.sinks.wire import EncodedShot
@@ -167,7 +167,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def news(track: int, name: str | None) -> VisitUpdate:
-    return VisitUpdate(f"r/door/{track}", "door", track, name, 0.7, 0.3, 1e-5, time(), False)
+    return VisitUpdate(f"r/door/{track}", "door", track, name, 0.7, 0.3, 1e-5, time(), "named")
 
 
 def test_nothing_that_comes_late_brings_back_who_was_removed(gallery: Path, folder: Path) -> None:

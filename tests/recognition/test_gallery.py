@@ -22,7 +22,8 @@ from facegate.recognition.enrollment.face_extraction import FaceExtractor
 from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.records import Embedded, FaceSample
 from facegate.recognition.matching import gallery as gallery_module
-from facegate.recognition.matching.gallery import FixedThresholdRule, Gallery
+from facegate.recognition.matching.decision_rule import FixedThresholdRule
+from facegate.recognition.matching.gallery import Gallery
 from facegate.recognition.matching.gallery_watcher import GalleryWatcher
 from facegate.recognition.matching.nearest import NearestNeighbors
 from facegate.scoring.engine import load_scorer

@@ -18,7 +18,7 @@ from facegate.pipeline.records import LiveTracks
 from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.records import FaceSample
 from facegate.recognition.publishers.factory import PublisherSet
-from facegate.recognition.worker.visit import Kind, VisitEvent
+from facegate.recognition.worker.visit_state import Kind, VisitEvent
 from facegate.sinks import wire
 from facegate.sinks.spool import Spool
 from facegate.sinks.zeromq import ZmqSink

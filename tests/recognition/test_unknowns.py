@@ -21,7 +21,8 @@ from facegate.recognition.embedders import load_embedder
 from facegate.recognition.enrollment import unknowns as module
 from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.unknowns import MAX_AGE_S, UnknownStore, enroll_cluster
-from facegate.recognition.matching.gallery import FixedThresholdRule, Gallery
+from facegate.recognition.matching.decision_rule import FixedThresholdRule
+from facegate.recognition.matching.gallery import Gallery
 from facegate.recognition.worker.zmq_worker import Recognizer
 from facegate.sinks import wire
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from facegate.pipeline.records import Floats, LiveTracks, TrackEnd
 from facegate.recognition.embedders import load_embedder
-from facegate.recognition.matching.gallery import FixedThresholdRule, Gallery
+from facegate.recognition.matching.decision_rule import FixedThresholdRule
+from facegate.recognition.matching.gallery import Gallery
 from facegate.recognition.worker.open_visits import claim_visits
 from facegate.recognition.worker.visits import (
     LATE_SHOT_GRACE_S,

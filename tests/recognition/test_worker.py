@@ -12,7 +12,8 @@ import pytest
 
 from facegate.errors import DeliveryError
 from facegate.recognition.embedders import load_embedder
-from facegate.recognition.matching.gallery import FixedThresholdRule, Gallery
+from facegate.recognition.matching.decision_rule import FixedThresholdRule
+from facegate.recognition.matching.gallery import Gallery
 from facegate.recognition.worker.zmq_worker import Recognizer, Worker
 from facegate.sinks.zeromq import ZmqSink
 

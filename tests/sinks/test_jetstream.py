@@ -25,7 +25,8 @@ from facegate.errors import ConfigError, DeliveryError
 from facegate.pipeline.config import build_config
 from facegate.pipeline.records import TrackEnd
 from facegate.recognition.embedders import load_embedder
-from facegate.recognition.matching.gallery import FixedThresholdRule, Gallery
+from facegate.recognition.matching.decision_rule import FixedThresholdRule
+from facegate.recognition.matching.gallery import Gallery
 from facegate.recognition.worker import jetstream_worker
 from facegate.recognition.worker.jetstream_worker import JetStreamWorker
 from facegate.recognition.worker.metrics import WorkerMetrics

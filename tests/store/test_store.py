@@ -50,7 +50,9 @@ def entry(
 
 
 def news(track: int, name: str | None, *, ended: bool = False) -> VisitUpdate:
-    return VisitUpdate(f"run/door/{track}", "door", track, name, 0.7, 0.3, 1e-4, 1000.0, ended)
+    return VisitUpdate(
+        f"run/door/{track}", "door", track, name, 0.7, 0.3, 1e-4, 1000.0, "ended" if ended else "named"
+    )
 
 
 @pytest.fixture

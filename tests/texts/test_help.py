@@ -15,7 +15,7 @@ from facegate import errors
 from facegate.cli.app import app
 from facegate.cli.exit_codes import ExitCode
 from facegate.pipeline.config import DEFAULT_BIND, DeliveryConfig, DetectorConfig, GateConfig
-from facegate.recognition.matching.gallery import DEFAULT_FPIR
+from facegate.recognition.matching.decision_rule import DEFAULT_FPIR
 
 from ..test_structure import modules
 from .test_language import WORDS

@@ -69,6 +69,12 @@ export class ApiError extends Error {
 class ConnectionLost extends Error {}
 
 /**
+ * Why a request failed, for the line at the top of a page.
+ * @param {unknown} error
+ */
+export const reasonOf = (error) => (error instanceof ApiError ? `${error.message}: ${error.problem.remedy}` : "No connection");
+
+/**
  * URL of a path of the console, which a reverse proxy may show below a prefix.
  * @param {string} path
  */
@@ -251,7 +257,7 @@ export async function watchHealth() {
     const health = await get("/health").catch(() => null);
     if (!health) return;
     const parts = [];
-    if (health.notices.length) parts.push("damaged file replaced: see Health");
+    if (health.notices.length) parts.push("damaged file: see Health");
     if (health.config_changed) parts.push("configuration edited by hand: see Health");
     if (!health.worker.running) parts.push("recognition is restarting");
     if (!health.gate.running && health.gate.starts && !health.gate_finished) parts.push("the gate is restarting");

@@ -1,7 +1,7 @@
 // @ts-check
 // Health: processes, outcomes, CPU time, delivery, storage, warnings.
 
-import { alarm, api, attempt, bytes, get, h, mayChange, show, subscribe, watchHealth, when, words } from "./app.js";
+import { alarm, api, attempt, bytes, get, h, mayChange, reasonOf, show, subscribe, watchHealth, when, words } from "./app.js";
 
 /** @import { HealthOut, ProcessOut } from "../api.d.ts" */
 
@@ -42,16 +42,16 @@ function delivery(report) {
 
 async function refresh() {
   /** @type {HealthOut | null} */
-  const health = await get("/health").catch(() => { alarm("No connection"); return null; });
+  const health = await get("/health").catch((error) => { alarm(reasonOf(error)); return null; });
   if (!health) return;
   const report = health.report;
   /** @type {Record<string, number>} */
   const cost = report ? Object.fromEntries(Object.entries(report.cost).filter(([key]) => key.endsWith("_s")).map(([key, n]) => [key.slice(0, -2), n])) : {};
   show(
     health.notices.length ? h("section", { class: "card" },
-      h("h2", { class: "bad" }, "Damaged file replaced"),
+      h("h2", { class: "bad" }, "Damaged files"),
       health.notices.map((line) => h("p", {}, line)),
-      h("p", { class: "note" }, "To dismiss this, delete the note (.txt) beside the damaged file.")) : null,
+      h("p", { class: "note" }, "To dismiss the notice of a replaced file, delete the note (.txt) beside the damaged file.")) : null,
     health.config_changed ? h("section", { class: "card" },
       h("h2", { class: "warn" }, "Configuration file edited by hand"),
       health.config_problem ? h("p", { class: "bad" }, `It is invalid: ${health.config_problem}`)
@@ -64,7 +64,7 @@ async function refresh() {
       h("section", { class: "card" }, h("h2", {}, `CPU time by stage (${report.cost.cores.toFixed(2)} cores)`), bars(cost, (n) => `${n.toFixed(1)} s`))) : null,
     report ? h("section", { class: "card" }, h("h2", {}, "Delivery"), delivery(report)) : null,
     h("section", { class: "card" }, h("h2", {}, "Storage"),
-      h("p", {}, `${health.stored.visits} visits and ${health.stored.shots} shots in ${bytes(health.disk.store)}, recordings ${bytes(health.disk.recordings)}, ${bytes(health.disk.free)} free.`)),
+      h("p", {}, `${"visits" in health.stored ? `${health.stored.visits} visits and ${health.stored.shots} shots in ` : "Visits and shots cannot be read; "}${bytes(health.disk.store)}, recordings ${bytes(health.disk.recordings)}, ${bytes(health.disk.free)} free.`)),
     h("section", { class: "card scroll" }, h("h2", {}, "Warnings and errors"),
       health.lines.length ? h("table", {}, h("tbody", {}, [...health.lines].reverse().slice(0, 60).map((line) => h("tr", {},
         h("td", { class: "note" }, when(line.at)), h("td", {}, line.process),

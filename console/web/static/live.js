@@ -1,7 +1,7 @@
 // @ts-check
 // Live view: two frames per second of each visible tile.
 
-import { alarm, at, get, h, penOf, show, subscribe, watchHealth } from "./app.js";
+import { alarm, at, get, h, penOf, reasonOf, show, subscribe, watchHealth } from "./app.js";
 import { visitCard, visitDialog } from "./visit.js";
 
 /** @import { CameraOut, VisitOut, VisitsOut } from "../api.d.ts" */
@@ -159,7 +159,7 @@ if (tiles.size) {
   subscribe("config", start);
   for (;;) {
     const began = performance.now();
-    await refresh().catch(() => alarm("No connection"));
+    await refresh().catch((error) => alarm(reasonOf(error)));
     await new Promise((done) => setTimeout(done, Math.max(50, EVERY_MS - (performance.now() - began))));
   }
 }

@@ -24,7 +24,14 @@ export function visitCard(visit, act) {
     h("span", { class: "text" },
       h("b", { class: visit.name ? "good" : "" }, label),
       h("span", { class: "soft" }, `${visit.camera} · quality ${visit.quality}${similarity}`), h("br"),
-      h("span", { class: "soft" }, when(visit.last))));
+      h("span", { class: "soft" }, period(visit))));
+}
+
+/** @param {VisitOut} visit */
+function period(visit) {
+  const s = Math.round(visit.last - visit.first);
+  const long = s >= 3600 ? `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min` : s >= 60 ? `${Math.floor(s / 60)} min ${s % 60} s` : `${s} s`;
+  return `${when(visit.first)} to ${clock(visit.last)}${s ? `, ${long}` : ""}`;
 }
 
 /** @param {TimelineOut} timeline */

@@ -16,8 +16,9 @@ from facegate.cli.commands.explain import explain
 from facegate.cli.commands.fleet import app as fleet_app
 from facegate.cli.commands.gallery import app as gallery_app
 from facegate.cli.commands.keys import app as keys_app
-from facegate.cli.commands.maintenance import backup, doctor, restore
 from facegate.cli.commands.models import app as models_app
+from facegate.cli.commands.operation.maintenance import backup, doctor, restore
+from facegate.cli.commands.operation.service import app as service_app
 from facegate.cli.commands.probe import probe_command
 from facegate.cli.commands.recognize import recognize
 from facegate.cli.commands.replay import replay
@@ -26,10 +27,11 @@ from facegate.cli.commands.serve import serve
 from facegate.cli.commands.spool import app as spool_app
 from facegate.cli.commands.try_source import try_source
 from facegate.cli.exit_codes import ExitCode
+from facegate.cli.files import flush, open_missing_streams
 from facegate.cli.needed_extras import check_commands
 from facegate.cli.signals import leave
 from facegate.cpu import set_wait_policy
-from facegate.errors import FacegateError
+from facegate.errors import FREE_SPACE, FacegateError, is_disk_full, os_reason
 
 set_wait_policy()
 
@@ -62,6 +64,7 @@ app.add_typer(gallery_app, name="gallery")
 app.add_typer(models_app, name="models")
 app.add_typer(spool_app, name="spool")
 app.add_typer(keys_app, name="keys")
+app.add_typer(service_app, name="service")
 check_commands(app)
 
 
@@ -98,8 +101,10 @@ def _global(
 
 def main() -> None:
     """Run the command line; every expected error is one line on stderr and an :class:`ExitCode`."""
+    open_missing_streams()
     try:
         code = app(standalone_mode=False)
+        flush()
     except FacegateError as error:
         if "--debug" in sys.argv:
             raise
@@ -114,8 +119,23 @@ def main() -> None:
 
         if isinstance(error.__cause__, ValidationError):  # typer passes on the text of pydantic
             error.message = explain(error.__cause__.errors()[0])
-        sys.stderr.write(f"facegate: {error.format_message()} (see facegate --help)\n")
+        sys.stderr.write(f"facegate: {error.format_message()} (see {_path_of(error)} --help)\n")
         leave(error.exit_code)
+    except OSError as error:
+        if not is_disk_full(error) or "--debug" in sys.argv:
+            raise
+        name = error.filename or "the output"
+        sys.stderr.write(f"facegate: cannot write {name}: {os_reason(error)}; {FREE_SPACE}\n")
+        leave(ExitCode.REFUSED)
     except KeyboardInterrupt:
         leave(ExitCode.INTERRUPTED)
     leave(code or ExitCode.DONE)
+
+
+def _path_of(error: typer.TyperException) -> str:
+    """The command that was called wrongly, such as ``facegate gallery add``."""
+    context, names = getattr(error, "ctx", None), list[str]()
+    while context is not None and context.parent is not None:
+        names.insert(0, context.info_name)
+        context = context.parent
+    return " ".join(["facegate", *names])

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from facegate.cli.options import DetectorKind
+from facegate.pipeline.plurals import count
 from facegate.recognition.embedders import Embedder
 from facegate.recognition.loading import load_recognition
-from facegate.recognition.matching.gallery import DecisionRule, Gallery
+from facegate.recognition.matching.decision_rule import DecisionRule
+from facegate.recognition.matching.gallery import Gallery
 
 if TYPE_CHECKING:
     from facegate.evaluation.savings import Observer
@@ -86,7 +88,9 @@ def observed(
     """Run each source and recognize every face; yields the faces and the runner with its gates."""
     from facegate.cpu import share_cores
     from facegate.evaluation.savings import Observer
+    from facegate.logs import show_warnings_only
 
+    show_warnings_only()  # the shots of these runs are not those of a gate
     share_cores()
     for name, config in configs:
         observer = Observer(name, known.embedder, known.gallery, known.rule)
@@ -103,7 +107,7 @@ def _run(name: str, config: RunConfig, observer: Observer) -> Runner:
         for _ in queue:
             pass
         runner.close(linger_s=0)
-    sys.stderr.write(f"{name}: {len(observer.faces)} faces\n")
+    sys.stderr.write(f"{name}: {count(len(observer.faces), 'face')}\n")
     return runner
 
 

@@ -13,6 +13,7 @@ import typer
 
 from facegate.cli.files import check_writable, write_whole
 from facegate.cli.signals import Interrupt
+from facegate.errors import ConfigError
 
 if TYPE_CHECKING:
     from facegate.pipeline.config import RunConfig
@@ -50,9 +51,7 @@ def watch_for_fleet(
     host = re.sub(r"[^\w.-]", "_", socket.gethostname())[:64] or "host"
     name = gate or host
     if not re.fullmatch(r"[\w.-]{1,64}", name):
-        raise typer.BadParameter(
-            f"--gate {name!r} is not a valid name: use up to 64 letters, digits, '_', '.' and '-'"
-        )
+        raise ConfigError(f"--gate {name!r} is not a valid name: use up to 64 letters, digits, '_', '.' and '-'")
     check_writable(report)
     share_cores()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from facegate.cli.files import check_writable, write_whole
+from facegate.cli.files import check_writable, draw_whole, write_whole
 from facegate.cli.output.progress import counting
 from facegate.cli.output.tables import show_open_set
 from facegate.detectors.base import load_detector
@@ -16,6 +16,7 @@ from facegate.errors import ConfigError, os_errors
 from facegate.evaluation.datasets import load_set
 from facegate.evaluation.evaluate import Results
 from facegate.evaluation.open_set import Faces, OpenSet, evaluate_open_set, fit_impostor_model, plot
+from facegate.pipeline.yaml_text import decode_yaml
 from facegate.recognition.embedders import load_embedder
 from facegate.recognition.matching.score_tail import write_impostor_model
 from facegate.scoring.backend_selection import cache_folder
@@ -65,7 +66,7 @@ def run_open_set(
     if json_file is not None:
         write_whole(json_file, msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
     if plot_file is not None:
-        plot(found, plot_file)
+        draw_whole(plot_file, lambda part: plot(found, part))
 
 
 def _numbers(text: str) -> list[int]:
@@ -81,6 +82,6 @@ def _numbers(text: str) -> list[int]:
 def _aliases(path: Path) -> dict[str, str]:
     try:
         with os_errors(ConfigError, f"cannot read {path}"):
-            return msgspec.yaml.decode(path.read_bytes(), type=dict[str, str])
+            return decode_yaml(path.read_bytes(), dict[str, str])
     except msgspec.DecodeError as error:
         raise ConfigError(f"{path} is not a mapping of names ({error}); write 'a: b', one per line") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -50,7 +51,8 @@ def leave(code: int) -> NoReturn:
     """
     working = any(thread.name.startswith("facegate-") for thread in threading.enumerate())
     if working or code > SIGNAL_EXIT:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):  # reported, or the reader of the pipe is gone
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(code)
     sys.exit(code)

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from facegate.backoff import CAMERA_RETRY_S
 from facegate.demo.clip import DemoClip
 from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.server import RtspServer
-from facegate.pipeline.cameras.reconnect import MAX_BACKOFF_S, UNAUTHORIZED_RETRY_S, Backoff, TimestampStitcher
+from facegate.pipeline.cameras.reconnect import UNAUTHORIZED_RETRY_S, ReconnectDelay, TimestampStitcher
 from facegate.pipeline.observability.report import CameraReport, CameraState
 from facegate.pipeline.records import Frame, FrameRef
 
@@ -26,12 +27,12 @@ RESTARTS = int(os.environ.get("FACEGATE_RESTARTS", "3"))
 
 @given(st.text(max_size=5), st.lists(st.floats(0, 30), min_size=1, max_size=40))
 def test_waits_grow_to_the_cap_and_begin_anew_after_a_steady_time(seed: str, lives: list[float]) -> None:
-    backoff = Backoff(seed)
+    backoff = ReconnectDelay(seed)
     waits = [backoff.wait_s(unauthorized=False, live_for_s=live) for live in lives]
-    assert all(0 < wait <= MAX_BACKOFF_S for wait in waits)
+    assert all(0 < wait <= CAMERA_RETRY_S[1] for wait in waits)
     assert backoff.wait_s(unauthorized=False, live_for_s=3600) <= 0.25
     assert backoff.wait_s(unauthorized=True, live_for_s=0) == UNAUTHORIZED_RETRY_S
-    many = [Backoff(str(i)).wait_s(unauthorized=False, live_for_s=0) for i in range(20)]
+    many = [ReconnectDelay(str(i)).wait_s(unauthorized=False, live_for_s=0) for i in range(20)]
     assert len(set(many)) > 15, "cameras do not knock together"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -37,7 +38,7 @@ class OwnTime:
             frame_s: seconds of the movie from one picture to the next.
             late_s: how late the packet with a number arrives; it never overtakes one before it.
         """
-        self._faults = faults
+        self._faults = replace(faults, at_once=False)
         self._frame_s = frame_s
         self._late_s = late_s
         self.now_s = BEGAN_S

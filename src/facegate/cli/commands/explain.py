@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from facegate.cli.commands.replay import ConfigOption, QualityOption, RecordingArgument, changed_gates
+from facegate.cli.commands.replay import ConfigOption, QualityOption, RecordingArgument, changed_gates, warn_if_cut
 from facegate.cli.files import check_writable, write_whole
 
 
@@ -36,6 +36,7 @@ def explain(
     changed = changed_gates(seen, config, min_quality)
     used = changed or seen.config()
     histories = collect(list(decide(seen, changed)))
+    warn_if_cut(seen)
     if track is not None:
         known = [f"{history.camera}/{history.track_id}" for history in histories]
         if track not in known:

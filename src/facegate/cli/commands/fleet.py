@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facegate.cli.output.lines import print_json
+from facegate.pipeline.plurals import count
 
 if TYPE_CHECKING:
     from facegate.fleet.admin import FleetSummary
@@ -110,7 +111,7 @@ def apply(
     data = read(config)
     address = _address(fleet, allow_insecure)
     revision = admin.run(admin.apply(address, data, replace=replace))
-    sys.stderr.write(f"revision {revision} of {address.shown}: {len(data['cameras'])} cameras\n")
+    sys.stderr.write(f"revision {revision} of {address.shown}: {count(len(data['cameras']), 'camera')}\n")
 
 
 @app.command()
@@ -201,7 +202,9 @@ def history(
         return
     for applied in reversed(found):
         at = datetime.fromtimestamp(applied.at).astimezone().isoformat(timespec="seconds")
-        sys.stdout.write(f"{applied.revision:6}  {at}  {applied.by}  {len(applied.data['cameras'])} cameras\n")
+        sys.stdout.write(
+            f"{applied.revision:6}  {at}  {applied.by}  {count(len(applied.data['cameras']), 'camera')}\n"
+        )
 
 
 def _address(fleet: str, allow_insecure: bool) -> BucketAddress:

@@ -22,6 +22,7 @@ from facegate.cli.options import (
 from facegate.cli.output.lines import print_faults, print_json
 from facegate.cli.signals import end_at_once_while_loading
 from facegate.errors import ConfigError, GalleryError
+from facegate.pipeline.plurals import count
 
 if TYPE_CHECKING:
     from facegate.recognition.enrollment.gallery_store import GalleryStore
@@ -73,6 +74,11 @@ def add(
 
     if name is None and len(pictures) > 1:
         raise ConfigError("several PICTURES without --name: give one folder with a subfolder per person, or --name")
+    if name is None and not pictures[0].is_dir():
+        wrong = "is a file, but --name is missing" if pictures[0].exists() else "does not exist"
+        raise ConfigError(
+            f"{pictures[0]} {wrong}: give a folder with one subfolder per person, or pictures of one and --name"
+        )
     files = find_people(pictures[0]) if name is None else find_pictures(pictures, name)
     accepted = {path.resolve() for path in accept or []}
     if unknown := accepted - {file.path.resolve() for file in files}:
@@ -86,7 +92,7 @@ def add(
         print_json(enrolled)
     else:
         known = f", {enrolled.known} already enrolled" if enrolled.known else ""
-        sys.stdout.write(f"{enrolled.added} pictures added{known}\n")
+        sys.stdout.write(f"{count(enrolled.added, 'picture')} added{known}\n")
         print_faults(enrolled.faults)
     raise typer.Exit(ExitCode.REFUSED if enrolled.faults else ExitCode.DONE)
 
@@ -104,8 +110,8 @@ def list_people(gallery: GalleryArgument, as_json: JsonOption = False) -> None:
         print_json(found)
         return
     for person in found:
-        negatives = f", {person.negatives} counterexamples" if person.negatives else ""
-        sys.stdout.write(f"{person.name}: {person.pictures} picture{'s' * (person.pictures != 1)}{negatives}\n")
+        negatives = f", {count(person.negatives, 'counterexample')}" if person.negatives else ""
+        sys.stdout.write(f"{person.name}: {count(person.pictures, 'picture')}{negatives}\n")
 
 
 @app.command()
@@ -196,7 +202,7 @@ def unknowns(
     from facegate.recognition.enrollment.unknowns import UnknownStore
 
     check_writable(page)
-    with UnknownStore(gallery) as opened:
+    with _opened(gallery), UnknownStore(gallery) as opened:
         found = _clusters(opened, embedder, card)
         if page is not None:
             write_whole(page, unknowns_page(opened, found).encode())
@@ -206,8 +212,7 @@ def unknowns(
     for cluster in found:
         visits, days = len(cluster.visits), cluster.days
         sys.stdout.write(
-            f"{cluster.id}: {visits} visit{'s' * (visits > 1)} on {days} day{'s' * (days > 1)}, "
-            f"{', '.join(cluster.cameras)}\n"
+            f"{cluster.id}: {count(visits, 'visit')} on {count(days, 'day')}, {', '.join(cluster.cameras)}\n"
         )
 
 
@@ -232,7 +237,7 @@ def name_unknown(
     """
     from facegate.recognition.enrollment.unknowns import UnknownStore, enroll_cluster
 
-    with UnknownStore(gallery) as opened, _opened(gallery) as people:
+    with _opened(gallery) as people, UnknownStore(gallery) as opened:
         found = [cluster for cluster in _clusters(opened, embedder, card) if cluster.id == number]
         if not found:
             raise GalleryError(f"there is no unknown person {number}; 'facegate gallery unknowns' lists them")
@@ -240,7 +245,7 @@ def name_unknown(
         if unknown := excluded - {visit.row for visit in found[0].visits}:
             raise GalleryError(f"--without {min(unknown)} is not a face of unknown person {number}")
         added = enroll_cluster(opened, people, found[0], name, excluded)
-    sys.stdout.write(f"{added} pictures of {name} added\n")
+    sys.stdout.write(f"{count(added, 'picture')} of {name} added\n")
 
 
 @app.command("reject")
@@ -269,7 +274,7 @@ def not_this_person(
         extractor = FaceExtractor(load_detector(detector, detector_path), load_scorer())
         samples = [extractor.extract(read_picture_file(path), str(path)) for path in pictures]
         added = people.add(name, samples, kind="negative")
-    sys.stdout.write(f"{added} counterexamples added to {name}\n")
+    sys.stdout.write(f"{count(added, 'counterexample')} added to {name}\n")
 
 
 @app.command()
@@ -299,7 +304,7 @@ def remove(
         if spool or results or data:
             raise ConfigError("--spool, --results and --data need --everywhere: add it, or omit them")
         with _opened(gallery) as people:
-            sys.stdout.write(f"{name} removed with {people.remove(name)} pictures\n")
+            sys.stdout.write(f"{name} removed with {count(people.remove(name), 'picture')}\n")
         return
     from facegate.maintenance.erasure import erase_person
     from facegate.recognition.embedders import load_embedder
@@ -352,7 +357,7 @@ def merge(
         moved = people.merge(name, into)
         into = people.spelling(into)
     rename_stored(data, name, into)
-    sys.stdout.write(f"{name} merged into {into}: {moved} pictures moved\n")
+    sys.stdout.write(f"{name} merged into {into}: {count(moved, 'picture')} moved\n")
 
 
 @app.command()
@@ -365,16 +370,11 @@ def export(
     \b
     facegate gallery export people.db staff/
     """
-    import cv2
+    from facegate.recognition.enrollment.crop_export import export_crops
 
-    if to.exists() and any(to.iterdir()):
-        raise ConfigError(f"{to} is not empty; give a new folder")
     with _opened(gallery) as people:
-        pictures = [picture for picture in people.pictures() if picture.kind == "enrolled"]
-        for picture in pictures:
-            (folder := to / picture.person).mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(folder / f"{picture.row}.png"), people.crop(picture.row)[:, :, ::-1])
-    sys.stdout.write(f"{len(pictures)} crops written to {to}\n")
+        written = export_crops(people, to)
+    sys.stdout.write(f"{count(written, 'crop')} written to {to}\n")
 
 
 def _clusters(opened: UnknownStore, embedder: str, card: Path | None) -> list[UnknownCluster]:
@@ -395,6 +395,7 @@ def _accept(people: GalleryStore, sources: list[str]) -> None:
 @contextmanager
 def _opened(gallery: Path) -> Iterator[GalleryStore]:
     from facegate.recognition.enrollment.gallery_store import GalleryStore
+    from facegate.recognition.matching.gallery_watcher import gallery_path
 
-    with GalleryStore(gallery) as people:
+    with GalleryStore(gallery if gallery.is_file() else gallery_path(gallery)) as people:
         yield people

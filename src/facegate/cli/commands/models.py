@@ -10,7 +10,7 @@ import typer
 
 from facegate.cli.options import ModelCardOption
 from facegate.cli.output.lines import print_json
-from facegate.errors import ModelError
+from facegate.errors import ModelError, os_errors
 
 if TYPE_CHECKING:
     from facegate.scoring.families import ModelCard
@@ -161,4 +161,5 @@ def export(
     if not to.absolute().parent.is_dir():
         raise ModelError(f"cannot write {to}: give a file in an existing folder")
     scorer = load_scorer(weights, card=model_card, device="cpu", dtype="fp32", backend="torch")
-    export_onnx(scorer.one_pass, scorer.card, scorer.algorithm, to)
+    with os_errors(ModelError, f"cannot write {to}"):
+        export_onnx(scorer.one_pass, scorer.card, scorer.algorithm, to)

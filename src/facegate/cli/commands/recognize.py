@@ -116,6 +116,7 @@ def recognize(  # noqa: PLR0915
     from facegate.cli.output.progress import counting
     from facegate.pipeline.config import DEFAULT_BIND
     from facegate.pipeline.observability.exposition import MetricsServer
+    from facegate.pipeline.runtime.malloc_trim import limit_arenas
     from facegate.recognition.embedders import OneAtATime
     from facegate.recognition.loading import load_recognition
     from facegate.recognition.matching.gallery_watcher import GalleryWatcher
@@ -126,6 +127,7 @@ def recognize(  # noqa: PLR0915
     from facegate.scoring.backend_selection import cache_folder
     from facegate.sinks.jetstream import server_name
 
+    limit_arenas()
     endpoints = connect or [DEFAULT_BIND]
     streams = [endpoint for endpoint in endpoints if endpoint.startswith(("nats://", "tls://"))]
     if streams and len(endpoints) > 1:
@@ -206,7 +208,7 @@ def _keep_whole(gallery: Path, stack: ExitStack) -> None:
     file = DataFile("people.db", gallery.absolute(), GALLERY)
     folder = file.path.parent / FOLDER
     heal(file, [folder])
-    stack.enter_context(closing(BackupKeeper(folder, lambda: [] if console_uses(folder.parent) else [file])))
+    stack.enter_context(BackupKeeper(folder, lambda: [] if console_uses(folder.parent) else [file]))
 
 
 def _outputs(output: Path | None, to: list[str] | tuple[str, ...], endpoints: list[str]) -> list[str]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 
 from facegate.cli.files import check_writable, write_whole
+from facegate.pipeline.plurals import count
+
+if TYPE_CHECKING:
+    from facegate.pipeline.recording.record import Recording
 
 RecordingArgument = Annotated[
     Path,
@@ -50,11 +55,12 @@ def replay(
     seen = Recording(recording)
     changed = changed_gates(seen, config, min_quality)
     before = [line(at, decision) for at, decision in decide(seen)]
+    warn_if_cut(seen)
     after = before if changed is None else [line(at, decision) for at, decision in decide(seen, changed)]
     if log is not None:
         write_whole(log, b"".join(msgspec.json.encode(item) + b"\n" for item in after))
     recorded, replayed = outcomes(before), outcomes(after)
-    table = Table("outcome", title=f"{recording}: {len(before)} faces", title_justify="left")
+    table = Table("outcome", title=f"{recording}: {count(len(before), 'face')}", title_justify="left")
     table.add_column("recorded gate", justify="right")
     if changed is not None:
         table.add_column("this gate", justify="right")
@@ -74,8 +80,17 @@ def replay(
             for lines in (before, after)
         ]
         console.print(
-            f"{moved} faces have another outcome; {len(tracks[0] - tracks[1])} tracks have no shots left, "
-            f"{len(tracks[1] - tracks[0])} have shots that had none"
+            f"faces with another outcome: {moved}; tracks without shots now: {len(tracks[0] - tracks[1])}, "
+            f"with shots only now: {len(tracks[1] - tracks[0])}"
+        )
+
+
+def warn_if_cut(seen: Recording) -> None:
+    """Say on stderr that a recording that was read is incomplete."""
+    if seen.cut is not None:
+        sys.stderr.write(
+            f"facegate: the recording is incomplete: {seen.cut}; later faces are missing here. Its run goes on "
+            "or was killed, or the file was not copied completely\n"
         )
 
 

@@ -22,9 +22,11 @@ from facegate.cli.options import (
     WeightsOption,
 )
 from facegate.cli.signals import Interrupt, end_at_once_while_loading
+from facegate.errors import ConfigError
+from facegate.pipeline.plurals import count, were
 
 if TYPE_CHECKING:
-    from facegate.cli.output.best_shots import BestShots
+    from facegate.cli.output.best_shots import ShotOverview
     from facegate.pipeline.config import RunConfig
     from facegate.pipeline.gating.gate import Decision
     from facegate.pipeline.observability.report import RunReport
@@ -180,6 +182,9 @@ def run(
     cameras are added, removed and changed without a restart.
     """
     end_at_once_while_loading()
+    from facegate.pipeline.runtime.malloc_trim import limit_arenas
+
+    limit_arenas()
     if cores:
         from facegate.cpu import pin
 
@@ -214,7 +219,7 @@ def run(
         )
         return
     if source is None:
-        raise typer.BadParameter("SOURCE is missing: give a source, or --fleet")
+        raise ConfigError("SOURCE is missing: give a source, or --fleet (see facegate run --help)")
     given = {
         "max_fps": max_fps,
         "realtime": realtime or None,
@@ -246,7 +251,7 @@ def _watch(
 
     Unless it ``needs_worker``, a run whose shots nobody acknowledged is complete: its best shots are shown.
     """
-    from facegate.cli.output.best_shots import DEFAULT_FOLDER, BestShots
+    from facegate.cli.output.best_shots import DEFAULT_FOLDER, ShotOverview
     from facegate.cli.output.progress import follow
     from facegate.cli.output.tables import show_summary
     from facegate.cpu import share_cores
@@ -268,7 +273,7 @@ def _watch(
     feed = ConsoleFeed(data, control)
     config = read_config()
     sheet = ContactSheet(save) if save is not None else None
-    best = BestShots(source, film=bool(everywhere.get("film")))
+    best = ShotOverview(source, film=bool(everywhere.get("film")))
     share_cores()
     delivery = config.delivery
 
@@ -310,7 +315,7 @@ def _watch(
     raise typer.Exit(interrupted.exit_code or _exit_code(result, delivery.bind, alone=alone))
 
 
-def _show_best(best: BestShots, source: str, folder: Path | None, *, crops: bool, alone: bool) -> None:
+def _show_best(best: ShotOverview, source: str, folder: Path | None, *, crops: bool, alone: bool) -> None:
     """Show the best shots on the screen and in a folder; say how to add names if no worker did."""
     from rich.console import Console
 
@@ -338,9 +343,9 @@ def _exit_code(result: RunReport, bind: str | None, *, alone: bool) -> int:
     """REFUSED if shots were not delivered to a worker that the run needs, or a camera failed."""
     if alone:
         return ExitCode.REFUSED if any(camera.problem for camera in result.cameras) else ExitCode.DONE
-    if result.delivery.undelivered:
+    if lost := result.delivery.undelivered:
         sys.stderr.write(
-            f"facegate: {result.delivery.undelivered} shots were not acknowledged; "
+            f"facegate: {count(lost, 'shot')} {were(lost)} not acknowledged; "
             f"start a worker with 'facegate recognize --connect {bind}'\n"
         )
     failed = result.delivery.undelivered or any(camera.problem for camera in result.cameras)
@@ -352,7 +357,7 @@ def _refuse_source_options(context: typer.Context) -> None:
         given = context.get_parameter_source(name)
         if name not in FLEET_OPTIONS and given is not None and given.name == "COMMANDLINE":
             shown = "SOURCE" if name == "source" else "--" + name.replace("_", "-")
-            raise typer.BadParameter(
+            raise ConfigError(
                 f"{shown} cannot be combined with --fleet: cameras come from the configuration published with "
                 "'facegate fleet apply'"
             )

@@ -13,6 +13,7 @@ import typer
 from facegate.cli.exit_codes import ExitCode
 from facegate.cli.options import SettingDefault
 from facegate.cli.output.lines import print_json
+from facegate.pipeline.plurals import count
 
 app = typer.Typer(
     no_args_is_help=True, help="Manage undelivered shots on disk: status, retry, export, purge, dead."
@@ -95,7 +96,7 @@ def export(
         while found := opened.after(row, 100):
             folder.deliver(found)
             row, written = found[-1].row, written + len(found)
-    sys.stdout.write(f"{written} crops written to {to}\n")
+    sys.stdout.write(f"{count(written, 'crop')} written to {to}\n")
 
 
 @app.command()
@@ -127,7 +128,7 @@ def purge(
     before = None if older_than_h is None else time() - 3600 * older_than_h
     with _opened(spool) as opened:
         erased = opened.erase(camera=camera, track_id=track, before=before)
-    sys.stdout.write(f"{len(erased)} shots erased\n")
+    sys.stdout.write(f"{count(len(erased), 'shot')} erased\n")
 
 
 @app.command()
@@ -161,7 +162,7 @@ def dead(
                 folder.deliver(found)
         sys.stdout.buffer.flush()
         if retry:
-            sys.stderr.write(f"{opened.requeue_dead()} shots requeued\n")
+            sys.stderr.write(f"{count(opened.requeue_dead(), 'shot')} requeued\n")
 
 
 def _existing(path: Path) -> Any:

@@ -17,10 +17,10 @@ from facegate.cli.signals import Interrupt, end_at_once_while_loading
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from facegate.cli.output.best_shots import BestShots, TrackKey
+    from facegate.cli.output.best_shots import ShotOverview, TrackKey
     from facegate.pipeline.config import RunConfig
     from facegate.pipeline.records import Shot
-    from facegate.recognition.worker.visit import VisitEvent
+    from facegate.recognition.worker.visit_state import VisitEvent
 
 
 def try_source(
@@ -61,7 +61,7 @@ def try_source(
 
     from rich.console import Console
 
-    from facegate.cli.output.best_shots import DEFAULT_FOLDER, BestShots, page_opener
+    from facegate.cli.output.best_shots import DEFAULT_FOLDER, ShotOverview, page_opener
     from facegate.cpu import share_cores
     from facegate.logs import show_warnings_only
     from facegate.pipeline.config import config_for
@@ -73,7 +73,7 @@ def try_source(
     share_cores()
     show_warnings_only()
     screen = Console(highlight=False)
-    best = BestShots(source, film=film)
+    best = ShotOverview(source, film=film)
     names: dict[TrackKey, str] = {}
     if gallery is None:
         code = _watch(config, best, lambda shot: None)
@@ -91,7 +91,7 @@ def try_source(
     raise typer.Exit(code)
 
 
-def _watch(config: RunConfig, best: BestShots, take: Callable[[Shot], None]) -> int:
+def _watch(config: RunConfig, best: ShotOverview, take: Callable[[Shot], None]) -> int:
     """Run until the source ends or a signal arrives; return the exit code."""
     from facegate.pipeline.runner import Runner
     from facegate.pipeline.watch import ShotQueue
@@ -139,7 +139,7 @@ def _recognition(
         recognizer.finish()
 
 
-def _tell(event: VisitEvent, names: dict[TrackKey, str], best: BestShots, screen: Console) -> None:
+def _tell(event: VisitEvent, names: dict[TrackKey, str], best: ShotOverview, screen: Console) -> None:
     """Remember the name of a visit, and print it when it is new."""
     key = (event.camera, event.track_id)
     if event.name is None:

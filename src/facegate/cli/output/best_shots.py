@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from facegate.cli.output.gallery_page import STYLE
-from facegate.errors import ConfigError
+from facegate.errors import ConfigError, os_errors
+from facegate.paths import replacing
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.images import encode_jpeg
 from facegate.pipeline.records import Image
@@ -41,7 +42,7 @@ class BestShot(msgspec.Struct, frozen=True, eq=False):
     crop: Image
 
 
-class BestShots:
+class ShotOverview:
     """Collects the best shot of each track."""
 
     def __init__(self, source: str, *, film: bool = False) -> None:
@@ -97,16 +98,15 @@ class BestShots:
         Raises:
             ConfigError: the folder cannot be written.
         """
-        try:
+        page = folder / PAGE
+        with os_errors(ConfigError, f"cannot write best shots to {folder}", "give --save a folder"):
             folder.mkdir(parents=True, exist_ok=True)
             for shot in self.shots if crops else ():
                 name = f"{shot.camera}_track{shot.track_id:04d}_q{shot.quality:03d}.jpg"
-                (folder / name).write_bytes(encode_jpeg(shot.crop, 95))
-            page = folder / PAGE
-            page.write_text(self._page(names), encoding="utf-8")
-        except OSError as error:
-            reason = (error.strerror or "unknown error").lower()
-            raise ConfigError(f"cannot write best shots to {folder}: {reason}; give --save a folder") from error
+                with replacing(folder / name) as part:
+                    part.write_bytes(encode_jpeg(shot.crop, 95))
+            with replacing(page) as part:
+                part.write_text(self._page(names), encoding="utf-8")
         return page
 
     def _page(self, names: Mapping[TrackKey, str] | None) -> str:
@@ -123,7 +123,7 @@ class BestShots:
         return "\n".join(
             (
                 f"<!doctype html><html lang=en><meta charset=utf-8><title>facegate: {title}</title>",
-                f"<style>{STYLE}</style><h1>{title}</h1><p class=note>{len(shots)} best shots{seen}</p>",
+                f"<style>{STYLE}</style><h1>{title}</h1><p class=note>best shots: {len(shots)}{seen}</p>",
                 hint if names is None else "",
                 f"<div class=row>{''.join(figures)}</div></html>\n",
             )

@@ -12,6 +12,7 @@ import msgspec
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.images import encode_jpeg
 from facegate.pipeline.observability.heatmap import heatmap
+from facegate.pipeline.plurals import count
 from facegate.pipeline.quality.explain import reasons_of
 from facegate.pipeline.records import Image, Outcome, QualityInfo, ScoredFace
 
@@ -75,7 +76,8 @@ def render(title: str, quality: QualityInfo, min_quality: dict[str, int], histor
     sent = total[Outcome.FORWARDED] + total[Outcome.DRY_RUN]
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>",
-        f"<h1>{escape(title)}</h1><p class=note>{faces} faces on {len(histories)} tracks, {sent} forwarded "
+        f"<h1>{escape(title)}</h1><p class=note>{count(faces, 'face')} on "
+        f"{count(len(histories), 'track')}, {sent} forwarded "
         f"({100 * (1 - sent / max(faces, 1)):.1f} % not sent to recognition). Quality by "
         f"{escape(quality.algorithm)}.</p>",
         _counts(total),
@@ -107,7 +109,7 @@ def _track(history: TrackHistory, min_quality: int, model: str) -> str:
             pictures = _figure(max(scored, key=lambda face: face.quality), "best, not sent", model)
     return (
         f"<h2>{escape(history.camera)}, track {history.track_id}: {start:.2f} to {end:.2f} s, "
-        f"{len(history.decisions)} faces, {len(shots)} sent</h2>"
+        f"{count(len(history.decisions), 'face')}, {len(shots)} sent</h2>"
         f"<div class=track><div>{_timeline(history, min_quality)}</div><div>{_counts(total)}</div>"
         f"<div class=shots>{pictures}</div></div>"
     )

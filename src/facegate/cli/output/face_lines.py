@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-import cv2
 import msgspec
 import numpy as np
 
 from facegate.detectors.align import align, aligned_landmarks
 from facegate.detectors.base import Detector
 from facegate.errors import ConfigError, SourceError, os_errors
-from facegate.pipeline.images import read_image
+from facegate.pipeline.images import read_image, write_png
 from facegate.pipeline.observability.heatmap import heatmap
 from facegate.pipeline.quality.advice import Advice
 from facegate.pipeline.quality.components import Components
@@ -90,10 +89,8 @@ def _score_one(
     for index, face in enumerate(faces):
         if heatmaps is not None:
             name = f"{file.stem}_{index}_q{scores.quality[index]:03d}.png"
-            cv2.imwrite(
-                str(heatmaps / name),
-                cv2.cvtColor(heatmap(crops[index], scores.patches[index]), cv2.COLOR_RGB2BGR),
-            )
+            with os_errors(ConfigError, f"cannot write {heatmaps / name}"):
+                write_png(heatmaps / name, heatmap(crops[index], scores.patches[index]))
         why = None
         if with_reasons:
             size, quality = (image.shape[1], image.shape[0]), int(scores.quality[index])

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from html import escape
 
 from facegate.pipeline.images import encode_jpeg
+from facegate.pipeline.plurals import count
 from facegate.pipeline.records import Image
 from facegate.recognition.enrollment.checks import Fault
 from facegate.recognition.enrollment.gallery_store import GalleryStore
@@ -32,10 +33,10 @@ def gallery_page(people: GalleryStore, faults: Sequence[Fault]) -> str:
     """Render each fault with its picture and other pictures of the person."""
     pictures = [picture for picture in people.pictures() if picture.kind == "enrolled"]
     names = {picture.person for picture in pictures}
-    count = f"{len(pictures)} pictures of {len(names)} people, {len(faults)} problems"
+    numbers = f"{count(len(pictures), 'picture')} of {_people(len(names))}, {count(len(faults), 'problem')}"
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>Gallery</title><style>{STYLE}</style>",
-        f"<h1>Gallery</h1><p class=note>{count}</p>",
+        f"<h1>Gallery</h1><p class=note>{numbers}</p>",
     ]
     for fault in faults:
         text = f"<b>{escape(fault.person)}</b>: {escape(fault.reason)}<p class=note>{escape(fault.remedy)}</p>"
@@ -53,10 +54,10 @@ def unknowns_page(unknowns: UnknownStore, clusters: Sequence[UnknownCluster]) ->
     """Render each unknown person with the faces of their visits."""
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>Unknown visitors</title><style>{STYLE}</style>",
-        f"<h1>Unknown visitors</h1><p class=note>{len(clusters)} people, grouped by similarity</p>",
+        f"<h1>Unknown visitors</h1><p class=note>{_people(len(clusters))}, grouped by similarity</p>",
     ]
     for cluster in clusters:
-        text = f"<b>{cluster.id}</b>: {len(cluster.visits)} visits on {cluster.days} days, "
+        text = f"<b>{cluster.id}</b>: {count(len(cluster.visits), 'visit')} on {count(cluster.days, 'day')}, "
         figures = []
         for visit in cluster.visits[:MAX_SHOWN]:
             at = datetime.fromtimestamp(visit.seen, UTC).strftime("%Y-%m-%d %H:%M")
@@ -76,3 +77,7 @@ def _figure(people: GalleryStore, picture: Picture, kind: str) -> str:
 
 def _inline(crop: Image) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(crop, 90)).decode()
+
+
+def _people(number: int) -> str:
+    return "1 person" if number == 1 else f"{number} people"

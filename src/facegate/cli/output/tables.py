@@ -9,6 +9,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from facegate.pipeline.plurals import count
+
 if TYPE_CHECKING:
     from facegate.evaluation.calibration import CalibrationReport, CameraCalibration
     from facegate.evaluation.evaluate import Evaluation
@@ -27,7 +29,7 @@ def summary_table(report: RunReport) -> Table:
     table.add_column("state", no_wrap=True)
     for camera in report.cameras:
         named = ("forwarded", "superseded", "below_threshold")
-        other = sum(count for outcome, count in camera.outcomes.items() if outcome not in named)
+        other = sum(number for outcome, number in camera.outcomes.items() if outcome not in named)
         table.add_row(
             camera.camera,
             _count(camera.frames_processed),
@@ -68,7 +70,7 @@ def show_summary(report: RunReport, *, without_worker: bool = False) -> None:
     delivery = report.delivery
     kept = 100 * (1 - report.forwarded_share) if report.observed else 0.0
     console.print(
-        f"{report.observed} faces on {report.tracks} tracks, {report.shots} forwarded "
+        f"{count(report.observed, 'face')} on {count(report.tracks, 'track')}, {report.shots} forwarded "
         f"({kept:.1f} % not sent to recognition); {report.duration_s:.1f} s"
     )
     if (delivery.accepted or not delivery.outputs) and not without_worker:
@@ -112,7 +114,8 @@ def show_evaluation(evaluation: Evaluation) -> None:
     degraded = "" if evaluation.degraded_seed is None else f", half degraded (seed {evaluation.degraded_seed})"
     for result in evaluation.recognizers:
         title = (
-            f"{result.recognizer}: {evaluation.pictures} pictures of {evaluation.people} people{degraded}; "
+            f"{result.recognizer}: {count(evaluation.pictures, 'picture')} of "
+            f"{evaluation.people} people{degraded}; "
             f"FNMR {result.fnmr0:.4f} at FMR {evaluation.fmr:g} (similarity {result.similarity:.3f})"
         )
         if result.verification_accuracy is not None:
@@ -198,7 +201,8 @@ def show_savings(savings: Savings) -> None:
     console = Console(highlight=False)
     truth = "labeled visits" if savings.labeled else "tracks as visits, named by majority"
     title = (
-        f"{savings.faces} faces of {len(savings.sources)} sources; {savings.recognizer}, {savings.rule}; {truth}"
+        f"{count(savings.faces, 'face')} of {count(len(savings.sources), 'source')}; "
+        f"{savings.recognizer}, {savings.rule}; {truth}"
     )
     table = Table(title=title, title_justify="left")
     table.add_column("policy")

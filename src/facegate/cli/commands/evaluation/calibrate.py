@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from facegate.cli.files import check_writable, write_whole
+from facegate.cli.files import check_writable, draw_whole, write_whole
 from facegate.cli.options import (
     DetectorKind,
     DetectorOption,
@@ -133,7 +133,7 @@ def calibrate(
     if json_file is not None:
         write_whole(json_file, msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
     if picture is not None:
-        plot(found, picture)
+        draw_whole(picture, lambda part: plot(found, part))
     show_calibration(found)
     if file is not None:
         chosen = {name: camera.chosen.min_quality for name, camera in zip(names, cameras, strict=True)}

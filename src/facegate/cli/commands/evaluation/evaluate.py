@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from facegate.cli.files import check_writable, write_whole
+from facegate.cli.files import check_writable, draw_whole, write_whole
 from facegate.cli.options import (
     CacheOption,
     DetectorKind,
@@ -139,5 +139,5 @@ def evaluate(
     if json_file is not None:
         write_whole(json_file, msgspec.json.format(msgspec.json.encode(evaluation), indent=2) + b"\n")
     if picture is not None:
-        plot(evaluation, picture)
+        draw_whole(picture, lambda part: plot(evaluation, part))
     show_evaluation(evaluation)

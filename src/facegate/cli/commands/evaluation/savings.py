@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from facegate.cli.files import check_writable, write_whole
+from facegate.cli.files import check_writable, draw_whole, write_whole
 from facegate.cli.options import (
     DetectorKind,
     DetectorOption,
@@ -79,5 +79,5 @@ def savings(
     if json_file is not None:
         write_whole(json_file, msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
     if picture is not None:
-        plot(found, picture)
+        draw_whole(picture, lambda part: plot(found, part))
     show_savings(found)

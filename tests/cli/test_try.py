@@ -7,7 +7,7 @@ from pathlib import Path
 
 from facegate.demo.clip import DemoClip
 
-from .helpers import facegate
+from ..helpers import facegate
 
 
 def test_try_names_people_and_makes_a_page(clip: DemoClip, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from facegate.extras import EXTRAS
 
-from .helpers import ROOT
+from ..helpers import ROOT
 
 HIDING = """
 import sys
