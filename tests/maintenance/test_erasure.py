@@ -110,7 +110,7 @@ def test_nobody_stays_under_a_former_name(change: object, gallery: Path, data: P
     done = remove(gallery, PERSON, data)
     count = len([*data.glob("backups/*/people.db")])
     for folder in (data, gallery.parent):
-        assert f"{folder / FOLDER}: {count} copies in automatic backups removed" in done.stdout
+        assert f"{folder / FOLDER}: copies in automatic backups removed: {count}" in done.stdout
     assert_gone(gallery, data, OLD, PERSON)
 
 
@@ -161,7 +161,7 @@ def test_what_was_set_aside_or_interrupted_goes_too(gallery: Path, data: Path) -
     part.mkdir()
     (part / "people.db").write_bytes(gallery.read_bytes())
     done = remove(gallery, OLD, data)
-    assert f"{data}: 1 files set aside as damaged removed" in done.stdout
+    assert f"{data}: files set aside as damaged removed: 1" in done.stdout
     assert not [*data.rglob("*.damaged*"), *gallery.parent.rglob("*.damaged*")] and not part.exists()
     assert_gone(gallery, data, OLD)
 

@@ -312,9 +312,8 @@ def remove(
     erased = erase_person(gallery, name, load_embedder(embedder, card), spool or (), results or (), data)
     if as_json:
         print_json(erased)
-        return
-    for place in erased:
-        sys.stdout.write(f"{place.place}: {place.found} {place.what} removed\n")
+    else:
+        sys.stdout.writelines(f"{place.place}: {place.what} removed: {place.found}\n" for place in erased)
 
 
 @app.command()
