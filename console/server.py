@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import ipaddress
 import socket
+import stat
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -29,7 +30,7 @@ from facegate.console.web.app import create_app
 from facegate.errors import ConfigError, StoreError, os_errors, os_reason
 from facegate.fleet.bucket import BucketAddress
 from facegate.maintenance.backups import FOLDER, BackupKeeper
-from facegate.maintenance.files import DataFile, data_files
+from facegate.maintenance.files import DataFile, Locations, data_files, remember_locations
 from facegate.maintenance.recovery import heal_all
 from facegate.pipeline.observability.exposition import MetricsServer
 from facegate.pipeline.observability.metrics import RunCollector
@@ -62,15 +63,34 @@ class ServeOptions(msgspec.Struct, frozen=True):
 
 
 def make_folder(data: Path) -> ConsoleFolder:
-    """Create the data folder with mode 700.
+    """Create the data folder with mode 700, or give an existing one that mode.
 
     Raises:
         ConfigError: it cannot be created.
     """
     with os_errors(ConfigError, f"cannot create data folder {data}"):
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_private(data)
         (data / "recordings").mkdir(exist_ok=True, mode=0o700)
     return ConsoleFolder(data.absolute())
+
+
+def _make_private(data: Path) -> None:
+    mode = stat.S_IMODE(data.stat().st_mode)
+    if not mode & 0o077:
+        return
+    try:
+        if any(data.iterdir()) and not (data / "recordings").is_dir():
+            raise PermissionError("it contains other files")
+        data.chmod(0o700)
+    except PermissionError as error:
+        log.warning(
+            "data folder readable by other users",
+            folder=str(data),
+            mode=f"{mode:o}",
+            reason=os_reason(error),
+            remedy=f"chmod 700 {data}",
+        )
 
 
 def serve(options: ServeOptions) -> None:
@@ -85,6 +105,12 @@ def serve(options: ServeOptions) -> None:
         opened.enter_context(_alone(folder.data))
         _keep_whole(folder.data, options, opened)
         accounts = opened.enter_context(Accounts(folder.accounts, create=True))
+        if accounts.auth_required() and not accounts.has_users():
+            log.error(
+                "users are lost, nobody can log in",
+                file=str(folder.accounts),
+                remedy="'facegate serve --set-password NAME' creates a user",
+            )
         listener = opened.enter_context(
             _listener(options.listen, locked=accounts.auth_required() or options.proxy.address is not None)
         )
@@ -122,6 +148,7 @@ def _keep_whole(data: Path, options: ServeOptions, opened: ExitStack) -> None:
     def files() -> list[DataFile]:
         return data_files(data, gallery, options.config)
 
+    remember_locations(data, Locations(gallery.absolute(), options.config.absolute()))
     heal_all(files(), [backups, gallery.parent / FOLDER])
     opened.enter_context(BackupKeeper(backups, files))
 

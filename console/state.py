@@ -19,7 +19,6 @@ from facegate.console.security.login_throttle import LoginThrottle
 from facegate.console.tuning.tuner import Tuner
 from facegate.errors import StoreError
 from facegate.fleet.bucket import BucketAddress
-from facegate.maintenance.backups import FOLDER, forget_in_backups
 from facegate.maintenance.files import notes
 from facegate.recognition.enrollment.records import Erased
 from facegate.recognition.enrollment.stored_visits import rename_stored
@@ -83,9 +82,7 @@ class ConsoleState(msgspec.Struct, frozen=True):
             GalleryError: the person is not enrolled.
             StoreError: the store cannot be written.
         """
-        backups = forget_in_backups(self.folder.data / FOLDER, name)
-        erased = self.people.remove(name, self.folder.data)
-        return [Erased(str(self.folder.data / FOLDER), backups, "automatic backups"), *erased]
+        return self.people.remove(name, self.folder.data)
 
     def report(self) -> dict[str, Any] | None:
         """The gate's report; ``None`` while no gate answers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import re
 import shutil
 import sqlite3
 import time
@@ -16,17 +17,16 @@ import structlog
 from facegate.background import BackgroundThread
 from facegate.database import connect
 from facegate.errors import FacegateError, StoreError, os_reason
-from facegate.maintenance.files import GALLERY, SPOOL, STORE, DataFile, Kind, examine, set_aside
+from facegate.maintenance.files import GALLERY, SPOOL, STORE, DataFile, Kind, examine, in_use, set_aside
 from facegate.paths import replacing
-from facegate.recognition.enrollment.gallery_store import GalleryStore
-from facegate.recognition.enrollment.unknowns import UnknownStore
 from facegate.sinks.wire import SOFTWARE
-from facegate.store.writer import StoreWriter
 
 FOLDER = "backups"
 MANIFEST = "backup.json"
 LOCK = "lock"
 """Lock file, held in a data folder by its console, and in a backup folder during a backup."""
+PART = ".part"
+"""Ending of a backup that is not complete."""
 KEPT = 7
 INTERVAL_S = 86_400.0
 FIRST_S, POLL_INTERVAL_S = 60.0, 600.0
@@ -74,7 +74,7 @@ def make_backup(files: Sequence[DataFile], folder: Path, now: float) -> Manifest
     Raises:
         StoreError: a file is damaged, or there is no room.
     """
-    part = folder.with_name(folder.name + ".part")
+    part = folder.with_name(folder.name + PART)
     try:
         if folder.exists() and any(folder.iterdir()):
             raise StoreError(f"{folder} is not empty: give a new folder")
@@ -87,6 +87,7 @@ def make_backup(files: Sequence[DataFile], folder: Path, now: float) -> Manifest
             _copy(file, target)
             saved.append(Saved(file.name, target.stat().st_size))
         manifest = Manifest(now, SOFTWARE, saved)
+        (part / MANIFEST).touch(mode=0o600)
         (part / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
         part.replace(folder)
     except OSError as error:
@@ -126,6 +127,12 @@ def read_manifest(folder: Path) -> Manifest:
         raise StoreError(f"{folder} is not a backup: give a folder made by 'facegate backup'") from error
 
 
+def is_newer(manifest: Manifest) -> bool:
+    """Whether a backup was made by a newer facegate."""
+    made, own = ([int(part) for part in re.findall(r"\d+", text)[:3]] for text in (manifest.software, SOFTWARE))
+    return made > own
+
+
 def restore(folder: Path, files: Sequence[DataFile]) -> Iterator[str]:
     """Restore a backup's files; yields a line for each.
 
@@ -139,11 +146,11 @@ def restore(folder: Path, files: Sequence[DataFile]) -> Iterator[str]:
     names = {saved.name for saved in read_manifest(folder).files}
     selected = [file for file in files if file.name in names]
     for file in selected:
+        if not (folder / file.name).is_file():
+            raise StoreError(f"{folder / file.name} is missing: nothing was restored; use another backup")
         found = examine(folder / file.name, file.kind, full=True) if file.kind else None
         if found is not None and found.state != "sound":
             raise StoreError(f"{folder / file.name} is {found.state} ({found.reason}): nothing was restored")
-        if not (folder / file.name).is_file():
-            raise StoreError(f"{folder / file.name} is missing: nothing was restored")
     for file in selected:
         try:
             file.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -159,8 +166,9 @@ def _restore_file(source: Path, file: DataFile) -> str:
         return f"{file.path}: restored"
     state = examine(file.path, file.kind).state
     if state in ("missing", "sound", "empty"):
+        used = in_use(file.path)
         install(source, file.path, file.kind)
-        return f"{file.path}: restored"
+        return f"{file.path}: restored" + ("; a running process that uses it takes it over" if used else "")
     aside = set_aside(file.path)
     install(source, file.path, file.kind)
     return f"{file.path}: restored; the {state} file was renamed to {aside.name}"
@@ -257,26 +265,15 @@ def _locked(folder: Path) -> Iterator[bool]:
         yield True
 
 
-def forget_in_backups(folder: Path, name: str) -> int:
-    """Erase a person and all unknown faces from automatic backups; return the number of backups with the person.
-
-    Raises:
-        FacegateError: a backup cannot be written.
-    """
-    count = 0
-    for backup in automatic(folder):
-        found = 0
-        people, store = backup / "people.db", backup / "store.db"
-        if people.is_file():
-            with GalleryStore(people) as gallery, UnknownStore(people) as unknowns:
-                if name in {person.name for person in gallery.people()}:
-                    found += 1 + gallery.remove(name)
-                unknowns.forget_all()
-        if store.is_file():
-            with StoreWriter(store) as visits:
-                found += visits.erase_person(name)
-        count += found > 0
-    return count
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Keep automatic backups from being made in a folder; waits for one that is being made."""
+    if not folder.is_dir():
+        yield
+        return
+    with (folder / LOCK).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 class BackupKeeper(BackgroundThread):

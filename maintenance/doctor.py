@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Literal
@@ -16,12 +16,13 @@ import msgspec
 from facegate.clock import JUMP_S, MAX_GAP_S
 from facegate.database import connect
 from facegate.errors import StoreError
-from facegate.maintenance.backups import automatic, read_manifest
-from facegate.maintenance.files import DAMAGED, DataFile, examine, notes
+from facegate.maintenance.backups import automatic, newest_with, read_manifest
+from facegate.maintenance.files import DAMAGED, LOCATIONS, DataFile, examine, locate, notes
 from facegate.maintenance.recovery import heal
 from facegate.sinks.wire import SOFTWARE
 
-MIN_FREE_BYTES = 1_000_000_000
+MIN_FREE_BYTES, NEEDED_BYTES = 1_000_000_000, 50_000_000
+"""Free space below which there is a warning, and an error."""
 OLD_BACKUP_S = 2 * 86_400.0
 EARLIEST = 1_735_689_600.0
 """2025-01-01; a clock before that has lost its battery."""
@@ -37,7 +38,13 @@ class Diagnosis(msgspec.Struct, frozen=True):
 
 
 def diagnose(
-    data: Path, files: Sequence[DataFile], backups: Sequence[Path], now: float, *, repair: bool = False
+    data: Path,
+    files: Sequence[DataFile],
+    backups: Sequence[Path],
+    now: float,
+    *,
+    repair: bool = False,
+    missing: Iterable[Diagnosis] = (),
 ) -> Iterator[Diagnosis]:
     """Run all checks.
 
@@ -47,8 +54,15 @@ def diagnose(
         backups: folders of automatic backups, best first.
         now: Unix time.
         repair: repair what can be repaired.
+        missing: see :func:`missing_files`.
     """
     yield Diagnosis("ok", f"facegate {SOFTWARE}, SQLite {sqlite3.sqlite_version}")
+    if not data.is_dir():
+        state = "not a folder" if data.exists() else "no such folder"
+        yield Diagnosis("error", f"{data}: {state}; give the --data of 'facegate serve'")
+    elif not files:
+        yield Diagnosis("warning", f"{data}: contains no data; give the --data of 'facegate serve'")
+    yield from missing
     for file in files:
         yield from _file(file, backups, repair)
         yield from _mode(file.path, 0o600, repair)
@@ -60,6 +74,24 @@ def diagnose(
     for folder in dict.fromkeys([data, *(file.path.parent for file in files)]):
         for line in notes(folder):
             yield Diagnosis("warning", f"earlier: {line} (delete *{DAMAGED}* when no longer needed)")
+
+
+def missing_files(data: Path, gallery: Path | None, config: Path | None) -> Iterator[Diagnosis]:
+    """Files outside a data folder that a check or backup of it does not include.
+
+    Args:
+        data: the data folder.
+        gallery: the gallery as given by the user, if it was.
+        config: the configuration, likewise.
+    """
+    known = locate(data, gallery, config)
+    if not known.gallery.is_file():
+        if gallery is not None or (data / LOCATIONS).is_file():
+            yield Diagnosis("error", f"{known.gallery}: no such file; give the gallery with --gallery")
+        elif data.is_dir():
+            yield Diagnosis("warning", f"{known.gallery}: no gallery in the data folder; give it with --gallery")
+    if not known.config.is_file() and known.config != data / "facegate.yaml":
+        yield Diagnosis("error", f"{known.config}: no such file; give the configuration with --config")
 
 
 def _file(file: DataFile, backups: Sequence[Path], repair: bool) -> Iterator[Diagnosis]:
@@ -74,6 +106,8 @@ def _file(file: DataFile, backups: Sequence[Path], repair: bool) -> Iterator[Dia
         yield Diagnosis("error", f"{file.path}: {found.reason}; {remedy}")
     elif found.state in ("missing", "unusable"):
         yield Diagnosis("error", f"{file.path}: {found.state} ({found.reason}); check the disk and permissions")
+    elif found.state == "empty" and not any(newest_with(each, file.name, file.kind) for each in backups):
+        yield Diagnosis("warning", f"{file.path}: empty, and there is no backup; it is filled at the next use")
     elif not repair:
         yield Diagnosis("error", f"{file.path}: damaged ({found.reason}); see 'facegate doctor --repair'")
     else:
@@ -82,9 +116,7 @@ def _file(file: DataFile, backups: Sequence[Path], repair: bool) -> Iterator[Dia
         except StoreError as error:
             yield Diagnosis("error", str(error))
             return
-        if done is None:
-            yield Diagnosis("warning", f"{file.path}: {found.reason}, and there is no backup; it will be recreated")
-        else:
+        if done is not None:
             yield Diagnosis("fixed", done)
 
 
@@ -109,6 +141,8 @@ def _mode(path: Path, expected: int, repair: bool) -> Iterator[Diagnosis]:
 
 def _room(data: Path) -> Diagnosis:
     free = shutil.disk_usage(data).free
+    if free < NEEDED_BYTES:
+        return Diagnosis("error", f"{data}: the disk is full, {free / 1e6:.0f} MB free; free disk space")
     if free < MIN_FREE_BYTES:
         return Diagnosis(
             "warning", f"{data}: {free / 1e9:.1f} GB free; lower --max-mb or --days, or free disk space"

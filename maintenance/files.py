@@ -12,7 +12,8 @@ from typing import Literal
 import msgspec
 
 from facegate.database import connect, is_open
-from facegate.errors import StoreError, os_reason
+from facegate.errors import StoreError, os_errors, os_reason
+from facegate.paths import replacing
 from facegate.recognition.enrollment.schema import GalleryFile
 from facegate.sinks import spool
 from facegate.store.schema import StoreFile
@@ -23,6 +24,8 @@ SMALL_BYTES = 256_000_000
 SHARED_FIRST, SHARED_SIZE = 0x40000002, 510
 """Byte range that SQLite locks while a file is open."""
 DAMAGED = ".damaged-"
+LOCATIONS = "locations.json"
+"""File of a data folder: where its console keeps gallery and configuration."""
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -52,6 +55,36 @@ class DataFile(msgspec.Struct, frozen=True):
     """``None`` if it is not a database."""
 
 
+class Locations(msgspec.Struct, frozen=True):
+    """Files of a console that may be outside its data folder."""
+
+    gallery: Path
+    config: Path
+
+
+def _to_path(kind: type, text: str) -> Path:
+    return Path(text)
+
+
+def remember_locations(data: Path, locations: Locations) -> None:
+    """Write where a console keeps its files, for :func:`locate`.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    with os_errors(StoreError, f"cannot write {data / LOCATIONS}"), replacing(data / LOCATIONS, 0o600) as part:
+        part.write_bytes(msgspec.json.encode(locations, enc_hook=str))
+
+
+def locate(data: Path, gallery: Path | None = None, config: Path | None = None) -> Locations:
+    """Where a console keeps its files: as given, as its last start has written, or in the data folder."""
+    try:
+        known = msgspec.json.decode((data / LOCATIONS).read_bytes(), type=Locations, dec_hook=_to_path)
+    except (OSError, msgspec.DecodeError):
+        known = Locations(data / "people.db", data / "facegate.yaml")
+    return Locations(gallery or known.gallery, config or known.config)
+
+
 class Finding(msgspec.Struct, frozen=True):
     """Result of examining a file."""
 
@@ -64,11 +97,12 @@ def data_files(data: Path, gallery: Path | None = None, config: Path | None = No
 
     Args:
         data: the data folder.
-        gallery: the gallery, ``people.db`` of the folder by default.
-        config: the configuration, ``facegate.yaml`` of the folder by default.
+        gallery: the gallery; see :func:`locate` for the default.
+        config: the configuration; likewise.
     """
+    known = locate(data, gallery, config)
     found = [
-        DataFile("people.db", gallery or data / "people.db", GALLERY),
+        DataFile("people.db", known.gallery, GALLERY),
         DataFile("store.db", data / "store.db", STORE),
         DataFile("accounts.db", data / "accounts.db", ACCOUNTS),
         *(
@@ -76,12 +110,12 @@ def data_files(data: Path, gallery: Path | None = None, config: Path | None = No
             for pattern in ("*.spool", "names/*.spool")
             for path in sorted(data.glob(pattern))
         ),
-        DataFile("facegate.yaml", config or data / "facegate.yaml", None),
+        DataFile("facegate.yaml", known.config, None),
         *(
             DataFile(str(path.relative_to(data)), path, None)
             for pattern in ("secrets/*", "*.json", "*/*.json")
             for path in sorted(data.glob(pattern))
-            if path.relative_to(data).parts[0] != "backups"
+            if path.relative_to(data).parts[0] not in ("backups", LOCATIONS)
         ),
     ]
     return [file for file in found if file.path.is_file()]
@@ -133,6 +167,20 @@ def examine(path: Path, kind: Kind, *, full: bool = False) -> Finding:
 
 def _short(message: str) -> str:
     return " ".join(message.split()).removeprefix("*** in database main *** ")[:120]
+
+
+def in_use(path: Path) -> bool:
+    """Whether another process has a database open."""
+    if is_open(path):
+        return False  # a check would drop this process's locks
+    try:
+        with path.open("r+b") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, SHARED_SIZE, SHARED_FIRST)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # missing, or not for this user
+    return False
 
 
 def set_aside(path: Path) -> Path:

@@ -249,8 +249,11 @@ class Spool(Database):
         return gone
 
     def rewrite(self, change: Callable[[EncodedShot], Header | None]) -> int:
-        """Replace each header by ``change(entry)``; delete entries where that is ``None``, return their number."""
-        gone, rewritten = 0, False
+        """Replace each header by ``change(entry)``; delete entries where that is ``None``, return their number.
+
+        Nothing that was delivered or changed before remains in the write-ahead log.
+        """
+        gone = 0
         with self._lock:
             with self._transaction():
                 for item in self._db.execute(
@@ -260,7 +263,6 @@ class Spool(Database):
                     header = change(entry)
                     if header == entry.header:
                         continue
-                    rewritten = True
                     if header is None:
                         self._db.execute("DELETE FROM shots WHERE id = ?", (entry.row,))
                         gone += 1
@@ -269,9 +271,8 @@ class Spool(Database):
                         self._db.execute(
                             "UPDATE shots SET header = ?, size = ? WHERE id = ?", (header, size, entry.row)
                         )
-            if rewritten:
-                self._recount()
-                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._recount()
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return gone
 
     def expire(self, now: float, elapsed: float) -> None:

@@ -89,6 +89,16 @@ class StoreWriter(StoreFile):
             (visit, camera, track_id, seen),
         )
 
+    def names(self) -> list[str]:
+        """All names in the store, as they are spelled there.
+
+        Raises:
+            StoreError: the file cannot be read.
+        """
+        with self._errors():
+            rows = self._db.execute("SELECT name FROM visits UNION SELECT name FROM shots").fetchall()
+        return [name for (name,) in rows if name is not None]
+
     def rename(self, name: str, new: str) -> None:
         """Rename a person.
 
@@ -120,20 +130,25 @@ class StoreWriter(StoreFile):
     def _erased(self, visit: str) -> bool:
         return self._db.execute("SELECT 1 FROM erased WHERE visit = ?", (visit,)).fetchone() is not None
 
-    def erase_person(self, name: str, also: Iterable[str] = ()) -> int:
+    def erase_person(self, *names: str, also: Iterable[str] = ()) -> int:
         """Delete a person's visits with shots and tracks; return how many there were.
 
         Late data of these visits is refused.
 
         Args:
-            name: the person.
+            names: the person's names, as they are spelled in the store.
             also: further visits of this person, not stored under the name yet.
 
         Raises:
             StoreError: the file cannot be written.
         """
         with self._transaction():
-            named = self._db.execute("SELECT visit FROM visits WHERE name = ?", (name,)).fetchall()
+            named = [
+                row
+                for table in ("visits", "shots")
+                for name in names
+                for row in self._db.execute(f"SELECT DISTINCT visit FROM {table} WHERE name = ?", (name,))
+            ]
             visits = list({*named, *((visit,) for visit in also)})
             now = time()
             self._db.executemany(

@@ -13,10 +13,10 @@ import msgspec
 from facegate.console.pictures import pixels_of
 from facegate.detectors.align import CROP_SIZE
 from facegate.errors import GalleryError
+from facegate.maintenance.erasure import erase_person
 from facegate.pipeline.images import decode_image, encode_jpeg
 from facegate.recognition.enrollment.checks import Fault
 from facegate.recognition.enrollment.enroller import Enroller, PictureFile
-from facegate.recognition.enrollment.erasure import erase_everywhere
 from facegate.recognition.enrollment.face_extraction import FaceExtractor
 from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.names import person_name
@@ -115,10 +115,10 @@ class EnrollmentService:
             people.remove_pictures([row])
 
     def remove(self, name: str, data: Path) -> list[Erased]:
-        """Erase a person from the gallery, the unknown faces and the data folder."""
+        """Erase a person from the gallery, the unknown faces, the data folder and the backups."""
         parts = self._loaded()
         with self._lock:
-            return erase_everywhere(self._path, name, parts.embedder, parts.embedder.threshold, data=data)
+            return erase_person(self._path, name, parts.embedder, data=data)
 
     def faults(self) -> list[Fault]:
         """Problems of the gallery."""

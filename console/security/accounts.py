@@ -13,7 +13,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from facegate.database import Database
-from facegate.errors import ConfigError
+from facegate.errors import ConfigError, os_errors
 
 Role = Literal["viewer", "administrator"]
 MIN_PASSWORD, MAX_PASSWORD = 10, 200
@@ -21,6 +21,8 @@ MIN_PASSWORD, MAX_PASSWORD = 10, 200
 IDLE_TIMEOUT_S, MAX_SESSION_S = 12 * 3600.0, 7 * 86_400.0
 """A session ends this long after its last request, and this long after the login."""
 TOKEN = "fgt_"
+LOGIN_REQUIRED = "login-required"
+"""File beside the accounts, made with the first user: without users, access stays locked while it exists."""
 
 _FIRST = """
 CREATE TABLE users (
@@ -80,13 +82,22 @@ class Accounts(Database):
         """See :class:`Database`."""
         super().__init__(path, create=create)
         self._write_lock = Lock()
+        self._marker = path.with_name(LOGIN_REQUIRED)
         self._hasher = PasswordHasher()  # Argon2id, RFC 9106's second recommendation
         self._nobody = self._hasher.hash(secrets.token_urlsafe())
 
     def auth_required(self) -> bool:
-        """Whether a login is required: as soon as a user exists."""
+        """Whether a login is required: as soon as a user exists, also after the users were lost with the file."""
+        return self.has_users() or self._marker.exists()
+
+    def has_users(self) -> bool:
+        """Whether anyone can log in."""
         with self._write_lock, self._errors():
-            return bool(self._db.execute("SELECT 1 FROM users LIMIT 1").fetchone())
+            found = bool(self._db.execute("SELECT 1 FROM users LIMIT 1").fetchone())
+        if found and not self._marker.exists():
+            with os_errors(ConfigError, f"cannot write {self._marker}"):
+                self._marker.touch(mode=0o600)
+        return found
 
     def set_password(self, name: str, password: str, role: Role) -> None:
         """Create a user, or change password and role; ends the user's sessions.
@@ -108,6 +119,7 @@ class Accounts(Database):
                 "hash = excluded.hash",
                 (name, role, hashed),
             )
+        self.has_users()
 
     def log_in(self, name: str, password: str, now: float) -> str | None:
         """Start a session; return its key, or ``None`` if name or password is wrong."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from facegate.recognition.embedders import Embedder
 from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.names import name_key
 from facegate.recognition.enrollment.records import Erased
-from facegate.recognition.enrollment.stored_visits import erase_stored, rename_waiting, spools_of
+from facegate.recognition.enrollment.stored_visits import check_data, erase_stored, rename_waiting, spools_of
 from facegate.recognition.enrollment.unknowns import UnknownStore
 from facegate.sinks import wire
 from facegate.sinks.spool import Spool
@@ -35,6 +35,7 @@ def erase_everywhere(
     spools: Sequence[Path] = (),
     results: Sequence[Path] = (),
     data: Path | None = None,
+    former: Collection[str] = (),
 ) -> list[Erased]:
     """Delete everything that shows or names a person. The gallery comes last: after an interruption, call again.
 
@@ -46,19 +47,18 @@ def erase_everywhere(
         spools: spools of gates and workers.
         results: output files of workers; no worker may be writing to them.
         data: a console's data folder: its store, recordings and spools.
+        former: keys of the person's former names, which nobody else has now.
 
     Raises:
-        GalleryError: no such gallery or person, or a result file that cannot be read or is being written to.
+        GalleryError: no such gallery, person or place, or a result file that cannot be read or is being written to.
         DeliveryError: a file is not a spool.
     """
-    for path in (*spools, *results):
-        if not path.is_file():
-            raise GalleryError(f"no file {path}: nothing was removed")
+    check_places(spools, results, data)
     erased = []
     if data is not None:
         spools = [*spools, *(path for path in spools_of(data) if path not in spools)]
     with GalleryStore(gallery) as people:
-        name = people.spelling(name)
+        keys = {name_key(name), *former}
         crops = [people.crop(picture.row) for picture in people.pictures(name)]
         templates = embedder.embed(crops) if crops else np.zeros((0, 1), np.float32)
 
@@ -69,11 +69,11 @@ def erase_everywhere(
             return (vectors @ templates.T).max(1) >= min_similarity
 
         if data is not None:
-            erased += erase_stored(data, name)
+            erased += erase_stored(data, keys)
         for path in spools:
-            erased.append(Erased(str(path), _from_spool(path, name, embedder, shows), "pending entries"))
+            erased.append(Erased(str(path), _from_spool(path, keys, embedder, shows), "pending entries"))
         for path in results:
-            erased.append(Erased(str(path), _from_results(path, name), "lines"))
+            erased.append(Erased(str(path), _from_results(path, keys), "lines"))
         with UnknownStore(gallery) as unknowns:
             rows, vectors = unknowns.vectors(embedder)
             found = [row for row, own in zip(rows, shows(vectors), strict=True) if own]
@@ -83,7 +83,19 @@ def erase_everywhere(
     return erased
 
 
-def _from_spool(path: Path, name: str, embedder: Embedder, shows: Callable[[Floats], Any]) -> int:
+def check_places(spools: Sequence[Path], results: Sequence[Path], data: Path | None) -> None:
+    """Check that all places exist, before anything is removed.
+
+    Raises:
+        GalleryError: one does not.
+    """
+    for path in (*spools, *results):
+        if not path.is_file():
+            raise GalleryError(f"no file {path}: nothing was removed")
+    check_data(data)
+
+
+def _from_spool(path: Path, keys: Set[str], embedder: Embedder, shows: Callable[[Floats], Any]) -> int:
     spool = Spool(path)
     try:
         count = 0
@@ -93,7 +105,7 @@ def _from_spool(path: Path, name: str, embedder: Embedder, shows: Callable[[Floa
                 seen = shows(embedder.embed([crop for _, crop in faces])) if faces else ()
                 own = [row for (row, _), shown in zip(faces, seen, strict=True) if shown]
                 count += spool.erase_rows(own)
-        return count + rename_waiting(path, lambda each: None if each == name else each)
+        return count + rename_waiting(path, lambda each: None if name_key(each) in keys else each)
     finally:
         spool.close()
 
@@ -119,8 +131,8 @@ class _NamedLine(msgspec.Struct, frozen=True):
     before: str | None = None
     visit: str | None = None
 
-    def names(self, name: str) -> bool:
-        return name_key(name) in [name_key(own) for own in (self.name, self.before) if own is not None]
+    def names(self, keys: Set[str]) -> bool:
+        return any(name_key(own) in keys for own in (self.name, self.before) if own is not None)
 
 
 def _parse(line: bytes) -> _NamedLine:
@@ -130,12 +142,12 @@ def _parse(line: bytes) -> _NamedLine:
         return _NamedLine()  # an incomplete or foreign line
 
 
-def _from_results(path: Path, name: str) -> int:
+def _from_results(path: Path, keys: Set[str]) -> int:
     """Delete the lines that name a person, and all other lines of these visits."""
     with os_errors(GalleryError, f"cannot rewrite {path}"), _exclusive(path):
         lines = [(line, _parse(line)) for line in path.read_bytes().splitlines(keepends=True)]
-        visits = {fields.visit for _, fields in lines if fields.names(name)} - {None}
-        kept = [line for line, fields in lines if not fields.names(name) and fields.visit not in visits]
+        visits = {fields.visit for _, fields in lines if fields.names(keys)} - {None}
+        kept = [line for line, fields in lines if not fields.names(keys) and fields.visit not in visits]
         if len(kept) < len(lines):
             with replacing(path, path.stat().st_mode & 0o777) as part:
                 part.write_bytes(b"".join(kept))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 
-from facegate.errors import FacegateError, os_reason
+from facegate.errors import FacegateError, GalleryError, os_reason
 from facegate.pipeline.recording.record import SUFFIX
+from facegate.recognition.enrollment.names import name_key
 from facegate.recognition.enrollment.records import Erased
 from facegate.recognition.worker.name_changes import named_visit, renamed_line
 from facegate.recognition.worker.open_visits import OpenVisits
@@ -30,6 +31,16 @@ def spools_of(data: Path) -> list[Path]:
     return [*sorted(data.glob("*.spool")), *_publisher_spools(data)]
 
 
+def check_data(data: Path | None) -> None:
+    """Check that a folder, if one is given, is a console's data folder.
+
+    Raises:
+        GalleryError: it is not.
+    """
+    if data is not None and not (store_of(data).is_file() or spools_of(data)):
+        raise GalleryError(f"{data} is not a data folder of 'facegate serve': nothing was changed; correct --data")
+
+
 def rename_stored(data: Path | None, name: str, new: str) -> None:
     """Rename a person in the store and in the pending events of a data folder, if there is one.
 
@@ -38,17 +49,40 @@ def rename_stored(data: Path | None, name: str, new: str) -> None:
     """
     if data is None:
         return
+    key = name_key(name)
     for path in _publisher_spools(data):
-        rename_waiting(path, lambda each: new if each == name else each)
+        rename_waiting(path, lambda each: new if name_key(each) == key else each)
     if store_of(data).is_file():
         with StoreWriter(store_of(data)) as store:
-            store.rename(name, new)
+            for spelling in _spellings(store, {key}):
+                store.rename(spelling, new)
 
 
-def erase_stored(data: Path, name: str) -> list[Erased]:
+def _spellings(store: StoreWriter, keys: Set[str]) -> list[str]:
+    return [name for name in store.names() if name_key(name) in keys]
+
+
+def erase_named(store: StoreWriter, keys: Set[str]) -> int:
+    """Erase the visits of a person from a store; return their number.
+
+    Args:
+        store: a store.
+        keys: keys of the person's names, see :func:`name_key`.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    return store.erase_person(*_spellings(store, keys))
+
+
+def erase_stored(data: Path, keys: Set[str]) -> list[Erased]:
     """Erase a person's stored visits and the recordings that show them; late data of these visits is refused.
 
     After an interruption, call again: the store comes last, as it tells where the recordings are.
+
+    Args:
+        data: a console's data folder.
+        keys: keys of the person's names, see :func:`name_key`.
 
     Raises:
         FacegateError: a file cannot be read or written.
@@ -56,19 +90,20 @@ def erase_stored(data: Path, name: str) -> list[Erased]:
     path, recordings = store_of(data), data / "recordings"
     if not path.is_file():
         return []
-    visits = {visit for spool in _publisher_spools(data) for visit in _pending_visits(spool, name)}
+    visits = {visit for spool in _publisher_spools(data) for visit in _pending_visits(spool, keys)}
     for file in sorted((data / "names").glob("*.visits")):
         with OpenVisits(file) as kept:
-            visits |= {visit for visit, given in kept.names().items() if given == name}
+            visits |= {visit for visit, given in kept.names().items() if name_key(given) in keys}
     with StoreReader(path) as reader, StoreWriter(path) as store:
+        names = _spellings(store, keys)
         tracks = [
-            *reader.tracks_of(name),
+            *(track for name in names for track in reader.tracks_of(name)),
             *(track for visit in visits if (track := reader.track(visit)) is not None),
         ]
         segments = sum(
             _erase_recorded(recordings, track) for track in {track.visit: track for track in tracks}.values()
         )
-        found = store.erase_person(name, visits)
+        found = store.erase_person(*names, also=visits)
     return [
         Erased(str(path), found, "stored visits"),
         Erased(str(recordings), segments, "recording segments"),
@@ -103,13 +138,17 @@ def _publisher_spools(data: Path) -> list[Path]:
     return sorted((data / "names").glob("*.spool"))
 
 
-def _pending_visits(path: Path, name: str) -> set[str]:
+def _pending_visits(path: Path, keys: Set[str]) -> set[str]:
     """Visits of a person with a pending event."""
+
+    def is_named(name: str) -> bool:
+        return name_key(name) in keys
+
     spool, found, row = Spool(path), set(), 0
     try:
         while page := spool.after(row, 256):
             row = page[-1].row
-            found |= {visit for entry in page if (visit := named_visit(entry.header, name)) is not None}
+            found |= {visit for entry in page if (visit := named_visit(entry.header, is_named)) is not None}
     finally:
         spool.close()
     return found

@@ -47,11 +47,12 @@ def renamed_line(line: bytes, new_name: Callable[[str], str | None]) -> bytes | 
     return msgspec.json.encode(fields | {"name": now, "before": earlier})
 
 
-def named_visit(line: bytes, name: str) -> str | None:
-    """Visit id of a worker's line, if it contains the name."""
+def named_visit(line: bytes, is_named: Callable[[str], bool]) -> str | None:
+    """Visit id of a worker's line, if it contains a name for which ``is_named`` holds."""
     fields = _decoded(line)
-    visit = fields.get("visit")
-    return visit if isinstance(visit, str) and name in (fields.get("name"), fields.get("before")) else None
+    visit, names = fields.get("visit"), (fields.get("name"), fields.get("before"))
+    found = any(isinstance(name, str) and is_named(name) for name in names)
+    return visit if isinstance(visit, str) and found else None
 
 
 def _decoded(line: bytes) -> dict[str, object]:

@@ -6,18 +6,21 @@ import os
 import resource
 import signal
 import socket
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic, sleep, time
 
 import numpy as np
+import pytest
 
 from facegate.maintenance.backups import FOLDER, back_up
 from facegate.maintenance.files import data_files
 from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.records import FaceSample
 
-from ..helpers import PATIENCE_S
+from ..helpers import PATIENCE_S, facegate
 from .serving import Served, served
 
 KILLS = {"worker": 20, "gate": 5}
@@ -131,3 +134,28 @@ def test_a_damaged_gallery_is_replaced_at_start_and_every_page_says_so(tmp_path:
         assert "people.db was damaged (file is not a database)" in notice and "the backup of" in notice
         assert [person["name"] for person in console.get("/people")] == ["Ann"]
     assert "damaged file replaced" in (tmp_path / "data.log").read_text()
+
+
+def set_password(data: Path) -> None:
+    command = [sys.executable, "-m", "facegate", "serve", "--data", data, "--set-password", "ada"]
+    subprocess.run(command, input=b"a long password\n", check=True)
+
+
+@pytest.mark.parametrize("harm", ["random", "repaired", "empty", "gone"])
+def test_a_console_stays_locked_after_its_accounts_are_lost(tmp_path: Path, harm: str) -> None:
+    data = tmp_path / "data"
+    set_password(data)
+    file = data / "accounts.db"
+    if harm == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(b"" if harm == "empty" else np.random.default_rng(1).bytes(file.stat().st_size))
+    if harm == "repaired":
+        assert facegate("doctor", "--data", data, "--repair").returncode == 0
+    with served(data) as console:
+        assert console.api("GET", "/people").status == 401
+        assert console.get("/session")["needed"]
+        assert "nobody can log in" in console.log.read_text()
+        set_password(data)
+        login = console.api("POST", "/session", {"name": "ada", "password": "a long password"})
+        assert login.status == 200, login.body

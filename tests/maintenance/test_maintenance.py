@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Event, Thread
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from facegate.console.security.accounts import Accounts
+from facegate.console.server import make_folder
 from facegate.database import connect
 from facegate.errors import StoreError
 from facegate.maintenance.backups import (
@@ -21,18 +23,28 @@ from facegate.maintenance.backups import (
     KEPT,
     automatic,
     back_up,
-    forget_in_backups,
     make_backup,
+    read_manifest,
     restore,
 )
 from facegate.maintenance.doctor import diagnose
-from facegate.maintenance.files import ACCOUNTS, GALLERY, SPOOL, STORE, data_files, examine, notes, set_aside
+from facegate.maintenance.files import (
+    ACCOUNTS,
+    GALLERY,
+    SPOOL,
+    STORE,
+    Locations,
+    data_files,
+    examine,
+    notes,
+    remember_locations,
+    set_aside,
+)
 from facegate.maintenance.recovery import heal, heal_all, salvage
 from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.records import FaceSample
-from facegate.recognition.enrollment.unknowns import UnknownStore
 from facegate.sinks.spool import Spool
-from facegate.sinks.wire import EncodedShot
+from facegate.sinks.wire import SOFTWARE, EncodedShot
 from facegate.store.reader import StoreReader
 from facegate.store.records import VisitUpdate
 from facegate.store.writer import StoreWriter
@@ -201,17 +213,8 @@ def test_a_file_in_use_is_not_set_aside(folder: Path) -> None:
     path = folder / "people.db"
     with GalleryStore(path), pytest.raises(StoreError, match="in use by this process"):
         set_aside(path)
-    code = (
-        "import sys, pathlib; from facegate.recognition.enrollment.gallery_store import GalleryStore\n"
-        "people = GalleryStore(pathlib.Path(sys.argv[1])); print('open', flush=True); sys.stdin.read()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as child:
-        assert child.stdout is not None and child.stdout.readline() == b"open\n"
-        with pytest.raises(StoreError, match="in use by another process: stop it"):
-            set_aside(path)
-        child.communicate()
+    with open_elsewhere(path), pytest.raises(StoreError, match="in use by another process: stop it"):
+        set_aside(path)
     aside = set_aside(path)
     assert aside.is_file() and not path.exists()
 
@@ -238,19 +241,6 @@ def test_a_damaged_file_takes_no_good_backup_away(folder: Path) -> None:
     assert automatic(backups) == [kept] and not list(backups.glob("*.part"))
 
 
-def test_who_is_removed_everywhere_is_in_no_automatic_backup(folder: Path) -> None:
-    with UnknownStore(folder / "people.db") as unknowns:
-        unknowns.keep("r/door/1", "door", NOW, 90, look(1).crop, "v", np.ones(3, np.float32))
-    with StoreWriter(folder / "store.db") as store:
-        store.update_visits([news(5, "person 05")])
-    backup = back_up(folder / FOLDER, data_files(folder), NOW)
-    assert backup is not None
-    assert forget_in_backups(folder / FOLDER, "person 05") == 1
-    assert "person 05" not in names(backup / "people.db")
-    for path in backup.iterdir():
-        assert b"person 05" not in path.read_bytes()
-
-
 def test_the_verbs(folder: Path, tmp_path: Path) -> None:
     done = facegate("backup", str(tmp_path / "kept"), "--data", str(folder))
     assert done.returncode == 0 and "people.db: " in done.stdout
@@ -271,3 +261,100 @@ def test_the_verbs(folder: Path, tmp_path: Path) -> None:
     refused = facegate("restore", str(tmp_path / "kept"), "--data", str(folder))
     assert refused.returncode == 1 and "nothing was restored" in refused.stderr
     assert GALLERY.what == "gallery"
+
+
+def test_files_outside_the_data_folder_are_in_the_backup_and_the_check(folder: Path, tmp_path: Path) -> None:
+    """As the console of this folder uses them, which are those of its last start."""
+    gallery, config = tmp_path / "shared" / "people.db", tmp_path / "shared" / "cameras.yaml"
+    gallery.parent.mkdir(mode=0o700)
+    (folder / "people.db").rename(gallery)
+    (folder / "facegate.yaml").rename(config)
+    told = facegate("backup", tmp_path / "first", "--data", folder)
+    assert told.returncode == 0 and "not in the backup" in told.stderr and "--gallery" in told.stderr
+    assert "no gallery in the data folder; give it with --gallery" in facegate("doctor", "--data", folder).stdout
+    remember_locations(folder, Locations(gallery, config))
+    done = facegate("backup", tmp_path / "second", "--data", folder)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    saved = {file.name for file in read_manifest(tmp_path / "second").files}
+    assert saved == {"people.db", "store.db", "accounts.db", "shots.spool", "facegate.yaml"}
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "second").iterdir()} == {0o600}
+    assert f"{gallery}: sound gallery" in facegate("doctor", "--data", folder).stdout
+    gallery.unlink()
+    failed = facegate("doctor", "--data", folder)
+    assert failed.returncode == 1 and f"error   {gallery}: no such file" in failed.stdout
+    failed = facegate("backup", tmp_path / "third", "--data", folder)
+    assert failed.returncode == 1 and f"not in the backup: {gallery}: no such file" in failed.stderr
+    with GalleryStore(gallery, create=True), open_elsewhere(gallery):
+        back = facegate("restore", tmp_path / "second", "--data", folder)
+    assert f"{gallery}: restored; a running process that uses it takes it over" in back.stdout, back.stderr
+    assert f"{config}: restored\n" in back.stdout and len(names(gallery)) == 30
+    other = facegate("restore", tmp_path / "second", "--data", tmp_path / "other")
+    assert f"{tmp_path / 'other' / 'people.db'}: restored\n" in other.stdout
+
+
+@contextmanager
+def open_elsewhere(path: Path) -> Iterator[None]:
+    """Another process has a gallery open."""
+    code = (
+        "import sys, pathlib; from facegate.recognition.enrollment.gallery_store import GalleryStore\n"
+        "people = GalleryStore(pathlib.Path(sys.argv[1])); print('open', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None and child.stdout.readline() == b"open\n"
+        yield
+        child.communicate()
+
+
+def test_the_doctor_reports_a_wrong_folder_and_a_full_disk(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.yaml"
+    file.touch()
+    for wrong, text in ((tmp_path / "nodata", "no such folder"), (file, "not a folder")):
+        found = facegate("doctor", "--data", wrong)
+        assert found.returncode == 1 and f"error   {wrong}: {text}; give the --data" in found.stdout
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 4096}))
+    lines = [line.text for line in diagnose(folder, data_files(folder), [], NOW) if line.level == "error"]
+    assert lines == [f"{folder}: the disk is full, 0 MB free; free disk space"]
+
+
+@pytest.mark.parametrize("name", ["shots.spool", "store.db", "people.db"])
+@pytest.mark.parametrize("backed_up", [False, True])
+def test_check_and_repair_agree_on_an_empty_file(name: str, backed_up: bool, folder: Path) -> None:
+    if backed_up:
+        assert back_up(folder / FOLDER, data_files(folder), NOW)
+    (folder / name).write_bytes(b"")
+    can_repair = backed_up and name != "shots.spool"  # spools are not backed up
+    found = facegate("doctor", "--data", folder)
+    assert found.returncode == can_repair, found.stdout
+    assert (f"warning {folder / name}: empty, and there is no backup" in found.stdout) == (not can_repair)
+    repaired = facegate("doctor", "--data", folder, "--repair")
+    assert repaired.returncode == 0 and ("fixed   " in repaired.stdout) == can_repair
+    assert facegate("doctor", "--data", folder).returncode == 0
+
+
+def test_a_backup_that_is_not_whole_or_newer_is_reported(folder: Path, tmp_path: Path) -> None:
+    make_backup(data_files(folder), tmp_path / "kept", NOW)
+    manifest = tmp_path / "kept" / "backup.json"
+    manifest.write_text(manifest.read_text().replace(f'"{SOFTWARE}"', '"99.1.0"'))
+    done = facegate("restore", tmp_path / "kept", "--data", tmp_path / "other")
+    assert done.returncode == 0 and "was made by facegate 99.1.0, newer than this one: upgrade it" in done.stderr
+    for name in ("people.db", "facegate.yaml"):
+        (tmp_path / "kept" / name).unlink()
+        refused = facegate("restore", tmp_path / "kept", "--data", tmp_path / "other")
+        assert refused.returncode == 1
+        assert f"{tmp_path / 'kept' / name} is missing: nothing was restored" in refused.stderr
+        (tmp_path / "kept" / name).write_bytes((folder / name).read_bytes())
+
+
+def test_a_data_folder_is_private_also_if_it_existed(tmp_path: Path) -> None:
+    new, own, foreign = (tmp_path / name for name in ("new", "own", "foreign"))
+    for path in (own, foreign):
+        path.mkdir(mode=0o755)
+    (foreign / "photo.jpg").touch()
+    modes = [make_folder(path).data.stat().st_mode & 0o777 for path in (new, own, foreign)]
+    assert modes == [0o700, 0o700, 0o755], "a folder with other files is not taken over"
+    own.chmod(0o755)
+    assert make_folder(own).data.stat().st_mode & 0o777 == 0o700

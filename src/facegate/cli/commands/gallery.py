@@ -301,23 +301,19 @@ def remove(
     facegate gallery remove people.db "Ann Smith" --everywhere --spool gate.spool --results names.jsonl
     """
     if not everywhere:
+        if spool or results or data:
+            raise ConfigError("--spool, --results and --data need --everywhere: add it, or omit them")
         with _opened(gallery) as people:
             sys.stdout.write(f"{name} removed with {count(people.remove(name), 'picture')}\n")
         return
-    from facegate.maintenance.backups import FOLDER, forget_in_backups
+    from facegate.maintenance.erasure import erase_person
     from facegate.recognition.embedders import load_embedder
-    from facegate.recognition.enrollment.erasure import erase_everywhere
-    from facegate.recognition.enrollment.records import Erased
 
-    model = load_embedder(embedder, card)
-    erased = erase_everywhere(gallery, name, model, model.threshold, spool or (), results or (), data)
-    copies = gallery.absolute().parent / FOLDER
-    erased.insert(0, Erased(str(copies), forget_in_backups(copies, name), "automatic backups"))
+    erased = erase_person(gallery, name, load_embedder(embedder, card), spool or (), results or (), data)
     if as_json:
         print_json(erased)
-        return
-    for place in erased:
-        sys.stdout.write(f"{place.place}: {place.found} {place.what} removed\n")
+    else:
+        sys.stdout.writelines(f"{place.place}: {place.what} removed: {place.found}\n" for place in erased)
 
 
 @app.command()
@@ -332,8 +328,9 @@ def rename(
     \b
     facegate gallery rename people.db ann "Ann Smith" --data facegate-data
     """
-    from facegate.recognition.enrollment.stored_visits import rename_stored
+    from facegate.recognition.enrollment.stored_visits import check_data, rename_stored
 
+    check_data(data)
     with _opened(gallery) as people:
         people.rename(name, new)
     rename_stored(data, name, new)
@@ -352,10 +349,12 @@ def merge(
     \b
     facegate gallery merge people.db "A. Smith" "Ann Smith"
     """
-    from facegate.recognition.enrollment.stored_visits import rename_stored
+    from facegate.recognition.enrollment.stored_visits import check_data, rename_stored
 
+    check_data(data)
     with _opened(gallery) as people:
         moved = people.merge(name, into)
+        into = people.spelling(into)
     rename_stored(data, name, into)
     sys.stdout.write(f"{name} merged into {into}: {count(moved, 'picture')} moved\n")
 

@@ -19,11 +19,11 @@ DataOption = Annotated[
     typer.Option(help="Data folder of 'facegate serve' or 'run --data'.", show_default="~/.local/share/facegate"),
 ]
 GalleryOption = Annotated[
-    Path | None, typer.Option(help="Gallery file, if it is outside the data folder.", show_default="DATA/people.db")
+    Path | None, typer.Option(help="Gallery file, if it is outside the data folder.", show_default="as last served")
 ]
 ConfigOption = Annotated[
     Path | None,
-    typer.Option(help="Configuration file, if it is outside the data folder.", show_default="DATA/facegate.yaml"),
+    typer.Option(help="Configuration file, if it is outside the data folder.", show_default="as last served"),
 ]
 
 
@@ -40,13 +40,20 @@ def backup(
     facegate backup before-update --data /srv/facegate
     """
     from facegate.maintenance.backups import make_backup
+    from facegate.maintenance.doctor import missing_files
     from facegate.maintenance.files import data_files
 
-    files = data_files(_folder(data), gallery, config)
+    where = _folder(data)
+    files = data_files(where, gallery, config)
     if not files:
-        raise ConfigError(f"{_folder(data)} contains nothing to back up; give another --data")
+        raise ConfigError(f"{where} contains nothing to back up; give another --data")
+    paths = {file.name: file.path for file in files}
     for saved in make_backup(files, folder, time()).files:
-        sys.stdout.write(f"{saved.name}: {saved.bytes} bytes\n")
+        sys.stdout.write(f"{saved.name}: {saved.bytes} bytes from {paths[saved.name]}\n")
+    missing = list(missing_files(where, gallery, config))
+    for line in missing:
+        sys.stderr.write(f"not in the backup: {line.text}\n")
+    raise typer.Exit(ExitCode.REFUSED if any(line.level == "error" for line in missing) else ExitCode.DONE)
 
 
 def restore(
@@ -63,15 +70,18 @@ def restore(
     facegate restore /mnt/usb/facegate-1
     facegate restore ~/.local/share/facegate/backups/000012-20260701T030000Z
     """
-    from facegate.maintenance.backups import FOLDER, back_up, read_manifest
+    from facegate.maintenance.backups import FOLDER, back_up, is_newer, read_manifest
     from facegate.maintenance.backups import restore as restore_backup
-    from facegate.maintenance.files import ACCOUNTS, GALLERY, SPOOL, STORE, DataFile, data_files, examine
+    from facegate.maintenance.files import ACCOUNTS, GALLERY, SPOOL, STORE, DataFile, data_files, examine, locate
 
     where = _folder(data)
+    known, manifest = locate(where, gallery, config), read_manifest(folder)
+    if is_newer(manifest):
+        sys.stderr.write(f"{folder} was made by facegate {manifest.software}, newer than this one: upgrade it\n")
     kinds = {"people.db": GALLERY, "store.db": STORE, "accounts.db": ACCOUNTS}
-    places = {"people.db": gallery, "facegate.yaml": config}
+    places = {"people.db": known.gallery, "facegate.yaml": known.config}
     targets = []
-    for name in (saved.name for saved in read_manifest(folder).files):
+    for name in (saved.name for saved in manifest.files):
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise ConfigError(f"{folder} is not a facegate backup: its manifest names {name}")
         kind = SPOOL if name.endswith(".spool") else kinds.get(name)
@@ -101,13 +111,16 @@ def doctor(
     facegate doctor --data /srv/facegate --repair
     """
     from facegate.maintenance.backups import FOLDER
-    from facegate.maintenance.doctor import diagnose
-    from facegate.maintenance.files import data_files
+    from facegate.maintenance.doctor import diagnose, missing_files
+    from facegate.maintenance.files import data_files, locate
 
     where = _folder(data)
-    folders = list(dict.fromkeys([where / FOLDER, (gallery or where / "people.db").absolute().parent / FOLDER]))
-    failed = False
-    for line in diagnose(where, data_files(where, gallery, config), folders, time(), repair=repair):
+    beside = locate(where, gallery, config).gallery.absolute().parent
+    folders = list(dict.fromkeys([where / FOLDER, beside / FOLDER]))
+    failed, missing = False, missing_files(where, gallery, config)
+    for line in diagnose(
+        where, data_files(where, gallery, config), folders, time(), repair=repair, missing=missing
+    ):
         failed = failed or line.level == "error"
         sys.stdout.write(f"{line.level:8}{line.text}\n")
         sys.stdout.flush()
