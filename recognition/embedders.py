@@ -25,8 +25,8 @@ from facegate.detectors.align import ARCFACE_TEMPLATE, CROP_SIZE, similarity_tra
 from facegate.errors import ConfigError, ModelError, os_errors
 from facegate.extras import installed, require
 from facegate.inference import session
+from facegate.paths import decode_yaml
 from facegate.pipeline.records import Floats, Image, contiguous
-from facegate.pipeline.yaml_text import decode_yaml
 from facegate.scoring.engine import Scorer, load_scorer
 from facegate.scoring.families import DEFAULT_MODEL
 
