@@ -1,8 +1,7 @@
 """Face recognition models behind one protocol: aligned crops in, unit embeddings out.
 
-Four kinds: the embedding of facegate's own model, any ONNX or OpenVINO IR model described by a card, the
-recognition model of a local insightface pack, and dlib's ResNet, whose weights are part of a package. Nothing is
-downloaded.
+Four kinds: the embedding of facegate's own model, any ONNX or OpenVINO IR model with a card, the model of a local
+insightface pack, and dlib's ResNet, whose weights are part of a package. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -32,8 +31,7 @@ from facegate.scoring.families import DEFAULT_MODEL
 
 CARDS = "facegate.recognition"
 BATCH = 8
-CARD_SUFFIXES = (".onnx.yaml", ".xml.yaml")
-"""Of the shipped cards."""
+CARD_SUFFIXES = (".onnx.yaml", ".xml.yaml")  # of the shipped cards
 INSIGHTFACE_THRESHOLD = 0.40
 """Typical similarity threshold of ArcFace models; override it with ``--threshold``."""
 
