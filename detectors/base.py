@@ -21,8 +21,16 @@ class Detector(Protocol):
 
     name: str
 
-    def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
-        """Return the faces of each ``(H, W, 3)`` RGB image, in pixels of that image, most confident first."""
+    smallest_px: float
+    """Width of the smallest face that is found reliably, in pixels of the image."""
+
+    def detect(
+        self, images: Sequence[Image], known: Sequence[Sequence[Box]] | None = None
+    ) -> list[list[Detection]]:
+        """Return the faces of each ``(H, W, 3)`` RGB image, in pixels of that image, most confident first.
+
+        ``known``: boxes in each image of faces that need not be found again; a detector may save their cost.
+        """
         ...
 
     def detect_near(
@@ -59,7 +67,7 @@ def same_face(a: Box, b: Box, least: float = FOLLOWED_IOU) -> bool:
 
 
 def load_detector(
-    kind: str = "auto", path: Path | None = None, *, max_side: int = 640, min_face_px: int = 32
+    kind: str = "auto", path: Path | None = None, *, max_side: int | None = 640, min_face_px: int = 32
 ) -> Detector:
     """Load a detector.
 
@@ -68,7 +76,7 @@ def load_detector(
             ``insightface`` extra are installed, YuNet if ``path`` names its ONNX file, and the built-in MTCNN
             otherwise.
         path: the YuNet ONNX file, or the insightface pack's directory.
-        max_side: detection runs on the image shrunk to this longer side; crops still come from full resolution.
+        max_side: detection runs on the image shrunk to this longer side; ``None`` never shrinks it.
         min_face_px: smallest face detected, in pixels of the shrunk image (MTCNN only).
 
     Raises:

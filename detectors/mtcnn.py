@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from facegate.cpu import threads
 from facegate.detectors import face_window
+from facegate.detectors.atlas import P_SIDE, Atlas, Tile, pack
 from facegate.detectors.base import make_detection, same_face
 from facegate.detectors.torch_free_graph import Network, build
 from facegate.errors import ModelError
@@ -39,12 +40,16 @@ SAME_IOU = 0.4
 """Overlap (IoU) above which two boxes are of one face."""
 MAX_DRIFT = 0.8
 """Overlap (IoU) with its expected box below which a face is refined again at its new box."""
+KNOWN_THRESHOLD = 0.5
+"""O-Net score of a face near its expected place: known faces are not lost for a score that varies around 0.7."""
 MIN_STAGE_SCORE = 0.1
 """O-Net score below which no face is near."""
 OUTSIDE = (127.0, 127.0, 127.0)
 """Padding beyond the picture: zero input for these networks."""
-P_WINDOW = np.array([0, 0, 12, 12], np.float32)
+P_WINDOW = np.array([0, 0, P_SIDE, P_SIDE], np.float32)
 """Receptive field of P-Net at each position."""
+KNOWN_IOU = 0.3
+"""Overlap (IoU) with a known face from which a proposal is not examined."""
 MAX_PROPOSALS = 512
 """Per image, after P-Net: bounds the work that a noisy picture can cause."""
 
@@ -86,10 +91,10 @@ class MtcnnDetector:
 
     name = "mtcnn"
 
-    def __init__(self, *, max_side: int = 640, min_face_px: int = 32, weights: Path | None = None) -> None:
+    def __init__(self, *, max_side: int | None = 640, min_face_px: int = 32, weights: Path | None = None) -> None:
         directory = weights or weights_directory()
         self._max_side = max_side
-        self._min_face_px = min_face_px
+        self.smallest_px = float(min_face_px)
         graphs = (
             build(load_weights("pnet", directory), [(2, True), None, None], None),
             build(load_weights("rnet", directory), [(3, True), (3, False), None], 24),
@@ -97,22 +102,27 @@ class MtcnnDetector:
         )
         self._pnet, self._rnet, self._onet = (Network(graph, threads()) for graph in graphs)
 
-    def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
+    def detect(
+        self, images: Sequence[Image], known: Sequence[Sequence[Box]] | None = None
+    ) -> list[list[Detection]]:
         """See :class:`facegate.detectors.base.Detector`."""
         results: list[list[Detection]] = [[] for _ in images]
+        if not images:
+            return results
         shrunk = [shrink_to(image, self._max_side) for image in images]
-        by_size: dict[tuple[int, ...], list[int]] = {}
-        for index, (small, _) in enumerate(shrunk):
-            by_size.setdefault(small.shape, []).append(index)
-        for indices in by_size.values():
-            group = [shrunk[i][0] for i in indices]
-            proposed, owner = self._refine(group, *self._propose(group))
-            boxes, points, scores = self._finalize(group, proposed, owner)
-            sure = np.flatnonzero(scores > O_THRESHOLD)
-            for i in sure[_best(boxes[sure], scores[sure], owner[sure], SAME_IOU)].tolist():
-                index = indices[int(owner[i])]
-                scale, shape = shrunk[index][1], images[index].shape
-                results[index].append(make_detection(boxes[i], float(scores[i]), points[i], scale, shape))
+        group = [small for small, _ in shrunk]
+        boxes, owner = self._propose(group)
+        if known is not None and any(known):
+            places = [(i, np.array(box) * shrunk[i][1]) for i, boxes in enumerate(known) for box in boxes]
+            new = _apart(boxes, owner, np.array([i for i, _ in places]), np.stack([box for _, box in places]))
+            boxes, owner = boxes[new], owner[new]
+        boxes, owner = self._refine(group, boxes, owner)
+        boxes, points, scores = self._finalize(group, boxes, owner)
+        sure = np.flatnonzero(scores > O_THRESHOLD)
+        for i in sure[_best(boxes[sure], scores[sure], owner[sure], SAME_IOU)].tolist():
+            index = int(owner[i])
+            scale, shape = shrunk[index][1], images[index].shape
+            results[index].append(make_detection(boxes[i], float(scores[i]), points[i], scale, shape))
         return results
 
     def detect_near(
@@ -131,7 +141,7 @@ class MtcnnDetector:
         boxes, points, scores = self._finalize(group, _square(placed), owner)
         away = np.flatnonzero(_overlaps(boxes, placed) < MAX_DRIFT)
         boxes[away], points[away], scores[away] = self._finalize(group, _square(boxes[away]), owner[away])
-        sure = np.flatnonzero(scores > O_THRESHOLD)
+        sure = np.flatnonzero(scores > KNOWN_THRESHOLD)
         kept = set(sure[_best(boxes[sure], scores[sure], owner[sure], SAME_IOU)].tolist())
         results: list[list[Detection | None]] = [[] for _ in images]
         for row, (i, box) in enumerate(places):
@@ -146,31 +156,35 @@ class MtcnnDetector:
         return results
 
     def _propose(self, images: list[Image]) -> tuple[Floats, Owners]:
-        """P-Net over the pyramid: return square boxes ``(K, 4)`` and their images ``(K,)``."""
-        height, width = images[0].shape[:2]
-        scale = 12.0 / self._min_face_px
-        boxes, scores, owners, levels = [], [], [], images
-        while min(height, width) * scale >= 12:
-            size = (max(12, round(width * scale)), max(12, round(height * scale)))
-            levels = [shrink(level, size) for level in levels]
-            offset_map, logits = self._pnet(levels)
-            probability = _probability(logits)
-            owner, row, column = np.nonzero(probability > P_THRESHOLD)
-            score = probability[owner, row, column]
-            corner = np.stack([column, row, column, row], 1).astype(np.float32) * 2 + P_WINDOW
-            box = corner + offset_map[owner, :, row, column] * 12
-            box /= np.array([size[0] / width, size[1] / height] * 2, np.float32)
-            keep = _best(box, score, owner, 0.5)
-            boxes.append(box[keep])
-            scores.append(score[keep])
-            owners.append(owner[keep])
-            scale *= PYRAMID_STEP
-        if not boxes:
+        """P-Net over the pyramids: return square boxes ``(K, 4)`` and their images ``(K,)``."""
+        tiles: list[Tile] = []
+        for index, image in enumerate(images):
+            height, width = image.shape[:2]
+            scale, level = 12.0 / self.smallest_px, image
+            while min(height, width) * scale >= P_SIDE:
+                size = (max(P_SIDE, round(width * scale)), max(P_SIDE, round(height * scale)))
+                level = shrink(level, size)
+                tiles.append(Tile(index, level, size[0] / width, size[1] / height))
+                scale *= PYRAMID_STEP
+        found = [self._propose_in(atlas) for atlas in pack(tiles)]
+        if not found:
             return np.empty((0, 4), np.float32), np.empty(0, np.int64)
-        box, score, owner = np.concatenate(boxes), np.concatenate(scores), np.concatenate(owners)
+        box, score, owner = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
         keep = _best(box, score, owner, 0.7)
         keep = np.concatenate([keep[owner[keep] == i][:MAX_PROPOSALS] for i in range(len(images))])
         return _square(box[keep]), owner[keep]
+
+    def _propose_in(self, atlas: Atlas) -> tuple[Floats, Floats, Owners]:
+        """P-Net over one atlas: return boxes, scores and their images."""
+        offset_map, logits = self._pnet([atlas.picture])
+        row, column = np.nonzero(_probability(logits)[0] > P_THRESHOLD)
+        tile = atlas.tile_at(column * 2, row * 2)
+        row, column, tile = (values[tile >= 0] for values in (row, column, tile))
+        corner = np.stack([column, row, column, row], 1).astype(np.float32) * 2 - atlas.corners[tile] + P_WINDOW
+        box = (corner + offset_map[0, :, row, column] * 12) / atlas.scales[tile]
+        score = _probability(logits)[0, row, column]
+        keep = _best(box, score, tile, 0.5)
+        return box[keep], score[keep], atlas.owners[tile[keep]]
 
     def _refine(self, images: list[Image], boxes: Floats, owner: Owners) -> tuple[Floats, Owners]:
         """R-Net: reject and adjust boxes."""
@@ -214,6 +228,16 @@ def _best(boxes: Floats, scores: Floats, owner: Owners, iou: float) -> NDArray[n
     of: Any = owner.astype(np.int32)
     found = np.asarray(cv2.dnn.NMSBoxesBatched(places, sure, of, 0.0, iou), np.int64).reshape(-1)
     return found[np.argsort(-scores[found], kind="stable")]
+
+
+def _apart(boxes: Floats, owner: Owners, known_owner: Owners, known: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which boxes are not of a known face of the same image."""
+    size = np.minimum(boxes[:, None, 2:], known[None, :, 2:]) - np.maximum(boxes[:, None, :2], known[None, :, :2])
+    common = np.clip(size, 0, None).prod(2)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)[:, None] + (known[:, 2:] - known[:, :2]).prod(1)[None]
+    same = (common > KNOWN_IOU * (areas - common)) & (owner[:, None] == known_owner[None])
+    apart: NDArray[np.bool_] = ~same.any(1)
+    return apart
 
 
 def _overlaps(a: Floats, b: Floats) -> Floats:

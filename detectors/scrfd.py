@@ -36,12 +36,17 @@ def _detector_file(pack: Path) -> Path | None:
     return files[0] if files else None
 
 
+MAX_SIDE = 640
+"""Longer side of what the network sees where nothing else is said; larger pictures are shrunk."""
+
+
 class ScrfdDetector:
     """SCRFD with key points, at a square input of ``max_side`` (a multiple of 32)."""
 
     name = "scrfd"
+    smallest_px = 24.0
 
-    def __init__(self, path: Path, *, max_side: int = 640, min_confidence: float = 0.4) -> None:
+    def __init__(self, path: Path, *, max_side: int | None = 640, min_confidence: float = 0.4) -> None:
         require("insightface", "detector 'scrfd'")
         from insightface.model_zoo import get_model
 
@@ -56,11 +61,13 @@ class ScrfdDetector:
             raise ModelError(f"cannot load ONNX model {file}: {error}") from error
         if model is None or not hasattr(model, "use_kps") or not model.use_kps:
             raise ModelError(f"{file} is not SCRFD with key points: use a model with nine or fifteen outputs")
-        side = max(32, max_side // 32 * 32)
+        side = max(32, (max_side or MAX_SIDE) // 32 * 32)
         model.prepare(ctx_id=-1, input_size=(side, side), det_thresh=min_confidence)
         self._model = model
 
-    def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
+    def detect(
+        self, images: Sequence[Image], known: Sequence[Sequence[Box]] | None = None
+    ) -> list[list[Detection]]:
         """See :class:`facegate.detectors.base.Detector`; insightface takes images one by one."""
         return [self._detect_one(image) for image in images]
 

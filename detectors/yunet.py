@@ -18,8 +18,9 @@ class YuNetDetector:
     """YuNet (libfacedetection.train): small, fast, any image size."""
 
     name = "yunet"
+    smallest_px = 24.0
 
-    def __init__(self, path: Path, *, max_side: int = 640, min_confidence: float = 0.4) -> None:
+    def __init__(self, path: Path, *, max_side: int | None = 640, min_confidence: float = 0.4) -> None:
         if not path.is_file():
             raise ModelError(f"no YuNet model at {path}: set the path of its ONNX file")
         self._max_side = max_side
@@ -35,7 +36,9 @@ class YuNetDetector:
         finally:
             cv2.utils.logging.setLogLevel(level)
 
-    def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
+    def detect(
+        self, images: Sequence[Image], known: Sequence[Sequence[Box]] | None = None
+    ) -> list[list[Detection]]:
         """See :class:`facegate.detectors.base.Detector`; images are taken one by one."""
         return [self._detect_one(image) for image in images]
 

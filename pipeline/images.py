@@ -81,9 +81,9 @@ def shrink(image: Image, size: tuple[int, int]) -> Image:
     return contiguous(picture)
 
 
-def shrink_to(image: Image, longer_side: int) -> tuple[Image, float]:
+def shrink_to(image: Image, longer_side: int | None) -> tuple[Image, float]:
     """Return ``image`` with its longer side at most ``longer_side`` pixels, and the scale applied (<= 1)."""
-    scale = min(1.0, longer_side / max(image.shape[:2]))
+    scale = 1.0 if longer_side is None else min(1.0, longer_side / max(image.shape[:2]))
     if scale == 1.0:
         return image, 1.0
     return shrink(image, (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))), scale

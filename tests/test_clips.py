@@ -58,7 +58,7 @@ def test_the_singer_and_the_pianist_are_named(data: Path, tmp_path: Path) -> Non
 
 
 def test_a_known_person_is_named_and_strangers_are_not(data: Path, tmp_path: Path) -> None:
-    """MobileFaceNet-y1 at its card's threshold, three cameras in one process."""
+    """Intel's recognizer, which has a license for any use, at a guaranteed rate; three cameras in one process."""
     clips = data / "clips"
     source = cameras(
         tmp_path,
@@ -68,7 +68,8 @@ def test_a_known_person_is_named_and_strangers_are_not(data: Path, tmp_path: Pat
             "stranger-2": clips / "1034_03_006_jet_li.avi",
         },
     )
-    _, lines = recognize(data, tmp_path, source, str(data / "models" / "mobilefacenet-y1.onnx"))
+    intel = data / "models" / "face-reidentification-retail-0095.xml"
+    _, lines = recognize(data, tmp_path, source, str(intel))
     named = {(line["camera"], line["name"]) for line in lines if line["name"] is not None}
     assert named == {("Bill_Gates", "Bill_Gates")}
 

@@ -12,8 +12,9 @@ the face (the length of their own embeddings of the clean picture, and how well 
 *survival*, the cosine between the view and its clean self.
 
 The paths of the patch tokens are trained too: over a batch, and over its clean views alone, the logarithm of the
-ViTNT-FIQA score is to correlate with the sum of those two numbers. So the score that reads steadiness finds it. So
-that 8 bits agree with 32, every second step rounds the inputs of the token paths' products.
+ViTNT-FIQA score is to correlate with the sum of those two numbers and of the length of the student's own embedding.
+So the score that reads steadiness finds it. Every second step rounds the inputs of the token paths' products, so
+that 8 bits agree with 32.
 
 Resumable at any step and deterministic from the seed: a view depends on the sample's number alone.
 """
@@ -40,7 +41,7 @@ from facegate.scoring.network.vit import FaceViT
 from facegate.scoring.vitnt import attention_received, image_quality
 from facegate.training.batches import Batch, BatchMaker, Facts
 from facegate.training.inherit import inherit
-from facegate.training.recipe import FUSION, MEAN, SCORED_BLOCKS, STD, Recipe, student_architecture
+from facegate.training.recipe import FUSION, LENGTH_SHARE, MEAN, SCORED_BLOCKS, STD, Recipe, student_architecture
 from facegate.training.rounding import Rounding
 from facegate.training.teachers.openvino_ir import IrNetwork
 from facegate.training.teachers.recognizers import Teacher
@@ -184,7 +185,8 @@ class Trainer:
         off = (out.estimates.float() - batch.estimates).square()
         known = (off[:, 0] * batch.known).sum() / batch.known.sum().clamp_min(1)
         survival = off[:, 1].mean()
-        raw, quality = out.raw.float().log(), batch.estimates @ self._fusion
+        length = out.embedding.detach().float().norm(dim=1)
+        raw, quality = out.raw.float().log(), batch.estimates @ self._fusion + LENGTH_SHARE * length
         # Survival decides over all views; the order among good faces is learned from good faces alone.
         steadiness = _correlation(raw[batch.known], quality[batch.known])
         good = batch.known & ~batch.changed

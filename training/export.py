@@ -22,7 +22,7 @@ from facegate.training.recipe import FUSION, MEAN, STD, student_architecture
 
 CALIBRATION_CROPS = 2000
 BLOCKS = (0, 1, 2, 3)
-"""Scored blocks, chosen with ``benchmarks/research/block_selection.py``."""
+"""Scored blocks, chosen with ``benchmarks/models/block_selection.py``."""
 AGREEMENT_CROPS = 512
 """Crops on which bf16 is compared with fp32, half of them degraded."""
 FORMATS: tuple[Dtype, Dtype] = ("fp32", "bf16")

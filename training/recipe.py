@@ -11,6 +11,9 @@ SCORED_BLOCKS = (0, 1, 2, 3)
 """Blocks over which the token paths are trained."""
 FUSION = (1.0, 8.0)
 """How the two estimates add up to one quality: how well the recognizers know the face, and survival."""
+LENGTH_SHARE = 16.0
+"""Of the length of the student's own embedding in what the token paths learn: its expected cosine with the truth
+says more about clean faces than either estimate (docs/research/model-card.md)."""
 INTEL_LENGTH, DLIB_LENGTH, AGREEMENT = 1.0, 0.8, 0.5
 """Shares of the first estimate: the length of either recognizer's embedding, and how well dlib's predicts Intel's.
 What the recognizers themselves would reach with these numbers on other people decided all of them
@@ -40,8 +43,8 @@ class Recipe(msgspec.Struct, frozen=True):
     weight_decay: float = 0.02
     map_weight: float = 0.5
     embedding_weight: float = 4.0
-    estimate_weight: float = 0.3
-    path_weight: float = 0.3
+    estimate_weight: float = 0.6
+    path_weight: float = 1.0
     """Of the term that makes steady tokens mean a good face."""
     rounding_from: int = 20_000
     """Samples after which every second step rounds the inputs of the token paths' products to 8 bits."""

@@ -1,4 +1,4 @@
-"""What a look costs when known faces are followed between searches, and what is missed by that.
+"""What detection costs when known faces are tracked and only what changed is searched, and what is missed.
 
     python -m benchmarks.gate_cost.detection --yunet yunet_n_640_640.onnx clip.mp4 multi_face.avi
     python -m benchmarks.gate_cost.detection --yunet yunet_n_640_640.onnx --fps 25 clip.mp4
@@ -24,9 +24,14 @@ from benchmarks.host_info import cpu
 from facegate.cpu import share_cores
 from facegate.detectors.align import align
 from facegate.detectors.base import Detector, load_detector, same_face
-from facegate.pipeline.detection.scene_cuts import CutDetector
-from facegate.pipeline.detection.scheduler import MAX_DISCOVERY_DELAY_S, DetectionMode, DetectionScheduler
-from facegate.pipeline.records import Box, Detection, Image, contiguous
+from facegate.pipeline.config import DetectorConfig
+from facegate.pipeline.detection.regions import Regions
+from facegate.pipeline.detection.scheduler import MAX_DISCOVERY_DELAY_S
+from facegate.pipeline.detection.search_plan import SearchPlan
+from facegate.pipeline.observability.ledger import Ledger
+from facegate.pipeline.records import Box, Detection, Frame, FrameRef, Image, contiguous
+from facegate.pipeline.runtime.models import window_detector_of
+from facegate.pipeline.stages.detect import CameraDetection, DetectStage
 from facegate.scoring.engine import Scorer, load_scorer
 
 MIN_QUALITY = 20
@@ -45,35 +50,27 @@ def sampled_frames(path: Path, fps: float) -> list[Timed]:
 
 
 class GateRun:
-    """Runs detection as the detect stage does."""
+    """Runs the detect stage of one camera."""
 
     def __init__(self, detector: Detector) -> None:
-        self._detector = detector
-        self._attention, self._cuts = DetectionScheduler(), CutDetector()
-        self.counts = dict.fromkeys(DetectionMode, 0)
+        plan = SearchPlan(smallest_px=detector.smallest_px, min_face_px=detector.smallest_px)
+        self.camera = CameraDetection(regions=Regions(), min_face_px=0.0, plan=plan)
+        self._stage = DetectStage(detector, Ledger(), live={"clip"}, batch=1)
+        self._stage.watch("clip", self.camera)
+        self._frames = 0
 
     def look(self, image: Image, pts_s: float) -> list[Detection]:
         """The faces of one frame."""
-        look = self._attention.step(image, pts_s, cut=self._cuts.step(image))
-        faces: list[Detection] = []
-        if look is DetectionMode.TRACK_ONLY:
-            expected = self._attention.expected_boxes(pts_s)
-            found = self._detector.detect_near([image], [expected])[0] if expected else []
-            faces = [face for face in found if face is not None]
-            if not self._attention.tracked(found, pts_s):
-                look = DetectionMode.FULL_FRAME
-        if look is DetectionMode.FULL_FRAME:
-            faces = self._detector.detect([image])[0]
-            self._attention.detected(faces, pts_s)
-        self.counts[look] += 1
-        return faces
+        ref = FrameRef("clip", self._frames, pts_s, pts_s, None, image.shape[1], image.shape[0])
+        self._frames += 1
+        return [face.detection for item in self._stage.detect([Frame(ref=ref, image=image)]) for face in item.faces]
 
 
 def measure(path: Path, fps: float, mtcnn: Detector, yunet: Detector, scorer: Scorer) -> dict[str, object]:
     """One clip's figures."""
-    gate = GateRun(mtcnn)
+    gate = GateRun(window_detector_of(DetectorConfig(kind="mtcnn")))
     frames = sampled_frames(path, fps)
-    spent: dict[str, list[float]] = {"detect_region": [], "gate": [], "yunet": []}
+    spent: dict[str, list[float]] = {"search": [], "gate": [], "yunet": []}
     searched: list[list[Detection]] = []
     gated: list[list[Detection]] = []
     for pts_s, image in frames:
@@ -106,7 +103,8 @@ def measure(path: Path, fps: float, mtcnn: Detector, yunet: Detector, scorer: Sc
     return {
         "clip": path.name,
         "frames": len(frames),
-        "how": {look.value: count for look, count in gate.counts.items()},
+        "searched_frames": gate.camera.frames_searched,
+        "searched_share": round(gate.camera.plan.counts.searched_px / gate.camera.plan.counts.picture_px, 3),
         "ms_per_frame": {name: round(value, 2) for name, value in ms.items()},
         "gate_over_yunet": round(ms["gate"] / ms["yunet"], 3),
         "search_over_yunet": round(ms["search"] / ms["yunet"], 3),

@@ -161,7 +161,8 @@ def clips(data: Path) -> Pictures:
     """The largest face of frames of clips with one person each, and the photographs of four of these people."""
     detector = yunet(data)
     files: list[str] = []
-    crops, sources = [], []
+    sources: list[str] = []
+    crops: list[Image] = []
 
     def add(image: Image, person: str, source: str) -> None:
         found = detector.detect([image])[0]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from benchmarks.research.block_selection import paths
+from benchmarks.models.block_selection import paths
 from benchmarks.research.common import FMR, LIMIT, Array, begin, lfw, ratios
 from facegate.evaluation.degrade import degrade_one
 from facegate.evaluation.edc import edc

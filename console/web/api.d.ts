@@ -48,6 +48,9 @@ export interface CameraOut {
   outcomes: Record<string, number>;
   threshold: number | null;
   identity_switches: number;
+  searched_share: number;
+  searched_pixels: number;
+  deferred_pixels: number;
   loss: Record<string, any> | null;
   drift: Record<string, any> | null;
 }

@@ -114,6 +114,9 @@ class CameraOut(BaseModel):
     outcomes: dict[str, int] = {}
     threshold: int | None = None
     identity_switches: int = 0
+    searched_share: float = 0.0
+    searched_pixels: int = 0
+    deferred_pixels: int = 0
     loss: dict[str, Any] | None = None
     drift: dict[str, Any] | None = None
 

@@ -1,18 +1,25 @@
-"""Probes a source: what its stream offers, measured for a moment."""
+"""Probes a source: what its stream offers, measured for a moment, and what searching its pictures costs."""
 
 from __future__ import annotations
 
+from math import radians, tan
 from threading import Event
-from time import monotonic
+from time import monotonic, process_time
 
 import msgspec
 
+from facegate.detectors.base import Detector
 from facegate.errors import SourceError
 from facegate.pipeline.addresses import redact
 from facegate.pipeline.config import CameraConfig
+from facegate.pipeline.detection.search_plan import SearchPlan
+from facegate.pipeline.records import Image
 from facegate.pipeline.sources.aspect_ratio import aspect_ratio_advice
 from facegate.pipeline.sources.base import StreamInfo
 from facegate.pipeline.sources.factory import open_source
+
+FACE_WIDTH_M = 0.15
+"""Width of an adult's face, meters."""
 
 
 class Probe(msgspec.Struct, frozen=True):
@@ -42,10 +49,43 @@ class Probe(msgspec.Struct, frozen=True):
     clock: bool
     """Whether the camera sends capture times."""
     frames: int
+    search_ms: float | None = None
+    """CPU milliseconds of searching a whole picture at its own scale on this machine; ``None`` if not measured."""
 
 
-def probe(config: CameraConfig, seconds: float, stop: Event) -> Probe:
+def distance_m(face_px: float, width: int, view_deg: float) -> float:
+    """Return the distance in meters at which a face is ``face_px`` wide.
+
+    Args:
+        face_px: width of the face in pixels.
+        width: of the picture in pixels.
+        view_deg: horizontal field of view of the camera in degrees, less than 180.
+    """
+    return FACE_WIDTH_M * width / (2 * face_px * tan(radians(view_deg) / 2))
+
+
+def search_ms(image: Image, detector: Detector, min_face_px: float) -> float:
+    """Return the CPU milliseconds of searching a whole picture for faces of ``min_face_px`` and more."""
+    spent = []
+    for _ in range(2):  # the first prepares the network for the size
+        start = process_time()
+        plan = SearchPlan(smallest_px=detector.smallest_px, min_face_px=min_face_px)
+        windows = plan.plan(image, 0.0, search=True, whole=True)
+        detector.detect([window.cut_from(image, plan.small) for window in windows])
+        spent.append(1000 * (process_time() - start))
+    return min(spent)
+
+
+def probe(
+    config: CameraConfig,
+    seconds: float,
+    stop: Event,
+    detector: Detector | None = None,
+    min_face_px: float = 24.0,
+) -> Probe:
     """Read a source for ``seconds`` of its media time, or until it ends or ``stop``.
+
+    With a ``detector``, the cost of searching its last picture for faces of ``min_face_px`` is measured.
 
     Raises:
         SourceError: it cannot be opened, or gave no frame.
@@ -53,13 +93,13 @@ def probe(config: CameraConfig, seconds: float, stop: Event) -> Probe:
     """
     source = open_source(config)
     asked = monotonic()
-    first = last = None
+    first = last = image = None
     frames, first_s = 0, 0.0
     watching = source.frames(stop)
     for frame in watching:
         if first is None:
             first, first_s = frame.ref, monotonic() - asked
-        last = frame.ref
+        last, image = frame.ref, frame.image
         frames += 1
         if last.pts_s - first.pts_s >= seconds:
             break
@@ -86,4 +126,5 @@ def probe(config: CameraConfig, seconds: float, stop: Event) -> Probe:
         first_frame_s=round(first_s, 3),
         clock=last.captured_at is not None,
         frames=frames,
+        search_ms=None if detector is None or image is None else round(search_ms(image, detector, min_face_px), 1),
     )

@@ -18,12 +18,12 @@ class DetectorConfig(Section):
     takes SCRFD if a pack is installed, YuNet if ``path`` is an ONNX file, else MTCNN."""
     path: Path | None = None
     """YuNet's ONNX file, or the directory of an insightface pack; the pack in ``~/.insightface`` by default."""
-    max_side: int = Field(640, ge=64, le=8192)
-    """Longer side in pixels to which the frame is scaled for detection; crops come from the full resolution. Higher
-    finds smaller faces and costs more."""
-    min_face_px: int = Field(32, ge=12, le=2000)
-    """Smallest face that MTCNN detects, in pixels of the scaled frame. Higher is faster; smaller faces are then
-    missed. Other detectors ignore it."""
+    min_face_px: int = Field(24, ge=12, le=2000)
+    """Width of the smallest face that is searched, in pixels of the camera's picture. Higher costs less and misses
+    faces farther away."""
+    max_side: int | None = Field(None, ge=64, le=16384)
+    """Longer side in pixels to which the picture is shrunk before detection; the camera's own size by default.
+    Lower costs less and misses small faces; crops come from the full resolution."""
     batch: int = Field(4, ge=1, le=64)
     """Maximum number of frames per detector call, over all cameras. Higher can raise throughput with many cameras
     and adds latency."""

@@ -94,7 +94,7 @@ class GateConfig(Section):
     min_track_faces: int = Field(1, ge=1)
     """Minimum number of detections for a track to send a shot; shorter tracks end as ``short_track``. Higher
     rejects more false detections and misses people who pass quickly."""
-    min_face_px: float = Field(24, ge=0)
+    min_face_px: float = Field(20, ge=0)
     """Minimum width of a face in pixels of the full frame; narrower faces end as ``too_small`` before scoring.
     Higher saves work and rejects faces that are farther away."""
     primary_face_min_px: float | None = Field(None, ge=0)

@@ -72,7 +72,8 @@ def _gray_patch(image: Image, box: Box, scale: float) -> tuple[NDArray[np.uint8]
         return None, (left, top)
     # Averaging all pixels of a face of a 4K picture would cost more than detection.
     step = max(1, int(1 / (OVERSAMPLING * scale)))
-    part = np.ascontiguousarray(image[top:bottom:step, left:right:step])
-    small = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
-    gray: NDArray[Any] = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    part = cv2.cvtColor(np.ascontiguousarray(image[top:bottom:step, left:right:step]), cv2.COLOR_RGB2GRAY)
+    # Averaging is fast by a factor of two only.
+    twice = cv2.resize(part, (2 * size[0], 2 * size[1]), interpolation=cv2.INTER_LINEAR)
+    gray: NDArray[Any] = cv2.resize(twice, size, interpolation=cv2.INTER_AREA)
     return gray, (left, top)

@@ -163,6 +163,8 @@ def _per_camera(cameras: tuple[CameraReport, ...]) -> Iterator[Metric]:
         "frames_processed": ("Frames processed by detection or tracking.", "frames_processed"),
         "frames_overwritten": ("Frames replaced by a newer one before they were processed.", "frames_overwritten"),
         "frames_without_motion": ("Frames not processed because nothing moved.", "frames_without_motion"),
+        "searched_pixels": ("Pixels searched for new faces, over all scales.", "searched_pixels"),
+        "deferred_pixels": ("Pixels whose search had to wait for the next frame.", "deferred_pixels"),
         "packets_skipped": ("Packets not decoded because the decoder had to catch up.", "packets_skipped"),
         "packets_idle": ("Packets not decoded because the scene was idle.", "packets_idle"),
         "camera_reconnects": ("Successful reconnects of the camera.", "reconnects"),

@@ -46,7 +46,7 @@ class CameraReport(msgspec.Struct, frozen=True):
     processed_fps: float
     """Mean number of processed frames per second of the run."""
     frames_searched: int
-    """Processed frames with detection on the whole frame; in the others only known faces were tracked."""
+    """Processed frames that were searched for new faces; in the others known faces were tracked."""
     frames_overwritten: int
     """Frames replaced by a newer one before they were processed."""
     frames_without_motion: int
@@ -66,6 +66,12 @@ class CameraReport(msgspec.Struct, frozen=True):
     """Quality threshold of the gate; with ``gate.target_recall``, the learned one."""
     identity_switches: int
     """Tracks split because they passed from one person to another."""
+    searched_share: float = 0.0
+    """Share of the picture that was searched for new faces per processed frame, over all scales; 1 is all of it."""
+    searched_pixels: int = 0
+    """Pixels searched for new faces, over all scales."""
+    deferred_pixels: int = 0
+    """Pixels that were due and had to wait for the next frame, because the work per frame is bounded."""
     loss: RecallLoss | None = None
     """With ``gate.target_recall``: share of identifications that the threshold loses."""
     drift: SimilarityShift | None = None

@@ -11,6 +11,7 @@ from facegate.pipeline.cameras.camera import Camera, LeaseGuard
 from facegate.pipeline.config import CameraConfig, RunConfig
 from facegate.pipeline.detection.regions import Regions
 from facegate.pipeline.detection.scheduler import DetectionScheduler
+from facegate.pipeline.detection.search_plan import SearchPlan
 from facegate.pipeline.flow.channel import Channel
 from facegate.pipeline.gating.factory import GateFactory
 from facegate.pipeline.gating.gate import Decision
@@ -31,7 +32,7 @@ from facegate.pipeline.records import (
     TrackedFrame,
     TrackEnd,
 )
-from facegate.pipeline.runtime.models import detector_of, scorer_of
+from facegate.pipeline.runtime.models import scorer_of, window_detector_of
 from facegate.pipeline.stages.base import link
 from facegate.pipeline.stages.deliver import DeliverStage
 from facegate.pipeline.stages.detect import CameraDetection, DetectStage
@@ -66,7 +67,7 @@ class Pipeline:
         self._config = config
         self._live: set[str] = set()
         self._permits: Mapping[str, LeaseGuard] = {}
-        detector = detector_of(config.detector)
+        self._detector = detector = window_detector_of(config.detector)
         scorer = scorer_of(config.scorer, config.gate.min_quality)
         self.detector_name = detector.name
         self.info = QualityInfo(algorithm=scorer.algorithm, model=scorer.card.name, calibration=scorer.calibration)
@@ -139,8 +140,13 @@ class Pipeline:
             skip_still=config.skip_still,
             follow=config.track_between_detections,
         )
+        detector = self._config.detector
+        plan = SearchPlan(
+            smallest_px=self._detector.smallest_px, min_face_px=detector.min_face_px, max_side=detector.max_side
+        )
         self.detect.watch(
-            camera.name, CameraDetection(regions=regions, min_face_px=gate.min_face_px, scheduler=scheduler)
+            camera.name,
+            CameraDetection(regions=regions, min_face_px=gate.min_face_px, plan=plan, scheduler=scheduler),
         )
         return camera
 

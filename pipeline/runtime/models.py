@@ -9,12 +9,25 @@ from facegate.pipeline.config import DetectorConfig, ScorerConfig
 from facegate.scoring.engine import Scorer, load_scorer
 from facegate.scoring.families import IDENTITY, USELESS
 
+SMALLEST_PX = 24
+"""Smallest face in a window, in pixels as MTCNN sees it; windows are shrunk if only larger faces are wanted."""
+
 log = structlog.get_logger(__name__)
 
 
 def detector_of(config: DetectorConfig) -> Detector:
-    """Load the detector; raises :class:`~facegate.errors.ModelError`."""
-    return load_detector(config.kind, config.path, max_side=config.max_side, min_face_px=config.min_face_px)
+    """Load the detector for single pictures; raises :class:`~facegate.errors.ModelError`."""
+    return load_detector(config.kind, config.path)
+
+
+def window_detector_of(config: DetectorConfig) -> Detector:
+    """Load the detector for windows of camera pictures, which are never shrunk any more.
+
+    Raises:
+        ModelError: a model is missing or does not fit.
+    """
+    smallest_px = min(SMALLEST_PX, config.min_face_px)
+    return load_detector(config.kind, config.path, max_side=None, min_face_px=smallest_px)
 
 
 def scorer_of(config: ScorerConfig, min_quality: int) -> Scorer:

@@ -72,6 +72,7 @@ def _camera_report(
     parts: Pipeline, camera: Camera, duration_s: float, threads_s: Mapping[str, float]
 ) -> CameraReport:
     detection = parts.detect.watched(camera.name)
+    searched = detection.plan.counts
     decider = parts.gate.cameras().get(camera.name)
     recall = None if decider is None else decider.gate.recall
     return CameraReport(
@@ -82,6 +83,9 @@ def _camera_report(
         frames_processed=detection.frames,
         processed_fps=round(detection.frames / max(duration_s, 1e-3), 2),
         frames_searched=detection.frames_searched,
+        searched_share=round(searched.searched_px / max(searched.picture_px, 1), 4),
+        searched_pixels=searched.searched_px,
+        deferred_pixels=searched.deferred_px,
         frames_overwritten=camera.overwritten,
         frames_without_motion=detection.frames_without_motion,
         packets_skipped=camera.packets_skipped,

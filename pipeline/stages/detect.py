@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from time import monotonic
 
 import msgspec
@@ -15,12 +15,14 @@ from facegate.detectors.base import Detector
 from facegate.pipeline.detection.regions import Regions, rescaled
 from facegate.pipeline.detection.scene_cuts import CutDetector
 from facegate.pipeline.detection.scheduler import DetectionMode, DetectionScheduler
+from facegate.pipeline.detection.search_plan import SearchPlan
+from facegate.pipeline.detection.windows import Window, distinct
 from facegate.pipeline.flow.batching import rounds
 from facegate.pipeline.flow.channel import Channel, EndOfStream, Lane
 from facegate.pipeline.images import shrink_to
 from facegate.pipeline.observability.ledger import Ledger
 from facegate.pipeline.observability.report import LATENCIES_S, FrameAge
-from facegate.pipeline.records import CameraEnded, Detection, Face, Frame, FrameFaces, FrameRef, Image, Outcome
+from facegate.pipeline.records import Box, CameraEnded, Detection, Face, Frame, FrameFaces, FrameRef, Image, Outcome
 
 AGES = 1000
 """Frames per camera whose age is kept for the report."""
@@ -31,12 +33,13 @@ class CameraDetection(msgspec.Struct):
 
     regions: Regions
     min_face_px: float
+    plan: SearchPlan
     scheduler: DetectionScheduler = msgspec.field(default_factory=DetectionScheduler)
     cuts: CutDetector = msgspec.field(default_factory=CutDetector)
     frames: int = 0
     """Processed frames."""
     frames_searched: int = 0
-    """Processed frames with detection on the whole frame; in the others only known faces were tracked."""
+    """Processed frames that were searched for new faces; in the others known faces were tracked."""
     frames_without_motion: int = 0
     """Frames skipped because nothing moved."""
     ages_s: deque[float] = msgspec.field(default_factory=lambda: deque(maxlen=AGES))
@@ -62,22 +65,54 @@ class _Detections:
         self.image: Image = watched.regions.masked(frame.image)
         self.part: Image = watched.regions.crop_to_roi(self.image)
         self.cut = watched.cuts.step(self.image) or frame.still
-        self.mode = watched.scheduler.step(self.part, frame.ref.pts_s, cut=self.cut)
+        self.mode = watched.scheduler.step(
+            self.part, frame.ref.pts_s, cut=self.cut, unsearched=not watched.plan.is_complete
+        )
         self.found: list[Detection] = []
+        self._searched: list[Detection] = []
         watched.latest_frame = (frame.ref, self.image)
 
-    def follow(self, found: list[Detection | None]) -> None:
-        """Take the faces found at the expected boxes; if one was lost, detect on the whole frame."""
-        if self.watched.scheduler.tracked(found, self.frame.ref.pts_s):
-            self.found = [face for face in found if face is not None]
-        else:
-            self.mode = DetectionMode.FULL_FRAME
+    @property
+    def expected(self) -> list[Box]:
+        """Where known faces are expected; none if the whole picture is searched anyway."""
+        if not self.watched.scheduler.tracks:
+            return []
+        return self.watched.scheduler.expected_boxes(self.frame.ref.pts_s)
 
-    def search(self, found: list[Detection]) -> None:
-        """Take the faces of a detection on the whole frame."""
-        self.found = found
-        self.watched.frames_searched += 1
-        self.watched.scheduler.detected(found, self.frame.ref.pts_s)
+    def windows(self, tracked: list[Detection | None]) -> list[tuple[Window, Image, list[Box]]]:
+        """Take the faces found at the expected boxes; return windows to search, their pixels and known faces."""
+        scheduler, plan = self.watched.scheduler, self.watched.plan
+        lost = [box for box, face in zip(self.expected, tracked, strict=True) if face is None]
+        if lost:
+            self.mode = DetectionMode.SEARCH
+        self.found = distinct([], [face for face in tracked if face is not None])
+        known = [face.box for face in self.found]
+        if scheduler.tracks:
+            known += scheduler.waiting_boxes(self.frame.ref.pts_s)
+        windows = plan.plan(
+            self.part,
+            self.frame.ref.pts_s,
+            search=self.mode is DetectionMode.SEARCH,
+            known=known,
+            lost=lost,
+            cut=self.cut,
+            whole=not scheduler.tracks,
+        )
+        return [
+            (window, window.cut_from(self.part, plan.small), [window.inside(box) for box in known])
+            for window in windows
+        ]
+
+    def add(self, window: Window, faces: list[Detection]) -> None:
+        """Take the faces found in a window."""
+        self._searched += window.placed(faces, self.part)
+
+    def finish(self) -> None:
+        """Join what was tracked and what was found."""
+        self.found = distinct(self.found, self._searched)
+        searched = self.mode is DetectionMode.SEARCH
+        self.watched.frames_searched += searched
+        self.watched.scheduler.update(self.found, self.frame.ref.pts_s, searched=searched)
 
 
 class DetectStage:
@@ -108,6 +143,7 @@ class DetectStage:
         if known is not None:
             for count in ("frames", "frames_searched", "frames_without_motion", "ages_s", "latest_frame"):
                 setattr(watched, count, getattr(known, count))
+            watched.plan.counts = known.plan.counts
         self._cameras[camera] = watched
         self.frame_age.labels(camera)
 
@@ -138,21 +174,26 @@ class DetectStage:
                 for found in self._process(group):
                     outbox.put(found)
 
+    def detect(self, frames: Sequence[Frame]) -> list[FrameFaces]:
+        """Return the faces of one frame per camera; skipped frames have no entry."""
+        return [found for found in self._process(list(frames)) if isinstance(found, FrameFaces)]
+
     def _process(self, group: list[Frame | CameraEnded]) -> Iterator[FrameFaces | CameraEnded]:
         seen = [_Detections(item, self._cameras[item.ref.camera]) for item in group if isinstance(item, Frame)]
         for one in seen:
             one.watched.frames_without_motion += one.mode is DetectionMode.SKIP
-        follow = [one for one in seen if one.mode is DetectionMode.TRACK_ONLY]
-        expected = [one.watched.scheduler.expected_boxes(one.frame.ref.pts_s) for one in follow]
+        taken = [one for one in seen if one.mode is not DetectionMode.SKIP]
+        expected = [one.expected for one in taken]
         if any(expected):
-            places = self._detector.detect_near([one.part for one in follow], expected)
+            tracked = self._detector.detect_near([one.part for one in taken], expected)
         else:
-            places = [[] for _ in follow]
-        for one, found in zip(follow, places, strict=True):
-            one.follow(found)
-        search = [one for one in seen if one.mode is DetectionMode.FULL_FRAME]
-        for one, faces in zip(search, self._detector.detect([one.part for one in search]), strict=True):
-            one.search(faces)
+            tracked = [[] for _ in taken]
+        parts = [(one, *part) for one, known in zip(taken, tracked, strict=True) for part in one.windows(known)]
+        found = self._detector.detect([image for _, _, image, _ in parts], [known for _, _, _, known in parts])
+        for (one, window, _, _), faces in zip(parts, found, strict=True):
+            one.add(window, faces)
+        for one in taken:
+            one.finish()
         by_frame = {id(one.frame): one for one in seen}
         for item in group:
             if isinstance(item, CameraEnded):

@@ -166,8 +166,9 @@ def test_a_stage_error_stops_everything_and_is_raised_with_the_stages_name(
 ) -> None:
     class Broken:
         name = "broken"
+        smallest_px = 24.0
 
-        def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
+        def detect(self, images: Sequence[Image], known: object = None) -> list[list[Detection]]:
             raise ZeroDivisionError("on purpose")
 
     monkeypatch.setattr(models, "load_detector", lambda *a, **k: Broken())

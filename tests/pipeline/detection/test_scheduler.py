@@ -38,30 +38,27 @@ def test_a_new_face_is_found_in_time_and_most_looks_are_no_search(
     looks = []
     for t in times:
         looks.append(attention.step(GRAY, t))
-        if looks[-1] is DetectionMode.FULL_FRAME:
-            attention.detected([], t)
+        if looks[-1] is DetectionMode.SEARCH:
+            attention.update([], t, searched=True)
         else:
-            assert attention.tracked([], t)
-    found_s = next(
-        t for t, look in zip(times, looks, strict=True) if t >= first_s and look is DetectionMode.FULL_FRAME
-    )
+            attention.update([], t, searched=False)
+    found_s = next(t for t, look in zip(times, looks, strict=True) if t >= first_s and look is DetectionMode.SEARCH)
     assert found_s - first_s <= MAX_DISCOVERY_DELAY_S + 0.05
     if fps >= 4:
-        assert looks.count(DetectionMode.FULL_FRAME) <= 0.51 * len(looks) + 1
+        assert looks.count(DetectionMode.SEARCH) <= 0.51 * len(looks) + 1
 
 
-def test_a_known_face_is_expected_where_it_goes_and_a_lost_one_asks_for_a_search() -> None:
+def test_a_known_face_is_expected_where_it_goes() -> None:
     attention = DetectionScheduler(idle_fps=None)
-    assert attention.step(GRAY, 0.0) is DetectionMode.FULL_FRAME
-    attention.detected([face(100)], 0.0)
+    assert attention.step(GRAY, 0.0) is DetectionMode.SEARCH
+    attention.update([face(100)], 0.0, searched=True)
     for step in range(1, 3):
         assert attention.step(GRAY, 0.1 * step) is DetectionMode.TRACK_ONLY
-        assert attention.tracked([face(100 + 10 * step)], 0.1 * step)
+        attention.update([face(100 + 10 * step)], 0.1 * step, searched=False)
     (box,) = attention.expected_boxes(0.3)
     assert 125 <= box[0] <= 130 and box[2] - box[0] == 50
     assert attention.step(GRAY, 0.3) is DetectionMode.TRACK_ONLY
-    assert not attention.tracked([None], 0.3)
-    attention.detected([face(400), face(130)], 0.3)
+    attention.update([face(400), face(130)], 0.3, searched=True)
     places: list[Box] = attention.expected_boxes(0.4)
     assert places[0] == face(400).box, "a face that is new stands still"
     assert places[1][0] > 130, "one that was known keeps its speed"
@@ -71,16 +68,16 @@ def test_a_cut_and_a_clock_that_jumps_back_forget_every_face() -> None:
     for cut, pts_s in ((True, 0.1), (False, -5.0)):
         attention = DetectionScheduler()
         attention.step(GRAY, 0.0)
-        attention.detected([face(100)], 0.0)
-        assert attention.step(GRAY, pts_s, cut=cut) is DetectionMode.FULL_FRAME
+        attention.update([face(100)], 0.0, searched=True)
+        assert attention.step(GRAY, pts_s, cut=cut) is DetectionMode.SEARCH
         assert attention.expected_boxes(pts_s) == []
 
 
 def test_without_following_every_look_is_a_search() -> None:
     attention = DetectionScheduler(follow=False, idle_fps=None)
     for step in range(9):
-        assert attention.step(GRAY, step / 25) is DetectionMode.FULL_FRAME
-        attention.detected([face(100)], step / 25)
+        assert attention.step(GRAY, step / 25) is DetectionMode.SEARCH
+        attention.update([face(100)], step / 25, searched=True)
 
 
 def scene() -> list[Image]:
@@ -98,8 +95,8 @@ def looks(attention: DetectionScheduler, pictures: list[Image], start_s: float, 
         look = attention.step(pictures[step % len(pictures)], t)
         if look is not DetectionMode.SKIP:
             seen.append(t)
-        if look is DetectionMode.FULL_FRAME:
-            attention.detected([], t)
+        if look is DetectionMode.SEARCH:
+            attention.update([], t, searched=True)
     return seen
 
 
@@ -116,7 +113,7 @@ def test_an_empty_still_scene_is_looked_at_seldom_and_at_once_when_something_mov
 def test_a_scene_counts_as_quiet_only_a_while_after_the_last_face() -> None:
     attention, pictures = DetectionScheduler(idle_fps=0.5), scene()
     attention.step(pictures[0], 0.0)
-    attention.detected([face(100)], 0.0)
+    attention.update([face(100)], 0.0, searched=True)
     seen = looks(attention, pictures, 0.1, IDLE_AFTER_S + 4.0)
     assert sum(t < IDLE_AFTER_S for t in seen) == round(10 * IDLE_AFTER_S) - 1
     assert sum(t >= IDLE_AFTER_S for t in seen) == 1 + 2, "one to compare with, then one every two seconds"
@@ -127,10 +124,10 @@ def test_a_still_face_may_be_looked_at_seldom_too() -> None:
     kept = []
     for step in range(40):
         look = attention.step(pictures[step % 10], step / 10)
-        if look is DetectionMode.FULL_FRAME:
-            attention.detected([face(100)], step / 10)
+        if look is DetectionMode.SEARCH:
+            attention.update([face(100)], step / 10, searched=True)
         elif look is DetectionMode.TRACK_ONLY:
-            attention.tracked([face(100)], step / 10)
+            attention.update([face(100)], step / 10, searched=False)
         kept.append(look is not DetectionMode.SKIP)
     assert sum(kept) == 1 + round(4 / STATIC_SCENE_INTERVAL_S)
 
@@ -158,7 +155,7 @@ def test_a_face_that_jumps_is_expected_where_the_picture_looks_like_it(
     attention = DetectionScheduler()
     before, faces = crowd(seed, [start])
     attention.step(before, 0.0)
-    attention.detected(faces, 0.0)
+    attention.update(faces, 0.0, searched=True)
     after, moved = crowd(seed, [(start[0] + dx, start[1] + dy)])
     attention.step(after, 0.2)
     (box,) = attention.expected_boxes(0.2)
@@ -169,7 +166,7 @@ def test_where_nothing_looks_like_the_face_it_is_expected_by_its_speed() -> None
     attention = DetectionScheduler()
     picture, faces = crowd(3, [(200, 100)])
     attention.step(picture, 0.0)
-    attention.detected(faces, 0.0)
+    attention.update(faces, 0.0, searched=True)
     attention.step(np.full_like(picture, 100), 0.2)
     assert attention.expected_boxes(0.2) == [faces[0].box]
 
@@ -178,7 +175,7 @@ def test_a_face_half_outside_and_a_picture_of_another_size_are_followed_all_the_
     attention = DetectionScheduler()
     picture, _ = crowd(3, [(0, 0)])
     attention.step(picture, 0.0)
-    attention.detected([face(-20, -20, 40), face(700, 400, 40)], 0.0)
+    attention.update([face(-20, -20, 40), face(700, 400, 40)], 0.0, searched=True)
     attention.step(picture[:90, :160], 0.2)
     assert len(attention.expected_boxes(0.2)) == 2
 
@@ -188,9 +185,9 @@ def test_under_overload_every_third_look_is_a_search() -> None:
         attention, found = DetectionScheduler(frame_interval_s=frame_interval_s), 0
         for step in range(12):
             t = step * 0.8
-            if attention.step(GRAY, t) is DetectionMode.FULL_FRAME:
-                attention.detected([face(10, 10, 10)], t)
+            if attention.step(GRAY, t) is DetectionMode.SEARCH:
+                attention.update([face(10, 10, 10)], t, searched=True)
                 found += 1
             else:
-                assert attention.tracked([face(10, 10, 10)], t)
+                attention.update([face(10, 10, 10)], t, searched=False)
         assert found == searches

@@ -61,10 +61,8 @@ def test_a_scene_at_rest_is_hardly_decoded_and_what_moves_is_looked_at_in_time(m
             there = bool(np.abs(frame.image[PLACE].astype(int) - 100).mean() > 30)
             if look is not DetectionMode.SKIP:
                 looks[pts_s] = there
-            if look is DetectionMode.FULL_FRAME or (
-                look is DetectionMode.TRACK_ONLY and not attention.tracked([SOMEBODY] * there, pts_s)
-            ):
-                attention.detected([SOMEBODY] * there, pts_s)
+            if look is not DetectionMode.SKIP:
+                attention.update([SOMEBODY] * there, pts_s, searched=look is DetectionMode.SEARCH)
     assert source.packets_idle > 0.4 * FPS * SECONDS
     assert source.packets_skipped == 0
     first = min(pts_s for pts_s, somebody in looks.items() if somebody)

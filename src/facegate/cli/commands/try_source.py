@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from facegate.cli.output.best_shots import ShotOverview, TrackKey
     from facegate.pipeline.config import RunConfig
     from facegate.pipeline.records import Shot
-    from facegate.recognition.worker.visit import VisitEvent
+    from facegate.recognition.worker.visit_state import VisitEvent
 
 
 def try_source(

@@ -1,6 +1,6 @@
 """Which groups a gate would drop more often than others, by what UTKFace's file names state (age, gender, race).
 
-    python -m benchmarks.groups --pool pool112.zip
+    python -m benchmarks.models.groups --pool pool112.zip
 
 The labels are UTKFace's own. Without ``--kept-out`` the pictures were part of the model's training (without
 labels): read differences, not levels.

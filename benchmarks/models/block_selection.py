@@ -2,8 +2,8 @@
 
 Chosen on one half of LFW's folds, reported on the other, both ways round, clean and half degraded.
 
-    python -m benchmarks.research.block_selection --data ../shared/data
-    python -m benchmarks.research.block_selection --weights student.safetensors
+    python -m benchmarks.models.block_selection --data ../shared/data
+    python -m benchmarks.models.block_selection --weights student.safetensors
 
 A figure is the ratio of mean FNMR over 0-30 % discard to FNMR at 0 % (FMR 1e-3, mode ``schlett``), averaged over
 two recognizers and over the clean and the degraded copy; lower is better, 1 is chance.
@@ -28,7 +28,7 @@ from facegate.recognition.embedders import load_embedder
 from facegate.scoring.backend_selection import cache_folder
 from facegate.scoring.engine import Scorer, load_scorer
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parent.parent.parent
 ALPHAS = (2.0, 4.0, 8.0, 16.0)
 FMR = 1e-3
 

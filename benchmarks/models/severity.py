@@ -1,6 +1,6 @@
 """Does the score fall as a picture gets worse? Mean score by kind and severity of degradation, and a figure.
 
-    python -m benchmarks.severity --set web112.zip --plot docs/research/severity.png
+    python -m benchmarks.models.severity --set web112.zip --plot docs/research/severity.png
 
 Spearman is between severity (eleven steps) and the mean score at that step; -1 is a score that never rises.
 """
