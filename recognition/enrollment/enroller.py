@@ -72,7 +72,7 @@ def find_people(folder: Path) -> list[PictureFile]:
 
 
 def find_new(paths: Sequence[Path], name: str | None) -> list[PictureFile]:
-    """List the files to enroll: of one person by ``name``, or of the folder with a subfolder per person in ``paths``.
+    """List the files to enroll: those of one person, or those of a folder with a subfolder per person.
 
     Raises:
         ConfigError: without a name, and not one folder.
