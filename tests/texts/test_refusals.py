@@ -57,9 +57,14 @@ def test_equal_values_and_aliases_are_no_equal_keys(tmp_path: Path) -> None:
     [
         ({"cameras": ["door", "Door"]}, "camera names must be unique, but 'Door' and 'door' differ only in case"),
         ({"cameras": ["door", "door"]}, "camera names must be unique, but 'door' occurs twice"),
-        ({"delivery": {"outputs": [{"kind": "webhook"}]}}, "an output of kind 'webhook' needs 'url'"),
-        ({"delivery": {"outputs": [{"kind": "webhook", "path": "x"}]}}, "takes 'url', not 'path'"),
-        ({"cameras": [""]}, "must not be empty"),
+        (
+            {"delivery": {"outputs": [{"kind": "webhook", "spool": {"path": "s"}}]}},
+            "an output of kind 'webhook' needs 'url'",
+        ),
+        (
+            {"delivery": {"outputs": [{"kind": "webhook", "path": "x", "spool": {"path": "s"}}]}},
+            "takes 'url', not 'path'",
+        ),
     ],
 )
 def test_a_wrong_configuration_is_described(section: dict[str, object], words: str) -> None:
