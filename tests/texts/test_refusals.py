@@ -85,6 +85,8 @@ def test_wrong_arguments_are_named(tmp_path: Path) -> None:
         (("gallery", "list", tmp_path), 1, f"{tmp_path} is a folder: give a gallery file such as people.db"),
         (("gallery", "show"), 2, "(see facegate gallery show --help)"),
         (("run",), 2, "facegate: SOURCE is missing: give a source, or --fleet (see facegate run --help)"),
+        (("run", "x.mp4", "--gate", "left"), 2, "--gate needs --fleet: it describes a node of a fleet"),
+        (("run", "x.mp4", "--max-cameras", "3"), 2, "--max-cameras needs --fleet"),
         (("probe", ""), 2, "SOURCE is empty: give a stream URL"),
         (("probe", "rtsp://127.0.0.1:99999/x"), 2, "give HOST:PORT, the port from 1 to 65535"),
         (("models", "verify", tmp_path / "no.pt"), 1, f"cannot read {tmp_path / 'no.pt'}: no such file"),
