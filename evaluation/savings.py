@@ -23,6 +23,7 @@ import msgspec
 import numpy as np
 
 from facegate.errors import ConfigError
+from facegate.paths import decode_yaml
 from facegate.pipeline.gating.factory import CameraGates, StepResult
 from facegate.pipeline.images import encode_jpeg
 from facegate.pipeline.records import (
@@ -37,7 +38,6 @@ from facegate.pipeline.records import (
     SkippedFace,
 )
 from facegate.pipeline.watch import ShotQueue
-from facegate.pipeline.yaml_text import decode_yaml
 from facegate.recognition.embedders import Embedder, recognizer_id
 from facegate.recognition.matching.decision_rule import DecisionRule
 from facegate.recognition.matching.gallery import Gallery

@@ -1,8 +1,7 @@
 """Face recognition models behind one protocol: aligned crops in, unit embeddings out.
 
-Four kinds: the embedding of facegate's own model, any ONNX or OpenVINO IR model described by a card, the
-recognition model of a local insightface pack, and dlib's ResNet, whose weights are part of a package. Nothing is
-downloaded.
+Four kinds: the embedding of facegate's own model, any ONNX or OpenVINO IR model with a card, the model of a local
+insightface pack, and dlib's ResNet, whose weights are part of a package. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -25,15 +24,14 @@ from facegate.detectors.align import ARCFACE_TEMPLATE, CROP_SIZE, similarity_tra
 from facegate.errors import ConfigError, ModelError, os_errors
 from facegate.extras import installed, require
 from facegate.inference import session
+from facegate.paths import decode_yaml
 from facegate.pipeline.records import Floats, Image, contiguous
-from facegate.pipeline.yaml_text import decode_yaml
 from facegate.scoring.engine import Scorer, load_scorer
 from facegate.scoring.families import DEFAULT_MODEL
 
 CARDS = "facegate.recognition"
 BATCH = 8
-CARD_SUFFIXES = (".onnx.yaml", ".xml.yaml")
-"""Of the shipped cards."""
+CARD_SUFFIXES = (".onnx.yaml", ".xml.yaml")  # of the shipped cards
 INSIGHTFACE_THRESHOLD = 0.40
 """Typical similarity threshold of ArcFace models; override it with ``--threshold``."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import msgspec
 
 from facegate.errors import ModelError, os_errors
-from facegate.pipeline.yaml_text import decode_yaml
+from facegate.paths import decode_yaml
 from facegate.scoring.network.architecture import Architecture
 
 if TYPE_CHECKING:

@@ -34,7 +34,6 @@ ROOMS = (
     "facegate.pipeline.records",
     "facegate.pipeline.addresses",
     "facegate.pipeline.plurals",
-    "facegate.pipeline.yaml_text",
     "facegate.pipeline.images",
     "facegate.cpu",
     "facegate.detectors",

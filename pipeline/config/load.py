@@ -12,9 +12,9 @@ import yaml
 from pydantic import ValidationError
 
 from facegate.errors import ConfigError, SourceError, os_errors
+from facegate.paths import load_yaml
 from facegate.pipeline.config.messages import problem, yaml_problem
 from facegate.pipeline.config.run import RunConfig
-from facegate.pipeline.yaml_text import load_yaml
 
 UNRESOLVED = "unresolved"
 """Placeholder for a variable; as long as the shortest secret."""

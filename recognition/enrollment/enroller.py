@@ -11,7 +11,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from facegate.errors import GalleryError, SourceError
+from facegate.errors import ConfigError, GalleryError, SourceError
 from facegate.pipeline.images import read_picture_file
 from facegate.pipeline.records import Floats, Image
 from facegate.recognition.embedders import Embedder
@@ -69,6 +69,24 @@ def find_people(folder: Path) -> list[PictureFile]:
     if not found:
         raise GalleryError(f"gallery {folder} is empty: put pictures into {folder}/<name>/")
     return found
+
+
+def find_new(paths: Sequence[Path], name: str | None) -> list[PictureFile]:
+    """List the files to enroll: those of one person, or those of a folder with a subfolder per person.
+
+    Raises:
+        ConfigError: without a name, and not one folder.
+        GalleryError: see :func:`find_people` and :func:`find_pictures`.
+    """
+    if name is not None:
+        return find_pictures(paths, name)
+    remedy = "give one folder with a subfolder per person, or pictures of one person and --name"
+    if len(paths) > 1:
+        raise ConfigError(f"several PICTURES without --name: {remedy}")
+    if not paths[0].is_dir():
+        wrong = "is a file, but --name is missing" if paths[0].exists() else "does not exist"
+        raise ConfigError(f"{paths[0]} {wrong}: {remedy}")
+    return find_people(paths[0])
 
 
 def find_pictures(paths: Sequence[Path], name: str) -> list[PictureFile]:

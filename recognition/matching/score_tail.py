@@ -25,9 +25,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from facegate.errors import ConfigError, ModelError, os_errors
-from facegate.paths import replacing
+from facegate.paths import decode_yaml, replacing
 from facegate.pipeline.records import Floats
-from facegate.pipeline.yaml_text import decode_yaml
 
 SHARE = 1e-3
 """Fraction of the non-mated scores that form the tail."""

@@ -15,12 +15,15 @@ from time import monotonic, sleep, time
 import numpy as np
 import pytest
 
+from facegate.demo.clip import DemoClip
+from facegate.demo.rtsp.movie import Movie
+from facegate.demo.rtsp.server import RtspServer
 from facegate.maintenance.backups import FOLDER, back_up
 from facegate.maintenance.files import data_files
 from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.records import FaceSample
 
-from ..helpers import PATIENCE_S, facegate
+from ..helpers import PATIENCE_S, facegate, free_port, wait_until
 from .serving import Served, served
 
 KILLS = {"worker": 20, "gate": 5}
@@ -159,3 +162,39 @@ def test_a_console_stays_locked_after_its_accounts_are_lost(tmp_path: Path, harm
         set_password(data)
         login = console.api("POST", "/session", {"name": "ada", "password": "a long password"})
         assert login.status == 200, login.body
+
+
+def test_a_store_that_cannot_be_read_and_a_full_disk_are_said(tmp_path: Path) -> None:
+    """Health is still shown, and each answer has a remedy that helps."""
+    with served(tmp_path / "data") as console:
+        pid = console.process.pid
+        before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (4, before[1]))
+        full = console.api("POST", "/cameras", {"name": "door", "source": "rtsp://127.0.0.1:9/x"})
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+        assert full.status == 507 and full.json()["code"] == "disk_full"
+        assert full.json()["remedy"] == "free some disk space, and retry"
+        assert console.get("/cameras")["cameras"] == []
+        store = tmp_path / "data" / "store.db"
+        for file in (store, store.with_name("store.db-wal")):
+            with file.open("r+b") as opened:
+                opened.write(os.urandom(max(file.stat().st_size, 4096)))
+        found = console.until("/health", lambda health: health["notices"])
+        assert "restart the console" in found["notices"][0] and found["stored"] == {}
+        broken = console.api("GET", "/visits")
+        assert broken.status == 503 and "restart the console" in broken.json()["remedy"]
+
+
+def test_the_log_says_when_a_camera_is_lost_and_back(tmp_path: Path, clip: DemoClip) -> None:
+    movie, port = Movie(clip.path), free_port()
+    with served(tmp_path / "data") as console:
+
+        def logged(words: str, times: int) -> None:
+            wait_until(lambda: console.log.read_text().count(words) >= times, words)
+
+        with RtspServer(movie, loop=True, port=port) as camera:
+            console.api("POST", "/cameras", {"name": "door", "source": camera.url, "max_fps": 5})
+            logged("camera live", 1)
+        logged("camera lost, reconnecting", 1)
+        with RtspServer(movie, loop=True, port=port):
+            logged("camera live", 2)

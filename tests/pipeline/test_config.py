@@ -124,7 +124,7 @@ def test_broken_yaml_and_a_missing_file_are_refused_in_one_line(tmp_path: Path) 
         ({"cameras": "door"}, "cameras: must be a list (got 'door')"),
         ({"name": 5}, "cameras[0].name: must be text; put it in quotes if it looks like a number (got 5)"),
         ({"name": "a b"}, "cameras[0].name: must be 1 to 64 letters, digits, '_', '.' or '-' (got 'a b')"),
-        ({"source": ""}, "cameras[0].source: must have a minimum length of 1 (got '')"),
+        ({"source": ""}, "cameras[0].source: must not be empty"),
         ({"user": "a\tb"}, "cameras[0].user: must not contain line breaks or other control characters"),
         ({"max_fps": "x"}, "cameras[0].max_fps: must be a number (got 'x')"),
         ({"mask": [[[0, 0], [1, 1]]]}, "cameras[0].mask[0]: must have 3 or more entries"),

@@ -194,3 +194,15 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         store._db.execute("PRAGMA user_version=99")
     with pytest.raises(StoreError, match="version 99"):
         StoreReader(newer)
+
+
+def test_a_visit_lasts_as_long_as_its_track(path: Path) -> None:
+    """Somebody may stay for minutes after the last shot."""
+    with StoreWriter(path, create=True) as writer, StoreReader(path) as reader:
+        writer.add_shots([entry(1), entry(2, track=1)])
+        writer.add_tracks([TrackRecord("run", "door", 0, 990.0, 1300.0, 5, 50, {}, ())])
+        found = {visit.visit: (visit.first, visit.last) for visit in reader.visits(VisitFilter()).items}
+        assert found == {"run/door/0": (990.0, 1300.0), "run/door/1": (1002.0, 1002.0)}
+        first = reader.visit("run/door/0")
+        assert first is not None and (first.first, first.last) == (990.0, 1300.0)
+        assert [visit.last for visit in reader.changes(0)] == [1300.0, 1002.0]

@@ -16,7 +16,7 @@ from facegate.errors import ConfigError, os_errors
 from facegate.evaluation.datasets import load_set
 from facegate.evaluation.evaluate import Results
 from facegate.evaluation.open_set import Faces, OpenSet, evaluate_open_set, fit_impostor_model, plot
-from facegate.pipeline.yaml_text import decode_yaml
+from facegate.paths import decode_yaml
 from facegate.recognition.embedders import load_embedder
 from facegate.recognition.matching.score_tail import write_impostor_model
 from facegate.scoring.backend_selection import cache_folder

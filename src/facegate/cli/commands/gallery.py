@@ -68,18 +68,11 @@ def add(
     """
     end_at_once_while_loading()
     from facegate.cli.output.progress import counting
-    from facegate.recognition.enrollment.enroller import find_people, find_pictures
+    from facegate.recognition.enrollment.enroller import find_new
     from facegate.recognition.loading import enrolling
     from facegate.recognition.matching.gallery_watcher import gallery_path
 
-    if name is None and len(pictures) > 1:
-        raise ConfigError("several PICTURES without --name: give one folder with a subfolder per person, or --name")
-    if name is None and not pictures[0].is_dir():
-        wrong = "is a file, but --name is missing" if pictures[0].exists() else "does not exist"
-        raise ConfigError(
-            f"{pictures[0]} {wrong}: give a folder with one subfolder per person, or pictures of one and --name"
-        )
-    files = find_people(pictures[0]) if name is None else find_pictures(pictures, name)
+    files = find_new(pictures, name)
     accepted = {path.resolve() for path in accept or []}
     if unknown := accepted - {file.path.resolve() for file in files}:
         raise ConfigError(f"--accept {min(unknown)} is not one of the pictures to add")

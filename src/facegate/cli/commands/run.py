@@ -39,6 +39,8 @@ FLEET_OPTIONS = {
     "detector", "detector_path", "weights", "model_card",
 }  # fmt: skip
 """Options that may be combined with ``--fleet``."""
+FLEET_ONLY = ("gate", "tag", "max_cameras", "capacity")
+"""Options that have no meaning without ``--fleet``."""
 
 
 def run(
@@ -218,6 +220,8 @@ def run(
             override=lambda config: _override(config, changes),
         )
         return
+    if needless := [name for name in FLEET_ONLY if _is_given(context, name)]:
+        raise ConfigError(f"--{needless[0].replace('_', '-')} needs --fleet: it describes a node of a fleet")
     if source is None:
         raise ConfigError("SOURCE is missing: give a source, or --fleet (see facegate run --help)")
     given = {
@@ -352,10 +356,15 @@ def _exit_code(result: RunReport, bind: str | None, *, alone: bool) -> int:
     return ExitCode.REFUSED if failed else ExitCode.DONE
 
 
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Whether an option or argument is on the command line."""
+    found = context.get_parameter_source(name)
+    return found is not None and found.name == "COMMANDLINE"
+
+
 def _refuse_source_options(context: typer.Context) -> None:
     for name in context.params:
-        given = context.get_parameter_source(name)
-        if name not in FLEET_OPTIONS and given is not None and given.name == "COMMANDLINE":
+        if name not in FLEET_OPTIONS and _is_given(context, name):
             shown = "SOURCE" if name == "source" else "--" + name.replace("_", "-")
             raise ConfigError(
                 f"{shown} cannot be combined with --fleet: cameras come from the configuration published with "
