@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
 # Packages: amqtt==0.12.1, paho-mqtt==2.2.0
 #
-# Behavior: for a client without a user name, amqtt's broker keeps a persistent session (clean_session=False, a client id
-# of its own): it answers "session present" at the reconnection, and the subscription is still in force. But it queues
-# nothing meanwhile: messages of QoS 1 published while the client was away are acknowledged to the publisher and dropped.
+# Behavior: for a client without a user name, amqtt's broker keeps a persistent session (clean_session=False, a
+# client id of its own): it answers "session present" at the reconnection, and the subscription is still in force.
+# But it queues nothing meanwhile: messages of QoS 1 published while the client was away are acknowledged to the
+# publisher and dropped.
 #
 # Why it matters: a worker that receives faces by MQTT relies on QoS 1 and a persistent session to lose none over a
-# restart. Against this broker it loses all of them, although each sign of the protocol (PUBACK, session present) says the
-# opposite. A test of that guarantee needs a user name to mean anything. Expected before the run: all are delivered.
+# restart. Against this broker it loses all of them, although each sign of the protocol (PUBACK, session present)
+# says the opposite. A test of that guarantee needs a user name to mean anything. Expected before the run: all are
+# delivered.
 #
-# Seen: session present True; of three messages published meanwhile none arrives; the next one does, without SUBSCRIBE.
+# Seen: session present True; of three messages published meanwhile none arrives; the next one does, without
+# SUBSCRIBE.
 set -euo pipefail
 T=$(mktemp -d)
 trap 'rm -rf "$T"' EXIT

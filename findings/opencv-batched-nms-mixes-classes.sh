@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
 # Packages: opencv-python-headless==5.0.0.93, numpy==2.4.6
 #
-# Behavior: cv2.dnn.NMSBoxesBatched separates classes by moving class c by c * (largest coordinate + 1) in x and y. A box
-# with negative coordinates is then moved into the region of the class before it, and a box there suppresses it, although
-# they belong to different classes. The result depends on the numbering: with the two class ids swapped both boxes stay.
+# Behavior: cv2.dnn.NMSBoxesBatched separates classes by moving class c by c * (largest coordinate + 1) in x and y.
+# A box with negative coordinates is then moved into the region of the class before it, and a box there suppresses
+# it, although they belong to different classes. The result depends on the numbering: with the two class ids
+# swapped both boxes stay.
 #
-# Why it matters: this function is handy for suppressing per picture in a batch (the picture's number as class). Boxes of
-# faces at the top or left border are negative as soon as they are squared or regressed. In square pictures a face at the
-# bottom right of one picture then removes a face at the top left of the next one. Expected before the run: classes never
-# affect each other.
+# Why it matters: this function is handy for suppressing per picture in a batch (the picture's number as class).
+# Boxes of faces at the top or left border are negative as soon as they are squared or regressed. In square
+# pictures a face at the bottom right of one picture then removes a face at the top left of the next one. Expected
+# before the run: classes never affect each other.
 #
-# Seen: [90 90 10 10] of class 0 and [-11 -11 10 10] of class 1: only the first is kept; with the classes swapped, both.
+# Seen: [90 90 10 10] of class 0 and [-11 -11 10 10] of class 1: only the first is kept; with the classes swapped,
+# both.
 set -euo pipefail
 T=$(mktemp -d)
 trap 'rm -rf "$T"' EXIT

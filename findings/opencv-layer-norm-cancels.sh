@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
 # Packages: opencv-python-headless==5.0.0.93, onnxruntime==1.32.0, onnx==1.23.2, numpy==2.4.6
 #
-# Behavior: OpenCV 5's dnn module computes the variance of LayerNormalization as the mean of the squares less the square
-# of the mean, in float32, and the difference cancels. For 192 values with mean 100 and standard deviation 1, results of
-# about 1 are wrong by 0.015; with mean 1000 by 0.7; with mean 3000 they are thousands. ONNX Runtime stays within 2e-4
-# of the exact result throughout.
+# Behavior: OpenCV 5's dnn module computes the variance of LayerNormalization as the mean of the squares less the
+# square of the mean, in float32, and the difference cancels. For 192 values with mean 100 and standard deviation
+# 1, results of about 1 are wrong by 0.015; with mean 1000 by 0.7; with mean 3000 they are thousands. ONNX Runtime
+# stays within 2e-4 of the exact result throughout.
 #
-# Why it matters: OpenCV 5 reads vision transformers, and "no other runtime needed" is tempting at a gate. Their residual
-# stream has tokens far from zero in the last blocks, which is where quality and recognition scores come from: a model
-# checked on ordinary input drifts on such faces without an error. Expected before the run: the usual accuracy of
-# float32 in all runtimes.
+# Why it matters: OpenCV 5 reads vision transformers, and "no other runtime needed" is tempting at a gate. Their
+# residual stream has tokens far from zero in the last blocks, which is where quality and recognition scores come
+# from: a model checked on ordinary input drifts on such faces without an error. Expected before the run: the usual
+# accuracy of float32 in all runtimes.
 #
-# Seen (largest error, OpenCV / ONNX Runtime): mean 1: 1e-6 / 4e-7; 100: 0.015 / 2e-6; 1000: 0.71 / 3e-5; 3000: 3900 / 1e-4.
+# Seen (largest error, OpenCV / ONNX Runtime): mean 1: 1e-6 / 4e-7; 100: 0.015 / 2e-6; 1000: 0.71 / 3e-5; 3000:
+# 3900 / 1e-4.
 set -euo pipefail
 T=$(mktemp -d)
 trap 'rm -rf "$T"' EXIT

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Packages: openvino==2026.4.1, onnx==1.23.2, numpy==2.4.6
 #
-# Behavior: with CACHE_DIR set, OpenVINO finds a compiled model by the .xml file of an IR alone. When only the weights
-# change (new .bin, same .xml), the next process loads the old compiled model and computes with the old weights, even
-# though the .bin has another modification time. A model in ONNX format whose weights lie in an external data file is
-# not affected: there the new weights are used.
+# Behavior: with CACHE_DIR set, OpenVINO finds a compiled model by the .xml file of an IR alone. When only the
+# weights change (new .bin, same .xml), the next process loads the old compiled model and computes with the old
+# weights, even though the .bin has another modification time. A model in ONNX format whose weights lie in an
+# external data file is not affected: there the new weights are used.
 #
-# Why it matters: a retrained or fine-tuned quality or recognition model has the same graph as its predecessor, so an
-# update replaces just the .bin. A gate with a model cache goes on scoring with the model that was withdrawn, and
-# nothing says so. Expected before the run: the cache key covers the weights.
+# Why it matters: a retrained or fine-tuned quality or recognition model has the same graph as its predecessor, so
+# an update replaces just the .bin. A gate with a model cache goes on scoring with the model that was withdrawn,
+# and nothing says so. Expected before the run: the cache key covers the weights.
 #
 # Seen: first 1.0, cached 1.0, new .bin: still 1.0 (from the cache), without the cache 2.0; ONNX: 1.0, then 2.0.
 set -euo pipefail

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # Packages: openvino==2026.4.1, onnxruntime==1.32.0, onnx==1.23.2, numpy==2.4.6
 #
-# Behavior: OpenVINO reads an ONNX Resize with antialias=1 (linear and cubic) without a warning and computes it without
-# antialiasing: the result equals that of antialias=0 bit for bit. ONNX Runtime filters.
+# Behavior: OpenVINO reads an ONNX Resize with antialias=1 (linear and cubic) without a warning and computes it
+# without antialiasing: the result equals that of antialias=0 bit for bit. ONNX Runtime filters.
 #
-# Why it matters: a torch model that resizes with antialias=True is exported with this attribute. Hair, stripes and the
-# grid of a screen door then reach a face model as false patterns under OpenVINO and as an even tone under ONNX Runtime,
-# and scores and thresholds measured with one runtime do not hold for the other. Expected before the run: the same
-# picture from both, or an error at conversion.
+# Why it matters: a torch model that resizes with antialias=True is exported with this attribute. Hair, stripes and
+# the grid of a screen door then reach a face model as false patterns under OpenVINO and as an even tone under ONNX
+# Runtime, and scores and thresholds measured with one runtime do not hold for the other. Expected before the run:
+# the same picture from both, or an error at conversion.
 #
-# Seen: stripes of 0 and 255, eight pixels apart, 160 -> 25 pixels: contrast left with ONNX Runtime 16.8 (linear) and
-# 4.2 (cubic), with OpenVINO 255 and 311, the same as with antialias=0.
+# Seen: stripes of 0 and 255, eight pixels apart, 160 -> 25 pixels: contrast left with ONNX Runtime 16.8 (linear)
+# and 4.2 (cubic), with OpenVINO 255 and 311, the same as with antialias=0.
 set -euo pipefail
 T=$(mktemp -d)
 trap 'rm -rf "$T"' EXIT

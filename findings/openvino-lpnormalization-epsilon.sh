@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Packages: openvino==2026.4.1, onnxruntime==1.32.0, onnx==1.23.2, numpy==2.4.6
 #
-# Behavior: the ONNX operator LpNormalization has no epsilon. OpenVINO converts it with one that is not negligible: the
-# vector is divided by sqrt(sum of squares + 1.19e-7), the spacing of float32 at 1. A vector of length 1e-3 comes out
-# with length 0.945, one of length 1e-4 with 0.28. ONNX Runtime returns length 1 for both; zeros stay zeros in both.
+# Behavior: the ONNX operator LpNormalization has no epsilon. OpenVINO converts it with one that is not negligible:
+# the vector is divided by sqrt(sum of squares + 1.19e-7), the spacing of float32 at 1. A vector of length 1e-3
+# comes out with length 0.945, one of length 1e-4 with 0.28. ONNX Runtime returns length 1 for both; zeros stay
+# zeros in both.
 #
-# Why it matters: a recognition model may end in this operator, and the length of the embedding before it is a known measure
-# of face quality: poor faces have short embeddings. Where a model gives small values, their similarities shrink under
-# OpenVINO, and comparing such an embedding with itself no longer gives 1. Expected before the run: unit length from both.
+# Why it matters: a recognition model may end in this operator, and the length of the embedding before it is a
+# known measure of face quality: poor faces have short embeddings. Where a model gives small values, their
+# similarities shrink under OpenVINO, and comparing such an embedding with itself no longer gives 1. Expected
+# before the run: unit length from both.
 #
 # Seen (length in -> OpenVINO): 1 -> 1.0000, 1e-2 -> 0.9994, 1e-3 -> 0.9452, 1e-4 -> 0.2782, 1e-5 -> 0.0290.
 set -euo pipefail

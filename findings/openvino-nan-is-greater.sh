@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Packages: openvino==2026.4.1, onnxruntime==1.32.0, onnx==1.23.2, numpy==2.4.6
 #
-# Behavior: in a graph run by OpenVINO's CPU plugin, Greater and GreaterOrEqual return True where an operand is NaN;
-# Less, LessOrEqual and Equal return False. So NaN > 0.5 holds and NaN < 0.5 does not. ONNX Runtime returns False for
-# all five, as IEEE 754 asks. Where() on such a mask selects the branch for "greater".
+# Behavior: in a graph run by OpenVINO's CPU plugin (x86-64), Greater and GreaterOrEqual return True where an
+# operand is NaN; Less, LessOrEqual and Equal return False. So NaN > 0.5 holds and NaN < 0.5 does not. ONNX Runtime
+# returns False for all five, as IEEE 754 asks. Where() on such a mask selects the branch for "greater".
 #
-# Why it matters: a threshold that was moved into the model ("score > 0.5" as a last layer, a mask of valid boxes) lets
-# every face through whose score is NaN, e.g. after the L2 norm of a black crop, under OpenVINO only. Expected before
-# the run: False for every comparison.
+# Why it matters: a threshold that was moved into the model ("score > 0.5" as a last layer, a mask of valid boxes)
+# lets every face through whose score is NaN, e.g. after the L2 norm of a black crop, under OpenVINO only. One
+# would expect False for every comparison.
 #
 # Seen: ORT > >= < <= ==: all False; OpenVINO: True True False False False.
 set -euo pipefail

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Packages: openvino==2026.4.1, onnxruntime==1.32.0, onnx==1.23.2, numpy==2.4.6
 #
-# Behavior: the operator NonMaxSuppression of one ONNX file treats an overlap that equals iou_threshold differently:
-# ONNX Runtime keeps the second box (it suppresses above the threshold), OpenVINO removes it (at or above).
+# Behavior: the operator NonMaxSuppression of one ONNX file treats an overlap that equals iou_threshold
+# differently: ONNX Runtime keeps the second box (it suppresses above the threshold), OpenVINO removes it (at or
+# above).
 #
-# Why it matters: with boxes on a pixel grid, as anchors and small faces give, overlaps of exactly 1/2 or 1/4 are common.
-# Two people close together are two faces under one runtime and one under the other, so detections recorded with one
-# cannot be compared with the other's by count. Expected before the run: the same boxes from both.
+# Why it matters: with boxes on a pixel grid, as anchors and small faces give, overlaps of exactly 1/2 or 1/4 are
+# common. Two people close together are two faces under one runtime and one under the other, so detections recorded
+# with one cannot be compared with the other's by count. Expected before the run: the same boxes from both.
 #
 # Seen: overlap 0.5, threshold 0.5: ONNX Runtime keeps both boxes, OpenVINO one; threshold 0.51: both runtimes keep
 # both; threshold 0.49: both keep one.

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Packages: openvino==2026.4.1, onnxruntime==1.32.0, onnx==1.23.2, numpy==2.4.6
 #
-# Behavior: the ONNX standard says that of equal values the one with the lower index comes first. OpenVINO's CPU plugin
-# returns them in another order: among 48 equal scores TopK(k=8) gives the indices 1 2 3 4 5 6 7 0, and with some lower
-# scores in between 8 9 1 4 5 2 7 10. With k=1 both runtimes return the first.
+# Behavior: the ONNX standard says that of equal values the one with the lower index comes first. OpenVINO's CPU
+# plugin returns them in another order: among 48 equal scores TopK(k=8) gives the indices 1 2 3 4 5 6 7 0, and with
+# some lower scores in between 8 9 1 4 5 2 7 10. With k=1 both runtimes return the first.
 #
-# Why it matters: many exported detectors end in TopK, and scores of int8 models tie often. The order of the faces, and
-# with it which of two equal faces non-maximum suppression or "the best face" keeps, differs between the runtimes, and a
-# comparison row by row finds differences between equal models. Expected before the run: lowest index first in both.
+# Why it matters: many exported detectors end in TopK, and scores of int8 models tie often. The order of the faces,
+# and with it which of two equal faces non-maximum suppression or "the best face" keeps, differs between the
+# runtimes, and a comparison row by row finds differences between equal models. Expected before the run: lowest
+# index first in both.
 #
 # Seen: ONNX Runtime 0 1 2 3 4 5 6 7 and 1 2 4 5 7 8 9 10; OpenVINO 1 2 3 4 5 6 7 0 and 8 9 1 4 5 2 7 10.
 set -euo pipefail

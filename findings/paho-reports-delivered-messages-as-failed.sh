@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
 # Packages: paho-mqtt==2.2.0, amqtt==0.12.1 (as the broker)
 #
-# Behavior: a message of QoS 1 published before the connection is made gets rc 4 (no connection), but is queued and sent
-# once the client connects. Its MQTTMessageInfo never learns of it: after the broker has acknowledged the message,
-# on_publish has been called with its mid and a subscriber has it, is_published() and wait_for_publish() still raise RuntimeError
-# "The client is not currently connected". The same call with QoS 0 gets the same rc and is really lost.
+# Behavior: a message of QoS 1 published before the connection is made gets rc 4 (no connection), but is queued and
+# sent once the client connects. Its MQTTMessageInfo never learns of it: after the broker has acknowledged the
+# message, on_publish has been called with its mid and a subscriber has it, is_published() and wait_for_publish()
+# still raise RuntimeError "The client is not currently connected". The same call with QoS 0 gets the same rc and
+# is really lost.
 #
-# Why it matters: a publisher of faces that asks the object it got, as the documentation shows, takes a delivered message
-# for failed and sends it again: a second visit, a second notification. Only on_publish tells the truth.
+# Why it matters: a publisher of faces that asks the object it got, as the documentation shows, takes a delivered
+# message for failed and sends it again: a second visit, a second notification. Only on_publish tells the truth.
 # Expected before the run: is_published() True once the acknowledgment is in.
 #
-# Seen: rc 4 for both; the subscriber gets the message of QoS 1 once; on_publish for its mid; is_published() raises.
+# Seen: rc 4 for both; the subscriber gets the message of QoS 1 once; on_publish for its mid; is_published()
+# raises.
 set -euo pipefail
 T=$(mktemp -d)
 trap 'rm -rf "$T"' EXIT

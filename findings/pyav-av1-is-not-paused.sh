@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
 # Packages: av==18.1.0 (FFmpeg with libavcodec 62.28 and libdav1d), numpy==2.4.6
 #
-# Behavior: skip_frame of a PyAV codec context means something else for AV1, which libdav1d decodes: "ALL" still returns
-# every key frame, where H.264 and HEVC return nothing, and "BIDIR" returns what "NONREF" does, where they return fewer.
+# Behavior: skip_frame of a PyAV codec context means something else for AV1, which libdav1d decodes: "ALL" still
+# returns every key frame, where H.264 and HEVC return nothing, and "BIDIR" returns what "NONREF" does, where they
+# return fewer.
 #
-# Why it matters: "ALL" is the usual way to keep a camera's connection open and spend nothing on decoding, for a camera that is
-# paused or outside its hours. An AV1 camera goes on delivering pictures, one per key frame, to whatever follows the
-# decoder: faces are found in hours in which the camera must not look. Expected before the run: no frame for any codec.
+# Why it matters: "ALL" is the usual way to keep a camera's connection open and spend nothing on decoding, for a
+# camera that is paused or outside its hours. An AV1 camera goes on delivering pictures, one per key frame, to
+# whatever follows the decoder: faces are found in hours in which the camera must not look. Expected before the
+# run: no frame for any codec.
 #
-# Seen (40 frames, 4 key frames): ALL: AV1 4, H.264 0, HEVC 0; AV1 NONREF and BIDIR equal; H.264 BIDIR below NONREF.
+# Seen (40 frames, 4 key frames): ALL: AV1 4, H.264 0, HEVC 0; AV1 NONREF and BIDIR equal; H.264 BIDIR below
+# NONREF.
 set -euo pipefail
 T=$(mktemp -d)
 trap 'rm -rf "$T"' EXIT

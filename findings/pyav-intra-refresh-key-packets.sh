@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
 # Packages: av==18.1.0 (FFmpeg with libavcodec 62.28), numpy==2.4.6
 #
-# Behavior: in H.264 with intra refresh (a moving column of intra blocks and recovery point messages instead of I frames)
-# PyAV marks the packet at each recovery point as a key frame, but no decoder setting treats it as one:
+# Behavior: in H.264 with intra refresh (a moving column of intra blocks and recovery point messages instead of I
+# frames) PyAV marks the packet at each recovery point as a key frame, but no decoder setting treats it as one:
 # - skip_frame="NONKEY" returns one frame, the IDR at the start, and then none;
-# - decoding only packets with is_keyframe returns that frame and one more, which is wrong over most of its area and yet
-#   has is_corrupt False; later ones return nothing;
+# - decoding only packets with is_keyframe returns that frame and one more, which is wrong over most of its area
+#   and yet has is_corrupt False; later ones return nothing;
 # - after flush_buffers() such a packet alone returns nothing, and the first frame comes many packets later.
 #
-# Why it matters: encoders offer this mode to smooth the bit rate of a stream. Software that looks only at key frames
-# while a camera is quiet, or jumps to the newest key frame when it is late, sees nothing at all of such a camera, with
-# no error. Expected before the run: only the first packet is marked, or each marked packet can be decoded.
+# Why it matters: encoders offer this mode to smooth the bit rate of a stream. Software that looks only at key
+# frames while a camera is quiet, or jumps to the newest key frame when it is late, sees nothing at all of such a
+# camera, with no error. Expected before the run: only the first packet is marked, or each marked packet can be
+# decoded.
 #
-# Seen (120 frames, a recovery point every 30): key packets 0, 30, 60, 90; NONKEY 1 frame; key packets only: 2 frames,
-# the second with a mean error of 79 of 255 (first: 2.6); joined at packet 40: first frame at packet 78.
+# Seen (120 frames, a recovery point every 30): key packets 0, 30, 60, 90; NONKEY 1 frame; key packets only: 2
+# frames, the second with a mean error of 79 of 255 (first: 2.6); joined at packet 40: first frame at packet 78.
 set -euo pipefail
 T=$(mktemp -d)
 trap 'rm -rf "$T"' EXIT

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Packages: supervision==0.31.2, opencv-python-headless==5.0.0.93, numpy==2.4.6
 #
-# Behavior: among boxes with the same confidence, Detections.with_nms() keeps the last one of a group, with_nmm() builds
-# on the last one too, and both differ from cv2.dnn.NMSBoxes, which keeps the first.
+# Behavior: among boxes with the same confidence, Detections.with_nms() keeps the last one of a group, with_nmm()
+# builds on the last one too, and both differ from cv2.dnn.NMSBoxes, which keeps the first.
 #
-# Why it matters: quantized detectors report the same confidence for neighboring anchors of one face all the time, and
-# landmarks travel in Detections.data. Which anchor's landmarks, and so which aligned crop and embedding, survive depends
-# on the library; sorting the detections best first and relying on "first wins" selects the other one here. Expected
-# before the run: the first is kept, as by a stable sort.
+# Why it matters: quantized detectors report the same confidence for neighboring anchors of one face all the time,
+# and landmarks travel in Detections.data. Which anchor's landmarks, and so which aligned crop and embedding,
+# survive depends on the library; sorting the detections best first and relying on "first wins" selects the other
+# one here. Expected before the run: the first is kept, as by a stable sort.
 #
 # Seen: four boxes, three of them equal: with_nms keeps 2 and 3, cv2.dnn.NMSBoxes 0 and 3.
 set -euo pipefail

@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
 # Packages: trackers==2.6.1, supervision==0.31.2, numpy==2.4.6
 #
-# Behavior: ByteTrackTracker treats the two kinds of bad timestamps in opposite ways. A repeated timestamp skips the
-# prediction only: its detections count as another consecutive frame, so the same frame given twice confirms a track. An
-# earlier timestamp skips the whole update, and does not become the new reference: every later frame is skipped too,
-# all faces get -1, and nothing but reset() or the old clock's return ends it.
+# Behavior: ByteTrackTracker treats the two kinds of bad timestamps in opposite ways. A repeated timestamp skips
+# the prediction only: its detections count as another consecutive frame, so the same frame given twice confirms a
+# track. An earlier timestamp skips the whole update, and does not become the new reference: every later frame is
+# skipped too, all faces get -1, and nothing but reset() or the old clock's return ends it.
 #
-# Why it matters: cameras repeat a timestamp after packet loss and restart their clocks at zero after a reconnection. The
-# first turns a one-frame false detection into a confirmed track; the second stops tracking for as long as the stream had
-# been running before. Expected before the run: both are rejected with an error, or both restart the clock.
+# Why it matters: cameras repeat a timestamp after packet loss and restart their clocks at zero after a
+# reconnection. The first turns a one-frame false detection into a confirmed track; the second stops tracking for
+# as long as the stream had been running before. Expected before the run: both are rejected with an error, or both
+# restart the clock.
 #
-# Seen: same timestamp twice: -1, then 0; clock from 100 s back to 0 s: 300 frames (10 s) all -1; after reset: -1, 0, 0.
+# Seen: same timestamp twice: -1, then 0; clock from 100 s back to 0 s: 300 frames (10 s) all -1; after reset: -1,
+# 0, 0.
 set -euo pipefail
 T=$(mktemp -d)
 trap 'rm -rf "$T"' EXIT

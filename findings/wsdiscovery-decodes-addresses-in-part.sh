@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
 # Packages: WSDiscovery==2.1.2
 #
-# Behavior: when WSDiscovery parses the answer of a camera, it replaces %20 by a space in scopes and also in XAddrs, and
-# leaves every other escape as it is. The address of the device service so becomes one with a space in it, and a camera's
-# name half decoded. And only the first text node of the element is read: with an XML comment in XAddrs, the comment's own
-# text becomes the address, or the addresses after it are gone.
+# Behavior: when WSDiscovery parses the answer of a camera, it replaces %20 by a space in scopes and also in
+# XAddrs, and leaves every other escape as it is. The address of the device service so becomes one with a space in
+# it, and a camera's name half decoded. And only the first text node of the element is read: with an XML comment in
+# XAddrs, the comment's own text becomes the address, or the addresses after it are gone.
 #
 # Why it matters: ONVIF cameras announce their name as an escaped scope (onvif://www.onvif.org/name/...). A second,
-# proper decoding of the result is harmless for "Front%20Door", but no caller can restore the URI that the camera sent,
-# and an address with an escaped space does not work as it comes. Expected before the run: values as sent.
+# proper decoding of the result is harmless for "Front%20Door", but no caller can restore the URI that the camera
+# sent, and an address with an escaped space does not work as it comes. Expected before the run: values as sent.
 #
-# Seen: http://192.0.2.7/device%20service -> "http://192.0.2.7/device service"; name/T%C3%BCr%201 -> "name/T%C3%BCr 1";
-# <!--new-->http://192.0.2.7/a -> ["new"]; http://192.0.2.7/a <!--v6--> http://[2001:db8::7]/a -> the first one only.
+# Seen: http://192.0.2.7/device%20service -> "http://192.0.2.7/device service"; name/T%C3%BCr%201 -> "name/T%C3%BCr
+# 1"; <!--new-->http://192.0.2.7/a -> ["new"]; http://192.0.2.7/a <!--v6--> http://[2001:db8::7]/a -> the first one
+# only.
 set -euo pipefail
 T=$(mktemp -d)
 trap 'rm -rf "$T"' EXIT
