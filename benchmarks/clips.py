@@ -62,7 +62,9 @@ FROM_CLIPS = {
 }
 STRANGERS = ("1192_01_006_julia_roberts.avi", "1034_03_006_jet_li.avi")
 MULTI = "multi_face.avi"
-MULTI_THIRD_S = 7.8
+MULTI_THIRD_S, MULTI_SIZE = 7.8, (640, 480)
+CANVASES = {"1080p": (1920, 1080), "4K": (3840, 2160)}
+ROOM = np.random.default_rng(3).integers(60, 150, (9, 16, 3)).astype(np.uint8)
 ALTERATIONS: dict[str, Callable[[Image], Image]] = {
     "none": lambda image: image,
     "dark": lambda image: np.clip(
@@ -132,10 +134,26 @@ def enrolled(people: dict[str, list[Image]], embedder: Embedder) -> Gallery:
     return Gallery(list(people), np.stack(templates))
 
 
-def altered(source: Path, how: str, folder: Path) -> Path:
+def on_canvas(image: Image, canvas: str | None) -> Image:
+    """The frame inside a larger picture of a plain room, as a far camera would see it."""
+    if canvas is None:
+        return image
+    width, height = CANVASES[canvas]
+    large = cv2.resize(ROOM, (width, height), interpolation=cv2.INTER_CUBIC)
+    left, top = corner(image.shape[1], image.shape[0], canvas)
+    large[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return contiguous(large)
+
+
+def corner(width: int, height: int, canvas: str) -> tuple[int, int]:
+    """Left and upper edge of a frame inside the larger picture."""
+    return (CANVASES[canvas][0] - width) // 3, (CANVASES[canvas][1] - height) // 3
+
+
+def altered(source: Path, how: str, folder: Path, canvas: str | None = None) -> Path:
     """What is played: the original, or a copy with every frame altered, hardly compressed."""
     start_s = MULTI_THIRD_S if source.name == MULTI else 0.0
-    if how == "none" and not start_s:
+    if how == "none" and not start_s and canvas is None:
         return source
     target = folder / source.with_suffix(".mkv").name
     with av.open(str(source)) as inside, av.open(str(target), "w") as outside:
@@ -145,7 +163,7 @@ def altered(source: Path, how: str, folder: Path) -> Path:
         for frame in inside.decode(video=0):
             if (frame.time or 0.0) <= start_s and start_s:
                 continue
-            image = ALTERATIONS[how](contiguous(frame.to_ndarray(format="rgb24")))
+            image = on_canvas(ALTERATIONS[how](contiguous(frame.to_ndarray(format="rgb24"))), canvas)
             if not stream.codec_context.is_open:
                 stream.width, stream.height = image.shape[1], image.shape[0]
             for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
@@ -155,10 +173,14 @@ def altered(source: Path, how: str, folder: Path) -> Path:
     return target
 
 
-def as_played(visit: LabeledVisit) -> LabeledVisit:
-    """The visit on the clock of what is played."""
+def as_played(visit: LabeledVisit, canvas: str | None = None) -> LabeledVisit:
+    """The visit on the clock and in the picture of what is played."""
     if visit.source != MULTI:
         return visit
+    if canvas is not None and visit.box is not None:
+        left, top = corner(*MULTI_SIZE, canvas)
+        x1, y1, x2, y2 = visit.box
+        visit = msgspec.structs.replace(visit, box=(x1 + left, y1 + top, x2 + left, y2 + top))
     start_s, end_s = (max(0.0, at - MULTI_THIRD_S) for at in (visit.start_s, visit.end_s))
     return msgspec.structs.replace(visit, start_s=start_s, end_s=end_s)
 
@@ -275,6 +297,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--judge", action="append", required=True)
     parser.add_argument("--alter", choices=tuple(ALTERATIONS), default="none")
+    parser.add_argument("--canvas", choices=tuple(CANVASES), help="Play the frames inside a picture of this size.")
+    parser.add_argument("--detector", choices=("yunet", "mtcnn"), default="yunet", help="The gate's.")
     parser.add_argument("--min-quality", type=int, default=GateConfig().min_quality)
     parser.add_argument("--whole", action="store_true", help="Search every frame and score every face.")
     parser.add_argument("--weights", type=Path, help="Of the scorer; the built-in model by default.")
@@ -286,7 +310,7 @@ def main() -> None:
     detector = load_detector("yunet", yunet)
     visits = load_labels(ROOT / "tests" / "visits.yaml")
     people = galleries(data, detector, visits)
-    visits = tuple(as_played(visit) for visit in visits)
+    visits = tuple(as_played(visit, arguments.canvas) for visit in visits)
     judges = [load_embedder(name) for name in arguments.judge]
     rules = [rule_of(judge) for judge in judges]
     known = [enrolled(people, judge) for judge in judges]
@@ -297,14 +321,14 @@ def main() -> None:
     tracks: list[list[Track]] = [[] for _ in judges]
     with tempfile.TemporaryDirectory() as folder:
         for name in [*dict.fromkeys(visit.source for visit in visits), *STRANGERS]:
-            source = altered(data / "clips" / name, arguments.alter, Path(folder))
+            source = altered(data / "clips" / name, arguments.alter, Path(folder), arguments.canvas)
             config = config_for(source)
             camera = config.cameras[0].model_copy(update={"track_between_detections": not arguments.whole})
             config = config.model_copy(
                 update={
                     "cameras": (camera,),
                     "scorer": ScorerConfig(weights=arguments.weights, every_face=arguments.whole),
-                    "detector": DetectorConfig(kind="yunet", path=yunet),
+                    "detector": DetectorConfig(kind=arguments.detector, path=yunet),
                     "gate": GateConfig(min_quality=arguments.min_quality),
                 }
             )

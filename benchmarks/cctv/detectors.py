@@ -110,7 +110,7 @@ class Retail:
 
 def photographs(data: Path, count: int, judges: list[Detector]) -> list[tuple[Image, Detection, list[Box]]]:
     """LFW photographs with the face in the middle and all faces that either judge finds."""
-    found = []
+    found: list[tuple[Image, Detection, list[Box]]] = []
     with zipfile.ZipFile(data / "faces" / "lfw-folds-1-4.zip") as archive:
         names = sorted(name for name in archive.namelist() if name.endswith(".jpg"))
         for name in names[:: max(1, len(names) // (2 * count))]:
@@ -129,7 +129,9 @@ def photographs(data: Path, count: int, judges: list[Detector]) -> list[tuple[Im
             if a is None or b is None or not same_face(a.box, b.box, 0.4) or len(found) >= count:
                 continue
             box = tuple(float(value) for value in np.mean([a.box, b.box], 0))
-            truth = Detection((box[0], box[1], box[2], box[3]), 1.0, (a.landmarks + b.landmarks) / 2)
+            truth = Detection(
+                (box[0], box[1], box[2], box[3]), 1.0, ((a.landmarks + b.landmarks) / 2).astype(np.float32)
+            )
             found.append((image, truth, [face.box for faces in every for face in faces]))
     return found
 
@@ -153,7 +155,7 @@ def picture(
         canvas[y : y + size[1], x : x + size[0]] = cv2.resize(image, size, interpolation=way)
         shift = np.array([x, y], np.float32)
         corners = (np.array(face.box) * scale + np.array([x, y, x, y])).tolist()
-        truth.append(Detection((*corners,), 1.0, face.landmarks * np.float32(scale) + shift))  # type: ignore[arg-type]
+        truth.append(Detection((*corners,), 1.0, face.landmarks * np.float32(scale) + shift))
         every += [tuple((np.array(box) * scale + np.array([x, y, x, y])).tolist()) for box in boxes]
         below, x, used = max(below, size[1]), x + size[0], used + 1
     return canvas, truth, every, used

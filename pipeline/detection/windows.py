@@ -148,7 +148,7 @@ def _components(cells: Cells, reach: int) -> tuple[int, NDArray[np.int32], NDArr
     """Return the connected parts of cells, joined over gaps of ``reach`` cells: count, labels, edges."""
     joined = cv2.dilate(cells.astype(np.uint8), np.ones((reach + 1, reach + 1), np.uint8))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
-    return count, labels, stats  # type: ignore[return-value]
+    return count, labels, stats
 
 
 def around(box: Box, shape: tuple[int, ...], scale: float) -> Window:
