@@ -54,7 +54,7 @@ class Frame(Record, frozen=True, eq=False):
     large: Image | None = None
     """The same moment in the camera's main stream, from which crops are cut; ``ref`` has its size."""
     still: bool = False
-    """A picture by itself: it continues nothing, and each of its faces is a track of its own."""
+    """A separate picture: it continues nothing, and each of its faces is a track of its own."""
 
 
 class CameraEnded(Record, frozen=True, eq=False):

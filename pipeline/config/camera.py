@@ -20,8 +20,8 @@ class CameraConfig(Section):
     """``rtsp(s)://`` or ``http(s)://`` URL, video file, folder of pictures, or webcam (``0``, ``/dev/video0``).
     ``${NAME}`` is replaced from the environment."""
     film: bool = False
-    """Pictures of a folder are the frames of a film, 25 per second in order of their names. By default each picture
-    is by itself; with times in ``timestamps.csv`` they are a film."""
+    """Pictures of a folder are the frames of a film, 25 per second in order of their names. By default they are
+    separate pictures; with times in ``timestamps.csv`` they are a film."""
 
     enabled: bool = True
     """``false`` keeps the camera in the file and does not open it."""

@@ -1,4 +1,4 @@
-"""A folder of pictures: each by itself, or the frames of a film."""
+"""A folder of pictures: separate ones, or the frames of a film."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TIMES = "timestamps.csv"
 FPS = 25.0
 
 STILL_S = 3600.0
-"""Media time from one picture to the next, if each is by itself."""
+"""Media time from one picture to the next, if they are separate."""
 
 log = structlog.get_logger(__name__)
 
@@ -37,8 +37,8 @@ def pictures_in(folder: Path) -> list[Path]:
 class ImageFolderSource:
     """The pictures of a folder in order of their names.
 
-    A film at the seconds of ``timestamps.csv``, or at 25 fps with ``film``; otherwise each picture by itself, an
-    hour after the one before, so that nothing carries over.
+    A film at the seconds of ``timestamps.csv``, or at 25 fps with ``film``; otherwise separate
+    pictures, each an hour after the one before, so that nothing carries over.
     """
 
     live = False

@@ -100,7 +100,7 @@ class FaceTracker:
             faces: of one frame of this camera.
             pts_s: the frame's media time; a frame before the last one continues no track.
             cut: a new scene starts here; every track ends before it.
-            still: a picture by itself: its sure faces get a track at once, and no later frame continues them.
+            still: a separate picture: its sure faces get a track at once, and no later frame continues them.
         """
         if cut:
             self._tracks, self._last_s = [], None

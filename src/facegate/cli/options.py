@@ -41,7 +41,7 @@ class SettingDefault(str):
 
 FilmOption = Annotated[
     bool,
-    typer.Option("--film", help="Take the pictures of a folder as the frames of a film, not each by itself."),
+    typer.Option("--film", help="Take the pictures of a folder as the frames of a film, not as separate pictures."),
 ]
 DetectorOption = Annotated[
     DetectorKind,
