@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -46,7 +47,7 @@ def test_other_settings_are_not_served_by_it(settings: dict[str, object]) -> Non
     assert shipped_graph(load_scorer(device="cpu", backend="torch", **settings).reading) is None  # type: ignore[arg-type]
 
 
-def test_the_default_model_runs_without_torch() -> None:
+def test_the_default_model_runs_without_torch(tmp_path: Path) -> None:
     code = """
 import sys
 for name in ("torch", "timm", "onnx", "openvino", "scipy", "matplotlib"):
@@ -63,6 +64,8 @@ try:
 except ConfigError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    environment = os.environ | {"FACEGATE_CACHE": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert "pip install 'facegate[torch]'" in done.stdout
