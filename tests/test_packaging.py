@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -37,6 +39,9 @@ def test_both_ways_to_a_wheel_give_the_same_files(tmp_path: Path) -> None:
     for needed in (
         "facegate/pipeline/records.py",
         "facegate/scoring/models/facegate-mobile-s.safetensors",
+        "facegate/scoring/models/graph.onnx",
+        "facegate/scoring/models/graph.json",
+        "facegate/deploy/systemd/facegate-gate.service",
         "facegate/py.typed",
     ):
         assert needed in direct
@@ -80,3 +85,26 @@ def test_what_a_wheel_leaves_out_nothing_in_it_needs(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_core_asks_for_nothing_that_only_an_extra_needs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    core = {name(each) for each in project["dependencies"]}
+    heavy = {"torch", "timm", "scipy", "matplotlib", "onnx", "openvino", "insightface", "huggingface-hub"}
+    assert not core & (heavy | {"opencv-python", "trackers", "supervision"})
+    assert {"opencv-python-headless", "pillow"} <= core
+
+
+def test_both_packages_of_opencv_are_pinned_to_one_version_and_no_window_is_used() -> None:
+    """Both hold the module ``cv2``; only windows tell them apart."""
+    pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+    assert pins["opencv-python"] == pins["opencv-python-headless"]
+    folders = ("pipeline", "detectors", "recognition", "sinks", "store", "console", "evaluation", "demo", "src")
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        assert not re.search(
+            r"cv2\.(imshow|waitKey|namedWindow|destroy|selectROI|createTrackbar)", path.read_text()
+        )
+
+
+def name(requirement: str) -> str:
+    return re.split(r"[\[<>=~! ]", requirement, maxsplit=1)[0].lower()

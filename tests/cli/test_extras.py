@@ -136,3 +136,21 @@ def test_every_extra_is_checked_and_declared() -> None:
     assert set(EXTRAS) == set(COMMANDS) | {"large", "fleet"}, "'large' is optional; 'fleet' is 'nats' with a server"
     (whole,) = declared["all"]
     assert set(re.findall(r"\w+", whole)) - {"facegate"} == set(EXTRAS) - {"demo"}
+
+
+CORE = """
+import sys
+for name in sys.argv[1].split(","):
+    sys.modules[name] = None
+import facegate
+import facegate.cli.app, facegate.console.server, facegate.fleet.node, facegate.pipeline.runner
+import facegate.recognition.worker.zmq_worker, facegate.recognition.loading, facegate.demo.run
+import facegate.maintenance.doctor, facegate.evaluation.savings
+"""
+
+
+def test_everything_but_the_extras_is_imported_without_them(tmp_path: Path) -> None:
+    hidden = {module.split(".")[0] for modules in EXTRAS.values() for module in modules}
+    command = [sys.executable, "-c", CORE, ",".join(hidden)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from facegate.scoring.backends import OnnxRuntime
 from facegate.scoring.engine import load_scorer
 from facegate.scoring.export import export_onnx, write_structure
-from facegate.scoring.shipped_graph import GRAPH, STRUCTURE, shipped_graph
+from facegate.scoring.shipped_graph import GRAPH, STRUCTURE, Structure, shipped_graph
 
 from ..helpers import ROOT
 
@@ -32,8 +34,12 @@ def test_scores_are_those_of_the_exported_graph_bit_for_bit(tmp_path: Path) -> N
 
 def test_the_structure_in_the_tree_is_the_one_that_its_command_writes(tmp_path: Path) -> None:
     write_structure(load_scorer(device="cpu", backend="torch").reading, tmp_path)
-    for name in (GRAPH, STRUCTURE):
-        assert (tmp_path / name).read_bytes() == (ROOT / "scoring" / "models" / name).read_bytes(), name
+    models = ROOT / "scoring" / "models"
+    assert (tmp_path / GRAPH).read_bytes() == (models / GRAPH).read_bytes()
+    written, shipped = (
+        msgspec.json.decode((at / STRUCTURE).read_bytes(), type=Structure) for at in (tmp_path, models)
+    )
+    assert written == shipped
 
 
 @pytest.mark.parametrize("settings", [{"quality": "norm"}, {"alpha": 4.0}, {"blocks": (0, 5)}])
@@ -41,7 +47,7 @@ def test_other_settings_are_not_served_by_it(settings: dict[str, object]) -> Non
     assert shipped_graph(load_scorer(device="cpu", backend="torch", **settings).reading) is None  # type: ignore[arg-type]
 
 
-def test_the_default_model_runs_without_torch() -> None:
+def test_the_default_model_runs_without_torch(tmp_path: Path) -> None:
     code = """
 import sys
 for name in ("torch", "timm", "onnx", "openvino", "scipy", "matplotlib"):
@@ -58,6 +64,8 @@ try:
 except ConfigError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    environment = os.environ | {"FACEGATE_CACHE": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert "pip install 'facegate[torch]'" in done.stdout

@@ -36,6 +36,7 @@ DESCRIPTIONS = {
     "DATA/people.db",
     "NAME.key.json",
     "all",
+    "facegate-shots",
     "in the user's cache",
     "measured",
     "one per four cores",

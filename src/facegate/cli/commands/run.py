@@ -80,8 +80,9 @@ def run(
     save: Annotated[
         Path | None,
         typer.Option(
-            help="Write best shots, a page and a contact sheet to this folder.",
-            show_default="facegate-shots, for a recording and without a worker",
+            help="Write best shots, a page and a contact sheet to this folder; without a worker, best shots of a "
+            "recording are written to facegate-shots.",
+            show_default=False,
         ),
     ] = None,
     spool: Annotated[

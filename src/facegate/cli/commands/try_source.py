@@ -32,9 +32,7 @@ def try_source(
     ],
     gallery: Annotated[
         Path | None,
-        typer.Option(
-            help="Gallery file, or folder with one subfolder of pictures per person.", show_default="no names"
-        ),
+        typer.Option(help="Gallery file, or folder with one subfolder of pictures per person.", show_default=False),
     ] = None,
     save: Annotated[
         Path | None,
