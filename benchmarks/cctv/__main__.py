@@ -122,7 +122,7 @@ class Tally:
         """Compare one frame's faces."""
         self.ms.append(answer["ms"])
         self.processed += answer["processed"]
-        faces: list[Box] = [tuple(face[:4]) for face in answer["faces"]]  # type: ignore[misc]
+        faces: list[Box] = [tuple(face[:4]) for face in answer["faces"]]
         for person, true in frame.faces.items():
             seen = next((box for box in oracle if same_face(box, true, 0.3)), None)
             found = any(same_face(face, true if seen is None else seen, SAME_IOU) for face in faces)
@@ -265,7 +265,7 @@ def main() -> None:
     cutter = load_detector("yunet", args.yunet or args.data / "models" / "yunet_n_640_640.onnx")
     people = load_people(args.data, cutter, args.cache)
     kind, path = ("mtcnn", None) if args.detector == "mtcnn" else ("yunet", args.detector)
-    options = {"kind": kind, "path": path, "camera": {}}
+    options: dict[str, Any] = {"kind": kind, "path": path, "camera": {}}
     print(f"{cpu()}; {len(people)} people; {kind}", flush=True)
     builds = [Build("now", ROOT, options)]
     if args.before is not None:

@@ -62,7 +62,7 @@ def load_people(data: Path, detector: Detector, cache: Path) -> list[Cutout]:
         kept = cache / f"people-{clip}.npz"
         if not kept.is_file():
             cache.mkdir(parents=True, exist_ok=True)
-            np.savez(kept, **_cut_out(data / "clips" / clip, detector))
+            np.savez(kept, allow_pickle=False, **_cut_out(data / "clips" / clip, detector))
         with np.load(kept) as stored:
             for index in range(len(stored.files) // 3):
                 frames, boxes, others = (stored[f"{name}{index}"] for name in ("frames", "boxes", "others"))
