@@ -15,8 +15,8 @@ from facegate.pipeline.gating.beta_quantile import beta_quantile, beta_share
         (2, 1, 0.25, 0.5),
         (0.5, 0.5, 0.5, 0.5),
         (3, 8, 0.95, 0.5069013),  # upper bound of 2 of 10
-        (10.5, 90.5, 0.025, 0.0527),  # Jeffreys, 10 of 100
-        (10.5, 90.5, 0.975, 0.1697),
+        (10.5, 90.5, 0.025, 0.0525847),  # Jeffreys, 10 of 100
+        (10.5, 90.5, 0.975, 0.1701239),
     ],
 )
 def test_known_quantiles(a: float, b: float, probability: float, value: float) -> None:
