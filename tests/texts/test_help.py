@@ -37,6 +37,7 @@ DESCRIPTIONS = {
     "NAME.key.json",
     "all",
     "facegate-shots",
+    "as last served",
     "in the user's cache",
     "measured",
     "one per four cores",

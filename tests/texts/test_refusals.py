@@ -58,11 +58,11 @@ def test_equal_values_and_aliases_are_no_equal_keys(tmp_path: Path) -> None:
         ({"cameras": ["door", "Door"]}, "camera names must be unique, but 'Door' and 'door' differ only in case"),
         ({"cameras": ["door", "door"]}, "camera names must be unique, but 'door' occurs twice"),
         (
-            {"delivery": {"outputs": [{"kind": "webhook", "spool": {"path": "s"}}]}},
+            {"delivery": {"outputs": [{"kind": "webhook", "spool": "s"}]}},
             "an output of kind 'webhook' needs 'url'",
         ),
         (
-            {"delivery": {"outputs": [{"kind": "webhook", "path": "x", "spool": {"path": "s"}}]}},
+            {"delivery": {"outputs": [{"kind": "webhook", "path": "x", "spool": "s"}]}},
             "takes 'url', not 'path'",
         ),
     ],

@@ -53,7 +53,8 @@ def backup(
     missing = list(missing_files(where, gallery, config))
     for line in missing:
         sys.stderr.write(f"not in the backup: {line.text}\n")
-    raise typer.Exit(ExitCode.REFUSED if any(line.level == "error" for line in missing) else ExitCode.DONE)
+    failed = [line for line in missing if line.level == "error"]
+    raise typer.Exit(ExitCode.REFUSED if failed else ExitCode.DONE)
 
 
 def restore(
