@@ -144,7 +144,7 @@ def test_a_worker_keeps_the_best_face_of_a_visit_without_a_name(tmp_path: Path) 
     assert listed.stdout == f"{cluster.id}: 1 visit on 1 day, door\n", listed.stderr
     assert page.read_text().count("<figure>") == 1
     done = facegate("gallery", "name", path, cluster.id, "Ann Smith", "--embedder", "builtin")
-    assert done.stdout == "1 pictures of Ann Smith added\n", done.stderr
+    assert done.stdout == "1 picture of Ann Smith added\n", done.stderr
     assert json.loads(facegate("gallery", "unknowns", path, "--embedder", "builtin", "--json").stdout) == []
     done = facegate("gallery", "name", path, 77, "Ann Smith", "--embedder", "builtin")
     assert done.returncode == 1 and "there is no unknown person 77" in done.stderr
@@ -156,7 +156,7 @@ def test_a_face_that_is_not_this_persons_gets_no_name(tmp_path: Path, clip: obje
     done = facegate("gallery", "add", path, pictures[0], "--name", "ann", "--embedder", "builtin")
     assert done.returncode == 0, done.stdout + done.stderr
     done = facegate("gallery", "reject", path, "ann", pictures[1])
-    assert done.stdout == "1 counterexamples added to ann\n", done.stderr
+    assert done.stdout == "1 counterexample added to ann\n", done.stderr
     assert json.loads(facegate("gallery", "list", path, "--json").stdout)[0]["negatives"] == 1
     model = load_embedder("builtin")
     with GalleryStore(path) as people:

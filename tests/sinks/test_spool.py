@@ -339,7 +339,7 @@ def test_a_shot_that_nobody_acknowledges_is_put_aside_shown_and_tried_again(
     assert json.loads(facegate("spool", "status", path).stdout)["dead"] == 1
     listed = facegate("spool", "dead", path, "--to", tmp_path / "dead", "--retry")
     assert json.loads(listed.stdout)["shot_id"] == deadly.shot_id, listed.stderr
-    assert listed.stderr == "1 shots requeued\n"
+    assert listed.stderr == "1 shot requeued\n"
     assert len(list((tmp_path / "dead").glob("*.jpg"))) == 1
     with closing(Spool(path)) as spool:
         assert len(spool) == 1 and spool.status().dead == 0

@@ -71,7 +71,7 @@ def test_another_gate_decides_otherwise_and_the_table_says_how(
     after = [json.loads(row) for row in (tmp_path / "log").read_text().splitlines()]
     assert {row["outcome"] for row in after} == {"below_threshold", "not_needed"} and len(after) == before.total()
     scored = before.total() - before["not_needed"]
-    assert f"+{scored}" in result.stdout and "have no shots left" in result.stdout
+    assert f"+{scored}" in result.stdout and "tracks without shots now: 3" in result.stdout
     (tmp_path / "gate.yaml").write_text(
         "cameras: [{name: other, source: x.mp4}]\ngate: {mode: interval, interval_s: 0.2, min_quality: 0}\n"
     )
