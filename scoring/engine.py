@@ -22,6 +22,7 @@ from facegate.scoring.calibration import Calibration
 from facegate.scoring.families import (
     DEFAULT_MODEL,
     QUALITIES,
+    SHIPPED_MODELS,
     Quality,
 )
 from facegate.scoring.hub import resolve_weights
@@ -219,10 +220,10 @@ def load_scorer(
     if device == "cuda" and not cuda_found():
         raise ConfigError("device 'cuda' is not available: torch finds no CUDA device; use --device cpu")
     weights = DEFAULT_MODEL if weights is None else weights
-    if str(weights) == DEFAULT_MODEL:
+    if str(weights) in SHIPPED_MODELS:
         if card not in (None, str(weights)):
             raise ConfigError(f"model '{weights}' ships with its own card: remove --model-card")
-        model = load_shipped()
+        model = load_shipped(str(weights))
     else:
         file, card = resolve_weights(weights, card)
         model = load_file(file, card)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "facegate-mobile-s"
 """The built-in model: the default of the scorer, and the built-in recognizer."""
+OPEN_MODEL = "facegate-open-s"
+"""The built-in model whose license allows any use."""
+SHIPPED_MODELS = (DEFAULT_MODEL, OPEN_MODEL)
 Quality = Literal["vitnt", "attention", "norm", "estimate"]
 QUALITIES: tuple[Quality, ...] = get_args(Quality)
 Table = tuple[tuple[float, float], ...]

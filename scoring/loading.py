@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     from facegate.scoring.network.vit import FaceViT
 
 
-def load_shipped() -> Model:
-    """Load :data:`DEFAULT_MODEL` and its card.
+def load_shipped(name: str = DEFAULT_MODEL) -> Model:
+    """Load one of :data:`~facegate.scoring.families.SHIPPED_MODELS` and its card.
 
     Raises:
         ModelError: its weights are missing or do not match the card.
     """
-    path = Path(str(resources.files("facegate.scoring") / "models" / f"{DEFAULT_MODEL}.safetensors"))
-    card = builtin_card(DEFAULT_MODEL)
+    path = Path(str(resources.files("facegate.scoring") / "models" / f"{name}.safetensors"))
+    card = builtin_card(name)
     if not path.is_file():
-        raise ModelError(f"the built-in model is missing at {path}: reinstall facegate")
+        raise ModelError(f"the built-in model '{name}' is missing at {path}: reinstall facegate")
     digest = file_sha256(path)
     if digest != card.sha256:
         raise ModelError(f"{path} does not match its model card (SHA-256 {digest}): reinstall facegate")

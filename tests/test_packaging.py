@@ -39,6 +39,7 @@ def test_both_ways_to_a_wheel_give_the_same_files(tmp_path: Path) -> None:
     for needed in (
         "facegate/pipeline/records.py",
         "facegate/scoring/models/facegate-mobile-s.safetensors",
+        "facegate/scoring/models/facegate-open-s.safetensors",
         "facegate/scoring/models/graph.onnx",
         "facegate/scoring/models/graph.json",
         "facegate/deploy/systemd/facegate-gate.service",

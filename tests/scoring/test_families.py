@@ -14,12 +14,15 @@ from facegate.errors import ConfigError, ModelError
 from facegate.scoring.engine import load_scorer
 from facegate.scoring.families import (
     DEFAULT_MODEL,
+    OPEN_MODEL,
+    SHIPPED_MODELS,
     builtin_card,
     card_names,
     read_card,
 )
 from facegate.scoring.loading import load_shipped
 from facegate.scoring.network.vit import FaceViT
+from facegate.training.provenance import may_be_used_for_anything
 
 from ..helpers import facegate
 
@@ -139,16 +142,24 @@ def test_every_shipped_card_is_whole(name: str) -> None:
     assert shipped.architecture.embed_dim % shipped.architecture.num_heads == 0
 
 
-def test_the_model_that_ships_is_loaded_by_name_in_fp32_and_with_its_own_card() -> None:
-    scorer = load_scorer(DEFAULT_MODEL, device="cpu", dtype="fp32", backend="torch")
+@pytest.mark.parametrize("name", SHIPPED_MODELS)
+def test_a_model_that_ships_is_loaded_by_name_in_fp32_and_with_its_own_card(name: str) -> None:
+    scorer = load_scorer(name, device="cpu", dtype="fp32", backend="torch")
     scores = scorer.score(CROPS)
-    assert scorer.card.name == DEFAULT_MODEL and scorer.card.people is not None
-    assert (
-        scores.embedding is not None and scores.embedding.shape == (2, 128) and np.isfinite(scores.raw_score).all()
-    )
-    assert {tensor.dtype for tensor in load_shipped().network.parameters()} == {torch.float32}
+    assert scorer.card.name == name and scorer.card.people is not None
+    assert scores.embedding is not None and np.isfinite(scores.raw_score).all()
+    assert scores.embedding.shape == (2, scorer.card.architecture.embedding_dim)
+    assert {tensor.dtype for tensor in load_shipped(name).network.parameters()} == {torch.float32}
     with pytest.raises(ConfigError, match="remove --model-card"):
-        load_scorer(DEFAULT_MODEL, card="cvlface-vit-base")
+        load_scorer(name, card="cvlface-vit-base")
+
+
+def test_every_license_behind_the_open_model_allows_any_use() -> None:
+    card = builtin_card(OPEN_MODEL)
+    assert card.license == "Apache-2.0" and may_be_used_for_anything(card.made_from)
+    parts = {item.part for item in card.made_from}
+    assert parts == {"teacher, and start of stem and head", "second teacher", "pictures"}
+    assert not may_be_used_for_anything(builtin_card(DEFAULT_MODEL).made_from)
 
 
 def test_the_list_says_which_model_is_the_default() -> None:
