@@ -97,11 +97,11 @@ async function refresh() {
   const body = await response.arrayBuffer();
   const length = new DataView(body).getUint32(0);
   const head = JSON.parse(new TextDecoder().decode(new Uint8Array(body, 4, length)));
-  let at = 4 + length;
+  let offset = 4 + length;
   for (const camera of /** @type {LiveCamera[]} */ (head.cameras)) {
     const mine = tiles.get(camera.camera);
-    const jpeg = camera.bytes ? new Blob([new Uint8Array(body, at, camera.bytes)], { type: "image/jpeg" }) : null;
-    at += camera.bytes;
+    const jpeg = camera.bytes ? new Blob([new Uint8Array(body, offset, camera.bytes)], { type: "image/jpeg" }) : null;
+    offset += camera.bytes;
     if (!mine) continue;
     mine.seq = camera.seq;
     mine.age = camera.age_s;
