@@ -23,6 +23,8 @@ NOMINAL_TOLERANCE = 0.004 * NOMINAL_FPS
 """Deviation from one nominal frame, in frames, within which the noise stays that of one frame."""
 MEASUREMENT_NOISE, PROCESS_NOISE = 0.1, 0.01
 """Variances of a measured coordinate in px², and of what one frame adds to position and velocity."""
+MAX_FRAME_GAP_S = 5.0
+"""Seconds between two frames up to which tracks continue, however slow the camera or the machine is."""
 MIN_CONSECUTIVE = 2
 """Consecutive detections after which a track gets its id."""
 
@@ -127,7 +129,9 @@ class FaceTracker:
         if elapsed > 0:  # a second frame of the same time changes nothing but what is seen
             for track in self._tracks:
                 track.predict(elapsed)
-        self._tracks = [track for track in self._tracks if track.unseen_s <= self._lost_s]
+        # What was there in the last frame cannot have been missed since, even if frames are far apart.
+        lost_s = max(self._lost_s, elapsed if elapsed <= MAX_FRAME_GAP_S else 0.0)
+        self._tracks = [track for track in self._tracks if track.unseen_s <= lost_s]
 
     def _assign(self, faces: Sequence[Face], ids: list[int | None]) -> None:
         """Continue tracks and start new ones; write ids of confirmed tracks into ``ids``."""

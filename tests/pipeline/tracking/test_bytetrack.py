@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import pytest
 
 from facegate.pipeline.detection.scene_cuts import CutDetector
 from facegate.pipeline.records import Detection, Face, FrameRef
@@ -61,6 +62,17 @@ def test_a_camera_that_sent_nothing_for_long_ends_the_track_of_somebody_who_is_s
     assert ended == (ids[0],)
     again, _ = tracker.step([face(181, 10)], 18.1)
     assert again != ids and again[0] is not None
+
+
+@pytest.mark.parametrize("gap_s", [0.2, 1.0, 1.4, 3.0])
+def test_a_slow_camera_has_tracks(gap_s: float) -> None:
+    """Under overload frames may be farther apart than the time after which a track ends."""
+    tracker = make_tracker(lost_s=1.0)
+    steps = [tracker.step([face(seq, 10)], seq * gap_s) for seq in range(5)]
+    assert [ids for ids, _ in steps] == [[None], [0], [0], [0], [0]]
+    _, ended = tracker.step([], 5 * gap_s)
+    later = [tracker.step([], 5 * gap_s + 0.5 * number)[1] for number in range(1, 4)]
+    assert (0,) in (ended, *later), "and they end"
 
 
 def test_a_weak_detection_continues_a_track_but_never_starts_one() -> None:
