@@ -12,8 +12,8 @@ class TrackerConfig(Section):
 
     lost_s: float = Field(1.0, gt=0, le=60)
     """Seconds without a detection after which a track ends; where frames are farther apart, a track of the last
-    frame continues for up to 5 s. Higher bridges longer occlusions, delays the best shot of mode ``end``, and raises
-    the risk of an identity switch."""
+    frame continues for up to 5 s. Higher bridges longer occlusions, delays the best shot of mode ``end``, and
+    raises the risk of an identity switch."""
     high_confidence: float = Field(0.7, ge=0, le=1)
     """Detector confidence (0 to 1) that a detection needs to start a track; detections below it can only continue
     one. Higher starts fewer false tracks and misses weak faces."""
