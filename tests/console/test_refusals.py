@@ -150,7 +150,7 @@ def test_nothing_comes_without_a_login(locked: Served) -> None:
             assert answer.status == 401, (method, path, answer.status)
             assert answer.json()["code"] == "login_required"
     page = locked.ask("GET", "/live")
-    assert (page.status, page.headers["Location"]) == (303, "/login")
+    assert (page.status, page.headers["Location"]) == (303, "login")
 
 
 def test_who_may_only_look_may_have_a_picture_scored(locked: Served, clip: DemoClip) -> None:
