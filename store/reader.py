@@ -34,6 +34,8 @@ class VisitFilter(msgspec.Struct, frozen=True):
     until: float | None = None
     min_quality: int | None = None
     max_quality: int | None = None
+    min_unknown_quality: int | None = None
+    """Minimum quality of those without a name."""
     shadow: bool | None = None
     """For shots: samples of dropped faces (``True``), or delivered ones."""
 
@@ -46,6 +48,7 @@ class VisitFilter(msgspec.Struct, frozen=True):
             (f"{time} < ?", self.until),
             ("quality >= ?", self.min_quality),
             ("quality <= ?", self.max_quality),
+            ("(name IS NOT NULL OR quality >= ?)", self.min_unknown_quality),
         ]
         conditions = [sql for sql, value in filters if value is not None]
         if self.known is not None:

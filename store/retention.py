@@ -16,6 +16,10 @@ CHUNK = 500
 
 
 TABLES = (("visits", "last"), ("shots", "seen"), ("tracks", "last"))
+POOR_QUALITY = 20
+"""Visits without a name whose best shot is below are poor: nobody can be recognized in them."""
+POOR_PERIOD_S = 7 * 86_400.0
+"""Poor visits are searched for in this period before their limit, so that each call reads few rows."""
 
 
 class RetentionLimits(msgspec.Struct, frozen=True):
@@ -24,6 +28,8 @@ class RetentionLimits(msgspec.Struct, frozen=True):
     days: float
     max_mb: int
     """Size limit of the store and of the recordings, MB each."""
+    poor_days: float = inf
+    """Limit of poor visits."""
 
 
 class Deleted(msgspec.Struct, frozen=True):
@@ -68,6 +74,9 @@ class Retention(StoreFile):
         """
         oldest = now - 86_400 * limits.days if by_age else -inf
         gone = self._delete_before(oldest, now)
+        if by_age:
+            poor = self._delete_poor(now - 86_400 * limits.poor_days)
+            gone = [have + one for have, one in zip(gone, poor, strict=True)]
         while self._bytes() > 1_000_000 * limits.max_mb:
             before = self._chunk_end(now)
             more = self._first_chunks() if before is None else self._delete_before(before, now)
@@ -88,6 +97,21 @@ class Retention(StoreFile):
                 end = expired_row(self._db, table, time, oldest, now)
             gone.append(0 if end is None else self._through(table, end))
         return gone
+
+    def _delete_poor(self, before: float) -> list[int]:
+        """Delete poor visits that ended before a Unix time, with their shots and tracks; return the counts."""
+        counts = [0, 0, 0]
+        while True:
+            with self._transaction():
+                visits = self._db.execute(
+                    "SELECT visit FROM visits WHERE last >= ? AND last < ? AND ended AND name IS NULL "
+                    f"AND quality < {POOR_QUALITY} LIMIT {CHUNK}",
+                    (before - POOR_PERIOD_S, before),
+                ).fetchall()
+                for index, (table, _) in enumerate(TABLES if visits else ()):
+                    counts[index] += self._db.executemany(f"DELETE FROM {table} WHERE visit = ?", visits).rowcount
+            if len(visits) < CHUNK:
+                return counts
 
     def _through(self, table: str, end: int) -> int:
         """Delete the rows up to ``end``; return how many there were."""

@@ -87,11 +87,20 @@ def visits(
     since: Time = None,
     until: Time = None,
     min_quality: Percent = None,
+    min_unknown_quality: Percent = None,
     before: Before = None,
     limit: Limit = 50,
 ) -> VisitsOut:
     """Visits, newest first."""
-    query = VisitFilter(camera=camera, name=name, known=known, since=since, until=until, min_quality=min_quality)
+    query = VisitFilter(
+        camera=camera,
+        name=name,
+        known=known,
+        since=since,
+        until=until,
+        min_quality=min_quality,
+        min_unknown_quality=min_unknown_quality,
+    )
     page = console.store.visits(query, before, limit)
     return VisitsOut(visits=[visit_out(visit) for visit in page.items], next=page.next)
 

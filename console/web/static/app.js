@@ -37,7 +37,6 @@ export function h(tag, attributes = {}, ...children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (name === "value") element.value = value;
     else element.setAttribute(name, value === true ? "" : value);
   }
   element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
@@ -47,6 +46,22 @@ const SVG = new Set(["line", "circle", "rect", "text", "path", "g", "title"]);
 
 /** @param {HTMLCanvasElement} canvas */
 export const penOf = (canvas) => /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+
+/**
+ * A table that becomes a list of cards on a phone; the heads of `numbers` stand above their right-aligned cells.
+ * @param {string[]} heads
+ * @param {HTMLElement[]} rows
+ * @param {string[]} numbers
+ */
+export function table(heads, rows, numbers = []) {
+  for (const row of rows) [...row.children].forEach((cell, i) => {
+    cell.setAttribute("data-head", heads[i]);
+    cell.classList.toggle("n", numbers.includes(heads[i]));
+  });
+  return h("div", { class: "scroll", tabindex: 0 }, h("table", { class: "stacked" },
+    h("thead", {}, h("tr", {}, heads.map((text) => h("th", { class: numbers.includes(text) ? "n" : null }, text)))),
+    h("tbody", {}, rows)));
+}
 
 /** @param {...(Child | Child[])} children */
 export function show(...children) {
@@ -72,7 +87,7 @@ class ConnectionLost extends Error {}
  * Why a request failed, for the line at the top of a page.
  * @param {unknown} error
  */
-export const reasonOf = (error) => (error instanceof ApiError ? `${error.message}: ${error.problem.remedy}` : "No connection");
+export const reasonOf = (error) => (error instanceof ApiError ? `${error.message}: ${error.problem.remedy}` : "No connection to the console");
 
 /**
  * URL of a path of the console, which a reverse proxy may show below a prefix.
@@ -80,6 +95,39 @@ export const reasonOf = (error) => (error instanceof ApiError ? `${error.message
  */
 export function at(path) {
   return new URL("../" + path, import.meta.url).href;
+}
+
+/**
+ * What a part of a page shows where its request failed: never the same as where there is nothing.
+ * @param {unknown} error
+ * @param {() => unknown} retry
+ */
+export const failed = (error, retry) => h("div", { class: "empty failed", role: "alert" },
+  h("p", { class: "bad" }, `This cannot be shown. ${reasonOf(error)}`), h("button", { class: "quiet", onclick: retry }, "Retry"));
+
+/**
+ * Fill a part of a page: "Loading …" at first, then what `render` makes of the reply, or the failure with a button.
+ * @template Reply
+ * @param {HTMLElement} part
+ * @param {() => Promise<Reply>} request
+ * @param {(reply: Reply) => Child | Child[]} render
+ * @returns {Promise<boolean>} whether the request succeeded
+ */
+export async function fill(part, request, render) {
+  if (!part.hasChildNodes() || part.querySelector(".failed")) part.replaceChildren(h("p", { class: "note" }, "Loading …"));
+  /** @type {Child[]} */
+  let found;
+  let isFilled = true;
+  try {
+    found = [render(await request())].flat();
+  } catch (error) {
+    if (!(error instanceof ApiError || error instanceof ConnectionLost)) throw error;
+    found = [failed(error, () => fill(part, request, render))];
+    isFilled = false;
+  }
+  part.replaceChildren(.../** @type {Node[]} */ (found.filter(Boolean)));
+  part.removeAttribute("aria-busy");
+  return isFilled;
 }
 
 /**
@@ -116,6 +164,11 @@ export function notify(text, isError = false) {
   setTimeout(() => toast.remove(), isError ? 9000 : 4000);
 }
 
+/** Remove the red notices of earlier tries. */
+function clearErrors() {
+  for (const old of document.querySelectorAll(".toast.wrong")) old.remove();
+}
+
 /** @param {ApiError} error */
 const notifyError = (error) => notify(`${error.message}: ${error.problem.remedy}`, true);
 
@@ -135,6 +188,7 @@ addEventListener("unhandledrejection", (event) => {
  * @returns {Promise<Result | undefined>}
  */
 export async function attempt(work, done) {
+  clearErrors();
   try {
     const result = await work();
     if (done) notify(done);

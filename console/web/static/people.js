@@ -1,7 +1,7 @@
 // @ts-check
 // People: enrolled people, problems of their pictures, unknown visitors.
 
-import { api, ask, at, attempt, dialog, field, get, h, mayChange, notify, show, values, watchHealth, when } from "./app.js";
+import { api, ask, at, attempt, dialog, field, fill, get, h, mayChange, notify, show, table, values, watchHealth, when } from "./app.js";
 
 /** @import { EnrollmentResultOut, ErasedOut, FaultOut, PersonOut, PictureOut, UnknownOut } from "../api.d.ts" */
 
@@ -126,7 +126,7 @@ function cluster(unknown) {
         event.preventDefault();
         const { name } = values(event.target);
         const done = await attempt(() => api("POST", `/unknowns/${unknown.id}/name`, { name: name.trim(), without: [...wrong] }));
-        if (done) { notify(`${done.added} pictures of ${name} enrolled.`); await load(); }
+        if (done) { notify(`${done.added} picture${done.added === 1 ? "" : "s"} of ${name} enrolled.`); await load(); }
       },
     }, field("Name", { name: "name", required: true, maxlength: 100 }), h("button", {}, "Enroll"),
       h("button", {
@@ -142,24 +142,22 @@ const unknownList = h("div", {});
 const problems = h("div", { role: "status" });
 
 async function load() {
-  people = await get("/people");
-  list.replaceChildren(people.length
-    ? h("div", { class: "scroll" }, h("table", {},
-      h("thead", {}, h("tr", {}, h("th", {}, "name"), h("th", { class: "n" }, "pictures"), h("th", {}, "enrolled"))),
-      h("tbody", {}, people.map((person) => h("tr", {},
+  await fill(list, () => get("/people"), (/** @type {PersonOut[]} */ found) => {
+    people = found;
+    return found.length
+      ? table(["name", "pictures", "enrolled"], found.map((person) => h("tr", {},
         h("td", {}, h("button", { class: "quiet", onclick: () => personDialog(person) }, person.name)),
-        h("td", { class: "n" }, person.pictures), h("td", {}, when(person.added)))))))
-    : h("p", { class: "empty" }, "No people enrolled yet. Enroll a person from pictures, or from a visit."));
-  unknownList.replaceChildren(h("p", { class: "note" }, "Loading unknown visitors …"));
-  /** @type {UnknownOut[] | undefined} */
-  const unknowns = await attempt(() => get("/unknowns"));
-  unknownList.replaceChildren(...(unknowns?.length ? unknowns.map(cluster) : [h("p", { class: "empty" }, "No unknown visitors.")]));
+        h("td", {}, person.pictures), h("td", {}, when(person.added)))), ["pictures"])
+      : h("p", { class: "empty" }, "No people enrolled yet. Enroll a person from pictures, or from a visit.");
+  });
+  await fill(unknownList, () => get("/unknowns"), (/** @type {UnknownOut[]} */ unknowns) =>
+    (unknowns.length ? unknowns.map(cluster) : h("p", { class: "empty" }, "No unknown visitors.")));
 }
 
-async function check() {
+function check() {
   problems.replaceChildren(h("p", { class: "note" }, "Checking all pictures …"));
-  const faults = await attempt(() => get("/gallery/faults"));
-  problems.replaceChildren(...(faults?.length ? faultList(faults) : [h("p", { class: "good" }, "No problems found.")]));
+  return fill(problems, () => get("/gallery/faults"), (/** @type {FaultOut[]} */ faults) =>
+    (faults.length ? faultList(faults) : h("p", { class: "good" }, "No problems found.")));
 }
 
 show(

@@ -7,6 +7,11 @@ import { api, at, attempt, clock, dialog, get, h, mayChange, when, words } from 
 
 /** @type {Record<string, string>} */
 const COLORS = { forwarded: "#12915a", shadow: "#8e54c9", superseded: "#4f83cc", below_threshold: "#d04437", not_needed: "#8c959f" };
+/** Below this quality nobody can be recognized: unknown faces are shown by choice only, and deleted after a day. */
+export const POOR = 20;
+/** @param {VisitOut} visit */
+export const isPoor = (visit) => visit.name === null && visit.quality < POOR;
+
 /** @param {string} outcome */
 const color = (outcome) => COLORS[outcome] ?? "#c98a1b";
 

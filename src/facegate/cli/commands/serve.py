@@ -37,6 +37,10 @@ def serve(
     card: CardOption = None,
     fpir: FpirOption = 1e-3,
     days: Annotated[float, typer.Option(min=0.01, help="Retention of shots, visits and recordings in days.")] = 30,
+    poor_days: Annotated[
+        float,
+        typer.Option(min=0.01, help="Retention of unknown faces of quality below 20, in days."),
+    ] = 1,
     max_mb: Annotated[
         int, typer.Option(min=10, help="Maximum size of the store and of the recordings in MB, each.")
     ] = 10_000,
@@ -131,7 +135,7 @@ def serve(
                 data=folder.data,
                 listen=listen,
                 recognizer=RecognizerSettings(people, embedder, card, fpir, worker_key),
-                limits=RetentionLimits(days, max_mb),
+                limits=RetentionLimits(days, max_mb, poor_days),
                 hosts=tuple(host or ()),
                 metrics=metrics,
                 certificate=certificate,
