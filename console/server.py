@@ -15,6 +15,7 @@ import structlog
 import uvicorn
 from prometheus_client.registry import Collector
 
+from facegate.console.alarms.journal import AlarmJournal
 from facegate.console.event_bus import EventBus
 from facegate.console.metrics import ConsoleCollector
 from facegate.console.people.service import EnrollmentService
@@ -58,6 +59,8 @@ class ServeOptions(msgspec.Struct, frozen=True):
     """``HOST:PORT`` of ``/metrics``."""
     certificate: Path | None = None
     key: Path | None = None
+    min_free_mb: int = 1000
+    """Free MB of the disk below which an alarm is raised."""
     fleet: BucketAddress | None = None
     proxy: ProxySettings = NO_PROXY
 
@@ -115,6 +118,7 @@ def serve(options: ServeOptions) -> None:
             _listener(options.listen, locked=accounts.auth_required() or options.proxy.address is not None)
         )
         store = opened.enter_context(StoreReader(folder.store, create=True))
+        alarms = opened.enter_context(AlarmJournal(folder.alarms, create=True))
         broker = EventBus()
         recognizer = options.recognizer
         people = EnrollmentService(recognizer.gallery, recognizer.embedder, recognizer.card, recognizer.fpir)
@@ -133,6 +137,8 @@ def serve(options: ServeOptions) -> None:
             tuner=Tuner(folder.recordings, recognizer.gallery, people.recognition),
             limits=options.limits,
             throttle=LoginThrottle(),
+            alarms=alarms,
+            min_free=1_000_000 * options.min_free_mb,
             secure=options.certificate is not None,
             fleet=options.fleet,
         )
@@ -155,7 +161,9 @@ def _keep_whole(data: Path, options: ServeOptions, opened: ExitStack) -> None:
 
 def _health(console: ConsoleState) -> tuple[bool, bytes]:
     ok, health = console.healthy(), console.supervisor.health()
-    return ok, msgspec.json.encode({"ok": ok, "gate": health.gate.running, "worker": health.worker.running})
+    alarms = [{"kind": each.kind, "subject": each.subject, "since": each.since} for each in console.alarms.open()]
+    body = {"ok": ok, "gate": health.gate.running, "worker": health.worker.running, "alarms": alarms}
+    return ok, msgspec.json.encode(body)
 
 
 def _collectors(console: ConsoleState) -> list[Collector]:
@@ -167,7 +175,7 @@ def _collectors(console: ConsoleState) -> list[Collector]:
         found = console.report()
         return None if found is None else msgspec.convert(found, RunReport)
 
-    return [console.requests, ConsoleCollector(processes, console.disk), RunCollector(report)]
+    return [console.requests, ConsoleCollector(processes, console.disk, console.alarms.open), RunCollector(report)]
 
 
 def _serve(console: ConsoleState, listener: socket.socket, options: ServeOptions) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from facegate.console.alarms.journal import AlarmJournal
 from facegate.console.event_bus import EventBus
 from facegate.console.metrics import Requests
 from facegate.console.people.service import EnrollmentService
@@ -41,6 +42,9 @@ class ConsoleState(msgspec.Struct, frozen=True):
     tuner: Tuner
     limits: RetentionLimits
     throttle: LoginThrottle
+    alarms: AlarmJournal
+    min_free: int
+    """Free bytes of the disk below which an alarm is raised."""
     secure: bool
     """Whether it is served over TLS."""
     fleet: BucketAddress | None = None
@@ -50,9 +54,12 @@ class ConsoleState(msgspec.Struct, frozen=True):
     def healthy(self) -> bool:
         """Whether the worker runs, and the gate too if a camera is enabled."""
         found = self.supervisor.health()
-        return found.worker.running and (
-            found.gate.running or found.gate_finished or self.supervisor.running().config is None
-        )
+        return found.worker.running and (found.gate.running or found.gate_finished or not self.needs_gate())
+
+    def needs_gate(self) -> bool:
+        """Whether a camera is enabled."""
+        config = self.supervisor.running().config
+        return config is not None and any(camera.enabled for camera in config.cameras)
 
     def disk(self) -> dict[str, int]:
         """Bytes of ``store`` and ``recordings``, and ``free`` bytes of the disk."""

@@ -57,6 +57,11 @@ class ConsoleFolder(msgspec.Struct, frozen=True):
         return self.data / "accounts.db"
 
     @property
+    def alarms(self) -> Path:
+        """Database of alarms."""
+        return self.data / "alarms.db"
+
+    @property
     def secrets(self) -> Path:
         """Folder of camera passwords, one file each."""
         return self.data / "secrets"

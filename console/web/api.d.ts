@@ -1,5 +1,21 @@
 // The records of the API, for checking the pages. Generated: python -m tests.test_page_types
 
+export interface AlarmOut {
+  id: number;
+  kind: string;
+  subject: string;
+  problem: string;
+  remedy: string;
+  since: number;
+  ended: number | null;
+}
+
+export interface AlarmsOut {
+  open: Array<AlarmOut>;
+  alarms: Array<AlarmOut>;
+  next: number | null;
+}
+
 export interface CameraCreate {
   user?: string | null;
   password?: string | null;

@@ -11,6 +11,8 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.staticfiles import StaticFiles
 
+from facegate.console.alarms import routes as alarms
+from facegate.console.alarms.watcher import AlarmWatcher
 from facegate.console.metrics import CountRequests
 from facegate.console.security.middleware import AccessMiddleware
 from facegate.console.security.proxy import NO_PROXY, ProxySettings
@@ -55,9 +57,17 @@ def create_app(console: ConsoleState, hosts: Collection[str] = (), proxy: ProxyS
         console.broker.begin()
         tasks = [asyncio.create_task(watcher.follow()), asyncio.create_task(watcher.apply_retention())]
         tasks.append(asyncio.create_task(watcher.end_abandoned()))
+        watching = AlarmWatcher(
+            console,
+            console.alarms,
+            lambda: cameras.camera_list(console).cameras,
+            lambda changed: alarms.publish_alarms(console, changed),
+        )
+        await asyncio.to_thread(watching.__enter__)
         try:
             yield
         finally:
+            await asyncio.to_thread(watching.close)
             console.broker.end()
             for task in tasks:
                 task.cancel()
@@ -79,7 +89,7 @@ def create_app(console: ConsoleState, hosts: Collection[str] = (), proxy: ProxyS
     )
     app.state.console = console
     add_problems(app)
-    for part in (cameras, visits, people, score, tuning, live, fleet, system):
+    for part in (cameras, visits, people, score, tuning, live, fleet, system, alarms):
         app.include_router(part.router, prefix=API)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from fastapi import APIRouter, Request
 from jinja2 import Environment, FileSystemLoader, select_autoescape
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from facegate.console.problems import PROBLEMS
 from facegate.console.security.accounts import Principal
@@ -22,6 +24,7 @@ PAGES = {
     "people": "People",
     "tune": "Tune",
     "cameras": "Cameras",
+    "alarms": "Alarms",
     "health": "Health",
 }
 FLEET = {"fleet": "Fleet"}
@@ -36,9 +39,20 @@ def start() -> RedirectResponse:
 
 
 @router.get("/healthz")
-def healthz(console: ConsoleDep) -> Response:
+def healthz(console: ConsoleDep, request: Request) -> JSONResponse:
     """Health check: 200 while the gate and the worker run, or no camera is enabled; else 503."""
-    return Response(status_code=200 if console.healthy() else 503)
+    ok, health = console.healthy(), console.supervisor.health()
+    opened = console.alarms.open()
+    # Names of cameras are not for everybody who can reach this host.
+    shown = [] if request.state.principal is None else [msgspec.structs.asdict(alarm) for alarm in opened]
+    body = {
+        "ok": ok,
+        "gate": health.gate.running,
+        "worker": health.worker.running,
+        "alarms": Counter(alarm.kind for alarm in opened),
+        "open": shown,
+    }
+    return JSONResponse(body, 200 if ok else 503)
 
 
 @router.get("/login")

@@ -1,7 +1,7 @@
 // @ts-check
 // Shared by all pages: elements, API requests, events, notifications.
 
-/** @import { Problem, HealthOut } from "../api.d.ts" */
+/** @import { AlarmsOut, Problem, HealthOut } from "../api.d.ts" */
 /** @typedef {Node | string | number | boolean | null | undefined} Child */
 /** @typedef {SubmitEvent & { target: HTMLFormElement }} FormEvent */
 /**
@@ -304,18 +304,28 @@ document.getElementById("log-out")?.addEventListener("click", async () => {
   location.assign(at("login"));
 });
 
-// Problems that are shown on every page.
-export async function watchHealth() {
+/**
+ * Count the open alarms in the bar of every page, and say there what is restarting.
+ * @param {() => unknown} [changed] called when an alarm begins or ends
+ */
+export async function watchHealth(changed = () => {}) {
   const refresh = async () => {
-    /** @type {HealthOut | null} */
-    const health = await get("/health").catch(() => null);
-    if (!health) return;
-    const parts = [];
-    if (health.notices.length) parts.push("damaged file: see Health");
-    if (health.config_changed) parts.push("configuration edited by hand: see Health");
-    if (!health.worker.running) parts.push("recognition is restarting");
-    if (!health.gate.running && health.gate.starts && !health.gate_finished) parts.push("the gate is restarting");
-    alarm(parts.join(" · "));
+    try {
+      /** @type {[HealthOut, AlarmsOut]} */
+      const [health, { open }] = await Promise.all([get("/health"), get("/alarms?limit=0")]);
+      const parts = [];
+      if (!health.worker.running) parts.push("recognition is restarting");
+      if (!health.gate.running && health.gate.starts && !health.gate_finished) parts.push("the gate is restarting");
+      alarm(parts.join(" · "));
+      const count = byId("alarms");
+      count.textContent = open.length === 1 ? "1 alarm" : `${open.length} alarms`;
+      count.title = open.map((each) => `${each.subject} ${each.problem}`.trim()).join("\n");
+      count.hidden = !open.length;
+    } catch (error) {
+      alarm(reasonOf(error));
+    }
   };
+  await refresh();
   subscribe("health", refresh, refresh);
+  subscribe("alarms", () => { refresh(); changed(); }, changed);
 }

@@ -44,6 +44,9 @@ def serve(
     max_mb: Annotated[
         int, typer.Option(min=10, help="Maximum size of the store and of the recordings in MB, each.")
     ] = 10_000,
+    min_free_mb: Annotated[
+        int, typer.Option(min=0, help="Free disk space in MB below which an alarm is raised.")
+    ] = 1000,
     demo: Annotated[bool, typer.Option("--demo", help="Add the demonstration camera.")] = False,
     host: Annotated[
         list[str] | None,
@@ -136,6 +139,7 @@ def serve(
                 listen=listen,
                 recognizer=RecognizerSettings(people, embedder, card, fpir, worker_key),
                 limits=RetentionLimits(days, max_mb, poor_days),
+                min_free_mb=min_free_mb,
                 hosts=tuple(host or ()),
                 metrics=metrics,
                 certificate=certificate,
