@@ -18,6 +18,9 @@ from prometheus_client.registry import Collector
 from facegate.console.alarms.journal import AlarmJournal
 from facegate.console.event_bus import EventBus
 from facegate.console.metrics import ConsoleCollector
+from facegate.console.notifications.channels import PushKey
+from facegate.console.notifications.notifier import Notifier
+from facegate.console.notifications.outbox import Outbox
 from facegate.console.people.service import EnrollmentService
 from facegate.console.processes.config_file import ConfigFile
 from facegate.console.processes.supervisor import ConsoleFolder, RecognizerSettings, Supervisor
@@ -25,13 +28,13 @@ from facegate.console.scoring import ScoringService
 from facegate.console.security.accounts import Accounts
 from facegate.console.security.login_throttle import LoginThrottle
 from facegate.console.security.proxy import NO_PROXY, ProxySettings
-from facegate.console.state import ConsoleState
+from facegate.console.state import PUSH_KEY, ConsoleState
 from facegate.console.tuning.tuner import Tuner
 from facegate.console.web.app import create_app
 from facegate.errors import ConfigError, StoreError, os_errors, os_reason
 from facegate.fleet.bucket import BucketAddress
 from facegate.maintenance.backups import FOLDER, BackupKeeper
-from facegate.maintenance.files import DataFile, Locations, data_files, remember_locations
+from facegate.maintenance.files import NOTIFICATIONS, DataFile, Locations, data_files, remember_locations
 from facegate.maintenance.recovery import heal_all
 from facegate.pipeline.observability.exposition import MetricsServer
 from facegate.pipeline.observability.metrics import RunCollector
@@ -119,6 +122,8 @@ def serve(options: ServeOptions) -> None:
         )
         store = opened.enter_context(StoreReader(folder.store, create=True))
         alarms = opened.enter_context(AlarmJournal(folder.alarms, create=True))
+        outbox = opened.enter_context(Outbox(folder.notifications, create=True))
+        notifier = Notifier(outbox, store, lambda: PushKey(folder.data / PUSH_KEY))
         broker = EventBus()
         recognizer = options.recognizer
         people = EnrollmentService(recognizer.gallery, recognizer.embedder, recognizer.card, recognizer.fpir)
@@ -138,10 +143,13 @@ def serve(options: ServeOptions) -> None:
             limits=options.limits,
             throttle=LoginThrottle(),
             alarms=alarms,
+            outbox=outbox,
+            notifier=notifier,
             min_free=1_000_000 * options.min_free_mb,
             secure=options.certificate is not None,
             fleet=options.fleet,
         )
+        opened.enter_context(notifier)
         if options.metrics:
             opened.enter_context(MetricsServer(options.metrics, lambda: _health(console), _collectors(console)))
         _serve(console, listener, options)
@@ -156,7 +164,10 @@ def _keep_whole(data: Path, options: ServeOptions, opened: ExitStack) -> None:
 
     remember_locations(data, Locations(gallery.absolute(), options.config.absolute()))
     heal_all(files(), [backups, gallery.parent / FOLDER])
-    opened.enter_context(BackupKeeper(backups, files))
+    # Rules of notifications name people, and erasing a person does not look into this file of a backup.
+    opened.enter_context(
+        BackupKeeper(backups, lambda: [file for file in files() if file.kind is not NOTIFICATIONS])
+    )
 
 
 def _health(console: ConsoleState) -> tuple[bool, bytes]:

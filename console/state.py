@@ -11,6 +11,9 @@ import msgspec
 from facegate.console.alarms.journal import AlarmJournal
 from facegate.console.event_bus import EventBus
 from facegate.console.metrics import Requests
+from facegate.console.notifications.channels import PushKey
+from facegate.console.notifications.notifier import Notifier
+from facegate.console.notifications.outbox import Outbox
 from facegate.console.people.service import EnrollmentService
 from facegate.console.processes.gate_client import GateUnreachableError
 from facegate.console.processes.supervisor import ConsoleFolder, Supervisor
@@ -26,6 +29,8 @@ from facegate.recognition.enrollment.stored_visits import rename_stored
 from facegate.store.reader import StoreReader
 from facegate.store.retention import RetentionLimits
 
+PUSH_KEY = "push.pem"
+"""File of the private key for Web Push in the data folder."""
 REPAIR = "if this lasts, restart the console, which repairs damaged files when it starts"
 
 
@@ -43,6 +48,8 @@ class ConsoleState(msgspec.Struct, frozen=True):
     limits: RetentionLimits
     throttle: LoginThrottle
     alarms: AlarmJournal
+    outbox: Outbox
+    notifier: Notifier
     min_free: int
     """Free bytes of the disk below which an alarm is raised."""
     secure: bool
@@ -81,6 +88,7 @@ class ConsoleState(msgspec.Struct, frozen=True):
     def rename_person(self, name: str, new: str) -> None:
         """Rename a person in the stored visits."""
         rename_stored(self.folder.data, name, new)
+        self.outbox.rename(name, new)
 
     def erase_person(self, name: str) -> list[Erased]:
         """Remove a person from the gallery, the data folder and the backups.
@@ -89,7 +97,16 @@ class ConsoleState(msgspec.Struct, frozen=True):
             GalleryError: the person is not enrolled.
             StoreError: the store cannot be written.
         """
+        self.outbox.rename(name, None)
         return self.people.remove(name, self.folder.data)
+
+    def push_key(self) -> PushKey:
+        """The key of this console for Web Push.
+
+        Raises:
+            ConfigError: the extra is missing, or the file cannot be used.
+        """
+        return PushKey(self.folder.data / PUSH_KEY)
 
     def report(self) -> dict[str, Any] | None:
         """The gate's report; ``None`` while no gate answers."""

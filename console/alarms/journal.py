@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from threading import Lock
+from typing import Any
 
 import msgspec
 
@@ -121,7 +122,7 @@ class AlarmJournal(Database):
             self._db.execute("INSERT OR REPLACE INTO clock VALUES (1, ?)", (wall,))
         return None if row is None else float(row[0])
 
-    def _end(self, condition: str, values: Sequence[object], wall: float) -> list[tuple[object, ...]]:
+    def _end(self, condition: str, values: Sequence[object], wall: float) -> list[Any]:
         # The clock may have been set back since it began.
         return self._db.execute(
             f"UPDATE alarms SET ended = max(since, ?) WHERE ended IS NULL AND {condition} RETURNING {_ALARM}",

@@ -62,6 +62,11 @@ class ConsoleFolder(msgspec.Struct, frozen=True):
         return self.data / "alarms.db"
 
     @property
+    def notifications(self) -> Path:
+        """Database of rules, receivers and waiting messages."""
+        return self.data / "notifications.db"
+
+    @property
     def secrets(self) -> Path:
         """Folder of camera passwords, one file each."""
         return self.data / "secrets"

@@ -103,6 +103,15 @@ export interface ConfigVersionOut {
   config: string;
 }
 
+export interface CreatedOut {
+  id: number;
+}
+
+export interface DeliveryOut {
+  receiver: number;
+  problem: string | null;
+}
+
 export interface DrainRequest {
   drained: boolean;
 }
@@ -116,6 +125,15 @@ export interface ErasedOut {
   place: string;
   found: number;
   what: string;
+}
+
+export interface EventOut {
+  at: number;
+  kind: string;
+  title: string;
+  body: string;
+  name: string | null;
+  camera: string | null;
 }
 
 export interface EvidenceOut {
@@ -220,6 +238,13 @@ export interface NewName {
   name: string;
 }
 
+export interface NotificationsOut {
+  available: boolean;
+  push_key: string | null;
+  rules: Array<RuleOut>;
+  receivers: Array<ReceiverOut>;
+}
+
 export interface PauseRequest {
   paused: boolean;
 }
@@ -279,6 +304,56 @@ export interface ReasonsOut {
   advice: string;
   defect: string | null;
   gain: number;
+}
+
+export interface ReceiverIn {
+  name: string;
+  address?: string | null;
+  push?: Record<string, any> | null;
+}
+
+export interface ReceiverOut {
+  id: number;
+  name: string;
+  kind: string;
+  address: string;
+  waiting: number;
+  problem: string | null;
+}
+
+export interface RuleIn {
+  name: string;
+  enabled?: boolean;
+  people?: Array<string>;
+  known?: boolean;
+  unknown?: boolean;
+  alarms?: boolean;
+  cameras?: Array<string>;
+  days?: Array<number>;
+  begin?: string;
+  end?: string;
+  max_messages?: number;
+  period_s?: number;
+  picture?: boolean;
+  receivers?: Array<number>;
+}
+
+export interface RuleOut {
+  name: string;
+  enabled?: boolean;
+  people?: Array<string>;
+  known?: boolean;
+  unknown?: boolean;
+  alarms?: boolean;
+  cameras?: Array<string>;
+  days?: Array<number>;
+  begin?: string;
+  end?: string;
+  max_messages?: number;
+  period_s?: number;
+  picture?: boolean;
+  receivers?: Array<number>;
+  id: number;
 }
 
 export interface ScoreOut {
@@ -377,6 +452,14 @@ export interface TrackSummaryOut {
 
 export interface TracksOut {
   tracks: Array<TrackSummaryOut>;
+}
+
+export interface TrialOut {
+  begin: number;
+  end: number;
+  count: number;
+  told: Array<EventOut>;
+  held_back: number;
 }
 
 export interface TuningOutcomeOut {

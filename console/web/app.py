@@ -12,8 +12,10 @@ from starlette.middleware import Middleware
 from starlette.staticfiles import StaticFiles
 
 from facegate.console.alarms import routes as alarms
+from facegate.console.alarms.journal import Alarm
 from facegate.console.alarms.watcher import AlarmWatcher
 from facegate.console.metrics import CountRequests
+from facegate.console.notifications import routes as notifications
 from facegate.console.security.middleware import AccessMiddleware
 from facegate.console.security.proxy import NO_PROXY, ProxySettings
 from facegate.console.state import ConsoleState
@@ -44,6 +46,10 @@ def create_app(console: ConsoleState, hosts: Collection[str] = (), proxy: ProxyS
         proxy: the reverse proxy in front of the console.
     """
 
+    def on_alarms(changed: list[Alarm]) -> None:
+        alarms.publish_alarms(console, changed)
+        console.notifier.on_alarms(changed)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         watcher = StoreWatcher(
@@ -61,7 +67,7 @@ def create_app(console: ConsoleState, hosts: Collection[str] = (), proxy: ProxyS
             console,
             console.alarms,
             lambda: cameras.camera_list(console).cameras,
-            lambda changed: alarms.publish_alarms(console, changed),
+            on_alarms,
         )
         await asyncio.to_thread(watching.__enter__)
         try:
@@ -89,7 +95,7 @@ def create_app(console: ConsoleState, hosts: Collection[str] = (), proxy: ProxyS
     )
     app.state.console = console
     add_problems(app)
-    for part in (cameras, visits, people, score, tuning, live, fleet, system, alarms):
+    for part in (cameras, visits, people, score, tuning, live, fleet, system, alarms, notifications):
         app.include_router(part.router, prefix=API)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")

@@ -25,6 +25,7 @@ PAGES = {
     "tune": "Tune",
     "cameras": "Cameras",
     "alarms": "Alarms",
+    "notifications": "Notifications",
     "health": "Health",
 }
 FLEET = {"fleet": "Fleet"}

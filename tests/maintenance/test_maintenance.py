@@ -13,6 +13,8 @@ from threading import Event, Thread
 import numpy as np
 import pytest
 
+from facegate.console.alarms.journal import AlarmJournal
+from facegate.console.notifications.outbox import Outbox
 from facegate.console.security.accounts import Accounts
 from facegate.console.server import make_folder
 from facegate.database import connect
@@ -30,7 +32,9 @@ from facegate.maintenance.backups import (
 from facegate.maintenance.doctor import diagnose
 from facegate.maintenance.files import (
     ACCOUNTS,
+    ALARMS,
     GALLERY,
+    NOTIFICATIONS,
     SPOOL,
     STORE,
     Locations,
@@ -103,7 +107,8 @@ def scramble(path: Path) -> None:
 
 
 def test_kinds_are_what_the_files_say() -> None:
-    assert (ACCOUNTS.application, ACCOUNTS.version) == (Accounts.application, len(Accounts.steps))
+    for kind, file in ((ACCOUNTS, Accounts), (ALARMS, AlarmJournal), (NOTIFICATIONS, Outbox)):
+        assert (kind.application, kind.version) == (file.application, len(file.steps))
 
 
 def test_a_backup_is_whole_while_the_gallery_and_store_change(folder: Path, tmp_path: Path) -> None:
