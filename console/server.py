@@ -26,6 +26,7 @@ from facegate.console.processes.config_file import ConfigFile
 from facegate.console.processes.supervisor import ConsoleFolder, RecognizerSettings, Supervisor
 from facegate.console.scoring import ScoringService
 from facegate.console.security.accounts import Accounts
+from facegate.console.security.audit import AuditLog
 from facegate.console.security.login_throttle import LoginThrottle
 from facegate.console.security.proxy import NO_PROXY, ProxySettings
 from facegate.console.state import PUSH_KEY, ConsoleState
@@ -136,6 +137,7 @@ def serve(options: ServeOptions) -> None:
             supervisor=supervisor,
             store=store,
             accounts=accounts,
+            audit=opened.enter_context(AuditLog(folder.audit, create=True)),
             broker=broker,
             people=people,
             scoring=scoring,

@@ -19,6 +19,7 @@ from facegate.console.processes.gate_client import GateUnreachableError
 from facegate.console.processes.supervisor import ConsoleFolder, Supervisor
 from facegate.console.scoring import ScoringService
 from facegate.console.security.accounts import Accounts
+from facegate.console.security.audit import AuditLog
 from facegate.console.security.login_throttle import LoginThrottle
 from facegate.console.tuning.tuner import Tuner
 from facegate.errors import StoreError
@@ -41,6 +42,7 @@ class ConsoleState(msgspec.Struct, frozen=True):
     supervisor: Supervisor
     store: StoreReader
     accounts: Accounts
+    audit: AuditLog
     broker: EventBus
     people: EnrollmentService
     scoring: ScoringService

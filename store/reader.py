@@ -27,6 +27,8 @@ class VisitFilter(msgspec.Struct, frozen=True):
     """Conditions on shots or visits; ``None`` matches everything. Times are Unix times (UTC)."""
 
     camera: str | None = None
+    cameras: tuple[str, ...] | None = None
+    """Any of these."""
     name: str | None = None
     known: bool | None = None
     """With a name (``True``) or without."""
@@ -48,6 +50,10 @@ class VisitFilter(msgspec.Struct, frozen=True):
             (f"{time} < ?", self.until),
             ("quality >= ?", self.min_quality),
             ("quality <= ?", self.max_quality),
+            (
+                "camera IN (SELECT value FROM json_each(?))",
+                None if self.cameras is None else msgspec.json.encode(self.cameras).decode(),
+            ),
             ("(name IS NOT NULL OR quality >= ?)", self.min_unknown_quality),
         ]
         conditions = [sql for sql, value in filters if value is not None]

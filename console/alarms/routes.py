@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from facegate.console.alarms.journal import Alarm
+from facegate.console.security.permissions import SeenCameras
 from facegate.console.web.errors import ERROR_RESPONSES, ConsoleDep, not_found
 from facegate.console.web.models import RowId
 
@@ -46,14 +47,20 @@ class AlarmsOut(BaseModel):
 @router.get("/alarms")
 def alarms(
     console: ConsoleDep,
+    seen: SeenCameras,
     before: Annotated[RowId | None, Query(description="`next` of the previous page")] = None,
     limit: Annotated[int, Query(ge=0, le=200)] = 50,
 ) -> AlarmsOut:
     """Alarms: what is wrong, since when, and what was."""
     page = console.alarms.page(before, limit)
+
+    def shown(found: list[Alarm]) -> list[AlarmOut]:
+        kept = (alarm for alarm in found if seen is None or (alarm.kind == "camera" and alarm.subject in seen))
+        return [alarm_out(alarm) for alarm in kept]
+
     return AlarmsOut(
-        open=[alarm_out(alarm) for alarm in console.alarms.open()],
-        alarms=[alarm_out(alarm) for alarm in page],
+        open=shown(console.alarms.open()),
+        alarms=shown(page),
         next=page[-1].id if page and len(page) == limit else None,
     )
 

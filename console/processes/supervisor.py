@@ -62,6 +62,11 @@ class ConsoleFolder(msgspec.Struct, frozen=True):
         return self.data / "alarms.db"
 
     @property
+    def audit(self) -> Path:
+        """Database of the audit log."""
+        return self.data / "audit.db"
+
+    @property
     def notifications(self) -> Path:
         """Database of rules, receivers and waiting messages."""
         return self.data / "notifications.db"

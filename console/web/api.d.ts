@@ -16,6 +16,23 @@ export interface AlarmsOut {
   next: number | null;
 }
 
+export interface AuditEntryOut {
+  id: number;
+  at: number;
+  who: string;
+  address: string;
+  method: string;
+  path: string;
+  details: string;
+  status: number;
+  digest: string;
+}
+
+export interface AuditOut {
+  entries: Array<AuditEntryOut>;
+  next: number | null;
+}
+
 export interface CameraCreate {
   user?: string | null;
   password?: string | null;
@@ -243,6 +260,11 @@ export interface NotificationsOut {
   push_key: string | null;
   rules: Array<RuleOut>;
   receivers: Array<ReceiverOut>;
+}
+
+export interface PasswordIn {
+  current: string;
+  password: string;
 }
 
 export interface PauseRequest {
@@ -483,6 +505,28 @@ export interface UnknownVisitOut {
   camera: string;
   seen: number;
   quality: number;
+}
+
+export interface UserCreate {
+  role: "viewer" | "administrator";
+  cameras?: Array<string> | null;
+  name: string;
+  password: string;
+}
+
+export interface UserOut {
+  name: string;
+  role: string;
+  cameras: Array<string> | null;
+}
+
+export interface UserPassword {
+  password: string;
+}
+
+export interface UserUpdate {
+  role: "viewer" | "administrator";
+  cameras?: Array<string> | null;
 }
 
 export interface VisitOut {

@@ -16,6 +16,8 @@ from facegate.console.alarms.journal import Alarm
 from facegate.console.alarms.watcher import AlarmWatcher
 from facegate.console.metrics import CountRequests
 from facegate.console.notifications import routes as notifications
+from facegate.console.security import routes as accounts
+from facegate.console.security.audit import AuditMiddleware
 from facegate.console.security.middleware import AccessMiddleware
 from facegate.console.security.proxy import NO_PROXY, ProxySettings
 from facegate.console.state import ConsoleState
@@ -91,11 +93,12 @@ def create_app(console: ConsoleState, hosts: Collection[str] = (), proxy: ProxyS
         middleware=[
             Middleware(CountRequests, requests=console.requests),
             Middleware(AccessMiddleware, accounts=console.accounts, hosts=hosts, proxy=proxy),
+            Middleware(AuditMiddleware, audit=console.audit),
         ],
     )
     app.state.console = console
     add_problems(app)
-    for part in (cameras, visits, people, score, tuning, live, fleet, system, alarms, notifications):
+    for part in (cameras, visits, people, score, tuning, live, fleet, system, alarms, notifications, accounts):
         app.include_router(part.router, prefix=API)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")

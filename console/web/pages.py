@@ -13,6 +13,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 
 from facegate.console.problems import PROBLEMS
 from facegate.console.security.accounts import Principal
+from facegate.console.security.permissions import may_request
 from facegate.console.state import ConsoleState
 from facegate.console.web.errors import ConsoleDep
 
@@ -26,6 +27,7 @@ PAGES = {
     "cameras": "Cameras",
     "alarms": "Alarms",
     "notifications": "Notifications",
+    "accounts": "Accounts",
     "health": "Health",
 }
 FLEET = {"fleet": "Fleet"}
@@ -83,10 +85,10 @@ def docs(console: ConsoleDep, request: Request) -> HTMLResponse:
 @router.get("/{page}")
 def page(console: ConsoleDep, page: str, request: Request) -> Response:
     """A page, or a 404 page."""
-    pages = _pages(console)
+    principal: Principal = request.state.principal
+    pages = {name: title for name, title in _pages(console).items() if may_request(principal, f"/{name}")}
     if page not in pages:
         return _page("missing.html", 404, title="Page not found", pages=pages, page="")
-    principal: Principal = request.state.principal
     return _page("page.html", title=pages[page], pages=pages, page=page, principal=principal)
 
 

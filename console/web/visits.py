@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Query, Response
 
+from facegate.console.security.permissions import SeenCameras, is_seen
 from facegate.console.state import ConsoleState
 from facegate.console.web.errors import ERROR_RESPONSES, ConsoleDep, not_found
 from facegate.console.web.models import FaceOutcomeOut, RowId, ShotOut, ShotsOut, TimelineOut, VisitsOut, visit_out
@@ -34,6 +35,7 @@ LATE_STORE_S = 3.0
 @router.get("/shots")
 def shots(
     console: ConsoleDep,
+    seen: SeenCameras,
     camera: Text = None,
     name: Text = None,
     known: bool | None = None,
@@ -54,6 +56,7 @@ def shots(
         until=until,
         min_quality=min_quality,
         max_quality=max_quality,
+        cameras=seen,
         shadow=None if outcome is None else outcome == "shadow",
     )
     page = console.store.shots(query, before, limit)
@@ -61,17 +64,19 @@ def shots(
 
 
 @router.get("/shots/{shot_id}")
-def shot(console: ConsoleDep, shot_id: str) -> ShotOut:
+def shot(console: ConsoleDep, seen: SeenCameras, shot_id: str) -> ShotOut:
     """One shot."""
     found = console.store.shot(shot_id)
-    if found is None:
+    if found is None or not is_seen(seen, found.camera):
         raise not_found(f"shot {shot_id[:100]}")
     return _shot(found)
 
 
 @router.get("/shots/{shot_id}/crop.jpg", response_class=Response, responses=JPEG)
-def crop(console: ConsoleDep, shot_id: str) -> Response:
+def crop(console: ConsoleDep, seen: SeenCameras, shot_id: str) -> Response:
     """Aligned crop of a shot, a 112x112 JPEG."""
+    if seen is not None:
+        shot(console, seen, shot_id)
     jpeg = console.store.crop(shot_id)
     if jpeg is None:
         raise not_found(f"shot {shot_id[:100]}")
@@ -81,6 +86,7 @@ def crop(console: ConsoleDep, shot_id: str) -> Response:
 @router.get("/visits")
 def visits(
     console: ConsoleDep,
+    seen: SeenCameras,
     camera: Text = None,
     name: Text = None,
     known: bool | None = None,
@@ -100,6 +106,7 @@ def visits(
         until=until,
         min_quality=min_quality,
         min_unknown_quality=min_unknown_quality,
+        cameras=seen,
     )
     page = console.store.visits(query, before, limit)
     return VisitsOut(visits=[visit_out(visit) for visit in page.items], next=page.next)

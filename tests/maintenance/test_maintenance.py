@@ -16,6 +16,7 @@ import pytest
 from facegate.console.alarms.journal import AlarmJournal
 from facegate.console.notifications.outbox import Outbox
 from facegate.console.security.accounts import Accounts
+from facegate.console.security.audit import AuditLog
 from facegate.console.server import make_folder
 from facegate.database import connect
 from facegate.errors import StoreError
@@ -33,6 +34,7 @@ from facegate.maintenance.doctor import diagnose
 from facegate.maintenance.files import (
     ACCOUNTS,
     ALARMS,
+    AUDIT,
     GALLERY,
     NOTIFICATIONS,
     SPOOL,
@@ -107,7 +109,7 @@ def scramble(path: Path) -> None:
 
 
 def test_kinds_are_what_the_files_say() -> None:
-    for kind, file in ((ACCOUNTS, Accounts), (ALARMS, AlarmJournal), (NOTIFICATIONS, Outbox)):
+    for kind, file in ((ACCOUNTS, Accounts), (ALARMS, AlarmJournal), (AUDIT, AuditLog), (NOTIFICATIONS, Outbox)):
         assert (kind.application, kind.version) == (file.application, len(file.steps))
 
 

@@ -20,6 +20,8 @@ export const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(
 export const main = byId("main");
 export const content = byId("content");
 export const mayChange = main.dataset.role === "administrator";
+/** Whether the user may see some cameras only. */
+const isRestricted = "restricted" in main.dataset;
 
 /**
  * Create an element: h("p", { class: "note", onclick: f }, "text", child, ...). Text is text, never HTML.
@@ -311,11 +313,11 @@ document.getElementById("log-out")?.addEventListener("click", async () => {
 export async function watchHealth(changed = () => {}) {
   const refresh = async () => {
     try {
-      /** @type {[HealthOut, AlarmsOut]} */
-      const [health, { open }] = await Promise.all([get("/health"), get("/alarms?limit=0")]);
+      /** @type {[HealthOut | null, AlarmsOut]} */
+      const [health, { open }] = await Promise.all([isRestricted ? null : get("/health"), get("/alarms?limit=0")]);
       const parts = [];
-      if (!health.worker.running) parts.push("recognition is restarting");
-      if (!health.gate.running && health.gate.starts && !health.gate_finished) parts.push("the gate is restarting");
+      if (health && !health.worker.running) parts.push("recognition is restarting");
+      if (health && !health.gate.running && health.gate.starts && !health.gate_finished) parts.push("the gate is restarting");
       alarm(parts.join(" · "));
       const count = byId("alarms");
       count.textContent = open.length === 1 ? "1 alarm" : `${open.length} alarms`;
