@@ -23,6 +23,8 @@ from facegate.fleet.bucket import BucketAddress
 POLL_INTERVAL_S = 0.5
 SLOW_INTERVAL_S = 5.0
 """Between checks of cameras, files and the fleet."""
+CLOCK_INTERVAL_S = 30.0
+"""Between times that are remembered for the next start."""
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +52,7 @@ class AlarmWatcher(BackgroundThread):
         self._cameras, self._on_change = cameras, on_change
         self._debouncer = Debouncer()
         self._clock = ClockCheck(journal.swap_clock(time()))
-        self._slow_s = 0.0
+        self._slow_s = self._clock_s = 0.0
 
     def _run(self) -> None:
         with ExitStack() as opened:
@@ -83,7 +85,9 @@ class AlarmWatcher(BackgroundThread):
                 present = [] if isinstance(fleet.found, FleetError) else list(fleet.found.gates)
                 found["fleet"] = checks.fleet(fleet.found, self._journal.members(present), keys(opened))
         changes = self._debouncer.step(found, keys(opened), now)
-        self._journal.swap_clock(wall)
+        if now >= self._clock_s:
+            self._clock_s = now + CLOCK_INTERVAL_S
+            self._journal.swap_clock(wall)
         if changes.raised or changes.ended:
             changed = self._journal.record(changes, now, wall)
             for alarm in changed:

@@ -44,12 +44,15 @@ class Notifier(BackgroundThread):
         self._outbox, self._store, self._key = outbox, store, key
         self._lock = Lock()
         self._senders: dict[int, _Sender] = {}
+        self._revision = 0
         self._unknown: dict[str, float] = {}
         """Visits without a name, and the monotonic time when they got their first answer."""
 
     def close(self) -> None:
         """Stop; what was not delivered waits on disk."""
         super().close()
+        for sender in self._senders.values():
+            sender.end()
         for sender in self._senders.values():
             sender.close()
 
@@ -63,8 +66,11 @@ class Notifier(BackgroundThread):
         return None if sender is None else sender.problem
 
     def _run(self) -> None:
-        if self._outbox.revision() is None:  # what was before the first start is not told
-            self._outbox.set_revision(self._store.revision())
+        revision = self._outbox.revision()
+        if revision is None:  # what was before the first start is not told
+            revision = self._store.revision()
+            self._outbox.set_revision(revision)
+        self._revision = min(revision, self._store.revision())  # an older store may have been restored
         self._wake_senders()
         while not self._stop.wait(POLL_INTERVAL_S):
             try:
@@ -75,14 +81,12 @@ class Notifier(BackgroundThread):
 
     def _step(self) -> None:
         now = monotonic()
-        since = self._outbox.revision() or 0
-        changed = self._store.changes(since)
+        changed = self._store.changes(self._revision)
         events = [event for visit in changed if (event := self._event(visit, now))]
-        events += self._late(now)
-        self._tell(events)
+        self._tell(events + self._late(now))
         if changed:
-            self._outbox.set_revision(changed[-1].revision)
-        self._wake_senders()
+            self._revision = changed[-1].revision
+            self._outbox.set_revision(self._revision)
 
     def _event(self, visit: StoredVisit, now: float) -> Event | None:
         if not visit.answered:
@@ -128,7 +132,8 @@ class Notifier(BackgroundThread):
 class _Sender(BackgroundThread):
     """Delivers what waits for one receiver, oldest first."""
 
-    join_timeout_s = 2.0
+    join_timeout_s = 5.0
+    """A message that is on its way has this long to arrive; if it does not, it is told again."""
 
     def __init__(
         self, receiver: Receiver, outbox: Outbox, store: StoreReader, key: Callable[[], channels.PushKey]
@@ -138,10 +143,10 @@ class _Sender(BackgroundThread):
         self.problem: str | None = None
         self._receiver, self._outbox, self._store, self._key = receiver, outbox, store, key
 
-    def close(self) -> None:
+    def end(self) -> None:
+        """Deliver nothing more after the current message."""
         self._stop.set()
         self.wake.set()
-        super().close()
 
     def _run(self) -> None:
         backoff = Backoff(OUTPUT_RETRY_S)
