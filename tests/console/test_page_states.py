@@ -15,7 +15,7 @@ from .serving import Served, served
 
 GOOD_NEWS = re.compile("No visits yet|No visit fits|No people|No unknown|No problems|No cameras|None\\.|No alarms")
 FAILURE = ".failed, .toast.wrong, #alarm:not(:empty)"
-PAGES = ("live", "visits", "people", "tune", "cameras", "health")
+PAGES = ("live", "visits", "people", "tune", "cameras", "alarms", "notifications", "accounts", "health")
 BROKEN = '{"title": "Broken", "detail": "the disk is on fire", "remedy": "put it out", "status": 500, "code": "x"}'
 
 
