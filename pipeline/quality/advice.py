@@ -53,8 +53,8 @@ SENTENCES = {
 }
 EYES, MOUTH = "uncover the eyes", "uncover the mouth"
 GOOD, UNCLEAR = "good", "poor, cause unknown"
-FAULTLESS = 95
-"""From this component on, its defect is not named: the number would contradict the words."""
+FAULTLESS = 100
+"""At this component, its defect is not named: the number would contradict the words."""
 MEASURED: dict[Defect, Callable[[Components], int]] = {
     Defect.DARK: lambda seen: seen.brightness,
     Defect.BRIGHT: lambda seen: seen.brightness,
