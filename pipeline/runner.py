@@ -170,10 +170,13 @@ class Runner:
         keeper = parts.frames.lane(1)
         try:
             parts.gates.configure(config)
+            parts.configure_scenes(config)
             if parts.recorder is not None:
                 parts.recorder.change_gates(config, parts.gates.initial_states())
             self._cameras.replace(result, {camera.name: camera for camera in config.cameras}, parts.prepare)
-            self.config = self.config.model_copy(update={"cameras": config.cameras, "gate": config.gate})
+            self.config = self.config.model_copy(
+                update={"cameras": config.cameras, "gate": config.gate, "store": config.store}
+            )
         finally:
             keeper.close()
         return result

@@ -15,6 +15,8 @@ from facegate.store.records import TrackRecord, VisitUpdate
 from facegate.store.schema import StoreFile
 
 SHADOW = "shadow"
+IN_VIEW_S = 2.0
+"""Somebody may be in the picture this long before and after the faces of a visit."""
 
 
 def visit_id(run_id: str, camera: str, track_id: int) -> str:
@@ -59,6 +61,10 @@ class StoreWriter(StoreFile):
             "revision = ?4 WHERE visit = ?5",
             (seen, quality, header.shot_id, self._next_revision(), visit),
         )
+        (best,) = self._db.execute("SELECT best FROM visits WHERE visit = ?", (visit,)).fetchone()
+        if entry.context and best == header.shot_id:
+            self._db.execute("DELETE FROM scenes WHERE shot IN (SELECT id FROM shots WHERE visit = ?)", (visit,))
+            self._db.execute("INSERT INTO scenes VALUES (?, ?)", (row[0], entry.context))
 
     def update_visits(self, news: Sequence[VisitUpdate]) -> None:
         """Store recognition results of visits; idempotent.
@@ -133,7 +139,8 @@ class StoreWriter(StoreFile):
     def erase_person(self, *names: str, also: Iterable[str] = ()) -> int:
         """Delete a person's visits with shots and tracks; return how many there were.
 
-        Late data of these visits is refused.
+        Whole pictures of others that the cameras took meanwhile are deleted too. Late data of these visits is
+        refused.
 
         Args:
             names: the person's names, as they are spelled in the store.
@@ -150,6 +157,7 @@ class StoreWriter(StoreFile):
                 for row in self._db.execute(f"SELECT DISTINCT visit FROM {table} WHERE name = ?", (name,))
             ]
             visits = list({*named, *((visit,) for visit in also)})
+            self._erase_scenes([visit for (visit,) in visits])
             now = time()
             self._db.executemany(
                 "INSERT OR IGNORE INTO erased VALUES (?, ?)", [(visit, now) for (visit,) in visits]
@@ -159,6 +167,18 @@ class StoreWriter(StoreFile):
         with self._errors():
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nothing may remain in the write-ahead log
         return len(visits)
+
+    def _erase_scenes(self, visits: Sequence[str]) -> None:
+        """Delete the whole pictures that were taken while these visits lasted, by their cameras."""
+        for visit in visits:
+            self._db.execute(
+                "DELETE FROM scenes WHERE shot IN (SELECT shots.id FROM shots JOIN (SELECT visits.camera, "
+                "min(visits.first, coalesce(tracks.first, visits.first)) AS began, "
+                "max(visits.last, coalesce(tracks.last, visits.last)) AS ended FROM visits "
+                "LEFT JOIN tracks ON tracks.visit = visits.visit WHERE visits.visit = ?1) AS period "
+                "ON shots.camera = period.camera AND seen BETWEEN began - ?2 AND ended + ?2)",
+                (visit, IN_VIEW_S),
+            )
 
     def add_tracks(self, tracks: Sequence[TrackRecord]) -> None:
         """Store the decision histories of tracks, replacing earlier ones.

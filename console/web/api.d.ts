@@ -19,6 +19,7 @@ export interface CameraCreate {
   decoder?: "auto" | "cpu" | "cuda" | "vaapi" | "qsv" | null;
   realtime?: boolean | null;
   gate?: Record<string, any> | null;
+  store?: Record<string, any> | null;
   enabled?: boolean | null;
   name: string;
   source: string;
@@ -74,6 +75,7 @@ export interface CameraUpdate {
   decoder?: "auto" | "cpu" | "cuda" | "vaapi" | "qsv" | null;
   realtime?: boolean | null;
   gate?: Record<string, any> | null;
+  store?: Record<string, any> | null;
   enabled?: boolean | null;
   source?: string | null;
 }
@@ -326,6 +328,7 @@ export interface TimelineOut {
   threshold: number | null;
   events: Array<FaceOutcomeOut>;
   shots: Array<ShotOut>;
+  scene: string | null;
 }
 
 export interface TokenCreate {
@@ -407,4 +410,5 @@ export interface VisitOut {
 export interface VisitsOut {
   visits: Array<VisitOut>;
   next: number | null;
+  name: string | null;
 }

@@ -58,6 +58,7 @@ class CameraSettings(Strict):
     decoder: Literal["auto", "cpu", "cuda", "vaapi", "qsv"] | None = None
     realtime: bool | None = None
     gate: dict[str, Any] | None = None
+    store: dict[str, Any] | None = None
     enabled: bool | None = None
 
 
@@ -224,6 +225,8 @@ class VisitsOut(BaseModel):
 
     visits: list[VisitOut]
     next: int | None
+    name: str | None
+    """Person that the filter was taken for; ``null`` without a name, or if nobody has a similar one."""
 
 
 class FaceOutcomeOut(BaseModel):
@@ -254,6 +257,8 @@ class TimelineOut(BaseModel):
     """Current ``min_quality`` of the camera."""
     events: list[FaceOutcomeOut]
     shots: list[ShotOut]
+    scene: str | None
+    """``shot_id`` of the shot whose whole picture is stored."""
 
 
 class TrackSummaryOut(BaseModel):

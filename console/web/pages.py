@@ -75,6 +75,20 @@ def page(console: ConsoleDep, page: str, request: Request) -> Response:
     return _page("page.html", title=pages[page], pages=pages, page=page, principal=principal)
 
 
+@router.get("/visits/{run_id}/{camera}/{track_id}")
+def visit(console: ConsoleDep, request: Request) -> HTMLResponse:
+    """The page of one visit; its script reads which one from the address."""
+    return _page(
+        "page.html",
+        root="../../../",
+        title="Visit",
+        pages=_pages(console),
+        page="visits",
+        script="visit_page",
+        principal=request.state.principal,
+    )
+
+
 def _pages(console: ConsoleState) -> dict[str, str]:
     return PAGES if console.fleet is None else PAGES | FLEET
 

@@ -15,6 +15,7 @@ from facegate.pipeline.images import encode_jpeg
 from facegate.pipeline.observability.heatmap import heatmap
 from facegate.pipeline.recording.record import Recording, RecordingPosition
 from facegate.pipeline.records import ScoredFace
+from facegate.recognition.enrollment.names import closest_name
 from facegate.sinks import wire
 from facegate.store.reader import VisitFilter
 from facegate.store.records import StoredShot, TrackRecord
@@ -78,6 +79,15 @@ def crop(console: ConsoleDep, shot_id: str) -> Response:
     return Response(jpeg, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
 
 
+@router.get("/shots/{shot_id}/scene.jpg", response_class=Response, responses=JPEG)
+def scene(console: ConsoleDep, shot_id: str) -> Response:
+    """Whole picture of the best shot of a visit, as large as ``store.scene_px``; boxes scale with it."""
+    jpeg = console.store.scene(shot_id)
+    if jpeg is None:
+        raise not_found(f"whole picture of shot {shot_id[:100]}")
+    return Response(jpeg, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
+
+
 @router.get("/visits")
 def visits(
     console: ConsoleDep,
@@ -90,10 +100,30 @@ def visits(
     before: Before = None,
     limit: Limit = 50,
 ) -> VisitsOut:
-    """Visits, newest first."""
-    query = VisitFilter(camera=camera, name=name, known=known, since=since, until=until, min_quality=min_quality)
+    """Visits, those that began last first. ``since`` and ``until`` are about their beginning.
+
+    The name need not be spelled exactly; ``name`` of the response says whose visits these are.
+    """
+    meant = None if name is None else _meant(console, name)
+    if name is not None and meant is None:
+        return VisitsOut(visits=[], next=None, name=None)
+    query = VisitFilter(camera=camera, name=meant, known=known, since=since, until=until, min_quality=min_quality)
     page = console.store.visits(query, before, limit)
-    return VisitsOut(visits=[visit_out(visit) for visit in page.items], next=page.next)
+    return VisitsOut(visits=[visit_out(visit) for visit in page.items], next=page.next, name=meant)
+
+
+@router.get("/names")
+def names(console: ConsoleDep) -> list[str]:
+    """Names to filter by: of enrolled people, and of stored visits."""
+    return sorted({*console.store.names(), *(person.name for person in console.people.people())})
+
+
+def _meant(console: ConsoleState, name: str) -> str | None:
+    """The name of a person that somebody means, as it is spelled in the store."""
+    stored = console.store.names()
+    if name in stored:
+        return name
+    return closest_name(name, [*stored, *(person.name for person in console.people.people())])
 
 
 @router.get("/visits/{run_id}/{camera}/{track_id}")
@@ -129,6 +159,7 @@ def timeline(console: ConsoleDep, run_id: str, camera: str, track_id: RowId) -> 
             for event in decisions
         ],
         shots=[_shot(shot) for shot in console.store.shots_of(visit_id)],
+        scene=console.store.scene_of(visit_id),
     )
 
 

@@ -78,8 +78,8 @@ class Pipeline:
             self.ledger,
             live=self._live,
             batch=config.detector.batch,
-            context_px=config.delivery.context_px,
         )
+        self.configure_scenes(config)
         self.track = TrackStage(self._make_tracker, self.ledger)
         self.score = ScoreStage(
             scorer,
@@ -120,6 +120,16 @@ class Pipeline:
         """Function of each stage's thread, by name."""
         self.abort_channels = (self.frames.abort, faces.abort, tracked.abort, scored.abort, shots.abort)
 
+    def configure_scenes(self, config: RunConfig) -> None:
+        """Set the size of whole pictures for the cameras that are prepared from now on."""
+        delivery = self._config.delivery
+        stored = any(output.kind == "store" for output in delivery.outputs)
+
+        def context_px(camera: str) -> int | None:
+            return delivery.context_px or (config.store_for(camera).scene_px if stored else None)
+
+        self._context_px = context_px
+
     def prepare(self, config: CameraConfig, after: Camera | None = None) -> Camera:
         """Make a camera and register it with the stages; ``after`` is the one it replaces."""
         scheduler: DetectionScheduler | None = None
@@ -146,7 +156,13 @@ class Pipeline:
         )
         self.detect.watch(
             camera.name,
-            CameraDetection(regions=regions, min_face_px=gate.min_face_px, plan=plan, scheduler=scheduler),
+            CameraDetection(
+                regions=regions,
+                min_face_px=gate.min_face_px,
+                plan=plan,
+                scheduler=scheduler,
+                context_px=self._context_px(config.name),
+            ),
         )
         return camera
 

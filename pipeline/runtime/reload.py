@@ -52,7 +52,12 @@ def differences(
             name
             for name, camera in new.items()
             if name in known
-            and (name in must_restart or camera != known[name] or after.gate_for(name) != gate_before(name))
+            and (
+                name in must_restart
+                or camera.model_copy(update={"store": {}}) != known[name].model_copy(update={"store": {}})
+                or after.gate_for(name) != gate_before(name)
+                or after.store_for(name).scene_px != before.store_for(name).scene_px
+            )
         ),
         ignored=tuple(name for name in SECTIONS if getattr(after, name) != getattr(before, name)),
     )

@@ -1,58 +1,127 @@
 // @ts-check
-// Visits, newest first, updated live.
+// Visits, newest first, updated live; the filter is part of the address.
 
-import { get, h, show, subscribe, values, watchHealth } from "./app.js";
+import { get, h, reasonOf, show, subscribe, values, watchHealth } from "./app.js";
 import { visitCard, visitDialog } from "./visit.js";
 
 /** @import { CamerasOut, VisitOut, VisitsOut } from "../api.d.ts" */
 
 const LIMIT = 60;
 const SHOWN = 300; // limits pages that stay open for days
+const TYPING_MS = 250;
+const EMPTY_PAGES = 30; // a page of rare matches may be empty; the next ones are asked for as well
 const list = h("ul", { class: "faces", "aria-label": "Visits" });
 const more = h("button", { class: "quiet", onclick: () => load(next) }, "Older visits");
-const none = h("p", { class: "empty" }, "No visits yet. They appear here as soon as a face shot is sent.");
+const status = h("p", { class: "empty", role: "status" }, "Loading …");
 /** @type {number | null} */
 let next = null;
+/** @type {string | null} */
+let meant = null;
+let asked = 0;
 
 const which = h("select", { name: "camera" }, h("option", { value: "" }, "all"));
-const filter = h("form", { class: "card row", "aria-label": "Filter", oninput: () => load(), onsubmit: (event) => event.preventDefault() },
+const names = h("datalist", { id: "names" });
+const periods = h("select", { name: "when" },
+  [["", "any time"], ["hour", "last hour"], ["today", "today"], ["yesterday", "yesterday"], ["week", "last 7 days"], ["range", "from … to"]]
+    .map(([value, text]) => h("option", { value }, text)));
+const range = h("span", { class: "row", hidden: true },
+  h("label", {}, "From", h("input", { name: "from", type: "datetime-local" })),
+  h("label", {}, "To", h("input", { name: "to", type: "datetime-local" })));
+const filter = h("form", { class: "card row", "aria-label": "Filter", oninput: changed, onsubmit: (event) => event.preventDefault() },
+  h("label", {}, "When", periods), range,
   h("label", {}, "Camera", which),
-  h("label", {}, "Name", h("input", { name: "name", type: "search", maxlength: 100 })),
+  h("label", {}, "Name", h("input", { name: "name", type: "search", maxlength: 100, list: "names", autocomplete: "off" })), names,
   h("label", {}, "People", h("select", { name: "known" }, h("option", { value: "" }, "all"), h("option", { value: "true" }, "known"), h("option", { value: "false" }, "unknown"))),
-  h("label", {}, "Min. quality", h("input", { name: "min_quality", type: "number", min: 0, max: 100, placeholder: "0" })));
+  h("label", {}, "Min. quality", h("input", { name: "min_quality", type: "number", min: 0, max: 100, placeholder: "0" })),
+  h("button", { type: "button", class: "quiet", onclick: () => { filter.reset(); changed(); } }, "Reset"));
 
 /** @param {VisitOut} visit */
 function item(visit) {
   return h("li", { "data-visit": visit.visit, "data-id": visit.id }, visitCard(visit, () => visitDialog(visit)));
 }
 
-const query = () => Object.fromEntries(Object.entries(values(filter)).filter(([, value]) => value !== ""));
+/** @returns {Record<string, string>} */
+const chosen = () => Object.fromEntries(Object.entries(values(filter)).filter(([, value]) => value !== ""));
+
+/**
+ * Unix times of a choice of "when".
+ * @param {Record<string, string>} choice
+ */
+function period({ when, from, to }) {
+  const midnight = new Date().setHours(0, 0, 0, 0) / 1000;
+  const before = new Date(new Date().setDate(new Date().getDate() - 1)).setHours(0, 0, 0, 0) / 1000; // a day may have 23 hours
+  const now = Date.now() / 1000;
+  const at = (/** @type {string} */ text) => (text ? new Date(text).getTime() / 1000 : undefined);
+  /** @type {Record<string, [number?, number?]>} */
+  const found = { hour: [now - 3600], today: [midnight], yesterday: [before, midnight], week: [now - 7 * 86400], range: [at(from), at(to)] };
+  const [since, until] = found[when] ?? [];
+  return { since, until };
+}
+
+function query() {
+  const { when, from, to, ...rest } = chosen();
+  const times = Object.entries(period({ when, from, to })).filter(([, value]) => value !== undefined);
+  return /** @type {Record<string, string>} */ ({ ...rest, ...Object.fromEntries(times.map(([name, value]) => [name, String(value)])) });
+}
+
+let timer = 0;
+function changed() {
+  range.hidden = periods.value !== "range";
+  const address = new URLSearchParams(chosen()).toString();
+  history.replaceState(null, "", address ? `?${address}` : location.pathname);
+  clearTimeout(timer);
+  timer = setTimeout(load, TYPING_MS);
+}
+
+/** @param {string} text */
+function say(text) {
+  status.textContent = text;
+  status.hidden = !text;
+}
 
 /** @param {number | null} before */
 async function load(before = null) {
-  const parameters = new URLSearchParams({ ...query(), limit: String(LIMIT), ...(before === null ? {} : { before: String(before) }) });
-  /** @type {VisitsOut} */
-  const page = await get(`/visits?${parameters}`);
-  if (before === null) list.replaceChildren();
-  list.append(...page.visits.map(item));
-  next = page.next;
-  more.hidden = next === null;
-  none.hidden = list.children.length > 0;
+  const mine = ++asked;
+  const filtered = Object.keys(query()).length > 0;
+  if (before === null) { list.replaceChildren(); more.hidden = true; }
+  say("Loading …");
+  try {
+    /** @type {VisitsOut} */
+    let page;
+    for (let pages = 0; ; pages++) {
+      const parameters = new URLSearchParams({ ...query(), limit: String(LIMIT), ...(before === null ? {} : { before: String(before) }) });
+      page = await get(`/visits?${parameters}`);
+      if (mine !== asked) return;
+      before = page.next;
+      if (page.visits.length || before === null || pages > EMPTY_PAGES) break;
+    }
+    list.append(...page.visits.map(item));
+    next = page.next;
+    meant = page.name;
+    more.hidden = next === null;
+    const name = chosen().name;
+    if (list.children.length) say(name && meant && meant !== name ? `Visits of ${meant}.` : "");
+    else if (name && meant === null) say(`Nobody is called “${name}”.`);
+    else say(filtered ? "No visit matches the filter." : "No visits yet. They appear here as soon as a face shot is sent.");
+  } catch (error) {
+    if (mine === asked) say(`Visits could not be loaded. ${reasonOf(error)}`);
+  }
 }
 
 /** @param {VisitOut} visit */
 function onVisit(visit) {
-  const { camera, name, known, min_quality } = query();
+  const { camera, name, known, min_quality, since, until } = query();
   const old = list.querySelector(`[data-visit="${CSS.escape(visit.visit)}"]`);
-  const fits = (!camera || camera === visit.camera) && (!name || name === visit.name)
-    && (!known || (known === "true") === (visit.name !== null)) && (!min_quality || visit.quality >= Number(min_quality));
+  const fits = (!camera || camera === visit.camera) && (!name || meant === visit.name)
+    && (!known || (known === "true") === (visit.name !== null)) && (!min_quality || visit.quality >= Number(min_quality))
+    && (!since || visit.first >= Number(since)) && (!until || visit.first < Number(until));
   if (old && !fits) old.remove();
   else if (old) old.replaceWith(item(visit));
   else if (fits) {
     const fresh = item(visit);
     fresh.classList.add("fresh");
     list.prepend(fresh);
-    none.hidden = true;
+    say("");
     while (list.children.length > SHOWN && scrollY < innerHeight) {
       list.lastElementChild?.remove();
       next = Number(/** @type {HTMLElement} */ (list.lastElementChild).dataset.id);
@@ -61,10 +130,17 @@ function onVisit(visit) {
   }
 }
 
+show(filter, list, status, more);
+for (const [name, value] of new URLSearchParams(location.search)) {
+  const input = filter.elements.namedItem(name);
+  if (name === "camera" && value) which.append(h("option", {}, value));
+  if (input instanceof HTMLInputElement || input instanceof HTMLSelectElement) input.value = value;
+}
+range.hidden = periods.value !== "range";
 await load();
-show(filter, list, none, more);
-/** @type {CamerasOut} */
-const { cameras } = await get("/cameras");
-which.append(...cameras.map((camera) => h("option", {}, camera.name)));
 watchHealth();
 subscribe("visit", onVisit, () => load());
+/** @type {CamerasOut} */
+const { cameras } = await get("/cameras");
+which.append(...cameras.filter((camera) => camera.name !== which.value).map((camera) => h("option", {}, camera.name)));
+names.append(.../** @type {string[]} */ (await get("/names")).map((name) => h("option", { value: name })));
