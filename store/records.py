@@ -21,7 +21,7 @@ class VisitUpdate(msgspec.Struct, frozen=True):
     seen: float | None = msgspec.field(default=None, name="seen_at")
     """Unix time (UTC) of arrival of the first shot's frame."""
     event: str = ""
-    """``ended``: no shot follows."""
+    """``ended``: no shot follows; ``changed``: another name, perhaps after the end."""
 
 
 class StoredShot(msgspec.Struct, frozen=True):
@@ -64,6 +64,8 @@ class StoredVisit(msgspec.Struct, frozen=True):
     margin: float | None
     fpir: float | None
     ended: bool
+    corrected: float | None
+    """Unix time at which somebody corrected the name; ``None`` for the recognizer's decision."""
     revision: int
     """Number of its last change; increases with every change of any visit."""
 

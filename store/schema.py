@@ -103,6 +103,9 @@ CREATE TABLE scenes (
 """
 """Whole pictures of the best shots of visits."""
 
+_CORRECTED = "ALTER TABLE visits ADD COLUMN corrected REAL"
+"""When somebody corrected the name, Unix time."""
+
 
 class StoreFile(Database):
     """A connection to the store. For one thread at a time."""
@@ -110,7 +113,7 @@ class StoreFile(Database):
     what = "store"
     remedy = "'facegate run ... --data FOLDER' or 'facegate serve' creates one"
     application = 0x66675354
-    steps = (_FIRST, _PIECES, _ERASED, _FILTERED, _SCENES)
+    steps = (_FIRST, _PIECES, _ERASED, _FILTERED, _SCENES, _CORRECTED)
     pragmas = ("synchronous=NORMAL", "foreign_keys=ON", "secure_delete=ON")
     failure = StoreError
 

@@ -67,7 +67,7 @@ class StoreWriter(StoreFile):
             self._db.execute("INSERT INTO scenes VALUES (?, ?)", (row[0], entry.context))
 
     def update_visits(self, news: Sequence[VisitUpdate]) -> None:
-        """Store recognition results of visits; idempotent.
+        """Store recognition results of visits; idempotent. The name of a corrected visit stays.
 
         Raises:
             StoreError: the file cannot be written; nothing was.
@@ -79,14 +79,38 @@ class StoreWriter(StoreFile):
                 seen = time() if item.seen is None else item.seen
                 self._make_visit(item.visit, item.camera, item.track_id, seen)
                 self._db.execute(
-                    "UPDATE visits SET answered = 1, name = ?, similarity = ?, margin = ?, fpir = ?, "
-                    "ended = ?, revision = ? WHERE visit = ?",
+                    "UPDATE visits SET answered = 1, name = CASE WHEN corrected IS NULL THEN ? ELSE name END, "
+                    "similarity = ?, margin = ?, fpir = ?, ended = CASE ? WHEN 'changed' THEN ended "
+                    "WHEN 'ended' THEN 1 ELSE 0 END, revision = ? WHERE visit = ?",
                     (
-                        *(item.name, item.similarity, item.margin, item.fpir, item.event == "ended"),
+                        *(item.name, item.similarity, item.margin, item.fpir, item.event),
                         *(self._next_revision(), item.visit),
                     ),
                 )
-                self._db.execute("UPDATE shots SET name = ? WHERE visit = ?", (item.name, item.visit))
+                self._name_shots(item.visit)
+
+    def correct(self, visit: str, name: str | None, at: float | None) -> None:
+        """Store who somebody says a visit was.
+
+        Args:
+            visit: id of a visit.
+            name: the person; ``None`` for somebody unknown.
+            at: Unix time of the correction; ``None`` if it was undone and ``name`` is the recognizer's again.
+
+        Raises:
+            StoreError: the file cannot be written; nothing was.
+        """
+        with self._transaction():
+            self._db.execute(
+                "UPDATE visits SET name = ?, corrected = ?, revision = ? WHERE visit = ?",
+                (name, at, self._next_revision(), visit),
+            )
+            self._name_shots(visit)
+
+    def _name_shots(self, visit: str) -> None:
+        self._db.execute(
+            "UPDATE shots SET name = (SELECT name FROM visits WHERE visit = ?1) WHERE visit = ?1", (visit,)
+        )
 
     def _make_visit(self, visit: str, camera: str, track_id: int, seen: float) -> None:
         self._db.execute(

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
+from time import time
 
 import msgspec
 
@@ -16,6 +17,7 @@ from facegate.errors import GalleryError
 from facegate.maintenance.erasure import erase_person
 from facegate.pipeline.images import decode_image, encode_jpeg
 from facegate.recognition.enrollment.checks import Fault
+from facegate.recognition.enrollment.corrections import Correction, CorrectionStore
 from facegate.recognition.enrollment.enroller import Enroller, PictureFile
 from facegate.recognition.enrollment.face_extraction import FaceExtractor
 from facegate.recognition.enrollment.gallery_store import GalleryStore
@@ -24,6 +26,7 @@ from facegate.recognition.enrollment.records import Erased, FaceSample, Person, 
 from facegate.recognition.enrollment.unknowns import UnknownCluster, UnknownStore, enroll_cluster
 from facegate.recognition.loading import Recognition, load_recognition
 from facegate.recognition.matching.decision_rule import DEFAULT_FPIR
+from facegate.store.records import StoredVisit
 
 
 class EnrollmentResult(msgspec.Struct, frozen=True):
@@ -32,6 +35,14 @@ class EnrollmentResult(msgspec.Struct, frozen=True):
     added: int
     faults: list[Fault]
     """Reasons of rejected pictures, and problems of the gallery after the change."""
+
+
+class CorrectionResult(msgspec.Struct, frozen=True):
+    """Result of a correction."""
+
+    made: Correction | None
+    """``None``: somebody new was not enrolled, and nothing was changed."""
+    enrolled: EnrollmentResult
 
 
 class EnrollmentService:
@@ -97,6 +108,56 @@ class EnrollmentService:
         with self._opened() as people:
             people.pictures(name)
             people.add(name, [_sample(source, jpeg, quality)], kind="negative")
+
+    def correct(
+        self, visit: StoredVisit, name: str | None, crop: bytes | None, *, accept: bool = False
+    ) -> CorrectionResult:
+        """Record who a visit was, and learn from its best face.
+
+        The face becomes a counterexample of the wrong person and, if it passes the checks, a picture of the right
+        one. Somebody new is enrolled only with a picture that passes them, or with ``accept``.
+
+        Args:
+            visit: the visit.
+            name: who it was; ``None``: not the person whose name it has.
+            crop: JPEG of the visit's best face, if it is stored.
+            accept: enroll the face even if a check rejects it.
+
+        Raises:
+            GalleryError: the name is invalid, or somebody new has no face to enroll.
+        """
+        source = f"visit {visit.visit}"
+        sample = None if crop is None else _sample(source, crop, visit.quality)
+        at = time()
+        with self._lock:
+            known = {person.name for person in self.people()}
+            result = EnrollmentResult(0, [])
+            if name is not None:
+                with self._opened() as people:
+                    name = people.spelling(name)
+                if sample is not None:
+                    result = self._enroll(name, [sample], accept)
+                elif name not in known:
+                    raise GalleryError(
+                        f"{name} is not enrolled, and the face of this visit is not stored; enroll a picture"
+                    )
+                if name not in known and not result.added:
+                    return CorrectionResult(None, result)
+            with CorrectionStore(self._path) as people:
+                before = visit.name
+                if before in known and before != name and sample is not None:
+                    people.add(before, [sample], kind="negative")
+                made = people.correct(visit.visit, name, before, None if sample is None else sample.digest, at)
+        return CorrectionResult(made, result)
+
+    def undo_correction(self, visit: str, now: float) -> tuple[Correction, Correction | None]:
+        """Take the last correction of a visit back; return it and the one before it.
+
+        Raises:
+            GalleryError: there is none, or it is older than a day.
+        """
+        with self._lock, CorrectionStore(self._path) as people:
+            return people.undo(visit, now), people.of_visit(visit)
 
     def rename(self, name: str, new: str) -> None:
         """Rename a person; raises :class:`GalleryError`."""

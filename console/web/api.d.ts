@@ -89,6 +89,17 @@ export interface ConfigVersionOut {
   config: string;
 }
 
+export interface CorrectionIn {
+  name: string | null;
+  accept?: boolean;
+}
+
+export interface CorrectionOut {
+  visit: VisitOut;
+  enrolled: number;
+  faults: Array<FaultOut>;
+}
+
 export interface DrainRequest {
   drained: boolean;
 }
@@ -405,6 +416,7 @@ export interface VisitOut {
   margin: number | null;
   fpir: number | null;
   ended: boolean;
+  corrected: number | null;
 }
 
 export interface VisitsOut {

@@ -218,6 +218,8 @@ class VisitOut(BaseModel):
     margin: float | None
     fpir: float | None
     ended: bool
+    corrected: float | None
+    """Unix time at which somebody corrected the name."""
 
 
 class VisitsOut(BaseModel):

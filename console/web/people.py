@@ -119,7 +119,7 @@ def people(console: ConsoleDep) -> list[PersonOut]:
 @router.get("/gallery/faults")
 def faults(console: ConsoleDep) -> list[FaultOut]:
     """List problems of the gallery, as ``facegate gallery check`` does."""
-    return [_fault(fault) for fault in console.people.faults()]
+    return [fault_out(fault) for fault in console.people.faults()]
 
 
 @router.get("/people/pictures/{row}.jpg", response_class=Response, responses=JPEG)
@@ -265,7 +265,8 @@ def _picture(read: Any) -> Response:
     return Response(jpeg, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
 
 
-def _fault(fault: Fault) -> FaultOut:
+def fault_out(fault: Fault) -> FaultOut:
+    """Convert a fault."""
     return FaultOut(
         kind=fault.kind.value,
         person=fault.person,
@@ -277,4 +278,4 @@ def _fault(fault: Fault) -> FaultOut:
 
 
 def _result(result: EnrollmentResult) -> EnrollmentResultOut:
-    return EnrollmentResultOut(added=result.added, faults=[_fault(fault) for fault in result.faults])
+    return EnrollmentResultOut(added=result.added, faults=[fault_out(fault) for fault in result.faults])

@@ -166,8 +166,20 @@ class GalleryStore(GalleryFile):
             moved = self._db.execute(
                 "UPDATE OR IGNORE pictures SET person = ? WHERE person = ?", (target, source)
             ).rowcount
+            for column in ("person", "before"):
+                self._db.execute(f"UPDATE corrections SET {column} = ? WHERE {column} = ?", (target, source))
             self._db.execute("DELETE FROM people WHERE id = ?", (source,))
         return moved
+
+    def corrections(self) -> dict[str, str | None]:
+        """Who corrected visits were, by visit: a name, or ``None`` for somebody unknown."""
+        with self._errors():
+            return dict(
+                self._db.execute(
+                    "SELECT visit, name FROM corrections LEFT JOIN people ON people.id = person "
+                    "ORDER BY corrections.id"
+                ).fetchall()
+            )
 
     def unusable(self) -> dict[str, str]:
         """Reasons why files cannot be enrolled, by digest."""

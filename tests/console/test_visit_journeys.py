@@ -96,6 +96,37 @@ def test_a_list_that_cannot_be_loaded_says_so(page: Page, crafted: Served) -> No
     expect(page.get_by_text("Visits could not be loaded. no store: wait")).to_be_visible()
 
 
+def test_a_visit_is_corrected_where_it_is_seen_and_taken_back(page: Page, tmp_path: Path, clip: DemoClip) -> None:
+    with served(tmp_path / "data") as console:
+        craft(
+            console.data / "store.db", [CraftedVisit(1, at(0, 1)), CraftedVisit(2, at(0, 2), person=1)], faces(clip)
+        )
+        page.goto(f"{console.url}/visits/run/door/1")
+        who = page.get_by_role("region", name="Who it was")
+        who.get_by_label("Name", exact=True).fill("Ada")
+        who.get_by_role("button", name="Enroll").click()
+        expect(page.get_by_role("heading", name="Ada · door, track 1")).to_be_visible()
+        assert [(p["name"], p["pictures"]) for p in console.get("/people")] == [("Ada", 1)]
+        page.get_by_role("button", name="Undo the correction").click()
+        expect(page.get_by_role("heading", name="Unknown · door, track 1")).to_be_visible()
+        assert console.get("/people") == []
+        for track, name in ((1, "Ada"), (2, "Ben")):
+            body = {"name": name, "accept": True}
+            assert console.api("POST", f"/visits/run/door/{track}/correction", body).json()["visit"]["name"] == name
+        page.goto(f"{console.url}/visits/run/door/2")
+        page.get_by_role("button", name="Not Ben").click()
+        expect(page.get_by_role("heading", name="Unknown · door, track 2")).to_be_visible()
+        assert [(p["name"], p["negatives"]) for p in console.get("/people")] == [("Ada", 0), ("Ben", 1)]
+        who.get_by_label("Name", exact=True).fill("ADA")
+        who.get_by_role("button", name="Enroll").click()
+        expect(page.get_by_role("heading", name="Ada · door, track 2")).to_be_visible()
+        console.until("/visits?name=Ada", lambda found: len(found["visits"]) == 2)
+        for name in ("Unknown", "Ben"):
+            page.get_by_role("button", name="Undo the correction").click()
+            expect(page.get_by_role("heading", name=f"{name} · door, track 2")).to_be_visible()
+        assert [(p["name"], p["negatives"]) for p in console.get("/people")] == [("Ada", 0), ("Ben", 0)]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_about_visits_are_for_everybody(browser: Browser, crafted: Served, scheme: Any) -> None:
     """See test_every_page_is_for_everybody."""

@@ -137,6 +137,19 @@ def test_the_whole_picture_of_the_best_shot_is_kept_and_goes_with_whoever_is_on_
         assert reader.visit("run/door/1") is not None
 
 
+def test_a_corrected_name_stays_until_it_is_undone_and_a_change_after_the_end_reopens_nothing(path: Path) -> None:
+    with StoreWriter(path, create=True) as writer, StoreReader(path) as reader:
+        writer.add_shots([entry(1)])
+        writer.update_visits([news(0, "Ada"), news(0, "Ada", ended=True)])
+        writer.correct("run/door/0", "Bob", 5000.0)
+        writer.update_visits([msgspec.structs.replace(news(0, "Ada"), event="changed")])
+        found = reader.visit("run/door/0")
+        assert found is not None and (found.name, found.corrected, found.ended) == ("Bob", 5000.0, True)
+        assert [shot.name for shot in reader.shots_of("run/door/0")] == ["Bob"]
+        writer.correct("run/door/0", "Ada", None)
+        assert [shot.name for shot in reader.shots(VisitFilter(name="Ada")).items] == ["Ada"]
+
+
 def track(number: int, piece: str | None = None) -> TrackRecord:
     fate = FaceOutcome(f"{number}-0", 0.0, 50, Outcome.FORWARDED, (0, 0, 1, 1))
     return TrackRecord("run", "door", number, 1000.0, 1000.0 + number, 1, 50, {"forwarded": 1}, (fate,), piece)

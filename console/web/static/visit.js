@@ -3,7 +3,7 @@
 
 import { api, at, attempt, clock, dialog, get, h, mayChange, words } from "./app.js";
 
-/** @import { EnrollmentResultOut, FaceOutcomeOut, ShotOut, TimelineOut, VisitOut } from "../api.d.ts" */
+/** @import { CorrectionOut, FaceOutcomeOut, PersonOut, ShotOut, TimelineOut, VisitOut } from "../api.d.ts" */
 
 /** @type {Record<string, string>} */
 const COLORS = { forwarded: "#12915a", shadow: "#8e54c9", superseded: "#4f83cc", below_threshold: "#d04437", not_needed: "#8c959f" };
@@ -91,40 +91,52 @@ function chart(timeline) {
   return h("svg", { class: "chart", viewBox: `0 0 ${wide} ${tall}`, role: "img", "aria-label": "Quality of each face over time; rings mark sent shots" }, marks.flat());
 }
 
+const POOR = 40; // a face below this quality makes a weak template
+const UNDO_S = 86_400;
+
 /**
- * @param {VisitOut | null} visit
- * @param {ShotOut} shot
- * @param {() => void} close
+ * Who it was: a name for the visit, another one, not this one; and undo.
+ * @param {VisitOut} visit
+ * @param {ShotOut | undefined} best
+ * @param {() => unknown} changed
  */
-function actions(visit, shot, close) {
+function actions(visit, best, changed) {
   if (!mayChange) return null;
-  const name = h("input", { name: "name", required: true, maxlength: 100, value: visit?.name ?? "", "aria-label": "Name" });
+  const path = `/visits/${visit.visit}/correction`;
+  const choices = h("datalist", { id: "people" });
+  get("/people").then((/** @type {PersonOut[]} */ people) => choices.append(...people.map((person) => h("option", { value: person.name }))), () => {});
+  const name = h("input", { name: "name", required: true, maxlength: 100, list: "people", autocomplete: "off", "aria-label": "Name" });
   const out = h("div", { role: "status" });
   /** @param {boolean} accept */
-  const enroll = async (accept) => {
-    /** @type {EnrollmentResultOut | undefined} */
-    const result = await attempt(() => api("POST", `/people/${encodeURIComponent(name.value.trim())}/shots`, { shot_id: shot.shot_id, accept }));
+  const save = async (accept) => {
+    /** @type {CorrectionOut | undefined} */
+    const result = await attempt(() => api("POST", path, { name: name.value.trim(), accept }));
     if (!result) return;
+    const done = result.visit.corrected !== null && result.visit.corrected !== visit.corrected;
     out.replaceChildren(
-      h("p", { class: result.added ? "good" : "warn" }, result.added ? `Enrolled as ${name.value.trim()}.` : "Not enrolled."),
+      h("p", { class: done ? "good" : "warn" },
+        !done ? "Not enrolled." : result.enrolled ? `Enrolled as ${result.visit.name}.` : `This visit was ${result.visit.name}; the picture was not added.`),
       ...result.faults.map((fault) => h("p", { class: "warn" }, `${fault.kind}: ${fault.reason}; ${fault.remedy}`)),
-      ...(result.added ? [] : [h("button", { class: "quiet", onclick: () => enroll(true) }, "Enroll anyway")]),
+      ...(done ? [] : [h("button", { class: "quiet", onclick: () => save(true) }, "Enroll anyway")]),
+      ...(done ? [h("button", { class: "quiet", onclick: undo }, "Undo")] : []),
     );
   };
-  /** @type {HTMLElement[]} */
-  const parts = [h("form", { class: "row", onsubmit: (event) => { event.preventDefault(); enroll(false); } },
-    h("label", {}, "Enroll this face as", name), h("button", {}, "Enroll"))];
-  const named = visit?.name;
-  if (named) {
-    parts.push(h("button", {
-      class: "quiet",
-      onclick: () => attempt(async () => {
-        await api("POST", `/people/${encodeURIComponent(named)}/negatives`, { shot_id: shot.shot_id });
-        close();
-      }, `This face is no longer matched to ${named}.`),
-    }, `Not ${named}`));
-  }
-  return h("div", { class: "card" }, parts, out);
+  const undo = () => attempt(async () => { await api("DELETE", path); changed(); }, "Undone.");
+  const named = visit.name;
+  return h("section", { class: "card", "aria-label": "Who it was" },
+    h("form", { class: "row", onsubmit: (event) => { event.preventDefault(); save(false); } },
+      h("label", {}, named ? "It is somebody else" : "Enroll this face as", name), choices,
+      h("button", {}, named ? "Correct" : "Enroll"),
+      named ? h("button", {
+        type: "button", class: "quiet",
+        onclick: () => attempt(async () => { await api("POST", path, { name: null }); changed(); }, `This visit was not ${named}.`),
+      }, `Not ${named}`) : null),
+    best && best.quality.value < POOR
+      ? h("p", { class: "warn" }, `Quality ${best.quality.value}: recognition from this face alone will be unreliable. ${best.reasons?.defect ? `For a better one: ${best.reasons.advice}.` : "A sharper, frontal face is better."}`)
+      : null,
+    visit.corrected !== null ? h("p", { class: "note" }, `Corrected ${day(visit.corrected)} ${clock(visit.corrected)}. `,
+      Date.now() / 1000 - visit.corrected < UNDO_S ? h("button", { class: "quiet", onclick: undo }, "Undo the correction") : null) : null,
+    out);
 }
 
 /** @param {number} ms */
@@ -207,7 +219,7 @@ export function visitParts(timeline, visit, changed) {
       h("img", { src: at(`api/v1/shots/${shot.shot_id}/crop.jpg`), alt: `Shot ${shot.rank}` }),
       h("figcaption", {}, `${shot.quality.value} · ${words(shot.reason)}`,
         shot.reasons?.advice ? [h("br"), h("span", { class: "soft" }, shot.reasons.advice)] : "")))),
-    best ? actions(known, best, changed) : null,
+    known ? actions(known, best, changed) : null,
     h("h3", {}, "Scored, not sent"),
     shown.length
       ? h("div", { class: "strip" }, shown.map((face) => h("figure", {},
