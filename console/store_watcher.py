@@ -16,7 +16,7 @@ from facegate.console.processes.supervisor import ConsoleFolder
 from facegate.console.web.models import visit_out
 from facegate.errors import FacegateError, StoreError
 from facegate.store.reader import StoreReader
-from facegate.store.retention import Retention, RetentionLimits
+from facegate.store.retention import CameraRetention, Retention, RetentionLimits
 
 POLL_INTERVAL_S = 0.3
 STATE_INTERVAL_S = 2.0
@@ -37,6 +37,7 @@ class StoreWatcher:
         limits: RetentionLimits,
         states: Callable[[], object],
         worker_runs: Callable[[], bool],
+        kept: Callable[[str], CameraRetention],
     ) -> None:
         """Configure.
 
@@ -47,12 +48,14 @@ class StoreWatcher:
             limits: retention limits.
             states: returns the states of the cameras; called from a thread.
             worker_runs: returns whether the worker runs; called from a thread.
+            kept: returns how long the data of a camera is kept; called from a thread.
         """
         self._broker = broker
         self._store = store
         self._folder = folder
         self._limits = limits
         self._states = states
+        self._kept = kept
         self._seen = store.revision()
         self._clock = FileClock("store and recordings")
         self._abandoned = AbandonedVisits(store, folder.store, folder.data / "names", worker_runs)
@@ -107,7 +110,8 @@ class StoreWatcher:
         with Retention(self._folder.store) as retention:
             now = time()
             by_age = retention.trusts(self._clock, now, elapsed_s())
-            return retention.apply(self._folder.recordings, self._limits, now, by_age=by_age)
+            cameras = {camera: self._kept(camera) for camera in retention.cameras()}
+            return retention.apply(self._folder.recordings, self._limits, now, by_age=by_age, cameras=cameras)
 
     async def _publish_visits(self) -> None:
         while changed := await asyncio.to_thread(self._store.changes, self._seen):

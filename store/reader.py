@@ -198,6 +198,11 @@ class StoreReader(StoreFile):
         )
         return [name for (name,) in rows]
 
+    def visits_by_name(self) -> dict[str, tuple[int, float]]:
+        """Number of visits of each name, and Unix time of the last one's beginning."""
+        rows = self._rows("SELECT name, count(*), max(first) FROM visits WHERE name IS NOT NULL GROUP BY name", [])
+        return {name: (count, last) for name, count, last in rows}
+
     def _page(
         self, table: str, columns: str, time: str, visit_filter: VisitFilter, before: int | None, limit: int
     ) -> tuple[list[Any], int | None]:

@@ -10,6 +10,7 @@ from threading import RLock
 from time import time
 
 import msgspec
+import numpy as np
 
 from facegate.console.pictures import pixels_of
 from facegate.detectors.align import CROP_SIZE
@@ -19,14 +20,15 @@ from facegate.pipeline.images import decode_image, encode_jpeg
 from facegate.recognition.enrollment.checks import Fault
 from facegate.recognition.enrollment.corrections import Correction, CorrectionStore
 from facegate.recognition.enrollment.enroller import Enroller, PictureFile
-from facegate.recognition.enrollment.face_extraction import FaceExtractor
+from facegate.recognition.enrollment.face_extraction import FaceExtractor, pose_of
 from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.names import person_name
 from facegate.recognition.enrollment.records import Erased, FaceSample, Person, Picture
 from facegate.recognition.enrollment.unknowns import UnknownCluster, UnknownStore, enroll_cluster
 from facegate.recognition.loading import Recognition, load_recognition
 from facegate.recognition.matching.decision_rule import DEFAULT_FPIR
-from facegate.store.records import StoredVisit
+from facegate.sinks import wire
+from facegate.store.records import StoredShot, StoredVisit
 
 
 class EnrollmentResult(msgspec.Struct, frozen=True):
@@ -73,6 +75,11 @@ class EnrollmentService:
         with self._opened() as people:
             return people.pictures(name)
 
+    def all_pictures(self) -> list[Picture]:
+        """Enrolled pictures of everybody."""
+        with self._opened() as people:
+            return [picture for picture in people.pictures() if picture.kind == "enrolled"]
+
     def picture(self, row: int) -> bytes:
         """A crop as JPEG; raises :class:`GalleryError` if it does not exist."""
         with self._opened() as people:
@@ -92,12 +99,10 @@ class EnrollmentService:
             samples = [self._extract(content, source) for source, content in files]
             return self._enroll(name, samples, accept)
 
-    def enroll_crop(
-        self, name: str, source: str, jpeg: bytes, quality: int, *, accept: bool = False
-    ) -> EnrollmentResult:
+    def enroll_crop(self, name: str, shot: StoredShot, jpeg: bytes, *, accept: bool = False) -> EnrollmentResult:
         """Enroll the crop of a shot; see :meth:`enroll`."""
         name = person_name(name)
-        return self._enroll(name, [_sample(source, jpeg, quality)], accept)
+        return self._enroll(name, [_sample(f"shot {shot.shot_id}", jpeg, shot.quality, shot)], accept)
 
     def reject(self, name: str, source: str, jpeg: bytes, quality: int) -> None:
         """Add a counterexample, which is no longer matched to this person.
@@ -110,7 +115,12 @@ class EnrollmentService:
             people.add(name, [_sample(source, jpeg, quality)], kind="negative")
 
     def correct(
-        self, visit: StoredVisit, name: str | None, crop: bytes | None, *, accept: bool = False
+        self,
+        visit: StoredVisit,
+        name: str | None,
+        best: tuple[StoredShot, bytes] | None,
+        *,
+        accept: bool = False,
     ) -> CorrectionResult:
         """Record who a visit was, and learn from its best face.
 
@@ -120,14 +130,14 @@ class EnrollmentService:
         Args:
             visit: the visit.
             name: who it was; ``None``: not the person whose name it has.
-            crop: JPEG of the visit's best face, if it is stored.
+            best: the visit's best shot and its crop, if they are stored.
             accept: enroll the face even if a check rejects it.
 
         Raises:
             GalleryError: the name is invalid, or somebody new has no face to enroll.
         """
         source = f"visit {visit.visit}"
-        sample = None if crop is None else _sample(source, crop, visit.quality)
+        sample = None if best is None else _sample(source, best[1], visit.quality, best[0])
         at = time()
         with self._lock:
             known = {person.name for person in self.people()}
@@ -252,6 +262,16 @@ class EnrollmentService:
             yield Enroller(people, parts.face_extractor, parts.embedder, parts.rule)
 
 
-def _sample(source: str, jpeg: bytes, quality: int) -> FaceSample:
+def _sample(source: str, jpeg: bytes, quality: int, shot: StoredShot | None = None) -> FaceSample:
     crop = decode_image(jpeg, source)
-    return FaceSample(source, hashlib.sha256(crop.tobytes()).hexdigest(), crop, quality, float(CROP_SIZE), 0.0, 1)
+    landmarks = None if shot is None else np.array(wire.decode_header(shot.header).landmarks, np.float32)
+    return FaceSample(
+        source,
+        hashlib.sha256(crop.tobytes()).hexdigest(),
+        crop,
+        quality,
+        float(CROP_SIZE),
+        0.0,
+        1,
+        pose=None if landmarks is None else pose_of(landmarks),
+    )

@@ -56,6 +56,13 @@ export interface CameraOut {
   drift: Record<string, any> | null;
 }
 
+export interface CameraRetentionIn {
+  scene_px?: number | null;
+  scene_days?: number | null;
+  days?: number | null;
+  unknown_days?: number | null;
+}
+
 export interface CameraUpdate {
   user?: string | null;
   password?: string | null;
@@ -226,6 +233,11 @@ export interface PersonOut {
   pictures: number;
   negatives: number;
   added: number;
+  portrait: number | null;
+  quality: number | null;
+  missing: Array<"front" | "left" | "right">;
+  visits: number;
+  last_seen: number | null;
 }
 
 export interface PictureOut {
@@ -234,6 +246,7 @@ export interface PictureOut {
   source: string;
   quality: number;
   accepted: boolean;
+  pose: "front" | "left" | "right" | null;
 }
 
 export interface ProbeRequest {
@@ -276,6 +289,20 @@ export interface ReasonsOut {
   advice: string;
   defect: string | null;
   gain: number;
+}
+
+export interface RetentionIn {
+  all: CameraRetentionIn;
+  cameras?: Record<string, any>;
+}
+
+export interface RetentionOut {
+  config: string;
+  days: number;
+  max_mb: number;
+  all: Record<string, any>;
+  cameras: Record<string, Record<string, any>>;
+  disk: Record<string, number>;
 }
 
 export interface ScoreOut {

@@ -16,8 +16,9 @@ from facegate.console.security.middleware import AccessMiddleware
 from facegate.console.security.proxy import NO_PROXY, ProxySettings
 from facegate.console.state import ConsoleState
 from facegate.console.store_watcher import StoreWatcher
-from facegate.console.web import cameras, corrections, fleet, live, pages, people, score, system, tuning, visits
+from facegate.console.web import cameras, fleet, live, pages, people, retention, score, system, tuning
 from facegate.console.web.errors import add_problems, declare_problems
+from facegate.console.web.visits import corrections, exports, lists
 from facegate.sinks.wire import SOFTWARE
 
 API = "/api/v1"
@@ -51,6 +52,7 @@ def create_app(console: ConsoleState, hosts: Collection[str] = (), proxy: ProxyS
             console.limits,
             lambda: cameras.states(console),
             lambda: console.supervisor.health().worker.running,
+            console.kept,
         )
         console.broker.begin()
         tasks = [asyncio.create_task(watcher.follow()), asyncio.create_task(watcher.apply_retention())]
@@ -79,7 +81,7 @@ def create_app(console: ConsoleState, hosts: Collection[str] = (), proxy: ProxyS
     )
     app.state.console = console
     add_problems(app)
-    for part in (cameras, visits, corrections, people, score, tuning, live, fleet, system):
+    for part in (cameras, lists, corrections, exports, people, retention, score, tuning, live, fleet, system):
         app.include_router(part.router, prefix=API)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")

@@ -22,6 +22,7 @@ PAGES = {
     "people": "People",
     "tune": "Tune",
     "cameras": "Cameras",
+    "storage": "Storage",
     "health": "Health",
 }
 FLEET = {"fleet": "Fleet"}

@@ -93,6 +93,9 @@ CREATE INDEX corrections_by_before ON corrections (before)
 """
 """Corrections of visits by people: ``person``, or nobody known where ``denied``."""
 
+_POSES = "ALTER TABLE pictures ADD COLUMN pose TEXT"
+"""``front``, ``left`` or ``right``; unknown for pictures enrolled before."""
+
 
 class GalleryFile(Database):
     """A connection to the file; its owner closes it. For one thread at a time."""
@@ -100,7 +103,7 @@ class GalleryFile(Database):
     what = "gallery"
     remedy = "'facegate gallery add {path} FOLDER' creates one"
     application = APPLICATION
-    steps = (_SCHEMA, _NAME_KEYS, _CORRECTIONS)
+    steps = (_SCHEMA, _NAME_KEYS, _CORRECTIONS, _POSES)
     pragmas = (
         "synchronous=FULL",  # enrollment is rare and manual
         "foreign_keys=ON",

@@ -98,9 +98,8 @@ def test_a_list_that_cannot_be_loaded_says_so(page: Page, crafted: Served) -> No
 
 def test_a_visit_is_corrected_where_it_is_seen_and_taken_back(page: Page, tmp_path: Path, clip: DemoClip) -> None:
     with served(tmp_path / "data") as console:
-        craft(
-            console.data / "store.db", [CraftedVisit(1, at(0, 1)), CraftedVisit(2, at(0, 2), person=1)], faces(clip)
-        )
+        visits = [CraftedVisit(1, at(0, 1)), CraftedVisit(2, at(0, 2), person=1)]
+        craft(console.data / "store.db", visits, faces(clip))
         page.goto(f"{console.url}/visits/run/door/1")
         who = page.get_by_role("region", name="Who it was")
         who.get_by_label("Name", exact=True).fill("Ada")

@@ -37,7 +37,7 @@ def shot(track: int) -> tuple[wire.ShotHeader, bytes]:
     return header, np.full((112, 112, 3), RED, np.uint8).tobytes()
 
 
-class Worker:
+class FollowingWorker:
     """A recognizer with a gallery and visits on disk."""
 
     def __init__(self, folder: Path) -> None:
@@ -82,7 +82,7 @@ def raw(header: wire.ShotHeader, crop: bytes) -> tuple[wire.ShotHeader, bytes]:
 
 @pytest.mark.parametrize("ended", [False, True])
 def test_a_correction_is_told_once_survives_a_restart_and_is_taken_back(tmp_path: Path, ended: bool) -> None:
-    worker = Worker(tmp_path)
+    worker = FollowingWorker(tmp_path)
     header, crop = raw(*shot(1))
     visit = f"{header.run_id}/{header.camera}/{header.track_id}"
     worker.recognizer.recognize([(header, crop)])
@@ -94,7 +94,7 @@ def test_a_correction_is_told_once_survives_a_restart_and_is_taken_back(tmp_path
     assert brief(worker.told()) == [("changed", "Ben", "Ada", True)]
     assert worker.told() == []
     worker.close()
-    worker = Worker(tmp_path)
+    worker = FollowingWorker(tmp_path)
     assert [line for line in brief(worker.told()) if line[0] == "changed"] == []
     worker.people.correct(visit, None, "Ben")
     assert brief(worker.told())[-1:] == [("changed", None, "Ben", True)]
@@ -110,7 +110,7 @@ def test_a_correction_is_told_once_survives_a_restart_and_is_taken_back(tmp_path
 
 
 def test_later_shots_do_not_take_a_correction_back(tmp_path: Path) -> None:
-    worker = Worker(tmp_path)
+    worker = FollowingWorker(tmp_path)
     header, crop = raw(*shot(1))
     worker.recognizer.recognize([(header, crop)])
     worker.people.correct(f"{header.run_id}/{header.camera}/{header.track_id}", "Ben", "Ada")

@@ -30,7 +30,7 @@ from facegate.sinks import wire
 from facegate.sinks.wire import EncodedShot
 from facegate.store.reader import StoreReader, VisitFilter
 from facegate.store.records import FaceOutcome, TrackRecord, VisitUpdate
-from facegate.store.retention import Retention, RetentionLimits
+from facegate.store.retention import CameraRetention, Retention, RetentionLimits
 from facegate.store.writer import StoreWriter
 
 
@@ -188,6 +188,36 @@ def test_what_is_old_or_too_much_goes(path: Path, tmp_path: Path) -> None:
         assert retention.apply(recordings, RetentionLimits(days=1000, max_mb=1), 2000.0).shots == 0
         writer._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         assert path.stat().st_size < min(size, 1_100_000)
+
+
+def test_each_camera_keeps_known_and_unknown_visitors_and_pictures_for_its_own_time(
+    path: Path, tmp_path: Path
+) -> None:
+    day = 86_400.0
+    with StoreWriter(path, create=True) as writer, StoreReader(path) as reader, Retention(path) as retention:
+        writer.add_shots(
+            [
+                msgspec.structs.replace(entry(n, track=n, camera=camera), context=b"picture")
+                for n, camera in enumerate(("door", "door", "yard", "yard"))
+            ]
+        )
+        writer.update_visits([news(0, "Ada")])
+        writer.add_tracks([track(n) for n in range(10)])
+        assert retention.cameras() == ["door", "yard"]
+        kept = {"door": CameraRetention(days=3, unknown_days=1, scene_days=0.5), "yard": CameraRetention(9, 9, 9)}
+        limits = RetentionLimits(days=2, max_mb=1000)
+
+        def left(days: float, *, by_age: bool = True) -> list[str]:
+            retention.apply(tmp_path, limits, 1005 + days * day, by_age=by_age, cameras=kept)
+            return [visit.visit for visit in reader.visits(VisitFilter()).items]
+
+        assert len(left(0.6)) == 4
+        assert [reader.scene_of(visit) is not None for visit in ("run/door/0", "run/yard/2")] == [False, True]
+        assert len(left(30, by_age=False)) == 4
+        assert left(1.5) == ["run/yard/3", "run/yard/2", "run/door/0"]
+        assert reader.track("run/door/5") is None and reader.crop(entry(1, track=1).shot_id) is None
+        assert left(3.5) == ["run/yard/3", "run/yard/2"]
+        assert left(9.5) == []
 
 
 def test_a_killed_writer_leaves_whole_shots(path: Path) -> None:

@@ -1,7 +1,7 @@
 // @ts-check
 // Visits, newest first, updated live; the filter is part of the address.
 
-import { get, h, reasonOf, show, subscribe, values, watchHealth } from "./app.js";
+import { at, get, h, reasonOf, show, subscribe, values, watchHealth } from "./app.js";
 import { visitCard, visitDialog } from "./visit.js";
 
 /** @import { CamerasOut, VisitOut, VisitsOut } from "../api.d.ts" */
@@ -51,9 +51,9 @@ function period({ when, from, to }) {
   const midnight = new Date().setHours(0, 0, 0, 0) / 1000;
   const before = new Date(new Date().setDate(new Date().getDate() - 1)).setHours(0, 0, 0, 0) / 1000; // a day may have 23 hours
   const now = Date.now() / 1000;
-  const at = (/** @type {string} */ text) => (text ? new Date(text).getTime() / 1000 : undefined);
+  const time = (/** @type {string} */ text) => (text ? new Date(text).getTime() / 1000 : undefined);
   /** @type {Record<string, [number?, number?]>} */
-  const found = { hour: [now - 3600], today: [midnight], yesterday: [before, midnight], week: [now - 7 * 86400], range: [at(from), at(to)] };
+  const found = { hour: [now - 3600], today: [midnight], yesterday: [before, midnight], week: [now - 7 * 86400], range: [time(from), time(to)] };
   const [since, until] = found[when] ?? [];
   return { since, until };
 }
@@ -130,6 +130,11 @@ function onVisit(visit) {
   }
 }
 
+const download = h("a", {
+  class: "button", href: "#",
+  onclick: () => { download.href = at(`api/v1/visits.csv?${new URLSearchParams({ ...query(), zone: Intl.DateTimeFormat().resolvedOptions().timeZone })}`); },
+}, "CSV");
+filter.append(download);
 show(filter, list, status, more);
 for (const [name, value] of new URLSearchParams(location.search)) {
   const input = filter.elements.namedItem(name);

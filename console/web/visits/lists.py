@@ -104,7 +104,7 @@ def visits(
 
     The name need not be spelled exactly; ``name`` of the response says whose visits these are.
     """
-    meant = None if name is None else _meant(console, name)
+    meant = None if name is None else meant_name(console, name)
     if name is not None and meant is None:
         return VisitsOut(visits=[], next=None, name=None)
     query = VisitFilter(camera=camera, name=meant, known=known, since=since, until=until, min_quality=min_quality)
@@ -118,7 +118,7 @@ def names(console: ConsoleDep) -> list[str]:
     return sorted({*console.store.names(), *(person.name for person in console.people.people())})
 
 
-def _meant(console: ConsoleState, name: str) -> str | None:
+def meant_name(console: ConsoleState, name: str) -> str | None:
     """The name of a person that somebody means, as it is spelled in the store."""
     stored = console.store.names()
     if name in stored:

@@ -46,8 +46,10 @@ def correct(console: ConsoleDep, run_id: str, camera: str, track_id: RowId, requ
     one. Workers publish the change as ``changed`` with ``corrected``.
     """
     visit = _visit(console, f"{run_id}/{camera}/{track_id}")
-    crop = None if visit.best is None else console.store.crop(visit.best)
-    result = console.people.correct(visit, request.name, crop, accept=request.accept)
+    shot = None if visit.best is None else console.store.shot(visit.best)
+    crop = None if shot is None else console.store.crop(shot.shot_id)
+    best = None if shot is None or crop is None else (shot, crop)
+    result = console.people.correct(visit, request.name, best, accept=request.accept)
     if result.made is not None:
         _store(console, visit.visit, result.made.name, result.made.at)
     return CorrectionOut(
