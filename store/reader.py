@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from facegate.store.records import StoredShot, StoredVisit, TrackRecord
+from facegate.store.records import StoredShot, StoredVisit, TrackRecord, VisitClip
 from facegate.store.schema import StoreFile
 
 MAX_SCANNED_ROWS = 100_000
@@ -117,6 +117,12 @@ class StoreReader(StoreFile):
         """``shot_id`` of the shot of a visit whose whole picture is stored."""
         rows = self._rows("SELECT shot_id FROM shots JOIN scenes ON shot = shots.id WHERE visit = ?", [visit])
         return rows[0][0] if rows else None
+
+    def clip(self, visit: str, *, video: bool = True) -> VisitClip | None:
+        """Seconds of video around a visit; without ``video``, only what is known about them."""
+        columns = f"visit, camera, began, offset_s, seconds, codec, {'mp4' if video else 'NULL'}"
+        rows = self._rows(f"SELECT {columns} FROM clips WHERE visit = ?", [visit])
+        return VisitClip(*rows[0][:-1], rows[0][-1] or b"") if rows else None
 
     def visit(self, visit: str) -> StoredVisit | None:
         """One visit."""

@@ -70,6 +70,22 @@ class StoredVisit(msgspec.Struct, frozen=True):
     """Number of its last change; increases with every change of any visit."""
 
 
+class VisitClip(msgspec.Struct, frozen=True, eq=False):
+    """Seconds of video around a visit."""
+
+    visit: str
+    camera: str
+    began: float
+    """Unix time (UTC) of the first packet."""
+    offset_s: float
+    """Seconds from the first packet, which holds a key picture, to the time that was asked for."""
+    seconds: float
+    codec: str
+    """FFmpeg's name of the codec."""
+    mp4: bytes
+    """Fragmented MP4 without sound; empty in lists."""
+
+
 class FaceOutcome(msgspec.Struct, frozen=True, array_like=True):
     """A face of a track and its outcome."""
 

@@ -16,7 +16,7 @@ CHUNK = 500
 """Rows deleted per transaction, so that other writers do not wait long."""
 
 
-TABLES = (("visits", "last"), ("shots", "seen"), ("tracks", "last"))
+TABLES = (("visits", "last"), ("shots", "seen"), ("tracks", "last"), ("clips", "began"))
 
 
 class RetentionLimits(msgspec.Struct, frozen=True):
@@ -35,7 +35,7 @@ class CameraRetention(msgspec.Struct, frozen=True):
     unknown_days: float
     """Visits without a name, and faces that were not sent."""
     scene_days: float
-    """Whole pictures."""
+    """Whole pictures and clips."""
 
 
 class Deleted(msgspec.Struct, frozen=True):
@@ -117,7 +117,7 @@ class Retention(StoreFile):
             gone = [have + one for have, one in zip(gone, more, strict=True)]
         with self._errors():
             self._db.executescript("PRAGMA incremental_vacuum")  # "execute" would free a single page
-        visits, shots, tracks = gone
+        visits, shots, tracks, _ = gone
         oldest = now - 86_400 * min(ages) if by_age else -inf
         segments = self._delete_segments(recordings, oldest, now, 1_000_000 * limits.max_mb)
         return Deleted(visits, shots, tracks, segments)
@@ -132,12 +132,12 @@ class Retention(StoreFile):
         return gone
 
     def _delete_of(self, camera: str, kept: CameraRetention, now: float) -> list[int]:
-        """Delete what is too old of one camera; return the counts of visits, shots and tracks."""
-        gone = [0, 0, 0]
+        """Delete what is too old of one camera; return the counts, as in ``TABLES``."""
+        gone = [0, 0, 0, 0]
         for days, known in ((kept.days, True), (kept.unknown_days, False)):
-            found = "SELECT visit FROM visits WHERE camera = ?1 AND first < ?2 AND last < ?2 AND (name IS NOT NULL) = ?3"
-            for index, table in ((1, "shots"), (2, "tracks"), (0, "visits")):
-                where = f"visit IN ({found})"
+            old = "camera = ?1 AND first < ?2 AND last < ?2 AND (name IS NOT NULL) = ?3"
+            where = f"visit IN (SELECT visit FROM visits WHERE {old})"
+            for index, table in ((3, "clips"), (1, "shots"), (2, "tracks"), (0, "visits")):
                 gone[index] += self._delete_where(table, where, camera, now - 86_400 * days, known)
         before = now - 86_400 * kept.unknown_days
         gone[1] += self._delete_where("shots", "camera = ?1 AND seen < ?2 AND reason = 'shadow'", camera, before)
@@ -145,6 +145,7 @@ class Retention(StoreFile):
         gone[2] += self._delete_where("tracks", f"camera = ?1 AND last < ?2 AND {alone}", camera, before)
         old = "shot IN (SELECT id FROM shots WHERE camera = ?1 AND seen < ?2)"
         self._delete_where("scenes", old, camera, now - 86_400 * kept.scene_days)
+        gone[3] += self._delete_where("clips", "camera = ?1 AND began < ?2", camera, now - 86_400 * kept.scene_days)
         return gone
 
     def _delete_where(self, table: str, where: str, *values: object) -> int:

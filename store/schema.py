@@ -103,6 +103,22 @@ CREATE TABLE scenes (
 """
 """Whole pictures of the best shots of visits."""
 
+_CLIPS = """
+CREATE TABLE clips (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    visit TEXT NOT NULL UNIQUE,
+    camera TEXT NOT NULL,
+    began REAL NOT NULL,
+    offset_s REAL NOT NULL,
+    seconds REAL NOT NULL,
+    codec TEXT NOT NULL,
+    mp4 BLOB NOT NULL
+) STRICT;
+CREATE INDEX clips_by_time ON clips (began);
+CREATE INDEX clips_by_camera ON clips (camera, began)
+"""
+"""Seconds of video around visits."""
+
 _CORRECTED = "ALTER TABLE visits ADD COLUMN corrected REAL"
 """When somebody corrected the name, Unix time."""
 
@@ -113,7 +129,7 @@ class StoreFile(Database):
     what = "store"
     remedy = "'facegate run ... --data FOLDER' or 'facegate serve' creates one"
     application = 0x66675354
-    steps = (_FIRST, _PIECES, _ERASED, _FILTERED, _SCENES, _CORRECTED)
+    steps = (_FIRST, _PIECES, _ERASED, _FILTERED, _SCENES, _CORRECTED, _CLIPS)
     pragmas = ("synchronous=NORMAL", "foreign_keys=ON", "secure_delete=ON")
     failure = StoreError
 

@@ -11,7 +11,7 @@ import msgspec
 from facegate.errors import DeliveryError, StoreError
 from facegate.sinks import wire
 from facegate.sinks.wire import EncodedShot
-from facegate.store.records import TrackRecord, VisitUpdate
+from facegate.store.records import TrackRecord, VisitClip, VisitUpdate
 from facegate.store.schema import StoreFile
 
 SHADOW = "shadow"
@@ -186,23 +186,44 @@ class StoreWriter(StoreFile):
             self._db.executemany(
                 "INSERT OR IGNORE INTO erased VALUES (?, ?)", [(visit, now) for (visit,) in visits]
             )
-            for table in ("shots", "tracks", "visits"):
+            for table in ("shots", "tracks", "clips", "visits"):
                 self._db.executemany(f"DELETE FROM {table} WHERE visit = ?", visits)
         with self._errors():
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nothing may remain in the write-ahead log
         return len(visits)
 
+    def add_clip(self, clip: VisitClip) -> None:
+        """Store seconds of video around a visit.
+
+        Raises:
+            StoreError: the file cannot be written; nothing was.
+        """
+        with self._transaction():
+            if not self._erased(clip.visit):
+                self._db.execute(
+                    "INSERT OR REPLACE INTO clips (visit, camera, began, offset_s, seconds, codec, mp4) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    msgspec.structs.astuple(clip),
+                )
+
     def _erase_scenes(self, visits: Sequence[str]) -> None:
-        """Delete the whole pictures that were taken while these visits lasted, by their cameras."""
+        """Delete the whole pictures and clips that were taken while these visits lasted, by their cameras."""
         for visit in visits:
+            row = self._db.execute(
+                "SELECT visits.camera, min(visits.first, coalesce(tracks.first, visits.first)), "
+                "max(visits.last, coalesce(tracks.last, visits.last)) FROM visits "
+                "LEFT JOIN tracks ON tracks.visit = visits.visit WHERE visits.visit = ?",
+                (visit,),
+            ).fetchone()
+            if row is None:
+                continue
+            camera, first, last = row
+            period = (camera, first - IN_VIEW_S, last + IN_VIEW_S)
             self._db.execute(
-                "DELETE FROM scenes WHERE shot IN (SELECT shots.id FROM shots JOIN (SELECT visits.camera, "
-                "min(visits.first, coalesce(tracks.first, visits.first)) AS began, "
-                "max(visits.last, coalesce(tracks.last, visits.last)) AS ended FROM visits "
-                "LEFT JOIN tracks ON tracks.visit = visits.visit WHERE visits.visit = ?1) AS period "
-                "ON shots.camera = period.camera AND seen BETWEEN began - ?2 AND ended + ?2)",
-                (visit, IN_VIEW_S),
+                "DELETE FROM scenes WHERE shot IN (SELECT id FROM shots WHERE camera = ? AND seen BETWEEN ? AND ?)",
+                period,
             )
+            self._db.execute("DELETE FROM clips WHERE camera = ? AND began + seconds >= ? AND began <= ?", period)
 
     def add_tracks(self, tracks: Sequence[TrackRecord]) -> None:
         """Store the decision histories of tracks, replacing earlier ones.

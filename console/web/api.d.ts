@@ -59,6 +59,7 @@ export interface CameraOut {
 export interface CameraRetentionIn {
   scene_px?: number | null;
   scene_days?: number | null;
+  clip_s?: number | null;
   days?: number | null;
   unknown_days?: number | null;
 }
@@ -90,6 +91,13 @@ export interface CameraUpdate {
 export interface CamerasOut {
   config: string;
   cameras: Array<CameraOut>;
+}
+
+export interface ClipOut {
+  began: number;
+  offset_s: number;
+  seconds: number;
+  codec: string;
 }
 
 export interface ConfigVersionOut {
@@ -367,6 +375,7 @@ export interface TimelineOut {
   events: Array<FaceOutcomeOut>;
   shots: Array<ShotOut>;
   scene: string | null;
+  clip: ClipOut | null;
 }
 
 export interface TokenCreate {

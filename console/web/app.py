@@ -18,7 +18,7 @@ from facegate.console.state import ConsoleState
 from facegate.console.store_watcher import StoreWatcher
 from facegate.console.web import cameras, fleet, live, pages, people, retention, score, system, tuning
 from facegate.console.web.errors import add_problems, declare_problems
-from facegate.console.web.visits import corrections, exports, lists
+from facegate.console.web.visits import corrections, evidence, exports, lists
 from facegate.sinks.wire import SOFTWARE
 
 API = "/api/v1"
@@ -81,7 +81,8 @@ def create_app(console: ConsoleState, hosts: Collection[str] = (), proxy: ProxyS
     )
     app.state.console = console
     add_problems(app)
-    for part in (cameras, lists, corrections, exports, people, retention, score, tuning, live, fleet, system):
+    about_visits = (lists, corrections, evidence, exports)
+    for part in (cameras, *about_visits, people, retention, score, tuning, live, fleet, system):
         app.include_router(part.router, prefix=API)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")

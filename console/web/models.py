@@ -244,6 +244,18 @@ class FaceOutcomeOut(BaseModel):
     """Whether its picture is available; unscored faces have none."""
 
 
+class ClipOut(BaseModel):
+    """Seconds of video around a visit, a fragmented MP4 at ``clip.mp4``."""
+
+    began: float
+    """Unix time of its first key picture."""
+    offset_s: float
+    """Seconds from there to what was to be kept; play it from there."""
+    seconds: float
+    codec: str
+    """FFmpeg's name; browsers play `h264` and `av1`, and few play `hevc`."""
+
+
 class TimelineOut(BaseModel):
     """All decisions about one track."""
 
@@ -261,6 +273,8 @@ class TimelineOut(BaseModel):
     shots: list[ShotOut]
     scene: str | None
     """``shot_id`` of the shot whose whole picture is stored."""
+    clip: ClipOut | None
+    """Seconds of video around the visit."""
 
 
 class TrackSummaryOut(BaseModel):

@@ -23,6 +23,8 @@ class CameraRetentionIn(Strict):
     scene_px: Pixels | None = None
     """Longer side of whole pictures; ``null`` keeps none."""
     scene_days: Days | None = None
+    clip_s: Annotated[float, Field(ge=0, le=8)] | None = None
+    """Seconds of video before and after the first shot of a visit; 0 keeps none."""
     days: Days | None = None
     unknown_days: Days | None = None
 

@@ -69,6 +69,10 @@ class RunConfig(Section):
                     merged(camera.name)
                 except ValidationError as error:
                     raise ValueError(problem(error, kind, f"cameras[{index}].{name}")) from None
+            if camera.mask and self.store_for(camera.name).clip_s:
+                raise ValueError(
+                    f"cameras[{index}]: a clip would show what 'mask' hides: set 'clip_s: 0' in its own 'store'"
+                )
         return self
 
     @field_validator("cameras")

@@ -23,6 +23,7 @@ function line(label, own, found, common) {
   const defaults = {
     days: String(known), unknown_days: String(inherited.unknown_days ?? own.days ?? known),
     scene_days: String(inherited.scene_days ?? "as visits"), scene_px: String(inherited.scene_px ?? 960),
+    clip_s: String(inherited.clip_s ?? 0),
   };
   /**
    * @param {string} name
@@ -34,13 +35,13 @@ function line(label, own, found, common) {
   });
   const any = { min: 0.01, max: 36500, step: "any" };
   const inputs = [
-    number("days", "days of known people", any), number("unknown_days", "days of unknown people", any), number("scene_days", "days of whole pictures", any),
-    number("scene_px", "size of whole pictures", { min: 64, max: 1280, step: 1 }),
+    number("days", "days of known people", any), number("unknown_days", "days of unknown people", any), number("scene_days", "days of whole pictures and video", any),
+    number("clip_s", "seconds of video", { min: 0, max: 8, step: "any" }), number("scene_px", "size of whole pictures", { min: 64, max: 1280, step: 1 }),
   ];
   const off = own.scene_px === null || (!("scene_px" in own) && inherited.scene_px === null);
   const keeps = h("input", { type: "checkbox", checked: !off, disabled: !mayChange, "aria-label": `${label}: keep whole pictures` });
   return {
-    row: h("tr", {}, h("th", { scope: "row" }, label), inputs.slice(0, 3).map((input) => h("td", {}, input)), h("td", {}, h("span", { class: "row" }, keeps, inputs[3]))),
+    row: h("tr", {}, h("th", { scope: "row" }, label), inputs.slice(0, 4).map((input) => h("td", {}, input)), h("td", {}, h("span", { class: "row" }, keeps, inputs[4]))),
     read: () => {
       /** @type {Record<string, number | null>} */
       const chosen = Object.fromEntries(inputs.filter((input) => input.value !== "").map((input) => [input.name, Number(input.value)]));
@@ -70,7 +71,7 @@ async function load() {
     h("form", { class: "card", onsubmit: (event) => { event.preventDefault(); save(); } },
       h("h2", {}, "How long visits are kept"),
       h("div", { class: "scroll", tabindex: 0 }, h("table", { class: "fields" },
-        h("thead", {}, h("tr", {}, h("th", {}, "Camera"), h("th", {}, "Known people (days)"), h("th", {}, "Unknown people (days)"), h("th", {}, "Whole pictures (days)"), h("th", {}, "Whole pictures (pixels)"))),
+        h("thead", {}, h("tr", {}, h("th", {}, "Camera"), h("th", {}, "Known people (days)"), h("th", {}, "Unknown people (days)"), h("th", {}, "Pictures and video (days)"), h("th", {}, "Video before and after (s)"), h("th", {}, "Whole pictures (pixels)"))),
         h("tbody", {}, all.row, cameras.map((each) => each.line.row)))),
       h("p", { class: "note" }, "An empty field has the value shown in it. A recording holds all cameras, so the shortest time of any camera applies to recordings. ",
         `When the store or the recordings exceed ${bytes(1e6 * found.max_mb)}, the oldest are deleted earlier. Unknown visitors on the People page are kept for 30 days.`),

@@ -159,10 +159,24 @@ export async function timelineOf(visit) {
 }
 
 /**
- * The whole picture of a visit's best shot, with the face's box.
+ * The seconds of video around a visit, and the whole picture of its best shot with the face's box.
  * @param {TimelineOut} timeline
  */
 function scene(timeline) {
+  const { clip } = timeline;
+  const folder = timeline.visit ? `api/v1/visits/${timeline.visit.visit}` : "";
+  const video = clip && timeline.visit ? h("figure", { class: "scene" }, h("video", {
+    src: `${at(`${folder}/clip.mp4`)}#t=${clip.offset_s}`, controls: true, muted: true, playsinline: true, preload: "metadata",
+    "aria-label": `Video of ${timeline.camera}, ${clip.seconds.toFixed(0)} s`,
+    onerror: (/** @type {Event} */ event) => /** @type {HTMLElement} */ (event.target).closest("figure")?.replaceWith(
+      h("p", { class: "warn" }, `This browser does not play ${clip.codec}. Use an H.264 stream of the camera, or `, h("a", { href: at(`${folder}/clip.mp4`), download: "clip.mp4" }, "download the video"), ".")),
+  })) : null;
+  return [video, picture(timeline),
+    timeline.visit ? h("p", {}, h("a", { href: at(`${folder}/evidence.zip`), download: true }, "Download as evidence")) : null];
+}
+
+/** @param {TimelineOut} timeline */
+function picture(timeline) {
   const shot = timeline.shots.find((each) => each.shot_id === timeline.scene);
   if (!shot) return null;
   const [wide, tall] = shot.frame_size;
@@ -211,7 +225,7 @@ export function visitParts(timeline, visit, changed) {
       known?.answered && known.similarity !== null && known.margin !== null && known.similarity > 0 ? `Similarity ${known.similarity.toFixed(3)}, ${known.margin.toFixed(3)} above the runner-up` : "",
       known?.fpir ? `; an unknown visitor reaches this score in one of ${Math.round(1 / known.fpir).toLocaleString()} visits.` : ""),
     known?.name ? h("p", {}, h("a", { href: visitsOf(known.name) }, `All visits of ${known.name}`)) : null,
-    scene(timeline),
+    ...scene(timeline),
     timeline.events.length ? chart(timeline) : h("p", { class: "note" }, "The decision history of this visit has expired."),
     h("p", { class: "note" }, Object.entries(timeline.outcomes).map(([name, n]) => `${words(name)} ${n}`).join(" · ")),
     h("h3", {}, "Sent shots"),

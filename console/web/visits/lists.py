@@ -9,7 +9,16 @@ from fastapi import APIRouter, Query, Response
 
 from facegate.console.state import ConsoleState
 from facegate.console.web.errors import ERROR_RESPONSES, ConsoleDep, not_found
-from facegate.console.web.models import FaceOutcomeOut, RowId, ShotOut, ShotsOut, TimelineOut, VisitsOut, visit_out
+from facegate.console.web.models import (
+    ClipOut,
+    FaceOutcomeOut,
+    RowId,
+    ShotOut,
+    ShotsOut,
+    TimelineOut,
+    VisitsOut,
+    visit_out,
+)
 from facegate.errors import ConfigError
 from facegate.pipeline.images import encode_jpeg
 from facegate.pipeline.observability.heatmap import heatmap
@@ -136,6 +145,7 @@ def timeline(console: ConsoleDep, run_id: str, camera: str, track_id: RowId) -> 
     config = console.supervisor.running().config
     known = config is not None and any(each.name == camera for each in config.cameras)
     kept = track is not None and _has_segment(console, track)
+    clip = console.store.clip(visit_id, video=False)
     decisions = () if track is None else track.events
     return TimelineOut(
         visit=None if visit is None else visit_out(visit),
@@ -160,6 +170,7 @@ def timeline(console: ConsoleDep, run_id: str, camera: str, track_id: RowId) -> 
         ],
         shots=[_shot(shot) for shot in console.store.shots_of(visit_id)],
         scene=console.store.scene_of(visit_id),
+        clip=None if clip is None else ClipOut(**{key: getattr(clip, key) for key in ClipOut.model_fields}),
     )
 
 
