@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
+import shutil
+import subprocess
+import sys
+import zipfile
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,11 +20,21 @@ from playwright.sync_api import Browser, Page, expect
 
 from facegate.demo.clip import DemoClip
 
+from ..helpers import ROOT
 from .conftest import PATIENCE_MS
 from .crafted import CraftedVisit, craft, faces
 from .serving import Served, served
 from .test_journeys import SERIOUS
 
+SHOWN = """video => {
+  const canvas = document.createElement('canvas');
+  [canvas.width, canvas.height] = [64, 36];
+  const pen = canvas.getContext('2d');
+  pen.drawImage(video, 0, 0, 64, 36);
+  const pixels = pen.getImageData(0, 0, 64, 36).data;
+  return Math.max(...pixels.filter((_, i) => i % 4 !== 3)) - Math.min(...pixels.filter((_, i) => i % 4 !== 3));
+}"""
+"""Contrast of what a video shows."""
 NOON = datetime.now().replace(hour=12, minute=0, second=0, microsecond=0)
 
 
@@ -26,6 +42,9 @@ def at(days_ago: int, hour: int = 12) -> float:
     return (NOON - timedelta(days=days_ago)).replace(hour=hour).timestamp()
 
 
+PAGES = (
+    ("list", "visits?when=range"), ("visit", "visits/run/yard/5"), ("people", "people"), ("storage", "storage"),
+)  # fmt: skip
 VISITS = [
     CraftedVisit(1, at(9), "Ada Lovelace", person=0),
     CraftedVisit(2, at(1, 9), "Ada Lovelace", person=0),
@@ -126,6 +145,139 @@ def test_a_visit_is_corrected_where_it_is_seen_and_taken_back(page: Page, tmp_pa
         assert [(p["name"], p["negatives"]) for p in console.get("/people")] == [("Ada", 0), ("Ben", 0)]
 
 
+def test_people_are_faces_with_what_is_known_of_them(page: Page, tmp_path: Path, clip: DemoClip) -> None:
+    folder = tmp_path / "import"
+    for name, source in zip(("Zoe", "Adam"), sorted(clip.gallery.iterdir()), strict=False):
+        shutil.copytree(source, folder / name)
+    (folder / "Adam" / "notes.txt").write_text("not a picture")
+    with served(tmp_path / "data") as console:
+        page.goto(f"{console.url}/people")
+        expect(page.get_by_text("No people enrolled yet.")).to_be_visible()
+        page.get_by_label("Folder with a folder of pictures per person").set_input_files(folder)
+        page.get_by_role("button", name="Import").click()
+        expect(page.get_by_text("2 of 2 pictures of 2 people enrolled.")).to_be_visible()
+        visits = [CraftedVisit(1, at(1, 9), "Zoe"), CraftedVisit(2, at(3, 9), "Zoe")]
+        craft(console.data / "store.db", visits, faces(clip))
+        page.reload()
+        wall = page.get_by_role("list", name="People").locator(".face")
+        expect(wall).to_have_count(2)
+        expect(wall.first).to_contain_text("Adam")
+        expect(wall.first).to_contain_text("not seen yet")
+        expect(wall.last).to_contain_text("seen yesterday")
+        expect(wall.last).to_contain_text("2 visits")
+        expect(wall.last).to_contain_text("missing: left, right")
+        assert wall.last.locator("img").evaluate("image => image.naturalWidth") == 112
+        page.get_by_label("Order").select_option("last seen")
+        expect(wall.first).to_contain_text("Zoe")
+        page.get_by_label("Search").fill("zo\u00e9")
+        expect(wall).to_have_count(1)
+        page.get_by_label("Search").fill("nobody")
+        expect(page.get_by_text("Nobody is called “nobody”.")).to_be_visible()
+        page.get_by_label("Search").fill("")
+        wall.first.click()
+        page.get_by_role("link", name="All visits of Zoe").click()
+        expect(page.locator(".face")).to_have_count(2)
+
+
+def test_a_poor_face_is_warned_of_before_it_is_enrolled(page: Page, crafted: Served) -> None:
+    page.goto(f"{crafted.url}/visits/run/yard/4")
+    expect(page.get_by_text("Quality 5: recognition from this face alone will be unreliable.")).to_be_visible()
+    who = page.get_by_role("region", name="Who it was")
+    who.get_by_label("Name", exact=True).fill("Poor")
+    who.get_by_role("button", name="Enroll").click()
+    expect(page.get_by_text("poor: quality 5; the minimum is 20")).to_be_visible()
+    expect(page.get_by_role("button", name="Enroll anyway")).to_be_visible()
+    assert crafted.get("/people") == []
+
+
+def test_a_spreadsheet_gets_who_came_first_and_left_last(page: Page, crafted: Served) -> None:
+    page.goto(f"{crafted.url}/storage")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="First in, last out (CSV)").click()
+    rows = list(csv.DictReader(saved.value.path().read_text(encoding="utf-8-sig").splitlines()))
+    yesterday = (NOON - timedelta(days=1)).date().isoformat()
+    assert [(row["day"], row["name"], row["visits"]) for row in rows[-2:]] == [
+        (yesterday, "Ada Lovelace", "2"), (yesterday, "José Müller", "1"),
+    ]  # fmt: skip
+    first, last = (datetime.fromisoformat(rows[-2][key]).timestamp() for key in ("first_in", "last_out"))
+    assert (first, last) == (at(1, 9), at(1, 17))
+    page.goto(f"{crafted.url}/visits?camera=yard")
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="CSV").click()
+    rows = list(csv.DictReader(saved.value.path().read_text(encoding="utf-8-sig").splitlines()))
+    assert [(row["visit"], row["name"]) for row in rows] == [("run/yard/5", "Ada Lovelace"), ("run/yard/4", "")]
+
+
+def test_what_is_kept_is_set_on_a_page(page: Page, tmp_path: Path, clip: DemoClip) -> None:
+    config = tmp_path / "cameras.yaml"
+    config.write_text("cameras:\n  - {name: door, source: rtsp://127.0.0.1:9/x, enabled: false}  # ours\n")
+    with served(tmp_path / "data", config=config) as console:
+        visits = [CraftedVisit(1, at(5), "Ada"), CraftedVisit(2, at(5)), CraftedVisit(3, at(5), camera="yard")]
+        craft(console.data / "store.db", visits, faces(clip))
+        page.goto(f"{console.url}/storage")
+        page.get_by_label("All cameras: days of unknown people").fill("20")
+        page.get_by_label("door: days of unknown people").fill("3")
+        page.get_by_label("door: keep whole pictures").uncheck()
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_text("Saved.")).to_be_visible()
+        expect(page.get_by_label("door: days of unknown people")).to_have_value("3")
+        expect(page.get_by_label("door: keep whole pictures")).not_to_be_checked()
+        text = config.read_text()
+        assert "# ours" in text and "unknown_days: 3" in text and "scene_px: null" in text
+        found = console.until("/visits", lambda found: len(found["visits"]) == 2, seconds=90)
+        assert [visit["visit"] for visit in found["visits"]] == ["run/yard/3", "run/door/1"]
+
+
+def test_video_of_a_visit_plays_and_its_evidence_is_verified(page: Page, tmp_path: Path, camera_url: str) -> None:
+    config = tmp_path / "cameras.yaml"
+    config.write_text(f"cameras:\n  - {{name: door, source: {camera_url}, max_fps: 5}}\nstore: {{clip_s: 2}}\n")
+    with served(tmp_path / "data", config=config) as console:
+
+        def with_video(found: Any) -> Any:
+            for visit in found["visits"]:
+                timeline = console.get(f"/visits/{visit['visit']}")
+                if timeline["clip"] and timeline["clip"]["offset_s"] and visit["answered"]:
+                    return timeline
+            return None
+
+        console.until("/visits", with_video)
+        timeline = with_video(console.get("/visits"))
+        visit, clip = timeline["visit"]["visit"], timeline["clip"]
+        asked = timeline["shots"][0]["received_at"] - 2
+        assert abs(clip["began"] + clip["offset_s"] - asked) < 1
+        page.goto(f"{console.url}/visits/{visit}")
+        video = page.locator("video")
+        page.wait_for_function("document.querySelector('video').readyState >= 2")
+        assert abs(video.evaluate("video => video.currentTime") - clip["offset_s"]) < 1
+        video.evaluate("video => video.play()")
+        page.wait_for_function(f"document.querySelector('video').currentTime > {clip['offset_s'] + 0.5}")
+        assert video.evaluate(SHOWN) > 20
+        page.locator(".scene img").scroll_into_view_if_needed()
+        with page.expect_download() as saved:
+            page.get_by_role("link", name="Download as evidence").click()
+        path = tmp_path / saved.value.suggested_filename
+        saved.value.save_as(path)
+    assert verify(path) == (0, "verified: nothing was changed\n")
+    with zipfile.ZipFile(path) as packed:
+        names, document = packed.namelist(), json.loads(packed.read("evidence.json"))
+    assert {"clip.mp4", "evidence.json"} < set(names) and document["visit"] == visit
+    assert document["software"].startswith("facegate ") and document["shots"][0]["quality"]["model"]
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as packed:
+        spots = [info.header_offset + 30 + len(info.filename) + info.file_size // 2 for info in packed.infolist()]
+    for spot in spots:  # a byte of every file
+        changed = bytearray(whole)
+        changed[spot] ^= 1
+        path.write_bytes(changed)
+        assert verify(path)[0] == 1, spot
+
+
+def verify(path: Path) -> tuple[int, str]:
+    script = ROOT / "examples" / "verify_evidence.py"
+    done = subprocess.run([sys.executable, script, path], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_about_visits_are_for_everybody(browser: Browser, crafted: Served, scheme: Any) -> None:
     """See test_every_page_is_for_everybody."""
@@ -133,7 +285,7 @@ def test_pages_about_visits_are_for_everybody(browser: Browser, crafted: Served,
         context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
         opened = context.new_page()
         opened.set_default_timeout(PATIENCE_MS)
-        for name, path in (("list", "visits?when=range"), ("visit", "visits/run/yard/5")):
+        for name, path in PAGES:
             opened.goto(f"{crafted.url}/{path}")
             opened.locator("#content:not([aria-busy])").wait_for()
             opened.wait_for_timeout(400)
