@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from facegate.demo.clip import DemoClip
 
-from ..helpers import ROOT
+from ..helpers import ROOT, wait_until
 from .conftest import PATIENCE_MS
 from .crafted import CraftedVisit, craft, faces
 from .serving import Served, served
@@ -77,8 +77,8 @@ def test_visits_are_found_by_day_camera_and_a_name_as_it_is_spelled(page: Page, 
     expect(page.get_by_text("Nobody is called “xavier”.")).to_be_visible()
     page.get_by_role("button", name="Reset").click()
     page.get_by_label("When").select_option("range")
-    page.get_by_label("From").fill((NOON - timedelta(days=10)).strftime("%Y-%m-%dT00:00"))
-    page.get_by_label("To", exact=True).fill((NOON - timedelta(days=8)).strftime("%Y-%m-%dT00:00"))
+    page.locator("[name=from]").fill((NOON - timedelta(days=10)).strftime("%Y-%m-%dT00:00"))
+    page.locator("[name=to]").fill((NOON - timedelta(days=8)).strftime("%Y-%m-%dT00:00"))
     expect(cards).to_have_count(1)
     address = page.url
     page.get_by_label("Min. quality").fill("99")
@@ -247,10 +247,10 @@ def test_video_of_a_visit_plays_and_its_evidence_is_verified(page: Page, tmp_pat
         assert abs(clip["began"] + clip["offset_s"] - asked) < 1
         page.goto(f"{console.url}/visits/{visit}")
         video = page.locator("video")
-        page.wait_for_function("document.querySelector('video').readyState >= 2")
+        wait_until(lambda: video.evaluate("video => video.readyState") >= 2)
         assert abs(video.evaluate("video => video.currentTime") - clip["offset_s"]) < 1
         video.evaluate("video => video.play()")
-        page.wait_for_function(f"document.querySelector('video').currentTime > {clip['offset_s'] + 0.5}")
+        wait_until(lambda: video.evaluate("video => video.currentTime") > clip["offset_s"] + 0.5)
         assert video.evaluate(SHOWN) > 20
         page.locator(".scene img").scroll_into_view_if_needed()
         with page.expect_download() as saved:

@@ -1,7 +1,7 @@
 // @ts-check
 // A visit: its card in a list, and all decisions about it, in a dialog or on a page of its own.
 
-import { api, at, attempt, clock, dialog, get, h, mayChange, words } from "./app.js";
+import { api, at, attempt, clock, dialog, get, h, mayChange, notify, words } from "./app.js";
 
 /** @import { CorrectionOut, FaceOutcomeOut, PersonOut, ShotOut, TimelineOut, VisitOut } from "../api.d.ts" */
 
@@ -112,13 +112,16 @@ function actions(visit, best, changed) {
     /** @type {CorrectionOut | undefined} */
     const result = await attempt(() => api("POST", path, { name: name.value.trim(), accept }));
     if (!result) return;
-    const done = result.visit.corrected !== null && result.visit.corrected !== visit.corrected;
+    const faults = result.faults.map((fault) => `${fault.kind}: ${fault.reason}; ${fault.remedy}`);
+    if (result.visit.corrected !== null && result.visit.corrected !== visit.corrected) {
+      notify(result.enrolled ? `Enrolled as ${result.visit.name}.` : `This visit was ${result.visit.name}. The picture was not added. ${faults[0] ?? ""}`);
+      name.value = "";
+      return changed();
+    }
     out.replaceChildren(
-      h("p", { class: done ? "good" : "warn" },
-        !done ? "Not enrolled." : result.enrolled ? `Enrolled as ${result.visit.name}.` : `This visit was ${result.visit.name}; the picture was not added.`),
-      ...result.faults.map((fault) => h("p", { class: "warn" }, `${fault.kind}: ${fault.reason}; ${fault.remedy}`)),
-      ...(done ? [] : [h("button", { class: "quiet", onclick: () => save(true) }, "Enroll anyway")]),
-      ...(done ? [h("button", { class: "quiet", onclick: undo }, "Undo")] : []),
+      h("p", { class: "warn" }, "Not enrolled."),
+      ...faults.map((fault) => h("p", { class: "warn" }, fault)),
+      h("button", { class: "quiet", onclick: () => save(true) }, "Enroll anyway"),
     );
   };
   const undo = () => attempt(async () => { await api("DELETE", path); changed(); }, "Undone.");
@@ -195,10 +198,13 @@ export const titleOf = (timeline) =>
 export async function visitDialog(visit) {
   const timeline = await timelineOf(visit.visit);
   if (!timeline) return;
-  dialog(titleOf(timeline), (close) => [
-    h("p", {}, h("a", { href: pageOf(visit.visit) }, "Page of this visit")),
-    ...visitParts(timeline, visit.visit, close),
-  ]);
+  const body = h("div", {});
+  const render = (/** @type {TimelineOut} */ found) => body.replaceChildren(...visitParts(found, visit.visit, async () => {
+    const again = await timelineOf(visit.visit);
+    if (again) render(again);
+  }));
+  render(timeline);
+  dialog(titleOf(timeline), () => [h("p", {}, h("a", { href: pageOf(visit.visit) }, "Page of this visit")), body]);
 }
 
 /**
@@ -226,6 +232,7 @@ export function visitParts(timeline, visit, changed) {
       known?.fpir ? `; an unknown visitor reaches this score in one of ${Math.round(1 / known.fpir).toLocaleString()} visits.` : ""),
     known?.name ? h("p", {}, h("a", { href: visitsOf(known.name) }, `All visits of ${known.name}`)) : null,
     ...scene(timeline),
+    known ? actions(known, best, changed) : null,
     timeline.events.length ? chart(timeline) : h("p", { class: "note" }, "The decision history of this visit has expired."),
     h("p", { class: "note" }, Object.entries(timeline.outcomes).map(([name, n]) => `${words(name)} ${n}`).join(" · ")),
     h("h3", {}, "Sent shots"),
@@ -233,7 +240,6 @@ export function visitParts(timeline, visit, changed) {
       h("img", { src: at(`api/v1/shots/${shot.shot_id}/crop.jpg`), alt: `Shot ${shot.rank}` }),
       h("figcaption", {}, `${shot.quality.value} · ${words(shot.reason)}`,
         shot.reasons?.advice ? [h("br"), h("span", { class: "soft" }, shot.reasons.advice)] : "")))),
-    known ? actions(known, best, changed) : null,
     h("h3", {}, "Scored, not sent"),
     shown.length
       ? h("div", { class: "strip" }, shown.map((face) => h("figure", {},
