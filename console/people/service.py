@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
@@ -227,6 +227,11 @@ class EnrollmentService:
             raise GalleryError(f"there is no unknown visitor {cluster}; reload the page")
         with self._lock, UnknownStore(self._path) as unknowns:
             unknowns.forget(rows)
+
+    def forget_unknowns_before(self, oldest: Mapping[str, float]) -> None:
+        """Delete unknown faces that are older than their camera keeps them, Unix times."""
+        with self._lock, UnknownStore(self._path) as unknowns:
+            unknowns.forget_before(oldest)
 
     def recognition(self) -> Recognition:
         """The recognizer, as used by the worker; loaded at the first call."""

@@ -53,6 +53,7 @@ def create_app(console: ConsoleState, hosts: Collection[str] = (), proxy: ProxyS
             lambda: cameras.states(console),
             lambda: console.supervisor.health().worker.running,
             console.kept,
+            console.people.forget_unknowns_before,
         )
         console.broker.begin()
         tasks = [asyncio.create_task(watcher.follow()), asyncio.create_task(watcher.apply_retention())]

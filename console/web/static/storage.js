@@ -74,7 +74,7 @@ async function load() {
         h("thead", {}, h("tr", {}, h("th", {}, "Camera"), h("th", {}, "Known people (days)"), h("th", {}, "Unknown people (days)"), h("th", {}, "Pictures and video (days)"), h("th", {}, "Video before and after (s)"), h("th", {}, "Whole pictures (pixels)"))),
         h("tbody", {}, all.row, cameras.map((each) => each.line.row)))),
       h("p", { class: "note" }, "An empty field has the value shown in it. A recording holds all cameras, so the shortest time of any camera applies to recordings. ",
-        `When the store or the recordings exceed ${bytes(1e6 * found.max_mb)}, the oldest are deleted earlier. Unknown visitors on the People page are kept for 30 days.`),
+        `When the store or the recordings exceed ${bytes(1e6 * found.max_mb)}, the oldest are deleted earlier. Unknown visitors on the People page are kept as long as unknown people, at most 30 days.`),
       mayChange ? h("button", {}, "Save") : null),
     h("section", { class: "card", "aria-label": "In use" }, h("h2", {}, "In use"),
       h("p", {}, `Store ${bytes(found.disk.store)} · recordings ${bytes(found.disk.recordings)} · free ${bytes(found.disk.free)}`)),
