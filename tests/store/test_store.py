@@ -29,7 +29,7 @@ from facegate.pipeline.records import (
 from facegate.sinks import wire
 from facegate.sinks.wire import EncodedShot
 from facegate.store.reader import StoreReader, VisitFilter
-from facegate.store.records import FaceOutcome, TrackRecord, VisitUpdate
+from facegate.store.records import FaceOutcome, TrackRecord, VisitClip, VisitUpdate
 from facegate.store.retention import CameraRetention, Retention, RetentionLimits
 from facegate.store.writer import StoreWriter
 
@@ -131,7 +131,12 @@ def test_the_whole_picture_of_the_best_shot_is_kept_and_goes_with_whoever_is_on_
         assert reader.scene(entry(1).shot_id) is None
         writer.add_shots([pictured(4, track=1), pictured(5, track=2, camera="yard"), pictured(100, track=3)])
         writer.update_visits([news(0, "Ada")])
+        for at, began in (("door/0", 1000.0), ("door/1", 998.0), ("yard/2", 1000.0), ("door/3", 1097.0)):
+            writer.add_clip(VisitClip(f"run/{at}", at[:4], began, 0.5, 6.0, "h264", b"video"))
         writer.erase_person("Ada")
+        writer.add_clip(VisitClip("run/door/0", "door", 1000.0, 0.5, 6.0, "h264", b"late"))
+        left = [reader.clip(f"run/{at}") is not None for at in ("door/0", "door/1", "yard/2", "door/3")]
+        assert left == [False, False, True, True]
         # Ada may be on the picture of whoever was at the door at the same time, but not on any other.
         assert [reader.scene_of(f"run/{at}") is not None for at in ("door/1", "yard/2", "door/3")] == [0, 1, 1]
         assert reader.visit("run/door/1") is not None
