@@ -11,7 +11,7 @@ import msgspec
 from facegate.store.records import StoredShot, StoredVisit, TrackRecord, VisitClip
 from facegate.store.schema import StoreFile
 
-MAX_SCANNED_ROWS = 100_000
+MAX_SCANNED_ROWS = 30_000
 """Maximum number of index entries scanned per page; a page of rare matches may be short and have a next one."""
 Item = TypeVar("Item")
 _SHOT = ", ".join(StoredShot.__struct_fields__)
@@ -27,6 +27,8 @@ class VisitFilter(msgspec.Struct, frozen=True):
     """Conditions on shots or visits; ``None`` matches everything. Times are Unix times (UTC)."""
 
     camera: str | None = None
+    cameras: tuple[str, ...] | None = None
+    """Any of these."""
     name: str | None = None
     known: bool | None = None
     """With a name (``True``) or without."""
@@ -34,6 +36,8 @@ class VisitFilter(msgspec.Struct, frozen=True):
     until: float | None = None
     min_quality: int | None = None
     max_quality: int | None = None
+    min_unknown_quality: int | None = None
+    """Minimum quality of those without a name."""
     shadow: bool | None = None
     """For shots: samples of dropped faces (``True``), or delivered ones."""
 
@@ -59,6 +63,11 @@ class VisitFilter(msgspec.Struct, frozen=True):
             ("quality <= ?", self.max_quality),
             ("(name IS NOT NULL) = ?", known),
             ("(reason = 'shadow') = ?", shadow),
+            (
+                "camera IN (SELECT value FROM json_each(?))",
+                None if self.cameras is None else msgspec.json.encode(self.cameras).decode(),
+            ),
+            ("(name IS NOT NULL OR quality >= ?)", self.min_unknown_quality),
         )
 
 
@@ -194,8 +203,16 @@ class StoreReader(StoreFile):
         shots, visits = self._rows("SELECT (SELECT count(*) FROM shots), (SELECT count(*) FROM visits)", [])[0]
         return {"shots": shots, "visits": visits}
 
-    def names(self) -> list[str]:
-        """Names of visits, sorted; each is one step in an index."""
+    def has_name(self, name: str) -> bool:
+        """Whether a visit has a name."""
+        return bool(self._rows("SELECT 1 FROM visits WHERE name = ? LIMIT 1", [name]))
+
+    def names(self, cameras: Sequence[str] | None = None) -> list[str]:
+        """Names of visits, sorted: of all, which is one step in an index for each, or of some cameras."""
+        if cameras is not None:
+            marks = ",".join("?" * len(cameras))
+            found = f"SELECT DISTINCT name FROM visits WHERE camera IN ({marks}) AND name IS NOT NULL ORDER BY name"
+            return [name for (name,) in self._rows(found, cameras)]
         rows = self._rows(
             "WITH RECURSIVE names (name) AS (SELECT min(name) FROM visits UNION ALL "
             "SELECT (SELECT min(name) FROM visits WHERE visits.name > names.name) FROM names "

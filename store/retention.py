@@ -17,6 +17,10 @@ CHUNK = 500
 
 
 TABLES = (("visits", "last"), ("shots", "seen"), ("tracks", "last"), ("clips", "began"))
+POOR_QUALITY = 20
+"""Visits without a name whose best shot is below are poor: nobody can be recognized in them."""
+POOR_PERIOD_S = 7 * 86_400.0
+"""Poor visits are searched for in this period before their limit, so that each call reads few rows."""
 
 
 class RetentionLimits(msgspec.Struct, frozen=True):
@@ -25,6 +29,8 @@ class RetentionLimits(msgspec.Struct, frozen=True):
     days: float
     max_mb: int
     """Size limit of the store and of the recordings, MB each."""
+    poor_days: float = inf
+    """Limit of poor visits."""
 
 
 class CameraRetention(msgspec.Struct, frozen=True):
@@ -107,6 +113,9 @@ class Retention(StoreFile):
         ages = [limits.days, *(age for each in own.values() for age in (each.days, each.unknown_days))]
         oldest = now - 86_400 * max(ages) if by_age else -inf
         gone = self._delete_before(oldest, now)
+        if by_age:
+            poor = self._delete_poor(now - 86_400 * limits.poor_days)
+            gone = [have + one for have, one in zip(gone, poor, strict=True)]
         for camera, each in own.items() if by_age else ():
             gone = [have + one for have, one in zip(gone, self._delete_of(camera, each, now), strict=True)]
         while self._bytes() > 1_000_000 * limits.max_mb:
@@ -156,6 +165,21 @@ class Retention(StoreFile):
             with self._transaction():
                 self._db.executemany(f"DELETE FROM {table} WHERE rowid = ?", rows[start : start + CHUNK])
         return len(rows)
+
+    def _delete_poor(self, before: float) -> list[int]:
+        """Delete poor visits that ended before a Unix time, with their shots and tracks; return the counts."""
+        counts = [0] * len(TABLES)
+        while True:
+            with self._transaction():
+                visits = self._db.execute(
+                    "SELECT visit FROM visits WHERE last >= ? AND last < ? AND ended AND name IS NULL "
+                    f"AND quality < {POOR_QUALITY} LIMIT {CHUNK}",
+                    (before - POOR_PERIOD_S, before),
+                ).fetchall()
+                for index, (table, _) in enumerate(TABLES if visits else ()):
+                    counts[index] += self._db.executemany(f"DELETE FROM {table} WHERE visit = ?", visits).rowcount
+            if len(visits) < CHUNK:
+                return counts
 
     def _through(self, table: str, end: int) -> int:
         """Delete the rows up to ``end``; return how many there were."""

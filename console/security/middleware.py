@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from facegate.console.problems import MEDIA_TYPE, problem
 from facegate.console.security.accounts import Accounts, Principal
+from facegate.console.security.permissions import may_request
 from facegate.console.security.proxy import NO_PROXY, ProxySettings
 
 COOKIE = "facegate"
@@ -29,8 +30,8 @@ READ_ONLY_POSTS = ("/api/v1/score",)
 LOCAL_USER = Principal("this host", "administrator")
 HEADERS = {
     "content-security-policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src 'self'; "
-        "connect-src 'self'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+        "media-src 'self'; worker-src 'self'; manifest-src 'self'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "cross-origin-opener-policy": "same-origin",
@@ -155,6 +156,8 @@ class AccessMiddleware:
             return problem("login_required", "not logged in", "log in, or send a token")
         if method not in SAFE and path not in READ_ONLY_POSTS and not principal.may_change:
             return problem("forbidden", f"{principal.name} is a viewer", "ask an administrator")
+        if not may_request(principal, path):
+            return problem("forbidden", f"{principal.name} may see some cameras only", "ask an administrator")
         return None
 
     def _is_own_host(self, host: str) -> bool:

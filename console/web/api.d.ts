@@ -1,5 +1,38 @@
 // The records of the API, for checking the pages. Generated: python -m tests.test_page_types
 
+export interface AlarmOut {
+  id: number;
+  kind: string;
+  subject: string;
+  problem: string;
+  remedy: string;
+  since: number;
+  ended: number | null;
+}
+
+export interface AlarmsOut {
+  open: Array<AlarmOut>;
+  alarms: Array<AlarmOut>;
+  next: number | null;
+}
+
+export interface AuditEntryOut {
+  id: number;
+  at: number;
+  who: string;
+  address: string;
+  method: string;
+  path: string;
+  details: string;
+  status: number;
+  digest: string;
+}
+
+export interface AuditOut {
+  entries: Array<AuditEntryOut>;
+  next: number | null;
+}
+
 export interface CameraCreate {
   user?: string | null;
   password?: string | null;
@@ -115,6 +148,15 @@ export interface CorrectionOut {
   faults: Array<FaultOut>;
 }
 
+export interface CreatedOut {
+  id: number;
+}
+
+export interface DeliveryOut {
+  receiver: number;
+  problem: string | null;
+}
+
 export interface DrainRequest {
   drained: boolean;
 }
@@ -128,6 +170,15 @@ export interface ErasedOut {
   place: string;
   found: number;
   what: string;
+}
+
+export interface EventOut {
+  at: number;
+  kind: string;
+  title: string;
+  body: string;
+  name: string | null;
+  camera: string | null;
 }
 
 export interface EvidenceOut {
@@ -232,6 +283,18 @@ export interface NewName {
   name: string;
 }
 
+export interface NotificationsOut {
+  available: boolean;
+  push_key: string | null;
+  rules: Array<RuleOut>;
+  receivers: Array<ReceiverOut>;
+}
+
+export interface PasswordIn {
+  current: string;
+  password: string;
+}
+
 export interface PauseRequest {
   paused: boolean;
 }
@@ -299,6 +362,21 @@ export interface ReasonsOut {
   gain: number;
 }
 
+export interface ReceiverIn {
+  name: string;
+  address?: string | null;
+  push?: Record<string, any> | null;
+}
+
+export interface ReceiverOut {
+  id: number;
+  name: string;
+  kind: string;
+  address: string;
+  waiting: number;
+  problem: string | null;
+}
+
 export interface RetentionIn {
   all: CameraRetentionIn;
   cameras?: Record<string, any>;
@@ -311,6 +389,41 @@ export interface RetentionOut {
   all: Record<string, any>;
   cameras: Record<string, Record<string, any>>;
   disk: Record<string, number>;
+}
+
+export interface RuleIn {
+  name: string;
+  enabled?: boolean;
+  people?: Array<string>;
+  known?: boolean;
+  unknown?: boolean;
+  alarms?: boolean;
+  cameras?: Array<string>;
+  days?: Array<number>;
+  begin?: string;
+  end?: string;
+  max_messages?: number;
+  period_s?: number;
+  picture?: boolean;
+  receivers?: Array<number>;
+}
+
+export interface RuleOut {
+  name: string;
+  enabled?: boolean;
+  people?: Array<string>;
+  known?: boolean;
+  unknown?: boolean;
+  alarms?: boolean;
+  cameras?: Array<string>;
+  days?: Array<number>;
+  begin?: string;
+  end?: string;
+  max_messages?: number;
+  period_s?: number;
+  picture?: boolean;
+  receivers?: Array<number>;
+  id: number;
 }
 
 export interface ScoreOut {
@@ -413,6 +526,14 @@ export interface TracksOut {
   tracks: Array<TrackSummaryOut>;
 }
 
+export interface TrialOut {
+  begin: number;
+  end: number;
+  count: number;
+  told: Array<EventOut>;
+  held_back: number;
+}
+
 export interface TuningOutcomeOut {
   faces: number;
   shots: number;
@@ -434,6 +555,28 @@ export interface UnknownVisitOut {
   camera: string;
   seen: number;
   quality: number;
+}
+
+export interface UserCreate {
+  role: "viewer" | "administrator";
+  cameras?: Array<string> | null;
+  name: string;
+  password: string;
+}
+
+export interface UserOut {
+  name: string;
+  role: string;
+  cameras: Array<string> | null;
+}
+
+export interface UserPassword {
+  password: string;
+}
+
+export interface UserUpdate {
+  role: "viewer" | "administrator";
+  cameras?: Array<string> | null;
 }
 
 export interface VisitOut {

@@ -20,7 +20,9 @@ from ..helpers import facegate
 from .conftest import PATIENCE_MS
 from .serving import Served, served
 
-PAGES = ("live", "visits", "people", "tune", "cameras", "storage", "health")
+PAGES = (
+    "live", "visits", "people", "tune", "cameras", "storage", "alarms", "notifications", "accounts", "health",
+)  # fmt: skip
 SERIOUS = ("serious", "critical")
 ELSEWHERE = re.compile(r"(?!http://127\.0\.0\.1:|blob:|about:)")
 LIT = """canvas => {

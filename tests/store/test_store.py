@@ -271,3 +271,20 @@ def test_a_visit_lasts_as_long_as_its_track(path: Path) -> None:
         first = reader.visit("run/door/0")
         assert first is not None and (first.first, first.last) == (990.0, 1300.0)
         assert [visit.last for visit in reader.changes(0)] == [1300.0, 1002.0]
+
+
+def test_poor_visits_of_unknown_people_are_shown_by_choice_and_go_after_a_day(path: Path, tmp_path: Path) -> None:
+    with StoreWriter(path, create=True) as writer, StoreReader(path) as reader, Retention(path) as retention:
+        writer.add_shots([entry(0, track=0, quality=2), entry(1, track=1, quality=2), entry(2, track=2)])
+        writer.add_shots([entry(3, track=3, quality=2)])
+        writer.update_visits([news(0, None, ended=True), news(1, "Ada", ended=True), news(2, None, ended=True)])
+        writer.add_tracks([track(n) for n in range(4)])
+        shown = reader.visits(VisitFilter(min_unknown_quality=20)).items
+        assert [visit.track_id for visit in shown] == [2, 1], "a name counts whatever the quality"
+        limits = RetentionLimits(days=30, max_mb=1000, poor_days=1)
+        assert retention.apply(tmp_path, limits, 1010.0 + 86_000).visits == 0
+        gone = retention.apply(tmp_path, limits, 1010.0 + 86_400)
+        assert (gone.visits, gone.shots, gone.tracks) == (1, 1, 1)
+        assert reader.crop(entry(0, track=0, quality=2).shot_id) is None
+        assert [visit.track_id for visit in reader.visits(VisitFilter()).items] == [3, 2, 1], "3 has not ended"
+        assert retention.apply(tmp_path, limits, 1010.0 + 86_400, by_age=False).visits == 0

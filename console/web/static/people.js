@@ -1,7 +1,7 @@
 // @ts-check
 // People: enrolled people, problems of their pictures, unknown visitors.
 
-import { api, ask, at, attempt, clock, dialog, field, get, h, mayChange, notify, reasonOf, show, values, watchHealth, when } from "./app.js";
+import { api, ask, at, attempt, clock, dialog, failed, field, fill, get, h, mayChange, notify, reasonOf, show, values, watchHealth, when } from "./app.js";
 import { day, visitsOf } from "./visit.js";
 
 /** @import { EnrollmentResultOut, ErasedOut, FaultOut, PersonOut, PictureOut, UnknownOut } from "../api.d.ts" */
@@ -128,7 +128,7 @@ function cluster(unknown) {
         event.preventDefault();
         const { name } = values(event.target);
         const done = await attempt(() => api("POST", `/unknowns/${unknown.id}/name`, { name: name.trim(), without: [...wrong] }));
-        if (done) { notify(`${done.added} pictures of ${name} enrolled.`); await load(); }
+        if (done) { notify(`${plural(done.added, "picture")} of ${name} enrolled.`); await load(); }
       },
     }, field("Name", { name: "name", required: true, maxlength: 100 }), h("button", {}, "Enroll"),
       h("button", {
@@ -140,7 +140,7 @@ function cluster(unknown) {
 /** @type {PersonOut[]} */
 let people = [];
 const wall = h("ul", { class: "faces", "aria-label": "People" });
-const status = h("p", { class: "empty", role: "status" }, "Loading …");
+const status = h("div", { class: "empty", role: "status" }, "Loading …");
 const unknownList = h("div", {});
 const problems = h("div", { role: "status" });
 
@@ -188,28 +188,17 @@ async function load() {
     people = await get("/people");
     draw();
   } catch (error) {
-    status.textContent = `People could not be loaded. ${reasonOf(error)}`;
+    status.replaceChildren(failed(error, load));
     status.hidden = false;
   }
-  unknownList.replaceChildren(h("p", { class: "note" }, "Loading unknown visitors …"));
-  try {
-    /** @type {UnknownOut[]} */
-    const unknowns = await get("/unknowns");
-    unknownList.replaceChildren(...(unknowns.length ? unknowns.map(cluster) : [h("p", { class: "empty" }, "No unknown visitors.")]));
-  } catch (error) {
-    unknownList.replaceChildren(h("p", { class: "bad" }, `Unknown visitors could not be loaded. ${reasonOf(error)}`));
-  }
+  await fill(unknownList, () => get("/unknowns"), (/** @type {UnknownOut[]} */ unknowns) =>
+    (unknowns.length ? unknowns.map(cluster) : h("p", { class: "empty" }, "No unknown visitors.")));
 }
 
-async function check() {
+function check() {
   problems.replaceChildren(h("p", { class: "note" }, "Checking all pictures …"));
-  try {
-    /** @type {FaultOut[]} */
-    const faults = await get("/gallery/faults");
-    problems.replaceChildren(...(faults.length ? faultList(faults) : [h("p", { class: "good" }, "No problems found.")]));
-  } catch (error) {
-    problems.replaceChildren(h("p", { class: "bad" }, `The pictures could not be checked. ${reasonOf(error)}`));
-  }
+  return fill(problems, () => get("/gallery/faults"), (/** @type {FaultOut[]} */ faults) =>
+    (faults.length ? faultList(faults) : h("p", { class: "good" }, "No problems found.")));
 }
 
 const TOGETHER = 5; // pictures per request, so that the progress moves

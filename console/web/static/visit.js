@@ -7,6 +7,11 @@ import { api, at, attempt, clock, dialog, get, h, mayChange, notify, words } fro
 
 /** @type {Record<string, string>} */
 const COLORS = { forwarded: "#12915a", shadow: "#8e54c9", superseded: "#4f83cc", below_threshold: "#d04437", not_needed: "#8c959f" };
+/** Below this quality nobody can be recognized: unknown faces are shown by choice only, and deleted after a day. */
+export const POOR = 20;
+/** @param {VisitOut} visit */
+export const isPoor = (visit) => visit.name === null && visit.quality < POOR;
+
 /** @param {string} outcome */
 const color = (outcome) => COLORS[outcome] ?? "#c98a1b";
 
@@ -91,7 +96,7 @@ function chart(timeline) {
   return h("svg", { class: "chart", viewBox: `0 0 ${wide} ${tall}`, role: "img", "aria-label": "Quality of each face over time; rings mark sent shots" }, marks.flat());
 }
 
-const POOR = 40; // a face below this quality makes a weak template
+const WEAK = 40; // a face below this quality makes a weak template
 const UNDO_S = 86_400;
 
 /**
@@ -134,7 +139,7 @@ function actions(visit, best, changed) {
         type: "button", class: "quiet",
         onclick: () => attempt(async () => { await api("POST", path, { name: null }); changed(); }, `This visit was not ${named}.`),
       }, `Not ${named}`) : null),
-    best && best.quality.value < POOR
+    best && best.quality.value < WEAK
       ? h("p", { class: "warn" }, `Quality ${best.quality.value}: recognition from this face alone will be unreliable. ${best.reasons?.defect ? `For a better one: ${best.reasons.advice}.` : "A sharper, frontal face is better."}`)
       : null,
     visit.corrected !== null ? h("p", { class: "note" }, `Corrected ${day(visit.corrected)} ${clock(visit.corrected)}. `,

@@ -1,18 +1,20 @@
 // @ts-check
 // Visits, newest first, updated live; the filter is part of the address.
 
-import { at, get, h, reasonOf, show, subscribe, values, watchHealth } from "./app.js";
-import { visitCard, visitDialog } from "./visit.js";
+import { at, failed, fill, get, h, show, subscribe, values, watchHealth } from "./app.js";
+import { POOR, isPoor, visitCard, visitDialog } from "./visit.js";
 
 /** @import { CamerasOut, VisitOut, VisitsOut } from "../api.d.ts" */
 
 const LIMIT = 60;
 const SHOWN = 300; // limits pages that stay open for days
 const TYPING_MS = 250;
-const EMPTY_PAGES = 30; // a page of rare matches may be empty; the next ones are asked for as well
+const EMPTY_PAGES = 100; // a page of rare matches may be empty; the next ones are asked for as well
 const list = h("ul", { class: "faces", "aria-label": "Visits" });
 const more = h("button", { class: "quiet", onclick: () => load(next) }, "Older visits");
-const status = h("p", { class: "empty", role: "status" }, "Loading …");
+/** Loading, failed, empty or filtered: what is shown where the list has nothing. */
+const status = h("div", { class: "empty", role: "status" }, "Loading …");
+const clear = h("button", { type: "button", class: "quiet", onclick: () => { filter.reset(); changed(); } }, "Clear the filter");
 /** @type {number | null} */
 let next = null;
 /** @type {string | null} */
@@ -33,7 +35,7 @@ const filter = h("form", { class: "card row", "aria-label": "Filter", oninput: c
   h("label", {}, "Name", h("input", { name: "name", type: "search", maxlength: 100, list: "names", autocomplete: "off" })), names,
   h("label", {}, "People", h("select", { name: "known" }, h("option", { value: "" }, "all"), h("option", { value: "true" }, "known"), h("option", { value: "false" }, "unknown"))),
   h("label", {}, "Min. quality", h("input", { name: "min_quality", type: "number", min: 0, max: 100, placeholder: "0" })),
-  h("button", { type: "button", class: "quiet", onclick: () => { filter.reset(); changed(); } }, "Reset"));
+  h("label", { class: "flat" }, h("input", { name: "poor", type: "checkbox" }), `Unknown faces below quality ${POOR}`));
 
 /** @param {VisitOut} visit */
 function item(visit) {
@@ -59,9 +61,9 @@ function period({ when, from, to }) {
 }
 
 function query() {
-  const { when, from, to, ...rest } = chosen();
+  const { when, from, to, poor, ...rest } = chosen();
   const times = Object.entries(period({ when, from, to })).filter(([, value]) => value !== undefined);
-  return /** @type {Record<string, string>} */ ({ ...rest, ...Object.fromEntries(times.map(([name, value]) => [name, String(value)])) });
+  return /** @type {Record<string, string>} */ ({ ...rest, ...(poor ? {} : { min_unknown_quality: String(POOR) }), ...Object.fromEntries(times.map(([name, value]) => [name, String(value)])) });
 }
 
 let timer = 0;
@@ -73,16 +75,16 @@ function changed() {
   timer = setTimeout(load, TYPING_MS);
 }
 
-/** @param {string} text */
-function say(text) {
-  status.textContent = text;
-  status.hidden = !text;
+/** @param {...(Node | string)} what */
+function say(...what) {
+  status.replaceChildren(...what);
+  status.hidden = !what.length;
 }
 
 /** @param {number | null} before */
 async function load(before = null) {
-  const mine = ++asked;
-  const filtered = Object.keys(query()).length > 0;
+  const [mine, start] = [++asked, before];
+  const filtered = Object.keys(chosen()).length > 0;
   if (before === null) { list.replaceChildren(); more.hidden = true; }
   say("Loading …");
   try {
@@ -100,19 +102,21 @@ async function load(before = null) {
     meant = page.name;
     more.hidden = next === null;
     const name = chosen().name;
-    if (list.children.length) say(name && meant && meant !== name ? `Visits of ${meant}.` : "");
-    else if (name && meant === null) say(`Nobody is called “${name}”.`);
-    else say(filtered ? "No visit matches the filter." : "No visits yet. They appear here as soon as a face shot is sent.");
+    if (list.children.length) say(...(name && meant && meant !== name ? [`Visits of ${meant}.`] : []));
+    else if (filtered) say(`No visit fits the filter.${name && meant === null ? ` Nobody is called “${name}”.` : ""} `, clear);
+    else say(`No visits yet. They appear here as soon as a face shot is sent; unknown faces below quality ${POOR} are not shown.`);
   } catch (error) {
-    if (mine === asked) say(`Visits could not be loaded. ${reasonOf(error)}`);
+    if (mine !== asked) return;
+    more.hidden = true;
+    say(failed(error, () => load(start)));
   }
 }
 
 /** @param {VisitOut} visit */
 function onVisit(visit) {
-  const { camera, name, known, min_quality, since, until } = query();
+  const { camera, name, known, min_quality, since, until, min_unknown_quality } = query();
   const old = list.querySelector(`[data-visit="${CSS.escape(visit.visit)}"]`);
-  const fits = (!camera || camera === visit.camera) && (!name || meant === visit.name)
+  const fits = (!min_unknown_quality || !isPoor(visit)) && (!camera || camera === visit.camera) && (!name || meant === visit.name)
     && (!known || (known === "true") === (visit.name !== null)) && (!min_quality || visit.quality >= Number(min_quality))
     && (!since || visit.first >= Number(since)) && (!until || visit.first < Number(until));
   if (old && !fits) old.remove();
@@ -121,7 +125,7 @@ function onVisit(visit) {
     const fresh = item(visit);
     fresh.classList.add("fresh");
     list.prepend(fresh);
-    say("");
+    say();
     while (list.children.length > SHOWN && scrollY < innerHeight) {
       list.lastElementChild?.remove();
       next = Number(/** @type {HTMLElement} */ (list.lastElementChild).dataset.id);
@@ -135,17 +139,20 @@ const download = h("a", {
   onclick: () => { download.href = at(`api/v1/visits.csv?${new URLSearchParams({ ...query(), zone: Intl.DateTimeFormat().resolvedOptions().timeZone })}`); },
 }, "CSV");
 filter.append(download);
-show(filter, list, status, more);
+const choices = h("div", {});
+show(filter, choices, list, status, more);
 for (const [name, value] of new URLSearchParams(location.search)) {
   const input = filter.elements.namedItem(name);
   if (name === "camera" && value) which.append(h("option", {}, value));
-  if (input instanceof HTMLInputElement || input instanceof HTMLSelectElement) input.value = value;
+  if (input instanceof HTMLInputElement && input.type === "checkbox") input.checked = true;
+  else if (input instanceof HTMLInputElement || input instanceof HTMLSelectElement) input.value = value;
 }
 range.hidden = periods.value !== "range";
 await load();
 watchHealth();
 subscribe("visit", onVisit, () => load());
-/** @type {CamerasOut} */
-const { cameras } = await get("/cameras");
-which.append(...cameras.filter((camera) => camera.name !== which.value).map((camera) => h("option", {}, camera.name)));
-names.append(.../** @type {string[]} */ (await get("/names")).map((name) => h("option", { value: name })));
+fill(choices, () => Promise.all([get("/cameras"), get("/names")]), (/** @type {[CamerasOut, string[]]} */ [{ cameras }, people]) => {
+  which.append(...cameras.filter((camera) => camera.name !== which.value).map((camera) => h("option", {}, camera.name)));
+  names.append(...people.map((name) => h("option", { value: name })));
+  return [];
+});

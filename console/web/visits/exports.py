@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from fastapi import APIRouter, Query
 from starlette.responses import StreamingResponse
 
+from facegate.console.security.permissions import SeenCameras
 from facegate.console.web.errors import ERROR_RESPONSES, ApiError, ConsoleDep
 from facegate.console.web.visits.lists import Percent, Text, Time, meant_name
 from facegate.store.reader import StoreReader, VisitFilter
@@ -27,18 +28,29 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 @router.get("/visits.csv", response_class=StreamingResponse, responses=CSV)
 def visits_csv(
     console: ConsoleDep,
+    seen: SeenCameras,
     camera: Text = None,
     name: Text = None,
     known: bool | None = None,
     since: Time = None,
     until: Time = None,
     min_quality: Percent = None,
+    min_unknown_quality: Percent = None,
     zone: Zone = "UTC",
 ) -> StreamingResponse:
     """Visits as CSV, with the filters of `/visits`."""
     clock = _zone(zone)
-    meant = None if name is None else meant_name(console, name)
-    query = VisitFilter(camera=camera, name=meant, known=known, since=since, until=until, min_quality=min_quality)
+    meant = None if name is None else meant_name(console, seen, name)
+    query = VisitFilter(
+        camera=camera,
+        name=meant,
+        known=known,
+        since=since,
+        until=until,
+        min_quality=min_quality,
+        min_unknown_quality=min_unknown_quality,
+        cameras=seen,
+    )
     found: Iterable[StoredVisit] = () if name is not None and meant is None else _all(console.store, query)
     head = ("visit", "camera", "began", "ended", "name", "corrected", "quality", "shots", "similarity", "fpir")
     rows = (
@@ -53,7 +65,12 @@ def visits_csv(
 
 @router.get("/attendance.csv", response_class=StreamingResponse, responses=CSV)
 def attendance_csv(
-    console: ConsoleDep, since: Time = None, until: Time = None, camera: Text = None, zone: Zone = "UTC"
+    console: ConsoleDep,
+    seen: SeenCameras,
+    since: Time = None,
+    until: Time = None,
+    camera: Text = None,
+    zone: Zone = "UTC",
 ) -> StreamingResponse:
     """First visit in and last visit out of each person on each day, as CSV.
 
@@ -61,7 +78,7 @@ def attendance_csv(
     """
     clock = _zone(zone)
     days: dict[tuple[str, str], tuple[float, float, int]] = {}
-    for each in _all(console.store, VisitFilter(camera=camera, known=True, since=since, until=until)):
+    for each in _all(console.store, VisitFilter(camera=camera, cameras=seen, known=True, since=since, until=until)):
         key = (datetime.fromtimestamp(each.first, clock).date().isoformat(), each.name or "")
         first, last, count = days.get(key, (each.first, each.last, 0))
         days[key] = min(first, each.first), max(last, each.last), count + 1

@@ -1,11 +1,11 @@
 """Lists of the console over a million shots: the time of a page for every filter.
 
-    python -m benchmarks.visit_lists                   # a million shots, about five minutes to write
-    python -m benchmarks.visit_lists --shots 100000 --json lists.json
+    python -m benchmarks.console.visit_lists                   # a million shots, about five minutes to write
+    python -m benchmarks.console.visit_lists --shots 100000 --json lists.json
 
 Shots of 30 cameras and 400 known people over 30 days, two of three visits without a name. Every combination of
 camera, name, known, period, quality and kind is asked for the newest page and a page from the middle. The median is
-that of pages with a row; ``until_found`` includes the next pages where none of the first 100,000 rows matches.
+that of pages with a row; ``until_found`` includes the next pages where none of the first 30,000 rows matches.
 """
 
 from __future__ import annotations

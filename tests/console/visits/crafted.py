@@ -15,7 +15,7 @@ from facegate.sinks import wire
 from facegate.store.records import VisitUpdate
 from facegate.store.writer import StoreWriter
 
-from ..store.test_store import entry
+from ...store.test_store import entry
 
 SCENE = (640, 360)
 

@@ -1,6 +1,6 @@
 """What the packets held for video of visits cost, while nothing is cut and while a clip is.
 
-    python -m benchmarks.visit_video CLIP.mp4          # an H.264 clip, played again and again
+    python -m benchmarks.console.visit_video CLIP.mp4          # an H.264 clip, played again and again
 
 Packets go through the recorder of one camera as fast as possible; ``cores`` is the processor time per second of
 video. The reader alone, without a recorder, is measured in turn.

@@ -1,0 +1,56 @@
+"""What a viewer who is restricted to cameras may request; other paths are refused, also those yet to come."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from facegate.console.security.accounts import Principal
+
+API = "/api/v1"
+PAGE_OF_VISIT = re.compile(r"/visits/[^/]+/(?P<visited>[^/]+)/[^/]+")
+PAGES = ("/", "/live", "/visits", "/alarms", "/accounts")
+LISTS = (
+    "/session", "/session/password", "/cameras", "/live", "/events", "/visits", "/visits.csv", "/attendance.csv",
+    "/names", "/shots", "/alarms",
+)  # fmt: skip
+"""Paths of the API whose routes leave out what the viewer may not see."""
+OF_CAMERA = re.compile(
+    r"/cameras/(?P<camera>[^/]+)/(snapshot\.jpg|tracks)|/visits/[^/]+/(?P<visited>[^/]+)/[^/]+"
+    r"(/face\.jpg|/clip\.mp4|/evidence\.zip)?"
+)
+OF_SHOT = re.compile(r"/shots/[^/]+(/crop\.jpg|/scene\.jpg)?")
+"""Its route looks up the camera."""
+
+
+def may_request(principal: Principal, path: str) -> bool:
+    """Whether a principal may read a path."""
+    if principal.cameras is None or path in PAGES:
+        return True
+    page = PAGE_OF_VISIT.fullmatch(path)
+    if page is not None:
+        return principal.may_see(page["visited"])
+    if not path.startswith(API + "/"):
+        return False
+    path = path.removeprefix(API)
+    if path in LISTS or OF_SHOT.fullmatch(path):
+        return True
+    found = OF_CAMERA.fullmatch(path)
+    return found is not None and principal.may_see(found["camera"] or found["visited"])
+
+
+def _seen(request: Request) -> tuple[str, ...] | None:
+    principal: Principal = request.state.principal
+    return principal.cameras
+
+
+SeenCameras = Annotated[tuple[str, ...] | None, Depends(_seen)]
+"""Cameras that the user may see, as a parameter of a route; ``None`` for everything."""
+
+
+def is_seen(seen: Collection[str] | None, camera: str) -> bool:
+    """Whether a camera is among them."""
+    return seen is None or camera in seen
