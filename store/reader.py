@@ -131,7 +131,9 @@ class StoreReader(StoreFile):
         """Seconds of video around a visit; without ``video``, only what is known about them."""
         columns = f"visit, camera, began, offset_s, seconds, codec, {'mp4' if video else 'NULL'}"
         rows = self._rows(f"SELECT {columns} FROM clips WHERE visit = ?", [visit])
-        return VisitClip(*rows[0][:-1], rows[0][-1] or b"") if rows else None
+        if not rows:
+            return None
+        return VisitClip(**dict(zip(VisitClip.__struct_fields__, rows[0], strict=True)) | {"mp4": rows[0][-1] or b""})
 
     def visit(self, visit: str) -> StoredVisit | None:
         """One visit."""

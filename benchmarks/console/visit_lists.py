@@ -85,7 +85,9 @@ def filters(shots: bool) -> Iterator[VisitFilter]:
         (None, 40, 95),
         (None, True, False) if shots else (None,),
     ):
-        yield VisitFilter(camera, name, known, since, until, least, None, shadow)
+        yield VisitFilter(
+            camera=camera, name=name, known=known, since=since, until=until, min_quality=least, shadow=shadow
+        )
 
 
 def measure(store: StoreReader, shots: bool, middle: int) -> dict[str, Any]:

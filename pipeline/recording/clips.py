@@ -64,7 +64,7 @@ class _Cut:
             return
         if self._base is None:
             self._base = dts
-        copy: Packet[VideoStream] = Packet(bytes(source))
+        copy = Packet(bytes(source))
         copy.time_base = source.time_base or Fraction(1, 90_000)
         copy.dts = max(dts - self._base, self._last_dts + 1)  # a camera's clock may be set back
         copy.pts = max((dts if source.pts is None else source.pts) - self._base, copy.dts)
@@ -152,7 +152,12 @@ class ClipRecorder:
             self._fail(error)
             return
         self._cuts.append(cut)
-        self._try(cut, lambda: [cut.add(each) for each in held])
+
+        def write() -> None:
+            for each in held:
+                cut.add(each)
+
+        self._try(cut, write)
 
     def _finish(self, cut: _Cut) -> None:
         self._cuts.remove(cut)
@@ -164,7 +169,7 @@ class ClipRecorder:
         self._failed = False
         self._deliver(clip)
 
-    def _try(self, cut: _Cut, work: Callable[[], object]) -> None:
+    def _try(self, cut: _Cut, work: Callable[[], None]) -> None:
         try:
             work()
         except (av.error.FFmpegError, ValueError, OSError) as error:

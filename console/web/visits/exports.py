@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from io import StringIO
-from typing import Annotated
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastapi import APIRouter, Query
@@ -20,7 +20,7 @@ from facegate.store.records import StoredVisit
 
 router = APIRouter(tags=["visits"], responses=ERROR_RESPONSES)
 PAGE = 200
-CSV = {200: {"content": {"text/csv": {}}}}
+CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {}}}}
 Zone = Annotated[str, Query(max_length=64, description="Time zone of the days and times, such as `Europe/Berlin`")]
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
