@@ -133,7 +133,8 @@ class StoreReader(StoreFile):
         rows = self._rows(f"SELECT {columns} FROM clips WHERE visit = ?", [visit])
         if not rows:
             return None
-        return VisitClip(**dict(zip(VisitClip.__struct_fields__, rows[0], strict=True)) | {"mp4": rows[0][-1] or b""})
+        fields = dict(zip(VisitClip.__struct_fields__, rows[0], strict=True))
+        return VisitClip(**fields | {"mp4": fields["mp4"] or b""})
 
     def visit(self, visit: str) -> StoredVisit | None:
         """One visit."""
