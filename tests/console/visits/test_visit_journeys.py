@@ -109,6 +109,31 @@ def test_a_visit_has_a_page_and_a_name_leads_to_the_visits_of_that_person(page: 
     expect(page.get_by_text("This visit could not be loaded.")).to_be_visible()
 
 
+def test_a_colleague_who_logs_in_sees_what_the_address_is_of(page: Page, tmp_path: Path, clip: DemoClip) -> None:
+    data = tmp_path / "data"
+    subprocess.run(
+        [sys.executable, "-m", "facegate", "serve", "--data", data, "--set-password", "eve", "--viewer"],
+        input="correct horse battery\n", text=True, capture_output=True, check=True,
+    )  # fmt: skip
+    with served(data) as console:
+        craft(data / "store.db", VISITS, faces(clip))
+        for address in ("visits/run/yard/5", "visits?name=Ada+Lovelace"):
+            page.context.clear_cookies()
+            page.goto(f"{console.url}/{address}")
+            page.get_by_label("Name").fill("eve")
+            page.get_by_label("Password").fill("correct horse battery")
+            page.get_by_role("button", name="Log in").click()
+            expect(page).to_have_url(f"{console.url}/{address}")
+        assert page.get_by_role("region", name="Who it was").count() == 0  # a viewer changes nothing
+        page.context.clear_cookies()
+        page.goto(f"{console.url}/login?next=//example.org/x")
+        page.get_by_label("Name").fill("eve")
+        page.get_by_label("Password").fill("correct horse battery")
+        page.get_by_role("button", name="Log in").click()
+        page.wait_for_url(lambda url: "/login" not in url)
+        assert page.url.startswith(f"{console.url}/")
+
+
 def test_a_list_that_cannot_be_loaded_says_so(page: Page, crafted: Served) -> None:
     page.route(
         "**/api/v1/visits?*", lambda route: route.fulfill(status=503, json={"detail": "no store", "remedy": "wait"})
