@@ -25,10 +25,11 @@ from facegate.console.tuning.tuner import Tuner
 from facegate.errors import StoreError
 from facegate.fleet.bucket import BucketAddress
 from facegate.maintenance.files import notes
+from facegate.pipeline.config import StoreConfig
 from facegate.recognition.enrollment.records import Erased
 from facegate.recognition.enrollment.stored_visits import rename_stored
 from facegate.store.reader import StoreReader
-from facegate.store.retention import RetentionLimits
+from facegate.store.retention import CameraRetention, RetentionLimits
 
 PUSH_KEY = "push.pem"
 """File of the private key for Web Push in the data folder."""
@@ -86,6 +87,14 @@ class ConsoleState(msgspec.Struct, frozen=True):
             return self.store.count(), notices
         except StoreError as error:
             return {}, [f"{error}; {REPAIR}", *notices]
+
+    def kept(self, camera: str) -> CameraRetention:
+        """How long the data of a camera is kept."""
+        config = self.supervisor.running().config
+        settings = StoreConfig() if config is None else config.store_for(camera)
+        days = settings.days or self.limits.days
+        unknown_days = settings.unknown_days or days
+        return CameraRetention(days, unknown_days, settings.scene_days or max(days, unknown_days))
 
     def rename_person(self, name: str, new: str) -> None:
         """Rename a person in the stored visits."""

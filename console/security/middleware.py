@@ -9,7 +9,7 @@ from collections.abc import Collection
 from http.cookies import CookieError, SimpleCookie
 from time import time
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -31,7 +31,7 @@ LOCAL_USER = Principal("this host", "administrator")
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
-        "worker-src 'self'; manifest-src 'self'; "
+        "media-src 'self'; worker-src 'self'; manifest-src 'self'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "cross-origin-opener-policy": "same-origin",
@@ -199,8 +199,12 @@ async def _reject(document: dict[str, Any], scope: Scope, send: Send) -> None:
     headers = [(key.encode(), value.encode()) for key, value in HEADERS.items()]
     if page and document["status"] == 401:
         # Relative, as a reverse proxy may show the console below a prefix.
-        location = ("../" * (scope["path"].count("/") - 1) + "login").encode()
-        await send({"type": "http.response.start", "status": 303, "headers": [(b"location", location), *headers]})
+        depth, query = scope["path"].count("/") - 1, scope["query_string"].decode("latin-1")
+        wanted = scope["path"][1:] + (f"?{query}" if query else "")
+        # An address that somebody was sent is opened after the login.
+        location = "../" * depth + "login" + (f"?{urlencode({'next': wanted})}" if depth or query else "")
+        found = (b"location", location.encode())
+        await send({"type": "http.response.start", "status": 303, "headers": [found, *headers]})
         await send({"type": "http.response.body", "body": b""})
         return
     body = msgspec.json.encode(document)

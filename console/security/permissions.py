@@ -12,12 +12,15 @@ from facegate.console.security.accounts import Principal
 
 API = "/api/v1"
 PAGES = ("/", "/live", "/visits", "/alarms", "/accounts")
-LISTS = ("/session", "/session/password", "/cameras", "/live", "/events", "/visits", "/shots", "/alarms")
+LISTS = (
+    "/session", "/session/password", "/cameras", "/live", "/events", "/visits", "/visits.csv", "/attendance.csv",
+    "/names", "/shots", "/alarms",
+)  # fmt: skip
 """Paths of the API whose routes leave out what the viewer may not see."""
 OF_CAMERA = re.compile(
-    r"/cameras/(?P<camera>[^/]+)/(snapshot\.jpg|tracks)|/visits/[^/]+/(?P<visited>[^/]+)/[^/]+(/face\.jpg)?"
+    r"/cameras/(?P<camera>[^/]+)/(snapshot\.jpg|tracks)|/visits/[^/]+/(?P<visited>[^/]+)/[^/]+(/face\.jpg|/clip\.mp4|/evidence\.zip)?"
 )
-OF_SHOT = re.compile(r"/shots/[^/]+(/crop\.jpg)?")
+OF_SHOT = re.compile(r"/shots/[^/]+(/(crop|scene)\.jpg)?")
 """Its route looks up the camera."""
 
 
@@ -25,9 +28,10 @@ def may_request(principal: Principal, path: str) -> bool:
     """Whether a principal may read a path."""
     if principal.cameras is None or path in PAGES:
         return True
-    if not path.startswith(API + "/"):
+    if path.startswith(API + "/"):
+        path = path.removeprefix(API)
+    elif not path.startswith("/visits/"):
         return False
-    path = path.removeprefix(API)
     if path in LISTS or OF_SHOT.fullmatch(path):
         return True
     found = OF_CAMERA.fullmatch(path)

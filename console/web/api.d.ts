@@ -52,6 +52,7 @@ export interface CameraCreate {
   decoder?: "auto" | "cpu" | "cuda" | "vaapi" | "qsv" | null;
   realtime?: boolean | null;
   gate?: Record<string, any> | null;
+  store?: Record<string, any> | null;
   enabled?: boolean | null;
   name: string;
   source: string;
@@ -88,6 +89,14 @@ export interface CameraOut {
   drift: Record<string, any> | null;
 }
 
+export interface CameraRetentionIn {
+  scene_px?: number | null;
+  scene_days?: number | null;
+  clip_s?: number | null;
+  days?: number | null;
+  unknown_days?: number | null;
+}
+
 export interface CameraUpdate {
   user?: string | null;
   password?: string | null;
@@ -107,6 +116,7 @@ export interface CameraUpdate {
   decoder?: "auto" | "cpu" | "cuda" | "vaapi" | "qsv" | null;
   realtime?: boolean | null;
   gate?: Record<string, any> | null;
+  store?: Record<string, any> | null;
   enabled?: boolean | null;
   source?: string | null;
 }
@@ -116,8 +126,26 @@ export interface CamerasOut {
   cameras: Array<CameraOut>;
 }
 
+export interface ClipOut {
+  began: number;
+  offset_s: number;
+  seconds: number;
+  codec: string;
+}
+
 export interface ConfigVersionOut {
   config: string;
+}
+
+export interface CorrectionIn {
+  name: string | null;
+  accept?: boolean;
+}
+
+export interface CorrectionOut {
+  visit: VisitOut;
+  enrolled: number;
+  faults: Array<FaultOut>;
 }
 
 export interface CreatedOut {
@@ -276,6 +304,11 @@ export interface PersonOut {
   pictures: number;
   negatives: number;
   added: number;
+  portrait: number | null;
+  quality: number | null;
+  missing: Array<"front" | "left" | "right">;
+  visits: number;
+  last_seen: number | null;
 }
 
 export interface PictureOut {
@@ -284,6 +317,7 @@ export interface PictureOut {
   source: string;
   quality: number;
   accepted: boolean;
+  pose: "front" | "left" | "right" | null;
 }
 
 export interface ProbeRequest {
@@ -341,6 +375,20 @@ export interface ReceiverOut {
   address: string;
   waiting: number;
   problem: string | null;
+}
+
+export interface RetentionIn {
+  all: CameraRetentionIn;
+  cameras?: Record<string, any>;
+}
+
+export interface RetentionOut {
+  config: string;
+  days: number;
+  max_mb: number;
+  all: Record<string, any>;
+  cameras: Record<string, Record<string, any>>;
+  disk: Record<string, number>;
 }
 
 export interface RuleIn {
@@ -439,6 +487,8 @@ export interface TimelineOut {
   threshold: number | null;
   events: Array<FaceOutcomeOut>;
   shots: Array<ShotOut>;
+  scene: string | null;
+  clip: ClipOut | null;
 }
 
 export interface TokenCreate {
@@ -545,9 +595,11 @@ export interface VisitOut {
   margin: number | null;
   fpir: number | null;
   ended: boolean;
+  corrected: number | null;
 }
 
 export interface VisitsOut {
   visits: Array<VisitOut>;
   next: number | null;
+  name: string | null;
 }

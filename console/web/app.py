@@ -22,8 +22,9 @@ from facegate.console.security.middleware import AccessMiddleware
 from facegate.console.security.proxy import NO_PROXY, ProxySettings
 from facegate.console.state import ConsoleState
 from facegate.console.store_watcher import StoreWatcher
-from facegate.console.web import cameras, fleet, live, pages, people, score, system, tuning, visits
+from facegate.console.web import cameras, fleet, live, pages, people, retention, score, system, tuning
 from facegate.console.web.errors import add_problems, declare_problems
+from facegate.console.web.visits import corrections, evidence, exports, lists
 from facegate.sinks.wire import SOFTWARE
 
 API = "/api/v1"
@@ -61,6 +62,8 @@ def create_app(console: ConsoleState, hosts: Collection[str] = (), proxy: ProxyS
             console.limits,
             lambda: cameras.states(console),
             lambda: console.supervisor.health().worker.running,
+            console.kept,
+            console.people.forget_unknowns_before,
         )
         console.broker.begin()
         tasks = [asyncio.create_task(watcher.follow()), asyncio.create_task(watcher.apply_retention())]
@@ -98,7 +101,8 @@ def create_app(console: ConsoleState, hosts: Collection[str] = (), proxy: ProxyS
     )
     app.state.console = console
     add_problems(app)
-    for part in (cameras, visits, people, score, tuning, live, fleet, system, alarms, notifications, accounts):
+    about_visits, about_people = (lists, corrections, evidence, exports), (people, score, notifications, accounts)
+    for part in (cameras, *about_visits, *about_people, retention, tuning, live, fleet, alarms, system):
         app.include_router(part.router, prefix=API)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")

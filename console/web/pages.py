@@ -28,6 +28,7 @@ PAGES = {
     "alarms": "Alarms",
     "notifications": "Notifications",
     "accounts": "Accounts",
+    "storage": "Storage",
     "health": "Health",
 }
 FLEET = {"fleet": "Fleet"}
@@ -88,10 +89,29 @@ def docs(console: ConsoleDep, request: Request) -> HTMLResponse:
 def page(console: ConsoleDep, page: str, request: Request) -> Response:
     """A page, or a 404 page."""
     principal: Principal = request.state.principal
-    pages = {name: title for name, title in _pages(console).items() if may_request(principal, f"/{name}")}
+    pages = _allowed(console, principal)
     if page not in pages:
         return _page("missing.html", 404, title="Page not found", pages=pages, page="")
     return _page("page.html", title=pages[page], pages=pages, page=page, principal=principal)
+
+
+@router.get("/visits/{run_id}/{camera}/{track_id}")
+def visit(console: ConsoleDep, request: Request) -> HTMLResponse:
+    """The page of one visit; its script reads which one from the address."""
+    principal: Principal = request.state.principal
+    return _page(
+        "page.html",
+        root="../../../",
+        title="Visit",
+        pages=_allowed(console, principal),
+        page="visits",
+        script="visit_page",
+        principal=principal,
+    )
+
+
+def _allowed(console: ConsoleState, principal: Principal) -> dict[str, str]:
+    return {name: title for name, title in _pages(console).items() if may_request(principal, f"/{name}")}
 
 
 def _pages(console: ConsoleState) -> dict[str, str]:

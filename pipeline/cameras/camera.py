@@ -19,6 +19,7 @@ from facegate.pipeline.observability.report import CameraState
 from facegate.pipeline.records import CameraEnded, Frame, FrameRef
 from facegate.pipeline.sources.base import Source, UnauthorizedError
 from facegate.pipeline.sources.factory import open_source
+from facegate.pipeline.sources.packet_reader import PacketReader, PacketsFactory
 from facegate.sinks.base import CameraStatus
 
 FILE_FRAMES_AHEAD = 4
@@ -70,6 +71,7 @@ class Camera:
         is_idle: Callable[[], bool] = lambda: False,
         main_wanted: Callable[[], bool] = lambda: True,
         permit: LeaseGuard | None = None,
+        packets: PacketsFactory = PacketReader,
     ) -> None:
         """Prepare; nothing is opened yet.
 
@@ -79,6 +81,7 @@ class Camera:
             after: the camera of this name before its configuration changed; frame numbers and counts continue.
             is_idle: whether the scene was idle at the last frame (no face, no motion).
             main_wanted: whether a face is present that is worth the size of the main stream.
+            packets: makes the packet reader of its stream.
             permit: the camera ends before the next frame when this no longer holds.
 
         Raises:
@@ -86,7 +89,7 @@ class Camera:
         """
         self.config = config
         self.permit = permit
-        self.source: Source = open_source(config, is_idle, main_wanted)
+        self.source: Source = open_source(config, is_idle, main_wanted, packets)
         live = self.source.live
         self.lane: Lane[Frame | CameraEnded] = inbox.lane(1 if live else FILE_FRAMES_AHEAD, overwrite=live)
         self.state = CameraState.CONNECTING

@@ -13,9 +13,11 @@ from facegate.errors import GalleryError
 from facegate.pipeline.images import decode_image
 from facegate.pipeline.quality.explain import reasons
 from facegate.pipeline.records import Floats, Image
-from facegate.recognition.enrollment.records import FaceSample
+from facegate.recognition.enrollment.records import FaceSample, Pose
 from facegate.scoring.engine import Scorer
 
+TURNED_YAW_RATIO = 0.3
+"""Yaw ratio from which a face looks to a side."""
 SECOND_FACE_RATIO = 0.75
 """Faces at least this wide, relative to the largest one, make the picture ambiguous."""
 
@@ -62,6 +64,7 @@ class FaceExtractor:
             yaw_ratio=yaw_ratio(largest.landmarks),
             faces=sum(face.width >= SECOND_FACE_RATIO * largest.width for face in faces),
             advice=why.text if why is not None and why.defect is not None else "",
+            pose=pose_of(largest.landmarks),
         )
 
 
@@ -71,10 +74,20 @@ def yaw_ratio(landmarks: Floats) -> float:
     Args:
         landmarks: ``(5, 2)`` eyes, nose, corners of the mouth.
     """
+    return abs(_yaw(landmarks))
+
+
+def pose_of(landmarks: Floats) -> Pose:
+    """Where a face looks, as seen in the picture; see :func:`yaw_ratio`."""
+    yaw = _yaw(landmarks)
+    return "front" if abs(yaw) < TURNED_YAW_RATIO else "left" if yaw < 0 else "right"
+
+
+def _yaw(landmarks: Floats) -> float:
     left, right, nose = (landmarks[i].astype(float) for i in range(3))
     across = right - left
     distance = float(across @ across)
-    return 0.0 if distance == 0 else abs(2 * float((nose - left) @ across) / distance - 1)
+    return 0.0 if distance == 0 else 2 * float((nose - left) @ across) / distance - 1
 
 
 def _bordered(image: Image, pixels: int) -> Image:

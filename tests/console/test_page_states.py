@@ -17,7 +17,9 @@ from .serving import Served, served
 
 GOOD_NEWS = re.compile("No visits yet|No visit fits|No people|No unknown|No problems|No cameras|None\\.|No alarms")
 FAILURE = ".failed, .toast.wrong, #alarm:not(:empty)"
-PAGES = ("live", "visits", "people", "tune", "cameras", "alarms", "notifications", "accounts", "health")
+PAGES = (
+    "live", "visits", "people", "tune", "cameras", "storage", "alarms", "notifications", "accounts", "health",
+)  # fmt: skip
 FAILURES: dict[str, Callable[[Route], None]] = {
     "refused": lambda route: route.fulfill(status=500, content_type="application/problem+json", body=BROKEN),
     "unreachable": lambda route: route.abort(),
