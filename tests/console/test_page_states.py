@@ -136,6 +136,11 @@ def test_a_table_fits_a_phone_and_its_heads_stand_above_its_numbers(browser: Bro
         button.wait_for()
         box = button.bounding_box()
         assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= width
+        for cell in page.locator("td").all():
+            wide = cell.evaluate(
+                "cell => [cell.scrollWidth - cell.clientWidth, cell.getBoundingClientRect().right]"
+            )
+            assert wide[0] <= 0 and wide[1] <= width, (width, cell.inner_text(), wide)
         if width == 1280:
             for head, above, below in page.locator("table").evaluate(edges):
                 assert above == below, head
