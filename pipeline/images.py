@@ -19,7 +19,8 @@ from facegate.pipeline.records import Image, contiguous
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
 PICTURE_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .bmp .dib .gif .tif .tiff .jp2 .j2k .avif .heic .heif .hif .ppm .pgm .pnm".split()
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".jp2", ".j2k"}
+    | {".avif", ".heic", ".heif", ".hif", ".ppm", ".pgm", ".pnm"}
 )
 """Suffixes of picture files, lower case."""
 HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))

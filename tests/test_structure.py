@@ -48,6 +48,7 @@ ROOMS = (
     "facegate.pipeline.gating",
     "facegate.pipeline.recording",
     "facegate.pipeline.observability",
+    "facegate.pipeline.login",
     "facegate.pipeline.sources",
     "facegate.pipeline.cameras",
     "facegate.pipeline.stages",

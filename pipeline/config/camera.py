@@ -39,14 +39,21 @@ class CameraConfig(Section):
     timeout_s: float = Field(5.0, gt=0, le=120)
     """Seconds without data after which a live camera counts as lost. Lower notices a failure sooner; too low drops
     cameras with long pauses between packets."""
-    transport: Literal["tcp", "udp"] = "tcp"
-    """RTSP transport. ``udp`` has less delay on a good network; packet loss then damages pictures."""
+    transport: Literal["auto", "tcp", "udp"] = "auto"
+    """RTSP transport. ``auto`` takes TCP, or UDP where the server refuses TCP. ``udp`` has less delay on a good
+    network; packet loss then damages pictures."""
+    verify: bool = False
+    """``rtsps://`` and ``https://``: refuse a camera whose certificate is not valid for its address. By default the
+    connection is encrypted, and whoever answers is believed."""
+    ca_file: Path | None = None
+    """Certificates (PEM) that ``verify`` trusts, such as the camera's own; those of the system by default."""
     decoder: Literal["auto", "cpu", "cuda", "vaapi", "qsv"] = "auto"
     """``auto`` decodes in hardware where a decoder is available, else on the CPU; any other value is used without
     fallback."""
     max_fps: float | None = Field(None, gt=0)
     """Maximum number of frames per second that are processed; every frame by default. Lower saves CPU time and
-    misses faces that appear briefly. All frames are still decoded."""
+    misses faces that appear briefly. All frames are still decoded. A snapshot URL is fetched this often, by default
+    once per second."""
     realtime: bool = False
     """Play a file at its own speed like a live camera: frames that cannot be processed in time are dropped. By
     default every frame of a file is processed."""
@@ -107,6 +114,12 @@ class CameraConfig(Section):
             raise ValueError("the login is given both in the URL and in 'user': remove one")
         if self.user is not None and "://" not in self.source:
             raise ValueError("'user' needs a source that is a URL")
+        return self
+
+    @model_validator(mode="after")
+    def _check_certificates(self) -> Self:
+        if self.ca_file is not None and not self.verify:
+            raise ValueError("ca_file needs 'verify: true'")
         return self
 
     @model_validator(mode="after")

@@ -25,15 +25,20 @@ class StreamInfo(msgspec.Struct, frozen=True):
     fps: float | None = None
     key_frame_every_s: float | None = None
     """Mean seconds between key frames so far."""
+    transport: str | None = None
+    """``tcp`` or ``udp`` of RTSP."""
+    video_streams: tuple[str, ...] = ()
+    """Codec and size of every video stream, if there are several; the first one is used."""
 
 
 class Source(Protocol):
     """A camera's frames. It owns what it opens and closes it when ``frames`` ends."""
 
     live: bool
-    """Live sources keep the newest frame and count what is overwritten; files lose nothing."""
+    """Live sources keep the newest frame and count what is overwritten; files lose nothing. What is behind a URL is
+    known from the first frame on; until then it counts as live."""
     reconnectable: bool
-    """Whether to reconnect after it ended."""
+    """Whether to reconnect after it ended; as for ``live``."""
 
     @property
     def packets_skipped(self) -> int:
@@ -60,3 +65,7 @@ class Source(Protocol):
 
 class UnauthorizedError(SourceError):
     """The camera rejects the credentials."""
+
+
+class RefusedError(SourceError):
+    """The server answers that it does not serve this stream."""

@@ -16,6 +16,7 @@ import structlog
 from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.packet import Packet
+from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from facegate.errors import SourceError
@@ -33,6 +34,14 @@ HARDWARE = ("cuda", "vaapi", "qsv")
 SAMPLING_TOLERANCE = 0.15
 STOP_POLL_INTERVAL_S = 0.2
 """Seconds between two checks for a stop while a camera sends nothing."""
+MAX_DECLARED_FPS = 240.0
+"""A higher declared rate is the clock of the stream (90000 of AV1 over RTSP), no frame rate."""
+NO_TIMESTAMPS = 0x80
+"""AVFMT_NOTIMESTAMPS: the format stores no times, and FFmpeg invents them; the arrival of a packet is used."""
+SAME_LENGTH = 0.9
+"""Video streams at least this long, relative to the longest, are equally long."""
+NO_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+"""Dispositions of streams that are no film: covers and thumbnails."""
 KEY_FRAME_TIMEOUTS = 4
 """Time-outs to wait for the first key frame: some cameras send one in twenty seconds."""
 
@@ -110,13 +119,17 @@ class Decoder:
         """
         if not container.streams.video:
             raise SourceError(f"{shown} has no video stream: check the path")
+        self._stream = best_video(container)
+        for other in container.streams.video:
+            if other is not self._stream:
+                other.discard = Discard.all
         self._config = config
         self._container = container
         self._shown = shown
         self._live = live
         self._open_packets = packets
         self._make_mode = make_mode
-        self._stream = container.streams.video[0]
+        self._stamped = not container.format.flags & NO_TIMESTAMPS
         # Frame threading would hold back one frame per thread; slices add no delay.
         self._stream.thread_type = "SLICE" if live else "AUTO"
         self.packets_skipped = 0
@@ -124,21 +137,24 @@ class Decoder:
         self.packets_idle = 0
         """Packets that were not decoded because the scene was idle."""
         self._is_idle = is_idle
-        self._fps = float(self._stream.average_rate or self._stream.guessed_rate or 25)
+        self._fps = declared_fps(self._stream) or 25.0
         self._decoded = 0
         self._keys: deque[float] = deque(maxlen=10)
 
     def info(self) -> StreamInfo:
         """Return the properties of the stream."""
         stream, keys = self._stream, list(self._keys)
-        rate = stream.average_rate or stream.guessed_rate
+        videos = self._container.streams.video
         return StreamInfo(
             codec=stream.codec_context.name,
             width=stream.codec_context.width,
             height=stream.codec_context.height,
             pixel=self._pixel,
-            fps=None if not rate else round(float(rate), 3),
+            fps=declared_fps(stream),
             key_frame_every_s=round((keys[-1] - keys[0]) / (len(keys) - 1), 3) if len(keys) > 1 else None,
+            video_streams=tuple(map(_described, sorted(videos, key=lambda each: each is not stream)))
+            if len(videos) > 1
+            else (),
         )
 
     def frames(self, stop: Event) -> Iterator[Frame]:
@@ -235,7 +251,7 @@ class Decoder:
                 self._decoded += len(pictures)
                 self.packets_skipped += skip != "DEFAULT" and not pictures
                 for picture in pictures:
-                    stamp_s = _stamp_s(picture)
+                    stamp_s = _stamp_s(picture) if self._stamped else None
                     pts_s = clock.step(stamp_s, arrived.arrived_s, arrivals.period_s)
                     captured_at = self._captured_at(stamp_s, clock.trusted)
                     yield picture, _Timing(pts_s, reader.now(), backlog.behind_s, captured_at)
@@ -299,6 +315,39 @@ class Decoder:
         """Unix time of capture, if the camera sends it and its timestamps are plausible."""
         started = self._container.start_time_realtime
         return started / 1e6 + stamp_s if started and stamp_s is not None and trusted else None
+
+
+def best_video(container: InputContainer) -> VideoStream:
+    """Return the longest video stream, of equally long ones the largest; covers and thumbnails only if there is
+    nothing else. A container without video has none."""
+    films = [stream for stream in container.streams.video if not stream.disposition & NO_PICTURES]
+    streams = films or list(container.streams.video)
+    longest_s = max(map(_length_s, streams))
+    long = [stream for stream in streams if _length_s(stream) >= SAME_LENGTH * longest_s]
+    return max(long, key=lambda stream: stream.codec_context.width * stream.codec_context.height)
+
+
+def declared_fps(stream: VideoStream) -> float | None:
+    """Return the declared frame rate, if it can be one."""
+    rate = stream.average_rate or stream.guessed_rate
+    return None if not rate or rate > MAX_DECLARED_FPS else round(float(rate), 3)
+
+
+def _length_s(stream: VideoStream) -> float:
+    """Length of a stream; 0 if it is unknown, as in live ones."""
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    stated = stream.metadata.get("DURATION", "")  # Matroska: hours:minutes:seconds
+    try:
+        hours, minutes, seconds = map(float, stated.split(":"))
+    except ValueError:
+        return 0.0
+    return 3600 * hours + 60 * minutes + seconds
+
+
+def _described(stream: VideoStream) -> str:
+    codec = stream.codec_context
+    return f"{codec.name} {codec.width}x{codec.height}"
 
 
 def _stamp_s(picture: av.VideoFrame) -> float | None:

@@ -46,4 +46,4 @@ def open_source(
     else:
         pictures = Path(source).is_dir() or is_picture(Path(source))
         recording = ImageFolderSource(config) if pictures else FileSource(config)
-    return RealtimePlayback(recording) if config.realtime and not recording.live else recording
+    return RealtimePlayback(recording) if config.realtime else recording
