@@ -59,10 +59,14 @@ class SharedSocket:
         with self._lock:
             self._sock.sendall(data)
 
-    def close(self) -> None:
-        """Wake whoever reads, and close."""
+    def end(self) -> None:
+        """End the connection, and wake whoever reads; its number stays taken, or they might read another's."""
         with contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close, when no other thread uses it."""
+        self.end()
         self._sock.close()
 
 
@@ -141,9 +145,11 @@ class LoginRelay:
         with self._lock:
             sockets, self._sockets = self._sockets, []
         for sock in sockets:
-            sock.close()
+            sock.end()
         for thread in self._threads:
             thread.join()
+        for sock in sockets:
+            sock.close()
 
     def _serve(self) -> None:
         with contextlib.suppress(OSError, ValueError):
@@ -154,7 +160,7 @@ class LoginRelay:
                 first = next(requests, b"")
                 if self._secret.encode() in first.split(b"\r\n", 1)[0]:
                     break
-                client.close()
+                client.end()
             server = _connected(self._camera, self._tls, self._timeout_s)
             self._keep(server)
             back = Thread(target=self._return, args=(server, client), daemon=True)
@@ -165,7 +171,7 @@ class LoginRelay:
                 for message in requests:
                     self._request(server, message)
             finally:
-                server.close()
+                server.end()
 
     def _keep(self, sock: SharedSocket) -> None:
         with self._lock:
@@ -194,7 +200,7 @@ class LoginRelay:
                 self._challenge, self._count = challenge, 0
                 request, self._last = self._signed(self._last), b""
                 server.sendall(request)
-        client.close()
+        client.end()
 
     def _signed(self, request: bytes) -> bytes:
         head = request.replace(f"/{self._secret}".encode(), b"").replace(

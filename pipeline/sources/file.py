@@ -14,8 +14,8 @@ import msgspec
 from facegate.errors import SourceError
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.records import Frame
-from facegate.pipeline.sources.base import Source, StreamInfo
-from facegate.pipeline.sources.decoder import Decoder, error_reason, hwaccel
+from facegate.pipeline.sources.base import Source, StreamInfo, error_reason, hwaccel
+from facegate.pipeline.sources.decoder import Decoder
 
 
 class FileSource:

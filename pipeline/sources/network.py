@@ -23,8 +23,8 @@ from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.login.digest import Challenge
 from facegate.pipeline.login.relay import LoginRelay, certificate_problem, offered_challenge
 from facegate.pipeline.records import Frame, FrameRef, Image
-from facegate.pipeline.sources.base import RefusedError, StreamInfo, UnauthorizedError
-from facegate.pipeline.sources.decoder import Decoder, error_reason, hwaccel
+from facegate.pipeline.sources.base import RefusedError, StreamInfo, UnauthorizedError, error_reason, hwaccel
+from facegate.pipeline.sources.decoder import Decoder
 from facegate.pipeline.sources.idle_decoding import DecodingMode, KeyframeOnlyMode
 from facegate.pipeline.sources.packet_reader import PacketReader, Packets
 

@@ -303,13 +303,15 @@ def encrypted(port: int, certificate: tuple[Path, Path]) -> Iterator[int]:
         with suppress(OSError, ValueError):
             while data := source.recv(65_536):
                 target.sendall(data)
-        source.close()
-        target.close()
+        source.end()
+        target.end()
 
     with (listener := Listener(serve)):
         yield listener.port
         for sock in pairs:
-            sock.close()
+            sock.end()
+    for sock in pairs:
+        sock.close()
 
 
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
