@@ -220,7 +220,7 @@ class Decoder:
                 else:
                     pictures = list(filter(self._is_new, pictures))
                 mode.record_decoded(reader.now() - taken_s, len(pictures))
-                self._decoded += len(pictures)
+                self._decoded += sum(not picture.is_corrupt for picture in pictures)
                 self.packets_skipped += skip != "DEFAULT" and not pictures
                 for picture in pictures:
                     stamp_s = _stamp_s(picture) if self._stamped else None
