@@ -49,6 +49,7 @@ ROOMS = (
     "facegate.pipeline.recording",
     "facegate.pipeline.observability",
     "facegate.pipeline.login",
+    "facegate.pipeline.discovery",
     "facegate.pipeline.sources",
     "facegate.pipeline.cameras",
     "facegate.pipeline.stages",

@@ -15,9 +15,10 @@ from facegate.pipeline.cameras.reconnect import ReconnectDelay, TimestampStitche
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.detection.regions import rotated
 from facegate.pipeline.flow.channel import Channel, Lane
+from facegate.pipeline.login.digest import UnauthorizedError
 from facegate.pipeline.observability.report import CameraState
 from facegate.pipeline.records import CameraEnded, Frame, FrameRef
-from facegate.pipeline.sources.base import RefusedError, Source, UnauthorizedError
+from facegate.pipeline.sources.base import RefusedError, Source
 from facegate.pipeline.sources.factory import open_source
 from facegate.sinks.base import CameraStatus
 

@@ -34,6 +34,9 @@ class CameraConfig(Section):
     main_stream: Text | None = None
     """URL of the same camera's high-resolution stream: faces are detected in ``source`` (the sub stream) and crops
     are cut from this one, which is decoded only while a face is worth it. By default crops come from ``source``."""
+    serial: Text | None = None
+    """Serial number of the camera, as written by ``facegate discover --write``, which finds the camera again by it
+    when its address has changed."""
     reconnect: bool = True
     """Reconnect to a lost live camera, without limit. ``false``: the camera ends with its stream."""
     timeout_s: float = Field(5.0, gt=0, le=120)

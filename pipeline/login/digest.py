@@ -9,10 +9,16 @@ from collections.abc import Iterable
 
 import msgspec
 
+from facegate.errors import SourceError
+
 HASHES = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
 """Algorithms of RFC 7616, without ``-sess``, from the weakest; FFmpeg knows the first alone."""
 _CHALLENGE = re.compile(r"(?:^|,)\s*(Basic|Digest)\b", re.IGNORECASE)
 _PARAMETER = re.compile(r'([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))')
+
+
+class UnauthorizedError(SourceError):
+    """The camera rejects the credentials."""
 
 
 class Challenge(msgspec.Struct, frozen=True):

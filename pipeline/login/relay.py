@@ -18,7 +18,13 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from facegate.pipeline.login.digest import Challenge, authorization, parse_challenges, strongest
+from facegate.pipeline.login.digest import (
+    Challenge,
+    UnauthorizedError,
+    authorization,
+    parse_challenges,
+    strongest,
+)
 
 CHUNK = 65_536
 MAX_HEAD = 64 * 1024
@@ -30,20 +36,21 @@ PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 class SharedSocket:
     """A socket that one thread reads and another writes, also where it is one of TLS, whose state both change."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        """Take over a socket."""
+    def __init__(self, sock: socket.socket, silent_s: float = SILENT_S) -> None:
+        """Take over a socket; reading ends after ``silent_s`` without a word."""
         self._sock = sock
+        self.silent_s = silent_s
         self._lock = Lock()
 
     def recv(self, size: int) -> bytes:
         """Return what came; empty at the end.
 
         Raises:
-            OSError: the connection broke, or nothing came for :data:`SILENT_S`.
+            OSError: the connection broke, or nothing came in time.
         """
         while True:
             pending = isinstance(self._sock, ssl.SSLSocket) and self._sock.pending()
-            if not pending and not select.select([self._sock], [], [], SILENT_S)[0]:
+            if not pending and not select.select([self._sock], [], [], self.silent_s)[0]:
                 raise TimeoutError("nothing was received")
             with self._lock:
                 self._sock.setblocking(False)
@@ -52,7 +59,7 @@ class SharedSocket:
                 except (ssl.SSLWantReadError, BlockingIOError):
                     continue
                 finally:
-                    self._sock.settimeout(SILENT_S)
+                    self._sock.settimeout(self.silent_s)
 
     def sendall(self, data: bytes) -> None:
         """Send all of it."""
@@ -93,6 +100,38 @@ def offered_challenge(url: str, tls: ssl.SSLContext, timeout_s: float) -> Challe
         return None
     challenge = strongest(_challenges(answer))
     return challenge if challenge is not None and challenge.strength > 1 else None
+
+
+def rtsp_status(url: str, tls: ssl.SSLContext, timeout_s: float) -> int:
+    """Return the status with which an RTSP server answers DESCRIBE, after a login if the URL has one.
+
+    Raises:
+        OSError: there is no answer.
+        UnauthorizedError: the login is missing or wrong.
+    """
+    parts = urlsplit(url)
+    asked = urlunsplit((parts.scheme, _host(url), parts.path, parts.query, ""))
+    login, status = "", 0
+    server = _connected(url, tls, timeout_s)
+    with contextlib.closing(server):
+        messages = _messages(server)
+        for number in (1, 2):
+            head = f"DESCRIBE {asked} RTSP/1.0\r\nCSeq: {number}\r\n{login}Accept: application/sdp\r\n\r\n"
+            server.sendall(head.encode())
+            try:
+                answer = next(messages, b"")
+                status = int(answer.split(b" ", 2)[1])
+            except (ValueError, IndexError) as error:
+                raise OSError("no RTSP server") from error
+            challenge = strongest(_challenges(answer))
+            if status != 401 or challenge is None or parts.username is None:
+                break
+            user, password = unquote(parts.username), unquote(parts.password or "")
+            told = authorization(challenge, "DESCRIBE", asked, user, password, cnonce=secrets.token_hex(8))
+            login = f"Authorization: {told}\r\n"
+    if status in (401, 403):
+        raise UnauthorizedError(f"{parts.hostname} rejected the credentials: check user and password")
+    return status
 
 
 def certificate_problem(url: str, tls: ssl.SSLContext, timeout_s: float) -> str | None:
@@ -162,6 +201,7 @@ class LoginRelay:
                     break
                 client.end()
             server = _connected(self._camera, self._tls, self._timeout_s)
+            server.silent_s = SILENT_S
             self._keep(server)
             back = Thread(target=self._return, args=(server, client), daemon=True)
             self._threads.append(back)
@@ -232,7 +272,7 @@ def _connected(url: str, tls: ssl.SSLContext, timeout_s: float) -> SharedSocket:
     if parts.scheme in ("rtsps", "https"):
         server = tls.wrap_socket(server, server_hostname=parts.hostname)
     server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return SharedSocket(server)
+    return SharedSocket(server, timeout_s)
 
 
 def _challenges(answer: bytes) -> list[Challenge]:

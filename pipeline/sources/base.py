@@ -74,10 +74,6 @@ class Source(Protocol):
         ...
 
 
-class UnauthorizedError(SourceError):
-    """The camera rejects the credentials."""
-
-
 class RefusedError(SourceError):
     """The server answers that it does not serve this stream."""
 

@@ -20,10 +20,10 @@ from av.video.stream import VideoStream
 from facegate.errors import ConfigError, SourceError, os_errors
 from facegate.pipeline.addresses import has_login, redact, suspicious, with_login
 from facegate.pipeline.config import CameraConfig
-from facegate.pipeline.login.digest import Challenge
+from facegate.pipeline.login.digest import Challenge, UnauthorizedError
 from facegate.pipeline.login.relay import LoginRelay, certificate_problem, offered_challenge
 from facegate.pipeline.records import Frame, FrameRef, Image
-from facegate.pipeline.sources.base import RefusedError, StreamInfo, UnauthorizedError, error_reason, hwaccel
+from facegate.pipeline.sources.base import RefusedError, StreamInfo, error_reason, hwaccel
 from facegate.pipeline.sources.decoder import Decoder
 from facegate.pipeline.sources.idle_decoding import DecodingMode, KeyframeOnlyMode
 from facegate.pipeline.sources.packet_reader import PacketReader, Packets

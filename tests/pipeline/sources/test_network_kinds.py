@@ -25,10 +25,11 @@ from facegate.demo.rtsp.session import Credentials
 from facegate.errors import ConfigError, SourceError
 from facegate.pipeline.cameras.probe import probe
 from facegate.pipeline.config import build_config
+from facegate.pipeline.login.digest import UnauthorizedError
 from facegate.pipeline.login.relay import LoginRelay, SharedSocket, offered_challenge
 from facegate.pipeline.observability.report import CameraState
 from facegate.pipeline.records import Frame
-from facegate.pipeline.sources.base import RefusedError, UnauthorizedError
+from facegate.pipeline.sources.base import RefusedError
 from facegate.pipeline.sources.factory import open_source
 from facegate.pipeline.sources.file import FileSource
 from facegate.pipeline.sources.network import NetworkSource

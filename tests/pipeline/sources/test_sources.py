@@ -21,7 +21,8 @@ from facegate.demo.rtsp.server import RtspServer
 from facegate.demo.rtsp.session import Credentials
 from facegate.errors import ConfigError, SourceError
 from facegate.pipeline.config import CameraConfig
-from facegate.pipeline.sources.base import Source, UnauthorizedError
+from facegate.pipeline.login.digest import UnauthorizedError
+from facegate.pipeline.sources.base import Source
 from facegate.pipeline.sources.factory import open_source
 from facegate.pipeline.sources.file import FileSource
 from facegate.pipeline.sources.network import NetworkSource
