@@ -55,9 +55,7 @@ def test_each_mode_has_its_own_threshold(day: int, night: int) -> None:
 
 
 def config(folder: Path | None) -> Any:
-    settings = (
-        {"target_recall": 0.99, "max_wait_s": 100} | ({} if folder is None else {"state": str(folder)})
-    )
+    settings = {"target_recall": 0.99, "max_wait_s": 100} | ({} if folder is None else {"state": str(folder)})
     return build_config({"cameras": [{"name": "cam", "source": "0", "gate": settings}]})
 
 
