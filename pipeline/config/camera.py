@@ -47,7 +47,7 @@ class CameraConfig(Section):
     network; packet loss then damages pictures."""
     verify: bool = False
     """``rtsps://`` and ``https://``: refuse a camera whose certificate is not valid for its address. By default the
-    connection is encrypted, and whoever answers is believed."""
+    connection is encrypted, and the camera's identity is not checked."""
     ca_file: Path | None = None
     """Certificates (PEM) that ``verify`` trusts, such as the camera's own; those of the system by default."""
     decoder: Literal["auto", "cpu", "cuda", "vaapi", "qsv"] = "auto"

@@ -67,7 +67,7 @@ class SharedSocket:
             self._sock.sendall(data)
 
     def end(self) -> None:
-        """End the connection, and wake whoever reads; its number stays taken, or they might read another's."""
+        """End the connection, and wake its reader; its descriptor stays open, or another might get its number."""
         with contextlib.suppress(OSError):
             socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
 

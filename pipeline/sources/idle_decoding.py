@@ -3,7 +3,7 @@
 Most scenes are idle most of the time, and decoding them is most of their cost. Packet sizes show when that changes:
 motion makes a packet larger than those before it. Until then only key frames are decoded; the packets since are
 held and decoded at once when one is an outlier (:class:`KeyframeOnlyMode`). Packets of periodic intra refresh are
-flagged as key frames and are no pictures alone; such a stream is known by that, and decoded whole. The main stream
+flagged as key frames and are no pictures alone; a stream is recognized by that, and decoded whole. The main stream
 of a camera with two streams is needed only while a face is present; until then nothing of it is decoded
 (:class:`OnDemandMode`).
 """

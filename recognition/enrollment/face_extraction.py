@@ -58,7 +58,7 @@ class FaceExtractor:
         if best is None:
             raise GalleryError(f"no face found in {source}: replace or remove the picture")
         if turns:
-            log.info("picture rotated: its face was not upright", picture=source, degrees=90 * turns)
+            log.info("picture rotated", picture=source, degrees=90 * turns, reason="its face was not upright")
         return msgspec.structs.replace(best, digest=digest, rotated=90 * turns)
 
     def _measured(self, image: Image, source: str) -> FaceSample | None:
