@@ -255,6 +255,8 @@ class Decoder:
             held.clear()
         elif action is PacketAction.DECODE_KEYFRAME:
             self.packets_idle += sum(not before.is_keyframe for before in held)
+            if held:  # or a key frame that is no picture alone would be completed from pictures before the gap
+                self._stream.codec_context.flush_buffers()
             held.clear()
         return action
 

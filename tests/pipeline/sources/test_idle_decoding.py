@@ -156,10 +156,13 @@ def kind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def seen(
     movie: Movie, is_idle: Callable[[], bool], **settings: object
 ) -> tuple[NetworkSource, list[tuple[float, float]]]:
-    """The source, and time and gray of its frames."""
+    """The source, and time and gray of its frames, which must be of one picture each."""
     with RtspServer(movie, playback=AT_ONCE) as server:
         source = OwnTime(AT_ONCE).watch(server.url, is_idle, **settings)
-        return source, [(frame.ref.pts_s, float(frame.image.mean())) for frame in source.frames(Event())]
+        frames = list(source.frames(Event()))
+    columns = [frame.image.mean(axis=(0, 2)).std() for frame in frames]
+    assert max(columns) < 2, "a part of an older picture is darker"
+    return source, [(frame.ref.pts_s, float(frame.image.mean())) for frame in frames]
 
 
 def test_an_idle_camera_shows_whole_pictures_in_order_at_least_once_per_key_frame(kind: tuple[str, Movie]) -> None:
