@@ -34,6 +34,8 @@ class OnvifCamera:
     stated_host: str = "127.0.0.1"
     """In the addresses that it states."""
     action: str = "ProbeMatches"
+    hides_clock: bool = False
+    """Wants a login also for its time."""
     asked: list[str] = field(default_factory=list)
     port: int = 0
 
@@ -44,7 +46,7 @@ class OnvifCamera:
         self.asked.append(name)
         sleep(self.delay_s)
         here = f"http://{self.stated_host}:{self.port}"
-        if name != "GetSystemDateAndTime" and not self._authorized(body):
+        if (self.hides_clock or name != "GetSystemDateAndTime") and not self._authorized(body):
             fault = "<s:Fault><s:Code><s:Value>s:Sender</s:Value><s:Subcode><s:Value>ter:NotAuthorized</s:Value>"
             return 400, fault + "</s:Subcode></s:Code></s:Fault>"
         token = re.search(r"ProfileToken>([^<]*)<", body)

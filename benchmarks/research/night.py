@@ -79,7 +79,7 @@ def main() -> None:
     print(f"y1, all pairs, FNMR at FMR {FMR:g}: color {missed:.3f}, both infrared with noise 12 {both:.3f}")
 
 
-def _similarity(units: np.ndarray, names: np.ndarray, index: int, unit: np.ndarray) -> tuple[float, float]:
+def _similarity(units: np.ndarray, names: list[str], index: int, unit: np.ndarray) -> tuple[float, float]:
     """Highest similarity to the person's other photographs, and to those of others."""
     similar = units @ unit
     own = (np.asarray(names) == names[index]) & (np.arange(len(units)) != index)

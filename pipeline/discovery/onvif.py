@@ -85,7 +85,12 @@ class OnvifDevice:
 
     def _read_clock(self) -> float | None:
         """Return the device's time minus this host's, seconds; ``None`` if it does not say."""
-        answer = self._call(self._url, DEVICE, "GetSystemDateAndTime", "", signed=False)
+        try:
+            answer = self._call(self._url, DEVICE, "GetSystemDateAndTime", "", signed=False)
+        except UnauthorizedError:  # the specification says that it needs no login, and not all devices know
+            if self._login is None:
+                raise
+            answer = self._call(self._url, DEVICE, "GetSystemDateAndTime", "")
         stated = next(iter(_all(answer, "UTCDateTime")), None)
         if stated is None:
             return None

@@ -12,6 +12,7 @@ from fractions import Fraction
 
 import av
 import cv2
+from av.sidedata.sidedata import SideData
 
 from facegate.pipeline.records import Image, contiguous
 
@@ -56,7 +57,7 @@ def to_rgb(picture: av.VideoFrame, pixel: Fraction | None, aspect: float | None)
         picture = picture.reformat(width=width, height=picture.height, format="rgb24")
     image = contiguous(picture.to_ndarray(format="rgb24"))
     matrix = picture.side_data.get("DISPLAYMATRIX")
-    return image if matrix is None else displayed(image, struct.unpack("=9i", bytes(matrix)))
+    return displayed(image, struct.unpack("=9i", bytes(matrix))) if isinstance(matrix, SideData) else image
 
 
 def displayed(image: Image, matrix: Sequence[int]) -> Image:

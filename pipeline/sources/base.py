@@ -48,8 +48,11 @@ class Source(Protocol):
     live: bool
     """Live sources keep the newest frame and count what is overwritten; files lose nothing. What is behind a URL is
     known from the first frame on; until then it counts as live."""
-    reconnectable: bool
-    """Whether to reconnect after it ended; as for ``live``."""
+
+    @property
+    def reconnectable(self) -> bool:
+        """Whether to reconnect after it ended; as for ``live``."""
+        ...
 
     @property
     def packets_skipped(self) -> int:

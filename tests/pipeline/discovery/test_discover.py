@@ -76,10 +76,10 @@ def test_three_devices_are_listed_in_time_and_what_is_written_runs(streams: Stre
         frames.close()  # type: ignore[attr-defined]
 
 
-def test_a_device_that_states_another_address_is_asked_where_it_answers(
+def test_a_device_that_states_another_address_and_hides_its_clock_is_asked_where_it_answers(
     streams: Streams,
 ) -> None:
-    camera = OnvifCamera(streams, stated_host="192.168.77.9")
+    camera = OnvifCamera(streams, stated_host="192.168.77.9", hides_clock=True)
     with camera.serving() as address:
         (found,) = discover([address], LOGIN, 5.0, multicast=[])
     assert found.problem is None and found.main is not None and found.main.url == streams["main"][2]
