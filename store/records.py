@@ -21,7 +21,7 @@ class VisitUpdate(msgspec.Struct, frozen=True):
     seen: float | None = msgspec.field(default=None, name="seen_at")
     """Unix time (UTC) of arrival of the first shot's frame."""
     event: str = ""
-    """``ended``: no shot follows."""
+    """``ended``: no shot follows; ``changed``: another name, perhaps after the end."""
 
 
 class StoredShot(msgspec.Struct, frozen=True):
@@ -64,8 +64,26 @@ class StoredVisit(msgspec.Struct, frozen=True):
     margin: float | None
     fpir: float | None
     ended: bool
+    corrected: float | None
+    """Unix time at which somebody corrected the name; ``None`` for the recognizer's decision."""
     revision: int
     """Number of its last change; increases with every change of any visit."""
+
+
+class VisitClip(msgspec.Struct, frozen=True, eq=False):
+    """Seconds of video around a visit."""
+
+    visit: str
+    camera: str
+    began: float
+    """Unix time (UTC) of the first packet."""
+    offset_s: float
+    """Seconds from the first packet, which holds a key picture, to the time that was asked for."""
+    seconds: float
+    codec: str
+    """FFmpeg's name of the codec."""
+    mp4: bytes
+    """Fragmented MP4 without sound; empty in lists."""
 
 
 class FaceOutcome(msgspec.Struct, frozen=True, array_like=True):

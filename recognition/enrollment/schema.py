@@ -77,6 +77,25 @@ CREATE UNIQUE INDEX people_by_key ON people (key) WHERE key != ''
 """
 """Unique keys of names; existing rows get theirs when the file is opened."""
 
+_CORRECTIONS = """
+CREATE TABLE corrections (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    visit TEXT NOT NULL,
+    at REAL NOT NULL,
+    person INTEGER REFERENCES people ON DELETE CASCADE,
+    before INTEGER REFERENCES people ON DELETE SET NULL,
+    denied INTEGER NOT NULL,
+    digest TEXT
+) STRICT;
+CREATE INDEX corrections_by_visit ON corrections (visit);
+CREATE INDEX corrections_by_person ON corrections (person);
+CREATE INDEX corrections_by_before ON corrections (before)
+"""
+"""Corrections of visits by people: ``person``, or nobody known where ``denied``."""
+
+_POSES = "ALTER TABLE pictures ADD COLUMN pose TEXT"
+"""``front``, ``left`` or ``right``; unknown for pictures enrolled before."""
+
 
 class GalleryFile(Database):
     """A connection to the file; its owner closes it. For one thread at a time."""
@@ -84,7 +103,7 @@ class GalleryFile(Database):
     what = "gallery"
     remedy = "'facegate gallery add {path} FOLDER' creates one"
     application = APPLICATION
-    steps = (_SCHEMA, _NAME_KEYS)
+    steps = (_SCHEMA, _NAME_KEYS, _CORRECTIONS, _POSES)
     pragmas = (
         "synchronous=FULL",  # enrollment is rare and manual
         "foreign_keys=ON",

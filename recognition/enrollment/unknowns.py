@@ -7,7 +7,7 @@ between never joins two people. A person may therefore have several clusters.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -99,6 +99,14 @@ class UnknownStore(GalleryFile):
             return 0
         with self._transaction():
             return self._db.execute("DELETE FROM unknowns WHERE id <= ?", (old,)).rowcount
+
+    def forget_before(self, oldest: Mapping[str, float]) -> int:
+        """Delete faces that are older than their camera keeps them, Unix times; return how many."""
+        with self._transaction():
+            return sum(
+                self._db.execute("DELETE FROM unknowns WHERE camera = ? AND seen < ?", limit).rowcount
+                for limit in oldest.items()
+            )
 
     def forget(self, rows: Sequence[int]) -> None:
         """Delete unknown faces."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +45,7 @@ class Gallery:
         templates: Floats,
         negatives: Floats | None = None,
         whose: NDArray[np.int64] | None = None,
+        corrections: Mapping[str, str | None] | None = None,
     ) -> None:
         """Create from templates.
 
@@ -51,7 +54,9 @@ class Gallery:
             templates: ``(P, D)`` of unit length.
             negatives: ``(M, D)`` faces of people who were mistaken for somebody in the gallery.
             whose: ``(M,)`` for whom: indices into ``names``.
+            corrections: who corrected visits were, by visit: a name, or ``None`` for somebody unknown.
         """
+        self.corrections = corrections or {}
         self.names = names
         self.templates = templates
         self._nearest = NearestNeighbors(templates)
@@ -59,7 +64,7 @@ class Gallery:
         self._whose = np.empty(0, np.int64) if whose is None else whose
 
     @classmethod
-    def of(cls, embedded: Embedded) -> Gallery:
+    def of(cls, embedded: Embedded, corrections: Mapping[str, str | None] | None = None) -> Gallery:
         """Compute quality-weighted templates of all people with a picture."""
         positive = ~embedded.negative & embedded.used
         present = np.unique(embedded.people[positive])
@@ -74,6 +79,7 @@ class Gallery:
             unit(sums),
             embedded.vectors[against],
             place[embedded.people[against]],
+            corrections,
         )
 
     def match(self, embedding: Floats, rule: DecisionRule) -> Match:

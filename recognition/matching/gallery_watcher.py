@@ -138,7 +138,7 @@ class GalleryWatcher(BackgroundThread):
 
     def _load(self, progress: Progress = lambda done, total: None) -> Gallery:
         self._enroller.embed_missing(progress)
-        return Gallery.of(self._people.embedded(self._embedder.version))
+        return Gallery.of(self._people.embedded(self._embedder.version), self._people.corrections())
 
 
 def _kept(folder: Path, embedder: Embedder, cache: Path) -> Path:

@@ -36,6 +36,8 @@ class VisitEvent(msgspec.Struct, frozen=True):
     """Unix time (UTC) of arrival of the first shot's frame, by the gate's clock."""
     before: str | None = None
     """For ``changed``: the previous name, if that person is still enrolled."""
+    corrected: bool = False
+    """Whether somebody has corrected the name; ``changed`` may then follow ``ended``."""
     id: str = ""
     """Unique id of the event, the same in duplicate deliveries."""
 
@@ -72,6 +74,8 @@ class VisitState(msgspec.Struct, eq=False):
     """Number of name changes caused by changes of the gallery."""
     over: bool = False
     """The gate has reported the end of the track."""
+    own: Match | None = None
+    """The worker's decision, where a person has corrected it; ``best`` is then the correction."""
     removed: bool = False
     """Its name was removed from the gallery: its face is not stored as an unknown one."""
 
@@ -115,5 +119,6 @@ def event_of(event: Kind, state: VisitState, cause: str, before: str | None = No
         last_pts_s=round(state.last_pts_s, 3),
         seen_at=state.seen_at,
         before=before,
+        corrected=state.own is not None,
         id=f"{state.visit}/{event}/{cause}",
     )

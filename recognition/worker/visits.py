@@ -135,6 +135,9 @@ class Visits:
             visit.due = now + self._timeout_s(state.run_id)
         else:
             visit.due = max(visit.due, now + LATE_SHOT_GRACE_S)
+        if state.own is not None:
+            self._touched[state.key] = None
+            return events
         # The single match counts too: the mean of good and bad shots may be worse than the good one.
         together = self._gallery().match(unit(total), self._rule)
         before = state.best
@@ -161,7 +164,7 @@ class Visits:
         state.shots += 1
         state.last_pts_s = max(state.last_pts_s, header.pts_s)
         self._touched[state.key] = None
-        if state.best.name is not None or alone.name is None or state.removed:
+        if state.best.name is not None or alone.name is None or state.removed or state.own is not None:
             return []
         # The visit is over, but its name is still worth publishing.
         state.best, state.opening = alone, state.opening + 1
@@ -233,16 +236,40 @@ class Visits:
         gallery = self._gallery()
         if gallery is self._matched:
             return []
+        events = self._correct(gallery)
         names = frozenset(gallery.names)
         for key, state in self._ended.items():
-            if state.best.name is not None and state.best.name not in names:
+            if state.own is None and state.best.name is not None and state.best.name not in names:
                 state.best = msgspec.structs.replace(state.best, name=None)
                 state.removed = True
                 self._touched[key] = None
         stale = [visit for visit in self._open.values() if visit.gallery is not gallery]
         if len(stale) <= MAX_REMATCHED:
             self._matched = gallery
-        return [event for visit in stale[:MAX_REMATCHED] for event in self._rematch(visit)]
+        return events + [event for visit in stale[:MAX_REMATCHED] for event in self._rematch(visit)]
+
+    def _correct(self, gallery: Gallery) -> list[VisitEvent]:
+        """Apply corrections that are new, and take those back that were undone; return the events."""
+        events = []
+        for state in [*(visit.state for visit in self._open.values()), *self._ended.values()]:
+            before = state.best.name
+            if state.visit in gallery.corrections:
+                name = gallery.corrections[state.visit]
+                if state.own is not None and name == before:
+                    continue
+                state.own = state.own or state.best
+                state.best = msgspec.structs.replace(state.best, name=name)
+            elif state.own is not None:
+                stays = state.own.name in gallery.names
+                state.best, state.own = state.own if stays else msgspec.structs.replace(state.own, name=None), None
+            else:
+                continue
+            state.corrections += 1
+            self._touched[state.key] = None
+            if state.best.name != before:
+                known = before if before in gallery.names else None
+                events.append(event_of("changed", state, f"correction-{state.corrections}", known))
+        return events
 
     def finish(self, now: float = 0.0) -> list[VisitEvent]:
         """End all visits; those with live tracks resume if the worker is restarted in time."""
@@ -308,6 +335,8 @@ class Visits:
         if visit.gallery is gallery:
             return []
         visit.gallery = gallery
+        if state.own is not None:
+            return []
         vectors = [unit(unpack(state.sum)), unpack(state.single)]
         length = gallery.templates.shape[1]
         if gallery.names and any(len(vector) != length for vector in vectors):  # of another model
