@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from facegate.console.event_bus import EventBus
 from facegate.console.metrics import ConsoleCollector
+from facegate.console.people.search import SearchService
 from facegate.console.people.service import EnrollmentService
 from facegate.console.processes.config_file import ConfigFile
 from facegate.console.processes.supervisor import ConsoleFolder, RecognizerSettings, Supervisor
@@ -122,6 +123,9 @@ def serve(options: ServeOptions) -> None:
             Supervisor(ConfigFile(options.config), folder, recognizer, broker.publish)
         )
         scoring = opened.enter_context(ScoringService(lambda: supervisor.running().config))
+        search = opened.enter_context(
+            SearchService(people, folder.data, folder.store, enabled=recognizer.templates)
+        )
         console = ConsoleState(
             folder=folder,
             supervisor=supervisor,
@@ -130,6 +134,7 @@ def serve(options: ServeOptions) -> None:
             broker=broker,
             people=people,
             scoring=scoring,
+            search=search,
             tuner=Tuner(folder.recordings, recognizer.gallery, people.recognition),
             limits=options.limits,
             throttle=LoginThrottle(),

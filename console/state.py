@@ -10,6 +10,7 @@ import msgspec
 
 from facegate.console.event_bus import EventBus
 from facegate.console.metrics import Requests
+from facegate.console.people.search import SearchService
 from facegate.console.people.service import EnrollmentService
 from facegate.console.processes.gate_client import GateUnreachableError
 from facegate.console.processes.supervisor import ConsoleFolder, Supervisor
@@ -38,6 +39,7 @@ class ConsoleState(msgspec.Struct, frozen=True):
     broker: EventBus
     people: EnrollmentService
     scoring: ScoringService
+    search: SearchService
     tuner: Tuner
     limits: RetentionLimits
     throttle: LoginThrottle

@@ -80,6 +80,36 @@ CREATE INDEX visits_open ON visits (id) WHERE NOT ended
 """
 """Tombstones: late data of an erased visit is refused."""
 
+_TEMPLATES = """
+CREATE TABLE templates (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    visit INTEGER NOT NULL REFERENCES visits ON DELETE CASCADE,
+    recognizer TEXT NOT NULL,
+    vector BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX templates_by_visit ON templates (visit);
+CREATE INDEX templates_by_recognizer ON templates (recognizer, visit);
+CREATE TABLE template_index (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    through INTEGER NOT NULL,
+    generation INTEGER NOT NULL
+) STRICT;
+INSERT INTO template_index VALUES (1, 0, random());
+CREATE TABLE removed_templates (
+    id INTEGER PRIMARY KEY
+) STRICT;
+CREATE TRIGGER template_removed AFTER DELETE ON templates
+WHEN OLD.id <= (SELECT through FROM template_index)
+BEGIN
+    INSERT OR IGNORE INTO removed_templates VALUES (OLD.id);
+END
+"""
+"""One template per visit. Files of an index hold those up to ``through`` too; removed ones must leave them.
+
+The generation changes when the file is replaced by a backup, in which ids may mean other templates.
+"""
+NEW_GENERATION = "UPDATE template_index SET generation = random()"
+
 
 class StoreFile(Database):
     """A connection to the store. For one thread at a time."""
@@ -87,7 +117,7 @@ class StoreFile(Database):
     what = "store"
     remedy = "'facegate run ... --data FOLDER' or 'facegate serve' creates one"
     application = 0x66675354
-    steps = (_FIRST, _PIECES, _ERASED)
+    steps = (_FIRST, _PIECES, _ERASED, _TEMPLATES)
     pragmas = ("synchronous=NORMAL", "foreign_keys=ON", "secure_delete=ON")
     failure = StoreError
 

@@ -11,7 +11,7 @@ import msgspec
 from facegate.errors import DeliveryError, StoreError
 from facegate.sinks import wire
 from facegate.sinks.wire import EncodedShot
-from facegate.store.records import TrackRecord, VisitUpdate
+from facegate.store.records import TrackRecord, VisitTemplate, VisitUpdate
 from facegate.store.schema import StoreFile
 
 SHADOW = "shadow"
@@ -81,6 +81,35 @@ class StoreWriter(StoreFile):
                     ),
                 )
                 self._db.execute("UPDATE shots SET name = ? WHERE visit = ?", (item.name, item.visit))
+
+    def put_templates(self, templates: Sequence[VisitTemplate]) -> None:
+        """Store templates, replacing earlier ones of their visits; those of visits not stored are ignored.
+
+        Raises:
+            StoreError: the file cannot be written; nothing was.
+        """
+        with self._transaction():
+            for each in templates:
+                # Under a new id: an index never has to change a template that it has.
+                self._db.execute(
+                    "DELETE FROM templates WHERE visit = (SELECT id FROM visits WHERE visit = ?)", (each.visit,)
+                )
+                self._db.execute(
+                    "INSERT INTO templates (visit, recognizer, vector) SELECT id, ?, ? FROM visits WHERE visit = ?",
+                    (each.recognizer, each.vector, each.visit),
+                )
+
+    def delete_templates(self) -> int:
+        """Delete all templates; return how many there were.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        with self._transaction():
+            count = self._db.execute("DELETE FROM templates").rowcount
+        with self._errors():
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nothing may remain in the write-ahead log
+        return count
 
     def _make_visit(self, visit: str, camera: str, track_id: int, seen: float) -> None:
         self._db.execute(

@@ -15,6 +15,7 @@ from facegate.detectors.align import CROP_SIZE
 from facegate.errors import GalleryError
 from facegate.maintenance.erasure import erase_person
 from facegate.pipeline.images import decode_image, encode_jpeg
+from facegate.pipeline.records import Floats
 from facegate.recognition.enrollment.checks import Fault
 from facegate.recognition.enrollment.enroller import Enroller, PictureFile
 from facegate.recognition.enrollment.face_extraction import FaceExtractor
@@ -22,7 +23,7 @@ from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.names import person_name
 from facegate.recognition.enrollment.records import Erased, FaceSample, Person, Picture
 from facegate.recognition.enrollment.unknowns import UnknownCluster, UnknownStore, enroll_cluster
-from facegate.recognition.loading import Recognition, load_recognition
+from facegate.recognition.loading import Recognition, load_recognition, person_template
 from facegate.recognition.matching.decision_rule import DEFAULT_FPIR
 
 
@@ -156,6 +157,27 @@ class EnrollmentService:
             raise GalleryError(f"there is no unknown visitor {cluster}; reload the page")
         with self._lock, UnknownStore(self._path) as unknowns:
             unknowns.forget(rows)
+
+    def template(self, name: str) -> Floats:
+        """Template ``(D,)`` of a person.
+
+        Raises:
+            GalleryError: the person is not enrolled, or has no usable picture.
+        """
+        parts = self._loaded()
+        with self._lock:
+            return person_template(self._path, parts, name)
+
+    def extract(self, content: bytes, source: str) -> FaceSample:
+        """Extract the largest face of a picture.
+
+        Raises:
+            SourceError: not a picture, or too large.
+            GalleryError: no face found.
+        """
+        pixels_of(source, content)
+        with self._lock:
+            return self._extract(content, source)
 
     def recognition(self) -> Recognition:
         """The recognizer, as used by the worker; loaded at the first call."""

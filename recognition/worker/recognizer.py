@@ -20,8 +20,11 @@ from facegate.recognition.matching.gallery import Gallery, Match
 from facegate.recognition.worker.metrics import WorkerMetrics
 from facegate.recognition.worker.name_changes import vanished
 from facegate.recognition.worker.open_visits import Kept, OpenVisits
+from facegate.recognition.worker.template_entries import template_entry
+from facegate.recognition.worker.visit_state import VisitState
 from facegate.recognition.worker.visits import VisitEvent, VisitKey, Visits, visit_key
 from facegate.sinks import wire
+from facegate.sinks.wire import EncodedShot
 
 MAX_REMEMBERED_SHOTS = 10_000
 """Number of shot ids remembered to detect duplicates."""
@@ -66,6 +69,7 @@ class Recognizer:
         unknowns: UnknownStore | None = None,
         on_events: Callable[[Sequence[VisitEvent]], None] | None = None,
         *,
+        on_templates: Callable[[Sequence[EncodedShot]], None] | None = None,
         visits: tuple[OpenVisits, Kept] | None = None,
         written: Collection[str] = (),
         renamed: Callable[[Mapping[str, str | None]], None] = lambda names: None,
@@ -79,6 +83,7 @@ class Recognizer:
             output: receives the lines.
             unknowns: stores the best face of visits without a name; its owner closes it.
             on_events: publishes visit events.
+            on_templates: stores the templates of visits that have new shots.
             visits: file of open visits, and the state that an earlier process left there.
             written: ids of events that an earlier process has written to ``output``.
             renamed: called with names no longer in the gallery, and their new names or ``None``.
@@ -98,6 +103,9 @@ class Recognizer:
         self._output = output
         self._unknowns = unknowns
         self._publish_events = on_events
+        self._store_templates = on_templates
+        self._templates: dict[VisitKey, int] = {}
+        """Number of shots in the last template of each open visit."""
         self._best: dict[VisitKey, _BestFace] = {}
         self._seen: OrderedDict[str, wire.Ack] = OrderedDict()
         self.results = 0
@@ -230,7 +238,8 @@ class Recognizer:
     def _save_and_publish(self, lines: Sequence[ShotResult | VisitEvent]) -> None:
         """Save changes, then publish them: after a crash in between, the next process publishes them."""
         events = [line for line in lines if isinstance(line, VisitEvent)]
-        self._keep(lambda file: file.save(self._visits.touched(), events))
+        changes = self._visits.touched()
+        self._keep(lambda file: file.save(changes, events))
         for event in events:
             self.metrics.visit_events.labels(event.event).inc()
             if event.event == "ended":
@@ -242,6 +251,20 @@ class Recognizer:
                 self.metrics.shots.labels("unknown" if line.name is None else "named").inc()
                 self.metrics.duration.observe(line.latency_ms / 1000)
         self._publish(lines)
+        self._put_templates(changes)
+
+    def _put_templates(self, changes: Sequence[tuple[VisitState, bool]]) -> None:
+        """Store the templates of visits with new shots; after their events, which make the visits known."""
+        if self._store_templates is None:
+            return
+        new = [state for state, _ in changes if state.sum and self._templates.get(state.key) != state.shots]
+        if new:
+            self._store_templates([template_entry(state, self._recognizer) for state in new])
+        for state, opened in changes:
+            if opened:
+                self._templates[state.key] = state.shots
+            else:
+                self._templates.pop(state.key, None)
 
     def _publish(self, lines: Sequence[ShotResult | VisitEvent], written: Collection[str] = ()) -> None:
         for line in lines:
@@ -259,7 +282,6 @@ class Recognizer:
     def _keep(self, change: Callable[[OpenVisits], None]) -> None:
         """Update the visits file; a full disk only affects what the next process can resume."""
         if self._file is None:
-            self._visits.touched()
             return
         try:
             change(self._file)

@@ -141,6 +141,7 @@ export async function visitDialog(visit) {
         h("img", { src: at(`api/v1/shots/${shot.shot_id}/crop.jpg`), alt: `Shot ${shot.rank}` }),
         h("figcaption", {}, `${shot.quality.value} · ${words(shot.reason)}`,
           shot.reasons?.advice ? [h("br"), h("span", { class: "soft" }, shot.reasons.advice)] : "")))),
+      known ? h("p", {}, h("a", { href: at(`search?visit=${encodeURIComponent(known.visit)}`) }, "Find this face in other visits")) : null,
       best ? actions(known, best, close) : null,
       h("h3", {}, "Scored, not sent"),
       shown.length

@@ -23,6 +23,7 @@ from facegate.cli.commands.probe import probe_command
 from facegate.cli.commands.recognize import recognize
 from facegate.cli.commands.replay import replay
 from facegate.cli.commands.run import run
+from facegate.cli.commands.search import search
 from facegate.cli.commands.serve import serve
 from facegate.cli.commands.spool import app as spool_app
 from facegate.cli.commands.try_source import try_source
@@ -45,6 +46,7 @@ for command in (
     serve,
     run,
     recognize,
+    search,
     score,
     evaluate,
     calibrate,

@@ -20,6 +20,7 @@ from facegate.cli.options import (
     FpirOption,
     MetricsOption,
     SettingDefault,
+    TemplatesOption,
 )
 from facegate.cli.signals import Interrupt, end_at_once_while_loading
 from facegate.errors import ConfigError, os_errors
@@ -92,6 +93,7 @@ def recognize(  # noqa: PLR0915
             "--allow-insecure", help="Allow --publish to other hosts without encryption, on a network you trust."
         ),
     ] = False,
+    templates: TemplatesOption = True,
     metrics: MetricsOption = None,
     detector: DetectorOption = DetectorKind.AUTO,
     detector_path: DetectorPathOption = None,
@@ -180,6 +182,7 @@ def recognize(  # noqa: PLR0915
             out,
             unknowns,
             places.publish,
+            on_templates=places.put_templates if templates and places.has_store else None,
             visits=(visits, kept),
             written=_written(output) if kept.untold else (),
             renamed=lambda names: places.rename(lambda name: names.get(name, name)),

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from facegate.cli.options import CardOption, EmbedderOption, FpirOption, MetricsOption
+from facegate.cli.options import CardOption, EmbedderOption, FpirOption, MetricsOption, TemplatesOption
 from facegate.cli.signals import end_at_once_while_loading
 from facegate.errors import ConfigError
 
@@ -40,6 +40,7 @@ def serve(
     max_mb: Annotated[
         int, typer.Option(min=10, help="Maximum size of the store and of the recordings in MB, each.")
     ] = 10_000,
+    templates: TemplatesOption = True,
     demo: Annotated[bool, typer.Option("--demo", help="Add the demonstration camera.")] = False,
     host: Annotated[
         list[str] | None,
@@ -130,7 +131,7 @@ def serve(
                 config=path,
                 data=folder.data,
                 listen=listen,
-                recognizer=RecognizerSettings(people, embedder, card, fpir, worker_key),
+                recognizer=RecognizerSettings(people, embedder, card, fpir, worker_key, templates),
                 limits=RetentionLimits(days, max_mb),
                 hosts=tuple(host or ()),
                 metrics=metrics,
