@@ -13,12 +13,12 @@ import msgspec
 from facegate.errors import FacegateError, os_errors
 from facegate.maintenance.backups import FOLDER, PART, automatic, exclusive
 from facegate.maintenance.files import DAMAGED
-from facegate.recognition.embedders import Embedder, recognizer_id
-from facegate.recognition.enrollment.erasure import check_places, erase_everywhere, matcher
+from facegate.recognition.embedders import Embedder
+from facegate.recognition.enrollment.erasure import check_places, erase_everywhere, erase_from_spool, face_matcher
 from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.names import name_key
 from facegate.recognition.enrollment.records import Erased
-from facegate.recognition.enrollment.stored_visits import FaceMatcher, erase_named
+from facegate.recognition.enrollment.stored_visits import FaceMatcher, erase_named, spools_of
 from facegate.recognition.enrollment.unknowns import UnknownStore
 
 
@@ -64,7 +64,7 @@ def erase_person(
     check_places(spools, results, data)
     found = read_identity(gallery, name)
     with GalleryStore(gallery) as people:
-        faces = FaceMatcher(recognizer_id(embedder), matcher(people, name, embedder, embedder.threshold))
+        faces = face_matcher(people, name, embedder, embedder.threshold)
     beside = [gallery.absolute().parent, *([] if data is None else [data.absolute()])]
     folders = [folder / FOLDER for folder in dict.fromkeys(beside)]
     with ExitStack() as held:
@@ -106,7 +106,7 @@ def erase_in_backups(
     Args:
         folders: folders of automatic backups.
         person: the person to erase.
-        faces: tells which visits without a name are the person's.
+        faces: tells which faces are the person's.
 
     Returns:
         The number of backups with the person by folder, and the keys of the person's former names that nobody
@@ -162,6 +162,8 @@ def _erase_in_backup(backup: Path, people: Set[str], names: Set[str], faces: Fac
             unknowns.forget_all()
     if store.is_file():
         found += erase_named(store, names, faces)
+    for spool in spools_of(backup):
+        found += erase_from_spool(spool, names, faces)
     return found
 
 

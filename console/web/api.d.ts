@@ -280,6 +280,26 @@ export interface ScoredOut {
   crop: string;
 }
 
+export interface SearchHitOut {
+  visit: VisitOut;
+  similarity: number;
+  fpir: number | null;
+}
+
+export interface SearchOut {
+  searched: number;
+  fpir: number | null;
+  min_similarity: number;
+  complete: boolean;
+  hits: Array<SearchHitOut>;
+}
+
+export interface SearchStateOut {
+  enabled: boolean;
+  embedded: number;
+  to_embed: number;
+}
+
 export interface SessionOut {
   needed: boolean;
   name: string | null;

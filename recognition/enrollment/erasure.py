@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Collection, Iterator, Sequence, Set
+from collections.abc import Collection, Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -66,24 +66,30 @@ def erase_everywhere(
         spools = [*spools, *(path for path in spools_of(data) if path not in spools)]
     with GalleryStore(gallery) as people:
         keys = {name_key(name), *former}
-        shows = matcher(people, name, embedder, min_similarity)
+        matcher = face_matcher(people, name, embedder, min_similarity)
         if data is not None:
-            erased += erase_stored(data, keys, FaceMatcher(recognizer_id(embedder), shows))
+            erased += erase_stored(data, keys, matcher)
         for path in spools:
-            erased.append(Erased(str(path), _from_spool(path, keys, embedder, shows), "pending entries"))
+            erased.append(Erased(str(path), erase_from_spool(path, keys, matcher), "pending entries"))
         for path in results:
             erased.append(Erased(str(path), _from_results(path, keys), "lines"))
         with UnknownStore(gallery) as unknowns:
             rows, vectors = unknowns.vectors(embedder)
-            found = [row for row, own in zip(rows, shows(vectors), strict=True) if own]
+            found = [row for row, own in zip(rows, matcher.shows(vectors), strict=True) if own]
             unknowns.forget(found)
         erased.append(Erased(str(gallery), len(found), "unknown faces"))
         erased.append(Erased(str(gallery), people.remove(name), "pictures"))
     return erased
 
 
-def matcher(people: GalleryStore, name: str, embedder: Embedder, min_similarity: float) -> Callable[[Floats], Any]:
-    """Function that returns a mask ``(N,)`` of the embeddings ``(N, D)`` that show a person of a gallery.
+def face_matcher(people: GalleryStore, name: str, embedder: Embedder, min_similarity: float) -> FaceMatcher:
+    """Build the matcher of a person in a gallery.
+
+    Args:
+        people: the gallery.
+        name: the person.
+        embedder: computes embeddings.
+        min_similarity: similarity from which two faces are one person.
 
     Raises:
         GalleryError: the person is not enrolled.
@@ -96,7 +102,7 @@ def matcher(people: GalleryStore, name: str, embedder: Embedder, min_similarity:
             return np.zeros(len(vectors), bool)
         return (vectors @ templates.T).max(1) >= min_similarity
 
-    return shows
+    return FaceMatcher(embedder, shows)
 
 
 def check_places(spools: Sequence[Path], results: Sequence[Path], data: Path | None) -> None:
@@ -111,8 +117,19 @@ def check_places(spools: Sequence[Path], results: Sequence[Path], data: Path | N
     check_data(data)
 
 
-def _from_spool(path: Path, keys: Set[str], embedder: Embedder, shows: Callable[[Floats], Any]) -> int:
+def erase_from_spool(path: Path, keys: Set[str], matcher: FaceMatcher) -> int:
+    """Delete the pending shots, templates and events of a person; return their number.
+
+    Args:
+        path: file of a spool.
+        keys: keys of the person's names, see :func:`name_key`.
+        matcher: tells which faces are the person's.
+
+    Raises:
+        DeliveryError: not a spool, or not writable.
+    """
     spool = Spool(path)
+    embedder, shows = matcher.embedder, matcher.shows
     try:
         count = 0
         for dead in (False, True):

@@ -11,6 +11,7 @@ import msgspec
 from facegate.errors import FacegateError, GalleryError, os_errors, os_reason
 from facegate.pipeline.recording.record import SUFFIX
 from facegate.pipeline.records import Floats
+from facegate.recognition.embedders import Embedder, recognizer_id
 from facegate.recognition.enrollment.names import name_key
 from facegate.recognition.enrollment.records import Erased
 from facegate.recognition.search.template_index import FOLDER as INDEX_FOLDER
@@ -72,9 +73,9 @@ def _spellings(store: StoreWriter, keys: Set[str]) -> list[str]:
 
 
 class FaceMatcher(msgspec.Struct, frozen=True):
-    """Tells which templates of a recognizer show a person."""
+    """Tells which faces show a person."""
 
-    recognizer: str
+    embedder: Embedder
     shows: Callable[[Floats], Any]
     """Returns the mask ``(N,)`` for embeddings ``(N, D)``."""
 
@@ -87,7 +88,7 @@ class FaceMatcher(msgspec.Struct, frozen=True):
         found, row = set(), 0
         with TemplateReader(path) as store:
             while True:
-                ids, templates = store.after(self.recognizer, row, PAGE)
+                ids, templates = store.after(recognizer_id(self.embedder), row, PAGE)
                 if not len(ids):
                     return found
                 row = int(ids[-1])

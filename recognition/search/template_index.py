@@ -1,8 +1,9 @@
 """The index of a store's templates: nearest templates of a probe.
 
 The store is the truth, and the index is derived from it. Up to ``MAX_EXACT`` templates are compared exactly;
-beyond, codes give candidates. Codes of each ``SEGMENT_ROWS`` templates are a segment, whose file never changes; those
-of newer templates are made again when the index is opened. A missing or damaged file is made again from the store.
+beyond, codes give candidates. Codes of each ``SEGMENT_ROWS`` templates are a segment, whose file never changes;
+those of newer templates are made again when the index is opened. A missing or damaged file is made again from the
+store.
 
 A removed template must not stay in a file either: the store lists the removed ones that files may hold, and the
 segments with them are made again.
