@@ -33,7 +33,7 @@ TIME_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 
 def search(
     photo: Annotated[
-        Path | None, typer.Argument(metavar="[PHOTO]", help="Picture file with one face.", show_default=False)
+        Path | None, typer.Argument(metavar="PHOTO", help="Picture file with one face.", show_default=False)
     ] = None,
     visit: Annotated[
         str | None,
