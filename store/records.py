@@ -23,6 +23,10 @@ class VisitUpdate(msgspec.Struct, frozen=True):
     """Unix time (UTC) of arrival of the first shot's frame."""
     event: str = ""
     """``ended``: no shot follows."""
+    unknown_id: int | None = None
+    seen_before: int | None = None
+    first_seen: float | None = None
+    """The unknown visitor: its number, earlier visits, and Unix time of the first one."""
 
 
 class VisitTemplate(msgspec.Struct, frozen=True):
@@ -87,6 +91,12 @@ class StoredVisit(msgspec.Struct, frozen=True):
     ended: bool
     revision: int
     """Number of its last change; increases with every change of any visit."""
+    unknown_id: int | None = None
+    """Number of an unknown visitor, the same in all visits."""
+    seen_before: int | None = None
+    """Number of its earlier visits."""
+    first_seen: float | None = None
+    """Unix time (UTC) of its first visit."""
 
 
 class FaceOutcome(msgspec.Struct, frozen=True, array_like=True):

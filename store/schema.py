@@ -108,6 +108,12 @@ END
 
 The generation changes when the file is replaced by a backup, in which ids may mean other templates.
 """
+_STRANGERS = """
+ALTER TABLE visits ADD COLUMN unknown_id INTEGER;
+ALTER TABLE visits ADD COLUMN seen_before INTEGER;
+ALTER TABLE visits ADD COLUMN first_seen REAL;
+CREATE INDEX visits_by_unknown_id ON visits (unknown_id) WHERE unknown_id IS NOT NULL
+"""
 NEW_GENERATION = "UPDATE template_index SET generation = random()"
 
 
@@ -117,7 +123,7 @@ class StoreFile(Database):
     what = "store"
     remedy = "'facegate run ... --data FOLDER' or 'facegate serve' creates one"
     application = 0x66675354
-    steps = (_FIRST, _PIECES, _ERASED, _TEMPLATES)
+    steps = (_FIRST, _PIECES, _ERASED, _TEMPLATES, _STRANGERS)
     pragmas = ("synchronous=NORMAL", "foreign_keys=ON", "secure_delete=ON")
     failure = StoreError
 

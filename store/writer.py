@@ -15,6 +15,7 @@ from facegate.store.records import TrackRecord, VisitTemplate, VisitUpdate
 from facegate.store.schema import StoreFile
 
 SHADOW = "shadow"
+_UNNAMED = "SELECT visit FROM visits WHERE name IS NULL AND "
 
 
 def visit_id(run_id: str, camera: str, track_id: int) -> str:
@@ -74,9 +75,10 @@ class StoreWriter(StoreFile):
                 self._make_visit(item.visit, item.camera, item.track_id, seen)
                 self._db.execute(
                     "UPDATE visits SET answered = 1, name = ?, similarity = ?, margin = ?, fpir = ?, "
-                    "ended = ?, revision = ? WHERE visit = ?",
+                    "ended = ?, unknown_id = ?, seen_before = ?, first_seen = ?, revision = ? WHERE visit = ?",
                     (
                         *(item.name, item.similarity, item.margin, item.fpir, item.event == "ended"),
+                        *(item.unknown_id, item.seen_before, item.first_seen),
                         *(self._next_revision(), item.visit),
                     ),
                 )
@@ -142,6 +144,40 @@ class StoreWriter(StoreFile):
             self._db.execute(
                 "PRAGMA wal_checkpoint(TRUNCATE)"
             )  # the old name must not remain in the write-ahead log
+
+    def name_visits(self, visits: Iterable[str], unknown_id: int | None, name: str) -> None:
+        """Name visits without a name: those given, and those of an unknown visitor.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        with self._transaction():
+            revision = self._next_revision()
+            found = [visit for (visit,) in self._db.execute(_UNNAMED + "unknown_id = ?", (unknown_id,))]
+            for visit in visits:
+                found += [visit for (visit,) in self._db.execute(_UNNAMED + "visit = ?", (visit,))]
+            for table in ("visits", "shots"):
+                self._db.executemany(
+                    f"UPDATE {table} SET name = ? WHERE visit = ?", [(name, visit) for visit in found]
+                )
+            self._db.executemany(
+                "UPDATE visits SET unknown_id = NULL, seen_before = NULL, first_seen = NULL, revision = ? "
+                "WHERE visit = ?",
+                [(revision, visit) for visit in found],
+            )
+
+    def move_visits(self, visits: Iterable[str], unknown_id: int) -> None:
+        """Give visits without a name to another unknown visitor.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        with self._transaction():
+            revision = self._next_revision()
+            self._db.executemany(
+                "UPDATE visits SET unknown_id = ?, revision = ? WHERE visit = ? AND name IS NULL",
+                [(unknown_id, revision, visit) for visit in visits],
+            )
 
     def end_visits(self, visits: Iterable[str]) -> None:
         """Mark visits as ended of which no worker will report the end.

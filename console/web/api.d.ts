@@ -195,6 +195,10 @@ export interface LoginIn {
   password: string;
 }
 
+export interface MergeUnknownIn {
+  into: number;
+}
+
 export interface NameUnknownIn {
   name: string;
   without?: Array<number>;
@@ -335,6 +339,10 @@ export interface ShotsOut {
   next: number | null;
 }
 
+export interface SplitUnknownIn {
+  rows: Array<number>;
+}
+
 export interface TimelineOut {
   visit: VisitOut | null;
   camera: string;
@@ -397,6 +405,9 @@ export interface UnknownOut {
   visits: Array<UnknownVisitOut>;
   cameras: Array<string>;
   days: number;
+  number: number | null;
+  first_seen: number;
+  visit_count: number;
 }
 
 export interface UnknownVisitOut {
@@ -422,6 +433,9 @@ export interface VisitOut {
   margin: number | null;
   fpir: number | null;
   ended: boolean;
+  unknown_id: number | null;
+  seen_before: number | null;
+  first_seen: number | null;
 }
 
 export interface VisitsOut {

@@ -217,6 +217,12 @@ class VisitOut(BaseModel):
     margin: float | None
     fpir: float | None
     ended: bool
+    unknown_id: int | None
+    """Number of an unknown visitor, the same in all visits."""
+    seen_before: int | None
+    """Number of its earlier visits."""
+    first_seen: float | None
+    """Unix time of its first visit."""
 
 
 class VisitsOut(BaseModel):

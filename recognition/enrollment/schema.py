@@ -77,6 +77,22 @@ CREATE UNIQUE INDEX people_by_key ON people (key) WHERE key != ''
 """
 """Unique keys of names; existing rows get theirs when the file is opened."""
 
+_STRANGERS = """
+ALTER TABLE unknowns ADD COLUMN stranger INTEGER;
+CREATE INDEX unknowns_by_stranger ON unknowns (stranger) WHERE stranger IS NOT NULL;
+CREATE TABLE strangers (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    first REAL NOT NULL,
+    visits INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE stranger_negatives (
+    stranger INTEGER NOT NULL REFERENCES strangers ON DELETE CASCADE,
+    face INTEGER NOT NULL REFERENCES unknowns ON DELETE CASCADE,
+    PRIMARY KEY (stranger, face)
+) WITHOUT ROWID, STRICT
+"""
+"""Unknown visitors with a number, and faces that are known not to be theirs."""
+
 
 class GalleryFile(Database):
     """A connection to the file; its owner closes it. For one thread at a time."""
@@ -84,7 +100,7 @@ class GalleryFile(Database):
     what = "gallery"
     remedy = "'facegate gallery add {path} FOLDER' creates one"
     application = APPLICATION
-    steps = (_SCHEMA, _NAME_KEYS)
+    steps = (_SCHEMA, _NAME_KEYS, _STRANGERS)
     pragmas = (
         "synchronous=FULL",  # enrollment is rare and manual
         "foreign_keys=ON",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Collection, Set
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,28 @@ def rename_stored(data: Path | None, name: str, new: str) -> None:
         with StoreWriter(store_of(data)) as store:
             for spelling in _spellings(store, {key}):
                 store.rename(spelling, new)
+
+
+def name_stored(data: Path | None, visits: Collection[str], number: int | None, name: str) -> None:
+    """Name the stored visits of an unknown visitor: those given, and those with its number.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    if data is not None and store_of(data).is_file():
+        with StoreWriter(store_of(data)) as store:
+            store.name_visits(visits, number, name)
+
+
+def move_stored(data: Path | None, visits: Collection[str], number: int) -> None:
+    """Give stored visits to another unknown visitor.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    if data is not None and store_of(data).is_file():
+        with StoreWriter(store_of(data)) as store:
+            store.move_visits(visits, number)
 
 
 def _spellings(store: StoreWriter, keys: Set[str]) -> list[str]:

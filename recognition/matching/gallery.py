@@ -53,6 +53,7 @@ class Gallery:
             whose: ``(M,)`` for whom: indices into ``names``.
         """
         self.names = names
+        self._rows: dict[str | None, int] = {name: row for row, name in enumerate(names)}
         self.templates = templates
         self._nearest = NearestNeighbors(templates)
         self._negatives = templates[:0] if negatives is None else negatives
@@ -76,8 +77,8 @@ class Gallery:
             place[embedded.people[against]],
         )
 
-    def match(self, embedding: Floats, rule: DecisionRule) -> Match:
-        """Open-set identification of a unit embedding ``(D,)``."""
+    def match(self, embedding: Floats, rule: DecisionRule, *, without: str | None = None) -> Match:
+        """Open-set identification of a unit embedding ``(D,)``, among all people but ``without``."""
         if not self.names:
             return Match(None, 0.0, 0.0, 0.0, None)
         rows, similarities = self._nearest.search(embedding)
@@ -86,6 +87,8 @@ class Gallery:
             worst = np.full(len(self.names), -np.inf, np.float32)
             np.maximum.at(worst, self._whose, self._negatives @ embedding)
             similarities = np.where(worst[rows] >= similarities - ROUNDING, -1.0, similarities)
+        if without in self._rows:
+            similarities = np.where(rows == self._rows[without], -1.0, similarities)
         best = int(np.argmax(similarities))
         similarity = float(similarities[best])
         second = float(np.delete(similarities, best).max()) if len(rows) > 1 else 0.0

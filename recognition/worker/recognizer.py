@@ -20,6 +20,7 @@ from facegate.recognition.matching.gallery import Gallery, Match
 from facegate.recognition.worker.metrics import WorkerMetrics
 from facegate.recognition.worker.name_changes import vanished
 from facegate.recognition.worker.open_visits import Kept, OpenVisits
+from facegate.recognition.worker.strangers import Strangers
 from facegate.recognition.worker.template_entries import template_entry
 from facegate.recognition.worker.visit_state import VisitState
 from facegate.recognition.worker.visits import VisitEvent, VisitKey, Visits, visit_key
@@ -69,6 +70,7 @@ class Recognizer:
         unknowns: UnknownStore | None = None,
         on_events: Callable[[Sequence[VisitEvent]], None] | None = None,
         *,
+        strangers: DecisionRule | None = None,
         on_templates: Callable[[Sequence[EncodedShot]], None] | None = None,
         visits: tuple[OpenVisits, Kept] | None = None,
         written: Collection[str] = (),
@@ -83,6 +85,7 @@ class Recognizer:
             output: receives the lines.
             unknowns: stores the best face of visits without a name; its owner closes it.
             on_events: publishes visit events.
+            strangers: decides whether an unknown visitor is an earlier one; by default they get no numbers.
             on_templates: stores the templates of visits that have new shots.
             visits: file of open visits, and the state that an earlier process left there.
             written: ids of events that an earlier process has written to ``output``.
@@ -94,7 +97,11 @@ class Recognizer:
         self._embedder = embedder
         self._rule = rule
         self._recognizer = recognizer_id(embedder)
-        self._visits = Visits(lambda: self._gallery, rule)
+        self._strangers = (
+            None if unknowns is None or strangers is None else Strangers(unknowns, embedder, strangers)
+        )
+        identify = self._strangers.identify if self._strangers is not None else lambda state: None
+        self._visits = Visits(lambda: self._gallery, rule, identify)
         self._renamed = renamed
         self._scrub = False
         """Whether the visits file may still hold removed names."""
@@ -170,6 +177,8 @@ class Recognizer:
     def expire_visits(self) -> None:
         """End visits that are over, and apply changes of the gallery; call about every second."""
         self._follow_gallery()
+        if self._strangers is not None:
+            self._strangers.refresh()
         self._save_and_publish(self._visits.expire(monotonic()))
         if self._scrub:
             self._scrub = False
@@ -221,6 +230,7 @@ class Recognizer:
 
     def _keep_unknown(self, event: VisitEvent) -> None:
         face = self._best.pop(event.key, None)
+        mean = None if self._strangers is None else self._strangers.end(event.visit)
         if self._unknowns is None or face is None or event.name is not None:
             return
         if not self._visits.face_is_wanted(event.key):
@@ -228,10 +238,13 @@ class Recognizer:
         header = face.header
         seen = time() if header.received_at is None else header.received_at
         version = self._embedder.version
+        vector, quality = face.embedding if mean is None else mean, header.quality.value
         try:
             self._unknowns.keep(
-                event.visit, header.camera, seen, header.quality.value, face.crop, version, face.embedding
+                event.visit, header.camera, seen, quality, face.crop, version, vector, event.unknown_id
             )
+            if self._strangers is not None and event.unknown_id is not None:
+                self._strangers.keep(event.unknown_id, vector, quality)
         except GalleryError as error:
             log.error("cannot store unknown face", visit=event.visit, reason=str(error))
 

@@ -20,7 +20,16 @@ from facegate.pipeline.records import Floats
 from facegate.recognition.embedders import unit
 from facegate.recognition.matching.decision_rule import DecisionRule
 from facegate.recognition.matching.gallery import Gallery, Match, quality_weight
-from facegate.recognition.worker.visit_state import Kind, VisitEvent, VisitKey, VisitState, event_of, pack, unpack
+from facegate.recognition.worker.visit_state import (
+    Kind,
+    Stranger,
+    VisitEvent,
+    VisitKey,
+    VisitState,
+    event_of,
+    pack,
+    unpack,
+)
 from facegate.sinks.wire import LiveTracksMessage, ShotHeader, TrackEnded
 
 __all__ = ["VisitEvent", "VisitKey", "Visits", "visit_key"]
@@ -75,8 +84,20 @@ class _Run(msgspec.Struct, eq=False):
 class Visits:
     """All visits of a worker."""
 
-    def __init__(self, gallery: Callable[[], Gallery], rule: DecisionRule) -> None:
-        """Create with a function that returns the current gallery, and the decision rule."""
+    def __init__(
+        self,
+        gallery: Callable[[], Gallery],
+        rule: DecisionRule,
+        identify: Callable[[VisitState], Stranger | None] = lambda state: None,
+    ) -> None:
+        """Create.
+
+        Args:
+            gallery: returns the current gallery.
+            rule: the decision rule.
+            identify: returns the unknown visitor of a visit with a new shot.
+        """
+        self._identify = identify
         self._gallery = gallery
         self._rule = rule
         self._open: OrderedDict[VisitKey, _Open] = OrderedDict()
@@ -112,6 +133,7 @@ class Visits:
         )  # fmt: skip
         self._open[key] = _Open(state, now + self._timeout_s(key[0]), self._gallery())
         self._touched[key] = None
+        state.stranger = self._identify(state)
         events = [event_of("seen", state, str(state.opening))]
         if alone.name is not None:
             events.append(event_of("named", state, header.shot_id))
@@ -142,6 +164,9 @@ class Visits:
         if state.best is alone or not state.single:
             state.single = pack(embedding)
         self._touched[state.key] = None
+        earlier, state.stranger = state.stranger, self._identify(state)
+        if state.stranger is not None and state.stranger.seen_before and state.stranger != earlier:
+            events.append(event_of("returned", state, header.shot_id))
         if state.best.name == before.name:
             return events
         kind: Kind = "named" if before.name is None else "changed"

@@ -188,7 +188,7 @@ def test_a_restored_store_is_indexed_anew(searched: Searched, tmp_path: Path) ->
 CHILD = """
 import sys
 from pathlib import Path
-from tests.recognition.test_template_index import Searched, add, faces
+from tests.recognition.search.test_template_index import Searched, add, faces
 searched = Searched(Path(sys.argv[1]))
 with searched.open() as index:
     number = 0

@@ -33,8 +33,8 @@ from facegate.store.records import VisitUpdate
 from facegate.store.templates import TemplateReader
 from facegate.store.writer import StoreWriter
 
-from ..helpers import facegate, wait_until
-from ..sinks.test_wire import make_shot
+from ...helpers import facegate, wait_until
+from ...sinks.test_wire import make_shot
 from .test_template_index import WHO, add
 
 
