@@ -229,8 +229,8 @@ class UnknownStore(GalleryFile):
             gone = cluster.number or self._number(cluster.visits)
             self._db.execute("UPDATE unknowns SET stranger = ? WHERE stranger = ?", (kept, gone))
             self._db.execute(
-                "UPDATE strangers SET first = min(first, g.first), visits = strangers.visits + g.visits "
-                "FROM (SELECT first, visits FROM strangers WHERE id = ?) g WHERE id = ?",
+                "UPDATE strangers SET first = min(strangers.first, g.first), visits = strangers.visits + g.visits "
+                "FROM (SELECT first, visits FROM strangers WHERE id = ?) g WHERE strangers.id = ?",
                 (gone, kept),
             )
             self._db.execute("DELETE FROM strangers WHERE id = ?", (gone,))
