@@ -79,6 +79,7 @@ CREATE UNIQUE INDEX people_by_key ON people (key) WHERE key != ''
 
 _STRANGERS = """
 ALTER TABLE unknowns ADD COLUMN stranger INTEGER;
+ALTER TABLE unknowns ADD COLUMN appearance INTEGER;
 CREATE INDEX unknowns_by_stranger ON unknowns (stranger) WHERE stranger IS NOT NULL;
 CREATE TABLE strangers (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -91,7 +92,10 @@ CREATE TABLE stranger_negatives (
     PRIMARY KEY (stranger, face)
 ) WITHOUT ROWID, STRICT
 """
-"""Unknown visitors with a number, and faces that are known not to be theirs."""
+"""Unknown visitors with a number, and faces that are known not to be theirs.
+
+The appearance of a face is the number that it had before unknown visitors were merged.
+"""
 
 
 class GalleryFile(Database):

@@ -66,6 +66,8 @@ class StrangerFace(msgspec.Struct, frozen=True, eq=False):
     """A face of an unknown visitor with a number."""
 
     stranger: int
+    appearance: int
+    """Number that it had before unknown visitors were merged."""
     quality: int
     vector: Floats
     """``(D,)``, unit length."""
@@ -86,6 +88,7 @@ class UnknownStore(GalleryFile):
         version: str,
         vector: Floats,
         stranger: int | None = None,
+        appearance: int | None = None,
     ) -> None:
         """Store the best face of a visit; beyond ``MAX_VISITS``, the oldest are deleted.
 
@@ -98,6 +101,7 @@ class UnknownStore(GalleryFile):
             version: version of the embedder.
             vector: ``(D,)`` unit embedding.
             stranger: number of the unknown visitor.
+            appearance: see :class:`StrangerFace`; the number by default.
         """
         if quality < MIN_QUALITY:
             return
@@ -108,13 +112,13 @@ class UnknownStore(GalleryFile):
                 (stranger, visit),
             )
             self._db.execute(
-                "INSERT INTO unknowns (visit, camera, seen, quality, crop, version, vector, stranger) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (visit) DO UPDATE SET quality = excluded.quality, "
+                "INSERT INTO unknowns (visit, camera, seen, quality, crop, version, vector, stranger, appearance) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (visit) DO UPDATE SET quality = excluded.quality, "
                 "crop = excluded.crop, version = excluded.version, vector = excluded.vector, "
-                "stranger = excluded.stranger",
+                "stranger = excluded.stranger, appearance = excluded.appearance",
                 (
                     *(visit, camera, seen, quality, encode_crop(crop), version),
-                    *(np.asarray(vector, "<f4").tobytes(), stranger),
+                    *(np.asarray(vector, "<f4").tobytes(), stranger, appearance or stranger),
                 ),
             )
             self._db.execute(
@@ -188,10 +192,11 @@ class UnknownStore(GalleryFile):
         """Faces of unknown visitors with a number."""
         with self._errors():
             rows = self._db.execute(
-                "SELECT id, version, vector, stranger, quality FROM unknowns WHERE stranger IS NOT NULL ORDER BY id"
+                "SELECT id, version, vector, stranger, appearance, quality FROM unknowns "
+                "WHERE stranger IS NOT NULL ORDER BY id"
             ).fetchall()
         vectors = self._vectors(embedder, [row[:3] for row in rows])
-        return [StrangerFace(row[3], row[4], vector) for row, vector in zip(rows, vectors, strict=True)]
+        return [StrangerFace(*row[3:6], vector) for row, vector in zip(rows, vectors, strict=True)]
 
     def stranger_negatives(self, embedder: Embedder) -> list[tuple[int, Floats]]:
         """Number of an unknown visitor and embedding ``(D,)`` of each face that was taken out of it."""
@@ -248,7 +253,8 @@ class UnknownStore(GalleryFile):
             "INSERT INTO strangers (first, visits) VALUES (?, ?) RETURNING id", (first, len(visits))
         ).fetchone()
         self._db.executemany(
-            "UPDATE unknowns SET stranger = ? WHERE id = ?", [(row[0], visit.row) for visit in visits]
+            "UPDATE unknowns SET stranger = ?1, appearance = ?1 WHERE id = ?2",
+            [(row[0], visit.row) for visit in visits],
         )
         return int(row[0])
 

@@ -53,7 +53,6 @@ class Gallery:
             whose: ``(M,)`` for whom: indices into ``names``.
         """
         self.names = names
-        self._rows: dict[str | None, int] = {name: row for row, name in enumerate(names)}
         self.templates = templates
         self._nearest = NearestNeighbors(templates)
         self._negatives = templates[:0] if negatives is None else negatives
@@ -87,8 +86,8 @@ class Gallery:
             worst = np.full(len(self.names), -np.inf, np.float32)
             np.maximum.at(worst, self._whose, self._negatives @ embedding)
             similarities = np.where(worst[rows] >= similarities - ROUNDING, -1.0, similarities)
-        if without in self._rows:
-            similarities = np.where(rows == self._rows[without], -1.0, similarities)
+        if without is not None:
+            similarities = np.where(np.asarray(self.names)[rows] == without, -1.0, similarities)
         best = int(np.argmax(similarities))
         similarity = float(similarities[best])
         second = float(np.delete(similarities, best).max()) if len(rows) > 1 else 0.0

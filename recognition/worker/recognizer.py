@@ -240,11 +240,12 @@ class Recognizer:
         version = self._embedder.version
         vector, quality = face.embedding if mean is None else mean, header.quality.value
         try:
+            number, appearance = event.unknown_id, None
+            if self._strangers is not None and number is not None:
+                appearance = self._strangers.keep(number, vector, quality)
             self._unknowns.keep(
-                event.visit, header.camera, seen, quality, face.crop, version, vector, event.unknown_id
+                event.visit, header.camera, seen, quality, face.crop, version, vector, number, appearance
             )
-            if self._strangers is not None and event.unknown_id is not None:
-                self._strangers.keep(event.unknown_id, vector, quality)
         except GalleryError as error:
             log.error("cannot store unknown face", visit=event.visit, reason=str(error))
 

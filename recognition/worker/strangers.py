@@ -28,8 +28,11 @@ log = structlog.get_logger(__name__)
 class _Known(msgspec.Struct, eq=False):
     first_seen: float
     visits: int
-    sum: Floats
-    """Weighted sum of the faces of ended visits; empty if there is none."""
+    sums: dict[int, Floats] = {}
+    """Weighted sums of the faces of ended visits, by appearance: those merged by a user stay apart."""
+
+    def add(self, appearance: int, weighted: Floats) -> None:
+        self.sums[appearance] = self.sums[appearance] + weighted if appearance in self.sums else weighted
 
 
 class Strangers:
@@ -51,7 +54,7 @@ class Strangers:
         self._open: dict[str, tuple[int, Floats]] = {}
         """Unknown visitor and weighted sum of each open visit."""
         self._gallery: Gallery | None = None
-        self._negatives: list[tuple[int, Floats]] = []
+        self._negatives: dict[int, list[Floats]] = {}
         self._load()
 
     def refresh(self) -> None:
@@ -81,14 +84,16 @@ class Strangers:
         _, total = self._open.pop(visit, (0, None))
         return None if total is None else unit(total)
 
-    def keep(self, stranger: int, vector: Floats, quality: int) -> None:
-        """Add the face of an ended visit, which the caller stores."""
+    def keep(self, stranger: int, vector: Floats, quality: int) -> int:
+        """Add the face of an ended visit, which the caller stores; return its appearance."""
         known = self._known.get(stranger)
-        if known is not None:
-            weighted = vector * quality_weight(np.array(quality))
-            known.sum = known.sum + weighted if len(known.sum) else weighted
-            known.visits += 1
-            self._gallery = None
+        if known is None:
+            return stranger
+        own = max(known.sums, key=lambda each: float(unit(known.sums[each]) @ vector), default=stranger)
+        known.add(own, vector * quality_weight(np.array(quality)))
+        known.visits += 1
+        self._gallery = None
+        return own
 
     def _find(self, state: VisitState, embedding: Floats, own: Stranger | None) -> Stranger | None:
         gallery = self._templates()
@@ -112,38 +117,40 @@ class Strangers:
         except GalleryError as error:
             log.error("cannot store unknown visitor", visit=state.visit, reason=str(error))
             return own
-        self._known[new] = _Known(first, 0, np.empty(0, np.float32))
+        self._known[new] = _Known(first, 0)
         self._gallery = None
         return Stranger(new, 0, first)
 
     def _templates(self) -> Gallery:
         """A gallery with the numbers as names; visits that are open count too, as a second camera may see them."""
         if self._gallery is None:
-            sums = {number: known.sum for number, known in self._known.items() if len(known.sum)}
+            opened: dict[int, list[Floats]] = {}
             for number, total in self._open.values():
-                if number in self._known:
-                    sums[number] = sums[number] + total if number in sums else total
-            numbers = sorted(sums)
-            rows = {number: row for row, number in enumerate(numbers)}
-            templates = np.stack([sums[number] for number in numbers]) if numbers else np.zeros((0, 1), np.float32)
-            against = [(rows[number], vector) for number, vector in self._negatives if number in rows]
+                opened.setdefault(number, []).append(total)
+            found = [
+                (number, total)
+                for number, known in sorted(self._known.items())
+                for total in known.sums.values() or opened.get(number, ())
+            ]
+            against = [
+                (row, vector) for row, (number, _) in enumerate(found) for vector in self._negatives.get(number, ())
+            ]
             self._gallery = Gallery(
-                [str(number) for number in numbers],
-                unit(templates),
+                [str(number) for number, _ in found],
+                unit(np.stack([total for _, total in found])) if found else np.zeros((0, 1), np.float32),
                 np.stack([vector for _, vector in against]) if against else None,
                 np.array([row for row, _ in against], np.int64) if against else None,
             )
         return self._gallery
 
     def _load(self) -> None:
-        self._known = {
-            number: _Known(first, visits, np.empty(0, np.float32))
-            for number, first, visits in self._store.strangers()
-        }
+        self._known = {number: _Known(first, visits) for number, first, visits in self._store.strangers()}
         for face in self._store.stranger_faces(self._embedder):
-            known = self._known.get(face.stranger)
-            if known is not None:
-                weighted = face.vector * quality_weight(np.array(face.quality))
-                known.sum = known.sum + weighted if len(known.sum) else weighted
-        self._negatives = self._store.stranger_negatives(self._embedder)
+            if face.stranger in self._known:
+                self._known[face.stranger].add(
+                    face.appearance, face.vector * quality_weight(np.array(face.quality))
+                )
+        self._negatives = {}
+        for number, vector in self._store.stranger_negatives(self._embedder):
+            self._negatives.setdefault(number, []).append(vector)
         self._gallery = None
