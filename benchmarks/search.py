@@ -118,7 +118,7 @@ def rss() -> float:
 
 
 def measure(path: Path, folder: Path, queries: Path) -> dict[str, object]:
-    """Search in a process that does nothing else, while templates are added."""
+    """Search in a process that does nothing else, while another one adds templates."""
     sought = np.load(queries)
     truth = np.load(queries.with_suffix(".truth.npy"))
     before = rss()
@@ -126,21 +126,28 @@ def measure(path: Path, folder: Path, queries: Path) -> dict[str, object]:
         start = perf_counter()
         with TemplateIndex(store, folder, WHO) as index:
             index.refresh()
-            started = perf_counter() - start
-            stop, added = Event(), [0]
-            adding = Thread(target=_add, args=(path, index, stop, added))
-            adding.start()
-            spent, right = [], []
-            began = perf_counter()
+            started, had = perf_counter() - start, index.count
+            adding = subprocess.Popen([sys.executable, "-m", "benchmarks.search", "--add", str(path)])
+            while index.count == had:  # until it has begun
+                sleep(0.5)
+                index.refresh()
+            stop = Event()
+            following = Thread(target=_follow, args=(index, stop))
+            following.start()
+            spent, right, began, had = [], [], perf_counter(), index.count
             for probe, expected in zip(sought, truth, strict=True):
                 start = perf_counter()
                 _, similarities = index.search(probe)
                 spent.append(1000 * (perf_counter() - start))
                 right.append(bool(similarities[0] >= expected - 1e-5))
-            rate = added[0] / (perf_counter() - began)
+                sleep(0.05)
             memory = rss() - before
             stop.set()
-            adding.join()
+            following.join()
+            index.refresh()
+            rate = (index.count - had) / (perf_counter() - began)
+            adding.kill()
+            adding.wait()
             return {
                 "templates": index.count,
                 "start_s": round(started, 2),
@@ -154,11 +161,18 @@ def measure(path: Path, folder: Path, queries: Path) -> dict[str, object]:
             }
 
 
-def _add(path: Path, index: TemplateIndex, stop: Event, added: list[int]) -> None:
+def _follow(index: TemplateIndex, stop: Event) -> None:
+    """As the console does."""
+    while not stop.wait(1):
+        index.refresh()
+
+
+def add(path: Path) -> None:
+    """Add templates as a worker's visits do, until killed."""
     crowd, rng, number = Crowd(), np.random.default_rng(9), 0
     with StoreWriter(path) as writer:
-        while not stop.is_set():
-            start = perf_counter()
+        begin = perf_counter()
+        while True:
             vectors = crowd.draw(PER_SECOND // 10, rng)
             visits = [f"{time()}/new/{number + row}" for row in range(len(vectors))]
             writer.update_visits(
@@ -170,10 +184,8 @@ def _add(path: Path, index: TemplateIndex, stop: Event, added: list[int]) -> Non
             writer.put_templates(
                 [VisitTemplate(visit, WHO, packed(each)) for visit, each in zip(visits, vectors, strict=True)]
             )
-            index.refresh()
             number += len(vectors)
-            added[0] = number
-            sleep(max(0.0, 0.1 - (perf_counter() - start)))
+            sleep(max(0.0, begin + number / PER_SECOND - perf_counter()))
 
 
 def baseline(path: Path, queries: Path, count: int) -> dict[str, object]:
@@ -273,7 +285,11 @@ def main() -> None:
     parser.add_argument("--embedder", default="builtin", help="Of --rate.")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--compare", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--add", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.add:
+        add(given.add)
+        return
     folder = given.folder / str(given.templates)
     path, index, queries = folder / "store.db", folder / "index", folder / "queries.npy"
     if given.measure:
