@@ -2,15 +2,19 @@
 
 A message's subject is ``facegate.shots.CAMERA``, its payload a MessagePack array of the header
 (docs/reference/wire.md), the crop and optionally the whole picture, and its ``Nats-Msg-Id`` the ``shot_id``, by
-which the server drops duplicates within two minutes.
+which the server drops duplicates within two minutes. Its header ``Facegate-Feedback`` is the subject to which a
+worker publishes its acknowledgement (:class:`facegate.sinks.wire.Ack`) with the feedback, for this gate alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
+from threading import Thread
+from time import monotonic
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -19,8 +23,9 @@ import msgspec
 from facegate.errors import ConfigError, DeliveryError
 from facegate.extras import require
 from facegate.pipeline.addresses import servers
-from facegate.pipeline.records import TrackEnd
+from facegate.pipeline.records import FeedbackBatch, TrackEnd
 from facegate.sinks import wire
+from facegate.sinks.feedback import FeedbackQueue
 from facegate.sinks.wire import EncodedShot
 
 STREAM = "FACEGATE"
@@ -29,6 +34,13 @@ ENDED_SUBJECT = "facegate.ended"
 """Ended tracks (:class:`facegate.sinks.wire.TrackEnded`) for every subscribed worker; not stored."""
 LIVE_SUBJECT = "facegate.live"
 """Live tracks (:class:`facegate.sinks.wire.LiveTracksMessage`), every second; not stored."""
+FEEDBACK_SUBJECT, FEEDBACK_HEADER = "facegate.feedback", "Facegate-Feedback"
+"""Acknowledgements for one gate go to ``facegate.feedback.TOKEN.ack``, with a token of its own for each run."""
+WORKERS_SUBJECT = "facegate.workers"
+"""Every :data:`ASK_S` a gate asks here whether a worker is there; one of them answers with its
+:class:`facegate.sinks.wire.Ready`."""
+ASK_S, EXPIRES_S = 5.0, 15.0
+"""Without an answer within the second time no feedback is expected."""
 DEAD_STREAM, DEAD_SUBJECT = "FACEGATE_DEAD", "facegate.dead"
 """Dead letters: messages that workers cannot read or that were redelivered too often."""
 DUPLICATES_S = 120.0
@@ -56,6 +68,8 @@ class JetStream:
     streams: Sequence[dict[str, Any]] = SHOTS
     """Created if missing; the first is published to."""
     subject = SUBJECT
+    has_feedback = True
+    """Whether the consumers of the stream send feedback."""
 
     def __init__(self, url: str) -> None:
         """Configure; nothing is connected yet.
@@ -70,7 +84,12 @@ class JetStream:
         self.name = server_name(url)
         self._url = url
         self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever, name="facegate-nats", daemon=True)
+        self._thread.start()
         self._client: Any = None
+        self.answers = FeedbackQueue()
+        self._own = f"{FEEDBACK_SUBJECT}.{secrets.token_hex(8)}"
+        self._ask_s = self._worker_s = float("-inf")
 
     def deliver(self, entries: Sequence[EncodedShot]) -> None:
         """See :class:`facegate.sinks.spooled_sink.Target`."""
@@ -89,9 +108,14 @@ class JetStream:
         """See :class:`facegate.sinks.spooled_sink.AcceptsTrackEnds`."""
         self._do(self._publish_all([(LIVE_SUBJECT, wire.encode(each)) for each in tracks]))
 
+    def feedback(self) -> FeedbackBatch:
+        """See :class:`facegate.sinks.spooled_sink.GivesFeedback`."""
+        self.answers.expect(monotonic() - self._worker_s < EXPIRES_S)
+        return self.answers.fetch()
+
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
         try:
-            self._loop.run_until_complete(asyncio.wait_for(work, TIMEOUT_S))
+            asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, TIMEOUT_S), self._loop).result()
         except (self._nats.errors.Error, OSError, TimeoutError) as error:
             self._disconnect()
             reason = str(error).lower() or type(error).__name__
@@ -100,6 +124,8 @@ class JetStream:
     def close(self) -> None:
         """See :class:`facegate.sinks.spooled_sink.Target`."""
         self._disconnect()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
         self._loop.close()
 
     def payload(self, entry: EncodedShot) -> bytes:
@@ -110,13 +136,37 @@ class JetStream:
         if self._client is None:
             self._client = await connect(self._nats, self._url)
             await make_streams(self._nats, self._client.jetstream(), self.streams)
+            if self.has_feedback:
+                await self._client.subscribe(f"{self._own}.ack", cb=self._acknowledged)
+                await self._client.subscribe(f"{self._own}.ready", cb=self._worker_ready)
+                self._ask_s = float("-inf")
+        if self.has_feedback and monotonic() >= self._ask_s + ASK_S:
+            self._ask_s = monotonic()
+            await self._client.publish(WORKERS_SUBJECT, b"", reply=f"{self._own}.ready")
         return self._client
+
+    async def _acknowledged(self, message: Any) -> None:
+        try:
+            self.answers.put(wire.decode(message.data, wire.Ack))
+        except DeliveryError:
+            self.answers.invalid += 1
+
+    async def _worker_ready(self, message: Any) -> None:
+        try:
+            if wire.decode(message.data, wire.Ready).feedback:
+                self._worker_s = monotonic()
+        except DeliveryError:
+            self.answers.invalid += 1
 
     async def _publish_all(self, messages: Sequence[tuple[str, bytes]]) -> None:
         client = await self._connected()
         for subject, body in messages:
             await client.publish(subject, body)
         await client.flush()
+
+    def _headers(self, entry: EncodedShot) -> dict[str, str]:
+        feedback = {FEEDBACK_HEADER: f"{self._own}.ack"} if self.has_feedback else {}
+        return {"Nats-Msg-Id": entry.shot_id, **feedback}
 
     async def _publish_shots(self, entries: Sequence[EncodedShot]) -> None:
         stream = (await self._connected()).jetstream()
@@ -126,7 +176,7 @@ class JetStream:
                     f"{self.subject}.{entry.camera.replace('.', '_')}",
                     self.payload(entry),
                     stream=self.streams[0]["name"],
-                    headers={"Nats-Msg-Id": entry.shot_id},
+                    headers=self._headers(entry),
                 )
                 for entry in entries
             )
@@ -135,7 +185,7 @@ class JetStream:
     def _disconnect(self) -> None:
         client, self._client = self._client, None
         if client is not None:
-            self._loop.run_until_complete(client.close())
+            asyncio.run_coroutine_threadsafe(client.close(), self._loop).result()
 
 
 def unpack(message: bytes) -> tuple[wire.ShotHeader, bytes]:

@@ -16,6 +16,7 @@ from facegate.errors import DeliveryError
 from facegate.pipeline.records import FeedbackBatch, LiveTracks, Shot, TrackEnd
 from facegate.sinks import wire
 from facegate.sinks.base import CameraStatus, DeliveryReport, EncodedSink, TrackNews
+from facegate.sinks.feedback import FeedbackQueue
 from facegate.sinks.spool import TIDY_S, Spool
 from facegate.sinks.wire import EncodedShot
 
@@ -73,6 +74,17 @@ class AcceptsCameraStatus(Protocol):
 
     def cameras(self, cameras: Mapping[str, CameraStatus], *, complete: bool) -> None:
         """See :meth:`facegate.sinks.base.Sink.cameras`; called from another thread than the others."""
+        ...
+
+
+@runtime_checkable
+class GivesFeedback(Protocol):
+    """A target whose consumers recognize the shots and send feedback."""
+
+    answers: FeedbackQueue
+
+    def feedback(self) -> FeedbackBatch:
+        """See :meth:`facegate.sinks.base.Sink.feedback`; called from another thread than the others."""
         ...
 
 
@@ -151,11 +163,19 @@ class SpooledSink:
         if isinstance(self._target, AcceptsCameraStatus) and self._thread.is_alive():
             self._target.cameras(cameras, complete=complete)
 
+    def feedback(self) -> FeedbackBatch:
+        """See :class:`facegate.sinks.base.Sink`."""
+        return self._target.feedback() if isinstance(self._target, GivesFeedback) else FeedbackBatch(expected=False)
+
     def report(self) -> DeliveryReport:
         """See :class:`facegate.sinks.base.EncodedSink`."""
+        answers = self._target.answers if isinstance(self._target, GivesFeedback) else FeedbackQueue()
         with self._changed:
             waiting = self._accepted - self._delivered
             return DeliveryReport(
+                answered=answers.answered,
+                inconclusive=answers.inconclusive,
+                invalid=answers.invalid,
                 accepted=self._accepted,
                 acknowledged=self._delivered,
                 undelivered=waiting,
@@ -300,8 +320,14 @@ class FanOut:
             other.cameras(cameras, complete=complete)
 
     def feedback(self) -> FeedbackBatch:
-        """See :class:`facegate.sinks.base.Sink`; from workers only."""
-        return FeedbackBatch(expected=False) if self._workers is None else self._workers.feedback()
+        """See :class:`facegate.sinks.base.Sink`; of workers over ZeroMQ and JetStream."""
+        batches = [sink.feedback() for sink in self._outputs]
+        if self._workers is not None:
+            batches.append(self._workers.feedback())
+        return FeedbackBatch(
+            expected=any(batch.expected for batch in batches),
+            items=tuple(item for batch in batches for item in batch.items),
+        )
 
     def report(self) -> DeliveryReport:
         """The workers' report, with those of the other outputs in ``outputs``."""

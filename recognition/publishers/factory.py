@@ -57,6 +57,7 @@ class NamesJetStream(JetStream):
     """Publishes each event to ``facegate.names.CAMERA`` in the stream ``FACEGATE_NAMES``, kept for a week."""
 
     subject = "facegate.names"
+    has_feedback = False
     streams = ({"name": "FACEGATE_NAMES", "subjects": [f"{subject}.>"], "max_age": RETENTION_S},)
 
     def payload(self, entry: EncodedShot) -> bytes:

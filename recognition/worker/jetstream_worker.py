@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from threading import Event
 from time import monotonic
 from typing import Any
@@ -15,9 +16,12 @@ from facegate.sinks import wire
 from facegate.sinks.jetstream import (
     DEAD_SUBJECT,
     ENDED_SUBJECT,
+    FEEDBACK_HEADER,
+    FEEDBACK_SUBJECT,
     LIVE_SUBJECT,
     STREAM,
     SUBJECT,
+    WORKERS_SUBJECT,
     connect,
     load_nats,
     make_streams,
@@ -92,6 +96,13 @@ class JetStreamWorker:
         shots = await stream.pull_subscribe(f"{SUBJECT}.>", durable=DURABLE, stream=STREAM, config=config)
         await client.subscribe(f"{ENDED_SUBJECT}.>", cb=self._ended)
         await client.subscribe(LIVE_SUBJECT, cb=self._live)
+
+        async def ready(message: Any) -> None:
+            """Answer a gate that asks whether a worker is there."""
+            await _answer(client, message.reply, wire.Ready(BATCH_SIZE, visits=True, feedback=True, live=True))
+
+        # In a group, so that one worker answers, however many there are.
+        await client.subscribe(WORKERS_SUBJECT, queue=DURABLE, cb=ready)
         while not stop.is_set():
             self._recognizer.expire_visits()
             try:
@@ -105,7 +116,7 @@ class JetStreamWorker:
                         return True
                 continue
             for message in found:
-                await self._process(stream, message)
+                await self._process(client, stream, message)
         return True
 
     async def _ended(self, message: Any) -> None:
@@ -123,8 +134,8 @@ class JetStreamWorker:
         except DeliveryError as error:
             log.error("invalid message ignored", subject=message.subject, reason=str(error))
 
-    async def _process(self, stream: Any, message: Any) -> None:
-        """Recognize and acknowledge a shot, or dead-letter it."""
+    async def _process(self, client: Any, stream: Any, message: Any) -> None:
+        """Recognize and acknowledge a shot, to the stream and to its gate, or dead-letter it."""
         try:
             if message.metadata.num_delivered > MAX_DELIVERIES:
                 raise DeliveryError(f"delivered {message.metadata.num_delivered} times, never acknowledged")
@@ -138,4 +149,11 @@ class JetStreamWorker:
             await stream.publish(DEAD_SUBJECT, message.data, headers={"Reason": str(error)[:200]})
             await message.term()
         else:
+            await _answer(client, (message.headers or {}).get(FEEDBACK_HEADER, ""), result)
             await message.ack_sync()
+
+
+async def _answer(client: Any, subject: str, body: wire.Ack | wire.Ready) -> None:
+    """Publish to a gate; nowhere else, whatever a message asks for."""
+    if re.fullmatch(rf"{re.escape(FEEDBACK_SUBJECT)}\.\w{{1,64}}\.(ack|ready)", subject):
+        await client.publish(subject, wire.encode(body))

@@ -21,7 +21,7 @@ from facegate.sinks import wire
 from facegate.store.reader import StoreReader
 from facegate.store.writer import StoreWriter
 
-from .search.test_face_search import ADA, BO, CAROL, Colors, crop, shot
+from .search.test_face_search import ADA, BO, CAROL, ColorEmbedder, crop, shot
 
 NOBODY = Gallery([], np.zeros((0, 3), np.float32))
 
@@ -41,7 +41,13 @@ class House:
         self.places = PublisherSet([f"store://{self.folder / 'store.db'}"], self.folder / "names")
         rule = FixedThresholdRule(0.95)
         self.worker = Recognizer(
-            lambda: self.names, Colors(), rule, self.output, self.unknowns, self.places.publish, strangers=rule
+            lambda: self.names,
+            ColorEmbedder(),
+            rule,
+            self.output,
+            self.unknowns,
+            self.places.publish,
+            strangers=rule,
         )
 
     def stop(self) -> None:
@@ -123,7 +129,7 @@ def test_a_better_shot_knows_the_visitor_again_and_says_so(house: House) -> None
 
 
 def test_who_gets_a_name_is_no_unknown_visitor(house: House) -> None:
-    house.names = Gallery(["Ada"], Colors().embed([crop(ADA)]))
+    house.names = Gallery(["Ada"], ColorEmbedder().embed([crop(ADA)]))
     ended = house.visit(ADA)
     assert (ended["name"], *who(ended)) == ("Ada", None, None)
     assert house.unknowns.strangers() == []
@@ -132,7 +138,7 @@ def test_who_gets_a_name_is_no_unknown_visitor(house: House) -> None:
 def desk(house: House) -> EnrollmentService:
     """The service of the pages, with the same recognizer."""
     people = EnrollmentService(house.gallery)
-    people._parts = Recognition(Colors(), FixedThresholdRule(0.95), None, None, lambda: None)  # type: ignore[arg-type, return-value]
+    people._parts = Recognition(ColorEmbedder(), FixedThresholdRule(0.95), None, None, lambda: None)  # type: ignore[arg-type, return-value]
     return people
 
 

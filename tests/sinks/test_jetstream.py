@@ -13,6 +13,7 @@ from io import StringIO
 from pathlib import Path
 from random import Random
 from threading import Event, Thread
+from typing import Any
 
 import nats
 import numpy as np
@@ -23,7 +24,7 @@ from structlog.testing import capture_logs
 from facegate.demo.clip import DemoClip
 from facegate.errors import ConfigError, DeliveryError
 from facegate.pipeline.config import build_config
-from facegate.pipeline.records import TrackEnd
+from facegate.pipeline.records import LiveTracks, RecognitionFeedback, TrackEnd
 from facegate.recognition.embedders import load_embedder
 from facegate.recognition.matching.decision_rule import FixedThresholdRule
 from facegate.recognition.matching.gallery import Gallery
@@ -31,7 +32,7 @@ from facegate.recognition.worker import jetstream_worker
 from facegate.recognition.worker.jetstream_worker import JetStreamWorker
 from facegate.recognition.worker.metrics import WorkerMetrics
 from facegate.recognition.worker.zmq_worker import Recognizer
-from facegate.sinks.jetstream import DEAD_STREAM, STREAM, SUBJECT, JetStream
+from facegate.sinks.jetstream import DEAD_STREAM, FEEDBACK_HEADER, STREAM, SUBJECT, JetStream, make_streams
 from facegate.sinks.spool import Spool
 from facegate.sinks.spooled_sink import SpooledSink
 from facegate.sinks.wire import ShotHeader
@@ -206,6 +207,46 @@ def test_a_visit_ends_when_its_track_does(tmp_path: Path) -> None:
     end(server.process)
 
 
+def test_feedback_of_a_worker_comes_back_to_the_gate_that_sent_the_shot_and_to_no_other(tmp_path: Path) -> None:
+    server, stop = Server(tmp_path / "js"), Event()
+    nobody = Gallery([], np.zeros((0, 128), np.float32))
+    recognizer = Recognizer(lambda: nobody, load_embedder("builtin"), FixedThresholdRule(0.8), StringIO())
+    gates = [SpooledSink(JetStream(server.url), Spool(tmp_path / f"{name}.db")) for name in ("one", "two")]
+    assert not any(gate.feedback().expected for gate in gates), "no worker is there yet"
+    worker = Thread(target=JetStreamWorker(server.url, recognizer).run, args=(stop,))
+    worker.start()
+    answers: list[RecognitionFeedback] = []
+    gates[0].put(entries(1))
+    wait_until(lambda: answers.extend(gates[0].feedback().items) or answers)
+    assert [answer.shot_id for answer in answers] == [entries(1)[0].shot_id]
+    assert not answers[0].named and answers[0].recognizer
+    gates[0].live(LiveTracks("run", {}))
+    wait_until(lambda: gates[0].feedback().expected)
+    assert not gates[1].feedback().items
+    stop.set()
+    worker.join()
+    reports = [gate.close(PATIENCE_S) for gate in gates]
+    assert [report.answered for report in reports] == [1, 0]
+    end(server.process)
+
+
+@pytest.mark.parametrize("subject", ["facegate.shots.door", "facegate.feedback.>", "facegate.feedback.a.ack.b", ""])
+def test_a_message_cannot_make_a_worker_publish_elsewhere(subject: str, tmp_path: Path) -> None:
+    server = Server(tmp_path / "js")
+    nobody = Gallery([], np.zeros((0, 128), np.float32))
+    recognizer = Recognizer(lambda: nobody, load_embedder("builtin"), FixedThresholdRule(0.8), StringIO())
+    (entry,) = entries(1)
+    body = JetStream(server.url).payload(entry)
+    asyncio.run(publish(server.url, body, {FEEDBACK_HEADER: subject}))
+    heard: list[str] = []
+    thread = Thread(target=lambda: asyncio.run(listen(server.url, heard, 1.0)))
+    thread.start()
+    JetStreamWorker(server.url, recognizer).run(Event(), once=True)
+    thread.join()
+    assert recognizer.results == 1 and not [each for each in heard if each.startswith("facegate.")]
+    end(server.process)
+
+
 def test_a_shot_that_kills_its_workers_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jetstream_worker, "ACK_WAIT_S", 0.5)
     monkeypatch.setattr(jetstream_worker, "MAX_DELIVERIES", 2)
@@ -253,9 +294,21 @@ def test_user_and_password_may_hold_any_letter_and_stay_secret(tmp_path: Path) -
     end(server.process)
 
 
-async def publish(url: str, data: bytes) -> None:
+async def publish(url: str, data: bytes, headers: dict[str, str] | None = None) -> None:
     client = await nats.connect(url)
-    await client.jetstream().publish(f"{SUBJECT}.door", data)
+    await make_streams(nats, client.jetstream())
+    await client.jetstream().publish(f"{SUBJECT}.door", data, headers=headers)
+    await client.close()
+
+
+async def listen(url: str, heard: list[str], for_s: float) -> None:
+    client = await nats.connect(url)
+
+    async def hear(message: Any) -> None:
+        heard.append(message.subject)
+
+    await client.subscribe("facegate.>", cb=hear)
+    await asyncio.sleep(for_s)
     await client.close()
 
 

@@ -38,7 +38,7 @@ from ...sinks.test_wire import make_shot
 from .test_template_index import WHO, add
 
 
-class Colors:
+class ColorEmbedder:
     """Tells people apart by the color of their crops, which a JPEG keeps."""
 
     threshold = 0.98
@@ -74,7 +74,7 @@ def worker(
     gallery: Gallery,
     *,
     templates: bool = True,
-    embedder: Colors | None = None,
+    embedder: ColorEmbedder | None = None,
 ) -> None:
     """A gate that stores these shots, and a worker that recognizes them and ends their visits."""
     with StoreWriter(folder / "store.db", create=True) as store:
@@ -82,7 +82,7 @@ def worker(
     places = PublisherSet([f"store://{folder / 'store.db'}"], folder / "names")
     recognizer = Recognizer(
         lambda: gallery,
-        embedder or Colors(),
+        embedder or ColorEmbedder(),
         FixedThresholdRule(0.98),
         io.StringIO(),
         on_events=places.publish,
@@ -105,23 +105,23 @@ def files_with(folder: Path, content: bytes) -> list[str]:
 def found(folder: Path, color: tuple[int, int, int], visits: VisitFilter = EVERY_VISIT) -> list[str]:
     with (
         TemplateReader(folder / "store.db") as store,
-        TemplateIndex(store, folder / "index", recognizer_id(Colors()), writable=False) as index,
+        TemplateIndex(store, folder / "index", recognizer_id(ColorEmbedder()), writable=False) as index,
     ):
         index.refresh()
-        probe = Colors().embed([crop(color)])[0]
+        probe = ColorEmbedder().embed([crop(color)])[0]
         result = search_visits(index, store, probe, FixedThresholdRule(0.98), visits)
     return [hit.visit.visit for hit in result.hits]
 
 
 def test_a_worker_keeps_a_template_of_each_visit_beside_its_shots(tmp_path: Path) -> None:
-    worker(tmp_path, SHOTS, Gallery(["Bo"], Colors().embed([crop(BO)])))
+    worker(tmp_path, SHOTS, Gallery(["Bo"], ColorEmbedder().embed([crop(BO)])))
     assert sorted(found(tmp_path, ADA)) == ["run/door/1", "run/hall/3"]
     assert found(tmp_path, BO) == ["run/door/2"] and found(tmp_path, ADA, VisitFilter(camera="hall")) == [
         "run/hall/3"
     ]
     assert found(tmp_path, ADA, VisitFilter(until=1.0)) == []
     with TemplateReader(tmp_path / "store.db") as store:
-        assert len(store.after(recognizer_id(Colors()), 0, 99)[0]) == 4, "one of a visit with two shots"
+        assert len(store.after(recognizer_id(ColorEmbedder()), 0, 99)[0]) == 4, "one of a visit with two shots"
 
 
 def test_a_switch_keeps_none(tmp_path: Path) -> None:
@@ -138,12 +138,12 @@ def test_an_erased_person_leaves_no_template_in_any_file(tmp_path: Path) -> None
     with GalleryStore(gallery, create=True) as people:
         for name, color in (("Ada", ADA), ("Bo", BO)):
             people.add(name, [FaceSample(f"{name}.png", name * 20, crop(color), 80, 90.0, 0.1, 1)])
-    worker(data, SHOTS[:3], Gallery(["Ada", "Bo"], Colors().embed([crop(ADA), crop(BO)])))
-    worker(data, SHOTS[3:], Gallery(["Bo"], Colors().embed([crop(BO)])))  # Ada's second visit has no name
+    worker(data, SHOTS[:3], Gallery(["Ada", "Bo"], ColorEmbedder().embed([crop(ADA), crop(BO)])))
+    worker(data, SHOTS[3:], Gallery(["Bo"], ColorEmbedder().embed([crop(BO)])))  # Ada's second visit has no name
     held = PublisherSet([f"store://{data / 'store.db'}"], data / "names", hold=True)
     recognizer = Recognizer(
         lambda: Gallery([], np.zeros((0, 3), np.float32)),
-        Colors(),
+        ColorEmbedder(),
         FixedThresholdRule(0.98),
         io.StringIO(),
         on_templates=held.put_templates,
@@ -151,11 +151,11 @@ def test_an_erased_person_leaves_no_template_in_any_file(tmp_path: Path) -> None
     waiting = shot(9, 9, ADA)
     recognizer.recognize([(wire.decode_header(waiting.header), waiting.crop)])
     held.close()
-    template = Colors().embed([wire.unpack_crop(wire.decode_header(waiting.header), waiting.crop)])[0]
+    template = ColorEmbedder().embed([wire.unpack_crop(wire.decode_header(waiting.header), waiting.crop)])[0]
     sought = template.astype("<f2").tobytes()
     assert len(files_with(data, sought)) == 2
     facegate("backup", data / "backups" / "000001-20260101T000000Z", "--data", data)
-    erased = erase_person(gallery, "Ada", Colors(), data=data)
+    erased = erase_person(gallery, "Ada", ColorEmbedder(), data=data)
     assert {each.what: each.found for each in erased}["stored visits"] == 2
     assert not files_with(data, sought)
     assert not files_with(data, SHOTS[0].crop)
@@ -168,7 +168,7 @@ def test_an_erased_person_leaves_no_template_in_any_file(tmp_path: Path) -> None
 
 def test_another_recognizer_embeds_the_kept_crops_again(tmp_path: Path) -> None:
     worker(tmp_path, SHOTS, Gallery([], np.zeros((0, 3), np.float32)))
-    other = Colors("other")
+    other = ColorEmbedder("other")
     keeper = TemplateKeeper(tmp_path / "store.db", tmp_path / "index", lambda: other)
     with keeper:
         index = keeper.index()
@@ -183,7 +183,7 @@ def test_another_recognizer_embeds_the_kept_crops_again(tmp_path: Path) -> None:
 
 def test_visits_of_before_get_templates_too(tmp_path: Path) -> None:
     worker(tmp_path, SHOTS, Gallery([], np.zeros((0, 3), np.float32)), templates=False)
-    with TemplateKeeper(tmp_path / "store.db", tmp_path / "index", Colors) as keeper:
+    with TemplateKeeper(tmp_path / "store.db", tmp_path / "index", ColorEmbedder) as keeper:
         wait_until(lambda: keeper.progress().done == 4, "four visits embedded")
     assert sorted(found(tmp_path, ADA)) == ["run/door/1", "run/hall/3"]
 

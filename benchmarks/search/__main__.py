@@ -49,7 +49,7 @@ class Crowd:
     """Draws unit vectors as the templates of a shipped recognizer lie."""
 
     def __init__(self) -> None:
-        cards = Path(__file__).parent.parent / "recognition" / "cards"
+        cards = Path(__file__).parent.parent.parent / "recognition" / "cards"
         cohort = _read(cards / f"{COHORT}.tail.yaml", cards / f"{COHORT}.cohort.safetensors").cohort
         self.mean = cohort.mean(0)
         _, scale, self.directions = np.linalg.svd(cohort - self.mean, full_matrices=False)

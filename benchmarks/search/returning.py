@@ -1,6 +1,6 @@
 """Returning strangers: clips played as a week of visits, on one and two cameras, by a worker without a gallery.
 
-    python -m benchmarks.returning --data ../shared/data --embedder builtin --embedder y1.onnx
+    python -m benchmarks.search.returning --data ../shared/data --embedder builtin --embedder y1.onnx
 
 Every clip with one main person is cut into three visits of equal length; of each the best shots are sent as a gate
 does, best last. The visits of all people come in random order, several weeks each. Counted are people who are known
