@@ -30,11 +30,10 @@ from facegate.pipeline.records import Detection, Face, FrameRef, QualityInfo, Re
 from facegate.recognition.embedders import OneAtATime, load_embedder
 from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.unknowns import UnknownStore
-from facegate.recognition.matching.decision_rule import choose_rule
 from facegate.recognition.matching.gallery import Gallery
-from facegate.recognition.matching.score_tail import find_impostor_model
+from facegate.recognition.matching.score_tail import ImpostorModel, find_impostor_model
 from facegate.recognition.worker.recognizer import Recognizer
-from facegate.recognition.worker.strangers import STRANGER_FPIR
+from facegate.recognition.worker.strangers import stranger_rule
 from facegate.scoring.engine import Scorer, load_scorer
 from facegate.sinks import wire
 
@@ -92,14 +91,13 @@ def shots_of(clip: Path, detector: Detector, scorer: Scorer) -> list[list[Shot]]
 class Week:
     """A worker without a gallery."""
 
-    def __init__(self, folder: Path, embedder: OneAtATime, impostors: object) -> None:
+    def __init__(self, folder: Path, embedder: OneAtATime, impostors: ImpostorModel | None) -> None:
         GalleryStore(folder / "people.db", create=True).close()
         self.unknowns, self.output, self.spent = UnknownStore(folder / "people.db"), io.StringIO(), list[float]()
-        rule = choose_rule(None, STRANGER_FPIR, impostors, embedder.threshold)[0]  # type: ignore[arg-type]
-        named = choose_rule(None, 1e-3, impostors, embedder.threshold)[0]  # type: ignore[arg-type]
+        rule = stranger_rule(impostors, embedder)
         size = len(embedder.embed([np.zeros((112, 112, 3), np.uint8)])[0])
         nobody = Gallery([], np.zeros((0, size), np.float32))
-        self.worker = Recognizer(lambda: nobody, embedder, named, self.output, self.unknowns, strangers=rule)
+        self.worker = Recognizer(lambda: nobody, embedder, rule, self.output, self.unknowns, strangers=rule)
 
     def visit(self, number: int, camera: str, shots: list[Shot]) -> tuple[int | None, int | None]:
         for place, shot in enumerate(shots):
@@ -119,7 +117,7 @@ class Week:
 
 
 def play(
-    visits: dict[str, list[list[Shot]]], embedder: OneAtATime, impostors: object, cameras: int
+    visits: dict[str, list[list[Shot]]], embedder: OneAtATime, impostors: ImpostorModel | None, cameras: int
 ) -> dict[str, object]:
     known = people = joined = pairs = good = 0
     spent: list[float] = []

@@ -29,8 +29,10 @@ MAX_AGE_S = 30 * 86400.0
 MAX_ENROLLED_SHOTS = 5
 MAX_OPEN_S = 86400.0
 """An unknown visitor without a face is deleted after this long: its first visit has ended long ago."""
-MIN_QUALITY = 30
-"""Minimum quality; poorer faces are useless for enrollment."""
+MIN_QUALITY = 10
+"""Minimum quality of a face that is kept."""
+ENROLLED_QUALITY = 30
+"""Minimum quality of a face that is enrolled, unless there is none as good."""
 
 
 class UnknownVisit(msgspec.Struct, frozen=True):
@@ -337,7 +339,8 @@ def enroll_cluster(
     """
     right = [unknown for unknown in cluster.visits if unknown.row not in without]
     samples = []
-    for unknown in sorted(right, key=lambda unknown: -unknown.quality)[:MAX_ENROLLED_SHOTS]:
+    good = [unknown for unknown in right if unknown.quality >= ENROLLED_QUALITY] or right
+    for unknown in sorted(good, key=lambda unknown: -unknown.quality)[:MAX_ENROLLED_SHOTS]:
         crop = unknowns.crop(unknown.row)
         digest = hashlib.sha256(crop.tobytes()).hexdigest()
         samples.append(

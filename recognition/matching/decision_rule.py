@@ -91,17 +91,19 @@ class FixedThresholdRule:
 class FpirRule:
     """Threshold that bounds the false-positive identification rate (FPIR)."""
 
-    def __init__(self, impostors: ImpostorModel, fpir: float, *, chances: int = 1) -> None:
+    def __init__(self, impostors: ImpostorModel, fpir: float, *, chances: int = 1, min_people: int = 1) -> None:
         """Create for a rate.
 
         Args:
             impostors: impostor model of the embedder.
             fpir: maximum probability that an unknown person gets a name, 0..1.
             chances: number of independent attempts; acts as a factor on the number of people.
+            min_people: size of smaller galleries too.
         """
         self._impostors = impostors
         self._fpir = fpir
         self._chances = chances
+        self._min_people = max(min_people, 1)
 
     def normalization(self, embeddings: Floats) -> Floats:
         """See :class:`DecisionRule`."""
@@ -109,11 +111,14 @@ class FpirRule:
 
     def threshold(self, people: int) -> float:
         """See :class:`DecisionRule`."""
-        return self._impostors.tail.score_at(-math.expm1(math.log1p(-self._fpir) / max(people * self._chances, 1)))
+        return self._impostors.tail.score_at(-math.expm1(math.log1p(-self._fpir) / self._attempts(people)))
 
     def fpir(self, score: float, people: int) -> float:
         """See :class:`DecisionRule`."""
-        return -math.expm1(people * self._chances * math.log1p(-self._impostors.tail.rate(score)))
+        return -math.expm1(self._attempts(people) * math.log1p(-self._impostors.tail.rate(score)))
+
+    def _attempts(self, people: int) -> int:
+        return max(people, self._min_people) * self._chances
 
     def is_conclusive(self, score: float, people: int) -> bool:
         """See :class:`DecisionRule`."""

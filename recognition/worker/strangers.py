@@ -15,14 +15,30 @@ from facegate.errors import GalleryError
 from facegate.pipeline.records import Floats
 from facegate.recognition.embedders import Embedder, unit
 from facegate.recognition.enrollment.unknowns import MIN_QUALITY, UnknownStore
-from facegate.recognition.matching.decision_rule import DecisionRule
+from facegate.recognition.matching.decision_rule import (
+    CHANCES_PER_VISIT,
+    DecisionRule,
+    FixedThresholdRule,
+    FpirRule,
+)
 from facegate.recognition.matching.gallery import Gallery, quality_weight
+from facegate.recognition.matching.score_tail import ImpostorModel
 from facegate.recognition.worker.visit_state import Stranger, VisitState, unpack
 
 STRANGER_FPIR = 0.01
 """Share of new unknown visitors that may be taken for an earlier one."""
+MIN_KNOWN = 1000
+"""Number of earlier visitors from which the rate follows, also where there are fewer: people before one camera in
+one light are more alike than those of the score tail, and a wrong join lasts."""
 
 log = structlog.get_logger(__name__)
+
+
+def stranger_rule(impostors: ImpostorModel | None, embedder: Embedder) -> DecisionRule:
+    """The rule by which an unknown visitor is an earlier one."""
+    if impostors is None:
+        return FixedThresholdRule(embedder.threshold)
+    return FpirRule(impostors, STRANGER_FPIR, chances=CHANCES_PER_VISIT, min_people=MIN_KNOWN)
 
 
 class _Known(msgspec.Struct, eq=False):

@@ -121,12 +121,11 @@ def recognize(  # noqa: PLR0915
     from facegate.pipeline.runtime.malloc_trim import limit_arenas
     from facegate.recognition.embedders import OneAtATime
     from facegate.recognition.loading import load_recognition
-    from facegate.recognition.matching.decision_rule import choose_rule
     from facegate.recognition.matching.gallery_watcher import GalleryWatcher
     from facegate.recognition.publishers.factory import PublisherSet
     from facegate.recognition.worker.jetstream_worker import JetStreamWorker
     from facegate.recognition.worker.open_visits import claim_visits
-    from facegate.recognition.worker.strangers import STRANGER_FPIR
+    from facegate.recognition.worker.strangers import stranger_rule
     from facegate.recognition.worker.zmq_worker import Recognizer, Worker, log
     from facegate.scoring.backend_selection import cache_folder
     from facegate.sinks.jetstream import server_name
@@ -184,7 +183,7 @@ def recognize(  # noqa: PLR0915
             out,
             unknowns,
             places.publish,
-            strangers=choose_rule(None, STRANGER_FPIR, parts.impostors, model.threshold)[0],
+            strangers=stranger_rule(parts.impostors, model),
             on_templates=places.put_templates if templates and places.has_store else None,
             visits=(visits, kept),
             written=_written(output) if kept.untold else (),
