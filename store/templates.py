@@ -91,6 +91,11 @@ class TemplateReader(StoreReader):
         rows = self._rows("SELECT recognizer FROM templates ORDER BY id DESC LIMIT 1", [])
         return str(rows[0][0]) if rows else None
 
+    def has_more_than(self, count: int) -> bool:
+        """Whether there are more templates than ``count``."""
+        rows = self._rows("SELECT count(*) FROM (SELECT 1 FROM templates LIMIT ?)", [count + 1])
+        return bool(rows[0][0] > count)
+
     def stale(self, recognizer: str, after: int, limit: int) -> list[tuple[int, str]]:
         """Row and id of ended visits after row ``after`` that have a crop, but no template of this recognizer."""
         return self._rows(

@@ -60,32 +60,37 @@ class Crowd:
         return unit(self.mean + parts @ self.directions)
 
 
-def fill(path: Path, count: int) -> None:
-    """A store with visits and templates, written directly: through the writer it takes an hour."""
-    StoreWriter(path, create=True).close()
+def fill(path: Path, count: int, queries: Path) -> None:
+    """Write a store's templates directly, with queries and the similarity of the nearest template to each."""
+    part = path.with_name("filling.db")
+    part.unlink(missing_ok=True)
+    StoreWriter(part, create=True).close()
     crowd, rng = Crowd(), np.random.default_rng(0)
-    db = sqlite3.connect(path)
+    db = sqlite3.connect(part)
     db.execute("PRAGMA synchronous=OFF")
     db.execute("DROP INDEX templates_by_recognizer")
     db.execute("DROP INDEX templates_by_visit")
-    now = time()
+    sought, truth = np.empty((0, 0), np.float32), np.full(QUERIES, -2, np.float32)
     for start in range(0, count, CHUNK):
-        templates = crowd.draw(CHUNK, rng).astype("<f2")
-        rows = range(start + 1, start + CHUNK + 1)
-        db.executemany(
-            "INSERT INTO visits (id, visit, camera, track_id, first, last, ended, revision) "
-            "VALUES (?, ?, 'door', ?, ?, ?, 1, 0)",
-            [(row, f"r/door/{row}", row, now, now) for row in rows],
-        )
+        kept = crowd.draw(CHUNK, rng).astype("<f2")
+        templates = kept.astype(np.float32)
+        if not start:
+            sought = probes(QUERIES // 2, np.random.default_rng(1), templates[: QUERIES // 2])
+            np.save(queries, sought)
+        truth = np.maximum(truth, (sought @ templates.T).max(1))
         db.executemany(
             "INSERT INTO templates VALUES (?, ?, ?, ?)",
-            [(row, row, WHO, template.tobytes()) for row, template in zip(rows, templates, strict=True)],
+            [(start + row, start + row, WHO, template.tobytes()) for row, template in enumerate(kept, 1)],
         )
         db.commit()
+    np.save(queries.with_suffix(".truth.npy"), truth)
     db.execute("CREATE UNIQUE INDEX templates_by_visit ON templates (visit)")
     db.execute("CREATE INDEX templates_by_recognizer ON templates (recognizer, visit)")
+    # Visits get ids of their own, above those of the templates that are written here.
+    db.execute("INSERT INTO sqlite_sequence VALUES ('visits', ?)", (2 * count,))
     db.commit()
     db.close()
+    part.rename(path)
 
 
 def probes(count: int, rng: np.random.Generator, own: Floats) -> Floats:
@@ -94,23 +99,6 @@ def probes(count: int, rng: np.random.Generator, own: Floats) -> Floats:
     noise = unit(crowd.draw(count, rng) - crowd.mean)
     mated = unit(LIKE * own + np.float32(np.sqrt(1 - LIKE**2)) * noise)
     return np.stack([mated, crowd.draw(count, rng)], 1).reshape(-1, own.shape[1])
-
-
-def exact(path: Path, sought: Floats) -> tuple[Floats, Floats]:
-    """Ids and similarities of the nearest template of each probe, by comparing all."""
-    best, ids = np.full(len(sought), -2, np.float32), np.zeros(len(sought), np.int64)
-    with TemplateReader(path) as store:
-        row = 0
-        while True:
-            found, templates = store.after(WHO, row, CHUNK)
-            if not len(found):
-                return ids, best
-            row = int(found[-1])
-            similarities = sought @ templates.T
-            nearest = similarities.argmax(1)
-            values = similarities[np.arange(len(sought)), nearest]
-            better = values > best
-            best[better], ids[better] = values[better], found[nearest[better]]
 
 
 def rss() -> float:
@@ -278,6 +266,7 @@ def main() -> None:
     parser.add_argument("--templates", type=int, default=10_000_000)
     parser.add_argument("--baseline", type=int, default=1_000_000)
     parser.add_argument("--folder", type=Path, default=Path("/tmp/facegate-search"))
+    parser.add_argument("--fill", action="store_true", help="Only make the store, which is used from then on.")
     parser.add_argument("--json", type=Path)
     parser.add_argument(
         "--rate", type=Path, metavar="DATA", help="The rate of false hits, with this folder of data."
@@ -305,14 +294,12 @@ def main() -> None:
         took = {}
         start = perf_counter()
         if not path.exists():
-            fill(path, given.templates)
+            fill(path, given.templates, queries)
         took["fill_s"] = round(perf_counter() - start)
-        rng = np.random.default_rng(1)
+        if given.fill:
+            print(took)
+            return
         with TemplateReader(path) as store:
-            chosen = (rng.integers(0, given.templates, QUERIES // 2) + 1).tolist()
-            own = np.concatenate([store.vectors(WHO, [row])[1] for row in chosen])
-            np.save(queries, probes(QUERIES // 2, rng, own))
-            np.save(queries.with_suffix(".truth.npy"), exact(path, np.load(queries))[1])
             start = perf_counter()
             with TemplateIndex(store, index, WHO) as built:
                 built.refresh()

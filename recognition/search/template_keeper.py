@@ -16,7 +16,7 @@ from facegate.errors import FacegateError, SourceError
 from facegate.pipeline.images import decode_image
 from facegate.recognition.embedders import Embedder, recognizer_id, unit
 from facegate.recognition.matching.gallery import quality_weight
-from facegate.recognition.search.template_index import TemplateIndex
+from facegate.recognition.search.template_index import MAX_EXACT, TemplateIndex
 from facegate.store.records import VisitTemplate, packed
 from facegate.store.templates import TemplateReader
 from facegate.store.writer import StoreWriter
@@ -87,11 +87,15 @@ class TemplateKeeper(BackgroundThread):
         Raises:
             FacegateError: recognizer or store cannot be used.
         """
+        return self._opened(recognizer_id(self._load()))
+
+    def _opened(self, recognizer: str) -> TemplateIndex:
         with self._opening:
-            if self._index is None:
-                self._index = TemplateIndex(self.store, self._folder, recognizer_id(self._load()))
-        self._index.refresh()
-        return self._index
+            if self._index is None or self._index.recognizer != recognizer:
+                self._index = TemplateIndex(self.store, self._folder, recognizer)
+            index = self._index
+        index.refresh()
+        return index
 
     def close(self) -> None:
         """Stop, and close the store."""
@@ -107,7 +111,9 @@ class TemplateKeeper(BackgroundThread):
                 if wait_s <= 0:
                     self._embed_stale()
                     wait_s = STALE_INTERVAL_S
-                if self._index is not None and self.store.touched():
+                if self._index is None and self.store.has_more_than(MAX_EXACT):
+                    self._opened(self.store.newest_recognizer() or "")  # takes a while, so not in the first search
+                elif self._index is not None and self.store.touched():
                     self._index.refresh()
                 reported = ""
             except FacegateError as error:

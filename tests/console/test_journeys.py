@@ -20,7 +20,7 @@ from ..helpers import facegate
 from .conftest import PATIENCE_MS
 from .serving import Served, served
 
-PAGES = ("live", "visits", "people", "tune", "cameras", "health")
+PAGES = ("live", "visits", "search", "people", "tune", "cameras", "health")
 SERIOUS = ("serious", "critical")
 ELSEWHERE = re.compile(r"(?!http://127\.0\.0\.1:|blob:|about:)")
 LIT = """canvas => {

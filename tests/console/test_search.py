@@ -82,6 +82,7 @@ def test_the_page_shows_hits_and_the_rate(page: Page, console: Served) -> None:
         {"name": "face.jpg", "mimeType": "image/jpeg", "buffer": crop}
     )
     page.get_by_role("button", name="Search").click()
-    expect(page.get_by_label("Hits")).to_contain_text(re.compile(r"\d+ of \d+ visits fit"))
-    expect(page.get_by_label("Hits")).to_contain_text("1 % of such searches")
-    expect(page.get_by_label("Hits").get_by_role("listitem").first).to_be_visible()
+    hits = page.get_by_role("status", name="Hits")
+    expect(hits).to_contain_text(re.compile(r"\d+ of \d+ visits fit"))
+    expect(hits).to_contain_text("1 % of such searches")
+    expect(hits.get_by_role("listitem").first).to_be_visible()
