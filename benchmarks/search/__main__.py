@@ -56,34 +56,45 @@ class Crowd:
         self.spread = (scale / np.sqrt(len(cohort))).astype(np.float32)
 
     def draw(self, count: int, rng: np.random.Generator) -> Floats:
-        parts = rng.standard_normal((count, len(self.spread)), dtype=np.float32) * self.spread
-        return unit(self.mean + parts @ self.directions)
+        return self.of(rng.standard_normal((count, len(self.spread)), dtype=np.float32))
+
+    def of(self, normal: Floats) -> Floats:
+        """From normally distributed numbers ``(N, D)``."""
+        return unit(self.mean + normal @ (self.spread[:, None] * self.directions))
 
 
 def fill(path: Path, count: int, queries: Path) -> None:
-    """Write a store's templates directly, with queries and the similarity of the nearest template to each."""
-    part = path.with_name("filling.db")
-    part.unlink(missing_ok=True)
+    """Write a store's templates directly, with queries and the similarity of the nearest template to each.
+
+    What an earlier call has begun is continued.
+    """
+    part, truths = path.with_name("filling.db"), queries.with_suffix(".truth.npy")
     StoreWriter(part, create=True).close()
-    crowd, rng = Crowd(), np.random.default_rng(0)
+    crowd = Crowd()
     db = sqlite3.connect(part)
     db.execute("PRAGMA synchronous=OFF")
-    db.execute("DROP INDEX templates_by_recognizer")
-    db.execute("DROP INDEX templates_by_visit")
-    sought, truth = np.empty((0, 0), np.float32), np.full(QUERIES, -2, np.float32)
-    for start in range(0, count, CHUNK):
-        kept = crowd.draw(CHUNK, rng).astype("<f2")
+    db.execute("PRAGMA wal_autocheckpoint=20000")
+    db.execute("DROP INDEX IF EXISTS templates_by_recognizer")
+    db.execute("DROP INDEX IF EXISTS templates_by_visit")
+    begin = db.execute("SELECT coalesce(max(id), 0) FROM templates").fetchone()[0]
+    for start in range(begin, count, CHUNK):
+        block = start // (10 * CHUNK)
+        if start % (10 * CHUNK) == 0 or start == begin:
+            size = (CHUNK, len(crowd.spread))
+            normal = np.random.default_rng(block).standard_normal(size, dtype=np.float32)
+        # Signs are cheaper to draw, and the result is distributed alike.
+        signs = np.random.default_rng([1, start]).choice(np.array([-1, 1], np.float32), len(crowd.spread))
+        kept = crowd.of(normal * signs).astype("<f2")
         templates = kept.astype(np.float32)
         if not start:
-            sought = probes(QUERIES // 2, np.random.default_rng(1), templates[: QUERIES // 2])
-            np.save(queries, sought)
-        truth = np.maximum(truth, (sought @ templates.T).max(1))
+            np.save(queries, probes(QUERIES // 2, np.random.default_rng(1), templates[: QUERIES // 2]))
+            np.save(truths, np.full(QUERIES, -2, np.float32))
+        np.save(truths, np.maximum(np.load(truths), (np.load(queries) @ templates.T).max(1)))
         db.executemany(
             "INSERT INTO templates VALUES (?, ?, ?, ?)",
             [(start + row, start + row, WHO, template.tobytes()) for row, template in enumerate(kept, 1)],
         )
         db.commit()
-    np.save(queries.with_suffix(".truth.npy"), truth)
     db.execute("CREATE UNIQUE INDEX templates_by_visit ON templates (visit)")
     db.execute("CREATE INDEX templates_by_recognizer ON templates (recognizer, visit)")
     # Visits get ids of their own, above those of the templates that are written here.
