@@ -195,6 +195,17 @@ export interface LoginIn {
   password: string;
 }
 
+export interface MembershipIn {
+  reason?: string;
+  expires?: number | null;
+}
+
+export interface MembershipOut {
+  person: string;
+  reason: string;
+  expires: number | null;
+}
+
 export interface MergeUnknownIn {
   into: number;
 }
@@ -441,4 +452,16 @@ export interface VisitOut {
 export interface VisitsOut {
   visits: Array<VisitOut>;
   next: number | null;
+}
+
+export interface WatchListIn {
+  color?: string;
+  fpir?: number | null;
+}
+
+export interface WatchListOut {
+  name: string;
+  color: string;
+  fpir: number | null;
+  people: Array<MembershipOut>;
 }

@@ -16,7 +16,7 @@ from facegate.console.security.middleware import AccessMiddleware
 from facegate.console.security.proxy import NO_PROXY, ProxySettings
 from facegate.console.state import ConsoleState
 from facegate.console.store_watcher import StoreWatcher
-from facegate.console.web import cameras, fleet, live, pages, people, score, search, system, tuning, visits
+from facegate.console.web import cameras, fleet, lists, live, pages, people, score, search, system, tuning, visits
 from facegate.console.web.errors import add_problems, declare_problems
 from facegate.sinks.wire import SOFTWARE
 
@@ -79,7 +79,7 @@ def create_app(console: ConsoleState, hosts: Collection[str] = (), proxy: ProxyS
     )
     app.state.console = console
     add_problems(app)
-    for part in (cameras, visits, people, search, score, tuning, live, fleet, system):
+    for part in (cameras, visits, people, lists, search, score, tuning, live, fleet, system):
         app.include_router(part.router, prefix=API)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")

@@ -97,6 +97,24 @@ CREATE TABLE stranger_negatives (
 The appearance of a face is the number that it had before unknown visitors were merged.
 """
 
+_LISTS = """
+CREATE TABLE lists (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    color TEXT NOT NULL,
+    fpir REAL
+) STRICT;
+CREATE TABLE list_members (
+    list INTEGER NOT NULL REFERENCES lists ON DELETE CASCADE,
+    person INTEGER NOT NULL REFERENCES people ON DELETE CASCADE,
+    reason TEXT NOT NULL,
+    expires REAL,
+    PRIMARY KEY (list, person)
+) WITHOUT ROWID, STRICT;
+CREATE INDEX list_members_by_person ON list_members (person)
+"""
+"""Watch lists."""
+
 
 class GalleryFile(Database):
     """A connection to the file; its owner closes it. For one thread at a time."""
@@ -104,7 +122,7 @@ class GalleryFile(Database):
     what = "gallery"
     remedy = "'facegate gallery add {path} FOLDER' creates one"
     application = APPLICATION
-    steps = (_SCHEMA, _NAME_KEYS, _STRANGERS)
+    steps = (_SCHEMA, _NAME_KEYS, _STRANGERS, _LISTS)
     pragmas = (
         "synchronous=FULL",  # enrollment is rare and manual
         "foreign_keys=ON",

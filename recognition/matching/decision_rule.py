@@ -48,6 +48,10 @@ class DecisionRule(Protocol):
         """Similarity from which two of ``people`` are probably one."""
         ...
 
+    def at_rate(self, fpir: float) -> DecisionRule:
+        """The rule for another rate; itself if it guarantees none."""
+        ...
+
     def describe(self, people: int) -> str:
         """Description of the rule for display."""
         ...
@@ -82,6 +86,10 @@ class FixedThresholdRule:
     def duplicate_threshold(self, people: int) -> float:
         """See :class:`DecisionRule`."""
         return self._similarity
+
+    def at_rate(self, fpir: float) -> DecisionRule:
+        """See :class:`DecisionRule`."""
+        return self
 
     def describe(self, people: int) -> str:
         """See :class:`DecisionRule`."""
@@ -132,6 +140,10 @@ class FpirRule:
         """See :class:`DecisionRule`; exceeded by one non-mated pair in five galleries."""
         pairs = max(1, people * (people - 1) // 2)
         return self._impostors.tail.score_at(min(0.5, 0.2 / pairs)) + self._impostors.tail.median_normalization
+
+    def at_rate(self, fpir: float) -> DecisionRule:
+        """See :class:`DecisionRule`."""
+        return FpirRule(self._impostors, fpir, chances=self._chances, min_people=self._min_people)
 
     def describe(self, people: int) -> str:
         """See :class:`DecisionRule`."""

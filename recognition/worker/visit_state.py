@@ -40,6 +40,8 @@ class VisitEvent(msgspec.Struct, frozen=True):
     """Number of earlier visits of an unknown visitor; ``None`` for a name, or before a face was good enough."""
     first_seen: float | None = None
     """Unix time (UTC) of the first visit of an unknown visitor."""
+    lists: tuple[str, ...] = ()
+    """Watch lists of the named person."""
     before: str | None = None
     """For ``changed``: the previous name, if that person is still enrolled."""
     id: str = ""
@@ -136,6 +138,7 @@ def event_of(event: Kind, state: VisitState, cause: str, before: str | None = No
         unknown_id=None if stranger is None else stranger.id,
         seen_before=None if stranger is None else stranger.seen_before,
         first_seen=None if stranger is None else stranger.first_seen,
+        lists=best.lists if named else (),
         before=before,
         id=f"{state.visit}/{event}/{cause}",
     )

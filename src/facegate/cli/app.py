@@ -16,6 +16,7 @@ from facegate.cli.commands.explain import explain
 from facegate.cli.commands.fleet import app as fleet_app
 from facegate.cli.commands.gallery import app as gallery_app
 from facegate.cli.commands.keys import app as keys_app
+from facegate.cli.commands.lists import app as lists_app
 from facegate.cli.commands.models import app as models_app
 from facegate.cli.commands.operation.maintenance import backup, doctor, restore
 from facegate.cli.commands.operation.service import app as service_app
@@ -63,6 +64,7 @@ for command in (
     app.command(command.__name__.removesuffix("_command").removesuffix("_source").replace("_", "-"))(command)
 app.add_typer(fleet_app, name="fleet")
 app.add_typer(gallery_app, name="gallery")
+app.add_typer(lists_app, name="lists")
 app.add_typer(models_app, name="models")
 app.add_typer(spool_app, name="spool")
 app.add_typer(keys_app, name="keys")
