@@ -39,7 +39,7 @@ from facegate.store.records import VisitTemplate, VisitUpdate, packed
 from facegate.store.templates import TemplateReader
 from facegate.store.writer import StoreWriter
 
-QUERIES, LIKE, PER_SECOND = 400, 0.6, 100
+QUERIES, LIKE, PER_SECOND = 200, 0.6, 100
 CHUNK = 100_000
 WHO = "benchmark"
 COHORT = "face-reidentification-retail-0095"
@@ -80,19 +80,19 @@ def fill(path: Path, count: int, queries: Path) -> None:
     for start in range(begin, count, CHUNK):
         block = start // (10 * CHUNK)
         if start % (10 * CHUNK) == 0 or start == begin:
-            size = (CHUNK, len(crowd.spread))
-            normal = np.random.default_rng(block).standard_normal(size, dtype=np.float32)
+            shape = (CHUNK, len(crowd.spread))
+            normal = np.random.default_rng(block).standard_normal(shape, dtype=np.float32)
         # Signs are cheaper to draw, and the result is distributed alike.
         signs = np.random.default_rng([1, start]).choice(np.array([-1, 1], np.float32), len(crowd.spread))
-        kept = crowd.of(normal * signs).astype("<f2")
-        templates = kept.astype(np.float32)
+        templates = crowd.of(normal * signs)
         if not start:
             np.save(queries, probes(QUERIES // 2, np.random.default_rng(1), templates[: QUERIES // 2]))
             np.save(truths, np.full(QUERIES, -2, np.float32))
         np.save(truths, np.maximum(np.load(truths), (np.load(queries) @ templates.T).max(1)))
+        kept, size = templates.astype("<f2").tobytes(), 2 * templates.shape[1]
         db.executemany(
             "INSERT INTO templates VALUES (?, ?, ?, ?)",
-            [(start + row, start + row, WHO, template.tobytes()) for row, template in enumerate(kept, 1)],
+            ((start + row, start + row, WHO, kept[(row - 1) * size : row * size]) for row in range(1, CHUNK + 1)),
         )
         db.commit()
     db.execute("CREATE UNIQUE INDEX templates_by_visit ON templates (visit)")
@@ -139,7 +139,7 @@ def measure(path: Path, folder: Path, queries: Path) -> dict[str, object]:
                 _, similarities = index.search(probe)
                 spent.append(1000 * (perf_counter() - start))
                 used.append(1000 * (process_time() - before_s))
-                right.append(bool(similarities[0] >= expected - 1e-5))
+                right.append(bool(similarities[0] >= expected - 1e-3))
                 sleep(0.05)
             memory = rss() - before
             stop.set()

@@ -27,7 +27,7 @@ from facegate.recognition.worker.visit_state import Stranger, VisitState, unpack
 
 STRANGER_FPIR = 0.01
 """Share of new unknown visitors that may be taken for an earlier one."""
-MIN_KNOWN = 1000
+MIN_KNOWN = 3000
 """Number of earlier visitors from which the rate follows, also where there are fewer: people before one camera in
 one light are more alike than those of the score tail, and a wrong join lasts."""
 
