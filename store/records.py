@@ -22,7 +22,7 @@ class VisitUpdate(msgspec.Struct, frozen=True):
     seen: float | None = msgspec.field(default=None, name="seen_at")
     """Unix time (UTC) of arrival of the first shot's frame."""
     event: str = ""
-    """``ended``: no shot follows."""
+    """``ended``: no shot follows; ``changed``: another name, perhaps after the end."""
     unknown_id: int | None = None
     seen_before: int | None = None
     first_seen: float | None = None
@@ -89,6 +89,8 @@ class StoredVisit(msgspec.Struct, frozen=True):
     margin: float | None
     fpir: float | None
     ended: bool
+    corrected: float | None
+    """Unix time at which somebody corrected the name; ``None`` for the recognizer's decision."""
     revision: int
     """Number of its last change; increases with every change of any visit."""
     unknown_id: int | None = None
@@ -97,6 +99,22 @@ class StoredVisit(msgspec.Struct, frozen=True):
     """Number of its earlier visits."""
     first_seen: float | None = None
     """Unix time (UTC) of its first visit."""
+
+
+class VisitClip(msgspec.Struct, frozen=True, eq=False):
+    """Seconds of video around a visit."""
+
+    visit: str
+    camera: str
+    began: float
+    """Unix time (UTC) of the first packet."""
+    offset_s: float
+    """Seconds from the first packet, which holds a key picture, to the time that was asked for."""
+    seconds: float
+    codec: str
+    """FFmpeg's name of the codec."""
+    mp4: bytes
+    """Fragmented MP4 without sound; empty in lists."""
 
 
 class FaceOutcome(msgspec.Struct, frozen=True, array_like=True):

@@ -53,7 +53,7 @@ class TemplateReader(StoreReader):
 
     def fitting(self, recognizer: str, visit_filter: VisitFilter, limit: int) -> list[int]:
         """Ids of up to ``limit`` templates of visits that fit a filter, newest first."""
-        conditions, values = visit_filter.conditions("last")
+        conditions, values = visit_filter.conditions("first")
         where = " AND ".join(["t.recognizer = ?", *conditions])
         rows = self._rows(
             f"SELECT t.id FROM visits JOIN templates t ON t.visit = visits.id WHERE {where} "
@@ -64,7 +64,7 @@ class TemplateReader(StoreReader):
 
     def visits_with(self, ids: Sequence[int], visit_filter: VisitFilter) -> dict[int, StoredVisit]:
         """Visits of templates that exist and fit a filter, by template."""
-        conditions, values = visit_filter.conditions("last")
+        conditions, values = visit_filter.conditions("first")
         found = {}
         for part in _chunks(list(ids)):
             marks = ",".join("?" * len(part))

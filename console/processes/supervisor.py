@@ -57,6 +57,21 @@ class ConsoleFolder(msgspec.Struct, frozen=True):
         return self.data / "accounts.db"
 
     @property
+    def alarms(self) -> Path:
+        """Database of alarms."""
+        return self.data / "alarms.db"
+
+    @property
+    def audit(self) -> Path:
+        """Database of the audit log."""
+        return self.data / "audit.db"
+
+    @property
+    def notifications(self) -> Path:
+        """Database of rules, receivers and waiting messages."""
+        return self.data / "notifications.db"
+
+    @property
     def secrets(self) -> Path:
         """Folder of camera passwords, one file each."""
         return self.data / "secrets"

@@ -1,10 +1,43 @@
 // The records of the API, for checking the pages. Generated: python -m tests.test_page_types
 
+export interface AlarmOut {
+  id: number;
+  kind: string;
+  subject: string;
+  problem: string;
+  remedy: string;
+  since: number;
+  ended: number | null;
+}
+
+export interface AlarmsOut {
+  open: Array<AlarmOut>;
+  alarms: Array<AlarmOut>;
+  next: number | null;
+}
+
+export interface AuditEntryOut {
+  id: number;
+  at: number;
+  who: string;
+  address: string;
+  method: string;
+  path: string;
+  details: string;
+  status: number;
+  digest: string;
+}
+
+export interface AuditOut {
+  entries: Array<AuditEntryOut>;
+  next: number | null;
+}
+
 export interface CameraCreate {
   user?: string | null;
   password?: string | null;
   main_stream?: string | null;
-  transport?: "tcp" | "udp" | null;
+  transport?: "auto" | "tcp" | "udp" | null;
   timeout_s?: number | null;
   max_fps?: number | null;
   idle_fps?: number | null;
@@ -19,6 +52,7 @@ export interface CameraCreate {
   decoder?: "auto" | "cpu" | "cuda" | "vaapi" | "qsv" | null;
   realtime?: boolean | null;
   gate?: Record<string, any> | null;
+  store?: Record<string, any> | null;
   enabled?: boolean | null;
   name: string;
   source: string;
@@ -55,11 +89,19 @@ export interface CameraOut {
   drift: Record<string, any> | null;
 }
 
+export interface CameraRetentionIn {
+  scene_px?: number | null;
+  scene_days?: number | null;
+  clip_s?: number | null;
+  days?: number | null;
+  unknown_days?: number | null;
+}
+
 export interface CameraUpdate {
   user?: string | null;
   password?: string | null;
   main_stream?: string | null;
-  transport?: "tcp" | "udp" | null;
+  transport?: "auto" | "tcp" | "udp" | null;
   timeout_s?: number | null;
   max_fps?: number | null;
   idle_fps?: number | null;
@@ -74,6 +116,7 @@ export interface CameraUpdate {
   decoder?: "auto" | "cpu" | "cuda" | "vaapi" | "qsv" | null;
   realtime?: boolean | null;
   gate?: Record<string, any> | null;
+  store?: Record<string, any> | null;
   enabled?: boolean | null;
   source?: string | null;
 }
@@ -83,8 +126,35 @@ export interface CamerasOut {
   cameras: Array<CameraOut>;
 }
 
+export interface ClipOut {
+  began: number;
+  offset_s: number;
+  seconds: number;
+  codec: string;
+}
+
 export interface ConfigVersionOut {
   config: string;
+}
+
+export interface CorrectionIn {
+  name: string | null;
+  accept?: boolean;
+}
+
+export interface CorrectionOut {
+  visit: VisitOut;
+  enrolled: number;
+  faults: Array<FaultOut>;
+}
+
+export interface CreatedOut {
+  id: number;
+}
+
+export interface DeliveryOut {
+  receiver: number;
+  problem: string | null;
 }
 
 export interface DrainRequest {
@@ -100,6 +170,15 @@ export interface ErasedOut {
   place: string;
   found: number;
   what: string;
+}
+
+export interface EventOut {
+  at: number;
+  kind: string;
+  title: string;
+  body: string;
+  name: string | null;
+  camera: string | null;
 }
 
 export interface EvidenceOut {
@@ -219,6 +298,18 @@ export interface NewName {
   name: string;
 }
 
+export interface NotificationsOut {
+  available: boolean;
+  push_key: string | null;
+  rules: Array<RuleOut>;
+  receivers: Array<ReceiverOut>;
+}
+
+export interface PasswordIn {
+  current: string;
+  password: string;
+}
+
 export interface PauseRequest {
   paused: boolean;
 }
@@ -228,6 +319,11 @@ export interface PersonOut {
   pictures: number;
   negatives: number;
   added: number;
+  portrait: number | null;
+  quality: number | null;
+  missing: Array<"front" | "left" | "right">;
+  visits: number;
+  last_seen: number | null;
 }
 
 export interface PictureOut {
@@ -236,13 +332,14 @@ export interface PictureOut {
   source: string;
   quality: number;
   accepted: boolean;
+  pose: "front" | "left" | "right" | null;
 }
 
 export interface ProbeRequest {
   source: string;
   user?: string | null;
   password?: string | null;
-  transport?: "tcp" | "udp";
+  transport?: "auto" | "tcp" | "udp";
 }
 
 export interface Problem {
@@ -278,6 +375,70 @@ export interface ReasonsOut {
   advice: string;
   defect: string | null;
   gain: number;
+}
+
+export interface ReceiverIn {
+  name: string;
+  address?: string | null;
+  push?: Record<string, any> | null;
+}
+
+export interface ReceiverOut {
+  id: number;
+  name: string;
+  kind: string;
+  address: string;
+  waiting: number;
+  problem: string | null;
+}
+
+export interface RetentionIn {
+  all: CameraRetentionIn;
+  cameras?: Record<string, any>;
+}
+
+export interface RetentionOut {
+  config: string;
+  days: number;
+  max_mb: number;
+  all: Record<string, any>;
+  cameras: Record<string, Record<string, any>>;
+  disk: Record<string, number>;
+}
+
+export interface RuleIn {
+  name: string;
+  enabled?: boolean;
+  people?: Array<string>;
+  known?: boolean;
+  unknown?: boolean;
+  alarms?: boolean;
+  cameras?: Array<string>;
+  days?: Array<number>;
+  begin?: string;
+  end?: string;
+  max_messages?: number;
+  period_s?: number;
+  picture?: boolean;
+  receivers?: Array<number>;
+}
+
+export interface RuleOut {
+  name: string;
+  enabled?: boolean;
+  people?: Array<string>;
+  known?: boolean;
+  unknown?: boolean;
+  alarms?: boolean;
+  cameras?: Array<string>;
+  days?: Array<number>;
+  begin?: string;
+  end?: string;
+  max_messages?: number;
+  period_s?: number;
+  picture?: boolean;
+  receivers?: Array<number>;
+  id: number;
 }
 
 export interface ScoreOut {
@@ -365,6 +526,8 @@ export interface TimelineOut {
   threshold: number | null;
   events: Array<FaceOutcomeOut>;
   shots: Array<ShotOut>;
+  scene: string | null;
+  clip: ClipOut | null;
 }
 
 export interface TokenCreate {
@@ -402,6 +565,14 @@ export interface TracksOut {
   tracks: Array<TrackSummaryOut>;
 }
 
+export interface TrialOut {
+  begin: number;
+  end: number;
+  count: number;
+  told: Array<EventOut>;
+  held_back: number;
+}
+
 export interface TuningOutcomeOut {
   faces: number;
   shots: number;
@@ -428,6 +599,28 @@ export interface UnknownVisitOut {
   quality: number;
 }
 
+export interface UserCreate {
+  role: "viewer" | "administrator";
+  cameras?: Array<string> | null;
+  name: string;
+  password: string;
+}
+
+export interface UserOut {
+  name: string;
+  role: string;
+  cameras: Array<string> | null;
+}
+
+export interface UserPassword {
+  password: string;
+}
+
+export interface UserUpdate {
+  role: "viewer" | "administrator";
+  cameras?: Array<string> | null;
+}
+
 export interface VisitOut {
   id: number;
   visit: string;
@@ -444,6 +637,7 @@ export interface VisitOut {
   margin: number | null;
   fpir: number | null;
   ended: boolean;
+  corrected: number | null;
   unknown_id: number | null;
   seen_before: number | null;
   first_seen: number | null;
@@ -452,6 +646,7 @@ export interface VisitOut {
 export interface VisitsOut {
   visits: Array<VisitOut>;
   next: number | null;
+  name: string | null;
 }
 
 export interface WatchListIn {

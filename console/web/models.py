@@ -43,7 +43,7 @@ class CameraSettings(Strict):
     user: Annotated[str, Field(max_length=200)] | None = None
     password: SecretStr | None = None
     main_stream: Annotated[str, Field(max_length=4096)] | None = None
-    transport: Literal["tcp", "udp"] | None = None
+    transport: Literal["auto", "tcp", "udp"] | None = None
     timeout_s: Annotated[float, Field(gt=0, le=120)] | None = None
     max_fps: Annotated[float, Field(gt=0, le=1000)] | None = None
     idle_fps: Annotated[float, Field(ge=0.1, le=1000)] | None = None
@@ -58,6 +58,7 @@ class CameraSettings(Strict):
     decoder: Literal["auto", "cpu", "cuda", "vaapi", "qsv"] | None = None
     realtime: bool | None = None
     gate: dict[str, Any] | None = None
+    store: dict[str, Any] | None = None
     enabled: bool | None = None
 
 
@@ -80,7 +81,7 @@ class ProbeRequest(Strict):
     source: Annotated[str, Field(min_length=1, max_length=4096)]
     user: Annotated[str, Field(max_length=200)] | None = None
     password: SecretStr | None = None
-    transport: Literal["tcp", "udp"] = "tcp"
+    transport: Literal["auto", "tcp", "udp"] = "auto"
 
 
 class CameraOut(BaseModel):
@@ -217,6 +218,8 @@ class VisitOut(BaseModel):
     margin: float | None
     fpir: float | None
     ended: bool
+    corrected: float | None
+    """Unix time at which somebody corrected the name."""
     unknown_id: int | None
     """Number of an unknown visitor, the same in all visits."""
     seen_before: int | None
@@ -230,6 +233,8 @@ class VisitsOut(BaseModel):
 
     visits: list[VisitOut]
     next: int | None
+    name: str | None
+    """Person that the filter was taken for; ``null`` without a name, or if nobody has a similar one."""
 
 
 class FaceOutcomeOut(BaseModel):
@@ -243,6 +248,18 @@ class FaceOutcomeOut(BaseModel):
     shot_id: str | None
     picture: bool
     """Whether its picture is available; unscored faces have none."""
+
+
+class ClipOut(BaseModel):
+    """Seconds of video around a visit, a fragmented MP4 at ``clip.mp4``."""
+
+    began: float
+    """Unix time of its first key picture."""
+    offset_s: float
+    """Seconds from there to what was to be kept; play it from there."""
+    seconds: float
+    codec: str
+    """FFmpeg's name; browsers play `h264` and `av1`, and few play `hevc`."""
 
 
 class TimelineOut(BaseModel):
@@ -260,6 +277,10 @@ class TimelineOut(BaseModel):
     """Current ``min_quality`` of the camera."""
     events: list[FaceOutcomeOut]
     shots: list[ShotOut]
+    scene: str | None
+    """``shot_id`` of the shot whose whole picture is stored."""
+    clip: ClipOut | None
+    """Seconds of video around the visit."""
 
 
 class TrackSummaryOut(BaseModel):

@@ -115,6 +115,25 @@ CREATE INDEX list_members_by_person ON list_members (person)
 """
 """Watch lists."""
 
+_CORRECTIONS = """
+CREATE TABLE corrections (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    visit TEXT NOT NULL,
+    at REAL NOT NULL,
+    person INTEGER REFERENCES people ON DELETE CASCADE,
+    before INTEGER REFERENCES people ON DELETE SET NULL,
+    denied INTEGER NOT NULL,
+    digest TEXT
+) STRICT;
+CREATE INDEX corrections_by_visit ON corrections (visit);
+CREATE INDEX corrections_by_person ON corrections (person);
+CREATE INDEX corrections_by_before ON corrections (before)
+"""
+"""Corrections of visits by people: ``person``, or nobody known where ``denied``."""
+
+_POSES = "ALTER TABLE pictures ADD COLUMN pose TEXT"
+"""``front``, ``left`` or ``right``; unknown for pictures enrolled before."""
+
 
 class GalleryFile(Database):
     """A connection to the file; its owner closes it. For one thread at a time."""
@@ -122,7 +141,7 @@ class GalleryFile(Database):
     what = "gallery"
     remedy = "'facegate gallery add {path} FOLDER' creates one"
     application = APPLICATION
-    steps = (_SCHEMA, _NAME_KEYS, _STRANGERS, _LISTS)
+    steps = (_SCHEMA, _NAME_KEYS, _CORRECTIONS, _POSES, _STRANGERS, _LISTS)
     pragmas = (
         "synchronous=FULL",  # enrollment is rare and manual
         "foreign_keys=ON",

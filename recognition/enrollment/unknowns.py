@@ -8,7 +8,7 @@ joins two people.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import inf
 
 import msgspec
@@ -146,6 +146,16 @@ class UnknownStore(GalleryFile):
         with self._transaction():
             gone = self._db.execute("DELETE FROM unknowns WHERE id <= ?", (old,)).rowcount
             self._delete_faceless(now - MAX_OPEN_S)
+            return gone
+
+    def forget_before(self, oldest: Mapping[str, float]) -> int:
+        """Delete faces that are older than their camera keeps them, Unix times; return how many."""
+        with self._transaction():
+            gone = sum(
+                self._db.execute("DELETE FROM unknowns WHERE camera = ? AND seen < ?", limit).rowcount
+                for limit in oldest.items()
+            )
+            self._delete_faceless(min(oldest.values(), default=0.0))
             return gone
 
     def forget(self, rows: Sequence[int]) -> None:

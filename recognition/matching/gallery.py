@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -56,6 +56,7 @@ class Gallery:
         templates: Floats,
         negatives: Floats | None = None,
         whose: NDArray[np.int64] | None = None,
+        corrections: Mapping[str, str | None] | None = None,
         lists: Sequence[ListedPeople] = (),
     ) -> None:
         """Create from templates.
@@ -65,8 +66,10 @@ class Gallery:
             templates: ``(P, D)`` of unit length.
             negatives: ``(M, D)`` faces of people who were mistaken for somebody in the gallery.
             whose: ``(M,)`` for whom: indices into ``names``.
+            corrections: who corrected visits were, by visit: a name, or ``None`` for somebody unknown.
             lists: watch lists.
         """
+        self.corrections = corrections or {}
         self.names = names
         self._lists = {
             name: tuple(each for each in lists if name in each.people)
@@ -78,7 +81,12 @@ class Gallery:
         self._whose = np.empty(0, np.int64) if whose is None else whose
 
     @classmethod
-    def of(cls, embedded: Embedded, lists: Sequence[ListedPeople] = ()) -> Gallery:
+    def of(
+        cls,
+        embedded: Embedded,
+        corrections: Mapping[str, str | None] | None = None,
+        lists: Sequence[ListedPeople] = (),
+    ) -> Gallery:
         """Compute quality-weighted templates of all people with a picture."""
         positive = ~embedded.negative & embedded.used
         present = np.unique(embedded.people[positive])
@@ -93,6 +101,7 @@ class Gallery:
             unit(sums),
             embedded.vectors[against],
             place[embedded.people[against]],
+            corrections,
             lists,
         )
 

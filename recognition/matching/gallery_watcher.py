@@ -152,7 +152,7 @@ class GalleryWatcher(BackgroundThread):
             )
             for each in self._people.watch_lists()
         ]
-        return Gallery.of(self._people.embedded(self._embedder.version), lists)
+        return Gallery.of(self._people.embedded(self._embedder.version), self._people.corrections(), lists)
 
 
 def _kept(folder: Path, embedder: Embedder, cache: Path) -> Path:

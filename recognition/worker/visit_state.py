@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from facegate.pipeline.records import Floats
-from facegate.recognition.matching.gallery import Match
+from facegate.recognition.matching.gallery import Gallery, Match
 
 VisitKey = tuple[str, str, int]
 """Run, camera, track."""
@@ -44,6 +44,8 @@ class VisitEvent(msgspec.Struct, frozen=True):
     """Watch lists of the named person."""
     before: str | None = None
     """For ``changed``: the previous name, if that person is still enrolled."""
+    corrected: bool = False
+    """Whether somebody has corrected the name; ``changed`` may then follow ``ended``."""
     id: str = ""
     """Unique id of the event, the same in duplicate deliveries."""
 
@@ -92,6 +94,8 @@ class VisitState(msgspec.Struct, eq=False):
     """The gate has reported the end of the track."""
     stranger: Stranger | None = None
     """The unknown visitor, once a face was good enough."""
+    own: Match | None = None
+    """The worker's decision, where a person has corrected it; ``best`` is then the correction."""
     removed: bool = False
     """Its name was removed from the gallery: its face is not stored as an unknown one."""
 
@@ -104,6 +108,27 @@ class VisitState(msgspec.Struct, eq=False):
     def visit(self) -> str:
         """Id of the visit."""
         return f"{self.run_id}/{self.camera}/{self.track_id}"
+
+
+class OpenVisit(msgspec.Struct, eq=False):
+    """A visit whose track may get more shots."""
+
+    state: VisitState
+    due: float
+    """Monotonic time at which it ends unless a message extends it."""
+    gallery: Gallery | None
+    """Gallery it was last matched with."""
+    ending: bool = False
+    """The gate no longer lists its track."""
+
+
+class GateRun(msgspec.Struct, eq=False):
+    """State of a gate's run."""
+
+    last_report: float | None = None
+    """Monotonic time of its last report of live tracks."""
+    live: dict[str, frozenset[int]] = {}
+    over: bool = False
 
 
 def pack(vector: Floats) -> bytes:
@@ -140,5 +165,6 @@ def event_of(event: Kind, state: VisitState, cause: str, before: str | None = No
         first_seen=None if stranger is None else stranger.first_seen,
         lists=best.lists if named else (),
         before=before,
+        corrected=state.own is not None,
         id=f"{state.visit}/{event}/{cause}",
     )

@@ -11,10 +11,12 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "dlib": ("dlib", "face_recognition_models"),
     "evaluate": ("matplotlib", "scipy"),
     "fleet": ("nats",),
+    "heif": ("pillow_heif",),
     "insightface": ("insightface", "onnx", "skimage"),
     "large": ("faiss",),
     "mqtt": ("paho.mqtt",),
     "nats": ("nats",),
+    "notify": ("apprise", "pywebpush"),
     "openvino": ("openvino",),
     "torch": ("torch", "timm", "onnx", "huggingface_hub"),
 }

@@ -172,3 +172,13 @@ def test_a_face_that_is_not_this_persons_gets_no_name(tmp_path: Path, clip: obje
     assert gallery.match(model.embed([blurred])[0], FixedThresholdRule(-0.99)).name is None
     refused = facegate("gallery", "reject", path, "bob", pictures[1])
     assert refused.returncode == 1 and "no person 'bob'" in refused.stderr
+
+
+def test_unknown_faces_go_when_their_camera_no_longer_keeps_them(tmp_path: Path) -> None:
+    path = tmp_path / "people.db"
+    GalleryStore(path, create=True).close()
+    with UnknownStore(path) as unknowns:
+        for number, (camera, seen) in enumerate((("door", 100.0), ("door", 200.0), ("yard", 100.0))):
+            keep(unknowns, number, face(1.0, 0.0, 0.0, mark=number), seen, camera)
+        assert unknowns.forget_before({"door": 150.0, "hall": 900.0}) == 1
+        assert len(unknowns.vectors(EMBEDDER)[0]) == 2

@@ -86,6 +86,8 @@ def add(
     else:
         known = f", {enrolled.known} already enrolled" if enrolled.known else ""
         sys.stdout.write(f"{count(enrolled.added, 'picture')} added{known}\n")
+        for picture, degrees in enrolled.rotated.items():
+            sys.stdout.write(f"{picture}: rotated by {degrees} degrees, as its face was not upright\n")
         print_faults(enrolled.faults)
     raise typer.Exit(ExitCode.REFUSED if enrolled.faults else ExitCode.DONE)
 
@@ -242,8 +244,9 @@ def name_unknown(
         if excluded:
             opened.split(found[0], excluded)
         added = enroll_cluster(opened, people, found[0], name, excluded)
-    named = [visit.visit for visit in found[0].visits if visit.row not in excluded]
-    name_stored(data, named, found[0].number, name)
+    name_stored(
+        data, {visit.visit for visit in found[0].visits if visit.row not in excluded}, found[0].number, name
+    )
     sys.stdout.write(f"{count(added, 'picture')} of {name} added\n")
 
 

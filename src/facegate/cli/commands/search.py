@@ -53,13 +53,13 @@ def search(
     since: Annotated[
         datetime | None,
         typer.Option(
-            formats=TIME_FORMATS, help="Only visits that ended since this local time.", show_default=False
+            formats=TIME_FORMATS, help="Only visits that began since this local time.", show_default=False
         ),
     ] = None,
     until: Annotated[
         datetime | None,
         typer.Option(
-            formats=TIME_FORMATS, help="Only visits that ended before this local time.", show_default=False
+            formats=TIME_FORMATS, help="Only visits that began before this local time.", show_default=False
         ),
     ] = None,
     order: Annotated[SearchOrder, typer.Option(help="Order of the visits.")] = SearchOrder.NEWEST,
