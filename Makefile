@@ -52,7 +52,7 @@ graph: $(READY)
 image:
 	@deploy/image.sh
 
-# Against GStreamer's RTSP server and Mosquitto, where they are installed; says which packages are missing elsewhere.
+# Against servers, devices and brokers of others, where they are installed; says which packages are missing elsewhere.
 interop: $(READY)
 	@$(BIN)/python -m pytest -m interop -n 0 -v -s -rs tests/interop
 

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import ImageOps
 
 from facegate.errors import SourceError, os_errors
+from facegate.extras import installed
 from facegate.paths import replacing
 from facegate.pipeline.records import Image, contiguous
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
+PICTURE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".jp2", ".j2k"}
+    | {".avif", ".heic", ".heif", ".hif", ".ppm", ".pgm", ".pnm"}
+)
+"""Suffixes of picture files, lower case."""
+HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
+"""Brands of HEIF files (ISO/IEC 23008-12), which phones write."""
+TEXT_ORIENTATION = (b"tiff:Orientation", b"Raw profile type")
+"""How XMP and text chunks begin that may hold an orientation; OpenCV reads the EXIF tag only."""
 
 
 def read_image(path: Path) -> Image:
@@ -39,15 +52,32 @@ def read_picture_file(path: Path) -> bytes:
 
 
 def decode_image(content: bytes, shown: str) -> Image:
-    """Decode a picture file's content to ``(H, W, 3)`` RGB, rotated by its EXIF tag.
+    """Decode a picture file's content to ``(H, W, 3)`` RGB, rotated by its orientation metadata.
 
     Raises:
-        SourceError: not a picture; ``shown`` names it in the message.
+        SourceError: not a picture, or one that needs an extra; ``shown`` names it in the message.
     """
-    image = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_COLOR) if content else None
-    if image is None:
-        raise SourceError(f"{shown} is not a readable picture: use JPEG or PNG")
-    return contiguous(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+    is_box = content[4:8] == b"ftyp"  # AVIF and HEIF: OpenCV ignores the orientation of the first, knows no second
+    if is_box and content[8:12] in HEIF_BRANDS and b"avif" not in content[8:64] and not installed("heif"):
+        raise SourceError(f"{shown} is a HEIC picture: use JPEG, or pip install 'facegate[heif]'")
+    image = None
+    if content and not is_box and not any(mark in content for mark in TEXT_ORIENTATION):
+        image = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_COLOR)
+    return (
+        _decoded_by_pillow(content, shown) if image is None else contiguous(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+    )
+
+
+def _decoded_by_pillow(content: bytes, shown: str) -> Image:
+    if installed("heif"):
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+    try:
+        with PillowImage.open(BytesIO(content)) as picture:
+            return contiguous(np.asarray(ImageOps.exif_transpose(picture).convert("RGB"), np.uint8))
+    except (OSError, ValueError, SyntaxError, MemoryError, PillowImage.DecompressionBombError) as error:
+        raise SourceError(f"{shown} is not a readable picture: use JPEG or PNG") from error
 
 
 def encode_jpeg(image: Image, quality: int) -> bytes:

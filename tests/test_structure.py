@@ -48,6 +48,8 @@ ROOMS = (
     "facegate.pipeline.gating",
     "facegate.pipeline.recording",
     "facegate.pipeline.observability",
+    "facegate.pipeline.login",
+    "facegate.pipeline.discovery",
     "facegate.pipeline.sources",
     "facegate.pipeline.cameras",
     "facegate.pipeline.stages",

@@ -11,7 +11,8 @@ from time import process_time
 import numpy as np
 
 from benchmarks.host_info import cpu
-from facegate.pipeline.gating.gate import GatePolicy, GateSettings
+from facegate.pipeline.gating.gate import GatePolicy
+from facegate.pipeline.gating.limits import GateSettings
 from facegate.pipeline.records import Detection, Face, FrameRef, QualityInfo, ScoredFace, ScoredFrame
 from facegate.pipeline.tracking.identity import IdentityThresholds
 from facegate.pipeline.tracking.identity_switches import IdentitySwitchGuard

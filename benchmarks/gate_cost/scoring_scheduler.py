@@ -19,7 +19,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from facegate.pipeline.gating.gate import GateSettings
+from facegate.pipeline.gating.limits import GateSettings
 from facegate.pipeline.gating.scoring_scheduler import ScoringScheduler, face_features
 from facegate.pipeline.recording.record import Recording
 from facegate.pipeline.records import ScoredFace, ScoredFrame, TrackedFace

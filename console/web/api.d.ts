@@ -37,7 +37,7 @@ export interface CameraCreate {
   user?: string | null;
   password?: string | null;
   main_stream?: string | null;
-  transport?: "tcp" | "udp" | null;
+  transport?: "auto" | "tcp" | "udp" | null;
   timeout_s?: number | null;
   max_fps?: number | null;
   idle_fps?: number | null;
@@ -101,7 +101,7 @@ export interface CameraUpdate {
   user?: string | null;
   password?: string | null;
   main_stream?: string | null;
-  transport?: "tcp" | "udp" | null;
+  transport?: "auto" | "tcp" | "udp" | null;
   timeout_s?: number | null;
   max_fps?: number | null;
   idle_fps?: number | null;
@@ -324,7 +324,7 @@ export interface ProbeRequest {
   source: string;
   user?: string | null;
   password?: string | null;
-  transport?: "tcp" | "udp";
+  transport?: "auto" | "tcp" | "udp";
 }
 
 export interface Problem {

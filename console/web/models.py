@@ -43,7 +43,7 @@ class CameraSettings(Strict):
     user: Annotated[str, Field(max_length=200)] | None = None
     password: SecretStr | None = None
     main_stream: Annotated[str, Field(max_length=4096)] | None = None
-    transport: Literal["tcp", "udp"] | None = None
+    transport: Literal["auto", "tcp", "udp"] | None = None
     timeout_s: Annotated[float, Field(gt=0, le=120)] | None = None
     max_fps: Annotated[float, Field(gt=0, le=1000)] | None = None
     idle_fps: Annotated[float, Field(ge=0.1, le=1000)] | None = None
@@ -81,7 +81,7 @@ class ProbeRequest(Strict):
     source: Annotated[str, Field(min_length=1, max_length=4096)]
     user: Annotated[str, Field(max_length=200)] | None = None
     password: SecretStr | None = None
-    transport: Literal["tcp", "udp"] = "tcp"
+    transport: Literal["auto", "tcp", "udp"] = "auto"
 
 
 class CameraOut(BaseModel):

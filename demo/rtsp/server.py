@@ -38,6 +38,10 @@ class RtspServer:
         then: Movie | None = None,
         playback: Playback | None = None,
         timeout_s: int | None = None,
+        algorithms: tuple[str, ...] = ("MD5",),
+        transports: tuple[str, ...] = ("tcp", "udp"),
+        beside: Movie | None = None,
+        path: str | None = None,
     ) -> None:
         """Bind; nothing is served before the context is entered.
 
@@ -50,6 +54,10 @@ class RtspServer:
             then: follows the movie in the same stream; it may have another size.
             playback: when each frame is sent, and as what.
             timeout_s: seconds of silence after which a client is disconnected.
+            algorithms: of Digest, in the order of the challenges: ``MD5``, ``SHA-256``.
+            transports: those that clients may ask for.
+            beside: a second video line of the session description.
+            path: the only path that is served; any by default.
         """
         self._listener = Listener(self._serve, port)
         self.port = self._listener.port
@@ -62,6 +70,10 @@ class RtspServer:
             digest=digest,
             timeout_s=timeout_s,
             watches=[],
+            algorithms=algorithms,
+            transports=transports,
+            beside=beside,
+            path=path,
         )
         self._clients: set[socket.socket] = set()
         self._lock = Lock()

@@ -1,4 +1,4 @@
-"""One client's RTSP session: DESCRIBE, SETUP, PLAY, TEARDOWN and authentication (RFC 2617)."""
+"""One client's RTSP session: DESCRIBE, SETUP, PLAY, TEARDOWN and authentication (RFC 2617, RFC 7616)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import re
 import secrets
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 from threading import Event, Lock, Thread
 from time import monotonic
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.player import CLOCK_HZ, PAYLOAD_TYPE, Playback, Player
 
 REALM = "facegate"
+HASHES = {"MD5": "md5", "SHA-256": "sha256"}
 MAX_REQUEST = 16 * 1024
 
 
@@ -55,6 +57,14 @@ class SessionOptions(msgspec.Struct, frozen=True):
     """Seconds of silence after which a session ends (RFC 2326, 12.37)."""
     watches: list[Viewing]
     """Current and past clients."""
+    algorithms: tuple[str, ...]
+    """Of Digest, in the order of the challenges: ``MD5``, ``SHA-256``."""
+    transports: tuple[str, ...]
+    """``tcp``, ``udp``."""
+    beside: Movie | None
+    """Played as a second video line of the session description."""
+    path: str | None
+    """The only path that is served; ``None`` serves any."""
 
 
 class RtspSession:
@@ -67,13 +77,18 @@ class RtspSession:
         if terms.timeout_s is not None:
             # For receiving only: a client that reads slowly is not silent.
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", terms.timeout_s, 0))
-        self._udp: tuple[socket.socket, socket.socket] | None = None
+        self._udp: dict[int, tuple[socket.socket, socket.socket]] = {}
         self._nonce = secrets.token_hex(8)
         self._session = secrets.token_hex(8)
         self._write_lock = Lock()
         self._done = Event()
-        self._player = Player(terms.movies, terms.playback, terms.loop, self._send)
-        self._playing: Thread | None = None
+        films = [terms.movies, *([] if terms.beside is None else [(terms.beside,)])]
+        self._players = [
+            Player(movies, terms.playback, terms.loop, partial(self._send, track))
+            for track, movies in enumerate(films)
+        ]
+        self._set_up_tracks: set[int] = set()
+        self._playing: list[Thread] = []
 
     def run(self) -> None:
         """Serve requests until the client leaves or its socket is shut down."""
@@ -87,9 +102,9 @@ class RtspSession:
             self._done.set()
             with contextlib.suppress(OSError):
                 self._client.shutdown(socket.SHUT_RDWR)  # a client that does not read would block the player
-            if self._playing is not None:
-                self._playing.join()
-            for sock in self._udp or ():
+            for thread in self._playing:
+                thread.join()
+            for sock in [each for pair in self._udp.values() for each in pair]:
                 sock.close()
 
     @property
@@ -125,62 +140,68 @@ class RtspSession:
     def _answer(self, method: str, path: str, headers: dict[str, str]) -> bool:
         """Answer one request; return whether the session continues."""
         if method != "OPTIONS" and not self._authorized(method, headers.get("authorization", "")):
-            self._reply(headers, "401 Unauthorized", {"WWW-Authenticate": self._challenge()})
+            self._reply(headers, "401 Unauthorized", [("WWW-Authenticate", each) for each in self._challenges()])
         elif method == "OPTIONS":
-            self._reply(headers, "200 OK", {"Public": "OPTIONS, DESCRIBE, SETUP, PLAY, GET_PARAMETER, TEARDOWN"})
+            self._reply(headers, "200 OK", [("Public", "OPTIONS, DESCRIBE, SETUP, PLAY, GET_PARAMETER, TEARDOWN")])
+        elif method == "DESCRIBE" and self._terms.path not in (None, path):
+            self._reply(headers, "404 Not Found")
         elif method == "DESCRIBE":
-            self._reply(
-                headers,
-                "200 OK",
-                {"Content-Base": f"{self._base}{path}/", "Content-Type": "application/sdp"},
-                self._describe(),
-            )
+            described = [("Content-Base", f"{self._base}{path}/"), ("Content-Type", "application/sdp")]
+            self._reply(headers, "200 OK", described, self._describe())
         elif method == "SETUP":
-            transport = self._set_up(headers.get("transport", ""))
+            transport = self._set_up(headers.get("transport", ""), int(path.endswith("/track2")))
             if transport is None:
                 self._reply(headers, "461 Unsupported Transport")
             else:
                 timeout_s = self._terms.timeout_s
                 session = self._session + ("" if timeout_s is None else f";timeout={timeout_s}")
-                self._reply(headers, "200 OK", {"Transport": transport, "Session": session})
+                self._reply(headers, "200 OK", [("Transport", transport), ("Session", session)])
         elif method == "PLAY":
-            player = self._player
-            info = f"url={self._base}{path.rstrip('/')}/track1;seq={player.seq};rtptime={player.first_timestamp}"
-            self._reply(headers, "200 OK", {"Session": self._session, "Range": "npt=0-", "RTP-Info": info})
-            if self._playing is None:
+            base = f"url={self._base}{path.rstrip('/')}"
+            infos = [
+                f"{base}/track{track + 1};seq={player.seq};rtptime={player.first_timestamp}"
+                for track, player in enumerate(self._players)
+                if track in self._set_up_tracks
+            ]
+            reply = [("Session", self._session), ("Range", "npt=0-"), ("RTP-Info", ",".join(infos))]
+            self._reply(headers, "200 OK", reply)
+            if not self._playing:
                 self._watch = Viewing(path.rstrip("/"))
                 self._terms.watches.append(self._watch)
-                self._playing = Thread(target=self._play, daemon=True)
-                self._playing.start()
+                for track in self._set_up_tracks:
+                    self._playing.append(Thread(target=self._play, args=(self._players[track],), daemon=True))
+                    self._playing[-1].start()
         elif method == "TEARDOWN":
             self._reply(headers, "200 OK")
             return False
         else:
-            self._reply(headers, "200 OK", {"Session": self._session})
+            self._reply(headers, "200 OK", [("Session", self._session)])
         return True
 
-    def _set_up(self, asked: str) -> str | None:
-        """Set up a transport; return ``None`` for an unsupported one."""
-        if "interleaved" in asked:
-            return "RTP/AVP/TCP;unicast;interleaved=0-1"
+    def _set_up(self, asked: str, track: int) -> str | None:
+        """Set up the transport of a track; return ``None`` for an unsupported one."""
         ports = re.search(r"client_port=(\d+)-(\d+)", asked)
-        if ports is None:
+        wanted = "tcp" if "interleaved" in asked else "udp" if ports is not None else ""
+        if wanted not in self._terms.transports:
             return None
+        self._set_up_tracks.add(track)
+        if ports is None:
+            return f"RTP/AVP/TCP;unicast;interleaved={2 * track}-{2 * track + 1}"
         sockets = []
         for port in ports.groups():
             sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             sock.bind(("127.0.0.1", 0))
             sock.connect(("127.0.0.1", int(port)))
             sockets.append(sock)
-        self._udp = (sockets[0], sockets[1])
+        self._udp[track] = (sockets[0], sockets[1])
         own = "-".join(str(sock.getsockname()[1]) for sock in sockets)
         return f"RTP/AVP;unicast;client_port={ports[1]}-{ports[2]};server_port={own}"
 
     def _reply(
-        self, headers: dict[str, str], status: str, extra: dict[str, str] | None = None, body: str = ""
+        self, headers: dict[str, str], status: str, extra: Iterable[tuple[str, str]] = (), body: str = ""
     ) -> None:
         lines = [f"RTSP/1.0 {status}", f"CSeq: {headers.get('cseq', '0')}"]
-        lines += [f"{name}: {value}" for name, value in (extra or {}).items()]
+        lines += [f"{name}: {value}" for name, value in extra]
         if body:
             lines.append(f"Content-Length: {len(body.encode())}")
         self._write(("\r\n".join(lines) + "\r\n\r\n" + body).encode())
@@ -189,26 +210,31 @@ class RtspSession:
         with self._write_lock:
             self._client.sendall(data)
 
-    def _play(self) -> None:
+    def _play(self, player: Player) -> None:
         # The client may have left; the session loop notices that.
         with contextlib.suppress(OSError):
-            if self._player.play(self._done):
+            if player.play(self._done):
                 self._client.shutdown(socket.SHUT_RDWR)
 
     def _describe(self) -> str:
-        movie = self._terms.movies[0]
-        parameters = self._terms.playback.sdp_parameters(movie.sdp_parameters)
-        return (
-            "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=facegate\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\na=control:*\r\n"
-            f"m=video 0 RTP/AVP {PAYLOAD_TYPE}\r\na=rtpmap:{PAYLOAD_TYPE} {movie.encoding}/{CLOCK_HZ}\r\n"
-            + (f"a=fmtp:{PAYLOAD_TYPE} {parameters}\r\n" if parameters else "")
-            + f"a=framerate:{1 / movie.frame_s:.3f}\r\na=control:track1\r\n"
-        )
+        lines = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=facegate\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\na=control:*\r\n"
+        movies = [self._terms.movies[0], *([] if self._terms.beside is None else [self._terms.beside])]
+        for track, movie in enumerate(movies):
+            parameters = self._terms.playback.sdp_parameters(movie.sdp_parameters)
+            lines += (
+                f"m=video 0 RTP/AVP {PAYLOAD_TYPE}\r\na=rtpmap:{PAYLOAD_TYPE} {movie.encoding}/{CLOCK_HZ}\r\n"
+                + (f"a=fmtp:{PAYLOAD_TYPE} {parameters}\r\n" if parameters else "")
+                + f"a=framerate:{1 / movie.frame_s:.3f}\r\na=control:track{track + 1}\r\n"
+            )
+        return lines
 
-    def _challenge(self) -> str:
-        if self._terms.digest:
-            return f'Digest realm="{REALM}", nonce="{self._nonce}"'
-        return f'Basic realm="{REALM}"'
+    def _challenges(self) -> list[str]:
+        if not self._terms.digest:
+            return [f'Basic realm="{REALM}"']
+        digest = f'Digest realm="{REALM}", nonce="{self._nonce}"'
+        return [
+            digest + ("" if name == "MD5" else f', algorithm={name}, qop="auth"') for name in self._terms.algorithms
+        ]
 
     def _authorized(self, method: str, given: str) -> bool:
         if self._terms.credentials is None:
@@ -217,23 +243,29 @@ class RtspSession:
         if not self._terms.digest:
             expected = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
             return secrets.compare_digest(given.encode(), expected.encode())
-        fields = dict(re.findall(r'(\w+)="([^"]*)"', given))
-        secret = _md5(f"{user}:{REALM}:{password}")
-        request = _md5(f"{method}:{fields.get('uri', '')}")
-        expected = _md5(f"{secret}:{self._nonce}:{request}")
+        fields = {
+            name: quoted or bare for name, quoted, bare in re.findall(r'(\w+)=(?:"([^"]*)"|([^\s,]+))', given)
+        }
+        algorithm = fields.get("algorithm", "MD5")
+        if algorithm not in self._terms.algorithms:
+            return False
+
+        def hashed(*parts: str) -> str:
+            return hashlib.new(HASHES[algorithm], ":".join(parts).encode(), usedforsecurity=False).hexdigest()
+
+        extra = [fields[name] for name in ("nc", "cnonce", "qop")] if "qop" in fields else []
+        request = hashed(method, fields.get("uri", ""))
+        expected = hashed(hashed(user, REALM, password), self._nonce, *extra, request)
         return secrets.compare_digest(fields.get("response", "").encode(), expected.encode())
 
-    def _send(self, channel: int, packets: list[bytes]) -> None:
-        """Send RTP on channel 0, one frame at a time, and RTCP on 1."""
-        if channel == 0 and self._watch is not None:
+    def _send(self, track: int, channel: int, packets: list[bytes]) -> None:
+        """Send RTP of a track on channel 0, one frame at a time, and RTCP on 1."""
+        if channel == 0 and track == 0 and self._watch is not None:
             self._watch.pictures += 1
-        if self._udp is None:
-            self._write(b"".join(struct.pack("!BBH", 0x24, channel, len(packet)) + packet for packet in packets))
+        if track not in self._udp:
+            number = 2 * track + channel
+            self._write(b"".join(struct.pack("!BBH", 0x24, number, len(packet)) + packet for packet in packets))
             return
         for packet in packets:
             with contextlib.suppress(ConnectionRefusedError):  # the client has left; the TCP connection will close
-                self._udp[channel].send(packet)
-
-
-def _md5(text: str) -> str:
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+                self._udp[track][channel].send(packet)

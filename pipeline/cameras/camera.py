@@ -15,9 +15,10 @@ from facegate.pipeline.cameras.reconnect import ReconnectDelay, TimestampStitche
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.detection.regions import rotated
 from facegate.pipeline.flow.channel import Channel, Lane
+from facegate.pipeline.login.digest import UnauthorizedError
 from facegate.pipeline.observability.report import CameraState
 from facegate.pipeline.records import CameraEnded, Frame, FrameRef
-from facegate.pipeline.sources.base import Source, UnauthorizedError
+from facegate.pipeline.sources.base import RefusedError, Source
 from facegate.pipeline.sources.factory import open_source
 from facegate.pipeline.sources.packet_reader import PacketReader, PacketsFactory
 from facegate.sinks.base import CameraStatus
@@ -71,6 +72,7 @@ class Camera:
         is_idle: Callable[[], bool] = lambda: False,
         main_wanted: Callable[[], bool] = lambda: True,
         permit: LeaseGuard | None = None,
+        on_kind: Callable[[bool], None] = lambda live: None,
         packets: PacketsFactory = PacketReader,
     ) -> None:
         """Prepare; nothing is opened yet.
@@ -83,15 +85,17 @@ class Camera:
             main_wanted: whether a face is present that is worth the size of the main stream.
             packets: makes the packet reader of its stream.
             permit: the camera ends before the next frame when this no longer holds.
+            on_kind: called with whether the source is live, whenever it delivers its first frame.
 
         Raises:
             ConfigError: the source is of an unknown kind.
         """
         self.config = config
         self.permit = permit
+        self._on_kind = on_kind
         self.source: Source = open_source(config, is_idle, main_wanted, packets)
-        live = self.source.live
-        self.lane: Lane[Frame | CameraEnded] = inbox.lane(1 if live else FILE_FRAMES_AHEAD, overwrite=live)
+        self.lane: Lane[Frame | CameraEnded] = inbox.lane(1)
+        self._set_lane()
         self.state = CameraState.CONNECTING
         self.error: SourceError | None = None
         self.received: int = 0 if after is None else after.received
@@ -164,6 +168,11 @@ class Camera:
             self.done = True
             self.lane.close(CameraEnded(frame=self._last))
 
+    def _set_lane(self) -> None:
+        """Keep the newest frame of a live source, and all of a file."""
+        live = self.source.live
+        self.lane.resize(1 if live else FILE_FRAMES_AHEAD, overwrite=live)
+
     def _connection(self) -> str | None:
         """Read until the source ends; return why to reconnect, or ``None`` not to."""
         self._live_since = None
@@ -202,7 +211,8 @@ class Camera:
         if isinstance(error, UnauthorizedError):
             self.state = CameraState.UNAUTHORIZED
         else:
-            self.state = CameraState.STALLED if again else CameraState.FAILED
+            never_came = isinstance(error, RefusedError) and not self._seen
+            self.state = CameraState.STALLED if again and not never_came else CameraState.FAILED
         if again:
             return str(error)
         log.error("camera failed", camera=self.name, reason=str(error))
@@ -210,6 +220,8 @@ class Camera:
 
     def _went_live(self, frame: Frame) -> None:
         self._live_since = monotonic()
+        self._set_lane()
+        self._on_kind(self.source.live)
         self.reconnects += self._seen > 0
         self._seen += 1
         self.state, self.error = CameraState.LIVE, None

@@ -18,6 +18,7 @@ from facegate.pipeline.sources.aspect_ratio import aspect_ratio_advice
 from facegate.pipeline.sources.base import StreamInfo
 from facegate.pipeline.sources.factory import open_source
 
+TLS = ("rtsps://", "https://")
 FACE_WIDTH_M = 0.15
 """Width of an adult's face, meters."""
 
@@ -49,6 +50,12 @@ class Probe(msgspec.Struct, frozen=True):
     clock: bool
     """Whether the camera sends capture times."""
     frames: int
+    transport: str | None = None
+    """``tcp`` or ``udp``: the RTSP transport that works."""
+    certificate: str | None = None
+    """Of an encrypted connection: ``not checked``, or ``valid``."""
+    video_streams: tuple[str, ...] = ()
+    """Codec and size of every video stream if there are several; the first one is used."""
     search_ms: float | None = None
     """CPU milliseconds of searching a whole picture at its own scale on this machine; ``None`` if not measured."""
 
@@ -126,5 +133,8 @@ def probe(
         first_frame_s=round(first_s, 3),
         clock=last.captured_at is not None,
         frames=frames,
+        transport=info.transport,
+        certificate=("valid" if config.verify else "not checked") if config.source.startswith(TLS) else None,
+        video_streams=info.video_streams,
         search_ms=None if detector is None or image is None else round(search_ms(image, detector, min_face_px), 1),
     )

@@ -34,19 +34,29 @@ class CameraConfig(Section):
     main_stream: Text | None = None
     """URL of the same camera's high-resolution stream: faces are detected in ``source`` (the sub stream) and crops
     are cut from this one, which is decoded only while a face is worth it. By default crops come from ``source``."""
+    serial: Text | None = None
+    """Serial number of the camera, as written by ``facegate discover --write``, which finds the camera again by it
+    when its address has changed."""
     reconnect: bool = True
     """Reconnect to a lost live camera, without limit. ``false``: the camera ends with its stream."""
     timeout_s: float = Field(5.0, gt=0, le=120)
     """Seconds without data after which a live camera counts as lost. Lower notices a failure sooner; too low drops
     cameras with long pauses between packets."""
-    transport: Literal["tcp", "udp"] = "tcp"
-    """RTSP transport. ``udp`` has less delay on a good network; packet loss then damages pictures."""
+    transport: Literal["auto", "tcp", "udp"] = "auto"
+    """RTSP transport. ``auto`` takes TCP, or UDP where the server refuses TCP. ``udp`` has less delay on a good
+    network; packet loss then damages pictures."""
+    verify: bool = False
+    """``rtsps://`` and ``https://``: refuse a camera whose certificate is not valid for its address. By default the
+    connection is encrypted, and the camera's identity is not checked."""
+    ca_file: Path | None = None
+    """Certificates (PEM) that ``verify`` trusts, such as the camera's own; those of the system by default."""
     decoder: Literal["auto", "cpu", "cuda", "vaapi", "qsv"] = "auto"
     """``auto`` decodes in hardware where a decoder is available, else on the CPU; any other value is used without
     fallback."""
     max_fps: float | None = Field(None, gt=0)
     """Maximum number of frames per second that are processed; every frame by default. Lower saves CPU time and
-    misses faces that appear briefly. All frames are still decoded."""
+    misses faces that appear briefly. All frames are still decoded. A snapshot URL is fetched this often, by default
+    once per second."""
     realtime: bool = False
     """Play a file at its own speed like a live camera: frames that cannot be processed in time are dropped. By
     default every frame of a file is processed."""
@@ -109,6 +119,12 @@ class CameraConfig(Section):
             raise ValueError("the login is given both in the URL and in 'user': remove one")
         if self.user is not None and "://" not in self.source:
             raise ValueError("'user' needs a source that is a URL")
+        return self
+
+    @model_validator(mode="after")
+    def _check_certificates(self) -> Self:
+        if self.ca_file is not None and not self.verify:
+            raise ValueError("ca_file needs 'verify: true'")
         return self
 
     @model_validator(mode="after")

@@ -59,6 +59,9 @@ class GateConfig(Section):
     min_quality: int = Field(1, ge=0, le=100)
     """Minimum quality (0 to 100) that passes the gate; lower faces end as ``below_threshold``. Higher forwards
     fewer and better shots and loses more people. Low by default, because each track sends its best shot only."""
+    gray_min_quality: int | None = Field(None, ge=0, le=100)
+    """The same for faces without color, as cameras with infrared light send them at night; ``min_quality`` by
+    default. With ``target_recall``, the threshold of gray faces is learned apart, and starts here."""
     hysteresis: int = Field(0, ge=0, le=50)
     """Points below ``min_quality`` that later faces of a track may have once one face has passed. Higher makes
     short drops in quality matter less; 0 turns it off."""

@@ -37,6 +37,12 @@ class Lane(Generic[T]):
         self._closed = False
         self.overwritten = 0
 
+    def resize(self, capacity: int, *, overwrite: bool) -> None:
+        """Change what a full lane does; what is queued stays."""
+        with self._channel.changed:
+            self._capacity, self._overwrite = capacity, overwrite
+            self._channel.changed.notify_all()
+
     def put(self, item: T) -> None:
         """Queue ``item``; waits while full, or replaces the oldest on an overwriting lane."""
         changed = self._channel.changed

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from facegate.errors import ConfigError, os_errors, os_reason
 from facegate.paths import replacing
 from facegate.pipeline.config import GateConfig, RunConfig
-from facegate.pipeline.gating.gate import Decision, GatePolicy, GateSettings
-from facegate.pipeline.gating.limits import FaceLimits
+from facegate.pipeline.gating.gate import Decision, GatePolicy
+from facegate.pipeline.gating.limits import FaceLimits, GateSettings
 from facegate.pipeline.gating.policies import RecentPeople
 from facegate.pipeline.gating.recall_threshold import RecallSettings, RecallState, RecallThreshold
 from facegate.pipeline.gating.scoring_scheduler import ScoringScheduler
@@ -38,6 +38,12 @@ class LearnedState(msgspec.Struct, frozen=True):
     """Learned state of a camera, for the next run or node."""
 
     recall: RecallState | None = None
+    gray_recall: RecallState | None = None
+    """Of pictures without color."""
+
+
+GRAY = "@gray"
+"""Suffix of a camera's name under which the state of its pictures without color is kept; no name contains an @."""
 
 
 class FleetPeers(Protocol):
@@ -147,6 +153,7 @@ class GateFactory:
         return GatePolicy(
             self.run_id, camera, settings, self._info,
             recent=recent, group=group, recall=self._recall_threshold(camera, gate),
+            gray_recall=self._recall_threshold(camera + GRAY, gate),
         )  # fmt: skip
 
     def scoring_scheduler(self, camera: str, *, everything: bool) -> ScoringScheduler:
@@ -155,7 +162,7 @@ class GateFactory:
 
     def save(self) -> None:
         """Save the learned thresholds for the next run."""
-        for camera in self._recall:
+        for camera in {key.removesuffix(GRAY) for key in self._recall}:
             self.save_learned(camera)
 
     def _group(self, name: str, group_s: float, people: IdentityThresholds) -> RecentPeople:
@@ -170,31 +177,39 @@ class GateFactory:
     def save_learned(self, camera: str) -> None:
         """Publish the learned state of a camera, and save it if ``gate.state`` is set and it has changed."""
         self._publish_learned(camera)
-        folder, threshold = self.settings(camera).state, self._recall.get(camera)
-        if folder is not None and threshold is not None and self._learned is None:
-            state = threshold.state()
-            if state != self._saved.get(camera):
-                _try_to_write(_learned_file(folder, camera, self._info), state)
-                self._saved[camera] = state
+        folder = self.settings(camera).state
+        for key in (camera, camera + GRAY):
+            threshold = self._recall.get(key)
+            if folder is not None and threshold is not None and self._learned is None:
+                state = threshold.state()
+                if state != self._saved.get(key) and (state.best or state.recent):
+                    _try_to_write(_learned_file(folder, key, self._info), state)
+                    self._saved[key] = state
 
     def _publish_learned(self, camera: str) -> None:
-        threshold = self._recall.get(camera)
-        if self._peers is not None and threshold is not None:
-            self._restored[camera] = LearnedState(threshold.state())
+        threshold, gray = self._recall.get(camera), self._recall.get(camera + GRAY)
+        if self._peers is not None and threshold is not None and gray is not None:
+            self._restored[camera] = LearnedState(threshold.state(), gray.state())
             self._peers.on_learned_state(camera, self._restored[camera])
 
     def initial_states(self) -> dict[str, RecallState]:
-        """Return the initial state of each camera with ``target_recall``."""
-        found = {camera: self._state(camera, gate) for camera, gate in self._settings.items() if gate.target_recall}
+        """Return the initial state of each camera with ``target_recall``, that of gray pictures under ``@gray``."""
+        found = {
+            key: self._state(key, gate)
+            for camera, gate in self._settings.items()
+            if gate.target_recall
+            for key in (camera, camera + GRAY)
+        }
         return {camera: state for camera, state in found.items() if state is not None}
 
-    def _state(self, camera: str, gate: GateConfig) -> RecallState | None:
+    def _state(self, key: str, gate: GateConfig) -> RecallState | None:
         if self._learned is not None:
-            return self._learned.get(camera)
-        handed = self._restored.get(camera)
-        if handed is not None and handed.recall is not None:
-            return handed.recall
-        path = None if gate.state is None else _learned_file(gate.state, camera, self._info)
+            return self._learned.get(key)
+        handed = self._restored.get(key.removesuffix(GRAY), LearnedState())
+        state = handed.gray_recall if key.endswith(GRAY) else handed.recall
+        if state is not None:
+            return state
+        path = None if gate.state is None else _learned_file(gate.state, key, self._info)
         if path is None or not path.is_file():
             return None
         try:
@@ -202,17 +217,19 @@ class GateFactory:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path} is not a learned threshold: remove it to learn from the start") from error
 
-    def _recall_threshold(self, camera: str, gate: GateConfig) -> RecallThreshold | None:
+    def _recall_threshold(self, key: str, gate: GateConfig) -> RecallThreshold | None:
         if gate.target_recall is None:
             return None
         settings = RecallSettings(
             target_recall=gate.target_recall,
             exploration_rate=gate.exploration_rate,
-            floor=gate.min_quality,
+            floor=gate.min_quality
+            if gate.gray_min_quality is None or not key.endswith(GRAY)
+            else gate.gray_min_quality,
             max_threshold=gate.max_threshold,
         )
-        threshold = RecallThreshold(settings, self.run_id, camera, self._state(camera, gate))
-        self._recall[camera] = threshold
+        threshold = RecallThreshold(settings, self.run_id, key, self._state(key, gate))
+        self._recall[key] = threshold
         return threshold
 
 

@@ -16,14 +16,14 @@ a conclusive one closes it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
 import msgspec
 
 from facegate.pipeline.gating.followups import FIRST_FOLLOWUP_DELAY_S, ReserveShots
-from facegate.pipeline.gating.limits import FaceLimits
+from facegate.pipeline.gating.limits import GateSettings
 from facegate.pipeline.gating.policies import BestShots, Budget, Hysteresis, PrimaryFace, RecentPeople, ShadowSample
 from facegate.pipeline.gating.recall_threshold import RecallThreshold
+from facegate.pipeline.quality.grayscale import is_gray
 from facegate.pipeline.records import (
     Outcome,
     QualityInfo,
@@ -36,38 +36,12 @@ from facegate.pipeline.records import (
     make_shot_id,
 )
 
-Mode = Literal["end", "early", "interval"]
 MAX_TRACKS = 1000
 """Maximum number of tracks of one camera; beyond, the one not seen for longest ends."""
 TRACK_TIMEOUT_S = 600.0
 """Seconds without a face after which a track ends, whatever the tracker says."""
 FEEDBACK_TIMEOUT_S = 5.0
 """Seconds for which an ended track is held for feedback on its last shot."""
-
-
-class GateSettings(msgspec.Struct, frozen=True):
-    """Settings of one camera's gate."""
-
-    min_quality: int = 1
-    hysteresis: int = 0
-    mode: Mode = "end"
-    good_enough: int = 60
-    improve_margin: int = 10
-    interval_s: float = 5.0
-    max_wait_s: float = 0.5
-    top_k: int = 1
-    min_gap_s: float = 1.0
-    min_yaw_gap_deg: float = 15.0
-    max_shots: int = 20
-    max_followups: int = 4
-    """Follow-ups per track while its recognition is inconclusive."""
-    min_track_faces: int = 1
-    limits: FaceLimits = FaceLimits()
-    primary_face_min_px: float | None = None
-    """Only the largest face counts, if it is at least this wide; ``None``: all count."""
-    max_per_minute: int | None = None
-    shadow_rate: float = 0.0
-    dry_run: bool = False
 
 
 class Decision(msgspec.Struct, frozen=True, eq=False):
@@ -85,6 +59,8 @@ class _Track(msgspec.Struct):
     faces: int = 0
     best_quality: int = 0
     """Best quality of all scored faces."""
+    modes: set[bool] = msgspec.field(default_factory=set)
+    """Whether its scored faces were gray; both after a switch between day and night."""
     named: bool = False
     is_open: bool = False
     sent_rank: float | None = None
@@ -117,10 +93,13 @@ class GatePolicy:
         recent: RecentPeople | None = None,
         group: RecentPeople | None = None,
         recall: RecallThreshold | None = None,
+        gray_recall: RecallThreshold | None = None,
     ) -> None:
+        """Create; ``recall`` learns from pictures in color, and from gray ones without a ``gray_recall``."""
         self._run_id, self._camera, self._info = run_id, camera, quality_info
         self._settings = settings
         self._recent, self._group, self.recall = recent, group, recall
+        self.gray_recall = recall if gray_recall is None else gray_recall
         self._hysteresis = Hysteresis(settings.hysteresis)
         self._primary = None if settings.primary_face_min_px is None else PrimaryFace(settings.primary_face_min_px)
         self._budget = None if settings.max_per_minute is None else Budget(settings.max_per_minute)
@@ -128,8 +107,8 @@ class GatePolicy:
         self._tracks: dict[int, _Track] = {}
         self._held: dict[int, _Track] = {}
         """Ended tracks that wait for feedback."""
-        self._shots: dict[str, tuple[int, int]] = {}
-        """Shots without feedback: their tracks and qualities."""
+        self._shots: dict[str, tuple[int, int, bool]] = {}
+        """Shots without feedback: their tracks and qualities, and whether they are gray."""
         self._follow_ups_enabled = (
             settings.max_followups > 0 and settings.mode != "interval" and not settings.dry_run
         )
@@ -156,14 +135,15 @@ class GatePolicy:
 
     def on_feedback(self, answer: RecognitionFeedback) -> list[Decision]:
         """Take recognition feedback on a shot; feedback on unknown shots is ignored."""
-        track_id, quality = self._shots.pop(answer.shot_id, (-1, 0))
+        track_id, quality, gray = self._shots.pop(answer.shot_id, (-1, 0, False))
         track = self._tracks.get(track_id) or self._held.get(track_id)
         if track is None or track.conclusive:
             return []
         track.awaiting.discard(answer.shot_id)
         track.named |= answer.named
-        if self.recall is not None:
-            self.recall.on_feedback(quality, answer)
+        recall = self._recall_of(gray=gray)
+        if recall is not None:
+            recall.on_feedback(quality, answer)
         track.conclusive, track.inconclusive = answer.conclusive, not answer.conclusive
         track.follow_up_due_s, track.follow_up_delay_s = (
             self._now + track.follow_up_delay_s,
@@ -233,7 +213,11 @@ class GatePolicy:
             return refused
         if self._primary is not None and face.track_id != primary:
             return Outcome.NOT_PRIMARY
-        threshold = s.min_quality if self.recall is None else self.recall.threshold_for(face.track_id)
+        gray = is_gray(face.face.crop)
+        track.modes.add(gray)
+        recall = self._recall_of(gray=gray)
+        fixed = s.min_quality if s.gray_min_quality is None or not gray else s.gray_min_quality
+        threshold = fixed if recall is None else recall.threshold_for(face.track_id)
         track.is_open = self._hysteresis.admits(track.is_open, face.quality, threshold)
         if not track.is_open:
             return Outcome.BELOW_THRESHOLD
@@ -337,9 +321,13 @@ class GatePolicy:
         return self._drop_reserves(track)
 
     def _learn_from(self, track_id: int, track: _Track) -> None:
-        """Learn from a finished track."""
-        if self.recall is not None and track.named and self.recall.is_explored(track_id):
-            self.recall.on_named_visit(track.best_quality)
+        """Learn from a finished track; one that saw a switch between day and night tells about neither."""
+        recall = self._recall_of(gray=True in track.modes)
+        if recall is not None and track.named and len(track.modes) < 2 and recall.is_explored(track_id):
+            recall.on_named_visit(track.best_quality)
+
+    def _recall_of(self, *, gray: bool) -> RecallThreshold | None:
+        return self.gray_recall if gray else self.recall
 
     def _send(self, track: _Track, face: ScoredFace, reason: Reason, now: float) -> Decision:
         """Send a face unless a policy holds it back."""
@@ -365,7 +353,7 @@ class GatePolicy:
         if self._feedback_expected:
             track.inconclusive = False
             track.awaiting.add(shot.shot_id)
-            self._shots[shot.shot_id] = (face.track_id, face.quality)
+            self._shots[shot.shot_id] = (face.track_id, face.quality, is_gray(face.face.crop))
             track.reserves.record_sent(face)
         return Decision(face, Outcome.FORWARDED, shot)
 

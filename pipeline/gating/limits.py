@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from facegate.detectors.pose import pose
 from facegate.pipeline.records import Detection, FrameRef, Outcome
+
+Mode = Literal["end", "early", "interval"]
 
 
 class FaceLimits(msgspec.Struct, frozen=True):
@@ -36,3 +40,35 @@ class FaceLimits(msgspec.Struct, frozen=True):
             if limit is not None and abs(angle) > limit:
                 return Outcome.OFF_POSE
         return None
+
+
+class GateSettings(msgspec.Struct, frozen=True):
+    """Settings of one camera's gate."""
+
+    min_quality: int = 1
+    gray_min_quality: int | None = None
+    """Of pictures without color; ``None``: ``min_quality``."""
+    hysteresis: int = 0
+    mode: Mode = "end"
+    good_enough: int = 60
+    improve_margin: int = 10
+    interval_s: float = 5.0
+    max_wait_s: float = 0.5
+    top_k: int = 1
+    min_gap_s: float = 1.0
+    min_yaw_gap_deg: float = 15.0
+    max_shots: int = 20
+    max_followups: int = 4
+    """Follow-ups per track while its recognition is inconclusive."""
+    min_track_faces: int = 1
+    limits: FaceLimits = FaceLimits()
+    primary_face_min_px: float | None = None
+    """Only the largest face counts, if it is at least this wide; ``None``: all count."""
+    max_per_minute: int | None = None
+    shadow_rate: float = 0.0
+    dry_run: bool = False
+
+    @property
+    def lowest_quality(self) -> int:
+        """Minimum quality of any face, in color or gray."""
+        return self.min_quality if self.gray_min_quality is None else min(self.min_quality, self.gray_min_quality)

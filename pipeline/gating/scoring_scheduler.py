@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from facegate.detectors.base import same_face
 from facegate.detectors.pose import pose
-from facegate.pipeline.gating.gate import GateSettings
+from facegate.pipeline.gating.limits import GateSettings
 from facegate.pipeline.gating.policies import ShadowSample
 from facegate.pipeline.records import Box, Image, ScoredFace, TrackedFace
 
@@ -198,9 +198,9 @@ class ScoringScheduler:
             track.best = -1.0
         elif s.top_k > 1 and now - track.best_s >= s.min_gap_s:
             track.best = -1.0  # far from the best so far, another face can be selected as well
-        elif track.sent is None and now - track.first_s >= s.max_wait_s and track.best >= s.min_quality:
+        elif track.sent is None and now - track.first_s >= s.max_wait_s and track.best >= s.lowest_quality:
             track.sent = track.best
-        least = float(s.min_quality - s.hysteresis)
+        least = float(s.lowest_quality - s.hysteresis)
         # For a follow-up, a face that is no better than the shot may be needed, too.
         if track.sent is None or s.mode == "interval" or s.top_k > 1 or self._follow_ups_enabled:
             return max(track.best, least)

@@ -20,6 +20,7 @@ class CameraState(StrEnum):
     """Connection lost; reconnecting."""
     UNAUTHORIZED = "unauthorized"
     FAILED = "failed"
+    """Never live in this run, and the server says why; or a file that cannot be read. A URL is tried again."""
     ENDED = "ended"
 
 

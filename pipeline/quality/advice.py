@@ -18,7 +18,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from facegate.pipeline.quality.components import Components, FaceMeasurements, components
+from facegate.pipeline.quality.components import Components, FaceMeasurements
 from facegate.pipeline.records import Floats
 
 MIN_GAIN = 4.0
@@ -94,18 +94,18 @@ class Adviser:
         self._weights = np.array(learned.weights, np.float32)
         self._gains = np.array(learned.gains, np.float32)
 
-    def advise(self, seen: FaceMeasurements, patches: Floats, quality: float) -> Advice:
+    def advise(self, seen: FaceMeasurements, measured: Components, patches: Floats, quality: float) -> Advice:
         """Return the advice for a face.
 
         Args:
             seen: measurements of the face.
+            measured: its components.
             patches: ``(N,)`` patch qualities in (0, 1], row by row.
             quality: 0..100.
         """
         odds = self._weights[:, :-1] @ features(seen, patches, quality) + self._weights[:, -1]
         likely = np.exp(odds - odds.max())
         gains = np.minimum(np.maximum(self._gains[:, 0] + self._gains[:, 1] * quality, 0.0), 100.0 - quality)
-        measured = components(seen)
         named = [defect not in MEASURED or MEASURED[defect](measured) < FAULTLESS for defect in Defect]
         won = likely[1:] / likely.sum() * gains * named
         best = int(won.argmax())

@@ -148,6 +148,7 @@ class Pipeline:
             is_idle=lambda: scheduler is not None and scheduler.is_idle,
             main_wanted=lambda: scheduler is not None and scheduler.sees_faces and self._undecided(config.name),
             permit=self._permits.get(config.name),
+            on_kind=lambda live: (self._live.add if live else self._live.discard)(config.name),
             packets=self._packets(config.name),
         )
         (self._live.add if camera.source.live else self._live.discard)(camera.name)

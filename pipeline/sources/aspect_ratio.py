@@ -1,4 +1,4 @@
-"""Square pixels: aspect ratios of streams and of the configuration.
+"""Upright pictures with square pixels: display matrices and aspect ratios of streams and of the configuration.
 
 A recorder that stores 1920x1080 as 960x1080 to save bits ("1080N"), or D1 as 704x480, sends squeezed faces. A
 detector still finds them, but landmarks, crops and embeddings are off. The height is kept and the width follows.
@@ -6,11 +6,13 @@ detector still finds them, but landmarks, crops and embeddings are off. The heig
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Sequence
 from fractions import Fraction
 
 import av
 import cv2
-import numpy as np
+from av.sidedata.sidedata import SideData
 
 from facegate.pipeline.records import Image, contiguous
 
@@ -49,13 +51,30 @@ def square_width(width: int, height: int, pixel: Fraction | None, aspect: float 
 
 
 def to_rgb(picture: av.VideoFrame, pixel: Fraction | None, aspect: float | None) -> Image:
-    """Convert PyAV's frame to RGB with square pixels, rotated by its display matrix."""
+    """Convert PyAV's frame to RGB with square pixels, rotated and mirrored by its display matrix."""
     width = square_width(picture.width, picture.height, pixel, aspect)
     if width != picture.width:
         picture = picture.reformat(width=width, height=picture.height, format="rgb24")
     image = contiguous(picture.to_ndarray(format="rgb24"))
-    turns = round((getattr(picture, "rotation", 0) or 0) / 90) % 4
-    return contiguous(np.rot90(image, turns)) if turns else image
+    matrix = picture.side_data.get("DISPLAYMATRIX")
+    return displayed(image, struct.unpack("=9i", bytes(matrix))) if isinstance(matrix, SideData) else image
+
+
+def displayed(image: Image, matrix: Sequence[int]) -> Image:
+    """Apply a display matrix, to the nearest of the eight right-angled rotations and reflections.
+
+    Args:
+        image: ``(H, W, 3)``.
+        matrix: nine values, row by row, as in libavutil/display.h: ``x' = a x + c y``, ``y' = b x + d y``.
+    """
+    a, b, _, c, d = matrix[:5]
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        image, a, d = image.transpose(1, 0, 2), c, b
+    if a < 0:
+        image = image[:, ::-1]
+    if d < 0:
+        image = image[::-1]
+    return contiguous(image)
 
 
 def with_aspect(image: Image, aspect: float | None) -> Image:

@@ -1,16 +1,27 @@
-"""The source protocol."""
+"""The source protocol, and what sources of FFmpeg share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import cache
 from threading import Event
 from typing import Protocol
 
+import av
+import av.error
 import msgspec
+import structlog
+from av.codec.hwaccel import HWAccel
 
 from facegate.errors import SourceError
+from facegate.pipeline.addresses import redact
+from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.records import Frame
+
+HARDWARE = ("cuda", "vaapi", "qsv")
+
+log = structlog.get_logger(__name__)
 
 
 class StreamInfo(msgspec.Struct, frozen=True):
@@ -25,15 +36,23 @@ class StreamInfo(msgspec.Struct, frozen=True):
     fps: float | None = None
     key_frame_every_s: float | None = None
     """Mean seconds between key frames so far."""
+    transport: str | None = None
+    """``tcp`` or ``udp`` of RTSP."""
+    video_streams: tuple[str, ...] = ()
+    """Codec and size of every video stream, if there are several; the first one is used."""
 
 
 class Source(Protocol):
     """A camera's frames. It owns what it opens and closes it when ``frames`` ends."""
 
     live: bool
-    """Live sources keep the newest frame and count what is overwritten; files lose nothing."""
-    reconnectable: bool
-    """Whether to reconnect after it ended."""
+    """Live sources keep the newest frame and count what is overwritten; files lose nothing. What is behind a URL is
+    known from the first frame on; until then it counts as live."""
+
+    @property
+    def reconnectable(self) -> bool:
+        """Whether to reconnect after it ended; as for ``live``."""
+        ...
 
     @property
     def packets_skipped(self) -> int:
@@ -58,5 +77,37 @@ class Source(Protocol):
         ...
 
 
-class UnauthorizedError(SourceError):
-    """The camera rejects the credentials."""
+class RefusedError(SourceError):
+    """The server answers that it does not serve this stream."""
+
+
+@cache
+def hardware_decoder() -> str | None:
+    """Return the kind of this machine's hardware decoder, tried once; ``None`` without one."""
+    for kind in HARDWARE:
+        try:
+            HWAccel(device_type=kind, allow_software_fallback=False).create(av.Codec("h264", "r"))
+        except (av.error.FFmpegError, OSError, NotImplementedError, RuntimeError, ValueError):
+            continue
+        log.info("decoding in hardware", kind=kind)
+        return kind
+    log.debug("no hardware decoder, decoding on the CPU", tried=HARDWARE)
+    return None
+
+
+def hwaccel(config: CameraConfig) -> HWAccel | None:
+    """Return the configured hardware decoder for ``av.open``; only ``auto`` falls back to the CPU."""
+    if config.decoder == "cpu":
+        return None
+    if config.decoder != "auto":
+        return HWAccel(device_type=config.decoder, allow_software_fallback=False)
+    kind = hardware_decoder()
+    return None if kind is None else HWAccel(device_type=kind, allow_software_fallback=True)
+
+
+def error_reason(error: BaseException) -> str:
+    """Return the cause only: FFmpeg's own text repeats the URL with its password."""
+    if isinstance(error, av.error.ExitError | av.error.TimeoutError):
+        return "nothing received within the time-out"
+    text = getattr(error, "strerror", None) or type(error).__name__
+    return redact(str(text)).lower()

@@ -5,70 +5,42 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from fractions import Fraction
-from functools import cache
 from threading import Event
 from time import monotonic
 
 import av
 import av.error
 import msgspec
-import structlog
-from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.packet import Packet
+from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from facegate.errors import SourceError
-from facegate.pipeline.addresses import redact
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.records import Frame, FrameRef, Image
 from facegate.pipeline.sources.aspect_ratio import to_rgb
 from facegate.pipeline.sources.backlog import Arrivals, Backlog, sampler
-from facegate.pipeline.sources.base import StreamInfo
+from facegate.pipeline.sources.base import StreamInfo, error_reason
 from facegate.pipeline.sources.idle_decoding import DecodingMode, KeyframeOnlyMode, PacketAction
 from facegate.pipeline.sources.media_clock import FileMediaClock, MediaClock
 from facegate.pipeline.sources.packet_reader import PacketReader, Packets, ReceivedPacket
 
-HARDWARE = ("cuda", "vaapi", "qsv")
 SAMPLING_TOLERANCE = 0.15
 STOP_POLL_INTERVAL_S = 0.2
 """Seconds between two checks for a stop while a camera sends nothing."""
+MAX_DECLARED_FPS = 240.0
+"""A higher declared rate is the clock of the stream (90000 of AV1 over RTSP), no frame rate."""
+NO_TIMESTAMPS = 0x80
+"""AVFMT_NOTIMESTAMPS: the format stores no times, and FFmpeg invents them; the arrival of a packet is used."""
+MAX_REORDERED = 16
+"""Maximum number of pictures that a decoder holds back (H.264, A.4.1)."""
+SAME_LENGTH = 0.9
+"""Video streams at least this long, relative to the longest, are equally long."""
+NO_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+"""Dispositions of streams that are no film: covers and thumbnails."""
 KEY_FRAME_TIMEOUTS = 4
 """Time-outs to wait for the first key frame: some cameras send one in twenty seconds."""
-
-log = structlog.get_logger(__name__)
-
-
-@cache
-def hardware_decoder() -> str | None:
-    """Return the kind of this machine's hardware decoder, tried once; ``None`` without one."""
-    for kind in HARDWARE:
-        try:
-            HWAccel(device_type=kind, allow_software_fallback=False).create(av.Codec("h264", "r"))
-        except (av.error.FFmpegError, OSError, NotImplementedError, RuntimeError, ValueError):
-            continue
-        log.info("decoding in hardware", kind=kind)
-        return kind
-    log.debug("no hardware decoder, decoding on the CPU", tried=HARDWARE)
-    return None
-
-
-def hwaccel(config: CameraConfig) -> HWAccel | None:
-    """Return the configured hardware decoder for ``av.open``; only ``auto`` falls back to the CPU."""
-    if config.decoder == "cpu":
-        return None
-    if config.decoder != "auto":
-        return HWAccel(device_type=config.decoder, allow_software_fallback=False)
-    kind = hardware_decoder()
-    return None if kind is None else HWAccel(device_type=kind, allow_software_fallback=True)
-
-
-def error_reason(error: BaseException) -> str:
-    """Return the cause only: FFmpeg's own text repeats the URL with its password."""
-    if isinstance(error, av.error.ExitError | av.error.TimeoutError):
-        return "nothing received within the time-out"
-    text = getattr(error, "strerror", None) or type(error).__name__
-    return redact(str(text)).lower()
 
 
 class _Timing(msgspec.Struct, frozen=True):
@@ -110,35 +82,46 @@ class Decoder:
         """
         if not container.streams.video:
             raise SourceError(f"{shown} has no video stream: check the path")
+        self._stream = best_video(container)
+        for other in container.streams.video:
+            if other is not self._stream:
+                other.discard = Discard.all
         self._config = config
         self._container = container
         self._shown = shown
         self._live = live
         self._open_packets = packets
         self._make_mode = make_mode
-        self._stream = container.streams.video[0]
+        self._stamped = not container.format.flags & NO_TIMESTAMPS
         # Frame threading would hold back one frame per thread; slices add no delay.
         self._stream.thread_type = "SLICE" if live else "AUTO"
         self.packets_skipped = 0
         """Packets that were not decoded in order to catch up."""
         self.packets_idle = 0
         """Packets that were not decoded because the scene was idle."""
+        self._keys_are_pictures = True
+        """Whether the last key frame that was decoded alone gave a picture."""
+        self._repeats = 0
+        self._ahead_pts: int | None = None
         self._is_idle = is_idle
-        self._fps = float(self._stream.average_rate or self._stream.guessed_rate or 25)
+        self._fps = declared_fps(self._stream) or 25.0
         self._decoded = 0
         self._keys: deque[float] = deque(maxlen=10)
 
     def info(self) -> StreamInfo:
         """Return the properties of the stream."""
         stream, keys = self._stream, list(self._keys)
-        rate = stream.average_rate or stream.guessed_rate
+        videos = self._container.streams.video
         return StreamInfo(
             codec=stream.codec_context.name,
             width=stream.codec_context.width,
             height=stream.codec_context.height,
             pixel=self._pixel,
-            fps=None if not rate else round(float(rate), 3),
+            fps=declared_fps(stream),
             key_frame_every_s=round((keys[-1] - keys[0]) / (len(keys) - 1), 3) if len(keys) > 1 else None,
+            video_streams=tuple(map(_described, sorted(videos, key=lambda each: each is not stream)))
+            if len(videos) > 1
+            else (),
         )
 
     def frames(self, stop: Event) -> Iterator[Frame]:
@@ -223,7 +206,8 @@ class Decoder:
         with self._open_packets(self._container, self._stream, name) as reader:
             for arrived in self._packets(reader, backlog, mode, stop):
                 arrivals.step(arrived.arrived_s)
-                if self._hold_packet(mode, held, arrived, backlog):
+                action = self._hold_packet(mode, held, arrived, backlog)
+                if action not in (PacketAction.DECODE, PacketAction.DECODE_KEYFRAME):
                     continue
                 taken_s = reader.now()
                 skip = backlog.step(
@@ -231,11 +215,15 @@ class Decoder:
                 )
                 self._stream.codec_context.skip_frame = skip
                 pictures = _decoded(arrived.packet)
-                mode.record_decode_time(reader.now() - taken_s)
-                self._decoded += len(pictures)
+                if action is PacketAction.DECODE_KEYFRAME:
+                    pictures = self._key_picture(arrived.packet, pictures, mode, held)
+                else:
+                    pictures = list(filter(self._is_new, pictures))
+                mode.record_decoded(reader.now() - taken_s, len(pictures))
+                self._decoded += sum(not picture.is_corrupt for picture in pictures)
                 self.packets_skipped += skip != "DEFAULT" and not pictures
                 for picture in pictures:
-                    stamp_s = _stamp_s(picture)
+                    stamp_s = _stamp_s(picture) if self._stamped else None
                     pts_s = clock.step(stamp_s, arrived.arrived_s, arrivals.period_s)
                     captured_at = self._captured_at(stamp_s, clock.trusted)
                     yield picture, _Timing(pts_s, reader.now(), backlog.behind_s, captured_at)
@@ -243,29 +231,76 @@ class Decoder:
 
     def _hold_packet(
         self, mode: DecodingMode, held: list[Packet[VideoStream]], arrived: ReceivedPacket, backlog: Backlog
-    ) -> bool:
-        """Return whether to hold or drop a packet; otherwise, held packets are decoded first, or dropped at a key
+    ) -> PacketAction:
+        """Hold or drop a packet, or say that it is decoded: held packets are decoded before, or dropped at a key
         frame."""
         packet = arrived.packet
         action = mode.step(
             packet.size, key=packet.is_keyframe, is_idle=backlog.skip_frame == "DEFAULT" and self._is_idle()
         )
         if action in (PacketAction.HOLD_KEYFRAME, PacketAction.DROP):
-            self.packets_idle += len(held) + (action is PacketAction.DROP)
-            held.clear()
+            # Where key frames are no pictures alone, the packets since the one before complete the picture.
+            keys = [index for index, before in enumerate(held) if before.is_keyframe]
+            incomplete = keys and not self._keys_are_pictures and action is PacketAction.HOLD_KEYFRAME
+            kept = held[keys[-1] :] if incomplete else []
+            self.packets_idle += len(held) - len(kept) + (action is PacketAction.DROP)
+            held[:] = kept
             # The decoder must not return pictures from before the gap once it continues.
             self._stream.codec_context.flush_buffers()
         if action in (PacketAction.HOLD, PacketAction.HOLD_KEYFRAME):
             held.append(packet)
-        if action not in (PacketAction.DECODE, PacketAction.DECODE_KEYFRAME):
-            return True
-        if action is PacketAction.DECODE_KEYFRAME:
-            self.packets_idle += len(held)
-        else:
+        elif action is PacketAction.DECODE:
             for before in held:  # their frames show nothing new, but the next one refers to them
                 _decoded(before)
-        held.clear()
-        return False
+            held.clear()
+        elif action is PacketAction.DECODE_KEYFRAME:
+            self.packets_idle += sum(not before.is_keyframe for before in held)
+            if held:  # or a key frame that is no picture alone would be completed from pictures before the gap
+                self._stream.codec_context.flush_buffers()
+            held.clear()
+        return action
+
+    def _key_picture(
+        self,
+        packet: Packet[VideoStream],
+        pictures: list[av.VideoFrame],
+        mode: DecodingMode,
+        held: list[Packet[VideoStream]],
+    ) -> list[av.VideoFrame]:
+        """Return the picture of a key frame, given what decoding it completed.
+
+        With B pictures the decoder holds it back for those before it, which are not decoded: it is asked for all it
+        has, and gets the key frame once more with the packets after it.
+        """
+        found = [picture for picture in pictures if picture.pts == packet.pts]
+        if not found:
+            found = [picture for picture in self._drained() if picture.pts == packet.pts and not picture.is_corrupt]
+            held.append(packet)
+            self._repeats = MAX_REORDERED + 1
+            self._ahead_pts = packet.pts
+        self._keys_are_pictures = bool(found)
+        mode.record_key_frame(is_picture=self._keys_are_pictures)
+        return found
+
+    def _is_new(self, picture: av.VideoFrame) -> bool:
+        """Whether a picture is not one of those up to a key frame that was decoded ahead of them."""
+        self._repeats -= self._repeats > 0
+        if self._repeats and (
+            picture.pts == self._ahead_pts
+            or (picture.pts is not None and self._ahead_pts is not None and picture.pts < self._ahead_pts)
+        ):
+            return False
+        self._repeats = 0
+        return True
+
+    def _drained(self) -> list[av.VideoFrame]:
+        codec = self._stream.codec_context
+        try:
+            return codec.decode(None)
+        except av.error.FFmpegError:
+            return []
+        finally:
+            codec.flush_buffers()
 
     def _packets(
         self, reader: Packets, backlog: Backlog, mode: DecodingMode, stop: Event
@@ -299,6 +334,39 @@ class Decoder:
         """Unix time of capture, if the camera sends it and its timestamps are plausible."""
         started = self._container.start_time_realtime
         return started / 1e6 + stamp_s if started and stamp_s is not None and trusted else None
+
+
+def best_video(container: InputContainer) -> VideoStream:
+    """Return the longest video stream, of equally long ones the largest; covers and thumbnails only if there is
+    nothing else. A container without video has none."""
+    films = [stream for stream in container.streams.video if not stream.disposition & NO_PICTURES]
+    streams = films or list(container.streams.video)
+    longest_s = max(map(_length_s, streams))
+    long = [stream for stream in streams if _length_s(stream) >= SAME_LENGTH * longest_s]
+    return max(long, key=lambda stream: stream.codec_context.width * stream.codec_context.height)
+
+
+def declared_fps(stream: VideoStream) -> float | None:
+    """Return the declared frame rate, if it can be one."""
+    rate = stream.average_rate or stream.guessed_rate
+    return None if not rate or rate > MAX_DECLARED_FPS else round(float(rate), 3)
+
+
+def _length_s(stream: VideoStream) -> float:
+    """Length of a stream; 0 if it is unknown, as in live ones."""
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    stated = stream.metadata.get("DURATION", "")  # Matroska: hours:minutes:seconds
+    try:
+        hours, minutes, seconds = map(float, stated.split(":"))
+    except ValueError:
+        return 0.0
+    return 3600 * hours + 60 * minutes + seconds
+
+
+def _described(stream: VideoStream) -> str:
+    codec = stream.codec_context
+    return f"{codec.name} {codec.width}x{codec.height}"
 
 
 def _stamp_s(picture: av.VideoFrame) -> float | None:

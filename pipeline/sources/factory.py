@@ -11,7 +11,7 @@ from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.sources.base import Source
 from facegate.pipeline.sources.dual_stream import DualStreamSource
 from facegate.pipeline.sources.file import FileSource, RealtimePlayback
-from facegate.pipeline.sources.folder import ImageFolderSource
+from facegate.pipeline.sources.folder import ImageFolderSource, is_picture
 from facegate.pipeline.sources.idle_decoding import OnDemandMode
 from facegate.pipeline.sources.network import HTTP, RTSP, NetworkSource
 from facegate.pipeline.sources.packet_reader import PacketReader, PacketsFactory
@@ -24,7 +24,7 @@ def open_source(
     main_wanted: Callable[[], bool] = lambda: True,
     packets: PacketsFactory = PacketReader,
 ) -> Source:
-    """Choose the source: a webcam index or device, a URL, a folder of pictures, or a video file.
+    """Choose the source: a webcam index or device, a URL, a folder of pictures, a picture, or a video file.
 
     Nothing is opened before frames are requested. ``is_idle`` returns whether the scene was idle at the last frame;
     a network stream then decodes as little as possible. ``main_wanted`` returns whether a face is present that is
@@ -47,5 +47,6 @@ def open_source(
             return DualStreamSource(NetworkSource(config, is_idle, packets), main, main_wanted)
         recording: Source = NetworkSource(config, is_idle, packets)
     else:
-        recording = ImageFolderSource(config) if Path(source).is_dir() else FileSource(config)
-    return RealtimePlayback(recording) if config.realtime and not recording.live else recording
+        pictures = Path(source).is_dir() or is_picture(Path(source))
+        recording = ImageFolderSource(config) if pictures else FileSource(config)
+    return RealtimePlayback(recording) if config.realtime else recording

@@ -14,8 +14,8 @@ import msgspec
 from facegate.errors import SourceError
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.records import Frame
-from facegate.pipeline.sources.base import Source, StreamInfo
-from facegate.pipeline.sources.decoder import Decoder, error_reason, hwaccel
+from facegate.pipeline.sources.base import Source, StreamInfo, error_reason, hwaccel
+from facegate.pipeline.sources.decoder import Decoder
 
 
 class FileSource:
@@ -49,15 +49,27 @@ class FileSource:
 
 
 class RealtimePlayback:
-    """Plays a file in real time like a camera; late frames are dropped."""
+    """Plays a file in real time like a camera; late frames are dropped. A live source is left as it is."""
 
     live = True
-    reconnectable = False
-    packets_skipped = 0
-    packets_idle = 0
 
     def __init__(self, recording: Source) -> None:
         self._recording = recording
+
+    @property
+    def packets_skipped(self) -> int:
+        """See :class:`facegate.pipeline.sources.base.Source`."""
+        return self._recording.packets_skipped
+
+    @property
+    def packets_idle(self) -> int:
+        """See :class:`facegate.pipeline.sources.base.Source`."""
+        return self._recording.packets_idle
+
+    @property
+    def reconnectable(self) -> bool:
+        """See :class:`facegate.pipeline.sources.base.Source`."""
+        return self._recording.reconnectable
 
     def info(self) -> StreamInfo:
         """See :class:`facegate.pipeline.sources.base.Source`."""
@@ -67,6 +79,9 @@ class RealtimePlayback:
         """See :class:`facegate.pipeline.sources.base.Source`."""
         started: float | None = None
         for frame in self._recording.frames(stop):
+            if self._recording.live:
+                yield frame
+                continue
             if started is None:
                 started = monotonic() - frame.ref.pts_s
             due = started + frame.ref.pts_s

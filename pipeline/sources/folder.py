@@ -1,4 +1,4 @@
-"""A folder of pictures: independent, or the frames of a film."""
+"""A picture, or a folder of pictures: independent, or the frames of a film."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ import structlog
 
 from facegate.errors import SourceError
 from facegate.pipeline.config import CameraConfig
-from facegate.pipeline.images import read_image
+from facegate.pipeline.images import PICTURE_SUFFIXES, read_image
 from facegate.pipeline.records import Frame, FrameRef
 from facegate.pipeline.sources.aspect_ratio import with_aspect
 from facegate.pipeline.sources.backlog import sampler
 from facegate.pipeline.sources.base import StreamInfo
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 TIMES = "timestamps.csv"
 FPS = 25.0
 
@@ -30,12 +29,18 @@ log = structlog.get_logger(__name__)
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """The pictures of a folder in order of their names."""
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
+    """The pictures of a folder in order of their names; of a picture, itself."""
+    files = [folder] if folder.is_file() else folder.iterdir()
+    return sorted(file for file in files if file.suffix.lower() in PICTURE_SUFFIXES)
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a path is that of one picture; a GIF is a film."""
+    return path.suffix.lower() in PICTURE_SUFFIXES - {".gif"} and path.is_file()
 
 
 class ImageFolderSource:
-    """The pictures of a folder in order of their names.
+    """A picture, or the pictures of a folder in order of their names.
 
     A film at the seconds of ``timestamps.csv``, or at 25 fps with ``film``; otherwise each picture is
     independent, an hour after the one before, so that nothing carries over.
@@ -67,13 +72,15 @@ class ImageFolderSource:
             try:
                 image = with_aspect(read_image(path), self._config.aspect_ratio)
             except SourceError as error:
+                if path == self._folder:
+                    raise
                 log.warning("picture skipped", camera=self._config.name, reason=str(error))
                 continue
             size = image.shape[1], image.shape[0]
             yield Frame(FrameRef(self._config.name, seq, pts_s, monotonic(), None, *size), image, still=still)
             seq += 1
         if seq == 0:
-            raise SourceError(f"no readable picture in {self._folder}: use {', '.join(SUFFIXES)}")
+            raise SourceError(f"no readable picture in {self._folder}: use JPEG or PNG")
 
     def _pictures(self) -> list[tuple[float, Path]]:
         times = self._folder / TIMES

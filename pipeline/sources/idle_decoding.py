@@ -2,8 +2,10 @@
 
 Most scenes are idle most of the time, and decoding them is most of their cost. Packet sizes show when that changes:
 motion makes a packet larger than those before it. Until then only key frames are decoded; the packets since are
-held and decoded at once when one is an outlier (:class:`KeyframeOnlyMode`). The main stream of a camera with two
-streams is needed only while a face is present; until then nothing of it is decoded (:class:`OnDemandMode`).
+held and decoded at once when one is an outlier (:class:`KeyframeOnlyMode`). Packets of periodic intra refresh are
+flagged as key frames and are no pictures alone; a stream is recognized by that, and decoded whole. The main stream
+of a camera with two streams is needed only while a face is present; until then nothing of it is decoded
+(:class:`OnDemandMode`).
 """
 
 from __future__ import annotations
@@ -59,8 +61,11 @@ class DecodingMode(Protocol):
             is_idle: whether the scene is idle, as of the last decoded frame.
         """
 
-    def record_decode_time(self, seconds: float) -> None:
-        """Record the decoding time of a packet."""
+    def record_decoded(self, seconds: float, pictures: int) -> None:
+        """Record the decoding time of a packet, and how many pictures it completed."""
+
+    def record_key_frame(self, *, is_picture: bool) -> None:
+        """Record whether the packet of :attr:`PacketAction.DECODE_KEYFRAME` is a picture alone."""
 
 
 class KeyframeOnlyMode:
@@ -75,16 +80,27 @@ class KeyframeOnlyMode:
         """Bytes above which a packet is an outlier."""
         self._cost_s = 0.0
         self._held = 0
+        self._failures = self._whole = 0
+        """Key frames that were no pictures, and number of key frames up to which everything is decoded for that."""
 
-    def record_decode_time(self, seconds: float) -> None:
+    def record_decoded(self, seconds: float, pictures: int) -> None:
         """See :class:`DecodingMode`."""
         self._cost_s += 0.1 * (seconds - self._cost_s)
+
+    def record_key_frame(self, *, is_picture: bool) -> None:
+        """See :class:`DecodingMode`; a damaged one is no picture either, so the next try comes, ever later."""
+        if not is_picture:
+            self._failures += 1
+            self._whole = 2**self._failures
 
     def step(self, size: int, *, key: bool, is_idle: bool) -> PacketAction:
         """See :class:`DecodingMode`."""
         if not is_idle:
             self._sizes.clear()
             self._updates = 0
+            return self._release(PacketAction.DECODE)
+        self._whole -= key and self._whole > 0
+        if self._whole:
             return self._release(PacketAction.DECODE)
         if key:
             return self._release(PacketAction.DECODE_KEYFRAME)
@@ -113,7 +129,7 @@ class KeyframeOnlyMode:
 
 
 class OnDemandMode:
-    """Decodes the first key frame, nothing more while the scene is idle, and then everything since the last key
+    """Decodes the first picture, nothing more while the scene is idle, and then everything since the last key
     frame."""
 
     decodes_idle = False
@@ -124,8 +140,12 @@ class OnDemandMode:
         self._decodable = False
         """Whether every packet since a key frame was decoded or is held."""
 
-    def record_decode_time(self, seconds: float) -> None:
+    def record_decoded(self, seconds: float, pictures: int) -> None:
         """See :class:`DecodingMode`; the time is not used."""
+        self._first = self._first and not pictures
+
+    def record_key_frame(self, *, is_picture: bool) -> None:
+        """See :class:`DecodingMode`; what is held is decoded whole anyway."""
 
     def step(self, size: int, *, key: bool, is_idle: bool) -> PacketAction:
         """See :class:`DecodingMode`."""
@@ -139,8 +159,7 @@ class OnDemandMode:
             return PacketAction.DROP
         if not is_idle or self._first:
             self._packets = self._bytes = 0
-            self._first = False
-            return PacketAction.DECODE
+            return PacketAction.DECODE_KEYFRAME if key and self._first else PacketAction.DECODE
         self._packets += 1
         self._bytes += size
         return PacketAction.HOLD_KEYFRAME if key else PacketAction.HOLD

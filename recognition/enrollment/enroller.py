@@ -49,6 +49,8 @@ class EnrollmentReport(msgspec.Struct, frozen=True):
     """Files enrolled before, by content."""
     faults: list[Fault]
     """Faults of the new pictures, which were not added, and pairs of people that look alike."""
+    rotated: dict[str, int] = {}
+    """Pictures whose face was not upright, and by how many degrees they were rotated counterclockwise."""
 
 
 def find_people(folder: Path) -> list[PictureFile]:
@@ -174,7 +176,7 @@ class Enroller:
         kept = {(p.person, p.digest) for p in self.people.pictures() if p.kind == "enrolled"}
         faults, new, known = self._sample(self._spelled(files), progress, kept)
         taken = self.take(new, [accept(file.path) for file, _ in new])
-        return EnrollmentReport(taken.added, known + taken.known, faults + taken.faults)
+        return EnrollmentReport(taken.added, known + taken.known, faults + taken.faults, taken.rotated)
 
     def take(self, new: Sequence[tuple[PictureFile, FaceSample]], right: Sequence[bool]) -> EnrollmentReport:
         """Enroll extracted faces; see :meth:`add`.
@@ -215,7 +217,8 @@ class Enroller:
             for fault in self.check()
             if fault.kind is FaultKind.ALIKE and {fault.person, fault.other} & newcomers
         ]
-        return EnrollmentReport(added, known, faults)
+        rotated = {sample.source: sample.rotated for _, sample in new if sample.rotated}
+        return EnrollmentReport(added, known, faults, rotated)
 
     def _spelled(self, files: Sequence[PictureFile]) -> list[PictureFile]:
         """The same files with the gallery's spelling of names."""

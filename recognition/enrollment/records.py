@@ -45,6 +45,10 @@ class FaceSample(msgspec.Struct, frozen=True, eq=False):
     """Number of faces in the picture: the largest and those of similar size."""
     advice: str = ""
     """How to improve its quality; empty if unknown or unnecessary."""
+    confidence: float = 1.0
+    """The detector's, 0..1."""
+    rotated: int = 0
+    """Degrees by which the picture was rotated counterclockwise to set the face upright."""
     pose: Pose | None = None
     """``None`` if unknown."""
 

@@ -11,6 +11,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "dlib": ("dlib", "face_recognition_models"),
     "evaluate": ("matplotlib", "scipy"),
     "fleet": ("nats",),
+    "heif": ("pillow_heif",),
     "insightface": ("insightface", "onnx", "skimage"),
     "large": ("faiss",),
     "mqtt": ("paho.mqtt",),

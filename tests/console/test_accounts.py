@@ -134,8 +134,8 @@ def test_the_audit_log_is_append_only_chained_and_exported(tmp_path: Path) -> No
         assert console.api("PATCH", "/people/Ada", {"name": "Ada L."}).status == 404
         console.get("/people")
         console.get("/people")
-        found = console.get("/audit")["entries"]
-        assert [(each["method"], each["path"]) for each in found[::-1]][:2] == [
+        found = [each for each in console.get("/audit")["entries"] if each["path"].startswith("/api/v1/people")]
+        assert [(each["method"], each["path"]) for each in found[::-1]] == [
             ("PATCH", "/api/v1/people/Ada"), ("GET", "/api/v1/people"),
         ]  # fmt: skip
         assert found[-1]["details"] == 'name="Ada L."' and found[-1]["status"] == 404

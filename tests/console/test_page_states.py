@@ -53,6 +53,7 @@ def test_a_call_that_fails_is_no_good_news_and_is_made_good(
         page = context.new_page()
         page.route(lambda url, path=path: urlsplit(url).path == path, FAILURES[how])
         page.goto(f"{console.url}/{name}")
+        print(name, path)
         said = "the disk is on fire" if how == "refused" else "No connection"
         expect(page.locator(FAILURE).filter(has_text=said).first).to_be_visible()
         for part in page.locator(".failed").all():
@@ -62,6 +63,7 @@ def test_a_call_that_fails_is_no_good_news_and_is_made_good(
         with suppress(TimeoutError):  # a page that asks again on its own needs none
             retry.click(timeout=1000)
         expect(page.locator(".failed")).to_have_count(0)
+        expect(page.locator("#alarm")).to_have_text("")
         expect(page.locator("#content")).not_to_have_attribute("aria-busy", re.compile(".*"))
         page.close()
     context.close()
@@ -136,6 +138,11 @@ def test_a_table_fits_a_phone_and_its_heads_stand_above_its_numbers(browser: Bro
         button.wait_for()
         box = button.bounding_box()
         assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= width
+        for cell in page.locator("td").all():
+            wide = cell.evaluate(
+                "cell => [cell.scrollWidth - cell.clientWidth, cell.getBoundingClientRect().right]"
+            )
+            assert wide[0] <= 0 and wide[1] <= width, (width, cell.inner_text(), wide)
         if width == 1280:
             for head, above, below in page.locator("table").evaluate(edges):
                 assert above == below, head

@@ -25,7 +25,7 @@ function duration(seconds) {
 const current = (alarm) => h("tr", { "data-alarm": alarm.id },
   h("td", {}, h("b", {}, subject(alarm))),
   h("td", {}, h("span", { class: "bad" }, alarm.problem), h("div", { class: "note" }, alarm.remedy)),
-  h("td", {}, `since ${when(alarm.since)}`),
+  h("td", {}, when(alarm.since)),
   h("td", {}, mayChange ? h("button", {
     class: "quiet", "aria-label": `Dismiss: ${subject(alarm)}`,
     onclick: async () => { await attempt(() => api("DELETE", `/alarms/${alarm.id}`), "Dismissed."); await load(); },

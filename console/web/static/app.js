@@ -218,9 +218,9 @@ export function subscribe(kind, act, reload) {
     const opened = new EventSource(at("api/v1/events"));
     source = opened;
     let lost = false;
-    opened.onerror = () => { lost = true; alarm("No connection"); };
+    opened.onerror = () => { lost = true; alarm("events", "No connection to the console"); };
     opened.onopen = () => {
-      alarm("");
+      alarm("events", "");
       if (lost) reloads.forEach((each) => each());
       lost = false;
     };
@@ -231,9 +231,17 @@ export function subscribe(kind, act, reload) {
   if (reload) reloads.push(reload);
 }
 
-/** @param {string} text */
-export function alarm(text) {
-  byId("alarm").textContent = text;
+/** @type {Map<string, string>} */
+const lines = new Map();
+/**
+ * Say in the bar at the top what is wrong with a part of the page; an empty text takes it back.
+ * @param {string} part
+ * @param {string} text
+ */
+export function alarm(part, text) {
+  if (text) lines.set(part, text);
+  else lines.delete(part);
+  byId("alarm").textContent = [...new Set(lines.values())].join(" · ");
 }
 
 /** @param {number} seconds */
@@ -306,6 +314,7 @@ document.getElementById("log-out")?.addEventListener("click", async () => {
   location.assign(at("login"));
 });
 
+const RETRY_MS = 3000;
 /**
  * Count the open alarms in the bar of every page, and say there what is restarting.
  * @param {() => unknown} [changed] called when an alarm begins or ends
@@ -318,13 +327,14 @@ export async function watchHealth(changed = () => {}) {
       const parts = [];
       if (health && !health.worker.running) parts.push("recognition is restarting");
       if (health && !health.gate.running && health.gate.starts && !health.gate_finished) parts.push("the gate is restarting");
-      alarm(parts.join(" · "));
+      alarm("health", parts.join(" · "));
       const count = byId("alarms");
       count.textContent = open.length === 1 ? "1 alarm" : `${open.length} alarms`;
       count.title = open.map((each) => `${each.subject} ${each.problem}`.trim()).join("\n");
       count.hidden = !open.length;
     } catch (error) {
-      alarm(reasonOf(error));
+      alarm("health", reasonOf(error));
+      setTimeout(refresh, RETRY_MS);
     }
   };
   await refresh();

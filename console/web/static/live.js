@@ -158,15 +158,12 @@ watchHealth();
 subscribe("visit", visit, start);
 subscribe("cameras", states);
 subscribe("config", start);
-let isStale = false;
 for (;;) {
   const began = performance.now();
   await refresh().then(() => {
-    if (isStale) alarm("");
-    isStale = false;
+    alarm("pictures", "");
   }).catch((error) => {
-    alarm(`Pictures are not current. ${reasonOf(error)}`);
-    isStale = true;
+    alarm("pictures", `Pictures are not current. ${reasonOf(error)}`);
   });
   await new Promise((done) => setTimeout(done, Math.max(50, EVERY_MS - (performance.now() - began))));
 }

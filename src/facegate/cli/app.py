@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from facegate.cli.commands.demo import demo
+from facegate.cli.commands.discover import discover_command
 from facegate.cli.commands.evaluation.calibrate import calibrate
 from facegate.cli.commands.evaluation.evaluate import evaluate
 from facegate.cli.commands.evaluation.savings import savings
@@ -51,6 +52,7 @@ for command in (
     replay,
     savings,
     explain,
+    discover_command,
     probe_command,
     demo,
     try_source,

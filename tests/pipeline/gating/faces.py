@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facegate.pipeline.gating.gate import Decision, GatePolicy, GateSettings
+from facegate.pipeline.gating.gate import Decision, GatePolicy
+from facegate.pipeline.gating.limits import GateSettings
 from facegate.pipeline.gating.policies import RecentPeople
 from facegate.pipeline.records import (
     Detection,

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from facegate.pipeline.config import RunConfig, build_config
 from facegate.pipeline.gating.factory import CameraGate, GateFactory
-from facegate.pipeline.gating.gate import Decision, GatePolicy, GateSettings
+from facegate.pipeline.gating.gate import Decision, GatePolicy
+from facegate.pipeline.gating.limits import GateSettings
 from facegate.pipeline.records import (
     Detection,
     Face,

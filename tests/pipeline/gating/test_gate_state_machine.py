@@ -10,7 +10,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from facegate.pipeline.gating.gate import Decision, GatePolicy, GateSettings
+from facegate.pipeline.gating.gate import Decision, GatePolicy
+from facegate.pipeline.gating.limits import GateSettings
 from facegate.pipeline.gating.policies import RecentPeople
 from facegate.pipeline.records import (
     Face,

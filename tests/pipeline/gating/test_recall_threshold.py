@@ -15,7 +15,8 @@ from facegate.errors import ConfigError
 from facegate.pipeline.config import GateConfig, build_config
 from facegate.pipeline.gating.drift import RECENT, REFERENCE, DriftDetector
 from facegate.pipeline.gating.factory import CameraGates, GateFactory
-from facegate.pipeline.gating.gate import GatePolicy, GateSettings
+from facegate.pipeline.gating.gate import GatePolicy
+from facegate.pipeline.gating.limits import GateSettings
 from facegate.pipeline.gating.recall_threshold import (
     MAX_VISITS,
     RECOGNIZER_CHANGE_AFTER,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facegate.pipeline.gating.gate import GateSettings
+from facegate.pipeline.gating.limits import GateSettings
 from facegate.pipeline.gating.scoring_scheduler import GAP_S, MAX_UNSCORED_S, PRIOR_SPREAD, ScoringScheduler
 from facegate.pipeline.records import Image, ScoredFace, TrackedFace
 

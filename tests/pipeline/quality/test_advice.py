@@ -113,7 +113,7 @@ def test_nothing_is_made_up() -> None:
     crop = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (112, 112, 3)).astype(np.uint8), (0, 0), 2)
     face = Detection((0.0, 0.0, 112.0, 112.0), 0.9, ARCFACE_TEMPLATE)
     seen, patches = measure(crop, face, (112, 112)), np.full(49, 0.4, np.float32)
-    plain = [adviser.advise(seen, patches, quality) for quality in (99.0, 100.0)]
+    plain = [adviser.advise(seen, components(seen), patches, quality) for quality in (99.0, 100.0)]
     assert {advice.text for advice in plain} == {GOOD}, "nothing can be won"
     assert UNCLEAR not in {advice.text for advice in plain}
 
@@ -187,6 +187,7 @@ def test_no_number_contradicts_the_advice(
         contrast=float(rng.uniform(0.03, 0.3)), white=float(rng.uniform(0, 0.2)), sides=float(rng.uniform(0, 0.6)),
         yaw=yaw, pitch=float(rng.uniform(-30, 30)), roll=0.0, inside=inside,
     )  # fmt: skip
-    advice = adviser.advise(seen, rng.uniform(0.2, 0.9, 49).astype(np.float32), quality)
+    own = components(seen)
+    advice = adviser.advise(seen, own, rng.uniform(0.2, 0.9, 49).astype(np.float32), quality)
     if advice.defect in MEASURED:
-        assert MEASURED[advice.defect](components(seen)) < FAULTLESS, advice
+        assert MEASURED[advice.defect](own) < FAULTLESS, advice

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Event
 
 import av
@@ -22,6 +23,7 @@ from facegate.pipeline.sources.idle_decoding import (
     OnDemandMode,
     PacketAction,
 )
+from facegate.pipeline.sources.network import NetworkSource
 
 from .fake_time import OwnTime
 from .test_sources import AT_ONCE
@@ -90,7 +92,7 @@ def test_every_packet_that_is_not_decoded_comes_before_a_key_frame(sizes: list[i
 def test_what_would_take_long_to_decode_is_not_held_for_long() -> None:
     rest = KeyframeOnlyMode()
     for _ in range(100):
-        rest.record_decode_time(0.03)
+        rest.record_decoded(0.03, 1)
     decided = [rest.step(1000, key=False, is_idle=True) for _ in range(WARM_UP_PACKETS + 90)]
     runs = "".join("h" if how is PacketAction.HOLD else " " for how in decided[WARM_UP_PACKETS:]).split()
     assert max(map(len, runs)) <= 8 and len(runs) > 5
@@ -117,8 +119,71 @@ def test_on_demand_whatever_is_decoded_follows_a_key_frame_without_a_gap(
             held.append(index)
             assert is_idle and len(held) <= MAX_HELD_PACKETS
             assert sum(packets[each][2] for each in held) <= MAX_HELD_BYTES
-        elif action is PacketAction.DECODE:
+        elif action in (PacketAction.DECODE, PacketAction.DECODE_KEYFRAME):
             assert not is_idle or not decoded, "idle, only the first key frame"
             decoded += [*held, index]
+            mode.record_decoded(0.0, pictures=1)
             held.clear()
     assert all(index in keys or index - 1 in decoded for index in decoded)
+
+
+KINDS = {
+    "periodic intra refresh": ("libx264", {"x264-params": "intra-refresh=1:keyint=25:bframes=0:scenecut=0"}),
+    "open groups with B pictures": ("libx264", {"x264-params": "open-gop=1:keyint=25:bframes=3:scenecut=0"}),
+    "closed groups with B pictures": ("libx264", {"x264-params": "keyint=25:bframes=3:scenecut=0"}),
+    "H.265, open groups": ("libx265", {"x265-params": "log-level=none:open-gop=1:keyint=25:bframes=3:scenecut=0"}),
+    "no B pictures": ("libx264", {"x264-params": "keyint=25:bframes=0:scenecut=0"}),
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Movie]:
+    """Ten seconds in which the number of the picture is its gray."""
+    path = tmp_path_factory.mktemp("kind") / "kind.mp4"
+    codec, options = KINDS[request.param]
+    noise = np.random.default_rng(1).normal(0, 3, (180, 320, 1))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options={"preset": "medium", "crf": "20", **options})
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        for index in range(250):
+            picture = np.broadcast_to(40 + index * 0.7 + noise, (180, 320, 3))
+            frame = av.VideoFrame.from_ndarray(np.clip(picture, 0, 255).astype(np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return request.param, Movie(path)
+
+
+def seen(
+    movie: Movie, is_idle: Callable[[], bool], **settings: object
+) -> tuple[NetworkSource, list[tuple[float, float]]]:
+    """The source, and time and gray of its frames, which must be of one picture each."""
+    with RtspServer(movie, playback=AT_ONCE) as server:
+        source = OwnTime(AT_ONCE).watch(server.url, is_idle, **settings)
+        frames = list(source.frames(Event()))
+    columns = [frame.image.mean(axis=(0, 2)).std() for frame in frames]
+    assert max(columns) < 2, "a part of an older picture is darker"
+    return source, [(frame.ref.pts_s, float(frame.image.mean())) for frame in frames]
+
+
+def test_an_idle_camera_shows_whole_pictures_in_order_at_least_once_per_key_frame(kind: tuple[str, Movie]) -> None:
+    name, movie = kind
+    source, frames = seen(movie, lambda: True)
+    times, grays = np.array(frames).T
+    assert (np.diff(grays) > 0).all() and np.diff(grays).max() < 2.5 * 25 * 0.7, "in order, none long awaited"
+    assert np.abs(grays - grays[0] - 0.7 * 25 * times).max() < 4, "at their times"
+    if name != "periodic intra refresh":
+        assert source.packets_idle > 20, "little, as pictures before and after differ in size"
+
+
+def test_what_wakes_a_camera_is_seen_whole_from_then_on(kind: tuple[str, Movie]) -> None:
+    _, movie = kind
+    number = 0
+
+    def is_idle() -> bool:
+        nonlocal number
+        number += 1
+        return number < 300  # it is asked twice for a packet
+
+    _, frames = seen(movie, is_idle)
+    late = [gray for _, gray in frames if gray > 40 + 0.7 * 170]
+    assert len(late) >= 70 and (np.diff(late) > 0).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from fractions import Fraction
+from itertools import product
 from pathlib import Path
 from threading import Event
 
@@ -67,16 +68,34 @@ def test_frames_of_a_variable_rate_keep_their_times(short_clip: Path, tmp_path: 
     assert [round(1000 * frame.ref.pts_s) for frame in frames] == times
 
 
-def test_a_picture_is_turned_upright_by_its_display_matrix(short_clip: Path, tmp_path: Path) -> None:
-    path = transcode(short_clip, tmp_path / "turned.mp4", frames=3)
+MATRICES = [
+    (a, b, c, d) for a, b, c, d in product((-1, 0, 1), repeat=4) if abs(a * d - b * c) == 1 and a * c == b * d == 0
+]
+"""The eight rotations and reflections by right angles: x' = a x + c y, y' = b x + d y."""
+
+
+@pytest.mark.parametrize("matrix", MATRICES)
+def test_a_picture_is_turned_upright_by_its_display_matrix(
+    matrix: tuple[int, int, int, int], short_clip: Path, tmp_path: Path
+) -> None:
+    path = transcode(short_clip, tmp_path / "turned.mp4", frames=2)
     plain = next(iter(FileSource(cam(path)).frames(Event()))).image
-    data = bytearray(path.read_bytes())
-    matrix = data.index(b"tkhd") + 4 + 40  # ISO/IEC 14496-12: after version, times, ids, layer and volume
-    data[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 360 << 16, 0, 1 << 30)
+    data, (a, b, c, d) = bytearray(path.read_bytes()), matrix
+    place = data.index(b"tkhd") + 4 + 40  # ISO/IEC 14496-12: after version, times, ids, layer and volume
+    one = 1 << 16
+    data[place : place + 36] = struct.pack(">9i", a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30)
     path.write_bytes(data)
     frame = next(iter(FileSource(cam(path)).frames(Event())))
-    assert frame.image.shape == (640, 360, 3) and (frame.ref.width, frame.ref.height) == (360, 640)
-    assert np.abs(np.rot90(frame.image, 1).astype(int) - plain).mean() < 3
+    y, x = np.indices(plain.shape[:2])
+    to_x, to_y = a * x + c * y, b * x + d * y
+    shown = np.zeros_like(frame.image)
+    shown[to_y - to_y.min(), to_x - to_x.min()] = plain
+    assert (
+        (frame.ref.height, frame.ref.width)
+        == frame.image.shape[:2]
+        == (to_y.max() - to_y.min() + 1, np.ptp(to_x) + 1)
+    )
+    assert np.abs(frame.image.astype(int) - shown).mean() < 3
 
 
 def test_audio_and_b_frames_do_no_harm(short_clip: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facegate.pipeline.flow.channel import Channel, EndOfStream, Lane
-from facegate.pipeline.gating.gate import GateSettings
+from facegate.pipeline.gating.limits import GateSettings
 from facegate.pipeline.gating.scoring_scheduler import ScoringScheduler
 from facegate.pipeline.quality.load_shedding import ScoringPriority, frontality
 from facegate.pipeline.records import (

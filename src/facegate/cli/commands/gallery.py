@@ -86,6 +86,8 @@ def add(
     else:
         known = f", {enrolled.known} already enrolled" if enrolled.known else ""
         sys.stdout.write(f"{count(enrolled.added, 'picture')} added{known}\n")
+        for picture, degrees in enrolled.rotated.items():
+            sys.stdout.write(f"{picture}: rotated by {degrees} degrees, as its face was not upright\n")
         print_faults(enrolled.faults)
     raise typer.Exit(ExitCode.REFUSED if enrolled.faults else ExitCode.DONE)
 

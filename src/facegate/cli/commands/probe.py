@@ -27,7 +27,7 @@ def probe_command(
     ],
     seconds: Annotated[float, typer.Option(min=0.1, max=600, help="Seconds to measure.")] = 3.0,
     timeout: Annotated[float, typer.Option(min=0.1, max=120, help="Seconds to wait for the camera.")] = 5.0,
-    transport: Annotated[Literal["tcp", "udp"], typer.Option(help="RTSP transport protocol.")] = "tcp",
+    transport: Annotated[Literal["auto", "tcp", "udp"], typer.Option(help="RTSP transport protocol.")] = "auto",
     field_of_view: Annotated[
         float | None,
         typer.Option(
@@ -87,6 +87,12 @@ def probe_command(
         "time to first frame": f"{found.first_frame_s:g} s",
         "sends wall-clock time": "yes" if found.clock else "no",
     }
+    if found.transport is not None:
+        rows["transport"] = found.transport.upper()
+    if found.certificate is not None:
+        rows["certificate"] = f"{found.certificate}{'' if found.certificate == 'valid' else ' (verify: true)'}"
+    if found.video_streams:
+        rows["video streams"] = f"{found.video_streams[0]} (used), {', '.join(found.video_streams[1:])}"
     if found.search_ms is not None:
         rows["search of a picture"] = f"{found.search_ms:g} ms for faces of {smallest_px} px and more"
     for width_px, meters in distances.items():
