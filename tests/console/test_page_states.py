@@ -104,6 +104,7 @@ def test_thirty_cameras_all_have_what_the_form_said(page: Page, tmp_path: Path) 
             page.get_by_label("Address").fill(f"rtsp://127.0.0.1:{port}/{number}")
             expect(page.get_by_label("Max. processed fps")).to_have_value("5")
             page.get_by_role("button", name="Add", exact=True).click()
+            expect(page.get_by_label("Name")).to_have_value("")  # the form is ready for the next one
             expect(page.locator(f"tr[data-camera=camera-{number}]")).to_be_visible()
         found = console.get("/cameras")["cameras"]
         assert len(found) == 30
