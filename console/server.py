@@ -21,6 +21,7 @@ from facegate.console.metrics import ConsoleCollector
 from facegate.console.notifications.channels import PushKey
 from facegate.console.notifications.notifier import Notifier
 from facegate.console.notifications.outbox import Outbox
+from facegate.console.people.search import SearchService
 from facegate.console.people.service import EnrollmentService
 from facegate.console.processes.config_file import ConfigFile
 from facegate.console.processes.supervisor import ConsoleFolder, RecognizerSettings, Supervisor
@@ -132,6 +133,9 @@ def serve(options: ServeOptions) -> None:
             Supervisor(ConfigFile(options.config), folder, recognizer, broker.publish)
         )
         scoring = opened.enter_context(ScoringService(lambda: supervisor.running().config))
+        search = opened.enter_context(
+            SearchService(people, folder.data, folder.store, enabled=recognizer.templates)
+        )
         console = ConsoleState(
             folder=folder,
             supervisor=supervisor,
@@ -141,6 +145,7 @@ def serve(options: ServeOptions) -> None:
             broker=broker,
             people=people,
             scoring=scoring,
+            search=search,
             tuner=Tuner(folder.recordings, recognizer.gallery, people.recognition),
             limits=options.limits,
             throttle=LoginThrottle(),

@@ -14,6 +14,7 @@ from facegate.console.metrics import Requests
 from facegate.console.notifications.channels import PushKey
 from facegate.console.notifications.notifier import Notifier
 from facegate.console.notifications.outbox import Outbox
+from facegate.console.people.search import SearchService
 from facegate.console.people.service import EnrollmentService
 from facegate.console.processes.gate_client import GateUnreachableError
 from facegate.console.processes.supervisor import ConsoleFolder, Supervisor
@@ -47,6 +48,7 @@ class ConsoleState(msgspec.Struct, frozen=True):
     broker: EventBus
     people: EnrollmentService
     scoring: ScoringService
+    search: SearchService
     tuner: Tuner
     limits: RetentionLimits
     throttle: LoginThrottle

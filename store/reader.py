@@ -20,7 +20,7 @@ _PERIOD = {
     "first": "min(first, coalesce((SELECT t.first FROM tracks t WHERE t.visit = visits.visit), first))",
     "last": "max(last, coalesce((SELECT t.last FROM tracks t WHERE t.visit = visits.visit), last))",
 }
-_VISIT = ", ".join(_PERIOD.get(field, field) for field in StoredVisit.__struct_fields__)
+VISIT_COLUMNS = ", ".join(_PERIOD.get(field, field) for field in StoredVisit.__struct_fields__)
 
 
 class VisitFilter(msgspec.Struct, frozen=True):
@@ -104,8 +104,8 @@ class StoreReader(StoreFile):
 
     def visits(self, visit_filter: VisitFilter, before: int | None = None, limit: int = 50) -> Page[StoredVisit]:
         """Visits, those that began last first; see :meth:`shots`. The filter is on times of first shots."""
-        rows, following = self._page("visits", _VISIT, "first", visit_filter, before, limit)
-        return Page([_visit(row) for row in rows], following)
+        rows, following = self._page("visits", VISIT_COLUMNS, "first", visit_filter, before, limit)
+        return Page([visit_of(row) for row in rows], following)
 
     def shot(self, shot_id: str) -> StoredShot | None:
         """One shot."""
@@ -138,8 +138,8 @@ class StoreReader(StoreFile):
 
     def visit(self, visit: str) -> StoredVisit | None:
         """One visit."""
-        rows = self._rows(f"SELECT {_VISIT} FROM visits WHERE visit = ?", [visit])
-        return _visit(rows[0]) if rows else None
+        rows = self._rows(f"SELECT {VISIT_COLUMNS} FROM visits WHERE visit = ?", [visit])
+        return visit_of(rows[0]) if rows else None
 
     def shots_of(self, visit: str) -> list[StoredShot]:
         """The shots of a visit, oldest first."""
@@ -171,9 +171,9 @@ class StoreReader(StoreFile):
     def changes(self, since: int, limit: int = 200) -> list[StoredVisit]:
         """Visits changed since a revision, oldest change first."""
         rows = self._rows(
-            f"SELECT {_VISIT} FROM visits WHERE revision > ? ORDER BY revision LIMIT ?", [since, limit]
+            f"SELECT {VISIT_COLUMNS} FROM visits WHERE revision > ? ORDER BY revision LIMIT ?", [since, limit]
         )
-        return [_visit(row) for row in rows]
+        return [visit_of(row) for row in rows]
 
     def touched(self) -> bool:
         """Whether another connection has written since the last call; cheap."""
@@ -261,6 +261,7 @@ class StoreReader(StoreFile):
             return self._db.execute(sql, values).fetchall()
 
 
-def _visit(row: Any) -> StoredVisit:
+def visit_of(row: Any) -> StoredVisit:
+    """Decode a row of ``VISIT_COLUMNS``."""
     fields = dict(zip(StoredVisit.__struct_fields__, row, strict=True))
     return StoredVisit(**fields | {"answered": bool(fields["answered"]), "ended": bool(fields["ended"])})

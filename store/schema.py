@@ -122,6 +122,42 @@ CREATE INDEX clips_by_camera ON clips (camera, began)
 _CORRECTED = "ALTER TABLE visits ADD COLUMN corrected REAL"
 """When somebody corrected the name, Unix time."""
 
+_TEMPLATES = """
+CREATE TABLE templates (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    visit INTEGER NOT NULL REFERENCES visits ON DELETE CASCADE,
+    recognizer TEXT NOT NULL,
+    vector BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX templates_by_visit ON templates (visit);
+CREATE INDEX templates_by_recognizer ON templates (recognizer, visit);
+CREATE TABLE template_index (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    through INTEGER NOT NULL,
+    generation INTEGER NOT NULL
+) STRICT;
+INSERT INTO template_index VALUES (1, 0, random());
+CREATE TABLE removed_templates (
+    id INTEGER PRIMARY KEY
+) STRICT;
+CREATE TRIGGER template_removed AFTER DELETE ON templates
+WHEN OLD.id <= (SELECT through FROM template_index)
+BEGIN
+    INSERT OR IGNORE INTO removed_templates VALUES (OLD.id);
+END
+"""
+"""One template per visit. Files of an index hold those up to ``through`` too; removed ones must leave them.
+
+The generation changes when the file is replaced by a backup, in which ids may mean other templates.
+"""
+_STRANGERS = """
+ALTER TABLE visits ADD COLUMN unknown_id INTEGER;
+ALTER TABLE visits ADD COLUMN seen_before INTEGER;
+ALTER TABLE visits ADD COLUMN first_seen REAL;
+CREATE INDEX visits_by_unknown_id ON visits (unknown_id) WHERE unknown_id IS NOT NULL
+"""
+NEW_GENERATION = "UPDATE template_index SET generation = random()"
+
 
 class StoreFile(Database):
     """A connection to the store. For one thread at a time."""
@@ -129,7 +165,7 @@ class StoreFile(Database):
     what = "store"
     remedy = "'facegate run ... --data FOLDER' or 'facegate serve' creates one"
     application = 0x66675354
-    steps = (_FIRST, _PIECES, _ERASED, _FILTERED, _SCENES, _CORRECTED, _CLIPS)
+    steps = (_FIRST, _PIECES, _ERASED, _FILTERED, _SCENES, _CORRECTED, _CLIPS, _TEMPLATES, _STRANGERS)
     pragmas = ("synchronous=NORMAL", "foreign_keys=ON", "secure_delete=ON")
     failure = StoreError
 

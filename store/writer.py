@@ -11,10 +11,11 @@ import msgspec
 from facegate.errors import DeliveryError, StoreError
 from facegate.sinks import wire
 from facegate.sinks.wire import EncodedShot
-from facegate.store.records import TrackRecord, VisitClip, VisitUpdate
+from facegate.store.records import TrackRecord, VisitClip, VisitTemplate, VisitUpdate
 from facegate.store.schema import StoreFile
 
 SHADOW = "shadow"
+_UNNAMED = "SELECT visit FROM visits WHERE name IS NULL AND "
 IN_VIEW_S = 2.0
 """Somebody may be in the picture this long before and after the faces of a visit."""
 
@@ -81,9 +82,11 @@ class StoreWriter(StoreFile):
                 self._db.execute(
                     "UPDATE visits SET answered = 1, name = CASE WHEN corrected IS NULL THEN ? ELSE name END, "
                     "similarity = ?, margin = ?, fpir = ?, ended = CASE ? WHEN 'changed' THEN ended "
-                    "WHEN 'ended' THEN 1 ELSE 0 END, revision = ? WHERE visit = ?",
+                    "WHEN 'ended' THEN 1 ELSE 0 END, unknown_id = ?, seen_before = ?, first_seen = ?, revision = ? "
+                    "WHERE visit = ?",
                     (
                         *(item.name, item.similarity, item.margin, item.fpir, item.event),
+                        *(item.unknown_id, item.seen_before, item.first_seen),
                         *(self._next_revision(), item.visit),
                     ),
                 )
@@ -111,6 +114,35 @@ class StoreWriter(StoreFile):
         self._db.execute(
             "UPDATE shots SET name = (SELECT name FROM visits WHERE visit = ?1) WHERE visit = ?1", (visit,)
         )
+
+    def put_templates(self, templates: Sequence[VisitTemplate]) -> None:
+        """Store templates, replacing earlier ones of their visits; those of visits not stored are ignored.
+
+        Raises:
+            StoreError: the file cannot be written; nothing was.
+        """
+        with self._transaction():
+            for each in templates:
+                # Under a new id: an index never has to change a template that it has.
+                self._db.execute(
+                    "DELETE FROM templates WHERE visit = (SELECT id FROM visits WHERE visit = ?)", (each.visit,)
+                )
+                self._db.execute(
+                    "INSERT INTO templates (visit, recognizer, vector) SELECT id, ?, ? FROM visits WHERE visit = ?",
+                    (each.recognizer, each.vector, each.visit),
+                )
+
+    def delete_templates(self) -> int:
+        """Delete all templates; return how many there were.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        with self._transaction():
+            count = self._db.execute("DELETE FROM templates").rowcount
+        with self._errors():
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nothing may remain in the write-ahead log
+        return count
 
     def _make_visit(self, visit: str, camera: str, track_id: int, seen: float) -> None:
         self._db.execute(
@@ -143,6 +175,40 @@ class StoreWriter(StoreFile):
             self._db.execute(
                 "PRAGMA wal_checkpoint(TRUNCATE)"
             )  # the old name must not remain in the write-ahead log
+
+    def name_visits(self, visits: Iterable[str], unknown_id: int | None, name: str) -> None:
+        """Name visits without a name: those given, and those of an unknown visitor.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        with self._transaction():
+            revision = self._next_revision()
+            found = [visit for (visit,) in self._db.execute(_UNNAMED + "unknown_id = ?", (unknown_id,))]
+            for visit in visits:
+                found += [visit for (visit,) in self._db.execute(_UNNAMED + "visit = ?", (visit,))]
+            for table in ("visits", "shots"):
+                self._db.executemany(
+                    f"UPDATE {table} SET name = ? WHERE visit = ?", [(name, visit) for visit in found]
+                )
+            self._db.executemany(
+                "UPDATE visits SET unknown_id = NULL, seen_before = NULL, first_seen = NULL, revision = ? "
+                "WHERE visit = ?",
+                [(revision, visit) for visit in found],
+            )
+
+    def move_visits(self, visits: Iterable[str], unknown_id: int) -> None:
+        """Give visits without a name to another unknown visitor.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        with self._transaction():
+            revision = self._next_revision()
+            self._db.executemany(
+                "UPDATE visits SET unknown_id = ?, revision = ? WHERE visit = ? AND name IS NULL",
+                [(unknown_id, revision, visit) for visit in visits],
+            )
 
     def end_visits(self, visits: Iterable[str]) -> None:
         """Mark visits as ended of which no worker will report the end.

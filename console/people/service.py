@@ -17,6 +17,7 @@ from facegate.detectors.align import CROP_SIZE
 from facegate.errors import GalleryError
 from facegate.maintenance.erasure import erase_person
 from facegate.pipeline.images import decode_image, encode_jpeg
+from facegate.pipeline.records import Floats
 from facegate.recognition.enrollment.checks import Fault
 from facegate.recognition.enrollment.corrections import Correction, CorrectionStore
 from facegate.recognition.enrollment.enroller import Enroller, PictureFile
@@ -24,8 +25,9 @@ from facegate.recognition.enrollment.face_extraction import FaceExtractor, pose_
 from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.names import person_name
 from facegate.recognition.enrollment.records import Erased, FaceSample, Person, Picture
+from facegate.recognition.enrollment.stored_visits import move_stored, name_stored
 from facegate.recognition.enrollment.unknowns import UnknownCluster, UnknownStore, enroll_cluster
-from facegate.recognition.loading import Recognition, load_recognition
+from facegate.recognition.loading import Recognition, load_recognition, person_template
 from facegate.recognition.matching.decision_rule import DEFAULT_FPIR
 from facegate.sinks import wire
 from facegate.store.records import StoredShot, StoredVisit
@@ -207,26 +209,86 @@ class EnrollmentService:
         with self._lock, UnknownStore(self._path) as unknowns:
             return encode_jpeg(unknowns.crop(row), 90)
 
-    def name_unknown(self, cluster: int, name: str, without: Sequence[int]) -> int:
-        """Enroll an unknown visitor without the rows in ``without``; return the number of new pictures.
+    def name_unknown(self, cluster: int, name: str, without: Sequence[int], data: Path | None = None) -> int:
+        """Enroll an unknown visitor and name its visits; return the number of new pictures.
+
+        Args:
+            cluster: the unknown visitor.
+            name: the person, created if missing.
+            without: rows of faces of other people; they become an unknown visitor of their own.
+            data: folder whose stored visits get the name.
 
         Raises:
             GalleryError: the cluster does not exist, or the name is invalid.
         """
         name = person_name(name)
-        found = next((each for each in self.unknowns() if each.id == cluster), None)
-        if found is None:
-            raise GalleryError(f"there is no unknown visitor {cluster}; reload the page")
+        found = self._unknown(cluster)
+        if set(without) & {visit.row for visit in found.visits}:
+            self.split_unknown(cluster, without, data)
         with self._lock, UnknownStore(self._path) as unknowns, GalleryStore(self._path) as people:
-            return enroll_cluster(unknowns, people, found, name, set(without))
+            added = enroll_cluster(unknowns, people, found, name, set(without))
+        visits = [visit.visit for visit in found.visits if visit.row not in without]
+        name_stored(data, visits, found.number, name)
+        return added
+
+    def split_unknown(self, cluster: int, rows: Sequence[int], data: Path | None = None) -> int:
+        """Take faces out of an unknown visitor; return the number of the new one.
+
+        Raises:
+            GalleryError: the cluster does not exist, or the rows are none or all of its faces.
+        """
+        found = self._unknown(cluster)
+        with self._lock, UnknownStore(self._path) as unknowns:
+            number = unknowns.split(found, set(rows))
+        move_stored(data, [visit.visit for visit in found.visits if visit.row in rows], number)
+        return number
+
+    def merge_unknowns(self, cluster: int, into: int, data: Path | None = None) -> int:
+        """Make two unknown visitors one; return its number.
+
+        Raises:
+            GalleryError: a cluster does not exist, or both are the same.
+        """
+        first, second = self._unknown(cluster), self._unknown(into)
+        if first.id == second.id:
+            raise GalleryError(f"unknown visitor {cluster} cannot be merged with itself; choose another")
+        with self._lock, UnknownStore(self._path) as unknowns:
+            number = unknowns.merge(first, second)
+        move_stored(data, [visit.visit for visit in (*first.visits, *second.visits)], number)
+        return number
 
     def forget_unknown(self, cluster: int) -> None:
         """Delete the faces of an unknown visitor; raises :class:`GalleryError` if there are none."""
-        rows = [visit.row for each in self.unknowns() if each.id == cluster for visit in each.visits]
-        if not rows:
-            raise GalleryError(f"there is no unknown visitor {cluster}; reload the page")
+        rows = [visit.row for visit in self._unknown(cluster).visits]
         with self._lock, UnknownStore(self._path) as unknowns:
             unknowns.forget(rows)
+
+    def _unknown(self, cluster: int) -> UnknownCluster:
+        found = next((each for each in self.unknowns() if each.id == cluster), None)
+        if found is None:
+            raise GalleryError(f"there is no unknown visitor {cluster}; reload the page")
+        return found
+
+    def template(self, name: str) -> Floats:
+        """Template ``(D,)`` of a person.
+
+        Raises:
+            GalleryError: the person is not enrolled, or has no usable picture.
+        """
+        parts = self._loaded()
+        with self._lock:
+            return person_template(self._path, parts, name)
+
+    def extract(self, content: bytes, source: str) -> FaceSample:
+        """Extract the largest face of a picture.
+
+        Raises:
+            SourceError: not a picture, or too large.
+            GalleryError: no face found.
+        """
+        pixels_of(source, content)
+        with self._lock:
+            return self._extract(content, source)
 
     def forget_unknowns_before(self, oldest: Mapping[str, float]) -> None:
         """Delete unknown faces that are older than their camera keeps them, Unix times."""

@@ -85,11 +85,14 @@ class RecognizerSettings(msgspec.Struct, frozen=True):
     card: Path | None = None
     fpir: float | None = None
     key: Path | None = None
+    templates: bool = True
+    """Whether the templates of visits are kept."""
 
     def to_arguments(self) -> list[str]:
         """Arguments for ``facegate recognize``."""
         given = {"--card": self.card, "--fpir": self.fpir, "--key": self.key}
         options = [text for name, value in given.items() if value is not None for text in (name, str(value))]
+        options += [] if self.templates else ["--no-templates"]
         return ["--gallery", str(self.gallery), "--embedder", self.embedder, *options]
 
 

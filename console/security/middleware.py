@@ -25,7 +25,7 @@ MAX_BODY, MAX_UPLOAD = 256 * 1024, 12 * 2**20
 PUBLIC = ("/login", "/static/", "/api/v1/session", "/healthz")
 """Paths that need no login."""
 SAFE = ("GET", "HEAD", "OPTIONS")
-READ_ONLY_POSTS = ("/api/v1/score",)
+READ_ONLY_POSTS = ("/api/v1/score", "/api/v1/search")
 """Paths that viewers may post to, because nothing is changed."""
 LOCAL_USER = Principal("this host", "administrator")
 HEADERS = {

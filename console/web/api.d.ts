@@ -274,6 +274,21 @@ export interface LoginIn {
   password: string;
 }
 
+export interface MembershipIn {
+  reason?: string;
+  expires?: number | null;
+}
+
+export interface MembershipOut {
+  person: string;
+  reason: string;
+  expires: number | null;
+}
+
+export interface MergeUnknownIn {
+  into: number;
+}
+
 export interface NameUnknownIn {
   name: string;
   without?: Array<number>;
@@ -441,6 +456,26 @@ export interface ScoredOut {
   crop: string;
 }
 
+export interface SearchHitOut {
+  visit: VisitOut;
+  similarity: number;
+  fpir: number | null;
+}
+
+export interface SearchOut {
+  searched: number;
+  fpir: number | null;
+  min_similarity: number;
+  complete: boolean;
+  hits: Array<SearchHitOut>;
+}
+
+export interface SearchStateOut {
+  enabled: boolean;
+  embedded: number;
+  to_embed: number;
+}
+
 export interface SessionOut {
   needed: boolean;
   name: string | null;
@@ -474,6 +509,10 @@ export interface ShotOut {
 export interface ShotsOut {
   shots: Array<ShotOut>;
   next: number | null;
+}
+
+export interface SplitUnknownIn {
+  rows: Array<number>;
 }
 
 export interface TimelineOut {
@@ -548,6 +587,9 @@ export interface UnknownOut {
   visits: Array<UnknownVisitOut>;
   cameras: Array<string>;
   days: number;
+  number: number | null;
+  first_seen: number;
+  visit_count: number;
 }
 
 export interface UnknownVisitOut {
@@ -596,10 +638,25 @@ export interface VisitOut {
   fpir: number | null;
   ended: boolean;
   corrected: number | null;
+  unknown_id: number | null;
+  seen_before: number | null;
+  first_seen: number | null;
 }
 
 export interface VisitsOut {
   visits: Array<VisitOut>;
   next: number | null;
   name: string | null;
+}
+
+export interface WatchListIn {
+  color?: string;
+  fpir?: number | null;
+}
+
+export interface WatchListOut {
+  name: string;
+  color: string;
+  fpir: number | null;
+  people: Array<MembershipOut>;
 }

@@ -22,7 +22,19 @@ from facegate.console.security.middleware import AccessMiddleware
 from facegate.console.security.proxy import NO_PROXY, ProxySettings
 from facegate.console.state import ConsoleState
 from facegate.console.store_watcher import StoreWatcher
-from facegate.console.web import cameras, fleet, live, pages, people, retention, score, system, tuning
+from facegate.console.web import (
+    cameras,
+    fleet,
+    live,
+    pages,
+    people,
+    retention,
+    score,
+    search,
+    system,
+    tuning,
+    watch_lists,
+)
 from facegate.console.web.errors import add_problems, declare_problems
 from facegate.console.web.visits import corrections, evidence, exports, lists
 from facegate.sinks.wire import SOFTWARE
@@ -102,7 +114,19 @@ def create_app(console: ConsoleState, hosts: Collection[str] = (), proxy: ProxyS
     app.state.console = console
     add_problems(app)
     about_visits, about_people = (lists, corrections, evidence, exports), (people, score, notifications, accounts)
-    for part in (cameras, *about_visits, *about_people, retention, tuning, live, fleet, alarms, system):
+    for part in (
+        cameras,
+        *about_visits,
+        search,
+        *about_people,
+        watch_lists,
+        retention,
+        tuning,
+        live,
+        fleet,
+        alarms,
+        system,
+    ):
         app.include_router(part.router, prefix=API)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")

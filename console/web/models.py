@@ -220,6 +220,12 @@ class VisitOut(BaseModel):
     ended: bool
     corrected: float | None
     """Unix time at which somebody corrected the name."""
+    unknown_id: int | None
+    """Number of an unknown visitor, the same in all visits."""
+    seen_before: int | None
+    """Number of its earlier visits."""
+    first_seen: float | None
+    """Unix time of its first visit."""
 
 
 class VisitsOut(BaseModel):

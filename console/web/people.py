@@ -106,6 +106,11 @@ class UnknownOut(BaseModel):
     visits: list[UnknownVisitOut]
     cameras: list[str]
     days: int
+    number: int | None
+    """Number of the unknown visitor, as in events; ``null`` for faces of earlier versions."""
+    first_seen: float
+    visit_count: int
+    """Number of visits, with those whose faces are no longer stored."""
 
 
 class NameUnknownIn(Strict):
@@ -114,6 +119,18 @@ class NameUnknownIn(Strict):
     name: PersonName
     without: Annotated[tuple[RowId, ...], Field(max_length=2000)] = ()
     """Rows of faces to leave out."""
+
+
+class SplitUnknownIn(Strict):
+    """Faces to take out of an unknown visitor."""
+
+    rows: Annotated[tuple[RowId, ...], Field(min_length=1, max_length=2000)]
+
+
+class MergeUnknownIn(Strict):
+    """An unknown visitor to merge with."""
+
+    into: RowId
 
 
 class ErasedOut(BaseModel):
@@ -247,6 +264,9 @@ def unknowns(console: ConsoleDep, limit: Annotated[int, Query(ge=1, le=500)] = 5
             id=cluster.id,
             cameras=cluster.cameras,
             days=cluster.days,
+            number=cluster.number,
+            first_seen=cluster.first_seen,
+            visit_count=cluster.visit_count,
             visits=[
                 UnknownVisitOut(row=each.row, camera=each.camera, seen=each.seen, quality=each.quality)
                 for each in cluster.visits
@@ -264,8 +284,21 @@ def unknown_face(console: ConsoleDep, row: RowId) -> Response:
 
 @router.post("/unknowns/{cluster}/name")
 def name_unknown(console: ConsoleDep, cluster: RowId, naming: NameUnknownIn) -> dict[str, int]:
-    """Enroll an unknown visitor under a name."""
-    return {"added": console.people.name_unknown(cluster, naming.name, naming.without)}
+    """Enroll an unknown visitor under a name, which all its visits get."""
+    added = console.people.name_unknown(cluster, naming.name, naming.without, console.folder.data)
+    return {"added": added}
+
+
+@router.post("/unknowns/{cluster}/split")
+def split_unknown(console: ConsoleDep, cluster: RowId, change: SplitUnknownIn) -> dict[str, int]:
+    """Take faces out of an unknown visitor; they become a new one. Later visits are told apart by them."""
+    return {"number": console.people.split_unknown(cluster, change.rows, console.folder.data)}
+
+
+@router.post("/unknowns/{cluster}/merge")
+def merge_unknowns(console: ConsoleDep, cluster: RowId, change: MergeUnknownIn) -> dict[str, int]:
+    """Make two unknown visitors one."""
+    return {"number": console.people.merge_unknowns(cluster, change.into, console.folder.data)}
 
 
 @router.delete("/unknowns/{cluster}", status_code=204)

@@ -166,6 +166,7 @@ class GalleryStore(GalleryFile):
             moved = self._db.execute(
                 "UPDATE OR IGNORE pictures SET person = ? WHERE person = ?", (target, source)
             ).rowcount
+            self._db.execute("UPDATE OR IGNORE list_members SET person = ? WHERE person = ?", (target, source))
             for column in ("person", "before"):
                 self._db.execute(f"UPDATE corrections SET {column} = ? WHERE {column} = ?", (target, source))
             self._db.execute("DELETE FROM people WHERE id = ?", (source,))

@@ -37,7 +37,10 @@ from facegate.sinks.wire import EncodedShot
 
 ON, OFF = b"ON", b"OFF"
 STATUS = "names/status"
-ATTRIBUTES = ("name", "similarity", "margin", "fpir", "shots", "visit", "seen_at")
+ATTRIBUTES = (
+    *("name", "similarity", "margin", "fpir", "shots", "visit", "seen_at"),
+    *("unknown_id", "seen_before", "first_seen"),
+)
 
 
 class Presence:

@@ -21,7 +21,8 @@ from .conftest import PATIENCE_MS
 from .serving import Served, served
 
 PAGES = (
-    "live", "visits", "people", "tune", "cameras", "storage", "alarms", "notifications", "accounts", "health",
+    "live", "visits", "search", "people", "tune", "cameras", "storage", "alarms", "notifications", "accounts",
+    "health",
 )  # fmt: skip
 SERIOUS = ("serious", "critical")
 ELSEWHERE = re.compile(r"(?!http://127\.0\.0\.1:|blob:|about:)")

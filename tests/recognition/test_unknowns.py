@@ -70,7 +70,7 @@ def test_unknowns_are_put_together_named_and_forgotten(tmp_path: Path) -> None:
         clusters = unknowns.clusters(EMBEDDER, 0.8)
         assert [len(cluster.visits) for cluster in clusters] == [3, 1], "who came too long ago is forgotten"
         assert clusters[0].cameras == ["c0", "c1"] and clusters[0].days == 3
-        unknowns.keep("run/x/1", "x", now, 10, face(1, 1, 1), "first-pixels", np.ones(3, np.float32))
+        unknowns.keep("run/x/1", "x", now, 9, face(1, 1, 1), "first-pixels", np.ones(3, np.float32))
         assert len(unknowns.clusters(EMBEDDER, 0.8)) == 2, "nobody can tell whose so poor a face is"
         wrong = clusters[0].visits[1].row
         assert not people.changed(), "nobody follows the unknown"

@@ -105,12 +105,26 @@ async function personDialog(person) {
   });
 }
 
-/** @param {UnknownOut} unknown */
-function cluster(unknown) {
+/**
+ * @param {UnknownOut} unknown
+ * @param {number} index
+ * @param {UnknownOut[]} all
+ */
+function cluster(unknown, index, all) {
+  const others = all.filter((each) => each !== unknown);
+  /**
+   * @param {string} action
+   * @param {unknown} body
+   * @param {string} done
+   */
+  const change = async (action, body, done) => {
+    await attempt(() => api("POST", `/unknowns/${unknown.id}/${action}`, body), done);
+    await load();
+  };
   const wrong = new Set();
   const faces = unknown.visits.slice(-12).map((visit) => {
     const mark = h("button", {
-      class: "face", "aria-pressed": "false", "aria-label": `Leave out: ${visit.camera}, ${when(visit.seen)}`,
+      class: "face", "aria-pressed": "false", "aria-label": `Choose: ${visit.camera}, ${when(visit.seen)}`,
       onclick: () => {
         wrong.has(visit.row) ? wrong.delete(visit.row) : wrong.add(visit.row);
         mark.setAttribute("aria-pressed", String(wrong.has(visit.row)));
@@ -120,7 +134,8 @@ function cluster(unknown) {
     return h("figure", {}, mark, h("figcaption", {}, when(visit.seen)));
   });
   return h("article", { class: "card" },
-    h("h2", {}, `${unknown.visits.length} visit${unknown.visits.length > 1 ? "s" : ""} on ${unknown.days} day${unknown.days > 1 ? "s" : ""}, ${unknown.cameras.join(", ")}`),
+    h("h2", {}, unknown.number === null ? "Unknown" : `Unknown ${unknown.number}`),
+    h("p", { class: "soft" }, `${unknown.visit_count} visit${unknown.visit_count > 1 ? "s" : ""}, first ${when(unknown.first_seen)}, ${unknown.cameras.join(", ")}`),
     h("div", { class: "strip" }, faces),
     mayChange ? h("form", {
       class: "row",
@@ -134,7 +149,12 @@ function cluster(unknown) {
       h("button", {
         type: "button", class: "quiet",
         onclick: async () => { await attempt(() => api("DELETE", `/unknowns/${unknown.id}`), "Deleted."); await load(); },
-      }, "Delete"), h("span", { class: "note" }, "Click a face to leave it out.")) : null);
+      }, "Delete"),
+      h("button", { type: "button", class: "quiet", onclick: () => change("split", { rows: [...wrong] }, "Separated.") }, "Separate chosen faces"),
+      others.length ? h("label", {}, "Same person as", h("select", {
+        onchange: (event) => change("merge", { into: Number(/** @type {HTMLSelectElement} */ (event.target).value) }, "Merged."),
+      }, h("option", { value: "" }, "choose"), others.map((each) => h("option", { value: each.id }, `Unknown ${each.number ?? each.id}`)))) : null,
+      h("span", { class: "note" }, "Click a face to choose it; chosen faces are not enrolled.")) : null);
 }
 
 /** @type {PersonOut[]} */

@@ -236,6 +236,7 @@ export function visitParts(timeline, visit, changed) {
       known?.answered && known.similarity !== null && known.margin !== null && known.similarity > 0 ? `Similarity ${known.similarity.toFixed(3)}, ${known.margin.toFixed(3)} above the runner-up` : "",
       known?.fpir ? `; an unknown visitor reaches this score in one of ${Math.round(1 / known.fpir).toLocaleString()} visits.` : ""),
     known?.name ? h("p", {}, h("a", { href: visitsOf(known.name) }, `All visits of ${known.name}`)) : null,
+    known ? h("p", {}, h("a", { href: at(`search?visit=${encodeURIComponent(known.visit)}`) }, "Find this face in other visits")) : null,
     ...scene(timeline),
     known ? actions(known, best, changed) : null,
     timeline.events.length ? chart(timeline) : h("p", { class: "note" }, "The decision history of this visit has expired."),

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from facegate.cli.options import CardOption, EmbedderOption, FpirOption, MetricsOption
+from facegate.cli.options import CardOption, EmbedderOption, FpirOption, MetricsOption, TemplatesOption
 from facegate.cli.signals import end_at_once_while_loading
 from facegate.errors import ConfigError
 
@@ -44,6 +44,7 @@ def serve(
     max_mb: Annotated[
         int, typer.Option(min=10, help="Maximum size of the store and of the recordings in MB, each.")
     ] = 10_000,
+    templates: TemplatesOption = True,
     min_free_mb: Annotated[
         int, typer.Option(min=0, help="Free disk space in MB below which an alarm is raised.")
     ] = 1000,
@@ -137,7 +138,7 @@ def serve(
                 config=path,
                 data=folder.data,
                 listen=listen,
-                recognizer=RecognizerSettings(people, embedder, card, fpir, worker_key),
+                recognizer=RecognizerSettings(people, embedder, card, fpir, worker_key, templates),
                 limits=RetentionLimits(days, max_mb, poor_days),
                 min_free_mb=min_free_mb,
                 hosts=tuple(host or ()),
