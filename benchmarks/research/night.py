@@ -16,7 +16,6 @@ from benchmarks.research.common import begin, lfw, mean_interval
 from facegate.evaluation.held_out import compare_held_out
 from facegate.pipeline.quality.grayscale import is_gray
 from facegate.pipeline.records import Image
-from facegate.recognition.embedders import load_embedder
 from facegate.scoring.engine import load_scorer
 
 FACES, FMR = 400, 1e-3
@@ -42,10 +41,9 @@ def seen_at_night(
 
 def main() -> None:
     arguments = begin(__doc__)
-    faces = lfw(arguments.data).faces
+    photographs = lfw(arguments.data)
+    faces, judge = photographs.faces, photographs.judges["y1"]
     scorer = load_scorer(device="cpu")
-    judge = lfw(arguments.data).judges["y1"]
-    intel = load_embedder(str(arguments.data / "models" / "mobilefacenet-casia.onnx"))
     rng = np.random.default_rng(arguments.seed)
     people, counts = np.unique(faces.names, return_counts=True)
     several = np.flatnonzero(np.isin(faces.names, people[counts > 1]))
@@ -59,8 +57,7 @@ def main() -> None:
         change = mean_interval(now.astype(np.float64) - quality)
         line = f"  {kind:20} quality {np.mean(now):5.1f} ({change[1]:+.1f} to {change[2]:+.1f}), 5 % below "
         line += f"{np.quantile(now, 0.05):.0f}, called gray {np.mean([is_gray(crop) for crop in crops]):.3f}"
-        for name, embedder in (("y1", judge.embedder), ("casia", intel)):
-            units = lfw(arguments.data).judges[name].units
+        for name, (embedder, units) in {k: (v.embedder, v.units) for k, v in photographs.judges.items()}.items():
             before = [_similarity(units, faces.names, index, units[index]) for index in chosen]
             after = [
                 _similarity(units, faces.names, index, unit)
