@@ -9,6 +9,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from facegate.console.alarms.conditions import KINDS
+from facegate.console.alarms.journal import Alarm
 from facegate.subprocesses import SubprocessState
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "other")
@@ -56,12 +58,15 @@ class CountRequests:
 
 
 class ConsoleCollector(Collector):
-    """Processes and disk usage, read at each scrape."""
+    """Processes, disk usage and alarms, read at each scrape."""
 
     def __init__(
-        self, processes: Callable[[], tuple[SubprocessState, ...]], disk: Callable[[], dict[str, int]]
+        self,
+        processes: Callable[[], tuple[SubprocessState, ...]],
+        disk: Callable[[], dict[str, int]],
+        alarms: Callable[[], list[Alarm]],
     ) -> None:
-        self._processes, self._disk = processes, disk
+        self._processes, self._disk, self._alarms = processes, disk, alarms
 
     def collect(self) -> Iterator[Metric]:
         """See prometheus_client's collectors."""
@@ -79,4 +84,8 @@ class ConsoleCollector(Collector):
         free = GaugeMetricFamily(
             "facegate_console_storage_free_bytes", "Free bytes on the disk of the data folder.", disk["free"]
         )
-        yield from (running, starts, used, free)
+        opened = [alarm.kind for alarm in self._alarms()]
+        alarms = GaugeMetricFamily("facegate_console_alarms", "Open alarms by kind.", labels=["kind"])
+        for each in KINDS:
+            alarms.add_metric([each], opened.count(each))
+        yield from (running, starts, used, free, alarms)

@@ -15,22 +15,28 @@ import structlog
 import uvicorn
 from prometheus_client.registry import Collector
 
+from facegate.console.alarms.journal import AlarmJournal
 from facegate.console.event_bus import EventBus
 from facegate.console.metrics import ConsoleCollector
+from facegate.console.notifications.channels import PushKey
+from facegate.console.notifications.notifier import Notifier
+from facegate.console.notifications.outbox import Outbox
+from facegate.console.people.search import SearchService
 from facegate.console.people.service import EnrollmentService
 from facegate.console.processes.config_file import ConfigFile
 from facegate.console.processes.supervisor import ConsoleFolder, RecognizerSettings, Supervisor
 from facegate.console.scoring import ScoringService
 from facegate.console.security.accounts import Accounts
+from facegate.console.security.audit import AuditLog
 from facegate.console.security.login_throttle import LoginThrottle
 from facegate.console.security.proxy import NO_PROXY, ProxySettings
-from facegate.console.state import ConsoleState
+from facegate.console.state import PUSH_KEY, ConsoleState
 from facegate.console.tuning.tuner import Tuner
 from facegate.console.web.app import create_app
 from facegate.errors import ConfigError, StoreError, os_errors, os_reason
 from facegate.fleet.bucket import BucketAddress
 from facegate.maintenance.backups import FOLDER, BackupKeeper
-from facegate.maintenance.files import DataFile, Locations, data_files, remember_locations
+from facegate.maintenance.files import NOTIFICATIONS, DataFile, Locations, data_files, remember_locations
 from facegate.maintenance.recovery import heal_all
 from facegate.pipeline.observability.exposition import MetricsServer
 from facegate.pipeline.observability.metrics import RunCollector
@@ -58,6 +64,8 @@ class ServeOptions(msgspec.Struct, frozen=True):
     """``HOST:PORT`` of ``/metrics``."""
     certificate: Path | None = None
     key: Path | None = None
+    min_free_mb: int = 1000
+    """Free MB of the disk below which an alarm is raised."""
     fleet: BucketAddress | None = None
     proxy: ProxySettings = NO_PROXY
 
@@ -115,6 +123,9 @@ def serve(options: ServeOptions) -> None:
             _listener(options.listen, locked=accounts.auth_required() or options.proxy.address is not None)
         )
         store = opened.enter_context(StoreReader(folder.store, create=True))
+        alarms = opened.enter_context(AlarmJournal(folder.alarms, create=True))
+        outbox = opened.enter_context(Outbox(folder.notifications, create=True))
+        notifier = Notifier(outbox, store, lambda: PushKey(folder.data / PUSH_KEY))
         broker = EventBus()
         recognizer = options.recognizer
         people = EnrollmentService(recognizer.gallery, recognizer.embedder, recognizer.card, recognizer.fpir)
@@ -122,20 +133,30 @@ def serve(options: ServeOptions) -> None:
             Supervisor(ConfigFile(options.config), folder, recognizer, broker.publish)
         )
         scoring = opened.enter_context(ScoringService(lambda: supervisor.running().config))
+        search = opened.enter_context(
+            SearchService(people, folder.data, folder.store, enabled=recognizer.templates)
+        )
         console = ConsoleState(
             folder=folder,
             supervisor=supervisor,
             store=store,
             accounts=accounts,
+            audit=opened.enter_context(AuditLog(folder.audit, create=True)),
             broker=broker,
             people=people,
             scoring=scoring,
+            search=search,
             tuner=Tuner(folder.recordings, recognizer.gallery, people.recognition),
             limits=options.limits,
             throttle=LoginThrottle(),
+            alarms=alarms,
+            outbox=outbox,
+            notifier=notifier,
+            min_free=1_000_000 * options.min_free_mb,
             secure=options.certificate is not None,
             fleet=options.fleet,
         )
+        opened.enter_context(notifier)
         if options.metrics:
             opened.enter_context(MetricsServer(options.metrics, lambda: _health(console), _collectors(console)))
         _serve(console, listener, options)
@@ -150,12 +171,17 @@ def _keep_whole(data: Path, options: ServeOptions, opened: ExitStack) -> None:
 
     remember_locations(data, Locations(gallery.absolute(), options.config.absolute()))
     heal_all(files(), [backups, gallery.parent / FOLDER])
-    opened.enter_context(BackupKeeper(backups, files))
+    # Rules of notifications name people, and erasing a person does not look into this file of a backup.
+    opened.enter_context(
+        BackupKeeper(backups, lambda: [file for file in files() if file.kind is not NOTIFICATIONS])
+    )
 
 
 def _health(console: ConsoleState) -> tuple[bool, bytes]:
     ok, health = console.healthy(), console.supervisor.health()
-    return ok, msgspec.json.encode({"ok": ok, "gate": health.gate.running, "worker": health.worker.running})
+    alarms = [{"kind": each.kind, "subject": each.subject, "since": each.since} for each in console.alarms.open()]
+    body = {"ok": ok, "gate": health.gate.running, "worker": health.worker.running, "alarms": alarms}
+    return ok, msgspec.json.encode(body)
 
 
 def _collectors(console: ConsoleState) -> list[Collector]:
@@ -167,7 +193,7 @@ def _collectors(console: ConsoleState) -> list[Collector]:
         found = console.report()
         return None if found is None else msgspec.convert(found, RunReport)
 
-    return [console.requests, ConsoleCollector(processes, console.disk), RunCollector(report)]
+    return [console.requests, ConsoleCollector(processes, console.disk, console.alarms.open), RunCollector(report)]
 
 
 def _serve(console: ConsoleState, listener: socket.socket, options: ServeOptions) -> None:

@@ -8,23 +8,32 @@ from typing import Any
 
 import msgspec
 
+from facegate.console.alarms.journal import AlarmJournal
 from facegate.console.event_bus import EventBus
 from facegate.console.metrics import Requests
+from facegate.console.notifications.channels import PushKey
+from facegate.console.notifications.notifier import Notifier
+from facegate.console.notifications.outbox import Outbox
+from facegate.console.people.search import SearchService
 from facegate.console.people.service import EnrollmentService
 from facegate.console.processes.gate_client import GateUnreachableError
 from facegate.console.processes.supervisor import ConsoleFolder, Supervisor
 from facegate.console.scoring import ScoringService
 from facegate.console.security.accounts import Accounts
+from facegate.console.security.audit import AuditLog
 from facegate.console.security.login_throttle import LoginThrottle
 from facegate.console.tuning.tuner import Tuner
 from facegate.errors import StoreError
 from facegate.fleet.bucket import BucketAddress
 from facegate.maintenance.files import notes
+from facegate.pipeline.config import StoreConfig
 from facegate.recognition.enrollment.records import Erased
 from facegate.recognition.enrollment.stored_visits import rename_stored
 from facegate.store.reader import StoreReader
-from facegate.store.retention import RetentionLimits
+from facegate.store.retention import CameraRetention, RetentionLimits
 
+PUSH_KEY = "push.pem"
+"""File of the private key for Web Push in the data folder."""
 REPAIR = "if this lasts, restart the console, which repairs damaged files when it starts"
 
 
@@ -35,12 +44,19 @@ class ConsoleState(msgspec.Struct, frozen=True):
     supervisor: Supervisor
     store: StoreReader
     accounts: Accounts
+    audit: AuditLog
     broker: EventBus
     people: EnrollmentService
     scoring: ScoringService
+    search: SearchService
     tuner: Tuner
     limits: RetentionLimits
     throttle: LoginThrottle
+    alarms: AlarmJournal
+    outbox: Outbox
+    notifier: Notifier
+    min_free: int
+    """Free bytes of the disk below which an alarm is raised."""
     secure: bool
     """Whether it is served over TLS."""
     fleet: BucketAddress | None = None
@@ -50,9 +66,12 @@ class ConsoleState(msgspec.Struct, frozen=True):
     def healthy(self) -> bool:
         """Whether the worker runs, and the gate too if a camera is enabled."""
         found = self.supervisor.health()
-        return found.worker.running and (
-            found.gate.running or found.gate_finished or self.supervisor.running().config is None
-        )
+        return found.worker.running and (found.gate.running or found.gate_finished or not self.needs_gate())
+
+    def needs_gate(self) -> bool:
+        """Whether a camera is enabled."""
+        config = self.supervisor.running().config
+        return config is not None and any(camera.enabled for camera in config.cameras)
 
     def disk(self) -> dict[str, int]:
         """Bytes of ``store`` and ``recordings``, and ``free`` bytes of the disk."""
@@ -71,9 +90,18 @@ class ConsoleState(msgspec.Struct, frozen=True):
         except StoreError as error:
             return {}, [f"{error}; {REPAIR}", *notices]
 
+    def kept(self, camera: str) -> CameraRetention:
+        """How long the data of a camera is kept."""
+        config = self.supervisor.running().config
+        settings = StoreConfig() if config is None else config.store_for(camera)
+        days = settings.days or self.limits.days
+        unknown_days = settings.unknown_days or days
+        return CameraRetention(days, unknown_days, settings.scene_days or max(days, unknown_days))
+
     def rename_person(self, name: str, new: str) -> None:
         """Rename a person in the stored visits."""
         rename_stored(self.folder.data, name, new)
+        self.outbox.rename(name, new)
 
     def erase_person(self, name: str) -> list[Erased]:
         """Remove a person from the gallery, the data folder and the backups.
@@ -82,7 +110,16 @@ class ConsoleState(msgspec.Struct, frozen=True):
             GalleryError: the person is not enrolled.
             StoreError: the store cannot be written.
         """
+        self.outbox.rename(name, None)
         return self.people.remove(name, self.folder.data)
+
+    def push_key(self) -> PushKey:
+        """The key of this console for Web Push.
+
+        Raises:
+            ConfigError: the extra is missing, or the file cannot be used.
+        """
+        return PushKey(self.folder.data / PUSH_KEY)
 
     def report(self) -> dict[str, Any] | None:
         """The gate's report; ``None`` while no gate answers."""

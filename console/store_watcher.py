@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic, time
 
 import msgspec
@@ -14,9 +14,9 @@ from facegate.console.event_bus import EventBus
 from facegate.console.processes.abandoned_visits import AbandonedVisits
 from facegate.console.processes.supervisor import ConsoleFolder
 from facegate.console.web.models import visit_out
-from facegate.errors import FacegateError, StoreError
+from facegate.errors import FacegateError
 from facegate.store.reader import StoreReader
-from facegate.store.retention import Retention, RetentionLimits
+from facegate.store.retention import CameraRetention, Retention, RetentionLimits
 
 POLL_INTERVAL_S = 0.3
 STATE_INTERVAL_S = 2.0
@@ -37,6 +37,8 @@ class StoreWatcher:
         limits: RetentionLimits,
         states: Callable[[], object],
         worker_runs: Callable[[], bool],
+        kept: Callable[[str], CameraRetention],
+        forget_unknowns: Callable[[Mapping[str, float]], None],
     ) -> None:
         """Configure.
 
@@ -47,12 +49,16 @@ class StoreWatcher:
             limits: retention limits.
             states: returns the states of the cameras; called from a thread.
             worker_runs: returns whether the worker runs; called from a thread.
+            kept: returns how long the data of a camera is kept; called from a thread.
+            forget_unknowns: deletes unknown faces of cameras that are older than Unix times; called from a thread.
         """
         self._broker = broker
         self._store = store
         self._folder = folder
         self._limits = limits
         self._states = states
+        self._kept = kept
+        self._forget_unknowns = forget_unknowns
         self._seen = store.revision()
         self._clock = FileClock("store and recordings")
         self._abandoned = AbandonedVisits(store, folder.store, folder.data / "names", worker_runs)
@@ -99,7 +105,7 @@ class StoreWatcher:
                 removed = await asyncio.to_thread(self._apply_retention)
                 if any(msgspec.structs.astuple(removed)):
                     log.info("retention applied", **msgspec.structs.asdict(removed))
-            except StoreError as error:
+            except FacegateError as error:
                 log.error("retention failed", reason=str(error))
             await asyncio.sleep(RETENTION_INTERVAL_S)
 
@@ -107,7 +113,11 @@ class StoreWatcher:
         with Retention(self._folder.store) as retention:
             now = time()
             by_age = retention.trusts(self._clock, now, elapsed_s())
-            return retention.apply(self._folder.recordings, self._limits, now, by_age=by_age)
+            cameras = {camera: self._kept(camera) for camera in retention.cameras()}
+            if by_age:
+                oldest = {camera: now - 86_400 * each.unknown_days for camera, each in cameras.items()}
+                self._forget_unknowns(oldest)
+            return retention.apply(self._folder.recordings, self._limits, now, by_age=by_age, cameras=cameras)
 
     async def _publish_visits(self) -> None:
         while changed := await asyncio.to_thread(self._store.changes, self._seen):

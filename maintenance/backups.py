@@ -20,6 +20,7 @@ from facegate.errors import FacegateError, StoreError, os_reason
 from facegate.maintenance.files import GALLERY, SPOOL, STORE, DataFile, Kind, examine, in_use, set_aside
 from facegate.paths import replacing
 from facegate.sinks.wire import SOFTWARE
+from facegate.store.schema import NEW_GENERATION
 
 FOLDER = "backups"
 MANIFEST = "backup.json"
@@ -186,6 +187,8 @@ def install(source: Path, path: Path, kind: Kind) -> None:
     if kind in (GALLERY, STORE):
         with closing(connect(path)) as db:
             db.execute("UPDATE revision SET number = max(number, ?) + 1", (before,))
+            if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'template_index'").fetchone():
+                db.execute(NEW_GENERATION)
 
 
 def _revision(path: Path, kind: Kind) -> int:

@@ -14,13 +14,12 @@ from facegate.errors import FacegateError, os_errors
 from facegate.maintenance.backups import FOLDER, PART, automatic, exclusive
 from facegate.maintenance.files import DAMAGED
 from facegate.recognition.embedders import Embedder
-from facegate.recognition.enrollment.erasure import check_places, erase_everywhere
+from facegate.recognition.enrollment.erasure import check_places, erase_everywhere, erase_from_spool, face_matcher
 from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.names import name_key
 from facegate.recognition.enrollment.records import Erased
-from facegate.recognition.enrollment.stored_visits import erase_named
+from facegate.recognition.enrollment.stored_visits import FaceMatcher, erase_named, spools_of
 from facegate.recognition.enrollment.unknowns import UnknownStore
-from facegate.store.writer import StoreWriter
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -64,12 +63,14 @@ def erase_person(
     """
     check_places(spools, results, data)
     found = read_identity(gallery, name)
+    with GalleryStore(gallery) as people:
+        faces = face_matcher(people, name, embedder, embedder.threshold)
     beside = [gallery.absolute().parent, *([] if data is None else [data.absolute()])]
     folders = [folder / FOLDER for folder in dict.fromkeys(beside)]
     with ExitStack() as held:
         for folder in folders:
             held.enter_context(exclusive(folder))
-        erased, former = erase_in_backups(folders, found)
+        erased, former = erase_in_backups(folders, found, faces)
         erased += _delete_damaged(gallery.absolute(), spools, data)
         erased += erase_everywhere(gallery, name, embedder, embedder.threshold, spools, results, data, former)
     return erased
@@ -97,12 +98,15 @@ def _pictures(people: GalleryStore) -> dict[str, set[str]]:
     return found
 
 
-def erase_in_backups(folders: Collection[Path], person: Identity) -> tuple[list[Erased], set[str]]:
+def erase_in_backups(
+    folders: Collection[Path], person: Identity, faces: FaceMatcher
+) -> tuple[list[Erased], set[str]]:
     """Erase a person, under whatever name, and all unknown faces from automatic backups.
 
     Args:
         folders: folders of automatic backups.
         person: the person to erase.
+        faces: tells which faces are the person's.
 
     Returns:
         The number of backups with the person by folder, and the keys of the person's former names that nobody
@@ -123,7 +127,8 @@ def erase_in_backups(folders: Collection[Path], person: Identity) -> tuple[list[
         count = 0
         for backup in automatic(folder):
             strangers = set(backups[backup]) - own[backup]
-            count += _erase_in_backup(backup, own[backup], ({person.key} | former | own[backup]) - strangers) > 0
+            names = ({person.key} | former | own[backup]) - strangers
+            count += _erase_in_backup(backup, own[backup], names, faces) > 0
         for left in folder.glob(f"*{PART}"):
             _delete_folder(left)
         erased.append(Erased(str(folder), count, "copies in automatic backups"))
@@ -147,7 +152,7 @@ def _with_earlier_pictures(person: Identity, backups: Collection[Mapping[str, Se
         person = msgspec.structs.replace(person, digests=pictures)
 
 
-def _erase_in_backup(backup: Path, people: Set[str], names: Set[str]) -> int:
+def _erase_in_backup(backup: Path, people: Set[str], names: Set[str], faces: FaceMatcher) -> int:
     found = 0
     gallery, store = backup / "people.db", backup / "store.db"
     if gallery.is_file():
@@ -156,8 +161,9 @@ def _erase_in_backup(backup: Path, people: Set[str], names: Set[str]) -> int:
                 found += 1 + opened.remove(key)
             unknowns.forget_all()
     if store.is_file():
-        with StoreWriter(store) as visits:
-            found += erase_named(visits, names)
+        found += erase_named(store, names, faces)
+    for spool in spools_of(backup):
+        found += erase_from_spool(spool, names, faces)
     return found
 
 

@@ -42,7 +42,10 @@ class Kind(msgspec.Struct, frozen=True):
 GALLERY = Kind("gallery", GalleryFile.application, len(GalleryFile.steps))
 STORE = Kind("store", StoreFile.application, len(StoreFile.steps), append_only=True)
 SPOOL = Kind("spool", spool.APPLICATION, spool.VERSION)
-ACCOUNTS = Kind("accounts file", 0x66674143, 1)
+ACCOUNTS = Kind("accounts file", 0x66674143, 2)
+ALARMS = Kind("file of alarms", 0x6667414C, 1)
+AUDIT = Kind("audit log", 0x66674155, 1, append_only=True)
+NOTIFICATIONS = Kind("file of notifications", 0x66674E4F, 1)
 
 
 class DataFile(msgspec.Struct, frozen=True):
@@ -105,6 +108,9 @@ def data_files(data: Path, gallery: Path | None = None, config: Path | None = No
         DataFile("people.db", known.gallery, GALLERY),
         DataFile("store.db", data / "store.db", STORE),
         DataFile("accounts.db", data / "accounts.db", ACCOUNTS),
+        DataFile("audit.db", data / "audit.db", AUDIT),
+        DataFile("alarms.db", data / "alarms.db", ALARMS),
+        DataFile("notifications.db", data / "notifications.db", NOTIFICATIONS),
         *(
             DataFile(str(path.relative_to(data)), path, SPOOL)
             for pattern in ("*.spool", "names/*.spool")

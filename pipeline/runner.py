@@ -23,6 +23,7 @@ from facegate.pipeline.gating.factory import CameraGates, FleetPeers, LearnedSta
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.observability.library_logging import log_as_a_library
 from facegate.pipeline.observability.report import RunReport
+from facegate.pipeline.recording.clips import ClipRecorders
 from facegate.pipeline.recording.record import RecordingPosition
 from facegate.pipeline.records import FrameRef, Image, PeerSighting, ScoredFrame
 from facegate.pipeline.runtime.assembly import Pipeline
@@ -55,6 +56,7 @@ class Runner:
         on_decision: Callable[[Decision], None] = lambda decision: None,
         on_scored: Callable[[ScoredFrame], None] = lambda frame: None,
         record: Path | None = None,
+        clips: ClipRecorders | None = None,
         on_finished: Callable[[], None] = lambda: None,
         stays: bool = False,
     ) -> None:
@@ -67,6 +69,7 @@ class Runner:
             on_decision: called from the gate's thread for every decided face.
             on_scored: called from the gate's thread for every frame before its decisions.
             record: file or folder to record those frames to, for ``facegate replay``; a folder gets segments.
+            clips: cut seconds of video around visits, of the cameras that are configured so.
             on_finished: called from the last thread that ends.
             stays: keep running without cameras, until :meth:`stop`.
 
@@ -80,7 +83,13 @@ class Runner:
         self._stop = Event()
         self._threads = ThreadGroup(self._abort, on_finished)
         self._parts = Pipeline(
-            config, make_sink, self.run_id, on_decision=on_decision, on_scored=on_scored, record=record
+            config,
+            make_sink,
+            self.run_id,
+            on_decision=on_decision,
+            on_scored=on_scored,
+            record=record,
+            clips=clips,
         )
         self._cameras = CameraSet(self._parts.cameras, self._threads, self._stop)
         self._open_lane = self._parts.frames.lane(1) if stays else None
@@ -170,10 +179,13 @@ class Runner:
         keeper = parts.frames.lane(1)
         try:
             parts.gates.configure(config)
+            parts.configure_store(config)
             if parts.recorder is not None:
                 parts.recorder.change_gates(config, parts.gates.initial_states())
             self._cameras.replace(result, {camera.name: camera for camera in config.cameras}, parts.prepare)
-            self.config = self.config.model_copy(update={"cameras": config.cameras, "gate": config.gate})
+            self.config = self.config.model_copy(
+                update={"cameras": config.cameras, "gate": config.gate, "store": config.store}
+            )
         finally:
             keeper.close()
         return result

@@ -8,12 +8,16 @@ from pathlib import Path
 
 import msgspec
 
+from facegate.errors import GalleryError
+from facegate.pipeline.records import Floats
 from facegate.recognition.embedders import Embedder, load_embedder
 from facegate.recognition.enrollment.enroller import Enroller
 from facegate.recognition.enrollment.face_extraction import FaceExtractor
 from facegate.recognition.enrollment.gallery_store import GalleryStore
+from facegate.recognition.enrollment.names import name_key
 from facegate.recognition.matching.decision_rule import DEFAULT_FPIR, DecisionRule, choose_rule
-from facegate.recognition.matching.score_tail import find_impostor_model
+from facegate.recognition.matching.gallery import Gallery
+from facegate.recognition.matching.score_tail import ImpostorModel, find_impostor_model
 
 
 class Recognition(msgspec.Struct, frozen=True):
@@ -23,6 +27,8 @@ class Recognition(msgspec.Struct, frozen=True):
     rule: DecisionRule
     warning: str | None
     """Why no false-positive rate is guaranteed, if so."""
+    impostors: ImpostorModel | None
+    """Impostor model of the embedder, if known."""
     face_extractor: Callable[[], FaceExtractor]
 
 
@@ -45,10 +51,9 @@ def load_recognition(
 
     model = load_embedder(embedder, card)
     beside = Path(embedder) if Path(embedder).is_file() else None
-    rule, warning = choose_rule(
-        threshold, fpir, find_impostor_model(model.version, model.name, beside), model.threshold
-    )
-    return Recognition(model, rule, warning, extractor)
+    impostors = find_impostor_model(model.version, model.name, beside)
+    rule, warning = choose_rule(threshold, fpir, impostors, model.threshold)
+    return Recognition(model, rule, warning, impostors, extractor)
 
 
 @contextmanager
@@ -65,3 +70,20 @@ def enrolling(
     parts = load_recognition(embedder, card, detector, detector_path)
     with GalleryStore(path, create=create) as people:
         yield Enroller(people, parts.face_extractor, parts.embedder, parts.rule)
+
+
+def person_template(path: Path, parts: Recognition, name: str) -> Floats:
+    """Template ``(D,)`` of a person in a gallery.
+
+    Raises:
+        GalleryError: no such gallery or person, or the person has no usable picture.
+    """
+    with GalleryStore(path) as people:
+        people.pictures(name)  # raises GalleryError for an unknown name
+        Enroller(people, parts.face_extractor, parts.embedder, parts.rule).embed_missing()
+        gallery = Gallery.of(people.embedded(parts.embedder.version))
+    row = next((row for row, each in enumerate(gallery.names) if name_key(each) == name_key(name)), None)
+    if row is None:
+        raise GalleryError(f"{name} has no usable picture: enroll one")
+    template: Floats = gallery.templates[row]
+    return template

@@ -279,7 +279,12 @@ class FanOut:
     """Delivers to workers and other outputs, or to these alone; each shot is encoded once."""
 
     def __init__(
-        self, workers: EncodedSink | None, others: Sequence[SpooledSink] = (), *, embedding: bool = False
+        self,
+        workers: EncodedSink | None,
+        others: Sequence[SpooledSink] = (),
+        *,
+        embedding: bool = False,
+        pictured: Sequence[object] | None = None,
     ) -> None:
         """Own all of them.
 
@@ -287,7 +292,9 @@ class FanOut:
             workers: may block the pipeline.
             others: never block.
             embedding: include the face template.
+            pictured: those that get whole pictures; all of them by default.
         """
+        self._pictured = [*others, workers] if pictured is None else list(pictured)
         self._workers = workers
         self._outputs = tuple(others)
         self._embedding = embedding
@@ -295,10 +302,11 @@ class FanOut:
     def send(self, *shots: Shot) -> None:
         """See :class:`facegate.sinks.base.Sink`."""
         entries = [wire.pack(shot, embedding=self._embedding) for shot in shots]
+        bare = [wire.without_context(entry) for entry in entries]
         for other in self._outputs:
-            other.put(entries)
+            other.put(entries if other in self._pictured else bare)
         if self._workers is not None:
-            self._workers.put(entries)
+            self._workers.put(entries if self._workers in self._pictured else bare)
 
     def ended(self, *tracks: TrackEnd) -> None:
         """See :class:`facegate.sinks.base.Sink`."""

@@ -261,6 +261,14 @@ def pack(shot: Shot, *, embedding: bool = False) -> EncodedShot:
     )
 
 
+def without_context(entry: EncodedShot) -> EncodedShot:
+    """The same shot without its whole picture."""
+    if not entry.context:
+        return entry
+    header = encode(msgspec.structs.replace(decode_header(entry.header), context_size=None))
+    return msgspec.structs.replace(entry, header=header, context=b"")
+
+
 def header_of(
     shot: Shot, *, context_size: tuple[int, int] | None = None, embedding: EmbeddingBlock | None = None
 ) -> ShotHeader:

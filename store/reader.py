@@ -8,11 +8,11 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from facegate.store.records import StoredShot, StoredVisit, TrackRecord
+from facegate.store.records import StoredShot, StoredVisit, TrackRecord, VisitClip
 from facegate.store.schema import StoreFile
 
-MAX_SCANNED_ROWS = 100_000
-"""Maximum number of rows scanned per page; a page of rare matches may be short and still have a next one."""
+MAX_SCANNED_ROWS = 30_000
+"""Maximum number of index entries scanned per page; a page of rare matches may be short and have a next one."""
 Item = TypeVar("Item")
 _SHOT = ", ".join(StoredShot.__struct_fields__)
 _PERIOD = {
@@ -20,13 +20,15 @@ _PERIOD = {
     "first": "min(first, coalesce((SELECT t.first FROM tracks t WHERE t.visit = visits.visit), first))",
     "last": "max(last, coalesce((SELECT t.last FROM tracks t WHERE t.visit = visits.visit), last))",
 }
-_VISIT = ", ".join(_PERIOD.get(field, field) for field in StoredVisit.__struct_fields__)
+VISIT_COLUMNS = ", ".join(_PERIOD.get(field, field) for field in StoredVisit.__struct_fields__)
 
 
 class VisitFilter(msgspec.Struct, frozen=True):
     """Conditions on shots or visits; ``None`` matches everything. Times are Unix times (UTC)."""
 
     camera: str | None = None
+    cameras: tuple[str, ...] | None = None
+    """Any of these."""
     name: str | None = None
     known: bool | None = None
     """With a name (``True``) or without."""
@@ -34,25 +36,43 @@ class VisitFilter(msgspec.Struct, frozen=True):
     until: float | None = None
     min_quality: int | None = None
     max_quality: int | None = None
+    min_unknown_quality: int | None = None
+    """Minimum quality of those without a name."""
     shadow: bool | None = None
     """For shots: samples of dropped faces (``True``), or delivered ones."""
 
-    def conditions(self, time: str) -> tuple[list[str], list[Any]]:
-        """SQL conditions and their parameters; ``time`` is the name of the time column."""
-        filters: list[tuple[str, Any]] = [
-            ("camera = ?", self.camera),
+    def order(self, time: str) -> tuple[list[str], list[Any]]:
+        """Conditions that an index serves in the order of the list, and their values.
+
+        Args:
+            time: name of the time column.
+        """
+        return _sql(
             ("name = ?", self.name),
+            ("camera = ?", self.camera if self.name is None else None),
             (f"{time} >= ?", self.since),
             (f"{time} < ?", self.until),
+        )
+
+    def rest(self) -> tuple[list[str], list[Any]]:
+        """The other conditions, and their values."""
+        known, shadow = self.known, self.shadow
+        return _sql(
+            ("camera = ?", self.camera if self.name is not None else None),
             ("quality >= ?", self.min_quality),
             ("quality <= ?", self.max_quality),
-        ]
-        conditions = [sql for sql, value in filters if value is not None]
-        if self.known is not None:
-            conditions.append("name IS NOT NULL" if self.known else "name IS NULL")
-        if self.shadow is not None:
-            conditions.append("reason = 'shadow'" if self.shadow else "reason != 'shadow'")
-        return conditions, [value for _, value in filters if value is not None]
+            ("(name IS NOT NULL) = ?", known),
+            ("(reason = 'shadow') = ?", shadow),
+            (
+                "camera IN (SELECT value FROM json_each(?))",
+                None if self.cameras is None else msgspec.json.encode(self.cameras).decode(),
+            ),
+            ("(name IS NOT NULL OR quality >= ?)", self.min_unknown_quality),
+        )
+
+
+def _sql(*given: tuple[str, Any]) -> tuple[list[str], list[Any]]:
+    return [sql for sql, value in given if value is not None], [value for _, value in given if value is not None]
 
 
 class Page(msgspec.Struct, Generic[Item], frozen=True):
@@ -83,9 +103,9 @@ class StoreReader(StoreFile):
         return Page([StoredShot(*row) for row in rows], following)
 
     def visits(self, visit_filter: VisitFilter, before: int | None = None, limit: int = 50) -> Page[StoredVisit]:
-        """Visits, newest first; see :meth:`shots`."""
-        rows, following = self._page("visits", _VISIT, "last", visit_filter, before, limit)
-        return Page([_visit(row) for row in rows], following)
+        """Visits, those that began last first; see :meth:`shots`. The filter is on times of first shots."""
+        rows, following = self._page("visits", VISIT_COLUMNS, "first", visit_filter, before, limit)
+        return Page([visit_of(row) for row in rows], following)
 
     def shot(self, shot_id: str) -> StoredShot | None:
         """One shot."""
@@ -97,10 +117,29 @@ class StoreReader(StoreFile):
         rows = self._rows("SELECT jpeg FROM crops JOIN shots ON shots.id = shot WHERE shot_id = ?", [shot_id])
         return bytes(rows[0][0]) if rows else None
 
+    def scene(self, shot_id: str) -> bytes | None:
+        """JPEG of the whole picture of a shot, if it is the best of its visit and is stored."""
+        rows = self._rows("SELECT jpeg FROM scenes JOIN shots ON shots.id = shot WHERE shot_id = ?", [shot_id])
+        return bytes(rows[0][0]) if rows else None
+
+    def scene_of(self, visit: str) -> str | None:
+        """``shot_id`` of the shot of a visit whose whole picture is stored."""
+        rows = self._rows("SELECT shot_id FROM shots JOIN scenes ON shot = shots.id WHERE visit = ?", [visit])
+        return rows[0][0] if rows else None
+
+    def clip(self, visit: str, *, video: bool = True) -> VisitClip | None:
+        """Seconds of video around a visit; without ``video``, only what is known about them."""
+        columns = f"visit, camera, began, offset_s, seconds, codec, {'mp4' if video else 'NULL'}"
+        rows = self._rows(f"SELECT {columns} FROM clips WHERE visit = ?", [visit])
+        if not rows:
+            return None
+        fields = dict(zip(VisitClip.__struct_fields__, rows[0], strict=True))
+        return VisitClip(**fields | {"mp4": fields["mp4"] or b""})
+
     def visit(self, visit: str) -> StoredVisit | None:
         """One visit."""
-        rows = self._rows(f"SELECT {_VISIT} FROM visits WHERE visit = ?", [visit])
-        return _visit(rows[0]) if rows else None
+        rows = self._rows(f"SELECT {VISIT_COLUMNS} FROM visits WHERE visit = ?", [visit])
+        return visit_of(rows[0]) if rows else None
 
     def shots_of(self, visit: str) -> list[StoredShot]:
         """The shots of a visit, oldest first."""
@@ -132,9 +171,9 @@ class StoreReader(StoreFile):
     def changes(self, since: int, limit: int = 200) -> list[StoredVisit]:
         """Visits changed since a revision, oldest change first."""
         rows = self._rows(
-            f"SELECT {_VISIT} FROM visits WHERE revision > ? ORDER BY revision LIMIT ?", [since, limit]
+            f"SELECT {VISIT_COLUMNS} FROM visits WHERE revision > ? ORDER BY revision LIMIT ?", [since, limit]
         )
-        return [_visit(row) for row in rows]
+        return [visit_of(row) for row in rows]
 
     def touched(self) -> bool:
         """Whether another connection has written since the last call; cheap."""
@@ -167,29 +206,62 @@ class StoreReader(StoreFile):
         shots, visits = self._rows("SELECT (SELECT count(*) FROM shots), (SELECT count(*) FROM visits)", [])[0]
         return {"shots": shots, "visits": visits}
 
+    def has_name(self, name: str) -> bool:
+        """Whether a visit has a name."""
+        return bool(self._rows("SELECT 1 FROM visits WHERE name = ? LIMIT 1", [name]))
+
+    def names(self, cameras: Sequence[str] | None = None) -> list[str]:
+        """Names of visits, sorted: of all, which is one step in an index for each, or of some cameras."""
+        if cameras is not None:
+            marks = ",".join("?" * len(cameras))
+            found = f"SELECT DISTINCT name FROM visits WHERE camera IN ({marks}) AND name IS NOT NULL ORDER BY name"
+            return [name for (name,) in self._rows(found, cameras)]
+        rows = self._rows(
+            "WITH RECURSIVE names (name) AS (SELECT min(name) FROM visits UNION ALL "
+            "SELECT (SELECT min(name) FROM visits WHERE visits.name > names.name) FROM names "
+            "WHERE name IS NOT NULL) SELECT name FROM names WHERE name IS NOT NULL",
+            [],
+        )
+        return [name for (name,) in rows]
+
+    def visits_by_name(self) -> dict[str, tuple[int, float]]:
+        """Number of visits of each name, and Unix time of the last one's beginning."""
+        rows = self._rows("SELECT name, count(*), max(first) FROM visits WHERE name IS NOT NULL GROUP BY name", [])
+        return {name: (count, last) for name, count, last in rows}
+
     def _page(
         self, table: str, columns: str, time: str, visit_filter: VisitFilter, before: int | None, limit: int
     ) -> tuple[list[Any], int | None]:
-        newest = self._rows(f"SELECT max(id) FROM {table}", [])[0][0] or 0
-        start = newest + 1 if before is None else min(before, newest + 1)
-        conditions, values = visit_filter.conditions(time)
-        if not conditions or set(conditions) == {"camera = ?"} or "name = ?" in conditions:
-            least = 0  # served by an index
-        else:
-            least = max(0, start - MAX_SCANNED_ROWS)
-        where = " AND ".join(["id < ?", "id >= ?", *conditions])
-        rows = self._rows(
-            f"SELECT {columns} FROM {table} WHERE {where} ORDER BY id DESC LIMIT ?", [start, least, *values, limit]
+        conditions, values = visit_filter.order(time)
+        if before is not None:
+            # The row may be gone; the list goes on with the one stored before it.
+            cursor = self._rows(f"SELECT {time}, id FROM {table} WHERE id <= ? ORDER BY id DESC LIMIT 1", [before])
+            if not cursor:
+                return [], None
+            at, row = cursor[0]
+            conditions, values = [*conditions, f"({time}, id) < (?, ?)"], [*values, at, row + (row != before)]
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        rest, more = visit_filter.rest()
+        newest = f"FROM {table} {where} ORDER BY {time} DESC, id DESC"
+        found = self._rows(
+            f"SELECT id FROM (SELECT id, quality, camera, name{', reason' * (table == 'shots')} {newest} "
+            f"LIMIT {MAX_SCANNED_ROWS}) {'WHERE ' * bool(rest)}{' AND '.join(rest)} LIMIT ?",
+            [*values, *more, limit],
         )
-        if len(rows) == limit:
-            return rows, int(rows[-1][0])
-        return rows, least if least > 0 else None
+        ids = [row for (row,) in found]
+        marks = ",".join("?" * len(ids))
+        rows = self._rows(f"SELECT {columns} FROM {table} WHERE id IN ({marks}) ORDER BY {time} DESC, id DESC", ids)
+        if len(ids) == limit:
+            return rows, ids[-1]
+        last = self._rows(f"SELECT id {newest} LIMIT 1 OFFSET {MAX_SCANNED_ROWS - 1}", values)
+        return rows, last[0][0] if last else None
 
     def _rows(self, sql: str, values: Sequence[Any]) -> list[Any]:
         with self._query_lock, self._errors():
             return self._db.execute(sql, values).fetchall()
 
 
-def _visit(row: Any) -> StoredVisit:
+def visit_of(row: Any) -> StoredVisit:
+    """Decode a row of ``VISIT_COLUMNS``."""
     fields = dict(zip(StoredVisit.__struct_fields__, row, strict=True))
     return StoredVisit(**fields | {"answered": bool(fields["answered"]), "ended": bool(fields["ended"])})

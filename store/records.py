@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 
-from facegate.pipeline.records import Box, Outcome
+from facegate.pipeline.records import Box, Floats, Outcome
 
 
 class VisitUpdate(msgspec.Struct, frozen=True):
@@ -21,7 +22,31 @@ class VisitUpdate(msgspec.Struct, frozen=True):
     seen: float | None = msgspec.field(default=None, name="seen_at")
     """Unix time (UTC) of arrival of the first shot's frame."""
     event: str = ""
-    """``ended``: no shot follows."""
+    """``ended``: no shot follows; ``changed``: another name, perhaps after the end."""
+    unknown_id: int | None = None
+    seen_before: int | None = None
+    first_seen: float | None = None
+    """The unknown visitor: its number, earlier visits, and Unix time of the first one."""
+
+
+class VisitTemplate(msgspec.Struct, frozen=True):
+    """The template of a visit."""
+
+    visit: str
+    """``RUN/CAMERA/TRACK``."""
+    recognizer: str
+    """See :func:`facegate.recognition.embedders.recognizer_id`."""
+    vector: bytes
+    """Unit embedding, float16, little-endian."""
+
+    def embedding(self) -> Floats:
+        """The unit embedding, ``(D,)``."""
+        return np.frombuffer(self.vector, "<f2").astype(np.float32)
+
+
+def packed(embedding: Floats) -> bytes:
+    """Serialize a unit embedding ``(D,)`` as in :class:`VisitTemplate`."""
+    return embedding.astype("<f2").tobytes()
 
 
 class StoredShot(msgspec.Struct, frozen=True):
@@ -64,8 +89,32 @@ class StoredVisit(msgspec.Struct, frozen=True):
     margin: float | None
     fpir: float | None
     ended: bool
+    corrected: float | None
+    """Unix time at which somebody corrected the name; ``None`` for the recognizer's decision."""
     revision: int
     """Number of its last change; increases with every change of any visit."""
+    unknown_id: int | None = None
+    """Number of an unknown visitor, the same in all visits."""
+    seen_before: int | None = None
+    """Number of its earlier visits."""
+    first_seen: float | None = None
+    """Unix time (UTC) of its first visit."""
+
+
+class VisitClip(msgspec.Struct, frozen=True, eq=False):
+    """Seconds of video around a visit."""
+
+    visit: str
+    camera: str
+    began: float
+    """Unix time (UTC) of the first packet."""
+    offset_s: float
+    """Seconds from the first packet, which holds a key picture, to the time that was asked for."""
+    seconds: float
+    codec: str
+    """FFmpeg's name of the codec."""
+    mp4: bytes
+    """Fragmented MP4 without sound; empty in lists."""
 
 
 class FaceOutcome(msgspec.Struct, frozen=True, array_like=True):

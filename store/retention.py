@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import inf, nextafter
 from pathlib import Path
 
@@ -15,7 +16,11 @@ CHUNK = 500
 """Rows deleted per transaction, so that other writers do not wait long."""
 
 
-TABLES = (("visits", "last"), ("shots", "seen"), ("tracks", "last"))
+TABLES = (("visits", "last"), ("shots", "seen"), ("tracks", "last"), ("clips", "began"))
+POOR_QUALITY = 20
+"""Visits without a name whose best shot is below are poor: nobody can be recognized in them."""
+POOR_PERIOD_S = 7 * 86_400.0
+"""Poor visits are searched for in this period before their limit, so that each call reads few rows."""
 
 
 class RetentionLimits(msgspec.Struct, frozen=True):
@@ -24,6 +29,19 @@ class RetentionLimits(msgspec.Struct, frozen=True):
     days: float
     max_mb: int
     """Size limit of the store and of the recordings, MB each."""
+    poor_days: float = inf
+    """Limit of poor visits."""
+
+
+class CameraRetention(msgspec.Struct, frozen=True):
+    """How many days the data of one camera is kept."""
+
+    days: float
+    """Visits with a name."""
+    unknown_days: float
+    """Visits without a name, and faces that were not sent."""
+    scene_days: float
+    """Whole pictures and clips."""
 
 
 class Deleted(msgspec.Struct, frozen=True):
@@ -54,20 +72,52 @@ class Retention(StoreFile):
             row = self._db.execute("SELECT last FROM visits ORDER BY id DESC LIMIT 1").fetchone()
             return clock.check(self._db, None if row is None else row[0], now, elapsed)
 
-    def apply(self, recordings: Path, limits: RetentionLimits, now: float, *, by_age: bool = True) -> Deleted:
+    def cameras(self) -> list[str]:
+        """Cameras in the store.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with self._errors():
+            rows = self._db.execute(
+                "WITH RECURSIVE names (name) AS (SELECT min(camera) FROM tracks UNION ALL "
+                "SELECT (SELECT min(camera) FROM tracks WHERE camera > name) FROM names WHERE name IS NOT NULL) "
+                "SELECT name FROM names WHERE name IS NOT NULL UNION SELECT DISTINCT camera FROM visits"
+            ).fetchall()
+        return [camera for (camera,) in rows]
+
+    def apply(
+        self,
+        recordings: Path,
+        limits: RetentionLimits,
+        now: float,
+        *,
+        by_age: bool = True,
+        cameras: Mapping[str, CameraRetention] | None = None,
+    ) -> Deleted:
         """Delete what is older than the limit, then the oldest while the size exceeds its limit.
+
+        A recording holds all cameras, so that the shortest limit of any camera applies to recordings.
 
         Args:
             recordings: folder of recordings, with one folder per run.
             limits: the limits.
             now: Unix time.
             by_age: whether ``now`` can be trusted; if not, only the size limit applies.
+            cameras: limits of cameras in the store; others have ``limits.days``.
 
         Raises:
             StoreError: the store cannot be written.
         """
-        oldest = now - 86_400 * limits.days if by_age else -inf
+        own = cameras or {}
+        ages = [limits.days, *(age for each in own.values() for age in (each.days, each.unknown_days))]
+        oldest = now - 86_400 * max(ages) if by_age else -inf
         gone = self._delete_before(oldest, now)
+        if by_age:
+            poor = self._delete_poor(now - 86_400 * limits.poor_days)
+            gone = [have + one for have, one in zip(gone, poor, strict=True)]
+        for camera, each in own.items() if by_age else ():
+            gone = [have + one for have, one in zip(gone, self._delete_of(camera, each, now), strict=True)]
         while self._bytes() > 1_000_000 * limits.max_mb:
             before = self._chunk_end(now)
             more = self._first_chunks() if before is None else self._delete_before(before, now)
@@ -76,7 +126,8 @@ class Retention(StoreFile):
             gone = [have + one for have, one in zip(gone, more, strict=True)]
         with self._errors():
             self._db.executescript("PRAGMA incremental_vacuum")  # "execute" would free a single page
-        visits, shots, tracks = gone
+        visits, shots, tracks, _ = gone
+        oldest = now - 86_400 * min(ages) if by_age else -inf
         segments = self._delete_segments(recordings, oldest, now, 1_000_000 * limits.max_mb)
         return Deleted(visits, shots, tracks, segments)
 
@@ -88,6 +139,47 @@ class Retention(StoreFile):
                 end = expired_row(self._db, table, time, oldest, now)
             gone.append(0 if end is None else self._through(table, end))
         return gone
+
+    def _delete_of(self, camera: str, kept: CameraRetention, now: float) -> list[int]:
+        """Delete what is too old of one camera; return the counts, as in ``TABLES``."""
+        gone = [0, 0, 0, 0]
+        for days, known in ((kept.days, True), (kept.unknown_days, False)):
+            old = "camera = ?1 AND first < ?2 AND last < ?2 AND (name IS NOT NULL) = ?3"
+            where = f"visit IN (SELECT visit FROM visits WHERE {old})"
+            for index, table in ((3, "clips"), (1, "shots"), (2, "tracks"), (0, "visits")):
+                gone[index] += self._delete_where(table, where, camera, now - 86_400 * days, known)
+        before = now - 86_400 * kept.unknown_days
+        gone[1] += self._delete_where("shots", "camera = ?1 AND seen < ?2 AND reason = 'shadow'", camera, before)
+        alone = "NOT EXISTS (SELECT 1 FROM visits WHERE visits.visit = tracks.visit)"
+        gone[2] += self._delete_where("tracks", f"camera = ?1 AND last < ?2 AND {alone}", camera, before)
+        old = "shot IN (SELECT id FROM shots WHERE camera = ?1 AND seen < ?2)"
+        self._delete_where("scenes", old, camera, now - 86_400 * kept.scene_days)
+        gone[3] += self._delete_where("clips", "camera = ?1 AND began < ?2", camera, now - 86_400 * kept.scene_days)
+        return gone
+
+    def _delete_where(self, table: str, where: str, *values: object) -> int:
+        """Delete rows; they are searched before other writers have to wait."""
+        with self._errors():
+            rows = self._db.execute(f"SELECT rowid FROM {table} WHERE {where}", values).fetchall()
+        for start in range(0, len(rows), CHUNK):
+            with self._transaction():
+                self._db.executemany(f"DELETE FROM {table} WHERE rowid = ?", rows[start : start + CHUNK])
+        return len(rows)
+
+    def _delete_poor(self, before: float) -> list[int]:
+        """Delete poor visits that ended before a Unix time, with their shots and tracks; return the counts."""
+        counts = [0] * len(TABLES)
+        while True:
+            with self._transaction():
+                visits = self._db.execute(
+                    "SELECT visit FROM visits WHERE last >= ? AND last < ? AND ended AND name IS NULL "
+                    f"AND quality < {POOR_QUALITY} LIMIT {CHUNK}",
+                    (before - POOR_PERIOD_S, before),
+                ).fetchall()
+                for index, (table, _) in enumerate(TABLES if visits else ()):
+                    counts[index] += self._db.executemany(f"DELETE FROM {table} WHERE visit = ?", visits).rowcount
+            if len(visits) < CHUNK:
+                return counts
 
     def _through(self, table: str, end: int) -> int:
         """Delete the rows up to ``end``; return how many there were."""

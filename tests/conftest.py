@@ -56,8 +56,9 @@ LONG = (
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.parent.name in FOLDER_MARKERS:
-            item.add_marker(item.path.parent.name)
+        for folder in {parent.name for parent in item.path.parents} & set(FOLDER_MARKERS):
+            if folder in item.path.relative_to(ROOT).parts:
+                item.add_marker(folder)
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
 
 

@@ -14,7 +14,7 @@ from time import monotonic, process_time
 
 import numpy as np
 
-from facegate.cpu import share_cores
+from facegate import cpu
 from facegate.pipeline.config import CameraConfig, DetectorConfig, GateConfig, RunConfig
 from facegate.pipeline.records import Frame, FrameFaces, FrameRef
 from facegate.pipeline.runtime.assembly import Pipeline
@@ -23,7 +23,8 @@ from facegate.pipeline.watch import ShotQueue
 
 def main() -> None:
     """Answer every line ``{"memory", "shape", "pts_s"}`` with the faces and the processor time spent."""
-    share_cores()
+    if hasattr(cpu, "share_cores"):  # older builds have none
+        cpu.share_cores()
     options = json.loads(sys.argv[1])
     pipeline: Pipeline | None = None
     memory: SharedMemory | None = None

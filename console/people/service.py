@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
+from time import time
 
 import msgspec
+import numpy as np
 
 from facegate.console.pictures import pixels_of
 from facegate.detectors.align import CROP_SIZE
 from facegate.errors import GalleryError
 from facegate.maintenance.erasure import erase_person
 from facegate.pipeline.images import decode_image, encode_jpeg
+from facegate.pipeline.records import Floats
 from facegate.recognition.enrollment.checks import Fault
+from facegate.recognition.enrollment.corrections import Correction, CorrectionStore
 from facegate.recognition.enrollment.enroller import Enroller, PictureFile
-from facegate.recognition.enrollment.face_extraction import FaceExtractor
+from facegate.recognition.enrollment.face_extraction import FaceExtractor, pose_of
 from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.names import person_name
 from facegate.recognition.enrollment.records import Erased, FaceSample, Person, Picture
+from facegate.recognition.enrollment.stored_visits import move_stored, name_stored
 from facegate.recognition.enrollment.unknowns import UnknownCluster, UnknownStore, enroll_cluster
-from facegate.recognition.loading import Recognition, load_recognition
+from facegate.recognition.loading import Recognition, load_recognition, person_template
 from facegate.recognition.matching.decision_rule import DEFAULT_FPIR
+from facegate.sinks import wire
+from facegate.store.records import StoredShot, StoredVisit
 
 
 class EnrollmentResult(msgspec.Struct, frozen=True):
@@ -32,6 +39,14 @@ class EnrollmentResult(msgspec.Struct, frozen=True):
     added: int
     faults: list[Fault]
     """Reasons of rejected pictures, and problems of the gallery after the change."""
+
+
+class CorrectionResult(msgspec.Struct, frozen=True):
+    """Result of a correction."""
+
+    made: Correction | None
+    """``None``: somebody new was not enrolled, and nothing was changed."""
+    enrolled: EnrollmentResult
 
 
 class EnrollmentService:
@@ -62,6 +77,11 @@ class EnrollmentService:
         with self._opened() as people:
             return people.pictures(name)
 
+    def all_pictures(self) -> list[Picture]:
+        """Enrolled pictures of everybody."""
+        with self._opened() as people:
+            return [picture for picture in people.pictures() if picture.kind == "enrolled"]
+
     def picture(self, row: int) -> bytes:
         """A crop as JPEG; raises :class:`GalleryError` if it does not exist."""
         with self._opened() as people:
@@ -81,12 +101,10 @@ class EnrollmentService:
             samples = [self._extract(content, source) for source, content in files]
             return self._enroll(name, samples, accept)
 
-    def enroll_crop(
-        self, name: str, source: str, jpeg: bytes, quality: int, *, accept: bool = False
-    ) -> EnrollmentResult:
+    def enroll_crop(self, name: str, shot: StoredShot, jpeg: bytes, *, accept: bool = False) -> EnrollmentResult:
         """Enroll the crop of a shot; see :meth:`enroll`."""
         name = person_name(name)
-        return self._enroll(name, [_sample(source, jpeg, quality)], accept)
+        return self._enroll(name, [_sample(f"shot {shot.shot_id}", jpeg, shot.quality, shot)], accept)
 
     def reject(self, name: str, source: str, jpeg: bytes, quality: int) -> None:
         """Add a counterexample, which is no longer matched to this person.
@@ -97,6 +115,61 @@ class EnrollmentService:
         with self._opened() as people:
             people.pictures(name)
             people.add(name, [_sample(source, jpeg, quality)], kind="negative")
+
+    def correct(
+        self,
+        visit: StoredVisit,
+        name: str | None,
+        best: tuple[StoredShot, bytes] | None,
+        *,
+        accept: bool = False,
+    ) -> CorrectionResult:
+        """Record who a visit was, and learn from its best face.
+
+        The face becomes a counterexample of the wrong person and, if it passes the checks, a picture of the right
+        one. Somebody new is enrolled only with a picture that passes them, or with ``accept``.
+
+        Args:
+            visit: the visit.
+            name: who it was; ``None``: not the person whose name it has.
+            best: the visit's best shot and its crop, if they are stored.
+            accept: enroll the face even if a check rejects it.
+
+        Raises:
+            GalleryError: the name is invalid, or somebody new has no face to enroll.
+        """
+        source = f"visit {visit.visit}"
+        sample = None if best is None else _sample(source, best[1], visit.quality, best[0])
+        at = time()
+        with self._lock:
+            known = {person.name for person in self.people()}
+            result = EnrollmentResult(0, [])
+            if name is not None:
+                with self._opened() as people:
+                    name = people.spelling(name)
+                if sample is not None:
+                    result = self._enroll(name, [sample], accept)
+                elif name not in known:
+                    raise GalleryError(
+                        f"{name} is not enrolled, and the face of this visit is not stored; enroll a picture"
+                    )
+                if name not in known and not result.added:
+                    return CorrectionResult(None, result)
+            with CorrectionStore(self._path) as people:
+                before = visit.name
+                if before in known and before != name and sample is not None:
+                    people.add(before, [sample], kind="negative")
+                made = people.correct(visit.visit, name, before, None if sample is None else sample.digest, at)
+        return CorrectionResult(made, result)
+
+    def undo_correction(self, visit: str, now: float) -> tuple[Correction, Correction | None]:
+        """Take the last correction of a visit back; return it and the one before it.
+
+        Raises:
+            GalleryError: there is none, or it is older than a day.
+        """
+        with self._lock, CorrectionStore(self._path) as people:
+            return people.undo(visit, now), people.of_visit(visit)
 
     def rename(self, name: str, new: str) -> None:
         """Rename a person; raises :class:`GalleryError`."""
@@ -136,26 +209,91 @@ class EnrollmentService:
         with self._lock, UnknownStore(self._path) as unknowns:
             return encode_jpeg(unknowns.crop(row), 90)
 
-    def name_unknown(self, cluster: int, name: str, without: Sequence[int]) -> int:
-        """Enroll an unknown visitor without the rows in ``without``; return the number of new pictures.
+    def name_unknown(self, cluster: int, name: str, without: Sequence[int], data: Path | None = None) -> int:
+        """Enroll an unknown visitor and name its visits; return the number of new pictures.
+
+        Args:
+            cluster: the unknown visitor.
+            name: the person, created if missing.
+            without: rows of faces of other people; they become an unknown visitor of their own.
+            data: folder whose stored visits get the name.
 
         Raises:
             GalleryError: the cluster does not exist, or the name is invalid.
         """
         name = person_name(name)
-        found = next((each for each in self.unknowns() if each.id == cluster), None)
-        if found is None:
-            raise GalleryError(f"there is no unknown visitor {cluster}; reload the page")
+        found = self._unknown(cluster)
+        if set(without) & {visit.row for visit in found.visits}:
+            self.split_unknown(cluster, without, data)
         with self._lock, UnknownStore(self._path) as unknowns, GalleryStore(self._path) as people:
-            return enroll_cluster(unknowns, people, found, name, set(without))
+            added = enroll_cluster(unknowns, people, found, name, set(without))
+        visits = [visit.visit for visit in found.visits if visit.row not in without]
+        name_stored(data, visits, found.number, name)
+        return added
+
+    def split_unknown(self, cluster: int, rows: Sequence[int], data: Path | None = None) -> int:
+        """Take faces out of an unknown visitor; return the number of the new one.
+
+        Raises:
+            GalleryError: the cluster does not exist, or the rows are none or all of its faces.
+        """
+        found = self._unknown(cluster)
+        with self._lock, UnknownStore(self._path) as unknowns:
+            number = unknowns.split(found, set(rows))
+        move_stored(data, [visit.visit for visit in found.visits if visit.row in rows], number)
+        return number
+
+    def merge_unknowns(self, cluster: int, into: int, data: Path | None = None) -> int:
+        """Make two unknown visitors one; return its number.
+
+        Raises:
+            GalleryError: a cluster does not exist, or both are the same.
+        """
+        first, second = self._unknown(cluster), self._unknown(into)
+        if first.id == second.id:
+            raise GalleryError(f"unknown visitor {cluster} cannot be merged with itself; choose another")
+        with self._lock, UnknownStore(self._path) as unknowns:
+            number = unknowns.merge(first, second)
+        move_stored(data, [visit.visit for visit in (*first.visits, *second.visits)], number)
+        return number
 
     def forget_unknown(self, cluster: int) -> None:
         """Delete the faces of an unknown visitor; raises :class:`GalleryError` if there are none."""
-        rows = [visit.row for each in self.unknowns() if each.id == cluster for visit in each.visits]
-        if not rows:
-            raise GalleryError(f"there is no unknown visitor {cluster}; reload the page")
+        rows = [visit.row for visit in self._unknown(cluster).visits]
         with self._lock, UnknownStore(self._path) as unknowns:
             unknowns.forget(rows)
+
+    def _unknown(self, cluster: int) -> UnknownCluster:
+        found = next((each for each in self.unknowns() if each.id == cluster), None)
+        if found is None:
+            raise GalleryError(f"there is no unknown visitor {cluster}; reload the page")
+        return found
+
+    def template(self, name: str) -> Floats:
+        """Template ``(D,)`` of a person.
+
+        Raises:
+            GalleryError: the person is not enrolled, or has no usable picture.
+        """
+        parts = self._loaded()
+        with self._lock:
+            return person_template(self._path, parts, name)
+
+    def extract(self, content: bytes, source: str) -> FaceSample:
+        """Extract the largest face of a picture.
+
+        Raises:
+            SourceError: not a picture, or too large.
+            GalleryError: no face found.
+        """
+        pixels_of(source, content)
+        with self._lock:
+            return self._extract(content, source)
+
+    def forget_unknowns_before(self, oldest: Mapping[str, float]) -> None:
+        """Delete unknown faces that are older than their camera keeps them, Unix times."""
+        with self._lock, UnknownStore(self._path) as unknowns:
+            unknowns.forget_before(oldest)
 
     def recognition(self) -> Recognition:
         """The recognizer, as used by the worker; loaded at the first call."""
@@ -191,6 +329,16 @@ class EnrollmentService:
             yield Enroller(people, parts.face_extractor, parts.embedder, parts.rule)
 
 
-def _sample(source: str, jpeg: bytes, quality: int) -> FaceSample:
+def _sample(source: str, jpeg: bytes, quality: int, shot: StoredShot | None = None) -> FaceSample:
     crop = decode_image(jpeg, source)
-    return FaceSample(source, hashlib.sha256(crop.tobytes()).hexdigest(), crop, quality, float(CROP_SIZE), 0.0, 1)
+    landmarks = None if shot is None else np.array(wire.decode_header(shot.header).landmarks, np.float32)
+    return FaceSample(
+        source,
+        hashlib.sha256(crop.tobytes()).hexdigest(),
+        crop,
+        quality,
+        float(CROP_SIZE),
+        0.0,
+        1,
+        pose=None if landmarks is None else pose_of(landmarks),
+    )

@@ -57,6 +57,21 @@ class ConsoleFolder(msgspec.Struct, frozen=True):
         return self.data / "accounts.db"
 
     @property
+    def alarms(self) -> Path:
+        """Database of alarms."""
+        return self.data / "alarms.db"
+
+    @property
+    def audit(self) -> Path:
+        """Database of the audit log."""
+        return self.data / "audit.db"
+
+    @property
+    def notifications(self) -> Path:
+        """Database of rules, receivers and waiting messages."""
+        return self.data / "notifications.db"
+
+    @property
     def secrets(self) -> Path:
         """Folder of camera passwords, one file each."""
         return self.data / "secrets"
@@ -70,11 +85,14 @@ class RecognizerSettings(msgspec.Struct, frozen=True):
     card: Path | None = None
     fpir: float | None = None
     key: Path | None = None
+    templates: bool = True
+    """Whether the templates of visits are kept."""
 
     def to_arguments(self) -> list[str]:
         """Arguments for ``facegate recognize``."""
         given = {"--card": self.card, "--fpir": self.fpir, "--key": self.key}
         options = [text for name, value in given.items() if value is not None for text in (name, str(value))]
+        options += [] if self.templates else ["--no-templates"]
         return ["--gallery", str(self.gallery), "--embedder", self.embedder, *options]
 
 

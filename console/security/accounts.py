@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Literal
@@ -45,17 +46,35 @@ CREATE TABLE tokens (
 ) STRICT
 """
 
+_CAMERAS = "ALTER TABLE users ADD COLUMN cameras TEXT NOT NULL DEFAULT 'null'"
+"""JSON; ``null`` for all cameras."""
+
 
 class Principal(msgspec.Struct, frozen=True):
     """An authenticated user or token."""
 
     name: str
     role: Role
+    cameras: tuple[str, ...] | None = None
+    """Cameras that a viewer may see; ``None`` for everything."""
 
     @property
     def may_change(self) -> bool:
         """Whether the role may change anything."""
         return self.role == "administrator"
+
+    def may_see(self, camera: str) -> bool:
+        """Whether a camera and its visits may be seen."""
+        return self.cameras is None or camera in self.cameras
+
+
+class User(msgspec.Struct, frozen=True):
+    """A user without the password."""
+
+    name: str
+    role: Role
+    cameras: tuple[str, ...] | None
+    """See :class:`Principal`."""
 
 
 class ApiToken(msgspec.Struct, frozen=True):
@@ -74,7 +93,7 @@ class Accounts(Database):
     what = "file of accounts"
     remedy = "'facegate serve --set-password NAME' creates one"
     application = 0x66674143
-    steps = (_FIRST,)
+    steps = (_FIRST, _CAMERAS)
     pragmas = ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON")
     failure = ConfigError
 
@@ -115,22 +134,69 @@ class Accounts(Database):
         with self._write_lock, self._transaction():
             self._db.execute("DELETE FROM sessions WHERE user = ?", (name,))
             self._db.execute(
-                "INSERT INTO users VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET role = excluded.role, "
-                "hash = excluded.hash",
+                "INSERT INTO users (name, role, hash) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
+                "role = excluded.role, hash = excluded.hash",
                 (name, role, hashed),
             )
         self.has_users()
 
-    def log_in(self, name: str, password: str, now: float) -> str | None:
-        """Start a session; return its key, or ``None`` if name or password is wrong."""
+    def users(self) -> list[User]:
+        """All users, sorted by name."""
+        with self._write_lock, self._errors():
+            rows = self._db.execute("SELECT name, role, cameras FROM users ORDER BY name").fetchall()
+        return [User(name, role, _cameras(cameras)) for name, role, cameras in rows]
+
+    def change_user(self, name: str, role: Role, cameras: Sequence[str] | None) -> bool:
+        """Change what a user may do and see; return whether the user exists.
+
+        Args:
+            name: the user.
+            role: an administrator sees all cameras.
+            cameras: cameras that a viewer may see; ``None`` for everything.
+
+        Raises:
+            ConfigError: there would be no administrator.
+        """
+        seen = None if role == "administrator" or cameras is None else sorted(set(cameras))
+        with self._write_lock, self._transaction():
+            if role != "administrator":
+                self._check_others(name)
+            changed = self._db.execute(
+                "UPDATE users SET role = ?, cameras = ? WHERE name = ?",
+                (role, msgspec.json.encode(seen).decode(), name),
+            )
+            return changed.rowcount > 0
+
+    def remove_user(self, name: str) -> bool:
+        """Remove a user and end the user's sessions; return whether the user existed.
+
+        Raises:
+            ConfigError: there would be no administrator.
+        """
+        with self._write_lock, self._transaction():
+            self._check_others(name)
+            return self._db.execute("DELETE FROM users WHERE name = ?", (name,)).rowcount > 0
+
+    def has_password(self, name: str, password: str) -> bool:
+        """Whether a user has this password."""
         with self._write_lock, self._errors():
             row = self._db.execute("SELECT hash FROM users WHERE name = ?", (name,)).fetchone()
         try:
             # An unknown user takes the same time.
             self._hasher.verify(row[0] if row else self._nobody, password[:MAX_PASSWORD])
         except (VerificationError, InvalidHashError):
-            return None
-        if row is None:
+            return False
+        return row is not None
+
+    def _check_others(self, name: str) -> None:
+        role = self._db.execute("SELECT role FROM users WHERE name = ?", (name,)).fetchone()
+        others = "SELECT 1 FROM users WHERE role = 'administrator' AND name != ?"
+        if role == ("administrator",) and self._db.execute(others, (name,)).fetchone() is None:
+            raise ConfigError(f"{name} is the only administrator: make another user an administrator first")
+
+    def log_in(self, name: str, password: str, now: float) -> str | None:
+        """Start a session; return its key, or ``None`` if name or password is wrong."""
+        if not self.has_password(name, password):
             return None
         key = secrets.token_urlsafe(32)
         with self._write_lock, self._transaction():
@@ -145,13 +211,13 @@ class Accounts(Database):
         kept = _kept(key)
         with self._write_lock, self._errors():
             row = self._db.execute(
-                "SELECT name, role, used FROM sessions JOIN users ON name = user "
+                "SELECT name, role, used, cameras FROM sessions JOIN users ON name = user "
                 "WHERE key = ? AND used >= ? AND began >= ?",
                 (kept, now - IDLE_TIMEOUT_S, now - MAX_SESSION_S),
             ).fetchone()
             if row is not None and now - row[2] > 60:
                 self._db.execute("UPDATE sessions SET used = ? WHERE key = ?", (now, kept))
-        return None if row is None else Principal(row[0], row[1])
+        return None if row is None else Principal(row[0], row[1], _cameras(row[3]))
 
     def log_out(self, key: str) -> None:
         """End a session."""
@@ -185,6 +251,10 @@ class Accounts(Database):
         with self._write_lock, self._errors():
             row = self._db.execute("SELECT name, role FROM tokens WHERE key = ?", (_kept(secret),)).fetchone()
         return None if row is None else Principal(f"token {row[0]}", row[1])
+
+
+def _cameras(text: str) -> tuple[str, ...] | None:
+    return msgspec.json.decode(text, type=tuple[str, ...] | None)
 
 
 def _kept(secret: str) -> str:

@@ -9,13 +9,14 @@ from collections.abc import Collection
 from http.cookies import CookieError, SimpleCookie
 from time import time
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from facegate.console.problems import MEDIA_TYPE, problem
 from facegate.console.security.accounts import Accounts, Principal
+from facegate.console.security.permissions import may_request
 from facegate.console.security.proxy import NO_PROXY, ProxySettings
 
 COOKIE = "facegate"
@@ -24,12 +25,13 @@ MAX_BODY, MAX_UPLOAD = 256 * 1024, 12 * 2**20
 PUBLIC = ("/login", "/static/", "/api/v1/session", "/healthz")
 """Paths that need no login."""
 SAFE = ("GET", "HEAD", "OPTIONS")
-READ_ONLY_POSTS = ("/api/v1/score",)
+READ_ONLY_POSTS = ("/api/v1/score", "/api/v1/search")
 """Paths that viewers may post to, because nothing is changed."""
 LOCAL_USER = Principal("this host", "administrator")
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+        "media-src 'self'; worker-src 'self'; manifest-src 'self'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "cross-origin-opener-policy": "same-origin",
@@ -154,6 +156,8 @@ class AccessMiddleware:
             return problem("login_required", "not logged in", "log in, or send a token")
         if method not in SAFE and path not in READ_ONLY_POSTS and not principal.may_change:
             return problem("forbidden", f"{principal.name} is a viewer", "ask an administrator")
+        if not may_request(principal, path):
+            return problem("forbidden", f"{principal.name} may see some cameras only", "ask an administrator")
         return None
 
     def _is_own_host(self, host: str) -> bool:
@@ -195,8 +199,12 @@ async def _reject(document: dict[str, Any], scope: Scope, send: Send) -> None:
     headers = [(key.encode(), value.encode()) for key, value in HEADERS.items()]
     if page and document["status"] == 401:
         # Relative, as a reverse proxy may show the console below a prefix.
-        location = ("../" * (scope["path"].count("/") - 1) + "login").encode()
-        await send({"type": "http.response.start", "status": 303, "headers": [(b"location", location), *headers]})
+        depth, query = scope["path"].count("/") - 1, scope["query_string"].decode("latin-1")
+        wanted = scope["path"][1:] + (f"?{query}" if query else "")
+        # An address that somebody was sent is opened after the login.
+        location = "../" * depth + "login" + (f"?{urlencode({'next': wanted})}" if depth or query else "")
+        found = (b"location", location.encode())
+        await send({"type": "http.response.start", "status": 303, "headers": [found, *headers]})
         await send({"type": "http.response.body", "body": b""})
         return
     body = msgspec.json.encode(document)

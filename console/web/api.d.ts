@@ -1,5 +1,38 @@
 // The records of the API, for checking the pages. Generated: python -m tests.test_page_types
 
+export interface AlarmOut {
+  id: number;
+  kind: string;
+  subject: string;
+  problem: string;
+  remedy: string;
+  since: number;
+  ended: number | null;
+}
+
+export interface AlarmsOut {
+  open: Array<AlarmOut>;
+  alarms: Array<AlarmOut>;
+  next: number | null;
+}
+
+export interface AuditEntryOut {
+  id: number;
+  at: number;
+  who: string;
+  address: string;
+  method: string;
+  path: string;
+  details: string;
+  status: number;
+  digest: string;
+}
+
+export interface AuditOut {
+  entries: Array<AuditEntryOut>;
+  next: number | null;
+}
+
 export interface CameraCreate {
   user?: string | null;
   password?: string | null;
@@ -19,6 +52,7 @@ export interface CameraCreate {
   decoder?: "auto" | "cpu" | "cuda" | "vaapi" | "qsv" | null;
   realtime?: boolean | null;
   gate?: Record<string, any> | null;
+  store?: Record<string, any> | null;
   enabled?: boolean | null;
   name: string;
   source: string;
@@ -55,6 +89,14 @@ export interface CameraOut {
   drift: Record<string, any> | null;
 }
 
+export interface CameraRetentionIn {
+  scene_px?: number | null;
+  scene_days?: number | null;
+  clip_s?: number | null;
+  days?: number | null;
+  unknown_days?: number | null;
+}
+
 export interface CameraUpdate {
   user?: string | null;
   password?: string | null;
@@ -74,6 +116,7 @@ export interface CameraUpdate {
   decoder?: "auto" | "cpu" | "cuda" | "vaapi" | "qsv" | null;
   realtime?: boolean | null;
   gate?: Record<string, any> | null;
+  store?: Record<string, any> | null;
   enabled?: boolean | null;
   source?: string | null;
 }
@@ -83,8 +126,35 @@ export interface CamerasOut {
   cameras: Array<CameraOut>;
 }
 
+export interface ClipOut {
+  began: number;
+  offset_s: number;
+  seconds: number;
+  codec: string;
+}
+
 export interface ConfigVersionOut {
   config: string;
+}
+
+export interface CorrectionIn {
+  name: string | null;
+  accept?: boolean;
+}
+
+export interface CorrectionOut {
+  visit: VisitOut;
+  enrolled: number;
+  faults: Array<FaultOut>;
+}
+
+export interface CreatedOut {
+  id: number;
+}
+
+export interface DeliveryOut {
+  receiver: number;
+  problem: string | null;
 }
 
 export interface DrainRequest {
@@ -100,6 +170,15 @@ export interface ErasedOut {
   place: string;
   found: number;
   what: string;
+}
+
+export interface EventOut {
+  at: number;
+  kind: string;
+  title: string;
+  body: string;
+  name: string | null;
+  camera: string | null;
 }
 
 export interface EvidenceOut {
@@ -195,6 +274,21 @@ export interface LoginIn {
   password: string;
 }
 
+export interface MembershipIn {
+  reason?: string;
+  expires?: number | null;
+}
+
+export interface MembershipOut {
+  person: string;
+  reason: string;
+  expires: number | null;
+}
+
+export interface MergeUnknownIn {
+  into: number;
+}
+
 export interface NameUnknownIn {
   name: string;
   without?: Array<number>;
@@ -202,6 +296,18 @@ export interface NameUnknownIn {
 
 export interface NewName {
   name: string;
+}
+
+export interface NotificationsOut {
+  available: boolean;
+  push_key: string | null;
+  rules: Array<RuleOut>;
+  receivers: Array<ReceiverOut>;
+}
+
+export interface PasswordIn {
+  current: string;
+  password: string;
 }
 
 export interface PauseRequest {
@@ -213,6 +319,11 @@ export interface PersonOut {
   pictures: number;
   negatives: number;
   added: number;
+  portrait: number | null;
+  quality: number | null;
+  missing: Array<"front" | "left" | "right">;
+  visits: number;
+  last_seen: number | null;
 }
 
 export interface PictureOut {
@@ -221,6 +332,7 @@ export interface PictureOut {
   source: string;
   quality: number;
   accepted: boolean;
+  pose: "front" | "left" | "right" | null;
 }
 
 export interface ProbeRequest {
@@ -265,6 +377,70 @@ export interface ReasonsOut {
   gain: number;
 }
 
+export interface ReceiverIn {
+  name: string;
+  address?: string | null;
+  push?: Record<string, any> | null;
+}
+
+export interface ReceiverOut {
+  id: number;
+  name: string;
+  kind: string;
+  address: string;
+  waiting: number;
+  problem: string | null;
+}
+
+export interface RetentionIn {
+  all: CameraRetentionIn;
+  cameras?: Record<string, any>;
+}
+
+export interface RetentionOut {
+  config: string;
+  days: number;
+  max_mb: number;
+  all: Record<string, any>;
+  cameras: Record<string, Record<string, any>>;
+  disk: Record<string, number>;
+}
+
+export interface RuleIn {
+  name: string;
+  enabled?: boolean;
+  people?: Array<string>;
+  known?: boolean;
+  unknown?: boolean;
+  alarms?: boolean;
+  cameras?: Array<string>;
+  days?: Array<number>;
+  begin?: string;
+  end?: string;
+  max_messages?: number;
+  period_s?: number;
+  picture?: boolean;
+  receivers?: Array<number>;
+}
+
+export interface RuleOut {
+  name: string;
+  enabled?: boolean;
+  people?: Array<string>;
+  known?: boolean;
+  unknown?: boolean;
+  alarms?: boolean;
+  cameras?: Array<string>;
+  days?: Array<number>;
+  begin?: string;
+  end?: string;
+  max_messages?: number;
+  period_s?: number;
+  picture?: boolean;
+  receivers?: Array<number>;
+  id: number;
+}
+
 export interface ScoreOut {
   width: number;
   height: number;
@@ -278,6 +454,26 @@ export interface ScoredOut {
   quality: QualityOut;
   reasons: ReasonsOut;
   crop: string;
+}
+
+export interface SearchHitOut {
+  visit: VisitOut;
+  similarity: number;
+  fpir: number | null;
+}
+
+export interface SearchOut {
+  searched: number;
+  fpir: number | null;
+  min_similarity: number;
+  complete: boolean;
+  hits: Array<SearchHitOut>;
+}
+
+export interface SearchStateOut {
+  enabled: boolean;
+  embedded: number;
+  to_embed: number;
 }
 
 export interface SessionOut {
@@ -315,6 +511,10 @@ export interface ShotsOut {
   next: number | null;
 }
 
+export interface SplitUnknownIn {
+  rows: Array<number>;
+}
+
 export interface TimelineOut {
   visit: VisitOut | null;
   camera: string;
@@ -326,6 +526,8 @@ export interface TimelineOut {
   threshold: number | null;
   events: Array<FaceOutcomeOut>;
   shots: Array<ShotOut>;
+  scene: string | null;
+  clip: ClipOut | null;
 }
 
 export interface TokenCreate {
@@ -363,6 +565,14 @@ export interface TracksOut {
   tracks: Array<TrackSummaryOut>;
 }
 
+export interface TrialOut {
+  begin: number;
+  end: number;
+  count: number;
+  told: Array<EventOut>;
+  held_back: number;
+}
+
 export interface TuningOutcomeOut {
   faces: number;
   shots: number;
@@ -377,6 +587,9 @@ export interface UnknownOut {
   visits: Array<UnknownVisitOut>;
   cameras: Array<string>;
   days: number;
+  number: number | null;
+  first_seen: number;
+  visit_count: number;
 }
 
 export interface UnknownVisitOut {
@@ -384,6 +597,28 @@ export interface UnknownVisitOut {
   camera: string;
   seen: number;
   quality: number;
+}
+
+export interface UserCreate {
+  role: "viewer" | "administrator";
+  cameras?: Array<string> | null;
+  name: string;
+  password: string;
+}
+
+export interface UserOut {
+  name: string;
+  role: string;
+  cameras: Array<string> | null;
+}
+
+export interface UserPassword {
+  password: string;
+}
+
+export interface UserUpdate {
+  role: "viewer" | "administrator";
+  cameras?: Array<string> | null;
 }
 
 export interface VisitOut {
@@ -402,9 +637,26 @@ export interface VisitOut {
   margin: number | null;
   fpir: number | null;
   ended: boolean;
+  corrected: number | null;
+  unknown_id: number | null;
+  seen_before: number | null;
+  first_seen: number | null;
 }
 
 export interface VisitsOut {
   visits: Array<VisitOut>;
   next: number | null;
+  name: string | null;
+}
+
+export interface WatchListIn {
+  color?: string;
+  fpir?: number | null;
+}
+
+export interface WatchListOut {
+  name: string;
+  color: string;
+  fpir: number | null;
+  people: Array<MembershipOut>;
 }

@@ -11,13 +11,32 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.staticfiles import StaticFiles
 
+from facegate.console.alarms import routes as alarms
+from facegate.console.alarms.journal import Alarm
+from facegate.console.alarms.watcher import AlarmWatcher
 from facegate.console.metrics import CountRequests
+from facegate.console.notifications import routes as notifications
+from facegate.console.security import routes as accounts
+from facegate.console.security.audit import AuditMiddleware
 from facegate.console.security.middleware import AccessMiddleware
 from facegate.console.security.proxy import NO_PROXY, ProxySettings
 from facegate.console.state import ConsoleState
 from facegate.console.store_watcher import StoreWatcher
-from facegate.console.web import cameras, fleet, live, pages, people, score, system, tuning, visits
+from facegate.console.web import (
+    cameras,
+    fleet,
+    live,
+    pages,
+    people,
+    retention,
+    score,
+    search,
+    system,
+    tuning,
+    watch_lists,
+)
 from facegate.console.web.errors import add_problems, declare_problems
+from facegate.console.web.visits import corrections, evidence, exports, lists
 from facegate.sinks.wire import SOFTWARE
 
 API = "/api/v1"
@@ -42,6 +61,10 @@ def create_app(console: ConsoleState, hosts: Collection[str] = (), proxy: ProxyS
         proxy: the reverse proxy in front of the console.
     """
 
+    def on_alarms(changed: list[Alarm]) -> None:
+        alarms.publish_alarms(console, changed)
+        console.notifier.on_alarms(changed)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         watcher = StoreWatcher(
@@ -51,13 +74,23 @@ def create_app(console: ConsoleState, hosts: Collection[str] = (), proxy: ProxyS
             console.limits,
             lambda: cameras.states(console),
             lambda: console.supervisor.health().worker.running,
+            console.kept,
+            console.people.forget_unknowns_before,
         )
         console.broker.begin()
         tasks = [asyncio.create_task(watcher.follow()), asyncio.create_task(watcher.apply_retention())]
         tasks.append(asyncio.create_task(watcher.end_abandoned()))
+        watching = AlarmWatcher(
+            console,
+            console.alarms,
+            lambda: cameras.camera_list(console).cameras,
+            on_alarms,
+        )
+        await asyncio.to_thread(watching.__enter__)
         try:
             yield
         finally:
+            await asyncio.to_thread(watching.close)
             console.broker.end()
             for task in tasks:
                 task.cancel()
@@ -75,11 +108,25 @@ def create_app(console: ConsoleState, hosts: Collection[str] = (), proxy: ProxyS
         middleware=[
             Middleware(CountRequests, requests=console.requests),
             Middleware(AccessMiddleware, accounts=console.accounts, hosts=hosts, proxy=proxy),
+            Middleware(AuditMiddleware, audit=console.audit),
         ],
     )
     app.state.console = console
     add_problems(app)
-    for part in (cameras, visits, people, score, tuning, live, fleet, system):
+    about_visits, about_people = (lists, corrections, evidence, exports), (people, score, notifications, accounts)
+    for part in (
+        cameras,
+        *about_visits,
+        search,
+        *about_people,
+        watch_lists,
+        retention,
+        tuning,
+        live,
+        fleet,
+        alarms,
+        system,
+    ):
         app.include_router(part.router, prefix=API)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")

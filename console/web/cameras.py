@@ -16,6 +16,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from facegate.console.processes.config_file import to_plain
 from facegate.console.processes.gate_client import GateUnreachableError
+from facegate.console.security.permissions import SeenCameras, is_seen
 from facegate.console.state import ConsoleState
 from facegate.console.web.errors import ERROR_RESPONSES, ApiError, ConsoleDep, not_found
 from facegate.console.web.models import (
@@ -48,9 +49,10 @@ IfMatch = Annotated[
 
 
 @router.get("/cameras")
-def cameras(console: ConsoleDep) -> CamerasOut:
-    """All cameras of the configuration, with state and counters."""
-    return camera_list(console)
+def cameras(console: ConsoleDep, seen: SeenCameras) -> CamerasOut:
+    """Cameras of the configuration, with state and counters."""
+    found = camera_list(console)
+    return CamerasOut(config=found.config, cameras=[each for each in found.cameras if is_seen(seen, each.name)])
 
 
 def camera_list(console: ConsoleState) -> CamerasOut:

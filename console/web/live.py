@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 from starlette.responses import StreamingResponse
 
-from facegate.console.event_bus import EventBus
+from facegate.console.event_bus import ConsoleEvent, EventBus
+from facegate.console.security.permissions import SeenCameras, is_seen
 from facegate.console.state import ConsoleState
 from facegate.console.web.errors import ERROR_RESPONSES, ApiError, ConsoleDep
 from facegate.pipeline.control.messages import MAX_CAMERAS, LiveCamera, LiveReply
@@ -22,6 +23,7 @@ PING_S = 15.0
 @router.get("/live", response_class=Response, responses={200: {"content": {"application/octet-stream": {}}}})
 def live(
     console: ConsoleDep,
+    seen: SeenCameras,
     have: Annotated[
         str,
         Query(max_length=20_000, description="CAMERA:FRAME,...: last received frame of each camera, -1 for none"),
@@ -33,7 +35,8 @@ def live(
     Four bytes (big endian) give the length of the JSON that follows; then come its JPEG pictures. A frame that the
     client already has comes without a picture. Boxes are fractions of width and height.
     """
-    found = console.supervisor.client.live(_have(have), side)
+    wanted = {camera: frame for camera, frame in _have(have).items() if is_seen(seen, camera)}
+    found = console.supervisor.client.live(wanted, side)
     names = _names(console, found)
     shown = [_camera(found.run_id, camera, names) for camera in found.cameras]
     head = msgspec.json.encode({"run_id": found.run_id, "cameras": shown})
@@ -43,14 +46,14 @@ def live(
 
 
 @router.get("/events", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
-async def events(console: ConsoleDep, request: Request) -> StreamingResponse:
+async def events(console: ConsoleDep, seen: SeenCameras) -> StreamingResponse:
     """Server-sent events ``visit``, ``cameras``, ``health``, ``config``, ``line``; ``resync`` after a loss."""
     return StreamingResponse(
-        _stream(console.broker), media_type="text/event-stream", headers={"x-accel-buffering": "no"}
+        _stream(console.broker, seen), media_type="text/event-stream", headers={"x-accel-buffering": "no"}
     )
 
 
-async def _stream(broker: EventBus) -> AsyncIterator[bytes]:
+async def _stream(broker: EventBus, seen: tuple[str, ...] | None) -> AsyncIterator[bytes]:
     async with broker.subscribe() as queue:
         yield b"retry: 1000\n\n"
         while True:
@@ -61,7 +64,20 @@ async def _stream(broker: EventBus) -> AsyncIterator[bytes]:
                 continue
             if event is None:
                 return
-            yield b"event: " + event.kind.encode() + b"\ndata: " + event.data + b"\n\n"
+            data = event.data if seen is None else _visible(event, seen)
+            if data is not None:
+                yield b"event: " + event.kind.encode() + b"\ndata: " + data + b"\n\n"
+
+
+def _visible(event: ConsoleEvent, seen: tuple[str, ...]) -> bytes | None:
+    """Data of an event for a viewer who is restricted to cameras; ``None`` if it is not for the viewer."""
+    if event.kind == "visit":
+        return event.data if msgspec.json.decode(event.data)["camera"] in seen else None
+    if event.kind == "cameras":
+        return msgspec.json.encode([each for each in msgspec.json.decode(event.data) if each["name"] in seen])
+    if event.kind == "alarms":
+        return b"[]"  # the page reads its alarms again
+    return event.data if event.kind in ("config", "resync") else None
 
 
 def _have(text: str) -> dict[str, int]:

@@ -58,6 +58,7 @@ class CameraSettings(Strict):
     decoder: Literal["auto", "cpu", "cuda", "vaapi", "qsv"] | None = None
     realtime: bool | None = None
     gate: dict[str, Any] | None = None
+    store: dict[str, Any] | None = None
     enabled: bool | None = None
 
 
@@ -217,6 +218,14 @@ class VisitOut(BaseModel):
     margin: float | None
     fpir: float | None
     ended: bool
+    corrected: float | None
+    """Unix time at which somebody corrected the name."""
+    unknown_id: int | None
+    """Number of an unknown visitor, the same in all visits."""
+    seen_before: int | None
+    """Number of its earlier visits."""
+    first_seen: float | None
+    """Unix time of its first visit."""
 
 
 class VisitsOut(BaseModel):
@@ -224,6 +233,8 @@ class VisitsOut(BaseModel):
 
     visits: list[VisitOut]
     next: int | None
+    name: str | None
+    """Person that the filter was taken for; ``null`` without a name, or if nobody has a similar one."""
 
 
 class FaceOutcomeOut(BaseModel):
@@ -237,6 +248,18 @@ class FaceOutcomeOut(BaseModel):
     shot_id: str | None
     picture: bool
     """Whether its picture is available; unscored faces have none."""
+
+
+class ClipOut(BaseModel):
+    """Seconds of video around a visit, a fragmented MP4 at ``clip.mp4``."""
+
+    began: float
+    """Unix time of its first key picture."""
+    offset_s: float
+    """Seconds from there to what was to be kept; play it from there."""
+    seconds: float
+    codec: str
+    """FFmpeg's name; browsers play `h264` and `av1`, and few play `hevc`."""
 
 
 class TimelineOut(BaseModel):
@@ -254,6 +277,10 @@ class TimelineOut(BaseModel):
     """Current ``min_quality`` of the camera."""
     events: list[FaceOutcomeOut]
     shots: list[ShotOut]
+    scene: str | None
+    """``shot_id`` of the shot whose whole picture is stored."""
+    clip: ClipOut | None
+    """Seconds of video around the visit."""
 
 
 class TrackSummaryOut(BaseModel):

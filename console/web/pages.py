@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from fastapi import APIRouter, Request
 from jinja2 import Environment, FileSystemLoader, select_autoescape
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from facegate.console.problems import PROBLEMS
 from facegate.console.security.accounts import Principal
+from facegate.console.security.permissions import may_request
 from facegate.console.state import ConsoleState
 from facegate.console.web.errors import ConsoleDep
 
@@ -19,9 +22,14 @@ STATIC = HERE / "static"
 PAGES = {
     "live": "Live",
     "visits": "Visits",
+    "search": "Search",
     "people": "People",
     "tune": "Tune",
     "cameras": "Cameras",
+    "alarms": "Alarms",
+    "notifications": "Notifications",
+    "accounts": "Accounts",
+    "storage": "Storage",
     "health": "Health",
 }
 FLEET = {"fleet": "Fleet"}
@@ -36,9 +44,22 @@ def start() -> RedirectResponse:
 
 
 @router.get("/healthz")
-def healthz(console: ConsoleDep) -> Response:
+def healthz(console: ConsoleDep, request: Request) -> JSONResponse:
     """Health check: 200 while the gate and the worker run, or no camera is enabled; else 503."""
-    return Response(status_code=200 if console.healthy() else 503)
+    ok, health = console.healthy(), console.supervisor.health()
+    opened = console.alarms.open()
+    # Names of cameras are not for everybody who can reach this host.
+    principal: Principal | None = request.state.principal
+    may_know = principal is not None and principal.cameras is None
+    shown = [msgspec.structs.asdict(alarm) for alarm in opened] if may_know else []
+    body = {
+        "ok": ok,
+        "gate": health.gate.running,
+        "worker": health.worker.running,
+        "alarms": Counter(alarm.kind for alarm in opened),
+        "open": shown,
+    }
+    return JSONResponse(body, 200 if ok else 503)
 
 
 @router.get("/login")
@@ -68,11 +89,30 @@ def docs(console: ConsoleDep, request: Request) -> HTMLResponse:
 @router.get("/{page}")
 def page(console: ConsoleDep, page: str, request: Request) -> Response:
     """A page, or a 404 page."""
-    pages = _pages(console)
+    principal: Principal = request.state.principal
+    pages = _allowed(console, principal)
     if page not in pages:
         return _page("missing.html", 404, title="Page not found", pages=pages, page="")
-    principal: Principal = request.state.principal
     return _page("page.html", title=pages[page], pages=pages, page=page, principal=principal)
+
+
+@router.get("/visits/{run_id}/{camera}/{track_id}")
+def visit(console: ConsoleDep, request: Request) -> HTMLResponse:
+    """The page of one visit; its script reads which one from the address."""
+    principal: Principal = request.state.principal
+    return _page(
+        "page.html",
+        root="../../../",
+        title="Visit",
+        pages=_allowed(console, principal),
+        page="visits",
+        script="visit_page",
+        principal=principal,
+    )
+
+
+def _allowed(console: ConsoleState, principal: Principal) -> dict[str, str]:
+    return {name: title for name, title in _pages(console).items() if may_request(principal, f"/{name}")}
 
 
 def _pages(console: ConsoleState) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, File, Form, Query, Response, UploadFile
@@ -12,13 +12,15 @@ from facegate.console.people.service import EnrollmentResult
 from facegate.console.state import ConsoleState
 from facegate.console.web.errors import ERROR_RESPONSES, ApiError, ConsoleDep, not_found
 from facegate.console.web.models import PersonName, RowId, Strict
-from facegate.console.web.visits import JPEG
+from facegate.console.web.visits.lists import JPEG
 from facegate.errors import GalleryError
 from facegate.recognition.enrollment.checks import Fault
 from facegate.recognition.enrollment.names import name_key, person_name
+from facegate.recognition.enrollment.records import Picture, Pose
 from facegate.store.records import StoredShot
 
 router = APIRouter(tags=["people"], responses=ERROR_RESPONSES)
+POSES: tuple[Pose, ...] = ("front", "left", "right")
 MAX_FILES = 20
 MAX_FILE_BYTES = 8 * 2**20
 
@@ -30,6 +32,16 @@ class PersonOut(BaseModel):
     pictures: int
     negatives: int
     added: float
+    portrait: int | None
+    """Row of the best picture."""
+    quality: int | None
+    """Quality of the best picture."""
+    missing: list[Literal["front", "left", "right"]]
+    """Poses that no picture shows; a picture that was enrolled before poses were measured counts for none."""
+    visits: int
+    """Number of stored visits."""
+    last_seen: float | None
+    """Unix time of the beginning of the last stored visit."""
 
 
 class PictureOut(BaseModel):
@@ -41,6 +53,8 @@ class PictureOut(BaseModel):
     source: str
     quality: int
     accepted: bool
+    pose: Literal["front", "left", "right"] | None
+    """Where the face looks, as seen in the picture."""
 
 
 class FaultOut(BaseModel):
@@ -92,6 +106,11 @@ class UnknownOut(BaseModel):
     visits: list[UnknownVisitOut]
     cameras: list[str]
     days: int
+    number: int | None
+    """Number of the unknown visitor, as in events; ``null`` for faces of earlier versions."""
+    first_seen: float
+    visit_count: int
+    """Number of visits, with those whose faces are no longer stored."""
 
 
 class NameUnknownIn(Strict):
@@ -100,6 +119,18 @@ class NameUnknownIn(Strict):
     name: PersonName
     without: Annotated[tuple[RowId, ...], Field(max_length=2000)] = ()
     """Rows of faces to leave out."""
+
+
+class SplitUnknownIn(Strict):
+    """Faces to take out of an unknown visitor."""
+
+    rows: Annotated[tuple[RowId, ...], Field(min_length=1, max_length=2000)]
+
+
+class MergeUnknownIn(Strict):
+    """An unknown visitor to merge with."""
+
+    into: RowId
 
 
 class ErasedOut(BaseModel):
@@ -113,13 +144,32 @@ class ErasedOut(BaseModel):
 @router.get("/people")
 def people(console: ConsoleDep) -> list[PersonOut]:
     """List enrolled people."""
-    return [PersonOut(**msgspec.structs.asdict(person)) for person in console.people.people()]
+    visits = console.store.visits_by_name()
+    pictures: dict[str, list[Picture]] = {}
+    for each in console.people.all_pictures():
+        pictures.setdefault(each.person, []).append(each)
+    found = []
+    for person in console.people.people():
+        own = pictures.get(person.name, [])
+        best = max(own, key=lambda each: each.quality, default=None)
+        count, last = visits.get(person.name, (0, None))
+        found.append(
+            PersonOut(
+                **msgspec.structs.asdict(person),
+                portrait=None if best is None else best.row,
+                quality=None if best is None else best.quality,
+                missing=[pose for pose in POSES if pose not in {each.pose for each in own}],
+                visits=count,
+                last_seen=last,
+            )
+        )
+    return found
 
 
 @router.get("/gallery/faults")
 def faults(console: ConsoleDep) -> list[FaultOut]:
     """List problems of the gallery, as ``facegate gallery check`` does."""
-    return [_fault(fault) for fault in console.people.faults()]
+    return [fault_out(fault) for fault in console.people.faults()]
 
 
 @router.get("/people/pictures/{row}.jpg", response_class=Response, responses=JPEG)
@@ -194,7 +244,7 @@ def enroll(
 def enroll_shot(console: ConsoleDep, name: PersonName, request: FromShot) -> EnrollmentResultOut:
     """Enroll the face of a shot."""
     shot, jpeg = _shot(console, request.shot_id)
-    result = console.people.enroll_crop(name, f"shot {shot.shot_id}", jpeg, shot.quality, accept=request.accept)
+    result = console.people.enroll_crop(name, shot, jpeg, accept=request.accept)
     return _result(result)
 
 
@@ -214,6 +264,9 @@ def unknowns(console: ConsoleDep, limit: Annotated[int, Query(ge=1, le=500)] = 5
             id=cluster.id,
             cameras=cluster.cameras,
             days=cluster.days,
+            number=cluster.number,
+            first_seen=cluster.first_seen,
+            visit_count=cluster.visit_count,
             visits=[
                 UnknownVisitOut(row=each.row, camera=each.camera, seen=each.seen, quality=each.quality)
                 for each in cluster.visits
@@ -231,8 +284,21 @@ def unknown_face(console: ConsoleDep, row: RowId) -> Response:
 
 @router.post("/unknowns/{cluster}/name")
 def name_unknown(console: ConsoleDep, cluster: RowId, naming: NameUnknownIn) -> dict[str, int]:
-    """Enroll an unknown visitor under a name."""
-    return {"added": console.people.name_unknown(cluster, naming.name, naming.without)}
+    """Enroll an unknown visitor under a name, which all its visits get."""
+    added = console.people.name_unknown(cluster, naming.name, naming.without, console.folder.data)
+    return {"added": added}
+
+
+@router.post("/unknowns/{cluster}/split")
+def split_unknown(console: ConsoleDep, cluster: RowId, change: SplitUnknownIn) -> dict[str, int]:
+    """Take faces out of an unknown visitor; they become a new one. Later visits are told apart by them."""
+    return {"number": console.people.split_unknown(cluster, change.rows, console.folder.data)}
+
+
+@router.post("/unknowns/{cluster}/merge")
+def merge_unknowns(console: ConsoleDep, cluster: RowId, change: MergeUnknownIn) -> dict[str, int]:
+    """Make two unknown visitors one."""
+    return {"number": console.people.merge_unknowns(cluster, change.into, console.folder.data)}
 
 
 @router.delete("/unknowns/{cluster}", status_code=204)
@@ -265,7 +331,8 @@ def _picture(read: Any) -> Response:
     return Response(jpeg, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
 
 
-def _fault(fault: Fault) -> FaultOut:
+def fault_out(fault: Fault) -> FaultOut:
+    """Convert a fault."""
     return FaultOut(
         kind=fault.kind.value,
         person=fault.person,
@@ -277,4 +344,4 @@ def _fault(fault: Fault) -> FaultOut:
 
 
 def _result(result: EnrollmentResult) -> EnrollmentResultOut:
-    return EnrollmentResultOut(added=result.added, faults=[_fault(fault) for fault in result.faults])
+    return EnrollmentResultOut(added=result.added, faults=[fault_out(fault) for fault in result.faults])

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, SecretStr
 
 from facegate.console.security.accounts import Principal
 from facegate.console.security.middleware import COOKIE, session_key
+from facegate.console.security.routes import check_administrator
 from facegate.console.web.errors import ERROR_RESPONSES, ApiError, ConsoleDep, not_found
 from facegate.console.web.models import ConfigVersionOut, RowId, Strict
 
@@ -179,7 +180,7 @@ def log_out(console: ConsoleDep, request: Request, response: Response) -> None:
 @router.get("/tokens")
 def tokens(console: ConsoleDep, request: Request) -> list[TokenOut]:
     """List tokens; for administrators."""
-    _administrator(request)
+    check_administrator(request)
     return [TokenOut(**msgspec.structs.asdict(token)) for token in console.accounts.tokens()]
 
 
@@ -195,9 +196,3 @@ def revoke(console: ConsoleDep, token: RowId) -> None:
     """Revoke a token."""
     if not console.accounts.revoke_token(token):
         raise not_found(f"token {token}")
-
-
-def _administrator(request: Request) -> None:
-    principal: Principal = request.state.principal
-    if not principal.may_change:
-        raise ApiError("forbidden", "tokens are for administrators only", "ask an administrator")

@@ -20,6 +20,7 @@ from facegate.pipeline.observability.report import CameraState
 from facegate.pipeline.records import CameraEnded, Frame, FrameRef
 from facegate.pipeline.sources.base import RefusedError, Source
 from facegate.pipeline.sources.factory import open_source
+from facegate.pipeline.sources.packet_reader import PacketReader, PacketsFactory
 from facegate.sinks.base import CameraStatus
 
 FILE_FRAMES_AHEAD = 4
@@ -72,6 +73,7 @@ class Camera:
         main_wanted: Callable[[], bool] = lambda: True,
         permit: LeaseGuard | None = None,
         on_kind: Callable[[bool], None] = lambda live: None,
+        packets: PacketsFactory = PacketReader,
     ) -> None:
         """Prepare; nothing is opened yet.
 
@@ -81,6 +83,7 @@ class Camera:
             after: the camera of this name before its configuration changed; frame numbers and counts continue.
             is_idle: whether the scene was idle at the last frame (no face, no motion).
             main_wanted: whether a face is present that is worth the size of the main stream.
+            packets: makes the packet reader of its stream.
             permit: the camera ends before the next frame when this no longer holds.
             on_kind: called with whether the source is live, whenever it delivers its first frame.
 
@@ -90,7 +93,7 @@ class Camera:
         self.config = config
         self.permit = permit
         self._on_kind = on_kind
-        self.source: Source = open_source(config, is_idle, main_wanted)
+        self.source: Source = open_source(config, is_idle, main_wanted, packets)
         self.lane: Lane[Frame | CameraEnded] = inbox.lane(1)
         self._set_lane()
         self.state = CameraState.CONNECTING

@@ -7,6 +7,7 @@ from facegate.pipeline.config.gate import GateConfig, LimitsConfig, PeopleConfig
 from facegate.pipeline.config.load import build_config, config_for, load_config
 from facegate.pipeline.config.run import RunConfig
 from facegate.pipeline.config.scorer import ScorerConfig
+from facegate.pipeline.config.store import StoreConfig
 from facegate.pipeline.config.tracker import TrackerConfig
 from facegate.pipeline.config.values import DEFAULT_BIND
 
@@ -22,6 +23,7 @@ __all__ = [
     "RunConfig",
     "ScorerConfig",
     "SpoolConfig",
+    "StoreConfig",
     "TrackerConfig",
     "build_config",
     "config_for",

@@ -90,6 +90,8 @@ class CameraConfig(Section):
     none by default."""
     gate: dict[str, Any] = Field(default_factory=dict)
     """Settings of ``gate`` that differ for this camera."""
+    store: dict[str, Any] = Field(default_factory=dict)
+    """Settings of ``store`` that differ for this camera."""
 
     @property
     def aspect_ratio(self) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -13,6 +14,7 @@ from facegate.pipeline.config.detector import DetectorConfig
 from facegate.pipeline.config.gate import GateConfig
 from facegate.pipeline.config.messages import problem
 from facegate.pipeline.config.scorer import ScorerConfig
+from facegate.pipeline.config.store import StoreConfig
 from facegate.pipeline.config.tracker import TrackerConfig
 from facegate.pipeline.config.values import Section
 
@@ -32,6 +34,8 @@ class RunConfig(Section):
     """Gate settings of all cameras."""
     delivery: DeliveryConfig = DeliveryConfig()
     """Outputs for shots."""
+    store: StoreConfig = StoreConfig()
+    """What a console keeps of all cameras."""
 
     def watched(self) -> Self:
         """Return the configuration without disabled cameras.
@@ -49,13 +53,26 @@ class RunConfig(Section):
         own = next(item.gate for item in self.cameras if item.name == camera)
         return GateConfig.model_validate(_merged(self.gate.model_dump(), own))
 
+    def store_for(self, camera: str) -> StoreConfig:
+        """Return what is kept of a camera; see :meth:`gate_for`. The common settings for an unknown camera."""
+        own = next((item.store for item in self.cameras if item.name == camera), {})
+        return StoreConfig.model_validate(self.store.model_dump() | own)
+
     @model_validator(mode="after")
-    def _every_gate_is_valid(self) -> Self:
+    def _every_camera_is_valid(self) -> Self:
+        sections: tuple[tuple[str, type[Section], Callable[[str], Section]], ...] = (
+            ("gate", GateConfig, self.gate_for), ("store", StoreConfig, self.store_for),
+        )  # fmt: skip
         for index, camera in enumerate(self.cameras):
-            try:
-                self.gate_for(camera.name)
-            except ValidationError as error:
-                raise ValueError(problem(error, GateConfig, f"cameras[{index}].gate")) from None
+            for name, kind, merged in sections:
+                try:
+                    merged(camera.name)
+                except ValidationError as error:
+                    raise ValueError(problem(error, kind, f"cameras[{index}].{name}")) from None
+            if camera.mask and self.store_for(camera.name).clip_s:
+                raise ValueError(
+                    f"cameras[{index}]: a clip would show what 'mask' hides: set 'clip_s: 0' in its own 'store'"
+                )
         return self
 
     @field_validator("cameras")

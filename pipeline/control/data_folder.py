@@ -13,9 +13,11 @@ from facegate.pipeline.control.server import ControlServer
 from facegate.pipeline.control.track_store import TrackBook
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.observability.report import to_json
+from facegate.pipeline.recording.clips import ClipRecorders
 from facegate.pipeline.records import ScoredFrame
 from facegate.pipeline.runner import Runner
 from facegate.pipeline.runtime.reload import ConfigDiff
+from facegate.store.writer import visit_id
 
 
 class DataFolder:
@@ -57,6 +59,8 @@ class ConsoleFeed:
         self._live = LiveView()
         self._data = None if data is None else DataFolder(data)
         self._tracks = None if self._data is None else TrackBook(self._data.store)
+        self.clips = None if self._tracks is None else ClipRecorders(self._tracks.on_clip)
+        """Cut seconds of video around visits."""
 
     @property
     def recordings(self) -> Path | None:
@@ -77,6 +81,11 @@ class ConsoleFeed:
         """Take a decision; called from the gate's thread."""
         if self._tracks is not None:
             self._tracks.on_decisions(decision)
+        shot = decision.shot
+        if self.clips is not None and shot is not None and shot.rank == 1:
+            frame = shot.scored.face.frame
+            visit = visit_id(shot.run_id, shot.camera, shot.track_id)
+            self.clips.begin(shot.camera, visit, frame.received_s - frame.behind_s)
 
     @contextmanager
     def attach(self, runner: Runner, reload: Callable[[], ConfigDiff]) -> Iterator[None]:

@@ -16,7 +16,7 @@ from facegate.errors import StoreError
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.recording.record import RecordingPosition
 from facegate.pipeline.records import Outcome, ScoredFace, ScoredFrame
-from facegate.store.records import FaceOutcome, TrackRecord
+from facegate.store.records import FaceOutcome, TrackRecord, VisitClip
 from facegate.store.writer import StoreWriter
 
 WRITE_INTERVAL_S = 1.0
@@ -24,6 +24,8 @@ KEEP_ENDED_S = 120.0
 """Seconds without a decision after which a track is finished."""
 MAX_POSITIONS = 500
 """Frames of each camera whose positions in the recording are remembered."""
+MAX_CLIPS = 20
+"""Clips that wait while the store cannot be written; the oldest are dropped."""
 MAX_FACES = 1000
 """Faces per track that are stored; beyond, only shots are added."""
 
@@ -106,6 +108,7 @@ class TrackBook(BackgroundThread):
         self._store = StoreWriter(path, create=True)
         self._run_id = ""
         self._lock = Lock()
+        self._clips: deque[VisitClip] = deque(maxlen=MAX_CLIPS)
         self._tracks: dict[tuple[str, int], _OpenTrack] = {}
         self._places: defaultdict[str, deque[tuple[float, RecordingPosition]]] = defaultdict(
             lambda: deque(maxlen=MAX_POSITIONS)
@@ -139,6 +142,11 @@ class TrackBook(BackgroundThread):
                 track.first_s, track.place = seen_s, self._recorded(camera, seen_s)
             track.add(decision, monotonic())
 
+    def on_clip(self, clip: VisitClip) -> None:
+        """Take a clip; called from a camera's thread."""
+        with self._lock:
+            self._clips.append(clip)
+
     def _recorded(self, camera: str, pts_s: float) -> RecordingPosition | None:
         """Position of a frame of this camera in the recording, or of one before it."""
         places = self._places[camera]
@@ -169,6 +177,10 @@ class TrackBook(BackgroundThread):
             counted = [track.faces for track in new]
         if tracks:
             self._store.add_tracks(tracks)
+        while self._clips:
+            self._store.add_clip(self._clips[0])
+            with self._lock:
+                self._clips.popleft()
         with self._lock:
             for track, faces in zip(new, counted, strict=True):
                 if track.faces == faces:

@@ -41,10 +41,19 @@ seconds."""
 ACTIVE_S, ACTIVE_INTERVAL_S, ACTIVE_GROWTH = 15.0, 2.0, 0.5
 """Where something changed in the last ``ACTIVE_S`` is searched every ``ACTIVE_INTERVAL_S``, and less often the
 longer ago that was: in steps of this share of the time since."""
-BODY_SIDE, BODY_BELOW = 1.5, 6.0
-"""The body of a known face, in widths of the face to each side and below."""
+HAIR_SIDE, BODY_SIDE, BODY_BELOW = 0.3, 1.5, 6.0
+"""What a known person covers, in widths of the face to each side: beside the face and below it; and how far below,
+in heights."""
 RESTLESS_INTERVAL_S = 3.0
 """Bodies of known faces and places that always move, such as trees, are searched this often."""
+PAUSE_S, MAX_PAUSE_S, QUIET_S = 0.4, 1.6, 5.0
+"""An area that changes again and again and shows no face, such as trees and rain, waits between two searches: at
+first ``PAUSE_S``, twice as long each time, at most ``MAX_PAUSE_S``; no longer once nothing was searched in it for
+``QUIET_S``."""
+ACTIVE_PAUSES = 2.0
+"""Such an area is searched again later by this many of its pauses while nothing changes."""
+AREA = 8
+"""Side of such an area in cells."""
 DENSE = 0.25
 """Share of the cells in a face of a level's smallest size that have changed at least if a face is there."""
 SCAN_PX_PER_S = 50_000
@@ -77,6 +86,29 @@ class _Level:
     def __init__(self, scale: float, shape: tuple[int, int]) -> None:
         self.scale = scale
         self.searched_s: NDArray[np.float64] = np.full(shape, -np.inf)
+        areas = tuple(-(-side // AREA) for side in shape)
+        self._tried_s: NDArray[np.float64] = np.full(areas, -np.inf)
+        """When each area was last searched because it had changed."""
+        self._pause_s: NDArray[np.float64] = np.zeros(areas)
+        """How long it waits after that."""
+
+    def mark(self, cells: Cells, changed: Cells, pts_s: float) -> None:
+        """Note that cells were searched, some of them because they had changed."""
+        self.searched_s[cells] = pts_s
+        tried = _areas(cells & changed)
+        pause_s = np.minimum(MAX_PAUSE_S, 2 * self._pause_s + PAUSE_S)
+        self._pause_s = np.where(tried, np.where(pts_s - self._tried_s > QUIET_S, 0.0, pause_s), self._pause_s)
+        self._tried_s[tried] = pts_s
+
+    def see_face(self, cells: Cells) -> None:
+        """Let no area of these cells wait: known faces are there."""
+        self._pause_s[_areas(cells)] = 0.0
+
+    def waits(self, pts_s: float) -> tuple[Cells, NDArray[np.float64]]:
+        """Return which cells have to wait although they changed, and how long each waits after a search."""
+        rows, columns = self.searched_s.shape
+        waits = (pts_s - self._tried_s < self._pause_s).repeat(AREA, 0).repeat(AREA, 1)[:rows, :columns]
+        return waits, self._pause_s.repeat(AREA, 0).repeat(AREA, 1)[:rows, :columns]
 
 
 class SearchPlan:
@@ -185,7 +217,7 @@ class SearchPlan:
         self._looked_s = pts_s
         changed = self._changes.step(self.small, cut=cut)
         covered = self._cells_in(known)
-        behind = self._cells_in([_body(box) for box in known])
+        behind = self._cells_in([part for box in known for part in _body(box)])
         self._fresh = changed & ~covered & ~behind
         self._restless = (changed | self._changes.restless) & ~covered
         if not cut:
@@ -194,6 +226,7 @@ class SearchPlan:
             self._active_s[self._fresh] = pts_s
         for level in self._levels:
             level.searched_s[covered] = pts_s
+            level.see_face(covered)
         self._changes.accept(covered)
 
     def _within(self, budget: float, pts_s: float, passed_s: float, *, search: bool) -> list[Window]:
@@ -227,8 +260,10 @@ class SearchPlan:
         due = ~np.isfinite(level.searched_s)
         waiting = pts_s - level.searched_s
         active = pts_s - self._active_s
-        again_s = np.maximum(ACTIVE_INTERVAL_S, ACTIVE_GROWTH * active)
+        waits, pause_s = level.waits(pts_s)
+        again_s = np.maximum(ACTIVE_INTERVAL_S, ACTIVE_GROWTH * active) + ACTIVE_PAUSES * pause_s
         changed = self._fresh & (level.searched_s < self._looked_s)
+        changed &= ~waits | (pts_s - self._lost_s <= LOST_S)
         changed |= (active <= ACTIVE_S) & (waiting >= again_s)
         changed |= self._restless & (waiting >= RESTLESS_INTERVAL_S)
         return np.asarray(due | self._dense(changed, level))
@@ -286,7 +321,7 @@ class SearchPlan:
             window.bottom - (margin if window.bottom < height else 0),
         )
         cells = self._cells_in([inner])
-        level.searched_s[cells] = pts_s
+        level.mark(cells, self._fresh, pts_s)
         if level is self._levels[-1]:
             self._changes.accept(cells)
 
@@ -305,8 +340,17 @@ class SearchPlan:
         return found
 
 
-def _body(box: Box) -> Box:
-    """Return the box of the body below a face, and of the hair above."""
-    width, height = box[2] - box[0], box[3] - box[1]
-    side = BODY_SIDE * width
-    return (box[0] - side, box[1] - height / 2, box[2] + side, box[3] + BODY_BELOW * height)
+def _areas(cells: Cells) -> Cells:
+    """Return the areas that hold one of the cells."""
+    rows, columns = (-(-side // AREA) for side in cells.shape)
+    padded = np.zeros((rows * AREA, columns * AREA), np.bool_)
+    padded[: cells.shape[0], : cells.shape[1]] = cells
+    return np.asarray(padded.reshape(rows, AREA, columns, AREA).any((1, 3)))
+
+
+def _body(box: Box) -> tuple[Box, Box]:
+    """Return the boxes of a known face with its hair, and of the body below; people beside the face are neither."""
+    x1, y1, x2, y2 = box
+    width, height = x2 - x1, y2 - y1
+    hair, side = HAIR_SIDE * width, BODY_SIDE * width
+    return (x1 - hair, y1 - height / 2, x2 + hair, y2), (x1 - side, y2, x2 + side, y2 + BODY_BELOW * height)

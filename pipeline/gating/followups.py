@@ -13,6 +13,8 @@ from facegate.pipeline.tracking.identity import unit_embedding
 
 MAX_RESERVES = 8
 """Reserve faces per track. From 6 to 32 the same visits are identified."""
+MIN_WIDTH_PX = 28
+"""Narrower faces are no follow-ups: strangers far away would be sent again and again, in vain."""
 FIRST_FOLLOWUP_DELAY_S = 0.5
 """Seconds from inconclusive feedback to the first follow-up of a live track; doubled for each further one."""
 
@@ -26,6 +28,8 @@ class ReserveShots:
 
     def add(self, face: ScoredFace) -> list[ScoredFace]:
         """Take a face; return the faces dropped for it, perhaps itself."""
+        if face.face.detection.width < MIN_WIDTH_PX:
+            return [face]
         self._kept.append(face)
         if len(self._kept) <= MAX_RESERVES:
             return []

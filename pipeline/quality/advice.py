@@ -3,11 +3,12 @@
 Testing that on the picture itself would cost another forward pass per defect. Instead, counterfactuals were scored
 in advance: faces of good quality with and without each of seven defects (``python -m facegate.training.advice``). A
 linear model estimates from measurements and patch qualities how probable each defect is and how many points
-removing it gains. The advice is the defect with the highest product.
+removing it gains. The advice is the defect with the highest product, among those that no component contradicts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from functools import cache
 from importlib.resources import files
@@ -17,7 +18,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from facegate.pipeline.quality.components import FaceMeasurements
+from facegate.pipeline.quality.components import Components, FaceMeasurements
 from facegate.pipeline.records import Floats
 
 MIN_GAIN = 4.0
@@ -52,6 +53,17 @@ SENTENCES = {
 }
 EYES, MOUTH = "uncover the eyes", "uncover the mouth"
 GOOD, UNCLEAR = "good", "poor, cause unknown"
+FAULTLESS = 100
+"""At this component, its defect is not named: the number would contradict the words."""
+MEASURED: dict[Defect, Callable[[Components], int]] = {
+    Defect.DARK: lambda seen: seen.brightness,
+    Defect.BRIGHT: lambda seen: seen.brightness,
+    Defect.BLURRED: lambda seen: seen.sharpness,
+    Defect.SMALL: lambda seen: seen.size,
+    Defect.TURNED: lambda seen: min(seen.yaw, seen.pitch),
+    Defect.CUT_OFF: lambda seen: seen.whole,
+}
+"""The component that measures a defect; none measures what covers a face."""
 
 
 class Advice(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -82,18 +94,20 @@ class Adviser:
         self._weights = np.array(learned.weights, np.float32)
         self._gains = np.array(learned.gains, np.float32)
 
-    def advise(self, seen: FaceMeasurements, patches: Floats, quality: float) -> Advice:
+    def advise(self, seen: FaceMeasurements, measured: Components, patches: Floats, quality: float) -> Advice:
         """Return the advice for a face.
 
         Args:
             seen: measurements of the face.
+            measured: its components.
             patches: ``(N,)`` patch qualities in (0, 1], row by row.
             quality: 0..100.
         """
         odds = self._weights[:, :-1] @ features(seen, patches, quality) + self._weights[:, -1]
         likely = np.exp(odds - odds.max())
         gains = np.minimum(np.maximum(self._gains[:, 0] + self._gains[:, 1] * quality, 0.0), 100.0 - quality)
-        won = likely[1:] / likely.sum() * gains
+        named = [defect not in MEASURED or MEASURED[defect](measured) < FAULTLESS for defect in Defect]
+        won = likely[1:] / likely.sum() * gains * named
         best = int(won.argmax())
         if won[best] < MIN_GAIN:
             return Advice(GOOD if quality >= CLEAR else UNCLEAR)

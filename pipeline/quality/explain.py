@@ -33,7 +33,8 @@ def reasons(
     """
     seen = measure(crop, detection, frame_size)
     adviser = adviser_for(model)
-    return QualityReasons(components(seen), None if adviser is None else adviser.advise(seen, patches, quality))
+    own = components(seen)
+    return QualityReasons(own, None if adviser is None else adviser.advise(seen, own, patches, quality))
 
 
 def reasons_of(scored: ScoredFace, model: str) -> QualityReasons:

@@ -17,6 +17,7 @@ from facegate.pipeline.gating.factory import GateFactory
 from facegate.pipeline.gating.gate import Decision
 from facegate.pipeline.gating.policies import MAX_RECENT_PEOPLE
 from facegate.pipeline.observability.ledger import Ledger
+from facegate.pipeline.recording.clips import ClipRecorders
 from facegate.pipeline.recording.record import Recorder, RecordingWriter, RunInfo
 from facegate.pipeline.recording.segments import SegmentedRecorder
 from facegate.pipeline.records import (
@@ -33,6 +34,7 @@ from facegate.pipeline.records import (
     TrackEnd,
 )
 from facegate.pipeline.runtime.models import scorer_of, window_detector_of
+from facegate.pipeline.sources.packet_reader import PacketReader, PacketsFactory
 from facegate.pipeline.stages.base import link
 from facegate.pipeline.stages.deliver import DeliverStage
 from facegate.pipeline.stages.detect import CameraDetection, DetectStage
@@ -56,6 +58,7 @@ class Pipeline:
         on_decision: Callable[[Decision], None],
         on_scored: Callable[[ScoredFrame], None],
         record: Path | None,
+        clips: ClipRecorders | None = None,
     ) -> None:
         """Load models and bind the sink; arguments as for :class:`~facegate.pipeline.runner.Runner`.
 
@@ -63,6 +66,7 @@ class Pipeline:
             FacegateError: a model is missing or the sink cannot be bound.
         """
         self.run_id = run_id
+        self._clips = clips
         self.ledger = Ledger()
         self._config = config
         self._live: set[str] = set()
@@ -78,8 +82,8 @@ class Pipeline:
             self.ledger,
             live=self._live,
             batch=config.detector.batch,
-            context_px=config.delivery.context_px,
         )
+        self.configure_store(config)
         self.track = TrackStage(self._make_tracker, self.ledger)
         self.score = ScoreStage(
             scorer,
@@ -120,6 +124,20 @@ class Pipeline:
         """Function of each stage's thread, by name."""
         self.abort_channels = (self.frames.abort, faces.abort, tracked.abort, scored.abort, shots.abort)
 
+    def configure_store(self, config: RunConfig) -> None:
+        """Set what is stored of the cameras that are prepared from now on."""
+        delivery = self._config.delivery
+        stored = any(output.kind == "store" for output in delivery.outputs)
+
+        def context_px(camera: str) -> int | None:
+            return delivery.context_px or (config.store_for(camera).scene_px if stored else None)
+
+        def packets(camera: str) -> PacketsFactory:
+            recorder = None if self._clips is None else self._clips.prepare(camera, config.store_for(camera).clip_s)
+            return PacketReader if recorder is None else partial(PacketReader, observer=recorder)
+
+        self._context_px, self._packets = context_px, packets
+
     def prepare(self, config: CameraConfig, after: Camera | None = None) -> Camera:
         """Make a camera and register it with the stages; ``after`` is the one it replaces."""
         scheduler: DetectionScheduler | None = None
@@ -131,6 +149,7 @@ class Pipeline:
             main_wanted=lambda: scheduler is not None and scheduler.sees_faces and self._undecided(config.name),
             permit=self._permits.get(config.name),
             on_kind=lambda live: (self._live.add if live else self._live.discard)(config.name),
+            packets=self._packets(config.name),
         )
         (self._live.add if camera.source.live else self._live.discard)(camera.name)
         gate = self.gates.settings(camera.name)
@@ -147,7 +166,13 @@ class Pipeline:
         )
         self.detect.watch(
             camera.name,
-            CameraDetection(regions=regions, min_face_px=gate.min_face_px, plan=plan, scheduler=scheduler),
+            CameraDetection(
+                regions=regions,
+                min_face_px=gate.min_face_px,
+                plan=plan,
+                scheduler=scheduler,
+                context_px=self._context_px(config.name),
+            ),
         )
         return camera
 

@@ -26,15 +26,18 @@ def make_sink(settings: DeliveryConfig) -> Sink:
         ConfigError: the keys cannot be read, or two outputs have the same target.
     """
     with ExitStack() as opened:
-        outputs = []
+        outputs, stores = [], []
         for output in settings.outputs:
             outputs.append(_output(output, context=settings.context_px is not None))
+            if output.kind == "store":
+                stores.append(outputs[-1])
             opened.callback(outputs[-1].close, 0.0)
             if sum(made.name == outputs[-1].name for made in outputs) > 1:
                 raise ConfigError(f"delivery.outputs: {outputs[-1].name} occurs twice: remove one")
         workers = None if settings.bind is None else _workers(settings.bind, settings, opened)
         opened.pop_all()
-    return FanOut(workers, outputs, embedding=settings.embedding)
+    pictured = stores if settings.context_px is None else [*outputs, workers]
+    return FanOut(workers, outputs, embedding=settings.embedding, pictured=pictured)
 
 
 def _workers(bind: str, settings: DeliveryConfig, opened: ExitStack) -> ZmqSink:

@@ -52,10 +52,21 @@ def differences(
             name
             for name, camera in new.items()
             if name in known
-            and (name in must_restart or camera != known[name] or after.gate_for(name) != gate_before(name))
+            and (
+                name in must_restart
+                or camera.model_copy(update={"store": {}}) != known[name].model_copy(update={"store": {}})
+                or after.gate_for(name) != gate_before(name)
+                or _kept(after, name) != _kept(before, name)
+            )
         ),
         ignored=tuple(name for name in SECTIONS if getattr(after, name) != getattr(before, name)),
     )
+
+
+def _kept(config: RunConfig, camera: str) -> tuple[int | None, float]:
+    """Settings of ``store`` that a camera is restarted for."""
+    settings = config.store_for(camera)
+    return settings.scene_px, settings.clip_s
 
 
 class Reloadable(Protocol):

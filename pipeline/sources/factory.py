@@ -14,6 +14,7 @@ from facegate.pipeline.sources.file import FileSource, RealtimePlayback
 from facegate.pipeline.sources.folder import ImageFolderSource, is_picture
 from facegate.pipeline.sources.idle_decoding import OnDemandMode
 from facegate.pipeline.sources.network import HTTP, RTSP, NetworkSource
+from facegate.pipeline.sources.packet_reader import PacketReader, PacketsFactory
 from facegate.pipeline.sources.webcam import WebcamSource
 
 
@@ -21,12 +22,14 @@ def open_source(
     config: CameraConfig,
     is_idle: Callable[[], bool] = lambda: False,
     main_wanted: Callable[[], bool] = lambda: True,
+    packets: PacketsFactory = PacketReader,
 ) -> Source:
     """Choose the source: a webcam index or device, a URL, a folder of pictures, a picture, or a video file.
 
     Nothing is opened before frames are requested. ``is_idle`` returns whether the scene was idle at the last frame;
     a network stream then decodes as little as possible. ``main_wanted`` returns whether a face is present that is
-    worth the size of the main stream, which is not decoded until then.
+    worth the size of the main stream, which is not decoded until then. ``packets`` makes the packet reader of a
+    network stream, of the sub stream where there are two.
 
     Raises:
         ConfigError: the URL's scheme is not supported.
@@ -41,8 +44,8 @@ def open_source(
             # The sub stream is sampled; of the main stream every frame is needed.
             large = config.model_copy(update={"source": config.main_stream, "max_fps": None})
             main = NetworkSource(large, lambda: not main_wanted(), make_mode=OnDemandMode)
-            return DualStreamSource(NetworkSource(config, is_idle), main, main_wanted)
-        recording: Source = NetworkSource(config, is_idle)
+            return DualStreamSource(NetworkSource(config, is_idle, packets), main, main_wanted)
+        recording: Source = NetworkSource(config, is_idle, packets)
     else:
         pictures = Path(source).is_dir() or is_picture(Path(source))
         recording = ImageFolderSource(config) if pictures else FileSource(config)

@@ -6,6 +6,7 @@ The reader only reads: packets that wait here wait for the decoder.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from threading import Condition, Thread
 from time import monotonic
 from types import TracebackType
@@ -49,11 +50,31 @@ class Packets(Protocol):
         """See :meth:`PacketReader.skip_to_newest_key`."""
 
 
+class PacketObserver(Protocol):
+    """Sees every packet, in the reader's thread."""
+
+    def packet(self, packet: Packet[VideoStream], arrived_s: float) -> None:
+        """Take a packet and its arrival time (monotonic)."""
+
+    def end(self) -> None:
+        """The stream is about to be closed."""
+
+
+PacketsFactory = Callable[[InputContainer, VideoStream, str], Packets]
+
+
 class PacketReader:
     """Reads until the end, an error or ``close``; the error is raised by :meth:`take`."""
 
-    def __init__(self, container: InputContainer, stream: VideoStream, name: str) -> None:
+    def __init__(
+        self,
+        container: InputContainer,
+        stream: VideoStream,
+        name: str,
+        observer: PacketObserver | None = None,
+    ) -> None:
         """Prepare; the caller owns the container and closes it after this."""
+        self._observer = observer
         self._container = container
         self._stream = stream
         self._packets: deque[ReceivedPacket] = deque()
@@ -115,8 +136,11 @@ class PacketReader:
     def _read(self) -> None:
         try:
             for packet in self._container.demux(self._stream):
+                arrived_s = monotonic()
+                if self._observer is not None:
+                    self._observer.packet(packet, arrived_s)
                 with self._changed:
-                    self._packets.append(ReceivedPacket(packet, monotonic()))
+                    self._packets.append(ReceivedPacket(packet, arrived_s))
                     self._bytes += packet.size
                     self._changed.notify_all()
                     self._changed.wait_for(self._has_room)
@@ -127,6 +151,8 @@ class PacketReader:
         except Exception as error:
             self._error = error
         finally:
+            if self._observer is not None:
+                self._observer.end()
             with self._changed:
                 self._ended = True
                 self._changed.notify_all()

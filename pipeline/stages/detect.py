@@ -46,6 +46,8 @@ class CameraDetection(msgspec.Struct):
     """Ages of frames when detection takes them, seconds, delays of the stream included."""
     latest_frame: tuple[FrameRef, Image] | None = None
     """The last frame, masked."""
+    context_px: int | None = None
+    """Longer side of the whole pictures of faces; ``None`` for none."""
 
     def age_ms(self) -> FrameAge | None:
         """Return percentiles of the ages; ``None`` without frames."""
@@ -120,11 +122,8 @@ class DetectStage:
 
     name = "detect"
 
-    def __init__(
-        self, detector: Detector, ledger: Ledger, *, live: Set[str], batch: int, context_px: int | None = None
-    ) -> None:
+    def __init__(self, detector: Detector, ledger: Ledger, *, live: Set[str], batch: int) -> None:
         self._detector = detector
-        self._context_px = context_px
         self._ledger = ledger
         self._batch = batch
         self._live = live
@@ -207,7 +206,7 @@ class DetectStage:
         watched.frames += 1
         source = image if frame.large is None or not detections else watched.regions.masked(frame.large)
         scale = ref.width / image.shape[1], ref.height / image.shape[0]
-        context = None if self._context_px is None or not detections else shrink_to(source, self._context_px)[0]
+        context = None if watched.context_px is None or not detections else shrink_to(source, watched.context_px)[0]
         kept = []
         for index, detected in enumerate(watched.regions.to_frame_coords(detections, image)):
             detection = detected if scale == (1.0, 1.0) else rescaled(detected, *scale)

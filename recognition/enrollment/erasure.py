@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Collection, Iterator, Sequence, Set
+from collections.abc import Collection, Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,19 @@ import numpy as np
 from facegate.errors import DeliveryError, GalleryError, os_errors
 from facegate.paths import replacing
 from facegate.pipeline.records import Floats
-from facegate.recognition.embedders import Embedder
+from facegate.recognition.embedders import Embedder, recognizer_id
 from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.names import name_key
 from facegate.recognition.enrollment.records import Erased
-from facegate.recognition.enrollment.stored_visits import check_data, erase_stored, rename_waiting, spools_of
+from facegate.recognition.enrollment.stored_visits import (
+    FaceMatcher,
+    check_data,
+    erase_stored,
+    rename_waiting,
+    spools_of,
+)
 from facegate.recognition.enrollment.unknowns import UnknownStore
+from facegate.recognition.worker.template_entries import template_of
 from facegate.sinks import wire
 from facegate.sinks.spool import Spool
 from facegate.sinks.wire import EncodedShot
@@ -59,28 +66,43 @@ def erase_everywhere(
         spools = [*spools, *(path for path in spools_of(data) if path not in spools)]
     with GalleryStore(gallery) as people:
         keys = {name_key(name), *former}
-        crops = [people.crop(picture.row) for picture in people.pictures(name)]
-        templates = embedder.embed(crops) if crops else np.zeros((0, 1), np.float32)
-
-        def shows(vectors: Floats) -> Any:
-            """Mask ``(N,)`` of the vectors ``(N, D)`` that show this person."""
-            if not len(templates) or not len(vectors):
-                return np.zeros(len(vectors), bool)
-            return (vectors @ templates.T).max(1) >= min_similarity
-
+        matcher = face_matcher(people, name, embedder, min_similarity)
         if data is not None:
-            erased += erase_stored(data, keys)
+            erased += erase_stored(data, keys, matcher)
         for path in spools:
-            erased.append(Erased(str(path), _from_spool(path, keys, embedder, shows), "pending entries"))
+            erased.append(Erased(str(path), erase_from_spool(path, keys, matcher), "pending entries"))
         for path in results:
             erased.append(Erased(str(path), _from_results(path, keys), "lines"))
         with UnknownStore(gallery) as unknowns:
             rows, vectors = unknowns.vectors(embedder)
-            found = [row for row, own in zip(rows, shows(vectors), strict=True) if own]
+            found = [row for row, own in zip(rows, matcher.shows(vectors), strict=True) if own]
             unknowns.forget(found)
         erased.append(Erased(str(gallery), len(found), "unknown faces"))
         erased.append(Erased(str(gallery), people.remove(name), "pictures"))
     return erased
+
+
+def face_matcher(people: GalleryStore, name: str, embedder: Embedder, min_similarity: float) -> FaceMatcher:
+    """Build the matcher of a person in a gallery.
+
+    Args:
+        people: the gallery.
+        name: the person.
+        embedder: computes embeddings.
+        min_similarity: similarity from which two faces are one person.
+
+    Raises:
+        GalleryError: the person is not enrolled.
+    """
+    crops = [people.crop(picture.row) for picture in people.pictures(name) if picture.kind == "enrolled"]
+    templates = embedder.embed(crops) if crops else np.zeros((0, 1), np.float32)
+
+    def shows(vectors: Floats) -> Any:
+        if not len(templates) or not len(vectors):
+            return np.zeros(len(vectors), bool)
+        return (vectors @ templates.T).max(1) >= min_similarity
+
+    return FaceMatcher(embedder, shows)
 
 
 def check_places(spools: Sequence[Path], results: Sequence[Path], data: Path | None) -> None:
@@ -95,8 +117,19 @@ def check_places(spools: Sequence[Path], results: Sequence[Path], data: Path | N
     check_data(data)
 
 
-def _from_spool(path: Path, keys: Set[str], embedder: Embedder, shows: Callable[[Floats], Any]) -> int:
+def erase_from_spool(path: Path, keys: Set[str], matcher: FaceMatcher) -> int:
+    """Delete the pending shots, templates and events of a person; return their number.
+
+    Args:
+        path: file of a spool.
+        keys: keys of the person's names, see :func:`name_key`.
+        matcher: tells which faces are the person's.
+
+    Raises:
+        DeliveryError: not a spool, or not writable.
+    """
     spool = Spool(path)
+    embedder, shows = matcher.embedder, matcher.shows
     try:
         count = 0
         for dead in (False, True):
@@ -104,6 +137,12 @@ def _from_spool(path: Path, keys: Set[str], embedder: Embedder, shows: Callable[
                 faces = [(entry.row, crop) for entry in page if entry.crop and (crop := _crop(entry)) is not None]
                 seen = shows(embedder.embed([crop for _, crop in faces])) if faces else ()
                 own = [row for (row, _), shown in zip(faces, seen, strict=True) if shown]
+                templates = [(entry.row, found) for entry in page if (found := template_of(entry)) is not None]
+                own += [
+                    row
+                    for row, template in templates
+                    if template.recognizer == recognizer_id(embedder) and shows(template.embedding()[None])[0]
+                ]
                 count += spool.erase_rows(own)
         return count + rename_waiting(path, lambda each: None if name_key(each) in keys else each)
     finally:

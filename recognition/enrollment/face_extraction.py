@@ -15,12 +15,14 @@ from facegate.errors import GalleryError
 from facegate.pipeline.images import decode_image
 from facegate.pipeline.quality.explain import reasons
 from facegate.pipeline.records import Floats, Image, contiguous
-from facegate.recognition.enrollment.records import FaceSample
+from facegate.recognition.enrollment.records import FaceSample, Pose
 from facegate.scoring.engine import Scorer
 
 UPRIGHT_QUALITY = 40
 """A picture with a face of less quality, or with none, may lie on its side: faces of photographs on their side or
 upside down scored 0 to 36 (99.7 % of 318), upright ones 19 to 95."""
+TURNED_YAW_RATIO = 0.3
+"""Yaw ratio from which a face looks to a side."""
 SECOND_FACE_RATIO = 0.75
 """Faces at least this wide, relative to the largest one, make the picture ambiguous."""
 
@@ -86,6 +88,7 @@ class FaceExtractor:
             faces=sum(face.width >= SECOND_FACE_RATIO * largest.width for face in faces),
             advice=why.text if why is not None and why.defect is not None else "",
             confidence=largest.confidence,
+            pose=pose_of(largest.landmarks),
         )
 
 
@@ -95,10 +98,20 @@ def yaw_ratio(landmarks: Floats) -> float:
     Args:
         landmarks: ``(5, 2)`` eyes, nose, corners of the mouth.
     """
+    return abs(_yaw(landmarks))
+
+
+def pose_of(landmarks: Floats) -> Pose:
+    """Where a face looks, as seen in the picture; see :func:`yaw_ratio`."""
+    yaw = _yaw(landmarks)
+    return "front" if abs(yaw) < TURNED_YAW_RATIO else "left" if yaw < 0 else "right"
+
+
+def _yaw(landmarks: Floats) -> float:
     left, right, nose = (landmarks[i].astype(float) for i in range(3))
     across = right - left
     distance = float(across @ across)
-    return 0.0 if distance == 0 else abs(2 * float((nose - left) @ across) / distance - 1)
+    return 0.0 if distance == 0 else 2 * float((nose - left) @ across) / distance - 1
 
 
 def _bordered(image: Image, pixels: int) -> Image:

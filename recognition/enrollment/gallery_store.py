@@ -21,7 +21,7 @@ from facegate.recognition.enrollment.names import name_key, person_name
 from facegate.recognition.enrollment.records import Embedded, FaceSample, Kind, Person, Picture
 from facegate.recognition.enrollment.schema import GalleryFile, decode_crop, encode_crop
 
-_COLUMNS = "pictures.id, name, kind, source, digest, quality, width, turn, faces, accepted"
+_COLUMNS = "pictures.id, name, kind, source, digest, quality, width, turn, faces, accepted, pose"
 
 
 class GalleryStore(GalleryFile):
@@ -102,10 +102,10 @@ class GalleryStore(GalleryFile):
             for sample in samples:
                 new += self._db.execute(
                     "INSERT OR IGNORE INTO pictures (person, kind, source, digest, crop, quality, width, turn, "
-                    "faces, accepted, added) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    "faces, accepted, added, pose) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         *(person, kind, sample.source, sample.digest, encode_crop(sample.crop)),
-                        *(sample.quality, sample.width, sample.yaw_ratio, sample.faces, accepted, now),
+                        *(sample.quality, sample.width, sample.yaw_ratio, sample.faces, accepted, now, sample.pose),
                     ),
                 ).rowcount
         return new
@@ -166,8 +166,21 @@ class GalleryStore(GalleryFile):
             moved = self._db.execute(
                 "UPDATE OR IGNORE pictures SET person = ? WHERE person = ?", (target, source)
             ).rowcount
+            self._db.execute("UPDATE OR IGNORE list_members SET person = ? WHERE person = ?", (target, source))
+            for column in ("person", "before"):
+                self._db.execute(f"UPDATE corrections SET {column} = ? WHERE {column} = ?", (target, source))
             self._db.execute("DELETE FROM people WHERE id = ?", (source,))
         return moved
+
+    def corrections(self) -> dict[str, str | None]:
+        """Who corrected visits were, by visit: a name, or ``None`` for somebody unknown."""
+        with self._errors():
+            return dict(
+                self._db.execute(
+                    "SELECT visit, name FROM corrections LEFT JOIN people ON people.id = person "
+                    "ORDER BY corrections.id"
+                ).fetchall()
+            )
 
     def unusable(self) -> dict[str, str]:
         """Reasons why files cannot be enrolled, by digest."""

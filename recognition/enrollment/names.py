@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Container
+from collections.abc import Container, Iterable
+from difflib import get_close_matches
 
 from facegate.errors import GalleryError
 
@@ -45,6 +46,40 @@ def is_person_name(name: str) -> bool:
 def name_key(name: str) -> str:
     """Comparison key of a name: ignores case, Unicode form and invisible characters."""
     return _spelled(_seen(unicodedata.normalize("NFC", _spelled(name).casefold())))
+
+
+def closest_name(text: str, names: Iterable[str]) -> str | None:
+    """The name that somebody most likely means; ``None`` if no name is close.
+
+    The order is: the same name, the same without accents, one that begins with the text or has a word that does,
+    and one with few other letters.
+
+    Args:
+        text: what somebody has typed.
+        names: names to choose from.
+    """
+    names = sorted(names)
+    same = next((name for name in names if name_key(name) == name_key(text)), None)
+    wanted = _plain(text)
+    if same is not None or not wanted:
+        return same
+    plain: dict[str, str] = {}
+    for name in names:
+        plain.setdefault(_plain(name), name)
+    starts = [key for key in plain if f" {key}".find(f" {wanted}") >= 0]
+    close = starts or get_close_matches(wanted, plain, 1, 0.7)
+    if not close:  # a first or last name alone, with a mistake
+        words = {word: key for key in reversed(plain) for word in key.split()}
+        close = [words[word] for word in get_close_matches(wanted, words, 1, 0.75)]
+    whole = f" {wanted} "
+    best = min(close, default=None, key=lambda key: (whole not in f" {key} ", not key.startswith(wanted), len(key)))
+    return None if best is None else plain[best]
+
+
+def _plain(name: str) -> str:
+    """The key of a name without accents and punctuation."""
+    letters = unicodedata.normalize("NFKD", name_key(name))
+    return " ".join("".join(c if c.isalnum() else " " for c in letters if not unicodedata.combining(c)).split())
 
 
 def another_name(name: str, taken: Container[str], number: int) -> str:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from facegate.pipeline.records import Floats, Image
 
+Pose = Literal["front", "left", "right"]
+"""Where a face looks, as seen in the picture."""
 Kind = Literal["enrolled", "negative"]
 """``enrolled``: a picture of the person; ``negative``: of somebody else who was mistaken for this person."""
 
@@ -47,6 +49,8 @@ class FaceSample(msgspec.Struct, frozen=True, eq=False):
     """The detector's, 0..1."""
     rotated: int = 0
     """Degrees by which the picture was rotated counterclockwise to set the face upright."""
+    pose: Pose | None = None
+    """``None`` if unknown."""
 
 
 class Picture(msgspec.Struct, frozen=True):
@@ -63,6 +67,8 @@ class Picture(msgspec.Struct, frozen=True):
     faces: int
     accepted: bool
     """Accepted by the user despite faults found by :mod:`checks`."""
+    pose: Pose | None = None
+    """``None`` if unknown."""
 
 
 class Embedded(msgspec.Struct, frozen=True, eq=False):

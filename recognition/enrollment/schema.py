@@ -77,6 +77,63 @@ CREATE UNIQUE INDEX people_by_key ON people (key) WHERE key != ''
 """
 """Unique keys of names; existing rows get theirs when the file is opened."""
 
+_STRANGERS = """
+ALTER TABLE unknowns ADD COLUMN stranger INTEGER;
+ALTER TABLE unknowns ADD COLUMN appearance INTEGER;
+CREATE INDEX unknowns_by_stranger ON unknowns (stranger) WHERE stranger IS NOT NULL;
+CREATE TABLE strangers (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    first REAL NOT NULL,
+    visits INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE stranger_negatives (
+    stranger INTEGER NOT NULL REFERENCES strangers ON DELETE CASCADE,
+    face INTEGER NOT NULL REFERENCES unknowns ON DELETE CASCADE,
+    PRIMARY KEY (stranger, face)
+) WITHOUT ROWID, STRICT
+"""
+"""Unknown visitors with a number, and faces that are known not to be theirs.
+
+The appearance of a face is the number that it had before unknown visitors were merged.
+"""
+
+_LISTS = """
+CREATE TABLE lists (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    color TEXT NOT NULL,
+    fpir REAL
+) STRICT;
+CREATE TABLE list_members (
+    list INTEGER NOT NULL REFERENCES lists ON DELETE CASCADE,
+    person INTEGER NOT NULL REFERENCES people ON DELETE CASCADE,
+    reason TEXT NOT NULL,
+    expires REAL,
+    PRIMARY KEY (list, person)
+) WITHOUT ROWID, STRICT;
+CREATE INDEX list_members_by_person ON list_members (person)
+"""
+"""Watch lists."""
+
+_CORRECTIONS = """
+CREATE TABLE corrections (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    visit TEXT NOT NULL,
+    at REAL NOT NULL,
+    person INTEGER REFERENCES people ON DELETE CASCADE,
+    before INTEGER REFERENCES people ON DELETE SET NULL,
+    denied INTEGER NOT NULL,
+    digest TEXT
+) STRICT;
+CREATE INDEX corrections_by_visit ON corrections (visit);
+CREATE INDEX corrections_by_person ON corrections (person);
+CREATE INDEX corrections_by_before ON corrections (before)
+"""
+"""Corrections of visits by people: ``person``, or nobody known where ``denied``."""
+
+_POSES = "ALTER TABLE pictures ADD COLUMN pose TEXT"
+"""``front``, ``left`` or ``right``; unknown for pictures enrolled before."""
+
 
 class GalleryFile(Database):
     """A connection to the file; its owner closes it. For one thread at a time."""
@@ -84,7 +141,7 @@ class GalleryFile(Database):
     what = "gallery"
     remedy = "'facegate gallery add {path} FOLDER' creates one"
     application = APPLICATION
-    steps = (_SCHEMA, _NAME_KEYS)
+    steps = (_SCHEMA, _NAME_KEYS, _CORRECTIONS, _POSES, _STRANGERS, _LISTS)
     pragmas = (
         "synchronous=FULL",  # enrollment is rare and manual
         "foreign_keys=ON",

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Collection, Set
 from pathlib import Path
+from typing import Any
 
-from facegate.errors import FacegateError, GalleryError, os_reason
+import msgspec
+
+from facegate.errors import FacegateError, GalleryError, os_errors, os_reason
 from facegate.pipeline.recording.record import SUFFIX
+from facegate.pipeline.records import Floats
+from facegate.recognition.embedders import Embedder, recognizer_id
 from facegate.recognition.enrollment.names import name_key
 from facegate.recognition.enrollment.records import Erased
+from facegate.recognition.search.template_index import FOLDER as INDEX_FOLDER
+from facegate.recognition.search.template_index import drop_removed
 from facegate.recognition.worker.name_changes import named_visit, renamed_line
 from facegate.recognition.worker.open_visits import OpenVisits
 from facegate.sinks.spool import Spool
 from facegate.sinks.wire import EncodedShot
-from facegate.store.reader import StoreReader
+from facegate.store.reader import StoreReader, VisitFilter
 from facegate.store.records import TrackRecord
+from facegate.store.templates import TemplateReader
 from facegate.store.writer import StoreWriter
 
+PAGE = 4096
+"""Templates compared at once."""
 SLACK_S = 30.0
 """A segment last written this long after a track's end contains all of it."""
 
@@ -58,24 +68,73 @@ def rename_stored(data: Path | None, name: str, new: str) -> None:
                 store.rename(spelling, new)
 
 
-def _spellings(store: StoreWriter, keys: Set[str]) -> list[str]:
-    return [name for name in store.names() if name_key(name) in keys]
-
-
-def erase_named(store: StoreWriter, keys: Set[str]) -> int:
-    """Erase the visits of a person from a store; return their number.
-
-    Args:
-        store: a store.
-        keys: keys of the person's names, see :func:`name_key`.
+def name_stored(data: Path | None, visits: Collection[str], number: int | None, name: str) -> None:
+    """Name the stored visits of an unknown visitor: those given, and those with its number.
 
     Raises:
         StoreError: the store cannot be written.
     """
-    return store.erase_person(*_spellings(store, keys))
+    if data is not None and store_of(data).is_file():
+        with StoreWriter(store_of(data)) as store:
+            store.name_visits(visits, number, name)
 
 
-def erase_stored(data: Path, keys: Set[str]) -> list[Erased]:
+def move_stored(data: Path | None, visits: Collection[str], number: int) -> None:
+    """Give stored visits to another unknown visitor.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    if data is not None and store_of(data).is_file():
+        with StoreWriter(store_of(data)) as store:
+            store.move_visits(visits, number)
+
+
+def _spellings(store: StoreWriter, keys: Set[str]) -> list[str]:
+    return [name for name in store.names() if name_key(name) in keys]
+
+
+class FaceMatcher(msgspec.Struct, frozen=True):
+    """Tells which faces show a person."""
+
+    embedder: Embedder
+    shows: Callable[[Floats], Any]
+    """Returns the mask ``(N,)`` for embeddings ``(N, D)``."""
+
+    def visits(self, path: Path) -> set[str]:
+        """Visits in a store that have no name and show the person.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        found, row = set(), 0
+        with TemplateReader(path) as store:
+            while True:
+                ids, templates = store.after(recognizer_id(self.embedder), row, PAGE)
+                if not len(ids):
+                    return found
+                row = int(ids[-1])
+                visits = store.visits_with(ids[self.shows(templates)].tolist(), VisitFilter(known=False))
+                found |= {visit.visit for visit in visits.values()}
+
+
+def erase_named(path: Path, keys: Set[str], matcher: FaceMatcher) -> int:
+    """Erase the visits of a person from a store; return their number.
+
+    Args:
+        path: file of a store.
+        keys: keys of the person's names, see :func:`name_key`.
+        matcher: tells which visits without a name are the person's.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    visits = matcher.visits(path)
+    with StoreWriter(path) as store:
+        return store.erase_person(*_spellings(store, keys), also=visits)
+
+
+def erase_stored(data: Path, keys: Set[str], matcher: FaceMatcher) -> list[Erased]:
     """Erase a person's stored visits and the recordings that show them; late data of these visits is refused.
 
     After an interruption, call again: the store comes last, as it tells where the recordings are.
@@ -83,6 +142,7 @@ def erase_stored(data: Path, keys: Set[str]) -> list[Erased]:
     Args:
         data: a console's data folder.
         keys: keys of the person's names, see :func:`name_key`.
+        matcher: tells which visits without a name are the person's.
 
     Raises:
         FacegateError: a file cannot be read or written.
@@ -91,6 +151,7 @@ def erase_stored(data: Path, keys: Set[str]) -> list[Erased]:
     if not path.is_file():
         return []
     visits = {visit for spool in _publisher_spools(data) for visit in _pending_visits(spool, keys)}
+    visits |= matcher.visits(path)
     for file in sorted((data / "names").glob("*.visits")):
         with OpenVisits(file) as kept:
             visits |= {visit for visit, given in kept.names().items() if name_key(given) in keys}
@@ -104,6 +165,8 @@ def erase_stored(data: Path, keys: Set[str]) -> list[Erased]:
             _erase_recorded(recordings, track) for track in {track.visit: track for track in tracks}.values()
         )
         found = store.erase_person(*names, also=visits)
+    with TemplateReader(path) as templates, os_errors(GalleryError, f"cannot delete from {data / INDEX_FOLDER}"):
+        drop_removed(templates, data / INDEX_FOLDER)
     return [
         Erased(str(path), found, "stored visits"),
         Erased(str(recordings), segments, "recording segments"),

@@ -48,6 +48,10 @@ class DecisionRule(Protocol):
         """Similarity from which two of ``people`` are probably one."""
         ...
 
+    def at_rate(self, fpir: float) -> DecisionRule:
+        """The rule for another rate; itself if it guarantees none."""
+        ...
+
     def describe(self, people: int) -> str:
         """Description of the rule for display."""
         ...
@@ -83,6 +87,10 @@ class FixedThresholdRule:
         """See :class:`DecisionRule`."""
         return self._similarity
 
+    def at_rate(self, fpir: float) -> DecisionRule:
+        """See :class:`DecisionRule`."""
+        return self
+
     def describe(self, people: int) -> str:
         """See :class:`DecisionRule`."""
         return f"similarity {self._similarity:.3f}, no guaranteed FPIR"
@@ -91,17 +99,19 @@ class FixedThresholdRule:
 class FpirRule:
     """Threshold that bounds the false-positive identification rate (FPIR)."""
 
-    def __init__(self, impostors: ImpostorModel, fpir: float, *, chances: int = 1) -> None:
+    def __init__(self, impostors: ImpostorModel, fpir: float, *, chances: int = 1, min_people: int = 1) -> None:
         """Create for a rate.
 
         Args:
             impostors: impostor model of the embedder.
             fpir: maximum probability that an unknown person gets a name, 0..1.
             chances: number of independent attempts; acts as a factor on the number of people.
+            min_people: size of smaller galleries too.
         """
         self._impostors = impostors
         self._fpir = fpir
         self._chances = chances
+        self._min_people = max(min_people, 1)
 
     def normalization(self, embeddings: Floats) -> Floats:
         """See :class:`DecisionRule`."""
@@ -109,11 +119,14 @@ class FpirRule:
 
     def threshold(self, people: int) -> float:
         """See :class:`DecisionRule`."""
-        return self._impostors.tail.score_at(-math.expm1(math.log1p(-self._fpir) / max(people * self._chances, 1)))
+        return self._impostors.tail.score_at(-math.expm1(math.log1p(-self._fpir) / self._attempts(people)))
 
     def fpir(self, score: float, people: int) -> float:
         """See :class:`DecisionRule`."""
-        return -math.expm1(people * self._chances * math.log1p(-self._impostors.tail.rate(score)))
+        return -math.expm1(self._attempts(people) * math.log1p(-self._impostors.tail.rate(score)))
+
+    def _attempts(self, people: int) -> int:
+        return max(people, self._min_people) * self._chances
 
     def is_conclusive(self, score: float, people: int) -> bool:
         """See :class:`DecisionRule`."""
@@ -127,6 +140,10 @@ class FpirRule:
         """See :class:`DecisionRule`; exceeded by one non-mated pair in five galleries."""
         pairs = max(1, people * (people - 1) // 2)
         return self._impostors.tail.score_at(min(0.5, 0.2 / pairs)) + self._impostors.tail.median_normalization
+
+    def at_rate(self, fpir: float) -> DecisionRule:
+        """See :class:`DecisionRule`."""
+        return FpirRule(self._impostors, fpir, chances=self._chances, min_people=self._min_people)
 
     def describe(self, people: int) -> str:
         """See :class:`DecisionRule`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -27,11 +29,22 @@ class Match(msgspec.Struct, frozen=True):
     """Score that the rule compares with its threshold."""
     fpir: float | None
     """Probability of a non-mated score this high in this gallery; ``None`` if unknown."""
+    lists: tuple[str, ...] = ()
+    """Watch lists of a named person."""
 
     @property
     def runner_up_similarity(self) -> float:
         """Cosine to the second person's template; 0 or less if there is none."""
         return min(self.similarity, self.similarity - self.margin)
+
+
+class ListedPeople(msgspec.Struct, frozen=True):
+    """A watch list and its current people."""
+
+    name: str
+    fpir: float | None
+    """Rate of false names of its people; that of the rule by default."""
+    people: frozenset[str]
 
 
 class Gallery:
@@ -43,6 +56,8 @@ class Gallery:
         templates: Floats,
         negatives: Floats | None = None,
         whose: NDArray[np.int64] | None = None,
+        corrections: Mapping[str, str | None] | None = None,
+        lists: Sequence[ListedPeople] = (),
     ) -> None:
         """Create from templates.
 
@@ -51,15 +66,27 @@ class Gallery:
             templates: ``(P, D)`` of unit length.
             negatives: ``(M, D)`` faces of people who were mistaken for somebody in the gallery.
             whose: ``(M,)`` for whom: indices into ``names``.
+            corrections: who corrected visits were, by visit: a name, or ``None`` for somebody unknown.
+            lists: watch lists.
         """
+        self.corrections = corrections or {}
         self.names = names
+        self._lists = {
+            name: tuple(each for each in lists if name in each.people)
+            for name in {n for e in lists for n in e.people}
+        }
         self.templates = templates
         self._nearest = NearestNeighbors(templates)
         self._negatives = templates[:0] if negatives is None else negatives
         self._whose = np.empty(0, np.int64) if whose is None else whose
 
     @classmethod
-    def of(cls, embedded: Embedded) -> Gallery:
+    def of(
+        cls,
+        embedded: Embedded,
+        corrections: Mapping[str, str | None] | None = None,
+        lists: Sequence[ListedPeople] = (),
+    ) -> Gallery:
         """Compute quality-weighted templates of all people with a picture."""
         positive = ~embedded.negative & embedded.used
         present = np.unique(embedded.people[positive])
@@ -74,10 +101,12 @@ class Gallery:
             unit(sums),
             embedded.vectors[against],
             place[embedded.people[against]],
+            corrections,
+            lists,
         )
 
-    def match(self, embedding: Floats, rule: DecisionRule) -> Match:
-        """Open-set identification of a unit embedding ``(D,)``."""
+    def match(self, embedding: Floats, rule: DecisionRule, *, without: str | None = None) -> Match:
+        """Open-set identification of a unit embedding ``(D,)``, among all people but ``without``."""
         if not self.names:
             return Match(None, 0.0, 0.0, 0.0, None)
         rows, similarities = self._nearest.search(embedding)
@@ -86,13 +115,20 @@ class Gallery:
             worst = np.full(len(self.names), -np.inf, np.float32)
             np.maximum.at(worst, self._whose, self._negatives @ embedding)
             similarities = np.where(worst[rows] >= similarities - ROUNDING, -1.0, similarities)
+        if without is not None:
+            similarities = np.where(np.asarray(self.names)[rows] == without, -1.0, similarities)
         best = int(np.argmax(similarities))
         similarity = float(similarities[best])
         second = float(np.delete(similarities, best).max()) if len(rows) > 1 else 0.0
         score = similarity - float(rule.normalization(embedding[None])[0])
-        people = len(self.names)
+        people, nearest = len(self.names), self.names[rows[best]]
+        own = self._lists.get(nearest, ())
+        # A list's rate is about its people alone: its threshold may be below that of the gallery, or above it.
+        thresholds = [rule.at_rate(each.fpir).threshold(len(each.people)) for each in own if each.fpir is not None]
+        named = score >= min(thresholds, default=rule.threshold(people))
         return Match(
-            name=self.names[rows[best]] if score >= rule.threshold(people) else None,
+            name=nearest if named else None,
+            lists=tuple(each.name for each in own) if named else (),
             similarity=similarity,
             margin=similarity - second,
             score=score,

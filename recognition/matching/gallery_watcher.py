@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection
+from math import inf
 from pathlib import Path
 from time import monotonic, time
 from typing import Self
@@ -17,10 +18,10 @@ from facegate.recognition.embedders import Embedder
 from facegate.recognition.enrollment.enroller import Enroller, Progress
 from facegate.recognition.enrollment.face_extraction import FaceExtractor
 from facegate.recognition.enrollment.folder_sync import Stamp, sync
-from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.unknowns import UnknownStore
+from facegate.recognition.enrollment.watch_lists import WatchListStore
 from facegate.recognition.matching.decision_rule import DecisionRule
-from facegate.recognition.matching.gallery import Gallery
+from facegate.recognition.matching.gallery import Gallery, ListedPeople
 
 REFRESH_S = 1.0
 TIDY_S = 60.0
@@ -62,8 +63,12 @@ class GalleryWatcher(BackgroundThread):
         self._path = path
         self._stamp = None if self._folder is None else Stamp.of(path)
         self._embedder = embedder
+        self._expires = inf
+        """Unix time at which the next person leaves a watch list."""
         self._people = (
-            GalleryStore(path) if self._folder is None else GalleryStore(_kept(path, embedder, cache), create=True)
+            WatchListStore(path)
+            if self._folder is None
+            else WatchListStore(_kept(path, embedder, cache), create=True)
         )
         self._enroller = Enroller(self._people, make_extractor, embedder, rule)
         self._on_change: Callable[[Collection[str]], None] = lambda names: None
@@ -112,7 +117,7 @@ class GalleryWatcher(BackgroundThread):
                 return False
             self._stamp = stamp
             sync(self._folder, self._people, self._enroller)
-        elif not self._people.changed():
+        elif not self._people.changed() and time() < self._expires:
             return False
         self._gallery = self._load()
         log.info("gallery reloaded", people=len(self._gallery.names))
@@ -138,7 +143,16 @@ class GalleryWatcher(BackgroundThread):
 
     def _load(self, progress: Progress = lambda done, total: None) -> Gallery:
         self._enroller.embed_missing(progress)
-        return Gallery.of(self._people.embedded(self._embedder.version))
+        now = time()
+        members = self._people.members(now)
+        self._expires = min((each.expires for each in members if each.expires is not None), default=inf)
+        lists = [
+            ListedPeople(
+                each.name, each.fpir, frozenset(member.person for member in members if member.list == each.name)
+            )
+            for each in self._people.watch_lists()
+        ]
+        return Gallery.of(self._people.embedded(self._embedder.version), self._people.corrections(), lists)
 
 
 def _kept(folder: Path, embedder: Embedder, cache: Path) -> Path:

@@ -20,7 +20,8 @@ from facegate.pipeline.config.delivery import OutputConfig
 from facegate.pipeline.config.messages import problem
 from facegate.recognition.publishers.home_assistant import NamesMqtt
 from facegate.recognition.worker.name_changes import renamed_line
-from facegate.recognition.worker.visits import VisitEvent
+from facegate.recognition.worker.template_entries import template_of
+from facegate.recognition.worker.visit_state import VisitEvent
 from facegate.sinks.base import DeliveryReport
 from facegate.sinks.jetstream import JetStream
 from facegate.sinks.spool import Spool
@@ -69,7 +70,10 @@ class NamesStore(StoreTarget):
 
     def write(self, store: StoreWriter, entries: Sequence[EncodedShot]) -> None:
         """See :class:`StoreTarget`."""
-        store.update_visits([msgspec.json.decode(entry.header, type=VisitUpdate) for entry in entries])
+        store.update_visits(
+            [msgspec.json.decode(entry.header, type=VisitUpdate) for entry in entries if not entry.crop]
+        )
+        store.put_templates([template for entry in entries if (template := template_of(entry)) is not None])
 
 
 class PublisherSet:
@@ -102,6 +106,7 @@ class PublisherSet:
             DeliveryError: an address cannot be bound, or a spool cannot be opened.
         """
         self._sinks: list[SpooledSink] = []
+        self._stores: list[SpooledSink] = []
         self._publishers: list[BoundSocket] = []
         self._brokers: list[NamesMqtt] = []
         if len(set(urls)) < len(urls):
@@ -121,6 +126,8 @@ class PublisherSet:
                 else:
                     sink, target = _spooled_sink(url, folder, presence, console, allow_insecure, hold)
                     self._sinks.append(sink)
+                    if isinstance(target, NamesStore):
+                        self._stores.append(sink)
                     if isinstance(target, NamesMqtt):
                         self._brokers.append(target)
                     opened.callback(self._sinks[-1].close, 0.0)
@@ -154,6 +161,16 @@ class PublisherSet:
         for publisher in self._publishers:
             for entry in entries:
                 publisher.socket.send_multipart([entry.camera.encode(), entry.header])
+
+    def put_templates(self, entries: Sequence[EncodedShot]) -> None:
+        """Accept templates of visits, for stores alone; see :meth:`publish`."""
+        for sink in self._stores:
+            sink.put(entries)
+
+    @property
+    def has_store(self) -> bool:
+        """Whether there is a store."""
+        return bool(self._stores)
 
     def people(self, known: Collection[str]) -> None:
         """Set who is enrolled; thread-safe."""

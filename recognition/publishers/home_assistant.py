@@ -37,7 +37,10 @@ from facegate.sinks.wire import EncodedShot
 
 ON, OFF = b"ON", b"OFF"
 STATUS = "names/status"
-ATTRIBUTES = ("name", "similarity", "margin", "fpir", "shots", "visit", "seen_at")
+ATTRIBUTES = (
+    *("name", "similarity", "margin", "fpir", "shots", "visit", "seen_at"),
+    *("unknown_id", "seen_before", "first_seen"),
+)
 
 
 class Presence:
@@ -50,12 +53,16 @@ class Presence:
         """Apply an event; one without a name removes the visit's name."""
         if event.event == "ended":
             self._open.pop(event.visit, None)
-        else:
+        elif event.event != "changed" or event.visit in self._open:  # a correction may come after the end
             self._open[event.visit] = event.camera, event.name
 
     def camera(self, camera: str) -> bool:
         """Whether a visit is open at a camera."""
         return any(where == camera for where, _ in self._open.values())
+
+    def visit(self, visit: str) -> bool:
+        """Whether a visit is open."""
+        return visit in self._open
 
     def person(self, name: str) -> bool:
         """Whether a visit of a person is open at any camera."""
@@ -146,10 +153,12 @@ class NamesMqtt(Connection):
         device = config_topic(f"{camera_id(self.prefix, camera)}_names")
         yield from self.announce(device, encoded(camera_announcement(self.prefix, camera, console=self._console)))
         person = self.topic(camera, "person")
-        if event.event in ("named", "changed"):
+        kept, before = self.kept().get(person), None if event.before is None else event.before.encode()
+        late = event.event == "changed" and not self._presence.visit(event.visit) and kept != before
+        if event.event in ("named", "changed") and not late:
             if name is not None:
                 yield from self.keep(person, name.encode())
-            elif event.before is not None and self.kept().get(person) == event.before.encode():
+            elif before is not None and kept == before:
                 self.clear(person)
         yield from self.announce(self.topic(camera, "presence"), ON if self._presence.camera(camera) else OFF)
 

@@ -9,7 +9,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 RESULTS = ("named", "unknown", "duplicate", "invalid")
-EVENTS = ("seen", "named", "changed", "ended")
+EVENTS = ("seen", "returned", "named", "changed", "ended")
 LATENCIES_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 

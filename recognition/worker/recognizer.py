@@ -20,8 +20,12 @@ from facegate.recognition.matching.gallery import Gallery, Match
 from facegate.recognition.worker.metrics import WorkerMetrics
 from facegate.recognition.worker.name_changes import vanished
 from facegate.recognition.worker.open_visits import Kept, OpenVisits
+from facegate.recognition.worker.strangers import Strangers
+from facegate.recognition.worker.template_entries import template_entry
+from facegate.recognition.worker.visit_state import VisitState
 from facegate.recognition.worker.visits import VisitEvent, VisitKey, Visits, visit_key
 from facegate.sinks import wire
+from facegate.sinks.wire import EncodedShot
 
 MAX_REMEMBERED_SHOTS = 10_000
 """Number of shot ids remembered to detect duplicates."""
@@ -66,6 +70,8 @@ class Recognizer:
         unknowns: UnknownStore | None = None,
         on_events: Callable[[Sequence[VisitEvent]], None] | None = None,
         *,
+        strangers: DecisionRule | None = None,
+        on_templates: Callable[[Sequence[EncodedShot]], None] | None = None,
         visits: tuple[OpenVisits, Kept] | None = None,
         written: Collection[str] = (),
         renamed: Callable[[Mapping[str, str | None]], None] = lambda names: None,
@@ -79,6 +85,8 @@ class Recognizer:
             output: receives the lines.
             unknowns: stores the best face of visits without a name; its owner closes it.
             on_events: publishes visit events.
+            strangers: decides whether an unknown visitor is an earlier one; by default they get no numbers.
+            on_templates: stores the templates of visits that have new shots.
             visits: file of open visits, and the state that an earlier process left there.
             written: ids of events that an earlier process has written to ``output``.
             renamed: called with names no longer in the gallery, and their new names or ``None``.
@@ -89,7 +97,11 @@ class Recognizer:
         self._embedder = embedder
         self._rule = rule
         self._recognizer = recognizer_id(embedder)
-        self._visits = Visits(lambda: self._gallery, rule)
+        self._strangers = (
+            None if unknowns is None or strangers is None else Strangers(unknowns, embedder, strangers)
+        )
+        identify = self._strangers.identify if self._strangers is not None else lambda state: None
+        self._visits = Visits(lambda: self._gallery, rule, identify)
         self._renamed = renamed
         self._scrub = False
         """Whether the visits file may still hold removed names."""
@@ -98,6 +110,9 @@ class Recognizer:
         self._output = output
         self._unknowns = unknowns
         self._publish_events = on_events
+        self._store_templates = on_templates
+        self._templates: dict[VisitKey, int] = {}
+        """Number of shots in the last template of each open visit."""
         self._best: dict[VisitKey, _BestFace] = {}
         self._seen: OrderedDict[str, wire.Ack] = OrderedDict()
         self.results = 0
@@ -162,6 +177,8 @@ class Recognizer:
     def expire_visits(self) -> None:
         """End visits that are over, and apply changes of the gallery; call about every second."""
         self._follow_gallery()
+        if self._strangers is not None:
+            self._strangers.refresh()
         self._save_and_publish(self._visits.expire(monotonic()))
         if self._scrub:
             self._scrub = False
@@ -213,6 +230,7 @@ class Recognizer:
 
     def _keep_unknown(self, event: VisitEvent) -> None:
         face = self._best.pop(event.key, None)
+        mean = None if self._strangers is None else self._strangers.end(event.visit)
         if self._unknowns is None or face is None or event.name is not None:
             return
         if not self._visits.face_is_wanted(event.key):
@@ -220,9 +238,13 @@ class Recognizer:
         header = face.header
         seen = time() if header.received_at is None else header.received_at
         version = self._embedder.version
+        vector, quality = face.embedding if mean is None else mean, header.quality.value
         try:
+            number, appearance = event.unknown_id, None
+            if self._strangers is not None and number is not None:
+                appearance = self._strangers.keep(number, vector, quality)
             self._unknowns.keep(
-                event.visit, header.camera, seen, header.quality.value, face.crop, version, face.embedding
+                event.visit, header.camera, seen, quality, face.crop, version, vector, number, appearance
             )
         except GalleryError as error:
             log.error("cannot store unknown face", visit=event.visit, reason=str(error))
@@ -230,7 +252,8 @@ class Recognizer:
     def _save_and_publish(self, lines: Sequence[ShotResult | VisitEvent]) -> None:
         """Save changes, then publish them: after a crash in between, the next process publishes them."""
         events = [line for line in lines if isinstance(line, VisitEvent)]
-        self._keep(lambda file: file.save(self._visits.touched(), events))
+        changes = self._visits.touched()
+        self._keep(lambda file: file.save(changes, events))
         for event in events:
             self.metrics.visit_events.labels(event.event).inc()
             if event.event == "ended":
@@ -242,6 +265,20 @@ class Recognizer:
                 self.metrics.shots.labels("unknown" if line.name is None else "named").inc()
                 self.metrics.duration.observe(line.latency_ms / 1000)
         self._publish(lines)
+        self._put_templates(changes)
+
+    def _put_templates(self, changes: Sequence[tuple[VisitState, bool]]) -> None:
+        """Store the templates of visits with new shots; after their events, which make the visits known."""
+        if self._store_templates is None:
+            return
+        new = [state for state, _ in changes if state.sum and self._templates.get(state.key) != state.shots]
+        if new:
+            self._store_templates([template_entry(state, self._recognizer) for state in new])
+        for state, opened in changes:
+            if opened:
+                self._templates[state.key] = state.shots
+            else:
+                self._templates.pop(state.key, None)
 
     def _publish(self, lines: Sequence[ShotResult | VisitEvent], written: Collection[str] = ()) -> None:
         for line in lines:
@@ -259,7 +296,6 @@ class Recognizer:
     def _keep(self, change: Callable[[OpenVisits], None]) -> None:
         """Update the visits file; a full disk only affects what the next process can resume."""
         if self._file is None:
-            self._visits.touched()
             return
         try:
             change(self._file)

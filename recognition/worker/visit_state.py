@@ -8,11 +8,11 @@ import msgspec
 import numpy as np
 
 from facegate.pipeline.records import Floats
-from facegate.recognition.matching.gallery import Match
+from facegate.recognition.matching.gallery import Gallery, Match
 
 VisitKey = tuple[str, str, int]
 """Run, camera, track."""
-Kind = Literal["seen", "named", "changed", "ended"]
+Kind = Literal["seen", "returned", "named", "changed", "ended"]
 
 
 class VisitEvent(msgspec.Struct, frozen=True):
@@ -34,8 +34,18 @@ class VisitEvent(msgspec.Struct, frozen=True):
     """Media times of the first and last shot, s."""
     seen_at: float | None = None
     """Unix time (UTC) of arrival of the first shot's frame, by the gate's clock."""
+    unknown_id: int | None = None
+    """Number of an unknown visitor, the same in all visits."""
+    seen_before: int | None = None
+    """Number of earlier visits of an unknown visitor; ``None`` for a name, or before a face was good enough."""
+    first_seen: float | None = None
+    """Unix time (UTC) of the first visit of an unknown visitor."""
+    lists: tuple[str, ...] = ()
+    """Watch lists of the named person."""
     before: str | None = None
     """For ``changed``: the previous name, if that person is still enrolled."""
+    corrected: bool = False
+    """Whether somebody has corrected the name; ``changed`` may then follow ``ended``."""
     id: str = ""
     """Unique id of the event, the same in duplicate deliveries."""
 
@@ -44,6 +54,16 @@ class VisitEvent(msgspec.Struct, frozen=True):
         """Key of its visit."""
         run_id = self.visit.split("/", 1)[0]
         return (run_id, self.camera, self.track_id)
+
+
+class Stranger(msgspec.Struct, frozen=True):
+    """An unknown visitor, as seen in a visit."""
+
+    id: int
+    seen_before: int
+    """Number of earlier visits."""
+    first_seen: float
+    """Unix time (UTC) of the first visit."""
 
 
 class VisitState(msgspec.Struct, eq=False):
@@ -72,6 +92,10 @@ class VisitState(msgspec.Struct, eq=False):
     """Number of name changes caused by changes of the gallery."""
     over: bool = False
     """The gate has reported the end of the track."""
+    stranger: Stranger | None = None
+    """The unknown visitor, once a face was good enough."""
+    own: Match | None = None
+    """The worker's decision, where a person has corrected it; ``best`` is then the correction."""
     removed: bool = False
     """Its name was removed from the gallery: its face is not stored as an unknown one."""
 
@@ -84,6 +108,27 @@ class VisitState(msgspec.Struct, eq=False):
     def visit(self) -> str:
         """Id of the visit."""
         return f"{self.run_id}/{self.camera}/{self.track_id}"
+
+
+class OpenVisit(msgspec.Struct, eq=False):
+    """A visit whose track may get more shots."""
+
+    state: VisitState
+    due: float
+    """Monotonic time at which it ends unless a message extends it."""
+    gallery: Gallery | None
+    """Gallery it was last matched with."""
+    ending: bool = False
+    """The gate no longer lists its track."""
+
+
+class GateRun(msgspec.Struct, eq=False):
+    """State of a gate's run."""
+
+    last_report: float | None = None
+    """Monotonic time of its last report of live tracks."""
+    live: dict[str, frozenset[int]] = {}
+    over: bool = False
 
 
 def pack(vector: Floats) -> bytes:
@@ -101,6 +146,7 @@ def event_of(event: Kind, state: VisitState, cause: str, before: str | None = No
     """Create an event; ``cause`` makes its id unique within the visit and kind."""
     best = state.best
     named = best.name is not None and event != "seen"
+    stranger = state.stranger if best.name is None else None
     return VisitEvent(
         event=event,
         visit=state.visit,
@@ -114,6 +160,11 @@ def event_of(event: Kind, state: VisitState, cause: str, before: str | None = No
         first_pts_s=round(state.first_pts_s, 3),
         last_pts_s=round(state.last_pts_s, 3),
         seen_at=state.seen_at,
+        unknown_id=None if stranger is None else stranger.id,
+        seen_before=None if stranger is None else stranger.seen_before,
+        first_seen=None if stranger is None else stranger.first_seen,
+        lists=best.lists if named else (),
         before=before,
+        corrected=state.own is not None,
         id=f"{state.visit}/{event}/{cause}",
     )

@@ -20,7 +20,18 @@ from facegate.pipeline.records import Floats
 from facegate.recognition.embedders import unit
 from facegate.recognition.matching.decision_rule import DecisionRule
 from facegate.recognition.matching.gallery import Gallery, Match, quality_weight
-from facegate.recognition.worker.visit_state import Kind, VisitEvent, VisitKey, VisitState, event_of, pack, unpack
+from facegate.recognition.worker.visit_state import (
+    GateRun,
+    Kind,
+    OpenVisit,
+    Stranger,
+    VisitEvent,
+    VisitKey,
+    VisitState,
+    event_of,
+    pack,
+    unpack,
+)
 from facegate.sinks.wire import LiveTracksMessage, ShotHeader, TrackEnded
 
 __all__ = ["VisitEvent", "VisitKey", "Visits", "visit_key"]
@@ -53,35 +64,28 @@ def visit_key(header: ShotHeader | TrackEnded) -> VisitKey:
     return (header.run_id, header.camera, header.track_id)
 
 
-class _Open(msgspec.Struct, eq=False):
-    state: VisitState
-    due: float
-    """Monotonic time at which it ends unless a message extends it."""
-    gallery: Gallery | None
-    """Gallery it was last matched with."""
-    ending: bool = False
-    """The gate no longer lists its track."""
-
-
-class _Run(msgspec.Struct, eq=False):
-    """State of a gate's run."""
-
-    last_report: float | None = None
-    """Monotonic time of its last report of live tracks."""
-    live: dict[str, frozenset[int]] = {}
-    over: bool = False
-
-
 class Visits:
     """All visits of a worker."""
 
-    def __init__(self, gallery: Callable[[], Gallery], rule: DecisionRule) -> None:
-        """Create with a function that returns the current gallery, and the decision rule."""
+    def __init__(
+        self,
+        gallery: Callable[[], Gallery],
+        rule: DecisionRule,
+        identify: Callable[[VisitState], Stranger | None] = lambda state: None,
+    ) -> None:
+        """Create.
+
+        Args:
+            gallery: returns the current gallery.
+            rule: the decision rule.
+            identify: returns the unknown visitor of a visit with a new shot.
+        """
+        self._identify = identify
         self._gallery = gallery
         self._rule = rule
-        self._open: OrderedDict[VisitKey, _Open] = OrderedDict()
+        self._open: OrderedDict[VisitKey, OpenVisit] = OrderedDict()
         self._ended: OrderedDict[VisitKey, VisitState] = OrderedDict()
-        self._runs: OrderedDict[str, _Run] = OrderedDict()
+        self._runs: OrderedDict[str, GateRun] = OrderedDict()
         self._matched: Gallery | None = gallery()
         """Gallery that all visits have been matched with."""
         self._touched: dict[VisitKey, None] = {}
@@ -110,15 +114,16 @@ class Visits:
             pack(embedding * quality_weight(np.array(header.quality.value))), pack(embedding),
             header.quality.value, 1, [header.shot_id],
         )  # fmt: skip
-        self._open[key] = _Open(state, now + self._timeout_s(key[0]), self._gallery())
+        self._open[key] = OpenVisit(state, now + self._timeout_s(key[0]), self._gallery())
         self._touched[key] = None
+        state.stranger = self._identify(state)
         events = [event_of("seen", state, str(state.opening))]
         if alone.name is not None:
             events.append(event_of("named", state, header.shot_id))
         return events + self._evict()
 
     def _add(
-        self, visit: _Open, header: ShotHeader, embedding: Floats, alone: Match, now: float
+        self, visit: OpenVisit, header: ShotHeader, embedding: Floats, alone: Match, now: float
     ) -> list[VisitEvent]:
         state = visit.state
         if header.shot_id in state.recent:
@@ -135,6 +140,9 @@ class Visits:
             visit.due = now + self._timeout_s(state.run_id)
         else:
             visit.due = max(visit.due, now + LATE_SHOT_GRACE_S)
+        if state.own is not None:
+            self._touched[state.key] = None
+            return events
         # The single match counts too: the mean of good and bad shots may be worse than the good one.
         together = self._gallery().match(unit(total), self._rule)
         before = state.best
@@ -142,6 +150,9 @@ class Visits:
         if state.best is alone or not state.single:
             state.single = pack(embedding)
         self._touched[state.key] = None
+        earlier, state.stranger = state.stranger, self._identify(state)
+        if state.stranger is not None and state.stranger.seen_before and state.stranger != earlier:
+            events.append(event_of("returned", state, header.shot_id))
         if state.best.name == before.name:
             return events
         kind: Kind = "named" if before.name is None else "changed"
@@ -161,7 +172,7 @@ class Visits:
         state.shots += 1
         state.last_pts_s = max(state.last_pts_s, header.pts_s)
         self._touched[state.key] = None
-        if state.best.name is not None or alone.name is None or state.removed:
+        if state.best.name is not None or alone.name is None or state.removed or state.own is not None:
             return []
         # The visit is over, but its name is still worth publishing.
         state.best, state.opening = alone, state.opening + 1
@@ -233,16 +244,40 @@ class Visits:
         gallery = self._gallery()
         if gallery is self._matched:
             return []
+        events = self._correct(gallery)
         names = frozenset(gallery.names)
         for key, state in self._ended.items():
-            if state.best.name is not None and state.best.name not in names:
+            if state.own is None and state.best.name is not None and state.best.name not in names:
                 state.best = msgspec.structs.replace(state.best, name=None)
                 state.removed = True
                 self._touched[key] = None
         stale = [visit for visit in self._open.values() if visit.gallery is not gallery]
         if len(stale) <= MAX_REMATCHED:
             self._matched = gallery
-        return [event for visit in stale[:MAX_REMATCHED] for event in self._rematch(visit)]
+        return events + [event for visit in stale[:MAX_REMATCHED] for event in self._rematch(visit)]
+
+    def _correct(self, gallery: Gallery) -> list[VisitEvent]:
+        """Apply corrections that are new, and take those back that were undone; return the events."""
+        events = []
+        for state in [*(visit.state for visit in self._open.values()), *self._ended.values()]:
+            before = state.best.name
+            if state.visit in gallery.corrections:
+                name = gallery.corrections[state.visit]
+                if state.own is not None and name == before:
+                    continue
+                state.own = state.own or state.best
+                state.best = msgspec.structs.replace(state.best, name=name)
+            elif state.own is not None:
+                stays = state.own.name in gallery.names
+                state.best, state.own = state.own if stays else msgspec.structs.replace(state.own, name=None), None
+            else:
+                continue
+            state.corrections += 1
+            self._touched[state.key] = None
+            if state.best.name != before:
+                known = before if before in gallery.names else None
+                events.append(event_of("changed", state, f"correction-{state.corrections}", known))
+        return events
 
     def finish(self, now: float = 0.0) -> list[VisitEvent]:
         """End all visits; those with live tracks resume if the worker is restarted in time."""
@@ -250,7 +285,7 @@ class Visits:
 
     def resume(self, opened: Iterable[VisitState], ended: Iterable[VisitState], now: float) -> None:
         """Resume the state of an earlier process; names are matched again before anything is published."""
-        self._open.update((state.key, _Open(state, now + RESUME_S, None)) for state in opened)
+        self._open.update((state.key, OpenVisit(state, now + RESUME_S, None)) for state in opened)
         self._ended.update((state.key, state) for state in ended)
         self._lingering.update((key, now) for key, state in self._ended.items() if not state.over)
         self._matched = None
@@ -282,8 +317,8 @@ class Visits:
         self._touched = {}
         return found
 
-    def _run(self, run_id: str) -> _Run:
-        run = self._runs.setdefault(run_id, _Run())
+    def _run(self, run_id: str) -> GateRun:
+        run = self._runs.setdefault(run_id, GateRun())
         self._runs.move_to_end(run_id)
         if len(self._runs) > MAX_RUNS:
             self._runs.popitem(last=False)
@@ -302,12 +337,14 @@ class Visits:
             return VISIT_TIMEOUT_S
         return SPOOLED_SHOT_TIMEOUT_S if run.over else SILENT_S
 
-    def _rematch(self, visit: _Open) -> list[VisitEvent]:
+    def _rematch(self, visit: OpenVisit) -> list[VisitEvent]:
         """Match a visit again if the gallery has changed."""
         gallery, state, before = self._gallery(), visit.state, visit.state.best
         if visit.gallery is gallery:
             return []
         visit.gallery = gallery
+        if state.own is not None:
+            return []
         vectors = [unit(unpack(state.sum)), unpack(state.single)]
         length = gallery.templates.shape[1]
         if gallery.names and any(len(vector) != length for vector in vectors):  # of another model
@@ -331,7 +368,7 @@ class Visits:
         del self._ended[state.key]
         self._lingering.pop(state.key, None)
         state.opening += 1
-        visit = _Open(state, now + self._timeout_s(state.run_id), None)
+        visit = OpenVisit(state, now + self._timeout_s(state.run_id), None)
         self._open[state.key] = visit
         self._rematch(visit)
         self._touched[state.key] = None

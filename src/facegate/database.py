@@ -141,7 +141,7 @@ class Database:
             with self._transaction():
                 # Another process may have migrated the file meanwhile.
                 for step in self.steps[self._pragma("user_version") :]:
-                    for statement in step.split(";"):
+                    for statement in _statements(step):
                         self._db.execute(statement)
                 self._db.execute(f"PRAGMA application_id={self.application}")
                 self._db.execute(f"PRAGMA user_version={newest}")
@@ -182,3 +182,13 @@ class Database:
             yield
         except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
             raise self.failure(f"cannot use {self.what} {self._path}: {os_reason(error)}") from error
+
+
+def _statements(step: str) -> Iterator[str]:
+    """Split a migration at its semicolons, except those within a trigger."""
+    statement = ""
+    for part in step.split(";"):
+        statement += part + ";"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

@@ -16,6 +16,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "large": ("faiss",),
     "mqtt": ("paho.mqtt",),
     "nats": ("nats",),
+    "notify": ("apprise", "pywebpush"),
     "openvino": ("openvino",),
     "torch": ("torch", "timm", "onnx", "huggingface_hub"),
 }

@@ -27,6 +27,7 @@ from facegate.pipeline.config import (
     PeopleConfig,
     ScorerConfig,
     SpoolConfig,
+    StoreConfig,
     TrackerConfig,
 )
 from facegate.pipeline.observability import report
@@ -51,6 +52,7 @@ SECTIONS: tuple[tuple[str, type], ...] = (
     ("delivery", DeliveryConfig),
     ("delivery.spool", SpoolConfig),
     ("delivery.outputs[]", OutputConfig),
+    ("store", StoreConfig),
 )
 WORDS = {
     "bool": "boolean",

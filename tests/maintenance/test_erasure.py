@@ -130,8 +130,8 @@ def test_the_spelling_does_not_matter_for_a_new_name(verb: str, gallery: Path, d
 
 def test_the_page_removes_from_the_backups_beside_the_gallery_as_well(gallery: Path, data: Path) -> None:
     people = EnrollmentService(gallery, "builtin")
-    others = [None] * 4
-    console = ConsoleState(ConsoleFolder(data), *others, people, *others, secure=False)  # type: ignore[arg-type]
+    services = dict.fromkeys(ConsoleState.__struct_fields__) | {"folder": ConsoleFolder(data), "people": people}
+    console = ConsoleState(**services)  # type: ignore[arg-type]
     told = remove_by_page(console, OLD.lower())
     assert [each.found for each in told if each.what == "copies in automatic backups"] == [1, 1]
     assert_gone(gallery, data, OLD)

@@ -13,7 +13,10 @@ from threading import Event, Thread
 import numpy as np
 import pytest
 
+from facegate.console.alarms.journal import AlarmJournal
+from facegate.console.notifications.outbox import Outbox
 from facegate.console.security.accounts import Accounts
+from facegate.console.security.audit import AuditLog
 from facegate.console.server import make_folder
 from facegate.database import connect
 from facegate.errors import StoreError
@@ -30,7 +33,10 @@ from facegate.maintenance.backups import (
 from facegate.maintenance.doctor import diagnose
 from facegate.maintenance.files import (
     ACCOUNTS,
+    ALARMS,
+    AUDIT,
     GALLERY,
+    NOTIFICATIONS,
     SPOOL,
     STORE,
     Locations,
@@ -103,7 +109,8 @@ def scramble(path: Path) -> None:
 
 
 def test_kinds_are_what_the_files_say() -> None:
-    assert (ACCOUNTS.application, ACCOUNTS.version) == (Accounts.application, len(Accounts.steps))
+    for kind, file in ((ACCOUNTS, Accounts), (ALARMS, AlarmJournal), (AUDIT, AuditLog), (NOTIFICATIONS, Outbox)):
+        assert (kind.application, kind.version) == (file.application, len(file.steps))
 
 
 def test_a_backup_is_whole_while_the_gallery_and_store_change(folder: Path, tmp_path: Path) -> None:

@@ -67,6 +67,23 @@ def test_a_wrong_configuration_is_refused_with_place_and_remedy(data: object, wo
         assert word in message
 
 
+def test_a_camera_keeps_what_it_says_itself_and_no_video_of_what_a_mask_hides() -> None:
+    cameras = [
+        {"name": "door", "source": "rtsp://10.0.0.5/a"},
+        {"name": "yard", "source": "rtsp://10.0.0.6/a", "store": {"scene_px": None, "unknown_days": 1}},
+    ]
+    config = build_config({"cameras": cameras, "store": {"clip_s": 3, "days": 9}}, "site.yaml")
+    assert (config.store_for("door").scene_px, config.store_for("door").clip_s) == (960, 3)
+    yard = config.store_for("yard")
+    assert (yard.scene_px, yard.unknown_days, yard.days) == (None, 1, 9)
+    masked = {"name": "hall", "source": "rtsp://10.0.0.7/a", "mask": [[[0, 0], [1, 0], [1, 1]]]}
+    with pytest.raises(ConfigError, match="a clip would show what 'mask' hides"):
+        build_config({"cameras": [*cameras, masked], "store": {"clip_s": 3}}, "site.yaml")
+    build_config({"cameras": [*cameras, masked | {"store": {"clip_s": 0}}], "store": {"clip_s": 3}}, "site.yaml")
+    with pytest.raises(ConfigError, match=r"cameras\[0\].store"):
+        build_config({"cameras": [{"name": "a", "source": "rtsp://x", "store": {"scene": 1}}]}, "site.yaml")
+
+
 def test_passwords_come_from_the_environment_and_a_missing_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     data = {"cameras": [{"name": "a", "source": "rtsp://u:${DOOR_PASSWORD}@10.0.0.5/s"}]}
     monkeypatch.delenv("DOOR_PASSWORD", raising=False)

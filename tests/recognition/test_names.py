@@ -21,7 +21,7 @@ from facegate.recognition.enrollment import schema
 from facegate.recognition.enrollment.enroller import Enroller, find_people, find_pictures
 from facegate.recognition.enrollment.face_extraction import FaceExtractor
 from facegate.recognition.enrollment.gallery_store import GalleryStore
-from facegate.recognition.enrollment.names import MAX_NAME, is_person_name, name_key, person_name
+from facegate.recognition.enrollment.names import MAX_NAME, closest_name, is_person_name, name_key, person_name
 from facegate.recognition.enrollment.records import FaceSample
 from facegate.scoring.engine import load_scorer
 
@@ -152,3 +152,19 @@ def test_folders_that_spell_one_name_are_one_person_and_a_folder_may_change_its_
 def enrolling_file(path: Path, detector: Detector) -> Iterator[Enroller]:
     with GalleryStore(path, create=True) as people:
         yield Enroller(people, lambda: FaceExtractor(detector, load_scorer()), MeanColor(), LIMIT)
+
+
+NAMES = ("Jos\u00e9 M\u00fcller", "Ada Lovelace", "Adam", "Grace Hopper", "\u5c0f\u6797 \u82b1\u5b50")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("ADA LOVELACE", "Ada Lovelace"), ("jose", "Jos\u00e9 M\u00fcller"),
+        ("jose mueller", "Jos\u00e9 M\u00fcller"),
+        ("ada", "Ada Lovelace"), ("adda lovlace", "Ada Lovelace"), ("hoper", "Grace Hopper"),
+        ("\u5c0f\u6797", "\u5c0f\u6797 \u82b1\u5b50"), ("Xavier", None), ("", None), ("...", None),
+    ],
+)  # fmt: skip
+def test_a_name_is_found_however_it_is_spelled(typed: str, meant: str | None) -> None:
+    assert closest_name(typed, NAMES) == meant

@@ -84,6 +84,27 @@ def test_a_web_address_that_is_away_gets_everything_later_in_order_and_once(tmp_
     assert len({line["key"] for line in heard}) == 5
 
 
+def test_a_correction_of_an_ended_visit_changes_the_last_person_but_nobody_is_there_again(tmp_path: Path) -> None:
+    broker = Broker(tmp_path)
+    corrected = msgspec.structs.replace(event("changed", 1, "Ben"), before="Ada", corrected=True, id="c1")
+    older = msgspec.structs.replace(event("changed", 2, "Eve"), before=None, corrected=True, id="c2")
+    try:
+        with listening(broker, "site/#") as heard:
+            places = PublisherSet([broker.url], tmp_path, presence=["Ben"])
+            places.publish([*VISITS, corrected, older])
+            places.close()
+            found: dict[str, list[bytes]] = {}
+            while found.get("site/names/status", [b""])[-1] != b"offline":
+                message = heard.get(timeout=PATIENCE_S)
+                found.setdefault(message.topic, []).append(message.payload)
+    finally:
+        broker.end()
+    assert found["site/door/person"] == [b"Ada", b"Ben"]
+    assert found["site/door/presence"] == [b"ON", b"OFF"]
+    assert found["site/names/people/Ben/presence"] == [b"OFF"]
+    assert [json.loads(line)["corrected"] for line in found["site/door/visit"]][-2:] == [True, True]
+
+
 def test_home_assistant_learns_who_is_there_and_unknown_is_nobody_who_is_known(tmp_path: Path) -> None:
     broker = Broker(tmp_path)
     try:

@@ -70,7 +70,7 @@ def test_unknowns_are_put_together_named_and_forgotten(tmp_path: Path) -> None:
         clusters = unknowns.clusters(EMBEDDER, 0.8)
         assert [len(cluster.visits) for cluster in clusters] == [3, 1], "who came too long ago is forgotten"
         assert clusters[0].cameras == ["c0", "c1"] and clusters[0].days == 3
-        unknowns.keep("run/x/1", "x", now, 10, face(1, 1, 1), "first-pixels", np.ones(3, np.float32))
+        unknowns.keep("run/x/1", "x", now, 9, face(1, 1, 1), "first-pixels", np.ones(3, np.float32))
         assert len(unknowns.clusters(EMBEDDER, 0.8)) == 2, "nobody can tell whose so poor a face is"
         wrong = clusters[0].visits[1].row
         assert not people.changed(), "nobody follows the unknown"
@@ -172,3 +172,13 @@ def test_a_face_that_is_not_this_persons_gets_no_name(tmp_path: Path, clip: obje
     assert gallery.match(model.embed([blurred])[0], FixedThresholdRule(-0.99)).name is None
     refused = facegate("gallery", "reject", path, "bob", pictures[1])
     assert refused.returncode == 1 and "no person 'bob'" in refused.stderr
+
+
+def test_unknown_faces_go_when_their_camera_no_longer_keeps_them(tmp_path: Path) -> None:
+    path = tmp_path / "people.db"
+    GalleryStore(path, create=True).close()
+    with UnknownStore(path) as unknowns:
+        for number, (camera, seen) in enumerate((("door", 100.0), ("door", 200.0), ("yard", 100.0))):
+            keep(unknowns, number, face(1.0, 0.0, 0.0, mark=number), seen, camera)
+        assert unknowns.forget_before({"door": 150.0, "hall": 900.0}) == 1
+        assert len(unknowns.vectors(EMBEDDER)[0]) == 2

@@ -21,13 +21,16 @@ import yaml
 
 from facegate.errors import ConfigError, DeliveryError
 from facegate.pipeline.config import build_config
+from facegate.pipeline.images import decode_image
 from facegate.pipeline.runtime.outputs import make_sink
+from facegate.sinks import wire
 from facegate.sinks.files import INDEX, CropFolder, JsonLines
 from facegate.sinks.spool import Spool
 from facegate.sinks.spooled_sink import FanOut, SpooledSink, Target
 from facegate.sinks.webhook import SIGNATURE, Webhook
 from facegate.sinks.wire import EncodedShot
 from facegate.sinks.zeromq import ZmqSink
+from facegate.store.reader import StoreReader, VisitFilter
 
 from ..helpers import PATIENCE_S, facegate, free_port, json_lines, wait_until
 from .test_wire import entries, make_shot
@@ -231,6 +234,32 @@ def test_a_run_delivers_to_its_other_places(short_clip: Path, tiny_model: Path, 
         assert whole is not None and list(whole.shape[1::-1]) == line["context_size"] and whole.shape[1] == 160
         values = np.frombuffer(base64.b64decode(line["embedding"]["values"]), "<f4")
         assert np.linalg.norm(values) == pytest.approx(1, abs=1e-4)
+
+
+def test_the_store_alone_gets_whole_pictures_unless_the_others_are_to_have_them(
+    short_clip: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    site = {
+        "cameras": [{"name": "door", "source": str(short_clip), "max_fps": 5}],
+        "scorer": {"weights": str(tiny_model)},
+        "gate": {"min_quality": 0},
+        "store": {"scene_px": 160},
+        "delivery": {
+            "bind": None,
+            "linger_s": 20,
+            "outputs": [{"kind": "folder", "path": str(tmp_path / "crops"), "spool": str(tmp_path / "c.db")}],
+        },
+    }
+    (tmp_path / "site.yaml").write_text(yaml.safe_dump(site))
+    assert facegate("run", tmp_path / "site.yaml", "--data", tmp_path / "data").returncode == 0
+    assert not list((tmp_path / "crops").glob("*.context.jpg")) and list((tmp_path / "crops").glob("*.jpg"))
+    with StoreReader(tmp_path / "data" / "store.db") as store:
+        visits = store.visits(VisitFilter()).items
+        scenes = [store.scene(visit.best or "") for visit in visits]
+        header = wire.decode_header(store.shots(VisitFilter()).items[0].header)
+    assert scenes and header.context_size is not None and header.context_size[0] == 160
+    for scene in scenes:
+        assert scene is not None and decode_image(scene, "the scene").shape[1] == 160
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from facegate.cli.app import app
 from facegate.cli.exit_codes import ExitCode
 from facegate.pipeline.config import DEFAULT_BIND, DeliveryConfig, DetectorConfig, GateConfig
 from facegate.recognition.matching.decision_rule import DEFAULT_FPIR
+from facegate.recognition.search.face_search import SEARCH_FPIR
 
 from ..test_structure import modules
 from .test_language import WORDS
@@ -109,7 +110,7 @@ def test_a_default_in_help_is_that_of_the_code(name: str) -> None:
         elif isinstance(param.show_default, str):
             assert f"{param.show_default}" in DESCRIPTIONS, f"{param.name}: {param.show_default}"
         if param.name == "fpir":
-            assert param.default == DEFAULT_FPIR
+            assert param.default == (SEARCH_FPIR if name == "search" else DEFAULT_FPIR)
 
 
 def test_exit_codes_come_from_one_table() -> None:

@@ -1,7 +1,7 @@
 // @ts-check
 // Shared by all pages: elements, API requests, events, notifications.
 
-/** @import { Problem, HealthOut } from "../api.d.ts" */
+/** @import { AlarmsOut, Problem, HealthOut } from "../api.d.ts" */
 /** @typedef {Node | string | number | boolean | null | undefined} Child */
 /** @typedef {SubmitEvent & { target: HTMLFormElement }} FormEvent */
 /**
@@ -20,6 +20,8 @@ export const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(
 export const main = byId("main");
 export const content = byId("content");
 export const mayChange = main.dataset.role === "administrator";
+/** Whether the user may see some cameras only. */
+const isRestricted = "restricted" in main.dataset;
 
 /**
  * Create an element: h("p", { class: "note", onclick: f }, "text", child, ...). Text is text, never HTML.
@@ -37,7 +39,6 @@ export function h(tag, attributes = {}, ...children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (name === "value") element.value = value;
     else element.setAttribute(name, value === true ? "" : value);
   }
   element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
@@ -47,6 +48,22 @@ const SVG = new Set(["line", "circle", "rect", "text", "path", "g", "title"]);
 
 /** @param {HTMLCanvasElement} canvas */
 export const penOf = (canvas) => /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+
+/**
+ * A table that becomes a list of cards on a phone; the heads of `numbers` stand above their right-aligned cells.
+ * @param {string[]} heads
+ * @param {HTMLElement[]} rows
+ * @param {string[]} numbers
+ */
+export function table(heads, rows, numbers = []) {
+  for (const row of rows) [...row.children].forEach((cell, i) => {
+    cell.setAttribute("data-head", heads[i]);
+    cell.classList.toggle("n", numbers.includes(heads[i]));
+  });
+  return h("div", { class: "scroll", tabindex: 0 }, h("table", { class: "stacked" },
+    h("thead", {}, h("tr", {}, heads.map((text) => h("th", { class: numbers.includes(text) ? "n" : null }, text)))),
+    h("tbody", {}, rows)));
+}
 
 /** @param {...(Child | Child[])} children */
 export function show(...children) {
@@ -72,7 +89,7 @@ class ConnectionLost extends Error {}
  * Why a request failed, for the line at the top of a page.
  * @param {unknown} error
  */
-export const reasonOf = (error) => (error instanceof ApiError ? `${error.message}: ${error.problem.remedy}` : "No connection");
+export const reasonOf = (error) => (error instanceof ApiError ? `${error.message}: ${error.problem.remedy}` : "No connection to the console");
 
 /**
  * URL of a path of the console, which a reverse proxy may show below a prefix.
@@ -80,6 +97,39 @@ export const reasonOf = (error) => (error instanceof ApiError ? `${error.message
  */
 export function at(path) {
   return new URL("../" + path, import.meta.url).href;
+}
+
+/**
+ * What a part of a page shows where its request failed: never the same as where there is nothing.
+ * @param {unknown} error
+ * @param {() => unknown} retry
+ */
+export const failed = (error, retry) => h("div", { class: "empty failed", role: "alert" },
+  h("p", { class: "bad" }, `This cannot be shown. ${reasonOf(error)}`), h("button", { class: "quiet", onclick: retry }, "Retry"));
+
+/**
+ * Fill a part of a page: "Loading …" at first, then what `render` makes of the reply, or the failure with a button.
+ * @template Reply
+ * @param {HTMLElement} part
+ * @param {() => Promise<Reply>} request
+ * @param {(reply: Reply) => Child | Child[]} render
+ * @returns {Promise<boolean>} whether the request succeeded
+ */
+export async function fill(part, request, render) {
+  if (!part.hasChildNodes() || part.querySelector(".failed")) part.replaceChildren(h("p", { class: "note" }, "Loading …"));
+  /** @type {Child[]} */
+  let found;
+  let isFilled = true;
+  try {
+    found = [render(await request())].flat();
+  } catch (error) {
+    if (!(error instanceof ApiError || error instanceof ConnectionLost)) throw error;
+    found = [failed(error, () => fill(part, request, render))];
+    isFilled = false;
+  }
+  part.replaceChildren(.../** @type {Node[]} */ (found.filter(Boolean)));
+  part.removeAttribute("aria-busy");
+  return isFilled;
 }
 
 /**
@@ -116,6 +166,11 @@ export function notify(text, isError = false) {
   setTimeout(() => toast.remove(), isError ? 9000 : 4000);
 }
 
+/** Remove the red notices of earlier tries. */
+function clearErrors() {
+  for (const old of document.querySelectorAll(".toast.wrong")) old.remove();
+}
+
 /** @param {ApiError} error */
 const notifyError = (error) => notify(`${error.message}: ${error.problem.remedy}`, true);
 
@@ -135,6 +190,7 @@ addEventListener("unhandledrejection", (event) => {
  * @returns {Promise<Result | undefined>}
  */
 export async function attempt(work, done) {
+  clearErrors();
   try {
     const result = await work();
     if (done) notify(done);
@@ -162,9 +218,9 @@ export function subscribe(kind, act, reload) {
     const opened = new EventSource(at("api/v1/events"));
     source = opened;
     let lost = false;
-    opened.onerror = () => { lost = true; alarm("No connection"); };
+    opened.onerror = () => { lost = true; alarm("events", "No connection to the console"); };
     opened.onopen = () => {
-      alarm("");
+      alarm("events", "");
       if (lost) reloads.forEach((each) => each());
       lost = false;
     };
@@ -175,9 +231,17 @@ export function subscribe(kind, act, reload) {
   if (reload) reloads.push(reload);
 }
 
-/** @param {string} text */
-export function alarm(text) {
-  byId("alarm").textContent = text;
+/** @type {Map<string, string>} */
+const lines = new Map();
+/**
+ * Say in the bar at the top what is wrong with a part of the page; an empty text takes it back.
+ * @param {string} part
+ * @param {string} text
+ */
+export function alarm(part, text) {
+  if (text) lines.set(part, text);
+  else lines.delete(part);
+  byId("alarm").textContent = [...new Set(lines.values())].join(" · ");
 }
 
 /** @param {number} seconds */
@@ -250,18 +314,30 @@ document.getElementById("log-out")?.addEventListener("click", async () => {
   location.assign(at("login"));
 });
 
-// Problems that are shown on every page.
-export async function watchHealth() {
+const RETRY_MS = 3000;
+/**
+ * Count the open alarms in the bar of every page, and say there what is restarting.
+ * @param {() => unknown} [changed] called when an alarm begins or ends
+ */
+export async function watchHealth(changed = () => {}) {
   const refresh = async () => {
-    /** @type {HealthOut | null} */
-    const health = await get("/health").catch(() => null);
-    if (!health) return;
-    const parts = [];
-    if (health.notices.length) parts.push("damaged file: see Health");
-    if (health.config_changed) parts.push("configuration edited by hand: see Health");
-    if (!health.worker.running) parts.push("recognition is restarting");
-    if (!health.gate.running && health.gate.starts && !health.gate_finished) parts.push("the gate is restarting");
-    alarm(parts.join(" · "));
+    try {
+      /** @type {[HealthOut | null, AlarmsOut]} */
+      const [health, { open }] = await Promise.all([isRestricted ? null : get("/health"), get("/alarms?limit=0")]);
+      const parts = [];
+      if (health && !health.worker.running) parts.push("recognition is restarting");
+      if (health && !health.gate.running && health.gate.starts && !health.gate_finished) parts.push("the gate is restarting");
+      alarm("health", parts.join(" · "));
+      const count = byId("alarms");
+      count.textContent = open.length === 1 ? "1 alarm" : `${open.length} alarms`;
+      count.title = open.map((each) => `${each.subject} ${each.problem}`.trim()).join("\n");
+      count.hidden = !open.length;
+    } catch (error) {
+      alarm("health", reasonOf(error));
+      setTimeout(refresh, RETRY_MS);
+    }
   };
+  await refresh();
   subscribe("health", refresh, refresh);
+  subscribe("alarms", () => { refresh(); changed(); }, changed);
 }

@@ -1,7 +1,7 @@
 // @ts-check
 // Cameras: add, change, pause, remove.
 
-import { api, ask, at, attempt, dialog, field, get, h, mayChange, penOf, show, subscribe, values, watchHealth } from "./app.js";
+import { api, ask, at, attempt, dialog, field, fill, get, h, mayChange, penOf, show, subscribe, table, values, watchHealth } from "./app.js";
 
 /** @import { CameraOut, CamerasOut } from "../api.d.ts" */
 /** @typedef {[x: number, y: number]} Point */
@@ -233,31 +233,33 @@ function changeDialog(camera) {
   });
 }
 
-const list = h("div", {});
-async function load() {
-  /** @type {CamerasOut} */
-  const found = await get("/cameras");
-  version = found.config;
-  list.replaceChildren(found.cameras.length ? h("section", { class: "card scroll" }, h("table", {},
-    h("thead", {}, h("tr", {}, ["camera", "state", "address", "fps", "faces", "sent", ""].map((text) => h("th", {}, text)))),
-    h("tbody", {}, found.cameras.map((camera) => h("tr", { "data-camera": camera.name },
-      h("td", {}, h("b", {}, camera.name)),
-      h("td", {}, h("span", { class: `state ${camera.state}` }, camera.state), camera.problem ? h("div", { class: "bad note" }, camera.problem) : null),
-      h("td", {}, camera.source),
-      h("td", { class: "n" }, camera.processed_fps.toFixed(1)),
-      h("td", { class: "n" }, camera.observed),
-      h("td", { class: "n" }, camera.outcomes.forwarded ?? 0),
-      h("td", {}, mayChange ? h("div", { class: "row" },
-        h("button", { class: "quiet", onclick: () => changeDialog(camera) }, `Change ${camera.name}`),
-        h("button", {
-          class: "quiet",
-          onclick: async () => {
-            await attempt(() => api("PATCH", path(camera.name), { enabled: camera.enabled ? false : null }));
-            await load();
-          },
-        }, camera.enabled ? "Pause" : "Resume")) : null))))))
-    : h("p", { class: "empty" }, "No cameras yet.", mayChange ? " Add one: its address is in its manual or on its web page." : ""));
+/** @param {CameraOut} camera */
+function row(camera) {
+  return h("tr", { "data-camera": camera.name },
+    h("td", {}, h("b", {}, camera.name)),
+    h("td", {}, h("span", { class: `state ${camera.state}` }, camera.state), camera.problem ? h("div", { class: "bad note" }, camera.problem) : null),
+    h("td", { class: "long" }, camera.source),
+    h("td", {}, camera.processed_fps.toFixed(1)),
+    h("td", {}, camera.observed),
+    h("td", {}, camera.outcomes.forwarded ?? 0),
+    h("td", {}, mayChange ? h("div", { class: "row" },
+      h("button", { class: "quiet", onclick: () => changeDialog(camera) }, `Change ${camera.name}`),
+      h("button", {
+        class: "quiet",
+        onclick: async () => {
+          await attempt(() => api("PATCH", path(camera.name), { enabled: camera.enabled ? false : null }));
+          await load();
+        },
+      }, camera.enabled ? "Pause" : "Resume")) : null));
 }
+
+const list = h("div", {});
+const load = () => fill(list, () => get("/cameras"), (/** @type {CamerasOut} */ found) => {
+  version = found.config;
+  return found.cameras.length
+    ? h("section", { class: "card" }, table(["camera", "state", "address", "fps", "faces", "sent", ""], found.cameras.map(row), ["fps", "faces", "sent"]))
+    : h("p", { class: "empty" }, "No cameras yet.", mayChange ? " Add one: its address is in its manual or on its web page." : "");
+});
 
 show(list, mayChange ? addForm() : null);
 await load();

@@ -1,12 +1,12 @@
 // @ts-check
 // Fleet: nodes with their load, camera assignments; drain a node, pause a camera.
 
-import { ApiError, api, ask, attempt, get, h, mayChange, show, watchHealth } from "./app.js";
+import { api, ask, attempt, content, fill, get, h, mayChange, table, watchHealth } from "./app.js";
 
 /** @import { FleetCameraOut, FleetNodeOut, FleetOut } from "../api.d.ts" */
 
 const EVERY_MS = 2000;
-const NUMBERS = new Set(["cameras", "capacity", "last seen", "for", "fps"]);
+const NUMBERS = ["cameras", "capacity", "last seen", "for", "fps"];
 
 /**
  * @param {string} path
@@ -24,10 +24,10 @@ function node([name, each], revision) {
   const drain = () => ask(`Drain ${name}?`, "Its cameras move to other nodes, and it gets no new ones.", "Drain",
     () => put(`/fleet/gates/${encodeURIComponent(name)}`, { drained: true }, `${name} is draining.`));
   return h("tr", {},
-    h("td", {}, name), h("td", {}, each.host), h("td", { class: "n" }, each.cameras),
-    h("td", { class: "n" }, `${each.capacity.toFixed(0)} fps`),
+    h("td", {}, name), h("td", {}, each.host), h("td", {}, each.cameras),
+    h("td", {}, `${each.capacity.toFixed(0)} fps`),
     h("td", {}, h("meter", { min: 0, max: 1, value: Math.min(1, each.load), "aria-label": `load of ${name}` }), ` ${(100 * each.load).toFixed(0)} %`),
-    h("td", { class: `n ${each.seen_s > 5 ? "bad" : ""}` }, `${each.seen_s.toFixed(1)} s ago`),
+    h("td", { class: each.seen_s > 5 ? "bad" : "" }, `${each.seen_s.toFixed(1)} s ago`),
     h("td", { class: "note" }, notes.filter(Boolean).join(", ")),
     h("td", {}, !mayChange ? (each.drained ? "drained" : "") : each.drained
       ? h("button", { class: "quiet", onclick: () => put(`/fleet/gates/${encodeURIComponent(name)}`, { drained: false }, `${name} accepts cameras.`) }, `Undrain ${name}`)
@@ -41,39 +41,29 @@ function camera([name, each]) {
   return h("tr", {},
     h("td", {}, name), h("td", {}, each.gate ?? "–"),
     h("td", { class: isOk ? "" : "warn" }, each.state),
-    h("td", { class: "n" }, each.since_s === null ? "" : `${each.since_s.toFixed(0)} s`),
-    h("td", { class: "n" }, each.processed_fps.toFixed(1)),
+    h("td", {}, each.since_s === null ? "" : `${each.since_s.toFixed(0)} s`),
+    h("td", {}, each.processed_fps.toFixed(1)),
     h("td", {}, mayChange ? h("button", { class: "quiet",
       onclick: () => put(`/fleet/cameras/${encodeURIComponent(name)}`, { paused: !paused }, paused ? `${name} resumed.` : `${name} paused.`) },
       paused ? `Resume ${name}` : `Pause ${name}`) : null));
 }
 
-/**
- * @param {string[]} heads
- * @param {Node[]} rows
- */
-function table(heads, rows) {
-  return h("div", { class: "scroll", tabindex: 0 }, h("table", {},
-    h("thead", {}, h("tr", {}, heads.map((text) => h("th", { class: NUMBERS.has(text) ? "n" : "" }, text)))), h("tbody", {}, rows)));
+/** @param {FleetOut} fleet */
+function page(fleet) {
+  const nodes = Object.entries(fleet.gates), cameras = Object.entries(fleet.cameras);
+  return [
+    h("section", { class: "card" }, h("h2", {}, `Nodes of ${fleet.fleet}: ${nodes.length}`),
+      nodes.length ? table(["node", "host", "cameras", "capacity", "load", "last seen", "", ""], nodes.map((each) => node(each, fleet.config)), NUMBERS)
+        : h("p", { class: "bad" }, "No node is running: no camera is processed.")),
+    h("section", { class: "card" }, h("h2", {}, `Cameras: ${cameras.length}, configuration ${fleet.config || "none yet"}`),
+      cameras.length ? table(["camera", "node", "state", "for", "fps", ""], cameras.map(camera), NUMBERS)
+        : h("p", {}, "Publish a configuration with 'facegate fleet apply CONFIG'.")),
+  ];
 }
 
 async function refresh() {
-  /** @type {FleetOut | null} */
-  const fleet = await get("/fleet").catch((error) => {
-    if (!(error instanceof ApiError)) throw error;
-    show(h("section", { class: "card" }, h("h2", { class: "bad" }, error.message), h("p", {}, error.problem.remedy)));
-    return null;
-  });
-  if (!fleet) return;
-  const nodes = Object.entries(fleet.gates), cameras = Object.entries(fleet.cameras);
   const focused = document.activeElement?.textContent;
-  show(
-    h("section", { class: "card" }, h("h2", {}, `Nodes of ${fleet.fleet}: ${nodes.length}`),
-      nodes.length ? table(["node", "host", "cameras", "capacity", "load", "last seen", "", ""], nodes.map((each) => node(each, fleet.config)))
-        : h("p", { class: "bad" }, "No node is running: no camera is processed.")),
-    h("section", { class: "card" }, h("h2", {}, `Cameras: ${cameras.length}, configuration ${fleet.config || "none yet"}`),
-      cameras.length ? table(["camera", "node", "state", "for", "fps", ""], cameras.map(camera))
-        : h("p", {}, "Publish a configuration with 'facegate fleet apply CONFIG'.")));
+  await fill(content, () => get("/fleet"), page);
   // Keep the focus on the same button after redrawing.
   [.../** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("main button"))].find((each) => each.textContent === focused)?.focus();
 }

@@ -1,7 +1,7 @@
 // @ts-check
 // Health: processes, outcomes, CPU time, delivery, storage, warnings.
 
-import { alarm, api, attempt, bytes, get, h, mayChange, reasonOf, show, subscribe, watchHealth, when, words } from "./app.js";
+import { api, attempt, bytes, content, fill, get, h, mayChange, subscribe, table, watchHealth, when, words } from "./app.js";
 
 /** @import { HealthOut, ProcessOut } from "../api.d.ts" */
 
@@ -34,20 +34,17 @@ function bars(parts, unit) {
 /** @param {any} report */
 function delivery(report) {
   const outputs = Object.entries({ recognition: report.delivery, ...report.delivery.outputs });
-  return h("div", { class: "scroll" }, h("table", {},
-    h("thead", {}, h("tr", {}, ["output", "accepted", "delivered", "pending", "redelivered", "dropped"].map((text, i) => h("th", { class: i ? "n" : "" }, text)))),
-    h("tbody", {}, outputs.map(([name, each]) => h("tr", {}, h("td", {}, name.split("/").at(-1)),
-      ["accepted", "acknowledged", "undelivered", "redelivered", "dropped"].map((key) => h("td", { class: "n" }, each[key])))))));
+  const counts = ["accepted", "delivered", "pending", "redelivered", "dropped"];
+  return table(["output", ...counts], outputs.map(([name, each]) => h("tr", {}, h("td", {}, name.split("/").at(-1)),
+    ["accepted", "acknowledged", "undelivered", "redelivered", "dropped"].map((key) => h("td", {}, each[key])))), counts);
 }
 
-async function refresh() {
-  /** @type {HealthOut | null} */
-  const health = await get("/health").catch((error) => { alarm(reasonOf(error)); return null; });
-  if (!health) return;
+/** @param {HealthOut} health */
+function page(health) {
   const report = health.report;
   /** @type {Record<string, number>} */
   const cost = report ? Object.fromEntries(Object.entries(report.cost).filter(([key]) => key.endsWith("_s")).map(([key, n]) => [key.slice(0, -2), n])) : {};
-  show(
+  return [
     health.notices.length ? h("section", { class: "card" },
       h("h2", { class: "bad" }, "Damaged files"),
       health.notices.map((line) => h("p", {}, line)),
@@ -70,9 +67,11 @@ async function refresh() {
         h("td", { class: "note" }, when(line.at)), h("td", {}, line.process),
         h("td", { class: line.level === "warning" ? "warn" : "bad" }, line.level),
         h("td", {}, line.event, " ", h("span", { class: "note" }, Object.entries(line.details).map(([key, value]) => `${key}=${value}`).join(" ")))))))
-        : h("p", { class: "note" }, "None.")));
+        : h("p", { class: "note" }, "None.")),
+  ];
 }
 
+const refresh = () => fill(content, () => get("/health"), page);
 await refresh();
 watchHealth();
 subscribe("line", refresh, refresh);

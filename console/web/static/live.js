@@ -1,8 +1,8 @@
 // @ts-check
 // Live view: two frames per second of each visible tile.
 
-import { alarm, at, get, h, penOf, reasonOf, show, subscribe, watchHealth } from "./app.js";
-import { visitCard, visitDialog } from "./visit.js";
+import { ApiError, alarm, at, content, fill, get, h, penOf, reasonOf, subscribe, watchHealth } from "./app.js";
+import { POOR, isPoor, visitCard, visitDialog } from "./visit.js";
 
 /** @import { CameraOut, VisitOut, VisitsOut } from "../api.d.ts" */
 /** @typedef {{ track_id: number, box: [number, number, number, number], quality: number | null, advice: string, name: string | null }} LiveFace */
@@ -93,7 +93,7 @@ async function refresh() {
   const side = Math.min(640, Math.max(240, Math.round(visible[0].mine.box.clientWidth * devicePixelRatio)));
   const response = await fetch(at(`api/v1/live?have=${encodeURIComponent(have)}&side=${side}`));
   if (response.status === 401) location.assign(at("login"));
-  if (!response.ok) return;
+  if (!response.ok) throw new ApiError(await response.json(), response.status);
   const body = await response.arrayBuffer();
   const length = new DataView(body).getUint32(0);
   const head = JSON.parse(new TextDecoder().decode(new Uint8Array(body, 4, length)));
@@ -128,6 +128,7 @@ function states(cameras) {
 const latest = h("ul", { class: "faces" });
 /** @param {VisitOut} found */
 function visit(found) {
+  if (isPoor(found)) return;
   const old = latest.querySelector(`[data-visit="${CSS.escape(found.visit)}"]`);
   const item = h("li", { "data-visit": found.visit }, visitCard(found, () => visitDialog(found)));
   if (old) old.replaceWith(item);
@@ -138,28 +139,31 @@ function visit(found) {
   }
 }
 
-async function start() {
-  /** @type {[{ cameras: CameraOut[] }, VisitsOut]} */
-  const [{ cameras }, { visits }] = await Promise.all([get("/cameras"), get(`/visits?limit=${KEPT}`)]);
-  if (!cameras.length) return location.replace(at("cameras"));
+const load = () => /** @type {Promise<[{ cameras: CameraOut[] }, VisitsOut]>} */ (
+  Promise.all([get("/cameras"), get(`/visits?limit=${KEPT}&min_unknown_quality=${POOR}`)]));
+
+const start = () => fill(content, load, ([{ cameras }, { visits }]) => {
+  if (!cameras.length) location.replace(at("cameras"));
   tiles.clear();
   seen.clear();
   latest.replaceChildren();
-  show(h("div", { class: "split" },
-    h("section", { class: "grid", "aria-label": "Cameras" }, cameras.map(tile)),
-    h("section", { class: "card", "aria-label": "Recent visits" }, h("h2", {}, "Recent visits"), latest)));
   [...visits].reverse().forEach(visit);
-}
+  return h("div", { class: "split" },
+    h("section", { class: "grid", "aria-label": "Cameras" }, cameras.map(tile)),
+    h("section", { class: "card", "aria-label": "Recent visits" }, h("h2", {}, "Recent visits"), latest));
+});
 
 await start();
-if (tiles.size) {
-  watchHealth();
-  subscribe("visit", visit, start);
-  subscribe("cameras", states);
-  subscribe("config", start);
-  for (;;) {
-    const began = performance.now();
-    await refresh().catch((error) => alarm(reasonOf(error)));
-    await new Promise((done) => setTimeout(done, Math.max(50, EVERY_MS - (performance.now() - began))));
-  }
+watchHealth();
+subscribe("visit", visit, start);
+subscribe("cameras", states);
+subscribe("config", start);
+for (;;) {
+  const began = performance.now();
+  await refresh().then(() => {
+    alarm("pictures", "");
+  }).catch((error) => {
+    alarm("pictures", `Pictures are not current. ${reasonOf(error)}`);
+  });
+  await new Promise((done) => setTimeout(done, Math.max(50, EVERY_MS - (performance.now() - began))));
 }

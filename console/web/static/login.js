@@ -14,7 +14,8 @@ form.addEventListener("submit", async (event) => {
       body: JSON.stringify({ name, password }),
     });
     if (!response.ok) throw new ApiError(await response.json(), response.status);
-    location.assign(at("live"));
+    const next = new URL(at(new URLSearchParams(location.search).get("next") ?? "live"));
+    location.assign(next.origin === location.origin ? next : at("live"));
   } catch (error) {
     refused.textContent = error instanceof ApiError ? `${error.message}: ${error.problem.remedy}` : "No connection";
   }

@@ -1,7 +1,8 @@
 // @ts-check
 // People: enrolled people, problems of their pictures, unknown visitors.
 
-import { api, ask, at, attempt, dialog, field, get, h, mayChange, notify, show, values, watchHealth, when } from "./app.js";
+import { api, ask, at, attempt, clock, dialog, failed, field, fill, get, h, mayChange, notify, reasonOf, show, values, watchHealth, when } from "./app.js";
+import { day, visitsOf } from "./visit.js";
 
 /** @import { EnrollmentResultOut, ErasedOut, FaultOut, PersonOut, PictureOut, UnknownOut } from "../api.d.ts" */
 
@@ -79,9 +80,10 @@ async function personDialog(person) {
       },
     }, field("Merge into", { name: "into", options: others.map((each) => [each.name, each.name]) }), h("button", { class: "quiet" }, "Merge")) : null;
     return [
+      h("p", {}, h("a", { href: visitsOf(person.name) }, `All visits of ${person.name}`)),
       h("div", { class: "strip" }, pictures.map((picture) => h("figure", {},
         h("img", { src: at(`api/v1/people/pictures/${picture.row}.jpg`), alt: picture.source }),
-        h("figcaption", {}, `${picture.kind === "negative" ? "counterexample" : `quality ${picture.quality}`}`),
+        h("figcaption", {}, `${picture.kind === "negative" ? "counterexample" : `quality ${picture.quality}${picture.pose ? `, ${picture.pose}` : ""}`}`),
         mayChange ? h("button", { class: "quiet", "aria-label": `Remove ${picture.source}`, onclick: () => remove(picture.row) }, "Remove") : null))),
       mayChange ? h("h3", {}, "More pictures") : null,
       mayChange ? uploadForm(person.name, load) : null,
@@ -103,12 +105,26 @@ async function personDialog(person) {
   });
 }
 
-/** @param {UnknownOut} unknown */
-function cluster(unknown) {
+/**
+ * @param {UnknownOut} unknown
+ * @param {number} index
+ * @param {UnknownOut[]} all
+ */
+function cluster(unknown, index, all) {
+  const others = all.filter((each) => each !== unknown);
+  /**
+   * @param {string} action
+   * @param {unknown} body
+   * @param {string} done
+   */
+  const change = async (action, body, done) => {
+    await attempt(() => api("POST", `/unknowns/${unknown.id}/${action}`, body), done);
+    await load();
+  };
   const wrong = new Set();
   const faces = unknown.visits.slice(-12).map((visit) => {
     const mark = h("button", {
-      class: "face", "aria-pressed": "false", "aria-label": `Leave out: ${visit.camera}, ${when(visit.seen)}`,
+      class: "face", "aria-pressed": "false", "aria-label": `Choose: ${visit.camera}, ${when(visit.seen)}`,
       onclick: () => {
         wrong.has(visit.row) ? wrong.delete(visit.row) : wrong.add(visit.row);
         mark.setAttribute("aria-pressed", String(wrong.has(visit.row)));
@@ -118,7 +134,8 @@ function cluster(unknown) {
     return h("figure", {}, mark, h("figcaption", {}, when(visit.seen)));
   });
   return h("article", { class: "card" },
-    h("h2", {}, `${unknown.visits.length} visit${unknown.visits.length > 1 ? "s" : ""} on ${unknown.days} day${unknown.days > 1 ? "s" : ""}, ${unknown.cameras.join(", ")}`),
+    h("h2", {}, unknown.number === null ? "Unknown" : `Unknown ${unknown.number}`),
+    h("p", { class: "soft" }, `${unknown.visit_count} visit${unknown.visit_count > 1 ? "s" : ""}, first ${when(unknown.first_seen)}, ${unknown.cameras.join(", ")}`),
     h("div", { class: "strip" }, faces),
     mayChange ? h("form", {
       class: "row",
@@ -126,46 +143,138 @@ function cluster(unknown) {
         event.preventDefault();
         const { name } = values(event.target);
         const done = await attempt(() => api("POST", `/unknowns/${unknown.id}/name`, { name: name.trim(), without: [...wrong] }));
-        if (done) { notify(`${done.added} pictures of ${name} enrolled.`); await load(); }
+        if (done) { notify(`${plural(done.added, "picture")} of ${name} enrolled.`); await load(); }
       },
     }, field("Name", { name: "name", required: true, maxlength: 100 }), h("button", {}, "Enroll"),
       h("button", {
         type: "button", class: "quiet",
         onclick: async () => { await attempt(() => api("DELETE", `/unknowns/${unknown.id}`), "Deleted."); await load(); },
-      }, "Delete"), h("span", { class: "note" }, "Click a face to leave it out.")) : null);
+      }, "Delete"),
+      h("button", { type: "button", class: "quiet", onclick: () => change("split", { rows: [...wrong] }, "Separated.") }, "Separate chosen faces"),
+      others.length ? h("label", {}, "Same person as", h("select", {
+        onchange: (event) => change("merge", { into: Number(/** @type {HTMLSelectElement} */ (event.target).value) }, "Merged."),
+      }, h("option", { value: "" }, "choose"), others.map((each) => h("option", { value: each.id }, `Unknown ${each.number ?? each.id}`)))) : null,
+      h("span", { class: "note" }, "Click a face to choose it; chosen faces are not enrolled.")) : null);
 }
 
 /** @type {PersonOut[]} */
 let people = [];
-const list = h("div", {});
+const wall = h("ul", { class: "faces", "aria-label": "People" });
+const status = h("div", { class: "empty", role: "status" }, "Loading …");
 const unknownList = h("div", {});
 const problems = h("div", { role: "status" });
 
-async function load() {
-  people = await get("/people");
-  list.replaceChildren(people.length
-    ? h("div", { class: "scroll" }, h("table", {},
-      h("thead", {}, h("tr", {}, h("th", {}, "name"), h("th", { class: "n" }, "pictures"), h("th", {}, "enrolled"))),
-      h("tbody", {}, people.map((person) => h("tr", {},
-        h("td", {}, h("button", { class: "quiet", onclick: () => personDialog(person) }, person.name)),
-        h("td", { class: "n" }, person.pictures), h("td", {}, when(person.added)))))))
-    : h("p", { class: "empty" }, "No people enrolled yet. Enroll a person from pictures, or from a visit."));
-  unknownList.replaceChildren(h("p", { class: "note" }, "Loading unknown visitors …"));
-  /** @type {UnknownOut[] | undefined} */
-  const unknowns = await attempt(() => get("/unknowns"));
-  unknownList.replaceChildren(...(unknowns?.length ? unknowns.map(cluster) : [h("p", { class: "empty" }, "No unknown visitors.")]));
+/** @type {Record<string, (a: PersonOut, b: PersonOut) => number>} */
+const ORDERS = {
+  name: (a, b) => a.name.localeCompare(b.name),
+  "last seen": (a, b) => (b.last_seen ?? 0) - (a.last_seen ?? 0),
+  "most visits": (a, b) => b.visits - a.visits,
+  "fewest pictures": (a, b) => a.pictures - b.pictures,
+  "poorest picture": (a, b) => (a.quality ?? 0) - (b.quality ?? 0),
+};
+const search = h("input", { type: "search", maxlength: 100, autocomplete: "off", oninput: () => draw() });
+const order = h("select", { onchange: () => draw() }, Object.keys(ORDERS).map((name) => h("option", {}, name)));
+
+/** @param {string} text */
+const plain = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
+/**
+ * @param {number} n
+ * @param {string} what
+ */
+const plural = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
+
+/** @param {PersonOut} person */
+function portrait(person) {
+  const seen = person.last_seen === null ? "not seen yet" : `seen ${day(person.last_seen)} ${clock(person.last_seen)}`;
+  const missing = person.missing.length === 3 ? "poses unknown" : person.missing.length ? `missing: ${person.missing.join(", ")}` : "all poses";
+  return h("li", {}, h("button", { class: "face", "aria-label": person.name, onclick: () => personDialog(person) },
+    h("img", { src: at(person.portrait === null ? "static/icon.svg" : `api/v1/people/pictures/${person.portrait}.jpg`), alt: "", loading: "lazy" }),
+    h("span", { class: "text" }, h("b", {}, person.name),
+      h("span", { class: "soft" }, `${seen} · ${plural(person.visits, "visit")}`), h("br"),
+      h("span", { class: "soft" }, `${plural(person.pictures, "picture")}${person.quality === null ? "" : ` · quality ${person.quality}`}`), h("br"),
+      h("span", { class: person.missing.length ? "warn" : "soft" }, missing))));
 }
 
-async function check() {
+function draw() {
+  const wanted = plain(search.value.trim());
+  const shown = people.filter((person) => plain(person.name).includes(wanted)).sort(ORDERS[order.value]);
+  wall.replaceChildren(...shown.map(portrait));
+  status.textContent = shown.length ? "" : people.length ? `Nobody is called “${search.value.trim()}”.` : "No people enrolled yet. Enroll a person from pictures, or from a visit.";
+  status.hidden = shown.length > 0;
+}
+
+async function load() {
+  try {
+    people = await get("/people");
+    draw();
+  } catch (error) {
+    status.replaceChildren(failed(error, load));
+    status.hidden = false;
+  }
+  await fill(unknownList, () => get("/unknowns"), (/** @type {UnknownOut[]} */ unknowns) =>
+    (unknowns.length ? unknowns.map(cluster) : h("p", { class: "empty" }, "No unknown visitors.")));
+}
+
+function check() {
   problems.replaceChildren(h("p", { class: "note" }, "Checking all pictures …"));
-  const faults = await attempt(() => get("/gallery/faults"));
-  problems.replaceChildren(...(faults?.length ? faultList(faults) : [h("p", { class: "good" }, "No problems found.")]));
+  return fill(problems, () => get("/gallery/faults"), (/** @type {FaultOut[]} */ faults) =>
+    (faults.length ? faultList(faults) : h("p", { class: "good" }, "No problems found.")));
+}
+
+const TOGETHER = 5; // pictures per request, so that the progress moves
+
+/** A folder with a folder of pictures for each person. */
+function importForm() {
+  const out = h("div", { role: "status" });
+  const bar = h("progress", { max: 1, value: 0, hidden: true, "aria-label": "Import" });
+  const files = h("input", { type: "file", webkitdirectory: true, required: true });
+  const button = h("button", {}, "Import");
+  return h("form", {
+    onsubmit: async (event) => {
+      event.preventDefault();
+      /** @type {Map<string, File[]>} */
+      const folders = new Map();
+      for (const file of files.files ?? []) {
+        const name = file.webkitRelativePath.split("/").at(-2) ?? "";
+        if (/\.(jpe?g|png|webp)$/i.test(file.name)) folders.set(name, [...(folders.get(name) ?? []), file]);
+      }
+      const all = [...folders.values()].reduce((sum, each) => sum + each.length, 0);
+      let [done, added] = [0, 0];
+      out.replaceChildren();
+      button.disabled = true;
+      bar.hidden = false;
+      for (const [name, pictures] of folders) {
+        for (let start = 0; start < pictures.length; start += TOGETHER) {
+          const part = pictures.slice(start, start + TOGETHER);
+          const body = new FormData();
+          for (const file of part) body.append("files", file);
+          try {
+            /** @type {EnrollmentResultOut} */
+            const result = await api("POST", `${path(name)}/pictures`, body);
+            added += result.added;
+            out.append(...faultList(result.faults.filter((fault) => fault.source)));
+          } catch (error) {
+            out.append(h("p", { class: "bad" }, `${name}, ${part.map((file) => file.name).join(", ")}: ${reasonOf(error)}`));
+          }
+          done += part.length;
+          bar.value = done / all;
+        }
+      }
+      bar.hidden = true;
+      button.disabled = false;
+      out.prepend(h("p", { class: added ? "good" : "warn" }, all ? `${added} of ${plural(all, "picture")} of ${folders.size === 1 ? "one person" : `${folders.size} people`} enrolled.` : "No pictures in this folder."));
+      await load();
+    },
+  }, h("div", { class: "row" }, h("label", {}, "Folder with a folder of pictures per person", files), button, bar), out);
 }
 
 show(
-  h("section", { class: "card", "aria-label": "Enrolled people" }, list,
-    h("p", {}, h("button", { class: "quiet", onclick: check }, "Check pictures")), problems),
+  h("div", { class: "card row" }, h("label", {}, "Search", search), h("label", {}, "Order", order),
+    h("button", { class: "quiet", onclick: check }, "Check pictures")),
+  problems,
+  wall, status,
   mayChange ? h("section", { class: "card" }, h("h2", {}, "Enroll a person"), uploadForm(null, load)) : null,
+  mayChange ? h("section", { class: "card" }, h("h2", {}, "Import people"), importForm()) : null,
   h("h2", {}, "Unknown visitors"), unknownList);
 await load();
 watchHealth();

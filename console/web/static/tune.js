@@ -1,13 +1,17 @@
 // @ts-check
 // Tuning: replays recorded faces with other gate settings.
 
-import { api, at, attempt, get, h, mayChange, notify, show, watchHealth, when } from "./app.js";
+import { api, at, attempt, content, failed, fill, get, h, mayChange, notify, show, table as tableOf, watchHealth, when } from "./app.js";
 
 /** @import { CamerasOut, EvidenceOut, GateUpdate, TuningOutcomeOut } from "../api.d.ts" */
 
 const WAIT_MS = 150;
+watchHealth();
 /** @type {CamerasOut} */
-const { cameras } = await get("/cameras");
+const { cameras } = await get("/cameras").catch((error) => {
+  show(failed(error, () => location.reload()));
+  return new Promise(() => {});
+});
 const camera = h("select", { name: "camera" }, cameras.map((each) => h("option", {}, each.name)));
 const hours = h("select", { name: "hours" }, [[1, "last hour"], [24, "last day"], [48, "last 2 days"], [168, "last week"]].map(([value, text]) => h("option", { value }, text)));
 hours.value = "24";
@@ -67,14 +71,13 @@ function compare(now) {
     const [a, b] = [before[key], now?.[key]];
     const shown = b === null || b === undefined ? "…" : b;
     const moved = typeof b === "number" && typeof a === "number" && b !== a ? `${b > a ? "+" : ""}${b - a}` : "";
-    return h("tr", {}, h("td", {}, label), h("td", { class: "n" }, a ?? "…"), h("td", { class: "n", "data-now": key }, shown), h("td", { class: "n" }, moved));
+    return h("tr", {}, h("td", {}, label), h("td", {}, a ?? "…"), h("td", { "data-now": key }, shown), h("td", {}, moved));
   };
+  const counts = ["recorded", "with these settings", "difference"];
   const people = now?.people;
   const lost = people && before.people ? before.people.filter((name) => !people.includes(name)) : [];
   table.replaceChildren(
-    h("div", { class: "scroll" }, h("table", {},
-      h("thead", {}, h("tr", {}, h("th", {}, ""), h("th", { class: "n" }, "recorded"), h("th", { class: "n" }, "with these settings"), h("th", { class: "n" }, "difference"))),
-      h("tbody", {}, row("faces", "faces"), row("shots sent to recognition", "shots"), row("visits with a shot", "tracks"), row("identified visits", "named")))),
+    tableOf(["", ...counts], [row("faces", "faces"), row("shots sent to recognition", "shots"), row("visits with a shot", "tracks"), row("identified visits", "named")], counts),
     lost.length ? h("p", { class: "bad" }, `No longer identified: ${lost.join(", ")}`) : "");
 }
 
@@ -108,10 +111,8 @@ const undo = h("button", {
   },
 }, "Undo last change");
 
-async function load() {
-  if (!camera.value) return show(h("p", { class: "empty" }, "No cameras yet: ", h("a", { href: at("cameras") }, "add one"), "."));
-  evidence = await attempt(() => get(where()));
-  if (!evidence) return;
+async function read() {
+  evidence = await get(where());
   slider.value = evidence.gate.min_quality;
   mode.value = evidence.gate.mode;
   budget.value = evidence.gate.max_per_minute ?? "";
@@ -124,8 +125,12 @@ async function load() {
   cost.textContent = !loss ? ""
     : loss.visits_needed ? `The loss of the threshold can be estimated after ${loss.visits_needed} more identified visits.`
     : `The threshold loses ${(100 * loss.lost).toFixed(1)} % of identifications (95 % confidence interval ${(100 * loss.low).toFixed(1)} to ${(100 * loss.high).toFixed(1)} %).`;
-  before = { ...(await attempt(() => api("POST", where(), {}))), named: null };
-  show(...page);
+  before = { ...(await api("POST", where(), {})), named: null };
+}
+
+async function load() {
+  if (!camera.value) return show(h("p", { class: "empty" }, "No cameras yet: ", h("a", { href: at("cameras") }, "add one"), "."));
+  if (!(await fill(content, read, () => page))) return;
   await play();
   const whole = await attempt(() => api("POST", where("&named=true"), {}));
   if (whole) { before = whole; await play(); }
@@ -143,4 +148,3 @@ const page = [
     h("div", { class: "row" }, save, undo)),
 ];
 await load();
-watchHealth();

@@ -1,14 +1,24 @@
 // @ts-check
-// A visit: its card in a list, and its dialog with all decisions.
+// A visit: its card in a list, and all decisions about it, in a dialog or on a page of its own.
 
-import { api, at, attempt, clock, dialog, get, h, mayChange, when, words } from "./app.js";
+import { api, at, attempt, clock, dialog, get, h, mayChange, notify, words } from "./app.js";
 
-/** @import { EnrollmentResultOut, FaceOutcomeOut, ShotOut, TimelineOut, VisitOut } from "../api.d.ts" */
+/** @import { CorrectionOut, FaceOutcomeOut, PersonOut, ShotOut, TimelineOut, VisitOut } from "../api.d.ts" */
 
 /** @type {Record<string, string>} */
 const COLORS = { forwarded: "#12915a", shadow: "#8e54c9", superseded: "#4f83cc", below_threshold: "#d04437", not_needed: "#8c959f" };
+/** Below this quality nobody can be recognized: unknown faces are shown by choice only, and deleted after a day. */
+export const POOR = 20;
+/** @param {VisitOut} visit */
+export const isPoor = (visit) => visit.name === null && visit.quality < POOR;
+
 /** @param {string} outcome */
 const color = (outcome) => COLORS[outcome] ?? "#c98a1b";
+
+/** @param {string} visit */
+export const pageOf = (visit) => at(`visits/${visit.split("/").map(encodeURIComponent).join("/")}`);
+/** @param {string} name */
+export const visitsOf = (name) => at(`visits?${new URLSearchParams({ name })}`);
 
 /**
  * @param {VisitOut} visit
@@ -17,7 +27,14 @@ const color = (outcome) => COLORS[outcome] ?? "#c98a1b";
 export function visitCard(visit, act) {
   const label = visit.name ?? (visit.answered ? "unknown" : "pending");
   const similarity = visit.answered && visit.similarity !== null && visit.similarity > 0 ? ` · ${visit.similarity.toFixed(2)}` : "";
-  return h("button", { class: "face", onclick: act, "aria-label": `${label}, ${visit.camera}, ${when(visit.last)}` },
+  return h("a", {
+    class: "face", href: pageOf(visit.visit), "aria-label": `${label}, ${visit.camera}, ${day(visit.first)} ${clock(visit.first)}`,
+    onclick: (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      act();
+    },
+  },
     visit.best
       ? h("img", { src: at(`api/v1/shots/${visit.best}/crop.jpg`), alt: "", loading: "lazy" })
       : h("img", { src: at("static/icon.svg"), alt: "" }),
@@ -27,11 +44,23 @@ export function visitCard(visit, act) {
       h("span", { class: "soft" }, period(visit))));
 }
 
-/** @param {VisitOut} visit */
+/**
+ * The day of a time, such as "today" or "Mon, Nov 23".
+ * @param {number} seconds
+ */
+export function day(seconds) {
+  const date = new Date(1000 * seconds);
+  const days = Math.round((new Date().setHours(0, 0, 0, 0) - new Date(date).setHours(0, 0, 0, 0)) / 86_400_000);
+  if (days === 0 || days === 1) return days ? "yesterday" : "today";
+  const year = date.getFullYear() === new Date().getFullYear() ? undefined : "numeric";
+  return date.toLocaleDateString(undefined, { weekday: "short", day: "numeric", month: "short", year });
+}
+
+/** @param {{ first: number, last: number }} visit */
 function period(visit) {
   const s = Math.round(visit.last - visit.first);
   const long = s >= 3600 ? `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min` : s >= 60 ? `${Math.floor(s / 60)} min ${s % 60} s` : `${s} s`;
-  return `${when(visit.first)} to ${clock(visit.last)}${s ? `, ${long}` : ""}`;
+  return `${day(visit.first)} ${clock(visit.first)}${s ? `, ${long}` : ""}`;
 }
 
 /** @param {TimelineOut} timeline */
@@ -67,89 +96,163 @@ function chart(timeline) {
   return h("svg", { class: "chart", viewBox: `0 0 ${wide} ${tall}`, role: "img", "aria-label": "Quality of each face over time; rings mark sent shots" }, marks.flat());
 }
 
+const WEAK = 40; // a face below this quality makes a weak template
+const UNDO_S = 86_400;
+
 /**
- * @param {VisitOut | null} visit
- * @param {ShotOut} shot
- * @param {() => void} close
+ * Who it was: a name for the visit, another one, not this one; and undo.
+ * @param {VisitOut} visit
+ * @param {ShotOut | undefined} best
+ * @param {() => unknown} changed
  */
-function actions(visit, shot, close) {
+function actions(visit, best, changed) {
   if (!mayChange) return null;
-  const name = h("input", { name: "name", required: true, maxlength: 100, value: visit?.name ?? "", "aria-label": "Name" });
+  const path = `/visits/${visit.visit}/correction`;
+  const choices = h("datalist", { id: "people" });
+  get("/people").then((/** @type {PersonOut[]} */ people) => choices.append(...people.map((person) => h("option", { value: person.name }))), () => {});
+  const name = h("input", { name: "name", required: true, maxlength: 100, list: "people", autocomplete: "off", "aria-label": "Name" });
   const out = h("div", { role: "status" });
   /** @param {boolean} accept */
-  const enroll = async (accept) => {
-    /** @type {EnrollmentResultOut | undefined} */
-    const result = await attempt(() => api("POST", `/people/${encodeURIComponent(name.value.trim())}/shots`, { shot_id: shot.shot_id, accept }));
+  const save = async (accept) => {
+    /** @type {CorrectionOut | undefined} */
+    const result = await attempt(() => api("POST", path, { name: name.value.trim(), accept }));
     if (!result) return;
+    const faults = result.faults.map((fault) => `${fault.kind}: ${fault.reason}; ${fault.remedy}`);
+    if (result.visit.corrected !== null && result.visit.corrected !== visit.corrected) {
+      notify(result.enrolled ? `Enrolled as ${result.visit.name}.` : `This visit was ${result.visit.name}. The picture was not added. ${faults[0] ?? ""}`);
+      name.value = "";
+      return changed();
+    }
     out.replaceChildren(
-      h("p", { class: result.added ? "good" : "warn" }, result.added ? `Enrolled as ${name.value.trim()}.` : "Not enrolled."),
-      ...result.faults.map((fault) => h("p", { class: "warn" }, `${fault.kind}: ${fault.reason}; ${fault.remedy}`)),
-      ...(result.added ? [] : [h("button", { class: "quiet", onclick: () => enroll(true) }, "Enroll anyway")]),
+      h("p", { class: "warn" }, "Not enrolled."),
+      ...faults.map((fault) => h("p", { class: "warn" }, fault)),
+      h("button", { class: "quiet", onclick: () => save(true) }, "Enroll anyway"),
     );
   };
-  /** @type {HTMLElement[]} */
-  const parts = [h("form", { class: "row", onsubmit: (event) => { event.preventDefault(); enroll(false); } },
-    h("label", {}, "Enroll this face as", name), h("button", {}, "Enroll"))];
-  const named = visit?.name;
-  if (named) {
-    parts.push(h("button", {
-      class: "quiet",
-      onclick: () => attempt(async () => {
-        await api("POST", `/people/${encodeURIComponent(named)}/negatives`, { shot_id: shot.shot_id });
-        close();
-      }, `This face is no longer matched to ${named}.`),
-    }, `Not ${named}`));
-  }
-  return h("div", { class: "card" }, parts, out);
+  const undo = () => attempt(async () => { await api("DELETE", path); changed(); }, "Undone.");
+  const named = visit.name;
+  return h("section", { class: "card", "aria-label": "Who it was" },
+    h("form", { class: "row", onsubmit: (event) => { event.preventDefault(); save(false); } },
+      h("label", {}, named ? "It is somebody else" : "Enroll this face as", name), choices,
+      h("button", {}, named ? "Correct" : "Enroll"),
+      named ? h("button", {
+        type: "button", class: "quiet",
+        onclick: () => attempt(async () => { await api("POST", path, { name: null }); changed(); }, `This visit was not ${named}.`),
+      }, `Not ${named}`) : null),
+    best && best.quality.value < WEAK
+      ? h("p", { class: "warn" }, `Quality ${best.quality.value}: recognition from this face alone will be unreliable. ${best.reasons?.defect ? `For a better one: ${best.reasons.advice}.` : "A sharper, frontal face is better."}`)
+      : null,
+    visit.corrected !== null ? h("p", { class: "note" }, `Corrected ${day(visit.corrected)} ${clock(visit.corrected)}. `,
+      Date.now() / 1000 - visit.corrected < UNDO_S ? h("button", { class: "quiet", onclick: undo }, "Undo the correction") : null) : null,
+    out);
 }
 
 /** @param {number} ms */
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
-/** @param {Pick<VisitOut, "visit">} visit */
-export async function visitDialog(visit) {
+/**
+ * All decisions about a visit, or undefined where it cannot be loaded.
+ * @param {string} visit
+ * @returns {Promise<TimelineOut | undefined>}
+ */
+export async function timelineOf(visit) {
   /** @type {TimelineOut | undefined} */
-  let timeline = await attempt(() => get(`/visits/${visit.visit}`));
+  let timeline = await attempt(() => get(`/visits/${visit}`));
   // A new track is written a second after its first shot.
   for (let tries = 0; timeline && !timeline.events.length && tries < 4 && Date.now() / 1000 - timeline.last < 10; tries++) {
     await pause(700);
-    timeline = await attempt(() => get(`/visits/${visit.visit}`));
+    timeline = await attempt(() => get(`/visits/${visit}`));
   }
+  return timeline;
+}
+
+/**
+ * The seconds of video around a visit, and the whole picture of its best shot with the face's box.
+ * @param {TimelineOut} timeline
+ */
+function scene(timeline) {
+  const { clip } = timeline;
+  const folder = timeline.visit ? `api/v1/visits/${timeline.visit.visit}` : "";
+  const video = clip && timeline.visit ? h("figure", { class: "scene" }, h("video", {
+    src: `${at(`${folder}/clip.mp4`)}#t=${clip.offset_s}`, controls: true, muted: true, playsinline: true, preload: "metadata",
+    "aria-label": `Video of ${timeline.camera}, ${clip.seconds.toFixed(0)} s`,
+    onerror: (/** @type {Event} */ event) => /** @type {HTMLElement} */ (event.target).closest("figure")?.replaceWith(
+      h("p", { class: "warn" }, `This browser does not play ${clip.codec}. Use an H.264 stream of the camera, or `, h("a", { href: at(`${folder}/clip.mp4`), download: "clip.mp4" }, "download the video"), ".")),
+  })) : null;
+  return [video, picture(timeline),
+    timeline.visit ? h("p", {}, h("a", { href: at(`${folder}/evidence.zip`), download: true }, "Download as evidence")) : null];
+}
+
+/** @param {TimelineOut} timeline */
+function picture(timeline) {
+  const shot = timeline.shots.find((each) => each.shot_id === timeline.scene);
+  if (!shot) return null;
+  const [wide, tall] = shot.frame_size;
+  const [x1, y1, x2, y2] = shot.box;
+  return h("figure", { class: "scene" },
+    h("img", { src: at(`api/v1/shots/${shot.shot_id}/scene.jpg`), alt: `Whole picture of ${shot.camera}` }),
+    h("svg", { viewBox: `0 0 ${wide} ${tall}`, "aria-hidden": "true" },
+      h("rect", { x: x1, y: y1, width: x2 - x1, height: y2 - y1 })));
+}
+
+/** @param {TimelineOut} timeline */
+export const titleOf = (timeline) =>
+  `${timeline.visit?.name ?? (timeline.visit ? "Unknown" : "No shots sent")} · ${timeline.camera}, track ${timeline.track_id}`;
+
+/** @param {Pick<VisitOut, "visit">} visit */
+export async function visitDialog(visit) {
+  const timeline = await timelineOf(visit.visit);
   if (!timeline) return;
-  const title = `${timeline.visit?.name ?? (timeline.visit ? "Unknown" : "No shots sent")} · ${timeline.camera}, track ${timeline.track_id}`;
-  dialog(title, (close) => {
-    const known = timeline.visit;
-    const where = at(`api/v1/visits/${visit.visit}/face.jpg`);
-    const detail = h("div", {});
-    const best = timeline.shots.find((shot) => shot.shot_id === known?.best) ?? timeline.shots.at(-1);
-    /** @param {FaceOutcomeOut} face */
-    const heat = (face) => detail.replaceChildren(
-      h("div", { class: "strip" }, h("figure", { class: "wide" },
-        h("img", { src: `${where}?face_id=${face.face_id}&heat=true`, alt: "Face and heat map of patch qualities" }),
-        h("figcaption", {}, `quality ${face.quality ?? "not measured"}: ${words(face.outcome)}`))));
-    const rejected = timeline.events.flatMap((face) => (face.shot_id || face.quality === null ? [] : [{ ...face, quality: face.quality }]));
-    const shown = rejected.sort((a, b) => b.quality - a.quality).slice(0, 24);
-    return [
-      h("p", { class: "soft" },
-        `${when(timeline.first)} to ${clock(timeline.last)}, ${timeline.faces} faces, ${timeline.shots.length} sent. `,
-        known?.answered && known.similarity !== null && known.margin !== null && known.similarity > 0 ? `Similarity ${known.similarity.toFixed(3)}, ${known.margin.toFixed(3)} above the runner-up` : "",
-        known?.fpir ? `; an unknown visitor reaches this score in one of ${Math.round(1 / known.fpir).toLocaleString()} visits.` : ""),
-      timeline.events.length ? chart(timeline) : h("p", { class: "note" }, "The decision history of this visit has expired."),
-      h("p", { class: "note" }, Object.entries(timeline.outcomes).map(([name, n]) => `${words(name)} ${n}`).join(" · ")),
-      h("h3", {}, "Sent shots"),
-      h("div", { class: "strip" }, timeline.shots.map((shot) => h("figure", {},
-        h("img", { src: at(`api/v1/shots/${shot.shot_id}/crop.jpg`), alt: `Shot ${shot.rank}` }),
-        h("figcaption", {}, `${shot.quality.value} · ${words(shot.reason)}`,
-          shot.reasons?.advice ? [h("br"), h("span", { class: "soft" }, shot.reasons.advice)] : "")))),
-      best ? actions(known, best, close) : null,
-      h("h3", {}, "Scored, not sent"),
-      shown.length
-        ? h("div", { class: "strip" }, shown.map((face) => h("figure", {},
-          face.picture ? h("button", { class: "face", "aria-label": `quality ${face.quality}, ${words(face.outcome)}: show heat map`, onclick: () => heat(face) },
-            h("img", { src: `${where}?face_id=${face.face_id}`, alt: "", loading: "lazy" })) : null,
-          h("figcaption", {}, `${face.quality} · ${words(face.outcome)}`))))
-        : h("p", { class: "note" }, "None."),
-      detail,
-    ].filter(Boolean);
-  });
+  const body = h("div", {});
+  const render = (/** @type {TimelineOut} */ found) => body.replaceChildren(...visitParts(found, visit.visit, async () => {
+    const again = await timelineOf(visit.visit);
+    if (again) render(again);
+  }));
+  render(timeline);
+  dialog(titleOf(timeline), () => [h("p", {}, h("a", { href: pageOf(visit.visit) }, "Page of this visit")), body]);
+}
+
+/**
+ * @param {TimelineOut} timeline
+ * @param {string} visit
+ * @param {() => void} changed
+ * @returns {HTMLElement[]}
+ */
+export function visitParts(timeline, visit, changed) {
+  const known = timeline.visit;
+  const where = at(`api/v1/visits/${visit}/face.jpg`);
+  const detail = h("div", {});
+  const best = timeline.shots.find((shot) => shot.shot_id === known?.best) ?? timeline.shots.at(-1);
+  /** @param {FaceOutcomeOut} face */
+  const heat = (face) => detail.replaceChildren(
+    h("div", { class: "strip" }, h("figure", { class: "wide" },
+      h("img", { src: `${where}?face_id=${face.face_id}&heat=true`, alt: "Face and heat map of patch qualities" }),
+      h("figcaption", {}, `quality ${face.quality ?? "not measured"}: ${words(face.outcome)}`))));
+  const rejected = timeline.events.flatMap((face) => (face.shot_id || face.quality === null ? [] : [{ ...face, quality: face.quality }]));
+  const shown = rejected.sort((a, b) => b.quality - a.quality).slice(0, 24);
+  return /** @type {HTMLElement[]} */ ([
+    h("p", { class: "soft" },
+      `${period(timeline)}, ${timeline.faces ? `${timeline.faces} faces, ` : ""}${timeline.shots.length} sent. `,
+      known?.answered && known.similarity !== null && known.margin !== null && known.similarity > 0 ? `Similarity ${known.similarity.toFixed(3)}, ${known.margin.toFixed(3)} above the runner-up` : "",
+      known?.fpir ? `; an unknown visitor reaches this score in one of ${Math.round(1 / known.fpir).toLocaleString()} visits.` : ""),
+    known?.name ? h("p", {}, h("a", { href: visitsOf(known.name) }, `All visits of ${known.name}`)) : null,
+    known ? h("p", {}, h("a", { href: at(`search?visit=${encodeURIComponent(known.visit)}`) }, "Find this face in other visits")) : null,
+    ...scene(timeline),
+    known ? actions(known, best, changed) : null,
+    timeline.events.length ? chart(timeline) : h("p", { class: "note" }, "The decision history of this visit has expired."),
+    h("p", { class: "note" }, Object.entries(timeline.outcomes).map(([name, n]) => `${words(name)} ${n}`).join(" · ")),
+    h("h3", {}, "Sent shots"),
+    h("div", { class: "strip" }, timeline.shots.map((shot) => h("figure", {},
+      h("img", { src: at(`api/v1/shots/${shot.shot_id}/crop.jpg`), alt: `Shot ${shot.rank}` }),
+      h("figcaption", {}, `${shot.quality.value} · ${words(shot.reason)}`,
+        shot.reasons?.advice ? [h("br"), h("span", { class: "soft" }, shot.reasons.advice)] : "")))),
+    h("h3", {}, "Scored, not sent"),
+    shown.length
+      ? h("div", { class: "strip" }, shown.map((face) => h("figure", {},
+        face.picture ? h("button", { class: "face", "aria-label": `quality ${face.quality}, ${words(face.outcome)}: show heat map`, onclick: () => heat(face) },
+          h("img", { src: `${where}?face_id=${face.face_id}`, alt: "", loading: "lazy" })) : null,
+        h("figcaption", {}, `${face.quality} · ${words(face.outcome)}`))))
+      : h("p", { class: "note" }, "None."),
+    detail,
+  ].filter(Boolean));
 }

@@ -1,58 +1,131 @@
 // @ts-check
-// Visits, newest first, updated live.
+// Visits, newest first, updated live; the filter is part of the address.
 
-import { get, h, show, subscribe, values, watchHealth } from "./app.js";
-import { visitCard, visitDialog } from "./visit.js";
+import { at, failed, fill, get, h, show, subscribe, values, watchHealth } from "./app.js";
+import { POOR, isPoor, visitCard, visitDialog } from "./visit.js";
 
 /** @import { CamerasOut, VisitOut, VisitsOut } from "../api.d.ts" */
 
 const LIMIT = 60;
 const SHOWN = 300; // limits pages that stay open for days
+const TYPING_MS = 250;
+const EMPTY_PAGES = 100; // a page of rare matches may be empty; the next ones are asked for as well
 const list = h("ul", { class: "faces", "aria-label": "Visits" });
 const more = h("button", { class: "quiet", onclick: () => load(next) }, "Older visits");
-const none = h("p", { class: "empty" }, "No visits yet. They appear here as soon as a face shot is sent.");
+/** Loading, failed, empty or filtered: what is shown where the list has nothing. */
+const status = h("div", { class: "empty", role: "status" }, "Loading …");
+const clear = h("button", { type: "button", class: "quiet", onclick: () => { filter.reset(); changed(); } }, "Clear the filter");
 /** @type {number | null} */
 let next = null;
+/** @type {string | null} */
+let meant = null;
+let asked = 0;
 
 const which = h("select", { name: "camera" }, h("option", { value: "" }, "all"));
-const filter = h("form", { class: "card row", "aria-label": "Filter", oninput: () => load(), onsubmit: (event) => event.preventDefault() },
+const names = h("datalist", { id: "names" });
+const periods = h("select", { name: "when" },
+  [["", "any time"], ["hour", "last hour"], ["today", "today"], ["yesterday", "yesterday"], ["week", "last 7 days"], ["range", "from … to"]]
+    .map(([value, text]) => h("option", { value }, text)));
+const range = h("span", { class: "row", hidden: true },
+  h("label", {}, "From", h("input", { name: "from", type: "datetime-local" })),
+  h("label", {}, "To", h("input", { name: "to", type: "datetime-local" })));
+const filter = h("form", { class: "card row", "aria-label": "Filter", oninput: changed, onsubmit: (event) => event.preventDefault() },
+  h("label", {}, "When", periods), range,
   h("label", {}, "Camera", which),
-  h("label", {}, "Name", h("input", { name: "name", type: "search", maxlength: 100 })),
+  h("label", {}, "Name", h("input", { name: "name", type: "search", maxlength: 100, list: "names", autocomplete: "off" })), names,
   h("label", {}, "People", h("select", { name: "known" }, h("option", { value: "" }, "all"), h("option", { value: "true" }, "known"), h("option", { value: "false" }, "unknown"))),
-  h("label", {}, "Min. quality", h("input", { name: "min_quality", type: "number", min: 0, max: 100, placeholder: "0" })));
+  h("label", {}, "Min. quality", h("input", { name: "min_quality", type: "number", min: 0, max: 100, placeholder: "0" })),
+  h("label", { class: "flat" }, h("input", { name: "poor", type: "checkbox" }), `Unknown faces below quality ${POOR}`));
 
 /** @param {VisitOut} visit */
 function item(visit) {
   return h("li", { "data-visit": visit.visit, "data-id": visit.id }, visitCard(visit, () => visitDialog(visit)));
 }
 
-const query = () => Object.fromEntries(Object.entries(values(filter)).filter(([, value]) => value !== ""));
+/** @returns {Record<string, string>} */
+const chosen = () => Object.fromEntries(Object.entries(values(filter)).filter(([, value]) => value !== ""));
+
+/**
+ * Unix times of a choice of "when".
+ * @param {Record<string, string>} choice
+ */
+function period({ when, from, to }) {
+  const midnight = new Date().setHours(0, 0, 0, 0) / 1000;
+  const before = new Date(new Date().setDate(new Date().getDate() - 1)).setHours(0, 0, 0, 0) / 1000; // a day may have 23 hours
+  const now = Date.now() / 1000;
+  const time = (/** @type {string} */ text) => (text ? new Date(text).getTime() / 1000 : undefined);
+  /** @type {Record<string, [number?, number?]>} */
+  const found = { hour: [now - 3600], today: [midnight], yesterday: [before, midnight], week: [now - 7 * 86400], range: [time(from), time(to)] };
+  const [since, until] = found[when] ?? [];
+  return { since, until };
+}
+
+function query() {
+  const { when, from, to, poor, ...rest } = chosen();
+  const times = Object.entries(period({ when, from, to })).filter(([, value]) => value !== undefined);
+  return /** @type {Record<string, string>} */ ({ ...rest, ...(poor ? {} : { min_unknown_quality: String(POOR) }), ...Object.fromEntries(times.map(([name, value]) => [name, String(value)])) });
+}
+
+let timer = 0;
+function changed() {
+  range.hidden = periods.value !== "range";
+  const address = new URLSearchParams(chosen()).toString();
+  history.replaceState(null, "", address ? `?${address}` : location.pathname);
+  clearTimeout(timer);
+  timer = setTimeout(load, TYPING_MS);
+}
+
+/** @param {...(Node | string)} what */
+function say(...what) {
+  status.replaceChildren(...what);
+  status.hidden = !what.length;
+}
 
 /** @param {number | null} before */
 async function load(before = null) {
-  const parameters = new URLSearchParams({ ...query(), limit: String(LIMIT), ...(before === null ? {} : { before: String(before) }) });
-  /** @type {VisitsOut} */
-  const page = await get(`/visits?${parameters}`);
-  if (before === null) list.replaceChildren();
-  list.append(...page.visits.map(item));
-  next = page.next;
-  more.hidden = next === null;
-  none.hidden = list.children.length > 0;
+  const [mine, start] = [++asked, before];
+  const filtered = Object.keys(chosen()).length > 0;
+  if (before === null) { list.replaceChildren(); more.hidden = true; }
+  say("Loading …");
+  try {
+    /** @type {VisitsOut} */
+    let page;
+    for (let pages = 0; ; pages++) {
+      const parameters = new URLSearchParams({ ...query(), limit: String(LIMIT), ...(before === null ? {} : { before: String(before) }) });
+      page = await get(`/visits?${parameters}`);
+      if (mine !== asked) return;
+      before = page.next;
+      if (page.visits.length || before === null || pages > EMPTY_PAGES) break;
+    }
+    list.append(...page.visits.map(item));
+    next = page.next;
+    meant = page.name;
+    more.hidden = next === null;
+    const name = chosen().name;
+    if (list.children.length) say(...(name && meant && meant !== name ? [`Visits of ${meant}.`] : []));
+    else if (filtered) say(`No visit fits the filter.${name && meant === null ? ` Nobody is called “${name}”.` : ""} `, clear);
+    else say(`No visits yet. They appear here as soon as a face shot is sent; unknown faces below quality ${POOR} are not shown.`);
+  } catch (error) {
+    if (mine !== asked) return;
+    more.hidden = true;
+    say(failed(error, () => load(start)));
+  }
 }
 
 /** @param {VisitOut} visit */
 function onVisit(visit) {
-  const { camera, name, known, min_quality } = query();
+  const { camera, name, known, min_quality, since, until, min_unknown_quality } = query();
   const old = list.querySelector(`[data-visit="${CSS.escape(visit.visit)}"]`);
-  const fits = (!camera || camera === visit.camera) && (!name || name === visit.name)
-    && (!known || (known === "true") === (visit.name !== null)) && (!min_quality || visit.quality >= Number(min_quality));
+  const fits = (!min_unknown_quality || !isPoor(visit)) && (!camera || camera === visit.camera) && (!name || meant === visit.name)
+    && (!known || (known === "true") === (visit.name !== null)) && (!min_quality || visit.quality >= Number(min_quality))
+    && (!since || visit.first >= Number(since)) && (!until || visit.first < Number(until));
   if (old && !fits) old.remove();
   else if (old) old.replaceWith(item(visit));
   else if (fits) {
     const fresh = item(visit);
     fresh.classList.add("fresh");
     list.prepend(fresh);
-    none.hidden = true;
+    say();
     while (list.children.length > SHOWN && scrollY < innerHeight) {
       list.lastElementChild?.remove();
       next = Number(/** @type {HTMLElement} */ (list.lastElementChild).dataset.id);
@@ -61,10 +134,25 @@ function onVisit(visit) {
   }
 }
 
+const download = h("a", {
+  class: "button quiet", href: "#",
+  onclick: () => { download.href = at(`api/v1/visits.csv?${new URLSearchParams({ ...query(), zone: Intl.DateTimeFormat().resolvedOptions().timeZone })}`); },
+}, "CSV");
+filter.append(download);
+const choices = h("div", {});
+show(filter, choices, list, status, more);
+for (const [name, value] of new URLSearchParams(location.search)) {
+  const input = filter.elements.namedItem(name);
+  if (name === "camera" && value) which.append(h("option", {}, value));
+  if (input instanceof HTMLInputElement && input.type === "checkbox") input.checked = true;
+  else if (input instanceof HTMLInputElement || input instanceof HTMLSelectElement) input.value = value;
+}
+range.hidden = periods.value !== "range";
 await load();
-show(filter, list, none, more);
-/** @type {CamerasOut} */
-const { cameras } = await get("/cameras");
-which.append(...cameras.map((camera) => h("option", {}, camera.name)));
 watchHealth();
 subscribe("visit", onVisit, () => load());
+fill(choices, () => Promise.all([get("/cameras"), get("/names")]), (/** @type {[CamerasOut, string[]]} */ [{ cameras }, people]) => {
+  which.append(...cameras.filter((camera) => camera.name !== which.value).map((camera) => h("option", {}, camera.name)));
+  names.append(...people.map((name) => h("option", { value: name })));
+  return [];
+});

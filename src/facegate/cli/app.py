@@ -17,6 +17,7 @@ from facegate.cli.commands.explain import explain
 from facegate.cli.commands.fleet import app as fleet_app
 from facegate.cli.commands.gallery import app as gallery_app
 from facegate.cli.commands.keys import app as keys_app
+from facegate.cli.commands.lists import app as lists_app
 from facegate.cli.commands.models import app as models_app
 from facegate.cli.commands.operation.maintenance import backup, doctor, restore
 from facegate.cli.commands.operation.service import app as service_app
@@ -24,6 +25,7 @@ from facegate.cli.commands.probe import probe_command
 from facegate.cli.commands.recognize import recognize
 from facegate.cli.commands.replay import replay
 from facegate.cli.commands.run import run
+from facegate.cli.commands.search import search
 from facegate.cli.commands.serve import serve
 from facegate.cli.commands.spool import app as spool_app
 from facegate.cli.commands.try_source import try_source
@@ -46,6 +48,7 @@ for command in (
     serve,
     run,
     recognize,
+    search,
     score,
     evaluate,
     calibrate,
@@ -63,6 +66,7 @@ for command in (
     app.command(command.__name__.removesuffix("_command").removesuffix("_source").replace("_", "-"))(command)
 app.add_typer(fleet_app, name="fleet")
 app.add_typer(gallery_app, name="gallery")
+app.add_typer(lists_app, name="lists")
 app.add_typer(models_app, name="models")
 app.add_typer(spool_app, name="spool")
 app.add_typer(keys_app, name="keys")

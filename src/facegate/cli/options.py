@@ -86,6 +86,13 @@ FpirOption = Annotated[
         min=1e-9, max=0.5, help="Maximum share of unknown visits that get a name (FPIR, ISO/IEC 19795-1)."
     ),
 ]
+TemplatesOption = Annotated[
+    bool,
+    typer.Option(
+        "--templates/--no-templates",
+        help="Keep the face template of each visit in the store, for 'facegate search'.",
+    ),
+]
 JsonFileOption = Annotated[
     Path | None, typer.Option("--json", help="Write the results to this file as JSON.", show_default=False)
 ]

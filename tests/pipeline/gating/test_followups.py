@@ -57,6 +57,16 @@ def test_among_poor_faces_one_that_is_hardly_different_but_much_better_is_asked_
     assert [s.quality for s in shots(first + says(gate, first, sure=False))] == [9, 8]
 
 
+def test_faces_far_away_are_sent_once_and_again_only_when_they_come_nearer() -> None:
+    gate = asking()
+    for i, (quality, width) in enumerate(((50, 22), (40, 26), (30, 27), (20, 40))):
+        gate.step(frame(5 * i, seen(5 * i, 1, quality, box=(100, 100, 100 + width, 140))))
+    first = gate.step(frame(30, ended=(1,)))
+    second = says(gate, first, sure=False)
+    assert [s.quality for s in shots(first + second)] == [50, 20]
+    assert not shots(says(gate, second, sure=False)), "nothing wide enough is left"
+
+
 def test_no_more_than_so_many_shots_are_earned() -> None:
     gate = asking(max_followups=2)
     for i in range(10):

@@ -19,8 +19,18 @@ from facegate.detectors.align import ARCFACE_TEMPLATE, align, similarity_transfo
 from facegate.detectors.base import Detector
 from facegate.evaluation.research.defects import DEFECTS
 from facegate.pipeline.images import read_image
-from facegate.pipeline.quality.advice import EYES, GOOD, MOUTH, SENTENCES, UNCLEAR, Defect, adviser_for
-from facegate.pipeline.quality.components import measure
+from facegate.pipeline.quality.advice import (
+    EYES,
+    FAULTLESS,
+    GOOD,
+    MEASURED,
+    MOUTH,
+    SENTENCES,
+    UNCLEAR,
+    Defect,
+    adviser_for,
+)
+from facegate.pipeline.quality.components import FaceMeasurements, components, measure
 from facegate.pipeline.quality.explain import QualityReasons, reasons
 from facegate.pipeline.records import (
     Detection,
@@ -103,7 +113,7 @@ def test_nothing_is_made_up() -> None:
     crop = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (112, 112, 3)).astype(np.uint8), (0, 0), 2)
     face = Detection((0.0, 0.0, 112.0, 112.0), 0.9, ARCFACE_TEMPLATE)
     seen, patches = measure(crop, face, (112, 112)), np.full(49, 0.4, np.float32)
-    plain = [adviser.advise(seen, patches, quality) for quality in (99.0, 100.0)]
+    plain = [adviser.advise(seen, components(seen), patches, quality) for quality in (99.0, 100.0)]
     assert {advice.text for advice in plain} == {GOOD}, "nothing can be won"
     assert UNCLEAR not in {advice.text for advice in plain}
 
@@ -156,3 +166,28 @@ def test_score_says_what_would_help(portrait_file: Path, tmp_path: Path) -> None
     (line,) = map(json.loads, facegate("score", tmp_path / "dark.png", "--reasons").stdout.splitlines())
     assert line["advice"]["defect"] == "dark" and line["advice"]["text"] == SENTENCES[Defect.DARK]
     assert line["components"]["brightness"] < 40
+
+
+@settings(max_examples=300)
+@given(
+    seed=st.integers(0, 1000),
+    lightness=st.floats(0.05, 0.95),
+    yaw=st.floats(-40, 40),
+    inside=st.sampled_from((0.8, 1.0)),
+    quality=st.integers(0, 60),
+)
+def test_no_number_contradicts_the_advice(
+    seed: int, lightness: float, yaw: float, inside: float, quality: int
+) -> None:
+    adviser = adviser_for("facegate-mobile-s")
+    assert adviser is not None
+    rng = np.random.default_rng(seed)
+    seen = FaceMeasurements(
+        eyes_px=float(rng.uniform(10, 80)), detail=float(rng.uniform(-6, -2.5)), lightness=lightness,
+        contrast=float(rng.uniform(0.03, 0.3)), white=float(rng.uniform(0, 0.2)), sides=float(rng.uniform(0, 0.6)),
+        yaw=yaw, pitch=float(rng.uniform(-30, 30)), roll=0.0, inside=inside,
+    )  # fmt: skip
+    own = components(seen)
+    advice = adviser.advise(seen, own, rng.uniform(0.2, 0.9, 49).astype(np.float32), quality)
+    if advice.defect in MEASURED:
+        assert MEASURED[advice.defect](own) < FAULTLESS, advice

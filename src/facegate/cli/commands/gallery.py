@@ -221,6 +221,7 @@ def name_unknown(
     without: Annotated[
         list[int] | None, typer.Option(help="Face to leave out ('row' in --json). Repeatable.")
     ] = None,
+    data: DataOption = None,
     embedder: EmbedderOption = "auto",
     card: CardOption = None,
 ) -> None:
@@ -230,16 +231,22 @@ def name_unknown(
     facegate gallery name people.db 17 "Ann Smith"
     facegate gallery name people.db 17 "Ann Smith" --without 23
     """
+    from facegate.recognition.enrollment.stored_visits import check_data, name_stored
     from facegate.recognition.enrollment.unknowns import UnknownStore, enroll_cluster
 
+    check_data(data)
     with _opened(gallery) as people, UnknownStore(gallery) as opened:
-        found = [cluster for cluster in _clusters(opened, embedder, card) if cluster.id == number]
-        if not found:
+        if not (found := [each for each in _clusters(opened, embedder, card) if each.id == number]):
             raise GalleryError(f"there is no unknown person {number}; 'facegate gallery unknowns' lists them")
         excluded = set(without or [])
         if unknown := excluded - {visit.row for visit in found[0].visits}:
             raise GalleryError(f"--without {min(unknown)} is not a face of unknown person {number}")
+        if excluded:
+            opened.split(found[0], excluded)
         added = enroll_cluster(opened, people, found[0], name, excluded)
+    name_stored(
+        data, {visit.visit for visit in found[0].visits if visit.row not in excluded}, found[0].number, name
+    )
     sys.stdout.write(f"{count(added, 'picture')} of {name} added\n")
 
 

@@ -20,6 +20,7 @@ from facegate.cli.options import (
     FpirOption,
     MetricsOption,
     SettingDefault,
+    TemplatesOption,
 )
 from facegate.cli.signals import Interrupt, end_at_once_while_loading
 from facegate.errors import ConfigError, os_errors
@@ -92,6 +93,7 @@ def recognize(  # noqa: PLR0915
             "--allow-insecure", help="Allow --publish to other hosts without encryption, on a network you trust."
         ),
     ] = False,
+    templates: TemplatesOption = True,
     metrics: MetricsOption = None,
     detector: DetectorOption = DetectorKind.AUTO,
     detector_path: DetectorPathOption = None,
@@ -123,6 +125,7 @@ def recognize(  # noqa: PLR0915
     from facegate.recognition.publishers.factory import PublisherSet
     from facegate.recognition.worker.jetstream_worker import JetStreamWorker
     from facegate.recognition.worker.open_visits import claim_visits
+    from facegate.recognition.worker.strangers import stranger_rule
     from facegate.recognition.worker.zmq_worker import Recognizer, Worker, log
     from facegate.scoring.backend_selection import cache_folder
     from facegate.sinks.jetstream import server_name
@@ -180,6 +183,8 @@ def recognize(  # noqa: PLR0915
             out,
             unknowns,
             places.publish,
+            strangers=stranger_rule(parts.impostors, model),
+            on_templates=places.put_templates if templates and places.has_store else None,
             visits=(visits, kept),
             written=_written(output) if kept.untold else (),
             renamed=lambda names: places.rename(lambda name: names.get(name, name)),

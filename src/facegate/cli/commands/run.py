@@ -294,6 +294,7 @@ def _watch(
         on_decision=on_decision,
         on_scored=feed.on_frame,
         record=record or feed.recordings,
+        clips=feed.clips,
     )
     interrupted = Interrupt(runner.stop)
     reload = ReloadRequests(runner, read_config)

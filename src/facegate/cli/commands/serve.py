@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from facegate.cli.options import CardOption, EmbedderOption, FpirOption, MetricsOption
+from facegate.cli.options import CardOption, EmbedderOption, FpirOption, MetricsOption, TemplatesOption
 from facegate.cli.signals import end_at_once_while_loading
 from facegate.errors import ConfigError
 
@@ -37,9 +37,17 @@ def serve(
     card: CardOption = None,
     fpir: FpirOption = 1e-3,
     days: Annotated[float, typer.Option(min=0.01, help="Retention of shots, visits and recordings in days.")] = 30,
+    poor_days: Annotated[
+        float,
+        typer.Option(min=0.01, help="Retention of unknown faces of quality below 20, in days."),
+    ] = 1,
     max_mb: Annotated[
         int, typer.Option(min=10, help="Maximum size of the store and of the recordings in MB, each.")
     ] = 10_000,
+    templates: TemplatesOption = True,
+    min_free_mb: Annotated[
+        int, typer.Option(min=0, help="Free disk space in MB below which an alarm is raised.")
+    ] = 1000,
     demo: Annotated[bool, typer.Option("--demo", help="Add the demonstration camera.")] = False,
     host: Annotated[
         list[str] | None,
@@ -130,8 +138,9 @@ def serve(
                 config=path,
                 data=folder.data,
                 listen=listen,
-                recognizer=RecognizerSettings(people, embedder, card, fpir, worker_key),
-                limits=RetentionLimits(days, max_mb),
+                recognizer=RecognizerSettings(people, embedder, card, fpir, worker_key, templates),
+                limits=RetentionLimits(days, max_mb, poor_days),
+                min_free_mb=min_free_mb,
                 hosts=tuple(host or ()),
                 metrics=metrics,
                 certificate=certificate,

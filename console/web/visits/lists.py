@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Query, Response
 
+from facegate.console.security.permissions import SeenCameras, is_seen
 from facegate.console.state import ConsoleState
 from facegate.console.web.errors import ERROR_RESPONSES, ConsoleDep, not_found
-from facegate.console.web.models import FaceOutcomeOut, RowId, ShotOut, ShotsOut, TimelineOut, VisitsOut, visit_out
+from facegate.console.web.models import (
+    ClipOut,
+    FaceOutcomeOut,
+    RowId,
+    ShotOut,
+    ShotsOut,
+    TimelineOut,
+    VisitsOut,
+    visit_out,
+)
 from facegate.errors import ConfigError
 from facegate.pipeline.images import encode_jpeg
 from facegate.pipeline.observability.heatmap import heatmap
 from facegate.pipeline.recording.record import Recording, RecordingPosition
 from facegate.pipeline.records import ScoredFace
+from facegate.recognition.enrollment.names import closest_name
 from facegate.sinks import wire
 from facegate.store.reader import VisitFilter
 from facegate.store.records import StoredShot, TrackRecord
@@ -34,6 +46,7 @@ LATE_STORE_S = 3.0
 @router.get("/shots")
 def shots(
     console: ConsoleDep,
+    seen: SeenCameras,
     camera: Text = None,
     name: Text = None,
     known: bool | None = None,
@@ -54,6 +67,7 @@ def shots(
         until=until,
         min_quality=min_quality,
         max_quality=max_quality,
+        cameras=seen,
         shadow=None if outcome is None else outcome == "shadow",
     )
     page = console.store.shots(query, before, limit)
@@ -61,39 +75,86 @@ def shots(
 
 
 @router.get("/shots/{shot_id}")
-def shot(console: ConsoleDep, shot_id: str) -> ShotOut:
+def shot(console: ConsoleDep, seen: SeenCameras, shot_id: str) -> ShotOut:
     """One shot."""
     found = console.store.shot(shot_id)
-    if found is None:
+    if found is None or not is_seen(seen, found.camera):
         raise not_found(f"shot {shot_id[:100]}")
     return _shot(found)
 
 
 @router.get("/shots/{shot_id}/crop.jpg", response_class=Response, responses=JPEG)
-def crop(console: ConsoleDep, shot_id: str) -> Response:
+def crop(console: ConsoleDep, seen: SeenCameras, shot_id: str) -> Response:
     """Aligned crop of a shot, a 112x112 JPEG."""
+    if seen is not None:
+        shot(console, seen, shot_id)
     jpeg = console.store.crop(shot_id)
     if jpeg is None:
         raise not_found(f"shot {shot_id[:100]}")
     return Response(jpeg, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
 
 
+@router.get("/shots/{shot_id}/scene.jpg", response_class=Response, responses=JPEG)
+def scene(console: ConsoleDep, seen: SeenCameras, shot_id: str) -> Response:
+    """Whole picture of the best shot of a visit, as large as ``store.scene_px``; boxes scale with it."""
+    if seen is not None:
+        shot(console, seen, shot_id)
+    jpeg = console.store.scene(shot_id)
+    if jpeg is None:
+        raise not_found(f"whole picture of shot {shot_id[:100]}")
+    return Response(jpeg, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
+
+
 @router.get("/visits")
 def visits(
     console: ConsoleDep,
+    seen: SeenCameras,
     camera: Text = None,
     name: Text = None,
     known: bool | None = None,
     since: Time = None,
     until: Time = None,
     min_quality: Percent = None,
+    min_unknown_quality: Percent = None,
     before: Before = None,
     limit: Limit = 50,
 ) -> VisitsOut:
-    """Visits, newest first."""
-    query = VisitFilter(camera=camera, name=name, known=known, since=since, until=until, min_quality=min_quality)
+    """Visits, those that began last first. ``since`` and ``until`` are about their beginning.
+
+    The name need not be spelled exactly; ``name`` of the response says whose visits these are.
+    """
+    meant = None if name is None else meant_name(console, seen, name)
+    if name is not None and meant is None:
+        return VisitsOut(visits=[], next=None, name=None)
+    query = VisitFilter(
+        camera=camera,
+        name=meant,
+        known=known,
+        since=since,
+        until=until,
+        min_quality=min_quality,
+        min_unknown_quality=min_unknown_quality,
+        cameras=seen,
+    )
     page = console.store.visits(query, before, limit)
-    return VisitsOut(visits=[visit_out(visit) for visit in page.items], next=page.next)
+    return VisitsOut(visits=[visit_out(visit) for visit in page.items], next=page.next, name=meant)
+
+
+@router.get("/names")
+def names(console: ConsoleDep, seen: SeenCameras) -> list[str]:
+    """Names to filter by: of enrolled people, and of stored visits."""
+    enrolled = [] if seen is not None else [person.name for person in console.people.people()]
+    return sorted({*console.store.names(seen), *enrolled})
+
+
+def meant_name(console: ConsoleState, seen: Sequence[str] | None, name: str) -> str | None:
+    """The name of a person that somebody means, as it is spelled in the store."""
+    if seen is not None:
+        return closest_name(name, console.store.names(seen))
+    if console.store.has_name(name):
+        return name
+    stored = console.store.names()
+    return closest_name(name, [*stored, *(person.name for person in console.people.people())])
 
 
 @router.get("/visits/{run_id}/{camera}/{track_id}")
@@ -106,6 +167,7 @@ def timeline(console: ConsoleDep, run_id: str, camera: str, track_id: RowId) -> 
     config = console.supervisor.running().config
     known = config is not None and any(each.name == camera for each in config.cameras)
     kept = track is not None and _has_segment(console, track)
+    clip = console.store.clip(visit_id, video=False)
     decisions = () if track is None else track.events
     return TimelineOut(
         visit=None if visit is None else visit_out(visit),
@@ -129,6 +191,8 @@ def timeline(console: ConsoleDep, run_id: str, camera: str, track_id: RowId) -> 
             for event in decisions
         ],
         shots=[_shot(shot) for shot in console.store.shots_of(visit_id)],
+        scene=console.store.scene_of(visit_id),
+        clip=None if clip is None else ClipOut(**{key: getattr(clip, key) for key in ClipOut.model_fields}),
     )
 
 

@@ -1,0 +1,1 @@
+"""Search by face and unknown visitors: latency, recall, rates."""

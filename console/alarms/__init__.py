@@ -1,0 +1,1 @@
+"""Alarms: what is wrong now, since when, and what was wrong before."""

@@ -1,0 +1,1 @@
+"""Routes about visits: lists, single visits, corrections, exports."""

@@ -1,0 +1,1 @@
+"""Search by face: visits whose template fits, and the index of templates."""
