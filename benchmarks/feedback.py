@@ -54,7 +54,7 @@ INCONCLUSIVE = wire.Feedback(True, False, 0.4, 0.1, "a" * 16)
 @contextmanager
 def server(folder: Path) -> Iterator[str]:
     """A NATS server with JetStream."""
-    command = [BIN / "nats-server", "-js", "-sd", folder, "-a", "127.0.0.1", "-p", str(PORT)]
+    command: list[Any] = [BIN / "nats-server", "-js", "-sd", folder, "-a", "127.0.0.1", "-p", str(PORT)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
     assert process.stderr is not None
     next(line for line in process.stderr if b"Server is ready" in line)
@@ -92,7 +92,7 @@ def play(clip: Path, url: str, folder: Path, arguments: argparse.Namespace) -> d
     worker.send_signal(signal.SIGINT)
     worker.wait()
     events = [json.loads(line) for line in lines.read_text().splitlines()]
-    first = {}
+    first: dict[str, float] = {}
     for event in events:
         if event["event"] in ("seen", "named") and event.get("name"):
             first.setdefault(event["name"], event["pts_s"])
@@ -117,7 +117,7 @@ async def answer(url: str, count: int, *, feedback: bool) -> None:
             if feedback:
                 header, _ = unpack(message.data)
                 body = wire.encode(wire.Ack(header.shot_id, 1.0, INCONCLUSIVE))
-                await client.publish(message.headers[FEEDBACK_HEADER], body)
+                await client.publish((message.headers or {})[FEEDBACK_HEADER], body)
             await message.ack()
             done += 1
     await client.flush()

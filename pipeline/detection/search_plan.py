@@ -107,11 +107,8 @@ class _Level:
     def waits(self, pts_s: float) -> tuple[Cells, NDArray[np.float64]]:
         """Return which cells have to wait although they changed, and how long each waits after a search."""
         rows, columns = self.searched_s.shape
-        waits, pause_s = (
-            each.repeat(AREA, 0).repeat(AREA, 1)[:rows, :columns]
-            for each in (pts_s - self._tried_s < self._pause_s, self._pause_s)
-        )
-        return waits, pause_s
+        waits = (pts_s - self._tried_s < self._pause_s).repeat(AREA, 0).repeat(AREA, 1)[:rows, :columns]
+        return waits, self._pause_s.repeat(AREA, 0).repeat(AREA, 1)[:rows, :columns]
 
 
 class SearchPlan:

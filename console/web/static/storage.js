@@ -1,7 +1,7 @@
 // @ts-check
 // What is kept of each camera, and for how long.
 
-import { api, attempt, bytes, get, h, mayChange, reasonOf, show, watchHealth } from "./app.js";
+import { api, attempt, bytes, failed, get, h, mayChange, show, watchHealth } from "./app.js";
 
 /** @import { RetentionOut } from "../api.d.ts" */
 
@@ -58,7 +58,7 @@ async function load() {
   try {
     found = await get("/retention");
   } catch (error) {
-    return show(h("p", { class: "empty" }, `The settings could not be loaded. ${reasonOf(error)}`));
+    return show(failed(error, load));
   }
   const all = line("All cameras", found.all, found, true);
   const cameras = Object.entries(found.cameras).map(([name, own]) => ({ name, line: line(name, own, found, false) }));

@@ -232,7 +232,7 @@ export function visitParts(timeline, visit, changed) {
   const shown = rejected.sort((a, b) => b.quality - a.quality).slice(0, 24);
   return /** @type {HTMLElement[]} */ ([
     h("p", { class: "soft" },
-      `${period(timeline)}, ${timeline.faces} faces, ${timeline.shots.length} sent. `,
+      `${period(timeline)}, ${timeline.faces ? `${timeline.faces} faces, ` : ""}${timeline.shots.length} sent. `,
       known?.answered && known.similarity !== null && known.margin !== null && known.similarity > 0 ? `Similarity ${known.similarity.toFixed(3)}, ${known.margin.toFixed(3)} above the runner-up` : "",
       known?.fpir ? `; an unknown visitor reaches this score in one of ${Math.round(1 / known.fpir).toLocaleString()} visits.` : ""),
     known?.name ? h("p", {}, h("a", { href: visitsOf(known.name) }, `All visits of ${known.name}`)) : null,

@@ -135,7 +135,7 @@ function onVisit(visit) {
 }
 
 const download = h("a", {
-  class: "button", href: "#",
+  class: "button quiet", href: "#",
   onclick: () => { download.href = at(`api/v1/visits.csv?${new URLSearchParams({ ...query(), zone: Intl.DateTimeFormat().resolvedOptions().timeZone })}`); },
 }, "CSV");
 filter.append(download);

@@ -20,8 +20,8 @@ from facegate.recognition.worker.recognizer import Recognizer
 from facegate.sinks import wire
 from facegate.sinks.wire import TrackEnded
 
-from ..sinks.test_wire import make_shot
-from .test_gallery import LIMIT, MeanColor
+from ...sinks.test_wire import make_shot
+from ..test_gallery import LIMIT, MeanColor
 
 RED, BLUE = (230, 40, 40), (40, 40, 230)
 
