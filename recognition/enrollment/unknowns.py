@@ -20,9 +20,9 @@ from facegate.errors import GalleryError
 from facegate.pipeline.records import Floats, Image
 from facegate.recognition.embedders import Embedder
 from facegate.recognition.enrollment.gallery_store import GalleryStore
-from facegate.recognition.enrollment.linkage import complete_linkage
 from facegate.recognition.enrollment.records import FaceSample
 from facegate.recognition.enrollment.schema import GalleryFile, decode_crop, encode_crop
+from facegate.recognition.matching.linkage import complete_linkage
 
 MAX_VISITS = 2000
 MAX_AGE_S = 30 * 86400.0

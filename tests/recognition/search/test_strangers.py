@@ -21,7 +21,7 @@ from facegate.sinks import wire
 from facegate.store.reader import StoreReader
 from facegate.store.writer import StoreWriter
 
-from .search.test_face_search import ADA, BO, CAROL, ColorEmbedder, crop, shot
+from .test_face_search import ADA, BO, CAROL, ColorEmbedder, crop, shot
 
 NOBODY = Gallery([], np.zeros((0, 3), np.float32))
 
