@@ -208,7 +208,7 @@ class UnknownStore(GalleryFile):
                 "WHERE stranger IS NOT NULL ORDER BY id"
             ).fetchall()
         vectors = self._vectors(embedder, [row[:3] for row in rows])
-        return [StrangerFace(*row[3:6], vector) for row, vector in zip(rows, vectors, strict=True)]
+        return [StrangerFace(row[3], row[4], row[5], vector) for row, vector in zip(rows, vectors, strict=True)]
 
     def stranger_negatives(self, embedder: Embedder) -> list[tuple[int, Floats]]:
         """Number of an unknown visitor and embedding ``(D,)`` of each face that was taken out of it."""
