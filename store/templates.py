@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +54,7 @@ class TemplateReader(StoreReader):
 
     def fitting(self, recognizer: str, visit_filter: VisitFilter, limit: int) -> list[int]:
         """Ids of up to ``limit`` templates of visits that fit a filter, newest first."""
-        conditions, values = visit_filter.conditions("first")
+        conditions, values = _conditions(visit_filter)
         where = " AND ".join(["t.recognizer = ?", *conditions])
         rows = self._rows(
             f"SELECT t.id FROM visits JOIN templates t ON t.visit = visits.id WHERE {where} "
@@ -64,7 +65,7 @@ class TemplateReader(StoreReader):
 
     def visits_with(self, ids: Sequence[int], visit_filter: VisitFilter) -> dict[int, StoredVisit]:
         """Visits of templates that exist and fit a filter, by template."""
-        conditions, values = visit_filter.conditions("first")
+        conditions, values = _conditions(visit_filter)
         found = {}
         for part in _chunks(list(ids)):
             marks = ",".join("?" * len(part))
@@ -133,6 +134,11 @@ class TemplateReader(StoreReader):
         """
         with self._query_lock, self._transaction():
             self._db.executemany("DELETE FROM removed_templates WHERE id = ?", [(row,) for row in ids])
+
+
+def _conditions(visit_filter: VisitFilter) -> tuple[list[str], list[Any]]:
+    (order, values), (rest, more) = visit_filter.order("first"), visit_filter.rest()
+    return [*order, *rest], [*values, *more]
 
 
 def _matrix(rows: Sequence[tuple[int, bytes]]) -> tuple[NDArray[np.int64], Floats]:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, File, Form, UploadFile
 from pydantic import BaseModel
 
 from facegate.console.people.search import SearchOptions
+from facegate.console.security.permissions import SeenCameras, is_seen
 from facegate.console.web.errors import ERROR_RESPONSES, ApiError, ConsoleDep, not_found
 from facegate.console.web.models import PersonName, VisitOut, visit_out
 from facegate.console.web.people import MAX_FILE_BYTES
@@ -63,6 +64,7 @@ def search_state(console: ConsoleDep) -> SearchStateOut:
 @router.post("/search")
 def search(
     console: ConsoleDep,
+    seen: SeenCameras,
     picture: Annotated[UploadFile | None, File(description="JPEG, PNG, WebP or BMP")] = None,
     visit: Text = None,
     person: Annotated[PersonName | None, Form()] = None,
@@ -80,7 +82,7 @@ def search(
     """
     if sum(each is not None for each in (picture, visit, person)) != 1:
         raise ApiError("invalid", "give one of picture, visit and person", "send exactly one of these fields")
-    options = SearchOptions(VisitFilter(camera=camera, since=since, until=until), fpir, order, limit)
+    options = SearchOptions(VisitFilter(camera=camera, cameras=seen, since=since, until=until), fpir, order, limit)
     if picture is not None:
         content = picture.file.read(MAX_FILE_BYTES + 1)
         if len(content) > MAX_FILE_BYTES:
@@ -89,7 +91,9 @@ def search(
             )
         return _out(console.search.by_picture(content, (picture.filename or "upload")[:200], options))
     if visit is not None:
-        found = console.search.by_visit(visit, options)
+        known = console.store.visit(visit)
+        hidden = known is not None and not is_seen(seen, known.camera)
+        found = None if hidden else console.search.by_visit(visit, options)
         if found is None:
             raise not_found(f"visit {visit} with a face")
         return _out(found)

@@ -20,9 +20,9 @@ from facegate.errors import GalleryError
 from facegate.pipeline.records import Floats, Image
 from facegate.recognition.embedders import Embedder
 from facegate.recognition.enrollment.gallery_store import GalleryStore
-from facegate.recognition.enrollment.linkage import complete_linkage
 from facegate.recognition.enrollment.records import FaceSample
 from facegate.recognition.enrollment.schema import GalleryFile, decode_crop, encode_crop
+from facegate.recognition.matching.linkage import complete_linkage
 
 MAX_VISITS = 2000
 MAX_AGE_S = 30 * 86400.0
@@ -208,7 +208,7 @@ class UnknownStore(GalleryFile):
                 "WHERE stranger IS NOT NULL ORDER BY id"
             ).fetchall()
         vectors = self._vectors(embedder, [row[:3] for row in rows])
-        return [StrangerFace(*row[3:6], vector) for row, vector in zip(rows, vectors, strict=True)]
+        return [StrangerFace(row[3], row[4], row[5], vector) for row, vector in zip(rows, vectors, strict=True)]
 
     def stranger_negatives(self, embedder: Embedder) -> list[tuple[int, Floats]]:
         """Number of an unknown visitor and embedding ``(D,)`` of each face that was taken out of it."""

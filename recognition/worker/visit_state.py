@@ -9,6 +9,7 @@ import numpy as np
 
 from facegate.pipeline.records import Floats
 from facegate.recognition.matching.gallery import Gallery, Match
+from facegate.sinks.wire import ShotHeader, TrackEnded
 
 VisitKey = tuple[str, str, int]
 """Run, camera, track."""
@@ -122,13 +123,18 @@ class OpenVisit(msgspec.Struct, eq=False):
     """The gate no longer lists its track."""
 
 
-class GateRun(msgspec.Struct, eq=False):
+class GateRunState(msgspec.Struct, eq=False):
     """State of a gate's run."""
 
     last_report: float | None = None
     """Monotonic time of its last report of live tracks."""
     live: dict[str, frozenset[int]] = {}
     over: bool = False
+
+
+def visit_key(header: ShotHeader | TrackEnded) -> VisitKey:
+    """Key of the visit that a message belongs to."""
+    return (header.run_id, header.camera, header.track_id)
 
 
 def pack(vector: Floats) -> bytes:

@@ -21,7 +21,7 @@ from facegate.recognition.embedders import unit
 from facegate.recognition.matching.decision_rule import DecisionRule
 from facegate.recognition.matching.gallery import Gallery, Match, quality_weight
 from facegate.recognition.worker.visit_state import (
-    GateRun,
+    GateRunState,
     Kind,
     OpenVisit,
     Stranger,
@@ -31,6 +31,7 @@ from facegate.recognition.worker.visit_state import (
     event_of,
     pack,
     unpack,
+    visit_key,
 )
 from facegate.sinks.wire import LiveTracksMessage, ShotHeader, TrackEnded
 
@@ -59,11 +60,6 @@ GOOD_QUALITY = 30
 """Minimum quality from which a low score is conclusive."""
 
 
-def visit_key(header: ShotHeader | TrackEnded) -> VisitKey:
-    """Key of the visit that a message belongs to."""
-    return (header.run_id, header.camera, header.track_id)
-
-
 class Visits:
     """All visits of a worker."""
 
@@ -85,7 +81,7 @@ class Visits:
         self._rule = rule
         self._open: OrderedDict[VisitKey, OpenVisit] = OrderedDict()
         self._ended: OrderedDict[VisitKey, VisitState] = OrderedDict()
-        self._runs: OrderedDict[str, GateRun] = OrderedDict()
+        self._runs: OrderedDict[str, GateRunState] = OrderedDict()
         self._matched: Gallery | None = gallery()
         """Gallery that all visits have been matched with."""
         self._touched: dict[VisitKey, None] = {}
@@ -317,8 +313,8 @@ class Visits:
         self._touched = {}
         return found
 
-    def _run(self, run_id: str) -> GateRun:
-        run = self._runs.setdefault(run_id, GateRun())
+    def _run(self, run_id: str) -> GateRunState:
+        run = self._runs.setdefault(run_id, GateRunState())
         self._runs.move_to_end(run_id)
         if len(self._runs) > MAX_RUNS:
             self._runs.popitem(last=False)

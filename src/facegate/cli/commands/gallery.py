@@ -244,9 +244,7 @@ def name_unknown(
         if excluded:
             opened.split(found[0], excluded)
         added = enroll_cluster(opened, people, found[0], name, excluded)
-    name_stored(
-        data, {visit.visit for visit in found[0].visits if visit.row not in excluded}, found[0].number, name
-    )
+    name_stored(data, {each.visit for each in found[0].visits if each.row not in excluded}, found[0].number, name)
     sys.stdout.write(f"{count(added, 'picture')} of {name} added\n")
 
 

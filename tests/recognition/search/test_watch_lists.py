@@ -20,8 +20,8 @@ from facegate.recognition.matching.gallery import Gallery, ListedPeople
 from facegate.recognition.matching.gallery_watcher import GalleryWatcher
 from facegate.recognition.matching.score_tail import find_impostor_model
 
-from ..helpers import facegate
-from .search.test_face_search import ADA, BO, ColorEmbedder, crop
+from ...helpers import facegate
+from .test_face_search import ADA, BO, ColorEmbedder, crop
 
 
 @pytest.fixture

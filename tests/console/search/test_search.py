@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from facegate.store.templates import TemplateReader
 
-from .serving import Answer, Served, served
+from ..serving import Answer, Served, served
 
 pytestmark = pytest.mark.console
 

@@ -21,12 +21,12 @@ from facegate.sinks import wire
 from facegate.store.reader import StoreReader
 from facegate.store.writer import StoreWriter
 
-from .search.test_face_search import ADA, BO, CAROL, ColorEmbedder, crop, shot
+from .test_face_search import ADA, BO, CAROL, ColorEmbedder, crop, shot
 
 NOBODY = Gallery([], np.zeros((0, 3), np.float32))
 
 
-class House:
+class Entrance:
     """A worker with a gallery's file and a store, restarted at will."""
 
     def __init__(self, folder: Path) -> None:
@@ -78,15 +78,15 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> House:
-    return House(tmp_path)
+def house(tmp_path: Path) -> Entrance:
+    return Entrance(tmp_path)
 
 
 def who(event: dict[str, object]) -> tuple[object, object]:
     return event["unknown_id"], event["seen_before"]
 
 
-def test_a_visitor_keeps_the_number_over_visits_cameras_and_restarts(house: House) -> None:
+def test_a_visitor_keeps_the_number_over_visits_cameras_and_restarts(house: Entrance) -> None:
     first = house.visit(ADA)
     assert who(first) == (1, 0)
     assert who(house.visit(BO)) == (2, 0)
@@ -106,7 +106,7 @@ def test_a_visitor_keeps_the_number_over_visits_cameras_and_restarts(house: Hous
 IDS = ["run/door/1", "run/door/2", "run/hall/3", "run/door/4", "run/door/5"]
 
 
-def test_two_cameras_at_once_see_one_visitor(house: House) -> None:
+def test_two_cameras_at_once_see_one_visitor(house: Entrance) -> None:
     house.shows(ADA)
     house.shows(ADA, camera="hall")
     house.shows(BO)
@@ -115,7 +115,7 @@ def test_two_cameras_at_once_see_one_visitor(house: House) -> None:
     assert who(house.visit(ADA)) == (1, 2)
 
 
-def test_a_better_shot_knows_the_visitor_again_and_says_so(house: House) -> None:
+def test_a_better_shot_knows_the_visitor_again_and_says_so(house: Entrance) -> None:
     house.visit(ADA)
     track = house.shows((150, 150, 110))
     assert who(house.events("seen")[-1]) == (2, 0)
@@ -128,21 +128,21 @@ def test_a_better_shot_knows_the_visitor_again_and_says_so(house: House) -> None
     assert [number for number, _, _ in house.unknowns.strangers()] == [1], "the other number was given up"
 
 
-def test_who_gets_a_name_is_no_unknown_visitor(house: House) -> None:
+def test_who_gets_a_name_is_no_unknown_visitor(house: Entrance) -> None:
     house.names = Gallery(["Ada"], ColorEmbedder().embed([crop(ADA)]))
     ended = house.visit(ADA)
     assert (ended["name"], *who(ended)) == ("Ada", None, None)
     assert house.unknowns.strangers() == []
 
 
-def desk(house: House) -> EnrollmentService:
+def desk(house: Entrance) -> EnrollmentService:
     """The service of the pages, with the same recognizer."""
     people = EnrollmentService(house.gallery)
     people._parts = Recognition(ColorEmbedder(), FixedThresholdRule(0.95), None, None, lambda: None)  # type: ignore[arg-type, return-value]
     return people
 
 
-def test_split_and_merge_by_hand_are_learned(house: House) -> None:
+def test_split_and_merge_by_hand_are_learned(house: Entrance) -> None:
     """Two people who look alike are separated, and stay so; one person in two numbers is joined."""
     twin = (220, 60, 85)
     for color in (ADA, twin, ADA, twin):
@@ -166,7 +166,7 @@ def test_split_and_merge_by_hand_are_learned(house: House) -> None:
     assert [visit.unknown_id for visit in visits if visit is not None] == [1, 2, 1, 2, 1]
 
 
-def test_naming_a_visitor_names_all_visits(house: House) -> None:
+def test_naming_a_visitor_names_all_visits(house: Entrance) -> None:
     for color in (ADA, BO, ADA):
         house.visit(color)
     house.stop()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facegate.recognition.enrollment.linkage import complete_linkage
+from facegate.recognition.matching.linkage import complete_linkage
 
 
 def one_by_one(distances: NDArray[np.float64], limit: float) -> set[frozenset[int]]:
