@@ -95,7 +95,7 @@ def play(clip: Path, url: str, folder: Path, arguments: argparse.Namespace) -> d
     first: dict[str, float] = {}
     for event in events:
         if event["event"] in ("seen", "named") and event.get("name"):
-            first.setdefault(event["name"], event["pts_s"])
+            first.setdefault(event["name"], event["last_pts_s"])
     delivery = json.loads(report.read_text())["delivery"]
     delivery = next(iter(delivery["outputs"].values())) if over_nats else delivery
     return {

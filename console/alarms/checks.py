@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from facegate.console.alarms.conditions import AlarmKey, Finding
+from facegate.console.alarms.conditions import AlarmKey, Condition
 from facegate.console.processes.supervisor import ProcessHealth
 from facegate.console.state import REPAIR
 from facegate.errors import FleetError, GalleryError, StoreError
@@ -29,10 +29,10 @@ class CameraLike(Protocol):
     problem: str | None
 
 
-def cameras(found: Iterable[CameraLike]) -> list[Finding]:
+def cameras(found: Iterable[CameraLike]) -> list[Condition]:
     """Cameras that deliver no pictures. While the gate is down, nothing is known about them."""
     return [
-        Finding(
+        Condition(
             "camera",
             camera.name,
             None if camera.state in GOOD_STATES else f"{camera.state}: {camera.problem or 'no pictures arrive'}",
@@ -43,11 +43,11 @@ def cameras(found: Iterable[CameraLike]) -> list[Finding]:
     ]
 
 
-def processes(health: ProcessHealth, *, gate_needed: bool) -> list[Finding]:
+def processes(health: ProcessHealth, *, gate_needed: bool) -> list[Condition]:
     """The gate and the worker."""
     needed = ((health.gate, gate_needed and not health.gate_finished), (health.worker, True))
     return [
-        Finding(
+        Condition(
             "process",
             state.name,
             f"the {'gate' if state.name == 'gate' else 'recognition worker'} is not running"
@@ -55,18 +55,18 @@ def processes(health: ProcessHealth, *, gate_needed: bool) -> list[Finding]:
             "it is restarted; if this lasts, see its last lines on the Health page",
         )
         if is_needed and not state.running
-        else Finding("process", state.name)
+        else Condition("process", state.name)
         for state, is_needed in needed
     ]
 
 
-def configuration(health: ProcessHealth) -> list[Finding]:
+def configuration(health: ProcessHealth) -> list[Condition]:
     """The configuration file, edited by hand."""
     if not health.config_changed:
         return []
     problem = f"it is invalid: {health.config_problem}" if health.config_problem else "it is not loaded yet"
     return [
-        Finding(
+        Condition(
             "configuration",
             "",
             f"the configuration file was edited by hand; {problem}",
@@ -75,13 +75,13 @@ def configuration(health: ProcessHealth) -> list[Finding]:
     ]
 
 
-def disk(folder: Path, min_free: int) -> list[Finding]:
+def disk(folder: Path, min_free: int) -> list[Condition]:
     """The disk of the data folder; ``min_free`` in bytes."""
     free = shutil.disk_usage(folder).free
     if free >= min_free:
         return []
     return [
-        Finding(
+        Condition(
             "disk",
             "",
             f"{free / 1e6:,.0f} MB are free, less than {min_free / 1e6:,.0f}",
@@ -90,34 +90,34 @@ def disk(folder: Path, min_free: int) -> list[Finding]:
     ]
 
 
-def gallery(path: Path) -> list[Finding]:
+def gallery(path: Path) -> list[Condition]:
     """The gallery."""
     try:
         with GalleryStore(path) as store:
             store.people()
     except GalleryError as error:
-        return [Finding("gallery", "", str(error), REPAIR)]
+        return [Condition("gallery", "", str(error), REPAIR)]
     return []
 
 
-def store(reader: StoreReader) -> list[Finding]:
+def store(reader: StoreReader) -> list[Condition]:
     """The store of visits."""
     try:
         reader.revision()
     except StoreError as error:
-        return [Finding("store", "", str(error), REPAIR)]
+        return [Condition("store", "", str(error), REPAIR)]
     return []
 
 
-def files(*folders: Path) -> list[Finding]:
+def files(*folders: Path) -> list[Condition]:
     """Damaged files that were set aside and replaced."""
     return [
-        Finding("file", note[:200], note, "read it, then delete the note (.txt) beside the damaged file")
+        Condition("file", note[:200], note, "read it, then delete the note (.txt) beside the damaged file")
         for note in notes(*dict.fromkeys(folders))
     ]
 
 
-def fleet(found: FleetSummary | FleetError, members: Iterable[str], opened: Iterable[AlarmKey]) -> list[Finding]:
+def fleet(found: FleetSummary | FleetError, members: Iterable[str], opened: Iterable[AlarmKey]) -> list[Condition]:
     """Nodes and cameras of the fleet.
 
     Args:
@@ -126,10 +126,10 @@ def fleet(found: FleetSummary | FleetError, members: Iterable[str], opened: Iter
         opened: keys of the open alarms.
     """
     if isinstance(found, FleetError):
-        unknown = [Finding("fleet", subject, is_known=False) for kind, subject in opened if kind == "fleet"]
-        return [*unknown, Finding("fleet", SERVER, str(found), "check that the NATS server runs")]
+        unknown = [Condition("fleet", subject, is_known=False) for kind, subject in opened if kind == "fleet"]
+        return [*unknown, Condition("fleet", SERVER, str(found), "check that the NATS server runs")]
     nodes = [
-        Finding(
+        Condition(
             "fleet",
             name,
             "the node is missing" if name not in found.gates else found.gates[name].problem or None,
@@ -138,7 +138,7 @@ def fleet(found: FleetSummary | FleetError, members: Iterable[str], opened: Iter
         for name in members
     ]
     cameras = [
-        Finding(
+        Condition(
             "fleet",
             f"camera {name}",
             None if camera.state in GOOD_STATES else camera.state,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from facegate.console.alarms.conditions import Finding
+from facegate.console.alarms.conditions import Condition
 
 LEAP_S = 60.0
 """Smaller steps are corrections by a time server."""
@@ -21,7 +21,7 @@ class ClockCheck:
         self._original: float | None = None
         """Offset before the first leap."""
 
-    def check(self, wall: float, elapsed: float, since: float | None) -> Finding:
+    def check(self, wall: float, elapsed: float, since: float | None) -> Condition:
         """Return the finding now.
 
         Args:
@@ -36,10 +36,10 @@ class ClockCheck:
         moved, self._offset = offset - self._offset, offset
         if self._original is not None and abs(offset - self._original) <= LEAP_S:
             self._original = None
-            return Finding("clock", "")
+            return Condition("clock", "")
         if abs(moved) > LEAP_S:
             if self._original is None:
                 self._original = offset - moved
             way = "forward" if moved > 0 else "back"
-            return Finding("clock", "", f"the clock was set {way} by {abs(moved):.0f} s", REMEDY)
-        return Finding("clock", "", is_known=since is None or not 0 <= wall - since <= SHOWN_S)
+            return Condition("clock", "", f"the clock was set {way} by {abs(moved):.0f} s", REMEDY)
+        return Condition("clock", "", is_known=since is None or not 0 <= wall - since <= SHOWN_S)

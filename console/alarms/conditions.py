@@ -17,7 +17,7 @@ END_S: Mapping[AlarmKind, float] = {"camera": 5.0, "process": 10.0}
 """Seconds that a condition is gone before its alarm ends; 0 by default. A process that fails again is one alarm."""
 
 
-class Finding(msgspec.Struct, frozen=True):
+class Condition(msgspec.Struct, frozen=True):
     """What a check found about one subject."""
 
     kind: AlarmKind
@@ -33,7 +33,7 @@ class Finding(msgspec.Struct, frozen=True):
 class Changes(msgspec.Struct, frozen=True):
     """Alarms that begin, each with the monotonic time when its condition began, and alarms that end."""
 
-    raised: list[tuple[Finding, float]]
+    raised: list[tuple[Condition, float]]
     ended: list[AlarmKey]
 
 
@@ -44,7 +44,7 @@ class Debouncer:
         self._since: dict[AlarmKey, float] = {}
 
     def step(
-        self, found: Mapping[AlarmKind, Sequence[Finding]], opened: Collection[AlarmKey], now: float
+        self, found: Mapping[AlarmKind, Sequence[Condition]], opened: Collection[AlarmKey], now: float
     ) -> Changes:
         """Decide which alarms begin and end.
 
@@ -56,14 +56,14 @@ class Debouncer:
         changes = Changes([], [])
         for kind, findings in found.items():
             known = {finding.subject: finding for finding in findings}
-            gone = {subject: Finding(kind, subject) for open_kind, subject in opened if open_kind == kind}
+            gone = {subject: Condition(kind, subject) for open_kind, subject in opened if open_kind == kind}
             for subject, finding in (gone | known).items():
                 self._check((kind, subject), finding, (kind, subject) in opened, now, changes)
             for key in [key for key in self._since if key[0] == kind and key[1] not in gone | known]:
                 del self._since[key]
         return changes
 
-    def _check(self, key: AlarmKey, finding: Finding, is_open: bool, now: float, changes: Changes) -> None:
+    def _check(self, key: AlarmKey, finding: Condition, is_open: bool, now: float, changes: Changes) -> None:
         is_bad = finding.problem is not None
         if not finding.is_known or is_bad == is_open:
             self._since.pop(key, None)

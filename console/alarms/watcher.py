@@ -12,7 +12,7 @@ from facegate.background import BackgroundThread
 from facegate.clock import elapsed_s
 from facegate.console.alarms import checks
 from facegate.console.alarms.clock import ClockCheck
-from facegate.console.alarms.conditions import AlarmKind, Debouncer, Finding
+from facegate.console.alarms.conditions import AlarmKind, Condition, Debouncer
 from facegate.console.alarms.journal import Alarm, AlarmJournal, keys
 from facegate.console.state import ConsoleState
 from facegate.errors import FleetError, StoreError
@@ -73,7 +73,7 @@ class AlarmWatcher(BackgroundThread):
         now, wall = monotonic(), time()
         since = next((alarm.since for alarm in opened if alarm.kind == "clock"), None)
         health = self._console.supervisor.health()
-        found: dict[AlarmKind, list[Finding]] = {
+        found: dict[AlarmKind, list[Condition]] = {
             "process": checks.processes(health, gate_needed=self._console.needs_gate()),
             "configuration": checks.configuration(health),
             "clock": [self._clock.check(wall, elapsed_s(), since)],
@@ -96,7 +96,7 @@ class AlarmWatcher(BackgroundThread):
                 write(state, kind=alarm.kind, subject=alarm.subject, problem=alarm.problem)
             self._on_change(changed)
 
-    def _slow(self) -> dict[AlarmKind, list[Finding]]:
+    def _slow(self) -> dict[AlarmKind, list[Condition]]:
         console = self._console
         data, gallery = console.folder.data, console.people.gallery
         return {

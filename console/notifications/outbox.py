@@ -50,7 +50,7 @@ CREATE TABLE revision (
 
 
 class Receiver(msgspec.Struct, frozen=True):
-    """Somebody who is told."""
+    """One address that receives messages."""
 
     id: int
     name: str

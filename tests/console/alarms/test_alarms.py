@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from playwright.sync_api import Page, expect
 
 from facegate.console.alarms.clock import LEAP_S, SHOWN_S, ClockCheck
-from facegate.console.alarms.conditions import END_S, RAISE_S, AlarmKey, Debouncer, Finding
+from facegate.console.alarms.conditions import END_S, RAISE_S, AlarmKey, Condition, Debouncer
 from facegate.demo.clip import DemoClip
 from facegate.demo.rtsp.movie import Movie
 from facegate.demo.rtsp.server import RtspServer
 
-from ..exposition import check_exposition, exposition
-from ..fleet.processes import GateProcess, NatsServer
-from ..helpers import facegate, free_port
-from .serving import Client, served
+from ...exposition import check_exposition, exposition
+from ...fleet.processes import GateProcess, NatsServer
+from ...helpers import facegate, free_port
+from ..serving import Client, served
 
 
 def opened(client: Client, *kinds: str) -> dict[str, dict[str, object]]:
@@ -121,7 +121,7 @@ def test_an_alarm_begins_and_ends_once_each_and_only_after_a_condition_has_laste
         now += pause
         same_s = same_s + pause if state == last else 0.0
         last = state
-        finding = Finding("camera", "door", "down" if state == "bad" else None, is_known=state != "unknown")
+        finding = Condition("camera", "door", "down" if state == "bad" else None, is_known=state != "unknown")
         keys: set[AlarmKey] = {("camera", "door")} if is_open else set()
         changes = debouncer.step({"camera": [finding]}, keys, now)
         if changes.raised:

@@ -17,10 +17,10 @@ import http_ece
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from ..helpers import PATIENCE_S
+from ...helpers import PATIENCE_S
 
 
-class Receiver:
+class LocalReceiver:
     """What has arrived, with the Unix time of each."""
 
     def __init__(self, server: Callable[[], Any]) -> None:
@@ -73,7 +73,7 @@ class _Mail(StreamRequestHandler):
                 return
 
 
-class MailServer(Receiver):
+class MailServer(LocalReceiver):
     def __init__(self, port: int = 0) -> None:
         ThreadingTCPServer.allow_reuse_address = True
         super().__init__(lambda: ThreadingTCPServer(("127.0.0.1", port), _Mail))
@@ -108,7 +108,7 @@ class _Ntfy(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
 
-class NtfyServer(Receiver):
+class NtfyServer(LocalReceiver):
     """As https://docs.ntfy.sh/publish describes it: JSON to the root, or a file to a topic."""
 
     def __init__(self, port: int = 0, failures: int = 0) -> None:
@@ -138,7 +138,7 @@ class _Push(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
 
-class PushService(Receiver):
+class PushService(LocalReceiver):
     """A push service, and the browser behind it (RFC 8030, 8291)."""
 
     def __init__(self, port: int = 0) -> None:

@@ -21,10 +21,10 @@ from facegate.sinks import wire
 from facegate.store.records import VisitUpdate
 from facegate.store.writer import StoreWriter
 
-from ..helpers import free_port
-from ..store.test_store import entry
+from ...helpers import free_port
+from ...store.test_store import entry
+from ..serving import Client, served
 from .receivers import MailServer, NtfyServer, PushService
-from .serving import Client, served
 
 
 class House:
