@@ -1,1 +1,1 @@
-"""Notifications: rules that say who is told of what, an outbox on disk, and the channels that tell."""
+"""Notifications: rules that say who is notified of what, an outbox on disk, and the channels that tell."""

@@ -28,7 +28,7 @@ EXTRA = "notify"
 
 
 class ReceiverGoneError(DeliveryError):
-    """The receiver does not exist any more."""
+    """The receiver no longer exists."""
 
 
 class PushSubscription(msgspec.Struct, frozen=True):
@@ -87,12 +87,12 @@ def send(receiver: Receiver, event: Event, jpeg: bytes | None, key: PushKey | No
 
     Args:
         receiver: the receiver.
-        event: what is told.
-        jpeg: the picture, if it is told too.
+        event: what happened.
+        jpeg: the picture; ``None`` to send none.
         key: for Web Push.
 
     Raises:
-        ReceiverGoneError: the receiver does not exist any more.
+        ReceiverGoneError: the receiver no longer exists.
         DeliveryError: the service did not take it.
     """
     if receiver.kind == "apprise":
@@ -115,7 +115,7 @@ def _service(address: str) -> NotifyBase:
     if len(service) != 1:
         raise ConfigError(
             f"the address leads to {len(service)} receivers: add each with an address of its own, so that "
-            "one that fails is told again and the others are not"
+            "one that fails is notified again and the others are not"
         )
     return service
 

@@ -22,7 +22,7 @@ from facegate.store.records import StoredVisit
 
 POLL_INTERVAL_S = 0.2
 UNKNOWN_AFTER_S = 10.0
-"""An unknown person is told when the visit ends, or this long after the first answer: a later shot may tell who."""
+"""An unknown person is notified when the visit ends, or this long after the first answer: a later shot may tell who."""
 MAX_AGE_S = 86_400.0
 """Age at which a message that cannot be delivered is given up."""
 
@@ -133,7 +133,7 @@ class _Sender(BackgroundThread):
     """Delivers what waits for one receiver, oldest first."""
 
     join_timeout_s = 5.0
-    """A message that is on its way has this long to arrive; if it does not, it is told again."""
+    """A message that is on its way has this long to arrive; if it does not, it is sent again."""
 
     def __init__(
         self, receiver: Receiver, outbox: Outbox, store: StoreReader, key: Callable[[], channels.PushKey]

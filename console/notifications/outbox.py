@@ -50,7 +50,7 @@ CREATE TABLE revision (
 
 
 class Receiver(msgspec.Struct, frozen=True):
-    """Somebody who is told."""
+    """Somebody who is notified."""
 
     id: int
     name: str

@@ -19,7 +19,7 @@ class Event(msgspec.Struct, frozen=True):
     """Something that may be told."""
 
     key: str
-    """The same event has the same key, so that it is told once."""
+    """The same event has the same key, so that it is sent once."""
     kind: EventKind
     at: float
     """Unix time (UTC)."""
