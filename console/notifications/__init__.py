@@ -1,1 +1,1 @@
-"""Notifications: rules of who receives what, an outbox on disk, and the channels that deliver."""
+"""Notifications: rules that say who is notified of what, an outbox on disk, and the channels that tell."""

@@ -87,8 +87,8 @@ def send(receiver: Receiver, event: Event, jpeg: bytes | None, key: PushKey | No
 
     Args:
         receiver: the receiver.
-        event: what is reported.
-        jpeg: the picture, if it is sent too.
+        event: what happened.
+        jpeg: the picture; ``None`` to send none.
         key: for Web Push.
 
     Raises:
@@ -115,7 +115,7 @@ def _service(address: str) -> NotifyBase:
     if len(service) != 1:
         raise ConfigError(
             f"the address leads to {len(service)} receivers: add each with an address of its own, so that "
-            "one that fails is tried again and the others are not"
+            "one that fails is notified again and the others are not"
         )
     return service
 

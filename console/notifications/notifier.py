@@ -22,8 +22,7 @@ from facegate.store.records import StoredVisit
 
 POLL_INTERVAL_S = 0.2
 UNKNOWN_AFTER_S = 10.0
-"""An unknown person is reported when the visit ends, or this long after the first answer: a later shot may name
-them."""
+"""An unknown person is notified at the end of the visit, or this long after the first answer."""
 MAX_AGE_S = 86_400.0
 """Age at which a message that cannot be delivered is given up."""
 

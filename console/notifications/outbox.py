@@ -50,7 +50,7 @@ CREATE TABLE revision (
 
 
 class Receiver(msgspec.Struct, frozen=True):
-    """One address that receives messages."""
+    """Somebody who is notified."""
 
     id: int
     name: str

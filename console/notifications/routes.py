@@ -28,7 +28,7 @@ Clock = Annotated[str, Field(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$")]
 
 
 class RuleIn(Strict):
-    """Who receives what, when, and how often at most."""
+    """Who is notified of what, when, and how often at most."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
     enabled: bool = True

@@ -1,5 +1,5 @@
 // @ts-check
-// Notifications: who receives what, when, and how often at most.
+// Notifications: who is notified of what, when, and how often at most.
 
 import { api, ask, at, attempt, field, fill, get, h, mayChange, notify, show, table, values, watchHealth, when } from "./app.js";
 
@@ -179,7 +179,7 @@ const load = () => fill(receiverList, request, ([found, configured, enrolled]) =
   people = enrolled.map((each) => each.name);
   ruleList.replaceChildren(found.rules.length
     ? table(["name", "what", "at most", "receivers", ""], found.rules.map(ruleRow))
-    : h("p", { class: "empty" }, "No rules yet: nothing is sent."));
+    : h("p", { class: "empty" }, "No rules yet: nobody is notified of anything."));
   if (mayChange) edit(null);
   return [
     found.available ? null : h("p", { class: "warn" }, "Notifications need packages that are not installed: pip install 'facegate[notify]'"),
