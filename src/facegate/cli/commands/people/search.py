@@ -145,7 +145,8 @@ def _probe(
             content = photo.read_bytes()
         except OSError as error:
             raise ConfigError(f"cannot read {photo}: give a picture file") from error
-        return parts.embedder.embed([parts.face_extractor().extract(content, photo.name).crop])[0]
+        embeddings: Floats = parts.embedder.embed([parts.face_extractor().extract(content, photo.name).crop])
+        return embeddings[0]
     if visit is not None:
         template = embed_visit(store, parts.embedder, visit)
         if template is None:
