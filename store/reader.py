@@ -41,6 +41,11 @@ class VisitFilter(msgspec.Struct, frozen=True):
     shadow: bool | None = None
     """For shots: samples of dropped faces (``True``), or delivered ones."""
 
+    def conditions(self, time: str) -> tuple[list[str], list[Any]]:
+        """All conditions, and their values; see :meth:`order`."""
+        (first, values), (rest, more) = self.order(time), self.rest()
+        return [*first, *rest], [*values, *more]
+
     def order(self, time: str) -> tuple[list[str], list[Any]]:
         """Conditions that an index serves in the order of the list, and their values.
 

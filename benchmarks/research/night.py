@@ -13,13 +13,11 @@ import cv2
 import numpy as np
 
 from benchmarks.research.common import begin, lfw, mean_interval
-from facegate.evaluation.held_out import compare_held_out
 from facegate.pipeline.quality.grayscale import is_gray
 from facegate.pipeline.records import Image
-from facegate.recognition.embedders import load_embedder
 from facegate.scoring.engine import load_scorer
 
-FACES, FMR = 400, 1e-3
+FACES = 400
 KINDS = {
     "gray (luma)": ((0.299, 0.587, 0.114), 1.0, 0.0),
     "infrared": ((0.75, 0.2, 0.05), 0.7, 0.0),
@@ -42,10 +40,9 @@ def seen_at_night(
 
 def main() -> None:
     arguments = begin(__doc__)
-    faces = lfw(arguments.data).faces
+    photographs = lfw(arguments.data)
+    faces = photographs.faces
     scorer = load_scorer(device="cpu")
-    judge = lfw(arguments.data).judges["y1"]
-    intel = load_embedder(str(arguments.data / "models" / "mobilefacenet-casia.onnx"))
     rng = np.random.default_rng(arguments.seed)
     people, counts = np.unique(faces.names, return_counts=True)
     several = np.flatnonzero(np.isin(faces.names, people[counts > 1]))
@@ -59,8 +56,7 @@ def main() -> None:
         change = mean_interval(now.astype(np.float64) - quality)
         line = f"  {kind:20} quality {np.mean(now):5.1f} ({change[1]:+.1f} to {change[2]:+.1f}), 5 % below "
         line += f"{np.quantile(now, 0.05):.0f}, called gray {np.mean([is_gray(crop) for crop in crops]):.3f}"
-        for name, embedder in (("y1", judge.embedder), ("casia", intel)):
-            units = lfw(arguments.data).judges[name].units
+        for name, (embedder, units) in {k: (v.embedder, v.units) for k, v in photographs.judges.items()}.items():
             before = [_similarity(units, faces.names, index, units[index]) for index in chosen]
             after = [
                 _similarity(units, faces.names, index, unit)
@@ -71,12 +67,6 @@ def main() -> None:
             line += f"; {name} similarity {like[0]:.3f} to {like[1]:.3f}, "
             line += f"nearest is right {right[0]:.3f} to {right[1]:.3f}"
         print(line, flush=True)
-    missed = compare_held_out(judge.units, faces.names, FMR).fnmr
-    gray = faces.crops.copy()
-    for index in range(len(gray)):
-        gray[index] = seen_at_night(gray[index], *KINDS["infrared, noise 12"], rng)
-    both = compare_held_out(judge.embedder.embed(list(gray)), faces.names, FMR).fnmr
-    print(f"y1, all pairs, FNMR at FMR {FMR:g}: color {missed:.3f}, both infrared with noise 12 {both:.3f}")
 
 
 def _similarity(units: np.ndarray, names: list[str], index: int, unit: np.ndarray) -> tuple[float, float]:

@@ -107,9 +107,9 @@ def try_rule(rule: Rule, events: Sequence[Event]) -> Trial:
 def visit_event(visit: StoredVisit) -> Event | None:
     """The event of a visit as it is now; ``None`` if nobody can be recognized in it.
 
-    A visit that gets a name, or another name, is another event.
+    A visit that gets a name, or another name, is another event, unless somebody at the console has corrected it.
     """
-    if visit.name is None and visit.quality < POOR_QUALITY:
+    if visit.corrected is not None or (visit.name is None and visit.quality < POOR_QUALITY):
         return None
     kind: EventKind = "unknown" if visit.name is None else "known"
     similarity = "" if visit.name is None or visit.similarity is None else f", similarity {visit.similarity:.2f}"

@@ -3,7 +3,7 @@
 Testing that on the picture itself would cost another forward pass per defect. Instead, counterfactuals were scored
 in advance: faces of good quality with and without each of seven defects (``python -m facegate.training.advice``). A
 linear model estimates from measurements and patch qualities how probable each defect is and how many points
-removing it gains. The advice is the defect with the highest product, among those that no component contradicts.
+removing it gains. The advice is the defect with the highest product, unless its component contradicts it.
 """
 
 from __future__ import annotations
@@ -106,12 +106,12 @@ class Adviser:
         odds = self._weights[:, :-1] @ features(seen, patches, quality) + self._weights[:, -1]
         likely = np.exp(odds - odds.max())
         gains = np.minimum(np.maximum(self._gains[:, 0] + self._gains[:, 1] * quality, 0.0), 100.0 - quality)
-        named = [defect not in MEASURED or MEASURED[defect](measured) < FAULTLESS for defect in Defect]
-        won = likely[1:] / likely.sum() * gains * named
+        won = likely[1:] / likely.sum() * gains
         best = int(won.argmax())
-        if won[best] < MIN_GAIN:
-            return Advice(GOOD if quality >= CLEAR else UNCLEAR)
         defect = tuple(Defect)[best]
+        is_contradicted = defect in MEASURED and MEASURED[defect](measured) >= FAULTLESS
+        if won[best] < MIN_GAIN or is_contradicted:
+            return Advice(GOOD if quality >= CLEAR else UNCLEAR)
         text = _covered(patches) if defect is Defect.COVERED else SENTENCES[defect]
         return Advice(text, defect, round(float(won[best])))
 

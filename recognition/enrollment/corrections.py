@@ -48,9 +48,9 @@ class CorrectionStore(GalleryStore):
         with self._change():
             self._db.execute("DELETE FROM corrections WHERE at < ?", (at - MAX_AGE_S,))
             self._db.execute(
-                "INSERT INTO corrections (visit, at, person, before, denied, digest) "
-                "VALUES (?1, ?2, ?3, (SELECT id FROM people WHERE name = ?4), ?5, ?6)",
-                (visit, at, person, before, name is None, digest),
+                "INSERT INTO corrections (visit, at, person, before, digest) "
+                "VALUES (?, ?, ?, (SELECT id FROM people WHERE name = ?), ?)",
+                (visit, at, person, before, digest),
             )
         return Correction(None if name is None else self.spelling(name), before, at)
 

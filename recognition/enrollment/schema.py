@@ -122,14 +122,13 @@ CREATE TABLE corrections (
     at REAL NOT NULL,
     person INTEGER REFERENCES people ON DELETE CASCADE,
     before INTEGER REFERENCES people ON DELETE SET NULL,
-    denied INTEGER NOT NULL,
     digest TEXT
 ) STRICT;
 CREATE INDEX corrections_by_visit ON corrections (visit);
 CREATE INDEX corrections_by_person ON corrections (person);
 CREATE INDEX corrections_by_before ON corrections (before)
 """
-"""Corrections of visits by people: ``person``, or nobody known where ``denied``."""
+"""Corrections of visits by people: who it was, or nobody who is known."""
 
 _POSES = "ALTER TABLE pictures ADD COLUMN pose TEXT"
 """``front``, ``left`` or ``right``; unknown for pictures enrolled before."""

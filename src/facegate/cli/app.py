@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from facegate.cli.commands.cameras.discover import discover_command
+from facegate.cli.commands.cameras.probe import probe_command
 from facegate.cli.commands.demo import demo
-from facegate.cli.commands.discover import discover_command
 from facegate.cli.commands.evaluation.calibrate import calibrate
 from facegate.cli.commands.evaluation.evaluate import evaluate
 from facegate.cli.commands.evaluation.savings import savings
@@ -22,7 +23,6 @@ from facegate.cli.commands.operation.maintenance import backup, doctor, restore
 from facegate.cli.commands.operation.service import app as service_app
 from facegate.cli.commands.people.lists import app as lists_app
 from facegate.cli.commands.people.search import search
-from facegate.cli.commands.probe import probe_command
 from facegate.cli.commands.recognize import recognize
 from facegate.cli.commands.replay import replay
 from facegate.cli.commands.run import run

@@ -16,7 +16,7 @@ def discover_command(
     hosts: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="HOST...",
+            metavar="HOST",
             help="Hosts to ask directly: HOST, HOST:PORT or NETWORK/BITS. Needed for other subnets.",
             show_default=False,
         ),

@@ -15,7 +15,7 @@ from facegate.pipeline.images import decode_image
 from facegate.recognition.enrollment.face_extraction import FaceExtractor
 from facegate.scoring.engine import Scorer
 
-from ..helpers import facegate
+from ...helpers import facegate
 
 
 def png(picture: np.ndarray) -> bytes:
