@@ -21,6 +21,7 @@ import sqlite3
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Thread
 from time import perf_counter, process_time, sleep, time
@@ -113,7 +114,7 @@ def probes(count: int, rng: np.random.Generator, own: Floats) -> Floats:
 
 
 def rss() -> float:
-    return psutil.Process().memory_info().rss / 1e6
+    return float(psutil.Process().memory_info().rss / 1e6)
 
 
 def measure(path: Path, folder: Path, queries: Path) -> dict[str, object]:
@@ -194,17 +195,19 @@ def baseline(path: Path, queries: Path, count: int) -> dict[str, object]:
     """faiss's exhaustive search and numpy's, one query at a time, with templates in memory."""
     import faiss
 
-    sought, found = np.load(queries)[:50], {}
+    sought = np.load(queries)[:50]
+    found: dict[str, object] = {}
+    parts: list[Floats] = []
     with TemplateReader(path) as store:
-        parts, row = [], 0
-        while sum(map(len, parts)) < count:
+        row = 0
+        while sum(len(part) for part in parts) < count:
             ids, templates = store.after(WHO, row, CHUNK)
             row = int(ids[-1])
             parts.append(templates)
     templates = np.concatenate(parts)
     flat = faiss.IndexFlatIP(templates.shape[1])
     flat.add(templates)
-    ways = {
+    ways: dict[str, Callable[[Floats], object]] = {
         "IndexFlatIP": lambda probe: flat.search(probe[None], 800),
         "exact": lambda probe: np.argpartition(templates @ probe, -800)[-800:],
     }
@@ -251,7 +254,8 @@ def false_hits(data: Path, embedder: str) -> list[dict[str, object]]:
     people = sorted(set(names))
     of = {name: [row for row, each in enumerate(names) if each == name] for name in people}
     normalization = impostors.cohort_mean_similarity(vectors)
-    found, rng = [], np.random.default_rng(0)
+    found: list[dict[str, object]] = []
+    rng = np.random.default_rng(0)
     for size in (10, 100, 800):
         for fpir in (0.1, 0.01, 0.001):
             rule = FpirRule(impostors, fpir)
@@ -269,9 +273,9 @@ def false_hits(data: Path, embedder: str) -> list[dict[str, object]]:
                     "stated": fpir,
                     "searches": searches,
                     "measured": float(f"{hits / searches:.3g}"),
+                    "times": round(hits / searches / fpir, 2),
                 }
             )
-            found[-1]["times"] = round(hits / searches / fpir, 2)
     return found
 
 

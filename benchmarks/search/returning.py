@@ -26,7 +26,7 @@ from benchmarks.host_info import cpu
 from facegate.cpu import share_cores
 from facegate.detectors.align import align, aligned_landmarks
 from facegate.detectors.base import Detector, load_detector
-from facegate.pipeline.records import Detection, Face, FrameRef, QualityInfo, Reason, ScoredFace, Shot
+from facegate.pipeline.records import Detection, Face, FrameRef, QualityInfo, Reason, ScoredFace, Shot, contiguous
 from facegate.recognition.embedders import OneAtATime, load_embedder
 from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.unknowns import UnknownStore
@@ -58,7 +58,7 @@ def shots_of(clip: Path, detector: Detector, scorer: Scorer) -> list[list[Shot]]
     """For each part of a clip its best shots of the largest face, best last."""
     with av.open(str(clip)) as opened:
         frames = [
-            frame.to_ndarray(format="rgb24")
+            contiguous(frame.to_ndarray(format="rgb24"))
             for number, frame in enumerate(opened.decode(video=0))
             if number % EVERY == 0
         ]
@@ -124,13 +124,13 @@ def play(
     for seed in range(WEEKS):
         rng = np.random.default_rng(seed)
         order = [(person, shots) for person, own in visits.items() for shots in own]
-        rng.shuffle(order)  # type: ignore[arg-type]
+        rng.shuffle(order)
         with tempfile.TemporaryDirectory() as folder:
             week = Week(Path(folder), embedder, impostors)
             numbers: dict[str, list[tuple[int | None, int | None]]] = defaultdict(list)
-            for number, (person, shots) in enumerate(order):
+            for place, (person, shots) in enumerate(order):
                 camera = f"camera-{rng.integers(cameras)}"
-                numbers[person].append(week.visit(number, camera, shots))
+                numbers[person].append(week.visit(place, camera, shots))
             week.unknowns.close()
             spent += week.spent
         for person, own in numbers.items():

@@ -107,7 +107,8 @@ class FaceMatcher(msgspec.Struct, frozen=True):
         Raises:
             StoreError: the store cannot be read.
         """
-        found, row = set(), 0
+        found: set[str] = set()
+        row = 0
         with TemplateReader(path) as store:
             while True:
                 ids, templates = store.after(recognizer_id(self.embedder), row, PAGE)

@@ -146,7 +146,7 @@ class Strangers:
             found = [
                 (number, total)
                 for number, known in sorted(self._known.items())
-                for total in known.sums.values() or opened.get(number, ())
+                for total in list(known.sums.values()) or opened.get(number, [])
             ]
             against = [
                 (row, vector) for row, (number, _) in enumerate(found) for vector in self._negatives.get(number, ())

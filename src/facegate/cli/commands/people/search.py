@@ -145,7 +145,9 @@ def _probe(
             content = photo.read_bytes()
         except OSError as error:
             raise ConfigError(f"cannot read {photo}: give a picture file") from error
-        return parts.embedder.embed([parts.face_extractor().extract(content, photo.name).crop])[0]
+        crop = parts.face_extractor().extract(content, photo.name).crop
+        probe: Floats = parts.embedder.embed([crop])[0]
+        return probe
     if visit is not None:
         template = embed_visit(store, parts.embedder, visit)
         if template is None:
