@@ -133,8 +133,8 @@ def run_without(modules: tuple[str, ...], command: list[str], folder: Path) -> s
 def test_every_extra_is_checked_and_declared() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert set(EXTRAS) == set(declared) - {"all", "dev"}
-    assert set(EXTRAS) == set(COMMANDS) | {"large", "fleet", "heif"}, (
-        "'large' is optional; 'fleet' is 'nats' with a server; a picture asks for 'heif'"
+    assert set(EXTRAS) == set(COMMANDS) | {"large", "fleet", "heif", "notify"}, (
+        "'large' is optional; 'fleet' is 'nats' with a server; a picture asks for 'heif', a page for 'notify'"
     )
     (whole,) = declared["all"]
     assert set(re.findall(r"\w+", whole)) - {"facegate"} == set(EXTRAS) - {"demo"}
