@@ -147,7 +147,9 @@ class JetStream:
 
     async def _acknowledged(self, message: Any) -> None:
         try:
-            self.answers.put(wire.decode(message.data, wire.Ack))
+            self.answers.put(ack := wire.decode(message.data, wire.Ack))
+            if ack.feedback is not None:
+                self._worker_s = monotonic()
         except DeliveryError:
             self.answers.invalid += 1
 

@@ -16,8 +16,8 @@ from facegate.console.security.audit import chained
 from facegate.console.security.permissions import LISTS
 
 from ..helpers import free_port
+from .alarms.test_notifications import House
 from .serving import Client, served
-from .test_notifications import House
 
 PASSWORD, OTHER = "correct horse battery", "staple horse battery"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facegate.console.notifications.outbox import Outbox
 from facegate.console.people.service import EnrollmentService
 from facegate.console.processes.supervisor import ConsoleFolder
 from facegate.console.state import ConsoleState
@@ -130,9 +131,10 @@ def test_the_spelling_does_not_matter_for_a_new_name(verb: str, gallery: Path, d
 
 def test_the_page_removes_from_the_backups_beside_the_gallery_as_well(gallery: Path, data: Path) -> None:
     people = EnrollmentService(gallery, "builtin")
-    services = dict.fromkeys(ConsoleState.__struct_fields__) | {"folder": ConsoleFolder(data), "people": people}
-    console = ConsoleState(**services)  # type: ignore[arg-type]
-    told = remove_by_page(console, OLD.lower())
+    with Outbox(data / "notifications.db", create=True) as outbox:
+        services = {"folder": ConsoleFolder(data), "people": people, "outbox": outbox}
+        console = ConsoleState(**dict.fromkeys(ConsoleState.__struct_fields__) | services)  # type: ignore[arg-type]
+        told = remove_by_page(console, OLD.lower())
     assert [each.found for each in told if each.what == "copies in automatic backups"] == [1, 1]
     assert_gone(gallery, data, OLD)
 
