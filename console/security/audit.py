@@ -7,7 +7,9 @@ import csv
 import hashlib
 import io
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from threading import Lock
 from time import monotonic, time
 from typing import Any
@@ -199,8 +201,9 @@ class AuditMiddleware:
                 details[:MAX_DETAILS],
                 status,
             )
-        except StoreError as error:
-            log.error("audit log cannot be written", reason=str(error))
+        except (StoreError, sqlite3.Error) as error:
+            with suppress(OSError):  # the log may be on the same full disk
+                log.error("audit log cannot be written", reason=str(error))
 
 
 def _who(scope: Scope) -> str:

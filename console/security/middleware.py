@@ -22,7 +22,7 @@ from facegate.console.security.proxy import NO_PROXY, ProxySettings
 COOKIE = "facegate"
 MAX_BODY, MAX_UPLOAD = 256 * 1024, 12 * 2**20
 """Maximum bytes of a request body: JSON or a form; with uploaded files."""
-PUBLIC = ("/login", "/static/", "/api/v1/session", "/healthz")
+PUBLIC = ("/login", "/api/v1/session", "/healthz")
 """Paths that need no login."""
 SAFE = ("GET", "HEAD", "OPTIONS")
 READ_ONLY_POSTS = ("/api/v1/score", "/api/v1/search")
@@ -150,7 +150,7 @@ class AccessMiddleware:
         path, method = scope["path"], scope["method"]
         if method not in SAFE and "authorization" not in headers and not _same_origin(headers, host):
             return problem("cross_site", "the request comes from another site", "use the pages of the console")
-        if path.startswith(PUBLIC):
+        if path in PUBLIC or path.startswith("/static/"):
             return None
         if principal is None:
             return problem("login_required", "not logged in", "log in, or send a token")

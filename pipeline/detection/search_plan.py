@@ -48,8 +48,8 @@ RESTLESS_INTERVAL_S = 3.0
 """Bodies of known faces and places that always move, such as trees, are searched this often."""
 PAUSE_S, MAX_PAUSE_S, QUIET_S = 0.1, 1.6, 2.2
 """An area that changes again and again and shows no face, such as trees and rain, waits between two searches: at
-first ``PAUSE_S``, about twice as long each time, at most ``MAX_PAUSE_S``; no longer once nothing was searched in it for
-``QUIET_S``."""
+first ``PAUSE_S``, about twice as long each time, at most ``MAX_PAUSE_S``; no longer once nothing was searched in it
+for ``QUIET_S``."""
 ACTIVE_PAUSES = 2.0
 """Such an area is searched again later by this many of its pauses while nothing changes."""
 AREA = 8

@@ -28,4 +28,4 @@ def test_a_console_counts_its_requests_and_shows_its_processes_and_its_gate(
             assert f'facegate_console_process_running{{process="{process}"}} 1.0' in text
         assert 'facegate_frames_processed_total{camera="door"}' in text, "of its gate"
         with urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
-            assert json.load(answer) == {"ok": True, "gate": True, "worker": True}
+            assert json.load(answer) == {"ok": True, "gate": True, "worker": True, "alarms": []}

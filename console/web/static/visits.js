@@ -116,7 +116,7 @@ async function load(before = null) {
 function onVisit(visit) {
   const { camera, name, known, min_quality, since, until, min_unknown_quality } = query();
   const old = list.querySelector(`[data-visit="${CSS.escape(visit.visit)}"]`);
-  const fits = (!min_unknown_quality || !isPoor(visit)) && (!camera || camera === visit.camera) && (!name || meant === visit.name)
+  const fits = (!min_unknown_quality || !isPoor(visit)) && (!camera || camera === visit.camera) && (!name || (meant !== null && meant === visit.name))
     && (!known || (known === "true") === (visit.name !== null)) && (!min_quality || visit.quality >= Number(min_quality))
     && (!since || visit.first >= Number(since)) && (!until || visit.first < Number(until));
   if (old && !fits) old.remove();
