@@ -236,12 +236,17 @@ def test_a_message_cannot_make_a_worker_publish_elsewhere(subject: str, tmp_path
     nobody = Gallery([], np.zeros((0, 128), np.float32))
     recognizer = Recognizer(lambda: nobody, load_embedder("builtin"), FixedThresholdRule(0.8), StringIO())
     (entry,) = entries(1)
-    body = JetStream(server.url).payload(entry)
+    gate = JetStream(server.url)
+    body = gate.payload(entry)
+    gate.close()
     asyncio.run(publish(server.url, body, {FEEDBACK_HEADER: subject}))
     heard: list[str] = []
-    thread = Thread(target=lambda: asyncio.run(listen(server.url, heard, 1.0)))
+    listens, done = Event(), Event()
+    thread = Thread(target=lambda: asyncio.run(listen(server.url, heard, listens, done)))
     thread.start()
+    assert listens.wait(PATIENCE_S)
     JetStreamWorker(server.url, recognizer).run(Event(), once=True)
+    done.set()
     thread.join()
     assert recognizer.results == 1 and not [each for each in heard if each.startswith("facegate.")]
     end(server.process)
@@ -301,14 +306,18 @@ async def publish(url: str, data: bytes, headers: dict[str, str] | None = None) 
     await client.close()
 
 
-async def listen(url: str, heard: list[str], for_s: float) -> None:
+async def listen(url: str, heard: list[str], listens: Event, done: Event) -> None:
     client = await nats.connect(url)
 
     async def hear(message: Any) -> None:
         heard.append(message.subject)
 
     await client.subscribe("facegate.>", cb=hear)
-    await asyncio.sleep(for_s)
+    await client.flush()
+    listens.set()
+    while not done.is_set():
+        await asyncio.sleep(0.02)
+    await client.flush()
     await client.close()
 
 
