@@ -30,7 +30,7 @@ from facegate.console.security.accounts import Accounts
 from facegate.console.security.audit import AuditLog
 from facegate.console.security.login_throttle import LoginThrottle
 from facegate.console.security.proxy import NO_PROXY, ProxySettings
-from facegate.console.state import PUSH_KEY, ConsoleState
+from facegate.console.state import PUSH_KEY, ConsoleState, labels_of
 from facegate.console.tuning.tuner import Tuner
 from facegate.console.web.app import create_app
 from facegate.errors import ConfigError, StoreError, os_errors, os_reason
@@ -125,12 +125,14 @@ def serve(options: ServeOptions) -> None:
         store = opened.enter_context(StoreReader(folder.store, create=True))
         alarms = opened.enter_context(AlarmJournal(folder.alarms, create=True))
         outbox = opened.enter_context(Outbox(folder.notifications, create=True))
-        notifier = Notifier(outbox, store, lambda: PushKey(folder.data / PUSH_KEY))
         broker = EventBus()
         recognizer = options.recognizer
         people = EnrollmentService(recognizer.gallery, recognizer.embedder, recognizer.card, recognizer.fpir)
         supervisor = opened.enter_context(
             Supervisor(ConfigFile(options.config), folder, recognizer, broker.publish)
+        )
+        notifier = Notifier(
+            outbox, store, lambda: PushKey(folder.data / PUSH_KEY), lambda: labels_of(supervisor.running().config)
         )
         scoring = opened.enter_context(ScoringService(lambda: supervisor.running().config))
         search = opened.enter_context(

@@ -26,7 +26,7 @@ from facegate.console.tuning.tuner import Tuner
 from facegate.errors import StoreError
 from facegate.fleet.bucket import BucketAddress
 from facegate.maintenance.files import notes
-from facegate.pipeline.config import StoreConfig
+from facegate.pipeline.config import RunConfig, StoreConfig
 from facegate.recognition.enrollment.records import Erased
 from facegate.recognition.enrollment.stored_visits import rename_stored
 from facegate.store.reader import StoreReader
@@ -73,6 +73,10 @@ class ConsoleState(msgspec.Struct, frozen=True):
         config = self.supervisor.running().config
         return config is not None and any(camera.enabled for camera in config.cameras)
 
+    def camera_labels(self) -> dict[str, str]:
+        """Names for people by name of the camera, of those that have another."""
+        return labels_of(self.supervisor.running().config)
+
     def disk(self) -> dict[str, int]:
         """Bytes of ``store`` and ``recordings``, and ``free`` bytes of the disk."""
         recordings = sum(map(_size, self.folder.recordings.glob("*/*.rec")))
@@ -110,8 +114,9 @@ class ConsoleState(msgspec.Struct, frozen=True):
             GalleryError: the person is not enrolled.
             StoreError: the store cannot be written.
         """
-        self.outbox.rename(name, None)
-        return self.people.remove(name, self.folder.data)
+        told = self.outbox.rename(name, None)
+        erased = self.people.remove(name, self.folder.data)
+        return [*erased, Erased(str(self.folder.notifications), told, "rules and waiting messages")]
 
     def push_key(self) -> PushKey:
         """The key of this console for Web Push.
@@ -129,6 +134,12 @@ class ConsoleState(msgspec.Struct, frozen=True):
             return msgspec.json.decode(self.supervisor.client.report(), type=dict[str, Any])
         except GateUnreachableError:
             return None
+
+
+def labels_of(config: RunConfig | None) -> dict[str, str]:
+    """See :meth:`ConsoleState.camera_labels`."""
+    cameras = () if config is None else config.cameras
+    return {each.name: each.display_name for each in cameras if each.display_name is not None}
 
 
 def _size(path: Path) -> int:

@@ -62,6 +62,8 @@ def erase_person(
         FacegateError: a file cannot be read or written.
     """
     check_places(spools, results, data)
+    with GalleryStore(gallery) as people:
+        name = people.spelling(name)
     found = read_identity(gallery, name)
     with GalleryStore(gallery) as people:
         faces = face_matcher(people, name, embedder, embedder.threshold)

@@ -51,6 +51,8 @@ class CameraStatus(msgspec.Struct, frozen=True):
     """``connecting``, ``live``, ``stalled``, ``unauthorized``, ``failed`` or ``ended``."""
     problem: str | None = None
     """Why it is not live."""
+    display_name: str | None = None
+    """Its name for people, where that is another."""
 
 
 class Sink(Protocol):

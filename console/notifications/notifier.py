@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import Event as Flag
 from threading import Lock
 from time import monotonic, time
@@ -32,16 +32,23 @@ log = structlog.get_logger(__name__)
 class Notifier(BackgroundThread):
     """Tells of visits and alarms while its context is open."""
 
-    def __init__(self, outbox: Outbox, store: StoreReader, key: Callable[[], channels.PushKey]) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        store: StoreReader,
+        key: Callable[[], channels.PushKey],
+        labels: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
         """Configure.
 
         Args:
             outbox: rules, receivers and waiting messages.
             store: visits and crops.
             key: returns the key for Web Push.
+            labels: returns the names of cameras for people, by name.
         """
         super().__init__("facegate-notifier")
-        self._outbox, self._store, self._key = outbox, store, key
+        self._outbox, self._store, self._key, self._labels = outbox, store, key, labels
         self._lock = Lock()
         self._senders: dict[int, _Sender] = {}
         self._revision = 0
@@ -58,7 +65,7 @@ class Notifier(BackgroundThread):
 
     def on_alarms(self, changed: Iterable[Alarm]) -> None:
         """Tell of alarms that began; thread-safe."""
-        self._tell([alarm_event(alarm) for alarm in changed if alarm.ended is None])
+        self._tell([alarm_event(alarm, self._labels()) for alarm in changed if alarm.ended is None])
 
     def problem(self, receiver: int) -> str | None:
         """Why the last delivery to a receiver failed; ``None`` if it did not."""
@@ -95,7 +102,7 @@ class Notifier(BackgroundThread):
             self._unknown.setdefault(visit.visit, now)
             return None
         self._unknown.pop(visit.visit, None)
-        return visit_event(visit)
+        return visit_event(visit, self._labels())
 
     def _late(self, now: float) -> list[Event]:
         """Events of visits that have no name for a while."""
@@ -103,7 +110,7 @@ class Notifier(BackgroundThread):
         found = [self._store.visit(visit) for visit in late]
         for visit in late:
             del self._unknown[visit]
-        return [event for visit in found if visit is not None and (event := visit_event(visit))]
+        return [event for visit in found if visit is not None and (event := visit_event(visit, self._labels()))]
 
     def _tell(self, events: Sequence[Event]) -> None:
         if not events:

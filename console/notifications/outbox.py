@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
 
@@ -12,7 +14,12 @@ import msgspec
 from facegate.console.notifications.rules import Event, Rule
 from facegate.database import Database
 from facegate.errors import StoreError
+from facegate.recognition.enrollment.names import name_key
+from facegate.recognition.enrollment.records import Erased
+from facegate.recognition.enrollment.stored_visits import check_data, rename_stored
 
+NOTIFICATIONS = "notifications.db"
+"""File in the data folder of a console."""
 REMEMBERED_S = 30 * 86_400.0
 """Time for which told events are remembered; visits are kept as long by default."""
 _FIRST = """
@@ -161,17 +168,20 @@ class Outbox(Database):
             [(wall, packed, rule.picture, receiver) for receiver in rule.receivers],
         )
 
-    def rename(self, name: str, new: str | None) -> None:
-        """Rename a person in the rules, or remove a name from rules and waiting messages."""
+    def rename(self, name: str, new: str | None) -> int:
+        """Rename a person in rules, or remove a name from rules and waiting messages; return how many had it."""
+        key, count = name_key(name), 0
         for row, rule in self.rules().items():
-            if name in rule.people:
-                others = [each for each in rule.people if each not in (name, new)]
-                people = (*others, *(() if new is None else (new,)))
+            others = [each for each in rule.people if name_key(each) != key]
+            if len(others) < len(rule.people):
+                people = tuple(dict.fromkeys([*others, *(() if new is None else (new,))]))
                 self.save_rule(msgspec.structs.replace(rule, people=people), row)
+                count += 1
         if new is None:
-            for row, event in self._read("SELECT id, event FROM outbox"):
-                if msgspec.msgpack.decode(event, type=Event).name == name:
-                    self._delete("outbox", row)
+            for row, packed in self._read("SELECT id, event FROM outbox"):
+                told = msgspec.msgpack.decode(packed, type=Event).name
+                count += told is not None and name_key(told) == key and self._delete("outbox", row)
+        return count
 
     def waiting(self) -> dict[int, int]:
         """Number of waiting messages by receiver."""
@@ -208,6 +218,40 @@ class Outbox(Database):
     def _read(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
         with self._lock, self._errors():
             return self._db.execute(sql, values).fetchall()
+
+
+@contextmanager
+def renaming(data: Path | None) -> Iterator[Callable[[str, str], None]]:
+    """Yield what renames a person in the store, the pending events and the notifications of a data folder.
+
+    Raises:
+        GalleryError: this is no data folder.
+        FacegateError: a file cannot be written.
+    """
+    check_data(data)
+
+    def rename(name: str, new: str) -> None:
+        rename_stored(data, name, new)
+        _rename(data, name, new)
+
+    yield rename
+
+
+def erase_notified(data: Path | None, name: str) -> list[Erased]:
+    """Erase a person from the notifications of a data folder, if there is one.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    return _rename(data, name, None)
+
+
+def _rename(data: Path | None, name: str, new: str | None) -> list[Erased]:
+    path = None if data is None else data / NOTIFICATIONS
+    if path is None or not path.is_file():
+        return []
+    with Outbox(path) as outbox:
+        return [Erased(str(path), outbox.rename(name, new), "rules and waiting messages")]
 
 
 def _digest(key: str) -> str:

@@ -235,11 +235,12 @@ def try_out(console: ConsoleDep, rule: RuleIn) -> TrialOut:
 
 
 def _events(console: ConsoleState, begin: float, end: float) -> list[Event]:
-    found = [alarm_event(alarm) for alarm in console.alarms.between(begin, end)]
+    labels = console.camera_labels()
+    found = [alarm_event(alarm, labels) for alarm in console.alarms.between(begin, end)]
     before: int | None = None
     for _ in range(MAX_TRIED // 200):
         page = console.store.visits(VisitFilter(since=begin, until=end), before, 200)
-        found += [event for visit in page.items if visit.answered and (event := visit_event(visit))]
+        found += [event for visit in page.items if visit.answered and (event := visit_event(visit, labels))]
         before = page.next
         if before is None:
             break

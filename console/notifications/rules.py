@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Literal
 
 import msgspec
@@ -104,8 +105,10 @@ def try_rule(rule: Rule, events: Sequence[Event]) -> Trial:
     return Trial(told, held_back)
 
 
-def visit_event(visit: StoredVisit) -> Event | None:
+def visit_event(visit: StoredVisit, labels: Mapping[str, str] = MappingProxyType({})) -> Event | None:
     """The event of a visit as it is now; ``None`` if nobody can be recognized in it.
+
+    Cameras have their ``labels``, names for people by name.
 
     A visit that gets a name, or another name, is another event, unless somebody at the console has corrected it.
     """
@@ -118,7 +121,7 @@ def visit_event(visit: StoredVisit) -> Event | None:
         key=f"visit {visit.visit} {visit.name or ''}",
         kind=kind,
         at=visit.last,
-        title=f"{visit.name or 'Unknown person'} at {visit.camera}",
+        title=f"{visit.name or 'Unknown person'} at {labels.get(visit.camera, visit.camera)}",
         body=f"{seen}, quality {visit.quality}{similarity}",
         name=visit.name,
         camera=visit.camera,
@@ -126,9 +129,10 @@ def visit_event(visit: StoredVisit) -> Event | None:
     )
 
 
-def alarm_event(alarm: Alarm) -> Event:
-    """The event of an alarm that began."""
-    what = f"{alarm.kind} {alarm.subject}" if alarm.kind != "file" else "damaged file"
+def alarm_event(alarm: Alarm, labels: Mapping[str, str] = MappingProxyType({})) -> Event:
+    """The event of an alarm that began; see :func:`visit_event`."""
+    subject = labels.get(alarm.subject, alarm.subject) if alarm.kind == "camera" else alarm.subject
+    what = f"{alarm.kind} {subject}" if alarm.kind != "file" else "damaged file"
     return Event(
         key=f"alarm {alarm.id}",
         kind="alarm",

@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from facegate.background import BackgroundThread
+from facegate.console.notifications.outbox import NOTIFICATIONS
 from facegate.console.processes.config_file import ConfigConflictError, ConfigFile, ConfigVersion
 from facegate.console.processes.gate_client import GateClient, GateRefusedError, GateUnreachableError
 from facegate.errors import ConfigError, os_errors
@@ -69,7 +70,7 @@ class ConsoleFolder(msgspec.Struct, frozen=True):
     @property
     def notifications(self) -> Path:
         """Database of rules, receivers and waiting messages."""
-        return self.data / "notifications.db"
+        return self.data / NOTIFICATIONS
 
     @property
     def secrets(self) -> Path:

@@ -71,6 +71,7 @@ def camera_list(console: ConsoleState) -> CamerasOut:
         found.append(
             CameraOut(
                 name=name,
+                display_name=str(entry.get("display_name") or name),
                 enabled=enabled,
                 state="paused" if not enabled else state if own is None else own["state"],
                 problem=None if own is None or not enabled else own["problem"],

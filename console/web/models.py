@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from facegate.pipeline.config.values import Aspect, Name, Polygon, Region
+from facegate.pipeline.config.values import Aspect, Label, Name, Polygon, Region
 from facegate.store.records import StoredVisit
 
 PersonName = Annotated[str, Field(min_length=1, max_length=100)]
@@ -40,6 +40,7 @@ class Problem(BaseModel):
 class CameraSettings(Strict):
     """Settings of a camera, as in the configuration; omitted settings have their defaults."""
 
+    display_name: Label | None = None
     user: Annotated[str, Field(max_length=200)] | None = None
     password: SecretStr | None = None
     main_stream: Annotated[str, Field(max_length=4096)] | None = None
@@ -88,6 +89,8 @@ class CameraOut(BaseModel):
     """A camera with its state and counters."""
 
     name: str
+    display_name: str
+    """Its name for people."""
     enabled: bool
     state: str
     """``connecting``, ``live``, ``stalled``, ``unauthorized``, ``failed``, ``ended``, ``paused``, or ``waiting``

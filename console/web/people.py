@@ -15,7 +15,7 @@ from facegate.console.web.models import PersonName, RowId, Strict
 from facegate.console.web.visits.lists import JPEG
 from facegate.errors import GalleryError
 from facegate.recognition.enrollment.checks import Fault
-from facegate.recognition.enrollment.names import name_key, person_name
+from facegate.recognition.enrollment.names import person_name, same_name
 from facegate.recognition.enrollment.records import Picture, Pose
 from facegate.store.records import StoredShot
 
@@ -309,8 +309,7 @@ def forget_unknown(console: ConsoleDep, cluster: RowId) -> None:
 
 def _known(console: ConsoleState, name: str) -> str:
     """Name as spelled in the gallery; raises a 404 for an unknown person."""
-    key = name_key(name)
-    found = next((person.name for person in console.people.people() if name_key(person.name) == key), None)
+    found = same_name(name, [person.name for person in console.people.people()])
     if found is None:
         raise not_found(f"person {name[:100]}")
     return found

@@ -120,7 +120,8 @@ class Camera:
     @property
     def status(self) -> CameraStatus:
         """State and problem, for delivery."""
-        return CameraStatus(self.state.value, None if self.error is None else str(self.error))
+        problem = None if self.error is None else str(self.error)
+        return CameraStatus(self.state.value, problem, self.config.display_name)
 
     @property
     def permitted(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from facegate.pipeline.addresses import has_login, login_problem, parse_server, suspicious
-from facegate.pipeline.config.values import Aspect, Name, Polygon, Region, Section, Text, ratio
+from facegate.pipeline.config.values import Aspect, Label, Name, Polygon, Region, Section, Text, ratio
 
 
 class CameraConfig(Section):
@@ -16,6 +16,9 @@ class CameraConfig(Section):
 
     name: Name
     """Name of the camera, in every record and file name: 1 to 64 letters, digits, ``_``, ``.`` and ``-``."""
+    display_name: Label | None = None
+    """Name of the camera for people, of any letters (``Front door``): on pages, in notifications, and in Home
+    Assistant. By default the ``name``."""
     source: Text
     """``rtsp(s)://`` or ``http(s)://`` URL, video file, folder of pictures, or webcam (``0``, ``/dev/video0``).
     ``${NAME}`` is replaced from the environment."""

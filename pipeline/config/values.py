@@ -12,6 +12,8 @@ NAME_PATTERN = r"^[\w.-]{1,64}$"
 TEXT_PATTERN = r"^[^\x00-\x1f\x7f]+$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Text = Annotated[str, Field(min_length=1, max_length=4096, pattern=TEXT_PATTERN)]
+Label = Annotated[str, Field(min_length=1, max_length=100, pattern=TEXT_PATTERN)]
+"""A name for people to read, of any letters."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Polygon = Annotated[tuple[tuple[Fraction, Fraction], ...], Field(min_length=3, max_length=100)]
 _ENDPOINT = re.compile(r"tcp://(\[[0-9a-fA-F:]+\]|[\w.*-]+):\d{1,5}|ipc://.+")

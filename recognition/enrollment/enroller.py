@@ -18,7 +18,7 @@ from facegate.recognition.embedders import Embedder
 from facegate.recognition.enrollment.checks import Fault, FaultKind, PersonEvidence, find_faults
 from facegate.recognition.enrollment.face_extraction import FaceExtractor
 from facegate.recognition.enrollment.gallery_store import GalleryStore
-from facegate.recognition.enrollment.names import name_key, person_name
+from facegate.recognition.enrollment.names import folder_person, name_key, person_name
 from facegate.recognition.enrollment.records import Embedded, FaceSample, Picture
 
 Progress = Callable[[int, int], None]
@@ -66,7 +66,8 @@ def find_people(folder: Path) -> list[PictureFile]:
     for person in sorted(folder.iterdir()):
         if person.is_dir() and not person.name.startswith(".") and (files := _files(person)):
             # Folders whose names differ only in spelling belong to one person.
-            name = names.setdefault(name_key(person.name), person_name(person.name))
+            name = folder_person(person.name)
+            name = names.setdefault(name_key(name), name)
             found += [PictureFile(name, file) for file in files]
     if not found:
         raise GalleryError(f"gallery {folder} is empty: put pictures into {folder}/<name>/")

@@ -77,12 +77,13 @@ class GalleryStore(GalleryFile):
     def spelling(self, name: str) -> str:
         """The gallery's spelling of a name; normalized if no person has it.
 
+        Where nobody is called ``Bill_Gates``, the name of a folder, it is Bill Gates.
+
         Raises:
             GalleryError: the name is invalid.
         """
-        with self._errors():
-            found = self._db.execute("SELECT name FROM people WHERE key = ?", (name_key(name),)).fetchone()
-        return person_name(name) if found is None else str(found[0])
+        found = self._find(name)
+        return person_name(name) if found is None else found[1]
 
     def add(
         self, name: str, samples: Sequence[FaceSample], *, kind: Kind = "enrolled", accepted: bool = False
@@ -243,11 +244,19 @@ class GalleryStore(GalleryFile):
         )
 
     def _id(self, name: str) -> int:
-        with self._errors():
-            found = self._db.execute("SELECT id FROM people WHERE key = ?", (name_key(name),)).fetchone()
+        found = self._find(name)
         if found is None:
             raise GalleryError(f"no person '{name}' in {self._path}: see 'facegate gallery list'")
-        return int(found[0])
+        return found[0]
+
+    def _find(self, name: str) -> tuple[int, str] | None:
+        """Id and name of a person; the exact spelling before that of a folder."""
+        with self._errors():
+            for key in dict.fromkeys((name_key(name), name_key(name.replace("_", " ")))):
+                found = self._db.execute("SELECT id, name FROM people WHERE key = ?", (key,)).fetchone()
+                if found is not None:
+                    return int(found[0]), str(found[1])
+        return None
 
     def _revision(self) -> int:
         with self._errors():

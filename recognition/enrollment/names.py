@@ -35,6 +35,15 @@ def person_name(name: str) -> str:
     return found
 
 
+def folder_person(folder: str) -> str:
+    """The name of the person whose pictures are in a folder of this name: ``Bill_Gates`` is Bill Gates.
+
+    Raises:
+        GalleryError: see :func:`person_name`.
+    """
+    return person_name(folder.replace("_", " ").strip() or folder)
+
+
 def is_person_name(name: str) -> bool:
     """Whether a name is normalized."""
     try:
@@ -46,6 +55,12 @@ def is_person_name(name: str) -> bool:
 def name_key(name: str) -> str:
     """Comparison key of a name: ignores case, Unicode form and invisible characters."""
     return _spelled(_seen(unicodedata.normalize("NFC", _spelled(name).casefold())))
+
+
+def same_name(name: str, names: Iterable[str]) -> str | None:
+    """The spelling of a name among others; that of its folder (``Bill_Gates``) counts too."""
+    keys = {name_key(each): each for each in names}
+    return keys.get(name_key(name)) or keys.get(name_key(name.replace("_", " ")))
 
 
 def closest_name(text: str, names: Iterable[str]) -> str | None:

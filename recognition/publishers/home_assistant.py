@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from facegate.recognition.enrollment.names import same_name
 from facegate.recognition.worker.visits import VisitEvent
 from facegate.sinks.mqtt.connection import Connection
 from facegate.sinks.mqtt.discovery import (
@@ -28,8 +29,10 @@ from facegate.sinks.mqtt.discovery import (
     announcement,
     camera_id,
     config_topic,
+    device_name,
     encoded,
     identifier,
+    readable,
 )
 from facegate.sinks.mqtt.shots import REMOVED, of_worker
 from facegate.sinks.spool import Spool
@@ -91,6 +94,8 @@ class NamesMqtt(Connection):
         self._ready = False
         self._removed: frozenset[str] = frozenset()
         self._console = console
+        self._display_names: dict[str, str] = {}
+        """What gates call the devices of cameras, by topic of the announcement."""
         super().__init__(url, spool)
 
     def people(self, known: Collection[str]) -> None:
@@ -126,7 +131,14 @@ class NamesMqtt(Connection):
                 return
             for camera in self._cameras() & self._removed:
                 self._clear_camera(camera)
+        elif name := device_name(payload):
+            if self._display_names.get(topic) != name:
+                self._display_names[topic] = name
+                for camera in self._cameras():
+                    if topic == config_topic(camera_id(self.prefix, camera)):
+                        self._announce_camera(camera)
         elif not payload:
+            self._display_names.pop(topic, None)
             # The device was deleted in Home Assistant or by the gate: the next visit announces it again.
             for camera in self._cameras():
                 topics = of_worker(self.prefix, camera)
@@ -150,8 +162,7 @@ class NamesMqtt(Connection):
             yield self.post(self.topic(camera, "unknown"), line)
         if camera in self._removed or (event.event == "ended" and camera not in self._cameras()):
             return
-        device = config_topic(f"{camera_id(self.prefix, camera)}_names")
-        yield from self.announce(device, encoded(camera_announcement(self.prefix, camera, console=self._console)))
+        yield from self._announce_camera(camera)
         person = self.topic(camera, "person")
         kept, before = self.kept().get(person), None if event.before is None else event.before.encode()
         late = event.event == "changed" and not self._presence.visit(event.visit) and kept != before
@@ -162,11 +173,19 @@ class NamesMqtt(Connection):
                 self.clear(person)
         yield from self.announce(self.topic(camera, "presence"), ON if self._presence.camera(camera) else OFF)
 
+    def _announce_camera(self, camera: str) -> list[Any]:
+        """Announce a camera's visits, under the name that its gate gives the device."""
+        device = camera_id(self.prefix, camera)
+        shown = self._display_names.get(config_topic(device))
+        payload = camera_announcement(self.prefix, camera, console=self._console, display_name=shown)
+        return self.announce(config_topic(f"{device}_names"), encoded(payload))
+
     def _publish_people(self) -> list[Any]:
         """Announce the selected people that are enrolled, with their presence; clear all others."""
         sent, current = [], set()
-        for name in self._wanted:
-            if self._known is not None and name not in self._known:
+        for wanted in self._wanted:
+            name = wanted if self._known is None else same_name(wanted, self._known)
+            if name is None:
                 continue
             object_id, payload = person_announcement(self.prefix, name, console=self._console)
             state = self.topic(*_person(name))
@@ -202,7 +221,9 @@ def _person(name: str) -> tuple[str, ...]:
     return ("names", "people", identifier(name), "presence")
 
 
-def camera_announcement(prefix: str, camera: str, *, console: str | None = None) -> dict[str, Any]:
+def camera_announcement(
+    prefix: str, camera: str, *, console: str | None = None, display_name: str | None = None
+) -> dict[str, Any]:
     """Payload for a camera's visits, part of the device that the gate announces for that camera.
 
     Returns:
@@ -216,7 +237,7 @@ def camera_announcement(prefix: str, camera: str, *, console: str | None = None)
             "name": "Last person",
             "icon": "mdi:account",
             "state_topic": f"{topic}/person",
-            "value_template": "{{ value | replace('_', ' ') if value else None }}",
+            "value_template": "{{ value if value else None }}",
         },
         "unknown": {
             "platform": "event",
@@ -235,7 +256,7 @@ def camera_announcement(prefix: str, camera: str, *, console: str | None = None)
     device = camera_id(prefix, camera)
     return announcement(
         f"{device}_names",
-        camera,
+        display_name or readable(camera),
         "Camera",
         components,
         f"{prefix}/{STATUS}",

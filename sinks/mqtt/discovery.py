@@ -58,7 +58,7 @@ def announcement(
 
     Args:
         object_id: in the topic.
-        name: of the camera or person.
+        name: of the device.
         model: what the device is.
         components: entities by key; the default ``availability`` is the publisher's.
         availability: topic of the publisher's status.
@@ -68,7 +68,7 @@ def announcement(
     common = {"availability": [{"topic": availability}]}
     device = {
         "identifiers": [device_id or object_id],
-        "name": readable(name),
+        "name": name,
         "manufacturer": "facegate",
         "model": model,
         "sw_version": wire.SOFTWARE,
@@ -90,7 +90,13 @@ def encoded(payload: dict[str, Any]) -> bytes:
 
 
 def camera_announcement(
-    prefix: str, camera: str, availability: str, *, context: bool, console: str | None = None
+    prefix: str,
+    camera: str,
+    availability: str,
+    *,
+    context: bool,
+    console: str | None = None,
+    display_name: str | None = None,
 ) -> dict[str, Any]:
     """The payload that announces a camera of the gate.
 
@@ -100,6 +106,7 @@ def camera_announcement(
         availability: topic of the gate's status.
         context: whether whole pictures come with the shots.
         console: URL that the device's page links to.
+        display_name: the device's name, the camera's by default.
 
     Returns:
         entities for the connection, an event per shot for automations, the quality with the shot's data as
@@ -158,4 +165,21 @@ def camera_announcement(
         "value_template": "{{ 'ON' if value_json.state == '" + LIVE + "' else 'OFF' }}",
         "json_attributes_topic": f"{topic}/state",
     }
-    return announcement(camera_id(prefix, camera), camera, "Camera", components, availability, console=console)
+    shown = display_name or readable(camera)
+    return announcement(camera_id(prefix, camera), shown, "Camera", components, availability, console=console)
+
+
+def device_name(payload: bytes) -> str | None:
+    """The name of the device in an announcement; ``None`` if it has none."""
+    try:
+        return msgspec.json.decode(payload, type=_Announcement).device.name
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+class _Device(msgspec.Struct, frozen=True):
+    name: str
+
+
+class _Announcement(msgspec.Struct, frozen=True):
+    device: _Device

@@ -68,6 +68,7 @@ class Mqtt(Connection):
                     self.topic(self.status),
                     context=self._context,
                     console=self._console,
+                    display_name=status.display_name,
                 )
                 self.announce(config_topic(camera_id(self.prefix, camera)), encoded(payload))
                 self.announce(self.topic(camera, "state"), msgspec.json.encode(status), on_disk=False)

@@ -252,9 +252,7 @@ def name_unknown(
 def not_this_person(
     gallery: GalleryArgument,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the person that was wrongly assigned.")],
-    pictures: Annotated[
-        list[Path], typer.Argument(metavar="PICTURES", help="Face pictures of other people that got this name.")
-    ],
+    pictures: Annotated[list[Path], typer.Argument(metavar="PICTURES", help="Pictures of others with this name.")],
     detector: DetectorOption = DetectorKind.AUTO,
     detector_path: DetectorPathOption = None,
 ) -> None:
@@ -306,10 +304,12 @@ def remove(
         with _opened(gallery) as people:
             sys.stdout.write(f"{name} removed with {count(people.remove(name), 'picture')}\n")
         return
+    from facegate.console.notifications.outbox import erase_notified
     from facegate.maintenance.erasure import erase_person
     from facegate.recognition.embedders import load_embedder
 
     erased = erase_person(gallery, name, load_embedder(embedder, card), spool or (), results or (), data)
+    erased += erase_notified(data, name)
     if as_json:
         print_json(erased)
     else:
@@ -328,12 +328,12 @@ def rename(
     \b
     facegate gallery rename people.db ann "Ann Smith" --data facegate-data
     """
-    from facegate.recognition.enrollment.stored_visits import check_data, rename_stored
+    from facegate.console.notifications.outbox import renaming
 
-    check_data(data)
-    with _opened(gallery) as people:
+    with renaming(data) as rename_stored, _opened(gallery) as people:
+        name = people.spelling(name)
         people.rename(name, new)
-    rename_stored(data, name, new)
+        rename_stored(name, new)
     sys.stdout.write(f"{name} renamed to {new}\n")
 
 
@@ -349,13 +349,12 @@ def merge(
     \b
     facegate gallery merge people.db "A. Smith" "Ann Smith"
     """
-    from facegate.recognition.enrollment.stored_visits import check_data, rename_stored
+    from facegate.console.notifications.outbox import renaming
 
-    check_data(data)
-    with _opened(gallery) as people:
+    with renaming(data) as rename_stored, _opened(gallery) as people:
+        name, into = people.spelling(name), people.spelling(into)
         moved = people.merge(name, into)
-        into = people.spelling(into)
-    rename_stored(data, name, into)
+        rename_stored(name, into)
     sys.stdout.write(f"{name} merged into {into}: {count(moved, 'picture')} moved\n")
 
 

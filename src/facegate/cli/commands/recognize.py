@@ -120,6 +120,7 @@ def recognize(  # noqa: PLR0915
     from facegate.pipeline.observability.exposition import MetricsServer
     from facegate.pipeline.runtime.malloc_trim import limit_arenas
     from facegate.recognition.embedders import OneAtATime
+    from facegate.recognition.enrollment.names import same_name
     from facegate.recognition.loading import load_recognition
     from facegate.recognition.matching.gallery_watcher import GalleryWatcher
     from facegate.recognition.publishers.factory import PublisherSet
@@ -162,7 +163,7 @@ def recognize(  # noqa: PLR0915
         if parts.warning is not None:
             log.warning("no guaranteed false-positive rate", embedder=model.name, reason=parts.warning)
         people.watch(places.people)
-        missing = sorted(set(presence or ()) - set(people.gallery.names))
+        missing = sorted(name for name in set(presence or ()) if same_name(name, people.gallery.names) is None)
         if missing:
             log.warning(
                 "presence of unknown people requested",
