@@ -132,7 +132,11 @@ def serve(options: ServeOptions) -> None:
             Supervisor(ConfigFile(options.config), folder, recognizer, broker.publish)
         )
         notifier = Notifier(
-            outbox, store, lambda: PushKey(folder.data / PUSH_KEY), lambda: labels_of(supervisor.running().config)
+            outbox,
+            store,
+            lambda: PushKey(folder.data / PUSH_KEY),
+            lambda: labels_of(supervisor.running().config),
+            people.watch_lists,
         )
         scoring = opened.enter_context(ScoringService(lambda: supervisor.running().config))
         search = opened.enter_context(

@@ -38,6 +38,7 @@ class Notifier(BackgroundThread):
         store: StoreReader,
         key: Callable[[], channels.PushKey],
         labels: Callable[[], Mapping[str, str]] = dict,
+        lists: Callable[[], Mapping[str, tuple[str, ...]]] = dict,
     ) -> None:
         """Configure.
 
@@ -46,9 +47,12 @@ class Notifier(BackgroundThread):
             store: visits and crops.
             key: returns the key for Web Push.
             labels: returns the names of cameras for people, by name.
+            lists: returns the watch lists that each person is in now.
         """
         super().__init__("facegate-notifier")
         self._outbox, self._store, self._key, self._labels = outbox, store, key, labels
+        self._lists = lists
+        self._members: Mapping[str, tuple[str, ...]] = {}
         self._lock = Lock()
         self._senders: dict[int, _Sender] = {}
         self._revision = 0
@@ -89,6 +93,8 @@ class Notifier(BackgroundThread):
     def _step(self) -> None:
         now = monotonic()
         changed = self._store.changes(self._revision)
+        if changed or self._unknown:
+            self._members = self._lists()
         events = [event for visit in changed if (event := self._event(visit, now))]
         self._tell(events + self._late(now))
         if changed:
@@ -102,7 +108,7 @@ class Notifier(BackgroundThread):
             self._unknown.setdefault(visit.visit, now)
             return None
         self._unknown.pop(visit.visit, None)
-        return visit_event(visit, self._labels())
+        return visit_event(visit, self._labels(), self._members)
 
     def _late(self, now: float) -> list[Event]:
         """Events of visits that have no name for a while."""
@@ -110,7 +116,11 @@ class Notifier(BackgroundThread):
         found = [self._store.visit(visit) for visit in late]
         for visit in late:
             del self._unknown[visit]
-        return [event for visit in found if visit is not None and (event := visit_event(visit, self._labels()))]
+        return [
+            event
+            for visit in found
+            if visit is not None and (event := visit_event(visit, self._labels(), self._members))
+        ]
 
     def _tell(self, events: Sequence[Event]) -> None:
         if not events:

@@ -34,6 +34,8 @@ class RuleIn(Strict):
     enabled: bool = True
     people: list[PersonName] = Field([], max_length=1000)
     """Tell of these people."""
+    lists: list[Annotated[str, Field(min_length=1, max_length=40)]] = Field([], max_length=100)
+    """Tell of the people in these watch lists."""
     known: bool = False
     """Tell of everybody with a name."""
     unknown: bool = False
@@ -235,12 +237,14 @@ def try_out(console: ConsoleDep, rule: RuleIn) -> TrialOut:
 
 
 def _events(console: ConsoleState, begin: float, end: float) -> list[Event]:
-    labels = console.camera_labels()
+    labels, lists = console.camera_labels(), console.people.watch_lists()
     found = [alarm_event(alarm, labels) for alarm in console.alarms.between(begin, end)]
     before: int | None = None
     for _ in range(MAX_TRIED // 200):
         page = console.store.visits(VisitFilter(since=begin, until=end), before, 200)
-        found += [event for visit in page.items if visit.answered and (event := visit_event(visit, labels))]
+        found += [
+            event for visit in page.items if visit.answered and (event := visit_event(visit, labels, lists_of))
+        ]
         before = page.next
         if before is None:
             break

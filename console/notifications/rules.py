@@ -30,6 +30,8 @@ class Event(msgspec.Struct, frozen=True):
     camera: str | None = None
     shot: str | None = None
     """Shot whose crop is the picture."""
+    lists: tuple[str, ...] = ()
+    """Watch lists that the person is in."""
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +41,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     enabled: bool = True
     people: tuple[str, ...] = ()
     """Names that are told."""
+    lists: tuple[str, ...] = ()
+    """Watch lists whose people are told."""
     known: bool = False
     """Tell everybody with a name."""
     unknown: bool = False
@@ -70,7 +74,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         if self.cameras and event.camera not in self.cameras:
             return False
         if event.kind == "known":
-            return self.known or event.name in self.people
+            return self.known or event.name in self.people or not set(self.lists).isdisjoint(event.lists)
         return self.unknown if event.kind == "unknown" else self.alarms
 
     def _is_open(self, at: float) -> bool:
@@ -105,10 +109,14 @@ def try_rule(rule: Rule, events: Sequence[Event]) -> Trial:
     return Trial(told, held_back)
 
 
-def visit_event(visit: StoredVisit, labels: Mapping[str, str] = MappingProxyType({})) -> Event | None:
+def visit_event(
+    visit: StoredVisit,
+    labels: Mapping[str, str] = MappingProxyType({}),
+    lists: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+) -> Event | None:
     """The event of a visit as it is now; ``None`` if nobody can be recognized in it.
 
-    Cameras have their ``labels``, names for people by name.
+    Cameras have their ``labels``, names for people by name; ``lists`` has the watch lists of each person.
 
     A visit that gets a name, or another name, is another event, unless somebody at the console has corrected it.
     """
@@ -126,6 +134,7 @@ def visit_event(visit: StoredVisit, labels: Mapping[str, str] = MappingProxyType
         name=visit.name,
         camera=visit.camera,
         shot=visit.best,
+        lists=lists.get(visit.name or "", ()),
     )
 
 

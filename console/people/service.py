@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
 from time import time
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -24,13 +25,17 @@ from facegate.recognition.enrollment.enroller import Enroller, PictureFile
 from facegate.recognition.enrollment.face_extraction import FaceExtractor, pose_of
 from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.names import person_name
-from facegate.recognition.enrollment.records import Erased, FaceSample, Person, Picture
+from facegate.recognition.enrollment.records import Erased, FaceSample, Person, Picture, Pose
 from facegate.recognition.enrollment.stored_visits import move_stored, name_stored
 from facegate.recognition.enrollment.unknowns import UnknownCluster, UnknownStore, enroll_cluster
+from facegate.recognition.enrollment.watch_lists import WatchListStore
 from facegate.recognition.loading import Recognition, load_recognition, person_template
 from facegate.recognition.matching.decision_rule import DEFAULT_FPIR
 from facegate.sinks import wire
 from facegate.store.records import StoredShot, StoredVisit
+
+MIN_WALK_IN_QUALITY = 40
+"""Somebody who stands in front of a camera can come closer and hold still: less is not enrolled."""
 
 
 class EnrollmentResult(msgspec.Struct, frozen=True):
@@ -47,6 +52,18 @@ class CorrectionResult(msgspec.Struct, frozen=True):
     made: Correction | None
     """``None``: somebody new was not enrolled, and nothing was changed."""
     enrolled: EnrollmentResult
+
+
+class WalkInResult(msgspec.Struct, frozen=True):
+    """What one picture of somebody in front of a camera gave."""
+
+    state: Literal["nobody", "several", "poor", "pose", "refused", "added"]
+    """Nobody or several people are there, the face is poor or shows no wanted pose, or a check refused it."""
+    pose: Pose | None = None
+    quality: int = 0
+    advice: str = ""
+    """How to improve the quality; empty if unknown or unnecessary."""
+    faults: list[Fault] = []
 
 
 class EnrollmentService:
@@ -105,6 +122,34 @@ class EnrollmentService:
         """Enroll the crop of a shot; see :meth:`enroll`."""
         name = person_name(name)
         return self._enroll(name, [_sample(f"shot {shot.shot_id}", jpeg, shot.quality, shot)], accept)
+
+    def walk_in(self, name: str, frame: bytes, camera: str, poses: Collection[Pose]) -> WalkInResult:
+        """Enroll the person in front of a camera, if the face shows one of some poses clearly.
+
+        Args:
+            name: the person.
+            frame: a picture of the camera.
+            camera: its name.
+            poses: poses that are still wanted.
+
+        Raises:
+            GalleryError: the name is invalid.
+            SourceError: the frame is not a picture.
+        """
+        name = person_name(name)
+        try:
+            sample = self.extract(frame, f"camera {camera}")
+        except GalleryError:
+            return WalkInResult("nobody")
+        seen = WalkInResult("pose", sample.pose, sample.quality, sample.advice)
+        if sample.faces > 1:
+            return msgspec.structs.replace(seen, state="several")
+        if sample.quality < MIN_WALK_IN_QUALITY:
+            return msgspec.structs.replace(seen, state="poor")
+        if sample.pose not in poses:
+            return seen
+        result = self._enroll(name, [sample], False)
+        return msgspec.structs.replace(seen, state="added" if result.added else "refused", faults=result.faults)
 
     def reject(self, name: str, source: str, jpeg: bytes, quality: int) -> None:
         """Add a counterexample, which is no longer matched to this person.
@@ -170,6 +215,14 @@ class EnrollmentService:
         """
         with self._lock, CorrectionStore(self._path) as people:
             return people.undo(visit, now), people.of_visit(visit)
+
+    def watch_lists(self) -> dict[str, tuple[str, ...]]:
+        """Watch lists that each person is in now."""
+        found: dict[str, tuple[str, ...]] = {}
+        with self._lock, WatchListStore(self._path) as people:
+            for each in people.members(time()):
+                found[each.person] = (*found.get(each.person, ()), each.list)
+        return found
 
     def rename(self, name: str, new: str) -> None:
         """Rename a person; raises :class:`GalleryError`."""

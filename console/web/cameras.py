@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -26,6 +27,9 @@ from facegate.console.web.models import (
     CamerasOut,
     CameraUpdate,
     ConfigVersionOut,
+    DiscoverRequest,
+    FoundCameraOut,
+    ProbeOut,
     ProbeRequest,
     TracksOut,
     TrackSummaryOut,
@@ -33,13 +37,19 @@ from facegate.console.web.models import (
 from facegate.errors import ConfigError, os_errors
 from facegate.paths import replacing
 from facegate.pipeline.addresses import redact
-from facegate.pipeline.cameras.probe import Probe, probe
+from facegate.pipeline.cameras.probe import probe
 from facegate.pipeline.config import CameraConfig, build_config
 from facegate.pipeline.config.values import Name
+from facegate.pipeline.discovery.finder import discover
+from facegate.pipeline.discovery.ws_discovery import MULTICAST
+from facegate.pipeline.images import encode_jpeg, shrink_to
+from facegate.pipeline.records import Image
 
 router = APIRouter(tags=["cameras"], responses=ERROR_RESPONSES)
 SCHEMES = ("rtsp://", "rtsps://", "http://", "https://")
-PROBE_S = 3.0
+PROBE_S, DISCOVER_S = 3.0, 5.0
+PROBE_SIDE = 480
+"""Longer side of the picture of a probed stream, pixels."""
 MAX_TRACKS = 500
 OWN = ("state", "problem")
 SECRET = ("password", "password_file", "source", "main_stream", "name", "enabled", "user")
@@ -139,16 +149,30 @@ def remove_camera(console: ConsoleDep, name: Name, if_match: IfMatch = None) -> 
 
 
 @router.post("/cameras/probe")
-def probe_camera(request: ProbeRequest) -> dict[str, Any]:
-    """Measure a stream for three seconds, as ``facegate probe`` does."""
+def probe_camera(request: ProbeRequest) -> ProbeOut:
+    """Measure a stream for three seconds, as ``facegate probe`` does, and return a picture of it."""
     _check_source(request.source, None)
     password = None if request.password is None else request.password.get_secret_value()
     camera = _built(
         {"name": "probe", "source": request.source, "transport": request.transport}
         | ({} if request.user is None else {"user": request.user, "password": password or ""})
     )
-    found: Probe = probe(camera, PROBE_S, Event())
-    return msgspec.structs.asdict(found)
+    pictures: list[Image] = []
+    found = probe(camera, PROBE_S, Event(), on_picture=pictures.append)
+    jpegs = [encode_jpeg(shrink_to(image, PROBE_SIDE)[0], 80) for image in pictures]
+    picture = base64.b64encode(jpegs[-1]).decode() if jpegs else None
+    return ProbeOut.model_validate(msgspec.structs.asdict(found) | {"picture": picture})
+
+
+@router.post("/cameras/discover")
+def discover_cameras(request: DiscoverRequest) -> list[FoundCameraOut]:
+    """Look for cameras for five seconds, as ``facegate discover`` does; nothing is changed."""
+    if (request.user is None) != (request.password is None):
+        raise ConfigError("a login needs both: give user and password")
+    password = None if request.password is None else request.password.get_secret_value()
+    login = None if request.user is None or password is None else (request.user, password)
+    found = discover(request.hosts, login, DISCOVER_S, multicast=[MULTICAST] if request.multicast else [])
+    return [FoundCameraOut.model_validate(msgspec.to_builtins(each)) for each in found]
 
 
 @router.get("/cameras/{name}/snapshot.jpg", response_class=Response)

@@ -44,6 +44,7 @@ class CameraSettings(Strict):
     user: Annotated[str, Field(max_length=200)] | None = None
     password: SecretStr | None = None
     main_stream: Annotated[str, Field(max_length=4096)] | None = None
+    serial: Label | None = None
     transport: Literal["auto", "tcp", "udp"] | None = None
     timeout_s: Annotated[float, Field(gt=0, le=120)] | None = None
     max_fps: Annotated[float, Field(gt=0, le=1000)] | None = None
@@ -83,6 +84,61 @@ class ProbeRequest(Strict):
     user: Annotated[str, Field(max_length=200)] | None = None
     password: SecretStr | None = None
     transport: Literal["auto", "tcp", "udp"] = "auto"
+
+
+class ProbeOut(BaseModel):
+    """What a stream offers, as measured."""
+
+    width: int
+    """With square pixels."""
+    height: int
+    codec: str | None
+    fps_measured: float
+    first_frame_s: float
+    """Seconds from opening to the first picture."""
+    advice: str | None
+    """Suggested ``display_aspect_ratio``."""
+    transport: str | None
+    """RTSP transport that works."""
+    video_streams: list[str]
+    picture: str | None
+    """A picture of it, a JPEG in Base64."""
+
+
+class DiscoverRequest(Strict):
+    """Where to look for cameras, and with which login."""
+
+    hosts: Annotated[list[Annotated[str, Field(min_length=1, max_length=255)]], Field(max_length=64)] = []
+    """Hosts to ask directly: ``HOST``, ``HOST:PORT`` or ``NETWORK/BITS``."""
+    multicast: bool = True
+    """Ask the local network by WS-Discovery."""
+    user: Annotated[str, Field(max_length=200)] | None = None
+    password: SecretStr | None = None
+
+
+class FoundStreamOut(BaseModel):
+    """A stream of a camera that was found."""
+
+    url: str | None
+    """RTSP URL without a login."""
+    encoding: str
+    width: int
+    height: int
+    fps: float | None
+
+
+class FoundCameraOut(BaseModel):
+    """A camera that was found."""
+
+    address: str
+    vendor: str
+    model: str
+    serial: str
+    main: FoundStreamOut | None
+    """The largest stream."""
+    sub: FoundStreamOut | None
+    """The smaller one for detection."""
+    problem: str | None
 
 
 class CameraOut(BaseModel):

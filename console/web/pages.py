@@ -13,9 +13,10 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 
 from facegate.console.problems import PROBLEMS
 from facegate.console.security.accounts import Principal
-from facegate.console.security.permissions import may_request
+from facegate.console.security.permissions import is_seen, may_request
 from facegate.console.state import ConsoleState
 from facegate.console.web.errors import ConsoleDep
+from facegate.console.web.languages import COOKIE, LANGUAGES, catalog, language_of
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -63,11 +64,11 @@ def healthz(console: ConsoleDep, request: Request) -> JSONResponse:
 
 
 @router.get("/login")
-def login(console: ConsoleDep) -> Response:
+def login(console: ConsoleDep, request: Request) -> Response:
     """Login page."""
     if not console.accounts.auth_required():
         return RedirectResponse("live", 303)
-    return _page("login.html", title="Log in")
+    return _page(request, "login.html", title="Log in")
 
 
 @router.get("/api/docs")
@@ -75,6 +76,7 @@ def docs(console: ConsoleDep, request: Request) -> HTMLResponse:
     """Documentation of the API."""
     schema = request.app.openapi()
     return _page(
+        request,
         "docs.html",
         root="../",
         title="API",
@@ -92,8 +94,11 @@ def page(console: ConsoleDep, page: str, request: Request) -> Response:
     principal: Principal = request.state.principal
     pages = _allowed(console, principal)
     if page not in pages:
-        return _page("missing.html", 404, title="Page not found", pages=pages, page="")
-    return _page("page.html", title=pages[page], pages=pages, page=page, principal=principal)
+        return _page(request, "missing.html", 404, title="Page not found", pages=pages, page="")
+    return _page(
+        request, "page.html", title=pages[page], pages=pages, page=page, principal=principal,
+        cameras=_cameras(console, principal),
+    )  # fmt: skip
 
 
 @router.get("/visits/{run_id}/{camera}/{track_id}")
@@ -101,6 +106,7 @@ def visit(console: ConsoleDep, request: Request) -> HTMLResponse:
     """The page of one visit; its script reads which one from the address."""
     principal: Principal = request.state.principal
     return _page(
+        request,
         "page.html",
         root="../../../",
         title="Visit",
@@ -108,7 +114,13 @@ def visit(console: ConsoleDep, request: Request) -> HTMLResponse:
         page="visits",
         script="visit_page",
         principal=principal,
+        cameras=_cameras(console, principal),
     )
+
+
+def _cameras(console: ConsoleState, principal: Principal) -> dict[str, str]:
+    """Names of cameras for people, of those that the user may see."""
+    return {name: label for name, label in console.camera_labels().items() if is_seen(principal.cameras, name)}
 
 
 def _allowed(console: ConsoleState, principal: Principal) -> dict[str, str]:
@@ -119,9 +131,15 @@ def _pages(console: ConsoleState) -> dict[str, str]:
     return PAGES if console.fleet is None else PAGES | FLEET
 
 
-def _page(template: str, status: int = 200, *, root: str = "", **values: Any) -> HTMLResponse:
+def _page(request: Request, template: str, status: int = 200, *, root: str = "", **values: Any) -> HTMLResponse:
     """Render a page; ``root`` leads from its path to the console's, so that links work below any prefix."""
-    return HTMLResponse(_templates.get_template(template).render(root=root, **values), status)
+    language = language_of(request)
+    texts = catalog(language)
+    common = {"language": language, "languages": LANGUAGES, "chosen": request.cookies.get(COOKIE)}
+    page = _templates.get_template(template).render(
+        root=root, t=lambda text: texts.get(text, text), **common, **values
+    )
+    return HTMLResponse(page, status)
 
 
 def _routes(schema: dict[str, Any]) -> list[dict[str, Any]]:

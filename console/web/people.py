@@ -9,11 +9,13 @@ from fastapi import APIRouter, File, Form, Query, Response, UploadFile
 from pydantic import BaseModel, Field
 
 from facegate.console.people.service import EnrollmentResult
+from facegate.console.processes.gate_client import GateUnreachableError
 from facegate.console.state import ConsoleState
 from facegate.console.web.errors import ERROR_RESPONSES, ApiError, ConsoleDep, not_found
 from facegate.console.web.models import PersonName, RowId, Strict
 from facegate.console.web.visits.lists import JPEG
 from facegate.errors import GalleryError
+from facegate.pipeline.config.values import Name
 from facegate.recognition.enrollment.checks import Fault
 from facegate.recognition.enrollment.names import person_name, same_name
 from facegate.recognition.enrollment.records import Picture, Pose
@@ -22,6 +24,8 @@ from facegate.store.records import StoredShot
 router = APIRouter(tags=["people"], responses=ERROR_RESPONSES)
 POSES: tuple[Pose, ...] = ("front", "left", "right")
 MAX_FILES = 20
+WALK_IN_SIDE = 1920
+"""Longer side of the frames from which somebody is enrolled, pixels."""
 MAX_FILE_BYTES = 8 * 2**20
 
 
@@ -82,6 +86,26 @@ class FromShot(Strict):
     shot_id: Annotated[str, Field(max_length=64)]
     accept: bool = False
     """Enroll it even if a check rejects it."""
+
+
+class WalkInRequest(Strict):
+    """A camera that somebody stands in front of."""
+
+    camera: Name
+    poses: Annotated[list[Literal["front", "left", "right"]], Field(min_length=1, max_length=3)]
+    """Poses that are still wanted, as seen in the picture."""
+
+
+class WalkInOut(BaseModel):
+    """What the current frame gave."""
+
+    state: Literal["nobody", "several", "poor", "pose", "refused", "added"]
+    """Nobody or several people are there, the face is poor or shows no wanted pose, or a check refused it."""
+    pose: Literal["front", "left", "right"] | None
+    quality: int
+    advice: str
+    """How to improve the quality; empty if unknown or unnecessary."""
+    faults: list[FaultOut]
 
 
 class NewName(Strict):
@@ -246,6 +270,20 @@ def enroll_shot(console: ConsoleDep, name: PersonName, request: FromShot) -> Enr
     shot, jpeg = _shot(console, request.shot_id)
     result = console.people.enroll_crop(name, shot, jpeg, accept=request.accept)
     return _result(result)
+
+
+@router.post("/people/{name}/camera")
+def walk_in(console: ConsoleDep, name: PersonName, request: WalkInRequest) -> WalkInOut:
+    """Enroll the person in front of a camera from its current frame, if the face shows a wanted pose clearly.
+
+    Call it again, a moment later, until no pose is wanted.
+    """
+    live = console.supervisor.client.live({request.camera: -1}, WALK_IN_SIDE, 92)
+    if not live.cameras or live.cameras[0].jpeg is None:
+        raise GateUnreachableError(f"camera {request.camera} has no frame yet; retry in a moment")
+    found = console.people.walk_in(name, live.cameras[0].jpeg, request.camera, request.poses)
+    faults = [fault_out(fault) for fault in found.faults]
+    return WalkInOut(state=found.state, pose=found.pose, quality=found.quality, advice=found.advice, faults=faults)
 
 
 @router.post("/people/{name}/negatives", status_code=204)

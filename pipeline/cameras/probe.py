@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import radians, tan
 from threading import Event
 from time import monotonic, process_time
@@ -89,10 +90,12 @@ def probe(
     stop: Event,
     detector: Detector | None = None,
     min_face_px: float = 24.0,
+    on_picture: Callable[[Image], None] = lambda image: None,
 ) -> Probe:
     """Read a source for ``seconds`` of its media time, or until it ends or ``stop``.
 
-    With a ``detector``, the cost of searching its last picture for faces of ``min_face_px`` is measured.
+    With a ``detector``, the cost of searching its last picture for faces of ``min_face_px`` is measured;
+    ``on_picture`` is called with that picture.
 
     Raises:
         SourceError: it cannot be opened, or gave no frame.
@@ -112,6 +115,8 @@ def probe(
             break
     info: StreamInfo = source.info()
     watching.close()  # type: ignore[attr-defined]
+    if image is not None:
+        on_picture(image)
     if first is None or last is None:
         raise SourceError(f"{redact(config.source)}: no frame was received before the probe was stopped")
     passed = (last.received_s - first.received_s) if source.live else (last.pts_s - first.pts_s)

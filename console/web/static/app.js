@@ -17,6 +17,38 @@
 /** @param {string} id */
 export const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
+/** Language of the page, as the console has chosen it; texts in the code are English. */
+export const language = document.documentElement.lang;
+/** Locale of dates and numbers: the browser's, if it is of the same language. */
+const locale = navigator.languages.find((each) => each.split("-")[0] === language) ?? language;
+/** @type {Record<string, string>} */
+const catalog = language === "en" ? {} : await (await fetch(new URL(`languages/${language}.json`, import.meta.url))).json().catch(() => ({}));
+
+/**
+ * A text in the language of the page: t("{n} visits of {name}", { n: 3, name: "Ada" }).
+ * @param {string} text
+ * @param {Record<string, unknown>} values
+ */
+export const t = (text, values = {}) => (catalog[text] ?? text).replace(/\{(\w+)\}/g, (whole, name) => {
+  const value = values[name];
+  return value === undefined ? whole : typeof value === "number" ? value.toLocaleString(locale) : String(value);
+});
+
+/**
+ * @param {number} n
+ * @param {string} one text for one, such as "{n} visit"
+ * @param {string} other text for all other numbers
+ * @param {Record<string, unknown>} values
+ */
+export const plural = (n, one, other, values = {}) => t(n === 1 ? one : other, { n, ...values });
+
+/**
+ * A number with so many digits after the decimal mark.
+ * @param {number} n
+ * @param {number} digits
+ */
+export const decimal = (n, digits) => n.toLocaleString(locale, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+
 export const main = byId("main");
 export const content = byId("content");
 export const mayChange = main.dataset.role === "administrator";
@@ -50,18 +82,18 @@ const SVG = new Set(["line", "circle", "rect", "text", "path", "g", "title"]);
 export const penOf = (canvas) => /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
 
 /**
- * A table that becomes a list of cards on a phone; the heads of `numbers` stand above their right-aligned cells.
+ * A table that becomes a list of cards on a phone; its heads are translated, and those of `numbers` stand above their right-aligned cells.
  * @param {string[]} heads
  * @param {HTMLElement[]} rows
  * @param {string[]} numbers
  */
 export function table(heads, rows, numbers = []) {
   for (const row of rows) [...row.children].forEach((cell, i) => {
-    cell.setAttribute("data-head", heads[i]);
+    cell.setAttribute("data-head", t(heads[i]));
     cell.classList.toggle("n", numbers.includes(heads[i]));
   });
   return h("div", { class: "scroll", tabindex: 0 }, h("table", { class: "stacked" },
-    h("thead", {}, h("tr", {}, heads.map((text) => h("th", { class: numbers.includes(text) ? "n" : null }, text)))),
+    h("thead", {}, h("tr", {}, heads.map((text) => h("th", { class: numbers.includes(text) ? "n" : null }, t(text))))),
     h("tbody", {}, rows)));
 }
 
@@ -89,7 +121,7 @@ class ConnectionLost extends Error {}
  * Why a request failed, for the line at the top of a page.
  * @param {unknown} error
  */
-export const reasonOf = (error) => (error instanceof ApiError ? `${error.message}: ${error.problem.remedy}` : "No connection to the console");
+export const reasonOf = (error) => (error instanceof ApiError ? `${error.message}: ${error.problem.remedy}` : t("No connection to the console"));
 
 /**
  * URL of a path of the console, which a reverse proxy may show below a prefix.
@@ -105,7 +137,7 @@ export function at(path) {
  * @param {() => unknown} retry
  */
 export const failed = (error, retry) => h("div", { class: "empty failed", role: "alert" },
-  h("p", { class: "bad" }, `This cannot be shown. ${reasonOf(error)}`), h("button", { class: "quiet", onclick: retry }, "Retry"));
+  h("p", { class: "bad" }, t("This cannot be shown. {reason}", { reason: reasonOf(error) })), h("button", { class: "quiet", onclick: retry }, t("Retry")));
 
 /**
  * Fill a part of a page: "Loading …" at first, then what `render` makes of the reply, or the failure with a button.
@@ -116,7 +148,7 @@ export const failed = (error, retry) => h("div", { class: "empty failed", role: 
  * @returns {Promise<boolean>} whether the request succeeded
  */
 export async function fill(part, request, render) {
-  if (!part.hasChildNodes() || part.querySelector(".failed")) part.replaceChildren(h("p", { class: "note" }, "Loading …"));
+  if (!part.hasChildNodes() || part.querySelector(".failed")) part.replaceChildren(h("p", { class: "note" }, t("Loading …")));
   /** @type {Child[]} */
   let found;
   let isFilled = true;
@@ -196,7 +228,7 @@ export async function attempt(work, done) {
     if (done) notify(done);
     return result;
   } catch (error) {
-    if (error instanceof ConnectionLost) notify("No connection to the console", true);
+    if (error instanceof ConnectionLost) notify(t("No connection to the console"), true);
     if (!(error instanceof ApiError)) throw error;
     notifyError(error);
     return undefined;
@@ -218,7 +250,7 @@ export function subscribe(kind, act, reload) {
     const opened = new EventSource(at("api/v1/events"));
     source = opened;
     let lost = false;
-    opened.onerror = () => { lost = true; alarm("events", "No connection to the console"); };
+    opened.onerror = () => { lost = true; alarm("events", t("No connection to the console")); };
     opened.onopen = () => {
       alarm("events", "");
       if (lost) reloads.forEach((each) => each());
@@ -245,17 +277,58 @@ export function alarm(part, text) {
 }
 
 /** @param {number} seconds */
-export const clock = (seconds) => new Date(1000 * seconds).toLocaleTimeString();
+export const clock = (seconds) => new Date(1000 * seconds).toLocaleTimeString(locale);
 /** @param {number} seconds */
 export function when(seconds) {
   const date = new Date(1000 * seconds);
   const today = new Date().toDateString() === date.toDateString();
-  return today ? date.toLocaleTimeString() : date.toLocaleString();
+  return today ? date.toLocaleTimeString(locale) : date.toLocaleString(locale);
 }
-/** @param {string} name */
-export const words = (name) => name.replaceAll("_", " ");
+/**
+ * The day of a time, such as "today" or "Mon, Nov 23".
+ * @param {number} seconds
+ */
+export function day(seconds) {
+  const date = new Date(1000 * seconds);
+  const days = Math.round((new Date().setHours(0, 0, 0, 0) - new Date(date).setHours(0, 0, 0, 0)) / 86_400_000);
+  if (days === 0 || days === 1) return days ? t("yesterday") : t("today");
+  const year = date.getFullYear() === new Date().getFullYear() ? undefined : "numeric";
+  return date.toLocaleDateString(locale, { weekday: "short", day: "numeric", month: "short", year });
+}
+/** Short names of the days of a week, which begins on Monday. */
+export const WEEKDAYS = [5, 6, 7, 8, 9, 10, 11].map((date) => new Date(2026, 0, date).toLocaleDateString(locale, { weekday: "short" }));
+/** @param {number} seconds */
+export function duration(seconds) {
+  const s = Math.round(seconds);
+  return s >= 86400 ? t("{d} d {h} h", { d: Math.floor(s / 86400), h: Math.floor((s % 86400) / 3600) })
+    : s >= 3600 ? t("{h} h {min} min", { h: Math.floor(s / 3600), min: Math.floor((s % 3600) / 60) })
+    : s >= 60 ? t("{min} min {s} s", { min: Math.floor(s / 60), s: s % 60 }) : t("{s} s", { s });
+}
+/**
+ * A word of the API, such as "below_threshold".
+ * @param {string} name
+ */
+export const words = (name) => t(name.replaceAll("_", " "));
 /** @param {number} n */
-export const bytes = (n) => (n > 1e9 ? `${(n / 1e9).toFixed(1)} GB` : n > 1e6 ? `${(n / 1e6).toFixed(1)} MB` : `${Math.round(n / 1e3)} kB`);
+export const bytes = (n) => (n > 1e9 ? `${decimal(n / 1e9, 1)} GB` : n > 1e6 ? `${decimal(n / 1e6, 1)} MB` : `${decimal(n / 1e3, 0)} kB`);
+
+/** @param {Record<string, number>} disk */
+export const usage = (disk) => t("Store {store} · recordings {recordings} · free {free}", Object.fromEntries(Object.entries(disk).map(([name, n]) => [name, bytes(n)])));
+
+/** @type {Record<string, string>} */
+const labels = JSON.parse(main.dataset.cameras ?? "{}");
+/**
+ * Name of a camera for people.
+ * @param {string} name
+ */
+export const cameraName = (name) => labels[name] ?? name;
+/**
+ * Learn the names of cameras, which may have changed since the page was loaded.
+ * @param {{ name: string, display_name: string }[]} cameras
+ */
+export function learnCameraNames(cameras) {
+  for (const each of cameras) labels[each.name] = each.display_name;
+}
 
 /**
  * A dialog with a title; `fill(close)` returns its content.
@@ -266,7 +339,7 @@ export function dialog(title, fill) {
   const box = h("dialog", { "aria-label": title });
   const close = () => box.close();
   box.append(
-    h("div", { class: "head" }, h("h2", {}, title), h("button", { class: "quiet", onclick: close }, "Close")),
+    h("div", { class: "head" }, h("h2", {}, title), h("button", { class: "quiet", onclick: close }, t("Close"))),
     .../** @type {Node[]} */ ([fill(close)].flat()),
   );
   box.addEventListener("close", () => box.remove());
@@ -286,7 +359,7 @@ export function ask(title, text, button, act) {
     h("p", {}, text),
     h("div", { class: "row" },
       h("button", { class: "danger", onclick: async () => { close(); await act(); } }, button),
-      h("button", { class: "quiet", onclick: close }, "Cancel")),
+      h("button", { class: "quiet", onclick: close }, t("Cancel"))),
   ]);
 }
 
@@ -309,6 +382,11 @@ export function field(label, attributes = {}) {
  */
 export const values = (form) => /** @type {Record<string, string>} */ (Object.fromEntries(new FormData(form)));
 
+const choice = /** @type {HTMLSelectElement | null} */ (document.getElementById("language"));
+choice?.addEventListener("change", () => {
+  document.cookie = `facegate-language=${choice.value}; path=${new URL(at("")).pathname}; max-age=${choice.value ? 31_536_000 : 0}; samesite=strict`;
+  location.reload();
+});
 document.getElementById("log-out")?.addEventListener("click", async () => {
   await api("DELETE", "/session");
   location.assign(at("login"));
@@ -325,12 +403,12 @@ export async function watchHealth(changed = () => {}) {
       /** @type {[HealthOut | null, AlarmsOut]} */
       const [health, { open }] = await Promise.all([isRestricted ? null : get("/health"), get("/alarms?limit=0")]);
       const parts = [];
-      if (health && !health.worker.running) parts.push("recognition is restarting");
-      if (health && !health.gate.running && health.gate.starts && !health.gate_finished) parts.push("the gate is restarting");
+      if (health && !health.worker.running) parts.push(t("recognition is restarting"));
+      if (health && !health.gate.running && health.gate.starts && !health.gate_finished) parts.push(t("the gate is restarting"));
       alarm("health", parts.join(" · "));
       const count = byId("alarms");
-      count.textContent = open.length === 1 ? "1 alarm" : `${open.length} alarms`;
-      count.title = open.map((each) => `${each.subject} ${each.problem}`.trim()).join("\n");
+      count.textContent = plural(open.length, "{n} alarm", "{n} alarms");
+      count.title = open.map((each) => `${cameraName(each.subject)} ${each.problem}`.trim()).join("\n");
       count.hidden = !open.length;
     } catch (error) {
       alarm("health", reasonOf(error));

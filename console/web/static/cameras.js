@@ -1,7 +1,7 @@
 // @ts-check
 // Cameras: add, change, pause, remove.
 
-import { api, ask, at, attempt, dialog, field, fill, get, h, mayChange, penOf, show, subscribe, table, values, watchHealth } from "./app.js";
+import { api, ask, at, attempt, cameraName, decimal, dialog, field, fill, get, h, learnCameraNames, mayChange, penOf, show, subscribe, t, table, values, watchHealth, words } from "./app.js";
 
 /** @import { CameraOut, CamerasOut } from "../api.d.ts" */
 /** @typedef {[x: number, y: number]} Point */
@@ -43,45 +43,46 @@ function probeButton(form) {
     onclick: async () => {
       const { source, user, password, transport } = values(form());
       button.disabled = true;
-      out.replaceChildren(h("p", { class: "note" }, "Measuring for three seconds …"));
+      out.replaceChildren(h("p", { class: "note" }, t("Measuring for three seconds …")));
       const found = await attempt(() => api("POST", "/cameras/probe", {
         source, transport, ...(user ? { user, password } : {}),
       }));
       button.disabled = false;
       out.replaceChildren(found
-        ? h("p", { class: "good" }, `${found.width}x${found.height}, ${found.fps_measured} fps, ${found.codec ?? "pictures"}, first frame after ${found.first_frame_s} s.`)
+        ? h("p", { class: "good" }, t("{size}, {fps} fps, {codec}, first frame after {s} s.", { size: `${found.width}x${found.height}`, fps: found.fps_measured, codec: found.codec ?? t("pictures"), s: found.first_frame_s }))
         : "");
-      if (found?.advice) out.append(h("p", { class: "warn" }, `The picture is probably anamorphic: set the aspect ratio to ${found.advice}.`));
+      if (found?.advice) out.append(h("p", { class: "warn" }, t("The picture is probably anamorphic: set the aspect ratio to {ratio}.", { ratio: found.advice })));
     },
-  }, "Test");
+  }, t("Test"));
   return [button, out];
 }
 
 function addForm() {
   const [button, out] = probeButton(() => form);
   const form = h("form", {
-    class: "card", "aria-label": "Add a camera",
+    class: "card", "aria-label": t("Add a camera"),
     onsubmit: async (event) => {
       event.preventDefault();
-      const { name } = values(form);
-      if (await attempt(() => api("POST", "/cameras", { name, ...settings(form, false) }), `${name} added.`)) {
+      const given = values(form);
+      const name = given.name;
+      if (await attempt(() => api("POST", "/cameras", { name, ...settings(form, false) }), t("{name} added.", { name: given.display_name || name }))) {
         form.reset();
         await load();
       }
     },
   },
-    h("h2", {}, "Add a camera"),
+    h("h2", {}, t("Add a camera")),
     h("div", { class: "row" },
-      field("Name", { name: "name", required: true, pattern: "[A-Za-z0-9_.\\-]{1,64}", title: "Letters, digits, _ . -", placeholder: "door" }),
-      field("Address", { name: "source", required: true, placeholder: "rtsp://10.0.0.5/stream", size: 38 }),
-      field("User", { name: "user", autocomplete: "off" }),
-      field("Password", { name: "password", type: "password", autocomplete: "new-password" })),
+      field(t("Name"), { name: "name", required: true, pattern: "[A-Za-z0-9_.\\-]{1,64}", title: t("Letters, digits, _ . -"), placeholder: "door" }),
+      field(t("Address"), { name: "source", required: true, placeholder: "rtsp://10.0.0.5/stream", size: 38 }),
+      field(t("User"), { name: "user", autocomplete: "off" }),
+      field(t("Password"), { name: "password", type: "password", autocomplete: "new-password" })),
     h("div", { class: "row" },
-      field("Max. processed fps", { name: "max_fps", type: "number", min: 0.1, step: 0.1, value: 5 }),
-      field("Transport", { name: "transport", options: [["tcp", "TCP"], ["udp", "UDP"]] }),
-      field("Aspect ratio", { name: "display_aspect_ratio", placeholder: "automatic", size: 10 }),
-      field("Rotation", { name: "rotate", options: [[0, "none"], [90, "90° left"], [180, "180°"], [270, "90° right"]] }),
-      h("button", {}, "Add"), button), out);
+      field(t("Max. processed fps"), { name: "max_fps", type: "number", min: 0.1, step: 0.1, value: 5 }),
+      field(t("Transport"), { name: "transport", options: [["tcp", "TCP"], ["udp", "UDP"]] }),
+      field(t("Aspect ratio"), { name: "display_aspect_ratio", placeholder: t("automatic"), size: 10 }),
+      field(t("Rotation"), { name: "rotate", options: [[0, t("none")], [90, t("90° left")], [180, "180°"], [270, t("90° right")]] }),
+      h("button", {}, t("Add")), button), out);
   return form;
 }
 
@@ -90,13 +91,13 @@ function addForm() {
  * @param {CameraOut} camera
  */
 function drawing(camera) {
-  const canvas = h("canvas", { width: 640, height: 360, tabindex: 0, role: "img", "aria-label": "Picture of the camera with masks and zones; coordinates can be entered below" });
+  const canvas = h("canvas", { width: 640, height: 360, tabindex: 0, role: "img", "aria-label": t("Picture of the camera with masks and zones; coordinates can be entered below") });
   /** @type {[Kind, string][]} */
   const kinds = [["mask", "#000"], ["zones", "#35d08f"], ["detect_region", "#4f83cc"]];
-  const kind = h("select", { "aria-label": "Kind of area" },
-    h("option", { value: "mask" }, "mask (blacked out)"),
-    h("option", { value: "zones" }, "zone (only its faces count)"),
-    h("option", { value: "detect_region" }, "detection region"));
+  const kind = h("select", { "aria-label": t("Kind of area") },
+    h("option", { value: "mask" }, t("mask (blacked out)")),
+    h("option", { value: "zones" }, t("zone (only its faces count)")),
+    h("option", { value: "detect_region" }, t("detection region")));
   /** @type {{ mask: Point[][], zones: Point[][], detect_region: number[] | null }} */
   const state = { mask: camera.settings.mask ?? [], zones: camera.settings.zones ?? [], detect_region: camera.settings.detect_region ?? null };
   /** @type {Point[]} */
@@ -181,11 +182,11 @@ function drawing(camera) {
   return {
     part: h("div", {},
       h("div", { class: "draw" }, canvas),
-      h("div", { class: "row" }, h("label", {}, "Draw", kind),
-        h("button", { type: "button", class: "quiet", onclick: finish }, "Close polygon"),
-        h("button", { type: "button", class: "quiet", onclick: () => { open = []; if (kind.value === "detect_region") state.detect_region = null; else state[/** @type {Area} */ (kind.value)] = []; paint(); } }, "Clear")),
-      h("p", { class: "note" }, "Click the corners, then close the polygon; a detection region takes two corners. Or enter corners as fractions: x,y x,y x,y, one polygon per line."),
-      h("div", { class: "row" }, h("label", {}, "Masks", texts.mask), h("label", {}, "Zones", texts.zones), h("label", {}, "Detection region: left,top,right,bottom", texts.detect_region))),
+      h("div", { class: "row" }, h("label", {}, t("Draw"), kind),
+        h("button", { type: "button", class: "quiet", onclick: finish }, t("Close polygon")),
+        h("button", { type: "button", class: "quiet", onclick: () => { open = []; if (kind.value === "detect_region") state.detect_region = null; else state[/** @type {Area} */ (kind.value)] = []; paint(); } }, t("Clear"))),
+      h("p", { class: "note" }, t("Click the corners, then close the polygon; a detection region takes two corners. Or enter corners as fractions: x,y x,y x,y, one polygon per line.")),
+      h("div", { class: "row" }, h("label", {}, t("Masks"), texts.mask), h("label", {}, t("Zones"), texts.zones), h("label", {}, t("Detection region: left,top,right,bottom"), texts.detect_region))),
     read: () => ({
       mask: state.mask.length ? state.mask : null,
       zones: state.zones.length ? state.zones : null,
@@ -196,7 +197,7 @@ function drawing(camera) {
 
 /** @param {CameraOut} camera */
 function changeDialog(camera) {
-  dialog(camera.name, (close) => {
+  dialog(camera.display_name, (close) => {
     const drawn = drawing(camera);
     const [button, out] = probeButton(() => form);
     const form = h("form", {
@@ -205,30 +206,30 @@ function changeDialog(camera) {
         /** @type {Record<string, unknown>} */
         const change = { ...settings(form, true), ...drawn.read() };
         if (change.source === camera.source) delete change.source; // shown without credentials
-        const done = await attempt(() => api("PATCH", path(camera.name), change, { "if-match": version }), "Saved.");
+        const done = await attempt(() => api("PATCH", path(camera.name), change, { "if-match": version }), t("Saved."));
         if (done) { close(); await load(); }
       },
     },
       h("div", { class: "row" },
-        field("Address", { name: "source", required: true, value: camera.source, size: 38 }),
-        field("User", { name: "user", value: camera.user ?? "", autocomplete: "off" }),
-        field("Password", { name: "password", type: "password", autocomplete: "new-password", placeholder: camera.has_password ? "unchanged" : "" })),
+        field(t("Address"), { name: "source", required: true, value: camera.source, size: 38 }),
+        field(t("User"), { name: "user", value: camera.user ?? "", autocomplete: "off" }),
+        field(t("Password"), { name: "password", type: "password", autocomplete: "new-password", placeholder: camera.has_password ? t("unchanged") : "" })),
       h("div", { class: "row" },
-        field("Max. processed fps", { name: "max_fps", type: "number", min: 0.1, step: 0.1, value: camera.settings.max_fps ?? "" }),
-        field("Transport", { name: "transport", value: camera.settings.transport ?? "tcp", options: [["tcp", "TCP"], ["udp", "UDP"]] }),
-        field("Aspect ratio", { name: "display_aspect_ratio", value: camera.settings.display_aspect_ratio ?? "", placeholder: "automatic", size: 10 }),
-        field("Rotation", { name: "rotate", value: String(camera.settings.rotate ?? 0), options: [["0", "none"], ["90", "90° left"], ["180", "180°"], ["270", "90° right"]] }),
+        field(t("Max. processed fps"), { name: "max_fps", type: "number", min: 0.1, step: 0.1, value: camera.settings.max_fps ?? "" }),
+        field(t("Transport"), { name: "transport", value: camera.settings.transport ?? "tcp", options: [["tcp", "TCP"], ["udp", "UDP"]] }),
+        field(t("Aspect ratio"), { name: "display_aspect_ratio", value: camera.settings.display_aspect_ratio ?? "", placeholder: t("automatic"), size: 10 }),
+        field(t("Rotation"), { name: "rotate", value: String(camera.settings.rotate ?? 0), options: [["0", t("none")], ["90", t("90° left")], ["180", "180°"], ["270", t("90° right")]] }),
         button), out,
-      h("h3", {}, "Masks, zones and detection region"), drawn.part,
-      h("div", { class: "row" }, h("button", {}, "Save"),
+      h("h3", {}, t("Masks, zones and detection region")), drawn.part,
+      h("div", { class: "row" }, h("button", {}, t("Save")),
         h("button", {
           type: "button", class: "danger",
-          onclick: () => ask(`Remove ${camera.name}`, "The camera is removed. Its visits and recordings are kept until they expire.", "Remove", async () => {
+          onclick: () => ask(t("Remove {name}", { name: camera.display_name }), t("The camera is removed. Its visits and recordings are kept until they expire."), t("Remove"), async () => {
             close();
-            await attempt(() => api("DELETE", path(camera.name)), "Removed.");
+            await attempt(() => api("DELETE", path(camera.name)), t("Removed."));
             await load();
           }),
-        }, "Remove")));
+        }, t("Remove"))));
     return form;
   });
 }
@@ -236,29 +237,30 @@ function changeDialog(camera) {
 /** @param {CameraOut} camera */
 function row(camera) {
   return h("tr", { "data-camera": camera.name },
-    h("td", {}, h("b", {}, camera.name)),
-    h("td", {}, h("span", { class: `state ${camera.state}` }, camera.state), camera.problem ? h("div", { class: "bad note" }, camera.problem) : null),
+    h("td", {}, h("b", {}, camera.display_name), camera.display_name === camera.name ? null : h("div", { class: "note" }, camera.name)),
+    h("td", {}, h("span", { class: `state ${camera.state}` }, words(camera.state)), camera.problem ? h("div", { class: "bad note" }, camera.problem) : null),
     h("td", { class: "long" }, camera.source),
-    h("td", {}, camera.processed_fps.toFixed(1)),
+    h("td", {}, decimal(camera.processed_fps, 1)),
     h("td", {}, camera.observed),
     h("td", {}, camera.outcomes.forwarded ?? 0),
     h("td", {}, mayChange ? h("div", { class: "row" },
-      h("button", { class: "quiet", onclick: () => changeDialog(camera) }, `Change ${camera.name}`),
+      h("button", { class: "quiet", onclick: () => changeDialog(camera) }, t("Change {name}", { name: camera.display_name })),
       h("button", {
         class: "quiet",
         onclick: async () => {
           await attempt(() => api("PATCH", path(camera.name), { enabled: camera.enabled ? false : null }));
           await load();
         },
-      }, camera.enabled ? "Pause" : "Resume")) : null));
+      }, camera.enabled ? t("Pause") : t("Resume"))) : null));
 }
 
 const list = h("div", {});
 const load = () => fill(list, () => get("/cameras"), (/** @type {CamerasOut} */ found) => {
   version = found.config;
+  learnCameraNames(found.cameras);
   return found.cameras.length
     ? h("section", { class: "card" }, table(["camera", "state", "address", "fps", "faces", "sent", ""], found.cameras.map(row), ["fps", "faces", "sent"]))
-    : h("p", { class: "empty" }, "No cameras yet.", mayChange ? " Add one: its address is in its manual or on its web page." : "");
+    : h("p", { class: "empty" }, t("No cameras yet."), " ", mayChange ? t("Add one: its address is in its manual or on its web page.") : "");
 });
 
 show(list, mayChange ? addForm() : null);

@@ -1,7 +1,7 @@
 // @ts-check
 // Fleet: nodes with their load, camera assignments; drain a node, pause a camera.
 
-import { api, ask, attempt, content, fill, get, h, mayChange, table, watchHealth } from "./app.js";
+import { api, ask, attempt, cameraName, content, decimal, duration, fill, get, h, mayChange, t, table, watchHealth, words } from "./app.js";
 
 /** @import { FleetCameraOut, FleetNodeOut, FleetOut } from "../api.d.ts" */
 
@@ -20,18 +20,18 @@ const put = (path, body, done) => attempt(() => api("PUT", path, body), done).th
  * @param {number} revision
  */
 function node([name, each], revision) {
-  const notes = [each.problem, each.config === revision ? "" : `uses configuration ${each.config || "none yet"}`];
-  const drain = () => ask(`Drain ${name}?`, "Its cameras move to other nodes, and it gets no new ones.", "Drain",
-    () => put(`/fleet/gates/${encodeURIComponent(name)}`, { drained: true }, `${name} is draining.`));
+  const notes = [each.problem, each.config === revision ? "" : each.config ? t("uses configuration {revision}", { revision: each.config }) : t("has no configuration yet")];
+  const drain = () => ask(t("Drain {name}?", { name }), t("Its cameras move to other nodes, and it gets no new ones."), t("Drain"),
+    () => put(`/fleet/gates/${encodeURIComponent(name)}`, { drained: true }, t("{name} is draining.", { name })));
   return h("tr", {},
     h("td", {}, name), h("td", {}, each.host), h("td", {}, each.cameras),
-    h("td", {}, `${each.capacity.toFixed(0)} fps`),
-    h("td", {}, h("meter", { min: 0, max: 1, value: Math.min(1, each.load), "aria-label": `load of ${name}` }), ` ${(100 * each.load).toFixed(0)} %`),
-    h("td", { class: each.seen_s > 5 ? "bad" : "" }, `${each.seen_s.toFixed(1)} s ago`),
+    h("td", {}, t("{n} fps", { n: Math.round(each.capacity) })),
+    h("td", {}, h("meter", { min: 0, max: 1, value: Math.min(1, each.load), "aria-label": t("load of {name}", { name }) }), ` ${decimal(100 * each.load, 0)} %`),
+    h("td", { class: each.seen_s > 5 ? "bad" : "" }, t("{s} s ago", { s: decimal(each.seen_s, 1) })),
     h("td", { class: "note" }, notes.filter(Boolean).join(", ")),
-    h("td", {}, !mayChange ? (each.drained ? "drained" : "") : each.drained
-      ? h("button", { class: "quiet", onclick: () => put(`/fleet/gates/${encodeURIComponent(name)}`, { drained: false }, `${name} accepts cameras.`) }, `Undrain ${name}`)
-      : h("button", { class: "quiet", onclick: drain }, `Drain ${name}`)));
+    h("td", {}, !mayChange ? (each.drained ? t("drained") : "") : each.drained
+      ? h("button", { class: "quiet", onclick: () => put(`/fleet/gates/${encodeURIComponent(name)}`, { drained: false }, t("{name} accepts cameras.", { name })) }, t("Undrain {name}", { name }))
+      : h("button", { class: "quiet", onclick: drain }, t("Drain {name}", { name }))));
 }
 
 /** @param {[name: string, each: FleetCameraOut]} entry */
@@ -39,25 +39,25 @@ function camera([name, each]) {
   const paused = each.state === "paused";
   const isOk = each.state === "live" || paused;
   return h("tr", {},
-    h("td", {}, name), h("td", {}, each.gate ?? "–"),
-    h("td", { class: isOk ? "" : "warn" }, each.state),
-    h("td", {}, each.since_s === null ? "" : `${each.since_s.toFixed(0)} s`),
-    h("td", {}, each.processed_fps.toFixed(1)),
+    h("td", {}, cameraName(name)), h("td", {}, each.gate ?? "–"),
+    h("td", { class: isOk ? "" : "warn" }, words(each.state)),
+    h("td", {}, each.since_s === null ? "" : duration(each.since_s)),
+    h("td", {}, decimal(each.processed_fps, 1)),
     h("td", {}, mayChange ? h("button", { class: "quiet",
-      onclick: () => put(`/fleet/cameras/${encodeURIComponent(name)}`, { paused: !paused }, paused ? `${name} resumed.` : `${name} paused.`) },
-      paused ? `Resume ${name}` : `Pause ${name}`) : null));
+      onclick: () => put(`/fleet/cameras/${encodeURIComponent(name)}`, { paused: !paused }, paused ? t("{name} resumed.", { name }) : t("{name} paused.", { name })) },
+      paused ? t("Resume {name}", { name }) : t("Pause {name}", { name })) : null));
 }
 
 /** @param {FleetOut} fleet */
 function page(fleet) {
   const nodes = Object.entries(fleet.gates), cameras = Object.entries(fleet.cameras);
   return [
-    h("section", { class: "card" }, h("h2", {}, `Nodes of ${fleet.fleet}: ${nodes.length}`),
+    h("section", { class: "card" }, h("h2", {}, t("Nodes of {fleet}: {n}", { fleet: fleet.fleet, n: nodes.length })),
       nodes.length ? table(["node", "host", "cameras", "capacity", "load", "last seen", "", ""], nodes.map((each) => node(each, fleet.config)), NUMBERS)
-        : h("p", { class: "bad" }, "No node is running: no camera is processed.")),
-    h("section", { class: "card" }, h("h2", {}, `Cameras: ${cameras.length}, configuration ${fleet.config || "none yet"}`),
+        : h("p", { class: "bad" }, t("No node is running: no camera is processed."))),
+    h("section", { class: "card" }, h("h2", {}, fleet.config ? t("Cameras: {n}, configuration {revision}", { n: cameras.length, revision: fleet.config }) : t("Cameras: {n}, no configuration yet", { n: cameras.length })),
       cameras.length ? table(["camera", "node", "state", "for", "fps", ""], cameras.map(camera), NUMBERS)
-        : h("p", {}, "Publish a configuration with 'facegate fleet apply CONFIG'.")),
+        : h("p", {}, t("Publish a configuration with 'facegate fleet apply CONFIG'."))),
   ];
 }
 

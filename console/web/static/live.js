@@ -1,7 +1,7 @@
 // @ts-check
 // Live view: two frames per second of each visible tile.
 
-import { ApiError, alarm, at, content, fill, get, h, penOf, reasonOf, subscribe, watchHealth } from "./app.js";
+import { ApiError, alarm, at, cameraName, content, decimal, fill, get, h, learnCameraNames, penOf, reasonOf, subscribe, t, watchHealth, words } from "./app.js";
 import { POOR, isPoor, visitCard, visitDialog } from "./visit.js";
 
 /** @import { CameraOut, VisitOut, VisitsOut } from "../api.d.ts" */
@@ -31,12 +31,12 @@ const watcher = new IntersectionObserver((entries) => {
 
 /** @param {CameraOut} camera */
 function tile(camera) {
-  const canvas = h("canvas", { width: 640, height: 360, role: "img", "aria-label": `${camera.name}: no frame yet` });
-  const state = h("span", { class: `state ${camera.state}` }, camera.state);
+  const canvas = h("canvas", { width: 640, height: 360, role: "img", "aria-label": t("{camera}: no frame yet", { camera: cameraName(camera.name) }) });
+  const state = h("span", { class: `state ${camera.state}` }, words(camera.state));
   const counts = h("span", { class: "note" });
   const problem = h("span", { class: "bad note" }, camera.problem ?? "");
   const box = h("article", { class: "card tile", "data-name": camera.name },
-    canvas, h("div", { class: "foot" }, h("b", {}, camera.name), state, counts, problem));
+    canvas, h("div", { class: "foot" }, h("b", {}, cameraName(camera.name)), state, counts, problem));
   watcher.observe(box);
   tiles.set(camera.name, { box, canvas, state, counts, problem, seq: -1, age: null });
   return box;
@@ -75,15 +75,16 @@ function draw(mine, shown, picture) {
     pen.fillStyle = "#111";
     pen.fillText(text, x1 * width + 3, top + tall * 0.75);
     if (face.advice) {
+      const advice = t(face.advice);
       const below = Math.min(height - tall, y2 * height);
       pen.fillStyle = "#111c";
-      pen.fillRect(x1 * width - 1, below, pen.measureText(face.advice).width + 8, tall);
+      pen.fillRect(x1 * width - 1, below, pen.measureText(advice).width + 8, tall);
       pen.fillStyle = "#fff";
-      pen.fillText(face.advice, x1 * width + 3, below + tall * 0.75);
+      pen.fillText(advice, x1 * width + 3, below + tall * 0.75);
     }
   }
-  const people = shown.faces.map((face) => face.name ?? "unknown person");
-  canvas.setAttribute("aria-label", `${shown.camera}: ${people.length ? people.join(", ") : "nobody"}`);
+  const people = shown.faces.map((face) => face.name ?? t("unknown person"));
+  canvas.setAttribute("aria-label", `${cameraName(shown.camera)}: ${people.length ? people.join(", ") : t("nobody")}`);
 }
 
 async function refresh() {
@@ -116,12 +117,12 @@ function states(cameras) {
   for (const camera of cameras) {
     const mine = tiles.get(camera.name);
     if (!mine) continue;
-    mine.state.textContent = camera.state;
+    mine.state.textContent = words(camera.state);
     mine.state.className = `state ${camera.state}`;
     mine.problem.textContent = camera.problem ?? "";
-    const age = mine.age === null ? "" : ` · ${mine.age.toFixed(1)} s ago`;
-    const rate = !camera.processed_fps ? "" : `${camera.processed_fps.toFixed(1)} fps · `;
-    mine.counts.textContent = `${rate}${camera.observed} faces, ${camera.sent} sent${age}`;
+    const age = mine.age === null ? "" : " · " + t("{s} s ago", { s: decimal(mine.age, 1) });
+    const rate = !camera.processed_fps ? "" : t("{n} fps", { n: decimal(camera.processed_fps, 1) }) + " · ";
+    mine.counts.textContent = `${rate}${t("{faces} faces, {sent} sent", { faces: camera.observed, sent: camera.sent })}${age}`;
   }
 }
 
@@ -144,13 +145,14 @@ const load = () => /** @type {Promise<[{ cameras: CameraOut[] }, VisitsOut]>} */
 
 const start = () => fill(content, load, ([{ cameras }, { visits }]) => {
   if (!cameras.length) location.replace(at("cameras"));
+  learnCameraNames(cameras);
   tiles.clear();
   seen.clear();
   latest.replaceChildren();
   [...visits].reverse().forEach(visit);
   return h("div", { class: "split" },
-    h("section", { class: "grid", "aria-label": "Cameras" }, cameras.map(tile)),
-    h("section", { class: "card", "aria-label": "Recent visits" }, h("h2", {}, "Recent visits"), latest));
+    h("section", { class: "grid", "aria-label": t("Cameras") }, cameras.map(tile)),
+    h("section", { class: "card", "aria-label": t("Recent visits") }, h("h2", {}, t("Recent visits")), latest));
 });
 
 await start();
@@ -163,7 +165,7 @@ for (;;) {
   await refresh().then(() => {
     alarm("pictures", "");
   }).catch((error) => {
-    alarm("pictures", `Pictures are not current. ${reasonOf(error)}`);
+    alarm("pictures", t("Pictures are not current. {reason}", { reason: reasonOf(error) }));
   });
   await new Promise((done) => setTimeout(done, Math.max(50, EVERY_MS - (performance.now() - began))));
 }

@@ -1,5 +1,5 @@
 // @ts-check
-import { ApiError, at, byId, values } from "./app.js";
+import { ApiError, at, byId, t, values } from "./app.js";
 
 const form = /** @type {HTMLFormElement} */ (byId("login"));
 form.addEventListener("submit", async (event) => {
@@ -17,6 +17,6 @@ form.addEventListener("submit", async (event) => {
     const next = new URL(at(new URLSearchParams(location.search).get("next") ?? "live"));
     location.assign(next.origin === location.origin ? next : at("live"));
   } catch (error) {
-    refused.textContent = error instanceof ApiError ? `${error.message}: ${error.problem.remedy}` : "No connection";
+    refused.textContent = error instanceof ApiError ? `${error.message}: ${error.problem.remedy}` : t("No connection");
   }
 });

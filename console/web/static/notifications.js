@@ -1,12 +1,11 @@
 // @ts-check
 // Notifications: who is notified of what, when, and how often at most.
 
-import { api, ask, at, attempt, field, fill, get, h, mayChange, notify, show, table, values, watchHealth, when } from "./app.js";
+import { WEEKDAYS, api, ask, at, attempt, cameraName, field, fill, get, h, language, mayChange, notify, plural, show, t, table, values, watchHealth, when } from "./app.js";
 
 /** @import { CamerasOut, DeliveryOut, NotificationsOut, PersonOut, ReceiverOut, RuleIn, RuleOut, TrialOut } from "../api.d.ts" */
 
-const DAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
-const PERIODS = /** @type {[number, string][]} */ ([[60, "minute"], [600, "10 minutes"], [3600, "hour"], [86400, "day"]]);
+const PERIODS = /** @type {[number, string][]} */ ([[60, t("minute")], [600, t("10 minutes")], [3600, t("hour")], [86400, t("day")]]);
 const receiverList = h("div", {}), ruleList = h("div", {}), editor = h("div", {});
 /** @type {NotificationsOut} */
 let known;
@@ -19,41 +18,40 @@ let people = [];
 const receiverRow = (receiver) => h("tr", {},
   h("td", {}, h("b", {}, receiver.name)),
   h("td", { class: "long" }, receiver.address),
-  h("td", {}, receiver.problem ? h("span", { class: "bad" }, receiver.problem) : h("span", { class: "good" }, "ready"),
-    receiver.waiting ? h("div", { class: "note" }, `${receiver.waiting} waiting`) : null),
+  h("td", {}, receiver.problem ? h("span", { class: "bad" }, receiver.problem) : h("span", { class: "good" }, t("ready")),
+    receiver.waiting ? h("div", { class: "note" }, t("{n} waiting", { n: receiver.waiting })) : null),
   h("td", {}, mayChange ? h("div", { class: "row" },
-    h("button", { class: "quiet", "aria-label": `Test ${receiver.name}`, onclick: () => test(receiver) }, "Test"),
+    h("button", { class: "quiet", "aria-label": t("Test {name}", { name: receiver.name }), onclick: () => test(receiver) }, t("Test")),
     h("button", {
-      class: "quiet", "aria-label": `Remove ${receiver.name}`,
-      onclick: () => ask(`Remove ${receiver.name}`, "Rules no longer reach this receiver.", "Remove", async () => {
-        await attempt(() => api("DELETE", `/notifications/receivers/${receiver.id}`), "Removed.");
+      class: "quiet", "aria-label": t("Remove {name}", { name: receiver.name }),
+      onclick: () => ask(t("Remove {name}", { name: receiver.name }), t("Rules no longer reach this receiver."), t("Remove"), async () => {
+        await attempt(() => api("DELETE", `/notifications/receivers/${receiver.id}`), t("Removed."));
         await load();
       }),
-    }, "Remove")) : null));
+    }, t("Remove"))) : null));
 
 /** @param {ReceiverOut} receiver */
 async function test(receiver) {
   /** @type {DeliveryOut | undefined} */
   const done = await attempt(() => api("POST", `/notifications/receivers/${receiver.id}/test`));
-  if (done) notify(done.problem ?? "The test message was delivered.", Boolean(done.problem));
+  if (done) notify(done.problem ?? t("The test message was delivered."), Boolean(done.problem));
 }
 
 function addReceiver() {
   const form = h("form", {
-    class: "row", "aria-label": "Receiver",
+    class: "row", "aria-label": t("Receiver"),
     onsubmit: async (event) => {
       event.preventDefault();
       const { name, address } = values(form);
-      if (await attempt(() => api("POST", "/notifications/receivers", { name, address }), "Receiver added.")) { form.reset(); await load(); }
+      if (await attempt(() => api("POST", "/notifications/receivers", { name, address }), t("Receiver added."))) { form.reset(); await load(); }
     },
   },
-    field("Name", { name: "name", required: true, maxlength: 100 }),
-    field("Address", { name: "address", required: true, size: 44, placeholder: "ntfy://HOST/TOPIC", autocomplete: "off" }),
-    h("button", {}, "Add receiver"),
-    known.push_key && "PushManager" in window ? h("button", { type: "button", class: "quiet", onclick: addBrowser }, "Add this browser") : null);
-  return [form, h("p", { class: "note" }, "An address of ",
-    h("a", { href: "https://appriseit.com/services/", rel: "noreferrer" }, "Apprise"),
-    ": mailtos://USER:PASSWORD@HOST?to=ADDRESS, ntfy://HOST/TOPIC, tgram://TOKEN/CHAT, slack://…, pover://… One receiver each.")];
+    field(t("Name"), { name: "name", required: true, maxlength: 100 }),
+    field(t("Address"), { name: "address", required: true, size: 44, placeholder: "ntfy://HOST/TOPIC", autocomplete: "off" }),
+    h("button", {}, t("Add receiver")),
+    known.push_key && "PushManager" in window ? h("button", { type: "button", class: "quiet", onclick: addBrowser }, t("Add this browser")) : null);
+  return [form, h("p", { class: "note" }, h("a", { href: "https://appriseit.com/services/", rel: "noreferrer" }, t("An address of Apprise")),
+    ": mailtos://USER:PASSWORD@HOST?to=ADDRESS, ntfy://HOST/TOPIC, tgram://TOKEN/CHAT, slack://…, pover://… ", t("One receiver each."))];
 }
 
 /** Subscribe this browser to Web Push; browsers allow it over HTTPS and on this host. */
@@ -65,37 +63,37 @@ async function addBrowser() {
     const worker = registration.installing ?? registration.waiting;
     if (worker) await new Promise((done) => worker.addEventListener("statechange", () => worker.state === "activated" && done(null)));
     const push = await registration.pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: known.push_key });
-    const name = `${/Firefox|Edg|Chrome|Safari/.exec(navigator.userAgent)?.[0] ?? "Browser"}, ${new Date().toLocaleDateString()}`;
-    await attempt(() => api("POST", "/notifications/receivers", { name, push: push.toJSON() }), "This browser is a receiver.");
+    const name = `${/Firefox|Edg|Chrome|Safari/.exec(navigator.userAgent)?.[0] ?? "Browser"}, ${new Date().toLocaleDateString(language)}`;
+    await attempt(() => api("POST", "/notifications/receivers", { name, push: push.toJSON() }), t("This browser is a receiver."));
   } catch (error) {
-    notify(`This browser refuses push messages: ${/** @type {Error} */ (error).message}`, true);
+    notify(t("This browser refuses push messages: {reason}", { reason: /** @type {Error} */ (error).message }), true);
   }
   await load();
 }
 
 /** @param {RuleOut} rule */
 function summary(rule) {
-  const who = [rule.known ? "everybody known" : rule.people?.join(", "), rule.unknown ? "unknown people" : "", rule.alarms ? "alarms" : ""].filter(Boolean).join(", ") || "nobody";
-  const days = rule.days?.length === 7 ? "" : rule.days?.map((day) => DAYS[day]).join(" ");
-  const hours = rule.begin === "00:00" && rule.end === "24:00" ? "" : `${rule.begin} to ${rule.end}`;
-  return [who, rule.cameras?.length ? `at ${rule.cameras.join(", ")}` : "", days, hours].filter(Boolean).join(" · ");
+  const who = [rule.known ? t("everybody known") : rule.people?.join(", "), ...(rule.lists ?? []).map((list) => t("list {list}", { list })), rule.unknown ? t("unknown people") : "", rule.alarms ? t("alarms") : ""].filter(Boolean).join(", ") || t("nobody");
+  const days = rule.days?.length === 7 ? "" : rule.days?.map((day) => WEEKDAYS[day]).join(" ");
+  const hours = rule.begin === "00:00" && rule.end === "24:00" ? "" : t("{begin} to {end}", { begin: rule.begin, end: rule.end });
+  return [who, rule.cameras?.length ? t("at {cameras}", { cameras: rule.cameras.map(cameraName).join(", ") }) : "", days, hours].filter(Boolean).join(" · ");
 }
 
 /** @param {number | undefined} seconds */
-const period = (seconds) => PERIODS.find(([value]) => value === seconds)?.[1] ?? `${seconds} s`;
+const period = (seconds) => PERIODS.find(([value]) => value === seconds)?.[1] ?? t("{s} s", { s: seconds });
 
 /** @param {RuleOut} rule */
 const ruleRow = (rule) => h("tr", {},
-  h("td", {}, h("b", {}, rule.name), rule.enabled ? null : h("div", { class: "note" }, "off")),
+  h("td", {}, h("b", {}, rule.name), rule.enabled ? null : h("div", { class: "note" }, t("off"))),
   h("td", {}, summary(rule)),
-  h("td", {}, `${rule.max_messages} per ${period(rule.period_s)}`),
-  h("td", {}, known.receivers.filter((each) => rule.receivers?.includes(each.id)).map((each) => each.name).join(", ") || h("span", { class: "warn" }, "nobody")),
+  h("td", {}, t("{n} per {period}", { n: rule.max_messages ?? 0, period: period(rule.period_s) })),
+  h("td", {}, known.receivers.filter((each) => rule.receivers?.includes(each.id)).map((each) => each.name).join(", ") || h("span", { class: "warn" }, t("nobody"))),
   h("td", {}, mayChange ? h("div", { class: "row" },
-    h("button", { class: "quiet", "aria-label": `Change ${rule.name}`, onclick: () => edit(rule) }, "Change"),
+    h("button", { class: "quiet", "aria-label": t("Change {name}", { name: rule.name }), onclick: () => edit(rule) }, t("Change")),
     h("button", {
-      class: "quiet", "aria-label": `Remove ${rule.name}`,
-      onclick: async () => { await attempt(() => api("DELETE", `/notifications/rules/${rule.id}`), "Removed."); await load(); },
-    }, "Remove")) : null));
+      class: "quiet", "aria-label": t("Remove {name}", { name: rule.name }),
+      onclick: async () => { await attempt(() => api("DELETE", `/notifications/rules/${rule.id}`), t("Removed.")); await load(); },
+    }, t("Remove"))) : null));
 
 /**
  * @param {string} name
@@ -109,36 +107,36 @@ const check = (name, value, text, checked) => h("label", { class: "flat" }, h("i
 function ruleForm(rule) {
   const out = h("div", { role: "status" });
   const chosen = new Set(rule?.days ?? [0, 1, 2, 3, 4, 5, 6]);
-  const form = h("form", { "aria-label": "Rule", onsubmit: async (event) => {
+  const form = h("form", { "aria-label": t("Rule"), onsubmit: async (event) => {
     event.preventDefault();
     const saved = await attempt(() => (rule
       ? api("PUT", `/notifications/rules/${rule.id}`, read()).then(() => true)
-      : api("POST", "/notifications/rules", read())), "Saved.");
+      : api("POST", "/notifications/rules", read())), t("Saved."));
     if (saved) await load();
   } },
-    h("div", { class: "row" }, field("Name", { name: "name", required: true, maxlength: 100, value: rule?.name ?? "" }), check("enabled", "on", "On", rule?.enabled ?? true)),
-    h("fieldset", {}, h("legend", {}, "Who"), h("div", { class: "row" },
-      check("unknown", "on", "Unknown people", rule?.unknown ?? false),
-      check("known", "on", "Everybody known", rule?.known ?? false),
-      check("alarms", "on", "Alarms", rule?.alarms ?? false),
-      people.length ? h("label", {}, "These people", h("select", { name: "people", multiple: true, size: Math.min(5, people.length) },
+    h("div", { class: "row" }, field(t("Name"), { name: "name", required: true, maxlength: 100, value: rule?.name ?? "" }), check("enabled", "on", t("On"), rule?.enabled ?? true)),
+    h("fieldset", {}, h("legend", {}, t("Who")), h("div", { class: "row" },
+      check("unknown", "on", t("Unknown people"), rule?.unknown ?? false),
+      check("known", "on", t("Everybody known"), rule?.known ?? false),
+      check("alarms", "on", t("Alarms"), rule?.alarms ?? false),
+      people.length ? h("label", {}, t("These people"), h("select", { name: "people", multiple: true, size: Math.min(5, people.length) },
         people.map((name) => h("option", { value: name, selected: rule?.people?.includes(name) ?? false }, name)))) : null)),
-    cameras.length ? h("fieldset", {}, h("legend", {}, "Where (all cameras, if none is chosen)"), h("div", { class: "row" },
-      cameras.map((name) => check("cameras", name, name, rule?.cameras?.includes(name) ?? false)))) : null,
-    h("fieldset", {}, h("legend", {}, "When, in the time zone of this host"), h("div", { class: "row" },
-      DAYS.map((name, day) => check("days", day, name, chosen.has(day))),
-      field("From", { name: "begin", required: true, value: rule?.begin ?? "00:00", size: 5, pattern: "[0-2][0-9]:[0-5][0-9]" }),
-      field("To", { name: "end", required: true, value: rule?.end ?? "24:00", size: 5, pattern: "[0-2][0-9]:[0-5][0-9]" }))),
-    h("fieldset", {}, h("legend", {}, "How often"), h("div", { class: "row" },
-      field("Messages at most", { name: "max_messages", type: "number", min: 1, max: 100000, required: true, value: rule?.max_messages ?? 10 }),
-      field("In each", { name: "period_s", value: String(rule?.period_s ?? 3600), options: PERIODS }),
-      check("picture", "on", "With the picture", rule?.picture ?? true))),
-    h("fieldset", {}, h("legend", {}, "Receivers"), h("div", { class: "row" }, known.receivers.length
+    cameras.length ? h("fieldset", {}, h("legend", {}, t("Where (all cameras, if none is chosen)")), h("div", { class: "row" },
+      cameras.map((name) => check("cameras", name, cameraName(name), rule?.cameras?.includes(name) ?? false)))) : null,
+    h("fieldset", {}, h("legend", {}, t("When, in the time zone of this host")), h("div", { class: "row" },
+      WEEKDAYS.map((name, day) => check("days", day, name, chosen.has(day))),
+      field(t("From"), { name: "begin", required: true, value: rule?.begin ?? "00:00", size: 5, pattern: "[0-2][0-9]:[0-5][0-9]" }),
+      field(t("To"), { name: "end", required: true, value: rule?.end ?? "24:00", size: 5, pattern: "[0-2][0-9]:[0-5][0-9]" }))),
+    h("fieldset", {}, h("legend", {}, t("How often")), h("div", { class: "row" },
+      field(t("Messages at most"), { name: "max_messages", type: "number", min: 1, max: 100000, required: true, value: rule?.max_messages ?? 10 }),
+      field(t("In each"), { name: "period_s", value: String(rule?.period_s ?? 3600), options: PERIODS }),
+      check("picture", "on", t("With the picture"), rule?.picture ?? true))),
+    h("fieldset", {}, h("legend", {}, t("Receivers")), h("div", { class: "row" }, known.receivers.length
       ? known.receivers.map((each) => check("receivers", each.id, each.name, rule?.receivers?.includes(each.id) ?? false))
-      : h("p", { class: "note" }, "Add a receiver first."))),
-    h("div", { class: "row" }, h("button", {}, "Save"),
-      h("button", { type: "button", class: "quiet", onclick: tryOut }, "Try it on yesterday"),
-      rule ? h("button", { type: "button", class: "quiet", onclick: () => edit(null) }, "Cancel") : null), out);
+      : h("p", { class: "note" }, t("Add a receiver first.")))),
+    h("div", { class: "row" }, h("button", {}, t("Save")),
+      h("button", { type: "button", class: "quiet", onclick: tryOut }, t("Try it on yesterday")),
+      rule ? h("button", { type: "button", class: "quiet", onclick: () => edit(null) }, t("Cancel")) : null), out);
   /** @returns {RuleIn} */
   function read() {
     const data = new FormData(form);
@@ -152,13 +150,13 @@ function ruleForm(rule) {
     };
   }
   async function tryOut() {
-    out.replaceChildren(h("p", { class: "note" }, "Looking at yesterday …"));
+    out.replaceChildren(h("p", { class: "note" }, t("Looking at yesterday …")));
     /** @type {TrialOut | undefined} */
     const found = await attempt(() => api("POST", "/notifications/try", read()));
     if (!found) return out.replaceChildren();
-    const held = found.held_back ? `, and ${found.held_back} more came too often` : "";
     out.replaceChildren(
-      h("p", {}, `Yesterday it would have told ${found.count} time${found.count === 1 ? "" : "s"}${held}.`),
+      h("p", {}, plural(found.count, "Yesterday it would have told {n} time.", "Yesterday it would have told {n} times."),
+        found.held_back ? " " + t("{n} more came too often.", { n: found.held_back }) : ""),
       h("ul", {}, found.told.map((each) => h("li", {}, `${when(each.at)}: ${each.title}`))));
   }
   return form;
@@ -166,7 +164,7 @@ function ruleForm(rule) {
 
 /** @param {RuleOut | null} rule */
 function edit(rule) {
-  editor.replaceChildren(h("h2", {}, rule ? `Change ${rule.name}` : "New rule"), ruleForm(rule));
+  editor.replaceChildren(h("h2", {}, rule ? t("Change {name}", { name: rule.name }) : t("New rule")), ruleForm(rule));
   if (rule) editor.scrollIntoView();
 }
 
@@ -179,18 +177,18 @@ const load = () => fill(receiverList, request, ([found, configured, enrolled]) =
   people = enrolled.map((each) => each.name);
   ruleList.replaceChildren(found.rules.length
     ? table(["name", "what", "at most", "receivers", ""], found.rules.map(ruleRow))
-    : h("p", { class: "empty" }, "No rules yet: nobody is notified of anything."));
+    : h("p", { class: "empty" }, t("No rules yet: nobody is notified of anything.")));
   if (mayChange) edit(null);
   return [
-    found.available ? null : h("p", { class: "warn" }, "Notifications need packages that are not installed: pip install 'facegate[notify]'"),
-    found.receivers.length ? table(["name", "address", "state", ""], found.receivers.map(receiverRow)) : h("p", { class: "empty" }, "No receivers yet."),
+    found.available ? null : h("p", { class: "warn" }, t("Notifications need packages that are not installed: pip install 'facegate[notify]'")),
+    found.receivers.length ? table(["name", "address", "state", ""], found.receivers.map(receiverRow)) : h("p", { class: "empty" }, t("No receivers yet.")),
     ...(mayChange && found.available ? addReceiver() : []),
   ];
 });
 
 show(
-  h("section", { class: "card", "aria-label": "Receivers" }, h("h2", {}, "Receivers"), receiverList),
-  h("section", { class: "card", "aria-label": "Rules" }, h("h2", {}, "Rules"), ruleList),
+  h("section", { class: "card", "aria-label": t("Receivers") }, h("h2", {}, t("Receivers")), receiverList),
+  h("section", { class: "card", "aria-label": t("Rules") }, h("h2", {}, t("Rules")), ruleList),
   mayChange ? h("section", { class: "card" }, editor) : null);
 await load();
 watchHealth();

@@ -1,8 +1,8 @@
 // @ts-check
 // People: enrolled people, problems of their pictures, unknown visitors.
 
-import { api, ask, at, attempt, clock, dialog, failed, field, fill, get, h, mayChange, notify, reasonOf, show, values, watchHealth, when } from "./app.js";
-import { day, visitsOf } from "./visit.js";
+import { api, ask, at, attempt, cameraName, clock, day, dialog, failed, field, fill, get, h, mayChange, notify, plural, reasonOf, show, t, values, watchHealth, when } from "./app.js";
+import { visitsOf } from "./visit.js";
 
 /** @import { EnrollmentResultOut, ErasedOut, FaultOut, PersonOut, PictureOut, UnknownOut } from "../api.d.ts" */
 
@@ -12,7 +12,7 @@ const path = (name) => `/people/${encodeURIComponent(name)}`;
 /** @param {FaultOut[]} faults */
 function faultList(faults) {
   return faults.map((fault) => h("p", { class: "warn" },
-    `${fault.person}${fault.source ? ` (${fault.source})` : ""}: ${fault.reason}; ${fault.remedy}`));
+    [fault.person, fault.source ? ` (${fault.source})` : "", ": ", fault.reason, "; ", fault.remedy].join("")));
 }
 
 /**
@@ -29,23 +29,23 @@ function uploadForm(name, done) {
     const body = new FormData();
     for (const file of chosen) body.append("files", file);
     body.append("accept", String(accept));
-    out.replaceChildren(h("p", { class: "note" }, "Checking the pictures; the first time takes a moment …"));
+    out.replaceChildren(h("p", { class: "note" }, t("Checking the pictures; the first time takes a moment …")));
     /** @type {EnrollmentResultOut | undefined} */
     const result = await attempt(() => api("POST", `${path(nameInput.value.trim())}/pictures`, body));
     out.replaceChildren();
     if (!result) return;
     const all = chosen.length;
     out.append(
-      h("p", { class: result.added ? "good" : "warn" }, `${result.added} of ${all} enrolled.`),
+      h("p", { class: result.added ? "good" : "warn" }, t("{added} of {all} enrolled.", { added: result.added, all })),
       ...faultList(result.faults),
-      result.faults.length && result.added < all ? h("button", { class: "quiet", onclick: () => send(true) }, "Enroll anyway") : "",
+      result.faults.length && result.added < all ? h("button", { class: "quiet", onclick: () => send(true) }, t("Enroll anyway")) : "",
     );
     if (result.added) done();
   };
   return h("form", { onsubmit: (event) => { event.preventDefault(); send(false); } },
     h("div", { class: "row" },
-      name ? null : h("label", {}, "Name", nameInput),
-      h("label", {}, "Pictures (JPEG, PNG, WebP)", files), h("button", {}, "Enroll")), out);
+      name ? null : h("label", {}, t("Name"), nameInput),
+      h("label", {}, t("Pictures (JPEG, PNG, WebP)"), files), h("button", {}, t("Enroll"))), out);
 }
 
 /** @param {PersonOut} person */
@@ -56,8 +56,8 @@ async function personDialog(person) {
   dialog(person.name, (close) => {
     const again = async () => { close(); await load(); };
     /** @param {number} row */
-    const remove = (row) => ask("Remove a picture", "The picture is no longer used for recognition.", "Remove", async () => {
-      await attempt(() => api("DELETE", `/people/pictures/${row}`), "Removed.");
+    const remove = (row) => ask(t("Remove a picture"), t("The picture is no longer used for recognition."), t("Remove"), async () => {
+      await attempt(() => api("DELETE", `/people/pictures/${row}`), t("Removed."));
       await again();
     });
     const rename = h("form", {
@@ -65,42 +65,42 @@ async function personDialog(person) {
       onsubmit: async (event) => {
         event.preventDefault();
         const { name } = values(event.target);
-        if (await attempt(() => api("PATCH", path(person.name), { name }).then(() => true), "Renamed.")) await again();
+        if (await attempt(() => api("PATCH", path(person.name), { name }).then(() => true), t("Renamed."))) await again();
       },
-    }, field("Name", { name: "name", required: true, maxlength: 100, value: person.name }), h("button", { class: "quiet" }, "Rename"));
+    }, field(t("Name"), { name: "name", required: true, maxlength: 100, value: person.name }), h("button", { class: "quiet" }, t("Rename")));
     const others = people.filter((each) => each.name !== person.name);
     const merge = others.length ? h("form", {
       class: "row",
       onsubmit: (event) => {
         event.preventDefault();
         const { into } = values(event.target);
-        ask(`Merge ${person.name} into ${into}`, "All pictures and visits are moved. This cannot be undone.", "Merge", async () => {
-          if (await attempt(() => api("POST", `${path(person.name)}/merge`, { name: into }), "Merged.")) await again();
+        ask(t("Merge {name} into {into}", { name: person.name, into }), t("All pictures and visits are moved. This cannot be undone."), t("Merge"), async () => {
+          if (await attempt(() => api("POST", `${path(person.name)}/merge`, { name: into }), t("Merged."))) await again();
         });
       },
-    }, field("Merge into", { name: "into", options: others.map((each) => [each.name, each.name]) }), h("button", { class: "quiet" }, "Merge")) : null;
+    }, field(t("Merge into"), { name: "into", options: others.map((each) => [each.name, each.name]) }), h("button", { class: "quiet" }, t("Merge"))) : null;
     return [
-      h("p", {}, h("a", { href: visitsOf(person.name) }, `All visits of ${person.name}`)),
+      h("p", {}, h("a", { href: visitsOf(person.name) }, t("All visits of {name}", { name: person.name }))),
       h("div", { class: "strip" }, pictures.map((picture) => h("figure", {},
         h("img", { src: at(`api/v1/people/pictures/${picture.row}.jpg`), alt: picture.source }),
-        h("figcaption", {}, `${picture.kind === "negative" ? "counterexample" : `quality ${picture.quality}${picture.pose ? `, ${picture.pose}` : ""}`}`),
-        mayChange ? h("button", { class: "quiet", "aria-label": `Remove ${picture.source}`, onclick: () => remove(picture.row) }, "Remove") : null))),
-      mayChange ? h("h3", {}, "More pictures") : null,
+        h("figcaption", {}, picture.kind === "negative" ? t("counterexample") : [t("quality {n}", { n: picture.quality }), picture.pose ? t(picture.pose) : ""].filter(Boolean).join(", ")),
+        mayChange ? h("button", { class: "quiet", "aria-label": t("Remove {source}", { source: picture.source }), onclick: () => remove(picture.row) }, t("Remove")) : null))),
+      mayChange ? h("h3", {}, t("More pictures")) : null,
       mayChange ? uploadForm(person.name, load) : null,
-      mayChange ? h("h3", {}, "Change") : null,
+      mayChange ? h("h3", {}, t("Change")) : null,
       mayChange ? rename : null,
       mayChange ? merge : null,
       mayChange ? h("p", {}, h("button", {
         class: "danger",
-        onclick: () => ask(`Remove ${person.name} everywhere`,
-          "Erases pictures, stored visits, similar unknown faces, undelivered events, and recording segments with this person. This cannot be undone.",
-          "Remove everywhere", async () => {
+        onclick: () => ask(t("Remove {name} everywhere", { name: person.name }),
+          t("Erases pictures, stored visits, similar unknown faces, undelivered events, and recording segments with this person. This cannot be undone."),
+          t("Remove everywhere"), async () => {
             /** @type {ErasedOut[] | undefined} */
             const erased = await attempt(() => api("DELETE", path(person.name)));
-            if (erased) notify(erased.filter((each) => each.found).map((each) => `${each.found} ${each.what}`).join(", ") + " removed.");
+            if (erased) notify(t("Removed: {what}.", { what: erased.filter((each) => each.found).map((each) => `${each.found} ${t(each.what)}`).join(", ") }));
             await again();
           }),
-      }, "Remove everywhere")) : null,
+      }, t("Remove everywhere"))) : null,
     ].filter(Boolean);
   });
 }
@@ -124,7 +124,7 @@ function cluster(unknown, index, all) {
   const wrong = new Set();
   const faces = unknown.visits.slice(-12).map((visit) => {
     const mark = h("button", {
-      class: "face", "aria-pressed": "false", "aria-label": `Choose: ${visit.camera}, ${when(visit.seen)}`,
+      class: "face", "aria-pressed": "false", "aria-label": t("Choose: {camera}, {time}", { camera: cameraName(visit.camera), time: when(visit.seen) }),
       onclick: () => {
         wrong.has(visit.row) ? wrong.delete(visit.row) : wrong.add(visit.row);
         mark.setAttribute("aria-pressed", String(wrong.has(visit.row)));
@@ -134,8 +134,8 @@ function cluster(unknown, index, all) {
     return h("figure", {}, mark, h("figcaption", {}, when(visit.seen)));
   });
   return h("article", { class: "card" },
-    h("h2", {}, unknown.number === null ? "Unknown" : `Unknown ${unknown.number}`),
-    h("p", { class: "soft" }, `${unknown.visit_count} visit${unknown.visit_count > 1 ? "s" : ""}, first ${when(unknown.first_seen)}, ${unknown.cameras.join(", ")}`),
+    h("h2", {}, unknown.number === null ? t("Unknown") : t("Unknown {number}", { number: String(unknown.number) })),
+    h("p", { class: "soft" }, [plural(unknown.visit_count, "{n} visit", "{n} visits"), t("first {time}", { time: when(unknown.first_seen) }), unknown.cameras.map(cameraName).join(", ")].join(", ")),
     h("div", { class: "strip" }, faces),
     mayChange ? h("form", {
       class: "row",
@@ -143,24 +143,24 @@ function cluster(unknown, index, all) {
         event.preventDefault();
         const { name } = values(event.target);
         const done = await attempt(() => api("POST", `/unknowns/${unknown.id}/name`, { name: name.trim(), without: [...wrong] }));
-        if (done) { notify(`${plural(done.added, "picture")} of ${name} enrolled.`); await load(); }
+        if (done) { notify(plural(done.added, "{n} picture of {name} enrolled.", "{n} pictures of {name} enrolled.", { name })); await load(); }
       },
-    }, field("Name", { name: "name", required: true, maxlength: 100 }), h("button", {}, "Enroll"),
+    }, field(t("Name"), { name: "name", required: true, maxlength: 100 }), h("button", {}, t("Enroll")),
       h("button", {
         type: "button", class: "quiet",
-        onclick: async () => { await attempt(() => api("DELETE", `/unknowns/${unknown.id}`), "Deleted."); await load(); },
-      }, "Delete"),
-      h("button", { type: "button", class: "quiet", onclick: () => change("split", { rows: [...wrong] }, "Separated.") }, "Separate chosen faces"),
-      others.length ? h("label", {}, "Same person as", h("select", {
-        onchange: (event) => change("merge", { into: Number(/** @type {HTMLSelectElement} */ (event.target).value) }, "Merged."),
-      }, h("option", { value: "" }, "choose"), others.map((each) => h("option", { value: each.id }, `Unknown ${each.number ?? each.id}`)))) : null,
-      h("span", { class: "note" }, "Click a face to choose it; chosen faces are not enrolled.")) : null);
+        onclick: async () => { await attempt(() => api("DELETE", `/unknowns/${unknown.id}`), t("Deleted.")); await load(); },
+      }, t("Delete")),
+      h("button", { type: "button", class: "quiet", onclick: () => change("split", { rows: [...wrong] }, t("Separated.")) }, t("Separate chosen faces")),
+      others.length ? h("label", {}, t("Same person as"), h("select", {
+        onchange: (event) => change("merge", { into: Number(/** @type {HTMLSelectElement} */ (event.target).value) }, t("Merged.")),
+      }, h("option", { value: "" }, t("choose")), others.map((each) => h("option", { value: each.id }, t("Unknown {number}", { number: String(each.number ?? each.id) }))))) : null,
+      h("span", { class: "note" }, t("Click a face to choose it; chosen faces are not enrolled."))) : null);
 }
 
 /** @type {PersonOut[]} */
 let people = [];
-const wall = h("ul", { class: "faces", "aria-label": "People" });
-const status = h("div", { class: "empty", role: "status" }, "Loading …");
+const wall = h("ul", { class: "faces", "aria-label": t("People") });
+const status = h("div", { class: "empty", role: "status" }, t("Loading …"));
 const unknownList = h("div", {});
 const problems = h("div", { role: "status" });
 
@@ -173,25 +173,19 @@ const ORDERS = {
   "poorest picture": (a, b) => (a.quality ?? 0) - (b.quality ?? 0),
 };
 const search = h("input", { type: "search", maxlength: 100, autocomplete: "off", oninput: () => draw() });
-const order = h("select", { onchange: () => draw() }, Object.keys(ORDERS).map((name) => h("option", {}, name)));
+const order = h("select", { onchange: () => draw() }, Object.keys(ORDERS).map((name) => h("option", { value: name }, t(name))));
 
 /** @param {string} text */
 const plain = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
-/**
- * @param {number} n
- * @param {string} what
- */
-const plural = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
-
 /** @param {PersonOut} person */
 function portrait(person) {
-  const seen = person.last_seen === null ? "not seen yet" : `seen ${day(person.last_seen)} ${clock(person.last_seen)}`;
-  const missing = person.missing.length === 3 ? "poses unknown" : person.missing.length ? `missing: ${person.missing.join(", ")}` : "all poses";
+  const seen = person.last_seen === null ? t("not seen yet") : t("seen {day} {time}", { day: day(person.last_seen), time: clock(person.last_seen) });
+  const missing = person.missing.length === 3 ? t("poses unknown") : person.missing.length ? t("missing: {poses}", { poses: person.missing.map((pose) => t(pose)).join(", ") }) : t("all poses");
   return h("li", {}, h("button", { class: "face", "aria-label": person.name, onclick: () => personDialog(person) },
     h("img", { src: at(person.portrait === null ? "static/icon.svg" : `api/v1/people/pictures/${person.portrait}.jpg`), alt: "", loading: "lazy" }),
     h("span", { class: "text" }, h("b", {}, person.name),
-      h("span", { class: "soft" }, `${seen} · ${plural(person.visits, "visit")}`), h("br"),
-      h("span", { class: "soft" }, `${plural(person.pictures, "picture")}${person.quality === null ? "" : ` · quality ${person.quality}`}`), h("br"),
+      h("span", { class: "soft" }, `${seen} · ${plural(person.visits, "{n} visit", "{n} visits")}`), h("br"),
+      h("span", { class: "soft" }, [plural(person.pictures, "{n} picture", "{n} pictures"), person.quality === null ? "" : t("quality {n}", { n: person.quality })].filter(Boolean).join(" · ")), h("br"),
       h("span", { class: person.missing.length ? "warn" : "soft" }, missing))));
 }
 
@@ -199,7 +193,7 @@ function draw() {
   const wanted = plain(search.value.trim());
   const shown = people.filter((person) => plain(person.name).includes(wanted)).sort(ORDERS[order.value]);
   wall.replaceChildren(...shown.map(portrait));
-  status.textContent = shown.length ? "" : people.length ? `Nobody is called “${search.value.trim()}”.` : "No people enrolled yet. Enroll a person from pictures, or from a visit.";
+  status.textContent = shown.length ? "" : people.length ? t("Nobody is called “{name}”.", { name: search.value.trim() }) : t("No people enrolled yet. Enroll a person from pictures, or from a visit.");
   status.hidden = shown.length > 0;
 }
 
@@ -212,13 +206,13 @@ async function load() {
     status.hidden = false;
   }
   await fill(unknownList, () => get("/unknowns"), (/** @type {UnknownOut[]} */ unknowns) =>
-    (unknowns.length ? unknowns.map(cluster) : h("p", { class: "empty" }, "No unknown visitors.")));
+    (unknowns.length ? unknowns.map(cluster) : h("p", { class: "empty" }, t("No unknown visitors."))));
 }
 
 function check() {
-  problems.replaceChildren(h("p", { class: "note" }, "Checking all pictures …"));
+  problems.replaceChildren(h("p", { class: "note" }, t("Checking all pictures …")));
   return fill(problems, () => get("/gallery/faults"), (/** @type {FaultOut[]} */ faults) =>
-    (faults.length ? faultList(faults) : h("p", { class: "good" }, "No problems found.")));
+    (faults.length ? faultList(faults) : h("p", { class: "good" }, t("No problems found."))));
 }
 
 const TOGETHER = 5; // pictures per request, so that the progress moves
@@ -226,16 +220,16 @@ const TOGETHER = 5; // pictures per request, so that the progress moves
 /** A folder with a folder of pictures for each person. */
 function importForm() {
   const out = h("div", { role: "status" });
-  const bar = h("progress", { max: 1, value: 0, hidden: true, "aria-label": "Import" });
+  const bar = h("progress", { max: 1, value: 0, hidden: true, "aria-label": t("Import") });
   const files = h("input", { type: "file", webkitdirectory: true, required: true });
-  const button = h("button", {}, "Import");
+  const button = h("button", {}, t("Import"));
   return h("form", {
     onsubmit: async (event) => {
       event.preventDefault();
       /** @type {Map<string, File[]>} */
       const folders = new Map();
       for (const file of files.files ?? []) {
-        const name = file.webkitRelativePath.split("/").at(-2) ?? "";
+        const name = (file.webkitRelativePath.split("/").at(-2) ?? "").replaceAll("_", " ").trim(); // as 'gallery add' does
         if (/\.(jpe?g|png|webp)$/i.test(file.name)) folders.set(name, [...(folders.get(name) ?? []), file]);
       }
       const all = [...folders.values()].reduce((sum, each) => sum + each.length, 0);
@@ -262,19 +256,21 @@ function importForm() {
       }
       bar.hidden = true;
       button.disabled = false;
-      out.prepend(h("p", { class: added ? "good" : "warn" }, all ? `${added} of ${plural(all, "picture")} of ${folders.size === 1 ? "one person" : `${folders.size} people`} enrolled.` : "No pictures in this folder."));
+      out.prepend(h("p", { class: added ? "good" : "warn" }, all
+        ? plural(folders.size, "{added} of {all} pictures of one person enrolled.", "{added} of {all} pictures of {n} people enrolled.", { added, all })
+        : t("No pictures in this folder.")));
       await load();
     },
-  }, h("div", { class: "row" }, h("label", {}, "Folder with a folder of pictures per person", files), button, bar), out);
+  }, h("div", { class: "row" }, h("label", {}, t("Folder with a folder of pictures per person"), files), button, bar), out);
 }
 
 show(
-  h("div", { class: "card row" }, h("label", {}, "Search", search), h("label", {}, "Order", order),
-    h("button", { class: "quiet", onclick: check }, "Check pictures")),
+  h("div", { class: "card row" }, h("label", {}, t("Search"), search), h("label", {}, t("Order"), order),
+    h("button", { class: "quiet", onclick: check }, t("Check pictures"))),
   problems,
   wall, status,
-  mayChange ? h("section", { class: "card" }, h("h2", {}, "Enroll a person"), uploadForm(null, load)) : null,
-  mayChange ? h("section", { class: "card" }, h("h2", {}, "Import people"), importForm()) : null,
-  h("h2", {}, "Unknown visitors"), unknownList);
+  mayChange ? h("section", { class: "card" }, h("h2", {}, t("Enroll a person")), uploadForm(null, load)) : null,
+  mayChange ? h("section", { class: "card" }, h("h2", {}, t("Import people")), importForm()) : null,
+  h("h2", {}, t("Unknown visitors")), unknownList);
 await load();
 watchHealth();

@@ -1,7 +1,7 @@
 // @ts-check
 // Tuning: replays recorded faces with other gate settings.
 
-import { api, at, attempt, content, failed, fill, get, h, mayChange, notify, show, table as tableOf, watchHealth, when } from "./app.js";
+import { api, at, attempt, content, decimal, failed, fill, get, h, mayChange, notify, show, t, table as tableOf, watchHealth, when } from "./app.js";
 
 /** @import { CamerasOut, EvidenceOut, GateUpdate, TuningOutcomeOut } from "../api.d.ts" */
 
@@ -12,15 +12,15 @@ const { cameras } = await get("/cameras").catch((error) => {
   show(failed(error, () => location.reload()));
   return new Promise(() => {});
 });
-const camera = h("select", { name: "camera" }, cameras.map((each) => h("option", {}, each.name)));
-const hours = h("select", { name: "hours" }, [[1, "last hour"], [24, "last day"], [48, "last 2 days"], [168, "last week"]].map(([value, text]) => h("option", { value }, text)));
+const camera = h("select", { name: "camera" }, cameras.map((each) => h("option", { value: each.name }, each.display_name)));
+const hours = h("select", { name: "hours" }, [[1, t("last hour")], [24, t("last day")], [48, t("last 2 days")], [168, t("last week")]].map(([value, text]) => h("option", { value }, text)));
 hours.value = "24";
 const slider = h("input", { type: "range", name: "min_quality", min: 0, max: 100, value: 0 });
 const number = h("output", {}, "0");
 const mode = h("select", { name: "mode" },
-  [["end", "best shot when the track ends"], ["early", "first shot that is good enough"], ["interval", "best shot at intervals"]]
+  [["end", t("best shot when the track ends")], ["early", t("first shot that is good enough")], ["interval", t("best shot at intervals")]]
     .map(([value, text]) => h("option", { value }, text)));
-const budget = h("input", { type: "number", name: "max_per_minute", min: 0, max: 100000, placeholder: "no limit" });
+const budget = h("input", { type: "number", name: "max_per_minute", min: 0, max: 100000, placeholder: t("no limit") });
 const picture = h("div", {});
 const table = h("div", { role: "status" });
 const about = h("p", { class: "note" });
@@ -54,11 +54,11 @@ function histogram() {
     const height = ((tall - base - 10) * count) / most;
     const dropped = 5 * i + 5 <= Number(slider.value);
     return h("rect", { x: x(5 * i) + 1, width: x(5) - x(0) - 2, y: tall - base - height, height, fill: dropped ? "#8c959f" : "#12915a", "fill-opacity": dropped ? 0.45 : 0.85 },
-      h("title", {}, `quality ${5 * i} to ${5 * i + 5}: ${count} faces`));
+      h("title", {}, t("quality {from} to {to}: {n} faces", { from: 5 * i, to: 5 * i + 5, n: count })));
   });
   parts.push(h("line", { x1: x(Number(slider.value)), x2: x(Number(slider.value)), y1: 4, y2: tall - base, stroke: "#d04437", "stroke-width": 2 }));
   for (const q of [0, 25, 50, 75, 100]) parts.push(h("text", { x: x(q), y: tall - 5, "text-anchor": "middle" }, q));
-  return h("svg", { class: "chart", viewBox: `0 0 ${wide} ${tall}`, role: "img", "aria-label": "Scored faces by quality, with the threshold" }, parts);
+  return h("svg", { class: "chart", viewBox: `0 0 ${wide} ${tall}`, role: "img", "aria-label": t("Scored faces by quality, with the threshold") }, parts);
 }
 
 /** @param {TuningOutcomeOut} now */
@@ -77,8 +77,8 @@ function compare(now) {
   const people = now?.people;
   const lost = people && before.people ? before.people.filter((name) => !people.includes(name)) : [];
   table.replaceChildren(
-    tableOf(["", ...counts], [row("faces", "faces"), row("shots sent to recognition", "shots"), row("visits with a shot", "tracks"), row("identified visits", "named")], counts),
-    lost.length ? h("p", { class: "bad" }, `No longer identified: ${lost.join(", ")}`) : "");
+    tableOf(["", ...counts], [row(t("faces"), "faces"), row(t("shots sent to recognition"), "shots"), row(t("visits with a shot"), "tracks"), row(t("identified visits"), "named")], counts),
+    lost.length ? h("p", { class: "bad" }, t("No longer identified: {people}", { people: lost.join(", ") })) : "");
 }
 
 async function play() {
@@ -99,17 +99,17 @@ const save = h("button", {
   disabled: true,
   onclick: async () => {
     if (await attempt(() => api("PUT", `/cameras/${encodeURIComponent(camera.value)}/tune`, change()))) {
-      notify("Settings applied.");
+      notify(t("Settings applied."));
       await load();
     }
   },
-}, "Apply");
+}, t("Apply"));
 const undo = h("button", {
   class: "quiet", disabled: !mayChange,
   onclick: async () => {
-    if (await attempt(() => api("POST", "/config/undo"), "Undone.")) await load();
+    if (await attempt(() => api("POST", "/config/undo"), t("Undone."))) await load();
   },
-}, "Undo last change");
+}, t("Undo last change"));
 
 async function read() {
   evidence = await get(where());
@@ -117,19 +117,19 @@ async function read() {
   mode.value = evidence.gate.mode;
   budget.value = evidence.gate.max_per_minute ?? "";
   about.textContent = evidence.faces
-    ? `${evidence.faces} faces recorded since ${when(evidence.since)}, ${evidence.scored} of them scored${evidence.cut ? "; older faces are not included" : ""}.`
-    : "No faces recorded in this period.";
+    ? t("{n} faces recorded since {time}, {scored} of them scored.", { n: evidence.faces, time: when(evidence.since), scored: evidence.scored }) + (evidence.cut ? ` ${t("Older faces are not included.")}` : "")
+    : t("No faces recorded in this period.");
   /** @type {CamerasOut} */
   const found = await get("/cameras");
   const loss = found.cameras.find((each) => each.name === camera.value)?.loss;
   cost.textContent = !loss ? ""
-    : loss.visits_needed ? `The loss of the threshold can be estimated after ${loss.visits_needed} more identified visits.`
-    : `The threshold loses ${(100 * loss.lost).toFixed(1)} % of identifications (95 % confidence interval ${(100 * loss.low).toFixed(1)} to ${(100 * loss.high).toFixed(1)} %).`;
+    : loss.visits_needed ? t("The loss of the threshold can be estimated after {n} more identified visits.", { n: loss.visits_needed })
+    : t("The threshold loses {lost} % of identifications (95 % confidence interval {low} to {high} %).", { lost: decimal(100 * loss.lost, 1), low: decimal(100 * loss.low, 1), high: decimal(100 * loss.high, 1) });
   before = { ...(await api("POST", where(), {})), named: null };
 }
 
 async function load() {
-  if (!camera.value) return show(h("p", { class: "empty" }, "No cameras yet: ", h("a", { href: at("cameras") }, "add one"), "."));
+  if (!camera.value) return show(h("p", { class: "empty" }, t("No cameras yet."), " ", h("a", { href: at("cameras") }, t("Add a camera"))));
   if (!(await fill(content, read, () => page))) return;
   await play();
   const whole = await attempt(() => api("POST", where("&named=true"), {}));
@@ -138,13 +138,13 @@ async function load() {
 
 const page = [
   h("form", { class: "card row", onsubmit: (event) => event.preventDefault(), onchange: (event) => { if (event.target === camera || event.target === hours) load(); } },
-    h("label", {}, "Camera", camera), h("label", {}, "Period", hours), about),
-  h("section", { class: "card" }, h("h2", {}, "Faces by quality"), picture,
+    h("label", {}, t("Camera"), camera), h("label", {}, t("Period"), hours), about),
+  h("section", { class: "card" }, h("h2", {}, t("Faces by quality")), picture,
     h("form", { oninput: soon, onsubmit: (event) => event.preventDefault() },
-      h("label", {}, h("span", {}, "Minimum quality: ", number), slider),
-      h("div", { class: "row" }, h("label", {}, "Send", mode), h("label", {}, "Max. shots per minute", budget))),
+      h("label", {}, h("span", {}, t("Minimum quality:"), " ", number), slider),
+      h("div", { class: "row" }, h("label", {}, t("Send"), mode), h("label", {}, t("Max. shots per minute"), budget))),
     table, cost,
-    h("p", { class: "note" }, "Replayed from the recording, like 'facegate replay'; selected shots are recognized again."),
+    h("p", { class: "note" }, t("Replayed from the recording, like 'facegate replay'; selected shots are recognized again.")),
     h("div", { class: "row" }, save, undo)),
 ];
 await load();

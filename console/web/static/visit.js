@@ -1,7 +1,7 @@
 // @ts-check
 // A visit: its card in a list, and all decisions about it, in a dialog or on a page of its own.
 
-import { api, at, attempt, clock, dialog, get, h, mayChange, notify, words } from "./app.js";
+import { api, at, attempt, cameraName, clock, day, decimal, dialog, duration, get, h, mayChange, notify, plural, t, words } from "./app.js";
 
 /** @import { CorrectionOut, FaceOutcomeOut, PersonOut, ShotOut, TimelineOut, VisitOut } from "../api.d.ts" */
 
@@ -25,10 +25,10 @@ export const visitsOf = (name) => at(`visits?${new URLSearchParams({ name })}`);
  * @param {() => unknown} act
  */
 export function visitCard(visit, act) {
-  const label = visit.name ?? (visit.answered ? "unknown" : "pending");
-  const similarity = visit.answered && visit.similarity !== null && visit.similarity > 0 ? ` · ${visit.similarity.toFixed(2)}` : "";
+  const who = visit.name ?? (visit.answered ? t("unknown") : t("pending"));
+  const similarity = visit.answered && visit.similarity !== null && visit.similarity > 0 ? ` · ${decimal(visit.similarity, 2)}` : "";
   return h("a", {
-    class: "face", href: pageOf(visit.visit), "aria-label": `${label}, ${visit.camera}, ${day(visit.first)} ${clock(visit.first)}`,
+    class: "face", href: pageOf(visit.visit), "aria-label": `${who}, ${cameraName(visit.camera)}, ${day(visit.first)} ${clock(visit.first)}`,
     onclick: (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return;
       event.preventDefault();
@@ -39,28 +39,15 @@ export function visitCard(visit, act) {
       ? h("img", { src: at(`api/v1/shots/${visit.best}/crop.jpg`), alt: "", loading: "lazy" })
       : h("img", { src: at("static/icon.svg"), alt: "" }),
     h("span", { class: "text" },
-      h("b", { class: visit.name ? "good" : "" }, label),
-      h("span", { class: "soft" }, `${visit.camera} · quality ${visit.quality}${similarity}`), h("br"),
+      h("b", { class: visit.name ? "good" : "" }, who),
+      h("span", { class: "soft" }, `${cameraName(visit.camera)} · ${t("quality {n}", { n: visit.quality })}${similarity}`), h("br"),
       h("span", { class: "soft" }, period(visit))));
-}
-
-/**
- * The day of a time, such as "today" or "Mon, Nov 23".
- * @param {number} seconds
- */
-export function day(seconds) {
-  const date = new Date(1000 * seconds);
-  const days = Math.round((new Date().setHours(0, 0, 0, 0) - new Date(date).setHours(0, 0, 0, 0)) / 86_400_000);
-  if (days === 0 || days === 1) return days ? "yesterday" : "today";
-  const year = date.getFullYear() === new Date().getFullYear() ? undefined : "numeric";
-  return date.toLocaleDateString(undefined, { weekday: "short", day: "numeric", month: "short", year });
 }
 
 /** @param {{ first: number, last: number }} visit */
 function period(visit) {
   const s = Math.round(visit.last - visit.first);
-  const long = s >= 3600 ? `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min` : s >= 60 ? `${Math.floor(s / 60)} min ${s % 60} s` : `${s} s`;
-  return `${day(visit.first)} ${clock(visit.first)}${s ? `, ${long}` : ""}`;
+  return [`${day(visit.first)} ${clock(visit.first)}`, s ? duration(s) : ""].filter(Boolean).join(", ");
 }
 
 /** @param {TimelineOut} timeline */
@@ -84,7 +71,7 @@ function chart(timeline) {
   }
   for (const face of timeline.events) {
     const at = x(face.pts_s);
-    const text = `${(face.pts_s - first).toFixed(2)} s${face.quality === null ? "" : `, quality ${face.quality}`}: ${words(face.outcome)}`;
+    const text = `${decimal(face.pts_s - first, 2)} s${face.quality === null ? "" : ", " + t("quality {n}", { n: face.quality })}: ${words(face.outcome)}`;
     if (face.quality === null) {
       marks.push(h("line", { x1: at, x2: at, y1: tall - base, y2: tall - base + 6, stroke: color(face.outcome) }, h("title", {}, text)));
     } else {
@@ -92,8 +79,8 @@ function chart(timeline) {
       if (face.shot_id) marks.push(h("circle", { cx: at, cy: y(face.quality), r: 8, fill: "none", stroke: color(face.outcome), "stroke-width": 2 }));
     }
   }
-  marks.push(h("text", { x: left, y: tall - 4 }, "0 s"), h("text", { x: wide - right, y: tall - 4, "text-anchor": "end" }, `${span.toFixed(1)} s`));
-  return h("svg", { class: "chart", viewBox: `0 0 ${wide} ${tall}`, role: "img", "aria-label": "Quality of each face over time; rings mark sent shots" }, marks.flat());
+  marks.push(h("text", { x: left, y: tall - 4 }, "0 s"), h("text", { x: wide - right, y: tall - 4, "text-anchor": "end" }, `${decimal(span, 1)} s`));
+  return h("svg", { class: "chart", viewBox: `0 0 ${wide} ${tall}`, role: "img", "aria-label": t("Quality of each face over time; rings mark sent shots") }, marks.flat());
 }
 
 const WEAK = 40; // a face below this quality makes a weak template
@@ -110,7 +97,7 @@ function actions(visit, best, changed) {
   const path = `/visits/${visit.visit}/correction`;
   const choices = h("datalist", { id: "people" });
   get("/people").then((/** @type {PersonOut[]} */ people) => choices.append(...people.map((person) => h("option", { value: person.name }))), () => {});
-  const name = h("input", { name: "name", required: true, maxlength: 100, list: "people", autocomplete: "off", "aria-label": "Name" });
+  const name = h("input", { name: "name", required: true, maxlength: 100, list: "people", autocomplete: "off", "aria-label": t("Name") });
   const out = h("div", { role: "status" });
   /** @param {boolean} accept */
   const save = async (accept) => {
@@ -119,31 +106,31 @@ function actions(visit, best, changed) {
     if (!result) return;
     const faults = result.faults.map((fault) => `${fault.kind}: ${fault.reason}; ${fault.remedy}`);
     if (result.visit.corrected !== null && result.visit.corrected !== visit.corrected) {
-      notify(result.enrolled ? `Enrolled as ${result.visit.name}.` : `This visit was ${result.visit.name}. The picture was not added. ${faults[0] ?? ""}`);
+      notify(result.enrolled ? t("Enrolled as {name}.", { name: result.visit.name }) : `${t("This visit was {name}. The picture was not added.", { name: result.visit.name })} ${faults[0] ?? ""}`);
       name.value = "";
       return changed();
     }
     out.replaceChildren(
-      h("p", { class: "warn" }, "Not enrolled."),
+      h("p", { class: "warn" }, t("Not enrolled.")),
       ...faults.map((fault) => h("p", { class: "warn" }, fault)),
-      h("button", { class: "quiet", onclick: () => save(true) }, "Enroll anyway"),
+      h("button", { class: "quiet", onclick: () => save(true) }, t("Enroll anyway")),
     );
   };
-  const undo = () => attempt(async () => { await api("DELETE", path); changed(); }, "Undone.");
+  const undo = () => attempt(async () => { await api("DELETE", path); changed(); }, t("Undone."));
   const named = visit.name;
-  return h("section", { class: "card", "aria-label": "Who it was" },
+  return h("section", { class: "card", "aria-label": t("Who it was") },
     h("form", { class: "row", onsubmit: (event) => { event.preventDefault(); save(false); } },
-      h("label", {}, named ? "It is somebody else" : "Enroll this face as", name), choices,
-      h("button", {}, named ? "Correct" : "Enroll"),
+      h("label", {}, named ? t("It is somebody else") : t("Enroll this face as"), name), choices,
+      h("button", {}, named ? t("Correct") : t("Enroll")),
       named ? h("button", {
         type: "button", class: "quiet",
-        onclick: () => attempt(async () => { await api("POST", path, { name: null }); changed(); }, `This visit was not ${named}.`),
-      }, `Not ${named}`) : null),
+        onclick: () => attempt(async () => { await api("POST", path, { name: null }); changed(); }, t("This visit was not {named}.", { named })),
+      }, t("Not {named}", { named })) : null),
     best && best.quality.value < WEAK
-      ? h("p", { class: "warn" }, `Quality ${best.quality.value}: recognition from this face alone will be unreliable. ${best.reasons?.defect ? `For a better one: ${best.reasons.advice}.` : "A sharper, frontal face is better."}`)
+      ? h("p", { class: "warn" }, [t("Quality {n}: recognition from this face alone will be unreliable.", { n: best.quality.value }), best.reasons?.defect ? t("For a better one: {advice}.", { advice: t(best.reasons.advice) }) : t("A sharper, frontal face is better.")].join(" "))
       : null,
-    visit.corrected !== null ? h("p", { class: "note" }, `Corrected ${day(visit.corrected)} ${clock(visit.corrected)}. `,
-      Date.now() / 1000 - visit.corrected < UNDO_S ? h("button", { class: "quiet", onclick: undo }, "Undo the correction") : null) : null,
+    visit.corrected !== null ? h("p", { class: "note" }, t("Corrected {day} {time}.", { day: day(visit.corrected), time: clock(visit.corrected) }), " ",
+      Date.now() / 1000 - visit.corrected < UNDO_S ? h("button", { class: "quiet", onclick: undo }, t("Undo the correction")) : null) : null,
     out);
 }
 
@@ -175,12 +162,12 @@ function scene(timeline) {
   const folder = timeline.visit ? `api/v1/visits/${timeline.visit.visit}` : "";
   const video = clip && timeline.visit ? h("figure", { class: "scene" }, h("video", {
     src: `${at(`${folder}/clip.mp4`)}#t=${clip.offset_s}`, controls: true, muted: true, playsinline: true, preload: "metadata",
-    "aria-label": `Video of ${timeline.camera}, ${clip.seconds.toFixed(0)} s`,
+    "aria-label": t("Video of {camera}, {s} s", { camera: cameraName(timeline.camera), s: Math.round(clip.seconds) }),
     onerror: (/** @type {Event} */ event) => /** @type {HTMLElement} */ (event.target).closest("figure")?.replaceWith(
-      h("p", { class: "warn" }, `This browser does not play ${clip.codec}. Use an H.264 stream of the camera, or `, h("a", { href: at(`${folder}/clip.mp4`), download: "clip.mp4" }, "download the video"), ".")),
+      h("p", { class: "warn" }, t("This browser does not play {codec}. Use an H.264 stream of the camera.", { codec: clip.codec }), " ", h("a", { href: at(`${folder}/clip.mp4`), download: "clip.mp4" }, t("Download the video")))),
   })) : null;
   return [video, picture(timeline),
-    timeline.visit ? h("p", {}, h("a", { href: at(`${folder}/evidence.zip`), download: true }, "Download as evidence")) : null];
+    timeline.visit ? h("p", {}, h("a", { href: at(`${folder}/evidence.zip`), download: true }, t("Download as evidence"))) : null];
 }
 
 /** @param {TimelineOut} timeline */
@@ -190,14 +177,14 @@ function picture(timeline) {
   const [wide, tall] = shot.frame_size;
   const [x1, y1, x2, y2] = shot.box;
   return h("figure", { class: "scene" },
-    h("img", { src: at(`api/v1/shots/${shot.shot_id}/scene.jpg`), alt: `Whole picture of ${shot.camera}` }),
+    h("img", { src: at(`api/v1/shots/${shot.shot_id}/scene.jpg`), alt: t("Whole picture of {camera}", { camera: cameraName(shot.camera) }) }),
     h("svg", { viewBox: `0 0 ${wide} ${tall}`, "aria-hidden": "true" },
       h("rect", { x: x1, y: y1, width: x2 - x1, height: y2 - y1 })));
 }
 
 /** @param {TimelineOut} timeline */
 export const titleOf = (timeline) =>
-  `${timeline.visit?.name ?? (timeline.visit ? "Unknown" : "No shots sent")} · ${timeline.camera}, track ${timeline.track_id}`;
+  `${timeline.visit?.name ?? (timeline.visit ? t("Unknown") : t("No shots sent"))} · ${cameraName(timeline.camera)}, ${t("track {number}", { number: String(timeline.track_id) })}`;
 
 /** @param {Pick<VisitOut, "visit">} visit */
 export async function visitDialog(visit) {
@@ -209,7 +196,7 @@ export async function visitDialog(visit) {
     if (again) render(again);
   }));
   render(timeline);
-  dialog(titleOf(timeline), () => [h("p", {}, h("a", { href: pageOf(visit.visit) }, "Page of this visit")), body]);
+  dialog(titleOf(timeline), () => [h("p", {}, h("a", { href: pageOf(visit.visit) }, t("Page of this visit"))), body]);
 }
 
 /**
@@ -226,33 +213,33 @@ export function visitParts(timeline, visit, changed) {
   /** @param {FaceOutcomeOut} face */
   const heat = (face) => detail.replaceChildren(
     h("div", { class: "strip" }, h("figure", { class: "wide" },
-      h("img", { src: `${where}?face_id=${face.face_id}&heat=true`, alt: "Face and heat map of patch qualities" }),
-      h("figcaption", {}, `quality ${face.quality ?? "not measured"}: ${words(face.outcome)}`))));
+      h("img", { src: `${where}?face_id=${face.face_id}&heat=true`, alt: t("Face and heat map of patch qualities") }),
+      h("figcaption", {}, `${face.quality === null ? t("quality not measured") : t("quality {n}", { n: face.quality })}: ${words(face.outcome)}`))));
   const rejected = timeline.events.flatMap((face) => (face.shot_id || face.quality === null ? [] : [{ ...face, quality: face.quality }]));
   const shown = rejected.sort((a, b) => b.quality - a.quality).slice(0, 24);
   return /** @type {HTMLElement[]} */ ([
     h("p", { class: "soft" },
-      `${period(timeline)}, ${timeline.faces ? `${timeline.faces} faces, ` : ""}${timeline.shots.length} sent. `,
-      known?.answered && known.similarity !== null && known.margin !== null && known.similarity > 0 ? `Similarity ${known.similarity.toFixed(3)}, ${known.margin.toFixed(3)} above the runner-up` : "",
-      known?.fpir ? `; an unknown visitor reaches this score in one of ${Math.round(1 / known.fpir).toLocaleString()} visits.` : ""),
-    known?.name ? h("p", {}, h("a", { href: visitsOf(known.name) }, `All visits of ${known.name}`)) : null,
-    known ? h("p", {}, h("a", { href: at(`search?visit=${encodeURIComponent(known.visit)}`) }, "Find this face in other visits")) : null,
+      `${period(timeline)}, ${t("{faces} faces, {sent} sent", { faces: timeline.faces, sent: timeline.shots.length })}. `,
+      known?.answered && known.similarity !== null && known.margin !== null && known.similarity > 0 ? t("Similarity {similarity}, {margin} above the runner-up.", { similarity: decimal(known.similarity, 3), margin: decimal(known.margin, 3) }) : "", " ",
+      known?.fpir ? t("An unknown visitor reaches this score in one of {n} visits.", { n: Math.round(1 / known.fpir) }) : ""),
+    known?.name ? h("p", {}, h("a", { href: visitsOf(known.name) }, t("All visits of {name}", { name: known.name }))) : null,
+    known ? h("p", {}, h("a", { href: at(`search?visit=${encodeURIComponent(known.visit)}`) }, t("Find this face in other visits"))) : null,
     ...scene(timeline),
     known ? actions(known, best, changed) : null,
-    timeline.events.length ? chart(timeline) : h("p", { class: "note" }, "The decision history of this visit has expired."),
+    timeline.events.length ? chart(timeline) : h("p", { class: "note" }, t("The decision history of this visit has expired.")),
     h("p", { class: "note" }, Object.entries(timeline.outcomes).map(([name, n]) => `${words(name)} ${n}`).join(" · ")),
-    h("h3", {}, "Sent shots"),
+    h("h3", {}, t("Sent shots")),
     h("div", { class: "strip" }, timeline.shots.map((shot) => h("figure", {},
-      h("img", { src: at(`api/v1/shots/${shot.shot_id}/crop.jpg`), alt: `Shot ${shot.rank}` }),
+      h("img", { src: at(`api/v1/shots/${shot.shot_id}/crop.jpg`), alt: t("Shot {rank}", { rank: shot.rank }) }),
       h("figcaption", {}, `${shot.quality.value} · ${words(shot.reason)}`,
-        shot.reasons?.advice ? [h("br"), h("span", { class: "soft" }, shot.reasons.advice)] : "")))),
-    h("h3", {}, "Scored, not sent"),
+        shot.reasons?.advice ? [h("br"), h("span", { class: "soft" }, t(shot.reasons.advice))] : "")))),
+    h("h3", {}, t("Scored, not sent")),
     shown.length
       ? h("div", { class: "strip" }, shown.map((face) => h("figure", {},
-        face.picture ? h("button", { class: "face", "aria-label": `quality ${face.quality}, ${words(face.outcome)}: show heat map`, onclick: () => heat(face) },
+        face.picture ? h("button", { class: "face", "aria-label": t("quality {n}, {outcome}: show heat map", { n: face.quality, outcome: words(face.outcome) }), onclick: () => heat(face) },
           h("img", { src: `${where}?face_id=${face.face_id}`, alt: "", loading: "lazy" })) : null,
         h("figcaption", {}, `${face.quality} · ${words(face.outcome)}`))))
-      : h("p", { class: "note" }, "None."),
+      : h("p", { class: "note" }, t("None.")),
     detail,
   ].filter(Boolean));
 }

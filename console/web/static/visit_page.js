@@ -1,7 +1,7 @@
 // @ts-check
 // The page of one visit, at an address of its own.
 
-import { byId, content, h, show, subscribe, watchHealth } from "./app.js";
+import { byId, content, h, show, subscribe, t, watchHealth } from "./app.js";
 import { timelineOf, titleOf, visitParts } from "./visit.js";
 
 /** @import { VisitOut } from "../api.d.ts" */
@@ -16,10 +16,10 @@ const busy = () => [...content.querySelectorAll("video")].some((video) => !video
 
 async function load() {
   const timeline = await timelineOf(visit);
-  if (!timeline) return show(h("p", { class: "empty" }, "This visit could not be loaded. It may have expired or been erased."));
+  if (!timeline) return show(h("p", { class: "empty" }, t("This visit could not be loaded. It may have expired or been erased.")));
   shown = state(timeline.visit);
   byId("heading").textContent = titleOf(timeline);
-  show(h("section", { class: "card", "aria-label": "Visit" }, visitParts(timeline, visit, load)));
+  show(h("section", { class: "card", "aria-label": t("Visit") }, visitParts(timeline, visit, load)));
 }
 
 await load();

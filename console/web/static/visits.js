@@ -1,7 +1,7 @@
 // @ts-check
 // Visits, newest first, updated live; the filter is part of the address.
 
-import { at, failed, fill, get, h, show, subscribe, values, watchHealth } from "./app.js";
+import { at, cameraName, failed, fill, get, h, show, subscribe, t, values, watchHealth } from "./app.js";
 import { POOR, isPoor, visitCard, visitDialog } from "./visit.js";
 
 /** @import { CamerasOut, VisitOut, VisitsOut } from "../api.d.ts" */
@@ -10,32 +10,32 @@ const LIMIT = 60;
 const SHOWN = 300; // limits pages that stay open for days
 const TYPING_MS = 250;
 const EMPTY_PAGES = 100; // a page of rare matches may be empty; the next ones are asked for as well
-const list = h("ul", { class: "faces", "aria-label": "Visits" });
-const more = h("button", { class: "quiet", onclick: () => load(next) }, "Older visits");
+const list = h("ul", { class: "faces", "aria-label": t("Visits") });
+const more = h("button", { class: "quiet", onclick: () => load(next) }, t("Older visits"));
 /** Loading, failed, empty or filtered: what is shown where the list has nothing. */
-const status = h("div", { class: "empty", role: "status" }, "Loading …");
-const clear = h("button", { type: "button", class: "quiet", onclick: () => { filter.reset(); changed(); } }, "Clear the filter");
+const status = h("div", { class: "empty", role: "status" }, t("Loading …"));
+const clear = h("button", { type: "button", class: "quiet", onclick: () => { filter.reset(); changed(); } }, t("Clear the filter"));
 /** @type {number | null} */
 let next = null;
 /** @type {string | null} */
 let meant = null;
 let asked = 0;
 
-const which = h("select", { name: "camera" }, h("option", { value: "" }, "all"));
+const which = h("select", { name: "camera" }, h("option", { value: "" }, t("all")));
 const names = h("datalist", { id: "names" });
 const periods = h("select", { name: "when" },
-  [["", "any time"], ["hour", "last hour"], ["today", "today"], ["yesterday", "yesterday"], ["week", "last 7 days"], ["range", "from … to"]]
+  [["", t("any time")], ["hour", t("last hour")], ["today", t("today")], ["yesterday", t("yesterday")], ["week", t("last 7 days")], ["range", t("from … to")]]
     .map(([value, text]) => h("option", { value }, text)));
 const range = h("span", { class: "row", hidden: true },
-  h("label", {}, "From", h("input", { name: "from", type: "datetime-local" })),
-  h("label", {}, "To", h("input", { name: "to", type: "datetime-local" })));
+  h("label", {}, t("From"), h("input", { name: "from", type: "datetime-local" })),
+  h("label", {}, t("To"), h("input", { name: "to", type: "datetime-local" })));
 const filter = h("form", { class: "card row", "aria-label": "Filter", oninput: changed, onsubmit: (event) => event.preventDefault() },
-  h("label", {}, "When", periods), range,
-  h("label", {}, "Camera", which),
-  h("label", {}, "Name", h("input", { name: "name", type: "search", maxlength: 100, list: "names", autocomplete: "off" })), names,
-  h("label", {}, "People", h("select", { name: "known" }, h("option", { value: "" }, "all"), h("option", { value: "true" }, "known"), h("option", { value: "false" }, "unknown"))),
-  h("label", {}, "Min. quality", h("input", { name: "min_quality", type: "number", min: 0, max: 100, placeholder: "0" })),
-  h("label", { class: "flat" }, h("input", { name: "poor", type: "checkbox" }), `Unknown faces below quality ${POOR}`));
+  h("label", {}, t("When"), periods), range,
+  h("label", {}, t("Camera"), which),
+  h("label", {}, t("Name"), h("input", { name: "name", type: "search", maxlength: 100, list: "names", autocomplete: "off" })), names,
+  h("label", {}, t("People"), h("select", { name: "known" }, h("option", { value: "" }, t("all")), h("option", { value: "true" }, t("known")), h("option", { value: "false" }, t("unknown")))),
+  h("label", {}, t("Min. quality"), h("input", { name: "min_quality", type: "number", min: 0, max: 100, placeholder: "0" })),
+  h("label", { class: "flat" }, h("input", { name: "poor", type: "checkbox" }), t("Unknown faces below quality {n}", { n: POOR })));
 
 /** @param {VisitOut} visit */
 function item(visit) {
@@ -86,7 +86,7 @@ async function load(before = null) {
   const [mine, start] = [++asked, before];
   const filtered = Object.keys(chosen()).length > 0;
   if (before === null) { list.replaceChildren(); more.hidden = true; }
-  say("Loading …");
+  say(t("Loading …"));
   try {
     /** @type {VisitsOut} */
     let page;
@@ -102,9 +102,9 @@ async function load(before = null) {
     meant = page.name;
     more.hidden = next === null;
     const name = chosen().name;
-    if (list.children.length) say(...(name && meant && meant !== name ? [`Visits of ${meant}.`] : []));
-    else if (filtered) say(`No visit fits the filter.${name && meant === null ? ` Nobody is called “${name}”.` : ""} `, clear);
-    else say(`No visits yet. They appear here as soon as a face shot is sent; unknown faces below quality ${POOR} are not shown.`);
+    if (list.children.length) say(...(name && meant && meant !== name ? [t("Visits of {meant}.", { meant })] : []));
+    else if (filtered) say(t("No visit fits the filter."), name && meant === null ? " " + t("Nobody is called “{name}”.", { name }) : "", " ", clear);
+    else say(t("No visits yet. They appear here as soon as a face shot is sent; unknown faces below quality {n} are not shown.", { n: POOR }));
   } catch (error) {
     if (mine !== asked) return;
     more.hidden = true;
@@ -137,13 +137,13 @@ function onVisit(visit) {
 const download = h("a", {
   class: "button quiet", href: "#",
   onclick: () => { download.href = at(`api/v1/visits.csv?${new URLSearchParams({ ...query(), zone: Intl.DateTimeFormat().resolvedOptions().timeZone })}`); },
-}, "CSV");
+}, t("CSV"));
 filter.append(download);
 const choices = h("div", {});
 show(filter, choices, list, status, more);
 for (const [name, value] of new URLSearchParams(location.search)) {
   const input = filter.elements.namedItem(name);
-  if (name === "camera" && value) which.append(h("option", {}, value));
+  if (name === "camera" && value) which.append(h("option", { value }, cameraName(value)));
   if (input instanceof HTMLInputElement && input.type === "checkbox") input.checked = true;
   else if (input instanceof HTMLInputElement || input instanceof HTMLSelectElement) input.value = value;
 }
@@ -152,7 +152,7 @@ await load();
 watchHealth();
 subscribe("visit", onVisit, () => load());
 fill(choices, () => Promise.all([get("/cameras"), get("/names")]), (/** @type {[CamerasOut, string[]]} */ [{ cameras }, people]) => {
-  which.append(...cameras.filter((camera) => camera.name !== which.value).map((camera) => h("option", {}, camera.name)));
+  which.append(...cameras.filter((camera) => camera.name !== which.value).map((camera) => h("option", { value: camera.name }, camera.display_name)));
   names.append(...people.map((name) => h("option", { value: name })));
   return [];
 });
