@@ -34,8 +34,9 @@ WORDS = {
     *(*SENTENCES.values(), EYES, MOUTH, GOOD, UNCLEAR),
     *(*KINDS, *get_args(Role), *get_args(Pose)),
     *("gate", "worker", "console", "recognition", "server", "warning", "error", "critical", "paused", "waiting"),
-    *("pictures", "unknown faces", "stored visits", "rules and waiting messages"),
-    *("decode", "detect", "track", "score", "gating", "delivery", "other"),
+    *("copies in automatic backups", "files set aside as damaged", "lines", "pending entries", "pictures"),
+    *("recording segments", "rules and waiting messages", "stored visits", "unknown faces"),
+    *("decode", "detect", "track", "score", "gate", "deliver", "rest"),
 }
 """Words of the API that pages translate."""
 
@@ -103,11 +104,5 @@ if __name__ == "__main__":
     used = {text for _, text in texts()}
     for language in OTHERS:
         known = catalog(language)
-        print(
-            language,
-            json.dumps(
-                {"missing": sorted(used - set(known)), "unused": sorted(set(known) - used)},
-                indent=1,
-                ensure_ascii=False,
-            ),
-        )
+        found = {"missing": sorted(used - set(known)), "unused": sorted(set(known) - used)}
+        print(language, json.dumps(found, indent=1, ensure_ascii=False))

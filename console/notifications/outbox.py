@@ -183,6 +183,13 @@ class Outbox(Database):
                 count += told is not None and name_key(told) == key and self._delete("outbox", row)
         return count
 
+    def forget_list(self, name: str) -> None:
+        """Remove a watch list that was deleted from the rules."""
+        for row, rule in self.rules().items():
+            if name in rule.lists:
+                lists = tuple(each for each in rule.lists if each != name)
+                self.save_rule(msgspec.structs.replace(rule, lists=lists), row)
+
     def waiting(self) -> dict[int, int]:
         """Number of waiting messages by receiver."""
         return dict(self._read("SELECT receiver, count(*) FROM outbox GROUP BY receiver"))

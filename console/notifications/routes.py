@@ -242,9 +242,8 @@ def _events(console: ConsoleState, begin: float, end: float) -> list[Event]:
     before: int | None = None
     for _ in range(MAX_TRIED // 200):
         page = console.store.visits(VisitFilter(since=begin, until=end), before, 200)
-        found += [
-            event for visit in page.items if visit.answered and (event := visit_event(visit, labels, lists_of))
-        ]
+        answered = [visit for visit in page.items if visit.answered]
+        found += [event for visit in answered if (event := visit_event(visit, labels, lists)) is not None]
         before = page.next
         if before is None:
             break

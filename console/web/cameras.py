@@ -86,6 +86,7 @@ def camera_list(console: ConsoleState) -> CamerasOut:
                 state="paused" if not enabled else state if own is None else own["state"],
                 problem=None if own is None or not enabled else own["problem"],
                 source=redact(str(entry["source"])),
+                main_stream=redact(str(entry["main_stream"])) if entry.get("main_stream") else None,
                 user=entry.get("user"),
                 has_password="password" in entry or "password_file" in entry or "@" in str(entry["source"]),
                 settings=to_plain({key: value for key, value in entry.items() if key not in SECRET}),

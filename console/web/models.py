@@ -154,6 +154,8 @@ class CameraOut(BaseModel):
     problem: str | None
     source: str
     """URL without credentials."""
+    main_stream: str | None
+    """URL of the high-resolution stream, without credentials."""
     user: str | None
     has_password: bool
     settings: dict[str, Any]

@@ -25,6 +25,7 @@ PAGES = {
     "visits": "Visits",
     "search": "Search",
     "people": "People",
+    "lists": "Watch lists",
     "tune": "Tune",
     "cameras": "Cameras",
     "alarms": "Alarms",

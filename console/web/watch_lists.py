@@ -79,6 +79,7 @@ def delete_list(console: ConsoleDep, name: ListName) -> None:
     """Delete a watch list; its people stay enrolled."""
     with WatchListStore(console.people.gallery) as people:
         people.delete_list(name)
+    console.outbox.forget_list(name)
 
 
 @router.put("/lists/{name}/people/{person}", status_code=204)

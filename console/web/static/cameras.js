@@ -3,7 +3,7 @@
 
 import { api, ask, at, attempt, cameraName, decimal, dialog, field, fill, get, h, learnCameraNames, mayChange, penOf, show, subscribe, t, table, values, watchHealth, words } from "./app.js";
 
-/** @import { CameraOut, CamerasOut } from "../api.d.ts" */
+/** @import { CameraOut, CamerasOut, FoundCameraOut, ProbeOut } from "../api.d.ts" */
 /** @typedef {[x: number, y: number]} Point */
 /** @typedef {"mask" | "zones"} Area */
 /** @typedef {Area | "detect_region"} Kind */
@@ -14,6 +14,8 @@ const AREAS = ["mask", "zones"];
 /** @param {string} name */
 const path = (name) => `/cameras/${encodeURIComponent(name)}`;
 let version = "";
+/** @type {CameraOut[]} */
+let known = [];
 
 /**
  * Values of a form for the API; empty ones are reset to their defaults.
@@ -24,12 +26,27 @@ function settings(form, all) {
   const given = values(form);
   /** @type {Record<string, string | number | null>} */
   const out = {};
-  for (const [key, kind] of Object.entries({ source: "text", user: "text", password: "text", main_stream: "text", transport: "text", display_aspect_ratio: "text", max_fps: "number", rotate: "number" })) {
+  for (const [key, kind] of Object.entries({ display_name: "text", serial: "text", source: "text", user: "text", password: "text", main_stream: "text", transport: "text", display_aspect_ratio: "text", max_fps: "number", rotate: "number" })) {
     if (!(key in given)) continue;
     if (given[key] !== "") out[key] = kind === "number" ? Number(given[key]) : given[key];
     else if (all && key !== "password" && key !== "source") out[key] = null;
   }
   return out;
+}
+
+/**
+ * The name of a new camera in records and files, from its name for people: "Tür Süd" becomes Tur-Sud.
+ * @param {string} label
+ */
+function newName(label) {
+  const plain = label.normalize("NFKD").replace(/\p{M}/gu, "").replace(/[^A-Za-z0-9_.-]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 56) || "camera";
+  const taken = new Set(known.map((camera) => camera.name.toLowerCase()));
+  // Two cameras of one label are a mistake, which the console refuses; two labels that differ only here are not.
+  if (plain === label) return plain;
+  for (let number = 1; ; number++) {
+    const name = number === 1 ? plain : `${plain}-${number}`;
+    if (!taken.has(name.toLowerCase())) return name;
+  }
 }
 
 /**
@@ -41,20 +58,73 @@ function probeButton(form) {
   const button = h("button", {
     type: "button", class: "quiet",
     onclick: async () => {
-      const { source, user, password, transport } = values(form());
+      const { source, main_stream, user, password, transport } = values(form());
       button.disabled = true;
       out.replaceChildren(h("p", { class: "note" }, t("Measuring for three seconds …")));
-      const found = await attempt(() => api("POST", "/cameras/probe", {
-        source, transport, ...(user ? { user, password } : {}),
-      }));
+      /** @param {string} address */
+      const probe = (address) => attempt(() => api("POST", "/cameras/probe", { source: address, transport, ...(user ? { user, password } : {}) }));
+      /** @type {(ProbeOut | undefined)[]} */
+      const found = await Promise.all([source, main_stream].filter(Boolean).map(probe));
       button.disabled = false;
-      out.replaceChildren(found
-        ? h("p", { class: "good" }, t("{size}, {fps} fps, {codec}, first frame after {s} s.", { size: `${found.width}x${found.height}`, fps: found.fps_measured, codec: found.codec ?? t("pictures"), s: found.first_frame_s }))
-        : "");
-      if (found?.advice) out.append(h("p", { class: "warn" }, t("The picture is probably anamorphic: set the aspect ratio to {ratio}.", { ratio: found.advice })));
+      out.replaceChildren(h("div", { class: "row" }, found.map((each, i) => (each ? probed(each, i ? t("High-resolution stream") : t("Stream")) : null))));
     },
   }, t("Test"));
   return [button, out];
+}
+
+/**
+ * @param {ProbeOut} found
+ * @param {string} what
+ */
+const probed = (found, what) => h("figure", { class: "probe" },
+  found.picture ? h("img", { src: jpegUrl(found.picture), alt: what }) : null,
+  h("figcaption", {}, h("span", { class: "good" }, t("{size}, {fps} fps, {codec}, first frame after {s} s.", { size: `${found.width}x${found.height}`, fps: found.fps_measured, codec: found.codec ?? t("pictures"), s: found.first_frame_s })),
+    found.advice ? h("p", { class: "warn" }, t("The picture is probably anamorphic: set the aspect ratio to {ratio}.", { ratio: found.advice })) : null));
+
+/** @param {string} base64 */
+const jpegUrl = (base64) => URL.createObjectURL(new Blob([Uint8Array.from(atob(base64), (each) => each.charCodeAt(0))], { type: "image/jpeg" }));
+
+/** Cameras of the network, asked for on a click only; one that is chosen fills the form. */
+function discovery(/** @type {() => HTMLFormElement} */ form) {
+  const out = h("div", { role: "status" });
+  const button = h("button", {
+    type: "button", class: "quiet",
+    onclick: async () => {
+      const { user, password } = values(form());
+      button.disabled = true;
+      out.replaceChildren(h("p", { class: "note" }, t("Asking the network for five seconds …")));
+      const hosts = hostsInput.value.split(/[\s,]+/).filter(Boolean);
+      /** @type {FoundCameraOut[] | undefined} */
+      const found = await attempt(() => api("POST", "/cameras/discover", { hosts, ...(user ? { user, password } : {}) }));
+      button.disabled = false;
+      out.replaceChildren(...(!found ? [] : found.length
+        ? [table(["address", "camera", "streams", ""], found.map((each) => foundRow(each, form())))]
+        : [h("p", { class: "warn" }, t("No camera answered. Cameras of other networks have to be named: HOST or NETWORK/BITS."))]));
+    },
+  }, t("Find cameras"));
+  const hostsInput = h("input", { placeholder: "10.0.7.0/24", autocomplete: "off" });
+  return h("details", {}, h("summary", {}, t("Find cameras in the network")),
+    h("div", { class: "row" }, h("label", {}, t("Also ask these hosts"), hostsInput), button),
+    h("p", { class: "note" }, t("User and password of the form are used for all of them.")), out);
+}
+
+/**
+ * @param {FoundCameraOut} found
+ * @param {HTMLFormElement} form
+ */
+function foundRow(found, form) {
+  const [source, main] = [found.sub?.url ?? found.main?.url, found.sub?.url ? found.main?.url : null];
+  const use = () => {
+    for (const [name, value] of Object.entries({ source, main_stream: main, serial: found.serial, name: found.model || found.vendor })) {
+      const input = form.elements.namedItem(name);
+      if (input instanceof HTMLInputElement) input.value = value ?? "";
+    }
+    form.querySelector("input")?.focus();
+  };
+  const streams = [found.main, found.sub].flatMap((each) => (each?.width ? [`${each.encoding} ${each.width}x${each.height}`] : []));
+  return h("tr", {}, h("td", {}, found.address), h("td", {}, `${found.vendor} ${found.model}`.trim() || "–"),
+    h("td", {}, streams.join(", "), found.problem ? h("div", { class: "warn note" }, found.problem) : null),
+    h("td", {}, source ? h("button", { type: "button", class: "quiet", "aria-label": t("Use {address}", { address: found.address }), onclick: use }, t("Use")) : null));
 }
 
 function addForm() {
@@ -63,9 +133,10 @@ function addForm() {
     class: "card", "aria-label": t("Add a camera"),
     onsubmit: async (event) => {
       event.preventDefault();
-      const given = values(form);
-      const name = given.name;
-      if (await attempt(() => api("POST", "/cameras", { name, ...settings(form, false) }), t("{name} added.", { name: given.display_name || name }))) {
+      const display_name = values(form).name.trim();
+      const name = newName(display_name);
+      const body = { name, ...settings(form, false), ...(display_name === name ? {} : { display_name }) };
+      if (await attempt(() => api("POST", "/cameras", body), t("{name} added.", { name: display_name }))) {
         form.reset();
         await load();
       }
@@ -73,8 +144,10 @@ function addForm() {
   },
     h("h2", {}, t("Add a camera")),
     h("div", { class: "row" },
-      field(t("Name"), { name: "name", required: true, pattern: "[A-Za-z0-9_.\\-]{1,64}", title: t("Letters, digits, _ . -"), placeholder: "door" }),
-      field(t("Address"), { name: "source", required: true, placeholder: "rtsp://10.0.0.5/stream", size: 38 }),
+      field(t("Name"), { name: "name", required: true, maxlength: 100, placeholder: t("Front door"), pattern: ".*\\S.*" }),
+      field(t("Address"), { name: "source", required: true, placeholder: "rtsp://10.0.0.5/stream", size: 34 }),
+      field(t("High-resolution stream"), { name: "main_stream", placeholder: t("optional"), size: 28, title: t("Faces are found in the first stream and cut from this one.") }),
+      h("input", { name: "serial", type: "hidden" }),
       field(t("User"), { name: "user", autocomplete: "off" }),
       field(t("Password"), { name: "password", type: "password", autocomplete: "new-password" })),
     h("div", { class: "row" },
@@ -82,7 +155,8 @@ function addForm() {
       field(t("Transport"), { name: "transport", options: [["tcp", "TCP"], ["udp", "UDP"]] }),
       field(t("Aspect ratio"), { name: "display_aspect_ratio", placeholder: t("automatic"), size: 10 }),
       field(t("Rotation"), { name: "rotate", options: [[0, t("none")], [90, t("90° left")], [180, "180°"], [270, t("90° right")]] }),
-      h("button", {}, t("Add")), button), out);
+      h("button", {}, t("Add")), button), out, discovery(() => form));
+  form.addEventListener("reset", () => out.replaceChildren());
   return form;
 }
 
@@ -206,12 +280,16 @@ function changeDialog(camera) {
         /** @type {Record<string, unknown>} */
         const change = { ...settings(form, true), ...drawn.read() };
         if (change.source === camera.source) delete change.source; // shown without credentials
+        if (change.main_stream === camera.main_stream) delete change.main_stream; // likewise
+        if (change.display_name === camera.name) change.display_name = null;
         const done = await attempt(() => api("PATCH", path(camera.name), change, { "if-match": version }), t("Saved."));
         if (done) { close(); await load(); }
       },
     },
       h("div", { class: "row" },
-        field(t("Address"), { name: "source", required: true, value: camera.source, size: 38 }),
+        field(t("Name"), { name: "display_name", maxlength: 100, value: camera.display_name, placeholder: camera.name }),
+        field(t("Address"), { name: "source", required: true, value: camera.source, size: 34 }),
+        field(t("High-resolution stream"), { name: "main_stream", value: camera.main_stream ?? "", placeholder: t("optional"), size: 28 }),
         field(t("User"), { name: "user", value: camera.user ?? "", autocomplete: "off" }),
         field(t("Password"), { name: "password", type: "password", autocomplete: "new-password", placeholder: camera.has_password ? t("unchanged") : "" })),
       h("div", { class: "row" },
@@ -257,6 +335,7 @@ function row(camera) {
 const list = h("div", {});
 const load = () => fill(list, () => get("/cameras"), (/** @type {CamerasOut} */ found) => {
   version = found.config;
+  known = found.cameras;
   learnCameraNames(found.cameras);
   return found.cameras.length
     ? h("section", { class: "card" }, table(["camera", "state", "address", "fps", "faces", "sent", ""], found.cameras.map(row), ["fps", "faces", "sent"]))

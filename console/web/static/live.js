@@ -1,7 +1,7 @@
 // @ts-check
-// Live view: two frames per second of each visible tile.
+// Live view: two pictures per second of each visible tile, and up to ten of a single one.
 
-import { ApiError, alarm, at, cameraName, content, decimal, fill, get, h, learnCameraNames, penOf, reasonOf, subscribe, t, watchHealth, words } from "./app.js";
+import { ApiError, alarm, at, cameraName, content, decimal, fill, get, h, learnCameraNames, penOf, plural, reasonOf, subscribe, t, watchHealth, words } from "./app.js";
 import { POOR, isPoor, visitCard, visitDialog } from "./visit.js";
 
 /** @import { CameraOut, VisitOut, VisitsOut } from "../api.d.ts" */
@@ -16,6 +16,9 @@ import { POOR, isPoor, visitCard, visitDialog } from "./visit.js";
  */
 
 const EVERY_MS = 500;
+const SMOOTH_MS = 100; // of one tile; the pictures are those that the gate processes
+const LAYOUTS = [1, 4, 9, 16];
+const LAYOUT = "facegate-layout"; // in the browser's storage
 const KEPT = 12;
 /** @type {Map<string, Tile>} */
 const tiles = new Map();
@@ -35,12 +38,39 @@ function tile(camera) {
   const state = h("span", { class: `state ${camera.state}` }, words(camera.state));
   const counts = h("span", { class: "note" });
   const problem = h("span", { class: "bad note" }, camera.problem ?? "");
+  const shown = cameraName(camera.name);
+  const enlargeButton = h("button", { class: "quiet", "aria-label": t("Enlarge {camera}", { camera: shown }), onclick: () => enlarge(camera.name) }, "⤢");
   const box = h("article", { class: "card tile", "data-name": camera.name },
-    canvas, h("div", { class: "foot" }, h("b", {}, cameraName(camera.name)), state, counts, problem));
+    canvas, h("div", { class: "foot" }, h("b", {}, shown), state, counts, problem, h("span", { class: "grow" }), enlargeButton));
+  canvas.addEventListener("click", () => enlarge(camera.name));
   watcher.observe(box);
   tiles.set(camera.name, { box, canvas, state, counts, problem, seq: -1, age: null });
   return box;
 }
+
+/** Tiles of the grid beside each other: as many as fit, or a chosen number of tiles on the screen. */
+const grid = h("section", { class: "grid", "aria-label": t("Cameras") });
+const layout = h("select", { onchange: () => { localStorage.setItem(LAYOUT, layout.value); arrange(); } },
+  h("option", { value: "" }, t("as they fit")), LAYOUTS.map((n) => h("option", { value: n }, plural(n, "{n} tile", "{n} tiles"))));
+/** Camera of the only tile that is shown, if one was enlarged. */
+let single = "";
+
+function arrange() {
+  const count = Number(layout.value);
+  grid.className = count ? `grid tiles-${count}` : "grid";
+  grid.classList.toggle("single", Boolean(single));
+  for (const [name, { box }] of tiles) box.hidden = Boolean(single) && name !== single;
+  back.hidden = !single;
+}
+
+/** @param {string} name of the camera, or the one that is enlarged, or nothing to go back */
+function enlarge(name) {
+  single = single === name ? "" : name;
+  arrange();
+  history.replaceState(null, "", single ? `?${new URLSearchParams({ camera: single })}` : location.pathname);
+}
+const back = h("button", { class: "quiet", hidden: true, onclick: () => enlarge(single) }, t("All cameras"));
+addEventListener("keydown", (event) => { if (event.key === "Escape" && single && !document.querySelector("dialog")) enlarge(single); });
 
 /**
  * @param {Tile} mine
@@ -91,7 +121,7 @@ async function refresh() {
   const visible = [...seen].flatMap((name) => { const mine = tiles.get(name); return mine ? [{ name, mine }] : []; });
   if (document.hidden || !visible.length) return;
   const have = visible.map(({ name, mine }) => `${name}:${mine.seq}`).join(",");
-  const side = Math.min(640, Math.max(240, Math.round(visible[0].mine.box.clientWidth * devicePixelRatio)));
+  const side = Math.min(visible.length === 1 ? 1280 : 640, Math.max(240, Math.round(visible[0].mine.box.clientWidth * devicePixelRatio)));
   const response = await fetch(at(`api/v1/live?have=${encodeURIComponent(have)}&side=${side}`));
   if (response.status === 401) location.assign(at("login"));
   if (!response.ok) throw new ApiError(await response.json(), response.status);
@@ -150,11 +180,16 @@ const start = () => fill(content, load, ([{ cameras }, { visits }]) => {
   seen.clear();
   latest.replaceChildren();
   [...visits].reverse().forEach(visit);
+  grid.replaceChildren(...cameras.map(tile));
+  if (!tiles.has(single)) single = "";
+  arrange();
   return h("div", { class: "split" },
-    h("section", { class: "grid", "aria-label": t("Cameras") }, cameras.map(tile)),
+    h("div", {}, h("div", { class: "row tools" }, h("label", { class: "flat" }, t("Layout"), layout), back), grid),
     h("section", { class: "card", "aria-label": t("Recent visits") }, h("h2", {}, t("Recent visits")), latest));
 });
 
+layout.value = localStorage.getItem(LAYOUT) ?? "";
+single = new URLSearchParams(location.search).get("camera") ?? "";
 await start();
 watchHealth();
 subscribe("visit", visit, start);
@@ -167,5 +202,6 @@ for (;;) {
   }).catch((error) => {
     alarm("pictures", t("Pictures are not current. {reason}", { reason: reasonOf(error) }));
   });
-  await new Promise((done) => setTimeout(done, Math.max(50, EVERY_MS - (performance.now() - began))));
+  const every = seen.size === 1 ? SMOOTH_MS : EVERY_MS;
+  await new Promise((done) => setTimeout(done, Math.max(50, every - (performance.now() - began))));
 }

@@ -3,7 +3,7 @@
 
 import { WEEKDAYS, api, ask, at, attempt, cameraName, field, fill, get, h, language, mayChange, notify, plural, show, t, table, values, watchHealth, when } from "./app.js";
 
-/** @import { CamerasOut, DeliveryOut, NotificationsOut, PersonOut, ReceiverOut, RuleIn, RuleOut, TrialOut } from "../api.d.ts" */
+/** @import { CamerasOut, DeliveryOut, NotificationsOut, PersonOut, ReceiverOut, RuleIn, RuleOut, TrialOut, WatchListOut } from "../api.d.ts" */
 
 const PERIODS = /** @type {[number, string][]} */ ([[60, t("minute")], [600, t("10 minutes")], [3600, t("hour")], [86400, t("day")]]);
 const receiverList = h("div", {}), ruleList = h("div", {}), editor = h("div", {});
@@ -13,6 +13,8 @@ let known;
 let cameras = [];
 /** @type {string[]} */
 let people = [];
+/** @type {string[]} */
+let lists = [];
 
 /** @param {ReceiverOut} receiver */
 const receiverRow = (receiver) => h("tr", {},
@@ -119,6 +121,7 @@ function ruleForm(rule) {
       check("unknown", "on", t("Unknown people"), rule?.unknown ?? false),
       check("known", "on", t("Everybody known"), rule?.known ?? false),
       check("alarms", "on", t("Alarms"), rule?.alarms ?? false),
+      lists.map((name) => check("lists", name, t("list {list}", { list: name }), rule?.lists?.includes(name) ?? false)),
       people.length ? h("label", {}, t("These people"), h("select", { name: "people", multiple: true, size: Math.min(5, people.length) },
         people.map((name) => h("option", { value: name, selected: rule?.people?.includes(name) ?? false }, name)))) : null)),
     cameras.length ? h("fieldset", {}, h("legend", {}, t("Where (all cameras, if none is chosen)")), h("div", { class: "row" },
@@ -143,7 +146,7 @@ function ruleForm(rule) {
     /** @param {string} name */
     const all = (name) => data.getAll(name).map(String);
     return {
-      name: String(data.get("name")).trim() || "rule", enabled: data.has("enabled"), people: all("people"), known: data.has("known"),
+      name: String(data.get("name")).trim() || "rule", enabled: data.has("enabled"), people: all("people"), lists: all("lists"), known: data.has("known"),
       unknown: data.has("unknown"), alarms: data.has("alarms"), cameras: all("cameras"), days: all("days").map(Number),
       begin: String(data.get("begin")), end: String(data.get("end")), max_messages: Number(data.get("max_messages")),
       period_s: Number(data.get("period_s")), picture: data.has("picture"), receivers: all("receivers").map(Number),
@@ -168,13 +171,14 @@ function edit(rule) {
   if (rule) editor.scrollIntoView();
 }
 
-const request = () => /** @type {Promise<[NotificationsOut, CamerasOut, PersonOut[]]>} */ (
-  Promise.all([get("/notifications"), get("/cameras"), get("/people")]));
+const request = () => /** @type {Promise<[NotificationsOut, CamerasOut, PersonOut[], WatchListOut[]]>} */ (
+  Promise.all([get("/notifications"), get("/cameras"), get("/people"), get("/lists")]));
 
-const load = () => fill(receiverList, request, ([found, configured, enrolled]) => {
+const load = () => fill(receiverList, request, ([found, configured, enrolled, watched]) => {
   known = found;
   cameras = configured.cameras.map((each) => each.name);
   people = enrolled.map((each) => each.name);
+  lists = watched.map((each) => each.name);
   ruleList.replaceChildren(found.rules.length
     ? table(["name", "what", "at most", "receivers", ""], found.rules.map(ruleRow))
     : h("p", { class: "empty" }, t("No rules yet: nobody is notified of anything.")));

@@ -3,6 +3,7 @@
 
 import { api, ask, at, attempt, cameraName, clock, day, dialog, failed, field, fill, get, h, mayChange, notify, plural, reasonOf, show, t, values, watchHealth, when } from "./app.js";
 import { visitsOf } from "./visit.js";
+import { walkInDialog } from "./walk_in.js";
 
 /** @import { EnrollmentResultOut, ErasedOut, FaultOut, PersonOut, PictureOut, UnknownOut } from "../api.d.ts" */
 
@@ -269,7 +270,8 @@ show(
     h("button", { class: "quiet", onclick: check }, t("Check pictures"))),
   problems,
   wall, status,
-  mayChange ? h("section", { class: "card" }, h("h2", {}, t("Enroll a person")), uploadForm(null, load)) : null,
+  mayChange ? h("section", { class: "card" }, h("h2", {}, t("Enroll a person")), uploadForm(null, load),
+    h("p", {}, h("button", { class: "quiet", onclick: () => walkInDialog(load) }, t("Enroll at a camera")))) : null,
   mayChange ? h("section", { class: "card" }, h("h2", {}, t("Import people")), importForm()) : null,
   h("h2", {}, t("Unknown visitors")), unknownList);
 await load();

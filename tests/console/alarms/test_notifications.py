@@ -224,7 +224,7 @@ def test_a_rule_is_made_tried_and_told_on_the_page(page: Page, tmp_path: Path, h
         form.get_by_label("Messages at most").fill("2")
         form.get_by_label("My phone").check()
         form.get_by_role("button", name="Try it on yesterday").click()
-        expect(form).to_contain_text("Yesterday it would have told 2 times, and 2 more came too often.")
+        expect(form).to_contain_text("Yesterday it would have told 2 times. 2 more came too often.")
         expect(form.get_by_role("listitem")).to_have_count(2)
         form.get_by_role("button", name="Save").click()
         expect(page.get_by_role("row").filter(has_text="Strangers")).to_be_visible()
