@@ -1,7 +1,7 @@
 """What the console costs while nobody and while two browsers watch sixteen cameras, and how it answers when full.
 
     python -m benchmarks.console --watch            # processor time, interleaved windows, medians
-    python -m benchmarks.console --lists 1000000    # lists and pages with this many shots in the store
+    python -m benchmarks.console --pages 1000000    # pages with this many shots in the store; lists: visit_lists
     python -m benchmarks.console --score            # fifty clients' pictures at once, and one by one
 
 Needs Chromium. The browsers' own time is theirs and not counted.
@@ -37,7 +37,6 @@ from tests.store.test_store import entry, news
 CAMERAS, PROCESSED_FPS = 16, 5
 WINDOW_S, ROUNDS = 12.0, 5
 BROWSERS = 2
-ASKED = 20
 CLIENTS = 50
 CHUNK = 2000
 SHOWN = "[...document.querySelectorAll('canvas')].filter((each) => each.width !== 640).length"
@@ -47,7 +46,7 @@ SHOWN = "[...document.querySelectorAll('canvas')].filter((each) => each.width !=
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--watch", action="store_true")
-    parser.add_argument("--lists", type=int, metavar="SHOTS")
+    parser.add_argument("--pages", type=int, metavar="SHOTS")
     parser.add_argument("--score", action="store_true", help="POST /score, fifty at once and one by one.")
     parser.add_argument("--hour", action="store_true", help="Memory over an hour's events, sent in a few minutes.")
     arguments = parser.parse_args()
@@ -55,8 +54,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if arguments.watch:
             watch(Path(folder))
-        if arguments.lists:
-            lists(Path(folder), arguments.lists)
+        if arguments.pages:
+            pages(Path(folder), arguments.pages)
         if arguments.score:
             score(Path(folder))
         if arguments.hour:
@@ -134,36 +133,14 @@ def cores(console: Served) -> tuple[float, float]:
     return (after[0] - before[0]) / WINDOW_S, (after[1] - before[1]) / WINDOW_S
 
 
-def lists(folder: Path, shots: int) -> None:
-    """Every kind of list, and pages in a browser, over a store with this many shots."""
+def pages(folder: Path, shots: int) -> None:
+    """Pages in a browser, over a store with this many shots."""
     data = folder / "full"
     data.mkdir()
     fill(data / "store.db", shots)
     size = sum(file.stat().st_size for file in data.glob("store.db*"))
-    kinds = {
-        "newest": "/visits",
-        "one camera": "/visits?camera=c3",
-        "one name": "/visits?name=P7",
-        "unknown": "/visits?known=false",
-        "a week ago": f"/visits?until={time() - 7 * 86400}",
-        "rare quality": "/shots?min_quality=99&camera=c3",
-        "nobody": "/shots?name=Nobody",
-        "nothing": "/shots?min_quality=100&max_quality=100&known=true",
-        "shadow": "/shots?outcome=shadow",
-        "deep page": f"/shots?before={shots // 2}",
-        "tracks": "/cameras/c3/tracks",
-        "health": "/health",
-    }
     with served(data) as console, chromium() as browser:
         print(f"{shots} shots, {size / 1e9:.2f} GB")
-        for name, path in kinds.items():
-            times = []
-            for _ in range(ASKED):
-                began = perf_counter()
-                answer = console.api("GET", path)
-                times.append(1000 * (perf_counter() - began))
-                assert answer.status == 200, answer.body
-            print(f"{name:14} p50 {statistics.median(times):6.1f} ms, worst {max(times):6.1f} ms")
         for page_name in ("visits", "cameras", "health"):
             times = []
             for _ in range(5):
@@ -184,13 +161,13 @@ def hour(folder: Path) -> None:
     data.mkdir()
     fill(data / "store.db", 100)
     with served(data) as console, chromium() as browser, StoreWriter(data / "store.db") as store:
-        pages = [browser.new_page() for _ in range(BROWSERS)]
-        for page in pages:
+        opened = [browser.new_page() for _ in range(BROWSERS)]
+        for page in opened:
             page.goto(f"{console.url}/visits")
             page.locator(".face").first.wait_for()
         process = psutil.Process(console.process.pid)
         for tenth in range(11):
-            heap = [page.evaluate("performance.memory.usedJSHeapSize / 1e6") for page in pages]
+            heap = [page.evaluate("performance.memory.usedJSHeapSize / 1e6") for page in opened]
             print(f"after {tenth * 2400:6} visits: console {process.memory_info().rss / 1e6:.0f} MB, pages {heap}")
             for n in range(2400 if tenth < 10 else 0):
                 number = 10_000 + 2400 * tenth + n

@@ -14,7 +14,7 @@ from starlette.responses import StreamingResponse
 
 from facegate.console.security.permissions import SeenCameras
 from facegate.console.web.errors import ERROR_RESPONSES, ApiError, ConsoleDep
-from facegate.console.web.visits.lists import Percent, Text, Time, meant_name
+from facegate.console.web.visits.lists import FilterOfVisits, Text, Time
 from facegate.store.reader import StoreReader, VisitFilter
 from facegate.store.records import StoredVisit
 
@@ -26,32 +26,10 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @router.get("/visits.csv", response_class=StreamingResponse, responses=CSV)
-def visits_csv(
-    console: ConsoleDep,
-    seen: SeenCameras,
-    camera: Text = None,
-    name: Text = None,
-    known: bool | None = None,
-    since: Time = None,
-    until: Time = None,
-    min_quality: Percent = None,
-    min_unknown_quality: Percent = None,
-    zone: Zone = "UTC",
-) -> StreamingResponse:
+def visits_csv(console: ConsoleDep, query: FilterOfVisits, zone: Zone = "UTC") -> StreamingResponse:
     """Visits as CSV, with the filters of `/visits`."""
     clock = _zone(zone)
-    meant = None if name is None else meant_name(console, seen, name)
-    query = VisitFilter(
-        camera=camera,
-        name=meant,
-        known=known,
-        since=since,
-        until=until,
-        min_quality=min_quality,
-        min_unknown_quality=min_unknown_quality,
-        cameras=seen,
-    )
-    found: Iterable[StoredVisit] = () if name is not None and meant is None else _all(console.store, query)
+    found: Iterable[StoredVisit] = () if query is None else _all(console.store, query)
     head = ("visit", "camera", "began", "ended", "name", "corrected", "quality", "shots", "similarity", "fpir")
     rows = (
         (

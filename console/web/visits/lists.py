@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 
 from facegate.console.security.permissions import SeenCameras, is_seen
 from facegate.console.state import ConsoleState
@@ -43,9 +43,7 @@ LATE_STORE_S = 3.0
 """Frames are recorded in order of decision, which may differ from their timestamps by less than this."""
 
 
-@router.get("/shots")
-def shots(
-    console: ConsoleDep,
+def _filter(
     seen: SeenCameras,
     camera: Text = None,
     name: Text = None,
@@ -53,24 +51,41 @@ def shots(
     since: Time = None,
     until: Time = None,
     min_quality: Percent = None,
+) -> VisitFilter:
+    return VisitFilter(
+        camera=camera, name=name, known=known, since=since, until=until, min_quality=min_quality, cameras=seen
+    )
+
+
+Filter = Annotated[VisitFilter, Depends(_filter)]
+"""What the lists of shots and visits and their exports are filtered by, as parameters of a route."""
+
+
+def _visit_filter(console: ConsoleDep, query: Filter, min_unknown_quality: Percent = None) -> VisitFilter | None:
+    meant = None if query.name is None else meant_name(console, query.cameras, query.name)
+    if query.name is not None and meant is None:
+        return None
+    return msgspec.structs.replace(query, name=meant, min_unknown_quality=min_unknown_quality)
+
+
+FilterOfVisits = Annotated[VisitFilter | None, Depends(_visit_filter)]
+"""The same for visits, with the person that the name was taken for; ``None`` if nobody has a similar one."""
+
+
+@router.get("/shots")
+def shots(
+    console: ConsoleDep,
+    query: Filter,
     max_quality: Percent = None,
     outcome: Annotated[str | None, Query(pattern="^(forwarded|shadow)$")] = None,
     before: Before = None,
     limit: Limit = 50,
 ) -> ShotsOut:
     """Shots, newest first."""
-    query = VisitFilter(
-        camera=camera,
-        name=name,
-        known=known,
-        since=since,
-        until=until,
-        min_quality=min_quality,
-        max_quality=max_quality,
-        cameras=seen,
-        shadow=None if outcome is None else outcome == "shadow",
+    shadow = None if outcome is None else outcome == "shadow"
+    page = console.store.shots(
+        msgspec.structs.replace(query, max_quality=max_quality, shadow=shadow), before, limit
     )
-    page = console.store.shots(query, before, limit)
     return ShotsOut(shots=[_shot(shot) for shot in page.items], next=page.next)
 
 
@@ -106,38 +121,15 @@ def scene(console: ConsoleDep, seen: SeenCameras, shot_id: str) -> Response:
 
 
 @router.get("/visits")
-def visits(
-    console: ConsoleDep,
-    seen: SeenCameras,
-    camera: Text = None,
-    name: Text = None,
-    known: bool | None = None,
-    since: Time = None,
-    until: Time = None,
-    min_quality: Percent = None,
-    min_unknown_quality: Percent = None,
-    before: Before = None,
-    limit: Limit = 50,
-) -> VisitsOut:
+def visits(console: ConsoleDep, query: FilterOfVisits, before: Before = None, limit: Limit = 50) -> VisitsOut:
     """Visits, those that began last first. ``since`` and ``until`` are about their beginning.
 
     The name need not be spelled exactly; ``name`` of the response says whose visits these are.
     """
-    meant = None if name is None else meant_name(console, seen, name)
-    if name is not None and meant is None:
+    if query is None:
         return VisitsOut(visits=[], next=None, name=None)
-    query = VisitFilter(
-        camera=camera,
-        name=meant,
-        known=known,
-        since=since,
-        until=until,
-        min_quality=min_quality,
-        min_unknown_quality=min_unknown_quality,
-        cameras=seen,
-    )
     page = console.store.visits(query, before, limit)
-    return VisitsOut(visits=[visit_out(visit) for visit in page.items], next=page.next, name=meant)
+    return VisitsOut(visits=[visit_out(visit) for visit in page.items], next=page.next, name=query.name)
 
 
 @router.get("/names")
