@@ -35,7 +35,7 @@ from facegate.sinks import wire
 from facegate.store.records import StoredShot, StoredVisit
 
 MIN_WALK_IN_QUALITY = 40
-"""Somebody who stands in front of a camera can come closer and hold still: less is not enrolled."""
+"""Somebody in front of a camera can come closer and hold still: less is not enrolled."""
 
 
 class EnrollmentResult(msgspec.Struct, frozen=True):

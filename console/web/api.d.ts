@@ -34,9 +34,11 @@ export interface AuditOut {
 }
 
 export interface CameraCreate {
+  display_name?: string | null;
   user?: string | null;
   password?: string | null;
   main_stream?: string | null;
+  serial?: string | null;
   transport?: "auto" | "tcp" | "udp" | null;
   timeout_s?: number | null;
   max_fps?: number | null;
@@ -60,10 +62,12 @@ export interface CameraCreate {
 
 export interface CameraOut {
   name: string;
+  display_name: string;
   enabled: boolean;
   state: string;
   problem: string | null;
   source: string;
+  main_stream: string | null;
   user: string | null;
   has_password: boolean;
   settings: Record<string, any>;
@@ -98,9 +102,11 @@ export interface CameraRetentionIn {
 }
 
 export interface CameraUpdate {
+  display_name?: string | null;
   user?: string | null;
   password?: string | null;
   main_stream?: string | null;
+  serial?: string | null;
   transport?: "auto" | "tcp" | "udp" | null;
   timeout_s?: number | null;
   max_fps?: number | null;
@@ -155,6 +161,13 @@ export interface CreatedOut {
 export interface DeliveryOut {
   receiver: number;
   problem: string | null;
+}
+
+export interface DiscoverRequest {
+  hosts?: Array<string>;
+  multicast?: boolean;
+  user?: string | null;
+  password?: string | null;
 }
 
 export interface DrainRequest {
@@ -232,6 +245,24 @@ export interface FleetOut {
   config: number;
   gates: Record<string, FleetNodeOut>;
   cameras: Record<string, FleetCameraOut>;
+}
+
+export interface FoundCameraOut {
+  address: string;
+  vendor: string;
+  model: string;
+  serial: string;
+  main: FoundStreamOut | null;
+  sub: FoundStreamOut | null;
+  problem: string | null;
+}
+
+export interface FoundStreamOut {
+  url: string | null;
+  encoding: string;
+  width: number;
+  height: number;
+  fps: number | null;
 }
 
 export interface FromShot {
@@ -335,6 +366,18 @@ export interface PictureOut {
   pose: "front" | "left" | "right" | null;
 }
 
+export interface ProbeOut {
+  width: number;
+  height: number;
+  codec: string | null;
+  fps_measured: number;
+  first_frame_s: number;
+  advice: string | null;
+  transport: string | null;
+  video_streams: Array<string>;
+  picture: string | null;
+}
+
 export interface ProbeRequest {
   source: string;
   user?: string | null;
@@ -410,6 +453,7 @@ export interface RuleIn {
   name: string;
   enabled?: boolean;
   people?: Array<string>;
+  lists?: Array<string>;
   known?: boolean;
   unknown?: boolean;
   alarms?: boolean;
@@ -427,6 +471,7 @@ export interface RuleOut {
   name: string;
   enabled?: boolean;
   people?: Array<string>;
+  lists?: Array<string>;
   known?: boolean;
   unknown?: boolean;
   alarms?: boolean;
@@ -647,6 +692,19 @@ export interface VisitsOut {
   visits: Array<VisitOut>;
   next: number | null;
   name: string | null;
+}
+
+export interface WalkInOut {
+  state: "nobody" | "several" | "poor" | "pose" | "refused" | "added";
+  pose: "front" | "left" | "right" | null;
+  quality: number;
+  advice: string;
+  faults: Array<FaultOut>;
+}
+
+export interface WalkInRequest {
+  camera: string;
+  poses: Array<"front" | "left" | "right">;
 }
 
 export interface WatchListIn {

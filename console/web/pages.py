@@ -11,12 +11,12 @@ from fastapi import APIRouter, Request
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
+from facegate.console.languages import COOKIE, LANGUAGES, catalog, language_of
 from facegate.console.problems import PROBLEMS
 from facegate.console.security.accounts import Principal
 from facegate.console.security.permissions import is_seen, may_request
 from facegate.console.state import ConsoleState
 from facegate.console.web.errors import ConsoleDep
-from facegate.console.web.languages import COOKIE, LANGUAGES, catalog, language_of
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"

@@ -89,7 +89,7 @@ class FromShot(Strict):
 
 
 class WalkInRequest(Strict):
-    """A camera that somebody stands in front of."""
+    """A camera, and who is in front of it."""
 
     camera: Name
     poses: Annotated[list[Literal["front", "left", "right"]], Field(min_length=1, max_length=3)]

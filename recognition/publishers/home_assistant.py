@@ -237,7 +237,7 @@ def camera_announcement(
             "name": "Last person",
             "icon": "mdi:account",
             "state_topic": f"{topic}/person",
-            "value_template": "{{ value if value else None }}",
+            "value_template": "{{ value | replace('_', ' ') if value else None }}",
         },
         "unknown": {
             "platform": "event",
@@ -275,5 +275,5 @@ def person_announcement(prefix: str, name: str, *, console: str | None = None) -
         "state_topic": "/".join((prefix, *_person(name))),
     }
     return object_id, announcement(
-        object_id, name, "Person", {"presence": presence}, f"{prefix}/{STATUS}", console=console
+        object_id, readable(name), "Person", {"presence": presence}, f"{prefix}/{STATUS}", console=console
     )

@@ -39,7 +39,7 @@ def console(tmp_path_factory: pytest.TempPathFactory, camera_url: str) -> Iterat
         yield found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("no Chromium here: apt-get install chromium")

@@ -182,6 +182,34 @@ def test_a_worker_that_dies_and_a_broker_that_forgets_leave_presence_as_it_is(
     places.close()
 
 
+def test_a_camera_has_the_name_that_its_gate_gives_the_device(broker: Broker, tmp_path: Path) -> None:
+    """Whichever announces it first, and also when the name changes; other devices do not matter."""
+    gate, own = "homeassistant/device/site_door/config", "homeassistant/device/site_door_names/config"
+
+    def shown() -> str | None:
+        payload = told(broker, own).get(own)
+        return None if payload is None else str(json.loads(payload)["device"]["name"])
+
+    places = PublisherSet([broker.url], tmp_path)
+    places.publish([event("seen", 1)])
+    wait_until(lambda: shown() == "door")
+    for name in ("Tür Süd", "Front door"):
+        say(broker, "homeassistant/device/other/config", b'{"device": {"name": "Lamp"}}', retain=True)
+        say(broker, gate, json.dumps({"device": {"name": name}}).encode(), retain=True)
+        wait_until(lambda name=name: shown() == name)
+    places.publish([event("ended", 1)])
+    places.close()
+    assert shown() == "Front door"
+
+
+def test_presence_may_be_asked_for_by_the_name_of_a_folder(broker: Broker, tmp_path: Path) -> None:
+    places = PublisherSet([broker.url], tmp_path, presence=["Bill_Gates"])
+    places.people(["Bill Gates"])
+    places.publish([event("seen", 1), event("named", 1, "Bill Gates")])
+    wait_until(lambda: b"ON" in told(broker, "site/names/people/#").values())
+    places.close()
+
+
 def notes(folder: Path) -> dict[str, bytes | None]:
     (path,) = folder.glob("*.spool")
     spool = Spool(path)

@@ -43,7 +43,7 @@ export const t = (text, values = {}) => (catalog[text] ?? text).replace(/\{(\w+)
 export const plural = (n, one, other, values = {}) => t(n === 1 ? one : other, { n, ...values });
 
 /**
- * A number with so many digits after the decimal mark.
+ * A number with a fixed number of digits after the decimal mark.
  * @param {number} n
  * @param {number} digits
  */

@@ -129,6 +129,7 @@ function foundRow(found, form) {
 
 function addForm() {
   const [button, out] = probeButton(() => form);
+  /** @type {HTMLFormElement} */
   const form = h("form", {
     class: "card", "aria-label": t("Add a camera"),
     onsubmit: async (event) => {

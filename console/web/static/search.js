@@ -1,7 +1,7 @@
 // @ts-check
 // Search by face: visits whose face fits a picture, a visit or a person.
 
-import { api, at, attempt, cameraName, decimal, field, get, h, language, show, t, watchHealth, when } from "./app.js";
+import { api, at, attempt, cameraName, decimal, field, fill, get, h, language, show, t, watchHealth, when } from "./app.js";
 import { visitDialog } from "./visit.js";
 
 /** @import { CamerasOut, PersonOut, SearchHitOut, SearchOut, SearchStateOut } from "../api.d.ts" */
@@ -58,17 +58,15 @@ async function search(visit) {
     h("ul", { class: "faces" }, found.hits.map(item)));
 }
 
-show(form, state, out);
-/** @type {SearchStateOut} */
-const { enabled, embedded, to_embed } = await get("/search");
-if (!enabled) state.textContent = t("Templates are not kept: the console was started with --no-templates.");
-else if (embedded < to_embed) state.textContent = t("Embedding stored visits: {n} of {all}.", { n: embedded, all: to_embed });
-/** @type {CamerasOut} */
-const { cameras } = await get("/cameras");
-camera.append(...cameras.map((each) => h("option", { value: each.name }, each.display_name)));
-/** @type {PersonOut[]} */
-const people = await get("/people");
-person.append(...people.map((each) => h("option", {}, each.name)));
+const choices = h("div", {});
+show(form, choices, state, out);
+await fill(choices, () => Promise.all([get("/search"), get("/cameras"), get("/people")]), (/** @type {[SearchStateOut, CamerasOut, PersonOut[]]} */ [{ enabled, embedded, to_embed }, { cameras }, people]) => {
+  if (!enabled) state.textContent = t("Templates are not kept: the console was started with --no-templates.");
+  else if (embedded < to_embed) state.textContent = t("Embedding stored visits: {n} of {all}.", { n: embedded, all: to_embed });
+  camera.append(...cameras.map((each) => h("option", { value: each.name }, each.display_name)));
+  person.append(...people.map((each) => h("option", {}, each.name)));
+  return [];
+});
 watchHealth();
 const start = asked.get("visit");
 if (start) await search(start);

@@ -1,5 +1,5 @@
 // @ts-check
-// Walk-in enrollment: somebody stands in front of a camera and is told where to look.
+// Walk-in enrollment: somebody in front of a camera is asked to look here and there.
 
 import { api, at, attempt, cameraName, dialog, get, h, notify, t } from "./app.js";
 

@@ -12,7 +12,7 @@ import pytest
 from axe_core_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from facegate.console.web.languages import FOLDER
+from facegate.console.languages import FOLDER
 
 from ..conftest import PATIENCE_MS
 from ..serving import Served
@@ -67,8 +67,7 @@ def test_dates_and_numbers_are_written_as_in_the_language(browser: Browser, desk
     page.context.close()
 
 
-@pytest.mark.parametrize("locale", ["de-DE", "es-ES"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("locale", "scheme"), [("de-DE", "light"), ("es-ES", "dark")])
 def test_every_page_fits_in_every_language(browser: Browser, desk: Served, locale: str, scheme: Any) -> None:
     """Longer words fit, too, and nothing of the console's own words is left in English."""
     names = ("Ada Lovelace", "José Müller")
@@ -83,7 +82,8 @@ def test_every_page_fits_in_every_language(browser: Browser, desk: Served, local
                 shown = f"{name.replace('/', '-')}-{locale}-{width}-{scheme}.png"
                 page.screenshot(path=Path(folder) / shown, full_page=True)
             assert wide <= 0, (name, width, wide)
-            found = [each for each in Axe().run(page)["violations"] if each["impact"] in SERIOUS]
+            violations = Axe().run(page)["violations"] if width == 390 else []
+            found = [each for each in violations if each["impact"] in SERIOUS]
             assert not found, (name, width, [(each["id"], each["nodes"][0]["html"]) for each in found])
             if name in ("alarms", "health", "notifications", "accounts"):
                 continue  # problems and log lines are in English

@@ -315,7 +315,7 @@ def test_pages_about_visits_are_for_everybody(browser: Browser, crafted: Served,
         for name, path in PAGES:
             opened.goto(f"{crafted.url}/{path}")
             opened.locator("#content:not([aria-busy])").wait_for()
-            opened.wait_for_timeout(400)
+            expect(opened.get_by_text("Loading …")).to_have_count(0)
             wide = opened.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             if folder := os.environ.get("FACEGATE_SCREENSHOTS"):
                 opened.screenshot(path=Path(folder) / f"{name}-{width}-{scheme}.png", full_page=True)

@@ -1,6 +1,6 @@
 """Every text of the pages is in every language, and what is filled in is the same in all of them.
 
-python -m tests.test_translations     # lists what is missing or no longer used
+python -m tests.texts.test_translations     # lists what is missing or no longer used
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import get_args
 import pytest
 
 from facegate.console.alarms.conditions import KINDS
+from facegate.console.languages import FOLDER, LANGUAGES, preferred
 from facegate.console.security.accounts import Role
-from facegate.console.web.languages import FOLDER, LANGUAGES, preferred
 from facegate.console.web.pages import FLEET, PAGES
 from facegate.pipeline.cameras.camera import CameraState
 from facegate.pipeline.quality.advice import EYES, GOOD, MOUTH, SENTENCES, UNCLEAR
 from facegate.pipeline.records import Outcome, Reason
 from facegate.recognition.enrollment.records import Pose
 
-WEB = Path(__file__).parent.parent / "console" / "web"
+WEB = Path(__file__).parent.parent.parent / "console" / "web"
 TEXT = r'"((?:[^"\\]|\\.)*)"'
 CALL = re.compile(rf"(?<![\w.])t\({TEXT}")
 PLURAL = re.compile(rf"(?<![\w.])plural\((?:[^()\"]|\([^()]*\))+, {TEXT}, {TEXT}")
@@ -41,10 +41,15 @@ WORDS = {
 """Words of the API that pages translate."""
 
 
+def code(path: Path) -> str:
+    """A script without its comments."""
+    return re.sub(r"^\s*(//|\*|/\*\*).*$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+
 def texts() -> Iterator[tuple[str, str]]:
     """Every text of the pages with the file that has it."""
     for path in sorted(WEB.rglob("static/*.js")):
-        content = re.sub(r"^\s*(//|\*|/\*\*).*$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        content = code(path)
         found = [match[1] for match in CALL.finditer(content)]
         found += [text for match in PLURAL.finditer(content) for text in match.groups()]
         heads = [part for match in TABLE.finditer(content) for part in match.groups() if part]
@@ -86,7 +91,7 @@ def test_strings_of_pages_are_translated() -> None:
     """Nothing that a page shows is a bare string: every child of an element and every label is."""
     bare = re.compile(r'h\("\w+", \{[^{}]*\}, "([A-Za-z][^"]*)"|"aria-label": "([^"]*)"|field\("([^"]*)"')
     for path in sorted(WEB.rglob("static/*.js")):
-        assert [match[0] for match in bare.finditer(path.read_text(encoding="utf-8"))] == [], path.name
+        assert [match[0] for match in bare.finditer(code(path))] == [], path.name
 
 
 @pytest.mark.parametrize(

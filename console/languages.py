@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from fastapi import Request
 
-FOLDER = Path(__file__).parent / "static" / "languages"
+FOLDER = Path(__file__).parent / "web" / "static" / "languages"
 LANGUAGES = {"en": "English", "de": "Deutsch", "es": "Español"}
 """Names of the languages by code; texts in the code are English."""
 COOKIE = "facegate-language"
