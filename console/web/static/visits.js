@@ -29,7 +29,7 @@ const periods = h("select", { name: "when" },
 const range = h("span", { class: "row", hidden: true },
   h("label", {}, t("From"), h("input", { name: "from", type: "datetime-local" })),
   h("label", {}, t("To"), h("input", { name: "to", type: "datetime-local" })));
-const filter = h("form", { class: "card row", "aria-label": "Filter", oninput: changed, onsubmit: (event) => event.preventDefault() },
+const filter = h("form", { class: "card row", "aria-label": t("Filter"), oninput: changed, onsubmit: (event) => event.preventDefault() },
   h("label", {}, t("When"), periods), range,
   h("label", {}, t("Camera"), which),
   h("label", {}, t("Name"), h("input", { name: "name", type: "search", maxlength: 100, list: "names", autocomplete: "off" })), names,

@@ -39,7 +39,7 @@ class Operator:
 def busy(tmp_path_factory: pytest.TempPathFactory, clip: DemoClip) -> Iterator[Served]:
     """A console with an alarm, cameras and visits."""
     data = tmp_path_factory.mktemp("busy") / "data"
-    with served(data) as console:
+    with served(data, "--min-free-mb", 10**9) as console:
         camera = {"name": "door", "source": f"rtsp://127.0.0.1:{free_port()}/x"}
         assert console.api("POST", "/cameras", camera).status == 201
         pictures = sorted(sorted(clip.gallery.iterdir())[0].iterdir())
@@ -53,7 +53,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory, clip: DemoClip) -> Iterator[S
 
 def see_what_is_wrong(it: Operator, clip: DemoClip) -> None:
     it.click(it.page.locator("#alarms"))
-    expect(it.page.get_by_role("row").filter(has_text="camera door")).to_be_visible()
+    expect(it.page.get_by_role("row").filter(has_text="disk")).to_be_visible()
 
 
 def watch_one_camera(it: Operator, clip: DemoClip) -> None:
@@ -95,7 +95,7 @@ def save_a_visit_as_evidence(it: Operator, clip: DemoClip) -> None:
 
 def enroll_somebody_from_a_picture(it: Operator, clip: DemoClip) -> None:
     it.go("People")
-    it.page.get_by_label("Name").first.fill("Cy")
+    it.page.get_by_label("Name", exact=True).first.fill("Cy")
     it.clicks += 1
     picture = sorted(sorted(clip.gallery.iterdir())[3].iterdir())[0]
     it.page.get_by_label("Pictures (JPEG, PNG, WebP)").set_input_files(picture)

@@ -179,15 +179,7 @@ def test_a_change_that_fails_says_why_and_can_be_repeated(
     before = desk.get("/cameras"), desk.get("/lists"), desk.get("/notifications"), desk.get("/people")
     for how, fail in FAILURES.items():
         failed: list[str] = []
-
-        def once(route: Route, fail: Callable[[Route], None] = fail, failed: list[str] = failed) -> None:
-            if route.request.method != action.method or failed:
-                route.fallback()
-            else:
-                failed.append(route.request.url)
-                fail(route)
-
-        page.route(lambda url: matches(urlsplit(url).path, action.path), once)
+        page.route(lambda url: matches(urlsplit(url).path, action.path), failing_once(action.method, fail, failed))
         page.goto(f"{desk.url}/{action.page}")
         page.locator("#content:not([aria-busy])").wait_for()
         action.prepare(page)
@@ -206,6 +198,19 @@ def test_a_change_that_fails_says_why_and_can_be_repeated(
     action.save(page)
     action.done(page)
     expect(page.locator(".toast.wrong")).to_have_count(0)
+
+
+def failing_once(method: str, fail: Callable[[Route], None], failed: list[str]) -> Callable[[Route], None]:
+    """A handler that lets the first request of a method fail, and notes its address."""
+
+    def handle(route: Route) -> None:
+        if route.request.method != method or failed:
+            route.fallback()
+        else:
+            failed.append(route.request.url)
+            fail(route)
+
+    return handle
 
 
 def settled(found: object) -> object:
