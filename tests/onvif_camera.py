@@ -12,10 +12,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from time import sleep
 
 ENVELOPE = '<?xml version="1.0"?><s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope">{}</s:Envelope>'
+
+
+def notification(topic: str, state: str | None, operation: str = "Changed") -> str:
+    """A message of an event service."""
+    item = "" if state is None else f'<t:SimpleItem Name="State" Value="{state}"/>'
+    return (
+        f"<n:NotificationMessage xmlns:n='n' xmlns:t='t'><n:Topic>{topic}</n:Topic><n:Message>"
+        f'<t:Message UtcTime="2026-01-01T00:00:00Z" PropertyOperation="{operation}"><t:Source>'
+        f'<t:SimpleItem Name="Rule" Value="1"/></t:Source><t:Data>{item}</t:Data></t:Message></n:Message>'
+        "</n:NotificationMessage>"
+    )
 
 
 @dataclass
@@ -37,6 +49,8 @@ class OnvifCamera:
     hides_clock: bool = False
     """Wants a login also for its time."""
     asked: list[str] = field(default_factory=list)
+    events: SimpleQueue[str] = field(default_factory=SimpleQueue)
+    """Notifications that it has not told yet; see :func:`notification`."""
     port: int = 0
 
     def answer(self, body: str) -> tuple[int, str]:
@@ -65,7 +79,24 @@ class OnvifCamera:
                     f"<SerialNumber>{self.serial}</SerialNumber>"
                 )
             case "GetCapabilities":
-                return 200, f"<Capabilities><Media><XAddr>{here}/media</XAddr></Media></Capabilities>"
+                return 200, (
+                    f"<Capabilities><Media><XAddr>{here}/media</XAddr></Media>"
+                    f"<Events><XAddr>{here}/events</XAddr></Events></Capabilities>"
+                )
+            case "CreatePullPointSubscription":
+                return 200, (
+                    f"<SubscriptionReference><a:Address xmlns:a='a'>{here}/pull</a:Address>"
+                    "<a:ReferenceParameters xmlns:a='a'><v:Id xmlns:v='v'>7</v:Id></a:ReferenceParameters>"
+                    "</SubscriptionReference>"
+                )
+            case "PullMessages":
+                if ">7</" not in body:
+                    return 400, "<s:Fault><s:Reason><s:Text>no such subscription</s:Text></s:Reason></s:Fault>"
+                with contextlib.suppress(Empty):
+                    return 200, self.events.get(timeout=0.1)
+                return 200, "<PullMessagesResponse/>"
+            case "Renew":
+                return 200, "<RenewResponse/>"
             case "GetProfiles":
                 return 200, "".join(
                     f'<Profiles token="{name}"><VideoEncoderConfiguration><Encoding>H264</Encoding><Resolution>'
