@@ -16,6 +16,7 @@ from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from time import sleep
 
+MEDIA2 = "http://www.onvif.org/ver20/media/wsdl"
 ENVELOPE = '<?xml version="1.0"?><s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope">{}</s:Envelope>'
 
 
@@ -46,6 +47,8 @@ class OnvifCamera:
     stated_host: str = "127.0.0.1"
     """In the addresses that it states."""
     action: str = "ProbeMatches"
+    media2: bool = False
+    """Lists its H.265 profiles in the media service 2.0 only."""
     hides_clock: bool = False
     """Wants a login also for its time."""
     asked: list[str] = field(default_factory=list)
@@ -97,7 +100,19 @@ class OnvifCamera:
                 return 200, "<PullMessagesResponse/>"
             case "Renew":
                 return 200, "<RenewResponse/>"
-            case "GetProfiles":
+            case "GetServices" if self.media2:
+                return 200, (
+                    f"<Service><Namespace>{MEDIA2}</Namespace><XAddr>{here}/media2</XAddr></Service>"
+                    f"<Service><Namespace>other</Namespace><XAddr>{here}/other</XAddr></Service>"
+                )
+            case "GetProfiles" if MEDIA2 in body:
+                return 200, "".join(
+                    f'<Profiles token="{name}"><Configurations><VideoEncoder token="v"><Encoding>H265</Encoding>'
+                    f"<Resolution><Width>{width}</Width><Height>{height}</Height></Resolution><RateControl>"
+                    "<FrameRateLimit>25</FrameRateLimit></RateControl></VideoEncoder></Configurations></Profiles>"
+                    for name, (width, height, _) in self.streams.items()
+                )
+            case "GetProfiles" if not self.media2:
                 return 200, "".join(
                     f'<Profiles token="{name}"><VideoEncoderConfiguration><Encoding>H264</Encoding><Resolution>'
                     f"<Width>{width}</Width><Height>{height}</Height></Resolution><RateControl><FrameRateLimit>25"
@@ -105,7 +120,7 @@ class OnvifCamera:
                     for name, (width, height, _) in self.streams.items()
                 )
             case "GetStreamUri":
-                assert token is not None
+                assert token is not None and (MEDIA2 in body) == self.media2
                 url = self.streams[token[1]][2].replace("127.0.0.1", self.stated_host)
                 return 200, f"<MediaUri><Uri>{url.replace('&', '&amp;')}</Uri></MediaUri>"
             case _:
