@@ -18,6 +18,10 @@ MEDIA2 = "http://www.onvif.org/ver20/media/wsdl"
 SCHEMA = "http://www.onvif.org/ver10/schema"
 
 
+RTSP_UNICAST = (
+    f'<q:StreamSetup><s:Stream xmlns:s="{SCHEMA}">RTP-Unicast</s:Stream><s:Transport xmlns:s="{SCHEMA}">'
+    "<s:Protocol>RTSP</s:Protocol></s:Transport></q:StreamSetup>"
+)
 ENCODERS = ("VideoEncoderConfiguration", "VideoEncoder")
 
 
@@ -80,12 +84,7 @@ class OnvifDevice(OnvifClient):
         return _MediaService(self.here(stated or self.url), MEDIA, "")
 
     def _stream(self, media: _MediaService, profile: StreamProfile) -> StreamProfile:
-        setup = (
-            "<q:Protocol>RTSP</q:Protocol>"
-            if media.namespace == MEDIA2
-            else f'<q:StreamSetup><s:Stream xmlns:s="{SCHEMA}">RTP-Unicast</s:Stream><s:Transport xmlns:s="{SCHEMA}">'
-            "<s:Protocol>RTSP</s:Protocol></s:Transport></q:StreamSetup>"
-        )
+        setup = "<q:Protocol>RTSP</q:Protocol>" if media.namespace == MEDIA2 else RTSP_UNICAST
         token = f"<q:ProfileToken>{escape(profile.token)}</q:ProfileToken>"
         answer = self.call(media.url, media.namespace, "GetStreamUri", setup + token)
         return msgspec.structs.replace(profile, url=self.here(text_of(answer, "Uri"), port=False))

@@ -89,7 +89,7 @@ def test_profiles_that_only_the_media_service_2_lists_are_found(streams: Streams
     with OnvifCamera(streams, media2=True).serving() as address:
         (found,) = discover([address], LOGIN, 5.0, multicast=[])
     assert found.problem is None and found.main is not None and found.sub is not None
-    assert (found.main.codec, found.main.width, found.sub.width) == ("H265", 640, 480)
+    assert (found.main.encoding, found.main.width, found.sub.width) == ("H265", 640, 480)
     assert found.main.url == streams["main"][2]
 
 
