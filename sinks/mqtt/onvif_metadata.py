@@ -1,8 +1,9 @@
 """A shot as ONVIF Profile M metadata: JSON over MQTT, one frame with one human face. Pure.
 
 ONVIF Analytics Service Specification, chapter on scene description in JSON: attributes of the XML schema
-(``metadatastream.xsd``) have ``@`` before their names, the text of an element with attributes is ``#text``, elements
-that may repeat are arrays. Coordinates are normalized: x from -1 at the left edge to 1, y from -1 at the bottom to 1.
+(``metadatastream.xsd``) have ``@`` before their names, the text of an element with attributes is ``#text``, and
+elements that may repeat are arrays. Coordinates are normalized: x from -1 at the left edge to 1, y from -1 at the
+bottom to 1.
 """
 
 from __future__ import annotations
