@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -92,6 +92,9 @@ class CameraConfig(Section):
     tags: tuple[Name, ...] = Field((), max_length=100)
     """In a fleet: tags that a node must have (``facegate run --fleet URL --tag TAG``) to be assigned this camera;
     none by default."""
+    neighbors: dict[Name, Annotated[float, Field(gt=0, le=3600)]] = Field(default_factory=dict, max_length=100)
+    """For journeys: cameras that people reach from here, and the seconds that the way takes at most, both ways. By
+    default they are learned from people whose faces both cameras have seen."""
     gate: dict[str, Any] = Field(default_factory=dict)
     """Settings of ``gate`` that differ for this camera."""
     store: dict[str, Any] = Field(default_factory=dict)
