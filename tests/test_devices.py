@@ -182,9 +182,9 @@ def test_a_run_whose_device_is_lost_decides_like_one_on_the_cpu(short_clip: Path
     assert path.is_file()
 
 
-def test_a_device_that_is_not_here_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+def test_a_device_that_is_not_here_is_refused_in_a_line(short_clip: Path) -> None:
     for device, words in (("cuda", "device 'cuda' is not available"), ("openvino:GPU", "OpenVINO finds")):
-        found = command("run", tmp_path / "none.mp4", "--device", device)
+        found = command("run", short_clip, "--device", device)
         assert found.returncode == 2 and words in found.stderr, found.stderr
         assert found.stderr.count("\n") == 1
     with pytest.raises(ConfigError, match="choose one of auto, cpu, cuda"):

@@ -81,6 +81,8 @@ def with_any_size(content: bytes) -> bytes:
         inner = b"".join(_field(*each) for each in _fields(content) if each[0] != _VALUE_INFO)
         return _edited(_edited(inner, _INPUT, _input_of_any_size), _OUTPUT, _output_of_any_shape)
 
+    if _GRAPH not in dict(_fields(content)):
+        raise ValueError("the message is not an ONNX model")
     return _edited(content, _GRAPH, graph)
 
 

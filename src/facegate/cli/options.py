@@ -71,16 +71,16 @@ WeightsOption = Annotated[
         help="Quality model: a .safetensors or .pt file, or the name of a model that ships.", show_default=False
     ),
 ]
-ModelDeviceOption = Annotated[
+ModelCardOption = Annotated[
+    str | None,
+    typer.Option("--model-card", help="Model card of the weights: a name or a YAML file.", show_default=False),
+]
+DeviceOption = Annotated[
     Device | None,
     typer.Option(
         help="Device of the networks; auto takes CUDA where it is available, else the CPU.",
         show_default=SettingDefault("device"),
     ),
-]
-CardOption = Annotated[
-    str | None,
-    typer.Option("--model-card", help="Model card of the weights: a name or a YAML file.", show_default=False),
 ]
 EmbedderOption = Annotated[
     str,
