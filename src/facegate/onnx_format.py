@@ -1,4 +1,4 @@
-"""Writes ONNX graphs without the ``onnx`` package, which a run does not need for anything else.
+"""Writes ONNX graphs, and frees the input size of one, without the ``onnx`` package, which a run does not need.
 
 Only what facegate writes: nodes with integer attributes, float32 constants, uint8 input, float32 outputs. Field
 numbers are those of ``onnx.proto`` (IR version 9). Protocol buffers merge: two serialized models, one after the
@@ -7,7 +7,7 @@ other, are one model with the nodes and constants of both, which is how constant
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ FLOAT, UINT8 = 1, 2
 IR_VERSION, OPSET = 9, 17
 _INT, _INTS = 2, 7
 _VARINT, _BYTES = 0, 2
+_GRAPH, _INPUT, _OUTPUT, _VALUE_INFO = 7, 11, 12, 13
+"""Fields of ``ModelProto`` and ``GraphProto``."""
 
 
 def constant(name: str, values: NDArray[np.float32]) -> bytes:
@@ -64,6 +66,100 @@ def model(
 def constants_only(constants: Iterable[bytes]) -> bytes:
     """A fragment that adds ``constants`` to the serialized model that it is appended to."""
     return _block(7, b"".join(_block(5, each) for each in constants))
+
+
+def with_any_size(content: bytes) -> bytes:
+    """Return a serialized model whose image input ``(N, C, H, W)`` may have any ``N``, ``H`` and ``W``.
+
+    Its nodes have to allow that; stored shapes of outputs and of values between nodes are dropped.
+
+    Raises:
+        ValueError: it is not an ONNX model with one such input.
+    """
+
+    def graph(content: bytes) -> bytes:
+        inner = b"".join(_field(*each) for each in _fields(content) if each[0] != _VALUE_INFO)
+        return _edited(_edited(inner, _INPUT, _input_of_any_size), _OUTPUT, _output_of_any_shape)
+
+    if _GRAPH not in dict(_fields(content)):
+        raise ValueError("the message is not an ONNX model")
+    return _edited(content, _GRAPH, graph)
+
+
+def _input_of_any_size(value: bytes) -> bytes:
+    name, element, dims = _tensor(value)
+    if len(dims) != 4:
+        raise ValueError(f"the input has {len(dims)} dimensions, not four")
+    return _block(1, name) + _block(2, _tensor_type(element, (None, dims[1], None, None)))
+
+
+def _output_of_any_shape(value: bytes) -> bytes:
+    name, element, _ = _tensor(value)
+    return _block(1, name) + _block(2, _tensor_type(element, None))
+
+
+def _tensor(value: bytes) -> tuple[bytes, int, list[int | None]]:
+    """Name, element type and dimensions of a ``ValueInfoProto``; ``None`` for any size."""
+    outer = dict(_fields(value))
+    inner = dict(_fields(_as_bytes(dict(_fields(_as_bytes(outer.get(2)))).get(1))))
+    element, shape = inner.get(1), inner.get(2, b"")
+    dims = [dict(_fields(_as_bytes(content))).get(1) for field, content in _fields(_as_bytes(shape)) if field == 1]
+    if not isinstance(element, int):
+        raise ValueError("the message is not an ONNX model")
+    return _as_bytes(outer.get(1)), element, [size if isinstance(size, int) else None for size in dims]
+
+
+def _edited(content: bytes, field: int, edit: Callable[[bytes], bytes]) -> bytes:
+    """Apply ``edit`` to every block ``field`` of a message."""
+    return b"".join(
+        _block(number, edit(value)) if number == field and isinstance(value, bytes) else _field(number, value)
+        for number, value in _fields(content)
+    )
+
+
+def _field(number: int, value: int | bytes) -> bytes:
+    return _block(number, value) if isinstance(value, bytes) else _number(number, value)
+
+
+def _fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Yield number and value of each field of a message of integers and length-delimited fields.
+
+    Raises:
+        ValueError: it is cut off, or has fields of another kind.
+    """
+    place = 0
+
+    def varint() -> int:
+        nonlocal place
+        value = shift = 0
+        while True:
+            if place >= len(content) or shift > 63:
+                raise ValueError("the message is cut off")
+            byte = content[place]
+            place += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    while place < len(content):
+        key = varint()
+        if key & 7 == _VARINT:
+            yield key >> 3, varint()
+        elif key & 7 == _BYTES:
+            size = varint()
+            if place + size > len(content):
+                raise ValueError("the message is cut off")
+            yield key >> 3, content[place : place + size]
+            place += size
+        else:
+            raise ValueError(f"field {key >> 3} is neither a number nor a block")
+
+
+def _as_bytes(value: int | bytes | None) -> bytes:
+    if not isinstance(value, bytes):
+        raise ValueError("the message is not an ONNX model")
+    return value
 
 
 def _tensor_type(element: int, shape: Sequence[int | None] | None) -> bytes:
