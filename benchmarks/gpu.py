@@ -34,7 +34,7 @@ from benchmarks.ingest import scaled
 from facegate.cpu import cores, limit_threads
 from facegate.detectors.align import align
 from facegate.detectors.base import load_detector
-from facegate.devices import DEVICES, Device, network_device
+from facegate.inference.devices import DEVICES, Device, network_device
 from facegate.pipeline.config import CameraConfig, DetectorConfig, RunConfig
 from facegate.pipeline.records import Detection, Floats, Image
 from facegate.pipeline.runner import Runner
@@ -75,7 +75,7 @@ def memory_mib() -> float | None:
 
 def decoding(clip: Path, streams: int, decoder: str) -> dict[str, object]:
     """Decode one clip in several threads at once: frames a second, processor a stream, memory a stream."""
-    camera = CameraConfig(name="clip", source=str(clip), decoder=decoder)  # type: ignore[arg-type]
+    camera = CameraConfig(name="clip", source=str(clip), decoder=decoder)
     before, cpu_s, began = memory_mib(), process_time(), perf_counter()
     with ThreadPoolExecutor(streams) as pool:
         counts = list(pool.map(lambda _: sum(1 for _ in open_source(camera).frames(Event())), range(streams)))

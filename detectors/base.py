@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from facegate.devices import Device, network_device
 from facegate.errors import ModelError
 from facegate.extras import installed
+from facegate.inference.devices import Device, network_device
 from facegate.pipeline.records import Box, Detection, Floats, Image
 
 FOLLOWED_IOU = 0.3

@@ -25,8 +25,8 @@ from facegate.detectors import face_window
 from facegate.detectors.atlas import P_SIDE, Atlas, Tile, pack
 from facegate.detectors.base import make_detection, same_face
 from facegate.detectors.torch_free_graph import Network, build
-from facegate.devices import Device
 from facegate.errors import ModelError
+from facegate.inference.devices import Device
 from facegate.pipeline.images import shrink, shrink_to
 from facegate.pipeline.records import Box, Detection, Floats, Image, contiguous
 

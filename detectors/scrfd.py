@@ -15,10 +15,10 @@ import cv2
 from facegate.cpu import threads
 from facegate.detectors import face_window
 from facegate.detectors.base import make_detection
-from facegate.devices import Device
 from facegate.errors import ModelError
 from facegate.extras import require
-from facegate.inference import session
+from facegate.inference.devices import Device
+from facegate.inference.session import session
 from facegate.pipeline.records import Box, Detection, Image
 
 PACKS = Path("~/.insightface/models")

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from facegate.devices import Device
-from facegate.inference import session
-from facegate.onnx_format import FLOAT, constant, model, node
+from facegate.inference.devices import Device
+from facegate.inference.onnx_format import FLOAT, constant, model, node
+from facegate.inference.session import session
 
 Array = NDArray[np.float32]
 PICTURES = "pictures"

@@ -11,8 +11,8 @@ import cv2
 from facegate.detectors import face_window
 from facegate.detectors.base import make_detection
 from facegate.detectors.yunet_network import YuNetNetwork
-from facegate.devices import Device
 from facegate.errors import ModelError
+from facegate.inference.devices import Device
 from facegate.pipeline.images import shrink_to
 from facegate.pipeline.records import Box, Detection, Image
 

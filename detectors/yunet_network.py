@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 
 from facegate.cpu import threads
-from facegate.devices import Device
 from facegate.errors import ModelError
-from facegate.inference import session
-from facegate.onnx_format import with_any_size
+from facegate.inference.devices import Device
+from facegate.inference.onnx_format import with_any_size
+from facegate.inference.session import session
 from facegate.pipeline.records import Floats, Image
 
 STRIDES = (8, 16, 32)

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from facegate.cpu import threads
 from facegate.detectors.align import ARCFACE_TEMPLATE, CROP_SIZE, similarity_transform
-from facegate.devices import Device, network_device
 from facegate.errors import ConfigError, ModelError, os_errors
 from facegate.extras import installed, require
-from facegate.inference import session
+from facegate.inference.devices import Device, network_device
+from facegate.inference.session import session
 from facegate.paths import decode_yaml
 from facegate.pipeline.records import Floats, Image, contiguous
 from facegate.recognition.networks import load_network
@@ -81,7 +81,7 @@ class OnnxEmbedder:
     """Any ONNX or OpenVINO IR model with one image input and one embedding output."""
 
     def __init__(self, model: Path, card: OnnxCard, device: Device = "cpu") -> None:
-        """Load the model on a device that is here (:func:`facegate.devices.network_device`).
+        """Load the model on a device that is here (:func:`facegate.inference.devices.network_device`).
 
         Raises:
             ModelError: the file is missing, damaged, or not the one its card describes.

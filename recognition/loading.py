@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from facegate.devices import Device
 from facegate.errors import GalleryError
+from facegate.inference.devices import Device
 from facegate.pipeline.records import Floats
 from facegate.recognition.embedders import Embedder, load_embedder
 from facegate.recognition.enrollment.enroller import Enroller

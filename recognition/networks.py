@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from facegate.cpu import compiled, openvino_core, threads
-from facegate.devices import OPENVINO, Device
 from facegate.errors import ModelError
 from facegate.extras import require
-from facegate.inference import Fallback, session
+from facegate.inference.devices import OPENVINO, Device
+from facegate.inference.session import Fallback, session
 from facegate.pipeline.records import Floats
 
 BATCH = 8

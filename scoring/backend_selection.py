@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facegate.cpu import processor, threads
-from facegate.devices import OPENVINO
 from facegate.errors import ConfigError, ModelError, os_errors
 from facegate.extras import require
+from facegate.inference.devices import OPENVINO
 from facegate.paths import replacing
 from facegate.scoring.backends import Backend, BackendName, Dtype, OnnxRuntime, OpenVino, PassArrays
 from facegate.scoring.families import ModelCard

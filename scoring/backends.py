@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facegate.cpu import compiled
-from facegate.devices import OPENVINO, Device
 from facegate.errors import ModelError
-from facegate.inference import Fallback, session
+from facegate.inference.devices import OPENVINO, Device
+from facegate.inference.session import Fallback, session
 
 BackendName = Literal["torch", "onnxruntime", "openvino"]
 Dtype = Literal["fp32", "bf16", "fp16", "int8"]

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from facegate.cpu import processor, threads
 from facegate.detectors.align import ARCFACE_TEMPLATE
-from facegate.devices import (
+from facegate.errors import ConfigError, ModelError
+from facegate.extras import installed, require
+from facegate.inference.devices import (
     OPENVINO,
     Device,
     check_device,
     network_device,
     torch_cuda_found,
 )
-from facegate.errors import ConfigError, ModelError
-from facegate.extras import installed, require
 from facegate.scoring.backend_selection import BackendChoice, check_combination, graph_for, measured_choice
 from facegate.scoring.backends import (
     DTYPES,

@@ -7,8 +7,8 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from facegate.devices import Device
 from facegate.errors import ConfigError
+from facegate.inference.devices import Device
 from facegate.pipeline.config.camera import CameraConfig
 from facegate.pipeline.config.delivery import DeliveryConfig
 from facegate.pipeline.config.detector import DetectorConfig

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from facegate.devices import Device
+from facegate.inference.devices import Device
 from facegate.pipeline.config.values import Section
 
 

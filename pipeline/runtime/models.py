@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from facegate.detectors.base import Detector, load_detector
-from facegate.devices import Device
+from facegate.inference.devices import Device
 from facegate.pipeline.config import DetectorConfig, ScorerConfig
 from facegate.scoring.engine import Scorer, load_scorer
 from facegate.scoring.families import IDENTITY, USELESS

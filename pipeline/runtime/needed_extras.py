@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from facegate.devices import OPENVINO
 from facegate.extras import TORCH_SUFFIXES, require
+from facegate.inference.devices import OPENVINO
 from facegate.pipeline.config import RunConfig
 
 OUTPUTS = {"mqtt": "mqtt", "jetstream": "nats"}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from facegate.cpu import cores, processor
-from facegate.devices import (
+from facegate.extras import installed
+from facegate.inference.devices import (
     OPENVINO,
     Device,
     network_device,
@@ -13,7 +14,6 @@ from facegate.devices import (
     onnxruntime_cuda_found,
     openvino_devices,
 )
-from facegate.extras import installed
 from facegate.pipeline.config import DetectorConfig, ScorerConfig
 from facegate.pipeline.sources.base import HARDWARE, hardware_decoder
 from facegate.scoring.engine import load_scorer

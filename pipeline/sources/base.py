@@ -100,7 +100,7 @@ class HardwareDecoding:
 
     def __init__(self, config: CameraConfig) -> None:
         self._config = config
-        self._kind = None if config.decoder in ("auto", "cpu") else config.decoder
+        self._kind: str | None = None if config.decoder in ("auto", "cpu") else config.decoder
         self._given_up = config.decoder == "cpu"
 
     def accelerator(self) -> HWAccel | None:

@@ -193,10 +193,9 @@ def _chosen(sighting: Sighting, fitting: Sequence[_Path], rule: DecisionRule | N
     """The journey that a visit joins, and why."""
     scores = [_score(sighting, path, rule) for path in fitting]
     if rule is not None and fitting:
-        best = max(range(len(fitting)), key=lambda index: -np.inf if scores[index] is None else scores[index])
-        score = scores[best]
-        if score is not None and score >= rule.threshold(len(fitting)):
-            return fitting[best], "face"
+        known = [(score, index) for index, score in enumerate(scores) if score is not None]
+        if known and max(known)[0] >= rule.threshold(len(fitting)):
+            return fitting[max(known)[1]], "face"
     possible = [
         path
         for path, score in zip(fitting, scores, strict=True)

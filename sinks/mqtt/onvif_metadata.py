@@ -17,7 +17,7 @@ MODULE = "facegate"
 
 
 def metadata_topic(prefix: str, camera: str) -> str:
-    """Topic of a camera's metadata; the camera's name stands for the media profile."""
+    """Topic of a camera's metadata; its name in place of a media profile's."""
     return f"{prefix}/onvif-mj/VideoAnalytics/{camera}/{MODULE}"
 
 

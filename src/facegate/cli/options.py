@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from facegate.devices import Device
+from facegate.inference.devices import Device
 
 
 class DetectorKind(StrEnum):

@@ -10,8 +10,8 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 import structlog
 
 from facegate.cpu import compiled
-from facegate.devices import CUDA_PROVIDER, OPENVINO, Device
 from facegate.errors import ModelError
+from facegate.inference.devices import CUDA_PROVIDER, OPENVINO, Device
 
 ERROR = 3
 """Severity from which ONNX Runtime writes to stderr; its warnings are of no use to a user."""
@@ -97,14 +97,14 @@ class AcceleratedSession:
 
 
 def session(graph: bytes | Path, threads: int, device: Device = "cpu") -> Session:
-    """Load a graph on a device that is here (:func:`facegate.devices.network_device`).
+    """Load a graph on a device that is here (:func:`facegate.inference.devices.network_device`).
 
     A device that cannot load it is replaced by the CPU, which is logged.
 
     Raises:
         ModelError: ONNX Runtime rejects the graph.
     """
-    on_cpu = _onnxruntime(graph, threads, ["CPUExecutionProvider"])
+    on_cpu: Session = _onnxruntime(graph, threads, ["CPUExecutionProvider"])
     if device in ("auto", "cpu"):
         return on_cpu
     what = "a built-in graph" if isinstance(graph, bytes) else graph.name

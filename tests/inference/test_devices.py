@@ -13,14 +13,14 @@ import pytest
 from numpy.testing import assert_array_equal
 from structlog.testing import capture_logs
 
-import facegate.devices
-import facegate.inference
+import facegate.inference.devices
+import facegate.inference.session
 import facegate.scoring.engine
 from facegate.detectors.base import Detector, load_detector
-from facegate.devices import network_device
 from facegate.errors import ConfigError, ModelError
-from facegate.inference import Fallback, session
-from facegate.onnx_format import with_any_size
+from facegate.inference.devices import network_device
+from facegate.inference.onnx_format import with_any_size
+from facegate.inference.session import Fallback, session
 from facegate.pipeline.config import CameraConfig, DetectorConfig, GateConfig, RunConfig, ScorerConfig
 from facegate.pipeline.images import read_image
 from facegate.pipeline.records import Box, Shot
@@ -30,8 +30,8 @@ from facegate.pipeline.watch import ShotQueue
 from facegate.recognition.embedders import load_embedder
 from facegate.scoring.engine import Scorer, load_scorer
 
-from .detectors.test_detectors import PHOTO
-from .helpers import facegate as command
+from ..detectors.test_detectors import PHOTO
+from ..helpers import facegate as command
 
 
 class FakeGpu:
@@ -59,8 +59,8 @@ class FakeGpu:
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
     fake = FakeGpu()
-    monkeypatch.setattr(facegate.inference, "_on_cuda", fake.load)
-    monkeypatch.setattr(facegate.devices, "onnxruntime_cuda_found", lambda: True)
+    monkeypatch.setattr(facegate.inference.session, "_on_cuda", fake.load)
+    monkeypatch.setattr(facegate.inference.devices, "onnxruntime_cuda_found", lambda: True)
     monkeypatch.setattr(facegate.scoring.engine, "torch_cuda_found", lambda: False)
     return fake
 
