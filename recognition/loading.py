@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from facegate.errors import GalleryError
+from facegate.inference.devices import Device
 from facegate.pipeline.records import Floats
 from facegate.recognition.embedders import Embedder, load_embedder
 from facegate.recognition.enrollment.enroller import Enroller
@@ -40,6 +41,7 @@ def load_recognition(
     *,
     threshold: float | None = None,
     fpir: float = DEFAULT_FPIR,
+    device: Device = "auto",
 ) -> Recognition:
     """Load embedder and rule; see :func:`load_embedder` and :func:`choose_rule`."""
 
@@ -47,9 +49,9 @@ def load_recognition(
         from facegate.detectors.base import load_detector
         from facegate.scoring.engine import load_scorer
 
-        return FaceExtractor(load_detector(detector, detector_path), load_scorer())
+        return FaceExtractor(load_detector(detector, detector_path, device=device), load_scorer(device=device))
 
-    model = load_embedder(embedder, card)
+    model = load_embedder(embedder, card, device)
     beside = Path(embedder) if Path(embedder).is_file() else None
     impostors = find_impostor_model(model.version, model.name, beside)
     rule, warning = choose_rule(threshold, fpir, impostors, model.threshold)

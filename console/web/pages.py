@@ -23,6 +23,7 @@ STATIC = HERE / "static"
 PAGES = {
     "live": "Live",
     "visits": "Visits",
+    "journeys": "Journeys",
     "search": "Search",
     "people": "People",
     "lists": "Watch lists",
