@@ -229,8 +229,8 @@ export async function attempt(work, done) {
     return result;
   } catch (error) {
     if (error instanceof ConnectionLost) notify(t("No connection to the console"), true);
-    if (!(error instanceof ApiError)) throw error;
-    notifyError(error);
+    else if (error instanceof ApiError) notifyError(error);
+    else throw error;
     return undefined;
   }
 }
