@@ -110,7 +110,7 @@ def test_the_page_says_where_to_look_until_three_poses_are_enrolled(page: Page, 
     ]
     asked: list[list[str]] = []
     waiting: list[Route] = []
-    page.route("**/people/Bo/camera", lambda route: waiting.append(route))
+    page.route("**/people/Bo/camera", lambda route: waiting.append(route))  # noqa: PLW0108
     page.goto(f"{console.url}/people")
     page.get_by_role("button", name="Enroll at a camera").click()
     dialog = page.get_by_role("dialog")
