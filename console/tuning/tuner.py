@@ -109,6 +109,7 @@ class Tuner:
         """
         with self._lock:
             runs, _ = self._runs(camera, hours)
+            known = self._known() if named else None
             to_recognize, deadline, self._has_embedded = 0, monotonic() + WORK_S, False
             outcomes: Counter[str] = Counter()
             faces = tracks = 0
@@ -126,8 +127,8 @@ class Tuner:
                         sent.add(decision.face.track_id)
                         shots += _shot(decision)
                 tracks += len(sent)
-                if named:
-                    names, left = self._names(run, shots, deadline)
+                if known is not None:
+                    names, left = self._names(known, run, shots, deadline)
                     identified, to_recognize = identified + names, to_recognize + left
         return TuningOutcome(
             faces=faces,
@@ -148,13 +149,19 @@ class Tuner:
             return runs, to_read
         return known[2], 0
 
-    def _names(self, run: RecordedRun, shots: list[Shot], deadline: float) -> tuple[Counter[str], int]:
-        """Names of the visits that these shots make, as a worker assigns them; and how many shots are left."""
+    def _known(self) -> tuple[Recognition, Gallery] | None:
+        """The recognizer and the gallery; ``None`` if nobody is enrolled."""
         with GalleryStore(self._gallery) as people:
             if not people.people():
-                return Counter(), 0
+                return None
             parts = self._recognition()
-            gallery = Gallery.of(people.embedded(parts.embedder.version))
+            return parts, Gallery.of(people.embedded(parts.embedder.version))
+
+    def _names(
+        self, known: tuple[Recognition, Gallery], run: RecordedRun, shots: list[Shot], deadline: float
+    ) -> tuple[Counter[str], int]:
+        """Names of the visits that these shots make, as a worker assigns them; and how many shots are left."""
+        parts, gallery = known
         left = self._embed(run, shots, parts, deadline)
         visits = Visits(lambda: gallery, parts.rule)
         for shot in shots:
