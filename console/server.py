@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from facegate.console.alarms.journal import AlarmJournal
 from facegate.console.event_bus import EventBus
+from facegate.console.hosts.peers import Peer
 from facegate.console.metrics import ConsoleCollector
 from facegate.console.notifications.channels import PushKey
 from facegate.console.notifications.notifier import Notifier
@@ -68,6 +69,8 @@ class ServeOptions(msgspec.Struct, frozen=True):
     """Free MB of the disk below which an alarm is raised."""
     fleet: BucketAddress | None = None
     proxy: ProxySettings = NO_PROXY
+    peers: tuple[Peer, ...] = ()
+    """Consoles of other hosts."""
 
 
 def make_folder(data: Path) -> ConsoleFolder:
@@ -161,6 +164,7 @@ def serve(options: ServeOptions) -> None:
             min_free=1_000_000 * options.min_free_mb,
             secure=options.certificate is not None,
             fleet=options.fleet,
+            peers=options.peers,
         )
         opened.enter_context(notifier)
         if options.metrics:

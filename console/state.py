@@ -10,6 +10,7 @@ import msgspec
 
 from facegate.console.alarms.journal import AlarmJournal
 from facegate.console.event_bus import EventBus
+from facegate.console.hosts.peers import Peer
 from facegate.console.metrics import Requests
 from facegate.console.notifications.channels import PushKey
 from facegate.console.notifications.notifier import Notifier
@@ -61,6 +62,8 @@ class ConsoleState(msgspec.Struct, frozen=True):
     """Whether it is served over TLS."""
     fleet: BucketAddress | None = None
     """Fleet shown on the fleet page."""
+    peers: tuple[Peer, ...] = ()
+    """Consoles of other hosts."""
     requests: Requests = msgspec.field(default_factory=Requests)
 
     def healthy(self) -> bool:

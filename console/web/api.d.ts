@@ -292,6 +292,31 @@ export interface HealthOut {
   notices: Array<string>;
 }
 
+export interface HostCameraOut {
+  name: string;
+  label: string;
+  state: string;
+}
+
+export interface HostOut {
+  name: string;
+  ok: boolean;
+  problem: string | null;
+  cameras: Array<HostCameraOut>;
+  alarms: number;
+}
+
+export interface HostVisitOut {
+  host: string;
+  visit: VisitOut;
+}
+
+export interface HostVisitsOut {
+  visits: Array<HostVisitOut>;
+  next: string | null;
+  away: Record<string, string>;
+}
+
 export interface JourneyOut {
   name: string | null;
   unknown_id: number | null;

@@ -10,6 +10,7 @@ from axe_core_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from facegate.demo.clip import DemoClip
+from facegate.store.writer import StoreWriter
 
 from ..serving import Served, served
 from .crafted import CraftedVisit, craft, faces
@@ -36,6 +37,7 @@ def walked(tmp_path_factory: pytest.TempPathFactory, clip: DemoClip) -> Iterator
         CraftedVisit(903, NOW - 2_900, "Ada", "office"),
         CraftedVisit(904, NOW - 40, "Bob", "gate"),
     ]
+    StoreWriter(data / "store.db", create=True).close()
     craft(data / "store.db", [*walks, *ada], faces(clip))
     with served(data) as found:
         yield found

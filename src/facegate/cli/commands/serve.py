@@ -80,8 +80,19 @@ def serve(
     ] = None,
     allow_insecure: Annotated[
         bool,
-        typer.Option("--allow-insecure", help="Allow --fleet on another host without TLS, on a network you trust."),
+        typer.Option(
+            "--allow-insecure",
+            help="Allow --fleet and --peers on other hosts without TLS, on a network you trust.",
+        ),
     ] = False,
+    peers: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also show the consoles of other hosts, listed in this YAML file.",
+            show_default=False,
+        ),
+    ] = None,
     set_password: Annotated[
         str | None,
         typer.Option(
@@ -108,6 +119,7 @@ def serve(
     from contextlib import ExitStack
 
     from facegate.console.demo_camera import demo_camera
+    from facegate.console.hosts.peers import read_peers
     from facegate.console.processes.supervisor import RecognizerSettings
     from facegate.console.security.accounts import Accounts
     from facegate.console.security.proxy import proxy_settings
@@ -146,6 +158,7 @@ def serve(
                 certificate=certificate,
                 key=certificate_key,
                 proxy=proxy_settings(base_path, proxy),
+                peers=() if peers is None else read_peers(peers, allow_insecure=allow_insecure),
                 fleet=None if fleet is None else parse(fleet, allow_insecure=allow_insecure),
             )
         )
