@@ -6,7 +6,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
-from time import time
+from time import monotonic, time
 from typing import Any
 
 import msgspec
@@ -24,6 +24,9 @@ from facegate.recognition.matching.gallery import Gallery
 from facegate.recognition.worker.visits import Visits
 from facegate.sinks import wire
 
+WORK_S = 1.5
+"""Time that an answer spends on reading recordings, and as long again on recognizing shots; then the caller is told
+how much is left."""
 CACHE_S = 30.0
 """Recordings are read again after this long; until then, all replays use the same faces."""
 MAX_EMBEDDINGS = 20_000
@@ -42,6 +45,8 @@ class TuningOutcome(msgspec.Struct, frozen=True):
     """Visits that these shots identify; ``None`` if not requested."""
     people: list[str] | None
     """Names of the identified people."""
+    to_recognize: int
+    """Selected shots that were not recognized yet: ask again."""
 
 
 class TuningEvidence(msgspec.Struct, frozen=True):
@@ -55,6 +60,8 @@ class TuningEvidence(msgspec.Struct, frozen=True):
     """Number of scored faces per quality bin: 20 bins of 5 points."""
     cut: bool
     """Whether older faces were dropped."""
+    to_read: int
+    """Segments of recordings that were not read yet: ask again."""
 
 
 class Tuner:
@@ -68,11 +75,13 @@ class Tuner:
         self._last: tuple[tuple[str, float], float, list[RecordedRun]] | None = None
         """Last request, its time, and the runs that were read."""
         self._embeddings: OrderedDict[str, Floats] = OrderedDict()
+        self._has_embedded = False
+        """Whether this answer has recognized a shot: each one makes progress."""
 
     def evidence(self, camera: str, hours: float) -> TuningEvidence:
         """Recorded faces of a camera in the last hours."""
         with self._lock:
-            runs = self._runs(camera, hours)
+            runs, to_read = self._runs(camera, hours)
         histogram = np.zeros(20, int)
         for quality in _qualities(runs, camera):
             histogram[min(quality // 5, 19)] += 1
@@ -83,6 +92,7 @@ class Tuner:
             scored=int(histogram.sum()),
             histogram=histogram.tolist(),
             cut=faces >= MAX_FACES,
+            to_read=to_read,
         )
 
     def replay(self, camera: str, hours: float, changes: dict[str, Any] | None, *, named: bool) -> TuningOutcome:
@@ -98,7 +108,8 @@ class Tuner:
             ConfigError: the changed settings are invalid.
         """
         with self._lock:
-            runs = self._runs(camera, hours)
+            runs, _ = self._runs(camera, hours)
+            to_recognize, deadline, self._has_embedded = 0, monotonic() + WORK_S, False
             outcomes: Counter[str] = Counter()
             faces = tracks = 0
             identified: Counter[str] = Counter()
@@ -116,7 +127,8 @@ class Tuner:
                         shots += _shot(decision)
                 tracks += len(sent)
                 if named:
-                    identified += self._names(run, shots)
+                    names, left = self._names(run, shots, deadline)
+                    identified, to_recognize = identified + names, to_recognize + left
         return TuningOutcome(
             faces=faces,
             shots=sum(outcomes[outcome.value] for outcome in SENT),
@@ -124,41 +136,52 @@ class Tuner:
             outcomes=dict(outcomes),
             named=identified.total() if named else None,
             people=sorted(identified) if named else None,
+            to_recognize=to_recognize,
         )
 
-    def _runs(self, camera: str, hours: float) -> list[RecordedRun]:
+    def _runs(self, camera: str, hours: float) -> tuple[list[RecordedRun], int]:
+        """Runs of a camera, and the number of segments that are still to be read."""
         known, now = self._last, time()
         if known is None or known[0] != (camera, hours) or now - known[1] > CACHE_S:
-            known = self._last = ((camera, hours), now, self._memory.runs(camera, now - 3600 * hours))
-        return known[2]
+            runs, to_read = self._memory.runs(camera, now - 3600 * hours, monotonic() + WORK_S)
+            self._last = None if to_read else ((camera, hours), now, runs)
+            return runs, to_read
+        return known[2], 0
 
-    def _names(self, run: RecordedRun, shots: list[Shot]) -> Counter[str]:
-        """Names of the visits that consist of these shots, as a worker assigns them."""
+    def _names(self, run: RecordedRun, shots: list[Shot], deadline: float) -> tuple[Counter[str], int]:
+        """Names of the visits that these shots make, as a worker assigns them; and how many shots are left."""
         with GalleryStore(self._gallery) as people:
             if not people.people():
-                return Counter()
+                return Counter(), 0
             parts = self._recognition()
             gallery = Gallery.of(people.embedded(parts.embedder.version))
-        self._embed(run, shots, parts)
+        left = self._embed(run, shots, parts, deadline)
         visits = Visits(lambda: gallery, parts.rule)
         for shot in shots:
             embedding = self._embeddings.get(shot.shot_id)
             if embedding is not None:
                 visits.shot(wire.header_of(shot), embedding, gallery.match(embedding, parts.rule), 0.0)
-        return Counter(event.name for event in visits.finish() if event.name is not None)
+        return Counter(event.name for event in visits.finish() if event.name is not None), left
 
-    def _embed(self, run: RecordedRun, shots: list[Shot], parts: Recognition) -> None:
-        missing = {(shot.camera, shot.scored.face.face_id): shot.shot_id for shot in shots}
-        missing = {face: shot_id for face, shot_id in missing.items() if shot_id not in self._embeddings}
-        if not missing:
-            return
-        for frame in Recording(run.folder).frames():
-            for face in frame.faces:
-                shot_id = missing.get((frame.frame.camera, face.face.face_id))
-                if shot_id is not None:
-                    self._embeddings[shot_id] = parts.embedder.embed([face.face.crop])[0]
+    def _embed(self, run: RecordedRun, shots: list[Shot], parts: Recognition, deadline: float) -> int:
+        """Embed shots, a segment at a time until a monotonic time; return how many are left."""
+        missing = {shot.scored.face.face_id: shot.shot_id for shot in shots if shot.shot_id not in self._embeddings}
+        for segment in run.segments:
+            if self._has_embedded and monotonic() > deadline:
+                break
+            wanted = missing.keys() & segment.face_ids(run.camera)
+            self._has_embedded = self._has_embedded or bool(wanted)
+            for frame in Recording(segment.path).frames() if wanted else ():
+                for face in frame.faces:
+                    if frame.frame.camera == run.camera and face.face.face_id in wanted:
+                        wanted.discard(face.face.face_id)
+                        shot_id = missing.pop(face.face.face_id)
+                        self._embeddings[shot_id] = parts.embedder.embed([face.face.crop])[0]
+                if not wanted:
+                    break
         while len(self._embeddings) > MAX_EMBEDDINGS:
             self._embeddings.popitem(last=False)
+        return len(missing)
 
 
 def _shot(decision: Decision) -> list[Shot]:

@@ -200,6 +200,7 @@ export interface EvidenceOut {
   scored: number;
   histogram: Array<number>;
   cut: boolean;
+  to_read: number;
   gate: Record<string, any>;
 }
 
@@ -677,6 +678,7 @@ export interface TuningOutcomeOut {
   outcomes: Record<string, number>;
   named: number | null;
   people: Array<string> | null;
+  to_recognize: number;
 }
 
 export interface UnknownOut {

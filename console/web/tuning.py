@@ -38,6 +38,8 @@ class EvidenceOut(BaseModel):
     histogram: list[int]
     """Number of scored faces per quality bin: 20 bins of 5 points."""
     cut: bool
+    to_read: int
+    """Segments of recordings that were not read yet: ask again."""
     gate: dict[str, Any]
 
 
@@ -50,6 +52,8 @@ class TuningOutcomeOut(BaseModel):
     outcomes: dict[str, int]
     named: int | None
     people: list[str] | None
+    to_recognize: int
+    """Selected shots that were not recognized yet: ask again."""
 
 
 @router.get("/cameras/{name}/tune")

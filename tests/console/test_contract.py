@@ -15,6 +15,8 @@ EXCLUDED = (
     "/config/load",
     "/config/undo",
     "/cameras/probe",
+    "/cameras/discover",
+    "/people/{name}/camera",
     "/gallery/faults",
     "/unknowns",
 )

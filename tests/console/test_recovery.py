@@ -26,7 +26,8 @@ from facegate.recognition.enrollment.records import FaceSample
 from ..helpers import PATIENCE_S, facegate, free_port, wait_until
 from .serving import Served, served
 
-KILLS = {"worker": 20, "gate": 5}
+KILLS = {"worker": 6, "gate": 3}
+"""More of them: make endurance."""
 
 
 def stored(console: Served) -> set[str]:
@@ -54,7 +55,7 @@ def test_a_killed_worker_and_a_killed_gate_lose_nothing(tmp_path: Path, camera_u
                     lambda found, name=name, pid=process["pid"]: found[name]["pid"] not in (None, pid),
                 )
         health = console.get("/health")
-        assert health["worker"]["starts"] >= 21 and health["gate"]["starts"] >= 6
+        assert all(health[name]["starts"] > kills for name, kills in KILLS.items())
         seen = stored(console)
         assert before <= seen
         console.until("/visits", lambda page: page["visits"] and page["visits"][0]["answered"])

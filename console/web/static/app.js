@@ -22,7 +22,7 @@ export const language = document.documentElement.lang;
 /** Locale of dates and numbers: the browser's, if it is of the same language. */
 const locale = navigator.languages.find((each) => each.split("-")[0] === language) ?? language;
 /** @type {Record<string, string>} */
-const catalog = language === "en" ? {} : await (await fetch(new URL(`languages/${language}.json`, import.meta.url))).json().catch(() => ({}));
+const catalog = language === "en" ? {} : await fetch(new URL(`languages/${language}.json`, import.meta.url)).then((found) => found.json()).catch(() => ({}));
 
 /**
  * A text in the language of the page: t("{n} visits of {name}", { n: 3, name: "Ada" }).
@@ -229,8 +229,8 @@ export async function attempt(work, done) {
     return result;
   } catch (error) {
     if (error instanceof ConnectionLost) notify(t("No connection to the console"), true);
-    if (!(error instanceof ApiError)) throw error;
-    notifyError(error);
+    else if (error instanceof ApiError) notifyError(error);
+    else throw error;
     return undefined;
   }
 }

@@ -41,7 +41,7 @@ function tile(camera) {
   const shown = cameraName(camera.name);
   const enlargeButton = h("button", { class: "quiet", "aria-label": t("Enlarge {camera}", { camera: shown }), onclick: () => enlarge(camera.name) }, "⤢");
   const box = h("article", { class: "card tile", "data-name": camera.name },
-    canvas, h("div", { class: "foot" }, h("b", {}, shown), state, counts, problem, h("span", { class: "grow" }), enlargeButton));
+    canvas, h("div", { class: "foot" }, h("b", {}, shown), state, h("span", { class: "grow" }), enlargeButton, counts, problem));
   canvas.addEventListener("click", () => enlarge(camera.name));
   watcher.observe(box);
   tiles.set(camera.name, { box, canvas, state, counts, problem, seq: -1, age: null });

@@ -25,6 +25,8 @@ const picture = h("div", {});
 const table = h("div", { role: "status" });
 const about = h("p", { class: "note" });
 const cost = h("p", { class: "note" });
+const part = h("div", {});
+const work = h("p", { class: "note", role: "status", hidden: true });
 /** @type {EvidenceOut} */
 let evidence;
 /** @type {TuningOutcomeOut} */
@@ -90,8 +92,38 @@ async function play() {
   const quick = await attempt(() => api("POST", where(), changes));
   if (!quick || mine !== asked) return;
   compare(quick);
-  const whole = await attempt(() => api("POST", where("&named=true"), changes));
+  const whole = await recognized(changes, () => mine === asked);
   if (whole && mine === asked) compare(whole);
+}
+
+/**
+ * The outcome with the names of visits; each answer recognizes some of the selected shots, until none is left.
+ * @param {GateUpdate} changes
+ * @param {() => boolean} isWanted
+ * @returns {Promise<TuningOutcomeOut | undefined>}
+ */
+async function recognized(changes, isWanted) {
+  for (;;) {
+    /** @type {TuningOutcomeOut | undefined} */
+    const found = await attempt(() => api("POST", where("&named=true"), changes));
+    if (!found?.to_recognize || !isWanted()) {
+      if (isWanted()) progress("", 0);
+      return found;
+    }
+    progress(t("Recognizing selected shots: {n} to go.", { n: found.to_recognize }), found.to_recognize);
+  }
+}
+
+let most = 0;
+/**
+ * What a long answer is at; nothing without a text.
+ * @param {string} said
+ * @param {number} left
+ */
+function progress(said, left) {
+  most = said ? Math.max(most, left) : 0;
+  work.hidden = !said;
+  work.replaceChildren(h("span", {}, said), " ", h("progress", { max: most || 1, value: most - left, "aria-label": said }));
 }
 const soon = () => { number.textContent = slider.value; picture.replaceChildren(histogram()); clearTimeout(timer); timer = setTimeout(play, WAIT_MS); };
 
@@ -112,7 +144,11 @@ const undo = h("button", {
 }, t("Undo last change"));
 
 async function read() {
-  evidence = await get(where());
+  const mine = asked;
+  for (evidence = await get(where()); evidence.to_read && mine === asked; evidence = await get(where())) {
+    progress(t("Reading recordings: {n} segments to go.", { n: evidence.to_read }), evidence.to_read);
+  }
+  progress("", 0);
   slider.value = evidence.gate.min_quality;
   mode.value = evidence.gate.mode;
   budget.value = evidence.gate.max_per_minute ?? "";
@@ -130,10 +166,14 @@ async function read() {
 
 async function load() {
   if (!camera.value) return show(h("p", { class: "empty" }, t("No cameras yet."), " ", h("a", { href: at("cameras") }, t("Add a camera"))));
-  if (!(await fill(content, read, () => page))) return;
+  if (!part.isConnected) content.replaceChildren(work, part);
+  const isRead = await fill(part, read, () => page);
+  content.removeAttribute("aria-busy");
+  if (!isRead) return;
   await play();
-  const whole = await attempt(() => api("POST", where("&named=true"), {}));
-  if (whole) { before = whole; await play(); }
+  const mine = asked;
+  const whole = await recognized({}, () => mine === asked);
+  if (whole && mine === asked) { before = whole; await play(); }
 }
 
 const page = [

@@ -75,6 +75,21 @@ def open_person_again(page: Page) -> None:
     page.get_by_role("dialog").get_by_label("Name", exact=True).fill("Ada Lovelace")
 
 
+def choose_picture(page: Page) -> None:
+    base = page.url.removesuffix("/people")
+    shots = page.request.get(f"{base}/api/v1/shots").json()["shots"]
+    stranger = next(shot["shot_id"] for shot in shots if shot["track_id"] == 3)
+    crop = page.request.get(f"{base}/api/v1/shots/{stranger}/crop.jpg").body()
+    page.get_by_label("Name", exact=True).first.fill("Cy")
+    picture = {"name": "cy.jpg", "mimeType": "image/jpeg", "buffer": crop}
+    page.get_by_label("Pictures (JPEG, PNG, WebP)").first.set_input_files(picture)  # type: ignore[arg-type]
+
+
+def erase(page: Page) -> None:
+    page.get_by_role("button", name="Remove everywhere", exact=True).click()
+    page.get_by_role("dialog").last.get_by_role("button", name="Remove everywhere", exact=True).click()
+
+
 def new_rule(page: Page) -> None:
     page.get_by_role("form", name="Rule").get_by_label("Name", exact=True).fill("Strangers")
     page.get_by_role("form", name="Rule").get_by_label("Unknown people").check()
@@ -119,6 +134,14 @@ ACTIONS = {
     ),
     "rename a person back": Action(
         "people", "PATCH", "/people/Ada%20L.", open_person_again, button("Rename"), text("Renamed."),
+    ),
+    "enroll a person": Action(
+        "people", "POST", "/people/Cy/pictures", choose_picture, button("Enroll"), text("1 of 1 enrolled."),
+    ),
+    "remove a person everywhere": Action(
+        "people", "DELETE", "/people/Cy",
+        lambda page: page.get_by_role("button", name="Cy", exact=True).click(),
+        erase, text("1 pictures"),
     ),
     "keep visits shorter": Action(
         "storage", "PUT", "/retention", fill(**{"All cameras: days of unknown people": "20"}), button("Save"),

@@ -69,8 +69,8 @@ def test_a_camera_is_found_tried_and_added_with_both_streams(
     page.get_by_label("User").first.fill("")
     page.get_by_label("Password").first.fill("")
     page.get_by_role("button", name="Test", exact=True).click()
-    for size, name in (("480x270, ", "Stream"), ("640x360, ", "High-resolution stream")):
-        expect(page.get_by_text(size)).to_be_visible()
+    for size, name in (("480x270", "Stream"), ("640x360", "High-resolution stream")):
+        expect(page.get_by_text(re.compile(rf"{size}, [\d.]+ fps, h264, first frame after"))).to_be_visible()
         picture = page.get_by_role("img", name=name, exact=True)
         expect(picture).to_be_visible()
         assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 480
@@ -110,7 +110,7 @@ def test_the_page_says_where_to_look_until_three_poses_are_enrolled(page: Page, 
     ]
     asked: list[list[str]] = []
     waiting: list[Route] = []
-    page.route("**/people/Bo/camera", waiting.append)
+    page.route("**/people/Bo/camera", lambda route: waiting.append(route))  # noqa: PLW0108
     page.goto(f"{console.url}/people")
     page.get_by_role("button", name="Enroll at a camera").click()
     dialog = page.get_by_role("dialog")
