@@ -51,6 +51,11 @@ LONG = (
     "test_camera_clocks.py",
     "test_faults.py",
     "test_savings.py",
+    "test_page_states.py",
+    "test_recovery.py",
+    "test_visit_journeys.py",
+    "test_alarms.py",
+    "test_contract.py",
 )
 """Files with few and long tests: begun first, or at the end one worker would wait for the other."""
 

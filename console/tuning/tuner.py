@@ -25,8 +25,8 @@ from facegate.recognition.worker.visits import Visits
 from facegate.sinks import wire
 
 WORK_S = 1.5
-"""Time that an answer spends on reading recordings, and as long again on recognizing shots; then the caller is told
-how much is left."""
+"""Time that an answer spends on reading recordings, and as long again on recognizing shots; then it says what
+is left."""
 CACHE_S = 30.0
 """Recordings are read again after this long; until then, all replays use the same faces."""
 MAX_EMBEDDINGS = 20_000

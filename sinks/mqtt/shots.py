@@ -76,7 +76,7 @@ class Mqtt(Connection):
                     display_name=status.display_name,
                 )
                 self.announce(config_topic(camera_id(self.prefix, camera)), encoded(payload))
-                self.announce(self.topic(camera, "state"), msgspec.json.encode(status), on_disk=False)
+                self.announce(self.topic(camera, "state"), _state(status), on_disk=False)
                 self.leave(*of_worker(self.prefix, camera))
             gone = [topic for topic in self.kept() if topic not in self._wanted(cameras)]
             if complete:
@@ -112,7 +112,7 @@ class Mqtt(Connection):
         # The broker may retain the last state of cameras that nobody has reached since.
         for topic in self._kept:
             if topic.startswith(f"{self.prefix}/") and topic.endswith(STATE):
-                self._kept[topic] = msgspec.json.encode(STARTING)
+                self._kept[topic] = _state(STARTING)
 
     def _wanted(self, cameras: Iterable[str]) -> set[str]:
         current = {self.topic(REMOVED)}
@@ -140,6 +140,14 @@ class Mqtt(Connection):
         names = [name for name in dict.fromkeys([*before, *removed]) if name not in present][-MAX_REMOVED:]
         if names != before:
             self.announce(topic, msgspec.json.encode(names))
+
+
+def _state(status: CameraStatus) -> bytes:
+    """A camera's state as JSON, with ``display_name`` if it has one."""
+    fields = msgspec.to_builtins(status)
+    if status.display_name is None:
+        del fields["display_name"]
+    return msgspec.json.encode(fields)
 
 
 def of_worker(prefix: str, camera: str) -> tuple[str, ...]:

@@ -122,7 +122,7 @@ def test_a_viewer_sees_the_own_cameras_only(page: Page, tmp_path: Path, house: H
         page.goto(f"{console.url}/visits")
         expect(page.locator(".face")).to_have_count(1)
         expect(page.get_by_role("navigation").get_by_role("link")).to_have_text(
-            ["Live", "Visits", "Alarms", "Accounts"]
+            ["Live", "Visits", "Journeys", "Alarms", "Accounts"]
         )
         page.goto(f"{console.url}/people")
         expect(page.get_by_text("may see some cameras only")).to_be_visible()

@@ -22,13 +22,13 @@ from .conftest import LABEL
 def test_a_camera_has_a_name_of_any_letters_and_one_for_records(page: Page, tmp_path: Path) -> None:
     with served(tmp_path / "data") as console:
         page.goto(f"{console.url}/cameras")
-        for label in ("Tür Süd", "Tür  Süd!", "玄関", "hall"):
+        for label in ("Tür Süd", "Tür Süd!", "玄関", "hall"):
             page.get_by_label("Name").fill(label)
             page.get_by_label("Address").fill(f"rtsp://127.0.0.1:{free_port()}/x")
             page.get_by_role("button", name="Add", exact=True).click()
             expect(page.get_by_text(f"{label} added.")).to_be_visible()
         found = {each["name"]: each["display_name"] for each in console.get("/cameras")["cameras"]}
-        assert found == {"Tur-Sud": "Tür Süd", "Tur-Sud-2": "Tür  Süd!", "camera": "玄関", "hall": "hall"}
+        assert found == {"Tur-Sud": "Tür Süd", "Tur-Sud-2": "Tür Süd!", "camera": "玄関", "hall": "hall"}
         assert "display_name: 玄関" in (console.data / "facegate.yaml").read_text(encoding="utf-8")
         page.get_by_label("Name").fill("hall")
         page.get_by_label("Address").fill("rtsp://127.0.0.1:9/x")
