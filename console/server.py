@@ -15,6 +15,7 @@ import structlog
 import uvicorn
 from prometheus_client.registry import Collector
 
+from facegate.audit.log import AuditLog
 from facegate.console.alarms.journal import AlarmJournal
 from facegate.console.event_bus import EventBus
 from facegate.console.metrics import ConsoleCollector
@@ -27,7 +28,6 @@ from facegate.console.processes.config_file import ConfigFile
 from facegate.console.processes.supervisor import ConsoleFolder, RecognizerSettings, Supervisor
 from facegate.console.scoring import ScoringService
 from facegate.console.security.accounts import Accounts
-from facegate.console.security.audit import AuditLog
 from facegate.console.security.login_throttle import LoginThrottle
 from facegate.console.security.proxy import NO_PROXY, ProxySettings
 from facegate.console.state import PUSH_KEY, ConsoleState
@@ -141,7 +141,7 @@ def serve(options: ServeOptions) -> None:
             supervisor=supervisor,
             store=store,
             accounts=accounts,
-            audit=opened.enter_context(AuditLog(folder.audit, create=True)),
+            audit=opened.enter_context(AuditLog(folder.audit, create=True, days=recognizer.audit_days)),
             broker=broker,
             people=people,
             scoring=scoring,

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from facegate.audit.log import AuditLog
 from facegate.console.alarms.journal import AlarmJournal
 from facegate.console.event_bus import EventBus
 from facegate.console.metrics import Requests
@@ -20,7 +21,6 @@ from facegate.console.processes.gate_client import GateUnreachableError
 from facegate.console.processes.supervisor import ConsoleFolder, Supervisor
 from facegate.console.scoring import ScoringService
 from facegate.console.security.accounts import Accounts
-from facegate.console.security.audit import AuditLog
 from facegate.console.security.login_throttle import LoginThrottle
 from facegate.console.tuning.tuner import Tuner
 from facegate.errors import StoreError

@@ -22,6 +22,7 @@ from facegate.recognition.worker.name_changes import vanished
 from facegate.recognition.worker.open_visits import Kept, OpenVisits
 from facegate.recognition.worker.strangers import Strangers
 from facegate.recognition.worker.template_entries import template_entry
+from facegate.recognition.worker.use_log import UseLog
 from facegate.recognition.worker.visit_state import VisitState
 from facegate.recognition.worker.visits import VisitEvent, VisitKey, Visits, visit_key
 from facegate.sinks import wire
@@ -75,6 +76,7 @@ class Recognizer:
         visits: tuple[OpenVisits, Kept] | None = None,
         written: Collection[str] = (),
         renamed: Callable[[Mapping[str, str | None]], None] = lambda names: None,
+        uses: UseLog | None = None,
     ) -> None:
         """Configure.
 
@@ -90,6 +92,7 @@ class Recognizer:
             visits: file of open visits, and the state that an earlier process left there.
             written: ids of events that an earlier process has written to ``output``.
             renamed: called with names no longer in the gallery, and their new names or ``None``.
+            uses: logs the uses for an audit.
         """
         self._newest = gallery
         self._gallery = gallery()
@@ -118,6 +121,9 @@ class Recognizer:
         self.results = 0
         self.named = 0
         self.metrics = WorkerMetrics(lambda: len(self._gallery.names))
+        self._uses = uses
+        if uses is not None:
+            uses.start(self._gallery)
         if visits is not None:
             self._resume(visits[1], written)
 
@@ -138,6 +144,7 @@ class Recognizer:
             except DeliveryError as error:
                 self.metrics.shots.labels("invalid").inc()
                 results[index] = error
+        crops = {header.shot_id: crop for header, crop in shots}
         embeddings = self._embedder.embed([crop for _, crop in new.values()])
         self._follow_gallery()
         lines: list[ShotResult | VisitEvent] = []
@@ -148,6 +155,8 @@ class Recognizer:
                 self._keep_best(header, new[header.shot_id][1], embedding)
             latency_ms = round((perf_counter() - started) * 1000 / len(new), 3)
             lines += [_result(header, match.name, match.similarity, latency_ms), *events]
+            if self._uses is not None:
+                self._uses.input(visit_key(header), header.shot_id, crops[header.shot_id])
             self._seen[header.shot_id] = self._ack(header, match, latency_ms)
             if len(self._seen) > MAX_REMEMBERED_SHOTS + len(shots):
                 self._seen.popitem(last=False)
@@ -187,6 +196,8 @@ class Recognizer:
     def finish(self) -> None:
         """End all visits."""
         self._save_and_publish(self._visits.finish(monotonic()))
+        if self._uses is not None:
+            self._uses.end()
 
     def present(self) -> list[VisitEvent]:
         """The open visits, one event each."""
@@ -198,6 +209,8 @@ class Recognizer:
             return
         gone = vanished(self._gallery, gallery)
         self._gallery = gallery
+        if self._uses is not None:
+            self._uses.gallery(gallery)
         if gone:
             self._renamed(gone)
             self._scrub = True
@@ -253,6 +266,8 @@ class Recognizer:
         """Save changes, then publish them: after a crash in between, the next process publishes them."""
         events = [line for line in lines if isinstance(line, VisitEvent)]
         changes = self._visits.touched()
+        if self._uses is not None:
+            self._uses.events(events)  # first: after a crash a match may be logged twice, but never not at all
         self._keep(lambda file: file.save(changes, events))
         for event in events:
             self.metrics.visit_events.labels(event.event).inc()

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from facegate.cli.commands.audit import app as audit_app
 from facegate.cli.commands.cameras.discover import discover_command
 from facegate.cli.commands.cameras.probe import probe_command
 from facegate.cli.commands.demo import demo
@@ -64,6 +65,7 @@ for command in (
     doctor,
 ):
     app.command(command.__name__.removesuffix("_command").removesuffix("_source").replace("_", "-"))(command)
+app.add_typer(audit_app, name="audit")
 app.add_typer(fleet_app, name="fleet")
 app.add_typer(gallery_app, name="gallery")
 app.add_typer(lists_app, name="lists")

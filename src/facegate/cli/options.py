@@ -93,6 +93,12 @@ TemplatesOption = Annotated[
         help="Keep the face template of each visit in the store, for 'facegate search'.",
     ),
 ]
+AuditDaysOption = Annotated[
+    float,
+    typer.Option(
+        min=183, help="Retention of the audit log in days; the EU AI Act asks for six months or more (Art. 26)."
+    ),
+]
 JsonFileOption = Annotated[
     Path | None, typer.Option("--json", help="Write the results to this file as JSON.", show_default=False)
 ]

@@ -9,7 +9,14 @@ from typing import Annotated
 
 import typer
 
-from facegate.cli.options import CardOption, EmbedderOption, FpirOption, MetricsOption, TemplatesOption
+from facegate.cli.options import (
+    AuditDaysOption,
+    CardOption,
+    EmbedderOption,
+    FpirOption,
+    MetricsOption,
+    TemplatesOption,
+)
 from facegate.cli.signals import end_at_once_while_loading
 from facegate.errors import ConfigError
 
@@ -45,6 +52,14 @@ def serve(
         int, typer.Option(min=10, help="Maximum size of the store and of the recordings in MB, each.")
     ] = 10_000,
     templates: TemplatesOption = True,
+    audit_uses: Annotated[
+        bool,
+        typer.Option(
+            "--audit-uses",
+            help="Log each use of the recognizer too: start, end, gallery and matches (EU AI Act, Art. 12).",
+        ),
+    ] = False,
+    audit_days: AuditDaysOption = 365,
     min_free_mb: Annotated[
         int, typer.Option(min=0, help="Free disk space in MB below which an alarm is raised.")
     ] = 1000,
@@ -138,7 +153,16 @@ def serve(
                 config=path,
                 data=folder.data,
                 listen=listen,
-                recognizer=RecognizerSettings(people, embedder, card, fpir, worker_key, templates),
+                recognizer=RecognizerSettings(
+                    people,
+                    embedder,
+                    card,
+                    fpir,
+                    worker_key,
+                    templates,
+                    audit=folder.audit if audit_uses else None,
+                    audit_days=audit_days,
+                ),
                 limits=RetentionLimits(days, max_mb, poor_days),
                 min_free_mb=min_free_mb,
                 hosts=tuple(host or ()),
