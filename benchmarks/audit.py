@@ -12,7 +12,7 @@ from time import perf_counter
 
 import msgspec
 
-from benchmarks.host_info import host
+from benchmarks.host_info import cpu
 from facegate.audit.log import COLUMNS, AuditLog
 from facegate.audit.verification import verify
 from facegate.cpu import cores
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--entries", type=int, default=10_000_000)
     parser.add_argument("--folder", type=Path, help="where the log is written")
     given = parser.parse_args()
-    print(host())
+    print(cpu())
     with TemporaryDirectory(dir=given.folder) as folder:
         path = Path(folder) / "audit.db"
         build(path, given.entries)

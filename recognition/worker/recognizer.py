@@ -77,6 +77,7 @@ class Recognizer:
         written: Collection[str] = (),
         renamed: Callable[[Mapping[str, str | None]], None] = lambda names: None,
         uses: UseLog | None = None,
+        min_shots: int = 1,
     ) -> None:
         """Configure.
 
@@ -93,6 +94,7 @@ class Recognizer:
             written: ids of events that an earlier process has written to ``output``.
             renamed: called with names no longer in the gallery, and their new names or ``None``.
             uses: logs the uses for an audit.
+            min_shots: number of shots of a visit that must agree on its name.
         """
         self._newest = gallery
         self._gallery = gallery()
@@ -104,7 +106,7 @@ class Recognizer:
             None if unknowns is None or strangers is None else Strangers(unknowns, embedder, strangers)
         )
         identify = self._strangers.identify if self._strangers is not None else lambda state: None
-        self._visits = Visits(lambda: self._gallery, rule, identify)
+        self._visits = Visits(lambda: self._gallery, rule, identify, min_shots)
         self._renamed = renamed
         self._scrub = False
         """Whether the visits file may still hold removed names."""

@@ -86,6 +86,15 @@ FpirOption = Annotated[
         min=1e-9, max=0.5, help="Maximum share of unknown visits that get a name (FPIR, ISO/IEC 19795-1)."
     ),
 ]
+MinShotsOption = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        max=10,
+        help="Number of shots of a visit that must each match the same person before it is named. Higher: fewer "
+        "false names, and names come later or not at all.",
+    ),
+]
 TemplatesOption = Annotated[
     bool,
     typer.Option(

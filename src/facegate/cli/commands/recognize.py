@@ -20,6 +20,7 @@ from facegate.cli.options import (
     EmbedderOption,
     FpirOption,
     MetricsOption,
+    MinShotsOption,
     SettingDefault,
     TemplatesOption,
 )
@@ -57,6 +58,7 @@ def recognize(  # noqa: PLR0915
             min=-1, max=1, help="Fixed similarity threshold; disables the FPIR guarantee.", show_default=False
         ),
     ] = None,
+    min_shots: MinShotsOption = 1,
     publish: Annotated[
         list[str] | None,
         typer.Option(
@@ -201,6 +203,7 @@ def recognize(  # noqa: PLR0915
             visits=(visits, kept),
             written=_written(output) if kept.untold else (),
             renamed=lambda names: places.rename(lambda name: names.get(name, name)),
+            min_shots=min_shots,
             uses=None if uses is None else UseLog(stack.enter_context(uses), model, rule),
         )
         known_names = set(people.gallery.names)

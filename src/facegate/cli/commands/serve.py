@@ -15,6 +15,7 @@ from facegate.cli.options import (
     EmbedderOption,
     FpirOption,
     MetricsOption,
+    MinShotsOption,
     TemplatesOption,
 )
 from facegate.cli.signals import end_at_once_while_loading
@@ -43,6 +44,7 @@ def serve(
     embedder: EmbedderOption = "auto",
     card: CardOption = None,
     fpir: FpirOption = 1e-3,
+    min_shots: MinShotsOption = 1,
     days: Annotated[float, typer.Option(min=0.01, help="Retention of shots, visits and recordings in days.")] = 30,
     poor_days: Annotated[
         float,
@@ -162,6 +164,7 @@ def serve(
                     templates,
                     audit=folder.audit if audit_uses else None,
                     audit_days=audit_days,
+                    min_shots=min_shots,
                 ),
                 limits=RetentionLimits(days, max_mb, poor_days),
                 min_free_mb=min_free_mb,
