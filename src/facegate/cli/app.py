@@ -17,12 +17,12 @@ from facegate.cli.commands.evaluation.savings import savings
 from facegate.cli.commands.evaluation.score import score
 from facegate.cli.commands.explain import explain
 from facegate.cli.commands.fleet import app as fleet_app
-from facegate.cli.commands.gallery import app as gallery_app
 from facegate.cli.commands.keys import app as keys_app
 from facegate.cli.commands.models import app as models_app
 from facegate.cli.commands.operation.maintenance import backup, doctor, restore
 from facegate.cli.commands.operation.service import app as service_app
 from facegate.cli.commands.people.lists import app as lists_app
+from facegate.cli.commands.people.rights import app as gallery_app
 from facegate.cli.commands.people.search import search
 from facegate.cli.commands.recognize import recognize
 from facegate.cli.commands.replay import replay
