@@ -66,6 +66,8 @@ class ServeOptions(msgspec.Struct, frozen=True):
     key: Path | None = None
     min_free_mb: int = 1000
     """Free MB of the disk below which an alarm is raised."""
+    confirmations: int = 0
+    """Number of users who are to confirm the name of a visit."""
     fleet: BucketAddress | None = None
     proxy: ProxySettings = NO_PROXY
 
@@ -155,6 +157,7 @@ def serve(options: ServeOptions) -> None:
             min_free=1_000_000 * options.min_free_mb,
             secure=options.certificate is not None,
             fleet=options.fleet,
+            confirmations=options.confirmations,
         )
         opened.enter_context(notifier)
         if options.metrics:

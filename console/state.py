@@ -61,6 +61,8 @@ class ConsoleState(msgspec.Struct, frozen=True):
     """Whether it is served over TLS."""
     fleet: BucketAddress | None = None
     """Fleet shown on the fleet page."""
+    confirmations: int = 0
+    """Number of users who are to confirm the name of a visit; 0: none."""
     requests: Requests = msgspec.field(default_factory=Requests)
 
     def healthy(self) -> bool:

@@ -36,7 +36,7 @@ from facegate.console.web import (
     watch_lists,
 )
 from facegate.console.web.errors import add_problems, declare_problems
-from facegate.console.web.visits import corrections, evidence, exports, lists
+from facegate.console.web.visits import confirmations, corrections, evidence, exports, lists
 from facegate.sinks.wire import SOFTWARE
 
 API = "/api/v1"
@@ -113,7 +113,8 @@ def create_app(console: ConsoleState, hosts: Collection[str] = (), proxy: ProxyS
     )
     app.state.console = console
     add_problems(app)
-    about_visits, about_people = (lists, corrections, evidence, exports), (people, score, notifications, accounts)
+    about_visits = (lists, corrections, confirmations, evidence, exports)
+    about_people = (people, score, notifications, accounts)
     for part in (
         cameras,
         *about_visits,

@@ -54,6 +54,15 @@ def serve(
         int, typer.Option(min=10, help="Maximum size of the store and of the recordings in MB, each.")
     ] = 10_000,
     templates: TemplatesOption = True,
+    confirmations: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=5,
+            help="Number of users who are to confirm the name of a visit on its page; 0 asks for none. The EU AI Act "
+            "asks for two where somebody is identified remotely (Art. 14).",
+        ),
+    ] = 0,
     audit_uses: Annotated[
         bool,
         typer.Option(
@@ -168,6 +177,7 @@ def serve(
                 ),
                 limits=RetentionLimits(days, max_mb, poor_days),
                 min_free_mb=min_free_mb,
+                confirmations=confirmations,
                 hosts=tuple(host or ()),
                 metrics=metrics,
                 certificate=certificate,
