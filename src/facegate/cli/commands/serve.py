@@ -59,8 +59,8 @@ def serve(
         typer.Option(
             min=0,
             max=5,
-            help="Number of users who are to confirm the name of a visit on its page; 0 asks for none. The EU AI Act "
-            "asks for two where somebody is identified remotely (Art. 14).",
+            help="Number of users who are to confirm the name of a visit on its page; 0 asks for none. The EU "
+            "AI Act asks for two where somebody is identified remotely (Art. 14).",
         ),
     ] = 0,
     audit_uses: Annotated[
