@@ -196,7 +196,14 @@ def _collectors(console: ConsoleState) -> list[Collector]:
         found = console.report()
         return None if found is None else msgspec.convert(found, RunReport)
 
-    return [console.requests, ConsoleCollector(processes, console.disk, console.alarms.open), RunCollector(report)]
+    def oldest_unmatched() -> float | None:
+        try:
+            return console.store.oldest_unmatched()
+        except StoreError:
+            return None
+
+    own = ConsoleCollector(processes, console.disk, console.alarms.open, oldest_unmatched)
+    return [console.requests, own, RunCollector(report)]
 
 
 def _serve(console: ConsoleState, listener: socket.socket, options: ServeOptions) -> None:

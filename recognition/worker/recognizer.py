@@ -30,6 +30,8 @@ from facegate.sinks.wire import EncodedShot
 
 MAX_REMEMBERED_SHOTS = 10_000
 """Number of shot ids remembered to detect duplicates."""
+SCRUB_S = 60.0
+"""Time after which nothing of the templates of ended visits is left in the visits file."""
 
 log = structlog.get_logger(__name__)
 
@@ -110,6 +112,7 @@ class Recognizer:
         self._renamed = renamed
         self._scrub = False
         """Whether the visits file may still hold removed names."""
+        self._scrub_at = monotonic() + SCRUB_S
         self._file = None if visits is None else visits[0]
         self._file_fails = False
         self._output = output
@@ -191,8 +194,8 @@ class Recognizer:
         if self._strangers is not None:
             self._strangers.refresh()
         self._save_and_publish(self._visits.expire(monotonic()))
-        if self._scrub:
-            self._scrub = False
+        if self._scrub or monotonic() >= self._scrub_at:
+            self._scrub, self._scrub_at = False, monotonic() + SCRUB_S
             self._keep(OpenVisits.scrub)
 
     def finish(self) -> None:
