@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from collections.abc import Callable, Sequence
+from copy import copy
 from importlib import resources
 from pathlib import Path
-from threading import Lock
 from typing import Any, Literal, Protocol
 
 import cv2
@@ -93,12 +93,22 @@ class OnnxEmbedder:
                 f"{model} does not match card '{card.name}': the SHA-256 differs; give the card of this file"
             )
         self._run, self._batch_size = (_ir_network if model.suffix == ".xml" else _onnx_network)(model, content)
-        self._card = card
+        self._digest = digest
+        self._use(card)
+
+    def _use(self, card: OnnxCard) -> None:
+        self.card = card
         self._warp = _template_transform(card)
         self.name = card.name
         template = f":{card.side}:{card.landmarks}" if card.landmarks else ""
-        self.version = f"{digest}:{card.color}:{card.mean}:{card.std}:{card.columns}{template}"
+        self.version = f"{self._digest}:{card.color}:{card.mean}:{card.std}:{card.columns}{template}"
         self.threshold = card.threshold
+
+    def with_card(self, card: OnnxCard) -> OnnxEmbedder:
+        """The same network with the input that another card describes; it is not loaded again."""
+        other = copy(self)
+        other._use(card)
+        return other
 
     def embed(self, crops: Sequence[Image]) -> Floats:
         """See :class:`Embedder`."""
@@ -115,14 +125,14 @@ class OnnxEmbedder:
                 found = self._run(tensor)
             except Exception as error:
                 raise ModelError(
-                    f"model '{self._card.name}' rejects the input described by its card: {error}"
+                    f"model '{self.card.name}' rejects the input described by its card: {error}"
                 ) from error
             rows.append(found.reshape(len(tensor), -1))
         return np.concatenate(rows)
 
     def prepare(self, crop: Image) -> Floats:
         """Preprocess a crop: ``(3, H, W)`` float32."""
-        card = self._card
+        card = self.card
         if self._warp is None:
             first, last = card.columns
             crop = crop[:, first:last]
@@ -248,20 +258,6 @@ class InsightfaceEmbedder:
             return np.empty((0, 512), dtype=np.float32)
         found = self._model.get_feat([cv2.cvtColor(crop, cv2.COLOR_RGB2BGR) for crop in crops])
         return unit(np.asarray(found, dtype=np.float32))
-
-
-class OneAtATime:
-    """Thread-safe wrapper that serializes calls of an embedder."""
-
-    def __init__(self, embedder: Embedder) -> None:
-        self._embedder = embedder
-        self._lock = Lock()
-        self.name, self.version, self.threshold = embedder.name, embedder.version, embedder.threshold
-
-    def embed(self, crops: Sequence[Image]) -> Floats:
-        """See :class:`Embedder`."""
-        with self._lock:
-            return self._embedder.embed(crops)
 
 
 _DLIB_CHIP = 150

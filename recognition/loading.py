@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 import msgspec
 
 from facegate.errors import GalleryError
-from facegate.pipeline.records import Floats
+from facegate.pipeline.records import Floats, Image
 from facegate.recognition.embedders import Embedder, load_embedder
 from facegate.recognition.enrollment.enroller import Enroller
 from facegate.recognition.enrollment.face_extraction import FaceExtractor
@@ -18,6 +19,20 @@ from facegate.recognition.enrollment.names import name_key
 from facegate.recognition.matching.decision_rule import DEFAULT_FPIR, DecisionRule, choose_rule
 from facegate.recognition.matching.gallery import Gallery
 from facegate.recognition.matching.score_tail import ImpostorModel, find_impostor_model
+
+
+class OneAtATime:
+    """Thread-safe wrapper that serializes calls of an embedder."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self._lock = Lock()
+        self.name, self.version, self.threshold = embedder.name, embedder.version, embedder.threshold
+
+    def embed(self, crops: Sequence[Image]) -> Floats:
+        """See :class:`Embedder`."""
+        with self._lock:
+            return self._embedder.embed(crops)
 
 
 class Recognition(msgspec.Struct, frozen=True):

@@ -13,7 +13,8 @@ import msgspec
 from facegate.console.people.service import EnrollmentService
 from facegate.errors import ConfigError, StoreError, os_errors
 from facegate.pipeline.records import Floats
-from facegate.recognition.embedders import Embedder, OneAtATime
+from facegate.recognition.embedders import Embedder
+from facegate.recognition.loading import OneAtATime
 from facegate.recognition.search.face_search import Order, SearchResult, search_rule, search_visits
 from facegate.recognition.search.template_index import FOLDER
 from facegate.recognition.search.template_keeper import EmbeddingProgress, TemplateKeeper, embed_visit

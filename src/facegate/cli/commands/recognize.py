@@ -132,8 +132,7 @@ def recognize(  # noqa: PLR0915
     from facegate.pipeline.config import DEFAULT_BIND
     from facegate.pipeline.observability.exposition import MetricsServer
     from facegate.pipeline.runtime.malloc_trim import limit_arenas
-    from facegate.recognition.embedders import OneAtATime
-    from facegate.recognition.loading import load_recognition
+    from facegate.recognition.loading import OneAtATime, load_recognition
     from facegate.recognition.matching.gallery_watcher import GalleryWatcher
     from facegate.recognition.publishers.factory import PublisherSet
     from facegate.recognition.worker.jetstream_worker import JetStreamWorker
