@@ -345,7 +345,10 @@ def load_embedder(spec: str = "auto", card: Path | None = None) -> Embedder:
     if path.suffix == ".safetensors":
         return FaceViTEmbedder(load_scorer(path))
     if path.suffix in (".onnx", ".xml"):
-        return OnnxEmbedder(path, _card_for(path, card))
+        found = find_card(path, card)
+        if found is None:
+            raise ConfigError(f"{path} has no card: 'facegate recognizers check {path}' suggests one")
+        return OnnxEmbedder(path, found)
     if path.is_dir():
         return InsightfaceEmbedder(path)
     raise ConfigError(
@@ -354,7 +357,8 @@ def load_embedder(spec: str = "auto", card: Path | None = None) -> Embedder:
     )
 
 
-def _card_for(model: Path, card: Path | None) -> OnnxCard:
+def find_card(model: Path, card: Path | None = None) -> OnnxCard | None:
+    """The card of an ONNX or IR file: the one given, beside it, or shipped; see :func:`load_embedder`."""
     beside = model.with_suffix(".yaml")
     if card is None and beside.is_file():
         card = beside
@@ -366,9 +370,7 @@ def _card_for(model: Path, card: Path | None) -> OnnxCard:
             known = _decode_card(file.read_bytes(), file.name)
             if known.sha256 == digest:
                 return known
-    raise ConfigError(
-        f"{model} has no card: put {beside.name} beside it, or give --card (docs/guide/recognizer.md)"
-    )
+    return None
 
 
 def _decode_card(content: bytes, where: str) -> OnnxCard:

@@ -1,7 +1,8 @@
 """The reference faces: a dozen people who do not exist, each in several conditions.
 
 They are generated (Stable Diffusion 3, CC0 1.0, from faker-js/assets-person-portrait), so that they may be shipped
-and show nobody. Conditions are what cameras do: another crop, darkness, few pixels, compression, light from the side.
+and show nobody. Conditions are what cameras do: another crop, darkness, few pixels, compression, light from one
+side.
 """
 
 from __future__ import annotations

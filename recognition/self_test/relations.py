@@ -26,7 +26,7 @@ class Relations(msgspec.Struct, frozen=True):
 
 
 def relations(rows: Floats, people: int) -> Relations:
-    """Relations among embeddings ``(people * conditions, D)``, ordered by people; they need not have unit length."""
+    """Relations among embeddings ``(people * conditions, D)`` of any length, ordered by people."""
     similarities = unit(rows) @ unit(rows).T
     whose = np.arange(len(rows)) // (len(rows) // people)
     same = whose[:, None] == whose[None]

@@ -25,6 +25,7 @@ from facegate.cli.commands.people.lists import app as lists_app
 from facegate.cli.commands.people.rights import app as gallery_app
 from facegate.cli.commands.people.search import search
 from facegate.cli.commands.recognize import recognize
+from facegate.cli.commands.recognizers import app as recognizers_app
 from facegate.cli.commands.replay import replay
 from facegate.cli.commands.run import run
 from facegate.cli.commands.serve import serve
@@ -70,6 +71,7 @@ app.add_typer(fleet_app, name="fleet")
 app.add_typer(gallery_app, name="gallery")
 app.add_typer(lists_app, name="lists")
 app.add_typer(models_app, name="models")
+app.add_typer(recognizers_app, name="recognizers")
 app.add_typer(spool_app, name="spool")
 app.add_typer(keys_app, name="keys")
 app.add_typer(service_app, name="service")

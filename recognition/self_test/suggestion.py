@@ -1,0 +1,66 @@
+"""Suggests the card of an unknown network: every color and range, then every alignment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from facegate.cpu import threads
+from facegate.errors import ModelError
+from facegate.extras import require
+from facegate.inference import session
+from facegate.recognition.embedders import OnnxCard, OnnxEmbedder
+from facegate.recognition.self_test.candidates import RANGES, first_card
+from facegate.recognition.self_test.checks import Trial, measured, trials
+
+
+def suggest(model: Path, tried: Callable[[], object] = lambda: None) -> list[Trial]:
+    """Cards for a network, best first; ``tried`` is called after each.
+
+    Raises:
+        ModelError: the file cannot be used, or its input is no picture.
+    """
+    first = OnnxEmbedder(model, first_card(model.stem, input_shape(model)))
+    found = []
+    for color in ("rgb", "bgr"):
+        for mean, std in RANGES:
+            card = msgspec.structs.replace(first.card, color=color, mean=mean, std=std)
+            found += measured(first, card, "")
+            tried()
+    if not found:
+        raise ModelError(f"{model} gives no finite output for any input: it is damaged, or no recognizer")
+    best = max(found, key=lambda trial: trial.relations.separation)
+    found += trials(first.with_card(best.candidate.card), tried)
+    return sorted(found, key=lambda trial: -trial.relations.separation)
+
+
+def input_shape(model: Path) -> tuple[int | None, ...]:
+    """Shape of the first input of a network; ``None`` for what may vary.
+
+    Raises:
+        ModelError: the file cannot be loaded.
+    """
+    if model.suffix != ".xml":
+        return tuple(
+            size if isinstance(size, int) else None for size in session(model, threads()).get_inputs()[0].shape
+        )
+    require("openvino", str(model))
+    import openvino
+
+    try:
+        shape = openvino.Core().read_model(model).input(0).partial_shape
+    except Exception as error:  # openvino raises RuntimeError for everything
+        raise ModelError(f"cannot load {model}: {' '.join(str(error).split())[:200]}") from error
+    return tuple(None if size.is_dynamic else size.get_length() for size in shape)
+
+
+def as_yaml(card: OnnxCard) -> str:
+    """A card as its file has it."""
+    lines = [f"name: {card.name}", f"threshold: {card.threshold:g}", f"color: {card.color}"]
+    lines += [f"mean: {card.mean:g}", f"std: {card.std:g}"]
+    if card.landmarks:
+        points = "".join(f"- [{x:g}, {y:g}]\n" for x, y in card.landmarks)
+        return "\n".join([*lines, f"side: {card.side}", "landmarks:"]) + f"\n{points}"
+    return "\n".join([*lines, f"columns: [{card.columns[0]}, {card.columns[1]}]"]) + "\n"
