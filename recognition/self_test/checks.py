@@ -8,11 +8,11 @@ from collections.abc import Callable
 import msgspec
 import numpy as np
 
+from facegate.detectors.reference_faces import reference_crops, reference_faces
 from facegate.errors import ModelError
-from facegate.pipeline.records import Floats, Image, contiguous
+from facegate.pipeline.records import Floats, contiguous
 from facegate.recognition.embedders import Embedder, OnnxCard, OnnxEmbedder
 from facegate.recognition.self_test.candidates import Candidate, candidates
-from facegate.recognition.self_test.faces import conditions, reference_faces
 from facegate.recognition.self_test.relations import Relations, relations
 from facegate.scoring.backend_selection import cache_folder
 
@@ -60,7 +60,7 @@ def check_recognizer(embedder: Embedder) -> None:
 def find_problem(embedder: Embedder) -> str | None:
     """What is wrong with a recognizer or its input; ``None`` if nothing is."""
     people = len(reference_faces())
-    crops = test_crops()
+    crops = reference_crops()
     rows = embedder.embed(crops)
     problem = _outputs(rows)
     if problem is not None:
@@ -95,17 +95,12 @@ def trials(embedder: OnnxEmbedder, tried: Callable[[], object] = lambda: None) -
 def measured(embedder: OnnxEmbedder, card: OnnxCard, change: str) -> list[Trial]:
     """The trial of a card; empty if the network does not accept its input, or its output is not finite."""
     try:
-        rows = embedder.with_card(card).embed(test_crops())
+        rows = embedder.with_card(card).embed(reference_crops())
     except ModelError:
         return []
     return (
         [Trial(Candidate(card, change), relations(rows, len(reference_faces())))] if np.isfinite(rows).all() else []
     )
-
-
-def test_crops() -> list[Image]:
-    """The reference faces in all conditions, ordered by people."""
-    return [crop for face in reference_faces() for crop in conditions(face)]
 
 
 def _outputs(rows: Floats) -> str | None:

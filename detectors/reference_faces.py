@@ -17,8 +17,8 @@ from facegate.detectors.align import CROP_SIZE
 from facegate.pipeline.images import decode_image
 from facegate.pipeline.records import Image, contiguous
 
-FOLDER = "facegate.recognition.self_test"
-FILE = "faces.webp"
+FOLDER = "facegate.detectors"
+FILE = "reference_faces.webp"
 """The aligned crops side by side."""
 CENTER = (CROP_SIZE / 2, 72.0)
 
@@ -28,6 +28,11 @@ def reference_faces() -> tuple[Image, ...]:
     """The aligned crops, ``(112, 112, 3)`` RGB each."""
     strip = decode_image((resources.files(FOLDER) / FILE).read_bytes(), FILE)
     return tuple(contiguous(strip[:, left : left + CROP_SIZE]) for left in range(0, strip.shape[1] - 1, CROP_SIZE))
+
+
+def reference_crops() -> list[Image]:
+    """The reference faces in all conditions, ordered by people."""
+    return [crop for face in reference_faces() for crop in conditions(face)]
 
 
 def conditions(face: Image) -> list[Image]:

@@ -1,0 +1,89 @@
+"""Self-test of a detector that a user plugs in: it has to find the reference faces, and name landmarks right."""
+
+from __future__ import annotations
+
+import cv2
+import msgspec
+import numpy as np
+
+from facegate.detectors.align import ARCFACE_TEMPLATE, CROP_SIZE
+from facegate.detectors.base import Detector
+from facegate.detectors.reference_faces import reference_faces
+from facegate.pipeline.records import Detection, Floats, Image
+
+COLUMNS, MARGIN = 4, 56
+"""Faces beside each other in the test picture, and pixels around each."""
+TILE = CROP_SIZE + 2 * MARGIN
+MIN_FOUND = 9
+"""Number of the twelve faces that a detector has to find."""
+MAX_ERROR = 0.2
+"""Mean distance of landmarks from their place, as a share of the distance between the eyes."""
+SWAPPED = [1, 0, 2, 4, 3]
+"""Order of landmarks that are named by the side of the person."""
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What a detector found in the test picture."""
+
+    faces: int
+    error: float
+    """Mean error of the landmarks, see ``MAX_ERROR``."""
+    swapped_error: float
+    """The same with left and right exchanged."""
+
+
+def find_problem(detector: Detector) -> str | None:
+    """What is wrong with a detector; ``None`` if nothing is."""
+    found = measure(detector)
+    if found.faces and found.swapped_error < MAX_ERROR < found.error:
+        return "its landmarks have left and right exchanged: name them as they are seen in the picture"
+    if found.faces < MIN_FOUND:
+        total = len(reference_faces())
+        return (
+            f"it finds {found.faces} of {total} large faces: it is damaged, or expects another input"
+        )
+    if found.error > MAX_ERROR:
+        return (
+            f"its landmarks are {found.error:.1f} eye distances off: it is no face detector"
+        )
+    return None
+
+
+def measure(detector: Detector) -> Found:
+    """Detect the faces of the test picture."""
+    (detections,) = detector.detect([test_picture()])
+    errors, swapped = [], []
+    for index in range(len(reference_faces())):
+        place = np.array([index % COLUMNS, index // COLUMNS], np.float32) * TILE + MARGIN
+        nearest = _nearest(detections, place + CROP_SIZE / 2)
+        if nearest is not None:
+            errors.append(_error(nearest.landmarks - place))
+            swapped.append(_error(nearest.landmarks[SWAPPED] - place))
+    if not errors:
+        return Found(0, np.inf, np.inf)
+    return Found(len(errors), float(np.median(errors)), float(np.median(swapped)))
+
+
+def test_picture() -> Image:
+    """All reference faces in one picture, each with its edge continued around it."""
+    tiles = [
+        cv2.copyMakeBorder(face, MARGIN, MARGIN, MARGIN, MARGIN, cv2.BORDER_REPLICATE) for face in reference_faces()
+    ]
+    rows = [np.hstack(tiles[start : start + COLUMNS]) for start in range(0, len(tiles), COLUMNS)]
+    picture: Image = np.ascontiguousarray(np.vstack(rows))
+    return picture
+
+
+def _nearest(detections: list[Detection], center: Floats) -> Detection | None:
+    inside = [each for each in detections if np.abs(_center(each) - center).max() < CROP_SIZE / 2]
+    return min(inside, key=lambda each: float(np.abs(_center(each) - center).max()), default=None)
+
+
+def _center(detection: Detection) -> Floats:
+    left, top, right, bottom = detection.box
+    return np.array([(left + right) / 2, (top + bottom) / 2], np.float32)
+
+
+def _error(landmarks: Floats) -> float:
+    eyes = float(ARCFACE_TEMPLATE[1, 0] - ARCFACE_TEMPLATE[0, 0])
+    return float(np.linalg.norm(landmarks - ARCFACE_TEMPLATE, axis=1).mean()) / eyes
