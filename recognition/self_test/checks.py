@@ -27,7 +27,7 @@ MAX_FALSE_MATCHES = 0.2
 """Share of pairs of different people that may reach a recognizer's threshold."""
 
 
-class Trial(msgspec.Struct, frozen=True):
+class CardTrial(msgspec.Struct, frozen=True):
     """A card and what came of it."""
 
     candidate: Candidate
@@ -83,7 +83,7 @@ def find_problem(embedder: Embedder) -> str | None:
     return None
 
 
-def trials(embedder: OnnxEmbedder, tried: Callable[[], object] = lambda: None) -> list[Trial]:
+def trials(embedder: OnnxEmbedder, tried: Callable[[], object] = lambda: None) -> list[CardTrial]:
     """Every card that the network accepts among the candidates, best first."""
     found = []
     for candidate in candidates(embedder.card):
@@ -92,14 +92,14 @@ def trials(embedder: OnnxEmbedder, tried: Callable[[], object] = lambda: None) -
     return sorted(found, key=lambda trial: -trial.relations.separation)
 
 
-def measured(embedder: OnnxEmbedder, card: OnnxCard, change: str) -> list[Trial]:
+def measured(embedder: OnnxEmbedder, card: OnnxCard, change: str) -> list[CardTrial]:
     """The trial of a card; empty if the network does not accept its input, or its output is not finite."""
     try:
         rows = embedder.with_card(card).embed(reference_crops())
     except ModelError:
         return []
     return (
-        [Trial(Candidate(card, change), relations(rows, len(reference_faces())))] if np.isfinite(rows).all() else []
+        [CardTrial(Candidate(card, change), relations(rows, len(reference_faces())))] if np.isfinite(rows).all() else []
     )
 
 

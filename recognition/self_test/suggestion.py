@@ -13,10 +13,10 @@ from facegate.extras import require
 from facegate.inference import session
 from facegate.recognition.embedders import OnnxCard, OnnxEmbedder
 from facegate.recognition.self_test.candidates import RANGES, first_card
-from facegate.recognition.self_test.checks import Trial, measured, trials
+from facegate.recognition.self_test.checks import CardTrial, measured, trials
 
 
-def suggest(model: Path, tried: Callable[[], object] = lambda: None) -> list[Trial]:
+def suggest(model: Path, tried: Callable[[], object] = lambda: None) -> list[CardTrial]:
     """Cards for a network, best first; ``tried`` is called after each.
 
     Raises:

@@ -147,6 +147,8 @@ def test_a_log_of_version_1_is_verified_and_goes_on(log: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
+import structlog
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 from facegate.audit.log import AuditLog, Use
 with AuditLog(Path(sys.argv[1]), create=True, days=200) as log:
     number = 0
