@@ -1,8 +1,8 @@
 """The reference faces: a dozen people who do not exist, each in several conditions.
 
 They are generated (Stable Diffusion 3, CC0 1.0, from faker-js/assets-person-portrait), so that they may be shipped
-and show nobody. Conditions are what cameras do: another crop, darkness, few pixels, compression, light from one
-side.
+and show nobody. Conditions are what cameras do: another crop, warm and cold light, strong colors, few pixels,
+compression.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from facegate.pipeline.records import Image, contiguous
 FOLDER = "facegate.detectors"
 FILE = "reference_faces.webp"
 """The aligned crops side by side."""
+COARSE = 56
+"""Side in pixels of the crop of a face that was far away."""
 CENTER = (CROP_SIZE / 2, 72.0)
 
 
@@ -36,19 +38,26 @@ def reference_crops() -> list[Image]:
 
 
 def conditions(face: Image) -> list[Image]:
-    """A face as it is, and as cameras see it."""
-    dark = 255 * (_moved(face, 7, 1.04, (2, -1)) / 255.0) ** 1.6
-    coarse = cv2.resize(_moved(face, -5, 0.97, (-2, 1)), (40, 40), interpolation=cv2.INTER_AREA)
-    bright = np.clip(_moved(face, 4, 0.95, (1, 2)).astype(np.int16) + 30, 0, 255)
-    _, coded = cv2.imencode(".jpg", bright.astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 35])
-    aside = _moved(face, -3, 1.02, (-1, 0)) * np.linspace(1.25, 0.35, CROP_SIZE)[None, :, None]
+    """A face as it is, and as cameras see it.
+
+    Warm, cold and strong colors tell the order of channels: an exchanged one makes skin blue.
+    """
+    warm = _tinted(_moved(face, 4, 1.03, (1, -1)), (1.25, 1.0, 0.8))
+    cold = _tinted(_moved(face, -4, 0.98, (-1, 1)), (0.8, 1.0, 1.25))
+    gray = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)[:, :, None]
+    strong = np.clip(gray + 2.0 * (face.astype(np.float32) - gray), 0, 255).astype(np.uint8)
+    coarse = cv2.resize(_moved(strong, 3, 0.97, (1, 1)), (COARSE, COARSE), interpolation=cv2.INTER_AREA)
+    _, coded = cv2.imencode(".jpg", cold, [cv2.IMWRITE_JPEG_QUALITY, 40])
     return [
         face,
-        dark.round().astype(np.uint8),
+        warm,
         contiguous(cv2.resize(coarse, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_LINEAR)),
         contiguous(cv2.imdecode(coded, cv2.IMREAD_COLOR)),
-        np.clip(aside, 0, 255).astype(np.uint8),
     ]
+
+
+def _tinted(face: Image, factors: tuple[float, float, float]) -> Image:
+    return np.clip(face * np.array(factors), 0, 255).astype(np.uint8)
 
 
 def _moved(face: Image, degrees: float, scale: float, shift: tuple[float, float]) -> Image:

@@ -39,13 +39,9 @@ def find_problem(detector: Detector) -> str | None:
         return "its landmarks have left and right exchanged: name them as they are seen in the picture"
     if found.faces < MIN_FOUND:
         total = len(reference_faces())
-        return (
-            f"it finds {found.faces} of {total} large faces: it is damaged, or expects another input"
-        )
+        return f"it finds {found.faces} of {total} large faces: it is damaged, or expects another input"
     if found.error > MAX_ERROR:
-        return (
-            f"its landmarks are {found.error:.1f} eye distances off: it is no face detector"
-        )
+        return f"its landmarks are {found.error:.1f} eye distances off: it is no face detector"
     return None
 
 

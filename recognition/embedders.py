@@ -345,8 +345,7 @@ def load_embedder(spec: str = "auto", card: Path | None = None) -> Embedder:
     if path.suffix == ".safetensors":
         return FaceViTEmbedder(load_scorer(path))
     if path.suffix in (".onnx", ".xml"):
-        found = find_card(path, card)
-        if found is None:
+        if (found := find_card(path, card)) is None:
             raise ConfigError(f"{path} has no card: 'facegate recognizers check {path}' suggests one")
         return OnnxEmbedder(path, found)
     if path.is_dir():
@@ -365,12 +364,13 @@ def find_card(model: Path, card: Path | None = None) -> OnnxCard | None:
     if card is not None:
         return _decode_card(_read(card), str(card))
     digest = hashlib.sha256(b"".join(_model_files(model))).hexdigest()
-    for file in (resources.files(CARDS) / "cards").iterdir():
-        if file.name.endswith(CARD_SUFFIXES):
-            known = _decode_card(file.read_bytes(), file.name)
-            if known.sha256 == digest:
-                return known
-    return None
+    return next((known for known in shipped_cards() if known.sha256 == digest), None)
+
+
+def shipped_cards() -> list[OnnxCard]:
+    """The cards of known files."""
+    files = (resources.files(CARDS) / "cards").iterdir()
+    return [_decode_card(file.read_bytes(), file.name) for file in files if file.name.endswith(CARD_SUFFIXES)]
 
 
 def _decode_card(content: bytes, where: str) -> OnnxCard:

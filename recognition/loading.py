@@ -19,6 +19,7 @@ from facegate.recognition.enrollment.names import name_key
 from facegate.recognition.matching.decision_rule import DEFAULT_FPIR, DecisionRule, choose_rule
 from facegate.recognition.matching.gallery import Gallery
 from facegate.recognition.matching.score_tail import ImpostorModel, find_impostor_model
+from facegate.recognition.self_test.checks import check_recognizer
 
 
 class OneAtATime:
@@ -65,6 +66,7 @@ def load_recognition(
         return FaceExtractor(load_detector(detector, detector_path), load_scorer())
 
     model = load_embedder(embedder, card)
+    check_recognizer(model)
     beside = Path(embedder) if Path(embedder).is_file() else None
     impostors = find_impostor_model(model.version, model.name, beside)
     rule, warning = choose_rule(threshold, fpir, impostors, model.threshold)

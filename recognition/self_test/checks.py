@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 
 from facegate.detectors.reference_faces import reference_crops, reference_faces
 from facegate.errors import ModelError
-from facegate.pipeline.records import Floats, contiguous
-from facegate.recognition.embedders import Embedder, OnnxCard, OnnxEmbedder
+from facegate.pipeline.records import Floats
+from facegate.recognition.embedders import Embedder, OnnxEmbedder, shipped_cards
 from facegate.recognition.self_test.candidates import Candidate, candidates
-from facegate.recognition.self_test.relations import Relations, relations
+from facegate.recognition.self_test.relations import CLEAR, Relations, is_better, relations
 from facegate.scoring.backend_selection import cache_folder
 
 REVISION = 1
 """Changes with whatever changes a verdict; passed self-tests of another revision are repeated."""
-CLEARLY = 1.05
-"""Ratio of separations from which another input is clearly better."""
-MIN_SEPARATION = 2.0
-ALIKE = 0.9
+MIN_SEPARATION = 3.0
+MIN_ALIVE = 0.75
+"""Share of the outputs that have to differ between faces."""
+ALIKE = 0.75
 """Mean similarity of different people from which everybody looks alike to a network."""
-MAX_FALSE_MATCHES = 0.2
-"""Share of pairs of different people that may reach a recognizer's threshold."""
 
 
 class CardTrial(msgspec.Struct, frozen=True):
@@ -35,16 +33,15 @@ class CardTrial(msgspec.Struct, frozen=True):
 
 
 def check_recognizer(embedder: Embedder) -> None:
-    """Refuse a recognizer that does not tell the reference faces apart, or does so better with another input.
+    """Refuse a recognizer that does not tell the reference faces apart, or to which another input suits better.
 
     A passed test is remembered for this network and card.
 
     Raises:
         ModelError: what is wrong, and what to change.
     """
-    passed = (
-        cache_folder() / "self-tests" / hashlib.sha256(f"{REVISION}:{embedder.version}".encode()).hexdigest()[:32]
-    )
+    key = hashlib.sha256(f"{REVISION}:{embedder.version}".encode()).hexdigest()[:32]
+    passed = cache_folder() / "self-tests" / key
     if passed.is_file():
         return
     problem = find_problem(embedder)
@@ -59,54 +56,62 @@ def check_recognizer(embedder: Embedder) -> None:
 
 def find_problem(embedder: Embedder) -> str | None:
     """What is wrong with a recognizer or its input; ``None`` if nothing is."""
-    people = len(reference_faces())
-    crops = reference_crops()
-    rows = embedder.embed(crops)
+    people, crops = len(reference_faces()), reference_crops()
+    is_file = isinstance(embedder, OnnxEmbedder)
+    rows = embedder.raw(crops) if is_file else embedder.embed(crops)
     problem = _outputs(rows)
     if problem is not None:
         return problem
     own = relations(rows, people)
-    if isinstance(embedder, OnnxEmbedder):
-        best = trials(embedder)[0]
-        better, change = best.relations, best.candidate.change
-    else:
-        exchanged = [contiguous(crop[:, :, ::-1]) for crop in crops]
-        better, change = relations(embedder.embed(exchanged), people), "its color channels are exchanged"
-    if better.separation > CLEARLY * own.separation and change:
-        return f"{change} (separation {better.separation:.2f} instead of {own.separation:.2f})"
+    better = best_change(embedder, own) if is_file and embedder.card not in shipped_cards() else None
+    if better is not None:
+        return f"{better.candidate.change} ({better.relations.separation:.1f} against {own.separation:.1f})"
     if own.non_mated > ALIKE:
         return f"everybody looks alike to it (mean similarity {own.non_mated:.2f}): check its preprocessing"
     if own.separation < MIN_SEPARATION:
-        return (
-            f"it hardly tells people apart (separation {own.separation:.2f}): it is no face recognizer, or damaged"
-        )
+        return f"it hardly tells people apart ({own.separation:.1f}): it is no face recognizer, or damaged"
     return None
 
 
-def trials(embedder: OnnxEmbedder, tried: Callable[[], object] = lambda: None) -> list[CardTrial]:
-    """Every card that the network accepts among the candidates, best first."""
+def best_change(embedder: OnnxEmbedder, own: Relations) -> CardTrial | None:
+    """The best of the cards that clearly suit a network better than its own; ``None`` if there is none."""
+    better = [trial for trial in trials(embedder) if is_better(own, trial.relations, CLEAR)]
+    return best_of(better) if better else None
+
+
+def best_of(found: Sequence[CardTrial]) -> CardTrial:
+    """The trial with which a network tells people apart best; of equal ones, that with most evidence."""
+    best = found[0]
+    for trial in found[1:]:
+        if is_better(best.relations, trial.relations):
+            best = trial
+    return best
+
+
+def trials(embedder: OnnxEmbedder) -> list[CardTrial]:
+    """Every card among the candidates whose input the network accepts."""
     found = []
     for candidate in candidates(embedder.card):
-        found += measured(embedder, candidate.card, candidate.change)
-        tried()
-    return sorted(found, key=lambda trial: -trial.relations.separation)
+        found += measured(embedder, candidate)
+    return found
 
 
-def measured(embedder: OnnxEmbedder, card: OnnxCard, change: str) -> list[CardTrial]:
-    """The trial of a card; empty if the network does not accept its input, or its output is not finite."""
+def measured(embedder: OnnxEmbedder, candidate: Candidate) -> list[CardTrial]:
+    """The trial of a card; empty if the network does not accept its input, or its output is useless."""
     try:
-        rows = embedder.with_card(card).embed(reference_crops())
+        rows = embedder.with_card(candidate.card).raw(reference_crops())
     except ModelError:
         return []
-    return (
-        [CardTrial(Candidate(card, change), relations(rows, len(reference_faces())))] if np.isfinite(rows).all() else []
-    )
+    return [] if _outputs(rows) else [CardTrial(candidate, relations(rows, len(reference_faces())))]
 
 
 def _outputs(rows: Floats) -> str | None:
     """What is wrong with embeddings as such."""
     if not np.isfinite(rows).all():
         return "its output is not finite: it overflows in this precision; export it in fp32"
-    if not rows.any(1).all() or np.ptp(rows, axis=0).max() < 1e-4:
+    spread = np.ptp(rows, axis=0) > 1e-6 * max(float(np.abs(rows).max()), 1e-12)
+    if not spread.any():
         return "its output is the same for everybody: this output is dead, or not the embedding"
+    if spread.mean() < MIN_ALIVE:
+        return f"{len(spread) - spread.sum()} of its {len(spread)} outputs are dead: it is damaged"
     return None

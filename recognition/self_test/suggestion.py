@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -12,12 +11,12 @@ from facegate.errors import ModelError
 from facegate.extras import require
 from facegate.inference import session
 from facegate.recognition.embedders import OnnxCard, OnnxEmbedder
-from facegate.recognition.self_test.candidates import RANGES, first_card
-from facegate.recognition.self_test.checks import CardTrial, measured, trials
+from facegate.recognition.self_test.candidates import RANGES, Candidate, first_card
+from facegate.recognition.self_test.checks import CardTrial, best_of, measured, trials
 
 
-def suggest(model: Path, tried: Callable[[], object] = lambda: None) -> list[CardTrial]:
-    """Cards for a network, best first; ``tried`` is called after each.
+def suggest(model: Path) -> tuple[CardTrial, list[CardTrial]]:
+    """The card that suits a network best, and all that were tried.
 
     Raises:
         ModelError: the file cannot be used, or its input is no picture.
@@ -27,13 +26,11 @@ def suggest(model: Path, tried: Callable[[], object] = lambda: None) -> list[Car
     for color in ("rgb", "bgr"):
         for mean, std in RANGES:
             card = msgspec.structs.replace(first.card, color=color, mean=mean, std=std)
-            found += measured(first, card, "")
-            tried()
+            found += measured(first, Candidate(card, ""))
     if not found:
-        raise ModelError(f"{model} gives no finite output for any input: it is damaged, or no recognizer")
-    best = max(found, key=lambda trial: trial.relations.separation)
-    found += trials(first.with_card(best.candidate.card), tried)
-    return sorted(found, key=lambda trial: -trial.relations.separation)
+        raise ModelError(f"{model} gives no usable output for any input: it is damaged, or no recognizer")
+    found += trials(first.with_card(best_of(found).candidate.card))
+    return best_of(found), found
 
 
 def input_shape(model: Path) -> tuple[int | None, ...]:

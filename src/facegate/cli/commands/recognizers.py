@@ -38,8 +38,8 @@ def check(
 
     path = Path(recognizer)
     if path.suffix in (".onnx", ".xml") and find_card(path, card) is None:
-        found = suggest(path)
-        best = found[0].candidate.card
+        suggested, found = suggest(path)
+        best = suggested.candidate.card
         sys.stdout.write(f"# suggested card: {path.with_suffix('.yaml').name}; measure its threshold with\n")
         sys.stdout.write(f"# 'facegate evaluate FOLDER --recognizer {path.name} --fmr 1e-4'\n{as_yaml(best)}")
         problem = None
@@ -50,7 +50,7 @@ def check(
         sys.stdout.write(f"{embedder.name}: {problem or 'passed'}\n")
     if found:
         table = Table("color", "mean", "std", "alignment", "separation", "same person", "other people")
-        for trial in found[:8]:
+        for trial in sorted(found, key=lambda trial: -trial.relations.separation)[:8]:
             own, shown = trial.candidate.card, trial.relations
             alignment = f"{own.side} px, {own.landmarks[0]}" if own.landmarks else f"columns {own.columns}"
             table.add_row(
