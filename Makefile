@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 TYPESCRIPT := 7.0.2
 TSC := .npm/node_modules/.bin/tsc
 
-.PHONY: demo test graph image interop homeassistant console fleet endurance check scripts clean setup
+.PHONY: demo test explore graph image interop homeassistant console fleet endurance check scripts clean setup
 
 setup: $(READY)
 
@@ -41,6 +41,10 @@ demo: $(CORE)
 
 test: check
 	@$(BIN)/python -m pytest
+
+# Property tests with many random examples, which "make test" repeats with the same ones.
+explore: $(READY)
+	@$(BIN)/python -m pytest -m hypothesis --hypothesis-profile=explore -q
 
 # The built-in model's graph without its weights, after a change of the network or of what it is scored by.
 graph: $(READY)

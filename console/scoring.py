@@ -183,5 +183,6 @@ class ScoringService:
         if self._models is None:
             config = self._config()
             detector, scorer = (config.detector, config.scorer) if config else (DetectorConfig(), ScorerConfig())
-            self._models = detector_of(detector), scorer_of(scorer, 0)
+            device = config.device if config else "auto"
+            self._models = detector_of(detector, device), scorer_of(scorer, 0, device)
         return self._models

@@ -10,6 +10,7 @@ import numpy as np
 
 from facegate.errors import ModelError
 from facegate.extras import installed
+from facegate.inference.devices import Device, network_device
 from facegate.pipeline.records import Box, Detection, Floats, Image
 
 FOLLOWED_IOU = 0.3
@@ -67,7 +68,12 @@ def same_face(a: Box, b: Box, least: float = FOLLOWED_IOU) -> bool:
 
 
 def load_detector(
-    kind: str = "auto", path: Path | None = None, *, max_side: int | None = 640, min_face_px: int = 32
+    kind: str = "auto",
+    path: Path | None = None,
+    *,
+    max_side: int | None = 640,
+    min_face_px: int = 32,
+    device: Device = "auto",
 ) -> Detector:
     """Load a detector.
 
@@ -78,9 +84,11 @@ def load_detector(
         path: the YuNet ONNX file, or the insightface pack's directory.
         max_side: detection runs on the image shrunk to this longer side; ``None`` never shrinks it.
         min_face_px: smallest face detected, in pixels of the shrunk image (MTCNN only).
+        device: where its networks run; ``auto`` takes CUDA where ONNX Runtime has it, else the CPU.
 
     Raises:
         ModelError: the file or pack is missing or of another kind.
+        ConfigError: the device is not here.
     """
     from facegate.detectors import mtcnn, scrfd, yunet
 
@@ -90,11 +98,12 @@ def load_detector(
         else:
             path = scrfd.find_pack() if installed("insightface") else None
             kind = "mtcnn" if path is None else "scrfd"
+    on = network_device(device)
     if kind == "mtcnn":
-        return mtcnn.MtcnnDetector(max_side=max_side, min_face_px=min_face_px)
+        return mtcnn.MtcnnDetector(max_side=max_side, min_face_px=min_face_px, device=on)
     if path is None:
         needs = "its ONNX file" if kind == "yunet" else "the directory of an insightface pack"
         raise ModelError(f"detector '{kind}' needs {needs}: set detector.path or --detector-path")
     if kind == "yunet":
-        return yunet.YuNetDetector(path, max_side=max_side)
-    return scrfd.ScrfdDetector(path, max_side=max_side)
+        return yunet.YuNetDetector(path, max_side=max_side, device=on)
+    return scrfd.ScrfdDetector(path, max_side=max_side, device=on)

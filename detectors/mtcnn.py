@@ -26,6 +26,7 @@ from facegate.detectors.atlas import P_SIDE, Atlas, Tile, pack
 from facegate.detectors.base import make_detection, same_face
 from facegate.detectors.torch_free_graph import Network, build
 from facegate.errors import ModelError
+from facegate.inference.devices import Device
 from facegate.pipeline.images import shrink, shrink_to
 from facegate.pipeline.records import Box, Detection, Floats, Image, contiguous
 
@@ -91,7 +92,14 @@ class MtcnnDetector:
 
     name = "mtcnn"
 
-    def __init__(self, *, max_side: int | None = 640, min_face_px: int = 32, weights: Path | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        max_side: int | None = 640,
+        min_face_px: int = 32,
+        weights: Path | None = None,
+        device: Device = "cpu",
+    ) -> None:
         directory = weights or weights_directory()
         self._max_side = max_side
         self.smallest_px = float(min_face_px)
@@ -100,7 +108,7 @@ class MtcnnDetector:
             build(load_weights("rnet", directory), [(3, True), (3, False), None], 24),
             build(load_weights("onet", directory), [(3, True), (3, False), (2, True), None], 48),
         )
-        self._pnet, self._rnet, self._onet = (Network(graph, threads()) for graph in graphs)
+        self._pnet, self._rnet, self._onet = (Network(graph, threads(), device) for graph in graphs)
 
     def detect(
         self, images: Sequence[Image], known: Sequence[Sequence[Box]] | None = None

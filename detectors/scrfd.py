@@ -12,10 +12,13 @@ from typing import Any
 
 import cv2
 
+from facegate.cpu import threads
 from facegate.detectors import face_window
 from facegate.detectors.base import make_detection
 from facegate.errors import ModelError
 from facegate.extras import require
+from facegate.inference.devices import Device
+from facegate.inference.session import session
 from facegate.pipeline.records import Box, Detection, Image
 
 PACKS = Path("~/.insightface/models")
@@ -46,7 +49,14 @@ class ScrfdDetector:
     name = "scrfd"
     smallest_px = 24.0
 
-    def __init__(self, path: Path, *, max_side: int | None = 640, min_confidence: float = 0.4) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_side: int | None = 640,
+        min_confidence: float = 0.4,
+        device: Device = "cpu",
+    ) -> None:
         require("insightface", "detector 'scrfd'")
         from insightface.model_zoo import get_model
 
@@ -62,6 +72,8 @@ class ScrfdDetector:
         if model is None or not hasattr(model, "use_kps") or not model.use_kps:
             raise ModelError(f"{file} is not SCRFD with key points: use a model with nine or fifteen outputs")
         side = max(32, (max_side or MAX_SIDE) // 32 * 32)
+        if device != "cpu":
+            model.session = session(file, threads(), device)
         model.prepare(ctx_id=-1, input_size=(side, side), det_thresh=min_confidence)
         self._model = model
 

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from facegate.inference import session
-from facegate.onnx_format import FLOAT, constant, model, node
+from facegate.inference.devices import Device
+from facegate.inference.onnx_format import FLOAT, constant, model, node
+from facegate.inference.session import session
 
 Array = NDArray[np.float32]
 PICTURES = "pictures"
@@ -64,9 +65,9 @@ def build(arrays: Sequence[Array], pools: Sequence[tuple[int, bool] | None], sid
 class Network:
     """A loaded graph."""
 
-    def __init__(self, graph: bytes, threads: int) -> None:
-        """Load ``graph``, made by :func:`build`, to run with ``threads`` threads."""
-        self._session = session(graph, threads)
+    def __init__(self, graph: bytes, threads: int, device: Device = "cpu") -> None:
+        """Load ``graph``, made by :func:`build`, to run with ``threads`` threads of the CPU, or on a device."""
+        self._session = session(graph, threads, device)
 
     def __call__(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Array]:
         """Run on one or more pictures of one size; return the heads' outputs."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import copy
 from importlib import resources
 from pathlib import Path
@@ -19,18 +19,19 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from facegate.cpu import NO_CPU_PINNING, threads
+from facegate.cpu import threads
 from facegate.detectors.align import ARCFACE_TEMPLATE, CROP_SIZE, similarity_transform
 from facegate.errors import ConfigError, ModelError, os_errors
 from facegate.extras import installed, require
-from facegate.inference import session
+from facegate.inference.devices import Device, network_device
+from facegate.inference.session import session
 from facegate.paths import decode_yaml
 from facegate.pipeline.records import Floats, Image, contiguous
+from facegate.recognition.networks import load_network
 from facegate.scoring.engine import Scorer, load_scorer
 from facegate.scoring.families import DEFAULT_MODEL
 
 CARDS = "facegate.recognition"
-BATCH = 8
 CARD_SUFFIXES = (".onnx.yaml", ".xml.yaml")  # of the shipped cards
 INSIGHTFACE_THRESHOLD = 0.40
 """Typical similarity threshold of ArcFace models; override it with ``--threshold``."""
@@ -79,8 +80,8 @@ class OnnxCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class OnnxEmbedder:
     """Any ONNX or OpenVINO IR model with one image input and one embedding output."""
 
-    def __init__(self, model: Path, card: OnnxCard) -> None:
-        """Load the model.
+    def __init__(self, model: Path, card: OnnxCard, device: Device = "cpu") -> None:
+        """Load the model on a device that is here (:func:`facegate.inference.devices.network_device`).
 
         Raises:
             ModelError: the file is missing, damaged, or not the one its card describes.
@@ -92,7 +93,7 @@ class OnnxEmbedder:
             raise ModelError(
                 f"{model} does not match card '{card.name}': the SHA-256 differs; give the card of this file"
             )
-        self._run, self._batch_size = (_ir_network if model.suffix == ".xml" else _onnx_network)(model, content)
+        self._run, self._batch_size = load_network(model, content, device)
         self._digest = digest
         self._use(card)
 
@@ -144,44 +145,6 @@ class OnnxEmbedder:
         return scaled
 
 
-def _onnx_network(model: Path, content: tuple[bytes, ...]) -> tuple[Callable[[Floats], Floats], int]:
-    """What runs an ONNX model, and its batch size."""
-    del content
-    loaded = session(model, threads())
-    entry = loaded.get_inputs()[0]
-
-    def run(tensor: Floats) -> Floats:
-        return np.asarray(loaded.run(None, {entry.name: tensor})[0], np.float32)
-
-    # Some exported models have a fixed batch of one.
-    return run, 1 if isinstance(entry.shape[0], int) else BATCH
-
-
-def _ir_network(model: Path, content: tuple[bytes, ...]) -> tuple[Callable[[Floats], Floats], int]:
-    """The same of an OpenVINO IR model."""
-    require("openvino", f"{model}")
-    import openvino
-
-    core = openvino.Core()
-    settings = {
-        "INFERENCE_PRECISION_HINT": "f32",  # the default is bf16 where supported
-        "INFERENCE_NUM_THREADS": threads(),
-        "PERFORMANCE_HINT": "LATENCY",
-        **NO_CPU_PINNING,
-    }
-    try:
-        network = core.read_model(*content)
-        loaded: Any = core.compile_model(network, "CPU", settings)
-    except Exception as error:  # openvino raises RuntimeError for everything
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"cannot load {model}: {reason}") from error
-
-    def run(tensor: Floats) -> Floats:
-        return np.array(loaded(tensor)[0], np.float32)
-
-    return run, BATCH if network.input(0).partial_shape[0].is_dynamic else 1
-
-
 def _template_transform(card: OnnxCard) -> NDArray[np.float64] | None:
     """Transform ``(2, 3)`` from the crop to the network's own template; ``None`` if the card has none."""
     if not card.landmarks:
@@ -227,8 +190,8 @@ class InsightfaceEmbedder:
 
     threshold = INSIGHTFACE_THRESHOLD
 
-    def __init__(self, pack: Path) -> None:
-        """Load the pack's recognition model.
+    def __init__(self, pack: Path, device: Device = "cpu") -> None:
+        """Load the pack's recognition model on a device that is here.
 
         Raises:
             ModelError: the directory is missing or holds none.
@@ -244,6 +207,8 @@ class InsightfaceEmbedder:
             except Exception as error:  # onnxruntime and onnx raise many unrelated types here
                 raise ModelError(f"cannot load {file}: {error}") from error
             if getattr(model, "taskname", "") == "recognition":
+                if device != "cpu":
+                    model.session = session(file, threads(), device)
                 self._model = model
                 self.name = f"insightface:{pack.name}/{file.stem}"
                 self.version = hashlib.sha256(_read(file)).hexdigest()
@@ -320,7 +285,7 @@ class DlibEmbedder:
         return np.stack(found)
 
 
-def load_embedder(spec: str = "auto", card: Path | None = None) -> Embedder:
+def load_embedder(spec: str = "auto", card: Path | None = None, device: Device = "auto") -> Embedder:
     """Load an embedder.
 
     Args:
@@ -329,27 +294,28 @@ def load_embedder(spec: str = "auto", card: Path | None = None) -> Embedder:
             directory of an insightface pack.
         card: YAML card of an ONNX or IR file. The default is a card beside the file (same name, ``.yaml``), else
             one shipped with facegate (found by SHA-256).
+        device: where it runs; ``auto`` takes CUDA where it is available, else the CPU. dlib has the CPU only.
 
     Raises:
         ModelError: the model cannot be loaded.
-        ConfigError: unknown kind, or an ONNX or IR file without a card.
+        ConfigError: unknown kind, an ONNX or IR file without a card, or a device that is not here.
     """
     if spec == "auto":
         packs = sorted(Path("~/.insightface/models").expanduser().glob("*/w600k_*.onnx"))
         spec = str(packs[0].parent) if packs and installed("insightface") else "builtin"
     if spec == "builtin":
-        return FaceViTEmbedder(load_scorer(DEFAULT_MODEL))
+        return FaceViTEmbedder(load_scorer(DEFAULT_MODEL, device=device))
     if spec == "dlib":
         return DlibEmbedder()
     path = Path(spec)
     if path.suffix == ".safetensors":
-        return FaceViTEmbedder(load_scorer(path))
+        return FaceViTEmbedder(load_scorer(path, device=device))
     if path.suffix in (".onnx", ".xml"):
         if (found := find_card(path, card)) is None:
             raise ConfigError(f"{path} has no card: 'facegate recognizers check {path}' suggests one")
-        return OnnxEmbedder(path, found)
+        return OnnxEmbedder(path, found, network_device(device))
     if path.is_dir():
-        return InsightfaceEmbedder(path)
+        return InsightfaceEmbedder(path, network_device(device))
     raise ConfigError(
         f"unknown embedder '{spec}': give 'auto', 'builtin', 'dlib', an .onnx, .xml or .safetensors file, or "
         "the directory of an insightface pack"

@@ -10,6 +10,7 @@ from threading import Lock
 import msgspec
 
 from facegate.errors import GalleryError
+from facegate.inference.devices import Device
 from facegate.pipeline.records import Floats, Image
 from facegate.recognition.embedders import Embedder, load_embedder
 from facegate.recognition.enrollment.enroller import Enroller
@@ -56,6 +57,7 @@ def load_recognition(
     *,
     threshold: float | None = None,
     fpir: float = DEFAULT_FPIR,
+    device: Device = "auto",
 ) -> Recognition:
     """Load embedder and rule; see :func:`load_embedder` and :func:`choose_rule`."""
 
@@ -63,10 +65,10 @@ def load_recognition(
         from facegate.detectors.base import load_detector
         from facegate.scoring.engine import load_scorer
 
-        return FaceExtractor(load_detector(detector, detector_path), load_scorer())
+        return FaceExtractor(load_detector(detector, detector_path, device=device), load_scorer(device=device))
 
-    model = load_embedder(embedder, card)
-    check_recognizer(model)
+    model = load_embedder(embedder, card, device)
+    check_recognizer(model, device)
     beside = Path(embedder) if Path(embedder).is_file() else None
     impostors = find_impostor_model(model.version, model.name, beside)
     rule, warning = choose_rule(threshold, fpir, impostors, model.threshold)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from facegate.cpu import processor, threads
 from facegate.errors import ConfigError, ModelError, os_errors
 from facegate.extras import require
+from facegate.inference.devices import OPENVINO
 from facegate.paths import replacing
 from facegate.scoring.backends import Backend, BackendName, Dtype, OnnxRuntime, OpenVino, PassArrays
 from facegate.scoring.families import ModelCard
@@ -69,9 +70,16 @@ class Tuning(msgspec.Struct, frozen=True):
 
 def check_combination(on: str, dtype: str, backend: str) -> None:
     """Raise :class:`ConfigError` if device, number format and backend exclude each other."""
-    if on == "cuda" and (backend not in ("auto", "torch") or dtype == "int8"):
+    if on == "cuda" and (backend == "openvino" or dtype == "int8"):
         raise ConfigError(
-            "CUDA supports the torch backend in fp32, bf16 or fp16 only: change scorer.backend or scorer.dtype"
+            "CUDA supports torch in fp32, bf16 or fp16, and ONNX Runtime in fp32: change scorer.backend or "
+            "scorer.dtype"
+        )
+    if on == "cuda" and backend == "onnxruntime" and dtype not in ("auto", "fp32"):
+        raise ConfigError("ONNX Runtime on CUDA runs in fp32: use fp32, or backend 'torch'")
+    if on.startswith(OPENVINO) and (backend not in ("auto", "openvino") or dtype not in ("auto", "fp32")):
+        raise ConfigError(
+            f"device '{on}' supports the openvino backend in fp32: change scorer.backend or scorer.dtype"
         )
     if on == "cpu" and dtype == "fp16":
         raise ConfigError("fp16 needs a CUDA device: use fp32 or bf16 on the CPU")

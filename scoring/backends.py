@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 
 from facegate.cpu import compiled
 from facegate.errors import ModelError
-from facegate.inference import session
+from facegate.inference.devices import OPENVINO, Device
+from facegate.inference.session import Fallback, session
 
 BackendName = Literal["torch", "onnxruntime", "openvino"]
 Dtype = Literal["fp32", "bf16", "fp16", "int8"]
@@ -45,23 +47,37 @@ class Backend(Protocol):
         ...
 
 
+class FallbackBackend:
+    """A backend on a device, and one on the CPU once the device fails."""
+
+    def __init__(self, device: Device, backend: Backend, on_cpu: Callable[[], Backend]) -> None:
+        """Create from a backend on ``device``; ``on_cpu`` makes the one that replaces it."""
+        self.name, self.dtype = backend.name, backend.dtype
+        self._run = Fallback(device, "quality model", backend.run, lambda: on_cpu().run)
+
+    def run(
+        self, batches: list[NDArray[np.uint8]], embedding: bool, landmarks: list[Floats] | None = None
+    ) -> list[PassArrays]:
+        """See :class:`Backend`."""
+        return self._run(batches, embedding, landmarks)
+
+
 class OnnxRuntime:
-    """An exported graph in ONNX Runtime on the CPU; int8 graphs are quantized on this machine.
+    """An exported graph in ONNX Runtime on the CPU, or on a device; int8 graphs are quantized on this machine.
 
     In int8 crops are scored one by one: quantization scales depend on the batch, and no score may depend on the
     other crops of its batch.
     """
 
-    name: BackendName = "onnxruntime"
-
-    def __init__(self, graph: bytes | Path, dtype: Dtype, threads: int) -> None:
+    def __init__(self, graph: bytes | Path, dtype: Dtype, threads: int, device: Device = "cpu") -> None:
         """Load the graph.
 
         Raises:
             ModelError: ONNX Runtime rejects the graph.
         """
+        self.name: BackendName = "openvino" if device.startswith(OPENVINO) else "onnxruntime"
         self.dtype = dtype
-        self._session: Any = session(graph, threads)
+        self._session = session(graph, threads, device)
 
     def run(
         self, batches: list[NDArray[np.uint8]], embedding: bool, landmarks: list[Floats] | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -16,8 +15,24 @@ from facegate.cpu import processor, threads
 from facegate.detectors.align import ARCFACE_TEMPLATE
 from facegate.errors import ConfigError, ModelError
 from facegate.extras import installed, require
+from facegate.inference.devices import (
+    OPENVINO,
+    Device,
+    check_device,
+    network_device,
+    torch_cuda_found,
+)
 from facegate.scoring.backend_selection import BackendChoice, check_combination, graph_for, measured_choice
-from facegate.scoring.backends import DTYPES, Backend, BackendName, Dtype, OnnxRuntime, OpenVino, PassArrays
+from facegate.scoring.backends import (
+    DTYPES,
+    Backend,
+    BackendName,
+    Dtype,
+    FallbackBackend,
+    OnnxRuntime,
+    OpenVino,
+    PassArrays,
+)
 from facegate.scoring.calibration import Calibration
 from facegate.scoring.families import (
     DEFAULT_MODEL,
@@ -38,9 +53,8 @@ MAX_BATCH = 32
 """Maximum crops per forward pass; bounds activation memory."""
 
 CROP_SHAPE = (112, 112, 3)
-NEEDS_EXTRA = {"cuda": "torch", "torch": "torch", "openvino": "openvino"}
-"""Devices and backends, and the extra that each needs."""
-NVIDIA_DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/nvmap", "/dev/dxg")
+NEEDS_EXTRA = {"torch": "torch", "openvino": "openvino"}
+"""Backends, and the extra that each needs."""
 
 
 class Scores(msgspec.Struct, frozen=True, eq=False):
@@ -72,8 +86,10 @@ class Scorer:
         reading: ScoreReading,
         backend: Backend,
         *,
+        device: Device = "cpu",
         why: str = "",
     ) -> None:
+        self.device = device
         self.reading = reading
         self.card = reading.card
         self.settings = reading.settings
@@ -181,7 +197,7 @@ def load_scorer(
     aggregation: Aggregation = "attention",
     alpha: float | None = None,
     distance: Distance = "euclidean",
-    device: Literal["auto", "cpu", "cuda"] = "auto",
+    device: Device = "auto",
     dtype: Literal["auto"] | Dtype = "auto",
     backend: Literal["auto"] | BackendName = "auto",
 ) -> Scorer:
@@ -193,13 +209,14 @@ def load_scorer(
             models pull`` has fetched.
         card: the file's card (a name that ships with the package, or a YAML file); not needed for a safetensors
             file that carries its own, nor for a hub id that a known card names.
-        quality: quality measure: ``vitnt``, ``attention``, ``norm`` or ``estimate``; the card's by default. blocks:
-        increasing block indices that ViTNT-FIQA scores; the card's by default. aggregation: ``uniform``,
-        ``attention`` or ``attention_mean`` (see :mod:`facegate.scoring.vitnt`). alpha: steepness; the card's by
-        default. distance: ``euclidean`` (the published one) or ``cosine``. device: ``auto`` uses CUDA if torch
-        finds it. dtype: ``auto`` uses bf16 if the processor supports it natively (AVX512-BF16, AMX, CUDA from
-        compute capability
-            8.0), else fp32. ``int8`` (ONNX Runtime) must be requested.
+        quality: quality measure: ``vitnt``, ``attention``, ``norm`` or ``estimate``; the card's by default.
+        blocks: increasing block indices that ViTNT-FIQA scores; the card's by default.
+        aggregation: ``uniform``, ``attention`` or ``attention_mean`` (see :mod:`facegate.scoring.vitnt`).
+        alpha: steepness; the card's by default.
+        distance: ``euclidean`` (the published one) or ``cosine``.
+        device: ``auto`` uses CUDA if torch or ONNX Runtime finds it, else the CPU.
+        dtype: ``auto`` uses bf16 if the processor supports it natively (AVX512-BF16, AMX, CUDA from compute
+            capability 8.0), else fp32. ``int8`` (ONNX Runtime) must be requested.
         backend: ``auto`` uses the fastest that ``facegate models tune`` measured on this machine, else ONNX
             Runtime for fp32 on the CPU, else torch.
 
@@ -210,15 +227,13 @@ def load_scorer(
     _check_choices(
         aggregation=(aggregation, AGGREGATIONS),
         distance=(distance, DISTANCES),
-        device=(device, ("auto", "cpu", "cuda")),
         dtype=(dtype, ("auto", *DTYPES)),
         backend=(backend, ("auto", *get_args(BackendName))),
         quality=(quality or "vitnt", QUALITIES),
     )
-    for name in {device, backend} & NEEDS_EXTRA.keys():
-        require(NEEDS_EXTRA[name], f"'{name}'")
-    if device == "cuda" and not cuda_found():
-        raise ConfigError("device 'cuda' is not available: torch finds no CUDA device; use --device cpu")
+    if backend in NEEDS_EXTRA:
+        require(NEEDS_EXTRA[backend], f"'{backend}'")
+    on = scorer_device(device, backend)
     weights = DEFAULT_MODEL if weights is None else weights
     if str(weights) in SHIPPED_MODELS:
         if card not in (None, str(weights)):
@@ -239,7 +254,6 @@ def load_scorer(
         distance=distance,
     )
     reading = ScoreReading(model, settings, chosen)
-    on = "cuda" if device == "cuda" or (device == "auto" and cuda_found()) else "cpu"
     choice = _decide(reading, on, dtype, backend)
     try:
         made = _make_backend(reading, on, choice)
@@ -248,13 +262,29 @@ def load_scorer(
             raise
         choice = BackendChoice("torch", "fp32", f"torch: the graph could not be exported: {error}")
         made = _make_backend(reading, on, choice)
-    return Scorer(reading, made, why=choice.why)
+    return Scorer(reading, made, device=on, why=choice.why)
 
 
-def _decide(reading: ScoreReading, on: str, dtype: str, backend: str) -> BackendChoice:
+def scorer_device(asked: Device, backend: str = "auto") -> Device:
+    """Return the device that a scorer runs on; torch is preferred for CUDA.
+
+    Raises:
+        ConfigError: the device that is asked for is not here.
+    """
+    check_device(asked)
+    if asked in ("auto", "cuda") and backend != "onnxruntime" and torch_cuda_found():
+        return "cuda"
+    return network_device(asked)
+
+
+def _decide(reading: ScoreReading, on: Device, dtype: str, backend: str) -> BackendChoice:
     """Choose backend and number format."""
     check_combination(on, dtype, backend)
     card = reading.card
+    if on.startswith(OPENVINO):
+        return BackendChoice("openvino", "fp32", f"fp32: exact on {on}")
+    if on == "cuda" and (backend == "onnxruntime" or not torch_cuda_found()):
+        return BackendChoice("onnxruntime", "fp32", "ONNX Runtime on CUDA: torch has no CUDA here")
     if dtype == "int8":
         return BackendChoice("onnxruntime", "int8", "int8 was requested")
     if backend == "auto" and on == "cpu":
@@ -282,26 +312,22 @@ def _exported_is_best(reading: ScoreReading, dtype: str) -> bool:
     )
 
 
-def _make_backend(reading: ScoreReading, on: str, choice: BackendChoice) -> Backend:
-    if on == "cuda" or choice.backend == "torch":
+def _make_backend(reading: ScoreReading, on: Device, choice: BackendChoice) -> Backend:
+    if choice.backend == "torch":
         require("torch", f"scorer.dtype '{choice.dtype}'")
         from facegate.scoring.torch_backends import TorchCpu, TorchCuda
 
-        return (TorchCuda if on == "cuda" else TorchCpu)(reading.one_pass, choice.dtype)
+        if on == "cuda":
+            made = TorchCuda(reading.one_pass, choice.dtype)
+            return FallbackBackend(
+                on, made, lambda: _make_backend(reading, "cpu", _decide(reading, "cpu", "fp32", "auto"))
+            )
+        return TorchCpu(reading.one_pass, choice.dtype)
     graph = graph_for(reading, choice.dtype)
+    if on != "cpu":
+        return OnnxRuntime(graph, choice.dtype, threads(), on)
     make = OnnxRuntime if choice.backend == "onnxruntime" else OpenVino
     return make(graph, choice.dtype, threads())
-
-
-def cuda_found() -> bool:
-    """Whether torch can use a CUDA device; torch is imported only if the system has one."""
-    if sys.platform == "linux" and not any(Path(device).exists() for device in NVIDIA_DEVICES):
-        return False
-    if not installed("torch"):
-        return False
-    import torch
-
-    return torch.cuda.is_available()
 
 
 def native_bf16(device: str) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 
-from facegate.onnx_format import constant, constants_only
+from facegate.inference.onnx_format import constant, constants_only
 from facegate.scoring.families import ModelCard, Quality, Table
 from facegate.scoring.network.architecture import Architecture, ScoreSettings
 from facegate.scoring.score_reading import ScoreReading

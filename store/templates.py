@@ -96,6 +96,20 @@ class TemplateReader(StoreReader):
         )
         return VisitTemplate(*rows[0]) if rows else None
 
+    def templates_of(self, recognizer: str, rows: Sequence[int]) -> dict[int, Floats]:
+        """Templates ``(D,)`` of a recognizer by row id of their visits; visits without one are left out."""
+        found: dict[int, Floats] = {}
+        for part in _chunks(list(rows)):
+            marks = ",".join("?" * len(part))
+            ids, vectors = _matrix(
+                self._rows(
+                    f"SELECT visit, vector FROM templates WHERE visit IN ({marks}) AND +recognizer = ?",
+                    [*part, recognizer],
+                )
+            )
+            found.update(zip(ids.tolist(), vectors, strict=True))
+        return found
+
     def newest_recognizer(self) -> str | None:
         """Recognizer of the newest template; ``None`` if there are no templates."""
         rows = self._rows("SELECT recognizer FROM templates ORDER BY id DESC LIMIT 1", [])

@@ -23,8 +23,9 @@ from facegate.scoring.network.vit import FaceViT
 
 from .helpers import ROOT, transcode
 
-# No test depends on how fast the machine is.
-hypothesis.settings.register_profile("facegate", deadline=None)
+# No test depends on how fast the machine is, nor on chance; "make explore" tries other examples.
+hypothesis.settings.register_profile("facegate", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("explore", deadline=None, max_examples=500)
 hypothesis.settings.load_profile("facegate")
 
 FOLDER_MARKERS = ("interop", "homeassistant", "console", "endurance")

@@ -12,10 +12,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from time import sleep
 
+MEDIA2 = "http://www.onvif.org/ver20/media/wsdl"
 ENVELOPE = '<?xml version="1.0"?><s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope">{}</s:Envelope>'
+
+
+def notification(topic: str, state: str | None, operation: str = "Changed") -> str:
+    """A message of an event service."""
+    item = "" if state is None else f'<t:SimpleItem Name="State" Value="{state}"/>'
+    return (
+        f"<n:NotificationMessage xmlns:n='n' xmlns:t='t'><n:Topic>{topic}</n:Topic><n:Message>"
+        f'<t:Message UtcTime="2026-01-01T00:00:00Z" PropertyOperation="{operation}"><t:Source>'
+        f'<t:SimpleItem Name="Rule" Value="1"/></t:Source><t:Data>{item}</t:Data></t:Message></n:Message>'
+        "</n:NotificationMessage>"
+    )
 
 
 @dataclass
@@ -34,9 +47,13 @@ class OnvifCamera:
     stated_host: str = "127.0.0.1"
     """In the addresses that it states."""
     action: str = "ProbeMatches"
+    media2: bool = False
+    """Lists its H.265 profiles in the media service 2.0 only."""
     hides_clock: bool = False
     """Wants a login also for its time."""
     asked: list[str] = field(default_factory=list)
+    events: SimpleQueue[str] = field(default_factory=SimpleQueue)
+    """Notifications that it has not told yet; see :func:`notification`."""
     port: int = 0
 
     def answer(self, body: str) -> tuple[int, str]:
@@ -65,8 +82,37 @@ class OnvifCamera:
                     f"<SerialNumber>{self.serial}</SerialNumber>"
                 )
             case "GetCapabilities":
-                return 200, f"<Capabilities><Media><XAddr>{here}/media</XAddr></Media></Capabilities>"
-            case "GetProfiles":
+                return 200, (
+                    f"<Capabilities><Media><XAddr>{here}/media</XAddr></Media>"
+                    f"<Events><XAddr>{here}/events</XAddr></Events></Capabilities>"
+                )
+            case "CreatePullPointSubscription":
+                return 200, (
+                    f"<SubscriptionReference><a:Address xmlns:a='a'>{here}/pull</a:Address>"
+                    "<a:ReferenceParameters xmlns:a='a'><v:Id xmlns:v='v'>7</v:Id></a:ReferenceParameters>"
+                    "</SubscriptionReference>"
+                )
+            case "PullMessages":
+                if ">7</" not in body:
+                    return 400, "<s:Fault><s:Reason><s:Text>no such subscription</s:Text></s:Reason></s:Fault>"
+                with contextlib.suppress(Empty):
+                    return 200, self.events.get(timeout=0.1)
+                return 200, "<PullMessagesResponse/>"
+            case "Renew":
+                return 200, "<RenewResponse/>"
+            case "GetServices" if self.media2:
+                return 200, (
+                    f"<Service><Namespace>{MEDIA2}</Namespace><XAddr>{here}/media2</XAddr></Service>"
+                    f"<Service><Namespace>other</Namespace><XAddr>{here}/other</XAddr></Service>"
+                )
+            case "GetProfiles" if MEDIA2 in body:
+                return 200, "".join(
+                    f'<Profiles token="{name}"><Configurations><VideoEncoder token="v"><Encoding>H265</Encoding>'
+                    f"<Resolution><Width>{width}</Width><Height>{height}</Height></Resolution><RateControl>"
+                    "<FrameRateLimit>25</FrameRateLimit></RateControl></VideoEncoder></Configurations></Profiles>"
+                    for name, (width, height, _) in self.streams.items()
+                )
+            case "GetProfiles" if not self.media2:
                 return 200, "".join(
                     f'<Profiles token="{name}"><VideoEncoderConfiguration><Encoding>H264</Encoding><Resolution>'
                     f"<Width>{width}</Width><Height>{height}</Height></Resolution><RateControl><FrameRateLimit>25"
@@ -74,7 +120,7 @@ class OnvifCamera:
                     for name, (width, height, _) in self.streams.items()
                 )
             case "GetStreamUri":
-                assert token is not None
+                assert token is not None and (MEDIA2 in body) == self.media2
                 url = self.streams[token[1]][2].replace("127.0.0.1", self.stated_host)
                 return 200, f"<MediaUri><Uri>{url.replace('&', '&amp;')}</Uri></MediaUri>"
             case _:

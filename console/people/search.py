@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -15,7 +16,8 @@ from facegate.errors import ConfigError, StoreError, os_errors
 from facegate.pipeline.records import Floats
 from facegate.recognition.embedders import Embedder
 from facegate.recognition.loading import OneAtATime
-from facegate.recognition.search.face_search import Order, SearchResult, search_rule, search_visits
+from facegate.recognition.matching.decision_rule import DecisionRule
+from facegate.recognition.search.face_search import SEARCH_FPIR, Order, SearchResult, search_rule, search_visits
 from facegate.recognition.search.template_index import FOLDER
 from facegate.recognition.search.template_keeper import EmbeddingProgress, TemplateKeeper, embed_visit
 from facegate.store.reader import VisitFilter
@@ -99,6 +101,13 @@ class SearchService:
         """
         keeper = self._enabled()
         return self._search(keeper, self._people.template(name), options)
+
+    def templates_of(self, rows: Sequence[int]) -> tuple[dict[int, Floats], DecisionRule | None]:
+        """Templates of visits by their row ids, and the rule that decides on them, if templates are kept."""
+        if self._keeper is None:
+            return {}, None
+        found = self._keeper.store.templates_of(self._keeper.index().recognizer, rows)
+        return found, search_rule(self._people.recognition().impostors, SEARCH_FPIR, self._load())
 
     def _search(
         self, keeper: TemplateKeeper, probe: Floats, options: SearchOptions, without: str | None = None

@@ -11,10 +11,10 @@ from fastapi import Depends, Request
 from facegate.console.security.accounts import Principal
 
 API = "/api/v1"
-PAGES = ("/", "/live", "/visits", "/alarms", "/accounts")
+PAGES = ("/", "/live", "/visits", "/journeys", "/alarms", "/accounts")
 LISTS = (
     "/session", "/session/password", "/cameras", "/live", "/events", "/visits", "/visits.csv", "/attendance.csv",
-    "/names", "/shots", "/alarms",
+    "/names", "/shots", "/alarms", "/journeys",
 )  # fmt: skip
 """Paths of the API whose routes leave out what the viewer may not see."""
 OF_CAMERA = re.compile(

@@ -261,6 +261,25 @@ export interface HealthOut {
   notices: Array<string>;
 }
 
+export interface JourneyOut {
+  name: string | null;
+  unknown_id: number | null;
+  first: number;
+  last: number;
+  visits: Array<JourneyVisitOut>;
+}
+
+export interface JourneyVisitOut {
+  visit: VisitOut;
+  joined_by: "face" | "place";
+}
+
+export interface JourneysOut {
+  journeys: Array<JourneyOut>;
+  travel: Array<TravelTimeOut>;
+  complete: boolean;
+}
+
 export interface LogLineOut {
   at: number;
   process: string;
@@ -563,6 +582,14 @@ export interface TrackSummaryOut {
 
 export interface TracksOut {
   tracks: Array<TrackSummaryOut>;
+}
+
+export interface TravelTimeOut {
+  start: string;
+  end: string;
+  least_s: number;
+  most_s: number;
+  walks: number;
 }
 
 export interface TrialOut {

@@ -36,7 +36,7 @@ from facegate.console.web import (
     watch_lists,
 )
 from facegate.console.web.errors import add_problems, declare_problems
-from facegate.console.web.visits import confirmations, corrections, evidence, exports, lists
+from facegate.console.web.visits import confirmations, corrections, evidence, exports, journeys, lists
 from facegate.sinks.wire import SOFTWARE
 
 API = "/api/v1"
@@ -113,7 +113,7 @@ def create_app(console: ConsoleState, hosts: Collection[str] = (), proxy: ProxyS
     )
     app.state.console = console
     add_problems(app)
-    about_visits = (lists, corrections, confirmations, evidence, exports)
+    about_visits = (lists, journeys, corrections, confirmations, evidence, exports)
     about_people = (people, score, notifications, accounts)
     for part in (
         cameras,

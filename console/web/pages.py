@@ -22,6 +22,7 @@ STATIC = HERE / "static"
 PAGES = {
     "live": "Live",
     "visits": "Visits",
+    "journeys": "Journeys",
     "search": "Search",
     "people": "People",
     "tune": "Tune",

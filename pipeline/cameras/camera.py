@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from threading import Event
 from time import monotonic
 from typing import Protocol
@@ -11,6 +12,7 @@ import msgspec
 import structlog
 
 from facegate.errors import SourceError
+from facegate.pipeline.cameras.onvif_events import OnvifEvents
 from facegate.pipeline.cameras.reconnect import ReconnectDelay, TimestampStitcher
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.detection.regions import rotated
@@ -93,7 +95,8 @@ class Camera:
         self.config = config
         self.permit = permit
         self._on_kind = on_kind
-        self.source: Source = open_source(config, is_idle, main_wanted, packets)
+        self._events = None if config.onvif_events is None else OnvifEvents(config)
+        self.source: Source = open_source(config, self._asleep(is_idle), main_wanted, packets)
         self.lane: Lane[Frame | CameraEnded] = inbox.lane(1)
         self._set_lane()
         self.state = CameraState.CONNECTING
@@ -142,8 +145,17 @@ class Camera:
         """Frames that a newer one replaced before they were processed."""
         return self._overwritten + self.lane.overwritten
 
+    def _asleep(self, is_idle: Callable[[], bool]) -> Callable[[], bool]:
+        """Whether nothing need be decoded: the scene is idle, and no event of the camera says otherwise."""
+        events = self._events
+        return is_idle if events is None else lambda: is_idle() and not events.is_awake()
+
     def run(self) -> None:
         """Feed the lane until the end; its last item is :class:`CameraEnded`."""
+        with nullcontext() if self._events is None else self._events:
+            self._run()
+
+    def _run(self) -> None:
         delay = ReconnectDelay(self.name)
         logged, logged_s = "", 0.0
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -34,6 +34,10 @@ class CameraConfig(Section):
     main_stream: Text | None = None
     """URL of the same camera's high-resolution stream: faces are detected in ``source`` (the sub stream) and crops
     are cut from this one, which is decoded only while a face is worth it. By default crops come from ``source``."""
+    onvif_events: Text | None = None
+    """URL of the camera's ONVIF device service, such as ``http://10.0.0.5/onvif/device_service``: nothing of the
+    stream is decoded until the camera itself reports a face, a person or motion. The login is that of the stream.
+    While the camera reports nothing because it cannot be reached, everything is decoded. Off by default."""
     serial: Text | None = None
     """Serial number of the camera, as written by ``facegate discover --write``, which finds the camera again by it
     when its address has changed."""
@@ -88,6 +92,9 @@ class CameraConfig(Section):
     tags: tuple[Name, ...] = Field((), max_length=100)
     """In a fleet: tags that a node must have (``facegate run --fleet URL --tag TAG``) to be assigned this camera;
     none by default."""
+    neighbors: dict[Name, Annotated[float, Field(gt=0, le=3600)]] = Field(default_factory=dict, max_length=100)
+    """For journeys: cameras that people reach from here, and the seconds that the way takes at most, both ways. By
+    default they are learned from people whose faces both cameras have seen."""
     gate: dict[str, Any] = Field(default_factory=dict)
     """Settings of ``gate`` that differ for this camera."""
     store: dict[str, Any] = Field(default_factory=dict)
@@ -131,6 +138,18 @@ class CameraConfig(Section):
     def _check_main_stream(self) -> Self:
         if self.main_stream is not None and not all("://" in url for url in (self.source, self.main_stream)):
             raise ValueError("source and main_stream must both be URLs")
+        return self
+
+    @model_validator(mode="after")
+    def _check_events(self) -> Self:
+        if self.onvif_events is None:
+            return self
+        if not self.onvif_events.lower().startswith(("http://", "https://")):
+            raise ValueError("onvif_events must be an http:// or https:// URL")
+        if has_login(self.onvif_events):
+            raise ValueError("onvif_events must not contain a login: that of the stream is used")
+        if "://" not in self.source:
+            raise ValueError("onvif_events needs a source that is a URL")
         return self
 
     @field_validator("source", mode="before")

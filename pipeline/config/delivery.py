@@ -58,6 +58,9 @@ class OutputConfig(_OnDisk):
     retain: bool = True
     """MQTT only: the broker retains the last face, picture and quality of each camera, so that Home Assistant has
     them after a restart. ``false``: the broker stores no faces; the values are unknown until the next shot."""
+    onvif_metadata: bool = False
+    """MQTT only: publish each shot as ONVIF Profile M metadata (JSON) as well, below
+    ``PREFIX/onvif-mj/VideoAnalytics``, for systems that read the metadata of cameras."""
     console: str | None = Field(None, max_length=2000)
     """MQTT only: URL at which browsers reach the console; Home Assistant links to it. No link by default."""
 
@@ -91,8 +94,8 @@ class OutputConfig(_OnDisk):
             )
         if self.console is not None and not re.fullmatch(r"https?://[^\s/?#@]+(/\S*)?", self.console):
             raise ValueError("console must be http://HOST or https://HOST, without a login")
-        if self.kind != "mqtt" and (self.console is not None or not self.retain):
-            raise ValueError("'console' and 'retain' apply to kind 'mqtt' only")
+        if self.kind != "mqtt" and (self.console is not None or not self.retain or self.onvif_metadata):
+            raise ValueError("'console', 'retain' and 'onvif_metadata' apply to kind 'mqtt' only")
         if self.kind != "webhook" and self.secret is not None:
             raise ValueError("'secret' applies to kind 'webhook' only")
         return self

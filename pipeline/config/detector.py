@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from facegate.inference.devices import Device
 from facegate.pipeline.config.values import Section
 
 
@@ -18,6 +19,8 @@ class DetectorConfig(Section):
     takes SCRFD if a pack is installed, YuNet if ``path`` is an ONNX file, else MTCNN."""
     path: Path | None = None
     """YuNet's ONNX file, or the directory of an insightface pack; the pack in ``~/.insightface`` by default."""
+    device: Device | None = None
+    """Device that the detector runs on; the run's ``device`` by default."""
     min_face_px: int = Field(24, ge=12, le=2000)
     """Width of the smallest face that is searched, in pixels of the camera's picture. Higher costs less and misses
     faces farther away."""

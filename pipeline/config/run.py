@@ -8,6 +8,7 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from facegate.errors import ConfigError
+from facegate.inference.devices import Device
 from facegate.pipeline.config.camera import CameraConfig
 from facegate.pipeline.config.delivery import DeliveryConfig
 from facegate.pipeline.config.detector import DetectorConfig
@@ -24,6 +25,9 @@ class RunConfig(Section):
 
     cameras: tuple[CameraConfig, ...] = Field(min_length=1)
     """Cameras, at least one."""
+    device: Device = "auto"
+    """Device that the networks of all stages run on: ``cpu``, ``cuda``, ``openvino:GPU`` or ``openvino:NPU``.
+    ``auto`` takes CUDA where it is available, else the CPU. ``facegate devices`` lists what this host has."""
     detector: DetectorConfig = DetectorConfig()
     """Face detection."""
     tracker: TrackerConfig = TrackerConfig()

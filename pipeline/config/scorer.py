@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from facegate.inference.devices import Device
 from facegate.pipeline.config.values import Section
 
 
@@ -22,8 +23,8 @@ class ScorerConfig(Section):
     quality: Literal["vitnt", "attention", "norm", "estimate"] | None = None
     """Number that is used as quality: ``vitnt`` (ViTNT-FIQA), ``attention`` (ATTN-FIQA), ``norm`` (length of the
     embedding) or ``estimate``; the model card's choice by default."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """``auto`` uses CUDA where torch finds it, else the CPU."""
+    device: Device | None = None
+    """Device that the quality model runs on; the run's ``device`` by default."""
     dtype: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     """Number format. ``auto`` uses bf16 where the processor supports it natively and the model card allows it, else
     fp32. ``fp16`` needs CUDA; ``int8`` needs ``onnxruntime``."""

@@ -12,7 +12,8 @@ from urllib.parse import quote, urlsplit
 from msgspec.structs import replace
 
 from facegate.errors import ConfigError, SourceError
-from facegate.pipeline.discovery.onvif import Login, OnvifDevice
+from facegate.pipeline.discovery.onvif import OnvifDevice
+from facegate.pipeline.discovery.onvif_client import Login
 from facegate.pipeline.discovery.records import FoundCamera, StreamProfile
 from facegate.pipeline.discovery.vendor_paths import known_paths
 from facegate.pipeline.discovery.ws_discovery import MULTICAST, ask

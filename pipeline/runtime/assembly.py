@@ -71,8 +71,8 @@ class Pipeline:
         self._config = config
         self._live: set[str] = set()
         self._permits: Mapping[str, LeaseGuard] = {}
-        self._detector = detector = window_detector_of(config.detector)
-        scorer = scorer_of(config.scorer, config.gate.min_quality)
+        self._detector = detector = window_detector_of(config.detector, config.device)
+        scorer = scorer_of(config.scorer, config.gate.min_quality, config.device)
         self.detector_name = detector.name
         self.info = QualityInfo(algorithm=scorer.algorithm, model=scorer.card.name, calibration=scorer.calibration)
         self._people = None if scorer.card.people is None else IdentityThresholds(*scorer.card.people)

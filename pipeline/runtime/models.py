@@ -5,6 +5,7 @@ from __future__ import annotations
 import structlog
 
 from facegate.detectors.base import Detector, load_detector
+from facegate.inference.devices import Device
 from facegate.pipeline.config import DetectorConfig, ScorerConfig
 from facegate.scoring.engine import Scorer, load_scorer
 from facegate.scoring.families import IDENTITY, USELESS
@@ -15,23 +16,29 @@ SMALLEST_PX = 24
 log = structlog.get_logger(__name__)
 
 
-def detector_of(config: DetectorConfig) -> Detector:
-    """Load the detector for single pictures; raises :class:`~facegate.errors.ModelError`."""
-    return load_detector(config.kind, config.path)
-
-
-def window_detector_of(config: DetectorConfig) -> Detector:
-    """Load the detector for windows of camera pictures, which are not shrunk further.
+def detector_of(config: DetectorConfig, device: Device = "auto") -> Detector:
+    """Load the detector for single pictures, on the run's ``device`` unless it has its own.
 
     Raises:
         ModelError: a model is missing or does not fit.
+        ConfigError: the device is not here.
     """
-    smallest_px = min(SMALLEST_PX, config.min_face_px)
-    return load_detector(config.kind, config.path, max_side=None, min_face_px=smallest_px)
+    return load_detector(config.kind, config.path, device=config.device or device)
 
 
-def scorer_of(config: ScorerConfig, min_quality: int) -> Scorer:
-    """Load the scorer of a gate with this threshold.
+def window_detector_of(config: DetectorConfig, device: Device = "auto") -> Detector:
+    """Load the detector for windows of camera pictures, which are not shrunk further; see :func:`detector_of`."""
+    return load_detector(
+        config.kind,
+        config.path,
+        max_side=None,
+        min_face_px=min(SMALLEST_PX, config.min_face_px),
+        device=config.device or device,
+    )
+
+
+def scorer_of(config: ScorerConfig, min_quality: int, device: Device = "auto") -> Scorer:
+    """Load the scorer of a gate with this threshold, on the run's ``device`` unless it has its own.
 
     Raises:
         ModelError: a model is missing or does not fit.
@@ -41,7 +48,7 @@ def scorer_of(config: ScorerConfig, min_quality: int) -> Scorer:
         config.weights,
         card=config.card,
         quality=config.quality,
-        device=config.device,
+        device=config.device or device,
         dtype=config.dtype,
         backend=config.backend,
     )

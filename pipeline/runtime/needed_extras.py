@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from facegate.extras import TORCH_SUFFIXES, require
+from facegate.inference.devices import OPENVINO
 from facegate.pipeline.config import RunConfig
 
 OUTPUTS = {"mqtt": "mqtt", "jetstream": "nats"}
@@ -25,8 +26,11 @@ def _needed(config: RunConfig) -> Iterator[tuple[str, str]]:
     detector, scorer = config.detector, config.scorer
     if detector.kind == "scrfd" or (detector.path is not None and detector.path.is_dir()):
         yield "insightface", "detector.kind 'scrfd'"
-    if scorer.device == "cuda":
-        yield "torch", "scorer.device 'cuda'"
+    for setting, device in (
+        ("device", config.device), ("detector.device", detector.device), ("scorer.device", scorer.device),
+    ):  # fmt: skip
+        if device is not None and device.startswith(OPENVINO):
+            yield "openvino", f"{setting} '{device}'"
     if scorer.backend in ("torch", "openvino"):
         yield scorer.backend, f"scorer.backend '{scorer.backend}'"
     if scorer.dtype in ("fp16", "int8"):

@@ -81,7 +81,14 @@ def _target(settings: OutputConfig, spool: Spool, *, context: bool) -> Target:
     if settings.kind == "webhook":
         return Webhook(settings.target, settings.secret)
     if settings.kind == "mqtt":
-        return Mqtt(settings.target, spool, context=context, console=settings.console, retain=settings.retain)
+        return Mqtt(
+            settings.target,
+            spool,
+            context=context,
+            console=settings.console,
+            retain=settings.retain,
+            onvif_metadata=settings.onvif_metadata,
+        )
     if settings.kind == "jetstream":
         return JetStream(settings.target)
     if settings.kind == "store":

@@ -95,14 +95,36 @@ def hardware_decoder() -> str | None:
     return None
 
 
-def hwaccel(config: CameraConfig) -> HWAccel | None:
-    """Return the configured hardware decoder for ``av.open``; only ``auto`` falls back to the CPU."""
-    if config.decoder == "cpu":
-        return None
-    if config.decoder != "auto":
-        return HWAccel(device_type=config.decoder, allow_software_fallback=False)
-    kind = hardware_decoder()
-    return None if kind is None else HWAccel(device_type=kind, allow_software_fallback=True)
+class HardwareDecoding:
+    """Whether a camera is decoded in hardware: its setting, and what the hardware has shown."""
+
+    def __init__(self, config: CameraConfig) -> None:
+        self._config = config
+        self._kind: str | None = None if config.decoder in ("auto", "cpu") else config.decoder
+        self._given_up = config.decoder == "cpu"
+
+    def accelerator(self) -> HWAccel | None:
+        """Return the hardware decoder for ``av.open``; only ``auto`` falls back to the CPU."""
+        if self._given_up:
+            return None
+        if self._config.decoder == "auto":
+            self._kind = hardware_decoder()
+        if self._kind is None:
+            return None
+        return HWAccel(device_type=self._kind, allow_software_fallback=self._config.decoder == "auto")
+
+    def give_up(self, reason: str) -> bool:
+        """Use the CPU from the next connection on, because the hardware gave no picture; only with ``auto``.
+
+        Returns whether hardware was in use, so that another try makes sense.
+        """
+        if self._given_up or self._config.decoder != "auto" or self._kind is None:
+            return False
+        self._given_up = True
+        log.warning(
+            "hardware decoder failed, decoding on the CPU", camera=self._config.name, kind=self._kind, reason=reason
+        )
+        return True
 
 
 def error_reason(error: BaseException) -> str:

@@ -99,6 +99,8 @@ class Decoder:
         """Packets that were not decoded in order to catch up."""
         self.packets_idle = 0
         """Packets that were not decoded because the scene was idle."""
+        self.gave_pictures = False
+        """Whether any picture was decoded."""
         self._keys_are_pictures = True
         """Whether the last key frame that was decoded alone gave a picture."""
         self._repeats = 0
@@ -158,6 +160,7 @@ class Decoder:
             if stop.is_set():
                 return
             count += 1
+            self.gave_pictures = True
             if picture.key_frame:
                 self._keys.append(timing.pts_s)
             if not keep(timing.pts_s):

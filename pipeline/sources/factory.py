@@ -12,7 +12,7 @@ from facegate.pipeline.sources.base import Source
 from facegate.pipeline.sources.dual_stream import DualStreamSource
 from facegate.pipeline.sources.file import FileSource, RealtimePlayback
 from facegate.pipeline.sources.folder import ImageFolderSource, is_picture
-from facegate.pipeline.sources.idle_decoding import OnDemandMode
+from facegate.pipeline.sources.idle_decoding import DecodingMode, KeyframeOnlyMode, OnDemandMode
 from facegate.pipeline.sources.network import HTTP, RTSP, NetworkSource
 from facegate.pipeline.sources.packet_reader import PacketReader, PacketsFactory
 from facegate.pipeline.sources.webcam import WebcamSource
@@ -40,12 +40,14 @@ def open_source(
     if "://" in source:
         if source.split("://")[0].lower() not in RTSP + HTTP:
             raise ConfigError(f"{redact(source)}: unsupported URL: use rtsp://, rtsps://, http:// or https://")
+        # A camera that reports events is decoded on demand, others at their key frames.
+        mode: Callable[[], DecodingMode] = KeyframeOnlyMode if config.onvif_events is None else OnDemandMode
         if config.main_stream is not None:
             # The sub stream is sampled; of the main stream every frame is needed.
             large = config.model_copy(update={"source": config.main_stream, "max_fps": None})
             main = NetworkSource(large, lambda: not main_wanted(), make_mode=OnDemandMode)
-            return DualStreamSource(NetworkSource(config, is_idle, packets), main, main_wanted)
-        recording: Source = NetworkSource(config, is_idle, packets)
+            return DualStreamSource(NetworkSource(config, is_idle, packets, mode), main, main_wanted)
+        recording: Source = NetworkSource(config, is_idle, packets, mode)
     else:
         pictures = Path(source).is_dir() or is_picture(Path(source))
         recording = ImageFolderSource(config) if pictures else FileSource(config)

@@ -14,7 +14,7 @@ import msgspec
 from facegate.errors import SourceError
 from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.records import Frame
-from facegate.pipeline.sources.base import Source, StreamInfo, error_reason, hwaccel
+from facegate.pipeline.sources.base import HardwareDecoding, Source, StreamInfo, error_reason
 from facegate.pipeline.sources.decoder import Decoder
 
 
@@ -39,8 +39,20 @@ class FileSource:
         path = Path(self._config.source)
         if not path.is_file():
             raise SourceError(f"no video file at {path}: check the path")
+        hardware = HardwareDecoding(self._config)
+        while True:
+            try:
+                yield from self._decoded(path, hardware, stop)
+            except SourceError as error:
+                gave_pictures = self._decoder is not None and self._decoder.gave_pictures
+                if gave_pictures or not hardware.give_up(str(error)):
+                    raise
+            else:
+                return
+
+    def _decoded(self, path: Path, hardware: HardwareDecoding, stop: Event) -> Iterator[Frame]:
         try:
-            container = av.open(str(path), hwaccel=hwaccel(self._config))
+            container = av.open(str(path), hwaccel=hardware.accelerator())
         except (av.error.FFmpegError, OSError, RuntimeError) as error:
             raise SourceError(f"{path} is not a readable video: {error_reason(error)}") from error
         with container:

@@ -23,7 +23,7 @@ from facegate.pipeline.config import CameraConfig
 from facegate.pipeline.login.digest import Challenge, UnauthorizedError
 from facegate.pipeline.login.relay import LoginRelay, certificate_problem, offered_challenge
 from facegate.pipeline.records import Frame, FrameRef, Image
-from facegate.pipeline.sources.base import RefusedError, StreamInfo, error_reason, hwaccel
+from facegate.pipeline.sources.base import HardwareDecoding, RefusedError, StreamInfo, error_reason
 from facegate.pipeline.sources.decoder import Decoder
 from facegate.pipeline.sources.idle_decoding import DecodingMode, KeyframeOnlyMode
 from facegate.pipeline.sources.packet_reader import PacketReader, Packets
@@ -80,6 +80,7 @@ class NetworkSource:
         self._challenge: Challenge | None = None
         """A login that FFmpeg does not know, once the camera has asked for it."""
         self._decoder: Decoder | None = None
+        self._hardware = HardwareDecoding(config)
 
     @property
     def packets_skipped(self) -> int:
@@ -147,7 +148,12 @@ class NetworkSource:
                 packets=self._packets,
                 make_mode=self._make_mode,
             )
-            yield self._decoder, is_snapshot
+            try:
+                yield self._decoder, is_snapshot
+            except SourceError as error:
+                if not self._decoder.gave_pictures:
+                    self._hardware.give_up(str(error))
+                raise
 
     def _container(self, stack: ExitStack) -> InputContainer:
         """Open the URL, with another transport or login where the server wants that."""
@@ -177,7 +183,7 @@ class NetworkSource:
                     url,
                     options=self._options(transport),
                     timeout=(config.timeout_s, config.timeout_s),
-                    hwaccel=hwaccel(config),
+                    hwaccel=self._hardware.accelerator(),
                 )
             except UNAUTHORIZED as error:
                 raise UnauthorizedError(f"{shown} rejected the credentials: check user and password") from error

@@ -51,6 +51,13 @@ def relations(rows: Floats, people: int) -> Relations:
     )
 
 
+def mean_similarity(rows: Floats) -> float:
+    """Mean similarity of embeddings ``(N, D)`` of different people."""
+    unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    total = float(np.square(unit.sum(0)).sum())
+    return (total - len(rows)) / (len(rows) * (len(rows) - 1))
+
+
 def evidence(own: Relations, other: Relations) -> float:
     """Evidence that another input of the same network is the one that it was trained with.
 

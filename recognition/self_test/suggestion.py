@@ -9,7 +9,7 @@ import msgspec
 from facegate.cpu import threads
 from facegate.errors import ModelError
 from facegate.extras import require
-from facegate.inference import session
+from facegate.inference.session import session
 from facegate.recognition.embedders import OnnxCard, OnnxEmbedder
 from facegate.recognition.self_test.candidates import RANGES, Candidate, first_card
 from facegate.recognition.self_test.checks import CardTrial, best_of, measured, trials

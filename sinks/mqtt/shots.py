@@ -6,6 +6,7 @@ Topics, ``PREFIX`` being the path of the URL or ``facegate``:
 - ``PREFIX/CAMERA/shot``: the header as JSON (docs/reference/wire.md), after its pictures; never retained;
 - ``PREFIX/CAMERA/crop`` and ``PREFIX/CAMERA/context``: JPEG, retained by default;
 - ``PREFIX/CAMERA/quality``: quality and data of the last shot, retained as the pictures are;
+- ``PREFIX/onvif-mj/VideoAnalytics/CAMERA/facegate``: the shot as ONVIF metadata, if asked for; never retained;
 - ``PREFIX/status``: ``online``, or ``offline`` (the gate's last will); retained;
 - ``PREFIX/removed``: names of removed cameras, for workers on the same broker; retained;
 - ``homeassistant/device/PREFIX_CAMERA/config``: discovery, retained.
@@ -22,6 +23,7 @@ from facegate.sinks import wire
 from facegate.sinks.base import CameraStatus
 from facegate.sinks.mqtt.connection import Connection
 from facegate.sinks.mqtt.discovery import ATTRIBUTES, camera_announcement, camera_id, config_topic, encoded
+from facegate.sinks.mqtt.onvif_metadata import frame_metadata, metadata_topic
 from facegate.sinks.spool import Spool
 from facegate.sinks.wire import EncodedShot
 
@@ -43,6 +45,7 @@ class Mqtt(Connection):
         context: bool = False,
         console: str | None = None,
         retain: bool = True,
+        onvif_metadata: bool = False,
     ) -> None:
         """See :class:`Connection`.
 
@@ -52,7 +55,9 @@ class Mqtt(Connection):
             context: shots carry whole pictures.
             console: URL that Home Assistant links to.
             retain: retain the last face, picture and quality of each camera.
+            onvif_metadata: publish each shot as ONVIF Profile M metadata too.
         """
+        self._onvif_metadata = onvif_metadata
         self._context, self._console, self._retain = context, console, retain
         self._present: frozenset[str] | None = None
         super().__init__(url, spool)
@@ -96,6 +101,9 @@ class Mqtt(Connection):
                 sent += self.keep(topic, payload, on_disk=name == "quality")
             elif payload:
                 sent.append(self.post(topic, payload))
+        if self._onvif_metadata:
+            topic = metadata_topic(self.prefix, entry.camera)
+            sent.append(self.post(topic, msgspec.json.encode(frame_metadata(header))))
         return [*sent, self.post(self.topic(entry.camera, "shot"), msgspec.json.encode(header))]
 
     def _recall(self) -> None:

@@ -62,25 +62,37 @@ def processor() -> tuple[str, frozenset[str]]:
     return fields.get("model name", ""), frozenset(fields.get("flags", "").split())
 
 
-def compiled(graph: bytes | Path, threads: int, precision: Literal["f32", "bf16"] = "f32") -> Any:
-    """Compile a graph; call the result with arrays, from one thread at a time.
+def compiled(
+    graph: bytes | Path,
+    threads: int,
+    precision: Literal["f32", "bf16"] = "f32",
+    *,
+    device: str = "CPU",
+    weights: bytes | None = None,
+) -> Any:
+    """Compile a graph with OpenVINO; call the result with arrays, from one thread at a time.
+
+    Args:
+        graph: an ONNX graph, or the ``.xml`` of an IR model.
+        threads: of the CPU; without effect on other devices.
+        precision: of the arithmetic; other devices would take half precision by default.
+        device: ``CPU``, ``GPU`` or ``NPU``.
+        weights: the ``.bin`` of an IR model given as bytes.
 
     Raises:
         RuntimeError: OpenVINO refuses the graph.
     """
-    settings = {
-        "INFERENCE_NUM_THREADS": threads,
-        "INFERENCE_PRECISION_HINT": precision,
-        "NUM_STREAMS": 1,
-        **NO_CPU_PINNING,
-    }
-    core = _core()
-    model = core.read_model(graph if isinstance(graph, bytes) else str(graph))
-    return core.compile_model(model, "CPU", settings)
+    settings: dict[str, object] = {"INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": 1}
+    if device == "CPU":
+        settings |= {"INFERENCE_NUM_THREADS": threads, **NO_CPU_PINNING}
+    core = openvino_core()
+    given = graph if isinstance(graph, bytes) else str(graph)
+    model = core.read_model(given) if weights is None else core.read_model(given, weights)
+    return core.compile_model(model, device, settings)
 
 
 @cache
-def _core() -> Any:
+def openvino_core() -> Any:
     """The OpenVINO core of this process, never released.
 
     Releasing the last core unloads its library while its threads still sleep in it: the next signal wakes them in

@@ -165,6 +165,27 @@ def test_home_assistant_finds_the_camera_its_faces_and_whether_the_gate_is_there
     assert topics == {*found, "site/status", "site/door/state", "site/door/context"}
 
 
+def test_shots_are_metadata_of_onvif_where_that_is_asked_for(broker: Broker, tmp_path: Path) -> None:
+    """Topic and payload as in the Analytics Service Specification; values as ``metadatastream.xsd`` has them."""
+    topic = "site/onvif-mj/VideoAnalytics/door/facegate"
+    with listening(broker, "site/onvif-mj/#") as heard:
+        sink = outbox(broker.url, tmp_path, onvif_metadata=True)
+        sink.put(entries(0))
+        found = take(heard, 1)
+        sink.close(PATIENCE_S)
+    (frame,) = json.loads(found[topic][0])["Frame"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", frame["@UtcTime"])
+    (face,) = frame["Object"]
+    assert face["@ObjectId"] == decode_header(entries(0)[0].header).track_id
+    (kind,) = face["Appearance"]["Class"]["Type"]
+    assert kind["#text"] == "HumanFace" and 0 <= kind["@Likelihood"] <= 1
+    # The box (1, 2, 60, 80) of a picture of 640 by 480.
+    box, center = (face["Appearance"]["Shape"][name] for name in ("BoundingBox", "CenterOfGravity"))
+    assert [box[f"@{side}"] for side in ("left", "right")] == pytest.approx([-0.99688, -0.8125], abs=1e-4)
+    assert [box[f"@{side}"] for side in ("top", "bottom")] == pytest.approx([0.99167, 0.66667], abs=1e-4)
+    assert box["@left"] < center["@x"] < box["@right"] and box["@bottom"] < center["@y"] < box["@top"]
+
+
 def test_a_broker_that_is_to_keep_no_faces_keeps_none(broker: Broker, tmp_path: Path) -> None:
     sink = outbox(broker.url, tmp_path, retain=False)
     sink.cameras(states(door="live"), complete=True)

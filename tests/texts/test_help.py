@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from facegate import errors
 from facegate.cli.app import app
 from facegate.cli.exit_codes import ExitCode
-from facegate.pipeline.config import DEFAULT_BIND, DeliveryConfig, DetectorConfig, GateConfig
+from facegate.pipeline.config import DEFAULT_BIND, DeliveryConfig, DetectorConfig, GateConfig, RunConfig
 from facegate.recognition.matching.decision_rule import DEFAULT_FPIR
 from facegate.recognition.search.face_search import SEARCH_FPIR
 
@@ -23,6 +23,8 @@ from .test_language import WORDS
 
 SETTINGS = {
     ("run", "bind"): DeliveryConfig().bind,
+    ("run", "device"): RunConfig.model_fields["device"].default,
+    ("recognize", "device"): RunConfig.model_fields["device"].default,
     ("run", "detector"): DetectorConfig().kind,
     ("run", "min_quality"): GateConfig().min_quality,
     ("run", "linger"): DeliveryConfig().linger_s,

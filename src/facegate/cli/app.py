@@ -19,6 +19,7 @@ from facegate.cli.commands.explain import explain
 from facegate.cli.commands.fleet import app as fleet_app
 from facegate.cli.commands.keys import app as keys_app
 from facegate.cli.commands.models import app as models_app
+from facegate.cli.commands.operation.devices import devices
 from facegate.cli.commands.operation.maintenance import backup, doctor, restore
 from facegate.cli.commands.operation.service import app as service_app
 from facegate.cli.commands.people.lists import app as lists_app
@@ -64,6 +65,7 @@ for command in (
     backup,
     restore,
     doctor,
+    devices,
 ):
     app.command(command.__name__.removesuffix("_command").removesuffix("_source").replace("_", "-"))(command)
 app.add_typer(audit_app, name="audit")

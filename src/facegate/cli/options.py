@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from facegate.inference.devices import Device
+
 
 class DetectorKind(StrEnum):
     """Values of ``--detector``."""
@@ -19,7 +21,7 @@ class DetectorKind(StrEnum):
 
 
 class SettingDefault(str):
-    """Default of a setting (``section.field``) as help shows it.
+    """Default of a setting (``section.field`` or ``field``) as help shows it.
 
     Read from the configuration's model when it is formatted: importing that takes 0.3 s, which only help needs.
     """
@@ -32,8 +34,8 @@ class SettingDefault(str):
 
         from facegate.pipeline.config import RunConfig
 
-        section, _, name = self.partition(".")
-        model = RunConfig.model_fields[section].annotation
+        section, _, name = self.rpartition(".")
+        model = RunConfig.model_fields[section].annotation if section else RunConfig
         assert isinstance(model, type) and issubclass(model, BaseModel), self
         default = model.model_fields[name].default
         return format(f"{default:g}" if isinstance(default, float) else str(default), spec)
@@ -72,6 +74,13 @@ WeightsOption = Annotated[
 ModelCardOption = Annotated[
     str | None,
     typer.Option("--model-card", help="Model card of the weights: a name or a YAML file.", show_default=False),
+]
+DeviceOption = Annotated[
+    Device | None,
+    typer.Option(
+        help="Device of the networks; auto takes CUDA where it is available, else the CPU.",
+        show_default=SettingDefault("device"),
+    ),
 ]
 EmbedderOption = Annotated[
     str,

@@ -85,6 +85,14 @@ def test_a_device_that_states_another_address_and_hides_its_clock_is_asked_where
     assert found.problem is None and found.main is not None and found.main.url == streams["main"][2]
 
 
+def test_profiles_that_only_the_media_service_2_lists_are_found(streams: Streams) -> None:
+    with OnvifCamera(streams, media2=True).serving() as address:
+        (found,) = discover([address], LOGIN, 5.0, multicast=[])
+    assert found.problem is None and found.main is not None and found.sub is not None
+    assert (found.main.encoding, found.main.width, found.sub.width) == ("H265", 640, 480)
+    assert found.main.url == streams["main"][2]
+
+
 def test_a_camera_with_a_new_address_is_found_again_by_its_serial_number(tmp_path: Path) -> None:
     path = tmp_path / "cameras.yaml"
     path.write_text(

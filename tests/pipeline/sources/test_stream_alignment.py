@@ -35,7 +35,8 @@ def series(
 @given(delay_s=st.floats(-0.5, 0.5), start_s=st.floats(0, 30), fps=st.sampled_from([10.0, 15.0, 25.0]))
 def test_the_offset_is_found_or_not_claimed(delay_s: float, start_s: float, fps: float) -> None:
     found = offset(series(5.0, start_s, 0.0), series(fps, start_s, delay_s))
-    assert found is None or found == pytest.approx(delay_s, abs=0.5 / fps + STEP_S)
+    # Where nothing moves between two pictures of the large stream, either of them may be meant.
+    assert found is None or found == pytest.approx(delay_s, abs=1 / fps + STEP_S)
 
 
 @pytest.mark.parametrize("delay_s", [-0.4, -0.12, 0.0, 0.28, 0.5])

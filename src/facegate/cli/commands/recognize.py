@@ -17,6 +17,7 @@ from facegate.cli.options import (
     DetectorKind,
     DetectorOption,
     DetectorPathOption,
+    DeviceOption,
     EmbedderOption,
     FpirOption,
     MetricsOption,
@@ -51,6 +52,7 @@ def recognize(  # noqa: PLR0915
         Path | None, typer.Option(help="Key file of this worker, made by 'facegate keys new'.", show_default=False)
     ] = None,
     card: CardOption = None,
+    device: DeviceOption = None,
     fpir: FpirOption = 1e-3,
     threshold: Annotated[
         float | None,
@@ -166,7 +168,8 @@ def recognize(  # noqa: PLR0915
         )
         places = stack.enter_context(closing(where))
         _keep_whole(gallery, stack)
-        parts = load_recognition(embedder, card, detector, detector_path, threshold=threshold, fpir=fpir)
+        parts = load_recognition(embedder, card, detector, detector_path, threshold=threshold, fpir=fpir,
+                                 device=device or "auto")  # fmt: skip
         model, rule = OneAtATime(parts.embedder), parts.rule
         with counting("enrolling") as progress:
             people = stack.enter_context(

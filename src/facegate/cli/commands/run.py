@@ -15,6 +15,7 @@ from facegate.cli.files import check_writable, write_whole
 from facegate.cli.options import (
     DetectorKind,
     DetectorPathOption,
+    DeviceOption,
     FilmOption,
     MetricsOption,
     ModelCardOption,
@@ -151,6 +152,7 @@ def run(
         ),
     ] = None,
     detector_path: DetectorPathOption = None,
+    device: DeviceOption = None,
     weights: WeightsOption = None,
     model_card: ModelCardOption = None,
     min_quality: Annotated[
@@ -200,8 +202,8 @@ def run(
             "linger_s": linger,
             "spool": None if spool is None else {"path": str(spool)},
         },
-        "detector": {"kind": detector, "path": detector_path},
-        "scorer": {"weights": weights, "card": model_card},
+        "detector": {"kind": detector, "path": detector_path, "device": device},
+        "scorer": {"weights": weights, "card": model_card, "device": device},
         "gate": {"min_quality": min_quality},
     }
     if fleet is not None:

@@ -61,7 +61,9 @@ def probe_command(
     camera = {"name": "probe", "source": source, "timeout_s": timeout, "transport": transport}
     config = build_config({"cameras": [camera]}, "command line")
     smallest_px = config.detector.min_face_px
-    found = probe(config.cameras[0], seconds, Event(), window_detector_of(config.detector), smallest_px)
+    found = probe(
+        config.cameras[0], seconds, Event(), window_detector_of(config.detector, config.device), smallest_px
+    )
     distances = (
         {}
         if field_of_view is None

@@ -1,0 +1,1 @@
+"""Journeys: the visits of one person over several cameras."""

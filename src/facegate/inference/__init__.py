@@ -1,0 +1,1 @@
+"""Networks on a device: sessions, devices, ONNX graphs."""
