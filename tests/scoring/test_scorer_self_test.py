@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from facegate.recognition.self_test.quality import find_problem
 from facegate.scoring.engine import Scorer, load_scorer
-from facegate.scoring.self_test import find_problem
 
 
 class DarkInput:

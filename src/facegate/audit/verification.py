@@ -114,7 +114,7 @@ def _witnessed(db: sqlite3.Connection, witness: Head | None) -> Iterator[str]:
     if row is None:
         yield f"entry {witness.id}, which an earlier head names, is missing: the newest entries were cut off"
     elif row[0] != witness.digest:
-        yield f"entry {witness.id} is not the one that an earlier head names: the log was written anew up to it"
+        yield f"entry {witness.id} is not the one that an earlier head names: the log up to it was replaced"
 
 
 def _verify_chunk(chunk: tuple[Path, int, int]) -> tuple[int, list[str]]:

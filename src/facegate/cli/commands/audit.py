@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True, help="Verify and export the audit log.")
 
 FileArgument = Annotated[
     Path | None,
-    typer.Argument(metavar="FILE", help="Audit log.", show_default="~/.local/share/facegate/audit.db"),
+    typer.Argument(metavar="FILE", help="File of the audit log.", show_default="audit.db in the data folder"),
 ]
 
 

@@ -76,9 +76,9 @@ def verify(
     \b
     facegate models verify adaface_vit_base.pt --model-card cvlface-vit-base
     """
+    from facegate.recognition.self_test.quality import find_problem
     from facegate.scoring.engine import load_scorer
     from facegate.scoring.families import file_sha256
-    from facegate.scoring.self_test import find_problem
 
     scorer = load_scorer(weights, card=model_card, device="cpu", dtype="fp32")
     problem = find_problem(scorer)

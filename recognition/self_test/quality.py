@@ -1,4 +1,4 @@
-"""Self-test of a quality model: the reference faces have to score higher than what cameras make of them at worst."""
+"""Self-test of a quality model: the reference faces have to score higher than degraded copies of themselves."""
 
 from __future__ import annotations
 

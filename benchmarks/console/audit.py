@@ -1,4 +1,4 @@
-"""How long it takes to verify an audit log of matches: ``python -m benchmarks.audit --entries 10000000``."""
+"""Time to verify an audit log of matches: ``python -m benchmarks.console.audit --entries 10000000``."""
 
 from __future__ import annotations
 

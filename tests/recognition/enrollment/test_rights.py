@@ -26,8 +26,8 @@ from facegate.sinks.wire import EncodedShot
 from facegate.store.records import VisitTemplate, VisitUpdate, packed
 from facegate.store.writer import StoreWriter
 
-from ..helpers import bytes_in, facegate
-from ..sinks.test_wire import entries
+from ...helpers import bytes_in, facegate
+from ...sinks.test_wire import entries
 
 DAY_S = 86_400.0
 
