@@ -115,6 +115,7 @@ def evaluate_open_set(
     draws: int = 4,
     progress: Callable[[int, int], None] = lambda done, total: None,
     cohort: Floats | None = None,
+    rates: Sequence[float] = RATES,
 ) -> list[OpenSet]:
     """Measure FPIR and FNIR in galleries of these sizes.
 
@@ -125,6 +126,7 @@ def evaluate_open_set(
         draws: number of random splits, each used both ways.
         progress: called with the number of splits done and in total.
         cohort: of other people, see :func:`fit_impostor_model`.
+        rates: rates that are promised.
 
     Raises:
         ConfigError: too few people.
@@ -143,7 +145,7 @@ def evaluate_open_set(
             strangers = fit_impostor_model(part, model="", source="", cohort=cohort)
             for (size, shot), trials in found.items():
                 for gallery, others in _galleries(size, development, test):
-                    trials.append(_trial(faces, rows, gallery, others, shot, strangers, rng))
+                    trials.append(_trial(faces, rows, gallery, others, shot, strangers, rng, rates))
             progress(2 * draw + side + 1, 2 * draws)
     return [_summary(size, shot, trials) for (size, shot), trials in found.items()]
 
@@ -182,6 +184,7 @@ def _trial(
     shots: int,
     strangers: ImpostorModel,
     rng: np.random.Generator,
+    rates: Sequence[float],
 ) -> _Trial:
     enrolled, visits, whose = [], [], []
     for index, name in enumerate(gallery):
@@ -205,7 +208,7 @@ def _trial(
     }
     mated = np.array(whose, np.int64)
     return _Trial(
-        limits={rate: FpirRule(strangers, rate).threshold(len(gallery)) for rate in RATES},
+        limits={rate: FpirRule(strangers, rate).threshold(len(gallery)) for rate in rates},
         stranger={name: score[len(mated) :].max(1) for name, score in found.items()},
         mated={name: _best(score[: len(mated)], mated) for name, score in found.items()},
     )
@@ -224,7 +227,7 @@ def _summary(size: int, shots: int, trials: Sequence[_Trial]) -> OpenSet:
         return float((mated[method] < np.quantile(stranger[method], 1 - fpir)).mean())
 
     rates = []
-    for rate in RATES:
+    for rate in trials[0].limits:
         false = sum(int((trial.stranger["promised"] >= trial.limits[rate]).sum()) for trial in trials)
         missed = sum(int((trial.mated["promised"] < trial.limits[rate]).sum()) for trial in trials)
         fpir = false / len(stranger["promised"])

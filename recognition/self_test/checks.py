@@ -13,7 +13,14 @@ from facegate.errors import ModelError
 from facegate.pipeline.records import Floats
 from facegate.recognition.embedders import Embedder, OnnxEmbedder, shipped_cards
 from facegate.recognition.self_test.candidates import Candidate, candidates
-from facegate.recognition.self_test.relations import CLEAR, Relations, is_better, mean_similarity, relations
+from facegate.recognition.self_test.relations import (
+    CLEAR,
+    Relations,
+    is_better,
+    mean_similarity,
+    reason,
+    relations,
+)
 from facegate.scoring.backend_selection import cache_folder
 
 REVISION = 1
@@ -65,11 +72,13 @@ def find_problem(embedder: Embedder) -> str | None:
     own = relations(rows, people)
     better = best_change(embedder, own) if is_file and embedder.card not in shipped_cards() else None
     if better is not None:
-        return f"{better.candidate.change} ({better.relations.separation:.1f} against {own.separation:.1f})"
+        return f"{better.candidate.change} ({reason(own, better.relations)})"
     if own.non_mated > ALIKE:
         return f"everybody looks alike to it (mean similarity {own.non_mated:.2f}): check its preprocessing"
     if own.separation < MIN_SEPARATION:
-        return f"it hardly tells people apart ({own.separation:.1f}): it is no face recognizer, or damaged"
+        return (
+            f"it hardly tells people apart (separation {own.separation:.1f}): it is no face recognizer, or damaged"
+        )
     return None
 
 

@@ -81,3 +81,10 @@ def is_better(own: Relations, other: Relations, at_least: float = 0.0) -> bool:
     if other.separation > COMPARABLE * own.separation:
         return True
     return own.separation <= COMPARABLE * other.separation and evidence(own, other) > at_least
+
+
+def reason(own: Relations, other: Relations) -> str:
+    """Why another input is better, for display."""
+    if other.separation > COMPARABLE * own.separation:
+        return f"separation {other.separation:.1f} instead of {own.separation:.1f}"
+    return f"evidence {evidence(own, other):.1f}, where {CLEAR:g} is clear"
