@@ -122,10 +122,10 @@ def impostors(
         show_open_set(name, found)
         for each in found:
             for rate in each.rates:
-                low, high = poisson_interval(rate.false)
+                low, high = (bound / each.strangers for bound in poisson_interval(rate.false))
                 print(
                     f"{name}, {each.enrolled} people, {each.shots} shots, promised {rate.promised:g}: "
-                    f"{rate.false} of {each.strangers} ({low / each.strangers:.2g} to {high / each.strangers:.2g}), "
+                    f"{rate.false} of {each.strangers} ({low:.2g} to {high:.2g}), "
                     f"FNIR {rate.fnir:.4f} of {each.mated}",
                     flush=True,
                 )
