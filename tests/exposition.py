@@ -9,6 +9,8 @@ from urllib.request import urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from .helpers import PATIENCE_S
+
 NOT_BASE_UNITS = re.compile(r"_(ms|milliseconds|us|s|minutes|hours|kb|mb|kilobytes|megabytes|percent|p50|p95)(_|$)")
 BANNED_LABELS = {"quantile", "said", "to"}
 PROMTOOL = shutil.which("promtool")
@@ -16,7 +18,7 @@ PROMTOOL = shutil.which("promtool")
 
 def exposition(port: int) -> str:
     """The text that a process serves on this host."""
-    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S) as answer:
         text: str = answer.read().decode()
     return text
 

@@ -25,6 +25,7 @@ from facegate.recognition.worker.template_entries import template_entry
 from facegate.recognition.worker.use_log import UseLog
 from facegate.recognition.worker.visit_state import VisitState
 from facegate.recognition.worker.visits import VisitEvent, VisitKey, Visits, visit_key
+from facegate.recognition.worker.walks import Walks
 from facegate.sinks import wire
 from facegate.sinks.wire import EncodedShot
 
@@ -109,6 +110,7 @@ class Recognizer:
         )
         identify = self._strangers.identify if self._strangers is not None else lambda state: None
         self._visits = Visits(lambda: self._gallery, rule, identify, min_shots)
+        self._walks = Walks()
         self._renamed = renamed
         self._scrub = False
         """Whether the visits file may still hold removed names."""
@@ -269,6 +271,7 @@ class Recognizer:
 
     def _save_and_publish(self, lines: Sequence[ShotResult | VisitEvent]) -> None:
         """Save changes, then publish them: after a crash in between, the next process publishes them."""
+        lines = [self._walks.complete(line) if isinstance(line, VisitEvent) else line for line in lines]
         events = [line for line in lines if isinstance(line, VisitEvent)]
         changes = self._visits.touched()
         if self._uses is not None:

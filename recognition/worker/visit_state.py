@@ -16,6 +16,15 @@ VisitKey = tuple[str, str, int]
 Kind = Literal["seen", "returned", "named", "changed", "ended"]
 
 
+class CameFrom(msgspec.Struct, frozen=True):
+    """The visit before, of the same person at another camera."""
+
+    camera: str
+    visit: str
+    seconds: float
+    """From its last shot to the first one here; negative where both cameras see the person at once."""
+
+
 class VisitEvent(msgspec.Struct, frozen=True):
     """An event of a visit: a line of the worker's output."""
 
@@ -41,6 +50,8 @@ class VisitEvent(msgspec.Struct, frozen=True):
     """Number of earlier visits of an unknown visitor; ``None`` for a name, or before a face was good enough."""
     first_seen: float | None = None
     """Unix time (UTC) of the first visit of an unknown visitor."""
+    came_from: CameFrom | None = None
+    """Where the person, or the unknown visitor, was within the ten minutes before; ``None`` if nowhere else."""
     lists: tuple[str, ...] = ()
     """Watch lists of the named person."""
     before: str | None = None

@@ -70,14 +70,13 @@ COMMANDS = {
         "fleet pause door",
         "fleet history",
     ),
-    "openvino": ("run openvino.yaml",),
+    "openvino": ("run openvino.yaml", "run igpu.yaml"),
     "torch": (
         "models pull cvlface-vit-base",
         "models tune",
         "models export --to a.onnx",
         "run clip.mp4 --weights face.pt",
         "run torch.yaml",
-        "run cuda.yaml",
         "run int8.yaml",
         "score a.jpg --weights face.pt",
         "evaluate people --recognizer a.onnx --weights face.pt",
@@ -89,7 +88,7 @@ FILES = {
     "jetstream.yaml": f"delivery: {{outputs: [{{kind: jetstream, url: '{URL}', spool: b.spool}}]}}\n",
     "openvino.yaml": "scorer: {backend: openvino}\n",
     "torch.yaml": "scorer: {backend: torch}\n",
-    "cuda.yaml": "scorer: {device: cuda}\n",
+    "igpu.yaml": "scorer: {device: 'openvino:GPU'}\n",
     "int8.yaml": "scorer: {dtype: int8, backend: onnxruntime}\n",
 }
 CASES = [(extra, command) for extra, commands in COMMANDS.items() for command in commands]

@@ -18,7 +18,7 @@ from facegate.pipeline.records import QualityInfo
 from facegate.scoring.engine import load_scorer
 
 from ..exposition import check_exposition, exposition
-from ..helpers import facegate, free_port
+from ..helpers import PATIENCE_S, facegate, free_port
 from .processes import GateProcess, NatsServer, camera, forget_who_listens, put, status, until, watched
 
 
@@ -81,7 +81,7 @@ def test_a_gate_follows_tells_when_it_is_alone_and_leaves(tmp_path: Path, clip: 
 
         def healthz() -> dict[str, object]:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=PATIENCE_S) as answer:
                     found: dict[str, object] = json.load(answer)
             except urllib.error.HTTPError as error:
                 found = json.load(error)

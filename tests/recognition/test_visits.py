@@ -33,6 +33,7 @@ from facegate.sinks.base import live_messages
 from facegate.sinks.wire import LiveTracksMessage, ShotHeader, TrackEnded
 from facegate.sinks.zeromq import ZmqSink
 
+from ..helpers import PATIENCE_S
 from ..sinks.test_wire import entries, make_shot
 from ..sinks.test_zeromq import peers
 
@@ -145,7 +146,7 @@ def test_the_gate_tells_its_workers_that_a_track_has_ended() -> None:
             sleep(0.05)
     finally:
         stop.set()
-        thread.join(20)
+        thread.join(PATIENCE_S)
         gate.close(5.0)
     lines = [json.loads(line) for line in output.getvalue().splitlines()]
     assert [line["event"] for line in lines] == ["shot", "seen", "named", "ended"]

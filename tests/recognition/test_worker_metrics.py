@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from facegate.demo.clip import DemoClip
 
 from ..exposition import check_exposition, exposition
-from ..helpers import facegate, free_port, process, wait_for_line
+from ..helpers import PATIENCE_S, facegate, free_port, process, wait_for_line
 
 
 def counted(text: str, name: str) -> dict[str, float]:
@@ -48,8 +48,8 @@ def test_a_worker_counts_from_zero_what_it_recognizes(clip: DemoClip, tiny_model
         assert shots["named"] > 0 and shots["invalid"] == 0
         recognized = counted(text, "facegate_worker_recognition_duration_seconds_count")[""]
         assert recognized == shots["named"] + shots["unknown"]
-        with urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
+        with urlopen(f"http://127.0.0.1:{port}/healthz", timeout=PATIENCE_S) as answer:
             health = json.load(answer)
         assert health["ok"] and health["shots"] == recognized and health["people"] > 0
         worker.send_signal(signal.SIGINT)
-        assert worker.wait(10) == 130
+        assert worker.wait(PATIENCE_S) == 130

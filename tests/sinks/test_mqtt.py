@@ -98,7 +98,7 @@ def told(broker: Broker, *topics: str) -> dict[str, bytes]:
     with listening(broker, *topics, "end") as heard:
         say(broker, "end", b"")
         found: dict[str, bytes] = {}
-        while (message := heard.get(timeout=20)).topic != "end":
+        while (message := heard.get(timeout=PATIENCE_S)).topic != "end":
             found[message.topic] = message.payload
     return found
 
@@ -111,10 +111,10 @@ def say(broker: Broker, topic: str, payload: bytes, *, retain: bool = False) -> 
     client.reconnect_delay_set(1, 1)
     client.connect_async("127.0.0.1", broker.port)
     client.loop_start()
-    assert connected.wait(20)
+    assert connected.wait(PATIENCE_S)
     client.publish(topic, payload, qos=1, retain=retain)
     # wait_for_publish() raises if the connection is lost just then, though the message is sent with the next one.
-    assert published.wait(20)
+    assert published.wait(PATIENCE_S)
     client.disconnect()
     client.loop_stop()
 
@@ -137,7 +137,7 @@ def test_home_assistant_finds_the_camera_its_faces_and_whether_the_gate_is_there
     with listening(broker, "site/#", "homeassistant/#") as heard:
         sink = outbox(broker.url, tmp_path, context=True, console="https://console.lan:8600/")
         sink.cameras(states(door="live", hall="stalled"), complete=True)
-        announced = {(message := heard.get(timeout=20)).topic: message.payload for _ in range(5)}
+        announced = {(message := heard.get(timeout=PATIENCE_S)).topic: message.payload for _ in range(5)}
         sink.put(entries(0, 1, 2))
         found = take(heard, 9)
         report = sink.close(PATIENCE_S)
@@ -224,9 +224,9 @@ def test_of_a_camera_that_another_gate_of_the_fleet_has_nothing_is_cleared_or_to
     sink.cameras(states(hall="live"), complete=False)
     say(broker, "site/door/state", b"another gate's", retain=True)
     with listening(broker, "site/hall/state") as heard:
-        heard.get(timeout=20)
+        heard.get(timeout=PATIENCE_S)
         say(broker, "homeassistant/status", b"online")
-        heard.get(timeout=20)
+        heard.get(timeout=PATIENCE_S)
     kept = told(broker, "homeassistant/#", "site/#")
     assert kept["site/door/state"] == b"another gate's" and "homeassistant/device/site_door/config" in kept
     sink.close(0.0)
@@ -244,13 +244,13 @@ def test_everything_is_there_again_when_the_broker_forgot_it_or_home_assistant_s
     sink.cameras(states(door="live", hall="failed"), complete=True)
     broker.start()
     with listening(broker, "site/status") as heard:
-        assert heard.get(timeout=40).payload == b"online"
+        assert heard.get(timeout=PATIENCE_S).payload == b"online"
     expected = before | {"site/hall/state": b'{"state":"failed","problem":null}'}
     assert len(expected) == 7 and told(broker, "homeassistant/#", "site/#") == expected
     with listening(broker, "site/door/+", "homeassistant/device/+/config") as heard:
         take(heard, 5)  # as kept
         say(broker, "homeassistant/status", b"online")
-        again = {(message := heard.get(timeout=20)).topic: message.payload for _ in range(5)}
+        again = {(message := heard.get(timeout=PATIENCE_S)).topic: message.payload for _ in range(5)}
     assert again.items() <= expected.items()
     sink.close(0.0)
 
@@ -262,11 +262,11 @@ def test_a_device_that_home_assistant_did_not_see_go_is_shown_to_it_and_taken_aw
     sink = outbox(broker.url, tmp_path)
     with listening(broker, topic) as heard:
         sink.cameras(states(yard="live"), complete=True)
-        first = heard.get(timeout=20).payload
+        first = heard.get(timeout=PATIENCE_S).payload
         sink.cameras(states(door="live"), complete=True)
-        assert heard.get(timeout=20).payload == b""
+        assert heard.get(timeout=PATIENCE_S).payload == b""
         say(broker, "homeassistant/status", b"online")
-        assert [heard.get(timeout=20).payload for _ in range(2)] == [first, b""]
+        assert [heard.get(timeout=PATIENCE_S).payload for _ in range(2)] == [first, b""]
     assert not told(broker, topic)
     sink.close(0.0)
 
@@ -278,7 +278,7 @@ def test_a_restarted_gate_does_not_call_a_camera_live_before_it_is(broker: Broke
     sink.close(0.0)
     sink = outbox(broker.url, tmp_path)
     with listening(broker, "site/status") as heard:
-        while heard.get(timeout=20).payload != b"online":
+        while heard.get(timeout=PATIENCE_S).payload != b"online":
             pass
     assert json.loads(told(broker, "site/door/state")["site/door/state"])["state"] == "connecting"
     sink.close(0.0)
