@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--recognizer", action="append", help="Measure only this one. Repeatable.")
     parser.add_argument("--rate", type=float, action="append", help="Promised FPIR. Repeatable.")
     parser.add_argument("--draws", type=int, default=4, help="Random splits of the people.")
+    parser.add_argument("--repeats", type=int, default=1, help="Divisions of each half.")
     parser.add_argument("--people", type=int, action="append", help="Enrolled people. Repeatable.")
     parser.add_argument("--together", action="store_true", help="Also all recognizers as one.")
     arguments = parser.parse_args()
@@ -66,7 +67,11 @@ def main() -> None:
     if arguments.tails is not None or arguments.open_set:
         pool = data / "faces" / "pool112.zip"
         open_set = OpenSetOptions(
-            tuple(arguments.rate or RATES), arguments.draws, tuple(arguments.people or SIZES), arguments.together
+            tuple(arguments.rate or RATES),
+            arguments.draws,
+            arguments.repeats,
+            tuple(arguments.people or SIZES),
+            arguments.together,
         )
         impostors(chosen, faces, pool, data / "models", arguments.tails, arguments.cohort, open_set)
         return
@@ -94,6 +99,7 @@ class OpenSetOptions(msgspec.Struct, frozen=True):
 
     rates: tuple[float, ...]
     draws: int
+    repeats: int
     sizes: tuple[int, ...]
     together: bool
 
@@ -118,7 +124,14 @@ def impostors(
     everything = []
 
     def measure(name: str, known: Faces, cohort: Floats | None) -> None:
-        found = evaluate_open_set(known, open_set.sizes, draws=open_set.draws, cohort=cohort, rates=open_set.rates)
+        found = evaluate_open_set(
+            known,
+            open_set.sizes,
+            draws=open_set.draws,
+            cohort=cohort,
+            rates=open_set.rates,
+            repeats=open_set.repeats,
+        )
         show_open_set(name, found)
         for each in found:
             for rate in each.rates:

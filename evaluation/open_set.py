@@ -116,6 +116,7 @@ def evaluate_open_set(
     progress: Callable[[int, int], None] = lambda done, total: None,
     cohort: Floats | None = None,
     rates: Sequence[float] = RATES,
+    repeats: int = 1,
 ) -> list[OpenSet]:
     """Measure FPIR and FNIR in galleries of these sizes.
 
@@ -127,6 +128,7 @@ def evaluate_open_set(
         progress: called with the number of splits done and in total.
         cohort: of other people, see :func:`fit_impostor_model`.
         rates: rates that are promised.
+        repeats: number of divisions of each half into enrolled people and strangers.
 
     Raises:
         ConfigError: too few people.
@@ -144,7 +146,9 @@ def evaluate_open_set(
             part = Faces(faces.names[chosen], faces.embeddings[chosen], faces.quality[chosen])
             strangers = fit_impostor_model(part, model="", source="", cohort=cohort)
             for (size, shot), trials in found.items():
-                for gallery, others in _galleries(size, development, test):
+                divisions = [test, *(rng.permutation(test) for _ in range(repeats - 1))]
+                galleries = (each for division in divisions for each in _galleries(size, development, division))
+                for gallery, others in galleries:
                     trials.append(_trial(faces, rows, gallery, others, shot, strangers, rng, rates))
             progress(2 * draw + side + 1, 2 * draws)
     return [_summary(size, shot, trials) for (size, shot), trials in found.items()]
