@@ -139,7 +139,8 @@ def impostors(
                 print(
                     f"{name}, {each.enrolled} people, {each.shots} shots, promised {rate.promised:g}: "
                     f"{rate.false} of {each.strangers} ({low:.2g} to {high:.2g}), "
-                    f"FNIR {rate.fnir:.4f} of {each.mated}",
+                    f"FNIR {rate.fnir:.4f} of {each.mated}; two agreeing shots: {rate.false_agreeing}, "
+                    f"FNIR {rate.fnir_agreeing:.4f}",
                     flush=True,
                 )
 

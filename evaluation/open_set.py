@@ -58,6 +58,11 @@ class AtRate(msgspec.Struct, frozen=True):
     """The same with one fixed similarity threshold at the same FPIR."""
     fnir_mean: float
     """The same with unweighted mean templates."""
+    fpir_agreeing: float
+    """FPIR where two shots of a visit must each match the same person (``--min-shots 2``)."""
+    false_agreeing: int
+    fnir_agreeing: float
+    """FNIR likewise, among visits with two shots or more."""
 
 
 class OpenSet(msgspec.Struct, frozen=True):
@@ -160,6 +165,8 @@ class _Trial(msgspec.Struct, frozen=True, eq=False):
     limits: dict[float, float]
     stranger: dict[str, Floats]
     mated: dict[str, Floats]
+    several: NDArray[np.bool_]
+    """Whether a mated visit has two shots or more."""
 
 
 def _rows(names: NDArray[np.str_]) -> dict[str, NDArray[np.int64]]:
@@ -202,10 +209,13 @@ def _trial(
         own = rng.permutation(rows[name])
         visits += [own[start : start + shots] for start in range(0, len(own), shots)]
     probes_ = faces.fused(visits)
-    similarities = probes_ @ faces.fused(enrolled).T
+    templates = faces.fused(enrolled)
+    similarities = probes_ @ templates.T
     means = unit(np.stack([faces.embeddings[group].mean(0) for group in enrolled]))
     plain = unit(np.stack([faces.embeddings[group].mean(0) for group in visits])) @ means.T
+    alone = faces.embeddings @ templates.T - strangers.cohort_mean_similarity(faces.embeddings)[:, None]
     found = {
+        "agreeing": np.array([_second_best(alone[group]) for group in visits], np.float32),
         "promised": similarities - strangers.cohort_mean_similarity(probes_)[:, None],
         "fixed": similarities,
         "mean": plain,
@@ -215,7 +225,16 @@ def _trial(
         limits={rate: FpirRule(strangers, rate).threshold(len(gallery)) for rate in rates},
         stranger={name: score[len(mated) :].max(1) for name, score in found.items()},
         mated={name: _best(score[: len(mated)], mated) for name, score in found.items()},
+        several=np.array([len(group) > 1 for group in visits[: len(mated)]], bool),
     )
+
+
+def _second_best(scores: Floats) -> Floats:
+    """Score ``(P,)`` that two of the shots ``(S, P)`` reach with each person."""
+    if len(scores) < 2:
+        return np.full(scores.shape[1], -np.inf, np.float32)
+    found: Floats = np.sort(scores, axis=0)[-2]
+    return found
 
 
 def _best(scores: Floats, whose: NDArray[np.int64]) -> Floats:
@@ -235,6 +254,9 @@ def _summary(size: int, shots: int, trials: Sequence[_Trial]) -> OpenSet:
         false = sum(int((trial.stranger["promised"] >= trial.limits[rate]).sum()) for trial in trials)
         missed = sum(int((trial.mated["promised"] < trial.limits[rate]).sum()) for trial in trials)
         fpir = false / len(stranger["promised"])
+        agreeing = sum(int((trial.stranger["agreeing"] >= trial.limits[rate]).sum()) for trial in trials)
+        several = sum(int(trial.several.sum()) for trial in trials)
+        named = sum(int((trial.mated["agreeing"] >= trial.limits[rate]).sum()) for trial in trials)
         rates.append(
             AtRate(
                 promised=rate,
@@ -243,6 +265,9 @@ def _summary(size: int, shots: int, trials: Sequence[_Trial]) -> OpenSet:
                 fnir=missed / max(len(mated["promised"]), 1),
                 fnir_fixed=fnir("fixed", fpir),
                 fnir_mean=fnir("mean", fpir),
+                fpir_agreeing=agreeing / len(stranger["promised"]),
+                false_agreeing=agreeing,
+                fnir_agreeing=1 - named / max(several, 1),
             )
         )
     return OpenSet(
