@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from facegate.audit.log import AuditLog
 from facegate.console.alarms.journal import AlarmJournal
 from facegate.console.event_bus import EventBus
 from facegate.console.hosts.peers import Peer
@@ -21,7 +22,6 @@ from facegate.console.processes.gate_client import GateUnreachableError
 from facegate.console.processes.supervisor import ConsoleFolder, Supervisor
 from facegate.console.scoring import ScoringService
 from facegate.console.security.accounts import Accounts
-from facegate.console.security.audit import AuditLog
 from facegate.console.security.login_throttle import LoginThrottle
 from facegate.console.tuning.tuner import Tuner
 from facegate.errors import StoreError
@@ -64,6 +64,8 @@ class ConsoleState(msgspec.Struct, frozen=True):
     """Fleet shown on the fleet page."""
     peers: tuple[Peer, ...] = ()
     """Consoles of other hosts."""
+    confirmations: int = 0
+    """Number of users who are to confirm the name of a visit; 0: none."""
     requests: Requests = msgspec.field(default_factory=Requests)
 
     def healthy(self) -> bool:

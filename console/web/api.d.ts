@@ -143,6 +143,22 @@ export interface ConfigVersionOut {
   config: string;
 }
 
+export interface ConfirmationIn {
+  name: string;
+}
+
+export interface ConfirmationOut {
+  name: string | null;
+  needed: number;
+  by: Array<ConfirmedBy>;
+  confirmed: boolean;
+}
+
+export interface ConfirmedBy {
+  who: string;
+  at: number;
+}
+
 export interface CorrectionIn {
   name: string | null;
   accept?: boolean;

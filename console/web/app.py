@@ -38,7 +38,7 @@ from facegate.console.web import (
 )
 from facegate.console.web import hosts as other_hosts
 from facegate.console.web.errors import add_problems, declare_problems
-from facegate.console.web.visits import corrections, evidence, exports, journeys, lists
+from facegate.console.web.visits import confirmations, corrections, evidence, exports, journeys, lists
 from facegate.sinks.wire import SOFTWARE
 
 API = "/api/v1"
@@ -117,7 +117,7 @@ def create_app(console: ConsoleState, hosts: Collection[str] = (), proxy: ProxyS
     )
     app.state.console = console
     add_problems(app)
-    about_visits = (lists, journeys, corrections, evidence, exports)
+    about_visits = (lists, journeys, corrections, confirmations, evidence, exports)
     about_people = (people, score, notifications, accounts)
     for part in (
         cameras,

@@ -137,6 +137,7 @@ class Pipeline:
             return PacketReader if recorder is None else partial(PacketReader, observer=recorder)
 
         self._context_px, self._packets = context_px, packets
+        self._blur_others = lambda camera: config.store_for(camera).blur_others
 
     def prepare(self, config: CameraConfig, after: Camera | None = None) -> Camera:
         """Make a camera and register it with the stages; ``after`` is the one it replaces."""
@@ -172,6 +173,7 @@ class Pipeline:
                 plan=plan,
                 scheduler=scheduler,
                 context_px=self._context_px(config.name),
+                blur_others=self._blur_others(config.name),
             ),
         )
         return camera

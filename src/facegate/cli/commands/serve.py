@@ -9,7 +9,15 @@ from typing import Annotated
 
 import typer
 
-from facegate.cli.options import CardOption, EmbedderOption, FpirOption, MetricsOption, TemplatesOption
+from facegate.cli.options import (
+    AuditDaysOption,
+    CardOption,
+    EmbedderOption,
+    FpirOption,
+    MetricsOption,
+    MinShotsOption,
+    TemplatesOption,
+)
 from facegate.cli.signals import end_at_once_while_loading
 from facegate.errors import ConfigError
 
@@ -36,6 +44,7 @@ def serve(
     embedder: EmbedderOption = "auto",
     card: CardOption = None,
     fpir: FpirOption = 1e-3,
+    min_shots: MinShotsOption = 1,
     days: Annotated[float, typer.Option(min=0.01, help="Retention of shots, visits and recordings in days.")] = 30,
     poor_days: Annotated[
         float,
@@ -45,6 +54,23 @@ def serve(
         int, typer.Option(min=10, help="Maximum size of the store and of the recordings in MB, each.")
     ] = 10_000,
     templates: TemplatesOption = True,
+    confirmations: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=5,
+            help="Number of users who are to confirm the name of a visit on its page; 0 asks for none. The EU "
+            "AI Act asks for two where somebody is identified remotely (Art. 14).",
+        ),
+    ] = 0,
+    audit_uses: Annotated[
+        bool,
+        typer.Option(
+            "--audit-uses",
+            help="Log each use of the recognizer too: start, end, gallery and matches (EU AI Act, Art. 12).",
+        ),
+    ] = False,
+    audit_days: AuditDaysOption = 365,
     min_free_mb: Annotated[
         int, typer.Option(min=0, help="Free disk space in MB below which an alarm is raised.")
     ] = 1000,
@@ -150,9 +176,20 @@ def serve(
                 config=path,
                 data=folder.data,
                 listen=listen,
-                recognizer=RecognizerSettings(people, embedder, card, fpir, worker_key, templates),
+                recognizer=RecognizerSettings(
+                    people,
+                    embedder,
+                    card,
+                    fpir,
+                    worker_key,
+                    templates,
+                    audit=folder.audit if audit_uses else None,
+                    audit_days=audit_days,
+                    min_shots=min_shots,
+                ),
                 limits=RetentionLimits(days, max_mb, poor_days),
                 min_free_mb=min_free_mb,
+                confirmations=confirmations,
                 hosts=tuple(host or ()),
                 metrics=metrics,
                 certificate=certificate,
