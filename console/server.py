@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from facegate.audit.log import AuditLog
 from facegate.console.alarms.journal import AlarmJournal
 from facegate.console.event_bus import EventBus
-from facegate.console.hosts.peers import Peer
+from facegate.console.hosts.peers import PeerConsole
 from facegate.console.metrics import ConsoleCollector
 from facegate.console.notifications.channels import PushKey
 from facegate.console.notifications.notifier import Notifier
@@ -71,7 +71,7 @@ class ServeOptions(msgspec.Struct, frozen=True):
     """Number of users who are to confirm the name of a visit."""
     fleet: BucketAddress | None = None
     proxy: ProxySettings = NO_PROXY
-    peers: tuple[Peer, ...] = ()
+    peers: tuple[PeerConsole, ...] = ()
     """Consoles of other hosts."""
 
 

@@ -11,7 +11,7 @@ import msgspec
 from facegate.audit.log import AuditLog
 from facegate.console.alarms.journal import AlarmJournal
 from facegate.console.event_bus import EventBus
-from facegate.console.hosts.peers import Peer
+from facegate.console.hosts.peers import PeerConsole
 from facegate.console.metrics import Requests
 from facegate.console.notifications.channels import PushKey
 from facegate.console.notifications.notifier import Notifier
@@ -62,7 +62,7 @@ class ConsoleState(msgspec.Struct, frozen=True):
     """Whether it is served over TLS."""
     fleet: BucketAddress | None = None
     """Fleet shown on the fleet page."""
-    peers: tuple[Peer, ...] = ()
+    peers: tuple[PeerConsole, ...] = ()
     """Consoles of other hosts."""
     confirmations: int = 0
     """Number of users who are to confirm the name of a visit; 0: none."""

@@ -46,7 +46,7 @@ class PeerEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Certificates (PEM) that are trusted for it; those of the system by default."""
 
 
-class Peer(msgspec.Struct, frozen=True):
+class PeerConsole(msgspec.Struct, frozen=True):
     """A console of another host."""
 
     name: str
@@ -55,7 +55,7 @@ class Peer(msgspec.Struct, frozen=True):
     ca_file: Path | None
 
 
-def read_peers(path: Path, *, allow_insecure: bool = False) -> tuple[Peer, ...]:
+def read_peers(path: Path, *, allow_insecure: bool = False) -> tuple[PeerConsole, ...]:
     """Read the file of hosts: YAML, one entry per name.
 
     Paths in it are relative to its folder.
@@ -74,7 +74,7 @@ def read_peers(path: Path, *, allow_insecure: bool = False) -> tuple[Peer, ...]:
     return tuple(_peer(path, name, entry, allow_insecure) for name, entry in entries.items())
 
 
-def _peer(path: Path, name: str, entry: PeerEntry, allow_insecure: bool) -> Peer:
+def _peer(path: Path, name: str, entry: PeerEntry, allow_insecure: bool) -> PeerConsole:
     where = f"{path}, host '{name[:80]}'"
     if not re.fullmatch(NAME_PATTERN, name):
         raise ConfigError(f"{where}: the name must be 1 to 64 letters, digits, '_', '.' and '-'")
@@ -97,19 +97,21 @@ def _peer(path: Path, name: str, entry: PeerEntry, allow_insecure: bool) -> Peer
         token = file.read_text(encoding="utf-8").strip()
     if not token.isascii() or not token.isprintable() or not token:
         raise ConfigError(f"{file} holds no token: create one on the page Accounts of that console")
-    return Peer(name, entry.url.rstrip("/"), token, None if entry.ca_file is None else path.parent / entry.ca_file)
+    return PeerConsole(
+        name, entry.url.rstrip("/"), token, None if entry.ca_file is None else path.parent / entry.ca_file
+    )
 
 
 class PeerClient:
     """Asks the peers; for one event loop."""
 
-    def __init__(self, peers: tuple[Peer, ...]) -> None:
+    def __init__(self, peers: tuple[PeerConsole, ...]) -> None:
         """Prepare.
 
         Raises:
             ConfigError: certificates cannot be read.
         """
-        self.peers: Mapping[str, Peer] = {peer.name: peer for peer in peers}
+        self.peers: Mapping[str, PeerConsole] = {peer.name: peer for peer in peers}
         self._verify = {peer.name: _certificates(peer) for peer in peers}
         self._clients: dict[str, httpx2.AsyncClient] = {}
         self._asking = asyncio.Semaphore(ASKED_AT_ONCE)
@@ -184,7 +186,7 @@ class PeerClient:
         return f"host {name} cannot be reached: {redact(str(error)).lower() or type(error).__name__}"
 
 
-def _certificates(peer: Peer) -> ssl.SSLContext:
+def _certificates(peer: PeerConsole) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=None if peer.ca_file is None else str(peer.ca_file))
     except (OSError, ssl.SSLError) as error:

@@ -14,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 from facegate.console.alarms import routes as alarms
 from facegate.console.alarms.journal import Alarm
 from facegate.console.alarms.watcher import AlarmWatcher
+from facegate.console.hosts import routes as other_hosts
 from facegate.console.hosts.peers import PeerClient
 from facegate.console.metrics import CountRequests
 from facegate.console.notifications import routes as notifications
@@ -36,7 +37,6 @@ from facegate.console.web import (
     tuning,
     watch_lists,
 )
-from facegate.console.web import hosts as other_hosts
 from facegate.console.web.errors import add_problems, declare_problems
 from facegate.console.web.visits import confirmations, corrections, evidence, exports, journeys, lists
 from facegate.sinks.wire import SOFTWARE

@@ -12,13 +12,13 @@ from fastapi import APIRouter, Request
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
+from facegate.console.hosts.routes import VIA
 from facegate.console.languages import COOKIE, LANGUAGES, catalog, language_of
 from facegate.console.problems import PROBLEMS
 from facegate.console.security.accounts import Principal
 from facegate.console.security.permissions import is_seen, may_request
 from facegate.console.state import ConsoleState
 from facegate.console.web.errors import ConsoleDep
-from facegate.console.web.hosts import VIA
 from facegate.pipeline.config.values import NAME_PATTERN
 
 HERE = Path(__file__).parent
