@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from facegate.detectors.align import CROP_SIZE
-from facegate.pipeline.images import decode_image
+from facegate.pipeline.images import decode_image, encode_jpeg
 from facegate.pipeline.records import Image, contiguous
 
 FOLDER = "facegate.detectors"
@@ -47,17 +47,18 @@ def conditions(face: Image) -> list[Image]:
     gray = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)[:, :, None]
     strong = np.clip(gray + 2.0 * (face.astype(np.float32) - gray), 0, 255).astype(np.uint8)
     coarse = cv2.resize(_moved(strong, 3, 0.97, (1, 1)), (COARSE, COARSE), interpolation=cv2.INTER_AREA)
-    _, coded = cv2.imencode(".jpg", cold, [cv2.IMWRITE_JPEG_QUALITY, 40])
+    coded = encode_jpeg(cold, 40)
     return [
         face,
         warm,
         contiguous(cv2.resize(coarse, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_LINEAR)),
-        contiguous(cv2.imdecode(coded, cv2.IMREAD_COLOR)),
+        decode_image(coded, FILE),
     ]
 
 
 def _tinted(face: Image, factors: tuple[float, float, float]) -> Image:
-    return np.clip(face * np.array(factors), 0, 255).astype(np.uint8)
+    tinted: Image = np.clip(face * np.array(factors), 0, 255).astype(np.uint8)
+    return tinted
 
 
 def _moved(face: Image, degrees: float, scale: float, shift: tuple[float, float]) -> Image:

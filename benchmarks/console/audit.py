@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,7 +29,7 @@ def build(path: Path, entries: int) -> None:
     AuditLog(path, create=True).close()
     digest = ""
 
-    def rows() -> object:
+    def rows() -> Iterator[tuple[float | str, ...]]:
         nonlocal digest
         for number in range(entries):
             visit = f"f3a1c2d4e5f60718/entrance/{number}"

@@ -64,15 +64,15 @@ def check_recognizer(embedder: Embedder, device: str = "cpu") -> None:
 def find_problem(embedder: Embedder) -> str | None:
     """What is wrong with a recognizer or its input; ``None`` if nothing is."""
     people, crops = len(reference_faces()), reference_crops()
-    is_file = isinstance(embedder, OnnxEmbedder)
-    rows = embedder.raw(crops) if is_file else embedder.embed(crops)
+    rows = embedder.raw(crops) if isinstance(embedder, OnnxEmbedder) else embedder.embed(crops)
     problem = _outputs(rows)
     if problem is not None:
         return problem
     own = relations(rows, people)
-    better = best_change(embedder, own) if is_file and embedder.card not in shipped_cards() else None
-    if better is not None:
-        return f"{better.candidate.change} ({reason(own, better.relations)})"
+    if isinstance(embedder, OnnxEmbedder) and embedder.card not in shipped_cards():
+        better = best_change(embedder, own)
+        if better is not None:
+            return f"{better.candidate.change} ({reason(own, better.relations)})"
     if own.non_mated > ALIKE:
         return f"everybody looks alike to it (mean similarity {own.non_mated:.2f}): check its preprocessing"
     if own.separation < MIN_SEPARATION:

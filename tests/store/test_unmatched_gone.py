@@ -49,12 +49,12 @@ def load(path: Path) -> Iterator[None]:
 
     def write() -> None:
         with StoreWriter(path) as store:
-            while not stop.is_set():
+            while not stop.wait(0.005):
                 add(store, None, time())
 
     def read() -> None:
         with StoreReader(path) as store:
-            while not stop.is_set():
+            while not stop.wait(0.002):
                 store.visits(VisitFilter())
 
     threads = [Thread(target=write), Thread(target=read)]
