@@ -25,10 +25,10 @@ from facegate.cli.output.tables import show_open_set
 from facegate.detectors.base import load_detector
 from facegate.evaluation.datasets import FaceSet, load_pairs, load_set
 from facegate.evaluation.edc import compare_all, edc, similarity_at
-from facegate.evaluation.open_set import Faces, evaluate_open_set, fit_impostor_model
+from facegate.evaluation.open_set import RATES, Faces, evaluate_open_set, fit_impostor_model
 from facegate.pipeline.images import decode_image
-from facegate.pipeline.records import Image
-from facegate.recognition.embedders import load_embedder
+from facegate.pipeline.records import Floats, Image
+from facegate.recognition.embedders import load_embedder, unit
 from facegate.recognition.matching.score_tail import make_cohort, write_impostor_model
 from facegate.scoring.backend_selection import cache_folder
 from facegate.scoring.engine import load_scorer
@@ -50,6 +50,11 @@ def main() -> None:
     parser.add_argument("--open-set", action="store_true", help="Measure promised rates on the same people.")
     parser.add_argument("--cohort", type=Path, metavar="ZIP", help="Make cohorts of its generated faces.")
     parser.add_argument("--recognizer", action="append", help="Measure only this one. Repeatable.")
+    parser.add_argument("--rate", type=float, action="append", help="Promised FPIR. Repeatable.")
+    parser.add_argument("--draws", type=int, default=4, help="Random splits of the people.")
+    parser.add_argument("--repeats", type=int, default=1, help="Divisions of each half.")
+    parser.add_argument("--people", type=int, action="append", help="Enrolled people. Repeatable.")
+    parser.add_argument("--together", action="store_true", help="Also all recognizers as one.")
     arguments = parser.parse_args()
     chosen: tuple[str, ...] = tuple(arguments.recognizer or RECOGNIZERS)
     data: Path = arguments.data
@@ -61,7 +66,14 @@ def main() -> None:
     names = [faces.names[row] for row in rows]
     if arguments.tails is not None or arguments.open_set:
         pool = data / "faces" / "pool112.zip"
-        impostors(chosen, faces, pool, data / "models", arguments.tails, arguments.cohort)
+        open_set = OpenSetOptions(
+            tuple(arguments.rate or RATES),
+            arguments.draws,
+            arguments.repeats,
+            tuple(arguments.people or SIZES),
+            arguments.together,
+        )
+        impostors(chosen, faces, pool, data / "models", arguments.tails, arguments.cohort, open_set)
         return
     print(f"{len(rows)} pictures of {len(set(names))} people")
     for name in chosen:
@@ -82,8 +94,24 @@ def pictures(archive: Path, prefix: str) -> Iterator[tuple[str, Image]]:
                 yield entry, decode_image(pool.read(entry), entry)
 
 
+class OpenSetOptions(msgspec.Struct, frozen=True):
+    """How promised rates are measured."""
+
+    rates: tuple[float, ...]
+    draws: int
+    repeats: int
+    sizes: tuple[int, ...]
+    together: bool
+
+
 def impostors(
-    chosen: Sequence[str], faces: FaceSet, pool: Path, models: Path, folder: Path | None, generated: Path | None
+    chosen: Sequence[str],
+    faces: FaceSet,
+    pool: Path,
+    models: Path,
+    folder: Path | None,
+    generated: Path | None,
+    open_set: OpenSetOptions,
 ) -> None:
     """Fit impostor models of recognizers and write them to ``folder``; without one, measure the rates they give."""
     crops, names = list(faces.crops), faces.names
@@ -93,13 +121,37 @@ def impostors(
     nobody = [crop for _, crop in pictures(generated, "generated")] if generated is not None else []
     people = np.array([SAME.get(name, name) for name in names])
     quality = load_scorer().score(np.stack(crops), embedding=False).quality
+    everything = []
+
+    def measure(name: str, known: Faces, cohort: Floats | None) -> None:
+        found = evaluate_open_set(
+            known,
+            open_set.sizes,
+            draws=open_set.draws,
+            cohort=cohort,
+            rates=open_set.rates,
+            repeats=open_set.repeats,
+        )
+        show_open_set(name, found)
+        for each in found:
+            for rate in each.rates:
+                low, high = (bound / each.strangers for bound in poisson_interval(rate.false))
+                print(
+                    f"{name}, {each.enrolled} people, {each.shots} shots, promised {rate.promised:g}: "
+                    f"{rate.false} of {each.strangers} ({low:.2g} to {high:.2g}), "
+                    f"FNIR {rate.fnir:.4f} of {each.mated}; two agreeing shots: {rate.false_agreeing}, "
+                    f"FNIR {rate.fnir_agreeing:.4f}",
+                    flush=True,
+                )
+
     for name in chosen:
         embedder = load_embedder(str(models / name) if name.endswith((".onnx", ".xml")) else name)
         embeddings = np.concatenate([embedder.embed(crops[i : i + CHUNK]) for i in range(0, len(crops), CHUNK)])
+        everything.append(embeddings)
         known = Faces(people, embeddings, quality)
         cohort = make_cohort(embedder.embed(nobody)) if nobody else None
         if folder is None:
-            show_open_set(embedder.name, evaluate_open_set(known, SIZES, cohort=cohort))
+            measure(embedder.name, known, cohort)
             continue
         source = f"{len(crops)} pictures of {len(set(people))} people of LFW"
         if nobody:
@@ -108,6 +160,17 @@ def impostors(
         found = fit_impostor_model(known, model=model, source=source, cohort=cohort)
         for file in write_impostor_model(found, folder, embedder.name):
             print(file)
+    if open_set.together and folder is None:
+        # The similarity of joined embeddings is the mean of those of the recognizers.
+        measure(" + ".join(chosen), Faces(people, unit(np.concatenate(everything, axis=1)), quality), None)
+
+
+def poisson_interval(count: int) -> tuple[float, float]:
+    """Exact 95 % interval of a count."""
+    from scipy.stats import chi2
+
+    low = 0.0 if count == 0 else float(chi2.ppf(0.025, 2 * count)) / 2
+    return low, float(chi2.ppf(0.975, 2 * count + 2)) / 2
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from time import time
 
 from prometheus_client import Counter
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -65,8 +66,10 @@ class ConsoleCollector(Collector):
         processes: Callable[[], tuple[SubprocessState, ...]],
         disk: Callable[[], dict[str, int]],
         alarms: Callable[[], list[Alarm]],
+        oldest_unmatched: Callable[[], float | None],
     ) -> None:
         self._processes, self._disk, self._alarms = processes, disk, alarms
+        self._oldest_unmatched = oldest_unmatched
 
     def collect(self) -> Iterator[Metric]:
         """See prometheus_client's collectors."""
@@ -88,4 +91,10 @@ class ConsoleCollector(Collector):
         alarms = GaugeMetricFamily("facegate_console_alarms", "Open alarms by kind.", labels=["kind"])
         for each in KINDS:
             alarms.add_metric([each], opened.count(each))
-        yield from (running, starts, used, free, alarms)
+        oldest = self._oldest_unmatched()
+        unmatched = GaugeMetricFamily(
+            "facegate_console_unmatched_oldest_seconds",
+            "Age of the oldest visit without a name in the store; 0 if there is none.",
+            0.0 if oldest is None else max(0.0, time() - oldest),
+        )
+        yield from (running, starts, used, free, alarms, unmatched)

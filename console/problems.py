@@ -23,6 +23,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "source_failed": (422, "The camera or picture cannot be read."),
     "gate_refused": (422, "The gate refused the change."),
     "too_many_attempts": (429, "Too many failed logins."),
+    "host_unavailable": (502, "The other host does not answer."),
     "internal_error": (500, "The console failed."),
     "busy": (503, "Too many requests are waiting."),
     "fleet_unavailable": (503, "The fleet is unavailable."),

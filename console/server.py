@@ -15,8 +15,10 @@ import structlog
 import uvicorn
 from prometheus_client.registry import Collector
 
+from facegate.audit.log import AuditLog
 from facegate.console.alarms.journal import AlarmJournal
 from facegate.console.event_bus import EventBus
+from facegate.console.hosts.peers import PeerConsole
 from facegate.console.metrics import ConsoleCollector
 from facegate.console.notifications.channels import PushKey
 from facegate.console.notifications.notifier import Notifier
@@ -27,7 +29,6 @@ from facegate.console.processes.config_file import ConfigFile
 from facegate.console.processes.supervisor import ConsoleFolder, RecognizerSettings, Supervisor
 from facegate.console.scoring import ScoringService
 from facegate.console.security.accounts import Accounts
-from facegate.console.security.audit import AuditLog
 from facegate.console.security.login_throttle import LoginThrottle
 from facegate.console.security.proxy import NO_PROXY, ProxySettings
 from facegate.console.state import PUSH_KEY, ConsoleState, labels_of
@@ -66,8 +67,12 @@ class ServeOptions(msgspec.Struct, frozen=True):
     key: Path | None = None
     min_free_mb: int = 1000
     """Free MB of the disk below which an alarm is raised."""
+    confirmations: int = 0
+    """Number of users who are to confirm the name of a visit."""
     fleet: BucketAddress | None = None
     proxy: ProxySettings = NO_PROXY
+    peers: tuple[PeerConsole, ...] = ()
+    """Consoles of other hosts."""
 
 
 def make_folder(data: Path) -> ConsoleFolder:
@@ -147,7 +152,7 @@ def serve(options: ServeOptions) -> None:
             supervisor=supervisor,
             store=store,
             accounts=accounts,
-            audit=opened.enter_context(AuditLog(folder.audit, create=True)),
+            audit=opened.enter_context(AuditLog(folder.audit, create=True, days=recognizer.audit_days)),
             broker=broker,
             people=people,
             scoring=scoring,
@@ -161,6 +166,8 @@ def serve(options: ServeOptions) -> None:
             min_free=1_000_000 * options.min_free_mb,
             secure=options.certificate is not None,
             fleet=options.fleet,
+            peers=options.peers,
+            confirmations=options.confirmations,
         )
         opened.enter_context(notifier)
         if options.metrics:
@@ -199,7 +206,14 @@ def _collectors(console: ConsoleState) -> list[Collector]:
         found = console.report()
         return None if found is None else msgspec.convert(found, RunReport)
 
-    return [console.requests, ConsoleCollector(processes, console.disk, console.alarms.open), RunCollector(report)]
+    def oldest_unmatched() -> float | None:
+        try:
+            return console.store.oldest_unmatched()
+        except StoreError:
+            return None
+
+    own = ConsoleCollector(processes, console.disk, console.alarms.open, oldest_unmatched)
+    return [console.requests, own, RunCollector(report)]
 
 
 def _serve(console: ConsoleState, listener: socket.socket, options: ServeOptions) -> None:

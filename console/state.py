@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 
+from facegate.audit.log import AuditLog
 from facegate.console.alarms.journal import AlarmJournal
 from facegate.console.event_bus import EventBus
+from facegate.console.hosts.peers import PeerConsole
 from facegate.console.metrics import Requests
 from facegate.console.notifications.channels import PushKey
 from facegate.console.notifications.notifier import Notifier
@@ -20,7 +22,6 @@ from facegate.console.processes.gate_client import GateUnreachableError
 from facegate.console.processes.supervisor import ConsoleFolder, Supervisor
 from facegate.console.scoring import ScoringService
 from facegate.console.security.accounts import Accounts
-from facegate.console.security.audit import AuditLog
 from facegate.console.security.login_throttle import LoginThrottle
 from facegate.console.tuning.tuner import Tuner
 from facegate.errors import StoreError
@@ -61,6 +62,10 @@ class ConsoleState(msgspec.Struct, frozen=True):
     """Whether it is served over TLS."""
     fleet: BucketAddress | None = None
     """Fleet shown on the fleet page."""
+    peers: tuple[PeerConsole, ...] = ()
+    """Consoles of other hosts."""
+    confirmations: int = 0
+    """Number of users who are to confirm the name of a visit; 0: none."""
     requests: Requests = msgspec.field(default_factory=Requests)
 
     def healthy(self) -> bool:

@@ -87,10 +87,10 @@ def load_detector(
         device: where its networks run; ``auto`` takes CUDA where ONNX Runtime has it, else the CPU.
 
     Raises:
-        ModelError: the file or pack is missing or of another kind.
+        ModelError: the file or pack is missing or of another kind, or fails its self-test.
         ConfigError: the device is not here.
     """
-    from facegate.detectors import mtcnn, scrfd, yunet
+    from facegate.detectors import mtcnn, scrfd, self_test, yunet
 
     if kind == "auto":
         if path is not None:
@@ -104,6 +104,13 @@ def load_detector(
     if path is None:
         needs = "its ONNX file" if kind == "yunet" else "the directory of an insightface pack"
         raise ModelError(f"detector '{kind}' needs {needs}: set detector.path or --detector-path")
-    if kind == "yunet":
-        return yunet.YuNetDetector(path, max_side=max_side, device=on)
-    return scrfd.ScrfdDetector(path, max_side=max_side, device=on)
+    found: Detector = (
+        yunet.YuNetDetector(path, max_side=max_side, device=on)
+        if kind == "yunet"
+        else scrfd.ScrfdDetector(path, max_side=max_side, device=on)
+    )
+    if max_side is None or max_side >= self_test.MIN_SIDE:
+        problem = self_test.find_problem(found)
+        if problem is not None:
+            raise ModelError(f"detector {path} failed its self-test: {problem}")
+    return found

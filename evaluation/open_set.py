@@ -58,6 +58,11 @@ class AtRate(msgspec.Struct, frozen=True):
     """The same with one fixed similarity threshold at the same FPIR."""
     fnir_mean: float
     """The same with unweighted mean templates."""
+    fpir_agreeing: float
+    """FPIR where two shots of a visit must each match the same person (``--min-shots 2``)."""
+    false_agreeing: int
+    fnir_agreeing: float
+    """FNIR likewise, among visits with two shots or more."""
 
 
 class OpenSet(msgspec.Struct, frozen=True):
@@ -115,6 +120,8 @@ def evaluate_open_set(
     draws: int = 4,
     progress: Callable[[int, int], None] = lambda done, total: None,
     cohort: Floats | None = None,
+    rates: Sequence[float] = RATES,
+    repeats: int = 1,
 ) -> list[OpenSet]:
     """Measure FPIR and FNIR in galleries of these sizes.
 
@@ -125,6 +132,8 @@ def evaluate_open_set(
         draws: number of random splits, each used both ways.
         progress: called with the number of splits done and in total.
         cohort: of other people, see :func:`fit_impostor_model`.
+        rates: rates that are promised.
+        repeats: number of divisions of each half into enrolled people and strangers.
 
     Raises:
         ConfigError: too few people.
@@ -142,8 +151,10 @@ def evaluate_open_set(
             part = Faces(faces.names[chosen], faces.embeddings[chosen], faces.quality[chosen])
             strangers = fit_impostor_model(part, model="", source="", cohort=cohort)
             for (size, shot), trials in found.items():
-                for gallery, others in _galleries(size, development, test):
-                    trials.append(_trial(faces, rows, gallery, others, shot, strangers, rng))
+                divisions = [test, *(rng.permutation(test) for _ in range(repeats - 1))]
+                galleries = (each for division in divisions for each in _galleries(size, development, division))
+                for gallery, others in galleries:
+                    trials.append(_trial(faces, rows, gallery, others, shot, strangers, rng, rates))
             progress(2 * draw + side + 1, 2 * draws)
     return [_summary(size, shot, trials) for (size, shot), trials in found.items()]
 
@@ -154,6 +165,8 @@ class _Trial(msgspec.Struct, frozen=True, eq=False):
     limits: dict[float, float]
     stranger: dict[str, Floats]
     mated: dict[str, Floats]
+    several: NDArray[np.bool_]
+    """Whether a mated visit has two shots or more."""
 
 
 def _rows(names: NDArray[np.str_]) -> dict[str, NDArray[np.int64]]:
@@ -182,6 +195,7 @@ def _trial(
     shots: int,
     strangers: ImpostorModel,
     rng: np.random.Generator,
+    rates: Sequence[float],
 ) -> _Trial:
     enrolled, visits, whose = [], [], []
     for index, name in enumerate(gallery):
@@ -195,20 +209,32 @@ def _trial(
         own = rng.permutation(rows[name])
         visits += [own[start : start + shots] for start in range(0, len(own), shots)]
     probes_ = faces.fused(visits)
-    similarities = probes_ @ faces.fused(enrolled).T
+    templates = faces.fused(enrolled)
+    similarities = probes_ @ templates.T
     means = unit(np.stack([faces.embeddings[group].mean(0) for group in enrolled]))
     plain = unit(np.stack([faces.embeddings[group].mean(0) for group in visits])) @ means.T
+    alone = faces.embeddings @ templates.T - strangers.cohort_mean_similarity(faces.embeddings)[:, None]
     found = {
+        "agreeing": np.array([_second_best(alone[group]) for group in visits], np.float32),
         "promised": similarities - strangers.cohort_mean_similarity(probes_)[:, None],
         "fixed": similarities,
         "mean": plain,
     }
     mated = np.array(whose, np.int64)
     return _Trial(
-        limits={rate: FpirRule(strangers, rate).threshold(len(gallery)) for rate in RATES},
+        limits={rate: FpirRule(strangers, rate).threshold(len(gallery)) for rate in rates},
         stranger={name: score[len(mated) :].max(1) for name, score in found.items()},
         mated={name: _best(score[: len(mated)], mated) for name, score in found.items()},
+        several=np.array([len(group) > 1 for group in visits[: len(mated)]], bool),
     )
+
+
+def _second_best(scores: Floats) -> Floats:
+    """Score ``(P,)`` that two of the shots ``(S, P)`` reach with each person."""
+    if len(scores) < 2:
+        return np.full(scores.shape[1], -np.inf, np.float32)
+    found: Floats = np.sort(scores, axis=0)[-2]
+    return found
 
 
 def _best(scores: Floats, whose: NDArray[np.int64]) -> Floats:
@@ -224,10 +250,13 @@ def _summary(size: int, shots: int, trials: Sequence[_Trial]) -> OpenSet:
         return float((mated[method] < np.quantile(stranger[method], 1 - fpir)).mean())
 
     rates = []
-    for rate in RATES:
+    for rate in trials[0].limits:
         false = sum(int((trial.stranger["promised"] >= trial.limits[rate]).sum()) for trial in trials)
         missed = sum(int((trial.mated["promised"] < trial.limits[rate]).sum()) for trial in trials)
         fpir = false / len(stranger["promised"])
+        agreeing = sum(int((trial.stranger["agreeing"] >= trial.limits[rate]).sum()) for trial in trials)
+        several = sum(int(trial.several.sum()) for trial in trials)
+        named = sum(int((trial.mated["agreeing"] >= trial.limits[rate]).sum()) for trial in trials)
         rates.append(
             AtRate(
                 promised=rate,
@@ -236,6 +265,9 @@ def _summary(size: int, shots: int, trials: Sequence[_Trial]) -> OpenSet:
                 fnir=missed / max(len(mated["promised"]), 1),
                 fnir_fixed=fnir("fixed", fpir),
                 fnir_mean=fnir("mean", fpir),
+                fpir_agreeing=agreeing / len(stranger["promised"]),
+                false_agreeing=agreeing,
+                fnir_agreeing=1 - named / max(several, 1),
             )
         )
     return OpenSet(

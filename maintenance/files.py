@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from facegate.audit.log import AuditLog
 from facegate.database import connect, is_open
 from facegate.errors import StoreError, os_errors, os_reason
 from facegate.paths import replacing
@@ -44,7 +45,7 @@ STORE = Kind("store", StoreFile.application, len(StoreFile.steps), append_only=T
 SPOOL = Kind("spool", spool.APPLICATION, spool.VERSION)
 ACCOUNTS = Kind("accounts file", 0x66674143, 2)
 ALARMS = Kind("file of alarms", 0x6667414C, 1)
-AUDIT = Kind("audit log", 0x66674155, 1, append_only=True)
+AUDIT = Kind("audit log", AuditLog.application, len(AuditLog.steps), append_only=True)
 NOTIFICATIONS = Kind("file of notifications", 0x66674E4F, 1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from PIL import ImageOps
 from facegate.errors import SourceError, os_errors
 from facegate.extras import installed
 from facegate.paths import replacing
-from facegate.pipeline.records import Image, contiguous
+from facegate.pipeline.records import Box, Image, contiguous
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
 PICTURE_SUFFIXES = frozenset(
@@ -23,6 +24,8 @@ PICTURE_SUFFIXES = frozenset(
     | {".avif", ".heic", ".heif", ".hif", ".ppm", ".pgm", ".pnm"}
 )
 """Suffixes of picture files, lower case."""
+BLUR_CELLS, FACE_MARGIN = 5, 0.15
+"""Colors across a blurred face, and the part of its box that is blurred on each side of it."""
 HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
 """Brands of HEIF files (ISO/IEC 23008-12), which phones write."""
 TEXT_ORIENTATION = (b"tiff:Orientation", b"Raw profile type")
@@ -117,3 +120,18 @@ def shrink_to(image: Image, longer_side: int | None) -> tuple[Image, float]:
     if scale == 1.0:
         return image, 1.0
     return shrink(image, (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))), scale
+
+
+def blurred(image: Image, boxes: Sequence[Box]) -> Image:
+    """Make the faces in ``boxes`` unrecognizable; return ``image`` itself if there are none."""
+    if not boxes:
+        return image
+    image = image.copy()
+    for left, top, right, bottom in boxes:
+        grow_x, grow_y = FACE_MARGIN * (right - left), FACE_MARGIN * (bottom - top)
+        rows = slice(max(0, round(top - grow_y)), max(0, round(bottom + grow_y)))
+        part = image[rows, max(0, round(left - grow_x)) : max(0, round(right + grow_x))]
+        if part.size:
+            coarse = cv2.resize(part, (BLUR_CELLS, BLUR_CELLS), interpolation=cv2.INTER_AREA)
+            part[:] = cv2.resize(coarse, (part.shape[1], part.shape[0]), interpolation=cv2.INTER_LINEAR)
+    return image

@@ -91,6 +91,8 @@ class Face(Record, frozen=True, eq=False):
     crop: Image
     context: Image | None = None
     """The whole picture, scaled down; shared by all faces of a frame, only if delivery sends it."""
+    blurred: tuple[Box, ...] = ()
+    """Boxes of other faces, in pixels of ``context``, that are blurred in it."""
 
 
 class FrameFaces(Record, frozen=True, eq=False):

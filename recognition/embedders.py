@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from collections.abc import Sequence
+from copy import copy
 from importlib import resources
 from pathlib import Path
-from threading import Lock
 from typing import Any, Literal, Protocol
 
 import cv2
@@ -94,12 +94,22 @@ class OnnxEmbedder:
                 f"{model} does not match card '{card.name}': the SHA-256 differs; give the card of this file"
             )
         self._run, self._batch_size = load_network(model, content, device)
-        self._card = card
+        self._digest = digest
+        self._use(card)
+
+    def _use(self, card: OnnxCard) -> None:
+        self.card = card
         self._warp = _template_transform(card)
         self.name = card.name
         template = f":{card.side}:{card.landmarks}" if card.landmarks else ""
-        self.version = f"{digest}:{card.color}:{card.mean}:{card.std}:{card.columns}{template}"
+        self.version = f"{self._digest}:{card.color}:{card.mean}:{card.std}:{card.columns}{template}"
         self.threshold = card.threshold
+
+    def with_card(self, card: OnnxCard) -> OnnxEmbedder:
+        """The same network with the input that another card describes; it is not loaded again."""
+        other = copy(self)
+        other._use(card)
+        return other
 
     def embed(self, crops: Sequence[Image]) -> Floats:
         """See :class:`Embedder`."""
@@ -116,14 +126,14 @@ class OnnxEmbedder:
                 found = self._run(tensor)
             except Exception as error:
                 raise ModelError(
-                    f"model '{self._card.name}' rejects the input described by its card: {error}"
+                    f"model '{self.card.name}' rejects the input described by its card: {error}"
                 ) from error
             rows.append(found.reshape(len(tensor), -1))
         return np.concatenate(rows)
 
     def prepare(self, crop: Image) -> Floats:
         """Preprocess a crop: ``(3, H, W)`` float32."""
-        card = self._card
+        card = self.card
         if self._warp is None:
             first, last = card.columns
             crop = crop[:, first:last]
@@ -215,20 +225,6 @@ class InsightfaceEmbedder:
         return unit(np.asarray(found, dtype=np.float32))
 
 
-class OneAtATime:
-    """Thread-safe wrapper that serializes calls of an embedder."""
-
-    def __init__(self, embedder: Embedder) -> None:
-        self._embedder = embedder
-        self._lock = Lock()
-        self.name, self.version, self.threshold = embedder.name, embedder.version, embedder.threshold
-
-    def embed(self, crops: Sequence[Image]) -> Floats:
-        """See :class:`Embedder`."""
-        with self._lock:
-            return self._embedder.embed(crops)
-
-
 _DLIB_CHIP = 150
 # Eye centers of dlib's five-point mean face in a 150 px chip with 25 % padding, from its published mean shape.
 _DLIB_EYES = ((47.7, 47.1), (100.3, 47.1))
@@ -315,7 +311,9 @@ def load_embedder(spec: str = "auto", card: Path | None = None, device: Device =
     if path.suffix == ".safetensors":
         return FaceViTEmbedder(load_scorer(path, device=device))
     if path.suffix in (".onnx", ".xml"):
-        return OnnxEmbedder(path, _card_for(path, card), network_device(device))
+        if (found := find_card(path, card)) is None:
+            raise ConfigError(f"{path} has no card: 'facegate recognizers check {path}' suggests one")
+        return OnnxEmbedder(path, found, network_device(device))
     if path.is_dir():
         return InsightfaceEmbedder(path, network_device(device))
     raise ConfigError(
@@ -324,21 +322,21 @@ def load_embedder(spec: str = "auto", card: Path | None = None, device: Device =
     )
 
 
-def _card_for(model: Path, card: Path | None) -> OnnxCard:
+def find_card(model: Path, card: Path | None = None) -> OnnxCard | None:
+    """The card of an ONNX or IR file: the one given, beside it, or shipped; see :func:`load_embedder`."""
     beside = model.with_suffix(".yaml")
     if card is None and beside.is_file():
         card = beside
     if card is not None:
         return _decode_card(_read(card), str(card))
     digest = hashlib.sha256(b"".join(_model_files(model))).hexdigest()
-    for file in (resources.files(CARDS) / "cards").iterdir():
-        if file.name.endswith(CARD_SUFFIXES):
-            known = _decode_card(file.read_bytes(), file.name)
-            if known.sha256 == digest:
-                return known
-    raise ConfigError(
-        f"{model} has no card: put {beside.name} beside it, or give --card (docs/guide/recognizer.md)"
-    )
+    return next((known for known in shipped_cards() if known.sha256 == digest), None)
+
+
+def shipped_cards() -> list[OnnxCard]:
+    """The cards of known files."""
+    files = (resources.files(CARDS) / "cards").iterdir()
+    return [_decode_card(file.read_bytes(), file.name) for file in files if file.name.endswith(CARD_SUFFIXES)]
 
 
 def _decode_card(content: bytes, where: str) -> OnnxCard:

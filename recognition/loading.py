@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 import msgspec
 
 from facegate.errors import GalleryError
 from facegate.inference.devices import Device
-from facegate.pipeline.records import Floats
+from facegate.pipeline.records import Floats, Image
 from facegate.recognition.embedders import Embedder, load_embedder
 from facegate.recognition.enrollment.enroller import Enroller
 from facegate.recognition.enrollment.face_extraction import FaceExtractor
@@ -19,6 +20,21 @@ from facegate.recognition.enrollment.names import name_key
 from facegate.recognition.matching.decision_rule import DEFAULT_FPIR, DecisionRule, choose_rule
 from facegate.recognition.matching.gallery import Gallery
 from facegate.recognition.matching.score_tail import ImpostorModel, find_impostor_model
+from facegate.recognition.self_test.checks import check_recognizer
+
+
+class OneAtATime:
+    """Thread-safe wrapper that serializes calls of an embedder."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self._lock = Lock()
+        self.name, self.version, self.threshold = embedder.name, embedder.version, embedder.threshold
+
+    def embed(self, crops: Sequence[Image]) -> Floats:
+        """See :class:`Embedder`."""
+        with self._lock:
+            return self._embedder.embed(crops)
 
 
 class Recognition(msgspec.Struct, frozen=True):
@@ -52,6 +68,7 @@ def load_recognition(
         return FaceExtractor(load_detector(detector, detector_path, device=device), load_scorer(device=device))
 
     model = load_embedder(embedder, card, device)
+    check_recognizer(model, device)
     beside = Path(embedder) if Path(embedder).is_file() else None
     impostors = find_impostor_model(model.version, model.name, beside)
     rule, warning = choose_rule(threshold, fpir, impostors, model.threshold)

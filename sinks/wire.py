@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from facegate.errors import DeliveryError
-from facegate.pipeline.images import encode_jpeg
+from facegate.pipeline.images import blurred, encode_jpeg
 from facegate.pipeline.quality.explain import QualityReasons, reasons_of
 from facegate.pipeline.records import Box, Image, Shot, contiguous
 
@@ -248,7 +248,7 @@ def pack(shot: Shot, *, embedding: bool = False) -> EncodedShot:
         embedding: include the face template, if the model provides one.
     """
     face = shot.scored.face
-    context = b"" if face.context is None else _context(face.context)
+    context = b"" if face.context is None else _context(blurred(face.context, face.blurred))
     size = (face.context.shape[1], face.context.shape[0]) if face.context is not None and context else None
     header = header_of(shot, context_size=size, embedding=_embedding(shot) if embedding else None)
     return EncodedShot(

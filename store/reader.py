@@ -206,6 +206,11 @@ class StoreReader(StoreFile):
         )
         return {visit: (revision, last) for visit, revision, last in rows}
 
+    def oldest_unmatched(self) -> float | None:
+        """Unix time of the last shot of the oldest visit without a name; ``None`` if there is none."""
+        rows = self._rows("SELECT last FROM visits WHERE name IS NULL ORDER BY last LIMIT 1", [])
+        return float(rows[0][0]) if rows else None
+
     def count(self) -> dict[str, int]:
         """Number of shots and of visits."""
         shots, visits = self._rows("SELECT (SELECT count(*) FROM shots), (SELECT count(*) FROM visits)", [])[0]

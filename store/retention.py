@@ -126,6 +126,8 @@ class Retention(StoreFile):
             gone = [have + one for have, one in zip(gone, more, strict=True)]
         with self._errors():
             self._db.executescript("PRAGMA incremental_vacuum")  # "execute" would free a single page
+            if any(gone):
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nothing may remain in the write-ahead log
         visits, shots, tracks, _ = gone
         oldest = now - 86_400 * min(ages) if by_age else -inf
         segments = self._delete_segments(recordings, oldest, now, 1_000_000 * limits.max_mb)

@@ -156,6 +156,16 @@ ALTER TABLE visits ADD COLUMN seen_before INTEGER;
 ALTER TABLE visits ADD COLUMN first_seen REAL;
 CREATE INDEX visits_by_unknown_id ON visits (unknown_id) WHERE unknown_id IS NOT NULL
 """
+_CONFIRMED = """
+CREATE TABLE confirmations (
+    visit INTEGER NOT NULL REFERENCES visits ON DELETE CASCADE,
+    who TEXT NOT NULL,
+    name TEXT NOT NULL,
+    at REAL NOT NULL,
+    PRIMARY KEY (visit, who)
+) WITHOUT ROWID, STRICT
+"""
+"""Users who have confirmed the name of a visit."""
 NEW_GENERATION = "UPDATE template_index SET generation = random()"
 
 
@@ -165,7 +175,7 @@ class StoreFile(Database):
     what = "store"
     remedy = "'facegate run ... --data FOLDER' or 'facegate serve' creates one"
     application = 0x66675354
-    steps = (_FIRST, _PIECES, _ERASED, _FILTERED, _SCENES, _CORRECTED, _CLIPS, _TEMPLATES, _STRANGERS)
+    steps = (_FIRST, _PIECES, _ERASED, _FILTERED, _SCENES, _CORRECTED, _CLIPS, _TEMPLATES, _STRANGERS, _CONFIRMED)
     pragmas = ("synchronous=NORMAL", "foreign_keys=ON", "secure_delete=ON")
     failure = StoreError
 

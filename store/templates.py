@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from facegate.pipeline.records import Floats
 from facegate.store.reader import VISIT_COLUMNS, StoreReader, VisitFilter, visit_of
-from facegate.store.records import StoredVisit
+from facegate.store.records import StoredVisit, VisitTemplate
 
 CHUNK = 500
 """Rows per query by id."""
@@ -86,6 +86,15 @@ class TemplateReader(StoreReader):
             )
         )
         return found[0] if len(found) else None
+
+    def of_visit(self, visit: str) -> VisitTemplate | None:
+        """The template of a visit, by whatever recognizer."""
+        rows = self._rows(
+            "SELECT visits.visit, recognizer, vector FROM visits JOIN templates t ON t.visit = visits.id "
+            "WHERE visits.visit = ?",
+            [visit],
+        )
+        return VisitTemplate(*rows[0]) if rows else None
 
     def templates_of(self, recognizer: str, rows: Sequence[int]) -> dict[int, Floats]:
         """Templates ``(D,)`` of a recognizer by row id of their visits; visits without one are left out."""

@@ -170,7 +170,8 @@ class StoreWriter(StoreFile):
         with self._transaction():
             revision = self._next_revision()
             self._db.execute("UPDATE visits SET name = ?, revision = ? WHERE name = ?", (new, revision, name))
-            self._db.execute("UPDATE shots SET name = ? WHERE name = ?", (new, name))
+            for table in ("shots", "confirmations"):
+                self._db.execute(f"UPDATE {table} SET name = ? WHERE name = ?", (new, name))
         with self._errors():
             self._db.execute(
                 "PRAGMA wal_checkpoint(TRUNCATE)"

@@ -38,7 +38,7 @@ def typescript(schema: dict[str, Any]) -> str:
 
 def declarations() -> str:
     """An interface for each schema of the API, as TypeScript."""
-    console = cast(ConsoleState, SimpleNamespace(accounts=None, audit=None, requests=None))
+    console = cast(ConsoleState, SimpleNamespace(accounts=None, audit=None, requests=None, peers=()))
     schemas = create_app(console).openapi()["components"]["schemas"]
     out = [HEAD]
     for name, schema in sorted(schemas.items()):

@@ -29,6 +29,7 @@ ROOMS = (
     "facegate.cpu",
     "facegate.inference",
     "facegate.database",
+    "facegate.audit",
     "facegate.parent",
     "facegate.subprocesses",
     "facegate.pipeline.records",

@@ -20,9 +20,10 @@ import numpy as np
 
 from benchmarks.host_info import cpu
 from facegate.cpu import limit_threads
-from facegate.recognition.embedders import OneAtATime, load_embedder
+from facegate.recognition.embedders import load_embedder
 from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.unknowns import UnknownStore
+from facegate.recognition.loading import OneAtATime
 from facegate.recognition.matching.decision_rule import choose_rule
 from facegate.recognition.matching.gallery import Gallery
 from facegate.recognition.matching.score_tail import find_impostor_model

@@ -27,8 +27,9 @@ from facegate.cpu import share_cores
 from facegate.detectors.align import aligned_landmarks
 from facegate.detectors.base import load_detector
 from facegate.pipeline.records import Shot, contiguous
-from facegate.recognition.embedders import OneAtATime, load_embedder
+from facegate.recognition.embedders import load_embedder
 from facegate.recognition.journeys.assembly import Sighting, assemble
+from facegate.recognition.loading import OneAtATime
 from facegate.recognition.matching.score_tail import ImpostorModel, find_impostor_model
 from facegate.recognition.search.face_search import SEARCH_FPIR, search_rule
 from facegate.scoring.engine import Scorer, load_scorer

@@ -27,9 +27,10 @@ from facegate.cpu import share_cores
 from facegate.detectors.align import align, aligned_landmarks
 from facegate.detectors.base import Detector, load_detector
 from facegate.pipeline.records import Detection, Face, FrameRef, QualityInfo, Reason, ScoredFace, Shot, contiguous
-from facegate.recognition.embedders import OneAtATime, load_embedder
+from facegate.recognition.embedders import load_embedder
 from facegate.recognition.enrollment.gallery_store import GalleryStore
 from facegate.recognition.enrollment.unknowns import UnknownStore
+from facegate.recognition.loading import OneAtATime
 from facegate.recognition.matching.gallery import Gallery
 from facegate.recognition.matching.score_tail import ImpostorModel, find_impostor_model
 from facegate.recognition.worker.recognizer import Recognizer

@@ -14,7 +14,8 @@ import msgspec
 from facegate.console.people.service import EnrollmentService
 from facegate.errors import ConfigError, StoreError, os_errors
 from facegate.pipeline.records import Floats
-from facegate.recognition.embedders import Embedder, OneAtATime
+from facegate.recognition.embedders import Embedder
+from facegate.recognition.loading import OneAtATime
 from facegate.recognition.matching.decision_rule import DecisionRule
 from facegate.recognition.search.face_search import SEARCH_FPIR, Order, SearchResult, search_rule, search_visits
 from facegate.recognition.search.template_index import FOLDER

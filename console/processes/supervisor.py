@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from facegate.audit.log import DEFAULT_DAYS
 from facegate.background import BackgroundThread
 from facegate.console.notifications.outbox import NOTIFICATIONS
 from facegate.console.processes.config_file import ConfigConflictError, ConfigFile, ConfigVersion
@@ -88,12 +89,19 @@ class RecognizerSettings(msgspec.Struct, frozen=True):
     key: Path | None = None
     templates: bool = True
     """Whether the templates of visits are kept."""
+    min_shots: int = 1
+    """Number of shots of a visit that must agree on its name."""
+    audit: Path | None = None
+    """Audit log of its uses."""
+    audit_days: float = DEFAULT_DAYS
+    """Days after which entries of the audit log expire."""
 
     def to_arguments(self) -> list[str]:
         """Arguments for ``facegate recognize``."""
-        given = {"--card": self.card, "--fpir": self.fpir, "--key": self.key}
+        given = {"--card": self.card, "--fpir": self.fpir, "--key": self.key, "--audit": self.audit}
         options = [text for name, value in given.items() if value is not None for text in (name, str(value))]
         options += [] if self.templates else ["--no-templates"]
+        options += ["--audit-days", str(self.audit_days), "--min-shots", str(self.min_shots)]
         return ["--gallery", str(self.gallery), "--embedder", self.embedder, *options]
 
 

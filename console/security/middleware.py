@@ -27,6 +27,8 @@ PUBLIC = ("/login", "/api/v1/session", "/healthz")
 SAFE = ("GET", "HEAD", "OPTIONS")
 READ_ONLY_POSTS = ("/api/v1/score", "/api/v1/search")
 """Paths that viewers may post to, because nothing is changed."""
+ROLE_HEADER = "x-facegate-role"
+"""A program that shows this console to a user of its own may ask for less than its token allows: ``viewer``."""
 LOCAL_USER = Principal("this host", "administrator")
 HEADERS = {
     "content-security-policy": (
@@ -131,7 +133,9 @@ class AccessMiddleware:
             return LOCAL_USER
         scheme, _, secret = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and secret:
-            return self._accounts.token_principal(secret.strip())
+            found = self._accounts.token_principal(secret.strip())
+            less = headers.get(ROLE_HEADER) == "viewer"
+            return Principal(found.name, "viewer") if found is not None and less else found
         key = session_key(headers.get("cookie", ""))
         return None if key is None else self._accounts.session_principal(key, time())
 

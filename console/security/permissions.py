@@ -18,7 +18,8 @@ LISTS = (
 )  # fmt: skip
 """Paths of the API whose routes leave out what the viewer may not see."""
 OF_CAMERA = re.compile(
-    r"/cameras/(?P<camera>[^/]+)/(snapshot\.jpg|tracks)|/visits/[^/]+/(?P<visited>[^/]+)/[^/]+(/face\.jpg|/clip\.mp4|/evidence\.zip)?"
+    r"/cameras/(?P<camera>[^/]+)/(snapshot\.jpg|tracks)"
+    r"|/visits/[^/]+/(?P<visited>[^/]+)/[^/]+(/face\.jpg|/clip\.mp4|/evidence\.zip|/confirmation)?"
 )
 OF_SHOT = re.compile(r"/shots/[^/]+(/(crop|scene)\.jpg)?")
 """Its route looks up the camera."""

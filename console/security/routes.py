@@ -10,8 +10,8 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field, SecretStr
 from starlette.responses import StreamingResponse
 
+from facegate.audit.log import to_csv
 from facegate.console.security.accounts import Principal
-from facegate.console.security.audit import to_csv
 from facegate.console.security.middleware import COOKIE
 from facegate.console.web.errors import ERROR_RESPONSES, ApiError, ConsoleDep, not_found
 from facegate.console.web.models import RowId, Strict

@@ -143,6 +143,22 @@ export interface ConfigVersionOut {
   config: string;
 }
 
+export interface ConfirmationIn {
+  name: string;
+}
+
+export interface ConfirmationOut {
+  name: string | null;
+  needed: number;
+  by: Array<ConfirmedBy>;
+  confirmed: boolean;
+}
+
+export interface ConfirmedBy {
+  who: string;
+  at: number;
+}
+
 export interface CorrectionIn {
   name: string | null;
   accept?: boolean;
@@ -291,6 +307,31 @@ export interface HealthOut {
   stored: Record<string, number>;
   disk: Record<string, number>;
   notices: Array<string>;
+}
+
+export interface HostCameraOut {
+  name: string;
+  label: string;
+  state: string;
+}
+
+export interface HostOut {
+  name: string;
+  ok: boolean;
+  problem: string | null;
+  cameras: Array<HostCameraOut>;
+  alarms: number;
+}
+
+export interface HostVisitOut {
+  host: string;
+  visit: VisitOut;
+}
+
+export interface HostVisitsOut {
+  visits: Array<HostVisitOut>;
+  next: string | null;
+  away: Record<string, string>;
 }
 
 export interface JourneyOut {

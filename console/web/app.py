@@ -14,6 +14,8 @@ from starlette.staticfiles import StaticFiles
 from facegate.console.alarms import routes as alarms
 from facegate.console.alarms.journal import Alarm
 from facegate.console.alarms.watcher import AlarmWatcher
+from facegate.console.hosts import routes as other_hosts
+from facegate.console.hosts.peers import PeerClient
 from facegate.console.metrics import CountRequests
 from facegate.console.notifications import routes as notifications
 from facegate.console.security import routes as accounts
@@ -36,7 +38,7 @@ from facegate.console.web import (
     watch_lists,
 )
 from facegate.console.web.errors import add_problems, declare_problems
-from facegate.console.web.visits import corrections, evidence, exports, journeys, lists
+from facegate.console.web.visits import confirmations, corrections, evidence, exports, journeys, lists
 from facegate.sinks.wire import SOFTWARE
 
 API = "/api/v1"
@@ -66,7 +68,7 @@ def create_app(console: ConsoleState, hosts: Collection[str] = (), proxy: ProxyS
         console.notifier.on_alarms(changed)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, PeerClient]]:
         watcher = StoreWatcher(
             console.broker,
             console.store,
@@ -88,7 +90,8 @@ def create_app(console: ConsoleState, hosts: Collection[str] = (), proxy: ProxyS
         )
         await asyncio.to_thread(watching.__enter__)
         try:
-            yield
+            async with peers:
+                yield {"peers": peers}
         finally:
             await asyncio.to_thread(watching.close)
             console.broker.end()
@@ -97,6 +100,7 @@ def create_app(console: ConsoleState, hosts: Collection[str] = (), proxy: ProxyS
                 with suppress(asyncio.CancelledError):
                     await task
 
+    peers = PeerClient(console.peers)
     app = _Api(
         title="facegate",
         version=SOFTWARE,
@@ -113,7 +117,7 @@ def create_app(console: ConsoleState, hosts: Collection[str] = (), proxy: ProxyS
     )
     app.state.console = console
     add_problems(app)
-    about_visits = (lists, journeys, corrections, evidence, exports)
+    about_visits = (lists, journeys, corrections, confirmations, evidence, exports)
     about_people = (people, score, notifications, accounts)
     for part in (
         cameras,
@@ -125,10 +129,12 @@ def create_app(console: ConsoleState, hosts: Collection[str] = (), proxy: ProxyS
         tuning,
         live,
         fleet,
+        other_hosts,
         alarms,
         system,
     ):
         app.include_router(part.router, prefix=API)
+    app.include_router(other_hosts.pages)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
     return app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ from fastapi import APIRouter, Request
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
+from facegate.console.hosts.routes import VIA
 from facegate.console.languages import COOKIE, LANGUAGES, catalog, language_of
 from facegate.console.problems import PROBLEMS
 from facegate.console.security.accounts import Principal
 from facegate.console.security.permissions import is_seen, may_request
 from facegate.console.state import ConsoleState
 from facegate.console.web.errors import ConsoleDep
+from facegate.pipeline.config.values import NAME_PATTERN
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -36,6 +39,7 @@ PAGES = {
     "health": "Health",
 }
 FLEET = {"fleet": "Fleet"}
+HOSTS = {"hosts": "Hosts"}
 router = APIRouter(include_in_schema=False)
 _templates = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=select_autoescape())
 
@@ -130,14 +134,18 @@ def _allowed(console: ConsoleState, principal: Principal) -> dict[str, str]:
 
 
 def _pages(console: ConsoleState) -> dict[str, str]:
-    return PAGES if console.fleet is None else PAGES | FLEET
+    return PAGES | (FLEET if console.fleet is not None else {}) | (HOSTS if console.peers else {})
 
 
 def _page(request: Request, template: str, status: int = 200, *, root: str = "", **values: Any) -> HTMLResponse:
     """Render a page; ``root`` leads from its path to the console's, so that links work below any prefix."""
     language = language_of(request)
     texts = catalog(language)
-    common = {"language": language, "languages": LANGUAGES, "chosen": request.cookies.get(COOKIE)}
+    via = request.headers.get(VIA, "")
+    shown_as = via if re.fullmatch(NAME_PATTERN, via) else ""
+    common = {
+        "language": language, "languages": LANGUAGES, "chosen": request.cookies.get(COOKIE), "shown_as": shown_as,
+    }  # fmt: skip
     page = _templates.get_template(template).render(
         root=root, t=lambda text: texts.get(text, text), **common, **values
     )

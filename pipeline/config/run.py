@@ -73,7 +73,12 @@ class RunConfig(Section):
                     merged(camera.name)
                 except ValidationError as error:
                     raise ValueError(problem(error, kind, f"cameras[{index}].{name}")) from None
-            if camera.mask and self.store_for(camera.name).clip_s:
+            kept = self.store_for(camera.name)
+            if kept.blur_others and kept.clip_s:
+                raise ValueError(
+                    f"cameras[{index}]: a clip would show whom 'blur_others' hides: set 'clip_s: 0' in its 'store'"
+                )
+            if camera.mask and kept.clip_s:
                 raise ValueError(
                     f"cameras[{index}]: a clip would show what 'mask' hides: set 'clip_s: 0' in its own 'store'"
                 )

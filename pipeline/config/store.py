@@ -14,6 +14,10 @@ class StoreConfig(Section):
     """Keep the whole picture of each visit's best shot, with its longer side scaled to this many pixels and masks
     painted black; ``null`` keeps none. Higher shows more and needs more disk space. Where ``delivery.context_px``
     is set, that size is kept."""
+    blur_others: bool = False
+    """Blur the other faces that were found in a whole picture before it leaves the gate, also with
+    ``delivery.context_px``. ``true``: a picture shows whom the visit is about; others whom the detector did not
+    find stay visible. Not together with ``clip_s``, as video is not encoded again."""
     scene_days: float | None = Field(None, gt=0)
     """Days after which whole pictures and clips are deleted; with their visit by default."""
     clip_s: float = Field(0.0, ge=0, le=8)

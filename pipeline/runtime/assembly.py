@@ -136,7 +136,10 @@ class Pipeline:
             recorder = None if self._clips is None else self._clips.prepare(camera, config.store_for(camera).clip_s)
             return PacketReader if recorder is None else partial(PacketReader, observer=recorder)
 
-        self._context_px, self._packets = context_px, packets
+        def blur_others(camera: str) -> bool:
+            return config.store_for(camera).blur_others
+
+        self._context_px, self._packets, self._blur_others = context_px, packets, blur_others
 
     def prepare(self, config: CameraConfig, after: Camera | None = None) -> Camera:
         """Make a camera and register it with the stages; ``after`` is the one it replaces."""
@@ -172,6 +175,7 @@ class Pipeline:
                 plan=plan,
                 scheduler=scheduler,
                 context_px=self._context_px(config.name),
+                blur_others=self._blur_others(config.name),
             ),
         )
         return camera

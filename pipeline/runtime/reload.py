@@ -63,10 +63,10 @@ def differences(
     )
 
 
-def _kept(config: RunConfig, camera: str) -> tuple[int | None, float]:
+def _kept(config: RunConfig, camera: str) -> tuple[int | None, float, bool]:
     """Settings of ``store`` that a camera is restarted for."""
     settings = config.store_for(camera)
-    return settings.scene_px, settings.clip_s
+    return settings.scene_px, settings.clip_s, settings.blur_others
 
 
 class Reloadable(Protocol):

@@ -48,6 +48,8 @@ class CameraDetection(msgspec.Struct):
     """The last frame, masked."""
     context_px: int | None = None
     """Longer side of the whole pictures of faces; ``None`` for none."""
+    blur_others: bool = False
+    """Whether other faces are blurred in a whole picture."""
 
     def age_ms(self) -> FrameAge | None:
         """Return percentiles of the ages; ``None`` without frames."""
@@ -207,11 +209,13 @@ class DetectStage:
         source = image if frame.large is None or not detections else watched.regions.masked(frame.large)
         scale = ref.width / image.shape[1], ref.height / image.shape[0]
         context = None if watched.context_px is None or not detections else shrink_to(source, watched.context_px)[0]
-        kept = []
-        for index, detected in enumerate(watched.regions.to_frame_coords(detections, image)):
+        placed, kept = watched.regions.to_frame_coords(detections, image), []
+        boxes = _context_boxes(placed, image, context) if watched.blur_others else []
+        for index, detected in enumerate(placed):
             detection = detected if scale == (1.0, 1.0) else rescaled(detected, *scale)
             crop = align(source, (detected if frame.large is None else detection).landmarks)
-            face = Face(face_id=f"{ref.seq}-{index}", frame=ref, detection=detection, crop=crop, context=context)
+            others = tuple(box for row, box in enumerate(boxes) if row != index)
+            face = Face(f"{ref.seq}-{index}", ref, detection, crop, context, others)
             self._ledger.observe(face)
             if detection.width < watched.min_face_px:
                 self._ledger.settle(face, Outcome.TOO_SMALL)
@@ -224,3 +228,11 @@ class DetectStage:
 
 def _camera(item: Frame | CameraEnded) -> str:
     return item.ref.camera if isinstance(item, Frame) else item.frame.camera
+
+
+def _context_boxes(detections: Sequence[Detection], image: Image, context: Image | None) -> list[Box]:
+    """Boxes of faces of ``image``, in pixels of the whole picture that is sent."""
+    if context is None:
+        return []
+    x, y = context.shape[1] / image.shape[1], context.shape[0] / image.shape[0]
+    return [(left * x, top * y, right * x, bottom * y) for left, top, right, bottom in (d.box for d in detections)]

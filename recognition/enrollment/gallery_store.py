@@ -18,7 +18,7 @@ import numpy as np
 from facegate.errors import GalleryError
 from facegate.pipeline.records import Floats, Image
 from facegate.recognition.enrollment.names import name_key, person_name
-from facegate.recognition.enrollment.records import Embedded, FaceSample, Kind, Person, Picture
+from facegate.recognition.enrollment.records import Embedded, FaceSample, Kind, LegalBasis, Person, Picture
 from facegate.recognition.enrollment.schema import GalleryFile, decode_crop, encode_crop
 
 _COLUMNS = "pictures.id, name, kind, source, digest, quality, width, turn, faces, accepted, pose"
@@ -172,6 +172,41 @@ class GalleryStore(GalleryFile):
                 self._db.execute(f"UPDATE corrections SET {column} = ? WHERE {column} = ?", (target, source))
             self._db.execute("DELETE FROM people WHERE id = ?", (source,))
         return moved
+
+    def legal_bases(self) -> list[LegalBasis]:
+        """Why people may be recognized, sorted by name."""
+        with self._errors():
+            rows = self._db.execute("SELECT name, basis, basis_since, basis_until FROM people ORDER BY name")
+            return [LegalBasis(*row) for row in rows.fetchall()]
+
+    def set_legal_basis(self, given: LegalBasis) -> None:
+        """Record why a person may be recognized.
+
+        Raises:
+            GalleryError: no such person, or the period ends before it begins.
+        """
+        if given.since is not None and given.until is not None and given.until <= given.since:
+            raise GalleryError(f"the period of {given.person} ends before it begins: correct the dates")
+        with self._change():
+            self._db.execute(
+                "UPDATE people SET basis = ?, basis_since = ?, basis_until = ? WHERE id = ?",
+                (given.basis.strip(), given.since, given.until, self._id(given.person)),
+            )
+
+    def embeddings_of(self, name: str) -> list[tuple[int, str, Floats]]:
+        """Embeddings of a person's pictures: row of the picture, version of the recognizer, ``(D,)``.
+
+        Raises:
+            GalleryError: no such person.
+        """
+        person = self._id(name)
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT picture, version, vector FROM embeddings JOIN pictures ON pictures.id = picture "
+                "WHERE person = ? ORDER BY picture, version",
+                (person,),
+            ).fetchall()
+        return [(row, version, np.frombuffer(vector, "<f4")) for row, version, vector in rows]
 
     def corrections(self) -> dict[str, str | None]:
         """Who corrected visits were, by visit: a name, or ``None`` for somebody unknown."""

@@ -26,6 +26,17 @@ class Person(msgspec.Struct, frozen=True):
     """Unix time (UTC)."""
 
 
+class LegalBasis(msgspec.Struct, frozen=True):
+    """Why a person may be recognized (GDPR, Art. 6 and 9), such as a consent."""
+
+    person: str
+    basis: str
+    """Empty if none was recorded."""
+    since: float | None
+    until: float | None
+    """Unix times (UTC). From ``until`` on, the person is not recognized."""
+
+
 class FaceSample(msgspec.Struct, frozen=True, eq=False):
     """A face extracted from a picture file for enrollment."""
 

@@ -134,13 +134,21 @@ _POSES = "ALTER TABLE pictures ADD COLUMN pose TEXT"
 """``front``, ``left`` or ``right``; unknown for pictures enrolled before."""
 
 
+_LEGAL_BASES = """
+ALTER TABLE people ADD COLUMN basis TEXT NOT NULL DEFAULT '';
+ALTER TABLE people ADD COLUMN basis_since REAL;
+ALTER TABLE people ADD COLUMN basis_until REAL
+"""
+"""Why people may be recognized, and from when until when."""
+
+
 class GalleryFile(Database):
     """A connection to the file; its owner closes it. For one thread at a time."""
 
     what = "gallery"
     remedy = "'facegate gallery add {path} FOLDER' creates one"
     application = APPLICATION
-    steps = (_SCHEMA, _NAME_KEYS, _CORRECTIONS, _POSES, _STRANGERS, _LISTS)
+    steps = (_SCHEMA, _NAME_KEYS, _CORRECTIONS, _POSES, _STRANGERS, _LISTS, _LEGAL_BASES)
     pragmas = (
         "synchronous=FULL",  # enrollment is rare and manual
         "foreign_keys=ON",

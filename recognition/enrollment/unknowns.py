@@ -8,7 +8,8 @@ joins two people.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import inf
 
 import msgspec
@@ -143,14 +144,14 @@ class UnknownStore(GalleryFile):
             old = expired_row(self._db, "unknowns", "seen", now - MAX_AGE_S, now)
         if old is None:
             return 0
-        with self._transaction():
+        with self._deletion():
             gone = self._db.execute("DELETE FROM unknowns WHERE id <= ?", (old,)).rowcount
             self._delete_faceless(now - MAX_OPEN_S)
             return gone
 
     def forget_before(self, oldest: Mapping[str, float]) -> int:
         """Delete faces that are older than their camera keeps them, Unix times; return how many."""
-        with self._transaction():
+        with self._deletion():
             gone = sum(
                 self._db.execute("DELETE FROM unknowns WHERE camera = ? AND seen < ?", limit).rowcount
                 for limit in oldest.items()
@@ -160,15 +161,23 @@ class UnknownStore(GalleryFile):
 
     def forget(self, rows: Sequence[int]) -> None:
         """Delete unknown faces."""
-        with self._transaction():
+        with self._deletion():
             self._db.executemany("DELETE FROM unknowns WHERE id = ?", [(row,) for row in rows])
             self._delete_faceless(inf)
 
     def forget_all(self) -> None:
         """Delete every unknown face."""
-        with self._transaction():
+        with self._deletion():
             self._db.execute("DELETE FROM unknowns")
             self._delete_faceless(inf)
+
+    @contextmanager
+    def _deletion(self) -> Iterator[None]:
+        """A transaction of which nothing remains in the write-ahead log."""
+        with self._transaction():
+            yield
+        with self._errors():
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _delete_faceless(self, before: float) -> None:
         """Delete unknown visitors first seen before a time that have no face left, within a transaction."""

@@ -9,6 +9,8 @@ from pathlib import Path
 from time import monotonic, time
 from typing import Self
 
+import msgspec
+import numpy as np
 import structlog
 
 from facegate.background import BackgroundThread
@@ -64,7 +66,7 @@ class GalleryWatcher(BackgroundThread):
         self._stamp = None if self._folder is None else Stamp.of(path)
         self._embedder = embedder
         self._expires = inf
-        """Unix time at which the next person leaves a watch list."""
+        """Unix time at which the next person leaves a watch list, or may no longer be recognized."""
         self._people = (
             WatchListStore(path)
             if self._folder is None
@@ -145,14 +147,26 @@ class GalleryWatcher(BackgroundThread):
         self._enroller.embed_missing(progress)
         now = time()
         members = self._people.members(now)
-        self._expires = min((each.expires for each in members if each.expires is not None), default=inf)
+        bases = self._people.legal_bases()
+        ends = [each.expires for each in members] + [each.until for each in bases]
+        self._expires = min((each for each in ends if each is not None and each > now), default=inf)
+        expired = [each.person for each in bases if each.until is not None and each.until <= now]
+        if expired:
+            log.warning(
+                "people not recognized, their legal basis has ended",
+                people=expired,
+                remedy="'facegate gallery basis' sets another period, 'facegate gallery remove' removes them",
+            )
         lists = [
             ListedPeople(
                 each.name, each.fpir, frozenset(member.person for member in members if member.list == each.name)
             )
             for each in self._people.watch_lists()
         ]
-        return Gallery.of(self._people.embedded(self._embedder.version), self._people.corrections(), lists)
+        embedded = self._people.embedded(self._embedder.version)
+        allowed = ~np.isin(embedded.people, [embedded.names.index(name) for name in expired])
+        embedded = msgspec.structs.replace(embedded, used=embedded.used & allowed)
+        return Gallery.of(embedded, self._people.corrections(), lists)
 
 
 def _kept(folder: Path, embedder: Embedder, cache: Path) -> Path:

@@ -22,6 +22,7 @@ from facegate.recognition.worker.name_changes import vanished
 from facegate.recognition.worker.open_visits import Kept, OpenVisits
 from facegate.recognition.worker.strangers import Strangers
 from facegate.recognition.worker.template_entries import template_entry
+from facegate.recognition.worker.use_log import UseLog
 from facegate.recognition.worker.visit_state import VisitState
 from facegate.recognition.worker.visits import VisitEvent, VisitKey, Visits, visit_key
 from facegate.recognition.worker.walks import Walks
@@ -30,6 +31,8 @@ from facegate.sinks.wire import EncodedShot
 
 MAX_REMEMBERED_SHOTS = 10_000
 """Number of shot ids remembered to detect duplicates."""
+SCRUB_S = 60.0
+"""Time after which nothing of the templates of ended visits is left in the visits file."""
 
 log = structlog.get_logger(__name__)
 
@@ -76,6 +79,8 @@ class Recognizer:
         visits: tuple[OpenVisits, Kept] | None = None,
         written: Collection[str] = (),
         renamed: Callable[[Mapping[str, str | None]], None] = lambda names: None,
+        uses: UseLog | None = None,
+        min_shots: int = 1,
     ) -> None:
         """Configure.
 
@@ -91,6 +96,8 @@ class Recognizer:
             visits: file of open visits, and the state that an earlier process left there.
             written: ids of events that an earlier process has written to ``output``.
             renamed: called with names no longer in the gallery, and their new names or ``None``.
+            uses: logs the uses for an audit.
+            min_shots: number of shots of a visit that must agree on its name.
         """
         self._newest = gallery
         self._gallery = gallery()
@@ -102,11 +109,12 @@ class Recognizer:
             None if unknowns is None or strangers is None else Strangers(unknowns, embedder, strangers)
         )
         identify = self._strangers.identify if self._strangers is not None else lambda state: None
-        self._visits = Visits(lambda: self._gallery, rule, identify)
+        self._visits = Visits(lambda: self._gallery, rule, identify, min_shots)
         self._walks = Walks()
         self._renamed = renamed
         self._scrub = False
         """Whether the visits file may still hold removed names."""
+        self._scrub_at = monotonic() + SCRUB_S
         self._file = None if visits is None else visits[0]
         self._file_fails = False
         self._output = output
@@ -120,6 +128,9 @@ class Recognizer:
         self.results = 0
         self.named = 0
         self.metrics = WorkerMetrics(lambda: len(self._gallery.names))
+        self._uses = uses
+        if uses is not None:
+            uses.start(self._gallery)
         if visits is not None:
             self._resume(visits[1], written)
 
@@ -140,6 +151,7 @@ class Recognizer:
             except DeliveryError as error:
                 self.metrics.shots.labels("invalid").inc()
                 results[index] = error
+        crops = {header.shot_id: crop for header, crop in shots}
         embeddings = self._embedder.embed([crop for _, crop in new.values()])
         self._follow_gallery()
         lines: list[ShotResult | VisitEvent] = []
@@ -150,6 +162,8 @@ class Recognizer:
                 self._keep_best(header, new[header.shot_id][1], embedding)
             latency_ms = round((perf_counter() - started) * 1000 / len(new), 3)
             lines += [_result(header, match.name, match.similarity, latency_ms), *events]
+            if self._uses is not None:
+                self._uses.input(visit_key(header), header.shot_id, crops[header.shot_id])
             self._seen[header.shot_id] = self._ack(header, match, latency_ms)
             if len(self._seen) > MAX_REMEMBERED_SHOTS + len(shots):
                 self._seen.popitem(last=False)
@@ -182,13 +196,15 @@ class Recognizer:
         if self._strangers is not None:
             self._strangers.refresh()
         self._save_and_publish(self._visits.expire(monotonic()))
-        if self._scrub:
-            self._scrub = False
+        if self._scrub or monotonic() >= self._scrub_at:
+            self._scrub, self._scrub_at = False, monotonic() + SCRUB_S
             self._keep(OpenVisits.scrub)
 
     def finish(self) -> None:
         """End all visits."""
         self._save_and_publish(self._visits.finish(monotonic()))
+        if self._uses is not None:
+            self._uses.end()
 
     def present(self) -> list[VisitEvent]:
         """The open visits, one event each."""
@@ -200,6 +216,8 @@ class Recognizer:
             return
         gone = vanished(self._gallery, gallery)
         self._gallery = gallery
+        if self._uses is not None:
+            self._uses.gallery(gallery)
         if gone:
             self._renamed(gone)
             self._scrub = True
@@ -256,6 +274,8 @@ class Recognizer:
         lines = [self._walks.complete(line) if isinstance(line, VisitEvent) else line for line in lines]
         events = [line for line in lines if isinstance(line, VisitEvent)]
         changes = self._visits.touched()
+        if self._uses is not None:
+            self._uses.events(events)  # first: after a crash a match may be logged twice, but never not at all
         self._keep(lambda file: file.save(changes, events))
         for event in events:
             self.metrics.visit_events.labels(event.event).inc()

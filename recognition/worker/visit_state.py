@@ -110,6 +110,8 @@ class VisitState(msgspec.Struct, eq=False):
     """The worker's decision, where a person has corrected it; ``best`` is then the correction."""
     removed: bool = False
     """Its name was removed from the gallery: its face is not stored as an unknown one."""
+    votes: dict[str, int] = {}
+    """Number of shots that were each matched to a person, by name."""
 
     @property
     def key(self) -> VisitKey:
@@ -120,6 +122,18 @@ class VisitState(msgspec.Struct, eq=False):
     def visit(self) -> str:
         """Id of the visit."""
         return f"{self.run_id}/{self.camera}/{self.track_id}"
+
+    def vote(self, alone: Match, needed: int) -> Match:
+        """Count the match of a shot alone, and return it as :meth:`agreed`."""
+        if alone.name is not None:
+            self.votes[alone.name] = self.votes.get(alone.name, 0) + 1
+        return self.agreed(alone, needed)
+
+    def agreed(self, match: Match, needed: int) -> Match:
+        """The match, without its name if fewer than ``needed`` shots agree on it."""
+        if needed <= 1 or match.name is None or self.votes.get(match.name, 0) >= needed:
+            return match
+        return msgspec.structs.replace(match, name=None, lists=())
 
 
 class OpenVisit(msgspec.Struct, eq=False):
@@ -141,6 +155,11 @@ class GateRunState(msgspec.Struct, eq=False):
     """Monotonic time of its last report of live tracks."""
     live: dict[str, frozenset[int]] = {}
     over: bool = False
+
+
+def fit(match: Match) -> tuple[bool, float]:
+    """Key by which matches are compared: a name, then the score."""
+    return (match.name is not None, match.score)
 
 
 def visit_key(header: ShotHeader | TrackEnded) -> VisitKey:

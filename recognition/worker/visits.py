@@ -29,6 +29,7 @@ from facegate.recognition.worker.visit_state import (
     VisitKey,
     VisitState,
     event_of,
+    fit,
     pack,
     unpack,
     visit_key,
@@ -68,6 +69,7 @@ class Visits:
         gallery: Callable[[], Gallery],
         rule: DecisionRule,
         identify: Callable[[VisitState], Stranger | None] = lambda state: None,
+        min_shots: int = 1,
     ) -> None:
         """Create.
 
@@ -75,7 +77,9 @@ class Visits:
             gallery: returns the current gallery.
             rule: the decision rule.
             identify: returns the unknown visitor of a visit with a new shot.
+            min_shots: number of shots that must agree on a name.
         """
+        self._min_shots = min_shots
         self._identify = identify
         self._gallery = gallery
         self._rule = rule
@@ -102,19 +106,19 @@ class Visits:
         if visit is not None:
             self._open.move_to_end(key)
             return self._add(visit, header, embedding, alone, now)
-        known = self._ended.get(key)
-        if known is not None:
+        if (known := self._ended.get(key)) is not None:
             return self._late(known, header, embedding, alone, now)
         state = VisitState(
             *key, header.pts_s, header.pts_s, header.received_at, alone,
             pack(embedding * quality_weight(np.array(header.quality.value))), pack(embedding),
             header.quality.value, 1, [header.shot_id],
         )  # fmt: skip
+        state.best = state.vote(alone, self._min_shots)
         self._open[key] = OpenVisit(state, now + self._timeout_s(key[0]), self._gallery())
         self._touched[key] = None
         state.stranger = self._identify(state)
         events = [event_of("seen", state, str(state.opening))]
-        if alone.name is not None:
+        if state.best.name is not None:
             events.append(event_of("named", state, header.shot_id))
         return events + self._evict()
 
@@ -132,17 +136,15 @@ class Visits:
         state.recent = [*state.recent[1 - MAX_RECENT :], header.shot_id]
         state.last_pts_s = max(state.last_pts_s, header.pts_s)
         state.quality = max(state.quality, header.quality.value)
-        if not visit.ending:
-            visit.due = now + self._timeout_s(state.run_id)
-        else:
-            visit.due = max(visit.due, now + LATE_SHOT_GRACE_S)
+        late = max(visit.due, now + LATE_SHOT_GRACE_S)
+        visit.due = late if visit.ending else now + self._timeout_s(state.run_id)
         if state.own is not None:
             self._touched[state.key] = None
             return events
         # The single match counts too: the mean of good and bad shots may be worse than the good one.
-        together = self._gallery().match(unit(total), self._rule)
-        before = state.best
-        state.best = max(before, alone, together, key=_fit)
+        alone, before = state.vote(alone, self._min_shots), state.best
+        together = state.agreed(self._gallery().match(unit(total), self._rule), self._min_shots)
+        state.best = max(before, alone, together, key=fit)
         if state.best is alone or not state.single:
             state.single = pack(embedding)
         self._touched[state.key] = None
@@ -168,6 +170,7 @@ class Visits:
         state.shots += 1
         state.last_pts_s = max(state.last_pts_s, header.pts_s)
         self._touched[state.key] = None
+        alone = state.vote(alone, self._min_shots)
         if state.best.name is not None or alone.name is None or state.removed or state.own is not None:
             return []
         # The visit is over, but its name is still worth publishing.
@@ -347,9 +350,10 @@ class Visits:
             vectors = []
         found = [gallery.match(vector, self._rule) for vector in vectors]
         if not found:
-            stays = before.name in gallery.names
-            found = [before if stays else msgspec.structs.replace(before, name=None)]
-        state.best = max(found, key=_fit)
+            found = [before if before.name in gallery.names else msgspec.structs.replace(before, name=None)]
+        state.best = max(found, key=fit)
+        if before.name is None and (state.shots < self._min_shots or len({each.name for each in found}) > 1):
+            state.best = state.agreed(state.best, self._min_shots)
         self._touched[state.key] = None
         if state.best.name == before.name:
             return []
@@ -394,7 +398,3 @@ class Visits:
         state.over, state.sum, state.single = True, b"", b""
         self._lingering.pop(state.key, None)
         self._touched[state.key] = None
-
-
-def _fit(match: Match) -> tuple[bool, float]:
-    return (match.name is not None, match.score)

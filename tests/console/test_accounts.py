@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from facegate.console.security.audit import chained
+from facegate.audit.log import chained
 from facegate.console.security.permissions import LISTS
 
 from ..helpers import free_port

@@ -14,7 +14,7 @@ OWN = ("HTTPValidationError", "ValidationError")
 
 @cache
 def _description() -> dict[str, Any]:
-    console = cast(ConsoleState, SimpleNamespace(accounts=None, audit=None, requests=None))
+    console = cast(ConsoleState, SimpleNamespace(accounts=None, audit=None, requests=None, peers=()))
     return create_app(console).openapi()
 
 

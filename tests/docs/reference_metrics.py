@@ -34,7 +34,10 @@ HISTOGRAMS = (
 def metrics() -> str:
     """Every metric of gate, worker and console."""
     console = ConsoleCollector(
-        lambda: (_process("gate"), _process("worker")), lambda: {"store": 0, "recordings": 0, "free": 0}, list
+        lambda: (_process("gate"), _process("worker")),
+        lambda: {"store": 0, "recordings": 0, "free": 0},
+        list,
+        lambda: None,
     )
     common = (
         ("facegate_build_info", "gauge", "version, python_version", "Version of facegate and of Python."),

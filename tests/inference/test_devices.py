@@ -83,7 +83,7 @@ def test_yunet_in_a_session_finds_what_opencv_finds(
     ours = load_detector("yunet", data / "models" / "yunet_n_640_640.onnx", max_side=None, device="cuda")
     theirs = load_detector("yunet", data / "models" / "yunet_n_640_640.onnx", max_side=None, device="cpu")
     (found,), (expected,) = ours.detect([picture]), theirs.detect([picture])
-    assert gpu.calls == 1 and len(found) == len(expected)
+    assert gpu.calls == 2 and len(found) == len(expected), "the self-test and the picture"
     for a, b in zip(found, expected, strict=True):
         assert iou(a.box, b.box) > 0.98
         assert abs(a.confidence - b.confidence) < 0.01

@@ -13,10 +13,10 @@ from threading import Event, Thread
 import numpy as np
 import pytest
 
+from facegate.audit.log import AuditLog
 from facegate.console.alarms.journal import AlarmJournal
 from facegate.console.notifications.outbox import Outbox
 from facegate.console.security.accounts import Accounts
-from facegate.console.security.audit import AuditLog
 from facegate.console.server import make_folder
 from facegate.database import connect
 from facegate.errors import StoreError

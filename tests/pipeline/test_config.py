@@ -80,6 +80,8 @@ def test_a_camera_keeps_what_it_says_itself_and_no_video_of_what_a_mask_hides() 
     with pytest.raises(ConfigError, match="a clip would show what 'mask' hides"):
         build_config({"cameras": [*cameras, masked], "store": {"clip_s": 3}}, "site.yaml")
     build_config({"cameras": [*cameras, masked | {"store": {"clip_s": 0}}], "store": {"clip_s": 3}}, "site.yaml")
+    with pytest.raises(ConfigError, match="a clip would show whom 'blur_others' hides"):
+        build_config({"cameras": cameras, "store": {"clip_s": 3, "blur_others": True}}, "site.yaml")
     with pytest.raises(ConfigError, match=r"cameras\[0\].store"):
         build_config({"cameras": [{"name": "a", "source": "rtsp://x", "store": {"scene": 1}}]}, "site.yaml")
 

@@ -16,7 +16,7 @@ import pytest
 from facegate.console.alarms.conditions import KINDS
 from facegate.console.languages import FOLDER, LANGUAGES, preferred
 from facegate.console.security.accounts import Role
-from facegate.console.web.pages import FLEET, PAGES
+from facegate.console.web.pages import FLEET, HOSTS, PAGES
 from facegate.pipeline.cameras.camera import CameraState
 from facegate.pipeline.quality.advice import EYES, GOOD, MOUTH, SENTENCES, UNCLEAR
 from facegate.pipeline.records import Outcome, Reason
@@ -58,7 +58,7 @@ def texts() -> Iterator[tuple[str, str]]:
         yield from ((path.name, json.loads(f'"{text}"')) for text in found)
     for path in sorted((WEB / "templates").iterdir()):
         yield from ((path.name, match[1]) for match in CALL.finditer(path.read_text(encoding="utf-8")))
-    yield from (("pages.py", title) for title in (*PAGES.values(), *FLEET.values()))
+    yield from (("pages.py", title) for title in (*PAGES.values(), *FLEET.values(), *HOSTS.values()))
     yield from (("pages.py", match[1]) for match in TITLE.finditer((WEB / "pages.py").read_text(encoding="utf-8")))
     yield from (("the API", word) for word in sorted(WORDS))
 

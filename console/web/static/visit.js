@@ -2,6 +2,7 @@
 // A visit: its card in a list, and all decisions about it, in a dialog or on a page of its own.
 
 import { api, at, attempt, cameraName, clock, day, decimal, dialog, duration, get, h, mayChange, notify, plural, t, words } from "./app.js";
+import { confirmation } from "./confirm.js";
 
 /** @import { CorrectionOut, FaceOutcomeOut, PersonOut, ShotOut, TimelineOut, VisitOut } from "../api.d.ts" */
 
@@ -225,6 +226,7 @@ export function visitParts(timeline, visit, changed) {
     known?.name ? h("p", {}, h("a", { href: visitsOf(known.name) }, t("All visits of {name}", { name: known.name }))) : null,
     known ? h("p", {}, h("a", { href: at(`search?visit=${encodeURIComponent(known.visit)}`) }, t("Find this face in other visits"))) : null,
     ...scene(timeline),
+    known?.name ? confirmation(known) : null,
     known ? actions(known, best, changed) : null,
     timeline.events.length ? chart(timeline) : h("p", { class: "note" }, t("The decision history of this visit has expired.")),
     h("p", { class: "note" }, Object.entries(timeline.outcomes).map(([name, n]) => `${words(name)} ${n}`).join(" · ")),

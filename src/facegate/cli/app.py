@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from facegate.cli.commands.audit import app as audit_app
 from facegate.cli.commands.cameras.discover import discover_command
 from facegate.cli.commands.cameras.probe import probe_command
 from facegate.cli.commands.demo import demo
@@ -16,15 +17,16 @@ from facegate.cli.commands.evaluation.savings import savings
 from facegate.cli.commands.evaluation.score import score
 from facegate.cli.commands.explain import explain
 from facegate.cli.commands.fleet import app as fleet_app
-from facegate.cli.commands.gallery import app as gallery_app
 from facegate.cli.commands.keys import app as keys_app
 from facegate.cli.commands.models import app as models_app
 from facegate.cli.commands.operation.devices import devices
 from facegate.cli.commands.operation.maintenance import backup, doctor, restore
 from facegate.cli.commands.operation.service import app as service_app
 from facegate.cli.commands.people.lists import app as lists_app
+from facegate.cli.commands.people.rights import app as gallery_app
 from facegate.cli.commands.people.search import search
 from facegate.cli.commands.recognize import recognize
+from facegate.cli.commands.recognizers import app as recognizers_app
 from facegate.cli.commands.replay import replay
 from facegate.cli.commands.run import run
 from facegate.cli.commands.serve import serve
@@ -66,10 +68,12 @@ for command in (
     devices,
 ):
     app.command(command.__name__.removesuffix("_command").removesuffix("_source").replace("_", "-"))(command)
+app.add_typer(audit_app, name="audit")
 app.add_typer(fleet_app, name="fleet")
 app.add_typer(gallery_app, name="gallery")
 app.add_typer(lists_app, name="lists")
 app.add_typer(models_app, name="models")
+app.add_typer(recognizers_app, name="recognizers")
 app.add_typer(spool_app, name="spool")
 app.add_typer(keys_app, name="keys")
 app.add_typer(service_app, name="service")

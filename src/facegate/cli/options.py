@@ -95,11 +95,26 @@ FpirOption = Annotated[
         min=1e-9, max=0.5, help="Maximum share of unknown visits that get a name (FPIR, ISO/IEC 19795-1)."
     ),
 ]
+MinShotsOption = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        max=10,
+        help="Number of shots of a visit that must each match the same person before it is named. Higher: fewer "
+        "false names, and names come later or not at all.",
+    ),
+]
 TemplatesOption = Annotated[
     bool,
     typer.Option(
         "--templates/--no-templates",
         help="Keep the face template of each visit in the store, for 'facegate search'.",
+    ),
+]
+AuditDaysOption = Annotated[
+    float,
+    typer.Option(
+        min=183, help="Retention of the audit log in days; the EU AI Act asks for six months or more (Art. 26)."
     ),
 ]
 JsonFileOption = Annotated[

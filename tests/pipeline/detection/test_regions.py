@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
@@ -12,13 +13,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facegate.errors import ConfigError
-from facegate.pipeline.config import CameraConfig, DeliveryConfig, GateConfig, RunConfig, ScorerConfig, build_config
+from facegate.pipeline.config import (
+    CameraConfig,
+    DeliveryConfig,
+    GateConfig,
+    RunConfig,
+    ScorerConfig,
+    StoreConfig,
+    build_config,
+)
 from facegate.pipeline.detection.regions import Regions, rotated
 from facegate.pipeline.images import shrink_to
 from facegate.pipeline.observability.report import RunReport
-from facegate.pipeline.records import Detection, Frame, FrameRef, Outcome
+from facegate.pipeline.records import Detection, Frame, FrameRef, Image, Outcome
 from facegate.pipeline.runner import Runner
 from facegate.pipeline.watch import ShotQueue, watch
+from facegate.sinks import wire
 
 LEFT = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
 
@@ -100,6 +110,36 @@ def test_the_picture_that_goes_with_a_shot_is_small_and_masked_too(short_clip: P
     for picture in pictures:
         assert picture is not None and picture.shape[1] == 200
         assert not picture[:, :98].any() and picture[:, 102:].any()
+
+
+def test_the_other_faces_of_a_picture_are_blurred_and_its_own_is_not(short_clip: Path, tiny_model: Path) -> None:
+    config = RunConfig(
+        cameras=(CameraConfig.model_validate({"name": "cam", "source": str(short_clip)}),),
+        scorer=ScorerConfig(weights=tiny_model),
+        gate=GateConfig(min_quality=0),
+        delivery=DeliveryConfig(context_px=640),
+        store=StoreConfig(blur_others=True),
+    )
+    with watch(config) as shots:
+        faces = [(shot.scored.face, wire.pack(shot)) for shot in shots]
+    seen = 0
+    for face, packed in faces:
+        assert face.context is not None
+        sent = wire.unpack_context(wire.decode_header(packed.header), packed.context)
+        scale = face.context.shape[1] / face.frame.width
+        own = [value * scale for value in face.detection.box]
+        assert _detail(sent, own) > 0.8 * _detail(face.context, own)
+        for box in face.blurred:
+            assert _detail(sent, box) < 0.35 * _detail(face.context, box)
+            seen += 1
+    assert seen > 3
+
+
+def _detail(image: Image, box: Sequence[float]) -> float:
+    """Mean absolute Laplacian within a box."""
+    left, top, right, bottom = (max(0, round(value)) for value in box)
+    gray = cv2.cvtColor(image[top:bottom, left:right], cv2.COLOR_RGB2GRAY)
+    return float(np.abs(cv2.Laplacian(gray, cv2.CV_32F)).mean())
 
 
 @given(st.integers(1, 400), st.integers(1, 400), st.integers(64, 300))

@@ -69,22 +69,25 @@ def verify(
     weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="Weights (.safetensors or .pt).")],
     model_card: ModelCardOption = None,
 ) -> None:
-    """Load weights strictly, score one gray crop, and print the model card's name, SHA-256 and licenses.
+    """Load weights strictly, test them on generated faces, and print the model card's name, SHA-256 and licenses.
+
+    Exits with 1 if faces do not score higher than degraded copies of themselves.
 
     \b
     facegate models verify adaface_vit_base.pt --model-card cvlface-vit-base
     """
-    import numpy as np
-
+    from facegate.recognition.self_test.quality import find_problem
     from facegate.scoring.engine import load_scorer
     from facegate.scoring.families import file_sha256
 
     scorer = load_scorer(weights, card=model_card, device="cpu", dtype="fp32")
-    scorer.score(np.full((1, 112, 112, 3), 127, np.uint8))
+    problem = find_problem(scorer)
     digest = file_sha256(weights)
     sys.stdout.write(
         f"{weights}: matches card '{scorer.card.name}', SHA-256 {digest}\n{license_lines(scorer.card)}\n"
     )
+    if problem is not None:
+        raise ModelError(f"{weights} failed its self-test: {problem}")
 
 
 @app.command()

@@ -12,6 +12,7 @@ from typing import IO, Annotated
 import typer
 
 from facegate.cli.options import (
+    AuditDaysOption,
     CardOption,
     DetectorKind,
     DetectorOption,
@@ -20,6 +21,7 @@ from facegate.cli.options import (
     EmbedderOption,
     FpirOption,
     MetricsOption,
+    MinShotsOption,
     SettingDefault,
     TemplatesOption,
 )
@@ -58,6 +60,7 @@ def recognize(  # noqa: PLR0915
             min=-1, max=1, help="Fixed similarity threshold; disables the FPIR guarantee.", show_default=False
         ),
     ] = None,
+    min_shots: MinShotsOption = 1,
     publish: Annotated[
         list[str] | None,
         typer.Option(
@@ -96,6 +99,15 @@ def recognize(  # noqa: PLR0915
         ),
     ] = False,
     templates: TemplatesOption = True,
+    audit: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Log each use to this audit log: start, end, gallery and matches (EU AI Act, Art. 12).",
+            show_default=False,
+        ),
+    ] = None,
+    audit_days: AuditDaysOption = 365,
     metrics: MetricsOption = None,
     detector: DetectorOption = DetectorKind.AUTO,
     detector_path: DetectorPathOption = None,
@@ -117,18 +129,19 @@ def recognize(  # noqa: PLR0915
     facegate recognize --gallery people.db --publish https://door.lan/names --publish tcp://127.0.0.1:5580
     """
     end_at_once_while_loading()
+    from facegate.audit.log import AuditLog
     from facegate.cli.output.progress import counting
     from facegate.pipeline.config import DEFAULT_BIND
     from facegate.pipeline.observability.exposition import MetricsServer
     from facegate.pipeline.runtime.malloc_trim import limit_arenas
-    from facegate.recognition.embedders import OneAtATime
     from facegate.recognition.enrollment.names import same_name
-    from facegate.recognition.loading import load_recognition
+    from facegate.recognition.loading import OneAtATime, load_recognition
     from facegate.recognition.matching.gallery_watcher import GalleryWatcher
     from facegate.recognition.publishers.factory import PublisherSet
     from facegate.recognition.worker.jetstream_worker import JetStreamWorker
     from facegate.recognition.worker.open_visits import claim_visits
     from facegate.recognition.worker.strangers import stranger_rule
+    from facegate.recognition.worker.use_log import UseLog
     from facegate.recognition.worker.zmq_worker import Recognizer, Worker, log
     from facegate.scoring.backend_selection import cache_folder
     from facegate.sinks.jetstream import server_name
@@ -180,6 +193,7 @@ def recognize(  # noqa: PLR0915
         interrupted = Interrupt(stop.set)
         visits, kept, held = claim_visits(folder, _outputs(output, publish or (), endpoints))
         stack.enter_context(held)
+        uses = None if audit is None else AuditLog(audit, create=True, days=audit_days)
         recognizer = Recognizer(
             lambda: people.gallery,
             model,
@@ -192,6 +206,8 @@ def recognize(  # noqa: PLR0915
             visits=(visits, kept),
             written=_written(output) if kept.untold else (),
             renamed=lambda names: places.rename(lambda name: names.get(name, name)),
+            min_shots=min_shots,
+            uses=None if uses is None else UseLog(stack.enter_context(uses), model, rule),
         )
         known_names = set(people.gallery.names)
         places.begin(recognizer.present(), lambda name: name if name in known_names else None)

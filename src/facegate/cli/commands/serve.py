@@ -9,7 +9,15 @@ from typing import Annotated
 
 import typer
 
-from facegate.cli.options import CardOption, EmbedderOption, FpirOption, MetricsOption, TemplatesOption
+from facegate.cli.options import (
+    AuditDaysOption,
+    CardOption,
+    EmbedderOption,
+    FpirOption,
+    MetricsOption,
+    MinShotsOption,
+    TemplatesOption,
+)
 from facegate.cli.signals import end_at_once_while_loading
 from facegate.errors import ConfigError
 
@@ -36,6 +44,7 @@ def serve(
     embedder: EmbedderOption = "auto",
     card: CardOption = None,
     fpir: FpirOption = 1e-3,
+    min_shots: MinShotsOption = 1,
     days: Annotated[float, typer.Option(min=0.01, help="Retention of shots, visits and recordings in days.")] = 30,
     poor_days: Annotated[
         float,
@@ -45,6 +54,23 @@ def serve(
         int, typer.Option(min=10, help="Maximum size of the store and of the recordings in MB, each.")
     ] = 10_000,
     templates: TemplatesOption = True,
+    confirmations: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=5,
+            help="Number of users who are to confirm the name of a visit on its page; 0 asks for none. The EU "
+            "AI Act asks for two where somebody is identified remotely (Art. 14).",
+        ),
+    ] = 0,
+    audit_uses: Annotated[
+        bool,
+        typer.Option(
+            "--audit-uses",
+            help="Log each use of the recognizer too: start, end, gallery and matches (EU AI Act, Art. 12).",
+        ),
+    ] = False,
+    audit_days: AuditDaysOption = 365,
     min_free_mb: Annotated[
         int, typer.Option(min=0, help="Free disk space in MB below which an alarm is raised.")
     ] = 1000,
@@ -80,8 +106,19 @@ def serve(
     ] = None,
     allow_insecure: Annotated[
         bool,
-        typer.Option("--allow-insecure", help="Allow --fleet on another host without TLS, on a network you trust."),
+        typer.Option(
+            "--allow-insecure",
+            help="Allow --fleet and --peers on other hosts without TLS, on a network you trust.",
+        ),
     ] = False,
+    peers: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also show the consoles of other hosts, listed in this YAML file.",
+            show_default=False,
+        ),
+    ] = None,
     set_password: Annotated[
         str | None,
         typer.Option(
@@ -108,6 +145,7 @@ def serve(
     from contextlib import ExitStack
 
     from facegate.console.demo_camera import demo_camera
+    from facegate.console.hosts.peers import read_peers
     from facegate.console.processes.supervisor import RecognizerSettings
     from facegate.console.security.accounts import Accounts
     from facegate.console.security.proxy import proxy_settings
@@ -138,14 +176,26 @@ def serve(
                 config=path,
                 data=folder.data,
                 listen=listen,
-                recognizer=RecognizerSettings(people, embedder, card, fpir, worker_key, templates),
+                recognizer=RecognizerSettings(
+                    people,
+                    embedder,
+                    card,
+                    fpir,
+                    worker_key,
+                    templates,
+                    audit=folder.audit if audit_uses else None,
+                    audit_days=audit_days,
+                    min_shots=min_shots,
+                ),
                 limits=RetentionLimits(days, max_mb, poor_days),
                 min_free_mb=min_free_mb,
+                confirmations=confirmations,
                 hosts=tuple(host or ()),
                 metrics=metrics,
                 certificate=certificate,
                 key=certificate_key,
                 proxy=proxy_settings(base_path, proxy),
+                peers=() if peers is None else read_peers(peers, allow_insecure=allow_insecure),
                 fleet=None if fleet is None else parse(fleet, allow_insecure=allow_insecure),
             )
         )

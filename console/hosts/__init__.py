@@ -1,0 +1,1 @@
+"""Consoles of other hosts, shown by this one."""

@@ -1,0 +1,1 @@
+"""The audit log: what is appended to it, and how it is verified."""
