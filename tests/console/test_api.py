@@ -68,7 +68,12 @@ def test_shots_and_visits_come_in_pages_and_by_what_is_asked(console: Served) ->
 def test_a_timeline_has_every_face_and_its_fate(console: Served) -> None:
     visit = next(v for v in console.get("/visits")["visits"] if v["shots"])
     timeline = console.until(
-        f"/visits/{visit['visit']}", lambda found: found["faces"] and len(found["events"]) == found["faces"]
+        f"/visits/{visit['visit']}",
+        lambda found: (
+            found["faces"]
+            and len(found["events"]) == found["faces"]
+            and found["outcomes"].get("forwarded") == len(found["shots"])  # stored by two writers
+        ),
     )
     assert sum(timeline["outcomes"].values()) == timeline["faces"]
     assert timeline["outcomes"]["forwarded"] == len(timeline["shots"])

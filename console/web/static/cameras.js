@@ -34,13 +34,16 @@ function settings(form, all) {
   return out;
 }
 
+/** Names of cameras added on this page, which the list may not have yet. @type {Set<string>} */
+const added = new Set();
+
 /**
  * The name of a new camera in records and files, from its name for people: "Tür Süd" becomes Tur-Sud.
  * @param {string} label
  */
 function newName(label) {
   const plain = label.normalize("NFKD").replace(/\p{M}/gu, "").replace(/[^A-Za-z0-9_.-]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 56) || "camera";
-  const taken = new Set(known.map((camera) => camera.name.toLowerCase()));
+  const taken = new Set([...known.map((camera) => camera.name.toLowerCase()), ...added]);
   // Two cameras of one label are a mistake, which the console refuses; two labels that differ only here are not.
   if (plain === label) return plain;
   for (let number = 1; ; number++) {
@@ -138,6 +141,7 @@ function addForm() {
       const name = newName(display_name);
       const body = { name, ...settings(form, false), ...(display_name === name ? {} : { display_name }) };
       if (await attempt(() => api("POST", "/cameras", body), t("{name} added.", { name: display_name }))) {
+        added.add(name.toLowerCase());
         form.reset();
         await load();
       }

@@ -58,7 +58,7 @@ VISITS = [
 def crafted(tmp_path_factory: pytest.TempPathFactory, clip: DemoClip) -> Iterator[Served]:
     """A console with visits of several days."""
     data = tmp_path_factory.mktemp("crafted") / "data"
-    with served(data) as found:
+    with served(data, "--poor-days", "30") as found:
         craft(data / "store.db", VISITS, faces(clip))
         yield found
 
