@@ -13,7 +13,7 @@ const travel = h("details", { class: "card", hidden: true });
 const filter = h("form", { class: "card row", "aria-label": t("Filter"), oninput: () => load(), onsubmit: (event) => event.preventDefault() },
   h("label", {}, t("When"), h("select", { name: "days" }, DAYS.map(([value, text]) => h("option", { value }, text)))),
   h("label", {}, t("People"), h("select", { name: "known" }, h("option", { value: "" }, t("all")), h("option", { value: "known" }, t("known")), h("option", { value: "unknown" }, t("unknown")))),
-  h("label", { class: "flat" }, h("input", { name: "single", type: "checkbox" }), t("People seen by one camera only")));
+  h("label", { class: "flat" }, h("input", { name: "single", type: "checkbox" }), t("Also people seen by one camera only")));
 
 /** @param {JourneyOut} journey */
 const called = ({ name, unknown_id }) => name ?? (unknown_id === null ? t("Unknown") : t("Unknown {number}", { number: String(unknown_id) }));
