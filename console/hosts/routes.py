@@ -174,7 +174,7 @@ async def host_page(request: Request, name: str, path: str) -> Response:
     if not principal.may_change:
         headers[ROLE_HEADER] = "viewer"
     query = request.url.query
-    target = "/" + quote(path, safe="/:@!$&'()*+,;=~") + (f"?{query}" if query else "")
+    target = "/" + quote(path.lstrip("/"), safe="/:@!$&'()*+,;=~") + (f"?{query}" if query else "")
     try:
         answer = await peers.forward(name, request.method, target, {**headers, VIA: name}, request.stream())
     except PeerError as error:

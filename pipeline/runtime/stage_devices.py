@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from facegate.cpu import cores, processor
-from facegate.extras import installed
 from facegate.inference.devices import (
     OPENVINO,
     Device,
@@ -15,8 +14,8 @@ from facegate.inference.devices import (
     openvino_devices,
 )
 from facegate.pipeline.config import DetectorConfig, ScorerConfig
+from facegate.pipeline.runtime.models import scorer_of
 from facegate.pipeline.sources.base import HARDWARE, hardware_decoder
-from facegate.scoring.engine import load_scorer
 
 FLAGS = (
     "avx2",
@@ -71,14 +70,7 @@ def stage_devices(detector: DetectorConfig, scorer: ScorerConfig, device: Device
     decoder = hardware_decoder()
     asked = detector.device or device
     detects = network_device(asked)
-    loaded = load_scorer(
-        scorer.weights,
-        card=scorer.card,
-        quality=scorer.quality,
-        device=scorer.device or device,
-        dtype=scorer.dtype,
-        backend=scorer.backend,
-    )
+    loaded = scorer_of(scorer, 0, device)
     recognizes = network_device(device)
     return (
         StageDevice(
@@ -104,4 +96,4 @@ def _why(asked: Device) -> str:
         return "ONNX Runtime finds CUDA"
     if not nvidia_found():
         return "no NVIDIA driver; devices of OpenVINO have to be named"
-    return "this build of ONNX Runtime has no CUDA" if installed("torch") else "ONNX Runtime finds no CUDA"
+    return "this build of ONNX Runtime has no CUDA"

@@ -101,16 +101,16 @@ def test_the_same_is_found_by_several_processes(log: Path, monkeypatch: pytest.M
     )
 
 
-def test_an_older_copy_and_a_log_written_anew_are_found_by_a_head(log: Path, tmp_path: Path) -> None:
+def test_an_older_copy_and_a_rewritten_log_are_found_by_a_head(log: Path, tmp_path: Path) -> None:
     shutil.copy(log, tmp_path / "older.db")
     with AuditLog(log) as opened:
         opened.append(use(20))
     head = verify(log).head
-    with AuditLog(tmp_path / "anew.db", create=True) as made:
+    with AuditLog(tmp_path / "rewritten.db", create=True) as made:
         made.append(*(use(number) for number in range(1, 22)))
-    assert verify(tmp_path / "older.db").faults == () == verify(tmp_path / "anew.db").faults
+    assert verify(tmp_path / "older.db").faults == () == verify(tmp_path / "rewritten.db").faults
     assert "the newest entries were cut off" in verify(tmp_path / "older.db", head).faults[0]
-    assert "not the one that an earlier head names" in verify(tmp_path / "anew.db", head).faults[0]
+    assert "not the one that an earlier head names" in verify(tmp_path / "rewritten.db", head).faults[0]
 
 
 def test_expired_entries_go_and_the_rest_still_proves_itself(tmp_path: Path) -> None:

@@ -156,8 +156,6 @@ def test_a_fallback_that_fails_too_raises_what_the_cpu_raises() -> None:
 
 
 def test_a_run_whose_device_is_lost_decides_like_one_on_the_cpu(short_clip: Path, gpu: FakeGpu, data: Path) -> None:
-    path = data / "models" / "yunet_n_640_640.onnx"
-
     def run(device: Any, lost_after: int | None) -> list[Shot]:
         gpu.calls, gpu.lost_after = 0, lost_after
         config = RunConfig(
@@ -179,7 +177,6 @@ def test_a_run_whose_device_is_lost_decides_like_one_on_the_cpu(short_clip: Path
         found = run("cuda", lost_after)
         assert [shot.shot_id for shot in found] == [shot.shot_id for shot in expected]
         assert [shot.quality for shot in found] == [shot.quality for shot in expected]
-    assert path.is_file()
 
 
 def test_a_device_that_is_not_here_is_refused_in_a_line(short_clip: Path) -> None:
